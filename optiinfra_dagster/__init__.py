@@ -1,0 +1,1 @@
+"""OptiInfra: cloud inventory, performance, cost and LLM quality as Dagster assets in ClickHouse."""

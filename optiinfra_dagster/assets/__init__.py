@@ -1,0 +1,1 @@
+"""The software-defined assets. Knows Dagster and no cloud SDK."""

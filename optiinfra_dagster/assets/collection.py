@@ -1,0 +1,383 @@
+"""The collection assets: one factory for the matrix of providers and families, because data drives it.
+
+`<provider>/<family>` collects its family of metrics for every customer that has the provider, side by side, one window
+or a range of windows per run. Each (customer, window) is a slice of its own: what one customer's credential, throttle
+or bug costs is that customer's slice, recorded in the ledger with its true error.
+"""
+
+import importlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from optiinfra_dagster import windows
+from optiinfra_dagster.assets.scope import Scope
+from optiinfra_dagster.customers import Customer
+from optiinfra_dagster.errors import Cause, CloudError, OptiInfraError
+from optiinfra_dagster.storage.io_manager import SliceStream
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.providers.types import Problem, Resource
+    from optiinfra_dagster.settings import Settings
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+    from optiinfra_dagster.storage.slices import Slices
+
+# Which families a provider's folder can collect. The asset graph is drawn from it.
+IMPLEMENTED: dict[str, tuple[str, ...]] = {"aws": ("resource", "performance")}
+
+# What a family of the same window works from.
+UPSTREAM: dict[str, tuple[str, ...]] = {"resource": (), "performance": ("resource",)}
+
+DESCRIPTIONS = {
+    "resource": "Inventory of compute, volumes, databases, load balancers, networks and Kubernetes clusters.",
+    "performance": "CPU, memory, disk I/O, network I/O, response time and uptime of what the inventory lists.",
+}
+
+# A lot goes to ClickHouse when it is this large or this old: one flush for many customers, little lost by a kill.
+LOT_ROWS = 200_000
+LOT_SECONDS = 2.0
+
+# Memory bound of one customer's request: windows are asked for together up to about this many points.
+CHUNK_POINTS = 400_000
+POINTS_PER_RESOURCE_AND_WINDOW = 30
+
+INVENTORY_LOOKBACK = timedelta(days=30)
+RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be collected for one customer: its windows, and the resources they are asked for."""
+
+    customer: Customer
+    windows: tuple[datetime, ...]
+    resources: "Sequence[Resource] | None" = None
+
+
+def build(
+    provider: str, family: str, settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition
+) -> dg.AssetsDefinition:
+    """The collection asset of one provider and family."""
+
+    @dg.asset(
+        key=[provider, family],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=[dg.AssetKey([provider, upstream]) for upstream in UPSTREAM[family]],
+        group_name=provider,
+        kinds={provider, "clickhouse"},
+        description=DESCRIPTIONS[family],
+        io_manager_key="io_manager",
+        metadata={"dataset": family, "provider": provider},
+        retry_policy=RETRY,
+        tags={"family": family},
+    )
+    def collect(context: dg.AssetExecutionContext, scope: Scope, clickhouse: dg.ResourceParam[Any]) -> SliceStream:
+        from optiinfra_dagster.customers import load_customers
+
+        asked = [windows.from_key(key) for key in context.partition_keys]
+        try:
+            customers = scope.select(load_customers(settings.customers_path))
+            lots = collect_slices(
+                provider,
+                family,
+                [c for c in customers if c.collects(provider, family)],
+                asked,
+                clickhouse=clickhouse,
+                settings=settings,
+                refresh=scope.refresh,
+                log=context.log.warning,
+            )
+        except OptiInfraError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        return SliceStream(lots)
+
+    return collect
+
+
+def collect_slices(  # noqa: PLR0913 - each is one thing a collection needs
+    provider: str,
+    family: str,
+    customers: Sequence[Customer],
+    asked: Collection[datetime],
+    *,
+    clickhouse: "ClickHouse",
+    settings: "Settings",
+    refresh: bool = False,
+    log: Callable[[str], None] = lambda _message: None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> "Iterator[list[Slices]]":
+    """Collect `asked` windows of `family` for `customers`, several customers at a time; yields lots as they finish.
+
+    Published slices are skipped unless `refresh`; partial ones are collected again where that is still possible.
+    """
+    from optiinfra_dagster.storage import inventory, slices
+
+    windows_of = {c.id: _with_poll(asked, c.poll_minutes) if family == "performance" else asked for c in customers}
+    with clickhouse.session() as client:
+        there = slices.published(
+            client, family, [w for ws in windows_of.values() for w in ws], [c.id for c in customers]
+        )
+    tasks, done = [], []
+    for customer in customers:
+        kept, wanted = [], []
+        for window in windows_of[customer.id]:
+            old = there.get(slices.SliceKey(customer.id, provider, window))
+            fresh = old is None or old.status is slices.Outcome.PARTIAL or (refresh and window in asked)
+            (wanted if fresh else kept).append(window)
+        if kept:
+            done.append(slices.Slices(customer.id, provider, kept, slices.Outcome.OK, skipped=True))
+        if wanted:
+            tasks.append(Task(customer, tuple(wanted)))
+    if family != "resource":
+        resources = inventory.newest(
+            clickhouse, provider, [t.customer.id for t in tasks], max(asked), lookback=INVENTORY_LOOKBACK
+        ) if tasks else {}
+        tasks = [Task(t.customer, t.windows, resources.get(t.customer.id)) for t in tasks]
+    if done:
+        yield done
+    work = {"resource": _collect_inventory, "performance": _collect_performance}[family]
+    yield from _in_lots(
+        lambda task, put: _guarded(work, provider, task, settings, now, put, log), tasks, settings.concurrency
+    )
+
+
+Put = Any  # Callable[[Slices], None]; a forward reference would need the storage modules at import
+
+
+def _guarded(  # noqa: PLR0913
+    work: Callable[..., None],
+    provider: str,
+    task: Task,
+    settings: "Settings",
+    now: Callable[[], datetime],
+    put: Put,
+    log: Callable[[str], None],
+) -> None:
+    """Do one customer's work; whatever goes wrong becomes that customer's failed slices, with the true error."""
+    from optiinfra_dagster.storage.slices import Outcome, Slices
+
+    left = set(task.windows)
+
+    def put_and_tick(slices: "Slices") -> None:
+        left.difference_update(slices.windows)
+        if slices.error:
+            log(f"{slices.customer_id} {provider}: {slices.error}")
+        put(slices)
+
+    try:
+        work(provider, task, settings, now, put_and_tick)
+    except OptiInfraError as error:
+        permanent = not isinstance(error, CloudError) or error.cause.permanent
+        message = str(error)
+    except Exception as error:  # noqa: BLE001 - one customer's odd answer must not cost the others their slices
+        permanent, message = False, f"{type(error).__name__} at {_where(error)}: a fault of this program, please report it."
+    else:
+        return
+    put_and_tick(
+        Slices(task.customer.id, provider, sorted(left), Outcome.FAILED, error=message, permanent=permanent)
+    )
+
+
+def _where(error: BaseException) -> str:
+    """The innermost place of this package in the traceback; the error's text is left out, it may quote an answer."""
+    place, tb = "?", error.__traceback__
+    while tb:
+        if "optiinfra_dagster" in tb.tb_frame.f_code.co_filename:
+            place = f"{tb.tb_frame.f_globals.get('__name__', '?')}:{tb.tb_lineno}"
+        tb = tb.tb_next
+    return place
+
+
+def _collect_inventory(
+    provider: str, task: Task, settings: "Settings", now: Callable[[], datetime], put: Put
+) -> None:
+    """An inventory is what is there now: only the newest window can be given one."""
+    from optiinfra_dagster import tables
+    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.storage.slices import Outcome, Slices
+
+    customer = task.customer
+    known = [w for w in task.windows if w <= now() <= w + windows.WINDOW + timedelta(minutes=settings.snapshot_grace_minutes)]
+    if past := [w for w in task.windows if w not in known]:
+        put(
+            Slices(
+                customer.id, provider, past, Outcome.FAILED, permanent=True,
+                error=f"{provider} tells what exists now, not what existed at {windows.key(past[0])}: an inventory can be "
+                f"taken until {settings.snapshot_grace_minutes} minutes after its window. Collect the newest window instead.",
+            )
+        )  # fmt: skip
+    if not known:
+        return
+    meter = Meter()
+    module = importlib.import_module(f"optiinfra_dagster.providers.{provider}.resource")
+    found = module.collect(customer.id, customer.accounts(provider), meter)
+    for i, window in enumerate(known):
+        put(
+            Slices(
+                customer.id,
+                provider,
+                [window],
+                _outcome(bool(found.resources), found.problems),
+                rows=tables.resource_rows(customer.id, provider, window, found.resources, now()),
+                error=describe(found.problems),
+                permanent=_permanent(found.problems),
+                api_calls=meter.calls.total() if i == 0 else 0,
+                api_cost_usd=meter.cost_usd if i == 0 else meter.cost_usd * 0,
+            )
+        )
+
+
+def _collect_performance(
+    provider: str, task: Task, settings: "Settings", now: Callable[[], datetime], put: Put
+) -> None:
+    """The points of the windows, and once more those of the window before, where late ones may have arrived."""
+    from optiinfra_dagster import tables
+    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.storage.slices import Outcome, Slices
+
+    customer = task.customer
+    if task.resources is None:
+        raise CloudError(
+            Cause.UNAVAILABLE,
+            f"no inventory of {customer.id} on {provider} was published yet, so there is nothing to ask metrics of. "
+            f"Collect {provider}/resource first.",
+        )
+    module = importlib.import_module(f"optiinfra_dagster.providers.{provider}.performance")
+    open_windows = [w for w in task.windows if poll_end(w, customer.poll_minutes) + timedelta(minutes=settings.lag_minutes) > now()]
+    if open_windows:
+        put(Slices(customer.id, provider, open_windows, Outcome.NOT_DUE))
+    due = [w for w in task.windows if w not in open_windows]
+    for first, last in windows.runs_of(due):
+        for begin, end in _chunks(first, last, len(task.resources)):
+            meter = Meter()
+            overlap = windows.OVERLAP if begin == first else timedelta(0)
+            found = module.collect(
+                customer.id, customer.accounts(provider), task.resources, begin - overlap, end + windows.WINDOW, meter
+            )
+            rows = tables.performance_rows(customer.id, provider, found.series, now())
+            put(
+                Slices(
+                    customer.id,
+                    provider,
+                    windows.span(begin, end),
+                    _outcome(bool(found.series), found.problems),
+                    rows=tables.between(rows, begin, end),
+                    error=describe(found.problems),
+                    permanent=_permanent(found.problems),
+                    api_calls=meter.calls.total(),
+                    api_cost_usd=meter.cost_usd,
+                    coverage=found.coverage,
+                )
+            )
+            if overlap and not found.problems:
+                before = begin - windows.WINDOW
+                put(
+                    Slices(
+                        customer.id, provider, [before], Outcome.OK, rows=tables.between(rows, before, before), correction=True
+                    )
+                )
+
+
+def poll_end(window: datetime, poll_minutes: int) -> datetime:
+    """When the poll that `window` belongs to is over: polls count from midnight UTC, and a day's last may be shorter."""
+    midnight = window.replace(hour=0, minute=0)
+    poll = timedelta(minutes=poll_minutes)
+    return min(midnight + ((window - midnight) // poll + 1) * poll, midnight + timedelta(days=1))
+
+
+def _with_poll(asked: Collection[datetime], poll_minutes: int) -> list[datetime]:
+    """`asked`, and the windows of the same polls before them: a poll asks for all its windows at once, when it is over."""
+    if timedelta(minutes=poll_minutes) == windows.WINDOW:
+        return list(asked)
+    wanted = set(asked)
+    for window in asked:
+        midnight, poll = window.replace(hour=0, minute=0), timedelta(minutes=poll_minutes)
+        wanted.update(windows.span(window - (window - midnight) % poll, window))
+    return sorted(wanted)
+
+
+def _chunks(first: datetime, last: datetime, resources: int) -> Iterator[tuple[datetime, datetime]]:
+    """The range cut so that one request's points fit in memory."""
+    size = max(1, CHUNK_POINTS // (POINTS_PER_RESOURCE_AND_WINDOW * max(resources, 1)))
+    whole = windows.span(first, last)
+    for i in range(0, len(whole), size):
+        part = whole[i : i + size]
+        yield part[0], part[-1]
+
+
+def _outcome(anything: bool, problems: "Sequence[Problem]") -> Any:
+    from optiinfra_dagster.storage.slices import Outcome
+
+    if not problems:
+        return Outcome.OK
+    return Outcome.PARTIAL if anything else Outcome.FAILED
+
+
+def _permanent(problems: "Sequence[Problem]") -> bool:
+    return bool(problems) and all(p.cause.permanent for p in problems)
+
+
+def describe(problems: "Sequence[Problem]", most: int = 10) -> str:
+    """Problems as one text: each once, with its place, and how many more there are."""
+    texts = list(dict.fromkeys(str(p) for p in problems))
+    more = f"; and {len(texts) - most} more" if len(texts) > most else ""
+    return "; ".join(texts[:most]) + more
+
+
+def _in_lots(
+    work: Callable[[Task, Put], None], tasks: Sequence[Task], concurrency: int
+) -> "Iterator[list[Slices]]":
+    """Run `work` for the tasks on a pool of threads and yield what they put, in lots worth a flush."""
+    if not tasks:
+        return
+    # A bounded queue: when ClickHouse is slow, collection waits instead of filling the memory.
+    finished: queue.Queue[Any] = queue.Queue(maxsize=2 * concurrency)
+    stop = threading.Event()
+    over = object()
+
+    def put(item: object) -> None:
+        while not stop.is_set():
+            try:
+                return finished.put(item, timeout=0.5)
+            except queue.Full:
+                continue
+        return None
+
+    def run(task: Task) -> None:
+        try:
+            if not stop.is_set():
+                work(task, put)
+        finally:
+            put(over)
+
+    with ThreadPoolExecutor(min(concurrency, len(tasks)), thread_name_prefix="customer") as pool:
+        for task in tasks:
+            pool.submit(run, task)
+        try:
+            left = len(tasks)
+            while left:
+                lot, rows, deadline = [], 0, None
+                while left and rows < LOT_ROWS:
+                    try:
+                        timeout = None if deadline is None else max(deadline - time.monotonic(), 0)
+                        item = finished.get(timeout=timeout)
+                    except queue.Empty:
+                        break
+                    if item is over:
+                        left -= 1
+                        continue
+                    lot.append(item)
+                    rows += item.rows.num_rows if item.rows is not None else 0
+                    deadline = deadline or time.monotonic() + LOT_SECONDS
+                if lot:
+                    yield lot
+        finally:
+            stop.set()

@@ -1,0 +1,40 @@
+"""What a run is limited to, from its run config: which customers, whether to collect again, which shard."""
+
+import hashlib
+from collections.abc import Iterable
+
+import dagster as dg
+from pydantic import Field, field_validator
+
+from optiinfra_dagster.customers import Customer, select
+
+
+class Scope(dg.ConfigurableResource):
+    """Run config `resources: {scope: {config: {customers: [acme], refresh: true}}}`; the default is every customer."""
+
+    customers: list[str] = Field(default=[], description="Only these customers; empty: all")
+    refresh: bool = Field(default=False, description="Collect also what is published already, and replace it")
+    shard: str = Field(default="1/1", description="i/n: only the i-th of n parts of the customers")
+
+    @field_validator("shard")
+    @classmethod
+    def _check_shard(cls, value: str) -> str:
+        index, _, count = value.partition("/")
+        if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+            raise ValueError(f"shard {value!r} is not i/n with 1 <= i <= n, such as 1/4")
+        return value
+
+    def select(self, customers: Iterable[Customer]) -> tuple[Customer, ...]:
+        """The customers of this run. A customer belongs to exactly one shard, whatever the other customers are.
+
+        Raises:
+            ConfigError: a named customer is not in the customers file.
+        """
+        chosen = select(tuple(customers), self.customers) if self.customers else tuple(customers)
+        index, _, count = self.shard.partition("/")
+        return tuple(c for c in chosen if _bucket(c.id, int(count)) == int(index) - 1)
+
+
+def _bucket(customer_id: str, buckets: int) -> int:
+    digest = hashlib.blake2b(customer_id.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % buckets

@@ -1,0 +1,210 @@
+"""The command line: `optiinfra run | collect | read | customers check | migrate | lab serve | dev`."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from optiinfra_dagster.errors import OptiInfraError
+from optiinfra_dagster.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+app = typer.Typer(
+    name="optiinfra",
+    help="Cloud inventory, performance, cost and LLM quality of your customers, collected by Dagster into ClickHouse.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+customers_app = typer.Typer(help="The customers file.", no_args_is_help=True)
+lab_app = typer.Typer(help="The cloud lab: local stand-ins of the clouds.", no_args_is_help=True)
+app.add_typer(customers_app, name="customers")
+app.add_typer(lab_app, name="lab")
+
+
+class Format(StrEnum):
+    """How `read` prints."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def main() -> None:
+    """Run the command line; a failure that is explained by its message is printed as that message, exit code 1."""
+    try:
+        app()
+    except OptiInfraError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("Interrupted. What was published stays; run the same command again to collect the rest.", code=130)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Print `message` to standard error and exit."""
+    for line in message.splitlines():
+        typer.echo(f"error: {line}", err=True)
+    raise SystemExit(code)
+
+
+def say(message: str) -> None:
+    """Print a notice to standard error: standard output is for what was asked for."""
+    typer.echo(message, err=True)
+
+
+def _clickhouse(settings: Settings) -> ClickHouse:
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+    return ClickHouse(settings.clickhouse_url.get_secret_value())
+
+
+@app.command()
+def run(
+    window: Annotated[str | None, typer.Option(help="The window, as its start: 2026-11-21T10:15Z. Default: the newest.")] = None,
+) -> None:
+    """Collect one window of every asset, refresh the readers, and say what came of it."""
+    from optiinfra_dagster import collecting, lab_process
+
+    settings = load_settings()
+    with lab_process.for_demo(settings, say):
+        outcome = collecting.run_window(settings, _clickhouse(settings), window, say)
+    for line in outcome.lines:
+        typer.echo(line)
+    if outcome.errors:
+        fail("\n".join(outcome.errors))
+
+
+@app.command()
+def dev() -> None:
+    """The same as `run`, then the Dagster UI and daemon on http://127.0.0.1:3000 with the schedules running."""
+    from optiinfra_dagster import collecting, lab_process
+
+    settings = load_settings()
+    with lab_process.for_demo(settings, say):
+        outcome = collecting.run_window(settings, _clickhouse(settings), None, say)
+        for line in outcome.lines:
+            typer.echo(line)
+        for error in outcome.errors:
+            say(f"error: {error}")
+        lab_process.dagster_dev(settings)
+
+
+@app.command()
+def collect(  # noqa: PLR0913 - these are its options
+    customer: Annotated[list[str] | None, typer.Option(help="Only this customer; may be repeated.")] = None,
+    provider: Annotated[list[str] | None, typer.Option(help="Only this provider; may be repeated.")] = None,
+    family: Annotated[list[str] | None, typer.Option(help="Only this family; may be repeated.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="Windows from this time on; default: the newest.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Windows that start before this time; default: now.")] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Collect again what is published, and replace it.")] = False,
+) -> None:
+    """Trigger a collection: real Dagster runs, one per provider and stretch of windows, seen in the UI."""
+    from optiinfra_dagster import collecting, lab_process
+
+    settings = load_settings()
+    with lab_process.for_demo(settings, say):
+        outcome = collecting.collect(
+            settings,
+            _clickhouse(settings),
+            collecting.Request(tuple(customer or ()), tuple(provider or ()), tuple(family or ()), from_, to, refresh),
+            say,
+        )
+    for line in outcome.lines:
+        typer.echo(line)
+    if outcome.errors:
+        fail("\n".join(outcome.errors))
+
+
+@app.command()
+def read(  # noqa: PLR0913 - these are its options
+    family: Annotated[str, typer.Argument(help="resource, performance, cost or application")],
+    reader: Annotated[str, typer.Argument(help="metrics, latest, summary, inventory ...")],
+    customer: Annotated[str, typer.Option(help="The customer's id.")],
+    provider: Annotated[str | None, typer.Option(help="Only this provider.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", help="From this time on; default: the newest window.")] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Before this time.")] = None,
+    resource_id: Annotated[str | None, typer.Option(help="Only this resource.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many rows.")] = None,
+    format: Annotated[Format, typer.Option(help="table, json or csv")] = Format.TABLE,  # noqa: A002 - its name on the command line
+) -> None:
+    """Print what a reader says of a customer."""
+    from optiinfra_dagster import reading
+
+    settings = load_settings()
+    reading.known(family, reader)
+    result = reading.read(
+        _clickhouse(settings),
+        settings,
+        reading.Query(family, reader, customer, provider, from_, to, resource_id, limit),
+    )
+    reading.show(result, format.value, sys.stdout)
+    if result.note:
+        say(result.note)
+    if result.rows is None:
+        raise SystemExit(1)
+
+
+@app.command()
+def migrate(
+    status: Annotated[bool, typer.Option("--status", help="Only say which files are applied.")] = False,
+) -> None:
+    """Bring the ClickHouse tables up to date with sql/schema."""
+    from optiinfra_dagster.storage import migrations
+
+    settings = load_settings()
+    with _clickhouse(settings).session(migrated=False) as client:
+        if not status:
+            for name in migrations.migrate(client):
+                typer.echo(f"applied {name}")
+        state = migrations.status(client)
+    for migration, done in state:
+        typer.echo(f"{'applied' if done else 'pending'}  {migration.name}")
+    if status and not all(done for _, done in state):
+        raise SystemExit(1)
+
+
+@customers_app.command("check")
+def customers_check(
+    customer: Annotated[list[str] | None, typer.Option(help="Only this customer; may be repeated.")] = None,
+) -> None:
+    """Prove every credential and permission, per customer and provider, before the first run."""
+    from optiinfra_dagster import collecting, lab_process
+
+    settings = load_settings()
+    with lab_process.for_demo(settings, say):
+        found = collecting.check_customers(settings, tuple(customer or ()), typer.echo)
+    if found:
+        fail(f"{found} problem{'s' if found > 1 else ''} found.")
+
+
+@lab_app.command("serve")
+def lab_serve(
+    world: Annotated[Path | None, typer.Option(help="A world file; default: the demo world.")] = None,
+    port: Annotated[int, typer.Option(help="Of the AWS part; 0 chooses a free one.")] = 0,
+) -> None:
+    """Serve the cloud lab alone; prints the environment that points the SDKs at it."""
+    from optiinfra_dagster.lab.__main__ import serve
+
+    serve(world, port)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(version("optiinfra-dagster"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Options of every command."""
+

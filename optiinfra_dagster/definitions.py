@@ -1,0 +1,51 @@
+"""The one place where everything is put together: `build_defs()`, and `defs` for Dagster's own tools."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from optiinfra_dagster import windows
+from optiinfra_dagster.assets import collection, readers
+from optiinfra_dagster.assets.scope import Scope
+from optiinfra_dagster.automation import checks, jobs, schedules, sensors
+from optiinfra_dagster.settings import Settings, load_settings
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
+
+# Single-run backfills and partitioned checks are what the design stands on; that they may still change is known.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+
+
+def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Every asset, check, job, schedule and sensor for `settings`; `overrides` replaces resources by name."""
+    clickhouse = ClickHouse(settings.clickhouse_url.get_secret_value())
+    partitions = windows.partitions(settings.partitions_start)
+    collected = [
+        collection.build(provider, family, settings, partitions)
+        for provider, families in collection.IMPLEMENTED.items()
+        for family in families
+    ]
+    all_jobs = jobs.build(partitions)
+    return dg.Definitions(
+        assets=[*collected, *readers.build(partitions)],
+        asset_checks=checks.build(settings, partitions),
+        jobs=all_jobs,
+        schedules=schedules.build(settings),
+        sensors=sensors.build(settings, all_jobs),
+        # In process: a run of its own process is enough, a process per step would cost 4.6 CPU-s each.
+        executor=dg.in_process_executor,
+        resources={
+            "clickhouse": clickhouse,
+            "io_manager": ClickHouseIOManager(clickhouse),
+            "scope": Scope(),
+            **(overrides or {}),
+        },
+    )
+
+
+defs = build_defs(load_settings())

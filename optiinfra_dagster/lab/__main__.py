@@ -1,0 +1,53 @@
+"""`python -m optiinfra_dagster.lab`: the lab as a process of its own, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import signal
+import threading
+from pathlib import Path
+
+from optiinfra_dagster.errors import ConfigError
+from optiinfra_dagster.lab.control import DEMO_WORLD, CloudLab
+
+READY = "# serving until interrupted"
+"""The last line of what `serve` prints: the lab is up, and its environment complete."""
+
+
+def serve(world: Path | None = None, port: int = 0) -> None:
+    """Serve `world` (None: the demo world) until told to stop.
+
+    First the environment that points SDKs at it is printed, as shell exports; a comment ends them.
+
+    Raises:
+        ConfigError: the world file or the port cannot be used.
+    """
+    world = world or DEMO_WORLD
+    try:
+        lab = CloudLab(world, port)
+    except OSError as error:
+        raise ConfigError(f"The cloud lab cannot listen on port {port}: {error.strerror}. Choose another.") from error
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    with lab:
+        print(*(f"export {name}={shlex.quote(value)}" for name, value in lab.env.items()), sep="\n")
+        print(f"# serving {world.name} on {lab.url} until SIGTERM or Ctrl-C", flush=True)
+        stopped.wait()
+
+
+def main() -> None:
+    """Read the command line and serve."""
+    parser = argparse.ArgumentParser(prog="python -m optiinfra_dagster.lab", description=__doc__)
+    parser.add_argument("--world", type=Path, help="the world file, YAML or JSON (default: the demo world)")
+    parser.add_argument("--port", type=int, default=0, help="0: any free port")
+    chosen = parser.parse_args()
+    try:
+        serve(chosen.world, chosen.port)
+    except ConfigError as error:
+        parser.exit(1, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()

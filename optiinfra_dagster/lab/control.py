@@ -1,0 +1,174 @@
+"""The lab as its users hold it: `CloudLab` runs it, `LabControl` steers a running one over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from optiinfra_dagster.lab.calls import CallLog, Calls
+from optiinfra_dagster.lab.faults import Fault, FaultBook
+from optiinfra_dagster.lab.server import Request, Response, Server
+from optiinfra_dagster.lab.world import World
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab.aws.estate import LabResource
+
+DEMO_WORLD = Path(__file__).with_name("demo_world.yaml")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class CloudLab:
+    """The clouds of one world on one local port, served from a background thread between `start` and `stop`.
+
+    `world` is a path, a dict or a `World`; `now` is the clock of the metrics: no point lies after it.
+    With `recordings`, a folder of recorded AWS answers or a list of such files, AWS answers from those instead, for
+    every account and region; any role may be assumed, and what was not recorded is empty.
+    """
+
+    def __init__(
+        self,
+        world: World | Path | str | dict[str, Any] | None = None,
+        port: int = 0,
+        *,
+        recordings: Path | Sequence[Path] | None = None,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        from optiinfra_dagster.lab.aws.cloud import Aws
+        from optiinfra_dagster.lab.aws.recordings import Recordings
+
+        default = DEMO_WORLD if recordings is None else World()
+        self.world = World.load(default if world is None else world)
+        self._log, self._faults = CallLog(), FaultBook(self.world.seed)
+        recorded = None if recordings is None else Recordings(recordings)
+        self.aws = Aws(self.world, self._faults, self._log, now, recorded)
+        self.expected_points = self.aws.cloudwatch.expected_points  # what GetMetricData must give
+        self._clouds = [self.aws]
+        self._server = Server(self._answer, port)
+
+    @property
+    def url(self) -> str:
+        """Where the lab listens, e.g. `http://127.0.0.1:40123`."""
+        return self._server.url
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment that points SDKs and the demo customers file at the lab."""
+        return {
+            "OPTIINFRA_LAB_AWS": self.url,
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "lab",
+            "AWS_SECRET_ACCESS_KEY": "lab",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            **self.world.secrets,
+        }
+
+    @property
+    def control(self) -> LabControl:
+        """A client for this lab."""
+        return LabControl(self.url)
+
+    def resources(
+        self, account: str | None = None, region: str | None = None, kind: str | None = None
+    ) -> list[LabResource]:
+        """The AWS resources of the world (None: any): what an inventory must find."""
+        return self.aws.estate.resources(account, region, kind)
+
+    def start(self) -> Self:
+        """Begin to serve."""
+        self._server.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop serving and close all connections."""
+        self._server.stop()
+
+    def close(self) -> None:
+        """Give up the port of a lab that was never started."""
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+    def _answer(self, request: Request) -> Response | None:
+        if request.path.startswith("/lab/"):
+            return self._steer(request)
+        for cloud in self._clouds:
+            if cloud.claims(request):
+                return cloud.answer(request)
+        return _json(404, {"error": f"no cloud of this lab knows {request.method} {request.path}"})
+
+    def _steer(self, request: Request) -> Response:
+        match request.method, request.path:
+            case "GET", "/lab/calls":
+                return _json(200, self._log.copy().to_json())
+            case "POST", "/lab/faults":
+                try:
+                    self._faults.add(json.loads(request.body))
+                except (ValidationError, ValueError) as error:
+                    return _json(400, {"error": str(error)})
+            case "DELETE", "/lab/faults":
+                self._faults.clear()
+            case "POST", "/lab/expire":
+                self.aws.sts.expire()
+            case "POST", "/lab/reset":
+                self._faults.clear()
+                self._log.clear()
+            case _:
+                return _json(404, {"error": f"the lab has no {request.method} {request.path}"})
+        return _json(200, {})
+
+
+def _json(status: int, data: Any) -> Response:
+    return Response(status, json.dumps(data).encode(), {"Content-Type": "application/json"})
+
+
+class LabControl:
+    """Steers a running lab: what was called, what shall go wrong."""
+
+    def __init__(self, url: str) -> None:
+        self._host = urlsplit(url).netloc
+
+    def calls(self) -> Calls:
+        """Every request since the start or the last reset, counted."""
+        return Calls.from_json(self._send("GET", "/lab/calls"))
+
+    def add_faults(self, *faults: Fault | dict[str, Any]) -> None:
+        """Put faults in force. Raises `ValueError` for one that the lab does not understand."""
+        self._send("POST", "/lab/faults", [Fault.model_validate(one).model_dump(mode="json") for one in faults])
+
+    def clear_faults(self) -> None:
+        """Lift all faults."""
+        self._send("DELETE", "/lab/faults")
+
+    def expire_sessions(self) -> None:
+        """End every session that AssumeRole handed out so far."""
+        self._send("POST", "/lab/expire")
+
+    def reset(self) -> None:
+        """Lift all faults and forget all counts."""
+        self._send("POST", "/lab/reset")
+
+    def _send(self, method: str, path: str, data: Sequence[Any] | None = None) -> Any:
+        connection = HTTPConnection(self._host, timeout=10)
+        try:
+            connection.request(method, path, None if data is None else json.dumps(data))
+            answer = connection.getresponse()
+            body = json.loads(answer.read())
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise ValueError(body["error"])
+        return body

@@ -1,0 +1,102 @@
+"""Proof, before the first collection, that an account lets itself be read: one small call for every permission."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from optiinfra_dagster.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.providers.aws.client import Account, open_account, region_refused
+from optiinfra_dagster.providers.aws.kinds import LISTINGS, Listing
+from optiinfra_dagster.providers.aws.resource import enabled_regions
+from optiinfra_dagster.providers.types import Meter, Problem
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.customers import AwsAccount
+
+# Everything that the policy of the role has to allow for the inventory and the metrics.
+ACTIONS: tuple[str, ...] = tuple(
+    sorted(
+        {"cloudwatch:GetMetricData", "cloudwatch:ListMetrics", "ec2:DescribeRegions"}.union(
+            *(listing.actions.split() for listing in LISTINGS)
+        )
+    )
+)
+
+_Probe = Callable[[Any], object]
+_NOBODY = "optiinfra-permission-probe"
+
+
+def _ask_one_metric(cloudwatch: Any) -> None:
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    metric = {"Namespace": "AWS/EC2", "MetricName": "CPUUtilization"}
+    query = {"Id": "m0", "MetricStat": {"Metric": metric, "Period": 300, "Stat": "Average"}}
+    cloudwatch.get_metric_data(MetricDataQueries=[query], StartTime=end - timedelta(minutes=5), EndTime=end)
+
+
+# Calls beside the listings. They name something that does not exist: to be told so proves the permission.
+_PROBES: tuple[tuple[str, str, _Probe], ...] = (
+    ("elb:classic", "elb", lambda elb: elb.describe_tags(LoadBalancerNames=[_NOBODY])),
+    ("eks:cluster", "eks", lambda eks: eks.describe_cluster(name=_NOBODY)),
+    ("eks:cluster", "eks", lambda eks: eks.list_nodegroups(clusterName=_NOBODY)),
+    ("eks:cluster", "eks", lambda eks: eks.describe_nodegroup(clusterName=_NOBODY, nodegroupName=_NOBODY)),
+    ("dynamodb:table", "dynamodb", lambda dynamodb: dynamodb.describe_table(TableName=_NOBODY)),
+    ("", "cloudwatch", _ask_one_metric),
+    ("", "cloudwatch", lambda cloudwatch: cloudwatch.list_metrics(Namespace=_NOBODY)),
+)
+
+
+def _first(listing: Listing) -> _Probe:
+    return lambda client: next(listing.items(client), None)
+
+
+def _probes(regions: list[str]) -> Iterator[tuple[str, str, str, _Probe]]:
+    """Everything in the first region, and in each other one a single call, which shows that it is enabled."""
+    for listing in LISTINGS:
+        yield regions[0], listing.kind, listing.service, _first(listing)
+    for kind, service, probe in _PROBES:
+        yield regions[0], kind, service, probe
+    for region in regions[1:]:
+        yield region, LISTINGS[0].kind, LISTINGS[0].service, _first(LISTINGS[0])
+
+
+def check(customer_id: str, account: AwsAccount) -> list[Problem]:
+    """Try the credential and every permission that the collections of an account need.
+
+    Returns:
+        What is missing, each with its remedy; empty where a collection will get everything.
+    """
+    meter = Meter()
+    try:
+        opened = open_account(customer_id, account, meter)
+        owner = opened.identity(meter)
+        regions = account.regions or enabled_regions(opened, meter)
+    except CloudError as error:
+        return [Problem(account.account_id, "", "", error.cause, str(error))]
+    except ConfigError as error:
+        return [Problem(account.account_id, "", "", Cause.CONFIG, str(error))]
+    if owner != account.account_id:
+        message = f"the credential belongs to the account {owner}: correct account_id, or the keys that it refers to"
+        return [Problem(account.account_id, "", "", Cause.CONFIG, message)]
+    with ThreadPoolExecutor(8, thread_name_prefix=f"aws-{customer_id}") as pool:
+        outcomes = list(pool.map(lambda probe: _attempt(opened, meter, *probe), _probes(regions)))
+    return list(dict.fromkeys(outcome for outcome in outcomes if outcome is not None))
+
+
+def _attempt(account: Account, meter: Meter, region: str, kind: str, service: str, probe: _Probe) -> Problem | None:
+    try:
+        with account.call(service, region, meter) as client:
+            try:
+                probe(client)
+            except ClientError as error:
+                if "NotFound" not in error.response["Error"]["Code"]:
+                    raise
+    except CloudError as error:
+        if error.cause is Cause.AUTH:  # STS has just accepted this credential
+            return Problem(account.account_id, region, "", Cause.CONFIG, region_refused(region))
+        return Problem(account.account_id, region, kind, error.cause, str(error))
+    return None

@@ -1,0 +1,545 @@
+"""The way into a customer's AWS account: credentials, clients, what a call costs, and what an error means.
+
+Clients are shared by all customers and ask at every signature whose call it is. A client of its own for every
+customer would cost 4-15 ms CPU and about 1 MB each: 200 customers with 7 services in one region are 9 CPU-s per window
+before the first call, and a TLS handshake for each. The credentials of an account are what is its own.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import botocore.session
+from botocore import exceptions as sdk
+from botocore.config import Config
+from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
+from botocore.parsers import ResponseParserError
+from botocore.utils import parse_timestamp
+
+from optiinfra_dagster.errors import Cause, CloudError
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.customers import AwsAccount
+    from optiinfra_dagster.providers.types import Meter
+
+# What AWS charges for one request of an operation; everything else here is free of charge.
+PRICES_USD: Mapping[str, Decimal] = {
+    "GetCostAndUsage": Decimal("0.01"),  # AWS Cost Explorer pricing: per request, so per page
+    "GetCostAndUsageWithResources": Decimal("0.01"),
+    "GetDimensionValues": Decimal("0.01"),
+    "GetCostForecast": Decimal("0.01"),
+}
+
+# At worst 4 x (5 + 30) s and 7 s between attempts, then the call is given up.
+_CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 4},
+    connect_timeout=5,
+    read_timeout=30,
+    max_pool_connections=64,  # shared by the threads of all customers
+    account_id_endpoint_mode="disabled",  # a shared client has one host name for all accounts
+    parameter_validation=False,  # requests are built here; checking 500 metric queries takes 30 ms CPU
+    user_agent_extra="optiinfra",
+)
+
+_PARTITIONS = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-isob-": "aws-iso-b",
+    "us-iso-": "aws-iso",
+    "eusc-": "aws-eusc",
+}
+_HOME_REGIONS = {
+    "aws": "us-east-1",
+    "aws-cn": "cn-north-1",
+    "aws-us-gov": "us-gov-west-1",
+    "aws-iso": "us-iso-east-1",
+    "aws-iso-b": "us-isob-east-1",
+    "aws-eusc": "eusc-de-east-1",
+}
+
+
+def partition_of(region: str) -> str:
+    """The partition that a region belongs to, which ARNs begin with: `aws`, `aws-cn`, `aws-us-gov`."""
+    return next((partition for prefix, partition in _PARTITIONS.items() if region.startswith(prefix)), "aws")
+
+
+# --- Whose call it is -----------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Caller:
+    """On whose behalf this thread calls AWS now, where its calls are counted, and what it asked last."""
+
+    credentials: Credentials | RefreshableCredentials
+    meter: Meter
+    usd: Mapping[str, Decimal]
+    operation: str = ""
+
+
+_CALLER: ContextVar[_Caller] = ContextVar("optiinfra_aws_caller")
+
+
+class _CallersCredentials(Credentials):  # type: ignore[misc]  # botocore is untyped
+    """What every client signs with: the credentials of the account that is calling in this thread.
+
+    Outside of `Account.call` there are none, so a call that forgot whose it is fails instead of using another's.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("per-call", "per-call", method="optiinfra-per-call")
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        return _CALLER.get().credentials.get_frozen_credentials()
+
+
+def _count(event_name: str, **_event: object) -> None:
+    """Count one HTTP attempt (`before-send.ec2.DescribeInstances`); a retry is another one.
+
+    AWS does not say whether a throttled attempt is charged: counting it makes the meter an upper bound.
+    """
+    caller = _CALLER.get()
+    caller.operation = operation = event_name.rpartition(".")[2]
+    caller.meter.count(operation, usd=caller.usd.get(operation) or PRICES_USD.get(operation) or Decimal(0))
+
+
+# --- Clients --------------------------------------------------------------------------------------------------------
+
+_MODELS: list[Any] = []  # the one loader of service descriptions: reading EC2's again would cost 0.2 CPU-s
+
+
+def _utc(value: str | float) -> datetime:
+    """Read a time of an answer, as UTC. botocore's own way costs 50 us and was 60 % of reading a metric's points."""
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value, UTC)
+    except ValueError:
+        moment = parse_timestamp(value)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+class _Sdk:
+    """The botocore session and the clients of one environment. A session is not thread-safe; clients are."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[str, str, str | None], Any] = {}
+        self._session = self._new_session()
+        self._session.register("before-send", _count)
+        self._session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_utc)
+        self._session._credentials = _CallersCredentials()
+        self._host_session: Any = None
+
+    @staticmethod
+    def _new_session() -> Any:
+        session = botocore.session.Session()
+        if _MODELS:
+            session.register_component("data_loader", _MODELS[0])
+        else:
+            _MODELS.append(session.get_component("data_loader"))
+        return session
+
+    def host_credentials(self) -> Any:
+        """The credentials of this host: environment, profile, container or instance role.
+
+        Raises:
+            NoCredentialsError: there are none.
+        """
+        with self._lock:
+            self._host_session = self._host_session or self._new_session()
+            credentials = self._host_session.get_credentials()
+        if credentials is None:
+            raise sdk.NoCredentialsError
+        return credentials
+
+    def host_region(self) -> str | None:
+        """The region that this host is set to, if it is."""
+        with self._lock:
+            region: str | None = self._session.get_config_variable("region")
+        return region
+
+    def client(self, service: str, region: str, endpoint: str | None) -> Any:
+        key = (service, region, endpoint)
+        with self._lock:
+            if key not in self._clients:
+                client = self._session.create_client(service, region_name=region, endpoint_url=endpoint, config=_CONFIG)
+                _refuse_plain_http(client.meta.endpoint_url, service)
+                self._clients[key] = client
+            return self._clients[key]
+
+
+def _refuse_plain_http(url: str, service: str) -> None:
+    """Refuse to send signed requests in the clear, wherever the endpoint was configured."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    if parts.scheme != "https" and not loopback:
+        raise CloudError(
+            Cause.CONFIG,
+            f"the endpoint of {service} is {parts.scheme}://{host}: only a loopback host may be plain http. "
+            "Use https, or correct endpoint_url or AWS_ENDPOINT_URL",
+        )
+
+
+# --- Accounts -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, slots=True)
+class Account:
+    """A customer's AWS account that was entered: makes its calls, counts them, and explains their errors."""
+
+    customer_id: str
+    account_id: str
+    partition: str
+    home_region: str
+    _sdk: _Sdk
+    _endpoint: str | None
+    _secrets: tuple[str, ...]
+    _credentials: Any = None
+
+    @contextmanager
+    def call(self, service: str, region: str, meter: Meter, usd: Mapping[str, Decimal] | None = None) -> Iterator[Any]:
+        """Lend the client of a service in a region; inside the block, this thread calls as this account.
+
+        `usd` prices operations by what is in the request. Do not hand the client to another thread.
+
+        Raises:
+            CloudError: what botocore raised in the block, explained.
+        """
+        caller = _Caller(self._credentials, meter, usd or {})
+        token = _CALLER.set(caller)
+        try:
+            yield self._sdk.client(service, region, self._endpoint)
+        except (sdk.ClientError, sdk.BotoCoreError, ResponseParserError) as error:
+            # Not chained: the cloud's own text may quote the request, keys and token included.
+            raise self._hide(explain(error, service, region, caller.operation)) from None
+        finally:
+            _CALLER.reset(token)
+
+    def is_accepted(self, meter: Meter) -> bool:
+        """Whether STS, which needs no permission and is on in every account, accepts the credential.
+
+        A region that is not enabled refuses good credentials with the same words as it refuses bad ones.
+        """
+        try:
+            self.identity(meter)
+        except CloudError as error:
+            return error.cause is not Cause.AUTH
+        return True
+
+    def identity(self, meter: Meter) -> str:
+        """The number of the account that the credential belongs to.
+
+        Raises:
+            CloudError: the credential was refused, or STS could not be asked.
+        """
+        with self.call("sts", self.home_region, meter) as sts:
+            return str(sts.get_caller_identity()["Account"])
+
+    def _hide(self, error: CloudError) -> CloudError:
+        """Take the customer's own secrets out of a message, should the cloud have quoted them."""
+        message = str(error)
+        secrets = list(self._secrets)
+        if isinstance(self._credentials, RefreshableCredentials):
+            secrets += [self._credentials._access_key, self._credentials._secret_key, self._credentials._token]
+        for secret in secrets:
+            message = message.replace(secret, "***") if len(secret) >= 4 else message
+        return CloudError(error.cause, message)
+
+    def _enter_as_host(self) -> None:
+        try:
+            self._credentials = self._sdk.host_credentials()
+        except sdk.BotoCoreError as error:
+            raise explain(error, "sts", self.home_region) from None
+
+    def _enter_by_keys(self, access_key: str, secret_key: str) -> None:
+        self._credentials = Credentials(access_key, secret_key)
+
+    def _enter_by_role(self, role_arn: str, external_id: str | None, meter: Meter) -> None:
+        self._enter_as_host()
+        host = self._credentials
+        request = {"RoleArn": role_arn, "RoleSessionName": session_name(self.customer_id), "DurationSeconds": 3600}
+        if external_id is not None:
+            request["ExternalId"] = external_id
+
+        def assume() -> dict[str, str]:
+            # A refresh happens inside somebody's call, and is counted there.
+            caller = _CALLER.get()
+            token = _CALLER.set(_Caller(host, caller.meter, {}))
+            try:
+                granted = self._sdk.client("sts", self.home_region, self._endpoint).assume_role(**request)[
+                    "Credentials"
+                ]
+            finally:
+                _CALLER.reset(token)
+            return {
+                "access_key": granted["AccessKeyId"],
+                "secret_key": granted["SecretAccessKey"],
+                "token": granted["SessionToken"],
+                "expiry_time": granted["Expiration"].isoformat(),
+            }
+
+        with self.call("sts", self.home_region, meter):
+            self._credentials = RefreshableCredentials.create_from_metadata(assume(), assume, "sts-assume-role")
+
+
+def region_refused(region: str) -> str:
+    """Say that a region refuses a credential that STS accepts, as one does that is not enabled."""
+    return (
+        f"{region} refuses a credential that is good elsewhere: enable the region in the account, "
+        "or leave it out of `regions` in the customers file"
+    )
+
+
+def session_name(customer_id: str) -> str:
+    """The name under which the customer's CloudTrail shows our sessions; STS takes 64 characters at most."""
+    return re.sub(r"[^\w+=,.@-]", "-", f"optiinfra-{customer_id}", flags=re.ASCII)[:64]
+
+
+_SDKS: dict[bytes, _Sdk] = {}
+_ACCOUNTS: dict[tuple[str, str, bytes], Account] = {}
+_OPENING: dict[tuple[str, str, bytes], threading.Lock] = {}
+_REGISTRY = threading.Lock()
+
+
+def open_account(customer_id: str, account: AwsAccount, meter: Meter) -> Account:
+    """Enter an account, or come back to it: one AssumeRole serves all collections of this process for an hour.
+
+    References are looked up now, so a rotated or corrected secret leads to a new entry.
+
+    Raises:
+        ConfigError: a reference or the endpoint leads nowhere.
+        CloudError: the role cannot be assumed, or this host has no credentials.
+    """
+    endpoint = account.endpoint()
+    references = (account.external_id, account.access_key_id, account.secret_access_key)
+    external_id, access_key, secret_key = (reference.resolve() if reference else None for reference in references)
+    # What botocore reads by itself: endpoint, region, profile and the host's own keys.
+    environment = _fingerprint(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    way_in = (environment, account.role_arn, account.regions, endpoint, external_id, access_key, secret_key)
+    key = (customer_id, account.account_id, _fingerprint(*way_in))
+    with _REGISTRY:
+        clients = _SDKS.get(environment) or _SDKS.setdefault(environment, _Sdk())
+        opening = _OPENING.setdefault(key, threading.Lock())
+    with opening:
+        entered = _ACCOUNTS.get(key)
+        if entered is None:
+            partition, home_region = _home(account, clients.host_region())
+            secrets = tuple(secret for secret in (external_id, access_key, secret_key) if secret)
+            entered = Account(customer_id, account.account_id, partition, home_region, clients, endpoint, secrets)
+            if account.role_arn:
+                entered._enter_by_role(account.role_arn, external_id, meter)
+            elif access_key and secret_key:
+                entered._enter_by_keys(access_key, secret_key)
+            else:
+                entered._enter_as_host()
+            _ACCOUNTS[key] = entered
+        return entered
+
+
+def _home(account: AwsAccount, host_region: str | None) -> tuple[str, str]:
+    """The partition of an account, and the region of it where STS is asked: this host's own, which it surely reaches.
+
+    Not the first of `regions`: that one may turn out not to be enabled.
+    """
+    if account.role_arn:
+        partition = account.role_arn.split(":")[1]
+    else:
+        partition = partition_of(account.regions[0] if account.regions else host_region or "")
+    if host_region and partition_of(host_region) == partition:
+        return partition, host_region
+    return partition, _HOME_REGIONS.get(partition, "us-east-1")
+
+
+def _fingerprint(*parts: object) -> bytes:
+    return sha256(repr(parts).encode()).digest()
+
+
+def forget(account: Account) -> None:
+    """Enter anew next time, because AWS does not accept this entry any more."""
+    with _REGISTRY:
+        for key in [key for key, entered in list(_ACCOUNTS.items()) if entered is account]:
+            del _ACCOUNTS[key]
+
+
+# --- What an error means --------------------------------------------------------------------------------------------
+
+_ALLOW = "Allow {action} to the role or user that collects"
+_CREDENTIAL = "Check the access key, or the role, that the customers file refers to"
+_REGION = "Check that the region is enabled in the account, or correct `regions` in the customers file"
+_LATER = "It is asked again with the next collection"
+
+# Codes by which AWS services refuse a request -> why, and what to do. Sources: "Common errors" of the EC2, IAM, STS
+# and CloudWatch API references, and botocore's own list of throttling codes (retries/standard.py).
+_CODES: Mapping[str, tuple[Cause, str]] = {
+    **dict.fromkeys(
+        (
+            "AuthFailure",
+            "IncompleteSignature",
+            "IncompleteSignatureException",
+            "InvalidAccessKeyId",
+            "InvalidClientTokenId",
+            "InvalidSignatureException",
+            "InvalidToken",
+            "MissingAuthenticationToken",
+            "MissingAuthenticationTokenException",
+            "SignatureDoesNotMatch",
+            "UnrecognizedClientException",
+        ),
+        (Cause.AUTH, _CREDENTIAL),
+    ),
+    **dict.fromkeys(
+        ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"),
+        (Cause.AUTH, "The credential has expired: renew it"),
+    ),
+    **dict.fromkeys(
+        ("RequestExpired", "RequestTimeTooSkewed"),
+        (Cause.AUTH, "Check this host's clock; with temporary credentials, renew them"),
+    ),
+    **dict.fromkeys(
+        (
+            "AccessDenied",
+            "AccessDeniedException",
+            "AuthorizationError",
+            "AuthorizationErrorException",
+            "NotAuthorized",
+            "UnauthorizedOperation",
+        ),
+        (Cause.PERMISSION, _ALLOW),
+    ),
+    **dict.fromkeys(
+        ("OptInRequired", "RegionDisabledException", "SubscriptionRequiredException", "InvalidRegion"),
+        (Cause.CONFIG, _REGION),
+    ),
+    "DataUnavailableException": (Cause.CONFIG, "Enable Cost Explorer in the account; its data follows within a day"),
+    **dict.fromkeys(
+        (
+            "BandwidthLimitExceeded",
+            "EC2ThrottledException",
+            "LimitExceededException",
+            "PriorRequestNotComplete",
+            "ProvisionedThroughputExceededException",
+            "RequestLimitExceeded",
+            "RequestThrottled",
+            "RequestThrottledException",
+            "SlowDown",
+            "Throttling",
+            "ThrottledException",
+            "ThrottlingException",
+            "TooManyRequests",
+            "TooManyRequestsException",
+            "TransactionInProgressException",
+        ),
+        (Cause.THROTTLED, _LATER),
+    ),
+    **dict.fromkeys(
+        (
+            "InternalError",
+            "InternalFailure",
+            "InternalServerError",
+            "InternalServerErrorException",
+            "InternalServiceError",
+            "InternalServiceFault",
+            "RequestTimeout",
+            "RequestTimeoutException",
+            "ServerException",
+            "ServiceUnavailable",
+            "ServiceUnavailableException",
+            "Unavailable",
+        ),
+        (Cause.UNAVAILABLE, _LATER),
+    ),
+    **dict.fromkeys(
+        ("ExpiredNextToken", "InvalidNextToken", "InvalidNextTokenException", "InvalidPaginationToken"),
+        (Cause.INCOMPLETE, _LATER),
+    ),
+}
+
+# HTTP status, for codes that the table does not have, such as those that a proxy answers with.
+_STATUSES: Mapping[int, tuple[Cause, str]] = {
+    401: (Cause.AUTH, _CREDENTIAL),
+    403: (Cause.PERMISSION, _ALLOW),
+    429: (Cause.THROTTLED, _LATER),
+}
+
+# What botocore raises when no service answered. The first class that fits counts.
+_SDK_ERRORS: Sequence[tuple[type[Exception], Cause, str]] = (
+    (sdk.NoCredentialsError, Cause.AUTH, "Give this host a role or keys, or the account keys of its own"),
+    (sdk.PartialCredentialsError, Cause.AUTH, "Give both the access key and the secret key"),
+    (sdk.CredentialRetrievalError, Cause.AUTH, "Check the profile or role of this host"),
+    (sdk.MetadataRetrievalError, Cause.AUTH, "Check the profile or role of this host"),
+    (sdk.SSOError, Cause.AUTH, "Log in to SSO again on this host"),
+    (sdk.TokenRetrievalError, Cause.AUTH, "Log in to SSO again on this host"),
+    (sdk.ProfileNotFound, Cause.AUTH, "Correct AWS_PROFILE"),
+    (sdk.ParamValidationError, Cause.BUG, "Please report this"),
+    (sdk.ConnectTimeoutError, Cause.UNAVAILABLE, "Check that this host reaches it"),
+    (sdk.ReadTimeoutError, Cause.UNAVAILABLE, _LATER),
+    (sdk.EndpointConnectionError, Cause.UNAVAILABLE, "Check that this host reaches it, and that the region exists"),
+    (sdk.ProxyConnectionError, Cause.UNAVAILABLE, "Check the proxy"),
+    (sdk.SSLError, Cause.UNAVAILABLE, "Check the certificate and this host's CA bundle"),
+    (sdk.ConnectionError, Cause.UNAVAILABLE, _LATER),
+    (sdk.HTTPClientError, Cause.UNAVAILABLE, _LATER),
+    (sdk.IncompleteReadError, Cause.UNAVAILABLE, _LATER),
+    (ResponseParserError, Cause.UNAVAILABLE, "Check that the endpoint is AWS and not a proxy"),
+    (sdk.PaginationError, Cause.INCOMPLETE, _LATER),
+    (sdk.NoRegionError, Cause.CONFIG, _REGION),
+    (sdk.InvalidRegionError, Cause.CONFIG, _REGION),
+    (sdk.UnknownRegionError, Cause.CONFIG, _REGION),
+    (sdk.EndpointProviderError, Cause.CONFIG, _REGION),
+    (sdk.UnknownServiceError, Cause.CONFIG, "Install a newer boto3"),
+)
+
+_IAM_PREFIXES = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing", "efs": "elasticfilesystem"}
+
+
+def explain(error: Exception, service: str, region: str, operation: str = "") -> CloudError:
+    """Turn what botocore raised into its cause and a message that names the call and the remedy.
+
+    The cloud's own text is quoted only where it can hold no part of the request's signature.
+    """
+    if isinstance(error, sdk.ClientError):
+        return _explain_refusal(error, service, region)
+    cause, remedy = next(
+        ((cause, remedy) for kind, cause, remedy in _SDK_ERRORS if isinstance(error, kind)),
+        (Cause.BUG, "Please report this"),
+    )
+    call = f"{service}.{operation}" if operation else service
+    return CloudError(cause, f"{call} in {region}: {type(error).__name__}: {_shorten(str(error))}. {remedy}")
+
+
+def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
+    operation = error.operation_name
+    details = error.response.get("Error", {})
+    code = str(details.get("Code", "Unknown"))
+    text = str(details.get("Message") or "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    otherwise = (Cause.UNAVAILABLE, _LATER) if status >= 500 else (Cause.BUG, "Please report this")
+    cause, remedy = _CODES.get(code) or _STATUSES.get(status, otherwise)
+    if operation == "AssumeRole":
+        service = "sts"
+        if cause is Cause.PERMISSION:
+            cause = Cause.AUTH
+            remedy = "Check role_arn and the external id, and that the role's trust policy names this host's identity"
+    action = re.search(r"to perform: ([\w-]+:\w+)", text)
+    remedy = remedy.format(action=action[1] if action else f"{_IAM_PREFIXES.get(service, service)}:{operation}")
+    quoted = "" if cause is Cause.AUTH else _shorten(text.partition("Encoded authorization")[0])
+    what = f"{code}: {quoted}" if quoted else code
+    return CloudError(cause, f"{service}.{operation} in {region}: {what}. {remedy}")
+
+
+def _shorten(text: str, limit: int = 240) -> str:
+    text = " ".join(text.split()).rstrip(". ")
+    return text if len(text) <= limit else f"{text[:limit]}..."

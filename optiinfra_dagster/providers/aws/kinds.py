@@ -1,0 +1,668 @@
+"""What there is on AWS: the call that lists each kind, and how an item of its answer becomes a `Resource`.
+
+One more kind is a line in `LISTINGS` and a function. Facts are taken by name, because the answers also carry user
+names, endpoints and certificates; what changes by itself all the time, such as a table's size, is left out, so that a
+change of a resource is something that somebody did.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from optiinfra_dagster.providers.types import Resource, ResourceType, Status
+
+Item = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an item was listed: what its ARN is built from where the answer holds none."""
+
+    partition: str
+    account_id: str
+    region: str
+
+    def arn(self, service: str, path: str, owner: str | None = None) -> str:
+        """Build an ARN in this place: `arn:aws:ec2:us-east-1:123456789012:instance/i-0abc`."""
+        return f"arn:{self.partition}:{service}:{self.region}:{owner or self.account_id}:{path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """How one kind is listed in a region.
+
+    `id_key` names an item in messages; `actions` are the permissions in IAM, separated by spaces; `items` calls the
+    service's client and yields what the answers hold; `to_resource` reads one of them.
+    """
+
+    kind: str
+    service: str
+    id_key: str
+    actions: str
+    items: Callable[[Any], Iterator[Item]]
+    to_resource: Callable[[Item, Place], Resource]
+
+
+# --- Calls ----------------------------------------------------------------------------------------------------------
+
+
+def _paged(operation: str, page_size: int, key: str) -> Callable[[Any], Iterator[Item]]:
+    """List by the SDK's paginator, with the largest page that the API takes."""
+
+    def items(client: Any) -> Iterator[Item]:
+        for page in client.get_paginator(operation).paginate(PaginationConfig={"PageSize": page_size}):
+            yield from page.get(key) or ()
+
+    return items
+
+
+def _instances(ec2: Any) -> Iterator[Item]:
+    for reservation in _paged("describe_instances", 1000, "Reservations")(ec2):
+        for instance in reservation.get("Instances") or ():
+            yield {**instance, "OwnerId": reservation.get("OwnerId")}
+
+
+def _tagged(
+    listed: Callable[[Any], Iterator[Item]], id_key: str, asked_by: str, answered_by: str
+) -> Callable[[Any], Iterator[Item]]:
+    """List load balancers with their tags, which are asked for separately, 20 at a time.
+
+    Where tags are refused, the load balancers still come, without tags; the refusal is raised at the end.
+    """
+
+    def tags_of(client: Any, ids: Sequence[str]) -> dict[str, Any]:
+        try:
+            answer = client.describe_tags(**{asked_by: list(ids)})
+        except ClientError as error:
+            # Deleted since it was listed, and it takes the tags of its 19 neighbours with it.
+            if "NotFound" not in error.response["Error"]["Code"]:
+                raise
+            return {} if len(ids) == 1 else {key: tags for one in ids for key, tags in tags_of(client, [one]).items()}
+        return {entry[answered_by]: entry.get("Tags") for entry in answer.get("TagDescriptions") or ()}
+
+    def items(client: Any) -> Iterator[Item]:
+        refused: ClientError | None = None
+        for some in _batches(listed(client), 20):
+            tags: dict[str, Any] = {}
+            ids = [item[id_key] for item in some if item.get(id_key)]
+            try:
+                tags = tags_of(client, ids) if ids and refused is None else {}
+            except ClientError as error:
+                refused = error
+            for item in some:
+                yield {**item, "Tags": tags.get(item.get(id_key, ""))}
+        if refused is not None:
+            raise refused
+
+    return items
+
+
+def _each(
+    names: Iterable[str], describe: Callable[[str], Iterator[Item]], failures: list[ClientError]
+) -> Iterator[Item]:
+    """Describe one by one what the API lists by name only.
+
+    What was deleted in between is no loss. A failure costs the one name, except that a refusal would be repeated.
+    """
+    for name in names:
+        try:
+            yield from describe(name)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if "NotFound" not in code:
+                failures.append(error)
+            if "AccessDenied" in code:
+                return
+
+
+def _names(client: Any, operation: str, key: str, **asked: str) -> Iterator[str]:
+    for page in client.get_paginator(operation).paginate(PaginationConfig={"PageSize": 100}, **asked):
+        yield from page.get(key) or ()
+
+
+def _kubernetes(eks: Any) -> Iterator[Item]:
+    """Clusters, then their node groups: these are known by `nodegroupName`."""
+
+    def node_groups(cluster: str) -> Iterator[Item]:
+        for name in _names(eks, "list_nodegroups", "nodegroups", clusterName=cluster):
+            yield eks.describe_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"]
+
+    failures: list[ClientError] = []
+    clusters = list(_names(eks, "list_clusters", "clusters"))
+    yield from _each(clusters, lambda name: iter([eks.describe_cluster(name=name)["cluster"]]), failures)
+    yield from _each(clusters, node_groups, failures)
+    if failures:
+        raise failures[0]
+
+
+def _tables(dynamodb: Any) -> Iterator[Item]:
+    failures: list[ClientError] = []
+    names = _names(dynamodb, "list_tables", "TableNames")
+    yield from _each(names, lambda name: iter([dynamodb.describe_table(TableName=name)["Table"]]), failures)
+    if failures:
+        raise failures[0]
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+# --- Items ----------------------------------------------------------------------------------------------------------
+
+# The words of all services: in lower case, cut at a comma, with dashes.
+_STATUS_WORDS: Mapping[Status, str] = {
+    Status.RUNNING: "running active active-impaired updating degraded",
+    Status.STOPPED: "stopped paused archived",
+    Status.STARTING: "pending creating starting rebooting rebooting-cluster-nodes provisioning resuming",
+    Status.STOPPING: "shutting-down stopping pausing archiving deleting delete-precheck final-snapshot",
+    Status.TERMINATED: "terminated deleted",
+    Status.AVAILABLE: (
+        "available backing-up cancelling-resize configuring-enhanced-monitoring configuring-iam-database-auth "
+        "configuring-log-exports converting-to-vpc maintenance modifying moving-to-vpc renaming "
+        "resetting-master-credentials resizing rotating-keys snapshotting storage-config-upgrade "
+        "storage-initialization storage-optimization updating-hsm upgrading"
+    ),
+    Status.IN_USE: "in-use",
+    Status.ERROR: (
+        "error failed create-failed delete-failed hardware-failure inaccessible-encryption-credentials "
+        "inaccessible-encryption-credentials-recoverable incompatible-create incompatible-hsm incompatible-network "
+        "incompatible-option-group incompatible-parameters incompatible-restore insufficient-capacity "
+        "insufficient-resource-limits restore-error restore-failed storage-full"
+    ),
+}
+_STATUSES = {word: status for status, words in _STATUS_WORDS.items() for word in words.split()}
+
+
+def _status(word: str | None) -> Status:
+    plain = (word or "").lower().partition(",")[0].replace(" ", "-").replace("_", "-")
+    return _STATUSES.get(plain, Status.UNKNOWN)
+
+
+def _tags(tags: Iterable[Item] | None) -> dict[str, str]:
+    return {tag["Key"]: tag.get("Value") or "" for tag in tags or () if tag.get("Key")}
+
+
+def _when(moment: object) -> datetime | None:
+    """Read a time of an answer as UTC; every AWS time has a zone."""
+    return moment.astimezone(UTC) if isinstance(moment, datetime) else None
+
+
+def _facts(**facts: str | float | bool | None) -> dict[str, str | int | float | bool | None]:
+    return {name: fact for name, fact in facts.items() if fact is not None and fact != ""}
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+# `User initiated (2024-05-01 10:20:30 GMT)`
+_STOPPED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
+
+
+def _instance(item: Item, place: Place) -> Resource:
+    tags = _tags(item.get("Tags"))
+    cpu = item.get("CpuOptions") or {}
+    cores, threads = cpu.get("CoreCount"), cpu.get("ThreadsPerCore")
+    placement = item.get("Placement") or {}
+    state = (item.get("State") or {}).get("Name", "")
+    stopped = _STOPPED_AT.search(item.get("StateTransitionReason") or "")
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="ec2:instance",
+        resource_id=place.arn("ec2", f"instance/{item['InstanceId']}", item.get("OwnerId")),
+        resource_name=tags.get("Name") or item["InstanceId"],
+        resource_type=ResourceType.COMPUTE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(item.get("LaunchTime")),  # of the last start: EC2 tells no earlier time
+        capacity=float(cores * threads) if cores and threads else None,
+        unit="vCPU",
+        tags=tags,
+        metadata=_facts(
+            instance_type=item.get("InstanceType"),
+            hypervisor=item.get("Hypervisor"),
+            architecture=item.get("Architecture"),
+            platform=item.get("PlatformDetails") or item.get("Platform"),
+            lifecycle=item.get("InstanceLifecycle"),
+            tenancy=placement.get("Tenancy"),
+            availability_zone=placement.get("AvailabilityZone"),
+            vpc_id=item.get("VpcId"),
+            subnet_id=item.get("SubnetId"),
+            image_id=item.get("ImageId"),
+            ebs_optimized=item.get("EbsOptimized"),
+            detailed_monitoring=(item.get("Monitoring") or {}).get("State") in {"enabled", "pending"},
+            stopped_at=f"{stopped[1].replace(' ', 'T')}+00:00" if stopped else None,
+        ),
+    )
+
+
+def _volume(item: Item, place: Place) -> Resource:
+    tags = _tags(item.get("Tags"))
+    state = item.get("State") or ""
+    attached_to = sorted({a["InstanceId"] for a in item.get("Attachments") or () if a.get("InstanceId")})
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="ebs:volume",
+        resource_id=place.arn("ec2", f"volume/{item['VolumeId']}"),
+        resource_name=tags.get("Name") or item["VolumeId"],
+        resource_type=ResourceType.VOLUME,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(item.get("CreateTime")),
+        capacity=_number(item.get("Size")),
+        unit="GiB",
+        tags=tags,
+        metadata=_facts(
+            volume_type=item.get("VolumeType"),
+            iops=item.get("Iops"),
+            throughput_mib_s=item.get("Throughput"),
+            availability_zone=item.get("AvailabilityZone"),
+            attached_to=",".join(attached_to),
+            encrypted=item.get("Encrypted"),
+            multi_attach=item.get("MultiAttachEnabled"),
+            snapshot_id=item.get("SnapshotId"),
+        ),
+    )
+
+
+def _grows_by_itself(engine: str) -> bool:
+    """Whether storage is the cluster's and has no allocated size: the API then says 1 GiB."""
+    return engine.startswith(("aurora", "docdb", "neptune"))
+
+
+def _database(item: Item, place: Place) -> Resource:
+    name, engine = item["DBInstanceIdentifier"], item.get("Engine") or ""
+    state = item.get("DBInstanceStatus") or ""
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="rds:db",
+        resource_id=item.get("DBInstanceArn") or place.arn("rds", f"db:{name}"),
+        resource_name=name,
+        resource_type=ResourceType.DATABASE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(item.get("InstanceCreateTime")),
+        capacity=None if _grows_by_itself(engine) else _number(item.get("AllocatedStorage")),
+        unit="GiB",
+        tags=_tags(item.get("TagList")),
+        metadata=_facts(
+            engine=engine,
+            engine_version=item.get("EngineVersion"),
+            **{"class": item.get("DBInstanceClass")},
+            multi_az=item.get("MultiAZ"),
+            storage_type=item.get("StorageType"),
+            iops=item.get("Iops"),
+            availability_zone=item.get("AvailabilityZone"),
+            vpc_id=(item.get("DBSubnetGroup") or {}).get("VpcId"),
+            cluster=item.get("DBClusterIdentifier"),
+            replica_of=item.get("ReadReplicaSourceDBInstanceIdentifier"),
+            license_model=item.get("LicenseModel"),
+            publicly_accessible=item.get("PubliclyAccessible"),
+            encrypted=item.get("StorageEncrypted"),
+        ),
+    )
+
+
+def _database_cluster(item: Item, place: Place) -> Resource:
+    name, engine = item["DBClusterIdentifier"], item.get("Engine") or ""
+    state = item.get("Status") or ""
+    serverless = item.get("ServerlessV2ScalingConfiguration") or item.get("ScalingConfigurationInfo") or {}
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="rds:cluster",
+        resource_id=item.get("DBClusterArn") or place.arn("rds", f"cluster:{name}"),
+        resource_name=name,
+        resource_type=ResourceType.DATABASE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(item.get("ClusterCreateTime")),
+        capacity=None if _grows_by_itself(engine) else _number(item.get("AllocatedStorage")),
+        unit="GiB",
+        tags=_tags(item.get("TagList")),
+        metadata=_facts(
+            engine=engine,
+            engine_version=item.get("EngineVersion"),
+            engine_mode=item.get("EngineMode"),
+            **{"class": item.get("DBClusterInstanceClass")},
+            multi_az=item.get("MultiAZ"),
+            members=len(item.get("DBClusterMembers") or ()),
+            min_acu=serverless.get("MinCapacity"),
+            max_acu=serverless.get("MaxCapacity"),
+            encrypted=item.get("StorageEncrypted"),
+        ),
+    )
+
+
+_LOAD_BALANCER_TYPES = {"app": "application", "net": "network", "gwy": "gateway"}
+
+
+def _load_balancer(item: Item, place: Place) -> Resource:
+    arn, state = item["LoadBalancerArn"], (item.get("State") or {}).get("Code", "")
+    _, family, name, _ = arn.rsplit("/", 3)  # ...:loadbalancer/app/name/0123456789abcdef
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind=f"elbv2:{item.get('Type') or _LOAD_BALANCER_TYPES[family]}",
+        resource_id=arn,
+        resource_name=item.get("LoadBalancerName") or name,
+        resource_type=ResourceType.LOAD_BALANCER,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(item.get("CreatedTime")),
+        tags=_tags(item.get("Tags")),
+        metadata=_facts(
+            scheme=item.get("Scheme"),
+            vpc_id=item.get("VpcId"),
+            ip_address_type=item.get("IpAddressType"),
+            availability_zones=len(item.get("AvailabilityZones") or ()),
+        ),
+    )
+
+
+def _classic_load_balancer(item: Item, place: Place) -> Resource:
+    name = item["LoadBalancerName"]
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="elb:classic",
+        resource_id=place.arn("elasticloadbalancing", f"loadbalancer/{name}"),
+        resource_name=name,
+        resource_type=ResourceType.LOAD_BALANCER,
+        status=Status.RUNNING,  # the API tells no state: while it is listed, it takes connections
+        cloud_status="",
+        created_at=_when(item.get("CreatedTime")),
+        tags=_tags(item.get("Tags")),
+        metadata=_facts(
+            scheme=item.get("Scheme"),
+            vpc_id=item.get("VPCId"),
+            availability_zones=len(item.get("AvailabilityZones") or ()),
+            instances=len(item.get("Instances") or ()),
+        ),
+    )
+
+
+def _vpc(item: Item, place: Place) -> Resource:
+    tags = _tags(item.get("Tags"))
+    state = item.get("State") or ""
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="ec2:vpc",
+        resource_id=place.arn("ec2", f"vpc/{item['VpcId']}", item.get("OwnerId")),
+        resource_name=tags.get("Name") or item["VpcId"],
+        resource_type=ResourceType.NETWORK,
+        status=_status(state),
+        cloud_status=state,
+        tags=tags,
+        metadata=_facts(
+            cidr=item.get("CidrBlock"), is_default=item.get("IsDefault"), tenancy=item.get("InstanceTenancy")
+        ),
+    )
+
+
+def _subnet(item: Item, place: Place) -> Resource:
+    tags = _tags(item.get("Tags"))
+    state = item.get("State") or ""
+    cidr, free = item.get("CidrBlock"), item.get("AvailableIpAddressCount")
+    # AWS keeps five addresses of every subnet for itself (VPC user guide: subnet CIDR blocks).
+    usable = max(ipaddress.ip_network(cidr, strict=False).num_addresses - 5, 0) if cidr else None
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="ec2:subnet",
+        resource_id=item.get("SubnetArn") or place.arn("ec2", f"subnet/{item['SubnetId']}", item.get("OwnerId")),
+        resource_name=tags.get("Name") or item["SubnetId"],
+        resource_type=ResourceType.NETWORK,
+        status=_status(state),
+        cloud_status=state,
+        capacity=_number(usable),
+        unit="addresses",
+        utilization=100.0 * (usable - free) / usable if usable and free is not None else None,
+        tags=tags,
+        metadata=_facts(
+            cidr=cidr,
+            vpc_id=item.get("VpcId"),
+            availability_zone=item.get("AvailabilityZone"),
+            is_default=item.get("DefaultForAz"),
+            public=item.get("MapPublicIpOnLaunch"),
+        ),
+    )
+
+
+def _kubernetes_cluster(item: Item, place: Place) -> Resource:
+    name, state = item["name"], item.get("status") or ""
+    network = item.get("resourcesVpcConfig") or {}
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="eks:cluster",
+        resource_id=item.get("arn") or place.arn("eks", f"cluster/{name}"),
+        resource_name=name,
+        resource_type=ResourceType.KUBERNETES,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(item.get("createdAt")),
+        tags=dict(item.get("tags") or {}),
+        metadata=_facts(
+            version=item.get("version"),
+            platform_version=item.get("platformVersion"),
+            vpc_id=network.get("vpcId"),
+            public_endpoint=network.get("endpointPublicAccess"),
+        ),
+    )
+
+
+def _node_group(item: Item, place: Place) -> Resource:
+    name, cluster, state = item["nodegroupName"], item.get("clusterName") or "", item.get("status") or ""
+    size = item.get("scalingConfig") or {}
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="eks:nodegroup",
+        resource_id=item.get("nodegroupArn") or place.arn("eks", f"nodegroup/{cluster}/{name}"),
+        resource_name=name,
+        resource_type=ResourceType.KUBERNETES,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(item.get("createdAt")),
+        capacity=_number(size.get("desiredSize")),
+        unit="nodes",
+        tags=dict(item.get("tags") or {}),
+        metadata=_facts(
+            cluster=cluster,
+            version=item.get("version"),
+            capacity_type=item.get("capacityType"),
+            instance_types=",".join(item.get("instanceTypes") or ()),
+            ami_type=item.get("amiType"),
+        ),
+    )
+
+
+def _kubernetes_part(item: Item, place: Place) -> Resource:
+    return _node_group(item, place) if "nodegroupName" in item else _kubernetes_cluster(item, place)
+
+
+def _nat_gateway(item: Item, place: Place) -> Resource:
+    tags = _tags(item.get("Tags"))
+    state = item.get("State") or ""
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="ec2:nat_gateway",
+        resource_id=place.arn("ec2", f"natgateway/{item['NatGatewayId']}"),
+        resource_name=tags.get("Name") or item["NatGatewayId"],
+        resource_type=ResourceType.NETWORK,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(item.get("CreateTime")),
+        tags=tags,
+        metadata=_facts(
+            vpc_id=item.get("VpcId"), subnet_id=item.get("SubnetId"), connectivity=item.get("ConnectivityType")
+        ),
+    )
+
+
+def _cache_cluster(item: Item, place: Place) -> Resource:
+    name, state = item["CacheClusterId"], item.get("CacheClusterStatus") or ""
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="elasticache:cluster",
+        resource_id=item.get("ARN") or place.arn("elasticache", f"cluster:{name}"),
+        resource_name=name,
+        resource_type=ResourceType.DATABASE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(item.get("CacheClusterCreateTime")),
+        capacity=_number(item.get("NumCacheNodes")),
+        unit="nodes",
+        metadata=_facts(
+            engine=item.get("Engine"),
+            engine_version=item.get("EngineVersion"),
+            **{"class": item.get("CacheNodeType")},
+            availability_zone=item.get("PreferredAvailabilityZone"),
+            replication_group=item.get("ReplicationGroupId"),
+            encrypted=item.get("AtRestEncryptionEnabled"),
+        ),
+    )
+
+
+def _warehouse(item: Item, place: Place) -> Resource:
+    name, state = item["ClusterIdentifier"], item.get("ClusterStatus") or ""
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="redshift:cluster",
+        resource_id=place.arn("redshift", f"cluster:{name}"),
+        resource_name=name,
+        resource_type=ResourceType.DATABASE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(item.get("ClusterCreateTime")),
+        capacity=_number(item.get("NumberOfNodes")),
+        unit="nodes",
+        tags=_tags(item.get("Tags")),
+        metadata=_facts(
+            engine="redshift",
+            engine_version=item.get("ClusterVersion"),
+            **{"class": item.get("NodeType")},
+            availability_zone=item.get("AvailabilityZone"),
+            vpc_id=item.get("VpcId"),
+            publicly_accessible=item.get("PubliclyAccessible"),
+            encrypted=item.get("Encrypted"),
+        ),
+    )
+
+
+def _table(item: Item, place: Place) -> Resource:
+    name, state = item["TableName"], item.get("TableStatus") or ""
+    throughput = item.get("ProvisionedThroughput") or {}
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="dynamodb:table",
+        resource_id=item.get("TableArn") or place.arn("dynamodb", f"table/{name}"),
+        resource_name=name,
+        resource_type=ResourceType.DATABASE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(item.get("CreationDateTime")),
+        metadata=_facts(
+            engine="dynamodb",
+            billing_mode=(item.get("BillingModeSummary") or {}).get("BillingMode"),
+            table_class=(item.get("TableClassSummary") or {}).get("TableClass"),
+            read_capacity_units=throughput.get("ReadCapacityUnits"),
+            write_capacity_units=throughput.get("WriteCapacityUnits"),
+        ),
+    )
+
+
+def _file_system(item: Item, place: Place) -> Resource:
+    name, state = item["FileSystemId"], item.get("LifeCycleState") or ""
+    tags = _tags(item.get("Tags"))
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="efs:filesystem",
+        resource_id=item.get("FileSystemArn") or place.arn("elasticfilesystem", f"file-system/{name}"),
+        resource_name=item.get("Name") or tags.get("Name") or name,
+        resource_type=ResourceType.VOLUME,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(item.get("CreationTime")),
+        tags=tags,
+        metadata=_facts(
+            performance_mode=item.get("PerformanceMode"),
+            throughput_mode=item.get("ThroughputMode"),
+            availability_zone=item.get("AvailabilityZoneName"),
+            encrypted=item.get("Encrypted"),
+        ),
+    )
+
+
+# --- The table ------------------------------------------------------------------------------------------------------
+
+
+_LOAD_BALANCERS = _tagged(
+    _paged("describe_load_balancers", 400, "LoadBalancers"), "LoadBalancerArn", "ResourceArns", "ResourceArn"
+)
+_CLASSIC_LOAD_BALANCERS = _tagged(
+    _paged("describe_load_balancers", 400, "LoadBalancerDescriptions"),
+    "LoadBalancerName",
+    "LoadBalancerNames",
+    "LoadBalancerName",
+)
+
+# Page sizes are the largest that each API reference allows. Application, network and gateway load balancers come from
+# one listing, and so do Kubernetes clusters and their node groups (kind eks:nodegroup).
+LISTINGS: tuple[Listing, ...] = (
+    Listing("ec2:instance", "ec2", "InstanceId", "ec2:DescribeInstances",
+            _instances, _instance),
+    Listing("ebs:volume", "ec2", "VolumeId", "ec2:DescribeVolumes",
+            _paged("describe_volumes", 1000, "Volumes"), _volume),
+    Listing("ec2:vpc", "ec2", "VpcId", "ec2:DescribeVpcs",
+            _paged("describe_vpcs", 1000, "Vpcs"), _vpc),
+    Listing("ec2:subnet", "ec2", "SubnetId", "ec2:DescribeSubnets",
+            _paged("describe_subnets", 1000, "Subnets"), _subnet),
+    Listing("ec2:nat_gateway", "ec2", "NatGatewayId", "ec2:DescribeNatGateways",
+            _paged("describe_nat_gateways", 1000, "NatGateways"), _nat_gateway),
+    Listing("rds:db", "rds", "DBInstanceIdentifier", "rds:DescribeDBInstances",
+            _paged("describe_db_instances", 100, "DBInstances"), _database),
+    Listing("rds:cluster", "rds", "DBClusterIdentifier", "rds:DescribeDBClusters",
+            _paged("describe_db_clusters", 100, "DBClusters"), _database_cluster),
+    Listing("elbv2:load_balancer", "elbv2", "LoadBalancerArn",
+            "elasticloadbalancing:DescribeLoadBalancers elasticloadbalancing:DescribeTags",
+            _LOAD_BALANCERS, _load_balancer),
+    Listing("elb:classic", "elb", "LoadBalancerName",
+            "elasticloadbalancing:DescribeLoadBalancers elasticloadbalancing:DescribeTags",
+            _CLASSIC_LOAD_BALANCERS, _classic_load_balancer),
+    Listing("eks:cluster", "eks", "name",
+            "eks:ListClusters eks:DescribeCluster eks:ListNodegroups eks:DescribeNodegroup",
+            _kubernetes, _kubernetes_part),
+    Listing("elasticache:cluster", "elasticache", "CacheClusterId", "elasticache:DescribeCacheClusters",
+            _paged("describe_cache_clusters", 100, "CacheClusters"), _cache_cluster),
+    Listing("redshift:cluster", "redshift", "ClusterIdentifier", "redshift:DescribeClusters",
+            _paged("describe_clusters", 100, "Clusters"), _warehouse),
+    Listing("dynamodb:table", "dynamodb", "TableName", "dynamodb:ListTables dynamodb:DescribeTable",
+            _tables, _table),
+    Listing("efs:filesystem", "efs", "FileSystemId", "elasticfilesystem:DescribeFileSystems",
+            _paged("describe_file_systems", 100, "FileSystems"), _file_system),
+)  # fmt: skip

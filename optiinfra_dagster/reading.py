@@ -1,0 +1,214 @@
+"""What `optiinfra read` prints: one customer's rows of a reader or of the metrics themselves."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TextIO
+
+from optiinfra_dagster import windows
+from optiinfra_dagster.assets.readers import READERS
+from optiinfra_dagster.customers import FAMILIES, PROVIDERS, load_customers, select
+from optiinfra_dagster.errors import ConfigError
+from optiinfra_dagster.references import closest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from optiinfra_dagster.settings import Settings
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+TABLE_ROWS = 50  # a terminal table is for looking; json and csv are complete
+
+# family -> readers; `metrics` are the published rows themselves.
+SOURCES: dict[str, dict[str, str]] = {"performance": {"metrics": "performance_metrics"}}
+for _family, _reader in READERS:
+    SOURCES.setdefault(_family, {})[_reader] = f"{_family}_{_reader}"
+
+# Columns a terminal has room for; json and csv have all.
+HIDDEN_IN_TABLE = {
+    "customer_id", "provider", "window_start", "metadata", "tags", "collected_at", "workload_type", "period_seconds",
+    "spec_hash", "kind", "account_id", "cloud_status", "metric_type", "resource_name", "created_at", "utilization",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A reading as it was typed."""
+
+    family: str
+    reader: str
+    customer: str
+    provider: str | None = None
+    from_: str | None = None
+    to: str | None = None
+    resource_id: str | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The rows, or None where none was ever published, with a note for a person."""
+
+    rows: pa.Table | None
+    note: str = ""
+
+
+def known(family: str, reader: str) -> str:
+    """The table behind a reader.
+
+    Raises:
+        ConfigError: there is no such family or reader.
+    """
+    if family not in FAMILIES:
+        raise ConfigError(f"There is no family '{family}'{closest(family, FAMILIES)}. Choose from {', '.join(SOURCES)}.")
+    readers = SOURCES.get(family, {})
+    if reader not in readers:
+        choice = f"Choose from {', '.join(readers)}." if readers else f"This version reads {', '.join(SOURCES)}."
+        raise ConfigError(f"There is no reader '{reader}' of {family}{closest(reader, readers)}. {choice}")
+    return readers[reader]
+
+
+def read(clickhouse: ClickHouse, settings: Settings, query: Query) -> Result:
+    """The customer's rows: of the newest published window, or of the times asked for.
+
+    `metrics` go by the points' own timestamps, readers by the windows they were computed for.
+    """
+    from optiinfra_dagster.storage.clickhouse import fetch
+
+    table = known(query.family, query.reader)
+    select(load_customers(settings.customers_path), [query.customer])
+    if query.provider and query.provider not in PROVIDERS:
+        raise ConfigError(
+            f"There is no provider '{query.provider}'{closest(query.provider, PROVIDERS)}. Choose from {', '.join(PROVIDERS)}."
+        )
+    begin = windows.parse_time(query.from_, "--from") if query.from_ else None
+    end = windows.parse_time(query.to, "--to") if query.to else None
+    if begin and end and begin >= end:
+        raise ConfigError(f"--from {query.from_} is not before --to {query.to}: swap them, or widen the range.")
+    is_metrics = query.reader == "metrics"
+    dataset, owner = (query.family, query.customer) if is_metrics else (table, "")
+    with clickhouse.session() as client:
+        newest = client.query(
+            "SELECT toUnixTimestamp(max(window_start)), count() FROM published_batches "
+            "WHERE dataset = {dataset:String} AND customer_id = {owner:String} "
+            "AND (empty({provider:String}) OR provider IN ('', {provider:String}))",
+            parameters={"dataset": dataset, "owner": owner, "provider": query.provider or ""},
+        ).result_rows[0]
+        if not newest[1]:
+            return Result(
+                None,
+                f"Nothing was collected yet for {query.customer}: run `optiinfra collect --customer {query.customer}`.",
+            )
+        if begin is None and end is None:
+            begin = datetime.fromtimestamp(newest[0], UTC)
+            end = begin + windows.WINDOW
+        time = "timestamp" if is_metrics else "window_start"
+        conditions = ["customer_id = {customer:String}"]
+        if query.provider:
+            conditions.append("provider = {provider:String}")
+        if begin:
+            # Rows stand in the window that holds their timestamp: the bound on window_start is what skips old parts.
+            conditions += [f"{time} >= {{begin:DateTime('UTC')}}", "window_start >= {begin_window:DateTime('UTC')}"]
+        if end:
+            conditions += [f"{time} < {{end:DateTime('UTC')}}", "window_start < {end:DateTime('UTC')}"]
+        columns = {row[0] for row in client.query(f"DESCRIBE TABLE {table}_current").result_rows}
+        if query.resource_id:
+            if "resource_id" not in columns:
+                raise ConfigError(f"{query.family} {query.reader} has no rows per resource: leave out --resource-id.")
+            conditions.append("resource_id = {resource:String}")
+        order = [c for c in ("provider", "resource_type", "resource_id", "metric_name", "statistic") if c in columns]
+        sql = (
+            f"SELECT * FROM {table}_current WHERE {' AND '.join(conditions)} "  # noqa: S608 - names are the code's own
+            f"ORDER BY {', '.join([*order, time])}" + (f" LIMIT {query.limit}" if query.limit else "")
+        )
+        rows = fetch(
+            client,
+            sql,
+            {
+                "customer": query.customer,
+                "provider": query.provider or "",
+                "begin": begin or datetime(2000, 1, 1, tzinfo=UTC),
+                "begin_window": windows.floor(begin or datetime(2000, 1, 1, tzinfo=UTC)),
+                "end": end or datetime.now(UTC) + timedelta(days=1),
+                "resource": query.resource_id or "",
+            },
+        )
+    note = "" if rows.num_rows else "No rows: collected, and nothing there."
+    return Result(rows, note)
+
+
+def show(result: Result, format_: str, out: TextIO) -> None:
+    """Print the rows: a terminal table (shortened), JSON (one array) or CSV (complete)."""
+    if result.rows is None:
+        if format_ == "json":
+            out.write("[]\n")
+        return
+    if format_ == "json":
+        _write_json(result.rows, out)
+    elif format_ == "csv":
+        writer = csv.writer(out)
+        writer.writerow(result.rows.column_names)
+        writer.writerows([_text(value) for value in row.values()] for row in _rows(result.rows))
+    else:
+        _write_table(result.rows, out)
+
+
+def _write_json(rows: pa.Table, out: TextIO) -> None:
+    out.write("[")
+    for i, row in enumerate(_rows(rows)):
+        out.write(",\n " if i else "\n ")
+        json.dump({name: _json(name, value) for name, value in row.items()}, out, ensure_ascii=False)
+    out.write("\n]\n")
+
+
+def _write_table(rows: pa.Table, out: TextIO) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    names = [name for name in rows.column_names if name not in HIDDEN_IN_TABLE]
+    for name in names:
+        numeric = str(rows.schema.field(name).type) in {"double", "uint32", "uint64"}
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=name != "resource_id")
+    for row in _rows(rows.slice(0, TABLE_ROWS)):
+        table.add_row(*(_short(row[name]) for name in names))
+    console = Console(file=out)
+    console.print(table)
+    if rows.num_rows > TABLE_ROWS:
+        console.print(f"... {rows.num_rows - TABLE_ROWS:,} more rows; --format csv or json prints all.")
+
+
+def _rows(rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """Row by row, without holding all of them as Python objects."""
+    for batch in rows.to_batches(max_chunksize=10_000):
+        yield from batch.to_pylist()
+
+
+def _json(name: str, value: Any) -> Any:
+    """A value as JSON has it: times ISO 8601 with Z, money as text, JSON columns as the objects they hold."""
+    if isinstance(value, datetime):
+        return _text(value)
+    if isinstance(value, Decimal):
+        return str(value)
+    if name in {"metadata", "tags"} and isinstance(value, str):
+        return json.loads(value or "{}")
+    return value
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return "" if value is None else value
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return str(_text(value))
+
+

@@ -1,0 +1,229 @@
+"""The one way to ClickHouse: `with ClickHouse(url).session() as client:`, the same code for every transport.
+
+`chdb://<path>` is the engine inside this process, `http(s)://user:password@host:port` a server, a cluster or ClickHouse
+Cloud. The embedded engine lets one process at a time open a path, so its session takes an inter-process lock, opens,
+works and closes: hold it for reads and writes only, never while waiting on a cloud.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from filelock import FileLock, Timeout
+
+from optiinfra_dagster.errors import StorageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from clickhouse_connect.driver.client import Client
+
+DATABASE = "optiinfra_metrics"
+LOCK_TIMEOUT_SECONDS = 120.0
+
+# Server: settings of every statement. A write is acknowledged when it is in a part, never when it is only queued.
+SETTINGS: Mapping[str, Any] = {"async_insert": 0, "wait_end_of_query": 1}
+
+# https://clickhouse.com/docs: error codes whose message a user can act on.
+REMEDIES: Mapping[int, str] = {
+    516: "check the user and password in OPTIINFRA_CLICKHOUSE_URL",
+    497: "grant the user of OPTIINFRA_CLICKHOUSE_URL the right it names",
+    81: "run `optiinfra migrate`",
+    60: "run `optiinfra migrate`",
+    241: "the server is out of memory: ask for less at once, or raise its memory limit",
+    243: "the disk is full: free some space",
+}
+
+
+class ClickHouse:
+    """A place that holds the metrics tables, named by a URL whose password is never shown.
+
+    Thread-safe. Sessions of one embedded place wait for each other, within the process and between processes.
+    """
+
+    def __init__(self, url: str, *, lock_timeout: float = LOCK_TIMEOUT_SECONDS) -> None:
+        parts = urlsplit(url)
+        self._url = url
+        self._lock_timeout = lock_timeout
+        self._lock = threading.RLock()
+        self._client: Client | None = None
+        self._depth = 0
+        self._schema_checked = False
+        self.embedded = parts.scheme == "chdb"
+        self.path = Path(url.removeprefix("chdb://")).absolute() if self.embedded else None
+        port = f":{parts.port}" if parts.port else ""
+        self.place = f"chdb://{self.path}" if self.embedded else f"{parts.scheme}://{parts.hostname}{port}"
+
+    def __repr__(self) -> str:
+        """Without user or password."""
+        return f"ClickHouse({self.place})"
+
+    @contextmanager
+    def session(self, *, migrated: bool = True) -> Iterator[Client]:
+        """A client whose default database holds the project's tables.
+
+        With `migrated`, the first session of a process makes sure that the schema is the one of this version: an
+        embedded place is brought up to date, a server must have been (`optiinfra migrate`).
+
+        Raises:
+            StorageError: cannot be opened or reached, is locked by another process, or a statement failed.
+        """
+        from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+
+        with self._lock:
+            try:
+                with self._open() as client:
+                    if migrated and not self._schema_checked:
+                        from optiinfra_dagster.storage import migrations
+
+                        migrations.ensure(client, apply=self.embedded)
+                        self._schema_checked = True
+                    yield client
+            except ClickHouseError as error:
+                self._schema_checked = False
+                raise StorageError(self._explain(error)) from error
+
+    @contextmanager
+    def _open(self) -> Iterator[Client]:
+        """The client, opened by the outermost session and closed by it where the engine is embedded."""
+        if self._client is not None:
+            yield self._client
+        elif self.embedded:
+            with self._locked():
+                self._client = self._connect_embedded()
+                try:
+                    yield self._client
+                finally:
+                    client, self._client = self._client, None
+                    client.close()
+        else:
+            self._client = self._connect_server()
+            yield self._client
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The inter-process lock of an embedded place, and a spool folder of its own.
+
+        clickhouse-connect's embedded backend hands inserts to the engine through temporary files, which a kill leaves
+        behind; under the lock nobody else is using them, so what is there is rubbish.
+        """
+        assert self.path is not None
+        lock = FileLock(f"{self.path}.lock")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=self._lock_timeout)
+        except Timeout:
+            raise StorageError(
+                f"{self.place} is in use by another process and was not released within {self._lock_timeout:g} s. "
+                "Wait for the running collection, stop the process that holds it, or use a ClickHouse server."
+            ) from None
+        except OSError as error:
+            raise StorageError(
+                f"{self.place} cannot be used: {error.strerror}. Set OPTIINFRA_CLICKHOUSE_URL to a writable place."
+            ) from error
+        before = tempfile.tempdir
+        try:
+            spool = self.path.with_name(f"{self.path.name}.spool")
+            spool.mkdir(exist_ok=True)
+            for left_behind in [*spool.glob("tmp*.native"), *spool.glob("tmp*.raw")]:
+                left_behind.unlink(missing_ok=True)
+            tempfile.tempdir = str(spool)
+            yield
+        finally:
+            tempfile.tempdir = before
+            lock.release()
+
+    def _connect_embedded(self) -> Client:
+        import clickhouse_connect
+        from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+
+        try:
+            client = clickhouse_connect.get_client(dsn=f"chdb://{self.path}", settings=dict(SETTINGS))
+            use_database(client, DATABASE, create=True)
+        except (ClickHouseError, RuntimeError) as error:
+            raise StorageError(
+                f"{self.place} cannot be opened: {_first_line(error)} "
+                "If its files are damaged, move the folder away and collect again, or restore a backup."
+            ) from error
+        return client
+
+    def _connect_server(self) -> Client:
+        import clickhouse_connect
+        from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+
+        parts = urlsplit(self._url)
+        try:
+            client = clickhouse_connect.get_client(
+                interface=parts.scheme,
+                host=parts.hostname or "localhost",
+                port=parts.port or (8443 if parts.scheme == "https" else 8123),
+                username=parts.username or "default",
+                password=parts.password or "",
+                settings=dict(SETTINGS),
+                client_name="optiinfra",
+                connect_timeout=10,
+                send_receive_timeout=300,
+                autogenerate_session_id=False,  # sessions would serialise concurrent statements
+            )
+        except ClickHouseError as error:
+            raise StorageError(self._explain(error)) from error
+        use_database(client, parts.path.strip("/") or DATABASE)
+        return client
+
+    def _explain(self, error: Exception) -> str:
+        code = getattr(error, "code", None)
+        remedy = REMEDIES.get(code) if isinstance(code, int) else None
+        if remedy is None and not self.embedded and "Connection" in str(error):
+            remedy = "check that the server runs and that OPTIINFRA_CLICKHOUSE_URL names its host and port"
+        message = f"ClickHouse at {self.place}: {_first_line(error)}"
+        return f"{message} Remedy: {remedy}." if remedy else message
+
+
+def use_database(client: Client, name: str, *, create: bool = False) -> None:
+    """Make `name` the database of every following statement; a server's is created by `optiinfra migrate` only."""
+    if create:
+        client.database = None
+        client.command(f"CREATE DATABASE IF NOT EXISTS {name}")
+    client.database = name
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, without the stack and the statement that ClickHouse may add."""
+    return str(error).strip().split("\n", 1)[0][:500]
+
+
+def fetch(client: Client, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+    """The result of a SELECT as Arrow, with times as times.
+
+    ClickHouse exports DateTime as a bare uint32; which columns are times is asked of the engine, because a uint32 alone
+    does not tell.
+    """
+    import pyarrow as pa
+
+    params = {k: _bindable(v) for k, v in (parameters or {}).items()}
+    times = {
+        row[0]
+        for row in client.query(f"DESCRIBE TABLE ({sql})", parameters=params).result_rows
+        if "DateTime(" in row[1] and "DateTime64" not in row[1]
+    }
+    table = client.query_arrow(sql, parameters=params, use_strings=True)
+    for index, field in enumerate(table.schema):
+        if field.name in times:
+            seconds = table.column(index).cast(pa.int64()).cast(pa.timestamp("s", "UTC"))
+            table = table.set_column(index, field.name, seconds)
+    return table
+
+
+def _bindable(value: Any) -> Any:
+    """Times as the text that {name:DateTime('UTC')} parses: a zoned value must not pass through the host's zone."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    if isinstance(value, (list, tuple)):
+        return [_bindable(v) for v in value]
+    return value

@@ -1,0 +1,58 @@
+"""The inventory that the performance and cost families work from, read back from ClickHouse."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.providers.types import Resource, ResourceType, Status
+from optiinfra_dagster.sqlfiles import read_sql
+from optiinfra_dagster.storage.clickhouse import fetch
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+
+def newest(
+    clickhouse: ClickHouse, provider: str, customers: Sequence[str], window: datetime, lookback: timedelta
+) -> dict[str, list[Resource]]:
+    """Per customer, the resources of its newest published inventory; a customer without any is not in the answer.
+
+    Newest means at or before `window`, at most `lookback` before; a window older than every inventory takes the oldest
+    one after it, since clouds keep metric history but no inventory history. What a partial inventory could not list is
+    taken from the complete one before it.
+    """
+    parameters = {
+        "provider": provider, "customers": list(customers), "window": window,
+        "oldest": window - lookback,
+    }  # fmt: skip
+    with clickhouse.session() as client:
+        rows = fetch(client, read_sql("queries/newest_inventory"), parameters)
+        known = client.query(
+            "SELECT DISTINCT customer_id FROM published_batches WHERE dataset = 'resource' "
+            "AND provider = {provider:String} AND customer_id IN {customers:Array(String)}",
+            parameters={"provider": provider, "customers": list(customers)},
+        ).result_rows
+    resources: dict[str, list[Resource]] = defaultdict(list)
+    for (customer,) in known:
+        resources[customer] = []
+    columns = {name: rows[name].to_pylist() for name in rows.column_names}
+    for i, customer in enumerate(columns["customer_id"]):
+        resources[customer].append(
+            Resource(
+                account_id=columns["account_id"][i],
+                region=columns["region"][i],
+                kind=columns["kind"][i],
+                resource_id=columns["resource_id"][i],
+                resource_name=columns["resource_name"][i],
+                resource_type=ResourceType(columns["resource_type"][i]),
+                status=Status(columns["status"][i]),
+                cloud_status=columns["cloud_status"][i],
+                tags=json.loads(columns["tags"][i]),
+                metadata=json.loads(columns["metadata"][i]),
+            )
+        )
+    return dict(resources)

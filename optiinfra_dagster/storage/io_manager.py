@@ -1,0 +1,208 @@
+"""The IO manager: how an asset's output becomes slices in ClickHouse, and how a partition is read back."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from optiinfra_dagster import windows
+from optiinfra_dagster.sqlfiles import read_sql
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+    from optiinfra_dagster.storage.slices import Flushed, Slices
+
+# More partitions than this in one run: the table of customers is left out, since Dagster stores it once per partition.
+MAX_PARTITIONS_WITH_DETAIL = 8
+
+
+@dataclass(frozen=True)
+class SliceStream:
+    """What a collection asset returns: its slices as they finish, in lots that are each worth a flush."""
+
+    lots: Iterable[list[Slices]]
+
+
+@dataclass(frozen=True)
+class Select:
+    """What a reader asset returns: the name of the .sql file whose SELECT fills the table of the same name."""
+
+    name: str
+
+
+class ClickHouseIOManager(dg.IOManager):
+    """Writes `SliceStream`, `Select`, Arrow and pandas outputs by the slice protocol; loads Arrow or pandas.
+
+    An asset names where its rows live in its metadata: `dataset` (one of `tables.DATASETS`) or `table` (a reader's), and
+    `provider` where it holds one provider's part of a dataset.
+    """
+
+    def __init__(self, clickhouse: ClickHouse, progress: Callable[[str], None] = lambda _line: None) -> None:
+        self._clickhouse = clickhouse
+        self._progress = progress
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Write the partitions of this run."""
+        asked = _windows(context)
+        if isinstance(obj, Select):
+            self._write_select(context, obj, asked)
+        elif isinstance(obj, SliceStream):
+            self._write_stream(context, obj, asked)
+        else:
+            self._write_rows(context, obj, asked)
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        """The published rows of the partition or range, as the type the asset asks for: pandas (default) or Arrow."""
+        import pyarrow as pa
+
+        from optiinfra_dagster.storage.clickhouse import fetch
+
+        upstream = context.upstream_output
+        metadata = (upstream.definition_metadata if upstream else None) or context.definition_metadata or {}
+        table, where = _source(metadata)
+        asked = [windows.from_key(key) for key in context.asset_partition_keys]
+        with self._clickhouse.session() as client:
+            rows = fetch(
+                client,
+                f"SELECT * FROM {table}_current "  # noqa: S608 - names are the code's own
+                "WHERE window_start >= {first:DateTime('UTC')} AND window_start <= {last:DateTime('UTC')}" + where,
+                {"first": min(asked), "last": max(asked), "provider": metadata.get("provider", "")},
+            )
+        return rows if context.dagster_type.typing_type is pa.Table else rows.to_pandas()
+
+    def _write_select(self, context: dg.OutputContext, select: Select, asked: Sequence[datetime]) -> None:
+        from optiinfra_dagster.storage import slices
+
+        counts = slices.write_select(
+            self._clickhouse, select.name, read_sql(f"readers/{select.name}"), asked, run_id=context.run_id
+        )
+        context.add_output_metadata({"dagster/row_count": sum(counts.values()), "windows": len(counts)})
+
+    def _write_stream(self, context: dg.OutputContext, stream: SliceStream, asked: Sequence[datetime]) -> None:
+        from optiinfra_dagster.storage.slices import Writer
+        from optiinfra_dagster.tables import DATASETS
+
+        metadata = context.definition_metadata or {}
+        writer = Writer(self._clickhouse, DATASETS[metadata["dataset"]], run_id=context.run_id)
+        report = Report()
+        for lot in stream.lots:
+            report.add(lot, writer.flush(lot))
+            context.log.info(str(report))
+            self._progress(f"{context.asset_key.to_user_string()}: {report}")
+        context.add_output_metadata(report.metadata(detailed=len(asked) <= MAX_PARTITIONS_WITH_DETAIL))
+        report.raise_if_all_failed()
+
+    def _write_rows(self, context: dg.OutputContext, obj: object, asked: Sequence[datetime]) -> None:
+        """A whole table at once: every (customer, provider) in it gets its slices of the windows of this run."""
+        import pyarrow as pa
+
+        from optiinfra_dagster import tables
+        from optiinfra_dagster.storage.slices import Outcome, Slices, Writer
+
+        dataset = tables.DATASETS[(context.definition_metadata or {})["dataset"]]
+        given = obj if isinstance(obj, pa.Table) else pa.Table.from_pandas(obj, preserve_index=False)
+        rows = tables.conform(dataset, given)
+        lot = [
+            Slices(customer, provider, asked, Outcome.OK, tables.of_slice(rows, customer, provider))
+            for customer, provider in tables.owners(rows)
+        ]
+        flushed = Writer(self._clickhouse, dataset, run_id=context.run_id).flush(lot)
+        context.add_output_metadata({"dagster/row_count": rows.num_rows, "rows_written": flushed.rows_written})
+
+
+class Report:
+    """What came of a stream of slices: for the run's log, the partition's page, and the verdict."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.rows_written = 0
+        self.api_calls = 0
+        self.api_cost_usd = Decimal(0)
+        self.corrected = 0
+        self.corrections_read = 0
+        self.customers: dict[str, dict[str, Any]] = defaultdict(
+            lambda: {"outcome": "", "slices": 0, "rows": 0, "api_calls": 0, "error": ""}
+        )
+        self._permanent = True
+
+    def add(self, lot: Sequence[Slices], flushed: Flushed) -> None:
+        """Count a flush."""
+        for slices in lot:
+            self.api_calls += slices.api_calls
+            self.api_cost_usd += slices.api_cost_usd
+            if slices.correction:
+                continue
+            outcome = "already published" if slices.skipped else slices.status.value
+            self.outcomes[outcome] += len(slices.windows)
+            customer = self.customers[slices.customer_id]
+            customer["slices"] += len(slices.windows)
+            customer["api_calls"] += slices.api_calls
+            customer["rows"] += slices.rows.num_rows if slices.rows is not None else 0
+            customer["error"] = customer["error"] or slices.error
+            customer["outcome"] = ", ".join(sorted({*filter(None, customer["outcome"].split(", ")), outcome}))
+            if slices.status.value == "failed" and not slices.permanent:
+                self._permanent = False
+        self.rows_written += flushed.rows_written
+        self.corrected += flushed.corrected
+        self.corrections_read += flushed.corrections_read
+
+    def __str__(self) -> str:
+        """For the log: `12 slices: 11 ok, 1 failed; 840 rows written, 36 API calls`."""
+        outcomes = ", ".join(f"{n} {name}" for name, n in sorted(self.outcomes.items()))
+        return (
+            f"{sum(self.outcomes.values())} slices: {outcomes or 'none'}; "
+            f"{self.rows_written} rows written, {self.api_calls} API calls"
+        )
+
+    def metadata(self, *, detailed: bool) -> dict[str, Any]:
+        """For the partition's page in the UI."""
+        metadata: dict[str, Any] = {
+            "dagster/row_count": sum(c["rows"] for c in self.customers.values()),
+            "rows_written": self.rows_written,
+            "api_calls": self.api_calls,
+            "api_cost_usd": str(self.api_cost_usd),
+            "slices": dict(self.outcomes),
+            "corrected_slices": self.corrected,
+        }
+        if self.corrections_read:
+            metadata["corrected_share"] = self.corrected / self.corrections_read
+        if detailed and self.customers:
+            metadata["customers"] = dg.MetadataValue.table(
+                [
+                    dg.TableRecord({"customer": name, **{k: v for k, v in row.items()}})
+                    for name, row in sorted(self.customers.items())
+                ]
+            )
+        return metadata
+
+    def raise_if_all_failed(self) -> None:
+        """Fail the asset where nothing came of it, and only there: one customer's failure is that customer's.
+
+        Raises:
+            dagster.Failure: every slice failed; retried only where asking again can help.
+        """
+        if self.outcomes["failed"] and self.outcomes["failed"] == sum(self.outcomes.values()):
+            reasons = "\n".join(f"{name}: {row['error']}" for name, row in sorted(self.customers.items()))
+            raise dg.Failure(
+                f"Every slice of this asset failed.\n{reasons}",
+                metadata=self.metadata(detailed=True),
+                allow_retries=not self._permanent,
+            )
+
+
+def _windows(context: dg.OutputContext) -> list[datetime]:
+    return [windows.from_key(key) for key in context.asset_partition_keys]
+
+
+def _source(metadata: Any) -> tuple[str, str]:
+    from optiinfra_dagster.tables import DATASETS
+
+    table = metadata["table"] if "table" in metadata else DATASETS[metadata["dataset"]].table
+    return table, " AND provider = {provider:String}" if "provider" in metadata else ""
+

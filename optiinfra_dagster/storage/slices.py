@@ -1,0 +1,523 @@
+"""The slice protocol: append a batch, verify it, publish it, clean up. What readers see is always one whole batch.
+
+A slice is what one attempt replaces as a whole: the rows of one (dataset, customer, provider, window). Each attempt gets
+a new, higher batch number; its rows become visible when a row of the ledger (`metric_batches`) names that batch, and
+not before; rows of older batches are deleted afterwards. A kill between any two steps leaves the old slice or the new
+one, never a mixture, and the next attempt clears away what the kill left.
+
+Slices are written in flushes: one INSERT per table and month, one verifying query, one INSERT of all their ledger
+rows (one block, so atomic), one delete.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.errors import StorageError
+from optiinfra_dagster.storage import coverage as coverage_states
+from optiinfra_dagster.storage.clickhouse import fetch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from clickhouse_connect.driver.client import Client
+
+    from optiinfra_dagster.providers.types import Coverage
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+    from optiinfra_dagster.tables import Dataset
+
+# Rows of an unpublished batch may be those of a writer at work elsewhere: on a server they are rubbish only after this.
+ORPHAN_AGE_SECONDS = 900
+
+
+class Outcome(StrEnum):
+    """The outcome of an attempt at a slice, as the ledger keeps it."""
+
+    OK = "ok"
+    PARTIAL = "partial"  # published, but something is missing: the error names it
+    NOT_DUE = "not_due"
+    BUDGET = "budget"
+    FAILED = "failed"
+    NOT_CONFIGURED = "not_configured"
+
+    @property
+    def published(self) -> bool:
+        """Whether an attempt with this outcome replaces what readers see."""
+        return self in {Outcome.OK, Outcome.PARTIAL}
+
+
+@dataclass(frozen=True, slots=True)
+class SliceKey:
+    """Which slice of a dataset. Reader assets publish whole windows: customer and provider are empty."""
+
+    customer_id: str
+    provider: str
+    window: datetime
+
+
+@dataclass(slots=True)
+class Slices:
+    """What one attempt gave for some windows of one customer and provider, all with the same outcome.
+
+    `rows` holds the rows of every window (column `window_start`); a window without rows is an empty slice, which is
+    published as well: "collected, nothing there" is not "never collected". `api_calls` and `api_cost_usd` are of the
+    whole attempt and go to the ledger row of its first window, so that sums are right.
+    """
+
+    customer_id: str
+    provider: str
+    windows: Sequence[datetime]
+    status: Outcome
+    rows: pa.Table | None = None
+    error: str = ""
+    permanent: bool = False
+    api_calls: int = 0
+    api_cost_usd: Decimal = Decimal(0)
+    coverage: Sequence[Coverage] | None = None
+    correction: bool = False  # late points of windows that other attempts published: written only where that is so
+    skipped: bool = False  # published before and not asked again: nothing to write, but rubbish is cleared away
+
+
+@dataclass(slots=True)
+class Entry:
+    """A ledger row in the making: the outcome of one slice of a flush.
+
+    `batch` is None for the batch of the flush; an attempt that found the published content again names the batch that
+    holds it, so its API calls are kept and nothing is written twice.
+    """
+
+    key: SliceKey
+    status: Outcome
+    rows: int = 0
+    content_hash: int = 0
+    error: str = ""
+    permanent: bool = False
+    api_calls: int = 0
+    api_cost_usd: Decimal = Decimal(0)
+    batch: int | None = None
+
+
+@dataclass(slots=True)
+class Flushed:
+    """What a flush did. `entries` are those that went to the ledger, `unchanged` those whose content was there."""
+
+    entries: list[Entry] = field(default_factory=list)
+    unchanged: list[Entry] = field(default_factory=list)
+    corrected: int = 0
+    corrections_read: int = 0
+    rows_written: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The newest published batch of a slice."""
+
+    batch: int
+    status: Outcome
+    rows: int
+    content_hash: int
+
+
+def published(
+    client: Client, dataset: str, windows: Sequence[datetime], customers: Sequence[str] | None = None
+) -> dict[SliceKey, Published]:
+    """The newest published batch of each slice of `dataset` between the first and the last of `windows`."""
+    sql = """
+        SELECT customer_id, provider, toUnixTimestamp(window_start) AS seconds,
+            argMax((batch, toString(status), rows, content_hash), batch) AS newest
+        FROM metric_batches
+        WHERE dataset = {dataset:String} AND status IN ('ok', 'partial')
+            AND window_start >= fromUnixTimestamp({first:UInt32}) AND window_start <= fromUnixTimestamp({last:UInt32})
+            AND (empty({customers:Array(String)}) OR customer_id IN {customers:Array(String)})
+        GROUP BY customer_id, provider, window_start
+    """
+    if not windows:
+        return {}
+    found = client.query(
+        sql,
+        parameters={
+            "dataset": dataset,
+            "first": int(min(windows).timestamp()),
+            "last": int(max(windows).timestamp()),
+            "customers": list(customers or []),
+        },
+    ).result_rows
+    return {
+        SliceKey(customer, provider, datetime.fromtimestamp(seconds, UTC)): Published(
+            newest[0], Outcome(newest[1]), newest[2], newest[3]
+        )
+        for customer, provider, seconds, newest in found
+    }
+
+
+def next_batch(newest: Iterable[Published], now: Callable[[], int] = time.time_ns) -> int:
+    """A number higher than any batch in `newest`, and in practice than any other: nanoseconds since the epoch.
+
+    A clock that went backwards is overtaken by counting on from the highest number seen.
+    """
+    return max(now(), max((p.batch + 1 for p in newest), default=0))
+
+
+class Writer:
+    """Writes flushes of one dataset's slices. `steps` is called with the name of each step done: tests kill there."""
+
+    def __init__(
+        self,
+        clickhouse: ClickHouse,
+        dataset: Dataset,
+        *,
+        run_id: str = "",
+        steps: Callable[[str], None] = lambda _name: None,
+    ) -> None:
+        self._clickhouse = clickhouse
+        self._dataset = dataset
+        self._run_id = run_id
+        self._step = steps
+
+    def flush(self, batches: Sequence[Slices]) -> Flushed:
+        """Write, verify, publish and clean up `batches` together.
+
+        Raises:
+            StorageError: ClickHouse failed, or did not take every row; nothing of this flush is visible then.
+        """
+        from optiinfra_dagster import tables
+
+        if not batches:
+            return Flushed()
+        hashes = [tables.content_hashes(b.rows) if b.rows is not None else {} for b in batches]
+        windows = [w for b in batches for w in b.windows]
+        customers = sorted({b.customer_id for b in batches})
+        with self._clickhouse.session() as client:
+            before = published(client, self._dataset.name, windows, customers)
+            result = Flushed()
+            keep: list[pa.Table] = []
+            for slices, content in zip(batches, hashes, strict=True):
+                if slices.correction:
+                    slices, content = self._merged(client, slices, content, before)  # noqa: PLW2901
+                entries = self._decide(slices, content, before, result)
+                result.entries += entries
+                wanted = [
+                    int(e.key.window.timestamp()) for e in entries if e.status.published and e.rows and e.batch is None
+                ]
+                if wanted and slices.rows is not None:
+                    keep.append(_of_windows(slices.rows, wanted, all_of=len(content)))
+            batch = next_batch(before.values())
+            rows = tables.concat(self._dataset, keep) if keep else None
+            if rows is not None:
+                self._insert(client, rows, batch)
+                result.rows_written = rows.num_rows
+            self._step("inserted")
+            leftovers = self._verify(client, result, before, batch, [k for b in batches for k in _keys(b)])
+            self._step("verified")
+            coverage_states.record(
+                client,
+                [
+                    (b.customer_id, b.provider, max(b.windows), b.coverage)
+                    for b in batches
+                    if b.coverage is not None and b.status.published
+                ],
+                version=batch,
+            )
+            if result.entries:
+                _publish(client, self._dataset.name, result.entries, batch, self._run_id)
+            self._step("published")
+            _delete(client, self._dataset.table, leftovers)
+            self._step("cleaned")
+        return result
+
+    def _merged(
+        self,
+        client: Client,
+        slices: Slices,
+        content: Mapping[tuple[str, str, int], tuple[int, int]],
+        before: Mapping[SliceKey, Published],
+    ) -> tuple[Slices, Mapping[tuple[str, str, int], tuple[int, int]]]:
+        """A correction completed with the published rows that it does not replace.
+
+        A resource that is gone is not asked for again, but its last points stand.
+        """
+        import pyarrow as pa
+
+        from optiinfra_dagster import tables
+
+        changed = []
+        for key in _keys(slices):
+            old, new = before.get(key), content.get((key.customer_id, key.provider, int(key.window.timestamp())), (0, 0))
+            if old and (old.rows, old.content_hash) != new:
+                changed.append(key.window)
+        if not changed or slices.rows is None:
+            return replace(slices, windows=changed, rows=None), {}
+        old_rows = read_current(
+            client,
+            self._dataset,
+            min(changed),
+            max(changed),
+            where="customer_id = {customer:String} AND provider = {provider:String}",
+            customer=slices.customer_id,
+            provider=slices.provider,
+        )
+        new_rows = _of_windows(slices.rows, [int(w.timestamp()) for w in changed], all_of=len(content))
+        keys = list(self._dataset.key)
+        plain = pa.table({name: tables.plain(new_rows[name]) for name in keys})
+        kept = old_rows.join(plain, keys=keys, join_type="left anti").select(self._dataset.schema.names)
+        rows = tables.concat(self._dataset, [new_rows, tables.conform(self._dataset, kept)])
+        return replace(slices, windows=changed, rows=rows), tables.content_hashes(rows)
+
+    def _decide(
+        self,
+        slices: Slices,
+        content: Mapping[tuple[str, str, int], tuple[int, int]],
+        before: Mapping[SliceKey, Published],
+        result: Flushed,
+    ) -> list[Entry]:
+        """The ledger rows that `slices` needs: none for a slice whose content is already there."""
+        entries = []
+        for index, key in enumerate(_keys(slices)):
+            rows, content_hash = content.get((key.customer_id, key.provider, int(key.window.timestamp())), (0, 0))
+            entry = Entry(key, slices.status, rows, content_hash, slices.error, slices.permanent)
+            if index == 0:
+                entry.api_calls, entry.api_cost_usd = slices.api_calls, slices.api_cost_usd
+            old = before.get(key)
+            if slices.correction:
+                result.corrections_read += old is not None
+                if old is None or (old.rows, old.content_hash) == (rows, content_hash):
+                    continue
+                result.corrected += 1
+                entry.status = old.status
+            elif slices.skipped:
+                result.unchanged.append(entry)
+                continue
+            elif old and slices.status is Outcome.PARTIAL and old.status is Outcome.OK:
+                # What is there is whole: a partial answer must not take rows away from it.
+                entry = replace(entry, status=Outcome.FAILED, rows=0, content_hash=0)
+            elif old and slices.status.published and old == Published(old.batch, slices.status, rows, content_hash):
+                result.unchanged.append(entry)
+                if not entry.api_calls:
+                    continue
+                entry.batch = old.batch
+            entries.append(entry)
+        return entries
+
+    def _insert(self, client: Client, rows: pa.Table, batch: int) -> None:
+        """One block per month partition, each with a deduplication token that holds the batch."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        rows = rows.append_column("batch", pa.repeat(pa.scalar(batch, pa.uint64()), rows.num_rows))
+        month = pc.strftime(rows["window_start"], format="%Y%m")
+        for name in pc.unique(month).to_pylist():
+            block = rows.filter(pc.equal(month, name)).combine_chunks()
+            client.insert_arrow(
+                self._dataset.table,
+                block,
+                settings={
+                    "insert_deduplication_token": f"{self._dataset.name}-{batch}-{name}",
+                    # A block that is cut in two would leave its first half behind when the second fails.
+                    "max_insert_block_size": block.num_rows + 1,
+                    "min_insert_block_size_rows": block.num_rows + 1,
+                    "min_insert_block_size_bytes": 0,
+                },
+            )
+
+    def _verify(
+        self,
+        client: Client,
+        result: Flushed,
+        before: Mapping[SliceKey, Published],
+        batch: int,
+        keys: Sequence[SliceKey],
+    ) -> list[tuple[SliceKey, int]]:
+        """Raise unless every row is there; return the (slice, batch) pairs that are to be deleted after publishing."""
+        found = client.query(
+            f"""
+            SELECT customer_id, provider, toUnixTimestamp(window_start), batch, count()
+            FROM {self._dataset.table}
+            WHERE window_start >= fromUnixTimestamp({{first:UInt32}})
+                AND window_start <= fromUnixTimestamp({{last:UInt32}})
+                AND customer_id IN {{customers:Array(String)}}
+            GROUP BY customer_id, provider, window_start, batch
+            """,  # noqa: S608 - the table name is the code's own
+            parameters={
+                "first": int(min(k.window for k in keys).timestamp()),
+                "last": int(max(k.window for k in keys).timestamp()),
+                "customers": sorted({k.customer_id for k in keys}),
+            },
+        ).result_rows
+        counts: dict[SliceKey, dict[int, int]] = {}
+        wanted = set(keys)
+        for customer, provider, seconds, row_batch, count in found:
+            key = SliceKey(customer, provider, datetime.fromtimestamp(seconds, UTC))
+            if key in wanted:
+                counts.setdefault(key, {})[row_batch] = count
+        current = {key: old.batch for key, old in before.items()}
+        for entry in result.entries:
+            if not entry.status.published or entry.batch is not None:
+                continue
+            arrived = counts.get(entry.key, {}).get(batch, 0)
+            if arrived != entry.rows:
+                raise StorageError(
+                    f"{self._dataset.table}: {entry.rows} rows were sent for {entry.key.customer_id or 'all customers'} "
+                    f"{entry.key.provider} {entry.key.window:%Y-%m-%dT%H:%MZ}, {arrived} arrived. Nothing was published; "
+                    "run the collection again."
+                )
+            current[entry.key] = batch
+        youngest_orphan = batch if self._clickhouse.embedded else batch - ORPHAN_AGE_SECONDS * 10**9
+        return [
+            (key, row_batch)
+            for key, batches in counts.items()
+            for row_batch in batches
+            if row_batch != current.get(key) and (row_batch < current.get(key, 0) or row_batch < youngest_orphan)
+        ]
+
+
+def _keys(slices: Slices) -> list[SliceKey]:
+    return [SliceKey(slices.customer_id, slices.provider, window) for window in slices.windows]
+
+
+def _of_windows(rows: pa.Table, seconds: Sequence[int], *, all_of: int) -> pa.Table:
+    """The rows whose window is one of `seconds`, which are all of them if `rows` has `all_of` windows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if len(seconds) == all_of:
+        return rows
+    return rows.filter(pc.is_in(rows["window_start"].cast(pa.int64()), pa.array(seconds, pa.int64())))
+
+
+def _publish(client: Client, dataset: str, entries: Sequence[Entry], batch: int, run_id: str) -> None:
+    """The commit: one INSERT of one block per month partition holds the ledger rows of every slice of the flush."""
+    columns = [
+        "dataset", "customer_id", "provider", "window_start", "batch", "rows", "content_hash", "status", "permanent",
+        "error", "api_calls", "api_cost_usd", "run_id", "published_at",
+    ]  # fmt: skip
+    now = datetime.now(UTC)
+    months: dict[str, list[list[Any]]] = {}
+    for e in entries:
+        months.setdefault(f"{e.key.window:%Y%m}", []).append(
+            [
+                dataset, e.key.customer_id, e.key.provider, e.key.window, e.batch or batch, e.rows, e.content_hash, e.status.value,
+                e.permanent, e.error, e.api_calls, e.api_cost_usd, run_id, now,
+            ]  # fmt: skip
+        )
+    for month, rows in months.items():
+        client.insert(
+            "metric_batches",
+            rows,
+            column_names=columns,
+            settings={"insert_deduplication_token": f"{dataset}-{batch}-{month}"},
+        )
+
+
+def _delete(client: Client, table: str, leftovers: Sequence[tuple[SliceKey, int]]) -> None:
+    """Delete the rows of batches that are not, or no longer, published."""
+    if not leftovers:
+        return
+    windows = [key.window for key, _ in leftovers]
+    slices = ", ".join(
+        f"({_quote(key.customer_id)}, {_quote(key.provider)}, {int(key.window.timestamp())}, {batch})"
+        for key, batch in leftovers
+    )
+    where = (
+        f"window_start >= fromUnixTimestamp({int(min(windows).timestamp())}) "
+        f"AND window_start <= fromUnixTimestamp({int(max(windows).timestamp())}) "
+        f"AND (customer_id, provider, toUnixTimestamp(window_start), batch) IN ({slices})"
+    )
+    delete_where(client, table, where)
+
+
+def delete_where(client: Client, table: str, where: str) -> None:
+    """A lightweight delete that is done when it returns, by patch parts where the server knows them."""
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    statement = f"DELETE FROM {table} WHERE {where}"  # noqa: S608 - built from the ledger's own values, quoted
+    try:
+        client.command(statement, settings={"lightweight_delete_mode": "lightweight_update_force"})
+    except DatabaseError as error:
+        if "lightweight_delete_mode" not in str(error) and "lightweight_update" not in str(error):
+            raise
+        client.command(statement, settings={"lightweight_deletes_sync": 2})
+
+
+def _quote(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def write_select(
+    clickhouse: ClickHouse,
+    table: str,
+    select: str,
+    windows: Sequence[datetime],
+    *,
+    run_id: str = "",
+    steps: Callable[[str], None] = lambda _name: None,
+) -> dict[datetime, int]:
+    """Publish a reader's slice for each of `windows`: `select` runs inside ClickHouse, no row passes through Python.
+
+    `select` takes the parameter `window` (DateTime('UTC')) and gives the columns of `table` other than `window_start`
+    and `batch`. Returns the rows of each window.
+    """
+    with clickhouse.session() as client:
+        before = published(client, table, windows)
+        batch = next_batch(before.values())
+        columns = [
+            row[0] for row in client.query(f"DESCRIBE TABLE {table}").result_rows if row[0] not in {"window_start", "batch"}
+        ]
+        counts: dict[datetime, int] = {}
+        for window in windows:
+            client.command(
+                f"INSERT INTO {table} (window_start, batch, {', '.join(columns)}) "  # noqa: S608 - the code's own names
+                f"SELECT {{window:DateTime('UTC')}} AS window_start, {batch} AS batch, {', '.join(columns)} FROM ({select})",
+                parameters={"window": window.strftime("%Y-%m-%d %H:%M:%S")},
+                settings={
+                    "insert_deduplication_token": f"{table}-{batch}-{int(window.timestamp())}",
+                    "max_insert_threads": 1,
+                },
+            )
+        steps("inserted")
+        bounds = {"first": int(min(windows).timestamp()), "last": int(max(windows).timestamp())}
+        found = client.query(
+            f"""
+            SELECT toUnixTimestamp(window_start), batch, count() FROM {table}
+            WHERE window_start >= fromUnixTimestamp({{first:UInt32}})
+                AND window_start <= fromUnixTimestamp({{last:UInt32}})
+            GROUP BY window_start, batch
+            """,  # noqa: S608
+            parameters=bounds,
+        ).result_rows
+        seen = {(datetime.fromtimestamp(seconds, UTC), b): n for seconds, b, n in found}
+        entries = []
+        for window in windows:
+            counts[window] = seen.get((window, batch), 0)
+            entries.append(Entry(SliceKey("", "", window), Outcome.OK, counts[window]))
+        steps("verified")
+        _publish(client, table, entries, batch, run_id)
+        steps("published")
+        wanted = set(windows)
+        old = [str(int(w.timestamp())) for w, b in seen if b < batch and w in wanted]
+        if old:
+            delete_where(
+                client,
+                table,
+                f"window_start >= fromUnixTimestamp({bounds['first']}) AND window_start <= fromUnixTimestamp({bounds['last']}) "
+                f"AND toUnixTimestamp(window_start) IN ({', '.join(sorted(set(old)))}) AND batch < {batch}",
+            )
+        steps("cleaned")
+    return counts
+
+
+def read_current(
+    client: Client, dataset: Dataset, first: datetime, last: datetime, *, where: str = "1", **parameters: Any
+) -> pa.Table:
+    """The published rows of the windows from `first` to `last`, both included, as Arrow."""
+    return fetch(
+        client,
+        f"SELECT * FROM {dataset.table}_current "  # noqa: S608 - the table name is the code's own
+        "WHERE window_start >= {first:DateTime('UTC')} AND window_start <= {last:DateTime('UTC')} AND " + where,
+        {"first": first, "last": last, **parameters},
+    )

@@ -1,0 +1,351 @@
+"""The row schema of each metrics table, written once, and the functions that turn typed rows into it.
+
+The types are Arrow's; `sql/schema/` holds the same columns as ClickHouse types and a test compares the two. Two columns
+are the storage's own and are added when a slice is written: `batch`, and nothing else. Times are UTC, money is
+Decimal(18, 9), units are those of the metric catalogue.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from optiinfra_dagster.providers.types import Resource, Series
+from optiinfra_dagster.windows import WINDOW
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.providers.catalog import Metric
+
+TIME = pa.timestamp("s", "UTC")
+NAME = pa.dictionary(pa.int32(), pa.string())  # LowCardinality(String): few distinct values
+MONEY = pa.decimal128(18, 9)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A metrics table: its name in the ledger, in ClickHouse, its columns, and what identifies a row within a slice."""
+
+    name: str
+    table: str
+    schema: pa.Schema
+    key: tuple[str, ...]
+
+
+PERFORMANCE = Dataset(
+    "performance",
+    "performance_metrics",
+    pa.schema(
+        [
+            ("timestamp", TIME),
+            ("window_start", TIME),
+            ("customer_id", NAME),
+            ("provider", NAME),
+            ("metric_type", NAME),
+            ("resource_id", NAME),
+            ("resource_name", NAME),
+            ("resource_type", NAME),
+            ("region", NAME),
+            ("metric_name", NAME),
+            ("statistic", NAME),
+            ("period_seconds", pa.uint32()),
+            ("metric_value", pa.float64()),
+            ("unit", NAME),
+            ("workload_type", NAME),
+            ("metadata", NAME),
+            ("collected_at", TIME),
+        ]
+    ),
+    key=("customer_id", "provider", "resource_id", "metric_name", "statistic", "timestamp"),
+)
+
+RESOURCE = Dataset(
+    "resource",
+    "resource_metrics",
+    pa.schema(
+        [
+            ("timestamp", TIME),
+            ("window_start", TIME),
+            ("customer_id", NAME),
+            ("provider", NAME),
+            ("metric_type", NAME),
+            ("account_id", NAME),
+            ("region", NAME),
+            ("kind", NAME),
+            ("resource_id", pa.string()),
+            ("resource_name", pa.string()),
+            ("resource_type", NAME),
+            ("status", NAME),
+            ("cloud_status", NAME),
+            ("created_at", TIME),
+            ("utilization", pa.float64()),
+            ("capacity", pa.float64()),
+            ("unit", NAME),
+            ("tags", pa.string()),
+            ("metadata", pa.string()),
+            ("spec_hash", pa.uint64()),
+            ("collected_at", TIME),
+        ]
+    ),
+    key=("customer_id", "provider", "resource_id", "window_start"),
+)
+
+COST = Dataset(
+    "cost",
+    "cost_metrics",
+    pa.schema(
+        [
+            ("timestamp", TIME),
+            ("window_start", TIME),
+            ("customer_id", NAME),
+            ("provider", NAME),
+            ("instance_id", pa.string()),
+            ("cost_type", NAME),
+            ("cost_kind", NAME),
+            ("estimated_by", NAME),
+            ("is_final", pa.bool_()),
+            ("amount", MONEY),
+            ("currency", NAME),
+            ("billed_cost", MONEY),
+            ("effective_cost", MONEY),
+            ("list_cost", MONEY),
+            ("charge_period_start", TIME),
+            ("charge_period_end", TIME),
+            ("charge_category", NAME),
+            ("service_name", NAME),
+            ("resource_id", pa.string()),
+            ("region_id", NAME),
+            ("sub_account_id", NAME),
+            ("metadata", pa.string()),
+            ("collected_at", TIME),
+        ]
+    ),
+    key=("customer_id", "provider", "sub_account_id", "service_name", "resource_id", "cost_type", "cost_kind", "timestamp"),
+)
+
+APPLICATION = Dataset(
+    "application",
+    "application_metrics",
+    pa.schema(
+        [
+            ("timestamp", TIME),
+            ("window_start", TIME),
+            ("customer_id", NAME),
+            ("provider", NAME),
+            ("application_id", NAME),
+            ("application_name", NAME),
+            ("model_name", NAME),
+            ("interaction_id", pa.string()),
+            ("metric_type", NAME),
+            ("score", pa.float64()),
+            ("label", NAME),
+            ("details", pa.string()),
+            ("judge_model", NAME),
+            ("judge_version", NAME),
+            ("prompt_text", pa.string()),
+            ("response_text", pa.string()),
+            ("tokens", pa.uint32()),
+            ("metadata", pa.string()),
+            ("collected_at", TIME),
+        ]
+    ),
+    key=("customer_id", "provider", "application_id", "interaction_id", "metric_type"),
+)
+
+DATASETS: Mapping[str, Dataset] = {d.name: d for d in (RESOURCE, PERFORMANCE, COST, APPLICATION)}
+
+# When a row was collected says nothing of what it says, so it is not part of a slice's content.
+VOLATILE = ("collected_at",)
+
+
+def to_json(values: Mapping[str, Any]) -> str:
+    """A JSON object with sorted keys, so that equal content is equal text."""
+    return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def spec_hash(resource: Resource) -> int:
+    """A 64-bit hash of everything whose change is a change of the resource."""
+    spec = (
+        resource.resource_name,
+        resource.resource_type,
+        resource.region,
+        resource.status,
+        resource.capacity,
+        resource.unit,
+        to_json(resource.tags),
+        to_json(resource.metadata),
+    )
+    return int.from_bytes(hashlib.blake2b(repr(spec).encode(), digest_size=8).digest(), "little")
+
+
+def resource_rows(
+    customer_id: str, provider: str, window: datetime, resources: Sequence[Resource], collected_at: datetime
+) -> pa.Table:
+    """An inventory as rows of `RESOURCE` in the slice of `window`."""
+    return _table(
+        RESOURCE,
+        len(resources),
+        timestamp=window,
+        window_start=window,
+        customer_id=customer_id,
+        provider=provider,
+        metric_type="inventory",
+        account_id=[r.account_id for r in resources],
+        region=[r.region for r in resources],
+        kind=[r.kind for r in resources],
+        resource_id=[r.resource_id for r in resources],
+        resource_name=[r.resource_name for r in resources],
+        resource_type=[r.resource_type for r in resources],
+        status=[r.status for r in resources],
+        cloud_status=[r.cloud_status for r in resources],
+        created_at=[r.created_at for r in resources],
+        utilization=[r.utilization for r in resources],
+        capacity=[r.capacity for r in resources],
+        unit=[r.unit for r in resources],
+        tags=[to_json(r.tags) for r in resources],
+        metadata=[to_json(r.metadata) for r in resources],
+        spec_hash=[spec_hash(r) for r in resources],
+        collected_at=collected_at,
+    )
+
+
+def performance_rows(customer_id: str, provider: str, series: Sequence[Series], collected_at: datetime) -> pa.Table:
+    """Series as rows of `PERFORMANCE`, one per point, each in the window that holds its timestamp.
+
+    What is the same for all points of a series is written once per series and repeated by index, so the cost per point
+    does not grow with the number of columns.
+    """
+    lengths = np.fromiter((len(s.timestamps) for s in series), dtype=np.int64, count=len(series))
+    owner = pa.array(np.repeat(np.arange(len(series), dtype=np.int32), lengths))
+    seconds = np.fromiter((t for s in series for t in s.timestamps), dtype=np.int64, count=int(lengths.sum()))
+    values = np.fromiter((v for s in series for v in s.values), dtype=np.float64, count=int(lengths.sum()))
+    width = int(WINDOW.total_seconds())
+
+    def of_series(describe: Callable[[Series], str]) -> pa.Array:
+        return pa.array([describe(s) for s in series], pa.string()).dictionary_encode().take(owner)
+
+    return _table(
+        PERFORMANCE,
+        len(seconds),
+        timestamp=pa.array(seconds).cast(TIME),
+        window_start=pa.array(seconds - seconds % width).cast(TIME),
+        customer_id=customer_id,
+        provider=provider,
+        metric_type=of_series(lambda s: s.metric.metric_type),
+        resource_id=of_series(lambda s: s.resource.resource_id),
+        resource_name=of_series(lambda s: s.resource.resource_name),
+        resource_type=of_series(lambda s: s.resource.resource_type),
+        region=of_series(lambda s: s.resource.region),
+        metric_name=of_series(lambda s: s.metric.name),
+        statistic=of_series(lambda s: s.statistic),
+        period_seconds=pa.array([s.metric.period for s in series], pa.uint32()).take(owner),
+        metric_value=pa.array(values),
+        unit=of_series(lambda s: s.metric.unit),
+        workload_type=of_series(lambda s: s.resource.tags.get("workload_type", "")),
+        metadata=of_series(lambda s: _provenance(s.metric)),
+        collected_at=collected_at,
+    )
+
+
+@cache
+def _provenance(metric: Metric) -> str:
+    """What the cloud calls a metric, as the rows' metadata."""
+    return to_json({"api_metric": metric.api_metric, "namespace": metric.namespace})
+
+
+def _table(dataset: Dataset, rows: int, **columns: object) -> pa.Table:
+    """Arrays, lists and constants as a table of `dataset`'s schema."""
+    arrays = []
+    for field in dataset.schema:
+        column = columns[field.name]
+        if isinstance(column, pa.Array):
+            arrays.append(column)
+        elif isinstance(column, list):
+            plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+            array = pa.array(column, plain)
+            arrays.append(array.dictionary_encode() if plain is not field.type else array)
+        elif pa.types.is_dictionary(field.type):
+            arrays.append(pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), [column]))
+        else:
+            arrays.append(pa.repeat(pa.scalar(column, field.type), rows))
+    return pa.table(arrays, schema=dataset.schema)
+
+
+def content_hashes(rows: pa.Table) -> dict[tuple[str, str, int], tuple[int, int]]:
+    """Of each slice in `rows`: how many rows it has, and a 64-bit hash of their content.
+
+    The key is (customer_id, provider, window_start in epoch seconds). The hash does not depend on the order of the rows
+    nor on `VOLATILE` columns, and counts every duplicate: it is the sum of the rows' own hashes.
+    """
+    if rows.num_rows == 0:
+        return {}
+    import pandas as pd  # 0.3 CPU-s to import: only where rows are written
+
+    content = rows.drop_columns([c for c in VOLATILE if c in rows.column_names]).combine_chunks()
+    row_hashes = pd.util.hash_pandas_object(content.to_pandas(types_mapper=None), index=False).to_numpy()
+    identity = {name: rows[name].combine_chunks() for name in ("customer_id", "provider")}
+    codes = {name: pc.dictionary_encode(plain(column)) for name, column in identity.items()}
+    seconds = rows["window_start"].cast(pa.int64()).to_numpy()
+    customers, providers = (codes[n].indices.to_numpy(zero_copy_only=False) for n in ("customer_id", "provider"))
+    order = np.lexsort((seconds, providers, customers))
+    changes = np.flatnonzero(
+        (np.diff(customers[order]) != 0) | (np.diff(providers[order]) != 0) | (np.diff(seconds[order]) != 0)
+    )
+    starts = np.concatenate(([0], changes + 1))
+    with np.errstate(over="ignore"):
+        sums = np.add.reduceat(row_hashes[order], starts)
+    counts = np.diff(np.append(starts, len(order)))
+    names = {n: codes[n].dictionary.to_pylist() for n in codes}
+    return {
+        (names["customer_id"][customers[i]], names["provider"][providers[i]], int(seconds[i])): (int(n), int(h))
+        for i, n, h in zip(order[starts], counts, sums, strict=True)
+    }
+
+
+def owners(rows: pa.Table) -> list[tuple[str, str]]:
+    """The (customer_id, provider) pairs that own rows, in order."""
+    pairs = pa.table({name: plain(rows[name]) for name in ("customer_id", "provider")}).group_by(["customer_id", "provider"])
+    return sorted((row["customer_id"], row["provider"]) for row in pairs.aggregate([]).to_pylist())
+
+
+def of_slice(rows: pa.Table, customer_id: str, provider: str) -> pa.Table:
+    """The rows of one customer and provider."""
+    return rows.filter(
+        pc.and_(pc.equal(plain(rows["customer_id"]), customer_id), pc.equal(plain(rows["provider"]), provider))
+    )
+
+
+def plain(array: pa.Array) -> pa.Array:
+    """A dictionary array decoded, any other as it is."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    return array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
+
+
+def conform(dataset: Dataset, rows: pa.Table) -> pa.Table:
+    """Rows read from ClickHouse, or given as plain columns, in the order and types of `dataset`'s schema."""
+    return pa.table([rows[f.name].combine_chunks().cast(f.type) if not pa.types.is_dictionary(f.type)
+                     else plain(rows[f.name]).dictionary_encode() for f in dataset.schema], schema=dataset.schema)
+
+
+def concat(dataset: Dataset, tables: Iterable[pa.Table]) -> pa.Table:
+    """Tables of one dataset as one, with shared dictionaries."""
+    return pa.concat_tables([dataset.schema.empty_table(), *tables]).unify_dictionaries().combine_chunks()
+
+
+def between(rows: pa.Table, first: datetime, last: datetime) -> pa.Table:
+    """The rows of the windows from `first` to `last`, both included."""
+    return rows.filter(
+        pc.and_(
+            pc.greater_equal(rows["window_start"], pa.scalar(first, TIME)),
+            pc.less_equal(rows["window_start"], pa.scalar(last, TIME)),
+        )
+    )

@@ -1,0 +1,84 @@
+"""The 15-minute windows everything is partitioned by: their starts, their keys, and when each may be collected.
+
+A window is named by its start, a zoned UTC datetime on a quarter of an hour; it covers [start, start + 15 min).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from optiinfra_dagster.errors import ConfigError
+
+WINDOW = timedelta(minutes=15)
+KEY_FORMAT = "%Y-%m-%dT%H:%MZ"
+
+# The performance read reaches this far back before its window: a point that a cloud delivered late is corrected there.
+OVERLAP = WINDOW
+
+
+def partitions(start: datetime) -> dg.TimeWindowPartitionsDefinition:
+    """The partitions definition of every asset: one dimension, from `start` on.
+
+    Changing `start`, the cron or the format makes Dagster rebuild its partition status from raw events.
+    """
+    return dg.TimeWindowPartitionsDefinition(
+        start=start.astimezone(UTC).strftime(KEY_FORMAT), cron_schedule="*/15 * * * *", fmt=KEY_FORMAT, timezone="UTC"
+    )
+
+
+def floor(time: datetime) -> datetime:
+    """The start of the window that holds `time`."""
+    utc = time.astimezone(UTC)
+    return utc.replace(minute=utc.minute // 15 * 15, second=0, microsecond=0)
+
+
+def key(window: datetime) -> str:
+    """The partition key of a window: `2026-11-21T10:15Z`."""
+    return window.astimezone(UTC).strftime(KEY_FORMAT)
+
+
+def from_key(partition_key: str) -> datetime:
+    """The window of a partition key."""
+    return datetime.strptime(partition_key, KEY_FORMAT).replace(tzinfo=UTC)
+
+
+def newest_collectable(now: datetime, lag: timedelta) -> datetime:
+    """The newest window that closed at least `lag` ago."""
+    return floor(now - lag) - WINDOW
+
+
+def span(first: datetime, last: datetime) -> list[datetime]:
+    """Every window from `first` to `last`, both included."""
+    return [first + i * WINDOW for i in range((last - first) // WINDOW + 1)]
+
+
+def runs_of(windows: Sequence[datetime]) -> Iterator[tuple[datetime, datetime]]:
+    """The contiguous stretches of `windows` as (first, last), in order."""
+    stretch: tuple[datetime, datetime] | None = None
+    for window in sorted(set(windows)):
+        if stretch and window - stretch[1] == WINDOW:
+            stretch = (stretch[0], window)
+        else:
+            if stretch:
+                yield stretch
+            stretch = (window, window)
+    if stretch:
+        yield stretch
+
+
+def parse_time(text: str, option: str) -> datetime:
+    """A time typed by a person, as zoned UTC; `option` names where it stands.
+
+    Raises:
+        ConfigError: not ISO 8601, or without a zone.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{option} {text!r} is not a time: write it as 2026-11-21T10:15Z.") from None
+    if time.tzinfo is None:
+        raise ConfigError(f"{option} {text!r} has no time zone: add Z for UTC, as in {text}Z, or an offset like +01:00.")
+    return time.astimezone(UTC)

@@ -1,0 +1,15 @@
+-- What the ledger knows of each slice of the collected datasets between two windows: the outcome of its newest attempt,
+-- how often it was tried without success, when last, and whether trying again can help.
+SELECT
+    dataset,
+    customer_id,
+    provider,
+    toUnixTimestamp(window_start) AS window_seconds,
+    argMax(toString(status), published_at) AS last_status,
+    argMax(permanent, published_at) AS last_permanent,
+    countIf(status IN ('failed', 'partial')) AS attempts,
+    toUnixTimestamp(max(published_at)) AS last_attempt
+FROM metric_batches
+WHERE dataset IN {datasets:Array(String)} AND customer_id != ''
+    AND window_start >= {first:DateTime('UTC')} AND window_start <= {last:DateTime('UTC')}
+GROUP BY dataset, customer_id, provider, window_start

@@ -1,0 +1,29 @@
+-- The newest point of each series, from the newest published window of each customer and provider, at most a day old.
+-- A deleted resource is not in that window's slice, so it is not here; a customer whose collection fails is, with the
+-- age of its data in `as_of`.
+SELECT
+    p.customer_id AS customer_id,
+    p.provider AS provider,
+    resource_id,
+    any(p.resource_name) AS resource_name,
+    any(p.resource_type) AS resource_type,
+    any(p.region) AS region,
+    any(p.metric_type) AS metric_type,
+    metric_name,
+    statistic,
+    argMax(p.metric_value, p.timestamp) AS metric_value,
+    any(p.unit) AS unit,
+    max(p.timestamp) AS timestamp,
+    p.window_start AS as_of
+FROM performance_metrics AS p
+INNER JOIN
+(
+    SELECT customer_id, provider, max(b.window_start) AS window_start, argMax(b.batch, (b.window_start, b.batch)) AS batch
+    FROM metric_batches AS b
+    WHERE dataset = 'performance' AND status IN ('ok', 'partial')
+        AND b.window_start <= {window:DateTime('UTC')}
+        AND b.window_start > {window:DateTime('UTC')} - INTERVAL 1 DAY
+    GROUP BY customer_id, provider
+) AS newest USING (customer_id, provider, window_start, batch)
+WHERE p.window_start <= {window:DateTime('UTC')} AND p.window_start > {window:DateTime('UTC')} - INTERVAL 1 DAY
+GROUP BY customer_id, provider, resource_id, metric_name, statistic, as_of

@@ -1,0 +1,1 @@
+"""Tests of the cloud lab, with the real SDKs over real sockets."""

@@ -1,0 +1,78 @@
+"""The lab as a process, and its connections."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from itertools import takewhile
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+
+from optiinfra_dagster.lab import CloudLab, LabControl
+from tests.lab.conftest import WORLD, connect
+
+
+def test_the_process_prints_its_environment_serves_and_ends_when_told(tmp_path: Path) -> None:
+    world = tmp_path / "world.json"
+    world.write_text(json.dumps({**WORLD, "secrets": {"A_SECRET": "it's quoted"}}))
+    command = [sys.executable, "-m", "optiinfra_dagster.lab", "--world", str(world)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as lab:
+        assert lab.stdout is not None
+        lines = list(takewhile(lambda line: not line.startswith("#"), lab.stdout))
+        env = {name: value for name, _, value in (shlex.split(line)[1].partition("=") for line in lines)}
+        assert env["A_SECRET"] == "it's quoted"
+        assert env["AWS_ENDPOINT_URL"] == env["OPTIINFRA_LAB_AWS"]
+        sts = boto3.client(
+            "sts",
+            endpoint_url=env["AWS_ENDPOINT_URL"],
+            region_name=env["AWS_DEFAULT_REGION"],
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        )
+        assert sts.get_caller_identity()["Account"] == "000000000000"
+        assert LabControl(env["OPTIINFRA_LAB_AWS"]).calls().count() == 1
+        lab.send_signal(signal.SIGTERM)  # with boto3's connection still open
+        assert lab.wait(timeout=10) == 0
+
+
+def test_one_connection_serves_many_requests(lab: CloudLab) -> None:
+    connection = HTTPConnection(urlsplit(lab.url).netloc)
+    connection.connect()
+    socket = connection.sock
+    for _ in range(3):
+        connection.request("GET", "/lab/calls")
+        assert connection.getresponse().read()
+    assert connection.sock is socket
+    connection.close()
+
+
+def test_calls_from_many_threads_are_all_answered_and_counted(fresh_lab: CloudLab) -> None:
+    client = connect(fresh_lab, "ec2")
+    with ThreadPoolExecutor(8) as pool:
+        sizes = list(pool.map(lambda _: len(client.describe_vpcs()["Vpcs"]), range(40)))
+    assert sizes == [3] * 40
+    assert fresh_lab.control.calls().count(operation="DescribeVpcs") == 40
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("POST", "/lab/nonsense")])
+def test_what_no_cloud_knows_is_not_found(lab: CloudLab, method: str, path: str) -> None:
+    connection = HTTPConnection(urlsplit(lab.url).netloc)
+    connection.request(method, path)
+    assert connection.getresponse().status == 404
+    connection.close()
+
+
+def test_a_taken_port_is_told_in_one_line(lab: CloudLab) -> None:
+    command = [sys.executable, "-m", "optiinfra_dagster.lab", "--port", lab.url.rpartition(":")[2]]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("The cloud lab cannot listen on port")
+    assert ended.stderr.count("\n") == 1

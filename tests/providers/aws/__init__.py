@@ -1,0 +1,1 @@
+"""Tests of the AWS provider, against the cloud lab."""

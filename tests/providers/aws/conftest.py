@@ -1,0 +1,62 @@
+"""Labs of a test's own small worlds, and the accounts that lead into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from optiinfra_dagster.customers import AwsAccount
+from optiinfra_dagster.lab import CloudLab
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab.aws.estate import LabResource
+
+ACME = "111111111111"
+NOW = datetime(2026, 11, 20, 12, 7, 30, tzinfo=UTC)
+StartLab = Callable[..., CloudLab]
+
+
+def fleet(kind: str, count: int = 1, region: str = "us-east-1", **more: Any) -> dict[str, Any]:
+    """`count` like resources of a world."""
+    return {"kind": kind, "region": region, "count": count, **more}
+
+
+def acme(**fields: Any) -> AwsAccount:
+    """The account of most tests: entered by role, collected in one region."""
+    role = {"role_arn": f"arn:aws:iam::{ACME}:role/reader"}
+    return AwsAccount.model_validate({"account_id": ACME, "regions": ["us-east-1"], **role, **fields})
+
+
+def expected(lab: CloudLab, *kinds: str, account: str = ACME) -> dict[str, LabResource]:
+    """What an account of the lab runs, by ARN."""
+    regions = lab.aws.estate.accounts[account].regions
+    places = [lab.aws.estate.region(account, region) for region in regions]
+    return {one.arn: one for place in places for kind in kinds for one in place.of(kind)}
+
+
+@pytest.fixture(autouse=True)
+def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let botocore try again at once: its random waits add up to 7 s for a call."""
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
+
+
+@pytest.fixture
+def start_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartLab]:
+    """Starts a lab in which Acme runs the given fleets, and points the SDK at it by environment."""
+    with ExitStack() as labs:
+
+        def start(*fleets: dict[str, Any], accounts: tuple[dict[str, Any], ...] = (), **options: Any) -> CloudLab:
+            regions = sorted({one["region"] for one in fleets} | {"us-east-1"})
+            mine = {"id": ACME, "access_keys": ["ACMEKEY"], "regions": regions, "fleets": list(fleets)}
+            world = {"aws": {"accounts": [mine, *accounts]}}
+            lab = labs.enter_context(CloudLab(world, now=lambda: NOW, **options))
+            for name, value in lab.env.items():
+                monkeypatch.setenv(name, value)
+            return lab
+
+        yield start

@@ -1,0 +1,173 @@
+"""Answers that the real AWS once gave, read item by item: none is lost, doubled, or too odd to bear."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optiinfra_dagster.errors import Cause
+from optiinfra_dagster.lab import CloudLab
+from optiinfra_dagster.lab.aws.recordings import Recordings
+from optiinfra_dagster.providers.aws.resource import collect
+from optiinfra_dagster.providers.types import Inventory, Meter, Status
+from tests.providers.aws.conftest import ACME, NOW, acme
+
+Replay = Callable[..., Inventory]
+
+# operation -> kind, and the items of one answer with the id that must come out
+_ITEMS: dict[str, tuple[str, Any]] = {
+    "ec2.DescribeInstances": (
+        "ec2:instance",
+        lambda data: [one["InstanceId"] for some in data["Reservations"] for one in some["Instances"]],
+    ),
+    "ec2.DescribeVolumes": ("ebs:volume", lambda data: [one["VolumeId"] for one in data["Volumes"]]),
+    "ec2.DescribeVpcs": ("ec2:vpc", lambda data: [one["VpcId"] for one in data["Vpcs"]]),
+    "ec2.DescribeSubnets": ("ec2:subnet", lambda data: [one["SubnetId"] for one in data["Subnets"]]),
+    "rds.DescribeDBInstances": ("rds:db", lambda data: [one["DBInstanceIdentifier"] for one in data["DBInstances"]]),
+    "rds.DescribeDBClusters": ("rds:cluster", lambda data: [one["DBClusterIdentifier"] for one in data["DBClusters"]]),
+    "elasticloadbalancing.DescribeLoadBalancers": (
+        "elb",
+        lambda data: [
+            one["LoadBalancerName"] for one in data.get("LoadBalancers") or data.get("LoadBalancerDescriptions") or ()
+        ],
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[CloudLab]:
+    """One lab whose recordings are exchanged, because a lab of its own for each of 170 answers would take a minute."""
+    with CloudLab(recordings=[], now=lambda: NOW) as lab:
+        yield lab
+
+
+@pytest.fixture
+def replayed(lab: CloudLab, monkeypatch: pytest.MonkeyPatch) -> Replay:
+    for name, value in lab.env.items():
+        monkeypatch.setenv(name, value)
+
+    def replay(*files: Path) -> Inventory:
+        lab.aws.recordings = Recordings(files)
+        return collect("acme", [acme()], Meter())
+
+    return replay
+
+
+def _files(folder: Path, operation: str) -> list[Path]:
+    return sorted(folder.glob(f"aws_recordings/*/{operation}_*.json"))
+
+
+def _short_id(arn: str) -> str:
+    """What the API calls the resource: `i-0abc`, `orders`, or the name within `loadbalancer/app/name/hash`."""
+    rest = arn.split(":", 5)[5]
+    parts = rest.split("/") if "/" in rest else rest.split(":")
+    return parts[2] if len(parts) == 4 else parts[1]
+
+
+@pytest.mark.parametrize("operation", _ITEMS)
+def test_every_recorded_item_comes_out_once(shared_data: Path, replayed: Replay, operation: str) -> None:
+    kind, items = _ITEMS[operation]
+    files = sorted(shared_data.glob(f"aws_recordings/*/{operation}_*.json"))
+    assert files
+    for file in files:
+        recording = json.loads(file.read_text())
+        inventory = replayed(file)
+        if recording["status_code"] >= 400:
+            assert [problem.kind for problem in inventory.problems] == [kind], file
+            assert recording["data"]["Error"]["Code"] in inventory.problems[0].message
+            continue
+        mine = [one for one in inventory.resources if one.kind.startswith(kind)]
+        assert Counter(_short_id(one.resource_id) for one in mine) == Counter(items(recording["data"])), file
+        assert inventory.problems == [], file
+        for one in mine:
+            assert one.region == "us-east-1"
+            assert one.status is not Status.UNKNOWN or not one.cloud_status, (file, one)
+            assert "master" not in repr(one).lower()
+
+
+def test_every_recorded_kubernetes_cluster_comes_out(shared_data: Path, replayed: Replay, tmp_path: Path) -> None:
+    files = sorted(shared_data.glob("aws_recordings/*/eks.DescribeCluster_*.json"))
+    assert files
+    for file in files:
+        name = json.loads(file.read_text())["data"]["cluster"]["name"]
+        listing = _write(tmp_path / "eks.ListClusters_1.json", {"clusters": [name, "deleted-meanwhile"]})
+
+        inventory = replayed(file, listing)
+
+        assert inventory.problems == []
+        (cluster,) = [one for one in inventory.resources if one.kind == "eks:cluster"]
+        assert (cluster.resource_name, cluster.status) == (name, Status.RUNNING)
+        assert "certificate" not in repr(cluster).lower()
+
+
+def _write(file: Path, data: dict[str, Any], status: int = 200) -> Path:
+    file.write_text(json.dumps({"status_code": status, "data": data}))
+    return file
+
+
+def test_one_odd_item_costs_that_item(replayed: Replay, tmp_path: Path) -> None:
+    sound = {"VolumeId": "vol-1", "State": "available", "Size": 8}
+    nameless = {"State": "available", "Size": 8}
+    loose = {"SubnetId": "subnet-1", "CidrBlock": "not a network", "AvailableIpAddressCount": 3}
+    volumes = _write(tmp_path / "ec2.DescribeVolumes_1.json", {"Volumes": [nameless, sound]})
+    subnets = _write(tmp_path / "ec2.DescribeSubnets_1.json", {"Subnets": [loose]})
+
+    inventory = replayed(volumes, subnets)
+
+    assert [one.resource_name for one in inventory.resources] == ["vol-1"]
+    assert [(problem.kind, problem.cause) for problem in inventory.problems] == [
+        ("ebs:volume", Cause.BUG),
+        ("ec2:subnet", Cause.BUG),
+    ]
+    assert "subnet-1 was skipped" in inventory.problems[1].message
+
+
+def test_items_with_nothing_but_an_id_are_kept(replayed: Replay, tmp_path: Path) -> None:
+    arn = f"arn:aws:elasticloadbalancing:us-east-1:{ACME}:loadbalancer/app/lb/1"
+    bare: dict[str, dict[str, Any]] = {
+        "ec2.DescribeInstances_1.json": {"Reservations": [{"Instances": [{"InstanceId": "i-1"}]}, {}]},
+        "ec2.DescribeVolumes_1.json": {"Volumes": [{"VolumeId": "vol-1"}]},
+        "ec2.DescribeVpcs_1.json": {"Vpcs": [{"VpcId": "vpc-1"}]},
+        "ec2.DescribeSubnets_1.json": {"Subnets": [{"SubnetId": "subnet-1"}]},
+        "rds.DescribeDBInstances_1.json": {"DBInstances": [{"DBInstanceIdentifier": "db-1"}]},
+        "rds.DescribeDBClusters_1.json": {"DBClusters": [{"DBClusterIdentifier": "cluster-1"}]},
+        "elasticloadbalancing.DescribeLoadBalancers_1.json": {"LoadBalancers": [{"LoadBalancerArn": arn}]},
+        "eks.ListClusters_1.json": {"clusters": ["k-1"]},
+        "eks.DescribeCluster_1.json": {"cluster": {"name": "k-1"}},
+    }
+
+    inventory = replayed(*(_write(tmp_path / name, data) for name, data in bare.items()))
+
+    assert inventory.problems == []
+    assert {_short_id(one.resource_id) for one in inventory.resources} == {
+        "i-1", "vol-1", "vpc-1", "subnet-1", "db-1", "cluster-1", "lb", "k-1"
+    }  # fmt: skip
+    assert {one.status for one in inventory.resources} == {Status.UNKNOWN}
+
+
+def test_an_item_that_two_pages_show_is_one_resource(replayed: Replay, tmp_path: Path) -> None:
+    first = {"Volumes": [{"VolumeId": "vol-1", "State": "in-use"}], "NextToken": "more"}
+    second = {"Volumes": [{"VolumeId": "vol-1", "State": "available"}, {"VolumeId": "vol-2", "State": "creating"}]}
+
+    inventory = replayed(
+        _write(tmp_path / "ec2.DescribeVolumes_1.json", first), _write(tmp_path / "ec2.DescribeVolumes_2.json", second)
+    )
+
+    assert [(one.resource_name, one.status) for one in inventory.resources] == [
+        ("vol-1", Status.AVAILABLE),
+        ("vol-2", Status.STARTING),
+    ]
+
+
+def test_a_listing_that_repeats_its_page_token_ends_as_incomplete(replayed: Replay, tmp_path: Path) -> None:
+    page = {"Volumes": [{"VolumeId": "vol-1", "State": "in-use"}], "NextToken": "again"}
+
+    inventory = replayed(_write(tmp_path / "ec2.DescribeVolumes_1.json", page))
+
+    assert [one.resource_name for one in inventory.resources] == ["vol-1"]
+    assert [(problem.kind, problem.cause) for problem in inventory.problems] == [("ebs:volume", Cause.INCOMPLETE)]

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from optiinfra_dagster.providers.aws.performance import CONDITIONS
+from optiinfra_dagster.providers.aws.kinds import LISTINGS
+from optiinfra_dagster.providers.catalog import METRICS, Metric, metrics_for
+
+UNITS = {"percent", "bytes", "bytes/s", "ops/s", "requests/s", "seconds", "count"}
+
+
+def test_no_kind_has_a_metric_twice() -> None:
+    keys = [(metric.provider, metric.kind, metric.name) for metric in METRICS]
+
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: f"{metric.kind}:{metric.name}")
+def test_every_row_is_in_our_units_and_says_where_it_comes_from(metric: Metric) -> None:
+    assert metric.unit in UNITS
+    assert metric.source
+    assert metric.statistics
+    assert not metric.per_second or metric.unit.endswith("/s")
+
+
+def test_a_name_means_one_unit_on_every_kind() -> None:
+    by_name = itertools.groupby(sorted(METRICS, key=lambda metric: metric.name), key=lambda metric: metric.name)
+
+    assert {name: units for name, rows in by_name if len(units := {row.unit for row in rows}) > 1} == {}
+
+
+def test_every_aws_condition_is_known() -> None:
+    assert {metric.condition for metric in METRICS if metric.provider == "aws"} <= CONDITIONS.keys()
+
+
+def test_a_nitro_instance_costs_seven_queries() -> None:
+    asked = [metric for metric in metrics_for("aws", "ec2:instance") if metric.condition != "agent"]
+
+    assert sum(len(metric.statistics) for metric in asked) == 7
+
+
+def test_statistics_of_a_metric_are_one_price() -> None:
+    assert max(len(metric.statistics) for metric in METRICS if metric.provider == "aws") <= 5
+
+
+def test_kinds_without_metrics_have_none() -> None:
+    assert metrics_for("aws", "ec2:vpc") == ()
+
+
+def test_rates_are_averages() -> None:
+    rate, plain = metrics_for("aws", "ec2:instance")[6], metrics_for("aws", "elbv2:application")[0]
+
+    assert (rate.api_metric, rate.statistic_name("Sum")) == ("NetworkOut", "average")
+    assert [plain.statistic_name(one) for one in plain.statistics] == ["average", "p50", "p95", "p99"]
+
+
+def test_every_aws_kind_with_metrics_is_listed() -> None:
+    listed = {listing.kind for listing in LISTINGS}
+
+    assert {
+        metric.kind for metric in METRICS if metric.provider == "aws" and not metric.kind.startswith("elbv2")
+    } <= listed
