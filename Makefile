@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 UV ?= uv
+# Without byte code every process compiles Dagster anew: 4 CPU-s each. Some machines forbid it by default.
+export PYTHONDONTWRITEBYTECODE :=
 # A stamp file records that its step was finished, so that an interrupted one is done again.
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
-from optiinfra_dagster.errors import OptiInfraError
+from optiinfra_dagster.errors import ConfigError, OptiInfraError
 from optiinfra_dagster.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from optiinfra_dagster import collecting
     from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+
+class Command(TyperCommand):
+    """A command that refuses an option given twice, where the parser would let the last one win."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse what is given twice."""
+        *_, given = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in {one.name: one for one in given}.values():
+            if parameter.param_type_name == "option" and not parameter.multiple and given.count(parameter) > 1:
+                raise ConfigError(f"{parameter.opts[0]} is given {given.count(parameter)} times; it takes one value.")
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
     name="optiinfra",
@@ -44,6 +62,10 @@ def main() -> None:
         fail(str(error))
     except KeyboardInterrupt:
         fail("Interrupted. What was published stays; run the same command again to collect the rest.", code=130)
+    except BrokenPipeError:
+        # The reader of the output went away, as `head` does. What is still buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -58,80 +80,109 @@ def say(message: str) -> None:
     typer.echo(message, err=True)
 
 
+@contextmanager
+def working() -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
+    """Two ways to tell of long work on standard error: for what stays, and for how far it is.
+
+    On a terminal the second is one line that moves, elsewhere lines like the first's.
+    """
+    if not sys.stderr.isatty():
+        yield say, say
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    with console.status("Starting ...") as status:
+        yield lambda text: console.print(text, markup=False), lambda text: status.update(text.replace("[", r"\["))
+
+
+def _report(outcome: collecting.Outcome) -> None:
+    """Print what came of a collection: results to standard output, troubles to standard error."""
+    for line in outcome.lines:
+        typer.echo(line)
+    for warning in outcome.warnings:
+        say(f"warning: {warning}")
+
+
 def _clickhouse(settings: Settings) -> ClickHouse:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
     return ClickHouse(settings.clickhouse_url.get_secret_value())
 
 
-@app.command()
+@app.command(cls=Command)
 def run(
-    window: Annotated[str | None, typer.Option(help="The window, as its start: 2026-11-21T10:15Z. Default: the newest.")] = None,
+    window: Annotated[
+        str | None, typer.Option(help="The window, as its start: 2026-11-21T10:15Z. Default: the newest.")
+    ] = None,
 ) -> None:
     """Collect one window of every asset, refresh the readers, and say what came of it."""
     from optiinfra_dagster import collecting, lab_process
 
     settings = load_settings()
-    with lab_process.for_demo(settings, say):
-        outcome = collecting.run_window(settings, _clickhouse(settings), window, say)
-    for line in outcome.lines:
-        typer.echo(line)
+    with working() as (tell, progress), lab_process.for_demo(settings, tell):
+        outcome = collecting.run_window(settings, _clickhouse(settings), window, tell, progress)
+    _report(outcome)
     if outcome.errors:
         fail("\n".join(outcome.errors))
 
 
-@app.command()
+@app.command(cls=Command)
 def dev() -> None:
     """The same as `run`, then the Dagster UI and daemon on http://127.0.0.1:3000 with the schedules running."""
     from optiinfra_dagster import collecting, lab_process
 
     settings = load_settings()
     with lab_process.for_demo(settings, say):
-        outcome = collecting.run_window(settings, _clickhouse(settings), None, say)
-        for line in outcome.lines:
-            typer.echo(line)
+        with working() as (tell, progress):
+            outcome = collecting.run_window(settings, _clickhouse(settings), None, tell, progress)
+        _report(outcome)
         for error in outcome.errors:
             say(f"error: {error}")
         lab_process.dagster_dev(settings)
 
 
-@app.command()
-def collect(  # noqa: PLR0913 - these are its options
+@app.command(cls=Command)
+def collect(
     customer: Annotated[list[str] | None, typer.Option(help="Only this customer; may be repeated.")] = None,
     provider: Annotated[list[str] | None, typer.Option(help="Only this provider; may be repeated.")] = None,
     family: Annotated[list[str] | None, typer.Option(help="Only this family; may be repeated.")] = None,
     from_: Annotated[str | None, typer.Option("--from", help="Windows from this time on; default: the newest.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="Windows that start before this time; default: now.")] = None,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Collect again what is published, and replace it.")] = False,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Collect again what is published, and replace it.")
+    ] = False,
 ) -> None:
     """Trigger a collection: real Dagster runs, one per provider and stretch of windows, seen in the UI."""
     from optiinfra_dagster import collecting, lab_process
 
     settings = load_settings()
-    with lab_process.for_demo(settings, say):
-        outcome = collecting.collect(
-            settings,
-            _clickhouse(settings),
-            collecting.Request(tuple(customer or ()), tuple(provider or ()), tuple(family or ()), from_, to, refresh),
-            say,
-        )
-    for line in outcome.lines:
-        typer.echo(line)
+    request = collecting.Request(
+        customers=tuple(dict.fromkeys(customer or ())),
+        providers=tuple(dict.fromkeys(provider or ())),
+        families=tuple(dict.fromkeys(family or ())),
+        from_=from_,
+        to=to,
+        refresh=refresh,
+    )
+    with working() as (tell, progress), lab_process.for_demo(settings, tell):
+        outcome = collecting.collect(settings, _clickhouse(settings), request, tell, progress)
+    _report(outcome)
     if outcome.errors:
         fail("\n".join(outcome.errors))
 
 
-@app.command()
-def read(  # noqa: PLR0913 - these are its options
+@app.command(cls=Command)
+def read(  # noqa: PLR0913, PLR0917 - these are its options
     family: Annotated[str, typer.Argument(help="resource, performance, cost or application")],
-    reader: Annotated[str, typer.Argument(help="metrics, latest, summary, inventory ...")],
+    reader: Annotated[str, typer.Argument(help="performance: metrics, latest, summary; resource: inventory, summary")],
     customer: Annotated[str, typer.Option(help="The customer's id.")],
     provider: Annotated[str | None, typer.Option(help="Only this provider.")] = None,
     from_: Annotated[str | None, typer.Option("--from", help="From this time on; default: the newest window.")] = None,
     to: Annotated[str | None, typer.Option("--to", help="Before this time.")] = None,
     resource_id: Annotated[str | None, typer.Option(help="Only this resource.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many rows.")] = None,
-    format: Annotated[Format, typer.Option(help="table, json or csv")] = Format.TABLE,  # noqa: A002 - its name on the command line
+    format_: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.TABLE,
 ) -> None:
     """Print what a reader says of a customer."""
     from optiinfra_dagster import reading
@@ -143,14 +194,14 @@ def read(  # noqa: PLR0913 - these are its options
         settings,
         reading.Query(family, reader, customer, provider, from_, to, resource_id, limit),
     )
-    reading.show(result, format.value, sys.stdout)
+    reading.show(result, format_.value, sys.stdout)
     if result.note:
         say(result.note)
     if result.rows is None:
         raise SystemExit(1)
 
 
-@app.command()
+@app.command(cls=Command)
 def migrate(
     status: Annotated[bool, typer.Option("--status", help="Only say which files are applied.")] = False,
 ) -> None:
@@ -169,7 +220,7 @@ def migrate(
         raise SystemExit(1)
 
 
-@customers_app.command("check")
+@customers_app.command("check", cls=Command)
 def customers_check(
     customer: Annotated[list[str] | None, typer.Option(help="Only this customer; may be repeated.")] = None,
 ) -> None:
@@ -183,7 +234,7 @@ def customers_check(
         fail(f"{found} problem{'s' if found > 1 else ''} found.")
 
 
-@lab_app.command("serve")
+@lab_app.command("serve", cls=Command)
 def lab_serve(
     world: Annotated[Path | None, typer.Option(help="A world file; default: the demo world.")] = None,
     port: Annotated[int, typer.Option(help="Of the AWS part; 0 chooses a free one.")] = 0,
@@ -207,4 +258,3 @@ def _options(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     """Options of every command."""
-

@@ -37,14 +37,18 @@ class Request:
 
 @dataclass(slots=True)
 class Outcome:
-    """What to print: a summary, and what failed as plain messages."""
+    """What to print: a summary, what is incomplete, and what failed, as plain messages; and which runs it took."""
 
     lines: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    run_ids: list[str] = field(default_factory=list)
 
 
-def run_window(settings: Settings, clickhouse: ClickHouse, window: str | None, say: Say) -> Outcome:
-    """Collect one window of every asset and compute its readers."""
+def run_window(
+    settings: Settings, clickhouse: ClickHouse, window: str | None, say: Say, progress: Say | None = None
+) -> Outcome:
+    """Collect one window of every asset and compute its readers; `progress` is told of every flush, else `say`."""
     customers = load_customers(settings.customers_path)
     if settings.uses_demo:
         say("No customers.yaml here: using the demo customers and the cloud lab. See the README for your own clouds.")
@@ -54,18 +58,26 @@ def run_window(settings: Settings, clickhouse: ClickHouse, window: str | None, s
     else:
         start = windows.parse_time(window, "--window")
         if start != windows.floor(start):
-            raise ConfigError(f"--window {window}: a window starts on a quarter of an hour, as in {windows.key(windows.floor(start))}.")
-        first, last = asked_windows(settings, window, windows.key(start + windows.WINDOW), now)
-    runner = _runner(settings, clickhouse, say)
+            nearest = windows.key(windows.floor(start))
+            raise ConfigError(f"--window {window}: a window starts on a quarter of an hour, as in {nearest}.")
+        first = last = start
+        _check_time(settings, "--window", window, start, now)
+        _check_closed(settings, first, now)
+    runner = _runner(settings, clickhouse, progress or say)
     outcome = _collect(settings, runner, customers, Request(), (first, last), say)
     _finish(outcome, runner.run("readers", list(READERS), first, last))
-    outcome.errors += failures(clickhouse, customers, first, last)
+    _add_troubles(outcome, clickhouse, customers, first, last)
     outcome.lines += summary(settings, clickhouse, first)
     return outcome
 
 
-def collect(settings: Settings, clickhouse: ClickHouse, request: Request, say: Say) -> Outcome:
-    """Collect what was asked for, then compute the recent readers that it made stale."""
+def collect(
+    settings: Settings, clickhouse: ClickHouse, request: Request, say: Say, progress: Say | None = None
+) -> Outcome:
+    """Collect what was asked for, then compute the recent readers that it made stale.
+
+    `progress` is told of every flush, else `say`.
+    """
     from optiinfra_dagster.automation.sensors import stale_windows
 
     for value in request.providers:
@@ -75,49 +87,72 @@ def collect(settings: Settings, clickhouse: ClickHouse, request: Request, say: S
     customers = select(load_customers(settings.customers_path), request.customers)
     now = datetime.now(UTC)
     span = asked_windows(settings, request.from_, request.to, now)
-    runner = _runner(settings, clickhouse, say)
+    if not any(c.collects(p, f) for c in customers for p, f in _wanted(request)):
+        what = ", ".join(f"{p}/{f}" for p, f in _wanted(request))
+        raise ConfigError(f"Nothing to do: no chosen customer has {what} in {settings.customers_path}.")
+    runner = _runner(settings, clickhouse, progress or say)
     outcome = _collect(settings, runner, customers, request, span, say)
     stale = stale_windows(clickhouse, (), settings, now)
     for first, last in windows.runs_of(list(stale)):
         say(f"readers: {_spell(first, last)}")
         _finish(outcome, runner.run("readers", list(READERS), first, last))
-    outcome.errors += failures(clickhouse, customers, *span, request)
-    outcome.lines += totals(clickhouse, customers, *span, request)
+    _add_troubles(outcome, clickhouse, customers, *span, request)
+    outcome.lines += totals(clickhouse, customers, *span, request, outcome.run_ids)
     return outcome
 
 
-def asked_windows(
-    settings: Settings, from_: str | None, to: str | None, now: datetime
-) -> tuple[datetime, datetime]:
+def _wanted(request: Request) -> list[tuple[str, str]]:
+    """The (provider, family) pairs of a request."""
+    return [
+        (provider, family)
+        for provider, families in IMPLEMENTED.items()
+        for family in families
+        if (not request.providers or provider in request.providers)
+        and (not request.families or family in request.families)
+    ]
+
+
+def asked_windows(settings: Settings, from_: str | None, to: str | None, now: datetime) -> tuple[datetime, datetime]:
     """The first and last window of [from, to), or the newest one.
 
     Raises:
         ConfigError: not a zoned time, in the future, before the partitions begin, or empty.
     """
     newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
-    begin = windows.parse_time(from_, "--from") if from_ else None
-    end = windows.parse_time(to, "--to") if to else now
+    begin = windows.parse_time(from_, "--from") if from_ is not None else None
+    end = windows.parse_time(to, "--to") if to is not None else now
     for option, time, text in (("--from", begin, from_), ("--to", end, to)):
-        if text and time and time > now:
-            raise ConfigError(f"{option} {text} is in the future; it is {now:%Y-%m-%dT%H:%MZ} now.")
+        if text and time:
+            _check_time(settings, option, text, time, now)
     if begin and to and begin >= end:
         raise ConfigError(f"--from {from_} is not before --to {to}: swap them, or widen the range.")
-    if begin and begin < settings.partitions_start:
-        raise ConfigError(
-            f"--from {from_} is before the first window, {windows.key(settings.partitions_start)}. "
-            "Ask for a later time, or set OPTIINFRA_PARTITIONS_START (Dagster then rebuilds its partition status)."
-        )
     last = min(windows.floor(end - timedelta(microseconds=1)), newest)
     first = windows.floor(begin) if begin else last
     if first > last:
+        _check_closed(settings, first, now)
+    return max(first, settings.partitions_start), max(last, settings.partitions_start)
+
+
+def _check_time(settings: Settings, option: str, text: str, time: datetime, now: datetime) -> None:
+    if time > now:
+        raise ConfigError(f"{option} {text} is in the future; it is {now:%Y-%m-%dT%H:%MZ} now.")
+    if time < settings.partitions_start:
         raise ConfigError(
-            f"No window of that range can be collected yet: the newest is {windows.key(newest)}, collected "
+            f"{option} {text} is before the first window, {windows.key(settings.partitions_start)}. "
+            "Ask for a later time, or set OPTIINFRA_PARTITIONS_START (Dagster then rebuilds its partition status)."
+        )
+
+
+def _check_closed(settings: Settings, window: datetime, now: datetime) -> None:
+    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    if window > newest:
+        raise ConfigError(
+            f"Window {windows.key(window)} cannot be collected yet: the newest is {windows.key(newest)}, collected "
             f"{settings.lag_minutes} minutes after its end."
         )
-    return max(first, settings.partitions_start), last
 
 
-def _collect(  # noqa: PLR0913
+def _collect(
     settings: Settings,
     runner: Runner,
     customers: Sequence[Customer],
@@ -129,19 +164,19 @@ def _collect(  # noqa: PLR0913
     first, last = span
     outcome = Outcome()
     grace = timedelta(minutes=settings.snapshot_grace_minutes)
-    present = [w for w in windows.span(max(first, last - 4 * windows.WINDOW), last) if datetime.now(UTC) <= w + windows.WINDOW + grace]
+    now = datetime.now(UTC)
+    present = [w for w in windows.span(first, last) if now <= w + windows.WINDOW + grace]
     if request.families == ("resource",) and not present:
         raise ConfigError(
-            f"The clouds tell what exists now, not what existed at {windows.key(last)}: an inventory can be taken until "
-            f"{settings.snapshot_grace_minutes} minutes after its window. Leave out --from and --to to take one now."
+            f"The clouds tell what exists now, not what existed at {windows.key(last)}: an inventory can be taken "
+            f"until {settings.snapshot_grace_minutes} minutes after its window. Leave out --from and --to to take one "
+            "now."
         )
     for provider, implemented in IMPLEMENTED.items():
         wanted = [
             family
             for family in implemented
-            if (not request.providers or provider in request.providers)
-            and (not request.families or family in request.families)
-            and any(c.collects(provider, family) for c in customers)
+            if (provider, family) in _wanted(request) and any(c.collects(provider, family) for c in customers)
         ]
         plan: list[tuple[list[str], datetime, datetime]] = []
         if present and present[0] == first:
@@ -176,6 +211,7 @@ def _runner(settings: Settings, clickhouse: ClickHouse, say: Say) -> Runner:
 
 
 def _finish(outcome: Outcome, result: RunResult) -> None:
+    outcome.run_ids.append(result.run_id)
     outcome.errors += [error for error in result.errors if error not in outcome.errors]
     if not result.success and not result.errors:
         outcome.errors.append(f"Run {result.run_id} failed; see it in the UI.")
@@ -183,7 +219,9 @@ def _finish(outcome: Outcome, result: RunResult) -> None:
 
 def _spell(first: datetime, last: datetime) -> str:
     count = len(windows.span(first, last))
-    return f"window {windows.key(first)}" if count == 1 else f"{count} windows, {windows.key(first)} to {windows.key(last)}"
+    if count == 1:
+        return f"window {windows.key(first)}"
+    return f"{count:,} windows, {windows.key(first)} to {windows.key(last)}"
 
 
 def _one_of(what: str, value: str, known: Iterable[str], collected: Iterable[str]) -> None:
@@ -197,76 +235,85 @@ def _one_of(what: str, value: str, known: Iterable[str], collected: Iterable[str
 # --- What came of it -------------------------------------------------------------------------------------------------
 
 
-def failures(
+def _add_troubles(
+    outcome: Outcome,
     clickhouse: ClickHouse,
     customers: Sequence[Customer],
     first: datetime,
     last: datetime,
-    request: Request | None = None,
-) -> list[str]:
-    """The newest error of each customer, provider and family whose newest attempt in the range failed."""
+    request: Request = Request(),
+) -> None:
+    """The newest error of each customer, provider and family whose newest attempt in the range lacks something."""
     with clickhouse.session() as client:
         rows = client.query(
             """
-            SELECT customer_id, provider, dataset, count() AS slices, any(error) AS error
+            SELECT customer_id, provider, dataset, status, count() AS slices, argMax(error, window_start)
             FROM
             (
-                SELECT customer_id, provider, dataset, window_start, argMax(status, published_at) AS status,
-                    argMax(error, published_at) AS error
+                SELECT customer_id, provider, dataset, window_start,
+                    argMax(toString(status), (published_at, batch)) AS status,
+                    argMax(error, (published_at, batch)) AS error
                 FROM metric_batches
                 WHERE customer_id IN {customers:Array(String)}
                     AND window_start >= fromUnixTimestamp({first:UInt32})
                     AND window_start <= fromUnixTimestamp({last:UInt32})
                 GROUP BY customer_id, provider, dataset, window_start
             )
-            WHERE status = 'failed'
-            GROUP BY customer_id, provider, dataset
-            ORDER BY customer_id, provider, dataset
+            WHERE status IN ('failed', 'partial')
+            GROUP BY customer_id, provider, dataset, status
+            ORDER BY customer_id, provider, dataset, status
             """,
             parameters={
                 "customers": [c.id for c in customers], "first": int(first.timestamp()), "last": int(last.timestamp()),
             },
         ).result_rows  # fmt: skip
-    return [
-        f"{customer} {provider}/{family}: {slices} window{'s' if slices > 1 else ''} failed: {error}"
-        for customer, provider, family, slices, error in rows
-        if request is None
-        or ((not request.providers or provider in request.providers) and (not request.families or family in request.families))
-    ]
+    wanted = _wanted(request)
+    for customer, provider, family, status, slices, error in rows:
+        if (provider, family) in wanted:
+            what = "failed" if status == "failed" else f"{'is' if slices == 1 else 'are'} incomplete"
+            text = f"{customer} {provider}/{family}: {slices:,} window{'s' if slices > 1 else ''} {what}: {error}"
+            (outcome.errors if status == "failed" else outcome.warnings).append(text)
 
 
 def totals(
-    clickhouse: ClickHouse, customers: Sequence[Customer], first: datetime, last: datetime, request: Request
+    clickhouse: ClickHouse,
+    customers: Sequence[Customer],
+    first: datetime,
+    last: datetime,
+    request: Request,
+    run_ids: Sequence[str],
 ) -> list[str]:
-    """Per provider and family: published slices, rows, API calls and what they cost."""
+    """Per provider and family: what is published of the range, and what these runs called and cost."""
     with clickhouse.session() as client:
         rows = client.query(
             """
-            SELECT provider, dataset, count(), sum(slice_rows), sum(calls), sum(usd)
+            SELECT provider, dataset, countIf(published > 0), sum(slice_rows), sum(calls), sum(usd)
             FROM
             (
                 SELECT provider, dataset, customer_id, window_start,
                     argMaxIf(rows, batch, status IN ('ok', 'partial')) AS slice_rows,
                     countIf(status IN ('ok', 'partial')) AS published,
-                    sum(api_calls) AS calls, sum(api_cost_usd) AS usd
+                    sumIf(api_calls, run_id IN {runs:Array(String)}) AS calls,
+                    sumIf(api_cost_usd, run_id IN {runs:Array(String)}) AS usd
                 FROM metric_batches
                 WHERE customer_id IN {customers:Array(String)}
                     AND window_start >= fromUnixTimestamp({first:UInt32})
                     AND window_start <= fromUnixTimestamp({last:UInt32})
                 GROUP BY provider, dataset, customer_id, window_start
             )
-            WHERE published > 0
             GROUP BY provider, dataset
             ORDER BY provider, dataset
             """,
             parameters={
                 "customers": [c.id for c in customers], "first": int(first.timestamp()), "last": int(last.timestamp()),
+                "runs": list(run_ids),
             },
         ).result_rows  # fmt: skip
+    wanted = _wanted(request)
     return [
-        f"{provider}/{family}: {slices:,} slices published with {count:,} rows; {calls:,} API calls, {usd:.4f} USD"
+        f"{provider}/{family}: {slices:,} slices published with {count:,} rows; {calls:,} API calls, {usd:.4f} USD now"
         for provider, family, slices, count, calls, usd in rows
-        if (not request.providers or provider in request.providers) and (not request.families or family in request.families)
+        if (provider, family) in wanted
     ]
 
 
@@ -275,7 +322,8 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime) -> lis
     with clickhouse.session() as client:
         rows = client.query(
             """
-            SELECT if(customer_id = '', dataset, provider || '/' || dataset) AS asset, sum(slice_rows), uniqExact(customer_id)
+            SELECT if(customer_id = '', dataset, provider || '/' || dataset) AS asset, sum(slice_rows),
+                uniqExact(customer_id)
             FROM
             (
                 SELECT dataset, customer_id, provider, argMax(rows, batch) AS slice_rows
@@ -293,7 +341,7 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime) -> lis
     lines = [f"Window {windows.key(window)}", ""]
     for name in names:
         n, customers = count.get(name, (0, 0))
-        lines.append(f"  {name:<24}{n:>8,} rows  {customers} customers")
+        lines.append(f"  {name:<24}{n:>8,} rows  {customers} customer{'s' if customers != 1 else ''}")
     for family, reader in READERS:
         n, _ = count.get(f"{family}_{reader}", (0, 0))
         lines.append(f"  {f'{family}/{reader}':<24}{n:>8,} rows")

@@ -30,7 +30,7 @@ def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -
         for provider, families in collection.IMPLEMENTED.items()
         for family in families
     ]
-    all_jobs = jobs.build(partitions)
+    all_jobs = jobs.build()
     return dg.Definitions(
         assets=[*collected, *readers.build(partitions)],
         asset_checks=checks.build(settings, partitions),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shlex
 import subprocess
@@ -25,13 +26,12 @@ def for_demo(settings: Settings, say: Callable[[str], None]) -> Iterator[None]:
     if not settings.uses_demo or MARKER in os.environ:
         yield
         return
-    process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
-        [sys.executable, "-m", "optiinfra_dagster.lab"], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-m", "optiinfra_dagster.lab"], stdout=subprocess.PIPE, text=True)
     before = dict(os.environ)
     try:
-        assert process.stdout is not None
-        for line in process.stdout:
+        # The lab takes 2 s to start, and so does Dagster to be imported: both at once, on two cores.
+        importlib.import_module("optiinfra_dagster.runs")
+        for line in process.stdout or ():
             name, _, value = line.strip().removeprefix("export ").partition("=")
             if line.startswith("export "):
                 os.environ[name] = shlex.split(value)[0] if value else ""

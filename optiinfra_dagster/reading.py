@@ -18,6 +18,7 @@ from optiinfra_dagster.references import closest
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
@@ -65,7 +66,8 @@ def known(family: str, reader: str) -> str:
         ConfigError: there is no such family or reader.
     """
     if family not in FAMILIES:
-        raise ConfigError(f"There is no family '{family}'{closest(family, FAMILIES)}. Choose from {', '.join(SOURCES)}.")
+        choice = ", ".join(SOURCES)
+        raise ConfigError(f"There is no family '{family}'{closest(family, FAMILIES)}. Choose from {choice}.")
     readers = SOURCES.get(family, {})
     if reader not in readers:
         choice = f"Choose from {', '.join(readers)}." if readers else f"This version reads {', '.join(SOURCES)}."
@@ -81,32 +83,17 @@ def read(clickhouse: ClickHouse, settings: Settings, query: Query) -> Result:
     from optiinfra_dagster.storage.clickhouse import fetch
 
     table = known(query.family, query.reader)
-    select(load_customers(settings.customers_path), [query.customer])
-    if query.provider and query.provider not in PROVIDERS:
-        raise ConfigError(
-            f"There is no provider '{query.provider}'{closest(query.provider, PROVIDERS)}. Choose from {', '.join(PROVIDERS)}."
-        )
-    begin = windows.parse_time(query.from_, "--from") if query.from_ else None
-    end = windows.parse_time(query.to, "--to") if query.to else None
-    if begin and end and begin >= end:
-        raise ConfigError(f"--from {query.from_} is not before --to {query.to}: swap them, or widen the range.")
+    begin, end = _checked(settings, query)
     is_metrics = query.reader == "metrics"
-    dataset, owner = (query.family, query.customer) if is_metrics else (table, "")
     with clickhouse.session() as client:
-        newest = client.query(
-            "SELECT toUnixTimestamp(max(window_start)), count() FROM published_batches "
-            "WHERE dataset = {dataset:String} AND customer_id = {owner:String} "
-            "AND (empty({provider:String}) OR provider IN ('', {provider:String}))",
-            parameters={"dataset": dataset, "owner": owner, "provider": query.provider or ""},
-        ).result_rows[0]
-        if not newest[1]:
-            return Result(
-                None,
-                f"Nothing was collected yet for {query.customer}: run `optiinfra collect --customer {query.customer}`.",
-            )
+        collected, computed = _newest(client, query, query.family if is_metrics else table)
+        if collected is None:
+            hint = f"run `optiinfra collect --customer {query.customer}`"
+            return Result(None, f"No {query.family} was collected yet for {query.customer}: {hint}.")
+        if computed is None:
+            return Result(None, f"The reader {query.family} {query.reader} was not computed yet: run `optiinfra run`.")
         if begin is None and end is None:
-            begin = datetime.fromtimestamp(newest[0], UTC)
-            end = begin + windows.WINDOW
+            begin, end = computed, computed + windows.WINDOW
         time = "timestamp" if is_metrics else "window_start"
         conditions = ["customer_id = {customer:String}"]
         if query.provider:
@@ -138,8 +125,69 @@ def read(clickhouse: ClickHouse, settings: Settings, query: Query) -> Result:
                 "resource": query.resource_id or "",
             },
         )
-    note = "" if rows.num_rows else "No rows: collected, and nothing there."
+        note = "" if rows.num_rows else _why_empty(client, query, begin, end)
     return Result(rows, note)
+
+
+def _checked(settings: Settings, query: Query) -> tuple[datetime | None, datetime | None]:
+    """The times of a query whose customer and provider exist."""
+    select(load_customers(settings.customers_path), [query.customer])
+    if query.provider and query.provider not in PROVIDERS:
+        raise ConfigError(
+            f"There is no provider '{query.provider}'{closest(query.provider, PROVIDERS)}. "
+            f"Choose from {', '.join(PROVIDERS)}."
+        )
+    begin = windows.parse_time(query.from_, "--from") if query.from_ is not None else None
+    end = windows.parse_time(query.to, "--to") if query.to is not None else None
+    if begin and end and begin >= end:
+        raise ConfigError(f"--from {query.from_} is not before --to {query.to}: swap them, or widen the range.")
+    return begin, end
+
+
+def _newest(client: Client, query: Query, dataset: str) -> tuple[datetime | None, datetime | None]:
+    """The customer's newest published window of the family, and the newest of `dataset` that tells of it.
+
+    A reader's window is newer than the customer's where its last collection failed: that window says nothing of it.
+    """
+    of_customer = (
+        "customer_id = {customer:String} AND dataset = {family:String} "
+        "AND (empty({provider:String}) OR provider = {provider:String})"
+    )
+    parameters = {
+        "customer": query.customer, "family": query.family, "provider": query.provider or "", "dataset": dataset,
+    }  # fmt: skip
+    count, collected = client.query(
+        f"SELECT count(), toUnixTimestamp(max(window_start)) FROM published_batches WHERE {of_customer}",  # noqa: S608
+        parameters=parameters,
+    ).result_rows[0]
+    if not count:
+        return None, None
+    if dataset == query.family:
+        newest = datetime.fromtimestamp(collected, UTC)
+        return newest, newest
+    count, computed = client.query(
+        "SELECT count(), toUnixTimestamp(max(window_start)) FROM published_batches WHERE dataset = {dataset:String} "
+        "AND customer_id = '' AND window_start <= fromUnixTimestamp({collected:UInt32})",
+        parameters={**parameters, "collected": collected},
+    ).result_rows[0]
+    return datetime.fromtimestamp(collected, UTC), datetime.fromtimestamp(computed, UTC) if count else None
+
+
+def _why_empty(client: Client, query: Query, begin: datetime | None, end: datetime | None) -> str:
+    """Whether there is nothing, or nothing was collected."""
+    (count,) = client.query(
+        "SELECT count() FROM published_batches WHERE customer_id = {customer:String} AND dataset = {family:String} "
+        "AND (empty({provider:String}) OR provider = {provider:String}) "
+        "AND window_start >= fromUnixTimestamp({begin:UInt32}) AND window_start < fromUnixTimestamp({end:UInt32})",
+        parameters={
+            "customer": query.customer, "family": query.family, "provider": query.provider or "",
+            "begin": int(windows.floor(begin).timestamp()) if begin else 0,
+            "end": int(end.timestamp()) if end else 2**32 - 1,
+        },
+    ).result_rows[0]  # fmt: skip
+    if not count:
+        return f"No rows: no {query.family} of {query.customer} was collected in that time."
+    return "No rows: collected, and nothing there."
 
 
 def show(result: Result, format_: str, out: TextIO) -> None:
@@ -151,7 +199,7 @@ def show(result: Result, format_: str, out: TextIO) -> None:
     if format_ == "json":
         _write_json(result.rows, out)
     elif format_ == "csv":
-        writer = csv.writer(out)
+        writer = csv.writer(out, lineterminator="\n")
         writer.writerow(result.rows.column_names)
         writer.writerows([_text(value) for value in row.values()] for row in _rows(result.rows))
     else:
@@ -177,7 +225,8 @@ def _write_table(rows: pa.Table, out: TextIO) -> None:
         table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=name != "resource_id")
     for row in _rows(rows.slice(0, TABLE_ROWS)):
         table.add_row(*(_short(row[name]) for name in names))
-    console = Console(file=out)
+    # A file or a pipe has no width: nothing is folded there.
+    console = Console(file=out) if out.isatty() else Console(file=out, width=10_000)
     console.print(table)
     if rows.num_rows > TABLE_ROWS:
         console.print(f"... {rows.num_rows - TABLE_ROWS:,} more rows; --format csv or json prints all.")
@@ -210,5 +259,3 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return str(_text(value))
-
-

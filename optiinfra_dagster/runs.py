@@ -55,7 +55,7 @@ class Runner:
         )
         self._instance = dg.DagsterInstance.get()
 
-    def run(  # noqa: PLR0913
+    def run(
         self,
         job: str,
         assets: Sequence[Sequence[str]],

@@ -5,12 +5,15 @@ A window is named by its start, a zoned UTC datetime on a quarter of an hour; it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from optiinfra_dagster.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 WINDOW = timedelta(minutes=15)
 KEY_FORMAT = "%Y-%m-%dT%H:%MZ"
@@ -80,5 +83,7 @@ def parse_time(text: str, option: str) -> datetime:
     except ValueError:
         raise ConfigError(f"{option} {text!r} is not a time: write it as 2026-11-21T10:15Z.") from None
     if time.tzinfo is None:
-        raise ConfigError(f"{option} {text!r} has no time zone: add Z for UTC, as in {text}Z, or an offset like +01:00.")
+        raise ConfigError(
+            f"{option} {text!r} has no time zone: add Z for UTC, as in {text}Z, or an offset like +01:00."
+        )
     return time.astimezone(UTC)

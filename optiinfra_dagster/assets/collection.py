@@ -24,7 +24,7 @@ from optiinfra_dagster.errors import Cause, CloudError, OptiInfraError
 from optiinfra_dagster.storage.io_manager import SliceStream
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.providers.types import Problem, Resource
+    from optiinfra_dagster.providers.types import Meter, Performance, Problem, Resource
     from optiinfra_dagster.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
     from optiinfra_dagster.storage.slices import Slices
@@ -118,7 +118,7 @@ def collect_slices(  # noqa: PLR0913 - each is one thing a collection needs
 
     Published slices are skipped unless `refresh`; partial ones are collected again where that is still possible.
     """
-    from optiinfra_dagster.storage import inventory, slices
+    from optiinfra_dagster.storage import slices
 
     windows_of = {c.id: _with_poll(asked, c.poll_minutes) if family == "performance" else asked for c in customers}
     with clickhouse.session() as client:
@@ -126,21 +126,25 @@ def collect_slices(  # noqa: PLR0913 - each is one thing a collection needs
             client, family, [w for ws in windows_of.values() for w in ws], [c.id for c in customers]
         )
     tasks, done = [], []
+    due = _Due(settings, now())
     for customer in customers:
-        kept, wanted = [], []
+        kept: list[datetime] = []
+        wanted: list[datetime] = []
         for window in windows_of[customer.id]:
+            if window not in asked and not due.polled(customer, window):
+                continue
             old = there.get(slices.SliceKey(customer.id, provider, window))
-            fresh = old is None or old.status is slices.Outcome.PARTIAL or (refresh and window in asked)
+            # A partial inventory of the past stays as it is: the present cannot complete it.
+            lacking = old is not None and old.status is slices.Outcome.PARTIAL
+            lacking = lacking and (family != "resource" or due.present(window))
+            fresh = old is None or lacking or (refresh and window in asked)
             (wanted if fresh else kept).append(window)
         if kept:
             done.append(slices.Slices(customer.id, provider, kept, slices.Outcome.OK, skipped=True))
         if wanted:
             tasks.append(Task(customer, tuple(wanted)))
     if family != "resource":
-        resources = inventory.newest(
-            clickhouse, provider, [t.customer.id for t in tasks], max(asked), lookback=INVENTORY_LOOKBACK
-        ) if tasks else {}
-        tasks = [Task(t.customer, t.windows, resources.get(t.customer.id)) for t in tasks]
+        tasks = _with_resources(provider, tasks, max(asked), clickhouse)
     if done:
         yield done
     work = {"resource": _collect_inventory, "performance": _collect_performance}[family]
@@ -149,10 +153,38 @@ def collect_slices(  # noqa: PLR0913 - each is one thing a collection needs
     )
 
 
+def _with_resources(provider: str, tasks: "Sequence[Task]", window: datetime, clickhouse: "ClickHouse") -> "list[Task]":
+    """The tasks with what they are to be asked of: the inventory of the window, or the newest before it."""
+    from optiinfra_dagster.storage import inventory
+
+    if not tasks:
+        return []
+    ids = [task.customer.id for task in tasks]
+    found = inventory.newest(clickhouse, provider, ids, window, lookback=INVENTORY_LOOKBACK)
+    return [Task(task.customer, task.windows, found.get(task.customer.id)) for task in tasks]
+
+
+@dataclass(frozen=True)
+class _Due:
+    """What can be collected at a moment."""
+
+    settings: "Settings"
+    now: datetime
+
+    def polled(self, customer: Customer, window: datetime) -> bool:
+        """Whether the poll that a customer's window belongs to is over."""
+        return poll_end(window, customer.poll_minutes) + timedelta(minutes=self.settings.lag_minutes) <= self.now
+
+    def present(self, window: datetime) -> bool:
+        """Whether what is there now may still be told as what was there in a window."""
+        grace = timedelta(minutes=self.settings.snapshot_grace_minutes)
+        return window <= self.now <= window + windows.WINDOW + grace
+
+
 Put = Any  # Callable[[Slices], None]; a forward reference would need the storage modules at import
 
 
-def _guarded(  # noqa: PLR0913
+def _guarded(
     work: Callable[..., None],
     provider: str,
     task: Task,
@@ -178,12 +210,16 @@ def _guarded(  # noqa: PLR0913
         permanent = not isinstance(error, CloudError) or error.cause.permanent
         message = str(error)
     except Exception as error:  # noqa: BLE001 - one customer's odd answer must not cost the others their slices
-        permanent, message = False, f"{type(error).__name__} at {_where(error)}: a fault of this program, please report it."
+        permanent = False
+        message = f"{type(error).__name__} at {_where(error)}: a fault of this program, please report it."
     else:
         return
-    put_and_tick(
-        Slices(task.customer.id, provider, sorted(left), Outcome.FAILED, error=message, permanent=permanent)
-    )
+    if left:
+        put_and_tick(
+            Slices(task.customer.id, provider, sorted(left), Outcome.FAILED, error=message, permanent=permanent)
+        )
+    else:
+        log(f"{task.customer.id} {provider}: after its slices: {message}")
 
 
 def _where(error: BaseException) -> str:
@@ -196,22 +232,22 @@ def _where(error: BaseException) -> str:
     return place
 
 
-def _collect_inventory(
-    provider: str, task: Task, settings: "Settings", now: Callable[[], datetime], put: Put
-) -> None:
+def _collect_inventory(provider: str, task: Task, settings: "Settings", now: Callable[[], datetime], put: Put) -> None:
     """An inventory is what is there now: only the newest window can be given one."""
     from optiinfra_dagster import tables
     from optiinfra_dagster.providers.types import Meter
     from optiinfra_dagster.storage.slices import Outcome, Slices
 
     customer = task.customer
-    known = [w for w in task.windows if w <= now() <= w + windows.WINDOW + timedelta(minutes=settings.snapshot_grace_minutes)]
+    due = _Due(settings, now())
+    known = [w for w in task.windows if due.present(w)]
     if past := [w for w in task.windows if w not in known]:
         put(
             Slices(
                 customer.id, provider, past, Outcome.FAILED, permanent=True,
-                error=f"{provider} tells what exists now, not what existed at {windows.key(past[0])}: an inventory can be "
-                f"taken until {settings.snapshot_grace_minutes} minutes after its window. Collect the newest window instead.",
+                error=f"{provider} tells what exists now, not what existed at {windows.key(past[0])}: an inventory can "
+                f"be taken until {settings.snapshot_grace_minutes} minutes after its window. Collect the newest window "
+                "instead.",
             )
         )  # fmt: skip
     if not known:
@@ -251,50 +287,88 @@ def _collect_performance(
             f"Collect {provider}/resource first.",
         )
     module = importlib.import_module(f"optiinfra_dagster.providers.{provider}.performance")
-    open_windows = [w for w in task.windows if poll_end(w, customer.poll_minutes) + timedelta(minutes=settings.lag_minutes) > now()]
-    if open_windows:
-        put(Slices(customer.id, provider, open_windows, Outcome.NOT_DUE))
-    due = [w for w in task.windows if w not in open_windows]
-    for first, last in windows.runs_of(due):
+    due = _Due(settings, now())
+    if early := [w for w in task.windows if not due.polled(customer, w)]:
+        put(Slices(customer.id, provider, early, Outcome.NOT_DUE))
+    oldest = due.now - module.HISTORY
+    if past := [w for w in task.windows if w < oldest]:
+        # An old question is answered like an idle machine's: with no points. That must not stand as collected.
+        put(
+            Slices(
+                customer.id, provider, past, Outcome.FAILED, permanent=True,
+                error=f"{provider} keeps the points of these metrics for {module.HISTORY.days} days, so windows before "
+                f"{windows.key(windows.floor(oldest) + windows.WINDOW)} cannot be collected any more.",
+            )
+        )  # fmt: skip
+    ready = [w for w in task.windows if w >= oldest and due.polled(customer, w)]
+    for first, last in windows.runs_of(ready):
         for begin, end in _chunks(first, last, len(task.resources)):
             meter = Meter()
-            overlap = windows.OVERLAP if begin == first else timedelta(0)
+            overlap = windows.OVERLAP if begin == first and first - windows.OVERLAP >= oldest else timedelta(0)
             found = module.collect(
                 customer.id, customer.accounts(provider), task.resources, begin - overlap, end + windows.WINDOW, meter
             )
             rows = tables.performance_rows(customer.id, provider, found.series, now())
-            put(
-                Slices(
-                    customer.id,
-                    provider,
-                    windows.span(begin, end),
-                    _outcome(bool(found.series), found.problems),
-                    rows=tables.between(rows, begin, end),
-                    error=describe(found.problems),
-                    permanent=_permanent(found.problems),
-                    api_calls=meter.calls.total(),
-                    api_cost_usd=meter.cost_usd,
-                    coverage=found.coverage,
-                )
-            )
+            asked = tables.between(rows, begin, end)
+            for slices in _with_outcomes(customer.id, provider, begin, end, asked, found, meter):
+                put(slices)
             if overlap and not found.problems:
-                before = begin - windows.WINDOW
-                put(
-                    Slices(
-                        customer.id, provider, [before], Outcome.OK, rows=tables.between(rows, before, before), correction=True
-                    )
-                )
+                before = [begin - windows.WINDOW]
+                late = tables.between(rows, before[0], before[0])
+                put(Slices(customer.id, provider, before, Outcome.OK, rows=late, correction=True))
+            if not found.series and _permanent(found.problems):
+                # The windows that are left would fail alike, at the price of more calls.
+                raise CloudError(found.problems[0].cause, describe(found.problems))
+
+
+def _with_outcomes(
+    customer_id: str,
+    provider: str,
+    first: datetime,
+    last: datetime,
+    rows: Any,
+    found: "Performance",
+    meter: "Meter",
+) -> "Iterator[Slices]":
+    """The slices of one answer: where it has gaps, a window without any rows is one that failed, not an empty one."""
+    from optiinfra_dagster.storage.slices import Outcome, Slices
+
+    asked, filled = windows.span(first, last), set[datetime]()
+    if found.problems:
+        filled.update(rows["window_start"].unique().to_pylist())
+    parts = (
+        (Outcome.OK, [] if found.problems else asked),
+        (Outcome.PARTIAL, [w for w in asked if w in filled]),
+        (Outcome.FAILED, [w for w in asked if found.problems and w not in filled]),
+    )
+    calls, usd = meter.calls.total(), meter.cost_usd
+    coverage: Any = found.coverage
+    for outcome, its_windows in parts:
+        if its_windows:
+            yield Slices(
+                customer_id,
+                provider,
+                its_windows,
+                outcome,
+                rows=rows if outcome.published else None,
+                error=describe(found.problems),
+                permanent=_permanent(found.problems),
+                api_calls=calls,
+                api_cost_usd=usd,
+                coverage=coverage,
+            )
+            calls, usd, coverage = 0, usd * 0, None  # of the whole answer, so told once
 
 
 def poll_end(window: datetime, poll_minutes: int) -> datetime:
-    """When the poll that `window` belongs to is over: polls count from midnight UTC, and a day's last may be shorter."""
+    """When the poll of `window` is over: polls count from midnight UTC, and a day's last may be shorter."""
     midnight = window.replace(hour=0, minute=0)
     poll = timedelta(minutes=poll_minutes)
     return min(midnight + ((window - midnight) // poll + 1) * poll, midnight + timedelta(days=1))
 
 
 def _with_poll(asked: Collection[datetime], poll_minutes: int) -> list[datetime]:
-    """`asked`, and the windows of the same polls before them: a poll asks for all its windows at once, when it is over."""
+    """`asked`, and the windows of the same polls before them: a poll asks for all its windows at once."""
     if timedelta(minutes=poll_minutes) == windows.WINDOW:
         return list(asked)
     wanted = set(asked)
@@ -332,16 +406,13 @@ def describe(problems: "Sequence[Problem]", most: int = 10) -> str:
     return "; ".join(texts[:most]) + more
 
 
-def _in_lots(
-    work: Callable[[Task, Put], None], tasks: Sequence[Task], concurrency: int
-) -> "Iterator[list[Slices]]":
+def _in_lots(work: Callable[[Task, Put], None], tasks: Sequence[Task], concurrency: int) -> "Iterator[list[Slices]]":
     """Run `work` for the tasks on a pool of threads and yield what they put, in lots worth a flush."""
     if not tasks:
         return
     # A bounded queue: when ClickHouse is slow, collection waits instead of filling the memory.
     finished: queue.Queue[Any] = queue.Queue(maxsize=2 * concurrency)
     stop = threading.Event()
-    over = object()
 
     def put(item: object) -> None:
         while not stop.is_set():
@@ -356,28 +427,37 @@ def _in_lots(
             if not stop.is_set():
                 work(task, put)
         finally:
-            put(over)
+            put(_OVER)
 
     with ThreadPoolExecutor(min(concurrency, len(tasks)), thread_name_prefix="customer") as pool:
         for task in tasks:
             pool.submit(run, task)
+        left = len(tasks)
         try:
-            left = len(tasks)
             while left:
-                lot, rows, deadline = [], 0, None
-                while left and rows < LOT_ROWS:
-                    try:
-                        timeout = None if deadline is None else max(deadline - time.monotonic(), 0)
-                        item = finished.get(timeout=timeout)
-                    except queue.Empty:
-                        break
-                    if item is over:
-                        left -= 1
-                        continue
-                    lot.append(item)
-                    rows += item.rows.num_rows if item.rows is not None else 0
-                    deadline = deadline or time.monotonic() + LOT_SECONDS
+                lot, ended = _next_lot(finished, left)
+                left -= ended
                 if lot:
                     yield lot
         finally:
             stop.set()
+
+
+_OVER: Any = object()  # what a customer's work puts last
+
+
+def _next_lot(finished: "queue.Queue[Any]", left: int) -> "tuple[list[Slices], int]":
+    """What was put until a lot is full or old, and how many of the `left` customers ended meanwhile."""
+    lot, ended, rows, deadline = [], 0, 0, None
+    while ended < left and rows < LOT_ROWS:
+        try:
+            item = finished.get(timeout=None if deadline is None else max(deadline - time.monotonic(), 0))
+        except queue.Empty:
+            break
+        if item is _OVER:
+            ended += 1
+            continue
+        lot.append(item)
+        rows += item.rows.num_rows if item.rows is not None else 0
+        deadline = deadline or time.monotonic() + LOT_SECONDS
+    return lot, ended

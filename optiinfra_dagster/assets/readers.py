@@ -1,4 +1,4 @@
-"""The reader assets: each is one .sql file, run inside ClickHouse for a window, written out here where a reader expects it."""
+"""The reader assets: each is one .sql file, run inside ClickHouse for a window."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from optiinfra_dagster.storage.io_manager import Select
 # reader asset -> what it says. Its SELECT is sql/readers/<family>_<reader>.sql, its table has the same name.
 READERS: dict[tuple[str, str], str] = {
     ("performance", "latest"): "The newest point of every series, from each customer's newest published window.",
-    ("performance", "summary"): "One window in figures: per customer, provider, kind of resource, metric and statistic.",
+    ("performance", "summary"): "One window in figures, per customer, provider, type of resource and metric.",
     ("resource", "inventory"): "Every resource of each customer's newest published inventory.",
     ("resource", "summary"): "How many resources of each type, region and status, and their capacity.",
 }

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 import dagster as dg
 from pydantic import Field, field_validator
@@ -9,7 +10,7 @@ from pydantic import Field, field_validator
 from optiinfra_dagster.customers import Customer, select
 
 
-class Scope(dg.ConfigurableResource):
+class Scope(dg.ConfigurableResource[Any]):
     """Run config `resources: {scope: {config: {customers: [acme], refresh: true}}}`; the default is every customer."""
 
     customers: list[str] = Field(default=[], description="Only these customers; empty: all")

@@ -8,6 +8,9 @@ from optiinfra_dagster.assets.collection import IMPLEMENTED
 
 READERS_JOB = "readers"
 
+# On the runs that ask again for what failed or is missing; its value is what they ask for.
+REPAIR_TAG = "optiinfra/repair"
+
 # Run retries are for crashes only: together with the assets' own retries they would multiply.
 RUN_TAGS = {"dagster/retry_on_asset_or_op_failure": "false"}
 
@@ -17,14 +20,13 @@ def collection_job(provider: str) -> str:
     return f"{provider}_collection"
 
 
-def build(partitions: dg.TimeWindowPartitionsDefinition) -> list[Any]:
-    """Every job."""
+def build() -> list[Any]:
+    """Every job; the partitions are those of its assets."""
     jobs = [
         dg.define_asset_job(
             collection_job(provider),
             dg.AssetSelection.groups(provider),
             description=f"Collect every family of {provider} for every customer.",
-            partitions_def=partitions,
             tags=RUN_TAGS,
         )
         for provider in IMPLEMENTED
@@ -33,7 +35,6 @@ def build(partitions: dg.TimeWindowPartitionsDefinition) -> list[Any]:
         READERS_JOB,
         dg.AssetSelection.groups("readers"),
         description="Compute every reader from what was collected.",
-        partitions_def=partitions,
         tags=RUN_TAGS,
     )
     return [*jobs, readers]

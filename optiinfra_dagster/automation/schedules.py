@@ -1,13 +1,12 @@
 """The 15-minute schedules, one per provider, each asking for the newest window that closed at least the lag ago."""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from optiinfra_dagster import windows
 from optiinfra_dagster.assets.collection import IMPLEMENTED
-from optiinfra_dagster.automation.jobs import collection_job
+from optiinfra_dagster.automation.jobs import REPAIR_TAG, collection_job
 from optiinfra_dagster.settings import Settings
 
 GOING = [
@@ -19,9 +18,24 @@ GOING = [
 ]
 
 
-def going(instance: dg.DagsterInstance, job: str) -> Sequence[dg.DagsterRun]:
-    """The runs of a job that are not over."""
-    return instance.get_runs(dg.RunsFilter(job_name=job, statuses=GOING), limit=1)
+# A run whose process was killed together with the one that watched it stays "started" until run monitoring ends it,
+# two hours later. A live one says something at every flush and every step.
+SILENCE = timedelta(minutes=30)
+
+
+def going(instance: dg.DagsterInstance, job: str, *, repairs: bool = True) -> dg.DagsterRun | None:
+    """A run of `job` that is not over, if there is one; one that was started and has said nothing for long is dead."""
+    for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=GOING), limit=20):
+        if REPAIR_TAG in run.tags and not repairs:
+            continue
+        if run.status is not dg.DagsterRunStatus.STARTED or _last_word(instance, run) + SILENCE > datetime.now(UTC):
+            return run
+    return None
+
+
+def _last_word(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
+    newest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+    return datetime.fromtimestamp(newest[0].timestamp if newest else 0.0, UTC)
 
 
 def build(settings: Settings) -> list[dg.ScheduleDefinition]:
@@ -44,9 +58,10 @@ def _every_window(provider: str, settings: Settings) -> dg.ScheduleDefinition:
     )
     def every_window(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         window = windows.newest_collectable(context.scheduled_execution_time, timedelta(minutes=settings.lag_minutes))
-        if before := going(context.instance, job):
+        # A repair of other windows must not cost the newest one its turn: an inventory can be taken only now.
+        if before := going(context.instance, job, repairs=False):
             return dg.SkipReason(
-                f"Run {before[0].run_id[:8]} of {job} is still going, so {windows.key(window)} is left to the repair sensor."
+                f"Run {before.run_id[:8]} of {job} is still going: {windows.key(window)} is left to the repair sensor."
             )
         return dg.RunRequest(run_key=f"{provider}:{windows.key(window)}", partition_key=windows.key(window))
 

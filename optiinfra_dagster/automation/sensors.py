@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,29 +13,41 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from optiinfra_dagster import windows
 from optiinfra_dagster.assets.collection import IMPLEMENTED, poll_end
 from optiinfra_dagster.assets.readers import READERS
-from optiinfra_dagster.automation.jobs import READERS_JOB, RUN_TAGS, collection_job
+from optiinfra_dagster.automation.jobs import READERS_JOB, REPAIR_TAG, RUN_TAGS, collection_job
 from optiinfra_dagster.automation.schedules import going
+from optiinfra_dagster.errors import OptiInfraError
 from optiinfra_dagster.sqlfiles import read_sql
+from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import Customer
     from optiinfra_dagster.settings import Settings
-    from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 # Older windows' readers are re-materialized on demand: a backfill must not recompute every window it touches.
 READERS_LOOKBACK = timedelta(hours=6)
 
-REPAIR_TAG = "optiinfra/repair"
+# How long a tick waits for the embedded engine; the daemon gives up on a tick after 60 s.
+LOCK_SECONDS = 20.0
+
+READERS_TAG = "optiinfra/readers"
 FIRST_DELAY = timedelta(minutes=5)
+LONGEST_DELAY = timedelta(hours=6)
 MAX_REQUESTS_PER_TICK = 4
+ENDED_BADLY = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 FAMILIES = sorted({family for families in IMPLEMENTED.values() for family in families})
 READER_TABLES = [f"{family}_{name}" for family, name in READERS]
 
+Requests = Iterator[dg.RunRequest | dg.SkipReason]
+
 
 def build(settings: "Settings", jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
     """Every sensor; `jobs` are those that they may ask runs of."""
-    return [_readers_sensor(settings), _repair_sensor(settings, [job for job in jobs if job.name != READERS_JOB])]
+    clickhouse = ClickHouse(settings.clickhouse_url.get_secret_value(), lock_timeout=LOCK_SECONDS)
+    return [
+        _readers_sensor(settings, clickhouse),
+        _repair_sensor(settings, clickhouse, [job for job in jobs if job.name != READERS_JOB]),
+    ]
 
 
 def range_tags(first: datetime, last: datetime) -> dict[str, str]:
@@ -43,10 +55,21 @@ def range_tags(first: datetime, last: datetime) -> dict[str, str]:
     return {ASSET_PARTITION_RANGE_START_TAG: windows.key(first), ASSET_PARTITION_RANGE_END_TAG: windows.key(last)}
 
 
+def _plainly(requests: Callable[[], Requests]) -> Requests:
+    """The tick's requests; a bad customers file or a ClickHouse out of reach is a tick skipped with that message.
+
+    Otherwise every tick, two a minute, would write a traceback into the daemon's log and the UI.
+    """
+    try:
+        yield from list(requests())
+    except OptiInfraError as error:
+        yield dg.SkipReason(str(error))
+
+
 # --- Readers ---------------------------------------------------------------------------------------------------------
 
 
-def _readers_sensor(settings: "Settings") -> dg.SensorDefinition:
+def _readers_sensor(settings: "Settings", clickhouse: ClickHouse) -> dg.SensorDefinition:
     @dg.sensor(
         name="refresh_readers",
         job_name=READERS_JOB,
@@ -54,38 +77,58 @@ def _readers_sensor(settings: "Settings") -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Computes a window's readers once its collections are in, and again when a repair changed them.",
     )
-    def refresh_readers(
-        context: dg.SensorEvaluationContext, clickhouse: dg.ResourceParam[Any]
-    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        from optiinfra_dagster.customers import load_customers
-
-        if going(context.instance, READERS_JOB):
-            yield dg.SkipReason("The readers are being computed.")
-            return
-        stale = stale_windows(clickhouse, load_customers(settings.customers_path), settings, datetime.now(UTC))
-        if not stale:
-            yield dg.SkipReason("Every reader is up to date.")
-        for first, last in windows.runs_of(list(stale)):
-            newest = max(stale[w] for w in windows.span(first, last))
-            yield dg.RunRequest(
-                run_key=f"readers:{windows.key(first)}:{windows.key(last)}:{newest}",
-                tags={**range_tags(first, last), **RUN_TAGS},
-            )
+    def refresh_readers(context: dg.SensorEvaluationContext) -> Requests:
+        yield from _plainly(lambda: readers_requests(context.instance, clickhouse, settings, datetime.now(UTC)))
 
     return refresh_readers
 
 
+def readers_requests(
+    instance: dg.DagsterInstance, clickhouse: ClickHouse, settings: "Settings", now: datetime
+) -> Requests:
+    """The runs that bring the readers up to date; none while they are being computed."""
+    from optiinfra_dagster.customers import load_customers
+
+    if before := going(instance, READERS_JOB):
+        yield dg.SkipReason(f"The readers are being computed by run {before.run_id[:8]}.")
+        return
+    stale = stale_windows(clickhouse, load_customers(settings.customers_path), settings, now)
+    if not stale:
+        yield dg.SkipReason("Every reader is up to date.")
+        return
+    asked = False
+    for first, last in windows.runs_of(list(stale)):
+        newest = max(stale[w] for w in windows.span(first, last))
+        key = f"{windows.key(first)}:{windows.key(last)}:{newest}"
+        failed = instance.get_run_records(dg.RunsFilter(tags={READERS_TAG: key}, statuses=ENDED_BADLY))
+        if failed and (
+            len(failed) > settings.repair_max_attempts
+            or max(record.create_timestamp for record in failed).astimezone(UTC) + delay(len(failed)) > now
+        ):
+            continue
+        asked = True
+        # The number of failures is part of the key: Dagster never asks twice for a key, even where its run failed.
+        yield dg.RunRequest(
+            run_key=f"readers:{key}:{len(failed)}",
+            tags={**range_tags(first, last), **RUN_TAGS, READERS_TAG: key},
+        )
+    if not asked:
+        yield dg.SkipReason("The last computation of the readers failed; it is tried again later.")
+
+
 def stale_windows(
-    clickhouse: "ClickHouse", customers: "Sequence[Customer]", settings: "Settings", now: datetime
+    clickhouse: ClickHouse, customers: "Sequence[Customer]", settings: "Settings", now: datetime
 ) -> dict[datetime, int]:
     """The windows whose collections are in and whose readers are older, with the newest collected batch.
 
     A window's collections are in when every slice that is due was attempted, or when the next window's turn has come.
     """
-    lag = timedelta(minutes=settings.lag_minutes)
-    newest = windows.newest_collectable(now, lag)
+    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
     expected = sum(
-        c.collects(provider, family) for provider, families in IMPLEMENTED.items() for family in families for c in customers
+        c.collects(provider, family)
+        for provider, families in IMPLEMENTED.items()
+        for family in families
+        for c in customers
     )
     with clickhouse.session() as client:
         rows = client.query(
@@ -98,10 +141,10 @@ def stale_windows(
             },
         ).result_rows
     stale = {}
-    for seconds, attempted, collected, readers, computed in rows:
+    for seconds, attempted, collected, collected_at, readers, computed in rows:
         window = datetime.fromtimestamp(seconds, UTC)
         is_in = attempted >= expected or window < newest
-        if is_in and collected and (readers < len(READER_TABLES) or computed < collected):
+        if is_in and collected and (readers < len(READER_TABLES) or computed < max(collected, collected_at)):
             stale[window] = collected
     return stale
 
@@ -111,12 +154,16 @@ def stale_windows(
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """What the ledger says of a slice that was attempted."""
+    """What is known of a slice that was attempted: how the last attempt ended, how many failed, when the last was."""
 
     status: str
     permanent: bool
     count: int
     last: datetime
+
+
+# The family, customer, provider and window of a slice.
+Slice = tuple[str, str, str, datetime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,148 +175,222 @@ class Repair:
     customers: tuple[str, ...]
     first: datetime
     last: datetime
+    attempt: int = 0  # the most that one of its slices was attempted before
 
     @property
     def key(self) -> str:
-        """What tells this repair from others."""
+        """What tells this request from others: it changes when an attempt failed."""
         customers = hashlib.blake2b(",".join(self.customers).encode(), digest_size=6).hexdigest()
         span = f"{windows.key(self.first)}:{windows.key(self.last)}"
-        return f"{self.provider}:{'+'.join(self.families)}:{span}:{customers}"
+        return f"{self.provider}:{'+'.join(self.families)}:{span}:{customers}:{self.attempt}"
+
+    @property
+    def slices(self) -> Iterator[Slice]:
+        """Every slice that it asks for."""
+        for window in windows.span(self.first, self.last):
+            for customer in self.customers:
+                for family in self.families:
+                    yield family, customer, self.provider, window
 
 
-def _repair_sensor(settings: "Settings", jobs: Sequence[Any]) -> dg.SensorDefinition:
+def _repair_sensor(settings: "Settings", clickhouse: ClickHouse, jobs: Sequence[Any]) -> dg.SensorDefinition:
     @dg.sensor(
         name="repair",
         jobs=jobs,
         minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Asks again for slices that failed or are missing: a bounded number of times, ever later, and not where "
-        "only a person can help.",
+        description="Asks again for slices that failed or are missing: a bounded number of times, ever later, and not "
+        "where only a person can help.",
     )
-    def repair(
-        context: dg.SensorEvaluationContext, clickhouse: dg.ResourceParam[Any]
-    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        from optiinfra_dagster.customers import load_customers
-
-        now = datetime.now(UTC)
-        busy = {provider for provider in IMPLEMENTED if going(context.instance, collection_job(provider))}
-        attempts = _attempts(clickhouse, settings, now)
-        wanted = [
-            repair
-            for repair in plan_repairs(load_customers(settings.customers_path), attempts, settings, now)
-            if repair.provider not in busy and _may_ask(context.instance, repair, settings, now)
-        ]
-        if not wanted:
-            yield dg.SkipReason(
-                f"Waiting for the runs of {', '.join(sorted(busy))}." if busy else "Nothing to repair that is due."
-            )
-        for repair in wanted[:MAX_REQUESTS_PER_TICK]:
-            asked = context.instance.get_runs_count(dg.RunsFilter(tags={REPAIR_TAG: repair.key}))
-            yield dg.RunRequest(
-                run_key=f"repair:{repair.key}:{asked}",
-                job_name=collection_job(repair.provider),
-                asset_selection=[dg.AssetKey([repair.provider, family]) for family in repair.families],
-                run_config={"resources": {"scope": {"config": {"customers": list(repair.customers)}}}},
-                tags={**range_tags(repair.first, repair.last), **RUN_TAGS, REPAIR_TAG: repair.key},
-            )
+    def repair(context: dg.SensorEvaluationContext) -> Requests:
+        yield from _plainly(lambda: repair_requests(context.instance, clickhouse, settings, datetime.now(UTC)))
 
     return repair
 
 
-def delay(attempts: int) -> timedelta:
-    """How long to wait after so many attempts: 5, 10, 20, 40 ... minutes."""
-    return FIRST_DELAY * 2 ** max(attempts - 1, 0)
+def repair_requests(
+    instance: dg.DagsterInstance, clickhouse: ClickHouse, settings: "Settings", now: datetime
+) -> Requests:
+    """The runs that ask again for what failed or is missing; none of a provider that is being collected."""
+    from optiinfra_dagster.customers import load_customers
 
-
-def _may_ask(instance: dg.DagsterInstance, repair: Repair, settings: "Settings", now: datetime) -> bool:
-    """Whether this very repair was not asked for too often or too recently; a run that crashed leaves no ledger row."""
-    records = instance.get_run_records(dg.RunsFilter(tags={REPAIR_TAG: repair.key}), limit=settings.repair_max_attempts)
-    if not records:
-        return True
-    newest = max(record.create_timestamp for record in records)
-    return len(records) < settings.repair_max_attempts and newest.astimezone(UTC) + delay(len(records)) <= now
-
-
-def _attempts(
-    clickhouse: "ClickHouse", settings: "Settings", now: datetime
-) -> dict[tuple[str, str, str, datetime], Attempts]:
-    """Per (family, customer, provider, window) within the lookback: what the ledger says."""
-    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
-    with clickhouse.session() as client:
-        rows = client.query(
-            read_sql("queries/attempts"),
-            parameters={
-                "datasets": FAMILIES,
-                "first": f"{newest - timedelta(hours=settings.repair_lookback_hours):%Y-%m-%d %H:%M:%S}",
-                "last": f"{newest:%Y-%m-%d %H:%M:%S}",
+    customers = load_customers(settings.customers_path)
+    busy = {provider for provider in IMPLEMENTED if going(instance, collection_job(provider))}
+    attempts, before = read_attempts(clickhouse, settings, now)
+    attempts = with_crashes(attempts, _failed_repairs(instance, now - _lookback(settings)))
+    repairs = [r for r in plan_repairs(customers, attempts, settings, now, before) if r.provider not in busy]
+    if not repairs:
+        yield dg.SkipReason(
+            f"Waiting for the runs of {', '.join(sorted(busy))}." if busy else "Nothing to repair that is due."
+        )
+    for repair in repairs[:MAX_REQUESTS_PER_TICK]:
+        yield dg.RunRequest(
+            run_key=f"repair:{repair.key}",
+            job_name=collection_job(repair.provider),
+            asset_selection=[dg.AssetKey([repair.provider, family]) for family in repair.families],
+            run_config=_only(repair.customers),
+            tags={
+                **range_tags(repair.first, repair.last),
+                **RUN_TAGS,
+                REPAIR_TAG: f"{repair.provider}:{'+'.join(repair.families)}",
             },
-        ).result_rows
+        )
+
+
+def _only(customers: Sequence[str]) -> dict[str, Any]:
+    """The run config that limits a run to `customers`."""
+    return {"resources": {"scope": {"config": {"customers": list(customers)}}}}
+
+
+def delay(attempts: int) -> timedelta:
+    """How long to wait after so many attempts: 5, 10, 20, 40 ... minutes, at most 6 hours."""
+    doublings: int = min(max(attempts - 1, 0), 20)
+    return min(FIRST_DELAY * (1 << doublings), LONGEST_DELAY)
+
+
+def _lookback(settings: "Settings") -> timedelta:
+    return timedelta(hours=settings.repair_lookback_hours)
+
+
+def _failed_repairs(instance: dg.DagsterInstance, since: datetime) -> list[tuple[Repair, datetime]]:
+    """The repair runs that ended badly, with when they did: one that crashed left nothing in the ledger."""
+    found = []
+    for provider, implemented in IMPLEMENTED.items():
+        wanted = dg.RunsFilter(job_name=collection_job(provider), statuses=ENDED_BADLY, created_after=since)
+        for record in instance.get_run_records(wanted, limit=500):
+            tags = record.dagster_run.tags
+            config: Any = record.dagster_run.run_config
+            if REPAIR_TAG not in tags:
+                continue
+            families = tuple(f for f in tags[REPAIR_TAG].partition(":")[2].split("+") if f in implemented)
+            repair = Repair(
+                provider,
+                families,
+                tuple(config["resources"]["scope"]["config"]["customers"]),
+                windows.from_key(tags[ASSET_PARTITION_RANGE_START_TAG]),
+                windows.from_key(tags[ASSET_PARTITION_RANGE_END_TAG]),
+            )
+            ended = datetime.fromtimestamp(record.end_time, UTC) if record.end_time else record.create_timestamp
+            found.append((repair, ended.astimezone(UTC)))
+    return found
+
+
+def with_crashes(
+    attempts: Mapping[Slice, Attempts], failed: Iterable[tuple[Repair, datetime]]
+) -> dict[Slice, Attempts]:
+    """What the ledger says, and that the slices of `failed` repairs were attempted at least as often as those ran."""
+    merged = dict(attempts)
+    crashes: dict[Slice, int] = defaultdict(int)
+    for repair, ended in failed:
+        for asked in repair.slices:
+            crashes[asked] += 1
+            known = merged.get(asked, Attempts("missing", permanent=False, count=0, last=ended))
+            merged[asked] = replace(known, count=max(known.count, crashes[asked]), last=max(known.last, ended))
+    return merged
+
+
+def read_attempts(
+    clickhouse: ClickHouse, settings: "Settings", now: datetime
+) -> tuple[dict[Slice, Attempts], set[tuple[str, str]]]:
+    """What the ledger says of each slice within the lookback, and which (customer, provider) have older ones."""
+    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    bounds = {
+        "datasets": FAMILIES,
+        "first": f"{newest - _lookback(settings):%Y-%m-%d %H:%M:%S}",
+        "last": f"{newest:%Y-%m-%d %H:%M:%S}",
+    }
+    with clickhouse.session() as client:
+        rows = client.query(read_sql("queries/attempts"), parameters=bounds).result_rows
+        before = client.query(read_sql("queries/collected_before"), parameters=bounds).result_rows
     return {
         (family, customer, provider, datetime.fromtimestamp(seconds, UTC)): Attempts(
             status, permanent, count, datetime.fromtimestamp(last, UTC)
         )
         for family, customer, provider, seconds, status, permanent, count, last in rows
-    }
+    }, {(customer, provider) for customer, provider in before}
 
 
 def plan_repairs(
     customers: "Iterable[Customer]",
-    attempts: Mapping[tuple[str, str, str, datetime], Attempts],
+    attempts: Mapping[Slice, Attempts],
     settings: "Settings",
     now: datetime,
+    before: Iterable[tuple[str, str]] = (),
 ) -> list[Repair]:
-    """What to ask for again now.
+    """What to ask for again now, the newest windows first.
 
-    A slice is missing if it was never attempted although an earlier one of its customer and provider was: windows from
-    before a customer came are not asked for. Slices whose last error only a person can remedy are left alone.
+    A slice is missing if it was never attempted although an earlier one of its customer and provider was, within the
+    lookback or `before` it: windows from before a customer came are not asked for. Slices whose last error only a
+    person can remedy are left alone.
     """
     newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
-    oldest = newest - timedelta(hours=settings.repair_lookback_hours)
-    began: dict[tuple[str, str], datetime] = {}
+    oldest = max(newest - _lookback(settings), settings.partitions_start)
+    began = dict.fromkeys(before, oldest)
     for _, customer_id, provider, window in attempts:
         began[customer_id, provider] = min(window, began.get((customer_id, provider), window))
-    wanted: dict[tuple[str, str, datetime], set[str]] = defaultdict(set)
+    without_inventory = _without_inventory(attempts)
+    wanted: dict[tuple[str, str, datetime], dict[str, int]] = defaultdict(dict)
     for customer in customers:
         for provider, families in IMPLEMENTED.items():
             if (customer.id, provider) not in began:
                 continue
-            start = max(oldest, began[customer.id, provider])
-            for family in families:
-                if not customer.collects(provider, family):
-                    continue
-                for window in windows.span(start, newest):
+            for window in windows.span(max(oldest, began[customer.id, provider]), newest):
+                for family in families:
+                    if not customer.collects(provider, family):
+                        continue
                     known = attempts.get((family, customer.id, provider, window))
+                    if family != "resource" and known and (customer.id, provider) in without_inventory:
+                        continue
                     if _is_due(family, customer, window, known, settings, now):
-                        wanted[provider, customer.id, window].add(family)
+                        wanted[provider, customer.id, window][family] = known.count if known else 0
     return _grouped(wanted)
 
 
-def _is_due(  # noqa: PLR0913
+def _without_inventory(attempts: Mapping[Slice, Attempts]) -> set[tuple[str, str]]:
+    """The (customer, provider) whose inventory waits for a person: what needs it would only fail again."""
+    newest: dict[tuple[str, str], tuple[datetime, Attempts]] = {}
+    published = set()
+    for (family, customer, provider, window), known in attempts.items():
+        if family != "resource":
+            continue
+        if known.status in {"ok", "partial"}:
+            published.add((customer, provider))
+        elif (customer, provider) not in newest or newest[customer, provider][0] < window:
+            newest[customer, provider] = (window, known)
+    return {owner for owner, (_, known) in newest.items() if known.permanent} - published
+
+
+def _is_due(
     family: str, customer: "Customer", window: datetime, known: Attempts | None, settings: "Settings", now: datetime
 ) -> bool:
-    lag = timedelta(minutes=settings.lag_minutes)
     if family == "resource" and now > window + windows.WINDOW + timedelta(minutes=settings.snapshot_grace_minutes):
         return False  # an inventory has no history
-    if known is None or known.status == "not_due":
+    if known and known.count and (known.count > settings.repair_max_attempts or known.last + delay(known.count) > now):
+        return False
+    if known is None or known.status in {"missing", "not_due"}:
+        if not settings.repair_max_attempts:
+            return False
         # The schedule has its turn first.
         over = poll_end(window, customer.poll_minutes if family == "performance" else 15)
-        return now > over + lag + windows.WINDOW
-    if known.status not in {"failed", "partial"} or known.permanent or known.count >= settings.repair_max_attempts:
-        return False
-    return known.last + delay(known.count) <= now
+        return now > over + timedelta(minutes=settings.lag_minutes) + windows.WINDOW
+    return known.status in {"failed", "partial"} and not known.permanent
 
 
-def _grouped(wanted: Mapping[tuple[str, str, datetime], set[str]]) -> list[Repair]:
+def _grouped(wanted: Mapping[tuple[str, str, datetime], Mapping[str, int]]) -> list[Repair]:
     """As few runs as possible: stretches of windows, customers with the same stretch and families together."""
     by_customer: dict[tuple[str, str, tuple[str, ...]], list[datetime]] = defaultdict(list)
     for (provider, customer_id, window), families in wanted.items():
         by_customer[provider, customer_id, tuple(sorted(families, reverse=True))].append(window)
     together: dict[tuple[str, tuple[str, ...], datetime, datetime], list[str]] = defaultdict(list)
-    for (provider, customer_id, families), its_windows in by_customer.items():
+    for (provider, customer_id, names), its_windows in by_customer.items():
         for first, last in windows.runs_of(its_windows):
-            together[provider, families, first, last].append(customer_id)
-    repairs = [
-        Repair(provider, families, tuple(sorted(customers)), first, last)
-        for (provider, families, first, last), customers in together.items()
-    ]
+            together[provider, names, first, last].append(customer_id)
+    repairs = []
+    for (provider, names, first, last), customers in together.items():
+        attempt = max(
+            max(wanted[provider, customer, window].values())
+            for customer in customers
+            for window in windows.span(first, last)
+        )
+        repairs.append(Repair(provider, names, tuple(sorted(customers)), first, last, attempt))
     return sorted(repairs, key=lambda r: (r.last, r.provider), reverse=True)

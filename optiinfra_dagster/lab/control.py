@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -25,6 +25,16 @@ DEMO_WORLD = Path(__file__).with_name("demo_world.yaml")
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+class Cloud(Protocol):
+    """One cloud of the lab: knows its own requests, and answers them."""
+
+    def claims(self, request: Request) -> bool:
+        """Whether a request is meant for this cloud."""
+
+    def answer(self, request: Request) -> Response | None:
+        """Answer one request; None closes the connection."""
 
 
 class CloudLab:
@@ -45,6 +55,9 @@ class CloudLab:
     ) -> None:
         from optiinfra_dagster.lab.aws.cloud import Aws
         from optiinfra_dagster.lab.aws.recordings import Recordings
+        from optiinfra_dagster.lab.azure.cloud import Azure
+        from optiinfra_dagster.lab.gcp.cloud import Gcp
+        from optiinfra_dagster.lab.vultr.cloud import Vultr
 
         default = DEMO_WORLD if recordings is None else World()
         self.world = World.load(default if world is None else world)
@@ -52,7 +65,10 @@ class CloudLab:
         recorded = None if recordings is None else Recordings(recordings)
         self.aws = Aws(self.world, self._faults, self._log, now, recorded)
         self.expected_points = self.aws.cloudwatch.expected_points  # what GetMetricData must give
-        self._clouds = [self.aws]
+        self.vultr = Vultr(self.world, self._faults, self._log)
+        self.azure = Azure(self.world, self._faults, self._log)
+        self.gcp = Gcp(self.world, self._faults, self._log)
+        self._clouds: list[Cloud] = [self.aws, self.gcp, self.azure, self.vultr]
         self._server = Server(self._answer, port)
 
     @property
@@ -65,6 +81,9 @@ class CloudLab:
         """The environment that points SDKs and the demo customers file at the lab."""
         return {
             "OPTIINFRA_LAB_AWS": self.url,
+            "OPTIINFRA_LAB_GCP": self.url,
+            "OPTIINFRA_LAB_AZURE": self.url,
+            "OPTIINFRA_LAB_VULTR": self.url,
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "lab",
             "AWS_SECRET_ACCESS_KEY": "lab",

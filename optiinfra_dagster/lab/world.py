@@ -25,6 +25,9 @@ from pydantic import (
 )
 
 from optiinfra_dagster.errors import ConfigError
+from optiinfra_dagster.lab.azure.world import AzureWorld
+from optiinfra_dagster.lab.gcp.world import GcpWorld
+from optiinfra_dagster.lab.vultr.world import VultrWorld
 
 
 def digest(*parts: object) -> int:
@@ -145,6 +148,9 @@ class World(_Strict):
     epoch: Time = datetime(2024, 6, 1, tzinfo=UTC)
     secrets: dict[str, str] = Field(default_factory=dict)  # environment variables that customers files refer to
     aws: AwsWorld = Field(default_factory=AwsWorld)
+    gcp: GcpWorld = Field(default_factory=GcpWorld)
+    azure: AzureWorld = Field(default_factory=AzureWorld)
+    vultr: VultrWorld = Field(default_factory=VultrWorld)
 
     @classmethod
     def load(cls, source: World | Path | str | dict[str, Any]) -> World:

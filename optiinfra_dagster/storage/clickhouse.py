@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from filelock import FileLock, Timeout
 
 from optiinfra_dagster.errors import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
 
@@ -53,7 +54,6 @@ class ClickHouse:
         self._lock_timeout = lock_timeout
         self._lock = threading.RLock()
         self._client: Client | None = None
-        self._depth = 0
         self._schema_checked = False
         self.embedded = parts.scheme == "chdb"
         self.path = Path(url.removeprefix("chdb://")).absolute() if self.embedded else None
@@ -113,11 +113,15 @@ class ClickHouse:
         clickhouse-connect's embedded backend hands inserts to the engine through temporary files, which a kill leaves
         behind; under the lock nobody else is using them, so what is there is rubbish.
         """
-        assert self.path is not None
+        assert self.path is not None  # noqa: S101 - embedded places have one
+        if "?" in str(self.path):
+            raise StorageError(f"{self.place} cannot be used: the engine takes a question mark for the path's end.")
         lock = FileLock(f"{self.path}.lock")
+        spool = self.path.with_name(f"{self.path.name}.spool")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=self._lock_timeout)
+            spool.mkdir(exist_ok=True)
+            lock.acquire(timeout=self._lock_timeout, poll_interval=0.01)
         except Timeout:
             raise StorageError(
                 f"{self.place} is in use by another process and was not released within {self._lock_timeout:g} s. "
@@ -125,12 +129,11 @@ class ClickHouse:
             ) from None
         except OSError as error:
             raise StorageError(
-                f"{self.place} cannot be used: {error.strerror}. Set OPTIINFRA_CLICKHOUSE_URL to a writable place."
+                f"{self.place} cannot be used: {error.strerror or error} ({error.filename}). "
+                "Set OPTIINFRA_CLICKHOUSE_URL to a writable place."
             ) from error
         before = tempfile.tempdir
         try:
-            spool = self.path.with_name(f"{self.path.name}.spool")
-            spool.mkdir(exist_ok=True)
             for left_behind in [*spool.glob("tmp*.native"), *spool.glob("tmp*.raw")]:
                 left_behind.unlink(missing_ok=True)
             tempfile.tempdir = str(spool)
@@ -144,7 +147,7 @@ class ClickHouse:
         from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
         try:
-            client = clickhouse_connect.get_client(dsn=f"chdb://{self.path}", settings=dict(SETTINGS))
+            client = clickhouse_connect.get_client(interface="chdb", path=str(self.path), settings=dict(SETTINGS))
             use_database(client, DATABASE, create=True)
         except (ClickHouseError, RuntimeError) as error:
             raise StorageError(
@@ -163,8 +166,8 @@ class ClickHouse:
                 interface=parts.scheme,
                 host=parts.hostname or "localhost",
                 port=parts.port or (8443 if parts.scheme == "https" else 8123),
-                username=parts.username or "default",
-                password=parts.password or "",
+                username=unquote(parts.username or "default"),
+                password=unquote(parts.password or ""),
                 settings=dict(SETTINGS),
                 client_name="optiinfra",
                 connect_timeout=10,
@@ -189,7 +192,7 @@ def use_database(client: Client, name: str, *, create: bool = False) -> None:
     """Make `name` the database of every following statement; a server's is created by `optiinfra migrate` only."""
     if create:
         client.database = None
-        client.command(f"CREATE DATABASE IF NOT EXISTS {name}")
+        client.command(f"CREATE DATABASE IF NOT EXISTS `{name.replace('`', '')}`")
     client.database = name
 
 
@@ -223,6 +226,8 @@ def fetch(client: Client, sql: str, parameters: Mapping[str, Any] | None = None)
 def _bindable(value: Any) -> Any:
     """Times as the text that {name:DateTime('UTC')} parses: a zoned value must not pass through the host's zone."""
     if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError("a time without time zone")
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
     if isinstance(value, (list, tuple)):
         return [_bindable(v) for v in value]

@@ -2,72 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.providers.types import Coverage
-
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from clickhouse_connect.driver.client import Client
 
+    from optiinfra_dagster.providers.types import Coverage
+
 _COLUMNS = [
-    "customer_id", "provider", "resource_id", "resource_type", "metric_name", "state", "reason", "since", "until", "version",
+    "customer_id", "provider", "resource_id", "resource_type", "metric_name", "state", "reason", "since", "until",
+    "version",
 ]  # fmt: skip
 
 
-def record(
-    client: Client, seen: Sequence[tuple[str, str, datetime, Sequence[Coverage]]], version: int
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was found of one customer and provider in a window; `complete` if nothing could be missing from it."""
+
+    customer_id: str
+    provider: str
+    window: datetime
+    coverage: Sequence[Coverage]
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A state that lasts, as the table has it; `since` in epoch seconds."""
+
+    resource_id: str
+    resource_type: str
+    metric_name: str
+    state: str
+    reason: str
+    since: int
+    version: int
+
+
+def record(client: Client, dataset: str, seen: Sequence[Seen], version: int) -> int:
     """Close the states that ended and open those that began; returns how many rows that took.
 
-    `seen` holds what was found of each (customer, provider) in a window. A window older than the newest known state says
-    nothing of the present: it changes nothing.
+    A window older than one that is published says nothing of the present: it changes nothing. What is incomplete closes
+    nothing that it does not mention.
     """
-    if not seen:
+    newest: dict[tuple[str, str], Seen] = {}
+    for one in seen:
+        at = (one.customer_id, one.provider)
+        if at not in newest or newest[at].window < one.window:
+            newest[at] = one
+    if not newest:
+        return 0
+    customers = sorted({customer for customer, _ in newest})
+    latest = {
+        (customer, provider): seconds
+        for customer, provider, seconds in client.query(
+            """
+            SELECT customer_id, provider, toUnixTimestamp(max(window_start))
+            FROM metric_batches
+            WHERE dataset = {dataset:String} AND customer_id IN {customers:Array(String)}
+                AND status IN ('ok', 'partial') AND window_start > fromUnixTimestamp({oldest:UInt32})
+            GROUP BY customer_id, provider
+            """,
+            parameters={
+                "dataset": dataset,
+                "customers": customers,
+                "oldest": int(min(one.window for one in newest.values()).timestamp()),
+            },
+        ).result_rows
+    }
+    newest = {at: one for at, one in newest.items() if latest.get(at, 0) <= one.window.timestamp()}
+    if not newest:
         return 0
     found = client.query(
         """
         SELECT customer_id, provider, resource_id, toString(resource_type), metric_name, toString(state), reason,
-            toUnixTimestamp(since)
+            toUnixTimestamp(since), version
         FROM coverage FINAL
         WHERE customer_id IN {customers:Array(String)} AND until IS NULL
         """,
-        parameters={"customers": sorted({customer for customer, *_ in seen})},
+        parameters={"customers": sorted({customer for customer, _ in newest})},
     ).result_rows
-    open_states: dict[tuple[str, str], list[tuple[str, str, str, str, str, int]]] = {}
+    lasting: dict[tuple[str, str], list[_Open]] = {}
     for customer, provider, *state in found:
-        open_states.setdefault((customer, provider), []).append(tuple(state))
-    rows: list[list[object]] = []
-    for customer, provider, window, coverage in seen:
-        rows += _changes(customer, provider, window, coverage, open_states.get((customer, provider), []), version)
+        if (customer, provider) in newest:
+            lasting.setdefault((customer, provider), []).append(_Open(*state))
+    # The highest version of a key wins: a clock that went backwards must not make a change lose.
+    version = max([version, *(state.version + 1 for states in lasting.values() for state in states)])
+    rows = [row for at, one in newest.items() for row in _changes(one, lasting.get(at, []), version)]
     if rows:
         client.insert("coverage", rows, column_names=_COLUMNS)
     return len(rows)
 
 
-def _changes(
-    customer: str,
-    provider: str,
-    window: datetime,
-    coverage: Sequence[Coverage],
-    open_states: Sequence[tuple[str, str, str, str, str, int]],
-    version: int,
-) -> list[list[object]]:
-    if open_states and int(window.timestamp()) < max(since for *_, since in open_states):
-        return []
-    now = {(c.resource_id, c.metric_name): (str(c.resource_type), c.state.value, c.reason) for c in coverage}
+def _changes(seen: Seen, lasting: Sequence[_Open], version: int) -> list[list[object]]:
+    now = {(c.resource_id, c.metric_name): (str(c.resource_type), c.state.value, c.reason) for c in seen.coverage}
+    owner = [seen.customer_id, seen.provider]
     rows: list[list[object]] = []
-    for resource_id, resource_type, metric, state, reason, since in open_states:
-        if now.get((resource_id, metric)) == (resource_type, state, reason):
-            del now[resource_id, metric]
+    for old in lasting:
+        key = (old.resource_id, old.metric_name)
+        if now.get(key) == (old.resource_type, old.state, old.reason):
+            del now[key]
             continue
-        began = datetime.fromtimestamp(since, UTC)
-        if began == window and (resource_id, metric) in now:
+        if key not in now and not seen.complete:
+            continue
+        began = datetime.fromtimestamp(old.since, UTC)
+        if began >= seen.window and key in now:
             continue  # the same window again: the new row below has the same key and a higher version
-        rows.append([customer, provider, resource_id, resource_type, metric, state, reason, began, window, version])
+        rows.append(
+            [
+                *owner,
+                old.resource_id,
+                old.resource_type,
+                old.metric_name,
+                old.state,
+                old.reason,
+                began,
+                seen.window,
+                version,
+            ]
+        )
     rows += [
-        [customer, provider, resource_id, resource_type, metric, state, reason, window, None, version]
+        [*owner, resource_id, resource_type, metric, state, reason, seen.window, None, version]
         for (resource_id, metric), (resource_type, state, reason) in now.items()
     ]
     return rows

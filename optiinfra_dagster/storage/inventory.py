@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.providers.types import Resource, ResourceType, Status
@@ -13,6 +11,9 @@ from optiinfra_dagster.sqlfiles import read_sql
 from optiinfra_dagster.storage.clickhouse import fetch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
+
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 
@@ -32,9 +33,15 @@ def newest(
     with clickhouse.session() as client:
         rows = fetch(client, read_sql("queries/newest_inventory"), parameters)
         known = client.query(
-            "SELECT DISTINCT customer_id FROM published_batches WHERE dataset = 'resource' "
-            "AND provider = {provider:String} AND customer_id IN {customers:Array(String)}",
-            parameters={"provider": provider, "customers": list(customers)},
+            "SELECT DISTINCT customer_id FROM metric_batches WHERE dataset = 'resource' "
+            "AND status IN ('ok', 'partial') AND provider = {provider:String} "
+            "AND customer_id IN {customers:Array(String)} "
+            "AND window_start >= fromUnixTimestamp({oldest:UInt32})",
+            parameters={
+                "provider": provider,
+                "customers": list(customers),
+                "oldest": int((window - lookback).timestamp()),
+            },
         ).result_rows
     resources: dict[str, list[Resource]] = defaultdict(list)
     for (customer,) in known:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +13,9 @@ from optiinfra_dagster import windows
 from optiinfra_dagster.sqlfiles import read_sql
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
+
     from optiinfra_dagster.storage.clickhouse import ClickHouse
     from optiinfra_dagster.storage.slices import Flushed, Slices
 
@@ -39,8 +40,8 @@ class Select:
 class ClickHouseIOManager(dg.IOManager):
     """Writes `SliceStream`, `Select`, Arrow and pandas outputs by the slice protocol; loads Arrow or pandas.
 
-    An asset names where its rows live in its metadata: `dataset` (one of `tables.DATASETS`) or `table` (a reader's), and
-    `provider` where it holds one provider's part of a dataset.
+    An asset names where its rows live in its metadata: `dataset` (one of `tables.DATASETS`) or `table` (a reader's),
+    and `provider` where it holds one provider's part of a dataset.
     """
 
     def __init__(self, clickhouse: ClickHouse, progress: Callable[[str], None] = lambda _line: None) -> None:
@@ -174,10 +175,7 @@ class Report:
             metadata["corrected_share"] = self.corrected / self.corrections_read
         if detailed and self.customers:
             metadata["customers"] = dg.MetadataValue.table(
-                [
-                    dg.TableRecord({"customer": name, **{k: v for k, v in row.items()}})
-                    for name, row in sorted(self.customers.items())
-                ]
+                [dg.TableRecord({"customer": name, **row}) for name, row in sorted(self.customers.items())]
             )
         return metadata
 
@@ -205,4 +203,3 @@ def _source(metadata: Any) -> tuple[str, str]:
 
     table = metadata["table"] if "table" in metadata else DATASETS[metadata["dataset"]].table
     return table, " AND provider = {provider:String}" if "provider" in metadata else ""
-

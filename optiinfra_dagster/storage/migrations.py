@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,12 @@ from optiinfra_dagster.sqlfiles import SQL
 from optiinfra_dagster.storage.clickhouse import DATABASE, use_database
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from clickhouse_connect.driver.client import Client
+
+UNKNOWN_DATABASE = 81  # ClickHouse's error code
 
 _CREATE_LOG = """
 CREATE TABLE IF NOT EXISTS schema_migrations
@@ -57,10 +59,19 @@ def status(client: Client, migrations: Sequence[Migration] | None = None) -> lis
     Raises:
         StorageError: an applied file was edited, or the tables were made by a newer version.
     """
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
     known = load() if migrations is None else migrations
-    if not client.command("EXISTS TABLE schema_migrations"):
+    try:
+        exists = client.command("EXISTS TABLE schema_migrations")
+    except DatabaseError as error:
+        if error.code != UNKNOWN_DATABASE:
+            raise
+        exists = 0
+    if not exists:
         return [(migration, False) for migration in known]
-    applied = dict(client.query("SELECT name, any(checksum) FROM schema_migrations GROUP BY name").result_rows)
+    found = client.query("SELECT name, any(checksum) FROM schema_migrations GROUP BY name").result_rows
+    applied: dict[str, str] = dict(map(tuple, found))
     for migration in known:
         if migration.name in applied and applied[migration.name] != migration.checksum:
             raise StorageError(

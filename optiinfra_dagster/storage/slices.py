@@ -1,9 +1,9 @@
 """The slice protocol: append a batch, verify it, publish it, clean up. What readers see is always one whole batch.
 
-A slice is what one attempt replaces as a whole: the rows of one (dataset, customer, provider, window). Each attempt gets
-a new, higher batch number; its rows become visible when a row of the ledger (`metric_batches`) names that batch, and
-not before; rows of older batches are deleted afterwards. A kill between any two steps leaves the old slice or the new
-one, never a mixture, and the next attempt clears away what the kill left.
+A slice is what one attempt replaces as a whole: the rows of one (dataset, customer, provider, window). Each attempt
+gets a new, higher batch number; its rows become visible when a row of the ledger (`metric_batches`) names that
+batch, and not before; rows of older batches are deleted afterwards. A kill between any two steps leaves the old slice
+or the new one, never a mixture, and the next attempt clears away what the kill left.
 
 Slices are written in flushes: one INSERT per table and month, one verifying query, one INSERT of all their ledger
 rows (one block, so atomic), one delete.
@@ -11,8 +11,8 @@ rows (one block, so atomic), one delete.
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,8 +22,11 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.errors import StorageError
 from optiinfra_dagster.storage import coverage as coverage_states
 from optiinfra_dagster.storage.clickhouse import fetch
+from optiinfra_dagster.windows import runs_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
 
@@ -31,8 +34,9 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
     from optiinfra_dagster.tables import Dataset
 
-# Rows of an unpublished batch may be those of a writer at work elsewhere: on a server they are rubbish only after this.
-ORPHAN_AGE_SECONDS = 900
+# A delete names its slices in its SQL, for which the server's default limit is 256 KiB.
+STRETCHES_PER_DELETE = 200
+MAX_DELETE_BYTES = 64 * 1024 * 1024
 
 
 class Outcome(StrEnum):
@@ -82,6 +86,15 @@ class Slices:
     correction: bool = False  # late points of windows that other attempts published: written only where that is so
     skipped: bool = False  # published before and not asked again: nothing to write, but rubbish is cleared away
 
+    def __post_init__(self) -> None:
+        """Refuse windows without a zone: they would be taken for times of the host's zone.
+
+        Raises:
+            ValueError: a window is naive.
+        """
+        if any(window.tzinfo is None for window in self.windows):
+            raise ValueError(f"{self.customer_id} {self.provider}: a window without time zone; windows are zoned UTC.")
+
 
 @dataclass(slots=True)
 class Entry:
@@ -121,6 +134,8 @@ class Published:
     status: Outcome
     rows: int
     content_hash: int
+    error: str = ""
+    permanent: bool = False
 
 
 def published(
@@ -129,7 +144,7 @@ def published(
     """The newest published batch of each slice of `dataset` between the first and the last of `windows`."""
     sql = """
         SELECT customer_id, provider, toUnixTimestamp(window_start) AS seconds,
-            argMax((batch, toString(status), rows, content_hash), batch) AS newest
+            argMax((batch, toString(status), rows, content_hash, error, permanent), batch) AS newest
         FROM metric_batches
         WHERE dataset = {dataset:String} AND status IN ('ok', 'partial')
             AND window_start >= fromUnixTimestamp({first:UInt32}) AND window_start <= fromUnixTimestamp({last:UInt32})
@@ -149,7 +164,7 @@ def published(
     ).result_rows
     return {
         SliceKey(customer, provider, datetime.fromtimestamp(seconds, UTC)): Published(
-            newest[0], Outcome(newest[1]), newest[2], newest[3]
+            newest[0], Outcome(newest[1]), *newest[2:]
         )
         for customer, provider, seconds, newest in found
     }
@@ -158,9 +173,11 @@ def published(
 def next_batch(newest: Iterable[Published], now: Callable[[], int] = time.time_ns) -> int:
     """A number higher than any batch in `newest`, and in practice than any other: nanoseconds since the epoch.
 
-    A clock that went backwards is overtaken by counting on from the highest number seen.
+    A clock that went backwards is overtaken by counting on from the highest number seen, by a step of up to a second
+    that is drawn: the next number in turn may be that of rows which a killed attempt left.
     """
-    return max(now(), max((p.batch + 1 for p in newest), default=0))
+    clock, highest = now(), max((p.batch for p in newest), default=0)
+    return clock if clock > highest else highest + 1 + secrets.randbelow(10**9)
 
 
 class Writer:
@@ -184,20 +201,25 @@ class Writer:
 
         Raises:
             StorageError: ClickHouse failed, or did not take every row; nothing of this flush is visible then.
+            ValueError: a slice is there twice, or rows belong to none of the slices; nothing was written.
         """
         from optiinfra_dagster import tables
 
+        batches = [b for b in batches if b.windows]
         if not batches:
             return Flushed()
         hashes = [tables.content_hashes(b.rows) if b.rows is not None else {} for b in batches]
+        _check(batches, hashes)
         windows = [w for b in batches for w in b.windows]
         customers = sorted({b.customer_id for b in batches})
         with self._clickhouse.session() as client:
             before = published(client, self._dataset.name, windows, customers)
             result = Flushed()
             keep: list[pa.Table] = []
+            content: Mapping[tuple[str, str, int], tuple[int, int]]
             for slices, content in zip(batches, hashes, strict=True):
                 if slices.correction:
+                    result.corrections_read += sum(key in before for key in _keys(slices))
                     slices, content = self._merged(client, slices, content, before)  # noqa: PLW2901
                 entries = self._decide(slices, content, before, result)
                 result.entries += entries
@@ -206,29 +228,80 @@ class Writer:
                 ]
                 if wanted and slices.rows is not None:
                     keep.append(_of_windows(slices.rows, wanted, all_of=len(content)))
-            batch = next_batch(before.values())
             rows = tables.concat(self._dataset, keep) if keep else None
-            if rows is not None:
-                self._insert(client, rows, batch)
-                result.rows_written = rows.num_rows
-            self._step("inserted")
-            leftovers = self._verify(client, result, before, batch, [k for b in batches for k in _keys(b)])
-            self._step("verified")
-            coverage_states.record(
-                client,
-                [
-                    (b.customer_id, b.provider, max(b.windows), b.coverage)
-                    for b in batches
-                    if b.coverage is not None and b.status.published
-                ],
-                version=batch,
-            )
-            if result.entries:
-                _publish(client, self._dataset.name, result.entries, batch, self._run_id)
-            self._step("published")
-            _delete(client, self._dataset.table, leftovers)
-            self._step("cleaned")
+            keys = [key for b in batches for key in _keys(b)]
+            orphans = self._write(client, rows, result.entries, before, keys, _coverage(batches))
+            result.rows_written = 0 if rows is None else rows.num_rows
+            if orphans:
+                self._supersede(client, orphans)
         return result
+
+    def _write(
+        self,
+        client: Client,
+        rows: pa.Table | None,
+        entries: Sequence[Entry],
+        before: Mapping[SliceKey, Published],
+        keys: Sequence[SliceKey],
+        coverage: Sequence[coverage_states.Seen] = (),
+        above: int = 0,
+    ) -> dict[SliceKey, int]:
+        """The protocol's steps, with a batch number higher than `above`.
+
+        Returns the slices among `keys` that hold rows of a batch above their published one, and that batch.
+        """
+        batch = max(next_batch(before.values()), above + 1)
+        if rows is not None:
+            self._insert(client, rows, batch)
+        self._step("inserted")
+        leftovers, orphans = self._verify(client, entries, before, batch, keys)
+        self._step("verified")
+        coverage_states.record(client, self._dataset.name, coverage, version=batch)
+        if entries:
+            _publish(client, self._dataset.name, entries, batch, self._run_id)
+        self._step("published")
+        _delete(client, self._dataset.table, leftovers)
+        self._step("cleaned")
+        return orphans
+
+    def _supersede(self, client: Client, orphans: Mapping[SliceKey, int]) -> None:
+        """Publish what is published once more, above the rows that an attempt at the same slices left unpublished.
+
+        On a server those rows may be those of a writer at work elsewhere: deleting them would take them from under its
+        verified batch. Below a published batch they are rubbish whoever wrote them, so the published content goes
+        there.
+        """
+        import pyarrow as pa
+
+        from optiinfra_dagster import tables
+
+        windows = [key.window for key in orphans]
+        customers = sorted({key.customer_id for key in orphans})
+        before = published(client, self._dataset.name, windows, customers)
+        rows = tables.conform(
+            self._dataset,
+            read_current(
+                client,
+                self._dataset,
+                min(windows),
+                max(windows),
+                where="customer_id IN {customers:Array(String)}",
+                customers=customers,
+            ),
+        )
+        wanted = {(key.customer_id, key.provider, int(key.window.timestamp())) for key in orphans}
+        identity = zip(
+            tables.plain(rows["customer_id"]).to_pylist(),
+            tables.plain(rows["provider"]).to_pylist(),
+            rows["window_start"].cast(pa.int64()).to_pylist(),
+            strict=True,
+        )
+        rows = rows.filter(pa.array([one in wanted for one in identity], pa.bool_()))
+        entries = []
+        for key in orphans:
+            old = before[key]
+            entries.append(Entry(key, old.status, old.rows, old.content_hash, old.error, old.permanent))
+        self._write(client, rows, entries, before, list(orphans), above=max(orphans.values()))
 
     def _merged(
         self,
@@ -247,11 +320,14 @@ class Writer:
 
         changed = []
         for key in _keys(slices):
-            old, new = before.get(key), content.get((key.customer_id, key.provider, int(key.window.timestamp())), (0, 0))
+            old, new = (
+                before.get(key),
+                content.get((key.customer_id, key.provider, int(key.window.timestamp())), (0, 0)),
+            )
             if old and (old.rows, old.content_hash) != new:
                 changed.append(key.window)
-        if not changed or slices.rows is None:
-            return replace(slices, windows=changed, rows=None), {}
+        if not changed:
+            return replace(slices, windows=[], rows=None), {}
         old_rows = read_current(
             client,
             self._dataset,
@@ -261,7 +337,8 @@ class Writer:
             customer=slices.customer_id,
             provider=slices.provider,
         )
-        new_rows = _of_windows(slices.rows, [int(w.timestamp()) for w in changed], all_of=len(content))
+        given = self._dataset.schema.empty_table() if slices.rows is None else slices.rows
+        new_rows = _of_windows(given, [int(w.timestamp()) for w in changed], all_of=len(content))
         keys = list(self._dataset.key)
         plain = pa.table({name: tables.plain(new_rows[name]) for name in keys})
         kept = old_rows.join(plain, keys=keys, join_type="left anti").select(self._dataset.schema.names)
@@ -284,7 +361,6 @@ class Writer:
                 entry.api_calls, entry.api_cost_usd = slices.api_calls, slices.api_cost_usd
             old = before.get(key)
             if slices.correction:
-                result.corrections_read += old is not None
                 if old is None or (old.rows, old.content_hash) == (rows, content_hash):
                     continue
                 result.corrected += 1
@@ -292,10 +368,10 @@ class Writer:
             elif slices.skipped:
                 result.unchanged.append(entry)
                 continue
-            elif old and slices.status is Outcome.PARTIAL and old.status is Outcome.OK:
-                # What is there is whole: a partial answer must not take rows away from it.
+            elif old and slices.status is Outcome.PARTIAL and (old.status is Outcome.OK or old.rows > rows):
+                # What is there is whole, or less incomplete: a partial answer must not take rows away from it.
                 entry = replace(entry, status=Outcome.FAILED, rows=0, content_hash=0)
-            elif old and slices.status.published and old == Published(old.batch, slices.status, rows, content_hash):
+            elif old and (old.status, old.rows, old.content_hash) == (slices.status, rows, content_hash):
                 result.unchanged.append(entry)
                 if not entry.api_calls:
                     continue
@@ -306,17 +382,15 @@ class Writer:
     def _insert(self, client: Client, rows: pa.Table, batch: int) -> None:
         """One block per month partition, each with a deduplication token that holds the batch."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
         rows = rows.append_column("batch", pa.repeat(pa.scalar(batch, pa.uint64()), rows.num_rows))
-        month = pc.strftime(rows["window_start"], format="%Y%m")
-        for name in pc.unique(month).to_pylist():
-            block = rows.filter(pc.equal(month, name)).combine_chunks()
+        for month, of_month in _by_month(rows):
+            block = of_month.combine_chunks()
             client.insert_arrow(
                 self._dataset.table,
                 block,
                 settings={
-                    "insert_deduplication_token": f"{self._dataset.name}-{batch}-{name}",
+                    "insert_deduplication_token": f"{self._dataset.name}-{batch}-{month}",
                     # A block that is cut in two would leave its first half behind when the second fails.
                     "max_insert_block_size": block.num_rows + 1,
                     "min_insert_block_size_rows": block.num_rows + 1,
@@ -324,15 +398,54 @@ class Writer:
                 },
             )
 
-    def _verify(
+    def _verify(  # noqa: C901 - one rule per line
         self,
         client: Client,
-        result: Flushed,
+        entries: Sequence[Entry],
         before: Mapping[SliceKey, Published],
         batch: int,
         keys: Sequence[SliceKey],
-    ) -> list[tuple[SliceKey, int]]:
-        """Raise unless every row is there; return the (slice, batch) pairs that are to be deleted after publishing."""
+    ) -> tuple[list[tuple[SliceKey, int]], dict[SliceKey, int]]:
+        """Raise unless every row is there.
+
+        Returns the (slice, batch) pairs to delete after publishing, and of the slices with rows above the published
+        batch that must not be deleted the highest such batch.
+        """
+        counts = self._counts(client, keys)
+        current = {key: old.batch for key, old in before.items()}
+        lost = []
+        for entry in entries:
+            if entry.status.published and entry.batch is None:
+                current[entry.key] = batch
+                if counts.get(entry.key, {}).get(batch, 0) != entry.rows:
+                    lost.append(entry)
+        if lost:
+            # Somebody else who published a higher batch meanwhile was right to delete these rows.
+            newest = published(
+                client, self._dataset.name, [e.key.window for e in lost], [e.key.customer_id for e in lost]
+            )
+            for entry in lost:
+                if entry.key not in newest or newest[entry.key].batch < batch:
+                    arrived = counts.get(entry.key, {}).get(batch, 0)
+                    raise StorageError(
+                        f"{self._dataset.table}: {entry.rows} rows were sent for {entry.key.customer_id} "
+                        f"{entry.key.provider} {entry.key.window:%Y-%m-%dT%H:%MZ}, {arrived} arrived. Nothing was "
+                        "published; run the collection again."
+                    )
+        leftovers: list[tuple[SliceKey, int]] = []
+        orphans: dict[SliceKey, int] = {}
+        for key, batches in counts.items():
+            newest_batch = current.get(key, 0)
+            for row_batch in batches:
+                # The lock of an embedded place says that nobody else is writing; on a server nothing does.
+                if row_batch < newest_batch or (row_batch > newest_batch and self._clickhouse.embedded):
+                    leftovers.append((key, row_batch))
+                elif row_batch > newest_batch and newest_batch:
+                    orphans[key] = max(row_batch, orphans.get(key, 0))
+        return leftovers, orphans
+
+    def _counts(self, client: Client, keys: Sequence[SliceKey]) -> dict[SliceKey, dict[int, int]]:
+        """Of each slice among `keys` that has rows: how many of each batch, published or not."""
         found = client.query(
             f"""
             SELECT customer_id, provider, toUnixTimestamp(window_start), batch, count()
@@ -350,29 +463,48 @@ class Writer:
         ).result_rows
         counts: dict[SliceKey, dict[int, int]] = {}
         wanted = set(keys)
-        for customer, provider, seconds, row_batch, count in found:
+        for customer, provider, seconds, batch, count in found:
             key = SliceKey(customer, provider, datetime.fromtimestamp(seconds, UTC))
             if key in wanted:
-                counts.setdefault(key, {})[row_batch] = count
-        current = {key: old.batch for key, old in before.items()}
-        for entry in result.entries:
-            if not entry.status.published or entry.batch is not None:
-                continue
-            arrived = counts.get(entry.key, {}).get(batch, 0)
-            if arrived != entry.rows:
-                raise StorageError(
-                    f"{self._dataset.table}: {entry.rows} rows were sent for {entry.key.customer_id or 'all customers'} "
-                    f"{entry.key.provider} {entry.key.window:%Y-%m-%dT%H:%MZ}, {arrived} arrived. Nothing was published; "
-                    "run the collection again."
-                )
-            current[entry.key] = batch
-        youngest_orphan = batch if self._clickhouse.embedded else batch - ORPHAN_AGE_SECONDS * 10**9
-        return [
-            (key, row_batch)
-            for key, batches in counts.items()
-            for row_batch in batches
-            if row_batch != current.get(key) and (row_batch < current.get(key, 0) or row_batch < youngest_orphan)
-        ]
+                counts.setdefault(key, {})[batch] = count
+        return counts
+
+
+def _check(batches: Sequence[Slices], hashes: Sequence[Mapping[tuple[str, str, int], tuple[int, int]]]) -> None:
+    """Refuse what would be lost or written twice in silence."""
+    seen: set[SliceKey] = set()
+    for slices, content in zip(batches, hashes, strict=True):
+        keys = _keys(slices)
+        if len(keys) != len(set(keys)) or not seen.isdisjoint(keys):
+            raise ValueError(f"{slices.customer_id} {slices.provider}: a window is there twice in one flush.")
+        seen.update(keys)
+        own = {(key.customer_id, key.provider, int(key.window.timestamp())) for key in keys}
+        for customer_id, provider, seconds in content.keys() - own:
+            raise ValueError(
+                f"{slices.customer_id} {slices.provider}: a row of {customer_id} {provider} in window "
+                f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%MZ}, which is none of the windows to be written."
+            )
+
+
+def _coverage(batches: Sequence[Slices]) -> list[coverage_states.Seen]:
+    return [
+        coverage_states.Seen(b.customer_id, b.provider, max(b.windows), b.coverage, complete=b.status is Outcome.OK)
+        for b in batches
+        if b.coverage is not None and b.status.published
+    ]
+
+
+def _by_month(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    """The rows of each month partition; nearly always there is one, and then nothing is copied."""
+    import numpy as np
+    import pyarrow as pa
+
+    months = rows["window_start"].to_numpy().astype("datetime64[M]")
+    if months.min() == months.max():
+        yield str(months[0]), rows
+        return
+    for month in sorted(set(months.tolist())):
+        yield str(month), rows.filter(pa.array(months == np.datetime64(month, "M")))
 
 
 def _keys(slices: Slices) -> list[SliceKey]:
@@ -400,9 +532,21 @@ def _publish(client: Client, dataset: str, entries: Sequence[Entry], batch: int,
     for e in entries:
         months.setdefault(f"{e.key.window:%Y%m}", []).append(
             [
-                dataset, e.key.customer_id, e.key.provider, e.key.window, e.batch or batch, e.rows, e.content_hash, e.status.value,
-                e.permanent, e.error, e.api_calls, e.api_cost_usd, run_id, now,
-            ]  # fmt: skip
+                dataset,
+                e.key.customer_id,
+                e.key.provider,
+                e.key.window,
+                e.batch or batch,
+                e.rows,
+                e.content_hash,
+                e.status.value,
+                e.permanent,
+                e.error,
+                e.api_calls,
+                e.api_cost_usd,
+                run_id,
+                now,
+            ]
         )
     for month, rows in months.items():
         client.insert(
@@ -414,33 +558,47 @@ def _publish(client: Client, dataset: str, entries: Sequence[Entry], batch: int,
 
 
 def _delete(client: Client, table: str, leftovers: Sequence[tuple[SliceKey, int]]) -> None:
-    """Delete the rows of batches that are not, or no longer, published."""
-    if not leftovers:
-        return
-    windows = [key.window for key, _ in leftovers]
-    slices = ", ".join(
-        f"({_quote(key.customer_id)}, {_quote(key.provider)}, {int(key.window.timestamp())}, {batch})"
-        for key, batch in leftovers
-    )
-    where = (
-        f"window_start >= fromUnixTimestamp({int(min(windows).timestamp())}) "
-        f"AND window_start <= fromUnixTimestamp({int(max(windows).timestamp())}) "
-        f"AND (customer_id, provider, toUnixTimestamp(window_start), batch) IN ({slices})"
-    )
-    delete_where(client, table, where)
+    """Delete the rows of batches that are not, or no longer, published.
+
+    Slices are named by stretches of windows: 26,880 of them one by one took 3.0 CPU-s, as 20 stretches 0.2.
+    """
+    of_owner: dict[tuple[str, str, int], list[datetime]] = {}
+    for key, batch in leftovers:
+        of_owner.setdefault((key.customer_id, key.provider, batch), []).append(key.window)
+    stretches: dict[tuple[str, int, datetime, datetime], list[str]] = {}
+    for (customer, provider, batch), its_windows in of_owner.items():
+        for first, last in runs_of(its_windows):
+            stretches.setdefault((provider, batch, first, last), []).append(customer)
+    named = [
+        f"(provider = {_quote(provider)} AND batch = {batch} "
+        f"AND window_start >= fromUnixTimestamp({int(first.timestamp())}) "
+        f"AND window_start <= fromUnixTimestamp({int(last.timestamp())}) "
+        f"AND customer_id IN ({', '.join(_quote(customer) for customer in customers)}))"
+        for (provider, batch, first, last), customers in stretches.items()
+    ]
+    for i in range(0, len(named), STRETCHES_PER_DELETE):
+        part = list(stretches)[i : i + STRETCHES_PER_DELETE]
+        delete_where(
+            client,
+            table,
+            f"window_start >= fromUnixTimestamp({int(min(first for *_, first, _ in part).timestamp())}) "
+            f"AND window_start <= fromUnixTimestamp({int(max(last for *_, last in part).timestamp())}) "
+            f"AND ({' OR '.join(named[i : i + STRETCHES_PER_DELETE])})",
+        )
 
 
 def delete_where(client: Client, table: str, where: str) -> None:
     """A lightweight delete that is done when it returns, by patch parts where the server knows them."""
     from clickhouse_connect.driver.exceptions import DatabaseError
 
+    size = {"max_query_size": MAX_DELETE_BYTES}
     statement = f"DELETE FROM {table} WHERE {where}"  # noqa: S608 - built from the ledger's own values, quoted
     try:
-        client.command(statement, settings={"lightweight_delete_mode": "lightweight_update_force"})
+        client.command(statement, settings={"lightweight_delete_mode": "lightweight_update_force", **size})
     except DatabaseError as error:
         if "lightweight_delete_mode" not in str(error) and "lightweight_update" not in str(error):
             raise
-        client.command(statement, settings={"lightweight_deletes_sync": 2})
+        client.command(statement, settings={"lightweight_deletes_sync": 2, **size})
 
 
 def _quote(text: str) -> str:
@@ -466,13 +624,16 @@ def write_select(
         before = published(client, table, windows)
         batch = next_batch(before.values())
         columns = [
-            row[0] for row in client.query(f"DESCRIBE TABLE {table}").result_rows if row[0] not in {"window_start", "batch"}
+            row[0]
+            for row in client.query(f"DESCRIBE TABLE {table}").result_rows
+            if row[0] not in {"window_start", "batch"}
         ]
         counts: dict[datetime, int] = {}
         for window in windows:
             client.command(
                 f"INSERT INTO {table} (window_start, batch, {', '.join(columns)}) "  # noqa: S608 - the code's own names
-                f"SELECT {{window:DateTime('UTC')}} AS window_start, {batch} AS batch, {', '.join(columns)} FROM ({select})",
+                f"SELECT {{window:DateTime('UTC')}} AS window_start, {batch} AS batch, {', '.join(columns)} "
+                f"FROM ({select})",
                 parameters={"window": window.strftime("%Y-%m-%d %H:%M:%S")},
                 settings={
                     "insert_deduplication_token": f"{table}-{batch}-{int(window.timestamp())}",
@@ -504,7 +665,8 @@ def write_select(
             delete_where(
                 client,
                 table,
-                f"window_start >= fromUnixTimestamp({bounds['first']}) AND window_start <= fromUnixTimestamp({bounds['last']}) "
+                f"window_start >= fromUnixTimestamp({bounds['first']}) "
+                f"AND window_start <= fromUnixTimestamp({bounds['last']}) "
                 f"AND toUnixTimestamp(window_start) IN ({', '.join(sorted(set(old)))}) AND batch < {batch}",
             )
         steps("cleaned")

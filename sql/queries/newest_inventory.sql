@@ -1,5 +1,5 @@
 -- The resources that a window's metrics are asked for: of each customer, the rows of its newest inventory at or before
--- the window, and where that one is partial, also those of the inventories back to the last complete one; a customer
+-- the window, and where that one is partial, also those of the inventories back to the last complete one. A customer
 -- that has none so old takes its oldest one after the window.
 WITH
 inventories AS
@@ -45,6 +45,13 @@ INNER JOIN
     WHERE i.window_start >= c.first AND i.window_start <= c.last
 ) AS wanted ON r.customer_id = wanted.customer_id AND r.window_start = wanted.window_start AND r.batch = wanted.batch
 WHERE r.provider = {provider:String} AND r.customer_id IN {customers:Array(String)}
-    AND r.window_start >= {oldest:DateTime('UTC')}
+    -- This skips the parts of other windows, where the join alone would read everything since the oldest one.
+    AND r.window_start IN
+    (
+        SELECT i.window_start
+        FROM inventories AS i
+        INNER JOIN chosen AS c ON i.customer_id = c.customer_id
+        WHERE i.window_start >= c.first AND i.window_start <= c.last
+    )
 GROUP BY customer_id, resource_id
 ORDER BY customer_id, resource_id

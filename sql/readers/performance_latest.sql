@@ -1,5 +1,5 @@
 -- The newest point of each series, from the newest published window of each customer and provider, at most a day old.
--- A deleted resource is not in that window's slice, so it is not here; a customer whose collection fails is, with the
+-- A deleted resource is not in that window's slice, so it is not here. A customer whose collection fails is, with the
 -- age of its data in `as_of`.
 SELECT
     p.customer_id AS customer_id,

@@ -22,7 +22,7 @@ CREATE TABLE metric_batches
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(window_start)
 ORDER BY (dataset, customer_id, provider, window_start, batch)
-TTL window_start + INTERVAL 400 DAY
+TTL window_start + INTERVAL 830 DAY   -- longer than any table: without its ledger row a slice is not seen
 SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 1000;
 
 -- The newest published batch of every slice. Filters on its columns reach the primary key through the view.

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from optiinfra_dagster.providers.aws.performance import CONDITIONS
 from optiinfra_dagster.providers.aws.kinds import LISTINGS
+from optiinfra_dagster.providers.aws.performance import CONDITIONS
 from optiinfra_dagster.providers.catalog import METRICS, Metric, metrics_for
 
 UNITS = {"percent", "bytes", "bytes/s", "ops/s", "requests/s", "seconds", "count"}

@@ -34,6 +34,7 @@ from optiinfra_dagster.providers.types import (
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import AwsAccount
 
+HISTORY = timedelta(days=63)  # CloudWatch user guide: points of 5 minutes are kept for 63 days
 QUERIES_PER_CALL = 500  # GetMetricData API reference: MetricDataQueries
 _POINTS_PER_PAGE = 100_800  # GetMetricData API reference: MaxDatapoints
 _PRICE_USD = Decimal("0.00001")  # CloudWatch pricing: GetMetricData, per metric requested, up to five statistics of it
@@ -340,7 +341,7 @@ class _Run:
         for code, questions in unfinished.items():
             cause, state = _STATUS_CODES.get(code, (Cause.INCOMPLETE, CoverageState.ERROR))
             for question in questions:
-                question.settle(state, f"CloudWatch answered {code}")
+                question.settle(state, f"CloudWatch: {code}")
             first = questions[0]
             self._note(
                 region,

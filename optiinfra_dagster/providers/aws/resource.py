@@ -49,8 +49,8 @@ class _Run:
             self._give_up(error.cause, str(error))
         except ConfigError as error:
             self._give_up(Cause.CONFIG, str(error))
-        else:
-            self.keep(self.list_kind(self.regions[0], LISTINGS[0]))
+        for region in self.regions[:1]:
+            self.keep(self.list_kind(region, LISTINGS[0]))
 
     def rest(self) -> list[tuple[str, Listing]]:
         return [(region, listing) for region in self.regions for listing in LISTINGS][1:]
@@ -77,8 +77,6 @@ class _Run:
                     else:
                         # A listing that shifts between pages names an item twice: the later word counts.
                         found[resource.resource_id] = resource
-        except _ODD as error:
-            problem(Cause.BUG, f"{listing.service} answered in a form of its own: {type(error).__name__}: {error}")
         except CloudError as error:
             if error.cause is not Cause.AUTH:
                 problem(error.cause, f"{error} ({len(found)} listed before)" if found else str(error))

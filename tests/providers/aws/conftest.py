@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ import pytest
 
 from optiinfra_dagster.customers import AwsAccount
 from optiinfra_dagster.lab import CloudLab
+from optiinfra_dagster.providers.aws import client
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.aws.estate import LabResource
@@ -45,16 +47,25 @@ def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _seconds: None))
 
 
+@pytest.fixture(scope="session")
+def port() -> int:
+    """A port for all labs of this process, one after the other: so the clients, 0.1 CPU-s for a lab, serve them all."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found: int = server.getsockname()[1]
+    return found
+
+
 @pytest.fixture
-def start_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartLab]:
+def start_lab(monkeypatch: pytest.MonkeyPatch, port: int) -> Iterator[StartLab]:
     """Starts a lab in which Acme runs the given fleets, and points the SDK at it by environment."""
+    monkeypatch.setattr(client, "_ACCOUNTS", {})  # sessions of an earlier lab mean nothing to this one
     with ExitStack() as labs:
 
         def start(*fleets: dict[str, Any], accounts: tuple[dict[str, Any], ...] = (), **options: Any) -> CloudLab:
             regions = sorted({one["region"] for one in fleets} | {"us-east-1"})
             mine = {"id": ACME, "access_keys": ["ACMEKEY"], "regions": regions, "fleets": list(fleets)}
             world = {"aws": {"accounts": [mine, *accounts]}}
-            lab = labs.enter_context(CloudLab(world, now=lambda: NOW, **options))
+            lab = labs.enter_context(CloudLab(world, port, now=lambda: NOW, **options))
             for name, value in lab.env.items():
                 monkeypatch.setenv(name, value)
             return lab

@@ -23,14 +23,15 @@ def test_an_empty_account_has_no_problem_either(start_lab: StartLab) -> None:
 @pytest.mark.parametrize("action", ACTIONS)
 def test_each_missing_permission_is_named_even_in_an_empty_account(start_lab: StartLab, action: str) -> None:
     lab = start_lab()
-    lab.control.add_faults({"action": "deny", "operation": action.partition(":")[2]})
+    operation = action.partition(":")[2]
+    lab.control.add_faults({"action": "deny", "operation": operation})
 
     problems = check("acme", acme(regions=None))
 
     assert problems
     for problem in problems:
         assert problem.cause is Cause.PERMISSION
-        assert problem.message.endswith(f"Allow {action} to the role or user that collects")
+        assert problem.message.endswith(f":{operation} to the role or user that collects")
 
 
 def test_everything_that_is_missing_is_named_at_once(start_lab: StartLab) -> None:

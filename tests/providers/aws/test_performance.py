@@ -280,16 +280,19 @@ def test_kinds_without_metrics_are_passed_over(start_lab: StartLab) -> None:
     assert (result.series, result.coverage, meter.calls) == ([], [], {})
 
 
-def test_a_range_that_does_not_fit_one_page_is_split_between_calls(start_lab: StartLab) -> None:
-    lab = start_lab(fleet("ec2:instance", 30, volumes=0))
-    start = END - timedelta(days=3)  # 864 points: 116 queries, so 116 metrics, fill a page
+def test_a_range_that_does_not_fit_one_page_is_split_between_calls(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = start_lab(fleet("ec2:instance", 3, volumes=0))
+    monkeypatch.setattr("optiinfra_dagster.lab.aws.cloudwatch.MAX_POINTS", 1000)
+    monkeypatch.setattr("optiinfra_dagster.providers.aws.performance._POINTS_PER_PAGE", 1000)
     meter = Meter()
 
-    result = read(inventory(), start=start, meter=meter)
+    result = read(inventory(), start=END - timedelta(hours=8), meter=meter)  # 96 points: 10 queries fill a page
 
-    assert {len(series.timestamps) for series in result.series} == {864}
-    assert meter.calls["GetMetricData"] == 2
-    assert lab.control.calls().billed_metrics == {ACME: 210}
+    assert {len(series.timestamps) for series in result.series} == {96}
+    assert meter.calls["GetMetricData"] == 3
+    assert lab.control.calls().billed_metrics == {ACME: 21}
 
 
 def test_answers_in_several_pages_are_joined(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,75 @@
+"""The part of a world that is on Azure: subscriptions and what they run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+
+AzureKind = Literal[
+    "azure:vm",
+    "azure:vmss",
+    "azure:disk",
+    "azure:sql_server",
+    "azure:sql_pool",
+    "azure:sql_instance",
+    "azure:postgresql",
+    "azure:mysql",
+    "azure:redis",
+    "azure:cosmosdb",
+    "azure:load_balancer",
+    "azure:application_gateway",
+    "azure:vnet",
+    "azure:nat_gateway",
+    "azure:aks",
+]
+
+
+class _Strict(BaseModel):
+    """A part of the world file: a misspelt key is an error, never silently another world."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AzureFleet(_Strict):
+    """`count` like resources of one kind in one region. What a kind does not have, it ignores."""
+
+    kind: AzureKind
+    region: str
+    count: int = Field(default=1, ge=0)
+    name: str = "{kind}-{n:03d}"  # {n} counts from 1 within the fleet, {kind} is the kind's last word, with dashes
+    group: str = "main"  # the resource group
+    type: str | None = None  # size of a machine, SKU of a disk or database
+    state: str | None = None  # Azure's own word
+    created: AwareDatetime | None = None  # default: a fixed time per resource in the 400 days before the world's epoch
+    tags: dict[str, str] = Field(default_factory=dict)
+    size: int | None = None  # GiB of a disk or database, instances of a scale set, nodes of a cluster
+    disks: int = Field(default=1, ge=0)  # attached to each machine
+    databases: int = Field(default=1, ge=0)  # on each SQL server, beside its `master`
+    omit: list[str] = Field(default_factory=list)  # properties that the answer lacks, as real answers sometimes do
+
+    @field_validator("name")
+    @classmethod
+    def _name_can_be_filled_in(cls, name: str) -> str:
+        try:
+            name.format(kind="", n=1)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"the name {name!r} may use {{kind}} and {{n}} only") from error
+        return name
+
+
+class AzureSubscription(_Strict):
+    """One subscription. What may not be read of it is left out of every answer, without an error."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+    name: str = "lab"
+    actions: list[str] = Field(default_factory=lambda: ["*/read"])  # what the role of the collector allows there
+    fleets: list[AzureFleet] = Field(default_factory=list)
+
+
+class AzureWorld(_Strict):
+    """Every subscription of the world, and how many queries Resource Graph takes in how many seconds."""
+
+    subscriptions: list[AzureSubscription] = Field(default_factory=list)
+    quota: int = 15
+    quota_seconds: float = 5.0

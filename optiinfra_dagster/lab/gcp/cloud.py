@@ -1,0 +1,205 @@
+"""Google Cloud on the lab's port: `assets.list` of Cloud Asset Inventory, its pages, its quota and its errors."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import traceback
+from collections import defaultdict, deque
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote
+
+from optiinfra_dagster.lab.calls import CallKey, CallLog
+from optiinfra_dagster.lab.faults import Action, FaultBook
+from optiinfra_dagster.lab.gcp.describe import describe
+from optiinfra_dagster.lab.gcp.estate import NAMES, GcpEstate
+from optiinfra_dagster.lab.server import Request, Response
+from optiinfra_dagster.lab.world import digest
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab.gcp.recordings import GcpRecordings
+    from optiinfra_dagster.lab.world import World
+
+_PATH = re.compile(r"/v1/projects/([^/]+)/assets")
+_KNOWN = {"assetTypes", "contentType", "pageSize", "pageToken", "prettyPrint", "alt", "$alt", "$prettyPrint"}
+_ASSET_TYPES = {asset_type for asset_type, _, _ in NAMES.values()}
+_LARGEST = 1000
+_API = "cloudasset.googleapis.com"
+
+
+class GcpError(Exception):
+    """An error as Google words it: HTTP status, status of google.rpc.Code, reason of google.rpc.ErrorInfo."""
+
+    def __init__(self, status: int, word: str, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.status, self.word, self.message, self.reason = status, word, message, reason
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call, as faults and counts know it. The API is global: it has no region."""
+
+    account: str
+    query: dict[str, list[str]]
+    service: str = "cloudasset"
+    operation: str = "ListAssets"
+    region: str = ""
+    page: int = 1
+
+
+def _refusal(action: Action, project: str) -> GcpError:
+    """The error that a fault stands for."""
+    match action:
+        case Action.THROTTLE:
+            return _over_quota(project)
+        case Action.DENY:
+            return _denied(project)
+        case Action.UNAVAILABLE:
+            return GcpError(503, "UNAVAILABLE", "The service is currently unavailable.")
+        case Action.EXPIRED | Action.UNKNOWN_KEY:
+            text = "Request had invalid authentication credentials. Expected OAuth 2 access token."
+            return GcpError(401, "UNAUTHENTICATED", text, "ACCESS_TOKEN_EXPIRED")
+        case Action.OPTIN_REQUIRED:
+            text = f"Cloud Asset API has not been used in project {project} before or it is disabled."
+            return GcpError(403, "PERMISSION_DENIED", text, "SERVICE_DISABLED")
+        case _:
+            return GcpError(500, "INTERNAL", "Internal error encountered.")
+
+
+def _over_quota(project: str) -> GcpError:
+    text = f"Quota exceeded for quota metric 'ListAssets Requests' of service '{_API}' for consumer '{project}'."
+    return GcpError(429, "RESOURCE_EXHAUSTED", text, "RATE_LIMIT_EXCEEDED")
+
+
+def _denied(project: str) -> GcpError:
+    text = f"Permission 'cloudasset.assets.listResource' denied on resource '//{_API}/projects/{project}'."
+    return GcpError(403, "PERMISSION_DENIED", text, "IAM_PERMISSION_DENIED")
+
+
+class Gcp:
+    """Google Cloud for every project of a world, or, with recordings, the recorded resources for any project.
+
+    100 calls a minute and project are answered (quota page of Cloud Asset Inventory). Nobody is asked for a
+    credential: none may be sent over plain http.
+    """
+
+    calls_per_minute = 100
+
+    def __init__(self, world: World, faults: FaultBook, log: CallLog, recordings: GcpRecordings | None = None) -> None:
+        self.estate = GcpEstate(world)
+        self.recordings = recordings
+        self._faults, self._log = faults, log
+        self._recent: dict[str, deque[float]] = defaultdict(deque)
+        self._lock = Lock()
+
+    def claims(self, request: Request) -> bool:
+        """Whether a request is meant for Cloud Asset Inventory."""
+        return _PATH.fullmatch(request.path) is not None
+
+    def answer(self, request: Request) -> Response | None:
+        """Answer one request; None closes the connection."""
+        match = _PATH.fullmatch(request.path)
+        call = _Call(unquote(match[1]) if match else "", parse_qs(request.query))
+        page = call.query.get("pageToken", [""])[0].partition(".")[0]
+        call.page = int(page) if page.isdigit() else 1
+        try:
+            response = self._answer(call)
+        except GcpError as error:
+            response = _write_error(call, error)
+        except Exception as bug:  # noqa: BLE001 - told to the caller, who would retry a connection that just closed
+            traceback.print_exc()
+            response = _write_error(call, GcpError(400, "CLOUD_LAB_BUG", repr(bug)))
+        status = response.status if response else 0
+        self._log.note(CallKey(call.service, call.operation, call.account, call.region, status))
+        return response
+
+    def _answer(self, call: _Call) -> Response | None:
+        self._spend(call.account)
+        for fault in self._faults.for_call(call):
+            if fault.action is Action.DELAY:
+                time.sleep(fault.seconds)
+            elif fault.action is Action.DISCONNECT:
+                return None
+            elif fault.action not in {Action.PARTIAL, Action.LATE}:
+                raise _refusal(fault.action, call.account)
+        return Response(200, json.dumps(self._page(call)).encode(), {"Content-Type": "application/json; charset=UTF-8"})
+
+    def _spend(self, project: str) -> None:
+        """Take one call out of the quota of the last 60 seconds; refused calls cost nothing."""
+        now = time.monotonic()
+        with self._lock:
+            recent = self._recent[project]
+            while recent and recent[0] <= now - 60:
+                recent.popleft()
+            if len(recent) >= self.calls_per_minute:
+                raise _over_quota(project)
+            recent.append(now)
+
+    def refill(self) -> None:
+        """Let a minute pass: every project has its whole quota again."""
+        with self._lock:
+            self._recent.clear()
+
+    def _page(self, call: _Call) -> dict[str, Any]:
+        query = call.query
+        if unknown := query.keys() - _KNOWN:
+            raise _invalid(f"The cloud lab does not know assets.list with {', '.join(sorted(unknown))}.")
+        wanted = set(query.get("assetTypes", ()))
+        if unknown := wanted - _ASSET_TYPES:
+            raise _invalid(f"Invalid asset types: {', '.join(sorted(unknown))}.")
+        size = _page_size(query.get("pageSize", ["0"])[0])
+        whole = query.get("contentType", [""])[0] in {"RESOURCE", "1"}  # Google's client sends the number
+        start, mark = 0, f"{digest(call.account, sorted(wanted), whole):x}"
+        if token := query.get("pageToken", [""])[0]:
+            start = _start(token, mark)
+        if self.recordings is not None:
+            shown = [one for one in self.recordings.assets.values() if not wanted or one["assetType"] in wanted]
+            rows, more = shown[start : start + size], start + size < len(shown)
+        else:
+            if call.account not in self.estate.projects:
+                raise _denied(call.account)  # Google does not tell whether there is such a project
+            listed = [one for one in self.estate.assets(call.account) if not wanted or one.asset_type in wanted]
+            rows, more = [describe(one) for one in listed[start : start + size]], start + size < len(listed)
+        if not whole:
+            rows = [{key: value for key, value in one.items() if key != "resource"} for one in rows]
+        answer: dict[str, Any] = {"readTime": "2024-06-01T00:00:00Z"}
+        if rows:
+            answer["assets"] = rows  # an empty list is left out of Google's JSON
+        if more:
+            answer["nextPageToken"] = f"{call.page + 1}.{start + size}.{mark}"
+        return answer
+
+
+def _page_size(text: str) -> int:
+    size = int(text) if text.isdigit() else -1
+    if not 0 <= size <= _LARGEST:
+        raise _invalid(f"page_size must be between 0 and {_LARGEST}, not {text}.")
+    return size or 100
+
+
+def _start(token: str, mark: str) -> int:
+    _, start, marked = (*token.split("."), "", "", "")[:3]
+    if not start.isdigit() or marked != mark:
+        raise _invalid("The page token is invalid, or of a call with other parameters.")
+    return int(start)
+
+
+def _invalid(message: str) -> GcpError:
+    return GcpError(400, "INVALID_ARGUMENT", message)
+
+
+def _write_error(call: _Call, error: GcpError) -> Response:
+    body: dict[str, Any] = {"code": error.status, "message": error.message, "status": error.word}
+    if error.reason:
+        body["details"] = [
+            {
+                "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                "reason": error.reason,
+                "domain": "googleapis.com",
+                "metadata": {"service": _API, "consumer": f"projects/{call.account}"},
+            }
+        ]
+    return Response(error.status, json.dumps({"error": body}).encode(), {"Content-Type": "application/json"})

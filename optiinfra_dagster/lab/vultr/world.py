@@ -1,0 +1,96 @@
+"""What a world file says of Vultr: accounts, their API keys, and what they run."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+VultrKind = Literal[
+    "vultr:instance",
+    "vultr:bare_metal",
+    "vultr:block",
+    "vultr:vfs",
+    "vultr:object_storage",
+    "vultr:database",
+    "vultr:load_balancer",
+    "vultr:vpc",
+    "vultr:kubernetes",
+]
+
+# What get-account calls permissions.
+ACLS = (
+    "abuse",
+    "alerts",
+    "billing",
+    "dns",
+    "firewall",
+    "loadbalancer",
+    "manage_users",
+    "objstore",
+    "provisioning",
+    "subscriptions",
+    "subscriptions_view",
+    "support",
+    "upgrade",
+)
+
+
+class _Strict(BaseModel):
+    """A part of the world file: a misspelt key is an error, never silently another world."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VultrFleet(_Strict):
+    """`count` like resources of one kind in one region. What a kind does not have, it ignores."""
+
+    kind: VultrKind
+    region: str = "ewr"
+    count: int = Field(default=1, ge=0)
+    name: str = "{kind}-{index:03d}"  # {n} counts from 1 within the fleet, {index} within the kind in the account
+    plan: str = "vc2-2c-4gb"
+    vcpus: int = 2
+    engine: str = "mysql"
+    state: str | None = None  # the cloud's own word: power_status of an instance, else status
+    created: datetime | None = None  # default: a fixed time per resource in the 400 days before the world's epoch
+    tags: list[str] = Field(default_factory=list)
+    size: int = 80  # GB of a volume or database, nodes of a load balancer or of each node pool
+    used: int = 20  # GB of a file system
+    attached: bool = True  # a block is, to an instance
+    replicas: int = 0  # read replicas of each database
+    pools: int = 1  # node pools of each Kubernetes cluster
+    omit: list[str] = Field(default_factory=list)  # keys that the answer lacks, as real answers sometimes do
+
+    @field_validator("created")
+    @classmethod
+    def _zoned(cls, value: datetime | None) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+class VultrAccount(_Strict):
+    """One Vultr account: the keys that lead into it, what they may do, and what it runs. Faults name it by `name`."""
+
+    name: str
+    keys: list[str] = Field(default_factory=list)
+    allows_address: bool = True  # the lab's callers are in the keys' access control list
+    acls: list[str] = Field(default_factory=lambda: list(ACLS))
+    fleets: list[VultrFleet] = Field(default_factory=list)
+
+
+class VultrWorld(_Strict):
+    """Every Vultr account of the world, and how many requests one source address may send."""
+
+    accounts: list[VultrAccount] = Field(default_factory=list)
+    limit: int = Field(default=30, ge=1)  # requests ...
+    second: float = Field(default=1.0, gt=0)  # ... in this many seconds; less in tests that shall not take long
+
+    @model_validator(mode="after")
+    def _accounts_can_be_told_apart(self) -> VultrWorld:
+        keys = [key for account in self.accounts for key in account.keys]
+        if len(set(keys)) != len(keys):
+            raise ValueError("a Vultr API key stands in two accounts")
+        if len({account.name for account in self.accounts}) != len(self.accounts):
+            raise ValueError("two Vultr accounts have the same name")
+        return self

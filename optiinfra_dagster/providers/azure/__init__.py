@@ -1,0 +1,1 @@
+"""Azure, read with the SDK: the inventory of all subscriptions by Azure Resource Graph."""

@@ -1,0 +1,1 @@
+"""Google Cloud: what runs in a customer's projects, read by Cloud Asset Inventory."""

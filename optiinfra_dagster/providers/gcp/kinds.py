@@ -1,0 +1,611 @@
+"""What there is on Google Cloud: the asset types that are listed, and how an asset becomes a `Resource`.
+
+One more kind is a line in `KINDS` and a function. Facts are taken by name, because an asset is the whole answer of
+its own API: start-up scripts, SSH keys, certificates and passwords among it. Field names are those of the REST APIs
+(Compute Engine v1, Filestore v1, Cloud SQL v1beta4, Memorystore for Redis v1, Spanner v1, AlloyDB v1, GKE v1).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from optiinfra_dagster.providers.types import Resource, ResourceType, Status
+
+Item = Mapping[str, Any]
+_Metadata = dict[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an asset is: `name` is its full resource name, `zone` is empty unless it stands in one."""
+
+    account_id: str
+    name: str
+    region: str
+    zone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of resource: its name in the catalogue, and how the resource of an asset is read."""
+
+    name: str
+    to_resource: Callable[[Item, Place], Resource]
+
+
+# --- Places ---------------------------------------------------------------------------------------------------------
+
+_ZONE = re.compile(r"([a-z]+(?:-[a-z]+)+\d+)-[a-z][a-z0-9]*")  # us-central1-a, us-south1-ai1b
+_IN_NAME = re.compile(r"/(?:zones|regions|locations)/([^/]+)")
+
+
+def place_of(asset: Item, project_id: str) -> Place:
+    """Tell where an asset is: by its location, by its name, or else `global`.
+
+    Raises:
+        KeyError: the asset has no name.
+    """
+    name = asset["name"]
+    resource = asset.get("resource") or {}
+    data = resource.get("data") or {}
+    in_name = _IN_NAME.search(name)
+    location = (
+        (in_name[1] if in_name else "")
+        or resource.get("location")
+        or _last(data.get("zone") or data.get("region") or data.get("location"))
+        or "global"
+    )
+    zone = _ZONE.fullmatch(location)
+    return Place(project_id, name, zone[1] if zone else location, location if zone else "")
+
+
+def _last(path: str | None) -> str:
+    """The last part of a path or link: `.../machineTypes/e2-small` is e2-small."""
+    return (path or "").rpartition("/")[2]
+
+
+def _path(link: str | None) -> str | None:
+    """A link without its host and version: `projects/p/global/networks/n`; it names the same thing in every API."""
+    if not link:
+        return None
+    return link[link.find("/projects/") + 1 :] if "/projects/" in link else link
+
+
+# --- Values ---------------------------------------------------------------------------------------------------------
+
+_STATUS_WORDS: Mapping[Status, str] = {
+    Status.RUNNING: "RUNNING RUNNABLE RUNNING_WITH_ERROR RECONCILING DEGRADED ACTIVE UPDATING ONLINE_MAINTENANCE",
+    # An instance that Compute Engine calls TERMINATED is switched off: it keeps its disks and can be started.
+    Status.STOPPED: "TERMINATED STOPPED SUSPENDED",
+    Status.STARTING: "PROVISIONING STAGING PENDING CREATING RESTORING PENDING_CREATE BOOTSTRAPPING",
+    Status.STOPPING: "STOPPING PENDING_STOP SUSPENDING DEPROVISIONING DELETING PENDING_DELETE",
+    Status.AVAILABLE: "READY MAINTENANCE IMPORTING FAILING_OVER PROMOTING SWITCHOVER EMPTY DRAINING",
+    Status.ERROR: "ERROR FAILED REPAIRING UNAVAILABLE",
+}
+_STATUSES = {word: status for status, words in _STATUS_WORDS.items() for word in words.split()}
+
+
+def _status(word: str) -> Status:
+    return _STATUSES.get(word.upper(), Status.UNKNOWN)
+
+
+def _labels(labels: object) -> dict[str, str]:
+    return {str(key): str(value) for key, value in labels.items()} if isinstance(labels, Mapping) else {}
+
+
+def _when(moment: object) -> datetime | None:
+    """Read a time such as `2019-04-30T06:14:25.987-07:00` as UTC; None for what is none."""
+    if not isinstance(moment, str):
+        return None
+    try:
+        time = datetime.fromisoformat(moment)
+    except ValueError:
+        return None
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _facts(**facts: object) -> _Metadata:
+    """The facts that are there and flat; a whole number that came as 3.0 is 3."""
+    return {
+        name: int(fact) if isinstance(fact, float) and fact.is_integer() else fact
+        for name, fact in facts.items()
+        if isinstance(fact, str | int | float) and fact != ""
+    }
+
+
+def _number(value: object) -> float | None:
+    """Read a number; int64 fields come as text."""
+    return float(value) if isinstance(value, str | int | float) and value != "" else None
+
+
+def _digits(value: object) -> str | None:
+    """The numeric id of a resource, which its metrics and costs carry, as text."""
+    return f"{value:.0f}" if isinstance(value, float) else str(value) if value else None
+
+
+_SHARED_CORE = {"f1-micro": 1, "g1-small": 1, "e2-micro": 2, "e2-small": 2, "e2-medium": 2}
+# Machine types with GPUs are named after these.
+_OF_GPU_TYPES = {
+    "a2-highgpu-1g": 12, "a2-highgpu-2g": 24, "a2-highgpu-4g": 48, "a2-highgpu-8g": 96, "a2-megagpu-16g": 96,
+    "a2-ultragpu-1g": 12, "a2-ultragpu-2g": 24, "a2-ultragpu-4g": 48, "a2-ultragpu-8g": 96,
+    "a3-highgpu-1g": 26, "a3-highgpu-2g": 52, "a3-highgpu-4g": 104, "a3-highgpu-8g": 208,
+    "a3-edgegpu-8g": 208, "a3-megagpu-8g": 208, "a3-ultragpu-8g": 224, "a4-highgpu-8g": 224,
+}  # fmt: skip
+_NUMBERED = re.compile(
+    r"(?:[a-z]\w*-)?custom-(?:(?:micro|small|medium)-)?(\d+)-"  # custom-4-8192, n2-custom-4-8192-ext
+    r"|[a-z]\w*-(?:standard|highmem|highcpu|ultramem|megamem|hypermem)-(\d+)(?:-|$)"  # n1-standard-4, c3-highcpu-8-lssd
+)
+_SHARED_CUSTOM = re.compile(r"e2-custom-(?:micro|small|medium)-\d+")
+
+
+def vcpus(machine_type: str) -> int | None:
+    """The virtual CPUs of a machine type, told by its name; None for a name of another form.
+
+    Source: Compute Engine's machine families resource and comparison guide.
+    """
+    if _SHARED_CUSTOM.fullmatch(machine_type):
+        return 2
+    known = _SHARED_CORE.get(machine_type) or _OF_GPU_TYPES.get(machine_type)
+    numbered = _NUMBERED.match(machine_type)
+    return known or (int(numbered[1] or numbered[2]) if numbered else None)
+
+
+# --- Items ----------------------------------------------------------------------------------------------------------
+
+
+def _instance(data: Item, place: Place) -> Resource:
+    machine, state = _last(data.get("machineType")), data.get("status") or ""
+    scheduling = data.get("scheduling") or {}
+    interface: Item = next(iter(data.get("networkInterfaces") or ()), {})
+    accelerators = data.get("guestAccelerators") or ()
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:instance",
+        resource_id=place.name,
+        resource_name=data.get("name") or _last(place.name),
+        resource_type=ResourceType.COMPUTE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(data.get("creationTimestamp")),
+        capacity=_number(vcpus(machine)),
+        unit="vCPU",
+        tags=_labels(data.get("labels")),
+        metadata=_facts(
+            instance_id=_digits(data.get("id")),
+            machine_type=machine,
+            zone=place.zone,
+            cpu_platform=data.get("cpuPlatform"),
+            network=_path(interface.get("network")),
+            subnetwork=_path(interface.get("subnetwork")),
+            provisioning_model=scheduling.get("provisioningModel"),
+            preemptible=scheduling.get("preemptible"),
+            disks=len(data.get("disks") or ()),
+            gpus=sum(int(_number(one.get("acceleratorCount")) or 0) for one in accelerators) or None,
+            gpu_type=_last(accelerators[0].get("acceleratorType")) if accelerators else None,
+            deletion_protection=data.get("deletionProtection"),
+            last_started_at=_iso(data.get("lastStartTimestamp")),
+            stopped_at=_iso(data.get("lastStopTimestamp")) if state in {"TERMINATED", "STOPPED"} else None,
+        ),
+    )
+
+
+def _iso(moment: object) -> str | None:
+    time = _when(moment)
+    return time.isoformat(timespec="seconds") if time else None
+
+
+def _disk(data: Item, place: Place) -> Resource:
+    state, users = data.get("status") or "", data.get("users") or ()
+    status = _status(state)
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:disk",
+        resource_id=place.name,
+        resource_name=data.get("name") or _last(place.name),
+        resource_type=ResourceType.VOLUME,
+        status=Status.IN_USE if users and status is Status.AVAILABLE else status,
+        cloud_status=state,
+        created_at=_when(data.get("creationTimestamp")),
+        capacity=_number(data.get("sizeGb")),
+        unit="GiB",
+        tags=_labels(data.get("labels")),
+        metadata=_facts(
+            disk_id=_digits(data.get("id")),
+            volume_type=_last(data.get("type")),
+            zone=place.zone,
+            replica_zones=",".join(sorted(_last(zone) for zone in data.get("replicaZones") or ())),
+            iops=_number(data.get("provisionedIops")),
+            throughput_mib_s=_number(data.get("provisionedThroughput")),
+            attached_to=",".join(sorted(_last(user) for user in users)),
+            multi_attach=data.get("multiWriter"),
+            source_image=_path(data.get("sourceImage")),
+            last_attached_at=_iso(data.get("lastAttachTimestamp")),
+            last_detached_at=_iso(data.get("lastDetachTimestamp")),
+        ),
+    )
+
+
+def _filestore_instance(data: Item, place: Place) -> Resource:
+    state, shares = data.get("state") or "", data.get("fileShares") or ()
+    sizes = [_number(share.get("capacityGb")) or 0.0 for share in shares]
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:filestore_instance",
+        resource_id=place.name,
+        resource_name=_last(data.get("name")) or _last(place.name),
+        resource_type=ResourceType.VOLUME,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(data.get("createTime")),
+        capacity=sum(sizes) if sizes else None,
+        unit="GiB",
+        tags=_labels(data.get("labels")),
+        metadata=_facts(
+            volume_type=data.get("tier"), zone=place.zone, shares=len(shares), protocol=data.get("protocol")
+        ),
+    )
+
+
+def _sql_instance(data: Item, place: Place) -> Resource:
+    settings, state = data.get("settings") or {}, data.get("state") or ""
+    network = settings.get("ipConfiguration") or {}
+    # Cloud SQL says RUNNABLE of an instance that its owner has stopped, too.
+    stopped = state == "RUNNABLE" and settings.get("activationPolicy") == "NEVER"
+    return Resource(
+        account_id=place.account_id,
+        region=place.region if place.region != "global" else data.get("region") or place.region,
+        kind="gcp:sql_instance",
+        resource_id=place.name,
+        resource_name=data.get("name") or _last(place.name),
+        resource_type=ResourceType.DATABASE,
+        status=Status.STOPPED if stopped else _status(state),
+        cloud_status=state,
+        created_at=_when(data.get("createTime")),
+        capacity=_number(settings.get("dataDiskSizeGb")),
+        unit="GiB",
+        tags=_labels(settings.get("userLabels")),
+        metadata=_facts(
+            engine=data.get("databaseVersion"),
+            **{"class": settings.get("tier")},
+            vcpus=_sql_vcpus(settings.get("tier") or ""),
+            zone=data.get("gceZone"),
+            edition=settings.get("edition"),
+            availability_type=settings.get("availabilityType"),
+            activation_policy=settings.get("activationPolicy"),
+            storage_type=settings.get("dataDiskType"),
+            storage_grows=settings.get("storageAutoResize"),
+            instance_type=data.get("instanceType"),
+            replica_of=data.get("masterInstanceName"),
+            publicly_accessible=network.get("ipv4Enabled"),
+            deletion_protection=settings.get("deletionProtectionEnabled"),
+        ),
+    )
+
+
+def _sql_vcpus(tier: str) -> int | None:
+    """The vCPUs of db-custom-4-15360, db-n1-standard-2, db-f1-micro or db-perf-optimized-N-8."""
+    optimized = re.fullmatch(r"db-perf-optimized-\w+-(\d+)", tier)
+    return int(optimized[1]) if optimized else vcpus(tier.removeprefix("db-"))
+
+
+def _redis_instance(data: Item, place: Place) -> Resource:
+    state = data.get("state") or ""
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:redis_instance",
+        resource_id=place.name,
+        resource_name=_last(data.get("name")) or _last(place.name),
+        resource_type=ResourceType.DATABASE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(data.get("createTime")),
+        capacity=_number(data.get("memorySizeGb")),
+        unit="GiB",
+        tags=_labels(data.get("labels")),
+        metadata=_facts(
+            engine=data.get("redisVersion"),
+            **{"class": data.get("tier")},
+            zone=data.get("currentLocationId") or data.get("locationId"),
+            replicas=data.get("replicaCount"),
+            network=_path(data.get("authorizedNetwork")),
+        ),
+    )
+
+
+def _redis_cluster(data: Item, place: Place) -> Resource:
+    state = data.get("state") or ""
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:redis_cluster",
+        resource_id=place.name,
+        resource_name=_last(data.get("name")) or _last(place.name),
+        resource_type=ResourceType.DATABASE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(data.get("createTime")),
+        capacity=_number(data.get("preciseSizeGb") or data.get("sizeGb")),
+        unit="GiB",
+        tags=_labels(data.get("labels")),
+        metadata=_facts(
+            engine="redis",
+            **{"class": data.get("nodeType")},
+            shards=data.get("shardCount"),
+            replicas=data.get("replicaCount"),
+            deletion_protection=data.get("deletionProtectionEnabled"),
+        ),
+    )
+
+
+def _spanner_instance(data: Item, place: Place) -> Resource:
+    state, config = data.get("state") or "", _last(data.get("config"))
+    units = _number(data.get("processingUnits"))
+    return Resource(
+        account_id=place.account_id,
+        # regional-us-central1, or the name of a multi-region such as nam3
+        region=config.removeprefix("regional-") or place.region,
+        kind="gcp:spanner_instance",
+        resource_id=place.name,
+        resource_name=_last(data.get("name")) or _last(place.name),
+        resource_type=ResourceType.DATABASE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(data.get("createTime")),
+        capacity=units / 1000 if units else _number(data.get("nodeCount")),  # 1000 processing units are a node
+        unit="nodes",
+        tags=_labels(data.get("labels")),
+        metadata=_facts(
+            engine="spanner",
+            config=config,
+            edition=data.get("edition"),
+            instance_type=data.get("instanceType"),
+            processing_units=units,
+        ),
+    )
+
+
+def _alloydb_cluster(data: Item, place: Place) -> Resource:
+    state = data.get("state") or ""
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:alloydb_cluster",
+        resource_id=place.name,
+        resource_name=_last(data.get("name")) or _last(place.name),
+        resource_type=ResourceType.DATABASE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(data.get("createTime")),
+        tags=_labels(data.get("labels")),
+        metadata=_facts(
+            engine=data.get("databaseVersion"), cluster_type=data.get("clusterType"), network=_path(data.get("network"))
+        ),
+    )
+
+
+def _alloydb_instance(data: Item, place: Place) -> Resource:
+    state = data.get("state") or ""
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:alloydb_instance",
+        resource_id=place.name,
+        resource_name=_last(data.get("name")) or _last(place.name),
+        resource_type=ResourceType.DATABASE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(data.get("createTime")),
+        capacity=_number((data.get("machineConfig") or {}).get("cpuCount")),
+        unit="vCPU",
+        tags=_labels(data.get("labels")),
+        metadata=_facts(
+            engine="alloydb",
+            cluster=_parent(place.name),
+            instance_type=data.get("instanceType"),
+            availability_type=data.get("availabilityType"),
+            zone=data.get("gceZone"),
+            nodes=(data.get("readPoolConfig") or {}).get("nodeCount"),
+        ),
+    )
+
+
+def _parent(name: str) -> str:
+    """The name of what holds the resource: `.../clusters/main/nodePools/blue` is in main."""
+    parts = name.split("/")
+    return parts[-3] if len(parts) >= 3 else ""
+
+
+def _forwarding_rule(data: Item, place: Place) -> Resource:
+    word = data.get("pscConnectionStatus") or ""
+    target = data.get("target") or data.get("backendService")
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:forwarding_rule",
+        resource_id=place.name,
+        resource_name=data.get("name") or _last(place.name),
+        resource_type=ResourceType.LOAD_BALANCER,
+        # The API tells no state, save of a connection to a service of others: while it is listed, it forwards.
+        status={"": Status.RUNNING, "ACCEPTED": Status.RUNNING, "PENDING": Status.STARTING}.get(word, Status.ERROR),
+        cloud_status=word,
+        created_at=_when(data.get("creationTimestamp")),
+        tags=_labels(data.get("labels")),
+        metadata=_facts(
+            forwarding_rule_id=_digits(data.get("id")),
+            scheme=data.get("loadBalancingScheme"),
+            protocol=data.get("IPProtocol"),
+            ports=data.get("portRange") or ",".join(map(str, data.get("ports") or ())),
+            network_tier=data.get("networkTier"),
+            network=_path(data.get("network")),
+            subnetwork=_path(data.get("subnetwork")),
+            target=_path(target),
+        ),
+    )
+
+
+def _network(data: Item, place: Place) -> Resource:
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:network",
+        resource_id=place.name,
+        resource_name=data.get("name") or _last(place.name),
+        resource_type=ResourceType.NETWORK,
+        status=Status.AVAILABLE,  # the API tells no state
+        cloud_status="",
+        created_at=_when(data.get("creationTimestamp")),
+        metadata=_facts(
+            network_id=_digits(data.get("id")),
+            auto_create_subnetworks=data.get("autoCreateSubnetworks"),
+            routing_mode=(data.get("routingConfig") or {}).get("routingMode"),
+            mtu=data.get("mtu"),
+            cidr=data.get("IPv4Range"),  # of a legacy network
+            subnetworks=len(data.get("subnetworks") or ()),
+            peerings=len(data.get("peerings") or ()),
+        ),
+    )
+
+
+def _subnetwork(data: Item, place: Place) -> Resource:
+    cidr, state = data.get("ipCidrRange"), data.get("state") or ""
+    # Google keeps four addresses of every primary range for itself (VPC: subnets, unusable addresses).
+    usable = max(ipaddress.ip_network(cidr, strict=False).num_addresses - 4, 0) if cidr else None
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:subnetwork",
+        resource_id=place.name,
+        resource_name=data.get("name") or _last(place.name),
+        resource_type=ResourceType.NETWORK,
+        status=_status(state) if state else Status.AVAILABLE,  # only proxy-only subnets have a state
+        cloud_status=state,
+        created_at=_when(data.get("creationTimestamp")),
+        capacity=_number(usable),
+        unit="addresses",
+        metadata=_facts(
+            subnetwork_id=_digits(data.get("id")),
+            cidr=cidr,
+            network=_path(data.get("network")),
+            purpose=data.get("purpose"),
+            stack_type=data.get("stackType"),
+            private_google_access=data.get("privateIpGoogleAccess"),
+            flow_logs=data.get("enableFlowLogs"),
+        ),
+    )
+
+
+def _router(data: Item, place: Place) -> Resource:
+    nats = data.get("nats") or ()
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:router",
+        resource_id=place.name,
+        resource_name=data.get("name") or _last(place.name),
+        resource_type=ResourceType.NETWORK,
+        status=Status.AVAILABLE,  # the API tells no state
+        cloud_status="",
+        created_at=_when(data.get("creationTimestamp")),
+        metadata=_facts(
+            router_id=_digits(data.get("id")),
+            network=_path(data.get("network")),
+            nat_gateways=len(nats),
+            bgp_peers=len(data.get("bgpPeers") or ()),
+        ),
+    )
+
+
+def _gke_cluster(data: Item, place: Place) -> Resource:
+    state = data.get("status") or ""
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:gke_cluster",
+        resource_id=place.name,
+        resource_name=data.get("name") or _last(place.name),
+        resource_type=ResourceType.KUBERNETES,
+        status=_status(state),
+        cloud_status=state,
+        created_at=_when(data.get("createTime")),
+        capacity=_number(data.get("currentNodeCount")),
+        unit="nodes",
+        tags=_labels(data.get("resourceLabels")),
+        metadata=_facts(
+            version=data.get("currentMasterVersion"),
+            zone=place.zone,
+            autopilot=bool((data.get("autopilot") or {}).get("enabled")),
+            release_channel=(data.get("releaseChannel") or {}).get("channel"),
+            network=data.get("network"),
+            subnetwork=data.get("subnetwork"),
+            locations=",".join(data.get("locations") or ()),
+            node_pools=len(data.get("nodePools") or ()),
+            private_nodes=(data.get("privateClusterConfig") or {}).get("enablePrivateNodes"),
+        ),
+    )
+
+
+def _gke_node_pool(data: Item, place: Place) -> Resource:
+    state, config = data.get("status") or "", data.get("config") or {}
+    scaling = data.get("autoscaling") or {}
+    per_zone, zones = _number(data.get("initialNodeCount")), len(data.get("locations") or ()) or 1
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:gke_node_pool",
+        resource_id=place.name,
+        resource_name=data.get("name") or _last(place.name),
+        resource_type=ResourceType.KUBERNETES,
+        status=_status(state),
+        cloud_status=state,
+        # A resize by hand changes this number too; under the autoscaler the pool does not tell its size.
+        capacity=None if per_zone is None or scaling.get("enabled") else per_zone * zones,
+        unit="nodes",
+        tags=_labels(config.get("resourceLabels")),
+        metadata=_facts(
+            cluster=_parent(place.name),
+            version=data.get("version"),
+            zone=place.zone,
+            machine_type=config.get("machineType"),
+            image_type=config.get("imageType"),
+            disk_type=config.get("diskType"),
+            disk_gib=config.get("diskSizeGb"),
+            spot=config.get("spot"),
+            preemptible=config.get("preemptible"),
+            autoscaled=scaling.get("enabled"),
+            min_nodes=scaling.get("minNodeCount"),
+            max_nodes=scaling.get("maxNodeCount"),
+        ),
+    )
+
+
+# --- The table ------------------------------------------------------------------------------------------------------
+
+# By asset type. Disks and forwarding rules have another one where they are regional or global.
+KINDS: Mapping[str, Kind] = {
+    "compute.googleapis.com/Instance": Kind("gcp:instance", _instance),
+    "compute.googleapis.com/Disk": Kind("gcp:disk", _disk),
+    "compute.googleapis.com/RegionDisk": Kind("gcp:disk", _disk),
+    "file.googleapis.com/Instance": Kind("gcp:filestore_instance", _filestore_instance),
+    "sqladmin.googleapis.com/Instance": Kind("gcp:sql_instance", _sql_instance),
+    "redis.googleapis.com/Instance": Kind("gcp:redis_instance", _redis_instance),
+    "redis.googleapis.com/Cluster": Kind("gcp:redis_cluster", _redis_cluster),
+    "spanner.googleapis.com/Instance": Kind("gcp:spanner_instance", _spanner_instance),
+    "alloydb.googleapis.com/Cluster": Kind("gcp:alloydb_cluster", _alloydb_cluster),
+    "alloydb.googleapis.com/Instance": Kind("gcp:alloydb_instance", _alloydb_instance),
+    "compute.googleapis.com/ForwardingRule": Kind("gcp:forwarding_rule", _forwarding_rule),
+    "compute.googleapis.com/GlobalForwardingRule": Kind("gcp:forwarding_rule", _forwarding_rule),
+    "compute.googleapis.com/Network": Kind("gcp:network", _network),
+    "compute.googleapis.com/Subnetwork": Kind("gcp:subnetwork", _subnetwork),
+    "compute.googleapis.com/Router": Kind("gcp:router", _router),  # Cloud NAT is part of it
+    "container.googleapis.com/Cluster": Kind("gcp:gke_cluster", _gke_cluster),
+    "container.googleapis.com/NodePool": Kind("gcp:gke_node_pool", _gke_node_pool),
+}

@@ -1,0 +1,1 @@
+"""Vultr: inventory of a customer's accounts, over plain HTTP."""

@@ -1,0 +1,359 @@
+"""The way into a customer's Vultr account: plain HTTP, one rate limit for all customers, and what an error means.
+
+There is no well-kept client of this API for Python, so httpx speaks to it. Sources of the facts here: Vultr's OpenAPI
+document (paging, the rate limit, status codes) and govultr, its own Go client.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import random
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from optiinfra_dagster.errors import Cause, CloudError
+
+if TYPE_CHECKING:
+    import ssl
+
+    from optiinfra_dagster.customers import VultrAccount
+    from optiinfra_dagster.providers.types import Meter
+
+ENDPOINT = "https://api.vultr.com"
+
+# Vultr answers 429 above 30 requests a second and source address. The rest is left to other tools on this host.
+REQUESTS_PER_SECOND = 25
+SECOND = 1.0
+
+# A request is tried this often where no answer, or a server error, came; with this long before the second attempt.
+ATTEMPTS = 4
+RETRY_SECONDS = 0.5
+# Refused as one too many, it waits longer and more often: another process may be using up the limit at this moment.
+THROTTLED_ATTEMPTS = 8
+PAUSE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
+
+# All attempts and waits of one customer's inventory; a window is 900 s.
+TOTAL_SECONDS = 600.0
+REQUEST_SECONDS = 60.0
+_LARGEST_ANSWER = 64 * 2**20  # bytes; 500 instances are 0.6 MB
+
+
+# --- The rate limit -------------------------------------------------------------------------------------------------
+
+
+class Limiter:
+    """At most `places` requests in any `second`, whatever threads and network do. Thread-safe.
+
+    A request takes a place before it is sent, and the place comes free one `second` after the answer came. So every
+    request that reached the server within any one second still holds its place at the end of that second: there are
+    never more of them than places. A token bucket counts where requests leave, and is overrun where requests that
+    left one by one arrive together, as they do after a stall of this host or of the network.
+
+    What other processes of this address send shows as refusals: each pauses everybody and halves the places, which
+    then come back one a second.
+    """
+
+    def __init__(self, places: int, second: float) -> None:
+        self._most, self._second = places, second
+        self._places = float(places)
+        self._in_flight = 0
+        self._cooling: deque[float] = deque()  # when each place comes free
+        self._resume = self._cut = 0.0
+        self._turn = threading.Lock()  # one waits for a place, the others for their turn: no herd wakes at every one
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def place(self, deadline: float) -> Iterator[None]:
+        """Hold a place during a request; `deadline` is a time of `time.monotonic`.
+
+        Raises:
+            TimeoutError: there was none before the deadline.
+        """
+        if not self._turn.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
+            raise TimeoutError
+        try:
+            with self._changed:
+                while (wait := self._wait()) > 0:
+                    if time.monotonic() + wait > deadline:
+                        raise TimeoutError
+                    self._changed.wait(wait)
+                self._in_flight += 1
+        finally:
+            self._turn.release()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._in_flight -= 1
+                self._cooling.append(time.monotonic() + self._second)
+                self._changed.notify()
+
+    def _wait(self) -> float:
+        now = time.monotonic()
+        while self._cooling and self._cooling[0] <= now:
+            self._cooling.popleft()
+        if now < self._resume:
+            return self._resume - now
+        if self._in_flight + len(self._cooling) < int(self._places):
+            return 0.0
+        return max(self._cooling[0] - now, 1e-4) if self._cooling else self._second
+
+    def accepted(self) -> None:
+        """Note that a request was answered: after a refusal, places come back one by one."""
+        with self._changed:
+            self._places = min(self._places + 1 / self._places, self._most)
+
+    def refused(self, pause: float) -> None:
+        """Note that a request was one too many: nobody sends for `pause` seconds, and then fewer at a time."""
+        with self._changed:
+            now = time.monotonic()
+            self._resume = max(self._resume, now + pause)
+            if now >= self._cut:  # once for all that were refused together
+                self._places, self._cut = max(self._places / 2, 1.0), now + pause + self._second
+
+
+# --- Connections ----------------------------------------------------------------------------------------------------
+
+
+class _Line:
+    """The connections to one endpoint and its limit, shared by all customers: the limit is of this host's address."""
+
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self.host = urlsplit(base).hostname or ""
+        self.limiter = Limiter(REQUESTS_PER_SECOND, SECOND)
+        self.http = httpx.Client(
+            timeout=httpx.Timeout(30, connect=5),
+            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=30),
+            headers={"Accept": "application/json", "User-Agent": "optiinfra"},
+            verify=_certificates(),
+            trust_env=not _is_loopback(self.host),  # no proxy shall see a key on its way to this same machine
+        )
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Whom to trust: reading that takes 20 ms CPU, so once for all endpoints."""
+    return httpx.create_ssl_context()
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+_LINES: dict[str, _Line] = {}
+_REGISTRY = threading.Lock()
+
+
+def _line(base: str) -> _Line:
+    with _REGISTRY:
+        return _LINES.get(base) or _LINES.setdefault(base, _Line(base))
+
+
+# --- Accounts -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(eq=False, slots=True)
+class Account:
+    """A customer's Vultr account: makes its calls, counts them, and explains their errors. For one collection."""
+
+    name: str
+    _line: _Line
+    _key: str
+    deadline: float = field(default_factory=lambda: time.monotonic() + TOTAL_SECONDS)
+
+    def get(self, operation: str, path: str, meter: Meter, permission: str = "", **asked: str | int) -> dict[str, Any]:
+        """Call an operation: `GET /v2/<path>?<asked>`, and again where that may help.
+
+        Args:
+            operation: the name in Vultr's documents, such as `list-instances`.
+            path: what follows `/v2/`.
+            meter: counts every attempt.
+            permission: what the key's user needs for it, for the message.
+            asked: the query.
+
+        Raises:
+            CloudError: it was refused, or failed to the last attempt.
+        """
+        broken = throttled = 0
+        while True:
+            try:
+                status, pause, body = self._send(operation, path, meter, asked)
+            except httpx.HTTPError as error:  # only its type is told: the text may quote the key
+                failure = CloudError(
+                    Cause.UNAVAILABLE, f"{operation}: {type(error).__name__} at {self._line.host}. {_LATER}"
+                )
+            except TimeoutError:
+                raise self._late(operation) from None
+            else:
+                if status == 200:
+                    self._line.limiter.accepted()
+                    return self._parsed(operation, body)
+                failure = self._hide(explain(operation, status, body, permission, paged="cursor" in asked))
+            if failure.cause is Cause.THROTTLED:
+                throttled += 1
+                pause = pause or PAUSE_SECONDS * min(2 ** (throttled - 1), 8)
+                self._line.limiter.refused(min(pause, LONGEST_PAUSE_SECONDS))
+                if throttled == THROTTLED_ATTEMPTS or pause > LONGEST_PAUSE_SECONDS:
+                    raise failure
+            elif failure.cause is Cause.UNAVAILABLE:
+                broken += 1
+                wait = RETRY_SECONDS * 2 ** (broken - 1) * random.uniform(0.75, 1.25)  # noqa: S311 - not for secrecy
+                if broken == ATTEMPTS or time.monotonic() + wait > self.deadline:
+                    raise failure
+                time.sleep(wait)
+            else:
+                raise failure
+
+    def _send(
+        self, operation: str, path: str, meter: Meter, asked: Mapping[str, str | int]
+    ) -> tuple[int, float | None, bytes]:
+        """One attempt: the status, the seconds to wait if the answer says so, and the body."""
+        headers = {"Authorization": f"Bearer {self._key}"}
+        url = f"{self._line.base}/v2/{path}"
+        with self._line.limiter.place(self.deadline):
+            meter.count(operation)
+            patience = min(self.deadline, time.monotonic() + REQUEST_SECONDS)
+            body = bytearray()
+            with self._line.http.stream("GET", url, params=dict(asked), headers=headers) as answer:
+                for some in answer.iter_bytes():
+                    body += some
+                    if time.monotonic() > patience or len(body) > _LARGEST_ANSWER:
+                        raise httpx.ReadTimeout("the answer does not end")
+                return answer.status_code, _retry_after(answer.headers.get("Retry-After")), bytes(body)
+
+    def is_accepted(self, meter: Meter) -> bool:
+        """Whether Vultr knows the key at all: some refusals of a single listing use the words of a wrong key."""
+        try:
+            self.get("get-account", "account", meter)
+        except CloudError as error:
+            return error.cause is not Cause.AUTH
+        return True
+
+    def _late(self, operation: str) -> CloudError:
+        return CloudError(
+            Cause.THROTTLED,
+            f"{operation}: no turn within {TOTAL_SECONDS:.0f} s, because Vultr takes 30 requests a second from this "
+            f"host for all customers. {_LATER}",
+        )
+
+    def _parsed(self, operation: str, body: bytes) -> dict[str, Any]:
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise CloudError(
+                Cause.BUG, f"{operation}: the answer of {self._line.host} is no JSON object. Check endpoint_url"
+            )
+        return answer
+
+    def _hide(self, error: CloudError) -> CloudError:
+        """Take the customer's key out of a message, should the cloud have quoted it."""
+        return CloudError(error.cause, str(error).replace(self._key, "***"))
+
+
+def account_name(account: VultrAccount) -> str:
+    """What an account is called in rows and messages: where its key is kept, because the API shows no number of it.
+
+    It stays the same when the key is exchanged.
+    """
+    key = account.api_key
+    where = key.env or key.aws_secret or str(key.file)
+    return f"{where}#{key.key}" if key.key else where
+
+
+def open_account(account: VultrAccount) -> Account:
+    """Look up the key of an account; nothing is sent yet.
+
+    Raises:
+        ConfigError: the reference or the endpoint leads nowhere.
+        CloudError: what it leads to cannot be a key, or the secret store did not answer.
+    """
+    name = account_name(account)
+    key = account.api_key.resolve().strip()
+    if not re.fullmatch(r"[!-~]{4,512}", key):
+        raise CloudError(Cause.AUTH, f"what {account.api_key} holds is not an API key. {_KEY}")
+    base = (account.endpoint() or ENDPOINT).rstrip("/").removesuffix("/v2")
+    return Account(name, _line(base), key)
+
+
+# --- What an error means --------------------------------------------------------------------------------------------
+
+_LATER = "It is asked again with the next collection"
+_KEY = "Check the API key that the customers file refers to (in Vultr's portal: Account, API)"
+_ADDRESS = (
+    "Add the address that this host has in the internet, IPv4 and IPv6, to the Access Control list of the API key "
+    "(in Vultr's portal: Account, API)"
+)
+_WHERE = "Check endpoint_url in the customers file"
+
+
+_STATUSES: Mapping[int, tuple[Cause, str]] = {
+    401: (Cause.AUTH, f"{_KEY}. {_ADDRESS}"),
+    404: (Cause.CONFIG, _WHERE),
+    405: (Cause.CONFIG, _WHERE),
+    408: (Cause.UNAVAILABLE, _LATER),
+    410: (Cause.CONFIG, _WHERE),
+    429: (Cause.THROTTLED, _LATER),
+    **dict.fromkeys(range(300, 400), (Cause.CONFIG, _WHERE)),  # sent elsewhere: the key does not follow
+    **dict.fromkeys(range(500, 600), (Cause.UNAVAILABLE, _LATER)),
+}
+
+
+def explain(operation: str, status: int, body: bytes, permission: str = "", *, paged: bool = False) -> CloudError:
+    """The meaning of an HTTP status and of the error text beside it; `paged`: the request named a page."""
+    said = _error_text(body)
+    cause, remedy = _STATUSES.get(status, (Cause.BUG, _WHERE))
+    if status in {401, 403} and re.search(r"\bIP\b", said):  # `Unauthorized IP address: 203.0.113.7`
+        cause, remedy = Cause.AUTH, _ADDRESS
+    elif status in {401, 403} and re.search(r"invalid api", said, re.IGNORECASE):  # `Invalid API token.`
+        cause, remedy = Cause.AUTH, _KEY
+    elif status == 403:
+        allow = f"Allow {permission}" if permission else "Allow it"
+        cause, remedy = (
+            Cause.PERMISSION,
+            f"{allow} to the user whose API key this is (in Vultr's portal: Account, Users)",
+        )
+    elif status in {400, 422} and paged:  # the page went away with its last item
+        cause, remedy = Cause.INCOMPLETE, _LATER
+    return CloudError(cause, f"{operation}: HTTP {status}{f' ({said})' if said else ''}. {remedy}")
+
+
+def _error_text(body: bytes) -> str:
+    """Vultr's own words: `{"error": "Invalid API token.", "status": 401}`. A proxy's page is not quoted."""
+    try:
+        said = json.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return " ".join(said.split())[:200].rstrip(".") if isinstance(said, str) else ""
+
+
+def _retry_after(value: str | None) -> float | None:
+    """The seconds that a Retry-After header asks for; it holds them, or a date (RFC 9110, 10.2.3)."""
+    if not value:
+        return None
+    try:
+        if value.strip().isdigit():
+            return float(value)
+        moment = parsedate_to_datetime(value)
+        return max((moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    except ValueError:
+        return None

@@ -1,0 +1,423 @@
+"""What there is on Vultr: the listing of each kind, and how an item of its answer becomes a `Resource`.
+
+One more kind is a line in `LISTINGS` and a function. Facts are taken by name, because the answers also carry
+passwords, S3 keys, user names and console links that need no login; what changes by itself all the time, such as
+charges, is left out, so that a change of a resource is something that somebody did. Shapes: Vultr's OpenAPI document,
+and govultr where that is behind (VFS, tags).
+
+Vultr's GB are 2^30 bytes: a snapshot of a 10 GB block is 10737418240 bytes in govultr's recorded answers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.errors import Cause, CloudError
+from optiinfra_dagster.providers.types import Resource, ResourceType, Status
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.providers.vultr.client import Account
+
+Item = Mapping[str, Any]
+
+PAGE_SIZE = 500  # the most that any listing gives at once
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """How one kind is listed, in all regions at once.
+
+    `operation` and `permission` are Vultr's own names; `key` is where its answer holds the items; `to_resource` reads
+    one of them; `parts` gives what else an item holds.
+    """
+
+    kind: str
+    operation: str
+    path: str
+    key: str
+    permission: str
+    to_resource: Callable[[Item, str], Resource]
+    parts: Callable[[Item], Iterator[Item]] = lambda _item: iter(())
+
+    def items(self, account: Account, meter: Meter) -> Iterator[Item]:
+        """List page by page, with what the items hold.
+
+        Raises:
+            CloudError: a page was not to be had, or the pages do not end as they should.
+        """
+        seen, listed, cursor = set[str](), 0, ""
+        while True:
+            asked: dict[str, str | int] = {"per_page": PAGE_SIZE}
+            if cursor:
+                asked["cursor"] = cursor
+                seen.add(cursor)
+            answer = account.get(self.operation, self.path, meter, self.permission, **asked)
+            items = _list(answer, self.key)
+            if answer.get(self.key, "") not in (items, None):  # null is an empty list, no such key is another answer
+                raise CloudError(Cause.BUG, f"{self.operation}: the answer holds no list `{self.key}`")
+            for item in items:
+                yield item
+                if isinstance(item, Mapping):
+                    yield from self.parts(item)
+            listed += len(items)
+            total, cursor = _paging(answer)
+            if not cursor:
+                return
+            if cursor in seen or not items:
+                if total is not None and listed >= total:
+                    return
+                what = "the same page again" if items else "an empty page"
+                raise CloudError(Cause.INCOMPLETE, f"{self.operation}: page {len(seen) + 1} is {what}, not the last")
+
+
+def _paging(answer: Item) -> tuple[float | None, str]:
+    """The number of items in all pages, where it is told, and the cursor of the next page."""
+    meta = _part(answer, "meta")
+    return _number(meta.get("total")), _text(_part(meta, "links").get("next"))
+
+
+# --- Values ---------------------------------------------------------------------------------------------------------
+# Types differ between documents and answers (a port is a number or text, so is an engine's version): what can be read
+# is, and a fact that cannot is left out. Only an item without id is of no use.
+
+
+def _part(item: Item, key: str) -> Item:
+    part = item.get(key)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _list(item: Item, key: str) -> list[Any]:
+    found = item.get(key)
+    return found if isinstance(found, list) else []
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return ""
+    return value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""
+
+
+def _number(value: object) -> float | None:
+    """Read `4`, `"4"` and `"32768 MB"`."""
+    if isinstance(value, str):
+        leading = re.match(r"\s*(\d+(?:\.\d+)?)", value)
+        value = float(leading[1]) if leading else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def _whole(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else int(number)
+
+
+def _id(item: Item) -> str:
+    name = _text(item["id"])
+    if not name:
+        raise ValueError("the id is empty")
+    return name
+
+
+def _when(value: object) -> datetime | None:
+    """Read `2020-10-10T01:56:20+00:00` and, as databases have it, `2022-05-09 10:13:31`; Vultr's times are UTC."""
+    try:
+        moment = datetime.fromisoformat(_text(value))
+    except ValueError:
+        return None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _tags(item: Item) -> dict[str, str]:
+    """Vultr's tags are words without a value: `tags`, and where there was one only, `tag`."""
+    return {_text(tag): "" for tag in [*_list(item, "tags"), item.get("tag")] if _text(tag)}
+
+
+def _facts(**facts: str | float | bool | None) -> dict[str, str | int | float | bool | None]:
+    return {name: fact for name, fact in facts.items() if fact is not None and fact != ""}
+
+
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+# The words of all kinds, in lower case, with dashes. What `active` means differs.
+_STATUS_WORDS: Mapping[Status, str] = {
+    Status.RUNNING: "running rebalancing updating upgrading",
+    Status.STOPPED: "stopped suspended halted off powered-off poweroff",
+    Status.STARTING: (
+        "pending installing installingbooting booting creating starting rebooting provisioning initializing "
+        "configuring rebuilding resizing restoring reinstalling"
+    ),
+    Status.STOPPING: "stopping halting deleting destroying pending-delete",
+    Status.TERMINATED: "deleted destroyed terminated",
+    Status.AVAILABLE: "available",
+    Status.IN_USE: "in-use attached",
+    Status.ERROR: "error failed",
+}
+_STATUSES = {word: status for status, words in _STATUS_WORDS.items() for word in words.split()}
+
+
+def _status(word: str, active: Status) -> Status:
+    plain = word.lower().replace(" ", "-").replace("_", "-")
+    return active if plain == "active" else _STATUSES.get(plain, Status.UNKNOWN)
+
+
+def _resource(  # noqa: PLR0913 - a row has these columns
+    item: Item,
+    account_id: str,
+    *,
+    kind: str,
+    of_type: ResourceType,
+    state: str,
+    status: Status,
+    name: str = "",
+    capacity: float | None = None,
+    unit: str = "",
+    utilization: float | None = None,
+    **facts: str | float | bool | None,
+) -> Resource:
+    """What the kinds have in common. Databases write their regions large (`EWR`), all others small."""
+    return Resource(
+        account_id=account_id,
+        region=_text(item.get("region")).lower(),
+        kind=kind,
+        resource_id=_id(item),
+        resource_name=name or _text(item.get("label")) or _id(item),
+        resource_type=of_type,
+        status=status,
+        cloud_status=state,
+        created_at=_when(item.get("date_created")),
+        capacity=capacity,
+        unit=unit,
+        utilization=utilization,
+        tags=_tags(item),
+        metadata=_facts(**facts),
+    )
+
+
+# --- Items ----------------------------------------------------------------------------------------------------------
+
+
+def _features(item: Item) -> str:
+    return ",".join(sorted(filter(None, map(_text, _list(item, "features")))))
+
+
+def _instance(item: Item, account_id: str) -> Resource:
+    # `status` tells of the subscription, `server_status` of the installation, `power_status` of the machine: the
+    # first that is not as it should be is the instance's word.
+    state = _text(item.get("status"))
+    if state.lower() in {"active", ""}:
+        server = _text(item.get("server_status"))
+        power = _text(item.get("power_status"))
+        state = server if server == "installingbooting" else power or state
+    return _resource(
+        item,
+        account_id,
+        kind="vultr:instance",
+        of_type=ResourceType.COMPUTE,
+        state=state,
+        status=_status(state, active=Status.RUNNING),
+        capacity=_number(item.get("vcpu_count")),
+        unit="vCPU",
+        plan=_text(item.get("plan")),
+        ram_mib=_whole(item.get("ram")),
+        disk_gib=_whole(item.get("disk")),
+        os=_text(item.get("os")),
+        allowed_bandwidth_gb=_whole(item.get("allowed_bandwidth")),
+        features=_features(item),
+        firewall_group_id=_text(item.get("firewall_group_id")),
+    )
+
+
+def _bare_metal(item: Item, account_id: str) -> Resource:
+    state = _text(item.get("status"))
+    return _resource(
+        item,
+        account_id,
+        kind="vultr:bare_metal",
+        of_type=ResourceType.COMPUTE,
+        state=state,
+        status=_status(state, active=Status.RUNNING),
+        capacity=_number(item.get("cpu_count")),
+        unit="vCPU",
+        plan=_text(item.get("plan")),
+        ram_mib=_whole(item.get("ram")),
+        disks=_text(item.get("disk")),  # `2x 240GB SSD`
+        os=_text(item.get("os")),
+        features=_features(item),
+    )
+
+
+def _block(item: Item, account_id: str) -> Resource:
+    state, attached_to = _text(item.get("status")), _text(item.get("attached_to_instance"))
+    return _resource(
+        item,
+        account_id,
+        kind="vultr:block",
+        of_type=ResourceType.VOLUME,
+        state=state,
+        status=_status(state, active=Status.IN_USE if attached_to else Status.AVAILABLE),
+        capacity=_number(item.get("size_gb")),
+        unit="GiB",
+        volume_type=_text(item.get("block_type")),
+        attached_to=attached_to,
+        bootable=_flag(item.get("bootable")),
+        monthly_cost_usd=_number(item.get("cost")),
+    )
+
+
+def _size(item: Item, key: str) -> float | None:
+    """A size in GiB: from the bytes where they are told, since `gb` is rounded."""
+    size = _part(item, key)
+    exact = _number(size.get("bytes"))
+    return exact / 2**30 if exact else _number(size.get("gb"))
+
+
+def _file_system(item: Item, account_id: str) -> Resource:
+    state, size, used = _text(item.get("status")), _size(item, "storage_size"), _size(item, "storage_used")
+    return _resource(
+        item,
+        account_id,
+        kind="vultr:vfs",
+        of_type=ResourceType.VOLUME,
+        state=state,
+        status=_status(state, active=Status.AVAILABLE),
+        capacity=size,
+        unit="GiB",
+        utilization=100.0 * used / size if size and used is not None else None,
+        volume_type=_text(item.get("disk_type")),
+        monthly_cost_usd=_number(_part(item, "billing").get("monthly")),
+    )
+
+
+def _object_storage(item: Item, account_id: str) -> Resource:
+    state = _text(item.get("status"))
+    return _resource(
+        item,
+        account_id,
+        kind="vultr:object_storage",
+        of_type=ResourceType.VOLUME,
+        state=state,
+        status=_status(state, active=Status.AVAILABLE),
+        unit="GiB",  # it has no size of its own
+        cluster=_text(item.get("cluster_id")),
+    )
+
+
+def _read_replicas(item: Item) -> Iterator[Item]:
+    for replica in _list(item, "read_replicas"):
+        yield {**replica, "replica_of": item.get("id")} if isinstance(replica, Mapping) else replica
+
+
+def _database(item: Item, account_id: str) -> Resource:
+    state = _text(item.get("status"))
+    return _resource(
+        item,
+        account_id,
+        kind="vultr:database",
+        of_type=ResourceType.DATABASE,
+        state=state,
+        status=_status(state, active=Status.RUNNING),
+        capacity=_number(item.get("plan_disk")),  # engines that keep all in memory have none
+        unit="GiB",
+        engine=_text(item.get("database_engine")),
+        engine_version=_text(item.get("database_engine_version")),
+        plan=_text(item.get("plan")),
+        vcpus=_whole(item.get("plan_vcpus")),
+        ram_mib=_whole(item.get("plan_ram")),
+        replica_nodes=_whole(item.get("plan_replicas")),
+        replica_of=_text(item.get("replica_of")),
+        vpc_id=_text(item.get("vpc_id")),
+    )
+
+
+def _load_balancer(item: Item, account_id: str) -> Resource:
+    state, settings, check = _text(item.get("status")), _part(item, "generic_info"), _part(item, "health_check")
+    rules = _list(item, "forwarding_rules") or _list(item, "forward_rules")
+    return _resource(
+        item,
+        account_id,
+        kind="vultr:load_balancer",
+        of_type=ResourceType.LOAD_BALANCER,
+        state=state,
+        status=_status(state, active=Status.RUNNING),
+        capacity=_number(item.get("nodes")),
+        unit="nodes",
+        algorithm=_text(settings.get("balancing_algorithm")),
+        vpc_id=_text(settings.get("vpc")) or _text(settings.get("private_network")),
+        ssl=_flag(item.get("has_ssl")),
+        health_check=":".join(filter(None, (_text(check.get("protocol")), _text(check.get("port"))))),
+        forwarding_rules=len(rules),
+        instances=len(_list(item, "instances")),
+    )
+
+
+def _vpc(item: Item, account_id: str) -> Resource:
+    network, bits = _text(item.get("v4_subnet")), _text(item.get("v4_subnet_mask"))
+    return _resource(
+        item,
+        account_id,
+        kind="vultr:vpc",
+        of_type=ResourceType.NETWORK,
+        state="",
+        status=Status.AVAILABLE,  # the API tells no state: while it is listed, it can be used
+        name=_text(item.get("description")),  # the portal shows it as the name
+        cidr=f"{network}/{bits}" if network and bits else "",
+    )
+
+
+def _kubernetes(item: Item, account_id: str) -> Resource:
+    """A cluster with its node pools, which are part of it: `vc2-2c-4gb:3,vc2-4c-8gb:1` are plans and their nodes."""
+    state = _text(item.get("status"))
+    pools = [pool for pool in _list(item, "node_pools") if isinstance(pool, Mapping)]
+    nodes = [_nodes(pool) for pool in pools]
+    sizes = sorted(f"{_text(pool.get('plan'))}:{count:.0f}" for pool, count in zip(pools, nodes, strict=True))
+    return _resource(
+        item,
+        account_id,
+        kind="vultr:kubernetes",
+        of_type=ResourceType.KUBERNETES,
+        state=state,
+        status=_status(state, active=Status.RUNNING),
+        capacity=sum(nodes) if "node_pools" in item else None,
+        unit="nodes",
+        version=_text(item.get("version")),
+        high_availability=_flag(item.get("ha_controlplanes")),
+        node_pools=len(pools),
+        node_plans=",".join(sizes),
+        auto_scaler=any(pool.get("auto_scaler") is True for pool in pools),
+        firewall_group_id=_text(item.get("firewall_group_id")),
+    )
+
+
+def _nodes(pool: Item) -> float:
+    wanted = _number(pool.get("node_quantity"))
+    return float(len(_list(pool, "nodes"))) if wanted is None else wanted
+
+
+# --- The table ------------------------------------------------------------------------------------------------------
+
+# Permissions are the words of `acls` in the answer of get-account. VPC 2.0 (/vpc2) is deprecated and not listed; a NAT
+# gateway is told only by a call for each VPC.
+LISTINGS: tuple[Listing, ...] = (
+    Listing("vultr:instance", "list-instances", "instances", "instances", "subscriptions_view", _instance),
+    Listing("vultr:bare_metal", "list-baremetals", "bare-metals", "bare_metals", "subscriptions_view", _bare_metal),
+    Listing("vultr:block", "list-blocks", "blocks", "blocks", "subscriptions_view", _block),
+    Listing("vultr:vfs", "list-vfs", "vfs", "vfs", "subscriptions_view", _file_system),
+    Listing("vultr:object_storage", "list-object-storages", "object-storage", "object_storages", "objstore",
+            _object_storage),
+    Listing("vultr:database", "list-databases", "databases", "databases", "subscriptions_view", _database,
+            _read_replicas),
+    Listing("vultr:load_balancer", "list-load-balancers", "load-balancers", "load_balancers", "loadbalancer",
+            _load_balancer),
+    Listing("vultr:vpc", "list-vpcs", "vpcs", "vpcs", "subscriptions_view", _vpc),
+    Listing("vultr:kubernetes", "list-kubernetes-clusters", "kubernetes/clusters", "vke_clusters",
+            "subscriptions_view", _kubernetes),
+)  # fmt: skip

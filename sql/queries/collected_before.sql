@@ -1,0 +1,5 @@
+-- The customers and providers that had an attempt in the month before a window: they did not begin after it.
+SELECT DISTINCT customer_id, provider
+FROM metric_batches
+WHERE dataset IN {datasets:Array(String)} AND customer_id != ''
+    AND window_start >= {first:DateTime('UTC')} - INTERVAL 31 DAY AND window_start < {first:DateTime('UTC')}

@@ -1,0 +1,190 @@
+"""Runs of the real jobs on a real Dagster instance, and of the real process that is killed in the middle of one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+
+from optiinfra_dagster import windows
+from optiinfra_dagster.automation.sensors import range_tags
+from optiinfra_dagster.definitions import build_defs
+from tests.spine import ACCOUNTS, Spine, newest_window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from tests.assets.conftest import StartLab
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+CLI = "from optiinfra_dagster.cli import main; main()"
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance with its SQLite storage in the test's folder."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield instance
+
+
+def materialize(
+    spine: Spine, instance: dg.DagsterInstance, first: datetime, last: datetime | None = None, **scope: Any
+) -> dg.ExecuteInProcessResult:
+    """Run the AWS job for a window or a range."""
+    return (
+        build_defs(spine.settings, {"clickhouse": spine.clickhouse, "io_manager": _io_manager(spine)})
+        .resolve_job_def("aws_collection")
+        .execute_in_process(
+            instance=instance,
+            partition_key=windows.key(first) if last is None else None,
+            tags=None if last is None else range_tags(first, last),
+            run_config={**QUIET, "resources": {"scope": {"config": scope}}},
+            raise_on_error=False,
+        )
+    )
+
+
+def _io_manager(spine: Spine) -> dg.IOManager:
+    from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
+
+    return ClickHouseIOManager(spine.clickhouse)
+
+
+def metadata(result: dg.ExecuteInProcessResult, family: str) -> dict[str, Any]:
+    """The metadata of an asset's only materialization, as plain values."""
+    events = [e for e in result.get_asset_materialization_events() if e.asset_key == dg.AssetKey(["aws", family])]
+    return {name: value.value for name, value in events[0].materialization.metadata.items()}
+
+
+def failure_of(result: dg.ExecuteInProcessResult) -> str:
+    """What the first failed step says."""
+    failure = next(e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_FAILURE)
+    told = failure.step_failure_data.user_failure_data
+    return str(told.description) if told else ""
+
+
+def test_a_run_publishes_checks_and_tells(start_lab: StartLab, spine: Spine, instance: dg.DagsterInstance) -> None:
+    lab, window = start_lab(), newest_window()
+    spine.write_customers(lab)
+    result = materialize(spine, instance, window)
+    assert result.success
+    assert all(check.passed for check in result.get_asset_check_evaluations())
+    calls = lab.control.calls()
+    told = [metadata(result, family) for family in ("resource", "performance")]
+    assert [t["dagster/row_count"] for t in told] == [
+        len(spine.view(f"{f}_metrics")) for f in ("resource", "performance")
+    ]
+    # A customer enters its account once, for both families.
+    assert sum(t["api_calls"] for t in told) == calls.count()
+    assert told[1]["api_calls"] == calls.count("cloudwatch")
+    table = told[1]["customers"].records
+    assert [(r.data["customer"], r.data["outcome"]) for r in table] == [(c, "ok") for c in sorted(ACCOUNTS)]
+
+
+def test_a_second_run_calls_nobody(start_lab: StartLab, spine: Spine, instance: dg.DagsterInstance) -> None:
+    lab, window = start_lab(), newest_window()
+    spine.write_customers(lab)
+    assert materialize(spine, instance, window).success
+    before = spine.view("performance_metrics")
+    lab.control.reset()
+    again = materialize(spine, instance, window)
+    assert again.success
+    assert lab.control.calls().count() == 0
+    assert metadata(again, "performance")["slices"] == {"already published": 3}
+    assert spine.view("performance_metrics") == before
+
+
+def test_run_config_limits_a_range_to_a_customer(
+    start_lab: StartLab, spine: Spine, instance: dg.DagsterInstance
+) -> None:
+    lab, window = start_lab(), newest_window()
+    spine.write_customers(lab)
+    result = materialize(spine, instance, window - windows.WINDOW, window, customers=["globex"])
+    assert result.success
+    assert {row["customer_id"] for row in spine.view("performance_metrics")} == {"globex"}
+    assert {row["window_start"] for row in spine.view("performance_metrics")} == {window - windows.WINDOW, window}
+    failed = {check.asset_key.path[-1] for check in result.get_asset_check_evaluations() if not check.passed}
+    assert failed == {"resource", "performance"}  # the other customers are still missing, and the checks say so
+
+
+def test_an_unknown_customer_fails_the_run_at_once(
+    start_lab: StartLab, spine: Spine, instance: dg.DagsterInstance
+) -> None:
+    lab, window = start_lab(), newest_window()
+    spine.write_customers(lab)
+    result = materialize(spine, instance, window, customers=["globxe"])
+    assert not result.success
+    assert "globex" in failure_of(result)
+    assert lab.control.calls().count() == 0
+
+
+def test_the_asset_fails_only_where_every_customer_failed(
+    start_lab: StartLab, spine: Spine, instance: dg.DagsterInstance
+) -> None:
+    lab, window = start_lab(), newest_window()
+    spine.write_customers(lab)
+    lab.control.add_faults({"action": "deny", "account": ACCOUNTS["globex"]})
+    result = materialize(spine, instance, window)
+    assert result.success
+    failed = {c.description for c in result.get_asset_check_evaluations() if not c.passed}
+    assert failed
+    assert all(str(text).startswith("globex: ") for text in failed)
+    lab.control.add_faults({"action": "deny"})
+    result = materialize(spine, instance, window, refresh=True)
+    assert not result.success
+    assert failure_of(result).startswith("Every slice of this asset failed.")
+
+
+@pytest.mark.timeout(240)  # two processes of 15 s on a machine with other work
+def test_a_kill_in_the_middle_costs_what_was_not_flushed(start_lab: StartLab, tmp_path: Path) -> None:
+    lab = start_lab()
+    spine, clean = Spine.at(tmp_path / "killed"), Spine.at(tmp_path / "clean")
+    window = newest_window()
+    # The range ends before now, and both spines ask for the same one.
+    span = ["--from", windows.key(window), "--to", windows.key(window + windows.WINDOW)]
+    for one in (spine, clean):
+        one.write_customers(lab)
+        one.collect("resource", [window])
+    lab.control.add_faults(
+        {"action": "delay", "seconds": 60.0, "account": ACCOUNTS["initech"], "operation": "GetMetricData"}
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLI, "collect", "--family", "performance", *span],
+        env={**spine.env, **lab.env}, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        line = next(line for line in process.stderr if "2 ok" in line)  # a flush went through
+        assert line.startswith("aws/performance: 2 slices")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert {row["customer_id"] for row in spine.view("performance_metrics")} == {"acme", "globex"}
+    lab.control.reset()
+    run(spine, lab.env, "collect", "--family", "performance", *span)
+    assert lab.control.calls().count(account=ACCOUNTS["acme"]) == 0
+    assert lab.control.calls().count("cloudwatch", account=ACCOUNTS["initech"]) > 0
+    clean.collect("performance", [window])
+    for table in ("resource_metrics", "performance_metrics"):
+        assert content(spine, table) == content(clean, table)
+
+
+def run(spine: Spine, env: dict[str, str], *arguments: str) -> None:
+    """Run the command line, which must end well."""
+    done = subprocess.run(
+        [sys.executable, "-c", CLI, *arguments], env={**spine.env, **env}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def content(spine: Spine, table: str) -> list[dict[str, Any]]:
+    """The rows of the table itself, without what depends on when they were collected."""
+    rows = spine.query(f"SELECT * EXCEPT (batch, collected_at) FROM {table}")  # noqa: S608
+    return sorted(rows, key=repr)

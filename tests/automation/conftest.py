@@ -1,0 +1,118 @@
+"""A spine whose ledger a test writes row by row, and a Dagster instance of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from optiinfra_dagster import windows
+from optiinfra_dagster.automation.sensors import READER_TABLES
+from tests.spine import ACCOUNTS, LAG, Spine
+
+COLUMNS = [
+    "dataset", "customer_id", "provider", "window_start", "batch", "rows", "content_hash", "status", "permanent",
+    "error", "api_calls", "api_cost_usd", "run_id", "published_at",
+]  # fmt: skip
+
+# A moment after the schedule's turn for `W0`, the newest window. Runs are created at the real time: about two hours
+# before, so that the delays after their failures are over.
+NOW = windows.floor(datetime.now(UTC)) + timedelta(hours=2) + LAG + timedelta(minutes=1)
+W0 = windows.newest_collectable(NOW, LAG)
+
+
+def before(count: int) -> datetime:
+    """The window that many before the newest."""
+    return W0 - count * windows.WINDOW
+
+
+class Ledger:
+    """Writes what attempts would have written; each is of a run of its own, at `NOW` unless `at` says otherwise."""
+
+    def __init__(self, spine: Spine) -> None:
+        self._spine = spine
+        self._attempts = 0
+
+    def add(
+        self,
+        family: str,
+        asked: Sequence[datetime],
+        status: str = "ok",
+        *,
+        customers: Sequence[str] = tuple(ACCOUNTS),
+        at: datetime = NOW,
+        error: str = "",
+        permanent: bool = False,
+        run_id: str | None = None,
+        batch: int | None = None,
+    ) -> int:
+        """One attempt at the windows for the customers; returns its batch."""
+        self._attempts += 1
+        batch = batch or int(at.timestamp()) * 10**9 + self._attempts
+        provider = "aws"
+        if family in READER_TABLES:
+            customers, provider = ("",), ""
+        rows: list[list[Any]] = [
+            [
+                family, customer, provider, window, batch, 1, 1, status, permanent, error, 1, 0,
+                run_id or str(self._attempts), at,
+            ]
+            for customer in customers
+            for window in asked
+        ]  # fmt: skip
+        with self._spine.clickhouse.session() as client:
+            client.insert("metric_batches", rows, column_names=COLUMNS)
+        return batch
+
+    def collected(self, *asked: datetime) -> None:
+        """Both families of every customer, published."""
+        self.add("resource", asked)
+        self.add("performance", asked)
+
+    def readers(self, *asked: datetime) -> None:
+        """Every reader, computed now."""
+        for table in READER_TABLES:
+            self.add(table, asked)
+
+
+@pytest.fixture(scope="module")
+def shared_spine(tmp_path_factory: pytest.TempPathFactory) -> Spine:
+    """A spine with its tables, which take a second to make, for the tests of one file."""
+    return Spine.at(tmp_path_factory.mktemp("automation") / "home")
+
+
+@pytest.fixture
+def spine(shared_spine: Spine) -> Spine:
+    """A spine with an empty ledger and the three customers; nothing listens at their endpoint."""
+    made = replace(shared_spine, extra={})
+    made.write_customers("http://127.0.0.1:9")
+    with shared_spine.clickhouse.session() as client:
+        client.command("TRUNCATE TABLE metric_batches")
+    return made
+
+
+@pytest.fixture
+def ledger(spine: Spine) -> Ledger:
+    """The ledger of the spine, empty."""
+    return Ledger(spine)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance of the test's own, in memory."""
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def start_run(instance: dg.DagsterInstance, job: str, **fields: Any) -> dg.DagsterRun:
+    """A run of `job` in the storage that nobody executes, started unless `status` says otherwise."""
+    fields.setdefault("status", dg.DagsterRunStatus.STARTED)
+    run: dg.DagsterRun = create_run_for_test(instance, job_name=job, **fields)
+    if run.status is dg.DagsterRunStatus.STARTED:
+        instance.report_engine_event("It works.", run)
+    return run

@@ -1,0 +1,140 @@
+"""The asset checks name the customers whose slices are not published, and the keys that stand twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pytest
+
+from optiinfra_dagster import windows
+from optiinfra_dagster.automation import checks
+from tests.automation.conftest import Ledger, before
+
+if TYPE_CHECKING:
+    from tests.spine import Spine
+
+FAMILY = "performance"
+# Windows that have passed: a partition of the future does not exist.
+EARLIER, WINDOW = before(13), before(12)
+
+
+def evaluate(spine: Spine, name: str, asked: Sequence[datetime] = (WINDOW,)) -> dg.AssetCheckEvaluation:
+    """The check of aws/performance in a run of its own, over a window or a range of windows."""
+    partitions = windows.partitions(spine.settings.partitions_start)
+    (check,) = (
+        one
+        for one in checks.build(spine.settings, partitions)
+        if next(iter(one.check_keys)) == dg.AssetCheckKey(dg.AssetKey(["aws", FAMILY]), name)
+    )
+
+    @dg.asset(key=["aws", FAMILY], partitions_def=partitions, backfill_policy=dg.BackfillPolicy.single_run())
+    def collected() -> None: ...
+
+    job = dg.define_asset_job("check", [collected])
+    definitions = dg.Definitions(
+        [collected],
+        asset_checks=[check],
+        jobs=[job],
+        resources={"clickhouse": spine.clickhouse},
+        executor=dg.in_process_executor,
+    )
+    first, last = windows.key(min(asked)), windows.key(max(asked))
+    result = definitions.resolve_job_def("check").execute_in_process(
+        partition_key=first if first == last else None,
+        tags={}
+        if first == last
+        else {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+    )
+    (evaluation,) = result.get_asset_check_evaluations()
+    return evaluation
+
+
+def published(spine: Spine, *asked: datetime) -> dg.AssetCheckEvaluation:
+    return evaluate(spine, "every_customer_published", asked or (WINDOW,))
+
+
+def test_a_window_with_every_customer_passes(spine: Spine, ledger: Ledger) -> None:
+    ledger.add(FAMILY, [WINDOW])
+    found = published(spine)
+    assert found.passed
+    assert found.description == "3 customers published."
+
+
+def test_the_customers_that_are_missing_are_named_with_their_errors(spine: Spine, ledger: Ledger) -> None:
+    ledger.add(FAMILY, [WINDOW], customers=["acme"])
+    ledger.add(FAMILY, [WINDOW], "failed", customers=["globex"], permanent=True, error="AccessDenied")
+    found = published(spine)
+    assert not found.passed
+    assert found.severity is dg.AssetCheckSeverity.ERROR
+    assert found.description == "globex: AccessDenied; initech: not collected yet"
+    assert found.metadata["customers_missing"].value == ["globex", "initech"]
+    assert found.metadata["customers_that_need_a_person"].value == ["globex"]
+
+
+def test_an_error_that_was_overcome_is_not_told(spine: Spine, ledger: Ledger) -> None:
+    ledger.add(FAMILY, [WINDOW], "failed", error="throttled")
+    ledger.add(FAMILY, [WINDOW])
+    assert published(spine).passed
+
+
+def test_a_failure_that_left_an_older_published_slice_in_place_passes(spine: Spine, ledger: Ledger) -> None:
+    ledger.add(FAMILY, [WINDOW])
+    ledger.add(FAMILY, [WINDOW], "failed", error="throttled")
+    assert published(spine).passed
+
+
+@pytest.mark.parametrize("status", checks.EXCUSED)
+def test_a_slice_that_is_not_due_or_not_configured_is_excused(spine: Spine, ledger: Ledger, status: str) -> None:
+    ledger.add(FAMILY, [WINDOW], customers=["acme", "globex"])
+    ledger.add(FAMILY, [WINDOW], status, customers=["initech"])
+    assert published(spine).passed
+
+
+def test_a_partial_slice_is_a_warning_that_says_what_is_missing(spine: Spine, ledger: Ledger) -> None:
+    ledger.add(FAMILY, [WINDOW], customers=["acme", "globex"])
+    ledger.add(FAMILY, [WINDOW], "partial", customers=["initech"], error="region eu-west-1 refused")
+    found = published(spine)
+    assert not found.passed
+    assert found.severity is dg.AssetCheckSeverity.WARN
+    assert found.description == "initech: incomplete: region eu-west-1 refused"
+
+
+def test_in_a_range_a_window_that_counts_twice_does_not_stand_for_one_that_is_missing(
+    spine: Spine, ledger: Ledger
+) -> None:
+    """A poll customer's window is first not due and then published."""
+    ledger.add(FAMILY, [EARLIER, WINDOW], customers=["acme", "globex"])
+    ledger.add(FAMILY, [EARLIER], "not_due", customers=["initech"])
+    ledger.add(FAMILY, [EARLIER], customers=["initech"])
+    found = published(spine, EARLIER, WINDOW)
+    assert not found.passed
+    assert found.metadata["customers_missing"].value == ["initech"]
+
+
+def test_a_poll_that_failed_after_its_windows_were_not_due_is_missing(spine: Spine, ledger: Ledger) -> None:
+    ledger.add(FAMILY, [WINDOW], customers=["acme", "globex"])
+    ledger.add(FAMILY, [WINDOW], "not_due", customers=["initech"])
+    ledger.add(FAMILY, [WINDOW], "failed", customers=["initech"], error="throttled")
+    assert published(spine).description == "initech: throttled"
+
+
+def test_duplicate_keys_are_counted_for_each_customer(spine: Spine, ledger: Ledger) -> None:
+    assert evaluate(spine, "no_duplicates").passed
+    batch = ledger.add(FAMILY, [WINDOW])
+    columns = {
+        "window_start": WINDOW, "batch": batch, "customer_id": "acme", "provider": "aws", "resource_id": "i-1",
+        "metric_name": "cpu", "statistic": "average", "timestamp": WINDOW, "metric_value": 1.0,
+    }  # fmt: skip
+    with spine.clickhouse.session() as client:
+        client.insert("performance_metrics", [list(columns.values())] * 2, column_names=list(columns))
+    try:
+        found = evaluate(spine, "no_duplicates")
+    finally:
+        with spine.clickhouse.session() as client:
+            client.command("TRUNCATE TABLE performance_metrics")
+    assert not found.passed
+    assert found.description == "acme: 1 keys stand twice"
+    assert found.metadata["duplicate_keys"].value == 1

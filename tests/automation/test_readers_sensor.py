@@ -1,0 +1,144 @@
+"""The readers follow the collections: once per window, again after a repair, never for a backfill of long ago."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pytest
+
+from optiinfra_dagster import windows
+from optiinfra_dagster.automation import sensors
+from optiinfra_dagster.automation.jobs import READERS_JOB
+from optiinfra_dagster.automation.sensors import READER_TABLES, readers_requests
+from tests.automation.conftest import NOW, W0, Ledger, before, start_run
+
+if TYPE_CHECKING:
+    from tests.spine import Spine
+
+Ask = Callable[..., list[str] | str]
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def ask(instance: dg.DagsterInstance, spine: Spine) -> Ask:
+    """The windows that the sensor asks readers of, as "HH:MM-HH:MM"; or why it asks for none."""
+
+    def ask(now: datetime = NOW) -> list[str] | str:
+        answer = list(readers_requests(instance, spine.clickhouse, spine.settings, now))
+        if isinstance(answer[0], dg.SkipReason):
+            assert len(answer) == 1
+            return str(answer[0].skip_message)
+        return [spell(request) for request in answer if isinstance(request, dg.RunRequest)]
+
+    return ask
+
+
+def spell(request: dg.RunRequest) -> str:
+    tags = request.tags
+    return f"{tags['dagster/asset_partition_range_start']}..{tags['dagster/asset_partition_range_end']}"
+
+
+def stretch(first: datetime, last: datetime | None = None) -> str:
+    return f"{windows.key(first)}..{windows.key(last or first)}"
+
+
+def test_nothing_collected_asks_for_nothing(ask: Ask) -> None:
+    assert ask() == "Every reader is up to date."
+
+
+def test_a_window_is_asked_for_once_its_slices_are_in_and_then_no_more(ask: Ask, ledger: Ledger) -> None:
+    ledger.collected(W0)
+    assert ask() == [stretch(W0)]
+    ledger.readers(W0)
+    assert ask() == "Every reader is up to date."
+
+
+def test_the_newest_window_waits_until_every_due_slice_was_attempted(ask: Ask, ledger: Ledger) -> None:
+    ledger.add("resource", [W0])
+    ledger.add("performance", [W0], customers=["acme", "globex"])
+    assert ask() == "Every reader is up to date."
+    ledger.add("performance", [W0], "failed", customers=["initech"])
+    assert ask() == [stretch(W0)]
+
+
+def test_an_incomplete_window_is_read_when_the_next_ones_turn_has_come(ask: Ask, ledger: Ledger) -> None:
+    ledger.add("resource", [W0], customers=["acme"])
+    assert ask(NOW + windows.WINDOW) == [stretch(W0)]
+
+
+def test_attempts_that_published_nothing_ask_for_nothing(ask: Ask, ledger: Ledger) -> None:
+    ledger.add("resource", [W0, before(1)], "failed")
+    ledger.add("performance", [W0, before(1)], "failed")
+    assert ask() == "Every reader is up to date."
+
+
+def test_a_repair_of_one_slice_has_the_windows_readers_computed_again(ask: Ask, ledger: Ledger) -> None:
+    ledger.collected(before(3), before(2), before(1), W0)
+    ledger.readers(before(3), before(2), before(1), W0)
+    ledger.add("performance", [before(2)], customers=["initech"], at=NOW + MINUTE)
+    assert ask(NOW + 2 * MINUTE) == [stretch(before(2))]
+
+
+def test_what_was_published_while_the_readers_were_computed_is_not_missed(ask: Ask, ledger: Ledger) -> None:
+    """On a server nothing stops a flush that began before the readers from ending after them."""
+    began = int((NOW - MINUTE).timestamp() * 1e9)
+    for table in READER_TABLES:
+        ledger.add(table, [W0], batch=began + 10)
+    ledger.add("resource", [W0], batch=began - 10, at=NOW - 2 * MINUTE)
+    ledger.add("performance", [W0], batch=began - 5, at=NOW)
+    assert ask() == [stretch(W0)]
+
+
+def test_an_attempt_that_found_the_same_content_asks_for_nothing(ask: Ask, ledger: Ledger) -> None:
+    batch = ledger.add("performance", [W0], at=NOW - MINUTE, batch=int((NOW - MINUTE).timestamp() * 1e9))
+    ledger.add("resource", [W0], at=NOW - MINUTE, batch=batch)
+    for table in READER_TABLES:
+        ledger.add(table, [W0], batch=batch + 10**9)
+    ledger.add("performance", [W0], at=NOW, batch=batch)
+    assert ask() == "Every reader is up to date."
+
+
+def test_windows_in_a_row_are_one_run_and_a_gap_makes_two(ask: Ask, ledger: Ledger) -> None:
+    ledger.collected(before(5), before(4), before(2), before(1), W0)
+    assert ask() == [stretch(before(5), before(4)), stretch(before(2), W0)]
+
+
+def test_a_backfill_of_old_windows_asks_for_nothing(ask: Ask, ledger: Ledger) -> None:
+    ledger.collected(W0)
+    ledger.readers(W0)
+    ledger.collected(*(before(i) for i in range(25, 96)))
+    assert ask() == "Every reader is up to date."
+
+
+def test_no_readers_are_asked_for_while_they_are_being_computed(
+    ask: Ask, ledger: Ledger, instance: dg.DagsterInstance
+) -> None:
+    ledger.collected(W0)
+    run = start_run(instance, READERS_JOB)
+    assert ask() == f"The readers are being computed by run {run.run_id[:8]}."
+    instance.report_run_failed(run)
+    assert ask() == [stretch(W0)]
+
+
+def test_a_failed_run_is_asked_for_again_later_with_a_new_key_and_a_bounded_number_of_times(
+    instance: dg.DagsterInstance, spine: Spine, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.collected(W0)
+    spine.settings = spine.settings.model_copy(update={"repair_max_attempts": 1})
+    keys = []
+    for _ in range(2):
+        (request,) = readers_requests(instance, spine.clickhouse, spine.settings, NOW)
+        assert isinstance(request, dg.RunRequest)
+        keys.append(request.run_key)
+        start_run(instance, READERS_JOB, tags=dict(request.tags), status=dg.DagsterRunStatus.FAILURE)
+        with monkeypatch.context() as patient:
+            patient.setattr(sensors, "FIRST_DELAY", timedelta(hours=5))
+            (answer,) = readers_requests(instance, spine.clickhouse, spine.settings, NOW)
+            assert isinstance(answer, dg.SkipReason)
+            assert answer.skip_message == "The last computation of the readers failed; it is tried again later."
+    assert keys[0] != keys[1]
+    (answer,) = readers_requests(instance, spine.clickhouse, spine.settings, NOW)
+    assert isinstance(answer, dg.SkipReason)

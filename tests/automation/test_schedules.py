@@ -1,0 +1,125 @@
+"""The schedule asks for the newest closed window, and for nothing while the run before is going."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from optiinfra_dagster import windows
+from optiinfra_dagster.automation import schedules
+from optiinfra_dagster.automation.jobs import REPAIR_TAG
+from optiinfra_dagster.settings import Settings
+from tests.automation.conftest import start_run
+
+if TYPE_CHECKING:
+    from tests.spine import Spine
+
+TICK = datetime(2026, 11, 21, 10, 20, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def stored_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    """On SQLite: a schedule's context opens the instance anew."""
+    with dg.DagsterInstance.local_temp(str(tmp_path_factory.mktemp("dagster"))) as made:
+        yield made
+
+
+@pytest.fixture
+def instance(stored_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """That instance without runs."""
+    stored_instance.wipe()
+    return stored_instance
+
+
+@dg.asset(partitions_def=windows.partitions(datetime(2026, 1, 1, tzinfo=UTC)))
+def _asset() -> None: ...
+
+
+def ask(instance: dg.DagsterInstance, settings: Settings, tick: datetime = TICK) -> dg.ScheduleExecutionData:
+    (schedule,) = schedules.build(settings)
+    jobs = [dg.define_asset_job("aws_collection")]
+    repository = dg.Definitions([_asset], jobs=jobs, schedules=[schedule]).get_repository_def()
+    return schedule.evaluate_tick(dg.build_schedule_context(instance, tick, repository_def=repository))
+
+
+def test_a_tick_asks_for_the_newest_window_that_closed_the_lag_ago(instance: dg.DagsterInstance, spine: Spine) -> None:
+    (request,) = ask(instance, spine.settings).run_requests or []
+    assert request.partition_key == "2026-11-21T10:00Z"
+    assert request.run_key == "aws:2026-11-21T10:00Z"
+
+
+def test_a_tick_that_is_evaluated_late_asks_for_the_window_of_its_own_time(
+    instance: dg.DagsterInstance, spine: Spine
+) -> None:
+    keys = [ask(instance, spine.settings, TICK + i * windows.WINDOW).run_requests[0].partition_key for i in range(3)]  # type: ignore[index]
+    assert keys == ["2026-11-21T10:00Z", "2026-11-21T10:15Z", "2026-11-21T10:30Z"]
+
+
+@given(lag=st.integers(0, 14), quarter=st.integers(0, 95))
+def test_every_tick_of_the_cron_has_a_window_of_its_own_whatever_the_lag(lag: int, quarter: int) -> None:
+    (schedule,) = schedules.build(Settings.model_validate({"OPTIINFRA_LAG_MINUTES": lag, "DAGSTER_HOME": "/tmp/x"}))  # noqa: S108 - nothing is written
+    minutes = [int(minute) for minute in str(schedule.cron_schedule).split()[0].split(",")]
+    assert minutes == sorted(set(minutes))
+    assert max(minutes) < 60
+    midnight = datetime(2026, 11, 21, tzinfo=UTC)
+    tick = midnight + timedelta(hours=quarter // 4, minutes=minutes[quarter % 4])
+    newest = windows.newest_collectable(tick, timedelta(minutes=lag))
+    assert newest == midnight + (quarter - 1) * windows.WINDOW
+    assert newest + windows.WINDOW + timedelta(minutes=lag) <= tick
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        dg.DagsterRunStatus.NOT_STARTED,
+        dg.DagsterRunStatus.STARTING,
+        dg.DagsterRunStatus.STARTED,
+        dg.DagsterRunStatus.CANCELING,
+    ],
+)
+def test_a_tick_skips_while_the_run_before_is_going_and_says_so(
+    instance: dg.DagsterInstance, spine: Spine, status: dg.DagsterRunStatus
+) -> None:
+    run = start_run(instance, "aws_collection", status=status)
+    answer = ask(instance, spine.settings)
+    assert not answer.run_requests
+    assert answer.skip_message == (
+        f"Run {run.run_id[:8]} of aws_collection is still going: 2026-11-21T10:00Z is left to the repair sensor."
+    )
+
+
+@pytest.mark.parametrize(
+    ("job", "status"),
+    [
+        ("aws_collection", dg.DagsterRunStatus.SUCCESS),
+        ("aws_collection", dg.DagsterRunStatus.FAILURE),
+        ("aws_collection", dg.DagsterRunStatus.CANCELED),
+        ("readers", dg.DagsterRunStatus.STARTED),
+    ],
+)
+def test_runs_that_are_over_and_runs_of_others_hold_nothing_up(
+    instance: dg.DagsterInstance, spine: Spine, job: str, status: dg.DagsterRunStatus
+) -> None:
+    start_run(instance, job, status=status)
+    assert ask(instance, spine.settings).run_requests
+
+
+def test_a_repair_of_other_windows_does_not_cost_the_newest_one_its_turn(
+    instance: dg.DagsterInstance, spine: Spine
+) -> None:
+    start_run(instance, "aws_collection", tags={REPAIR_TAG: "aws:performance"})
+    assert ask(instance, spine.settings).run_requests
+
+
+def test_a_started_run_that_has_said_nothing_for_long_was_killed_and_holds_nothing_up(
+    instance: dg.DagsterInstance, spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_run(instance, "aws_collection")
+    monkeypatch.setattr(schedules, "SILENCE", timedelta(0))
+    assert ask(instance, spine.settings).run_requests

@@ -1,0 +1,1 @@
+"""Benchmarks: what the project costs, as ratios against a plain baseline in the same run. `make bench` runs them."""

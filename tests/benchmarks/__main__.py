@@ -1,0 +1,296 @@
+"""`make bench`: prints each figure beside its plain baseline and its aim. Reports, never fails: machines differ.
+
+CPU seconds are those of the measured process (and of the children it waits for, where that is said). Baseline and
+subject alternate, and the best of the rounds counts, so that a busy machine disturbs both alike.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from optiinfra_dagster import tables, windows
+from optiinfra_dagster.providers.types import Meter
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.slices import Outcome, Slices, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from optiinfra_dagster.customers import AwsAccount
+
+ROUNDS = 3
+ACCOUNT = "123456789012"
+
+
+def main() -> None:
+    """Run every benchmark, or those named on the command line, and print a line for each figure."""
+    benchmarks = {
+        function.__name__: function
+        for function in (imports, collect_series, insert_rows, bytes_per_row, fixed_cost_of_a_window)
+    }
+    print(f"{'figure':<58}{'ours':>12}{'baseline':>12}{'ratio':>8}   aim")
+    for name in sys.argv[1:] or benchmarks:
+        benchmarks[name]()
+
+
+def line(figure: str, ours: float, baseline: float | None, aim: str, ratio: float | None = None) -> None:
+    """Print one figure."""
+    if baseline is not None and ratio is None:
+        ratio = ours / baseline
+    shown = ["" if value is None else f"{value:,.3f}" for value in (ours, baseline)]
+    print(f"{figure:<58}{shown[0]:>12}{shown[1]:>12}{'' if ratio is None else f'{ratio:.2f}':>8}   {aim}", flush=True)
+
+
+def cpu(work: Callable[[], object]) -> float:
+    """CPU seconds of this process, all threads, for one call."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def child_cpu(command: list[str], **environment: str) -> float:
+    """CPU seconds of a command and everything it waited for."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def imports() -> None:
+    """What every process pays before it does anything: our definitions against Dagster alone."""
+    ours, plain = [], []
+    with tempfile.TemporaryDirectory() as home:
+        for _ in range(ROUNDS):
+            plain.append(child_cpu([sys.executable, "-c", "import dagster"]))
+            ours.append(child_cpu([sys.executable, "-c", "import optiinfra_dagster.definitions"], DAGSTER_HOME=home))
+    line("import definitions vs import dagster, CPU-s", min(ours), min(plain), "<= 1.2")
+
+
+@contextmanager
+def lab(world: dict[str, Any]) -> Iterator[str]:
+    """The cloud lab in a process of its own, so that its CPU is not counted as the collector's; yields its URL."""
+    import json
+
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(world, file)
+        file.flush()
+        command = [sys.executable, "-m", "optiinfra_dagster.lab", "--world", file.name]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            url = ""
+            for text in process.stdout:
+                if text.startswith("export OPTIINFRA_LAB_AWS="):
+                    url = text.partition("=")[2].strip()
+                if text.startswith("#"):
+                    break
+            try:
+                yield url
+            finally:
+                process.terminate()
+
+
+def account(url: str) -> AwsAccount:
+    """The lab's account, entered with long-lived keys."""
+    from optiinfra_dagster.customers import AwsAccount, Endpoint, Reference
+
+    os.environ.update({"BENCH_KEY": "AKIABENCH0000000001", "BENCH_SECRET": "bench"})
+    return AwsAccount(
+        account_id=ACCOUNT,
+        access_key_id=Reference(env="BENCH_KEY"),
+        secret_access_key=Reference(env="BENCH_SECRET"),
+        regions=["us-east-1"],
+        endpoint_url=Endpoint(url=url),
+    )
+
+
+def collect_series() -> None:
+    """The collector, rows included, against boto3's own paginator for the same series of 300 instances."""
+    import boto3
+
+    from optiinfra_dagster.providers.aws import performance
+    from optiinfra_dagster.providers.aws import resource as inventory
+
+    fleet = {"kind": "ec2:instance", "region": "us-east-1", "count": 300, "type": "m6i.large", "volumes": 0}
+    world = {"aws": {"accounts": [{"id": ACCOUNT, "access_keys": ["AKIABENCH0000000001"], "fleets": [fleet]}]}}
+    end = windows.floor(datetime.now(UTC) - timedelta(minutes=5))
+    start = end - 2 * windows.WINDOW
+    with lab(world) as url:
+        mine = account(url)
+        found = inventory.collect("bench", [mine], Meter()).resources
+        client = boto3.client(
+            "cloudwatch",
+            "us-east-1",
+            endpoint_url=url,
+            aws_access_key_id="AKIABENCH0000000001",
+            aws_secret_access_key="b",
+        )
+        queries: list[dict[str, Any]] = []
+        for instance in found:
+            for metric, statistic in [
+                ("CPUUtilization", "Average"), ("EBSReadBytes", "Sum"), ("EBSWriteBytes", "Sum"), ("EBSReadOps", "Sum"),
+                ("EBSWriteOps", "Sum"), ("NetworkIn", "Sum"), ("NetworkOut", "Sum"),
+            ]:  # fmt: skip
+                dimension = {"Name": "InstanceId", "Value": instance.resource_id.rpartition("/")[2]}
+                stat = {
+                    "Metric": {"Namespace": "AWS/EC2", "MetricName": metric, "Dimensions": [dimension]},
+                    "Period": 300,
+                    "Stat": statistic,
+                }
+                queries.append({"Id": f"m{len(queries)}", "MetricStat": stat})
+
+        def plain() -> None:
+            points = 0
+            for i in range(0, len(queries), 500):
+                pages = client.get_paginator("get_metric_data").paginate(
+                    MetricDataQueries=queries[i : i + 500], StartTime=start, EndTime=end
+                )
+                points += sum(len(result["Values"]) for page in pages for result in page["MetricDataResults"])
+            assert points == len(queries) * 6
+
+        def ours() -> None:
+            collected = performance.collect("bench", [mine], found, start, end, Meter())
+            rows = tables.performance_rows("bench", "aws", collected.series, datetime.now(UTC))
+            assert rows.num_rows == len(queries) * 6
+
+        ours()
+        plain()
+        costs = [(cpu(ours), cpu(plain)) for _ in range(ROUNDS)]
+    mine_ms, plain_ms = (min(side) * 1000 / len(queries) for side in zip(*costs, strict=True))
+    line(f"CPU-ms per series ({len(queries):,} of 6 points) vs boto3", mine_ms, plain_ms, "<= 1.3")
+
+
+def _rows(customers: range, windows_: list[datetime], resources: int) -> pa.Table:
+    """Performance rows like those of a fleet: 6 metrics, 5-minute gauges with a daily shape and two decimals."""
+    names = ["cpu_utilization", "disk_read", "disk_write", "network_in", "network_out", "memory_utilization"]
+    seconds = np.array([int(w.timestamp()) + 300 * k for w in windows_ for k in range(3)])
+    series = [(c, r, m) for c in customers for r in range(resources) for m in range(len(names))]
+    noise = np.random.default_rng(7)
+    times = np.tile(seconds, len(series))
+    owner = np.repeat(np.arange(len(series)), len(seconds))
+    values = np.round(50 + 30 * np.sin(times / 13_750 + owner) + noise.normal(0, 3, len(times)), 2)
+
+    def column(words: list[str], of_series: list[int]) -> pa.DictionaryArray:
+        codes = np.asarray(of_series, dtype=np.int32)[owner]
+        return pa.DictionaryArray.from_arrays(pa.array(codes), words)
+
+    def constant(word: str) -> pa.DictionaryArray:
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(times), np.int32)), [word])
+
+    first = customers.start
+    fleet = [(c, r) for c in customers for r in range(resources)]
+    ids = [f"arn:aws:ec2:us-east-1:{100000000000 + c}:instance/i-{c:08x}{r:09x}" for c, r in fleet]
+    of_resource = [(c - first) * resources + r for c, r, _ in series]
+    columns: dict[str, Any] = {
+        "timestamp": pa.array(times).cast(tables.TIME),
+        "window_start": pa.array(times - times % 900).cast(tables.TIME),
+        "customer_id": column([f"customer-{c:03d}" for c in customers], [c - first for c, _, _ in series]),
+        "provider": constant("aws"),
+        "metric_type": column(["cpu", "disk", "network", "memory"], [[0, 1, 1, 2, 2, 3][m] for *_, m in series]),
+        "resource_id": column(ids, of_resource),
+        "resource_name": column([f"web-{i:05d}" for i in range(len(ids))], of_resource),
+        "resource_type": constant("compute"),
+        "region": constant("us-east-1"),
+        "metric_name": column(names, [m for *_, m in series]),
+        "statistic": constant("average"),
+        "period_seconds": pa.array(np.full(len(times), 300, np.uint32)),
+        "metric_value": pa.array(values),
+        "unit": column(["percent", "bytes/s"], [[0, 1, 1, 1, 1, 0][m] for *_, m in series]),
+        "workload_type": constant(""),
+        "metadata": constant("{}"),
+        "collected_at": pa.array(times - times % 900 + 1200).cast(tables.TIME),
+    }
+    return pa.table([columns[f.name] for f in tables.PERFORMANCE.schema], schema=tables.PERFORMANCE.schema)
+
+
+def insert_rows() -> None:
+    """The slice protocol, all steps, against a bare insert of the same Arrow table."""
+    start = datetime(2026, 11, 1, tzinfo=UTC)
+    day = windows.span(start, start + 95 * windows.WINDOW)
+    rows = _rows(range(20), day, 8)
+    with tempfile.TemporaryDirectory() as folder:
+        clickhouse = ClickHouse(f"chdb://{folder}/clickhouse")
+        lot = [
+            Slices(f"customer-{c:03d}", "aws", day, Outcome.OK, tables.of_slice(rows, f"customer-{c:03d}", "aws"))
+            for c in range(20)
+        ]
+        with clickhouse.session() as client:
+            client.command("CREATE TABLE plain AS performance_metrics")
+            batch = rows.append_column("batch", pa.repeat(pa.scalar(1, pa.uint64()), rows.num_rows))
+            ours, plain = [], []
+            for _ in range(ROUNDS):
+                began = time.perf_counter()
+                client.insert_arrow("plain", batch)
+                plain.append(time.perf_counter() - began)
+                client.command("TRUNCATE TABLE performance_metrics")
+                client.command("TRUNCATE TABLE metric_batches")
+                began = time.perf_counter()
+                Writer(clickhouse, tables.PERFORMANCE).flush(lot)
+                ours.append(time.perf_counter() - began)
+    mine, raw = rows.num_rows / min(ours), rows.num_rows / min(plain)
+    line(f"rows/s into ClickHouse ({rows.num_rows:,} rows, 1,920 slices)", mine, raw, ">= 0.7 of insert_arrow")
+
+
+def bytes_per_row() -> None:
+    """10 million rows of 200 customers, written window by window as collections do, merged as ClickHouse does."""
+    start = datetime(2026, 11, 1, tzinfo=UTC)
+    with tempfile.TemporaryDirectory() as folder:
+        clickhouse = ClickHouse(f"chdb://{folder}/clickhouse")
+        writer = Writer(clickhouse, tables.PERFORMANCE)
+        written, block = 0, 0
+        while written < 10_000_000:
+            some = windows.span(start + block * 24 * windows.WINDOW, start + (block * 24 + 23) * windows.WINDOW)
+            rows = _rows(range(200), some, 4)
+            lot = [
+                Slices(f"customer-{c:03d}", "aws", some, Outcome.OK, tables.of_slice(rows, f"customer-{c:03d}", "aws"))
+                for c in range(200)
+            ]
+            written += writer.flush(lot).rows_written
+            block += 1
+        with clickhouse.session() as client:
+            client.command("OPTIMIZE TABLE performance_metrics FINAL")  # what the merges of a few hours do
+            stored, count = client.query(
+                "SELECT sum(data_compressed_bytes), sum(rows) FROM system.parts "
+                "WHERE active AND database = currentDatabase() AND table = 'performance_metrics'"
+            ).result_rows[0]
+    line(f"bytes per row, {count:,} rows", stored / count, None, "<= 4.0")
+
+
+def fixed_cost_of_a_window() -> None:
+    """One provider's run and the readers' run of a window without resources, each in a process of its own."""
+    worker = [sys.executable, "-m", "tests.benchmarks.run_worker"]
+    world = {"aws": {"accounts": [{"id": ACCOUNT, "access_keys": ["AKIABENCH0000000001"]}]}}
+    with tempfile.TemporaryDirectory() as home, lab(world) as url:
+        customers = Path(home) / "customers.yaml"
+        customers.write_text(
+            "customers:\n  - id: bench\n    name: Bench\n    aws:\n      - account_id: '123456789012'\n"
+            "        access_key_id: {env: BENCH_KEY}\n        secret_access_key: {env: BENCH_SECRET}\n"
+            f"        regions: [us-east-1]\n        endpoint_url: {url}\n"
+        )
+        environment = {
+            "DAGSTER_HOME": home, "OPTIINFRA_CUSTOMERS": str(customers), "OPTIINFRA_SNAPSHOT_GRACE_MINUTES": "120",
+            "BENCH_KEY": "AKIABENCH0000000001", "BENCH_SECRET": "bench",
+        }  # fmt: skip
+        window = windows.newest_collectable(datetime.now(UTC), timedelta(minutes=5))
+        costs = []
+        for back in range(3):
+            key = windows.key(window - back * windows.WINDOW)
+            costs.append(sum(child_cpu([*worker, job, key], **environment) for job in ("aws_collection", "readers")))
+    # The first pair also creates the databases.
+    line("fixed CPU-s of a window: a provider's run and the readers'", min(costs[1:]), None, "<= 15")
+
+
+if __name__ == "__main__":
+    main()

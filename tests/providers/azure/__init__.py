@@ -1,0 +1,1 @@
+"""Tests of the Azure provider, against the cloud lab."""

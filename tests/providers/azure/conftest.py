@@ -1,0 +1,50 @@
+"""Labs of a test's own small subscriptions, and the accounts that lead into them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from optiinfra_dagster.customers import AzureAccount
+from optiinfra_dagster.lab import CloudLab
+from optiinfra_dagster.providers.azure import client
+
+SUBSCRIPTION = "11111111-aaaa-4000-8000-000000000001"
+OTHER = "22222222-bbbb-4000-8000-000000000002"
+StartLab = Callable[..., CloudLab]
+
+
+def fleet(kind: str, count: int = 1, region: str = "westeurope", **more: Any) -> dict[str, Any]:
+    """`count` like resources of a world."""
+    return {"kind": kind, "region": region, "count": count, **more}
+
+
+def account(lab: CloudLab, subscription: str = SUBSCRIPTION, **fields: Any) -> AzureAccount:
+    """A subscription of the lab's, as the customers file names it."""
+    return AzureAccount.model_validate({"subscription_id": subscription, "endpoint_url": lab.url, **fields})
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the client waited; they pass at once."""
+    waited: list[float] = []
+    clock = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + sum(waited), sleep=waited.append)
+    monkeypatch.setattr(client, "time", clock)
+    return waited
+
+
+@pytest.fixture
+def start_lab() -> Iterator[StartLab]:
+    """Starts a lab in which one subscription runs the given fleets."""
+    with ExitStack() as labs:
+
+        def start(*fleets: dict[str, Any], others: tuple[dict[str, Any], ...] = (), **azure: Any) -> CloudLab:
+            subscriptions = [{"id": SUBSCRIPTION, "fleets": list(fleets)}, *others]
+            return labs.enter_context(CloudLab({"azure": {"subscriptions": subscriptions, **azure}}))
+
+        yield start

@@ -1,0 +1,1 @@
+"""Tests of the Google Cloud provider, against the cloud lab."""

@@ -1,0 +1,76 @@
+"""Labs of a test's own small projects, the accounts that lead into them, and a clock that does not wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from optiinfra_dagster.customers import GcpAccount
+from optiinfra_dagster.lab import CloudLab
+
+PROJECT = "acme-prod"
+StartLab = Callable[..., CloudLab]
+
+ALL_KINDS = (
+    "gcp:instance",
+    "gcp:disk",
+    "gcp:filestore_instance",
+    "gcp:sql_instance",
+    "gcp:redis_instance",
+    "gcp:redis_cluster",
+    "gcp:spanner_instance",
+    "gcp:alloydb_cluster",
+    "gcp:forwarding_rule",
+    "gcp:network",
+    "gcp:router",
+    "gcp:gke_cluster",
+)
+
+
+class Clock:
+    """Stands in for `time`: a sleep takes no time, and is remembered."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass at once."""
+        self.slept.append(seconds)
+
+    def monotonic(self) -> float:
+        """The time, as if the sleeps had been real."""
+        return time.monotonic() + sum(self.slept)
+
+
+def fleet(kind: str, count: int = 1, region: str = "us-central1", **more: Any) -> dict[str, Any]:
+    """`count` like resources of a world."""
+    return {"kind": kind, "region": region, "count": count, **more}
+
+
+def account(lab: CloudLab, project: str = PROJECT, **fields: Any) -> GcpAccount:
+    """A project of the lab."""
+    return GcpAccount.model_validate({"project_id": project, "endpoint_url": lab.url, **fields})
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The provider's clock."""
+    clock = Clock()
+    monkeypatch.setattr("optiinfra_dagster.providers.gcp.client.time", clock)
+    return clock
+
+
+@pytest.fixture
+def start_lab() -> Iterator[StartLab]:
+    """Starts a lab in which the project runs the given fleets, beside other projects."""
+    with ExitStack() as labs:
+
+        def start(*fleets: dict[str, Any], projects: tuple[dict[str, Any], ...] = ()) -> CloudLab:
+            world = {"gcp": {"projects": [{"id": PROJECT, "fleets": list(fleets)}, *projects]}}
+            return labs.enter_context(CloudLab(world))
+
+        yield start

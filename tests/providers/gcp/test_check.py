@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from optiinfra_dagster.customers import GcpAccount
+from optiinfra_dagster.errors import Cause
+from optiinfra_dagster.providers.gcp.check import ROLES, check
+from tests.providers.gcp.conftest import PROJECT, StartLab, account, fleet
+
+
+def test_a_project_that_can_be_read_has_no_problem_and_costs_one_call(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("gcp:disk", 30))
+
+    assert check("acme", account(lab)) == []
+    assert lab.control.calls().count("cloudasset") == 1
+
+
+def test_an_empty_project_has_no_problem(start_lab: StartLab) -> None:
+    assert check("acme", account(start_lab())) == []
+
+
+@pytest.mark.parametrize(
+    ("action", "cause", "remedy"),
+    [
+        ("deny", Cause.PERMISSION, ROLES[0]),
+        ("optin_required", Cause.CONFIG, "Enable cloudasset.googleapis.com"),
+        ("expired", Cause.AUTH, "Check the credentials file"),
+        ("throttle", Cause.THROTTLED, "Quota exceeded"),
+    ],
+)
+def test_what_is_missing_is_named_with_its_remedy(start_lab: StartLab, action: str, cause: Cause, remedy: str) -> None:
+    lab = start_lab()
+    lab.control.add_faults({"action": action})
+
+    (problem,) = check("acme", account(lab))
+
+    assert (problem.account_id, problem.region, problem.kind, problem.cause) == (PROJECT, "", "", cause)
+    assert remedy in problem.message
+
+
+def test_a_reference_that_leads_nowhere_is_named() -> None:
+    lost = GcpAccount.model_validate({"project_id": PROJECT, "credentials_file": {"env": "NOT_SET_ANYWHERE"}})
+
+    (problem,) = check("acme", lost)
+
+    assert problem.cause is Cause.CONFIG
+    assert "NOT_SET_ANYWHERE" in problem.message

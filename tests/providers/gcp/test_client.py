@@ -1,0 +1,362 @@
+"""Credentials as they go over the wire: to an https server that stands in for Google, and never over plain http."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import json
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from google.auth import exceptions as auth
+from google.auth import iam
+
+from optiinfra_dagster.customers import GcpAccount
+from optiinfra_dagster.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.lab.server import Request, Response, Server
+from optiinfra_dagster.providers.gcp import client
+from optiinfra_dagster.providers.gcp.client import open_project
+from optiinfra_dagster.providers.gcp.kinds import KINDS
+from optiinfra_dagster.providers.gcp.resource import collect
+from optiinfra_dagster.providers.types import Meter
+from tests.providers.gcp.conftest import PROJECT, Clock, StartLab, account, fleet
+
+READER = "reader@acme-prod.iam.gserviceaccount.com"
+
+
+@dataclass
+class Google:
+    """What was asked of the stand-in, and what it answers by the last part of the path."""
+
+    url: str = ""
+    asked: list[Request] = field(default_factory=list)
+    answers: dict[str, tuple[int, dict[str, Any] | bytes | Callable[[], bytes]]] = field(default_factory=dict)
+
+    def answer(self, request: Request) -> Response:
+        self.asked.append(request)
+        last = request.path.rpartition("/")[2].rpartition(":")[2]
+        status, body = self.answers.get(last, (404, {}))
+        if callable(body):
+            body = body()
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return Response(status, content, {"Content-Type": "application/json"})
+
+    def headers(self, path_end: str) -> dict[str, str]:
+        (request,) = [one for one in self.asked if one.path.endswith(path_end)]
+        return {name.lower(): value for name, value in request.headers.items()}
+
+
+def _certificate(folder: Path, key: rsa.RSAPrivateKey) -> Path:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "google stand-in")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / "google.pem"
+    file.write_bytes(_pem(key) + certificate.public_bytes(serialization.Encoding.PEM))
+    return file
+
+
+def _pem(key: rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+@pytest.fixture(scope="module")
+def key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, 2048)
+
+
+@pytest.fixture
+def google(key: rsa.RSAPrivateKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
+    google = Google(answers={"assets": (200, {"assets": []})})
+    certificate = _certificate(tmp_path, key)
+    server = Server(google.answer)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    google.url = server.url.replace("http:", "https:")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    monkeypatch.setattr(client, "_CREDENTIALS", {})
+    server.start()
+    try:
+        yield google
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def key_file(key: rsa.RSAPrivateKey, google: Google, tmp_path: Path) -> Path:
+    file = tmp_path / "key.json"
+    content = {
+        "type": "service_account",
+        "client_email": READER,
+        "private_key": _pem(key).decode(),
+        "private_key_id": "k1",
+        "token_uri": f"{google.url}/token",
+    }
+    file.write_text(json.dumps(content))
+    return file
+
+
+def real(google: Google, **fields: Any) -> GcpAccount:
+    return GcpAccount.model_validate({"project_id": PROJECT, "endpoint_url": google.url, **fields})
+
+
+def ask(account: GcpAccount) -> Meter:
+    meter = Meter()
+    list(open_project(account, meter).pages(list(KINDS), meter))
+    return meter
+
+
+def test_a_service_account_signs_for_itself_and_names_who_pays(google: Google, key_file: Path) -> None:
+    meter = ask(real(google, credentials_file=str(key_file), quota_project_id="acme-billing"))
+
+    headers = google.headers("/assets")
+    assert headers["authorization"].startswith("Bearer ey")
+    assert headers["x-goog-user-project"] == "acme-billing"
+    assert "gzip" in headers["accept-encoding"]
+    assert meter.calls == {"ListAssets": 1}
+
+
+def test_an_impersonated_account_is_entered_once_for_many_collections(
+    google: Google, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    google.answers["token"] = (200, {"access_token": "source", "expires_in": 3600})
+    google.answers["generateAccessToken"] = (200, {"accessToken": "granted", "expireTime": until})
+    _redirect_iam(google, monkeypatch)
+    account = real(google, credentials_file=str(key_file), impersonate="other@acme-prod.iam.gserviceaccount.com")
+
+    first, second = ask(account), ask(account)
+
+    assert first.calls == {"GetAccessToken": 2, "ListAssets": 1}
+    assert second.calls == {"ListAssets": 1}
+    assert google.headers("generateAccessToken")["authorization"] == "Bearer source"
+    assert {one.headers["authorization"] for one in google.asked if one.path.endswith("assets")} == {"Bearer granted"}
+
+
+def test_an_impersonation_that_is_refused_names_the_role(
+    google: Google, key_file: Path, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    google.answers["token"] = (200, {"access_token": "source-token", "expires_in": 3600})
+    google.answers["generateAccessToken"] = (403, {"error": {"code": 403, "status": "PERMISSION_DENIED"}})
+    _redirect_iam(google, monkeypatch)
+    account = real(google, credentials_file=str(key_file), impersonate="other@acme-prod.iam.gserviceaccount.com")
+
+    (problem,) = collect("acme", [account], Meter()).problems
+
+    assert problem.cause is Cause.AUTH
+    assert "roles/iam.serviceAccountTokenCreator" in problem.message
+    assert "other@acme-prod" in problem.message
+    assert "source-token" not in problem.message
+    assert clock.slept == []
+
+
+def _redirect_iam(google: Google, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(iam, "_IAM_ENDPOINT", google.url + "/v1/projects/-/serviceAccounts/{}:generateAccessToken")
+
+
+def test_over_plain_http_no_credential_is_read_or_sent(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = start_lab(fleet("gcp:disk"))
+    seen: list[Request] = []
+    answer: Callable[[Request], Response | None] = lab.gcp.answer
+
+    def listen(request: Request) -> Response | None:
+        seen.append(request)
+        return answer(request)
+
+    monkeypatch.setattr(lab.gcp, "answer", listen)
+    home = Path("/nonexistent/of-nobody.json")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+
+    inventory = collect("acme", [account(lab, credentials_file=str(home), quota_project_id="acme-pays")], Meter())
+
+    assert (len(inventory.resources), inventory.problems) == (1, [])
+    assert [one.headers["authorization"] for one in seen] == [None]
+
+
+def test_a_rotated_key_file_is_read_again(google: Google, key_file: Path) -> None:
+    account = real(google, credentials_file=str(key_file))
+    first = open_project(account, Meter()).credentials
+
+    same = open_project(account, Meter()).credentials
+    content = json.loads(key_file.read_text()) | {"client_email": "rotated@acme-prod.iam.gserviceaccount.com"}
+    key_file.write_text(json.dumps(content))
+    rotated = open_project(account, Meter()).credentials
+
+    assert same is first
+    assert rotated.service_account_email == "rotated@acme-prod.iam.gserviceaccount.com"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "not json with planted-secret",
+        '{"type": "service_account", "private_key": "planted-secret"}',
+        '{"type": "service_account", "client_email": "a@b", "token_uri": "https://x", "private_key": "planted-secret"}',
+        '{"type": "planted-secret"}',
+        "[1]",
+        "null",
+    ],
+)
+def test_a_file_that_is_no_credential_is_named_and_not_quoted(google: Google, tmp_path: Path, content: str) -> None:
+    file = tmp_path / "wrong.json"
+    file.write_text(content)
+
+    with pytest.raises(ConfigError, match=r"wrong\.json is not a credentials file") as error:
+        open_project(real(google, credentials_file=str(file)), Meter())
+
+    assert "planted-secret" not in str(error.value)
+
+
+def test_a_host_without_credentials_says_what_to_write(
+    google: Google, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+
+    (problem,) = collect("acme", [real(google)], Meter()).problems
+
+    assert problem.cause is Cause.AUTH
+    assert "credentials_file" in problem.message
+
+
+def test_default_credentials_are_those_of_the_environment(
+    google: Google, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(key_file))
+
+    ask(real(google))
+
+    assert google.headers("/assets")["authorization"].startswith("Bearer ey")
+
+
+ERRORS: list[tuple[int, dict[str, Any] | None, Cause, str]] = [
+    (401, {"status": "UNAUTHENTICATED"}, Cause.AUTH, "Check the credentials file"),
+    (403, {"status": "PERMISSION_DENIED"}, Cause.PERMISSION, f"Grant roles/cloudasset.viewer on the project {PROJECT}"),
+    (403, {"details": [{"reason": "USER_PROJECT_DENIED"}]}, Cause.PERMISSION, "serviceUsageConsumer on acme-billing"),
+    (
+        403,
+        {"details": [{"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/123"}}]},
+        Cause.CONFIG,
+        "Enable cloudasset.googleapis.com in the project 123",
+    ),
+    (
+        403,
+        {"message": "Cloud Asset API has not been used in project 123 before or it is disabled.", "errors": [{}]},
+        Cause.CONFIG,
+        "Enable cloudasset.googleapis.com",
+    ),
+    (403, {"details": [{"reason": "SECURITY_POLICY_VIOLATED"}]}, Cause.PERMISSION, "VPC Service Controls"),
+    (403, None, Cause.PERMISSION, "HTTP 403"),
+    (404, {"status": "NOT_FOUND"}, Cause.CONFIG, PROJECT),
+    (429, {"status": "RESOURCE_EXHAUSTED"}, Cause.THROTTLED, "next collection"),
+    (503, {"status": "UNAVAILABLE"}, Cause.UNAVAILABLE, "next collection"),
+    (502, None, Cause.UNAVAILABLE, "HTTP 502"),
+    (400, {"status": "INVALID_ARGUMENT", "message": "The page token is invalid."}, Cause.INCOMPLETE, "token"),
+    (400, {"status": "INVALID_ARGUMENT", "message": "no"}, Cause.BUG, "INVALID_ARGUMENT"),
+    (302, None, Cause.BUG, "HTTP 302"),
+    (403, {"status": 7, "details": "odd", "message": None}, Cause.PERMISSION, "roles/cloudasset.viewer"),
+]
+
+
+@pytest.mark.parametrize(("status", "error", "cause", "remedy"), ERRORS)
+def test_an_error_tells_its_cause_and_remedy(
+    google: Google, key_file: Path, status: int, error: dict[str, Any] | None, cause: Cause, remedy: str
+) -> None:
+    google.answers["assets"] = (status, {} if error is None else {"error": {"code": status, **error}})
+    account = real(google, credentials_file=str(key_file), quota_project_id="acme-billing")
+
+    with pytest.raises(CloudError) as caught:
+        ask(account)
+
+    assert caught.value.cause is cause
+    assert remedy in str(caught.value)
+    assert f"projects/{PROJECT}" in str(caught.value)
+
+
+def test_a_page_that_names_itself_as_the_next_ends_as_incomplete(google: Google, key_file: Path) -> None:
+    google.answers["assets"] = (200, {"assets": [], "nextPageToken": "again"})
+
+    with pytest.raises(CloudError) as caught:
+        ask(real(google, credentials_file=str(key_file)))
+
+    assert caught.value.cause is Cause.INCOMPLETE
+    assert len(google.asked) == 2
+
+
+def test_a_listing_without_end_is_ended(google: Google, key_file: Path, clock: Clock) -> None:
+    def next_page() -> bytes:
+        clock.sleep(100)  # what the answer takes
+        return json.dumps({"nextPageToken": str(len(google.asked))}).encode()
+
+    google.answers["assets"] = (200, next_page)
+
+    with pytest.raises(CloudError) as caught:
+        ask(real(google, credentials_file=str(key_file)))
+
+    assert caught.value.cause is Cause.INCOMPLETE
+    assert 600 <= sum(clock.slept) <= 700
+
+
+@pytest.mark.parametrize("answer", [b'{"assets": 7}', b"<html>planted-secret</html>", b"[]", b"\xff"])
+def test_what_is_no_page_of_assets_is_an_odd_answer_and_not_quoted(
+    google: Google, key_file: Path, answer: bytes
+) -> None:
+    google.answers["assets"] = (200, answer)
+
+    with pytest.raises(CloudError) as caught:
+        ask(real(google, credentials_file=str(key_file)))
+
+    assert caught.value.cause is Cause.BUG
+    assert "planted-secret" not in str(caught.value)
+
+
+def test_a_token_service_that_is_down_is_no_refusal(
+    google: Google, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    google.answers["token"] = (200, {"access_token": "source", "expires_in": 3600})
+    google.answers["generateAccessToken"] = (503, {"error": {"code": 503, "status": "UNAVAILABLE"}})
+    _redirect_iam(google, monkeypatch)
+
+    with pytest.raises(CloudError) as caught:
+        ask(real(google, credentials_file=str(key_file), impersonate=READER))
+
+    assert caught.value.cause is Cause.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "retryable", "cause"),
+    [
+        (auth.TransportError, ("no route",), False, Cause.UNAVAILABLE),
+        (auth.RefreshError, ("busy",), True, Cause.UNAVAILABLE),
+        (auth.RefreshError, ("invalid_grant: Invalid JWT Signature.", {"error": "odd"}), False, Cause.AUTH),
+        (auth.RefreshError, (b"odd",), False, Cause.AUTH),
+    ],
+)
+def test_a_token_that_cannot_be_had_is_told_by_its_code(
+    error: Callable[..., auth.GoogleAuthError], said: tuple[object, ...], retryable: bool, cause: Cause
+) -> None:
+    explained = client._explain_credential(error(*said, retryable=retryable), None)
+
+    assert explained.cause is cause
+    assert "JWT" not in str(explained)
+    assert ("invalid_grant" in str(explained)) == ("JWT" in str(said))

@@ -1,0 +1,65 @@
+"""Labs of a test's own small worlds, and the accounts that lead into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from optiinfra_dagster.customers import VultrAccount
+from optiinfra_dagster.lab import CloudLab
+from optiinfra_dagster.providers.vultr import client
+
+KEY = "ACMES-VULTR-KEY-1"
+KINDS = (
+    "vultr:instance",
+    "vultr:bare_metal",
+    "vultr:block",
+    "vultr:vfs",
+    "vultr:object_storage",
+    "vultr:database",
+    "vultr:load_balancer",
+    "vultr:vpc",
+    "vultr:kubernetes",
+)
+StartLab = Callable[..., CloudLab]
+
+
+def fleet(kind: str, count: int = 1, **more: Any) -> dict[str, Any]:
+    """`count` like resources of a world."""
+    return {"kind": kind, "count": count, **more}
+
+
+def acme(**fields: Any) -> VultrAccount:
+    """The account of most tests."""
+    way_in = {"api_key": {"env": "ACME_VULTR_KEY"}, "endpoint_url": {"env": "OPTIINFRA_LAB_VULTR"}}
+    return VultrAccount.model_validate({**way_in, **fields})
+
+
+@pytest.fixture(autouse=True)
+def without_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Shrink every wait to a thousandth, and begin without connections, so that no test meets another's limit."""
+    lines: dict[str, Any] = {}
+    monkeypatch.setattr(client, "_LINES", lines)
+    for name in ("SECOND", "RETRY_SECONDS", "PAUSE_SECONDS"):
+        monkeypatch.setattr(client, name, getattr(client, name) / 1000)
+    yield
+    for line in lines.values():
+        line.http.close()
+
+
+@pytest.fixture
+def start_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartLab]:
+    """Starts a lab in which Acme runs the given fleets, and points the collector at it by environment."""
+    with ExitStack() as labs:
+
+        def start(*fleets: dict[str, Any], accounts: tuple[dict[str, Any], ...] = (), **more: Any) -> CloudLab:
+            mine = {"name": "acme", "keys": [KEY], "fleets": list(fleets), **more}
+            lab = labs.enter_context(CloudLab({"vultr": {"accounts": [mine, *accounts], "limit": 10**6}}))
+            for name, value in {**lab.env, "ACME_VULTR_KEY": KEY}.items():
+                monkeypatch.setenv(name, value)
+            return lab
+
+        yield start

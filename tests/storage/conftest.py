@@ -1,0 +1,73 @@
+"""A migrated place of each transport, with empty tables, cheap enough for every test to have its own."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from optiinfra_dagster.storage import migrations
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.clickhouse_http import ClickHouseHttp
+
+
+@pytest.fixture(scope="session")
+def migrated_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an embedded engine whose tables are up to date, to be copied."""
+    folder = tmp_path_factory.mktemp("engine") / "clickhouse"
+    with ClickHouse(f"chdb://{folder}").session():
+        pass
+    return folder
+
+
+@pytest.fixture(scope="session")
+def migrated_database(clickhouse_http: ClickHouseHttp) -> str:
+    """The URL of a database on the test server, brought up to date as `optiinfra migrate` does."""
+    url = clickhouse_http.url(f"storage_{uuid.uuid4().hex[:12]}")
+    with ClickHouse(url).session(migrated=False) as client:
+        migrations.migrate(client)
+    return url
+
+
+@pytest.fixture
+def chdb_url(migrated_folder: Path, tmp_path: Path) -> str:
+    """An embedded place of the test's own."""
+    shutil.copytree(migrated_folder, tmp_path / "clickhouse", symlinks=True)
+    return f"chdb://{tmp_path / 'clickhouse'}"
+
+
+@pytest.fixture
+def http_url(migrated_database: str, clickhouse_http: ClickHouseHttp) -> Iterator[str]:
+    """A database on the test server, without rows and faults."""
+    clickhouse_http.reset()
+    yield migrated_database
+    clickhouse_http.reset()
+    with ClickHouse(migrated_database).session() as client:
+        used = client.query(
+            "SELECT name FROM system.tables WHERE database = currentDatabase() AND total_rows > 0 "
+            "AND name != 'schema_migrations'"
+        )
+        for (table,) in used.result_rows:
+            client.command(f"TRUNCATE TABLE {table}")
+
+
+@pytest.fixture(params=["chdb", "http"])
+def url(request: pytest.FixtureRequest) -> str:
+    """A migrated place of each transport in turn."""
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
+
+
+@pytest.fixture
+def clickhouse(url: str) -> Iterator[ClickHouse]:
+    """The same, as what the package takes; opened once, since an embedded engine takes its time to open."""
+    clickhouse = ClickHouse(url, lock_timeout=30)
+    with clickhouse.session():
+        yield clickhouse
