@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -344,16 +347,22 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime) -> lis
         lines.append(f"  {name:<24}{n:>8,} rows  {customers} customer{'s' if customers != 1 else ''}")
     for family, reader in READERS:
         n, _ = count.get(f"{family}_{reader}", (0, 0))
-        lines.append(f"  {f'{family}/{reader}':<24}{n:>8,} rows")
+        why = "  nothing changed, or no complete inventory before" if reader == "changes" and not n else ""
+        lines.append(f"  {f'{family}/{reader}':<24}{n:>8,} rows{why}")
     customer = load_customers(settings.customers_path)[0].id
     return [
         *lines,
         "",
         f"Tables: database optiinfra_metrics at {settings.clickhouse_place}",
-        f"Next:   optiinfra read performance summary --customer {customer}",
-        f"        optiinfra read resource inventory --customer {customer} --format json",
+        f"Next:   {_command()} read performance summary --customer {customer}",
+        f"        {_command()} read resource inventory --customer {customer} --format json",
         "        make dev, for the Dagster UI and the schedule",
     ]
+
+
+def _command() -> str:
+    """How this shell calls the command line: by name, or by the path it was called with."""
+    return "optiinfra" if shutil.which("optiinfra") else os.path.relpath(sys.argv[0])
 
 
 def check_customers(settings: Settings, ids: tuple[str, ...], tell: Say) -> int:

@@ -81,7 +81,9 @@ _GIVES_ROWS = re.compile(
 )
 _NAMED_FORMAT = re.compile(rb"\bFORMAT\s+(\w+)\s*;?\s*\Z", re.IGNORECASE)
 _SECOND_STATEMENT = re.compile(
-    r"""\A(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`(?:[^`\\]|\\.)*`|--[^\n]*|/\*.*?\*/|[^;'"`])*;(?!(?:\s|;|--[^\n]*)*\Z)""",
+    # Possessive: a comment is a comment, never characters of the statement, however the match goes on.
+    r"""\A(?>'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"|`(?:[^`\\]|\\.)*+`|--[^\n]*+|/\*.*?\*/|[^;'"`])*+;"""
+    r"""(?!(?:\s|;|--[^\n]*+)*+\Z)""",
     re.DOTALL,
 )
 

@@ -17,26 +17,35 @@ from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.settings import Settings
 from tests.conftest import PROJECT
 
+RESOURCES = ["aws/resource", "azure/resource", "gcp/resource", "vultr/resource"]
+COLLECTED = sorted([*RESOURCES, "aws/performance"])
+READERS = {
+    "performance/latest": ["aws/performance"],
+    "performance/summary": ["aws/performance"],
+    "resource/by_type": RESOURCES,
+    "resource/changes": RESOURCES,
+    "resource/inventory": RESOURCES,
+    "resource/summary": RESOURCES,
+}
+
 EXPECTED: dict[str, Any] = {
     "assets": {
+        **{key: {"group": key.split("/")[0], "deps": [], "io_manager": "io_manager"} for key in RESOURCES},
         "aws/performance": {"group": "aws", "deps": ["aws/resource"], "io_manager": "io_manager"},
-        "aws/resource": {"group": "aws", "deps": [], "io_manager": "io_manager"},
-        "performance/latest": {"group": "readers", "deps": ["aws/performance"], "io_manager": "io_manager"},
-        "performance/summary": {"group": "readers", "deps": ["aws/performance"], "io_manager": "io_manager"},
-        "resource/inventory": {"group": "readers", "deps": ["aws/resource"], "io_manager": "io_manager"},
-        "resource/summary": {"group": "readers", "deps": ["aws/resource"], "io_manager": "io_manager"},
+        **{key: {"group": "readers", "deps": deps, "io_manager": "io_manager"} for key, deps in READERS.items()},
     },
-    "checks": [
-        "aws/performance:every_customer_published",
-        "aws/performance:no_duplicates",
-        "aws/resource:every_customer_published",
-        "aws/resource:no_duplicates",
-    ],
+    "checks": [f"{key}:{check}" for key in COLLECTED for check in ("every_customer_published", "no_duplicates")],
     "jobs": {
         "aws_collection": ["aws/performance", "aws/resource"],
-        "readers": ["performance/latest", "performance/summary", "resource/inventory", "resource/summary"],
+        "azure_collection": ["azure/resource"],
+        "gcp_collection": ["gcp/resource"],
+        "vultr_collection": ["vultr/resource"],
+        "readers": sorted(READERS),
     },
-    "schedules": {"aws_every_15_minutes": ["5,20,35,50 * * * *", "UTC", "RUNNING", "aws_collection"]},
+    "schedules": {
+        f"{provider}_every_15_minutes": ["5,20,35,50 * * * *", "UTC", "RUNNING", f"{provider}_collection"]
+        for provider in ("aws", "azure", "gcp", "vultr")
+    },
     "sensors": {"refresh_readers": "RUNNING", "repair": "RUNNING"},
 }
 

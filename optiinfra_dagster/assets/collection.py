@@ -30,7 +30,12 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.slices import Slices
 
 # Which families a provider's folder can collect. The asset graph is drawn from it.
-IMPLEMENTED: dict[str, tuple[str, ...]] = {"aws": ("resource", "performance")}
+IMPLEMENTED: dict[str, tuple[str, ...]] = {
+    "aws": ("resource", "performance"),
+    "gcp": ("resource",),
+    "azure": ("resource",),
+    "vultr": ("resource",),
+}
 
 # What a family of the same window works from.
 UPSTREAM: dict[str, tuple[str, ...]] = {"resource": (), "performance": ("resource",)}

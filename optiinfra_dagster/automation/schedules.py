@@ -7,6 +7,7 @@ import dagster as dg
 from optiinfra_dagster import windows
 from optiinfra_dagster.assets.collection import IMPLEMENTED
 from optiinfra_dagster.automation.jobs import REPAIR_TAG, collection_job
+from optiinfra_dagster.errors import OptiInfraError
 from optiinfra_dagster.settings import Settings
 
 GOING = [
@@ -58,6 +59,15 @@ def _every_window(provider: str, settings: Settings) -> dg.ScheduleDefinition:
     )
     def every_window(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         window = windows.newest_collectable(context.scheduled_execution_time, timedelta(minutes=settings.lag_minutes))
+        from optiinfra_dagster.customers import load_customers
+
+        try:
+            customers = load_customers(settings.customers_path)
+        except OptiInfraError as error:
+            return dg.SkipReason(str(error))
+        # A run costs 7 CPU-s before it finds that there is nothing to collect.
+        if not any(c.collects(provider, family) for c in customers for family in IMPLEMENTED[provider]):
+            return dg.SkipReason(f"No customer has {provider}.")
         # A repair of other windows must not cost the newest one its turn: an inventory can be taken only now.
         if before := going(context.instance, job, repairs=False):
             return dg.SkipReason(

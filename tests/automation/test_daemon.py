@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import signal
 import sys
 import warnings
 from collections import Counter
@@ -27,6 +30,7 @@ from tests.spine import ACCOUNTS, Spine, fleet, world
 FIRST = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 W = windows.WINDOW
 LAG = timedelta(minutes=5)
+MINUTE = timedelta(minutes=1)
 PATIENCE = 150.0  # real seconds for one step; it takes 15 to 25 on two free cores
 
 
@@ -244,3 +248,34 @@ def test_windows_are_collected_repaired_and_caught_up(site: Site) -> None:
     assert {status for *_, status in site.runs()} == {"SUCCESS"}
     scheduled = [r.tags["dagster/partition"] for r in site.instance.get_runs() if "dagster/schedule_name" in r.tags]
     assert sorted(scheduled) == [windows.key(w) for w in (first, second, third, newest)]
+
+
+@pytest.mark.timeout(600)
+def test_a_run_worker_that_was_killed_is_run_once_more(site: Site) -> None:
+    window = FIRST
+    site.start()
+    site.lab.add_faults({"action": "delay", "seconds": 15, "operation": "DescribeInstances"})
+    site.clock.advance_to(window + W + LAG)
+    workers: list[int] = []
+
+    def working() -> bool:
+        events = [
+            entry.user_message or entry.message
+            for run in site.instance.get_runs(
+                dg.RunsFilter(job_name="aws_collection", statuses=[dg.DagsterRunStatus.STARTED])
+            )
+            for entry in site.instance.all_logs(run.run_id)
+        ]
+        found = (re.search(r"Executing steps in process \(pid: (\d+)\)", event) for event in events)
+        workers[:] = [int(match[1]) for match in found if match]
+        return bool(workers)
+
+    until(working, PATIENCE, "a run worker")
+    os.kill(workers[0], signal.SIGKILL)
+    site.lab.clear_faults()
+    site.wait_for(lambda: site.published("performance", window), "the second attempt", window + W + LAG + 9 * MINUTE)
+    killed, again = (run for run in reversed(site.instance.get_runs()) if run.job_name == "aws_collection")
+    assert killed.status is dg.DagsterRunStatus.FAILURE
+    assert again.status is dg.DagsterRunStatus.SUCCESS
+    assert again.parent_run_id == killed.run_id
+    assert again.tags["dagster/retry_number"] == "1"

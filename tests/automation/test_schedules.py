@@ -41,8 +41,12 @@ def instance(stored_instance: dg.DagsterInstance) -> dg.DagsterInstance:
 def _asset() -> None: ...
 
 
+def of_aws(settings: Settings) -> dg.ScheduleDefinition:
+    return next(one for one in schedules.build(settings) if one.name == "aws_every_15_minutes")
+
+
 def ask(instance: dg.DagsterInstance, settings: Settings, tick: datetime = TICK) -> dg.ScheduleExecutionData:
-    (schedule,) = schedules.build(settings)
+    schedule = of_aws(settings)
     jobs = [dg.define_asset_job("aws_collection")]
     repository = dg.Definitions([_asset], jobs=jobs, schedules=[schedule]).get_repository_def()
     return schedule.evaluate_tick(dg.build_schedule_context(instance, tick, repository_def=repository))
@@ -63,7 +67,7 @@ def test_a_tick_that_is_evaluated_late_asks_for_the_window_of_its_own_time(
 
 @given(lag=st.integers(0, 14), quarter=st.integers(0, 95))
 def test_every_tick_of_the_cron_has_a_window_of_its_own_whatever_the_lag(lag: int, quarter: int) -> None:
-    (schedule,) = schedules.build(Settings.model_validate({"OPTIINFRA_LAG_MINUTES": lag, "DAGSTER_HOME": "/tmp/x"}))  # noqa: S108 - nothing is written
+    schedule = of_aws(Settings.model_validate({"OPTIINFRA_LAG_MINUTES": lag, "DAGSTER_HOME": "/tmp/x"}))  # noqa: S108 - nothing is written
     minutes = [int(minute) for minute in str(schedule.cron_schedule).split()[0].split(",")]
     assert minutes == sorted(set(minutes))
     assert max(minutes) < 60
@@ -108,6 +112,20 @@ def test_runs_that_are_over_and_runs_of_others_hold_nothing_up(
 ) -> None:
     start_run(instance, job, status=status)
     assert ask(instance, spine.settings).run_requests
+
+
+def test_a_provider_that_no_customer_has_costs_no_run(instance: dg.DagsterInstance, spine: Spine) -> None:
+    spine.write_customers("http://127.0.0.1:9", families=["application"])
+    answer = ask(instance, spine.settings)
+    assert not answer.run_requests
+    assert answer.skip_message == "No customer has aws."
+
+
+def test_a_bad_customers_file_is_a_tick_skipped_with_its_message(instance: dg.DagsterInstance, spine: Spine) -> None:
+    spine.settings.customers_path.write_text("customers: [{id: UPPER}]")
+    answer = ask(instance, spine.settings)
+    assert not answer.run_requests
+    assert "customers[0].id" in str(answer.skip_message)
 
 
 def test_a_repair_of_other_windows_does_not_cost_the_newest_one_its_turn(

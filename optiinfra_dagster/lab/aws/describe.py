@@ -1,4 +1,7 @@
-"""What the APIs show of each resource: botocore-shaped dicts, as full as the real answers."""
+"""What the APIs show of each resource: botocore-shaped dicts, as full as the real answers.
+
+In every field where a real answer may keep something secret stands `PLANTED`: it must never come out of a collector.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ if TYPE_CHECKING:
     from optiinfra_dagster.lab.aws.estate import LabResource, Region
 
 Shown = dict[str, Any]
+
+PLANTED = "planted-secret-4Kd"
+"""Stands in every field of an answer that may hold a secret."""
 
 _SIZES = {"nano": 2, "micro": 2, "small": 2, "medium": 2, "large": 2, "xlarge": 4, "metal": 96}
 _XEN = re.compile(r"(t1|t2|m[1-4]|c[1-4]|r[34]|i[23]|d2|p[23]|g[23]|x1e?)\.")
@@ -80,7 +86,7 @@ def instance(resource: LabResource, region: Region) -> Shown:
         "ProductCodes": [],
         "PublicDnsName": "",
         "State": {"Code": _STATES.get(state, 16), "Name": state},
-        "StateTransitionReason": "" if state in {"running", "pending"} else "User initiated (2024-05-31 04:05:06 GMT)",
+        "StateTransitionReason": "" if state in {"running", "pending"} else f"User initiated by {PLANTED} (2024-05-31 04:05:06 GMT)",
         "Architecture": "arm64" if arm else "x86_64",
         "BlockDeviceMappings": [
             {
@@ -94,7 +100,7 @@ def instance(resource: LabResource, region: Region) -> Shown:
             }
             for n, volume in enumerate(region.children.get(resource, []))
         ],
-        "ClientToken": resource.hexid("token", 32),
+        "ClientToken": f"{PLANTED}-{resource.index}",
         "EbsOptimized": nitro,
         "EnaSupport": True,
         "Hypervisor": "xen",  # what the API says of Nitro too, whatever runs underneath
@@ -127,7 +133,7 @@ def instance(resource: LabResource, region: Region) -> Shown:
     if state in {"stopped", "stopping"}:
         shown["StateReason"] = {
             "Code": "Client.UserInitiatedShutdown",
-            "Message": "Client.UserInitiatedShutdown: User initiated shutdown",
+            "Message": f"Client.UserInitiatedShutdown: {PLANTED}",
         }
     return shown
 
@@ -278,7 +284,7 @@ def db_instance(resource: LabResource, region: Region) -> Shown:
         "DBInstanceClass": resource.fleet.type or "db.m6g.large",
         "Engine": engine,
         "DBInstanceStatus": resource.state or "available",
-        "MasterUsername": "admin",
+        "MasterUsername": PLANTED,
         "DBName": "app",
         "Endpoint": {"Address": host, "Port": port, "HostedZoneId": "Z2R2ITUGPM61AM"},
         "AllocatedStorage": size,
@@ -297,7 +303,7 @@ def db_instance(resource: LabResource, region: Region) -> Shown:
             "Subnets": [],
         },
         "PreferredMaintenanceWindow": "sun:04:32-sun:05:02",
-        "PendingModifiedValues": {},
+        "PendingModifiedValues": {"MasterUserPassword": PLANTED},
         "LatestRestorableTime": resource.created + timedelta(days=1),
         "MultiAZ": resource.seed % 2 == 0,
         "EngineVersion": version,
@@ -351,7 +357,7 @@ def db_cluster(resource: LabResource, _region: Region) -> Shown:
         "Engine": engine,
         "EngineVersion": version,
         "Port": port,
-        "MasterUsername": "admin",
+        "MasterUsername": PLANTED,
         "PreferredBackupWindow": "03:10-03:40",
         "PreferredMaintenanceWindow": "sun:04:32-sun:05:02",
         "ReadReplicaIdentifiers": [],
@@ -388,7 +394,11 @@ def classic_load_balancer(resource: LabResource, region: Region) -> Shown:
         "CanonicalHostedZoneName": host,
         "CanonicalHostedZoneNameID": "Z35SXDOTRQ7X7K",
         "ListenerDescriptions": [{"Listener": listener, "PolicyNames": []}],
-        "Policies": {"AppCookieStickinessPolicies": [], "LBCookieStickinessPolicies": [], "OtherPolicies": []},
+        "Policies": {
+            "AppCookieStickinessPolicies": [{"PolicyName": "sticky", "CookieName": PLANTED}],
+            "LBCookieStickinessPolicies": [],
+            "OtherPolicies": [],
+        },
         "BackendServerDescriptions": [],
         "AvailabilityZones": [_zone(resource)],
         "Subnets": [place],
@@ -429,7 +439,7 @@ def load_balancer(resource: LabResource, region: Region) -> Shown:
 
 
 def eks_cluster(resource: LabResource, region: Region) -> Shown:
-    """An EKS cluster; the certificate is a made-up one."""
+    """An EKS cluster."""
     place, network = _subnet(resource, region)
     return {
         "name": resource.id,
@@ -453,7 +463,7 @@ def eks_cluster(resource: LabResource, region: Region) -> Shown:
             "oidc": {"issuer": f"https://oidc.eks.{resource.region}.amazonaws.com/id/{resource.hexid('oidc', 32)}"}
         },
         "status": resource.state or "ACTIVE",
-        "certificateAuthority": {"data": "bm90IGEgY2VydGlmaWNhdGU="},
+        "certificateAuthority": {"data": PLANTED},
         "platformVersion": "eks.12",
         "tags": resource.tags,
         "health": {"issues": []},
@@ -526,7 +536,7 @@ def redshift_cluster(resource: LabResource, region: Region) -> Shown:
         "NodeType": resource.fleet.type or "ra3.xlplus",
         "ClusterStatus": resource.state or "available",
         "ClusterAvailabilityStatus": "Available",
-        "MasterUsername": "admin",
+        "MasterUsername": PLANTED,
         "DBName": "dev",
         "Endpoint": {
             "Address": f"{resource.id}.{resource.hexid('host', 12)}.{resource.region}.redshift.amazonaws.com",
@@ -542,7 +552,7 @@ def redshift_cluster(resource: LabResource, region: Region) -> Shown:
         "VpcId": network,
         "AvailabilityZone": _zone(resource),
         "PreferredMaintenanceWindow": "sun:08:00-sun:08:30",
-        "PendingModifiedValues": {},
+        "PendingModifiedValues": {"MasterUserPassword": PLANTED},
         "ClusterVersion": "1.0",
         "AllowVersionUpgrade": True,
         "NumberOfNodes": resource.fleet.size or 2,
@@ -578,7 +588,7 @@ def file_system(resource: LabResource, _region: Region) -> Shown:
     size = resource.seed % 10**11
     return {
         "OwnerId": resource.account,
-        "CreationToken": resource.hexid("token", 32),
+        "CreationToken": f"{PLANTED}-{resource.index}",
         "FileSystemId": resource.id,
         "FileSystemArn": resource.arn,
         "CreationTime": resource.created,
