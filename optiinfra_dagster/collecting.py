@@ -340,7 +340,13 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime) -> lis
             parameters={"window": int(window.timestamp())},
         ).result_rows
     count = {asset: (n, customers) for asset, n, customers in rows}
-    names = [f"{provider}/{family}" for provider, families in IMPLEMENTED.items() for family in families]
+    known = load_customers(settings.customers_path)
+    names = [
+        f"{provider}/{family}"
+        for provider, families in IMPLEMENTED.items()
+        for family in families
+        if any(customer.collects(provider, family) for customer in known)
+    ]
     lines = [f"Window {windows.key(window)}", ""]
     for name in names:
         n, customers = count.get(name, (0, 0))
@@ -349,7 +355,7 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime) -> lis
         n, _ = count.get(f"{family}_{reader}", (0, 0))
         why = "  nothing changed, or no complete inventory before" if reader == "changes" and not n else ""
         lines.append(f"  {f'{family}/{reader}':<24}{n:>8,} rows{why}")
-    customer = load_customers(settings.customers_path)[0].id
+    customer = known[0].id
     return [
         *lines,
         "",

@@ -13,8 +13,10 @@ READERS: dict[tuple[str, str], str] = {
     ("performance", "summary"): "One window in figures, per customer, provider, type of resource and metric.",
     ("resource", "inventory"): "Every resource of each customer's newest published inventory.",
     ("resource", "by_type"): "How many resources of each kind, how many of them run, and their capacity.",
-    ("resource", "changes"): "What was created, deleted, started, stopped, resized, retagged or moved since the complete "
-    "inventory before.",
+    (
+        "resource",
+        "changes",
+    ): "What was created, deleted, started, stopped, resized, retagged or moved since the complete inventory before.",
     ("resource", "summary"): "How many resources of each type, region and status, and their capacity.",
 }
 

@@ -51,10 +51,10 @@ def _every_customer_published(
                     argMaxIf(error, window_start, state != 'in' AND error != '')
                 FROM
                 (
-                    SELECT customer_id, window_start, argMax(permanent, published_at) AS permanent,
-                        argMax(error, published_at) AS error,
+                    SELECT customer_id, window_start, argMax(permanent, (published_at, batch)) AS permanent,
+                        argMax(error, (published_at, batch)) AS error,
                         multiIf(countIf(status = 'ok') > 0, 'in',
-                            argMax(status, published_at) IN {excused:Array(String)}, 'in',
+                            argMax(status, (published_at, batch)) IN {excused:Array(String)}, 'in',
                             countIf(status = 'partial') > 0, 'partial', 'failed') AS state
                     FROM metric_batches
                     WHERE dataset = {family:String} AND provider = {provider:String}

@@ -6,8 +6,8 @@ SELECT
     customer_id,
     provider,
     toUnixTimestamp(window_start) AS window_seconds,
-    if(countIf(status = 'ok') > 0, 'ok', argMax(toString(status), published_at)) AS last_status,
-    argMax(permanent, published_at) AS last_permanent,
+    if(countIf(status = 'ok') > 0, 'ok', argMax(toString(status), (published_at, batch))) AS last_status,
+    argMax(permanent, (published_at, batch)) AS last_permanent,
     uniqExactIf(run_id, status IN ('failed', 'partial')) AS attempts,
     toUnixTimestamp(max(published_at)) AS last_attempt
 FROM metric_batches

@@ -120,7 +120,8 @@ class Site:
                 return False
             if hurry_until and polls % 6 == 0:
                 self.clock.advance_to(min(self.clock.now() + timedelta(seconds=30), hurry_until))
-            return bool(condition()) and not self.going()
+            # Conditions open ClickHouse, which the daemon's sensors and runs want to themselves.
+            return polls % 4 == 0 and bool(condition()) and not self.going()
 
         try:
             until(check, PATIENCE, what)
@@ -220,8 +221,8 @@ def test_windows_are_collected_repaired_and_caught_up(site: Site) -> None:
     assert site.outcome("performance", second) == everyone + Counter(["initech failed"])
     assert site.outcome("resource", second) == everyone
     repairs = [run for run in site.instance.get_runs() if "optiinfra/repair" in run.tags]
-    assert [(r.asset_selection, r.run_config["resources"]["scope"]["config"]["customers"]) for r in repairs] == [
-        ({dg.AssetKey(["aws", "performance"])}, ["initech"])
+    assert [(r.asset_selection, r.run_config) for r in repairs] == [
+        ({dg.AssetKey(["aws", "performance"])}, {"resources": {"scope": {"config": {"customers": ["initech"]}}}})
     ]
 
     # A third tick.

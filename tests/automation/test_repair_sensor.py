@@ -238,11 +238,12 @@ def test_customers_with_the_same_gap_share_a_run(spine: Spine, ledger: Ledger) -
 # --- Requests --------------------------------------------------------------------------------------------------------
 
 
-def ask(instance: dg.DagsterInstance, spine: Spine, now: datetime = NOW) -> list[dg.RunRequest] | str:
-    answer = list(repair_requests(instance, spine.clickhouse, spine.settings, now))
-    if isinstance(answer[0], dg.SkipReason):
-        return str(answer[0].skip_message)
-    return [request for request in answer if isinstance(request, dg.RunRequest)]
+def ask(instance: dg.DagsterInstance, spine: Spine, now: datetime = NOW) -> list[dg.RunRequest | str]:
+    """The runs that the sensor asks for, or why it asks for none."""
+    return [
+        str(answer.skip_message) if isinstance(answer, dg.SkipReason) else answer
+        for answer in repair_requests(instance, spine.clickhouse, spine.settings, now)
+    ]
 
 
 @pytest.fixture
@@ -272,9 +273,9 @@ def test_a_provider_that_is_being_collected_is_not_repaired_meanwhile(
     instance: dg.DagsterInstance, spine: Spine, gap: datetime
 ) -> None:
     run = start_run(instance, "aws_collection")
-    assert ask(instance, spine) == "Waiting for the runs of aws."
+    assert ask(instance, spine) == ["Waiting for the runs of aws."]
     instance.report_run_failed(run)
-    assert ask(instance, spine) != "Waiting for the runs of aws."
+    assert ask(instance, spine) != ["Waiting for the runs of aws."]
 
 
 def run_of(instance: dg.DagsterInstance, request: dg.RunRequest, **fields: Any) -> dg.DagsterRun:
@@ -288,7 +289,7 @@ def test_a_repair_that_crashed_is_asked_for_again_with_a_new_key_and_a_bounded_n
     """It left nothing in the ledger."""
     spine.settings = spine.settings.model_copy(update={"repair_max_attempts": 2})
     keys = []
-    while (asked := ask(instance, spine)) != NOTHING:
+    while (asked := ask(instance, spine)) != [NOTHING]:
         (request,) = asked
         assert isinstance(request, dg.RunRequest)
         keys.append(request.run_key)

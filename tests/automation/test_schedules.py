@@ -61,7 +61,7 @@ def test_a_tick_asks_for_the_newest_window_that_closed_the_lag_ago(instance: dg.
 def test_a_tick_that_is_evaluated_late_asks_for_the_window_of_its_own_time(
     instance: dg.DagsterInstance, spine: Spine
 ) -> None:
-    keys = [ask(instance, spine.settings, TICK + i * windows.WINDOW).run_requests[0].partition_key for i in range(3)]  # type: ignore[index]
+    keys = [ask(instance, spine.settings, TICK + i * windows.WINDOW).run_requests[0].partition_key for i in range(3)]
     assert keys == ["2026-11-21T10:00Z", "2026-11-21T10:15Z", "2026-11-21T10:30Z"]
 
 

@@ -39,7 +39,7 @@ def main() -> None:
     """Run every benchmark, or those named on the command line, and print a line for each figure."""
     benchmarks = {
         function.__name__: function
-        for function in (imports, collect_series, insert_rows, bytes_per_row, fixed_cost_of_a_window)
+        for function in (imports, collect_series, inventories, insert_rows, bytes_per_row, fixed_cost_of_a_window)
     }
     print(f"{'figure':<58}{'ours':>12}{'baseline':>12}{'ratio':>8}   aim")
     for name in sys.argv[1:] or benchmarks:
@@ -80,9 +80,10 @@ def imports() -> None:
 
 
 @contextmanager
-def lab(world: dict[str, Any]) -> Iterator[str]:
-    """The cloud lab in a process of its own, so that its CPU is not counted as the collector's; yields its URL."""
+def lab(world: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """The cloud lab in a process of its own, so that its CPU is not the collector's; yields the environment to it."""
     import json
+    import shlex
 
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(world, file)
@@ -90,14 +91,14 @@ def lab(world: dict[str, Any]) -> Iterator[str]:
         command = [sys.executable, "-m", "optiinfra_dagster.lab", "--world", file.name]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            url = ""
+            environment = {}
             for text in process.stdout:
-                if text.startswith("export OPTIINFRA_LAB_AWS="):
-                    url = text.partition("=")[2].strip()
                 if text.startswith("#"):
                     break
+                name, _, value = text.removeprefix("export ").partition("=")
+                environment[name] = shlex.split(value)[0]
             try:
-                yield url
+                yield environment
             finally:
                 process.terminate()
 
@@ -127,7 +128,8 @@ def collect_series() -> None:
     world = {"aws": {"accounts": [{"id": ACCOUNT, "access_keys": ["AKIABENCH0000000001"], "fleets": [fleet]}]}}
     end = windows.floor(datetime.now(UTC) - timedelta(minutes=5))
     start = end - 2 * windows.WINDOW
-    with lab(world) as url:
+    with lab(world) as environment:
+        url = environment["OPTIINFRA_LAB_AWS"]
         mine = account(url)
         found = inventory.collect("bench", [mine], Meter()).resources
         client = boto3.client(
@@ -170,6 +172,29 @@ def collect_series() -> None:
         costs = [(cpu(ours), cpu(plain)) for _ in range(ROUNDS)]
     mine_ms, plain_ms = (min(side) * 1000 / len(queries) for side in zip(*costs, strict=True))
     line(f"CPU-ms per series ({len(queries):,} of 6 points) vs boto3", mine_ms, plain_ms, "<= 1.3")
+
+
+def inventories() -> None:
+    """10,000 machines per cloud in one account: calls at the lab, CPU, and memory, against a plain loop of its SDK."""
+    from optiinfra_dagster.lab import LabControl
+    from tests.benchmarks import inventories as sides
+
+    for provider, least in sides.LEAST_CALLS.items():
+        with lab(sides.world(provider)) as environment:
+            url = environment[f"OPTIINFRA_LAB_{provider.upper()}"]
+            ours = [sides.measure(provider, "ours", url, environment)]
+            calls = LabControl(url).calls()
+            plain = [sides.measure(provider, "plain", url, environment)]
+            for _ in range(ROUNDS - 1):
+                ours.append(sides.measure(provider, "ours", url, environment))
+                plain.append(sides.measure(provider, "plain", url, environment))
+        assert {side.found for side in (*ours, *plain)} == {sides.COUNT}
+        listing = calls.count(operation=sides.LISTING[provider])
+        mine, raw = (min(side.cpu for side in sides_) for sides_ in (ours, plain))
+        most = [max(side.peak for side in sides_) / 2**20 for sides_ in (ours, plain)]
+        line(f"{provider}: calls, {sides.COUNT:,} resources ({listing} of machines)", calls.count(), least, "= least")
+        line(f"{provider}: CPU-s for {sides.COUNT:,} resources vs plain SDK", mine, raw, "told")
+        line(f"{provider}: peak memory, MiB, vs plain SDK", most[0], most[1], "<= 400 MB")
 
 
 def _rows(customers: range, windows_: list[datetime], resources: int) -> pa.Table:
@@ -272,12 +297,12 @@ def fixed_cost_of_a_window() -> None:
     """One provider's run and the readers' run of a window without resources, each in a process of its own."""
     worker = [sys.executable, "-m", "tests.benchmarks.run_worker"]
     world = {"aws": {"accounts": [{"id": ACCOUNT, "access_keys": ["AKIABENCH0000000001"]}]}}
-    with tempfile.TemporaryDirectory() as home, lab(world) as url:
+    with tempfile.TemporaryDirectory() as home, lab(world) as of_lab:
         customers = Path(home) / "customers.yaml"
         customers.write_text(
             "customers:\n  - id: bench\n    name: Bench\n    aws:\n      - account_id: '123456789012'\n"
             "        access_key_id: {env: BENCH_KEY}\n        secret_access_key: {env: BENCH_SECRET}\n"
-            f"        regions: [us-east-1]\n        endpoint_url: {url}\n"
+            f"        regions: [us-east-1]\n        endpoint_url: {of_lab['OPTIINFRA_LAB_AWS']}\n"
         )
         environment = {
             "DAGSTER_HOME": home, "OPTIINFRA_CUSTOMERS": str(customers), "OPTIINFRA_SNAPSHOT_GRACE_MINUTES": "120",

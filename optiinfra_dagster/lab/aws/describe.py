@@ -86,7 +86,9 @@ def instance(resource: LabResource, region: Region) -> Shown:
         "ProductCodes": [],
         "PublicDnsName": "",
         "State": {"Code": _STATES.get(state, 16), "Name": state},
-        "StateTransitionReason": "" if state in {"running", "pending"} else f"User initiated by {PLANTED} (2024-05-31 04:05:06 GMT)",
+        "StateTransitionReason": ""
+        if state in {"running", "pending"}
+        else f"User initiated by {PLANTED} (2024-05-31 04:05:06 GMT)",
         "Architecture": "arm64" if arm else "x86_64",
         "BlockDeviceMappings": [
             {

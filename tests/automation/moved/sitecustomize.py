@@ -7,9 +7,10 @@ told to leave that clock alone: the call fails with EINVAL. select waits for a d
 
 import select
 import time
+from typing import Any
 
 
-def _sleep(seconds: float, /) -> None:
+def _sleep(seconds: Any, /) -> None:
     if seconds < 0:
         raise ValueError("sleep length must be non-negative")
     deadline = time.monotonic() + seconds
