@@ -170,7 +170,8 @@ class Engine:
     def __init__(self, path: str) -> None:
         import chdb
 
-        self._connect: Callable[[], Any] = lambda: chdb.connect(path)
+        connect: Callable[[str], Any] = chdb.connect
+        self._connect: Callable[[], Any] = lambda: connect(path)
         self._base = self._connect()  # keeps the engine open between requests
         self.version = self._base.query("SELECT version()", "TabSeparated").bytes().decode().strip()
         self._lock = threading.Lock()
