@@ -170,7 +170,8 @@ class GcpAccount(_Account):
     """One Google Cloud project, read with a credentials file, or with this host's application default credentials.
 
     `impersonate` is a service account that those credentials then act as; `quota_project_id` is the project that pays
-    for the calls; `billing_export_table` is where the customer's billing export goes in BigQuery.
+    for the calls; `billing_export_table` is where the customer's billing export goes in BigQuery. Cloud Monitoring speaks
+    gRPC, so it has an endpoint of its own, `monitoring_endpoint_url`.
     """
 
     project_id: str = Field(description="Write the project's id (not its name or number), such as acme-prod")
@@ -182,6 +183,7 @@ class GcpAccount(_Account):
         default=None, description="Write the id of the project that pays for the calls"
     )
     billing_export_table: str | None = Field(default=None, description="Write project.dataset.table")
+    monitoring_endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
 
     _check_project = field_validator("project_id", "quota_project_id")(
         _match(_GCP_PROJECT, "is not the id of a Google Cloud project")
@@ -193,11 +195,16 @@ class GcpAccount(_Account):
         _match(_GCP_PROJECT + r"\.[A-Za-z0-9_]+\.[A-Za-z0-9_-]+", "is not the full name of a BigQuery table")
     )
 
+    def monitoring_endpoint(self) -> str | None:
+        """Where Cloud Monitoring is called instead of Google's address, or None; ConfigError if it is unusable."""
+        return None if self.monitoring_endpoint_url is None else self.monitoring_endpoint_url.resolve()
+
 
 class AzureAccount(_Account):
     """One Azure subscription, read as a service principal (tenant_id, client_id and client_secret together).
 
-    Without those three, this host's own identity is used (managed identity, workload identity).
+    Without those three, this host's own identity is used (managed identity, workload identity). Metrics of many resources
+    come from a host of each region; `metrics_endpoint_url` is called instead of all of them.
     """
 
     subscription_id: str = Field(description="Write the subscription's id, 8-4-4-4-12 hexadecimal digits")
@@ -206,6 +213,7 @@ class AzureAccount(_Account):
         default=None, validate_default=True, description="Write the application (client) id, 8-4-4-4-12 digits"
     )
     client_secret: Reference | None = Field(default=None, validate_default=True, description=HOW_TO_REFER)
+    metrics_endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
 
     _check_guid = field_validator("subscription_id", "client_id")(_match(_GUID, "is not a GUID"))
     _check_tenant = field_validator("tenant_id")(
@@ -223,12 +231,20 @@ class AzureAccount(_Account):
             )
         return value
 
+    def metrics_endpoint(self) -> str | None:
+        """Where metrics are asked for instead of the regions' hosts, or None; ConfigError if it is unusable."""
+        return None if self.metrics_endpoint_url is None else self.metrics_endpoint_url.resolve()
+
 
 class VultrAccount(_Account):
-    """One Vultr account; `prometheus_url` serves the metrics of its instances, which Vultr itself does not offer."""
+    """One Vultr account; `prometheus_url` serves the metrics of its instances, which Vultr itself does not offer.
+
+    `prometheus_token` is sent to it as a bearer token.
+    """
 
     api_key: Reference = Field(description=HOW_TO_REFER)
     prometheus_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
+    prometheus_token: Reference | None = Field(default=None, description=HOW_TO_REFER)
 
     def prometheus(self) -> str | None:
         """The URL of the customer's Prometheus, or None; ConfigError if it is unusable."""

@@ -28,6 +28,7 @@ class Cause(StrEnum):
     CONFIG = "config"  # the account, region or API is not set up as the customers file says
     HISTORY = "history"  # the past was asked of something that only knows the present
     THROTTLED = "throttled"  # too many calls
+    BUDGET = "budget"  # the call would cost the customer more than its monthly budget: it was not made
     UNAVAILABLE = "unavailable"  # server error, timeout, broken connection
     INCOMPLETE = "incomplete"  # the cloud itself says that its answer is partial
     BUG = "bug"  # an answer this code did not expect
@@ -35,7 +36,7 @@ class Cause(StrEnum):
     @property
     def permanent(self) -> bool:
         """Whether the same call will fail again until somebody changes something."""
-        return self in {Cause.AUTH, Cause.PERMISSION, Cause.CONFIG, Cause.HISTORY}
+        return self in {Cause.AUTH, Cause.PERMISSION, Cause.CONFIG, Cause.HISTORY, Cause.BUDGET}
 
 
 class CloudError(OptiInfraError):

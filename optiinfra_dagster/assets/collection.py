@@ -281,7 +281,7 @@ def _collect_performance(
 ) -> None:
     """The points of the windows, and once more those of the window before, where late ones may have arrived."""
     from optiinfra_dagster import tables
-    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.providers.types import Meter, MetricsRequest
     from optiinfra_dagster.storage.slices import Outcome, Slices
 
     customer = task.customer
@@ -310,9 +310,10 @@ def _collect_performance(
         for begin, end in _chunks(first, last, len(task.resources)):
             meter = Meter()
             overlap = windows.OVERLAP if begin == first and first - windows.OVERLAP >= oldest else timedelta(0)
-            found = module.collect(
-                customer.id, customer.accounts(provider), task.resources, begin - overlap, end + windows.WINDOW, meter
+            request = MetricsRequest(
+                customer.id, customer.accounts(provider), task.resources, begin - overlap, end + windows.WINDOW
             )
+            found = module.collect(request, meter)
             rows = tables.performance_rows(customer.id, provider, found.series, now())
             asked = tables.between(rows, begin, end)
             for slices in _with_outcomes(customer.id, provider, begin, end, asked, found, meter):

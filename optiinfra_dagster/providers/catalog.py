@@ -6,17 +6,39 @@ its period first. `condition` names a predicate on the resource, kept by the pro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+
+# What the clouds call a statistic -> what our rows call it. A rate is an average over its period.
+STATISTICS: Mapping[str, str] = {
+    "Average": "average",
+    "Maximum": "maximum",
+    "Minimum": "minimum",
+    "Total": "average",  # Azure's sum, divided by its period
+    "Sum": "average",  # CloudWatch's, the same
+    "p50": "p50",
+    "p95": "p95",
+    "p99": "p99",
+    "ALIGN_MEAN": "average",
+    "ALIGN_MAX": "maximum",
+    "ALIGN_RATE": "average",
+    "ALIGN_FRACTION_TRUE": "average",
+    "ALIGN_PERCENTILE_50": "p50",
+    "ALIGN_PERCENTILE_95": "p95",
+    "ALIGN_PERCENTILE_99": "p99",
+    "snapshot": "snapshot",  # the state at the moment of asking
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One metric of one kind of resource: its name and unit here, and the question that gets it from the cloud.
 
-    `statistics` are the API's own words; `period` is in seconds. `dimension` names the API's dimension that holds the
-    resource. `source` is the document that the names, units and conditions come from.
+    `statistics` are the API's own words, named in our rows by `STATISTICS`; `period` is in seconds. `dimension` names
+    the API's dimension or label that holds the resource; `filter` narrows the question further, in the API's words.
+    What the API answers becomes ours as `value / (period if per_second else 1) * scale + offset`. `source` is the
+    document that the names, units and conditions come from.
     """
 
     provider: str
@@ -28,15 +50,26 @@ class Metric:
     api_metric: str
     statistics: tuple[str, ...]
     period: int
-    dimension: str
+    dimension: str = ""
     scale: float = 1.0
+    offset: float = 0.0
     per_second: bool = False
+    filter: str = ""
     condition: str = ""
     source: str = ""
 
     def statistic_name(self, api_statistic: str) -> str:
-        """Name a statistic in our rows: `average`, `maximum`, `p95`; a sum turned into a rate is an average."""
-        return "average" if self.per_second else api_statistic.lower()
+        """Name a statistic in our rows: `average`, `maximum`, `p95`."""
+        return STATISTICS[api_statistic]
+
+    def convert(self, value: float) -> float:
+        """The API's number in our unit."""
+        return value * self.factor + self.offset
+
+    @property
+    def factor(self) -> float:
+        """What the API's number is multiplied by."""
+        return self.scale / self.period if self.per_second else self.scale
 
 
 def _aws(kind: str, namespace: str, dimension: str, source: str, *rows: tuple[str, ...]) -> Iterator[Metric]:
@@ -64,6 +97,7 @@ def _aws(kind: str, namespace: str, dimension: str, source: str, *rows: tuple[st
 
 
 METRICS: tuple[Metric, ...] = (
+    # --- AWS ---
     # DiskReadBytes and its kin tell of instance store volumes only, so they are not asked for; the EBS totals exist on
     # Nitro instances that are not bare metal.
     *_aws(
@@ -148,6 +182,9 @@ METRICS: tuple[Metric, ...] = (
         ("cpu_utilization", "cpu", "percent", "node_cpu_utilization", "Average", "add_on"),
         ("memory_utilization", "memory", "percent", "node_memory_utilization", "Average", "add_on"),
     ),
+    # --- Google Cloud ---
+    # --- Azure ---
+    # --- Vultr ---
 )  # fmt: skip
 
 

@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from optiinfra_dagster.errors import Cause
+from optiinfra_dagster.errors import Cause, CloudError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from optiinfra_dagster.providers.catalog import Metric
+    from optiinfra_dagster.providers.memory import Memory
 
 
 class ResourceType(StrEnum):
@@ -138,6 +141,37 @@ class Coverage:
     reason: str = ""
 
 
+AccountT = TypeVar("AccountT")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsRequest(Generic[AccountT]):
+    """What one collection of metrics is asked for: the points of [start, end) of every catalogue metric of `resources`.
+
+    `present` is the start of the window that what is there now may be told of, for sources that know only the present;
+    None where the whole range is past. `daily` names, for a source of daily totals, the newest day that each resource
+    already has in other slices (resource id -> start of that day, epoch seconds). `memory` keeps for a day what need
+    not be asked of the cloud every time.
+
+    Raises:
+        ValueError: the range is empty, or its times have no zone.
+    """
+
+    customer_id: str
+    accounts: Sequence[AccountT]
+    resources: Sequence[Resource]
+    start: datetime
+    end: datetime
+    present: datetime | None = None
+    daily: Mapping[str, int] = field(default_factory=dict)
+    memory: Memory | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a range that holds nothing."""
+        if self.start.tzinfo is None or self.end.tzinfo is None or self.start >= self.end:
+            raise ValueError(f"no time range: {self.start} to {self.end}")
+
+
 @dataclass(slots=True)
 class Performance:
     """The series of one customer on one provider over a time range. Complete only if `problems` is empty."""
@@ -148,15 +182,38 @@ class Performance:
 
 
 class Meter:
-    """Counts the API calls that a slice made and what the cloud charges for them. Thread-safe."""
+    """Counts the API calls that a slice makes and what the cloud charges the customer for them. Thread-safe.
 
-    def __init__(self) -> None:
+    `limit_usd` is what is left of the customer's budget; None is no limit.
+    """
+
+    def __init__(self, limit_usd: Decimal | None = None) -> None:
         self._lock = threading.Lock()
+        self._limit_usd = limit_usd
         self.calls: Counter[str] = Counter()
         self.cost_usd = Decimal(0)
 
     def count(self, operation: str, *, usd: Decimal = Decimal(0)) -> None:
-        """Note one call of `operation` (`GetMetricData`), sent and billed at `usd`, whether or not it succeeded."""
+        """Note one call of `operation` (`GetMetricData`), billed at `usd` whether or not it succeeds.
+
+        To be called before the request is sent: one that would pass the limit is not counted and must not be sent.
+
+        Raises:
+            CloudError: the call would cost more than is left of the budget (`Cause.BUDGET`).
+        """
         with self._lock:
+            if usd and self._limit_usd is not None and self.cost_usd + usd > self._limit_usd:
+                left = self._limit_usd - self.cost_usd
+                raise CloudError(
+                    Cause.BUDGET,
+                    f"{operation} costs the customer {usd:f} USD and {left:f} USD are left of this month's budget: not "
+                    "called. Raise monthly_api_budget_usd or poll_minutes in the customers file.",
+                )
             self.calls[operation] += 1
+            self.cost_usd += usd
+
+    def bill(self, operation: str, *, usd: Decimal) -> None:
+        """Note what a cloud charges by what it answered (time series returned), which no limit can stop any more."""
+        with self._lock:
+            self.calls[operation] += 0
             self.cost_usd += usd

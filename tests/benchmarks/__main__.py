@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from optiinfra_dagster import tables, windows
-from optiinfra_dagster.providers.types import Meter
+from optiinfra_dagster.providers.types import Meter, MetricsRequest
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.slices import Outcome, Slices, Writer
 
@@ -163,7 +163,7 @@ def collect_series() -> None:
             assert points == len(queries) * 6
 
         def ours() -> None:
-            collected = performance.collect("bench", [mine], found, start, end, Meter())
+            collected = performance.collect(MetricsRequest("bench", [mine], found, start, end), Meter())
             rows = tables.performance_rows("bench", "aws", collected.series, datetime.now(UTC))
             assert rows.num_rows == len(queries) * 6
 

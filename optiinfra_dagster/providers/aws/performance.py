@@ -24,6 +24,7 @@ from optiinfra_dagster.providers.types import (
     Coverage,
     CoverageState,
     Meter,
+    MetricsRequest,
     Performance,
     Problem,
     Resource,
@@ -176,9 +177,9 @@ def _price(batch: Sequence[_Question]) -> Decimal:
     return _PRICE_USD * sum(-(-len(question.metric.statistics) // 5) for question in batch)
 
 
-def price(resources: Iterable[Resource], start: datetime) -> Decimal:
-    """What AWS will charge the customer, in USD, for one `collect` of these resources; agents' metrics come on top."""
-    questions = (question for resource in resources for question in _questions(resource, start))
+def price(request: MetricsRequest[AwsAccount]) -> Decimal:
+    """What AWS will charge the customer, in USD, for one `collect` of a request; agents' metrics come on top."""
+    questions = (question for resource in request.resources for question in _questions(resource, request.start))
     return _price([one for one in questions if one.state is None and one.metric.condition != "agent"])
 
 
@@ -214,8 +215,8 @@ class _Answer:
         if not self.times:
             return None
         metric = question.metric
-        factor = metric.scale / metric.period if metric.per_second else metric.scale
-        times, values = self.times, [value * factor for value in self.values]
+        factor, offset = metric.factor, metric.offset
+        times, values = self.times, [value * factor + offset for value in self.values]
         if len(set(times)) != len(times):
             points = dict(zip(times, values, strict=True))
             times, values = list(points), list(points.values())
@@ -228,9 +229,7 @@ class _Run:
 
     account_id: str
     config: AwsAccount | None
-    customer_id: str
-    start: datetime
-    end: datetime
+    request: MetricsRequest[AwsAccount]
     meter: Meter
     questions: dict[str, list[_Question]] = field(default_factory=dict)  # by region
     problems: list[Problem] = field(default_factory=list)
@@ -247,7 +246,7 @@ class _Run:
             self._give_up(CloudError(Cause.CONFIG, message))
             return
         try:
-            self.account = open_account(self.customer_id, self.config, self.meter)
+            self.account = open_account(self.request.customer_id, self.config, self.meter)
         except CloudError as error:
             self._give_up(error)
         except ConfigError as error:
@@ -275,7 +274,7 @@ class _Run:
     def _published(self, region: str, metric: Metric) -> dict[str, list[dict[str, str]]]:
         """The dimensions under which a metric is published for each resource; the fewest, where there are several."""
         found: dict[str, list[dict[str, str]]] = {}
-        active = {"RecentlyActive": "PT3H"} if datetime.now(UTC) - self.start < timedelta(hours=3) else {}
+        active = {"RecentlyActive": "PT3H"} if datetime.now(UTC) - self.request.start < timedelta(hours=3) else {}
         with self._entered().call("cloudwatch", region, self.meter) as cloudwatch:
             pages = cloudwatch.get_paginator("list_metrics").paginate(
                 Namespace=metric.namespace, MetricName=metric.api_metric, **active
@@ -323,8 +322,8 @@ class _Run:
         with self._entered().call("cloudwatch", region, self.meter, {"GetMetricData": _price(batch)}) as cloudwatch:
             pages = cloudwatch.get_paginator("get_metric_data").paginate(
                 MetricDataQueries=queries,
-                StartTime=_aligned(self.start, period),
-                EndTime=_aligned(self.end, period),
+                StartTime=_aligned(self.request.start, period),
+                EndTime=_aligned(self.request.end, period),
                 ScanBy="TimestampAscending",
             )
             for page in pages:
@@ -374,50 +373,35 @@ def _aligned(moment: datetime, period: int) -> datetime:
     return datetime.fromtimestamp(-(-moment.timestamp() // period) * period, UTC)
 
 
-def collect(
-    customer_id: str,
-    accounts: Sequence[AwsAccount],
-    resources: Sequence[Resource],
-    start: datetime,
-    end: datetime,
-    meter: Meter,
-) -> Performance:
-    """Read the points of [start, end) for every catalogue metric of the resources, several calls at a time.
+def collect(request: MetricsRequest[AwsAccount], meter: Meter) -> Performance:
+    """Read the points of a request's range for every catalogue metric of its resources, several calls at a time.
 
     Args:
-        customer_id: named in the accounts' CloudTrail.
-        accounts: the accounts that the resources are in.
-        resources: an inventory; its kinds without metrics are passed over.
-        start: zoned, inclusive.
-        end: zoned, exclusive.
+        request: the accounts are those that the resources are in; kinds without metrics are passed over.
         meter: counts every HTTP request, and what CloudWatch charges for it.
 
     Returns:
         The series that have points, and for each catalogue metric of each resource exactly one coverage.
-
-    Raises:
-        ValueError: the range is empty, or its times have no zone.
     """
-    if start.tzinfo is None or end.tzinfo is None or start >= end:
-        raise ValueError(f"no time range: {start} to {end}")
-    runs = {a.account_id: _Run(a.account_id, a, customer_id, start, end, meter) for a in accounts}
+    runs = {account.account_id: _Run(account.account_id, account, request, meter) for account in request.accounts}
     questions: list[_Question] = []
-    for resource in resources:
+    for resource in request.resources:
         run = runs.get(resource.account_id)
         if run is None:
-            run = runs[resource.account_id] = _Run(resource.account_id, None, customer_id, start, end, meter)
-        for question in _questions(resource, start):
+            run = runs[resource.account_id] = _Run(resource.account_id, None, request, meter)
+        for question in _questions(resource, request.start):
             questions.append(question)
             if question.state is None:
                 run.questions.setdefault(resource.region, []).append(question)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"aws-{customer_id}") as pool:
+    seconds = (request.end - request.start).total_seconds()
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"aws-{request.customer_id}") as pool:
         list(pool.map(_Run.open, runs.values()))
         places = [(run, region) for run in runs.values() for region in run.questions]
         list(pool.map(lambda place: place[0].find_agents(place[1]), places))
         calls = [
             pool.submit(run.ask, region, batch)
             for run, region in places
-            for batch in _batches(run.questions[region], (end - start).total_seconds())
+            for batch in _batches(run.questions[region], seconds)
         ]
         for call in calls:
             call.result()

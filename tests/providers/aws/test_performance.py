@@ -18,6 +18,7 @@ from optiinfra_dagster.providers.catalog import metrics_for
 from optiinfra_dagster.providers.types import (
     CoverageState,
     Meter,
+    MetricsRequest,
     Performance,
     Resource,
     ResourceType,
@@ -66,7 +67,7 @@ def read(
     meter: Meter | None = None,
     accounts: tuple[AwsAccount, ...] = (),
 ) -> Performance:
-    result = performance.collect("acme", accounts or (acme(),), resources, start, end, meter or Meter())
+    result = performance.collect(MetricsRequest("acme", accounts or (acme(),), resources, start, end), meter or Meter())
     asked = Counter((one.resource_id, metric.name) for one in resources for metric in metrics_for("aws", one.kind))
     assert Counter((one.resource_id, one.metric_name) for one in result.coverage) == asked
     return result
@@ -152,7 +153,7 @@ def test_a_thousand_instances_are_fourteen_calls(start_lab: StartLab) -> None:
 
     assert meter.calls == {"AssumeRole": 1, "ListMetrics": 1, "GetMetricData": 14}
     assert meter.cost_usd == Decimal("0.07")
-    assert performance.price(instances(1000), START) == Decimal("0.07")
+    assert performance.price(MetricsRequest("acme", [acme()], instances(1000), START, END)) == Decimal("0.07")
     assert lab.control.calls().billed_metrics == {ACME: 7000}
 
 
@@ -421,7 +422,7 @@ def test_engines_that_rds_only_lists_are_asked_under_their_own_name(engine: str,
 )
 def test_a_range_that_is_none_is_refused(start: datetime, end: datetime) -> None:
     with pytest.raises(ValueError, match="no time range"):
-        performance.collect("acme", [acme()], [], start, end, Meter())
+        MetricsRequest("acme", [acme()], [], start, end)
 
 
 @pytest.mark.parametrize(

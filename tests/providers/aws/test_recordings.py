@@ -17,7 +17,7 @@ from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.aws.recordings import Recordings
 from optiinfra_dagster.providers.aws import performance
 from optiinfra_dagster.providers.aws.resource import collect
-from optiinfra_dagster.providers.types import CoverageState, Inventory, Meter, Status
+from optiinfra_dagster.providers.types import CoverageState, Inventory, Meter, MetricsRequest, Status
 from tests.providers.aws.conftest import ACME, NOW, acme
 
 Replay = Callable[..., Inventory]
@@ -228,7 +228,9 @@ def test_metric_answers_in_another_form_are_told(replayed: Replay, tmp_path: Pat
     )
     start = datetime(2026, 11, 20, 11, tzinfo=UTC)
 
-    result = performance.collect("acme", [acme()], inventory.resources, start, start + timedelta(minutes=15), Meter())
+    result = performance.collect(
+        MetricsRequest("acme", [acme()], inventory.resources, start, start + timedelta(minutes=15)), Meter()
+    )
 
     assert [(series.metric.name, series.values) for series in result.series] == [("cpu_utilization", [1.5])]
     states = {one.metric_name: (one.state, one.reason) for one in result.coverage}
@@ -248,6 +250,8 @@ def test_recorded_metric_answers_do_not_disturb_a_collection(
         inventory = replayed(listing, file)
         end = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
-        result = performance.collect("acme", [acme()], inventory.resources, end - timedelta(hours=1), end, Meter())
+        result = performance.collect(
+            MetricsRequest("acme", [acme()], inventory.resources, end - timedelta(hours=1), end), Meter()
+        )
 
         assert len(result.coverage) == 8
