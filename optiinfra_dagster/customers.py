@@ -170,8 +170,8 @@ class GcpAccount(_Account):
     """One Google Cloud project, read with a credentials file, or with this host's application default credentials.
 
     `impersonate` is a service account that those credentials then act as; `quota_project_id` is the project that pays
-    for the calls; `billing_export_table` is where the customer's billing export goes in BigQuery. Cloud Monitoring speaks
-    gRPC, so it has an endpoint of its own, `monitoring_endpoint_url`.
+    for the calls; `billing_export_table` is where the customer's billing export goes in BigQuery. Cloud Monitoring
+    speaks gRPC, so it has an endpoint of its own, `monitoring_endpoint_url`.
     """
 
     project_id: str = Field(description="Write the project's id (not its name or number), such as acme-prod")
@@ -203,8 +203,8 @@ class GcpAccount(_Account):
 class AzureAccount(_Account):
     """One Azure subscription, read as a service principal (tenant_id, client_id and client_secret together).
 
-    Without those three, this host's own identity is used (managed identity, workload identity). Metrics of many resources
-    come from a host of each region; `metrics_endpoint_url` is called instead of all of them.
+    Without those three, this host's own identity is used (managed identity, workload identity). Metrics of many
+    resources come from a host of each region; `metrics_endpoint_url` is called instead of all of them.
     """
 
     subscription_id: str = Field(description="Write the subscription's id, 8-4-4-4-12 hexadecimal digits")
