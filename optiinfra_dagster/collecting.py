@@ -262,7 +262,7 @@ def _add_troubles(
                     AND window_start <= fromUnixTimestamp({last:UInt32})
                 GROUP BY customer_id, provider, dataset, window_start
             )
-            WHERE status IN ('failed', 'partial')
+            WHERE status IN ('failed', 'partial', 'budget')
             GROUP BY customer_id, provider, dataset, status
             ORDER BY customer_id, provider, dataset, status
             """,
@@ -273,7 +273,8 @@ def _add_troubles(
     wanted = _wanted(request)
     for customer, provider, family, status, slices, error in rows:
         if (provider, family) in wanted:
-            what = "failed" if status == "failed" else f"{'is' if slices == 1 else 'are'} incomplete"
+            verb = "is" if slices == 1 else "are"
+            what = {"failed": "failed", "partial": f"{verb} incomplete", "budget": f"{verb} left out"}[status]
             text = f"{customer} {provider}/{family}: {slices:,} window{'s' if slices > 1 else ''} {what}: {error}"
             (outcome.errors if status == "failed" else outcome.warnings).append(text)
 

@@ -171,6 +171,41 @@ APPLICATION = Dataset(
     key=("customer_id", "provider", "application_id", "interaction_id", "metric_type"),
 )
 
+# The ledger and the states of coverage: storage/slices.py and storage/coverage.py write them.
+LEDGER = pa.schema(
+    [
+        ("dataset", pa.string()),
+        ("customer_id", pa.string()),
+        ("provider", pa.string()),
+        ("window_start", TIME),
+        ("batch", pa.uint64()),
+        ("rows", pa.uint64()),
+        ("content_hash", pa.uint64()),
+        ("status", pa.string()),
+        ("permanent", pa.bool_()),
+        ("error", pa.string()),
+        ("api_calls", pa.uint32()),
+        ("api_cost_usd", MONEY),
+        ("run_id", pa.string()),
+        ("published_at", pa.timestamp("ms", "UTC")),
+    ]
+)
+
+COVERAGE = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("provider", pa.string()),
+        ("resource_id", pa.string()),
+        ("resource_type", pa.string()),
+        ("metric_name", pa.string()),
+        ("state", pa.string()),
+        ("reason", pa.string()),
+        ("since", TIME),
+        ("until", TIME),
+        ("version", pa.uint64()),
+    ]
+)
+
 DATASETS: Mapping[str, Dataset] = {d.name: d for d in (RESOURCE, PERFORMANCE, COST, APPLICATION)}
 
 # When a row was collected says nothing of what it says, so it is not part of a slice's content.
@@ -229,7 +264,7 @@ def resource_rows(
 
 
 def performance_rows(customer_id: str, provider: str, series: Sequence[Series], collected_at: datetime) -> pa.Table:
-    """Series as rows of `PERFORMANCE`, one per point, each in the window that holds its timestamp.
+    """Series as rows of `PERFORMANCE`, one per point, each in its series' window, or the one of its timestamp.
 
     What is the same for all points of a series is written once per series and repeated by index, so the cost per point
     does not grow with the number of columns.
@@ -239,6 +274,10 @@ def performance_rows(customer_id: str, provider: str, series: Sequence[Series], 
     seconds = np.fromiter((t for s in series for t in s.timestamps), dtype=np.int64, count=int(lengths.sum()))
     values = np.fromiter((v for s in series for v in s.values), dtype=np.float64, count=int(lengths.sum()))
     width = int(WINDOW.total_seconds())
+    windows = seconds - seconds % width
+    if any(s.window for s in series):
+        own = np.array([int(s.window.timestamp()) if s.window else -1 for s in series], np.int64)[owner]
+        windows = np.where(own < 0, windows, own)
 
     def of_series(describe: Callable[[Series], str]) -> pa.Array:
         return pa.array([describe(s) for s in series], pa.string()).dictionary_encode().take(owner)
@@ -247,7 +286,7 @@ def performance_rows(customer_id: str, provider: str, series: Sequence[Series], 
         PERFORMANCE,
         len(seconds),
         timestamp=pa.array(seconds).cast(TIME),
-        window_start=pa.array(seconds - seconds % width).cast(TIME),
+        window_start=pa.array(windows).cast(TIME),
         customer_id=customer_id,
         provider=provider,
         metric_type=of_series(lambda s: s.metric.metric_type),
@@ -298,7 +337,7 @@ def content_hashes(rows: pa.Table) -> dict[tuple[str, str, int], tuple[int, int]
     """
     if rows.num_rows == 0:
         return {}
-    row_hashes = _row_hashes(rows.drop_columns([c for c in VOLATILE if c in rows.column_names]).combine_chunks())
+    hashes = row_hashes(rows)
     identity = {name: rows[name].combine_chunks() for name in ("customer_id", "provider")}
     codes = {name: pc.dictionary_encode(plain(column)) for name, column in identity.items()}
     seconds = rows["window_start"].cast(pa.int64()).to_numpy()
@@ -309,7 +348,7 @@ def content_hashes(rows: pa.Table) -> dict[tuple[str, str, int], tuple[int, int]
     )
     starts = np.concatenate(([0], changes + 1))
     with np.errstate(over="ignore"):
-        sums = np.add.reduceat(row_hashes[order], starts)
+        sums = np.add.reduceat(hashes[order], starts)
     counts = np.diff(np.append(starts, len(order)))
     names = {n: codes[n].dictionary.to_pylist() for n in codes}
     return {
@@ -318,11 +357,12 @@ def content_hashes(rows: pa.Table) -> dict[tuple[str, str, int], tuple[int, int]
     }
 
 
-def _row_hashes(rows: pa.Table) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    """A 64-bit hash of each row: every column's hashes, mixed in the order of the columns.
+def row_hashes(rows: pa.Table) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    """A 64-bit hash of each row but its `VOLATILE` columns: every column's hashes, mixed in the order of the columns.
 
     Names are hashed once per distinct value, so that a row costs a few operations on whole arrays per column.
     """
+    rows = rows.drop_columns([c for c in VOLATILE if c in rows.column_names]).combine_chunks()
     mixed: np.ndarray[Any, np.dtype[np.uint64]] = np.full(rows.num_rows, 0x9E3779B97F4A7C15, np.uint64)
     for column in rows.columns:
         array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -9,10 +9,11 @@ import importlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -21,6 +22,7 @@ from optiinfra_dagster import windows
 from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.customers import Customer
 from optiinfra_dagster.errors import Cause, CloudError, OptiInfraError
+from optiinfra_dagster.sqlfiles import read_sql
 from optiinfra_dagster.storage.io_manager import SliceStream
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ CHUNK_POINTS = 400_000
 POINTS_PER_RESOURCE_AND_WINDOW = 30
 
 INVENTORY_LOOKBACK = timedelta(days=30)
+DAILY_LOOKBACK = timedelta(days=4)  # what a source of daily totals is asked for again after an outage, and a day
+
 RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 
@@ -64,6 +68,9 @@ class Task:
     customer: Customer
     windows: tuple[datetime, ...]
     resources: "Sequence[Resource] | None" = None
+    daily: "Mapping[str, int]" = field(default_factory=dict)  # resource -> newest day whose totals other slices hold
+    left_usd: Decimal | None = None  # of the budget of this month; None is no limit
+    stopped: bool = False  # the budget stopped a slice this month already, which was said then
 
 
 def build(
@@ -148,8 +155,10 @@ def collect_slices(  # noqa: PLR0913 - each is one thing a collection needs
             done.append(slices.Slices(customer.id, provider, kept, slices.Outcome.OK, skipped=True))
         if wanted:
             tasks.append(Task(customer, tuple(wanted)))
-    if family != "resource":
+    if tasks and family == "performance":
         tasks = _with_resources(provider, tasks, max(asked), clickhouse)
+        tasks = _with_daily(provider, tasks, clickhouse)
+        tasks = _within_budget(provider, tasks, clickhouse, now())
     if done:
         yield done
     work = {"resource": _collect_inventory, "performance": _collect_performance}[family]
@@ -162,11 +171,53 @@ def _with_resources(provider: str, tasks: "Sequence[Task]", window: datetime, cl
     """The tasks with what they are to be asked of: the inventory of the window, or the newest before it."""
     from optiinfra_dagster.storage import inventory
 
-    if not tasks:
-        return []
     ids = [task.customer.id for task in tasks]
     found = inventory.newest(clickhouse, provider, ids, window, lookback=INVENTORY_LOOKBACK)
-    return [Task(task.customer, task.windows, found.get(task.customer.id)) for task in tasks]
+    return [replace(task, resources=found.get(task.customer.id)) for task in tasks]
+
+
+def _with_daily(provider: str, tasks: "list[Task]", clickhouse: "ClickHouse") -> "list[Task]":
+    """The tasks with the daily totals that are there already, for a provider that has any."""
+    if not getattr(_metrics_module(provider), "DAILY", False):
+        return tasks
+    asked = sorted({window for task in tasks for window in task.windows})
+    with clickhouse.session() as client:
+        rows = client.query(
+            read_sql("queries/newest_daily"),
+            parameters={
+                "provider": provider,
+                "customers": [task.customer.id for task in tasks],
+                "first": int((asked[0] - DAILY_LOOKBACK).timestamp()),
+                "windows": [int(window.timestamp()) for window in asked],
+            },
+        ).result_rows
+    daily: dict[str, dict[str, int]] = {}
+    for customer, resource, day in rows:
+        daily.setdefault(customer, {})[resource] = day
+    return [replace(task, daily=daily.get(task.customer.id, {})) for task in tasks]
+
+
+def _within_budget(provider: str, tasks: "list[Task]", clickhouse: "ClickHouse", now: datetime) -> "list[Task]":
+    """The tasks with what is left of their customers' budgets."""
+    from optiinfra_dagster.storage import spend
+
+    limits = {task.customer.id: task.customer.monthly_api_budget_usd for task in tasks}
+    limited = [customer for customer, limit in limits.items() if limit is not None]
+    if not limited:
+        return tasks
+    with clickhouse.session() as client:
+        spent = spend.this_month(client, provider, limited, now)
+    budgeted = []
+    for task in tasks:
+        limit, known = limits[task.customer.id], spent.get(task.customer.id, spend.Spent())
+        left = None if limit is None else max(limit - known.usd, Decimal(0))
+        budgeted.append(replace(task, left_usd=left, stopped=known.stopped))
+    return budgeted
+
+
+def _metrics_module(provider: str) -> Any:
+    """`collect`, `price` and `HISTORY` of a provider's metrics."""
+    return importlib.import_module(f"optiinfra_dagster.providers.{provider}.performance")
 
 
 @dataclass(frozen=True)
@@ -202,11 +253,14 @@ def _guarded(
     from optiinfra_dagster.storage.slices import Outcome, Slices
 
     left = set(task.windows)
+    said = {Outcome.BUDGET} if task.stopped else set()  # once a month is enough
 
     def put_and_tick(slices: "Slices") -> None:
         left.difference_update(slices.windows)
-        if slices.error:
+        if slices.error and slices.status not in said:
             log(f"{slices.customer_id} {provider}: {slices.error}")
+        if slices.status is Outcome.BUDGET:
+            said.add(slices.status)
         put(slices)
 
     try:
@@ -281,6 +335,7 @@ def _collect_performance(
 ) -> None:
     """The points of the windows, and once more those of the window before, where late ones may have arrived."""
     from optiinfra_dagster import tables
+    from optiinfra_dagster.providers.memory import Memory
     from optiinfra_dagster.providers.types import Meter, MetricsRequest
     from optiinfra_dagster.storage.slices import Outcome, Slices
 
@@ -291,7 +346,7 @@ def _collect_performance(
             f"no inventory of {customer.id} on {provider} was published yet, so there is nothing to ask metrics of. "
             f"Collect {provider}/resource first.",
         )
-    module = importlib.import_module(f"optiinfra_dagster.providers.{provider}.performance")
+    module = _metrics_module(provider)
     due = _Due(settings, now())
     if early := [w for w in task.windows if not due.polled(customer, w)]:
         put(Slices(customer.id, provider, early, Outcome.NOT_DUE))
@@ -306,14 +361,33 @@ def _collect_performance(
             )
         )  # fmt: skip
     ready = [w for w in task.windows if w >= oldest and due.polled(customer, w)]
+    memory = Memory(settings.dagster_home / "memory")
+    left = task.left_usd
     for first, last in windows.runs_of(ready):
         for begin, end in _chunks(first, last, len(task.resources)):
-            meter = Meter()
             overlap = windows.OVERLAP if begin == first and first - windows.OVERLAP >= oldest else timedelta(0)
             request = MetricsRequest(
-                customer.id, customer.accounts(provider), task.resources, begin - overlap, end + windows.WINDOW
+                customer.id,
+                customer.accounts(provider),
+                task.resources,
+                begin - overlap,
+                end + windows.WINDOW,
+                present=end if due.present(end) else None,
+                daily=task.daily,
+                memory=memory,
             )
+            # All of it or nothing: half a window would be paid for and still be missing.
+            if left is not None and (cost := module.price(request)) > left:
+                error = (
+                    f"the calls cost up to {cost:f} USD and {left:f} USD are left of this month's budget of "
+                    f"{customer.monthly_api_budget_usd:f} USD, so they were not made. Raise monthly_api_budget_usd or "
+                    "poll_minutes in the customers file, or wait for the next month."
+                )
+                put(Slices(customer.id, provider, windows.span(begin, end), Outcome.BUDGET, error=error))
+                continue
+            meter = Meter(left)
             found = module.collect(request, meter)
+            left = None if left is None else left - meter.cost_usd
             rows = tables.performance_rows(customer.id, provider, found.series, now())
             asked = tables.between(rows, begin, end)
             for slices in _with_outcomes(customer.id, provider, begin, end, asked, found, meter):
@@ -345,7 +419,10 @@ def _with_outcomes(
     parts = (
         (Outcome.OK, [] if found.problems else asked),
         (Outcome.PARTIAL, [w for w in asked if w in filled]),
-        (Outcome.FAILED, [w for w in asked if found.problems and w not in filled]),
+        (
+            Outcome.BUDGET if all(p.cause is Cause.BUDGET for p in found.problems) else Outcome.FAILED,
+            [w for w in asked if found.problems and w not in filled],
+        ),
     )
     calls, usd = meter.calls.total(), meter.cost_usd
     coverage: Any = found.coverage

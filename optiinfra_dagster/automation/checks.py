@@ -1,7 +1,7 @@
 """Asset checks of a window: is every customer in, and is nothing in twice."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -12,8 +12,8 @@ from optiinfra_dagster.assets.collection import IMPLEMENTED
 if TYPE_CHECKING:
     from optiinfra_dagster.settings import Settings
 
-# Outcomes that leave a window without rows for a good reason.
-EXCUSED = ("not_due", "not_configured")
+# Outcomes that leave a window without rows for a good reason; a budget has a check of its own.
+EXCUSED = ("not_due", "not_configured", "budget")
 
 
 def build(settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
@@ -26,6 +26,10 @@ def build(settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition) -
             _every_customer_published(provider, family, settings, partitions),
             _no_duplicates(provider, family, partitions),
         )
+    ] + [
+        _within_budget(provider, settings, partitions)
+        for provider, families in IMPLEMENTED.items()
+        if "performance" in families
     ]
 
 
@@ -129,6 +133,63 @@ def _no_duplicates(
             description="; ".join(f"{customer}: {n} keys stand twice" for customer, n in twice)
             or "No key stands twice.",
             metadata={"duplicate_keys": sum(n for _, n in twice)},
+        )
+
+    return check
+
+
+def _within_budget(
+    provider: str, settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=[provider, "performance"],
+        name="within_budget",
+        partitions_def=partitions,
+        description="No customer's monthly budget for API calls kept its slice of the window from being collected.",
+    )
+    def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
+        from optiinfra_dagster.customers import load_customers
+        from optiinfra_dagster.storage import spend
+
+        limits = {
+            c.id: c.monthly_api_budget_usd for c in load_customers(settings.customers_path) if c.accounts(provider)
+        }
+        with clickhouse.session() as client:
+            stopped = client.query(
+                """
+                SELECT customer_id, argMax(error, (published_at, batch))
+                FROM metric_batches
+                WHERE provider = {provider:String}
+                    AND window_start >= fromUnixTimestamp({first:UInt32})
+                    AND window_start <= fromUnixTimestamp({last:UInt32})
+                GROUP BY dataset, customer_id, window_start
+                HAVING argMax(status, (published_at, batch)) = 'budget'
+                ORDER BY customer_id
+                """,
+                parameters={"provider": provider, **_bounds(_asked(context))},
+            ).result_rows
+            spent = spend.this_month(client, provider, sorted(limits), datetime.now(UTC))
+        reasons = dict(stopped)
+        return dg.AssetCheckResult(
+            passed=not reasons,
+            severity=dg.AssetCheckSeverity.WARN,  # it is what the customer asked for
+            description="; ".join(f"{customer}: {error}" for customer, error in reasons.items())[:2000]
+            or "No budget kept a slice from being collected.",
+            metadata={
+                "customers_over_budget": sorted(reasons),
+                "spent_this_month": dg.MetadataValue.table(
+                    [
+                        dg.TableRecord(
+                            {
+                                "customer": customer,
+                                "spent_usd": str(spent[customer].usd if customer in spent else 0),
+                                "budget_usd": "none" if limit is None else str(limit),
+                            }
+                        )
+                        for customer, limit in sorted(limits.items())
+                    ]
+                ),
+            },
         )
 
     return check

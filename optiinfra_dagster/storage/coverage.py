@@ -13,21 +13,15 @@ if TYPE_CHECKING:
 
     from optiinfra_dagster.providers.types import Coverage
 
-_COLUMNS = [
-    "customer_id", "provider", "resource_id", "resource_type", "metric_name", "state", "reason", "since", "until",
-    "version",
-]  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was found of one customer and provider in a window; `complete` if nothing could be missing from it."""
+    """What was found of one customer and provider in a window: each catalogue metric of each resource, once."""
 
     customer_id: str
     provider: str
     window: datetime
     coverage: Sequence[Coverage]
-    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +40,13 @@ class _Open:
 def record(client: Client, dataset: str, seen: Sequence[Seen], version: int) -> int:
     """Close the states that ended and open those that began; returns how many rows that took.
 
-    A window older than one that is published says nothing of the present: it changes nothing. What is incomplete closes
-    nothing that it does not mention.
+    A window older than one that was collected, or tried, says nothing of the present: it changes nothing. What is not
+    mentioned any more is over: the resource is gone.
     """
+    import pyarrow as pa
+
+    from optiinfra_dagster.tables import COVERAGE
+
     newest: dict[tuple[str, str], Seen] = {}
     for one in seen:
         at = (one.customer_id, one.provider)
@@ -64,7 +62,7 @@ def record(client: Client, dataset: str, seen: Sequence[Seen], version: int) -> 
             SELECT customer_id, provider, toUnixTimestamp(max(window_start))
             FROM metric_batches
             WHERE dataset = {dataset:String} AND customer_id IN {customers:Array(String)}
-                AND status IN ('ok', 'partial') AND window_start > fromUnixTimestamp({oldest:UInt32})
+                AND status IN ('ok', 'partial', 'failed') AND window_start > fromUnixTimestamp({oldest:UInt32})
             GROUP BY customer_id, provider
             """,
             parameters={
@@ -94,7 +92,9 @@ def record(client: Client, dataset: str, seen: Sequence[Seen], version: int) -> 
     version = max([version, *(state.version + 1 for states in lasting.values() for state in states)])
     rows = [row for at, one in newest.items() for row in _changes(one, lasting.get(at, []), version)]
     if rows:
-        client.insert("coverage", rows, column_names=_COLUMNS)
+        columns = zip(*rows, strict=True)
+        arrays = [pa.array(column, kind.type) for column, kind in zip(columns, COVERAGE, strict=True)]
+        client.insert_arrow("coverage", pa.table(arrays, schema=COVERAGE))
     return len(rows)
 
 
@@ -106,8 +106,6 @@ def _changes(seen: Seen, lasting: Sequence[_Open], version: int) -> list[list[ob
         key = (old.resource_id, old.metric_name)
         if now.get(key) == (old.resource_type, old.state, old.reason):
             del now[key]
-            continue
-        if key not in now and not seen.complete:
             continue
         began = datetime.fromtimestamp(old.since, UTC)
         if began >= seen.window and key in now:

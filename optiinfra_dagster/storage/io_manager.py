@@ -125,8 +125,8 @@ class Report:
         self.rows_written = 0
         self.api_calls = 0
         self.api_cost_usd = Decimal(0)
+        self.reread = 0
         self.corrected = 0
-        self.corrections_read = 0
         self.customers: dict[str, dict[str, Any]] = defaultdict(
             lambda: {"outcome": "", "slices": 0, "rows": 0, "api_calls": 0, "error": ""}
         )
@@ -151,7 +151,7 @@ class Report:
                 self._permanent = False
         self.rows_written += flushed.rows_written
         self.corrected += flushed.corrected
-        self.corrections_read += flushed.corrections_read
+        self.reread += flushed.reread
 
     def __str__(self) -> str:
         """For the log: `12 slices: 11 ok, 1 failed; 840 rows written, 36 API calls`."""
@@ -169,10 +169,10 @@ class Report:
             "api_calls": self.api_calls,
             "api_cost_usd": str(self.api_cost_usd),
             "slices": dict(self.outcomes),
-            "corrected_slices": self.corrected,
         }
-        if self.corrections_read:
-            metadata["corrected_share"] = self.corrected / self.corrections_read
+        if self.reread:
+            metadata["corrected_points"] = self.corrected
+            metadata["corrected_share"] = self.corrected / self.reread
         if detailed and self.customers:
             metadata["customers"] = dg.MetadataValue.table(
                 [dg.TableRecord({"customer": name, **row}) for name, row in sorted(self.customers.items())]

@@ -117,12 +117,15 @@ class Entry:
 
 @dataclass(slots=True)
 class Flushed:
-    """What a flush did. `entries` are those that went to the ledger, `unchanged` those whose content was there."""
+    """What a flush did. `entries` are those that went to the ledger, `unchanged` those whose content was there.
+
+    `reread` rows of published windows were collected a second time; `corrected` of them differ or are new.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     unchanged: list[Entry] = field(default_factory=list)
+    reread: int = 0
     corrected: int = 0
-    corrections_read: int = 0
     rows_written: int = 0
 
 
@@ -219,8 +222,7 @@ class Writer:
             content: Mapping[tuple[str, str, int], tuple[int, int]]
             for slices, content in zip(batches, hashes, strict=True):
                 if slices.correction:
-                    result.corrections_read += sum(key in before for key in _keys(slices))
-                    slices, content = self._merged(client, slices, content, before)  # noqa: PLW2901
+                    slices, content = self._merged(client, slices, content, before, result)  # noqa: PLW2901
                 entries = self._decide(slices, content, before, result)
                 result.entries += entries
                 wanted = [
@@ -309,11 +311,13 @@ class Writer:
         slices: Slices,
         content: Mapping[tuple[str, str, int], tuple[int, int]],
         before: Mapping[SliceKey, Published],
+        result: Flushed,
     ) -> tuple[Slices, Mapping[tuple[str, str, int], tuple[int, int]]]:
         """A correction completed with the published rows that it does not replace.
 
         A resource that is gone is not asked for again, but its last points stand.
         """
+        import numpy as np
         import pyarrow as pa
 
         from optiinfra_dagster import tables
@@ -324,6 +328,8 @@ class Writer:
                 before.get(key),
                 content.get((key.customer_id, key.provider, int(key.window.timestamp())), (0, 0)),
             )
+            if old:
+                result.reread += new[0]
             if old and (old.rows, old.content_hash) != new:
                 changed.append(key.window)
         if not changed:
@@ -343,6 +349,8 @@ class Writer:
         plain = pa.table({name: tables.plain(new_rows[name]) for name in keys})
         kept = old_rows.join(plain, keys=keys, join_type="left anti").select(self._dataset.schema.names)
         rows = tables.concat(self._dataset, [new_rows, tables.conform(self._dataset, kept)])
+        known = np.isin(tables.row_hashes(new_rows), tables.row_hashes(tables.conform(self._dataset, old_rows)))
+        result.corrected += int(np.count_nonzero(~known))
         return replace(slices, windows=changed, rows=rows), tables.content_hashes(rows)
 
     def _decide(
@@ -363,7 +371,6 @@ class Writer:
             if slices.correction:
                 if old is None or (old.rows, old.content_hash) == (rows, content_hash):
                     continue
-                result.corrected += 1
                 entry.status = old.status
             elif slices.skipped:
                 result.unchanged.append(entry)
@@ -488,9 +495,9 @@ def _check(batches: Sequence[Slices], hashes: Sequence[Mapping[tuple[str, str, i
 
 def _coverage(batches: Sequence[Slices]) -> list[coverage_states.Seen]:
     return [
-        coverage_states.Seen(b.customer_id, b.provider, max(b.windows), b.coverage, complete=b.status is Outcome.OK)
+        coverage_states.Seen(b.customer_id, b.provider, max(b.windows), b.coverage)
         for b in batches
-        if b.coverage is not None and b.status.published
+        if b.coverage is not None
     ]
 
 
@@ -523,36 +530,35 @@ def _of_windows(rows: pa.Table, seconds: Sequence[int], *, all_of: int) -> pa.Ta
 
 def _publish(client: Client, dataset: str, entries: Sequence[Entry], batch: int, run_id: str) -> None:
     """The commit: one INSERT of one block per month partition holds the ledger rows of every slice of the flush."""
-    columns = [
-        "dataset", "customer_id", "provider", "window_start", "batch", "rows", "content_hash", "status", "permanent",
-        "error", "api_calls", "api_cost_usd", "run_id", "published_at",
-    ]  # fmt: skip
+    import pyarrow as pa
+
+    from optiinfra_dagster.tables import LEDGER
+
     now = datetime.now(UTC)
-    months: dict[str, list[list[Any]]] = {}
+    months: dict[str, list[dict[str, Any]]] = {}
     for e in entries:
         months.setdefault(f"{e.key.window:%Y%m}", []).append(
-            [
-                dataset,
-                e.key.customer_id,
-                e.key.provider,
-                e.key.window,
-                e.batch or batch,
-                e.rows,
-                e.content_hash,
-                e.status.value,
-                e.permanent,
-                e.error,
-                e.api_calls,
-                e.api_cost_usd,
-                run_id,
-                now,
-            ]
+            {
+                "dataset": dataset,
+                "customer_id": e.key.customer_id,
+                "provider": e.key.provider,
+                "window_start": e.key.window,
+                "batch": e.batch or batch,
+                "rows": e.rows,
+                "content_hash": e.content_hash,
+                "status": e.status.value,
+                "permanent": e.permanent,
+                "error": e.error,
+                "api_calls": e.api_calls,
+                "api_cost_usd": e.api_cost_usd,
+                "run_id": run_id,
+                "published_at": now,
+            }
         )
     for month, rows in months.items():
-        client.insert(
+        client.insert_arrow(
             "metric_batches",
-            rows,
-            column_names=columns,
+            pa.Table.from_pylist(rows, schema=LEDGER),
             settings={"insert_deduplication_token": f"{dataset}-{batch}-{month}"},
         )
 

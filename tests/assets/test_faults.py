@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 GLOBEX = ACCOUNTS["globex"]
 
 
-def check_of(spine: Spine, family: str, window: datetime) -> Any:
-    """The result of the asset check `every_customer_published` of a window."""
+def check_of(spine: Spine, family: str, window: datetime, name: str = "every_customer_published") -> Any:
+    """The result of an asset check of a window."""
     partitions = windows.partitions(spine.settings.partitions_start)
     wanted = [
         check
         for check in checks.build(spine.settings, partitions)
         for key in check.check_keys
-        if (key.asset_key.path, key.name) == (["aws", family], "every_customer_published")
+        if (key.asset_key.path, key.name) == (["aws", family], name)
     ]
 
     @dg.asset(key=["aws", family], partitions_def=partitions)

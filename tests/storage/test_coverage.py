@@ -93,14 +93,19 @@ def test_a_vanished_resource_is_closed(record: Recorder) -> None:
     assert record.states() == {("i-1", CPU, "collected", 0, None), ("i-2", CPU, "collected", 0, 1)}
 
 
-def test_a_partial_collection_closes_nothing_that_it_does_not_mention(record: Recorder) -> None:
+@pytest.mark.parametrize("status", [Outcome.PARTIAL, Outcome.FAILED])
+def test_what_could_not_be_collected_is_told_whatever_was_published(record: Recorder, status: Outcome) -> None:
+    rows = {"rows": None} if status is Outcome.FAILED else {}
     record(0, {("i-1", CPU): OK, ("i-2", CPU): OK})
-    record(1, {("i-1", CPU): THROTTLED}, status=Outcome.PARTIAL, error="throttled")
+    record(1, {("i-1", CPU): THROTTLED, ("i-2", CPU): DENIED}, status=status, error="throttled", **rows)
     assert record.states() == {
         ("i-1", CPU, "collected", 0, 1),
         ("i-1", CPU, "throttled", 1, None),
-        ("i-2", CPU, "collected", 0, None),
+        ("i-2", CPU, "collected", 0, 1),
+        ("i-2", CPU, "no_permission", 1, None),
     }
+    record(0, {("i-1", CPU): DENIED}, values=[9])  # older than the attempt that failed, so it says nothing
+    assert ("i-1", CPU, "throttled", 1, None) in record.states()
 
 
 def test_an_older_window_says_nothing_of_the_present(record: Recorder) -> None:
@@ -141,11 +146,6 @@ def test_customers_and_providers_are_apart(record: Recorder) -> None:
         record.clickhouse, "SELECT customer_id, provider, until IS NULL AS open FROM coverage FINAL ORDER BY ALL"
     )
     assert [tuple(row.values()) for row in rows] == [("acme", "aws", 0), ("acme", "gcp", 1), ("hooli", "aws", 1)]
-
-
-def test_a_failed_collection_records_nothing(record: Recorder) -> None:
-    record(0, {("i-1", CPU): DENIED}, status=Outcome.FAILED, rows=None)
-    assert record.written() == 0
 
 
 def test_a_change_wins_although_the_clock_went_backwards(clickhouse: ClickHouse, record: Recorder) -> None:
