@@ -26,9 +26,10 @@ from optiinfra_dagster.sqlfiles import read_sql
 from optiinfra_dagster.storage.io_manager import SliceStream
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.providers.types import Meter, Performance, Problem, Resource
+    from optiinfra_dagster.providers.types import Meter, Performance, Problem
     from optiinfra_dagster.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
+    from optiinfra_dagster.storage.inventory import Listed
     from optiinfra_dagster.storage.slices import Slices
 
 # Which families a provider's folder can collect. The asset graph is drawn from it.
@@ -67,7 +68,7 @@ class Task:
 
     customer: Customer
     windows: tuple[datetime, ...]
-    resources: "Sequence[Resource] | None" = None
+    listed: "Listed | None" = None  # the inventory that metrics are asked of
     daily: "Mapping[str, int]" = field(default_factory=dict)  # resource -> newest day whose totals other slices hold
     left_usd: Decimal | None = None  # of the budget of this month; None is no limit
     stopped: bool = False  # the budget stopped a slice this month already, which was said then
@@ -173,7 +174,7 @@ def _with_resources(provider: str, tasks: "Sequence[Task]", window: datetime, cl
 
     ids = [task.customer.id for task in tasks]
     found = inventory.newest(clickhouse, provider, ids, window, lookback=INVENTORY_LOOKBACK)
-    return [replace(task, resources=found.get(task.customer.id)) for task in tasks]
+    return [replace(task, listed=found.get(task.customer.id)) for task in tasks]
 
 
 def _with_daily(provider: str, tasks: "list[Task]", clickhouse: "ClickHouse") -> "list[Task]":
@@ -340,7 +341,7 @@ def _collect_performance(
     from optiinfra_dagster.storage.slices import Outcome, Slices
 
     customer = task.customer
-    if task.resources is None:
+    if task.listed is None:
         raise CloudError(
             Cause.UNAVAILABLE,
             f"no inventory of {customer.id} on {provider} was published yet, so there is nothing to ask metrics of. "
@@ -364,15 +365,16 @@ def _collect_performance(
     memory = Memory(settings.dagster_home / "memory")
     left = task.left_usd
     for first, last in windows.runs_of(ready):
-        for begin, end in _chunks(first, last, len(task.resources)):
+        for begin, end in _chunks(first, last, len(task.listed.resources)):
             overlap = windows.OVERLAP if begin == first and first - windows.OVERLAP >= oldest else timedelta(0)
             request = MetricsRequest(
                 customer.id,
                 customer.accounts(provider),
-                task.resources,
+                task.listed.resources,
                 begin - overlap,
                 end + windows.WINDOW,
                 present=end if due.present(end) else None,
+                listed=task.listed.window,
                 daily=task.daily,
                 memory=memory,
             )

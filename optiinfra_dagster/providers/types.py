@@ -102,7 +102,8 @@ class Series:
     """The points of one statistic of one metric of one resource, already in the catalogue's unit.
 
     `timestamps` are the starts of the periods, as whole seconds since the epoch (UTC), any order;
-    `values` has the same length.
+    `values` has the same length. `window` is the slice that holds the points where it is not the one of their
+    timestamps, as for the total of a day, which is known only after it.
     """
 
     resource: Resource
@@ -110,6 +111,7 @@ class Series:
     statistic: str
     timestamps: list[int]
     values: list[float]
+    window: datetime | None = None
 
 
 class CoverageState(StrEnum):
@@ -149,7 +151,8 @@ class MetricsRequest(Generic[AccountT]):
     """What one collection of metrics is asked for: the points of [start, end) of every catalogue metric of `resources`.
 
     `present` is the start of the window that what is there now may be told of, for sources that know only the present;
-    None where the whole range is past. `daily` names, for a source of daily totals, the newest day that each resource
+    None where the whole range is past. `listed` is the window of the inventory that `resources` come from, and whose
+    statuses they have. `daily` names, for a source of daily totals, the newest day that each resource
     already has in other slices (resource id -> start of that day, epoch seconds). `memory` keeps for a day what need
     not be asked of the cloud every time.
 
@@ -163,6 +166,7 @@ class MetricsRequest(Generic[AccountT]):
     start: datetime
     end: datetime
     present: datetime | None = None
+    listed: datetime | None = None
     daily: Mapping[str, int] = field(default_factory=dict)
     memory: Memory | None = None
 

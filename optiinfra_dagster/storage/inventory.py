@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.providers.types import Resource, ResourceType, Status
@@ -12,19 +13,27 @@ from optiinfra_dagster.storage.clickhouse import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
 
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The resources of one customer, and the window of the inventory that says how they are."""
+
+    window: datetime
+    resources: list[Resource] = field(default_factory=list)
+
+
 def newest(
     clickhouse: ClickHouse, provider: str, customers: Sequence[str], window: datetime, lookback: timedelta
-) -> dict[str, list[Resource]]:
-    """Per customer, the resources of its newest published inventory; a customer without any is not in the answer.
+) -> dict[str, Listed]:
+    """Per customer, its newest published inventory; a customer without any is not in the answer.
 
     Newest means at or before `window`, at most `lookback` before; a window older than every inventory takes the oldest
     one after it, since clouds keep metric history but no inventory history. What a partial inventory could not list is
-    taken from the complete one before it.
+    taken from the complete one before it, with the status `unknown`.
     """
     parameters = {
         "provider": provider, "customers": list(customers), "window": window,
@@ -33,22 +42,30 @@ def newest(
     with clickhouse.session() as client:
         rows = fetch(client, read_sql("queries/newest_inventory"), parameters)
         known = client.query(
-            "SELECT DISTINCT customer_id FROM metric_batches WHERE dataset = 'resource' "
-            "AND status IN ('ok', 'partial') AND provider = {provider:String} "
-            "AND customer_id IN {customers:Array(String)} "
-            "AND window_start >= fromUnixTimestamp({oldest:UInt32})",
+            """
+            SELECT
+                customer_id,
+                maxIf(toUnixTimestamp(window_start), window_start <= fromUnixTimestamp({window:UInt32})),
+                min(toUnixTimestamp(window_start))
+            FROM metric_batches
+            WHERE dataset = 'resource' AND status IN ('ok', 'partial') AND provider = {provider:String}
+                AND customer_id IN {customers:Array(String)} AND window_start >= fromUnixTimestamp({oldest:UInt32})
+            GROUP BY customer_id
+            """,
             parameters={
                 "provider": provider,
                 "customers": list(customers),
+                "window": int(window.timestamp()),
                 "oldest": int((window - lookback).timestamp()),
             },
         ).result_rows
-    resources: dict[str, list[Resource]] = defaultdict(list)
-    for (customer,) in known:
-        resources[customer] = []
+    listed = {
+        customer: Listed(datetime.fromtimestamp(at_or_before or after, UTC)) for customer, at_or_before, after in known
+    }
     columns = {name: rows[name].to_pylist() for name in rows.column_names}
     for i, customer in enumerate(columns["customer_id"]):
-        resources[customer].append(
+        as_it_is = columns["seen"][i] >= listed[customer].window
+        listed[customer].resources.append(
             Resource(
                 account_id=columns["account_id"][i],
                 region=columns["region"][i],
@@ -56,10 +73,10 @@ def newest(
                 resource_id=columns["resource_id"][i],
                 resource_name=columns["resource_name"][i],
                 resource_type=ResourceType(columns["resource_type"][i]),
-                status=Status(columns["status"][i]),
+                status=Status(columns["status"][i]) if as_it_is else Status.UNKNOWN,
                 cloud_status=columns["cloud_status"][i],
                 tags=json.loads(columns["tags"][i]),
                 metadata=json.loads(columns["metadata"][i]),
             )
         )
-    return dict(resources)
+    return listed

@@ -35,7 +35,8 @@ SELECT
     argMax(r.status, r.window_start) AS status,
     argMax(r.cloud_status, r.window_start) AS cloud_status,
     argMax(r.tags, r.window_start) AS tags,
-    argMax(r.metadata, r.window_start) AS metadata
+    argMax(r.metadata, r.window_start) AS metadata,
+    max(r.window_start) AS seen
 FROM resource_metrics AS r
 INNER JOIN
 (

@@ -192,7 +192,7 @@ def test_inventory_and_its_summary_are_of_the_newest_inventory(clickhouse: Click
 def newest(clickhouse: ClickHouse, window: datetime = NOW, *customers: str) -> dict[str, list[str]]:
     """Resource ids per customer."""
     found = inventory.newest(clickhouse, "aws", customers or ("acme", "hooli"), window, lookback=timedelta(days=2))
-    return {customer: [r.resource_id for r in resources] for customer, resources in found.items()}
+    return {customer: [r.resource_id for r in listed.resources] for customer, listed in found.items()}
 
 
 def test_the_newest_inventory_at_or_before_the_window_is_taken(clickhouse: ClickHouse) -> None:
@@ -215,10 +215,11 @@ def test_a_partial_inventory_is_completed_by_the_whole_one_before(clickhouse: Cl
     inventoried(clickhouse, "acme", NOW - Q, [resource("b", tags={"v": "2"})], status=Outcome.PARTIAL, error="e")
     inventoried(clickhouse, "acme", NOW, [resource("c")], status=Outcome.PARTIAL, error="e")
     assert newest(clickhouse) == {"acme": ["a", "b", "c"]}
-    [b] = [
-        r for r in inventory.newest(clickhouse, "aws", ["acme"], NOW, timedelta(days=1))["acme"] if r.resource_id == "b"
-    ]
+    listed = inventory.newest(clickhouse, "aws", ["acme"], NOW, timedelta(days=1))["acme"]
+    assert listed.window == NOW
+    a, b, c = listed.resources
     assert b.tags == {"v": "2"}
+    assert (a.status, c.status) == (Status.UNKNOWN, Status.RUNNING)
 
 
 def test_partial_inventories_alone_are_what_there_is(clickhouse: ClickHouse) -> None:
@@ -235,4 +236,6 @@ def test_no_inventory_is_not_an_empty_one(clickhouse: ClickHouse) -> None:
 def test_a_resource_comes_back_as_it_was(clickhouse: ClickHouse) -> None:
     given = resource("i-1", tags={"a": "ü"}, metadata={"n": 1, "flag": True, "none": None})
     inventoried(clickhouse, "acme", NOW, [given])
-    assert inventory.newest(clickhouse, "aws", ["acme"], NOW, timedelta(days=1)) == {"acme": [given]}
+    assert inventory.newest(clickhouse, "aws", ["acme"], NOW, timedelta(days=1)) == {
+        "acme": inventory.Listed(NOW, [given])
+    }
