@@ -7,23 +7,37 @@ import re
 import time
 import traceback
 from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
 from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, FaultBook
+from optiinfra_dagster.lab.gcp.billing import BigQueryError, Exports, skus
 from optiinfra_dagster.lab.gcp.describe import describe
 from optiinfra_dagster.lab.gcp.estate import NAMES, GcpEstate
 from optiinfra_dagster.lab.server import Request, Response
 from optiinfra_dagster.lab.world import digest
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.lab.gcp.monitoring import GcpMonitoring
     from optiinfra_dagster.lab.gcp.recordings import GcpRecordings
     from optiinfra_dagster.lab.world import World
 
 _PATH = re.compile(r"/v1/projects/([^/]+)/assets")
+_SKUS = re.compile(r"/v1/services/([^/]+)/skus")
+# BigQuery's requests: method, path below /bigquery/v2/projects/, name
+_BIGQUERY = (
+    ("GET", re.compile(r"([^/]+)/datasets/([^/]+)/tables/([^/]+)"), "tables.get"),
+    ("GET", re.compile(r"([^/]+)/datasets/([^/]+)/tables"), "tables.list"),
+    ("POST", re.compile(r"([^/]+)/queries"), "jobs.query"),
+    ("GET", re.compile(r"([^/]+)/queries/([^/]+)"), "jobs.getQueryResults"),
+    ("POST", re.compile(r"([^/]+)/jobs"), "jobs.insert"),
+    ("GET", re.compile(r"([^/]+)/jobs/([^/]+)"), "jobs.get"),
+)
 _KNOWN = {"assetTypes", "contentType", "pageSize", "pageToken", "prettyPrint", "alt", "$alt", "$prettyPrint"}
 _ASSET_TYPES = {asset_type for asset_type, _, _ in NAMES.values()}
 _LARGEST = 1000
@@ -83,24 +97,52 @@ class Gcp:
     """Google Cloud for every project of a world, or, with recordings, the recorded resources for any project.
 
     100 calls a minute and project are answered (quota page of Cloud Asset Inventory). Nobody is asked for a
-    credential: none may be sent over plain http.
+    credential: none may be sent over plain http. With projects, `monitoring` is there between `start` and `stop`.
     """
 
     calls_per_minute = 100
 
-    def __init__(self, world: World, faults: FaultBook, log: CallLog, recordings: GcpRecordings | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        faults: FaultBook,
+        log: CallLog,
+        recordings: GcpRecordings | None = None,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self.estate = GcpEstate(world)
         self.recordings = recordings
-        self._faults, self._log = faults, log
+        self.exports = Exports(self.estate, world.gcp.exports, now)
+        self.monitoring: GcpMonitoring | None = None
+        self._world, self._faults, self._log, self._now = world, faults, log, now
         self._recent: dict[str, deque[float]] = defaultdict(deque)
         self._lock = Lock()
 
+    def start(self) -> None:
+        """Serve Cloud Monitoring, which is gRPC and so has a port of its own."""
+        if self._world.gcp.projects and self.monitoring is None:
+            from optiinfra_dagster.lab.gcp.monitoring import GcpMonitoring
+
+            self.monitoring = GcpMonitoring(self._world, self.estate, self._faults, self._log, self._now)
+
+    def stop(self) -> None:
+        """Stop serving it."""
+        if self.monitoring is not None:
+            self.monitoring.stop()
+            self.monitoring = None
+
     def claims(self, request: Request) -> bool:
-        """Whether a request is meant for Cloud Asset Inventory."""
-        return _PATH.fullmatch(request.path) is not None
+        """Whether a request is meant for Cloud Asset Inventory, BigQuery or the price catalogue."""
+        known = _PATH.fullmatch(request.path) or _SKUS.fullmatch(request.path)
+        return known is not None or request.path.startswith("/bigquery/v2/")
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
+        if request.path.startswith("/bigquery/v2/"):
+            return self._answer_bigquery(request)
+        if catalogue := _SKUS.fullmatch(request.path):
+            return self._answer_catalogue(catalogue[1], parse_qs(request.query))
         match = _PATH.fullmatch(request.path)
         call = _Call(unquote(match[1]) if match else "", parse_qs(request.query))
         page = call.query.get("pageToken", [""])[0].partition(".")[0]
@@ -126,6 +168,54 @@ class Gcp:
             elif fault.action not in {Action.PARTIAL, Action.LATE}:
                 raise _refusal(fault.action, call.account)
         return Response(200, json.dumps(self._page(call)).encode(), {"Content-Type": "application/json; charset=UTF-8"})
+
+    def _answer_bigquery(self, request: Request) -> Response | None:
+        path = unquote(request.path.removeprefix("/bigquery/v2/projects/"))
+        operation, parts = path, tuple[str, ...](("",))
+        for method, form, name in _BIGQUERY:
+            if method == request.method and (found := form.fullmatch(path)):
+                operation, parts = name, found.groups()
+        call = _Call(parts[0], parse_qs(request.query), "bigquery", operation)
+        try:
+            for fault in self._faults.for_call(call):
+                if fault.action is Action.DISCONNECT:
+                    self._note(call, 0)
+                    return None
+                if fault.action is not Action.DELAY:
+                    raise _bigquery_refusal(fault.action)
+                time.sleep(fault.seconds)
+            query = {name: values[-1] for name, values in call.query.items()}
+            response = _as_json(200, self.exports.answer(operation, request, parts, query))
+        except BigQueryError as error:
+            words = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 400: "INVALID_ARGUMENT"}
+            told = {"message": error.message, "domain": "global", "reason": error.reason}
+            body = {"code": error.status, "message": error.message, "errors": [told]}
+            response = _as_json(error.status, {"error": {**body, "status": words.get(error.status, "UNAVAILABLE")}})
+        except Exception as bug:  # noqa: BLE001 - told to the caller, who would retry a connection that just closed
+            traceback.print_exc()
+            response = _as_json(400, {"error": {"code": 400, "message": f"bug of the cloud lab: {bug!r}"}})
+        self._note(call, response.status)
+        return response
+
+    def _answer_catalogue(self, service: str, query: dict[str, list[str]]) -> Response | None:
+        call = _Call("", query, "cloudbilling", "ListSkus")
+        try:
+            for fault in self._faults.for_call(call):
+                if fault.action is not Action.DELAY:
+                    raise _refusal(fault.action, "acme")
+            found = skus(service)
+            start, size = int(query.get("pageToken", ["0"])[0]), int(query.get("pageSize", ["5000"])[0])
+            if not 0 < size <= 5000:
+                raise _invalid("page_size must be between 1 and 5000.")
+            more = {"nextPageToken": str(start + size)} if start + size < len(found) else {"nextPageToken": ""}
+            response = _as_json(200, {"skus": found[start : start + size], **more})
+        except GcpError as error:
+            response = _write_error(call, error)
+        self._note(call, response.status)
+        return response
+
+    def _note(self, call: _Call, status: int) -> None:
+        self._log.note(CallKey(call.service, call.operation, call.account, "", status))
 
     def _spend(self, project: str) -> None:
         """Take one call out of the quota of the last 60 seconds; refused calls cost nothing."""
@@ -171,6 +261,24 @@ class Gcp:
         if more:
             answer["nextPageToken"] = f"{call.page + 1}.{start + size}.{mark}"
         return answer
+
+
+def _as_json(status: int, data: dict[str, Any]) -> Response:
+    return Response(status, json.dumps(data).encode(), {"Content-Type": "application/json; charset=UTF-8"})
+
+
+def _bigquery_refusal(action: Action) -> BigQueryError:
+    match action:
+        case Action.THROTTLE:
+            return BigQueryError(403, "rateLimitExceeded", "Exceeded rate limits: too many api requests per user")
+        case Action.DENY:
+            return BigQueryError(403, "accessDenied", "Access Denied: User does not have permission to query table")
+        case Action.EXPIRED | Action.UNKNOWN_KEY:
+            return BigQueryError(401, "authError", "Request had invalid authentication credentials.")
+        case Action.OPTIN_REQUIRED:
+            text = "BigQuery API has not been used in project acme before or it is disabled."
+            return BigQueryError(403, "accessNotConfigured", text)
+    return BigQueryError(503, "backendError", "Error encountered during execution. Retrying may solve the problem.")
 
 
 def _page_size(text: str) -> int:

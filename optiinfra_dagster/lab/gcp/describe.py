@@ -332,7 +332,10 @@ def forwarding_rule(asset: LabAsset) -> Shown:
         shown["target"] = _link(asset, f"global/targetHttpsProxies/{asset.name}-proxy")
     else:
         shown["region"] = _link(asset, f"regions/{asset.region}")
-        shown["target"] = _link(asset, f"regions/{asset.region}/targetPools/{asset.name}-pool")
+        # Said of the fleet, a managed scheme means an Application Load Balancer; by default it is a network one.
+        proxied = (asset.fleet.type or "").endswith("_MANAGED")
+        target = f"targetHttpsProxies/{asset.name}-proxy" if proxied else f"targetPools/{asset.name}-pool"
+        shown["target"] = _link(asset, f"regions/{asset.region}/{target}")
     return shown
 
 

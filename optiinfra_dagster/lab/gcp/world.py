@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FilePath, field_validator
 
 GcpKind = Literal[
     "gcp:instance",
@@ -48,6 +48,7 @@ class GcpFleet(_Strict):
     subnets: int = 2  # of each network, each in another region
     node_pools: int = 1  # of each Kubernetes cluster
     size: int | None = None  # GiB of a disk or database, nodes of a cluster's zone
+    agent: bool = False  # the Ops Agent runs in each instance
     omit: list[str] = Field(default_factory=list)  # keys that the answer lacks, as real answers sometimes do
 
     @field_validator("name")
@@ -67,7 +68,35 @@ class GcpProject(_Strict):
     fleets: list[GcpFleet] = Field(default_factory=list)
 
 
+class GcpReplay(_Strict):
+    """A recorded series served as the samples of one metric, in its unit: a CSV of `timestamp,value`, times naive UTC.
+
+    The whole series moves by `shift_seconds`, or so that its last sample lies at `ends_at`; relative spacing stays.
+    """
+
+    metric: str  # the metric type
+    resource: str  # the name of a resource of the world
+    file: FilePath
+    shift_seconds: int = 0
+    ends_at: AwareDatetime | None = None
+
+
+class GcpExport(_Strict):
+    """A billing export in BigQuery, of some projects. What is named in `omit` (`project.id`) is no column of it."""
+
+    table: str  # project.dataset.table
+    projects: list[str]
+    detailed: bool = True
+    currency: str = "USD"
+    omit: list[str] = Field(default_factory=list)
+
+
 class GcpWorld(_Strict):
-    """Every Google Cloud project of the world."""
+    """Every Google Cloud project of the world, the recorded series among their metrics, and their billing exports.
+
+    Without `exports`, every project has a detailed one, in its dataset `billing`.
+    """
 
     projects: list[GcpProject] = Field(default_factory=list)
+    replay: list[GcpReplay] = Field(default_factory=list)
+    exports: list[GcpExport] = Field(default_factory=list)

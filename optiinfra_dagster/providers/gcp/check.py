@@ -1,33 +1,53 @@
-"""Proof, before the first collection, that a project lets itself be read: one call, of one asset."""
+"""Proof, before the first collection, that a project lets itself be read: one asset, and one time series."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.errors import Cause, CloudError, ConfigError
-from optiinfra_dagster.providers.gcp.client import ROLE, open_project
+from optiinfra_dagster.providers.gcp.client import MONITORING_ROLE, ROLE, open_project
 from optiinfra_dagster.providers.gcp.kinds import KINDS
 from optiinfra_dagster.providers.types import Meter, Problem
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import GcpAccount
 
-# Everything that has to be granted on the project for the inventory.
-ROLES: tuple[str, ...] = (ROLE,)
+# Everything that has to be granted on the project: for the inventory, and for the metrics.
+ROLES: tuple[str, ...] = (ROLE, MONITORING_ROLE)
+
+_SECONDS = 60.0
 
 
 def check(customer_id: str, account: GcpAccount) -> list[Problem]:  # noqa: ARG001 - as every provider's check
-    """Try the credential and the permission that the collections of a project need.
+    """Try the credential and the permissions that the collections of a project need.
 
     Returns:
-        What is missing, with its remedy; empty where a collection will get everything.
+        What is missing, with its remedy, each once; empty where a collection will get everything.
     """
-    meter = Meter()
+    problems = [_tried(account, attempt) for attempt in (_assets, _metrics)]
+    return list(dict.fromkeys(problem for problem in problems if problem is not None))
+
+
+def _tried(account: GcpAccount, attempt: Callable[[GcpAccount], None]) -> Problem | None:
     try:
-        project = open_project(account, meter)
-        next(project.pages(list(KINDS), meter, page_size=1), None)
+        attempt(account)
     except CloudError as error:
-        return [Problem(account.project_id, "", "", error.cause, str(error))]
+        return Problem(account.project_id, "", "", error.cause, str(error))
     except ConfigError as error:
-        return [Problem(account.project_id, "", "", Cause.CONFIG, str(error))]
-    return []
+        return Problem(account.project_id, "", "", Cause.CONFIG, str(error))
+    return None
+
+
+def _assets(account: GcpAccount) -> None:
+    meter = Meter()
+    next(open_project(account, meter).pages(list(KINDS), meter, page_size=1), None)
+
+
+def _metrics(account: GcpAccount) -> None:
+    """Ask for time series themselves: who may list descriptors need not be allowed to read points."""
+    from optiinfra_dagster.providers.gcp.monitoring import open_monitoring
+
+    with open_monitoring(account, Meter(), time.monotonic() + _SECONDS) as monitoring:
+        monitoring.probe()

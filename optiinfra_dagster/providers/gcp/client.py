@@ -39,6 +39,7 @@ Asset = Mapping[str, Any]
 
 API = "cloudasset.googleapis.com"
 ROLE = "roles/cloudasset.viewer"
+MONITORING_ROLE = "roles/monitoring.viewer"
 PAGE_SIZE = 1000  # the largest that assets.list takes
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)  # the only one that the API takes
 
@@ -61,6 +62,8 @@ class Project:
     credentials: Any
     endpoint: str
     impersonate: str | None = None
+    api: str = API
+    role: str = ROLE  # that the calls need
 
     @property
     def plain(self) -> bool:
@@ -73,51 +76,88 @@ class Project:
         Raises:
             CloudError: a page could not be had, within bounds on attempts and total time; earlier pages were yielded.
         """
-        url = f"{self.endpoint.rstrip('/')}/v1/projects/{quote(self.project_id)}/assets"
         query: dict[str, Any] = {
             "assetTypes": list(asset_types),
             "contentType": "RESOURCE",
             "pageSize": page_size,
             "prettyPrint": "false",  # a third fewer bytes
         }
+        path = f"v1/projects/{quote(self.project_id)}/assets"
+        yield from self.listing(path, query, "assets", "ListAssets", self._operation, meter)
+
+    def listing(
+        self, path: str, query: Mapping[str, Any], key: str, method: str, operation: str, meter: Meter
+    ) -> Iterator[list[Asset]]:
+        """The pages of any listing of the endpoint: what its answers hold under `key`.
+
+        Args:
+            path: what follows the endpoint's host.
+            query: what is asked, but for the page.
+            key: the list within an answer.
+            method: what the meter calls it.
+            operation: what messages call it.
+            meter: counts every request.
+
+        Raises:
+            CloudError: a page could not be had, within bounds on attempts and total time; earlier pages were yielded.
+        """
+        url = f"{self.endpoint.rstrip('/')}/{path}"
         end = time.monotonic() + _TOTAL_S
         token: str | None = None
-        with self._session(meter) as session:
+        with self._session(meter, method) as session:
             while True:
-                answer = self._page(session, url, {**query, "pageToken": token} if token else query, end)
-                assets = answer.get("assets") or []
-                if not isinstance(assets, list):
-                    raise CloudError(Cause.BUG, f"{self._operation} answered in a form of its own")
-                yield assets
+                asked = {**query, "pageToken": token} if token else query
+                answer = self._page(session, url, asked, end, operation)
+                items = answer.get(key) or []
+                if not isinstance(items, list):
+                    raise CloudError(Cause.BUG, f"{operation} answered in a form of its own")
+                yield items
                 following = answer.get("nextPageToken")
                 if not following:
                     return
                 if following == token:
-                    raise CloudError(Cause.INCOMPLETE, f"{self._operation}: the cloud repeats a page. {_LATER}")
+                    raise CloudError(Cause.INCOMPLETE, f"{operation}: the cloud repeats a page. {LATER}")
                 if time.monotonic() > end:
-                    raise CloudError(Cause.INCOMPLETE, f"{self._operation} took over {_TOTAL_S:.0f} s. {_LATER}")
+                    raise CloudError(Cause.INCOMPLETE, f"{operation} took over {_TOTAL_S:.0f} s. {LATER}")
                 token = following
+
+    def get_token(self, meter: Meter) -> None:
+        """Get an access token where there is none that is good for a while, as gRPC hides why it could not.
+
+        Raises:
+            CloudError: Google gives none.
+        """
+        if self.plain or self.credentials.valid:
+            return
+        with requests.Session() as session:
+            _count(session, meter, "GetAccessToken")
+            try:
+                self.credentials.refresh(Request(session))
+            except auth.GoogleAuthError as error:
+                raise explain_credential(error, self.impersonate) from None
 
     @property
     def _operation(self) -> str:
         return f"assets.list of projects/{self.project_id}"
 
     @contextmanager
-    def _session(self, meter: Meter) -> Iterator[AuthorizedSession]:
+    def _session(self, meter: Meter, method: str) -> Iterator[AuthorizedSession]:
         with requests.Session() as for_tokens:
             _count(for_tokens, meter, "GetAccessToken")
             session = AuthorizedSession(self.credentials, auth_request=Request(for_tokens))  # type: ignore[no-untyped-call]
-            _count(session, meter, "ListAssets")
+            _count(session, meter, method)
             session.headers["User-Agent"] = "optiinfra (gzip)"  # Google compresses for agents that say so here too
             session.trust_env = not self.plain  # no proxy, and no password of ~/.netrc, on the way to this host
             with session:
                 yield session
 
-    def _page(self, session: AuthorizedSession, url: str, query: Mapping[str, Any], end: float) -> dict[str, Any]:
+    def _page(
+        self, session: AuthorizedSession, url: str, query: Mapping[str, Any], end: float, operation: str
+    ) -> dict[str, Any]:
         started, attempt = time.monotonic(), 0
         while True:
             try:
-                return self._ask(session, url, query)
+                return self._ask(session, url, query, operation)
             except CloudError as error:
                 if error.cause not in _PATIENCE_S:
                     raise
@@ -128,21 +168,19 @@ class Project:
                 attempt += 1
                 time.sleep(wait)
 
-    def _ask(self, session: AuthorizedSession, url: str, query: Mapping[str, Any]) -> dict[str, Any]:
+    def _ask(self, session: AuthorizedSession, url: str, query: Mapping[str, Any], operation: str) -> dict[str, Any]:
         try:
             answer = session.get(url, params=query, timeout=_TIMEOUT_S, allow_redirects=False)
         except auth.GoogleAuthError as error:
-            raise _explain_credential(error, self.impersonate) from None
+            raise explain_credential(error, self.impersonate) from None
         except requests.RequestException as error:
             # Not its text, which holds the URL and what the connection's other end said.
-            raise CloudError(
-                Cause.UNAVAILABLE, f"{self._operation} got no answer: {type(error).__name__}. {_LATER}"
-            ) from None
+            raise CloudError(Cause.UNAVAILABLE, f"{operation} got no answer: {type(error).__name__}. {LATER}") from None
         body = _json_object(answer.content)
         if answer.status_code != 200:
-            raise explain(answer.status_code, body, self)
+            raise explain(answer.status_code, body, self, operation)
         if body is None:
-            raise CloudError(Cause.BUG, f"{self._operation}: {urlsplit(url).hostname} did not answer with JSON")
+            raise CloudError(Cause.BUG, f"{operation}: {urlsplit(url).hostname} did not answer with JSON")
         return body
 
 
@@ -194,8 +232,18 @@ def open_project(account: GcpAccount, meter: Meter) -> Project:
         CloudError: this host has no credentials.
     """
     endpoint = account.endpoint() or f"https://{API}"
+    return Project(account.project_id, credentials_of(account, endpoint, meter), endpoint, account.impersonate)
+
+
+def credentials_of(account: GcpAccount, endpoint: str, meter: Meter) -> Any:
+    """The credentials that a project is entered with; none are looked up for a plain http endpoint.
+
+    Raises:
+        ConfigError: the credentials file cannot be used.
+        CloudError: this host has no credentials.
+    """
     if urlsplit(endpoint).scheme == "http":
-        return Project(account.project_id, AnonymousCredentials(), endpoint)  # type: ignore[no-untyped-call]
+        return AnonymousCredentials()  # type: ignore[no-untyped-call]
     path = account.credentials_file.resolve() if account.credentials_file else None
     environment = sorted(
         item for item in os.environ.items() if item[0].startswith(("GOOGLE_", "CLOUDSDK_", "GCE_", "NO_GCE_"))
@@ -206,7 +254,7 @@ def open_project(account: GcpAccount, meter: Meter) -> Project:
     if credentials is None:  # without a lock: to look for the host's own may take seconds, and twice does no harm
         loaded = _load(path, account.impersonate, account.quota_project_id, meter)
         credentials = _CREDENTIALS.setdefault(key, loaded)
-    return Project(account.project_id, credentials, endpoint, account.impersonate)
+    return credentials
 
 
 def _version(path: Path | None) -> tuple[int, int] | None:
@@ -259,9 +307,9 @@ def _of_host(meter: Meter) -> Any:
 
 # --- What an error means --------------------------------------------------------------------------------------------
 
-_LATER = "It is asked again with the next collection"
-_GRANT = f"Grant {ROLE} on the project {{project}} to {{principal}}, or correct project_id"
-_ENABLE = f"Enable {API} in the project {{payer}} (gcloud services enable {API} --project {{payer}})"
+LATER = "It is asked again with the next collection"
+_GRANT = "Grant {role} on the project {project} to {principal}, or correct project_id"
+_ENABLE = "Enable {api} in the project {payer} (gcloud services enable {api} --project {payer})"
 _CREDENTIAL = "Check the credentials file, or renew the credentials of this host"
 
 # Reasons of google.rpc.ErrorInfo, which say more than the status (google/api/error_reason.proto).
@@ -277,32 +325,33 @@ _REASONS: Mapping[str, tuple[Cause, str]] = {
     ),
     "SECURITY_POLICY_VIOLATED": (
         Cause.PERMISSION,
-        f"Let {{principal}} through the VPC Service Controls perimeter for {API}",
+        "Let {principal} through the VPC Service Controls perimeter for {api}",
     ),
     "IAM_PERMISSION_DENIED": (Cause.PERMISSION, _GRANT),
     "ACCOUNT_STATE_INVALID": (Cause.AUTH, "The service account {principal} is disabled or deleted: enable it"),
     "ACCESS_TOKEN_EXPIRED": (Cause.AUTH, _CREDENTIAL),
     "ACCESS_TOKEN_SCOPE_INSUFFICIENT": (Cause.AUTH, f"Give this host's service account the scope {_SCOPES[0]}"),
-    "RATE_LIMIT_EXCEEDED": (Cause.THROTTLED, _LATER),
+    "RATE_LIMIT_EXCEEDED": (Cause.THROTTLED, LATER),
 }
 # Statuses of google.rpc.Code, then of HTTP, for answers of something in between.
 _STATUSES: Mapping[str | int, tuple[Cause, str]] = {
     "UNAUTHENTICATED": (Cause.AUTH, _CREDENTIAL),
     "PERMISSION_DENIED": (Cause.PERMISSION, _GRANT),
     "NOT_FOUND": (Cause.CONFIG, "Correct project_id: there is no project {project}"),
-    "RESOURCE_EXHAUSTED": (Cause.THROTTLED, _LATER),
+    "RESOURCE_EXHAUSTED": (Cause.THROTTLED, LATER),
     401: (Cause.AUTH, _CREDENTIAL),
     403: (Cause.PERMISSION, _GRANT),
     404: (Cause.CONFIG, "Correct project_id or endpoint_url"),
-    408: (Cause.UNAVAILABLE, _LATER),
-    429: (Cause.THROTTLED, _LATER),
+    408: (Cause.UNAVAILABLE, LATER),
+    429: (Cause.THROTTLED, LATER),
 }
 
 
-def explain(status: int, body: Mapping[str, Any] | None, project: Project) -> CloudError:
+def explain(status: int, body: Mapping[str, Any] | None, project: Project, operation: str = "") -> CloudError:
     """Turn an answer other than 200 into an error that names the remedy.
 
-    `body` is Google's error object (AIP-193), or None where something else answered.
+    `body` is Google's error object (AIP-193), or None where something else answered; `operation` is what was asked,
+    if not for assets.
     """
     error = (body or {}).get("error")
     error = error if isinstance(error, dict) else {}
@@ -316,13 +365,15 @@ def explain(status: int, body: Mapping[str, Any] | None, project: Project) -> Cl
     elif "has not been used in project" in str(error.get("message")):  # without an ErrorInfo, as older APIs put it
         cause, remedy = Cause.CONFIG, _ENABLE
     elif word == "INVALID_ARGUMENT" and "token" in str(error.get("message")).lower():
-        cause, remedy = Cause.INCOMPLETE, _LATER
+        cause, remedy = Cause.INCOMPLETE, LATER
     elif status >= 500:
-        cause, remedy = Cause.UNAVAILABLE, _LATER
+        cause, remedy = Cause.UNAVAILABLE, LATER
     else:
         cause, remedy = _STATUSES.get(word) or _STATUSES.get(status) or (Cause.BUG, "")
     principal = getattr(project.credentials, "service_account_email", None)
     remedy = remedy.format(
+        api=project.api,
+        role=project.role,
         project=project.project_id,
         principal=principal if principal and principal != "default" else "the account that collects",
         payer=consumer.removeprefix("projects/")
@@ -331,7 +382,7 @@ def explain(status: int, body: Mapping[str, Any] | None, project: Project) -> Cl
     )
     said = " ".join(str(error.get("message") or "").split())[:300].rstrip(". ")
     what = f"{word} {reason}".strip() + (f": {said}" if said else "")
-    return CloudError(cause, f"{project._operation}: {what}. {remedy}".rstrip(". "))
+    return CloudError(cause, f"{operation or project._operation}: {what}. {remedy}".rstrip(". "))
 
 
 def _error_info(error: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -342,10 +393,10 @@ def _error_info(error: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def _explain_credential(error: auth.GoogleAuthError, impersonate: str | None) -> CloudError:
+def explain_credential(error: auth.GoogleAuthError, impersonate: str | None) -> CloudError:
     """Turn a failure to get an access token into an error; Google's answer is cut to its code."""
     if isinstance(error, auth.TransportError) or error.retryable or _says_later(error):
-        return CloudError(Cause.UNAVAILABLE, f"Google's token service did not answer: {type(error).__name__}. {_LATER}")
+        return CloudError(Cause.UNAVAILABLE, f"Google's token service did not answer: {type(error).__name__}. {LATER}")
     if impersonate is not None and "impersonate" in str(error.args[:1]):
         return CloudError(
             Cause.AUTH,

@@ -8,11 +8,13 @@ from optiinfra_dagster.providers.gcp.check import ROLES, check
 from tests.providers.gcp.conftest import PROJECT, StartLab, account, fleet
 
 
-def test_a_project_that_can_be_read_has_no_problem_and_costs_one_call(start_lab: StartLab) -> None:
-    lab = start_lab(fleet("gcp:disk", 30))
+def test_a_project_that_can_be_read_has_no_problem_and_costs_two_calls(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("gcp:instance", 30))
 
     assert check("acme", account(lab)) == []
     assert lab.control.calls().count("cloudasset") == 1
+    assert lab.control.calls().count("monitoring", "ListTimeSeries") == 1
+    assert lab.control.calls().billed_metrics[PROJECT] <= 1
 
 
 def test_an_empty_project_has_no_problem(start_lab: StartLab) -> None:
@@ -30,11 +32,29 @@ def test_an_empty_project_has_no_problem(start_lab: StartLab) -> None:
 )
 def test_what_is_missing_is_named_with_its_remedy(start_lab: StartLab, action: str, cause: Cause, remedy: str) -> None:
     lab = start_lab()
-    lab.control.add_faults({"action": action})
+    lab.control.add_faults({"action": action, "service": "cloudasset"})
 
     (problem,) = check("acme", account(lab))
 
     assert (problem.account_id, problem.region, problem.kind, problem.cause) == (PROJECT, "", "", cause)
+    assert remedy in problem.message
+
+
+@pytest.mark.parametrize(
+    ("action", "cause", "remedy"),
+    [
+        ("deny", Cause.PERMISSION, "Grant roles/monitoring.viewer on the project acme-prod"),
+        ("optin_required", Cause.CONFIG, "Enable monitoring.googleapis.com"),
+        ("unavailable", Cause.UNAVAILABLE, "timeSeries.list"),
+    ],
+)
+def test_what_metrics_lack_is_named_beside_it(start_lab: StartLab, action: str, cause: Cause, remedy: str) -> None:
+    lab = start_lab()
+    lab.control.add_faults({"action": action, "service": "monitoring"})
+
+    (problem,) = check("acme", account(lab))
+
+    assert (problem.account_id, problem.cause) == (PROJECT, cause)
     assert remedy in problem.message
 
 

@@ -6,11 +6,15 @@ import datetime as dt
 import ipaddress
 import json
 import ssl
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -24,6 +28,7 @@ from optiinfra_dagster.lab.server import Request, Response, Server
 from optiinfra_dagster.providers.gcp import client
 from optiinfra_dagster.providers.gcp.client import open_project
 from optiinfra_dagster.providers.gcp.kinds import KINDS
+from optiinfra_dagster.providers.gcp.monitoring import open_monitoring
 from optiinfra_dagster.providers.gcp.resource import collect
 from optiinfra_dagster.providers.types import Meter
 from tests.providers.gcp.conftest import PROJECT, Clock, StartLab, account, fleet
@@ -249,6 +254,76 @@ def test_default_credentials_are_those_of_the_environment(
     assert google.headers("/assets")["authorization"].startswith("Bearer ey")
 
 
+# --- Cloud Monitoring, over gRPC ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def monitoring_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """A server that answers with no time series: its URL, and the metadata of each call."""
+    pem = (tmp_path / "google.pem").read_bytes()
+    trusted = grpc.ssl_channel_credentials(root_certificates=pem)
+    monkeypatch.setattr(  # what Google's clients use on and off Compute Engine
+        grpc, "compute_engine_channel_credentials", lambda call: grpc.composite_channel_credentials(trusted, call)
+    )
+    seen: list[dict[str, str]] = []
+
+    def answer(_request: bytes, context: Any) -> bytes:
+        seen.append(dict(context.invocation_metadata()))
+        return b""
+
+    handler = grpc.unary_unary_rpc_method_handler(answer)
+    server = grpc.server(ThreadPoolExecutor(2))
+    service = grpc.method_handlers_generic_handler("google.monitoring.v3.MetricService", {"ListTimeSeries": handler})
+    server.add_generic_rpc_handlers((service,))
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([(pem, pem)]))
+    server.start()
+    try:
+        yield f"https://127.0.0.1:{port}", seen
+    finally:
+        server.stop(None)
+
+
+def probe(account: GcpAccount) -> Meter:
+    meter = Meter()
+    with open_monitoring(account, meter, time.monotonic() + 20) as monitoring:
+        monitoring.probe()
+    return meter
+
+
+def test_metrics_are_read_with_the_same_credential_and_payer(
+    google: Google, key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monitoring_over_tls(tmp_path, monkeypatch) as (url, seen):
+        meter = probe(
+            real(
+                google,
+                credentials_file=str(key_file),
+                quota_project_id="acme-billing",
+                monitoring_endpoint_url=url,
+            )
+        )
+
+    assert meter.calls == {"ListTimeSeries": 1}
+    (metadata,) = seen
+    assert metadata["authorization"].startswith("Bearer ey")
+    assert metadata["x-goog-user-project"] == "acme-billing"
+
+
+def test_a_credential_that_fails_is_told_before_any_metric_is_asked_for(
+    google: Google, key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    google.answers["token"] = (200, {"access_token": "source-token", "expires_in": 3600})
+    google.answers["generateAccessToken"] = (403, {"error": {"code": 403, "status": "PERMISSION_DENIED"}})
+    _redirect_iam(google, monkeypatch)
+    with monitoring_over_tls(tmp_path, monkeypatch) as (url, seen):
+        account = real(google, credentials_file=str(key_file), impersonate=READER, monitoring_endpoint_url=url)
+        with pytest.raises(CloudError, match="serviceAccountTokenCreator") as error:
+            probe(account)
+
+    assert error.value.cause is Cause.AUTH
+    assert seen == []
+
+
 ERRORS: list[tuple[int, dict[str, Any] | None, Cause, str]] = [
     (401, {"status": "UNAUTHENTICATED"}, Cause.AUTH, "Check the credentials file"),
     (403, {"status": "PERMISSION_DENIED"}, Cause.PERMISSION, f"Grant roles/cloudasset.viewer on the project {PROJECT}"),
@@ -355,7 +430,7 @@ def test_a_token_service_that_is_down_is_no_refusal(
 def test_a_token_that_cannot_be_had_is_told_by_its_code(
     error: Callable[..., auth.GoogleAuthError], said: tuple[object, ...], retryable: bool, cause: Cause
 ) -> None:
-    explained = client._explain_credential(error(*said, retryable=retryable), None)
+    explained = client.explain_credential(error(*said, retryable=retryable), None)
 
     assert explained.cause is cause
     assert "JWT" not in str(explained)

@@ -1,0 +1,195 @@
+"""The way into Cloud Monitoring: a channel to a project, pages of time series, what errors mean, and when to ask again.
+
+It is reached over gRPC, the only transport of `MetricServiceClient`. Its own retry leaves out spent quotas
+(RESOURCE_EXHAUSTED), so the calls are made without it. Answers are read as plain protobuf messages: the client's
+wrappers of them cost several times as much.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import grpc
+from google.api_core import exceptions
+from google.api_core.client_options import ClientOptions
+from google.cloud.monitoring_v3 import MetricServiceClient
+from google.cloud.monitoring_v3.services.metric_service.transports import MetricServiceGrpcTransport
+from google.cloud.monitoring_v3.types import ListMetricDescriptorsRequest, ListTimeSeriesRequest
+
+from optiinfra_dagster.errors import Cause, CloudError
+from optiinfra_dagster.providers.gcp.client import LATER, MONITORING_ROLE, Project, credentials_of, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from optiinfra_dagster.customers import GcpAccount
+    from optiinfra_dagster.providers.types import Meter
+
+API = "monitoring.googleapis.com"
+
+_CALL_S = 60.0  # for one page
+# First wait, and how long one page is asked for; the caller's deadline may be sooner.
+_PATIENCE_S: Mapping[Cause, tuple[float, float]] = {Cause.THROTTLED: (2.0, 120.0), Cause.UNAVAILABLE: (1.0, 45.0)}
+_LONGEST_WAIT_S = 30.0
+# The server alone decides how much it sends, and a proxy of the environment has no business on the way to this host.
+_PLAIN_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0)]
+
+
+@dataclass(slots=True)
+class Monitoring:
+    """A project's metrics, for as long as its channel is open. `deadline` is a time of `time.monotonic()`."""
+
+    project: Project
+    client: Any
+    meter: Meter
+    deadline: float
+    _last: CloudError | None = field(default=None, repr=False)
+
+    def page(self, request: ListTimeSeriesRequest, usd: Decimal, price: Decimal) -> Any:
+        """One page of time series, as a protobuf message; None where the project has no such metric.
+
+        Args:
+            request: the question; its `page_token` decides which page.
+            usd: what the page costs at most; if the budget does not allow it, nothing is sent.
+            price: of one time series returned, which is what is billed in the end.
+
+        Raises:
+            CloudError: the page could not be had.
+        """
+
+        def ask(timeout: float) -> Any:
+            self.meter.count("ListTimeSeries", usd=usd)
+            returned = 0
+            try:
+                page = next(iter(self.client.list_time_series(request, retry=None, timeout=timeout).pages))
+                answer = type(page).pb(page)
+                returned = len(answer.time_series)
+            finally:
+                self.meter.bill("ListTimeSeries", usd=price * returned - usd)
+            return answer
+
+        try:
+            return self._patiently(ask, "timeSeries.list")
+        except _NoSuchMetricError:
+            return None
+
+    def descriptors(self, metric_types: list[str]) -> Iterator[Any]:
+        """The descriptors of those metric types that the project has. They are free, and not worth a second attempt.
+
+        Raises:
+            CloudError: a page could not be had.
+        """
+        names = ", ".join(f'"{one}"' for one in metric_types)
+        request = ListMetricDescriptorsRequest(
+            name=f"projects/{self.project.project_id}", filter=f"metric.type = one_of({names})"
+        )
+
+        def ask(timeout: float) -> Any:
+            self.meter.count("ListMetricDescriptors")
+            return next(iter(self.client.list_metric_descriptors(request, retry=None, timeout=timeout).pages))
+
+        while True:
+            page = self._patiently(ask, "metricDescriptors.list", patience={})
+            yield from page.metric_descriptors
+            if not page.next_page_token or page.next_page_token == request.page_token:
+                return
+            request.page_token = page.next_page_token
+
+    def probe(self) -> None:
+        """Read one time series of the last minute, without its points: the least that proves the permission.
+
+        Raises:
+            CloudError: it is not allowed, or the API is not enabled.
+        """
+        now = int(datetime.now(UTC).timestamp())
+        request = ListTimeSeriesRequest(
+            name=f"projects/{self.project.project_id}",
+            filter='metric.type = "compute.googleapis.com/instance/cpu/utilization"',
+            interval={"start_time": {"seconds": now - 60}, "end_time": {"seconds": now}},
+            view=ListTimeSeriesRequest.TimeSeriesView.HEADERS,
+            page_size=1,
+        )
+        self.page(request, Decimal(0), Decimal(0))
+
+    def _patiently(
+        self, ask: Callable[[float], Any], method: str, patience: Mapping[Cause, tuple[float, float]] | None = None
+    ) -> Any:
+        """Ask with a timeout, again and again where that can help; `patience` in place of the usual."""
+        patience = _PATIENCE_S if patience is None else patience
+        operation = f"{method} of projects/{self.project.project_id}"
+        started, attempt = time.monotonic(), 0
+        while True:
+            left = self.deadline - time.monotonic()
+            if left <= 0:
+                cause = self._last.cause if self._last else Cause.UNAVAILABLE
+                raise CloudError(cause, f"{operation} was not answered in the time that a collection has. {LATER}")
+            try:
+                return ask(min(_CALL_S, left))
+            except exceptions.GoogleAPICallError as refusal:
+                error = _explain(refusal, self.project, operation)
+                told = _told_to_wait(refusal)
+            if error.cause not in patience:
+                raise error
+            self._last = error
+            first, longest = patience[error.cause]
+            wait = min(_LONGEST_WAIT_S, first * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
+            wait = max(wait, told)
+            if time.monotonic() + wait > min(self.deadline, started + longest):
+                raise error
+            attempt += 1
+            time.sleep(wait)
+
+
+@contextmanager
+def open_monitoring(account: GcpAccount, meter: Meter, deadline: float) -> Iterator[Monitoring]:
+    """Enter a project's metrics, to be read before a time of `time.monotonic()`.
+
+    A plain http endpoint, which is a loopback host, is shown no credential.
+
+    Raises:
+        ConfigError: the credentials file or the endpoint cannot be used.
+        CloudError: there are no credentials, or Google gives no access token for them.
+    """
+    endpoint = account.monitoring_endpoint() or f"https://{API}"
+    credentials = credentials_of(account, endpoint, meter)
+    project = Project(account.project_id, credentials, endpoint, account.impersonate, API, MONITORING_ROLE)
+    project.get_token(meter)
+    host = urlsplit(endpoint).netloc
+    if project.plain:
+        channel = grpc.insecure_channel(host, options=_PLAIN_OPTIONS)
+        client = MetricServiceClient(transport=MetricServiceGrpcTransport(channel=channel))
+    else:
+        client = MetricServiceClient(credentials=credentials, client_options=ClientOptions(api_endpoint=host))
+    try:
+        yield Monitoring(project, client, meter, deadline)
+    finally:
+        client.transport.close()  # type: ignore[no-untyped-call]
+
+
+class _NoSuchMetricError(Exception):
+    """The project has no such metric, as nothing in it ever wrote one."""
+
+
+def _explain(error: exceptions.GoogleAPICallError, project: Project, operation: str) -> CloudError:
+    word = error.grpc_status_code.name if error.grpc_status_code else ""
+    message = str(error.message or "")
+    if word == "NOT_FOUND" and "Cannot find metric" in message:
+        raise _NoSuchMetricError from None
+    info = {"reason": error.reason, "metadata": dict(error.metadata or {})}
+    body = {"error": {"status": word, "message": message, "details": [info]}}
+    passing = word in {"ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "UNKNOWN"}
+    return explain(503 if passing or error.code is None else int(error.code), body, project, operation)
+
+
+def _told_to_wait(error: exceptions.GoogleAPICallError) -> float:
+    """The seconds that the answer asks to wait (google.rpc.RetryInfo); 0 where it does not say."""
+    waits = [detail.retry_delay for detail in error.details or () if hasattr(detail, "retry_delay")]
+    return max((wait.seconds + wait.nanos / 1e9 for wait in waits), default=0.0)
