@@ -8,16 +8,19 @@ from optiinfra_dagster.providers.aws.kinds import LISTINGS
 from optiinfra_dagster.providers.aws.performance import CONDITIONS
 from optiinfra_dagster.providers.catalog import METRICS, Metric, metrics_for
 
-UNITS = {"percent", "bytes", "bytes/s", "ops/s", "requests/s", "seconds", "count"}
+UNITS = {"percent", "bytes", "bytes/s", "ops/s", "requests/s", "units/s", "seconds", "count"}
 
 
-def test_no_kind_has_a_metric_twice() -> None:
-    keys = [(metric.provider, metric.kind, metric.name) for metric in METRICS]
+def test_no_kind_has_a_metric_twice_from_one_source() -> None:
+    keys = [
+        (metric.provider, metric.kind, metric.name, metric.namespace if metric.provider == "vultr" else "")
+        for metric in METRICS
+    ]
 
     assert len(set(keys)) == len(keys)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: f"{metric.kind}:{metric.name}")
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: f"{metric.kind}:{metric.namespace}:{metric.name}")
 def test_every_row_is_in_our_units_and_says_where_it_comes_from(metric: Metric) -> None:
     assert metric.unit in UNITS
     assert metric.source
@@ -35,10 +38,10 @@ def test_every_aws_condition_is_known() -> None:
     assert {metric.condition for metric in METRICS if metric.provider == "aws"} <= CONDITIONS.keys()
 
 
-def test_a_nitro_instance_costs_seven_queries() -> None:
+def test_a_nitro_instance_costs_eight_queries() -> None:
     asked = [metric for metric in metrics_for("aws", "ec2:instance") if metric.condition != "agent"]
 
-    assert sum(len(metric.statistics) for metric in asked) == 7
+    assert sum(len(metric.statistics) for metric in asked) == 8
 
 
 def test_statistics_of_a_metric_are_one_price() -> None:

@@ -1,4 +1,4 @@
-"""CloudWatch: GetMetricData and ListMetrics, with the limits that the real one has.
+"""CloudWatch: GetMetricData, GetMetricStatistics and ListMetrics, with the limits that the real ones have.
 
 Moto needs 81 s for 2,100 series and knows no limits. Here all series of a request are computed as one matrix.
 """
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_QUERIES = 500
 MAX_POINTS = 100_800
+MAX_DATAPOINTS = 1440  # of GetMetricStatistics
 DAY = 86400
 RETENTION = ((60, 3 * 3600), (300, 15 * DAY), (3600, 63 * DAY), (2**40, 455 * DAY))  # (periods below, kept seconds)
 _STATISTIC = re.compile(r"Average|Sum|Minimum|Maximum|SampleCount|p(100|\d{1,2}(\.\d{1,10})?)")
@@ -151,11 +152,14 @@ class CloudWatch:
         period: int,
         start: datetime,
         end: datetime,
+        narrowed_to: str = "",
     ) -> dict[datetime, float]:
         """The points that GetMetricData must give in all its pages, by time: the ground truth of tests.
 
-        `resource` is an id, name or ARN. Faults play no part. Empty where the resource does not publish the metric.
+        `resource` is an id, name or ARN; `narrowed_to` one more dimension (`path=/`), where several series have the
+        name. Faults play no part. Empty where the resource does not publish the metric.
         """
+        wanted = {tuple(narrowed_to.split("="))} if narrowed_to else set()
         found = self._estate.region(account, region)
         series = next(
             (
@@ -163,7 +167,7 @@ class CloudWatch:
                 for (_, name), candidate in found.by_name.items()
                 if name == resource
                 for one in self.metrics(account, region).of(candidate)
-                if (one.metric.namespace, one.metric.name) == (namespace, metric)
+                if (one.metric.namespace, one.metric.name) == (namespace, metric) and wanted <= set(one.dimensions)
             ),
             None,
         )
@@ -233,6 +237,34 @@ class CloudWatch:
         if more is not None:
             answer["NextToken"] = f"{call.page + 1}.{more[0]}.{more[1]}.{_fingerprint(call)}"
         return answer
+
+    # --- GetMetricStatistics ------------------------------------------------------------------------------------------
+
+    def get_metric_statistics(self, call: Call) -> dict[str, Any]:
+        """GetMetricStatistics: the older call, for one metric; nothing is billed within the free million a month."""
+        metrics, period = self.metrics(call.account, call.region), int(call.params["Period"])
+        statistics = [*(call.params.get("Statistics") or []), *(call.params.get("ExtendedStatistics") or [])]
+        asked = {name: call.params.get(name) for name in ("Namespace", "MetricName", "Dimensions")}
+        stats = [{"Metric": asked, "Period": period, "Stat": one} for one in statistics]
+        questions = [
+            _question({"Id": f"s{n}", "MetricStat": one}, "Statistics", metrics) for n, one in enumerate(stats)
+        ]
+        now, start, end = int(self._now().timestamp()), _time(call, "StartTime"), _time(call, "EndTime")
+        if (end - start) // period > MAX_DATAPOINTS:
+            raise _invalid(f"You have requested more than the limit of {MAX_DATAPOINTS} datapoints.")
+        late = [fault for fault in call.faults if fault.action is Action.LATE]
+        rows, _ = _Page(questions, start, min(end, now), now, 2**62, late, backwards=False).read(None)
+        datapoints: dict[int, dict[str, Any]] = {}
+        for statistic, (times, values) in zip(statistics, rows, strict=True):
+            for time, value in zip(times.tolist(), values.tolist(), strict=True):
+                point = datapoints.setdefault(time, {"Timestamp": datetime.fromtimestamp(time, UTC)})
+                place = (
+                    point
+                    if statistic in (call.params.get("Statistics") or [])
+                    else point.setdefault("ExtendedStatistics", {})
+                )
+                place[statistic] = value
+        return {"Label": asked["MetricName"], "Datapoints": list(datapoints.values())}
 
     def _read(self, call: Call) -> list[_Question]:
         """The questions of a call whose answers are wanted. Raises `AwsError` for one that AWS would refuse."""

@@ -43,16 +43,20 @@ class LabMetric:
     period: int
     samples: int
     shape: str = "wave"
+    dimensions: Dimensions = ()  # beside the one that holds the resource's id
 
 
 def _published(
     dimension: str, namespace: str, period: int, samples: int, *rows: tuple[Any, ...]
 ) -> tuple[str, tuple[LabMetric, ...]]:
-    """Lay out rows of (name, unit, low, high[, shape[, period, samples]])."""
-    return dimension, tuple(
-        LabMetric(namespace, name, unit, low, high, *(rest[1:] or (period, samples)), *rest[:1])
-        for name, unit, low, high, *rest in rows
-    )
+    """Lay out rows of (name, unit, low, high[, shape[, period, samples]]); a name may say `Latency Operation=Get`."""
+    found = []
+    for words, unit, low, high, *rest in rows:
+        name, *more = words.split()
+        dimensions = tuple(tuple(one.split("=")) for one in more)
+        one = LabMetric(namespace, name, unit, low, high, *(rest[1:] or (period, samples)), *rest[:1])
+        found.append(replace(one, dimensions=dimensions))
+    return dimension, tuple(found)
 
 
 _IO: tuple[tuple[Any, ...], ...] = (
@@ -93,6 +97,12 @@ PUBLISHED: dict[str, tuple[str, tuple[LabMetric, ...]]] = {
         ("NetworkReceiveThroughput", "Bytes/Second", 1e3, 5e7),
         ("NetworkTransmitThroughput", "Bytes/Second", 1e3, 9e7),
     ),
+    "rds:cluster": _published(
+        "DBClusterIdentifier", "AWS/RDS", 300, 1,
+        ("VolumeReadIOPs", "Count", 0, 9e5, "count"),
+        ("VolumeWriteIOPs", "Count", 0, 9e5, "count"),
+        ("VolumeBytesUsed", "Bytes", 1 * GIB, 900 * GIB, "count"),
+    ),
     "elbv2:application": _published(
         "LoadBalancer", "AWS/ApplicationELB", 60, 1,
         ("TargetResponseTime", "Seconds", 2e-3, 0.9, "wave", 60, 60),  # a sample per request
@@ -120,6 +130,12 @@ PUBLISHED: dict[str, tuple[str, tuple[LabMetric, ...]]] = {
         "ClusterName", "ContainerInsights", 60, 1,
         ("node_cpu_utilization", "Percent", 2, 90),
         ("node_memory_utilization", "Percent", 10, 85),
+        ("node_filesystem_utilization", "Percent", 5, 95),
+        ("node_network_total_bytes", "Bytes/Second", 1e3, 9e7),
+    ),
+    "eks:control_plane": _published(  # an EKS cluster's too, with or without the add-on
+        "ClusterName", "AWS/EKS", 60, 1,
+        ("apiserver_request_total", "Count", 10, 9e4, "count"),
     ),
     "elasticache:cluster": _published(
         "CacheClusterId", "AWS/ElastiCache", 60, 1,
@@ -127,30 +143,64 @@ PUBLISHED: dict[str, tuple[str, tuple[LabMetric, ...]]] = {
         ("FreeableMemory", "Bytes", 0.2 * GIB, 6 * GIB, "count"),
         ("NetworkBytesIn", "Bytes", 1e3, 9e7, "count"),
         ("NetworkBytesOut", "Bytes", 1e3, 9e7, "count"),
+        ("DatabaseMemoryUsagePercentage", "Percent", 1, 99),
+        ("SuccessfulReadRequestLatency", "Microseconds", 20, 900),
+        ("SuccessfulWriteRequestLatency", "Microseconds", 20, 900),
     ),
     "redshift:cluster": _published(
         "ClusterIdentifier", "AWS/Redshift", 60, 1,
         ("CPUUtilization", "Percent", 1, 95),
+        ("HealthStatus", "Count", 1, 1, "level"),
+        ("PercentageDiskSpaceUsed", "Percent", 3, 97),
         ("ReadThroughput", "Bytes/Second", 0, 9e7),
         ("WriteThroughput", "Bytes/Second", 0, 9e7),
+        ("ReadIOPS", "Count/Second", 0, 2500),
+        ("WriteIOPS", "Count/Second", 0, 1800),
+        ("ReadLatency", "Seconds", 2e-4, 2e-2),
+        ("WriteLatency", "Seconds", 3e-4, 3e-2),
+        ("NetworkReceiveThroughput", "Bytes/Second", 1e3, 5e7),
+        ("NetworkTransmitThroughput", "Bytes/Second", 1e3, 9e7),
     ),
     "ec2:natgateway": _published(
         "NatGatewayId", "AWS/NATGateway", 60, 1,
         ("BytesInFromSource", "Bytes", 1e3, 2e8, "count"),
+        ("BytesInFromDestination", "Bytes", 1e3, 2e8, "count"),
         ("BytesOutToDestination", "Bytes", 1e3, 2e8, "count"),
     ),
     "dynamodb:table": _published(
         "TableName", "AWS/DynamoDB", 60, 1,
         ("ConsumedReadCapacityUnits", "Count", 0, 900, "count"),
         ("ConsumedWriteCapacityUnits", "Count", 0, 900, "count"),
+        *((f"SuccessfulRequestLatency Operation={name}", "Milliseconds", 1, 40, "wave", 60, 60)
+          for name in ("GetItem", "PutItem", "Query")),
     ),
     "efs:filesystem": _published(
         "FileSystemId", "AWS/EFS", 60, 1,
         ("TotalIOBytes", "Bytes", 0, 9e7, "count"),
+        ("DataReadIOBytes", "Bytes", 0, 9e7, "count"),
+        ("DataWriteIOBytes", "Bytes", 0, 9e7, "count"),
     ),
 }  # fmt: skip
 
-MEMORY = LabMetric("CWAgent", "mem_used_percent", "Percent", 4, 96, 60, 1)
+# Metrics that some engines of their kind have only; "" is the engine of a fleet that names none.
+_ENGINES: dict[str, set[str]] = {
+    "FreeStorageSpace": {"", "mysql", "mariadb", "postgres", "oracle-ee", "oracle-se2", "sqlserver-ee", "sqlserver-se"},
+    "VolumeReadIOPs": (_CLUSTERED := {"", "aurora", "aurora-mysql", "aurora-postgresql", "docdb", "neptune"}),
+    "VolumeWriteIOPs": _CLUSTERED,
+    "VolumeBytesUsed": _CLUSTERED,
+    "DatabaseMemoryUsagePercentage": {"", "redis", "valkey"},
+    "SuccessfulReadRequestLatency": {"valkey"},
+    "SuccessfulWriteRequestLatency": {"valkey"},
+}
+_OTHER_NAMESPACES = {"docdb": "AWS/DocDB", "neptune": "AWS/Neptune"}
+
+# The agent's: memory, and two file systems of a Linux instance.
+AGENT = _published(
+    "InstanceId", "CWAgent", 60, 1,
+    ("mem_used_percent", "Percent", 4, 96),
+    ("disk_used_percent path=/ device=nvme0n1p1 fstype=xfs", "Percent", 2, 99),
+    ("disk_used_percent path=/data device=nvme1n1 fstype=ext4", "Percent", 2, 99),
+)[1]  # fmt: skip
 AGENT_DIMENSIONS = ["ImageId", "InstanceId", "InstanceType"]  # of the agent's standard configuration
 
 
@@ -171,12 +221,11 @@ def series_of(resource: LabResource) -> Iterator[Series]:
     if not _publishes(resource):
         return
     dimension, metrics = PUBLISHED.get(resource.kind, ("", ()))
+    if resource.kind == "eks:cluster":
+        metrics = (metrics if resource.fleet.agent else ()) + PUBLISHED["eks:control_plane"][1]
     for metric in metrics:
-        if metric.name.startswith("EBS") and not has_ebs_totals(resource):
-            continue
-        detailed = resource.fleet.detailed and resource.kind == "ec2:instance"
-        finer = replace(metric, period=60, samples=1) if detailed else metric
-        yield _series(resource, finer, ((dimension, resource.id),))
+        if _offers(resource, metric.name):
+            yield _series(resource, _as_run(resource, metric), ((dimension, resource.id),))
     if resource.kind == "ec2:instance" and resource.fleet.agent:
         names = resource.fleet.agent if isinstance(resource.fleet.agent, list) else AGENT_DIMENSIONS
         values = {
@@ -185,19 +234,36 @@ def series_of(resource: LabResource) -> Iterator[Series]:
             "InstanceType": resource.fleet.type or "m6i.large",
             "AutoScalingGroupName": f"{resource.fleet.kind}-group",
         }
-        yield _series(resource, MEMORY, tuple(sorted((name, values[name]) for name in names)))
+        for metric in AGENT:
+            yield _series(resource, metric, tuple((name, values[name]) for name in names))
+
+
+def _offers(resource: LabResource, metric: str) -> bool:
+    """Whether instances of this type, or databases of this engine, have a metric."""
+    engines = _ENGINES.get(metric)
+    if engines is not None:
+        return (resource.fleet.engine or "") in engines
+    return not metric.startswith("EBS") or has_ebs_totals(resource)
+
+
+def _as_run(resource: LabResource, metric: LabMetric) -> LabMetric:
+    """A metric with the period and the namespace that it has for this resource."""
+    if resource.kind == "ec2:instance" and resource.fleet.detailed:
+        return replace(metric, period=60, samples=1)
+    if metric.namespace == "AWS/RDS" and resource.fleet.engine in _OTHER_NAMESPACES:
+        return replace(metric, namespace=_OTHER_NAMESPACES[resource.fleet.engine])
+    return metric
 
 
 def _publishes(resource: LabResource) -> bool:
     if resource.kind == "ebs:volume":  # EBS reports on volumes in use only
         return resource.parent is not None and _publishes(resource.parent)
-    if resource.kind == "eks:cluster":
-        return bool(resource.fleet.agent)
     return resource.state not in {"stopped", "stopping", "terminated", "shutting-down"}
 
 
 def _series(resource: LabResource, metric: LabMetric, dimensions: Dimensions) -> Series:
-    key = digest(resource.seed, metric.namespace, metric.name)
+    key = digest(resource.seed, metric.namespace, metric.name, *metric.dimensions)
+    dimensions = tuple(sorted(dimensions + metric.dimensions))
     return Series(resource, metric, dimensions, key, int(resource.created.timestamp()))
 
 

@@ -11,6 +11,7 @@ import ipaddress
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -42,7 +43,9 @@ PRICES_USD: Mapping[str, Decimal] = {
     "GetCostForecast": Decimal("0.01"),
 }
 
-# At worst 4 x (5 + 30) s and 7 s between attempts, then the call is given up.
+ATTEMPT_SECONDS = 35  # the longest that one attempt of a call takes: 5 to connect, 30 of silence
+
+# At worst 4 x (5 + 30) s and 22 s between attempts, then the call is given up.
 _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 4},
     connect_timeout=5,
@@ -83,11 +86,12 @@ def partition_of(region: str) -> str:
 
 @dataclass(slots=True)
 class _Caller:
-    """On whose behalf this thread calls AWS now, where its calls are counted, and what it asked last."""
+    """On whose behalf this thread calls AWS now, where its calls are counted, until when, and what it asked last."""
 
     credentials: Credentials | RefreshableCredentials
     meter: Meter
     usd: Mapping[str, Decimal]
+    until: float | None = None
     operation: str = ""
 
 
@@ -108,12 +112,15 @@ class _CallersCredentials(Credentials):  # type: ignore[misc]  # botocore is unt
 
 
 def _count(event_name: str, **_event: object) -> None:
-    """Count one HTTP attempt (`before-send.ec2.DescribeInstances`); a retry is another one.
+    """Count one HTTP attempt (`before-send.ec2.DescribeInstances`) before it is sent; a retry is another one.
 
-    AWS does not say whether a throttled attempt is charged: counting it makes the meter an upper bound.
+    AWS does not say whether a throttled attempt is charged: counting it makes the meter an upper bound. What is raised
+    here ends the call, further attempts and pages included: botocore does not know these errors as passing ones.
     """
     caller = _CALLER.get()
     caller.operation = operation = event_name.rpartition(".")[2]
+    if caller.until is not None and time.monotonic() >= caller.until:
+        raise CloudError(Cause.UNAVAILABLE, f"{operation} was not called: AWS took too long to answer. {_LATER}")
     caller.meter.count(operation, usd=caller.usd.get(operation) or PRICES_USD.get(operation) or Decimal(0))
 
 
@@ -214,15 +221,24 @@ class Account:
     _credentials: Any = None
 
     @contextmanager
-    def call(self, service: str, region: str, meter: Meter, usd: Mapping[str, Decimal] | None = None) -> Iterator[Any]:
+    def call(
+        self,
+        service: str,
+        region: str,
+        meter: Meter,
+        usd: Mapping[str, Decimal] | None = None,
+        until: float | None = None,
+    ) -> Iterator[Any]:
         """Lend the client of a service in a region; inside the block, this thread calls as this account.
 
-        `usd` prices operations by what is in the request. Do not hand the client to another thread.
+        `usd` prices operations by what is in the request; from `until` on (`time.monotonic`), nothing is sent. Do not
+        hand the client to another thread.
 
         Raises:
-            CloudError: what botocore or the reading of an answer raised in the block, explained.
+            CloudError: what botocore or the reading of an answer raised in the block, explained; or the call would
+                exceed the meter's limit, or comes too late.
         """
-        caller = _Caller(self._credentials, meter, usd or {})
+        caller = _Caller(self._credentials, meter, usd or {}, until)
         token = _CALLER.set(caller)
         try:
             yield self._sdk.client(service, region, self._endpoint)
@@ -285,7 +301,7 @@ class Account:
         def assume() -> dict[str, str]:
             # A refresh happens inside somebody's call, and is counted there.
             caller = _CALLER.get()
-            token = _CALLER.set(_Caller(host, caller.meter, {}))
+            token = _CALLER.set(_Caller(host, caller.meter, {}, caller.until))
             try:
                 answer = self._sdk.client("sts", self.home_region, self._endpoint).assume_role(**request)
             finally:
@@ -454,6 +470,7 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
     **dict.fromkeys(
         (
             "InternalError",
+            "InternalErrorException",
             "InternalFailure",
             "InternalServerError",
             "InternalServerErrorException",
@@ -469,7 +486,14 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
         (Cause.UNAVAILABLE, _LATER),
     ),
     **dict.fromkeys(
-        ("ExpiredNextToken", "InvalidNextToken", "InvalidNextTokenException", "InvalidPaginationToken"),
+        (
+            "ExpiredNextToken",
+            "ExpiredNextTokenException",
+            "InvalidNextToken",
+            "InvalidNextTokenException",
+            "InvalidPaginationToken",
+            "RequestChangedException",
+        ),
         (Cause.INCOMPLETE, _LATER),
     ),
 }

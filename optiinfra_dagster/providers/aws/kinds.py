@@ -281,7 +281,7 @@ def _volume(item: Item, place: Place) -> Resource:
     )
 
 
-def _grows_by_itself(engine: str) -> bool:
+def grows_by_itself(engine: str) -> bool:
     """Whether storage is the cluster's and has no allocated size: the API then says 1 GiB."""
     return engine.startswith(("aurora", "docdb", "neptune"))
 
@@ -299,7 +299,7 @@ def _database(item: Item, place: Place) -> Resource:
         status=_status(state),
         cloud_status=state,
         created_at=_when(item.get("InstanceCreateTime")),
-        capacity=None if _grows_by_itself(engine) else _number(item.get("AllocatedStorage")),
+        capacity=None if grows_by_itself(engine) else _number(item.get("AllocatedStorage")),
         unit="GiB",
         tags=_tags(item.get("TagList")),
         metadata=_facts(
@@ -334,7 +334,7 @@ def _database_cluster(item: Item, place: Place) -> Resource:
         status=_status(state),
         cloud_status=state,
         created_at=_when(item.get("ClusterCreateTime")),
-        capacity=None if _grows_by_itself(engine) else _number(item.get("AllocatedStorage")),
+        capacity=None if grows_by_itself(engine) else _number(item.get("AllocatedStorage")),
         unit="GiB",
         tags=_tags(item.get("TagList")),
         metadata=_facts(
