@@ -38,6 +38,12 @@ def floor(time: datetime) -> datetime:
     return utc.replace(minute=utc.minute // 15 * 15, second=0, microsecond=0)
 
 
+def floor_to(length: timedelta, window: datetime) -> datetime:
+    """The start of the hour, day or other part of a day, `length` long, that holds `window`."""
+    midnight = window.replace(hour=0, minute=0, second=0, microsecond=0)
+    return window - (window - midnight) % length
+
+
 def key(window: datetime) -> str:
     """The partition key of a window: `2026-11-21T10:15Z`."""
     return window.astimezone(UTC).strftime(KEY_FORMAT)
@@ -56,6 +62,11 @@ def newest_collectable(now: datetime, lag: timedelta) -> datetime:
 def span(first: datetime, last: datetime) -> list[datetime]:
     """Every window from `first` to `last`, both included."""
     return [first + i * WINDOW for i in range((last - first) // WINDOW + 1)]
+
+
+def within(start: datetime, length: timedelta) -> list[datetime]:
+    """Every window of the hour, day or other stretch of time that begins at `start`."""
+    return span(start, start + length - WINDOW)
 
 
 def runs_of(windows: Sequence[datetime]) -> Iterator[tuple[datetime, datetime]]:

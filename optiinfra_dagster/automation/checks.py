@@ -1,13 +1,15 @@
 """Asset checks of a window: is every customer in, and is nothing in twice."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from optiinfra_dagster import windows
 from optiinfra_dagster.assets.collection import IMPLEMENTED
+from optiinfra_dagster.sqlfiles import read_sql
 
 if TYPE_CHECKING:
     from optiinfra_dagster.settings import Settings
@@ -18,19 +20,23 @@ EXCUSED = ("not_due", "not_configured", "budget")
 
 def build(settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
     """Every check."""
-    return [
-        check
-        for provider, families in IMPLEMENTED.items()
-        for family in families
-        for check in (
-            _every_customer_published(provider, family, settings, partitions),
-            _no_duplicates(provider, family, partitions),
-        )
-    ] + [
-        _within_budget(provider, settings, partitions)
-        for provider, families in IMPLEMENTED.items()
-        if "performance" in families
-    ]
+    return (
+        [
+            check
+            for provider, families in IMPLEMENTED.items()
+            for family in families
+            for check in (
+                _every_customer_published(provider, family, settings, partitions),
+                _no_duplicates(provider, family, partitions),
+            )
+        ]
+        + [
+            _within_budget(provider, settings, partitions)
+            for provider, families in IMPLEMENTED.items()
+            if "performance" in families
+        ]
+        + [_totals_match(provider, partitions) for provider, families in IMPLEMENTED.items() if "cost" in families]
+    )
 
 
 def _every_customer_published(
@@ -193,6 +199,54 @@ def _within_budget(
         )
 
     return check
+
+
+def _totals_match(provider: str, partitions: dg.TimeWindowPartitionsDefinition) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=[provider, "cost"],
+        name="totals_match",
+        partitions_def=partitions,
+        description="The charges of each billing account, day and currency, since the first of the month before, add "
+        "up to the total that the cloud itself tells of the day, to its last digit.",
+    )
+    def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
+        from optiinfra_dagster.assets.costing import first_of_month_before
+
+        asked = _asked(context)
+        first = datetime.combine(first_of_month_before(min(asked).date()), time(), UTC)
+        with clickhouse.session() as client:
+            sums = client.query(
+                read_sql("queries/billed_totals"),
+                parameters={"provider": provider, **_bounds([first, *asked])},
+            ).result_rows
+        wrong = [row for row in sums if not _is_sum(charged=Decimal(row[-2]), total=row[-1])]
+        days = {tuple(row[:3]) for row in sums}
+        return dg.AssetCheckResult(
+            passed=not wrong,
+            severity=dg.AssetCheckSeverity.ERROR,
+            description="; ".join(
+                f"{customer} {account} {day}: the charges are {charged} {currency}, "
+                + (f"the cloud's total is {total}" if total else "the cloud's total has none in this currency")
+                for customer, account, day, currency, charged, total in wrong
+            )[:2000]
+            or (
+                f"The charges of {len(days)} days add up to the clouds' own totals."
+                if days
+                else "No total to compare with: none was read, or the bills tell none."
+            ),
+            metadata={"days_compared": len(days), "days_that_differ": len({tuple(row[:3]) for row in wrong})},
+        )
+
+    return check
+
+
+def _is_sum(charged: Decimal, total: str) -> bool:
+    """Whether charges come to a total, as far as the cloud gives digits; without a total, only nothing does."""
+    if not total:
+        return charged == 0
+    wanted = Decimal(total)
+    last_digit = Decimal(1).scaleb(min(int(wanted.as_tuple().exponent), -2))  # JSON has 12 for 12.00
+    return abs(charged - wanted) * 2 <= last_digit
 
 
 def _asked(context: dg.AssetCheckExecutionContext) -> list[datetime]:

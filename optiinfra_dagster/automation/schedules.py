@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from optiinfra_dagster import windows
+from optiinfra_dagster.assets import golden
 from optiinfra_dagster.assets.collection import IMPLEMENTED
 from optiinfra_dagster.automation.jobs import REPAIR_TAG, collection_job
 from optiinfra_dagster.errors import OptiInfraError
@@ -41,7 +42,7 @@ def _last_word(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
 
 def build(settings: Settings) -> list[dg.ScheduleDefinition]:
     """Every schedule."""
-    return [_every_window(provider, settings) for provider in IMPLEMENTED]
+    return [*(_every_window(provider, settings) for provider in IMPLEMENTED), _golden_daily(settings)]
 
 
 def _every_window(provider: str, settings: Settings) -> dg.ScheduleDefinition:
@@ -76,3 +77,20 @@ def _every_window(provider: str, settings: Settings) -> dg.ScheduleDefinition:
         return dg.RunRequest(run_key=f"{provider}:{windows.key(window)}", partition_key=windows.key(window))
 
     return every_window
+
+
+def _golden_daily(settings: Settings) -> dg.ScheduleDefinition:
+    @dg.schedule(
+        name="golden_daily",
+        target=dg.AssetSelection.assets(golden.KEY),
+        cron_schedule="40 2 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Compare the judge with people once more, if it or the golden set changed.",
+    )
+    def golden_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if settings.golden_set is None or settings.groq_api_key is None:
+            return dg.SkipReason("OPTIINFRA_GOLDEN_SET and GROQ_API_KEY are not both set.")
+        return dg.RunRequest(run_key=f"golden:{context.scheduled_execution_time:%Y-%m-%d}")
+
+    return golden_daily

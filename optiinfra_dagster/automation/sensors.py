@@ -12,7 +12,7 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from optiinfra_dagster import windows
 from optiinfra_dagster.assets.collection import IMPLEMENTED, poll_end
-from optiinfra_dagster.assets.readers import READERS
+from optiinfra_dagster.assets.readers import LENGTHS, READERS
 from optiinfra_dagster.automation.jobs import READERS_JOB, REPAIR_TAG, RUN_TAGS, collection_job
 from optiinfra_dagster.automation.schedules import going
 from optiinfra_dagster.errors import OptiInfraError
@@ -23,8 +23,13 @@ if TYPE_CHECKING:
     from optiinfra_dagster.customers import Customer
     from optiinfra_dagster.settings import Settings
 
-# Older windows' readers are re-materialized on demand: a backfill must not recompute every window it touches.
+# Older windows' readers are re-materialized on demand: a backfill must not recompute every window it touches, but only
+# the rollups of its hours and days, and what the newest window says from those.
 READERS_LOOKBACK = timedelta(hours=6)
+
+# How long ago a backfill may have been published for its rollups to be computed, and how long it must be over.
+ROLLUPS_LOOKBACK = timedelta(days=1)
+ROLLUPS_QUIET = timedelta(minutes=2)
 
 # How long a tick waits for the embedded engine; the daemon gives up on a tick after 60 s.
 LOCK_SECONDS = 20.0
@@ -36,7 +41,7 @@ MAX_REQUESTS_PER_TICK = 4
 ENDED_BADLY = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 FAMILIES = sorted({family for families in IMPLEMENTED.values() for family in families})
-READER_TABLES = [f"{family}_{name}" for family, name in READERS]
+READER_TABLES = [f"{family}_{name}" for family, name in READERS if (family, name) not in LENGTHS]
 
 Requests = Iterator[dg.RunRequest | dg.SkipReason]
 
@@ -92,15 +97,13 @@ def readers_requests(
     if before := going(instance, READERS_JOB):
         yield dg.SkipReason(f"The readers are being computed by run {before.run_id[:8]}.")
         return
-    stale = stale_windows(clickhouse, load_customers(settings.customers_path), settings, now)
+    stale = stale_readers(clickhouse, load_customers(settings.customers_path), settings, now)
     if not stale:
         yield dg.SkipReason("Every reader is up to date.")
         return
     asked = False
-    for first, last in windows.runs_of(list(stale)):
-        newest = max(stale[w] for w in windows.span(first, last))
-        key = f"{windows.key(first)}:{windows.key(last)}:{newest}"
-        failed = instance.get_run_records(dg.RunsFilter(tags={READERS_TAG: key}, statuses=ENDED_BADLY))
+    for one in stale[:MAX_REQUESTS_PER_TICK]:
+        failed = instance.get_run_records(dg.RunsFilter(tags={READERS_TAG: one.key}, statuses=ENDED_BADLY))
         if failed and (
             len(failed) > settings.repair_max_attempts
             or max(record.create_timestamp for record in failed).astimezone(UTC) + delay(len(failed)) > now
@@ -109,11 +112,94 @@ def readers_requests(
         asked = True
         # The number of failures is part of the key: Dagster never asks twice for a key, even where its run failed.
         yield dg.RunRequest(
-            run_key=f"readers:{key}:{len(failed)}",
-            tags={**range_tags(first, last), **RUN_TAGS, READERS_TAG: key},
+            run_key=f"readers:{one.key}:{len(failed)}",
+            asset_selection=[dg.AssetKey(list(reader)) for reader in one.readers],
+            tags={**range_tags(one.first, one.last), **RUN_TAGS, READERS_TAG: one.key},
         )
     if not asked:
         yield dg.SkipReason("The last computation of the readers failed; it is tried again later.")
+
+
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """One run's worth of readers to compute again: which, for which windows in a row, and what made them stale."""
+
+    readers: tuple[tuple[str, str], ...]
+    first: datetime
+    last: datetime
+    newest: int  # when the newest of what they are computed from was published, or began, in ns
+
+    @property
+    def key(self) -> str:
+        """What tells this request from others: it changes when there is something newer."""
+        which = "" if self.readers == tuple(READERS) else "+".join(name for _, name in self.readers) + ":"
+        return f"{which}{windows.key(self.first)}:{windows.key(self.last)}:{self.newest}"
+
+
+def stale_readers(
+    clickhouse: ClickHouse,
+    customers: "Sequence[Customer]",
+    settings: "Settings",
+    now: datetime,
+    quiet: timedelta = ROLLUPS_QUIET,
+) -> list[Stale]:
+    """What to compute now, the newest first: the recent windows, then the rollups behind trends, then the trends.
+
+    Each is computed from the one before, so the next is told of only when there is nothing left of it.
+    """
+    with clickhouse.session():  # one for all: an embedded engine takes its time to open
+        if stale := stale_windows(clickhouse, customers, settings, now):
+            return [
+                Stale(tuple(READERS), first, last, max(stale[w] for w in windows.span(first, last)))
+                for first, last in reversed(list(windows.runs_of(list(stale))))
+            ]
+        return stale_rollups(clickhouse, settings, now, quiet)
+
+
+def stale_rollups(
+    clickhouse: ClickHouse, settings: "Settings", now: datetime, quiet: timedelta = ROLLUPS_QUIET
+) -> list[Stale]:
+    """The rollups of what a backfill published lately, however old its windows; or the trends that lack them.
+
+    The newest window's hour and the one before, where its late points belong, are left to that window's own readers.
+    """
+    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    hour, day = timedelta(hours=1), timedelta(days=1)
+    steps = (
+        ("performance", "performance_hourly", hour, ("hourly", "daily"), windows.floor_to(hour, newest) - hour, quiet),
+        ("performance_hourly", "performance_daily", day, ("daily",), newest, timedelta(0)),
+    )
+    since = f"{now - ROLLUPS_LOOKBACK:%Y-%m-%d %H:%M:%S}"
+    with clickhouse.session() as client:
+        for source, rollup, length, names, before, wait in steps:
+            rows = client.query(
+                read_sql("queries/stale_rollups"),
+                parameters={
+                    "source": source,
+                    "rollup": rollup,
+                    "seconds": int(length.total_seconds()),
+                    "since": since,
+                    "settled": f"{now - wait:%Y-%m-%d %H:%M:%S}",
+                    "before": f"{before:%Y-%m-%d %H:%M:%S}",
+                },
+            ).result_rows
+            found = {datetime.fromtimestamp(seconds, UTC): published for seconds, published in rows}
+            if found:
+                readers = tuple(("performance", name) for name in names)
+                stretches = list(windows.runs_of([w for start in found for w in windows.within(start, length)]))
+                return [
+                    # The first window of each slice is enough, and the last one may not be over.
+                    Stale(
+                        readers,
+                        max(first, settings.partitions_start),
+                        max(windows.floor_to(length, last), settings.partitions_start),
+                        max(published for start, published in found.items() if first <= start <= last),
+                    )
+                    for first, last in reversed(stretches)
+                ]
+        rows = client.query(read_sql("queries/stale_trends"), parameters={"since": since}).result_rows
+    hours = [(max(datetime.fromtimestamp(s, UTC), settings.partitions_start), published) for s, published in rows]
+    return [Stale((("performance", "trends"),), start, start, published) for start, published in hours]
 
 
 def stale_windows(

@@ -12,6 +12,7 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from optiinfra_dagster import windows
+from optiinfra_dagster.assets.readers import READERS
 from optiinfra_dagster.automation.sensors import READER_TABLES
 from tests.spine import ACCOUNTS, LAG, Spine
 
@@ -55,7 +56,7 @@ class Ledger:
         self._attempts += 1
         batch = batch or int(at.timestamp()) * 10**9 + self._attempts
         provider = "aws"
-        if family in READER_TABLES:
+        if family in {f"{family}_{name}" for family, name in READERS}:
             customers, provider = ("",), ""
         rows: list[list[Any]] = [
             [
@@ -76,8 +77,20 @@ class Ledger:
 
     def readers(self, *asked: datetime) -> None:
         """Every reader, computed now."""
-        for table in READER_TABLES:
-            self.add(table, asked)
+        with self._spine.clickhouse.session():  # one for all, since an embedded engine takes its time to open
+            for table in READER_TABLES:
+                self.add(table, asked)
+            self.rollups(*asked)
+
+    def rollups(self, *asked: datetime, trends: bool = True, at: datetime = NOW) -> None:
+        """The rollups of the windows' hours and days, and the trends of those hours."""
+        hours = sorted({windows.floor_to(timedelta(hours=1), w) for w in asked})
+        days = sorted({windows.floor_to(timedelta(days=1), w) for w in asked})
+        with self._spine.clickhouse.session():
+            self.add("performance_hourly", hours, at=at)
+            self.add("performance_daily", days, at=at)
+            if trends:
+                self.add("performance_trends", hours, at=at)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The readers follow the collections: once per window, again after a repair, never for a backfill of long ago."""
+"""The readers follow the collections: once per window, again after a repair, and for a backfill only its rollups."""
 
 from __future__ import annotations
 
@@ -103,14 +103,73 @@ def test_an_attempt_that_found_the_same_content_asks_for_nothing(ask: Ask, ledge
 
 def test_windows_in_a_row_are_one_run_and_a_gap_makes_two(ask: Ask, ledger: Ledger) -> None:
     ledger.collected(before(5), before(4), before(2), before(1), W0)
-    assert ask() == [stretch(before(5), before(4)), stretch(before(2), W0)]
+    assert ask() == [stretch(before(2), W0), stretch(before(5), before(4))]
 
 
-def test_a_backfill_of_old_windows_asks_for_nothing(ask: Ask, ledger: Ledger) -> None:
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@pytest.fixture
+def requests(instance: dg.DagsterInstance, spine: Spine) -> Callable[..., list[tuple[set[str], str]]]:
+    """What the sensor asks for: the readers' names, and the windows."""
+
+    def requests(now: datetime) -> list[tuple[set[str], str]]:
+        asked = readers_requests(instance, spine.clickhouse, spine.settings, now)
+        return [
+            ({key.path[-1] for key in request.asset_selection or ()}, spell(request))
+            for request in asked
+            if isinstance(request, dg.RunRequest)
+        ]
+
+    return requests
+
+
+def test_a_backfill_has_the_rollups_of_its_hours_computed_and_then_the_newest_trends(
+    requests: Callable[..., list[tuple[set[str], str]]], ledger: Ledger
+) -> None:
     ledger.collected(W0)
     ledger.readers(W0)
-    ledger.collected(*(before(i) for i in range(25, 96)))
+    first = windows.floor_to(DAY, W0) - 40 * DAY + 22 * HOUR
+    ledger.add("performance", windows.span(first + windows.WINDOW, first + 4 * HOUR), customers=["acme"])
+    ledger.add("performance", [first - 9 * HOUR], customers=["globex"])
+    later = NOW + 3 * MINUTE
+    # Newest first, each hour once, whichever of its windows were touched.
+    assert requests(later) == [
+        ({"hourly", "daily"}, stretch(first, first + 4 * HOUR)),
+        ({"hourly", "daily"}, stretch(windows.floor_to(HOUR, first - 9 * HOUR))),
+    ]
+    ledger.rollups(*windows.span(first, first + 4 * HOUR), first - 9 * HOUR, trends=False, at=later)
+    assert requests(later + MINUTE) == [({"trends"}, stretch(windows.floor_to(HOUR, W0)))]
+    ledger.add("performance_trends", [windows.floor_to(HOUR, W0)], at=later + MINUTE)
+    assert requests(later + 2 * MINUTE) == []
+
+
+def test_a_backfill_that_goes_on_is_waited_for_and_one_of_long_ago_is_left_alone(ask: Ask, ledger: Ledger) -> None:
+    ledger.collected(W0)
+    ledger.readers(W0)
+    ledger.add("performance", [before(96)], at=NOW)
+    assert ask(NOW + MINUTE) == "Every reader is up to date."
+    assert ask(NOW + 3 * MINUTE) == [stretch(windows.floor_to(HOUR, before(96)))]
+    ledger.rollups(before(96), at=NOW + 3 * MINUTE)
+    ledger.add("performance", [before(960)], at=NOW - 2 * DAY)
+    assert ask(NOW + 5 * MINUTE) != [stretch(windows.floor_to(HOUR, before(960)))]
+
+
+def test_a_backfill_of_inventories_asks_for_nothing(ask: Ask, ledger: Ledger) -> None:
+    ledger.collected(W0)
+    ledger.readers(W0)
+    ledger.add("resource", [before(i) for i in range(25, 96)], at=NOW - 3 * MINUTE)
     assert ask() == "Every reader is up to date."
+
+
+def test_a_day_whose_hours_were_computed_alone_is_computed_too(
+    requests: Callable[..., list[tuple[set[str], str]]], ledger: Ledger
+) -> None:
+    hour = windows.floor_to(HOUR, before(96))
+    ledger.collected(W0)
+    ledger.readers(W0)
+    ledger.add("performance_hourly", [hour], at=NOW + MINUTE)
+    assert requests(NOW + 2 * MINUTE) == [({"daily"}, stretch(windows.floor_to(DAY, hour)))]
 
 
 def test_no_readers_are_asked_for_while_they_are_being_computed(

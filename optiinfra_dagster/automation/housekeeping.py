@@ -1,0 +1,77 @@
+"""What keeps Dagster's own storage small: a nightly job that deletes old runs, which Dagster keeps for ever."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from optiinfra_dagster.automation.jobs import RUN_TAGS
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.settings import Settings
+
+HOUSEKEEPING_JOB = "housekeeping"
+OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+PAGE = 500
+MAX_DELETED_PER_NIGHT = 20_000  # a month's backlog of about 580 runs a day, so that a first night ends
+
+
+def build(
+    settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition, keys: Sequence[dg.AssetKey]
+) -> tuple[Any, dg.ScheduleDefinition]:
+    """The job and its nightly schedule; `keys` are the assets with those partitions."""
+
+    @dg.op(
+        name="delete_old_runs",
+        description=f"Delete the runs that began more than {settings.run_retention_days} days ago, with their events.",
+    )
+    def delete(context: dg.OpExecutionContext) -> None:
+        older = datetime.now(UTC) - timedelta(days=settings.run_retention_days)
+        deleted = delete_old_runs(context.instance, partitions, keys, older)
+        context.log.info("%d runs were deleted, created before %s.", deleted, f"{older:%Y-%m-%d}")
+        context.add_output_metadata({"deleted_runs": deleted})
+
+    @dg.job(name=HOUSEKEEPING_JOB, description="Delete old runs of Dagster.", tags=RUN_TAGS)
+    def housekeeping() -> None:
+        delete()
+
+    schedule = dg.ScheduleDefinition(
+        name="nightly_housekeeping",
+        job_name=HOUSEKEEPING_JOB,
+        cron_schedule="10 3 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Deletes old runs at night.",
+    )
+    return housekeeping, schedule
+
+
+def delete_old_runs(
+    instance: dg.DagsterInstance,
+    partitions: dg.TimeWindowPartitionsDefinition,
+    keys: Sequence[dg.AssetKey],
+    older: datetime,
+    most: int = MAX_DELETED_PER_NIGHT,
+) -> int:
+    """Delete finished runs created before `older`, the oldest first; returns how many.
+
+    A run takes the events of its materializations along, so which partitions are filled is first brought up to date in
+    the assets' status caches, from which Dagster goes on.
+    """
+    from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
+
+    wanted = dg.RunsFilter(statuses=OVER, created_before=older)
+    if not instance.get_runs_count(wanted):
+        return 0
+    for key in keys:
+        get_and_update_asset_status_cache_value(instance, key, partitions)
+    deleted = 0
+    while deleted < most:
+        page: Sequence[dg.RunRecord] = instance.get_run_records(wanted, limit=min(PAGE, most - deleted), ascending=True)
+        if not page:
+            break
+        for record in page:
+            instance.delete_run(record.dagster_run.run_id)
+        deleted += len(page)
+    return deleted
