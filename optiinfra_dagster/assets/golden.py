@@ -1,0 +1,66 @@
+"""The golden set's asset: how well the judge in use agrees with people."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from optiinfra_dagster.errors import CloudError, OptiInfraError
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.quality.golden import Scored
+    from optiinfra_dagster.settings import Settings
+
+KEY = dg.AssetKey(["application", "golden"])
+
+
+def build(settings: "Settings") -> dg.AssetsDefinition:
+    """The asset. It has no partitions: a version of the judge is scored once, whatever window it is used in."""
+
+    @dg.asset(
+        key=KEY,
+        group_name="quality",
+        kinds={"groq", "clickhouse"},
+        description="How well the LLM judge agrees with people on a labelled set (OPTIINFRA_GOLDEN_SET). The set is "
+        "judged again when judge_version or the set changes, else nothing is asked.",
+        metadata={"table": "application_golden"},
+        output_required=False,
+        tags={"family": "application"},
+    )
+    def golden(
+        context: dg.AssetExecutionContext, clickhouse: dg.ResourceParam[Any]
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        from optiinfra_dagster.quality import golden as golden_set
+        from optiinfra_dagster.quality.judge import Judge
+
+        judge = Judge.of(settings) if settings.golden_set else None
+        if judge is None or settings.golden_set is None:
+            lacking = "GROQ_API_KEY to the key of the judge" if settings.golden_set else _SET
+            context.log.warning("Nothing was done: set %s.", lacking)
+            context.log_event(dg.AssetObservation(KEY, metadata={"status": "not_configured", "set": lacking}))
+            return
+        try:
+            labelled = golden_set.load(settings.golden_set)
+            scored = golden_set.score(labelled, judge, clickhouse, run_id=context.run.run_id)
+        except OptiInfraError as error:
+            passing = isinstance(error, CloudError) and not error.cause.permanent
+            raise dg.Failure(str(error), allow_retries=passing) from error
+        finally:
+            judge.close()
+        yield dg.MaterializeResult(metadata=_metadata(scored, judge.model))
+
+    return golden
+
+
+_SET = "OPTIINFRA_GOLDEN_SET to the path of a JSONL file of labelled interactions"
+
+
+def _metadata(scored: "Scored", judge_model: str) -> dict[str, Any]:
+    """For the asset's page: the figures, and that they took no request if they were known."""
+    return {
+        "judge_model": judge_model,
+        "judge_version": scored.judge_version,
+        "requests": scored.requests,
+        "agreement": dg.MetadataValue.table([dg.TableRecord(dataclasses.asdict(one)) for one in scored.agreements]),
+    }

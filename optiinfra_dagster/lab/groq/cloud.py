@@ -1,0 +1,239 @@
+"""Groq on the lab's endpoint, under /openai/v1/: chat completions and the list of models.
+
+Requests are checked as the API does, tokens are counted (four bytes are one), rate limits are kept and told in headers.
+Answers come from `labels` where they hold the judged texts, else from the naive judge.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.lab.calls import CallKey, CallLog
+from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
+from optiinfra_dagster.lab.groq import naive, rules
+from optiinfra_dagster.lab.server import Request, Response
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab.world import World
+
+_REFUSALS: dict[Action, tuple[int, str, str]] = {
+    Action.THROTTLE: (429, "rate_limit_exceeded", "Rate limit reached for model in organization `org_lab`"),
+    Action.CAPACITY: (498, "capacity_exceeded", "Flex tier capacity exceeded"),
+    Action.DENY: (403, "permissions_error", "The model is blocked at the organization level"),
+    Action.ERROR: (500, "internal_server_error", "Internal Server Error"),
+    Action.UNAVAILABLE: (503, "service_unavailable", "Service Unavailable"),
+    Action.EXPIRED: (401, "expired_api_key", "Invalid API Key"),
+    Action.UNKNOWN_KEY: (401, "invalid_api_key", "Invalid API Key"),
+}
+_REASONING_TOKENS = 40  # that every answer takes on top
+
+
+@dataclass(slots=True)
+class Call:
+    """One request, as faults and counts see it; the model stands for the region."""
+
+    operation: str
+    region: str = ""
+    account: str = ""
+    page: int = 1
+    service: str = "groq"
+
+
+class _Refused(Exception):  # noqa: N818 - a refusal, in HTTP's words
+    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        error = {"message": message, "type": "invalid_request_error" if status == 400 else code, "code": code}
+        self.response = _json(status, {"error": error}, headers)
+
+
+def _json(status: int, data: Any, headers: dict[str, str] | None = None) -> Response:
+    return Response(status, json.dumps(data).encode(), {"Content-Type": "application/json", **(headers or {})})
+
+
+class Limits:
+    """The account's tokens per minute, which come back bit by bit, and its requests per day."""
+
+    def __init__(self, tokens: int, requests: int, minute: float) -> None:
+        self.tokens, self.requests, self._minute = tokens, requests, minute
+        self._level, self._time, self._asked = float(tokens), time.monotonic(), 0
+        self._lock = Lock()
+
+    def take(self, tokens: int) -> dict[str, str]:
+        """Take tokens for a request if there are so many; the headers of its answer.
+
+        Raises:
+            _Refused: 429, or 413 for a request that can never fit.
+        """
+        with self._lock:
+            now = time.monotonic()
+            self._level = min(self.tokens, self._level + (now - self._time) * self.tokens / self._minute)
+            self._time = now
+            self._asked += 1
+            fits = tokens <= self._level and self._asked <= self.requests
+            if fits:
+                self._level -= tokens
+            headers = {
+                "x-ratelimit-limit-requests": str(self.requests),
+                "x-ratelimit-limit-tokens": str(self.tokens),
+                "x-ratelimit-remaining-requests": str(max(self.requests - self._asked, 0)),
+                "x-ratelimit-remaining-tokens": str(int(self._level)),
+                "x-ratelimit-reset-requests": f"{1440 * self._minute / self.requests:.3f}s",
+                "x-ratelimit-reset-tokens": f"{(self.tokens - self._level) * self._minute / self.tokens:.3f}s",
+            }
+            if tokens > self.tokens:
+                raise _Refused(413, "rate_limit_exceeded", f"Request too large: limit {self.tokens} TPM", headers)
+            if not fits:
+                wait = max((tokens - self._level) * self._minute / self.tokens, 0.001)
+                raise _Refused(
+                    429, "rate_limit_exceeded", "Rate limit reached", {**headers, "retry-after": f"{wait:.3f}"}
+                )
+            return headers
+
+
+class GroqApi:
+    """Groq for one organisation. `labels` maps `naive.label_key` to the answer; `answered` counts answers by that key.
+
+    `tokens` is the sum of all usage that was told to callers, or was used for answers that were lost on the way.
+    """
+
+    def __init__(self, world: World, faults: FaultBook, log: CallLog) -> None:
+        self._world = world.groq
+        self._faults, self._log = faults, log
+        self._limits = Limits(world.groq.tokens_per_minute, world.groq.requests_per_day, world.groq.minute)
+        self._lock = Lock()
+        self.labels: dict[str, dict[str, Any]] = {}
+        self.answered: Counter[str] = Counter()
+        self.tokens = 0
+        self.requests: list[dict[str, Any]] = []  # bodies, while `record` is set
+        self.record = False
+
+    def claims(self, request: Request) -> bool:
+        """Whether a request is meant for Groq."""
+        return request.path.startswith("/openai/v1/")
+
+    def answer(self, request: Request) -> Response | None:
+        """Answer one request; None closes the connection."""
+        call = Call(request.path.removeprefix("/openai/v1/").replace("/", "."))
+        response: Response | None
+        try:
+            response = self._answer(call, request)
+        except _Refused as refusal:
+            response = refusal.response
+        except rules.InvalidError as invalid:
+            response = _Refused(400, invalid.code, str(invalid)).response
+        except Exception as bug:  # noqa: BLE001 - told to the caller, who would retry a connection that just closed
+            traceback.print_exc()
+            response = _json(400, {"error": {"message": f"bug of the cloud lab: {bug!r}", "code": "bug"}})
+        self._log.note(CallKey("groq", call.operation, call.account, call.region, response.status if response else 0))
+        return response
+
+    def _answer(self, call: Call, request: Request) -> Response | None:
+        key = (request.headers.get("Authorization") or "").removeprefix("Bearer ")
+        call.account = f"key{self._world.keys.index(key) + 1}" if key in self._world.keys else ""
+        body = json.loads(request.body) if request.body else {}
+        call.region = str(body.get("model", ""))
+        faults = self._faults.for_call(call)
+        for fault in faults:
+            if fault.action in _REFUSALS:
+                headers = {"retry-after": f"{fault.seconds:g}"} if fault.seconds else None
+                raise _Refused(*_REFUSALS[fault.action], headers)
+        if not call.account:
+            raise _Refused(*_REFUSALS[Action.UNKNOWN_KEY])
+        match request.method, call.operation:
+            case "GET", "models":
+                models = [
+                    {"id": m, "object": "model", "created": 1754400000, "owned_by": "lab"} for m in self._world.models
+                ]
+                response = _json(200, {"object": "list", "data": models})
+            case "POST", "chat.completions":
+                response = self._complete(body, faults)
+            case _:
+                raise _Refused(404, "unknown_url", f"Unknown request URL: {request.method} {request.path}")
+        for fault in faults:
+            if fault.action is Action.DELAY:
+                time.sleep(fault.seconds)
+            elif fault.action is Action.DISCONNECT:
+                return None
+        return response
+
+    def _complete(self, body: dict[str, Any], faults: list[Fault]) -> Response:
+        if body.get("model") not in self._world.models:
+            raise _Refused(404, "model_not_found", f"The model `{body.get('model')}` does not exist")
+        rules.check_request(body)
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
+        if schema is None:
+            raise rules.InvalidError("the lab's judge answers only with a JSON schema")
+        if self.record:
+            self.requests.append(body)
+        prompt = 8 + sum(_tokens(message["content"]) + 4 for message in body["messages"]) + _tokens(json.dumps(schema))
+        if prompt > self._world.context_tokens:
+            raise rules.InvalidError("Please reduce the length of the messages", "context_length_exceeded")
+        most = body.get("max_completion_tokens", 8192)
+        headers = self._limits.take(prompt + most)
+        _, parts = naive.split(body["messages"])
+        key = naive.label_key(parts.get("prompt", ""), parts.get("response", ""))
+        found = self.labels.get(key) or naive.judge(body["messages"], schema)
+        found = {name: part for name, part in found.items() if name in schema["properties"]}
+        if not rules.conforms(found, schema):
+            raise ValueError(f"the labels {found} are not in the form of the schema")
+        content, finish = json.dumps(found), "stop"
+        if (completion := _tokens(content) + _REASONING_TOKENS) > most:
+            content, finish, completion = content[: max(0, 4 * (most - _REASONING_TOKENS))], "length", most
+        modes = [fault.mode or "json" for fault in faults if fault.action is Action.MALFORMED]
+        with self._lock:
+            self.tokens += prompt + completion
+            self.answered[key] += not modes
+        if "body" in modes:
+            return Response(200, b"<html>upstream error</html>", {"Content-Type": "text/html", **headers})
+        for mode in modes:
+            content, finish = _spoil(content, finish, mode)
+        return _json(200, _completion(body["model"], content, finish, prompt, completion), headers)
+
+
+def _spoil(content: str, finish: str, mode: str) -> tuple[str, str]:
+    """An answer as a model could get it wrong."""
+    match mode:
+        case "schema":
+            return content.replace('"score": ', '"score": 1'), finish  # 11 to 15
+        case "truncated":
+            return content[: len(content) // 2], "length"
+        case "empty":
+            return "", finish
+        case _:
+            return f"Sure! Here is my verdict: {content[:-2]}", finish
+
+
+def _completion(model: str, content: str, finish: str, prompt: int, completion: int) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-lab",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": content},
+                "logprobs": None,
+                "finish_reason": finish,
+            }
+        ],
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "completion_tokens_details": {"reasoning_tokens": _REASONING_TOKENS},
+        },
+        "system_fingerprint": "fp_lab",
+        "x_groq": {"id": "req_lab"},
+        "service_tier": "on_demand",
+    }
+
+
+def _tokens(text: str) -> int:
+    return -(-len(text.encode("utf-8", "replace")) // 4)

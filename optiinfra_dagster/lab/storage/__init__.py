@@ -1,0 +1,1 @@
+"""Object storage of the lab: S3 and Google Cloud Storage over the same objects."""

@@ -1,0 +1,168 @@
+"""S3 on the lab's port, path style: ListObjectsV2 with its pages, GetObject with ranges, and their errors."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import format_datetime
+from html import escape
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, quote, unquote
+
+from optiinfra_dagster.lab.aws.wire import REQUEST_ID, AwsError, Call
+from optiinfra_dagster.lab.calls import CallKey, CallLog
+from optiinfra_dagster.lab.faults import Action, FaultBook, Matchable
+from optiinfra_dagster.lab.server import Request, Response
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab.aws.sts import Sts
+    from optiinfra_dagster.lab.storage.objects import Object, Objects
+
+LARGEST_PAGE = 1000
+_CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d+/([^/]+)/s3/aws4_request")
+
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+_REFUSALS: Mapping[Action | None, tuple[int, str, str]] = {
+    Action.THROTTLE: (503, "SlowDown", "Please reduce your request rate."),
+    Action.DENY: (403, "AccessDenied", "Access Denied"),
+    Action.UNAVAILABLE: (503, "ServiceUnavailable", "Please reduce your request rate."),
+    Action.EXPIRED: (400, "ExpiredToken", "The provided token has expired."),
+    Action.UNKNOWN_KEY: (403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist."),
+}
+_INTERNAL = (500, "InternalError", "We encountered an internal error. Please try again.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a request asks for."""
+
+    bucket: str
+    key: str
+    query: dict[str, str]
+
+
+class S3:
+    """The `s3://` buckets. Any known access key may read them; a fault can deny it."""
+
+    def __init__(self, objects: Objects, sts: Sts, faults: FaultBook, log: CallLog) -> None:
+        self._objects, self._sts, self._faults, self._log = objects, sts, faults, log
+
+    def claims(self, request: Request) -> bool:
+        """Whether a request is signed for S3."""
+        return _CREDENTIAL.match(request.headers.get("Authorization") or "") is not None
+
+    def answer(self, request: Request) -> Response | None:
+        """Answer one request; None closes the connection."""
+        signed = _CREDENTIAL.match(request.headers.get("Authorization") or "")
+        bucket, _, key = unquote(request.path).removeprefix("/").partition("/")
+        asked = _Asked(bucket, key, dict(parse_qsl(request.query, keep_blank_values=True)))
+        operation = {("GET", False): "ListObjectsV2", ("GET", True): "GetObject"}.get((request.method, bool(key)), "")
+        access_key, region = signed.groups() if signed else ("", "")
+        call = Call("s3", operation, "query", region, access_key, {})
+        try:
+            response = self._answer(call, asked, request)
+        except AwsError as error:
+            response = _write_error(error)
+        self._log.note(CallKey("s3", operation, call.account, call.region, response.status if response else 0))
+        return response
+
+    def _answer(self, call: Call, asked: _Asked, request: Request) -> Response | None:
+        try:
+            self._sts.identify(call)
+        except AwsError as error:
+            known = Action.EXPIRED if "Expired" in error.code else Action.UNKNOWN_KEY
+            raise AwsError(*_REFUSALS[known]) from None
+        action = act(self._faults, call)
+        if action is Action.DISCONNECT:
+            return None
+        if action not in {None, Action.PARTIAL}:
+            raise AwsError(*_REFUSALS.get(action, _INTERNAL))
+        found = self._objects.listed(f"s3://{asked.bucket}", asked.query.get("prefix", asked.key))
+        if found is None:
+            raise AwsError(404, "NoSuchBucket", "The specified bucket does not exist")
+        if call.operation == "ListObjectsV2" and asked.query.get("list-type") == "2":
+            return Response(200, _page(asked, found).encode(), {"Content-Type": "application/xml"})
+        if call.operation != "GetObject":
+            raise AwsError(501, "NotImplemented", "The cloud lab lists and reads objects, and nothing else.")
+        one = next((one for one in found if one.key == asked.key), None)
+        if one is None:
+            raise AwsError(404, "NoSuchKey", "The specified key does not exist.")
+        if request.headers.get("If-Match", one.etag) != one.etag:
+            raise AwsError(412, "PreconditionFailed", "At least one of the preconditions you specified did not hold.")
+        return _body(one, request.headers.get("Range"), cut=action is Action.PARTIAL)
+
+
+def act(faults: FaultBook, call: Matchable) -> Action | None:
+    """Wait where a fault says so; the action that decides how the call ends, None if it goes well."""
+    decided = None
+    for fault in faults.for_call(call):
+        if fault.action is Action.DELAY:
+            time.sleep(fault.seconds)
+        elif fault.action is not Action.LATE:
+            decided = decided or fault.action
+    return decided
+
+
+def _page(asked: _Asked, found: list[Object]) -> str:
+    """One page of a listing."""
+    query = asked.query
+    after = max(query.get("start-after", ""), query.get("continuation-token", ""))  # a token is the last key told
+    size = min(int(query.get("max-keys", LARGEST_PAGE)), LARGEST_PAGE)
+    left = [one for one in found if one.key > after]
+    shown = left[:size]
+
+    def coded(key: str) -> str:
+        return quote(key) if query.get("encoding-type") == "url" else escape(key)
+
+    contents = "".join(
+        f"<Contents><Key>{coded(one.key)}</Key><LastModified>{one.modified:%Y-%m-%dT%H:%M:%S.000Z}</LastModified>"
+        f"<ETag>{escape(one.etag)}</ETag><Size>{len(one.read())}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+        for one in shown
+    )
+    more = len(left) > len(shown)
+    token = f"<NextContinuationToken>{escape(shown[-1].key)}</NextContinuationToken>" if more else ""
+    coding = "<EncodingType>url</EncodingType>" if query.get("encoding-type") == "url" else ""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"<Name>{asked.bucket}</Name><Prefix>{coded(query.get('prefix', ''))}</Prefix><KeyCount>{len(shown)}</KeyCount>"
+        f"<MaxKeys>{size}</MaxKeys>{coding}<IsTruncated>{str(more).lower()}</IsTruncated>{token}{contents}"
+        "</ListBucketResult>"
+    )
+
+
+def _body(one: Object, asked_range: str | None, *, cut: bool) -> Response:
+    data = one.read()
+    headers = {"ETag": one.etag, "Last-Modified": format_datetime(one.modified, usegmt=True)}
+    piece = part(data, asked_range)
+    if piece is None:
+        raise AwsError(416, "InvalidRange", "The requested range is not satisfiable")
+    return whole_or_cut(*piece, headers, cut=cut)
+
+
+def part(data: bytes, asked_range: str | None) -> tuple[int, bytes, dict[str, str]] | None:
+    """Status, bytes and headers for a Range header; None for a range behind the end."""
+    match = re.fullmatch(r"bytes=(\d+)-(\d*)", asked_range or "")
+    if match is None:
+        return 200, data, {}
+    first, last = int(match[1]), min(int(match[2] or len(data) - 1), len(data) - 1)
+    if first >= len(data):
+        return None
+    return 206, data[first : last + 1], {"Content-Range": f"bytes {first}-{last}/{len(data)}"}
+
+
+def whole_or_cut(status: int, data: bytes, more: dict[str, str], headers: dict[str, str], *, cut: bool) -> Response:
+    """An answer with `data`; cut, it promises all of it, gives half, and the connection ends."""
+    headers = {**headers, **more, "Content-Type": "binary/octet-stream"}
+    if not cut:
+        return Response(status, data, headers)
+    return Response(status, data[: len(data) // 2], {**headers, "Content-Length": str(len(data))})
+
+
+def _write_error(error: AwsError) -> Response:
+    body = (
+        f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{error.code}</Code><Message>{escape(error.message)}'
+        f"</Message><RequestId>{REQUEST_ID}</RequestId></Error>"
+    )
+    return Response(error.status, body.encode(), {"Content-Type": "application/xml"})

@@ -1,0 +1,342 @@
+"""One window of one customer's LLM application: sampled, judged, and written as rows of `application_metrics`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster import tables, windows
+from optiinfra_dagster.errors import CloudError, ConfigError
+from optiinfra_dagster.quality import rubric
+from optiinfra_dagster.quality.budget import Leave
+from optiinfra_dagster.quality.judge import Failure, Verdict, same_family
+from optiinfra_dagster.quality.rubric import Question
+from optiinfra_dagster.quality.sampling import Sample
+from optiinfra_dagster.storage.slices import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
+
+    import pyarrow as pa
+
+    from optiinfra_dagster.customers import Customer
+    from optiinfra_dagster.quality.budget import Budget
+    from optiinfra_dagster.quality.interactions import Interaction
+    from optiinfra_dagster.quality.judge import Judge
+    from optiinfra_dagster.quality.sources import InteractionSource
+    from optiinfra_dagster.quality.verdicts import Verdicts
+
+NO_KEY = "LLM quality is not judged: set GROQ_API_KEY to a key of https://console.groq.com/keys."
+HIGHER_IS_BETTER = ("coherence", "relevance", "accuracy")
+LINGER_SECONDS = 0.2
+"""How long a verdict waits for those that arrive soon after it, to be stored with them: an embedded engine is opened
+for each store."""
+METRICS = (*HIGHER_IS_BETTER, "hallucination", "toxicity")
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationRow:
+    """A row of `application_metrics` without what is the same for its slice."""
+
+    metric_type: str
+    timestamp: datetime
+    application_id: str = ""
+    application_name: str = ""
+    model_name: str = ""
+    interaction_id: str = ""
+    score: float | None = None
+    label: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    prompt_text: str = field(default="", repr=False)
+    response_text: str = field(default="", repr=False)
+    tokens: int = 0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """The verdicts on some interactions, by their keys, and what asking took now (cached verdicts take nothing)."""
+
+    verdicts: Mapping[str, Verdict]
+    asked: frozenset[str] = frozenset()
+
+    @property
+    def requests(self) -> int:
+        """How many requests were made."""
+        return sum(self.verdicts[key].requests for key in self.asked)
+
+    @property
+    def usd(self) -> Decimal:
+        """What they cost, as far as the model's price is known."""
+        return sum((self.verdicts[key].usd or Decimal(0) for key in self.asked), Decimal(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What one window gave: the fields of its slice, and what was paid for judging it now.
+
+    `judge_usd` is no field of the slice: the ledger's costs are what the customer's clouds charge.
+    """
+
+    outcome: Outcome
+    rows: pa.Table | None = None
+    error: str = ""
+    permanent: bool = False
+    api_calls: int = 0
+    judge_usd: Decimal = Decimal(0)
+
+
+def collect(
+    customer: Customer,
+    provider: str,
+    window: datetime,
+    source: InteractionSource,
+    judge: Judge | None,
+    verdicts: Verdicts,
+    now: Callable[[], datetime],
+) -> Collected:
+    """Judge a sample of a window's interactions; without a judge, say what to set.
+
+    Raises:
+        CloudError: interactions or judge cannot be used, by key, permission or setting; verdicts got so far are kept.
+        ConfigError: the interactions are not where the customers file says.
+        StorageError: verdicts could not be read or kept.
+    """
+    if customer.application is None:
+        raise ConfigError(f"{customer.id} describes no application.")
+    if judge is None:
+        return Collected(Outcome.NOT_CONFIGURED, error=NO_KEY)
+    sample = Sample(customer.id, customer.application.sample_per_window)
+    for interaction in source.fetch(provider, window, window + windows.WINDOW):
+        sample.add(interaction)
+    # The applications in turn, so that none starves the others where a budget ends.
+    turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
+    chosen = [interaction for turn in turns for interaction in turn if interaction is not None]
+    store_text = customer.application.store_text
+    judged = judge_all(customer.id, chosen, judge, verdicts, store_text=store_text, now=now)
+
+    scored = [(one, judged.verdicts[rubric.key_of(customer.id, judge.version, one)]) for one in chosen]
+    rows = [row for one, verdict in scored for row in _metric_rows(customer.id, one, verdict, store_text=store_text)]
+    for (application_id, model), population in sorted(sample.populations.items()):
+        group = [(o, v) for o, v in scored if (o.application_id, o.model_name) == (application_id, model)]
+        rows.append(_sample_row(window, application_id, model, population, group))
+    counts = source.counts
+    told = {name: getattr(counts, name) for name in ("interactions", "bad_lines", "other_provider", "files")}
+    rows.append(ApplicationRow("source", window, details=told))
+    lacking = Counter(verdict.failure for _, verdict in scored if verdict.failure and not verdict.settled)
+    return Collected(
+        Outcome.PARTIAL if lacking else Outcome.OK,
+        tables.application_rows(customer.id, provider, window, rows, judge.model, judge.version, now()),
+        error=_explain(lacking, len(scored), judge),
+        permanent=bool(lacking) and set(lacking) <= _NEED_A_HAND,
+        api_calls=judged.requests,
+        judge_usd=judged.usd,
+    )
+
+
+def judge_all(
+    customer_id: str,
+    interactions: Iterable[Interaction],
+    judge: Judge,
+    verdicts: Verdicts,
+    *,
+    store_text: bool,
+    now: Callable[[], datetime],
+) -> Judged:
+    """A verdict on each interaction, by `rubric.key_of`: known ones from the cache, the others asked for in turn.
+
+    A verdict is stored before the next question is sent in its place, so a kill loses at most `judge.concurrency`
+    answers. Equal texts are asked about once.
+
+    Raises:
+        CloudError: the judge cannot be used at all; what it answered before is stored.
+        StorageError: verdicts could not be read or stored.
+    """
+    questions: dict[str, Interaction] = {}
+    for one in interactions:
+        questions.setdefault(rubric.key_of(customer_id, judge.version, one), one)
+    today = now().astimezone(UTC).date()
+    found, used = verdicts.load(customer_id, list(questions), today)
+    left = deque(key for key in questions if key not in found)
+    if not left:
+        return Judged(found)
+    judge.prepare()
+    purse = [judge.run_budget, judge.day_budget(customer_id, today, *used)]
+    asking = _Asking(judge, purse, questions, left, found)
+    asked: set[str] = set()
+    while asking.go_on():
+        arrived = asking.wait()
+        verdicts.store(customer_id, arrived, now(), store_text=store_text)
+        asked |= arrived.keys()
+    if asking.refusal is not None:
+        raise asking.refusal
+    return Judged(found, frozenset(asked))
+
+
+class _Asking:
+    """Questions put to a judge a few at a time, each in the place of one whose verdict was taken."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        purse: list[Budget],
+        questions: Mapping[str, Interaction],
+        left: deque[str],
+        found: dict[str, Verdict],
+    ) -> None:
+        self._judge, self._purse, self._questions, self._left, self._found = judge, purse, questions, left, found
+        self._deadline = time.monotonic() + judge.seconds
+        self._under_way: dict[Future[Verdict], str] = {}
+        self.refusal: CloudError | None = None
+
+    def go_on(self) -> bool:
+        """Put as many questions as may be under way; whether there is still something to wait for."""
+        while self._left and len(self._under_way) < self._judge.concurrency:
+            question = Question.about(self._questions[self._left[0]])
+            in_time = time.monotonic() < self._deadline
+            leave = self._judge.hold(question, self._purse) if in_time else Leave.NEVER
+            if leave is Leave.LATER:
+                break
+            key = self._left.popleft()
+            if leave is Leave.GRANTED:
+                self._under_way[self._judge.ask(question, self._purse, self._deadline)] = key
+            else:
+                self._found[key] = self._judge.not_asked(Failure.OVER_BUDGET if in_time else Failure.OUT_OF_TIME)
+        return bool(self._left or self._under_way)
+
+    def wait(self) -> dict[str, Verdict]:
+        """The verdicts that arrive next, none where budgets are held by the questions of other customers."""
+        if not self._under_way:
+            self._judge.budgets.wait(self._deadline)
+            return {}
+        arrived = {}
+        wait(self._under_way, return_when=FIRST_COMPLETED)
+        for future in wait(self._under_way, timeout=LINGER_SECONDS).done:
+            key = self._under_way.pop(future)
+            try:
+                arrived[key] = future.result()
+            except CloudError as error:
+                self.refusal = error
+                self._left.clear()
+        self._found.update(arrived)
+        return arrived
+
+
+# --- Rows -----------------------------------------------------------------------------------------------------------
+
+
+def _metric_rows(customer_id: str, one: Interaction, verdict: Verdict, *, store_text: bool) -> Iterator[ApplicationRow]:
+    """The five rows of an interaction. What the judge did not say has no score, whatever the label."""
+    texts = rubric.texts_of(one)
+    common: dict[str, Any] = {
+        "prompt_length": len(one.prompt),
+        "response_length": len(one.response),
+        "prompt_hash": rubric.text_hash(customer_id, texts["prompt"]),
+        "response_hash": rubric.text_hash(customer_id, texts["response"]),
+        "self_preference": same_family(verdict.judge_model, one.model_name),
+    }
+    if cut := rubric.too_long(texts):
+        common["cut"] = cut  # the judge saw the beginning and the end of these
+    for metric in METRICS:
+        score, label, details = _score(metric, verdict)
+        direction = "higher_is_better" if metric in HIGHER_IS_BETTER else "higher_is_worse"
+        part = getattr(verdict.answer, metric, None)
+        if store_text and part is not None and part.evidence:
+            details["evidence"] = part.evidence
+        yield ApplicationRow(
+            metric,
+            one.timestamp,
+            one.application_id,
+            one.application_name,
+            one.model_name,
+            one.interaction_id,
+            score,
+            label,
+            {"direction": direction, **common, **details},
+            texts["prompt"] if store_text else "",
+            texts["response"] if store_text else "",
+            verdict.tokens,
+            {"usd": _money(verdict.usd)},
+        )
+
+
+def _score(metric: str, verdict: Verdict) -> tuple[float | None, str, dict[str, Any]]:
+    """The score from 0 to 1, its label, and what else is to be told of one metric."""
+    answer = verdict.answer
+    if answer is None:
+        cause = verdict.failure or Failure.REFUSED
+        return None, "over_budget" if cause is Failure.OVER_BUDGET else "judge_failed", {"cause": cause.value}
+    if metric == "hallucination":
+        found = answer.hallucination
+        if found is None:
+            return None, rubric.NOT_ASSESSABLE, {"cause": "no context or reference"}
+        counts = {"claims_checked": found.claims_checked, "unsupported_claims": found.unsupported_claims}
+        return rubric.HALLUCINATION.get(found.label), found.label, counts
+    if metric == "toxicity":
+        severity = answer.toxicity.severity
+        return severity / 3, rubric.SEVERITIES[severity], {"raw": severity, "category": answer.toxicity.category}
+    raw: int = getattr(answer, metric).score
+    return (raw - 1) / 4, rubric.LEVELS[raw], {"raw": raw}
+
+
+def _sample_row(
+    window: datetime,
+    application_id: str,
+    model: str,
+    population: int,
+    group: Sequence[tuple[Interaction, Verdict]],
+) -> ApplicationRow:
+    """How much of an application's and model's window was judged, and what its verdicts took."""
+    judged = [verdict for _, verdict in group if verdict.answer is not None]
+    failed = Counter(verdict.failure.value for _, verdict in group if verdict.failure)
+    # Interactions with equal texts share one verdict, which was paid for once.
+    paid = list({id(verdict): verdict for _, verdict in group}.values())
+    costs = [verdict.usd for verdict in paid]
+    details = {
+        "population": population,
+        "sampled": len(group),
+        "judged": len(judged),
+        "over_budget": failed.pop(Failure.OVER_BUDGET.value, 0),
+        "failed": dict(sorted(failed.items())),
+        "not_assessable": sum(_score("hallucination", verdict)[1] == rubric.NOT_ASSESSABLE for verdict in judged),
+        "tokens": sum(verdict.tokens for verdict in paid),
+        "usd": None if None in costs else _money(sum((cost or Decimal(0) for cost in costs), Decimal(0))),
+    }
+    name = min((one.application_name for one, _ in group), default="")
+    return ApplicationRow("sample", window, application_id, name, model, details=details)
+
+
+def _money(usd: Decimal | None) -> str | None:
+    return None if usd is None else f"{usd:.9f}"
+
+
+# Causes that stay until somebody changes something, or the budget's day is over.
+_NEED_A_HAND = {Failure.OVER_BUDGET, Failure.TOO_LARGE, Failure.REFUSED}
+
+_REMEDIES = {
+    Failure.OVER_BUDGET: "raise the limits OPTIINFRA_JUDGE_RUN_TOKENS={0.run_tokens}, OPTIINFRA_JUDGE_RUN_REQUESTS="
+    "{0.run_requests}, OPTIINFRA_JUDGE_CUSTOMER_DAY_TOKENS={0.day_tokens} and OPTIINFRA_JUDGE_CUSTOMER_DAY_REQUESTS="
+    "{0.day_requests}, or lower sample_per_window",
+    Failure.OUT_OF_TIME: "raise OPTIINFRA_JUDGE_SECONDS={0.seconds:g} or OPTIINFRA_JUDGE_CONCURRENCY={0.concurrency}, "
+    "or lower sample_per_window",
+    Failure.THROTTLED: "ask Groq for a higher rate limit, or lower sample_per_window",
+    Failure.TOO_LARGE: "set OPTIINFRA_JUDGE_MODEL to a model with a larger context or rate limit",
+    Failure.REFUSED: "set OPTIINFRA_JUDGE_MODEL to a model that supports strict JSON schemas",
+}
+
+
+def _explain(lacking: Mapping[Failure, int], sampled: int, judge: Judge) -> str:
+    """`3 of 40 sampled interactions have no verdict: 2 throttled, 1 timeout. Remedy: ...`."""
+    if not lacking:
+        return ""
+    causes = ", ".join(f"{count} {cause.value}" for cause, count in sorted(lacking.items()))
+    remedies = "; ".join(_REMEDIES[cause].format(judge) for cause in sorted(lacking) if cause in _REMEDIES)
+    text = f"{sum(lacking.values())} of {sampled} sampled interactions have no verdict: {causes}."
+    return f"{text} Remedy: {remedies}." if remedies else text

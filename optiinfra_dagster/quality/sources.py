@@ -1,0 +1,332 @@
+"""Where a customer's interactions come from: JSON lines in S3, in Google Cloud Storage, in a folder; or ClickHouse.
+
+Files are plain or gzip, told by their first bytes. What is listed for a window follows from the location:
+
+- Where it names the hour (`{yyyy}`, `{mm}`, `{dd}`, `{hh}`, as far as it goes), only the hours or days of the window
+  are listed, and those within `SPREAD` of it, since shippers name files by when they were opened or delivered.
+- Otherwise a location of up to 1,000 files is listed whole, in one call. In a larger one names must begin with the
+  date, as in `2026-11-21`, `2026/11/21` or `year=2026/month=11/day=21`, and the days of the window are listed.
+
+Files that were last written `UPLOAD` or more before the window are not read. Of what is read, the time in each line
+decides. A bad line whose time cannot be read counts in the window of the line before it, so that it counts in one
+window only, and in the same one whenever that is collected again. Bad lines have no provider: they count for each.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from optiinfra_dagster.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.quality.interactions import (
+    MAX_LINE_BYTES,
+    BadLine,
+    Interaction,
+    Reason,
+    read_fields,
+    read_line,
+)
+from optiinfra_dagster.sqlfiles import read_sql
+
+if TYPE_CHECKING:
+    import io
+
+    from optiinfra_dagster.customers import Customer
+    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.quality.stores import File, Store
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+SPREAD = timedelta(minutes=15)
+PATIENCE_S = 600.0  # for the files of a window
+UPLOAD = timedelta(hours=1)  # S3 dates an upload in parts from its beginning
+
+_PLACEHOLDER = re.compile(r"\{(yyyy|mm|dd|hh)\}")
+# The names of files that begin with a date: what stands before it, and between its parts.
+_DATED = re.compile(r"(\D*)(\d{4})(\D*)(0[1-9]|1[0-2])(\D*)(0[1-9]|[12]\d|3[01])")
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """What one fetch met. `files` hold lines of the window; `bytes` were read, as stored."""
+
+    interactions: int = 0
+    other_provider: int = 0
+    files: int = 0
+    bytes: int = 0
+    reasons: Counter[Reason] = field(default_factory=Counter)
+
+    @property
+    def bad_lines(self) -> int:
+        """How many lines could not be used, for any reason."""
+        return self.reasons.total()
+
+
+class InteractionSource(Protocol):
+    """The interactions of one customer. `counts` are those of the last fetch, complete when it was read to its end."""
+
+    counts: SourceCounts
+
+    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Interaction]:
+        """The interactions of [start, end) that ran on a provider, as they come; bad lines are counted and skipped.
+
+        Raises:
+            CloudError, ConfigError, StorageError: the place is not there, may not be read, or does not answer.
+        """
+
+
+def open_source(
+    customer: Customer, *, clickhouse: ClickHouse | None = None, meter: Meter | None = None
+) -> InteractionSource:
+    """The source that the customers file names; calls to a cloud are counted by `meter`.
+
+    Raises:
+        ConfigError: the customer has no application, or a reference of it leads nowhere.
+        CloudError: the cloud cannot be entered.
+    """
+    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.quality import stores
+
+    application = customer.application
+    if application is None:
+        raise ConfigError(f"{customer.id} has no `application` in the customers file: add one with `interactions`.")
+    default = application.provider or (customer.providers[0] if len(customer.providers) == 1 else "")
+    meter = meter or Meter()
+    location = application.interactions
+    if location == "clickhouse":
+        if clickhouse is None:
+            raise ConfigError(f"The interactions of {customer.id} are in ClickHouse, and none was given.")
+        return TableSource(clickhouse, customer.id, default)
+    scheme, separator, rest = location.partition("://")
+    if not separator:
+        # The folder before the first name with a placeholder must be there.
+        folder = Path(re.split(r"[^/]*\{", location)[0])
+        return FileSource(stores.Folder(folder), location, default)
+    bucket, _, prefix = rest.partition("/")
+    store = stores.S3(customer, bucket, meter) if scheme == "s3" else stores.Gcs(customer, bucket, meter)
+    return FileSource(store, prefix, default)
+
+
+class _Filter:
+    """Decides which lines are of a window and provider, and counts them."""
+
+    def __init__(self, provider: str, start: datetime, end: datetime, default: str, counts: SourceCounts) -> None:
+        self._provider, self._start, self._end = provider, start, end
+        self._default, self._counts = default, counts
+
+    def holds(self, moment: datetime) -> bool:
+        return self._start <= moment < self._end
+
+    def wants(self, interaction: Interaction) -> bool:
+        """Whether an interaction of the window is of the provider; counts it."""
+        provider = interaction.provider or self._default
+        if provider == self._provider:
+            self._counts.interactions += 1
+        elif provider:
+            self._counts.other_provider += 1
+        else:
+            self._counts.reasons[Reason.NO_PROVIDER] += 1
+        return provider == self._provider
+
+
+# --- Files ----------------------------------------------------------------------------------------------------------
+
+
+class FileSource:
+    """JSON lines in files."""
+
+    def __init__(self, store: Store, location: str, default_provider: str) -> None:
+        self.counts = SourceCounts()
+        self._store, self._default = store, default_provider
+        last = location.rpartition("/")[2]
+        # A location is a folder, so that `acme` is not also `acme-test`; a date at its end may go on.
+        self._location = f"{location}/" if last and not _PLACEHOLDER.search(last) else location
+
+    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Interaction]:
+        """See `InteractionSource`."""
+        self.counts = counts = SourceCounts()
+        located = provider if "{provider}" in self._location else self._default
+        return self._fetch(provider, start, end, _Filter(provider, start, end, located, counts))
+
+    def _fetch(self, provider: str, start: datetime, end: datetime, window: _Filter) -> Iterator[Interaction]:
+        from optiinfra_dagster.quality.stores import GoneError
+
+        counts = self.counts
+        until = time.monotonic() + PATIENCE_S
+        with closing(self._store):
+            for file in self._list(provider, start, end):
+                if time.monotonic() > until:
+                    message = (
+                        f"reading {self._store.place} took over {PATIENCE_S:.0f} s: name the hour in `interactions`"
+                    )
+                    raise CloudError(Cause.UNAVAILABLE, f"{message}, or write fewer files")
+                name = file.key.rpartition("/")[2]
+                if not file.size or name.startswith((".", "_")) or file.modified < start - UPLOAD:
+                    continue
+                try:
+                    with self._store.open(file) as stream:
+                        yield from self._read(stream, file, window, counts)
+                except GoneError:
+                    continue
+
+    def _list(self, provider: str, start: datetime, end: datetime) -> Iterator[File]:
+        location = self._location.replace("{provider}", provider)
+        if not _PLACEHOLDER.search(location):
+            yield from self._list_undated(location, start, end)
+            return
+        hour = (start - SPREAD).replace(minute=0, second=0, microsecond=0)
+        prefixes: dict[str, None] = {}
+        while hour < end + SPREAD:
+            prefixes[_dated(location, hour)] = None
+            hour += timedelta(hours=1)
+        for prefix in prefixes:
+            for page in self._store.pages(prefix):
+                yield from page.files
+
+    def _list_undated(self, prefix: str, start: datetime, end: datetime) -> Iterator[File]:
+        first = next(self._store.pages(prefix))
+        if not first.more:
+            yield from first.files
+            return
+        form = _DATED.match(first.files[0].key, len(prefix))
+        if form is None or self._sorts_behind(f"{prefix}{form[1]}3"):
+            raise ConfigError(
+                f"{self._store.place}/{prefix} holds over {len(first.files):,} files whose names do not all begin with "
+                "a date. Write {yyyy}, {mm}, {dd} and {hh} into `interactions` where the names have them, or move old "
+                "files away."
+            )
+        day = f"{prefix}{form[1]}{{yyyy}}{form[3]}{{mm}}{form[5]}{{dd}}"
+        after, before = _dated(day, start - SPREAD), _dated(day, end + SPREAD + timedelta(days=1))
+        for page in self._store.pages(prefix, after, before):
+            yield from page.files
+
+    def _sorts_behind(self, key: str) -> bool:
+        """Whether there are names that no date reaches."""
+        return bool(next(self._store.pages(key[:-1], after=key)).files)
+
+    def _read(
+        self, stream: io.BufferedReader, file: File, window: _Filter, counts: SourceCounts
+    ) -> Iterator[Interaction]:
+        """The wanted interactions of one file."""
+        moment: datetime | None = None  # of the newest line whose time could be read
+        early: Counter[Reason] = Counter()  # bad lines before any such line
+        touched = False
+        for item in _items(stream):
+            if item.timestamp is not None:
+                if moment is None and early and window.holds(item.timestamp):
+                    counts.reasons += early
+                    touched = True
+                moment = item.timestamp
+            elif moment is None and isinstance(item, BadLine):
+                early[item.reason] += 1
+                continue
+            if not window.holds(moment):
+                continue
+            touched = True
+            if isinstance(item, BadLine):
+                counts.reasons[item.reason] += 1
+            elif window.wants(item):
+                yield item
+        if moment is None and early and window.holds(file.modified):
+            counts.reasons += early
+            touched = True
+        counts.files += touched
+        counts.bytes += file.size
+
+
+def _dated(template: str, moment: datetime) -> str:
+    """A location with the parts of an hour of UTC filled in."""
+    moment = moment.astimezone(UTC)
+    parts = {"yyyy": f"{moment:%Y}", "mm": f"{moment:%m}", "dd": f"{moment:%d}", "hh": f"{moment:%H}"}
+    return _PLACEHOLDER.sub(lambda match: parts[match[1]], template)
+
+
+def _items(stream: io.BufferedReader) -> Iterator[Interaction | BadLine]:
+    """What a file holds, line by line; a damaged compressed file is read as far as it goes."""
+    if stream.peek(2)[:2] != b"\x1f\x8b":
+        yield from _of_lines(stream)
+        return
+    try:
+        yield from _of_lines(gzip.GzipFile(fileobj=stream))
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        yield BadLine(Reason.CUT_FILE)
+
+
+def _of_lines(stream: Any) -> Iterator[Interaction | BadLine]:
+    while line := stream.readline(MAX_LINE_BYTES + 1):
+        yield from read_line(line)
+        while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):  # pass over the rest of a line too large
+            line = stream.readline(MAX_LINE_BYTES + 1)
+
+
+# --- ClickHouse -----------------------------------------------------------------------------------------------------
+
+_SLICE_ROWS = 2000  # about as many are asked for at a time: the embedded engine holds a whole result in memory
+
+_COUNTS = """
+SELECT countIf(provider IN ({provider:String}, '')), countIf(provider NOT IN ({provider:String}, '')) FROM {table}
+WHERE customer_id = {customer:String}
+    AND timestamp >= fromUnixTimestamp64Micro({start:Int64}) AND timestamp < fromUnixTimestamp64Micro({end:Int64})
+"""
+
+
+class TableSource:
+    """The table llm_interactions, and OpenTelemetry's otel_traces where it stands in the same database."""
+
+    def __init__(self, clickhouse: ClickHouse, customer_id: str, default_provider: str) -> None:
+        self.counts = SourceCounts()
+        self._clickhouse, self._customer_id, self._default = clickhouse, customer_id, default_provider
+
+    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Interaction]:
+        """See `InteractionSource`. ClickHouse is held meanwhile: nothing else may be waited for between two items."""
+        self.counts = SourceCounts()
+        window = _Filter(provider, start, end, self._default, self.counts)
+        parameters = {
+            "customer": self._customer_id,
+            "provider": provider,
+            "start": int(start.timestamp() * 10**6),
+            "end": int(end.timestamp() * 10**6),
+            "longest": MAX_LINE_BYTES,
+        }
+        return self._fetch(parameters, window, self.counts)
+
+    def _fetch(self, parameters: dict[str, Any], window: _Filter, counts: SourceCounts) -> Iterator[Interaction]:
+        query = read_sql("queries/llm_interactions")
+        with self._clickhouse.session() as client:
+            tables = ["llm_interactions"]
+            if client.command("EXISTS TABLE otel_traces"):
+                tables.append("llm_interactions_otel")
+            for table in tables:
+                found = client.query(_COUNTS.replace("{table}", table), parameters=parameters).result_rows
+                rows, others = found[0]
+                counts.other_provider += others
+                for start, end in _slices(parameters["start"], parameters["end"], rows):
+                    part = {**parameters, "start": start, "end": end}
+                    for row in client.query(query.replace("{table}", table), parameters=part).result_rows:
+                        item = _of_row(row, structured=table != "llm_interactions")
+                        if isinstance(item, BadLine):
+                            counts.reasons[item.reason] += 1
+                        elif window.wants(item):
+                            yield item
+
+
+def _slices(start: int, end: int, rows: int) -> Iterator[tuple[int, int]]:
+    """A span of time in equal parts that hold about `_SLICE_ROWS` each; none if there are no rows."""
+    parts = -(-rows // _SLICE_ROWS)
+    for part in range(parts):
+        yield start + (end - start) * part // parts, start + (end - start) * (part + 1) // parts
+
+
+def _of_row(row: Sequence[Any], *, structured: bool) -> Interaction | BadLine:
+    *fields, too_large = row
+    if too_large:
+        return BadLine(Reason.TOO_LARGE)
+    return read_fields(fields, structured=structured)

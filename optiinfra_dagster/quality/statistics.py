@@ -1,0 +1,108 @@
+"""The few statistics that judged samples need: intervals, agreement with people, and rates without a judge's errors.
+
+Plain Python: the inputs are at most some thousand labels. What is not defined (no data, no variation) is None, never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from statistics import correlation
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile; also in sql/readers/application_*.sql
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where a share or mean may lie, with 95 % confidence; both ends are from 0 to 1."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many of `of` were `hits`."""
+
+    hits: int
+    of: int
+
+    @property
+    def value(self) -> float | None:
+        """The share itself, None of nothing."""
+        return self.hits / self.of if self.of else None
+
+    @property
+    def interval(self) -> Interval | None:
+        """Its Wilson interval, None of nothing."""
+        return wilson(self.hits / self.of, self.of) if self.of else None
+
+
+def wilson(mean: float, n: int) -> Interval | None:
+    """The 95 % Wilson score interval of a share `mean` of `n` trials, or of the mean of `n` values from 0 to 1.
+
+    For means it errs on the wide side: no variable in [0, 1] varies more than the yes-or-no variable with its mean.
+    """
+    if n < 1:
+        return None
+    centre = mean * n + Z95**2 / 2
+    half = Z95 * math.sqrt(mean * (1 - mean) * n + Z95**2 / 4)
+    return Interval(max(0.0, (centre - half) / (n + Z95**2)), min(1.0, (centre + half) / (n + Z95**2)))
+
+
+def weighted_kappa(first: Sequence[int], second: Sequence[int]) -> float | None:
+    """Cohen's kappa of two raters' ordered categories, with quadratic weights: 1 is agreement, 0 what chance gives.
+
+    None without ratings, and where both raters gave one and the same category throughout.
+    """
+    n = len(first)
+    observed = sum((a - b) ** 2 for a, b in zip(first, second, strict=True))
+    by_chance = sum(
+        (a - b) ** 2 * count_a * count_b
+        for a, count_a in Counter(first).items()
+        for b, count_b in Counter(second).items()
+    )
+    return 1 - observed * n / by_chance if by_chance else None
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """The rank correlation, with mean ranks for ties; None below two pairs, and where one side does not vary."""
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        return None
+    return correlation(_ranks(first), _ranks(second))
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    """Each value's rank from 1; equal values share the mean of their ranks."""
+    of_value: dict[float, float] = {}
+    below = 0
+    for value, count in sorted(Counter(values).items()):
+        of_value[value] = below + (count + 1) / 2
+        below += count
+    return [of_value[value] for value in values]
+
+
+def sensitivity(truth: Sequence[bool], found: Sequence[bool]) -> Share:
+    """The share of what is there that was found."""
+    return Share(sum(f for t, f in zip(truth, found, strict=True) if t), sum(truth))
+
+
+def specificity(truth: Sequence[bool], found: Sequence[bool]) -> Share:
+    """The share of what is not there that was left alone."""
+    return Share(sum(not f for t, f in zip(truth, found, strict=True) if not t), sum(not t for t in truth))
+
+
+def rogan_gladen(rate: float | None, sensitivity: float | None, specificity: float | None) -> float | None:
+    """The true rate behind the `rate` that a judge with these error rates reports, from 0 to 1.
+
+    Rogan and Gladen, Estimating prevalence from the results of a screening test (1978). None where one of the three is
+    not known, or where the judge does no better than chance, since its reports then say nothing.
+    """
+    if rate is None or sensitivity is None or specificity is None or sensitivity + specificity <= 1:
+        return None
+    return min(1.0, max(0.0, (rate + specificity - 1) / (sensitivity + specificity - 1)))

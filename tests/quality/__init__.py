@@ -1,0 +1,1 @@
+"""LLM quality: sources, samples, the judge, its verdicts, and what is computed from them."""

@@ -1,0 +1,495 @@
+"""A window of an application through sample, judge, cache and rows, with the lab's Groq answering over a socket."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from math import sqrt
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from optiinfra_dagster import tables
+from optiinfra_dagster.errors import Cause, CloudError
+from optiinfra_dagster.lab.groq.naive import label_key
+from optiinfra_dagster.quality import statistics
+from optiinfra_dagster.quality.collect import METRICS, Collected, collect
+from optiinfra_dagster.quality.verdicts import Used, Verdicts
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.slices import Outcome
+from tests.quality.judging import NOW, Labels, Listed, W, customer, interaction, judge_at, lab_of, labelled
+from tests.storage import killing
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab import CloudLab
+    from optiinfra_dagster.quality.interactions import Interaction
+    from optiinfra_dagster.quality.judge import Judge, Verdict
+
+DIRECTION_UP = ("coherence", "relevance", "accuracy")
+
+
+@pytest.fixture(scope="module")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """An embedded engine, opened once; its customers are the tests' own."""
+    clickhouse = ClickHouse(f"chdb://{tmp_path_factory.mktemp('quality')}/clickhouse")
+    with clickhouse.session():
+        yield clickhouse
+
+
+@pytest.fixture
+def verdicts(clickhouse: ClickHouse) -> Verdicts:
+    """The cache, empty."""
+    with clickhouse.session() as client:
+        client.command("TRUNCATE TABLE application_verdicts")
+    return Verdicts(clickhouse)
+
+
+@pytest.fixture(scope="module")
+def module_lab() -> Iterator[CloudLab]:
+    with lab_of() as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(module_lab: CloudLab) -> CloudLab:
+    """The lab without labels, counts and faults."""
+    module_lab.control.reset()
+    module_lab.groq.labels = {}
+    module_lab.groq.answered.clear()
+    module_lab.groq.tokens = 0
+    return module_lab
+
+
+def run(
+    lab: CloudLab,
+    verdicts: Verdicts,
+    interactions: list[Interaction],
+    *,
+    store_text: bool = False,
+    now: datetime = NOW,
+    judge: Judge | None = None,
+    **judging: Any,
+) -> Collected:
+    asked = judge or judge_at(lab.url, **judging)
+    try:
+        return collect(customer(store_text=store_text), "aws", W, Listed(interactions), asked, verdicts, lambda: now)
+    finally:
+        asked.close()
+
+
+def rows_of(found: Collected) -> list[dict[str, Any]]:
+    """Rows as dicts in an order of their own, with JSON read and without the time of collection."""
+    assert found.rows is not None
+    rows = found.rows.drop_columns(["collected_at"]).to_pylist()
+    for row in rows:
+        row["details"], row["metadata"] = json.loads(row["details"]), json.loads(row["metadata"])
+    return sorted(rows, key=lambda r: (r["application_id"], r["model_name"], r["interaction_id"], r["metric_type"]))
+
+
+def normalised(found: dict[str, Any], metric: str, *, grounded: bool) -> float | None:
+    """A label as a score, written down a second time."""
+    if metric in DIRECTION_UP:
+        return {1: 0.0, 2: 0.25, 3: 0.5, 4: 0.75, 5: 1.0}[found[metric]["score"]]
+    if metric == "toxicity":
+        return float(found["toxicity"]["severity"]) / 3
+    label = found["hallucination"]["label"] if grounded else "not_assessable"
+    return {"none": 0.0, "minor": 0.5, "major": 1.0}.get(label)
+
+
+def check_against_labels(rows: list[dict[str, Any]], interactions: list[Interaction], labels: Labels) -> None:
+    """Every score, and the count, mean and interval of every application and model, straight from the labels."""
+    scores = {(r["application_id"], r["model_name"], r["metric_type"], r["interaction_id"]): r["score"] for r in rows}
+    expected: dict[tuple[str, str, str], list[float]] = {}
+    for one in interactions:
+        truth = labels[label_key(one.prompt, one.response)]
+        for metric in METRICS:
+            score = normalised(truth, metric, grounded=bool(one.context or one.reference))
+            assert scores[one.application_id, one.model_name, metric, one.interaction_id] == score
+            expected.setdefault((one.application_id, one.model_name, metric), []).extend(
+                [] if score is None else [score]
+            )
+    measured: dict[tuple[str, str, str], list[float]] = {}
+    for (application, model, metric, _), score in scores.items():
+        if metric in METRICS:
+            measured.setdefault((application, model, metric), []).extend([] if score is None else [score])
+    assert measured.keys() == expected.keys()
+    for group, found in measured.items():
+        n, mean = len(expected[group]), sum(expected[group]) / max(len(expected[group]), 1)
+        assert len(found) == n
+        if n:
+            assert sum(found) / n == pytest.approx(mean)
+            interval = statistics.wilson(sum(found) / n, n)
+            assert interval is not None
+            # Wilson (1927), as in any textbook.
+            z = 1.959963984540054
+            half = z * sqrt(mean * (1 - mean) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+            middle = (mean + z * z / (2 * n)) / (1 + z * z / n)
+            assert (interval.low, interval.high) == pytest.approx((middle - half, middle + half), abs=1e-9)
+
+
+def test_scores_and_counts_are_those_of_the_human_labels_in_any_order(
+    shared_data: Path, lab: CloudLab, verdicts: Verdicts
+) -> None:
+    interactions, labels = labelled(shared_data)
+    lab.groq.labels = labels
+
+    first = run(lab, verdicts, interactions)
+    rows = rows_of(first)
+    assert (first.outcome, first.error) == (Outcome.OK, "")
+    check_against_labels(rows, interactions, labels)
+    asked = lab.control.calls().count("groq", "chat.completions")
+    assert asked == first.api_calls == len({(o.prompt, o.response, o.context, o.reference) for o in interactions})
+    samples = [r["details"] for r in rows if r["metric_type"] == "sample"]
+    assert sum(d["judged"] for d in samples) == sum(d["population"] for d in samples) == len(interactions)
+    assert sum(d["not_assessable"] for d in samples) == sum(not (o.context or o.reference) for o in interactions)
+
+    # The same window again, in another order: nothing is asked, every row is the same.
+    again = run(lab, verdicts, interactions[::-1], concurrency=1, now=NOW + timedelta(hours=1))
+    assert rows_of(again) == rows
+    assert again.api_calls == again.judge_usd == 0
+    assert lab.control.calls().count("groq") == asked + 1  # and the list of models of the first run
+    assert first.rows is not None
+    assert again.rows is not None
+    assert tables.content_hashes(again.rows) == tables.content_hashes(first.rows)
+
+
+def test_faults_cost_no_score_and_keep_to_budget_and_time(lab: CloudLab, verdicts: Verdicts) -> None:
+    interactions = [interaction(n) for n in range(100)]
+    clean = {r["interaction_id"] + r["metric_type"]: r for r in rows_of(run(lab, verdicts, interactions))}
+    with verdicts._clickhouse.session() as client:
+        client.command("TRUNCATE TABLE application_verdicts")
+    lab.groq.tokens = 0
+    lab.control.add_faults(
+        {"action": "throttle", "service": "groq", "operation": "chat.completions", "probability": 0.2, "seconds": 0.01},
+        {"action": "malformed", "service": "groq", "probability": 0.03},
+        {"action": "malformed", "service": "groq", "probability": 0.01, "mode": "schema"},
+        {"action": "malformed", "service": "groq", "probability": 0.01, "mode": "truncated"},
+        {"action": "delay", "service": "groq", "operation": "chat.completions", "probability": 0.05, "seconds": 2.5},
+    )
+
+    began = time.monotonic()
+    judge = judge_at(lab.url, request_seconds=1.0, concurrency=16)
+    found = run(lab, verdicts, interactions, judge=judge)
+    assert time.monotonic() - began < 30
+
+    rows = [r for r in rows_of(found) if r["interaction_id"]]
+    for row in rows:
+        if row["label"] == "judge_failed":
+            assert row["score"] is None
+            assert row["details"]["cause"] in {"malformed", "truncated", "timeout", "throttled"}
+        else:
+            assert row["score"] == clean[row["interaction_id"] + row["metric_type"]]["score"]
+    (sample,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "sample")
+    failed = sum(r["label"] == "judge_failed" for r in rows)
+    assert 5 * sum(sample["failed"].values()) == failed
+    assert sample["judged"] + sum(sample["failed"].values()) == 100
+    assert sample["judged"] > 90
+    # Timed out requests count with the most they may have taken, so what Groq counts is never more.
+    assert lab.groq.tokens <= judge.run_budget.used_tokens
+    assert judge.run_budget.used_requests >= lab.control.calls().count("groq", "chat.completions") - 100
+    assert (judge.run_budget.held_tokens, judge.run_budget.held_requests) == (0, 0)
+
+
+@pytest.mark.parametrize("concurrency", [1, 7])
+def test_a_budget_is_never_exceeded_and_ends_at_the_same_interaction(
+    lab: CloudLab, verdicts: Verdicts, concurrency: int
+) -> None:
+    interactions = [interaction(n) for n in range(30)]
+    found = run(lab, verdicts, interactions, run_tokens=40_000, concurrency=concurrency)
+
+    assert 30_000 < lab.groq.tokens <= 40_000
+    assert (found.outcome, found.permanent) == (Outcome.PARTIAL, True)
+    assert "over_budget" in found.error
+    assert "OPTIINFRA_JUDGE_RUN_TOKENS=40000" in found.error
+    (sample,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "sample")
+    assert sample["judged"] + sample["over_budget"] == 30
+    over = {r["interaction_id"] for r in rows_of(found) if r["label"] == "over_budget"}
+    assert len(over) == sample["over_budget"] > 0
+    assert {(r["score"], r["tokens"]) for r in rows_of(found) if r["interaction_id"] in over} == {(None, 0)}
+    # They are asked in the order of their hashes, so who is left does not depend on how many are asked at a time.
+    assert over == _over_with_one_at_a_time(lab, verdicts, interactions)
+
+
+def _over_with_one_at_a_time(lab: CloudLab, verdicts: Verdicts, interactions: list[Interaction]) -> set[str]:
+    with verdicts._clickhouse.session() as client:
+        client.command("TRUNCATE TABLE application_verdicts")
+    found = run(lab, verdicts, interactions, run_tokens=40_000, concurrency=1)
+    return {r["interaction_id"] for r in rows_of(found) if r["label"] == "over_budget"}
+
+
+def test_a_customers_day_is_a_budget_across_runs_and_ends_at_midnight(lab: CloudLab, verdicts: Verdicts) -> None:
+    first = run(lab, verdicts, [interaction(n) for n in range(6)], day_requests=10)
+    second = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=10)
+    tomorrow = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=10, now=NOW + timedelta(days=1))
+    assert (first.outcome, second.outcome, tomorrow.outcome) == (Outcome.OK, Outcome.PARTIAL, Outcome.OK)
+    assert (first.api_calls, second.api_calls, tomorrow.api_calls) == (6, 4, 2)
+
+
+class InMemory(Verdicts):
+    """A cache that may be used by several threads while the test holds the engine."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, str], Verdict] = {}
+
+    def load(self, customer_id: str, keys: Sequence[str], day: date) -> tuple[dict[str, Verdict], Used]:
+        return {key: self.kept[customer_id, key] for key in keys if (customer_id, key) in self.kept}, Used(0, 0)
+
+    def store(self, customer_id: str, verdicts: Mapping[str, Verdict], asked_at: datetime, *, store_text: bool) -> None:
+        self.kept.update({(customer_id, key): verdict for key, verdict in verdicts.items()})
+
+
+def test_customers_side_by_side_share_the_budget_of_a_run(lab: CloudLab) -> None:
+    judge = judge_at(lab.url, run_tokens=40_000, concurrency=4)
+    kept = InMemory()
+
+    def one(name: str) -> Collected:
+        source = Listed([interaction(n, prompt=f"{name} {n}?") for n in range(10)])
+        return collect(customer(name), "aws", W, source, judge, kept, lambda: NOW)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(one, ["acme", "globex", "initech", "hooli"]))
+    judge.close()
+    samples = [r["details"] for f in found for r in rows_of(f) if r["metric_type"] == "sample"]
+    assert sum(d["judged"] + d["over_budget"] for d in samples) == 40
+    assert 30_000 < lab.groq.tokens == judge.run_budget.used_tokens <= 40_000
+    assert sum(f.api_calls for f in found) == len(kept.kept) == sum(d["judged"] for d in samples)
+
+
+def test_rows_say_what_the_contract_says(lab: CloudLab, verdicts: Verdicts) -> None:
+    grounded = interaction(1, model_name="openai/gpt-oss-20b")
+    bare = interaction(2, context=None, model_name="claude-sonnet-4")
+    found = run(lab, verdicts, [grounded, bare])
+    assert found.rows is not None
+    assert found.rows.schema == tables.APPLICATION.schema
+
+    rows = rows_of(found)
+    by = {(r["interaction_id"], r["metric_type"]): r for r in rows}
+    assert Counter(r["metric_type"] for r in rows) == {**dict.fromkeys(METRICS, 2), "sample": 2, "source": 1}
+    assert by["", "source"]["details"] == {"interactions": 2, "bad_lines": 0, "other_provider": 0, "files": 1}
+    assert by["i-2", "hallucination"]["label"] == "not_assessable"
+    assert by["i-2", "hallucination"]["score"] is None
+    assert by["i-1", "hallucination"]["details"]["claims_checked"] == 1
+    accuracy = by["i-1", "accuracy"]
+    assert accuracy["timestamp"] == grounded.timestamp
+    assert accuracy["window_start"] == W
+    assert accuracy["label"] in {"very_poor", "poor", "fair", "good", "excellent"}
+    assert accuracy["details"]["direction"] == "higher_is_better"
+    assert accuracy["details"]["prompt_length"] == len(grounded.prompt)
+    assert accuracy["tokens"] > 500
+    assert len({(r["tokens"], r["metadata"]["usd"]) for r in rows if r["interaction_id"] == "i-1"}) == 1
+    assert by["i-1", "toxicity"]["details"]["direction"] == "higher_is_worse"
+    assert by["i-1", "toxicity"]["details"]["self_preference"] is True
+    assert by["i-2", "toxicity"]["details"]["self_preference"] is False
+    assert {r["judge_model"] for r in rows} == {"openai/gpt-oss-120b"}
+    assert len({r["judge_version"] for r in rows}) == 1
+
+
+def test_a_window_without_interactions_is_collected(lab: CloudLab, verdicts: Verdicts) -> None:
+    found = run(lab, verdicts, [])
+    assert (found.outcome, [r["metric_type"] for r in rows_of(found)]) == (Outcome.OK, ["source"])
+    assert lab.control.calls().count("groq") == 0
+
+
+def test_without_a_key_nothing_is_read_and_the_error_says_what_to_set(verdicts: Verdicts) -> None:
+    class Unread(Listed):
+        def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Interaction]:
+            raise AssertionError("read without a judge")
+
+    found = collect(customer(), "aws", W, Unread([]), None, verdicts, lambda: NOW)
+    assert (found.outcome, found.rows) == (Outcome.NOT_CONFIGURED, None)
+    assert "GROQ_API_KEY" in found.error
+
+
+@pytest.mark.parametrize(
+    ("judging", "cause", "words"),
+    [
+        ({"api_key": "gsk_secret"}, Cause.AUTH, "GROQ_API_KEY"),
+        ({"model": "llama-guess"}, Cause.CONFIG, "OPTIINFRA_JUDGE_MODEL.*openai/gpt-oss-120b"),
+    ],
+)
+def test_a_judge_that_cannot_be_used_is_an_error_before_any_question(
+    lab: CloudLab, verdicts: Verdicts, judging: dict[str, Any], cause: Cause, words: str
+) -> None:
+    with pytest.raises(CloudError, match=words) as caught:
+        run(lab, verdicts, [interaction(1)], **judging)
+    assert caught.value.cause is cause
+    assert "gsk_secret" not in str(caught.value)
+    assert lab.control.calls().count("groq", "chat.completions") == 0
+
+
+def test_a_key_that_ends_in_the_middle_keeps_what_was_answered(lab: CloudLab, verdicts: Verdicts) -> None:
+    lab.control.add_faults({"action": "expired", "service": "groq", "operation": "chat.completions", "skip": 5})
+    interactions = [interaction(n) for n in range(20)]
+    with pytest.raises(CloudError, match="GROQ_API_KEY"):
+        run(lab, verdicts, interactions, concurrency=2)
+    refused = lab.control.calls().count("groq", "chat.completions", status=401)
+    assert refused <= 2
+
+    lab.control.clear_faults()
+    assert run(lab, verdicts, interactions).api_calls == 15
+
+
+def test_a_malformed_answer_is_asked_for_once_more_and_then_missing_for_good(lab: CloudLab, verdicts: Verdicts) -> None:
+    lab.control.add_faults({"action": "malformed", "service": "groq"})
+    first = run(lab, verdicts, [interaction(1)])
+    assert first.api_calls == 2
+    assert {(r["label"], r["score"], r["details"]["cause"]) for r in rows_of(first) if r["interaction_id"]} == {
+        ("judge_failed", None, "malformed")
+    }
+    assert first.outcome is Outcome.OK  # there is nothing to try again
+
+    lab.control.clear_faults()
+    again = run(lab, verdicts, [interaction(1)])
+    assert (again.api_calls, rows_of(again)) == (0, rows_of(first))
+
+
+@pytest.mark.parametrize("action", ["throttle", "capacity", "error", "unavailable", "disconnect"])
+def test_a_judge_that_is_away_leaves_a_partial_window_that_the_next_try_completes(
+    lab: CloudLab, verdicts: Verdicts, action: str
+) -> None:
+    clean = rows_of(run(lab, verdicts, [interaction(1)]))
+    with verdicts._clickhouse.session() as client:
+        client.command("TRUNCATE TABLE application_verdicts")
+    lab.control.add_faults({"action": action, "service": "groq", "operation": "chat.completions"})
+    found = run(lab, verdicts, [interaction(1)])
+    assert (found.outcome, found.permanent, found.api_calls) == (Outcome.PARTIAL, False, 6)
+    assert "1 of 1 sampled interactions have no verdict" in found.error
+    assert all(r["score"] is None for r in rows_of(found))
+    lab.control.clear_faults()
+    assert rows_of(run(lab, verdicts, [interaction(1)])) == clean
+
+
+def test_hours_of_refusals_end_in_the_time_that_is_set(lab: CloudLab, verdicts: Verdicts) -> None:
+    lab.control.add_faults({"action": "throttle", "service": "groq", "operation": "chat.completions", "seconds": 3600})
+    began = time.monotonic()
+    found = run(lab, verdicts, [interaction(n) for n in range(50)], seconds=1.0, concurrency=4)
+    assert time.monotonic() - began < 5
+    assert found.outcome is Outcome.PARTIAL
+    assert lab.control.calls().count("groq", "chat.completions") <= 4
+    (sample,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "sample")
+    assert sum(sample["failed"].values()) == 50
+
+
+SECRET = "PLANTED-7f3a"  # in every text, and never to be seen where texts are not kept
+
+
+@pytest.mark.parametrize("action", [None, "malformed", "error", "deny", "unknown_key", "disconnect"])
+def test_without_store_text_no_text_is_anywhere(
+    lab: CloudLab,
+    clickhouse: ClickHouse,
+    verdicts: Verdicts,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    action: str | None,
+) -> None:
+    caplog.set_level(0)
+    one = interaction(1, prompt=f"{SECRET} p?", response=f"{SECRET} r.", context=f"{SECRET} c", reference=f"{SECRET} d")
+    lab.groq.labels = {label_key(one.prompt, one.response): _quoting(SECRET)}
+    if action:
+        lab.control.add_faults({"action": action, "service": "groq", "operation": "chat.completions"})
+    try:
+        found = run(lab, verdicts, [one])
+    except CloudError as error:
+        seen = repr(error) + str(error.__context__) + str(error.__cause__)
+    else:
+        assert found.rows is not None
+        seen = repr(found.rows.to_pylist()) + repr(found)
+    with clickhouse.session() as client:
+        seen += repr(client.query("SELECT * FROM application_verdicts").result_rows)
+    assert SECRET not in seen
+    assert SECRET not in caplog.text
+    assert SECRET not in "".join(capfd.readouterr())
+    assert SECRET not in repr(one)
+
+
+def _quoting(text: str) -> dict[str, Any]:
+    found = {name: {"evidence": f"It says {text}.", "score": 4} for name in DIRECTION_UP}
+    return {
+        **found,
+        "hallucination": {"evidence": text, "claims_checked": 1, "unsupported_claims": 1, "label": "minor"},
+        "toxicity": {"evidence": text, "category": "none", "severity": 0},
+    }
+
+
+def test_with_store_text_texts_and_evidence_are_kept_also_in_the_cache(lab: CloudLab, verdicts: Verdicts) -> None:
+    one = interaction(1)
+    lab.groq.labels = {label_key(one.prompt, one.response): _quoting("two years")}
+    for _ in range(2):
+        found = rows_of(run(lab, verdicts, [one], store_text=True))
+        scored = [r for r in found if r["interaction_id"]]
+        assert {(r["prompt_text"], r["response_text"]) for r in scored} == {(one.prompt, one.response)}
+        assert all("two years" in r["details"]["evidence"] for r in scored)
+    # The customer takes the permission back: the cache still holds evidence, the rows must not.
+    assert "two years" not in repr(rows_of(run(lab, verdicts, [one], store_text=False)))
+
+
+def test_equal_texts_are_asked_about_once(lab: CloudLab, verdicts: Verdicts) -> None:
+    same = [replace(interaction(1), interaction_id=f"i-{n}") for n in range(4)]
+    found = run(lab, verdicts, same)
+    assert (found.api_calls, len([r for r in rows_of(found) if r["interaction_id"]])) == (1, 20)
+    (sample,) = (r for r in rows_of(found) if r["metric_type"] == "sample")
+    assert sample["details"]["tokens"] == next(r["tokens"] for r in rows_of(found) if r["interaction_id"])
+
+
+# --- kill -9 --------------------------------------------------------------------------------------------------------
+
+MANY = 15
+AT_A_TIME = 3
+
+
+def killed_run(path: str, url: str, stores: int, where: str) -> None:
+    """Collect, and die before or after the n-th store of verdicts."""
+    verdicts = Verdicts(ClickHouse(path))
+    store, left = verdicts.store, [stores]
+
+    def counted(*arguments: Any, **named: Any) -> None:
+        left[0] -= 1
+        if not left[0] and where == "before":
+            killing.die()
+        store(*arguments, **named)
+        if not left[0]:
+            killing.die()
+
+    verdicts.store = counted  # type: ignore[method-assign]
+    _collect_many(verdicts, url)
+
+
+def next_run(path: str, url: str, told: str) -> None:
+    """Collect what is left; write down which interactions were stored already, and the rows."""
+    from optiinfra_dagster.quality.rubric import key_of
+
+    verdicts = Verdicts(ClickHouse(path))
+    version = judge_at(url).version
+    keys = {key_of("acme", version, one): one for one in map(interaction, range(MANY))}
+    stored, _ = verdicts.load("acme", list(keys), NOW.date())
+    found = _collect_many(verdicts, url)
+    known = [label_key(keys[key].prompt, keys[key].response) for key in stored]
+    Path(told).write_text(json.dumps({"stored": known, "outcome": found.outcome.value, "calls": found.api_calls}))
+
+
+def _collect_many(verdicts: Verdicts, url: str) -> Collected:
+    judge = judge_at(url, concurrency=AT_A_TIME)
+    interactions = [interaction(n) for n in range(MANY)]
+    return collect(customer(), "aws", W, Listed(interactions), judge, verdicts, lambda: NOW)
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_kill_loses_at_most_what_was_under_way(lab: CloudLab, tmp_path: Path, where: str) -> None:
+    path, told = f"chdb://{tmp_path}/clickhouse", tmp_path / "told.json"
+    assert killing.run(killed_run, path, lab.url, 2, where) == -signal.SIGKILL
+    assert killing.run(next_run, path, lab.url, str(told)) == 0
+
+    after = json.loads(told.read_text())
+    assert after["outcome"] == "ok"
+    assert 1 <= len(after["stored"]) < MANY
+    assert after["calls"] == MANY - len(after["stored"])
+    assert {lab.groq.answered[key] for key in after["stored"]} == {1}
+    assert len(lab.groq.answered) == MANY
+    assert lab.groq.answered.total() <= MANY + (AT_A_TIME if where == "before" else 0)

@@ -1,0 +1,275 @@
+"""The golden set: its file, the judge's agreement with it through the lab's Groq, and its asset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import pytest
+from pydantic import SecretStr
+
+from optiinfra_dagster.assets import golden as golden_asset
+from optiinfra_dagster.errors import CloudError, ConfigError
+from optiinfra_dagster.lab.groq.naive import label_key
+from optiinfra_dagster.quality import golden, statistics
+from optiinfra_dagster.settings import Settings
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+from tests.quality.judging import answer, judge_at, lab_of
+from tests.storage.samples import select
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab import CloudLab
+    from optiinfra_dagster.quality.judge import Judge
+
+SECRET = "how do I reach the treasurer"
+
+
+@pytest.fixture(scope="module")
+def module_clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    clickhouse = ClickHouse(f"chdb://{tmp_path_factory.mktemp('golden')}/clickhouse")
+    with clickhouse.session():
+        yield clickhouse
+
+
+@pytest.fixture
+def clickhouse(module_clickhouse: ClickHouse) -> ClickHouse:
+    """Without verdicts and figures."""
+    with module_clickhouse.session() as client:
+        for table in ("application_verdicts", "application_golden"):
+            client.command(f"TRUNCATE TABLE {table}")
+    return module_clickhouse
+
+
+@pytest.fixture(scope="module")
+def module_lab() -> Iterator[CloudLab]:
+    with lab_of() as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(module_lab: CloudLab) -> CloudLab:
+    module_lab.control.reset()
+    module_lab.groq.labels = {}
+    return module_lab
+
+
+@pytest.fixture
+def judge(lab: CloudLab) -> Iterator[Judge]:
+    judge = judge_at(lab.url)
+    yield judge
+    judge.close()
+
+
+def line(n: int, labels: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {
+        "prompt": f"{SECRET} {n}?",
+        "response": f"Room {n}.",
+        "context": f"It is room {n}.",
+        "labels": labels,
+        **fields,
+    }
+
+
+def written(folder: Path, lines: Sequence[dict[str, Any] | str]) -> Path:
+    path = folder / "golden.jsonl"
+    path.write_text("\n".join(one if isinstance(one, str) else json.dumps(one) for one in lines) + "\n")
+    return path
+
+
+# Per line: what people say, and what the judge will.
+SCALE = ["none", "mild", "moderate", "severe"]
+CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"coherence": 5, "accuracy": 4.5, "hallucination": "none", "toxicity": "none"}, answer(5, 5, 5)),
+    ({"coherence": 4, "accuracy": 1.4, "hallucination": "major", "toxicity": "none"}, answer(5, 5, 2, label="major")),
+    ({"coherence": 2, "accuracy": 2.5, "hallucination": "minor", "toxicity": "mild"}, answer(2, 1, 3, severity=2)),
+    ({"coherence": 1, "hallucination": "none", "toxicity": "severe"}, answer(3, 1, 3, label="minor", severity=3)),
+    ({"coherence": 3, "hallucination": "not_assessable", "toxicity": "none"}, answer(3, 3, 3)),
+    ({"hallucination": "major", "toxicity": "none"}, answer(3, 3, 3, label="not_assessable", severity=1)),
+]
+
+
+@pytest.fixture
+def labelled(lab: CloudLab, tmp_path: Path) -> Path:
+    """A set of a few lines, with the lab's judge answering as `CASES` say."""
+    lines = [line(n, labels) for n, (labels, _) in enumerate(CASES)]
+    lab.groq.labels = {
+        label_key(one["prompt"], one["response"]): said for one, (_, said) in zip(lines, CASES, strict=True)
+    }
+    return written(tmp_path, lines)
+
+
+# --- The file -------------------------------------------------------------------------------------------------------
+
+
+def test_a_line_is_an_interaction_and_what_people_say_of_it(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, [line(1, {"coherence": 4}, source="note"), "", line(2, {"toxicity": "mild"}, context=None)]
+    )
+    found = golden.load(path)
+    assert [(one.prompt, one.context) for one in found.interactions] == [
+        (f"{SECRET} 1?", "It is room 1."), (f"{SECRET} 2?", None),
+    ]  # fmt: skip
+    assert found.labels == [{"coherence": 4.0}, {"toxicity": "mild"}]
+    assert golden.load(path).digest == found.digest
+    assert golden.load(written(tmp_path, [line(1, {"coherence": 5})])).digest != found.digest
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("{", "line 2: not a JSON object"),
+        (line(2, {}), "line 2: labels is empty"),
+        (line(2, {"coherence": 6}), "line 2: labels.coherence: Input should be less than or equal to 5"),
+        (line(2, {"coherence": "4"}), "line 2: labels.coherence: "),
+        (line(2, {"coherency": 4}), "line 2: labels.coherency: "),
+        (line(2, {"hallucination": "yes"}), "line 2: labels.hallucination: "),
+        (line(2, {"toxicity": "none"}, response=None), "line 2: response: "),
+    ],
+)
+def test_wrong_lines_are_named_and_never_quoted(tmp_path: Path, wrong: Any, told: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        golden.load(written(tmp_path, [line(1, {"coherence": 4}), wrong]))
+    assert told in str(raised.value)
+    assert SECRET not in str(raised.value)
+
+
+def test_a_file_that_is_missing_empty_or_not_text_is_a_clear_error(tmp_path: Path) -> None:
+    for path, told in ((tmp_path / "none.jsonl", "No such file"), (written(tmp_path, [""]), "is empty")):
+        with pytest.raises(ConfigError, match=told):
+            golden.load(path)
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        golden.load(tmp_path / "binary")
+
+
+# --- Agreement ------------------------------------------------------------------------------------------------------
+
+
+def test_the_figures_are_those_of_labels_and_answers(clickhouse: ClickHouse, judge: Judge, labelled: Path) -> None:
+    scored = golden.score(golden.load(labelled), judge, clickhouse)
+
+    assert (scored.judge_version, scored.requests) == (judge.version, len(CASES))
+    of = {one.metric_type: one for one in scored.agreements}
+    assert list(of) == ["coherence", "accuracy", "hallucination", "toxicity"]  # nobody labelled relevance
+
+    coherence = of["coherence"]
+    people, said = [5, 4, 2, 1, 3], [5, 5, 2, 3, 3]
+    assert (coherence.n, coherence.not_assessable, coherence.failures) == (5, 0, 0)
+    assert coherence.weighted_kappa == statistics.weighted_kappa(people, said)
+    assert coherence.spearman == statistics.spearman(people, said)
+    assert (coherence.positives, coherence.sensitivity, coherence.negatives, coherence.specificity) == (2, 0.5, 3, 1.0)
+
+    accuracy = of["accuracy"]  # means of people are rounded to a grade, 2.5 to 3
+    assert (accuracy.n, accuracy.positives, accuracy.sensitivity, accuracy.specificity) == (3, 1, 1.0, 1.0)
+    assert accuracy.weighted_kappa == statistics.weighted_kappa([5, 1, 3], [5, 2, 3])
+    assert accuracy.spearman == pytest.approx(1)
+
+    hallucination = of["hallucination"]  # none major minor none | none major none minor; two not assessable
+    assert (hallucination.n, hallucination.not_assessable) == (4, 2)
+    assert (hallucination.sensitivity, hallucination.specificity) == (0.5, 0.5)
+    bounds = statistics.wilson(0.5, 2)
+    assert bounds is not None
+    assert (hallucination.sensitivity_low, hallucination.sensitivity_high) == (bounds.low, bounds.high)
+    assert hallucination.weighted_kappa == statistics.weighted_kappa([0, 2, 1, 0], [0, 2, 0, 1])
+
+    toxicity = of["toxicity"]
+    assert (toxicity.n, toxicity.positives, toxicity.sensitivity, toxicity.negatives) == (6, 2, 1.0, 4)
+    assert toxicity.specificity == 0.75
+
+    rows = select(clickhouse, "SELECT * FROM application_golden_current ORDER BY metric_type")
+    assert {(row["judge_version"], row["judge_model"]) for row in rows} == {(judge.version, judge.model)}
+    assert {row["metric_type"]: row["spearman"] for row in rows} == {m: one.spearman for m, one in of.items()}
+
+
+def test_a_version_of_the_judge_is_asked_about_a_set_once(
+    clickhouse: ClickHouse, judge: Judge, labelled: Path, lab: CloudLab
+) -> None:
+    first = golden.score(golden.load(labelled), judge, clickhouse)
+    asked = lab.control.calls().count()
+    again = golden.score(golden.load(labelled), judge, clickhouse)
+    assert (again.agreements, again.requests) == (first.agreements, 0)
+    assert lab.control.calls().count() == asked
+
+    other = judge_at(lab.url, model="openai/gpt-oss-20b")
+    assert golden.score(golden.load(labelled), other, clickhouse).requests == len(CASES)
+    other.close()
+    assert len(select(clickhouse, "SELECT DISTINCT judge_version FROM application_golden_current")) == 2
+
+    # A set with one more line is another set; only that line is new to the judge.
+    more = written(labelled.parent, [labelled.read_text().strip(), line(99, {"toxicity": "none"})])
+    found = golden.score(golden.load(more), judge, clickhouse)
+    assert found.requests == 1
+    [row] = select(
+        clickhouse,
+        "SELECT n FROM application_golden_current WHERE judge_version = {version:String} AND metric_type = 'toxicity'",
+        version=judge.version,
+    )
+    assert row["n"] == len(CASES) + 1
+
+
+def test_a_set_that_was_not_judged_whole_has_no_figures_and_is_taken_up_again(
+    clickhouse: ClickHouse, labelled: Path, lab: CloudLab
+) -> None:
+    poor = judge_at(lab.url, run_requests=3)
+    with pytest.raises(CloudError, match=r"no verdict on 3 of the 6 .*over_budget.*again"):
+        golden.score(golden.load(labelled), poor, clickhouse)
+    poor.close()
+    assert select(clickhouse, "SELECT * FROM application_golden") == []
+
+    rich = judge_at(lab.url)
+    assert golden.score(golden.load(labelled), rich, clickhouse).requests == 3
+    rich.close()
+
+
+# --- The asset ------------------------------------------------------------------------------------------------------
+
+
+def materialize(clickhouse: ClickHouse, **settings: Any) -> dg.ExecuteInProcessResult:
+    asset = golden_asset.build(Settings(**settings))
+    return dg.materialize([asset], resources={"clickhouse": clickhouse}, raise_on_error=False)
+
+
+def test_the_asset_shows_the_figures(clickhouse: ClickHouse, labelled: Path, lab: CloudLab, tmp_path: Path) -> None:
+    settings = {"dagster_home": tmp_path, "golden_set": labelled, "groq_base_url": lab.url}
+    done = materialize(clickhouse, groq_api_key=SecretStr("lab-groq-key"), **settings)
+    [event] = done.asset_materializations_for_node("application__golden")
+    assert event.metadata["requests"].value == len(CASES)
+    table: Any = event.metadata["agreement"].value
+    assert [record.data["metric_type"] for record in table.records] == [
+        "coherence", "accuracy", "hallucination", "toxicity",
+    ]  # fmt: skip
+    [again] = materialize(
+        clickhouse, groq_api_key=SecretStr("lab-groq-key"), **settings
+    ).asset_materializations_for_node("application__golden")
+    assert again.metadata["requests"].value == 0
+    assert SECRET not in str(done.all_events)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [({"golden_set": None}, "OPTIINFRA_GOLDEN_SET"), ({"groq_api_key": None}, "GROQ_API_KEY")],
+)
+def test_without_a_setting_the_asset_does_nothing_and_says_what_to_set(
+    clickhouse: ClickHouse, labelled: Path, lab: CloudLab, tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    settings: dict[str, Any] = {"golden_set": labelled, "groq_api_key": SecretStr("lab-groq-key")}
+    done = materialize(clickhouse, dagster_home=tmp_path, groq_base_url=lab.url, **settings | changes)
+    assert done.success
+    assert done.get_asset_materialization_events() == []
+    [observed] = done.get_asset_observation_events()
+    assert told in str(observed.event_specific_data)
+    assert lab.control.calls().count() == 0
+
+
+def test_a_wrong_set_fails_the_asset_with_a_plain_message(
+    clickhouse: ClickHouse, lab: CloudLab, tmp_path: Path
+) -> None:
+    path = written(tmp_path, [line(1, {"toxicity": "very"})])
+    done = materialize(
+        clickhouse, dagster_home=tmp_path, golden_set=path, groq_api_key=SecretStr("k"), groq_base_url=lab.url
+    )
+    [failure] = [event for event in done.all_events if event.is_step_failure]
+    assert "line 1: labels.toxicity" in str(failure.step_failure_data.user_failure_data)
