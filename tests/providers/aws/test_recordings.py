@@ -17,6 +17,7 @@ from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.aws.recordings import Recordings
 from optiinfra_dagster.providers.aws import performance
 from optiinfra_dagster.providers.aws.resource import collect
+from optiinfra_dagster.providers.catalog import metrics_for
 from optiinfra_dagster.providers.types import CoverageState, Inventory, Meter, MetricsRequest, Status
 from tests.providers.aws.conftest import ACME, NOW, acme
 
@@ -254,4 +255,4 @@ def test_recorded_metric_answers_do_not_disturb_a_collection(
             MetricsRequest("acme", [acme()], inventory.resources, end - timedelta(hours=1), end), Meter()
         )
 
-        assert len(result.coverage) == 8
+        assert len(result.coverage) == len(metrics_for("aws", "ec2:instance"))

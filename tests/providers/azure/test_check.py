@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from optiinfra_dagster.errors import Cause
 from optiinfra_dagster.providers.azure.check import check
-from tests.providers.azure.conftest import OTHER, StartLab, account, fleet
+from optiinfra_dagster.providers.azure.kinds import KINDS
+from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
 
 
 def test_a_readable_subscription_has_no_problems(start_lab: StartLab) -> None:
@@ -57,3 +60,52 @@ def test_a_refusal_is_explained(start_lab: StartLab, action: str, cause: Cause) 
     (problem,) = check("acme", account(lab))
 
     assert problem.cause is cause
+
+
+@pytest.mark.parametrize("fleets", [[fleet("azure:vm", 2)], []])
+def test_a_role_that_reads_no_metrics_is_told_with_its_remedy(
+    start_lab: StartLab, fleets: list[dict[str, Any]]
+) -> None:
+    kinds = [f"{kind.azure_type}/read" for kind in KINDS]
+    actions = ["Microsoft.Resources/*/read", "Microsoft.CostManagement/*/read", *kinds]
+    other = {"id": OTHER, "actions": actions, "fleets": fleets}
+    lab = start_lab(others=(other,))
+
+    (problem,) = check("acme", account(lab, OTHER))
+
+    assert problem.cause is Cause.PERMISSION
+    assert "Assign the role Monitoring Reader, on the subscription" in problem.message
+
+
+def test_metrics_are_asked_for_one_resource_that_runs(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("azure:vm", state="deallocated", disks=0), fleet("azure:vnet"), fleet("azure:redis", 3))
+
+    assert check("acme", account(lab)) == []
+    assert lab.control.calls().count("monitor", "getBatch", status=200) == 1
+
+
+@pytest.mark.parametrize(("action", "remedy"), [("deny", "role Cost Management Reader"), ("optin_required", "charges")])
+def test_costs_that_may_not_be_read_are_told_with_their_remedy(start_lab: StartLab, action: str, remedy: str) -> None:
+    lab = start_lab(fleet("azure:vm"))
+    lab.control.add_faults({"action": action, "service": "costmanagement"})
+
+    (problem,) = check("acme", account(lab))
+
+    assert (problem.account_id, problem.cause) == (SUBSCRIPTION, Cause.PERMISSION)
+    assert remedy in problem.message
+
+
+def test_cost_queries_of_somebody_else_are_no_lack_of_permission(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("azure:vm"))
+    lab.control.add_faults({"action": "throttle", "service": "costmanagement", "seconds": 3600})
+
+    assert check("acme", account(lab)) == []
+
+
+def test_an_export_that_is_not_there_is_told(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("azure:vm"))
+
+    (problem,) = check("acme", account(lab, cost_export="https://acme.blob.core.windows.net/costs/focus"))
+
+    assert problem.cause is Cause.CONFIG
+    assert "there is no container costs" in problem.message

@@ -12,7 +12,7 @@ from azure.identity import (
 )
 
 from optiinfra_dagster.customers import AzureAccount
-from optiinfra_dagster.errors import Cause, ConfigError
+from optiinfra_dagster.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.providers.azure import client
 from optiinfra_dagster.providers.azure.client import explain, open_principal
 from optiinfra_dagster.providers.azure.resource import collect
@@ -50,6 +50,15 @@ def test_a_projected_token_enters_as_a_workload_identity(monkeypatch: pytest.Mon
     monkeypatch.setenv("AZURE_TENANT_ID", _TENANT)
 
     assert isinstance(credential_of(azure()), WorkloadIdentityCredential)
+
+
+def test_an_application_without_a_secret_is_entered_by_a_projected_token_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = {name: value for name, value in _APPLICATION.items() if name != "client_secret"}
+    with pytest.raises(CloudError, match="client_id has no client_secret"):
+        credential_of(azure(**named))
+
+    monkeypatch.setenv("AZURE_FEDERATED_TOKEN_FILE", "/var/run/secrets/token")
+    assert isinstance(credential_of(azure(**named)), WorkloadIdentityCredential)
 
 
 def test_this_hosts_identity_is_never_a_developers_login() -> None:

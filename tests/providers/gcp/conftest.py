@@ -53,14 +53,16 @@ def fleet(kind: str, count: int = 1, region: str = "us-central1", **more: Any) -
 
 def account(lab: CloudLab, project: str = PROJECT, **fields: Any) -> GcpAccount:
     """A project of the lab."""
-    return GcpAccount.model_validate({"project_id": project, "endpoint_url": lab.url, **fields})
+    at = {"endpoint_url": lab.url, "monitoring_endpoint_url": lab.gcp.monitoring.url if lab.gcp.monitoring else lab.url}
+    return GcpAccount.model_validate({"project_id": project, **at, **fields})
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The provider's clock."""
     clock = Clock()
-    monkeypatch.setattr("optiinfra_dagster.providers.gcp.client.time", clock)
+    for module in ("check", "client", "monitoring", "performance"):
+        monkeypatch.setattr(f"optiinfra_dagster.providers.gcp.{module}.time", clock)
     return clock
 
 
@@ -69,8 +71,18 @@ def start_lab() -> Iterator[StartLab]:
     """Starts a lab in which the project runs the given fleets, beside other projects."""
     with ExitStack() as labs:
 
-        def start(*fleets: dict[str, Any], projects: tuple[dict[str, Any], ...] = ()) -> CloudLab:
-            world = {"gcp": {"projects": [{"id": PROJECT, "fleets": list(fleets)}, *projects]}}
-            return labs.enter_context(CloudLab(world))
+        def start(
+            *fleets: dict[str, Any], projects: tuple[dict[str, Any], ...] = (), seed: int = 1, **lab: Any
+        ) -> CloudLab:
+            replay, exports = lab.pop("replay", []), lab.pop("exports", [])
+            world = {
+                "seed": seed,
+                "gcp": {
+                    "projects": [{"id": PROJECT, "fleets": list(fleets)}, *projects],
+                    "replay": replay,
+                    "exports": exports,
+                },
+            }
+            return labs.enter_context(CloudLab(world, **lab))
 
         yield start

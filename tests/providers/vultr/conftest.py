@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from optiinfra_dagster.customers import VultrAccount
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.providers.vultr import client
+from optiinfra_dagster.providers.vultr import client, prometheus
 
 KEY = "ACMES-VULTR-KEY-1"
+TOKEN = "planted-prometheus-token"
 KINDS = (
     "vultr:instance",
     "vultr:bare_metal",
@@ -45,6 +47,7 @@ def without_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(client, "_LINES", lines)
     for name in ("SECOND", "RETRY_SECONDS", "PAUSE_SECONDS"):
         monkeypatch.setattr(client, name, getattr(client, name) / 1000)
+    monkeypatch.setattr(prometheus, "RETRY_SECONDS", 0.001)
     yield
     for line in lines.values():
         line.http.close()
@@ -55,10 +58,17 @@ def start_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartLab]:
     """Starts a lab in which Acme runs the given fleets, and points the collector at it by environment."""
     with ExitStack() as labs:
 
-        def start(*fleets: dict[str, Any], accounts: tuple[dict[str, Any], ...] = (), **more: Any) -> CloudLab:
-            mine = {"name": "acme", "keys": [KEY], "fleets": list(fleets), **more}
-            lab = labs.enter_context(CloudLab({"vultr": {"accounts": [mine, *accounts], "limit": 10**6}}))
-            for name, value in {**lab.env, "ACME_VULTR_KEY": KEY}.items():
+        def start(
+            *fleets: dict[str, Any],
+            accounts: tuple[dict[str, Any], ...] = (),
+            now: Callable[[], datetime] = lambda: datetime.now(UTC),
+            replay: tuple[dict[str, Any], ...] = (),
+            **more: Any,
+        ) -> CloudLab:
+            mine = {"name": "acme", "keys": [KEY], "prometheus_token": TOKEN, "fleets": list(fleets), **more}
+            world = {"accounts": [mine, *accounts], "limit": 10**6, "replay": replay}
+            lab = labs.enter_context(CloudLab({"vultr": world}, now=now))
+            for name, value in {**lab.env, "ACME_VULTR_KEY": KEY, "ACME_PROMETHEUS_TOKEN": TOKEN}.items():
                 monkeypatch.setenv(name, value)
             return lab
 

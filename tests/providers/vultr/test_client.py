@@ -191,11 +191,11 @@ def test_a_key_from_a_file_is_taken_without_white_space(start_lab: StartLab, tmp
 
 @pytest.mark.parametrize(("value", "seconds"), [(None, None), ("", None), ("7", 7.0), ("soon", None), ("-3", None)])
 def test_retry_after_is_read_where_it_makes_sense(value: str | None, seconds: float | None) -> None:
-    assert client._retry_after(value) == seconds
+    assert client.retry_after(value) == seconds
 
 
 def test_retry_after_may_be_a_date() -> None:
-    wait = client._retry_after(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True))
+    wait = client.retry_after(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True))
 
     assert wait is not None
     assert 55 < wait <= 60

@@ -1,0 +1,325 @@
+"""Cost Explorer: GetCostAndUsage, with the limits that the real one has.
+
+What a world's resources are charged follows from the lab's price list: by the hour, or by the share of the month, and a
+little for use that differs from day to day. A month is closed, and no longer `Estimated`, five days after its end.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.lab.aws.describe import db_instance, volume
+from optiinfra_dagster.lab.aws.pricelist import (
+    BALANCERS,
+    CACHE_VCPU,
+    CLUSTER,
+    DATABASE_VCPU,
+    DB_VOLUMES,
+    IOPS,
+    NAT,
+    VOLUMES,
+    WAREHOUSE_VCPU,
+    machine_usd,
+    usd_in,
+)
+from optiinfra_dagster.lab.aws.wire import AwsError, Call
+from optiinfra_dagster.lab.world import digest
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab.aws.estate import Estate, LabResource, Region
+
+Money = tuple[Decimal, str]  # amount and unit
+Cell = dict[str, Money]  # by metric
+Cells = dict[tuple[str, str], Cell]  # by service and linked account
+
+METRICS = ("UnblendedCost", "AmortizedCost", "NetUnblendedCost", "NetAmortizedCost", "BlendedCost", "UsageQuantity")
+CLOSED_AFTER = timedelta(days=5)
+DAY = timedelta(days=1)
+_DIGITS = Decimal("1e-10")  # that Cost Explorer tells
+_SAVED = Decimal("0.9")  # of what compute costs with its savings plan spread over the month
+
+COMPUTE = "Amazon Elastic Compute Cloud - Compute"
+OTHER = "EC2 - Other"
+DATABASE = "Amazon Relational Database Service"
+BALANCING = "Amazon Elastic Load Balancing"
+CACHE, WAREHOUSE, TABLES = "Amazon ElastiCache", "Amazon Redshift", "Amazon DynamoDB"
+KUBERNETES, FILES = "Amazon Elastic Container Service for Kubernetes", "Amazon Elastic File System"
+
+# --- What is charged --------------------------------------------------------------------------------------------------
+
+
+def _rates(resource: LabResource, region: Region) -> Iterator[tuple[str, Decimal, Decimal]]:
+    """Service, USD by the hour and USD by the month of one resource while it is there; nothing for what is free."""
+    place, free = resource.region, Decimal(0)
+    stopped = resource.state in {"stopped", "paused", "terminated"}
+    match resource.kind:
+        case "ec2:instance" if not stopped:
+            yield COMPUTE, machine_usd(place, resource.fleet.type or "m6i.large"), free
+        case "ebs:volume":
+            shown = volume(resource, region)
+            iops = shown["Iops"] if shown["VolumeType"] == "io1" else 0
+            usd = usd_in(place, VOLUMES[shown["VolumeType"]]) * shown["Size"] + usd_in(place, IOPS["io1"]) * iops
+            yield OTHER, free, usd
+        case "rds:db":
+            shown = db_instance(resource, region)
+            copies = 2 if shown["MultiAZ"] else 1
+            hourly = free if stopped else machine_usd(place, shown["DBInstanceClass"], of=DATABASE_VCPU) * copies
+            yield DATABASE, hourly, usd_in(place, DB_VOLUMES["gp3"][1]) * shown["AllocatedStorage"] * copies
+        case "ec2:natgateway":
+            yield OTHER, usd_in(place, NAT), free
+        case "eks:cluster":
+            yield KUBERNETES, Decimal(CLUSTER), free
+        case "elasticache:cluster":
+            kind, nodes = resource.fleet.type or "cache.t4g.small", resource.fleet.size or 1
+            yield CACHE, machine_usd(place, kind, of=CACHE_VCPU) * nodes, free
+        case "redshift:cluster" if not stopped:
+            kind, nodes = resource.fleet.type or "ra3.xlplus", resource.fleet.size or 2
+            yield WAREHOUSE, machine_usd(place, kind, of=WAREHOUSE_VCPU) * nodes, free
+        case "efs:filesystem":
+            yield FILES, free, Decimal("0.30") * (resource.seed % 100)
+        case kind if kind in BALANCERS:
+            yield BALANCING, usd_in(place, BALANCERS[kind][1]), free
+
+
+# What is charged by use, in USD a day for each resource of the kind.
+_BY_USE = {
+    "ec2:instance": (OTHER, "0.35"),
+    "elbv2:application": (BALANCING, "0.9"),
+    "dynamodb:table": (TABLES, "1.4"),
+    "rds:cluster": (DATABASE, "3.1"),
+}
+
+
+class Billing:
+    """The bills of a world's accounts. `page_groups` is how many groups a page has.
+
+    A token that leads back to its own page, as `endless` gives, is what a collector must not follow for ever.
+    """
+
+    def __init__(self, estate: Estate, now: Callable[[], datetime]) -> None:
+        self._estate, self._now = estate, now
+        self._restated: dict[tuple[str, date], list[tuple[str, Decimal]]] = defaultdict(list)
+        self.page_groups = 5000
+        self.endless = False
+
+    def restate(self, account: str, day: date, usd: Decimal | str, service: str = COMPUTE) -> None:
+        """Let an account's bill say of a past day that a service cost so much more, or less."""
+        self._restated[account, day].append((service, Decimal(usd)))
+
+    def expected(self, payer: str, first: date, last: date) -> dict[date, Cells]:
+        """What an account's bill says of each day, by service and linked account: the ground truth of tests."""
+        return {day: self._day(payer, day) for day in _days(first, last)}
+
+    def is_estimated(self, payer: str, day: date) -> bool:
+        """Whether a day may still change: its month is not closed, or the recording says so."""
+        recorded = self._recorded(payer).get(day)
+        if recorded is not None:
+            return recorded[0]
+        month_after = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+        return self._now() < datetime.combine(month_after, time(), UTC) + CLOSED_AFTER
+
+    # --- Cost Explorer ------------------------------------------------------------------------------------------------
+
+    def get_cost_and_usage(self, call: Call) -> dict[str, Any]:
+        """One page of GetCostAndUsage: days in order, each with its groups or its total."""
+        account = self._estate.accounts.get(call.account)
+        if account is not None and account.cost_explorer is False:
+            raise AwsError(400, "AccessDeniedException", "User not enabled for cost explorer access")
+        if account is not None and account.cost_explorer == "preparing":
+            raise AwsError(
+                400, "DataUnavailableException", "Data is not available. Please try to adjust the time period."
+            )
+        first, end, metrics, grouping = self._checked(call)
+        rows = list(self._rows(call.account, first, end, metrics, grouping))
+        asked = digest(json.dumps({k: v for k, v in call.params.items() if k != "NextPageToken"}, sort_keys=True))
+        start = 0
+        if token := call.params.get("NextPageToken"):
+            start, known = (*(int(part) for part in str(token).split(".") if part.isdigit()), -1, -1)[:2]
+            if known < 0:
+                raise AwsError(400, "InvalidNextTokenException", "The next page token is invalid.")
+            if known != asked:
+                raise AwsError(400, "RequestChangedException", "Your request parameters changed between pages.")
+        stop = start + self.page_groups
+        answer: dict[str, Any] = {"ResultsByTime": _by_day(rows[start:stop]), "DimensionValueAttributes": []}
+        if grouping:
+            answer["GroupDefinitions"] = [{"Type": "DIMENSION", "Key": key} for key in grouping]
+        if stop < len(rows) or self.endless:
+            answer["NextPageToken"] = f"{start if self.endless else stop}.{asked}"
+        return answer
+
+    def _checked(self, call: Call) -> tuple[date, date, list[str], list[str]]:
+        """The days, metrics and keys that are asked for. Raises `AwsError` for what AWS would refuse."""
+        params = call.params
+        if unknown := set(params) - {"TimePeriod", "Granularity", "Metrics", "GroupBy", "NextPageToken"}:
+            raise _invalid(f"The cloud lab does not know {', '.join(sorted(unknown))}")
+        if params.get("Granularity") != "DAILY":
+            raise _invalid("The cloud lab knows the granularity DAILY only")
+        try:
+            first, end = (date.fromisoformat(str(params["TimePeriod"][key])) for key in ("Start", "End"))
+        except (KeyError, TypeError, ValueError):
+            raise _invalid("Time period is invalid: dates are yyyy-MM-dd") from None
+        if first >= end:
+            raise _invalid("Start date (and hour) should be before end date (and hour)")
+        today = self._now().date()
+        if end > (today.replace(day=1) + timedelta(days=32)).replace(day=1):
+            raise _invalid("end date past the beginning of next month")
+        if first < (today.replace(day=1) - timedelta(days=420)):
+            raise _invalid("You haven't enabled historical data beyond 14 months")
+        metrics = params.get("Metrics") or []
+        if not metrics or set(metrics) - set(METRICS):
+            raise _invalid(f"metrics must be of {', '.join(METRICS)}")
+        grouping = [str(one.get("Key")) for one in params.get("GroupBy") or []]
+        if len(grouping) > 2:
+            raise _invalid("GroupBy cannot have more than 2 groups")
+        if set(grouping) - {"SERVICE", "LINKED_ACCOUNT"}:
+            raise _invalid("The cloud lab groups by SERVICE and LINKED_ACCOUNT only")
+        return first, end, list(metrics), grouping
+
+    def _rows(
+        self, payer: str, first: date, end: date, metrics: list[str], grouping: list[str]
+    ) -> Iterator[tuple[date, bool, list[str] | None, Cell]]:
+        """Day, whether it is an estimate, keys (None for the total) and amounts, in the order of the answer."""
+        for day in _days(first, end - DAY):
+            groups: dict[tuple[str, ...], Cell] = {}
+            for (service, linked), cell in sorted(self._day(payer, day).items()):
+                place = {"SERVICE": service, "LINKED_ACCOUNT": linked}
+                group = groups.setdefault(tuple(place[key] for key in grouping), {})
+                for metric in metrics:
+                    if metric in cell:
+                        amount, unit = cell[metric]
+                        group[metric] = group.get(metric, (Decimal(0), unit))[0] + amount, unit
+            estimated = self.is_estimated(payer, day)
+            if not grouping:
+                yield day, estimated, None, groups.get((), {metric: (Decimal(0), "USD") for metric in metrics})
+            elif not groups:
+                yield day, estimated, [], {}
+            else:
+                yield from ((day, estimated, list(keys), group) for keys, group in groups.items())
+
+    def _day(self, payer: str, day: date) -> Cells:
+        """What a bill says of one day, as far as it has happened."""
+        recorded = self._recorded(payer)
+        if recorded:
+            cells = {key: dict(cell) for key, cell in recorded.get(day, (False, {}))[1].items()}
+        else:
+            cells = self._charged(payer, day)
+        for service, usd in self._restated.get((payer, day), []):
+            cell = cells.setdefault((service, payer), {metric: (Decimal(0), "USD") for metric in METRICS[:2]})
+            cells[service, payer] = {metric: (amount + usd, unit) for metric, (amount, unit) in cell.items()}
+        return cells
+
+    def _charged(self, payer: str, day: date) -> Cells:
+        now = self._now()
+        share = min(max((now - datetime.combine(day, time(), UTC)) / DAY, 0.0), 1.0)
+        if share <= 0:
+            return {}
+        sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+        days = calendar.monthrange(day.year, day.month)[1]
+        for linked in self._linked(payer):
+            for created, service, hourly, monthly in self._standing(linked):
+                if created <= day:
+                    sums[service, linked] += hourly * 24 + monthly / days
+            for kind, (service, usd) in _BY_USE.items():
+                if count := self._count(linked, kind, day):
+                    chance = Decimal(digest(self._estate.world.seed, linked, kind, day) % 1000) / 1000
+                    sums[service, linked] += count * Decimal(usd) * (chance + Decimal("0.5"))
+            if sums and day.day == 1:
+                sums["Tax", linked] += sum(usd for (_, owner), usd in sums.items() if owner == linked) * 3
+        return {
+            key: {
+                metric: ((usd * Decimal(share) * factor).quantize(_DIGITS), "USD")
+                for metric, factor in (
+                    ("UnblendedCost", Decimal(1)), ("AmortizedCost", _SAVED if key[0] == COMPUTE else Decimal(1))
+                )
+            }
+            for key, usd in sums.items()
+        }  # fmt: skip
+
+    def _linked(self, payer: str) -> list[str]:
+        return [one.id for one in self._estate.accounts.values() if payer in {one.id, one.payer}]
+
+    def _standing(self, account: str) -> list[tuple[date, str, Decimal, Decimal]]:
+        """Of each resource with a fixed price: since when, service, USD by the hour and by the month."""
+        known = self._rates_by_account.get(account)
+        if known is None:
+            known = self._rates_by_account[account] = [
+                (one.created.date(), *rate)
+                for one in self._estate.resources(account)
+                for rate in _rates(one, self._estate.region(account, one.region))
+            ]
+        return known
+
+    @cached_property
+    def _rates_by_account(self) -> dict[str, list[tuple[date, str, Decimal, Decimal]]]:
+        return {}
+
+    def _count(self, account: str, kind: str, day: date) -> int:
+        fleets = [fleet for fleet in self._estate.fleets(account) if fleet.kind == kind and fleet.state != "stopped"]
+        return sum(fleet.count for fleet in fleets if fleet.created is None or fleet.created.date() <= day)
+
+    @cached_property
+    def _recordings(self) -> dict[str, dict[date, tuple[bool, Cells]]]:
+        return {}
+
+    def _recorded(self, account: str) -> dict[date, tuple[bool, Cells]]:
+        """The recorded days of an account: whether each is an estimate, and its cells; empty without a recording."""
+        if account not in self._recordings:
+            one = self._estate.accounts.get(account)
+            if one is None or one.cost_recording is None:
+                self._recordings[account] = {}
+            else:
+                self._recordings[account] = read_recording(one.cost_recording, account, one.cost_recording_begins)
+        return self._recordings[account]
+
+
+def read_recording(file: Path, account: str, begins: date | None = None) -> dict[date, tuple[bool, Cells]]:
+    """A recorded answer of GetCostAndUsage, grouped by service: by day, whether it is an estimate, and its cells.
+
+    With `begins` the days move, so that the first of them is that one.
+    """
+    days: dict[date, tuple[bool, Cells]] = {}
+    for result in json.loads(file.read_text(encoding="utf-8"))["ResultsByTime"]:
+        cells = {
+            (group["Keys"][0], account): {
+                metric: (Decimal(value["Amount"]), value["Unit"]) for metric, value in group["Metrics"].items()
+            }
+            for group in result["Groups"]
+        }
+        days[date.fromisoformat(result["TimePeriod"]["Start"])] = bool(result["Estimated"]), cells
+    moved = begins - min(days) if begins is not None and days else timedelta(0)
+    return {day + moved: told for day, told in days.items()}
+
+
+def _by_day(rows: list[tuple[date, bool, list[str] | None, Cell]]) -> list[dict[str, Any]]:
+    """Rows as ResultsByTime: a day that is cut by the end of a page goes on with the next."""
+    results: dict[date, dict[str, Any]] = {}
+    for day, estimated, keys, cell in rows:
+        period = {"Start": day.isoformat(), "End": (day + DAY).isoformat()}
+        result = results.setdefault(day, {"TimePeriod": period, "Total": {}, "Groups": [], "Estimated": estimated})
+        shown = {metric: {"Amount": _plain(amount), "Unit": unit} for metric, (amount, unit) in cell.items()}
+        if keys is None:
+            result["Total"] = shown
+        elif keys:
+            result["Groups"].append({"Keys": keys, "Metrics": shown})
+    return list(results.values())
+
+
+def _plain(amount: Decimal) -> str:
+    """An amount as AWS writes it: without zeros at its end."""
+    return f"{amount.normalize():f}" if amount else "0"
+
+
+def _days(first: date, last: date) -> list[date]:
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]
+
+
+def _invalid(message: str) -> AwsError:
+    return AwsError(400, "ValidationException", message)

@@ -1,0 +1,346 @@
+"""What Azure charges in the lab: Cost Management with its limits, the price list, and exports in blob storage.
+
+Every amount is a function of the world's seed, of a resource and of a day, with at most ten digits after the point and
+fifteen in all, so that a JSON number carries it exactly.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qs, quote
+from xml.sax.saxutils import escape
+
+from optiinfra_dagster.lab.azure.prices import of_resource, price_items
+from optiinfra_dagster.lab.calls import CallKey, CallLog
+from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
+from optiinfra_dagster.lab.server import Request, Response
+from optiinfra_dagster.lab.world import digest
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab.azure.estate import Estate
+    from optiinfra_dagster.lab.azure.world import AzureWorld
+
+LARGEST_PAGE = 5000
+COST_READER = "microsoft.costmanagement/query/read"
+
+_QUERY = re.compile(r"/subscriptions/([^/]+)/providers/microsoft\.costmanagement/query")
+_PRICES = "/api/retail/prices"
+_BLOB = re.compile(r"/([a-z0-9]+\.blob\.core\.[a-z0-9.-]+)/([a-z0-9-]+)(?:/(.+))?")
+_LAST_DIGIT = Decimal("1e-10")
+_DIMENSIONS = ("ServiceName", "ResourceId", "ResourceLocation")
+
+
+class CostLine(NamedTuple):
+    """What one service charged for one resource on one day. `resource_id` is empty where the bill names none."""
+
+    day: date
+    service: str
+    resource_id: str  # in lower case
+    region: str
+    amount: Decimal
+    currency: str
+
+
+class BillingError(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers = status, code, message, headers or {}
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call, as faults see it."""
+
+    service: str
+    operation: str
+    account: str = ""
+    region: str = ""
+    page: int = 1
+
+
+class Billing:
+    """The bills of every subscription of a world."""
+
+    def __init__(
+        self, estate: Estate, world: AzureWorld, seed: int, now: Callable[[], datetime], faults: FaultBook, log: CallLog
+    ) -> None:
+        self._estate, self._world, self._seed, self._now = estate, world, seed, now
+        self._faults, self._log = faults, log
+        self._lock = Lock()
+        self._sent: defaultdict[str, list[float]] = defaultdict(list)  # when queries came, by subscription
+        self._restated: defaultdict[tuple[str, date], list[tuple[str, Decimal]]] = defaultdict(list)
+        self._blobs: defaultdict[tuple[str, str], dict[str, tuple[bytes, datetime]]] = defaultdict(dict)
+
+    # --- What is true -------------------------------------------------------------------------------------------------
+
+    def restate(self, subscription: str, day: date, amount: Decimal | str, service: str = "Virtual Machines") -> None:
+        """From now on, a past day has a further line of this amount, without a resource."""
+        self._restated[subscription, day].append((service, Decimal(amount)))
+
+    def put_blob(self, host: str, container: str, name: str, content: bytes) -> None:
+        """Put an object into blob storage, as an export does."""
+        self._blobs[host, container][name] = (content, self._now())
+
+    def expected(self, subscription: str, first: date, last: date) -> list[CostLine]:
+        """What a bill must say of the days from `first` to `last`, as far as they have begun."""
+        day, lines = first, list[CostLine]()
+        while day <= min(last, self._now().date()):
+            lines += self._of_day(subscription, day)
+            day += timedelta(days=1)
+        return lines
+
+    def totals(self, subscription: str, first: date, last: date) -> dict[tuple[date, str], Decimal]:
+        """The sum of each day, by day and currency."""
+        sums: defaultdict[tuple[date, str], Decimal] = defaultdict(Decimal)
+        for line in self.expected(subscription, first, last):
+            sums[line.day, line.currency] += line.amount
+        return dict(sums)
+
+    def _of_day(self, subscription: str, day: date) -> Iterator[CostLine]:
+        known = self._estate.subscriptions.get(subscription)
+        if known is None:
+            return
+        changed = known.currency_change
+        currency = changed[1] if changed and day >= changed[0] else known.currency
+        for row in self._estate.rows(subscription)[1:]:
+            if str(row["properties"].get("timeCreated") or "") > f"{day}T24":
+                continue
+            # What is used is never quite what the list says: a part of an hour, a discount.
+            share = Decimal(9_500 + digest(self._seed, row["id"], day) % 500) / 10_000
+            for service, hourly in of_resource(row):
+                amount = (hourly * 24 * share).quantize(_LAST_DIGIT)
+                yield CostLine(day, service, row["id"].lower(), row["location"], amount, currency)
+            if row["type"] == "microsoft.compute/virtualmachines" and of_resource(row):
+                traffic = Decimal(digest(self._seed, "traffic", row["id"], day) % 2_000_000_000) * _LAST_DIGIT
+                yield CostLine(day, "Bandwidth", row["id"].lower(), row["location"], traffic, currency)
+        if len(self._estate.rows(subscription)) > 1:
+            logs = Decimal(digest(self._seed, "logs", subscription, day) % 30_000_000_000) * _LAST_DIGIT
+            yield CostLine(day, "Azure Monitor", "", "", logs, currency)
+        for service, amount in self._restated.get((subscription, day), ()):
+            yield CostLine(day, service, "", "", amount, currency)
+
+    # --- Protocol -----------------------------------------------------------------------------------------------------
+
+    def claims(self, path: str) -> bool:
+        """Whether a path, in lower case, is one of these services'."""
+        return path == _PRICES or any(known.fullmatch(path) for known in (_QUERY, _BLOB))
+
+    def answer(self, request: Request) -> Response | None:
+        """Answer one request; None closes the connection."""
+        path = request.path.lower()
+        serve: Callable[[Request, _Call], Response]
+        if asked := _QUERY.fullmatch(path):
+            call, serve = _Call("costmanagement", "Query", asked[1]), self._query
+        elif path == _PRICES:
+            call, serve = _Call("retailprices", "Prices"), self._prices
+        else:
+            whole = _BLOB.fullmatch(request.path)
+            listing = "comp=list" in request.query
+            call = _Call("blob", "ListBlobs" if listing else "GetBlob", whole[1] if whole else "")
+            serve = self._list_blobs if listing else self._get_blob
+        response: Response | None
+        try:
+            faults = self._faults.for_call(call)
+            for fault in faults:
+                if fault.action is Action.DELAY:
+                    time.sleep(fault.seconds)
+            if any(fault.action is Action.DISCONNECT for fault in faults):
+                response = None
+            else:
+                for fault in faults:
+                    _refuse(fault, call.service)
+                response = serve(request, call)
+        except BillingError as refused:
+            error = {"error": {"code": refused.code, "message": refused.message}}
+            response = _json(error, refused.status, refused.headers)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            message = f"The request cannot be read: {error!r}"
+            response = _json({"error": {"code": "BadRequest", "message": message}}, 400)
+        self._log.note(CallKey(call.service, call.operation, call.account, "", response.status if response else 0))
+        return response
+
+    def _query(self, request: Request, call: _Call) -> Response:
+        if request.method != "POST":
+            raise BillingError(405, "MethodNotAllowed", "Queries, and every further page, are posted.")
+        self._spend(call.account)
+        known = self._estate.subscriptions.get(call.account)
+        if known is None:
+            raise BillingError(404, "SubscriptionNotFound", f"Subscription {call.account} was not found.")
+        if not any(fnmatchcase(COST_READER, action.lower()) for action in known.actions):
+            raise BillingError(401, "RBACAccessDenied", "The client does not have authorization to perform action.")
+        parameters = parse_qs(request.query)
+        body = json.loads(request.body)
+        first, last, groups = _asked(body)
+        offset = _offset(parameters, body)
+        size = min(int(parameters.get("$top", ["1000"])[0]), LARGEST_PAGE, self._world.cost_page)
+        rows = self._rows(call.account, first, last, groups)
+        end = offset + size
+        token = base64.b64encode(json.dumps([end, _mark(body)]).encode()).decode()
+        link = (
+            f"https://management.azure.com{request.path}?api-version={parameters['api-version'][0]}&$top={size}"
+            f"&$skiptoken={quote(token)}"
+        )
+        kinds = {"Cost": "Number", "UsageDate": "Number"}
+        columns = [
+            {"name": name, "type": kinds.get(name, "String")} for name in ("Cost", "UsageDate", *groups, "Currency")
+        ]
+        return _json(
+            {
+                "id": f"{request.path[1:]}/{digest(call.account, offset)}",
+                "type": "Microsoft.CostManagement/query",
+                "properties": {
+                    "nextLink": link if end < len(rows) else None,
+                    "columns": columns,
+                    "rows": rows[offset:end],
+                },
+            }
+        )
+
+    def _rows(self, subscription: str, first: date, last: date, groups: Sequence[str]) -> list[list[Any]]:
+        sums: defaultdict[tuple[Any, ...], Decimal] = defaultdict(Decimal)
+        for line in self.expected(subscription, first, last):
+            of = {"ServiceName": line.service, "ResourceId": line.resource_id, "ResourceLocation": line.region}
+            sums[int(f"{line.day:%Y%m%d}"), *(of[name] for name in groups), line.currency] += line.amount
+        return [[float(amount), *key] for key, amount in sorted(sums.items())]
+
+    def _spend(self, subscription: str) -> None:
+        """Take one query from the minute's; refuse what goes beyond, with the waits that Azure asks for."""
+        now, length = time.monotonic(), self._world.cost_seconds
+        with self._lock:
+            sent = self._sent[subscription] = [one for one in self._sent[subscription] if one > now - length]
+            if len(sent) < self._world.cost_queries:
+                sent.append(now)
+                return
+            wait = math.ceil(sent[0] + length - now)
+        raise BillingError(429, "429", "Too many requests. Please retry.", _waits(wait))
+
+    def _prices(self, request: Request, call: _Call) -> Response:
+        parameters = parse_qs(request.query)
+        skip = int(parameters.get("$skip", ["0"])[0])
+        asked = parameters.get("$filter", [""])[0]
+        items = price_items(asked)
+        end, size = skip + self._world.price_page, self._world.price_page
+        call.page = skip // size + 1
+        link = (
+            f"https://prices.azure.com:443{_PRICES}?api-version=2023-01-01-preview&$filter={quote(asked)}&$skip={end}"
+        )
+        return _json(
+            {
+                "BillingCurrency": "USD",
+                "CustomerEntityId": "Default",
+                "CustomerEntityType": "Retail",
+                "Items": items[skip:end],
+                "NextPageLink": link if end < len(items) else None,
+                "Count": len(items[skip:end]),
+            }
+        )
+
+    def _list_blobs(self, request: Request, _call: _Call) -> Response:
+        """https://learn.microsoft.com/rest/api/storageservices/list-blobs."""
+        place = _BLOB.fullmatch(request.path)
+        parameters = {name: values[0] for name, values in parse_qs(request.query).items()}
+        if place is None or (place[1], place[2]) not in self._blobs:
+            raise BillingError(404, "ContainerNotFound", "The specified container does not exist.")
+        held = self._blobs[place[1], place[2]]
+        names = sorted(
+            name
+            for name in held
+            if name.startswith(parameters.get("prefix", "")) and name >= parameters.get("marker", "")
+        )
+        size = int(parameters.get("maxresults", "5000"))
+        blobs = "".join(
+            f"<Blob><Name>{escape(name)}</Name><Properties>"
+            f"<Last-Modified>{held[name][1]:%a, %d %b %Y %H:%M:%S GMT}</Last-Modified>"
+            f"<Content-Length>{len(held[name][0])}</Content-Length></Properties></Blob>"
+            for name in names[:size]
+        )
+        marker = f"<NextMarker>{escape(names[size])}</NextMarker>" if len(names) > size else "<NextMarker />"
+        body = f'\ufeff<?xml version="1.0" encoding="utf-8"?><EnumerationResults><Blobs>{blobs}</Blobs>{marker}'
+        return Response(200, f"{body}</EnumerationResults>".encode(), {"Content-Type": "application/xml"})
+
+    def _get_blob(self, request: Request, _call: _Call) -> Response:
+        place = _BLOB.fullmatch(request.path)
+        held = self._blobs.get((place[1], place[2]), {}) if place else {}
+        if place is None or place[3] not in held:
+            raise BillingError(404, "BlobNotFound", "The specified blob does not exist.")
+        return Response(200, held[place[3]][0], {"Content-Type": "application/octet-stream"})
+
+
+# action: (HTTP status, code, message)
+_REFUSALS: dict[Action, tuple[int, str, str]] = {
+    Action.THROTTLE: (429, "429", "Too many requests. Please retry."),
+    Action.DENY: (401, "RBACAccessDenied", "The client does not have authorization to perform action."),
+    Action.ERROR: (500, "InternalServerError", "Encountered internal server error."),
+    Action.UNAVAILABLE: (503, "ServiceUnavailable", "The service is unavailable."),
+    Action.EXPIRED: (401, "ExpiredAuthenticationToken", "The access token expiry is earlier than current time."),
+    Action.UNKNOWN_KEY: (401, "InvalidAuthenticationToken", "The access token is invalid."),
+    Action.OPTIN_REQUIRED: (401, "AccountCostDisabled", "The billing administrator does not let charges be viewed."),
+}
+
+
+def _refuse(fault: Fault, service: str) -> None:
+    if fault.action in _REFUSALS:
+        waits = _waits(math.ceil(fault.seconds)) if service == "costmanagement" else {}
+        raise BillingError(*_REFUSALS[fault.action], waits if fault.action is Action.THROTTLE else {})
+
+
+def _waits(seconds: int) -> dict[str, str]:
+    """The headers of a refusal: each limit tells its own wait, and only the longest is enough."""
+    prefix = "x-ms-ratelimit-microsoft.costmanagement"
+    return {
+        f"{prefix}-qpu-retry-after": "0",
+        f"{prefix}-entity-retry-after": str(seconds),
+        f"{prefix}-tenant-retry-after": str(seconds // 2),
+    }
+
+
+def _asked(body: dict[str, Any]) -> tuple[date, date, list[str]]:
+    """Days and groups of a query.
+
+    Raises:
+        BillingError: Cost Management does not answer such a query.
+    """
+    dataset = body["dataset"]
+    groups = [one["name"] for one in dataset.get("grouping") or ()]
+    if body["type"] != "ActualCost" or body["timeframe"] != "Custom" or dataset["granularity"] != "Daily":
+        raise BillingError(400, "BadRequest", "The lab wants the daily actual costs of custom days.")
+    if len(groups) > 2 or set(groups) - set(_DIMENSIONS):
+        raise BillingError(400, "BadRequest", f"At most two groups, and of {_DIMENSIONS}: not {groups}.")
+    if [(one["name"], one["function"]) for one in dataset["aggregation"].values()] != [("Cost", "Sum")]:
+        raise BillingError(400, "BadRequest", "The lab sums Cost.")
+    first, last = (datetime.fromisoformat(body["timePeriod"][end]).date() for end in ("from", "to"))
+    if not 0 <= (last - first).days < 31:
+        raise BillingError(400, "BadRequest", f"{first} to {last} is no range of at most 31 days.")
+    return first, last, groups
+
+
+def _mark(body: dict[str, Any]) -> int:
+    return digest(json.dumps(body, sort_keys=True))
+
+
+def _offset(parameters: dict[str, list[str]], body: dict[str, Any]) -> int:
+    token = parameters.get("$skiptoken")
+    if not token:
+        return 0
+    offset, mark = json.loads(base64.b64decode(token[0]))
+    if mark != _mark(body):
+        raise BillingError(400, "BadRequest", "The skip token belongs to another query.")
+    return int(offset)
+
+
+def _json(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(status, json.dumps(data).encode(), {"Content-Type": "application/json", **(headers or {})})

@@ -1,0 +1,545 @@
+"""What the projects of a world are charged, and what things cost: billing exports in BigQuery, and the price catalogue.
+
+BigQuery here is no SQL engine. It knows the two queries of a cost collector by their shape (which days have newer rows;
+the sums of days, by groups and without), takes from them the table, the columns and the parameters, and refuses all
+else; whether the SQL itself is right, it cannot tell beyond that.
+
+Six hours of usage are exported at once, one hour after them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.lab.gcp.estate import REGIONS
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab.gcp.estate import GcpEstate, LabAsset
+    from optiinfra_dagster.lab.gcp.world import GcpExport
+    from optiinfra_dagster.lab.server import Request
+
+_DAY = timedelta(days=1)
+_ROW_BYTES = 400
+_LEAST_BYTES = 10 * 2**20
+_PART, _DELAY = timedelta(hours=6), timedelta(hours=1)
+_DAYS_BACK = 70  # that the exports reach back
+BILLING_ACCOUNT = "01A2B3-C4D5E6-F7A8B9"
+
+# --- Prices -----------------------------------------------------------------------------------------------------------
+
+COMPUTE, SQL, GKE = "6F81-5844-456A", "9662-B51E-5089", "CCD8-9BF1-090E"
+_MONTH = 730
+_HOUR, _GIB_HOUR, _GIB_MONTH = "h", "GiBy.h", "GiBy.mo"
+
+# service: (description, unit, USD); a place is added to each
+_SKUS: Mapping[str, Sequence[tuple[str, str, str]]] = {
+    COMPUTE: (
+        ("N1 Predefined Instance Core running", _HOUR, "0.031611"),
+        ("N1 Predefined Instance Ram running", _GIB_HOUR, "0.004237"),
+        ("N2 Instance Core running", _HOUR, "0.031611"),
+        ("N2 Instance Ram running", _GIB_HOUR, "0.004237"),
+        ("N2 Custom Instance Core running", _HOUR, "0.033191"),
+        ("E2 Instance Core running", _HOUR, "0.021811"),
+        ("E2 Instance Ram running", _GIB_HOUR, "0.002923"),
+        ("C3 Instance Core running", _HOUR, "0.03398"),
+        ("C3 Instance Ram running", _GIB_HOUR, "0.003938"),
+        ("Storage PD Capacity", _GIB_MONTH, "0.04"),
+        ("Balanced PD Capacity", _GIB_MONTH, "0.1"),
+        ("SSD backed PD Capacity", _GIB_MONTH, "0.17"),
+        ("Regional Balanced PD Capacity", _GIB_MONTH, "0.2"),
+        ("Network Load Balancing: Forwarding Rule Minimum Service Charge", _HOUR, "0.025"),
+    ),
+    SQL: tuple(
+        (f"Cloud SQL for {engine}: {kind} - {what}", unit, f"{Decimal(usd) * factor:f}")
+        for engine in ("PostgreSQL", "MySQL")
+        for kind, factor in (("Zonal", 1), ("Regional", 2))
+        for what, unit, usd in (
+            ("vCPU", _HOUR, "0.0413"),
+            ("RAM", _GIB_HOUR, "0.007"),
+            ("Standard storage", _GIB_MONTH, "0.17"),
+        )
+    ),
+    GKE: (("Zonal Kubernetes Clusters", _HOUR, "0.1"), ("Regional Kubernetes Clusters", _HOUR, "0.1")),
+}
+_GLOBAL = ("Cloud Load Balancer Forwarding Rule Minimum Service Charge Global", _HOUR, "0.025")
+
+
+def skus(service: str) -> list[dict[str, Any]]:
+    """The SKUs of a service, as the catalogue answers them."""
+    found = [
+        _sku(service, n, f"{text} in {region}", [region], unit, _in(region, usd), "OnDemand")
+        for n, (region, (text, unit, usd)) in enumerate(
+            (region, one) for region in REGIONS for one in _SKUS.get(service, ())
+        )
+    ]
+    if service == COMPUTE:
+        text, unit, usd = _GLOBAL
+        found.append(_sku(service, len(found), text, ["global"], unit, Decimal(usd), "OnDemand"))
+        spot = "Spot Preemptible N2 Instance Core running in us-central1"
+        found.append(_sku(service, len(found), spot, ["us-central1"], _HOUR, Decimal("0.007"), "Preemptible"))
+        committed = "Commitment v1: N2 Cpu in us-central1 for 1 Year"
+        found.append(_sku(service, len(found), committed, ["us-central1"], _HOUR, Decimal("0.0199"), "Commit1Yr"))
+    return found
+
+
+def _in(region: str, usd: str) -> Decimal:
+    """A price in a region: outside the United States all is a tenth dearer."""
+    return Decimal(usd) * (1 if region.startswith("us-") else Decimal("1.1"))
+
+
+def _sku(service: str, n: int, text: str, regions: list[str], unit: str, usd: Decimal, usage: str) -> dict[str, Any]:
+    whole = int(usd)
+    return {
+        "name": f"services/{service}/skus/{n:04X}-0000-0001",
+        "skuId": f"{n:04X}-0000-0001",
+        "description": text,
+        "category": {"resourceFamily": "Compute", "usageType": usage},
+        "serviceRegions": regions,
+        "pricingInfo": [
+            {
+                "pricingExpression": {
+                    "usageUnit": unit,
+                    "tieredRates": [
+                        {
+                            "startUsageAmount": 0,
+                            "unitPrice": {
+                                "currencyCode": "USD",
+                                "units": str(whole),
+                                "nanos": int((usd - whole) * 10**9),
+                            },
+                        }
+                    ],
+                }
+            }
+        ],
+        "serviceProviderName": "Google",
+    }
+
+
+def _price(service: str, text: str, region: str) -> Decimal:
+    """The hourly price of what a SKU's description begins with."""
+    unit, usd = next((unit, usd) for one, unit, usd in _SKUS[service] if one == text)
+    nanos = Decimal("1e-9")
+    return _in(region, usd).quantize(nanos) / (_MONTH if unit == _GIB_MONTH else 1)
+
+
+_DISKS = {"pd-standard": "Storage PD", "pd-balanced": "Balanced PD", "pd-ssd": "SSD backed PD"}
+_PER_CORE = {"standard": "4", "highmem": "8", "highcpu": "1"}
+_OTHER = Decimal("0.5")  # an hour of what is not in the price list
+_SHARED = {"e2-micro": ("0.25", 1), "e2-small": ("0.5", 2), "e2-medium": ("1", 4)}
+
+
+def hourly(asset: LabAsset) -> tuple[str, Decimal]:
+    """The service of an asset and what it costs in an hour; 0 for what is free, or switched off."""
+    stopped, fleet = asset.fleet.state in {"TERMINATED", "STOPPED"}, asset.fleet
+    match asset.kind:
+        case "gcp:instance" if not stopped:
+            return "Compute Engine", _machine(fleet.type or "e2-standard-2", asset.region)
+        case "gcp:disk":
+            size = Decimal(fleet.size or 10 * (1 + asset.seed % 20))
+            name = _DISKS.get((fleet.type if asset.parent is None else None) or "", "Balanced PD")
+            regional = "Regional " if asset.shape == "gcp:region_disk" else ""
+            return "Compute Engine", size * _price(COMPUTE, f"{regional}{name} Capacity", asset.region)
+        case "gcp:sql_instance":
+            engine = "MySQL" if (fleet.engine or "").startswith("MYSQL") else "PostgreSQL"
+            tier = (fleet.type or "db-custom-2-7680").split("-")
+            if tier[1] != "custom":
+                return "Cloud SQL", _OTHER
+            each = [
+                _price(SQL, f"Cloud SQL for {engine}: Zonal - {what}", asset.region)
+                for what in ("vCPU", "RAM", "Standard storage")
+            ]
+            use = each[0] * int(tier[2]) + each[1] * int(tier[3]) / 1024
+            return "Cloud SQL", (Decimal(0) if stopped else use) + each[2] * (fleet.size or 100)
+        case "gcp:redis_instance":
+            return "Cloud Memorystore for Redis", Decimal("0.049") * (fleet.size or 1)
+        case "gcp:forwarding_rule":
+            return "Networking", Decimal("0.025") * (1 if asset.region == "global" else _in(asset.region, "1"))
+        case "gcp:gke_cluster":
+            return "Kubernetes Engine", _price(GKE, "Zonal Kubernetes Clusters", asset.region)
+    return "", Decimal(0)
+
+
+def _machine(name: str, region: str) -> Decimal:
+    family, _, rest = name.partition("-")
+    if name in _SHARED:
+        cores, memory = Decimal(_SHARED[name][0]), Decimal(_SHARED[name][1])
+    else:
+        shape, _, count = rest.partition("-")
+        if family not in {"n1", "n2", "e2", "c3"} or shape not in _PER_CORE or not count.isdigit():
+            return _OTHER  # not in this price list
+        cores = Decimal(count)
+        memory = cores * Decimal({"n1-standard": "3.75", "c3-highcpu": "2"}.get(f"{family}-{shape}", _PER_CORE[shape]))
+    word = f"{family.upper()}{' Predefined' if family == 'n1' else ''} Instance"
+    core, ram = (_price(COMPUTE, f"{word} {what} running", region) for what in ("Core", "Ram"))
+    return cores * core + memory * ram
+
+
+# --- Exports ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """A row of an export. `resource` is the inventory's id of what it is of, which the row may tell in another form."""
+
+    day: date
+    exported: datetime
+    project: str  # "" for a charge of the whole billing account
+    service: str
+    region: str
+    cost: Decimal
+    credit: Decimal = Decimal(0)
+    cost_type: str = "regular"
+    currency: str = "USD"
+    resource: str = ""
+    resource_name: str = ""
+    global_name: str = ""
+
+
+_FIELDS: Mapping[str, str | tuple[tuple[str, str], ...]] = {
+    "billing_account_id": "STRING",
+    "service": (("id", "STRING"), ("description", "STRING")),
+    "sku": (("id", "STRING"), ("description", "STRING")),
+    "usage_start_time": "TIMESTAMP",
+    "usage_end_time": "TIMESTAMP",
+    "project": (("id", "STRING"), ("number", "STRING"), ("name", "STRING")),
+    "location": (("location", "STRING"), ("country", "STRING"), ("region", "STRING"), ("zone", "STRING")),
+    "resource": (("name", "STRING"), ("global_name", "STRING")),
+    "export_time": "TIMESTAMP",
+    "cost": "FLOAT",
+    "currency": "STRING",
+    "credits": (("name", "STRING"), ("amount", "FLOAT")),
+    "cost_type": "STRING",
+    "cost_at_list": "FLOAT",
+}
+
+
+class BigQueryError(Exception):
+    """An error as BigQuery words it."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.reason, self.message = status, reason, message
+
+
+@dataclass(slots=True)
+class _Job:
+    schema: list[dict[str, Any]]
+    rows: list[list[str | None]]
+    size: int
+
+
+@dataclass(slots=True)
+class Exports:
+    """The exports of a world in BigQuery. `page_rows` is the most rows of an answer."""
+
+    estate: GcpEstate
+    declared: Sequence[GcpExport]
+    now: Callable[[], datetime]
+    page_rows: int = 10_000
+    bytes_billed: int = 0
+    _restated: dict[str, list[ExportRow]] = field(default_factory=lambda: defaultdict(list))
+    _jobs: dict[str, _Job] = field(default_factory=dict)
+
+    def restate(self, table: str, day: date, project: str, amount: Decimal, currency: str = "USD") -> None:
+        """Export a correction of what Compute Engine cost on a past day now."""
+        row = ExportRow(
+            day, self.now(), project, "Compute Engine", "global", amount, cost_type="adjustment", currency=currency
+        )
+        self._restated[table].append(row)
+
+    def expected(self, table: str, first: date, last: date) -> dict[tuple[date, str, str, str], Decimal]:
+        """What days cost by project, service and resource, of what is exported by now: the truth."""
+        found: dict[tuple[date, str, str, str], Decimal] = defaultdict(Decimal)
+        for row in self.rows(table):
+            if first <= row.day <= last:
+                found[row.day, row.project or BILLING_ACCOUNT, row.service, row.resource] += row.cost + row.credit
+        return dict(found)
+
+    def rows(self, table: str) -> list[ExportRow]:
+        """The rows that a table has by now."""
+        export, now = self.find(table), self.now()
+        rows = [row for project in export.projects for row in self._of_project(project, export, now)]
+        return [row for row in [*rows, *self._taxes(export, now), *self._restated[table]] if row.exported <= now]
+
+    def find(self, table: str) -> GcpExport:
+        """The export of a table; without any declared, each project has a detailed one.
+
+        Raises:
+            BigQueryError: there is none.
+        """
+        from optiinfra_dagster.lab.gcp.world import GcpExport
+
+        for export in self.declared:
+            if export.table == table:
+                return export
+        project = table.partition(".")[0]
+        if not self.declared and table == f"{project}.billing.{DEFAULT_TABLE}" and project in self.estate.projects:
+            return GcpExport(table=table, projects=[project])
+        raise BigQueryError(404, "notFound", f"Not found: Table {table.replace('.', ':', 1)}")
+
+    def _of_project(self, project: str, export: GcpExport, now: datetime) -> Iterator[ExportRow]:
+        for asset in self.estate.assets(project):
+            service, price = hourly(asset)
+            if not price:
+                continue
+            parent, _, last = asset.full_name.rpartition("/")
+            told = f"{parent}/{asset.number}" if asset.full_name.startswith("//compute.") else asset.full_name
+            names = (asset.full_name, last, told) if export.detailed else ("", "", "")
+            for n in range(_DAYS_BACK + 1):
+                day = now.date() - n * _DAY
+                start = _midnight(day)
+                for part in range(_DAY // _PART):
+                    begin = start + part * _PART
+                    used = min(max((begin + _PART - asset.created) // timedelta(hours=1), 0), 6)
+                    exported = begin + _PART + _DELAY
+                    cost = (price * used).quantize(Decimal("1e-6"))
+                    if not used:
+                        continue
+                    sustained = asset.kind == "gcp:instance" and (asset.fleet.type or "").startswith("n")
+                    yield ExportRow(
+                        day,
+                        exported,
+                        project,
+                        service,
+                        asset.region,
+                        cost,
+                        credit=(-cost / 10).quantize(Decimal("1e-6")) if sustained else Decimal(0),
+                        currency=export.currency,
+                        resource=names[0],
+                        resource_name=names[1],
+                        global_name=names[2],
+                    )
+
+    def _taxes(self, export: GcpExport, now: datetime) -> Iterator[ExportRow]:
+        """The tax on each month, on its last day, exported on the 2nd."""
+        month = now.date().replace(day=1)
+        for _ in range(3):
+            day, exported, amount = month - _DAY, _midnight(month + _DAY), Decimal("12.34")
+            yield ExportRow(day, exported, "", "Invoice", "", amount, cost_type="tax", currency=export.currency)
+            month = day.replace(day=1)
+
+    # --- The REST API ---------------------------------------------------------------------------------------------
+
+    def answer(
+        self, operation: str, request: Request, parts: Sequence[str], query: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Answer a request of BigQuery; `parts` are those of its path.
+
+        Raises:
+            BigQueryError: it cannot be.
+        """
+        match operation:
+            case "tables.get":
+                return self._table(f"{parts[0]}.{parts[1]}.{parts[2]}")
+            case "tables.list":
+                return self._tables(f"{parts[0]}.{parts[1]}")
+            case "jobs.query" | "jobs.insert":
+                asked = json.loads(request.body)
+                return self._query(parts[0], operation, asked)
+            case "jobs.getQueryResults":
+                return self._page(parts[0], parts[1], query)
+            case "jobs.get":
+                return self._show(parts[0], parts[1], {})
+        raise BigQueryError(404, "notFound", f"The cloud lab does not know {operation}")
+
+    def _table(self, name: str) -> dict[str, Any]:
+        export = self.find(name)
+        project, dataset, table = name.split(".")
+        return {
+            "kind": "bigquery#table",
+            "id": name.replace(".", ":", 1),
+            "tableReference": {"projectId": project, "datasetId": dataset, "tableId": table},
+            "schema": {"fields": _schema(_there(export))},
+            "type": "TABLE",
+            "timePartitioning": {"type": "DAY"},
+            "numBytes": str(_ROW_BYTES * len(self.rows(name))),
+        }
+
+    def _tables(self, dataset: str) -> dict[str, Any]:
+        names = [export.table for export in self.declared] or [
+            f"{project}.billing.{DEFAULT_TABLE}" for project in self.estate.projects
+        ]
+        here = [name.split(".") for name in names if name.rpartition(".")[0] == dataset]
+        keys = ("projectId", "datasetId", "tableId")
+        return {
+            "kind": "bigquery#tableList",
+            "totalItems": len(here),
+            "tables": [{"id": ".".join(one), "tableReference": dict(zip(keys, one, strict=True))} for one in here],
+        }
+
+    def _query(self, project: str, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        setup = asked if operation == "jobs.query" else asked["configuration"]["query"]
+        dry = asked.get("dryRun") or (asked.get("configuration") or {}).get("dryRun")
+        if setup.get("useLegacySql") is not False:
+            raise BigQueryError(400, "invalidQuery", "The cloud lab speaks GoogleSQL only: set useLegacySql to false")
+        job = self._run(setup["query"], _parameters(setup.get("queryParameters") or ()))
+        if dry:
+            return self._show(project, "dry", asked, job)
+        most = setup.get("maximumBytesBilled")
+        if most is not None and job.size > int(most):
+            text = f"Query exceeded limit for bytes billed: {most}. {job.size} or higher required."
+            raise BigQueryError(400, "bytesBilledLimitExceeded", text)
+        self.bytes_billed += job.size
+        name = f"lab_{len(self._jobs) + 1}"
+        self._jobs[name] = job
+        return self._page(project, name, {"maxResults": str(setup.get("maxResults", ""))})
+
+    def _show(self, project: str, name: str, asked: Mapping[str, Any], job: _Job | None = None) -> dict[str, Any]:
+        job = job or self._jobs.get(name)
+        if job is None:
+            raise BigQueryError(404, "notFound", f"Not found: Job {project}:{name}")
+        configuration = asked.get("configuration") or {"query": {"query": ""}}
+        destination = {"projectId": project, "datasetId": "_lab", "tableId": name}
+        query, size = {**configuration["query"], "destinationTable": destination}, str(job.size)
+        return {
+            "kind": "bigquery#job",
+            "id": f"{project}:US.{name}",
+            "jobReference": {"projectId": project, "jobId": name, "location": "US"},
+            "configuration": {**configuration, "jobType": "QUERY", "query": query},
+            "status": {"state": "DONE"},
+            "statistics": {
+                "totalBytesProcessed": size,
+                "query": {"totalBytesProcessed": size, "totalBytesBilled": size, "statementType": "SELECT"},
+            },
+        }
+
+    def _page(self, project: str, name: str, query: Mapping[str, str]) -> dict[str, Any]:
+        job = self._jobs.get(name)
+        if job is None:
+            raise BigQueryError(404, "notFound", f"Not found: Job {project}:{name}")
+        start = int(query.get("pageToken") or 0)
+        wanted = query.get("maxResults") or ""
+        stop = start + min(int(wanted) if wanted.isdigit() else self.page_rows, self.page_rows)
+        answer = {
+            "kind": "bigquery#queryResponse",
+            "schema": {"fields": job.schema},
+            "jobReference": {"projectId": project, "jobId": name, "location": "US"},
+            "totalRows": str(len(job.rows)),
+            "rows": [{"f": [{"v": value} for value in row]} for row in job.rows[start:stop]],
+            "totalBytesProcessed": str(job.size),
+            "jobComplete": True,
+            "cacheHit": False,
+        }
+        return answer | ({"pageToken": str(stop)} if stop < len(job.rows) else {})
+
+    # --- The two queries ------------------------------------------------------------------------------------------
+
+    def _run(self, sql: str, given: Mapping[str, Any]) -> _Job:
+        named = re.search(r"FROM `([^`]+)`", sql)
+        export = self.find(named[1] if named else "")
+        _check(sql, export, given)
+        read = [row for row in self.rows(export.table) if _midnight(row.exported.date()) >= given["partition"]]
+        size = max(_ROW_BYTES * len(read), _LEAST_BYTES)
+        projects = {"", *given["projects"]}
+        rows = [row for row in read if given["start"] <= _midnight(row.day) < given["end"] and row.project in projects]
+        if "GROUPING SETS" not in sql:
+            days = sorted({row.day for row in rows if row.exported >= given["since"]})
+            return _Job([{"name": "day", "type": "DATE"}], [[day.isoformat()] for day in days], size)
+        chosen = [row for row in rows if row.day in given["days"] or row.day >= given["today"]]
+        return _Job(_RESULT, list(_grouped(chosen, with_list="cost_at_list" in sql)), size)
+
+
+DEFAULT_TABLE = "gcp_billing_export_resource_v1_01A2B3_C4D5E6_F7A8B9"
+
+_RESULT = [
+    {"name": name, "type": of_type}
+    for name, of_type in (
+        ("day", "DATE"), ("currency", "STRING"), ("is_total", "INTEGER"), ("project", "STRING"), ("service", "STRING"),
+        ("region", "STRING"), ("resource_name", "STRING"), ("resource_id", "STRING"), ("cost_type", "STRING"),
+        ("cost", "BIGNUMERIC"), ("credit", "BIGNUMERIC"), ("list_cost", "BIGNUMERIC"), ("without_list", "INTEGER"),
+    )
+]  # fmt: skip
+
+
+def _grouped(rows: Sequence[ExportRow], *, with_list: bool) -> Iterator[list[str | None]]:
+    sums: dict[tuple[str | None, ...], list[Decimal]] = defaultdict(lambda: [Decimal(0), Decimal(0), Decimal(0)])
+    for row in rows:
+        at = row.day.isoformat(), row.currency
+        what = (
+            row.project or BILLING_ACCOUNT,
+            row.service,
+            row.region,
+            row.resource_name,
+            row.global_name,
+            row.cost_type,
+        )
+        for key in ((*at, "0", *what), (*at, "1", *(None for _ in what))):
+            sums[key][0] += row.cost
+            sums[key][1] += row.credit
+            sums[key][2] += 1
+    for key, (cost, credit, count) in sums.items():
+        yield [*key, f"{cost:f}", f"{credit:f}", f"{cost:f}" if with_list else None, "0" if with_list else str(count)]
+
+
+def _check(sql: str, export: GcpExport, given: Mapping[str, Any]) -> None:
+    """Refuse a query that names a column which the table does not have, or lacks a parameter."""
+    there = _there(export)
+    for name, parts in _FIELDS.items():
+        names = [f"{name}.{part}" for part, _ in parts] if isinstance(parts, tuple) else [name]
+        for column in names:
+            # `credits` are read by UNNEST, and their amounts by another name
+            used = re.search(rf"(?<![\w.@]){re.escape(column)}(?![\w.])", sql)
+            if used and column not in there and not re.search(rf" AS {re.escape(column)}\b", sql):
+                raise BigQueryError(400, "invalidQuery", f"Unrecognized name: {column} at [1:1]")
+    needed = {"start", "end", "projects", "partition"} | ({"days", "today"} if "GROUPING SETS" in sql else {"since"})
+    used_names = set(re.findall(r"@(\w+)", sql))
+    if needed - given.keys() or used_names - given.keys() or needed - used_names:
+        raise BigQueryError(400, "invalidQuery", f"Query parameter not found: {sorted(needed - given.keys())}")
+    if "_PARTITIONTIME >= @partition" not in sql:
+        raise BigQueryError(400, "invalidQuery", "The cloud lab knows this query with a filter of the partition only")
+
+
+def _there(export: GcpExport) -> set[str]:
+    """The columns of an export, those of records as `project.id`."""
+    names = {
+        f"{name}.{part}" if part else name
+        for name, parts in _FIELDS.items()
+        for part in ([one for one, _ in parts] if isinstance(parts, tuple) else [""])
+    }
+    detailed = {name for name in names if name.startswith("resource.")}
+    return names - set(export.omit) - (set() if export.detailed else detailed)
+
+
+def _schema(there: set[str]) -> list[dict[str, Any]]:
+    fields: list[dict[str, Any]] = []
+    for name, parts in _FIELDS.items():
+        if isinstance(parts, str):
+            if name in there:
+                fields.append({"name": name, "type": parts, "mode": "NULLABLE"})
+        elif within := [{"name": part, "type": of} for part, of in parts if f"{name}.{part}" in there]:
+            mode = "REPEATED" if name == "credits" else "NULLABLE"
+            fields.append({"name": name, "type": "RECORD", "mode": mode, "fields": within})
+    return fields
+
+
+def _parameters(given: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The named parameters of a query, as Python's values."""
+    return {
+        one["name"]: [_value(one["parameterType"]["arrayType"]["type"], each["value"]) for each in many]
+        if (many := one["parameterValue"].get("arrayValues")) is not None
+        else _value(one["parameterType"]["type"], one["parameterValue"].get("value"))
+        for one in given
+    }
+
+
+def _value(of_type: str, text: str | None) -> Any:
+    if of_type == "ARRAY":
+        return []
+    if of_type == "DATE":
+        return date.fromisoformat(text or "")
+    if of_type == "TIMESTAMP":
+        moment = datetime.fromisoformat(text or "")
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return text
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -1,0 +1,208 @@
+-- Resources of the newest inventory, at most a day old, that cost and seem to be of no use, with what they cost a month
+-- and what shows it. The first reason that holds is told:
+--
+-- unattached: a volume that is available and attached to nothing.
+-- machine_stopped: a volume whose machines are all stopped. They are found by the end of their ids, in the same account
+--   and region; a volume whose machine is not in the inventory is not told.
+-- stopped: anything stopped that is still billed, or has a list price as it is.
+-- idle: a running machine whose CPU was below 5 % on average and below 20 % in every 5 minutes, and a load balancer
+--   without a request or byte, over the seven days before the window's day and that day so far.
+--
+-- What is not known is not idle: at least 90 % of the seven days' points must be there. CloudWatch and Cloud Monitoring
+-- write no point for a load balancer while nothing comes through; there, seven days of answers without points count.
+--
+-- monthly_amount: the mean of the days that were billed in the last 14 (of what is stopped the cheapest one, as it may
+--   have run on the others) for 730 hours, else the newest estimate, at most a day old, for 730 hours.
+WITH
+toDate({window:DateTime('UTC')}, 'UTC') AS today,
+toStartOfDay({window:DateTime('UTC')}) - INTERVAL 7 DAY AS week_start,
+newest AS
+(
+    SELECT
+        customer_id,
+        provider,
+        max(b.window_start) AS window_start,
+        argMax(b.batch, (b.window_start, b.batch)) AS batch,
+        argMax(status, (b.window_start, b.batch)) = 'ok' AS complete
+    FROM metric_batches AS b
+    WHERE dataset = 'resource' AND status IN ('ok', 'partial')
+        AND b.window_start <= {window:DateTime('UTC')}
+        AND b.window_start > {window:DateTime('UTC')} - INTERVAL 1 DAY
+    GROUP BY customer_id, provider
+),
+inventory AS
+(
+    SELECT
+        r.customer_id AS customer_id, r.provider AS provider, r.account_id AS account_id, r.region AS region,
+        r.kind AS kind, r.resource_id AS resource_id, r.resource_name AS resource_name,
+        r.resource_type AS resource_type, r.status AS status, r.window_start AS as_of, newest.complete AS complete,
+        r.capacity AS capacity, r.unit AS unit,
+        lower(splitByChar('/', r.resource_id)[-1]) AS short_id,
+        arrayFilter(x -> x != '', arrayMap(x -> lower(splitByChar('/', trimBoth(x))[-1]),
+            splitByChar(',', JSONExtractString(r.metadata, 'attached_to')))) AS attached_to
+    FROM resource_metrics AS r
+    INNER JOIN newest USING (customer_id, provider, window_start, batch)
+    WHERE r.window_start <= {window:DateTime('UTC')} AND r.window_start > {window:DateTime('UTC')} - INTERVAL 1 DAY
+),
+-- The volumes all of whose machines are known and stopped.
+parked AS
+(
+    SELECT v.customer_id AS customer_id, v.provider AS provider, v.resource_id AS resource_id,
+        arrayStringConcat(arraySort(groupUniqArray(toString(m.resource_name))), ', ') AS machines
+    FROM
+    (
+        SELECT customer_id, provider, account_id, region, resource_id, attached_to, arrayJoin(attached_to) AS short_id
+        FROM inventory
+        WHERE resource_type = 'volume'
+    ) AS v
+    INNER JOIN (SELECT * FROM inventory WHERE resource_type = 'compute') AS m
+        USING (customer_id, provider, account_id, region, short_id)
+    GROUP BY customer_id, provider, resource_id
+    HAVING min(m.status = 'stopped') AND uniqExact(short_id) = any(length(v.attached_to))
+),
+metrics AS
+(
+    SELECT
+        customer_id, provider, resource_id, metric_name,
+        sum(p.n) AS points,
+        least(1, points / (7 * max(p.expected))) AS known,
+        sum(p.total) / points AS mean,
+        max(p.maximum) AS highest
+    FROM performance_daily AS p
+    WHERE window_start >= week_start AND window_start <= {window:DateTime('UTC')} AND statistic = 'average'
+        AND (metric_name = 'cpu_utilization' OR (resource_type = 'load_balancer'
+            AND metric_name IN ('request_rate', 'network_total', 'network_in', 'network_out')))
+        AND (window_start, batch) IN
+        (
+            SELECT window_start, batch FROM published_batches
+            WHERE dataset = 'performance_daily'
+                AND window_start >= week_start AND window_start <= {window:DateTime('UTC')}
+        )
+    GROUP BY customer_id, provider, resource_id, metric_name
+),
+performance AS
+(
+    SELECT
+        customer_id, provider, resource_id,
+        maxIf(m.known, metric_name = 'cpu_utilization') AS cpu_known,
+        maxIf(m.mean, metric_name = 'cpu_utilization') AS cpu_mean,
+        maxIf(m.highest, metric_name = 'cpu_utilization') AS cpu_highest,
+        maxIf(m.known, metric_name != 'cpu_utilization') AS traffic_known,
+        maxIf(m.highest, metric_name != 'cpu_utilization') AS traffic
+    FROM metrics AS m
+    GROUP BY customer_id, provider, resource_id
+),
+-- Load balancers that were asked for their traffic for seven days, and had none to tell.
+silent AS
+(
+    SELECT customer_id, provider, resource_id, 1 AS is_silent
+    FROM coverage_current
+    WHERE resource_type = 'load_balancer' AND provider IN ('aws', 'gcp')
+        AND metric_name IN ('request_rate', 'network_total', 'network_in', 'network_out')
+        AND (customer_id, provider) IN
+        (
+            SELECT customer_id, provider FROM published_batches
+            WHERE dataset = 'performance'
+                AND window_start > {window:DateTime('UTC')} - INTERVAL 7 DAY AND window_start <= {window:DateTime('UTC')}
+            GROUP BY customer_id, provider
+            HAVING count() >= 0.9 * 7 * 96
+        )
+    GROUP BY customer_id, provider, resource_id
+    HAVING min(state = 'not_offered' AND reason = 'the cloud returned no points'
+        AND since <= {window:DateTime('UTC')} - INTERVAL 7 DAY)
+),
+spent AS
+(
+    SELECT
+        customer_id, provider, resource_id, currency, charge_day,
+        sumIf(c.amount, c.cost_kind = 'billed') AS billed,
+        countIf(c.cost_kind = 'billed') > 0 AS is_billed,
+        argMaxIf(c.amount, c.window_start, c.cost_kind != 'billed') AS estimate,
+        maxIf(c.window_start, c.cost_kind != 'billed') AS estimated_at,
+        argMaxIf(JSONExtractString(c.metadata, 'priced'), c.window_start, c.cost_kind != 'billed') AS priced
+    FROM costs AS c
+    WHERE charge_day >= today - 14
+        AND window_start >= toDateTime(today - 14, 'UTC') AND window_start <= {window:DateTime('UTC')}
+        AND resource_id != '' AND charge_category = 'Usage'
+    GROUP BY customer_id, provider, resource_id, currency, charge_day
+),
+amounts AS
+(
+    SELECT
+        customer_id, provider, resource_id, currency,
+        countIf(is_billed) AS days_billed,
+        sumIf(s.billed, is_billed) AS total_billed,
+        minIf(s.billed, is_billed) AS least_billed,
+        maxIf(charge_day, is_billed) AS last_billed,
+        max(s.estimated_at) > {window:DateTime('UTC')} - INTERVAL 1 DAY AS has_estimate,
+        argMax(s.estimate, s.estimated_at) AS estimate,
+        argMax(s.priced, s.estimated_at) AS priced
+    FROM spent AS s
+    GROUP BY customer_id, provider, resource_id, currency
+    HAVING total_billed > 0 OR has_estimate
+),
+judged AS
+(
+    SELECT
+        customer_id, provider, resource_id,
+        i.account_id AS account_id, i.region AS region, i.kind AS kind, i.resource_name AS resource_name,
+        i.resource_type AS resource_type, i.status AS status, i.as_of AS as_of, i.complete AS complete,
+        i.capacity AS capacity, i.unit AS unit,
+        a.currency AS currency,
+        a.days_billed AS days_billed,
+        a.has_estimate AS has_estimate,
+        a.last_billed AS last_billed,
+        a.priced AS priced,
+        p.cpu_known >= 0.9 AND p.cpu_mean < 5 AND p.cpu_highest < 20 AS is_unused,
+        p.traffic_known >= 0.9 AND p.traffic = 0 AS is_without_traffic,
+        multiIf(
+            i.kind IN ('ebs:volume', 'gcp:disk', 'azure:disk', 'vultr:block') AND i.status = 'available' AND empty(i.attached_to),
+                'unattached',
+            v.machines != '', 'machine_stopped',
+            i.status = 'stopped', 'stopped',
+            i.resource_type = 'compute' AND i.status = 'running' AND is_unused, 'idle',
+            i.resource_type = 'load_balancer' AND (is_without_traffic OR s.is_silent = 1), 'idle',
+            '') AS reason,
+        multiIf(
+            a.days_billed > 0, toDecimal128(if(reason = 'stopped', a.least_billed, a.total_billed / a.days_billed), 18)
+                * 730 / 24,
+            a.has_estimate, toDecimal128(a.estimate, 18) * 4 * 730,
+            NULL) AS monthly_amount,
+        multiIf(
+            reason = 'unattached', 'attached to nothing',
+            reason = 'machine_stopped', concat('attached to ', v.machines, ', stopped'),
+            reason = 'stopped', 'stopped, and still charged for',
+            is_unused AND i.resource_type = 'compute',
+                format('CPU {} % on average and {} % in its highest 5 minutes, over 7 days of which {} % are known',
+                    toString(round(p.cpu_mean, 1)), toString(round(p.cpu_highest, 1)), toString(round(100 * p.cpu_known))),
+            is_without_traffic, format('no request and no byte over 7 days of which {} % are known',
+                toString(round(100 * p.traffic_known))),
+            'no request and no byte in 7 days: the cloud was asked, and had no points') AS seen
+    FROM inventory AS i
+    LEFT JOIN parked AS v USING (customer_id, provider, resource_id)
+    LEFT JOIN performance AS p USING (customer_id, provider, resource_id)
+    LEFT JOIN silent AS s USING (customer_id, provider, resource_id)
+    LEFT JOIN amounts AS a USING (customer_id, provider, resource_id)
+)
+SELECT
+    customer_id,
+    provider,
+    account_id,
+    region,
+    kind,
+    resource_id,
+    resource_name,
+    resource_type,
+    status,
+    reason,
+    monthly_amount,
+    currency,
+    multiIf(days_billed > 0, 'billed', has_estimate, 'estimated', 'unknown') AS amount_from,
+    concat(seen, if(isNull(capacity), '', concat('; ', toString(capacity), ' ', unit)), '; ', multiIf(
+        amount_from = 'billed', format('billed on {} days to {}', toString(days_billed), toString(last_billed)),
+        amount_from = 'estimated', concat('list price of ', priced),
+        'neither bill nor price list tells what it costs')) AS evidence,
+    as_of,
+    complete
+FROM judged
+WHERE reason != '' AND (monthly_amount > 0 OR (isNull(monthly_amount) AND reason != 'stopped'))
