@@ -120,7 +120,7 @@ def run(
     from optiinfra_dagster import collecting, lab_process
 
     settings = load_settings()
-    with working() as (tell, progress), lab_process.for_demo(settings, tell):
+    with working() as (tell, progress), lab_process.for_demo(settings, tell) as settings:
         outcome = collecting.run_window(settings, _clickhouse(settings), window, tell, progress)
     _report(outcome)
     if outcome.errors:
@@ -133,7 +133,7 @@ def dev() -> None:
     from optiinfra_dagster import collecting, lab_process
 
     settings = load_settings()
-    with lab_process.for_demo(settings, say):
+    with lab_process.for_demo(settings, say) as settings:
         with working() as (tell, progress):
             outcome = collecting.run_window(settings, _clickhouse(settings), None, tell, progress)
         _report(outcome)
@@ -165,7 +165,7 @@ def collect(
         to=to,
         refresh=refresh,
     )
-    with working() as (tell, progress), lab_process.for_demo(settings, tell):
+    with working() as (tell, progress), lab_process.for_demo(settings, tell) as settings:
         outcome = collecting.collect(settings, _clickhouse(settings), request, tell, progress)
     _report(outcome)
     if outcome.errors:
@@ -175,7 +175,7 @@ def collect(
 @app.command(cls=Command)
 def read(  # noqa: PLR0913, PLR0917 - these are its options
     family: Annotated[str, typer.Argument(help="resource, performance, cost or application")],
-    reader: Annotated[str, typer.Argument(help="performance: metrics, latest, summary; resource: inventory, summary")],
+    reader: Annotated[str, typer.Argument(help="performance: latest, trends ...; resource: inventory ...")],
     customer: Annotated[str, typer.Option(help="The customer's id.")],
     provider: Annotated[str | None, typer.Option(help="Only this provider.")] = None,
     from_: Annotated[str | None, typer.Option("--from", help="From this time on; default: the newest window.")] = None,
@@ -228,7 +228,7 @@ def customers_check(
     from optiinfra_dagster import collecting, lab_process
 
     settings = load_settings()
-    with lab_process.for_demo(settings, say):
+    with lab_process.for_demo(settings, say) as settings:
         found = collecting.check_customers(settings, tuple(customer or ()), typer.echo)
     if found:
         fail(f"{found} problem{'s' if found > 1 else ''} found.")

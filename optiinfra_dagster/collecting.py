@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster import windows
 from optiinfra_dagster.assets.collection import IMPLEMENTED
-from optiinfra_dagster.assets.readers import READERS
+from optiinfra_dagster.assets.readers import LENGTHS, READERS
 from optiinfra_dagster.customers import FAMILIES, PROVIDERS, Customer, load_customers, select
 from optiinfra_dagster.errors import ConfigError, OptiInfraError
 from optiinfra_dagster.references import closest
@@ -81,7 +81,7 @@ def collect(
 
     `progress` is told of every flush, else `say`.
     """
-    from optiinfra_dagster.automation.sensors import stale_windows
+    from optiinfra_dagster.automation.sensors import stale_readers
 
     for value in request.providers:
         _one_of("provider", value, PROVIDERS, IMPLEMENTED)
@@ -95,10 +95,11 @@ def collect(
         raise ConfigError(f"Nothing to do: no chosen customer has {what} in {settings.customers_path}.")
     runner = _runner(settings, clickhouse, progress or say)
     outcome = _collect(settings, runner, customers, request, span, say)
-    stale = stale_windows(clickhouse, (), settings, now)
-    for first, last in windows.runs_of(list(stale)):
-        say(f"readers: {_spell(first, last)}")
-        _finish(outcome, runner.run("readers", list(READERS), first, last))
+    # Windows, then the rollups behind trends, then the trends: each is computed from the one before.
+    for _ in range(3):
+        for stale in stale_readers(clickhouse, (), settings, datetime.now(UTC), quiet=timedelta(0)):
+            say(f"{', '.join(name for _, name in stale.readers)}: {_spell(stale.first, stale.last)}")
+            _finish(outcome, runner.run("readers", stale.readers, stale.first, stale.last))
     _add_troubles(outcome, clickhouse, customers, *span, request)
     outcome.lines += totals(clickhouse, customers, *span, request, outcome.run_ids)
     return outcome
@@ -323,24 +324,26 @@ def totals(
 
 def summary(settings: Settings, clickhouse: ClickHouse, window: datetime) -> list[str]:
     """The window's rows per asset, and where to look next."""
+    # Some readers publish hours or days: the one that holds the window.
+    starts = {f"{family}_{name}": windows.floor_to(length, window) for (family, name), length in LENGTHS.items()}
     with clickhouse.session() as client:
         rows = client.query(
             """
-            SELECT if(customer_id = '', dataset, provider || '/' || dataset) AS asset, sum(slice_rows),
-                uniqExact(customer_id)
+            SELECT if(customer_id = '', dataset, provider || '/' || dataset) AS asset, toUnixTimestamp(window_start),
+                sum(slice_rows), uniqExact(customer_id)
             FROM
             (
-                SELECT dataset, customer_id, provider, argMax(rows, batch) AS slice_rows
+                SELECT dataset, customer_id, provider, window_start, argMax(rows, batch) AS slice_rows
                 FROM metric_batches
-                WHERE status IN ('ok', 'partial') AND window_start = fromUnixTimestamp({window:UInt32})
-                GROUP BY dataset, customer_id, provider
+                WHERE status IN ('ok', 'partial') AND window_start IN
+                    arrayMap(seconds -> fromUnixTimestamp(seconds), {starts:Array(UInt32)})
+                GROUP BY dataset, customer_id, provider, window_start
             )
-            GROUP BY asset, customer_id = '' AS is_reader
-            ORDER BY is_reader, asset
+            GROUP BY asset, window_start
             """,
-            parameters={"window": int(window.timestamp())},
+            parameters={"starts": [int(start.timestamp()) for start in {window, *starts.values()}]},
         ).result_rows
-    count = {asset: (n, customers) for asset, n, customers in rows}
+    count = {asset: (n, customers) for asset, at, n, customers in rows if at == starts.get(asset, window).timestamp()}
     known = load_customers(settings.customers_path)
     names = [
         f"{provider}/{family}"
@@ -351,11 +354,11 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime) -> lis
     lines = [f"Window {windows.key(window)}", ""]
     for name in names:
         n, customers = count.get(name, (0, 0))
-        lines.append(f"  {name:<24}{n:>8,} rows  {customers} customer{'s' if customers != 1 else ''}")
+        lines.append(f"  {name:<28}{n:>8,} rows  {customers} customer{'s' if customers != 1 else ''}")
     for family, reader in READERS:
         n, _ = count.get(f"{family}_{reader}", (0, 0))
         why = "  nothing changed, or no complete inventory before" if reader == "changes" and not n else ""
-        lines.append(f"  {f'{family}/{reader}':<24}{n:>8,} rows{why}")
+        lines.append(f"  {f'{family}/{reader}':<28}{n:>8,} rows{why}")
     customer = known[0].id
     return [
         *lines,

@@ -94,6 +94,9 @@ class AwsAccount(_Account):
 
     With neither `role_arn` nor keys the ambient credentials of the host are used (instance role, environment): then
     they must belong to `account_id` themselves. `regions` None means every region that is enabled in the account.
+    `billing: false` is for an account whose charges are in the bill of its payer, which is the customer's first account
+    without it: that bill is read for both. Where no account is left, no bill is read and everything is estimated.
+    `cost_export` is a Data Export (CUR 2.0 or FOCUS), which is then read in place of Cost Explorer.
     """
 
     account_id: str = Field(description='Write the 12 digits in quotes: "123456789012"')
@@ -106,6 +109,8 @@ class AwsAccount(_Account):
     regions: list[str] | None = Field(
         default=None, description="Write a list such as [us-east-1, eu-west-1], or leave it out for all enabled regions"
     )
+    billing: StrictBool = Field(default=True, description="Write true, or false where another account pays")
+    cost_export: str | None = Field(default=None, description="Write s3://bucket/prefix/name, where the export goes")
 
     @field_validator("account_id", mode="before")
     @classmethod
@@ -149,6 +154,17 @@ class AwsAccount(_Account):
             raise problem(f"{missing} is missing, and the two keys work only together", "Add it, or remove the other")
         return value
 
+    @field_validator("cost_export")
+    @classmethod
+    def _check_export(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return value
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[^\s{}]+)?/?", value):
+            raise problem("is not a place in S3")
+        if info.data.get("billing") is False:
+            raise problem("is of use only where the account's bill is read", "Remove it, or billing: false")
+        return value.rstrip("/")
+
     @field_validator("regions")
     @classmethod
     def _check_regions(cls, value: list[str] | None) -> list[str] | None:
@@ -171,7 +187,7 @@ class GcpAccount(_Account):
 
     `impersonate` is a service account that those credentials then act as; `quota_project_id` is the project that pays
     for the calls; `billing_export_table` is where the customer's billing export goes in BigQuery. Cloud Monitoring
-    speaks gRPC, so it has an endpoint of its own, `monitoring_endpoint_url`.
+    speaks gRPC, so it has an endpoint of its own, `monitoring_endpoint_url`; BigQuery's is `bigquery_endpoint_url`.
     """
 
     project_id: str = Field(description="Write the project's id (not its name or number), such as acme-prod")
@@ -184,6 +200,7 @@ class GcpAccount(_Account):
     )
     billing_export_table: str | None = Field(default=None, description="Write project.dataset.table")
     monitoring_endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
+    bigquery_endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
 
     _check_project = field_validator("project_id", "quota_project_id")(
         _match(_GCP_PROJECT, "is not the id of a Google Cloud project")
@@ -199,12 +216,19 @@ class GcpAccount(_Account):
         """Where Cloud Monitoring is called instead of Google's address, or None; ConfigError if it is unusable."""
         return None if self.monitoring_endpoint_url is None else self.monitoring_endpoint_url.resolve()
 
+    def bigquery_endpoint(self) -> str | None:
+        """Where BigQuery is called instead of Google's address, or None; ConfigError if it is unusable."""
+        return None if self.bigquery_endpoint_url is None else self.bigquery_endpoint_url.resolve()
+
 
 class AzureAccount(_Account):
-    """One Azure subscription, read as a service principal (tenant_id, client_id and client_secret together).
+    """One Azure subscription, read as a service principal (tenant_id, client_id and client_secret).
 
-    Without those three, this host's own identity is used (managed identity, workload identity). Metrics of many
-    resources come from a host of each region; `metrics_endpoint_url` is called instead of all of them.
+    Without client_secret, the principal is entered by the token that Kubernetes projects for this host (workload
+    identity federation); without all three, this host's own identity is used. Metrics of many resources come from a
+    host of each region; `metrics_endpoint_url` is called instead of all of them. `cost_export` is where a Cost
+    Management export goes, a container and a folder in it: costs are read there and not asked of Cost Management.
+    List prices come from prices.azure.com, or from `prices_endpoint_url`.
     """
 
     subscription_id: str = Field(description="Write the subscription's id, 8-4-4-4-12 hexadecimal digits")
@@ -214,8 +238,18 @@ class AzureAccount(_Account):
     )
     client_secret: Reference | None = Field(default=None, validate_default=True, description=HOW_TO_REFER)
     metrics_endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
+    cost_export: str | None = Field(
+        default=None, description="Write https://account.blob.core.windows.net/container/folder"
+    )
+    prices_endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
 
     _check_guid = field_validator("subscription_id", "client_id")(_match(_GUID, "is not a GUID"))
+    _check_export = field_validator("cost_export")(
+        _match(
+            r"https://[a-z0-9]{3,24}\.blob\.core\.[a-z0-9.-]+/[a-z0-9-]{3,63}(?:/[^?#]*)?",
+            "is not the address of a folder in blob storage",
+        )
+    )
     _check_tenant = field_validator("tenant_id")(
         _match(_GUID + r"|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", "is neither a GUID nor a domain")
     )
@@ -223,17 +257,28 @@ class AzureAccount(_Account):
     @field_validator("client_id", "client_secret")
     @classmethod
     def _check_principal(cls, value: object, info: ValidationInfo) -> object:
-        if "tenant_id" in info.data and (value is None) != (info.data["tenant_id"] is None):
-            missing = info.field_name if value is None else "tenant_id"
+        if "tenant_id" not in info.data:
+            return value  # is told already
+        tenant = info.data["tenant_id"]
+        if value is not None and tenant is None:
             raise problem(
-                f"{missing} is missing: tenant_id, client_id and client_secret work only together",
-                "Add it, or remove all three to use this host's own identity",
+                f"tenant_id is missing, and {info.field_name} works only with it",
+                "Add it, or remove client_id and client_secret to use this host's own identity",
+            )
+        if value is None and tenant is not None and info.field_name == "client_id":
+            raise problem(
+                "client_id is missing, and tenant_id works only with it",
+                "Add it, or remove tenant_id and client_secret to use this host's own identity",
             )
         return value
 
     def metrics_endpoint(self) -> str | None:
         """Where metrics are asked for instead of the regions' hosts, or None; ConfigError if it is unusable."""
         return None if self.metrics_endpoint_url is None else self.metrics_endpoint_url.resolve()
+
+    def prices_endpoint(self) -> str | None:
+        """Where list prices are asked for instead of prices.azure.com, or None; ConfigError if it is unusable."""
+        return None if self.prices_endpoint_url is None else self.prices_endpoint_url.resolve()
 
 
 class VultrAccount(_Account):
@@ -256,26 +301,70 @@ Account: TypeAlias = AwsAccount | GcpAccount | AzureAccount | VultrAccount
 
 # --- Customers ------------------------------------------------------------------------------------------------------
 
+_HOUR = ("yyyy", "mm", "dd", "hh")
+
 
 class Application(Section):
     """The customer's LLM application: where its interactions are logged and how many of them are judged per window.
 
-    `interactions` is `s3://bucket/prefix`, `gs://bucket/prefix`, an absolute folder, or `clickhouse` (the table
-    llm_interactions). `store_text` keeps prompt and response beside their scores; by default only scores are kept.
+    `interactions` is `s3://bucket/folder`, `gs://bucket/folder`, an absolute folder, or `clickhouse` (the table
+    llm_interactions). In a location, {provider} and the hour {yyyy}, {mm}, {dd}, {hh} (UTC) may stand for parts of
+    names, so that only those of a window are listed: `s3://acme-logs/{provider}/{yyyy}/{mm}/{dd}/{hh}/`.
+    `provider` is where the application runs, for records that do not say; where the customer has one provider only, it
+    is that one. An S3 bucket is read as the customer's first AWS account, or as this host, or with keys of its own,
+    which a store beside AWS needs (`endpoint_url`); a GCS bucket as the customer's first project, or as this host.
+    `store_text` keeps prompt and response beside their scores; by default only scores are kept.
     """
 
     interactions: str = Field(description="Write s3://bucket/prefix, gs://bucket/prefix, a folder, or clickhouse")
+    provider: Provider | None = Field(default=None, description=f"Choose from {', '.join(PROVIDERS)}")
+    endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
+    access_key_id: Reference | None = Field(default=None, description=HOW_TO_REFER)
+    secret_access_key: Reference | None = Field(default=None, validate_default=True, description=HOW_TO_REFER)
     sample_per_window: StrictInt = Field(default=5, ge=1, le=1000, description="Write a whole number from 1 to 1000")
     store_text: StrictBool = Field(default=False, description="Write true or false")
 
     @field_validator("interactions")
     @classmethod
     def _check_interactions(cls, value: str, info: ValidationInfo) -> str:
+        named = re.findall(r"\{(.*?)\}", value)
+        if unknown := [name for name in named if name not in {"provider", *_HOUR}]:
+            raise problem(
+                f"holds {{{unknown[0]}}}{closest(unknown[0], ('provider', *_HOUR))}, which stands for nothing",
+                "Only {provider}, {yyyy}, {mm}, {dd} and {hh} may stand there",
+            )
+        if (dated := set(named) & set(_HOUR)) != set(_HOUR[: len(dated)]):
+            raise problem("names a part of the hour without the parts before it", "Write {yyyy}, {mm}, {dd}, {hh}")
         if value == "clickhouse" or re.fullmatch(r"(?:s3|gs)://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](?:/\S*)?", value):
             return value
         if "://" in value or not value.strip():
             raise problem("is not a place that interactions can be read from")
         return str(local_path(value, info))
+
+    @field_validator("endpoint_url", "access_key_id")
+    @classmethod
+    def _check_use(cls, value: object, info: ValidationInfo) -> object:
+        location = info.data.get("interactions", "s3://")
+        schemes = ("s3://", "gs://") if info.field_name == "endpoint_url" else ("s3://",)
+        if value is not None and not location.startswith(schemes):
+            raise problem(f"is of use only with {' or '.join(schemes)}", f"Remove {info.field_name}")
+        return value
+
+    @field_validator("secret_access_key")
+    @classmethod
+    def _check_keys(cls, value: Reference | None, info: ValidationInfo) -> Reference | None:
+        if "access_key_id" not in info.data:
+            return value
+        if (value is None) != (info.data["access_key_id"] is None):
+            missing = "secret_access_key" if value is None else "access_key_id"
+            raise problem(f"{missing} is missing, and the two keys work only together", "Add it, or remove the other")
+        if value is None and info.data.get("endpoint_url") and info.data.get("interactions", "").startswith("s3://"):
+            raise problem("is missing: a store beside AWS has keys of its own", HOW_TO_REFER)
+        return value
+
+    def endpoint(self) -> str | None:
+        """The URL of the object storage, or None for the cloud's own; ConfigError if it is unusable."""
+        return None if self.endpoint_url is None else self.endpoint_url.resolve()
 
 
 class Customer(Section):

@@ -9,9 +9,9 @@ from typing import Any
 import dagster as dg
 
 from optiinfra_dagster import windows
-from optiinfra_dagster.assets import collection, readers
+from optiinfra_dagster.assets import collection, golden, readers
 from optiinfra_dagster.assets.scope import Scope
-from optiinfra_dagster.automation import checks, jobs, schedules, sensors
+from optiinfra_dagster.automation import alerts, checks, housekeeping, jobs, schedules, sensors
 from optiinfra_dagster.settings import Settings, load_settings
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
@@ -31,12 +31,14 @@ def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -
         for family in families
     ]
     all_jobs = jobs.build()
+    windowed = [*collected, *readers.build(partitions)]
+    nightly_job, nightly = housekeeping.build(settings, partitions, [key for asset in windowed for key in asset.keys])
     return dg.Definitions(
-        assets=[*collected, *readers.build(partitions)],
+        assets=[*windowed, golden.build(settings)],
         asset_checks=checks.build(settings, partitions),
-        jobs=all_jobs,
-        schedules=schedules.build(settings),
-        sensors=sensors.build(settings, all_jobs),
+        jobs=[*all_jobs, nightly_job],
+        schedules=[*schedules.build(settings), nightly],
+        sensors=[*sensors.build(settings, all_jobs), alerts.build(settings)],
         # In process: a run of its own process is enough, a process per step would cost 4.6 CPU-s each.
         executor=dg.in_process_executor,
         resources={

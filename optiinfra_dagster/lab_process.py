@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.errors import ConfigError
+from optiinfra_dagster.settings import load_settings
 from optiinfra_dagster.sqlfiles import SQL
 
 if TYPE_CHECKING:
@@ -21,10 +22,13 @@ MARKER = "OPTIINFRA_LAB_AWS"
 
 
 @contextmanager
-def for_demo(settings: Settings, say: Callable[[str], None]) -> Iterator[None]:
-    """Run the demo lab for the duration, where the demo customers are used and no lab is named in the environment."""
+def for_demo(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
+    """Run the demo lab for the duration, where the demo customers are used and no lab is named in the environment.
+
+    Gives the settings to work with: the lab brings its own.
+    """
     if not settings.uses_demo or MARKER in os.environ:
-        yield
+        yield settings
         return
     process = subprocess.Popen([sys.executable, "-m", "optiinfra_dagster.lab"], stdout=subprocess.PIPE, text=True)
     before = dict(os.environ)
@@ -40,7 +44,7 @@ def for_demo(settings: Settings, say: Callable[[str], None]) -> Iterator[None]:
         if MARKER not in os.environ:
             raise ConfigError("The cloud lab did not start; run `optiinfra lab serve` to see why.")
         say(f"Cloud lab at {os.environ[MARKER]}")
-        yield
+        yield load_settings()
     finally:
         os.environ.clear()
         os.environ.update(before)

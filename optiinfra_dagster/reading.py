@@ -6,12 +6,12 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from optiinfra_dagster import windows
-from optiinfra_dagster.assets.readers import READERS
+from optiinfra_dagster.assets.readers import LENGTHS, READERS
 from optiinfra_dagster.customers import FAMILIES, PROVIDERS, load_customers, select
 from optiinfra_dagster.errors import ConfigError
 from optiinfra_dagster.references import closest
@@ -26,14 +26,41 @@ if TYPE_CHECKING:
 TABLE_ROWS = 50  # a terminal table is for looking; json and csv are complete
 
 # family -> readers; `metrics` are the published rows themselves.
-SOURCES: dict[str, dict[str, str]] = {"performance": {"metrics": "performance_metrics"}}
+SOURCES: dict[str, dict[str, str]] = {
+    "performance": {"metrics": "performance_metrics"},
+    "resource": {},
+    "cost": {"metrics": "cost_metrics", "restatements": "cost_restatements"},
+    "application": {"metrics": "application_metrics"},
+}
 for _family, _reader in READERS:
     SOURCES.setdefault(_family, {})[_reader] = f"{_family}_{_reader}"
 
-# Columns a terminal has room for; json and csv have all.
+# Where rows are seen, if not in <table>_current: cost_metrics holds bills and estimates of the same days.
+VIEWS = {"cost_metrics": "costs"}
+
+# Readers that are no slices of windows but a history; all of it is read, by this time.
+HISTORIES = {"cost_restatements": "seen_at"}
+
+# What rows are ordered by, as far as they have it, before their time.
+ORDER = (
+    "provider", "resource_type", "resource_id", "metric_name", "statistic", "days",
+    "application_id", "model_name", "interaction_id", "metric_type", "judge_version", "sub_account_id", "service_name",
+    "period", "period_start", "charge_day",
+)  # fmt: skip
+
+JSON_COLUMNS = {"metadata", "tags", "details", "categories"}
+
+# Columns a terminal has no room for; json and csv have all.
 HIDDEN_IN_TABLE = {
     "customer_id", "provider", "window_start", "metadata", "tags", "collected_at", "workload_type", "period_seconds",
-    "spec_hash", "kind", "account_id", "cloud_status", "metric_type", "resource_name", "created_at", "utilization",
+    "spec_hash", "kind", "account_id", "cloud_status", "resource_name", "created_at", "utilization",
+    "values", "first_at", "mean_time", "time_squares", "value_squares", "products",
+    "application_name", "judge_model", "judge_version", "prompt_text", "response_text", "details", "sampled", "windows",
+    "instance_id", "estimated_by", "billed_cost", "effective_cost", "list_cost", "charge_period_end",
+    "charge_category", "charge_description", "billing_account_id", "first_seen", "last_changed", "matched",
+    "claims_checked", "sensitivity", "specificity", "last_week_n", "last_week_low", "last_week_high",
+    *(f"{metric}_{end}" for metric in ("coherence", "relevance", "accuracy", "hallucination", "toxicity")
+      for end in ("low", "high")),
 }  # fmt: skip
 
 
@@ -84,33 +111,30 @@ def read(clickhouse: ClickHouse, settings: Settings, query: Query) -> Result:
 
     table = known(query.family, query.reader)
     begin, end = _checked(settings, query)
-    is_metrics = query.reader == "metrics"
+    is_metrics, is_history = query.reader == "metrics", table in HISTORIES
     with clickhouse.session() as client:
-        collected, computed = _newest(client, query, query.family if is_metrics else table)
+        collected, computed = _newest(client, query, query.family if is_metrics or is_history else table)
         if collected is None:
             hint = f"run `optiinfra collect --customer {query.customer}`"
             return Result(None, f"No {query.family} was collected yet for {query.customer}: {hint}.")
         if computed is None:
             return Result(None, f"The reader {query.family} {query.reader} was not computed yet: run `optiinfra run`.")
-        if begin is None and end is None:
+        if begin is None and end is None and not is_history:
             begin, end = computed, computed + windows.WINDOW
-        time = "timestamp" if is_metrics else "window_start"
-        conditions = ["customer_id = {customer:String}"]
-        if query.provider:
-            conditions.append("provider = {provider:String}")
-        if begin:
-            # Rows stand in the window that holds their timestamp: the bound on window_start is what skips old parts.
-            conditions += [f"{time} >= {{begin:DateTime('UTC')}}", "window_start >= {begin_window:DateTime('UTC')}"]
-        if end:
-            conditions += [f"{time} < {{end:DateTime('UTC')}}", "window_start < {end:DateTime('UTC')}"]
-        columns = {row[0] for row in client.query(f"DESCRIBE TABLE {table}_current").result_rows}
+        elif begin and not is_metrics:
+            # The slice that holds the time begins before it.
+            begin = windows.floor_to(LENGTHS.get((query.family, query.reader), windows.WINDOW), begin)
+        time = "timestamp" if is_metrics else HISTORIES.get(table, "window_start")
+        view = VIEWS.get(table, f"{table}_current")
+        conditions = _conditions(query, time, begin, end, sliced=not is_history)
+        columns = {row[0] for row in client.query(f"DESCRIBE TABLE {view}").result_rows}
         if query.resource_id:
             if "resource_id" not in columns:
                 raise ConfigError(f"{query.family} {query.reader} has no rows per resource: leave out --resource-id.")
             conditions.append("resource_id = {resource:String}")
-        order = [c for c in ("provider", "resource_type", "resource_id", "metric_name", "statistic") if c in columns]
+        order = [name for name in ORDER if name in columns]
         sql = (
-            f"SELECT * FROM {table}_current WHERE {' AND '.join(conditions)} "  # noqa: S608 - names are the code's own
+            f"SELECT * FROM {view} WHERE {' AND '.join(conditions)} "  # noqa: S608 - names are the code's own
             f"ORDER BY {', '.join([*order, time])}" + (f" LIMIT {query.limit}" if query.limit else "")
         )
         rows = fetch(
@@ -127,6 +151,23 @@ def read(clickhouse: ClickHouse, settings: Settings, query: Query) -> Result:
         )
         note = "" if rows.num_rows else _why_empty(client, query, begin, end)
     return Result(rows, note)
+
+
+def _conditions(query: Query, time: str, begin: datetime | None, end: datetime | None, *, sliced: bool) -> list[str]:
+    """What picks the customer's rows; those that are `sliced` stand in windows."""
+    conditions = ["customer_id = {customer:String}"]
+    if query.provider:
+        conditions.append("provider = {provider:String}")
+    if begin:
+        conditions.append(f"{time} >= {{begin:DateTime('UTC')}}")
+    if end:
+        conditions.append(f"{time} < {{end:DateTime('UTC')}}")
+    # Rows stand in the window that holds their timestamp: the bound on window_start is what skips old parts.
+    if begin and sliced:
+        conditions.append("window_start >= {begin_window:DateTime('UTC')}")
+    if end and sliced:
+        conditions.append("window_start < {end:DateTime('UTC')}")
+    return conditions
 
 
 def _checked(settings: Settings, query: Query) -> tuple[datetime | None, datetime | None]:
@@ -219,9 +260,11 @@ def _write_table(rows: pa.Table, out: TextIO) -> None:
     from rich.table import Table
 
     table = Table(box=None, header_style="bold", pad_edge=False)
-    names = [name for name in rows.column_names if name not in HIDDEN_IN_TABLE]
+    hidden = HIDDEN_IN_TABLE | ({"metric_type"} if "metric_name" in rows.column_names else set())
+    names = [name for name in rows.column_names if name not in hidden]
     for name in names:
-        numeric = str(rows.schema.field(name).type) in {"double", "uint32", "uint64"}
+        kind = str(rows.schema.field(name).type)
+        numeric = kind in {"double", "uint8", "uint32", "uint64"} or kind.startswith("decimal")
         table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=name != "resource_id")
     for row in _rows(rows.slice(0, TABLE_ROWS)):
         table.add_row(*(_short(row[name]) for name in names))
@@ -240,11 +283,9 @@ def _rows(rows: pa.Table) -> Iterator[dict[str, Any]]:
 
 def _json(name: str, value: Any) -> Any:
     """A value as JSON has it: times ISO 8601 with Z, money as text, JSON columns as the objects they hold."""
-    if isinstance(value, datetime):
+    if isinstance(value, (date, Decimal)):
         return _text(value)
-    if isinstance(value, Decimal):
-        return str(value)
-    if name in {"metadata", "tags"} and isinstance(value, str):
+    if name in JSON_COLUMNS and isinstance(value, str):
         return json.loads(value or "{}")
     return value
 
@@ -252,10 +293,16 @@ def _json(name: str, value: Any) -> Any:
 def _text(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, Decimal):
+        return f"{value:f}"  # never 0E-18
+    if isinstance(value, date):
+        return value.isoformat()
     return "" if value is None else value
 
 
 def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, Decimal):
+        return f"{value:,.4f}"
     return str(_text(value))

@@ -7,6 +7,7 @@ the package would cost every process 0.1 CPU-s of import (measured after dagster
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,6 +81,60 @@ class Settings(BaseModel):
     groq_api_key: SecretStr | None = Field(
         default=None, alias="GROQ_API_KEY", description="the key of the LLM judge; nothing is judged if unset"
     )
+    groq_base_url: str = Field(
+        default="https://api.groq.com",
+        alias="GROQ_BASE_URL",
+        description="the https URL of the judge's API, without /openai/v1; https://api.groq.com if unset",
+    )
+    judge_model: str = Field(
+        default="openai/gpt-oss-120b",
+        min_length=1,
+        alias="OPTIINFRA_JUDGE_MODEL",
+        description="the model that judges, one with strict JSON schemas; openai/gpt-oss-120b if unset",
+    )
+    judge_concurrency: int = Field(
+        default=8,
+        ge=1,
+        le=128,
+        alias="OPTIINFRA_JUDGE_CONCURRENCY",
+        description="how many interactions are judged side by side, from 1 to 128; 8 if unset",
+    )
+    judge_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        le=7200,
+        alias="OPTIINFRA_JUDGE_SECONDS",
+        description="how long the judging of one customer's window may take, up to 7200 s; 600 if unset",
+    )
+    judge_run_tokens: int = Field(
+        default=5_000_000,
+        ge=0,
+        alias="OPTIINFRA_JUDGE_RUN_TOKENS",
+        description="how many tokens the judge may use in a run; 5000000 if unset",
+    )
+    judge_run_requests: int = Field(
+        default=5_000,
+        ge=0,
+        alias="OPTIINFRA_JUDGE_RUN_REQUESTS",
+        description="how many requests the judge may make in a run; 5000 if unset",
+    )
+    judge_customer_day_tokens: int = Field(
+        default=3_000_000,
+        ge=0,
+        alias="OPTIINFRA_JUDGE_CUSTOMER_DAY_TOKENS",
+        description="how many tokens the judge may use for a customer in a day (UTC); 3000000 if unset",
+    )
+    judge_customer_day_requests: int = Field(
+        default=3_000,
+        ge=0,
+        alias="OPTIINFRA_JUDGE_CUSTOMER_DAY_REQUESTS",
+        description="how many requests the judge may make for a customer in a day (UTC); 3000 if unset",
+    )
+    golden_set: _AbsolutePath | None = Field(
+        default=None,
+        alias="OPTIINFRA_GOLDEN_SET",
+        description="the path of a JSONL file of labelled interactions; the judge is not compared with people if unset",
+    )
     lag_minutes: int = Field(
         default=5,
         ge=0,
@@ -120,6 +175,19 @@ class Settings(BaseModel):
         le=100,
         alias="OPTIINFRA_REPAIR_MAX_ATTEMPTS",
         description="how often a slice is tried again, from 0 to 100; 5 if unset",
+    )
+
+    run_retention_days: int = Field(
+        default=30,
+        ge=1,
+        le=3650,
+        alias="OPTIINFRA_RUN_RETENTION_DAYS",
+        description="after how many days Dagster's runs are deleted, from 1 to 3650; 30 if unset",
+    )
+    alert_webhook: SecretStr | None = Field(
+        default=None,
+        alias="OPTIINFRA_ALERT_WEBHOOK",
+        description="the https URL that an alert of a failed run is posted to; the log alone has it if unset",
     )
 
     @property
@@ -166,7 +234,37 @@ class Settings(BaseModel):
             raise ValueError("it holds a special character as it is")
         return value
 
-    @field_validator("clickhouse_url", "groq_api_key", mode="before")
+    @field_validator("groq_base_url")
+    @classmethod
+    def _check_groq_url(cls, value: str) -> str:
+        # It is sent the key and interactions.
+        try:
+            parts = urlsplit(value.strip())
+            host, _ = parts.hostname or "", parts.port
+        except ValueError:
+            raise ValueError("it is not a URL") from None
+        if "@" in value:
+            raise ValueError("it holds a user name or password")
+        if not host or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
+            raise ValueError("it is not a URL of scheme, host and path")
+        if parts.scheme == "http" and not (host in {"localhost", "::1"} or re.fullmatch(r"127(\.\d{1,3}){3}", host)):
+            raise ValueError("it is plain http to another machine, which would show the key to the network")
+        return value.strip().rstrip("/").removesuffix("/openai/v1")
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _check_webhook(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                parts = urlsplit(value.get_secret_value())
+            except ValueError:
+                raise ValueError("it is not a URL") from None
+            loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+            if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
+                raise ValueError("it is not an https URL")
+        return value
+
+    @field_validator("clickhouse_url", "groq_api_key", "alert_webhook", mode="before")
     @classmethod
     def _strip(cls, value: object) -> object:
         # Secrets arrive with the newline of the file or command that they came from.
@@ -217,6 +315,7 @@ def _explain(details: ErrorDetails, given: Mapping[str, str]) -> str:
         (known.alias or "", known) for key, known in fields.items() if details["loc"][0] in {key, known.alias}
     )
     secret = known.annotation in {SecretStr, SecretStr | None}
+    secret = secret or "@" in given.get(name, "")  # a URL may hold a password
     shown = name if secret or name not in given else f"{name}={given[name]!r}"
     reason = str(details["ctx"]["error"]) if details["type"] == "value_error" else details["msg"]
     return f"{shown} cannot be used: {reason[:1].lower()}{reason[1:]}. Set it to {known.description}."

@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Context, Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,24 +24,30 @@ from optiinfra_dagster.windows import WINDOW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from datetime import datetime
 
+    from optiinfra_dagster.providers.billing import Charge, Estimate
     from optiinfra_dagster.providers.catalog import Metric
     from optiinfra_dagster.providers.types import Resource, Series
+    from optiinfra_dagster.quality.collect import ApplicationRow
 
 TIME = pa.timestamp("s", "UTC")
 NAME = pa.dictionary(pa.int32(), pa.string())  # LowCardinality(String): few distinct values
 MONEY = pa.decimal128(18, 9)
+AMOUNT = pa.decimal128(38, 18)  # of a bill: Cost Explorer tells 10 digits after the point, exports up to 16
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A metrics table: its name in the ledger, in ClickHouse, its columns, and what identifies a row within a slice."""
+    """A metrics table: its name in the ledger, in ClickHouse, its columns, and what identifies a row within a slice.
+
+    `where` tells its rows from those of another dataset in the same table.
+    """
 
     name: str
     table: str
     schema: pa.Schema
     key: tuple[str, ...]
+    where: str = "1"
 
 
 PERFORMANCE = Dataset(
@@ -100,47 +108,48 @@ RESOURCE = Dataset(
     key=("customer_id", "provider", "resource_id", "window_start"),
 )
 
-COST = Dataset(
-    "cost",
-    "cost_metrics",
-    pa.schema(
-        [
-            ("timestamp", TIME),
-            ("window_start", TIME),
-            ("customer_id", NAME),
-            ("provider", NAME),
-            ("instance_id", pa.string()),
-            ("cost_type", NAME),
-            ("cost_kind", NAME),
-            ("estimated_by", NAME),
-            ("is_final", pa.bool_()),
-            ("amount", MONEY),
-            ("currency", NAME),
-            ("billed_cost", MONEY),
-            ("effective_cost", MONEY),
-            ("list_cost", MONEY),
-            ("charge_period_start", TIME),
-            ("charge_period_end", TIME),
-            ("charge_category", NAME),
-            ("service_name", NAME),
-            ("resource_id", pa.string()),
-            ("region_id", NAME),
-            ("sub_account_id", NAME),
-            ("metadata", pa.string()),
-            ("collected_at", TIME),
-        ]
-    ),
-    key=(
-        "customer_id",
-        "provider",
-        "sub_account_id",
-        "service_name",
-        "resource_id",
-        "cost_type",
-        "cost_kind",
-        "timestamp",
-    ),
+_COST_SCHEMA = pa.schema(
+    [
+        ("timestamp", TIME),
+        ("window_start", TIME),
+        ("customer_id", NAME),
+        ("provider", NAME),
+        ("instance_id", pa.string()),
+        ("cost_type", NAME),
+        ("cost_kind", NAME),
+        ("estimated_by", NAME),
+        ("is_final", pa.bool_()),
+        ("amount", AMOUNT),
+        ("currency", NAME),
+        ("billed_cost", AMOUNT),
+        ("effective_cost", AMOUNT),
+        ("list_cost", AMOUNT),
+        ("charge_period_start", TIME),
+        ("charge_period_end", TIME),
+        ("charge_category", NAME),
+        ("charge_description", pa.string()),
+        ("service_name", NAME),
+        ("resource_id", pa.string()),
+        ("resource_name", pa.string()),
+        ("matched", pa.bool_()),
+        ("region_id", NAME),
+        ("sub_account_id", NAME),
+        ("billing_account_id", NAME),
+        ("metadata", pa.string()),
+        ("collected_at", TIME),
+        ("first_seen", TIME),
+        ("last_changed", TIME),
+    ]
 )
+_COST_KEY = (
+    "customer_id", "provider", "billing_account_id", "sub_account_id", "service_name", "resource_id", "region_id",
+    "cost_type", "charge_category", "charge_description", "cost_kind", "currency", "timestamp",
+)  # fmt: skip
+
+COST = Dataset("cost", "cost_metrics", _COST_SCHEMA, _COST_KEY, where="cost_kind = 'estimated'")
+
+# A slice is a charge day: `window_start` is its midnight.
+BILLED = Dataset("cost_billed", "cost_metrics", _COST_SCHEMA, _COST_KEY, where="cost_kind = 'billed'")
 
 APPLICATION = Dataset(
     "application",
@@ -168,7 +177,7 @@ APPLICATION = Dataset(
             ("collected_at", TIME),
         ]
     ),
-    key=("customer_id", "provider", "application_id", "interaction_id", "metric_type"),
+    key=("customer_id", "provider", "application_id", "model_name", "interaction_id", "metric_type"),
 )
 
 # The ledger and the states of coverage: storage/slices.py and storage/coverage.py write them.
@@ -206,10 +215,10 @@ COVERAGE = pa.schema(
     ]
 )
 
-DATASETS: Mapping[str, Dataset] = {d.name: d for d in (RESOURCE, PERFORMANCE, COST, APPLICATION)}
+DATASETS: Mapping[str, Dataset] = {d.name: d for d in (RESOURCE, PERFORMANCE, COST, BILLED, APPLICATION)}
 
 # When a row was collected says nothing of what it says, so it is not part of a slice's content.
-VOLATILE = ("collected_at",)
+VOLATILE = ("collected_at", "first_seen", "last_changed")
 
 
 def to_json(values: Mapping[str, Any]) -> str:
@@ -303,6 +312,185 @@ def performance_rows(customer_id: str, provider: str, series: Sequence[Series], 
         metadata=of_series(lambda s: _provenance(s.metric)),
         collected_at=collected_at,
     )
+
+
+def application_rows(
+    customer_id: str,
+    provider: str,
+    window: datetime,
+    rows: Sequence[ApplicationRow],
+    judge_model: str,
+    judge_version: str,
+    collected_at: datetime,
+) -> pa.Table:
+    """Scores, samples and source of a window as rows of `APPLICATION`."""
+    return _table(
+        APPLICATION,
+        len(rows),
+        timestamp=[r.timestamp.replace(microsecond=0) for r in rows],
+        window_start=window,
+        customer_id=customer_id,
+        provider=provider,
+        application_id=[r.application_id for r in rows],
+        application_name=[r.application_name for r in rows],
+        model_name=[r.model_name for r in rows],
+        interaction_id=[r.interaction_id for r in rows],
+        metric_type=[r.metric_type for r in rows],
+        score=[r.score for r in rows],
+        label=[r.label for r in rows],
+        details=[to_json(r.details) for r in rows],
+        judge_model=judge_model,
+        judge_version=judge_version,
+        prompt_text=[r.prompt_text for r in rows],
+        response_text=[r.response_text for r in rows],
+        tokens=[r.tokens for r in rows],
+        metadata=[to_json(r.metadata) for r in rows],
+        collected_at=collected_at,
+    )
+
+
+# The type of the rows that say that a day of an account was read; the cloud's own total is in their metadata.
+READING = "reading"
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """That a day of an account is in the bill, and what the cloud itself says it comes to, where it does."""
+
+    day: date
+    billing_account_id: str
+    sub_account_id: str
+    currency: str = ""
+    total: Decimal | None = None
+
+
+def charge_rows(
+    customer_id: str,
+    provider: str,
+    charges: Iterable[Charge],
+    readings: Sequence[Reading],
+    names: Mapping[str, str],
+    collected_at: datetime,
+) -> pa.Table:
+    """A bill as rows of `BILLED`, each in the slice of its day, and a row for each day of an account that was read.
+
+    Charges that differ in nothing but their amounts are added up. `names` are the names of the known resources by id.
+    """
+    summed: dict[tuple[object, ...], list[Charge]] = {}
+    for charge in charges:
+        key = (
+            charge.day, charge.billing_account_id, charge.sub_account_id, charge.service_name, charge.resource_id,
+            charge.region_id, charge.cost_type, charge.category, charge.description, charge.currency,
+        )  # fmt: skip
+        summed.setdefault(key, []).append(charge)
+    lines = list(summed.values())
+    heads = [line[0] for line in lines]
+    days = [head.start for head in heads] + [midnight(reading.day) for reading in readings]
+    blank, none = [""] * len(readings), [None] * len(readings)
+    amounts = [_exact(sum((one.amount for one in line), Decimal(0))) for line in lines]
+    return _table(
+        BILLED,
+        len(days),
+        timestamp=days,
+        window_start=days,
+        customer_id=customer_id,
+        provider=provider,
+        instance_id=[h.resource_id for h in heads] + blank,
+        cost_type=[h.cost_type for h in heads] + [READING] * len(readings),
+        cost_kind="billed",
+        estimated_by="",
+        is_final=[all(one.is_final for one in line) for line in lines] + [True] * len(readings),
+        amount=amounts + [Decimal(0)] * len(readings),
+        currency=[h.currency for h in heads] + [r.currency for r in readings],
+        billed_cost=amounts + none,
+        effective_cost=[_sum(one.effective_cost for one in line) for line in lines] + none,
+        list_cost=[_sum(one.list_cost for one in line) for line in lines] + none,
+        charge_period_start=days,
+        charge_period_end=[day + _DAY for day in days],
+        charge_category=[h.category for h in heads] + blank,
+        charge_description=[h.description for h in heads] + blank,
+        service_name=[h.service_name for h in heads] + blank,
+        resource_id=[h.resource_id for h in heads] + blank,
+        resource_name=[names.get(h.resource_id, "") for h in heads] + blank,
+        matched=[h.resource_id in names for h in heads] + [False] * len(readings),
+        region_id=[h.region_id for h in heads] + blank,
+        sub_account_id=[h.sub_account_id for h in heads] + [r.sub_account_id for r in readings],
+        billing_account_id=[h.billing_account_id for h in heads] + [r.billing_account_id for r in readings],
+        metadata=[to_json(h.metadata) for h in heads]
+        + [to_json({} if r.total is None else {"total": f"{r.total:f}"}) for r in readings],
+        collected_at=collected_at,
+        first_seen=collected_at,
+        last_changed=collected_at,
+    )
+
+
+def estimate_rows(
+    customer_id: str,
+    provider: str,
+    window: datetime,
+    estimates: Sequence[Estimate],
+    estimated_by: str,
+    collected_at: datetime,
+) -> pa.Table:
+    """What resources cost in a window by the price list, as rows of `COST`."""
+    resources = [one.resource for one in estimates]
+    amounts = [one.amount for one in estimates]
+    return _table(
+        COST,
+        len(estimates),
+        timestamp=window,
+        window_start=window,
+        customer_id=customer_id,
+        provider=provider,
+        instance_id=[r.resource_id for r in resources],
+        cost_type=[r.resource_type for r in resources],
+        cost_kind="estimated",
+        estimated_by=estimated_by,
+        is_final=False,
+        amount=amounts,
+        currency=[one.currency for one in estimates],
+        billed_cost=None,
+        effective_cost=None,
+        list_cost=amounts,
+        charge_period_start=window,
+        charge_period_end=window + WINDOW,
+        charge_category="Usage",
+        charge_description="",
+        service_name=[r.kind for r in resources],
+        resource_id=[r.resource_id for r in resources],
+        resource_name=[r.resource_name for r in resources],
+        matched=True,
+        region_id=[r.region for r in resources],
+        sub_account_id=[r.account_id for r in resources],
+        billing_account_id=[r.account_id for r in resources],
+        metadata=[to_json({"priced": one.priced}) for one in estimates],
+        collected_at=collected_at,
+        first_seen=collected_at,
+        last_changed=collected_at,
+    )
+
+
+def midnight(day: date) -> datetime:
+    """The start of a day, zoned UTC: the slice of what was charged on it."""
+    return datetime.combine(day, time(), UTC)
+
+
+def _sum(amounts: Iterable[Decimal | None]) -> Decimal | None:
+    """A sum, unknown where a part is."""
+    known = list(amounts)
+    return None if None in known else _exact(sum((one for one in known if one is not None), Decimal(0)))
+
+
+_LAST_DIGIT = Decimal("1e-18")  # of `AMOUNT`
+_DIGITS = Context(prec=38)
+
+
+def _exact(amount: Decimal) -> Decimal:
+    """An amount as it is; rounded where it has more digits than the table, as a binary fraction of an export may."""
+    exponent = amount.as_tuple().exponent
+    return amount.quantize(_LAST_DIGIT, context=_DIGITS) if isinstance(exponent, int) and exponent < -18 else amount
 
 
 @cache
@@ -444,6 +632,11 @@ def conform(dataset: Dataset, rows: pa.Table) -> pa.Table:
 def concat(dataset: Dataset, tables: Iterable[pa.Table]) -> pa.Table:
     """Tables of one dataset as one, with shared dictionaries."""
     return pa.concat_tables([dataset.schema.empty_table(), *tables]).unify_dictionaries().combine_chunks()
+
+
+def of_windows(rows: pa.Table, windows: Iterable[datetime]) -> pa.Table:
+    """The rows of some windows."""
+    return rows.filter(pc.is_in(rows["window_start"], pa.array(list(windows), TIME)))
 
 
 def between(rows: pa.Table, first: datetime, last: datetime) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,11 @@ import pytest
 from tests.clickhouse_http import ClickHouseHttp
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two test processes per core: much of what a test does is wait for sockets and for other processes."""
+    return min(2 * (os.cpu_count() or 1), 16)
 
 
 @pytest.fixture(scope="session")

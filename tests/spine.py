@@ -118,6 +118,7 @@ class Spine:
         family: str,
         asked: Sequence[datetime],
         *,
+        provider: str = "aws",
         customers: Sequence[str] | None = None,
         refresh: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -125,11 +126,20 @@ class Spine:
         """Collect and write like the asset does, without Dagster."""
         chosen = [c for c in load_customers(self.settings.customers_path) if customers is None or c.id in customers]
         lots = collect_slices(
-            "aws", family, chosen, asked, clickhouse=self.clickhouse, settings=self.settings, refresh=refresh, now=now
+            provider,
+            family,
+            chosen,
+            asked,
+            clickhouse=self.clickhouse,
+            settings=self.settings,
+            refresh=refresh,
+            now=now,
         )
-        writer, report = Writer(self.clickhouse, DATASETS[family], run_id="test"), Report()
+        report = Report()
         for lot in lots:
-            report.add(lot, writer.flush(lot))
+            for name in dict.fromkeys(slices.dataset or family for slices in lot):
+                part = [slices for slices in lot if (slices.dataset or family) == name]
+                report.add(part, Writer(self.clickhouse, DATASETS[name], run_id="test").flush(part))
         return report
 
     def query(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:

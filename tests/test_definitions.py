@@ -17,36 +17,71 @@ from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.settings import Settings
 from tests.conftest import PROJECT
 
-RESOURCES = ["aws/resource", "azure/resource", "gcp/resource", "vultr/resource"]
-COLLECTED = sorted([*RESOURCES, "aws/performance"])
+CLOUDS = ["aws", "azure", "gcp", "vultr"]
+RESOURCES, PERFORMANCES, COSTS, APPLICATIONS = (
+    [f"{cloud}/{family}" for cloud in CLOUDS] for family in ("resource", "performance", "cost", "application")
+)
+COLLECTED = sorted([*RESOURCES, *PERFORMANCES, *COSTS, *APPLICATIONS])
 READERS = {
-    "performance/latest": ["aws/performance"],
-    "performance/summary": ["aws/performance"],
+    "performance/latest": PERFORMANCES,
+    "performance/summary": PERFORMANCES,
+    "performance/by_resource": PERFORMANCES,
+    "performance/hourly": PERFORMANCES,
+    "performance/daily": ["performance/hourly"],
+    "performance/trends": ["performance/daily", "performance/hourly"],
     "resource/by_type": RESOURCES,
     "resource/changes": RESOURCES,
     "resource/inventory": RESOURCES,
     "resource/summary": RESOURCES,
+    "cost/summary": COSTS,
+    "cost/trends": COSTS,
+    "cost/by_resource": COSTS,
+    "cost/by_service": COSTS,
+    "cost/waste": COSTS,
+    "application/quality": APPLICATIONS,
+    "application/hallucinations": APPLICATIONS,
+    "application/toxicity": APPLICATIONS,
+    "application/summary": ["application/hallucinations", "application/quality", "application/toxicity"],
 }
+GOLDEN = "application/golden"  # of a judge's version, not of a window
 
 EXPECTED: dict[str, Any] = {
     "assets": {
-        **{key: {"group": key.split("/")[0], "deps": [], "io_manager": "io_manager"} for key in RESOURCES},
-        "aws/performance": {"group": "aws", "deps": ["aws/resource"], "io_manager": "io_manager"},
+        **{
+            key: {"group": cloud, "deps": deps, "io_manager": "io_manager"}
+            for cloud in CLOUDS
+            for key, deps in (
+                (f"{cloud}/resource", []),
+                (f"{cloud}/performance", [f"{cloud}/resource"]),
+                (f"{cloud}/cost", [f"{cloud}/resource"]),
+                (f"{cloud}/application", []),
+            )
+        },
         **{key: {"group": "readers", "deps": deps, "io_manager": "io_manager"} for key, deps in READERS.items()},
+        GOLDEN: {"group": "quality", "deps": [], "io_manager": "io_manager"},
     },
-    "checks": [f"{key}:{check}" for key in COLLECTED for check in ("every_customer_published", "no_duplicates")],
+    "checks": sorted(
+        [f"{key}:{check}" for key in COLLECTED for check in ("every_customer_published", "no_duplicates")]
+        + [f"{key}:within_budget" for key in PERFORMANCES]
+        + [f"{key}:totals_match" for key in COSTS]
+    ),
     "jobs": {
-        "aws_collection": ["aws/performance", "aws/resource"],
-        "azure_collection": ["azure/resource"],
-        "gcp_collection": ["gcp/resource"],
-        "vultr_collection": ["vultr/resource"],
+        **{
+            f"{cloud}_collection": [
+                f"{cloud}/{family}" for family in ("application", "cost", "performance", "resource")
+            ]
+            for cloud in CLOUDS
+        },
         "readers": sorted(READERS),
+        "housekeeping": [],
     },
     "schedules": {
         f"{provider}_every_15_minutes": ["5,20,35,50 * * * *", "UTC", "RUNNING", f"{provider}_collection"]
-        for provider in ("aws", "azure", "gcp", "vultr")
-    },
-    "sensors": {"refresh_readers": "RUNNING", "repair": "RUNNING"},
+        for provider in CLOUDS
+    }
+    | {"nightly_housekeeping": ["10 3 * * *", "UTC", "RUNNING", "housekeeping"]}
+    | {"golden_daily": ["40 2 * * *", "UTC", "RUNNING", "__anonymous_asset_job_golden_daily"]},
+    "sensors": {"refresh_readers": "RUNNING", "repair": "RUNNING", "alert": "RUNNING"},
 }
 
 
@@ -87,6 +122,9 @@ def test_every_asset_and_check_has_the_same_15_minute_windows_and_one_run_for_a_
     graph = defs.get_repository_def().asset_graph
     for node in graph.asset_nodes:
         partitions = node.partitions_def
+        if node.key.to_user_string() == GOLDEN:
+            assert partitions is None
+            continue
         assert isinstance(partitions, dg.TimeWindowPartitionsDefinition)
         assert (partitions.cron_schedule, partitions.timezone) == ("*/15 * * * *", "UTC")
         assert partitions.fmt == "%Y-%m-%dT%H:%MZ"

@@ -61,3 +61,12 @@ def test_a_table_is_cut_and_says_so() -> None:
     text = shown("table", many)
     assert "30 more rows" in text
     assert text.count("arn:a,b") == reading.TABLE_ROWS // 2
+
+
+def test_quality_shows_which_metric_and_its_counts_as_an_object() -> None:
+    rows = pa.table(
+        {"application_id": ["chat"], "metric_type": ["accuracy"], "categories": ['{"hate":2}'], "low": [0.1]}
+    )
+    assert json.loads(shown("json", rows))[0]["categories"] == {"hate": 2}
+    assert "accuracy" in shown("table", rows)
+    assert "accuracy" not in shown("table", rows.append_column("metric_name", [["cpu_utilization"]]))

@@ -90,6 +90,21 @@ def test_each_point_is_in_the_window_that_holds_its_time() -> None:
     assert rows[0]["metadata"] == '{"api_metric":"CPUUtilization","namespace":"AWS/EC2"}'
 
 
+def test_the_points_of_a_series_with_a_window_of_its_own_are_all_in_it() -> None:
+    days = [int((W - timedelta(days=n)).timestamp()) for n in (2, 1)]
+    daily = Series(resource("i-1"), CPU, "daily_average", days, [1.0, 2.0], window=W)
+    plain = Series(resource("i-2"), CPU, "average", [int(W.timestamp()) + 900], [3.0])
+
+    rows = tables.performance_rows("acme", "vultr", [plain, daily], EARLY).to_pylist()
+
+    assert [row["window_start"] for row in rows] == [W + timedelta(minutes=15), W, W]
+    assert [row["timestamp"] for row in rows] == [
+        W + timedelta(minutes=15),
+        W - timedelta(days=2),
+        W - timedelta(days=1),
+    ]
+
+
 # --- Content hashes --------------------------------------------------------------------------------------------------
 
 values = st.tuples(
@@ -168,10 +183,10 @@ def test_nothing_has_no_hashes() -> None:
 
 
 def cost_rows(**changes: Any) -> pa.Table:
-    """One billed day with an optional figure missing."""
+    """One estimate with an optional figure missing."""
     row: dict[str, Any] = {field.name: "" for field in tables.COST.schema}
-    times = ("timestamp", "window_start", "charge_period_start", "charge_period_end", "collected_at")
-    row |= dict.fromkeys(times, W) | {"is_final": True, "amount": Decimal("1.000000001")}
+    row |= {field.name: W for field in tables.COST.schema if field.type == tables.TIME}
+    row |= {"is_final": True, "matched": False, "cost_kind": "estimated", "amount": Decimal("1.000000001")}
     row |= {"customer_id": "acme", "billed_cost": Decimal(2), "effective_cost": None, "list_cost": None} | changes
     return tables.conform(tables.COST, pa.Table.from_pylist([row]))
 

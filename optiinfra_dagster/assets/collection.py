@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -33,19 +34,22 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.slices import Slices
 
 # Which families a provider's folder can collect. The asset graph is drawn from it.
-IMPLEMENTED: dict[str, tuple[str, ...]] = {
-    "aws": ("resource", "performance"),
-    "gcp": ("resource",),
-    "azure": ("resource",),
-    "vultr": ("resource",),
-}
+_EVERY = ("resource", "performance", "cost", "application")
+IMPLEMENTED: dict[str, tuple[str, ...]] = {"aws": _EVERY, "gcp": _EVERY, "azure": _EVERY, "vultr": _EVERY}
 
 # What a family of the same window works from.
-UPSTREAM: dict[str, tuple[str, ...]] = {"resource": (), "performance": ("resource",)}
+UPSTREAM: dict[str, tuple[str, ...]] = {
+    "resource": (),
+    "performance": ("resource",),
+    "cost": ("resource",),
+    "application": (),
+}
 
 DESCRIPTIONS = {
     "resource": "Inventory of compute, volumes, databases, load balancers, networks and Kubernetes clusters.",
     "performance": "CPU, memory, disk I/O, network I/O, response time and uptime of what the inventory lists.",
+    "cost": "What the bills say, read as often as they change; for the time between, inventory x price list.",
+    "application": "Coherence, relevance, accuracy, hallucination and toxicity of sampled LLM answers, by an LLM.",
 }
 
 # A lot goes to ClickHouse when it is this large or this old: one flush for many customers, little lost by a kill.
@@ -72,6 +76,7 @@ class Task:
     daily: "Mapping[str, int]" = field(default_factory=dict)  # resource -> newest day whose totals other slices hold
     left_usd: Decimal | None = None  # of the budget of this month; None is no limit
     stopped: bool = False  # the budget stopped a slice this month already, which was said then
+    refresh: bool = False
 
 
 def build(
@@ -139,7 +144,7 @@ def collect_slices(  # noqa: PLR0913 - each is one thing a collection needs
             client, family, [w for ws in windows_of.values() for w in ws], [c.id for c in customers]
         )
     tasks, done = [], []
-    due = _Due(settings, now())
+    due = Due(settings, now())
     for customer in customers:
         kept: list[datetime] = []
         wanted: list[datetime] = []
@@ -155,17 +160,37 @@ def collect_slices(  # noqa: PLR0913 - each is one thing a collection needs
         if kept:
             done.append(slices.Slices(customer.id, provider, kept, slices.Outcome.OK, skipped=True))
         if wanted:
-            tasks.append(Task(customer, tuple(wanted)))
-    if tasks and family == "performance":
+            tasks.append(Task(customer, tuple(wanted), refresh=refresh))
+    if tasks and family in {"performance", "cost"}:
         tasks = _with_resources(provider, tasks, max(asked), clickhouse)
-        tasks = _with_daily(provider, tasks, clickhouse)
         tasks = _within_budget(provider, tasks, clickhouse, now())
+    if tasks and family == "performance":
+        tasks = _with_daily(provider, tasks, clickhouse)
     if done:
         yield done
-    work = {"resource": _collect_inventory, "performance": _collect_performance}[family]
-    yield from _in_lots(
-        lambda task, put: _guarded(work, provider, task, settings, now, put, log), tasks, settings.concurrency
-    )
+    with _working(family, provider, clickhouse, settings) as work:
+        yield from _in_lots(
+            lambda task, put: _guarded(work, provider, task, settings, now, put, log), tasks, settings.concurrency
+        )
+
+
+Work = Callable[[str, Task, "Settings", Callable[[], datetime], Any], None]
+
+
+@contextmanager
+def _working(family: str, provider: str, clickhouse: "ClickHouse", settings: "Settings") -> "Iterator[Work]":
+    """What is done for each customer of a family."""
+    if family == "application":
+        from optiinfra_dagster.assets.judging import judging
+
+        with judging(clickhouse, settings) as work:
+            yield work
+    elif family == "cost":
+        from optiinfra_dagster.assets.costing import Costing
+
+        yield Costing(provider, clickhouse, settings).collect
+    else:
+        yield {"resource": _collect_inventory, "performance": _collect_performance}[family]
 
 
 def _with_resources(provider: str, tasks: "Sequence[Task]", window: datetime, clickhouse: "ClickHouse") -> "list[Task]":
@@ -222,7 +247,7 @@ def _metrics_module(provider: str) -> Any:
 
 
 @dataclass(frozen=True)
-class _Due:
+class Due:
     """What can be collected at a moment."""
 
     settings: "Settings"
@@ -299,7 +324,7 @@ def _collect_inventory(provider: str, task: Task, settings: "Settings", now: Cal
     from optiinfra_dagster.storage.slices import Outcome, Slices
 
     customer = task.customer
-    due = _Due(settings, now())
+    due = Due(settings, now())
     known = [w for w in task.windows if due.present(w)]
     if past := [w for w in task.windows if w not in known]:
         put(
@@ -348,7 +373,7 @@ def _collect_performance(
             f"Collect {provider}/resource first.",
         )
     module = _metrics_module(provider)
-    due = _Due(settings, now())
+    due = Due(settings, now())
     if early := [w for w in task.windows if not due.polled(customer, w)]:
         put(Slices(customer.id, provider, early, Outcome.NOT_DUE))
     oldest = due.now - module.HISTORY

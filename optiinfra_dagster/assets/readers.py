@@ -1,9 +1,11 @@
 """The reader assets: each is one .sql file, run inside ClickHouse for a window."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 import dagster as dg
 
+from optiinfra_dagster import windows
 from optiinfra_dagster.assets.collection import IMPLEMENTED
 from optiinfra_dagster.storage.io_manager import Select
 
@@ -11,6 +13,16 @@ from optiinfra_dagster.storage.io_manager import Select
 READERS: dict[tuple[str, str], str] = {
     ("performance", "latest"): "The newest point of every series, from each customer's newest published window.",
     ("performance", "summary"): "One window in figures, per customer, provider, type of resource and metric.",
+    ("performance", "by_resource"): "One window in figures, per resource, metric and statistic.",
+    (
+        "performance",
+        "hourly",
+    ): "The rollup of the window's hour: what trends, and any longer view, need of each series.",
+    ("performance", "daily"): "The rollup of the window's day, from the hourly ones.",
+    (
+        "performance",
+        "trends",
+    ): "Every series over 24 hours, 7 and 30 days: coverage, mean, p95, slope, change, direction.",
     ("resource", "inventory"): "Every resource of each customer's newest published inventory.",
     ("resource", "by_type"): "How many resources of each kind, how many of them run, and their capacity.",
     (
@@ -18,6 +30,33 @@ READERS: dict[tuple[str, str], str] = {
         "changes",
     ): "What was created, deleted, started, stopped, resized, retagged or moved since the complete inventory before.",
     ("resource", "summary"): "How many resources of each type, region and status, and their capacity.",
+    (
+        "cost",
+        "summary",
+    ): "What each account has cost: today, yesterday, in 30 days, in the month; how much is estimated.",
+    ("cost", "trends"): "Cost by day, week and month, and the change against the one before.",
+    ("cost", "by_resource"): "What each resource has cost, and what the bill names no resource for.",
+    ("cost", "by_service"): "What each service has cost.",
+    (
+        "cost",
+        "waste",
+    ): "What costs though unattached, stopped or idle: the amount a month, and the evidence.",
+    ("application", "quality"): "Coherence, relevance and accuracy by application and model, of window and day.",
+    ("application", "hallucinations"): "How often answers hold claims that nothing supports, of window and day.",
+    ("application", "toxicity"): "How often answers are toxic, how badly and in which way, of window and day.",
+    ("application", "summary"): "The means of all five metrics per application and model, of window and day.",
+}
+
+# Readers whose slices are longer than a window, and those that are computed from other readers.
+LENGTHS = {
+    ("performance", "hourly"): timedelta(hours=1),
+    ("performance", "daily"): timedelta(days=1),
+    ("performance", "trends"): timedelta(hours=1),
+}
+COMPUTED_FROM = {
+    ("performance", "daily"): [("performance", "hourly")],
+    ("performance", "trends"): [("performance", "hourly"), ("performance", "daily")],
+    ("application", "summary"): [("application", name) for name in ("quality", "hallucinations", "toxicity")],
 }
 
 
@@ -35,7 +74,7 @@ def _reader(
         key=[family, name],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        deps=_collected_from(family),
+        deps=[dg.AssetKey(key) for key in COMPUTED_FROM.get((family, name), [])] or _collected_from(family),
         group_name="readers",
         kinds={"sql", "clickhouse"},
         description=description,
@@ -44,7 +83,7 @@ def _reader(
         tags={"family": family},
     )
     def read() -> Select:
-        return Select(table)
+        return Select(table, LENGTHS.get((family, name), windows.WINDOW))
 
     return read
 

@@ -57,6 +57,10 @@ class CloudLab:
         from optiinfra_dagster.lab.aws.recordings import Recordings
         from optiinfra_dagster.lab.azure.cloud import Azure
         from optiinfra_dagster.lab.gcp.cloud import Gcp
+        from optiinfra_dagster.lab.groq.cloud import GroqApi
+        from optiinfra_dagster.lab.storage.gcs import Gcs
+        from optiinfra_dagster.lab.storage.objects import Objects
+        from optiinfra_dagster.lab.storage.s3 import S3
         from optiinfra_dagster.lab.vultr.cloud import Vultr
 
         default = DEMO_WORLD if recordings is None else World()
@@ -65,10 +69,14 @@ class CloudLab:
         recorded = None if recordings is None else Recordings(recordings)
         self.aws = Aws(self.world, self._faults, self._log, now, recorded)
         self.expected_points = self.aws.cloudwatch.expected_points  # what GetMetricData must give
-        self.vultr = Vultr(self.world, self._faults, self._log)
-        self.azure = Azure(self.world, self._faults, self._log)
-        self.gcp = Gcp(self.world, self._faults, self._log)
-        self._clouds: list[Cloud] = [self.aws, self.gcp, self.azure, self.vultr]
+        self.vultr = Vultr(self.world, self._faults, self._log, now)
+        self.azure = Azure(self.world, self._faults, self._log, now)
+        self.gcp = Gcp(self.world, self._faults, self._log, now=now)
+        self.groq = GroqApi(self.world, self._faults, self._log)
+        self.storage = Objects(self.world, now)
+        s3 = S3(self.storage, self.aws.sts, self._faults, self._log)
+        gcs = Gcs(self.storage, self._faults, self._log)
+        self._clouds: list[Cloud] = [self.groq, s3, gcs, self.aws, self.gcp, self.azure, self.vultr]
         self._server = Server(self._answer, port)
 
     @property
@@ -82,8 +90,13 @@ class CloudLab:
         return {
             "OPTIINFRA_LAB_AWS": self.url,
             "OPTIINFRA_LAB_GCP": self.url,
+            **({"OPTIINFRA_LAB_GCP_MONITORING": self.gcp.monitoring.url} if self.gcp.monitoring else {}),
             "OPTIINFRA_LAB_AZURE": self.url,
+            "OPTIINFRA_LAB_AZURE_METRICS": self.url,
             "OPTIINFRA_LAB_VULTR": self.url,
+            "OPTIINFRA_LAB_VULTR_PROMETHEUS": f"{self.url}/prometheus",
+            "GROQ_BASE_URL": self.url,
+            "GROQ_API_KEY": next(iter(self.world.groq.keys)),
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": "lab",
             "AWS_SECRET_ACCESS_KEY": "lab",
@@ -104,12 +117,14 @@ class CloudLab:
 
     def start(self) -> Self:
         """Begin to serve."""
+        self.gcp.start()
         self._server.start()
         return self
 
     def stop(self) -> None:
         """Stop serving and close all connections."""
         self._server.stop()
+        self.gcp.stop()
 
     def close(self) -> None:
         """Give up the port of a lab that was never started."""

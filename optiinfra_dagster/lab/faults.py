@@ -27,7 +27,10 @@ class Action(StrEnum):
     OPTIN_REQUIRED = "optin_required"
     DISCONNECT = "disconnect"  # the connection closes without an answer
     DELAY = "delay"  # the answer comes `seconds` later; other faults still apply
-    PARTIAL = "partial"  # metrics: every `every`-th id is cut short, with the status `mode` and no further page
+    PARTIAL = "partial"  # metrics: every `every`-th id is cut short, with the status `mode` and no further page;
+    # storage: the connection ends half-way through an object
+    CAPACITY = "capacity"  # Groq's flex tier is full
+    MALFORMED = "malformed"  # Groq: an answer that is `mode`: json (default; not JSON), schema, truncated, empty, body
     LATE = "late"  # metrics: each point becomes final 0 to `seconds` late; until then it is missing, or low
 
 

@@ -7,7 +7,7 @@ same cloud and a test can compute what a collector must find.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +27,8 @@ from pydantic import (
 from optiinfra_dagster.errors import ConfigError
 from optiinfra_dagster.lab.azure.world import AzureWorld
 from optiinfra_dagster.lab.gcp.world import GcpWorld
+from optiinfra_dagster.lab.groq.world import GroqWorld
+from optiinfra_dagster.lab.llm.world import LlmApplication
 from optiinfra_dagster.lab.vultr.world import VultrWorld
 
 
@@ -111,6 +113,10 @@ class AwsAccount(_Strict):
     access_keys: list[str] = Field(default_factory=list)  # long-lived keys of the account
     regions: list[str] = Field(default_factory=lambda: ["us-east-1", "eu-west-1"])  # enabled regions
     fleets: list[Fleet] = Field(default_factory=list)
+    payer: str | None = Field(default=None, pattern=r"^\d{12}$")  # the account whose bill has this one's charges too
+    cost_explorer: bool | Literal["preparing"] = True  # was enabled once in the console; its data takes a day to come
+    cost_recording: FilePath | None = None  # a recorded answer of GetCostAndUsage, served as the account's bill
+    cost_recording_begins: date | None = None  # the day that its first day is shown as; default: as recorded
 
     @model_validator(mode="after")
     def _fleets_stand_in_enabled_regions(self) -> AwsAccount:
@@ -151,6 +157,8 @@ class World(_Strict):
     gcp: GcpWorld = Field(default_factory=GcpWorld)
     azure: AzureWorld = Field(default_factory=AzureWorld)
     vultr: VultrWorld = Field(default_factory=VultrWorld)
+    applications: list[LlmApplication] = Field(default_factory=list)
+    groq: GroqWorld = Field(default_factory=GroqWorld)
 
     @classmethod
     def load(cls, source: World | Path | str | dict[str, Any]) -> World:
@@ -171,8 +179,20 @@ class World(_Strict):
             data = yaml.safe_load(path.read_text(encoding="utf-8"))  # JSON is YAML
             if not isinstance(data, dict):
                 raise ConfigError(f"The lab cannot use the world file {path}: it holds no mapping.")
-            for replay in data.get("aws", {}).get("replay", []):
-                replay["file"] = path.parent / replay["file"]
+            _place_files(data, path.parent)
             return cls.model_validate(data)
         except (OSError, yaml.YAMLError, ValidationError) as error:
             raise ConfigError(f"The lab cannot use the world file {path}: {error}") from error
+
+
+def _place_files(data: dict[str, Any], folder: Path) -> None:
+    """Make the paths in a world file relative to its folder."""
+    for cloud in ("aws", "gcp", "azure", "vultr"):
+        for replay in data.get(cloud, {}).get("replay", []):
+            replay["file"] = folder / replay["file"]
+    for account in data.get("aws", {}).get("accounts", []):
+        if "cost_recording" in account:
+            account["cost_recording"] = folder / account["cost_recording"]
+    for application in data.get("applications") or ():
+        if "file" in application:
+            application["file"] = folder / application["file"]

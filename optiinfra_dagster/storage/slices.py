@@ -15,7 +15,7 @@ import secrets
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.windows import runs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 # A delete names its slices in its SQL, for which the server's default limit is 256 KiB.
 STRETCHES_PER_DELETE = 200
 MAX_DELETE_BYTES = 64 * 1024 * 1024
+_LAST_DIGIT = Decimal("1e-9")  # of what the ledger says that calls cost
 
 
 class Outcome(StrEnum):
@@ -84,6 +85,9 @@ class Slices:
     api_cost_usd: Decimal = Decimal(0)
     coverage: Sequence[Coverage] | None = None
     correction: bool = False  # late points of windows that other attempts published: written only where that is so
+    dataset: str = ""  # whose slices these are, where it is not the asset's own
+    accounts: Collection[str] | None = None  # of billed days: the accounts that were read; what others had stays
+    after: Callable[[Client], None] | None = None  # what is to be noted once these slices are published
     skipped: bool = False  # published before and not asked again: nothing to write, but rubbish is cleared away
 
     def __post_init__(self) -> None:
@@ -223,6 +227,8 @@ class Writer:
             for slices, content in zip(batches, hashes, strict=True):
                 if slices.correction:
                     slices, content = self._merged(client, slices, content, before, result)  # noqa: PLW2901
+                if slices.accounts is not None:
+                    slices, content = self._restated(client, slices, content, before)  # noqa: PLW2901
                 entries = self._decide(slices, content, before, result)
                 result.entries += entries
                 wanted = [
@@ -236,6 +242,9 @@ class Writer:
             result.rows_written = 0 if rows is None else rows.num_rows
             if orphans:
                 self._supersede(client, orphans)
+            for slices in batches:
+                if slices.after is not None:
+                    slices.after(client)
         return result
 
     def _write(
@@ -262,7 +271,7 @@ class Writer:
         if entries:
             _publish(client, self._dataset.name, entries, batch, self._run_id)
         self._step("published")
-        _delete(client, self._dataset.table, leftovers)
+        _delete(client, self._dataset, leftovers)
         self._step("cleaned")
         return orphans
 
@@ -352,6 +361,37 @@ class Writer:
         known = np.isin(tables.row_hashes(new_rows), tables.row_hashes(tables.conform(self._dataset, old_rows)))
         result.corrected += int(np.count_nonzero(~known))
         return replace(slices, windows=changed, rows=rows), tables.content_hashes(rows)
+
+    def _restated(
+        self,
+        client: Client,
+        slices: Slices,
+        content: Mapping[tuple[str, str, int], tuple[int, int]],
+        before: Mapping[SliceKey, Published],
+    ) -> tuple[Slices, Mapping[tuple[str, str, int], tuple[int, int]]]:
+        """Billed days completed with what is published of them; what they change is noted."""
+        from optiinfra_dagster import tables
+        from optiinfra_dagster.storage import costs
+
+        if not any(key in before for key in _keys(slices)):
+            return slices, content
+        old = tables.conform(
+            self._dataset,
+            read_current(
+                client,
+                self._dataset,
+                min(slices.windows),
+                max(slices.windows),
+                where="customer_id = {customer:String} AND provider = {provider:String}",
+                customer=slices.customer_id,
+                provider=slices.provider,
+            ),
+        )
+        old = _of_windows(old, [int(w.timestamp()) for w in slices.windows], all_of=-1)
+        given = self._dataset.schema.empty_table() if slices.rows is None else slices.rows
+        rows = costs.revised(given, old, slices.accounts or ())
+        costs.note_restatements(client, rows, old, before, datetime.now(UTC))
+        return replace(slices, rows=rows), tables.content_hashes(rows)
 
     def _decide(
         self,
@@ -459,7 +499,7 @@ class Writer:
             FROM {self._dataset.table}
             WHERE window_start >= fromUnixTimestamp({{first:UInt32}})
                 AND window_start <= fromUnixTimestamp({{last:UInt32}})
-                AND customer_id IN {{customers:Array(String)}}
+                AND customer_id IN {{customers:Array(String)}} AND {self._dataset.where}
             GROUP BY customer_id, provider, window_start, batch
             """,  # noqa: S608 - the table name is the code's own
             parameters={
@@ -550,7 +590,7 @@ def _publish(client: Client, dataset: str, entries: Sequence[Entry], batch: int,
                 "permanent": e.permanent,
                 "error": e.error,
                 "api_calls": e.api_calls,
-                "api_cost_usd": e.api_cost_usd,
+                "api_cost_usd": e.api_cost_usd.quantize(_LAST_DIGIT, ROUND_CEILING),
                 "run_id": run_id,
                 "published_at": now,
             }
@@ -563,7 +603,7 @@ def _publish(client: Client, dataset: str, entries: Sequence[Entry], batch: int,
         )
 
 
-def _delete(client: Client, table: str, leftovers: Sequence[tuple[SliceKey, int]]) -> None:
+def _delete(client: Client, dataset: Dataset, leftovers: Sequence[tuple[SliceKey, int]]) -> None:
     """Delete the rows of batches that are not, or no longer, published.
 
     Slices are named by stretches of windows: 26,880 of them one by one took 3.0 CPU-s, as 20 stretches 0.2.
@@ -586,8 +626,9 @@ def _delete(client: Client, table: str, leftovers: Sequence[tuple[SliceKey, int]
         part = list(stretches)[i : i + STRETCHES_PER_DELETE]
         delete_where(
             client,
-            table,
-            f"window_start >= fromUnixTimestamp({int(min(first for *_, first, _ in part).timestamp())}) "
+            dataset.table,
+            f"{dataset.where} "
+            f"AND window_start >= fromUnixTimestamp({int(min(first for *_, first, _ in part).timestamp())}) "
             f"AND window_start <= fromUnixTimestamp({int(max(last for *_, last in part).timestamp())}) "
             f"AND ({' OR '.join(named[i : i + STRETCHES_PER_DELETE])})",
         )
@@ -623,8 +664,9 @@ def write_select(
 ) -> dict[datetime, int]:
     """Publish a reader's slice for each of `windows`: `select` runs inside ClickHouse, no row passes through Python.
 
-    `select` takes the parameter `window` (DateTime('UTC')) and gives the columns of `table` other than `window_start`
-    and `batch`. Returns the rows of each window.
+    A slice may be longer than a window, an hour or a day, and is then named by its first one. `select` takes the
+    parameter `window` (DateTime('UTC')) and gives the columns of `table` other than `window_start` and `batch`. Returns
+    the rows of each window.
     """
     with clickhouse.session() as client:
         before = published(client, table, windows)
@@ -686,6 +728,7 @@ def read_current(
     return fetch(
         client,
         f"SELECT * FROM {dataset.table}_current "  # noqa: S608 - the table name is the code's own
-        "WHERE window_start >= {first:DateTime('UTC')} AND window_start <= {last:DateTime('UTC')} AND " + where,
+        "WHERE window_start >= {first:DateTime('UTC')} AND window_start <= {last:DateTime('UTC')} "
+        f"AND {dataset.where} AND {where}",
         {"first": first, "last": last, **parameters},
     )

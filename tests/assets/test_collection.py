@@ -49,9 +49,8 @@ def truth(lab: CloudLab, customer: str, first: datetime, last: datetime) -> dict
                     resource.account, resource.region, resource.arn, metric.namespace, metric.api_metric,
                     statistic=statistic, period=metric.period, start=first, end=last + W,
                 )  # fmt: skip
-                factor = metric.scale / (metric.period if metric.per_second else 1)
                 for time, value in points.items():
-                    found[resource.arn, metric.name, metric.statistic_name(statistic), time] = value * factor
+                    found[resource.arn, metric.name, metric.statistic_name(statistic), time] = metric.convert(value)
     return found
 
 
@@ -348,7 +347,7 @@ def test_performance_without_any_inventory_says_what_is_missing(start_lab: Start
 # --- What a window costs ---------------------------------------------------------------------------------------------
 
 
-def test_a_thousand_instances_take_14_metric_calls_and_one_listing(start_lab: StartLab, spine: Spine) -> None:
+def test_a_thousand_instances_take_16_metric_calls_and_one_listing(start_lab: StartLab, spine: Spine) -> None:
     many = [fleet("ec2:instance", 1000, name="node-{n}", type="m6i.large", volumes=0)]
     lab, window = start_lab(world([], acme=many)), newest_window()
     spine.write_customers(lab, ["acme"])
@@ -357,5 +356,5 @@ def test_a_thousand_instances_take_14_metric_calls_and_one_listing(start_lab: St
     collect_both(spine, window)
     calls = lab.control.calls()
     assert calls.count("ec2", "DescribeInstances") == 1
-    assert calls.count("cloudwatch", "GetMetricData") == 14
-    assert spine.last("performance", "acme", window)["rows"] == 1000 * 7 * 3
+    assert calls.count("cloudwatch", "GetMetricData") == 16
+    assert spine.last("performance", "acme", window)["rows"] == 1000 * 8 * 3

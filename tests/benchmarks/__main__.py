@@ -39,7 +39,16 @@ def main() -> None:
     """Run every benchmark, or those named on the command line, and print a line for each figure."""
     benchmarks = {
         function.__name__: function
-        for function in (imports, collect_series, inventories, insert_rows, bytes_per_row, fixed_cost_of_a_window)
+        for function in (
+            imports,
+            collect_series,
+            inventories,
+            performances,
+            custodian,
+            insert_rows,
+            bytes_per_row,
+            fixed_cost_of_a_window,
+        )
     }
     print(f"{'figure':<58}{'ours':>12}{'baseline':>12}{'ratio':>8}   aim")
     for name in sys.argv[1:] or benchmarks:
@@ -143,7 +152,7 @@ def collect_series() -> None:
         for instance in found:
             for metric, statistic in [
                 ("CPUUtilization", "Average"), ("EBSReadBytes", "Sum"), ("EBSWriteBytes", "Sum"), ("EBSReadOps", "Sum"),
-                ("EBSWriteOps", "Sum"), ("NetworkIn", "Sum"), ("NetworkOut", "Sum"),
+                ("EBSWriteOps", "Sum"), ("NetworkIn", "Sum"), ("NetworkOut", "Sum"), ("StatusCheckFailed", "Average"),
             ]:  # fmt: skip
                 dimension = {"Name": "InstanceId", "Value": instance.resource_id.rpartition("/")[2]}
                 stat = {
@@ -195,6 +204,58 @@ def inventories() -> None:
         line(f"{provider}: calls, {sides.COUNT:,} resources ({listing} of machines)", calls.count(), least, "= least")
         line(f"{provider}: CPU-s for {sides.COUNT:,} resources vs plain SDK", mine, raw, "told")
         line(f"{provider}: peak memory, MiB, vs plain SDK", most[0], most[1], "<= 400 MB")
+
+
+def performances() -> None:
+    """The points of 10,000 machines per cloud: metric calls at the lab, and CPU per series, against the plain SDK."""
+    from optiinfra_dagster.lab import LabControl
+    from tests.benchmarks import performances as sides
+    from tests.benchmarks.inventories import world
+
+    for provider, least in sides.LEAST_CALLS.items():
+        with lab(world(provider)) as environment:
+            url = environment[f"OPTIINFRA_LAB_{provider.upper()}"]
+            ours = [sides.measure(provider, "ours", url, environment)]
+            calls = LabControl(url).calls()
+            plain = [sides.measure(provider, "plain", url, environment)]
+            for _ in range(ROUNDS - 1):
+                ours.append(sides.measure(provider, "ours", url, environment))
+                plain.append(sides.measure(provider, "plain", url, environment))
+        series = sides.SERIES[provider]
+        assert {side.series for side in (*ours, *plain)} == {series}
+        mine, raw = (min(side.cpu for side in sides_) * 1000 / series for sides_ in (ours, plain))
+        asked = sides.CALL[provider]
+        line(f"{provider}: {asked} calls, {series:,} series", calls.count(operation=asked), least, "= least")
+        line(f"{provider}: CPU-ms per series, rows included, vs plain SDK", mine, raw, "<= 1.3")
+
+
+def custodian() -> None:
+    """The same series of 60 instances by Cloud Custodian's metrics filter: requests at the lab, CPU of the process."""
+    from optiinfra_dagster.lab import LabControl
+    from tests.benchmarks import performances as sides
+
+    if (installed := sides.custodian()) is None:
+        print("custodian: skipped, Cloud Custodian (c7n) is not installed; C7N may name its command")
+        return
+    found: dict[str, tuple[int, float]] = {}
+    with tempfile.TemporaryDirectory() as name, lab(sides.custodian_world()) as environment:
+        url = environment["OPTIINFRA_LAB_AWS"]
+        # The collector's own key opens another account.
+        keys = {"AWS_ACCESS_KEY_ID": "AKIABENCH0000000001", "AWS_SECRET_ACCESS_KEY": "bench"}
+        commands = {
+            "ours": sides.command("aws", "ours", url),
+            "plain": sides.command("aws", "plain", url),
+            "c7n": sides.custodian_command(installed, Path(name)),
+        }
+        for side, command in commands.items():
+            LabControl(url).reset()
+            spent = child_cpu(command, **{**environment, **keys})
+            found[side] = LabControl(url).calls().count(), spent
+        assert sides.custodian_series(Path(name)) == sides.FEW * len(sides.AWS_METRICS)
+    figure = f"for {sides.FEW * len(sides.AWS_METRICS)} series of {sides.FEW} instances"
+    for side in ("ours", "plain"):
+        line(f"requests {figure}, {side} vs c7n", found[side][0], found["c7n"][0], "told")
+        line(f"CPU-s {figure}, {side} vs c7n", found[side][1], found["c7n"][1], "told")
 
 
 def _rows(customers: range, windows_: list[datetime], resources: int) -> pa.Table:

@@ -68,7 +68,10 @@ def accounts(provider: str, url: str) -> list[Any]:
                 "regions": ["us-east-1"],
             },
         ),
-        "gcp": (customers.GcpAccount, {"project_id": PROJECT}),
+        "gcp": (
+            customers.GcpAccount,
+            {"project_id": PROJECT, "monitoring_endpoint_url": {"env": "OPTIINFRA_LAB_GCP_MONITORING"}},
+        ),
         "azure": (customers.AzureAccount, {"subscription_id": SUBSCRIPTION}),
         "vultr": (customers.VultrAccount, {"api_key": {"env": "BENCH_VULTR"}}),
     }

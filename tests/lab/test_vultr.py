@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.calls import CallKey
+from optiinfra_dagster.lab.vultr.metrics import EXPRESSIONS
 from optiinfra_dagster.lab.vultr.recordings import Recordings
 from optiinfra_dagster.lab.world import World
 
@@ -177,6 +179,156 @@ def test_worlds_that_make_no_sense_are_refused() -> None:
         load({"name": "a"}, {"name": "a"})
     with pytest.raises(ValidationError, match="kind"):
         load({"name": "a", "fleets": [{"kind": "vultr:castle"}]})
+
+
+# --- Figures ---------------------------------------------------------------------------------------------------------
+
+NOW = datetime(2026, 11, 20, 12, 7, 30, tzinfo=UTC)
+FIGURES: dict[str, Any] = {
+    "vultr": {
+        "accounts": [
+            {
+                "name": "acme",
+                "keys": ["KEY1"],
+                "prometheus_token": "T1",
+                "fleets": [
+                    {"kind": "vultr:instance", "count": 3, "agent": "node_exporter", "created": "2026-11-18T18:00:00Z"},
+                    {"kind": "vultr:bare_metal", "created": "2026-01-01T00:00:00Z"},
+                    {"kind": "vultr:database", "replicas": 1},
+                ],
+            },
+            {"name": "open", "keys": ["KEY2"]},
+        ],
+        "limit": 1000,
+    }
+}
+CPU = "100 - 100 * avg by (instance) (rate(node_cpu_seconds_total{mode='idle'}[5m]))"
+END = int(NOW.replace(minute=0, second=0).timestamp())
+
+
+@pytest.fixture
+def figures() -> Iterator[CloudLab]:
+    with CloudLab(FIGURES, now=lambda: NOW) as lab:
+        yield lab
+
+
+def query(lab: CloudLab, path: str = "", token: str = "T1", **asked: Any) -> httpx.Response:
+    url = f"{lab.env['OPTIINFRA_LAB_VULTR_PROMETHEUS']}{path}/api/v1/query_range"
+    asked = {"query": CPU, "start": END - 600, "end": END, "step": 300, **asked}
+    return HTTP.get(url, params=asked, headers={"Authorization": f"Bearer {token}"} if token else {})
+
+
+def test_a_database_and_its_replica_tell_their_usage(figures: CloudLab) -> None:
+    primary, replica = figures.vultr.resources("acme", "vultr:database")
+
+    answers = [get(figures, f"databases/{one.id}/usage").json() for one in (primary, replica)]
+
+    assert answers[0] == {"usage": figures.vultr.figures.usage(primary, NOW)}
+    assert answers[0] != answers[1]
+    assert {name: sorted(part) for name, part in answers[0]["usage"].items()} == {
+        "disk": ["current_gb", "max_gb", "percentage"],
+        "memory": ["current_mb", "max_mb", "percentage"],
+        "cpu": ["percentage"],
+    }
+
+
+def test_traffic_is_told_by_the_day_since_a_machine_is_there(figures: CloudLab) -> None:
+    one = figures.vultr.resources("acme", "vultr:instance")[0]
+
+    days = get(figures, f"instances/{one.id}/bandwidth", date_range=30).json()["bandwidth"]
+
+    assert list(days) == ["2026-11-18", "2026-11-19", "2026-11-20"]
+    assert all(sorted(sums) == ["incoming_bytes", "outgoing_bytes"] for sums in days.values())
+    short = get(figures, f"instances/{one.id}/bandwidth", date_range=1).json()["bandwidth"]
+    assert short == {day: days[day] for day in ("2026-11-19", "2026-11-20")}
+    (metal,) = figures.vultr.resources("acme", "vultr:bare_metal")
+    assert len(get(figures, f"bare-metals/{metal.id}/bandwidth", date_range=1).json()["bandwidth"]) == 31
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "status"),
+    [
+        ("instances/nobody/bandwidth", {}, 404),
+        ("databases/nobody/usage", {}, 404),
+        ("instances/{}/bandwidth", {"date_range": 0}, 400),
+        ("instances/{}/bandwidth", {"date_range": 181}, 400),
+        ("instances/{}/usage", {}, 404),
+        ("databases/{}/usage", {}, 404),
+    ],
+)
+def test_figures_that_there_are_not_are_refused(
+    figures: CloudLab, path: str, asked: dict[str, Any], status: int
+) -> None:
+    one = figures.vultr.resources("acme", "vultr:instance")[0]
+
+    assert get(figures, path.format(one.id), **asked).status_code == status
+
+
+def test_a_prometheus_tells_what_its_agents_told(figures: CloudLab) -> None:
+    answer = query(figures).json()
+
+    assert answer["status"] == "success"
+    assert answer["data"]["resultType"] == "matrix"
+    (*mine, own) = answer["data"]["result"]
+    assert own["metric"] == {"instance": "prometheus.internal:9100"}
+    machines = figures.vultr.resources("acme", "vultr:instance")
+    assert [one["metric"] for one in mine] == [{"instance": f"{one.address('main')}:9100"} for one in machines]
+    figure = EXPRESSIONS["100 - 100 * avg (rate(node_cpu_seconds_total{mode='idle'}[5m]))"]
+    wanted = figures.vultr.figures.agents(figure, machines, [END - 900, END - 600, END - 300]).tolist()
+    assert [[float(value) for _, value in one["values"]] for one in mine] == wanted
+    assert [moment for moment, _ in mine[0]["values"]] == [END - 600, END - 300, END]
+
+
+def test_a_prometheus_knows_no_future(figures: CloudLab) -> None:
+    moments = [moment for moment, _ in query(figures, end=END + 3600).json()["data"]["result"][0]["values"]]
+
+    assert moments == [END - 600, END - 300, END, END + 300]
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ({"query": "up"}, "parse error"),
+        ({"start": "noon"}, 'invalid parameter "start": cannot parse "noon"'),
+        ({"end": END - 601}, "end timestamp must not be before start time"),
+        ({"step": 0}, "zero or negative query resolution step widths"),
+        ({"start": END - 300 * 11_001}, "exceeded maximum resolution of 11,000 points per timeseries"),
+    ],
+)
+def test_a_query_that_makes_no_sense_is_refused_in_prometheus_form(
+    figures: CloudLab, asked: dict[str, Any], text: str
+) -> None:
+    answer = query(figures, **asked)
+
+    assert answer.status_code == 400
+    assert answer.json()["status"] == "error"
+    assert answer.json()["errorType"] == "bad_data"
+    assert text in answer.json()["error"]
+
+
+def test_a_prometheus_is_that_of_the_path_or_of_the_token(figures: CloudLab) -> None:
+    assert query(figures, "/acme").status_code == 200
+    assert query(figures, "/acme", token="T2").status_code == 401
+    assert query(figures, "/open", token="").json()["data"]["result"][:-1] == []
+    assert query(figures, token="").status_code == 401
+    assert figures.control.calls().count("prometheus") == 4
+
+
+@pytest.mark.parametrize(
+    ("action", "status"), [("throttle", 429), ("deny", 403), ("error", 500), ("unavailable", 503), ("expired", 401)]
+)
+def test_a_prometheus_has_faults_of_its_own(figures: CloudLab, action: str, status: int) -> None:
+    figures.control.add_faults({"action": action, "service": "prometheus", "account": "acme"})
+
+    assert query(figures).status_code == status
+    assert get(figures, "instances").status_code == 200
+    assert figures.control.calls().count("prometheus", "query_range", "acme", status=status) == 1
+
+
+def test_points_may_come_late(figures: CloudLab) -> None:
+    figures.control.add_faults({"action": "late", "service": "prometheus", "seconds": 10**6})
+
+    assert len(query(figures).json()["data"]["result"]) < 4
 
 
 def test_recorded_answers_come_as_they_were_page_after_page(lab: CloudLab, tmp_path: Path) -> None:

@@ -103,7 +103,6 @@ def test_the_demo_world_has_three_customers_and_every_kind_that_is_collected() -
 
 def test_the_demo_customers_refer_to_what_the_lab_exports() -> None:
     customers = DEMO_WORLD.with_name("demo_customers.yaml").read_text()
-    lab = CloudLab(DEMO_WORLD)
     names = {part.split("}")[0].strip() for part in customers.split("{env:")[1:]}
-    assert names <= set(lab.env)
-    lab.close()
+    with CloudLab(DEMO_WORLD) as lab:
+        assert names <= set(lab.env)

@@ -31,6 +31,7 @@ ARROW_TYPES = {
     "UInt64": pa.uint64(),
     "Bool": pa.bool_(),
     "Decimal(18, 9)": tables.MONEY,
+    "Decimal(38, 18)": tables.AMOUNT,
 }
 
 

@@ -10,9 +10,11 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.lab.aws.billing import Billing
 from optiinfra_dagster.lab.aws.cloudwatch import CloudWatch
 from optiinfra_dagster.lab.aws.estate import Estate
 from optiinfra_dagster.lab.aws.inventory import OPERATIONS, page_of
+from optiinfra_dagster.lab.aws.pricelist import PriceList
 from optiinfra_dagster.lab.aws.sts import Sts
 from optiinfra_dagster.lab.aws.wire import AwsError, Call, read, refusal, write, write_error
 from optiinfra_dagster.lab.calls import CallKey, CallLog
@@ -27,8 +29,12 @@ _OWN: dict[tuple[str, str], str] = {
     ("sts", "GetCallerIdentity"): "get_caller_identity",
     ("sts", "AssumeRole"): "assume_role",
     ("cloudwatch", "GetMetricData"): "get_metric_data",
+    ("cloudwatch", "GetMetricStatistics"): "get_metric_statistics",
     ("cloudwatch", "ListMetrics"): "list_metrics",
+    ("ce", "GetCostAndUsage"): "get_cost_and_usage",
+    ("pricing", "GetProducts"): "get_products",
 }
+_GLOBAL = {"sts", "ce", "pricing"}  # where a region need not be enabled
 _ACTED_ELSEWHERE = {Action.PARTIAL, Action.LATE}
 
 
@@ -47,6 +53,7 @@ class Aws:
         self.sts = Sts(world.aws, open_doors=recordings is not None)
         self.recordings = recordings
         self.cloudwatch = CloudWatch(self.estate, now)
+        self.billing, self.price_list = Billing(self.estate, now), PriceList(self.estate)
         self._faults, self._log = faults, log
 
     def claims(self, request: Request) -> bool:
@@ -76,7 +83,7 @@ class Aws:
     def _answer(self, call: Call, request: Request) -> Response | None:
         self.sts.identify(call)
         account = self.estate.accounts.get(call.account)
-        if account is not None and call.service != "sts" and call.region not in account.regions:
+        if account is not None and call.service not in _GLOBAL and call.region not in account.regions:
             raise refusal(call, "unknown_key")  # what a region answers whose account has not enabled it
         for fault in self._faults.for_call(call):
             if fault.action is Action.DELAY:
@@ -97,7 +104,8 @@ class Aws:
         if place in OPERATIONS:
             return OPERATIONS[place](self.estate, call, self.estate.region(call.account, call.region))
         if place in _OWN:
-            part = self.sts if call.service == "sts" else self.cloudwatch
+            parts = {"sts": self.sts, "cloudwatch": self.cloudwatch, "ce": self.billing, "pricing": self.price_list}
+            part = parts[call.service]
             answer: dict[str, Any] = getattr(part, _OWN[place])(call)
             return answer
         return None

@@ -1,4 +1,4 @@
-"""Azure on the lab's port: Resource Graph with its paging, its quota, its silence and its errors.
+"""Azure on the lab's port: Azure Monitor, and Resource Graph with its paging, its quota, its silence and its errors.
 
 The query language is not evaluated: of a query, the table, the list of types, an excluded end of ids and the columns
 are read, so that a row shows what the query names and nothing else.
@@ -13,11 +13,14 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.lab.azure.billing import Billing
 from optiinfra_dagster.lab.azure.estate import Estate, Row, subscription_row
+from optiinfra_dagster.lab.azure.metrics import Call, Metrics, MonitorError, is_monitor, read_call
 from optiinfra_dagster.lab.azure.recordings import load_rows
 from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
@@ -86,8 +89,10 @@ class _Page:
 class Azure:
     """Azure for every subscription of a world, or, after `replay`, for recorded resources."""
 
-    def __init__(self, world: World, faults: FaultBook, log: CallLog) -> None:
+    def __init__(self, world: World, faults: FaultBook, log: CallLog, now: Callable[[], datetime]) -> None:
         self.estate = Estate(world)
+        self.metrics = Metrics(self.estate, world.azure, world.seed, now)
+        self.billing = Billing(self.estate, world.azure, world.seed, now, faults, log)
         self._world = world.azure
         self._faults, self._log = faults, log
         self._recorded: list[Row] | None = None
@@ -104,10 +109,15 @@ class Azure:
     def claims(self, request: Request) -> bool:
         """Whether a request is meant for Azure, by its path."""
         path = request.path.lower()
-        return path == _PATH or _PERMISSIONS.fullmatch(path) is not None
+        known = path == _PATH or _PERMISSIONS.fullmatch(path) is not None or is_monitor(path)
+        return known or self.billing.claims(path)
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
+        if is_monitor(request.path.lower()):
+            return self._monitor(request)
+        if self.billing.claims(request.path.lower()):
+            return self.billing.answer(request)
         call = _Call()
         response: Response | None
         try:
@@ -118,6 +128,30 @@ class Azure:
             response = _RefusedError(400, "InvalidRequest", f"The request cannot be read: {error!r}").response()
         key = CallKey(call.service, call.operation, call.account, "", response.status if response else 0)
         self._log.note(key)
+        return response
+
+    def _monitor(self, request: Request) -> Response | None:
+        """Answer a call of Azure Monitor, each of which is billed, whatever becomes of it."""
+        call = Call("", "", "", {}, [])
+        response: Response | None = None
+        try:
+            call = read_call(request)
+            self.metrics.locate(call)
+            faults = self._faults.for_call(call)
+            for fault in faults:
+                if fault.action is Action.DELAY:
+                    time.sleep(fault.seconds)
+            if not any(fault.action is Action.DISCONNECT for fault in faults):
+                response = next((_refused(one) for one in faults if one.action in _REFUSALS), None)
+                response = response or _json(200, self.metrics.answer(call, faults), {})
+        except MonitorError as refused:
+            body = {"code": refused.code, "message": refused.message}
+            # The hosts of metrics wrap an error, Resource Manager's provider of metrics does not.
+            response = _json(refused.status, {"error": body} if call.operation == "getBatch" else body, {})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            response = _json(400, {"error": {"code": "BadRequest", "message": f"It cannot be read: {error!r}"}}, {})
+        key = CallKey(call.service, call.operation, call.account, call.region, response.status if response else 0)
+        self._log.note(key, billed=1)
         return response
 
     def _answer(self, request: Request, call: _Call) -> Response | None:
@@ -204,6 +238,16 @@ class Azure:
                 held = [*map(subscription_row, subscriptions), *self._recorded]
             self._answers[key] = evaluate(query, held)
         return self._answers[key]
+
+
+def _refused(fault: Fault) -> Response:
+    """What Azure Monitor says under a fault; throttling is 429, or 529 where the fault's mode says so."""
+    status, code, message = _REFUSALS[fault.action]
+    headers = {}
+    if fault.action is Action.THROTTLE:
+        status = 529 if fault.mode == "529" else 429
+        headers = {"Retry-After": str(math.ceil(fault.seconds))} if fault.seconds else {}
+    return _json(status, {"error": {"code": code, "message": message}}, headers)
 
 
 _TABLE = re.compile(r"\s*(Resources|ResourceContainers)\s*\|")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FilePath, field_validator
 
 AzureKind = Literal[
     "azure:vm",
@@ -64,12 +65,32 @@ class AzureSubscription(_Strict):
     id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
     name: str = "lab"
     actions: list[str] = Field(default_factory=lambda: ["*/read"])  # what the role of the collector allows there
+    currency: str = "USD"
+    currency_change: tuple[date, str] | None = None  # from this day on, charges are in another currency
     fleets: list[AzureFleet] = Field(default_factory=list)
 
 
+class AzureReplay(_Strict):
+    """A recorded series served as the samples of one metric: a CSV of `timestamp,value`, times naive UTC.
+
+    Values are in Azure's unit. The whole series moves by `shift_seconds`, or so that its last sample lies at `ends_at`.
+    """
+
+    metric: str  # Azure's name of it
+    resource: str  # the name or id of a resource of the world
+    file: FilePath
+    shift_seconds: int = 0
+    ends_at: AwareDatetime | None = None
+
+
 class AzureWorld(_Strict):
-    """Every subscription of the world, and how many queries Resource Graph takes in how many seconds."""
+    """Every subscription of the world, how many queries in how many seconds are taken, and the largest pages."""
 
     subscriptions: list[AzureSubscription] = Field(default_factory=list)
+    replay: list[AzureReplay] = Field(default_factory=list)
     quota: int = 15
     quota_seconds: float = 5.0
+    cost_queries: int = 4
+    cost_seconds: float = 60.0
+    cost_page: int = Field(default=5000, ge=1)
+    price_page: int = Field(default=1000, ge=1)

@@ -1,1 +1,1 @@
-"""Google Cloud as the lab shows it: Cloud Asset Inventory over REST, from the world or from recorded answers."""
+"""Google Cloud as the lab shows it: Cloud Asset Inventory over REST, and Cloud Monitoring over gRPC."""

@@ -1,13 +1,20 @@
-"""Vultr on the lab's endpoint, under /v2/: who calls, how often, what goes wrong on purpose, and what is listed."""
+"""Vultr on the lab's endpoint, under /v2/: who calls, how often, what goes wrong on purpose, and what is listed.
+
+Beside it, under /prometheus/, stand the Prometheus servers of its customers.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -15,7 +22,10 @@ from urllib.parse import parse_qs
 from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, FaultBook
 from optiinfra_dagster.lab.server import Request, Response
+from optiinfra_dagster.lab.vultr import billing, prometheus
+from optiinfra_dagster.lab.vultr.billing import Billing
 from optiinfra_dagster.lab.vultr.estate import Estate, LabResource
+from optiinfra_dagster.lab.vultr.metrics import Figures
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.vultr.recordings import Recordings
@@ -46,6 +56,25 @@ ROUTES = {
     "kubernetes/clusters": Route("list-kubernetes-clusters", "vke_clusters", "vultr:kubernetes"),
 }
 _ACCOUNT = Route("get-account", "account", "")
+
+# What costs what, and what was charged
+BILLS = {
+    "plans": Route("list-plans", "plans", "vultr:instance"),
+    "plans-metal": Route("list-metal-plans", "plans_metal", "vultr:bare_metal"),
+    "databases/plans": Route("list-database-plans", "plans", "vultr:database", paged=False),
+    "account/bandwidth": Route("get-account-bandwidth", "bandwidth", "", "billing"),
+    "billing/pending-charges": Route("list-pending-charges", "pending_charges", "", "billing", paged=False),
+    "billing/invoices": Route("list-invoices", "billing_invoices", "", "billing"),
+}
+_ITEMS = Route("get-invoice-items", "invoice_items", "", "billing")
+
+# What is told of one resource: /v2/<listing>/<id>/<what>
+OF_ONE = {
+    ("databases", "usage"): Route("get-database-usage", "usage", "vultr:database"),
+    ("instances", "bandwidth"): Route("get-instance-bandwidth", "bandwidth", "vultr:instance"),
+    ("bare-metals", "bandwidth"): Route("get-bandwidth-baremetal", "bandwidth", "vultr:bare_metal"),
+}
+MOST_DAYS = 180  # of date_range; Vultr's document said 60 once
 
 _REFUSALS: dict[Action, tuple[int, str]] = {
     Action.THROTTLE: (429, "Rate limit exceeded"),
@@ -101,12 +130,17 @@ class Rate:
 class Vultr:
     """Vultr for every account of a world, or with `recordings` set, for any key, as it was recorded."""
 
-    def __init__(self, world: World, faults: FaultBook, log: CallLog) -> None:
+    def __init__(self, world: World, faults: FaultBook, log: CallLog, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self.figures = Figures(world.vultr.replay)  # what tests compare with
+        self.billing = Billing()
         self._accounts = {key: account for account in world.vultr.accounts for key in account.keys}
         self._estates = {account.name: Estate(world, account) for account in world.vultr.accounts}
         self._faults, self._log = faults, log
         self.rate = Rate(world.vultr.limit, world.vultr.second)  # one: all requests come from this host
         self.recordings: Recordings | None = None
+        self._by_token = {one.prometheus_token: one for one in world.vultr.accounts if one.prometheus_token}
+        self._by_name = {one.name: one for one in world.vultr.accounts}
 
     def resources(self, account: str | None = None, kind: str | None = None) -> list[LabResource]:
         """The resources of an account and a kind, each None for all: what a collector must find."""
@@ -115,15 +149,17 @@ class Vultr:
 
     def claims(self, request: Request) -> bool:
         """Whether a request is meant for Vultr."""
-        return request.path.startswith("/v2/")
+        return request.path.startswith(("/v2/", "/prometheus/"))
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
-        route = _ACCOUNT if request.path == "/v2/account" else ROUTES.get(request.path.removeprefix("/v2/").rstrip("/"))
+        if request.path.startswith("/prometheus/"):
+            return self._answer_query(request)
+        route, one = _route(request.path.removeprefix("/v2/").rstrip("/"))
         call = Call(route.operation if route else request.path)
         response: Response | None
         try:
-            response = self._answer(call, route, request)
+            response = self._answer(call, route, one, request)
         except _Refused as refusal:
             response = refusal.response
         except Exception as bug:  # noqa: BLE001 - told to the caller, who would retry a connection that just closed
@@ -132,7 +168,7 @@ class Vultr:
         self._log.note(CallKey("vultr", call.operation, call.account, "", response.status if response else 0))
         return response
 
-    def _answer(self, call: Call, route: Route | None, request: Request) -> Response | None:
+    def _answer(self, call: Call, route: Route | None, one: str, request: Request) -> Response | None:
         too_many = self.rate.exceeded()
         asked = {name: values[-1] for name, values in parse_qs(request.query).items()}
         start = _position(asked.get("cursor", "")) if self.recordings is None else 0
@@ -147,17 +183,98 @@ class Vultr:
             return None
         if route is None:
             raise _Refused(404, "Invalid route")
-        if self.recordings is not None and route is not _ACCOUNT:
+        if self.recordings is not None and route is not _ACCOUNT and (not one or route is _ITEMS):
             return _json(200, self.recordings.page(route.key, asked.get("cursor", "")))
         if account is None:
             raise _Refused(401, "Invalid API token.")
         if not account.allows_address:
             raise _Refused(401, "Unauthorized IP address: 127.0.0.1")
-        if route is _ACCOUNT:
-            return _json(200, _show(account))
-        if route.acl not in account.acls:
+        if route is not _ACCOUNT and route.acl not in account.acls:
             raise _Refused(403, "You are not authorized to perform this action")
-        return _json(200, self._list(route, self._estates[account.name], start, size))
+        return _json(200, self._data(route, one, account, start, size, asked.get("date_range", "30")))
+
+    def _data(self, route: Route, one: str, account: VultrAccount, start: int, size: int, days: str) -> dict[str, Any]:
+        if route is _ACCOUNT:
+            return _show(account, float(self._pending_sum(account.name)))
+        if route is _ITEMS or route in BILLS.values():
+            return self._bill(route, one, account.name, start, size)
+        if one:
+            return {route.key: self._tell(route, one, account.name, days)}
+        return self._list(route, self._estates[account.name], start, size)
+
+    def _tell(self, route: Route, name: str, account: str, days: str) -> dict[str, Any]:
+        """What is known of one resource: a database's usage now, or the traffic of days."""
+        one = self._estates[account].by_id.get(name)
+        if one is None or one.kind != route.kind:
+            raise _Refused(404, "Invalid resource ID")
+        if route.kind == "vultr:database":
+            return self.figures.usage(one, self._now())
+        if not days.isdigit() or not 1 <= int(days) <= MOST_DAYS:
+            raise _Refused(400, f"date_range must be from 1 to {MOST_DAYS}")
+        return self.figures.bandwidth(one, int(days) if route.kind == "vultr:instance" else 30, self._now())
+
+    def _charged(self, account: str) -> list[LabResource]:
+        return list(self._estates[account].resources())
+
+    def _pending_sum(self, account: str) -> Decimal:
+        lines = self.billing.pending(account, self._charged(account), self._now())
+        return sum((line.total for line in lines), Decimal(0))
+
+    def expected_costs(self, account: str, first: date, last: date) -> dict[tuple[date, str, str], Decimal]:
+        """What an account's days cost, by product and resource id: what a collector must find."""
+        return self.billing.expected(account, self._charged(account), first, last, self._now())
+
+    def _bill(self, route: Route, one: str, account: str, start: int, size: int) -> dict[str, Any]:
+        """Plans, pending charges, invoices, and the items of one of them."""
+        resources, now = self._charged(account), self._now()
+        if route.key == "bandwidth":
+            return {"bandwidth": self.billing.bandwidth(account, now)}
+        if route.kind:
+            used = {each.fleet.plan for each in resources if each.kind == route.kind}
+            items = billing.plans(route.kind, used)
+        elif route.key == "pending_charges":
+            items = [line.show() for line in self.billing.pending(account, resources, now)]
+        elif route is _ITEMS:
+            invoices = self.billing.invoices(account, resources, now)
+            found = next((invoice for invoice in invoices if str(invoice.number) == one), None)
+            if found is None:
+                raise _Refused(404, "Invalid invoice ID")
+            items = [line.show() for line in found.lines]
+        else:
+            items = [invoice.show() for invoice in self.billing.invoices(account, resources, now)]
+        if route.key == "pending_charges":
+            return {route.key: items}
+        return _paged(route, items[start : start + size] if route.paged else items, start, size, len(items))
+
+    def _answer_query(self, request: Request) -> Response | None:
+        """Answer as the Prometheus of the account that the path names, or else the token."""
+        token = (request.headers.get("Authorization") or "").removeprefix("Bearer ")
+        name, _, what = request.path.removeprefix("/prometheus/").rpartition("api/v1/")
+        account = self._by_name.get(name.strip("/")) if name else self._by_token.get(token)
+        call = Call(what, account.name if account else "", service="prometheus")
+        try:
+            response = self._query(call, account, token, request)
+        except prometheus.RefusedError as refusal:
+            response = refusal.response
+        self._log.note(CallKey("prometheus", call.operation, call.account, "", response.status if response else 0))
+        return response
+
+    def _query(self, call: Call, account: VultrAccount | None, token: str, request: Request) -> Response | None:
+        faults = self._faults.for_call(call)
+        for fault in faults:
+            if fault.action is Action.DELAY:
+                time.sleep(fault.seconds)
+            elif fault.action is Action.DISCONNECT:
+                return None
+            elif fault.action in prometheus.REFUSALS:
+                return prometheus.REFUSALS[fault.action]
+        if account is None or (account.prometheus_token or token) != token:
+            return prometheus.plain(401, "Unauthorized")
+        if call.operation != "query_range":
+            return prometheus.plain(404, "404 page not found")
+        asked = {name: values[-1] for name, values in parse_qs(request.query).items()}
+        listed = [one for kind in self._estates[account.name].kinds.values() for one in kind]
+        return prometheus.query_range(asked, listed, self.figures, self._now(), faults)
 
     def _faults_let_pass(self, call: Call) -> bool:
         """Do what was asked to go wrong with a call; whether it is to be answered at all."""
@@ -174,16 +291,32 @@ class Vultr:
     @staticmethod
     def _list(route: Route, estate: Estate, start: int, size: int) -> dict[str, Any]:
         total = len(estate.kinds.get(route.kind, []))
-        if not route.paged:
-            return {route.key: estate.show(route.kind, 0, total), "meta": {"total": total}}
-        links = {
-            "next": _cursor(start + size) if start + size < total else "",
-            "prev": _cursor(max(start - size, 0)) if start else "",
-        }
-        return {
-            route.key: estate.show(route.kind, start, start + size),
-            "meta": {"total": total, "links": links},
-        }
+        shown = estate.show(route.kind, *((start, start + size) if route.paged else (0, total)))
+        return _paged(route, shown, start, size, total)
+
+
+def _paged(route: Route, shown: list[dict[str, Any]], start: int, size: int, total: int) -> dict[str, Any]:
+    if not route.paged:
+        return {route.key: shown, "meta": {"total": total}}
+    links = {
+        "next": _cursor(start + size) if start + size < total else "",
+        "prev": _cursor(max(start - size, 0)) if start else "",
+    }
+    return {route.key: shown, "meta": {"total": total, "links": links}}
+
+
+def _route(path: str) -> tuple[Route | None, str]:
+    """What a path asks for, and the id of the resource, where it asks of one."""
+    if path == "account":
+        return _ACCOUNT, ""
+    if path in BILLS:
+        return BILLS[path], ""
+    if items := re.fullmatch(r"billing/invoices/([^/]+)/items", path):
+        return _ITEMS, items[1]
+    kind, _, rest = path.partition("/")
+    one, _, what = rest.partition("/")
+    route = OF_ONE.get((kind, what))
+    return (route, one) if route and one else (ROUTES.get(path), "")
 
 
 def _cursor(position: int) -> str:
@@ -203,13 +336,13 @@ def _page_size(text: str) -> int:
     return int(text)
 
 
-def _show(account: VultrAccount) -> dict[str, Any]:
+def _show(account: VultrAccount, pending: float) -> dict[str, Any]:
     return {
         "account": {
             "name": account.name,
             "email": f"admin@{account.name}.example",
             "acls": account.acls,
             "balance": -100.55,
-            "pending_charges": 60.25,
+            "pending_charges": pending,
         }
     }

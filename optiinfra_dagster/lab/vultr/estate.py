@@ -5,6 +5,7 @@ Answers hold what the real ones hold, credentials included: whatever shall not l
 
 from __future__ import annotations
 
+import ipaddress
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -57,8 +58,17 @@ class LabResource:
         return f"{PLANTED}{what}-{self.seed:016x}"
 
     def address(self, what: str) -> str:
-        """An IPv4 address, of a network that is set aside for documents."""
-        return f"198.51.100.{digest(self.seed, what) % 254 + 1}"
+        """An IPv4 address that nothing else of its account has: public ones are of a network for benchmarks."""
+        return str(ipaddress.IPv4Address("10.0.0.0" if what == "internal" else "198.18.0.0") + self._number)
+
+    @property
+    def address6(self) -> str:
+        """An IPv6 address, of a network that is set aside for documents."""
+        return str(ipaddress.IPv6Address("2001:db8:5:4973::") + self._number)
+
+    @property
+    def _number(self) -> int:
+        return 30_000 * list(_SHOWN).index(self.kind) % 120_000 + self.index + 1
 
 
 class Estate:
@@ -75,6 +85,11 @@ class Estate:
             siblings = found.setdefault(fleet.kind, [])
             siblings += [self._make(fleet, n, len(siblings) + n - 1) for n in range(1, fleet.count + 1)]
         return found
+
+    @cached_property
+    def by_id(self) -> dict[str, LabResource]:
+        """Every resource, read replicas included."""
+        return {one.id: one for one in self.resources()}
 
     def _make(self, fleet: VultrFleet, n: int, index: int) -> LabResource:
         account = self._account.name
@@ -129,7 +144,7 @@ def _server(one: LabResource) -> dict[str, Any]:
         "gateway_v4": "198.51.100.1",
         "default_password": one.secret("default_password"),
         "v6_network": "2001:db8:5:4973::",
-        "v6_main_ip": "2001:db8:5:4973::64",
+        "v6_main_ip": one.address6,
         "v6_network_size": 64,
         "os_id": 2284,
         "app_id": 0,
@@ -149,8 +164,8 @@ def _instance(one: LabResource) -> dict[str, Any]:
         "status": "active",
         "allowed_bandwidth": 3000,
         "power_status": one.fleet.state or "running",
-        "server_status": "ok",
-        "internal_ip": "",
+        "server_status": one.fleet.server,
+        "internal_ip": one.address("internal"),
         "kvm": f"https://my.vultr.com/subs/vps/novnc/api.php?data={one.secret('kvm')}",
         "hostname": one.name,
         "tag": one.fleet.tags[0] if one.fleet.tags else "",
@@ -247,7 +262,7 @@ def _load_balancer(one: LabResource) -> dict[str, Any]:
         **_common(one),
         "status": one.fleet.state or "active",
         "ipv4": one.address("main"),
-        "ipv6": "2001:db8:5:4973::65",
+        "ipv6": one.address6,
         "generic_info": {
             "balancing_algorithm": "roundrobin",
             "ssl_redirect": True,

@@ -26,6 +26,9 @@ SINGLE = {
     "load_balancers": "load_balancer",
     "vpcs": "vpc",
     "vke_clusters": "vke_cluster",
+    "billing_invoices": "billing_invoice",
+    "invoice_items": "invoice_item",
+    "pending_charges": "pending_charge",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, field_validator, model_validator
 
 VultrKind = Literal[
     "vultr:instance",
@@ -61,6 +61,10 @@ class VultrFleet(_Strict):
     attached: bool = True  # a block is, to an instance
     replicas: int = 0  # read replicas of each database
     pools: int = 1  # node pools of each Kubernetes cluster
+    server: str = "ok"  # server_status of an instance
+    # What tells the account's Prometheus of it, and by which of its names; the labels of v-agent hold label and id.
+    agent: Literal["node_exporter", "v-agent", "blackbox_exporter"] | None = None
+    named_by: Literal["main_ip", "internal_ip", "v6_main_ip", "label", "id"] = "main_ip"
     omit: list[str] = Field(default_factory=list)  # keys that the answer lacks, as real answers sometimes do
 
     @field_validator("created")
@@ -76,13 +80,34 @@ class VultrAccount(_Strict):
     keys: list[str] = Field(default_factory=list)
     allows_address: bool = True  # the lab's callers are in the keys' access control list
     acls: list[str] = Field(default_factory=lambda: list(ACLS))
+    prometheus_token: str | None = None  # demanded by its Prometheus
     fleets: list[VultrFleet] = Field(default_factory=list)
+
+
+class VultrReplay(_Strict):
+    """A recorded series served as one figure: a CSV of `timestamp,value`, times naive UTC.
+
+    `metric` is `cpu.percentage` or its like of a database, or the name of a figure that an agent tells, such as
+    `cpu_utilization`. The whole series moves by `shift_seconds`, or so that its last point lies at `ends_at`.
+    """
+
+    metric: str
+    resource: str  # the id or name of a resource of the world
+    file: FilePath
+    shift_seconds: int = 0
+    ends_at: datetime | None = None
+
+    @field_validator("ends_at")
+    @classmethod
+    def _zoned(cls, value: datetime | None) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 class VultrWorld(_Strict):
     """Every Vultr account of the world, and how many requests one source address may send."""
 
     accounts: list[VultrAccount] = Field(default_factory=list)
+    replay: list[VultrReplay] = Field(default_factory=list)
     limit: int = Field(default=30, ge=1)  # requests ...
     second: float = Field(default=1.0, gt=0)  # ... in this many seconds; less in tests that shall not take long
 

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from optiinfra_dagster.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.providers.aws.client import Account, open_account, region_refused
+from optiinfra_dagster.providers.aws.cost import explained, try_export
 from optiinfra_dagster.providers.aws.kinds import LISTINGS, Listing
 from optiinfra_dagster.providers.aws.resource import enabled_regions
 from optiinfra_dagster.providers.types import Meter, Problem
@@ -18,12 +19,17 @@ from optiinfra_dagster.providers.types import Meter, Problem
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import AwsAccount
 
-# Everything that the policy of the role has to allow for the inventory and the metrics.
+# Everything that the policy of the role has to allow for the inventory, the metrics and the costs. A Data Export takes
+# s3:ListBucket and s3:GetObject on its bucket in place of ce:GetCostAndUsage.
 ACTIONS: tuple[str, ...] = tuple(
     sorted(
-        {"cloudwatch:GetMetricData", "cloudwatch:ListMetrics", "ec2:DescribeRegions"}.union(
-            *(listing.actions.split() for listing in LISTINGS)
-        )
+        {
+            "ce:GetCostAndUsage",
+            "cloudwatch:GetMetricData",
+            "cloudwatch:ListMetrics",
+            "ec2:DescribeRegions",
+            "pricing:GetProducts",
+        }.union(*(listing.actions.split() for listing in LISTINGS))
     )
 )
 
@@ -48,6 +54,23 @@ _PROBES: tuple[tuple[str, str, _Probe], ...] = (
     ("", "cloudwatch", _ask_one_metric),
     ("", "cloudwatch", lambda cloudwatch: cloudwatch.list_metrics(Namespace=_NOBODY)),
 )
+
+
+def _ask_no_cost(ce: Any) -> None:
+    """Ask for the costs of no day: AWS looks at the permission, then refuses the period, so there is nothing to pay.
+
+    Whether Cost Explorer is enabled shows where AWS looks at that too before the period, else with the first reading.
+    """
+    period = {"Start": "2024-01-01", "End": "2024-01-01"}
+    try:
+        ce.get_cost_and_usage(TimePeriod=period, Granularity="DAILY", Metrics=["UnblendedCost"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationException":
+            raise
+
+
+def _ask_one_price(pricing: Any) -> None:
+    pricing.get_products(ServiceCode="AmazonEKS", MaxResults=1)
 
 
 def _first(listing: Listing) -> _Probe:
@@ -82,9 +105,24 @@ def check(customer_id: str, account: AwsAccount) -> list[Problem]:
     if owner != account.account_id:
         message = f"the credential belongs to the account {owner}: correct account_id, or the keys that it refers to"
         return [Problem(account.account_id, "", "", Cause.CONFIG, message)]
+    probes = [*_probes(regions), *_payment_probes(account, opened)]
     with ThreadPoolExecutor(8, thread_name_prefix=f"aws-{customer_id}") as pool:
-        outcomes = list(pool.map(lambda probe: _attempt(opened, meter, *probe), _probes(regions)))
+        outcomes = list(pool.map(lambda probe: _attempt(opened, meter, *probe), probes))
+    if account.cost_export:
+        try:
+            try_export(account, opened, meter)
+        except CloudError as error:
+            outcomes.append(Problem(account.account_id, "", "", error.cause, str(error)))
     return list(dict.fromkeys(outcome for outcome in outcomes if outcome is not None))
+
+
+def _payment_probes(account: AwsAccount, opened: Account) -> Iterator[tuple[str, str, str, _Probe]]:
+    """The price list, and the bill where it is read from Cost Explorer."""
+    region = "us-east-1" if opened.partition == "aws" else opened.home_region
+    if opened.partition == "aws":
+        yield region, "", "pricing", _ask_one_price
+    if account.billing and not account.cost_export:
+        yield region, "", "ce", _ask_no_cost
 
 
 def _attempt(account: Account, meter: Meter, region: str, kind: str, service: str, probe: _Probe) -> Problem | None:
@@ -98,5 +136,6 @@ def _attempt(account: Account, meter: Meter, region: str, kind: str, service: st
     except CloudError as error:
         if error.cause is Cause.AUTH:  # STS has just accepted this credential
             return Problem(account.account_id, region, "", Cause.CONFIG, region_refused(region))
-        return Problem(account.account_id, region, kind, error.cause, str(error))
+        known = explained(error)
+        return Problem(account.account_id, region, kind, known.cause, str(known))
     return None

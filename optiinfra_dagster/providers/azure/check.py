@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.errors import Cause, CloudError
-from optiinfra_dagster.providers.azure.client import Principal, calling
-from optiinfra_dagster.providers.azure.kinds import KINDS, QUERY, VISIBLE, subscription_of
-from optiinfra_dagster.providers.azure.resource import UNREADABLE, group
-from optiinfra_dagster.providers.types import Meter, Problem
+from optiinfra_dagster.providers.azure.client import MONITORING_READER, Principal, calling
+from optiinfra_dagster.providers.azure.cost import probe, sources
+from optiinfra_dagster.providers.azure.kinds import KINDS, QUERY, VISIBLE, subscription_of, to_resource
+from optiinfra_dagster.providers.azure.performance import collect
+from optiinfra_dagster.providers.azure.resource import ODD, UNREADABLE, group
+from optiinfra_dagster.providers.catalog import metrics_for
+from optiinfra_dagster.providers.types import Meter, MetricsRequest, Problem, Resource, Status
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import AzureAccount
 
 _SECONDS = 60.0
+METRICS_ACTION = "microsoft.insights/metrics/read"
 
 
-def check(customer_id: str, account: AzureAccount) -> list[Problem]:  # noqa: ARG001 - as on every provider
-    """Try the credential and the query that the inventory is made of, and look up which kinds it may show.
+def check(customer_id: str, account: AzureAccount) -> list[Problem]:
+    """Try the credential and a call for inventory, metrics and costs each; look up what roles allow.
 
     Returns:
         What is missing, with its remedy; empty where a collection will get everything.
@@ -29,14 +36,19 @@ def check(customer_id: str, account: AzureAccount) -> list[Problem]:  # noqa: AR
         for subscription in subscriptions:
             try:
                 with calling(Meter(), _SECONDS):
-                    problems += _missing(principal, subscription)
+                    measured = _measured(principal.ask(QUERY, [subscription]).data)
+                    problems += _missing(principal, subscription, measured is None)
+                if not any(problem.message == UNREADABLE for problem in problems):
+                    problems += _uncharged(principal, account)
+                if measured is not None:
+                    told = collect(_latest(customer_id, account, measured), Meter()).problems
+                    problems += [replace(one, kind="") for one in told]  # true of all kinds, not just of this one's
             except CloudError as error:
                 problems.append(Problem(subscription, "", "", error.cause, str(error)))
     return problems
 
 
-def _missing(principal: Principal, subscription: str) -> Iterator[Problem]:
-    principal.ask(QUERY, [subscription])
+def _missing(principal: Principal, subscription: str, unmeasured: bool) -> Iterator[Problem]:
     if subscription not in {subscription_of(row) for row in principal.ask(VISIBLE, [subscription]).data or ()}:
         yield Problem(subscription, "", "", Cause.PERMISSION, UNREADABLE)
         return
@@ -52,6 +64,37 @@ def _missing(principal: Principal, subscription: str) -> Iterator[Problem]:
         if not any(_allows(role, action) for role in roles):
             message = f"the role does not show these resources. Allow {action}, or assign the role Reader"
             yield Problem(subscription, "", kind.kind, Cause.PERMISSION, message)
+    if unmeasured and not any(_allows(role, METRICS_ACTION) for role in roles):
+        message = f"the role does not let metrics be read. {MONITORING_READER}"
+        yield Problem(subscription, "", "", Cause.PERMISSION, message)
+
+
+def _uncharged(principal: Principal, account: AzureAccount) -> list[Problem]:
+    """Why costs cannot be read, if they cannot."""
+    (source,) = sources([account])
+    try:
+        with calling(Meter(), _SECONDS):
+            probe(principal, source, datetime.now(UTC).date() - timedelta(days=1))
+    except CloudError as error:
+        if error.cause is not Cause.THROTTLED:  # somebody else asks too, which says nothing of what is allowed
+            return [Problem(source.id, "", "", error.cause, str(error))]
+    return []
+
+
+def _measured(rows: Any) -> Resource | None:
+    """One resource that should have metrics now; there may be none."""
+    for row in rows if isinstance(rows, list) else ():
+        with suppress(*ODD):
+            resource = to_resource(row)
+            if resource and resource.status is not Status.STOPPED and metrics_for("azure", resource.kind):
+                return resource
+    return None
+
+
+def _latest(customer_id: str, account: AzureAccount, resource: Resource) -> MetricsRequest[AzureAccount]:
+    """What a collection would ask for: one call, for which Azure takes a thousandth of a cent."""
+    end = datetime.now(UTC) - timedelta(minutes=10)
+    return MetricsRequest(customer_id, [account], [resource], end - timedelta(minutes=15), end)
 
 
 def _allows(role: Mapping[str, Any], action: str) -> bool:

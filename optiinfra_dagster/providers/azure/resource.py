@@ -15,8 +15,8 @@ from optiinfra_dagster.providers.types import Inventory, Meter, Problem, Resourc
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import AzureAccount
 
-# What reading a row of another form than expected raises.
-_ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What reading an answer of another form than expected raises."""
 
 _SECONDS = 300.0  # for all pages of one query, waits included
 _TOGETHER = 250  # subscriptions in one query: the service's guidance is to stay below 300
@@ -91,7 +91,7 @@ class _Listing:
                 for row in rows:
                     self._keep(row)
                     came = True
-        except _ODD as error:
+        except ODD as error:
             message = f"Resource Graph answered in a form of its own: {type(error).__name__}"
             self._fail(subscriptions, Cause.BUG, message)
         except CloudError as error:
@@ -119,7 +119,7 @@ class _Listing:
             if (resource := to_resource(row)) is not None:
                 # Rows that shift between pages come twice: the later word counts.
                 self.found[resource.resource_id] = resource
-        except _ODD as error:
+        except ODD as error:
             known: Row = row if isinstance(row, dict) else {}
             name = known.get("id") or known.get("name") or "a row without id"
             account = subscription_of(known)

@@ -1,1 +1,1 @@
-"""Google Cloud: what runs in a customer's projects, read by Cloud Asset Inventory."""
+"""Google Cloud: what runs in a customer's projects (Cloud Asset Inventory), and how it performs (Cloud Monitoring)."""

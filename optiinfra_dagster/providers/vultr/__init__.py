@@ -1,1 +1,1 @@
-"""Vultr: inventory of a customer's accounts, over plain HTTP."""
+"""Vultr: inventory and performance of a customer's accounts, over plain HTTP."""

@@ -1,26 +1,34 @@
-"""Proof, before the first collection, that an account lets itself be read: one small call for every listing."""
+"""Proof, before the first collection, that an account lets itself be read: one small call for everything collected."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.providers.types import Meter, Problem
-from optiinfra_dagster.providers.vultr.client import Account, account_name, open_account
+from optiinfra_dagster.providers.vultr.client import Account, MissingError, account_name, open_account
 from optiinfra_dagster.providers.vultr.kinds import LISTINGS, Listing
+from optiinfra_dagster.providers.vultr.performance import READS
+from optiinfra_dagster.providers.vultr.prometheus import open_prometheus
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import VultrAccount
 
 
 def check(customer_id: str, account: VultrAccount) -> list[Problem]:
-    """Try the key, this host's address, and every listing that the collections of an account need.
+    """Try the key, this host's address, all that collections ask of an account, and its Prometheus if it has one.
 
     Returns:
         What is missing, each with its remedy; empty where a collection will get everything.
     """
+    return [*_check_vultr(customer_id, account), *_check_prometheus(account)]
+
+
+def _check_vultr(customer_id: str, account: VultrAccount) -> list[Problem]:
     meter, name = Meter(), account_name(account)
     try:
         opened = open_account(account)
@@ -31,15 +39,38 @@ def check(customer_id: str, account: VultrAccount) -> list[Problem]:
     except ConfigError as error:
         return [Problem(name, "", "", Cause.CONFIG, str(error))]
     with ThreadPoolExecutor(4, thread_name_prefix=f"vultr-{customer_id}") as pool:
-        outcomes = list(pool.map(lambda listing: _attempt(name, opened, meter, listing), LISTINGS))
-    return [outcome for outcome in outcomes if outcome is not None]
+        outcomes = list(pool.map(lambda listing: list(_attempt(name, opened, meter, listing)), LISTINGS))
+    return [problem for outcome in outcomes for problem in outcome]
 
 
-def _attempt(name: str, account: Account, meter: Meter, listing: Listing) -> Problem | None:
+def _attempt(name: str, account: Account, meter: Meter, listing: Listing) -> Iterator[Problem]:
+    """List one resource, and read its figures where Vultr has any."""
     try:
-        account.get(listing.operation, listing.path, meter, listing.permission, per_page=1)
+        answer = account.get(listing.operation, listing.path, meter, listing.permission, per_page=1)
+        items = answer.get(listing.key)
+        one = items[0].get("id") if items and isinstance(items, list) and isinstance(items[0], dict) else None
+        if one and listing.kind in READS:
+            operation, path = READS[listing.kind]
+            account.get(operation, path.format(one), meter, listing.permission)
+    except MissingError as error:
+        if listing.operation in str(error):  # what is listed may well be gone, or have no figures yet
+            yield Problem(name, "", listing.kind, error.cause, str(error))
     except CloudError as error:
         problem = Problem(name, "", listing.kind, error.cause, str(error))
         # get-account has just accepted this key
-        return replace(problem, cause=Cause.PERMISSION) if error.cause is Cause.AUTH else problem
-    return None
+        yield replace(problem, cause=Cause.PERMISSION) if error.cause is Cause.AUTH else problem
+
+
+def _check_prometheus(account: VultrAccount) -> Iterator[Problem]:
+    """Ask it for one point."""
+    name = account_name(account)
+    try:
+        prometheus = open_prometheus(account)
+        if prometheus is not None:
+            now = int(time.time())
+            with prometheus:
+                prometheus.query_range("vector(1)", now, now, 300, Meter())
+    except CloudError as error:
+        yield Problem(name, "", "", error.cause, str(error))
+    except ConfigError as error:
+        yield Problem(name, "", "", Cause.CONFIG, str(error))

@@ -13,10 +13,11 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -46,7 +47,7 @@ THROTTLED_ATTEMPTS = 8
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 
-# All attempts and waits of one customer's inventory; a window is 900 s.
+# All attempts and waits of one collection, unless its caller says otherwise; a window is 900 s.
 TOTAL_SECONDS = 600.0
 REQUEST_SECONDS = 60.0
 _LARGEST_ANSWER = 64 * 2**20  # bytes; 500 instances are 0.6 MB
@@ -137,21 +138,21 @@ class _Line:
         self.host = urlsplit(base).hostname or ""
         self.limiter = Limiter(REQUESTS_PER_SECOND, SECOND)
         self.http = httpx.Client(
-            timeout=httpx.Timeout(30, connect=5),
             limits=httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=30),
             headers={"Accept": "application/json", "User-Agent": "optiinfra"},
-            verify=_certificates(),
-            trust_env=not _is_loopback(self.host),  # no proxy shall see a key on its way to this same machine
+            verify=certificates(),
+            trust_env=not is_loopback(self.host),  # no proxy shall see a key on its way to this same machine
         )
 
 
 @cache
-def _certificates() -> ssl.SSLContext:
+def certificates() -> ssl.SSLContext:
     """Whom to trust: reading that takes 20 ms CPU, so once for all endpoints."""
     return httpx.create_ssl_context()
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host of a URL is this same machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -172,12 +173,20 @@ def _line(base: str) -> _Line:
 
 @dataclass(eq=False, slots=True)
 class Account:
-    """A customer's Vultr account: makes its calls, counts them, and explains their errors. For one collection."""
+    """A customer's Vultr account: makes its calls, counts them, and explains their errors. For one collection.
+
+    `seconds` bounds all its calls together, from the moment it is opened.
+    """
 
     name: str
     _line: _Line
     _key: str
-    deadline: float = field(default_factory=lambda: time.monotonic() + TOTAL_SECONDS)
+    seconds: float
+    deadline: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start the clock."""
+        self.deadline = time.monotonic() + self.seconds
 
     def get(self, operation: str, path: str, meter: Meter, permission: str = "", **asked: str | int) -> dict[str, Any]:
         """Call an operation: `GET /v2/<path>?<asked>`, and again where that may help.
@@ -192,6 +201,15 @@ class Account:
         Raises:
             CloudError: it was refused, or failed to the last attempt.
         """
+        return self._parsed(operation, self._asked(operation, path, meter, permission, asked))
+
+    def get_money(
+        self, operation: str, path: str, meter: Meter, permission: str = "", **asked: str | int
+    ) -> dict[str, Any]:
+        """Call an operation as `get` does; fractions in the answer are Decimal, with every digit that it gives."""
+        return self._parsed(operation, self._asked(operation, path, meter, permission, asked), Decimal)
+
+    def _asked(self, operation: str, path: str, meter: Meter, permission: str, asked: Mapping[str, str | int]) -> bytes:
         broken = throttled = 0
         while True:
             try:
@@ -205,7 +223,7 @@ class Account:
             else:
                 if status == 200:
                     self._line.limiter.accepted()
-                    return self._parsed(operation, body)
+                    return body
                 failure = self._hide(explain(operation, status, body, permission, paged="cursor" in asked))
             if failure.cause is Cause.THROTTLED:
                 throttled += 1
@@ -231,13 +249,10 @@ class Account:
         with self._line.limiter.place(self.deadline):
             meter.count(operation)
             patience = min(self.deadline, time.monotonic() + REQUEST_SECONDS)
-            body = bytearray()
-            with self._line.http.stream("GET", url, params=dict(asked), headers=headers) as answer:
-                for some in answer.iter_bytes():
-                    body += some
-                    if time.monotonic() > patience or len(body) > _LARGEST_ANSWER:
-                        raise httpx.ReadTimeout("the answer does not end")
-                return answer.status_code, _retry_after(answer.headers.get("Retry-After")), bytes(body)
+            timeout = httpx.Timeout(max(min(30.0, patience - time.monotonic()), 0.01), connect=5)
+            with self._line.http.stream("GET", url, params=dict(asked), headers=headers, timeout=timeout) as answer:
+                body = read_whole(answer, patience)
+                return answer.status_code, retry_after(answer.headers.get("Retry-After")), body
 
     def is_accepted(self, meter: Meter) -> bool:
         """Whether Vultr knows the key at all: some refusals of a single listing use the words of a wrong key."""
@@ -250,13 +265,15 @@ class Account:
     def _late(self, operation: str) -> CloudError:
         return CloudError(
             Cause.THROTTLED,
-            f"{operation}: no turn within {TOTAL_SECONDS:.0f} s, because Vultr takes 30 requests a second from this "
+            f"{operation}: no turn within {self.seconds:.0f} s, because Vultr takes 30 requests a second from this "
             f"host for all customers. {_LATER}",
         )
 
-    def _parsed(self, operation: str, body: bytes) -> dict[str, Any]:
+    def _parsed(
+        self, operation: str, body: bytes, fraction: Callable[[str], float | Decimal] = float
+    ) -> dict[str, Any]:
         try:
-            answer = json.loads(body)
+            answer = json.loads(body, parse_float=fraction)
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
@@ -267,7 +284,21 @@ class Account:
 
     def _hide(self, error: CloudError) -> CloudError:
         """Take the customer's key out of a message, should the cloud have quoted it."""
-        return CloudError(error.cause, str(error).replace(self._key, "***"))
+        return type(error)(error.cause, str(error).replace(self._key, "***"))
+
+
+def read_whole(answer: httpx.Response, patience: float) -> bytes:
+    """The body of a streamed answer; `patience` is a time of `time.monotonic`.
+
+    Raises:
+        httpx.ReadTimeout: it was not all there in time, or is larger than any answer that makes sense.
+    """
+    body = bytearray()
+    for some in answer.iter_bytes():
+        body += some
+        if time.monotonic() > patience or len(body) > _LARGEST_ANSWER:
+            raise httpx.ReadTimeout("the answer does not end")
+    return bytes(body)
 
 
 def account_name(account: VultrAccount) -> str:
@@ -280,8 +311,8 @@ def account_name(account: VultrAccount) -> str:
     return f"{where}#{key.key}" if key.key else where
 
 
-def open_account(account: VultrAccount) -> Account:
-    """Look up the key of an account; nothing is sent yet.
+def open_account(account: VultrAccount, seconds: float | None = None) -> Account:
+    """Look up the key of an account, for calls of `seconds` (default `TOTAL_SECONDS`); nothing is sent yet.
 
     Raises:
         ConfigError: the reference or the endpoint leads nowhere.
@@ -292,7 +323,7 @@ def open_account(account: VultrAccount) -> Account:
     if not re.fullmatch(r"[!-~]{4,512}", key):
         raise CloudError(Cause.AUTH, f"what {account.api_key} holds is not an API key. {_KEY}")
     base = (account.endpoint() or ENDPOINT).rstrip("/").removesuffix("/v2")
-    return Account(name, _line(base), key)
+    return Account(name, _line(base), key, TOTAL_SECONDS if seconds is None else seconds)
 
 
 # --- What an error means --------------------------------------------------------------------------------------------
@@ -318,6 +349,10 @@ _STATUSES: Mapping[int, tuple[Cause, str]] = {
 }
 
 
+class MissingError(CloudError):
+    """What was asked for is not there: a wrong address, or a resource that was deleted after it was listed."""
+
+
 def explain(operation: str, status: int, body: bytes, permission: str = "", *, paged: bool = False) -> CloudError:
     """The meaning of an HTTP status and of the error text beside it; `paged`: the request named a page."""
     said = _error_text(body)
@@ -334,7 +369,8 @@ def explain(operation: str, status: int, body: bytes, permission: str = "", *, p
         )
     elif status in {400, 422} and paged:  # the page went away with its last item
         cause, remedy = Cause.INCOMPLETE, _LATER
-    return CloudError(cause, f"{operation}: HTTP {status}{f' ({said})' if said else ''}. {remedy}")
+    kind = MissingError if status in {404, 410} else CloudError
+    return kind(cause, f"{operation}: HTTP {status}{f' ({said})' if said else ''}. {remedy}")
 
 
 def _error_text(body: bytes) -> str:
@@ -346,7 +382,7 @@ def _error_text(body: bytes) -> str:
     return " ".join(said.split())[:200].rstrip(".") if isinstance(said, str) else ""
 
 
-def _retry_after(value: str | None) -> float | None:
+def retry_after(value: str | None) -> float | None:
     """The seconds that a Retry-After header asks for; it holds them, or a date (RFC 9110, 10.2.3)."""
     if not value:
         return None

@@ -10,6 +10,7 @@ Vultr's GB are 2^30 bytes: a snapshot of a 10 GB block is 10737418240 bytes in g
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -51,29 +52,50 @@ class Listing:
         Raises:
             CloudError: a page was not to be had, or the pages do not end as they should.
         """
-        seen, listed, cursor = set[str](), 0, ""
-        while True:
-            asked: dict[str, str | int] = {"per_page": PAGE_SIZE}
-            if cursor:
-                asked["cursor"] = cursor
-                seen.add(cursor)
-            answer = account.get(self.operation, self.path, meter, self.permission, **asked)
-            items = _list(answer, self.key)
-            if answer.get(self.key, "") not in (items, None):  # null is an empty list, no such key is another answer
-                raise CloudError(Cause.BUG, f"{self.operation}: the answer holds no list `{self.key}`")
-            for item in items:
-                yield item
-                if isinstance(item, Mapping):
-                    yield from self.parts(item)
-            listed += len(items)
-            total, cursor = _paging(answer)
-            if not cursor:
+        for item in pages(account, meter, self.operation, self.path, self.key, self.permission):
+            yield item
+            if isinstance(item, Mapping):
+                yield from self.parts(item)
+
+
+def pages(
+    account: Account, meter: Meter, operation: str, path: str, key: str, permission: str = "", *, money: bool = False
+) -> Iterator[Any]:
+    """The items of a listing, page by page: what its answers hold under `key`.
+
+    Raises:
+        CloudError: a page was not to be had, or the pages do not end as they should.
+    """
+    seen, listed, cursor = set[str](), 0, ""
+    while True:
+        asked: dict[str, str | int] = {"per_page": PAGE_SIZE}
+        if cursor:
+            asked["cursor"] = cursor
+            seen.add(cursor)
+        answer = (account.get_money if money else account.get)(operation, path, meter, permission, **asked)
+        items = items_of(answer, operation, key)
+        yield from items
+        listed += len(items)
+        total, cursor = _paging(answer)
+        if not cursor:
+            return
+        if cursor in seen or not items:
+            if total is not None and listed >= total:
                 return
-            if cursor in seen or not items:
-                if total is not None and listed >= total:
-                    return
-                what = "the same page again" if items else "an empty page"
-                raise CloudError(Cause.INCOMPLETE, f"{self.operation}: page {len(seen) + 1} is {what}, not the last")
+            what = "the same page again" if items else "an empty page"
+            raise CloudError(Cause.INCOMPLETE, f"{operation}: page {len(seen) + 1} is {what}, not the last")
+
+
+def items_of(answer: Item, operation: str, key: str) -> list[Any]:
+    """The list that an answer holds under `key`.
+
+    Raises:
+        CloudError: it holds none.
+    """
+    items = _list(answer, key)
+    if answer.get(key, "") not in (items, None):  # null is an empty list, no such key is another answer
+        raise CloudError(Cause.BUG, f"{operation}: the answer holds no list `{key}`")
+    return items
 
 
 def _paging(answer: Item) -> tuple[float | None, str]:
@@ -147,6 +169,15 @@ def _flag(value: object) -> bool | None:
     return value if isinstance(value, bool) else None
 
 
+def _address(value: object) -> str:
+    """An address in its usual form; empty for none, which Vultr writes as `0.0.0.0` or ``."""
+    try:
+        address = ipaddress.ip_address(_text(value))
+    except ValueError:
+        return ""
+    return "" if address.is_unspecified else str(address)
+
+
 # The words of all kinds, in lower case, with dashes. What `active` means differs.
 _STATUS_WORDS: Mapping[Status, str] = {
     Status.RUNNING: "running rebalancing updating upgrading",
@@ -159,7 +190,7 @@ _STATUS_WORDS: Mapping[Status, str] = {
     Status.TERMINATED: "deleted destroyed terminated",
     Status.AVAILABLE: "available",
     Status.IN_USE: "in-use attached",
-    Status.ERROR: "error failed",
+    Status.ERROR: "error failed locked",
 }
 _STATUSES = {word: status for status, words in _STATUS_WORDS.items() for word in words.split()}
 
@@ -216,7 +247,8 @@ def _instance(item: Item, account_id: str) -> Resource:
     if state.lower() in {"active", ""}:
         server = _text(item.get("server_status"))
         power = _text(item.get("power_status"))
-        state = server if server == "installingbooting" else power or state
+        not_well = server == "installingbooting" or (server == "locked" and power == "running")
+        state = server if not_well else power or state
     return _resource(
         item,
         account_id,
@@ -226,6 +258,10 @@ def _instance(item: Item, account_id: str) -> Resource:
         status=_status(state, active=Status.RUNNING),
         capacity=_number(item.get("vcpu_count")),
         unit="vCPU",
+        main_ip=_address(item.get("main_ip")),
+        internal_ip=_address(item.get("internal_ip")),
+        v6_main_ip=_address(item.get("v6_main_ip")),
+        hostname=_text(item.get("hostname")),
         plan=_text(item.get("plan")),
         ram_mib=_whole(item.get("ram")),
         disk_gib=_whole(item.get("disk")),
@@ -247,6 +283,8 @@ def _bare_metal(item: Item, account_id: str) -> Resource:
         status=_status(state, active=Status.RUNNING),
         capacity=_number(item.get("cpu_count")),
         unit="vCPU",
+        main_ip=_address(item.get("main_ip")),
+        v6_main_ip=_address(item.get("v6_main_ip")),
         plan=_text(item.get("plan")),
         ram_mib=_whole(item.get("ram")),
         disks=_text(item.get("disk")),  # `2x 240GB SSD`
@@ -350,6 +388,8 @@ def _load_balancer(item: Item, account_id: str) -> Resource:
         status=_status(state, active=Status.RUNNING),
         capacity=_number(item.get("nodes")),
         unit="nodes",
+        main_ip=_address(item.get("ipv4")),
+        v6_main_ip=_address(item.get("ipv6")),
         algorithm=_text(settings.get("balancing_algorithm")),
         vpc_id=_text(settings.get("vpc")) or _text(settings.get("private_network")),
         ssl=_flag(item.get("has_ssl")),

@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optiinfra_dagster.lab import CloudLab
+from optiinfra_dagster.lab.aws.estate import Estate
+from optiinfra_dagster.lab.aws.metrics import series_of
+from optiinfra_dagster.lab.world import World
 from tests.lab.conftest import ACCOUNT, NOW, WORLD, connect
 
 HOUR = timedelta(hours=1)
@@ -156,12 +159,67 @@ def test_detailed_monitoring_gives_a_point_a_minute(lab: CloudLab) -> None:
 
 def test_the_agents_memory_is_found_with_the_dimensions_that_list_metrics_tells(lab: CloudLab) -> None:
     client = connect(lab, "cloudwatch")
-    [metric] = client.list_metrics(Namespace="CWAgent")["Metrics"]
+    [metric] = client.list_metrics(Namespace="CWAgent", MetricName="mem_used_percent")["Metrics"]
     asked = {"Id": "m", "MetricStat": {"Metric": metric, "Period": 300, "Stat": "Average"}}
     [result] = ask(lab, asked)["MetricDataResults"]
     assert len(result["Values"]) == 12
     [short] = ask(lab, query(1, id_of(lab, "fine"), "mem_used_percent", namespace="CWAgent"))["MetricDataResults"]
     assert short["Values"] == []  # the instance id alone is another metric
+
+
+def test_the_agents_file_systems_are_told_apart_by_their_path(lab: CloudLab) -> None:
+    client = connect(lab, "cloudwatch")
+    listed = client.list_metrics(Namespace="CWAgent", MetricName="disk_used_percent")["Metrics"]
+    [root] = client.list_metrics(Namespace="CWAgent", Dimensions=[{"Name": "path", "Value": "/"}])["Metrics"]
+    assert len(listed) == 2
+    assert root in listed
+    one, two = (
+        ask(lab, {"Id": "m", "MetricStat": {"Metric": metric, "Period": 300, "Stat": "Average"}})["MetricDataResults"][
+            0
+        ]
+        for metric in listed
+    )
+    assert len(one["Values"]) == len(two["Values"]) == 12
+    assert one["Values"] != two["Values"]
+
+
+@pytest.mark.parametrize("operation", ["GetItem", "PutItem"])
+def test_the_latency_of_a_table_is_told_by_operation_only(lab: CloudLab, operation: str) -> None:
+    [table, *_] = lab.resources(ACCOUNT, kind="dynamodb:table")
+    asked = query(1, table.id, "SuccessfulRequestLatency", namespace="AWS/DynamoDB", dimension="TableName")
+    [plain] = ask(lab, asked)["MetricDataResults"]
+    asked["MetricStat"]["Metric"]["Dimensions"].append({"Name": "Operation", "Value": operation})
+    [told] = ask(lab, asked)["MetricDataResults"]
+    assert plain["Values"] == []
+    assert points(told) == lab.expected_points(
+        ACCOUNT, "us-east-1", table.id, "AWS/DynamoDB", "SuccessfulRequestLatency",
+        statistic="Average", period=300, start=NOON - HOUR, end=NOON, narrowed_to=f"Operation={operation}",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "engine", "metric", "namespaces"),
+    [
+        ("rds:db", "postgres", "FreeStorageSpace", {"AWS/RDS"}),
+        ("rds:db", "aurora-mysql", "FreeStorageSpace", set()),
+        ("rds:db", "docdb", "CPUUtilization", {"AWS/DocDB"}),
+        ("rds:cluster", "aurora-postgresql", "VolumeBytesUsed", {"AWS/RDS"}),
+        ("rds:cluster", "neptune", "VolumeBytesUsed", {"AWS/Neptune"}),
+        ("rds:cluster", "mysql", "VolumeBytesUsed", set()),
+        ("elasticache:cluster", "memcached", "DatabaseMemoryUsagePercentage", set()),
+        ("elasticache:cluster", "redis", "SuccessfulReadRequestLatency", set()),
+        ("elasticache:cluster", "valkey", "SuccessfulReadRequestLatency", {"AWS/ElastiCache"}),
+        ("eks:cluster", None, "apiserver_request_total", {"AWS/EKS"}),
+        ("eks:cluster", None, "node_cpu_utilization", set()),
+    ],
+)
+def test_what_a_database_or_cluster_publishes_follows_from_its_engine(
+    kind: str, engine: str | None, metric: str, namespaces: set[str]
+) -> None:
+    fleet = {"kind": kind, "region": "us-east-1", "engine": engine}
+    world = World.load({"aws": {"accounts": [{"id": ACCOUNT, "fleets": [fleet]}]}})
+    [resource] = Estate(world).resources(kind=kind)
+    assert {one.metric.namespace for one in series_of(resource) if one.metric.name == metric} == namespaces
 
 
 def test_list_metrics_shows_500_a_page() -> None:
@@ -171,6 +229,19 @@ def test_list_metrics_shows_500_a_page() -> None:
         pages = connect(lab, "cloudwatch").get_paginator("list_metrics").paginate(Namespace="AWS/EC2")
         sizes = [len(page["Metrics"]) for page in pages]
     assert sizes == [500, 70 * 8 - 500]
+
+
+def test_the_older_call_gives_the_same_points(lab: CloudLab) -> None:
+    one = id_of(lab, "instance-001")
+    asked = [query(n, one, stat=statistic) for n, statistic in enumerate(["Average", "Maximum", "p90"])]
+    wanted = [points(result) for result in ask(lab, *asked)["MetricDataResults"]]
+    answer = connect(lab, "cloudwatch").get_metric_statistics(
+        Namespace="AWS/EC2", MetricName="CPUUtilization", Dimensions=[{"Name": "InstanceId", "Value": one}],
+        StartTime=NOON - HOUR, EndTime=NOON, Period=300, Statistics=["Average", "Maximum"], ExtendedStatistics=["p90"],
+    )  # fmt: skip
+    got = {point["Timestamp"]: point for point in answer["Datapoints"]}
+    assert [{time: point[name] for time, point in got.items()} for name in ("Average", "Maximum")] == wanted[:2]
+    assert {time: point["ExtendedStatistics"]["p90"] for time, point in got.items()} == wanted[2]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,96 @@
+"""A window of 100,000 interactions in one compressed file: how long it takes to draw a sample, and how much memory.
+
+The sampling runs in a process of its own (`python -m tests.benchmarks.interactions <folder> ours|plain`), so that its
+peak memory is its own. The plain side decompresses and parses the lines, and does nothing else.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+COUNT = 100_000
+TEXT_BYTES = 1700  # of randomness in each interaction: about 200 MB compressed
+START = datetime(2026, 11, 21, 12, tzinfo=UTC)
+END = START + timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one process says of itself; bytes are the peak of its resident memory."""
+
+    cpu: float
+    seconds: float
+    peak: int
+    found: int
+
+
+def write(folder: Path, count: int = COUNT) -> Path:
+    """A log of three applications whose texts hardly compress."""
+    path = folder / "window.jsonl.gz"
+    noise = random.Random(1)  # noqa: S311 - not a secret
+    with gzip.open(path, "wt", compresslevel=1, encoding="utf-8") as file:
+        for number in range(count):
+            moment = START + (END - START) * number / count
+            text = noise.randbytes(TEXT_BYTES).hex()
+            record = {
+                "id": f"i{number}", "application_id": f"app-{number % 3}", "model": "m", "ts": moment.isoformat(),
+                "prompt": text[: len(text) // 3], "response": text[len(text) // 3 :],
+            }  # fmt: skip
+            file.write(json.dumps(record) + "\n")
+    return path
+
+
+def measure(folder: Path, side: str) -> Side:
+    """Run one side in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.interactions", str(folder), side]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return Side(**json.loads(done.stdout))
+
+
+def interactions() -> tuple[Side, Side, int]:
+    """Ours, the plain side, and the size of the file in bytes."""
+    with tempfile.TemporaryDirectory() as name:
+        path = write(Path(name))
+        return measure(Path(name), "ours"), measure(Path(name), "plain"), path.stat().st_size
+
+
+def _ours(folder: Path) -> int:
+    from optiinfra_dagster.quality.sampling import Sample
+    from optiinfra_dagster.quality.sources import FileSource
+    from optiinfra_dagster.quality.stores import Folder
+
+    sample = Sample("bench", 5)
+    for interaction in FileSource(Folder(folder), str(folder), "aws").fetch("aws", START, END):
+        sample.add(interaction)
+    assert [len(sample.chosen(application)) for application in sample.applications] == [5, 5, 5]
+    return sum(sample.populations.values())
+
+
+def _plain(folder: Path) -> int:
+    with gzip.open(folder / "window.jsonl.gz", "rb") as file:
+        return sum(1 for line in file if json.loads(line))
+
+
+def main() -> None:
+    """Be one side, and print what it took."""
+    folder, side = Path(sys.argv[1]), sys.argv[2]
+    cpu, began = time.process_time(), time.monotonic()
+    found = {"ours": _ours, "plain": _plain}[side](folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({
+        "cpu": time.process_time() - cpu, "seconds": time.monotonic() - began, "peak": peak, "found": found,
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""Points of 10,000 machines on one cloud beside a plain loop over its SDK, and of 60 beside Cloud Custodian.
+
+Each side runs in a process of its own (`python -m tests.benchmarks.performances <provider> ours|plain <url>`). The
+worlds and the accounts are those of the inventories' benchmark. One more cloud is a function in `PLAIN`, and its lines
+in `LEAST_CALLS` and `CALL`.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from optiinfra_dagster import windows
+from tests.benchmarks.inventories import COUNT, PROJECT, SECRETS, accounts, world
+
+# What a machine is asked where no agent runs in it: API metric and statistic.
+AWS_METRICS = (
+    ("CPUUtilization", "Average"),
+    ("EBSReadBytes", "Sum"),
+    ("EBSWriteBytes", "Sum"),
+    ("EBSReadOps", "Sum"),
+    ("EBSWriteOps", "Sum"),
+    ("NetworkIn", "Sum"),
+    ("NetworkOut", "Sum"),
+    ("StatusCheckFailed", "Average"),
+)
+SERIES = {"aws": COUNT * len(AWS_METRICS), "gcp": COUNT * 8, "azure": COUNT * 10}
+CALL = {"aws": "GetMetricData", "gcp": "ListTimeSeries", "azure": "getBatch"}
+# 500 queries to a call; one call for each metric type, and one for the agent's, which nothing publishes; 50 machines.
+LEAST_CALLS = {"aws": math.ceil(SERIES["aws"] / 500), "gcp": 8 + 1, "azure": math.ceil(COUNT / 50)}
+FEW = 60  # machines of the comparison with Cloud Custodian
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one process says of itself: CPU seconds, and the series that it read."""
+
+    cpu: float
+    series: int
+
+
+def span() -> tuple[datetime, datetime]:
+    """The window that can be collected now, and the one before it, where late points may have come."""
+    window = windows.newest_collectable(datetime.now(UTC), timedelta(minutes=5))
+    return window - windows.WINDOW, window + windows.WINDOW
+
+
+# --- Ours and the plain loops: what is timed is the second half -------------------------------------------------------
+
+
+def ours(provider: str, url: str) -> Callable[[], int]:
+    """The points as the asset takes them, its rows included."""
+    from optiinfra_dagster import tables
+    from optiinfra_dagster.providers.types import Meter, MetricsRequest
+
+    mine = accounts(provider, url)
+    resources = _module(provider, "resource").collect("bench", mine, Meter()).resources
+    performance = _module(provider, "performance")
+    request = MetricsRequest("bench", mine, resources, *span())
+
+    def take() -> int:
+        found = performance.collect(request, Meter())
+        assert not found.problems, found.problems
+        rows = tables.performance_rows("bench", provider, found.series, datetime.now(UTC))
+        assert rows.num_rows == 6 * len(found.series)
+        return len(found.series)
+
+    return take
+
+
+def plain_aws(url: str) -> Callable[[], int]:
+    """boto3's own paginator, 500 queries to a call, one call after the other."""
+    client = _boto3(url, "cloudwatch")
+    reservations = [
+        one
+        for page in _boto3(url, "ec2").get_paginator("describe_instances").paginate(PaginationConfig={"PageSize": 1000})
+        for one in page["Reservations"]
+    ]
+    ids = [one["InstanceId"] for reservation in reservations for one in reservation["Instances"]]
+    return lambda: _read_plainly(client, ids)
+
+
+def _read_plainly(client: Any, ids: list[str]) -> int:
+    start, end = span()
+    queries = [
+        {
+            "Id": f"m{n}",
+            "MetricStat": {
+                "Metric": {
+                    "Namespace": "AWS/EC2",
+                    "MetricName": metric,
+                    "Dimensions": [{"Name": "InstanceId", "Value": one}],
+                },
+                "Period": 300,
+                "Stat": statistic,
+            },
+        }
+        for n, (one, (metric, statistic)) in enumerate((one, asked) for one in ids for asked in AWS_METRICS)
+    ]
+    points: dict[str, list[tuple[datetime, float]]] = {}
+    for first in range(0, len(queries), 500):
+        pages = client.get_paginator("get_metric_data").paginate(
+            MetricDataQueries=queries[first : first + 500], StartTime=start, EndTime=end
+        )
+        for result in (one for page in pages for one in page["MetricDataResults"]):
+            points.setdefault(result["Id"], []).extend(zip(result["Timestamps"], result["Values"], strict=True))
+    assert {len(found) for found in points.values()} == {6}
+    return len(points)
+
+
+def _boto3(url: str, service: str) -> Any:
+    import boto3
+
+    key, secret = SECRETS["BENCH_KEY"], SECRETS["BENCH_SECRET"]
+    return boto3.client(service, "us-east-1", endpoint_url=url, aws_access_key_id=key, aws_secret_access_key=secret)
+
+
+def plain_gcp(url: str) -> Callable[[], int]:
+    """Google's client over gRPC, one call for each metric, each reduced on Google's side to a series per machine."""
+    import grpc
+    from google.cloud.monitoring_v3 import MetricServiceClient
+    from google.cloud.monitoring_v3.services.metric_service.transports import MetricServiceGrpcTransport
+    from google.cloud.monitoring_v3.types import Aggregation, ListTimeSeriesRequest
+
+    from optiinfra_dagster.providers.catalog import metrics_for
+
+    start, end = ({"seconds": int(moment.timestamp())} for moment in span())
+    host = os.environ["OPTIINFRA_LAB_GCP_MONITORING"].removeprefix("http://")
+    channel = grpc.insecure_channel(host, options=[("grpc.max_receive_message_length", -1)])
+    client = MetricServiceClient(transport=MetricServiceGrpcTransport(channel=channel))
+    asked = [
+        ListTimeSeriesRequest(
+            name=f"projects/{PROJECT}",
+            filter=f'metric.type = "{metric.api_metric}"',
+            interval={"start_time": start, "end_time": end},
+            aggregation=Aggregation(
+                alignment_period={"seconds": 300},
+                per_series_aligner=metric.statistics[0],
+                cross_series_reducer="REDUCE_SUM" if metric.unit.endswith("/s") else "REDUCE_MEAN",
+                group_by_fields=["resource.labels.instance_id"],
+            ),
+        )
+        for metric in metrics_for("gcp", "gcp:instance")
+        if not metric.condition
+    ]
+
+    def take() -> int:
+        found = 0
+        for request in asked:
+            for series in client.list_time_series(request):
+                points = [(one.interval.end_time, one.value.double_value) for one in series.points]
+                found += len(points) == 6 and bool(series.resource.labels["instance_id"])
+        return found
+
+    return take
+
+
+def plain_azure(url: str) -> Callable[[], int]:
+    """The SDK's batch client and its objects, 50 machines to a call."""
+    from azure.core.pipeline.policies import SansIOHTTPPolicy
+    from azure.monitor.querymetrics import MetricsClient
+
+    from optiinfra_dagster.providers.catalog import metrics_for
+    from optiinfra_dagster.providers.types import Meter
+
+    listed = _module("azure", "resource").collect("bench", accounts("azure", url), Meter()).resources
+    ids = [one.resource_id for one in listed]
+    client = MetricsClient(url, _Nobody(), authentication_policy=SansIOHTTPPolicy())
+    names = [metric.api_metric for metric in metrics_for("azure", "azure:vm")]
+
+    def take() -> int:
+        found = 0
+        for first in range(0, len(ids), 50):
+            for result in client.query_resources(
+                resource_ids=ids[first : first + 50],
+                metric_namespace="Microsoft.Compute/virtualMachines",
+                metric_names=names,
+                timespan=span(),
+                granularity=timedelta(minutes=5),
+                aggregations=["Average", "Total"],
+            ):
+                for series in (one for metric in result.metrics for one in metric.timeseries):
+                    found += len([(one.timestamp, one.average, one.total) for one in series.data]) == 6
+        return found
+
+    return take
+
+
+class _Nobody:
+    """A credential that is never asked: the lab is plain http."""
+
+    def get_token(self, *_scopes: str, **_options: Any) -> Any:
+        raise AssertionError("the lab asks for no token")
+
+
+def _module(provider: str, family: str) -> Any:
+    return importlib.import_module(f"optiinfra_dagster.providers.{provider}.{family}")
+
+
+PLAIN = {"aws": plain_aws, "gcp": plain_gcp, "azure": plain_azure}
+
+
+# --- Cloud Custodian --------------------------------------------------------------------------------------------------
+
+
+def custodian() -> str | None:
+    """The command of Cloud Custodian (c7n), if it is installed: on the path, or where C7N says."""
+    return os.environ.get("C7N") or shutil.which("custodian")
+
+
+def custodian_world() -> dict[str, Any]:
+    """The world of few machines."""
+    made = world("aws")
+    made["aws"]["accounts"][0]["fleets"][0]["count"] = FEW
+    return made
+
+
+def custodian_command(command: str, folder: Path) -> list[str]:
+    """A run of its metrics filter for the same metrics of every instance; it keeps what it reads with the instance."""
+    filters = [
+        {
+            "type": "metrics", "name": metric, "statistics": statistic, "days": 1800 / 86400, "period": 300,
+            "value": 0, "op": "gte", "missing-value": 0,
+        }
+        for metric, statistic in AWS_METRICS
+    ]  # fmt: skip
+    policy = folder / "policy.json"
+    policy.write_text(json.dumps({"policies": [{"name": "series", "resource": "ec2", "filters": filters}]}))
+    return [
+        command,
+        "run",
+        "--region",
+        "us-east-1",
+        "--output-dir",
+        str(folder / "out"),
+        "--cache-period=0",
+        str(policy),
+    ]
+
+
+def custodian_series(folder: Path) -> int:
+    """The series that its run kept, which have points."""
+    kept = json.loads((folder / "out" / "series" / "resources.json").read_text())
+    return sum(any("c7n:detail" not in point for point in one) for each in kept for one in each["c7n.metrics"].values())
+
+
+# --- The two processes --------------------------------------------------------------------------------------------
+
+
+def command(provider: str, side: str, url: str) -> list[str]:
+    """The command line of one side."""
+    return [sys.executable, "-m", "tests.benchmarks.performances", provider, side, url]
+
+
+def measure(provider: str, side: str, url: str, environment: dict[str, str]) -> Side:
+    """Run one side in a process of its own."""
+    done = subprocess.run(
+        command(provider, side, url), env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{provider} {side}: {done.stderr}")
+    return Side(**json.loads(done.stdout))
+
+
+def main() -> None:
+    """Read the points once and print what it cost. Imports, preparations and the inventory are not counted."""
+    provider, side, url = sys.argv[1:]
+    take = ours(provider, url) if side == "ours" else PLAIN[provider](url)
+    gc.collect()
+    began = time.process_time()
+    series = take()
+    print(json.dumps({"cpu": time.process_time() - began, "series": series}))
+
+
+if __name__ == "__main__":
+    main()
