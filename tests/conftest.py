@@ -19,6 +19,24 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(2 * (os.cpu_count() or 1), 16)
 
 
+# What is computed inside ClickHouse is the same whatever carries the statements: these are tried over HTTP on request.
+ENGINE_ONLY = {
+    "test_application_readers", "test_cost_readers", "test_costs", "test_coverage", "test_history",
+    "test_performance_readers", "test_readers",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what takes minutes, unless OPTIINFRA_LONG_TESTS is set: tests marked `long`, and repeats over HTTP."""
+    if os.environ.get("OPTIINFRA_LONG_TESTS"):
+        return
+    skip = pytest.mark.skip(reason="takes long: OPTIINFRA_LONG_TESTS=1 make test runs it")
+    for item in items:
+        over_http = isinstance(item, pytest.Function) and "[http" in item.name
+        if item.get_closest_marker("long") or (over_http and item.path.stem in ENGINE_ONLY):
+            item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of recorded cloud answers and public data sets beside the project; a test of them skips without it."""

@@ -19,6 +19,8 @@ from optiinfra_dagster import windows
 from optiinfra_dagster.lab import CloudLab
 from tests.spine import ACCOUNTS, LAG, REGIONS, Spine
 
+pytestmark = pytest.mark.long
+
 PERIOD = 300
 
 # Part of a file's name -> kind of the resource, namespace, API metric, our metric, and what a value is divided by.

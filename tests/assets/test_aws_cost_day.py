@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.assets.conftest import StartLab
 
+pytestmark = pytest.mark.long
+
 WINDOW = timedelta(minutes=15)
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 EVERY = 4  # of the day's 96 windows is collected; 1 does all, in a minute

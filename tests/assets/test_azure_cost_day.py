@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
 import yaml
 
 from optiinfra_dagster.providers.azure import client
@@ -12,9 +13,9 @@ from tests.spine import Spine
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
     from tests.assets.conftest import StartLab
+
+pytestmark = pytest.mark.long
 
 WINDOW = timedelta(minutes=15)
 EVERY = 8  # of the day's 96 windows is collected; 1 does all, in a minute

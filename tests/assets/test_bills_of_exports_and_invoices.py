@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.assets.conftest import StartLab
     from tests.spine import Spine
 
+pytestmark = pytest.mark.long
+
 WINDOW = timedelta(minutes=15)
 TABLE = f"acme-prod.billing.{DEFAULT_TABLE}"
 GCP = {

@@ -142,6 +142,12 @@ CLOUDS = {
 every_cloud = pytest.mark.parametrize("cloud", CLOUDS.values(), ids=CLOUDS)
 
 
+@pytest.fixture
+def spine(free_spine: Spine) -> Spine:
+    """Whole collection jobs run here, costs among them."""
+    return free_spine
+
+
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the clients' waits between attempts pass at once."""

@@ -34,6 +34,12 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+@pytest.fixture
+def spine(free_spine: Spine) -> Spine:
+    """Whole collection jobs run here, costs among them."""
+    return free_spine
+
+
 def materialize(
     spine: Spine, instance: dg.DagsterInstance, first: datetime, last: datetime | None = None, **scope: Any
 ) -> dg.ExecuteInProcessResult:

@@ -189,10 +189,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         made.close()
 
 
-@pytest.mark.skipif(
-    not os.environ.get("OPTIINFRA_DAEMON_TEST"),
-    reason="five windows of a real daemon take up to ten minutes: OPTIINFRA_DAEMON_TEST=1 make test runs them",
-)
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_windows_are_collected_repaired_and_caught_up(site: Site) -> None:
     first, second, third = FIRST, FIRST + W, FIRST + 2 * W
