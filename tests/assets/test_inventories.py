@@ -142,12 +142,6 @@ CLOUDS = {
 every_cloud = pytest.mark.parametrize("cloud", CLOUDS.values(), ids=CLOUDS)
 
 
-@pytest.fixture
-def spine(free_spine: Spine) -> Spine:
-    """Whole collection jobs run here, costs among them."""
-    return free_spine
-
-
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the clients' waits between attempts pass at once."""
@@ -375,11 +369,17 @@ def run_jobs(spine: Spine, home: Path, window: datetime, *jobs: str, **scope: An
             assert result.success, job
 
 
-@pytest.mark.timeout(240)  # nine runs of Dagster jobs on a machine with other work
+@pytest.mark.long
+@pytest.mark.timeout(400)  # nine runs of Dagster jobs on a machine with other work
 def test_no_secret_is_in_tables_logs_events_or_metadata(
-    start_lab: StartLab, spine: Spine, home: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    start_lab: StartLab,
+    free_spine: Spine,
+    home: Path,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The clouds plant them in every answer, customers enter with them, and some of it goes wrong the second time."""
+    spine = free_spine
     caplog.set_level(logging.INFO)
     lab, window = demo(start_lab, spine), newest_window()
     collections = [*map(collection_job, IMPLEMENTED)]

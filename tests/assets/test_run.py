@@ -83,11 +83,11 @@ def test_a_run_publishes_checks_and_tells(start_lab: StartLab, spine: Spine, ins
     assert result.success
     assert all(check.passed for check in result.get_asset_check_evaluations())
     calls = lab.control.calls()
-    told = [metadata(result, family) for family in ("resource", "performance")]
-    assert [t["dagster/row_count"] for t in told] == [
+    told = [metadata(result, family) for family in ("resource", "performance", "cost")]
+    assert [t["dagster/row_count"] for t in told[:2]] == [
         len(spine.view(f"{f}_metrics")) for f in ("resource", "performance")
     ]
-    # A customer enters its account once, for both families.
+    # A customer enters its account once, for all families.
     assert sum(t["api_calls"] for t in told) == calls.count()
     assert told[1]["api_calls"] == calls.count("cloudwatch")
     table = told[1]["customers"].records
@@ -117,7 +117,7 @@ def test_run_config_limits_a_range_to_a_customer(
     assert {row["customer_id"] for row in spine.view("performance_metrics")} == {"globex"}
     assert {row["window_start"] for row in spine.view("performance_metrics")} == {window - windows.WINDOW, window}
     failed = {check.asset_key.path[-1] for check in result.get_asset_check_evaluations() if not check.passed}
-    assert failed == {"resource", "performance"}  # the other customers are still missing, and the checks say so
+    assert failed == {"resource", "performance", "cost"}  # the other customers are still missing, and the checks say so
 
 
 def test_an_unknown_customer_fails_the_run_at_once(

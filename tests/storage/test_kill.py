@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from typing import TYPE_CHECKING, Any
@@ -103,7 +104,7 @@ def test_readers_beside_a_writer_never_see_an_empty_partial_or_doubled_slice(
     clickhouse = ClickHouse(url, lock_timeout=60)
     writer = Writer(clickhouse, tables.PERFORMANCE)
     # An embedded place lets in one process at a time: fewer chances to look, so fewer attempts, several to a turn.
-    count, turn = (40, 5) if clickhouse.embedded else (200, 1)
+    count, turn = (40, 5) if clickhouse.embedded else (200 if os.environ.get("OPTIINFRA_LONG_TESTS") else 60, 1)
     contents = [tuple([float(i)] * (3 if i % 2 else 12)) for i in range(1, count + 1)]
     for i in range(0, count, turn):
         with clickhouse.session():
