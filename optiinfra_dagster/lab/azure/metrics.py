@@ -207,7 +207,8 @@ def _grains(times: Whole, samples: Floats, seen: Any, starts: Whole, grain: int)
     """Aggregate samples, in the order of their times, into the grains that begin at `starts`."""
     shape = (len(samples), len(starts))
     found = Samples(starts, np.zeros(shape), np.full(shape, np.inf), np.full(shape, -np.inf), np.zeros(shape))
-    inside = (times >= starts[0]) & (times < starts[-1] + grain)
+    # A span that holds no whole grain has no point.
+    inside = (times >= starts[0]) & (times < starts[-1] + grain) if len(starts) else np.zeros(len(times), bool)
     if inside.any():
         place = np.searchsorted(starts, times[inside], side="right") - 1
         first = np.flatnonzero(np.diff(place, prepend=-1))

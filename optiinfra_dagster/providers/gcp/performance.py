@@ -237,7 +237,7 @@ class _Run:
             self._lose(CloudError(Cause.CONFIG, str(error)), self.questions)
         for (cause, message), lost in self._losses.items():
             count = len({id(question) for question in lost})
-            names = ", ".join(dict.fromkeys(question.metric.name for question in lost))
+            names = ", ".join(sorted({question.metric.name for question in lost}))
             loss = f"{count} metrics are missing: {names}" if count else "points may be missing"
             self.problems.append(Problem(self.project_id, "", "", cause, f"{message.rstrip('.')} ({loss})"))
 
