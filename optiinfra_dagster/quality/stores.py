@@ -310,7 +310,7 @@ class Gcs:
     """A bucket, read as the customer's first Google Cloud project, or as this host."""
 
     def __init__(self, customer: Customer, bucket: str, meter: Meter) -> None:
-        from google.cloud.storage.retry import DEFAULT_RETRY  # type: ignore[import-untyped]
+        from google.cloud.storage.retry import DEFAULT_RETRY
 
         self.place = f"gs://{bucket}"
         self._bucket, self._meter = bucket, meter
@@ -330,7 +330,7 @@ class Gcs:
 
                 return GCSResource().get_client()
             # The client that GCSResource makes, which takes neither credentials nor an endpoint.
-            from google.cloud import storage  # type: ignore[import-untyped]
+            from google.cloud import storage
 
             return storage.Client(
                 project=account.project_id if account else None,

@@ -103,7 +103,7 @@ def shared_spine(tmp_path_factory: pytest.TempPathFactory) -> Spine:
 def spine(shared_spine: Spine) -> Spine:
     """A spine with an empty ledger and the three customers; nothing listens at their endpoint."""
     made = replace(shared_spine, extra={})
-    made.write_customers("http://127.0.0.1:9")
+    made.write_customers("http://127.0.0.1:9", families=["resource", "performance"])
     with shared_spine.clickhouse.session() as client:
         client.command("TRUNCATE TABLE metric_batches")
     return made

@@ -47,7 +47,7 @@ class Site:
         self._lab, lab_env = start_lab(self._env, folder / "world.yaml", folder / "lab.log")
         self._env |= lab_env
         self.lab = LabControl(lab_env["OPTIINFRA_LAB_AWS"])
-        self.spine.write_customers(lab_env["OPTIINFRA_LAB_AWS"])
+        self.spine.write_customers(lab_env["OPTIINFRA_LAB_AWS"], families=["resource", "performance"])
         with self.spine.clickhouse.session():
             pass  # the tables, once and before the clock matters
         self.instance = dg.DagsterInstance.from_config(str(self.spine.home))

@@ -126,7 +126,7 @@ def test_an_inventory_is_asked_for_only_while_it_can_be_taken(spine: Spine, ledg
 
 def test_a_poll_customers_windows_are_missing_only_when_the_poll_is_over(spine: Spine, ledger: Ledger) -> None:
     spine.extra["acme"] = {"poll_minutes": 60}
-    spine.write_customers("http://127.0.0.1:9", ["acme"])
+    spine.write_customers("http://127.0.0.1:9", ["acme"], families=["resource", "performance"])
     hour = NOW.replace(minute=0) - timedelta(hours=2)
     polled = [hour + i * windows.WINDOW for i in range(4)]
     every = windows.span(hour, hour + timedelta(hours=6))
@@ -184,7 +184,8 @@ def test_metrics_are_not_retried_while_their_inventory_waits_for_a_person(spine:
     for window in (before(3), before(2), before(1), W0):
         ledger.add("resource", [window], "failed", permanent=True, customers=["newcomer"])
         ledger.add("performance", [window], "failed", customers=["newcomer"], error="no inventory")
-    customers = [Customer.model_validate({"id": "newcomer", "name": "N", "aws": [{"account_id": "4" * 12}]})]
+    described = {"id": "newcomer", "name": "N", "families": BOTH, "aws": [{"account_id": "4" * 12}]}
+    customers = [Customer.model_validate(described)]
     later = NOW + 8 * MINUTE
     attempts, _ = read_attempts(spine.clickhouse, spine.settings, later)
     assert plan_repairs(customers, attempts, spine.settings, later) == []
@@ -220,7 +221,7 @@ def test_every_slice_is_asked_for_at_most_once_and_none_that_is_whole_or_beyond_
         family, _, _, window = one
         known = attempts.get(one)
         assert W0 >= window >= min(w for *_, w in attempts)
-        assert family == "performance" or window >= NOW - timedelta(minutes=45)
+        assert family != "resource" or window >= NOW - timedelta(minutes=45)
         if known:
             assert known.status != "ok"
             assert known.count <= settings.repair_max_attempts
