@@ -85,10 +85,10 @@ class Spine:
     extra: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
-    def at(cls, home: Path, url: str | None = None) -> Spine:
-        """A spine whose files are all under `home`; `url` names another ClickHouse."""
+    def at(cls, home: Path, url: str | None = None, *, tables: bool = True) -> Spine:
+        """A spine whose files are all under `home`, its ClickHouse too, unless `url` names another."""
         home.mkdir(parents=True, exist_ok=True)
-        if url is None and not (home / "clickhouse").exists():
+        if tables and url is None and not (home / "clickhouse").exists():
             shutil.copytree(_migrated_engine(), home / "clickhouse", symlinks=True)
         settings = Settings(
             dagster_home=home,
