@@ -168,6 +168,7 @@ def take_picture(ui: Ui, picture: Path) -> None:
     ui.find("//*[@data-svg-viewport]").screenshot(str(picture))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_lineage_launchpad_and_partition_page(tmp_path: Path) -> None:
     with dagster_dev(tmp_path) as (spine, url), browser(url) as ui:
@@ -175,7 +176,8 @@ def test_lineage_launchpad_and_partition_page(tmp_path: Path) -> None:
         ui.see("Global asset lineage", *IMPLEMENTED, "readers")
         assert len(ui.collapsed()) == len(IMPLEMENTED) + 2  # the readers, and the golden set
         ui.click("//*[contains(@class, 'collapsedGroupNodeBox')][contains(., 'aws')]")
-        ui.see("resource", "performance")
+        # It opens; what stands in it is shown or not, by how far the page zooms out.
+        until(lambda: len(ui.collapsed()) == len(IMPLEMENTED) + 1, PATIENCE, "the group to open")
 
         if "OPTIINFRA_LINEAGE_PICTURE" in os.environ:
             take_picture(ui, Path(os.environ["OPTIINFRA_LINEAGE_PICTURE"]))
