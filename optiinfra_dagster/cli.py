@@ -1,11 +1,19 @@
-"""The command line: `optiinfra run | collect | read | customers check | migrate | lab serve | dev`."""
+"""The command line: `optiinfra run | collect | read | customers check | migrate | lab serve | dev`.
+
+Results go to standard output, all else to standard error. Exit codes: 0 all went well, 1 something failed and is
+explained, 2 the command line is wrong, 130 interrupted, 141 the reader of the output went away.
+"""
 
 from __future__ import annotations
 
+import errno
+import io
+import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -33,9 +41,15 @@ class Command(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+def _examples(*commands: str) -> str:
+    """What stands below a command's help; an empty line apart, since a single line break is none in it."""
+    return "Examples:\n\n" + "\n\n".join(f"  optiinfra {command}" for command in commands)
+
+
 app = typer.Typer(
     name="optiinfra",
     help="Cloud inventory, performance, cost and LLM quality of your customers, collected by Dagster into ClickHouse.",
+    epilog=_examples("run", "customers check", "collect --customer acme", "read performance summary --customer acme"),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,6 +58,17 @@ customers_app = typer.Typer(help="The customers file.", no_args_is_help=True)
 lab_app = typer.Typer(help="The cloud lab: local stand-ins of the clouds.", no_args_is_help=True)
 app.add_typer(customers_app, name="customers")
 app.add_typer(lab_app, name="lab")
+
+INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
+
+
+# Written out, since to ask for them takes as long as to import Dagster; a test compares.
+READERS_HELP = (
+    "performance: metrics, latest, summary, by_resource, hourly, daily, trends. "
+    "resource: inventory, by_type, changes, summary. "
+    "cost: metrics, summary, trends, by_service, by_resource, waste, restatements. "
+    "application: metrics, quality, hallucinations, toxicity, summary."
+)
 
 
 class Format(StrEnum):
@@ -56,16 +81,44 @@ class Format(StrEnum):
 
 def main() -> None:
     """Run the command line; a failure that is explained by its message is printed as that message, exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error
+    # What it would say of a failure is in the failure's message.
+    logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
     try:
         app()
     except OptiInfraError as error:
         fail(str(error))
-    except KeyboardInterrupt:
-        fail("Interrupted. What was published stays; run the same command again to collect the rest.", code=130)
     except BrokenPipeError:
-        # The reader of the output went away, as `head` does. What is still buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
+        _leave_pipe()
+    except OSError as error:
+        fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}. {_remedy(error)}")
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            _leave_interrupted()
+        raise
+
+
+def _leave_interrupted() -> NoReturn:
+    """End at once: to wait for calls that are under way in other threads may take minutes, and is of no use."""
+    say("Interrupted. What was published stays; run the same command again to collect the rest.")
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(INTERRUPTED)
+
+
+def _leave_pipe() -> NoReturn:
+    """End because the reader of the output went away, as `head` does; what is still buffered has nowhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(141)
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "Free some space and run the same command again; what was published stays."
+    return "Set DAGSTER_HOME to a folder that this user may write to, on a disk with space."
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -84,8 +137,23 @@ def say(message: str) -> None:
 def working() -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
     """Two ways to tell of long work on standard error: for what stays, and for how far it is.
 
-    On a terminal the second is one line that moves, elsewhere lines like the first's.
+    On a terminal the second is one line that moves, elsewhere lines like the first's. Meanwhile SIGTERM is like Ctrl-C:
+    what was started beside it is ended, too.
     """
+    with _terminated_as_interrupted():
+        yield from _telling()
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _telling() -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
     if not sys.stderr.isatty():
         yield say, say
         return
@@ -105,12 +173,12 @@ def _report(outcome: collecting.Outcome) -> None:
 
 
 def _clickhouse(settings: Settings) -> ClickHouse:
-    from optiinfra_dagster.storage.clickhouse import ClickHouse
+    from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
 
-    return ClickHouse(settings.clickhouse_url.get_secret_value())
+    return ClickHouse(settings.clickhouse_url.get_secret_value(), linger=LINGER_SECONDS)
 
 
-@app.command(cls=Command)
+@app.command(cls=Command, epilog=_examples("run", "run --window 2026-11-21T10:15Z"))
 def run(
     window: Annotated[
         str | None, typer.Option(help="The window, as its start: 2026-11-21T10:15Z. Default: the newest.")
@@ -142,13 +210,27 @@ def dev() -> None:
         lab_process.dagster_dev(settings)
 
 
-@app.command(cls=Command)
+@app.command(
+    cls=Command,
+    epilog=_examples(
+        "collect --customer acme",
+        "collect --provider aws --family performance --from 2026-11-21T00:00Z --to 2026-11-21T06:00Z",
+        "collect --customer acme --refresh",
+    ),
+)
 def collect(
     customer: Annotated[list[str] | None, typer.Option(help="Only this customer; may be repeated.")] = None,
-    provider: Annotated[list[str] | None, typer.Option(help="Only this provider; may be repeated.")] = None,
-    family: Annotated[list[str] | None, typer.Option(help="Only this family; may be repeated.")] = None,
-    from_: Annotated[str | None, typer.Option("--from", help="Windows from this time on; default: the newest.")] = None,
-    to: Annotated[str | None, typer.Option("--to", help="Windows that start before this time; default: now.")] = None,
+    provider: Annotated[
+        list[str] | None, typer.Option(help="Only this one: aws, gcp, azure or vultr; may be repeated.")
+    ] = None,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this one: resource, performance, cost or application; may be repeated."),
+    ] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Windows from this time on: 2026-11-21T00:00Z. Default: the newest.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Windows that start before this time. Default: now.")] = None,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Collect again what is published, and replace it.")
     ] = False,
@@ -172,20 +254,30 @@ def collect(
         fail("\n".join(outcome.errors))
 
 
-@app.command(cls=Command)
+@app.command(
+    cls=Command,
+    epilog=_examples(
+        "read performance trends --customer acme",
+        "read cost by_service --customer acme --provider aws --limit 20",
+        "read cost metrics --customer acme --from 2026-11-01T00:00Z --format csv > costs.csv",
+        "read resource inventory --customer acme --format json | jq '.[].resource_id'",
+    ),
+)
 def read(  # noqa: PLR0913, PLR0917 - these are its options
     family: Annotated[str, typer.Argument(help="resource, performance, cost or application")],
-    reader: Annotated[str, typer.Argument(help="performance: latest, trends ...; resource: inventory ...")],
+    reader: Annotated[str, typer.Argument(help=READERS_HELP)],
     customer: Annotated[str, typer.Option(help="The customer's id.")],
-    provider: Annotated[str | None, typer.Option(help="Only this provider.")] = None,
-    from_: Annotated[str | None, typer.Option("--from", help="From this time on; default: the newest window.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Only this one: aws, gcp, azure or vultr.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="From this time on: 2026-11-21T00:00Z. Default: the newest window.")
+    ] = None,
     to: Annotated[str | None, typer.Option("--to", help="Before this time.")] = None,
-    resource_id: Annotated[str | None, typer.Option(help="Only this resource.")] = None,
+    resource_id: Annotated[str | None, typer.Option(help="Only this resource; its full id.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many rows.")] = None,
     format_: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.TABLE,
 ) -> None:
     """Print what a reader says of a customer."""
-    from optiinfra_dagster import reading
+    from optiinfra_dagster import printing, reading
 
     settings = load_settings()
     reading.known(family, reader)
@@ -194,7 +286,7 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
         settings,
         reading.Query(family, reader, customer, provider, from_, to, resource_id, limit),
     )
-    reading.show(result, format_.value, sys.stdout)
+    printing.show(result.rows, format_.value, sys.stdout, result.columns, result.title)
     if result.note:
         say(result.note)
     if result.rows is None:
@@ -220,7 +312,9 @@ def migrate(
         raise SystemExit(1)
 
 
-@customers_app.command("check", cls=Command)
+@customers_app.command(
+    "check", cls=Command, epilog=_examples("customers check", "customers check --customer acme --customer globex")
+)
 def customers_check(
     customer: Annotated[list[str] | None, typer.Option(help="Only this customer; may be repeated.")] = None,
 ) -> None:
@@ -229,7 +323,7 @@ def customers_check(
 
     settings = load_settings()
     with lab_process.for_demo(settings, say) as settings:
-        found = collecting.check_customers(settings, tuple(customer or ()), typer.echo)
+        found = collecting.check_customers(settings, _clickhouse(settings), tuple(customer or ()), typer.echo)
     if found:
         fail(f"{found} problem{'s' if found > 1 else ''} found.")
 
@@ -237,7 +331,7 @@ def customers_check(
 @lab_app.command("serve", cls=Command)
 def lab_serve(
     world: Annotated[Path | None, typer.Option(help="A world file; default: the demo world.")] = None,
-    port: Annotated[int, typer.Option(help="Of the AWS part; 0 chooses a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 chooses a free port.")] = 0,
 ) -> None:
     """Serve the cloud lab alone; prints the environment that points the SDKs at it."""
     from optiinfra_dagster.lab.__main__ import serve

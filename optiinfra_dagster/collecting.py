@@ -7,16 +7,29 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 from optiinfra_dagster import windows
 from optiinfra_dagster.assets.collection import IMPLEMENTED
 from optiinfra_dagster.assets.readers import LENGTHS, READERS
-from optiinfra_dagster.customers import FAMILIES, PROVIDERS, Customer, load_customers, select
+from optiinfra_dagster.customers import (
+    FAMILIES,
+    IDENTITY,
+    PROVIDERS,
+    Account,
+    Customer,
+    GcpAccount,
+    Provider,
+    load_customers,
+    select,
+)
 from optiinfra_dagster.errors import ConfigError, OptiInfraError
 from optiinfra_dagster.references import closest
+from optiinfra_dagster.storage.io_manager import ALL_FAILED
 
 if TYPE_CHECKING:
     from optiinfra_dagster.runs import Runner, RunResult
@@ -68,9 +81,11 @@ def run_window(
         _check_closed(settings, first, now)
     runner = _runner(settings, clickhouse, progress or say)
     outcome = _collect(settings, runner, customers, Request(), (first, last), say)
+    say(f"{len(READERS)} readers of {_spell(first, last)}")
     _finish(outcome, runner.run("readers", list(READERS), first, last))
     _add_troubles(outcome, clickhouse, customers, first, last)
-    outcome.lines += summary(settings, clickhouse, first)
+    outcome.lines += totals(clickhouse, customers, first, last, Request(), outcome.run_ids)
+    outcome.lines += summary(settings, clickhouse, first, customers[0].id)
     return outcome
 
 
@@ -98,7 +113,9 @@ def collect(
     # Windows, then the rollups behind trends, then the trends: each is computed from the one before.
     for _ in range(3):
         for stale in stale_readers(clickhouse, (), settings, datetime.now(UTC), quiet=timedelta(0)):
-            say(f"{', '.join(name for _, name in stale.readers)}: {_spell(stale.first, stale.last)}")
+            names = ", ".join("/".join(reader) for reader in stale.readers[:3])
+            more = f" and {len(stale.readers) - 3} more readers" if len(stale.readers) > 3 else ""
+            say(f"{names}{more} of {_spell(stale.first, stale.last)}")
             _finish(outcome, runner.run("readers", stale.readers, stale.first, stale.last))
     _add_troubles(outcome, clickhouse, customers, *span, request)
     outcome.lines += totals(clickhouse, customers, *span, request, outcome.run_ids)
@@ -193,7 +210,7 @@ def _collect(
             plan.append(([family for family in wanted if family != "resource"], first, last))
         for families, begin, end in plan:
             if families:
-                say(f"{', '.join(f'{provider}/{f}' for f in families)}: {_spell(begin, end)}")
+                say(f"{', '.join(f'{provider}/{f}' for f in families)} of {_spell(begin, end)}")
                 result = runner.run(
                     f"{provider}_collection",
                     [(provider, family) for family in families],
@@ -216,7 +233,9 @@ def _runner(settings: Settings, clickhouse: ClickHouse, say: Say) -> Runner:
 
 def _finish(outcome: Outcome, result: RunResult) -> None:
     outcome.run_ids.append(result.run_id)
-    outcome.errors += [error for error in result.errors if error not in outcome.errors]
+    # That all of an asset failed is told customer by customer, from the ledger.
+    told = [error for error in result.errors if not error.startswith(ALL_FAILED)]
+    outcome.errors += [error for error in told if error not in outcome.errors]
     if not result.success and not result.errors:
         outcome.errors.append(f"Run {result.run_id} failed; see it in the UI.")
 
@@ -276,8 +295,17 @@ def _add_troubles(
         if (provider, family) in wanted:
             verb = "is" if slices == 1 else "are"
             what = {"failed": "failed", "partial": f"{verb} incomplete", "budget": f"{verb} left out"}[status]
-            text = f"{customer} {provider}/{family}: {slices:,} window{'s' if slices > 1 else ''} {what}: {error}"
+            many = f"{slices:,} window{'s' if slices > 1 else ''}"
+            text = f"{customer} {provider}/{family}: {many} {what}: {_shortened(error)}"
             (outcome.errors if status == "failed" else outcome.warnings).append(text)
+
+
+def _shortened(error: str) -> str:
+    """The first of many problems: where nothing works, every kind of resource says so."""
+    problems = error.split("; ")
+    if len(problems) < 4:
+        return error
+    return f"{'; '.join(problems[:2])}; and {len(problems) - 2} more, told by metric_batches.error"
 
 
 def totals(
@@ -288,16 +316,21 @@ def totals(
     request: Request,
     run_ids: Sequence[str],
 ) -> list[str]:
-    """Per provider and family: what is published of the range, and what these runs called and cost."""
+    """Per provider and family: what is published of the range, and what these runs called and cost the customers."""
+    parameters = {
+        "customers": [c.id for c in customers], "first": int(first.timestamp()), "last": int(last.timestamp()),
+        "runs": list(run_ids),
+    }  # fmt: skip
     with clickhouse.session() as client:
         rows = client.query(
             """
-            SELECT provider, dataset, countIf(published > 0), sum(slice_rows), sum(calls), sum(usd)
+            SELECT provider, dataset, sum(slice_rows), uniqExactIf(customer_id, published),
+                uniqExactIf(window_start, published), sum(calls), sum(usd)
             FROM
             (
                 SELECT provider, dataset, customer_id, window_start,
                     argMaxIf(rows, batch, status IN ('ok', 'partial')) AS slice_rows,
-                    countIf(status IN ('ok', 'partial')) AS published,
+                    countIf(status IN ('ok', 'partial')) > 0 AS published,
                     sumIf(api_calls, run_id IN {runs:Array(String)}) AS calls,
                     sumIf(api_cost_usd, run_id IN {runs:Array(String)}) AS usd
                 FROM metric_batches
@@ -307,64 +340,69 @@ def totals(
                 GROUP BY provider, dataset, customer_id, window_start
             )
             GROUP BY provider, dataset
-            ORDER BY provider, dataset
             """,
-            parameters={
-                "customers": [c.id for c in customers], "first": int(first.timestamp()), "last": int(last.timestamp()),
-                "runs": list(run_ids),
-            },
-        ).result_rows  # fmt: skip
-    wanted = _wanted(request)
-    return [
-        f"{provider}/{family}: {slices:,} slices published with {count:,} rows; {calls:,} API calls, {usd:.4f} USD now"
-        for provider, family, slices, count, calls, usd in rows
-        if (provider, family) in wanted
-    ]
+            parameters=parameters,
+        ).result_rows
+        bills = client.query(
+            """
+            SELECT provider, sum(rows), uniqExact(customer_id), uniqExact(window_start)
+            FROM metric_batches
+            WHERE dataset = 'cost_billed' AND run_id IN {runs:Array(String)} AND status IN ('ok', 'partial')
+                AND published_at >= now() - INTERVAL 2 DAY
+            GROUP BY provider
+            """,
+            parameters=parameters,
+        ).result_rows
+    found = {(provider, family): counts for provider, family, *counts in rows}
+    read = {provider: counts for provider, *counts in bills}
+    nothing = (0, 0, 0, 0, 0)
+    span = _spell(first, last)
+    lines = [f"{span[0].upper()}{span[1:]}", ""]
+    for provider, family in _wanted(request):
+        if not any(customer.collects(provider, family) for customer in customers):
+            continue
+        n, who, when, calls, usd = found.get((provider, family), nothing)
+        made = f"  {calls:,} API calls" if calls else ""
+        paid = f", {usd:.4f} USD" if round(usd, 4) else ""
+        lines.append(_line(f"{provider}/{family}", n, who, when if first != last else 0) + made + paid)
+        if family == "cost" and provider in read:
+            n, who, days = read[provider]
+            lines.append(f"{_line(f'{provider}/cost, bills', n, who, 0)}  {days:,} days, new or changed")
+    return lines
 
 
-def summary(settings: Settings, clickhouse: ClickHouse, window: datetime) -> list[str]:
-    """The window's rows per asset, and where to look next."""
+def _line(name: str, rows: int, customers: int, of_windows: int) -> str:
+    text = f"  {name:<28}{rows:>10,} rows  {customers:>4,} customer{'s' if customers != 1 else ' '}"
+    return f"{text}  {of_windows:>6,} windows" if of_windows else text
+
+
+def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, customer: str) -> list[str]:
+    """The rows of the window's readers, and where to look next."""
     # Some readers publish hours or days: the one that holds the window.
     starts = {f"{family}_{name}": windows.floor_to(length, window) for (family, name), length in LENGTHS.items()}
     with clickhouse.session() as client:
         rows = client.query(
             """
-            SELECT if(customer_id = '', dataset, provider || '/' || dataset) AS asset, toUnixTimestamp(window_start),
-                sum(slice_rows), uniqExact(customer_id)
-            FROM
-            (
-                SELECT dataset, customer_id, provider, window_start, argMax(rows, batch) AS slice_rows
-                FROM metric_batches
-                WHERE status IN ('ok', 'partial') AND window_start IN
-                    arrayMap(seconds -> fromUnixTimestamp(seconds), {starts:Array(UInt32)})
-                GROUP BY dataset, customer_id, provider, window_start
-            )
-            GROUP BY asset, window_start
+            SELECT dataset, toUnixTimestamp(window_start), argMax(rows, batch)
+            FROM metric_batches
+            WHERE customer_id = '' AND status IN ('ok', 'partial') AND window_start IN
+                arrayMap(seconds -> fromUnixTimestamp(seconds), {starts:Array(UInt32)})
+            GROUP BY dataset, window_start
             """,
             parameters={"starts": [int(start.timestamp()) for start in {window, *starts.values()}]},
         ).result_rows
-    count = {asset: (n, customers) for asset, at, n, customers in rows if at == starts.get(asset, window).timestamp()}
-    known = load_customers(settings.customers_path)
-    names = [
-        f"{provider}/{family}"
-        for provider, families in IMPLEMENTED.items()
-        for family in families
-        if any(customer.collects(provider, family) for customer in known)
-    ]
-    lines = [f"Window {windows.key(window)}", ""]
-    for name in names:
-        n, customers = count.get(name, (0, 0))
-        lines.append(f"  {name:<28}{n:>8,} rows  {customers} customer{'s' if customers != 1 else ''}")
+    count = {name: n for name, at, n in rows if at == starts.get(name, window).timestamp()}
+    lines = [""]
     for family, reader in READERS:
-        n, _ = count.get(f"{family}_{reader}", (0, 0))
+        n = count.get(f"{family}_{reader}", 0)
         why = "  nothing changed, or no complete inventory before" if reader == "changes" and not n else ""
-        lines.append(f"  {f'{family}/{reader}':<28}{n:>8,} rows{why}")
-    customer = known[0].id
+        lines.append(f"  {f'{family}/{reader}':<28}{n:>10,} rows{why}")
     return [
         *lines,
         "",
         f"Tables: database optiinfra_metrics at {settings.clickhouse_place}",
         f"Next:   {_command()} read performance summary --customer {customer}",
+        f"        {_command()} read cost by_service --customer {customer} --limit 10",
         f"        {_command()} read resource inventory --customer {customer} --format json",
         "        make dev, for the Dagster UI and the schedule",
     ]
@@ -375,23 +413,61 @@ def _command() -> str:
     return "optiinfra" if shutil.which("optiinfra") else os.path.relpath(sys.argv[0])
 
 
-def check_customers(settings: Settings, ids: tuple[str, ...], tell: Say) -> int:
-    """Prove every account of every customer; tells one line each and returns how many problems there are."""
-    found = 0
+# --- Whether it will work --------------------------------------------------------------------------------------------
+
+
+_Checked: TypeAlias = tuple[str, str, list[str], str]  # whose, of what, what is missing, what else is to be said
+
+
+def check_customers(settings: Settings, clickhouse: ClickHouse, ids: tuple[str, ...], tell: Say) -> int:
+    """Prove every account of every customer, and the place of its interactions, several side by side.
+
+    Tells one line each, in the order of the file, and returns how many problems there are.
+    """
+    attempts: list[Callable[[], _Checked]] = []
     for customer in select(load_customers(settings.customers_path), ids):
-        for provider in customer.providers:
-            if provider not in IMPLEMENTED:
-                tell(f"{customer.id} {provider}: not collected by this version")
-                continue
-            module = importlib.import_module(f"optiinfra_dagster.providers.{provider}.check")
-            for account in customer.accounts(provider):
-                try:
-                    problems = [str(problem) for problem in module.check(customer.id, account)]
-                except OptiInfraError as error:
-                    problems = [str(error)]
-                found += len(problems)
-                for problem in problems:
-                    tell(f"{customer.id} {provider}: {problem}")
-                if not problems:
-                    tell(f"{customer.id} {provider}: ok")
+        attempts += [
+            partial(_check_account, customer, provider, account)
+            for provider in customer.providers
+            for account in customer.accounts(provider)
+        ]
+        if customer.application is not None and "application" in customer.families:
+            attempts.append(partial(_check_interactions, settings, clickhouse, customer))
+    found = 0
+    with ThreadPoolExecutor(min(settings.concurrency, len(attempts)), thread_name_prefix="check") as pool:
+        for who, name, problems, remark in pool.map(lambda attempt: attempt(), attempts):
+            found += len(problems)
+            for problem in problems:
+                tell(f"{who}: {problem}")
+            if not problems:
+                tell(f"{who} {name}: ok{f', {remark}' if remark else ''}")
     return found
+
+
+def _check_account(customer: Customer, provider: Provider, account: Account) -> _Checked:
+    module = importlib.import_module(f"optiinfra_dagster.providers.{provider}.check")
+    who, name = f"{customer.id} {provider}", str(getattr(account, IDENTITY[provider]))
+    remark = ""
+    if isinstance(account, GcpAccount) and account.billing_export_table is None and "cost" in customer.families:
+        remark = "but without billing_export_table: costs are estimated, never billed"
+    try:
+        problems = module.check(customer.id, account, customer.families)
+    except OptiInfraError as error:
+        return who, name, [str(error)], ""
+    return who, name, [str(problem) for problem in problems], remark
+
+
+def _check_interactions(settings: Settings, clickhouse: ClickHouse, customer: Customer) -> _Checked:
+    from optiinfra_dagster.quality.sources import TableSource, open_source
+
+    who, place = f"{customer.id} application", customer.application.interactions if customer.application else ""
+    window = windows.newest_collectable(datetime.now(UTC), timedelta(minutes=settings.lag_minutes))
+    try:
+        source = open_source(customer, clickhouse=clickhouse)
+        count = source.probe(customer.providers, window, window + windows.WINDOW)
+    except OptiInfraError as error:
+        return who, place, [str(error)], ""
+    what = "rows in" if isinstance(source, TableSource) else "files around"
+    remark = f"{count:,} {what} window {windows.key(window)}"
+    unjudged = "" if settings.groq_api_key else ", but nothing is judged: GROQ_API_KEY is not set"
+    return who, place, [], f"{remark}{unjudged}"

@@ -488,7 +488,7 @@ _WORDS = {
 }
 
 # What tells one account from another, per provider.
-_IDENTITY: dict[Provider, str] = {
+IDENTITY: dict[Provider, str] = {
     "aws": "account_id",
     "gcp": "project_id",
     "azure": "subscription_id",
@@ -600,7 +600,7 @@ def _find_duplicates(document: Document) -> None:
         here: Place = ("customers", index)
         if isinstance(customer, dict):
             note("id", customer.get("id"), (*here, "id"), "Give each customer an id of its own")
-        for provider, key in _IDENTITY.items():
+        for provider, key in IDENTITY.items():
             for number, account in enumerate(_items(customer, provider)):
                 if isinstance(account, dict):
                     place = (*here, provider, number, key)

@@ -13,7 +13,7 @@ from optiinfra_dagster.assets import collection, golden, readers
 from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.automation import alerts, checks, housekeeping, jobs, schedules, sensors
 from optiinfra_dagster.settings import Settings, load_settings
-from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 
 # Single-run backfills and partitioned checks are what the design stands on; that they may still change is known.
@@ -23,7 +23,7 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Every asset, check, job, schedule and sensor for `settings`; `overrides` replaces resources by name."""
-    clickhouse = ClickHouse(settings.clickhouse_url.get_secret_value())
+    clickhouse = ClickHouse(settings.clickhouse_url.get_secret_value(), linger=LINGER_SECONDS)
     partitions = windows.partitions(settings.partitions_start)
     collected = [
         collection.build(provider, family, settings, partitions)

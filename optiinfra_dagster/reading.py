@@ -1,14 +1,10 @@
-"""What `optiinfra read` prints: one customer's rows of a reader or of the metrics themselves."""
+"""What `optiinfra read` finds: one customer's rows of a reader or of the metrics themselves."""
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TextIO
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from optiinfra_dagster import windows
 from optiinfra_dagster.assets.readers import LENGTHS, READERS
@@ -17,13 +13,13 @@ from optiinfra_dagster.errors import ConfigError
 from optiinfra_dagster.references import closest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
-
-TABLE_ROWS = 50  # a terminal table is for looking; json and csv are complete
 
 # family -> readers; `metrics` are the published rows themselves.
 SOURCES: dict[str, dict[str, str]] = {
@@ -48,20 +44,72 @@ ORDER = (
     "period", "period_start", "charge_day",
 )  # fmt: skip
 
-JSON_COLUMNS = {"metadata", "tags", "details", "categories"}
+# What comes first: what costs most, and days in their order.
+FIRST = {
+    "cost_by_resource": "period, currency, amount DESC",
+    "cost_by_service": "period, currency, amount DESC",
+    "cost_waste": "currency DESC, monthly_amount DESC",
+    "cost_trends": "provider, currency, period, period_start",
+}
 
-# Columns a terminal has no room for; json and csv have all.
-HIDDEN_IN_TABLE = {
-    "customer_id", "provider", "window_start", "metadata", "tags", "collected_at", "workload_type", "period_seconds",
-    "spec_hash", "kind", "account_id", "cloud_status", "resource_name", "created_at", "utilization",
-    "values", "first_at", "mean_time", "time_squares", "value_squares", "products",
-    "application_name", "judge_model", "judge_version", "prompt_text", "response_text", "details", "sampled", "windows",
-    "instance_id", "estimated_by", "billed_cost", "effective_cost", "list_cost", "charge_period_end",
-    "charge_category", "charge_description", "billing_account_id", "first_seen", "last_changed", "matched",
-    "claims_checked", "sensitivity", "specificity", "last_week_n", "last_week_low", "last_week_high",
-    *(f"{metric}_{end}" for metric in ("coherence", "relevance", "accuracy", "hallucination", "toxicity")
-      for end in ("low", "high")),
-}  # fmt: skip
+# What a table shows of a reader, the most telling first: a terminal shows as many as it has room for.
+COLUMNS = {
+    "performance_metrics": "timestamp provider resource_type resource_name metric_name statistic metric_value unit "
+    "region resource_id",
+    "performance_latest": "window_start provider resource_type resource_name metric_name statistic metric_value unit "
+    "timestamp as_of region resource_id",
+    "performance_summary": "window_start provider resource_type metric_name statistic resources points mean minimum "
+    "maximum p95 unit complete",
+    "performance_by_resource": "window_start provider resource_type resource_name metric_name statistic mean minimum "
+    "maximum last_value unit points last_at region resource_id",
+    "performance_hourly": "window_start provider resource_type resource_name metric_name statistic n expected total "
+    "minimum maximum unit region resource_id",
+    "performance_daily": "window_start provider resource_type resource_name metric_name statistic n expected total "
+    "minimum maximum unit region resource_id",
+    "performance_trends": "window_start provider resource_type resource_name metric_name statistic days mean p95 unit "
+    "coverage change_percent direction slope_per_day minimum maximum n region resource_id",
+    "resource_inventory": "window_start provider resource_type resource_name status capacity unit region kind as_of "
+    "complete resource_id",
+    "resource_by_type": "window_start provider resource_type kind resources running stopped other capacity unit "
+    "regions as_of complete",
+    "resource_changes": "window_start provider resource_type resource_name change before after previous_window region "
+    "resource_id",
+    "resource_summary": "window_start provider resource_type region status resources capacity unit as_of complete",
+    "cost_metrics": "charge_day provider service_name resource_name amount currency cost_kind cost_type "
+    "charge_category region_id is_final sub_account_id resource_id",
+    "cost_restatements": "charge_day provider service_name before after currency seen_at sub_account_id",
+    "cost_summary": "window_start provider sub_account_id period amount currency billed estimated estimated_share "
+    "provisional days as_of",
+    "cost_trends": "window_start provider period period_start amount currency change change_percent billed estimated "
+    "provisional days complete",
+    "cost_by_resource": "window_start period provider resource_name cost_type amount currency billed estimated "
+    "provisional services region_id sub_account_id as_of resource_id",
+    "cost_by_service": "window_start period provider service_name cost_type amount currency billed estimated "
+    "provisional resources sub_account_id as_of",
+    "cost_waste": "window_start provider resource_type resource_name reason monthly_amount currency amount_from "
+    "evidence status region as_of complete resource_id",
+    "application_metrics": "timestamp provider application_id model_name metric_type score label tokens interaction_id",
+    "application_quality": "window_start period provider application_id model_name metric_type n population mean low "
+    "high worse_than_last_week last_week_mean not_assessable failures over_budget tokens usd very_poor poor fair good "
+    "excellent self_preference as_of complete",
+    "application_hallucinations": "window_start period provider application_id model_name n population rate rate_low "
+    "rate_high corrected_rate worse_than_last_week last_week_rate none minor major unsupported_claims not_assessable "
+    "failures over_budget tokens usd self_preference as_of complete",
+    "application_toxicity": "window_start period provider application_id model_name n population rate rate_low "
+    "rate_high corrected_rate worse_than_last_week last_week_rate none mild moderate severe categories not_assessable "
+    "failures over_budget tokens usd self_preference as_of complete",
+    "application_summary": "window_start period provider application_id model_name judged population coherence "
+    "relevance accuracy hallucination toxicity hallucination_rate toxicity_rate worse not_assessable failures "
+    "over_budget tokens usd self_preference as_of complete",
+}
+
+# What it means that a reader has no rows of a window that was collected.
+NOTHING = {
+    "resource_changes": "nothing changed since the complete inventory before, or there is none yet",
+    "cost_waste": "nothing that costs is known to be unattached, stopped or idle",
+    "cost_restatements": "no day that was published has been changed by its bill since",
+    "performance_trends": "no whole hour of the period was rolled up yet",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +128,15 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The rows, or None where none was ever published, with a note for a person."""
+    """The rows, or None where none was ever published, with a note for a person.
+
+    `columns` are those of a table, `title` is what stands above it.
+    """
 
     rows: pa.Table | None
     note: str = ""
+    columns: Sequence[str] = ()
+    title: str = ""
 
 
 def known(family: str, reader: str) -> str:
@@ -115,8 +168,7 @@ def read(clickhouse: ClickHouse, settings: Settings, query: Query) -> Result:
     with clickhouse.session() as client:
         collected, computed = _newest(client, query, query.family if is_metrics or is_history else table)
         if collected is None:
-            hint = f"run `optiinfra collect --customer {query.customer}`"
-            return Result(None, f"No {query.family} was collected yet for {query.customer}: {hint}.")
+            return Result(None, f"No {query.family} was collected yet for {_whom(query)}: {_why_never(client, query)}.")
         if computed is None:
             return Result(None, f"The reader {query.family} {query.reader} was not computed yet: run `optiinfra run`.")
         if begin is None and end is None and not is_history:
@@ -132,10 +184,11 @@ def read(clickhouse: ClickHouse, settings: Settings, query: Query) -> Result:
             if "resource_id" not in columns:
                 raise ConfigError(f"{query.family} {query.reader} has no rows per resource: leave out --resource-id.")
             conditions.append("resource_id = {resource:String}")
-        order = [name for name in ORDER if name in columns]
+        first = [FIRST[table]] if table in FIRST else []
+        order = [*first, *(name for name in ORDER if name in columns), time]
         sql = (
             f"SELECT * FROM {view} WHERE {' AND '.join(conditions)} "  # noqa: S608 - names are the code's own
-            f"ORDER BY {', '.join([*order, time])}" + (f" LIMIT {query.limit}" if query.limit else "")
+            f"ORDER BY {', '.join(order)}" + (f" LIMIT {query.limit}" if query.limit else "")
         )
         rows = fetch(
             client,
@@ -149,8 +202,27 @@ def read(clickhouse: ClickHouse, settings: Settings, query: Query) -> Result:
                 "resource": query.resource_id or "",
             },
         )
-        note = "" if rows.num_rows else _why_empty(client, query, begin, end)
-    return Result(rows, note)
+        note = "" if rows.num_rows else _why_empty(client, query, begin, end, NOTHING.get(table, "nothing is there"))
+    return Result(rows, note, COLUMNS[table].split(), f"{_whom(query)}: {query.family} {query.reader}")
+
+
+def _whom(query: Query) -> str:
+    return f"{query.customer} on {query.provider}" if query.provider else query.customer
+
+
+def _why_never(client: Client, query: Query) -> str:
+    """What the newest attempt said, if there was any."""
+    attempts = client.query(
+        "SELECT provider, toString(status), error FROM metric_batches "
+        "WHERE customer_id = {customer:String} AND dataset = {family:String} "
+        "AND (empty({provider:String}) OR provider = {provider:String}) ORDER BY published_at DESC, batch DESC LIMIT 1",
+        parameters={"customer": query.customer, "family": query.family, "provider": query.provider or ""},
+    ).result_rows
+    if not attempts:
+        return f"run `optiinfra collect --customer {query.customer}`"
+    provider, status, error = attempts[0]
+    said = f"the last attempt ({provider}) is recorded as {status}"
+    return f"{said}: {error.rstrip('.')}" if error else said
 
 
 def _conditions(query: Query, time: str, begin: datetime | None, end: datetime | None, *, sliced: bool) -> list[str]:
@@ -180,6 +252,8 @@ def _checked(settings: Settings, query: Query) -> tuple[datetime | None, datetim
         )
     begin = windows.parse_time(query.from_, "--from") if query.from_ is not None else None
     end = windows.parse_time(query.to, "--to") if query.to is not None else None
+    if begin and begin > (now := datetime.now(UTC)):
+        raise ConfigError(f"--from {query.from_} is in the future; it is {now:%Y-%m-%dT%H:%MZ} now.")
     if begin and end and begin >= end:
         raise ConfigError(f"--from {query.from_} is not before --to {query.to}: swap them, or widen the range.")
     return begin, end
@@ -191,14 +265,14 @@ def _newest(client: Client, query: Query, dataset: str) -> tuple[datetime | None
     A reader's window is newer than the customer's where its last collection failed: that window says nothing of it.
     """
     of_customer = (
-        "customer_id = {customer:String} AND dataset = {family:String} "
+        "customer_id = {customer:String} AND dataset = {family:String} AND status IN ('ok', 'partial') "
         "AND (empty({provider:String}) OR provider = {provider:String})"
     )
     parameters = {
         "customer": query.customer, "family": query.family, "provider": query.provider or "", "dataset": dataset,
     }  # fmt: skip
     count, collected = client.query(
-        f"SELECT count(), toUnixTimestamp(max(window_start)) FROM published_batches WHERE {of_customer}",  # noqa: S608
+        f"SELECT count(), toUnixTimestamp(max(window_start)) FROM metric_batches WHERE {of_customer}",  # noqa: S608
         parameters=parameters,
     ).result_rows[0]
     if not count:
@@ -207,14 +281,15 @@ def _newest(client: Client, query: Query, dataset: str) -> tuple[datetime | None
         newest = datetime.fromtimestamp(collected, UTC)
         return newest, newest
     count, computed = client.query(
-        "SELECT count(), toUnixTimestamp(max(window_start)) FROM published_batches WHERE dataset = {dataset:String} "
-        "AND customer_id = '' AND window_start <= fromUnixTimestamp({collected:UInt32})",
+        "SELECT count(), toUnixTimestamp(max(window_start)) FROM metric_batches WHERE dataset = {dataset:String} "
+        "AND customer_id = '' AND status IN ('ok', 'partial') "
+        "AND window_start <= fromUnixTimestamp({collected:UInt32})",
         parameters={**parameters, "collected": collected},
     ).result_rows[0]
     return datetime.fromtimestamp(collected, UTC), datetime.fromtimestamp(computed, UTC) if count else None
 
 
-def _why_empty(client: Client, query: Query, begin: datetime | None, end: datetime | None) -> str:
+def _why_empty(client: Client, query: Query, begin: datetime | None, end: datetime | None, nothing: str) -> str:
     """Whether there is nothing, or nothing was collected."""
     (count,) = client.query(
         "SELECT count() FROM published_batches WHERE customer_id = {customer:String} AND dataset = {family:String} "
@@ -227,82 +302,7 @@ def _why_empty(client: Client, query: Query, begin: datetime | None, end: dateti
         },
     ).result_rows[0]  # fmt: skip
     if not count:
-        return f"No rows: no {query.family} of {query.customer} was collected in that time."
-    return "No rows: collected, and nothing there."
-
-
-def show(result: Result, format_: str, out: TextIO) -> None:
-    """Print the rows: a terminal table (shortened), JSON (one array) or CSV (complete)."""
-    if result.rows is None:
-        if format_ == "json":
-            out.write("[]\n")
-        return
-    if format_ == "json":
-        _write_json(result.rows, out)
-    elif format_ == "csv":
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(result.rows.column_names)
-        writer.writerows([_text(value) for value in row.values()] for row in _rows(result.rows))
-    else:
-        _write_table(result.rows, out)
-
-
-def _write_json(rows: pa.Table, out: TextIO) -> None:
-    out.write("[")
-    for i, row in enumerate(_rows(rows)):
-        out.write(",\n " if i else "\n ")
-        json.dump({name: _json(name, value) for name, value in row.items()}, out, ensure_ascii=False)
-    out.write("\n]\n")
-
-
-def _write_table(rows: pa.Table, out: TextIO) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    hidden = HIDDEN_IN_TABLE | ({"metric_type"} if "metric_name" in rows.column_names else set())
-    names = [name for name in rows.column_names if name not in hidden]
-    for name in names:
-        kind = str(rows.schema.field(name).type)
-        numeric = kind in {"double", "uint8", "uint32", "uint64"} or kind.startswith("decimal")
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=name != "resource_id")
-    for row in _rows(rows.slice(0, TABLE_ROWS)):
-        table.add_row(*(_short(row[name]) for name in names))
-    # A file or a pipe has no width: nothing is folded there.
-    console = Console(file=out) if out.isatty() else Console(file=out, width=10_000)
-    console.print(table)
-    if rows.num_rows > TABLE_ROWS:
-        console.print(f"... {rows.num_rows - TABLE_ROWS:,} more rows; --format csv or json prints all.")
-
-
-def _rows(rows: pa.Table) -> Iterator[dict[str, Any]]:
-    """Row by row, without holding all of them as Python objects."""
-    for batch in rows.to_batches(max_chunksize=10_000):
-        yield from batch.to_pylist()
-
-
-def _json(name: str, value: Any) -> Any:
-    """A value as JSON has it: times ISO 8601 with Z, money as text, JSON columns as the objects they hold."""
-    if isinstance(value, (date, Decimal)):
-        return _text(value)
-    if name in JSON_COLUMNS and isinstance(value, str):
-        return json.loads(value or "{}")
-    return value
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, Decimal):
-        return f"{value:f}"  # never 0E-18
-    if isinstance(value, date):
-        return value.isoformat()
-    return "" if value is None else value
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    if isinstance(value, Decimal):
-        return f"{value:,.4f}"
-    return str(_text(value))
+        return f"No rows: no {query.family} of {_whom(query)} was collected in that time."
+    if query.resource_id:
+        return f"No rows: collected, and nothing is known of {query.resource_id}. Ids are as in resource_id, in full."
+    return f"No rows: collected, and {nothing}."

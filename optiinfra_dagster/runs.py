@@ -6,10 +6,12 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import dagster as dg
 
@@ -65,19 +67,36 @@ class Runner:
         customers: Sequence[str] = (),
         refresh: bool = False,
     ) -> RunResult:
-        """Materialize `assets` of `job` for the windows from `first` to `last` in one run."""
+        """Materialize `assets` of `job` for the windows from `first` to `last` in one run.
+
+        Raises:
+            KeyboardInterrupt: at once; the run is recorded as canceled, and its threads may still be at work.
+        """
         config: dict[str, object] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         if customers or refresh:
             config["resources"] = {"scope": {"config": {"customers": list(customers), "refresh": refresh}}}
         one = first == last
-        result = self._defs.resolve_job_def(job).execute_in_process(
+        run_id = str(uuid4())
+        # In a thread: in the main one Dagster takes Ctrl-C for a failure, which the assets' retry policy tries again.
+        pool = ThreadPoolExecutor(1, thread_name_prefix="run")
+        running = pool.submit(
+            self._defs.resolve_job_def(job).execute_in_process,
             instance=self._instance,
+            run_id=run_id,
             run_config=config,
             asset_selection=[dg.AssetKey(list(key)) for key in assets],
             partition_key=windows.key(first) if one else None,
             tags=None if one else range_tags(first, last),
             raise_on_error=False,
         )
+        try:
+            result = running.result()
+        except KeyboardInterrupt:
+            if run := self._instance.get_run_by_id(run_id):
+                self._instance.report_run_canceled(run, "Interrupted at the command line.")
+            raise
+        finally:
+            pool.shutdown(wait=False)
         return RunResult(result.run_id, result.success, tuple(_errors(result)))
 
 

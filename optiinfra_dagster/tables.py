@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from optiinfra_dagster.errors import StorageError
+from optiinfra_dagster.texts import storable
 from optiinfra_dagster.windows import WINDOW
 
 if TYPE_CHECKING:
@@ -458,7 +459,7 @@ def estimate_rows(
         charge_period_end=window + WINDOW,
         charge_category="Usage",
         charge_description="",
-        service_name=[r.kind for r in resources],
+        service_name=[one.service_name for one in estimates],
         resource_id=[r.resource_id for r in resources],
         resource_name=[r.resource_name for r in resources],
         matched=True,
@@ -508,7 +509,10 @@ def _table(dataset: Dataset, rows: int, **columns: object) -> pa.Table:
             arrays.append(column)
         elif isinstance(column, list):
             plain = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-            array = pa.array(column, plain)
+            try:
+                array = pa.array(column, plain)
+            except UnicodeEncodeError:
+                array = pa.array([storable(one) if isinstance(one, str) else one for one in column], plain)
             arrays.append(array.dictionary_encode() if plain is not field.type else array)
         elif pa.types.is_dictionary(field.type):
             arrays.append(pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), [column]))

@@ -95,6 +95,6 @@ def parse_time(text: str, option: str) -> datetime:
         raise ConfigError(f"{option} {text!r} is not a time: write it as 2026-11-21T10:15Z.") from None
     if time.tzinfo is None:
         raise ConfigError(
-            f"{option} {text!r} has no time zone: add Z for UTC, as in {text}Z, or an offset like +01:00."
+            f"{option} {text!r} has no time zone: add Z for UTC, as in {time:%Y-%m-%dT%H:%M}Z, or an offset (+01:00)."
         )
     return time.astimezone(UTC)

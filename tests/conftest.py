@@ -7,11 +7,19 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.clickhouse_http import ClickHouseHttp
 
 PROJECT = Path(__file__).resolve().parents[1]
+
+LONG = bool(os.environ.get("OPTIINFRA_LONG_TESTS"))
+
+# The same examples every time, so that a failure is of the change; new ones are drawn on request. No deadline: how long
+# an example takes tells of the machine's load.
+hypothesis.settings.register_profile("optiinfra", deadline=None, derandomize=not LONG)
+hypothesis.settings.load_profile("optiinfra")
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -28,7 +36,7 @@ ENGINE_ONLY = {
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out what takes minutes, unless OPTIINFRA_LONG_TESTS is set: tests marked `long`, and repeats over HTTP."""
-    if os.environ.get("OPTIINFRA_LONG_TESTS"):
+    if LONG:
         return
     skip = pytest.mark.skip(reason="takes long: OPTIINFRA_LONG_TESTS=1 make test runs it")
     for item in items:

@@ -19,7 +19,7 @@ from optiinfra_dagster import windows
 from optiinfra_dagster.assets.collection import collect_slices
 from optiinfra_dagster.customers import load_customers
 from optiinfra_dagster.settings import Settings
-from optiinfra_dagster.storage.clickhouse import ClickHouse, fetch
+from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse, fetch
 from optiinfra_dagster.storage.io_manager import Report
 from optiinfra_dagster.storage.slices import Writer
 from optiinfra_dagster.tables import DATASETS
@@ -95,7 +95,7 @@ class Spine:
             clickhouse_url=SecretStr(url or f"chdb://{home}/clickhouse"),
             customers_path=home / "customers.yaml",
         )
-        return cls(home, settings, ClickHouse(settings.clickhouse_url.get_secret_value()))
+        return cls(home, settings, ClickHouse(settings.clickhouse_url.get_secret_value(), linger=LINGER_SECONDS))
 
     def write_customers(self, lab: CloudLab | str, customers: Iterable[str] = ACCOUNTS, **fields: Any) -> None:
         """The customers file; every customer gets `fields` on top, and `extra[customer]`."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -15,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from dagster import DagsterInstance
 
-from optiinfra_dagster import cli, windows
+from optiinfra_dagster import cli, reading, windows
 from optiinfra_dagster.assets.readers import READERS
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.sqlfiles import read_sql
@@ -128,6 +131,8 @@ YESTERDAY = f"{NOW - timedelta(days=1):%Y-%m-%dT%H:%MZ}"
         (["collect", "--from", TOMORROW], ["--from", "is in the future"]),
         (["collect", "--to", TOMORROW], ["--to", "is in the future"]),
         (["collect", "--from", "2026-11-20T10:00"], ["--from", "has no time zone", "add Z"]),
+        (["collect", "--from", "2026-11-20"], ["has no time zone", "as in 2026-11-20T00:00Z"]),
+        (["collect", "--from", "2026-02-31T00:00Z"], ["--from '2026-02-31T00:00Z' is not a time"]),
         (["collect", "--from", "yesterday"], ["--from 'yesterday' is not a time", "2026-11-21T10:15Z"]),
         (["collect", "--from", ""], ["--from", "is not a time"]),
         (["collect", "--from", YESTERDAY, "--to", "2026-10-01T00:00Z"], ["is not before --to", "swap them"]),
@@ -146,6 +151,7 @@ YESTERDAY = f"{NOW - timedelta(days=1):%Y-%m-%dT%H:%MZ}"
         (["read", "perf", "latest", "--customer", "acme"], ["no family 'perf'", "Choose from performance"]),
         (["read", "performance", "newest", "--customer", "acme"], ["no reader 'newest' of performance", "latest"]),
         (["read", "performance", "metrics", "--customer", "acme", "--from", "10:15"], ["--from '10:15'"]),
+        (["read", "cost", "metrics", "--customer", "acme", "--from", TOMORROW], ["--from", "is in the future"]),
         (["read", "performance", "metrics", "--customer", "acme", "--from", YESTERDAY, "--to", "2026-01-01T00:00Z"],
          ["is not before --to"]),
         (["read", "performance", "latest", "--customer", "acme", "--customer", "initech"],
@@ -166,6 +172,7 @@ def test_what_cannot_be_meant_is_refused_with_the_remedy(run: Run, arguments: li
         ["read", "performance", "latest", "--customer", "acme", "--format", "xml"],
         ["read", "performance", "latest", "--customer", "acme", "--limit", "0"],
         ["collect", "--refesh"],
+        ["lab", "serve", "--port", "99999"],
         ["colect"],
     ],
 )
@@ -174,6 +181,15 @@ def test_a_command_line_that_does_not_parse_is_a_usage_error(run: Run, arguments
     assert done.code == 2
     assert "Usage: optiinfra" in done.err
     assert "Traceback" not in done.err
+
+
+def test_help_names_every_reader_and_gives_examples(run: Run) -> None:
+    for family, readers in reading.SOURCES.items():
+        assert f"{family}: " in cli.READERS_HELP
+        assert all(f" {reader}" in cli.READERS_HELP for reader in readers)
+    assert sum(map(len, reading.SOURCES.values())) == len(re.findall(r"\w+[,.]", cli.READERS_HELP))
+    for command in (["run"], ["collect"], ["read"], ["customers", "check"]):
+        assert f"optiinfra {' '.join(command)}" in run(*command, "--help").out
 
 
 def test_without_arguments_it_says_what_it_can_do(run: Run) -> None:
@@ -261,7 +277,8 @@ def test_a_damaged_place_is_told(spine: Spine) -> None:
 
 def test_a_server_that_is_not_there_is_told(run: Run) -> None:
     done = run(*READ, OPTIINFRA_CLICKHOUSE_URL="http://me:s3cr3t@127.0.0.1:9")
-    refused(done, "127.0.0.1:9", "check that the server runs")
+    refused(done, "127.0.0.1:9: Failed to establish a new connection", "check that the server runs")
+    assert done.err.count("\n") == 1
     assert "s3cr3t" not in done.err
 
 
@@ -303,8 +320,10 @@ def test_a_denied_customer_is_named_and_the_others_are_collected(tmp_path: Path)
         )  # fmt: skip
     assert done.returncode == 1
     assert "error: globex aws/resource: 1 window failed: 222222222222" in done.stderr
+    assert "aws/resource: 3 customers: 1 failed, 2 published (globex: 222222222222" in done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stdout.startswith("aws/resource: 2 slices published with ")
+    [line] = [line for line in done.stdout.splitlines() if "aws/resource" in line]
+    assert "2 customers" in line
 
 
 def test_customers_check_proves_each_and_names_the_right_that_is_missing(
@@ -316,6 +335,7 @@ def test_customers_check_proves_each_and_names_the_right_that_is_missing(
         spine.write_customers(lab)
         done = run("customers", "check")
         assert (done.code, done.out.count(": ok\n")) == (0, 3)
+        assert f"acme aws {ACCOUNTS['acme']}: ok\n" in done.out
         lab.control.add_faults({"action": "deny", "account": ACCOUNTS["globex"], "operation": "DescribeDBInstances"})
         done = run("customers", "check")
         assert done.code == 1
@@ -323,6 +343,41 @@ def test_customers_check_proves_each_and_names_the_right_that_is_missing(
         assert "rds:DescribeDBInstances" in done.out
         assert "Traceback" not in done.err
         assert run("customers", "check", "--customer", "acme").code == 0
+
+
+def test_customers_check_proves_where_interactions_are(run: Run, spine: Spine, tmp_path: Path) -> None:
+    with CloudLab(_tiny()) as lab:
+        spine.write_customers(lab, ["acme"], application={"interactions": str(tmp_path / "logs")})
+        missing = run("customers", "check", **lab.env)
+        (tmp_path / "logs").mkdir()
+        (tmp_path / "logs" / "one.jsonl").write_text("{}\n")
+        found = run("customers", "check", **lab.env)
+        unjudged = run("customers", "check", **{**lab.env, "GROQ_API_KEY": None})
+    assert missing.code == 1
+    assert f"acme application: There is no folder {tmp_path / 'logs'}. Create it" in missing.out
+    assert found.code == 0
+    assert f"acme application {tmp_path / 'logs'}: ok, 1 files around window" in found.out
+    assert "nothing is judged: GROQ_API_KEY is not set" in unjudged.out
+
+
+def test_ctrl_c_ends_the_whole_collection_and_says_so(tmp_path: Path) -> None:
+    spine = Spine.at(tmp_path / "home")
+    with CloudLab(_tiny()) as lab:
+        spine.write_customers(lab, ["acme"])
+        lab.control.add_faults({"action": "delay", "operation": "GetMetricData", "seconds": 3})
+        process = subprocess.Popen(
+            [*PROGRAM, "collect", "--family", "resource", "--family", "performance"],
+            env={**spine.env, **lab.env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        assert any("aws/resource: 1 customer published" in line for line in process.stderr)  # its metrics come next
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (130, "")
+    assert err.rstrip().endswith("run the same command again to collect the rest.")
+    with DagsterInstance.from_config(str(spine.home)) as instance:
+        assert [run.status.value for run in instance.get_runs()] == ["CANCELED"]
+    assert "Traceback" not in err
 
 
 def _tiny() -> dict[str, Any]:
@@ -346,7 +401,8 @@ def test_run_twice_ends_well_with_the_same_counts(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        return [line for line in done.stdout.splitlines() if " rows" in line]
+        lines = (line.split() for line in done.stdout.splitlines() if " rows" in line and "bills" not in line)
+        return [f"{name} {count}" for name, count, *_ in lines]
 
     with CloudLab(_tiny()) as lab:
         spine.write_customers(lab)
@@ -358,6 +414,25 @@ def test_run_twice_ends_well_with_the_same_counts(tmp_path: Path) -> None:
         empty = {name for name, count in rows.items() if not count}  # no application, and perhaps nothing idle
         assert empty - {"cost/waste"} == {name for name in rows if name.startswith("application/")}
         assert counts() == first
+
+
+def test_every_reader_has_columns_to_show_and_they_exist(collected: Collected) -> None:
+    with collected.spine.clickhouse.session() as client:
+        for readers in reading.SOURCES.values():
+            for table in readers.values():
+                view = reading.VIEWS.get(table, f"{table}_current")
+                there = {row[0] for row in client.query(f"DESCRIBE TABLE {view}").result_rows}
+                assert set(reading.COLUMNS[table].split()) <= there, table
+
+
+def test_why_nothing_was_collected_yet_is_told(ask: Run, collected: Collected) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collected.spine, "extra", {"globex": {"application": {"interactions": "/nowhere"}}})
+        collected.spine.write_customers("http://127.0.0.1:9")
+        collected.spine.collect("application", [collected.window], customers=["globex"])
+    done = ask("read", "application", "metrics", "--customer", "globex")
+    assert done.code == 1
+    assert "recorded as not_configured: LLM quality is not judged: set GROQ_API_KEY" in done.err
 
 
 def test_json_is_one_array_with_zoned_times(ask: Run, collected: Collected) -> None:
@@ -410,7 +485,7 @@ def test_never_collected_is_not_collected_and_empty(ask: Run) -> None:
     assert "No performance was collected yet for globex" in never.err
     empty = ask("read", "performance", "latest", "--customer", "initech", "--format", "json")
     assert (empty.code, json.loads(empty.out)) == (0, [])
-    assert "collected, and nothing there" in empty.err
+    assert "collected, and nothing is there" in empty.err
     before = ask("read", "performance", "metrics", "--customer", "acme", "--to", "2026-01-02T00:00Z")
     assert "no performance of acme was collected in that time" in before.err
 

@@ -487,7 +487,7 @@ def mutations(draw: st.DrawFn) -> str:
     return "".join(parts)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutations())
 @example("customers: 0b_\n")
 @example("customers: 1:99999\n")

@@ -15,7 +15,9 @@ import yaml
 
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.settings import Settings
+from optiinfra_dagster.tables import DATASETS
 from tests.conftest import PROJECT
+from tests.spine import Spine
 
 CLOUDS = ["aws", "azure", "gcp", "vultr"]
 RESOURCES, PERFORMANCES, COSTS, APPLICATIONS = (
@@ -41,7 +43,7 @@ READERS = {
     "application/quality": APPLICATIONS,
     "application/hallucinations": APPLICATIONS,
     "application/toxicity": APPLICATIONS,
-    "application/summary": ["application/hallucinations", "application/quality", "application/toxicity"],
+    "application/summary": APPLICATIONS,
 }
 GOLDEN = "application/golden"  # of a judge's version, not of a window
 
@@ -135,7 +137,23 @@ def test_every_asset_and_check_has_the_same_15_minute_windows_and_one_run_for_a_
 def test_every_reader_has_its_sql_file(defs: dg.Definitions) -> None:
     for node in defs.get_repository_def().asset_graph.asset_nodes:
         if node.group_name == "readers":
-            assert (PROJECT / node.metadata["sql"]).is_file()
+            sql = (PROJECT / node.metadata["sql"]).read_text()
+            assert node.metadata["query"] == dg.MarkdownMetadataValue(f"```sql\n{sql}```")
+
+
+def test_the_columns_of_every_asset_are_those_of_its_view(defs: dg.Definitions, tmp_path: Path) -> None:
+    with Spine.at(tmp_path).clickhouse.session() as client:
+        found = client.query("SELECT table, name, type FROM system.columns WHERE database = currentDatabase()")
+    real: dict[str, dict[str, str]] = {}
+    for table, column, kind in found.result_rows:
+        real.setdefault(table, {})[column] = kind
+    for node in defs.get_repository_def().asset_graph.asset_nodes:
+        columns = node.metadata["dagster/column_schema"].columns
+        assert {one.name: one.type for one in columns} == real[node.metadata["dagster/table_name"]]
+        name = DATASETS[node.metadata["dataset"]].table if "dataset" in node.metadata else node.metadata["table"]
+        assert node.metadata["dagster/table_name"] == f"{name}_current"
+        if name == "performance_trends":  # a comment of the schema describes its column
+            assert {one.name: one.description for one in columns}["days"] == "1, 7 or 30"
 
 
 def test_the_definitions_load_without_any_sdk(tmp_path: Path) -> None:

@@ -51,6 +51,12 @@ def test_an_inventory_becomes_one_row_per_resource() -> None:
     assert (two["metadata"], two["collected_at"]) == ('{"az":"us-east-1a"}', EARLY)
 
 
+def test_half_a_surrogate_pair_costs_its_letter_and_not_the_slice() -> None:
+    rows = tables.resource_rows("acme", "aws", W, [resource("i-1", tags={"team": "\ud83d ü"}), resource("i-2")], EARLY)
+
+    assert rows["tags"].to_pylist() == ['{"team":"? ü"}', "{}"]
+
+
 def test_an_empty_inventory_is_an_empty_table() -> None:
     rows = tables.resource_rows("acme", "aws", W, [], EARLY)
     assert (rows.num_rows, rows.schema) == (0, tables.RESOURCE.schema)
@@ -126,7 +132,7 @@ def table_of(rows: list[tuple[Any, ...]]) -> pa.Table:
     )
 
 
-@settings(deadline=None, max_examples=50)  # of a busy machine
+@settings(max_examples=50)  # of a busy machine
 @given(st.lists(values, max_size=12).flatmap(lambda rows: st.tuples(st.just(rows), st.permutations(rows))))
 def test_the_order_of_rows_says_nothing(orders: tuple[list[Any], list[Any]]) -> None:
     given_rows, shuffled = (table_of(rows) for rows in orders)
@@ -152,7 +158,7 @@ def _counted(rows: list[tuple[Any, ...]]) -> dict[tuple[str, str, int], int]:
     return counted
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(values, min_size=1, max_size=8), st.data())
 def test_every_change_of_a_row_changes_the_hash(rows: list[tuple[Any, ...]], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(rows) - 1))

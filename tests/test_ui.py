@@ -1,11 +1,12 @@
-"""Dagster's UI in a real browser, served by `dagster dev -w workspace.yaml`: lineage, launchpad, a partition's page.
+"""Dagster's UI in a real browser, served by `dagster dev -w workspace.yaml`: lineage, launchpad, partitions and checks.
 
-`OPTIINFRA_LINEAGE_PICTURE=.github/lineage.png make test` also takes the picture that the README shows.
+After `make run`, while `make dev` runs, `python -m tests.test_ui http://127.0.0.1:3000 .github/lineage.png` takes the
+picture that the README shows. It is green where OPTIINFRA_PARTITIONS_START of `make dev` names the window collected.
 """
 
 from __future__ import annotations
 
-import os
+import base64
 import shutil
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import pytest
 
 from optiinfra_dagster import windows
 from optiinfra_dagster.assets.collection import IMPLEMENTED
+from optiinfra_dagster.customers import FAMILIES
 from optiinfra_dagster.lab import CloudLab
 from tests.automation.moved_clock import PROJECT, Process, free_port, until
 from tests.spine import Spine, world
@@ -31,10 +33,11 @@ if TYPE_CHECKING:
     from selenium.webdriver.remote.webelement import WebElement
 
 PATIENCE = 90.0
+GRAPH = "[data-svg-viewport]"
 FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--force-device-scale-factor=1",
-    "--window-size=1700,1150",
+    "--window-size=1700,1900",  # of the lineage only what lies in the window is drawn
 ]  # fmt: skip
 
 
@@ -77,16 +80,28 @@ class Ui:
 
     def see(self, *texts: str) -> None:
         """Wait until the page shows every one of `texts`."""
-        until(lambda: all(text in self.text for text in texts), PATIENCE, f"{texts} on the page")
+        seen = ""
 
-    def collapsed(self) -> list[WebElement]:
-        """The groups of the lineage that are drawn as one box."""
-        return list(self.driver.find_elements("xpath", "//*[contains(@class, 'collapsedGroupNodeContainer')]"))
+        def shown() -> bool:
+            nonlocal seen
+            seen = self.text
+            return all(text in seen for text in texts)
+
+        try:
+            until(shown, PATIENCE, f"{texts} on the page")
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{seen[:5000]}") from None
 
     @property
     def text(self) -> str:
         """What the page shows."""
         return str(self.driver.execute_script("return document.body.innerText"))
+
+    @property
+    def drawn(self) -> set[str]:
+        """The lines of text in the drawing of the lineage."""
+        script = "const graph = document.querySelector(arguments[0]); return graph ? graph.innerText : ''"
+        return set(str(self.driver.execute_script(script, GRAPH)).splitlines())
 
 
 def programs() -> tuple[str, str]:
@@ -155,32 +170,15 @@ def answers(url: str) -> bool:
         return False
 
 
-def take_picture(ui: Ui, picture: Path) -> None:
-    """Save the lineage as the README shows it: AWS opened, without the controls that lie over it."""
-    ui.open("/asset-groups?expanded=global%40global%3Aaws")
-    until(lambda: "performance" in ui.text and "Loading" not in ui.text, PATIENCE, "the assets' states")
-    ui.driver.execute_script(
-        "const graph = document.querySelector('[data-svg-viewport] svg');"
-        "for (const e of document.body.querySelectorAll('*'))"
-        " if (!graph.contains(e) && !e.contains(graph)) e.style.visibility = 'hidden'"
-    )
-    picture.parent.mkdir(exist_ok=True)
-    ui.find("//*[@data-svg-viewport]").screenshot(str(picture))
-
-
 @pytest.mark.long
-@pytest.mark.timeout(400)
-def test_lineage_launchpad_and_partition_page(tmp_path: Path) -> None:
+@pytest.mark.timeout(600)
+def test_lineage_launchpad_partition_page_and_a_failed_check(tmp_path: Path) -> None:
     with dagster_dev(tmp_path) as (spine, url), browser(url) as ui:
         ui.open("/asset-groups")
-        ui.see("Global asset lineage", *IMPLEMENTED, "readers")
-        assert len(ui.collapsed()) == len(IMPLEMENTED) + 2  # the readers, and the golden set
+        until(lambda: {*IMPLEMENTED, "readers", "quality"} <= ui.drawn, PATIENCE, "the lineage's groups")
+        assert not {*FAMILIES} & ui.drawn
         ui.click("//*[contains(@class, 'collapsedGroupNodeBox')][contains(., 'aws')]")
-        # It opens; what stands in it is shown or not, by how far the page zooms out.
-        until(lambda: len(ui.collapsed()) == len(IMPLEMENTED) + 1, PATIENCE, "the group to open")
-
-        if "OPTIINFRA_LINEAGE_PICTURE" in os.environ:
-            take_picture(ui, Path(os.environ["OPTIINFRA_LINEAGE_PICTURE"]))
+        until(lambda: {*FAMILIES} <= ui.drawn, PATIENCE, "the group to open")
 
         # From the asset's page to the launchpad: one partition, one customer.
         key = windows.key(windows.floor(datetime.now(UTC)) - windows.WINDOW)
@@ -217,3 +215,35 @@ def test_lineage_launchpad_and_partition_page(tmp_path: Path) -> None:
         (row,) = spine.ledger("resource")["globex"]
         assert f"api_calls\n\t\n{row['api_calls']}\n" in shown
         assert f"dagster/row_count\n\t\n{row['rows']}\n" in shown
+
+        # Two customers were left out: the check is not passed, and names them.
+        ui.open("/assets/aws/resource?view=checks")
+        ui.see("every_customer_published", "Failed", "acme: not collected yet; initech: not collected yet")
+
+
+def take_picture(ui: Ui, picture: Path) -> None:
+    """Save the lineage as the README shows it: AWS opened, and nothing but the drawing."""
+    ui.driver.set_window_size(2000, 1900)
+    ui.open("/asset-groups?expanded=global%40global%3Aaws")
+    until(
+        lambda: {*FAMILIES} <= ui.drawn and not any("fetching" in line or "Loading" in line for line in ui.drawn),
+        PATIENCE,
+        "the assets' states",
+    )
+    left, top, right, bottom = ui.driver.execute_script(
+        "const graph = document.querySelector(arguments[0]), svg = graph.querySelector('svg');"
+        "for (const e of document.body.querySelectorAll('*'))"
+        " if (!svg.contains(e) && !e.contains(svg)) e.style.visibility = 'hidden';"
+        "const boxes = [...svg.querySelectorAll('foreignObject')].map(e => e.getBoundingClientRect());"
+        "return [Math.min(...boxes.map(b => b.left)), Math.min(...boxes.map(b => b.top)),"
+        " Math.max(...boxes.map(b => b.right)), Math.max(...boxes.map(b => b.bottom))]",
+        GRAPH,
+    )
+    clip = {"x": left - 20, "y": top - 20, "width": right - left + 40, "height": bottom - top + 40, "scale": 1.4}
+    shot = ui.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "clip": clip})
+    picture.write_bytes(base64.b64decode(shot["data"]))
+
+
+if __name__ == "__main__":
+    with browser(sys.argv[1]) as opened:
+        take_picture(opened, Path(sys.argv[2]))

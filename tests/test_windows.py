@@ -6,7 +6,7 @@ import itertools
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from optiinfra_dagster import windows
@@ -22,7 +22,6 @@ zoned = st.datetimes(
 )
 
 
-@settings(deadline=None)
 @given(zoned)
 def test_a_time_is_in_its_window(time: datetime) -> None:
     start = windows.floor(time)
@@ -31,7 +30,6 @@ def test_a_time_is_in_its_window(time: datetime) -> None:
     assert windows.floor(start) == start
 
 
-@settings(deadline=None)
 @given(zoned)
 def test_a_key_names_one_window(time: datetime) -> None:
     start = windows.floor(time)
@@ -69,7 +67,6 @@ def test_a_span_holds_both_ends() -> None:
     assert windows.span(T, T - windows.WINDOW) == []
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 40)))
 def test_stretches_are_the_windows_again(offsets: list[int]) -> None:
     given_windows = [T + i * windows.WINDOW for i in offsets]

@@ -6,6 +6,7 @@ or bug costs is that customer's slice, recorded in the ledger with its true erro
 """
 
 import importlib
+import math
 import queue
 import threading
 import time
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from optiinfra_dagster import windows
+from optiinfra_dagster.assets.columns import described
 from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.customers import Customer
 from optiinfra_dagster.errors import Cause, CloudError, OptiInfraError
@@ -55,6 +57,12 @@ DESCRIPTIONS = {
 # A lot goes to ClickHouse when it is this large or this old: one flush for many customers, little lost by a kill.
 LOT_ROWS = 200_000
 LOT_SECONDS = 2.0
+
+# A customer who takes longer gives its place to another and goes on, up to so many times as many as there are places:
+# most take a second or two, but a cloud that hangs holds its customers for their whole bound of minutes. Only where one
+# window is asked for: what is slow in a long range or a bill is the customer's own size, which places bound in memory.
+SLOW_SECONDS = 10.0
+SLOW_TIMES = 4
 
 # Memory bound of one customer's request: windows are asked for together up to about this many points.
 CHUNK_POINTS = 400_000
@@ -93,7 +101,7 @@ def build(
         kinds={provider, "clickhouse"},
         description=DESCRIPTIONS[family],
         io_manager_key="io_manager",
-        metadata={"dataset": family, "provider": provider},
+        metadata={"dataset": family, "provider": provider, **described(f"{family}_metrics")},
         retry_policy=RETRY,
         tags={"family": family},
     )
@@ -147,6 +155,7 @@ def collect_slices(  # noqa: PLR0913 - each is one thing a collection needs
     due = Due(settings, now())
     for customer in customers:
         kept: list[datetime] = []
+        rows = 0
         wanted: list[datetime] = []
         for window in windows_of[customer.id]:
             if window not in asked and not due.polled(customer, window):
@@ -157,8 +166,10 @@ def collect_slices(  # noqa: PLR0913 - each is one thing a collection needs
             lacking = lacking and (family != "resource" or due.present(window))
             fresh = old is None or lacking or (refresh and window in asked)
             (wanted if fresh else kept).append(window)
+            rows += old.rows if old and not fresh else 0
         if kept:
-            done.append(slices.Slices(customer.id, provider, kept, slices.Outcome.OK, skipped=True))
+            ok = slices.Outcome.OK
+            done.append(slices.Slices(customer.id, provider, kept, ok, skipped=True, skipped_rows=rows))
         if wanted:
             tasks.append(Task(customer, tuple(wanted), refresh=refresh))
     if tasks and family in {"performance", "cost"}:
@@ -168,10 +179,10 @@ def collect_slices(  # noqa: PLR0913 - each is one thing a collection needs
         tasks = _with_daily(provider, tasks, clickhouse)
     if done:
         yield done
+    lent = SLOW_TIMES if family in {"resource", "performance"} and len(asked) == 1 else 1
+    places = _Places(settings.concurrency, settings.concurrency * lent)
     with _working(family, provider, clickhouse, settings) as work:
-        yield from _in_lots(
-            lambda task, put: _guarded(work, provider, task, settings, now, put, log), tasks, settings.concurrency
-        )
+        yield from _in_lots(lambda task, put: _guarded(work, provider, task, settings, now, put, log), tasks, places)
 
 
 Work = Callable[[str, Task, "Settings", Callable[[], datetime], Any], None]
@@ -516,12 +527,12 @@ def describe(problems: "Sequence[Problem]", most: int = 10) -> str:
     return "; ".join(texts[:most]) + more
 
 
-def _in_lots(work: Callable[[Task, Put], None], tasks: Sequence[Task], concurrency: int) -> "Iterator[list[Slices]]":
+def _in_lots(work: Callable[[Task, Put], None], tasks: Sequence[Task], places: "_Places") -> "Iterator[list[Slices]]":
     """Run `work` for the tasks on a pool of threads and yield what they put, in lots worth a flush."""
     if not tasks:
         return
     # A bounded queue: when ClickHouse is slow, collection waits instead of filling the memory.
-    finished: queue.Queue[Any] = queue.Queue(maxsize=2 * concurrency)
+    finished: queue.Queue[Any] = queue.Queue(maxsize=2 * places.most)
     stop = threading.Event()
 
     def put(item: object) -> None:
@@ -534,18 +545,19 @@ def _in_lots(work: Callable[[Task, Put], None], tasks: Sequence[Task], concurren
 
     def run(task: Task) -> None:
         try:
-            if not stop.is_set():
-                work(task, put)
+            with places.one():
+                if not stop.is_set():
+                    work(task, put)
         finally:
             put(_OVER)
 
-    with ThreadPoolExecutor(min(concurrency, len(tasks)), thread_name_prefix="customer") as pool:
+    with ThreadPoolExecutor(min(places.threads, len(tasks)), thread_name_prefix="customer") as pool:
         for task in tasks:
             pool.submit(run, task)
         left = len(tasks)
         try:
             while left:
-                lot, ended = _next_lot(finished, left)
+                lot, ended = _next_lot(finished, left, places)
                 left -= ended
                 if lot:
                     yield lot
@@ -556,18 +568,57 @@ def _in_lots(work: Callable[[Task, Put], None], tasks: Sequence[Task], concurren
 _OVER: Any = object()  # what a customer's work puts last
 
 
-def _next_lot(finished: "queue.Queue[Any]", left: int) -> "tuple[list[Slices], int]":
-    """What was put until a lot is full or old, and how many of the `left` customers ended meanwhile."""
-    lot, ended, rows, deadline = [], 0, 0, None
-    while ended < left and rows < LOT_ROWS:
+class _Places:
+    """How many customers are worked for side by side: `most`, and up to `threads` with slow ones. Thread-safe."""
+
+    def __init__(self, most: int, threads: int) -> None:
+        self.most, self.threads = most, threads
+        self._free = threading.Semaphore(most)
+        self._taken: dict[object, float] = {}  # since when
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Have a place, once there is one."""
+        self._free.acquire()
+        mine = object()
+        with self._lock:
+            self._taken[mine] = time.monotonic()
         try:
-            item = finished.get(timeout=None if deadline is None else max(deadline - time.monotonic(), 0))
+            yield
+        finally:
+            self._free_those([mine])
+
+    def free_slow_ones(self) -> None:
+        """Give the places of those who take long to others; they go on, each in its thread."""
+        since = time.monotonic() - SLOW_SECONDS
+        with self._lock:
+            slow = [one for one, taken in self._taken.items() if taken <= since]
+        self._free_those(slow)
+
+    def _free_those(self, ones: Sequence[object]) -> None:
+        with self._lock:
+            for one in ones:
+                if self._taken.pop(one, None) is not None:
+                    self._free.release()
+
+
+def _next_lot(finished: "queue.Queue[Any]", left: int, places: _Places) -> "tuple[list[Slices], int]":
+    """What was put until a lot is full or old, and how many of the `left` customers ended meanwhile."""
+    lot, ended, rows, deadline = [], 0, 0, math.inf
+    while ended < left and rows < LOT_ROWS:
+        if finished.empty():  # otherwise somebody may wait for ClickHouse, and not for a cloud
+            places.free_slow_ones()
+        try:
+            item = finished.get(timeout=min(max(deadline - time.monotonic(), 0), SLOW_SECONDS / 10))
         except queue.Empty:
-            break
+            if time.monotonic() >= deadline:
+                break
+            continue
         if item is _OVER:
             ended += 1
             continue
         lot.append(item)
         rows += item.rows.num_rows if item.rows is not None else 0
-        deadline = deadline or time.monotonic() + LOT_SECONDS
+        deadline = min(deadline, time.monotonic() + LOT_SECONDS)
     return lot, ended

@@ -25,7 +25,7 @@ from optiinfra_dagster.storage import costs, inventory
 from optiinfra_dagster.storage.slices import Outcome, Slices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from optiinfra_dagster.assets.collection import Put, Task
     from optiinfra_dagster.providers.billing import Bill, Component, Source
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
     from optiinfra_dagster.storage.inventory import Listed
 
+FINAL_AFTER = timedelta(days=10)  # the end of a month, no cloud restates it
 HOURS = Decimal(windows.WINDOW // timedelta(minutes=1)) / 60  # of a window
 Prices = Mapping[tuple[str, str], costs.KnownPrice]  # by region and key
 _LAST_DIGIT = Decimal("1e-18")  # of cost_metrics
@@ -84,7 +85,7 @@ class Costing:
         module = importlib.import_module(f"optiinfra_dagster.providers.{self.provider}.cost")
         sources: list[Source[Any]] = module.sources(customer.accounts(self.provider))
         with self.clickhouse.session() as client:
-            known = costs.readings(client, self.provider, [customer.id])
+            known = costs.readings(client, self.provider, [customer.id], at)
         never = costs.Readings()
         of_source = {source.id: known.get((customer.id, source.id), never) for source in sources}
         due = [s for s in sources if task.refresh or of_source[s.id].due(at, s.cadence, s.pause)]
@@ -95,7 +96,7 @@ class Costing:
             customer.id,
             due,
             task.listed.resources if task.listed else [],
-            first_of_month_before(at.date()),
+            first_to_read(at.date(), [of_source[source.id].done for source in due]),
             last,
             read_at={name: one.done for name, one in of_source.items() if one.done is not None and not task.refresh},
             memory=Memory(self.settings.dagster_home / "memory"),
@@ -166,7 +167,7 @@ class Costing:
         estimates = [
             estimate
             for resource in listed.resources
-            if (estimate := estimated(resource, module.components(resource), prices)) is not None
+            if (estimate := estimated(resource, module.components(resource), prices, module.SERVICES)) is not None
         ]
         by = f"inventory of {windows.key(listed.window)} x list price"
         return tables.estimate_rows(task.customer.id, self.provider, window, estimates, by, at), problems
@@ -227,6 +228,11 @@ def first_of_month_before(day: date) -> date:
     return (day.replace(day=1) - timedelta(days=1)).replace(day=1)
 
 
+def first_to_read(today: date, read: Iterable[datetime | None]) -> date:
+    """Where a reading begins that was last made at these times: after an outage with what it has missed."""
+    return first_of_month_before(min([today, *(one.date() + FINAL_AFTER for one in read if one is not None)]))
+
+
 def each_once(bill: Bill, sources: Sequence[Source[Any]]) -> Bill:
     """A bill without the charges of accounts that another source is the bill of: a payer's tells of its members too.
 
@@ -262,8 +268,13 @@ def _readings(source: Source[Any], day: date, bill: Bill) -> list[tables.Reading
     return covered + totals
 
 
-def estimated(resource: Resource, components: Sequence[Component], prices: Prices) -> Estimate | None:
-    """What a resource costs in a window; None where it has no price model, or the price of a part is not known."""
+def estimated(
+    resource: Resource, components: Sequence[Component], prices: Prices, services: Mapping[str, str]
+) -> Estimate | None:
+    """What a resource costs in a window; None where it has no price model, or the price of a part is not known.
+
+    `services` has the bill's name of the service that charges for each kind of resource.
+    """
     if not components:
         return None
     amount, currencies = Decimal(0), set[str]()
@@ -276,4 +287,5 @@ def estimated(resource: Resource, components: Sequence[Component], prices: Price
     if len(currencies) != 1:
         return None
     priced = " + ".join(f"{component.quantity.normalize():f} x {component.key}" for component in components)
-    return Estimate(resource, amount.quantize(_LAST_DIGIT), currencies.pop(), priced)
+    service = services.get(resource.kind, resource.kind)
+    return Estimate(resource, amount.quantize(_LAST_DIGIT), currencies.pop(), priced, service)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from optiinfra_dagster.assets.columns import described
 from optiinfra_dagster.errors import CloudError, OptiInfraError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def build(settings: "Settings") -> dg.AssetsDefinition:
         kinds={"groq", "clickhouse"},
         description="How well the LLM judge agrees with people on a labelled set (OPTIINFRA_GOLDEN_SET). The set is "
         "judged again when judge_version or the set changes, else nothing is asked.",
-        metadata={"table": "application_golden"},
+        metadata={"table": "application_golden", **described("application_golden")},
         output_required=False,
         tags={"family": "application"},
     )

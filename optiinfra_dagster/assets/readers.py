@@ -7,6 +7,8 @@ import dagster as dg
 
 from optiinfra_dagster import windows
 from optiinfra_dagster.assets.collection import IMPLEMENTED
+from optiinfra_dagster.assets.columns import described
+from optiinfra_dagster.sqlfiles import read_sql
 from optiinfra_dagster.storage.io_manager import Select
 
 # reader asset -> what it says. Its SELECT is sql/readers/<family>_<reader>.sql, its table has the same name.
@@ -56,7 +58,6 @@ LENGTHS = {
 COMPUTED_FROM = {
     ("performance", "daily"): [("performance", "hourly")],
     ("performance", "trends"): [("performance", "hourly"), ("performance", "daily")],
-    ("application", "summary"): [("application", name) for name in ("quality", "hallucinations", "toxicity")],
 }
 
 
@@ -79,7 +80,12 @@ def _reader(
         kinds={"sql", "clickhouse"},
         description=description,
         io_manager_key="io_manager",
-        metadata={"table": table, "sql": f"sql/readers/{table}.sql"},
+        metadata={
+            "table": table,
+            "sql": f"sql/readers/{table}.sql",
+            "query": dg.MetadataValue.md(f"```sql\n{read_sql(f'readers/{table}')}```"),
+            **described(table),
+        },
         tags={"family": family},
     )
     def read() -> Select:

@@ -1,4 +1,4 @@
-"""What keeps Dagster's own storage small: a nightly job that deletes old runs, which Dagster keeps for ever."""
+"""What keeps storage small: a nightly job that deletes what would be kept for ever, Dagster's old runs among it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 HOUSEKEEPING_JOB = "housekeeping"
 OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 PAGE = 500
+COVERAGE_KEPT = timedelta(days=90)  # of states that are over: as long as the metrics
 MAX_DELETED_PER_NIGHT = 20_000  # a month's backlog of about 580 runs a day, so that a first night ends
 
 
@@ -32,9 +33,20 @@ def build(
         context.log.info("%d runs were deleted, created before %s.", deleted, f"{older:%Y-%m-%d}")
         context.add_output_metadata({"deleted_runs": deleted})
 
-    @dg.job(name=HOUSEKEEPING_JOB, description="Delete old runs of Dagster.", tags=RUN_TAGS)
+    @dg.op(
+        name="forget_old_coverage",
+        description=f"Delete the states of coverage that were over {COVERAGE_KEPT.days} days ago.",
+    )
+    def forget(clickhouse: dg.ResourceParam[Any]) -> None:
+        from optiinfra_dagster.storage import coverage
+
+        with clickhouse.session() as client:
+            coverage.forget(client, datetime.now(UTC) - COVERAGE_KEPT)
+
+    @dg.job(name=HOUSEKEEPING_JOB, description="Delete old runs of Dagster and old states of coverage.", tags=RUN_TAGS)
     def housekeeping() -> None:
         delete()
+        forget()
 
     schedule = dg.ScheduleDefinition(
         name="nightly_housekeeping",
@@ -42,7 +54,7 @@ def build(
         cron_schedule="10 3 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Deletes old runs at night.",
+        description="Deletes old runs and old states of coverage at night.",
     )
     return housekeeping, schedule
 

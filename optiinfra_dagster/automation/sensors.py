@@ -17,7 +17,7 @@ from optiinfra_dagster.automation.jobs import READERS_JOB, REPAIR_TAG, RUN_TAGS,
 from optiinfra_dagster.automation.schedules import going
 from optiinfra_dagster.errors import OptiInfraError
 from optiinfra_dagster.sqlfiles import read_sql
-from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import Customer
@@ -48,7 +48,9 @@ Requests = Iterator[dg.RunRequest | dg.SkipReason]
 
 def build(settings: "Settings", jobs: Sequence[Any]) -> list[dg.SensorDefinition]:
     """Every sensor; `jobs` are those that they may ask runs of."""
-    clickhouse = ClickHouse(settings.clickhouse_url.get_secret_value(), lock_timeout=LOCK_SECONDS)
+    clickhouse = ClickHouse(
+        settings.clickhouse_url.get_secret_value(), lock_timeout=LOCK_SECONDS, linger=LINGER_SECONDS
+    )
     return [
         _readers_sensor(settings, clickhouse),
         _repair_sensor(settings, clickhouse, [job for job in jobs if job.name != READERS_JOB]),

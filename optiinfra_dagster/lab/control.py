@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -155,6 +156,12 @@ class CloudLab:
                     return _json(400, {"error": str(error)})
             case "DELETE", "/lab/faults":
                 self._faults.clear()
+            case "POST", "/lab/restate":
+                try:
+                    self._restate(**json.loads(request.body))
+                except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                    text = "a restatement has provider, account, day (yyyy-mm-dd) and amount (text)"
+                    return _json(400, {"error": f"{text}: {error!r}"})
             case "POST", "/lab/expire":
                 self.aws.sts.expire()
             case "POST", "/lab/reset":
@@ -164,13 +171,22 @@ class CloudLab:
                 return _json(404, {"error": f"the lab has no {request.method} {request.path}"})
         return _json(200, {})
 
+    def _restate(self, provider: str, account: str, day: str, amount: str) -> None:
+        restate: dict[str, Callable[[str, date, Decimal], None]] = {
+            "aws": self.aws.billing.restate,
+            "gcp": self.gcp.exports.restate_project,
+            "azure": self.azure.billing.restate,
+            "vultr": self.vultr.billing.restate,
+        }
+        restate[provider](account, date.fromisoformat(day), Decimal(amount))
+
 
 def _json(status: int, data: Any) -> Response:
     return Response(status, json.dumps(data).encode(), {"Content-Type": "application/json"})
 
 
 class LabControl:
-    """Steers a running lab: what was called, what shall go wrong."""
+    """Steers a running lab: what was called, what shall go wrong, what bills say anew."""
 
     def __init__(self, url: str) -> None:
         self._host = urlsplit(url).netloc
@@ -187,6 +203,11 @@ class LabControl:
         """Lift all faults."""
         self._send("DELETE", "/lab/faults")
 
+    def restate(self, provider: str, account: str, day: date, amount: Decimal | str) -> None:
+        """Let a past day of an account, project or subscription have cost so much more, or less, from now on."""
+        told = {"provider": provider, "account": account, "day": day.isoformat(), "amount": str(amount)}
+        self._send("POST", "/lab/restate", told)
+
     def expire_sessions(self) -> None:
         """End every session that AssumeRole handed out so far."""
         self._send("POST", "/lab/expire")
@@ -195,7 +216,7 @@ class LabControl:
         """Lift all faults and forget all counts."""
         self._send("POST", "/lab/reset")
 
-    def _send(self, method: str, path: str, data: Sequence[Any] | None = None) -> Any:
+    def _send(self, method: str, path: str, data: Sequence[Any] | dict[str, str] | None = None) -> Any:
         connection = HTTPConnection(self._host, timeout=10)
         try:
             connection.request(method, path, None if data is None else json.dumps(data))

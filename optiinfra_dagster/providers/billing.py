@@ -158,9 +158,13 @@ class PriceList:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a resource costs in one window by the price list; `priced` says how: `2 x BoxUsage:m6i.large`."""
+    """What a resource costs in one window by the price list; `priced` says how: `2 x BoxUsage:m6i.large`.
+
+    `service_name` is the bill's word for what charges for it, or else the resource's kind.
+    """
 
     resource: Resource
     amount: Decimal
     currency: str
     priced: str
+    service_name: str

@@ -58,7 +58,7 @@ class Columns:
     """An open file: the names of its columns, and its rows by some of them.
 
     A column of a struct is named `struct.field`. `read` gives, for each batch, the arrays of the columns of the given
-    positions, in that order. Text of a CSV file comes as text, whatever it looks like.
+    positions, in that order. Text of a CSV file comes as text, whatever it looks like; that of Parquet as dictionaries.
     """
 
     names: Sequence[str]
@@ -146,7 +146,7 @@ def _seekable(stream: io.BufferedReader) -> Iterator[IO[bytes]]:
         yield copy
 
 
-_OURS = (OptiInfraError, pa.ArrowInvalid, gzip.BadGzipFile, EOFError, UnicodeError)
+_BROKEN = (pa.ArrowInvalid, gzip.BadGzipFile, EOFError, UnicodeError, csv.Error)
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def _without_sdk_errors() -> Iterator[None]:
     """What a source raises as a CloudError: every cloud's SDK has its own words for a cut connection."""
     try:
         yield
-    except _OURS:
+    except (OptiInfraError, *_BROKEN):
         raise
     except Exception as error:
         text = f"could not be read to its end: {type(error).__name__}: {error}"
@@ -166,7 +166,7 @@ def _translated() -> Iterator[None]:
     """Broken content as a CloudError."""
     try:
         yield
-    except (pa.ArrowInvalid, gzip.BadGzipFile, EOFError, UnicodeError, OSError) as error:
+    except (*_BROKEN, OSError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CloudError(Cause.INCOMPLETE, f"is broken or was not written to its end: {text}") from error
 
@@ -210,13 +210,19 @@ def _csv(stream: io.BufferedReader) -> Columns:
 
 def _parquet(stream: IO[bytes]) -> Columns:
     metadata = pq.read_metadata(stream)
-    names = list(_leaves(metadata.schema.to_arrow_schema()))
+    schema = metadata.schema.to_arrow_schema()
+    names = list(_leaves(schema))
+    texts = {field.name for field in schema if pa.types.is_string(field.type)}
 
     def read(wanted: Sequence[int]) -> Iterator[list[pa.Array]]:
         paths = [names[n] for n in wanted]
-        # With a buffer size, column chunks are read piece by piece, not whole.
+        # With a buffer size, column chunks are read piece by piece, not whole. Text is mostly stored as dictionaries:
+        # left as it is, a file is read in half the time.
+        coded = [path for path in paths if path in texts]
         with _translated():
-            file = pq.ParquetFile(stream, metadata=metadata, buffer_size=1 << 20, pre_buffer=False)
+            file = pq.ParquetFile(
+                stream, metadata=metadata, buffer_size=1 << 20, pre_buffer=False, read_dictionary=coded
+            )
             for batch in file.iter_batches(BATCH_ROWS, columns=paths):
                 yield [_at(batch, path) for path in paths]
 

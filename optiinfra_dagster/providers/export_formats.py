@@ -50,7 +50,7 @@ FOCUS = Format(
         "currency": ("BillingCurrency",),
         "sub_account": ("SubAccountId", "BillingAccountId"),
         "service": ("ServiceName",),
-        "region": ("RegionId",),
+        "region": ("RegionId", "Region"),
         "resource": ("ResourceId",),
         "category": ("ChargeCategory",),
         "kind": ("ResourceType", "ServiceSubcategory", "ServiceCategory"),
@@ -129,7 +129,7 @@ FORMATS = (FOCUS, CUR, GCP, AZURE)
 
 def canonical(name: str) -> str:
     """A column's name as it is compared: the English in brackets where it has some, no case, no punctuation."""
-    bracketed = re.fullmatch(r".+\((\w+)\)\s*", name)
+    bracketed = re.fullmatch(r".+[(（](\w+)[)）]\s*", name)  # noqa: RUF001 - the brackets of Chinese and Japanese
     return re.sub(r"[^a-z0-9]", "", (bracketed[1] if bracketed else name).casefold())
 
 
@@ -245,6 +245,8 @@ def day_number(text: str) -> int:
     if american := _AMERICAN.fullmatch(text):
         return (date(int(american[3]), int(american[1]), int(american[2])) - _EPOCH).days
     at = datetime.fromisoformat(text.removesuffix(" UTC"))
+    if not 1 < at.year < 9999:
+        raise ValueError("a day beside it may be no date")
     return ((at.astimezone(UTC) if at.tzinfo else at).date() - _EPOCH).days
 
 

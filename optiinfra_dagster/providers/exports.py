@@ -10,7 +10,9 @@ this is how the clouds' own daily views have it, and a fee that grows during its
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from contextlib import suppress
 from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation, localcontext
@@ -90,6 +92,7 @@ class Reader:
         self._found: tuple[formats.Format, str] | None = None
         self._oldest, self._newest = 1 << 30, -1
         self._amortized = self._actual = False
+        self._others: set[str] = set()
         self.rows: dict[str, int] = {}
         self.problems: list[Problem] = []
 
@@ -116,6 +119,8 @@ class Reader:
         except _UnreadableError as error:
             place = names[held[error.field][0]]
             self._refuse(file, Cause.BUG, f"column {place}: {error}")
+        except pa.ArrowException as error:
+            self._refuse(file, Cause.BUG, f"a column is of a kind that is not read: {str(error).splitlines()[0]}")
         except CloudError as error:
             self._refuse(file, error.cause, str(error))
 
@@ -126,21 +131,22 @@ class Reader:
 
     def _add(self, held: dict[str, list[pa.Array]]) -> None:
         """Add the rows of a batch; `held` has the arrays of each of our fields."""
+        for field, arrays in held.items():
+            if field != "credits" and any(pa.types.is_nested(array.type) for array in arrays):
+                raise _UnreadableError(field, "has lists or records, not single values")
         days = self._day_numbers(held["day"][0])
         if not len(days):
             return
         keys = {name: words.codes(held.get(name, ()), len(days)) for name, words in self._words.items()}
         keys["day"] = days
-        mine = self._of_provider(keys["provider"])
+        mine = self._of_provider(held.get("provider", ()), len(days))
+        if not mine.all():
+            self._others |= {self._words["provider"].values[code] for code in np.unique(keys["provider"][~mine])}
         if not mine.any():
             return
         self._oldest, self._newest = min(self._oldest, int(days[mine].min())), max(self._newest, int(days[mine].max()))
         mine &= (days >= _number(self._first)) & (days <= _number(self._last))
         amounts = {name: decimals(held[name][0], name) for name in ("amount", "effective", "list") if held.get(name)}
-        if (keys["currency"] == 0).any() and pc.any(
-            pc.and_(pa.array(keys["currency"] == 0), pc.is_valid(amounts["amount"]))
-        ).as_py():
-            raise _UnreadableError("currency", "is empty in a row that has a cost")
         if held.get("ri_effective") or held.get("sp_effective"):
             amounts["effective"] = self._amortization(held, amounts["amount"])
         if held.get("pricing"):
@@ -154,7 +160,9 @@ class Reader:
         self, keys: dict[str, Any], amounts: dict[str, pa.Array], final: pa.Array | None, mine: Any, rows: int = 1
     ) -> None:
         """Add up charges, of which each stands for `rows` of the file."""
-        count = len(mine)
+        count, unknown = len(mine), keys["currency"] == 0
+        if unknown.any() and pc.any(pc.and_(pa.array(unknown), pc.not_equal(amounts["amount"], Decimal(0)))).as_py():
+            raise _UnreadableError("currency", "is empty in a row that has a cost")
         nothing = pa.nulls(count, _NARROW)
         table = pa.table(
             {
@@ -171,11 +179,20 @@ class Reader:
         self._sums.add(table)
         self._totals.add(table)
 
-    def _of_provider(self, codes: Any) -> Any:
-        """Which rows are of the provider that is asked for; without a name, all are."""
-        names = self._words["provider"].values
-        mine = [not self._provider or not name or formats.is_of(self._provider, name) for name in names]
-        return np.array(mine)[codes]
+    def _of_provider(self, arrays: Sequence[pa.Array], count: int) -> Any:
+        """Which rows are of the provider that is asked for, by any of their names; without a name, all are.
+
+        What is bought on a cloud's marketplace has the seller as FOCUS' ServiceProviderName, and the cloud as its
+        InvoiceIssuerName; what is bought from a reseller has them the other way round.
+        """
+        words, mine, named = self._words["provider"], np.zeros(count, bool), np.zeros(count, bool)
+        for array in arrays if self._provider else ():
+            codes = words.codes([array], count)
+            mine |= np.array([formats.is_of(self._provider, name) for name in words.values])[codes]
+            named |= codes > 0
+            if mine.all():
+                break
+        return mine | ~named
 
     def _day_numbers(self, array: pa.Array) -> Any:
         """Each row's UTC day, as days since 1970-01-01."""
@@ -265,6 +282,10 @@ class Reader:
         if self._found is None and not self.problems:
             text = "no file of an export was found. Wait for the first delivery, or correct the source's folder."
             self.problems.append(Problem(self._source_id, "", "", Cause.CONFIG, text))
+        if self._newest < 0 and self._others:
+            names = ", ".join(sorted(self._others)[:5])
+            text = f"the export has rows of {names} only, and none of {self._provider}. Correct the source's folder."
+            self.problems.append(Problem(self._source_id, "", "", Cause.CONFIG, text))
         bill = Bill(problems=self.problems)
         if self.problems:
             return bill
@@ -273,7 +294,7 @@ class Reader:
             totals = [
                 Total(formats.day_of(day), self._source_id, self._words["currency"].values[currency], _plain(amount))
                 for day, currency, amount, *_ in _rows(self._totals.table())
-                if amount is not None
+                if amount is not None and currency
             ]
         bill.totals = sorted(totals, key=lambda total: (total.day, total.currency))
         days = range(max(self._oldest, _number(self._first)), min(self._newest, _number(self._last)) + 1)
@@ -288,44 +309,53 @@ class Reader:
             table = table.set_column(place, name, pa.array(ranks, pa.int32()).take(table[name]))
         table = table.sort_by([(name, "ascending") for name in ("day", *self._words)])
         several = len(table["provider"].unique()) > 1
+        categories = [Category(word) for word in values["category"]]
+        known = [self._matcher.resource(word) for word in values["resource"]]
+        found_by = [self._matcher.how(word) for word in values["resource"]]
         notes: dict[tuple[str, str], dict[str, str | int | float | bool | None]] = {}
+        days: dict[int, tuple[date, bool]] = {}
         exact: dict[tuple[int, str], Decimal] = {}
         rounded = not pa.types.is_decimal128(table.schema.field("amount").type)
         charges = []
-        for *codes, number, amount, full_effective, full_list, final, rows in _rows(table):
-            account, service, region, resource, category, currency, kind, provider = (
-                of_name[code] for of_name, code in zip(values.values(), codes, strict=True)
-            )
-            self.rows[provider] = self.rows.get(provider, 0) + rows
-            if amount is None:
+        accounts, services, regions, resources, _, currencies, kinds, providers = values.values()
+        for (
+            account, service, region, resource, category, currency, kind, provider,
+            number, amount, effective, listed, final, rows,
+        ) in _rows(table):  # fmt: skip
+            name = providers[provider]
+            self.rows[name] = self.rows.get(name, 0) + rows
+            if amount is None or not currencies[currency]:  # nothing in no currency is no charge
                 continue
-            charged, effective, listed = amount, full_effective, full_list
+            charged = amount
             if rounded:  # what it takes from one charge of a day, the next gets
-                before = exact.get((number, currency), Decimal(0))
-                after = exact[number, currency] = before + amount
+                before = exact.get((number, currencies[currency]), Decimal(0))
+                after = exact[number, currencies[currency]] = before + amount
                 charged = after.quantize(_LAST_DIGIT) - before.quantize(_LAST_DIGIT)
-                effective, listed = (one and one.quantize(_LAST_DIGIT) for one in (effective, listed))
-            known = self._matcher.resource(resource)
-            noted = self._matcher.how(resource), provider if several else ""
+                effective, listed = (one and one.quantize(_LAST_DIGIT) for one in (effective, listed))  # noqa: PLW2901
+            noted = found_by[resource], name if several else ""
             if noted not in notes:
                 marks = {"matched_by": noted[0], "provider_name": noted[1], "cost": "amortized" * self._amortized}
-                notes[noted] = {name: mark for name, mark in marks.items() if mark}
-            day = formats.day_of(number)
+                notes[noted] = {word: mark for word, mark in marks.items() if mark}
+            if number not in days:
+                day = formats.day_of(number)
+                days[number] = day, self._last - _end_of_month(day) >= FINAL_AFTER
+            matched = known[resource]
+            of_type = matched.resource_type.value if matched else formats.cost_type_of(services[service], kinds[kind])
             charges.append(
                 Charge(
-                    day=day,
+                    day=days[number][0],
                     billing_account_id=self._source_id,
-                    sub_account_id=account,
-                    service_name=service,
+                    sub_account_id=accounts[account],
+                    service_name=services[service],
                     amount=charged,
-                    currency=currency,
-                    category=Category(category),
-                    cost_type=known.resource_type.value if known else formats.cost_type_of(service, kind),
+                    currency=currencies[currency],
+                    category=categories[category],
+                    cost_type=of_type,
                     effective_cost=charged if self._amortized else effective,
                     list_cost=listed,
-                    resource_id=resource,
-                    region_id=region or (known.region if known else ""),
-                    is_final=final or self._last - _end_of_month(day) >= FINAL_AFTER,
+                    resource_id=resources[resource],
+                    region_id=regions[region] or (matched.region if matched else ""),
+                    is_final=final or days[number][1],
                     metadata=notes[noted],
                 )
             )
@@ -344,6 +374,7 @@ class _UnreadableError(Exception):
 
 _NARROW, _WIDE = pa.decimal128(38, 18), pa.decimal256(76, 50)
 _LARGEST = 1e15  # of one row: sums of any number of them fit
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def decimals(array: pa.Array, field: str) -> pa.Array:
@@ -392,7 +423,11 @@ def _parsed(texts: pa.Array, field: str) -> pa.Array:
         with suppress(pa.ArrowInvalid):
             return texts.cast(wanted)
     # More digits than anybody was charged by: noise of a double, such as 1e-60.
-    rounded = [None if text is None else EXACT.quantize(Decimal(text), Decimal("1e-50")) for text in texts.to_pylist()]
+    given = texts.to_pylist()
+    try:
+        rounded = [None if text is None else EXACT.quantize(Decimal(text), Decimal("1e-50")) for text in given]
+    except InvalidOperation:
+        raise _UnreadableError(field, "has a number of more digits than can be read") from None
     return pa.array(rounded, _WIDE)
 
 
@@ -401,20 +436,13 @@ def _checked(array: pa.Array, field: str) -> pa.Array:
     try:
         numbers = array.cast(pa.float64())
     except pa.ArrowInvalid:
-        wrong = next(text for text in array.to_pylist() if text is not None and not _is_number(text))
+        texts = [text for text in array.to_pylist() if text is not None]
+        wrong = next((text for text in texts if not _NUMBER.fullmatch(text)), texts[0])
         raise _UnreadableError(field, f"{wrong[:40]!r} is not a number") from None
     if not pc.all(pc.less(pc.abs(numbers), _LARGEST)).as_py() and numbers.null_count < len(numbers):
         wrong = next(value for value in numbers.to_pylist() if value is not None and not abs(value) < _LARGEST)
         raise _UnreadableError(field, f"{wrong} is not an amount of money")
     return array
-
-
-def _is_number(text: str) -> bool:
-    try:
-        Decimal(text)
-    except InvalidOperation:
-        return False
-    return True
 
 
 def _exactly(function: Callable[..., pa.Array], *arrays: pa.Array) -> pa.Array:
@@ -439,21 +467,24 @@ def _end_of_month(day: date) -> date:
     return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
 
 
-def _credit_amounts(text: str) -> list[str]:
+def _credit_amounts(text: str | None) -> list[str]:
     """The amounts in a list of credits as CSV has it: JSON, or what Python prints."""
-    if text.strip() in {"", "[]", "NULL"}:
+    if text is None or text.upper() in {"", "[]", "NULL", "NONE"}:
         return []
     try:
-        found = json.loads(text, parse_float=str, parse_int=str)
-    except ValueError:
+        found = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+    except (ValueError, RecursionError):
         try:
-            found = json.loads(text.replace("'", '"'), parse_float=str, parse_int=str)
-        except ValueError:
+            found = ast.literal_eval(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             raise _UnreadableError("credits", f"{text[:40]!r} is not a list of credits") from None
     try:
-        return [credit["amount"] for credit in found]
+        amounts = [credit["amount"] for credit in found]
     except (TypeError, KeyError):
-        raise _UnreadableError("credits", f"{text[:40]!r} has no amounts") from None
+        amounts = [None]
+    if any(isinstance(amount, bool) or not isinstance(amount, str | int | float) for amount in amounts):
+        raise _UnreadableError("credits", f"{text[:40]!r} has no amounts")
+    return [str(amount) for amount in amounts]
 
 
 # --- Words ------------------------------------------------------------------------------------------------------------
@@ -468,6 +499,8 @@ def _text(array: pa.Array) -> pa.Array:
 
 def _filled(array: pa.Array) -> pa.Array:
     """Which rows have a word."""
+    if pa.types.is_dictionary(array.type):
+        return pc.fill_null(_filled(array.dictionary).take(array.indices), fill_value=False)
     empty = pc.is_in(pc.utf8_upper(_text(array)), pa.array(["", "NULL", None]))
     return pc.invert(empty)
 
@@ -527,9 +560,9 @@ class _Words:
 
 
 class _Sums:
-    """Sums by some columns of numbers. Those of each batch are kept, and added up when there are many."""
+    """Sums by some columns of numbers. Rows are kept, and added up when there are many."""
 
-    _MANY = 250_000
+    _MANY = 400_000
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = list(keys)
@@ -538,7 +571,7 @@ class _Sums:
 
     def add(self, rows: pa.Table) -> None:
         """Add rows: the key columns, and those that are added up."""
-        self._parts.append(self._grouped(rows))
+        self._parts.append(rows.select([*self._keys, *_SUMMED]))
         if sum(part.num_rows for part in self._parts) > self._limit:
             self._limit = max(self._MANY, 2 * self.table().num_rows)
 
@@ -549,6 +582,7 @@ class _Sums:
         types = [pa.int32()] * len(self._keys) + [_NARROW, _NARROW, _NARROW, pa.bool_(), pa.int64()]
         none = pa.schema(zip([*self._keys, *_SUMMED], types, strict=True)).empty_table()
         self._parts = [self._grouped(pa.concat_tables(self._parts))] if self._parts else [none]
+        pa.default_memory_pool().release_unused()  # the pool would keep it
         return self._parts[0]
 
     def _grouped(self, rows: pa.Table) -> pa.Table:

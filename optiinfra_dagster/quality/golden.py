@@ -118,7 +118,7 @@ def load(path: Path) -> GoldenSet:
     """
     try:
         content = path.read_bytes()
-        lines = content.decode().split("\n")
+        lines = content.decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
         raise ConfigError(f"The golden set {path} cannot be read: {reason}.") from None

@@ -1,8 +1,9 @@
 """One exchange with an LLM, and how a line of a log becomes one.
 
-Two shapes are read, both as JSON lines. *Flat records* name the fields themselves, in any of the spellings below.
-*OpenTelemetry spans* carry them as `gen_ai.` attributes or events: one span per line, as an SDK's console exporter
-writes them, or OTLP/JSON (`resourceSpans`, `resourceLogs`), as a collector's file and S3 exporters do.
+Two shapes are read, both as JSON lines, or as an array that is in one line or has a record on each. *Flat records* name
+the fields themselves, in any of the spellings below. *OpenTelemetry spans* carry them as `gen_ai.` attributes or
+events: one span per line, as an SDK's console exporter writes them, or OTLP/JSON (`resourceSpans`, `resourceLogs`), as
+a collector's file and S3 exporters do.
 
 Semantic conventions: https://github.com/open-telemetry/semantic-conventions-genai, docs/gen-ai (messages and their
 parts, `gen_ai.client.inference.operation.details`); before v1.37 message texts were span events such as
@@ -15,11 +16,14 @@ Texts are customers' secrets: no repr and no error of this module holds one.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+from optiinfra_dagster.texts import storable
 
 MAX_LINE_BYTES = 4 * 2**20  # of one line, and so of one interaction
 MAX_ID_LENGTH = 512
@@ -30,13 +34,13 @@ _PROVIDERS = {"aws", "gcp", "azure", "vultr"}
 
 # Spellings of flat records, the first one present counts.
 _TIME = ("timestamp", "time", "ts", "created_at", "@timestamp", "datetime", "created")
-_ID = ("interaction_id", "id", "request_id", "message_id", "event_id", "uuid")
+_ID = ("interaction_id", "id", "request_id", "requestId", "message_id", "event_id", "uuid")
 _APPLICATION = ("application_id", "app_id", "application", "app", "service", "service_name", "service.name")
 _APPLICATION_NAME = ("application_name", "app_name")
-_MODEL = ("model", "model_name", "model_id", "llm", "llm_model")
+_MODEL = ("model", "model_name", "model_id", "modelId", "llm", "llm_model")
 _PROVIDER = ("provider", "cloud_provider", "cloud.provider", "cloud")
-_PROMPT = ("prompt", "input", "question", "query", "request", "messages", "prompt_text")
-_RESPONSE = ("response", "output", "completion", "answer", "choices", "response_text")
+_PROMPT = ("prompt", "input", "question", "query", "request", "messages", "contents", "user_input", "prompt_text")
+_RESPONSE = ("response", "output", "completion", "answer", "choices", "candidates", "model_output", "response_text")
 _CONTEXT = ("context", "contexts", "retrieved_context", "documents", "sources", "knowledge")
 _REFERENCE = ("reference", "reference_answer", "expected", "expected_output", "ground_truth")
 _PROMPT_TOKENS = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
@@ -59,8 +63,14 @@ _DETAILS = "gen_ai.client.inference.operation.details"
 _UNITS = ((1e11, 1), (1e14, 10**3), (1e17, 10**6), (1e20, 10**9))
 
 # Where the text of a message, part, choice or document is.
-_TEXT_KEYS = ("parts", "content", "text", "message", "messages", "choices", "output_text", "page_content")
-_MESSAGE_KEYS = {"role", "parts", "message", "finish_reason"}
+_TEXT_KEYS = (
+    "parts", "content", "text", "message", "messages", "choices", "output_text", "page_content",
+    "contents", "candidates",  # of Gemini
+    "inputBodyJson", "outputBodyJson",  # of Bedrock's invocation log
+)  # fmt: skip
+_MESSAGE_KEYS = {"role", "parts", "message", "finish_reason", "finishReason"}
+
+_ODD = (AttributeError, TypeError, ValueError, RecursionError)  # what values of other types than they should be raise
 
 
 class Reason(StrEnum):
@@ -144,16 +154,21 @@ def read_line(line: bytes) -> Iterator[Interaction | BadLine]:
         yield BadLine(Reason.TOO_LARGE)
         return
     try:
-        text = line.decode("utf-8-sig")
-        record = json.loads(text) if text.strip() else None
+        text = line.decode("utf-8-sig").strip().removesuffix(",")
+        if text in {"", "[", "]"}:  # nothing, or the brackets around an array with a record on each line
+            return
+        found = json.loads(text)
     except UnicodeDecodeError:
         yield BadLine(Reason.NOT_UTF8)
     except (ValueError, RecursionError):
         yield BadLine(Reason.NOT_JSON)
     else:
-        if isinstance(record, dict):
-            yield from read_record(record)
-        elif text.strip():
+        if isinstance(found, dict):
+            yield from read_record(found)
+        elif isinstance(found, list) and found and all(isinstance(record, dict) for record in found):
+            for record in found:
+                yield from read_record(record)
+        else:
             yield BadLine(Reason.WRONG_TYPE)
 
 
@@ -161,8 +176,8 @@ def read_record(record: Mapping[str, Any]) -> Iterator[Interaction | BadLine]:
     """What one parsed record holds."""
     try:
         for raw in _raws(record):
-            yield _finish(raw)
-    except (_BadError, AttributeError, TypeError, RecursionError):
+            yield _finish(raw) if raw else BadLine(Reason.WRONG_TYPE)
+    except _ODD:
         yield BadLine(Reason.WRONG_TYPE)  # an OTLP envelope of another form
 
 
@@ -179,7 +194,8 @@ def read_fields(fields: Sequence[Any], *, structured: bool) -> Interaction | Bad
     return _finish(raw)
 
 
-def _raws(record: Mapping[str, Any]) -> Iterator[_Raw]:
+def _raws(record: Mapping[str, Any]) -> Iterator[_Raw | None]:
+    """The fields of each interaction; None for a span that is no span."""
     if "resourceSpans" in record or "resourceLogs" in record:
         spans = _otlp(record)
     elif _first(record, _ATTRIBUTES) is not None and (_trace_id(record) or _has_gen_ai(_attributes_of(record))):
@@ -190,7 +206,11 @@ def _raws(record: Mapping[str, Any]) -> Iterator[_Raw]:
         yield _flat(record)
         return
     for span, resource in spans:
-        raw = _span(span, resource)
+        try:
+            raw = _span(span, resource)
+        except _ODD:
+            yield None
+            continue
         if raw is not None:
             yield raw
 
@@ -204,7 +224,7 @@ def _finish(raw: _Raw) -> Interaction | BadLine:
         if not interaction_id:
             return BadLine(Reason.NO_ID, timestamp)
         application_id = _name(raw.application_id) or _name(raw.application_name) or UNKNOWN
-        prompt, response = _clean(_text(raw.prompt)), _clean(_reply(raw.response))
+        prompt, response = storable(_text(raw.prompt)), storable(_reply(raw.response))
         if not prompt.strip() or not response.strip():
             return BadLine(Reason.NO_TEXTS, timestamp)
         return Interaction(
@@ -216,14 +236,14 @@ def _finish(raw: _Raw) -> Interaction | BadLine:
             _provider(raw.provider),
             prompt,
             response,
-            _clean(_text(raw.context)) or None,
-            _clean(_text(raw.reference)) or None,
+            storable(_text(raw.context)) or None,
+            storable(_text(raw.reference)) or None,
             _count(raw.prompt_tokens),
             _count(raw.response_tokens),
         )
     except _BadError as error:
         return BadLine(error.reason, timestamp)
-    except RecursionError:
+    except _ODD:
         return BadLine(Reason.WRONG_TYPE, timestamp)
 
 
@@ -231,11 +251,11 @@ def _finish(raw: _Raw) -> Interaction | BadLine:
 
 
 def _flat(record: Mapping[str, Any]) -> _Raw:
-    application = told = _first(record, _APPLICATION)
-    name = _first(record, _APPLICATION_NAME)
+    application = told = _filled(record, _APPLICATION)
+    name = _filled(record, _APPLICATION_NAME)
     if isinstance(told, dict):
         application, name = told.get("id"), name or told.get("name")
-    prompt, response = _first(record, _PROMPT), _first(record, _RESPONSE)
+    prompt, response = _filled(record, _PROMPT), _filled(record, _RESPONSE)
     if response is None and isinstance(prompt, list) and prompt:  # a conversation with its answer at the end
         *before, last = prompt
         if isinstance(last, dict) and last.get("role") == "assistant":
@@ -243,16 +263,16 @@ def _flat(record: Mapping[str, Any]) -> _Raw:
     usage = record.get("usage")
     usage = {**usage, **record} if isinstance(usage, dict) else record
     return _Raw(
-        _first(record, _TIME),
-        _first(record, _ID),
+        _filled(record, _TIME),
+        _filled(record, _ID),
         application,
         name,
-        _first(record, _MODEL),
-        _first(record, _PROVIDER),
+        _filled(record, _MODEL),
+        _filled(record, _PROVIDER),
         prompt,
         response,
-        _first(record, _CONTEXT),
-        _first(record, _REFERENCE),
+        _filled(record, _CONTEXT),
+        _filled(record, _REFERENCE),
         _first(usage, _PROMPT_TOKENS),
         _first(usage, _RESPONSE_TOKENS),
     )
@@ -263,6 +283,15 @@ def _first(record: Mapping[str, Any], keys: Iterable[str]) -> Any:
     for key in keys:
         value = record.get(key)
         if value is not None:
+            return value
+    return None
+
+
+def _filled(record: Mapping[str, Any], keys: Iterable[str]) -> Any:
+    """The first of the keys that is there with a value which is not empty."""
+    for key in keys:
+        value = record.get(key)
+        if value or value not in (None, "", []):
             return value
     return None
 
@@ -419,7 +448,13 @@ def _moment(value: object) -> datetime | None:
     """A time in ISO 8601 (UTC if it has no zone), or since the epoch in s, ms, us or ns, told apart by size."""
     try:
         if isinstance(value, str) and not value.isdecimal():
-            moment = datetime.fromisoformat(value.strip())
+            try:
+                moment = datetime.fromisoformat(value)
+            except ValueError:
+                value = value.strip().upper().removesuffix(" UTC")
+                if re.fullmatch(r"\d+(\.\d+)?", value):
+                    return _moment(float(value) if "." in value else int(value))
+                moment = datetime.fromisoformat(value)
             moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         elif isinstance(value, int | float | str) and not isinstance(value, bool):
             number = value if isinstance(value, float) else int(value)
@@ -441,7 +476,7 @@ def _name(value: object) -> str:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise _BadError(Reason.WRONG_TYPE)
-    name = _clean(str(value)).strip()
+    name = storable(str(value)).strip()
     if len(name) > MAX_ID_LENGTH:
         raise _BadError(Reason.WRONG_TYPE)
     return name
@@ -510,10 +545,3 @@ def _text_of_part(part: Mapping[str, Any]) -> str:
 def _function(call: object) -> dict[str, Any]:
     held = call.get("function") if isinstance(call, dict) else None
     return held if isinstance(held, dict) else {}
-
-
-def _clean(text: str) -> str:
-    """Text that can be written as UTF-8: JSON may escape half of a surrogate pair."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", errors="replace").decode()

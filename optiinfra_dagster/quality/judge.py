@@ -47,6 +47,7 @@ PRICES: Mapping[str, tuple[Decimal, Decimal]] = {
     "openai/gpt-oss-20b": (Decimal("0.075"), Decimal("0.30")),
     "openai/gpt-oss-safeguard-20b": (Decimal("0.075"), Decimal("0.30")),
 }
+_MOST_COUNTED = 10**8  # tokens of one answer: what tells more is mistaken
 _CENT = Decimal("0.000000001")  # of the columns that hold money
 
 # Words in model names that tell who made the model. A distilled model has two makers.
@@ -168,7 +169,7 @@ class Pace:
         """Take in the x-ratelimit headers of an answer."""
         tokens = headers.get("x-ratelimit-remaining-tokens", "")
         renewal = duration(headers.get("x-ratelimit-reset-tokens", ""))
-        if tokens.isdigit() and renewal is not None:
+        if tokens.isdecimal() and renewal is not None:
             with self._lock:
                 self._tokens_left, self._renewed = int(tokens), time.monotonic() + renewal
         # Requests are limited per day, so "none left" may last for hours; the deadline of the caller decides.
@@ -443,7 +444,7 @@ def _read(completion: ChatCompletion, *, grounded: bool) -> _Reply:
     """The verdict in a completion. The SDK does not check what it parses, so nothing is taken for granted."""
     usage = getattr(completion, "usage", None)
     counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
-    prompt, answered = (n if type(n) is int and n >= 0 else None for n in counts)
+    prompt, answered = (n if type(n) is int and 0 <= n <= _MOST_COUNTED else None for n in counts)
     known = prompt is not None and answered is not None
     reply = _Reply(
         failure=Failure.MALFORMED,

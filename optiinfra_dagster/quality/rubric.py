@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from optiinfra_dagster.texts import storable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -208,7 +210,7 @@ def texts_of(interaction: Interaction) -> dict[str, str]:
         "response": interaction.response,
     }
     return {
-        name: text.encode("utf-8", "replace").decode()
+        name: storable(text)
         for name, text in texts.items()
         if text is not None and (text.strip() or name in {"prompt", "response"})
     }

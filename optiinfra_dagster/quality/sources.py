@@ -20,7 +20,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -80,6 +80,13 @@ class InteractionSource(Protocol):
 
         Raises:
             CloudError, ConfigError, StorageError: the place is not there, may not be read, or does not answer.
+        """
+
+    def probe(self, providers: Sequence[str], start: datetime, end: datetime) -> int:
+        """How many files or rows there are around [start, end), by the fewest calls that prove them readable.
+
+        Raises:
+            CloudError, ConfigError, StorageError: as `fetch`.
         """
 
 
@@ -155,6 +162,21 @@ class FileSource:
         self.counts = counts = SourceCounts()
         located = provider if "{provider}" in self._location else self._default
         return self._fetch(provider, start, end, _Filter(provider, start, end, located, counts))
+
+    def probe(self, providers: Sequence[str], start: datetime, end: datetime) -> int:
+        """See `InteractionSource`; the first file is opened, since who may list need not be allowed to read."""
+        from optiinfra_dagster.quality.stores import GoneError
+
+        count, opened = 0, False
+        with closing(self._store):
+            for provider in providers if "{provider}" in self._location else providers[:1]:
+                for file in self._list(provider, start, end):
+                    count += 1
+                    if file.size and not opened:
+                        with suppress(GoneError), self._store.open(file) as stream:
+                            stream.peek(1)
+                            opened = True
+        return count
 
     def _fetch(self, provider: str, start: datetime, end: datetime, window: _Filter) -> Iterator[Interaction]:
         from optiinfra_dagster.quality.stores import GoneError
@@ -297,6 +319,21 @@ class TableSource:
             "longest": MAX_LINE_BYTES,
         }
         return self._fetch(parameters, window, self.counts)
+
+    def probe(self, providers: Sequence[str], start: datetime, end: datetime) -> int:  # noqa: ARG002
+        """See `InteractionSource`."""
+        parameters = {
+            "customer": self._customer_id,
+            "provider": "",
+            "start": int(start.timestamp() * 10**6),
+            "end": int(end.timestamp() * 10**6),
+        }
+        with self._clickhouse.session() as client:
+            tables = ["llm_interactions"]
+            if client.command("EXISTS TABLE otel_traces"):
+                tables.append("llm_interactions_otel")
+            found = (client.query(_COUNTS.replace("{table}", one), parameters=parameters).result_rows for one in tables)
+            return sum(sum(rows[0]) for rows in found)
 
     def _fetch(self, parameters: dict[str, Any], window: _Filter, counts: SourceCounts) -> Iterator[Interaction]:
         query = read_sql("queries/llm_interactions")

@@ -3,11 +3,13 @@
 `chdb://<path>` is the engine inside this process, `http(s)://user:password@host:port` a server, a cluster or ClickHouse
 Cloud. The embedded engine lets one process at a time open a path, so its session takes an inter-process lock, opens,
 works and closes: hold it for reads and writes only, never while waiting on a cloud.
+
+A run has a hundred sessions and more: with `linger`, the engine stays open between them while no other process waits.
 """
 
 from __future__ import annotations
 
-import tempfile
+import re
 import threading
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,9 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from filelock import FileLock, Timeout
-
 from optiinfra_dagster.errors import StorageError
+from optiinfra_dagster.storage.embedded import Engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 DATABASE = "optiinfra_metrics"
 LOCK_TIMEOUT_SECONDS = 120.0
+LINGER_SECONDS = 5.0  # of runs, sensors and the command line
 
 # Server: settings of every statement. A write is acknowledged when it is in a part, never when it is only queued.
 SETTINGS: Mapping[str, Any] = {"async_insert": 0, "wait_end_of_query": 1}
@@ -45,13 +47,13 @@ REMEDIES: Mapping[int, str] = {
 class ClickHouse:
     """A place that holds the metrics tables, named by a URL whose password is never shown.
 
-    Thread-safe. Sessions of one embedded place wait for each other, within the process and between processes.
+    Thread-safe. Sessions of one embedded place wait for each other, within the process and between processes, for at
+    most `lock_timeout` seconds. After a session it stays open for `linger` seconds, or until another process waits.
     """
 
-    def __init__(self, url: str, *, lock_timeout: float = LOCK_TIMEOUT_SECONDS) -> None:
+    def __init__(self, url: str, *, lock_timeout: float = LOCK_TIMEOUT_SECONDS, linger: float = 0.0) -> None:
         parts = urlsplit(url)
         self._url = url
-        self._lock_timeout = lock_timeout
         self._lock = threading.RLock()
         self._client: Client | None = None
         self._schema_checked = False
@@ -59,6 +61,9 @@ class ClickHouse:
         self.path = Path(url.removeprefix("chdb://")).absolute() if self.embedded else None
         port = f":{parts.port}" if parts.port else ""
         self.place = f"chdb://{self.path}" if self.embedded else f"{parts.scheme}://{parts.hostname}{port}"
+        self._engine = (
+            Engine(self.path, self._connect_embedded, lock_timeout=lock_timeout, linger=linger) if self.path else None
+        )
 
     def __repr__(self) -> str:
         """Without user or password."""
@@ -91,56 +96,13 @@ class ClickHouse:
 
     @contextmanager
     def _open(self) -> Iterator[Client]:
-        """The client, opened by the outermost session and closed by it where the engine is embedded."""
-        if self._client is not None:
-            yield self._client
-        elif self.embedded:
-            with self._locked():
-                self._client = self._connect_embedded()
-                try:
-                    yield self._client
-                finally:
-                    client, self._client = self._client, None
-                    client.close()
+        """The client; a server's is made once."""
+        if self._engine:
+            with self._engine.session() as client:
+                yield client
         else:
-            self._client = self._connect_server()
+            self._client = self._client or self._connect_server()
             yield self._client
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """The inter-process lock of an embedded place, and a spool folder of its own.
-
-        clickhouse-connect's embedded backend hands inserts to the engine through temporary files, which a kill leaves
-        behind; under the lock nobody else is using them, so what is there is rubbish.
-        """
-        assert self.path is not None  # noqa: S101 - embedded places have one
-        if "?" in str(self.path):
-            raise StorageError(f"{self.place} cannot be used: the engine takes a question mark for the path's end.")
-        lock = FileLock(f"{self.path}.lock")
-        spool = self.path.with_name(f"{self.path.name}.spool")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            spool.mkdir(exist_ok=True)
-            lock.acquire(timeout=self._lock_timeout, poll_interval=0.01)
-        except Timeout:
-            raise StorageError(
-                f"{self.place} is in use by another process and was not released within {self._lock_timeout:g} s. "
-                "Wait for the running collection, stop the process that holds it, or use a ClickHouse server."
-            ) from None
-        except OSError as error:
-            raise StorageError(
-                f"{self.place} cannot be used: {error.strerror or error} ({error.filename}). "
-                "Set OPTIINFRA_CLICKHOUSE_URL to a writable place."
-            ) from error
-        before = tempfile.tempdir
-        try:
-            for left_behind in [*spool.glob("tmp*.native"), *spool.glob("tmp*.raw")]:
-                left_behind.unlink(missing_ok=True)
-            tempfile.tempdir = str(spool)
-            yield
-        finally:
-            tempfile.tempdir = before
-            lock.release()
 
     def _connect_embedded(self) -> Client:
         import clickhouse_connect
@@ -182,9 +144,13 @@ class ClickHouse:
     def _explain(self, error: Exception) -> str:
         code = getattr(error, "code", None)
         remedy = REMEDIES.get(code) if isinstance(code, int) else None
-        if remedy is None and not self.embedded and "Connection" in str(error):
+        said = _first_line(error)
+        if remedy is None and not self.embedded and code is None:
             remedy = "check that the server runs and that OPTIINFRA_CLICKHOUSE_URL names its host and port"
-        message = f"ClickHouse at {self.place}: {_first_line(error)}"
+            # `... (Caused by NewConnectionError("HTTPConnection(...): Failed to establish a new connection: ..."))`
+            reason = re.search(r"Caused by \w+\(.*?\): (.*?)[\"']\)\)", said)
+            said = f"{reason[1]}." if reason else said
+        message = f"ClickHouse at {self.place}: {said}"
         return f"{message} Remedy: {remedy}." if remedy else message
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # --- When bills were read --------------------------------------------------------------------------------------------
 
+_READINGS_LAST = timedelta(days=90)  # as the table keeps them
 _READINGS = pa.schema(
     [
         ("customer_id", pa.string()),
@@ -46,18 +47,22 @@ class Readings:
         return rested and (self.done is None or now - self.done >= cadence)
 
 
-def readings(client: Client, provider: str, customers: Sequence[str]) -> dict[tuple[str, str], Readings]:
-    """By customer and billing account, when its bill was last read; what was never asked for is not there."""
+def readings(client: Client, provider: str, customers: Sequence[str], at: datetime) -> dict[tuple[str, str], Readings]:
+    """By customer and billing account, when its bill was last read; what was not asked for in 90 days is not there."""
     rows = client.query(
         """
         SELECT customer_id, billing_account_id, maxIf(toUnixTimestamp(attempted_at), done),
             max(toUnixTimestamp(attempted_at))
         FROM cost_readings
         WHERE provider = {provider:String} AND customer_id IN {customers:Array(String)}
-            AND attempted_at >= now() - INTERVAL 60 DAY
+            AND attempted_at >= fromUnixTimestamp({since:UInt32})
         GROUP BY customer_id, billing_account_id
         """,
-        parameters={"provider": provider, "customers": list(customers)},
+        parameters={
+            "provider": provider,
+            "customers": list(customers),
+            "since": int((at - _READINGS_LAST).timestamp()),
+        },
     ).result_rows
     return {
         (customer, account): Readings(
@@ -117,21 +122,33 @@ def prices(client: Client, provider: str, at: datetime) -> dict[tuple[str, str],
     rows = fetch(
         client,
         """
-        SELECT region, key, valid_from, hourly, currency, description,
-            max(checked_at) OVER (PARTITION BY region, key) AS checked_at
-        FROM prices FINAL
-        WHERE provider = {provider:String}
-        ORDER BY valid_from
+        SELECT region, key, checked_at,
+            held.1 AS valid_from, held.2 AS hourly, held.3 AS currency, held.4 AS description
+        FROM
+        (
+            SELECT
+                region,
+                key,
+                max(p.checked_at) AS checked_at,
+                argMax(
+                    (p.valid_from, p.hourly, p.currency, p.description),
+                    (if(p.valid_from <= fromUnixTimestamp({at:UInt32}), 1, -1) * toUnixTimestamp(p.valid_from),
+                        p.checked_at)) AS held
+            FROM prices AS p
+            WHERE provider = {provider:String}
+            GROUP BY region, key
+        )
         """,
-        {"provider": provider},
+        {"provider": provider, "at": int(at.timestamp())},
     ).to_pylist()
-    held: dict[tuple[str, str], KnownPrice] = {}
-    for row in rows:
-        key = row["region"], row["key"]
-        if key not in held or row["valid_from"] <= at:
-            price = Price(*key, row["hourly"], row["currency"], row["description"])
-            held[key] = KnownPrice(price, row["valid_from"], row["checked_at"])
-    return held
+    return {
+        (row["region"], row["key"]): KnownPrice(
+            Price(row["region"], row["key"], row["hourly"], row["currency"], row["description"]),
+            row["valid_from"],
+            row["checked_at"],
+        )
+        for row in rows
+    }
 
 
 def keep_prices(client: Client, provider: str, given: Iterable[Price], at: datetime) -> None:

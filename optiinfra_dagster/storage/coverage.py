@@ -80,9 +80,12 @@ def record(client: Client, dataset: str, seen: Sequence[Seen], version: int) -> 
         SELECT customer_id, provider, resource_id, toString(resource_type), metric_name, toString(state), reason,
             toUnixTimestamp(since), version
         FROM coverage FINAL
-        WHERE customer_id IN {customers:Array(String)} AND until IS NULL
+        WHERE customer_id IN {customers:Array(String)} AND provider IN {providers:Array(String)} AND until IS NULL
         """,
-        parameters={"customers": sorted({customer for customer, _ in newest})},
+        parameters={
+            "customers": sorted({customer for customer, _ in newest}),
+            "providers": sorted({provider for _, provider in newest}),
+        },
     ).result_rows
     lasting: dict[tuple[str, str], list[_Open]] = {}
     for customer, provider, *state in found:
@@ -96,6 +99,26 @@ def record(client: Client, dataset: str, seen: Sequence[Seen], version: int) -> 
         arrays = [pa.array(column, kind.type) for column, kind in zip(columns, COVERAGE, strict=True)]
         client.insert_arrow("coverage", pa.table(arrays, schema=COVERAGE))
     return len(rows)
+
+
+def forget(client: Client, before: datetime) -> None:
+    """Delete the states that were over before a time: machines that come and go would add to every look for ever.
+
+    By key, and so with the row from when the state lasted, which would be back without the one that closed it. That is
+    also why the table has no TTL.
+    """
+    client.command(
+        """
+        DELETE FROM coverage WHERE (customer_id, provider, resource_id, metric_name, since) IN
+        (
+            SELECT customer_id, provider, resource_id, metric_name, since
+            FROM coverage FINAL
+            WHERE until < fromUnixTimestamp({before:UInt32})
+        )
+        """,
+        parameters={"before": int(before.timestamp())},
+        settings={"lightweight_deletes_sync": 2},
+    )
 
 
 def _changes(seen: Seen, lasting: Sequence[_Open], version: int) -> list[list[object]]:

@@ -124,11 +124,24 @@ class ClickHouseIOManager(dg.IOManager):
         context.add_output_metadata({"dagster/row_count": rows.num_rows, "rows_written": flushed.rows_written})
 
 
+# What an outcome is called where a person reads of it.
+WORDS = {
+    "ok": "published",
+    "partial": "published with gaps",
+    "budget": "left out for the budget",
+    "not_due": "not due",
+    "not_configured": "not configured",
+}
+ALL_FAILED = "Every slice of this asset failed."
+MOST_OF_ERROR = 200  # characters, in a line of the log
+
+
 class Report:
     """What came of a stream of slices: for the run's log, the partition's page, and the verdict."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
+        self.bill_days = 0
         self.rows_written = 0
         self.api_calls = 0
         self.api_cost_usd = Decimal(0)
@@ -145,13 +158,14 @@ class Report:
             self.api_calls += slices.api_calls
             self.api_cost_usd += slices.api_cost_usd
             if slices.correction or slices.dataset:
+                self.bill_days += 0 if slices.correction else len(slices.windows)
                 continue  # not what was asked for, but what else the answer told
             outcome = "already published" if slices.skipped else slices.status.value
             self.outcomes[outcome] += len(slices.windows)
             customer = self.customers[slices.customer_id]
             customer["slices"] += len(slices.windows)
             customer["api_calls"] += slices.api_calls
-            customer["rows"] += slices.rows.num_rows if slices.rows is not None else 0
+            customer["rows"] += slices.rows.num_rows if slices.rows is not None else slices.skipped_rows
             customer["error"] = customer["error"] or slices.error
             customer["outcome"] = ", ".join(sorted({*filter(None, customer["outcome"].split(", ")), outcome}))
             if slices.status.value == "failed" and not slices.permanent:
@@ -161,12 +175,20 @@ class Report:
         self.reread += flushed.reread
 
     def __str__(self) -> str:
-        """For the log: `12 slices: 11 ok, 1 failed; 840 rows written, 36 API calls`."""
-        outcomes = ", ".join(f"{n} {name}" for name, n in sorted(self.outcomes.items()))
-        return (
-            f"{sum(self.outcomes.values())} slices: {outcomes or 'none'}; "
-            f"{self.rows_written} rows written, {self.api_calls} API calls"
-        )
+        """For the log: `3 customers: 2 published, 1 failed (acme: ...); 840 rows written, 36 API calls`."""
+        total = sum(self.outcomes.values())
+        parts = [f"{n:,} {WORDS.get(name, name)}" for name, n in sorted(self.outcomes.items())]
+        some = parts[0].partition(" ")[2] if len(parts) == 1 else ""
+        found = f"{_count(len(self.customers), 'customer')}" if total else ""
+        if total != len(self.customers):
+            found = f"{total:,} windows of {found}"
+        found += f" {some}" if some else f": {', '.join(parts)}" if parts else ""
+        if failed := next(((name, row["error"]) for name, row in self.customers.items() if row["error"]), None):
+            text = f"{failed[0]}: {failed[1]}"
+            found += f" ({text[:MOST_OF_ERROR]}{'...' if len(text) > MOST_OF_ERROR else ''})"
+        bills = f"{_count(self.bill_days, 'day')} of bills" if self.bill_days else ""
+        done = ", ".join(filter(None, (found, bills))) or "nothing to do"
+        return f"{done}; {_count(self.rows_written, 'row')} written, {_count(self.api_calls, 'API call')}"
 
     def metadata(self, *, detailed: bool) -> dict[str, Any]:
         """For the partition's page in the UI."""
@@ -195,10 +217,14 @@ class Report:
         if self.outcomes["failed"] and self.outcomes["failed"] == sum(self.outcomes.values()):
             reasons = "\n".join(f"{name}: {row['error']}" for name, row in sorted(self.customers.items()))
             raise dg.Failure(
-                f"Every slice of this asset failed.\n{reasons}",
+                f"{ALL_FAILED}\n{reasons}",
                 metadata=self.metadata(detailed=True),
                 allow_retries=not self._permanent,
             )
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _windows(context: dg.OutputContext) -> list[datetime]:

@@ -89,6 +89,7 @@ class Slices:
     accounts: Collection[str] | None = None  # of billed days: the accounts that were read; what others had stays
     after: Callable[[Client], None] | None = None  # what is to be noted once these slices are published
     skipped: bool = False  # published before and not asked again: nothing to write, but rubbish is cleared away
+    skipped_rows: int = 0  # how many rows those have
 
     def __post_init__(self) -> None:
         """Refuse windows without a zone: they would be taken for times of the host's zone.
@@ -573,6 +574,7 @@ def _publish(client: Client, dataset: str, entries: Sequence[Entry], batch: int,
     import pyarrow as pa
 
     from optiinfra_dagster.tables import LEDGER
+    from optiinfra_dagster.texts import storable
 
     now = datetime.now(UTC)
     months: dict[str, list[dict[str, Any]]] = {}
@@ -588,7 +590,7 @@ def _publish(client: Client, dataset: str, entries: Sequence[Entry], batch: int,
                 "content_hash": e.content_hash,
                 "status": e.status.value,
                 "permanent": e.permanent,
-                "error": e.error,
+                "error": storable(e.error),
                 "api_calls": e.api_calls,
                 "api_cost_usd": e.api_cost_usd.quantize(_LAST_DIGIT, ROUND_CEILING),
                 "run_id": run_id,

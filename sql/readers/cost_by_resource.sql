@@ -2,8 +2,6 @@
 -- bill charges for no resource by name is one row of each account, with an empty resource_id: taxes, and all of it where
 -- the bill tells services only.
 WITH
-toDate({window:DateTime('UTC')}, 'UTC') AS today,
-least(toStartOfMonth(today), today - 30) AS first_day,
 days AS
 (
     SELECT
@@ -12,13 +10,12 @@ days AS
         argMax(c.region_id, c.window_start) AS region,
         argMax(c.cost_type, c.window_start) AS type,
         max(c.matched) AS is_known,
-        sumIf(c.amount, c.cost_kind = 'billed') AS billed,
-        sumIf(c.amount, c.cost_kind != 'billed') AS estimated,
-        sumIf(c.amount, c.cost_kind = 'billed' AND NOT c.is_final) AS provisional,
+        any(c.periods) AS periods,
+        sum(c.billed) AS billed,
+        sum(c.estimated) AS estimated,
+        sum(c.provisional) AS provisional,
         max(c.charge_period_end) AS until
-    FROM costs AS c
-    WHERE charge_day >= first_day
-        AND window_start >= toDateTime(first_day, 'UTC') AND window_start <= {window:DateTime('UTC')}
+    FROM recent_costs(window = {window:DateTime('UTC')}) AS c
     GROUP BY customer_id, provider, sub_account_id, currency, resource_id, service_name, charge_day
 ),
 services AS
@@ -34,10 +31,7 @@ services AS
         sum(d.provisional) AS provisional,
         max(d.until) AS until
     FROM days AS d
-    ARRAY JOIN arrayFilter((name, is_in) -> is_in,
-        ['today', 'yesterday', 'last_30_days', 'month_to_date'],
-        [charge_day = today, charge_day = today - 1, charge_day BETWEEN today - 30 AND today - 1,
-         charge_day >= toStartOfMonth(today)]) AS period
+    ARRAY JOIN periods AS period
     GROUP BY customer_id, provider, sub_account_id, currency, resource_id, service_name, period
 )
 SELECT

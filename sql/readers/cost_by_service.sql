@@ -1,20 +1,18 @@
--- What each service has cost: today so far, yesterday, in the 30 days to yesterday, and in the month to date. Bills and
--- estimates name services differently (Amazon Elastic Compute Cloud, ec2:instance); cost_type is the same word in both.
-WITH
-toDate({window:DateTime('UTC')}, 'UTC') AS today,
-least(toStartOfMonth(today), today - 30) AS first_day,
-days AS
+-- What each service has cost: today so far, yesterday, in the 30 days to yesterday, and in the month to date. Estimates
+-- name services as the bill does; where that is not known, by the kind of resource.
+--
+-- cost_type: of a service that is charged for several, `other`.
+WITH days AS
 (
     SELECT
         customer_id, provider, sub_account_id, currency, service_name, cost_type, charge_day,
-        sumIf(c.amount, c.cost_kind = 'billed') AS billed,
-        sumIf(c.amount, c.cost_kind != 'billed') AS estimated,
-        sumIf(c.amount, c.cost_kind = 'billed' AND NOT c.is_final) AS provisional,
+        any(c.periods) AS periods,
+        sum(c.billed) AS billed,
+        sum(c.estimated) AS estimated,
+        sum(c.provisional) AS provisional,
         groupUniqArrayIf(c.resource_id, c.resource_id != '') AS named,
         max(c.charge_period_end) AS until
-    FROM costs AS c
-    WHERE charge_day >= first_day
-        AND window_start >= toDateTime(first_day, 'UTC') AND window_start <= {window:DateTime('UTC')}
+    FROM recent_costs(window = {window:DateTime('UTC')}) AS c
     GROUP BY customer_id, provider, sub_account_id, currency, service_name, cost_type, charge_day
 )
 SELECT
@@ -23,7 +21,7 @@ SELECT
     sub_account_id,
     currency,
     service_name,
-    cost_type,
+    if(uniqExact(d.cost_type) = 1, any(d.cost_type), 'other') AS cost_type,
     period,
     sum(d.billed) AS billed,
     sum(d.estimated) AS estimated,
@@ -34,8 +32,5 @@ SELECT
     uniqExactArray(d.named) AS resources,
     max(d.until) AS as_of
 FROM days AS d
-ARRAY JOIN arrayFilter((name, is_in) -> is_in,
-    ['today', 'yesterday', 'last_30_days', 'month_to_date'],
-    [charge_day = today, charge_day = today - 1, charge_day BETWEEN today - 30 AND today - 1,
-     charge_day >= toStartOfMonth(today)]) AS period
-GROUP BY customer_id, provider, sub_account_id, currency, service_name, cost_type, period
+ARRAY JOIN periods AS period
+GROUP BY customer_id, provider, sub_account_id, currency, service_name, period

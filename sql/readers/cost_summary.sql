@@ -1,19 +1,15 @@
 -- What each account has cost: today so far, yesterday, in the 30 days to yesterday, and in the month to date.
-WITH
-toDate({window:DateTime('UTC')}, 'UTC') AS today,
-least(toStartOfMonth(today), today - 30) AS first_day,
-days AS
+WITH days AS
 (
     SELECT
         customer_id, provider, sub_account_id, currency, charge_day,
-        sumIf(c.amount, c.cost_kind = 'billed') AS billed,
-        sumIf(c.amount, c.cost_kind != 'billed') AS estimated,
-        sumIf(c.amount, c.cost_kind = 'billed' AND NOT c.is_final) AS provisional,
+        any(c.periods) AS periods,
+        sum(c.billed) AS billed,
+        sum(c.estimated) AS estimated,
+        sum(c.provisional) AS provisional,
         if(countIf(c.cost_kind = 'billed') > 0, 1, uniqExact(c.window_start) / 96) AS known,
         max(c.charge_period_end) AS until
-    FROM costs AS c
-    WHERE charge_day >= first_day
-        AND window_start >= toDateTime(first_day, 'UTC') AND window_start <= {window:DateTime('UTC')}
+    FROM recent_costs(window = {window:DateTime('UTC')}) AS c
     GROUP BY customer_id, provider, sub_account_id, currency, charge_day
 )
 SELECT
@@ -31,8 +27,5 @@ SELECT
     sum(d.known) AS days,
     max(d.until) AS as_of
 FROM days AS d
-ARRAY JOIN arrayFilter((name, is_in) -> is_in,
-    ['today', 'yesterday', 'last_30_days', 'month_to_date'],
-    [charge_day = today, charge_day = today - 1, charge_day BETWEEN today - 30 AND today - 1,
-     charge_day >= toStartOfMonth(today)]) AS period
+ARRAY JOIN periods AS period
 GROUP BY customer_id, provider, sub_account_id, currency, period

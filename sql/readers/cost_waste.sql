@@ -16,33 +16,14 @@
 WITH
 toDate({window:DateTime('UTC')}, 'UTC') AS today,
 toStartOfDay({window:DateTime('UTC')}) - INTERVAL 7 DAY AS week_start,
-newest AS
-(
-    SELECT
-        customer_id,
-        provider,
-        max(b.window_start) AS window_start,
-        argMax(b.batch, (b.window_start, b.batch)) AS batch,
-        argMax(status, (b.window_start, b.batch)) = 'ok' AS complete
-    FROM metric_batches AS b
-    WHERE dataset = 'resource' AND status IN ('ok', 'partial')
-        AND b.window_start <= {window:DateTime('UTC')}
-        AND b.window_start > {window:DateTime('UTC')} - INTERVAL 1 DAY
-    GROUP BY customer_id, provider
-),
 inventory AS
 (
     SELECT
-        r.customer_id AS customer_id, r.provider AS provider, r.account_id AS account_id, r.region AS region,
-        r.kind AS kind, r.resource_id AS resource_id, r.resource_name AS resource_name,
-        r.resource_type AS resource_type, r.status AS status, r.window_start AS as_of, newest.complete AS complete,
-        r.capacity AS capacity, r.unit AS unit,
-        lower(splitByChar('/', r.resource_id)[-1]) AS short_id,
+        *,
+        lower(splitByChar('/', resource_id)[-1]) AS short_id,
         arrayFilter(x -> x != '', arrayMap(x -> lower(splitByChar('/', trimBoth(x))[-1]),
-            splitByChar(',', JSONExtractString(r.metadata, 'attached_to')))) AS attached_to
-    FROM resource_metrics AS r
-    INNER JOIN newest USING (customer_id, provider, window_start, batch)
-    WHERE r.window_start <= {window:DateTime('UTC')} AND r.window_start > {window:DateTime('UTC')} - INTERVAL 1 DAY
+            splitByChar(',', JSONExtractString(metadata, 'attached_to')))) AS attached_to
+    FROM newest_inventories(window = {window:DateTime('UTC')})
 ),
 -- The volumes all of whose machines are known and stopped.
 parked AS

@@ -31,56 +31,83 @@ hours_published AS
     WHERE dataset = 'performance_hourly' AND window_start >= end - INTERVAL 60 DAY AND window_start < end
         AND toStartOfDay(window_start) IN cut_days
 ),
--- The values, which are most of the bytes, are read of the last 30 days only.
 spans AS
 (
-    SELECT * EXCEPT (values), values
+    SELECT *
     FROM performance_daily
-    WHERE window_start >= end - INTERVAL 30 DAY AND window_start < end AND (window_start, batch) IN days_published
+    WHERE window_start >= end - INTERVAL 60 DAY AND window_start < end AND (window_start, batch) IN days_published
     UNION ALL
-    SELECT * EXCEPT (values), [] AS values
-    FROM performance_daily
-    WHERE window_start >= end - INTERVAL 60 DAY AND window_start < end - INTERVAL 30 DAY
-        AND (window_start, batch) IN days_published
-    UNION ALL
-    SELECT * EXCEPT (values), values
+    SELECT *
     FROM performance_hourly
     WHERE window_start >= end - INTERVAL 60 DAY AND window_start < end AND (window_start, batch) IN hours_published
 ),
--- Each span once for every period that it belongs to, and for every one whose equal period before it belongs to.
+-- The spans of a series are added up first by how long ago they were, so that each is read once, not once for every
+-- period. Deviations add up as their own and those of their means from the common one.
+ages AS
+(
+    SELECT
+        customer_id, provider, resource_id, metric_name, statistic,
+        multiIf(
+            window_start >= end - INTERVAL 1 DAY, 1,
+            window_start >= end - INTERVAL 2 DAY, 2,
+            window_start >= end - INTERVAL 7 DAY, 7,
+            window_start >= end - INTERVAL 14 DAY, 14,
+            window_start >= end - INTERVAL 30 DAY, 30,
+            60) AS age,
+        -- Of what says what a series is, only the name can change.
+        argMax(spans.resource_name, window_start) AS resource_name,
+        any(spans.resource_type) AS resource_type,
+        any(spans.region) AS region,
+        any(spans.metric_type) AS metric_type,
+        any(spans.unit) AS unit,
+        argMax(spans.period_seconds, window_start) AS period_seconds,
+        min(spans.minimum) AS minimum,
+        max(spans.maximum) AS maximum,
+        min(spans.first_at) AS first_at,
+        sum(spans.n) AS n,
+        sum(spans.total) AS total,
+        total / n AS mean,
+        groupArray(spans.n) AS ns,
+        groupArray(spans.mean_time - (end - window_start)) AS times,
+        groupArray(spans.total / spans.n) AS means,
+        arraySum((weight, t) -> weight * t, ns, times) / n AS mean_time,
+        sum(spans.time_squares) + arraySum((weight, t) -> weight * pow(t - mean_time, 2), ns, times) AS time_squares,
+        sum(spans.value_squares) + arraySum((weight, m) -> weight * pow(m - mean, 2), ns, means) AS value_squares,
+        sum(spans.products)
+            + arraySum((weight, t, m) -> weight * (t - mean_time) * (m - mean), ns, times, means) AS products
+    FROM spans
+    GROUP BY customer_id, provider, resource_id, metric_name, statistic, age
+),
+-- Each age once for every period that it belongs to, and for every one whose equal period before it belongs to.
 parts AS
 (
     SELECT
-        *,
-        mean_time - (end - window_start) AS time,
-        arrayJoin(arrayFilter(d -> window_start >= end - toIntervalDay(2 * d), [1, 7, 30])) AS days,
-        window_start >= end - toIntervalDay(days) AS is_own
-    FROM spans
+        * EXCEPT (ns, times, means),
+        arrayJoin(arrayFilter(d -> age <= 2 * d, [1, 7, 30])) AS days,
+        age <= days AS is_own
+    FROM ages
 ),
 periods AS
 (
     SELECT
         customer_id, provider, resource_id, metric_name, statistic, days,
-        -- Of what says what a series is, only the name can change.
-        argMax(parts.resource_name, window_start) AS resource_name,
+        argMin(parts.resource_name, age) AS resource_name,
         any(parts.resource_type) AS resource_type,
         any(parts.region) AS region,
         any(parts.metric_type) AS metric_type,
         any(parts.unit) AS unit,
-        argMax(parts.period_seconds, window_start) AS period_seconds,
-        sumIf(parts.n, is_own) AS n,
-        sumIf(total, is_own) / n AS mean,
+        argMin(parts.period_seconds, age) AS period_seconds,
         minIf(parts.minimum, is_own) AS minimum,
         maxIf(parts.maximum, is_own) AS maximum,
-        quantileExactInclusiveArrayIf(0.95)(values, is_own) AS p95,
         min(parts.first_at) AS first_at,
         sumIf(parts.n, NOT is_own) AS n_before,
         sumIf(total, NOT is_own) / n_before AS mean_before,
-        -- The deviations within each span, and those of the spans' means from the period's.
-        sumIf(parts.n * time, is_own) / n AS mean_time,
+        sumIf(parts.n, is_own) AS n,
+        sumIf(total, is_own) / n AS mean,
         groupArrayIf(parts.n, is_own) AS ns,
-        groupArrayIf(time, is_own) AS times,
-        groupArrayIf(total / parts.n, is_own) AS means,
+        groupArrayIf(parts.mean_time, is_own) AS times,
+        groupArrayIf(parts.mean, is_own) AS means,
+        arraySum((weight, t) -> weight * t, ns, times) / n AS mean_time,
         sumIf(parts.time_squares, is_own)
             + arraySum((weight, t) -> weight * pow(t - mean_time, 2), ns, times) AS time_squares,
         sumIf(parts.value_squares, is_own)
@@ -90,6 +117,19 @@ periods AS
     FROM parts
     GROUP BY customer_id, provider, resource_id, metric_name, statistic, days
     HAVING n > 0
+),
+-- The values, which are most of the bytes, are read of the last 30 days only, and go straight into the three quantiles:
+-- kept by age, they would be copied twice more.
+quantiles AS
+(
+    SELECT
+        customer_id, provider, resource_id, metric_name, statistic,
+        quantileExactInclusiveArrayIf(0.95)(values, window_start >= end - INTERVAL 1 DAY) AS p95_of_1,
+        quantileExactInclusiveArrayIf(0.95)(values, window_start >= end - INTERVAL 7 DAY) AS p95_of_7,
+        quantileExactInclusiveArray(0.95)(values) AS p95_of_30
+    FROM spans
+    WHERE window_start >= end - INTERVAL 30 DAY
+    GROUP BY customer_id, provider, resource_id, metric_name, statistic
 ),
 lines AS
 (
@@ -101,6 +141,7 @@ lines AS
         if(minimum = maximum, 0, products / time_squares) AS slope,
         sqrt(greatest(0, value_squares - slope * products) / (n - 2) / time_squares) AS slope_error
     FROM periods
+    INNER JOIN quantiles USING (customer_id, provider, resource_id, metric_name, statistic)
 )
 SELECT
     customer_id,
@@ -118,7 +159,7 @@ SELECT
     mean,
     minimum,
     maximum,
-    p95,
+    multiIf(days = 1, p95_of_1, days = 7, p95_of_7, p95_of_30) AS p95,
     if(time_squares = 0, NULL, slope * 86400) AS slope_per_day,
     if(n_before = 0, NULL, mean - mean_before) AS change,
     if(n_before = 0 OR mean_before = 0, NULL, 100 * (mean - mean_before) / abs(mean_before)) AS change_percent,

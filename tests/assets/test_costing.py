@@ -55,7 +55,7 @@ class Cloud:
         """`cost` and `prices` of the provider."""
         cost, prices = ModuleType("cost"), ModuleType("prices")
         vars(cost).update(sources=self._sources, price=self._price, read=self._read)
-        vars(prices).update(components=self._components, fetch=self._fetch)
+        vars(prices).update(components=self._components, fetch=self._fetch, SERVICES={"ec2:instance": "Compute"})
         package = f"optiinfra_dagster.providers.{PROVIDER}"
         return {f"{package}.cost": cost, f"{package}.prices": prices}
 
@@ -349,6 +349,7 @@ def test_an_estimate_says_how_it_came_about(cloud: Cloud, spine: Spine) -> None:
     [row] = spine.query("SELECT * FROM cost_metrics_current WHERE cost_kind = 'estimated'")
     assert row["estimated_by"] == f"inventory of {windows.key(W)} x list price"
     assert row["metadata"] == '{"priced":"100 x GiB + 2 x box"}'
+    assert row["service_name"] == "Compute"  # as the bill has it
     assert (row["is_final"], row["billed_cost"], row["charge_period_end"]) == (False, None, W + 2 * Q)
 
 
@@ -364,10 +365,25 @@ def test_a_reading_begins_with_the_month_before(day: date, first: date) -> None:
     assert costing.first_of_month_before(day) == first
 
 
+@pytest.mark.parametrize(
+    ("read", "first"),
+    [
+        ([], date(2026, 10, 1)),
+        ([None, datetime(2026, 11, 20, 23, 50, tzinfo=UTC)], date(2026, 10, 1)),
+        ([datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 9, 30, tzinfo=UTC)], date(2026, 9, 1)),
+        ([datetime(2026, 9, 8, tzinfo=UTC)], date(2026, 8, 1)),  # August was not final when the outage began
+    ],
+)
+def test_a_reading_after_an_outage_begins_with_what_was_not_final_before_it(
+    read: list[datetime | None], first: date
+) -> None:
+    assert costing.first_to_read(date(2026, 11, 22), read) == first
+
+
 def test_readings_are_noted_before_the_first_call(cloud: Cloud, spine: Spine) -> None:
     inventoried(spine)
     cloud.failing = {"payer"}
     collect(spine, W)
     with spine.clickhouse.session() as client:
         at = later(W)
-        assert costs.readings(client, PROVIDER, ["acme"]) == {("acme", "payer"): costs.Readings(None, at)}
+        assert costs.readings(client, PROVIDER, ["acme"], at) == {("acme", "payer"): costs.Readings(None, at)}

@@ -1,7 +1,8 @@
 """`make bench`: prints each figure beside its plain baseline and its aim. Reports, never fails: machines differ.
 
 CPU seconds are those of the measured process (and of the children it waits for, where that is said). Baseline and
-subject alternate, and the best of the rounds counts, so that a busy machine disturbs both alike.
+subject alternate, and the best of the rounds counts, so that a busy machine disturbs both alike. OPTIINFRA_BENCH_FULL=1
+takes an export of 1 GB and 100,000 interactions.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.customers import AwsAccount
 
 ROUNDS = 3
+FULL = os.environ.get("OPTIINFRA_BENCH_FULL") == "1"
 ACCOUNT = "123456789012"
 
 
@@ -45,8 +47,12 @@ def main() -> None:
             inventories,
             performances,
             custodian,
+            exports,
+            estimates,
+            interactions,
             insert_rows,
             bytes_per_row,
+            trends,
             fixed_cost_of_a_window,
         )
     }
@@ -210,10 +216,9 @@ def performances() -> None:
     """The points of 10,000 machines per cloud: metric calls at the lab, and CPU per series, against the plain SDK."""
     from optiinfra_dagster.lab import LabControl
     from tests.benchmarks import performances as sides
-    from tests.benchmarks.inventories import world
 
     for provider, least in sides.LEAST_CALLS.items():
-        with lab(world(provider)) as environment:
+        with lab(sides.world(provider)) as environment:
             url = environment[f"OPTIINFRA_LAB_{provider.upper()}"]
             ours = [sides.measure(provider, "ours", url, environment)]
             calls = LabControl(url).calls()
@@ -235,7 +240,7 @@ def custodian() -> None:
     from tests.benchmarks import performances as sides
 
     if (installed := sides.custodian()) is None:
-        print("custodian: skipped, Cloud Custodian (c7n) is not installed; C7N may name its command")
+        print("custodian: skipped; install c7n in an environment of its own, and let C7N name its command `custodian`")
         return
     found: dict[str, tuple[int, float]] = {}
     with tempfile.TemporaryDirectory() as name, lab(sides.custodian_world()) as environment:
@@ -256,6 +261,42 @@ def custodian() -> None:
     for side in ("ours", "plain"):
         line(f"requests {figure}, {side} vs c7n", found[side][0], found["c7n"][0], "told")
         line(f"CPU-s {figure}, {side} vs c7n", found[side][1], found["c7n"][1], "told")
+
+
+def exports() -> None:
+    """A generated Cost and Usage Report in Parquet, against a plain scan of the same columns: rows, and memory."""
+    from tests.benchmarks import exports as sides
+
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "cur.snappy.parquet"
+        rows = sides.write(path, 1000 if FULL else sides.MEGABYTES)
+        found = [[sides.measure(path, side) for side in ("ours", "plain")] for _ in range(1 if FULL else ROUNDS)]
+        size = path.stat().st_size
+    ours, plain = (min(side.cpu for side in sides_) for sides_ in zip(*found, strict=True))
+    most = [max(side.peak for side in sides_) / 1e6 for sides_ in zip(*found, strict=True)]
+    line(f"1,000 rows per CPU-s of an export of {size / 1e6:,.0f} MB", rows / ours / 1000, rows / plain / 1000, "told")
+    line("peak memory of it, MB", most[0], most[1], "<= 500")
+
+
+def estimates() -> None:
+    """What the demo world's customers are estimated to cost in a day, against the bills of the day."""
+    from tests.benchmarks import estimates as demo
+
+    demo.main()
+
+
+def interactions() -> None:
+    """A sample of a window's interactions out of one compressed file, against parsing it: lines, and memory."""
+    from tests.benchmarks import interactions as sides
+
+    count = 100_000 if FULL else sides.COUNT
+    with tempfile.TemporaryDirectory() as name:
+        size = sides.write(Path(name), count).stat().st_size
+        found = [[sides.measure(Path(name), side) for side in ("ours", "plain")] for _ in range(1 if FULL else ROUNDS)]
+    ours, plain = (min(side.cpu for side in sides_) for sides_ in zip(*found, strict=True))
+    most = [max(side.peak for side in sides_) / 1e6 for sides_ in zip(*found, strict=True)]
+    line(f"CPU-s to sample {count:,} interactions of {size / 1e6:,.0f} MB vs parsing", ours, plain, "told")
+    line("peak memory of it, MB", most[0], most[1], "told")
 
 
 def _rows(customers: range, windows_: list[datetime], resources: int) -> pa.Table:
@@ -352,6 +393,21 @@ def bytes_per_row() -> None:
                 "WHERE active AND database = currentDatabase() AND table = 'performance_metrics'"
             ).result_rows[0]
     line(f"bytes per row, {count:,} rows", stored / count, None, "<= 4.0")
+
+
+def trends() -> None:
+    """The trends of an hour, from 60 days of rollups of 1,000 machines with 7 metrics each."""
+    from tests.benchmarks import trends as rollups
+
+    hour = windows.floor_to(timedelta(days=1), datetime.now(UTC)) - timedelta(hours=3)
+    with tempfile.TemporaryDirectory() as folder:
+        clickhouse = ClickHouse(f"chdb://{folder}/clickhouse")
+        with clickhouse.session() as client:
+            read = rollups.fill(client, 1000, hour)
+            for table in ("performance_hourly", "performance_daily"):
+                client.command(f"OPTIMIZE TABLE {table} FINAL")  # what the merges of a few hours do
+        costs = [cpu(lambda: rollups.refresh(clickhouse, hour)) for _ in range(ROUNDS)]
+    line(f"CPU-s of trends from {read:,} rollups, all threads", min(costs), None, "<= 5")
 
 
 def fixed_cost_of_a_window() -> None:

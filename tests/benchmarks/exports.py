@@ -1,7 +1,7 @@
 """A generated Cost and Usage Report in Parquet: how fast it is read, and how much memory that takes.
 
-`python -m tests.benchmarks.exports [megabytes]`, 20 by default. Each side runs in a process of its own, so that
-its peak memory is its own. The plain side scans the same columns with pyarrow, and adds up the costs as doubles.
+Each side runs in a process of its own (`python -m tests.benchmarks.exports <file> ours|plain`), so that its peak memory
+is its own. The plain side scans the same columns with pyarrow, and adds up the costs as doubles.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import time
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from optiinfra_dagster.providers.export_formats import recognised
+from optiinfra_dagster.providers.exports import ExportFile, read_export
+
 MEGABYTES = 20
-RESOURCES = 5000
+RESOURCES = 5  # for each megabyte: a charge adds up about a hundred rows, whatever the size
 GROUP_ROWS = 500_000
 FIRST, LAST = date(2026, 10, 1), date(2026, 10, 31)
 SERVICES = ("AmazonEC2", "AmazonRDS", "AmazonS3", "AWSLambda", "AmazonDynamoDB", "AmazonEKS", "AWSELB", "AmazonVPC")
@@ -42,7 +45,7 @@ def write(path: Path, megabytes: int) -> int:
     draw = np.random.default_rng(5)
     rows, writer = 0, None
     while not path.exists() or path.stat().st_size < megabytes << 20:
-        table = _rows(draw, GROUP_ROWS if megabytes > MEGABYTES else GROUP_ROWS // 5)
+        table = _rows(draw, GROUP_ROWS if megabytes > MEGABYTES else GROUP_ROWS // 5, RESOURCES * megabytes)
         writer = writer or pq.ParquetWriter(path, table.schema, compression="snappy")
         writer.write_table(table)
         rows += table.num_rows
@@ -51,7 +54,7 @@ def write(path: Path, megabytes: int) -> int:
     return rows
 
 
-def _rows(draw: Any, count: int) -> pa.Table:
+def _rows(draw: Any, count: int, resources: int) -> pa.Table:
     def words(values: Any) -> pa.Array:
         codes = draw.integers(0, len(values), count, np.int32)
         return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(values)).dictionary_decode()
@@ -59,7 +62,7 @@ def _rows(draw: Any, count: int) -> pa.Table:
     start = int(datetime(2026, 10, 1, tzinfo=UTC).timestamp()) * 1000
     hours = pa.array(start + draw.integers(0, 31 * 24, count) * 3_600_000, pa.timestamp("ms"))
     cost = np.round(draw.gamma(0.3, 0.2, count), 10)
-    number = draw.integers(0, RESOURCES, count)
+    number = draw.integers(0, resources, count)
 
     def of_resource(values: Any) -> pa.Array:
         return pa.array(np.array(values)[number % len(values)])
@@ -95,50 +98,48 @@ def _rows(draw: Any, count: int) -> pa.Table:
     )
 
 
-def side(path: str, which: str) -> None:
-    """Read the export in this process, and print what it took as JSON."""
-    before, began = time.process_time(), time.perf_counter()
-    if which == "ours":
-        from optiinfra_dagster.providers.exports import ExportFile, read_export
+@dataclass(frozen=True)
+class Side:
+    """What one process says of itself; bytes are the peak of its resident memory."""
 
-        bill = read_export([ExportFile.local(Path(path))], source_id="x", first=FIRST, last=LAST, resources=[])
-        assert not bill.problems, bill.problems
-        found = len(bill.charges)
-    elif which == "plain":
-        from optiinfra_dagster.providers.export_formats import recognised
+    cpu: float
+    seconds: float
+    peak: int
+    found: int
 
-        file = pq.ParquetFile(path)
-        _, held = recognised(file.schema_arrow.names)
-        wanted = sorted({file.schema_arrow.names[place] for places in held.values() for place in places})
-        found = 0
-        for batch in file.iter_batches(131_072, columns=wanted):
-            found += int(pc.sum(batch["line_item_unblended_cost"]).as_py())
-    else:
-        found = 0
+
+def measure(path: Path, side: str) -> Side:
+    """Run one side in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.exports", str(path), side]
+    return Side(**json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
+
+
+def _ours(path: Path) -> int:
+    bill = read_export([ExportFile.local(path)], source_id="x", first=FIRST, last=LAST, resources=[])
+    assert not bill.problems, bill.problems
+    return len(bill.charges)
+
+
+def _plain(path: Path) -> int:
+    file = pq.ParquetFile(path)
+    _, held = recognised(file.schema_arrow.names)
+    wanted = sorted({file.schema_arrow.names[place] for places in held.values() for place in places})
+    return sum(
+        int(pc.sum(batch["line_item_unblended_cost"]).as_py()) for batch in file.iter_batches(131_072, columns=wanted)
+    )
+
+
+def main() -> None:
+    """Be one side, and print what it took."""
+    path, side = Path(sys.argv[1]), sys.argv[2]
+    cpu, began = time.process_time(), time.perf_counter()
+    found = {"ours": _ours, "plain": _plain}[side](path)
     # Not ru_maxrss: on Linux, a process that was started by a large one begins with its peak.
     status = Path("/proc/self/status").read_text(encoding="ascii")
     peak = int(status.partition("VmHWM:")[2].split()[0]) << 10
-    seconds, cpu = time.perf_counter() - began, time.process_time() - before
-    print(json.dumps({"cpu": cpu, "seconds": seconds, "peak": peak, "found": found}))
-
-
-def main(megabytes: int) -> None:
-    """Write an export, read it in both ways, and print a line for each."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "cur.snappy.parquet"
-        rows = write(path, megabytes)
-        print(f"{path.stat().st_size / 1e6:,.0f} MB of Parquet, {rows:,} rows")
-        for which in ("plain", "ours"):
-            command = [sys.executable, "-m", "tests.benchmarks.exports", str(path), which]
-            told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            print(
-                f"{which:<6}{rows / told['seconds']:>12,.0f} rows/s {rows / told['cpu']:>12,.0f} rows/CPU-s "
-                f"{told['peak'] / 1e6:>8,.0f} MB peak {told['found']:>10,} found"
-            )
+    seconds, spent = time.perf_counter() - began, time.process_time() - cpu
+    print(json.dumps({"cpu": spent, "seconds": seconds, "peak": peak, "found": found}))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        side(sys.argv[1], sys.argv[2])
-    else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else MEGABYTES)
+    main()

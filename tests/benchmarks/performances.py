@@ -1,8 +1,8 @@
 """Points of 10,000 machines on one cloud beside a plain loop over its SDK, and of 60 beside Cloud Custodian.
 
 Each side runs in a process of its own (`python -m tests.benchmarks.performances <provider> ours|plain <url>`). The
-worlds and the accounts are those of the inventories' benchmark. One more cloud is a function in `PLAIN`, and its lines
-in `LEAST_CALLS` and `CALL`.
+worlds and the accounts are nearly those of the inventories' benchmark. One more cloud is a function in `PLAIN`, and its
+lines in `SERIES`, `LEAST_CALLS` and `CALL`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from optiinfra_dagster import windows
-from tests.benchmarks.inventories import COUNT, PROJECT, SECRETS, accounts, world
+from tests.benchmarks import inventories
+from tests.benchmarks.inventories import COUNT, PROJECT, SECRETS, accounts
 
 # What a machine is asked where no agent runs in it: API metric and statistic.
 AWS_METRICS = (
@@ -36,10 +37,18 @@ AWS_METRICS = (
     ("NetworkOut", "Sum"),
     ("StatusCheckFailed", "Average"),
 )
-SERIES = {"aws": COUNT * len(AWS_METRICS), "gcp": COUNT * 8, "azure": COUNT * 10}
-CALL = {"aws": "GetMetricData", "gcp": "ListTimeSeries", "azure": "getBatch"}
-# 500 queries to a call; one call for each metric type, and one for the agent's, which nothing publishes; 50 machines.
-LEAST_CALLS = {"aws": math.ceil(SERIES["aws"] / 500), "gcp": 8 + 1, "azure": math.ceil(COUNT / 50)}
+DATABASES = 100  # beside Vultr's machines: they tell of themselves only what an agent told a Prometheus
+DAYS_READ = 500  # machines whose traffic of whole days is read in one window
+SERIES = {
+    "aws": COUNT * len(AWS_METRICS),
+    "gcp": COUNT * 8,
+    "azure": COUNT * 10,
+    "vultr": COUNT * 10 + DAYS_READ * 2 + DATABASES * 4,
+}
+CALL = {"aws": "GetMetricData", "gcp": "ListTimeSeries", "azure": "getBatch", "vultr": "query_range"}
+# 500 queries to a call; one call for each metric type, and one for the agent's, which nothing publishes; 50 machines;
+# one call for each metric.
+LEAST_CALLS = {"aws": math.ceil(SERIES["aws"] / 500), "gcp": 8 + 1, "azure": math.ceil(COUNT / 50), "vultr": 10}
 FEW = 60  # machines of the comparison with Cloud Custodian
 
 
@@ -51,33 +60,63 @@ class Side:
     series: int
 
 
+def world(provider: str) -> dict[str, Any]:
+    """A world in which one account runs 10,000 machines; on Vultr each has an agent, and databases run beside them."""
+    made = inventories.world(provider)
+    if provider == "gcp":
+        made["gcp"]["projects"][0]["fleets"][0]["disks"] = 1  # without one, a machine has no figures of disks
+    if provider == "vultr":
+        made["vultr"]["limit"] = 10**6
+        fleets = made["vultr"]["accounts"][0]["fleets"]
+        fleets[0].update(agent="node_exporter", created="2026-01-01T00:00:00Z")
+        fleets.append({"kind": "vultr:database", "count": DATABASES})
+    return made
+
+
 def span() -> tuple[datetime, datetime]:
-    """The window that can be collected now, and the one before it, where late points may have come."""
-    window = windows.newest_collectable(datetime.now(UTC), timedelta(minutes=5))
-    return window - windows.WINDOW, window + windows.WINDOW
+    """Two windows: one, and the one before it, where late points may have come.
+
+    They are yesterday's, at noon: Vultr's traffic of whole days is read from one o'clock on.
+    """
+    noon = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
+    return noon - windows.WINDOW, noon + windows.WINDOW
 
 
 # --- Ours and the plain loops: what is timed is the second half -------------------------------------------------------
 
 
 def ours(provider: str, url: str) -> Callable[[], int]:
-    """The points as the asset takes them, its rows included."""
+    """The points as the asset takes them, with coverage and rows. What the inventory itself tells is not counted."""
     from optiinfra_dagster import tables
     from optiinfra_dagster.providers.types import Meter, MetricsRequest
 
     mine = accounts(provider, url)
     resources = _module(provider, "resource").collect("bench", mine, Meter()).resources
     performance = _module(provider, "performance")
-    request = MetricsRequest("bench", mine, resources, *span())
+    start, end = span()
+    request = MetricsRequest("bench", mine, resources, start, end, present=end - windows.WINDOW)
+    if provider == "vultr":
+        mine[0] = _with_prometheus(mine[0], url)
 
     def take() -> int:
         found = performance.collect(request, Meter())
         assert not found.problems, found.problems
         rows = tables.performance_rows("bench", provider, found.series, datetime.now(UTC))
-        assert rows.num_rows == 6 * len(found.series)
-        return len(found.series)
+        asked = [one for one in found.series if one.metric.namespace != "power"]
+        assert rows.num_rows == sum(len(one.values) for one in found.series) > 5 * len(asked)
+        return len(asked)
 
     return take
+
+
+def _with_prometheus(account: Any, url: str) -> Any:
+    """Vultr's account with its Prometheus; without the waits of the rate limit, which are no CPU."""
+    from optiinfra_dagster.customers import Endpoint
+    from optiinfra_dagster.providers.vultr import client, prometheus
+
+    client.SECOND = 0.001
+    prometheus.REQUEST_SECONDS = prometheus.TOTAL_SECONDS = 600.0  # the lab makes up 60,000 values for an answer
+    return account.model_copy(update={"prometheus_url": Endpoint(url=f"{url}/prometheus/bench")})
 
 
 def plain_aws(url: str) -> Callable[[], int]:
@@ -198,6 +237,43 @@ def plain_azure(url: str) -> Callable[[], int]:
     return take
 
 
+def plain_vultr(url: str) -> Callable[[], int]:
+    """A loop of httpx over the same requests, one after the other, which keeps the figures by what was asked."""
+    import httpx
+
+    from optiinfra_dagster.providers.catalog import metrics_for
+    from optiinfra_dagster.providers.types import Meter
+
+    start, end = (int(moment.timestamp()) for moment in span())
+    listed = _module("vultr", "resource").collect("bench", accounts("vultr", url), Meter()).resources
+    databases = [one.resource_id for one in listed if one.kind == "vultr:database"]
+    machines = [one.resource_id for one in listed if one.kind == "vultr:instance"][:DAYS_READ]
+    asked = [one.api_metric for one in metrics_for("vultr", "vultr:instance") if one.namespace == "node_exporter"]
+
+    def take() -> int:
+        found: dict[tuple[str, str], list[tuple[int, float]]] = {}
+        with httpx.Client(headers={"Authorization": f"Bearer {SECRETS['BENCH_VULTR']}"}, timeout=600) as http:
+            for one in databases:
+                usage = http.get(f"{url}/v2/databases/{one}/usage").json()["usage"]
+                for what in ("cpu", "memory", "disk"):
+                    found[one, what] = [(start, usage[what]["percentage"])]
+                found[one, "storage"] = [(start, usage["disk"]["current_gb"] * 1024**3)]
+            for one in machines:
+                days = http.get(f"{url}/v2/instances/{one}/bandwidth", params={"date_range": 4}).json()["bandwidth"]
+                for what in ("incoming_bytes", "outgoing_bytes"):
+                    found[one, what] = [(day, figures[what] / 86_400) for day, figures in days.items()]
+            for query in asked:
+                params: dict[str, str | int] = {"query": query, "start": start + 300, "end": end, "step": 300}
+                answer = http.get(f"{url}/prometheus/bench/api/v1/query_range", params=params).json()
+                for series in answer["data"]["result"]:
+                    points = [(moment - 300, float(text)) for moment, text in series["values"]]
+                    if series["metric"]["instance"] != "prometheus.internal:9100":  # the lab's own
+                        found[series["metric"]["instance"], query] = points
+        return len(found)
+
+    return take
+
+
 class _Nobody:
     """A credential that is never asked: the lab is plain http."""
 
@@ -209,7 +285,7 @@ def _module(provider: str, family: str) -> Any:
     return importlib.import_module(f"optiinfra_dagster.providers.{provider}.{family}")
 
 
-PLAIN = {"aws": plain_aws, "gcp": plain_gcp, "azure": plain_azure}
+PLAIN = {"aws": plain_aws, "gcp": plain_gcp, "azure": plain_azure, "vultr": plain_vultr}
 
 
 # --- Cloud Custodian --------------------------------------------------------------------------------------------------

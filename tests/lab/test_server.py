@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from http.client import HTTPConnection
 from itertools import takewhile
 from pathlib import Path
@@ -17,6 +19,7 @@ import boto3
 import pytest
 
 from optiinfra_dagster.lab import CloudLab, LabControl
+from optiinfra_dagster.lab.gcp.billing import DEFAULT_TABLE
 from tests.lab.conftest import WORLD, connect
 
 
@@ -68,6 +71,30 @@ def test_what_no_cloud_knows_is_not_found(lab: CloudLab, method: str, path: str)
     connection.request(method, path)
     assert connection.getresponse().status == 404
     connection.close()
+
+
+def test_past_days_are_restated_over_http() -> None:
+    project, subscription = "acme-prod", "a0000000-0000-4000-8000-000000000001"
+    accounts = {"aws": "1" * 12, "gcp": project, "azure": subscription, "vultr": "acme"}
+    world = {
+        "aws": {"accounts": [{"id": accounts["aws"]}]},
+        "gcp": {"projects": [{"id": project}]},
+        "azure": {"subscriptions": [{"id": subscription}]},
+        "vultr": {"accounts": [{"name": "acme", "keys": ["key"]}]},
+    }
+    day = date(2026, 11, 3)
+    with CloudLab(world, now=lambda: datetime(2026, 11, 20, 12, tzinfo=UTC)) as lab:
+        for provider, account in accounts.items():
+            lab.control.restate(provider, account, day, "-1.5")
+        [of_aws] = lab.aws.billing.expected(accounts["aws"], day, day)[day].values()
+        of_gcp = lab.gcp.exports.expected(f"{project}.billing.{DEFAULT_TABLE}", day, day)
+        [of_azure] = lab.azure.billing.expected(subscription, day, day)
+        of_vultr = lab.vultr.billing.expected("acme", [], day, day, datetime(2026, 11, 20, 12, tzinfo=UTC))
+        found = [of_aws["UnblendedCost"][0], *of_gcp.values(), of_azure.amount, *of_vultr.values()]
+        assert found == [Decimal("-1.5")] * 4
+        for wrong in ({"provider": "gcp", "account": "unknown"}, {"provider": "oracle", "account": project}):
+            with pytest.raises(ValueError, match=r"a restatement has provider, account.*(unknown|oracle)"):
+                lab.control.restate(**wrong, day=day, amount="1")
 
 
 def test_a_taken_port_is_told_in_one_line(lab: CloudLab) -> None:

@@ -506,7 +506,7 @@ drawn = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(drawn, st.booleans(), st.integers(1, 3))
 def test_sums_by_day_and_currency_are_those_of_plain_decimals(rows: list[Row], as_parquet: bool, parts: int) -> None:
     whole = [focus(**row) for row in rows]
@@ -526,7 +526,7 @@ def test_sums_by_day_and_currency_are_those_of_plain_decimals(rows: list[Row], a
     assert {(total.day, total.currency): total.amount for total in bill.totals} == wanted
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.one_of(
         st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=50),

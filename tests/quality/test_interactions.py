@@ -244,7 +244,7 @@ def test_instructions_tools_and_pictures_of_a_prompt_are_told() -> None:
         (without(prompt=5), Reason.WRONG_TYPE),
         (without(model=["gpt"]), Reason.WRONG_TYPE),
         ({"resourceSpans": 5}, Reason.WRONG_TYPE),
-        ([FLAT], Reason.WRONG_TYPE),
+        ([FLAT, 5], Reason.WRONG_TYPE),
     ],
 )  # fmt: skip
 def test_unusable_record_names_its_reason(record: object, expected: Reason) -> None:

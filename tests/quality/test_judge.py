@@ -99,7 +99,7 @@ texts = st.text(max_size=300)
 
 
 @given(prompt=texts, response=texts, context=st.none() | texts, reference=st.none() | texts)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_texts_make_a_request_that_the_api_takes_and_that_gives_them_back(
     prompt: str, response: str, context: str | None, reference: str | None
 ) -> None:

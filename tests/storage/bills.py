@@ -74,7 +74,7 @@ def estimates(
 ) -> Slices:
     """A window's estimate: the amount of each resource."""
     found = [
-        Estimate(resource(name, account_id=account, **changes), Decimal(amount), currency, f"1 x {name}")
+        Estimate(resource(name, account_id=account, **changes), Decimal(amount), currency, f"1 x {name}", "EC2")
         for name, amount in amounts.items()
     ]
     rows = tables.estimate_rows(customer, provider, window, found, "by hand", window + timedelta(minutes=16))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from optiinfra_dagster import reading, tables
+from optiinfra_dagster import printing, reading, tables
 from optiinfra_dagster.providers.types import Resource, ResourceType, Status
 from optiinfra_dagster.settings import Settings
 from optiinfra_dagster.sqlfiles import read_sql
@@ -84,7 +84,7 @@ class World:
                 one = estimates(f"{CUSTOMER}", window, amounts, provider=account, account=account, currency=currency)
                 self.estimates.append(one)
                 for name, amount in amounts.items():
-                    self._say("estimated", window, account, currency, "ec2:instance", name, Decimal(amount))
+                    self._say("estimated", window, account, currency, "EC2", name, Decimal(amount))
 
     def _say(self, kind: str, start: datetime, account: str, currency: str, service: str, name: str,
              amount: Decimal, *, final: bool = False) -> None:  # fmt: skip
@@ -453,7 +453,7 @@ def told(place: ClickHouse, settings: Settings, reader: str, **options: Any) -> 
     """What is printed as JSON."""
     out = io.StringIO()
     query = reading.Query("cost", reader, "told", **options)
-    reading.show(reading.read(place, settings, query), "json", out)
+    printing.show(reading.read(place, settings, query).rows, "json", out)
     rows: list[Row] = json.loads(out.getvalue())
     return rows
 

@@ -154,3 +154,15 @@ def test_a_change_wins_although_the_clock_went_backwards(clickhouse: ClickHouse,
             seen = coverage.Seen("acme", "aws", W + window * windows.WINDOW, found({("i-1", CPU): state}))
             coverage.record(client, "performance", [seen], version)
     assert record.states() == {("i-1", CPU, "collected", 0, 1), ("i-1", CPU, "no_permission", 1, None)}
+
+
+def test_what_was_over_long_ago_is_forgotten_and_does_not_come_back(clickhouse: ClickHouse, record: Recorder) -> None:
+    record(0, {("i-1", CPU): OK, ("i-2", CPU): OK})
+    record(1, {("i-1", CPU): DENIED})
+    record(2, {("i-1", CPU): OK})
+    with clickhouse.session() as client:
+        coverage.forget(client, W + 2 * windows.WINDOW)
+        assert record.states() == {("i-1", CPU, "no_permission", 1, 2), ("i-1", CPU, "collected", 2, None)}
+        client.command("OPTIMIZE TABLE coverage FINAL")
+        coverage.forget(client, W + 2 * windows.WINDOW)
+    assert record.states() == {("i-1", CPU, "no_permission", 1, 2), ("i-1", CPU, "collected", 2, None)}

@@ -30,23 +30,27 @@ def history(chdb_url: str) -> ClickHouse:
 
 
 def fill(client: Any, first: int, count: int) -> None:
-    """So many windows of 20 customers, 5 rows each, published."""
+    """So many windows of 20 customers, published: 5 points, 5 resources and 5 scores each."""
     client.command(
         f"INSERT INTO metric_batches (dataset, customer_id, provider, window_start, batch, rows, status) "
-        f"SELECT 'performance', concat('c', toString(number % 20)), 'aws', "
+        f"SELECT arrayJoin(['performance', 'resource', 'application']), concat('c', toString(number % 20)), 'aws', "
         f"{first} + 900 * intDiv(number, 20), 1, 5, 'ok' "
         f"FROM numbers({20 * count})"
     )
-    client.command(
-        "INSERT INTO performance_metrics "
-        "(timestamp, window_start, batch, customer_id, provider, resource_id, metric_value) "
-        f"SELECT {first} + 900 * intDiv(number, 100) AS w, w, 1, concat('c', toString(number % 20)), 'aws', "
-        f"toString(number % 5), 1 FROM numbers({100 * count})"
-    )
+    for table, columns, values in (
+        ("performance_metrics", "resource_id, metric_value", "toString(number % 5), 1"),
+        ("resource_metrics", "resource_id, resource_type", "toString(number % 5), 'compute'"),
+        ("application_metrics", "metric_type, score", "'coherence', 1"),
+    ):
+        client.command(
+            f"INSERT INTO {table} (timestamp, window_start, batch, customer_id, provider, {columns}) "
+            f"SELECT {first} + 900 * intDiv(number, 100) AS w, w, 1, concat('c', toString(number % 20)), 'aws', "
+            f"{values} FROM numbers({100 * count})"
+        )
 
 
 def parts_read(client: Any, sql: str) -> dict[str, tuple[int, int]]:
-    """Per table: of how many parts the indexes leave how many to be read."""
+    """Per table: of how many parts the indexes leave how many to be read, where it is read the most."""
     [(plan,)] = client.query(f"EXPLAIN PLAN json = 1, indexes = 1 {sql}").result_rows
     found: dict[str, tuple[int, int]] = {}
 
@@ -58,7 +62,7 @@ def parts_read(client: Any, sql: str) -> dict[str, tuple[int, int]]:
             if indexes := node.get("Indexes"):
                 table = str(node["Description"]).split(" ")[0].rsplit(".", 1)[-1]
                 whole, left = indexes[0]["Initial Parts"], indexes[-1]["Selected Parts"]
-                found[table] = (whole, left)
+                found[table] = max(found.get(table, (0, 0)), (whole, left))
             for child in node.values():
                 walk(child)
 
@@ -84,16 +88,60 @@ def test_an_old_window_is_read_from_the_part_that_holds_it(history: ClickHouse) 
         assert {left for _, left in parts_read(client, of_one).values()} == {1}
 
 
-@pytest.mark.parametrize("reader", ["performance_latest", "performance_summary"])
-def test_a_reader_reads_no_more_than_its_time(history: ClickHouse, reader: str) -> None:
+# A day before the last window reaches over three parts, the day of it and the seven before over nine.
+@pytest.mark.parametrize(
+    ("reader", "table", "most"),
+    [
+        ("performance_latest", "performance_metrics", 3),
+        ("performance_summary", "performance_metrics", 1),
+        ("resource_summary", "resource_metrics", 3),
+        ("application_quality", "application_metrics", 9),
+    ],
+)
+def test_a_reader_reads_no_more_than_its_time(history: ClickHouse, reader: str, table: str, most: int) -> None:
     from optiinfra_dagster.sqlfiles import read_sql
 
     window = f"toDateTime({int(LAST.timestamp())}, 'UTC')"
     sql = read_sql(f"readers/{reader}").replace("{window:DateTime('UTC')}", window)
     with history.session() as client:
+        assert client.query(f"SELECT count() FROM ({sql})").result_rows != [(0,)]
         parts = parts_read(client, sql)
-    most = 1 if reader.endswith("summary") else 3  # a day reaches over three parts
-    assert {table: left <= most for table, (_, left) in parts.items()} == {
-        "performance_metrics": True,
+    assert {name: left <= most for name, (_, left) in parts.items()} == {table: True, "metric_batches": True}
+
+
+MONTHS = 13  # a part of each, by the partition key
+
+
+@pytest.fixture
+def bills(chdb_url: str) -> ClickHouse:
+    """More than a year of days, each with a bill and an estimate."""
+    clickhouse = ClickHouse(chdb_url)
+    days = f"SELECT toStartOfDay(fromUnixTimestamp({int(LAST.timestamp())})) - toIntervalDay(number) AS day"
+    with clickhouse.session() as client:
+        client.command("SYSTEM STOP MERGES")
+        for n, (dataset, kind) in enumerate((("cost", "estimated"), ("cost_billed", "billed"))):
+            client.command(
+                "INSERT INTO metric_batches (dataset, customer_id, provider, window_start, batch, rows, status) "
+                f"SELECT '{dataset}', 'acme', 'aws', day, {n}, 1, 'ok' FROM ({days} FROM numbers({30 * MONTHS}))"
+            )
+            client.command(
+                "INSERT INTO cost_metrics (window_start, batch, customer_id, provider, cost_kind, cost_type, amount) "
+                f"SELECT day, {n}, 'acme', 'aws', '{kind}', 'compute', 1 FROM ({days} FROM numbers({30 * MONTHS}))"
+            )
+    return clickhouse
+
+
+@pytest.mark.parametrize(("reader", "months"), [("summary", 2), ("by_service", 2), ("trends", 6), ("waste", 2)])
+def test_a_reader_of_costs_reads_no_more_than_its_months(bills: ClickHouse, reader: str, months: int) -> None:
+    from optiinfra_dagster.sqlfiles import read_sql
+
+    sql = read_sql(f"readers/cost_{reader}").replace(
+        "{window:DateTime('UTC')}", f"toDateTime({int(LAST.timestamp())}, 'UTC')"
+    )
+    with bills.session() as client:
+        parts = parts_read(client, sql)
+    assert {table: left <= 2 * months for table, (_, left) in parts.items() if left} == {  # two datasets
+        "cost_metrics": True,
         "metric_batches": True,
     }
+    assert all(parts[table][0] >= 2 * (MONTHS - 1) for table in ("cost_metrics", "metric_batches"))

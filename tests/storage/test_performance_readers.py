@@ -192,9 +192,7 @@ def assert_same(seen: Mapping[str, Any], row: Mapping[str, Any], largest: float)
         assert seen[name] == pytest.approx(value, rel=1e-6, abs=slack), name
 
 
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(world=worlds, corrections=st.dictionaries(st.integers(0, 2), values, max_size=2), vanishes=st.booleans())
 def test_trends_are_those_of_the_points(
     clickhouse: ClickHouse, world: World, corrections: dict[int, float], vanishes: bool

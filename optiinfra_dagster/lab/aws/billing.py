@@ -287,13 +287,12 @@ def read_recording(file: Path, account: str, begins: date | None = None) -> dict
     """
     days: dict[date, tuple[bool, Cells]] = {}
     for result in json.loads(file.read_text(encoding="utf-8"))["ResultsByTime"]:
-        cells = {
-            (group["Keys"][0], account): {
-                metric: (Decimal(value["Amount"]), value["Unit"]) for metric, value in group["Metrics"].items()
-            }
-            for group in result["Groups"]
-        }
-        days[date.fromisoformat(result["TimePeriod"]["Start"])] = bool(result["Estimated"]), cells
+        cells: Cells = {}
+        for group in result.get("Groups", ()):  # the first key is the service, others are added up
+            cell = cells.setdefault((group["Keys"][0], account), {})
+            for metric, value in group["Metrics"].items():
+                cell[metric] = cell.get(metric, (Decimal(0), ""))[0] + Decimal(value["Amount"]), value["Unit"]
+        days[date.fromisoformat(result["TimePeriod"]["Start"])] = bool(result.get("Estimated")), cells
     moved = begins - min(days) if begins is not None and days else timedelta(0)
     return {day + moved: told for day, told in days.items()}
 

@@ -35,10 +35,11 @@ BILLING_ACCOUNT = "01A2B3-C4D5E6-F7A8B9"
 # --- Prices -----------------------------------------------------------------------------------------------------------
 
 COMPUTE, SQL, GKE = "6F81-5844-456A", "9662-B51E-5089", "CCD8-9BF1-090E"
+NETWORKING, REDIS = "E505-1604-58F8", "5AF5-2C11-D467"
 _MONTH = 730
 _HOUR, _GIB_HOUR, _GIB_MONTH = "h", "GiBy.h", "GiBy.mo"
 
-# service: (description, unit, USD); a place is added to each
+# service: (description, unit, USD); a place is added to each, by the service's own word
 _SKUS: Mapping[str, Sequence[tuple[str, str, str]]] = {
     COMPUTE: (
         ("N1 Predefined Instance Core running", _HOUR, "0.031611"),
@@ -48,13 +49,16 @@ _SKUS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         ("N2 Custom Instance Core running", _HOUR, "0.033191"),
         ("E2 Instance Core running", _HOUR, "0.021811"),
         ("E2 Instance Ram running", _GIB_HOUR, "0.002923"),
+        ("G2 Instance Core running", _HOUR, "0.024988"),
+        ("G2 Instance Ram running", _GIB_HOUR, "0.002927"),
+        ("Nvidia L4 GPU running", _HOUR, "0.560004"),
+        ("Nvidia Tesla T4 GPU running", _HOUR, "0.35"),
         ("C3 Instance Core running", _HOUR, "0.03398"),
         ("C3 Instance Ram running", _GIB_HOUR, "0.003938"),
         ("Storage PD Capacity", _GIB_MONTH, "0.04"),
         ("Balanced PD Capacity", _GIB_MONTH, "0.1"),
         ("SSD backed PD Capacity", _GIB_MONTH, "0.17"),
         ("Regional Balanced PD Capacity", _GIB_MONTH, "0.2"),
-        ("Network Load Balancing: Forwarding Rule Minimum Service Charge", _HOUR, "0.025"),
     ),
     SQL: tuple(
         (f"Cloud SQL for {engine}: {kind} - {what}", unit, f"{Decimal(usd) * factor:f}")
@@ -63,25 +67,49 @@ _SKUS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         for what, unit, usd in (
             ("vCPU", _HOUR, "0.0413"),
             ("RAM", _GIB_HOUR, "0.007"),
+            ("Micro instance", _HOUR, "0.0105"),
             ("Standard storage", _GIB_MONTH, "0.17"),
         )
     ),
+    NETWORKING: (
+        ("Cloud Load Balancer Forwarding Rule Minimum", _HOUR, "0.025"),
+        ("Cloud Load Balancer Forwarding Rule Additional", _HOUR, "0.01"),
+    ),
+    REDIS: (
+        *(
+            (f"Redis Capacity {tier} M{n}", _GIB_HOUR, usd)
+            for tier, prices in (
+                ("Basic", ("0.049", "0.027", "0.023", "0.019", "0.016")),
+                ("Standard", ("0.064", "0.054", "0.046", "0.037", "0.03")),
+            )
+            for n, usd in enumerate(prices, 1)
+        ),
+        ("Redis Standard Node Capacity M2", _GIB_HOUR, "0.027"),
+        ("Redis Cluster Node Default", _HOUR, "0.0688"),
+    ),
+}
+_BEFORE_PLACE = {NETWORKING: " for ", REDIS: " "}
+# What has one price everywhere.
+_GLOBAL: Mapping[str, Sequence[tuple[str, str, str]]] = {
+    NETWORKING: (
+        ("Cloud Load Balancer Forwarding Rule Minimum Global", _HOUR, "0.025"),
+        ("Cloud Load Balancer Forwarding Rule Additional Global", _HOUR, "0.01"),
+    ),
     GKE: (("Zonal Kubernetes Clusters", _HOUR, "0.1"), ("Regional Kubernetes Clusters", _HOUR, "0.1")),
 }
-_GLOBAL = ("Cloud Load Balancer Forwarding Rule Minimum Service Charge Global", _HOUR, "0.025")
 
 
 def skus(service: str) -> list[dict[str, Any]]:
     """The SKUs of a service, as the catalogue answers them."""
     found = [
-        _sku(service, n, f"{text} in {region}", [region], unit, _in(region, usd), "OnDemand")
+        _sku(service, n, f"{text}{_BEFORE_PLACE.get(service, ' in ')}{region}", [region], unit, _in(region, usd))
         for n, (region, (text, unit, usd)) in enumerate(
             (region, one) for region in REGIONS for one in _SKUS.get(service, ())
         )
     ]
+    for text, unit, usd in _GLOBAL.get(service, ()):
+        found.append(_sku(service, len(found), text, ["global"], unit, Decimal(usd)))
     if service == COMPUTE:
-        text, unit, usd = _GLOBAL
-        found.append(_sku(service, len(found), text, ["global"], unit, Decimal(usd), "OnDemand"))
         spot = "Spot Preemptible N2 Instance Core running in us-central1"
         found.append(_sku(service, len(found), spot, ["us-central1"], _HOUR, Decimal("0.007"), "Preemptible"))
         committed = "Commitment v1: N2 Cpu in us-central1 for 1 Year"
@@ -94,7 +122,9 @@ def _in(region: str, usd: str) -> Decimal:
     return Decimal(usd) * (1 if region.startswith("us-") else Decimal("1.1"))
 
 
-def _sku(service: str, n: int, text: str, regions: list[str], unit: str, usd: Decimal, usage: str) -> dict[str, Any]:
+def _sku(
+    service: str, n: int, text: str, regions: list[str], unit: str, usd: Decimal, usage: str = "OnDemand"
+) -> dict[str, Any]:
     whole = int(usd)
     return {
         "name": f"services/{service}/skus/{n:04X}-0000-0001",
@@ -150,20 +180,23 @@ def hourly(asset: LabAsset) -> tuple[str, Decimal]:
         case "gcp:sql_instance":
             engine = "MySQL" if (fleet.engine or "").startswith("MYSQL") else "PostgreSQL"
             tier = (fleet.type or "db-custom-2-7680").split("-")
-            if tier[1] != "custom":
+            if tier[1] not in {"custom", "f1"}:
                 return "Cloud SQL", _OTHER
-            each = [
+            cores, memory, shared, gib = (
                 _price(SQL, f"Cloud SQL for {engine}: Zonal - {what}", asset.region)
-                for what in ("vCPU", "RAM", "Standard storage")
-            ]
-            use = each[0] * int(tier[2]) + each[1] * int(tier[3]) / 1024
-            return "Cloud SQL", (Decimal(0) if stopped else use) + each[2] * (fleet.size or 100)
+                for what in ("vCPU", "RAM", "Micro instance", "Standard storage")
+            )
+            use = shared if tier[1] == "f1" else cores * int(tier[2]) + memory * int(tier[3]) / 1024
+            return "Cloud SQL", (Decimal(0) if stopped else use) + gib * (fleet.size or 100)
         case "gcp:redis_instance":
-            return "Cloud Memorystore for Redis", Decimal("0.049") * (fleet.size or 1)
+            held, tier_name = fleet.size or 1, "Standard" if fleet.type == "STANDARD_HA" else "Basic"
+            number = next(n for n, most in enumerate((4, 10, 35, 100, 300), 1) if held <= most)
+            each = _price(REDIS, f"Redis Capacity {tier_name} M{number}", asset.region)
+            return "Cloud Memorystore for Redis", each * held
         case "gcp:forwarding_rule":
             return "Networking", Decimal("0.025") * (1 if asset.region == "global" else _in(asset.region, "1"))
         case "gcp:gke_cluster":
-            return "Kubernetes Engine", _price(GKE, "Zonal Kubernetes Clusters", asset.region)
+            return "Kubernetes Engine", Decimal("0.1")
     return "", Decimal(0)
 
 
@@ -254,6 +287,17 @@ class Exports:
             day, self.now(), project, "Compute Engine", "global", amount, cost_type="adjustment", currency=currency
         )
         self._restated[table].append(row)
+
+    def restate_project(self, project: str, day: date, amount: Decimal) -> None:
+        """The same for the export that a project is in.
+
+        Raises:
+            LookupError: it is in none.
+        """
+        table = f"{project}.billing.{DEFAULT_TABLE}"
+        if project not in self.estate.projects:
+            raise LookupError(project)
+        self.restate(next((one.table for one in self.declared if project in one.projects), table), day, project, amount)
 
     def expected(self, table: str, first: date, last: date) -> dict[tuple[date, str, str, str], Decimal]:
         """What days cost by project, service and resource, of what is exported by now: the truth."""

@@ -266,6 +266,56 @@ def redis_cluster(asset: LabAsset) -> Shown:
     }
 
 
+def valkey_instance(asset: LabAsset) -> Shown:
+    """A Memorystore for Valkey instance."""
+    return {
+        "name": asset.path,
+        "uid": f"{asset.seed:016x}",
+        "state": asset.fleet.state or "ACTIVE",
+        "createTime": _seconds(asset.created),
+        "engineVersion": asset.fleet.engine or "VALKEY_8_0",
+        "engineConfigs": {"maxmemory-policy": SECRET},
+        "mode": "CLUSTER",
+        "nodeType": asset.fleet.type or "STANDARD_SMALL",
+        "nodeConfig": {"sizeGb": 6.5},
+        "shardCount": asset.fleet.size or 3,
+        "replicaCount": 1,
+        "authorizationMode": "IAM_AUTH",
+        "deletionProtectionEnabled": True,
+        "labels": asset.fleet.tags,
+    }
+
+
+def memcache_instance(asset: LabAsset) -> Shown:
+    """A Memorystore for Memcached instance."""
+    return {
+        "name": asset.path,
+        "displayName": SECRET,
+        "labels": asset.fleet.tags,
+        "authorizedNetwork": f"projects/{asset.project}/global/networks/default",
+        "zones": [asset.zone],
+        "nodeCount": asset.fleet.size or 2,
+        "nodeConfig": {"cpuCount": 1, "memorySizeMb": 4096},
+        "memcacheVersion": asset.fleet.engine or "MEMCACHE_1_6_15",
+        "parameters": {"id": SECRET, "params": {"listen-backlog": SECRET}},
+        "createTime": _seconds(asset.created),
+        "state": asset.fleet.state or "READY",
+        "discoveryEndpoint": _address(asset),
+    }
+
+
+def bigtable_cluster(asset: LabAsset) -> Shown:
+    """A cluster of a Bigtable instance."""
+    return {
+        "name": asset.path,
+        "location": f"projects/{asset.project}/locations/{asset.zone}",
+        "state": asset.fleet.state or "READY",
+        "serveNodes": asset.fleet.size or 3,
+        "defaultStorageType": asset.fleet.type or "SSD",
+        "encryptionConfig": {"kmsKeyName": SECRET},
+    }
+
+
 def spanner_instance(asset: LabAsset) -> Shown:
     """A Spanner instance."""
     nodes = asset.fleet.size or 1
@@ -459,6 +509,9 @@ WRITERS = {
     "gcp:sql_instance": sql_instance,
     "gcp:redis_instance": redis_instance,
     "gcp:redis_cluster": redis_cluster,
+    "gcp:valkey_instance": valkey_instance,
+    "gcp:memcache_instance": memcache_instance,
+    "gcp:bigtable_cluster": bigtable_cluster,
     "gcp:spanner_instance": spanner_instance,
     "gcp:alloydb_cluster": alloydb_cluster,
     "gcp:alloydb_instance": alloydb_instance,

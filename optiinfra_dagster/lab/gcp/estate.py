@@ -24,6 +24,13 @@ NAMES = {
     "gcp:sql_instance": ("sqladmin.googleapis.com/Instance", "cloudsql", "instances/{name}"),
     "gcp:redis_instance": ("redis.googleapis.com/Instance", "redis", "locations/{region}/instances/{name}"),
     "gcp:redis_cluster": ("redis.googleapis.com/Cluster", "redis", "locations/{region}/clusters/{name}"),
+    "gcp:valkey_instance": (
+        "memorystore.googleapis.com/Instance",
+        "memorystore",
+        "locations/{region}/instances/{name}",
+    ),
+    "gcp:memcache_instance": ("memcache.googleapis.com/Instance", "memcache", "locations/{region}/instances/{name}"),
+    "gcp:bigtable_cluster": ("bigtableadmin.googleapis.com/Cluster", "bigtable", "instances/{name}/clusters/{name}"),
     "gcp:spanner_instance": ("spanner.googleapis.com/Instance", "spanner", "instances/{name}"),
     "gcp:alloydb_cluster": ("alloydb.googleapis.com/Cluster", "alloydb", "locations/{region}/clusters/{name}"),
     "gcp:alloydb_instance": (
@@ -86,7 +93,7 @@ class LabAsset:
     @property
     def location(self) -> str:
         """Where the asset says that it is: zone, region or `global`."""
-        if "zones/" in self.path or self.kind == "gcp:filestore_instance":
+        if "zones/" in self.path or self.kind in {"gcp:filestore_instance", "gcp:bigtable_cluster"}:
             return self.zone
         return "global" if "/global/" in self.path else self.region
 

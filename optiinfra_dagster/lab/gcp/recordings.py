@@ -26,7 +26,7 @@ _KINDS = {
     "compute#router": ("compute.googleapis.com/Router", "routers"),
     "sql#instance": ("sqladmin.googleapis.com/Instance", "instances"),
 }
-_HOSTS = {"sqladmin": "cloudsql"}  # of full names, where it is not that of the asset type
+_HOSTS = {"sqladmin": "cloudsql", "bigtableadmin": "bigtable"}  # of full names, where it is not that of the asset type
 _REGIONAL = {"compute.googleapis.com/Disk": "compute.googleapis.com/RegionDisk"}
 _GLOBAL = {"compute.googleapis.com/ForwardingRule": "compute.googleapis.com/GlobalForwardingRule"}
 _AT = r"(projects/[^/]+/(?:locations|zones)/[^/]+"
@@ -37,6 +37,9 @@ _FORMS = (
     ("container.googleapis.com/NodePool", _GKE + "/clusters/[^/]+/nodePools/[^/]+)", ""),
     ("redis.googleapis.com/Cluster", _AT + "/clusters/[^/]+)", "shardCount"),
     ("redis.googleapis.com/Instance", _AT + "/instances/[^/]+)", "redisVersion"),
+    ("memorystore.googleapis.com/Instance", _AT + "/instances/[^/]+)", "engineVersion"),
+    ("memcache.googleapis.com/Instance", _AT + "/instances/[^/]+)", "memcacheVersion"),
+    ("bigtableadmin.googleapis.com/Cluster", "(projects/[^/]+/instances/[^/]+/clusters/[^/]+)", "serveNodes"),
     ("file.googleapis.com/Instance", _AT + "/instances/[^/]+)", "fileShares"),
     ("alloydb.googleapis.com/Cluster", _AT + "/clusters/[^/]+)", "clusterType"),
     ("alloydb.googleapis.com/Instance", _AT + "/clusters/[^/]+/instances/[^/]+)", "instanceType"),

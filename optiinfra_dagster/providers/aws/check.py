@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from optiinfra_dagster.customers import FAMILIES
 from optiinfra_dagster.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.providers.aws.client import Account, open_account, region_refused
 from optiinfra_dagster.providers.aws.cost import explained, try_export
@@ -87,7 +88,7 @@ def _probes(regions: list[str]) -> Iterator[tuple[str, str, str, _Probe]]:
         yield region, LISTINGS[0].kind, LISTINGS[0].service, _first(LISTINGS[0])
 
 
-def check(customer_id: str, account: AwsAccount) -> list[Problem]:
+def check(customer_id: str, account: AwsAccount, families: Collection[str] = FAMILIES) -> list[Problem]:
     """Try the credential and every permission that the collections of an account need.
 
     Returns:
@@ -105,10 +106,11 @@ def check(customer_id: str, account: AwsAccount) -> list[Problem]:
     if owner != account.account_id:
         message = f"the credential belongs to the account {owner}: correct account_id, or the keys that it refers to"
         return [Problem(account.account_id, "", "", Cause.CONFIG, message)]
-    probes = [*_probes(regions), *_payment_probes(account, opened)]
+    probes = [probe for probe in _probes(regions) if probe[2] != "cloudwatch" or "performance" in families]
+    probes += _payment_probes(account, opened) if "cost" in families else ()
     with ThreadPoolExecutor(8, thread_name_prefix=f"aws-{customer_id}") as pool:
         outcomes = list(pool.map(lambda probe: _attempt(opened, meter, *probe), probes))
-    if account.cost_export:
+    if account.cost_export and "cost" in families:
         try:
             try_export(account, opened, meter)
         except CloudError as error:

@@ -39,6 +39,7 @@ _PAGE_USD = PRICES_USD["GetCostAndUsage"]
 _METRICS = ("UnblendedCost", "AmortizedCost")
 _GROUPS = ("SERVICE", "LINKED_ACCOUNT")  # two are the most that the API takes
 _DAY = timedelta(days=1)
+_LARGEST = Decimal(10) ** 15  # what is more is no amount of money
 _LATER = "It is asked again with the next reading"
 
 HOW_TO_ENABLE = (
@@ -188,7 +189,7 @@ def _amount(metrics: Any, name: str) -> tuple[Decimal, str] | None:
         amount, unit = Decimal(value["Amount"]), str(value.get("Unit") or "")
     except InvalidOperation:
         raise ValueError(f"{name} is no amount") from None
-    if not amount.is_finite() or (amount and not re.fullmatch(r"[A-Z]{3}", unit)):
+    if not amount.is_finite() or abs(amount) >= _LARGEST or (amount and not re.fullmatch(r"[A-Z]{3}", unit)):
         raise ValueError(f"{name} has no amount in a currency")
     return (amount, unit) if re.fullmatch(r"[A-Z]{3}", unit) else None
 
@@ -203,7 +204,9 @@ def _charges(page: Any, source_id: str) -> Iterator[Charge]:
     for result in page.get("ResultsByTime") or ():
         for group in result.get("Groups") or ():
             service, linked = (*(group.get("Keys") or ()), "", "")[:2]
-            metrics = group.get("Metrics")
+            metrics = group["Metrics"]
+            if _METRICS[0] not in metrics:
+                raise ValueError(f"{service} has no {_METRICS[0]}")
             money, effective = (_amount(metrics, name) for name in _METRICS)
             if money is None:
                 continue
@@ -252,7 +255,7 @@ def explained(error: CloudError) -> CloudError:
 
 # prefix/name/metadata/BILLING_PERIOD=2026-11/(execution/)name-Manifest.json, written when all data files are there:
 # https://docs.aws.amazon.com/cur/latest/userguide/dataexports-export-delivery.html
-_MANIFEST = re.compile(r"(.*/)?metadata/billing_period=(\d{4}-\d\d)/.*Manifest\.json", re.IGNORECASE)
+_MANIFEST = re.compile(r"(.*/)?metadata/billing_period=(20\d\d-(?:0[1-9]|1[0-2]))/.*Manifest\.json", re.IGNORECASE)
 
 # Per request, S3 Standard in us-east-1 (https://aws.amazon.com/s3/pricing/).
 _S3_USD = {"ListObjectsV2": Decimal("0.000005"), "GetObject": Decimal("0.0000004")}

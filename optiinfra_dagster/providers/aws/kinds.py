@@ -7,18 +7,34 @@ change of a resource is something that somebody did.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from optiinfra_dagster.providers.types import Resource, ResourceType, Status
+from optiinfra_dagster.providers.values import (
+    Item,
+    addresses,
+    at,
+    facts,
+    flag,
+    labels,
+    name_of,
+    network,
+    number,
+    part,
+    parts,
+    percent,
+    text,
+    texts,
+    when,
+)
 
-Item = Mapping[str, Any]
+_ARN = re.compile(r"arn:[^:\s]+:[^:\s]+:[^:\s]*:[^:\s]*:\S+")
+_ACCOUNT = re.compile(r"\d{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +45,12 @@ class Place:
     account_id: str
     region: str
 
-    def arn(self, service: str, path: str, owner: str | None = None) -> str:
-        """Build an ARN in this place: `arn:aws:ec2:us-east-1:123456789012:instance/i-0abc`."""
-        return f"arn:{self.partition}:{service}:{self.region}:{owner or self.account_id}:{path}"
+    def arn(self, service: str, path: str, owner: object = None, told: object = None) -> str:
+        """The ARN that is `told`, else one of this place: `arn:aws:ec2:us-east-1:123456789012:instance/i-0abc`."""
+        if _ARN.fullmatch(text(told)):
+            return text(told)
+        account = text(owner) if _ACCOUNT.fullmatch(text(owner)) else self.account_id
+        return f"arn:{self.partition}:{service}:{self.region}:{account}:{path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +84,7 @@ def _paged(operation: str, page_size: int, key: str) -> Callable[[Any], Iterator
 
 def _instances(ec2: Any) -> Iterator[Item]:
     for reservation in _paged("describe_instances", 1000, "Reservations")(ec2):
-        for instance in reservation.get("Instances") or ():
+        for instance in parts(at(reservation, "Instances")):
             yield {**instance, "OwnerId": reservation.get("OwnerId")}
 
 
@@ -85,19 +104,19 @@ def _tagged(
             if "NotFound" not in error.response["Error"]["Code"]:
                 raise
             return {} if len(ids) == 1 else {key: tags for one in ids for key, tags in tags_of(client, [one]).items()}
-        return {entry[answered_by]: entry.get("Tags") for entry in answer.get("TagDescriptions") or ()}
+        return {text(entry.get(answered_by)): entry.get("Tags") for entry in parts(answer.get("TagDescriptions"))}
 
     def items(client: Any) -> Iterator[Item]:
         refused: ClientError | None = None
         for some in _batches(listed(client), 20):
             tags: dict[str, Any] = {}
-            ids = [item[id_key] for item in some if item.get(id_key)]
+            ids = [one for item in some if (one := text(item.get(id_key)))]
             try:
                 tags = tags_of(client, ids) if ids and refused is None else {}
             except ClientError as error:
                 refused = error
             for item in some:
-                yield {**item, "Tags": tags.get(item.get(id_key, ""))}
+                yield {**item, "Tags": tags.get(text(item.get(id_key)))}
         if refused is not None:
             raise refused
 
@@ -124,7 +143,7 @@ def _each(
 
 def _names(client: Any, operation: str, key: str, **asked: str) -> Iterator[str]:
     for page in client.get_paginator(operation).paginate(PaginationConfig={"PageSize": 100}, **asked):
-        yield from page.get(key) or ()
+        yield from texts(page.get(key))
 
 
 def _kubernetes(eks: Any) -> Iterator[Item]:
@@ -132,11 +151,11 @@ def _kubernetes(eks: Any) -> Iterator[Item]:
 
     def node_groups(cluster: str) -> Iterator[Item]:
         for name in _names(eks, "list_nodegroups", "nodegroups", clusterName=cluster):
-            yield eks.describe_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"]
+            yield part(eks.describe_nodegroup(clusterName=cluster, nodegroupName=name), "nodegroup")
 
     failures: list[ClientError] = []
     clusters = list(_names(eks, "list_clusters", "clusters"))
-    yield from _each(clusters, lambda name: iter([eks.describe_cluster(name=name)["cluster"]]), failures)
+    yield from _each(clusters, lambda name: iter([part(eks.describe_cluster(name=name), "cluster")]), failures)
     yield from _each(clusters, node_groups, failures)
     if failures:
         raise failures[0]
@@ -145,7 +164,7 @@ def _kubernetes(eks: Any) -> Iterator[Item]:
 def _tables(dynamodb: Any) -> Iterator[Item]:
     failures: list[ClientError] = []
     names = _names(dynamodb, "list_tables", "TableNames")
-    yield from _each(names, lambda name: iter([dynamodb.describe_table(TableName=name)["Table"]]), failures)
+    yield from _each(names, lambda name: iter([part(dynamodb.describe_table(TableName=name), "Table")]), failures)
     if failures:
         raise failures[0]
 
@@ -165,48 +184,38 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 # The words of all services: in lower case, cut at a comma, with dashes.
 _STATUS_WORDS: Mapping[Status, str] = {
-    Status.RUNNING: "running active active-impaired updating degraded",
+    Status.RUNNING: "running active active-impaired updating degraded replication-not-authorized",
     Status.STOPPED: "stopped paused archived",
     Status.STARTING: "pending creating starting rebooting rebooting-cluster-nodes provisioning resuming",
     Status.STOPPING: "shutting-down stopping pausing archiving deleting delete-precheck final-snapshot",
     Status.TERMINATED: "terminated deleted",
     Status.AVAILABLE: (
-        "available backing-up cancelling-resize configuring-enhanced-monitoring configuring-iam-database-auth "
-        "configuring-log-exports converting-to-vpc maintenance modifying moving-to-vpc renaming "
-        "resetting-master-credentials resizing rotating-keys snapshotting storage-config-upgrade "
-        "storage-initialization storage-optimization updating-hsm upgrading"
+        "available backing-up backtracking cancelling-resize configuring-associated-roles "
+        "configuring-enhanced-monitoring configuring-iam-database-auth configuring-log-exports converting-to-vpc "
+        "failing-over maintenance migrating modifying moving-to-vpc preparing-data-migration promoting renaming "
+        "resetting-master-credentials resizing rotating-keys scaling-capacity scaling-compute scaling-storage "
+        "snapshotting storage-config-upgrade storage-initialization storage-optimization update-iam-db-auth "
+        "updating-hsm upgrading"
     ),
     Status.IN_USE: "in-use",
     Status.ERROR: (
-        "error failed create-failed delete-failed hardware-failure inaccessible-encryption-credentials "
-        "inaccessible-encryption-credentials-recoverable incompatible-create incompatible-hsm incompatible-network "
-        "incompatible-option-group incompatible-parameters incompatible-restore insufficient-capacity "
-        "insufficient-resource-limits restore-error restore-failed storage-full"
+        "cloning-failed create-failed delete-failed error failed failed-insufficient-capacity hardware-failure "
+        "inaccessible-encryption-credentials inaccessible-encryption-credentials-recoverable incompatible-create "
+        "incompatible-hsm incompatible-network incompatible-option-group incompatible-parameters incompatible-restore "
+        "insufficient-capacity insufficient-resource-limits migration-failed restore-error restore-failed storage-full "
+        "unavailable"
     ),
 }
 _STATUSES = {word: status for status, words in _STATUS_WORDS.items() for word in words.split()}
 
 
-def _status(word: str | None) -> Status:
-    plain = (word or "").lower().partition(",")[0].replace(" ", "-").replace("_", "-")
+def _status(word: str) -> Status:
+    plain = word.lower().partition(",")[0].replace(" ", "-").replace("_", "-")
     return _STATUSES.get(plain, Status.UNKNOWN)
 
 
-def _tags(tags: Iterable[Item] | None) -> dict[str, str]:
-    return {tag["Key"]: tag.get("Value") or "" for tag in tags or () if tag.get("Key")}
-
-
-def _when(moment: object) -> datetime | None:
-    """Read a time of an answer as UTC; every AWS time has a zone."""
-    return moment.astimezone(UTC) if isinstance(moment, datetime) else None
-
-
-def _facts(**facts: str | float | bool | None) -> dict[str, str | int | float | bool | None]:
-    return {name: fact for name, fact in facts.items() if fact is not None and fact != ""}
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
+def _count(value: object) -> int | None:
+    return len(value) if isinstance(value, list) else None
 
 
 # `User initiated (2024-05-01 10:20:30 GMT)`
@@ -214,68 +223,66 @@ _STOPPED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 
 
 def _instance(item: Item, place: Place) -> Resource:
-    tags = _tags(item.get("Tags"))
-    cpu = item.get("CpuOptions") or {}
-    cores, threads = cpu.get("CoreCount"), cpu.get("ThreadsPerCore")
-    placement = item.get("Placement") or {}
-    state = (item.get("State") or {}).get("Name", "")
-    stopped = _STOPPED_AT.search(item.get("StateTransitionReason") or "")
+    name, tags, state = name_of(item, "InstanceId"), labels(item.get("Tags")), text(at(item, "State", "Name"))
+    cores, threads = number(at(item, "CpuOptions", "CoreCount")), number(at(item, "CpuOptions", "ThreadsPerCore"))
+    monitoring = text(at(item, "Monitoring", "State"))
+    said = _STOPPED_AT.search(text(item.get("StateTransitionReason")))
+    stopped = when(said[1]) if said else None
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="ec2:instance",
-        resource_id=place.arn("ec2", f"instance/{item['InstanceId']}", item.get("OwnerId")),
-        resource_name=tags.get("Name") or item["InstanceId"],
+        resource_id=place.arn("ec2", f"instance/{name}", item.get("OwnerId")),
+        resource_name=tags.get("Name") or name,
         resource_type=ResourceType.COMPUTE,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(item.get("LaunchTime")),  # of the last start: EC2 tells no earlier time
-        capacity=float(cores * threads) if cores and threads else None,
+        created_at=when(item.get("LaunchTime")),  # of the last start: EC2 tells no earlier time
+        capacity=cores * threads if cores and threads else None,
         unit="vCPU",
         tags=tags,
-        metadata=_facts(
+        metadata=facts(
             instance_type=item.get("InstanceType"),
             hypervisor=item.get("Hypervisor"),
             architecture=item.get("Architecture"),
-            platform=item.get("PlatformDetails") or item.get("Platform"),
+            platform=text(item.get("PlatformDetails")) or item.get("Platform"),
             lifecycle=item.get("InstanceLifecycle"),
-            tenancy=placement.get("Tenancy"),
-            availability_zone=placement.get("AvailabilityZone"),
+            tenancy=at(item, "Placement", "Tenancy"),
+            availability_zone=at(item, "Placement", "AvailabilityZone"),
             vpc_id=item.get("VpcId"),
             subnet_id=item.get("SubnetId"),
             image_id=item.get("ImageId"),
-            ebs_optimized=item.get("EbsOptimized"),
-            detailed_monitoring=(item.get("Monitoring") or {}).get("State") in {"enabled", "pending"},
-            stopped_at=f"{stopped[1].replace(' ', 'T')}+00:00" if stopped else None,
+            ebs_optimized=flag(item.get("EbsOptimized")),
+            detailed_monitoring=monitoring in {"enabled", "pending"} if monitoring else None,
+            stopped_at=stopped.isoformat() if stopped else None,
         ),
     )
 
 
 def _volume(item: Item, place: Place) -> Resource:
-    tags = _tags(item.get("Tags"))
-    state = item.get("State") or ""
-    attached_to = sorted({a["InstanceId"] for a in item.get("Attachments") or () if a.get("InstanceId")})
+    name, tags, state = name_of(item, "VolumeId"), labels(item.get("Tags")), text(item.get("State"))
+    attached_to = sorted({text(one.get("InstanceId")) for one in parts(item.get("Attachments"))} - {""})
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="ebs:volume",
-        resource_id=place.arn("ec2", f"volume/{item['VolumeId']}"),
-        resource_name=tags.get("Name") or item["VolumeId"],
+        resource_id=place.arn("ec2", f"volume/{name}"),
+        resource_name=tags.get("Name") or name,
         resource_type=ResourceType.VOLUME,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(item.get("CreateTime")),
-        capacity=_number(item.get("Size")),
+        created_at=when(item.get("CreateTime")),
+        capacity=number(item.get("Size")),
         unit="GiB",
         tags=tags,
-        metadata=_facts(
+        metadata=facts(
             volume_type=item.get("VolumeType"),
-            iops=item.get("Iops"),
-            throughput_mib_s=item.get("Throughput"),
+            iops=number(item.get("Iops")),
+            throughput_mib_s=number(item.get("Throughput")),
             availability_zone=item.get("AvailabilityZone"),
             attached_to=",".join(attached_to),
-            encrypted=item.get("Encrypted"),
-            multi_attach=item.get("MultiAttachEnabled"),
+            encrypted=flag(item.get("Encrypted")),
+            multi_attach=flag(item.get("MultiAttachEnabled")),
             snapshot_id=item.get("SnapshotId"),
         ),
     )
@@ -287,66 +294,66 @@ def grows_by_itself(engine: str) -> bool:
 
 
 def _database(item: Item, place: Place) -> Resource:
-    name, engine = item["DBInstanceIdentifier"], item.get("Engine") or ""
-    state = item.get("DBInstanceStatus") or ""
+    name, engine = name_of(item, "DBInstanceIdentifier"), text(item.get("Engine"))
+    state = text(item.get("DBInstanceStatus"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="rds:db",
-        resource_id=item.get("DBInstanceArn") or place.arn("rds", f"db:{name}"),
+        resource_id=place.arn("rds", f"db:{name}", told=item.get("DBInstanceArn")),
         resource_name=name,
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(item.get("InstanceCreateTime")),
-        capacity=None if grows_by_itself(engine) else _number(item.get("AllocatedStorage")),
+        created_at=when(item.get("InstanceCreateTime")),
+        capacity=None if grows_by_itself(engine) else number(item.get("AllocatedStorage")),
         unit="GiB",
-        tags=_tags(item.get("TagList")),
-        metadata=_facts(
+        tags=labels(item.get("TagList")),
+        metadata=facts(
             engine=engine,
             engine_version=item.get("EngineVersion"),
             **{"class": item.get("DBInstanceClass")},
-            multi_az=item.get("MultiAZ"),
+            multi_az=flag(item.get("MultiAZ")),
             storage_type=item.get("StorageType"),
-            iops=item.get("Iops"),
+            iops=number(item.get("Iops")),
             availability_zone=item.get("AvailabilityZone"),
-            vpc_id=(item.get("DBSubnetGroup") or {}).get("VpcId"),
+            vpc_id=at(item, "DBSubnetGroup", "VpcId"),
             cluster=item.get("DBClusterIdentifier"),
             replica_of=item.get("ReadReplicaSourceDBInstanceIdentifier"),
             license_model=item.get("LicenseModel"),
-            publicly_accessible=item.get("PubliclyAccessible"),
-            encrypted=item.get("StorageEncrypted"),
+            publicly_accessible=flag(item.get("PubliclyAccessible")),
+            encrypted=flag(item.get("StorageEncrypted")),
         ),
     )
 
 
 def _database_cluster(item: Item, place: Place) -> Resource:
-    name, engine = item["DBClusterIdentifier"], item.get("Engine") or ""
-    state = item.get("Status") or ""
-    serverless = item.get("ServerlessV2ScalingConfiguration") or item.get("ScalingConfigurationInfo") or {}
+    name, engine = name_of(item, "DBClusterIdentifier"), text(item.get("Engine"))
+    state = text(item.get("Status"))
+    serverless = part(item, "ServerlessV2ScalingConfiguration") or part(item, "ScalingConfigurationInfo")
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="rds:cluster",
-        resource_id=item.get("DBClusterArn") or place.arn("rds", f"cluster:{name}"),
+        resource_id=place.arn("rds", f"cluster:{name}", told=item.get("DBClusterArn")),
         resource_name=name,
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(item.get("ClusterCreateTime")),
-        capacity=None if grows_by_itself(engine) else _number(item.get("AllocatedStorage")),
+        created_at=when(item.get("ClusterCreateTime")),
+        capacity=None if grows_by_itself(engine) else number(item.get("AllocatedStorage")),
         unit="GiB",
-        tags=_tags(item.get("TagList")),
-        metadata=_facts(
+        tags=labels(item.get("TagList")),
+        metadata=facts(
             engine=engine,
             engine_version=item.get("EngineVersion"),
             engine_mode=item.get("EngineMode"),
             **{"class": item.get("DBClusterInstanceClass")},
-            multi_az=item.get("MultiAZ"),
-            members=len(item.get("DBClusterMembers") or ()),
-            min_acu=serverless.get("MinCapacity"),
-            max_acu=serverless.get("MaxCapacity"),
-            encrypted=item.get("StorageEncrypted"),
+            multi_az=flag(item.get("MultiAZ")),
+            members=_count(item.get("DBClusterMembers")),
+            min_acu=number(serverless.get("MinCapacity")),
+            max_acu=number(serverless.get("MaxCapacity")),
+            encrypted=flag(item.get("StorageEncrypted")),
         ),
     )
 
@@ -355,30 +362,31 @@ _LOAD_BALANCER_TYPES = {"app": "application", "net": "network", "gwy": "gateway"
 
 
 def _load_balancer(item: Item, place: Place) -> Resource:
-    arn, state = item["LoadBalancerArn"], (item.get("State") or {}).get("Code", "")
+    arn, state = name_of(item, "LoadBalancerArn"), text(at(item, "State", "Code"))
     _, family, name, _ = arn.rsplit("/", 3)  # ...:loadbalancer/app/name/0123456789abcdef
+    family = _LOAD_BALANCER_TYPES.get(family) or text(item.get("Type")) or family
     return Resource(
         account_id=place.account_id,
         region=place.region,
-        kind=f"elbv2:{item.get('Type') or _LOAD_BALANCER_TYPES[family]}",
+        kind=f"elbv2:{family}",
         resource_id=arn,
-        resource_name=item.get("LoadBalancerName") or name,
+        resource_name=text(item.get("LoadBalancerName")) or name,
         resource_type=ResourceType.LOAD_BALANCER,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(item.get("CreatedTime")),
-        tags=_tags(item.get("Tags")),
-        metadata=_facts(
+        created_at=when(item.get("CreatedTime")),
+        tags=labels(item.get("Tags")),
+        metadata=facts(
             scheme=item.get("Scheme"),
             vpc_id=item.get("VpcId"),
             ip_address_type=item.get("IpAddressType"),
-            availability_zones=len(item.get("AvailabilityZones") or ()),
+            availability_zones=_count(item.get("AvailabilityZones")),
         ),
     )
 
 
 def _classic_load_balancer(item: Item, place: Place) -> Resource:
-    name = item["LoadBalancerName"]
+    name = name_of(item, "LoadBalancerName")
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -388,109 +396,108 @@ def _classic_load_balancer(item: Item, place: Place) -> Resource:
         resource_type=ResourceType.LOAD_BALANCER,
         status=Status.RUNNING,  # the API tells no state: while it is listed, it takes connections
         cloud_status="",
-        created_at=_when(item.get("CreatedTime")),
-        tags=_tags(item.get("Tags")),
-        metadata=_facts(
+        created_at=when(item.get("CreatedTime")),
+        tags=labels(item.get("Tags")),
+        metadata=facts(
             scheme=item.get("Scheme"),
             vpc_id=item.get("VPCId"),
-            availability_zones=len(item.get("AvailabilityZones") or ()),
-            instances=len(item.get("Instances") or ()),
+            availability_zones=_count(item.get("AvailabilityZones")),
+            instances=_count(item.get("Instances")),
         ),
     )
 
 
 def _vpc(item: Item, place: Place) -> Resource:
-    tags = _tags(item.get("Tags"))
-    state = item.get("State") or ""
+    name, tags, state = name_of(item, "VpcId"), labels(item.get("Tags")), text(item.get("State"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="ec2:vpc",
-        resource_id=place.arn("ec2", f"vpc/{item['VpcId']}", item.get("OwnerId")),
-        resource_name=tags.get("Name") or item["VpcId"],
+        resource_id=place.arn("ec2", f"vpc/{name}", item.get("OwnerId")),
+        resource_name=tags.get("Name") or name,
         resource_type=ResourceType.NETWORK,
         status=_status(state),
         cloud_status=state,
         tags=tags,
-        metadata=_facts(
-            cidr=item.get("CidrBlock"), is_default=item.get("IsDefault"), tenancy=item.get("InstanceTenancy")
+        metadata=facts(
+            cidr=network(item.get("CidrBlock")),
+            is_default=flag(item.get("IsDefault")),
+            tenancy=item.get("InstanceTenancy"),
         ),
     )
 
 
 def _subnet(item: Item, place: Place) -> Resource:
-    tags = _tags(item.get("Tags"))
-    state = item.get("State") or ""
-    cidr, free = item.get("CidrBlock"), item.get("AvailableIpAddressCount")
+    name, tags, state = name_of(item, "SubnetId"), labels(item.get("Tags")), text(item.get("State"))
+    size, free = addresses(item.get("CidrBlock")), number(item.get("AvailableIpAddressCount"))
     # AWS keeps five addresses of every subnet for itself (VPC user guide: subnet CIDR blocks).
-    usable = max(ipaddress.ip_network(cidr, strict=False).num_addresses - 5, 0) if cidr else None
+    usable = None if size is None else max(size - 5.0, 0.0)
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="ec2:subnet",
-        resource_id=item.get("SubnetArn") or place.arn("ec2", f"subnet/{item['SubnetId']}", item.get("OwnerId")),
-        resource_name=tags.get("Name") or item["SubnetId"],
+        resource_id=place.arn("ec2", f"subnet/{name}", item.get("OwnerId"), item.get("SubnetArn")),
+        resource_name=tags.get("Name") or name,
         resource_type=ResourceType.NETWORK,
         status=_status(state),
         cloud_status=state,
-        capacity=_number(usable),
+        capacity=usable,
         unit="addresses",
-        utilization=100.0 * (usable - free) / usable if usable and free is not None else None,
+        utilization=None if usable is None or free is None else percent(usable - free, usable),
         tags=tags,
-        metadata=_facts(
-            cidr=cidr,
+        metadata=facts(
+            cidr=network(item.get("CidrBlock")),
             vpc_id=item.get("VpcId"),
             availability_zone=item.get("AvailabilityZone"),
-            is_default=item.get("DefaultForAz"),
-            public=item.get("MapPublicIpOnLaunch"),
+            is_default=flag(item.get("DefaultForAz")),
+            public=flag(item.get("MapPublicIpOnLaunch")),
         ),
     )
 
 
 def _kubernetes_cluster(item: Item, place: Place) -> Resource:
-    name, state = item["name"], item.get("status") or ""
-    network = item.get("resourcesVpcConfig") or {}
+    name, state = name_of(item, "name"), text(item.get("status"))
+    vpc = part(item, "resourcesVpcConfig")
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="eks:cluster",
-        resource_id=item.get("arn") or place.arn("eks", f"cluster/{name}"),
+        resource_id=place.arn("eks", f"cluster/{name}", told=item.get("arn")),
         resource_name=name,
         resource_type=ResourceType.KUBERNETES,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(item.get("createdAt")),
-        tags=dict(item.get("tags") or {}),
-        metadata=_facts(
+        created_at=when(item.get("createdAt")),
+        tags=labels(item.get("tags")),
+        metadata=facts(
             version=item.get("version"),
             platform_version=item.get("platformVersion"),
-            vpc_id=network.get("vpcId"),
-            public_endpoint=network.get("endpointPublicAccess"),
+            vpc_id=vpc.get("vpcId"),
+            public_endpoint=flag(vpc.get("endpointPublicAccess")),
         ),
     )
 
 
 def _node_group(item: Item, place: Place) -> Resource:
-    name, cluster, state = item["nodegroupName"], item.get("clusterName") or "", item.get("status") or ""
-    size = item.get("scalingConfig") or {}
+    name, cluster, state = name_of(item, "nodegroupName"), text(item.get("clusterName")), text(item.get("status"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="eks:nodegroup",
-        resource_id=item.get("nodegroupArn") or place.arn("eks", f"nodegroup/{cluster}/{name}"),
+        resource_id=place.arn("eks", f"nodegroup/{cluster}/{name}", told=item.get("nodegroupArn")),
         resource_name=name,
         resource_type=ResourceType.KUBERNETES,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(item.get("createdAt")),
-        capacity=_number(size.get("desiredSize")),
+        created_at=when(item.get("createdAt")),
+        capacity=number(at(item, "scalingConfig", "desiredSize")),
         unit="nodes",
-        tags=dict(item.get("tags") or {}),
-        metadata=_facts(
+        tags=labels(item.get("tags")),
+        metadata=facts(
             cluster=cluster,
             version=item.get("version"),
             capacity_type=item.get("capacityType"),
-            instance_types=",".join(item.get("instanceTypes") or ()),
+            instance_types=",".join(texts(item.get("instanceTypes"))),
             ami_type=item.get("amiType"),
         ),
     )
@@ -501,52 +508,51 @@ def _kubernetes_part(item: Item, place: Place) -> Resource:
 
 
 def _nat_gateway(item: Item, place: Place) -> Resource:
-    tags = _tags(item.get("Tags"))
-    state = item.get("State") or ""
+    name, tags, state = name_of(item, "NatGatewayId"), labels(item.get("Tags")), text(item.get("State"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="ec2:nat_gateway",
-        resource_id=place.arn("ec2", f"natgateway/{item['NatGatewayId']}"),
-        resource_name=tags.get("Name") or item["NatGatewayId"],
+        resource_id=place.arn("ec2", f"natgateway/{name}"),
+        resource_name=tags.get("Name") or name,
         resource_type=ResourceType.NETWORK,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(item.get("CreateTime")),
+        created_at=when(item.get("CreateTime")),
         tags=tags,
-        metadata=_facts(
+        metadata=facts(
             vpc_id=item.get("VpcId"), subnet_id=item.get("SubnetId"), connectivity=item.get("ConnectivityType")
         ),
     )
 
 
 def _cache_cluster(item: Item, place: Place) -> Resource:
-    name, state = item["CacheClusterId"], item.get("CacheClusterStatus") or ""
+    name, state = name_of(item, "CacheClusterId"), text(item.get("CacheClusterStatus"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="elasticache:cluster",
-        resource_id=item.get("ARN") or place.arn("elasticache", f"cluster:{name}"),
+        resource_id=place.arn("elasticache", f"cluster:{name}", told=item.get("ARN")),
         resource_name=name,
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(item.get("CacheClusterCreateTime")),
-        capacity=_number(item.get("NumCacheNodes")),
+        created_at=when(item.get("CacheClusterCreateTime")),
+        capacity=number(item.get("NumCacheNodes")),
         unit="nodes",
-        metadata=_facts(
+        metadata=facts(
             engine=item.get("Engine"),
             engine_version=item.get("EngineVersion"),
             **{"class": item.get("CacheNodeType")},
             availability_zone=item.get("PreferredAvailabilityZone"),
             replication_group=item.get("ReplicationGroupId"),
-            encrypted=item.get("AtRestEncryptionEnabled"),
+            encrypted=flag(item.get("AtRestEncryptionEnabled")),
         ),
     )
 
 
 def _warehouse(item: Item, place: Place) -> Resource:
-    name, state = item["ClusterIdentifier"], item.get("ClusterStatus") or ""
+    name, state = name_of(item, "ClusterIdentifier"), text(item.get("ClusterStatus"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -556,64 +562,64 @@ def _warehouse(item: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(item.get("ClusterCreateTime")),
-        capacity=_number(item.get("NumberOfNodes")),
+        created_at=when(item.get("ClusterCreateTime")),
+        capacity=number(item.get("NumberOfNodes")),
         unit="nodes",
-        tags=_tags(item.get("Tags")),
-        metadata=_facts(
+        tags=labels(item.get("Tags")),
+        metadata=facts(
             engine="redshift",
             engine_version=item.get("ClusterVersion"),
             **{"class": item.get("NodeType")},
             availability_zone=item.get("AvailabilityZone"),
             vpc_id=item.get("VpcId"),
-            publicly_accessible=item.get("PubliclyAccessible"),
-            encrypted=item.get("Encrypted"),
+            publicly_accessible=flag(item.get("PubliclyAccessible")),
+            encrypted=flag(item.get("Encrypted")),
         ),
     )
 
 
 def _table(item: Item, place: Place) -> Resource:
-    name, state = item["TableName"], item.get("TableStatus") or ""
-    throughput = item.get("ProvisionedThroughput") or {}
+    name, state = name_of(item, "TableName"), text(item.get("TableStatus"))
+    throughput = part(item, "ProvisionedThroughput")
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="dynamodb:table",
-        resource_id=item.get("TableArn") or place.arn("dynamodb", f"table/{name}"),
+        resource_id=place.arn("dynamodb", f"table/{name}", told=item.get("TableArn")),
         resource_name=name,
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(item.get("CreationDateTime")),
-        metadata=_facts(
+        created_at=when(item.get("CreationDateTime")),
+        metadata=facts(
             engine="dynamodb",
-            billing_mode=(item.get("BillingModeSummary") or {}).get("BillingMode"),
-            table_class=(item.get("TableClassSummary") or {}).get("TableClass"),
-            read_capacity_units=throughput.get("ReadCapacityUnits"),
-            write_capacity_units=throughput.get("WriteCapacityUnits"),
+            billing_mode=at(item, "BillingModeSummary", "BillingMode"),
+            table_class=at(item, "TableClassSummary", "TableClass"),
+            read_capacity_units=number(throughput.get("ReadCapacityUnits")),
+            write_capacity_units=number(throughput.get("WriteCapacityUnits")),
         ),
     )
 
 
 def _file_system(item: Item, place: Place) -> Resource:
-    name, state = item["FileSystemId"], item.get("LifeCycleState") or ""
-    tags = _tags(item.get("Tags"))
+    name, state = name_of(item, "FileSystemId"), text(item.get("LifeCycleState"))
+    tags = labels(item.get("Tags"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="efs:filesystem",
-        resource_id=item.get("FileSystemArn") or place.arn("elasticfilesystem", f"file-system/{name}"),
-        resource_name=item.get("Name") or tags.get("Name") or name,
+        resource_id=place.arn("elasticfilesystem", f"file-system/{name}", told=item.get("FileSystemArn")),
+        resource_name=text(item.get("Name")) or tags.get("Name") or name,
         resource_type=ResourceType.VOLUME,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(item.get("CreationTime")),
+        created_at=when(item.get("CreationTime")),
         tags=tags,
-        metadata=_facts(
+        metadata=facts(
             performance_mode=item.get("PerformanceMode"),
             throughput_mode=item.get("ThroughputMode"),
             availability_zone=item.get("AvailabilityZoneName"),
-            encrypted=item.get("Encrypted"),
+            encrypted=flag(item.get("Encrypted")),
         ),
     )
 

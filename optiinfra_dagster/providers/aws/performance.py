@@ -37,6 +37,7 @@ from optiinfra_dagster.providers.types import (
     Series,
     Status,
 )
+from optiinfra_dagster.providers.values import Item, at, measured, parts, text, when
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import AwsAccount
@@ -48,7 +49,7 @@ _PRICE_USD = Decimal("0.00001")  # CloudWatch pricing: GetMetricData, per metric
 _AT_ONCE = 8  # calls to a region of an account; the quota is 50 a second
 SENDING_SECONDS = 200.0  # of one collect; the last call may take `client.ATTEMPT_SECONDS` more: 235 s in all
 
-Item = TypeVar("Item")
+Thing = TypeVar("Thing")
 
 
 # --- What can be asked ----------------------------------------------------------------------------------------------
@@ -112,10 +113,8 @@ def dimension_value(arn: str) -> str:
 
 def _was_idle(resource: Resource, start: datetime) -> bool:
     """Whether an instance is known to have been stopped since before `start`, so that it has no points."""
-    stopped_at = resource.metadata.get("stopped_at")
-    if resource.status not in {Status.STOPPED, Status.TERMINATED} or not isinstance(stopped_at, str):
-        return False
-    return datetime.fromisoformat(stopped_at) < start
+    stopped_at = when(resource.metadata.get("stopped_at"))
+    return resource.status in {Status.STOPPED, Status.TERMINATED} and stopped_at is not None and stopped_at < start
 
 
 _UNPAID = "budget: what is left of monthly_api_budget_usd does not cover the call"  # no figures: it stays the same
@@ -289,9 +288,10 @@ class _Agents:
     def read(self, pages: Iterable[Any]) -> dict[str, list[dict[str, str]]]:
         """The dimensions by instance in an answer; the fewest, where an instance has the metric several times."""
         found: dict[str, list[dict[str, str]]] = {}
-        for one in (one for page in pages for one in page.get("Metrics") or ()):
-            dimensions = one.get("Dimensions") or []
-            name = next((each.get("Value") for each in dimensions if each.get("Name") == self.metric.dimension), "")
+        for one in (one for page in pages for one in parts(at(page, "Metrics"))):
+            told = parts(one.get("Dimensions"))
+            dimensions = [{"Name": text(each.get("Name")), "Value": text(each.get("Value"))} for each in told]
+            name = next((each["Value"] for each in dimensions if each["Name"] == self.metric.dimension), "")
             if name and (name not in found or len(dimensions) < len(found[name])):
                 found[name] = dimensions
         return found
@@ -317,6 +317,9 @@ _STATUS_CODES: dict[str, tuple[Cause, CoverageState]] = {
 }
 
 
+_UNPAIRED, _UNREADABLE = _ODDITIES = ("times without values", "points that cannot be read")
+
+
 @dataclass(slots=True)
 class _Answer:
     """What CloudWatch said so far to one query; pages add to it. A query that no page answers stays unfinished."""
@@ -325,24 +328,29 @@ class _Answer:
     times: list[int] = field(default_factory=list)
     values: list[float] = field(default_factory=list)
 
-    def add(self, result: Any) -> None:
-        times, values = result.get("Timestamps") or [], result.get("Values") or []
-        self.status = result.get("StatusCode") or "Complete"  # the last page's word counts
+    def add(self, result: Item) -> None:
+        if self.status not in _ODDITIES:  # which no later page makes good
+            self.status = text(result.get("StatusCode")) or "Complete"  # the last page's word counts
+        times, values = (one if isinstance(one, list) else [] for one in map(result.get, ("Timestamps", "Values")))
         if len(times) != len(values):
-            self.status = "times without values"
+            self.status = _UNPAIRED
             return
-        seconds, numbers = [int(moment.timestamp()) for moment in times], [float(value) for value in values]
-        self.times += seconds
-        self.values += numbers
+        for moment, value in zip(times, values, strict=True):
+            known = measured(value)
+            if known is not None and isinstance(moment, datetime):
+                self.times.append(int(moment.timestamp()))
+                self.values.append(known)
+            elif not isinstance(value, float):  # NaN is no point, and no error
+                self.status = _UNREADABLE
 
     def series(self, question: _Question, statistic: str, start: float, end: float) -> Series | None:
         """The points of [start, end) in the catalogue's unit, each time once; None where there are none."""
         metric = question.metric
         factor, offset = metric.factor, metric.offset
         points = {
-            at: value * factor + offset
-            for at, value in zip(self.times, self.values, strict=True)
-            if start <= at < end and math.isfinite(value)
+            moment: value * factor + offset
+            for moment, value in zip(self.times, self.values, strict=True)
+            if start <= moment < end
         }
         if not points:
             return None
@@ -493,10 +501,14 @@ class _Run:
                 EndTime=_aligned(self.common.request.end, period),
                 ScanBy="TimestampAscending",
             )
+            tokens = set()
             for page in pages:
-                for result in page.get("MetricDataResults") or ():
-                    if (n := ids.get(result.get("Id"))) is not None:
+                for result in parts(at(page, "MetricDataResults")):
+                    if (n := ids.get(text(result.get("Id")))) is not None:
                         answers[n].add(result)
+                if (token := text(at(page, "NextToken"))) and token in tokens:  # every page is paid for
+                    raise CloudError(Cause.INCOMPLETE, f"cloudwatch.GetMetricData in {region}: pages go in a circle")
+                tokens.add(token)
 
     def _judge(self, region: str, queries: Sequence[tuple[_Question, str]], answers: Sequence[_Answer]) -> None:
         """Settle the questions that CloudWatch itself calls unfinished, and say so once for each code."""
@@ -535,7 +547,7 @@ def _aligned(moment: datetime, period: int) -> datetime:
     return datetime.fromtimestamp(-(-moment.timestamp() // period) * period, UTC)
 
 
-def _side_by_side(work: Callable[[Item], None], items: Sequence[Item], most: int) -> None:
+def _side_by_side(work: Callable[[Thing], None], items: Sequence[Thing], most: int) -> None:
     """Do the work for all items, `most` at a time; for a single one without a further thread."""
     if len(items) <= 1:
         for item in items:

@@ -151,6 +151,18 @@ _PARTS: Mapping[str, Callable[[Resource], Parts]] = {
     "redshift:cluster": _nodes("redshift"),
 }
 
+# What Cost Explorer calls the service that charges for a kind; exports have words of their own.
+SERVICES: Mapping[str, str] = {
+    "ec2:instance": "Amazon Elastic Compute Cloud - Compute",
+    "ebs:volume": "EC2 - Other",
+    "ec2:nat_gateway": "EC2 - Other",
+    "rds:db": "Amazon Relational Database Service",
+    "eks:cluster": "Amazon Elastic Container Service for Kubernetes",
+    "elasticache:cluster": "Amazon ElastiCache",
+    "redshift:cluster": "Amazon Redshift",
+    **dict.fromkeys((kind for kind in _PARTS if kind.startswith("elb")), "Amazon Elastic Load Balancing"),
+}
+
 # --- What is asked ----------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,15 +13,15 @@ from optiinfra_dagster.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.providers.aws.client import Account, forget, open_account, region_refused
 from optiinfra_dagster.providers.aws.kinds import LISTINGS, Listing, Place
 from optiinfra_dagster.providers.types import Inventory, Meter, Problem, Resource
+from optiinfra_dagster.providers.values import ODD, at, parts, text, texts
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import AwsAccount
 
-# What reading an item of another form than expected raises.
-_ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-
 # Listings that run at once for one customer; EC2 grants 20 paginated reads a second per API, account and region.
 _AT_ONCE = 8
+
+SENDING_SECONDS = 300.0  # of one collect; the last call may take `client.ATTEMPT_SECONDS` more
 
 
 @dataclass(slots=True)
@@ -30,6 +31,7 @@ class _Run:
     config: AwsAccount
     customer_id: str
     meter: Meter
+    until: float  # time.monotonic
     account: Account | None = None
     regions: Sequence[str] = ()
     inventory: Inventory = field(default_factory=Inventory)
@@ -44,7 +46,7 @@ class _Run:
         """
         try:
             self.account = open_account(self.customer_id, self.config, self.meter)
-            self.regions = self.config.regions or enabled_regions(self.account, self.meter)
+            self.regions = self.config.regions or enabled_regions(self.account, self.meter, self.until)
         except CloudError as error:
             self._give_up(error.cause, str(error))
         except ConfigError as error:
@@ -67,12 +69,12 @@ class _Run:
 
         place = Place(self.account.partition, self.config.account_id, region)
         try:
-            with self.account.call(listing.service, region, self.meter) as client:
+            with self.account.call(listing.service, region, self.meter, until=self.until) as client:
                 for item in listing.items(client):
                     try:
                         resource = listing.to_resource(item, place)
-                    except _ODD as error:
-                        name = item.get(listing.id_key, "an item without id")
+                    except ODD as error:
+                        name = text(at(item, listing.id_key))[:200] or "an item without id"
                         problem(Cause.BUG, f"{name} was skipped: {type(error).__name__}: {error}")
                     else:
                         # A listing that shifts between pages names an item twice: the later word counts.
@@ -104,18 +106,24 @@ class _Run:
         self.inventory.problems += part.problems
 
 
-def enabled_regions(account: Account, meter: Meter) -> list[str]:
-    """The regions that are enabled in an account.
+def enabled_regions(account: Account, meter: Meter, until: float | None = None) -> list[str]:
+    """The regions that are enabled in an account; from `until` on (`time.monotonic`), they are not asked for.
 
     Raises:
         CloudError: they could not be asked for; naming `regions` in the customers file does without.
     """
-    with account.call("ec2", account.home_region, meter) as ec2:
-        return sorted(region["RegionName"] for region in ec2.describe_regions()["Regions"])
+    with account.call("ec2", account.home_region, meter, until=until) as ec2:
+        regions = parts(ec2.describe_regions().get("Regions"))
+    names = set(texts([region.get("RegionName") for region in regions]))
+    if not names:  # none at all would pass for an account in which nothing runs
+        raise CloudError(Cause.INCOMPLETE, "ec2.DescribeRegions named no region. It is asked again next time")
+    return sorted(names)
 
 
 def collect(customer_id: str, accounts: Sequence[AwsAccount], meter: Meter) -> Inventory:
     """List everything that a customer runs, in all accounts and regions, several listings at a time.
+
+    It ends after less than six minutes, whatever AWS does.
 
     Args:
         customer_id: named in the accounts' CloudTrail.
@@ -126,11 +134,12 @@ def collect(customer_id: str, accounts: Sequence[AwsAccount], meter: Meter) -> I
         Each resource once. What could not be listed is a problem of the inventory, by account, region and kind:
         what a listing brought before it failed is kept, and an account whose credential fails is one problem.
     """
-    runs = [_Run(account, customer_id, meter) for account in accounts]
+    until = time.monotonic() + SENDING_SECONDS
+    runs = [_Run(account, customer_id, meter, until) for account in accounts]
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"aws-{customer_id}") as pool:
         list(pool.map(_Run.open, runs))
-        parts = [(run, pool.submit(run.list_kind, *what)) for run in runs for what in run.rest()]
-        for run, part in parts:
+        calls = [(run, pool.submit(run.list_kind, *what)) for run in runs for what in run.rest()]
+        for run, part in calls:
             run.keep(part.result())
     whole: dict[str, Resource] = {}
     for run in runs:

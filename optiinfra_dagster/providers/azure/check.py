@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.customers import FAMILIES
 from optiinfra_dagster.errors import Cause, CloudError
 from optiinfra_dagster.providers.azure.client import MONITORING_READER, Principal, calling
 from optiinfra_dagster.providers.azure.cost import probe, sources
 from optiinfra_dagster.providers.azure.kinds import KINDS, QUERY, VISIBLE, subscription_of, to_resource
 from optiinfra_dagster.providers.azure.performance import collect
-from optiinfra_dagster.providers.azure.resource import ODD, UNREADABLE, group
+from optiinfra_dagster.providers.azure.resource import UNREADABLE, group
 from optiinfra_dagster.providers.catalog import metrics_for
 from optiinfra_dagster.providers.types import Meter, MetricsRequest, Problem, Resource, Status
+from optiinfra_dagster.providers.values import ODD
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import AzureAccount
@@ -25,7 +27,7 @@ _SECONDS = 60.0
 METRICS_ACTION = "microsoft.insights/metrics/read"
 
 
-def check(customer_id: str, account: AzureAccount) -> list[Problem]:
+def check(customer_id: str, account: AzureAccount, families: Collection[str] = FAMILIES) -> list[Problem]:
     """Try the credential and a call for inventory, metrics and costs each; look up what roles allow.
 
     Returns:
@@ -37,10 +39,10 @@ def check(customer_id: str, account: AzureAccount) -> list[Problem]:
             try:
                 with calling(Meter(), _SECONDS):
                     measured = _measured(principal.ask(QUERY, [subscription]).data)
-                    problems += _missing(principal, subscription, measured is None)
-                if not any(problem.message == UNREADABLE for problem in problems):
+                    problems += _missing(principal, subscription, measured is None and "performance" in families)
+                if "cost" in families and not any(problem.message == UNREADABLE for problem in problems):
                     problems += _uncharged(principal, account)
-                if measured is not None:
+                if measured is not None and "performance" in families:
                     told = collect(_latest(customer_id, account, measured), Meter()).problems
                     problems += [replace(one, kind="") for one in told]  # true of all kinds, not just of this one's
             except CloudError as error:

@@ -113,9 +113,10 @@ def _wait(seconds: float, cause: Cause) -> None:
     if seconds <= 0:
         return
     if seconds >= _CALLER.get().left:
-        raise CloudError(
-            cause, f"Azure asks to wait {seconds:.0f} s, which is longer than this collection may. {_LATER}"
-        )
+        why = f"asks to wait {seconds:.0f} s, which is longer than this collection may"
+        if cause is not Cause.THROTTLED:
+            why = "did not answer in the time that this collection has"
+        raise CloudError(cause, f"Azure {why}. {_LATER}")
     time.sleep(seconds)
 
 

@@ -45,6 +45,7 @@ LATE = timedelta(days=3)
 
 _AT_ONCE = 4  # subscriptions; each has limits of its own
 _SPAN = 31  # days that one daily query may cover
+_LARGEST = Decimal(10) ** 15  # what is more is no amount of money
 _PAGES = 200  # of one query: more is no answer but a loop
 
 
@@ -154,7 +155,9 @@ def rows_of(properties: Mapping[str, Any], groups: Sequence[str] = ()) -> list[R
     Raises:
         CloudError: a column is missing, or a value is not of its kind.
     """
-    names = [str(column.get("name")) for column in properties.get("columns") or ()]
+    columns = properties.get("columns")
+    told = columns if isinstance(columns, list) else []
+    names = [str(column.get("name")) if isinstance(column, dict) else "" for column in told]
     places = {name.lower(): place for place, name in reversed(list(enumerate(names)))}
     amount = next((name for name in _AMOUNTS if name.lower() in places), _AMOUNTS[0])
     missing = [name for name in (amount, "UsageDate", "Currency", *groups) if name.lower() not in places]
@@ -173,12 +176,12 @@ def rows_of(properties: Mapping[str, Any], groups: Sequence[str] = ()) -> list[R
             Row(
                 _day(row[at["UsageDate"]]),
                 _amount(row[places[amount.lower()]]),
-                str(row[at["Currency"]]).upper(),
+                _currency(row[at["Currency"]]),
                 *(str(row[at[name]] or "") for name in groups),
             )
             for row in given
         ]
-    except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         what = f"a row of the answer is not as documented ({type(error).__name__}). Please report this"
         raise CloudError(Cause.BUG, f"costmanagement.Query: {what}") from None
 
@@ -193,9 +196,15 @@ def _amount(value: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         raise TypeError
     amount = Decimal(value)
-    if not amount.is_finite():
+    if not amount.is_finite() or abs(amount) >= _LARGEST:
         raise ValueError
     return amount
+
+
+def _currency(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[A-Za-z]{3}", value):
+        raise ValueError
+    return value.upper()
 
 
 def months(first: date, last: date) -> Iterator[tuple[date, date]]:

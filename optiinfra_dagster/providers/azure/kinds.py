@@ -6,16 +6,27 @@ by name, because properties also carry user names, keys, certificates and script
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
 
 from optiinfra_dagster.providers.types import Resource, ResourceType, Status
+from optiinfra_dagster.providers.values import (
+    Item,
+    addresses,
+    at,
+    facts,
+    flag,
+    labels,
+    name_of,
+    number,
+    parts,
+    text,
+    texts,
+    when,
+)
 
-Row = Mapping[str, Any]
+Row = Item
 Fact = str | int | float | bool | None
 
 
@@ -49,32 +60,41 @@ class Kind:
 
 # The words of all services, in lower case; those of _PROVISIONED mean that nothing is known to be wrong.
 _STATUS_WORDS: Mapping[Status, str] = {
-    Status.RUNNING: "running",
+    Status.RUNNING: "active enabled running",
     Status.STOPPED: "deallocated disabled hibernated offline paused shutdown stopped autoclosed offlinesecondary",
-    Status.STARTING: "creating provisioning restarting resuming starting accepted registering",
-    Status.STOPPING: "deallocating deleting deprovisioning disabling hibernating pausing stopping dropping",
+    Status.STARTING: (
+        "accepted creating enabling initializing provisioning registering restarting resuming starting uninitialized"
+    ),
+    Status.STOPPING: (
+        "deallocating deleting deprovisioning disabling dropping hibernating pausing stopping unprovisioning"
+    ),
     Status.TERMINATED: "deleted dropped",
     Status.AVAILABLE: (
         "copying frozen online onlinechangingdwperformancetiers readytoupload ready restoring scaling standby "
-        "unattached activesasfrozen exporting importing linking recoveringscalefailure unlinking"
+        "unattached activesasfrozen exporting importing linking recoveringscalefailure unlinking internallyready "
+        "created moving"
     ),
     Status.IN_USE: "activesas activeupload attached reserved",
     Status.ERROR: (
         "canceled emergencymode failed inaccessible offlinechangingdwperformancetiers recovering recoverypending "
-        "suspect scalefailed unrecoverable deletefailed dropfailed"
+        "suspect scalefailed unrecoverable deletefailed dropfailed createfailed updatefailed enablefailed "
+        "disablefailed scalingfailed timedout migrationfailed migrationcancellationfailed"
     ),
 }
 _STATUSES = {word: status for status, words in _STATUS_WORDS.items() for word in words.split()}
 _PROVISIONED = {
-    "succeeded", "updating", "upgrading", "migrating", "configuring", "reconciling", "rotatingclustercertificates",
+    "succeeded", "updating", "upgrading", "migrating", "configuring", "configuringaad", "reconciling",
+    "reconcilingclustercertificates", "reconcilingclusteretcdcertificates", "rotatingclustercertificates",
+    "migrationsucceeded", "migrationcancelling", "migrated", "abortingmigration", "committingmigration",
+    "pendingmigrationcommit",
 }  # fmt: skip
 
 
-def _status(facts: Facts) -> Status:
-    plain = facts.word.lower().replace(" ", "")
+def _status(told: Facts) -> Status:
+    plain = told.word.lower().replace(" ", "")
     if not plain:
-        return facts.silent
-    return facts.ready if plain in _PROVISIONED else _STATUSES.get(plain, Status.UNKNOWN)
+        return told.silent
+    return told.ready if plain in _PROVISIONED else _STATUSES.get(plain, Status.UNKNOWN)
 
 
 def _word(row: Row) -> str:
@@ -83,35 +103,10 @@ def _word(row: Row) -> str:
     The state goes first because what was changed without success may run all the same. Machines write it
     `PowerState/running`.
     """
-    return str(row.get("state") or "").rpartition("/")[2] or str(row.get("provisioningState") or "")
+    return text(row.get("state")).rpartition("/")[2] or text(row.get("provisioningState"))
 
 
-# --- Values -----------------------------------------------------------------------------------------------------------
-
-
-def _facts(**facts: Fact) -> dict[str, Fact]:
-    return {name: fact for name, fact in facts.items() if fact is not None and fact != ""}
-
-
-def _number(value: object) -> float | None:
-    """A number that Azure writes as one or as text (`"32212254720"`)."""
-    if value is None or value == "" or isinstance(value, bool):
-        return None
-    return float(str(value))
-
-
-def _when(text: object) -> datetime | None:
-    """Read a time as UTC. Azure writes up to seven digits of a second, and some old services no zone."""
-    if not isinstance(text, str) or not text:
-        return None
-    moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text))
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _texts(values: object) -> str:
-    """A list of texts as one: `1,2,3`."""
-    return ",".join(str(value) for value in values) if isinstance(values, list) else str(values or "")
-
+# --- Sizes ------------------------------------------------------------------------------------------------------------
 
 # Virtual CPUs of the series that were named before names told them.
 # https://learn.microsoft.com/azure/virtual-machines/sizes/previous-gen-sizes-list
@@ -131,7 +126,7 @@ _SIZE = re.compile(r"(?:standard|basic)_(([a-z]+)(\d+)(?:-(\d+))?([a-z]*))(?:_[a
 
 def vcpus(size: object) -> int | None:
     """The virtual CPUs of a size of machine, which its name tells: 4 of `Standard_D4s_v5`. None for other names."""
-    named = _SIZE.fullmatch(str(size or "").lower().removesuffix("_promo"))
+    named = _SIZE.fullmatch(text(size).lower().removesuffix("_promo"))
     if named is None:
         return None
     whole, family, number, usable, features, version = named.groups()
@@ -148,28 +143,28 @@ def _vm(row: Row) -> Facts:
     known = _word(row).lower() not in _PROVISIONED
     return Facts(
         word=_word(row) if known else "",
-        capacity=_number(row.get("cpus")) or _number(vcpus(row.get("size"))),
+        capacity=number(row.get("cpus")) or number(vcpus(row.get("size"))),
         unit="vCPU",
-        metadata=_facts(
+        metadata=facts(
             instance_type=row.get("size"),
             platform=row.get("osType"),
             priority=row.get("priority"),
             license=row.get("licenseType"),
-            image=":".join(str(row[part]) for part in ("imagePublisher", "imageOffer", "imageSku") if row.get(part)),
+            image=":".join(texts([row.get("imagePublisher"), row.get("imageOffer"), row.get("imageSku")])),
             scale_set=_id(row.get("scaleSetId")),
         ),
     )
 
 
 def _scale_set(row: Row) -> Facts:
-    cpus, instances = vcpus(row.get("size")), _number(row.get("units"))
+    cpus, instances = vcpus(row.get("size")), number(row.get("units"))
     # The instances of a flexible scale set are listed as machines, and counted there.
-    flexible = str(row.get("orchestrationMode") or "").lower() == "flexible"
+    flexible = text(row.get("orchestrationMode")).lower() == "flexible"
     return Facts(
         word=_word(row),
         capacity=None if flexible or cpus is None or instances is None else cpus * instances,
         unit="vCPU",
-        metadata=_facts(
+        metadata=facts(
             instance_type=row.get("size"),
             instances=instances,
             orchestration=row.get("orchestrationMode"),
@@ -182,13 +177,13 @@ def _scale_set(row: Row) -> Facts:
 def _disk(row: Row) -> Facts:
     return Facts(
         word=_word(row),
-        silent=Status.IN_USE if row.get("managedBy") else Status.UNKNOWN,
-        capacity=_number(row.get("storageGB")),
+        silent=Status.IN_USE if text(row.get("managedBy")) else Status.UNKNOWN,
+        capacity=number(row.get("storageGB")),
         unit="GiB",
-        metadata=_facts(
+        metadata=facts(
             volume_type=row.get("size"),
-            iops=_number(row.get("iops")),
-            throughput_mb_s=_number(row.get("throughput")),
+            iops=number(row.get("iops")),
+            throughput_mb_s=number(row.get("throughput")),
             attached_to=_id(row.get("managedBy")),
             platform=row.get("osType"),
         ),
@@ -198,10 +193,10 @@ def _disk(row: Row) -> Facts:
 def _database(engine: str) -> Callable[[Row], Facts]:
     """Databases, and the servers, pools and instances that they are on."""
 
-    def facts(row: Row) -> Facts:
-        gib = _number(row.get("storageGB"))
-        mib, size = _number(row.get("storageMB")), _number(row.get("maxSizeBytes"))
-        if gib is None and size is not None and size > 0:  # -1: no limit of its own
+    def read(row: Row) -> Facts:
+        gib = number(row.get("storageGB"))
+        mib, size = number(row.get("storageMB")), number(row.get("maxSizeBytes"))
+        if gib is None and size:  # -1, which is no number here, and 0: no limit of its own
             gib = size / 2**30
         if gib is None and mib is not None:
             gib = mib / 2**10
@@ -209,36 +204,36 @@ def _database(engine: str) -> Callable[[Row], Facts]:
             word=_word(row),
             capacity=gib,
             unit="GiB",
-            metadata=_facts(
+            metadata=facts(
                 engine=engine,
                 version=row.get("version"),
                 sku=row.get("size"),
                 tier=row.get("tier"),
-                units=_number(row.get("units")),  # vCores, DTUs, or the step within a family of caches
-                vcores=_number(row.get("vCores")) or _number(vcpus(row.get("size"))),
-                iops=_number(row.get("iops")),
+                units=number(row.get("units")),  # vCores, DTUs, or the step within a family of caches
+                vcores=number(row.get("vCores")) or number(vcpus(row.get("size"))),
+                iops=number(row.get("iops")),
                 license=row.get("licenseType"),
                 elastic_pool=_id(row.get("elasticPoolId")),
-                zone_redundant=row.get("zoneRedundant"),
+                zone_redundant=flag(row.get("zoneRedundant")),
                 high_availability=row.get("haMode"),
                 replication_role=row.get("replicationRole"),
-                api=row.get("cosmosApi"),
+                api=text(row.get("cosmosApi")),
             ),
         )
 
-    return facts
+    return read
 
 
 def _load_balancer(row: Row) -> Facts:
     return Facts(
         word=_word(row),
         ready=Status.RUNNING,
-        metadata=_facts(
+        metadata=facts(
             sku=row.get("size"),
             tier=row.get("tier"),
-            instances=_number(row.get("units")),
-            instances_min=_number(row.get("autoscaleMin")),
-            instances_max=_number(row.get("autoscaleMax")),
+            instances=number(row.get("units")),
+            instances_min=number(row.get("autoscaleMin")),
+            instances_max=number(row.get("autoscaleMax")),
             frontends=row.get("frontends"),
             rules=row.get("rules"),
             backend_pools=row.get("backendPools"),
@@ -247,16 +242,15 @@ def _load_balancer(row: Row) -> Facts:
 
 
 def _network(row: Row) -> Facts:
-    prefixes = row.get("addressPrefixes")
-    networks = [ipaddress.ip_network(prefix, strict=False) for prefix in prefixes or () if prefix]
-    addresses = sum(network.num_addresses for network in networks if network.version == 4)
+    prefixes = texts(row.get("addressPrefixes"))
+    size = sum(addresses(prefix) or 0 for prefix in prefixes if ":" not in prefix)  # of IPv4
     return Facts(
         word=_word(row),
-        capacity=float(addresses) if addresses else None,
-        unit="addresses" if addresses else "",
-        metadata=_facts(
+        capacity=float(size) if size else None,
+        unit="addresses" if size else "",
+        metadata=facts(
             sku=row.get("size"),
-            address_prefixes=_texts(prefixes),
+            address_prefixes=",".join(prefixes),
             subnets=row.get("subnets"),
             peerings=row.get("peerings"),
         ),
@@ -264,18 +258,19 @@ def _network(row: Row) -> Facts:
 
 
 def _cluster(row: Row) -> Facts:
-    pools = [pool for pool in row.get("pools") or () if isinstance(pool, Mapping)]
-    nodes = [number for pool in pools if (number := _number(pool.get("count"))) is not None]
+    pools = parts(row.get("pools"))
+    nodes = [number(pool.get("count")) for pool in pools]
+    known = [count for count in nodes if count is not None]
     return Facts(
         word=_word(row),
         ready=Status.RUNNING,
-        capacity=sum(nodes) if nodes else None,
+        capacity=sum(known) if known and len(known) == len(nodes) else None,
         unit="nodes",
-        metadata=_facts(
+        metadata=facts(
             version=row.get("version"),
             tier=row.get("tier"),
             node_pools=len(pools),
-            node_types=_texts(sorted({str(pool["vmSize"]) for pool in pools if pool.get("vmSize")})),
+            node_types=",".join(sorted(set(texts([pool.get("vmSize") for pool in pools])))),
             autoscaled_pools=sum(pool.get("enableAutoScaling") is True for pool in pools),
             node_resource_group=row.get("nodeResourceGroup"),
         ),
@@ -304,10 +299,16 @@ KINDS: tuple[Kind, ...] = (
     Kind("azure:redis", "microsoft.cache/redis", _DB, _database("redis")),
     Kind("azure:redis_enterprise", "microsoft.cache/redisenterprise", _DB, _database("redis")),
     Kind("azure:cosmosdb", "microsoft.documentdb/databaseaccounts", _DB, _database("cosmosdb")),
+    Kind("azure:cosmosdb_mongo", "microsoft.documentdb/mongoclusters", _DB, _database("mongodb")),
+    Kind("azure:synapse_pool", "microsoft.synapse/workspaces/sqlpools", _DB, _database("sqlserver")),
     Kind("azure:load_balancer", "microsoft.network/loadbalancers", _BALANCER, _load_balancer),
     Kind("azure:application_gateway", "microsoft.network/applicationgateways", _BALANCER, _load_balancer),
+    Kind("azure:front_door", "microsoft.cdn/profiles", _BALANCER, _load_balancer),
+    Kind("azure:front_door_classic", "microsoft.network/frontdoors", _BALANCER, _load_balancer),
     Kind("azure:vnet", "microsoft.network/virtualnetworks", _NET, _network),
     Kind("azure:nat_gateway", "microsoft.network/natgateways", _NET, _network),
+    Kind("azure:vnet_gateway", "microsoft.network/virtualnetworkgateways", _NET, _network),
+    Kind("azure:firewall", "microsoft.network/azurefirewalls", _NET, _network),
     Kind("azure:aks", "microsoft.containerservice/managedclusters", _K8S, _cluster),
     Kind("azure:openshift", "microsoft.redhatopenshift/openshiftclusters", _K8S, _cluster),
     Kind("azure:openshift_v3", "microsoft.containerservice/openshiftmanagedclusters", _K8S, _cluster),
@@ -403,54 +404,50 @@ VISIBLE = """ResourceContainers
 """Which subscriptions can be read. One that cannot gives no rows and no error either, just as an empty one does."""
 
 
-def _id(text: object) -> str:
+def _id(told: object) -> str:
     """An ARM id as our rows write it. Azure takes ids in any case and its services write the same one differently."""
-    return str(text or "").lower()
+    return text(told).lower()
 
 
 def kind_of(row: Row) -> str:
     """The name here of what a row shows, or nothing."""
-    kind = _KINDS.get(_id(row.get("type")))
+    kind = _KINDS.get(_id(at(row, "type")))
     return kind.kind if kind else ""
 
 
 def subscription_of(row: Row) -> str:
     """The id of the subscription that a row belongs to."""
-    parts = _id(row.get("id")).split("/")
-    return _id(row.get("subscriptionId")) or (parts[2] if len(parts) > 2 else "")
+    named = _id(at(row, "id")).split("/")
+    return (named[2] if len(named) > 2 else "") or _id(at(row, "subscriptionId"))
 
 
 def to_resource(row: Row) -> Resource | None:
     """Read one row; None for what is no resource of ours, as `master` is none.
 
     Raises:
-        KeyError, TypeError, ValueError and the like: the row has another form than Azure documents.
+        ValueError and the like: the row has no id or type.
     """
-    resource_id = _id(row["id"])
-    if not resource_id:
-        raise ValueError("the row has no id")
-    kind = _KINDS.get(_id(row["type"]))
+    resource_id, kind = _id(name_of(row, "id")), _KINDS.get(_id(name_of(row, "type")))
     if kind is None or resource_id.endswith("/databases/master"):
         return None
-    facts = kind.facts(row)
-    tags = row.get("tags")
+    told = kind.facts(row)
     return Resource(
         account_id=subscription_of(row),
-        region=str(row.get("location") or "").lower().replace(" ", ""),  # old services write `East US 2`
+        region=text(row.get("location")).lower().replace(" ", ""),  # old services write `East US 2`
         kind=kind.kind,
         resource_id=resource_id,
-        resource_name=str(row.get("name") or resource_id.rpartition("/")[2]),
+        resource_name=text(row.get("name")) or resource_id.rpartition("/")[2] or resource_id,
         resource_type=kind.resource_type,
-        status=_status(facts),
-        cloud_status=facts.word,
-        created_at=_when(row.get("created")),
-        capacity=facts.capacity,
-        unit=facts.unit,
-        tags={str(key): str(value or "") for key, value in tags.items()} if isinstance(tags, Mapping) else {},
-        metadata=_facts(
-            **facts.metadata,
+        status=_status(told),
+        cloud_status=told.word,
+        created_at=when(row.get("created")),
+        capacity=told.capacity,
+        unit=told.unit,
+        tags=labels(row.get("tags")),
+        metadata=facts(
+            **told.metadata,
             provisioning_state=row.get("provisioningState"),
             resource_group=_id(row.get("resourceGroup")),
-            zones=_texts(row.get("zones")),
+            zones=",".join(texts(row.get("zones"))),
         ),
     )

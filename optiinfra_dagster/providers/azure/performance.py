@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +30,6 @@ from optiinfra_dagster.providers.azure.client import (
     forget,
     open_principal,
 )
-from optiinfra_dagster.providers.azure.resource import ODD
 from optiinfra_dagster.providers.catalog import Metric, metrics_for
 from optiinfra_dagster.providers.types import (
     Coverage,
@@ -42,6 +42,7 @@ from optiinfra_dagster.providers.types import (
     Series,
     Status,
 )
+from optiinfra_dagster.providers.values import ODD, Item, at, measured, parts, text, when
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import AzureAccount
@@ -94,7 +95,7 @@ class _Question:
 
     resource: Resource
     metric: Metric
-    series: list[Series] = field(default_factory=list)
+    found: dict[str, dict[int, float]] = field(default_factory=dict)  # statistic -> time -> value, in our unit
     answered: bool = False
     state: CoverageState | None = None
     reason: str = ""
@@ -107,22 +108,37 @@ class _Question:
     def settle(self, state: CoverageState, reason: str) -> None:
         self.state, self.reason = state, reason
 
-    def read(self, points: Sequence[Mapping[str, Any]], stamps: _Stamps) -> None:
-        """Take the points in, in the catalogue's unit. One without a value is no point, and never 0."""
-        self.answered = True
+    def read(self, points: Sequence[Item], stamps: _Stamps) -> bool:
+        """Take the points in, in the catalogue's unit; False where some cannot be read.
+
+        One without a value is no point, and never 0.
+        """
+        self.answered, readable = True, True
         factor, offset = self.metric.factor, self.metric.offset
         for statistic in self.metric.statistics:
-            key = statistic.lower()
-            found = {
-                stamps[point.get("timeStamp")]: value * factor + offset
-                for point in points
-                if isinstance(value := point.get(key), _NUMBERS) and math.isfinite(value)
-            }
-            found.pop(None, None)
-            if found:
-                times: list[int] = list(found)  # type: ignore[arg-type]  # without None
-                name = self.metric.statistic_name(statistic)
-                self.series.append(Series(self.resource, self.metric, name, times, list(found.values())))
+            key, found = statistic.lower(), self.found.setdefault(self.metric.statistic_name(statistic), {})
+            for point in points:
+                value = measured(told := point.get(key))
+                if value is None:
+                    readable = readable and (told is None or isinstance(told, float))  # NaN is no point either
+                    continue
+                try:
+                    time = stamps[point.get("timeStamp")]
+                except ODD:
+                    readable = False
+                else:
+                    if time is not None:
+                        found[time] = value * factor + offset
+        return readable
+
+    @property
+    def series(self) -> list[Series]:
+        """A series for each statistic that has points."""
+        return [
+            Series(self.resource, self.metric, statistic, list(points), list(points.values()))
+            for statistic, points in self.found.items()
+            if points
+        ]
 
     def coverage(self) -> Coverage:
         """What went wrong; else collected, if any statistic has points; else why there are none."""
@@ -142,7 +158,7 @@ class _Question:
         return "the cloud returned no points"
 
 
-_NUMBERS = (float, int)
+_UNREADABLE = "points that cannot be read"
 
 
 class _Stamps(dict[Any, int | None]):
@@ -155,13 +171,13 @@ class _Stamps(dict[Any, int | None]):
         super().__init__()
         self.start, self.end = start, end
 
-    def __missing__(self, text: object) -> int | None:
-        moment = datetime.fromisoformat(str(text)) if text else None
-        if moment is not None and moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        time = self.start - 1 if moment is None else int(moment.timestamp())
-        self[text] = time if self.start <= time < self.end and time % _PERIOD == 0 else None
-        return self[text]
+    def __missing__(self, written: object) -> int | None:
+        moment = when(written)
+        if moment is None:
+            raise ValueError("not a time")
+        time = int(moment.timestamp())
+        self[written] = time if self.start <= time < self.end and time % _PERIOD == 0 else None
+        return self[written]
 
 
 def _stamps(start: datetime, end: datetime) -> _Stamps:
@@ -253,12 +269,15 @@ class _Batch:
                 question = asked.get(name)
                 if question is None:
                     continue
-                question.read(points, stamps)
-                if code.lower() != "success":
+                if not question.read(points, stamps):
+                    question.settle(CoverageState.ERROR, f"Azure Monitor: {_UNREADABLE}")
+                    codes[_UNREADABLE] += 1
+                elif code.lower() != "success":
                     question.settle(_state_of(code), f"Azure Monitor: {code}")
                     codes[code] += 1
-            for question in asked.values():
-                question.answered = True  # a metric that is not there has no points
+            if any(name for name, _, _ in answer):  # else it answers nothing
+                for question in asked.values():
+                    question.answered = True  # a metric that is not there has no points
         return codes
 
 
@@ -282,10 +301,12 @@ def _batches(questions: Sequence[_Question], stamps: _Stamps) -> Iterator[_Batch
         for n in range(0, len(asked), METRICS_PER_CALL):
             part = asked[n : n + METRICS_PER_CALL]
             metrics = tuple(question.metric for question in part)
-            key = (resource.account_id, resource.region or "global", resource.kind, metrics)
+            # A region becomes part of a host's name, so it must look like one.
+            region = resource.region if re.fullmatch("[a-z0-9]+", resource.region) else "global"
+            key = (resource.account_id, region, resource.kind, metrics)
             alike.setdefault(key, []).append(part)
-    for (subscription, region, _, metrics), parts in alike.items():
-        whole = {part[0].resource.resource_id: {one.metric.api_metric.lower(): one for one in part} for part in parts}
+    for (subscription, region, _, metrics), some in alike.items():
+        whole = {part[0].resource.resource_id: {one.metric.api_metric.lower(): one for one in part} for part in some}
         yield from _Batch(subscription, region, metrics, whole).cut(_size(metrics, stamps))
 
 
@@ -311,47 +332,46 @@ def price(request: MetricsRequest[AzureAccount]) -> Decimal:
 
 # --- What is answered -----------------------------------------------------------------------------------------------
 
-_Answer = tuple[str, Sequence[Mapping[str, Any]], str]  # name of the metric in lower case, points, errorCode
+_Answer = tuple[str, Sequence[Item], str]  # name of the metric in lower case, points, errorCode
 
 
-def _named(metric: Mapping[str, Any]) -> str:
+def _named(metric: Item) -> str:
     """The name of a metric of an answer; some answers have it in the id only."""
-    name = (metric.get("name") or {}).get("value") or str(metric.get("id") or "").rpartition("/")[2]
-    return str(name).lower()
+    return (text(at(metric, "name", "value")) or text(metric.get("id")).rpartition("/")[2]).lower()
 
 
-def _points(metric: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [point for series in metric.get("timeseries") or () for point in series.get("data") or ()]
+def _code(metric: Item) -> str:
+    return text(metric.get("errorCode")) or "Success"
 
 
-def _by_resource(answer: Mapping[str, Any]) -> dict[str, list[_Answer]]:
+def _points(metric: Item) -> list[Item]:
+    return [point for series in parts(metric.get("timeseries")) for point in parts(series.get("data"))]
+
+
+def _by_resource(answer: object) -> dict[str, list[_Answer]]:
     """Read an answer of a host of metrics: by resource, its metrics."""
     found: dict[str, list[_Answer]] = {}
-    for one in answer.get("values") or ():
-        metrics = one.get("value") or []
-        parent = (
-            str(metrics[0].get("id") or "").lower().partition("/providers/microsoft.insights/")[0] if metrics else ""
-        )
-        resource_id = str(one.get("resourceid") or "").lower() or parent
-        found.setdefault(resource_id, []).extend(
-            (_named(metric), _points(metric), str(metric.get("errorCode") or "Success")) for metric in metrics
-        )
+    for one in parts(at(answer, "values")):
+        metrics = parts(one.get("value"))
+        named = (text(metric.get("id")).lower().partition("/providers/microsoft.insights/")[0] for metric in metrics)
+        resource_id = text(one.get("resourceid")).lower() or next(filter(None, named), "")
+        found.setdefault(resource_id, []).extend((_named(metric), _points(metric), _code(metric)) for metric in metrics)
     return found
 
 
-def _by_metric(asked: Sequence[str], answer: Mapping[str, Any]) -> dict[str, list[_Answer]]:
+def _by_metric(asked: Sequence[str], answer: object) -> dict[str, list[_Answer]]:
     """Read an answer of Resource Manager: by metric, a series for each resource."""
     found: dict[str, list[_Answer]] = {}
-    for metric in answer.get("value") or ():
-        name, code = _named(metric), str(metric.get("errorCode") or "Success")
+    for metric in parts(at(answer, "value")):
+        name, code = _named(metric), _code(metric)
         if code.lower() != "success":
             for resource_id in asked:
                 found.setdefault(resource_id, []).append((name, (), code))
-        for series in metric.get("timeseries") or ():
-            for label in series.get("metadatavalues") or ():
-                if str((label.get("name") or {}).get("value")).lower() == "microsoft.resourceid":
-                    points = series.get("data") or ()
-                    found.setdefault(str(label.get("value")).lower(), []).append((name, points, code))
+        for series in parts(metric.get("timeseries")):
+            for label in parts(series.get("metadatavalues")):
+                if text(at(label, "name", "value")).lower() == "microsoft.resourceid":
+                    points = parts(series.get("data"))
+                    found.setdefault(text(label.get("value")).lower(), []).append((name, points, code))
     return found
 
 

@@ -231,6 +231,22 @@ _PARTS: Mapping[str, Callable[[Resource], Iterator[Component]]] = {
     "azure:aks": _cluster,
 }
 
+# What Cost Management calls the service that charges for a kind.
+SERVICES: Mapping[str, str] = {
+    "azure:vm": _VM,
+    "azure:vmss": _VM,
+    "azure:disk": "Storage",
+    "azure:sql_database": _SQL,
+    "azure:sql_pool": _SQL,
+    "azure:postgresql": "Azure Database for PostgreSQL",
+    "azure:mysql": "Azure Database for MySQL",
+    "azure:redis": "Redis Cache",
+    "azure:load_balancer": "Load Balancer",
+    "azure:application_gateway": "Application Gateway",
+    "azure:nat_gateway": "NAT Gateway",
+    "azure:aks": "Azure Kubernetes Service",
+}
+
 # --- What it costs ----------------------------------------------------------------------------------------------------
 
 

@@ -11,12 +11,10 @@ from optiinfra_dagster.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.providers.azure.client import READER, Principal, calling, forget, open_principal
 from optiinfra_dagster.providers.azure.kinds import QUERY, VISIBLE, Row, kind_of, subscription_of, to_resource
 from optiinfra_dagster.providers.types import Inventory, Meter, Problem, Resource
+from optiinfra_dagster.providers.values import ODD, at, text
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import AzureAccount
-
-ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-"""What reading an answer of another form than expected raises."""
 
 _SECONDS = 300.0  # for all pages of one query, waits included
 _TOGETHER = 250  # subscriptions in one query: the service's guidance is to stay below 300
@@ -120,13 +118,12 @@ class _Listing:
                 # Rows that shift between pages come twice: the later word counts.
                 self.found[resource.resource_id] = resource
         except ODD as error:
-            known: Row = row if isinstance(row, dict) else {}
-            name = known.get("id") or known.get("name") or "a row without id"
-            account = subscription_of(known)
+            name = text(at(row, "id"))[:500] or text(at(row, "name"))[:500] or "a row without id"
+            account = subscription_of(row)
             where = account if account in self.subscriptions else self.subscriptions[0]
             # The error itself is not quoted: it may show a value of the row.
             message = f"{name} was skipped: it has another form than documented ({type(error).__name__})"
-            self.problems.append(Problem(where, "", kind_of(known), Cause.BUG, message))
+            self.problems.append(Problem(where, "", kind_of(row), Cause.BUG, message))
 
 
 def _list(principal: Principal, subscriptions: Sequence[str], meter: Meter) -> Inventory:

@@ -161,6 +161,19 @@ class Export:
             return ", or switch the export on (Billing, Billing export, BigQuery export)"
         return f" (its dataset has {', '.join(sorted(names))})" if names else " (its dataset has no billing export)"
 
+    def plan(self, sql: str, parameters: Sequence[bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter]) -> int:
+        """How many bytes a query would be billed for; free, and refused as the query itself would be.
+
+        Raises:
+            CloudError: it may not be run, or cannot be.
+        """
+        try:
+            dry = bigquery.QueryJobConfig(query_parameters=list(parameters), dry_run=True, use_query_cache=False)
+            job = self.client.query(sql, dry, retry=_retry(), job_retry=None, timeout=_REQUEST_S)
+            return max(int(job.total_bytes_processed or 0), LEAST_BYTES)
+        except _FAILURES as error:
+            raise self.explained("jobs.query", error) from None
+
     def query(
         self, sql: str, parameters: Sequence[bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter]
     ) -> Iterator[Any]:
@@ -169,19 +182,15 @@ class Export:
         Raises:
             CloudError: it would cost too much, or failed.
         """
+        size = self.plan(sql, parameters)
+        if size > self.left:
+            raise CloudError(
+                Cause.BUDGET,
+                f"{self.name}: a query would read {size / 2**30:.1f} GiB, and one reading may read "
+                f"{MOST_BYTES / 2**30:.0f} GiB in all: not read. Delete old partitions, or export to a new table",
+            )
+        self.left -= size
         try:
-            plan = bigquery.QueryJobConfig(query_parameters=list(parameters), dry_run=True, use_query_cache=False)
-            size = self.client.query(
-                sql, plan, retry=_retry(), job_retry=None, timeout=_REQUEST_S
-            ).total_bytes_processed
-            size = max(int(size or 0), LEAST_BYTES)
-            if size > self.left:
-                raise CloudError(
-                    Cause.BUDGET,
-                    f"{self.name}: a query would read {size / 2**30:.1f} GiB, and one reading may read "
-                    f"{MOST_BYTES / 2**30:.0f} GiB in all: not read. Delete old partitions, or export to a new table",
-                )
-            self.left -= size
             self.metered.usd = usd(size)
             config = bigquery.QueryJobConfig(query_parameters=list(parameters), maximum_bytes_billed=size)
             yield from self.client.query_and_wait(

@@ -1,11 +1,12 @@
-"""Proof, before the first collection, that a project lets itself be read: one asset, and one time series."""
+"""Proof, before the first collection, that a project lets itself be read: an asset, a series, its bill."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.customers import FAMILIES
 from optiinfra_dagster.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.providers.gcp.client import MONITORING_ROLE, ROLE, open_project
 from optiinfra_dagster.providers.gcp.kinds import KINDS
@@ -20,13 +21,18 @@ ROLES: tuple[str, ...] = (ROLE, MONITORING_ROLE)
 _SECONDS = 60.0
 
 
-def check(customer_id: str, account: GcpAccount) -> list[Problem]:  # noqa: ARG001 - as every provider's check
+def check(
+    customer_id: str,  # noqa: ARG001 - as every provider's check
+    account: GcpAccount,
+    families: Collection[str] = FAMILIES,
+) -> list[Problem]:
     """Try the credential and the permissions that the collections of a project need.
 
     Returns:
         What is missing, with its remedy, each once; empty where a collection will get everything.
     """
-    problems = [_tried(account, attempt) for attempt in (_assets, _metrics)]
+    attempts = {"resource": _assets, "performance": _metrics, "cost": _costs}
+    problems = [_tried(account, attempt) for family, attempt in attempts.items() if family in {"resource", *families}]
     return list(dict.fromkeys(problem for problem in problems if problem is not None))
 
 
@@ -43,6 +49,14 @@ def _tried(account: GcpAccount, attempt: Callable[[GcpAccount], None]) -> Proble
 def _assets(account: GcpAccount) -> None:
     meter = Meter()
     next(open_project(account, meter).pages(list(KINDS), meter, page_size=1), None)
+
+
+def _costs(account: GcpAccount) -> None:
+    """Plan a query of the billing export, where there is one; without it, costs are estimated only."""
+    if account.billing_export_table is not None:
+        from optiinfra_dagster.providers.gcp.cost import probe
+
+        probe(account, Meter())
 
 
 def _metrics(account: GcpAccount) -> None:

@@ -30,6 +30,7 @@ from google.oauth2 import service_account
 from requests.adapters import HTTPAdapter
 
 from optiinfra_dagster.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.providers.values import text
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import GcpAccount
@@ -103,23 +104,23 @@ class Project:
         """
         url = f"{self.endpoint.rstrip('/')}/{path}"
         end = time.monotonic() + _TOTAL_S
-        token: str | None = None
+        tokens: list[str] = []
         with self._session(meter, method) as session:
             while True:
-                asked = {**query, "pageToken": token} if token else query
+                asked = {**query, "pageToken": tokens[-1]} if tokens else query
                 answer = self._page(session, url, asked, end, operation)
                 items = answer.get(key) or []
                 if not isinstance(items, list):
                     raise CloudError(Cause.BUG, f"{operation} answered in a form of its own")
                 yield items
-                following = answer.get("nextPageToken")
+                following = text(answer.get("nextPageToken"))
                 if not following:
                     return
-                if following == token:
+                if following in tokens:
                     raise CloudError(Cause.INCOMPLETE, f"{operation}: the cloud repeats a page. {LATER}")
                 if time.monotonic() > end:
                     raise CloudError(Cause.INCOMPLETE, f"{operation} took over {_TOTAL_S:.0f} s. {LATER}")
-                token = following
+                tokens.append(following)
 
     def get_token(self, meter: Meter) -> None:
         """Get an access token where there is none that is good for a while, as gRPC hides why it could not.

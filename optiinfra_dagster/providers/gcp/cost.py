@@ -145,6 +145,19 @@ def read(request: BillRequest[GcpAccount], meter: Meter) -> Bill:
     return bill
 
 
+def probe(account: GcpAccount, meter: Meter) -> None:
+    """Look the account's export up and plan a query of it, which is free, to see whether it may be read.
+
+    Raises:
+        ConfigError, CloudError: it may not, is not there, or is no billing export.
+    """
+    yesterday = datetime.now(UTC).date() - _DAY
+    for source in sources([account]):
+        request = BillRequest("", [source], [], yesterday, yesterday)
+        with open_export(account, source.id, meter) as export:
+            _Reading(source, request, export, Matcher([]), Bill()).plan()
+
+
 def is_final(day: date, today: date) -> bool:
     """Whether the invoice of a day's month was made some time ago."""
     return today >= (day.replace(day=28) + timedelta(days=4)).replace(day=1) + FINAL_AFTER
@@ -173,12 +186,14 @@ class _Reading:
         self._check_columns()
         since = self.request.read_at.get(self.source.id)
         days = self.request.days if since is None else self._changed(since)
-        charges, totals, newest = list[Charge](), list[Total](), date.min
+        charges, totals, untold, newest = list[Charge](), list[Total](), set[date](), date.min
         for row in self._rows(days) if days else ():
             newest = max(newest, row["day"])
             if not self.request.first <= row["day"] <= self.request.last:
                 continue
-            if row["is_total"]:
+            if row["cost"] is None or not row["currency"]:
+                untold.add(row["day"])
+            elif row["is_total"]:
                 totals.append(Total(row["day"], self.source.id, row["currency"], row["cost"] + row["credit"]))
             else:
                 charges.append(self._charge(row))
@@ -186,7 +201,22 @@ class _Reading:
         self.bill.charges += [charge for charge in charges if charge.day in whole]
         self.bill.totals += [total for total in totals if total.day in whole]
         self.bill.read[self.source.id] = sorted(whole)
+        if untold:
+            text = (
+                f"{self.source.id} has lines without a cost or a currency, of {min(untold)} to {max(untold)}: they are "
+                "left out"
+            )
+            self.bill.problems.append(Problem(self.source.id, "", "", Cause.INCOMPLETE, text))
         self._check_currencies(total for total in totals if total.day in whole)
+
+    def plan(self) -> None:
+        """Try what reading needs, without reading.
+
+        Raises:
+            CloudError: nothing could be read.
+        """
+        self._check_columns()
+        self.export.plan(*self._prepared(_CHANGED, self.request.first, [_time("since", _midnight(self.today))]))
 
     def _check_columns(self) -> None:
         there = self.export.columns
@@ -230,6 +260,11 @@ class _Reading:
         return self._ask(_CHARGES, min(days) - _DAY, chosen, **columns)  # rows come after their usage
 
     def _ask(self, sql: str, partition_from: date, more: Sequence[Parameter], **parts: str) -> Iterator[Any]:
+        yield from self.export.query(*self._prepared(sql, partition_from, more, **parts))
+
+    def _prepared(
+        self, sql: str, partition_from: date, more: Sequence[Parameter], **parts: str
+    ) -> tuple[str, list[Parameter]]:
         parameters: list[Parameter] = [
             _time("start", _midnight(self.request.first)),
             _time("end", _midnight(self.today + _DAY)),
@@ -240,7 +275,7 @@ class _Reading:
         if condition:
             parameters.append(_time("partition", _midnight(partition_from)))
             condition += " AND "
-        yield from self.export.query(sql.format(table=self.source.id, partition=condition, **parts), parameters)
+        return sql.format(table=self.source.id, partition=condition, **parts), parameters
 
     def _charge(self, row: Mapping[str, Any]) -> Charge:
         service, cost_type = row["service"] or "Google Cloud", row["cost_type"] or "regular"

@@ -2,22 +2,33 @@
 
 One more kind is a line in `KINDS` and a function. Facts are taken by name, because an asset is the whole answer of
 its own API: start-up scripts, SSH keys, certificates and passwords among it. Field names are those of the REST APIs
-(Compute Engine v1, Filestore v1, Cloud SQL v1beta4, Memorystore for Redis v1, Spanner v1, AlloyDB v1, GKE v1).
+(Compute Engine v1, Filestore v1, Cloud SQL v1beta4, Memorystore v1, Spanner v1, Bigtable Admin v2, AlloyDB v1, GKE v1).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 from optiinfra_dagster.providers.types import Resource, ResourceType, Status
-
-Item = Mapping[str, Any]
-_Metadata = dict[str, str | int | float | bool | None]
+from optiinfra_dagster.providers.values import (
+    Item,
+    addresses,
+    at,
+    facts,
+    flag,
+    labels,
+    name_of,
+    network,
+    number,
+    part,
+    parts,
+    text,
+    texts,
+    when,
+    whole,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,31 +59,29 @@ def place_of(asset: Item, project_id: str) -> Place:
     """Tell where an asset is: by its location, by its name, or else `global`.
 
     Raises:
-        KeyError: the asset has no name.
+        ValueError: the asset has no name.
     """
-    name = asset["name"]
-    resource = asset.get("resource") or {}
-    data = resource.get("data") or {}
+    name, data = name_of(asset, "name"), part(asset, "resource", "data")
     in_name = _IN_NAME.search(name)
+    told = (_last(data.get(key)) for key in ("zone", "region", "location"))
     location = (
         (in_name[1] if in_name else "")
-        or resource.get("location")
-        or _last(data.get("zone") or data.get("region") or data.get("location"))
+        or text(at(asset, "resource", "location"))
+        or next(filter(None, told), "")
         or "global"
     )
     zone = _ZONE.fullmatch(location)
     return Place(project_id, name, zone[1] if zone else location, location if zone else "")
 
 
-def _last(path: str | None) -> str:
+def _last(path: object) -> str:
     """The last part of a path or link: `.../machineTypes/e2-small` is e2-small."""
-    return (path or "").rpartition("/")[2]
+    return text(path).rpartition("/")[2]
 
 
-def _path(link: str | None) -> str | None:
+def _path(told: object) -> str:
     """A link without its host and version: `projects/p/global/networks/n`; it names the same thing in every API."""
-    if not link:
-        return None
+    link = text(told)
     return link[link.find("/projects/") + 1 :] if "/projects/" in link else link
 
 
@@ -81,10 +90,13 @@ def _path(link: str | None) -> str | None:
 _STATUS_WORDS: Mapping[Status, str] = {
     Status.RUNNING: "RUNNING RUNNABLE RUNNING_WITH_ERROR RECONCILING DEGRADED ACTIVE UPDATING ONLINE_MAINTENANCE",
     # An instance that Compute Engine calls TERMINATED is switched off: it keeps its disks and can be started.
-    Status.STOPPED: "TERMINATED STOPPED SUSPENDED",
-    Status.STARTING: "PROVISIONING STAGING PENDING CREATING RESTORING PENDING_CREATE BOOTSTRAPPING",
+    Status.STOPPED: "TERMINATED STOPPED SUSPENDED DISABLED",
+    Status.STARTING: ("PROVISIONING STAGING PENDING CREATING RESTORING PENDING_CREATE BOOTSTRAPPING STARTING RESUMING"),
     Status.STOPPING: "STOPPING PENDING_STOP SUSPENDING DEPROVISIONING DELETING PENDING_DELETE",
-    Status.AVAILABLE: "READY MAINTENANCE IMPORTING FAILING_OVER PROMOTING SWITCHOVER EMPTY DRAINING",
+    Status.AVAILABLE: (
+        "READY MAINTENANCE IMPORTING FAILING_OVER PERFORMING_MAINTENANCE PROMOTING RESIZING REVERTING SWITCHOVER EMPTY "
+        "DRAINING"
+    ),
     Status.ERROR: "ERROR FAILED REPAIRING UNAVAILABLE",
 }
 _STATUSES = {word: status for status, words in _STATUS_WORDS.items() for word in words.split()}
@@ -94,38 +106,11 @@ def _status(word: str) -> Status:
     return _STATUSES.get(word.upper(), Status.UNKNOWN)
 
 
-def _labels(labels: object) -> dict[str, str]:
-    return {str(key): str(value) for key, value in labels.items()} if isinstance(labels, Mapping) else {}
-
-
-def _when(moment: object) -> datetime | None:
-    """Read a time such as `2019-04-30T06:14:25.987-07:00` as UTC; None for what is none."""
-    if not isinstance(moment, str):
-        return None
-    try:
-        time = datetime.fromisoformat(moment)
-    except ValueError:
-        return None
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-
-
-def _facts(**facts: object) -> _Metadata:
-    """The facts that are there and flat; a whole number that came as 3.0 is 3."""
-    return {
-        name: int(fact) if isinstance(fact, float) and fact.is_integer() else fact
-        for name, fact in facts.items()
-        if isinstance(fact, str | int | float) and fact != ""
-    }
-
-
-def _number(value: object) -> float | None:
-    """Read a number; int64 fields come as text."""
-    return float(value) if isinstance(value, str | int | float) and value != "" else None
-
-
 def _digits(value: object) -> str | None:
     """The numeric id of a resource, which its metrics and costs carry, as text."""
-    return f"{value:.0f}" if isinstance(value, float) else str(value) if value else None
+    if isinstance(value, float):
+        return f"{value:.0f}" if number(value) else None
+    return text(value) if value else None
 
 
 _SHARED_CORE = {"f1-micro": 1, "g1-small": 1, "e2-micro": 2, "e2-small": 2, "e2-medium": 2}
@@ -159,24 +144,23 @@ def vcpus(machine_type: str) -> int | None:
 
 
 def _instance(data: Item, place: Place) -> Resource:
-    machine, state = _last(data.get("machineType")), data.get("status") or ""
-    scheduling = data.get("scheduling") or {}
-    interface: Item = next(iter(data.get("networkInterfaces") or ()), {})
-    accelerators = data.get("guestAccelerators") or ()
+    machine, state, scheduling = _last(data.get("machineType")), text(data.get("status")), part(data, "scheduling")
+    interface: Item = next(iter(parts(data.get("networkInterfaces"))), {})
+    accelerators = parts(data.get("guestAccelerators"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="gcp:instance",
         resource_id=place.name,
-        resource_name=data.get("name") or _last(place.name),
+        resource_name=text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.COMPUTE,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(data.get("creationTimestamp")),
-        capacity=_number(vcpus(machine)),
+        created_at=when(data.get("creationTimestamp")),
+        capacity=number(vcpus(machine)),
         unit="vCPU",
-        tags=_labels(data.get("labels")),
-        metadata=_facts(
+        tags=labels(data.get("labels")),
+        metadata=facts(
             instance_id=_digits(data.get("id")),
             machine_type=machine,
             zone=place.zone,
@@ -184,11 +168,11 @@ def _instance(data: Item, place: Place) -> Resource:
             network=_path(interface.get("network")),
             subnetwork=_path(interface.get("subnetwork")),
             provisioning_model=scheduling.get("provisioningModel"),
-            preemptible=scheduling.get("preemptible"),
-            disks=len(data.get("disks") or ()),
-            gpus=sum(int(_number(one.get("acceleratorCount")) or 0) for one in accelerators) or None,
+            preemptible=flag(scheduling.get("preemptible")),
+            disks=_count(data.get("disks")),
+            gpus=sum(whole(one.get("acceleratorCount")) or 0 for one in accelerators) or None,
             gpu_type=_last(accelerators[0].get("acceleratorType")) if accelerators else None,
-            deletion_protection=data.get("deletionProtection"),
+            deletion_protection=flag(data.get("deletionProtection")),
             last_started_at=_iso(data.get("lastStartTimestamp")),
             stopped_at=_iso(data.get("lastStopTimestamp")) if state in {"TERMINATED", "STOPPED"} else None,
         ),
@@ -196,35 +180,40 @@ def _instance(data: Item, place: Place) -> Resource:
 
 
 def _iso(moment: object) -> str | None:
-    time = _when(moment)
+    time = when(moment)
     return time.isoformat(timespec="seconds") if time else None
 
 
+def _count(value: object) -> int | None:
+    """The length of a list. Google leaves out those that are empty."""
+    return len(value) if isinstance(value, list) else 0 if value is None else None
+
+
 def _disk(data: Item, place: Place) -> Resource:
-    state, users = data.get("status") or "", data.get("users") or ()
+    state, users = text(data.get("status")), texts(data.get("users"))
     status = _status(state)
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="gcp:disk",
         resource_id=place.name,
-        resource_name=data.get("name") or _last(place.name),
+        resource_name=text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.VOLUME,
         status=Status.IN_USE if users and status is Status.AVAILABLE else status,
         cloud_status=state,
-        created_at=_when(data.get("creationTimestamp")),
-        capacity=_number(data.get("sizeGb")),
+        created_at=when(data.get("creationTimestamp")),
+        capacity=number(data.get("sizeGb")),
         unit="GiB",
-        tags=_labels(data.get("labels")),
-        metadata=_facts(
+        tags=labels(data.get("labels")),
+        metadata=facts(
             disk_id=_digits(data.get("id")),
             volume_type=_last(data.get("type")),
             zone=place.zone,
-            replica_zones=",".join(sorted(_last(zone) for zone in data.get("replicaZones") or ())),
-            iops=_number(data.get("provisionedIops")),
-            throughput_mib_s=_number(data.get("provisionedThroughput")),
+            replica_zones=",".join(sorted(_last(zone) for zone in texts(data.get("replicaZones")))),
+            iops=number(data.get("provisionedIops")),
+            throughput_mib_s=number(data.get("provisionedThroughput")),
             attached_to=",".join(sorted(_last(user) for user in users)),
-            multi_attach=data.get("multiWriter"),
+            multi_attach=flag(data.get("multiWriter")),
             source_image=_path(data.get("sourceImage")),
             last_attached_at=_iso(data.get("lastAttachTimestamp")),
             last_detached_at=_iso(data.get("lastDetachTimestamp")),
@@ -232,9 +221,15 @@ def _disk(data: Item, place: Place) -> Resource:
     )
 
 
+def _sum(sizes: list[float | None]) -> float | None:
+    """The sum, if all are known and there are any."""
+    known = [size for size in sizes if size is not None]
+    return sum(known) if known and len(known) == len(sizes) else None
+
+
 def _filestore_instance(data: Item, place: Place) -> Resource:
-    state, shares = data.get("state") or "", data.get("fileShares") or ()
-    sizes = [_number(share.get("capacityGb")) or 0.0 for share in shares]
+    state, shares = text(data.get("state")), parts(data.get("fileShares"))
+    sizes = [number(share.get("capacityGb")) for share in shares]
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -244,48 +239,47 @@ def _filestore_instance(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.VOLUME,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(data.get("createTime")),
-        capacity=sum(sizes) if sizes else None,
+        created_at=when(data.get("createTime")),
+        capacity=_sum(sizes),
         unit="GiB",
-        tags=_labels(data.get("labels")),
-        metadata=_facts(
+        tags=labels(data.get("labels")),
+        metadata=facts(
             volume_type=data.get("tier"), zone=place.zone, shares=len(shares), protocol=data.get("protocol")
         ),
     )
 
 
 def _sql_instance(data: Item, place: Place) -> Resource:
-    settings, state = data.get("settings") or {}, data.get("state") or ""
-    network = settings.get("ipConfiguration") or {}
+    settings, state = part(data, "settings"), text(data.get("state"))
     # Cloud SQL says RUNNABLE of an instance that its owner has stopped, too.
     stopped = state == "RUNNABLE" and settings.get("activationPolicy") == "NEVER"
     return Resource(
         account_id=place.account_id,
-        region=place.region if place.region != "global" else data.get("region") or place.region,
+        region=place.region if place.region != "global" else text(data.get("region")) or place.region,
         kind="gcp:sql_instance",
         resource_id=place.name,
-        resource_name=data.get("name") or _last(place.name),
+        resource_name=text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.DATABASE,
         status=Status.STOPPED if stopped else _status(state),
         cloud_status=state,
-        created_at=_when(data.get("createTime")),
-        capacity=_number(settings.get("dataDiskSizeGb")),
+        created_at=when(data.get("createTime")),
+        capacity=number(settings.get("dataDiskSizeGb")),
         unit="GiB",
-        tags=_labels(settings.get("userLabels")),
-        metadata=_facts(
+        tags=labels(settings.get("userLabels")),
+        metadata=facts(
             engine=data.get("databaseVersion"),
             **{"class": settings.get("tier")},
-            vcpus=_sql_vcpus(settings.get("tier") or ""),
+            vcpus=_sql_vcpus(text(settings.get("tier"))),
             zone=data.get("gceZone"),
             edition=settings.get("edition"),
             availability_type=settings.get("availabilityType"),
             activation_policy=settings.get("activationPolicy"),
             storage_type=settings.get("dataDiskType"),
-            storage_grows=settings.get("storageAutoResize"),
+            storage_grows=flag(settings.get("storageAutoResize")),
             instance_type=data.get("instanceType"),
             replica_of=data.get("masterInstanceName"),
-            publicly_accessible=network.get("ipv4Enabled"),
-            deletion_protection=settings.get("deletionProtectionEnabled"),
+            publicly_accessible=at(settings, "ipConfiguration", "ipv4Enabled"),
+            deletion_protection=flag(settings.get("deletionProtectionEnabled")),
         ),
     )
 
@@ -297,7 +291,7 @@ def _sql_vcpus(tier: str) -> int | None:
 
 
 def _redis_instance(data: Item, place: Place) -> Resource:
-    state = data.get("state") or ""
+    state = text(data.get("state"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -307,14 +301,14 @@ def _redis_instance(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(data.get("createTime")),
-        capacity=_number(data.get("memorySizeGb")),
+        created_at=when(data.get("createTime")),
+        capacity=number(data.get("memorySizeGb")),
         unit="GiB",
-        tags=_labels(data.get("labels")),
-        metadata=_facts(
+        tags=labels(data.get("labels")),
+        metadata=facts(
             engine=data.get("redisVersion"),
             **{"class": data.get("tier")},
-            zone=data.get("currentLocationId") or data.get("locationId"),
+            zone=text(data.get("currentLocationId")) or data.get("locationId"),
             replicas=data.get("replicaCount"),
             network=_path(data.get("authorizedNetwork")),
         ),
@@ -322,7 +316,7 @@ def _redis_instance(data: Item, place: Place) -> Resource:
 
 
 def _redis_cluster(data: Item, place: Place) -> Resource:
-    state = data.get("state") or ""
+    state = text(data.get("state"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -332,23 +326,98 @@ def _redis_cluster(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(data.get("createTime")),
-        capacity=_number(data.get("preciseSizeGb") or data.get("sizeGb")),
+        created_at=when(data.get("createTime")),
+        capacity=number(data.get("preciseSizeGb")) or number(data.get("sizeGb")),
         unit="GiB",
-        tags=_labels(data.get("labels")),
-        metadata=_facts(
+        tags=labels(data.get("labels")),
+        metadata=facts(
             engine="redis",
             **{"class": data.get("nodeType")},
             shards=data.get("shardCount"),
             replicas=data.get("replicaCount"),
-            deletion_protection=data.get("deletionProtectionEnabled"),
+            deletion_protection=flag(data.get("deletionProtectionEnabled")),
+        ),
+    )
+
+
+def _valkey_instance(data: Item, place: Place) -> Resource:
+    state, shards, each = text(data.get("state")), number(data.get("shardCount")), at(data, "nodeConfig", "sizeGb")
+    size = number(each)
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:valkey_instance",
+        resource_id=place.name,
+        resource_name=_last(data.get("name")) or _last(place.name),
+        resource_type=ResourceType.DATABASE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=when(data.get("createTime")),
+        capacity=None if size is None or shards is None else size * shards,
+        unit="GiB",
+        tags=labels(data.get("labels")),
+        metadata=facts(
+            engine=data.get("engineVersion"),
+            **{"class": data.get("nodeType")},
+            mode=data.get("mode"),
+            shards=shards,
+            replicas=data.get("replicaCount"),
+            deletion_protection=flag(data.get("deletionProtectionEnabled")),
+        ),
+    )
+
+
+def _memcache_instance(data: Item, place: Place) -> Resource:
+    state, nodes, mib = text(data.get("state")), number(data.get("nodeCount")), at(data, "nodeConfig", "memorySizeMb")
+    size = number(mib)
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:memcache_instance",
+        resource_id=place.name,
+        resource_name=_last(data.get("name")) or _last(place.name),
+        resource_type=ResourceType.DATABASE,
+        status=_status(state),
+        cloud_status=state,
+        created_at=when(data.get("createTime")),
+        capacity=None if size is None or nodes is None else size * nodes / 1024,
+        unit="GiB",
+        tags=labels(data.get("labels")),
+        metadata=facts(
+            engine=data.get("memcacheVersion"),
+            nodes=nodes,
+            vcpus_per_node=number(at(data, "nodeConfig", "cpuCount")),
+            network=_path(data.get("authorizedNetwork")),
+        ),
+    )
+
+
+def _bigtable_cluster(data: Item, place: Place) -> Resource:
+    state = text(data.get("state"))
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind="gcp:bigtable_cluster",
+        resource_id=place.name,
+        resource_name=_last(data.get("name")) or _last(place.name),
+        resource_type=ResourceType.DATABASE,
+        status=_status(state),
+        cloud_status=state,
+        capacity=number(data.get("serveNodes")),
+        unit="nodes",
+        metadata=facts(
+            engine="bigtable",
+            instance=_parent(place.name),
+            zone=place.zone,
+            storage_type=data.get("defaultStorageType"),
+            autoscaled=bool(part(data, "clusterConfig", "clusterAutoscalingConfig")),
         ),
     )
 
 
 def _spanner_instance(data: Item, place: Place) -> Resource:
-    state, config = data.get("state") or "", _last(data.get("config"))
-    units = _number(data.get("processingUnits"))
+    state, config = text(data.get("state")), _last(data.get("config"))
+    units = number(data.get("processingUnits"))
     return Resource(
         account_id=place.account_id,
         # regional-us-central1, or the name of a multi-region such as nam3
@@ -359,11 +428,11 @@ def _spanner_instance(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(data.get("createTime")),
-        capacity=units / 1000 if units else _number(data.get("nodeCount")),  # 1000 processing units are a node
+        created_at=when(data.get("createTime")),
+        capacity=units / 1000 if units else number(data.get("nodeCount")),  # 1000 processing units are a node
         unit="nodes",
-        tags=_labels(data.get("labels")),
-        metadata=_facts(
+        tags=labels(data.get("labels")),
+        metadata=facts(
             engine="spanner",
             config=config,
             edition=data.get("edition"),
@@ -374,7 +443,7 @@ def _spanner_instance(data: Item, place: Place) -> Resource:
 
 
 def _alloydb_cluster(data: Item, place: Place) -> Resource:
-    state = data.get("state") or ""
+    state = text(data.get("state"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -384,16 +453,16 @@ def _alloydb_cluster(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(data.get("createTime")),
-        tags=_labels(data.get("labels")),
-        metadata=_facts(
+        created_at=when(data.get("createTime")),
+        tags=labels(data.get("labels")),
+        metadata=facts(
             engine=data.get("databaseVersion"), cluster_type=data.get("clusterType"), network=_path(data.get("network"))
         ),
     )
 
 
 def _alloydb_instance(data: Item, place: Place) -> Resource:
-    state = data.get("state") or ""
+    state = text(data.get("state"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -403,17 +472,17 @@ def _alloydb_instance(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(data.get("createTime")),
-        capacity=_number((data.get("machineConfig") or {}).get("cpuCount")),
+        created_at=when(data.get("createTime")),
+        capacity=number(at(data, "machineConfig", "cpuCount")),
         unit="vCPU",
-        tags=_labels(data.get("labels")),
-        metadata=_facts(
+        tags=labels(data.get("labels")),
+        metadata=facts(
             engine="alloydb",
             cluster=_parent(place.name),
             instance_type=data.get("instanceType"),
             availability_type=data.get("availabilityType"),
             zone=data.get("gceZone"),
-            nodes=(data.get("readPoolConfig") or {}).get("nodeCount"),
+            nodes=at(data, "readPoolConfig", "nodeCount"),
         ),
     )
 
@@ -425,25 +494,25 @@ def _parent(name: str) -> str:
 
 
 def _forwarding_rule(data: Item, place: Place) -> Resource:
-    word = data.get("pscConnectionStatus") or ""
-    target = data.get("target") or data.get("backendService")
+    word = text(data.get("pscConnectionStatus"))
+    target = text(data.get("target")) or data.get("backendService")
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="gcp:forwarding_rule",
         resource_id=place.name,
-        resource_name=data.get("name") or _last(place.name),
+        resource_name=text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.LOAD_BALANCER,
         # The API tells no state, save of a connection to a service of others: while it is listed, it forwards.
         status={"": Status.RUNNING, "ACCEPTED": Status.RUNNING, "PENDING": Status.STARTING}.get(word, Status.ERROR),
         cloud_status=word,
-        created_at=_when(data.get("creationTimestamp")),
-        tags=_labels(data.get("labels")),
-        metadata=_facts(
+        created_at=when(data.get("creationTimestamp")),
+        tags=labels(data.get("labels")),
+        metadata=facts(
             forwarding_rule_id=_digits(data.get("id")),
             scheme=data.get("loadBalancingScheme"),
             protocol=data.get("IPProtocol"),
-            ports=data.get("portRange") or ",".join(map(str, data.get("ports") or ())),
+            ports=text(data.get("portRange")) or ",".join(texts(data.get("ports"))),
             network_tier=data.get("networkTier"),
             network=_path(data.get("network")),
             subnetwork=_path(data.get("subnetwork")),
@@ -458,119 +527,116 @@ def _network(data: Item, place: Place) -> Resource:
         region=place.region,
         kind="gcp:network",
         resource_id=place.name,
-        resource_name=data.get("name") or _last(place.name),
+        resource_name=text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.NETWORK,
         status=Status.AVAILABLE,  # the API tells no state
         cloud_status="",
-        created_at=_when(data.get("creationTimestamp")),
-        metadata=_facts(
+        created_at=when(data.get("creationTimestamp")),
+        metadata=facts(
             network_id=_digits(data.get("id")),
-            auto_create_subnetworks=data.get("autoCreateSubnetworks"),
-            routing_mode=(data.get("routingConfig") or {}).get("routingMode"),
+            auto_create_subnetworks=flag(data.get("autoCreateSubnetworks")),
+            routing_mode=at(data, "routingConfig", "routingMode"),
             mtu=data.get("mtu"),
-            cidr=data.get("IPv4Range"),  # of a legacy network
-            subnetworks=len(data.get("subnetworks") or ()),
-            peerings=len(data.get("peerings") or ()),
+            cidr=network(data.get("IPv4Range")),  # of a legacy network
+            subnetworks=_count(data.get("subnetworks")),
+            peerings=_count(data.get("peerings")),
         ),
     )
 
 
 def _subnetwork(data: Item, place: Place) -> Resource:
-    cidr, state = data.get("ipCidrRange"), data.get("state") or ""
-    # Google keeps four addresses of every primary range for itself (VPC: subnets, unusable addresses).
-    usable = max(ipaddress.ip_network(cidr, strict=False).num_addresses - 4, 0) if cidr else None
+    size, state = addresses(data.get("ipCidrRange")), text(data.get("state"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="gcp:subnetwork",
         resource_id=place.name,
-        resource_name=data.get("name") or _last(place.name),
+        resource_name=text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.NETWORK,
         status=_status(state) if state else Status.AVAILABLE,  # only proxy-only subnets have a state
         cloud_status=state,
-        created_at=_when(data.get("creationTimestamp")),
-        capacity=_number(usable),
+        created_at=when(data.get("creationTimestamp")),
+        # Google keeps four addresses of every primary range for itself (VPC: subnets, unusable addresses).
+        capacity=None if size is None else max(size - 4.0, 0.0),
         unit="addresses",
-        metadata=_facts(
+        metadata=facts(
             subnetwork_id=_digits(data.get("id")),
-            cidr=cidr,
+            cidr=network(data.get("ipCidrRange")),
             network=_path(data.get("network")),
             purpose=data.get("purpose"),
             stack_type=data.get("stackType"),
-            private_google_access=data.get("privateIpGoogleAccess"),
-            flow_logs=data.get("enableFlowLogs"),
+            private_google_access=flag(data.get("privateIpGoogleAccess")),
+            flow_logs=flag(data.get("enableFlowLogs")),
         ),
     )
 
 
 def _router(data: Item, place: Place) -> Resource:
-    nats = data.get("nats") or ()
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="gcp:router",
         resource_id=place.name,
-        resource_name=data.get("name") or _last(place.name),
+        resource_name=text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.NETWORK,
         status=Status.AVAILABLE,  # the API tells no state
         cloud_status="",
-        created_at=_when(data.get("creationTimestamp")),
-        metadata=_facts(
+        created_at=when(data.get("creationTimestamp")),
+        metadata=facts(
             router_id=_digits(data.get("id")),
             network=_path(data.get("network")),
-            nat_gateways=len(nats),
-            bgp_peers=len(data.get("bgpPeers") or ()),
+            nat_gateways=_count(data.get("nats")),
+            bgp_peers=_count(data.get("bgpPeers")),
         ),
     )
 
 
 def _gke_cluster(data: Item, place: Place) -> Resource:
-    state = data.get("status") or ""
+    state = text(data.get("status"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="gcp:gke_cluster",
         resource_id=place.name,
-        resource_name=data.get("name") or _last(place.name),
+        resource_name=text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.KUBERNETES,
         status=_status(state),
         cloud_status=state,
-        created_at=_when(data.get("createTime")),
-        capacity=_number(data.get("currentNodeCount")),
+        created_at=when(data.get("createTime")),
+        capacity=number(data.get("currentNodeCount")),
         unit="nodes",
-        tags=_labels(data.get("resourceLabels")),
-        metadata=_facts(
+        tags=labels(data.get("resourceLabels")),
+        metadata=facts(
             version=data.get("currentMasterVersion"),
             zone=place.zone,
-            autopilot=bool((data.get("autopilot") or {}).get("enabled")),
-            release_channel=(data.get("releaseChannel") or {}).get("channel"),
+            autopilot=at(data, "autopilot", "enabled") is True,
+            release_channel=at(data, "releaseChannel", "channel"),
             network=data.get("network"),
             subnetwork=data.get("subnetwork"),
-            locations=",".join(data.get("locations") or ()),
-            node_pools=len(data.get("nodePools") or ()),
-            private_nodes=(data.get("privateClusterConfig") or {}).get("enablePrivateNodes"),
+            locations=",".join(texts(data.get("locations"))),
+            node_pools=_count(data.get("nodePools")),
+            private_nodes=at(data, "privateClusterConfig", "enablePrivateNodes"),
         ),
     )
 
 
 def _gke_node_pool(data: Item, place: Place) -> Resource:
-    state, config = data.get("status") or "", data.get("config") or {}
-    scaling = data.get("autoscaling") or {}
-    per_zone, zones = _number(data.get("initialNodeCount")), len(data.get("locations") or ()) or 1
+    state, config, scaling = text(data.get("status")), part(data, "config"), part(data, "autoscaling")
+    per_zone, zones = number(data.get("initialNodeCount")), len(texts(data.get("locations"))) or 1
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="gcp:gke_node_pool",
         resource_id=place.name,
-        resource_name=data.get("name") or _last(place.name),
+        resource_name=text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.KUBERNETES,
         status=_status(state),
         cloud_status=state,
         # A resize by hand changes this number too; under the autoscaler the pool does not tell its size.
-        capacity=None if per_zone is None or scaling.get("enabled") else per_zone * zones,
+        capacity=None if per_zone is None or scaling.get("enabled") is True else per_zone * zones,
         unit="nodes",
-        tags=_labels(config.get("resourceLabels")),
-        metadata=_facts(
+        tags=labels(config.get("resourceLabels")),
+        metadata=facts(
             cluster=_parent(place.name),
             version=data.get("version"),
             zone=place.zone,
@@ -578,9 +644,9 @@ def _gke_node_pool(data: Item, place: Place) -> Resource:
             image_type=config.get("imageType"),
             disk_type=config.get("diskType"),
             disk_gib=config.get("diskSizeGb"),
-            spot=config.get("spot"),
-            preemptible=config.get("preemptible"),
-            autoscaled=scaling.get("enabled"),
+            spot=flag(config.get("spot")),
+            preemptible=flag(config.get("preemptible")),
+            autoscaled=flag(scaling.get("enabled")),
             min_nodes=scaling.get("minNodeCount"),
             max_nodes=scaling.get("maxNodeCount"),
         ),
@@ -598,6 +664,9 @@ KINDS: Mapping[str, Kind] = {
     "sqladmin.googleapis.com/Instance": Kind("gcp:sql_instance", _sql_instance),
     "redis.googleapis.com/Instance": Kind("gcp:redis_instance", _redis_instance),
     "redis.googleapis.com/Cluster": Kind("gcp:redis_cluster", _redis_cluster),
+    "memorystore.googleapis.com/Instance": Kind("gcp:valkey_instance", _valkey_instance),
+    "memcache.googleapis.com/Instance": Kind("gcp:memcache_instance", _memcache_instance),
+    "bigtableadmin.googleapis.com/Cluster": Kind("gcp:bigtable_cluster", _bigtable_cluster),
     "spanner.googleapis.com/Instance": Kind("gcp:spanner_instance", _spanner_instance),
     "alloydb.googleapis.com/Cluster": Kind("gcp:alloydb_cluster", _alloydb_cluster),
     "alloydb.googleapis.com/Instance": Kind("gcp:alloydb_instance", _alloydb_instance),

@@ -38,6 +38,7 @@ from optiinfra_dagster.providers.types import (
     Series,
     Status,
 )
+from optiinfra_dagster.providers.values import when
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import GcpAccount
@@ -119,10 +120,8 @@ def _as_published(metric: Metric, resource: Resource) -> Metric:
 
 def _was_idle(resource: Resource, start: datetime) -> bool:
     """Whether an instance is known to have been stopped since before `start`, so that it has no points."""
-    stopped_at = resource.metadata.get("stopped_at")
-    if resource.status is not Status.STOPPED or not isinstance(stopped_at, str):
-        return False
-    return datetime.fromisoformat(stopped_at) < start
+    stopped_at = when(resource.metadata.get("stopped_at"))
+    return resource.status is Status.STOPPED and stopped_at is not None and stopped_at < start
 
 
 @dataclass(slots=True)
@@ -281,6 +280,7 @@ class _Run:
 
     def _read(self, monitoring: Monitoring, answer: _Answer, statistic: str, lag: _Lag) -> None:
         request = _request_for(self.request, answer.metric, self.project_id, statistic, lag)
+        tokens = set()
         while True:
             expected = max(len(answer.by_name) - len(answer.points), 1)
             page = monitoring.page(request, expected * _PRICE_USD, _PRICE_USD)
@@ -289,11 +289,12 @@ class _Run:
             answer.add(page)
             if not page.next_page_token:
                 return
-            if page.next_page_token == request.page_token:
+            if page.next_page_token in tokens:  # every page is paid for
                 raise CloudError(
                     Cause.INCOMPLETE, f"timeSeries.list of projects/{self.project_id}: the cloud repeats a page"
                 )
             request.page_token = page.next_page_token
+            tokens.add(page.next_page_token)
 
     def _hand_out(self, answer: _Answer, statistic: str) -> None:
         for name, points in answer.points.items():

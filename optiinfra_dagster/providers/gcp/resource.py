@@ -15,12 +15,10 @@ from optiinfra_dagster.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.providers.gcp.client import Asset, Project, open_project
 from optiinfra_dagster.providers.gcp.kinds import KINDS, place_of
 from optiinfra_dagster.providers.types import Inventory, Meter, Problem, Resource
+from optiinfra_dagster.providers.values import ODD, at, name_of, part, text
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import GcpAccount
-
-# What reading an asset of another form than expected raises.
-_ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 # Projects that are listed at once for one customer.
 _AT_ONCE = 4
@@ -88,14 +86,14 @@ def _list_types(project: Project, asset_types: list[str], meter: Meter, found: I
 def _read(asset: Asset, project_id: str, found: Inventory) -> None:
     kind, region, name = None, "", "an asset without name"
     try:
-        kind = KINDS.get(asset.get("assetType") or "")
+        name = text(at(asset, "name"))[:500] or name
+        kind = KINDS.get(name_of(asset, "assetType"))
         if kind is None:
             return
-        name = str(asset.get("name") or name)
         place = place_of(asset, project_id)
         region = place.region
-        found.resources.append(kind.to_resource((asset.get("resource") or {}).get("data") or {}, place))
-    except _ODD as error:
+        found.resources.append(kind.to_resource(part(asset, "resource", "data"), place))
+    except ODD as error:
         # Not the error's text: it may quote a value.
         message = f"{name} was skipped: it has another form than expected ({type(error).__name__})"
         found.problems.append(Problem(project_id, region, kind.name if kind else "", Cause.BUG, message))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.customers import FAMILIES
 from optiinfra_dagster.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.providers.types import Meter, Problem
 from optiinfra_dagster.providers.vultr.client import Account, MissingError, account_name, open_account
+from optiinfra_dagster.providers.vultr.cost import PERMISSION
 from optiinfra_dagster.providers.vultr.kinds import LISTINGS, Listing
 from optiinfra_dagster.providers.vultr.performance import READS
 from optiinfra_dagster.providers.vultr.prometheus import open_prometheus
@@ -19,28 +21,42 @@ if TYPE_CHECKING:
     from optiinfra_dagster.customers import VultrAccount
 
 
-def check(customer_id: str, account: VultrAccount) -> list[Problem]:
+def check(customer_id: str, account: VultrAccount, families: Collection[str] = FAMILIES) -> list[Problem]:
     """Try the key, this host's address, all that collections ask of an account, and its Prometheus if it has one.
 
     Returns:
         What is missing, each with its remedy; empty where a collection will get everything.
     """
-    return [*_check_vultr(customer_id, account), *_check_prometheus(account)]
+    problems = _check_vultr(customer_id, account, families)
+    return [*problems, *(_check_prometheus(account) if "performance" in families else ())]
 
 
-def _check_vultr(customer_id: str, account: VultrAccount) -> list[Problem]:
+def _check_vultr(customer_id: str, account: VultrAccount, families: Collection[str]) -> list[Problem]:
     meter, name = Meter(), account_name(account)
     try:
         opened = open_account(account)
+    except (CloudError, ConfigError) as error:
+        cause = error.cause if isinstance(error, CloudError) else Cause.CONFIG
+        return [Problem(name, "", "", cause, str(error))]
+    try:
         opened.get("get-account", "account", meter)
     except CloudError as error:
         if error.cause is not Cause.PERMISSION:  # a key may well be refused its owner's name and balance
             return [Problem(name, "", "", error.cause, str(error))]
-    except ConfigError as error:
-        return [Problem(name, "", "", Cause.CONFIG, str(error))]
     with ThreadPoolExecutor(4, thread_name_prefix=f"vultr-{customer_id}") as pool:
         outcomes = list(pool.map(lambda listing: list(_attempt(name, opened, meter, listing)), LISTINGS))
-    return [problem for outcome in outcomes for problem in outcome]
+    problems = [problem for outcome in outcomes for problem in outcome]
+    return [*problems, *(_uncharged(name, opened, meter) if "cost" in families else ())]
+
+
+def _uncharged(name: str, account: Account, meter: Meter) -> Iterator[Problem]:
+    """Why its bill cannot be read, if it cannot: one permission is for all of it, so the first refusal tells all."""
+    try:
+        account.get("list-pending-charges", "billing/pending-charges", meter, PERMISSION)
+        account.get("list-invoices", "billing/invoices", meter, PERMISSION, per_page=1)
+    except CloudError as error:
+        # get-account has just accepted this key
+        yield Problem(name, "", "", Cause.PERMISSION if error.cause is Cause.AUTH else error.cause, str(error))
 
 
 def _attempt(name: str, account: Account, meter: Meter, listing: Listing) -> Iterator[Problem]:

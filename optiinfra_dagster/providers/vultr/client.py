@@ -12,7 +12,6 @@ import random
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +37,8 @@ ENDPOINT = "https://api.vultr.com"
 # Vultr answers 429 above 30 requests a second and source address. The rest is left to other tools on this host.
 REQUESTS_PER_SECOND = 25
 SECOND = 1.0
+ARRIVAL_SECONDS = 2.0  # a request that is not answered by then has reached Vultr
+LATELY_SECONDS = 10.0  # whose requests were answered or refused since then counts, for whom a refusal is meant
 
 # A request is tried this often where no answer, or a server error, came; with this long before the second attempt.
 ATTEMPTS = 4
@@ -62,18 +63,21 @@ class Limiter:
     A request takes a place before it is sent, and the place comes free one `second` after the answer came. So every
     request that reached the server within any one second still holds its place at the end of that second: there are
     never more of them than places. A token bucket counts where requests leave, and is overrun where requests that
-    left one by one arrive together, as they do after a stall of this host or of the network.
+    left one by one arrive together, as they do after a stall of this host or of the network. Only a request that
+    hangs gives its place back earlier, or a few customers who get no answers would leave none to the others.
 
     What other processes of this address send shows as refusals: each pauses everybody and halves the places, which
-    then come back one a second.
+    then come back one a second. Such refusals come to all accounts alike; where at least half of the accounts are
+    answered and never refused, a refusal is not about the address, and no reason for the others to wait.
     """
 
     def __init__(self, places: int, second: float) -> None:
         self._most, self._second = places, second
         self._places = float(places)
-        self._in_flight = 0
-        self._cooling: deque[float] = deque()  # when each place comes free
+        self._held: dict[object, float] = {}  # when each place comes free, at the latest
         self._resume = self._cut = 0.0
+        self._answered: dict[str, float] = {}  # account -> when it last was
+        self._refused: dict[str, float] = {}
         self._turn = threading.Lock()  # one waits for a place, the others for their turn: no herd wakes at every one
         self._changed = threading.Condition()
 
@@ -92,39 +96,49 @@ class Limiter:
                     if time.monotonic() + wait > deadline:
                         raise TimeoutError
                     self._changed.wait(wait)
-                self._in_flight += 1
+                mine = object()
+                self._held[mine] = time.monotonic() + ARRIVAL_SECONDS + self._second
         finally:
             self._turn.release()
         try:
             yield
         finally:
             with self._changed:
-                self._in_flight -= 1
-                self._cooling.append(time.monotonic() + self._second)
+                if mine in self._held:
+                    self._held[mine] = min(self._held[mine], time.monotonic() + self._second)
                 self._changed.notify()
 
     def _wait(self) -> float:
         now = time.monotonic()
-        while self._cooling and self._cooling[0] <= now:
-            self._cooling.popleft()
+        self._held = {one: free for one, free in self._held.items() if free > now}
         if now < self._resume:
             return self._resume - now
-        if self._in_flight + len(self._cooling) < int(self._places):
-            return 0.0
-        return max(self._cooling[0] - now, 1e-4) if self._cooling else self._second
+        return 0.0 if len(self._held) < int(self._places) else min(self._held.values()) - now
 
-    def accepted(self) -> None:
+    def accepted(self, account: str = "") -> None:
         """Note that a request was answered: after a refusal, places come back one by one."""
         with self._changed:
             self._places = min(self._places + 1 / self._places, self._most)
+            self._answered[account] = time.monotonic()
 
-    def refused(self, pause: float) -> None:
-        """Note that a request was one too many: nobody sends for `pause` seconds, and then fewer at a time."""
+    def refused(self, pause: float, account: str = "") -> bool:
+        """Note that a request was one too many: nobody sends for `pause` seconds, and then fewer at a time.
+
+        False where that is the account's own trouble, so that only its own requests should wait.
+        """
         with self._changed:
             now = time.monotonic()
+            self._refused[account] = now
+            refused, answered = (
+                {name for name, moment in moments.items() if moment > now - LATELY_SECONDS}
+                for moments in (self._refused, self._answered)
+            )
+            if len(refused) <= len(answered - refused):
+                return False
             self._resume = max(self._resume, now + pause)
             if now >= self._cut:  # once for all that were refused together
                 self._places, self._cut = max(self._places / 2, 1.0), now + pause + self._second
+            return True
 
 
 # --- Connections ----------------------------------------------------------------------------------------------------
@@ -138,7 +152,8 @@ class _Line:
         self.host = urlsplit(base).hostname or ""
         self.limiter = Limiter(REQUESTS_PER_SECOND, SECOND)
         self.http = httpx.Client(
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=30),
+            # No limit of connections: those that hang would fill it up.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30),
             headers={"Accept": "application/json", "User-Agent": "optiinfra"},
             verify=certificates(),
             trust_env=not is_loopback(self.host),  # no proxy shall see a key on its way to this same machine
@@ -212,6 +227,7 @@ class Account:
     def _asked(self, operation: str, path: str, meter: Meter, permission: str, asked: Mapping[str, str | int]) -> bytes:
         broken = throttled = 0
         while True:
+            pause: float | None = None
             try:
                 status, pause, body = self._send(operation, path, meter, asked)
             except httpx.HTTPError as error:  # only its type is told: the text may quote the key
@@ -222,15 +238,12 @@ class Account:
                 raise self._late(operation) from None
             else:
                 if status == 200:
-                    self._line.limiter.accepted()
+                    self._line.limiter.accepted(self.name)
                     return body
                 failure = self._hide(explain(operation, status, body, permission, paged="cursor" in asked))
             if failure.cause is Cause.THROTTLED:
                 throttled += 1
-                pause = pause or PAUSE_SECONDS * min(2 ** (throttled - 1), 8)
-                self._line.limiter.refused(min(pause, LONGEST_PAUSE_SECONDS))
-                if throttled == THROTTLED_ATTEMPTS or pause > LONGEST_PAUSE_SECONDS:
-                    raise failure
+                self._hold_back(throttled, pause, failure)
             elif failure.cause is Cause.UNAVAILABLE:
                 broken += 1
                 wait = RETRY_SECONDS * 2 ** (broken - 1) * random.uniform(0.75, 1.25)  # noqa: S311 - not for secrecy
@@ -239,6 +252,20 @@ class Account:
                 time.sleep(wait)
             else:
                 raise failure
+
+    def _hold_back(self, refusals: int, asked: float | None, failure: CloudError) -> None:
+        """After a refusal, wait for the seconds that were asked for, or some: everybody, or this account alone.
+
+        Raises:
+            CloudError: `failure`, where another attempt makes no sense.
+        """
+        pause = asked or PAUSE_SECONDS * min(2 ** (refusals - 1), 8)
+        alone = not self._line.limiter.refused(min(pause, LONGEST_PAUSE_SECONDS), self.name)
+        late = alone and time.monotonic() + pause > self.deadline
+        if refusals == THROTTLED_ATTEMPTS or pause > LONGEST_PAUSE_SECONDS or late:
+            raise failure
+        if alone:
+            time.sleep(pause)
 
     def _send(
         self, operation: str, path: str, meter: Meter, asked: Mapping[str, str | int]

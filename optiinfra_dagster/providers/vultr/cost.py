@@ -35,6 +35,7 @@ SECONDS = 240.0  # for one account
 # `2021-08-31 20:00:00` to `2021-09-30 20:00:00` in the OpenAPI document.
 _EASTERN = ZoneInfo("America/New_York")
 _PLACES = Decimal("1e-9")  # of a day's part of a line
+_LARGEST = Decimal(10) ** 15  # what is more is no amount of money
 _DAY = timedelta(days=1)
 
 Item = Mapping[str, Any]
@@ -149,7 +150,7 @@ def _money(value: object) -> Decimal | None:
         amount = Decimal(value)
     except ArithmeticError:
         return None
-    return amount if amount.is_finite() else None
+    return amount if amount.is_finite() and abs(amount) < _LARGEST else None
 
 
 def _text(value: object) -> str:
@@ -161,9 +162,9 @@ def _when(value: object) -> datetime | None:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
         return None
-    if moment is not None and moment.tzinfo is None:
-        moment = moment.replace(tzinfo=_EASTERN)
-    return None if moment is None else moment.astimezone(UTC)
+    if moment is None or not 2000 <= moment.year < 2100:  # such as year 1, which Go writes for no time
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=_EASTERN)).astimezone(UTC)
 
 
 # --- What a line is of ----------------------------------------------------------------------------------------------

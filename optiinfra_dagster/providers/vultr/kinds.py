@@ -11,21 +11,33 @@ Vultr's GB are 2^30 bytes: a snapshot of a 10 GB block is 10737418240 bytes in g
 from __future__ import annotations
 
 import ipaddress
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.errors import Cause, CloudError
 from optiinfra_dagster.providers.types import Resource, ResourceType, Status
+from optiinfra_dagster.providers.values import (
+    Item,
+    at,
+    facts,
+    flag,
+    labels,
+    name_of,
+    network,
+    number,
+    part,
+    parts,
+    percent,
+    text,
+    texts,
+    when,
+)
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.types import Meter
     from optiinfra_dagster.providers.vultr.client import Account
-
-Item = Mapping[str, Any]
 
 PAGE_SIZE = 500  # the most that any listing gives at once
 
@@ -35,7 +47,7 @@ class Listing:
     """How one kind is listed, in all regions at once.
 
     `operation` and `permission` are Vultr's own names; `key` is where its answer holds the items; `to_resource` reads
-    one of them; `parts` gives what else an item holds.
+    one of them; `held` gives what else an item holds.
     """
 
     kind: str
@@ -44,7 +56,7 @@ class Listing:
     key: str
     permission: str
     to_resource: Callable[[Item, str], Resource]
-    parts: Callable[[Item], Iterator[Item]] = lambda _item: iter(())
+    held: Callable[[Item], Iterator[Item]] = lambda _item: iter(())
 
     def items(self, account: Account, meter: Meter) -> Iterator[Item]:
         """List page by page, with what the items hold.
@@ -55,7 +67,7 @@ class Listing:
         for item in pages(account, meter, self.operation, self.path, self.key, self.permission):
             yield item
             if isinstance(item, Mapping):
-                yield from self.parts(item)
+                yield from self.held(item)
 
 
 def pages(
@@ -100,79 +112,35 @@ def items_of(answer: Item, operation: str, key: str) -> list[Any]:
 
 def _paging(answer: Item) -> tuple[float | None, str]:
     """The number of items in all pages, where it is told, and the cursor of the next page."""
-    meta = _part(answer, "meta")
-    return _number(meta.get("total")), _text(_part(meta, "links").get("next"))
+    return number(at(answer, "meta", "total")), text(at(answer, "meta", "links", "next"))
 
 
 # --- Values ---------------------------------------------------------------------------------------------------------
-# Types differ between documents and answers (a port is a number or text, so is an engine's version): what can be read
-# is, and a fact that cannot is left out. Only an item without id is of no use.
-
-
-def _part(item: Item, key: str) -> Item:
-    part = item.get(key)
-    return part if isinstance(part, Mapping) else {}
-
-
 def _list(item: Item, key: str) -> list[Any]:
     found = item.get(key)
     return found if isinstance(found, list) else []
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bool):
-        return ""
-    return value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""
-
-
 def _number(value: object) -> float | None:
     """Read `4`, `"4"` and `"32768 MB"`."""
-    if isinstance(value, str):
-        leading = re.match(r"\s*(\d+(?:\.\d+)?)", value)
-        value = float(leading[1]) if leading else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    leading = re.match(r"\s*(\d+(?:\.\d+)?)", value) if isinstance(value, str) else None
+    return number(leading[1] if leading else value)
 
 
 def _whole(value: object) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)
-
-
-def _id(item: Item) -> str:
-    name = _text(item["id"])
-    if not name:
-        raise ValueError("the id is empty")
-    return name
-
-
-def _when(value: object) -> datetime | None:
-    """Read `2020-10-10T01:56:20+00:00` and, as databases have it, `2022-05-09 10:13:31`; Vultr's times are UTC."""
-    try:
-        moment = datetime.fromisoformat(_text(value))
-    except ValueError:
-        return None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    found = _number(value)
+    return None if found is None else int(found)
 
 
 def _tags(item: Item) -> dict[str, str]:
     """Vultr's tags are words without a value: `tags`, and where there was one only, `tag`."""
-    return {_text(tag): "" for tag in [*_list(item, "tags"), item.get("tag")] if _text(tag)}
-
-
-def _facts(**facts: str | float | bool | None) -> dict[str, str | int | float | bool | None]:
-    return {name: fact for name, fact in facts.items() if fact is not None and fact != ""}
-
-
-def _flag(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
+    return labels([*_list(item, "tags"), item.get("tag")])
 
 
 def _address(value: object) -> str:
     """An address in its usual form; empty for none, which Vultr writes as `0.0.0.0` or ``."""
     try:
-        address = ipaddress.ip_address(_text(value))
+        address = ipaddress.ip_address(text(value))
     except ValueError:
         return ""
     return "" if address.is_unspecified else str(address)
@@ -212,24 +180,24 @@ def _resource(  # noqa: PLR0913 - a row has these columns
     capacity: float | None = None,
     unit: str = "",
     utilization: float | None = None,
-    **facts: str | float | bool | None,
+    **told: object,
 ) -> Resource:
     """What the kinds have in common. Databases write their regions large (`EWR`), all others small."""
     return Resource(
         account_id=account_id,
-        region=_text(item.get("region")).lower(),
+        region=text(item.get("region")).lower(),
         kind=kind,
-        resource_id=_id(item),
-        resource_name=name or _text(item.get("label")) or _id(item),
+        resource_id=name_of(item, "id"),
+        resource_name=name or text(item.get("label")) or name_of(item, "id"),
         resource_type=of_type,
         status=status,
         cloud_status=state,
-        created_at=_when(item.get("date_created")),
+        created_at=when(item.get("date_created")),
         capacity=capacity,
         unit=unit,
         utilization=utilization,
         tags=_tags(item),
-        metadata=_facts(**facts),
+        metadata=facts(**told),
     )
 
 
@@ -237,16 +205,16 @@ def _resource(  # noqa: PLR0913 - a row has these columns
 
 
 def _features(item: Item) -> str:
-    return ",".join(sorted(filter(None, map(_text, _list(item, "features")))))
+    return ",".join(sorted(texts(_list(item, "features"))))
 
 
 def _instance(item: Item, account_id: str) -> Resource:
     # `status` tells of the subscription, `server_status` of the installation, `power_status` of the machine: the
     # first that is not as it should be is the instance's word.
-    state = _text(item.get("status"))
+    state = text(item.get("status"))
     if state.lower() in {"active", ""}:
-        server = _text(item.get("server_status"))
-        power = _text(item.get("power_status"))
+        server = text(item.get("server_status"))
+        power = text(item.get("power_status"))
         not_well = server == "installingbooting" or (server == "locked" and power == "running")
         state = server if not_well else power or state
     return _resource(
@@ -261,19 +229,19 @@ def _instance(item: Item, account_id: str) -> Resource:
         main_ip=_address(item.get("main_ip")),
         internal_ip=_address(item.get("internal_ip")),
         v6_main_ip=_address(item.get("v6_main_ip")),
-        hostname=_text(item.get("hostname")),
-        plan=_text(item.get("plan")),
+        hostname=text(item.get("hostname")),
+        plan=text(item.get("plan")),
         ram_mib=_whole(item.get("ram")),
         disk_gib=_whole(item.get("disk")),
-        os=_text(item.get("os")),
+        os=text(item.get("os")),
         allowed_bandwidth_gb=_whole(item.get("allowed_bandwidth")),
         features=_features(item),
-        firewall_group_id=_text(item.get("firewall_group_id")),
+        firewall_group_id=text(item.get("firewall_group_id")),
     )
 
 
 def _bare_metal(item: Item, account_id: str) -> Resource:
-    state = _text(item.get("status"))
+    state = text(item.get("status"))
     return _resource(
         item,
         account_id,
@@ -285,16 +253,16 @@ def _bare_metal(item: Item, account_id: str) -> Resource:
         unit="vCPU",
         main_ip=_address(item.get("main_ip")),
         v6_main_ip=_address(item.get("v6_main_ip")),
-        plan=_text(item.get("plan")),
+        plan=text(item.get("plan")),
         ram_mib=_whole(item.get("ram")),
-        disks=_text(item.get("disk")),  # `2x 240GB SSD`
-        os=_text(item.get("os")),
+        disks=text(item.get("disk")),  # `2x 240GB SSD`
+        os=text(item.get("os")),
         features=_features(item),
     )
 
 
 def _block(item: Item, account_id: str) -> Resource:
-    state, attached_to = _text(item.get("status")), _text(item.get("attached_to_instance"))
+    state, attached_to = text(item.get("status")), text(item.get("attached_to_instance"))
     return _resource(
         item,
         account_id,
@@ -304,22 +272,22 @@ def _block(item: Item, account_id: str) -> Resource:
         status=_status(state, active=Status.IN_USE if attached_to else Status.AVAILABLE),
         capacity=_number(item.get("size_gb")),
         unit="GiB",
-        volume_type=_text(item.get("block_type")),
+        volume_type=text(item.get("block_type")),
         attached_to=attached_to,
-        bootable=_flag(item.get("bootable")),
+        bootable=flag(item.get("bootable")),
         monthly_cost_usd=_number(item.get("cost")),
     )
 
 
 def _size(item: Item, key: str) -> float | None:
     """A size in GiB: from the bytes where they are told, since `gb` is rounded."""
-    size = _part(item, key)
+    size = part(item, key)
     exact = _number(size.get("bytes"))
     return exact / 2**30 if exact else _number(size.get("gb"))
 
 
 def _file_system(item: Item, account_id: str) -> Resource:
-    state, size, used = _text(item.get("status")), _size(item, "storage_size"), _size(item, "storage_used")
+    state, size, used = text(item.get("status")), _size(item, "storage_size"), _size(item, "storage_used")
     return _resource(
         item,
         account_id,
@@ -329,14 +297,14 @@ def _file_system(item: Item, account_id: str) -> Resource:
         status=_status(state, active=Status.AVAILABLE),
         capacity=size,
         unit="GiB",
-        utilization=100.0 * used / size if size and used is not None else None,
-        volume_type=_text(item.get("disk_type")),
-        monthly_cost_usd=_number(_part(item, "billing").get("monthly")),
+        utilization=percent(used, size),
+        volume_type=text(item.get("disk_type")),
+        monthly_cost_usd=_number(part(item, "billing").get("monthly")),
     )
 
 
 def _object_storage(item: Item, account_id: str) -> Resource:
-    state = _text(item.get("status"))
+    state = text(item.get("status"))
     return _resource(
         item,
         account_id,
@@ -345,7 +313,7 @@ def _object_storage(item: Item, account_id: str) -> Resource:
         state=state,
         status=_status(state, active=Status.AVAILABLE),
         unit="GiB",  # it has no size of its own
-        cluster=_text(item.get("cluster_id")),
+        cluster=text(item.get("cluster_id")),
     )
 
 
@@ -355,7 +323,7 @@ def _read_replicas(item: Item) -> Iterator[Item]:
 
 
 def _database(item: Item, account_id: str) -> Resource:
-    state = _text(item.get("status"))
+    state = text(item.get("status"))
     return _resource(
         item,
         account_id,
@@ -365,19 +333,19 @@ def _database(item: Item, account_id: str) -> Resource:
         status=_status(state, active=Status.RUNNING),
         capacity=_number(item.get("plan_disk")),  # engines that keep all in memory have none
         unit="GiB",
-        engine=_text(item.get("database_engine")),
-        engine_version=_text(item.get("database_engine_version")),
-        plan=_text(item.get("plan")),
+        engine=text(item.get("database_engine")),
+        engine_version=text(item.get("database_engine_version")),
+        plan=text(item.get("plan")),
         vcpus=_whole(item.get("plan_vcpus")),
         ram_mib=_whole(item.get("plan_ram")),
         replica_nodes=_whole(item.get("plan_replicas")),
-        replica_of=_text(item.get("replica_of")),
-        vpc_id=_text(item.get("vpc_id")),
+        replica_of=text(item.get("replica_of")),
+        vpc_id=text(item.get("vpc_id")),
     )
 
 
 def _load_balancer(item: Item, account_id: str) -> Resource:
-    state, settings, check = _text(item.get("status")), _part(item, "generic_info"), _part(item, "health_check")
+    state, settings, check = text(item.get("status")), part(item, "generic_info"), part(item, "health_check")
     rules = _list(item, "forwarding_rules") or _list(item, "forward_rules")
     return _resource(
         item,
@@ -390,17 +358,17 @@ def _load_balancer(item: Item, account_id: str) -> Resource:
         unit="nodes",
         main_ip=_address(item.get("ipv4")),
         v6_main_ip=_address(item.get("ipv6")),
-        algorithm=_text(settings.get("balancing_algorithm")),
-        vpc_id=_text(settings.get("vpc")) or _text(settings.get("private_network")),
-        ssl=_flag(item.get("has_ssl")),
-        health_check=":".join(filter(None, (_text(check.get("protocol")), _text(check.get("port"))))),
+        algorithm=text(settings.get("balancing_algorithm")),
+        vpc_id=text(settings.get("vpc")) or text(settings.get("private_network")),
+        ssl=flag(item.get("has_ssl")),
+        health_check=":".join(filter(None, (text(check.get("protocol")), text(check.get("port"))))),
         forwarding_rules=len(rules),
         instances=len(_list(item, "instances")),
     )
 
 
 def _vpc(item: Item, account_id: str) -> Resource:
-    network, bits = _text(item.get("v4_subnet")), _text(item.get("v4_subnet_mask"))
+    cidr = f"{text(item.get('v4_subnet'))}/{text(item.get('v4_subnet_mask'))}"
     return _resource(
         item,
         account_id,
@@ -408,17 +376,17 @@ def _vpc(item: Item, account_id: str) -> Resource:
         of_type=ResourceType.NETWORK,
         state="",
         status=Status.AVAILABLE,  # the API tells no state: while it is listed, it can be used
-        name=_text(item.get("description")),  # the portal shows it as the name
-        cidr=f"{network}/{bits}" if network and bits else "",
+        name=text(item.get("description")),  # the portal shows it as the name
+        cidr=network(cidr),
     )
 
 
 def _kubernetes(item: Item, account_id: str) -> Resource:
     """A cluster with its node pools, which are part of it: `vc2-2c-4gb:3,vc2-4c-8gb:1` are plans and their nodes."""
-    state = _text(item.get("status"))
-    pools = [pool for pool in _list(item, "node_pools") if isinstance(pool, Mapping)]
+    state = text(item.get("status"))
+    pools = parts(item.get("node_pools"))
     nodes = [_nodes(pool) for pool in pools]
-    sizes = sorted(f"{_text(pool.get('plan'))}:{count:.0f}" for pool, count in zip(pools, nodes, strict=True))
+    sizes = sorted(f"{text(pool.get('plan'))}:{count:.0f}" for pool, count in zip(pools, nodes, strict=True))
     return _resource(
         item,
         account_id,
@@ -426,14 +394,14 @@ def _kubernetes(item: Item, account_id: str) -> Resource:
         of_type=ResourceType.KUBERNETES,
         state=state,
         status=_status(state, active=Status.RUNNING),
-        capacity=sum(nodes) if "node_pools" in item else None,
+        capacity=sum(nodes) if isinstance(item.get("node_pools"), list) else None,
         unit="nodes",
-        version=_text(item.get("version")),
-        high_availability=_flag(item.get("ha_controlplanes")),
+        version=text(item.get("version")),
+        high_availability=flag(item.get("ha_controlplanes")),
         node_pools=len(pools),
         node_plans=",".join(sizes),
         auto_scaler=any(pool.get("auto_scaler") is True for pool in pools),
-        firewall_group_id=_text(item.get("firewall_group_id")),
+        firewall_group_id=text(item.get("firewall_group_id")),
     )
 
 

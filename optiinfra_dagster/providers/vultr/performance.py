@@ -11,9 +11,9 @@ two know the present only, so a past window holds none of their points.
 
 from __future__ import annotations
 
-import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -34,6 +34,7 @@ from optiinfra_dagster.providers.types import (
     Series,
     Status,
 )
+from optiinfra_dagster.providers.values import at, measured
 from optiinfra_dagster.providers.vultr.client import Account, MissingError, account_name, open_account
 from optiinfra_dagster.providers.vultr.prometheus import Told, ask, open_prometheus
 from optiinfra_dagster.providers.vultr.traffic import date, days_back, missing_days, remember_absent
@@ -118,13 +119,7 @@ def _snapshot(resource: Resource, metric: Metric, request: MetricsRequest[VultrA
 
 def _value(answer: Any, path: str) -> float | None:
     """The finite number at `cpu.percentage` of an answer."""
-    for key in path.split("."):
-        answer = answer.get(key) if isinstance(answer, Mapping) else None
-    try:
-        value = math.nan if answer is None or isinstance(answer, bool) else float(answer)
-    except (TypeError, ValueError):
-        return None
-    return value if math.isfinite(value) else None
+    return measured(at(answer, *path.split(".")))
 
 
 @dataclass(slots=True)
@@ -135,28 +130,45 @@ class _Run:
     config: VultrAccount | None
     request: MetricsRequest[VultrAccount]
     meter: Meter
-    asked: dict[str, list[tuple[Resource, Sequence[Metric]]]] = field(default_factory=dict)  # by where it comes from
+    by_kind: dict[str, list[Resource]] = field(default_factory=dict)
     series: list[Series] = field(default_factory=list)
-    coverage: dict[tuple[str, str], Coverage] = field(default_factory=dict)  # by resource and metric name
+    collected: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # resources, by metric name
+    lacking: dict[tuple[str, str], tuple[CoverageState, str]] = field(default_factory=dict)  # by resource, metric name
     problems: list[Problem] = field(default_factory=list)
     account: Account | None = None
     refusal: CloudError | None = None
     accepted: bool | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def settle(self, resource: Resource, metric: Metric, state: CoverageState, reason: str = "") -> None:
-        """Note what there is of a metric, unless another source of it has told something better."""
-        key = resource.resource_id, metric.name
-        known = self.coverage.get(key)
-        if known is not None and known.state is CoverageState.COLLECTED:
-            return
-        if known is None or _RANK[state] < _RANK[known.state]:
-            self.coverage[key] = Coverage(key[0], resource.resource_type, metric.name, state, reason)
+    def asked(self, source: str) -> list[tuple[Sequence[Metric], list[Resource]]]:
+        """What one source is asked for: some metrics, and the resources to tell them of, a pair for each kind."""
+        found = [(_sources(kind).get(source, ()), resources) for kind, resources in self.by_kind.items()]
+        return [(metrics, resources) for metrics, resources in found if metrics]
 
     def keep(self, series: Series) -> None:
         """Take points."""
         self.series.append(series)
-        self.settle(series.resource, series.metric, CoverageState.COLLECTED)
+        self.collected[series.metric.name].add(series.resource.resource_id)
+
+    def settle(
+        self, metrics: Sequence[Metric], resources: Iterable[Resource], state: CoverageState, reason: str
+    ) -> None:
+        """Note why a source tells nothing of some metrics, unless another one has told something better."""
+        ids = [one.resource_id for one in resources]
+        for name in {metric.name: None for metric in metrics}:
+            for key in [(one, name) for one in ids if one not in self.collected[name]]:
+                if key not in self.lacking or _RANK[state] < _RANK[self.lacking[key][0]]:
+                    self.lacking[key] = state, reason
+
+    def coverage(self) -> Iterator[Coverage]:
+        """What there is of every metric of every resource, each once."""
+        for kind, resources in self.by_kind.items():
+            for name in {metric.name: None for metric in metrics_for("vultr", kind)}:
+                for one in resources:
+                    if one.resource_id in self.collected[name]:
+                        yield Coverage(one.resource_id, one.resource_type, name, CoverageState.COLLECTED)
+                    else:
+                        yield Coverage(one.resource_id, one.resource_type, name, *self.lacking[one.resource_id, name])
 
     def note(self, cause: Cause, message: str) -> None:
         self.problems.append(Problem(self.account_id, "", "", cause, message))
@@ -168,34 +180,36 @@ class _Run:
 
         Who stops a machine does not make it less reliable: stopped, it has no uptime.
         """
-        for resource, metrics in self.asked.get("power", ()):
-            up = _UP.get(resource.status)
-            for metric in metrics:
+        for metrics, resources in self.asked("power"):
+            for resource in resources:
+                up = _UP.get(resource.status)
                 if up is None:
-                    self.settle(resource, metric, CoverageState.NOT_OFFERED, _why_idle(resource))
+                    self.settle(metrics, [resource], CoverageState.NOT_OFFERED, _why_idle(resource))
                 elif self.request.present is None:
-                    self.settle(resource, metric, CoverageState.NOT_OFFERED, _PRESENT_ONLY)
+                    self.settle(metrics, [resource], CoverageState.NOT_OFFERED, _PRESENT_ONLY)
                 elif self.request.listed not in {None, self.request.present}:
-                    self.settle(resource, metric, CoverageState.ERROR, _NOT_LISTED)
+                    self.settle(metrics, [resource], CoverageState.ERROR, _NOT_LISTED)
                 else:
-                    self.keep(_snapshot(resource, metric, self.request, up))
+                    for metric in metrics:
+                        self.keep(_snapshot(resource, metric, self.request, up))
 
     # --- Vultr's calls ----------------------------------------------------------------------------------------------
 
     def ask_usage(self, pool: ThreadPoolExecutor) -> list[Answer]:
         """Begin the calls that tell what databases use now; none where the present is not asked for."""
-        asked = self.asked.get("database_usage", ()) if self.request.present else ()
-        return [self._begin(pool, resource, metrics) for resource, metrics in asked]
+        asked = self.asked("database_usage") if self.request.present else ()
+        return [self._begin(pool, resource, metrics) for metrics, resources in asked for resource in resources]
 
     def ask_traffic(self, pool: ThreadPoolExecutor, days: Mapping[str, range]) -> list[Answer]:
         """Begin the calls that tell of the days of each machine in `days`."""
-        asked = [one for one in self.asked.get("bandwidth", ()) if one[0].resource_id in days]
         return [
             # Bare metal has no such parameter: Vultr tells of 30 days.
             self._begin(pool, resource, metrics, date_range=days_back(days[resource.resource_id]))
             if resource.kind == "vultr:instance"
             else self._begin(pool, resource, metrics)
-            for resource, metrics in asked
+            for metrics, resources in self.asked("bandwidth")
+            for resource in resources
+            if resource.resource_id in days
         ]
 
     def _begin(self, pool: ThreadPoolExecutor, resource: Resource, metrics: Sequence[Metric], **query: int) -> Answer:
@@ -240,12 +254,11 @@ class _Run:
             for metric in metrics:
                 value = _value(answer.get("usage"), metric.api_metric)
                 if value is None:
-                    self.settle(resource, metric, CoverageState.NOT_OFFERED, "Vultr tells no such figure of it")
+                    self.settle([metric], [resource], CoverageState.NOT_OFFERED, "Vultr tells no such figure of it")
                 else:
                     self.keep(_snapshot(resource, metric, self.request, metric.convert(value)))
-        for resource, metrics in () if self.request.present else self.asked.get("database_usage", ()):
-            for metric in metrics:
-                self.settle(resource, metric, CoverageState.NOT_OFFERED, _PRESENT_ONLY)
+        for metrics, resources in () if self.request.present else self.asked("database_usage"):
+            self.settle(metrics, resources, CoverageState.NOT_OFFERED, _PRESENT_ONLY)
 
     def take_traffic(self, answers: Sequence[Answer], days: Mapping[str, range]) -> list[str]:
         """Take the traffic of whole days; gives the machines of which none of the days was told."""
@@ -260,13 +273,11 @@ class _Run:
                     self.keep(Series(resource, metric, name, list(points), list(points.values()), window))
             if len(self.series) == known:
                 absent.append(one)
-        for resource, metrics in self.asked.get("bandwidth", ()):
-            stored = resource.resource_id in self.request.daily
+        for metrics, resources in self.asked("bandwidth"):
             for metric in metrics:
-                if stored:
-                    self.settle(resource, metric, CoverageState.COLLECTED)
-                else:
-                    self.settle(resource, metric, CoverageState.NOT_OFFERED, _BY_THE_DAY)
+                stored = (one.resource_id for one in resources if one.resource_id in self.request.daily)
+                self.collected[metric.name].update(stored)
+            self.settle(metrics, resources, CoverageState.NOT_OFFERED, _BY_THE_DAY)
         return absent
 
     def _whole(self, answers: Sequence[Answer]) -> Iterator[tuple[Resource, Sequence[Metric], Mapping[str, Any]]]:
@@ -287,8 +298,7 @@ class _Run:
             gone = isinstance(error, MissingError)
             state = CoverageState.NOT_OFFERED if gone else CoverageState.of(error.cause)
             reason = f"Vultr does not know the {_noun(resource)} any more, or nothing of it" if gone else str(error)
-            for metric in metrics:
-                self.settle(resource, metric, state, reason)
+            self.settle(metrics, [resource], state, reason)
             if not gone and error is not self.refusal:
                 alike.setdefault(error.cause, []).append((resource, metrics, error))
         for cause, ones in alike.items():
@@ -311,33 +321,35 @@ class _Run:
         if prometheus is None:
             return None
         with prometheus:
-            return ask(prometheus, self.asked["prometheus"], self.request, self.meter)
+            return ask(prometheus, self.asked("prometheus"), self.request, self.meter)
 
     def take_agents(self, told: Told | CloudError | None) -> None:
         """Take what the customer's Prometheus told."""
-        asked = self.asked["prometheus"]
+        asked = self.asked("prometheus")
         failures: Mapping[str, CloudError] = {}
         state, reason = CoverageState.NOT_OFFERED, _NO_PROMETHEUS
         if isinstance(told, CloudError):
             state, reason = CoverageState.of(told.cause), str(told)
             if told is not self.refusal:
-                self.note(told.cause, f"{told} ({sum(len(metrics) for _, metrics in asked)} metrics are missing)")
+                count = sum(len(metrics) * len(resources) for metrics, resources in asked)
+                self.note(told.cause, f"{told} ({count} metrics are missing)")
         elif told is not None:
             state, reason, failures = CoverageState.AGENT_MISSING, _NO_SERIES, told.failures
-            for series in told.series:
-                self.keep(series)
+            self.series.extend(told.series)
+            for name, found in told.found.items():
+                self.collected[name] |= found
             for text, error in {str(error): error for error in failures.values()}.items():
                 lost = sum(str(failure) == text for failure in failures.values())
                 self.note(error.cause, f"{error} ({lost} of {told.questions} questions are not answered in full)")
-        for resource, metrics in asked:
-            idle = resource.status in {Status.STOPPED, Status.TERMINATED}
+        idle = {Status.STOPPED, Status.TERMINATED} if told is not None else frozenset()
+        for metrics, resources in asked:
             for metric in metrics:
                 if (failure := failures.get(metric.api_metric)) is not None:
-                    self.settle(resource, metric, CoverageState.of(failure.cause), str(failure))
-                elif idle and told is not None:
-                    self.settle(resource, metric, CoverageState.NOT_OFFERED, _why_idle(resource))
-                else:
-                    self.settle(resource, metric, state, reason)
+                    self.settle([metric], resources, CoverageState.of(failure.cause), str(failure))
+            answered = [metric for metric in metrics if metric.api_metric not in failures]
+            self.settle(answered, [one for one in resources if one.status not in idle], state, reason)
+            for resource in (one for one in resources if one.status in idle):
+                self.settle(answered, [resource], CoverageState.NOT_OFFERED, _why_idle(resource))
 
 
 # --- All sources ------------------------------------------------------------------------------------------------------
@@ -362,16 +374,16 @@ def collect(request: MetricsRequest[VultrAccount], meter: Meter) -> Performance:
             run = runs[resource.account_id] = _Run(resource.account_id, None, request, meter)
             message = f"the customers file names no Vultr account {run.account_id}, though it has resources"
             run.give_up(CloudError(Cause.CONFIG, message))
-        for source, metrics in _sources(resource.kind).items():
-            run.asked.setdefault(source, []).append((resource, metrics))
+        run.by_kind.setdefault(resource.kind, []).append(resource)
     every = list(runs.values())
-    days = missing_days(request, [resource for run in every for resource, _ in run.asked.get("bandwidth", ())])
+    machines = [one for run in every for _, resources in run.asked("bandwidth") for one in resources]
+    days = missing_days(request, machines)
     # A Prometheus that does not answer must not hold up Vultr's calls.
     with (
         ThreadPoolExecutor(4, thread_name_prefix=f"prometheus-{request.customer_id}") as apart,
         ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"vultr-{request.customer_id}") as pool,
     ):
-        told = [(run, apart.submit(run.ask_agents)) for run in every if "prometheus" in run.asked]
+        told = [(run, apart.submit(run.ask_agents)) for run in every if run.asked("prometheus")]
         usage = [run.ask_usage(pool) for run in every]
         traffic = [run.ask_traffic(pool, days) for run in every]
         absent: list[str] = []
@@ -385,6 +397,6 @@ def collect(request: MetricsRequest[VultrAccount], meter: Meter) -> Performance:
         run.take_power()
     return Performance(
         series=[series for run in every for series in run.series],
-        coverage=[one for run in every for one in run.coverage.values()],
+        coverage=[one for run in every for one in run.coverage()],
         problems=[problem for run in every for problem in run.problems],
     )

@@ -53,6 +53,17 @@ def components(resource: Resource) -> list[Component]:
     return []
 
 
+# What bills call the product that a kind is; instances of other families have names of their own there.
+SERVICES: Mapping[str, str] = {
+    "vultr:instance": "Vultr Cloud Compute",
+    "vultr:bare_metal": "Bare Metal",
+    "vultr:database": "Managed Database",
+    "vultr:block": "Block Storage",
+    "vultr:vfs": "Vultr File System",
+    "vultr:load_balancer": "Load Balancer",
+}
+
+
 def fetch(
     _customer_id: str, accounts: Sequence[VultrAccount], wanted: Collection[tuple[str, str]], meter: Meter
 ) -> PriceList:

@@ -10,9 +10,10 @@ import json
 import math
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 import httpx
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.catalog import Metric
     from optiinfra_dagster.providers.types import Meter, MetricsRequest, Resource
 
-    Asked = Sequence[tuple[Resource, Sequence[Metric]]]
+    Asked = Sequence[tuple[Sequence[Metric], Sequence[Resource]]]  # a pair for each kind
 
 # All queries to one Prometheus in one collection, with all attempts and waits.
 TOTAL_SECONDS = 60.0
@@ -55,14 +56,16 @@ _STATUSES: Mapping[int, tuple[Cause, str]] = {
 }
 
 
+# A series of an answer: its labels, the starts of its periods since the epoch, and a value for each. Series without
+# gaps share one list of starts.
+Points = tuple[dict[str, Any], list[int], list[float]]
+
+
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """The answer to a range query: each series' labels, and its values by the start of their period, since the epoch.
+    """The answer to a range query; `warning` is what Prometheus says of one that is not whole."""
 
-    `warning` is what Prometheus says of an answer that is not whole.
-    """
-
-    series: list[tuple[dict[str, str], dict[int, float]]]
+    series: list[Points]
     warning: str = ""
 
 
@@ -140,18 +143,20 @@ class Prometheus:
 
     def _matrix(self, body: bytes, periods: range) -> Matrix:
         """Read an answer; of points, what is no finite number is left out."""
+        starts, ends = list(periods), [start + periods.step for start in periods]
+
+        def keep_numbers(found: dict[str, Any]) -> Any:
+            # Done with each series as soon as it is read: 10,000 of them are 70,000 lists, which the garbage collector
+            # would walk through again and again while the rest is read.
+            values = found.get("values")
+            return (dict(found["metric"]), *_points(values, starts, ends)) if isinstance(values, list) else found
+
         try:
-            answer = json.loads(body)
+            answer = json.loads(body, object_hook=keep_numbers)
             if answer["status"] != "success" or answer["data"]["resultType"] != "matrix":
                 raise TypeError
-            series = [
-                (
-                    {name: value for name, value in one["metric"].items() if isinstance(value, str)},
-                    _points(one.get("values"), periods),
-                )
-                for one in answer["data"]["result"]
-            ]
-        except (ValueError, KeyError, TypeError, AttributeError):
+            series = [one for one in answer["data"]["result"] if isinstance(one, tuple)]
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             raise self._failure(Cause.BUG, f"the answer is not one of Prometheus. {_URL}") from None
         # What it only wants to remark on PromQL, some versions tell in the same place.
         warnings = [w for w in answer.get("warnings") or () if isinstance(w, str) and not w.startswith("PromQL")]
@@ -164,12 +169,15 @@ class Prometheus:
         return text.replace(self.token, "***") if self.token else text
 
 
-def _points(values: Iterable[Sequence[Any]] | None, periods: range) -> dict[int, float]:
-    points = {int(moment) - periods.step: float(text) for moment, text in values or ()}
-    odd = [start for start, value in points.items() if start not in periods or not math.isfinite(value)]
-    for start in odd:
-        del points[start]
-    return points
+def _points(told: Sequence[Sequence[Any]], starts: list[int], ends: list[int]) -> tuple[list[int], list[float]]:
+    """What a series tells of the periods from `starts` to `ends`; what is no finite number is left out."""
+    values = [float(text) for _, text in told]
+    if [moment for moment, _ in told] == ends and math.isfinite(sum(values)):
+        return starts, values  # nearly all are whole
+    start_of = dict(zip(ends, starts, strict=True))
+    points = {start_of.get(int(moment)): value for (moment, _), value in zip(told, values, strict=True)}
+    kept = {start: value for start, value in points.items() if start is not None and math.isfinite(value)}
+    return list(kept), list(kept.values())
 
 
 def _said(body: bytes) -> str:
@@ -211,7 +219,7 @@ class Machines:
 
     def __init__(self, resources: Sequence[Resource]) -> None:
         self._by_name: dict[str, Resource | None] = {}
-        self._found: dict[tuple[str | None, ...], tuple[int, Resource] | None] = {}  # each question names them again
+        self._found: dict[tuple[Any, ...], tuple[int, Resource] | None] = {}  # each question names them again
         for one in resources:
             facts = (one.metadata.get(fact) for fact in ("main_ip", "internal_ip", "v6_main_ip", "hostname"))
             names = {str(name).lower() for name in (one.resource_id, one.resource_name, *facts) if name}
@@ -219,14 +227,17 @@ class Machines:
                 # Private networks use the same addresses again, and anybody may give a label twice.
                 self._by_name[name] = None if name in self._by_name else one
 
-    def owner(self, labels: Mapping[str, str]) -> tuple[int, Resource] | None:
+    def owner(self, labels: Mapping[str, Any]) -> tuple[int, Resource] | None:
         """The resource that the labels name, and by the how-manieth label; None if it is none of these."""
         names = tuple(map(labels.get, _LABELS))
-        if names not in self._found:
-            self._found[names] = self._search(names)
-        return self._found[names]
+        try:
+            return self._found[names]
+        except KeyError:
+            return self._found.setdefault(names, self._search(names))
+        except TypeError:  # a label that is no text at all
+            return self._search(names)
 
-    def _search(self, names: Iterable[str | None]) -> tuple[int, Resource] | None:
+    def _search(self, names: Iterable[Any]) -> tuple[int, Resource] | None:
         for rank, value in enumerate(names):
             found = self._by_name.get(_host(value)) if isinstance(value, str) else None
             if found is not None:
@@ -234,8 +245,14 @@ class Machines:
         return None
 
 
+# Nearly all targets: a name or an IPv4 address, perhaps with a port. Parsing each as a URL would take 20 times as long.
+_HOST_AND_PORT = re.compile(r"([A-Za-z0-9._-]+)(:[0-9]+)?")
+
+
 def _host(target: str) -> str:
     """What is probed or scraped, without scheme, port and path: `10.0.0.3:9100` is `10.0.0.3`."""
+    if plain := _HOST_AND_PORT.fullmatch(target):
+        return plain[1].lower()
     try:
         return str(ipaddress.ip_address(target))
     except ValueError:
@@ -252,9 +269,14 @@ def _host(target: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a Prometheus told: series of resources, and by their PromQL the questions that were not answered in full."""
+    """What a Prometheus told.
+
+    `found` are the resources that have a series, by the name of its metric; `failures` the questions, by their PromQL,
+    that were not answered in full.
+    """
 
     series: list[Series]
+    found: dict[str, set[str]]
     failures: dict[str, CloudError]
     questions: int
 
@@ -265,18 +287,18 @@ def ask(prometheus: Prometheus, asked: Asked, request: MetricsRequest[VultrAccou
     What would fail for all questions alike ends them: a Prometheus that does not answer, or a token that it refuses.
     """
     questions: dict[str, dict[str, Metric]] = {}  # PromQL -> kind -> metric
-    waiting: dict[str, set[str]] = {}  # name -> resources without points so far
-    for resource, metrics in asked:
+    waiting: Counter[str] = Counter()  # name -> how many resources are without points so far
+    for metrics, resources in asked:
         for metric in metrics:
-            questions.setdefault(metric.api_metric, {})[resource.kind] = metric
-            waiting.setdefault(metric.name, set()).add(resource.resource_id)
-    machines = Machines([resource for resource, _ in asked])
-    told = Told([], {}, len(questions))
+            questions.setdefault(metric.api_metric, {})[metric.kind] = metric
+        waiting.update(dict.fromkeys((metric.name for metric in metrics), len(resources)))
+    machines = Machines([one for _, resources in asked for one in resources])
+    told = Told([], {name: set() for name in waiting}, {}, len(questions))
     dead: CloudError | None = None
     for promql, by_kind in questions.items():
         some = next(iter(by_kind.values()))
-        left = waiting[some.name]
-        if not left:
+        found = told.found[some.name]
+        if len(found) == waiting[some.name]:
             continue
         if dead is not None:
             told.failures[promql] = dead
@@ -289,17 +311,39 @@ def ask(prometheus: Prometheus, asked: Asked, request: MetricsRequest[VultrAccou
             continue
         if matrix.warning:
             told.failures[promql] = CloudError(Cause.INCOMPLETE, f"Prometheus at {prometheus.host}: {matrix.warning}")
-        for resource, points in _owned(machines, matrix):
-            if resource.resource_id in left and resource.kind in by_kind:
-                left.discard(resource.resource_id)
-                told.series.append(_series(resource, by_kind[resource.kind], points))
+        new = [
+            _series(owned, by_kind[owned.resource.kind])
+            for owned in _owned(machines, matrix)
+            if owned.resource.kind in by_kind and owned.resource.resource_id not in found
+        ]
+        found.update(series.resource.resource_id for series in new)
+        told.series.extend(new)
     return told
 
 
-def _series(resource: Resource, metric: Metric, points: Mapping[int, float]) -> Series:
-    factor, offset = metric.factor, metric.offset
-    values = [value * factor + offset for value in points.values()]
-    return Series(resource, metric, metric.statistic_name("avg"), list(points), values)
+class _Owned(NamedTuple):
+    """A series of a resource; `rank` is the how-manieth of the labels that may name one did."""
+
+    resource: Resource
+    rank: int
+    labels: dict[str, Any]
+    starts: list[int]
+    values: list[float]
+
+    def is_surer_than(self, other: _Owned) -> bool:
+        return (self.rank, str(self.labels)) < (other.rank, str(other.labels))
+
+    def with_more(self, starts: Sequence[int], values: Sequence[float]) -> _Owned:
+        """The same with the next part of a long range."""
+        points = dict(zip([*self.starts, *starts], [*self.values, *values], strict=True))
+        return self._replace(starts=list(points), values=list(points.values()))
+
+
+def _series(owned: _Owned, metric: Metric) -> Series:
+    factor, offset, values = metric.factor, metric.offset, owned.values
+    if factor != 1 or offset:
+        values = [value * factor + offset for value in values]
+    return Series(owned.resource, metric, metric.statistic_name("avg"), owned.starts, values)
 
 
 def _read(prometheus: Prometheus, metric: Metric, request: MetricsRequest[VultrAccount], meter: Meter) -> Matrix:
@@ -314,19 +358,18 @@ def _read(prometheus: Prometheus, metric: Metric, request: MetricsRequest[VultrA
     return whole
 
 
-def _owned(machines: Machines, matrix: Matrix) -> Iterable[tuple[Resource, dict[int, float]]]:
+def _owned(machines: Machines, matrix: Matrix) -> Iterable[_Owned]:
     """The points of each resource: of several series, those whose label names it most surely."""
-    best: dict[str, tuple[int, dict[str, str]]] = {}
-    found: dict[str, tuple[Resource, dict[int, float]]] = {}
-    for labels, points in matrix.series:
-        owner = machines.owner(labels) if points else None
+    best: dict[str, _Owned] = {}
+    for labels, starts, values in matrix.series:
+        owner = machines.owner(labels) if values else None
         if owner is None:
             continue
         rank, resource = owner
-        name = resource.resource_id
-        if name in best and best[name][1] == labels:  # the next part of a long range
-            found[name][1].update(points)
-        elif name not in best or (rank, str(labels)) < (best[name][0], str(best[name][1])):
-            best[name] = rank, labels
-            found[name] = resource, points
-    return found.values()
+        one = _Owned(resource, rank, labels, starts, values)
+        known = best.get(resource.resource_id)
+        if known is not None and known.labels == labels:
+            best[resource.resource_id] = known.with_more(starts, values)
+        elif known is None or one.is_surer_than(known):
+            best[resource.resource_id] = one
+    return best.values()

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.providers.types import Inventory, Meter, Problem, Resource
+from optiinfra_dagster.providers.values import ODD, at, text
 from optiinfra_dagster.providers.vultr.client import Account, account_name, open_account
-from optiinfra_dagster.providers.vultr.kinds import LISTINGS, Item, Listing
+from optiinfra_dagster.providers.vultr.kinds import LISTINGS, Listing
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import VultrAccount
-
-# What reading an item of another form than expected raises.
-_ODD = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 # Listings that run at once for one customer; the rate limit is shared by all customers anyway.
 _AT_ONCE = 4
@@ -62,8 +60,9 @@ class _Run:
             for item in listing.items(self.account, self.meter):
                 try:
                     resource = listing.to_resource(item, self.name)
-                except _ODD as error:  # only its type is told: the text may quote the item
-                    problem(Cause.BUG, f"{_name(item)} was skipped: {type(error).__name__}")
+                except ODD as error:  # only its type is told: the text may quote the item
+                    name = text(at(item, "id"))[:64] or "an item without id"
+                    problem(Cause.BUG, f"{name} was skipped: {type(error).__name__}")
                 else:
                     # A listing that shifts between pages names an item twice: the later word counts.
                     found[resource.resource_id] = resource
@@ -90,11 +89,6 @@ class _Run:
     def keep(self, part: Inventory) -> None:
         self.inventory.resources += part.resources
         self.inventory.problems += part.problems
-
-
-def _name(item: Item) -> str:
-    name = item.get("id") if isinstance(item, dict) else None
-    return str(name)[:64] if name else "an item without id"
 
 
 def collect(customer_id: str, accounts: Sequence[VultrAccount], meter: Meter) -> Inventory:

@@ -271,7 +271,7 @@ def test_hidden_queries_are_not_returned(lab: CloudLab) -> None:
 
 
 @given(st.data())
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_pages_of_any_size_add_up_to_the_same_points(lab: CloudLab, data: st.DataObject) -> None:
     names = ["instance-001", "instance-002", "new", "off", "fine"]
     questions = data.draw(

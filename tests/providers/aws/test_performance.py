@@ -208,7 +208,7 @@ def worlds(draw: st.DrawFn) -> list[dict[str, Any]]:
     return fleets
 
 
-@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fleets=worlds(), seed=st.integers(0, 1000), minutes=st.integers(-90, 0), length=st.integers(5, 90))
 def test_any_world_is_read_cell_by_cell(
     port: int, monkeypatch: pytest.MonkeyPatch, fleets: list[dict[str, Any]], seed: int, minutes: int, length: int
@@ -824,7 +824,6 @@ def test_the_dimension_is_cut_from_the_arn(arn: str, value: str) -> None:
     assert dimension_value(arn) == value
 
 
-@settings(deadline=None)
 @given(counts=st.lists(st.integers(1, 5), max_size=400), points=st.integers(1, 20_000))
 def test_batches_hold_every_question_once_and_keep_to_the_limits(counts: list[int], points: int) -> None:
     metric = metrics_for("aws", "ec2:instance")[0]

@@ -150,12 +150,9 @@ def test_one_odd_item_costs_that_item(replayed: Replay, tmp_path: Path) -> None:
 
     inventory = replayed(volumes, subnets)
 
-    assert [one.resource_name for one in inventory.resources] == ["vol-1"]
-    assert [(problem.kind, problem.cause) for problem in inventory.problems] == [
-        ("ebs:volume", Cause.BUG),
-        ("ec2:subnet", Cause.BUG),
-    ]
-    assert "subnet-1 was skipped" in inventory.problems[1].message
+    assert [(one.resource_name, one.capacity) for one in inventory.resources] == [("vol-1", 8.0), ("subnet-1", None)]
+    assert [(problem.kind, problem.cause) for problem in inventory.problems] == [("ebs:volume", Cause.BUG)]
+    assert "an item without id was skipped" in inventory.problems[0].message
 
 
 def test_items_with_nothing_but_an_id_are_kept(replayed: Replay, tmp_path: Path) -> None:

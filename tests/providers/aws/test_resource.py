@@ -429,3 +429,15 @@ def test_another_implementation_of_the_apis_is_read_as_well(moto: str) -> None:
     assert only(inventory, "elb:classic").tags == {"env": "prod"}
     assert only(inventory, "eks:cluster").status is Status.RUNNING
     assert "hunter2" not in repr(inventory)
+
+
+def test_when_the_time_is_up_nothing_more_is_listed(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = start_lab(fleet("ec2:instance"))
+    monkeypatch.setattr("optiinfra_dagster.providers.aws.resource.SENDING_SECONDS", 0.0)
+
+    inventory = gather()
+
+    assert inventory.resources == []
+    assert {problem.cause for problem in inventory.problems} == {Cause.UNAVAILABLE}
+    assert all("took too long" in problem.message for problem in inventory.problems)
+    assert {key.service for key in lab.control.calls().requests} <= {"sts"}

@@ -369,14 +369,16 @@ def test_one_odd_row_costs_that_row() -> None:
 
     inventory = told(_Answer([odd, {"type": "microsoft.compute/disks"}, "nonsense", _DISK]))
 
-    assert [(one.resource_name, one.capacity, one.region) for one in inventory.resources] == [("d1", 64, "westeurope")]
+    assert [(one.resource_name, one.capacity, one.region) for one in inventory.resources] == [
+        ("d1-odd", None, "westeurope"),
+        ("d1", 64, "westeurope"),
+    ]
     assert [(problem.kind, problem.cause) for problem in inventory.problems] == [
-        ("azure:disk", Cause.BUG),
         ("azure:disk", Cause.BUG),
         ("", Cause.BUG),
     ]
-    assert "d1-odd was skipped" in inventory.problems[0].message
-    assert "hunter2" not in repr(inventory.problems)
+    assert "a row without id was skipped" in inventory.problems[0].message
+    assert "hunter2" not in repr(inventory)
 
 
 def test_a_table_is_read_as_well() -> None:

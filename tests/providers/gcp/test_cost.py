@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -301,20 +302,76 @@ def test_an_hour_costs_what_the_catalogue_says(start_lab: StartLab) -> None:
     wanted = {(one.region, part.key) for one in resources for part in parts[one.resource_id]}
     told = prices.fetch("acme", accounts, wanted, meter)
     assert told.problems == []
-    hour = {(price.region, price.key): price.hourly for price in told.prices}
-    assert hour.keys() == wanted
+    priced = {(price.region, price.key): price.hourly for price in told.prices}
+    hour = {place: priced[place if place in priced else ("", place[1])] for place in wanted}
     for asset in lab.gcp.estate.assets(PROJECT):
         one = next(each for each in resources if each.resource_id == asset.full_name)
         estimate = sum((hour[one.region, part.key] * part.quantity for part in parts[one.resource_id]), Decimal(0))
-        truth = Decimal(0) if asset.kind == "gcp:redis_instance" else hourly(asset)[1]
+        service, truth = hourly(asset)
         assert abs(estimate - truth) < Decimal("1e-9"), asset.full_name
-    assert meter.calls["ListSkus"] == lab.control.calls().count(service="cloudbilling", operation="ListSkus") == 3
+        assert not truth or prices.SERVICES[one.kind] == service
+    assert meter.calls["ListSkus"] == lab.control.calls().count(service="cloudbilling", operation="ListSkus") == 5
 
 
 def test_only_wanted_services_are_asked_for(start_lab: StartLab) -> None:
     lab, meter = start_lab(now=Time()), Meter()
     told = prices.fetch("acme", [payer(lab)], {("us-east1", "gke zonal"), ("us-east1", "gke nonsense")}, meter)
     assert [(one.region, one.key, one.hourly, one.currency) for one in told.prices] == [
-        ("us-east1", "gke zonal", Decimal("0.1"), "USD")
+        ("", "gke zonal", Decimal("0.1"), "USD")
     ]
     assert meter.calls == {"ListSkus": 1}
+
+
+SPOT = {"provisioning_model": "SPOT"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "facts", "parts"),
+    [
+        ("gcp:instance", 4, {"machine_type": "n1-standard-4", "gpus": 2, "gpu_type": "nvidia-tesla-t4"},
+         {"n1 core": "4", "n1 GiB RAM": "15", "nvidia-tesla-t4 gpu": "2"}),
+        ("gcp:instance", 8, {"machine_type": "g2-standard-8", "gpus": 1, "gpu_type": "nvidia-l4", **SPOT},
+         {"g2 core spot": "8", "g2 GiB RAM spot": "32", "nvidia-l4 gpu spot": "1"}),
+        ("gcp:instance", 24, {"machine_type": "a2-highgpu-2g", "gpus": 2, "gpu_type": "nvidia-tesla-a100"},
+         {"a2 core": "24", "a2 GiB RAM": "170", "nvidia-tesla-a100 gpu": "2"}),
+        ("gcp:instance", 8, {"machine_type": "g2-standard-8"}, {}),  # how many it has is not told
+        ("gcp:instance", 4, {"machine_type": "n1-standard-4", "gpus": 1, "gpu_type": "nvidia-tesla-t4-vws"}, {}),
+        ("gcp:redis_instance", 5, {"class": "BASIC"}, {"redis basic m2 GiB": "5"}),
+        ("gcp:redis_instance", 4, {"class": "STANDARD_HA", "replicas": 1}, {"redis standard m1 GiB": "4"}),
+        ("gcp:redis_instance", 36, {"class": "STANDARD_HA", "replicas": 2}, {"redis node m4 GiB": "108"}),
+        ("gcp:redis_instance", 36, {}, {}),
+        ("gcp:sql_instance", 10, {"engine": "MYSQL_8_0", "class": "db-f1-micro"},
+         {"mysql zonal micro": "1", "mysql zonal ssd GiB": "10"}),
+    ],
+)  # fmt: skip
+def test_what_a_price_is_made_of(kind: str, size: float, facts: dict[str, Any], parts: dict[str, str]) -> None:
+    one = replace(resource_of("//x/one", kind), kind=kind, capacity=size, metadata=facts)
+    assert {part.key: part.quantity for part in prices.components(one)} == {
+        key: Decimal(quantity) for key, quantity in parts.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("service", "text", "key"),
+    [
+        (prices.COMPUTE, "Nvidia L4 GPU running in Las Vegas", "nvidia-l4 gpu"),
+        (prices.COMPUTE, "Nvidia Tesla A100 80GB GPU running in Iowa", None),
+        (prices.NETWORKING, "Cloud Load Balancer Forwarding Rule Minimum for Delhi (asia-south2)", "forwarding rule"),
+        (prices.NETWORKING, "Regional External Application Load Balancer Forwarding Rule Minimum for Mumbai", None),
+        (prices.NETWORKING, "Cloud Load Balancer Forwarding Rule Additional for Delhi (asia-south2)", None),
+        (prices.REDIS, "Redis Capacity Basic M1 Mumbai", "redis basic m1 GiB"),
+        (prices.REDIS, "Redis Standard Node Capacity M2 London", "redis node m2 GiB"),
+        (prices.REDIS, "Redis Cluster Node Default Mumbai", None),
+        (prices.SQL, "Cloud SQL for PostgreSQL: Zonal - Micro instance in Americas", "postgres zonal micro"),
+        (prices.SQL, "FDC Trial in Cloud SQL for PostgreSQL: Zonal - Micro instance in Singapore", None),
+    ],
+)  # fmt: skip
+def test_a_sku_is_known_by_its_description(service: str, text: str, key: str | None) -> None:
+    """As the catalogue words them."""
+    price = {"currencyCode": "USD", "units": "0", "nanos": 35_000_000}
+    sku = {
+        "description": text, "category": {"usageType": "OnDemand"}, "serviceRegions": ["asia-south1"],
+        "pricingInfo": [{"pricingExpression": {"usageUnit": "h", "tieredRates": [{"unitPrice": price}]}}],
+    }  # fmt: skip
+    told = [(one.region, one.key, one.hourly) for one in prices.prices_of(service, sku)]
+    assert told == ([("asia-south1", key, Decimal("0.035"))] if key else [])

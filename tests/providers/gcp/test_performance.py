@@ -152,7 +152,7 @@ worlds = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fleets=worlds, seed=st.integers(0, 2**32), windows=st.integers(1, 4))
 def test_drawn_worlds_are_read_cell_by_cell(fleets: list[dict[str, Any]], seed: int, windows: int) -> None:
     named = [{**one, "name": f"{one['name']}-{n}"} for n, one in enumerate(fleets)]

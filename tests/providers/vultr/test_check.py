@@ -13,7 +13,7 @@ def test_an_account_that_lets_itself_be_read_has_no_problem(start_lab: StartLab)
     lab = start_lab(*(fleet(kind, 2) for kind in KINDS))
 
     assert check("acme", acme()) == []
-    assert lab.control.calls().count() == 1 + len(LISTINGS) + len(READS)
+    assert lab.control.calls().count() == 1 + len(LISTINGS) + len(READS) + 2  # and two of its bill
 
 
 WITH_PROMETHEUS = {
@@ -65,15 +65,23 @@ def test_an_empty_account_has_no_problem_either(start_lab: StartLab) -> None:
     assert check("acme", acme()) == []
 
 
-@pytest.mark.parametrize(("acl", "count"), [("objstore", 1), ("loadbalancer", 1), ("subscriptions_view", 7)])
+@pytest.mark.parametrize(
+    ("acl", "count"), [("objstore", 1), ("loadbalancer", 1), ("subscriptions_view", 7), ("billing", 1)]
+)
 def test_a_missing_permission_is_named(start_lab: StartLab, acl: str, count: int) -> None:
-    every = ["objstore", "loadbalancer", "subscriptions_view"]
+    every = ["objstore", "loadbalancer", "subscriptions_view", "billing"]
     start_lab(acls=[one for one in every if one != acl])
 
     problems = check("acme", acme())
 
     assert [problem.cause for problem in problems] == [Cause.PERMISSION] * count
     assert all(f"Allow {acl} to the user" in problem.message for problem in problems)
+
+
+def test_a_customer_whose_costs_are_not_collected_needs_no_permission_for_them(start_lab: StartLab) -> None:
+    start_lab(acls=["objstore", "loadbalancer", "subscriptions_view"])
+
+    assert check("acme", acme(), families=["resource", "performance"]) == []
 
 
 def test_a_wrong_key_is_the_only_problem(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -246,3 +246,22 @@ def test_a_refusal_halves_the_places_once_and_answers_bring_them_back() -> None:
     for _ in range(100):
         limiter.accepted()
     assert limiter._places == 8
+
+
+def test_a_request_that_hangs_does_not_keep_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "ARRIVAL_SECONDS", 0.01)
+    limiter = Limiter(1, 0.001)
+    with limiter.place(time.monotonic() + 60), limiter.place(time.monotonic() + 60):
+        pass
+
+
+def test_refusals_of_one_account_among_many_keep_no_other_waiting() -> None:
+    limiter = Limiter(8, 0.001)
+    for account in ("acme", "globex"):
+        limiter.accepted(account)
+    assert not limiter.refused(60.0, "initech")
+    assert limiter._places == 8
+    with limiter.place(time.monotonic() + 5):
+        pass
+    assert limiter.refused(0.01, "globex")  # as many are refused as are not: it may be the address
+    assert limiter._places == 4

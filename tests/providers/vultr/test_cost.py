@@ -251,7 +251,7 @@ def test_a_line_without_an_amount_costs_its_bill(item: object, told: str) -> Non
     st.integers(0, 40 * 24 * 3600),
     st.integers(0, 40 * 24 * 3600),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_parts_of_a_line_add_up_to_it(total: Decimal, offset: int, seconds: int) -> None:
     begin = datetime(2026, 10, 1, tzinfo=UTC) + timedelta(seconds=offset)
     end = begin + timedelta(seconds=seconds)

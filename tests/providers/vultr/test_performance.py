@@ -166,7 +166,7 @@ def drawn_fleets() -> st.SearchStrategy[list[dict[str, Any]]]:
     return st.lists(machines | databases | rest | stopped, max_size=6)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 99), fleets=drawn_fleets(), has_url=st.booleans())
 def test_every_cell_of_a_drawn_world_is_the_clouds_in_our_units(
     seed: int, fleets: list[dict[str, Any]], has_url: bool

@@ -230,9 +230,8 @@ def test_an_item_that_is_too_odd_costs_that_item_and_is_not_quoted(
 
     assert [one.resource_id for one in inventory.resources] == ["i-1"]
     assert [str(one).partition(" vultr:instance: ")[2] for one in inventory.problems] == [
-        "an item without id was skipped: KeyError",
-        "an item without id was skipped: AttributeError",
         "an item without id was skipped: ValueError",
+        "an item without id was skipped: AttributeError",
     ]
     assert {one.cause for one in inventory.problems} == {Cause.BUG}
     assert leaks(inventory, "") == []

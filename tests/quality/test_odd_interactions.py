@@ -1,0 +1,121 @@
+"""Interactions and answers of odd shapes: what can be read is, what cannot is counted, nothing is lost beside it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from optiinfra_dagster.quality import golden
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, read_fields, read_line
+from optiinfra_dagster.quality.judge import Failure, Pace, _read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+FLAT: dict[str, Any] = {"id": "i", "app": "shop", "timestamp": NOON.isoformat(), "prompt": "Why?", "response": "So."}
+
+
+def read(text: str) -> list[Interaction | BadLine]:
+    return list(read_line(text.encode()))
+
+
+def texts(record: dict[str, Any]) -> tuple[str, str]:
+    (found,) = read(json.dumps(record))
+    assert isinstance(found, Interaction), found
+    return found.prompt, found.response
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"prompt": "", "messages": [{"role": "user", "content": "Why?"}]},
+        {"prompt": None, "response": [], "user_input": "Why?", "model_output": "So."},
+        {  # Gemini
+            "prompt": {"contents": [{"role": "user", "parts": [{"text": "Why?"}]}]},
+            "response": {"candidates": [{"content": {"parts": [{"text": "So."}]}, "finishReason": "STOP"}]},
+        },
+        {  # Bedrock's invocation log
+            "prompt": {
+                "inputBodyJson": {"messages": [{"role": "user", "content": [{"type": "text", "text": "Why?"}]}]}
+            },
+            "response": {"outputBodyJson": {"content": [{"type": "text", "text": "So."}]}},
+        },
+    ],
+)
+def test_texts_are_found_in_the_shapes_of_other_clients(fields: dict[str, Any]) -> None:
+    assert texts(FLAT | fields) == ("Why?", "So.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-21 12:00:00 UTC",
+        "2026-11-21t12:00:00z",
+        "1795262400.0",
+        " 1795262400000 ",
+        "2026-11-21 12:00:00 +0000 UTC",
+    ],
+)
+def test_times_are_known_in_the_spellings_of_other_tools(text: str) -> None:
+    (found,) = read(json.dumps(FLAT | {"timestamp": text}))
+    assert found.timestamp == NOON
+
+
+def test_an_array_is_read_in_one_line_and_with_a_record_on_each() -> None:
+    record = json.dumps(FLAT)
+    assert len(read(f"[{record}, {record}]")) == 2
+    lines = [read(line) for line in ("[", f"{record},", record, "]")]
+    assert [[type(item) for item in line] for line in lines] == [[], [Interaction], [Interaction], []]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [5, [{"key": "gen_ai.prompt", "value": {"arrayValue": None}}], {"gen_ai.operation.name": ["chat"]}],
+)
+def test_one_odd_span_costs_none_of_the_others(attributes: object) -> None:
+    def span(number: int, attributes: object) -> dict[str, Any]:
+        times = {"traceId": "a", "spanId": str(number), "startTimeUnixNano": "1795262400000000000"}
+        return times | {"attributes": attributes}
+
+    good = [
+        {"key": "gen_ai.prompt", "value": {"stringValue": "Why?"}},
+        {"key": "gen_ai.completion", "value": {"stringValue": "So."}},
+    ]
+    spans = [span(0, good), None if attributes == 5 else span(1, attributes), span(2, good)]
+    found = read(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}))
+    assert [item.interaction_id if isinstance(item, Interaction) else item.reason for item in found] == [
+        "a-0", Reason.WRONG_TYPE, "a-2",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ['{"tool_calls": 5}', '{"type": [1], "content": "x"}', '[{"type": {}}]'])
+def test_odd_messages_in_a_table_are_counted(text: str) -> None:
+    fields = [int(NOON.timestamp()), "i", "shop", "", "m", "aws", text, "So.", None, None, None, None]
+    found = read_fields(fields, structured=True)
+    assert isinstance(found, BadLine)
+    assert (found.reason, found.timestamp) == (Reason.WRONG_TYPE, NOON)
+
+
+@pytest.mark.parametrize("tokens", [10**20, -1, 1.5, "9", None, True])
+def test_tokens_that_no_answer_can_have_are_not_known(tokens: object) -> None:
+    usage = SimpleNamespace(prompt_tokens=tokens, completion_tokens=5)
+    reply = _read(SimpleNamespace(usage=usage, choices=[]), grounded=False)  # type: ignore[arg-type]
+    assert (reply.failure, reply.unanswered, reply.prompt_tokens) == (Failure.MALFORMED, True, 0)
+
+
+def test_a_rate_limit_that_is_no_number_is_passed_over() -> None:
+    pace = Pace()
+    pace.note({"x-ratelimit-remaining-tokens": "\u00b2", "x-ratelimit-reset-tokens": "1h"})
+    assert pace.wait(10**6, float("inf"))
+
+
+def test_a_golden_set_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    line = {"prompt": "Why?", "response": "So.", "labels": {"coherence": 4}}
+    path = tmp_path / "golden.jsonl"
+    path.write_text(json.dumps(line) + "\r\n\r\n", encoding="utf-8-sig")
+    assert golden.load(path).labels == [{"coherence": 4.0}]

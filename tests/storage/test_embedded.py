@@ -1,0 +1,85 @@
+"""An embedded engine that stays open between sessions, and gives way as soon as another process or folder needs it."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from optiinfra_dagster.errors import StorageError
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+from tests.storage import killing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LONG = 3600.0  # what lingers so long is closed by something else
+
+
+def client_of(clickhouse: ClickHouse) -> Any:
+    """The client of a session, which is over when this returns."""
+    with clickhouse.session() as client:
+        assert client.command("SELECT 1") == 1
+        return client
+
+
+def test_one_engine_is_opened_for_session_after_session(chdb_url: str) -> None:
+    clickhouse = ClickHouse(chdb_url, linger=LONG)
+    first = client_of(clickhouse)
+    assert client_of(clickhouse) is first
+    with pytest.raises(StorageError, match="no_such_table"), clickhouse.session() as client:
+        client.command("SELECT * FROM no_such_table")
+    assert client_of(clickhouse) is not first  # after an error the next session begins anew
+
+
+def test_an_engine_without_a_session_gives_way_to_another_process(chdb_url: str) -> None:
+    clickhouse = ClickHouse(chdb_url, linger=LONG)
+    first = client_of(clickhouse)
+    assert killing.run(write_and_linger, chdb_url) == 0
+    with clickhouse.session() as client:
+        assert client is not first
+        assert client.command("SELECT key FROM prices") == "written"
+
+
+def write_and_linger(url: str) -> None:
+    """Write a row; the process then ends with its engine open."""
+    with ClickHouse(url, lock_timeout=50, linger=LONG).session() as client:
+        client.command("INSERT INTO prices (key) VALUES ('written')")
+
+
+def test_a_process_that_has_session_after_session_gives_way_too(chdb_url: str) -> None:
+    clickhouse, stop = ClickHouse(chdb_url, lock_timeout=60, linger=LONG), threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            with clickhouse.session() as client:
+                client.command("SELECT 1")
+
+    busy = threading.Thread(target=work)
+    busy.start()
+    try:
+        assert killing.run(write_and_linger, chdb_url) == 0
+    finally:
+        stop.set()
+        busy.join(60)
+
+
+def test_an_engine_is_closed_when_it_was_not_used_for_long_enough(chdb_url: str, tmp_path: Path) -> None:
+    clickhouse = ClickHouse(chdb_url, linger=0.01)
+    client_of(clickhouse)
+    for thread in threading.enumerate():
+        if thread.name == "clickhouse-idle":
+            thread.join(60)
+    shutil.rmtree(tmp_path / "clickhouse")  # nobody writes there any more
+    assert client_of(clickhouse)
+
+
+def test_an_engine_gives_way_to_another_folder_of_its_process(migrated_folder: Path, chdb_url: str) -> None:
+    with ClickHouse(chdb_url, linger=LONG).session() as client:
+        client.command("INSERT INTO prices (key) VALUES ('here')")
+    with ClickHouse(f"chdb://{migrated_folder}").session() as client:
+        assert client.command("SELECT count() FROM prices") == 0
+    with ClickHouse(chdb_url).session() as client:
+        assert client.command("SELECT key FROM prices") == "here"
