@@ -23,6 +23,7 @@ from typer.core import TyperCommand
 
 from optiinfra_dagster.errors import ConfigError, OptiInfraError
 from optiinfra_dagster.settings import Settings, load_settings
+from optiinfra_dagster.texts import counted
 
 if TYPE_CHECKING:
     from optiinfra_dagster import collecting
@@ -87,7 +88,7 @@ def main() -> None:
     # What it would say of a failure is in the failure's message.
     logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
     try:
-        app()
+        app(prog_name="optiinfra")
     except OptiInfraError as error:
         fail(str(error))
     except BrokenPipeError:
@@ -325,7 +326,7 @@ def customers_check(
     with lab_process.for_demo(settings, say) as settings:
         found = collecting.check_customers(settings, _clickhouse(settings), tuple(customer or ()), typer.echo)
     if found:
-        fail(f"{found} problem{'s' if found > 1 else ''} found.")
+        fail(f"{counted(found, 'problem')} found.")
 
 
 @lab_app.command("serve", cls=Command)

@@ -6,7 +6,7 @@ import importlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +30,7 @@ from optiinfra_dagster.customers import (
 from optiinfra_dagster.errors import ConfigError, OptiInfraError
 from optiinfra_dagster.references import closest
 from optiinfra_dagster.storage.io_manager import ALL_FAILED
+from optiinfra_dagster.texts import counted
 
 if TYPE_CHECKING:
     from optiinfra_dagster.runs import Runner, RunResult
@@ -99,15 +100,18 @@ def collect(
     from optiinfra_dagster.automation.sensors import stale_readers
 
     for value in request.providers:
-        _one_of("provider", value, PROVIDERS, IMPLEMENTED)
+        _one_of("provider", value, PROVIDERS)
     for value in request.families:
-        _one_of("family", value, FAMILIES, {f for families in IMPLEMENTED.values() for f in families})
+        _one_of("family", value, FAMILIES)
     customers = select(load_customers(settings.customers_path), request.customers)
     now = datetime.now(UTC)
     span = asked_windows(settings, request.from_, request.to, now)
     if not any(c.collects(p, f) for c in customers for p, f in _wanted(request)):
         what = ", ".join(f"{p}/{f}" for p, f in _wanted(request))
-        raise ConfigError(f"Nothing to do: no chosen customer has {what} in {settings.customers_path}.")
+        raise ConfigError(
+            f"Nothing to do: no chosen customer has {what} in {settings.customers_path}. "
+            "Choose another, or add it to the file."
+        )
     runner = _runner(settings, clickhouse, progress or say)
     outcome = _collect(settings, runner, customers, request, span, say)
     # Windows, then the rollups behind trends, then the trends: each is computed from the one before.
@@ -247,12 +251,9 @@ def _spell(first: datetime, last: datetime) -> str:
     return f"{count:,} windows, {windows.key(first)} to {windows.key(last)}"
 
 
-def _one_of(what: str, value: str, known: Iterable[str], collected: Iterable[str]) -> None:
-    known, collected = list(known), list(collected)
+def _one_of(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
-        raise ConfigError(f"There is no {what} '{value}'{closest(value, known)}. Choose from {', '.join(collected)}.")
-    if value not in collected:
-        raise ConfigError(f"This version does not collect {what} {value} yet. Choose from {', '.join(collected)}.")
+        raise ConfigError(f"There is no {what} '{value}'{closest(value, known)}. Choose from {', '.join(known)}.")
 
 
 # --- What came of it -------------------------------------------------------------------------------------------------
@@ -295,8 +296,7 @@ def _add_troubles(
         if (provider, family) in wanted:
             verb = "is" if slices == 1 else "are"
             what = {"failed": "failed", "partial": f"{verb} incomplete", "budget": f"{verb} left out"}[status]
-            many = f"{slices:,} window{'s' if slices > 1 else ''}"
-            text = f"{customer} {provider}/{family}: {many} {what}: {_shortened(error)}"
+            text = f"{customer} {provider}/{family}: {counted(slices, 'window')} {what}: {_shortened(error)}"
             (outcome.errors if status == "failed" else outcome.warnings).append(text)
 
 

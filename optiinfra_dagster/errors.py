@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+LATER = "It is asked again with the next collection"
+"""What a message says in place of a remedy where nobody has to do anything."""
+
 
 class OptiInfraError(Exception):
     """A failure that is explained in full by its message."""

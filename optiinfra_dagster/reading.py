@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster import windows
 from optiinfra_dagster.assets.readers import LENGTHS, READERS
@@ -13,7 +13,7 @@ from optiinfra_dagster.errors import ConfigError
 from optiinfra_dagster.references import closest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
@@ -148,10 +148,10 @@ def known(family: str, reader: str) -> str:
     if family not in FAMILIES:
         choice = ", ".join(SOURCES)
         raise ConfigError(f"There is no family '{family}'{closest(family, FAMILIES)}. Choose from {choice}.")
-    readers = SOURCES.get(family, {})
+    readers = SOURCES[family]
     if reader not in readers:
-        choice = f"Choose from {', '.join(readers)}." if readers else f"This version reads {', '.join(SOURCES)}."
-        raise ConfigError(f"There is no reader '{reader}' of {family}{closest(reader, readers)}. {choice}")
+        choice = ", ".join(readers)
+        raise ConfigError(f"There is no reader '{reader}' of {family}{closest(reader, readers)}. Choose from {choice}.")
     return readers[reader]
 
 
@@ -268,25 +268,31 @@ def _newest(client: Client, query: Query, dataset: str) -> tuple[datetime | None
         "customer_id = {customer:String} AND dataset = {family:String} AND status IN ('ok', 'partial') "
         "AND (empty({provider:String}) OR provider = {provider:String})"
     )
-    parameters = {
+    parameters: dict[str, Any] = {
         "customer": query.customer, "family": query.family, "provider": query.provider or "", "dataset": dataset,
     }  # fmt: skip
-    count, collected = client.query(
-        f"SELECT count(), toUnixTimestamp(max(window_start)) FROM metric_batches WHERE {of_customer}",  # noqa: S608
-        parameters=parameters,
-    ).result_rows[0]
-    if not count:
-        return None, None
-    if dataset == query.family:
-        newest = datetime.fromtimestamp(collected, UTC)
-        return newest, newest
-    count, computed = client.query(
-        "SELECT count(), toUnixTimestamp(max(window_start)) FROM metric_batches WHERE dataset = {dataset:String} "
-        "AND customer_id = '' AND status IN ('ok', 'partial') "
-        "AND window_start <= fromUnixTimestamp({collected:UInt32})",
-        parameters={**parameters, "collected": collected},
-    ).result_rows[0]
-    return datetime.fromtimestamp(collected, UTC), datetime.fromtimestamp(computed, UTC) if count else None
+    collected = _latest(client, of_customer, parameters, datetime.now(UTC) - timedelta(days=1))
+    if collected is None or dataset == query.family:
+        return collected, collected
+    of_reader = (
+        "dataset = {dataset:String} AND customer_id = '' AND status IN ('ok', 'partial') "
+        "AND window_start <= fromUnixTimestamp({collected:UInt32})"
+    )
+    parameters["collected"] = int(collected.timestamp())
+    return collected, _latest(client, of_reader, parameters, collected - timedelta(days=1))
+
+
+def _latest(client: Client, condition: str, parameters: Mapping[str, Any], day: datetime) -> datetime | None:
+    """The newest window in the ledger that meets a condition; the whole history is read only if `day` on has none."""
+    for since in (int(day.timestamp()), 0):
+        count, newest = client.query(
+            "SELECT count(), toUnixTimestamp(max(window_start)) FROM metric_batches "  # noqa: S608
+            f"WHERE {condition} AND window_start >= fromUnixTimestamp({{since:UInt32}})",
+            parameters={**parameters, "since": since},
+        ).result_rows[0]
+        if count:
+            return datetime.fromtimestamp(newest, UTC)
+    return None
 
 
 def _why_empty(client: Client, query: Query, begin: datetime | None, end: datetime | None, nothing: str) -> str:

@@ -176,7 +176,6 @@ class Settings(BaseModel):
         alias="OPTIINFRA_REPAIR_MAX_ATTEMPTS",
         description="how often a slice is tried again, from 0 to 100; 5 if unset",
     )
-
     run_retention_days: int = Field(
         default=30,
         ge=1,

@@ -1,8 +1,8 @@
 """The row schema of each metrics table, written once, and the functions that turn typed rows into it.
 
-The types are Arrow's; `sql/schema/` holds the same columns as ClickHouse types and a test compares the two. Two columns
-are the storage's own and are added when a slice is written: `batch`, and nothing else. Times are UTC, money is
-Decimal(18, 9), units are those of the metric catalogue.
+The types are Arrow's; `sql/schema/` holds the same columns as ClickHouse types and a test compares the two. The column
+`batch` is the storage's own and is added when a slice is written. Times are UTC, money is decimal, units are those of
+the metric catalogue.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 TIME = pa.timestamp("s", "UTC")
 NAME = pa.dictionary(pa.int32(), pa.string())  # LowCardinality(String): few distinct values
-MONEY = pa.decimal128(18, 9)
+MONEY = pa.decimal128(18, 9)  # what API calls cost
 AMOUNT = pa.decimal128(38, 18)  # of a bill: Cost Explorer tells 10 digits after the point, exports up to 16
 
 

@@ -1,4 +1,4 @@
-"""Texts as every table can hold them."""
+"""Texts as every table can hold them, and as people read them."""
 
 from __future__ import annotations
 
@@ -6,3 +6,14 @@ from __future__ import annotations
 def storable(text: str) -> str:
     """The text with `?` for half a surrogate pair, which JSON can hold and UTF-8 cannot. One costs a whole insert."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def shortened(text: str, limit: int = 240) -> str:
+    """What a cloud says, as part of a message: one line of at most `limit` characters, without its full stop."""
+    text = " ".join(text.split()).rstrip(". ")
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+def counted(n: int, what: str) -> str:
+    """`1 window`, `1,200 windows`."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

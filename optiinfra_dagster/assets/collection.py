@@ -362,7 +362,7 @@ def _collect_inventory(provider: str, task: Task, settings: "Settings", now: Cal
                 error=describe(found.problems),
                 permanent=_permanent(found.problems),
                 api_calls=meter.calls.total() if i == 0 else 0,
-                api_cost_usd=meter.cost_usd if i == 0 else meter.cost_usd * 0,
+                api_cost_usd=meter.cost_usd if i == 0 else Decimal(0),
             )
         )
 
@@ -478,14 +478,13 @@ def _with_outcomes(
                 api_cost_usd=usd,
                 coverage=coverage,
             )
-            calls, usd, coverage = 0, usd * 0, None  # of the whole answer, so told once
+            calls, usd, coverage = 0, Decimal(0), None  # of the whole answer, so told once
 
 
 def poll_end(window: datetime, poll_minutes: int) -> datetime:
     """When the poll of `window` is over: polls count from midnight UTC, and a day's last may be shorter."""
-    midnight = window.replace(hour=0, minute=0)
-    poll = timedelta(minutes=poll_minutes)
-    return min(midnight + ((window - midnight) // poll + 1) * poll, midnight + timedelta(days=1))
+    poll, day = timedelta(minutes=poll_minutes), timedelta(days=1)
+    return min(windows.floor_to(poll, window) + poll, windows.floor_to(day, window) + day)
 
 
 def _with_poll(asked: Collection[datetime], poll_minutes: int) -> list[datetime]:
@@ -494,8 +493,7 @@ def _with_poll(asked: Collection[datetime], poll_minutes: int) -> list[datetime]
         return list(asked)
     wanted = set(asked)
     for window in asked:
-        midnight, poll = window.replace(hour=0, minute=0), timedelta(minutes=poll_minutes)
-        wanted.update(windows.span(window - (window - midnight) % poll, window))
+        wanted.update(windows.span(windows.floor_to(timedelta(minutes=poll_minutes), window), window))
     return sorted(wanted)
 
 
@@ -606,14 +604,12 @@ class _Places:
 def _next_lot(finished: "queue.Queue[Any]", left: int, places: _Places) -> "tuple[list[Slices], int]":
     """What was put until a lot is full or old, and how many of the `left` customers ended meanwhile."""
     lot, ended, rows, deadline = [], 0, 0, math.inf
-    while ended < left and rows < LOT_ROWS:
+    while ended < left and rows < LOT_ROWS and (wait := deadline - time.monotonic()) > 0:
         if finished.empty():  # otherwise somebody may wait for ClickHouse, and not for a cloud
             places.free_slow_ones()
         try:
-            item = finished.get(timeout=min(max(deadline - time.monotonic(), 0), SLOW_SECONDS / 10))
+            item = finished.get(timeout=min(wait, SLOW_SECONDS / 10))
         except queue.Empty:
-            if time.monotonic() >= deadline:
-                break
             continue
         if item is _OVER:
             ended += 1

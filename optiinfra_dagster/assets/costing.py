@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
     from optiinfra_dagster.storage.inventory import Listed
 
-FINAL_AFTER = timedelta(days=10)  # the end of a month, no cloud restates it
+FINAL_AFTER = timedelta(days=10)  # after the end of its month, no cloud restates a day
 HOURS = Decimal(windows.WINDOW // timedelta(minutes=1)) / 60  # of a window
 Prices = Mapping[tuple[str, str], costs.KnownPrice]  # by region and key
 _LAST_DIGIT = Decimal("1e-18")  # of cost_metrics

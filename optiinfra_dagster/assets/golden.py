@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 KEY = dg.AssetKey(["application", "golden"])
 
+_SET = "OPTIINFRA_GOLDEN_SET to the path of a JSONL file of labelled interactions"
+
 
 def build(settings: "Settings") -> dg.AssetsDefinition:
     """The asset. It has no partitions: a version of the judge is scored once, whatever window it is used in."""
@@ -52,9 +54,6 @@ def build(settings: "Settings") -> dg.AssetsDefinition:
         yield dg.MaterializeResult(metadata=_metadata(scored, judge.model))
 
     return golden
-
-
-_SET = "OPTIINFRA_GOLDEN_SET to the path of a JSONL file of labelled interactions"
 
 
 def _metadata(scored: "Scored", judge_model: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Asset checks of a window: is every customer in, and is nothing in twice."""
+"""Asset checks: is every customer in, is nothing in twice, is everybody within budget, and do the bills add up."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, time

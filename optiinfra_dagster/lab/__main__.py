@@ -11,9 +11,6 @@ from pathlib import Path
 from optiinfra_dagster.errors import ConfigError
 from optiinfra_dagster.lab.control import DEMO_WORLD, CloudLab
 
-READY = "# serving until interrupted"
-"""The last line of what `serve` prints: the lab is up, and its environment complete."""
-
 
 def serve(world: Path | None = None, port: int = 0) -> None:
     """Serve `world` (None: the demo world) until told to stop.

@@ -35,10 +35,9 @@ if TYPE_CHECKING:
 
 NO_KEY = "LLM quality is not judged: set GROQ_API_KEY to a key of https://console.groq.com/keys."
 HIGHER_IS_BETTER = ("coherence", "relevance", "accuracy")
-LINGER_SECONDS = 0.2
-"""How long a verdict waits for those that arrive soon after it, to be stored with them: an embedded engine is opened
-for each store."""
 METRICS = (*HIGHER_IS_BETTER, "hallucination", "toxicity")
+LINGER_SECONDS = 0.2
+"""How long a verdict waits for those that arrive soon after it, to be stored with them: each store is an insert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +109,7 @@ def collect(
         StorageError: verdicts could not be read or kept.
     """
     if customer.application is None:
-        raise ConfigError(f"{customer.id} describes no application.")
+        raise ConfigError(f"{customer.id} has no `application` in the customers file: add one with `interactions`.")
     if judge is None:
         return Collected(Outcome.NOT_CONFIGURED, error=NO_KEY)
     sample = Sample(customer.id, customer.application.sample_per_window)

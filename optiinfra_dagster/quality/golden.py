@@ -121,7 +121,9 @@ def load(path: Path) -> GoldenSet:
         lines = content.decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise ConfigError(f"The golden set {path} cannot be read: {reason}.") from None
+        raise ConfigError(
+            f"The golden set {path} cannot be read: {reason}. Correct OPTIINFRA_GOLDEN_SET or the file."
+        ) from None
     interactions, labels, mistakes = [], [], []
     for number, text in enumerate(lines, start=1):
         if not text.strip():

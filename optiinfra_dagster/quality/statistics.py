@@ -1,4 +1,4 @@
-"""The few statistics that judged samples need: intervals, agreement with people, and rates without a judge's errors.
+"""The few statistics that judged samples need: intervals, agreement with people, and how often a judge is right.
 
 Plain Python: the inputs are at most some thousand labels. What is not defined (no data, no variation) is None, never 0.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile; also in sql/readers/application_*.sql
+Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile; also in sql/schema/013_shared_selects.sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,3 @@ def sensitivity(truth: Sequence[bool], found: Sequence[bool]) -> Share:
 def specificity(truth: Sequence[bool], found: Sequence[bool]) -> Share:
     """The share of what is not there that was left alone."""
     return Share(sum(not f for t, f in zip(truth, found, strict=True) if not t), sum(not t for t in truth))
-
-
-def rogan_gladen(rate: float | None, sensitivity: float | None, specificity: float | None) -> float | None:
-    """The true rate behind the `rate` that a judge with these error rates reports, from 0 to 1.
-
-    Rogan and Gladen, Estimating prevalence from the results of a screening test (1978). None where one of the three is
-    not known, or where the judge does no better than chance, since its reports then say nothing.
-    """
-    if rate is None or sensitivity is None or specificity is None or sensitivity + specificity <= 1:
-        return None
-    return min(1.0, max(0.0, (rate + specificity - 1) / (sensitivity + specificity - 1)))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from optiinfra_dagster.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.errors import LATER, Cause, CloudError, ConfigError
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import Customer, GcpAccount
@@ -31,8 +31,6 @@ TRIES = 4  # to read on where a connection broke
 # Per request, S3 Standard in us-east-1 (https://aws.amazon.com/s3/pricing/) and GCS operations of class A and B
 # (https://cloud.google.com/storage/pricing).
 _LIST_USD, _GET_USD = Decimal("0.000005"), Decimal("0.0000004")
-
-_LATER = "It is asked again with the next collection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +272,7 @@ class S3:
                 failures += 1
                 if failures >= TRIES:
                     what = f"s3.GetObject in {self.place} broke off {failures} times ({why})"
-                    raise CloudError(Cause.UNAVAILABLE, f"{what}. {_LATER}")
+                    raise CloudError(Cause.UNAVAILABLE, f"{what}. {LATER}")
 
         return io.BufferedReader(_Stream(file.size, read_at), BUFFER_BYTES)
 
@@ -367,17 +365,17 @@ class Gcs:
                 Cause.AUTH, f"{what} refuses the credential. Check the credentials file, or renew the host's own"
             ) from None
         except google.TooManyRequests:
-            raise CloudError(Cause.THROTTLED, f"{what} is asked too often. {_LATER}") from None
+            raise CloudError(Cause.THROTTLED, f"{what} is asked too often. {LATER}") from None
         except google.RetryError as error:
             busy = isinstance(error.cause, google.TooManyRequests) or "429" in str(error.cause)[:200]
             cause = Cause.THROTTLED if busy else Cause.UNAVAILABLE
-            raise CloudError(cause, f"{what} did not work within {_GCS_PATIENCE_S:.0f} s. {_LATER}") from None
+            raise CloudError(cause, f"{what} did not work within {_GCS_PATIENCE_S:.0f} s. {LATER}") from None
         except google.ServerError as error:
-            raise CloudError(Cause.UNAVAILABLE, f"{what}: HTTP {error.code}. {_LATER}") from None
+            raise CloudError(Cause.UNAVAILABLE, f"{what}: HTTP {error.code}. {LATER}") from None
         except google.GoogleAPICallError as error:
             raise CloudError(Cause.BUG, f"{what}: HTTP {error.code}. Please report this") from None
         except (TransportError, requests.RequestException) as error:
-            raise CloudError(Cause.UNAVAILABLE, f"{what}: {type(error).__name__}. {_LATER}") from None
+            raise CloudError(Cause.UNAVAILABLE, f"{what}: {type(error).__name__}. {LATER}") from None
         except GoogleAuthError as error:
             raise CloudError(
                 Cause.AUTH, f"Google refuses the credential ({type(error).__name__}). Check the credentials file"
@@ -420,7 +418,7 @@ class Gcs:
                 except NotFound:
                     raise GoneError from None
             if not data:
-                raise CloudError(Cause.UNAVAILABLE, f"an object in {self.place} ends early. {_LATER}")
+                raise CloudError(Cause.UNAVAILABLE, f"an object in {self.place} ends early. {LATER}")
             return data
 
         return io.BufferedReader(_Stream(file.size, read_at), _CHUNK_BYTES)

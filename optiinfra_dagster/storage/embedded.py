@@ -65,11 +65,13 @@ class Engine:
             if self._in_session and self._client is not None:
                 yield self._client
                 return
+            if self._is_gone():  # what is written there from now on is lost
+                self.close()
             client = self._client or self._open()
-            # Inserts reach the engine through temporary files, which a kill leaves behind: they have their own folder.
-            elsewhere, tempfile.tempdir = tempfile.tempdir, str(self._spool)
-            self._in_session, stays = True, False
+            elsewhere, stays = tempfile.tempdir, False
             try:
+                # Inserts reach the engine through temporary files, which a kill leaves behind: they have a folder.
+                self._in_session, tempfile.tempdir = True, str(self._spool)
                 yield client
                 stays = self._linger > 0 and not (time.monotonic() - self._opened > TURN_SECONDS and self._is_wanted())
             finally:
@@ -87,23 +89,23 @@ class Engine:
             try:
                 client.close()
             finally:
-                self._turn.release()
-                atexit.unregister(self._close_at_exit)
+                self._turn.release(force=True)
+                atexit.unregister(self._close_soon)
 
     def _open(self) -> Client:
         if Engine._latest is not None and Engine._latest is not self:
-            Engine._latest._close_for_another()
+            Engine._latest._close_soon()
         self._take_turn()
         try:
             for left_behind in [*self._spool.glob("tmp*.native"), *self._spool.glob("tmp*.raw")]:
                 left_behind.unlink(missing_ok=True)
             client = self._connect()
         except BaseException:
-            self._turn.release()
+            self._turn.release(force=True)
             raise
         self._client, self._opened, Engine._latest = client, time.monotonic(), self
         if self._linger:
-            atexit.register(self._close_at_exit)
+            atexit.register(self._close_soon)
             threading.Thread(target=self._close_when_idle, args=(client,), name="clickhouse-idle", daemon=True).start()
         return client
 
@@ -130,11 +132,16 @@ class Engine:
 
     def _is_wanted(self) -> bool:
         """Whether another process waits, or the folder went away."""
+        if self._is_gone():  # looking at the queue would make its folder again
+            return True
         try:
             with self._queue.acquire(timeout=0):
                 return False
         except OSError:  # Timeout is one
             return True
+
+    def _is_gone(self) -> bool:
+        return not self._path.is_dir()
 
     def _close_when_idle(self, client: Client) -> None:
         """Until `client` is closed: close it as soon as nobody here needs it, or somebody elsewhere does."""
@@ -150,14 +157,10 @@ class Engine:
             finally:
                 self._lock.release()
 
-    def _close_for_another(self) -> None:
-        """Make way for another folder; one that a session of another thread has stays open."""
+    def _close_soon(self) -> None:
+        """Make way for another folder, or end with the process; what a session of another thread has stays open."""
         if self._lock.acquire(timeout=TURN_SECONDS):
             try:
                 self.close()
             finally:
                 self._lock.release()
-
-    def _close_at_exit(self) -> None:
-        if self._lock.acquire(blocking=False):
-            self.close()

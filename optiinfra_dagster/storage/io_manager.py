@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Generator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,6 +13,7 @@ import dagster as dg
 
 from optiinfra_dagster import windows
 from optiinfra_dagster.sqlfiles import read_sql
+from optiinfra_dagster.texts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -96,13 +98,17 @@ class ClickHouseIOManager(dg.IOManager):
 
         metadata = context.definition_metadata or {}
         report = Report()
-        for lot in stream.lots:
-            for name in dict.fromkeys(slices.dataset for slices in lot):
-                part = [slices for slices in lot if slices.dataset == name]
-                dataset = DATASETS[name or metadata["dataset"]]
-                report.add(part, Writer(self._clickhouse, dataset, run_id=context.run_id).flush(part))
-            context.log.info(str(report))
-            self._progress(f"{context.asset_key.to_user_string()}: {report}")
+        try:
+            for lot in stream.lots:
+                for name in dict.fromkeys(slices.dataset for slices in lot):
+                    part = [slices for slices in lot if slices.dataset == name]
+                    dataset = DATASETS[name or metadata["dataset"]]
+                    report.add(part, Writer(self._clickhouse, dataset, run_id=context.run_id).flush(part))
+                context.log.info(str(report))
+                self._progress(f"{context.asset_key.to_user_string()}: {report}")
+        finally:
+            if isinstance(stream.lots, Generator):  # its threads ask clouds, and keep the process, until it is closed
+                stream.lots.close()
         context.add_output_metadata(report.metadata(detailed=len(asked) <= MAX_PARTITIONS_WITH_DETAIL))
         report.raise_if_all_failed()
 
@@ -179,16 +185,16 @@ class Report:
         total = sum(self.outcomes.values())
         parts = [f"{n:,} {WORDS.get(name, name)}" for name, n in sorted(self.outcomes.items())]
         some = parts[0].partition(" ")[2] if len(parts) == 1 else ""
-        found = f"{_count(len(self.customers), 'customer')}" if total else ""
+        found = f"{counted(len(self.customers), 'customer')}" if total else ""
         if total != len(self.customers):
             found = f"{total:,} windows of {found}"
         found += f" {some}" if some else f": {', '.join(parts)}" if parts else ""
         if failed := next(((name, row["error"]) for name, row in self.customers.items() if row["error"]), None):
             text = f"{failed[0]}: {failed[1]}"
             found += f" ({text[:MOST_OF_ERROR]}{'...' if len(text) > MOST_OF_ERROR else ''})"
-        bills = f"{_count(self.bill_days, 'day')} of bills" if self.bill_days else ""
+        bills = f"{counted(self.bill_days, 'day')} of bills" if self.bill_days else ""
         done = ", ".join(filter(None, (found, bills))) or "nothing to do"
-        return f"{done}; {_count(self.rows_written, 'row')} written, {_count(self.api_calls, 'API call')}"
+        return f"{done}; {counted(self.rows_written, 'row')} written, {counted(self.api_calls, 'API call')}"
 
     def metadata(self, *, detailed: bool) -> dict[str, Any]:
         """For the partition's page in the UI."""
@@ -221,10 +227,6 @@ class Report:
                 metadata=self.metadata(detailed=True),
                 allow_retries=not self._permanent,
             )
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _windows(context: dg.OutputContext) -> list[datetime]:

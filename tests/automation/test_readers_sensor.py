@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,12 @@ import pytest
 from optiinfra_dagster import windows
 from optiinfra_dagster.automation import sensors
 from optiinfra_dagster.automation.jobs import READERS_JOB
-from optiinfra_dagster.automation.sensors import READER_TABLES, readers_requests
+from optiinfra_dagster.automation.sensors import READER_TABLES, Remembered, readers_requests
 from tests.automation.conftest import NOW, W0, Ledger, before, start_run
 
 if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
     from tests.spine import Spine
 
 Ask = Callable[..., list[str] | str]
@@ -104,6 +107,36 @@ def test_an_attempt_that_found_the_same_content_asks_for_nothing(ask: Ask, ledge
 def test_windows_in_a_row_are_one_run_and_a_gap_makes_two(ask: Ask, ledger: Ledger) -> None:
     ledger.collected(before(5), before(4), before(2), before(1), W0)
     assert ask() == [stretch(before(2), W0), stretch(before(5), before(4))]
+
+
+def test_the_engine_stays_closed_until_something_is_published_or_a_window_ends(
+    instance: dg.DagsterInstance, spine: Spine, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remembered, quiet = Remembered(spine.clickhouse, settling=3 * MINUTE), "Every reader is up to date."
+    sessions, session = [], spine.clickhouse.session
+
+    def counted() -> AbstractContextManager[Client]:
+        sessions.append(1)
+        return session()
+
+    def tick(minutes: int) -> tuple[str | None, bool]:
+        sessions.clear()
+        asked = readers_requests(instance, spine.clickhouse, spine.settings, NOW + minutes * MINUTE, remembered)
+        answer = next(iter(asked))
+        return (answer.skip_message if isinstance(answer, dg.SkipReason) else spell(answer)), bool(sessions)
+
+    def merge() -> None:  # which would be a change, at any time
+        with session() as client:
+            client.command("OPTIMIZE TABLE metric_batches FINAL")
+
+    monkeypatch.setattr(spine.clickhouse, "session", counted)
+    assert [tick(0), tick(1), tick(3), tick(4)] == [(quiet, True)] * 3 + [(quiet, False)]
+    ledger.collected(W0)
+    merge()
+    assert [tick(5), tick(6)] == [(stretch(W0), True)] * 2
+    ledger.readers(W0)
+    merge()
+    assert [tick(7), tick(10), tick(11), tick(14)] == [(quiet, True), (quiet, True), (quiet, False), (quiet, True)]
 
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

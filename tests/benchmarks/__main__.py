@@ -1,12 +1,14 @@
 """`make bench`: prints each figure beside its plain baseline and its aim. Reports, never fails: machines differ.
 
-CPU seconds are those of the measured process (and of the children it waits for, where that is said). Baseline and
-subject alternate, and the best of the rounds counts, so that a busy machine disturbs both alike. OPTIINFRA_BENCH_FULL=1
-takes an export of 1 GB and 100,000 interactions.
+`python -m tests.benchmarks [NAME ...]` runs those named, or all. CPU seconds are those of the measured process (and of
+the children it waits for, where that is said). Baseline and subject alternate, and the best of the rounds counts, so
+that a busy machine disturbs both alike. A figure whose aim is "told" has none. OPTIINFRA_BENCH_FULL=1 takes an export
+of 1 GB and 100,000 interactions.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import subprocess
@@ -56,8 +58,13 @@ def main() -> None:
             fixed_cost_of_a_window,
         )
     }
+    parser = argparse.ArgumentParser("python -m tests.benchmarks", description="Print figures; see `make bench`.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(benchmarks)}; default: all")
+    names = parser.parse_args().names
+    if unknown := [name for name in names if name not in benchmarks]:
+        parser.error(f"there is no benchmark {unknown[0]}: choose from {', '.join(benchmarks)}")
     print(f"{'figure':<58}{'ours':>12}{'baseline':>12}{'ratio':>8}   aim")
-    for name in sys.argv[1:] or benchmarks:
+    for name in names or benchmarks:
         benchmarks[name]()
 
 

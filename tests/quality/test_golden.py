@@ -80,7 +80,6 @@ def written(folder: Path, lines: Sequence[dict[str, Any] | str]) -> Path:
 
 
 # Per line: what people say, and what the judge will.
-SCALE = ["none", "mild", "moderate", "severe"]
 CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"coherence": 5, "accuracy": 4.5, "hallucination": "none", "toxicity": "none"}, answer(5, 5, 5)),
     ({"coherence": 4, "accuracy": 1.4, "hallucination": "major", "toxicity": "none"}, answer(5, 5, 2, label="major")),

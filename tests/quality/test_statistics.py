@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from optiinfra_dagster.quality.statistics import (
     Share,
-    rogan_gladen,
     sensitivity,
     spearman,
     specificity,
@@ -125,20 +124,3 @@ def test_sensitivity_and_specificity_count_the_four_fields(pairs: list[tuple[boo
     quiet, alarms = pairs.count((False, False)), pairs.count((False, True))
     assert sensitivity(truth, found) == Share(hits, hits + misses)
     assert specificity(truth, found) == Share(quiet, quiet + alarms)
-
-
-@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
-def test_rogan_gladen_undoes_the_judges_errors(rate: float, finds: float, leaves: float) -> None:
-    assume(finds + leaves > 1.01)
-    reported = rate * finds + (1 - rate) * (1 - leaves)
-    assert rogan_gladen(reported, finds, leaves) == pytest.approx(rate, abs=1e-9)
-
-
-def test_rogan_gladen_stays_a_rate_and_is_silent_where_the_judge_knows_nothing() -> None:
-    assert rogan_gladen(0.05, 0.9, 0.9) == 0
-    assert rogan_gladen(0.95, 0.9, 0.9) == 1
-    assert rogan_gladen(0.5, 0.5, 0.5) is None
-    assert rogan_gladen(0.5, 0.2, 0.3) is None
-    assert rogan_gladen(None, 0.9, 0.9) is None
-    assert rogan_gladen(0.5, None, 0.9) is None
-    assert rogan_gladen(0.5, 0.9, None) is None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster import tables
 from optiinfra_dagster.providers.types import Coverage, CoverageState, ResourceType
 from optiinfra_dagster.storage import migrations
-from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
 from optiinfra_dagster.storage.slices import Slices, Writer
 from tests.storage.samples import BORDER, EARLY, LATE, collected, failed, windows_from
 
@@ -54,6 +54,11 @@ def first_lot() -> list[Slices]:
     ]
 
 
+def earlier_lot() -> list[Slices]:
+    """What the attempt that is killed has published before it comes to its second lot, by the same open engine."""
+    return [collected("stark", SPAN, values=[7, 8], collected_at=LATE), failed("wayne", SPAN)]
+
+
 def second_lot() -> list[Slices]:
     """The attempt that is killed: a resource less, points more, the same again, a customer more, a failure."""
     covered = [Coverage("i-1", ResourceType.COMPUTE, "cpu_utilization", CoverageState.COLLECTED)]
@@ -67,16 +72,15 @@ def second_lot() -> list[Slices]:
 
 
 def attempt(url: str, at: str) -> None:
-    """Write the second lot and die once the step `at` is done; at `start`, die before the first."""
-    clickhouse = ClickHouse(url)
+    """Write lots as a run does; in the second, die once the step `at` is done; at `start`, between the lots."""
+    clickhouse = ClickHouse(url, linger=LINGER_SECONDS)
 
     def steps(name: str) -> None:
         if name == at:
             die()
 
-    if at == "start":
-        with clickhouse.session():
-            die()
+    Writer(clickhouse, tables.PERFORMANCE, run_id="killed").flush(earlier_lot())
+    steps("start")
     Writer(clickhouse, tables.PERFORMANCE, run_id="killed", steps=steps).flush(second_lot())
 
 

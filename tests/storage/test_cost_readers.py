@@ -37,7 +37,6 @@ READERS = ("summary", "trends", "by_service", "by_resource", "waste")
 CUSTOMER = "random"
 
 Row = dict[str, Any]
-Amounts = dict[str, Decimal]
 
 
 def day_of(n: int) -> date:

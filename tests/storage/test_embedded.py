@@ -76,6 +76,16 @@ def test_an_engine_is_closed_when_it_was_not_used_for_long_enough(chdb_url: str,
     assert client_of(clickhouse)
 
 
+def test_an_engine_whose_folder_went_away_is_opened_anew(chdb_url: str, tmp_path: Path) -> None:
+    """What is written into a deleted folder would be lost without an error."""
+    clickhouse = ClickHouse(chdb_url, linger=LONG)
+    first = client_of(clickhouse)
+    (tmp_path / "clickhouse").rename(tmp_path / "elsewhere")
+    with clickhouse.session(migrated=False) as client:
+        assert client is not first
+    assert (tmp_path / "clickhouse").is_dir()
+
+
 def test_an_engine_gives_way_to_another_folder_of_its_process(migrated_folder: Path, chdb_url: str) -> None:
     with ClickHouse(chdb_url, linger=LONG).session() as client:
         client.command("INSERT INTO prices (key) VALUES ('here')")

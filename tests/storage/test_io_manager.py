@@ -1,7 +1,7 @@
 """The IO manager under real Dagster runs: what an asset returns becomes slices, and partitions are read back."""
 # No `from __future__ import annotations`: Dagster reads the assets' annotations.
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -59,6 +59,24 @@ def materialize(
 def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     [event] = result.get_asset_materialization_events()[:1]
     return {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
+
+
+def test_a_stream_is_closed_when_a_lot_cannot_be_written(clickhouse: ClickHouse) -> None:
+    """Its threads would go on asking clouds, and keep the process from ending."""
+    closed, streams = [], []
+
+    def lots(asked: Sequence[datetime]) -> Iterator[list[Slices]]:
+        try:
+            yield [collected("acme", asked), collected("acme", asked)]  # the same slice twice
+        finally:
+            closed.append(True)
+
+    def compute(asked: Sequence[datetime]) -> SliceStream:
+        streams.append(lots(asked))  # as a traceback would hold it
+        return SliceStream(streams[0])
+
+    assert not materialize(clickhouse, asset(compute)).success
+    assert closed
 
 
 @pytest.mark.parametrize("span", [SPAN[:1], SPAN], ids=["one", "range"])

@@ -31,6 +31,7 @@ def clean(migrated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     with clickhouse.session():
         writer = Writer(clickhouse, tables.PERFORMANCE)
         writer.flush(killing.first_lot())
+        writer.flush(killing.earlier_lot())
         before = view(clickhouse)
         writer.flush(killing.second_lot())
         after = view(clickhouse)
@@ -63,6 +64,7 @@ def test_a_kill_of_an_attempt_whose_content_nobody_gets_again_is_cleared_up(url:
     """The cloud took its answer back: the next attempt finds what is published already."""
     clickhouse = ClickHouse(url, lock_timeout=30)
     Writer(clickhouse, tables.PERFORMANCE).flush(killing.first_lot())
+    Writer(clickhouse, tables.PERFORMANCE).flush(killing.earlier_lot())
     before = view(clickhouse)
 
     assert killing.run(killing.attempt, url, "verified") == -signal.SIGKILL

@@ -29,8 +29,9 @@ from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCr
 from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
-from optiinfra_dagster.errors import Cause, CloudError
+from optiinfra_dagster.errors import LATER, Cause, CloudError
 from optiinfra_dagster.providers.values import ODD, when
+from optiinfra_dagster.texts import shortened
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import AwsAccount
@@ -39,12 +40,7 @@ if TYPE_CHECKING:
 # What AWS charges for one request of an operation; everything else here is free of charge.
 PRICES_USD: Mapping[str, Decimal] = {
     "GetCostAndUsage": Decimal("0.01"),  # AWS Cost Explorer pricing: per request, so per page
-    "GetCostAndUsageWithResources": Decimal("0.01"),
-    "GetDimensionValues": Decimal("0.01"),
-    "GetCostForecast": Decimal("0.01"),
 }
-
-ATTEMPT_SECONDS = 35  # the longest that one attempt of a call takes: 5 to connect, 30 of silence
 
 # At worst 4 x (5 + 30) s and 22 s between attempts, then the call is given up.
 _CONFIG = Config(
@@ -121,7 +117,7 @@ def _count(event_name: str, **_event: object) -> None:
     caller = _CALLER.get()
     caller.operation = operation = event_name.rpartition(".")[2]
     if caller.until is not None and time.monotonic() >= caller.until:
-        raise CloudError(Cause.UNAVAILABLE, f"{operation} was not called: AWS took too long to answer. {_LATER}")
+        raise CloudError(Cause.UNAVAILABLE, f"{operation} was not called: AWS took too long to answer. {LATER}")
     caller.meter.count(operation, usd=caller.usd.get(operation) or PRICES_USD.get(operation) or Decimal(0))
 
 
@@ -408,7 +404,6 @@ def forget(account: Account) -> None:
 _ALLOW = "Allow {action} to the role or user that collects"
 _CREDENTIAL = "Check the access key, or the role, that the customers file refers to"
 _REGION = "Check that the region is enabled in the account, or correct `regions` in the customers file"
-_LATER = "It is asked again with the next collection"
 
 # Codes by which AWS services refuse a request -> why, and what to do. Sources: "Common errors" of the EC2, IAM, STS
 # and CloudWatch API references, and botocore's own list of throttling codes (retries/standard.py).
@@ -471,7 +466,7 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
             "TooManyRequestsException",
             "TransactionInProgressException",
         ),
-        (Cause.THROTTLED, _LATER),
+        (Cause.THROTTLED, LATER),
     ),
     **dict.fromkeys(
         (
@@ -489,7 +484,7 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
             "ServiceUnavailableException",
             "Unavailable",
         ),
-        (Cause.UNAVAILABLE, _LATER),
+        (Cause.UNAVAILABLE, LATER),
     ),
     **dict.fromkeys(
         (
@@ -500,7 +495,7 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
             "InvalidPaginationToken",
             "RequestChangedException",
         ),
-        (Cause.INCOMPLETE, _LATER),
+        (Cause.INCOMPLETE, LATER),
     ),
 }
 
@@ -508,7 +503,7 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
 _STATUSES: Mapping[int, tuple[Cause, str]] = {
     401: (Cause.AUTH, _CREDENTIAL),
     403: (Cause.PERMISSION, _ALLOW),
-    429: (Cause.THROTTLED, _LATER),
+    429: (Cause.THROTTLED, LATER),
 }
 
 # What botocore raises when no service answered. The first class that fits counts.
@@ -522,15 +517,15 @@ _SDK_ERRORS: Sequence[tuple[type[Exception], Cause, str]] = (
     (sdk.ProfileNotFound, Cause.AUTH, "Correct AWS_PROFILE"),
     (sdk.ParamValidationError, Cause.BUG, "Please report this"),
     (sdk.ConnectTimeoutError, Cause.UNAVAILABLE, "Check that this host reaches it"),
-    (sdk.ReadTimeoutError, Cause.UNAVAILABLE, _LATER),
+    (sdk.ReadTimeoutError, Cause.UNAVAILABLE, LATER),
     (sdk.EndpointConnectionError, Cause.UNAVAILABLE, "Check that this host reaches it, and that the region exists"),
     (sdk.ProxyConnectionError, Cause.UNAVAILABLE, "Check the proxy"),
     (sdk.SSLError, Cause.UNAVAILABLE, "Check the certificate and this host's CA bundle"),
-    (sdk.ConnectionError, Cause.UNAVAILABLE, _LATER),
-    (sdk.HTTPClientError, Cause.UNAVAILABLE, _LATER),
-    (sdk.IncompleteReadError, Cause.UNAVAILABLE, _LATER),
+    (sdk.ConnectionError, Cause.UNAVAILABLE, LATER),
+    (sdk.HTTPClientError, Cause.UNAVAILABLE, LATER),
+    (sdk.IncompleteReadError, Cause.UNAVAILABLE, LATER),
     (ResponseParserError, Cause.UNAVAILABLE, "Check that the endpoint is AWS and not a proxy"),
-    (sdk.PaginationError, Cause.INCOMPLETE, _LATER),
+    (sdk.PaginationError, Cause.INCOMPLETE, LATER),
     (sdk.NoRegionError, Cause.CONFIG, _REGION),
     (sdk.InvalidRegionError, Cause.CONFIG, _REGION),
     (sdk.UnknownRegionError, Cause.CONFIG, _REGION),
@@ -553,7 +548,7 @@ def explain(error: Exception, service: str, region: str, operation: str = "") ->
         (Cause.BUG, "Please report this"),
     )
     call = f"{service}.{operation}" if operation else service
-    return CloudError(cause, f"{call} in {region}: {type(error).__name__}: {_shorten(str(error))}. {remedy}")
+    return CloudError(cause, f"{call} in {region}: {type(error).__name__}: {shortened(str(error))}. {remedy}")
 
 
 def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
@@ -562,7 +557,7 @@ def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
     code = str(details.get("Code", "Unknown"))
     text = str(details.get("Message") or "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    otherwise = (Cause.UNAVAILABLE, _LATER) if status >= 500 else (Cause.BUG, "Please report this")
+    otherwise = (Cause.UNAVAILABLE, LATER) if status >= 500 else (Cause.BUG, "Please report this")
     cause, remedy = _CODES.get(code) or _STATUSES.get(status, otherwise)
     if operation == "AssumeRole":
         service = "sts"
@@ -571,11 +566,6 @@ def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
             remedy = "Check role_arn and the external id, and that the role's trust policy names this host's identity"
     action = re.search(r"to perform: ([\w-]+:\w+)", text)
     remedy = remedy.format(action=action[1] if action else f"{_IAM_PREFIXES.get(service, service)}:{operation}")
-    quoted = "" if cause is Cause.AUTH else _shorten(text.partition("Encoded authorization")[0])
+    quoted = "" if cause is Cause.AUTH else shortened(text.partition("Encoded authorization")[0])
     what = f"{code}: {quoted}" if quoted else code
     return CloudError(cause, f"{service}.{operation} in {region}: {what}. {remedy}")
-
-
-def _shorten(text: str, limit: int = 240) -> str:
-    text = " ".join(text.split()).rstrip(". ")
-    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -47,7 +47,7 @@ QUERIES_PER_CALL = 500  # GetMetricData API reference: MetricDataQueries
 _POINTS_PER_PAGE = 100_800  # GetMetricData API reference: MaxDatapoints
 _PRICE_USD = Decimal("0.00001")  # CloudWatch pricing: GetMetricData, per metric requested, up to five statistics of it
 _AT_ONCE = 8  # calls to a region of an account; the quota is 50 a second
-SENDING_SECONDS = 200.0  # of one collect; the last call may take `client.ATTEMPT_SECONDS` more: 235 s in all
+SENDING_SECONDS = 200.0  # of one collect; the last attempt may take 35 s more: 5 to connect, 30 of silence
 
 Thing = TypeVar("Thing")
 
@@ -106,8 +106,8 @@ _RESOURCE_PART = re.compile(r"[^/:]+[/:](.+)")
 
 def dimension_value(arn: str) -> str:
     """The value that CloudWatch knows a resource by, cut from its ARN; empty if that is no ARN."""
-    parts = arn.split(":", 5)
-    found = _RESOURCE_PART.fullmatch(parts[5]) if len(parts) == 6 else None
+    fields = arn.split(":", 5)
+    found = _RESOURCE_PART.fullmatch(fields[5]) if len(fields) == 6 else None
     return found[1] if found else ""
 
 

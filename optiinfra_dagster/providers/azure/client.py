@@ -41,7 +41,8 @@ from azure.mgmt.resourcegraph import ResourceGraphClient
 from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
 from azure.monitor.querymetrics import MetricsClient
 
-from optiinfra_dagster.errors import Cause, CloudError
+from optiinfra_dagster.errors import LATER, Cause, CloudError
+from optiinfra_dagster.texts import shortened
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import AzureAccount
@@ -116,7 +117,7 @@ def _wait(seconds: float, cause: Cause) -> None:
         why = f"asks to wait {seconds:.0f} s, which is longer than this collection may"
         if cause is not Cause.THROTTLED:
             why = "did not answer in the time that this collection has"
-        raise CloudError(cause, f"Azure {why}. {_LATER}")
+        raise CloudError(cause, f"Azure {why}. {LATER}")
     time.sleep(seconds)
 
 
@@ -456,7 +457,7 @@ class _Content(RawIOBase):
     def readinto(self, buffer: Any) -> int:
         if not self._left:
             if self._caller.left <= 0:
-                raise CloudError(Cause.UNAVAILABLE, f"storage.GetBlob: it takes longer than allowed. {_LATER}")
+                raise CloudError(Cause.UNAVAILABLE, f"storage.GetBlob: it takes longer than allowed. {LATER}")
             with self._principal._explained("storage.GetBlob", BLOB_READER):
                 self._left = next(self._chunks, b"")
         part, self._left = self._left[: len(buffer)], self._left[len(buffer) :]
@@ -511,7 +512,7 @@ def open_principal(account: AzureAccount) -> Principal:
             try:
                 _PRINCIPALS[key] = _enter(account, endpoint, secret)
             except ValueError as error:  # azure-identity refuses what cannot be a tenant
-                raise CloudError(Cause.CONFIG, f"azure-identity: {_shorten(str(error))}. {_CREDENTIAL}") from None
+                raise CloudError(Cause.CONFIG, f"azure-identity: {shortened(str(error))}. {_CREDENTIAL}") from None
         return _PRINCIPALS[key]
 
 
@@ -605,7 +606,6 @@ BLOB_READER = (
 )
 _STORAGE_VERSION = {"x-ms-version": "2023-11-03"}
 _SUBSCRIPTION = "Correct subscription_id in the customers file, or the tenant that it is looked for in"
-_LATER = "It is asked again with the next collection"
 _REPORT = "Please report this"
 _ROLE = ""  # the one that the call needs
 
@@ -634,14 +634,14 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
     ),
     **dict.fromkeys(
         ("RateLimiting", "ResourceRequestsThrottled", "TooManyRequests"),
-        (Cause.THROTTLED, _LATER),
+        (Cause.THROTTLED, LATER),
     ),
 }
 _STATUSES: Mapping[int, tuple[Cause, str]] = {
     401: (Cause.AUTH, _CREDENTIAL),
     403: (Cause.PERMISSION, _ROLE),
-    408: (Cause.UNAVAILABLE, _LATER),
-    **dict.fromkeys(_THROTTLED, (Cause.THROTTLED, _LATER)),
+    408: (Cause.UNAVAILABLE, LATER),
+    **dict.fromkeys(_THROTTLED, (Cause.THROTTLED, LATER)),
 }
 # https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 _AADSTS = {
@@ -688,7 +688,7 @@ def explain(error: Exception, operation: str = "resourcegraph.Resources", role: 
         what = "Azure could not be reached. Check that this host reaches it"
         return RefusedError(Cause.UNAVAILABLE, f"{operation}: {what}", 0)
     cause = Cause.BUG if isinstance(error, sdk.SerializationError) else Cause.UNAVAILABLE
-    return RefusedError(cause, f"{operation}: {type(error).__name__}: {_shorten(str(error))}. {_LATER}")
+    return RefusedError(cause, f"{operation}: {type(error).__name__}: {shortened(str(error))}. {LATER}")
 
 
 def _explain_refusal(error: sdk.HttpResponseError, status: int, operation: str, role: str) -> RefusedError:
@@ -697,9 +697,9 @@ def _explain_refusal(error: sdk.HttpResponseError, status: int, operation: str, 
     named = [(str(layer.code), str(layer.message or "")) for layer in layers if getattr(layer, "code", None)]
     known = [(code, text) for code, text in named if code in _CODES]
     code, text = (known or named[-1:] or [_bare_reason(error) or (f"HTTP {status}", "")])[0]
-    otherwise = (Cause.UNAVAILABLE, _LATER) if status >= 500 else (Cause.BUG, _REPORT)
+    otherwise = (Cause.UNAVAILABLE, LATER) if status >= 500 else (Cause.BUG, _REPORT)
     cause, remedy = _CODES.get(code) or _STATUSES.get(status, otherwise)
-    what = code if cause is Cause.AUTH or not text else f"{code}: {_shorten(text)}"
+    what = code if cause is Cause.AUTH or not text else f"{code}: {shortened(text)}"
     return RefusedError(cause, f"{operation}: {what}. {remedy or role}", status)
 
 
@@ -710,8 +710,3 @@ def _bare_reason(error: sdk.HttpResponseError) -> tuple[str, str] | None:
         return str(body["code"]), str(body.get("message") or "")
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-
-
-def _shorten(text: str, limit: int = 240) -> str:
-    text = " ".join(text.split()).rstrip(". ")
-    return text if len(text) <= limit else f"{text[:limit]}..."

@@ -44,7 +44,6 @@ LATE = timedelta(days=3)
 """How late the usage of a day may arrive: for so long, a day without a single row is not known to have cost nothing."""
 
 _AT_ONCE = 4  # subscriptions; each has limits of its own
-_SPAN = 31  # days that one daily query may cover
 _LARGEST = Decimal(10) ** 15  # what is more is no amount of money
 _PAGES = 200  # of one query: more is no answer but a loop
 

@@ -24,8 +24,8 @@ from google.cloud.bigquery.retry import DEFAULT_RETRY
 from pydantic import PrivateAttr
 from requests.adapters import HTTPAdapter
 
-from optiinfra_dagster.errors import Cause, CloudError
-from optiinfra_dagster.providers.gcp.client import LATER, Project, credentials_of, explain, explain_credential
+from optiinfra_dagster.errors import LATER, Cause, CloudError
+from optiinfra_dagster.providers.gcp.client import Project, credentials_of, explain, explain_credential
 
 if TYPE_CHECKING:
     from optiinfra_dagster.customers import GcpAccount

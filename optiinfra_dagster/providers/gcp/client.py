@@ -29,7 +29,7 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from google.oauth2 import service_account
 from requests.adapters import HTTPAdapter
 
-from optiinfra_dagster.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.errors import LATER, Cause, CloudError, ConfigError
 from optiinfra_dagster.providers.values import text
 
 if TYPE_CHECKING:
@@ -308,7 +308,6 @@ def _of_host(meter: Meter) -> Any:
 
 # --- What an error means --------------------------------------------------------------------------------------------
 
-LATER = "It is asked again with the next collection"
 _GRANT = "Grant {role} on the project {project} to {principal}, or correct project_id"
 _ENABLE = "Enable {api} in the project {payer} (gcloud services enable {api} --project {payer})"
 _CREDENTIAL = "Check the credentials file, or renew the credentials of this host"

@@ -24,8 +24,8 @@ from google.cloud.monitoring_v3 import MetricServiceClient
 from google.cloud.monitoring_v3.services.metric_service.transports import MetricServiceGrpcTransport
 from google.cloud.monitoring_v3.types import ListMetricDescriptorsRequest, ListTimeSeriesRequest
 
-from optiinfra_dagster.errors import Cause, CloudError
-from optiinfra_dagster.providers.gcp.client import LATER, MONITORING_ROLE, Project, credentials_of, explain
+from optiinfra_dagster.errors import LATER, Cause, CloudError
+from optiinfra_dagster.providers.gcp.client import MONITORING_ROLE, Project, credentials_of, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

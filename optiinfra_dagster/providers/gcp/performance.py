@@ -7,7 +7,7 @@ a resource has several series of (disks, classes of traffic, nodes) to one serie
 Lag: the descriptors of the metrics tell how long a point may be on its way. No point of the range is left out for that:
 the newest may be provisional, and are read again with the next window, which asks for this one too. An earlier start
 would only bring points of windows that are not asked for. It is needed for another reason: a metric that is sampled
-more seldom than every 5 minutes needs the sample before the range, to tell the rate of its first period.
+less often than every 5 minutes needs the sample before the range, to tell the rate of its first period.
 """
 
 from __future__ import annotations

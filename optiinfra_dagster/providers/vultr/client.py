@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from optiinfra_dagster.errors import Cause, CloudError
+from optiinfra_dagster.errors import LATER, Cause, CloudError
 
 if TYPE_CHECKING:
     import ssl
@@ -232,7 +232,7 @@ class Account:
                 status, pause, body = self._send(operation, path, meter, asked)
             except httpx.HTTPError as error:  # only its type is told: the text may quote the key
                 failure = CloudError(
-                    Cause.UNAVAILABLE, f"{operation}: {type(error).__name__} at {self._line.host}. {_LATER}"
+                    Cause.UNAVAILABLE, f"{operation}: {type(error).__name__} at {self._line.host}. {LATER}"
                 )
             except TimeoutError:
                 raise self._late(operation) from None
@@ -293,7 +293,7 @@ class Account:
         return CloudError(
             Cause.THROTTLED,
             f"{operation}: no turn within {self.seconds:.0f} s, because Vultr takes 30 requests a second from this "
-            f"host for all customers. {_LATER}",
+            f"host for all customers. {LATER}",
         )
 
     def _parsed(
@@ -355,7 +355,6 @@ def open_account(account: VultrAccount, seconds: float | None = None) -> Account
 
 # --- What an error means --------------------------------------------------------------------------------------------
 
-_LATER = "It is asked again with the next collection"
 _KEY = "Check the API key that the customers file refers to (in Vultr's portal: Account, API)"
 _ADDRESS = (
     "Add the address that this host has in the internet, IPv4 and IPv6, to the Access Control list of the API key "
@@ -368,11 +367,11 @@ _STATUSES: Mapping[int, tuple[Cause, str]] = {
     401: (Cause.AUTH, f"{_KEY}. {_ADDRESS}"),
     404: (Cause.CONFIG, _WHERE),
     405: (Cause.CONFIG, _WHERE),
-    408: (Cause.UNAVAILABLE, _LATER),
+    408: (Cause.UNAVAILABLE, LATER),
     410: (Cause.CONFIG, _WHERE),
-    429: (Cause.THROTTLED, _LATER),
+    429: (Cause.THROTTLED, LATER),
     **dict.fromkeys(range(300, 400), (Cause.CONFIG, _WHERE)),  # sent elsewhere: the key does not follow
-    **dict.fromkeys(range(500, 600), (Cause.UNAVAILABLE, _LATER)),
+    **dict.fromkeys(range(500, 600), (Cause.UNAVAILABLE, LATER)),
 }
 
 
@@ -395,7 +394,7 @@ def explain(operation: str, status: int, body: bytes, permission: str = "", *, p
             f"{allow} to the user whose API key this is (in Vultr's portal: Account, Users)",
         )
     elif status in {400, 422} and paged:  # the page went away with its last item
-        cause, remedy = Cause.INCOMPLETE, _LATER
+        cause, remedy = Cause.INCOMPLETE, LATER
     kind = MissingError if status in {404, 410} else CloudError
     return kind(cause, f"{operation}: HTTP {status}{f' ({said})' if said else ''}. {remedy}")
 

@@ -116,6 +116,8 @@ def _paging(answer: Item) -> tuple[float | None, str]:
 
 
 # --- Values ---------------------------------------------------------------------------------------------------------
+
+
 def _list(item: Item, key: str) -> list[Any]:
     found = item.get(key)
     return found if isinstance(found, list) else []

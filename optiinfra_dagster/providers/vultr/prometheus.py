@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from optiinfra_dagster.errors import Cause, CloudError
+from optiinfra_dagster.errors import LATER, Cause, CloudError
 from optiinfra_dagster.providers.types import Series
 from optiinfra_dagster.providers.vultr.client import certificates, is_loopback, read_whole, retry_after
 
@@ -44,15 +44,14 @@ POINTS_PER_ANSWER = 11_000  # Prometheus refuses a query of more points in a ser
 _LABELS = ("vultr_instance_id", "instance_id", "vpsid", "instance", "hostname")
 
 _URL = "Check prometheus_url in the customers file"
-_LATER = "It is asked again with the next collection"
 _STATUSES: Mapping[int, tuple[Cause, str]] = {
     401: (Cause.PERMISSION, "Check prometheus_token in the customers file"),
     403: (Cause.PERMISSION, "Check prometheus_token in the customers file"),
     404: (Cause.CONFIG, _URL),
     405: (Cause.CONFIG, _URL),
-    429: (Cause.THROTTLED, _LATER),
+    429: (Cause.THROTTLED, LATER),
     **dict.fromkeys(range(300, 400), (Cause.CONFIG, _URL)),  # sent elsewhere: the token does not follow
-    **dict.fromkeys(range(500, 600), (Cause.UNAVAILABLE, _LATER)),
+    **dict.fromkeys(range(500, 600), (Cause.UNAVAILABLE, LATER)),
 }
 
 
@@ -117,11 +116,11 @@ class Prometheus:
             try:
                 status, wait, body = self._send(asked, meter)
             except httpx.HTTPError as error:  # only its type is told: the text may quote the token
-                failure = self._failure(Cause.UNAVAILABLE, f"{type(error).__name__}. {_LATER}")
+                failure = self._failure(Cause.UNAVAILABLE, f"{type(error).__name__}. {LATER}")
             else:
                 if status == 200:
                     return self._matrix(body, range(start - step, end, step))
-                cause, remedy = _STATUSES.get(status, (Cause.BUG, _LATER))
+                cause, remedy = _STATUSES.get(status, (Cause.BUG, LATER))
                 failure = self._failure(cause, f"HTTP {status}{_said(body)}. {remedy}")
             if failure.cause not in {Cause.THROTTLED, Cause.UNAVAILABLE} or attempt == ATTEMPTS:
                 raise failure
