@@ -23,6 +23,7 @@ from typer.core import TyperCommand
 
 from optiinfra_dagster.errors import ConfigError, OptiInfraError
 from optiinfra_dagster.settings import Settings, load_settings
+from optiinfra_dagster.sqlfiles import readers
 from optiinfra_dagster.texts import counted
 
 if TYPE_CHECKING:
@@ -63,13 +64,15 @@ app.add_typer(lab_app, name="lab")
 INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
 
 
-# Written out, since to ask for them takes as long as to import Dagster; a test compares.
-READERS_HELP = (
-    "performance: metrics, latest, summary, by_resource, hourly, daily, trends. "
-    "resource: inventory, by_type, changes, summary. "
-    "cost: metrics, summary, trends, by_service, by_resource, waste, restatements. "
-    "application: metrics, quality, hallucinations, toxicity, summary."
-)
+# What `read` offers beside the readers: `reading` knows, but imports Dagster. A test compares.
+NOT_COMPUTED = [("performance", "metrics"), ("cost", "metrics"), ("cost", "restatements"), ("application", "metrics")]
+
+
+def _readers_help() -> str:
+    names: dict[str, list[str]] = {}
+    for family, name in [*NOT_COMPUTED, *readers()]:
+        names.setdefault(family, []).append(name)
+    return " ".join(f"{family}: {', '.join(of_family)}." for family, of_family in names.items())
 
 
 class Format(StrEnum):
@@ -266,7 +269,7 @@ def collect(
 )
 def read(  # noqa: PLR0913, PLR0917 - these are its options
     family: Annotated[str, typer.Argument(help="resource, performance, cost or application")],
-    reader: Annotated[str, typer.Argument(help=READERS_HELP)],
+    reader: Annotated[str, typer.Argument(help=_readers_help())],
     customer: Annotated[str, typer.Option(help="The customer's id.")],
     provider: Annotated[str | None, typer.Option(help="Only this one: aws, gcp, azure or vultr.")] = None,
     from_: Annotated[

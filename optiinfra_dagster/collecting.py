@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from optiinfra_dagster import windows
 from optiinfra_dagster.assets.collection import IMPLEMENTED
-from optiinfra_dagster.assets.readers import LENGTHS, READERS
 from optiinfra_dagster.customers import (
     FAMILIES,
     IDENTITY,
@@ -29,6 +28,7 @@ from optiinfra_dagster.customers import (
 )
 from optiinfra_dagster.errors import ConfigError, OptiInfraError
 from optiinfra_dagster.references import closest
+from optiinfra_dagster.sqlfiles import readers
 from optiinfra_dagster.storage.io_manager import ALL_FAILED
 from optiinfra_dagster.texts import counted
 
@@ -82,8 +82,8 @@ def run_window(
         _check_closed(settings, first, now)
     runner = _runner(settings, clickhouse, progress or say)
     outcome = _collect(settings, runner, customers, Request(), (first, last), say)
-    say(f"{len(READERS)} readers of {_spell(first, last)}")
-    _finish(outcome, runner.run("readers", list(READERS), first, last))
+    say(f"{len(readers())} readers of {_spell(first, last)}")
+    _finish(outcome, runner.run("readers", list(readers()), first, last))
     _add_troubles(outcome, clickhouse, customers, first, last)
     outcome.lines += totals(clickhouse, customers, first, last, Request(), outcome.run_ids)
     outcome.lines += summary(settings, clickhouse, first, customers[0].id)
@@ -379,7 +379,7 @@ def _line(name: str, rows: int, customers: int, of_windows: int) -> str:
 def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, customer: str) -> list[str]:
     """The rows of the window's readers, and where to look next."""
     # Some readers publish hours or days: the one that holds the window.
-    starts = {f"{family}_{name}": windows.floor_to(length, window) for (family, name), length in LENGTHS.items()}
+    starts = {reader.table: windows.floor_to(reader.length, window) for reader in readers().values()}
     with clickhouse.session() as client:
         rows = client.query(
             """
@@ -389,14 +389,14 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, custom
                 arrayMap(seconds -> fromUnixTimestamp(seconds), {starts:Array(UInt32)})
             GROUP BY dataset, window_start
             """,
-            parameters={"starts": [int(start.timestamp()) for start in {window, *starts.values()}]},
+            parameters={"starts": [int(start.timestamp()) for start in {*starts.values()}]},
         ).result_rows
-    count = {name: n for name, at, n in rows if at == starts.get(name, window).timestamp()}
+    count = {name: n for name, at, n in rows if name in starts and at == starts[name].timestamp()}
     lines = [""]
-    for family, reader in READERS:
-        n = count.get(f"{family}_{reader}", 0)
-        why = "  nothing changed, or no complete inventory before" if reader == "changes" and not n else ""
-        lines.append(f"  {f'{family}/{reader}':<28}{n:>10,} rows{why}")
+    for reader in readers().values():
+        n = count.get(reader.table, 0)
+        why = "" if n else f"  {reader.if_empty}"
+        lines.append(f"  {f'{reader.family}/{reader.name}':<28}{n:>10,} rows{why}")
     return [
         *lines,
         "",

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster import windows
-from optiinfra_dagster.assets.readers import LENGTHS, READERS
 from optiinfra_dagster.customers import FAMILIES, PROVIDERS, load_customers, select
 from optiinfra_dagster.errors import ConfigError
 from optiinfra_dagster.references import closest
+from optiinfra_dagster.sqlfiles import readers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,22 +21,6 @@ if TYPE_CHECKING:
     from optiinfra_dagster.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
-# family -> readers; `metrics` are the published rows themselves.
-SOURCES: dict[str, dict[str, str]] = {
-    "performance": {"metrics": "performance_metrics"},
-    "resource": {},
-    "cost": {"metrics": "cost_metrics", "restatements": "cost_restatements"},
-    "application": {"metrics": "application_metrics"},
-}
-for _family, _reader in READERS:
-    SOURCES.setdefault(_family, {})[_reader] = f"{_family}_{_reader}"
-
-# Where rows are seen, if not in <table>_current: cost_metrics holds bills and estimates of the same days.
-VIEWS = {"cost_metrics": "costs"}
-
-# Readers that are no slices of windows but a history; all of it is read, by this time.
-HISTORIES = {"cost_restatements": "seen_at"}
-
 # What rows are ordered by, as far as they have it, before their time.
 ORDER = (
     "provider", "resource_type", "resource_id", "metric_name", "statistic", "days",
@@ -44,72 +28,69 @@ ORDER = (
     "period", "period_start", "charge_day",
 )  # fmt: skip
 
-# What comes first: what costs most, and days in their order.
-FIRST = {
-    "cost_by_resource": "period, currency, amount DESC",
-    "cost_by_service": "period, currency, amount DESC",
-    "cost_waste": "currency DESC, monthly_amount DESC",
-    "cost_trends": "provider, currency, period, period_start",
-}
 
-# What a table shows of a reader, the most telling first: a terminal shows as many as it has room for.
-COLUMNS = {
-    "performance_metrics": "timestamp provider resource_type resource_name metric_name statistic metric_value unit "
-    "region resource_id",
-    "performance_latest": "window_start provider resource_type resource_name metric_name statistic metric_value unit "
-    "timestamp as_of region resource_id",
-    "performance_summary": "window_start provider resource_type metric_name statistic resources points mean minimum "
-    "maximum p95 unit complete",
-    "performance_by_resource": "window_start provider resource_type resource_name metric_name statistic mean minimum "
-    "maximum last_value unit points last_at region resource_id",
-    "performance_hourly": "window_start provider resource_type resource_name metric_name statistic n expected total "
-    "minimum maximum unit region resource_id",
-    "performance_daily": "window_start provider resource_type resource_name metric_name statistic n expected total "
-    "minimum maximum unit region resource_id",
-    "performance_trends": "window_start provider resource_type resource_name metric_name statistic days mean p95 unit "
-    "coverage change_percent direction slope_per_day minimum maximum n region resource_id",
-    "resource_inventory": "window_start provider resource_type resource_name status capacity unit region kind as_of "
-    "complete resource_id",
-    "resource_by_type": "window_start provider resource_type kind resources running stopped other capacity unit "
-    "regions as_of complete",
-    "resource_changes": "window_start provider resource_type resource_name change before after previous_window region "
-    "resource_id",
-    "resource_summary": "window_start provider resource_type region status resources capacity unit as_of complete",
-    "cost_metrics": "charge_day provider service_name resource_name amount currency cost_kind cost_type "
-    "charge_category region_id is_final sub_account_id resource_id",
-    "cost_restatements": "charge_day provider service_name before after currency seen_at sub_account_id",
-    "cost_summary": "window_start provider sub_account_id period amount currency billed estimated estimated_share "
-    "provisional days as_of",
-    "cost_trends": "window_start provider period period_start amount currency change change_percent billed estimated "
-    "provisional days complete",
-    "cost_by_resource": "window_start period provider resource_name cost_type amount currency billed estimated "
-    "provisional services region_id sub_account_id as_of resource_id",
-    "cost_by_service": "window_start period provider service_name cost_type amount currency billed estimated "
-    "provisional resources sub_account_id as_of",
-    "cost_waste": "window_start provider resource_type resource_name reason monthly_amount currency amount_from "
-    "evidence status region as_of complete resource_id",
-    "application_metrics": "timestamp provider application_id model_name metric_type score label tokens interaction_id",
-    "application_quality": "window_start period provider application_id model_name metric_type n population mean low "
-    "high worse_than_last_week last_week_mean not_assessable failures over_budget tokens usd very_poor poor fair good "
-    "excellent self_preference as_of complete",
-    "application_hallucinations": "window_start period provider application_id model_name n population rate rate_low "
-    "rate_high corrected_rate worse_than_last_week last_week_rate none minor major unsupported_claims not_assessable "
-    "failures over_budget tokens usd self_preference as_of complete",
-    "application_toxicity": "window_start period provider application_id model_name n population rate rate_low "
-    "rate_high corrected_rate worse_than_last_week last_week_rate none mild moderate severe categories not_assessable "
-    "failures over_budget tokens usd self_preference as_of complete",
-    "application_summary": "window_start period provider application_id model_name judged population coherence "
-    "relevance accuracy hallucination toxicity hallucination_rate toxicity_rate worse not_assessable failures "
-    "over_budget tokens usd self_preference as_of complete",
-}
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rows are read from, and what a person sees of them."""
 
-# What it means that a reader has no rows of a window that was collected.
-NOTHING = {
-    "resource_changes": "nothing changed since the complete inventory before, or there is none yet",
-    "cost_waste": "nothing that costs is known to be unattached, stopped or idle",
-    "cost_restatements": "no day that was published has been changed by its bill since",
-    "performance_trends": "no whole hour of the period was rolled up yet",
+    dataset: str  # the ledger's word for it
+    view: str
+    shows: tuple[str, ...]  # the most telling first: a terminal shows as many as it has room for
+    ordered_by: str = ""  # before `ORDER`
+    if_empty: str = "nothing is there"
+    time: str = "window_start"  # what --from and --to are about
+    length: timedelta = windows.WINDOW  # of a slice
+    is_history: bool = False  # not slices of windows: all of it is read
+
+
+def _metrics(family: str, view: str, shows: str) -> Source:
+    """The published rows of a family themselves."""
+    return Source(family, view, tuple(shows.split()), time="timestamp")
+
+
+# family -> reader -> where it is read
+SOURCES: dict[str, dict[str, Source]] = {
+    "performance": {
+        "metrics": _metrics(
+            "performance",
+            "performance_metrics_current",
+            "timestamp provider resource_type resource_name metric_name statistic metric_value unit region resource_id",
+        )
+    },
+    "resource": {},
+    "cost": {
+        "metrics": _metrics(
+            "cost",
+            "costs",  # cost_metrics_current has bills and estimates of the same days
+            "charge_day provider service_name resource_name amount currency cost_kind cost_type charge_category "
+            "region_id is_final sub_account_id resource_id",
+        ),
+        "restatements": Source(
+            "cost",
+            "cost_restatements_current",
+            ("charge_day", "provider", "service_name", "before", "after", "currency", "seen_at", "sub_account_id"),
+            if_empty="no day that was published has been changed by its bill since",
+            time="seen_at",
+            is_history=True,
+        ),
+    },
+    "application": {
+        "metrics": _metrics(
+            "application",
+            "application_metrics_current",
+            "timestamp provider application_id model_name metric_type score label tokens interaction_id",
+        )
+    },
 }
+for (_family, _name), _reader in readers().items():
+    SOURCES[_family][_name] = Source(
+        _reader.table,
+        f"{_reader.table}_current",
+        _reader.shows,
+        _reader.ordered_by,
+        _reader.if_empty,
+        length=_reader.length,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +120,8 @@ class Result:
     title: str = ""
 
 
-def known(family: str, reader: str) -> str:
-    """The table behind a reader.
+def known(family: str, reader: str) -> Source:
+    """Where a reader is read.
 
     Raises:
         ConfigError: there is no such family or reader.
@@ -148,11 +129,11 @@ def known(family: str, reader: str) -> str:
     if family not in FAMILIES:
         choice = ", ".join(SOURCES)
         raise ConfigError(f"There is no family '{family}'{closest(family, FAMILIES)}. Choose from {choice}.")
-    readers = SOURCES[family]
-    if reader not in readers:
-        choice = ", ".join(readers)
-        raise ConfigError(f"There is no reader '{reader}' of {family}{closest(reader, readers)}. Choose from {choice}.")
-    return readers[reader]
+    there = SOURCES[family]
+    if reader not in there:
+        choice = ", ".join(there)
+        raise ConfigError(f"There is no reader '{reader}' of {family}{closest(reader, there)}. Choose from {choice}.")
+    return there[reader]
 
 
 def read(clickhouse: ClickHouse, settings: Settings, query: Query) -> Result:
@@ -162,32 +143,28 @@ def read(clickhouse: ClickHouse, settings: Settings, query: Query) -> Result:
     """
     from optiinfra_dagster.storage.clickhouse import fetch
 
-    table = known(query.family, query.reader)
+    source = known(query.family, query.reader)
     begin, end = _checked(settings, query)
-    is_metrics, is_history = query.reader == "metrics", table in HISTORIES
     with clickhouse.session() as client:
-        collected, computed = _newest(client, query, query.family if is_metrics or is_history else table)
+        collected, computed = _newest(client, query, source.dataset)
         if collected is None:
             return Result(None, f"No {query.family} was collected yet for {_whom(query)}: {_why_never(client, query)}.")
         if computed is None:
             return Result(None, f"The reader {query.family} {query.reader} was not computed yet: run `optiinfra run`.")
-        if begin is None and end is None and not is_history:
+        if begin is None and end is None and not source.is_history:
             begin, end = computed, computed + windows.WINDOW
-        elif begin and not is_metrics:
+        elif begin and source.time == "window_start":
             # The slice that holds the time begins before it.
-            begin = windows.floor_to(LENGTHS.get((query.family, query.reader), windows.WINDOW), begin)
-        time = "timestamp" if is_metrics else HISTORIES.get(table, "window_start")
-        view = VIEWS.get(table, f"{table}_current")
-        conditions = _conditions(query, time, begin, end, sliced=not is_history)
-        columns = {row[0] for row in client.query(f"DESCRIBE TABLE {view}").result_rows}
+            begin = windows.floor_to(source.length, begin)
+        conditions = _conditions(query, source.time, begin, end, sliced=not source.is_history)
+        columns = {row[0] for row in client.query(f"DESCRIBE TABLE {source.view}").result_rows}
         if query.resource_id:
             if "resource_id" not in columns:
                 raise ConfigError(f"{query.family} {query.reader} has no rows per resource: leave out --resource-id.")
             conditions.append("resource_id = {resource:String}")
-        first = [FIRST[table]] if table in FIRST else []
-        order = [*first, *(name for name in ORDER if name in columns), time]
+        order = [*filter(None, [source.ordered_by]), *(name for name in ORDER if name in columns), source.time]
         sql = (
-            f"SELECT * FROM {view} WHERE {' AND '.join(conditions)} "  # noqa: S608 - names are the code's own
+            f"SELECT * FROM {source.view} WHERE {' AND '.join(conditions)} "  # noqa: S608 - names are the code's own
             f"ORDER BY {', '.join(order)}" + (f" LIMIT {query.limit}" if query.limit else "")
         )
         rows = fetch(
@@ -202,8 +179,8 @@ def read(clickhouse: ClickHouse, settings: Settings, query: Query) -> Result:
                 "resource": query.resource_id or "",
             },
         )
-        note = "" if rows.num_rows else _why_empty(client, query, begin, end, NOTHING.get(table, "nothing is there"))
-    return Result(rows, note, COLUMNS[table].split(), f"{_whom(query)}: {query.family} {query.reader}")
+        note = "" if rows.num_rows else _why_empty(client, query, begin, end, source.if_empty)
+    return Result(rows, note, source.shows, f"{_whom(query)}: {query.family} {query.reader}")
 
 
 def _whom(query: Query) -> str:

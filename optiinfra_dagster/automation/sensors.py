@@ -12,11 +12,10 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from optiinfra_dagster import windows
 from optiinfra_dagster.assets.collection import IMPLEMENTED, poll_end
-from optiinfra_dagster.assets.readers import LENGTHS, READERS
 from optiinfra_dagster.automation.jobs import READERS_JOB, REPAIR_TAG, RUN_TAGS, collection_job
 from optiinfra_dagster.automation.schedules import going
 from optiinfra_dagster.errors import OptiInfraError
-from optiinfra_dagster.sqlfiles import read_sql
+from optiinfra_dagster.sqlfiles import read_sql, readers
 from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ MAX_REQUESTS_PER_TICK = 4
 ENDED_BADLY = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 FAMILIES = sorted({family for families in IMPLEMENTED.values() for family in families})
-READER_TABLES = [f"{family}_{name}" for family, name in READERS if (family, name) not in LENGTHS]
+READER_TABLES = [reader.table for reader in readers().values() if reader.length == windows.WINDOW]
 
 Requests = Iterator[dg.RunRequest | dg.SkipReason]
 
@@ -174,7 +173,7 @@ class Stale:
     @property
     def key(self) -> str:
         """What tells this request from others: it changes when there is something newer."""
-        which = "" if self.readers == tuple(READERS) else "+".join(name for _, name in self.readers) + ":"
+        which = "" if self.readers == tuple(readers()) else "+".join(name for _, name in self.readers) + ":"
         return f"{which}{windows.key(self.first)}:{windows.key(self.last)}:{self.newest}"
 
 
@@ -192,7 +191,7 @@ def stale_readers(
     with clickhouse.session():  # one for all: an embedded engine takes its time to open
         if stale := stale_windows(clickhouse, customers, settings, now):
             return [
-                Stale(tuple(READERS), first, last, max(stale[w] for w in windows.span(first, last)))
+                Stale(tuple(readers()), first, last, max(stale[w] for w in windows.span(first, last)))
                 for first, last in reversed(list(windows.runs_of(list(stale))))
             ]
         return stale_rollups(clickhouse, settings, now, quiet)
@@ -269,10 +268,10 @@ def stale_windows(
             },
         ).result_rows
     stale = {}
-    for seconds, attempted, collected, collected_at, readers, computed in rows:
+    for seconds, attempted, collected, collected_at, present, computed in rows:
         window = datetime.fromtimestamp(seconds, UTC)
         is_in = attempted >= expected or window < newest
-        if is_in and collected and (readers < len(READER_TABLES) or computed < max(collected, collected_at)):
+        if is_in and collected and (present < len(READER_TABLES) or computed < max(collected, collected_at)):
             stale[window] = collected
     return stale
 

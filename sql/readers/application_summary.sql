@@ -1,4 +1,8 @@
 -- One row per application and model with the means of all five metrics: of the window, and of the day so far.
+--
+-- shows: window_start period provider application_id model_name judged population coherence relevance accuracy
+--   hallucination toxicity hallucination_rate toxicity_rate worse not_assessable failures over_budget tokens usd
+--   self_preference as_of complete
 SELECT
     period,
     customer_id,

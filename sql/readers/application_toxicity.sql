@@ -1,5 +1,9 @@
 -- Toxicity of the answers by application and model: of the window, and of the day so far. The rate is the share of mild
 -- and worse ones.
+--
+-- shows: window_start period provider application_id model_name n population rate rate_low rate_high corrected_rate
+--   worse_than_last_week last_week_rate none mild moderate severe categories not_assessable failures over_budget
+--   tokens usd self_preference as_of complete
 SELECT
     * EXCEPT (categories),
     toJSONString(f.categories) AS categories,

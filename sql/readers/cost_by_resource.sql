@@ -1,6 +1,10 @@
 -- What each resource has cost: today so far, yesterday, in the 30 days to yesterday, and in the month to date. What a
 -- bill charges for no resource by name is one row of each account, with an empty resource_id: taxes, and all of it where
 -- the bill tells services only.
+--
+-- shows: window_start period provider resource_name cost_type amount currency billed estimated provisional services
+--   region_id sub_account_id as_of resource_id
+-- ordered by: period, currency, amount DESC
 WITH
 days AS
 (

@@ -2,6 +2,10 @@
 -- name services as the bill does; where that is not known, by the kind of resource.
 --
 -- cost_type: of a service that is charged for several, `other`.
+--
+-- shows: window_start period provider service_name cost_type amount currency billed estimated provisional resources
+--   sub_account_id as_of
+-- ordered by: period, currency, amount DESC
 WITH days AS
 (
     SELECT

@@ -1,4 +1,7 @@
 -- What each account has cost: today so far, yesterday, in the 30 days to yesterday, and in the month to date.
+--
+-- shows: window_start provider sub_account_id period amount currency billed estimated estimated_share provisional days
+--   as_of
 WITH days AS
 (
     SELECT

@@ -3,6 +3,10 @@
 -- days: how much of the period a cost is known of. A day counts whole where it was billed; of an estimated one, each
 --   window is 1/96.
 -- change: null unless both periods are over and known to at least 95 %. Half a month is not cheaper than a whole one.
+--
+-- shows: window_start provider period period_start amount currency change change_percent billed estimated provisional
+--   days complete
+-- ordered by: provider, currency, period, period_start
 WITH
 toDate({window:DateTime('UTC')}, 'UTC') AS today,
 toStartOfMonth(today) - INTERVAL 5 MONTH AS first_day,

@@ -13,6 +13,11 @@
 --
 -- monthly_amount: the mean of the days that were billed in the last 14 (of what is stopped the cheapest one, as it may
 --   have run on the others) for 730 hours, else the newest estimate, at most a day old, for 730 hours.
+--
+-- shows: window_start provider resource_type resource_name reason monthly_amount currency amount_from evidence status
+--   region as_of complete resource_id
+-- ordered by: currency DESC, monthly_amount DESC
+-- if empty: nothing that costs is known to be unattached, stopped or idle
 WITH
 toDate({window:DateTime('UTC')}, 'UTC') AS today,
 toStartOfDay({window:DateTime('UTC')}) - INTERVAL 7 DAY AS week_start,

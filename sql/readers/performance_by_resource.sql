@@ -1,4 +1,7 @@
 -- One window, per resource, metric and statistic: the points in figures, and the last of them.
+--
+-- shows: window_start provider resource_type resource_name metric_name statistic mean minimum maximum last_value unit
+--   points last_at region resource_id
 SELECT
     p.customer_id AS customer_id,
     p.provider AS provider,

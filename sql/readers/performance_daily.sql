@@ -1,4 +1,9 @@
 -- A day of every series in one row, from its hourly rollups. `window` is the day.
+--
+-- shows: window_start provider resource_type resource_name metric_name statistic n expected total minimum maximum unit
+--   region resource_id
+-- covers: 1 day
+-- computed from: performance/hourly
 WITH
 hours AS
 (

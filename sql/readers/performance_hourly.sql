@@ -1,4 +1,8 @@
 -- An hour of every series in one row, from the published points of its four windows. `window` is the hour.
+--
+-- shows: window_start provider resource_type resource_name metric_name statistic n expected total minimum maximum unit
+--   region resource_id
+-- covers: 1 hour
 SELECT
     p.customer_id AS customer_id,
     p.provider AS provider,

@@ -1,6 +1,9 @@
 -- The newest point of each series, from the newest published window of each customer and provider, at most a day old.
 -- A deleted resource is not in that window's slice, so it is not here. A customer whose collection fails is, with the
 -- age of its data in `as_of`.
+--
+-- shows: window_start provider resource_type resource_name metric_name statistic metric_value unit timestamp as_of
+--   region resource_id
 SELECT
     p.customer_id AS customer_id,
     p.provider AS provider,

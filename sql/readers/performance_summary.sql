@@ -1,4 +1,7 @@
 -- One window in figures: per customer, provider, kind of resource, metric and statistic.
+--
+-- shows: window_start provider resource_type metric_name statistic resources points mean minimum maximum p95 unit
+--   complete
 SELECT
     p.customer_id AS customer_id,
     p.provider AS provider,

@@ -7,6 +7,12 @@
 -- change: against the mean of the equal period before.
 -- direction: up or down where the slope is at least three times its standard error (its t-statistic), flat where it is
 --   less, which is noise; unknown with fewer than 3 points, or where all have the same time.
+--
+-- shows: window_start provider resource_type resource_name metric_name statistic days mean p95 unit coverage
+--   change_percent direction slope_per_day minimum maximum n region resource_id
+-- if empty: no whole hour of the period was rolled up yet
+-- covers: 1 hour
+-- computed from: performance/hourly performance/daily
 WITH
 {window:DateTime('UTC')} + INTERVAL 1 HOUR AS end,
 (

@@ -1,4 +1,6 @@
 -- How many resources of each kind, how many of them run, and their capacity, from the newest published inventories.
+--
+-- shows: window_start provider resource_type kind resources running stopped other capacity unit regions as_of complete
 SELECT
     customer_id,
     provider,

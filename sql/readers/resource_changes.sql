@@ -1,6 +1,9 @@
 -- What changed since the complete inventory before: of each customer and provider whose inventory of the window is
 -- complete, that one against the newest complete one before it, at most a week older. A partial inventory takes no part,
 -- so what it could not list is neither deleted in its window nor created in the next.
+--
+-- shows: window_start provider resource_type resource_name change before after previous_window region resource_id
+-- if empty: nothing changed since the complete inventory before, or there is none yet
 WITH
 inventories AS
 (

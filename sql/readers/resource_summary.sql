@@ -1,4 +1,6 @@
 -- How many resources of each type, region and status, and their capacity, from the newest published inventories.
+--
+-- shows: window_start provider resource_type region status resources capacity unit as_of complete
 SELECT
     customer_id,
     provider,

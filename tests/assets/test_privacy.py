@@ -16,13 +16,13 @@ import yaml
 from pydantic import SecretStr
 
 from optiinfra_dagster import windows
-from optiinfra_dagster.assets.readers import READERS
 from optiinfra_dagster.automation.jobs import READERS_JOB, collection_job
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.lab.faults import Action, Fault
 from optiinfra_dagster.lab.groq import cloud as groq
 from optiinfra_dagster.lab.groq.naive import label_key, split
 from optiinfra_dagster.quality import rubric
+from optiinfra_dagster.sqlfiles import readers
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from tests.leaks import places_of
@@ -170,8 +170,8 @@ def run(spine: Spine, window: datetime) -> None:
     """Run the jobs that collect all four families, and those readers that texts could reach, as Dagster runs them."""
     overrides = {"clickhouse": spine.clickhouse, "io_manager": ClickHouseIOManager(spine.clickhouse)}
     defs = build_defs(spine.settings, overrides)
-    readers = [dg.AssetKey([family, name]) for family, name in READERS if family == "application"]
-    jobs = {collection_job(provider): None for provider, _ in CUSTOMERS.values()} | {READERS_JOB: readers}
+    of_application = [dg.AssetKey([family, name]) for family, name in readers() if family == "application"]
+    jobs = {collection_job(provider): None for provider, _ in CUSTOMERS.values()} | {READERS_JOB: of_application}
     with dg.DagsterInstance.local_temp(str(spine.home)) as instance:
         for job, selection in jobs.items():
             result = defs.resolve_job_def(job).execute_in_process(

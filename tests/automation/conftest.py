@@ -12,8 +12,8 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from optiinfra_dagster import windows
-from optiinfra_dagster.assets.readers import READERS
 from optiinfra_dagster.automation.sensors import READER_TABLES
+from optiinfra_dagster.sqlfiles import readers
 from tests.spine import ACCOUNTS, LAG, Spine
 
 COLUMNS = [
@@ -56,7 +56,7 @@ class Ledger:
         self._attempts += 1
         batch = batch or int(at.timestamp()) * 10**9 + self._attempts
         provider = "aws"
-        if family in {f"{family}_{name}" for family, name in READERS}:
+        if family in {f"{family}_{name}" for family, name in readers()}:
             customers, provider = ("",), ""
         rows: list[list[Any]] = [
             [

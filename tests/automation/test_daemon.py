@@ -20,9 +20,9 @@ import yaml
 from dagster._core.definitions.run_request import InstigatorType
 
 from optiinfra_dagster import windows
-from optiinfra_dagster.assets.readers import READERS
 from optiinfra_dagster.automation.schedules import GOING
 from optiinfra_dagster.lab import LabControl
+from optiinfra_dagster.sqlfiles import readers
 from tests.automation.moved_clock import PROJECT, MovedClock, Process, free_port, start_lab, until
 from tests.spine import ACCOUNTS, Spine, fleet, world
 
@@ -176,7 +176,7 @@ class Site:
         customers = load_customers(self.spine.settings.customers_path)
         stale = stale_windows(self.spine.clickhouse, customers, self.spine.settings, self.clock.now())
         ledger = self.ledger()
-        return all(w not in stale and (f"{f}_{r}", f"{w:%H:%M}") in ledger for w in of for f, r in READERS)
+        return all(w not in stale and (f"{f}_{r}", f"{w:%H:%M}") in ledger for w in of for f, r in readers())
 
 
 @pytest.fixture
