@@ -362,7 +362,7 @@ def test_ctrl_c_ends_the_whole_collection_and_says_so(tmp_path: Path) -> None:
     spine = Spine.at(tmp_path / "home")
     with CloudLab(_tiny()) as lab:
         spine.write_customers(lab, ["acme"])
-        lab.control.add_faults({"action": "delay", "operation": "GetMetricData", "seconds": 3})
+        lab.control.add_faults({"action": "delay", "operation": "GetMetricData", "seconds": 30})
         process = subprocess.Popen(
             [*PROGRAM, "collect", "--family", "resource", "--family", "performance"],
             env={**spine.env, **lab.env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -252,6 +252,7 @@ def test_windows_are_collected_repaired_and_caught_up(site: Site) -> None:
     assert sorted(scheduled) == [windows.key(w) for w in (first, second, third, newest)]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_run_worker_that_was_killed_is_run_once_more(site: Site) -> None:
     window = FIRST
