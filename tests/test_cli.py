@@ -29,7 +29,8 @@ from tests.spine import ACCOUNTS, Spine, fleet, newest_window, world
 if TYPE_CHECKING:
     from tests.clickhouse_http import ClickHouseHttp
 
-PROGRAM = [sys.executable, "-c", "from optiinfra_dagster.cli import main; main()"]
+MAIN = "from optiinfra_dagster.cli import main; main()"
+PROGRAM = [sys.executable, "-c", MAIN]
 
 
 @dataclass(frozen=True)
@@ -364,7 +365,9 @@ def test_ctrl_c_ends_the_whole_collection_and_says_so(tmp_path: Path) -> None:
         spine.write_customers(lab, ["acme"])
         lab.control.add_faults({"action": "delay", "operation": "GetMetricData", "seconds": 30})
         process = subprocess.Popen(
-            [*PROGRAM, "collect", "--family", "resource", "--family", "performance"],
+            # A shell's background jobs ignore Ctrl-C, and so would what they start; this test may be part of one.
+            [sys.executable, "-c", f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {MAIN}",
+             "collect", "--family", "resource", "--family", "performance"],
             env={**spine.env, **lab.env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert process.stderr is not None
