@@ -34,8 +34,12 @@ ENGINE_ONLY = {
 }  # fmt: skip
 
 
+SLOWEST = {"test_cli", "test_run"}  # files; begun first, so that the others do not wait for them in the end
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave out what takes minutes, unless OPTIINFRA_LONG_TESTS is set: tests marked `long`, and repeats over HTTP."""
+    items.sort(key=lambda item: item.path.stem not in SLOWEST)
     if LONG:
         return
     skip = pytest.mark.skip(reason="takes long: OPTIINFRA_LONG_TESTS=1 make test runs it")
