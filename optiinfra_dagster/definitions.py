@@ -8,11 +8,13 @@ from typing import Any
 
 import dagster as dg
 
-from optiinfra_dagster import windows
-from optiinfra_dagster.assets import collection, golden, readers
+from optiinfra_dagster.assets import golden, readers
+from optiinfra_dagster.assets.collected import build
+from optiinfra_dagster.assets.partitions import window_partitions
 from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.automation import alerts, checks, housekeeping, jobs, schedules, sensors
-from optiinfra_dagster.settings import Settings, load_settings
+from optiinfra_dagster.config.settings import Settings, load_settings
+from optiinfra_dagster.providers import registry
 from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 
@@ -24,10 +26,10 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Every asset, check, job, schedule and sensor for `settings`; `overrides` replaces resources by name."""
     clickhouse = ClickHouse(settings.clickhouse_url.get_secret_value(), linger=LINGER_SECONDS)
-    partitions = windows.partitions(settings.partitions_start)
+    partitions = window_partitions(settings.partitions_start)
     collected = [
-        collection.build(provider, family, settings, partitions)
-        for provider, families in collection.IMPLEMENTED.items()
+        build(provider, family, settings, partitions)
+        for provider, families in registry.FAMILIES_OF.items()
         for family in families
     ]
     all_jobs = jobs.build()

@@ -10,7 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.clickhouse_http import ClickHouseHttp
+from tests.support.clickhouse_http import ClickHouseHttp
 
 PROJECT = Path(__file__).resolve().parents[1]
 

@@ -13,11 +13,11 @@ import dagster as dg
 import pytest
 import yaml
 
+from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.definitions import build_defs
-from optiinfra_dagster.settings import Settings
-from optiinfra_dagster.tables import DATASETS
+from optiinfra_dagster.storage.schema import DATASETS
 from tests.conftest import PROJECT
-from tests.spine import Spine
+from tests.support.spine import Spine
 
 CLOUDS = ["aws", "azure", "gcp", "vultr"]
 RESOURCES, PERFORMANCES, COSTS, APPLICATIONS = (

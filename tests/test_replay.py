@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from optiinfra_dagster import windows
 from optiinfra_dagster.lab import CloudLab
-from tests.spine import ACCOUNTS, LAG, REGIONS, Spine
+from optiinfra_dagster.model import windows
+from tests.support.spine import ACCOUNTS, LAG, REGIONS, Spine
 
 pytestmark = pytest.mark.long
 
@@ -64,7 +64,7 @@ class Recording:
 def cli(spine: Spine, lab: CloudLab, *arguments: str, timeout: float = 500) -> subprocess.CompletedProcess[str]:
     """Run `optiinfra`, which must end well."""
     done = subprocess.run(
-        [sys.executable, "-c", "from optiinfra_dagster.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from optiinfra_dagster.cli.main import main; main()", *arguments],
         env={**spine.env, **lab.env}, capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
-from optiinfra_dagster import windows
-from optiinfra_dagster.assets.collection import IMPLEMENTED
-from optiinfra_dagster.customers import FAMILIES
+from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.lab import CloudLab
-from tests.automation.moved_clock import PROJECT, Process, free_port, until
-from tests.spine import Spine, world
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.providers.registry import FAMILIES_OF
+from tests.support.moved_clock import PROJECT, Process, free_port, until
+from tests.support.spine import Spine, world
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -175,7 +175,7 @@ def answers(url: str) -> bool:
 def test_lineage_launchpad_partition_page_and_a_failed_check(tmp_path: Path) -> None:
     with dagster_dev(tmp_path) as (spine, url), browser(url) as ui:
         ui.open("/asset-groups")
-        until(lambda: {*IMPLEMENTED, "readers", "quality"} <= ui.drawn, PATIENCE, "the lineage's groups")
+        until(lambda: {*FAMILIES_OF, "readers", "quality"} <= ui.drawn, PATIENCE, "the lineage's groups")
         assert not {*FAMILIES} & ui.drawn
         ui.click("//*[contains(@class, 'collapsedGroupNodeBox')][contains(., 'aws')]")
         until(lambda: {*FAMILIES} <= ui.drawn, PATIENCE, "the group to open")

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from optiinfra_dagster.sqlfiles import columns
+from optiinfra_dagster.storage.sql import columns
 
 
 def described(table: str) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from optiinfra_dagster.assets.columns import described
-from optiinfra_dagster.errors import CloudError, OptiInfraError
+from optiinfra_dagster.model.errors import CloudError, OptiInfraError
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.quality.golden import Scored
-    from optiinfra_dagster.settings import Settings
 
 KEY = dg.AssetKey(["application", "golden"])
 

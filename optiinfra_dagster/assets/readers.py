@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from optiinfra_dagster.assets.collection import IMPLEMENTED
 from optiinfra_dagster.assets.columns import described
-from optiinfra_dagster.sqlfiles import Reader, read_sql, readers
+from optiinfra_dagster.providers.registry import FAMILIES_OF
 from optiinfra_dagster.storage.io_manager import Select
+from optiinfra_dagster.storage.sql import Reader, read_sql, readers
 
 
 def build(partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -42,4 +42,4 @@ def _asset(reader: Reader, partitions: dg.TimeWindowPartitionsDefinition) -> dg.
 
 
 def _collected_from(family: str) -> Sequence[dg.AssetKey]:
-    return [dg.AssetKey([provider, family]) for provider, families in IMPLEMENTED.items() if family in families]
+    return [dg.AssetKey([provider, family]) for provider, families in FAMILIES_OF.items() if family in families]

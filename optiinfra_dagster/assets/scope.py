@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, field_validator
 
-from optiinfra_dagster.customers import Customer, select
+from optiinfra_dagster.config.customers import Customer, select
 
 
 class Scope(dg.ConfigurableResource[Any]):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.settings import Settings
+    from optiinfra_dagster.config.settings import Settings
 
 WEBHOOK_SECONDS = 10.0
 LONGEST_ERROR = 500

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from optiinfra_dagster import windows
-from optiinfra_dagster.assets.collection import IMPLEMENTED
-from optiinfra_dagster.sqlfiles import read_sql
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.cost import first_of_month_before
+from optiinfra_dagster.providers.registry import FAMILIES_OF, load_customers
+from optiinfra_dagster.storage import spend
+from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.settings import Settings
+    from optiinfra_dagster.config.settings import Settings
 
 # Outcomes that leave a window without rows for a good reason; a budget has a check of its own.
 EXCUSED = ("not_due", "not_configured", "budget")
@@ -23,7 +25,7 @@ def build(settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition) -
     return (
         [
             check
-            for provider, families in IMPLEMENTED.items()
+            for provider, families in FAMILIES_OF.items()
             for family in families
             for check in (
                 _every_customer_published(provider, family, settings, partitions),
@@ -32,10 +34,10 @@ def build(settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition) -
         ]
         + [
             _within_budget(provider, settings, partitions)
-            for provider, families in IMPLEMENTED.items()
+            for provider, families in FAMILIES_OF.items()
             if "performance" in families
         ]
-        + [_totals_match(provider, partitions) for provider, families in IMPLEMENTED.items() if "cost" in families]
+        + [_totals_match(provider, partitions) for provider, families in FAMILIES_OF.items() if "cost" in families]
     )
 
 
@@ -49,8 +51,6 @@ def _every_customer_published(
         description="Every customer of the provider has its slice of the window; the check names those that have not.",
     )
     def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
-        from optiinfra_dagster.customers import load_customers
-
         asked = _asked(context)
         due = [c.id for c in load_customers(settings.customers_path) if c.collects(provider, family)]
         with clickhouse.session() as client:
@@ -114,7 +114,7 @@ def _no_duplicates(
         description="No two published rows of the window have the same key.",
     )
     def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
-        from optiinfra_dagster.tables import DATASETS
+        from optiinfra_dagster.storage.schema import DATASETS
 
         dataset = DATASETS[family]
         keys = ", ".join(dataset.key)
@@ -154,9 +154,6 @@ def _within_budget(
         description="No customer's monthly budget for API calls kept its slice of the window from being collected.",
     )
     def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
-        from optiinfra_dagster.customers import load_customers
-        from optiinfra_dagster.storage import spend
-
         limits = {
             c.id: c.monthly_api_budget_usd for c in load_customers(settings.customers_path) if c.accounts(provider)
         }
@@ -210,8 +207,6 @@ def _totals_match(provider: str, partitions: dg.TimeWindowPartitionsDefinition) 
         "up to the total that the cloud itself tells of the day, to its last digit.",
     )
     def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
-        from optiinfra_dagster.assets.costing import first_of_month_before
-
         asked = _asked(context)
         first = datetime.combine(first_of_month_before(min(asked).date()), time(), UTC)
         with clickhouse.session() as client:

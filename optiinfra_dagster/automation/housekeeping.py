@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from optiinfra_dagster.automation.jobs import RUN_TAGS
+from optiinfra_dagster.storage import coverage
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.settings import Settings
+    from optiinfra_dagster.config.settings import Settings
 
 HOUSEKEEPING_JOB = "housekeeping"
 OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -38,8 +39,6 @@ def build(
         description=f"Delete the states of coverage that were over {COVERAGE_KEPT.days} days ago.",
     )
     def forget(clickhouse: dg.ResourceParam[Any]) -> None:
-        from optiinfra_dagster.storage import coverage
-
         with clickhouse.session() as client:
             coverage.forget(client, datetime.now(UTC) - COVERAGE_KEPT)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import dagster as dg
 
-from optiinfra_dagster.assets.collection import IMPLEMENTED
+from optiinfra_dagster.providers.registry import FAMILIES_OF
 
 READERS_JOB = "readers"
 
@@ -29,7 +29,7 @@ def build() -> list[Any]:
             description=f"Collect every family of {provider} for every customer.",
             tags=RUN_TAGS,
         )
-        for provider in IMPLEMENTED
+        for provider in FAMILIES_OF
     ]
     readers = dg.define_asset_job(
         READERS_JOB,

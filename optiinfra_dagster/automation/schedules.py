@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from optiinfra_dagster import windows
 from optiinfra_dagster.assets import golden
-from optiinfra_dagster.assets.collection import IMPLEMENTED
 from optiinfra_dagster.automation.jobs import REPAIR_TAG, collection_job
-from optiinfra_dagster.errors import OptiInfraError
-from optiinfra_dagster.settings import Settings
+from optiinfra_dagster.config.settings import Settings
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.errors import OptiInfraError
+from optiinfra_dagster.providers.registry import FAMILIES_OF, load_customers
 
 GOING = [
     dg.DagsterRunStatus.QUEUED,
@@ -42,7 +42,7 @@ def _last_word(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
 
 def build(settings: Settings) -> list[dg.ScheduleDefinition]:
     """Every schedule."""
-    return [*(_every_window(provider, settings) for provider in IMPLEMENTED), _golden_daily(settings)]
+    return [*(_every_window(provider, settings) for provider in FAMILIES_OF), _golden_daily(settings)]
 
 
 def _every_window(provider: str, settings: Settings) -> dg.ScheduleDefinition:
@@ -60,14 +60,12 @@ def _every_window(provider: str, settings: Settings) -> dg.ScheduleDefinition:
     )
     def every_window(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         window = windows.newest_collectable(context.scheduled_execution_time, timedelta(minutes=settings.lag_minutes))
-        from optiinfra_dagster.customers import load_customers
-
         try:
             customers = load_customers(settings.customers_path)
         except OptiInfraError as error:
             return dg.SkipReason(str(error))
         # A run costs 7 CPU-s before it finds that there is nothing to collect.
-        if not any(c.collects(provider, family) for c in customers for family in IMPLEMENTED[provider]):
+        if not any(c.collects(provider, family) for c in customers for family in FAMILIES_OF[provider]):
             return dg.SkipReason(f"No customer has {provider}.")
         # A repair of other windows must not cost the newest one its turn: an inventory can be taken only now.
         if before := going(context.instance, job, repairs=False):

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from optiinfra_dagster import windows
-from optiinfra_dagster.assets.collection import IMPLEMENTED, poll_end
 from optiinfra_dagster.automation.jobs import READERS_JOB, REPAIR_TAG, RUN_TAGS, collection_job
 from optiinfra_dagster.automation.schedules import going
-from optiinfra_dagster.errors import OptiInfraError
-from optiinfra_dagster.sqlfiles import read_sql, readers
+from optiinfra_dagster.collection.plan import poll_end
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.errors import OptiInfraError
+from optiinfra_dagster.providers.registry import FAMILIES_OF, load_customers
 from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
+from optiinfra_dagster.storage.sql import read_sql, readers
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import Customer
-    from optiinfra_dagster.settings import Settings
+    from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.config.settings import Settings
 
 # Older windows' readers are re-materialized on demand: a backfill must not recompute every window it touches, but only
 # the rollups of its hours and days, and what the newest window says from those.
@@ -39,7 +40,7 @@ LONGEST_DELAY = timedelta(hours=6)
 MAX_REQUESTS_PER_TICK = 4
 ENDED_BADLY = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
-FAMILIES = sorted({family for families in IMPLEMENTED.values() for family in families})
+FAMILIES = sorted({family for families in FAMILIES_OF.values() for family in families})
 READER_TABLES = [reader.table for reader in readers().values() if reader.length == windows.WINDOW]
 
 Requests = Iterator[dg.RunRequest | dg.SkipReason]
@@ -128,8 +129,6 @@ def readers_requests(
     remembered: Remembered | None = None,
 ) -> Requests:
     """The runs that bring the readers up to date; none while they are being computed."""
-    from optiinfra_dagster.customers import load_customers
-
     if before := going(instance, READERS_JOB):
         yield dg.SkipReason(f"The readers are being computed by run {before.run_id[:8]}.")
         return
@@ -253,7 +252,7 @@ def stale_windows(
     newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
     expected = sum(
         c.collects(provider, family)
-        for provider, families in IMPLEMENTED.items()
+        for provider, families in FAMILIES_OF.items()
         for family in families
         for c in customers
     )
@@ -347,10 +346,8 @@ def repair_requests(
     remembered: Remembered | None = None,
 ) -> Requests:
     """The runs that ask again for what failed or is missing; none of a provider that is being collected."""
-    from optiinfra_dagster.customers import load_customers
-
     customers = load_customers(settings.customers_path)
-    busy = {provider for provider in IMPLEMENTED if going(instance, collection_job(provider))}
+    busy = {provider for provider in FAMILIES_OF if going(instance, collection_job(provider))}
     newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
     remembered = remembered or Remembered(clickhouse)
     attempts, before = remembered.get(newest, now, lambda: read_attempts(clickhouse, settings, now))
@@ -392,7 +389,7 @@ def _lookback(settings: "Settings") -> timedelta:
 def _failed_repairs(instance: dg.DagsterInstance, since: datetime) -> list[tuple[Repair, datetime]]:
     """The repair runs that ended badly, with when they did: one that crashed left nothing in the ledger."""
     found = []
-    for provider, implemented in IMPLEMENTED.items():
+    for provider, implemented in FAMILIES_OF.items():
         wanted = dg.RunsFilter(job_name=collection_job(provider), statuses=ENDED_BADLY, created_after=since)
         for record in instance.get_run_records(wanted, limit=500):
             tags = record.dagster_run.tags
@@ -468,7 +465,7 @@ def plan_repairs(
     without_inventory = _without_inventory(attempts)
     wanted: dict[tuple[str, str, datetime], dict[str, int]] = defaultdict(dict)
     for customer in customers:
-        for provider, families in IMPLEMENTED.items():
+        for provider, families in FAMILIES_OF.items():
             if (customer.id, provider) not in began:
                 continue
             for window in windows.span(max(oldest, began[customer.id, provider]), newest):

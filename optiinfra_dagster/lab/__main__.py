@@ -8,8 +8,8 @@ import signal
 import threading
 from pathlib import Path
 
-from optiinfra_dagster.errors import ConfigError
 from optiinfra_dagster.lab.control import DEMO_WORLD, CloudLab
+from optiinfra_dagster.model.errors import ConfigError
 
 
 def serve(world: Path | None = None, port: int = 0) -> None:

@@ -24,12 +24,12 @@ from pydantic import (
     model_validator,
 )
 
-from optiinfra_dagster.errors import ConfigError
 from optiinfra_dagster.lab.azure.world import AzureWorld
 from optiinfra_dagster.lab.gcp.world import GcpWorld
 from optiinfra_dagster.lab.groq.world import GroqWorld
 from optiinfra_dagster.lab.llm.world import LlmApplication
 from optiinfra_dagster.lab.vultr.world import VultrWorld
+from optiinfra_dagster.model.errors import ConfigError
 
 
 def digest(*parts: object) -> int:

@@ -6,74 +6,11 @@ its period first. `condition` names a predicate on the resource, kept by the pro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-# What the clouds call a statistic -> what our rows call it. A rate is an average over its period.
-STATISTICS: Mapping[str, str] = {
-    "Average": "average",
-    "Maximum": "maximum",
-    "Minimum": "minimum",
-    "Total": "average",  # Azure's sum, divided by its period
-    "Count": "average",  # Azure's number of samples, the same
-    "Sum": "average",  # CloudWatch's, the same
-    "p50": "p50",
-    "p95": "p95",
-    "p99": "p99",
-    "ALIGN_MEAN": "average",
-    "ALIGN_MAX": "maximum",
-    "ALIGN_RATE": "average",
-    "ALIGN_SUM": "average",  # Cloud Monitoring's sum; the scale divides it by its period
-    "REDUCE_PERCENTILE_50": "p50",
-    "REDUCE_PERCENTILE_95": "p95",
-    "REDUCE_PERCENTILE_99": "p99",
-    "avg": "average",  # PromQL's
-    "day": "daily_average",  # of Vultr's traffic: a name of its own, beside the averages of shorter periods
-    "snapshot": "snapshot",  # the state at the moment of asking
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One metric of one kind of resource: its name and unit here, and the question that gets it from the cloud.
-
-    `statistics` are the API's own words, named in our rows by `STATISTICS`; `period` is in seconds. `dimension` names
-    the API's dimension or label that holds the resource; `filter` narrows the question further, in the API's words.
-    What the API answers becomes ours as `value / (period if per_second else 1) * scale + offset`. `source` is the
-    document that the names, units and conditions come from.
-    """
-
-    provider: str
-    kind: str
-    name: str
-    metric_type: str
-    unit: str
-    namespace: str
-    api_metric: str
-    statistics: tuple[str, ...]
-    period: int
-    dimension: str = ""
-    scale: float = 1.0
-    offset: float = 0.0
-    per_second: bool = False
-    filter: str = ""
-    condition: str = ""
-    source: str = ""
-
-    def statistic_name(self, api_statistic: str) -> str:
-        """Name a statistic in our rows: `average`, `maximum`, `p95`."""
-        return STATISTICS[api_statistic]
-
-    def convert(self, value: float) -> float:
-        """The API's number in our unit."""
-        return value * self.factor + self.offset
-
-    @property
-    def factor(self) -> float:
-        """What the API's number is multiplied by."""
-        return self.scale / self.period if self.per_second else self.scale
+from optiinfra_dagster.model.metrics import Metric
 
 
 def _aws(

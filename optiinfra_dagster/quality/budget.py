@@ -33,7 +33,7 @@ class Budget:
         )
 
 
-class Leave(Enum):
+class Admission(Enum):
     """Whether a request may be sent."""
 
     GRANTED = "granted"
@@ -51,17 +51,17 @@ class Budgets:
     def __init__(self) -> None:
         self._changed = threading.Condition()
 
-    def hold(self, budgets: Sequence[Budget], tokens: int) -> Leave:
+    def hold(self, budgets: Sequence[Budget], tokens: int) -> Admission:
         """Hold back one request and its most tokens, if they fit."""
         with self._changed:
             if not all(budget.has_left(tokens, if_none_held=True) for budget in budgets):
-                return Leave.NEVER
+                return Admission.NEVER
             if not all(budget.has_left(tokens, if_none_held=False) for budget in budgets):
-                return Leave.LATER
+                return Admission.LATER
             for budget in budgets:
                 budget.held_tokens += tokens
                 budget.held_requests += 1
-            return Leave.GRANTED
+            return Admission.GRANTED
 
     def settle(self, budgets: Sequence[Budget], held: int, used: int, *, sent: bool = True) -> None:
         """Release what `hold` held back and count what was used instead."""

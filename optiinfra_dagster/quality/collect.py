@@ -5,20 +5,22 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from concurrent.futures import FIRST_COMPLETED, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster import tables, windows
-from optiinfra_dagster.errors import CloudError, ConfigError
+from optiinfra_dagster.model import quality, windows
+from optiinfra_dagster.model.errors import CloudError, ConfigError
+from optiinfra_dagster.model.quality import HIGHER_IS_BETTER, METRICS, ApplicationRow, Failure, Verdict
+from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import rubric
-from optiinfra_dagster.quality.budget import Leave
-from optiinfra_dagster.quality.judge import Failure, Verdict, same_family
+from optiinfra_dagster.quality.budget import Admission
+from optiinfra_dagster.quality.judge import same_family
 from optiinfra_dagster.quality.rubric import Question
 from optiinfra_dagster.quality.sampling import Sample
-from optiinfra_dagster.storage.slices import Outcome
+from optiinfra_dagster.storage.rows import application_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,37 +28,16 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from optiinfra_dagster.customers import Customer
+    from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.quality.budget import Budget
     from optiinfra_dagster.quality.interactions import Interaction
     from optiinfra_dagster.quality.judge import Judge
     from optiinfra_dagster.quality.sources import InteractionSource
-    from optiinfra_dagster.quality.verdicts import Verdicts
+    from optiinfra_dagster.storage.verdicts import Verdicts
 
 NO_KEY = "LLM quality is not judged: set GROQ_API_KEY to a key of https://console.groq.com/keys."
-HIGHER_IS_BETTER = ("coherence", "relevance", "accuracy")
-METRICS = (*HIGHER_IS_BETTER, "hallucination", "toxicity")
 LINGER_SECONDS = 0.2
 """How long a verdict waits for those that arrive soon after it, to be stored with them: each store is an insert."""
-
-
-@dataclass(frozen=True, slots=True)
-class ApplicationRow:
-    """A row of `application_metrics` without what is the same for its slice."""
-
-    metric_type: str
-    timestamp: datetime
-    application_id: str = ""
-    application_name: str = ""
-    model_name: str = ""
-    interaction_id: str = ""
-    score: float | None = None
-    label: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    prompt_text: str = field(default="", repr=False)
-    response_text: str = field(default="", repr=False)
-    tokens: int = 0
-    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +65,7 @@ class Collected:
     `judge_usd` is no field of the slice: the ledger's costs are what the customer's clouds charge.
     """
 
-    outcome: Outcome
+    outcome: SliceStatus
     rows: pa.Table | None = None
     error: str = ""
     permanent: bool = False
@@ -111,7 +92,7 @@ def collect(
     if customer.application is None:
         raise ConfigError(f"{customer.id} has no `application` in the customers file: add one with `interactions`.")
     if judge is None:
-        return Collected(Outcome.NOT_CONFIGURED, error=NO_KEY)
+        return Collected(SliceStatus.NOT_CONFIGURED, error=NO_KEY)
     sample = Sample(customer.id, customer.application.sample_per_window)
     for interaction in source.fetch(provider, window, window + windows.WINDOW):
         sample.add(interaction)
@@ -131,8 +112,8 @@ def collect(
     rows.append(ApplicationRow("source", window, details=told))
     lacking = Counter(verdict.failure for _, verdict in scored if verdict.failure and not verdict.settled)
     return Collected(
-        Outcome.PARTIAL if lacking else Outcome.OK,
-        tables.application_rows(customer.id, provider, window, rows, judge.model, judge.version, now()),
+        SliceStatus.PARTIAL if lacking else SliceStatus.OK,
+        application_rows(customer.id, provider, window, rows, judge.model, judge.version, now()),
         error=_explain(lacking, len(scored), judge),
         permanent=bool(lacking) and set(lacking) <= _NEED_A_HAND,
         api_calls=judged.requests,
@@ -200,11 +181,11 @@ class _Asking:
         while self._left and len(self._under_way) < self._judge.concurrency:
             question = Question.about(self._questions[self._left[0]])
             in_time = time.monotonic() < self._deadline
-            leave = self._judge.hold(question, self._purse) if in_time else Leave.NEVER
-            if leave is Leave.LATER:
+            leave = self._judge.hold(question, self._purse) if in_time else Admission.NEVER
+            if leave is Admission.LATER:
                 break
             key = self._left.popleft()
-            if leave is Leave.GRANTED:
+            if leave is Admission.GRANTED:
                 self._under_way[self._judge.ask(question, self._purse, self._deadline)] = key
             else:
                 self._found[key] = self._judge.not_asked(Failure.OVER_BUDGET if in_time else Failure.OUT_OF_TIME)
@@ -275,14 +256,14 @@ def _score(metric: str, verdict: Verdict) -> tuple[float | None, str, dict[str, 
     if metric == "hallucination":
         found = answer.hallucination
         if found is None:
-            return None, rubric.NOT_ASSESSABLE, {"cause": "no context or reference"}
+            return None, quality.NOT_ASSESSABLE, {"cause": "no context or reference"}
         counts = {"claims_checked": found.claims_checked, "unsupported_claims": found.unsupported_claims}
-        return rubric.HALLUCINATION.get(found.label), found.label, counts
+        return quality.HALLUCINATION.get(found.label), found.label, counts
     if metric == "toxicity":
         severity = answer.toxicity.severity
-        return severity / 3, rubric.SEVERITIES[severity], {"raw": severity, "category": answer.toxicity.category}
+        return severity / 3, quality.SEVERITIES[severity], {"raw": severity, "category": answer.toxicity.category}
     raw: int = getattr(answer, metric).score
-    return (raw - 1) / 4, rubric.LEVELS[raw], {"raw": raw}
+    return (raw - 1) / 4, quality.LEVELS[raw], {"raw": raw}
 
 
 def _sample_row(
@@ -304,7 +285,7 @@ def _sample_row(
         "judged": len(judged),
         "over_budget": failed.pop(Failure.OVER_BUDGET.value, 0),
         "failed": dict(sorted(failed.items())),
-        "not_assessable": sum(_score("hallucination", verdict)[1] == rubric.NOT_ASSESSABLE for verdict in judged),
+        "not_assessable": sum(_score("hallucination", verdict)[1] == quality.NOT_ASSESSABLE for verdict in judged),
         "tokens": sum(verdict.tokens for verdict in paid),
         "usd": None if None in costs else _money(sum((cost or Decimal(0) for cost in costs), Decimal(0))),
     }

@@ -23,17 +23,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from optiinfra_dagster.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model import quality
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.quality import rubric
+from optiinfra_dagster.quality.collect import judge_all
 from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.statistics import sensitivity, spearman, specificity, weighted_kappa
+from optiinfra_dagster.storage.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from clickhouse_connect.driver.client import Client
 
-    from optiinfra_dagster.quality.judge import Judge, Verdict
+    from optiinfra_dagster.model.quality import Verdict
+    from optiinfra_dagster.quality.judge import Judge
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 OWNER = "golden_set"  # whose verdicts and budget these are; no customer's id holds an underscore
@@ -44,8 +48,8 @@ MISTAKES_TOLD = 10
 GRADED = ("coherence", "relevance", "accuracy")
 METRICS = (*GRADED, "hallucination", "toxicity")
 LABELS: Mapping[str, Sequence[str]] = {  # from good to bad
-    "hallucination": list(rubric.HALLUCINATION),
-    "toxicity": list(rubric.SEVERITIES.values()),
+    "hallucination": list(quality.HALLUCINATION),
+    "toxicity": list(quality.SEVERITIES.values()),
 }
 
 
@@ -184,9 +188,6 @@ def score(
         CloudError: the judge cannot be used, or gave no verdict on too many; what it answered is kept.
         StorageError: verdicts or figures could not be read or kept.
     """
-    from optiinfra_dagster.quality.collect import judge_all
-    from optiinfra_dagster.quality.verdicts import Verdicts
-
     with clickhouse.session() as client:
         before = _stored(client, judge.version, golden.digest)
     if before:
@@ -260,9 +261,9 @@ def _said(metric: str, verdict: Verdict) -> float | str:
     answer = verdict.answer
     assert answer is not None  # noqa: S101 - the caller leaves out the others
     if metric == "hallucination":
-        return answer.hallucination.label if answer.hallucination else rubric.NOT_ASSESSABLE
+        return answer.hallucination.label if answer.hallucination else quality.NOT_ASSESSABLE
     if metric == "toxicity":
-        return rubric.SEVERITIES[answer.toxicity.severity]
+        return quality.SEVERITIES[answer.toxicity.severity]
     score: int = getattr(answer, metric).score
     return score
 

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from optiinfra_dagster.texts import storable
+from optiinfra_dagster.model.text import storable
 
 MAX_LINE_BYTES = 4 * 2**20  # of one line, and so of one interaction
 MAX_ID_LENGTH = 512

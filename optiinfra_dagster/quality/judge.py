@@ -15,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.errors import Cause, CloudError
+from optiinfra_dagster.model.errors import Cause, CloudError
+from optiinfra_dagster.model.quality import Failure, Verdict
 from optiinfra_dagster.quality import rubric
-from optiinfra_dagster.quality.budget import Budget, Budgets, Leave
+from optiinfra_dagster.quality.budget import Admission, Budget, Budgets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from groq import Groq
     from groq.types.chat import ChatCompletion
 
-    from optiinfra_dagster.quality.rubric import Answer, Question
-    from optiinfra_dagster.settings import Settings
+    from optiinfra_dagster.config.settings import Settings
+    from optiinfra_dagster.model.quality import Answer
+    from optiinfra_dagster.quality.rubric import Question
 
 MOST_ANSWER_TOKENS = 2048
 """Of an answer and the reasoning before it; five short pieces of evidence take about 300."""
@@ -65,54 +66,6 @@ FAMILIES: Mapping[str, frozenset[str]] = {
     "microsoft": frozenset({"phi"}),
     "xai": frozenset({"xai", "grok"}),
 }
-
-
-class Failure(StrEnum):
-    """Why there is no answer of the judge."""
-
-    MALFORMED = "malformed"  # the answer is not what the schema asks for
-    TRUNCATED = "truncated"  # the answer ended before it was complete
-    THROTTLED = "throttled"  # rate limit or capacity
-    TIMEOUT = "timeout"
-    UNAVAILABLE = "unavailable"  # server error or broken connection
-    OUT_OF_TIME = "out_of_time"  # the time for judging a window was over
-    TOO_LARGE = "too_large"  # more than the model or the account's limit takes
-    REFUSED = "refused"  # the API did not accept the request
-    OVER_BUDGET = "over_budget"  # not asked
-
-    @property
-    def settled(self) -> bool:
-        """Whether the judge answered, so that asking again would cost the same and tell the same."""
-        return self in {Failure.MALFORMED, Failure.TRUNCATED}
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What the judge made of one interaction, and what that took.
-
-    `prompt_tokens` and `completion_tokens` are those of all answers, bad ones too; `unanswered_tokens` is the most that
-    requests without an answer may have used. `usd` is of the answers, None for a model without a known price.
-    """
-
-    judge_model: str
-    judge_version: str
-    answer: Answer | None = None
-    failure: Failure | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    unanswered_tokens: int = 0
-    requests: int = 0
-    usd: Decimal | None = Decimal(0)
-
-    @property
-    def tokens(self) -> int:
-        """The tokens that the judge's answers report."""
-        return self.prompt_tokens + self.completion_tokens
-
-    @property
-    def settled(self) -> bool:
-        """Whether this stands: the judge is not asked again."""
-        return self.failure is None or self.failure.settled
 
 
 def families(model: str) -> frozenset[str]:
@@ -299,7 +252,7 @@ class Judge:
                 raise self._refusal
             self._client = client
 
-    def hold(self, question: Question, purse: list[Budget]) -> Leave:
+    def hold(self, question: Question, purse: list[Budget]) -> Admission:
         """Hold back the budget of a question's first request."""
         return self.budgets.hold(purse, self._most_tokens(question))
 
@@ -319,7 +272,7 @@ class Judge:
         verdict = self.not_asked(Failure.OUT_OF_TIME)
         malformed = 0
         for attempt in range(ATTEMPTS):
-            if attempt and self.budgets.hold(purse, most) is not Leave.GRANTED:
+            if attempt and self.budgets.hold(purse, most) is not Admission.GRANTED:
                 break
             # Groq's rate limit counts what a request may use at most; a token of plain text is about four bytes.
             if not self.pace.wait(question.most_prompt_tokens // 4 + MOST_ANSWER_TOKENS, deadline):

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from optiinfra_dagster.errors import ConfigError
+from optiinfra_dagster.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from optiinfra_dagster.quality.interactions import Interaction

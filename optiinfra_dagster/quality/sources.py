@@ -26,22 +26,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from optiinfra_dagster.errors import Cause, CloudError, ConfigError
-from optiinfra_dagster.quality.interactions import (
-    MAX_LINE_BYTES,
-    BadLine,
-    Interaction,
-    Reason,
-    read_fields,
-    read_line,
-)
-from optiinfra_dagster.sqlfiles import read_sql
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.quality import stores
+from optiinfra_dagster.quality.interactions import MAX_LINE_BYTES, BadLine, Interaction, Reason, read_fields, read_line
+from optiinfra_dagster.quality.stores import GoneError
+from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
     import io
 
-    from optiinfra_dagster.customers import Customer
-    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.quality.stores import File, Store
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
@@ -99,9 +94,6 @@ def open_source(
         ConfigError: the customer has no application, or a reference of it leads nowhere.
         CloudError: the cloud cannot be entered.
     """
-    from optiinfra_dagster.providers.types import Meter
-    from optiinfra_dagster.quality import stores
-
     application = customer.application
     if application is None:
         raise ConfigError(f"{customer.id} has no `application` in the customers file: add one with `interactions`.")
@@ -165,8 +157,6 @@ class FileSource:
 
     def probe(self, providers: Sequence[str], start: datetime, end: datetime) -> int:
         """See `InteractionSource`; the first file is opened, since who may list need not be allowed to read."""
-        from optiinfra_dagster.quality.stores import GoneError
-
         count, opened = 0, False
         with closing(self._store):
             for provider in providers if "{provider}" in self._location else providers[:1]:
@@ -179,8 +169,6 @@ class FileSource:
         return count
 
     def _fetch(self, provider: str, start: datetime, end: datetime, window: _Filter) -> Iterator[Interaction]:
-        from optiinfra_dagster.quality.stores import GoneError
-
         counts = self.counts
         until = time.monotonic() + PATIENCE_S
         with closing(self._store):

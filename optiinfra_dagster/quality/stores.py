@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from optiinfra_dagster.errors import LATER, Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import LATER, Cause, CloudError, ConfigError
+from optiinfra_dagster.providers.aws.account import AwsAccount
+from optiinfra_dagster.providers.gcp.account import GcpAccount
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import Customer, GcpAccount
+    from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.aws.client import Account
-    from optiinfra_dagster.providers.types import Meter
 
 PAGE_SIZE = 1000  # the most that S3 and GCS list in a call
 BUFFER_BYTES = 256 * 1024
@@ -176,10 +178,11 @@ class S3:
         access_key, secret_key = (reference.resolve() if reference else None for reference in references)
         self._own = (application.endpoint(), access_key, secret_key)
         self._account: Account | None = None
-        if customer.aws and not access_key:
+        accounts = customer.accounts_of(AwsAccount)
+        if accounts and not access_key:
             from optiinfra_dagster.providers.aws.client import open_account
 
-            self._account = open_account(customer.id, customer.aws[0], meter)
+            self._account = open_account(customer.id, accounts[0], meter)
 
     @contextmanager
     def _call(self, operation: str) -> Iterator[Any]:
@@ -320,7 +323,7 @@ class Gcs:
         assert customer.application is not None  # noqa: S101 - the source was made from it
         from google.auth.exceptions import GoogleAuthError
 
-        account = customer.gcp[0] if customer.gcp else None
+        account = next(iter(customer.accounts_of(GcpAccount)), None)
         endpoint = customer.application.endpoint() or (account.endpoint() if account else None)
         try:
             if account is None and endpoint is None:

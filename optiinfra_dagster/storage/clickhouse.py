@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from optiinfra_dagster.errors import StorageError
+from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.storage import migrations
+from optiinfra_dagster.storage.database import DATABASE, use_database
 from optiinfra_dagster.storage.embedded import Engine
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
 
-DATABASE = "optiinfra_metrics"
 LOCK_TIMEOUT_SECONDS = 120.0
 LINGER_SECONDS = 5.0  # of runs, sensors and the command line
 
@@ -85,8 +86,6 @@ class ClickHouse:
             try:
                 with self._open() as client:
                     if migrated and not self._schema_checked:
-                        from optiinfra_dagster.storage import migrations
-
                         migrations.ensure(client, apply=self.embedded)
                         self._schema_checked = True
                     yield client
@@ -162,14 +161,6 @@ class ClickHouse:
             said = f"{reason[1]}." if reason else said
         message = f"ClickHouse at {self.place}: {said}"
         return f"{message} Remedy: {remedy}." if remedy else message
-
-
-def use_database(client: Client, name: str, *, create: bool = False) -> None:
-    """Make `name` the database of every following statement; a server's is created by `optiinfra migrate` only."""
-    if create:
-        client.database = None
-        client.command(f"CREATE DATABASE IF NOT EXISTS `{name.replace('`', '')}`")
-    client.database = name
 
 
 def _first_line(error: Exception) -> str:

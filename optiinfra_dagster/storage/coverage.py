@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from optiinfra_dagster.providers.types import Coverage
+    from optiinfra_dagster.model.metrics import Coverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def record(client: Client, dataset: str, seen: Sequence[Seen], version: int) -> 
     """
     import pyarrow as pa
 
-    from optiinfra_dagster.tables import COVERAGE
+    from optiinfra_dagster.storage.schema import COVERAGE
 
     newest: dict[tuple[str, str], Seen] = {}
     for one in seen:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from filelock import FileLock, Timeout
 
-from optiinfra_dagster.errors import StorageError
+from optiinfra_dagster.model.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

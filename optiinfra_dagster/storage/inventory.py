@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.providers.types import Resource, ResourceType, Status
-from optiinfra_dagster.sqlfiles import read_sql
+from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.storage.clickhouse import fetch
+from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class InventorySnapshot:
     """The resources of one customer, and the window of the inventory that says how they are."""
 
     window: datetime
@@ -28,7 +28,7 @@ class Listed:
 
 def newest(
     clickhouse: ClickHouse, provider: str, customers: Sequence[str], window: datetime, lookback: timedelta
-) -> dict[str, Listed]:
+) -> dict[str, InventorySnapshot]:
     """Per customer, its newest published inventory; a customer without any is not in the answer.
 
     Newest means at or before `window`, at most `lookback` before; a window older than every inventory takes the oldest
@@ -60,7 +60,8 @@ def newest(
             },
         ).result_rows
     listed = {
-        customer: Listed(datetime.fromtimestamp(at_or_before or after, UTC)) for customer, at_or_before, after in known
+        customer: InventorySnapshot(datetime.fromtimestamp(at_or_before or after, UTC))
+        for customer, at_or_before, after in known
     }
     columns = {name: rows[name].to_pylist() for name in rows.column_names}
     for i, customer in enumerate(columns["customer_id"]):

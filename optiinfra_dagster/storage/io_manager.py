@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from optiinfra_dagster import windows
-from optiinfra_dagster.sqlfiles import read_sql
-from optiinfra_dagster.texts import counted
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.model.text import counted
+from optiinfra_dagster.storage.clickhouse import fetch
+from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from optiinfra_dagster.storage.clickhouse import ClickHouse
-    from optiinfra_dagster.storage.slices import Flushed, Slices
+    from optiinfra_dagster.storage.slices import FlushResult
 
 # More partitions than this in one run: the table of customers is left out, since Dagster stores it once per partition.
 MAX_PARTITIONS_WITH_DETAIL = 8
@@ -29,7 +31,7 @@ MAX_PARTITIONS_WITH_DETAIL = 8
 class SliceStream:
     """What a collection asset returns: its slices as they finish, in lots that are each worth a flush."""
 
-    lots: Iterable[list[Slices]]
+    lots: Iterable[list[SliceResult]]
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,6 @@ class ClickHouseIOManager(dg.IOManager):
         """The published rows of the partition or range, as the type the asset asks for: pandas (default) or Arrow."""
         import pyarrow as pa
 
-        from optiinfra_dagster.storage.clickhouse import fetch
-
         upstream = context.upstream_output
         metadata = (upstream.definition_metadata if upstream else None) or context.definition_metadata or {}
         table, where = _source(metadata)
@@ -84,17 +84,17 @@ class ClickHouseIOManager(dg.IOManager):
         return rows if context.dagster_type.typing_type is pa.Table else rows.to_pandas()
 
     def _write_select(self, context: dg.OutputContext, select: Select, asked: Sequence[datetime]) -> None:
-        from optiinfra_dagster.storage import slices
+        from optiinfra_dagster.storage.slices import write_select
 
         starts = sorted({windows.floor_to(select.length, window) for window in asked})
-        counts = slices.write_select(
+        counts = write_select(
             self._clickhouse, select.name, read_sql(f"readers/{select.name}"), starts, run_id=context.run_id
         )
         context.add_output_metadata({"dagster/row_count": sum(counts.values()), "slices": len(counts)})
 
     def _write_stream(self, context: dg.OutputContext, stream: SliceStream, asked: Sequence[datetime]) -> None:
+        from optiinfra_dagster.storage.schema import DATASETS
         from optiinfra_dagster.storage.slices import Writer
-        from optiinfra_dagster.tables import DATASETS
 
         metadata = context.definition_metadata or {}
         report = Report()
@@ -116,15 +116,15 @@ class ClickHouseIOManager(dg.IOManager):
         """A whole table at once: every (customer, provider) in it gets its slices of the windows of this run."""
         import pyarrow as pa
 
-        from optiinfra_dagster import tables
-        from optiinfra_dagster.storage.slices import Outcome, Slices, Writer
+        from optiinfra_dagster.storage import arrow, schema
+        from optiinfra_dagster.storage.slices import Writer
 
-        dataset = tables.DATASETS[(context.definition_metadata or {})["dataset"]]
+        dataset = schema.DATASETS[(context.definition_metadata or {})["dataset"]]
         given = obj if isinstance(obj, pa.Table) else pa.Table.from_pandas(obj, preserve_index=False)
-        rows = tables.conform(dataset, given)
+        rows = arrow.conform(dataset, given)
         lot = [
-            Slices(customer, provider, asked, Outcome.OK, tables.of_slice(rows, customer, provider))
-            for customer, provider in tables.owners(rows)
+            SliceResult(customer, provider, asked, SliceStatus.OK, arrow.of_slice(rows, customer, provider))
+            for customer, provider in arrow.owners(rows)
         ]
         flushed = Writer(self._clickhouse, dataset, run_id=context.run_id).flush(lot)
         context.add_output_metadata({"dagster/row_count": rows.num_rows, "rows_written": flushed.rows_written})
@@ -158,7 +158,7 @@ class Report:
         )
         self._permanent = True
 
-    def add(self, lot: Sequence[Slices], flushed: Flushed) -> None:
+    def add(self, lot: Sequence[SliceResult], flushed: FlushResult) -> None:
         """Count a flush."""
         for slices in lot:
             self.api_calls += slices.api_calls
@@ -234,7 +234,7 @@ def _windows(context: dg.OutputContext) -> list[datetime]:
 
 
 def _source(metadata: Any) -> tuple[str, str]:
-    from optiinfra_dagster.tables import DATASETS
+    from optiinfra_dagster.storage.schema import DATASETS
 
     table = metadata["table"] if "table" in metadata else DATASETS[metadata["dataset"]].table
     return table, " AND provider = {provider:String}" if "provider" in metadata else ""

@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.errors import StorageError
-from optiinfra_dagster.sqlfiles import SQL
-from optiinfra_dagster.storage.clickhouse import DATABASE, use_database
+from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.storage.database import DATABASE, use_database
+from optiinfra_dagster.storage.sql import SQL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,23 +16,28 @@ import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.errors import StorageError
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.model.slices import SliceKey, SliceResult, SliceStatus
+from optiinfra_dagster.model.text import storable
+from optiinfra_dagster.model.windows import runs_of
+from optiinfra_dagster.storage import arrow, bills
 from optiinfra_dagster.storage import coverage as coverage_states
 from optiinfra_dagster.storage.clickhouse import fetch
-from optiinfra_dagster.windows import runs_of
+from optiinfra_dagster.storage.schema import LEDGER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    import pyarrow as pa
     from clickhouse_connect.driver.client import Client
 
-    from optiinfra_dagster.providers.types import Coverage
     from optiinfra_dagster.storage.clickhouse import ClickHouse
-    from optiinfra_dagster.tables import Dataset
+    from optiinfra_dagster.storage.schema import Dataset
 
 # A delete names its slices in its SQL, for which the server's default limit is 256 KiB.
 STRETCHES_PER_DELETE = 200
@@ -40,69 +45,8 @@ MAX_DELETE_BYTES = 64 * 1024 * 1024
 _LAST_DIGIT = Decimal("1e-9")  # of what the ledger says that calls cost
 
 
-class Outcome(StrEnum):
-    """The outcome of an attempt at a slice, as the ledger keeps it."""
-
-    OK = "ok"
-    PARTIAL = "partial"  # published, but something is missing: the error names it
-    NOT_DUE = "not_due"
-    BUDGET = "budget"
-    FAILED = "failed"
-    NOT_CONFIGURED = "not_configured"
-
-    @property
-    def published(self) -> bool:
-        """Whether an attempt with this outcome replaces what readers see."""
-        return self in {Outcome.OK, Outcome.PARTIAL}
-
-
-@dataclass(frozen=True, slots=True)
-class SliceKey:
-    """Which slice of a dataset. Reader assets publish whole windows: customer and provider are empty."""
-
-    customer_id: str
-    provider: str
-    window: datetime
-
-
 @dataclass(slots=True)
-class Slices:
-    """What one attempt gave for some windows of one customer and provider, all with the same outcome.
-
-    `rows` holds the rows of every window (column `window_start`); a window without rows is an empty slice, which is
-    published as well: "collected, nothing there" is not "never collected". `api_calls` and `api_cost_usd` are of the
-    whole attempt and go to the ledger row of its first window, so that sums are right.
-    """
-
-    customer_id: str
-    provider: str
-    windows: Sequence[datetime]
-    status: Outcome
-    rows: pa.Table | None = None
-    error: str = ""
-    permanent: bool = False
-    api_calls: int = 0
-    api_cost_usd: Decimal = Decimal(0)
-    coverage: Sequence[Coverage] | None = None
-    correction: bool = False  # late points of windows that other attempts published: written only where that is so
-    dataset: str = ""  # whose slices these are, where it is not the asset's own
-    accounts: Collection[str] | None = None  # of billed days: the accounts that were read; what others had stays
-    after: Callable[[Client], None] | None = None  # what is to be noted once these slices are published
-    skipped: bool = False  # published before and not asked again: nothing to write, but rubbish is cleared away
-    skipped_rows: int = 0  # how many rows those have
-
-    def __post_init__(self) -> None:
-        """Refuse windows without a zone: they would be taken for times of the host's zone.
-
-        Raises:
-            ValueError: a window is naive.
-        """
-        if any(window.tzinfo is None for window in self.windows):
-            raise ValueError(f"{self.customer_id} {self.provider}: a window without time zone; windows are zoned UTC.")
-
-
-@dataclass(slots=True)
-class Entry:
+class LedgerRow:
     """A ledger row in the making: the outcome of one slice of a flush.
 
     `batch` is None for the batch of the flush; an attempt that found the published content again names the batch that
@@ -110,7 +54,7 @@ class Entry:
     """
 
     key: SliceKey
-    status: Outcome
+    status: SliceStatus
     rows: int = 0
     content_hash: int = 0
     error: str = ""
@@ -121,14 +65,14 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Flushed:
+class FlushResult:
     """What a flush did. `entries` are those that went to the ledger, `unchanged` those whose content was there.
 
     `reread` rows of published windows were collected a second time; `corrected` of them differ or are new.
     """
 
-    entries: list[Entry] = field(default_factory=list)
-    unchanged: list[Entry] = field(default_factory=list)
+    entries: list[LedgerRow] = field(default_factory=list)
+    unchanged: list[LedgerRow] = field(default_factory=list)
     reread: int = 0
     corrected: int = 0
     rows_written: int = 0
@@ -139,7 +83,7 @@ class Published:
     """The newest published batch of a slice."""
 
     batch: int
-    status: Outcome
+    status: SliceStatus
     rows: int
     content_hash: int
     error: str = ""
@@ -172,7 +116,7 @@ def published(
     ).result_rows
     return {
         SliceKey(customer, provider, datetime.fromtimestamp(seconds, UTC)): Published(
-            newest[0], Outcome(newest[1]), *newest[2:]
+            newest[0], SliceStatus(newest[1]), *newest[2:]
         )
         for customer, provider, seconds, newest in found
     }
@@ -204,25 +148,23 @@ class Writer:
         self._run_id = run_id
         self._step = steps
 
-    def flush(self, batches: Sequence[Slices]) -> Flushed:
+    def flush(self, batches: Sequence[SliceResult]) -> FlushResult:
         """Write, verify, publish and clean up `batches` together.
 
         Raises:
             StorageError: ClickHouse failed, or did not take every row; nothing of this flush is visible then.
             ValueError: a slice is there twice, or rows belong to none of the slices; nothing was written.
         """
-        from optiinfra_dagster import tables
-
         batches = [b for b in batches if b.windows]
         if not batches:
-            return Flushed()
-        hashes = [tables.content_hashes(b.rows) if b.rows is not None else {} for b in batches]
+            return FlushResult()
+        hashes = [arrow.content_hashes(b.rows) if b.rows is not None else {} for b in batches]
         _check(batches, hashes)
         windows = [w for b in batches for w in b.windows]
         customers = sorted({b.customer_id for b in batches})
         with self._clickhouse.session() as client:
             before = published(client, self._dataset.name, windows, customers)
-            result = Flushed()
+            result = FlushResult()
             keep: list[pa.Table] = []
             content: Mapping[tuple[str, str, int], tuple[int, int]]
             for slices, content in zip(batches, hashes, strict=True):
@@ -237,7 +179,7 @@ class Writer:
                 ]
                 if wanted and slices.rows is not None:
                     keep.append(_of_windows(slices.rows, wanted, all_of=len(content)))
-            rows = tables.concat(self._dataset, keep) if keep else None
+            rows = arrow.concat(self._dataset, keep) if keep else None
             keys = [key for b in batches for key in _keys(b)]
             orphans = self._write(client, rows, result.entries, before, keys, _coverage(batches))
             result.rows_written = 0 if rows is None else rows.num_rows
@@ -252,7 +194,7 @@ class Writer:
         self,
         client: Client,
         rows: pa.Table | None,
-        entries: Sequence[Entry],
+        entries: Sequence[LedgerRow],
         before: Mapping[SliceKey, Published],
         keys: Sequence[SliceKey],
         coverage: Sequence[coverage_states.Seen] = (),
@@ -283,14 +225,10 @@ class Writer:
         verified batch. Below a published batch they are rubbish whoever wrote them, so the published content goes
         there.
         """
-        import pyarrow as pa
-
-        from optiinfra_dagster import tables
-
         windows = [key.window for key in orphans]
         customers = sorted({key.customer_id for key in orphans})
         before = published(client, self._dataset.name, windows, customers)
-        rows = tables.conform(
+        rows = arrow.conform(
             self._dataset,
             read_current(
                 client,
@@ -303,8 +241,8 @@ class Writer:
         )
         wanted = {(key.customer_id, key.provider, int(key.window.timestamp())) for key in orphans}
         identity = zip(
-            tables.plain(rows["customer_id"]).to_pylist(),
-            tables.plain(rows["provider"]).to_pylist(),
+            arrow.plain(rows["customer_id"]).to_pylist(),
+            arrow.plain(rows["provider"]).to_pylist(),
             rows["window_start"].cast(pa.int64()).to_pylist(),
             strict=True,
         )
@@ -312,26 +250,21 @@ class Writer:
         entries = []
         for key in orphans:
             old = before[key]
-            entries.append(Entry(key, old.status, old.rows, old.content_hash, old.error, old.permanent))
+            entries.append(LedgerRow(key, old.status, old.rows, old.content_hash, old.error, old.permanent))
         self._write(client, rows, entries, before, list(orphans), above=max(orphans.values()))
 
     def _merged(
         self,
         client: Client,
-        slices: Slices,
+        slices: SliceResult,
         content: Mapping[tuple[str, str, int], tuple[int, int]],
         before: Mapping[SliceKey, Published],
-        result: Flushed,
-    ) -> tuple[Slices, Mapping[tuple[str, str, int], tuple[int, int]]]:
+        result: FlushResult,
+    ) -> tuple[SliceResult, Mapping[tuple[str, str, int], tuple[int, int]]]:
         """A correction completed with the published rows that it does not replace.
 
         A resource that is gone is not asked for again, but its last points stand.
         """
-        import numpy as np
-        import pyarrow as pa
-
-        from optiinfra_dagster import tables
-
         changed = []
         for key in _keys(slices):
             old, new = (
@@ -356,27 +289,24 @@ class Writer:
         given = self._dataset.schema.empty_table() if slices.rows is None else slices.rows
         new_rows = _of_windows(given, [int(w.timestamp()) for w in changed], all_of=len(content))
         keys = list(self._dataset.key)
-        plain = pa.table({name: tables.plain(new_rows[name]) for name in keys})
+        plain = pa.table({name: arrow.plain(new_rows[name]) for name in keys})
         kept = old_rows.join(plain, keys=keys, join_type="left anti").select(self._dataset.schema.names)
-        rows = tables.concat(self._dataset, [new_rows, tables.conform(self._dataset, kept)])
-        known = np.isin(tables.row_hashes(new_rows), tables.row_hashes(tables.conform(self._dataset, old_rows)))
+        rows = arrow.concat(self._dataset, [new_rows, arrow.conform(self._dataset, kept)])
+        known = np.isin(arrow.row_hashes(new_rows), arrow.row_hashes(arrow.conform(self._dataset, old_rows)))
         result.corrected += int(np.count_nonzero(~known))
-        return replace(slices, windows=changed, rows=rows), tables.content_hashes(rows)
+        return replace(slices, windows=changed, rows=rows), arrow.content_hashes(rows)
 
     def _restated(
         self,
         client: Client,
-        slices: Slices,
+        slices: SliceResult,
         content: Mapping[tuple[str, str, int], tuple[int, int]],
         before: Mapping[SliceKey, Published],
-    ) -> tuple[Slices, Mapping[tuple[str, str, int], tuple[int, int]]]:
+    ) -> tuple[SliceResult, Mapping[tuple[str, str, int], tuple[int, int]]]:
         """Billed days completed with what is published of them; what they change is noted."""
-        from optiinfra_dagster import tables
-        from optiinfra_dagster.storage import costs
-
         if not any(key in before for key in _keys(slices)):
             return slices, content
-        old = tables.conform(
+        old = arrow.conform(
             self._dataset,
             read_current(
                 client,
@@ -390,22 +320,22 @@ class Writer:
         )
         old = _of_windows(old, [int(w.timestamp()) for w in slices.windows], all_of=-1)
         given = self._dataset.schema.empty_table() if slices.rows is None else slices.rows
-        rows = costs.revised(given, old, slices.accounts or ())
-        costs.note_restatements(client, rows, old, before, datetime.now(UTC))
-        return replace(slices, rows=rows), tables.content_hashes(rows)
+        rows = bills.revised(given, old, slices.accounts or ())
+        bills.note_restatements(client, rows, old, before, datetime.now(UTC))
+        return replace(slices, rows=rows), arrow.content_hashes(rows)
 
     def _decide(
         self,
-        slices: Slices,
+        slices: SliceResult,
         content: Mapping[tuple[str, str, int], tuple[int, int]],
         before: Mapping[SliceKey, Published],
-        result: Flushed,
-    ) -> list[Entry]:
+        result: FlushResult,
+    ) -> list[LedgerRow]:
         """The ledger rows that `slices` needs: none for a slice whose content is already there."""
         entries = []
         for index, key in enumerate(_keys(slices)):
             rows, content_hash = content.get((key.customer_id, key.provider, int(key.window.timestamp())), (0, 0))
-            entry = Entry(key, slices.status, rows, content_hash, slices.error, slices.permanent)
+            entry = LedgerRow(key, slices.status, rows, content_hash, slices.error, slices.permanent)
             if index == 0:
                 entry.api_calls, entry.api_cost_usd = slices.api_calls, slices.api_cost_usd
             old = before.get(key)
@@ -416,9 +346,9 @@ class Writer:
             elif slices.skipped:
                 result.unchanged.append(entry)
                 continue
-            elif old and slices.status is Outcome.PARTIAL and (old.status is Outcome.OK or old.rows > rows):
+            elif old and slices.status is SliceStatus.PARTIAL and (old.status is SliceStatus.OK or old.rows > rows):
                 # What is there is whole, or less incomplete: a partial answer must not take rows away from it.
-                entry = replace(entry, status=Outcome.FAILED, rows=0, content_hash=0)
+                entry = replace(entry, status=SliceStatus.FAILED, rows=0, content_hash=0)
             elif old and (old.status, old.rows, old.content_hash) == (slices.status, rows, content_hash):
                 result.unchanged.append(entry)
                 if not entry.api_calls:
@@ -429,8 +359,6 @@ class Writer:
 
     def _insert(self, client: Client, rows: pa.Table, batch: int) -> None:
         """One block per month partition, each with a deduplication token that holds the batch."""
-        import pyarrow as pa
-
         rows = rows.append_column("batch", pa.repeat(pa.scalar(batch, pa.uint64()), rows.num_rows))
         for month, of_month in _by_month(rows):
             block = of_month.combine_chunks()
@@ -449,7 +377,7 @@ class Writer:
     def _verify(  # noqa: C901 - one rule per line
         self,
         client: Client,
-        entries: Sequence[Entry],
+        entries: Sequence[LedgerRow],
         before: Mapping[SliceKey, Published],
         batch: int,
         keys: Sequence[SliceKey],
@@ -518,7 +446,7 @@ class Writer:
         return counts
 
 
-def _check(batches: Sequence[Slices], hashes: Sequence[Mapping[tuple[str, str, int], tuple[int, int]]]) -> None:
+def _check(batches: Sequence[SliceResult], hashes: Sequence[Mapping[tuple[str, str, int], tuple[int, int]]]) -> None:
     """Refuse what would be lost or written twice in silence."""
     seen: set[SliceKey] = set()
     for slices, content in zip(batches, hashes, strict=True):
@@ -534,7 +462,7 @@ def _check(batches: Sequence[Slices], hashes: Sequence[Mapping[tuple[str, str, i
             )
 
 
-def _coverage(batches: Sequence[Slices]) -> list[coverage_states.Seen]:
+def _coverage(batches: Sequence[SliceResult]) -> list[coverage_states.Seen]:
     return [
         coverage_states.Seen(b.customer_id, b.provider, max(b.windows), b.coverage)
         for b in batches
@@ -544,9 +472,6 @@ def _coverage(batches: Sequence[Slices]) -> list[coverage_states.Seen]:
 
 def _by_month(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """The rows of each month partition; nearly always there is one, and then nothing is copied."""
-    import numpy as np
-    import pyarrow as pa
-
     months = rows["window_start"].to_numpy().astype("datetime64[M]")
     if months.min() == months.max():
         yield str(months[0]), rows
@@ -555,27 +480,19 @@ def _by_month(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         yield str(month), rows.filter(pa.array(months == np.datetime64(month, "M")))
 
 
-def _keys(slices: Slices) -> list[SliceKey]:
+def _keys(slices: SliceResult) -> list[SliceKey]:
     return [SliceKey(slices.customer_id, slices.provider, window) for window in slices.windows]
 
 
 def _of_windows(rows: pa.Table, seconds: Sequence[int], *, all_of: int) -> pa.Table:
     """The rows whose window is one of `seconds`, which are all of them if `rows` has `all_of` windows."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if len(seconds) == all_of:
         return rows
     return rows.filter(pc.is_in(rows["window_start"].cast(pa.int64()), pa.array(seconds, pa.int64())))
 
 
-def _publish(client: Client, dataset: str, entries: Sequence[Entry], batch: int, run_id: str) -> None:
+def _publish(client: Client, dataset: str, entries: Sequence[LedgerRow], batch: int, run_id: str) -> None:
     """The commit: one INSERT of one block per month partition holds the ledger rows of every slice of the flush."""
-    import pyarrow as pa
-
-    from optiinfra_dagster.tables import LEDGER
-    from optiinfra_dagster.texts import storable
-
     now = datetime.now(UTC)
     months: dict[str, list[dict[str, Any]]] = {}
     for e in entries:
@@ -705,7 +622,7 @@ def write_select(
         entries = []
         for window in windows:
             counts[window] = seen.get((window, batch), 0)
-            entries.append(Entry(SliceKey("", "", window), Outcome.OK, counts[window]))
+            entries.append(LedgerRow(SliceKey("", "", window), SliceStatus.OK, counts[window]))
         steps("verified")
         _publish(client, table, entries, batch, run_id)
         steps("published")

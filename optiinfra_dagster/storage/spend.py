@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.sqlfiles import read_sql
+from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

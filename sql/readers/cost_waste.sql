@@ -94,8 +94,7 @@ silent AS
             HAVING count() >= 0.9 * 7 * 96
         )
     GROUP BY customer_id, provider, resource_id
-    HAVING min(state = 'not_offered' AND reason = 'the cloud returned no points'
-        AND since <= {window:DateTime('UTC')} - INTERVAL 7 DAY)
+    HAVING min(state = 'no_points' AND since <= {window:DateTime('UTC')} - INTERVAL 7 DAY)
 ),
 spent AS
 (

@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
-from optiinfra_dagster import windows
 from optiinfra_dagster.automation.sensors import range_tags
 from optiinfra_dagster.definitions import build_defs
-from tests.spine import ACCOUNTS, Spine, newest_window
+from optiinfra_dagster.model import windows
+from tests.support.spine import ACCOUNTS, Spine, newest_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
-    from tests.assets.conftest import StartLab
+    from tests.collection.conftest import StartLab
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-CLI = "from optiinfra_dagster.cli import main; main()"
+CLI = "from optiinfra_dagster.cli.main import main; main()"
 
 
 @pytest.fixture

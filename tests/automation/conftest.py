@@ -11,10 +11,10 @@ import dagster as dg
 import pytest
 from dagster._core.test_utils import create_run_for_test
 
-from optiinfra_dagster import windows
 from optiinfra_dagster.automation.sensors import READER_TABLES
-from optiinfra_dagster.sqlfiles import readers
-from tests.spine import ACCOUNTS, LAG, Spine
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.storage.sql import readers
+from tests.support.spine import ACCOUNTS, LAG, Spine
 
 COLUMNS = [
     "dataset", "customer_id", "provider", "window_start", "batch", "rows", "content_hash", "status", "permanent",

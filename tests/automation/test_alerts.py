@@ -10,8 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from optiinfra_dagster.automation import alerts
-from optiinfra_dagster.errors import ConfigError
-from optiinfra_dagster.settings import Settings, load_settings
+from optiinfra_dagster.config.settings import Settings, load_settings
+from optiinfra_dagster.model.errors import ConfigError
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
-from optiinfra_dagster import windows
+from optiinfra_dagster.assets.partitions import window_partitions
 from optiinfra_dagster.automation import checks
+from optiinfra_dagster.model import windows
 from tests.automation.conftest import Ledger, before
 
 if TYPE_CHECKING:
-    from tests.spine import Spine
+    from tests.support.spine import Spine
 
 FAMILY = "performance"
 # Windows that have passed: a partition of the future does not exist.
@@ -23,7 +24,7 @@ EARLIER, WINDOW = before(13), before(12)
 
 def evaluate(spine: Spine, name: str, asked: Sequence[datetime] = (WINDOW,)) -> dg.AssetCheckEvaluation:
     """The check of aws/performance in a run of its own, over a window or a range of windows."""
-    partitions = windows.partitions(spine.settings.partitions_start)
+    partitions = window_partitions(spine.settings.partitions_start)
     (check,) = (
         one
         for one in checks.build(spine.settings, partitions)

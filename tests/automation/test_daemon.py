@@ -19,12 +19,12 @@ import pytest
 import yaml
 from dagster._core.definitions.run_request import InstigatorType
 
-from optiinfra_dagster import windows
 from optiinfra_dagster.automation.schedules import GOING
 from optiinfra_dagster.lab import LabControl
-from optiinfra_dagster.sqlfiles import readers
-from tests.automation.moved_clock import PROJECT, MovedClock, Process, free_port, start_lab, until
-from tests.spine import ACCOUNTS, Spine, fleet, world
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.storage.sql import readers
+from tests.support.moved_clock import PROJECT, MovedClock, Process, free_port, start_lab, until
+from tests.support.spine import ACCOUNTS, Spine, fleet, world
 
 # Far from a midnight and a month's end; a start of partitions that is recent, so that they are few.
 FIRST = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -171,7 +171,7 @@ class Site:
     def readers_done(self, *of: datetime) -> bool:
         """Whether every reader has computed the windows from what is published now."""
         from optiinfra_dagster.automation.sensors import stale_windows
-        from optiinfra_dagster.customers import load_customers
+        from optiinfra_dagster.providers.registry import load_customers
 
         customers = load_customers(self.spine.settings.customers_path)
         stale = stale_windows(self.spine.clickhouse, customers, self.spine.settings, self.clock.now())

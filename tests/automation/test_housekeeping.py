@@ -7,11 +7,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
-from optiinfra_dagster import windows
+from optiinfra_dagster.assets import partitions
 from optiinfra_dagster.automation.housekeeping import delete_old_runs
+from optiinfra_dagster.model import windows
 from tests.automation.conftest import start_run
 
-PARTITIONS = windows.partitions(windows.floor(datetime.now(UTC)) - timedelta(days=1))
+PARTITIONS = partitions.window_partitions(windows.floor(datetime.now(UTC)) - timedelta(days=1))
 LATER = timedelta(seconds=1)
 
 

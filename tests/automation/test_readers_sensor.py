@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
-from optiinfra_dagster import windows
 from optiinfra_dagster.automation import sensors
 from optiinfra_dagster.automation.jobs import READERS_JOB
 from optiinfra_dagster.automation.sensors import READER_TABLES, Remembered, readers_requests
+from optiinfra_dagster.model import windows
 from tests.automation.conftest import NOW, W0, Ledger, before, start_run
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-    from tests.spine import Spine
+    from tests.support.spine import Spine
 
 Ask = Callable[..., list[str] | str]
 MINUTE = timedelta(minutes=1)

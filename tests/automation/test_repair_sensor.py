@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from optiinfra_dagster import windows
 from optiinfra_dagster.automation import sensors
 from optiinfra_dagster.automation.sensors import (
     Attempts,
@@ -25,11 +24,12 @@ from optiinfra_dagster.automation.sensors import (
     repair_requests,
     with_crashes,
 )
-from optiinfra_dagster.customers import Customer, load_customers
+from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.definitions import build_defs
-from optiinfra_dagster.settings import Settings
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, load_customers
 from tests.automation.conftest import NOW, W0, Ledger, before, start_run
-from tests.spine import ACCOUNTS, Spine
+from tests.support.spine import ACCOUNTS, Spine
 
 BOTH = ("resource", "performance")
 MINUTE = timedelta(minutes=1)
@@ -186,7 +186,7 @@ def test_metrics_are_not_retried_while_their_inventory_waits_for_a_person(spine:
         ledger.add("resource", [window], "failed", permanent=True, customers=["newcomer"])
         ledger.add("performance", [window], "failed", customers=["newcomer"], error="no inventory")
     described = {"id": "newcomer", "name": "N", "families": BOTH, "aws": [{"account_id": "4" * 12}]}
-    customers = [Customer.model_validate(described)]
+    customers = [CUSTOMERS_FILE.customer_type.model_validate(described)]
     later = NOW + 8 * MINUTE
     attempts, _ = read_attempts(spine.clickhouse, spine.settings, later)
     assert plan_repairs(customers, attempts, spine.settings, later) == []
@@ -214,7 +214,10 @@ KNOWN = st.builds(
 def test_every_slice_is_asked_for_at_most_once_and_none_that_is_whole_or_beyond_help(
     attempts: Mapping[tuple[str, str, str, datetime], Attempts],
 ) -> None:
-    customers = [Customer.model_validate({"id": n, "name": n, "aws": [{"account_id": "1" * 12}]}) for n in NAMES]
+    customers = [
+        CUSTOMERS_FILE.customer_type.model_validate({"id": n, "name": n, "aws": [{"account_id": "1" * 12}]})
+        for n in NAMES
+    ]
     settings = Settings.model_validate({"DAGSTER_HOME": "nowhere"})
     asked = [one for r in plan_repairs(customers, attempts, settings, NOW) for one in r.slices]
     assert len(asked) == len(set(asked))

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optiinfra_dagster import windows
+from optiinfra_dagster.assets import partitions
 from optiinfra_dagster.automation import schedules
 from optiinfra_dagster.automation.jobs import REPAIR_TAG
-from optiinfra_dagster.settings import Settings
+from optiinfra_dagster.config.settings import Settings
+from optiinfra_dagster.model import windows
 from tests.automation.conftest import start_run
 
 if TYPE_CHECKING:
-    from tests.spine import Spine
+    from tests.support.spine import Spine
 
 TICK = datetime(2026, 11, 21, 10, 20, tzinfo=UTC)
 
@@ -37,7 +38,7 @@ def instance(stored_instance: dg.DagsterInstance) -> dg.DagsterInstance:
     return stored_instance
 
 
-@dg.asset(partitions_def=windows.partitions(datetime(2026, 1, 1, tzinfo=UTC)))
+@dg.asset(partitions_def=partitions.window_partitions(datetime(2026, 1, 1, tzinfo=UTC)))
 def _asset() -> None: ...
 
 

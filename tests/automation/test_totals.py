@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
-from optiinfra_dagster import windows
+from optiinfra_dagster.assets.partitions import window_partitions
 from optiinfra_dagster.automation import checks
+from optiinfra_dagster.model import windows
 from tests.automation.conftest import before
-from tests.storage.bills import charge, publish_bill
+from tests.support.bills import charge, publish_bill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.spine import Spine
+    from tests.support.spine import Spine
 
 WINDOW = before(12)
 DAY = WINDOW.date() - timedelta(days=1)
@@ -27,7 +28,7 @@ LONG_AGO = DAY - timedelta(days=70)
 
 def evaluate(spine: Spine, provider: str) -> dg.AssetCheckEvaluation:
     """The check in a run of its own; each test has a provider of its own, so that its bills are not another's."""
-    partitions = windows.partitions(spine.settings.partitions_start)
+    partitions = window_partitions(spine.settings.partitions_start)
     check = checks._totals_match(provider, partitions)
 
     @dg.asset(key=[provider, "cost"], partitions_def=partitions, backfill_policy=dg.BackfillPolicy.single_run())

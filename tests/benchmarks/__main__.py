@@ -24,15 +24,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from optiinfra_dagster import tables, windows
-from optiinfra_dagster.providers.types import Meter, MetricsRequest
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.model.metrics import MetricsRequest
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.slices import Outcome, Slices, Writer
+from optiinfra_dagster.storage.rows import performance_rows
+from optiinfra_dagster.storage.slices import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from optiinfra_dagster.customers import AwsAccount
+    from optiinfra_dagster.providers.aws.account import AwsAccount
 
 ROUNDS = 3
 FULL = os.environ.get("OPTIINFRA_BENCH_FULL") == "1"
@@ -127,7 +131,8 @@ def lab(world: dict[str, Any]) -> Iterator[dict[str, str]]:
 
 def account(url: str) -> AwsAccount:
     """The lab's account, entered with long-lived keys."""
-    from optiinfra_dagster.customers import AwsAccount, Endpoint, Reference
+    from optiinfra_dagster.config.secrets import Endpoint, Reference
+    from optiinfra_dagster.providers.aws.account import AwsAccount
 
     os.environ.update({"BENCH_KEY": "AKIABENCH0000000001", "BENCH_SECRET": "bench"})
     return AwsAccount(
@@ -143,8 +148,7 @@ def collect_series() -> None:
     """The collector, rows included, against boto3's own paginator for the same series of 300 instances."""
     import boto3
 
-    from optiinfra_dagster.providers.aws import performance
-    from optiinfra_dagster.providers.aws import resource as inventory
+    from optiinfra_dagster.providers.aws import inventory, metrics
 
     fleet = {"kind": "ec2:instance", "region": "us-east-1", "count": 300, "type": "m6i.large", "volumes": 0}
     world = {"aws": {"accounts": [{"id": ACCOUNT, "access_keys": ["AKIABENCH0000000001"], "fleets": [fleet]}]}}
@@ -185,8 +189,8 @@ def collect_series() -> None:
             assert points == len(queries) * 6
 
         def ours() -> None:
-            collected = performance.collect(MetricsRequest("bench", [mine], found, start, end), Meter())
-            rows = tables.performance_rows("bench", "aws", collected.series, datetime.now(UTC))
+            collected = metrics.collect(MetricsRequest("bench", [mine], found, start, end), Meter())
+            rows = performance_rows("bench", "aws", collected.series, datetime.now(UTC))
             assert rows.num_rows == len(queries) * 6
 
         ours()
@@ -328,8 +332,8 @@ def _rows(customers: range, windows_: list[datetime], resources: int) -> pa.Tabl
     ids = [f"arn:aws:ec2:us-east-1:{100000000000 + c}:instance/i-{c:08x}{r:09x}" for c, r in fleet]
     of_resource = [(c - first) * resources + r for c, r, _ in series]
     columns: dict[str, Any] = {
-        "timestamp": pa.array(times).cast(tables.TIME),
-        "window_start": pa.array(times - times % 900).cast(tables.TIME),
+        "timestamp": pa.array(times).cast(schema.TIME),
+        "window_start": pa.array(times - times % 900).cast(schema.TIME),
         "customer_id": column([f"customer-{c:03d}" for c in customers], [c - first for c, _, _ in series]),
         "provider": constant("aws"),
         "metric_type": column(["cpu", "disk", "network", "memory"], [[0, 1, 1, 2, 2, 3][m] for *_, m in series]),
@@ -344,9 +348,9 @@ def _rows(customers: range, windows_: list[datetime], resources: int) -> pa.Tabl
         "unit": column(["percent", "bytes/s"], [[0, 1, 1, 1, 1, 0][m] for *_, m in series]),
         "workload_type": constant(""),
         "metadata": constant("{}"),
-        "collected_at": pa.array(times - times % 900 + 1200).cast(tables.TIME),
+        "collected_at": pa.array(times - times % 900 + 1200).cast(schema.TIME),
     }
-    return pa.table([columns[f.name] for f in tables.PERFORMANCE.schema], schema=tables.PERFORMANCE.schema)
+    return pa.table([columns[f.name] for f in schema.PERFORMANCE.schema], schema=schema.PERFORMANCE.schema)
 
 
 def insert_rows() -> None:
@@ -357,7 +361,9 @@ def insert_rows() -> None:
     with tempfile.TemporaryDirectory() as folder:
         clickhouse = ClickHouse(f"chdb://{folder}/clickhouse")
         lot = [
-            Slices(f"customer-{c:03d}", "aws", day, Outcome.OK, tables.of_slice(rows, f"customer-{c:03d}", "aws"))
+            SliceResult(
+                f"customer-{c:03d}", "aws", day, SliceStatus.OK, arrow.of_slice(rows, f"customer-{c:03d}", "aws")
+            )
             for c in range(20)
         ]
         with clickhouse.session() as client:
@@ -371,7 +377,7 @@ def insert_rows() -> None:
                 client.command("TRUNCATE TABLE performance_metrics")
                 client.command("TRUNCATE TABLE metric_batches")
                 began = time.perf_counter()
-                Writer(clickhouse, tables.PERFORMANCE).flush(lot)
+                Writer(clickhouse, schema.PERFORMANCE).flush(lot)
                 ours.append(time.perf_counter() - began)
     mine, raw = rows.num_rows / min(ours), rows.num_rows / min(plain)
     line(f"rows/s into ClickHouse ({rows.num_rows:,} rows, 1,920 slices)", mine, raw, ">= 0.7 of insert_arrow")
@@ -382,13 +388,15 @@ def bytes_per_row() -> None:
     start = datetime(2026, 11, 1, tzinfo=UTC)
     with tempfile.TemporaryDirectory() as folder:
         clickhouse = ClickHouse(f"chdb://{folder}/clickhouse")
-        writer = Writer(clickhouse, tables.PERFORMANCE)
+        writer = Writer(clickhouse, schema.PERFORMANCE)
         written, block = 0, 0
         while written < 10_000_000:
             some = windows.span(start + block * 24 * windows.WINDOW, start + (block * 24 + 23) * windows.WINDOW)
             rows = _rows(range(200), some, 4)
             lot = [
-                Slices(f"customer-{c:03d}", "aws", some, Outcome.OK, tables.of_slice(rows, f"customer-{c:03d}", "aws"))
+                SliceResult(
+                    f"customer-{c:03d}", "aws", some, SliceStatus.OK, arrow.of_slice(rows, f"customer-{c:03d}", "aws")
+                )
                 for c in range(200)
             ]
             written += writer.flush(lot).rows_written

@@ -8,7 +8,6 @@ The nodes of Vultr's clusters are on the lab's bill, but not among its instances
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -16,19 +15,19 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster import windows
-from optiinfra_dagster.assets.costing import estimated
-from optiinfra_dagster.customers import PROVIDERS, load_customers
+from optiinfra_dagster.collection.cost import estimated
+from optiinfra_dagster.config.settings import DEMO_CUSTOMERS
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.providers.billing import BillRequest
-from optiinfra_dagster.providers.types import Meter
-from optiinfra_dagster.settings import DEMO_CUSTOMERS
-from optiinfra_dagster.storage.costs import KnownPrice
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.cost import BillRequest
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
+from optiinfra_dagster.storage.bills import KnownPrice
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from optiinfra_dagster.customers import Customer
+    from optiinfra_dagster.config.customers import Customer
 
 _WINDOWS = timedelta(days=1) // windows.WINDOW
 
@@ -51,23 +50,22 @@ class Compared:
 
 def compare(provider: str, customer: Customer, day: date) -> Compared:
     """Collect, estimate and read a customer's day; a problem is an error here."""
-    of = f"optiinfra_dagster.providers.{provider}"
-    resource, prices, cost = (importlib.import_module(f"{of}.{name}") for name in ("resource", "prices", "cost"))
+    cloud = PROVIDERS[provider]
     accounts, meter = customer.accounts(provider), Meter()
-    listed = resource.collect(customer.id, accounts, meter).resources
-    parts = {one.resource_id: prices.components(one) for one in listed}
+    listed = cloud.inventory(customer.id, accounts, meter).resources
+    parts = {one.resource_id: cloud.components(one) for one in listed}
     wanted = {(one.region, part.key) for one in listed for part in parts[one.resource_id]}
-    told = prices.fetch(customer.id, accounts, wanted, meter)
+    told = cloud.list_prices(customer.id, accounts, wanted, meter)
     now = datetime.now(UTC)
     known = {(one.region, one.key): KnownPrice(one, now, now) for one in told.prices}
-    sources = cost.sources(accounts)
-    bill = cost.read(BillRequest(customer.id, sources, listed, day, day), meter)
+    sources = cloud.bill_sources(accounts)
+    bill = cloud.bills(BillRequest(customer.id, sources, listed, day, day), meter)
     problems = [*told.problems, *bill.problems]
     assert not problems, problems
     assert all(day in bill.read[source.id] for source in sources)
     found = Compared(provider, customer.id)
     for one in listed:
-        estimate = estimated(one, parts[one.resource_id], known, prices.SERVICES)
+        estimate = estimated(one, cloud, known)
         if estimate is not None:
             found.estimated[estimate.service_name] += estimate.amount * _WINDOWS
         elif parts[one.resource_id]:

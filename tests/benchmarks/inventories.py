@@ -56,11 +56,14 @@ def world(provider: str) -> dict[str, Any]:
 
 def accounts(provider: str, url: str) -> list[Any]:
     """The account of that world, as the customers file names it."""
-    from optiinfra_dagster import customers
+    from optiinfra_dagster.providers.aws.account import AwsAccount
+    from optiinfra_dagster.providers.azure.account import AzureAccount
+    from optiinfra_dagster.providers.gcp.account import GcpAccount
+    from optiinfra_dagster.providers.vultr.account import VultrAccount
 
     ways_in: dict[str, tuple[type[Any], dict[str, Any]]] = {
         "aws": (
-            customers.AwsAccount,
+            AwsAccount,
             {
                 "account_id": AWS_ACCOUNT,
                 "access_key_id": {"env": "BENCH_KEY"},
@@ -69,11 +72,11 @@ def accounts(provider: str, url: str) -> list[Any]:
             },
         ),
         "gcp": (
-            customers.GcpAccount,
+            GcpAccount,
             {"project_id": PROJECT, "monitoring_endpoint_url": {"env": "OPTIINFRA_LAB_GCP_MONITORING"}},
         ),
-        "azure": (customers.AzureAccount, {"subscription_id": SUBSCRIPTION}),
-        "vultr": (customers.VultrAccount, {"api_key": {"env": "BENCH_VULTR"}}),
+        "azure": (AzureAccount, {"subscription_id": SUBSCRIPTION}),
+        "vultr": (VultrAccount, {"api_key": {"env": "BENCH_VULTR"}}),
     }
     model, way_in = ways_in[provider]
     return [model.model_validate({**way_in, "endpoint_url": url})]
@@ -84,20 +87,20 @@ def accounts(provider: str, url: str) -> list[Any]:
 
 def ours(provider: str, url: str) -> Callable[[], int]:
     """The inventory as the asset takes it, its rows included."""
-    import importlib
     from datetime import UTC, datetime, timedelta
 
-    from optiinfra_dagster import tables, windows
-    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.model import windows
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.registry import PROVIDERS
+    from optiinfra_dagster.storage.rows import resource_rows
 
-    module = importlib.import_module(f"optiinfra_dagster.providers.{provider}.resource")
     mine = accounts(provider, url)
     window = windows.newest_collectable(datetime.now(UTC), timedelta(minutes=5))
 
     def take() -> int:
-        found = module.collect("bench", mine, Meter())
+        found = PROVIDERS[provider].inventory("bench", mine, Meter())
         assert not found.problems, found.problems
-        rows: int = tables.resource_rows("bench", provider, window, found.resources, datetime.now(UTC)).num_rows
+        rows: int = resource_rows("bench", provider, window, found.resources, datetime.now(UTC)).num_rows
         return rows
 
     return take

@@ -8,7 +8,6 @@ lines in `SERIES`, `LEAST_CALLS` and `CALL`.
 from __future__ import annotations
 
 import gc
-import importlib
 import json
 import math
 import os
@@ -22,7 +21,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from optiinfra_dagster import windows
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.providers.registry import PROVIDERS
 from tests.benchmarks import inventories
 from tests.benchmarks.inventories import COUNT, PROJECT, SECRETS, accounts
 
@@ -87,21 +87,21 @@ def span() -> tuple[datetime, datetime]:
 
 def ours(provider: str, url: str) -> Callable[[], int]:
     """The points as the asset takes them, with coverage and rows. What the inventory itself tells is not counted."""
-    from optiinfra_dagster import tables
-    from optiinfra_dagster.providers.types import Meter, MetricsRequest
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.model.metrics import MetricsRequest
+    from optiinfra_dagster.storage.rows import performance_rows
 
     mine = accounts(provider, url)
-    resources = _module(provider, "resource").collect("bench", mine, Meter()).resources
-    performance = _module(provider, "performance")
+    resources = PROVIDERS[provider].inventory("bench", mine, Meter()).resources
     start, end = span()
     request = MetricsRequest("bench", mine, resources, start, end, present=end - windows.WINDOW)
     if provider == "vultr":
         mine[0] = _with_prometheus(mine[0], url)
 
     def take() -> int:
-        found = performance.collect(request, Meter())
+        found = PROVIDERS[provider].metrics(request, Meter())
         assert not found.problems, found.problems
-        rows = tables.performance_rows("bench", provider, found.series, datetime.now(UTC))
+        rows = performance_rows("bench", provider, found.series, datetime.now(UTC))
         asked = [one for one in found.series if one.metric.namespace != "power"]
         assert rows.num_rows == sum(len(one.values) for one in found.series) > 5 * len(asked)
         return len(asked)
@@ -111,8 +111,9 @@ def ours(provider: str, url: str) -> Callable[[], int]:
 
 def _with_prometheus(account: Any, url: str) -> Any:
     """Vultr's account with its Prometheus; without the waits of the rate limit, which are no CPU."""
-    from optiinfra_dagster.customers import Endpoint
-    from optiinfra_dagster.providers.vultr import client, prometheus
+    from optiinfra_dagster.config.secrets import Endpoint
+    from optiinfra_dagster.providers import prometheus
+    from optiinfra_dagster.providers.vultr import client
 
     client.SECOND = 0.001
     prometheus.REQUEST_SECONDS = prometheus.TOTAL_SECONDS = 600.0  # the lab makes up 60,000 values for an answer
@@ -211,10 +212,10 @@ def plain_azure(url: str) -> Callable[[], int]:
     from azure.core.pipeline.policies import SansIOHTTPPolicy
     from azure.monitor.querymetrics import MetricsClient
 
+    from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.catalog import metrics_for
-    from optiinfra_dagster.providers.types import Meter
 
-    listed = _module("azure", "resource").collect("bench", accounts("azure", url), Meter()).resources
+    listed = PROVIDERS["azure"].inventory("bench", accounts("azure", url), Meter()).resources
     ids = [one.resource_id for one in listed]
     client = MetricsClient(url, _Nobody(), authentication_policy=SansIOHTTPPolicy())
     names = [metric.api_metric for metric in metrics_for("azure", "azure:vm")]
@@ -241,11 +242,11 @@ def plain_vultr(url: str) -> Callable[[], int]:
     """A loop of httpx over the same requests, one after the other, which keeps the figures by what was asked."""
     import httpx
 
+    from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.catalog import metrics_for
-    from optiinfra_dagster.providers.types import Meter
 
     start, end = (int(moment.timestamp()) for moment in span())
-    listed = _module("vultr", "resource").collect("bench", accounts("vultr", url), Meter()).resources
+    listed = PROVIDERS["vultr"].inventory("bench", accounts("vultr", url), Meter()).resources
     databases = [one.resource_id for one in listed if one.kind == "vultr:database"]
     machines = [one.resource_id for one in listed if one.kind == "vultr:instance"][:DAYS_READ]
     asked = [one.api_metric for one in metrics_for("vultr", "vultr:instance") if one.namespace == "node_exporter"]
@@ -279,10 +280,6 @@ class _Nobody:
 
     def get_token(self, *_scopes: str, **_options: Any) -> Any:
         raise AssertionError("the lab asks for no token")
-
-
-def _module(provider: str, family: str) -> Any:
-    return importlib.import_module(f"optiinfra_dagster.providers.{provider}.{family}")
 
 
 PLAIN = {"aws": plain_aws, "gcp": plain_gcp, "azure": plain_azure, "vultr": plain_vultr}

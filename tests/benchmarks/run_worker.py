@@ -10,8 +10,8 @@ def main(job: str, partition_key: str) -> None:
     import dagster as dg
     from dagster._core.definitions.reconstruct import ReconstructableRepository
 
-    from optiinfra_dagster.runs import prepare_home
-    from optiinfra_dagster.settings import load_settings
+    from optiinfra_dagster.cli.dagster_runs import prepare_home
+    from optiinfra_dagster.config.settings import load_settings
 
     prepare_home(load_settings())
     repository = ReconstructableRepository.for_module("optiinfra_dagster.definitions", "defs")

@@ -6,9 +6,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster import windows
-from optiinfra_dagster.sqlfiles import read_sql
+from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.slices import write_select
+from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client

@@ -21,11 +21,11 @@ from google.cloud.monitoring_v3 import MetricServiceClient
 from google.cloud.monitoring_v3.services.metric_service.transports import MetricServiceGrpcTransport
 from google.protobuf import json_format
 
-from optiinfra_dagster.errors import ConfigError
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.gcp.describe import describe
 from optiinfra_dagster.lab.gcp.recordings import GcpRecordings
 from optiinfra_dagster.lab.world import World
+from optiinfra_dagster.model.errors import ConfigError
 
 PROJECT = "acme-prod"
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)

@@ -15,7 +15,7 @@ from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.groq import naive
 from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.rubric import Question
-from tests.quality.judging import answer, interaction
+from tests.support.judging import answer, interaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,9 +15,9 @@ from google.api_core import exceptions as google
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from optiinfra_dagster.errors import ConfigError
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.world import World
+from optiinfra_dagster.model.errors import ConfigError
 from tests.lab.conftest import ACCOUNT, NOW, connect
 
 WINDOW = datetime(2026, 11, 20, 11, 45, tzinfo=UTC)

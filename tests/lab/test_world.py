@@ -11,10 +11,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from optiinfra_dagster.errors import ConfigError
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.control import DEMO_WORLD
 from optiinfra_dagster.lab.world import World
+from optiinfra_dagster.model.errors import ConfigError
 from tests.lab.conftest import WORLD
 
 

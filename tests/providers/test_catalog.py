@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import pytest
 
 from optiinfra_dagster.providers.aws.kinds import LISTINGS
-from optiinfra_dagster.providers.aws.performance import CONDITIONS
-from optiinfra_dagster.providers.catalog import METRICS, Metric, metrics_for
+from optiinfra_dagster.providers.aws.metrics import CONDITIONS
+from optiinfra_dagster.providers.catalog import METRICS, metrics_for
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.metrics import Metric
 
 UNITS = {"percent", "bytes", "bytes/s", "ops/s", "requests/s", "units/s", "seconds", "count"}
 

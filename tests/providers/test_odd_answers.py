@@ -18,42 +18,36 @@ from typing import Any
 
 import pytest
 
-from optiinfra_dagster import tables
-from optiinfra_dagster.customers import AzureAccount
-from optiinfra_dagster.errors import Cause
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.aws.recordings import Recordings as AwsRecordings
 from optiinfra_dagster.lab.gcp.recordings import GcpRecordings
 from optiinfra_dagster.lab.vultr.recordings import Recordings as VultrRecordings
 from optiinfra_dagster.lab.vultr.recordings import load_answers
+from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.inventory import Inventory, Resource, Status
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.model.metrics import CoverageState, MetricsRequest, MetricsResult
 from optiinfra_dagster.providers.aws import client as aws_client
-from optiinfra_dagster.providers.aws import performance as aws_performance
-from optiinfra_dagster.providers.aws import resource as aws
-from optiinfra_dagster.providers.azure import resource as azure
+from optiinfra_dagster.providers.aws import inventory as aws
+from optiinfra_dagster.providers.aws import metrics as aws_performance
+from optiinfra_dagster.providers.azure import inventory as azure
+from optiinfra_dagster.providers.azure.account import AzureAccount
 from optiinfra_dagster.providers.azure.client import Principal
 from optiinfra_dagster.providers.azure.kinds import to_resource
 from optiinfra_dagster.providers.catalog import metrics_for
 from optiinfra_dagster.providers.gcp import client as gcp_client
-from optiinfra_dagster.providers.gcp import resource as gcp
+from optiinfra_dagster.providers.gcp import inventory as gcp
 from optiinfra_dagster.providers.gcp.kinds import KINDS
-from optiinfra_dagster.providers.types import (
-    CoverageState,
-    Inventory,
-    Meter,
-    MetricsRequest,
-    Performance,
-    Resource,
-    Status,
-)
-from optiinfra_dagster.providers.values import ODD as UNREADABLE
-from optiinfra_dagster.providers.values import labels, network, number, when
+from optiinfra_dagster.providers.parsing import ODD as UNREADABLE
+from optiinfra_dagster.providers.parsing import as_datetime, as_labels, as_number, network
 from optiinfra_dagster.providers.vultr import client as vultr_client
-from optiinfra_dagster.providers.vultr import resource as vultr
+from optiinfra_dagster.providers.vultr import inventory as vultr
+from optiinfra_dagster.storage import rows
 from tests.providers.aws import conftest as of_aws
-from tests.providers.aws import test_performance as aws_metrics
+from tests.providers.aws import test_metrics as aws_metrics
 from tests.providers.azure import conftest as of_azure
-from tests.providers.azure import test_performance as azure_metrics
-from tests.providers.azure.test_resource import KINDS as AZURE_KINDS
+from tests.providers.azure import test_metrics as azure_metrics
+from tests.providers.azure.test_inventory import KINDS as AZURE_KINDS
 from tests.providers.gcp import conftest as of_gcp
 from tests.providers.vultr import conftest as of_vultr
 
@@ -240,7 +234,7 @@ def bear(samples: list[Sample], chosen: random.Random, values: int) -> int:
                 came.append(one)
     some = chosen.sample(came, 500)
     now = datetime(2026, 11, 20, tzinfo=UTC)
-    assert tables.resource_rows("acme", "aws", now, some, now).num_rows == 500
+    assert rows.resource_rows("acme", "aws", now, some, now).num_rows == 500
     return len(came)
 
 
@@ -276,7 +270,7 @@ def test_an_odd_value_in_what_a_cloud_once_answered_costs_itself(
     ],
 )
 def test_times_of_all_forms_are_read(written: object, read: str | None) -> None:
-    assert when(written) == (datetime.fromisoformat(read) if read else None)
+    assert as_datetime(written) == (datetime.fromisoformat(read) if read else None)
 
 
 @pytest.mark.parametrize(
@@ -290,12 +284,12 @@ def test_times_of_all_forms_are_read(written: object, read: str | None) -> None:
     ],
 )  # fmt: skip
 def test_tags_of_all_shapes_are_read(told: object, read: dict[str, str]) -> None:
-    assert labels(told) == read
+    assert as_labels(told) == read
 
 
 def test_what_is_no_number_is_unknown_and_not_zero() -> None:
-    assert [number(one) for one in (3, "3", 3.5, 0)] == [3.0, 3.0, 3.5, 0.0]
-    assert [number(one) for one in (None, "", "much", -1, True, math.nan, 10**400, [3])] == [None] * 8
+    assert [as_number(one) for one in (3, "3", 3.5, 0)] == [3.0, 3.0, 3.5, 0.0]
+    assert [as_number(one) for one in (None, "", "much", -1, True, math.nan, 10**400, [3])] == [None] * 8
     assert [network(one) for one in ("10.0.0.0/8", "10.0.0.0/99", None)] == ["10.0.0.0/8", "", ""]
 
 
@@ -307,7 +301,7 @@ def spoil_somewhere(answer: Any, chosen: random.Random) -> Any:
     return spoiled(answer, chosen.choice([*places(answer)]), chosen.choice(ODD[:-1]))
 
 
-def bears(result: Performance, whole: Performance, resources: list[Resource]) -> None:
+def bears(result: MetricsResult, whole: MetricsResult, resources: list[Resource]) -> None:
     """Nothing is there that was not there before, and what was lost is told."""
     asked = Counter((one.resource_id, metric.name) for one in resources for metric in metrics_for(*_kind(one)))
     assert Counter((one.resource_id, one.metric_name) for one in result.coverage) == asked

@@ -16,21 +16,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster import tables
-from optiinfra_dagster.errors import Cause, CloudError
 from optiinfra_dagster.lab.groq.naive import label_key
+from optiinfra_dagster.model.errors import Cause, CloudError
+from optiinfra_dagster.model.quality import METRICS
+from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import statistics
-from optiinfra_dagster.quality.collect import METRICS, Collected, collect
-from optiinfra_dagster.quality.verdicts import Used, Verdicts
+from optiinfra_dagster.quality.collect import Collected, collect
+from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.slices import Outcome
-from tests.quality.judging import NOW, Labels, Listed, W, customer, interaction, judge_at, lab_of, labelled
-from tests.storage import killing
+from optiinfra_dagster.storage.verdicts import Used, Verdicts
+from tests.support import killing
+from tests.support.judging import NOW, Labels, Listed, W, customer, interaction, judge_at, lab_of, labelled
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab import CloudLab
+    from optiinfra_dagster.model.quality import Verdict
     from optiinfra_dagster.quality.interactions import Interaction
-    from optiinfra_dagster.quality.judge import Judge, Verdict
+    from optiinfra_dagster.quality.judge import Judge
 
 DIRECTION_UP = ("coherence", "relevance", "accuracy")
 
@@ -142,7 +144,7 @@ def test_scores_and_counts_are_those_of_the_human_labels_in_any_order(
 
     first = run(lab, verdicts, interactions)
     rows = rows_of(first)
-    assert (first.outcome, first.error) == (Outcome.OK, "")
+    assert (first.outcome, first.error) == (SliceStatus.OK, "")
     check_against_labels(rows, interactions, labels)
     asked = lab.control.calls().count("groq", "chat.completions")
     assert asked == first.api_calls == len({(o.prompt, o.response, o.context, o.reference) for o in interactions})
@@ -157,7 +159,7 @@ def test_scores_and_counts_are_those_of_the_human_labels_in_any_order(
     assert lab.control.calls().count("groq") == asked + 1  # and the list of models of the first run
     assert first.rows is not None
     assert again.rows is not None
-    assert tables.content_hashes(again.rows) == tables.content_hashes(first.rows)
+    assert arrow.content_hashes(again.rows) == arrow.content_hashes(first.rows)
 
 
 def test_faults_cost_no_score_and_keep_to_budget_and_time(lab: CloudLab, verdicts: Verdicts) -> None:
@@ -205,7 +207,7 @@ def test_a_budget_is_never_exceeded_and_ends_at_the_same_interaction(
     found = run(lab, verdicts, interactions, run_tokens=40_000, concurrency=concurrency)
 
     assert 30_000 < lab.groq.tokens <= 40_000
-    assert (found.outcome, found.permanent) == (Outcome.PARTIAL, True)
+    assert (found.outcome, found.permanent) == (SliceStatus.PARTIAL, True)
     assert "over_budget" in found.error
     assert "OPTIINFRA_JUDGE_RUN_TOKENS=40000" in found.error
     (sample,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "sample")
@@ -228,7 +230,7 @@ def test_a_customers_day_is_a_budget_across_runs_and_ends_at_midnight(lab: Cloud
     first = run(lab, verdicts, [interaction(n) for n in range(6)], day_requests=10)
     second = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=10)
     tomorrow = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=10, now=NOW + timedelta(days=1))
-    assert (first.outcome, second.outcome, tomorrow.outcome) == (Outcome.OK, Outcome.PARTIAL, Outcome.OK)
+    assert (first.outcome, second.outcome, tomorrow.outcome) == (SliceStatus.OK, SliceStatus.PARTIAL, SliceStatus.OK)
     assert (first.api_calls, second.api_calls, tomorrow.api_calls) == (6, 4, 2)
 
 
@@ -267,7 +269,7 @@ def test_rows_say_what_the_contract_says(lab: CloudLab, verdicts: Verdicts) -> N
     bare = interaction(2, context=None, model_name="claude-sonnet-4")
     found = run(lab, verdicts, [grounded, bare])
     assert found.rows is not None
-    assert found.rows.schema == tables.APPLICATION.schema
+    assert found.rows.schema == schema.APPLICATION.schema
 
     rows = rows_of(found)
     by = {(r["interaction_id"], r["metric_type"]): r for r in rows}
@@ -293,7 +295,7 @@ def test_rows_say_what_the_contract_says(lab: CloudLab, verdicts: Verdicts) -> N
 
 def test_a_window_without_interactions_is_collected(lab: CloudLab, verdicts: Verdicts) -> None:
     found = run(lab, verdicts, [])
-    assert (found.outcome, [r["metric_type"] for r in rows_of(found)]) == (Outcome.OK, ["source"])
+    assert (found.outcome, [r["metric_type"] for r in rows_of(found)]) == (SliceStatus.OK, ["source"])
     assert lab.control.calls().count("groq") == 0
 
 
@@ -303,7 +305,7 @@ def test_without_a_key_nothing_is_read_and_the_error_says_what_to_set(verdicts: 
             raise AssertionError("read without a judge")
 
     found = collect(customer(), "aws", W, Unread([]), None, verdicts, lambda: NOW)
-    assert (found.outcome, found.rows) == (Outcome.NOT_CONFIGURED, None)
+    assert (found.outcome, found.rows) == (SliceStatus.NOT_CONFIGURED, None)
     assert "GROQ_API_KEY" in found.error
 
 
@@ -343,7 +345,7 @@ def test_a_malformed_answer_is_asked_for_once_more_and_then_missing_for_good(lab
     assert {(r["label"], r["score"], r["details"]["cause"]) for r in rows_of(first) if r["interaction_id"]} == {
         ("judge_failed", None, "malformed")
     }
-    assert first.outcome is Outcome.OK  # there is nothing to try again
+    assert first.outcome is SliceStatus.OK  # there is nothing to try again
 
     lab.control.clear_faults()
     again = run(lab, verdicts, [interaction(1)])
@@ -359,7 +361,7 @@ def test_a_judge_that_is_away_leaves_a_partial_window_that_the_next_try_complete
         client.command("TRUNCATE TABLE application_verdicts")
     lab.control.add_faults({"action": action, "service": "groq", "operation": "chat.completions"})
     found = run(lab, verdicts, [interaction(1)])
-    assert (found.outcome, found.permanent, found.api_calls) == (Outcome.PARTIAL, False, 6)
+    assert (found.outcome, found.permanent, found.api_calls) == (SliceStatus.PARTIAL, False, 6)
     assert "1 of 1 sampled interactions have no verdict" in found.error
     assert all(r["score"] is None for r in rows_of(found))
     lab.control.clear_faults()
@@ -371,7 +373,7 @@ def test_hours_of_refusals_end_in_the_time_that_is_set(lab: CloudLab, verdicts: 
     began = time.monotonic()
     found = run(lab, verdicts, [interaction(n) for n in range(50)], seconds=1.0, concurrency=4)
     assert time.monotonic() - began < 5
-    assert found.outcome is Outcome.PARTIAL
+    assert found.outcome is SliceStatus.PARTIAL
     assert lab.control.calls().count("groq", "chat.completions") <= 4
     (sample,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "sample")
     assert sum(sample["failed"].values()) == 50

@@ -12,13 +12,13 @@ import pytest
 from pydantic import SecretStr
 
 from optiinfra_dagster.assets import golden as golden_asset
-from optiinfra_dagster.errors import CloudError, ConfigError
+from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.lab.groq.naive import label_key
+from optiinfra_dagster.model.errors import CloudError, ConfigError
 from optiinfra_dagster.quality import golden, statistics
-from optiinfra_dagster.settings import Settings
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from tests.quality.judging import answer, judge_at, lab_of
-from tests.storage.samples import select
+from tests.support.judging import answer, judge_at, lab_of
+from tests.support.samples import select
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab import CloudLab

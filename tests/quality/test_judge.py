@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optiinfra_dagster.errors import CloudError, ConfigError
+from optiinfra_dagster.config.settings import load_settings
 from optiinfra_dagster.lab.groq import naive, rules
+from optiinfra_dagster.model.errors import CloudError, ConfigError
+from optiinfra_dagster.model.quality import Failure, Verdict
 from optiinfra_dagster.quality import rubric
-from optiinfra_dagster.quality.budget import Budget, Budgets, Leave
-from optiinfra_dagster.quality.judge import Failure, Judge, Pace, Verdict, duration, families, same_family, usd
+from optiinfra_dagster.quality.budget import Admission, Budget, Budgets
+from optiinfra_dagster.quality.judge import Judge, Pace, duration, families, same_family, usd
 from optiinfra_dagster.quality.rubric import Question, key_of
-from optiinfra_dagster.settings import load_settings
-from tests.quality.judging import answer, interaction, judge_at, lab_of
+from tests.support.judging import answer, interaction, judge_at, lab_of
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab import CloudLab
@@ -52,7 +53,7 @@ def ask(judge: Judge, one: Interaction, seconds: float = 20) -> Verdict:
     """One question, asked as collections ask it."""
     judge.prepare()
     question = Question.about(one)
-    assert judge.hold(question, [judge.run_budget]) is Leave.GRANTED
+    assert judge.hold(question, [judge.run_budget]) is Admission.GRANTED
     return judge.ask(question, [judge.run_budget], time.monotonic() + seconds).result()
 
 
@@ -335,23 +336,23 @@ def test_a_day_without_requests_left_is_waited_for_only_within_the_deadline() ->
 
 def test_a_request_waits_for_those_under_way_before_it_is_refused() -> None:
     budgets, budget = Budgets(), Budget("test", tokens=100, requests=10)
-    assert budgets.hold([budget], 60) is Leave.GRANTED
-    assert budgets.hold([budget], 60) is Leave.LATER
+    assert budgets.hold([budget], 60) is Admission.GRANTED
+    assert budgets.hold([budget], 60) is Admission.LATER
     budgets.settle([budget], 60, 20)
-    assert budgets.hold([budget], 60) is Leave.GRANTED
+    assert budgets.hold([budget], 60) is Admission.GRANTED
     budgets.settle([budget], 60, 60)
-    assert budgets.hold([budget], 60) is Leave.NEVER
+    assert budgets.hold([budget], 60) is Admission.NEVER
     assert (budget.used_tokens, budget.used_requests, budget.held_tokens) == (80, 2, 0)
 
 
 def test_the_tightest_of_several_budgets_counts() -> None:
     budgets = Budgets()
     wide, tight = Budget("run", 1000, 1000), Budget("day", 1000, 1)
-    assert budgets.hold([wide, tight], 10) is Leave.GRANTED
-    assert budgets.hold([wide, tight], 10) is Leave.LATER
+    assert budgets.hold([wide, tight], 10) is Admission.GRANTED
+    assert budgets.hold([wide, tight], 10) is Admission.LATER
     budgets.settle([wide, tight], 10, 10)
-    assert budgets.hold([wide, tight], 10) is Leave.NEVER
-    assert budgets.hold([wide], 10) is Leave.GRANTED
+    assert budgets.hold([wide, tight], 10) is Admission.NEVER
+    assert budgets.hold([wide], 10) is Admission.GRANTED
 
 
 def test_prices_are_known_or_said_not_to_be() -> None:

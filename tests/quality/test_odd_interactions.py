@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.quality import golden
 from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, read_fields, read_line
-from optiinfra_dagster.quality.judge import Failure, Pace, _read
+from optiinfra_dagster.quality.judge import Pace, _read
 
 if TYPE_CHECKING:
     from pathlib import Path

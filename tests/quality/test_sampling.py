@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optiinfra_dagster.errors import ConfigError
+from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.quality import sampling
 from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.sampling import Sample

@@ -11,19 +11,22 @@ import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
-from optiinfra_dagster.customers import Customer, load_customers
-from optiinfra_dagster.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.providers.types import Meter
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.registry import load_customers
 from optiinfra_dagster.quality import sources, stores
 from optiinfra_dagster.quality.interactions import Interaction, Reason
 from optiinfra_dagster.quality.sources import FileSource, InteractionSource, open_source
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.config.customers import Customer
 
 NOW = datetime(2026, 11, 21, 12, 7, 30, tzinfo=UTC)
 START = datetime(2026, 11, 21, 11, 45, tzinfo=UTC)

@@ -11,14 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optiinfra_dagster.quality.statistics import (
-    Share,
-    sensitivity,
-    spearman,
-    specificity,
-    weighted_kappa,
-    wilson,
-)
+from optiinfra_dagster.quality.statistics import Share, sensitivity, spearman, specificity, weighted_kappa, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.clickhouse_http import ClickHouseHttp
+    from tests.support.clickhouse_http import ClickHouseHttp
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from optiinfra_dagster import tables
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.quality import statistics
-from optiinfra_dagster.sqlfiles import read_sql
-from optiinfra_dagster.storage import migrations
+from optiinfra_dagster.storage import arrow, migrations, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.slices import Outcome, Slices, Writer, write_select
-from tests.storage.samples import BORDER, EARLY, LATE, W, select
+from optiinfra_dagster.storage.rows import to_json
+from optiinfra_dagster.storage.slices import Writer, write_select
+from optiinfra_dagster.storage.sql import read_sql
+from tests.support.samples import BORDER, EARLY, LATE, W, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -79,21 +80,21 @@ def sample(population: int, window: datetime = W, *, tokens: int = 0, usd: str |
 
 def row(**values: Any) -> Row:
     """A row of the table; what is not given is empty."""
-    empty: Row = {field.name: "" for field in tables.APPLICATION.schema} | {"score": None, "tokens": 0}
+    empty: Row = {field.name: "" for field in schema.APPLICATION.schema} | {"score": None, "tokens": 0}
     found = empty | {"collected_at": EARLY, "window_start": values["timestamp"]} | values
-    return found | {name: tables.to_json(found[name] or {}) for name in ("details", "metadata")}
+    return found | {name: to_json(found[name] or {}) for name in ("details", "metadata")}
 
 
-def publish(clickhouse: ClickHouse, rows: Iterable[Row], status: Outcome = Outcome.OK) -> None:
+def publish(clickhouse: ClickHouse, rows: Iterable[Row], status: SliceStatus = SliceStatus.OK) -> None:
     """Publish rows, each in its slice."""
     of_slice: dict[tuple[str, str, datetime], list[Row]] = defaultdict(list)
     for one in rows:
         of_slice[one["customer_id"], one["provider"], one["window_start"]].append(one)
     lot = []
     for (customer, provider, window), its_rows in of_slice.items():
-        table = tables.conform(tables.APPLICATION, pa.Table.from_pylist(its_rows, tables.APPLICATION.schema))
-        lot.append(Slices(customer, provider, [window], status, rows=table))
-    Writer(clickhouse, tables.APPLICATION).flush(lot)
+        table = arrow.conform(schema.APPLICATION, pa.Table.from_pylist(its_rows, schema.APPLICATION.schema))
+        lot.append(SliceResult(customer, provider, [window], status, rows=table))
+    Writer(clickhouse, schema.APPLICATION).flush(lot)
 
 
 def compute(clickhouse: ClickHouse, *readers: str, window: datetime = W) -> Found:
@@ -211,7 +212,9 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         rows += interaction(2, {"coherence": "fair"}, customer_id="newest")
         is_partial = [(one["customer_id"], one["window_start"]) == ("incomplete", W - Q) for one in rows]
         publish(clickhouse, [one for one, partial in zip(rows, is_partial, strict=True) if not partial])
-        publish(clickhouse, [one for one, partial in zip(rows, is_partial, strict=True) if partial], Outcome.PARTIAL)
+        publish(
+            clickhouse, [one for one, partial in zip(rows, is_partial, strict=True) if partial], SliceStatus.PARTIAL
+        )
         for seed in SEEDS:
             publish(clickhouse, drawn(seed))
         columns = ["judge_version", "metric_type", "sensitivity", "specificity", "scored_at"]

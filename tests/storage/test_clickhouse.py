@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from optiinfra_dagster import tables
-from optiinfra_dagster.errors import StorageError
+from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse, fetch
 from optiinfra_dagster.storage.slices import Writer
-from tests.clickhouse_http import ClickHouseHttp
-from tests.storage import killing
-from tests.storage.samples import W, collected, seen_values, view
+from tests.support import killing
+from tests.support.clickhouse_http import ClickHouseHttp
+from tests.support.samples import W, collected, seen_values, view
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +68,7 @@ def test_sessions_in_threads_take_turns_and_nest(chdb_url: str) -> None:
             with lock:
                 inside += 1
                 most = max(most, inside)
-            Writer(clickhouse, tables.PERFORMANCE).flush([collected(name)])
+            Writer(clickhouse, schema.PERFORMANCE).flush([collected(name)])
             with lock:
                 inside -= 1
 
@@ -212,7 +212,7 @@ def test_fetched_times_are_zoned_and_money_is_exact(clickhouse: ClickHouse) -> N
             "true AS yes",
             {"at": W.astimezone(timezone(timedelta(hours=5, minutes=30)))},
         )
-    assert rows.schema.field("at").type == tables.TIME
+    assert rows.schema.field("at").type == schema.TIME
     assert rows.to_pylist() == [
         {
             "at": W, "maybe": W, "never": None, "number": 7, "money": Decimal("1.000000001"), "name": "x", "yes": True,

@@ -15,19 +15,22 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from optiinfra_dagster import printing, reading, tables
-from optiinfra_dagster.providers.types import Resource, ResourceType, Status
-from optiinfra_dagster.settings import Settings
-from optiinfra_dagster.sqlfiles import read_sql
+from optiinfra_dagster.cli import output, read
+from optiinfra_dagster.config.settings import Settings
+from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.slices import Outcome, Slices, Writer, write_select
-from tests.storage.bills import charge, estimates, publish_bill, publish_estimates
-from tests.storage.samples import resource, select
+from optiinfra_dagster.storage.rows import resource_rows
+from optiinfra_dagster.storage.slices import Writer, write_select
+from optiinfra_dagster.storage.sql import read_sql
+from tests.support.bills import charge, estimates, publish_bill, publish_estimates
+from tests.support.samples import resource, select
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from optiinfra_dagster.providers.billing import Charge
+    from optiinfra_dagster.model.cost import Charge
 
 Q = timedelta(minutes=15)
 D = timedelta(days=1)
@@ -52,7 +55,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(seed)  # noqa: S311
-        self.estimates: list[Slices] = []
+        self.estimates: list[SliceResult] = []
         self.charges: list[Charge] = []
         self.read: dict[str, list[date]] = {"one": [], "two": []}
         self.rows: list[Row] = []  # everything that was said, counted or not
@@ -290,9 +293,9 @@ def test_whole_months_are_compared(place: ClickHouse) -> None:
 
 
 def inventoried(clickhouse: ClickHouse, found: Sequence[Resource], window: datetime = NOW, **changes: Any) -> None:
-    rows = tables.resource_rows("wasteful", "aws", window, found, window)
-    status = changes.pop("status", Outcome.OK)
-    Writer(clickhouse, tables.RESOURCE).flush([Slices("wasteful", "aws", [window], status, rows=rows, **changes)])
+    rows = resource_rows("wasteful", "aws", window, found, window)
+    status = changes.pop("status", SliceStatus.OK)
+    Writer(clickhouse, schema.RESOURCE).flush([SliceResult("wasteful", "aws", [window], status, rows=rows, **changes)])
 
 
 def volume(name: str, attached_to: str = "", **changes: Any) -> Resource:
@@ -372,7 +375,7 @@ def waste(place: ClickHouse) -> dict[str, Row]:
         names = ["dataset", "customer_id", "provider", "window_start", "batch", "status"]
         client.insert("metric_batches", ledger, column_names=names)
         coverage = [
-            ["wasteful", "aws", "lb/silent", "load_balancer", "request_rate", "not_offered",
+            ["wasteful", "aws", "lb/silent", "load_balancer", "request_rate", "no_points",
              "the cloud returned no points", NOW - 8 * D, 1],
             ["wasteful", "aws", "lb/unknown", "load_balancer", "request_rate", "no_permission", "", NOW - 8 * D, 1],
         ]  # fmt: skip
@@ -451,8 +454,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def told(place: ClickHouse, settings: Settings, reader: str, **options: Any) -> list[Row]:
     """What is printed as JSON."""
     out = io.StringIO()
-    query = reading.Query("cost", reader, "told", **options)
-    printing.show(reading.read(place, settings, query).rows, "json", out)
+    query = read.Query("cost", reader, "told", **options)
+    output.show(read.read_rows(place, settings, query).rows, "json", out)
     rows: list[Row] = json.loads(out.getvalue())
     return rows
 

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster import tables, windows
-from optiinfra_dagster.providers.types import Coverage, CoverageState, ResourceType
-from optiinfra_dagster.storage import coverage
-from optiinfra_dagster.storage.slices import Outcome, Writer
-from tests.storage.samples import W, collected, select
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.inventory import ResourceType
+from optiinfra_dagster.model.metrics import Coverage, CoverageState
+from optiinfra_dagster.model.slices import SliceStatus
+from optiinfra_dagster.storage import coverage, schema
+from optiinfra_dagster.storage.slices import Writer
+from tests.support.samples import W, collected, select
 
 if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
@@ -36,7 +38,7 @@ class Recorder:
         """Publish a window with these states; its values differ each time, so that it is always written."""
         at = W + window * windows.WINDOW
         slices = collected(span=[at], coverage=found(states), **changes)
-        Writer(self.clickhouse, tables.PERFORMANCE).flush([slices])
+        Writer(self.clickhouse, schema.PERFORMANCE).flush([slices])
 
     def states(self) -> set[tuple[str, str, str, int, int | None]]:
         """What the table holds: resource, metric, state, and the windows since and until."""
@@ -93,9 +95,9 @@ def test_a_vanished_resource_is_closed(record: Recorder) -> None:
     assert record.states() == {("i-1", CPU, "collected", 0, None), ("i-2", CPU, "collected", 0, 1)}
 
 
-@pytest.mark.parametrize("status", [Outcome.PARTIAL, Outcome.FAILED])
-def test_what_could_not_be_collected_is_told_whatever_was_published(record: Recorder, status: Outcome) -> None:
-    rows = {"rows": None} if status is Outcome.FAILED else {}
+@pytest.mark.parametrize("status", [SliceStatus.PARTIAL, SliceStatus.FAILED])
+def test_what_could_not_be_collected_is_told_whatever_was_published(record: Recorder, status: SliceStatus) -> None:
+    rows = {"rows": None} if status is SliceStatus.FAILED else {}
     record(0, {("i-1", CPU): OK, ("i-2", CPU): OK})
     record(1, {("i-1", CPU): THROTTLED, ("i-2", CPU): DENIED}, status=status, error="throttled", **rows)
     assert record.states() == {
@@ -129,7 +131,7 @@ def test_of_several_windows_in_a_flush_the_newest_counts(record: Recorder) -> No
         collected(span=[W + n * windows.WINDOW], coverage=found({("i-1", CPU): state}))
         for n, state in ((0, DENIED), (5, OK), (3, THROTTLED))
     ]
-    Writer(record.clickhouse, tables.PERFORMANCE).flush(lot)
+    Writer(record.clickhouse, schema.PERFORMANCE).flush(lot)
     assert record.states() == {("i-1", CPU, "collected", 5, None)}
 
 
@@ -140,8 +142,8 @@ def test_customers_and_providers_are_apart(record: Recorder) -> None:
         collected("acme", at, provider="gcp", coverage=found({("g-1", CPU): OK})),
         collected("hooli", at, coverage=found({("i-1", CPU): DENIED})),
     ]
-    Writer(record.clickhouse, tables.PERFORMANCE).flush(lot)
-    Writer(record.clickhouse, tables.PERFORMANCE).flush([collected("acme", [W + windows.WINDOW], coverage=[])])
+    Writer(record.clickhouse, schema.PERFORMANCE).flush(lot)
+    Writer(record.clickhouse, schema.PERFORMANCE).flush([collected("acme", [W + windows.WINDOW], coverage=[])])
     rows = select(
         record.clickhouse, "SELECT customer_id, provider, until IS NULL AS open FROM coverage FINAL ORDER BY ALL"
     )

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.errors import StorageError
+from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from tests.storage import killing
+from tests.support import killing
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from optiinfra_dagster import windows
+from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from tests.storage.samples import BORDER
+from tests.support.samples import BORDER
 
 DAYS = 28  # of one month, so that the partition key alone does not skip anything
 LAST = BORDER + DAYS * 96 * windows.WINDOW - windows.WINDOW
@@ -99,7 +99,7 @@ def test_an_old_window_is_read_from_the_part_that_holds_it(history: ClickHouse) 
     ],
 )
 def test_a_reader_reads_no_more_than_its_time(history: ClickHouse, reader: str, table: str, most: int) -> None:
-    from optiinfra_dagster.sqlfiles import read_sql
+    from optiinfra_dagster.storage.sql import read_sql
 
     window = f"toDateTime({int(LAST.timestamp())}, 'UTC')"
     sql = read_sql(f"readers/{reader}").replace("{window:DateTime('UTC')}", window)
@@ -133,7 +133,7 @@ def bills(chdb_url: str) -> ClickHouse:
 
 @pytest.mark.parametrize(("reader", "months"), [("summary", 2), ("by_service", 2), ("trends", 6), ("waste", 2)])
 def test_a_reader_of_costs_reads_no_more_than_its_months(bills: ClickHouse, reader: str, months: int) -> None:
-    from optiinfra_dagster.sqlfiles import read_sql
+    from optiinfra_dagster.storage.sql import read_sql
 
     sql = read_sql(f"readers/cost_{reader}").replace(
         "{window:DateTime('UTC')}", f"toDateTime({int(LAST.timestamp())}, 'UTC')"

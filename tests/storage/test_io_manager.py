@@ -11,14 +11,17 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from optiinfra_dagster import tables, windows
+from optiinfra_dagster.assets import partitions
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager, Select, SliceStream
-from optiinfra_dagster.storage.slices import Outcome, Slices, Writer
-from tests.storage.samples import W, collected, failed, points, raw, seen_values, select, view, windows_from
-from tests.test_tables import cost_rows
+from optiinfra_dagster.storage.slices import Writer
+from tests.storage.test_rows import cost_rows
+from tests.support.samples import W, collected, failed, points, raw, seen_values, select, view, windows_from
 
-PARTITIONS = windows.partitions(windows.floor(W).replace(day=1, hour=0))
+PARTITIONS = partitions.window_partitions(windows.floor(W).replace(day=1, hour=0))
 SPAN = windows_from(W, 3)
 
 
@@ -65,7 +68,7 @@ def test_a_stream_is_closed_when_a_lot_cannot_be_written(clickhouse: ClickHouse)
     """Its threads would go on asking clouds, and keep the process from ending."""
     closed, streams = [], []
 
-    def lots(asked: Sequence[datetime]) -> Iterator[list[Slices]]:
+    def lots(asked: Sequence[datetime]) -> Iterator[list[SliceResult]]:
         try:
             yield [collected("acme", asked), collected("acme", asked)]  # the same slice twice
         finally:
@@ -130,7 +133,7 @@ def test_what_only_a_person_can_remedy_is_not_tried_again(clickhouse: ClickHouse
 
 def test_what_is_not_due_or_there_already_is_no_failure(clickhouse: ClickHouse) -> None:
     def mixed(asked: Sequence[datetime]) -> SliceStream:
-        not_due = Slices("hooli", "aws", list(asked), Outcome.NOT_DUE)
+        not_due = SliceResult("hooli", "aws", list(asked), SliceStatus.NOT_DUE)
         return SliceStream([[collected("acme", asked, rows=None, skipped=True)], [not_due, failed("initech", asked)]])
 
     result = materialize(clickhouse, asset(mixed))
@@ -140,7 +143,7 @@ def test_what_is_not_due_or_there_already_is_no_failure(clickhouse: ClickHouse) 
 
 @pytest.mark.parametrize("kind", ["arrow", "pandas"])
 def test_a_table_is_cut_into_slices(clickhouse: ClickHouse, kind: str) -> None:
-    rows = tables.concat(tables.PERFORMANCE, [points("acme", SPAN), points("hooli", SPAN[1:], values=[7])])
+    rows = arrow.concat(schema.PERFORMANCE, [points("acme", SPAN), points("hooli", SPAN[1:], values=[7])])
     given = rows if kind == "arrow" else rows.to_pandas()
 
     result = materialize(clickhouse, asset(lambda _: given), span=SPAN)
@@ -161,7 +164,7 @@ def test_a_table_of_other_windows_fails_and_writes_nothing(clickhouse: ClickHous
 
 
 def test_a_reader_is_computed_inside_clickhouse(clickhouse: ClickHouse) -> None:
-    Writer(clickhouse, tables.PERFORMANCE).flush([collected(span=SPAN)])
+    Writer(clickhouse, schema.PERFORMANCE).flush([collected(span=SPAN)])
     reader = asset(
         lambda _: Select("performance_summary"),
         key=["performance", "summary"],
@@ -179,10 +182,12 @@ def test_a_reader_is_computed_inside_clickhouse(clickhouse: ClickHouse) -> None:
 def test_a_partition_is_loaded_as_the_type_that_the_asset_asks_for(
     clickhouse: ClickHouse, span: list[datetime]
 ) -> None:
-    Writer(clickhouse, tables.PERFORMANCE).flush(
+    Writer(clickhouse, schema.PERFORMANCE).flush(
         [collected(span=SPAN), collected(span=SPAN, provider="gcp", values=[9])]
     )
-    Writer(clickhouse, tables.COST).flush([Slices("acme", "aws", [W], Outcome.OK, rows=cost_rows(provider="aws"))])
+    Writer(clickhouse, schema.COST).flush(
+        [SliceResult("acme", "aws", [W], SliceStatus.OK, rows=cost_rows(provider="aws"))]
+    )
     loaded: dict[str, Any] = {}
     common: dict[str, Any] = {"partitions_def": PARTITIONS, "backfill_policy": dg.BackfillPolicy.single_run()}
 
@@ -205,6 +210,6 @@ def test_a_partition_is_loaded_as_the_type_that_the_asset_asks_for(
     assert sorted(frame["metric_value"]) == sorted(rows["metric_value"].to_pylist()) == sorted([1.0, 2.0] * len(span))
     assert str(frame["timestamp"].dtype.tz) == "UTC"
     assert set(rows["window_start"].to_pylist()) == set(span)
-    assert rows.schema.field("timestamp").type == tables.TIME
+    assert rows.schema.field("timestamp").type == schema.TIME
     assert loaded["cost"]["amount"].to_pylist() == [Decimal("1.000000001")]
     assert loaded["cost"]["effective_cost"].to_pylist() == [None]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster import tables
+from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.slices import Writer
-from tests.storage import killing
-from tests.storage.samples import Row, collected, raw, seen_values, select, view
+from tests.support import killing
+from tests.support.samples import Row, collected, raw, seen_values, select, view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ def clean(migrated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     shutil.copytree(migrated_folder, folder, symlinks=True)
     clickhouse = ClickHouse(f"chdb://{folder}")
     with clickhouse.session():
-        writer = Writer(clickhouse, tables.PERFORMANCE)
+        writer = Writer(clickhouse, schema.PERFORMANCE)
         writer.flush(killing.first_lot())
         writer.flush(killing.earlier_lot())
         before = view(clickhouse)
@@ -49,13 +49,13 @@ def test_a_kill_leaves_the_old_or_the_new_and_the_next_attempt_clears_up(
 ) -> None:
     before, after, covered = clean
     clickhouse = ClickHouse(url, lock_timeout=30)
-    Writer(clickhouse, tables.PERFORMANCE).flush(killing.first_lot())
+    Writer(clickhouse, schema.PERFORMANCE).flush(killing.first_lot())
 
     assert killing.run(killing.attempt, url, step) == -signal.SIGKILL
 
     with clickhouse.session():
         assert view(clickhouse) == (after if step in {"published", "cleaned"} else before)
-        Writer(clickhouse, tables.PERFORMANCE).flush(killing.second_lot())
+        Writer(clickhouse, schema.PERFORMANCE).flush(killing.second_lot())
         assert view(clickhouse) == after == raw(clickhouse)
         assert coverage(clickhouse) == covered
 
@@ -63,23 +63,23 @@ def test_a_kill_leaves_the_old_or_the_new_and_the_next_attempt_clears_up(
 def test_a_kill_of_an_attempt_whose_content_nobody_gets_again_is_cleared_up(url: str) -> None:
     """The cloud took its answer back: the next attempt finds what is published already."""
     clickhouse = ClickHouse(url, lock_timeout=30)
-    Writer(clickhouse, tables.PERFORMANCE).flush(killing.first_lot())
-    Writer(clickhouse, tables.PERFORMANCE).flush(killing.earlier_lot())
+    Writer(clickhouse, schema.PERFORMANCE).flush(killing.first_lot())
+    Writer(clickhouse, schema.PERFORMANCE).flush(killing.earlier_lot())
     before = view(clickhouse)
 
     assert killing.run(killing.attempt, url, "verified") == -signal.SIGKILL
-    Writer(clickhouse, tables.PERFORMANCE).flush([*killing.first_lot(), collected("umbrella", killing.SPAN, rows=None)])
+    Writer(clickhouse, schema.PERFORMANCE).flush([*killing.first_lot(), collected("umbrella", killing.SPAN, rows=None)])
 
     assert view(clickhouse) == before == raw(clickhouse)
 
 
 def test_what_a_kill_left_in_the_spool_folder_is_emptied(chdb_url: str, tmp_path: Path) -> None:
     clickhouse = ClickHouse(chdb_url)
-    Writer(clickhouse, tables.PERFORMANCE).flush([collected()])
+    Writer(clickhouse, schema.PERFORMANCE).flush([collected()])
     spool = tmp_path / "clickhouse.spool"
     (spool / "tmpleft.native").write_bytes(b"rubbish")
 
-    Writer(clickhouse, tables.PERFORMANCE).flush([collected(values=[3])])
+    Writer(clickhouse, schema.PERFORMANCE).flush([collected(values=[3])])
 
     assert list(spool.iterdir()) == []
 
@@ -89,7 +89,7 @@ def reading(url: str) -> Iterator[tuple[Any, Any]]:
     """A process that reads on and on: the event that stops it, and the queue of what it saw."""
     started, stop, answers = killing.PROCESSES.Event(), killing.PROCESSES.Event(), killing.PROCESSES.Queue()
     process = killing.PROCESSES.Process(target=killing.read_on, args=(url, started, stop, answers), daemon=True)
-    Writer(ClickHouse(url, lock_timeout=60), tables.PERFORMANCE).flush([collected(values=[0])])
+    Writer(ClickHouse(url, lock_timeout=60), schema.PERFORMANCE).flush([collected(values=[0])])
     process.start()
     assert started.wait(60)
     yield stop, answers
@@ -104,7 +104,7 @@ def test_readers_beside_a_writer_never_see_an_empty_partial_or_doubled_slice(
 ) -> None:
     stop, answers = reading
     clickhouse = ClickHouse(url, lock_timeout=60)
-    writer = Writer(clickhouse, tables.PERFORMANCE)
+    writer = Writer(clickhouse, schema.PERFORMANCE)
     # An embedded place lets in one process at a time: fewer chances to look, so fewer attempts, several to a turn.
     count, turn = (40, 5) if clickhouse.embedded else (200 if os.environ.get("OPTIINFRA_LONG_TESTS") else 60, 1)
     contents = [tuple([float(i)] * (3 if i % 2 else 12)) for i in range(1, count + 1)]

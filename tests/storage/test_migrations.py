@@ -1,4 +1,4 @@
-"""The schema files: applied in order, once, again after a kill, and what they make is what tables.py says."""
+"""The schema files: applied in order, once, again after a kill, and what they make is what storage/schema.py says."""
 
 from __future__ import annotations
 
@@ -9,34 +9,33 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
-from optiinfra_dagster import tables
-from optiinfra_dagster.errors import StorageError
-from optiinfra_dagster.storage import migrations
+from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.storage import migrations, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.migrations import Migration
-from tests.storage import killing
-from tests.storage.samples import select
+from tests.support import killing
+from tests.support.samples import select
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.clickhouse_http import ClickHouseHttp
+    from tests.support.clickhouse_http import ClickHouseHttp
 
 ARROW_TYPES = {
-    "DateTime('UTC')": tables.TIME,
-    "LowCardinality(String)": tables.NAME,
+    "DateTime('UTC')": schema.TIME,
+    "LowCardinality(String)": schema.NAME,
     "String": pa.string(),
     "Float64": pa.float64(),
     "UInt32": pa.uint32(),
     "UInt64": pa.uint64(),
     "Bool": pa.bool_(),
-    "Decimal(18, 9)": tables.MONEY,
-    "Decimal(38, 18)": tables.AMOUNT,
+    "Decimal(18, 9)": schema.MONEY,
+    "Decimal(38, 18)": schema.AMOUNT,
 }
 
 
-@pytest.mark.parametrize("dataset", tables.DATASETS.values(), ids=lambda dataset: dataset.name)
-def test_the_arrow_schema_is_that_of_the_table(clickhouse: ClickHouse, dataset: tables.Dataset) -> None:
+@pytest.mark.parametrize("dataset", schema.DATASETS.values(), ids=lambda dataset: dataset.name)
+def test_the_arrow_schema_is_that_of_the_table(clickhouse: ClickHouse, dataset: schema.Dataset) -> None:
     with clickhouse.session() as client:
         described = {row[0]: row[1] for row in client.query(f"DESCRIBE TABLE {dataset.table}").result_rows}
         seen = [row[0] for row in client.query(f"DESCRIBE TABLE {dataset.table}_current").result_rows]
@@ -56,7 +55,7 @@ def test_every_expiring_table_is_outlived_by_the_ledger(clickhouse: ClickHouse) 
         "WHERE database = currentDatabase() AND engine_full LIKE '%TTL%'",
     )
     days = {row["name"]: row["days"] for row in rows}
-    assert days.keys() >= {dataset.table for dataset in tables.DATASETS.values()}
+    assert days.keys() >= {dataset.table for dataset in schema.DATASETS.values()}
     assert days.pop("metric_batches") > max(days.values())
 
 

@@ -15,12 +15,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from optiinfra_dagster import tables, windows
-from optiinfra_dagster.providers.types import Series
-from optiinfra_dagster.sqlfiles import read_sql
-from optiinfra_dagster.storage.slices import Outcome, Slices, Writer, write_select
-from tests.storage.samples import CPU, EARLY, resource, select
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.metrics import Series
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.storage import schema
+from optiinfra_dagster.storage.rows import performance_rows
+from optiinfra_dagster.storage.slices import Writer, write_select
+from optiinfra_dagster.storage.sql import read_sql
 from tests.storage.test_readers import inclusive
+from tests.support.samples import CPU, EARLY, resource, select
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,12 +50,12 @@ def collect(clickhouse: ClickHouse, world: Mapping[Key, Points]) -> None:
         series[customer, provider].append(one)
     lot = []
     for (customer, provider), its_series in series.items():
-        rows = tables.performance_rows(customer, provider, its_series, EARLY)
+        rows = performance_rows(customer, provider, its_series, EARLY)
         of_rows = sorted({windows.floor(at) for s in its_series for at in map(_time, s.timestamps)})
         if of_rows:
-            lot.append(Slices(customer, provider, of_rows, Outcome.OK, rows=rows))
+            lot.append(SliceResult(customer, provider, of_rows, SliceStatus.OK, rows=rows))
     if lot:
-        Writer(clickhouse, tables.PERFORMANCE).flush(lot)
+        Writer(clickhouse, schema.PERFORMANCE).flush(lot)
 
 
 def _time(seconds: float) -> datetime:

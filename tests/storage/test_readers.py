@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster import tables, windows
-from optiinfra_dagster.providers.types import Resource, Status
-from optiinfra_dagster.sqlfiles import read_sql
-from optiinfra_dagster.storage import inventory
-from optiinfra_dagster.storage.slices import Outcome, Slices, Writer, write_select
-from tests.storage.samples import EARLY, collected, failed, resource, select
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.inventory import Resource, Status
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.storage import inventory, schema
+from optiinfra_dagster.storage.rows import resource_rows
+from optiinfra_dagster.storage.slices import Writer, write_select
+from optiinfra_dagster.storage.sql import read_sql
+from tests.support.samples import EARLY, collected, failed, resource, select
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,16 +29,16 @@ NOW = windows.floor(datetime.now(UTC)) - timedelta(hours=1)
 Q = windows.WINDOW
 
 
-def performance(clickhouse: ClickHouse, *lot: Slices) -> None:
-    Writer(clickhouse, tables.PERFORMANCE).flush(list(lot))
+def performance(clickhouse: ClickHouse, *lot: SliceResult) -> None:
+    Writer(clickhouse, schema.PERFORMANCE).flush(list(lot))
 
 
 def inventoried(
     clickhouse: ClickHouse, customer: str, window: datetime, found: Sequence[Resource], **changes: Any
 ) -> None:
-    rows = tables.resource_rows(customer, "aws", window, found, EARLY)
-    status = changes.pop("status", Outcome.OK)
-    Writer(clickhouse, tables.RESOURCE).flush([Slices(customer, "aws", [window], status, rows=rows, **changes)])
+    rows = resource_rows(customer, "aws", window, found, EARLY)
+    status = changes.pop("status", SliceStatus.OK)
+    Writer(clickhouse, schema.RESOURCE).flush([SliceResult(customer, "aws", [window], status, rows=rows, **changes)])
 
 
 def read(clickhouse: ClickHouse, reader: str, window: datetime = NOW) -> list[dict[str, Any]]:
@@ -77,7 +79,7 @@ def test_latest_sees_published_rows_only(clickhouse: ClickHouse) -> None:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        Writer(clickhouse, tables.PERFORMANCE, steps=stop).flush([collected(span=[NOW], values=[2])])
+        Writer(clickhouse, schema.PERFORMANCE, steps=stop).flush([collected(span=[NOW], values=[2])])
     assert [row["metric_value"] for row in read(clickhouse, "performance_latest")] == [1]
     assert [row["maximum"] for row in read(clickhouse, "performance_summary")] == [1]
 
@@ -95,7 +97,7 @@ def test_the_summarys_figures_are_those_of_the_points(clickhouse: ClickHouse, co
     performance(
         clickhouse,
         collected(span=[NOW], names=["i-1"], values=values),
-        collected("hooli", [NOW], names=["i-1", "i-2"], values=others, status=Outcome.PARTIAL, error="throttled"),
+        collected("hooli", [NOW], names=["i-1", "i-2"], values=others, status=SliceStatus.PARTIAL, error="throttled"),
         collected("elsewhen", [NOW - Q]),
     )
 
@@ -168,7 +170,7 @@ def test_inventory_and_its_summary_are_of_the_newest_inventory(clickhouse: Click
         resource("i-3", unit="vcpu", status=Status.STOPPED),
     ]
     inventoried(clickhouse, "acme", NOW, found)
-    inventoried(clickhouse, "hooli", NOW - 2 * Q, [resource("h-1")], status=Outcome.PARTIAL, error="throttled")
+    inventoried(clickhouse, "hooli", NOW - 2 * Q, [resource("h-1")], status=SliceStatus.PARTIAL, error="throttled")
     inventoried(clickhouse, "gone", NOW - 96 * Q, [resource("g-1")])
 
     rows = read(clickhouse, "resource_inventory")
@@ -212,8 +214,8 @@ def test_a_window_before_every_inventory_takes_the_oldest(clickhouse: ClickHouse
 def test_a_partial_inventory_is_completed_by_the_whole_one_before(clickhouse: ClickHouse) -> None:
     inventoried(clickhouse, "acme", NOW - 3 * Q, [resource("long gone")])
     inventoried(clickhouse, "acme", NOW - 2 * Q, [resource("a"), resource("b", tags={"v": "1"})])
-    inventoried(clickhouse, "acme", NOW - Q, [resource("b", tags={"v": "2"})], status=Outcome.PARTIAL, error="e")
-    inventoried(clickhouse, "acme", NOW, [resource("c")], status=Outcome.PARTIAL, error="e")
+    inventoried(clickhouse, "acme", NOW - Q, [resource("b", tags={"v": "2"})], status=SliceStatus.PARTIAL, error="e")
+    inventoried(clickhouse, "acme", NOW, [resource("c")], status=SliceStatus.PARTIAL, error="e")
     assert newest(clickhouse) == {"acme": ["a", "b", "c"]}
     listed = inventory.newest(clickhouse, "aws", ["acme"], NOW, timedelta(days=1))["acme"]
     assert listed.window == NOW
@@ -223,7 +225,7 @@ def test_a_partial_inventory_is_completed_by_the_whole_one_before(clickhouse: Cl
 
 
 def test_partial_inventories_alone_are_what_there_is(clickhouse: ClickHouse) -> None:
-    inventoried(clickhouse, "acme", NOW, [resource("a")], status=Outcome.PARTIAL, error="e")
+    inventoried(clickhouse, "acme", NOW, [resource("a")], status=SliceStatus.PARTIAL, error="e")
     assert newest(clickhouse) == {"acme": ["a"]}
 
 
@@ -237,5 +239,5 @@ def test_a_resource_comes_back_as_it_was(clickhouse: ClickHouse) -> None:
     given = resource("i-1", tags={"a": "ü"}, metadata={"n": 1, "flag": True, "none": None})
     inventoried(clickhouse, "acme", NOW, [given])
     assert inventory.newest(clickhouse, "aws", ["acme"], NOW, timedelta(days=1)) == {
-        "acme": inventory.Listed(NOW, [given])
+        "acme": inventory.InventorySnapshot(NOW, [given])
     }

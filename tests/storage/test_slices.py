@@ -10,12 +10,13 @@ from unittest import mock
 
 import pytest
 
-from optiinfra_dagster import tables, windows
-from optiinfra_dagster.errors import StorageError
-from optiinfra_dagster.storage import slices
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.storage import schema, slices
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.slices import Flushed, Outcome, Slices, Writer
-from tests.storage.samples import (
+from optiinfra_dagster.storage.slices import FlushResult, Writer
+from tests.support.samples import (
     BORDER,
     EARLY,
     LATE,
@@ -30,15 +31,15 @@ from tests.storage.samples import (
     select,
     view,
     windows_from,
-)  # fmt: skip
+)
 
 if TYPE_CHECKING:
-    from tests.clickhouse_http import ClickHouseHttp, FaultKind
+    from tests.support.clickhouse_http import ClickHouseHttp, FaultKind
 
 
 @pytest.fixture
 def writer(clickhouse: ClickHouse) -> Writer:
-    return Writer(clickhouse, tables.PERFORMANCE, run_id="run")
+    return Writer(clickhouse, schema.PERFORMANCE, run_id="run")
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_vanished_rows_are_gone_from_view_and_table(writer: Writer, clickhouse: 
     assert raw(clickhouse) == view(clickhouse)
 
 
-@pytest.mark.parametrize("rows", [None, tables.PERFORMANCE.schema.empty_table()], ids=["none", "empty"])
+@pytest.mark.parametrize("rows", [None, schema.PERFORMANCE.schema.empty_table()], ids=["none", "empty"])
 def test_an_empty_slice_is_published(writer: Writer, clickhouse: ClickHouse, rows: None) -> None:
     writer.flush([collected()])
     writer.flush([collected(rows=rows)])
@@ -97,8 +98,12 @@ def test_an_empty_slice_is_published(writer: Writer, clickhouse: ClickHouse, row
     assert [(row["status"], row["rows"]) for row in ledger(clickhouse)] == [("ok", 2), ("ok", 0)]
 
 
-@pytest.mark.parametrize("status", [Outcome.FAILED, Outcome.NOT_DUE, Outcome.BUDGET, Outcome.NOT_CONFIGURED])
-def test_an_attempt_that_gave_nothing_hides_nothing(writer: Writer, clickhouse: ClickHouse, status: Outcome) -> None:
+@pytest.mark.parametrize(
+    "status", [SliceStatus.FAILED, SliceStatus.NOT_DUE, SliceStatus.BUDGET, SliceStatus.NOT_CONFIGURED]
+)
+def test_an_attempt_that_gave_nothing_hides_nothing(
+    writer: Writer, clickhouse: ClickHouse, status: SliceStatus
+) -> None:
     writer.flush([collected()])
     before = view(clickhouse)
 
@@ -121,14 +126,14 @@ def test_a_partial_attempt_never_replaces_a_whole_one(writer: Writer, clickhouse
     writer.flush([collected(names=["i-1", "i-2"])])
     before = view(clickhouse)
 
-    writer.flush([collected(names=["i-1"], status=Outcome.PARTIAL, error="us-west-2 was refused")])
+    writer.flush([collected(names=["i-1"], status=SliceStatus.PARTIAL, error="us-west-2 was refused")])
 
     assert view(clickhouse) == before == raw(clickhouse)
     assert (ledger(clickhouse)[-1]["status"], ledger(clickhouse)[-1]["error"]) == ("failed", "us-west-2 was refused")
 
 
 def test_a_whole_attempt_heals_a_partial_one(writer: Writer, clickhouse: ClickHouse) -> None:
-    writer.flush([collected(names=["i-1"], status=Outcome.PARTIAL, error="us-west-2 was refused")])
+    writer.flush([collected(names=["i-1"], status=SliceStatus.PARTIAL, error="us-west-2 was refused")])
     assert {row[3] for row in view(clickhouse)} == {"i-1"}
 
     writer.flush([collected(names=["i-1", "i-2"])])
@@ -140,7 +145,7 @@ def test_a_whole_attempt_heals_a_partial_one(writer: Writer, clickhouse: ClickHo
 def test_a_whole_attempt_with_the_rows_of_the_partial_one_says_that_they_are_whole(
     writer: Writer, clickhouse: ClickHouse
 ) -> None:
-    writer.flush([collected(status=Outcome.PARTIAL, error="throttled")])
+    writer.flush([collected(status=SliceStatus.PARTIAL, error="throttled")])
     writer.flush([collected()])
 
     assert [row["status"] for row in ledger(clickhouse)] == ["partial", "ok"]
@@ -151,8 +156,8 @@ def test_a_whole_attempt_with_the_rows_of_the_partial_one_says_that_they_are_who
 def test_of_partial_attempts_the_fuller_one_stays(
     writer: Writer, clickhouse: ClickHouse, second: list[str], left: int
 ) -> None:
-    writer.flush([collected(names=["i-1", "i-2"], status=Outcome.PARTIAL, error="throttled")])
-    writer.flush([collected(names=second, status=Outcome.PARTIAL, error="throttled")])
+    writer.flush([collected(names=["i-1", "i-2"], status=SliceStatus.PARTIAL, error="throttled")])
+    writer.flush([collected(names=second, status=SliceStatus.PARTIAL, error="throttled")])
 
     assert len({row[3] for row in view(clickhouse)}) == left
 
@@ -167,7 +172,7 @@ def test_a_correction_changes_the_points_it_brings_and_keeps_the_others(writer: 
     assert (flushed.corrected, flushed.reread, flushed.rows_written) == (2, 3, 5)
 
 
-@pytest.mark.parametrize("rows", [None, tables.PERFORMANCE.schema.empty_table()], ids=["none", "empty"])
+@pytest.mark.parametrize("rows", [None, schema.PERFORMANCE.schema.empty_table()], ids=["none", "empty"])
 def test_a_correction_without_points_takes_none_away(writer: Writer, clickhouse: ClickHouse, rows: None) -> None:
     writer.flush([collected()])
     before = view(clickhouse)
@@ -198,7 +203,7 @@ def test_a_correction_of_a_window_never_collected_is_dropped(writer: Writer, cli
 
 
 def test_a_correction_of_a_partial_slice_leaves_it_partial(writer: Writer, clickhouse: ClickHouse) -> None:
-    writer.flush([collected(values=[1], status=Outcome.PARTIAL, error="throttled")])
+    writer.flush([collected(values=[1], status=SliceStatus.PARTIAL, error="throttled")])
     writer.flush([collected(values=[1, 2], correction=True)])
 
     assert seen_values(clickhouse) == [1, 2]
@@ -331,7 +336,7 @@ def test_identical_rows_are_written_again_after_they_were_deleted(writer: Writer
 
 def test_a_window_without_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="without time zone"):
-        Slices("acme", "aws", [W.replace(tzinfo=None)], Outcome.OK)
+        SliceResult("acme", "aws", [W.replace(tzinfo=None)], SliceStatus.OK)
 
 
 def test_windows_of_any_zone_are_the_same_instants(
@@ -359,7 +364,7 @@ def test_a_slice_twice_in_a_flush_is_refused(writer: Writer, clickhouse: ClickHo
 
 
 def test_nothing_to_write_is_nothing(writer: Writer, clickhouse: ClickHouse) -> None:
-    assert writer.flush([]) == writer.flush([failed(span=[])]) == Flushed()
+    assert writer.flush([]) == writer.flush([failed(span=[])]) == FlushResult()
     assert ledger(clickhouse) == []
 
 
@@ -388,9 +393,9 @@ def test_rows_that_got_lost_publish_nothing(clickhouse: ClickHouse) -> None:
             with clickhouse.session() as client:
                 client.command("DELETE FROM performance_metrics WHERE metric_value = 3")
 
-    Writer(clickhouse, tables.PERFORMANCE).flush([collected(values=[1])])
+    Writer(clickhouse, schema.PERFORMANCE).flush([collected(values=[1])])
     with pytest.raises(StorageError, match=r"3 rows were sent for acme aws .*Z, 2 arrived\. Nothing was published"):
-        Writer(clickhouse, tables.PERFORMANCE, steps=lose_one).flush([collected(values=[2, 3, 4])])
+        Writer(clickhouse, schema.PERFORMANCE, steps=lose_one).flush([collected(values=[2, 3, 4])])
 
     assert seen_values(clickhouse) == [1]
     assert len(ledger(clickhouse)) == 1
@@ -401,7 +406,7 @@ def _interrupted(clickhouse: ClickHouse, at: str) -> Writer:
         if step == at:
             raise InterruptedError
 
-    return Writer(clickhouse, tables.PERFORMANCE, steps=stop)
+    return Writer(clickhouse, schema.PERFORMANCE, steps=stop)
 
 
 @pytest.mark.parametrize(
@@ -415,7 +420,7 @@ def _interrupted(clickhouse: ClickHouse, at: str) -> Writer:
     ids=["unchanged", "skipped", "correction", "changed"],
 )
 def test_what_an_interrupted_attempt_left_is_swept_by_the_next(
-    writer: Writer, clickhouse: ClickHouse, again: Slices
+    writer: Writer, clickhouse: ClickHouse, again: SliceResult
 ) -> None:
     writer.flush([collected(values=[1, 2]), collected("other")])
     with pytest.raises(InterruptedError):
@@ -446,8 +451,8 @@ def test_a_partial_slice_that_is_republished_over_rubbish_keeps_its_error(
     http_url: str,
 ) -> None:
     clickhouse = ClickHouse(http_url)
-    writer = Writer(clickhouse, tables.PERFORMANCE)
-    writer.flush([collected(status=Outcome.PARTIAL, error="throttled")])
+    writer = Writer(clickhouse, schema.PERFORMANCE)
+    writer.flush([collected(status=SliceStatus.PARTIAL, error="throttled")])
     with pytest.raises(InterruptedError):
         _interrupted(clickhouse, "inserted").flush([collected(values=[3])])
 
@@ -464,15 +469,15 @@ def test_a_partial_slice_that_is_republished_over_rubbish_keeps_its_error(
 def test_two_writers_of_a_slice_at_once_leave_one_of_them_whole(http_url: str, step: str) -> None:
     """On a server a second writer may come between any two steps of the first."""
     clickhouse, other = ClickHouse(http_url), ClickHouse(http_url)
-    between = {step: lambda: Writer(other, tables.PERFORMANCE).flush([collected(values=[7, 8, 9])])}
+    between = {step: lambda: Writer(other, schema.PERFORMANCE).flush([collected(values=[7, 8, 9])])}
 
     def steps(name: str) -> None:
         between.pop(name, lambda: None)()
 
-    Writer(clickhouse, tables.PERFORMANCE, steps=steps).flush([collected(values=[1, 2])])
+    Writer(clickhouse, schema.PERFORMANCE, steps=steps).flush([collected(values=[1, 2])])
 
     assert seen_values(clickhouse) == [7, 8, 9]
-    Writer(clickhouse, tables.PERFORMANCE).flush([collected(rows=None, skipped=True)])
+    Writer(clickhouse, schema.PERFORMANCE).flush([collected(rows=None, skipped=True)])
     assert seen_values(clickhouse) == [7, 8, 9]
     assert raw(clickhouse) == view(clickhouse)
 
@@ -484,7 +489,7 @@ def test_an_insert_whose_answer_got_lost_is_done_once(
 ) -> None:
     """clickhouse-connect may send a statement again when the server closes the connection."""
     clickhouse = ClickHouse(http_url)
-    writer = Writer(clickhouse, tables.PERFORMANCE)
+    writer = Writer(clickhouse, schema.PERFORMANCE)
     writer.flush([collected(values=[1, 1, 1])])
     clickhouse_http.fault(kind, match=statement)
     with suppress(StorageError):
@@ -505,7 +510,7 @@ def test_a_server_that_fails_in_the_middle_leaves_the_slice_whole(
     http_url: str, clickhouse_http: ClickHouseHttp, statement: str, kind: FaultKind
 ) -> None:
     clickhouse = ClickHouse(http_url)
-    writer = Writer(clickhouse, tables.PERFORMANCE)
+    writer = Writer(clickhouse, schema.PERFORMANCE)
     writer.flush([collected(values=[1, 1, 1])])
     clickhouse_http.fault(kind, match=statement, times=3, code=241)
     with suppress(StorageError):

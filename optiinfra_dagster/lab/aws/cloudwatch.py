@@ -17,16 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optiinfra_dagster.lab.aws.metrics import (
-    Dimensions,
-    Floats,
-    Points,
-    Series,
-    Whole,
-    chance,
-    generate,
-    series_of,
-)
+from optiinfra_dagster.lab.aws.metrics import Dimensions, Floats, Points, Series, Whole, chance, generate, series_of
 from optiinfra_dagster.lab.aws.wire import AwsError, Call
 from optiinfra_dagster.lab.faults import Action, Fault
 from optiinfra_dagster.lab.world import Replay, digest

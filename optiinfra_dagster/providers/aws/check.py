@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from optiinfra_dagster.customers import FAMILIES
-from optiinfra_dagster.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.config.customers import FAMILIES
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.aws.billing import explained, try_export
 from optiinfra_dagster.providers.aws.client import Account, open_account, region_refused
-from optiinfra_dagster.providers.aws.cost import explained, try_export
+from optiinfra_dagster.providers.aws.inventory import enabled_regions
 from optiinfra_dagster.providers.aws.kinds import LISTINGS, Listing
-from optiinfra_dagster.providers.aws.resource import enabled_regions
-from optiinfra_dagster.providers.types import Meter, Problem
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import AwsAccount
+    from optiinfra_dagster.providers.aws.account import AwsAccount
 
 # Everything that the policy of the role has to allow for the inventory, the metrics and the costs. A Data Export takes
 # s3:ListBucket and s3:GetObject on its bucket in place of ce:GetCostAndUsage.

@@ -29,13 +29,13 @@ from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCr
 from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
-from optiinfra_dagster.errors import LATER, Cause, CloudError
-from optiinfra_dagster.providers.values import ODD, when
-from optiinfra_dagster.texts import shortened
+from optiinfra_dagster.model.errors import LATER, Cause, CloudError
+from optiinfra_dagster.model.text import shortened
+from optiinfra_dagster.providers.parsing import ODD, as_datetime
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import AwsAccount
-    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.aws.account import AwsAccount
 
 # What AWS charges for one request of an operation; everything else here is free of charge.
 PRICES_USD: Mapping[str, Decimal] = {
@@ -136,7 +136,7 @@ def _utc(value: str | float) -> datetime | None:
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (*ODD, OSError):
         with suppress(*ODD, OSError):
-            return when(parse_timestamp(value))
+            return as_datetime(parse_timestamp(value))
     return None
 
 

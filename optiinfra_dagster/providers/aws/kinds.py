@@ -14,23 +14,23 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from optiinfra_dagster.providers.types import Resource, ResourceType, Status
-from optiinfra_dagster.providers.values import (
+from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.parsing import (
     Item,
     addresses,
-    at,
+    as_bool,
+    as_datetime,
+    as_dict,
+    as_dicts,
+    as_labels,
+    as_number,
+    as_text,
+    as_texts,
+    dig,
     facts,
-    flag,
-    labels,
     name_of,
     network,
-    number,
-    part,
-    parts,
     percent,
-    text,
-    texts,
-    when,
 )
 
 _ARN = re.compile(r"arn:[^:\s]+:[^:\s]+:[^:\s]*:[^:\s]*:\S+")
@@ -47,9 +47,9 @@ class Place:
 
     def arn(self, service: str, path: str, owner: object = None, told: object = None) -> str:
         """The ARN that is `told`, else one of this place: `arn:aws:ec2:us-east-1:123456789012:instance/i-0abc`."""
-        if _ARN.fullmatch(text(told)):
-            return text(told)
-        account = text(owner) if _ACCOUNT.fullmatch(text(owner)) else self.account_id
+        if _ARN.fullmatch(as_text(told)):
+            return as_text(told)
+        account = as_text(owner) if _ACCOUNT.fullmatch(as_text(owner)) else self.account_id
         return f"arn:{self.partition}:{service}:{self.region}:{account}:{path}"
 
 
@@ -84,7 +84,7 @@ def _paged(operation: str, page_size: int, key: str) -> Callable[[Any], Iterator
 
 def _instances(ec2: Any) -> Iterator[Item]:
     for reservation in _paged("describe_instances", 1000, "Reservations")(ec2):
-        for instance in parts(at(reservation, "Instances")):
+        for instance in as_dicts(dig(reservation, "Instances")):
             yield {**instance, "OwnerId": reservation.get("OwnerId")}
 
 
@@ -104,19 +104,19 @@ def _tagged(
             if "NotFound" not in error.response["Error"]["Code"]:
                 raise
             return {} if len(ids) == 1 else {key: tags for one in ids for key, tags in tags_of(client, [one]).items()}
-        return {text(entry.get(answered_by)): entry.get("Tags") for entry in parts(answer.get("TagDescriptions"))}
+        return {as_text(entry.get(answered_by)): entry.get("Tags") for entry in as_dicts(answer.get("TagDescriptions"))}
 
     def items(client: Any) -> Iterator[Item]:
         refused: ClientError | None = None
         for some in _batches(listed(client), 20):
             tags: dict[str, Any] = {}
-            ids = [one for item in some if (one := text(item.get(id_key)))]
+            ids = [one for item in some if (one := as_text(item.get(id_key)))]
             try:
                 tags = tags_of(client, ids) if ids and refused is None else {}
             except ClientError as error:
                 refused = error
             for item in some:
-                yield {**item, "Tags": tags.get(text(item.get(id_key)))}
+                yield {**item, "Tags": tags.get(as_text(item.get(id_key)))}
         if refused is not None:
             raise refused
 
@@ -143,7 +143,7 @@ def _each(
 
 def _names(client: Any, operation: str, key: str, **asked: str) -> Iterator[str]:
     for page in client.get_paginator(operation).paginate(PaginationConfig={"PageSize": 100}, **asked):
-        yield from texts(page.get(key))
+        yield from as_texts(page.get(key))
 
 
 def _kubernetes(eks: Any) -> Iterator[Item]:
@@ -151,11 +151,11 @@ def _kubernetes(eks: Any) -> Iterator[Item]:
 
     def node_groups(cluster: str) -> Iterator[Item]:
         for name in _names(eks, "list_nodegroups", "nodegroups", clusterName=cluster):
-            yield part(eks.describe_nodegroup(clusterName=cluster, nodegroupName=name), "nodegroup")
+            yield as_dict(eks.describe_nodegroup(clusterName=cluster, nodegroupName=name), "nodegroup")
 
     failures: list[ClientError] = []
     clusters = list(_names(eks, "list_clusters", "clusters"))
-    yield from _each(clusters, lambda name: iter([part(eks.describe_cluster(name=name), "cluster")]), failures)
+    yield from _each(clusters, lambda name: iter([as_dict(eks.describe_cluster(name=name), "cluster")]), failures)
     yield from _each(clusters, node_groups, failures)
     if failures:
         raise failures[0]
@@ -164,7 +164,7 @@ def _kubernetes(eks: Any) -> Iterator[Item]:
 def _tables(dynamodb: Any) -> Iterator[Item]:
     failures: list[ClientError] = []
     names = _names(dynamodb, "list_tables", "TableNames")
-    yield from _each(names, lambda name: iter([part(dynamodb.describe_table(TableName=name), "Table")]), failures)
+    yield from _each(names, lambda name: iter([as_dict(dynamodb.describe_table(TableName=name), "Table")]), failures)
     if failures:
         raise failures[0]
 
@@ -223,11 +223,14 @@ _STOPPED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 
 
 def _instance(item: Item, place: Place) -> Resource:
-    name, tags, state = name_of(item, "InstanceId"), labels(item.get("Tags")), text(at(item, "State", "Name"))
-    cores, threads = number(at(item, "CpuOptions", "CoreCount")), number(at(item, "CpuOptions", "ThreadsPerCore"))
-    monitoring = text(at(item, "Monitoring", "State"))
-    said = _STOPPED_AT.search(text(item.get("StateTransitionReason")))
-    stopped = when(said[1]) if said else None
+    name, tags, state = name_of(item, "InstanceId"), as_labels(item.get("Tags")), as_text(dig(item, "State", "Name"))
+    cores, threads = (
+        as_number(dig(item, "CpuOptions", "CoreCount")),
+        as_number(dig(item, "CpuOptions", "ThreadsPerCore")),
+    )
+    monitoring = as_text(dig(item, "Monitoring", "State"))
+    said = _STOPPED_AT.search(as_text(item.get("StateTransitionReason")))
+    stopped = as_datetime(said[1]) if said else None
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -237,7 +240,7 @@ def _instance(item: Item, place: Place) -> Resource:
         resource_type=ResourceType.COMPUTE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(item.get("LaunchTime")),  # of the last start: EC2 tells no earlier time
+        created_at=as_datetime(item.get("LaunchTime")),  # of the last start: EC2 tells no earlier time
         capacity=cores * threads if cores and threads else None,
         unit="vCPU",
         tags=tags,
@@ -245,14 +248,14 @@ def _instance(item: Item, place: Place) -> Resource:
             instance_type=item.get("InstanceType"),
             hypervisor=item.get("Hypervisor"),
             architecture=item.get("Architecture"),
-            platform=text(item.get("PlatformDetails")) or item.get("Platform"),
+            platform=as_text(item.get("PlatformDetails")) or item.get("Platform"),
             lifecycle=item.get("InstanceLifecycle"),
-            tenancy=at(item, "Placement", "Tenancy"),
-            availability_zone=at(item, "Placement", "AvailabilityZone"),
+            tenancy=dig(item, "Placement", "Tenancy"),
+            availability_zone=dig(item, "Placement", "AvailabilityZone"),
             vpc_id=item.get("VpcId"),
             subnet_id=item.get("SubnetId"),
             image_id=item.get("ImageId"),
-            ebs_optimized=flag(item.get("EbsOptimized")),
+            ebs_optimized=as_bool(item.get("EbsOptimized")),
             detailed_monitoring=monitoring in {"enabled", "pending"} if monitoring else None,
             stopped_at=stopped.isoformat() if stopped else None,
         ),
@@ -260,8 +263,8 @@ def _instance(item: Item, place: Place) -> Resource:
 
 
 def _volume(item: Item, place: Place) -> Resource:
-    name, tags, state = name_of(item, "VolumeId"), labels(item.get("Tags")), text(item.get("State"))
-    attached_to = sorted({text(one.get("InstanceId")) for one in parts(item.get("Attachments"))} - {""})
+    name, tags, state = name_of(item, "VolumeId"), as_labels(item.get("Tags")), as_text(item.get("State"))
+    attached_to = sorted({as_text(one.get("InstanceId")) for one in as_dicts(item.get("Attachments"))} - {""})
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -271,18 +274,18 @@ def _volume(item: Item, place: Place) -> Resource:
         resource_type=ResourceType.VOLUME,
         status=_status(state),
         cloud_status=state,
-        created_at=when(item.get("CreateTime")),
-        capacity=number(item.get("Size")),
+        created_at=as_datetime(item.get("CreateTime")),
+        capacity=as_number(item.get("Size")),
         unit="GiB",
         tags=tags,
         metadata=facts(
             volume_type=item.get("VolumeType"),
-            iops=number(item.get("Iops")),
-            throughput_mib_s=number(item.get("Throughput")),
+            iops=as_number(item.get("Iops")),
+            throughput_mib_s=as_number(item.get("Throughput")),
             availability_zone=item.get("AvailabilityZone"),
             attached_to=",".join(attached_to),
-            encrypted=flag(item.get("Encrypted")),
-            multi_attach=flag(item.get("MultiAttachEnabled")),
+            encrypted=as_bool(item.get("Encrypted")),
+            multi_attach=as_bool(item.get("MultiAttachEnabled")),
             snapshot_id=item.get("SnapshotId"),
         ),
     )
@@ -294,8 +297,8 @@ def grows_by_itself(engine: str) -> bool:
 
 
 def _database(item: Item, place: Place) -> Resource:
-    name, engine = name_of(item, "DBInstanceIdentifier"), text(item.get("Engine"))
-    state = text(item.get("DBInstanceStatus"))
+    name, engine = name_of(item, "DBInstanceIdentifier"), as_text(item.get("Engine"))
+    state = as_text(item.get("DBInstanceStatus"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -305,32 +308,32 @@ def _database(item: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(item.get("InstanceCreateTime")),
-        capacity=None if grows_by_itself(engine) else number(item.get("AllocatedStorage")),
+        created_at=as_datetime(item.get("InstanceCreateTime")),
+        capacity=None if grows_by_itself(engine) else as_number(item.get("AllocatedStorage")),
         unit="GiB",
-        tags=labels(item.get("TagList")),
+        tags=as_labels(item.get("TagList")),
         metadata=facts(
             engine=engine,
             engine_version=item.get("EngineVersion"),
             **{"class": item.get("DBInstanceClass")},
-            multi_az=flag(item.get("MultiAZ")),
+            multi_az=as_bool(item.get("MultiAZ")),
             storage_type=item.get("StorageType"),
-            iops=number(item.get("Iops")),
+            iops=as_number(item.get("Iops")),
             availability_zone=item.get("AvailabilityZone"),
-            vpc_id=at(item, "DBSubnetGroup", "VpcId"),
+            vpc_id=dig(item, "DBSubnetGroup", "VpcId"),
             cluster=item.get("DBClusterIdentifier"),
             replica_of=item.get("ReadReplicaSourceDBInstanceIdentifier"),
             license_model=item.get("LicenseModel"),
-            publicly_accessible=flag(item.get("PubliclyAccessible")),
-            encrypted=flag(item.get("StorageEncrypted")),
+            publicly_accessible=as_bool(item.get("PubliclyAccessible")),
+            encrypted=as_bool(item.get("StorageEncrypted")),
         ),
     )
 
 
 def _database_cluster(item: Item, place: Place) -> Resource:
-    name, engine = name_of(item, "DBClusterIdentifier"), text(item.get("Engine"))
-    state = text(item.get("Status"))
-    serverless = part(item, "ServerlessV2ScalingConfiguration") or part(item, "ScalingConfigurationInfo")
+    name, engine = name_of(item, "DBClusterIdentifier"), as_text(item.get("Engine"))
+    state = as_text(item.get("Status"))
+    serverless = as_dict(item, "ServerlessV2ScalingConfiguration") or as_dict(item, "ScalingConfigurationInfo")
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -340,20 +343,20 @@ def _database_cluster(item: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(item.get("ClusterCreateTime")),
-        capacity=None if grows_by_itself(engine) else number(item.get("AllocatedStorage")),
+        created_at=as_datetime(item.get("ClusterCreateTime")),
+        capacity=None if grows_by_itself(engine) else as_number(item.get("AllocatedStorage")),
         unit="GiB",
-        tags=labels(item.get("TagList")),
+        tags=as_labels(item.get("TagList")),
         metadata=facts(
             engine=engine,
             engine_version=item.get("EngineVersion"),
             engine_mode=item.get("EngineMode"),
             **{"class": item.get("DBClusterInstanceClass")},
-            multi_az=flag(item.get("MultiAZ")),
+            multi_az=as_bool(item.get("MultiAZ")),
             members=_count(item.get("DBClusterMembers")),
-            min_acu=number(serverless.get("MinCapacity")),
-            max_acu=number(serverless.get("MaxCapacity")),
-            encrypted=flag(item.get("StorageEncrypted")),
+            min_acu=as_number(serverless.get("MinCapacity")),
+            max_acu=as_number(serverless.get("MaxCapacity")),
+            encrypted=as_bool(item.get("StorageEncrypted")),
         ),
     )
 
@@ -362,20 +365,20 @@ _LOAD_BALANCER_TYPES = {"app": "application", "net": "network", "gwy": "gateway"
 
 
 def _load_balancer(item: Item, place: Place) -> Resource:
-    arn, state = name_of(item, "LoadBalancerArn"), text(at(item, "State", "Code"))
+    arn, state = name_of(item, "LoadBalancerArn"), as_text(dig(item, "State", "Code"))
     _, family, name, _ = arn.rsplit("/", 3)  # ...:loadbalancer/app/name/0123456789abcdef
-    family = _LOAD_BALANCER_TYPES.get(family) or text(item.get("Type")) or family
+    family = _LOAD_BALANCER_TYPES.get(family) or as_text(item.get("Type")) or family
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind=f"elbv2:{family}",
         resource_id=arn,
-        resource_name=text(item.get("LoadBalancerName")) or name,
+        resource_name=as_text(item.get("LoadBalancerName")) or name,
         resource_type=ResourceType.LOAD_BALANCER,
         status=_status(state),
         cloud_status=state,
-        created_at=when(item.get("CreatedTime")),
-        tags=labels(item.get("Tags")),
+        created_at=as_datetime(item.get("CreatedTime")),
+        tags=as_labels(item.get("Tags")),
         metadata=facts(
             scheme=item.get("Scheme"),
             vpc_id=item.get("VpcId"),
@@ -396,8 +399,8 @@ def _classic_load_balancer(item: Item, place: Place) -> Resource:
         resource_type=ResourceType.LOAD_BALANCER,
         status=Status.RUNNING,  # the API tells no state: while it is listed, it takes connections
         cloud_status="",
-        created_at=when(item.get("CreatedTime")),
-        tags=labels(item.get("Tags")),
+        created_at=as_datetime(item.get("CreatedTime")),
+        tags=as_labels(item.get("Tags")),
         metadata=facts(
             scheme=item.get("Scheme"),
             vpc_id=item.get("VPCId"),
@@ -408,7 +411,7 @@ def _classic_load_balancer(item: Item, place: Place) -> Resource:
 
 
 def _vpc(item: Item, place: Place) -> Resource:
-    name, tags, state = name_of(item, "VpcId"), labels(item.get("Tags")), text(item.get("State"))
+    name, tags, state = name_of(item, "VpcId"), as_labels(item.get("Tags")), as_text(item.get("State"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -421,15 +424,15 @@ def _vpc(item: Item, place: Place) -> Resource:
         tags=tags,
         metadata=facts(
             cidr=network(item.get("CidrBlock")),
-            is_default=flag(item.get("IsDefault")),
+            is_default=as_bool(item.get("IsDefault")),
             tenancy=item.get("InstanceTenancy"),
         ),
     )
 
 
 def _subnet(item: Item, place: Place) -> Resource:
-    name, tags, state = name_of(item, "SubnetId"), labels(item.get("Tags")), text(item.get("State"))
-    size, free = addresses(item.get("CidrBlock")), number(item.get("AvailableIpAddressCount"))
+    name, tags, state = name_of(item, "SubnetId"), as_labels(item.get("Tags")), as_text(item.get("State"))
+    size, free = addresses(item.get("CidrBlock")), as_number(item.get("AvailableIpAddressCount"))
     # AWS keeps five addresses of every subnet for itself (VPC user guide: subnet CIDR blocks).
     usable = None if size is None else max(size - 5.0, 0.0)
     return Resource(
@@ -449,15 +452,15 @@ def _subnet(item: Item, place: Place) -> Resource:
             cidr=network(item.get("CidrBlock")),
             vpc_id=item.get("VpcId"),
             availability_zone=item.get("AvailabilityZone"),
-            is_default=flag(item.get("DefaultForAz")),
-            public=flag(item.get("MapPublicIpOnLaunch")),
+            is_default=as_bool(item.get("DefaultForAz")),
+            public=as_bool(item.get("MapPublicIpOnLaunch")),
         ),
     )
 
 
 def _kubernetes_cluster(item: Item, place: Place) -> Resource:
-    name, state = name_of(item, "name"), text(item.get("status"))
-    vpc = part(item, "resourcesVpcConfig")
+    name, state = name_of(item, "name"), as_text(item.get("status"))
+    vpc = as_dict(item, "resourcesVpcConfig")
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -467,19 +470,19 @@ def _kubernetes_cluster(item: Item, place: Place) -> Resource:
         resource_type=ResourceType.KUBERNETES,
         status=_status(state),
         cloud_status=state,
-        created_at=when(item.get("createdAt")),
-        tags=labels(item.get("tags")),
+        created_at=as_datetime(item.get("createdAt")),
+        tags=as_labels(item.get("tags")),
         metadata=facts(
             version=item.get("version"),
             platform_version=item.get("platformVersion"),
             vpc_id=vpc.get("vpcId"),
-            public_endpoint=flag(vpc.get("endpointPublicAccess")),
+            public_endpoint=as_bool(vpc.get("endpointPublicAccess")),
         ),
     )
 
 
 def _node_group(item: Item, place: Place) -> Resource:
-    name, cluster, state = name_of(item, "nodegroupName"), text(item.get("clusterName")), text(item.get("status"))
+    name, cluster, state = name_of(item, "nodegroupName"), as_text(item.get("clusterName")), as_text(item.get("status"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -489,15 +492,15 @@ def _node_group(item: Item, place: Place) -> Resource:
         resource_type=ResourceType.KUBERNETES,
         status=_status(state),
         cloud_status=state,
-        created_at=when(item.get("createdAt")),
-        capacity=number(at(item, "scalingConfig", "desiredSize")),
+        created_at=as_datetime(item.get("createdAt")),
+        capacity=as_number(dig(item, "scalingConfig", "desiredSize")),
         unit="nodes",
-        tags=labels(item.get("tags")),
+        tags=as_labels(item.get("tags")),
         metadata=facts(
             cluster=cluster,
             version=item.get("version"),
             capacity_type=item.get("capacityType"),
-            instance_types=",".join(texts(item.get("instanceTypes"))),
+            instance_types=",".join(as_texts(item.get("instanceTypes"))),
             ami_type=item.get("amiType"),
         ),
     )
@@ -508,7 +511,7 @@ def _kubernetes_part(item: Item, place: Place) -> Resource:
 
 
 def _nat_gateway(item: Item, place: Place) -> Resource:
-    name, tags, state = name_of(item, "NatGatewayId"), labels(item.get("Tags")), text(item.get("State"))
+    name, tags, state = name_of(item, "NatGatewayId"), as_labels(item.get("Tags")), as_text(item.get("State"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -518,7 +521,7 @@ def _nat_gateway(item: Item, place: Place) -> Resource:
         resource_type=ResourceType.NETWORK,
         status=_status(state),
         cloud_status=state,
-        created_at=when(item.get("CreateTime")),
+        created_at=as_datetime(item.get("CreateTime")),
         tags=tags,
         metadata=facts(
             vpc_id=item.get("VpcId"), subnet_id=item.get("SubnetId"), connectivity=item.get("ConnectivityType")
@@ -527,7 +530,7 @@ def _nat_gateway(item: Item, place: Place) -> Resource:
 
 
 def _cache_cluster(item: Item, place: Place) -> Resource:
-    name, state = name_of(item, "CacheClusterId"), text(item.get("CacheClusterStatus"))
+    name, state = name_of(item, "CacheClusterId"), as_text(item.get("CacheClusterStatus"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -537,8 +540,8 @@ def _cache_cluster(item: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(item.get("CacheClusterCreateTime")),
-        capacity=number(item.get("NumCacheNodes")),
+        created_at=as_datetime(item.get("CacheClusterCreateTime")),
+        capacity=as_number(item.get("NumCacheNodes")),
         unit="nodes",
         metadata=facts(
             engine=item.get("Engine"),
@@ -546,13 +549,13 @@ def _cache_cluster(item: Item, place: Place) -> Resource:
             **{"class": item.get("CacheNodeType")},
             availability_zone=item.get("PreferredAvailabilityZone"),
             replication_group=item.get("ReplicationGroupId"),
-            encrypted=flag(item.get("AtRestEncryptionEnabled")),
+            encrypted=as_bool(item.get("AtRestEncryptionEnabled")),
         ),
     )
 
 
 def _warehouse(item: Item, place: Place) -> Resource:
-    name, state = name_of(item, "ClusterIdentifier"), text(item.get("ClusterStatus"))
+    name, state = name_of(item, "ClusterIdentifier"), as_text(item.get("ClusterStatus"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -562,25 +565,25 @@ def _warehouse(item: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(item.get("ClusterCreateTime")),
-        capacity=number(item.get("NumberOfNodes")),
+        created_at=as_datetime(item.get("ClusterCreateTime")),
+        capacity=as_number(item.get("NumberOfNodes")),
         unit="nodes",
-        tags=labels(item.get("Tags")),
+        tags=as_labels(item.get("Tags")),
         metadata=facts(
             engine="redshift",
             engine_version=item.get("ClusterVersion"),
             **{"class": item.get("NodeType")},
             availability_zone=item.get("AvailabilityZone"),
             vpc_id=item.get("VpcId"),
-            publicly_accessible=flag(item.get("PubliclyAccessible")),
-            encrypted=flag(item.get("Encrypted")),
+            publicly_accessible=as_bool(item.get("PubliclyAccessible")),
+            encrypted=as_bool(item.get("Encrypted")),
         ),
     )
 
 
 def _table(item: Item, place: Place) -> Resource:
-    name, state = name_of(item, "TableName"), text(item.get("TableStatus"))
-    throughput = part(item, "ProvisionedThroughput")
+    name, state = name_of(item, "TableName"), as_text(item.get("TableStatus"))
+    throughput = as_dict(item, "ProvisionedThroughput")
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -590,36 +593,36 @@ def _table(item: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(item.get("CreationDateTime")),
+        created_at=as_datetime(item.get("CreationDateTime")),
         metadata=facts(
             engine="dynamodb",
-            billing_mode=at(item, "BillingModeSummary", "BillingMode"),
-            table_class=at(item, "TableClassSummary", "TableClass"),
-            read_capacity_units=number(throughput.get("ReadCapacityUnits")),
-            write_capacity_units=number(throughput.get("WriteCapacityUnits")),
+            billing_mode=dig(item, "BillingModeSummary", "BillingMode"),
+            table_class=dig(item, "TableClassSummary", "TableClass"),
+            read_capacity_units=as_number(throughput.get("ReadCapacityUnits")),
+            write_capacity_units=as_number(throughput.get("WriteCapacityUnits")),
         ),
     )
 
 
 def _file_system(item: Item, place: Place) -> Resource:
-    name, state = name_of(item, "FileSystemId"), text(item.get("LifeCycleState"))
-    tags = labels(item.get("Tags"))
+    name, state = name_of(item, "FileSystemId"), as_text(item.get("LifeCycleState"))
+    tags = as_labels(item.get("Tags"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="efs:filesystem",
         resource_id=place.arn("elasticfilesystem", f"file-system/{name}", told=item.get("FileSystemArn")),
-        resource_name=text(item.get("Name")) or tags.get("Name") or name,
+        resource_name=as_text(item.get("Name")) or tags.get("Name") or name,
         resource_type=ResourceType.VOLUME,
         status=_status(state),
         cloud_status=state,
-        created_at=when(item.get("CreationTime")),
+        created_at=as_datetime(item.get("CreationTime")),
         tags=tags,
         metadata=facts(
             performance_mode=item.get("PerformanceMode"),
             throughput_mode=item.get("ThroughputMode"),
             availability_zone=item.get("AvailabilityZoneName"),
-            encrypted=flag(item.get("Encrypted")),
+            encrypted=as_bool(item.get("Encrypted")),
         ),
     )
 

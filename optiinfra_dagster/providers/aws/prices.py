@@ -16,13 +16,15 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.cost import Component, Price, PriceList
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.inventory import Resource, Status
+from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws.client import Account, open_account
-from optiinfra_dagster.providers.billing import Component, Price, PriceList
-from optiinfra_dagster.providers.types import Meter, Problem, Resource, Status
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import AwsAccount
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.aws.account import AwsAccount
 
 # The one region of a partition that serves its price list here; GovCloud's is served to other partitions only.
 _ENDPOINTS = {"aws": "us-east-1", "aws-cn": "cn-northwest-1"}

@@ -9,19 +9,23 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.customers import FAMILIES
-from optiinfra_dagster.errors import Cause, CloudError
+from optiinfra_dagster.config.customers import FAMILIES
+from optiinfra_dagster.model.errors import Cause, CloudError
+from optiinfra_dagster.model.inventory import Resource, Status
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.model.metrics import MetricsRequest
+from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.azure.bill_sources import bill_sources
+from optiinfra_dagster.providers.azure.billing import probe
 from optiinfra_dagster.providers.azure.client import MONITORING_READER, Principal, calling
-from optiinfra_dagster.providers.azure.cost import probe, sources
+from optiinfra_dagster.providers.azure.inventory import UNREADABLE, group
 from optiinfra_dagster.providers.azure.kinds import KINDS, QUERY, VISIBLE, subscription_of, to_resource
-from optiinfra_dagster.providers.azure.performance import collect
-from optiinfra_dagster.providers.azure.resource import UNREADABLE, group
+from optiinfra_dagster.providers.azure.metrics import collect
 from optiinfra_dagster.providers.catalog import metrics_for
-from optiinfra_dagster.providers.types import Meter, MetricsRequest, Problem, Resource, Status
-from optiinfra_dagster.providers.values import ODD
+from optiinfra_dagster.providers.parsing import ODD
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import AzureAccount
+    from optiinfra_dagster.providers.azure.account import AzureAccount
 
 _SECONDS = 60.0
 METRICS_ACTION = "microsoft.insights/metrics/read"
@@ -73,7 +77,7 @@ def _missing(principal: Principal, subscription: str, unmeasured: bool) -> Itera
 
 def _uncharged(principal: Principal, account: AzureAccount) -> list[Problem]:
     """Why costs cannot be read, if they cannot."""
-    (source,) = sources([account])
+    (source,) = bill_sources([account])
     try:
         with calling(Meter(), _SECONDS):
             probe(principal, source, datetime.now(UTC).date() - timedelta(days=1))

@@ -41,12 +41,12 @@ from azure.mgmt.resourcegraph import ResourceGraphClient
 from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
 from azure.monitor.querymetrics import MetricsClient
 
-from optiinfra_dagster.errors import LATER, Cause, CloudError
-from optiinfra_dagster.texts import shortened
+from optiinfra_dagster.model.errors import LATER, Cause, CloudError
+from optiinfra_dagster.model.text import shortened
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import AzureAccount
-    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.azure.account import AzureAccount
 
 PAGE = 1000
 """Rows of the largest page that Resource Graph gives."""

@@ -10,20 +10,20 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from optiinfra_dagster.providers.types import Resource, ResourceType, Status
-from optiinfra_dagster.providers.values import (
+from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.parsing import (
     Item,
     addresses,
-    at,
+    as_bool,
+    as_datetime,
+    as_dicts,
+    as_labels,
+    as_number,
+    as_text,
+    as_texts,
+    dig,
     facts,
-    flag,
-    labels,
     name_of,
-    number,
-    parts,
-    text,
-    texts,
-    when,
 )
 
 Row = Item
@@ -103,7 +103,7 @@ def _word(row: Row) -> str:
     The state goes first because what was changed without success may run all the same. Machines write it
     `PowerState/running`.
     """
-    return text(row.get("state")).rpartition("/")[2] or text(row.get("provisioningState"))
+    return as_text(row.get("state")).rpartition("/")[2] or as_text(row.get("provisioningState"))
 
 
 # --- Sizes ------------------------------------------------------------------------------------------------------------
@@ -126,13 +126,13 @@ _SIZE = re.compile(r"(?:standard|basic)_(([a-z]+)(\d+)(?:-(\d+))?([a-z]*))(?:_[a
 
 def vcpus(size: object) -> int | None:
     """The virtual CPUs of a size of machine, which its name tells: 4 of `Standard_D4s_v5`. None for other names."""
-    named = _SIZE.fullmatch(text(size).lower().removesuffix("_promo"))
+    named = _SIZE.fullmatch(as_text(size).lower().removesuffix("_promo"))
     if named is None:
         return None
-    whole, family, number, usable, features, version = named.groups()
+    whole, family, as_number, usable, features, version = named.groups()
     if family in {"a", "d", "ds", "g", "gs"} and not features and int(version or 1) <= (1 if family == "a" else 2):
         return int(usable) if usable else _OLD_SIZES.get(whole.upper())
-    return int(usable or number)
+    return int(usable or as_number)
 
 
 # --- Rows -------------------------------------------------------------------------------------------------------------
@@ -143,23 +143,23 @@ def _vm(row: Row) -> Facts:
     known = _word(row).lower() not in _PROVISIONED
     return Facts(
         word=_word(row) if known else "",
-        capacity=number(row.get("cpus")) or number(vcpus(row.get("size"))),
+        capacity=as_number(row.get("cpus")) or as_number(vcpus(row.get("size"))),
         unit="vCPU",
         metadata=facts(
             instance_type=row.get("size"),
             platform=row.get("osType"),
             priority=row.get("priority"),
             license=row.get("licenseType"),
-            image=":".join(texts([row.get("imagePublisher"), row.get("imageOffer"), row.get("imageSku")])),
+            image=":".join(as_texts([row.get("imagePublisher"), row.get("imageOffer"), row.get("imageSku")])),
             scale_set=_id(row.get("scaleSetId")),
         ),
     )
 
 
 def _scale_set(row: Row) -> Facts:
-    cpus, instances = vcpus(row.get("size")), number(row.get("units"))
+    cpus, instances = vcpus(row.get("size")), as_number(row.get("units"))
     # The instances of a flexible scale set are listed as machines, and counted there.
-    flexible = text(row.get("orchestrationMode")).lower() == "flexible"
+    flexible = as_text(row.get("orchestrationMode")).lower() == "flexible"
     return Facts(
         word=_word(row),
         capacity=None if flexible or cpus is None or instances is None else cpus * instances,
@@ -177,13 +177,13 @@ def _scale_set(row: Row) -> Facts:
 def _disk(row: Row) -> Facts:
     return Facts(
         word=_word(row),
-        silent=Status.IN_USE if text(row.get("managedBy")) else Status.UNKNOWN,
-        capacity=number(row.get("storageGB")),
+        silent=Status.IN_USE if as_text(row.get("managedBy")) else Status.UNKNOWN,
+        capacity=as_number(row.get("storageGB")),
         unit="GiB",
         metadata=facts(
             volume_type=row.get("size"),
-            iops=number(row.get("iops")),
-            throughput_mb_s=number(row.get("throughput")),
+            iops=as_number(row.get("iops")),
+            throughput_mb_s=as_number(row.get("throughput")),
             attached_to=_id(row.get("managedBy")),
             platform=row.get("osType"),
         ),
@@ -194,8 +194,8 @@ def _database(engine: str) -> Callable[[Row], Facts]:
     """Databases, and the servers, pools and instances that they are on."""
 
     def read(row: Row) -> Facts:
-        gib = number(row.get("storageGB"))
-        mib, size = number(row.get("storageMB")), number(row.get("maxSizeBytes"))
+        gib = as_number(row.get("storageGB"))
+        mib, size = as_number(row.get("storageMB")), as_number(row.get("maxSizeBytes"))
         if gib is None and size:  # -1, which is no number here, and 0: no limit of its own
             gib = size / 2**30
         if gib is None and mib is not None:
@@ -209,15 +209,15 @@ def _database(engine: str) -> Callable[[Row], Facts]:
                 version=row.get("version"),
                 sku=row.get("size"),
                 tier=row.get("tier"),
-                units=number(row.get("units")),  # vCores, DTUs, or the step within a family of caches
-                vcores=number(row.get("vCores")) or number(vcpus(row.get("size"))),
-                iops=number(row.get("iops")),
+                units=as_number(row.get("units")),  # vCores, DTUs, or the step within a family of caches
+                vcores=as_number(row.get("vCores")) or as_number(vcpus(row.get("size"))),
+                iops=as_number(row.get("iops")),
                 license=row.get("licenseType"),
                 elastic_pool=_id(row.get("elasticPoolId")),
-                zone_redundant=flag(row.get("zoneRedundant")),
+                zone_redundant=as_bool(row.get("zoneRedundant")),
                 high_availability=row.get("haMode"),
                 replication_role=row.get("replicationRole"),
-                api=text(row.get("cosmosApi")),
+                api=as_text(row.get("cosmosApi")),
             ),
         )
 
@@ -231,9 +231,9 @@ def _load_balancer(row: Row) -> Facts:
         metadata=facts(
             sku=row.get("size"),
             tier=row.get("tier"),
-            instances=number(row.get("units")),
-            instances_min=number(row.get("autoscaleMin")),
-            instances_max=number(row.get("autoscaleMax")),
+            instances=as_number(row.get("units")),
+            instances_min=as_number(row.get("autoscaleMin")),
+            instances_max=as_number(row.get("autoscaleMax")),
             frontends=row.get("frontends"),
             rules=row.get("rules"),
             backend_pools=row.get("backendPools"),
@@ -242,7 +242,7 @@ def _load_balancer(row: Row) -> Facts:
 
 
 def _network(row: Row) -> Facts:
-    prefixes = texts(row.get("addressPrefixes"))
+    prefixes = as_texts(row.get("addressPrefixes"))
     size = sum(addresses(prefix) or 0 for prefix in prefixes if ":" not in prefix)  # of IPv4
     return Facts(
         word=_word(row),
@@ -258,8 +258,8 @@ def _network(row: Row) -> Facts:
 
 
 def _cluster(row: Row) -> Facts:
-    pools = parts(row.get("pools"))
-    nodes = [number(pool.get("count")) for pool in pools]
+    pools = as_dicts(row.get("pools"))
+    nodes = [as_number(pool.get("count")) for pool in pools]
     known = [count for count in nodes if count is not None]
     return Facts(
         word=_word(row),
@@ -270,7 +270,7 @@ def _cluster(row: Row) -> Facts:
             version=row.get("version"),
             tier=row.get("tier"),
             node_pools=len(pools),
-            node_types=",".join(sorted(set(texts([pool.get("vmSize") for pool in pools])))),
+            node_types=",".join(sorted(set(as_texts([pool.get("vmSize") for pool in pools])))),
             autoscaled_pools=sum(pool.get("enableAutoScaling") is True for pool in pools),
             node_resource_group=row.get("nodeResourceGroup"),
         ),
@@ -406,19 +406,19 @@ VISIBLE = """ResourceContainers
 
 def _id(told: object) -> str:
     """An ARM id as our rows write it. Azure takes ids in any case and its services write the same one differently."""
-    return text(told).lower()
+    return as_text(told).lower()
 
 
 def kind_of(row: Row) -> str:
     """The name here of what a row shows, or nothing."""
-    kind = _KINDS.get(_id(at(row, "type")))
+    kind = _KINDS.get(_id(dig(row, "type")))
     return kind.kind if kind else ""
 
 
 def subscription_of(row: Row) -> str:
     """The id of the subscription that a row belongs to."""
-    named = _id(at(row, "id")).split("/")
-    return (named[2] if len(named) > 2 else "") or _id(at(row, "subscriptionId"))
+    named = _id(dig(row, "id")).split("/")
+    return (named[2] if len(named) > 2 else "") or _id(dig(row, "subscriptionId"))
 
 
 def to_resource(row: Row) -> Resource | None:
@@ -433,21 +433,21 @@ def to_resource(row: Row) -> Resource | None:
     told = kind.facts(row)
     return Resource(
         account_id=subscription_of(row),
-        region=text(row.get("location")).lower().replace(" ", ""),  # old services write `East US 2`
+        region=as_text(row.get("location")).lower().replace(" ", ""),  # old services write `East US 2`
         kind=kind.kind,
         resource_id=resource_id,
-        resource_name=text(row.get("name")) or resource_id.rpartition("/")[2] or resource_id,
+        resource_name=as_text(row.get("name")) or resource_id.rpartition("/")[2] or resource_id,
         resource_type=kind.resource_type,
         status=_status(told),
         cloud_status=told.word,
-        created_at=when(row.get("created")),
+        created_at=as_datetime(row.get("created")),
         capacity=told.capacity,
         unit=told.unit,
-        tags=labels(row.get("tags")),
+        tags=as_labels(row.get("tags")),
         metadata=facts(
             **told.metadata,
             provisioning_state=row.get("provisioningState"),
             resource_group=_id(row.get("resourceGroup")),
-            zones=",".join(texts(row.get("zones"))),
+            zones=",".join(as_texts(row.get("zones"))),
         ),
     )

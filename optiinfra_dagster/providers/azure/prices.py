@@ -21,14 +21,15 @@ from urllib.parse import urlsplit
 
 from azure.core.rest import HttpRequest
 
-from optiinfra_dagster.errors import Cause, CloudError, OptiInfraError
+from optiinfra_dagster.model.cost import Component, Price, PriceList
+from optiinfra_dagster.model.errors import Cause, CloudError, OptiInfraError
+from optiinfra_dagster.model.inventory import Resource, Status
+from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.azure.client import PlainClient, calling, exact, explained, is_loopback
-from optiinfra_dagster.providers.billing import Component, Price, PriceList
-from optiinfra_dagster.providers.types import Problem, Resource, Status
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import AzureAccount
-    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.azure.account import AzureAccount
 
 SECONDS = 120.0
 """All prices are fetched within this time, waits included."""

@@ -24,12 +24,12 @@ from google.cloud.bigquery.retry import DEFAULT_RETRY
 from pydantic import PrivateAttr
 from requests.adapters import HTTPAdapter
 
-from optiinfra_dagster.errors import LATER, Cause, CloudError
+from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.providers.gcp.client import Project, credentials_of, explain, explain_credential
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import GcpAccount
-    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.gcp.account import GcpAccount
 
 API = "bigquery.googleapis.com"
 ROLE = "roles/bigquery.dataViewer (and roles/bigquery.jobUser)"

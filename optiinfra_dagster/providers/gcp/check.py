@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.customers import FAMILIES
-from optiinfra_dagster.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.config.customers import FAMILIES
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.gcp.client import MONITORING_ROLE, ROLE, open_project
 from optiinfra_dagster.providers.gcp.kinds import KINDS
-from optiinfra_dagster.providers.types import Meter, Problem
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import GcpAccount
+    from optiinfra_dagster.providers.gcp.account import GcpAccount
 
 # Everything that has to be granted on the project: for the inventory, and for the metrics.
 ROLES: tuple[str, ...] = (ROLE, MONITORING_ROLE)
@@ -54,7 +55,7 @@ def _assets(account: GcpAccount) -> None:
 def _costs(account: GcpAccount) -> None:
     """Plan a query of the billing export, where there is one; without it, costs are estimated only."""
     if account.billing_export_table is not None:
-        from optiinfra_dagster.providers.gcp.cost import probe
+        from optiinfra_dagster.providers.gcp.billing import probe
 
         probe(account, Meter())
 

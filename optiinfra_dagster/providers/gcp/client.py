@@ -29,12 +29,12 @@ from google.auth.transport.requests import AuthorizedSession, Request
 from google.oauth2 import service_account
 from requests.adapters import HTTPAdapter
 
-from optiinfra_dagster.errors import LATER, Cause, CloudError, ConfigError
-from optiinfra_dagster.providers.values import text
+from optiinfra_dagster.model.errors import LATER, Cause, CloudError, ConfigError
+from optiinfra_dagster.providers.parsing import as_text
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import GcpAccount
-    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.gcp.account import GcpAccount
 
 Asset = Mapping[str, Any]
 
@@ -113,7 +113,7 @@ class Project:
                 if not isinstance(items, list):
                     raise CloudError(Cause.BUG, f"{operation} answered in a form of its own")
                 yield items
-                following = text(answer.get("nextPageToken"))
+                following = as_text(answer.get("nextPageToken"))
                 if not following:
                     return
                 if following in tokens:

@@ -11,23 +11,23 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from optiinfra_dagster.providers.types import Resource, ResourceType, Status
-from optiinfra_dagster.providers.values import (
+from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.parsing import (
     Item,
     addresses,
-    at,
+    as_bool,
+    as_datetime,
+    as_dict,
+    as_dicts,
+    as_int,
+    as_labels,
+    as_number,
+    as_text,
+    as_texts,
+    dig,
     facts,
-    flag,
-    labels,
     name_of,
     network,
-    number,
-    part,
-    parts,
-    text,
-    texts,
-    when,
-    whole,
 )
 
 
@@ -61,12 +61,12 @@ def place_of(asset: Item, project_id: str) -> Place:
     Raises:
         ValueError: the asset has no name.
     """
-    name, data = name_of(asset, "name"), part(asset, "resource", "data")
+    name, data = name_of(asset, "name"), as_dict(asset, "resource", "data")
     in_name = _IN_NAME.search(name)
     told = (_last(data.get(key)) for key in ("zone", "region", "location"))
     location = (
         (in_name[1] if in_name else "")
-        or text(at(asset, "resource", "location"))
+        or as_text(dig(asset, "resource", "location"))
         or next(filter(None, told), "")
         or "global"
     )
@@ -76,12 +76,12 @@ def place_of(asset: Item, project_id: str) -> Place:
 
 def _last(path: object) -> str:
     """The last part of a path or link: `.../machineTypes/e2-small` is e2-small."""
-    return text(path).rpartition("/")[2]
+    return as_text(path).rpartition("/")[2]
 
 
 def _path(told: object) -> str:
     """A link without its host and version: `projects/p/global/networks/n`; it names the same thing in every API."""
-    link = text(told)
+    link = as_text(told)
     return link[link.find("/projects/") + 1 :] if "/projects/" in link else link
 
 
@@ -109,8 +109,8 @@ def _status(word: str) -> Status:
 def _digits(value: object) -> str | None:
     """The numeric id of a resource, which its metrics and costs carry, as text."""
     if isinstance(value, float):
-        return f"{value:.0f}" if number(value) else None
-    return text(value) if value else None
+        return f"{value:.0f}" if as_number(value) else None
+    return as_text(value) if value else None
 
 
 _SHARED_CORE = {"f1-micro": 1, "g1-small": 1, "e2-micro": 2, "e2-small": 2, "e2-medium": 2}
@@ -144,22 +144,26 @@ def vcpus(machine_type: str) -> int | None:
 
 
 def _instance(data: Item, place: Place) -> Resource:
-    machine, state, scheduling = _last(data.get("machineType")), text(data.get("status")), part(data, "scheduling")
-    interface: Item = next(iter(parts(data.get("networkInterfaces"))), {})
-    accelerators = parts(data.get("guestAccelerators"))
+    machine, state, scheduling = (
+        _last(data.get("machineType")),
+        as_text(data.get("status")),
+        as_dict(data, "scheduling"),
+    )
+    interface: Item = next(iter(as_dicts(data.get("networkInterfaces"))), {})
+    accelerators = as_dicts(data.get("guestAccelerators"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="gcp:instance",
         resource_id=place.name,
-        resource_name=text(data.get("name")) or _last(place.name),
+        resource_name=as_text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.COMPUTE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(data.get("creationTimestamp")),
-        capacity=number(vcpus(machine)),
+        created_at=as_datetime(data.get("creationTimestamp")),
+        capacity=as_number(vcpus(machine)),
         unit="vCPU",
-        tags=labels(data.get("labels")),
+        tags=as_labels(data.get("labels")),
         metadata=facts(
             instance_id=_digits(data.get("id")),
             machine_type=machine,
@@ -168,11 +172,11 @@ def _instance(data: Item, place: Place) -> Resource:
             network=_path(interface.get("network")),
             subnetwork=_path(interface.get("subnetwork")),
             provisioning_model=scheduling.get("provisioningModel"),
-            preemptible=flag(scheduling.get("preemptible")),
+            preemptible=as_bool(scheduling.get("preemptible")),
             disks=_count(data.get("disks")),
-            gpus=sum(whole(one.get("acceleratorCount")) or 0 for one in accelerators) or None,
+            gpus=sum(as_int(one.get("acceleratorCount")) or 0 for one in accelerators) or None,
             gpu_type=_last(accelerators[0].get("acceleratorType")) if accelerators else None,
-            deletion_protection=flag(data.get("deletionProtection")),
+            deletion_protection=as_bool(data.get("deletionProtection")),
             last_started_at=_iso(data.get("lastStartTimestamp")),
             stopped_at=_iso(data.get("lastStopTimestamp")) if state in {"TERMINATED", "STOPPED"} else None,
         ),
@@ -180,7 +184,7 @@ def _instance(data: Item, place: Place) -> Resource:
 
 
 def _iso(moment: object) -> str | None:
-    time = when(moment)
+    time = as_datetime(moment)
     return time.isoformat(timespec="seconds") if time else None
 
 
@@ -190,30 +194,30 @@ def _count(value: object) -> int | None:
 
 
 def _disk(data: Item, place: Place) -> Resource:
-    state, users = text(data.get("status")), texts(data.get("users"))
+    state, users = as_text(data.get("status")), as_texts(data.get("users"))
     status = _status(state)
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="gcp:disk",
         resource_id=place.name,
-        resource_name=text(data.get("name")) or _last(place.name),
+        resource_name=as_text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.VOLUME,
         status=Status.IN_USE if users and status is Status.AVAILABLE else status,
         cloud_status=state,
-        created_at=when(data.get("creationTimestamp")),
-        capacity=number(data.get("sizeGb")),
+        created_at=as_datetime(data.get("creationTimestamp")),
+        capacity=as_number(data.get("sizeGb")),
         unit="GiB",
-        tags=labels(data.get("labels")),
+        tags=as_labels(data.get("labels")),
         metadata=facts(
             disk_id=_digits(data.get("id")),
             volume_type=_last(data.get("type")),
             zone=place.zone,
-            replica_zones=",".join(sorted(_last(zone) for zone in texts(data.get("replicaZones")))),
-            iops=number(data.get("provisionedIops")),
-            throughput_mib_s=number(data.get("provisionedThroughput")),
+            replica_zones=",".join(sorted(_last(zone) for zone in as_texts(data.get("replicaZones")))),
+            iops=as_number(data.get("provisionedIops")),
+            throughput_mib_s=as_number(data.get("provisionedThroughput")),
             attached_to=",".join(sorted(_last(user) for user in users)),
-            multi_attach=flag(data.get("multiWriter")),
+            multi_attach=as_bool(data.get("multiWriter")),
             source_image=_path(data.get("sourceImage")),
             last_attached_at=_iso(data.get("lastAttachTimestamp")),
             last_detached_at=_iso(data.get("lastDetachTimestamp")),
@@ -228,8 +232,8 @@ def _sum(sizes: list[float | None]) -> float | None:
 
 
 def _filestore_instance(data: Item, place: Place) -> Resource:
-    state, shares = text(data.get("state")), parts(data.get("fileShares"))
-    sizes = [number(share.get("capacityGb")) for share in shares]
+    state, shares = as_text(data.get("state")), as_dicts(data.get("fileShares"))
+    sizes = [as_number(share.get("capacityGb")) for share in shares]
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -239,10 +243,10 @@ def _filestore_instance(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.VOLUME,
         status=_status(state),
         cloud_status=state,
-        created_at=when(data.get("createTime")),
+        created_at=as_datetime(data.get("createTime")),
         capacity=_sum(sizes),
         unit="GiB",
-        tags=labels(data.get("labels")),
+        tags=as_labels(data.get("labels")),
         metadata=facts(
             volume_type=data.get("tier"), zone=place.zone, shares=len(shares), protocol=data.get("protocol")
         ),
@@ -250,36 +254,36 @@ def _filestore_instance(data: Item, place: Place) -> Resource:
 
 
 def _sql_instance(data: Item, place: Place) -> Resource:
-    settings, state = part(data, "settings"), text(data.get("state"))
+    settings, state = as_dict(data, "settings"), as_text(data.get("state"))
     # Cloud SQL says RUNNABLE of an instance that its owner has stopped, too.
     stopped = state == "RUNNABLE" and settings.get("activationPolicy") == "NEVER"
     return Resource(
         account_id=place.account_id,
-        region=place.region if place.region != "global" else text(data.get("region")) or place.region,
+        region=place.region if place.region != "global" else as_text(data.get("region")) or place.region,
         kind="gcp:sql_instance",
         resource_id=place.name,
-        resource_name=text(data.get("name")) or _last(place.name),
+        resource_name=as_text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.DATABASE,
         status=Status.STOPPED if stopped else _status(state),
         cloud_status=state,
-        created_at=when(data.get("createTime")),
-        capacity=number(settings.get("dataDiskSizeGb")),
+        created_at=as_datetime(data.get("createTime")),
+        capacity=as_number(settings.get("dataDiskSizeGb")),
         unit="GiB",
-        tags=labels(settings.get("userLabels")),
+        tags=as_labels(settings.get("userLabels")),
         metadata=facts(
             engine=data.get("databaseVersion"),
             **{"class": settings.get("tier")},
-            vcpus=_sql_vcpus(text(settings.get("tier"))),
+            vcpus=_sql_vcpus(as_text(settings.get("tier"))),
             zone=data.get("gceZone"),
             edition=settings.get("edition"),
             availability_type=settings.get("availabilityType"),
             activation_policy=settings.get("activationPolicy"),
             storage_type=settings.get("dataDiskType"),
-            storage_grows=flag(settings.get("storageAutoResize")),
+            storage_grows=as_bool(settings.get("storageAutoResize")),
             instance_type=data.get("instanceType"),
             replica_of=data.get("masterInstanceName"),
-            publicly_accessible=at(settings, "ipConfiguration", "ipv4Enabled"),
-            deletion_protection=flag(settings.get("deletionProtectionEnabled")),
+            publicly_accessible=dig(settings, "ipConfiguration", "ipv4Enabled"),
+            deletion_protection=as_bool(settings.get("deletionProtectionEnabled")),
         ),
     )
 
@@ -291,7 +295,7 @@ def _sql_vcpus(tier: str) -> int | None:
 
 
 def _redis_instance(data: Item, place: Place) -> Resource:
-    state = text(data.get("state"))
+    state = as_text(data.get("state"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -301,14 +305,14 @@ def _redis_instance(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(data.get("createTime")),
-        capacity=number(data.get("memorySizeGb")),
+        created_at=as_datetime(data.get("createTime")),
+        capacity=as_number(data.get("memorySizeGb")),
         unit="GiB",
-        tags=labels(data.get("labels")),
+        tags=as_labels(data.get("labels")),
         metadata=facts(
             engine=data.get("redisVersion"),
             **{"class": data.get("tier")},
-            zone=text(data.get("currentLocationId")) or data.get("locationId"),
+            zone=as_text(data.get("currentLocationId")) or data.get("locationId"),
             replicas=data.get("replicaCount"),
             network=_path(data.get("authorizedNetwork")),
         ),
@@ -316,7 +320,7 @@ def _redis_instance(data: Item, place: Place) -> Resource:
 
 
 def _redis_cluster(data: Item, place: Place) -> Resource:
-    state = text(data.get("state"))
+    state = as_text(data.get("state"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -326,23 +330,27 @@ def _redis_cluster(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(data.get("createTime")),
-        capacity=number(data.get("preciseSizeGb")) or number(data.get("sizeGb")),
+        created_at=as_datetime(data.get("createTime")),
+        capacity=as_number(data.get("preciseSizeGb")) or as_number(data.get("sizeGb")),
         unit="GiB",
-        tags=labels(data.get("labels")),
+        tags=as_labels(data.get("labels")),
         metadata=facts(
             engine="redis",
             **{"class": data.get("nodeType")},
             shards=data.get("shardCount"),
             replicas=data.get("replicaCount"),
-            deletion_protection=flag(data.get("deletionProtectionEnabled")),
+            deletion_protection=as_bool(data.get("deletionProtectionEnabled")),
         ),
     )
 
 
 def _valkey_instance(data: Item, place: Place) -> Resource:
-    state, shards, each = text(data.get("state")), number(data.get("shardCount")), at(data, "nodeConfig", "sizeGb")
-    size = number(each)
+    state, shards, each = (
+        as_text(data.get("state")),
+        as_number(data.get("shardCount")),
+        dig(data, "nodeConfig", "sizeGb"),
+    )
+    size = as_number(each)
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -352,24 +360,28 @@ def _valkey_instance(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(data.get("createTime")),
+        created_at=as_datetime(data.get("createTime")),
         capacity=None if size is None or shards is None else size * shards,
         unit="GiB",
-        tags=labels(data.get("labels")),
+        tags=as_labels(data.get("labels")),
         metadata=facts(
             engine=data.get("engineVersion"),
             **{"class": data.get("nodeType")},
             mode=data.get("mode"),
             shards=shards,
             replicas=data.get("replicaCount"),
-            deletion_protection=flag(data.get("deletionProtectionEnabled")),
+            deletion_protection=as_bool(data.get("deletionProtectionEnabled")),
         ),
     )
 
 
 def _memcache_instance(data: Item, place: Place) -> Resource:
-    state, nodes, mib = text(data.get("state")), number(data.get("nodeCount")), at(data, "nodeConfig", "memorySizeMb")
-    size = number(mib)
+    state, nodes, mib = (
+        as_text(data.get("state")),
+        as_number(data.get("nodeCount")),
+        dig(data, "nodeConfig", "memorySizeMb"),
+    )
+    size = as_number(mib)
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -379,21 +391,21 @@ def _memcache_instance(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(data.get("createTime")),
+        created_at=as_datetime(data.get("createTime")),
         capacity=None if size is None or nodes is None else size * nodes / 1024,
         unit="GiB",
-        tags=labels(data.get("labels")),
+        tags=as_labels(data.get("labels")),
         metadata=facts(
             engine=data.get("memcacheVersion"),
             nodes=nodes,
-            vcpus_per_node=number(at(data, "nodeConfig", "cpuCount")),
+            vcpus_per_node=as_number(dig(data, "nodeConfig", "cpuCount")),
             network=_path(data.get("authorizedNetwork")),
         ),
     )
 
 
 def _bigtable_cluster(data: Item, place: Place) -> Resource:
-    state = text(data.get("state"))
+    state = as_text(data.get("state"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -403,21 +415,21 @@ def _bigtable_cluster(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        capacity=number(data.get("serveNodes")),
+        capacity=as_number(data.get("serveNodes")),
         unit="nodes",
         metadata=facts(
             engine="bigtable",
             instance=_parent(place.name),
             zone=place.zone,
             storage_type=data.get("defaultStorageType"),
-            autoscaled=bool(part(data, "clusterConfig", "clusterAutoscalingConfig")),
+            autoscaled=bool(as_dict(data, "clusterConfig", "clusterAutoscalingConfig")),
         ),
     )
 
 
 def _spanner_instance(data: Item, place: Place) -> Resource:
-    state, config = text(data.get("state")), _last(data.get("config"))
-    units = number(data.get("processingUnits"))
+    state, config = as_text(data.get("state")), _last(data.get("config"))
+    units = as_number(data.get("processingUnits"))
     return Resource(
         account_id=place.account_id,
         # regional-us-central1, or the name of a multi-region such as nam3
@@ -428,10 +440,10 @@ def _spanner_instance(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(data.get("createTime")),
-        capacity=units / 1000 if units else number(data.get("nodeCount")),  # 1000 processing units are a node
+        created_at=as_datetime(data.get("createTime")),
+        capacity=units / 1000 if units else as_number(data.get("nodeCount")),  # 1000 processing units are a node
         unit="nodes",
-        tags=labels(data.get("labels")),
+        tags=as_labels(data.get("labels")),
         metadata=facts(
             engine="spanner",
             config=config,
@@ -443,7 +455,7 @@ def _spanner_instance(data: Item, place: Place) -> Resource:
 
 
 def _alloydb_cluster(data: Item, place: Place) -> Resource:
-    state = text(data.get("state"))
+    state = as_text(data.get("state"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -453,8 +465,8 @@ def _alloydb_cluster(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(data.get("createTime")),
-        tags=labels(data.get("labels")),
+        created_at=as_datetime(data.get("createTime")),
+        tags=as_labels(data.get("labels")),
         metadata=facts(
             engine=data.get("databaseVersion"), cluster_type=data.get("clusterType"), network=_path(data.get("network"))
         ),
@@ -462,7 +474,7 @@ def _alloydb_cluster(data: Item, place: Place) -> Resource:
 
 
 def _alloydb_instance(data: Item, place: Place) -> Resource:
-    state = text(data.get("state"))
+    state = as_text(data.get("state"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -472,47 +484,47 @@ def _alloydb_instance(data: Item, place: Place) -> Resource:
         resource_type=ResourceType.DATABASE,
         status=_status(state),
         cloud_status=state,
-        created_at=when(data.get("createTime")),
-        capacity=number(at(data, "machineConfig", "cpuCount")),
+        created_at=as_datetime(data.get("createTime")),
+        capacity=as_number(dig(data, "machineConfig", "cpuCount")),
         unit="vCPU",
-        tags=labels(data.get("labels")),
+        tags=as_labels(data.get("labels")),
         metadata=facts(
             engine="alloydb",
             cluster=_parent(place.name),
             instance_type=data.get("instanceType"),
             availability_type=data.get("availabilityType"),
             zone=data.get("gceZone"),
-            nodes=at(data, "readPoolConfig", "nodeCount"),
+            nodes=dig(data, "readPoolConfig", "nodeCount"),
         ),
     )
 
 
 def _parent(name: str) -> str:
     """The name of what holds the resource: `.../clusters/main/nodePools/blue` is in main."""
-    parts = name.split("/")
-    return parts[-3] if len(parts) >= 3 else ""
+    as_dicts = name.split("/")
+    return as_dicts[-3] if len(as_dicts) >= 3 else ""
 
 
 def _forwarding_rule(data: Item, place: Place) -> Resource:
-    word = text(data.get("pscConnectionStatus"))
-    target = text(data.get("target")) or data.get("backendService")
+    word = as_text(data.get("pscConnectionStatus"))
+    target = as_text(data.get("target")) or data.get("backendService")
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="gcp:forwarding_rule",
         resource_id=place.name,
-        resource_name=text(data.get("name")) or _last(place.name),
+        resource_name=as_text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.LOAD_BALANCER,
         # The API tells no state, save of a connection to a service of others: while it is listed, it forwards.
         status={"": Status.RUNNING, "ACCEPTED": Status.RUNNING, "PENDING": Status.STARTING}.get(word, Status.ERROR),
         cloud_status=word,
-        created_at=when(data.get("creationTimestamp")),
-        tags=labels(data.get("labels")),
+        created_at=as_datetime(data.get("creationTimestamp")),
+        tags=as_labels(data.get("labels")),
         metadata=facts(
             forwarding_rule_id=_digits(data.get("id")),
             scheme=data.get("loadBalancingScheme"),
             protocol=data.get("IPProtocol"),
-            ports=text(data.get("portRange")) or ",".join(texts(data.get("ports"))),
+            ports=as_text(data.get("portRange")) or ",".join(as_texts(data.get("ports"))),
             network_tier=data.get("networkTier"),
             network=_path(data.get("network")),
             subnetwork=_path(data.get("subnetwork")),
@@ -527,15 +539,15 @@ def _network(data: Item, place: Place) -> Resource:
         region=place.region,
         kind="gcp:network",
         resource_id=place.name,
-        resource_name=text(data.get("name")) or _last(place.name),
+        resource_name=as_text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.NETWORK,
         status=Status.AVAILABLE,  # the API tells no state
         cloud_status="",
-        created_at=when(data.get("creationTimestamp")),
+        created_at=as_datetime(data.get("creationTimestamp")),
         metadata=facts(
             network_id=_digits(data.get("id")),
-            auto_create_subnetworks=flag(data.get("autoCreateSubnetworks")),
-            routing_mode=at(data, "routingConfig", "routingMode"),
+            auto_create_subnetworks=as_bool(data.get("autoCreateSubnetworks")),
+            routing_mode=dig(data, "routingConfig", "routingMode"),
             mtu=data.get("mtu"),
             cidr=network(data.get("IPv4Range")),  # of a legacy network
             subnetworks=_count(data.get("subnetworks")),
@@ -545,17 +557,17 @@ def _network(data: Item, place: Place) -> Resource:
 
 
 def _subnetwork(data: Item, place: Place) -> Resource:
-    size, state = addresses(data.get("ipCidrRange")), text(data.get("state"))
+    size, state = addresses(data.get("ipCidrRange")), as_text(data.get("state"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="gcp:subnetwork",
         resource_id=place.name,
-        resource_name=text(data.get("name")) or _last(place.name),
+        resource_name=as_text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.NETWORK,
         status=_status(state) if state else Status.AVAILABLE,  # only proxy-only subnets have a state
         cloud_status=state,
-        created_at=when(data.get("creationTimestamp")),
+        created_at=as_datetime(data.get("creationTimestamp")),
         # Google keeps four addresses of every primary range for itself (VPC: subnets, unusable addresses).
         capacity=None if size is None else max(size - 4.0, 0.0),
         unit="addresses",
@@ -565,8 +577,8 @@ def _subnetwork(data: Item, place: Place) -> Resource:
             network=_path(data.get("network")),
             purpose=data.get("purpose"),
             stack_type=data.get("stackType"),
-            private_google_access=flag(data.get("privateIpGoogleAccess")),
-            flow_logs=flag(data.get("enableFlowLogs")),
+            private_google_access=as_bool(data.get("privateIpGoogleAccess")),
+            flow_logs=as_bool(data.get("enableFlowLogs")),
         ),
     )
 
@@ -577,11 +589,11 @@ def _router(data: Item, place: Place) -> Resource:
         region=place.region,
         kind="gcp:router",
         resource_id=place.name,
-        resource_name=text(data.get("name")) or _last(place.name),
+        resource_name=as_text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.NETWORK,
         status=Status.AVAILABLE,  # the API tells no state
         cloud_status="",
-        created_at=when(data.get("creationTimestamp")),
+        created_at=as_datetime(data.get("creationTimestamp")),
         metadata=facts(
             router_id=_digits(data.get("id")),
             network=_path(data.get("network")),
@@ -592,50 +604,50 @@ def _router(data: Item, place: Place) -> Resource:
 
 
 def _gke_cluster(data: Item, place: Place) -> Resource:
-    state = text(data.get("status"))
+    state = as_text(data.get("status"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="gcp:gke_cluster",
         resource_id=place.name,
-        resource_name=text(data.get("name")) or _last(place.name),
+        resource_name=as_text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.KUBERNETES,
         status=_status(state),
         cloud_status=state,
-        created_at=when(data.get("createTime")),
-        capacity=number(data.get("currentNodeCount")),
+        created_at=as_datetime(data.get("createTime")),
+        capacity=as_number(data.get("currentNodeCount")),
         unit="nodes",
-        tags=labels(data.get("resourceLabels")),
+        tags=as_labels(data.get("resourceLabels")),
         metadata=facts(
             version=data.get("currentMasterVersion"),
             zone=place.zone,
-            autopilot=at(data, "autopilot", "enabled") is True,
-            release_channel=at(data, "releaseChannel", "channel"),
+            autopilot=dig(data, "autopilot", "enabled") is True,
+            release_channel=dig(data, "releaseChannel", "channel"),
             network=data.get("network"),
             subnetwork=data.get("subnetwork"),
-            locations=",".join(texts(data.get("locations"))),
+            locations=",".join(as_texts(data.get("locations"))),
             node_pools=_count(data.get("nodePools")),
-            private_nodes=at(data, "privateClusterConfig", "enablePrivateNodes"),
+            private_nodes=dig(data, "privateClusterConfig", "enablePrivateNodes"),
         ),
     )
 
 
 def _gke_node_pool(data: Item, place: Place) -> Resource:
-    state, config, scaling = text(data.get("status")), part(data, "config"), part(data, "autoscaling")
-    per_zone, zones = number(data.get("initialNodeCount")), len(texts(data.get("locations"))) or 1
+    state, config, scaling = as_text(data.get("status")), as_dict(data, "config"), as_dict(data, "autoscaling")
+    per_zone, zones = as_number(data.get("initialNodeCount")), len(as_texts(data.get("locations"))) or 1
     return Resource(
         account_id=place.account_id,
         region=place.region,
         kind="gcp:gke_node_pool",
         resource_id=place.name,
-        resource_name=text(data.get("name")) or _last(place.name),
+        resource_name=as_text(data.get("name")) or _last(place.name),
         resource_type=ResourceType.KUBERNETES,
         status=_status(state),
         cloud_status=state,
         # A resize by hand changes this number too; under the autoscaler the pool does not tell its size.
         capacity=None if per_zone is None or scaling.get("enabled") is True else per_zone * zones,
         unit="nodes",
-        tags=labels(config.get("resourceLabels")),
+        tags=as_labels(config.get("resourceLabels")),
         metadata=facts(
             cluster=_parent(place.name),
             version=data.get("version"),
@@ -644,9 +656,9 @@ def _gke_node_pool(data: Item, place: Place) -> Resource:
             image_type=config.get("imageType"),
             disk_type=config.get("diskType"),
             disk_gib=config.get("diskSizeGb"),
-            spot=flag(config.get("spot")),
-            preemptible=flag(config.get("preemptible")),
-            autoscaled=flag(scaling.get("enabled")),
+            spot=as_bool(config.get("spot")),
+            preemptible=as_bool(config.get("preemptible")),
+            autoscaled=as_bool(scaling.get("enabled")),
             min_nodes=scaling.get("minNodeCount"),
             max_nodes=scaling.get("maxNodeCount"),
         ),

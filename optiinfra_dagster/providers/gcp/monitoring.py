@@ -24,14 +24,14 @@ from google.cloud.monitoring_v3 import MetricServiceClient
 from google.cloud.monitoring_v3.services.metric_service.transports import MetricServiceGrpcTransport
 from google.cloud.monitoring_v3.types import ListMetricDescriptorsRequest, ListTimeSeriesRequest
 
-from optiinfra_dagster.errors import LATER, Cause, CloudError
+from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.providers.gcp.client import MONITORING_ROLE, Project, credentials_of, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from optiinfra_dagster.customers import GcpAccount
-    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.gcp.account import GcpAccount
 
 API = "monitoring.googleapis.com"
 

@@ -18,13 +18,15 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from optiinfra_dagster.errors import Cause, CloudError, ConfigError
-from optiinfra_dagster.providers.billing import Component, Price, PriceList
+from optiinfra_dagster.model.cost import Component, Price, PriceList
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.inventory import Resource, Status
+from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.gcp.client import open_project
-from optiinfra_dagster.providers.types import Meter, Problem, Resource, Status
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import GcpAccount
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.gcp.account import GcpAccount
 
 API = "cloudbilling.googleapis.com"
 # Ids of services in the catalogue.

@@ -8,17 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.customers import FAMILIES
-from optiinfra_dagster.errors import Cause, CloudError, ConfigError
-from optiinfra_dagster.providers.types import Meter, Problem
-from optiinfra_dagster.providers.vultr.client import Account, MissingError, account_name, open_account
-from optiinfra_dagster.providers.vultr.cost import PERMISSION
+from optiinfra_dagster.config.customers import FAMILIES
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.prometheus import open_prometheus
+from optiinfra_dagster.providers.vultr.account import account_name
+from optiinfra_dagster.providers.vultr.billing import PERMISSION
+from optiinfra_dagster.providers.vultr.client import Account, MissingError, open_account
 from optiinfra_dagster.providers.vultr.kinds import LISTINGS, Listing
-from optiinfra_dagster.providers.vultr.performance import READS
-from optiinfra_dagster.providers.vultr.prometheus import open_prometheus
+from optiinfra_dagster.providers.vultr.metrics import READS
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import VultrAccount
+    from optiinfra_dagster.providers.vultr.account import VultrAccount
 
 
 def check(customer_id: str, account: VultrAccount, families: Collection[str] = FAMILIES) -> list[Problem]:

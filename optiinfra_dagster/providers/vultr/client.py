@@ -24,13 +24,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from optiinfra_dagster.errors import LATER, Cause, CloudError
+from optiinfra_dagster.model.errors import LATER, Cause, CloudError
+from optiinfra_dagster.providers.vultr.account import account_name
 
 if TYPE_CHECKING:
     import ssl
 
-    from optiinfra_dagster.customers import VultrAccount
-    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.vultr.account import VultrAccount
 
 ENDPOINT = "https://api.vultr.com"
 
@@ -326,16 +327,6 @@ def read_whole(answer: httpx.Response, patience: float) -> bytes:
         if time.monotonic() > patience or len(body) > _LARGEST_ANSWER:
             raise httpx.ReadTimeout("the answer does not end")
     return bytes(body)
-
-
-def account_name(account: VultrAccount) -> str:
-    """What an account is called in rows and messages: where its key is kept, because the API shows no number of it.
-
-    It stays the same when the key is exchanged.
-    """
-    key = account.api_key
-    where = key.env or key.aws_secret or str(key.file)
-    return f"{where}#{key.key}" if key.key else where
 
 
 def open_account(account: VultrAccount, seconds: float | None = None) -> Account:

@@ -16,27 +16,27 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.errors import Cause, CloudError
-from optiinfra_dagster.providers.types import Resource, ResourceType, Status
-from optiinfra_dagster.providers.values import (
+from optiinfra_dagster.model.errors import Cause, CloudError
+from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.parsing import (
     Item,
-    at,
+    as_bool,
+    as_datetime,
+    as_dict,
+    as_dicts,
+    as_labels,
+    as_number,
+    as_text,
+    as_texts,
+    dig,
     facts,
-    flag,
-    labels,
     name_of,
     network,
-    number,
-    part,
-    parts,
     percent,
-    text,
-    texts,
-    when,
 )
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.providers.types import Meter
+    from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.vultr.client import Account
 
 PAGE_SIZE = 500  # the most that any listing gives at once
@@ -112,7 +112,7 @@ def items_of(answer: Item, operation: str, key: str) -> list[Any]:
 
 def _paging(answer: Item) -> tuple[float | None, str]:
     """The number of items in all pages, where it is told, and the cursor of the next page."""
-    return number(at(answer, "meta", "total")), text(at(answer, "meta", "links", "next"))
+    return as_number(dig(answer, "meta", "total")), as_text(dig(answer, "meta", "links", "next"))
 
 
 # --- Values ---------------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def _list(item: Item, key: str) -> list[Any]:
 def _number(value: object) -> float | None:
     """Read `4`, `"4"` and `"32768 MB"`."""
     leading = re.match(r"\s*(\d+(?:\.\d+)?)", value) if isinstance(value, str) else None
-    return number(leading[1] if leading else value)
+    return as_number(leading[1] if leading else value)
 
 
 def _whole(value: object) -> int | None:
@@ -136,13 +136,13 @@ def _whole(value: object) -> int | None:
 
 def _tags(item: Item) -> dict[str, str]:
     """Vultr's tags are words without a value: `tags`, and where there was one only, `tag`."""
-    return labels([*_list(item, "tags"), item.get("tag")])
+    return as_labels([*_list(item, "tags"), item.get("tag")])
 
 
 def _address(value: object) -> str:
     """An address in its usual form; empty for none, which Vultr writes as `0.0.0.0` or ``."""
     try:
-        address = ipaddress.ip_address(text(value))
+        address = ipaddress.ip_address(as_text(value))
     except ValueError:
         return ""
     return "" if address.is_unspecified else str(address)
@@ -187,14 +187,14 @@ def _resource(  # noqa: PLR0913 - a row has these columns
     """What the kinds have in common. Databases write their regions large (`EWR`), all others small."""
     return Resource(
         account_id=account_id,
-        region=text(item.get("region")).lower(),
+        region=as_text(item.get("region")).lower(),
         kind=kind,
         resource_id=name_of(item, "id"),
-        resource_name=name or text(item.get("label")) or name_of(item, "id"),
+        resource_name=name or as_text(item.get("label")) or name_of(item, "id"),
         resource_type=of_type,
         status=status,
         cloud_status=state,
-        created_at=when(item.get("date_created")),
+        created_at=as_datetime(item.get("date_created")),
         capacity=capacity,
         unit=unit,
         utilization=utilization,
@@ -207,16 +207,16 @@ def _resource(  # noqa: PLR0913 - a row has these columns
 
 
 def _features(item: Item) -> str:
-    return ",".join(sorted(texts(_list(item, "features"))))
+    return ",".join(sorted(as_texts(_list(item, "features"))))
 
 
 def _instance(item: Item, account_id: str) -> Resource:
     # `status` tells of the subscription, `server_status` of the installation, `power_status` of the machine: the
     # first that is not as it should be is the instance's word.
-    state = text(item.get("status"))
+    state = as_text(item.get("status"))
     if state.lower() in {"active", ""}:
-        server = text(item.get("server_status"))
-        power = text(item.get("power_status"))
+        server = as_text(item.get("server_status"))
+        power = as_text(item.get("power_status"))
         not_well = server == "installingbooting" or (server == "locked" and power == "running")
         state = server if not_well else power or state
     return _resource(
@@ -231,19 +231,19 @@ def _instance(item: Item, account_id: str) -> Resource:
         main_ip=_address(item.get("main_ip")),
         internal_ip=_address(item.get("internal_ip")),
         v6_main_ip=_address(item.get("v6_main_ip")),
-        hostname=text(item.get("hostname")),
-        plan=text(item.get("plan")),
+        hostname=as_text(item.get("hostname")),
+        plan=as_text(item.get("plan")),
         ram_mib=_whole(item.get("ram")),
         disk_gib=_whole(item.get("disk")),
-        os=text(item.get("os")),
+        os=as_text(item.get("os")),
         allowed_bandwidth_gb=_whole(item.get("allowed_bandwidth")),
         features=_features(item),
-        firewall_group_id=text(item.get("firewall_group_id")),
+        firewall_group_id=as_text(item.get("firewall_group_id")),
     )
 
 
 def _bare_metal(item: Item, account_id: str) -> Resource:
-    state = text(item.get("status"))
+    state = as_text(item.get("status"))
     return _resource(
         item,
         account_id,
@@ -255,16 +255,16 @@ def _bare_metal(item: Item, account_id: str) -> Resource:
         unit="vCPU",
         main_ip=_address(item.get("main_ip")),
         v6_main_ip=_address(item.get("v6_main_ip")),
-        plan=text(item.get("plan")),
+        plan=as_text(item.get("plan")),
         ram_mib=_whole(item.get("ram")),
-        disks=text(item.get("disk")),  # `2x 240GB SSD`
-        os=text(item.get("os")),
+        disks=as_text(item.get("disk")),  # `2x 240GB SSD`
+        os=as_text(item.get("os")),
         features=_features(item),
     )
 
 
 def _block(item: Item, account_id: str) -> Resource:
-    state, attached_to = text(item.get("status")), text(item.get("attached_to_instance"))
+    state, attached_to = as_text(item.get("status")), as_text(item.get("attached_to_instance"))
     return _resource(
         item,
         account_id,
@@ -274,22 +274,22 @@ def _block(item: Item, account_id: str) -> Resource:
         status=_status(state, active=Status.IN_USE if attached_to else Status.AVAILABLE),
         capacity=_number(item.get("size_gb")),
         unit="GiB",
-        volume_type=text(item.get("block_type")),
+        volume_type=as_text(item.get("block_type")),
         attached_to=attached_to,
-        bootable=flag(item.get("bootable")),
+        bootable=as_bool(item.get("bootable")),
         monthly_cost_usd=_number(item.get("cost")),
     )
 
 
 def _size(item: Item, key: str) -> float | None:
     """A size in GiB: from the bytes where they are told, since `gb` is rounded."""
-    size = part(item, key)
+    size = as_dict(item, key)
     exact = _number(size.get("bytes"))
     return exact / 2**30 if exact else _number(size.get("gb"))
 
 
 def _file_system(item: Item, account_id: str) -> Resource:
-    state, size, used = text(item.get("status")), _size(item, "storage_size"), _size(item, "storage_used")
+    state, size, used = as_text(item.get("status")), _size(item, "storage_size"), _size(item, "storage_used")
     return _resource(
         item,
         account_id,
@@ -300,13 +300,13 @@ def _file_system(item: Item, account_id: str) -> Resource:
         capacity=size,
         unit="GiB",
         utilization=percent(used, size),
-        volume_type=text(item.get("disk_type")),
-        monthly_cost_usd=_number(part(item, "billing").get("monthly")),
+        volume_type=as_text(item.get("disk_type")),
+        monthly_cost_usd=_number(as_dict(item, "billing").get("monthly")),
     )
 
 
 def _object_storage(item: Item, account_id: str) -> Resource:
-    state = text(item.get("status"))
+    state = as_text(item.get("status"))
     return _resource(
         item,
         account_id,
@@ -315,7 +315,7 @@ def _object_storage(item: Item, account_id: str) -> Resource:
         state=state,
         status=_status(state, active=Status.AVAILABLE),
         unit="GiB",  # it has no size of its own
-        cluster=text(item.get("cluster_id")),
+        cluster=as_text(item.get("cluster_id")),
     )
 
 
@@ -325,7 +325,7 @@ def _read_replicas(item: Item) -> Iterator[Item]:
 
 
 def _database(item: Item, account_id: str) -> Resource:
-    state = text(item.get("status"))
+    state = as_text(item.get("status"))
     return _resource(
         item,
         account_id,
@@ -335,19 +335,19 @@ def _database(item: Item, account_id: str) -> Resource:
         status=_status(state, active=Status.RUNNING),
         capacity=_number(item.get("plan_disk")),  # engines that keep all in memory have none
         unit="GiB",
-        engine=text(item.get("database_engine")),
-        engine_version=text(item.get("database_engine_version")),
-        plan=text(item.get("plan")),
+        engine=as_text(item.get("database_engine")),
+        engine_version=as_text(item.get("database_engine_version")),
+        plan=as_text(item.get("plan")),
         vcpus=_whole(item.get("plan_vcpus")),
         ram_mib=_whole(item.get("plan_ram")),
         replica_nodes=_whole(item.get("plan_replicas")),
-        replica_of=text(item.get("replica_of")),
-        vpc_id=text(item.get("vpc_id")),
+        replica_of=as_text(item.get("replica_of")),
+        vpc_id=as_text(item.get("vpc_id")),
     )
 
 
 def _load_balancer(item: Item, account_id: str) -> Resource:
-    state, settings, check = text(item.get("status")), part(item, "generic_info"), part(item, "health_check")
+    state, settings, check = as_text(item.get("status")), as_dict(item, "generic_info"), as_dict(item, "health_check")
     rules = _list(item, "forwarding_rules") or _list(item, "forward_rules")
     return _resource(
         item,
@@ -360,17 +360,17 @@ def _load_balancer(item: Item, account_id: str) -> Resource:
         unit="nodes",
         main_ip=_address(item.get("ipv4")),
         v6_main_ip=_address(item.get("ipv6")),
-        algorithm=text(settings.get("balancing_algorithm")),
-        vpc_id=text(settings.get("vpc")) or text(settings.get("private_network")),
-        ssl=flag(item.get("has_ssl")),
-        health_check=":".join(filter(None, (text(check.get("protocol")), text(check.get("port"))))),
+        algorithm=as_text(settings.get("balancing_algorithm")),
+        vpc_id=as_text(settings.get("vpc")) or as_text(settings.get("private_network")),
+        ssl=as_bool(item.get("has_ssl")),
+        health_check=":".join(filter(None, (as_text(check.get("protocol")), as_text(check.get("port"))))),
         forwarding_rules=len(rules),
         instances=len(_list(item, "instances")),
     )
 
 
 def _vpc(item: Item, account_id: str) -> Resource:
-    cidr = f"{text(item.get('v4_subnet'))}/{text(item.get('v4_subnet_mask'))}"
+    cidr = f"{as_text(item.get('v4_subnet'))}/{as_text(item.get('v4_subnet_mask'))}"
     return _resource(
         item,
         account_id,
@@ -378,17 +378,17 @@ def _vpc(item: Item, account_id: str) -> Resource:
         of_type=ResourceType.NETWORK,
         state="",
         status=Status.AVAILABLE,  # the API tells no state: while it is listed, it can be used
-        name=text(item.get("description")),  # the portal shows it as the name
+        name=as_text(item.get("description")),  # the portal shows it as the name
         cidr=network(cidr),
     )
 
 
 def _kubernetes(item: Item, account_id: str) -> Resource:
     """A cluster with its node pools, which are part of it: `vc2-2c-4gb:3,vc2-4c-8gb:1` are plans and their nodes."""
-    state = text(item.get("status"))
-    pools = parts(item.get("node_pools"))
+    state = as_text(item.get("status"))
+    pools = as_dicts(item.get("node_pools"))
     nodes = [_nodes(pool) for pool in pools]
-    sizes = sorted(f"{text(pool.get('plan'))}:{count:.0f}" for pool, count in zip(pools, nodes, strict=True))
+    sizes = sorted(f"{as_text(pool.get('plan'))}:{count:.0f}" for pool, count in zip(pools, nodes, strict=True))
     return _resource(
         item,
         account_id,
@@ -398,12 +398,12 @@ def _kubernetes(item: Item, account_id: str) -> Resource:
         status=_status(state, active=Status.RUNNING),
         capacity=sum(nodes) if isinstance(item.get("node_pools"), list) else None,
         unit="nodes",
-        version=text(item.get("version")),
-        high_availability=flag(item.get("ha_controlplanes")),
+        version=as_text(item.get("version")),
+        high_availability=as_bool(item.get("ha_controlplanes")),
         node_pools=len(pools),
         node_plans=",".join(sizes),
         auto_scaler=any(pool.get("auto_scaler") is True for pool in pools),
-        firewall_group_id=text(item.get("firewall_group_id")),
+        firewall_group_id=as_text(item.get("firewall_group_id")),
     )
 
 

@@ -15,14 +15,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.errors import Cause, CloudError, ConfigError
-from optiinfra_dagster.providers.billing import Component, Price, PriceList
-from optiinfra_dagster.providers.types import Meter, Problem, Resource
-from optiinfra_dagster.providers.vultr.client import account_name, open_account
+from optiinfra_dagster.model.cost import Component, Price, PriceList
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.vultr.account import account_name
+from optiinfra_dagster.providers.vultr.client import open_account
 from optiinfra_dagster.providers.vultr.kinds import pages
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import VultrAccount
+    from optiinfra_dagster.model.inventory import Resource
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.vultr.account import VultrAccount
 
 HOURS, GPU_HOURS = 672, 730  # of a month's price
 LOAD_BALANCER_MONTHLY = Decimal(10)  # USD a node: the invoice in Vultr's OpenAPI document, 720 hours of 0.0149 for 10

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.customers import VultrAccount
-    from optiinfra_dagster.providers.types import MetricsRequest, Resource
+    from optiinfra_dagster.model.inventory import Resource
+    from optiinfra_dagster.model.metrics import MetricsRequest
+    from optiinfra_dagster.providers.vultr.account import VultrAccount
 
 MOST_READS = 500  # of a customer in a window: 20 seconds of the rate limit that all customers share
 DAYS_BACK = 3  # where the days before yesterday are missing too

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.customers import AwsAccount
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.providers.aws import client
+from optiinfra_dagster.providers.aws.account import AwsAccount
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.aws.estate import LabResource

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from optiinfra_dagster.customers import AwsAccount
-from optiinfra_dagster.errors import Cause
+from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.check import ACTIONS, check
 from tests.providers.aws.conftest import ACME, StartLab, acme, fleet
 

@@ -10,11 +10,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from botocore import exceptions as sdk
 
-from optiinfra_dagster.customers import AwsAccount
-from optiinfra_dagster.errors import Cause, CloudError
+from optiinfra_dagster.model.errors import Cause, CloudError
+from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws import client
+from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.client import Account, explain, open_account, partition_of, session_name
-from optiinfra_dagster.providers.types import Meter
 from tests.providers.aws.conftest import ACME, StartLab, acme
 
 

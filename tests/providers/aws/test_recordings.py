@@ -12,13 +12,15 @@ from typing import Any
 
 import pytest
 
-from optiinfra_dagster.errors import Cause
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.aws.recordings import Recordings
-from optiinfra_dagster.providers.aws import performance
-from optiinfra_dagster.providers.aws.resource import collect
+from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.inventory import Inventory, Status
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.model.metrics import CoverageState, MetricsRequest
+from optiinfra_dagster.providers.aws import metrics
+from optiinfra_dagster.providers.aws.inventory import collect
 from optiinfra_dagster.providers.catalog import metrics_for
-from optiinfra_dagster.providers.types import CoverageState, Inventory, Meter, MetricsRequest, Status
 from tests.providers.aws.conftest import ACME, NOW, acme
 
 Replay = Callable[..., Inventory]
@@ -226,7 +228,7 @@ def test_metric_answers_in_another_form_are_told(replayed: Replay, tmp_path: Pat
     )
     start = datetime(2026, 11, 20, 11, tzinfo=UTC)
 
-    result = performance.collect(
+    result = metrics.collect(
         MetricsRequest("acme", [acme()], inventory.resources, start, start + timedelta(minutes=15)), Meter()
     )
 
@@ -248,7 +250,7 @@ def test_recorded_metric_answers_do_not_disturb_a_collection(
         inventory = replayed(listing, file)
         end = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
-        result = performance.collect(
+        result = metrics.collect(
             MetricsRequest("acme", [acme()], inventory.resources, end - timedelta(hours=1), end), Meter()
         )
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from optiinfra_dagster.customers import AzureAccount
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.providers.azure import client
+from optiinfra_dagster.providers.azure.account import AzureAccount
 
 SUBSCRIPTION = "11111111-aaaa-4000-8000-000000000001"
 OTHER = "22222222-bbbb-4000-8000-000000000002"

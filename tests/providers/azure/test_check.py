@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from optiinfra_dagster.errors import Cause
+from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.providers.azure.check import check
 from optiinfra_dagster.providers.azure.kinds import KINDS
 from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet

@@ -11,12 +11,12 @@ from azure.identity import (
     WorkloadIdentityCredential,
 )
 
-from optiinfra_dagster.customers import AzureAccount
-from optiinfra_dagster.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.azure import client
+from optiinfra_dagster.providers.azure.account import AzureAccount
 from optiinfra_dagster.providers.azure.client import explain, open_principal
-from optiinfra_dagster.providers.azure.resource import collect
-from optiinfra_dagster.providers.types import Meter
+from optiinfra_dagster.providers.azure.inventory import collect
 from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
 
 _TENANT = "33333333-cccc-4000-8000-000000000003"

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from optiinfra_dagster.errors import Cause
+from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.azure.inventory import collect
 from optiinfra_dagster.providers.azure.prices import components, fetch, price_of
-from optiinfra_dagster.providers.azure.resource import collect
-from optiinfra_dagster.providers.types import Meter, Resource, ResourceType, Status
 from tests.providers.azure.conftest import SUBSCRIPTION, StartLab, account, fleet
 
 FLEETS = (

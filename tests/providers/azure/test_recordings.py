@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from optiinfra_dagster.lab import CloudLab
+from optiinfra_dagster.model.inventory import Inventory, Status
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.azure.inventory import collect
 from optiinfra_dagster.providers.azure.kinds import KINDS
-from optiinfra_dagster.providers.azure.resource import collect
-from optiinfra_dagster.providers.types import Inventory, Meter, Status
 from tests.providers.azure.conftest import account
 
 _OURS = {kind.azure_type for kind in KINDS}

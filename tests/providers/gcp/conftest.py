@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from optiinfra_dagster.customers import GcpAccount
 from optiinfra_dagster.lab import CloudLab
+from optiinfra_dagster.providers.gcp.account import GcpAccount
 
 PROJECT = "acme-prod"
 StartLab = Callable[..., CloudLab]
@@ -64,7 +64,7 @@ def account(lab: CloudLab, project: str = PROJECT, **fields: Any) -> GcpAccount:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The provider's clock."""
     clock = Clock()
-    for module in ("check", "client", "monitoring", "performance"):
+    for module in ("check", "client", "monitoring", "metrics"):
         monkeypatch.setattr(f"optiinfra_dagster.providers.gcp.{module}.time", clock)
     return clock
 

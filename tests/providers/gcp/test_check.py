@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from optiinfra_dagster.customers import GcpAccount
-from optiinfra_dagster.errors import Cause
+from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.providers.gcp.account import GcpAccount
 from optiinfra_dagster.providers.gcp.check import ROLES, check
 from tests.providers.gcp.conftest import PROJECT, StartLab, account, fleet
 

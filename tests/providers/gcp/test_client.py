@@ -22,15 +22,15 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import exceptions as auth
 from google.auth import iam
 
-from optiinfra_dagster.customers import GcpAccount
-from optiinfra_dagster.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.lab.server import Request, Response, Server
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.gcp import client
+from optiinfra_dagster.providers.gcp.account import GcpAccount
 from optiinfra_dagster.providers.gcp.client import open_project
+from optiinfra_dagster.providers.gcp.inventory import collect
 from optiinfra_dagster.providers.gcp.kinds import KINDS
 from optiinfra_dagster.providers.gcp.monitoring import open_monitoring
-from optiinfra_dagster.providers.gcp.resource import collect
-from optiinfra_dagster.providers.types import Meter
 from tests.providers.gcp.conftest import PROJECT, Clock, StartLab, account, fleet
 
 READER = "reader@acme-prod.iam.gserviceaccount.com"

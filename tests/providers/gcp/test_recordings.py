@@ -13,8 +13,9 @@ import pytest
 
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.gcp.recordings import GcpRecordings
-from optiinfra_dagster.providers.gcp.resource import collect
-from optiinfra_dagster.providers.types import Inventory, Meter, Status
+from optiinfra_dagster.model.inventory import Inventory, Status
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.gcp.inventory import collect
 from tests.providers.gcp.conftest import account
 
 _KINDS = {

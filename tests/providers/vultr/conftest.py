@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from optiinfra_dagster.customers import VultrAccount
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.providers.vultr import client, prometheus
+from optiinfra_dagster.providers import prometheus
+from optiinfra_dagster.providers.vultr import client
+from optiinfra_dagster.providers.vultr.account import VultrAccount
 
 KEY = "ACMES-VULTR-KEY-1"
 TOKEN = "planted-prometheus-token"

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from optiinfra_dagster.errors import Cause
+from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.providers.vultr.check import check
 from optiinfra_dagster.providers.vultr.kinds import LISTINGS
-from optiinfra_dagster.providers.vultr.performance import READS
+from optiinfra_dagster.providers.vultr.metrics import READS
 from tests.providers.vultr.conftest import KINDS, StartLab, acme, fleet
 
 

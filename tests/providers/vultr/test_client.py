@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from optiinfra_dagster.customers import VultrAccount
-from optiinfra_dagster.errors import Cause, CloudError
-from optiinfra_dagster.providers.types import Meter
+from optiinfra_dagster.model.errors import Cause, CloudError
+from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.vultr import client
-from optiinfra_dagster.providers.vultr.client import Limiter, account_name, explain, open_account
+from optiinfra_dagster.providers.vultr.account import VultrAccount, account_name
+from optiinfra_dagster.providers.vultr.client import Limiter, explain, open_account
 from tests.providers.vultr.conftest import StartLab, acme, fleet
 
 

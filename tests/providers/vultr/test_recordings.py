@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from optiinfra_dagster.errors import Cause
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.vultr.cloud import ROUTES
 from optiinfra_dagster.lab.vultr.recordings import Recordings, load_answers
-from optiinfra_dagster.providers.types import Inventory, Meter, Status
-from optiinfra_dagster.providers.vultr.resource import collect
+from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.inventory import Inventory, Status
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.vultr.inventory import collect
 from tests.providers.vultr.conftest import KINDS, acme
 
 Replay = Callable[..., Inventory]

@@ -1,0 +1,78 @@
+"""The collection assets: one factory for the matrix of providers and families, because data drives it.
+
+`<provider>/<family>` collects its family of metrics for every customer that has the provider. The work itself is in
+`collection/`.
+"""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from optiinfra_dagster.assets.columns import described
+from optiinfra_dagster.assets.scope import Scope
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.errors import OptiInfraError
+from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
+from optiinfra_dagster.storage.io_manager import SliceStream
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.config.settings import Settings
+
+# What a family of the same window works from.
+UPSTREAM: dict[str, tuple[str, ...]] = {
+    "resource": (),
+    "performance": ("resource",),
+    "cost": ("resource",),
+    "application": (),
+}
+
+DESCRIPTIONS = {
+    "resource": "Inventory of compute, volumes, databases, load balancers, networks and Kubernetes clusters.",
+    "performance": "CPU, memory, disk I/O, network I/O, response time and uptime of what the inventory lists.",
+    "cost": "What the bills say, read as often as they change; for the time between, inventory x price list.",
+    "application": "Coherence, relevance, accuracy, hallucination and toxicity of sampled LLM answers, by an LLM.",
+}
+
+RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+
+def build(
+    provider: str, family: str, settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition
+) -> dg.AssetsDefinition:
+    """The collection asset of one provider and family."""
+
+    @dg.asset(
+        key=[provider, family],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        deps=[dg.AssetKey([provider, upstream]) for upstream in UPSTREAM[family]],
+        group_name=provider,
+        kinds={provider, "clickhouse"},
+        description=DESCRIPTIONS[family],
+        io_manager_key="io_manager",
+        metadata={"dataset": family, "provider": provider, **described(f"{family}_metrics")},
+        retry_policy=RETRY,
+        tags={"family": family},
+    )
+    def collect(context: dg.AssetExecutionContext, scope: Scope, clickhouse: dg.ResourceParam[Any]) -> SliceStream:
+        # Here, not at the top: numpy and pyarrow behind it cost every process that loads the definitions 0.25 CPU-s.
+        from optiinfra_dagster.collection.plan import Context
+        from optiinfra_dagster.collection.run import collect_slices
+
+        windows_of_run = [windows.from_key(key) for key in context.partition_keys]
+        try:
+            customers = scope.select(load_customers(settings.customers_path))
+            batches = collect_slices(
+                Context(PROVIDERS[provider], clickhouse, settings, now=lambda: datetime.now(UTC)),
+                family,
+                [customer for customer in customers if customer.collects(provider, family)],
+                windows_of_run,
+                refresh=scope.refresh,
+                log=context.log.warning,
+            )
+        except OptiInfraError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        return SliceStream(batches)
+
+    return collect

@@ -1,0 +1,400 @@
+"""What `optiinfra run` and `optiinfra collect` do: which windows and assets are asked for, and what came of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.automation.sensors import stale_readers
+from optiinfra_dagster.cli.dagster_runs import Runner
+from optiinfra_dagster.config.customers import FAMILIES, Customer, select
+from optiinfra_dagster.config.wording import closest
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.text import counted
+from optiinfra_dagster.providers.registry import FAMILIES_OF, PROVIDERS, load_customers
+from optiinfra_dagster.storage.io_manager import ALL_FAILED
+from optiinfra_dagster.storage.sql import readers
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.cli.dagster_runs import RunResult
+    from optiinfra_dagster.cli.output import Say
+    from optiinfra_dagster.config.settings import Settings
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A collection as it was typed; empty means all, or for times the newest window."""
+
+    customers: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    families: tuple[str, ...] = ()
+    from_: str | None = None
+    to: str | None = None
+    refresh: bool = False
+
+
+@dataclass(slots=True)
+class RunReport:
+    """What to print: a summary, what is incomplete, and what failed, as plain messages; and which runs it took."""
+
+    lines: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    run_ids: list[str] = field(default_factory=list)
+
+
+def run_window(
+    settings: Settings, clickhouse: ClickHouse, window: str | None, say: Say, progress: Say | None = None
+) -> RunReport:
+    """Collect one window of every asset and compute its readers; `progress` is told of every flush, else `say`."""
+    customers = load_customers(settings.customers_path)
+    if settings.uses_demo:
+        say("No customers.yaml here: using the demo customers and the cloud lab. See the README for your own clouds.")
+    now = datetime.now(UTC)
+    if window is None:
+        first = last = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    else:
+        start = windows.parse_time(window, "--window")
+        if start != windows.floor(start):
+            nearest = windows.key(windows.floor(start))
+            raise ConfigError(f"--window {window}: a window starts on a quarter of an hour, as in {nearest}.")
+        first = last = start
+        _check_time(settings, "--window", window, start, now)
+        _check_closed(settings, first, now)
+    runner = _runner(settings, clickhouse, progress or say)
+    outcome = _collect(settings, runner, customers, Request(), (first, last), say)
+    say(f"{len(readers())} readers of {_spell(first, last)}")
+    _finish(outcome, runner.run("readers", list(readers()), first, last))
+    _add_troubles(outcome, clickhouse, customers, first, last)
+    outcome.lines += totals(clickhouse, customers, first, last, Request(), outcome.run_ids)
+    outcome.lines += summary(settings, clickhouse, first, customers[0].id)
+    return outcome
+
+
+def collect_windows(
+    settings: Settings, clickhouse: ClickHouse, request: Request, say: Say, progress: Say | None = None
+) -> RunReport:
+    """Collect what was asked for, then compute the recent readers that it made stale.
+
+    `progress` is told of every flush, else `say`.
+    """
+    for value in request.providers:
+        _one_of("provider", value, [*PROVIDERS])
+    for value in request.families:
+        _one_of("family", value, FAMILIES)
+    customers = select(load_customers(settings.customers_path), request.customers)
+    now = datetime.now(UTC)
+    span = asked_windows(settings, request.from_, request.to, now)
+    if not any(c.collects(p, f) for c in customers for p, f in _wanted(request)):
+        what = ", ".join(f"{p}/{f}" for p, f in _wanted(request))
+        raise ConfigError(
+            f"Nothing to do: no chosen customer has {what} in {settings.customers_path}. "
+            "Choose another, or add it to the file."
+        )
+    runner = _runner(settings, clickhouse, progress or say)
+    outcome = _collect(settings, runner, customers, request, span, say)
+    # Windows, then the rollups behind trends, then the trends: each is computed from the one before.
+    for _ in range(3):
+        for stale in stale_readers(clickhouse, (), settings, datetime.now(UTC), quiet=timedelta(0)):
+            names = ", ".join("/".join(reader) for reader in stale.readers[:3])
+            more = f" and {len(stale.readers) - 3} more readers" if len(stale.readers) > 3 else ""
+            say(f"{names}{more} of {_spell(stale.first, stale.last)}")
+            _finish(outcome, runner.run("readers", stale.readers, stale.first, stale.last))
+    _add_troubles(outcome, clickhouse, customers, *span, request)
+    outcome.lines += totals(clickhouse, customers, *span, request, outcome.run_ids)
+    return outcome
+
+
+def _wanted(request: Request) -> list[tuple[str, str]]:
+    """The (provider, family) pairs of a request."""
+    return [
+        (provider, family)
+        for provider, families in FAMILIES_OF.items()
+        for family in families
+        if (not request.providers or provider in request.providers)
+        and (not request.families or family in request.families)
+    ]
+
+
+def asked_windows(settings: Settings, from_: str | None, to: str | None, now: datetime) -> tuple[datetime, datetime]:
+    """The first and last window of [from, to), or the newest one.
+
+    Raises:
+        ConfigError: not a zoned time, in the future, before the partitions begin, or empty.
+    """
+    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    begin = windows.parse_time(from_, "--from") if from_ is not None else None
+    end = windows.parse_time(to, "--to") if to is not None else now
+    for option, time, text in (("--from", begin, from_), ("--to", end, to)):
+        if text and time:
+            _check_time(settings, option, text, time, now)
+    if begin and to and begin >= end:
+        raise ConfigError(f"--from {from_} is not before --to {to}: swap them, or widen the range.")
+    last = min(windows.floor(end - timedelta(microseconds=1)), newest)
+    first = windows.floor(begin) if begin else last
+    if first > last:
+        _check_closed(settings, first, now)
+    return max(first, settings.partitions_start), max(last, settings.partitions_start)
+
+
+def _check_time(settings: Settings, option: str, text: str, time: datetime, now: datetime) -> None:
+    if time > now:
+        raise ConfigError(f"{option} {text} is in the future; it is {now:%Y-%m-%dT%H:%MZ} now.")
+    if time < settings.partitions_start:
+        raise ConfigError(
+            f"{option} {text} is before the first window, {windows.key(settings.partitions_start)}. "
+            "Ask for a later time, or set OPTIINFRA_PARTITIONS_START (Dagster then rebuilds its partition status)."
+        )
+
+
+def _check_closed(settings: Settings, window: datetime, now: datetime) -> None:
+    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    if window > newest:
+        raise ConfigError(
+            f"Window {windows.key(window)} cannot be collected yet: the newest is {windows.key(newest)}, collected "
+            f"{settings.lag_minutes} minutes after its end."
+        )
+
+
+def _collect(
+    settings: Settings,
+    runner: Runner,
+    customers: Sequence[Customer],
+    request: Request,
+    span: tuple[datetime, datetime],
+    say: Say,
+) -> RunReport:
+    """One run per provider; inventories only where they can still be taken."""
+    first, last = span
+    outcome = RunReport()
+    grace = timedelta(minutes=settings.snapshot_grace_minutes)
+    now = datetime.now(UTC)
+    present = [w for w in windows.span(first, last) if now <= w + windows.WINDOW + grace]
+    if request.families == ("resource",) and not present:
+        raise ConfigError(
+            f"The clouds tell what exists now, not what existed at {windows.key(last)}: an inventory can be taken "
+            f"until {settings.snapshot_grace_minutes} minutes after its window. Leave out --from and --to to take one "
+            "now."
+        )
+    for provider, implemented in FAMILIES_OF.items():
+        wanted = [
+            family
+            for family in implemented
+            if (provider, family) in _wanted(request) and any(c.collects(provider, family) for c in customers)
+        ]
+        plan: list[tuple[list[str], datetime, datetime]] = []
+        if present and present[0] == first:
+            plan.append((wanted, first, last))
+        else:
+            if "resource" in wanted and present:
+                plan.append((["resource"], present[0], present[-1]))
+            elif "resource" in wanted:
+                say(f"{provider}/resource: left out, an inventory can only be taken of the present.")
+            plan.append(([family for family in wanted if family != "resource"], first, last))
+        for families, begin, end in plan:
+            if families:
+                say(f"{', '.join(f'{provider}/{f}' for f in families)} of {_spell(begin, end)}")
+                result = runner.run(
+                    f"{provider}_collection",
+                    [(provider, family) for family in families],
+                    begin,
+                    end,
+                    customers=request.customers,
+                    refresh=request.refresh,
+                )
+                _finish(outcome, result)
+    return outcome
+
+
+def _runner(settings: Settings, clickhouse: ClickHouse, say: Say) -> Runner:
+    with clickhouse.session():
+        pass  # a place that cannot be used is said before anything is collected
+    return Runner(settings, clickhouse, say)
+
+
+def _finish(outcome: RunReport, result: RunResult) -> None:
+    outcome.run_ids.append(result.run_id)
+    # That all of an asset failed is told customer by customer, from the ledger.
+    told = [error for error in result.errors if not error.startswith(ALL_FAILED)]
+    outcome.errors += [error for error in told if error not in outcome.errors]
+    if not result.success and not result.errors:
+        outcome.errors.append(f"Run {result.run_id} failed; see it in the UI.")
+
+
+def _spell(first: datetime, last: datetime) -> str:
+    count = len(windows.span(first, last))
+    if count == 1:
+        return f"window {windows.key(first)}"
+    return f"{count:,} windows, {windows.key(first)} to {windows.key(last)}"
+
+
+def _one_of(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise ConfigError(f"There is no {what} '{value}'{closest(value, known)}. Choose from {', '.join(known)}.")
+
+
+# --- What came of it -------------------------------------------------------------------------------------------------
+
+
+def _add_troubles(
+    outcome: RunReport,
+    clickhouse: ClickHouse,
+    customers: Sequence[Customer],
+    first: datetime,
+    last: datetime,
+    request: Request = Request(),
+) -> None:
+    """The newest error of each customer, provider and family whose newest attempt in the range lacks something."""
+    with clickhouse.session() as client:
+        rows = client.query(
+            """
+            SELECT customer_id, provider, dataset, status, count() AS slices, argMax(error, window_start)
+            FROM
+            (
+                SELECT customer_id, provider, dataset, window_start,
+                    argMax(toString(status), (published_at, batch)) AS status,
+                    argMax(error, (published_at, batch)) AS error
+                FROM metric_batches
+                WHERE customer_id IN {customers:Array(String)}
+                    AND window_start >= fromUnixTimestamp({first:UInt32})
+                    AND window_start <= fromUnixTimestamp({last:UInt32})
+                GROUP BY customer_id, provider, dataset, window_start
+            )
+            WHERE status IN ('failed', 'partial', 'budget')
+            GROUP BY customer_id, provider, dataset, status
+            ORDER BY customer_id, provider, dataset, status
+            """,
+            parameters={
+                "customers": [c.id for c in customers], "first": int(first.timestamp()), "last": int(last.timestamp()),
+            },
+        ).result_rows  # fmt: skip
+    wanted = _wanted(request)
+    for customer, provider, family, status, slices, error in rows:
+        if (provider, family) in wanted:
+            verb = "is" if slices == 1 else "are"
+            what = {"failed": "failed", "partial": f"{verb} incomplete", "budget": f"{verb} left out"}[status]
+            text = f"{customer} {provider}/{family}: {counted(slices, 'window')} {what}: {_shortened(error)}"
+            (outcome.errors if status == "failed" else outcome.warnings).append(text)
+
+
+def _shortened(error: str) -> str:
+    """The first of many problems: where nothing works, every kind of resource says so."""
+    problems = error.split("; ")
+    if len(problems) < 4:
+        return error
+    return f"{'; '.join(problems[:2])}; and {len(problems) - 2} more, told by metric_batches.error"
+
+
+def totals(
+    clickhouse: ClickHouse,
+    customers: Sequence[Customer],
+    first: datetime,
+    last: datetime,
+    request: Request,
+    run_ids: Sequence[str],
+) -> list[str]:
+    """Per provider and family: what is published of the range, and what these runs called and cost the customers."""
+    parameters = {
+        "customers": [c.id for c in customers], "first": int(first.timestamp()), "last": int(last.timestamp()),
+        "runs": list(run_ids),
+    }  # fmt: skip
+    with clickhouse.session() as client:
+        rows = client.query(
+            """
+            SELECT provider, dataset, sum(slice_rows), uniqExactIf(customer_id, published),
+                uniqExactIf(window_start, published), sum(calls), sum(usd)
+            FROM
+            (
+                SELECT provider, dataset, customer_id, window_start,
+                    argMaxIf(rows, batch, status IN ('ok', 'partial')) AS slice_rows,
+                    countIf(status IN ('ok', 'partial')) > 0 AS published,
+                    sumIf(api_calls, run_id IN {runs:Array(String)}) AS calls,
+                    sumIf(api_cost_usd, run_id IN {runs:Array(String)}) AS usd
+                FROM metric_batches
+                WHERE customer_id IN {customers:Array(String)}
+                    AND window_start >= fromUnixTimestamp({first:UInt32})
+                    AND window_start <= fromUnixTimestamp({last:UInt32})
+                GROUP BY provider, dataset, customer_id, window_start
+            )
+            GROUP BY provider, dataset
+            """,
+            parameters=parameters,
+        ).result_rows
+        bills = client.query(
+            """
+            SELECT provider, sum(rows), uniqExact(customer_id), uniqExact(window_start)
+            FROM metric_batches
+            WHERE dataset = 'cost_billed' AND run_id IN {runs:Array(String)} AND status IN ('ok', 'partial')
+                AND published_at >= now() - INTERVAL 2 DAY
+            GROUP BY provider
+            """,
+            parameters=parameters,
+        ).result_rows
+    found = {(provider, family): counts for provider, family, *counts in rows}
+    read = {provider: counts for provider, *counts in bills}
+    nothing = (0, 0, 0, 0, 0)
+    span = _spell(first, last)
+    lines = [f"{span[0].upper()}{span[1:]}", ""]
+    for provider, family in _wanted(request):
+        if not any(customer.collects(provider, family) for customer in customers):
+            continue
+        n, who, when, calls, usd = found.get((provider, family), nothing)
+        made = f"  {calls:,} API calls" if calls else ""
+        paid = f", {usd:.4f} USD" if round(usd, 4) else ""
+        lines.append(_line(f"{provider}/{family}", n, who, when if first != last else 0) + made + paid)
+        if family == "cost" and provider in read:
+            n, who, days = read[provider]
+            lines.append(f"{_line(f'{provider}/cost, bills', n, who, 0)}  {days:,} days, new or changed")
+    return lines
+
+
+def _line(name: str, rows: int, customers: int, of_windows: int) -> str:
+    text = f"  {name:<28}{rows:>10,} rows  {customers:>4,} customer{'s' if customers != 1 else ' '}"
+    return f"{text}  {of_windows:>6,} windows" if of_windows else text
+
+
+def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, customer: str) -> list[str]:
+    """The rows of the window's readers, and where to look next."""
+    # Some readers publish hours or days: the one that holds the window.
+    starts = {reader.table: windows.floor_to(reader.length, window) for reader in readers().values()}
+    with clickhouse.session() as client:
+        rows = client.query(
+            """
+            SELECT dataset, toUnixTimestamp(window_start), argMax(rows, batch)
+            FROM metric_batches
+            WHERE customer_id = '' AND status IN ('ok', 'partial') AND window_start IN
+                arrayMap(seconds -> fromUnixTimestamp(seconds), {starts:Array(UInt32)})
+            GROUP BY dataset, window_start
+            """,
+            parameters={"starts": [int(start.timestamp()) for start in {*starts.values()}]},
+        ).result_rows
+    count = {name: n for name, at, n in rows if name in starts and at == starts[name].timestamp()}
+    lines = [""]
+    for reader in readers().values():
+        n = count.get(reader.table, 0)
+        why = "" if n else f"  {reader.if_empty}"
+        lines.append(f"  {f'{reader.family}/{reader.name}':<28}{n:>10,} rows{why}")
+    return [
+        *lines,
+        "",
+        f"Tables: database optiinfra_metrics at {settings.clickhouse_place}",
+        f"Next:   {_command()} read performance summary --customer {customer}",
+        f"        {_command()} read cost by_service --customer {customer} --limit 10",
+        f"        {_command()} read resource inventory --customer {customer} --format json",
+        "        make dev, for the Dagster UI and the schedule",
+    ]
+
+
+def _command() -> str:
+    """How this shell calls the command line: by name, or by the path it was called with."""
+    return "optiinfra" if shutil.which("optiinfra") else os.path.relpath(sys.argv[0])
+
+
+# --- Whether it will work --------------------------------------------------------------------------------------------

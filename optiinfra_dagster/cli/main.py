@@ -1,0 +1,362 @@
+"""The command line: `optiinfra run | collect | read | customers check | migrate | lab serve | dev`.
+
+Results go to standard output, all else to standard error. Exit codes: 0 all went well, 1 something failed and is
+explained, 2 the command line is wrong, 130 interrupted, 141 the reader of the output went away.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperCommand
+
+from optiinfra_dagster.config.settings import Settings, load_settings
+from optiinfra_dagster.model.errors import ConfigError, OptiInfraError
+from optiinfra_dagster.model.text import counted
+from optiinfra_dagster.storage.sql import readers
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.cli.collect import RunReport
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+
+class Command(TyperCommand):
+    """A command that refuses an option given twice, where the parser would let the last one win."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse what is given twice."""
+        *_, given = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in {one.name: one for one in given}.values():
+            if parameter.param_type_name == "option" and not parameter.multiple and given.count(parameter) > 1:
+                raise ConfigError(f"{parameter.opts[0]} is given {given.count(parameter)} times; it takes one value.")
+        return super().parse_args(ctx, args)
+
+
+def _examples(*commands: str) -> str:
+    """What stands below a command's help; an empty line apart, since a single line break is none in it."""
+    return "Examples:\n\n" + "\n\n".join(f"  optiinfra {command}" for command in commands)
+
+
+app = typer.Typer(
+    name="optiinfra",
+    help="Cloud inventory, performance, cost and LLM quality of your customers, collected by Dagster into ClickHouse.",
+    epilog=_examples("run", "customers check", "collect --customer acme", "read performance summary --customer acme"),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+customers_app = typer.Typer(help="The customers file.", no_args_is_help=True)
+lab_app = typer.Typer(help="The cloud lab: local stand-ins of the clouds.", no_args_is_help=True)
+app.add_typer(customers_app, name="customers")
+app.add_typer(lab_app, name="lab")
+
+INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
+
+
+# What `read` offers beside the readers: `reading` knows, but imports Dagster. A test compares.
+NOT_COMPUTED = [("performance", "metrics"), ("cost", "metrics"), ("cost", "restatements"), ("application", "metrics")]
+
+
+def _readers_help() -> str:
+    names: dict[str, list[str]] = {}
+    for family, name in [*NOT_COMPUTED, *readers()]:
+        names.setdefault(family, []).append(name)
+    return " ".join(f"{family}: {', '.join(of_family)}." for family, of_family in names.items())
+
+
+class Format(StrEnum):
+    """How `read` prints."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+def main() -> None:
+    """Run the command line; a failure that is explained by its message is printed as that message, exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error
+    # What it would say of a failure is in the failure's message.
+    logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
+    try:
+        app(prog_name="optiinfra")
+    except OptiInfraError as error:
+        fail(str(error))
+    except BrokenPipeError:
+        _leave_pipe()
+    except OSError as error:
+        fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}. {_remedy(error)}")
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            _leave_interrupted()
+        raise
+
+
+def _leave_interrupted() -> NoReturn:
+    """End at once: to wait for calls that are under way in other threads may take minutes, and is of no use."""
+    say("Interrupted. What was published stays; run the same command again to collect the rest.")
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(INTERRUPTED)
+
+
+def _leave_pipe() -> NoReturn:
+    """End because the reader of the output went away, as `head` does; what is still buffered has nowhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(141)
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "Free some space and run the same command again; what was published stays."
+    return "Set DAGSTER_HOME to a folder that this user may write to, on a disk with space."
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Print `message` to standard error and exit."""
+    for line in message.splitlines():
+        typer.echo(f"error: {line}", err=True)
+    raise SystemExit(code)
+
+
+def say(message: str) -> None:
+    """Print a notice to standard error: standard output is for what was asked for."""
+    typer.echo(message, err=True)
+
+
+@contextmanager
+def working() -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
+    """Two ways to tell of long work on standard error: for what stays, and for how far it is.
+
+    On a terminal the second is one line that moves, elsewhere lines like the first's. Meanwhile SIGTERM is like Ctrl-C:
+    what was started beside it is ended, too.
+    """
+    with _terminated_as_interrupted():
+        yield from _telling()
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _telling() -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
+    if not sys.stderr.isatty():
+        yield say, say
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    with console.status("Starting ...") as status:
+        yield lambda text: console.print(text, markup=False), lambda text: status.update(text.replace("[", r"\["))
+
+
+def _report(outcome: RunReport) -> None:
+    """Print what came of a collection: results to standard output, troubles to standard error."""
+    for line in outcome.lines:
+        typer.echo(line)
+    for warning in outcome.warnings:
+        say(f"warning: {warning}")
+
+
+def _clickhouse(settings: Settings) -> ClickHouse:
+    from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
+
+    return ClickHouse(settings.clickhouse_url.get_secret_value(), linger=LINGER_SECONDS)
+
+
+@app.command(cls=Command, epilog=_examples("run", "run --window 2026-11-21T10:15Z"))
+def run(
+    window: Annotated[
+        str | None, typer.Option(help="The window, as its start: 2026-11-21T10:15Z. Default: the newest.")
+    ] = None,
+) -> None:
+    """Collect one window of every asset, refresh the readers, and say what came of it."""
+    from optiinfra_dagster.cli import subprocesses
+    from optiinfra_dagster.cli.collect import run_window
+
+    settings = load_settings()
+    with working() as (tell, progress), subprocesses.for_demo(settings, tell) as settings:
+        outcome = run_window(settings, _clickhouse(settings), window, tell, progress)
+    _report(outcome)
+    if outcome.errors:
+        fail("\n".join(outcome.errors))
+
+
+@app.command(cls=Command)
+def dev() -> None:
+    """The same as `run`, then the Dagster UI and daemon on http://127.0.0.1:3000 with the schedules running."""
+    from optiinfra_dagster.cli import subprocesses
+    from optiinfra_dagster.cli.collect import run_window
+
+    settings = load_settings()
+    with subprocesses.for_demo(settings, say) as settings:
+        with working() as (tell, progress):
+            outcome = run_window(settings, _clickhouse(settings), None, tell, progress)
+        _report(outcome)
+        for error in outcome.errors:
+            say(f"error: {error}")
+        subprocesses.dagster_dev(settings)
+
+
+@app.command(
+    cls=Command,
+    epilog=_examples(
+        "collect --customer acme",
+        "collect --provider aws --family performance --from 2026-11-21T00:00Z --to 2026-11-21T06:00Z",
+        "collect --customer acme --refresh",
+    ),
+)
+def collect(
+    customer: Annotated[list[str] | None, typer.Option(help="Only this customer; may be repeated.")] = None,
+    provider: Annotated[
+        list[str] | None, typer.Option(help="Only this one: aws, gcp, azure or vultr; may be repeated.")
+    ] = None,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this one: resource, performance, cost or application; may be repeated."),
+    ] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Windows from this time on: 2026-11-21T00:00Z. Default: the newest.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Windows that start before this time. Default: now.")] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Collect again what is published, and replace it.")
+    ] = False,
+) -> None:
+    """Trigger a collection: real Dagster runs, one per provider and stretch of windows, seen in the UI."""
+    from optiinfra_dagster.cli import subprocesses
+    from optiinfra_dagster.cli.collect import Request, collect_windows
+
+    settings = load_settings()
+    request = Request(
+        customers=tuple(dict.fromkeys(customer or ())),
+        providers=tuple(dict.fromkeys(provider or ())),
+        families=tuple(dict.fromkeys(family or ())),
+        from_=from_,
+        to=to,
+        refresh=refresh,
+    )
+    with working() as (tell, progress), subprocesses.for_demo(settings, tell) as settings:
+        outcome = collect_windows(settings, _clickhouse(settings), request, tell, progress)
+    _report(outcome)
+    if outcome.errors:
+        fail("\n".join(outcome.errors))
+
+
+@app.command(
+    cls=Command,
+    epilog=_examples(
+        "read performance trends --customer acme",
+        "read cost by_service --customer acme --provider aws --limit 20",
+        "read cost metrics --customer acme --from 2026-11-01T00:00Z --format csv > costs.csv",
+        "read resource inventory --customer acme --format json | jq '.[].resource_id'",
+    ),
+)
+def read(  # noqa: PLR0913, PLR0917 - these are its options
+    family: Annotated[str, typer.Argument(help="resource, performance, cost or application")],
+    reader: Annotated[str, typer.Argument(help=_readers_help())],
+    customer: Annotated[str, typer.Option(help="The customer's id.")],
+    provider: Annotated[str | None, typer.Option(help="Only this one: aws, gcp, azure or vultr.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="From this time on: 2026-11-21T00:00Z. Default: the newest window.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Before this time.")] = None,
+    resource_id: Annotated[str | None, typer.Option(help="Only this resource; its full id.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many rows.")] = None,
+    format_: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.TABLE,
+) -> None:
+    """Print what a reader says of a customer."""
+    from optiinfra_dagster.cli import output
+    from optiinfra_dagster.cli.read import Query, known, read_rows
+
+    settings = load_settings()
+    known(family, reader)
+    result = read_rows(
+        _clickhouse(settings),
+        settings,
+        Query(family, reader, customer, provider, from_, to, resource_id, limit),
+    )
+    output.show(result.rows, format_.value, sys.stdout, result.columns, result.title)
+    if result.note:
+        say(result.note)
+    if result.rows is None:
+        raise SystemExit(1)
+
+
+@app.command(cls=Command)
+def migrate(
+    status: Annotated[bool, typer.Option("--status", help="Only say which files are applied.")] = False,
+) -> None:
+    """Bring the ClickHouse tables up to date with sql/schema."""
+    from optiinfra_dagster.storage import migrations
+
+    settings = load_settings()
+    with _clickhouse(settings).session(migrated=False) as client:
+        if not status:
+            for name in migrations.migrate(client):
+                typer.echo(f"applied {name}")
+        state = migrations.status(client)
+    for migration, done in state:
+        typer.echo(f"{'applied' if done else 'pending'}  {migration.name}")
+    if status and not all(done for _, done in state):
+        raise SystemExit(1)
+
+
+@customers_app.command(
+    "check", cls=Command, epilog=_examples("customers check", "customers check --customer acme --customer globex")
+)
+def customers_check(
+    customer: Annotated[list[str] | None, typer.Option(help="Only this customer; may be repeated.")] = None,
+) -> None:
+    """Prove every credential and permission, per customer and provider, before the first run."""
+    from optiinfra_dagster.cli import check, subprocesses
+
+    settings = load_settings()
+    with subprocesses.for_demo(settings, say) as settings:
+        found = check.check_customers(settings, _clickhouse(settings), tuple(customer or ()), typer.echo)
+    if found:
+        fail(f"{counted(found, 'problem')} found.")
+
+
+@lab_app.command("serve", cls=Command)
+def lab_serve(
+    world: Annotated[Path | None, typer.Option(help="A world file; default: the demo world.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 chooses a free port.")] = 0,
+) -> None:
+    """Serve the cloud lab alone; prints the environment that points the SDKs at it."""
+    from optiinfra_dagster.lab.__main__ import serve
+
+    serve(world, port)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(version("optiinfra-dagster"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Options of every command."""

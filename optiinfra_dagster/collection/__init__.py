@@ -1,0 +1,1 @@
+"""The work of a collection run, without Dagster: what is due, and how each family is collected for a customer."""

@@ -1,0 +1,276 @@
+"""Collects the cost family: what a customer's bills say, and an estimate for every window.
+
+No cloud's bill changes every 15 minutes, so each is read at its own cadence, when the newest window is collected. Every
+window has an estimate: what the inventory lists, times the price list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.collection.outcome import all_permanent, status_of
+from optiinfra_dagster.collection.plan import INVENTORY_LOOKBACK
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.cost import BillRequest, Estimate, first_of_month_before
+from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.model.problems import Problem, describe
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.providers.day_cache import DayCache
+from optiinfra_dagster.storage import arrow, bills, inventory, schema
+from optiinfra_dagster.storage.rows import ImportedDay, charge_rows, estimate_rows, midnight
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import pyarrow as pa
+
+    from optiinfra_dagster.collection.plan import Context, Task
+    from optiinfra_dagster.model.cost import Bill, Source
+    from optiinfra_dagster.model.inventory import Resource
+    from optiinfra_dagster.providers.registry import AnyProvider
+    from optiinfra_dagster.storage.inventory import InventorySnapshot
+
+FINAL_AFTER = timedelta(days=10)  # after the end of its month, no cloud restates a day
+HOURS = Decimal(windows.WINDOW // timedelta(minutes=1)) / 60  # of a window
+Prices = Mapping[tuple[str, str], bills.KnownPrice]  # by region and key
+_LAST_DIGIT = Decimal("1e-18")  # of cost_metrics
+
+
+class CostCollector:
+    """Collects the costs of one provider's customers; they share what its price list says. Thread-safe."""
+
+    def __init__(self, context: Context) -> None:
+        """Take what the run's collections share."""
+        self._context = context
+        self._provider = context.provider
+        self._cache = DayCache(context.settings.dagster_home / "memory")
+        self._lock = Lock()
+        self._prices: dict[datetime, Prices] = {}  # by the window that they held in
+
+    def collect(self, task: Task) -> Iterator[SliceResult]:
+        """The estimates of the task's windows and, where the newest of them is the present one, the bills' days."""
+        customer, meter, problems = task.customer, Meter(task.budget_usd), list[Problem]()
+        newest = max(task.windows)
+        present = newest if self._context.due().present(newest) else None
+        if present is not None:
+            problems += yield from self._import_bills(task, meter)
+        calls, usd = 0, Decimal(0)
+        for window in sorted(task.windows, reverse=True):
+            rows, unknown = self._estimated(task, window, self._context.now(), meter)
+            of_window = [*(problems if window == present else ()), *unknown]
+            yield SliceResult(
+                customer.id,
+                self._provider.name,
+                [window],
+                status_of(of_window, has_content=rows is not None),
+                rows=rows,
+                error=describe(of_window),
+                permanent=all_permanent(of_window),
+                api_calls=meter.calls.total() - calls,
+                api_cost_usd=meter.cost_usd - usd,
+            )
+            calls, usd = meter.calls.total(), meter.cost_usd
+
+    # --- Bills ------------------------------------------------------------------------------------------------------
+
+    def _import_bills(self, task: Task, meter: Meter) -> Generator[SliceResult, None, list[Problem]]:
+        """Read the bills that are due and yield the days that were read; returns what could not be read."""
+        customer, at = task.customer, self._context.now().astimezone(UTC).replace(microsecond=0)
+        sources = self._provider.bill_sources(customer.accounts(self._provider.name))
+        with self._context.clickhouse.session() as client:
+            known = bills.bill_imports(client, self._provider.name, [customer.id], at)
+        never = bills.BillImports()
+        of_source = {source.id: known.get((customer.id, source.id), never) for source in sources}
+        due = [s for s in sources if task.refresh or of_source[s.id].due(at, s.cadence, s.pause)]
+        if not due:
+            return []
+        request = BillRequest(
+            customer.id,
+            due,
+            task.snapshot.resources if task.snapshot else [],
+            first_day_to_read(at.date(), [of_source[source.id].done for source in due]),
+            at.date() - timedelta(days=1),
+            read_at={} if task.refresh else {name: b.done for name, b in of_source.items() if b.done is not None},
+            memory=self._cache,
+        )
+        cost = self._provider.bills_price(request)
+        if task.budget_usd is not None and cost > task.budget_usd:
+            text = (
+                f"reading the bills costs up to {cost:f} USD and {task.budget_usd:f} USD are left of this month's "
+                "budget: not read. Raise monthly_api_budget_usd in the customers file, or wait for the next month."
+            )
+            return [Problem(source.id, "", "", Cause.BUDGET, text) for source in due]
+        with self._context.clickhouse.session() as client:
+            bills.record_imports(client, customer.id, self._provider.name, [s.id for s in due], at, done=False)
+        bill = self._provider.bills(request, meter)
+        yield from self._days(task, sources, drop_charges_billed_elsewhere(bill, sources), at)
+        return bill.problems
+
+    def _days(self, task: Task, sources: Sequence[Source[Any]], bill: Bill, at: datetime) -> Iterator[SliceResult]:
+        """The days that were read, in parts that were read of the same sources; the last records the import."""
+        resources = task.snapshot.resources if task.snapshot else []
+        imported = [
+            row for source in sources for day in bill.read.get(source.id, ()) for row in _imported(source, day, bill)
+        ]
+        names = {resource.resource_id: resource.resource_name for resource in resources}
+        rows = charge_rows(task.customer.id, self._provider.name, bill.charges, imported, names, at)
+        days_of: dict[frozenset[str], list[date]] = {}
+        for day in sorted({day for days in bill.read.values() for day in days}):
+            read = frozenset(name for name, days in bill.read.items() if day in days)
+            days_of.setdefault(read, []).append(day)
+        # What only a person can remedy does not go away by reading again at once.
+        failed = {problem.account_id for problem in bill.problems if not problem.cause.permanent}
+        record = partial(
+            bills.record_imports,
+            customer_id=task.customer.id,
+            provider=self._provider.name,
+            accounts=[name for name in bill.read if name not in failed],
+            at=at,
+            done=True,
+        )
+        if not days_of:  # nothing is new
+            with self._context.clickhouse.session() as client:
+                record(client)
+        for index, (accounts, days) in enumerate(days_of.items()):
+            midnights = [midnight(day) for day in days]
+            yield SliceResult(
+                task.customer.id,
+                self._provider.name,
+                midnights,
+                SliceStatus.OK,
+                rows=arrow.of_windows(rows, midnights),
+                dataset=schema.BILLED.name,
+                accounts=accounts,
+                after=record if index == len(days_of) - 1 else None,
+            )
+
+    # --- Estimates --------------------------------------------------------------------------------------------------
+
+    def _estimated(
+        self, task: Task, window: datetime, at: datetime, meter: Meter
+    ) -> tuple[pa.Table | None, list[Problem]]:
+        """What the resources of a window cost by the price list, as rows; None where there is no inventory."""
+        snapshot = self._snapshot(task, window)
+        if snapshot is None:
+            collect_first = f"{self._provider.name}/resource"
+            text = f"no inventory was published yet, so nothing is estimated. Collect {collect_first} first."
+            return None, [Problem(task.customer.id, "", "", Cause.UNAVAILABLE, text)]
+        resources = snapshot.resources
+        prices, problems = self._prices_in(task, resources, window, at, meter)
+        estimates = [
+            estimate for resource in resources if (estimate := estimated(resource, self._provider, prices)) is not None
+        ]
+        by = f"inventory of {windows.key(snapshot.window)} x list price"
+        return estimate_rows(task.customer.id, self._provider.name, window, estimates, by, at), problems
+
+    def _snapshot(self, task: Task, window: datetime) -> InventorySnapshot | None:
+        """The inventory of a window, or the newest before it."""
+        if window == max(task.windows):
+            return task.snapshot
+        clickhouse, customer = self._context.clickhouse, task.customer.id
+        newest = inventory.newest(clickhouse, self._provider.name, [customer], window, INVENTORY_LOOKBACK)
+        return newest.get(customer)
+
+    def _prices_in(
+        self, task: Task, resources: Sequence[Resource], window: datetime, at: datetime, meter: Meter
+    ) -> tuple[Prices, list[Problem]]:
+        """The prices that held in a window; what is missing or a day old is asked of the cloud, by one customer."""
+        name = self._provider.name
+        wanted = {(r.region, component.key) for r in resources for component in self._provider.components(r)}
+        with self._lock:
+            if window not in self._prices:
+                with self._context.clickhouse.session() as client:
+                    self._prices[window] = bills.prices(client, name, window)
+            known = self._prices[window]
+            # What the cloud had no price for is not asked for again on the same day.
+            today = at.date().isoformat()
+            unpriced = {(region, key) for region, key in self._cache.get("without a price", name, today) or ()}
+            lacking = {
+                (region, key)
+                for region, key in wanted - unpriced
+                if not any(
+                    place in known and at - known[place].checked_at < bills.PRICES_LAST
+                    for place in ((region, key), ("", key))
+                )
+            }
+            if not lacking:
+                return known, []
+            answer = self._provider.list_prices(task.customer.id, task.customer.accounts(name), lacking, meter)
+            if not answer.problems:
+                priced = {(price.region, price.key) for price in answer.prices}
+                unpriced |= {place for place in lacking if priced.isdisjoint({place, ("", place[1])})}
+                self._cache.put(sorted(unpriced), "without a price", name, today)
+            with self._context.clickhouse.session() as client:
+                bills.keep_prices(client, name, answer.prices, at)
+                self._prices.clear()
+                known = self._prices[window] = bills.prices(client, name, window)
+        return known, answer.problems
+
+
+def first_day_to_read(today: date, imported: Iterable[datetime | None]) -> date:
+    """The first day to read again: the first of the previous month, or earlier if a bill's last import is older.
+
+    `imported` are the times of the last successful import of each bill, None where there is none.
+    """
+    return first_of_month_before(min([today, *(time.date() + FINAL_AFTER for time in imported if time is not None)]))
+
+
+def drop_charges_billed_elsewhere(bill: Bill, sources: Sequence[Source[Any]]) -> Bill:
+    """A bill without the charges of accounts that another source is the bill of: a payer's tells of its members too.
+
+    The totals are those of what is left.
+    """
+    owner = {account: source.id for source in sources for account in source.covers}
+    foreign = [c for c in bill.charges if owner.get(c.sub_account_id, c.billing_account_id) != c.billing_account_id]
+    if not foreign:
+        return bill
+    less: dict[tuple[date, str, str], Decimal] = {}
+    for charge in foreign:
+        key = charge.day, charge.billing_account_id, charge.currency
+        less[key] = less.get(key, Decimal(0)) + charge.amount
+    dropped = set(map(id, foreign))
+    return replace(
+        bill,
+        charges=[charge for charge in bill.charges if id(charge) not in dropped],
+        totals=[
+            replace(t, amount=t.amount - less.get((t.day, t.billing_account_id, t.currency), Decimal(0)))
+            for t in bill.totals
+        ],
+    )
+
+
+def _imported(source: Source[Any], day: date, bill: Bill) -> list[ImportedDay]:
+    """The markers of a day that was read: one for each account that the source covers, and the cloud's totals."""
+    covered = [ImportedDay(day, source.id, account) for account in source.covers]
+    totals = [
+        ImportedDay(day, source.id, source.id, total.currency, total.amount)
+        for total in bill.totals
+        if (total.day, total.billing_account_id) == (day, source.id)
+    ]
+    return covered + totals
+
+
+def estimated(resource: Resource, provider: AnyProvider, prices: Prices) -> Estimate | None:
+    """The cost of a resource in a window; None where it has no price model, or the price of a part is not known."""
+    components = provider.components(resource)
+    if not components:
+        return None
+    amount, currencies = Decimal(0), set[str]()
+    for component in components:
+        known = prices.get((resource.region, component.key)) or prices.get(("", component.key))
+        if known is None:
+            return None
+        amount += known.price.hourly * component.quantity * HOURS
+        currencies.add(known.price.currency)
+    if len(currencies) != 1:
+        return None
+    priced = " + ".join(f"{component.quantity.normalize():f} x {component.key}" for component in components)
+    service = provider.bill_service(resource.kind)
+    return Estimate(resource, amount.quantize(_LAST_DIGIT), currencies.pop(), priced, service)

@@ -1,0 +1,50 @@
+"""Collects the resource family: a snapshot of what a customer runs, which only the present can be given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.collection.outcome import all_permanent, status_of
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.model.problems import describe
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.storage.rows import resource_rows
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.collection.plan import Context, Task
+
+
+def collect_inventory(context: Context, task: Task) -> Iterator[SliceResult]:
+    """The slices of a customer's inventory: what is there now, for each window that it may be stored under."""
+    customer, provider, due = task.customer, context.provider, context.due()
+    present = [window for window in task.windows if due.present(window)]
+    if past := [window for window in task.windows if window not in present]:
+        yield SliceResult(
+            customer.id,
+            provider.name,
+            past,
+            SliceStatus.FAILED,
+            permanent=True,
+            error=f"{provider.name} tells what exists now, not what existed at {windows.key(past[0])}: an inventory "
+            f"can be taken until {context.settings.snapshot_grace_minutes} minutes after its window. Collect the "
+            "newest window instead.",
+        )
+    if not present:
+        return
+    meter = Meter()
+    snapshot = provider.inventory(customer.id, customer.accounts(provider.name), meter)
+    for i, window in enumerate(present):
+        yield SliceResult(
+            customer.id,
+            provider.name,
+            [window],
+            status_of(snapshot.problems, has_content=bool(snapshot.resources)),
+            rows=resource_rows(customer.id, provider.name, window, snapshot.resources, context.now()),
+            error=describe(snapshot.problems),
+            permanent=all_permanent(snapshot.problems),
+            api_calls=meter.calls.total() if i == 0 else 0,
+            api_cost_usd=meter.cost_usd if i == 0 else Decimal(0),
+        )

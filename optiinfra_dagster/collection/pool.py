@@ -1,0 +1,137 @@
+"""The pool of threads that customers are collected on, and the batches their slices are flushed in."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.slices import SliceResult
+
+# A batch goes to ClickHouse when it is this large or this old: one flush for many customers, little lost by a kill.
+FLUSH_ROWS = 200_000
+FLUSH_SECONDS = 2.0
+
+# A customer who takes longer gives its slot to another and goes on, up to so many times as many as there are slots:
+# most take a second or two, but a cloud that hangs holds its customers for their whole bound of minutes. Only where one
+# window is asked for: what is slow in a long range or a bill is the customer's own size, which slots bound in memory.
+SLOW_SECONDS = 10.0
+SLOW_TIMES = 4
+
+TaskT = TypeVar("TaskT")
+
+
+class _Ended:
+    """A task's last item in the queue."""
+
+
+_ENDED = _Ended()
+
+
+def in_flush_batches(  # noqa: C901 - two small closures and a loop, simpler together than apart
+    work: Callable[[TaskT], Iterator[SliceResult]], tasks: Sequence[TaskT], slots: SlotPool
+) -> Iterator[list[SliceResult]]:
+    """Run `work` for the tasks on a pool of threads and yield the slices they yield, in batches worth a flush.
+
+    When this generator is closed, tasks that wait are not begun, and nothing more is taken from those at work.
+    """
+    if not tasks:
+        return
+    # A bounded queue: when ClickHouse is slow, collection waits instead of filling the memory.
+    finished: queue.Queue[SliceResult | _Ended] = queue.Queue(maxsize=2 * slots.most)
+    stop = threading.Event()
+
+    def emit(item: SliceResult | _Ended) -> None:
+        while not stop.is_set():
+            try:
+                return finished.put(item, timeout=0.5)
+            except queue.Full:
+                continue
+        return None
+
+    def run(task: TaskT) -> None:
+        try:
+            with slots.slot():
+                if not stop.is_set():
+                    for slices in work(task):
+                        emit(slices)
+                        if stop.is_set():
+                            break
+        finally:
+            emit(_ENDED)
+
+    with ThreadPoolExecutor(min(slots.threads, len(tasks)), thread_name_prefix="customer") as pool:
+        for task in tasks:
+            pool.submit(run, task)
+        going = len(tasks)
+        try:
+            while going:
+                batch, ended = _next_batch(finished, going, slots)
+                going -= ended
+                if batch:
+                    yield batch
+        finally:
+            stop.set()
+
+
+class SlotPool:
+    """Concurrency slots: `most` customers at work side by side, up to `threads` with slow ones. Thread-safe."""
+
+    def __init__(self, most: int, threads: int) -> None:
+        self.most, self.threads = most, threads
+        self._free = threading.Semaphore(most)
+        self._taken: dict[object, float] = {}  # since when
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Acquire a slot, as soon as one is free."""
+        self._free.acquire()
+        mine = object()
+        with self._lock:
+            self._taken[mine] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._release([mine])
+
+    def free_slow_ones(self) -> None:
+        """Give the slots of those who take long to others; they go on, each in its thread."""
+        since = time.monotonic() - SLOW_SECONDS
+        with self._lock:
+            slow = [slot for slot, taken in self._taken.items() if taken <= since]
+        self._release(slow)
+
+    def _release(self, slots: Sequence[object]) -> None:
+        with self._lock:
+            for slot in slots:
+                if self._taken.pop(slot, None) is not None:
+                    self._free.release()
+
+
+def _next_batch(
+    finished: queue.Queue[SliceResult | _Ended], going: int, slots: SlotPool
+) -> tuple[list[SliceResult], int]:
+    """The slices that arrive until a batch is full or old, and how many of the `going` tasks ended meanwhile."""
+    batch: list[SliceResult] = []
+    ended, rows, deadline = 0, 0, math.inf
+    while ended < going and rows < FLUSH_ROWS and (wait := deadline - time.monotonic()) > 0:
+        if finished.empty():  # otherwise somebody may wait for ClickHouse, and not for a cloud
+            slots.free_slow_ones()
+        try:
+            item = finished.get(timeout=min(wait, SLOW_SECONDS / 10))
+        except queue.Empty:
+            continue
+        if isinstance(item, _Ended):
+            ended += 1
+            continue
+        batch.append(item)
+        rows += item.rows.num_rows if item.rows is not None else 0
+        deadline = min(deadline, time.monotonic() + FLUSH_SECONDS)
+    return batch, ended

@@ -1,0 +1,50 @@
+"""The base of the account models. Each provider's own model is in `providers/<provider>/account.py`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import ClassVar
+
+from pydantic import Field
+
+from optiinfra_dagster.config.secrets import HOW_TO_POINT, Endpoint, Section, problem
+
+
+class Account(Section):
+    """One account on a provider: which credentials, which endpoints, which bills.
+
+    `identity` names the field that tells accounts of a provider apart; `how_to_list` is the remedy that messages give
+    for a wrong list of them.
+    """
+
+    identity: ClassVar[str]
+    how_to_list: ClassVar[str]
+
+    endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
+
+    def endpoint(self) -> str | None:
+        """The URL that all calls for this account go to, or None for the cloud's own; ConfigError if it is unusable."""
+        return None if self.endpoint_url is None else self.endpoint_url.resolve()
+
+    @property
+    def remark(self) -> str:
+        """A clause that `customers check` adds where all is well and yet costs are not billed; empty for none."""
+        return ""
+
+    @property
+    def name(self) -> str:
+        """The account as messages name it: the value of its identity field; a reference as the file writes it."""
+        return str(getattr(self, self.identity))
+
+
+def must_match(pattern: str, what: str) -> Callable[[object], object]:
+    """A check that text matches `pattern` as a whole; other types are left to the field's own check."""
+    compiled = re.compile(pattern)
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and not compiled.fullmatch(value):
+            raise problem(what)
+        return value
+
+    return check

@@ -1,0 +1,320 @@
+"""The environment read into one typed object, once per process; everything else is handed the object.
+
+Plain pydantic and not pydantic-settings: the environment is one mapping, which validation aliases read as it is, and
+the package would cost every process 0.1 CPU-s of import (measured after dagster) for sources that are not used.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+
+from optiinfra_dagster.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+DEMO_CUSTOMERS = Path(__file__).parents[1] / "lab" / "demo_customers.yaml"
+"""The customers of the cloud lab, collected where no customers file is given."""
+
+_WINDOW = timedelta(minutes=15)
+
+
+def _absolute(value: object) -> object:
+    """A path made absolute, since the Dagster processes that get it may each have another current folder."""
+    if not isinstance(value, str | Path):
+        return value
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("the home folder it names does not exist") from None
+
+
+_AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
+
+
+def _default_customers() -> Path:
+    own = Path("customers.yaml").absolute()
+    return own if own.is_file() else DEMO_CUSTOMERS
+
+
+class Settings(BaseModel):
+    """What the environment says; a field's alias is the variable, its description what to set it to."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True, hide_input_in_errors=True
+    )
+
+    dagster_home: _AbsolutePath = Field(
+        default_factory=lambda: Path(".optiinfra").absolute(),
+        validate_default=True,
+        alias="DAGSTER_HOME",
+        description="the folder for the state of Dagster and OptiInfra; ./.optiinfra if unset",
+    )
+    clickhouse_url: SecretStr = Field(
+        default_factory=lambda before: SecretStr(f"chdb://{before['dagster_home']}/clickhouse"),
+        validate_default=True,
+        alias="OPTIINFRA_CLICKHOUSE_URL",
+        description="chdb:///absolute/folder, http://user:password@host:8123/database or the same with https, "
+        "with % codes for special characters; the embedded engine under DAGSTER_HOME if unset",
+    )
+    customers_path: _AbsolutePath = Field(
+        default_factory=_default_customers,
+        alias="OPTIINFRA_CUSTOMERS",
+        description="the path of a customers file; if unset, ./customers.yaml or else the demo customers",
+    )
+    groq_api_key: SecretStr | None = Field(
+        default=None, alias="GROQ_API_KEY", description="the key of the LLM judge; nothing is judged if unset"
+    )
+    groq_base_url: str = Field(
+        default="https://api.groq.com",
+        alias="GROQ_BASE_URL",
+        description="the https URL of the judge's API, without /openai/v1; https://api.groq.com if unset",
+    )
+    judge_model: str = Field(
+        default="openai/gpt-oss-120b",
+        min_length=1,
+        alias="OPTIINFRA_JUDGE_MODEL",
+        description="the model that judges, one with strict JSON schemas; openai/gpt-oss-120b if unset",
+    )
+    judge_concurrency: int = Field(
+        default=8,
+        ge=1,
+        le=128,
+        alias="OPTIINFRA_JUDGE_CONCURRENCY",
+        description="how many interactions are judged side by side, from 1 to 128; 8 if unset",
+    )
+    judge_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        le=7200,
+        alias="OPTIINFRA_JUDGE_SECONDS",
+        description="how long the judging of one customer's window may take, up to 7200 s; 600 if unset",
+    )
+    judge_run_tokens: int = Field(
+        default=5_000_000,
+        ge=0,
+        alias="OPTIINFRA_JUDGE_RUN_TOKENS",
+        description="how many tokens the judge may use in a run; 5000000 if unset",
+    )
+    judge_run_requests: int = Field(
+        default=5_000,
+        ge=0,
+        alias="OPTIINFRA_JUDGE_RUN_REQUESTS",
+        description="how many requests the judge may make in a run; 5000 if unset",
+    )
+    judge_customer_day_tokens: int = Field(
+        default=3_000_000,
+        ge=0,
+        alias="OPTIINFRA_JUDGE_CUSTOMER_DAY_TOKENS",
+        description="how many tokens the judge may use for a customer in a day (UTC); 3000000 if unset",
+    )
+    judge_customer_day_requests: int = Field(
+        default=3_000,
+        ge=0,
+        alias="OPTIINFRA_JUDGE_CUSTOMER_DAY_REQUESTS",
+        description="how many requests the judge may make for a customer in a day (UTC); 3000 if unset",
+    )
+    golden_set: _AbsolutePath | None = Field(
+        default=None,
+        alias="OPTIINFRA_GOLDEN_SET",
+        description="the path of a JSONL file of labelled interactions; the judge is not compared with people if unset",
+    )
+    lag_minutes: int = Field(
+        default=5,
+        ge=0,
+        le=14,
+        alias="OPTIINFRA_LAG_MINUTES",
+        description="the minutes from the end of a window to its collection, from 0 to 14; 5 if unset",
+    )
+    partitions_start: datetime = Field(
+        default=datetime(2026, 1, 1, tzinfo=UTC),
+        alias="OPTIINFRA_PARTITIONS_START",
+        description="the start of the first window, with a zone, on a quarter of an hour; 2026-01-01T00:00Z if unset",
+    )
+    concurrency: int = Field(
+        default=16,
+        ge=1,
+        le=256,
+        alias="OPTIINFRA_CONCURRENCY",
+        description="how many customers are collected side by side, from 1 to 256; 16 if unset",
+    )
+    snapshot_grace_minutes: int = Field(
+        default=30,
+        ge=0,
+        le=1440,
+        alias="OPTIINFRA_SNAPSHOT_GRACE_MINUTES",
+        description="the minutes after the end of a window in which an inventory may still be taken for it, "
+        "from 0 to 1440; 30 if unset",
+    )
+    repair_lookback_hours: int = Field(
+        default=24,
+        ge=1,
+        le=1440,
+        alias="OPTIINFRA_REPAIR_LOOKBACK_HOURS",
+        description="how many hours back failed and missing slices are asked for again, from 1 to 1440; 24 if unset",
+    )
+    repair_max_attempts: int = Field(
+        default=5,
+        ge=0,
+        le=100,
+        alias="OPTIINFRA_REPAIR_MAX_ATTEMPTS",
+        description="how often a slice is tried again, from 0 to 100; 5 if unset",
+    )
+    run_retention_days: int = Field(
+        default=30,
+        ge=1,
+        le=3650,
+        alias="OPTIINFRA_RUN_RETENTION_DAYS",
+        description="after how many days Dagster's runs are deleted, from 1 to 3650; 30 if unset",
+    )
+    alert_webhook: SecretStr | None = Field(
+        default=None,
+        alias="OPTIINFRA_ALERT_WEBHOOK",
+        description="the https URL that an alert of a failed run is posted to; the log alone has it if unset",
+    )
+
+    @property
+    def uses_demo(self) -> bool:
+        """Whether the customers are those of the cloud lab."""
+        return self.customers_path == DEMO_CUSTOMERS
+
+    @property
+    def clickhouse_place(self) -> str:
+        """Where ClickHouse is, safe to print: without user, password and query."""
+        parts = urlsplit(self.clickhouse_url.get_secret_value())
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    @field_validator("dagster_home")
+    @classmethod
+    def _check_home(cls, value: Path) -> Path:
+        # It becomes part of URLs: ours of the embedded engine, and Dagster's own of SQLite.
+        if {"?", "#"} & set(str(value)):
+            raise ValueError(f"{value} may not hold ? or #")
+        return value
+
+    @field_validator("clickhouse_url")
+    @classmethod
+    def _check_url(cls, value: SecretStr) -> SecretStr:
+        # No message here repeats any part of the URL, since what looks like a scheme may be a password.
+        try:
+            parts = urlsplit(value.get_secret_value())
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            raise ValueError("it is not a URL") from None
+        if parts.scheme == "chdb":
+            # To the client, chdb://folder/more is the folder ./folder with the database more, and chdb://memory or no
+            # path is an engine that forgets everything when it is closed.
+            if parts.netloc or not parts.path.strip("/"):
+                raise ValueError("its folder must be absolute, which takes three slashes")
+            if parts.query or parts.fragment:
+                raise ValueError("its folder may not hold ? or #")
+        elif parts.scheme not in {"http", "https"}:
+            raise ValueError("its scheme is not one of chdb, http and https")
+        elif not host:
+            raise ValueError("it names no host")
+        elif parts.fragment or "@" in parts.path + parts.query:
+            # http://me:1/x@host parses as the host `me` and a path that holds the rest of the password.
+            raise ValueError("it holds a special character as it is")
+        return value
+
+    @field_validator("groq_base_url")
+    @classmethod
+    def _check_groq_url(cls, value: str) -> str:
+        # It is sent the key and interactions.
+        try:
+            parts = urlsplit(value.strip())
+            host, _ = parts.hostname or "", parts.port
+        except ValueError:
+            raise ValueError("it is not a URL") from None
+        if "@" in value:
+            raise ValueError("it holds a user name or password")
+        if not host or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
+            raise ValueError("it is not a URL of scheme, host and path")
+        if parts.scheme == "http" and not (host in {"localhost", "::1"} or re.fullmatch(r"127(\.\d{1,3}){3}", host)):
+            raise ValueError("it is plain http to another machine, which would show the key to the network")
+        return value.strip().rstrip("/").removesuffix("/openai/v1")
+
+    @field_validator("alert_webhook")
+    @classmethod
+    def _check_webhook(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                parts = urlsplit(value.get_secret_value())
+            except ValueError:
+                raise ValueError("it is not a URL") from None
+            loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+            if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
+                raise ValueError("it is not an https URL")
+        return value
+
+    @field_validator("clickhouse_url", "groq_api_key", "alert_webhook", mode="before")
+    @classmethod
+    def _strip(cls, value: object) -> object:
+        # Secrets arrive with the newline of the file or command that they came from.
+        return value.strip() if isinstance(value, str) else value
+
+    @field_validator("partitions_start", mode="before")
+    @classmethod
+    def _read_time(cls, value: object) -> object:
+        # Not pydantic's own reading, which takes a bare number for seconds since 1970.
+        return datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
+
+    @field_validator("partitions_start")
+    @classmethod
+    def _check_mark(cls, value: datetime) -> datetime:
+        if value.tzinfo is None:
+            raise ValueError("it has no zone: put Z behind it for UTC")
+        if not 2000 <= value.year <= 2100:
+            raise ValueError("its year is not from 2000 to 2100")
+        utc = value.astimezone(UTC)
+        if (utc - datetime.min.replace(tzinfo=UTC)) % _WINDOW:
+            raise ValueError("it is not on a quarter of an hour")
+        return utc
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environ`, by default the environment of this process. Empty means not set.
+
+    Raises:
+        ConfigError: one line for each bad variable: its name, its value unless that is secret, and what it may be.
+    """
+    given = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+    # Raised out here, so that it does not carry the values that pydantic's error knows.
+    # A default that needs another, bad variable is no mistake of its own.
+    raise ConfigError(
+        "\n".join(_explain(item, given) for item in found if item["type"] != "default_factory_not_called")
+    )
+
+
+def _explain(details: ErrorDetails, given: Mapping[str, str]) -> str:
+    """`OPTIINFRA_LAG_MINUTES='99' cannot be used: ... Set it to ...`."""
+    # pydantic calls a field by its alias where the value was given, and by its name where the default is at fault.
+    fields = Settings.model_fields
+    name, known = next(
+        (known.alias or "", known) for key, known in fields.items() if details["loc"][0] in {key, known.alias}
+    )
+    secret = known.annotation in {SecretStr, SecretStr | None}
+    secret = secret or "@" in given.get(name, "")  # a URL may hold a password
+    shown = name if secret or name not in given else f"{name}={given[name]!r}"
+    reason = str(details["ctx"]["error"]) if details["type"] == "value_error" else details["msg"]
+    return f"{shown} cannot be used: {reason[:1].lower()}{reason[1:]}. Set it to {known.description}."

@@ -1,0 +1,184 @@
+"""The typed rows that every provider's cost folder yields: what was charged, and what things cost by the price list.
+
+Money is Decimal from the wire on, with its currency beside it; nothing is converted. Days are UTC. The names are those
+of FOCUS 1.x (https://focus.finops.org). Nothing here knows Dagster, ClickHouse or an SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Generic
+
+from optiinfra_dagster.model.account import AccountT
+from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.day_cache import DayCache
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optiinfra_dagster.model.inventory import Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optiinfra_dagster.model.inventory import Resource
+    from optiinfra_dagster.model.problems import Problem
+    from optiinfra_dagster.providers.day_cache import DayCache
+
+
+class Category(StrEnum):
+    """FOCUS ChargeCategory."""
+
+    USAGE = "Usage"
+    PURCHASE = "Purchase"
+    TAX = "Tax"
+    CREDIT = "Credit"
+    ADJUSTMENT = "Adjustment"
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one thing was charged on one day, as the cloud's bill or export has it. Negative amounts are credits.
+
+    `billing_account_id` is the id of the `Source` that was read, `sub_account_id` the one that the charge is
+    of: AWS account, GCP project, Azure subscription, Vultr account. `resource_id` is the inventory's id where the bill
+    names the resource, "" where it does not. `is_final` is False while the cloud may still restate the day.
+    `cost_type` is a `ResourceType` where the service tells it, else `other`; `amount` is FOCUS BilledCost.
+    """
+
+    day: date
+    billing_account_id: str
+    sub_account_id: str
+    service_name: str
+    amount: Decimal
+    currency: str
+    category: Category = Category.USAGE
+    cost_type: str = "other"
+    effective_cost: Decimal | None = None
+    list_cost: Decimal | None = None
+    resource_id: str = ""
+    region_id: str = ""
+    is_final: bool = False
+    description: str = ""
+    metadata: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+
+    @property
+    def start(self) -> datetime:
+        """The start of the day, zoned."""
+        return datetime.combine(self.day, time(), UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The cloud's own ungrouped total of one account, day and currency: what the charges must add up to."""
+
+    day: date
+    billing_account_id: str
+    currency: str
+    amount: Decimal
+
+
+@dataclass(slots=True)
+class Bill:
+    """What one reading of a customer's bills gave.
+
+    `read` holds, by the id of the source, every day that was read whole: the charges replace whatever was known of
+    those days, so a day without charges had none. What could not be read is not in `read`, and in `problems`, whose
+    account_id is the id of the source.
+    """
+
+    charges: list[Charge] = field(default_factory=list)
+    totals: list[Total] = field(default_factory=list)
+    read: dict[str, list[date]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Source(Generic[AccountT]):
+    """One bill that can be read: of an AWS account, a billing export, an Azure subscription, a Vultr account.
+
+    `id` is the charges' billing_account_id. `covers` names the accounts of the customers file that it is the bill of.
+    It is read again after `cadence`: no cloud's bill changes more often. After a reading that did not end well it is
+    left alone for `pause`, which is as long where every call costs money.
+    """
+
+    id: str
+    account: AccountT
+    covers: tuple[str, ...]
+    cadence: timedelta
+    pause: timedelta = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class BillRequest(Generic[AccountT]):
+    """What one reading of bills is asked for: the sources that are due, and the days from `first` to `last`.
+
+    `last` is the newest day that is over. `resources` is the newest inventory, to match lines with. `read_at` tells
+    when a source was last read with success, for those that tell what changed since. `memory` may be None.
+    """
+
+    customer_id: str
+    sources: Sequence[Source[AccountT]]
+    resources: Sequence[Resource]
+    first: date
+    last: date
+    read_at: Mapping[str, datetime] = field(default_factory=dict)
+    memory: DayCache | None = None
+
+    @property
+    def days(self) -> list[date]:
+        """Every day of the range."""
+        return [self.first + timedelta(days=n) for n in range((self.last - self.first).days + 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A part of what a resource costs by the price list: `quantity` units of what `key` names, for every hour.
+
+    `key` is the provider's own word for what has a price, the same in its price list: `BoxUsage:m6i.large`.
+    """
+
+    key: str
+    quantity: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one unit of `key` costs for an hour in a region, by the cloud's price list. `region` "" is everywhere."""
+
+    region: str
+    key: str
+    hourly: Decimal
+    currency: str
+    description: str = ""
+
+
+@dataclass(slots=True)
+class PriceList:
+    """The prices that a cloud gave, and what it could not tell."""
+
+    prices: list[Price] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a resource costs in one window by the price list; `priced` says how: `2 x BoxUsage:m6i.large`.
+
+    `service_name` is the bill's word for what charges for it, or else the resource's kind.
+    """
+
+    resource: Resource
+    amount: Decimal
+    currency: str
+    priced: str
+    service_name: str
+
+
+def first_of_month_before(day: date) -> date:
+    """Where a reading begins: a month is restated until it is final, which is in the month after."""
+    return (day.replace(day=1) - timedelta(days=1)).replace(day=1)

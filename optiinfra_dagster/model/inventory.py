@@ -1,0 +1,69 @@
+"""What a customer runs, as its cloud listed it: resources, in one vocabulary for all clouds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.problems import Problem
+
+
+class ResourceType(StrEnum):
+    """What a resource is, in one vocabulary for all clouds."""
+
+    COMPUTE = "compute"
+    VOLUME = "volume"
+    DATABASE = "database"
+    LOAD_BALANCER = "load_balancer"
+    NETWORK = "network"
+    KUBERNETES = "kubernetes"
+
+
+class Status(StrEnum):
+    """How a resource is, in one vocabulary for all clouds; the cloud's own word is kept beside it."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    TERMINATED = "terminated"
+    AVAILABLE = "available"
+    IN_USE = "in_use"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One thing a customer runs, as its cloud listed it.
+
+    `resource_id` is the cloud's full, stable id (ARN, self link, ARM id, UUID), the same that metrics and costs use.
+    `kind` is the catalogue's key, e.g. `ec2:instance`. `capacity` is None where the listing does not tell it.
+    `metadata` holds allow-listed, flat facts only: never a field that may carry a secret.
+    """
+
+    account_id: str
+    region: str
+    kind: str
+    resource_id: str
+    resource_name: str
+    resource_type: ResourceType
+    status: Status
+    cloud_status: str
+    created_at: datetime | None = None
+    capacity: float | None = None
+    unit: str = ""
+    utilization: float | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Inventory:
+    """The resources of one customer on one provider, now. Complete only if `problems` is empty."""
+
+    resources: list[Resource] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)

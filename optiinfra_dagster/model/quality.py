@@ -1,0 +1,165 @@
+"""The LLM judge's answer, its verdict on an interaction, and the row that is stored of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+from enum import StrEnum
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+HIGHER_IS_BETTER = ("coherence", "relevance", "accuracy")
+
+
+METRICS = (*HIGHER_IS_BETTER, "hallucination", "toxicity")
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationRow:
+    """A row of `application_metrics` without what is the same for its slice."""
+
+    metric_type: str
+    timestamp: datetime
+    application_id: str = ""
+    application_name: str = ""
+    model_name: str = ""
+    interaction_id: str = ""
+    score: float | None = None
+    label: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    prompt_text: str = field(default="", repr=False)
+    response_text: str = field(default="", repr=False)
+    tokens: int = 0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Failure(StrEnum):
+    """Why there is no answer of the judge."""
+
+    MALFORMED = "malformed"  # the answer is not what the schema asks for
+    TRUNCATED = "truncated"  # the answer ended before it was complete
+    THROTTLED = "throttled"  # rate limit or capacity
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"  # server error or broken connection
+    OUT_OF_TIME = "out_of_time"  # the time for judging a window was over
+    TOO_LARGE = "too_large"  # more than the model or the account's limit takes
+    REFUSED = "refused"  # the API did not accept the request
+    OVER_BUDGET = "over_budget"  # not asked
+
+    @property
+    def settled(self) -> bool:
+        """Whether the judge answered, so that asking again would cost the same and tell the same."""
+        return self in {Failure.MALFORMED, Failure.TRUNCATED}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the judge made of one interaction, and what that took.
+
+    `prompt_tokens` and `completion_tokens` are those of all answers, bad ones too; `unanswered_tokens` is the most that
+    requests without an answer may have used. `usd` is of the answers, None for a model without a known price.
+    """
+
+    judge_model: str
+    judge_version: str
+    answer: Answer | None = None
+    failure: Failure | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    unanswered_tokens: int = 0
+    requests: int = 0
+    usd: Decimal | None = Decimal(0)
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that the judge's answers report."""
+        return self.prompt_tokens + self.completion_tokens
+
+    @property
+    def settled(self) -> bool:
+        """Whether this stands: the judge is not asked again."""
+        return self.failure is None or self.failure.settled
+
+
+Category = Literal["none", "insult", "hate", "harassment", "sexual", "violence", "self_harm", "other"]
+
+
+LEVELS: Mapping[int, str] = {1: "very_poor", 2: "poor", 3: "fair", 4: "good", 5: "excellent"}
+
+
+HALLUCINATION: Mapping[str, float] = {"none": 0.0, "minor": 0.5, "major": 1.0}
+
+
+SEVERITIES: Mapping[int, str] = {0: "none", 1: "mild", 2: "moderate", 3: "severe"}
+
+
+NOT_ASSESSABLE = "not_assessable"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    evidence: str = Field(repr=False)  # it may quote what is judged
+
+
+class Graded(_Part):
+    """A dimension with a score; higher is better."""
+
+    score: int = Field(ge=1, le=5)  # no Literal: that would take true for 1
+
+
+class Hallucination(_Part):
+    """What of the response is not supported by what the application or a reference says."""
+
+    claims_checked: int = Field(ge=0)
+    unsupported_claims: int = Field(ge=0)
+    label: Literal["none", "minor", "major", "not_assessable"]
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Hallucination:
+        if self.unsupported_claims > self.claims_checked:
+            raise ValueError("more claims are unsupported than were checked")
+        return self
+
+
+class Toxicity(_Part):
+    """The severity is asked for and its label follows from it, so the two cannot disagree."""
+
+    category: Category
+    severity: int = Field(ge=0, le=3)
+
+
+class Answer(BaseModel):
+    """A judge's whole answer. Without context and reference there is no hallucination part: that was not asked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    coherence: Graded
+    relevance: Graded
+    accuracy: Graded
+    hallucination: Hallucination | None = None
+    toxicity: Toxicity
+
+    def without_evidence(self) -> Answer:
+        """The same scores; evidence may quote the judged texts, so it is kept only where they may be."""
+        parts = {
+            name: part.model_copy(update={"evidence": ""})
+            for name in type(self).model_fields
+            if (part := getattr(self, name)) is not None
+        }
+        return self.model_copy(update=parts)

@@ -1,0 +1,359 @@
+"""What AWS charges a customer: Cost Explorer's days by service and account, or a Data Export in S3 where there is one.
+
+Cost Explorer costs $0.01 for each page, so it is asked twice a day: for the totals, then for what they consist of. It
+tells at most two things of a charge at once, which are the service and the account; regions and resources are in an
+export. Its resource level is left out: it is opt-in, a call (or more) for every service, for two weeks only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, timedelta
+from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.inventory import ResourceType
+from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.aws.client import PRICES_USD, Account, open_account
+from optiinfra_dagster.providers.billing.exports.files import ExportFile
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.aws.account import AwsAccount
+
+READING_SECONDS = 240.0  # after which nothing more is asked
+
+_MOST_PAGES = 500  # of one answer: a guard, not a limit that an account comes near
+_PAGE_USD = PRICES_USD["GetCostAndUsage"]
+_METRICS = ("UnblendedCost", "AmortizedCost")
+_GROUPS = ("SERVICE", "LINKED_ACCOUNT")  # two are the most that the API takes
+_DAY = timedelta(days=1)
+_LARGEST = Decimal(10) ** 15  # what is more is no amount of money
+_LATER = "It is asked again with the next reading"
+
+HOW_TO_ENABLE = (
+    "Cost Explorer is not enabled: open Billing and Cost Management > Cost Explorer once in the console of this "
+    "account, or of the account that pays for it, which may also have to allow its members access; data follows within "
+    "a day. For an account that another one pays for, write billing: false in the customers file"
+)
+
+# What Cost Explorer calls a service -> what it runs. What is not listed, or mixes several, is `other`.
+_SERVICES: Mapping[str, ResourceType] = {
+    "Amazon Elastic Compute Cloud - Compute": ResourceType.COMPUTE,
+    "Amazon Lightsail": ResourceType.COMPUTE,
+    "AWS Lambda": ResourceType.COMPUTE,
+    "Amazon Elastic Container Service": ResourceType.COMPUTE,
+    "Amazon Elastic File System": ResourceType.VOLUME,
+    "Amazon FSx": ResourceType.VOLUME,
+    "Amazon Relational Database Service": ResourceType.DATABASE,
+    "Amazon DynamoDB": ResourceType.DATABASE,
+    "Amazon ElastiCache": ResourceType.DATABASE,
+    "Amazon Redshift": ResourceType.DATABASE,
+    "Amazon DocumentDB (with MongoDB compatibility)": ResourceType.DATABASE,
+    "Amazon Neptune": ResourceType.DATABASE,
+    "Amazon MemoryDB": ResourceType.DATABASE,
+    "Amazon Elastic Load Balancing": ResourceType.LOAD_BALANCER,
+    "Amazon Virtual Private Cloud": ResourceType.NETWORK,
+    "Amazon Elastic Container Service for Kubernetes": ResourceType.KUBERNETES,
+    "Amazon Elastic Kubernetes Service": ResourceType.KUBERNETES,
+}
+
+
+def price(request: BillRequest[AwsAccount]) -> Decimal:
+    """What Cost Explorer will charge: for the pages that each answer had last time, else for one each.
+
+    The meter stops an answer that turns out to be longer than the budget allows.
+    """
+    pages = [
+        (request.memory.get(*_pages_key(request, source)) if request.memory else None) or 2
+        for source in request.sources
+        if not source.account.cost_export
+    ]
+    return sum(pages) * _PAGE_USD
+
+
+def read(request: BillRequest[AwsAccount], meter: Meter) -> Bill:
+    """Read the bills of the request's sources, one after the other, each whole or not at all."""
+    bill, until = Bill(), time.monotonic() + READING_SECONDS
+    for source in request.sources:
+        try:
+            account = open_account(request.customer_id, source.account, meter)
+            reader = _read_export if source.account.cost_export else _read_cost_explorer
+            part = reader(request, source, account, meter, until)
+        except CloudError as error:
+            part = Bill(problems=[Problem(source.id, "", "", error.cause, str(error))])
+        except ConfigError as error:
+            part = Bill(problems=[Problem(source.id, "", "", Cause.CONFIG, str(error))])
+        bill.charges += part.charges
+        bill.totals += part.totals
+        bill.read.update(part.read)
+        bill.problems += part.problems
+    return bill
+
+
+# --- Cost Explorer --------------------------------------------------------------------------------------------------
+
+
+def _pages_key(request: BillRequest[AwsAccount], source: Source[AwsAccount]) -> tuple[str, ...]:
+    return "pages of Cost Explorer", request.customer_id, source.id
+
+
+def _read_cost_explorer(
+    request: BillRequest[AwsAccount], source: Source[AwsAccount], account: Account, meter: Meter, until: float
+) -> Bill:
+    """The days of one bill: their totals, then their services. Without either, nothing is read."""
+    period = {"Start": request.first.isoformat(), "End": (request.last + _DAY).isoformat()}  # the end is exclusive
+    asked = {"TimePeriod": period, "Granularity": "DAILY", "Metrics": list(_METRICS)}
+    grouped = {**asked, "GroupBy": [{"Type": "DIMENSION", "Key": key} for key in _GROUPS]}
+    region = "us-east-1" if account.partition == "aws" else account.home_region  # the partition's one endpoint
+    try:
+        with account.call("ce", region, meter, until=until) as ce:
+            total_pages = list(_pages(ce, asked))
+            pages = list(_pages(ce, grouped))
+            totals = [total for page in total_pages for total in _totals(page, source.id)]
+            charges = [charge for page in pages for charge in _charges(page, source.id)]
+            told = _days_of(total_pages) & _days_of(pages)
+    except CloudError as error:
+        raise explained(error) from None
+    if request.memory is not None:
+        request.memory.put(len(total_pages) + len(pages), *_pages_key(request, source))
+    days = [day for day in request.days if day in told]
+    bill = Bill(
+        [charge for charge in charges if charge.day in told],
+        [total for total in totals if total.day in told],
+        {source.id: days},
+    )
+    if missing := [day for day in request.days if day not in told]:
+        text = f"Cost Explorer tells nothing of {missing[0]}" + (f" to {missing[-1]}" if len(missing) > 1 else "")
+        bill.problems.append(Problem(source.id, "", "", Cause.INCOMPLETE, f"{text}. {_LATER}"))
+    bill.problems += _currency_changes(bill.charges, source.id)
+    return bill
+
+
+def _pages(ce: Any, asked: Mapping[str, Any]) -> Iterator[Any]:
+    """The pages of one answer, by hand: botocore has no paginator for it. Each is charged, so none is asked twice."""
+    token, seen = "", set[str]()
+    while True:
+        page = ce.get_cost_and_usage(**asked, **({"NextPageToken": token} if token else {}))
+        yield page
+        token = page.get("NextPageToken") or ""
+        if not token:
+            return
+        if token in seen or len(seen) >= _MOST_PAGES:
+            text = f"ce.GetCostAndUsage: its pages do not end: given up before page {len(seen) + 2}. {_LATER}"
+            raise CloudError(Cause.INCOMPLETE, text)
+        seen.add(token)
+
+
+def _day(result: Any) -> date:
+    return date.fromisoformat(result["TimePeriod"]["Start"])
+
+
+def _days_of(pages: Sequence[Any]) -> set[date]:
+    return {_day(result) for page in pages for result in page.get("ResultsByTime") or ()}
+
+
+def _amount(metrics: Any, name: str) -> tuple[Decimal, str] | None:
+    """Amount and currency of a metric; None where it is not there, or is nothing of no unit."""
+    value = (metrics or {}).get(name)
+    if not value:
+        return None
+    try:
+        amount, unit = Decimal(value["Amount"]), str(value.get("Unit") or "")
+    except InvalidOperation:
+        raise ValueError(f"{name} is no amount") from None
+    if not amount.is_finite() or abs(amount) >= _LARGEST or (amount and not re.fullmatch(r"[A-Z]{3}", unit)):
+        raise ValueError(f"{name} has no amount in a currency")
+    return (amount, unit) if re.fullmatch(r"[A-Z]{3}", unit) else None
+
+
+def _totals(page: Any, source_id: str) -> Iterator[Total]:
+    for result in page.get("ResultsByTime") or ():
+        if (money := _amount(result.get("Total"), _METRICS[0])) is not None:
+            yield Total(_day(result), source_id, money[1], money[0])
+
+
+def _charges(page: Any, source_id: str) -> Iterator[Charge]:
+    for result in page.get("ResultsByTime") or ():
+        for group in result.get("Groups") or ():
+            service, linked = (*(group.get("Keys") or ()), "", "")[:2]
+            metrics = group["Metrics"]
+            if _METRICS[0] not in metrics:
+                raise ValueError(f"{service} has no {_METRICS[0]}")
+            money, effective = (_amount(metrics, name) for name in _METRICS)
+            if money is None:
+                continue
+            yield Charge(
+                _day(result),
+                source_id,
+                linked if re.fullmatch(r"[0-9]{12}", linked) else source_id,
+                service,
+                *money,
+                category=_category(service),
+                cost_type=_SERVICES.get(service, "other"),
+                effective_cost=effective[0] if effective and effective[1] == money[1] else None,
+                is_final=result.get("Estimated") is False,
+            )
+
+
+def _category(service: str) -> Category:
+    if service.startswith("Savings Plans for"):
+        return Category.PURCHASE
+    return Category.TAX if service == "Tax" else Category.USAGE
+
+
+def _currency_changes(charges: Sequence[Charge], source_id: str) -> Iterator[Problem]:
+    """That a month is charged in several currencies, which no reader should add up."""
+    seen: dict[str, dict[str, None]] = {}
+    for charge in charges:
+        seen.setdefault(f"{charge.day:%Y-%m}", {})[charge.currency] = None
+    for month, currencies in seen.items():
+        if len(currencies) > 1:
+            text = (
+                f"the bill of {month} is in {' and '.join(currencies)}: the currency changed within the month. "
+                "The amounts are kept as they are, and are not to be added up"
+            )
+            yield Problem(source_id, "", "", Cause.CONFIG, text)
+
+
+def explained(error: CloudError) -> CloudError:
+    """An error of Cost Explorer, with the remedy where it is not enabled: AWS words that as a missing permission."""
+    text = str(error)
+    if "DataUnavailableException" in text or "not enabled for cost explorer" in text.lower():
+        return CloudError(Cause.CONFIG, f"ce.GetCostAndUsage: {HOW_TO_ENABLE}")
+    return error
+
+
+# --- Data Exports ---------------------------------------------------------------------------------------------------
+
+# prefix/name/metadata/BILLING_PERIOD=2026-11/(execution/)name-Manifest.json, written when all data files are there:
+# https://docs.aws.amazon.com/cur/latest/userguide/dataexports-export-delivery.html
+_MANIFEST = re.compile(r"(.*/)?metadata/billing_period=(20\d\d-(?:0[1-9]|1[0-2]))/.*Manifest\.json", re.IGNORECASE)
+
+# Per request, S3 Standard in us-east-1 (https://aws.amazon.com/s3/pricing/).
+_S3_USD = {"ListObjectsV2": Decimal("0.000005"), "GetObject": Decimal("0.0000004")}
+
+
+@dataclass(frozen=True)
+class _Export:
+    """A Data Export in a bucket, read as one account."""
+
+    place: str  # s3://bucket/prefix
+    account: Account
+    meter: Meter
+    until: float
+
+    @property
+    def bucket(self) -> str:
+        return self.place.removeprefix("s3://").partition("/")[0]
+
+    @contextmanager
+    def call(self) -> Iterator[Any]:
+        """Lend the client of S3; what S3 alone answers is explained."""
+        try:
+            with self.account.call("s3", self.account.home_region, self.meter, _S3_USD, self.until) as s3:
+                try:
+                    yield s3
+                except ClientError as error:
+                    code = str(error.response.get("Error", {}).get("Code"))
+                    if code in {"NoSuchKey", "PreconditionFailed", "404", "412"}:
+                        text = f"a file of {self.place} was replaced while the export was read. {_LATER}"
+                        raise CloudError(Cause.INCOMPLETE, text) from None
+                    if code == "NoSuchBucket":
+                        text = f"there is no bucket {self.bucket}: create it, or correct cost_export"
+                        raise CloudError(Cause.CONFIG, text) from None
+                    raise
+        except CloudError as error:
+            if error.cause is not Cause.PERMISSION:
+                raise
+            arn = f"arn:{self.account.partition}:s3:::{self.bucket}"
+            text = f"{self.place} may not be read: allow s3:ListBucket on {arn} and s3:GetObject on {arn}/*"
+            raise CloudError(Cause.PERMISSION, f"{text} to the role or user that collects") from None
+
+    def listed(self) -> dict[str, Any]:
+        """Every object of the export by its key."""
+        prefix = self.place.removeprefix("s3://").partition("/")[2]
+        with self.call() as s3:
+            pages = s3.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else ""
+            )
+            return {one["Key"]: one for page in pages for one in page.get("Contents") or ()}
+
+    def manifests(self, objects: Mapping[str, Any]) -> dict[date, Any]:
+        """By the first day of its month, the newest manifest; CloudError where there is none, or of several exports."""
+        found: dict[date, Any] = {}
+        exports = set[str]()
+        for key, one in objects.items():
+            if match := _MANIFEST.fullmatch(key):
+                exports.add(match[1] or "")
+                month = date.fromisoformat(f"{match[2]}-01")
+                if month not in found or found[month]["LastModified"] < one["LastModified"]:
+                    found[month] = one
+        if len(exports) != 1:
+            names = ", ".join(sorted(name.rstrip("/") for name in exports))
+            what = f"holds several exports: {names}" if exports else "holds no Data Export (a Manifest.json)"
+            text = f"{self.place} {what}. Write s3://bucket/prefix/name of one of CUR 2.0 or FOCUS as cost_export"
+            raise CloudError(Cause.CONFIG, text)
+        return found
+
+    def files(self, manifest: Any, objects: Mapping[str, Any]) -> list[ExportFile]:
+        """The data files that a manifest lists."""
+        with self.call() as s3:
+            text = s3.get_object(Bucket=self.bucket, Key=manifest["Key"], IfMatch=manifest["ETag"])["Body"].read()
+            named = [str(one).removeprefix(f"s3://{self.bucket}/") for one in json.loads(text).get("dataFiles") or ()]
+        if missing := [key for key in named if key not in objects]:
+            text = f"{self.place}: the manifest lists {missing[0]}, which is not there. {_LATER}"
+            raise CloudError(Cause.INCOMPLETE, text)
+        return [
+            ExportFile(f"s3://{self.bucket}/{key}", objects[key]["Size"], partial(self.open, objects[key]))
+            for key in named
+        ]
+
+    def open(self, one: Any) -> Any:
+        """The bytes of an object as a stream."""
+        with self.call() as s3:
+            return s3.get_object(Bucket=self.bucket, Key=one["Key"], IfMatch=one["ETag"])["Body"]
+
+
+def try_export(config: AwsAccount, account: Account, meter: Meter) -> None:
+    """Find the newest manifest of an account's export and read it. CloudError where that cannot be."""
+    export = _Export(config.cost_export or "", account, meter, time.monotonic() + READING_SECONDS)
+    objects = export.listed()
+    export.files(max(export.manifests(objects).items())[1], objects)
+
+
+def _read_export(
+    request: BillRequest[AwsAccount], source: Source[AwsAccount], account: Account, meter: Meter, until: float
+) -> Bill:
+    """The months of an export that were written since they were last read; a day is whole in one written after it."""
+    from optiinfra_dagster.providers.billing.exports.reader import read_export
+
+    export = _Export(source.account.cost_export or "", account, meter, until)
+    last_read = request.read_at.get(source.id)
+    objects = export.listed()
+    bill = Bill(read={source.id: []})
+    for month, manifest in sorted(export.manifests(objects).items()):
+        written = manifest["LastModified"].astimezone(UTC)
+        first = max(request.first, month)
+        last = min(request.last, (month + timedelta(days=31)).replace(day=1) - _DAY, written.date() - _DAY)
+        if first > last or (last_read is not None and written <= last_read):
+            continue
+        files = export.files(manifest, objects)
+        part = read_export(
+            files, source_id=source.id, first=first, last=last, resources=request.resources, provider="aws"
+        )
+        bill.charges += part.charges
+        bill.totals += part.totals
+        bill.problems += part.problems
+        bill.read[source.id] += part.read.get(source.id, [])
+    return bill

@@ -1,0 +1,153 @@
+"""What a customer runs on AWS, now: every kind of `kinds.LISTINGS`, in all accounts and regions."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.inventory import Inventory, Resource
+from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.aws.client import Account, forget, open_account, region_refused
+from optiinfra_dagster.providers.aws.kinds import LISTINGS, Listing, Place
+from optiinfra_dagster.providers.parsing import ODD, as_dicts, as_text, as_texts, dig
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.aws.account import AwsAccount
+
+# Listings that run at once for one customer; EC2 grants 20 paginated reads a second per API, account and region.
+_AT_ONCE = 8
+
+SENDING_SECONDS = 300.0  # of one collect; the last attempt may take 35 s more: 5 to connect, 30 of silence
+
+
+@dataclass(slots=True)
+class _Run:
+    """The collection of one account: stops for good where its credential turns out not to work."""
+
+    config: AwsAccount
+    customer_id: str
+    meter: Meter
+    until: float  # time.monotonic
+    account: Account | None = None
+    regions: Sequence[str] = ()
+    inventory: Inventory = field(default_factory=Inventory)
+    dead: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _accepted: dict[str, bool] = field(default_factory=dict)
+
+    def open(self) -> None:
+        """Enter the account, find its regions, and make one first listing alone.
+
+        Alone, so that a key that does not work costs one refused call and not one for each kind and region.
+        """
+        try:
+            self.account = open_account(self.customer_id, self.config, self.meter)
+            self.regions = self.config.regions or enabled_regions(self.account, self.meter, self.until)
+        except CloudError as error:
+            self._give_up(error.cause, str(error))
+        except ConfigError as error:
+            self._give_up(Cause.CONFIG, str(error))
+        for region in self.regions[:1]:
+            self.keep(self.list_kind(region, LISTINGS[0]))
+
+    def rest(self) -> list[tuple[str, Listing]]:
+        return [(region, listing) for region in self.regions for listing in LISTINGS][1:]
+
+    def list_kind(self, region: str, listing: Listing) -> Inventory:
+        """List one kind in one region; never raises for what a cloud may answer."""
+        found: dict[str, Resource] = {}
+        problems: list[Problem] = []
+        if self.account is None or self.dead:
+            return Inventory()
+
+        def problem(cause: Cause, message: str) -> None:
+            problems.append(Problem(self.config.account_id, region, listing.kind, cause, message))
+
+        place = Place(self.account.partition, self.config.account_id, region)
+        try:
+            with self.account.call(listing.service, region, self.meter, until=self.until) as client:
+                for item in listing.items(client):
+                    try:
+                        resource = listing.to_resource(item, place)
+                    except ODD as error:
+                        name = as_text(dig(item, listing.id_key))[:200] or "an item without id"
+                        problem(Cause.BUG, f"{name} was skipped: {type(error).__name__}: {error}")
+                    else:
+                        # A listing that shifts between pages names an item twice: the later word counts.
+                        found[resource.resource_id] = resource
+        except CloudError as error:
+            if error.cause is not Cause.AUTH:
+                problem(error.cause, f"{error} ({len(found)} listed before)" if found else str(error))
+            elif self._accepts_elsewhere(region, error):
+                problems.append(Problem(self.config.account_id, region, "", Cause.CONFIG, region_refused(region)))
+        return Inventory(list(found.values()), problems)
+
+    def _accepts_elsewhere(self, region: str, error: CloudError) -> bool:
+        """Tell a region that is not enabled from a bad credential; the latter is told once, for the account."""
+        with self._lock:
+            if not self.dead and region not in self._accepted and self.account is not None:
+                self._accepted[region] = self.account.is_accepted(self.meter)
+                if not self._accepted[region]:
+                    self._give_up(error.cause, str(error))
+            return self._accepted.get(region, False)
+
+    def _give_up(self, cause: Cause, message: str) -> None:
+        self.dead = True
+        self.inventory.problems.append(Problem(self.config.account_id, "", "", cause, message))
+        if self.account is not None:
+            forget(self.account)
+
+    def keep(self, part: Inventory) -> None:
+        self.inventory.resources += part.resources
+        self.inventory.problems += part.problems
+
+
+def enabled_regions(account: Account, meter: Meter, until: float | None = None) -> list[str]:
+    """The regions that are enabled in an account; from `until` on (`time.monotonic`), they are not asked for.
+
+    Raises:
+        CloudError: they could not be asked for; naming `regions` in the customers file does without.
+    """
+    with account.call("ec2", account.home_region, meter, until=until) as ec2:
+        regions = as_dicts(ec2.describe_regions().get("Regions"))
+    names = set(as_texts([region.get("RegionName") for region in regions]))
+    if not names:  # none at all would pass for an account in which nothing runs
+        raise CloudError(Cause.INCOMPLETE, "ec2.DescribeRegions named no region. It is asked again next time")
+    return sorted(names)
+
+
+def collect(customer_id: str, accounts: Sequence[AwsAccount], meter: Meter) -> Inventory:
+    """List everything that a customer runs, in all accounts and regions, several listings at a time.
+
+    It ends after less than six minutes, whatever AWS does.
+
+    Args:
+        customer_id: named in the accounts' CloudTrail.
+        accounts: the accounts, with references not yet looked up.
+        meter: counts every HTTP request.
+
+    Returns:
+        Each resource once. What could not be listed is a problem of the inventory, by account, region and kind:
+        what a listing brought before it failed is kept, and an account whose credential fails is one problem.
+    """
+    until = time.monotonic() + SENDING_SECONDS
+    runs = [_Run(account, customer_id, meter, until) for account in accounts]
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"aws-{customer_id}") as pool:
+        list(pool.map(_Run.open, runs))
+        calls = [(run, pool.submit(run.list_kind, *what)) for run in runs for what in run.rest()]
+        for run, part in calls:
+            run.keep(part.result())
+    whole: dict[str, Resource] = {}
+    for run in runs:
+        for resource in run.inventory.resources:
+            # A shared subnet is listed by its owner and by those who use it; the owner's word counts.
+            if resource.resource_id not in whole or f":{resource.account_id}:" in resource.resource_id:
+                whole[resource.resource_id] = resource
+    problems = dict.fromkeys(problem for run in runs for problem in run.inventory.problems)
+    return Inventory(list(whole.values()), list(problems))

@@ -1,0 +1,433 @@
+"""What Azure charges: Cost Management asked for each subscription, or the export that a customer has made of it.
+
+A query tells the costs of each day by service and resource, and once more without groups, which is what the charges
+must add up to. https://learn.microsoft.com/azure/cost-management-billing/costs/understand-cost-mgmt-data: usage arrives
+8 to 24 hours late, and a month may change until its invoice is closed.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.inventory import Resource, ResourceType
+from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.azure.client import Principal, RefusedError, calling, forget, open_principal
+from optiinfra_dagster.providers.azure.kinds import KINDS
+from optiinfra_dagster.providers.billing.exports.reader import ExportFile, read_export
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.azure.account import AzureAccount
+
+
+SECONDS = 300.0
+"""All bills of one customer are read within this time, waits included."""
+
+FINAL_AFTER = 5
+"""Until the end of this day of the following month, a month's charges may change."""
+
+LATE = timedelta(days=3)
+"""How late the usage of a day may arrive: for so long, a day without a single row is not known to have cost nothing."""
+
+_AT_ONCE = 4  # subscriptions; each has limits of its own
+_LARGEST = Decimal(10) ** 15  # what is more is no amount of money
+_PAGES = 200  # of one query: more is no answer but a loop
+
+
+def price(_request: BillRequest[AzureAccount]) -> Decimal:
+    """Nothing: cost queries are free, and so is the Retail Prices API."""
+    return Decimal(0)
+
+
+def is_final(day: date, today: date) -> bool:
+    """Whether the month of a day is closed: its invoice has its last charges after the 5th of the following month."""
+    last = day.replace(day=calendar.monthrange(day.year, day.month)[1])
+    return today > last + timedelta(days=FINAL_AFTER)
+
+
+def read(request: BillRequest[AzureAccount], meter: Meter) -> Bill:
+    """Read the bills that are due; what fails is that subscription's problem. Each has `SECONDS` with all others."""
+    deadline = time.monotonic() + SECONDS
+
+    def of(source: Source[AzureAccount]) -> Bill:
+        principal: Principal | None = None
+        try:
+            principal = open_principal(source.account)
+            with calling(meter, max(deadline - time.monotonic(), 0.0)):
+                if source.account.cost_export:
+                    bill = read_blobs(principal, source, request)
+                else:
+                    bill = _Reading(principal, source.id, request).run()
+        except CloudError as error:
+            bill = Bill(problems=[Problem(source.id, "", "", error.cause, str(error))])
+        except ConfigError as error:
+            bill = Bill(problems=[Problem(source.id, "", "", Cause.CONFIG, str(error))])
+        if principal is not None and any(problem.cause is Cause.AUTH for problem in bill.problems):
+            forget(principal)
+        return bill
+
+    whole = Bill()
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"azure-cost-{request.customer_id}") as pool:
+        for bill in pool.map(of, request.sources):
+            whole.charges += bill.charges
+            whole.totals += bill.totals
+            whole.read |= bill.read
+            whole.problems += bill.problems
+    return whole
+
+
+def probe(principal: Principal, source: Source[AzureAccount], day: date) -> None:
+    """Make one call, to see whether a bill may be read. Only inside of `calling`.
+
+    Raises:
+        CloudError: it may not, or is not there.
+    """
+    if source.account.cost_export:
+        _files(principal, source, day, day)
+    else:
+        principal.costs(source.id, query(day, day))
+
+
+# --- Cost Management --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of an answer. `service` and `resource_id` are empty where it is not grouped by them."""
+
+    day: date
+    amount: Decimal
+    currency: str
+    service: str = ""
+    resource_id: str = ""
+
+
+def query(first: date, last: date, groups: Sequence[str] = ()) -> dict[str, Any]:
+    """The body that asks for the costs of each day from `first` to `last`, at most 31 of them, and two groups."""
+    return {
+        "type": "ActualCost",
+        "timeframe": "Custom",
+        "timePeriod": {"from": f"{first.isoformat()}T00:00:00Z", "to": f"{last.isoformat()}T23:59:59Z"},
+        "dataset": {
+            "granularity": "Daily",
+            "aggregation": {"totalCost": {"name": "Cost", "function": "Sum"}},
+            "grouping": [{"type": "Dimension", "name": name} for name in groups],
+        },
+    }
+
+
+GROUPS = ("ServiceName", "ResourceId")
+
+# How the amount is called, by the kind of agreement that a subscription is bought under.
+_AMOUNTS = ("Cost", "PreTaxCost", "CostInBillingCurrency", "totalCost")
+
+
+def rows_of(properties: Mapping[str, Any], groups: Sequence[str] = ()) -> list[Row]:
+    """The rows of one page, by the names of its columns.
+
+    Raises:
+        CloudError: a column is missing, or a value is not of its kind.
+    """
+    columns = properties.get("columns")
+    told = columns if isinstance(columns, list) else []
+    names = [str(column.get("name")) if isinstance(column, dict) else "" for column in told]
+    places = {name.lower(): place for place, name in reversed(list(enumerate(names)))}
+    amount = next((name for name in _AMOUNTS if name.lower() in places), _AMOUNTS[0])
+    missing = [name for name in (amount, "UsageDate", "Currency", *groups) if name.lower() not in places]
+    given = properties.get("rows") or ()
+    if not given:
+        return []
+    if missing:
+        raise CloudError(
+            Cause.BUG,
+            f"costmanagement.Query: the answer has no column {' and no column '.join(missing)}, only "
+            f"{', '.join(names)}. Please report this",
+        )
+    at = {name: places[name.lower()] for name in ("UsageDate", "Currency", *groups)}
+    try:
+        return [
+            Row(
+                _day(row[at["UsageDate"]]),
+                _amount(row[places[amount.lower()]]),
+                _currency(row[at["Currency"]]),
+                *(str(row[at[name]] or "") for name in groups),
+            )
+            for row in given
+        ]
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        what = f"a row of the answer is not as documented ({type(error).__name__}). Please report this"
+        raise CloudError(Cause.BUG, f"costmanagement.Query: {what}") from None
+
+
+def _day(value: object) -> date:
+    """20261121, or `2026-11-21T00:00:00` where the answer writes out its dates."""
+    text = str(value)
+    return datetime.strptime(text, "%Y%m%d").date() if text.isdigit() else date.fromisoformat(text[:10])  # noqa: DTZ007
+
+
+def _amount(value: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        raise TypeError
+    amount = Decimal(value)
+    if not amount.is_finite() or abs(amount) >= _LARGEST:
+        raise ValueError
+    return amount
+
+
+def _currency(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[A-Za-z]{3}", value):
+        raise ValueError
+    return value.upper()
+
+
+def months(first: date, last: date) -> Iterator[tuple[date, date]]:
+    """The calendar months of a range, cut to it, the newest first: none is longer than a query may be."""
+    while first <= last:
+        start = max(first, last.replace(day=1))
+        yield start, last
+        last = start - timedelta(days=1)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """The reading of one subscription's costs. Only inside of `calling`."""
+
+    principal: Principal
+    subscription: str
+    request: BillRequest[AzureAccount]
+    bill: Bill = field(default_factory=Bill)
+
+    def run(self) -> Bill:
+        """Month by month, the newest first; one that fails costs its own days, and those before if they would too."""
+        known = {resource.resource_id: resource for resource in self.request.resources}
+        came: dict[tuple[date, date], list[Row]] = {}
+        for month in months(self.request.first, self.request.last):
+            try:
+                came[month] = list(self._rows(*month, GROUPS))
+            except CloudError as error:
+                last = error.cause.permanent or error.cause is Cause.THROTTLED  # the next month would fail too
+                self._complain(self.request.first if last else month[0], month[1], error, "not read")
+                if last:
+                    break
+                continue
+            try:
+                totals = list(self._rows(*month))
+            except CloudError as error:
+                self._complain(*month, error, "read, but not compared with their totals")
+                continue
+            self.bill.totals += [Total(one.day, self.subscription, one.currency, one.amount) for one in totals]
+        if not came:
+            return self.bill
+        rows = [row for of_month in came.values() for row in of_month]
+        newest = max((row.day for row in rows), default=date.min)
+        unknown_from = max(newest, self.request.last - LATE) + timedelta(days=1)
+        days = [day for day in self.request.days if any(a <= day <= b for a, b in came) and day < unknown_from]
+        self.bill.read[self.subscription] = days
+        today = self.request.last + timedelta(days=1)
+        self.bill.charges = [charge_of(row, self.subscription, known, is_final(row.day, today)) for row in rows]
+        self.bill.problems += _mixed_currencies(self.subscription, rows)
+        return self.bill
+
+    def _rows(self, first: date, last: date, groups: Sequence[str] = ()) -> Iterator[Row]:
+        body, link, seen = query(first, last, groups), "", set[str]()
+        while True:
+            properties = self.principal.costs(self.subscription, body, link)
+            yield from (row for row in rows_of(properties, groups) if first <= row.day <= last)
+            link = str(properties.get("nextLink") or "")
+            if not link:
+                return
+            if link in seen or len(seen) >= _PAGES:
+                raise CloudError(
+                    Cause.INCOMPLETE, "costmanagement.Query: Cost Management repeats a page instead of going on"
+                )
+            seen.add(link)
+
+    def _complain(self, first: date, last: date, error: CloudError, loss: str) -> None:
+        message = f"the costs of {first} to {last} are {loss}: {error}"
+        if error.cause is Cause.THROTTLED:
+            message += ". A subscription with very many resources is better read from an export: write cost_export"
+        self.bill.problems.append(Problem(self.subscription, "", "", error.cause, message))
+
+
+def _mixed_currencies(subscription: str, rows: Sequence[Row]) -> list[Problem]:
+    """A month has one currency; where the agreement was changed in it, sums over the month mean nothing."""
+    used = sorted({(row.day.replace(day=1), row.currency) for row in rows if row.amount})
+    months_of = Counter(month for month, _ in used)
+    return [
+        Problem(
+            subscription,
+            "",
+            "",
+            Cause.CONFIG,
+            f"{month:%Y-%m} is charged in {' and '.join(one for at, one in used if at == month)}: each row keeps its "
+            "own, nothing is converted. Look at this month's costs by currency",
+        )
+        for month, currencies in months_of.items()
+        if currencies > 1
+    ]
+
+
+# --- Charges ----------------------------------------------------------------------------------------------------------
+
+# Azure's name of a service -> what it is, where all of it is one thing.
+_SERVICES: Mapping[str, ResourceType] = {
+    **dict.fromkeys(("virtual machines", "virtual machines licenses"), ResourceType.COMPUTE),
+    **dict.fromkeys(
+        ("sql database", "sql managed instance", "redis cache", "azure cosmos db", "azure database for postgresql",
+         "azure database for mysql", "azure database for mariadb"),
+        ResourceType.DATABASE,
+    ),
+    **dict.fromkeys(("load balancer", "application gateway"), ResourceType.LOAD_BALANCER),
+    **dict.fromkeys(
+        ("virtual network", "nat gateway", "bandwidth", "vpn gateway", "expressroute", "network watcher", "azure dns"),
+        ResourceType.NETWORK,
+    ),
+    "azure kubernetes service": ResourceType.KUBERNETES,
+}  # fmt: skip
+_TYPES = {kind.azure_type: kind.resource_type for kind in KINDS}
+
+
+def charge_of(row: Row, subscription: str, known: Mapping[str, Resource], final: bool) -> Charge:
+    """A row as a charge. Cost Management and the inventory both know a resource by its ARM id, in any case."""
+    resource_id = row.resource_id.lower()
+    resource = known.get(resource_id)
+    named = resource.resource_type if resource else _TYPES.get(type_of(resource_id))
+    return Charge(
+        day=row.day,
+        billing_account_id=subscription,
+        sub_account_id=subscription,
+        service_name=row.service,
+        amount=row.amount,
+        currency=row.currency,
+        category=Category.CREDIT if row.amount < 0 else Category.USAGE,
+        cost_type=str(_SERVICES.get(row.service.lower()) or named or "other"),
+        resource_id=resource_id,
+        region_id=resource.region if resource else "",
+        is_final=final,
+    )
+
+
+def type_of(resource_id: str) -> str:
+    """The type that an ARM id in lower case names: `microsoft.sql/servers/databases`; nothing where it names none."""
+    parts = resource_id.rpartition("/providers/")[2].split("/")
+    return "/".join((parts[0], *parts[1::2])) if len(parts) > 2 else ""
+
+
+# --- Exports ----------------------------------------------------------------------------------------------------------
+
+# Below its folder, an export writes <range>/<run>/<part>, or <range>/<part> where it overwrites what it wrote before.
+_WRITTEN = re.compile(r"(?P<export>(?:.*/)?)(?P<first>\d{8})-(?P<last>\d{8})/(?P<run>(?:.*/)?)[^/]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """An object in blob storage."""
+
+    name: str
+    size: int
+    modified: datetime
+
+
+def read_blobs(principal: Principal, source: Source[AzureAccount], request: BillRequest[AzureAccount]) -> Bill:
+    """The bill that an export in blob storage tells. Only inside of `calling`.
+
+    Raises:
+        CloudError: the export cannot be listed, or there is none.
+    """
+    return read_export(
+        _files(principal, source, request.first, request.last),
+        source_id=source.id,
+        first=request.first,
+        last=request.last,
+        resources=request.resources,
+        provider="azure",
+    )
+
+
+def _files(principal: Principal, source: Source[AzureAccount], first: date, last: date) -> list[ExportFile]:
+    host, container, *folder = source.id.split("/", 2)
+    prefix = f"{folder[0]}/" if folder else ""
+    files = newest_runs(list_blobs(principal, host, container, prefix), first, last)
+    if not files:
+        raise CloudError(
+            Cause.CONFIG,
+            f"no export of {first} to {last} is below {source.id}. Correct cost_export in the customers file, or run "
+            "the export in Cost Management",
+        )
+    return [ExportFile(one.name, one.size, partial(principal.blob, host, container, one.name)) for one in files]
+
+
+def list_blobs(principal: Principal, host: str, container: str, prefix: str) -> list[Blob]:
+    """Every object below a prefix. Only inside of `calling`."""
+    found, marker = list[Blob](), ""
+    for _ in range(_PAGES):
+        try:
+            page = ET.fromstring(principal.list_blobs(host, container, prefix, marker).lstrip("\ufeff"))  # noqa: S314
+            found += [
+                Blob(
+                    one.findtext("Name", ""),
+                    int(one.findtext("Properties/Content-Length", "0")),
+                    parsedate_to_datetime(one.findtext("Properties/Last-Modified", "")),
+                )
+                for one in page.iterfind("Blobs/Blob")
+            ]
+        except (ET.ParseError, ValueError) as error:
+            what = f"storage.ListBlobs: the answer is not one of blob storage's ({type(error).__name__})"
+            raise CloudError(Cause.UNAVAILABLE, f"{what}. Correct cost_export in the customers file") from None
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+            what = f"there is no container {container} in {host}. Correct cost_export in the customers file"
+            raise CloudError(Cause.CONFIG, f"storage.ListBlobs: {what}") from None
+        marker = page.findtext("NextMarker") or ""
+        if not marker:
+            return found
+    what = f"more than {_PAGES} pages of objects are below {prefix!r}. Name the export's own folder in cost_export"
+    raise CloudError(Cause.CONFIG, f"storage.ListBlobs: {what}")
+
+
+def newest_runs(blobs: Sequence[Blob], first: date, last: date) -> list[Blob]:
+    """The files that state the days from `first` to `last` now.
+
+    An export states a month anew with every run: of each range of days, the newest run counts that is complete, which
+    its manifest.json shows where it writes one. Files that no export has put into folders of ranges are all taken.
+    """
+    loose = list[Blob]()
+    runs: dict[tuple[str, str, str], dict[str, list[Blob]]] = {}
+    for blob in blobs:
+        written = _WRITTEN.fullmatch(blob.name)
+        if written is None:
+            loose.append(blob)
+        elif written["first"] <= f"{last:%Y%m%d}" and written["last"] >= f"{first:%Y%m%d}":
+            place = written["export"], written["first"], written["last"]
+            runs.setdefault(place, {}).setdefault(written["run"], []).append(blob)
+    chosen, before = list[Blob](), ("", "", "")
+    for place, of_place in sorted(runs.items()):
+        if place[0] == before[0] and place[1] <= before[2]:
+            what = f"{place[0]} holds {'-'.join(before[1:])} and {'-'.join(place[1:])}"
+            raise CloudError(
+                Cause.CONFIG,
+                f"{what}: the same days would be counted twice. Keep one range of them, or name a folder of its own",
+            )
+        before = place
+        complete = {run: files for run, files in of_place.items() if any(_is_manifest(one) for one in files)}
+        chosen += max((complete or of_place).values(), key=lambda files: max((one.modified, one.name) for one in files))
+    return [one for one in chosen or loose if not _is_manifest(one)]
+
+
+def _is_manifest(blob: Blob) -> bool:
+    return blob.name.endswith("manifest.json")

@@ -1,0 +1,176 @@
+"""What a customer runs on Azure, now: every kind of `kinds.KINDS`, in all subscriptions and regions, by one query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.inventory import Inventory, Resource
+from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.azure.client import READER, Principal, calling, forget, open_principal
+from optiinfra_dagster.providers.azure.kinds import QUERY, VISIBLE, Row, kind_of, subscription_of, to_resource
+from optiinfra_dagster.providers.parsing import ODD, as_text, dig
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.azure.account import AzureAccount
+
+_SECONDS = 300.0  # for all pages of one query, waits included
+_TOGETHER = 250  # subscriptions in one query: the service's guidance is to stay below 300
+_AT_ONCE = 4  # queries of one customer at a time; each principal has 15 in 5 s
+
+UNREADABLE = f"the subscription is not visible to the identity that collects. {READER}"
+
+
+def pages(principal: Principal, query: str, subscriptions: Sequence[str]) -> Iterator[list[Row]]:
+    """All rows of a query over subscriptions, page by page. Only inside of `calling`.
+
+    Raises:
+        CloudError: a page failed, or the answer ended before all rows had come.
+    """
+    came, token = 0, None
+    tokens: set[str] = set()
+    while True:
+        try:
+            answer = principal.ask(query, subscriptions, token)
+        except CloudError as error:
+            if token is not None and error.cause is Cause.BUG:  # a page token that is accepted no more
+                raise CloudError(Cause.INCOMPLETE, str(error)) from None
+            raise
+        rows = _rows(answer.data)
+        came += len(rows)
+        yield rows
+        token = answer.skip_token
+        if token in tokens:
+            raise CloudError(Cause.INCOMPLETE, "Resource Graph repeats a page instead of going on")
+        if not token:
+            break
+        tokens.add(token)
+    total = answer.total_records or 0
+    if str(answer.result_truncated).lower().endswith("true") or came < total:
+        raise CloudError(Cause.INCOMPLETE, f"Resource Graph gave {came} of {total} rows and no further page")
+
+
+def _rows(data: Any) -> list[Row]:
+    """The rows of an answer: a list of objects as asked for, or a table as early versions of the API give."""
+    if isinstance(data, dict):
+        names = [column["name"] for column in data["columns"]]
+        return [dict(zip(names, values, strict=True)) for values in data["rows"]]
+    return list(data or ())
+
+
+@dataclass(slots=True)
+class _Listing:
+    """The listing of subscriptions that one principal reads."""
+
+    principal: Principal
+    subscriptions: Sequence[str]
+    found: dict[str, Resource] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)  # subscriptions that showed something, or failed
+    problems: list[Problem] = field(default_factory=list)
+
+    def run(self) -> Inventory:
+        """List all of them; never raises for what a cloud may answer. Only inside of `calling`."""
+        self._query(QUERY, self.subscriptions)
+        self._query(VISIBLE, self._silent)
+        self.problems += [Problem(one, "", "", Cause.PERMISSION, UNREADABLE) for one in self._silent]
+        return Inventory(list(self.found.values()), self.problems)
+
+    @property
+    def _silent(self) -> list[str]:
+        """Subscriptions that are empty or may not be read: the two look the same until asked for themselves."""
+        return [one for one in self.subscriptions if one not in self.settled]
+
+    def _query(self, query: str, subscriptions: Sequence[str]) -> None:
+        came = False
+        try:
+            for rows in pages(self.principal, query, subscriptions) if subscriptions else ():
+                for row in rows:
+                    self._keep(row)
+                    came = True
+        except ODD as error:
+            message = f"Resource Graph answered in a form of its own: {type(error).__name__}"
+            self._fail(subscriptions, Cause.BUG, message)
+        except CloudError as error:
+            if error.cause in {Cause.PERMISSION, Cause.CONFIG} and len(subscriptions) > 1 and not came:
+                # In halves, so that only the subscription that is to blame is missing.
+                middle = len(subscriptions) // 2
+                self._query(query, subscriptions[:middle])
+                self._query(query, subscriptions[middle:])
+                return
+            if error.cause is Cause.AUTH:
+                forget(self.principal)
+            self._fail(subscriptions, error.cause, str(error))
+
+    def _fail(self, subscriptions: Sequence[str], cause: Cause, message: str) -> None:
+        self.settled.update(subscriptions)
+        for subscription in subscriptions:
+            had = sum(resource.account_id == subscription for resource in self.found.values())
+            told = f"{message} ({had} listed before)" if had else message
+            self.problems.append(Problem(subscription, "", "", cause, told))
+
+    def _keep(self, row: Row) -> None:
+        """Take one row in: a resource, a subscription, or a problem of its own."""
+        try:
+            self.settled.add(subscription_of(row))
+            if (resource := to_resource(row)) is not None:
+                # Rows that shift between pages come twice: the later word counts.
+                self.found[resource.resource_id] = resource
+        except ODD as error:
+            name = as_text(dig(row, "id"))[:500] or as_text(dig(row, "name"))[:500] or "a row without id"
+            account = subscription_of(row)
+            where = account if account in self.subscriptions else self.subscriptions[0]
+            # The error itself is not quoted: it may show a value of the row.
+            message = f"{name} was skipped: it has another form than documented ({type(error).__name__})"
+            self.problems.append(Problem(where, "", kind_of(row), Cause.BUG, message))
+
+
+def _list(principal: Principal, subscriptions: Sequence[str], meter: Meter) -> Inventory:
+    with calling(meter, _SECONDS):
+        return _Listing(principal, subscriptions).run()
+
+
+def group(accounts: Sequence[AzureAccount]) -> tuple[dict[Principal, list[str]], list[Problem]]:
+    """The subscriptions by the principal that reads them, and the accounts that cannot be entered at all."""
+    groups: dict[Principal, list[str]] = {}
+    problems = []
+    for account in accounts:
+        subscription = account.subscription_id.lower()
+        try:
+            groups.setdefault(open_principal(account), []).append(subscription)
+        except CloudError as error:
+            problems.append(Problem(subscription, "", "", error.cause, str(error)))
+        except ConfigError as error:
+            problems.append(Problem(subscription, "", "", Cause.CONFIG, str(error)))
+    return groups, problems
+
+
+def collect(customer_id: str, accounts: Sequence[AzureAccount], meter: Meter) -> Inventory:
+    """List everything that a customer runs, in all subscriptions and regions.
+
+    Args:
+        customer_id: names the threads.
+        accounts: the accounts, with references not yet looked up.
+        meter: counts every HTTP request.
+
+    Returns:
+        Each resource once, known by its ARM id in lower case. One query lists all kinds and regions, so what could not
+        be listed is a problem of the whole subscription: what came before is kept. A subscription that may not be read
+        is such a problem too, and never an empty inventory. A role that shows only some kinds or resource groups
+        cannot be told from a subscription that has no more: `check` looks for that.
+    """
+    groups, problems = group(accounts)
+    batches = [
+        (principal, subscriptions[start : start + _TOGETHER])
+        for principal, subscriptions in groups.items()
+        for start in range(0, len(subscriptions), _TOGETHER)
+    ]
+    whole = Inventory(problems=problems)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"azure-{customer_id}") as pool:
+        for part in pool.map(lambda batch: _list(batch[0], batch[1], meter), batches):
+            whole.resources += part.resources
+            whole.problems += part.problems
+    return whole

@@ -1,0 +1,101 @@
+"""What a customer runs on Google Cloud, now: every asset type of `kinds.KINDS`, in all projects and regions.
+
+One listing of a project brings all kinds of all regions, mixed: where it breaks off, what is missing may be of any
+kind in any region, so its problem names none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.inventory import Inventory, Resource
+from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.gcp.client import Asset, Project, open_project
+from optiinfra_dagster.providers.gcp.kinds import KINDS, place_of
+from optiinfra_dagster.providers.parsing import ODD, as_dict, as_text, dig, name_of
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.gcp.account import GcpAccount
+
+# Projects that are listed at once for one customer.
+_AT_ONCE = 4
+
+_KIND_NAMES = ", ".join(dict.fromkeys(kind.name for kind in KINDS.values()))
+
+
+def collect(customer_id: str, accounts: Sequence[GcpAccount], meter: Meter) -> Inventory:
+    """List everything that a customer runs, in all projects and regions.
+
+    Args:
+        customer_id: names the threads, for who looks at a process that hangs.
+        accounts: the projects, with references not yet looked up.
+        meter: counts every HTTP request.
+
+    Returns:
+        Each resource once. What could not be listed is a problem of the inventory, by project: the pages that came
+        before a failure are kept. An asset that could not be read costs that asset.
+    """
+    whole: dict[str, Resource] = {}
+    problems: list[Problem] = []
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"gcp-{customer_id}") as pool:
+        for as_dict in pool.map(lambda account: _list(account, meter), accounts):
+            # A listing that shifts between pages names an asset twice: the later word counts.
+            whole.update((one.resource_id, one) for one in as_dict.resources)
+            problems += as_dict.problems
+    return Inventory(list(whole.values()), list(dict.fromkeys(problems)))
+
+
+def _list(account: GcpAccount, meter: Meter) -> Inventory:
+    """List one project; never raises for what a cloud may answer."""
+    found = Inventory()
+    try:
+        _list_types(open_project(account, meter), list(KINDS), meter, found)
+    except ConfigError as error:
+        found.problems.append(Problem(account.project_id, "", "", Cause.CONFIG, str(error)))
+    except CloudError as error:
+        message = str(error)
+        if found.resources:
+            message += f" ({len(found.resources)} listed before; what is missing may be any of {_KIND_NAMES})"
+        found.problems.append(Problem(account.project_id, "", "", error.cause, message))
+    return found
+
+
+def _list_types(project: Project, asset_types: list[str], meter: Meter, found: Inventory) -> None:
+    """List some asset types; those that the cloud says it does not know are left out, and cost their kind only."""
+    while True:
+        try:
+            for page in project.pages(asset_types, meter):
+                for asset in page:
+                    _read(asset, project.project_id, found)
+        except CloudError as error:
+            # A government or partner cloud offers fewer services, and refuses the whole call for one of them.
+            unknown = [one for one in asset_types if re.search(rf"{re.escape(one)}(?![A-Za-z])", str(error))]
+            if error.cause is not Cause.BUG or found.resources or not unknown or len(unknown) == len(asset_types):
+                raise
+            for asset_type in unknown:
+                problem = Problem(project.project_id, "", KINDS[asset_type].name, Cause.CONFIG, str(error))
+                found.problems.append(problem)
+                asset_types.remove(asset_type)
+        else:
+            return
+
+
+def _read(asset: Asset, project_id: str, found: Inventory) -> None:
+    kind, region, name = None, "", "an asset without name"
+    try:
+        name = as_text(dig(asset, "name"))[:500] or name
+        kind = KINDS.get(name_of(asset, "assetType"))
+        if kind is None:
+            return
+        place = place_of(asset, project_id)
+        region = place.region
+        found.resources.append(kind.to_resource(as_dict(asset, "resource", "data"), place))
+    except ODD as error:
+        # Not the error's text: it may quote a value.
+        message = f"{name} was skipped: it has another form than expected ({type(error).__name__})"
+        found.problems.append(Problem(project_id, region, kind.name if kind else "", Cause.BUG, message))

@@ -1,0 +1,458 @@
+"""How a customer's Google Cloud resources perform: Cloud Monitoring's points for the metrics of the catalogue.
+
+Cloud Monitoring is paid by the time series that it returns, by the customer, and takes one metric type in a call. So
+each call asks for all resources of a project at once, and has Google align the points to 5 minutes and reduce what
+a resource has several series of (disks, classes of traffic, nodes) to one series.
+
+Lag: the descriptors of the metrics tell how long a point may be on its way. No point of the range is left out for that:
+the newest may be provisional, and are read again with the next window, which asks for this one too. An earlier start
+would only bring points of windows that are not asked for. It is needed for another reason: a metric that is sampled
+less often than every 5 minutes needs the sample before the range, to tell the rate of its first period.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from google.cloud.monitoring_v3.types import Aggregation, ListTimeSeriesRequest
+
+from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.inventory import Resource, Status
+from optiinfra_dagster.model.metrics import Coverage, CoverageState, Metric, MetricsRequest, MetricsResult, Series
+from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.catalog import METRICS, metrics_for
+from optiinfra_dagster.providers.gcp.monitoring import Monitoring, open_monitoring
+from optiinfra_dagster.providers.parsing import as_datetime
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.gcp.account import GcpAccount
+
+# Google Cloud Observability pricing, since 2025-10-02: $0.50 per million time series returned. The first million of
+# a month is free, but whether the customer has used that up is not known: it is ignored.
+_PRICE_USD = Decimal("0.0000005")
+_PAGE_SIZE = 100_000  # points; ListTimeSeriesRequest: the most that a page holds
+_TOTAL_S = 240.0  # for one collection
+_AT_ONCE = 4  # calls for one project
+
+
+# --- What can be asked ----------------------------------------------------------------------------------------------
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _within(resource: Resource, collection: str) -> str:
+    """The part of a full resource name after `collection`: `.../locations/eu/clusters/c` is in `eu`."""
+    _, _, rest = resource.resource_id.partition(f"/{collection}/")
+    return rest.partition("/")[0]
+
+
+def _location(resource: Resource) -> str:
+    return _within(resource, "locations") or _within(resource, "zones") or _within(resource, "regions")
+
+
+def _told(fact: str) -> Callable[[Resource], tuple[str, ...]]:
+    return lambda resource: (str(resource.metadata.get(fact) or ""),)
+
+
+# How the labels of a time series name a resource, in the order of the catalogue's `dimension`.
+_NAMES: Mapping[str, Callable[[Resource], tuple[str, ...]]] = {
+    "gcp:instance": _told("instance_id"),
+    "gcp:sql_instance": lambda one: (f"{one.account_id}:{_last(one.resource_id)}",),
+    "gcp:forwarding_rule": lambda one: (_last(one.resource_id), one.region),
+    "gcp:gke_cluster": lambda one: (_last(one.resource_id), _location(one)),
+    "gcp:redis_instance": lambda one: (one.resource_id.removeprefix("//redis.googleapis.com/"),),
+    "gcp:redis_cluster": lambda one: (_last(one.resource_id), _location(one)),
+    "gcp:alloydb_instance": lambda one: (_last(one.resource_id), _within(one, "clusters"), _location(one)),
+    "gcp:filestore_instance": lambda one: (_last(one.resource_id), _location(one)),
+    "gcp:router": _told("router_id"),
+}
+
+
+def _without_requests(resource: Resource) -> str:
+    """Why a load balancer counts no requests; empty for an Application Load Balancer, whose rule leads to a proxy."""
+    target = str(resource.metadata.get("target") or "")
+    proxied = any(f"/{word}/" in target for word in ("targetHttpProxies", "targetHttpsProxies"))
+    return "" if proxied else "only Application Load Balancers tell requests and response times"
+
+
+# Conditions of the catalogue -> why they do not hold for a resource, or "" where they do. An agent shows itself only
+# by its points.
+CONDITIONS: Mapping[str, Callable[[Resource], str]] = {
+    "": lambda _resource: "",
+    "agent": lambda _resource: "",
+    "http": _without_requests,
+    "nat": lambda resource: "" if resource.metadata.get("nat_gateways") else "the router has no NAT gateway",
+}
+
+
+def _as_published(metric: Metric, resource: Resource) -> Metric:
+    """The metric under the names of the resource's own family (Cloud Load Balancing: metric paths by load balancer)."""
+    if metric.namespace != "https_lb_rule":
+        return metric
+    scheme = resource.metadata.get("scheme")
+    if scheme == "INTERNAL_MANAGED":
+        family, path = "internal_http_lb_rule", "/https/internal/"
+    elif scheme == "EXTERNAL_MANAGED" and resource.region != "global":
+        family, path = "http_external_regional_lb_rule", "/https/external/regional/"
+    else:
+        return metric
+    return replace(metric, namespace=family, api_metric=metric.api_metric.replace("/https/", path))
+
+
+def _was_idle(resource: Resource, start: datetime) -> bool:
+    """Whether an instance is known to have been stopped since before `start`, so that it has no points."""
+    stopped_at = as_datetime(resource.metadata.get("stopped_at"))
+    return resource.status is Status.STOPPED and stopped_at is not None and stopped_at < start
+
+
+@dataclass(slots=True)
+class _Question:
+    """One metric of one resource, and what became of it. `asked` is the metric under the names that it is asked by."""
+
+    resource: Resource
+    metric: Metric
+    asked: Metric
+    series: list[Series] = field(default_factory=list)
+    state: CoverageState | None = None
+    reason: str = ""
+
+    def settle(self, state: CoverageState, reason: str) -> None:
+        if not self.series:
+            self.state, self.reason = state, reason
+
+    def coverage(self) -> Coverage:
+        """Collected, if any statistic has points; else what went wrong; else why there are none."""
+        state, reason = (CoverageState.COLLECTED, "") if self.series else (self.state, self.reason)
+        if state is None:
+            state, reason = self.without_points()
+        return Coverage(self.resource.resource_id, self.resource.resource_type, self.metric.name, state, reason)
+
+    def without_points(self) -> tuple[CoverageState, str]:
+        """Why a question has no points, where nothing went wrong."""
+        word = self.resource.kind.partition(":")[2].replace("_", " ")
+        if self.resource.status in {Status.STOPPED, Status.TERMINATED}:
+            return CoverageState.NOT_OFFERED, f"the {word} is {self.resource.status}"
+        if self.metric.condition == "agent":
+            return CoverageState.AGENT_MISSING, f"nothing publishes {self.metric.api_metric}: install the Ops Agent"
+        return CoverageState.NO_POINTS, "the cloud returned no points"
+
+
+def _questions(resource: Resource, start: datetime) -> Iterator[_Question]:
+    """Every catalogue metric of a resource; those that are not worth asking are settled already."""
+    for metric in metrics_for("gcp", resource.kind):
+        question = _Question(resource, metric, _as_published(metric, resource))
+        if reason := CONDITIONS[metric.condition](resource):
+            question.settle(CoverageState.NOT_OFFERED, reason)
+        elif _was_idle(resource, start):
+            question.settle(*question.without_points())
+        elif not all(_NAMES[resource.kind](resource)):
+            question.settle(
+                CoverageState.ERROR, f"the inventory does not tell {metric.dimension} of {resource.resource_id}"
+            )
+        yield question
+
+
+def price(request: MetricsRequest[GcpAccount]) -> Decimal:
+    """What Google will charge the customer, in USD, for one `collect` of a request, at most.
+
+    That is, if every statistic of every metric is returned. What runs in the projects without being in the request,
+    such as machines started since the inventory, comes on top, as does a series that a page cuts in two.
+    """
+    questions = (question for resource in request.resources for question in _questions(resource, request.start))
+    return _PRICE_USD * sum(len(question.metric.statistics) for question in questions if question.state is None)
+
+
+# --- Asking ---------------------------------------------------------------------------------------------------------
+
+# Statistics of the catalogue -> how a series is aligned, and how the series of a resource become one. A percentile of
+# several distributions is that of their union, never a mean of percentiles.
+_AGGREGATIONS: Mapping[str, tuple[str, str]] = {
+    "ALIGN_MEAN": ("ALIGN_MEAN", "REDUCE_MEAN"),
+    "ALIGN_MAX": ("ALIGN_MAX", "REDUCE_MAX"),
+    "ALIGN_RATE": ("ALIGN_RATE", "REDUCE_SUM"),
+    "ALIGN_SUM": ("ALIGN_SUM", "REDUCE_SUM"),
+    "REDUCE_PERCENTILE_50": ("ALIGN_DELTA", "REDUCE_PERCENTILE_50"),
+    "REDUCE_PERCENTILE_95": ("ALIGN_DELTA", "REDUCE_PERCENTILE_95"),
+    "REDUCE_PERCENTILE_99": ("ALIGN_DELTA", "REDUCE_PERCENTILE_99"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Lag:
+    """How often a metric is sampled, and how long a sample may be on its way, in seconds."""
+
+    sample: int = 60
+    delay: int = 240  # what most metrics of Google Cloud say
+
+
+@dataclass(slots=True)
+class _Run:
+    """The questions to one project, which end where its credential turns out not to work."""
+
+    project_id: str
+    config: GcpAccount | None
+    request: MetricsRequest[GcpAccount]
+    meter: Meter
+    deadline: float
+    questions: list[_Question] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    refusal: CloudError | None = None
+    _losses: dict[tuple[Cause, str], list[_Question]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def collect(self) -> None:
+        """Ask everything; never raises for what a cloud may answer."""
+        if not self.questions:
+            return
+        try:
+            if self.config is None:
+                raise ConfigError(
+                    f"the customers file names no Google Cloud project {self.project_id}, though it has resources"
+                )
+            with open_monitoring(self.config, self.meter, self.deadline) as monitoring:
+                self._ask_all(monitoring)
+        except CloudError as error:
+            self._lose(error, self.questions)
+        except ConfigError as error:
+            self._lose(CloudError(Cause.CONFIG, str(error)), self.questions)
+        for (cause, message), lost in self._losses.items():
+            count = len({id(question) for question in lost})
+            names = ", ".join(sorted({question.metric.name for question in lost}))
+            loss = f"{count} metrics are missing: {names}" if count else "points may be missing"
+            self.problems.append(Problem(self.project_id, "", "", cause, f"{message.rstrip('.')} ({loss})"))
+
+    def _ask_all(self, monitoring: Monitoring) -> None:
+        groups: dict[tuple[str, str, str, str], list[_Question]] = {}
+        for question in self.questions:
+            asked = question.asked
+            for statistic in asked.statistics:
+                key = (asked.namespace, asked.api_metric, asked.filter, statistic)
+                groups.setdefault(key, []).append(question)
+        lags = _lags(monitoring, self.request)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"gcp-{self.request.customer_id}") as pool:
+            calls = [
+                pool.submit(self._ask, monitoring, group, statistic, lags.get(api_metric, _Lag()))
+                for (_, api_metric, _, statistic), group in groups.items()
+            ]
+            for call in calls:
+                call.result()
+
+    def _ask(self, monitoring: Monitoring, group: list[_Question], statistic: str, lag: _Lag) -> None:
+        """Ask one statistic of one metric of all resources; what came before a failure is kept."""
+        answer = _Answer(self.request, group)
+        failure = self.refusal
+        if failure is None:
+            try:
+                self._read(monitoring, answer, statistic, lag)
+            except CloudError as error:
+                failure = error
+        self._hand_out(answer, statistic)
+        if failure is None and answer.errors:
+            said = "; ".join(dict.fromkeys(answer.errors))[:300]
+            failure = CloudError(
+                Cause.INCOMPLETE, f"timeSeries.list of projects/{self.project_id}: the answer is partial: {said}"
+            )
+            with self._lock:
+                self._losses.setdefault((failure.cause, str(failure)), [])
+        if failure is not None:
+            self._lose(failure, [question for question in group if not answer.has(question)])
+        else:
+            self._explain_silence(group, lag)
+
+    def _read(self, monitoring: Monitoring, answer: _Answer, statistic: str, lag: _Lag) -> None:
+        request = _request_for(self.request, answer.metric, self.project_id, statistic, lag)
+        tokens = set()
+        while True:
+            expected = max(len(answer.by_name) - len(answer.points), 1)
+            page = monitoring.page(request, expected * _PRICE_USD, _PRICE_USD)
+            if page is None:
+                return
+            answer.add(page)
+            if not page.next_page_token:
+                return
+            if page.next_page_token in tokens:  # every page is paid for
+                raise CloudError(
+                    Cause.INCOMPLETE, f"timeSeries.list of projects/{self.project_id}: the cloud repeats a page"
+                )
+            request.page_token = page.next_page_token
+            tokens.add(page.next_page_token)
+
+    def _hand_out(self, answer: _Answer, statistic: str) -> None:
+        for name, points in answer.points.items():
+            question = answer.by_name[name]
+            if points and (series := _series(question, statistic, points)):
+                with self._lock:
+                    question.series.append(series)
+
+    def _explain_silence(self, group: list[_Question], lag: _Lag) -> None:
+        """Tell of metrics whose points may all be on their way."""
+        late = timedelta(seconds=lag.sample + lag.delay)
+        if self.request.start + late > datetime.now(UTC):
+            for question in group:
+                minutes = math.ceil(late.total_seconds() / 60)
+                question.settle(CoverageState.NOT_OFFERED, f"its points arrive up to {minutes} minutes late")
+
+    def _lose(self, error: CloudError, lost: Sequence[_Question]) -> None:
+        with self._lock:
+            if error.cause is Cause.AUTH and self.refusal is None:
+                self.refusal = error
+            # The amounts in the message of a spent budget change from call to call; once is enough.
+            known = next((key for key in self._losses if key[0] is Cause.BUDGET is error.cause), None)
+            self._losses.setdefault(known or (error.cause, str(error)), []).extend(lost)
+            for question in lost:
+                question.settle(CoverageState.of(error.cause), str(error))
+
+
+def _request_for(
+    request: MetricsRequest[GcpAccount], metric: Metric, project_id: str, statistic: str, lag: _Lag
+) -> ListTimeSeriesRequest:
+    """The question for one statistic of a metric, of all resources that a project has."""
+    # A project may see the metrics of others (its metrics scope): they are not asked for, and not paid.
+    terms = [f'metric.type = "{metric.api_metric}"', f'resource.type = "{metric.namespace}"']
+    terms += [f'project = "{project_id}"', metric.filter]
+    aligner, reducer = _AGGREGATIONS[statistic]
+    start = _aligned(request.start, metric.period)
+    if lag.sample > metric.period:
+        start -= _whole(lag.sample, metric.period)
+    return ListTimeSeriesRequest(
+        name=f"projects/{project_id}",
+        filter=" AND ".join(term for term in terms if term),
+        # The interval excludes its start and includes its end, and the points carry the ends of their periods.
+        interval={"start_time": {"seconds": start}, "end_time": {"seconds": _aligned(request.end, metric.period)}},
+        aggregation=Aggregation(
+            alignment_period={"seconds": metric.period},
+            per_series_aligner=aligner,
+            cross_series_reducer=reducer,
+            group_by_fields=[f"resource.labels.{label}" for label in metric.dimension.split()],
+        ),
+        page_size=_PAGE_SIZE,
+    )
+
+
+def _lags(monitoring: Monitoring, request: MetricsRequest[GcpAccount]) -> dict[str, _Lag]:
+    """The lags of the metrics, asked once a day. Without them, the usual ones hold: a failure here costs nothing."""
+    key = ("gcp", "metric_descriptors", monitoring.project.endpoint, monitoring.project.project_id)
+    known = request.memory.get(*key) if request.memory is not None else None
+    if not isinstance(known, dict):
+        wanted = sorted({metric.api_metric for metric in METRICS if metric.provider == "gcp"})
+        try:
+            known = {
+                one.type: [one.metadata.sample_period.seconds, one.metadata.ingest_delay.seconds]
+                for one in monitoring.descriptors(wanted)
+            }
+        except CloudError as error:
+            if error.cause is Cause.AUTH:
+                raise
+            return {}
+        if request.memory is not None:
+            request.memory.put(known, *key)
+    return {name: _Lag(*times) for name, times in known.items()}
+
+
+# --- Answers --------------------------------------------------------------------------------------------------------
+
+
+class _Answer:
+    """What Cloud Monitoring said so far to one question about many resources; pages add to it."""
+
+    def __init__(self, request: MetricsRequest[GcpAccount], group: Sequence[_Question]) -> None:
+        self.metric = group[0].asked
+        self.by_name = {_NAMES[question.resource.kind](question.resource): question for question in group}
+        self.points: dict[tuple[str, ...], list[tuple[int, float]]] = {}
+        self.errors: list[str] = []
+        self._labels = self.metric.dimension.split()
+        self._start, self._end = int(request.start.timestamp()), int(request.end.timestamp())
+
+    def has(self, question: _Question) -> bool:
+        """Whether a resource has points."""
+        return bool(self.points.get(_NAMES[question.resource.kind](question.resource)))
+
+    def add(self, page: Any) -> None:
+        """Take the points of the resources that were asked for, within the range, at the starts of their periods."""
+        self.errors += [error.message or f"code {error.code}" for error in page.execution_errors]
+        period, start, end = self.metric.period, self._start, self._end
+        for one in page.time_series:
+            labels = one.resource.labels
+            name = tuple(labels.get(label, "") for label in self._labels)
+            if name not in self.by_name:
+                continue
+            points = self.points.setdefault(name, [])
+            for point in one.points:
+                moment = point.interval.end_time.seconds - period
+                value = _value(point.value)
+                if value is not None and start <= moment < end and moment % period == 0:
+                    points.append((moment, value))
+
+
+def _value(typed: Any) -> float | None:
+    """A number, whatever its type; None for one that is none. A distribution stands for its mean."""
+    kind = typed.WhichOneof("value")
+    if kind == "double_value":
+        return _finite(typed.double_value)
+    if kind in {"int64_value", "bool_value"}:
+        return float(getattr(typed, kind))
+    if kind == "distribution_value" and typed.distribution_value.count:
+        return _finite(typed.distribution_value.mean)
+    return None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _series(question: _Question, statistic: str, points: list[tuple[int, float]]) -> Series | None:
+    """The points in the catalogue's unit, each time once."""
+    metric = question.metric
+    factor, offset = metric.factor, metric.offset
+    values = {moment: value * factor + offset for moment, value in points}
+    return Series(question.resource, metric, metric.statistic_name(statistic), list(values), list(values.values()))
+
+
+def _aligned(moment: datetime, period: int) -> int:
+    """The next whole period, in seconds since the epoch."""
+    return _whole(moment.timestamp(), period)
+
+
+def _whole(seconds: float, period: int) -> int:
+    return math.ceil(seconds / period) * period
+
+
+def collect(request: MetricsRequest[GcpAccount], meter: Meter) -> MetricsResult:
+    """Read the points of a request's range for every catalogue metric of its resources, project by project at once.
+
+    Args:
+        request: the accounts are those that the resources are in; kinds without metrics are passed over.
+        meter: counts every call, and what Google charges for the time series that it returns.
+
+    Returns:
+        The series that have points, and for each catalogue metric of each resource exactly one coverage.
+    """
+    deadline = time.monotonic() + _TOTAL_S
+    runs = {one.project_id: _Run(one.project_id, one, request, meter, deadline) for one in request.accounts}
+    questions: list[_Question] = []
+    for resource in request.resources:
+        run = runs.get(resource.account_id)
+        if run is None:
+            run = runs[resource.account_id] = _Run(resource.account_id, None, request, meter, deadline)
+        for question in _questions(resource, request.start):
+            questions.append(question)
+            if question.state is None:
+                run.questions.append(question)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"gcp-{request.customer_id}") as pool:
+        list(pool.map(_Run.collect, runs.values()))
+    return MetricsResult(
+        series=[series for question in questions for series in question.series],
+        coverage=[question.coverage() for question in questions],
+        problems=[problem for run in runs.values() for problem in run.problems],
+    )

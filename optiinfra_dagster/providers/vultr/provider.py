@@ -1,0 +1,100 @@
+"""Vultr as a provider: which module does what. SDKs are imported when a method is called."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.config.customers import FAMILIES
+from optiinfra_dagster.providers.vultr.account import VultrAccount
+from optiinfra_dagster.providers.vultr.bill_sources import bill_sources
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
+    from optiinfra_dagster.model.inventory import Inventory, Resource
+    from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.model.metrics import MetricsRequest, MetricsResult
+    from optiinfra_dagster.model.problems import Problem
+    from optiinfra_dagster.providers.kind import Kind
+
+
+class Vultr:
+    """Vultr; see `protocol.Provider` for what each method is for."""
+
+    name = "vultr"
+    account_type = VultrAccount
+    families = FAMILIES
+    metrics_history = timedelta(days=15)  # Prometheus: --storage.tsdb.retention.time, unless somebody changed it
+    has_daily_totals = True
+
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """The kinds of resource by name."""
+        return {}
+
+    def permissions(self, families: Collection[str]) -> tuple[str, ...]:
+        """What a credential must be allowed."""
+        del families
+        return ()
+
+    def inventory(self, customer_id: str, accounts: Sequence[VultrAccount], meter: Meter) -> Inventory:
+        """List every kind of resource in all accounts."""
+        from optiinfra_dagster.providers.vultr import inventory
+
+        return inventory.collect(customer_id, accounts, meter)
+
+    def metrics_price(self, request: MetricsRequest[VultrAccount]) -> Decimal:
+        """The most that the calls for the request's metrics cost."""
+        from optiinfra_dagster.providers.vultr import metrics
+
+        return metrics.price(request)
+
+    def metrics(self, request: MetricsRequest[VultrAccount], meter: Meter) -> MetricsResult:
+        """Read the points of the request's range."""
+        from optiinfra_dagster.providers.vultr import metrics
+
+        return metrics.collect(request, meter)
+
+    def bill_sources(self, accounts: Sequence[VultrAccount]) -> list[Source[VultrAccount]]:
+        """The accounts' bills."""
+        return bill_sources(accounts)
+
+    def bills_price(self, request: BillRequest[VultrAccount]) -> Decimal:
+        """The most that reading the request's bills costs."""
+        from optiinfra_dagster.providers.vultr import billing
+
+        return billing.price(request)
+
+    def bills(self, request: BillRequest[VultrAccount], meter: Meter) -> Bill:
+        """Read the request's bills."""
+        from optiinfra_dagster.providers.vultr import billing
+
+        return billing.read(request, meter)
+
+    def components(self, resource: Resource) -> list[Component]:
+        """The parts of a resource that have a list price."""
+        from optiinfra_dagster.providers.vultr import prices
+
+        return prices.components(resource)
+
+    def bill_service(self, kind: str) -> str:
+        """The bill's name of the service that charges for a kind."""
+        from optiinfra_dagster.providers.vultr import prices
+
+        return prices.SERVICES.get(kind, kind)
+
+    def list_prices(
+        self, customer_id: str, accounts: Sequence[VultrAccount], wanted: Collection[tuple[str, str]], meter: Meter
+    ) -> PriceList:
+        """Ask the price list."""
+        from optiinfra_dagster.providers.vultr import prices
+
+        return prices.fetch(customer_id, accounts, wanted, meter)
+
+    def check(self, customer_id: str, account: VultrAccount, families: Collection[str]) -> list[Problem]:
+        """Try the credential and every permission."""
+        from optiinfra_dagster.providers.vultr import check
+
+        return check.check(customer_id, account, families)

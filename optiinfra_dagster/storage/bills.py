@@ -1,0 +1,300 @@
+"""What the cost family remembers: when bills were read, what the price lists say, and how published days changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from optiinfra_dagster.model.cost import Price
+from optiinfra_dagster.storage import arrow, schema
+from optiinfra_dagster.storage.clickhouse import fetch
+from optiinfra_dagster.storage.rows import IMPORT_MARKER
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from clickhouse_connect.driver.client import Client
+
+    from optiinfra_dagster.model.slices import SliceKey
+    from optiinfra_dagster.storage.slices import Published
+
+# --- When bills were read --------------------------------------------------------------------------------------------
+
+_READINGS_LAST = timedelta(days=90)  # as the table keeps them
+_READINGS = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("provider", pa.string()),
+        ("billing_account_id", pa.string()),
+        ("attempted_at", schema.TIME),
+        ("done", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BillImports:
+    """When an account's bill was last read, and last asked for; None for never."""
+
+    done: datetime | None = None
+    attempted: datetime | None = None
+
+    def due(self, now: datetime, cadence: timedelta, pause: timedelta) -> bool:
+        """Whether it is time to read it again; after a failure, not at once."""
+        rested = self.attempted is None or self.attempted == self.done or now - self.attempted >= min(pause, cadence)
+        return rested and (self.done is None or now - self.done >= cadence)
+
+
+def bill_imports(
+    client: Client, provider: str, customers: Sequence[str], at: datetime
+) -> dict[tuple[str, str], BillImports]:
+    """By customer and billing account, when its bill was last read; what was not asked for in 90 days is not there."""
+    rows = client.query(
+        """
+        SELECT customer_id, billing_account_id, maxIf(toUnixTimestamp(attempted_at), done),
+            max(toUnixTimestamp(attempted_at))
+        FROM cost_readings
+        WHERE provider = {provider:String} AND customer_id IN {customers:Array(String)}
+            AND attempted_at >= fromUnixTimestamp({since:UInt32})
+        GROUP BY customer_id, billing_account_id
+        """,
+        parameters={
+            "provider": provider,
+            "customers": list(customers),
+            "since": int((at - _READINGS_LAST).timestamp()),
+        },
+    ).result_rows
+    return {
+        (customer, account): BillImports(
+            datetime.fromtimestamp(done, UTC) if done else None, datetime.fromtimestamp(attempted, UTC)
+        )
+        for customer, account, done, attempted in rows
+    }
+
+
+def record_imports(
+    client: Client, customer_id: str, provider: str, accounts: Iterable[str], at: datetime, *, done: bool
+) -> None:
+    """Remember that bills are about to be asked for at a time, or that they were and it ended well."""
+    rows = [
+        {
+            "customer_id": customer_id,
+            "provider": provider,
+            "billing_account_id": account,
+            "attempted_at": at,
+            "done": done,
+        }
+        for account in accounts
+    ]
+    if rows:
+        client.insert_arrow("cost_readings", pa.Table.from_pylist(rows, schema=_READINGS))
+
+
+# --- Price lists ------------------------------------------------------------------------------------------------------
+
+PRICES_LAST = timedelta(days=1)
+
+_PRICES = pa.schema(
+    [
+        ("provider", pa.string()),
+        ("region", pa.string()),
+        ("key", pa.string()),
+        ("valid_from", schema.TIME),
+        ("hourly", schema.AMOUNT),
+        ("currency", pa.string()),
+        ("description", pa.string()),
+        ("checked_at", schema.TIME),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPrice:
+    """A price, since when it holds as far as it was seen, and when the cloud last told the price of its key."""
+
+    price: Price
+    valid_from: datetime
+    checked_at: datetime
+
+
+def prices(client: Client, provider: str, at: datetime) -> dict[tuple[str, str], KnownPrice]:
+    """By region and key, the price that held at a time; for a time before all that is known, the oldest."""
+    rows = fetch(
+        client,
+        """
+        SELECT region, key, checked_at,
+            held.1 AS valid_from, held.2 AS hourly, held.3 AS currency, held.4 AS description
+        FROM
+        (
+            SELECT
+                region,
+                key,
+                max(p.checked_at) AS checked_at,
+                argMax(
+                    (p.valid_from, p.hourly, p.currency, p.description),
+                    (if(p.valid_from <= fromUnixTimestamp({at:UInt32}), 1, -1) * toUnixTimestamp(p.valid_from),
+                        p.checked_at)) AS held
+            FROM prices AS p
+            WHERE provider = {provider:String}
+            GROUP BY region, key
+        )
+        """,
+        {"provider": provider, "at": int(at.timestamp())},
+    ).to_pylist()
+    return {
+        (row["region"], row["key"]): KnownPrice(
+            Price(row["region"], row["key"], row["hourly"], row["currency"], row["description"]),
+            row["valid_from"],
+            row["checked_at"],
+        )
+        for row in rows
+    }
+
+
+def keep_prices(client: Client, provider: str, given: Iterable[Price], at: datetime) -> None:
+    """Remember what a price list says now; a price that did not change keeps its valid_from."""
+    known = prices(client, provider, at)
+    rows = []
+    for price in given:
+        old = known.get((price.region, price.key))
+        same = old is not None and (old.price.hourly, old.price.currency) == (price.hourly, price.currency)
+        rows.append(
+            {
+                "provider": provider,
+                "region": price.region,
+                "key": price.key,
+                "valid_from": old.valid_from if old is not None and same else at,
+                "hourly": price.hourly,
+                "currency": price.currency,
+                "description": price.description,
+                "checked_at": at,
+            }
+        )
+    if rows:
+        client.insert_arrow("prices", pa.Table.from_pylist(rows, schema=_PRICES))
+
+
+# --- Days that are published again ------------------------------------------------------------------------------------
+
+_OF_SERVICE = ("billing_account_id", "sub_account_id", "service_name", "currency")
+_RESTATED = pa.schema(
+    [
+        ("customer_id", pa.string()),
+        ("provider", pa.string()),
+        ("charge_day", pa.date32()),
+        *((name, pa.string()) for name in _OF_SERVICE),
+        ("previous_batch", pa.uint64()),
+        ("before", schema.AMOUNT),
+        ("after", schema.AMOUNT),
+        ("seen_at", schema.TIME),
+    ]
+)
+
+
+def revised(rows: pa.Table, old: pa.Table, accounts: Collection[str]) -> pa.Table:
+    """Newly read days, completed by what is published of them.
+
+    Rows of billing accounts that were not read stay. A row that says what it said before keeps when it was first seen
+    and when it last changed; one that says something else keeps the former.
+    """
+    elsewhere = pc.invert(pc.is_in(arrow.plain(old["billing_account_id"]), pa.array(sorted(accounts), pa.string())))
+    kept = old.filter(elsewhere)
+    before = {
+        key: (amounts, first, last)
+        for key, amounts, first, last in zip(
+            _tuples(old, schema.BILLED.key),
+            _tuples(old, _VALUE_COLUMNS),
+            old["first_seen"].to_pylist(),
+            old["last_changed"].to_pylist(),
+            strict=True,
+        )
+    }
+    first_seen, last_changed = [], []
+    for key, amounts, now in zip(
+        _tuples(rows, schema.BILLED.key), _tuples(rows, _VALUE_COLUMNS), rows["collected_at"].to_pylist(), strict=True
+    ):
+        said, first, last = before.get(key, (None, now, now))
+        first_seen.append(first)
+        last_changed.append(last if said == amounts else now)
+    rows = rows.set_column(rows.schema.get_field_index("first_seen"), "first_seen", pa.array(first_seen, schema.TIME))
+    rows = rows.set_column(
+        rows.schema.get_field_index("last_changed"), "last_changed", pa.array(last_changed, schema.TIME)
+    )
+    return arrow.concat(schema.BILLED, [rows, kept])
+
+
+_VALUE_COLUMNS = ("amount", "effective_cost", "list_cost", "is_final", "metadata")
+
+
+def note_restatements(
+    client: Client, rows: pa.Table, old: pa.Table, before: Mapping[SliceKey, Published], at: datetime
+) -> int:
+    """Remember how the sums of published days change, by service; to be called before they are published again.
+
+    `old` is what is published of the same days, `before` its batches. Returns how many sums change.
+    """
+    was, becomes = _sums(old), _sums(rows)
+    batches = {(key.customer_id, key.provider, key.window.date()): known.batch for key, known in before.items()}
+    changes: list[dict[str, Any]] = []
+    for key in sorted(was.keys() | becomes.keys()):
+        customer, provider, day, *service = key
+        batch = batches.get((customer, provider, day))
+        if batch is None or was.get(key) == becomes.get(key):
+            continue
+        changes.append(
+            {
+                "customer_id": customer,
+                "provider": provider,
+                "charge_day": day,
+                **dict(zip(_OF_SERVICE, service, strict=True)),
+                "previous_batch": batch,
+                "before": was.get(key),
+                "after": becomes.get(key),
+                "seen_at": at,
+            }
+        )
+    if not batches:
+        return 0
+    # An attempt that was killed, or saw something else, may have noted changes of the same batches that did not come.
+    named = ("customer_id", "provider", "charge_day", *_OF_SERVICE)
+    rows_of = {(*(change[name] for name in named), change["previous_batch"]): change for change in changes}
+    for noted in fetch(
+        client,
+        f"SELECT {', '.join(named)}, previous_batch FROM cost_restated FINAL "  # noqa: S608 - names are the code's own
+        "WHERE customer_id IN {customers:Array(String)} AND previous_batch IN {batches:Array(UInt64)} "
+        "AND charge_day >= {first:Date} AND charge_day <= {last:Date}",
+        {
+            "customers": sorted({customer for customer, _, _ in batches}),
+            "batches": sorted(set(batches.values())),
+            "first": min(day for *_, day in batches),
+            "last": max(day for *_, day in batches),
+        },
+    ).to_pylist():
+        place = noted["customer_id"], noted["provider"], noted["charge_day"]
+        if batches.get(place) == noted["previous_batch"]:
+            rows_of.setdefault(tuple(noted.values()), {**noted, "before": None, "after": None, "seen_at": at})
+    if rows_of:
+        client.insert_arrow("cost_restated", pa.Table.from_pylist([*rows_of.values()], schema=_RESTATED))
+    return len(changes)
+
+
+def _sums(rows: pa.Table) -> dict[tuple[Any, ...], Any]:
+    """By customer, provider, day and service: what the charges come to."""
+    charges = rows.filter(pc.not_equal(arrow.plain(rows["cost_type"]), IMPORT_MARKER))
+    named = ("customer_id", "provider", "window_start", *_OF_SERVICE)
+    plain = pa.table({name: arrow.plain(charges[name]) for name in (*named, "amount")})
+    summed = plain.group_by(list(named)).aggregate([("amount", "sum")]).to_pylist()
+    return {
+        (row["customer_id"], row["provider"], row["window_start"].date(), *(row[name] for name in _OF_SERVICE)): row[
+            "amount_sum"
+        ]
+        for row in summed
+    }
+
+
+def _tuples(rows: pa.Table, names: Sequence[str]) -> list[tuple[Any, ...]]:
+    return list(zip(*(arrow.plain(rows[name]).to_pylist() for name in names), strict=True))

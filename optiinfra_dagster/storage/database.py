@@ -1,0 +1,19 @@
+"""The database of the project's tables, on a server or in the embedded engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+
+DATABASE = "optiinfra_metrics"
+
+
+def use_database(client: Client, name: str, *, create: bool = False) -> None:
+    """Make `name` the database of every following statement; a server's is created by `optiinfra migrate` only."""
+    if create:
+        client.database = None
+        client.command(f"CREATE DATABASE IF NOT EXISTS `{name.replace('`', '')}`")
+    client.database = name

@@ -1,0 +1,387 @@
+"""How costs of windows are collected, over a cloud of the test's own: when bills are read, and what is estimated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from optiinfra_dagster.collection import plan, run
+from optiinfra_dagster.collection.cost import CostCollector, first_day_to_read
+from optiinfra_dagster.collection.plan import Context
+from optiinfra_dagster.collection.run import Work, collect_slices
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.cost import Bill, Charge, Component, Price, PriceList, Source, Total, first_of_month_before
+from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
+from optiinfra_dagster.providers.vultr.provider import Vultr
+from optiinfra_dagster.storage import schema
+from optiinfra_dagster.storage.bills import BillImports, bill_imports
+from optiinfra_dagster.storage.inventory import InventorySnapshot
+from optiinfra_dagster.storage.rows import resource_rows
+from optiinfra_dagster.storage.slices import Writer
+from tests.support.samples import resource
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from optiinfra_dagster.collection.pool import SlotPool
+    from optiinfra_dagster.model.cost import BillRequest
+    from optiinfra_dagster.model.inventory import Resource
+    from optiinfra_dagster.model.meter import Meter
+    from tests.support.spine import Spine
+
+PROVIDER = "vultr"  # whose modules the test's cloud stands in for
+Q, H, D = windows.WINDOW, timedelta(hours=1), timedelta(days=1)
+W = windows.floor(datetime.now(UTC)).replace(hour=0, minute=0) - D  # a midnight
+USD = Decimal("0.01")
+
+
+@dataclass
+class Cloud(Vultr):
+    """A provider with bills and prices as a test wants them, and what was asked."""
+
+    sources: dict[str, tuple[str, ...]] = field(default_factory=lambda: {"payer": ("payer",)})  # id -> covers
+    charges: list[Charge] = field(default_factory=list)
+    totals: list[Total] = field(default_factory=list)
+    days: list[date] = field(default_factory=lambda: [(W - D).date()])
+    failing: set[str] = field(default_factory=set)
+    cadence: timedelta = 6 * H
+    prices: dict[str, str] = field(default_factory=lambda: {"box": "0.4", "GiB": "0.0001"})
+    bill_requests: list[BillRequest[Any]] = field(default_factory=list)
+    price_lists: list[set[tuple[str, str]]] = field(default_factory=list)
+
+    def bill_sources(self, accounts: Sequence[Any]) -> list[Source[Any]]:
+        return [Source(name, accounts[0], covers, self.cadence) for name, covers in self.sources.items()]
+
+    def bills_price(self, request: BillRequest[Any]) -> Decimal:
+        return USD * len(request.sources)
+
+    def bills(self, request: BillRequest[Any], meter: Meter) -> Bill:
+        self.bill_requests.append(request)
+        bill = Bill(totals=list(self.totals))
+        for source in request.sources:
+            meter.count("GetBill", usd=USD)
+            if source.id in self.failing:
+                bill.problems.append(Problem(source.id, "", "", Cause.UNAVAILABLE, "no answer"))
+                continue
+            bill.read[source.id] = list(self.days)
+            bill.charges += [one for one in self.charges if one.billing_account_id == source.id]
+        return bill
+
+    def components(self, resource: Resource) -> list[Component]:
+        return [Component(key, Decimal(str(n))) for key, n in resource.metadata.items()]
+
+    def bill_service(self, kind: str) -> str:
+        return {"ec2:instance": "Compute"}[kind]
+
+    def list_prices(
+        self, customer_id: str, accounts: Sequence[Any], wanted: Collection[tuple[str, str]], meter: Meter
+    ) -> PriceList:
+        self.price_lists.append(set(wanted))
+        meter.count("GetPrices")
+        return PriceList([Price("", key, Decimal(self.prices[key]), "USD") for _, key in wanted if key in self.prices])
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch, spine: Spine) -> Cloud:
+    """The cloud, and a customer that has it."""
+    cloud = Cloud()
+    # In this thread, which holds the engine open: opening it anew takes 0.1 s a time.
+    monkeypatch.setattr(run, "in_flush_batches", at_once)
+    monkeypatch.setitem(PROVIDERS, PROVIDER, cloud)
+    customers(spine)
+    return cloud
+
+
+def at_once(work: Work, tasks: Sequence[Any], _slots: SlotPool) -> Iterator[list[SliceResult]]:
+    """The customers one after the other."""
+    for task in tasks:
+        yield list(work(task))
+
+
+def customers(spine: Spine, **fields: Any) -> None:
+    extra = "".join(f", {name}: {value}" for name, value in fields.items())
+    spine.settings.customers_path.write_text(
+        f"customers:\n  - {{id: acme, name: A, vultr: [{{api_key: {{env: K}}}}]{extra}}}\n"
+    )
+
+
+MACHINE = resource("i-1", account_id="payer", metadata={"box": 2, "GiB": 100})
+PER_WINDOW = (2 * Decimal("0.4") + 100 * Decimal("0.0001")) / 4
+
+
+def inventoried(spine: Spine, *found: Resource, window: datetime = W) -> None:
+    rows = resource_rows("acme", PROVIDER, window, found or [MACHINE], window)
+    Writer(spine.clickhouse, schema.RESOURCE).flush(
+        [SliceResult("acme", PROVIDER, [window], SliceStatus.OK, rows=rows)]
+    )
+
+
+def collect(spine: Spine, *asked: datetime, now: datetime | None = None, refresh: bool = False) -> list[SliceResult]:
+    """Collect windows like the asset does, by default five minutes after the newest; gives what was put."""
+    at = now or later(max(asked))
+    context = Context(PROVIDERS[PROVIDER], spine.clickhouse, spine.settings, lambda: at)
+    lots = collect_slices(context, "cost", load_customers(spine.settings.customers_path), asked, refresh=refresh)
+    put = []
+    for lot in lots:
+        for name in ("", schema.BILLED.name):
+            if part := [one for one in lot if one.dataset == name]:
+                Writer(spine.clickhouse, schema.DATASETS[name or "cost"], run_id="test").flush(part)
+        put += [one for one in lot if not one.skipped]
+    return put
+
+
+def later(window: datetime) -> datetime:
+    """When a window is collected."""
+    return window + Q + timedelta(minutes=5)
+
+
+def charge(amount: str, account: str = "payer", bill: str = "payer", day: date | None = None) -> Charge:
+    return Charge(day or (W - D).date(), bill, account, "Compute", Decimal(amount), "USD")
+
+
+def seen(spine: Spine) -> list[tuple[Any, ...]]:
+    """What costs are: kind, account, amount, in the order of time."""
+    rows = spine.query("SELECT cost_kind, sub_account_id, amount FROM costs ORDER BY window_start, sub_account_id")
+    return [tuple(row.values()) for row in rows]
+
+
+# --- Bills -----------------------------------------------------------------------------------------------------------
+
+
+def test_in_a_day_of_96_windows_a_bill_is_read_at_its_cadence_and_every_call_is_metered(
+    cloud: Cloud, spine: Spine
+) -> None:
+    put: list[SliceResult] = []
+    [customer] = load_customers(spine.settings.customers_path)
+    writer = Writer(spine.clickhouse, schema.BILLED)
+    moment = W
+    context = plan.Context(PROVIDERS[PROVIDER], spine.clickhouse, spine.settings, now=lambda: moment)
+    collector = CostCollector(context)
+    for window in windows.within(W, D):
+        moment = later(window)
+        found = list(collector.collect(plan.Task(customer, (window,), InventorySnapshot(W, [MACHINE]))))
+        if bills := [one for one in found if one.dataset]:  # writing the estimates takes its time
+            writer.flush(bills)
+        put += found
+
+    assert len(cloud.bill_requests) == 4
+    assert sum(one.api_calls for one in put) == len(cloud.bill_requests) + len(cloud.price_lists)
+    assert sum(one.api_cost_usd for one in put) == 4 * USD
+    first, *others = cloud.bill_requests
+    assert (first.first, first.last) == (first_of_month_before(W.date()), (W - D).date())
+    assert first.read_at == {}
+    read_at = later(W)
+    assert [one.read_at for one in others] == [{"payer": read_at + n * 6 * H} for n in range(3)]
+    assert [r.resource_id for r in first.resources] == ["i-1"]
+
+
+def test_bills_are_read_with_the_present_window_only_and_whenever_a_refresh_asks(cloud: Cloud, spine: Spine) -> None:
+    inventoried(spine)
+    collect(spine, W, now=W + D)
+    assert cloud.bill_requests == []
+    collect(spine, W + Q)
+    collect(spine, W + 2 * Q)
+    assert len(cloud.bill_requests) == 1
+    collect(spine, W + 2 * Q, refresh=True)
+    assert len(cloud.bill_requests) == 2
+    assert cloud.bill_requests[-1].read_at == {}  # all of it again
+
+
+def test_a_bill_over_the_budget_is_not_read_and_the_estimate_is_there(cloud: Cloud, spine: Spine) -> None:
+    inventoried(spine)
+    customers(spine, monthly_api_budget_usd=str(USD / 2))
+    [one] = collect(spine, W)
+    assert cloud.bill_requests == []
+    assert (one.status, one.api_cost_usd) == (SliceStatus.PARTIAL, Decimal(0))
+    for part in ("0.01 USD", "0.005", "monthly_api_budget_usd"):
+        assert part in one.error
+    assert seen(spine) == [("estimated", "payer", PER_WINDOW)]
+    customers(spine, monthly_api_budget_usd="1")
+    collect(spine, W + Q)  # and not an hour later
+    assert len(cloud.bill_requests) == 1
+
+
+def test_what_bills_cost_is_taken_from_the_months_budget(cloud: Cloud, spine: Spine) -> None:
+    inventoried(spine)
+    cloud.cadence = Q
+    customers(spine, monthly_api_budget_usd=str(2 * USD))
+    statuses = [collect(spine, W + n * Q)[-1].status for n in range(3)]
+    assert statuses == [SliceStatus.OK, SliceStatus.OK, SliceStatus.PARTIAL]
+    assert len(cloud.bill_requests) == 2
+
+
+def test_a_read_day_replaces_its_estimate_and_a_reading_again_changes_nothing(cloud: Cloud, spine: Spine) -> None:
+    inventoried(spine, window=W - D)
+    collect(spine, W - D + Q, now=W)
+    assert seen(spine) == [("estimated", "payer", PER_WINDOW)]
+    cloud.charges = [charge("12.5")]
+    collect(spine, W)
+    collect(spine, W, refresh=True)
+    assert seen(spine) == [("billed", "payer", Decimal("12.5")), ("estimated", "payer", PER_WINDOW)]
+    assert spine.query("SELECT * FROM cost_restatements_current") == []
+
+
+def test_a_source_that_failed_keeps_its_days_and_is_asked_again_after_its_pause(cloud: Cloud, spine: Spine) -> None:
+    inventoried(spine)
+    cloud.sources = {"a": ("a",), "b": ("b",)}
+    cloud.charges = [charge("1", "a", "a"), charge("2", "b", "b")]
+    collect(spine, W)
+    cloud.charges = [charge("10", "a", "a"), charge("20", "b", "b")]
+    cloud.failing = {"b"}
+    put = collect(spine, W + 24 * Q)
+
+    assert seen(spine)[:2] == [("billed", "a", Decimal(10)), ("billed", "b", Decimal(2))]
+    [estimate] = [one for one in put if not one.dataset]
+    assert (estimate.status, "b: no answer" in estimate.error) == (SliceStatus.PARTIAL, True)
+    asked = [[s.id for s in one.sources] for one in cloud.bill_requests]
+    collect(spine, W + 25 * Q)
+    assert [[s.id for s in one.sources] for one in cloud.bill_requests] == asked == [["a", "b"], ["a", "b"]]
+    cloud.failing = set()
+    collect(spine, W + 28 * Q)
+    assert [s.id for s in cloud.bill_requests[-1].sources] == ["b"]
+    assert seen(spine)[:2] == [("billed", "a", Decimal(10)), ("billed", "b", Decimal(20))]
+
+
+def test_a_bill_that_tells_nothing_new_is_read(cloud: Cloud, spine: Spine) -> None:
+    inventoried(spine)
+    cloud.days = []
+    collect(spine, W)
+    collect(spine, W + 12 * Q)
+    assert len(cloud.bill_requests) == 1
+
+
+def test_members_of_a_payer_are_counted_once_by_their_own_bill(cloud: Cloud, spine: Spine) -> None:
+    """The payer's bill tells of its members too, of which one has a bill of its own here."""
+    inventoried(spine)
+    day = (W - D).date()
+    cloud.sources = {"payer": ("payer", "covered"), "member": ("member",)}
+    cloud.charges = [
+        charge("1"), charge("2", "covered"), charge("4", "member"), charge("8", "unlisted"),
+        charge("4", "member", "member"),
+    ]  # fmt: skip
+    cloud.totals = [Total(day, "payer", "USD", Decimal(15)), Total(day, "member", "USD", Decimal(4))]
+    collect(spine, W)
+    assert [row for row in seen(spine) if row[0] == "billed"] == [
+        ("billed", "covered", 2), ("billed", "member", 4), ("billed", "payer", 1), ("billed", "unlisted", 8),
+    ]  # fmt: skip
+    told = spine.query(
+        "SELECT billing_account_id, JSONExtractString(metadata, 'total') AS total FROM cost_metrics_current "
+        "WHERE cost_type = 'reading' AND currency != '' ORDER BY ALL"
+    )
+    assert [tuple(row.values()) for row in told] == [("member", "4"), ("payer", "11")]
+    read = spine.query(
+        "SELECT sub_account_id FROM cost_metrics_current WHERE cost_type = 'reading' AND currency = '' ORDER BY ALL"
+    )
+    assert [row["sub_account_id"] for row in read] == ["covered", "member", "payer"]
+
+
+def test_a_kill_while_a_bill_is_read_is_not_paid_for_again_at_once(
+    cloud: Cloud, spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inventoried(spine)
+
+    def killed(request: BillRequest[Any], meter: Meter) -> Bill:
+        cloud.bill_requests.append(request)
+        raise KeyError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cloud, "bills", killed)
+        collect(spine, W)
+    collect(spine, W + Q)
+    assert len(cloud.bill_requests) == 1
+    collect(spine, W + 5 * Q)
+    assert len(cloud.bill_requests) == 2
+
+
+# --- Estimates -------------------------------------------------------------------------------------------------------
+
+
+def test_without_an_inventory_nothing_is_estimated_and_the_bill_is_read(cloud: Cloud, spine: Spine) -> None:
+    cloud.charges = [charge("12.5")]
+    put = collect(spine, W)
+    [estimate] = [one for one in put if not one.dataset]
+    assert estimate.status is SliceStatus.FAILED
+    assert f"Collect {PROVIDER}/resource first" in estimate.error
+    assert seen(spine) == [("billed", "payer", Decimal("12.5"))]
+
+
+def test_a_resource_with_a_part_of_unknown_price_has_no_estimate_and_is_asked_for_once_a_day(
+    cloud: Cloud, spine: Spine
+) -> None:
+    inventoried(spine, MACHINE, resource("i-2", metadata={"box": 1, "gold": 1}), resource("vpc", metadata={}))
+    for n in range(3):
+        [*_, one] = collect(spine, W + n * Q)
+        assert one.status is SliceStatus.OK
+    assert {row[2] for row in seen(spine)} == {PER_WINDOW}
+    assert cloud.price_lists == [{("us-east-1", key) for key in ("box", "GiB", "gold")}]
+    cloud.prices["gold"] = "5"
+    collect(spine, W + D)
+    assert len(cloud.price_lists) == 2
+    assert max(row[2] for row in seen(spine)) == (Decimal("0.4") + 5) / 4
+
+
+def test_prices_are_asked_for_daily_and_a_window_has_the_price_of_its_time(cloud: Cloud, spine: Spine) -> None:
+    inventoried(spine, window=W - D)
+    collect(spine, W - D)
+    cloud.prices["box"] = "0.8"
+    collect(spine, W - D + 4 * H)
+    collect(spine, W + Q)  # seen after the window had begun
+    collect(spine, W + 2 * Q)
+    collect(spine, W + 3 * Q)
+    collect(spine, W - D + 8 * H, now=W + 2 * H)  # a window of the past
+    assert len(cloud.price_lists) == 2
+    rows = spine.query("SELECT amount FROM cost_metrics_current WHERE cost_kind = 'estimated' ORDER BY window_start")
+    assert [row["amount"] - PER_WINDOW for row in rows] == [0, 0, 0, 0, 0, Decimal("0.2")]
+
+
+def test_an_estimate_says_how_it_came_about(cloud: Cloud, spine: Spine) -> None:
+    inventoried(spine)
+    collect(spine, W + Q)
+    [row] = spine.query("SELECT * FROM cost_metrics_current WHERE cost_kind = 'estimated'")
+    assert row["estimated_by"] == f"inventory of {windows.key(W)} x list price"
+    assert row["metadata"] == '{"priced":"100 x GiB + 2 x box"}'
+    assert row["service_name"] == "Compute"  # as the bill has it
+    assert (row["is_final"], row["billed_cost"], row["charge_period_end"]) == (False, None, W + 2 * Q)
+
+
+@pytest.mark.parametrize(
+    ("day", "first"),
+    [
+        (date(2026, 3, 31), date(2026, 2, 1)),
+        (date(2026, 1, 1), date(2025, 12, 1)),
+        (date(2026, 7, 2), date(2026, 6, 1)),
+    ],
+)
+def test_a_reading_begins_with_the_month_before(day: date, first: date) -> None:
+    assert first_of_month_before(day) == first
+
+
+@pytest.mark.parametrize(
+    ("read", "first"),
+    [
+        ([], date(2026, 10, 1)),
+        ([None, datetime(2026, 11, 20, 23, 50, tzinfo=UTC)], date(2026, 10, 1)),
+        ([datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 9, 30, tzinfo=UTC)], date(2026, 9, 1)),
+        ([datetime(2026, 9, 8, tzinfo=UTC)], date(2026, 8, 1)),  # August was not final when the outage began
+    ],
+)
+def test_a_reading_after_an_outage_begins_with_what_was_not_final_before_it(
+    read: list[datetime | None], first: date
+) -> None:
+    assert first_day_to_read(date(2026, 11, 22), read) == first
+
+
+def test_readings_are_noted_before_the_first_call(cloud: Cloud, spine: Spine) -> None:
+    inventoried(spine)
+    cloud.failing = {"payer"}
+    collect(spine, W)
+    with spine.clickhouse.session() as client:
+        at = later(W)
+        assert bill_imports(client, PROVIDER, ["acme"], at) == {("acme", "payer"): BillImports(None, at)}

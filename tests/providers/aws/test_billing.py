@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from optiinfra_dagster.collection.cost import drop_charges_billed_elsewhere, estimated
+from optiinfra_dagster.model.cost import Bill, BillRequest, Category
+from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.inventory import ResourceType, Status
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.aws import bill_sources, billing, inventory, prices
+from optiinfra_dagster.providers.aws.check import check
+from optiinfra_dagster.providers.day_cache import DayCache
+from optiinfra_dagster.providers.registry import PROVIDERS
+from optiinfra_dagster.storage.bills import KnownPrice
+from tests.providers.aws.conftest import ACME, NOW, StartLab, acme, fleet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from optiinfra_dagster.lab import CloudLab
+    from optiinfra_dagster.providers.aws.account import AwsAccount
+
+FIRST, LAST = date(2026, 10, 1), date(2026, 11, 19)
+MEMBER = "222222222222"
+FLEETS = (fleet("ec2:instance", 2), fleet("rds:db"), fleet("elbv2:application"), fleet("eks:cluster"))
+
+
+def asked(*accounts: AwsAccount, first: date = FIRST, last: date = LAST, **more: Any) -> BillRequest[AwsAccount]:
+    return BillRequest("acme", bill_sources.bill_sources(accounts or (acme(),)), [], first, last, **more)
+
+
+def by_service(bill: Bill) -> dict[tuple[date, str, str], Decimal]:
+    return {(charge.day, charge.service_name, charge.sub_account_id): charge.amount for charge in bill.charges}
+
+
+def truth(lab: CloudLab, first: date = FIRST, last: date = LAST) -> dict[tuple[date, str, str], Decimal]:
+    told = lab.aws.billing.expected(ACME, first, last)
+    return {(day, *key): cell["UnblendedCost"][0] for day, cells in told.items() for key, cell in cells.items()}
+
+
+def sums(bill: Bill) -> dict[date, Decimal]:
+    found: dict[date, Decimal] = {}
+    for charge in bill.charges:
+        found[charge.day] = found.get(charge.day, Decimal(0)) + charge.amount
+    return found
+
+
+def change_account(lab: CloudLab, **fields: object) -> None:
+    accounts = lab.aws.estate.accounts
+    accounts[ACME] = accounts[ACME].model_copy(update=fields)
+
+
+# --- Cost Explorer --------------------------------------------------------------------------------------------------
+
+
+def test_every_day_is_read_by_service_and_adds_up_to_the_clouds_own_total(start_lab: StartLab) -> None:
+    lab = start_lab(*FLEETS)
+    meter = Meter()
+
+    bill = billing.read(asked(), meter)
+
+    assert bill.problems == []
+    assert bill.read == {ACME: asked().days}
+    assert by_service(bill) == truth(lab)
+    assert {total.day: total.amount for total in bill.totals} == sums(bill)
+    assert meter.cost_usd == Decimal("0.02") == billing.price(asked())
+    assert lab.control.calls().count("ce", "GetCostAndUsage") == meter.calls["GetCostAndUsage"] == 2
+
+
+def test_charges_say_what_they_are_of_and_whether_they_may_change(start_lab: StartLab) -> None:
+    start_lab(*FLEETS)
+
+    charges = billing.read(asked(), Meter()).charges
+
+    types = {charge.service_name: charge.cost_type for charge in charges}
+    assert types["Amazon Elastic Compute Cloud - Compute"] is ResourceType.COMPUTE
+    assert types["EC2 - Other"] == "other"
+    assert {charge.category for charge in charges if charge.service_name == "Tax"} == {Category.TAX}
+    assert {charge.is_final for charge in charges if charge.day.month == 10} == {True}
+    assert {charge.is_final for charge in charges if charge.day.month == 11} == {False}
+    compute = [charge for charge in charges if charge.cost_type == ResourceType.COMPUTE]
+    assert all(charge.effective_cost and charge.effective_cost < charge.amount for charge in compute)
+
+
+def test_pages_are_followed_and_each_is_metered_before_it_is_sent(start_lab: StartLab, tmp_path: Path) -> None:
+    lab = start_lab(*FLEETS)
+    lab.aws.billing.page_groups = 37  # a day is cut by the end of a page
+    meter, request = Meter(), asked(memory=DayCache(tmp_path))
+
+    bill = billing.read(request, meter)
+
+    assert by_service(bill) == truth(lab)
+    pages = lab.control.calls().count("ce", "GetCostAndUsage")
+    assert pages > 5
+    assert meter.cost_usd == pages * Decimal("0.01") == billing.price(request)  # which remembers the number of pages
+
+
+def test_a_budget_ends_the_reading_before_the_page_that_would_exceed_it(start_lab: StartLab) -> None:
+    lab = start_lab(*FLEETS)
+    lab.aws.billing.page_groups = 100
+    meter = Meter(Decimal("0.025"))
+
+    bill = billing.read(asked(), meter)
+
+    assert (bill.charges, bill.totals, bill.read) == ([], [], {})
+    assert [problem.cause for problem in bill.problems] == [Cause.BUDGET]
+    assert lab.control.calls().count("ce", "GetCostAndUsage") == 2
+
+
+def test_pages_that_do_not_end_are_given_up(start_lab: StartLab) -> None:
+    lab = start_lab(*FLEETS)
+    lab.aws.billing.endless = True
+
+    bill = billing.read(asked(), Meter())
+
+    (problem,) = bill.problems
+    assert problem.cause is Cause.INCOMPLETE
+    assert "do not end" in problem.message
+    assert bill.read == {}
+    assert lab.control.calls().count("ce", "GetCostAndUsage") == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        ({"action": "deny", "skip": 1}, Cause.PERMISSION),  # the totals are allowed, the groups are not
+        ({"action": "throttle"}, Cause.THROTTLED),
+        ({"action": "error"}, Cause.UNAVAILABLE),
+        ({"action": "disconnect"}, Cause.UNAVAILABLE),
+    ],
+)
+def test_what_fails_part_way_is_no_day_and_no_zero(start_lab: StartLab, fault: dict[str, Any], cause: Cause) -> None:
+    lab = start_lab(*FLEETS)
+    lab.control.add_faults({"operation": "GetCostAndUsage", **fault})
+    meter = Meter()
+
+    bill = billing.read(asked(), meter)
+
+    assert (bill.charges, bill.totals, bill.read) == ([], [], {})
+    (problem,) = bill.problems
+    assert (problem.account_id, problem.cause) == (ACME, cause)
+    assert meter.calls["GetCostAndUsage"] == lab.control.calls().count("ce", "GetCostAndUsage")
+
+
+@pytest.mark.parametrize("state", [False, "preparing"])
+def test_an_account_without_cost_explorer_is_told_how_to_enable_it(start_lab: StartLab, state: object) -> None:
+    lab = start_lab(*FLEETS)
+    change_account(lab, cost_explorer=state)
+
+    bill = billing.read(asked(), Meter())
+
+    (problem,) = bill.problems
+    assert problem.cause is Cause.CONFIG
+    assert "open Billing and Cost Management > Cost Explorer once" in problem.message
+    assert bill.read == {}
+
+
+def test_a_restated_day_is_what_it_says_now(start_lab: StartLab) -> None:
+    lab = start_lab(*FLEETS)
+    before = sums(billing.read(asked(), Meter()))
+    day = LAST - timedelta(days=5)
+    lab.aws.billing.restate(ACME, day, "-1.5")
+
+    after = billing.read(asked(), Meter())
+
+    assert sums(after) == before | {day: before[day] - Decimal("1.5")}
+    assert {total.day: total.amount for total in after.totals} == sums(after)
+
+
+def test_a_payers_bill_is_that_of_its_members_too(start_lab: StartLab) -> None:
+    member = {"id": MEMBER, "payer": ACME, "fleets": [fleet("ec2:instance", 3)]}
+    start_lab(*FLEETS, accounts=(member,))
+    child = acme(account_id=MEMBER, role_arn=None, billing=False)
+    request = asked(acme(), child)
+
+    bill = billing.read(request, Meter())
+
+    (source,) = request.sources
+    assert source.covers == (ACME, MEMBER)
+    assert {charge.sub_account_id for charge in bill.charges} == {ACME, MEMBER}
+    assert {total.day: total.amount for total in bill.totals} == sums(bill)
+
+
+def test_a_member_with_a_bill_of_its_own_is_counted_once(start_lab: StartLab) -> None:
+    member = {"id": MEMBER, "payer": ACME, "fleets": [fleet("ec2:instance", 3)]}
+    lab = start_lab(*FLEETS, accounts=(member,))
+    child = acme(account_id=MEMBER, role_arn=f"arn:aws:iam::{MEMBER}:role/reader")
+    request = asked(acme(), child)
+
+    bill = drop_charges_billed_elsewhere(billing.read(request, Meter()), request.sources)
+
+    assert by_service(bill) == truth(lab)
+    assert sum(total.amount for total in bill.totals) == sum(truth(lab).values())
+
+
+def test_a_customer_whose_accounts_have_no_bill_is_not_asked(start_lab: StartLab) -> None:
+    start_lab()
+
+    assert bill_sources.bill_sources([acme(billing=False)]) == []
+
+
+def test_the_recorded_february_is_read_to_the_last_digit(start_lab: StartLab, shared_data: Path) -> None:
+    file = shared_data / "aws_ce" / "get_cost_and_usage_daily_by_service.json"
+    recorded = json.loads(file.read_text())["ResultsByTime"]
+    lab = start_lab()
+    change_account(lab, cost_recording=file)
+    lab.aws.billing._now = lambda: datetime(2024, 3, 1, 1, tzinfo=UTC)
+    request = asked(first=date(2024, 2, 1), last=date(2024, 2, 29))
+
+    bill = billing.read(request, Meter())
+
+    assert bill.problems == []
+    assert bill.read == {ACME: request.days}
+    cells = {
+        (date.fromisoformat(day["TimePeriod"]["Start"]), group["Keys"][0]): group["Metrics"]["UnblendedCost"]
+        for day in recorded
+        for group in day["Groups"]
+    }
+    assert {(c.day, c.service_name): (c.amount, c.currency) for c in bill.charges} == {
+        key: (Decimal(value["Amount"]), value["Unit"]) for key, value in cells.items()
+    }
+    assert sum(c.amount for c in bill.charges) == sum(total.amount for total in bill.totals) == Decimal("16.4910808573")
+    estimated_days = {date.fromisoformat(day["TimePeriod"]["Start"]) for day in recorded if day["Estimated"]}
+    assert {c.day for c in bill.charges if not c.is_final} == estimated_days
+
+
+def test_days_that_are_estimates_and_a_change_of_currency_are_told(start_lab: StartLab, tmp_path: Path) -> None:
+    def day(number: int, unit: str, *, estimated: bool) -> dict[str, Any]:
+        metrics = {"UnblendedCost": {"Amount": "1.0000000001", "Unit": unit}}
+        period = {"Start": f"2026-11-{number:02}", "End": f"2026-11-{number + 1:02}"}
+        return {"TimePeriod": period, "Estimated": estimated, "Groups": [{"Keys": ["Tax"], "Metrics": metrics}]}
+
+    file = tmp_path / "recorded.json"
+    days = [day(1, "USD", estimated=False), day(2, "EUR", estimated=True)]
+    file.write_text(json.dumps({"ResultsByTime": days}))
+    lab = start_lab()
+    change_account(lab, cost_recording=file)
+
+    bill = billing.read(asked(first=date(2026, 11, 1), last=date(2026, 11, 2)), Meter())
+
+    assert [(c.currency, c.is_final, c.amount) for c in bill.charges] == [
+        ("USD", True, Decimal("1.0000000001")), ("EUR", False, Decimal("1.0000000001"))
+    ]  # fmt: skip
+    (problem,) = bill.problems
+    assert "2026-11 is in USD and EUR" in problem.message
+
+
+def test_the_check_makes_no_page_that_is_charged(start_lab: StartLab) -> None:
+    lab = start_lab()
+
+    assert check("acme", acme()) == []
+    assert lab.control.calls().count("ce", status=200) == 0
+    assert lab.control.calls().count("ce", status=400) == 1
+
+
+# --- Data Exports ---------------------------------------------------------------------------------------------------
+
+EXPORT = "s3://acme-billing/exports/costs"
+COLUMNS = (
+    "bill_payer_account_id,line_item_usage_account_id,line_item_usage_start_date,line_item_usage_end_date,"
+    "line_item_line_item_type,line_item_unblended_cost,line_item_currency_code,line_item_product_code,"
+    "line_item_resource_id,product_region_code,line_item_line_item_description,bill_invoice_id,"
+    "bill_billing_period_start_date,line_item_usage_type,product_servicecode"
+)
+
+
+def put_export(lab: CloudLab, month: str, lines: dict[int, str], at: datetime, version: str = "v1") -> None:
+    """A CUR 2.0 of a month: a line for each day, of so many USD."""
+    rows = [
+        f"{ACME},{ACME},{month}-{day:02}T00:00:00Z,{month}-{day:02}T01:00:00Z,Usage,{usd},USD,AmazonEC2,"
+        f"i-0123456789abcdef0,us-east-1,an hour,,{month}-01T00:00:00Z,BoxUsage:m6i.large,AmazonEC2"
+        for day, usd in lines.items()
+    ]
+    data = gzip.compress("\n".join([COLUMNS, *rows, ""]).encode())
+    key = f"{EXPORT}/data/BILLING_PERIOD={month}/{version}/costs-00001.csv.gz"
+    lab.storage.put(key, data, at)
+    manifest = json.dumps({"dataFiles": [key]}).encode()
+    lab.storage.put(f"{EXPORT}/metadata/BILLING_PERIOD={month}/{version}/costs-Manifest.json", manifest, at)
+
+
+def test_an_export_is_read_in_place_of_cost_explorer_by_its_newest_manifest(start_lab: StartLab) -> None:
+    lab = start_lab()
+    put_export(lab, "2026-10", {1: "1.5", 31: "0.1234567891"}, datetime(2026, 11, 3, tzinfo=UTC))
+    put_export(lab, "2026-11", {1: "9"}, datetime(2026, 11, 2, tzinfo=UTC), "old")
+    put_export(lab, "2026-11", {1: "2", 18: "3"}, datetime(2026, 11, 19, 9, tzinfo=UTC), "new")
+    meter = Meter()
+
+    bill = billing.read(asked(acme(cost_export=EXPORT)), meter)
+
+    assert bill.problems == []
+    assert sums(bill) == {
+        date(2026, 10, 1): Decimal("1.5"), date(2026, 10, 31): Decimal("0.1234567891"),
+        date(2026, 11, 1): 2, date(2026, 11, 18): 3,
+    }  # fmt: skip
+    assert date(2026, 11, 19) not in bill.read[ACME]  # the export was written before the day was over
+    assert lab.control.calls().count("ce") == 0
+    assert meter.calls["GetObject"] == lab.control.calls().count("s3", "GetObject")
+
+
+def test_only_months_that_were_written_since_are_read_again(start_lab: StartLab) -> None:
+    lab = start_lab()
+    put_export(lab, "2026-10", {1: "1"}, datetime(2026, 11, 3, tzinfo=UTC))
+    put_export(lab, "2026-11", {1: "2"}, datetime(2026, 11, 19, tzinfo=UTC))
+    account = acme(cost_export=EXPORT)
+
+    since = billing.read(asked(account, read_at={ACME: datetime(2026, 11, 10, tzinfo=UTC)}), Meter())
+    nothing = billing.read(asked(account, read_at={ACME: datetime(2026, 11, 20, tzinfo=UTC)}), Meter())
+
+    assert {day.month for day in since.read[ACME]} == {11}
+    assert (nothing.read, nothing.charges, nothing.problems) == ({ACME: []}, [], [])
+
+
+@pytest.mark.parametrize("place", ["s3://no-such-bucket/x", "s3://acme-billing/elsewhere"])
+def test_a_place_without_an_export_is_a_problem(start_lab: StartLab, place: str) -> None:
+    lab = start_lab()
+    put_export(lab, "2026-11", {1: "1"}, datetime(2026, 11, 19, tzinfo=UTC))
+
+    bill = billing.read(asked(acme(cost_export=place)), Meter())
+
+    (problem,) = bill.problems
+    assert (problem.account_id, problem.cause) == (ACME, Cause.CONFIG)
+    assert "cost_export" in problem.message
+    assert [one.message for one in check("acme", acme(cost_export=place))] == [problem.message]
+
+
+def test_an_export_that_may_not_be_read_names_the_permissions(start_lab: StartLab) -> None:
+    lab = start_lab()
+    put_export(lab, "2026-11", {1: "1"}, datetime(2026, 11, 19, tzinfo=UTC))
+    lab.control.add_faults({"action": "deny", "service": "s3"})
+
+    (problem,) = billing.read(asked(acme(cost_export=EXPORT)), Meter()).problems
+
+    assert problem.cause is Cause.PERMISSION
+    assert "allow s3:ListBucket on arn:aws:s3:::acme-billing" in problem.message
+
+
+# --- Price list -----------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_is_priced_by_the_list_with_one_call_for_each_key(start_lab: StartLab) -> None:
+    kinds = ("ec2:natgateway", "rds:db", "elb:classic", "elbv2:application", "elbv2:network", "eks:cluster")
+    fleets = [fleet(kind) for kind in (*kinds, "elasticache:cluster", "redshift:cluster")]
+    lab = start_lab(*fleets, fleet("ec2:instance", 2), fleet("ebs:volume", type="io1", size=100))
+    found = inventory.collect("acme", [acme()], Meter()).resources
+    wanted = {(one.region, part.key) for one in found for part in prices.components(one)}
+    meter = Meter()
+
+    given = prices.fetch("acme", [acme()], wanted, meter)
+
+    assert given.problems == []
+    assert {(price.region, price.key) for price in given.prices} == wanted
+    assert {"m6i.large linux", "gp3 GiB", "io1 IOPS", "eks cluster", "nat gateway"} <= {key for _, key in wanted}
+    assert meter.calls["GetProducts"] == len(wanted) == lab.control.calls().count("pricing")
+    assert meter.cost_usd == 0
+
+
+def test_an_estimate_of_what_is_always_on_is_what_the_bill_says(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("ec2:instance", 3, volumes=0), fleet("redshift:cluster"), fleet("eks:cluster", nodegroups=0))
+    found = inventory.collect("acme", [acme()], Meter()).resources
+    wanted = {(one.region, part.key) for one in found for part in prices.components(one)}
+    listed = {
+        (p.region, p.key): KnownPrice(p, NOW, NOW) for p in prices.fetch("acme", [acme()], wanted, Meter()).prices
+    }
+
+    windows = [estimated(one, PROVIDERS["aws"], listed) for one in found]
+
+    sums: dict[str, Decimal] = {}
+    for one in windows:
+        if one is not None:
+            sums[one.service_name] = sums.get(one.service_name, Decimal(0)) + one.amount * 96
+    by_use = {"EC2 - Other", "Tax"}
+    assert sums == {name: usd for (_, name, _), usd in truth(lab, LAST, LAST).items() if name not in by_use}
+
+
+def test_what_is_stopped_spot_or_without_a_price_has_no_parts(start_lab: StartLab) -> None:
+    start_lab(fleet("ec2:instance", state="stopped"), fleet("ec2:vpc"), fleet("rds:db", state="stopped"))
+    found = {one.kind: one for one in inventory.collect("acme", [acme()], Meter()).resources}
+
+    assert found["ec2:instance"].status is Status.STOPPED
+    assert [part.key for part in prices.components(found["rds:db"])] == [
+        f"rds gp3 GiB postgres {'multi-az' if found['rds:db'].metadata['multi_az'] else 'single-az'}"
+    ]
+    for kind in ("ec2:instance", "ec2:vpc", "ec2:subnet"):
+        assert prices.components(found[kind]) == []
+
+
+def test_prices_that_may_not_be_read_are_one_problem_and_one_call(start_lab: StartLab) -> None:
+    lab = start_lab()
+    lab.control.add_faults({"action": "deny", "operation": "GetProducts"})
+
+    given = prices.fetch("acme", [acme()], {("us-east-1", f"m6i.{n}xlarge linux") for n in range(2, 9)}, Meter())
+
+    assert given.prices == []
+    (problem,) = given.problems
+    assert problem.cause is Cause.PERMISSION
+    assert lab.control.calls().count("pricing") == 1

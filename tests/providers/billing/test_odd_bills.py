@@ -1,0 +1,181 @@
+"""Bills as they are seldom written: each is read to the last digit, or refused with a reason, and nothing crashes."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from optiinfra_dagster.model.cost import Bill, BillRequest, Source
+from optiinfra_dagster.model.errors import Cause, CloudError
+from optiinfra_dagster.providers.aws import billing as aws
+from optiinfra_dagster.providers.azure import billing as azure
+from optiinfra_dagster.providers.gcp import billing as gcp
+from optiinfra_dagster.providers.vultr import billing as vultr
+from tests.providers.billing import test_exports as exports
+from tests.providers.billing.test_exports import DAY, bill_of, parquet_of, sums, text_of
+
+DAYS = date(2026, 10, 1), date(2026, 10, 31)
+
+
+def request_of(source: str) -> BillRequest[Any]:
+    return BillRequest("acme", [Source(source, None, (source,), timedelta(hours=1))], [], *DAYS)
+
+
+# --- Exports ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("BilledCost", "1_000"),
+        ("BilledCost", "\u0661"),  # a digit, but an Arabic one
+        ("BilledCost", "1e-99999999999999999999"),
+        ("ChargePeriodStart", "0001-01-01T00:00:00+05:00"),
+        ("ChargePeriodStart", "9999-12-31T23:59:59-05:00"),
+    ],
+)
+def test_values_that_only_some_parsers_take_are_refused_by_the_name_of_their_column(field: str, value: str) -> None:
+    bill = bill_of(text_of([exports.focus(), exports.focus(**{field: value})]))
+    assert (bill.charges, bill.read) == ([], {})
+    assert field in bill.problems[0].message
+
+
+@pytest.mark.parametrize("value", [["a"], {"a": "b"}])
+@pytest.mark.parametrize("field", ["ServiceName", "BilledCost", "ResourceId"])
+def test_columns_of_lists_are_refused_by_name(field: str, value: object) -> None:
+    kind = pa.list_(pa.string()) if isinstance(value, list) else pa.map_(pa.string(), pa.string())
+    row = exports.focus(**{field: list(value.items()) if isinstance(value, dict) else value})
+    table = pa.Table.from_pylist([exports.focus()])
+    table = table.set_column(table.column_names.index(field), field, pa.array([row[field]], kind))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    bill = bill_of(sink.getvalue().to_pybytes())
+    assert (bill.charges, [problem.cause for problem in bill.problems]) == ([], [Cause.BUG])
+    assert field in bill.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("[{'name': 'FreeTrial', 'amount': -5e-06, 'full_name': None}]", "1.499995"),
+        ("[{'name': \"a customer's\", 'amount': -0.5}]", "1.0"),
+        ("None", "1.5"),
+        ("null", "1.5"),
+        ('[{"amount": null}]', ""),
+        ('[{"amount": NaN}]', ""),
+        ('[{"amount": true}]', ""),
+        ("[" * 5000, ""),
+    ],
+)
+def test_credits_are_read_as_python_prints_them_or_refused(text: str, left: str) -> None:
+    bill = bill_of(text_of([exports.gcp(credits=text)]))
+    assert sums(bill) == ({(DAY, "EUR"): Decimal(left)} if left else {})
+    assert ["credits" in problem.message for problem in bill.problems] == [True] * (not left)
+
+
+def test_a_column_of_credits_that_is_empty_has_none() -> None:
+    assert sums(bill_of(parquet_of([exports.gcp(credits=None)]))) == {(DAY, "EUR"): Decimal("1.5")}
+
+
+def test_what_costs_nothing_needs_no_currency_and_a_credit_does() -> None:
+    nothing = exports.gcp(cost="0", currency="")
+    bill = bill_of(text_of([nothing, exports.gcp()]))
+    assert (sums(bill), bill.problems, len(bill.totals)) == ({(DAY, "EUR"): Decimal("1.5")}, [], 1)
+    bill = bill_of(text_of([nothing | {"credits": '[{"amount": -1}]'}]))
+    assert (bill.charges, "currency" in bill.problems[0].message) == ([], True)
+
+
+def test_a_row_is_of_a_provider_by_any_of_its_names() -> None:
+    row = {name: value for name, value in exports.focus().items() if name != "ProviderName"}
+    names = [("Snowflake", "Amazon Web Services EMEA SARL"), ("AWS", "A reseller"), ("Oracle", "Oracle")]
+    rows = [row | {"ServiceProviderName": seller, "InvoiceIssuerName": issuer} for seller, issuer in names]
+    assert sums(bill_of(text_of(rows), provider="aws")) == {(DAY, "USD"): Decimal(3)}
+    bill = bill_of(text_of(rows[2:]), provider="aws")
+    assert (bill.charges, "Oracle" in bill.problems[0].message) == ([], True)
+
+
+def test_headers_of_other_languages_and_versions_are_known() -> None:
+    row = {name: value for name, value in exports.azure().items() if name != "MeterCategory"}
+    assert sums(bill_of(text_of([row | {"測定カテゴリ（MeterCategory）": "Storage"}]))) == {  # noqa: RUF001
+        (DAY, "EUR"): Decimal("1.5")
+    }
+    preview = {name: value for name, value in exports.focus(Region="eu-west-1").items() if name != "RegionId"}
+    assert [charge.region_id for charge in bill_of(text_of([preview])).charges] == ["eu-west-1"]
+
+
+def test_a_file_without_lines_is_told_as_broken() -> None:
+    for content in (text_of([exports.focus()]).replace("\r\n", "\r"), "x" * 200_000):
+        assert [problem.cause for problem in bill_of(content).problems] == [Cause.INCOMPLETE]
+
+
+# --- Answers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("amount", ["NaN", "1e30", "", "x"])
+def test_cost_explorers_amounts_are_money(amount: str) -> None:
+    with pytest.raises(ValueError, match="UnblendedCost"):
+        aws._amount({"UnblendedCost": {"Amount": amount, "Unit": "USD"}}, "UnblendedCost")
+
+
+def test_what_a_group_costs_is_not_taken_for_nothing() -> None:
+    group = {"Keys": ["Amazon EC2"], "Metrics": {"BlendedCost": {"Amount": "1.5", "Unit": "USD"}}}
+    result = {"TimePeriod": {"Start": "2026-10-05", "End": "2026-10-06"}, "Groups": [group]}
+    with pytest.raises(ValueError, match="Amazon EC2 has no UnblendedCost"):
+        list(aws._charges({"ResultsByTime": [result]}, "111111111111"))
+
+
+def test_a_manifest_is_of_a_month() -> None:
+    names = [f"cur/metadata/BILLING_PERIOD={month}/cur-Manifest.json" for month in ("2026-12", "2026-13")]
+    assert [bool(aws._MANIFEST.fullmatch(name)) for name in names] == [True, False]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rows": [[1, 20261005, None]]},
+        {"rows": [[1, 20261005, "Mixed"]]},
+        {"rows": [["1e30", 20261005, "EUR"]]},
+        {"rows": [{"Cost": 1}]},
+        {"columns": ["Cost", None, {"name": "Currency"}]},
+        {"columns": "Cost"},
+    ],
+)
+def test_cost_managements_odd_rows_are_told(change: dict[str, Any]) -> None:
+    columns = [{"name": name} for name in ("Cost", "UsageDate", "Currency")]
+    page = {"columns": columns, "rows": [[Decimal("1.5"), 20261005, "eur"]]}
+    assert azure.rows_of(page) == [azure.Row(DAY, Decimal("1.5"), "EUR")]
+    with pytest.raises(CloudError, match=r"costmanagement\.Query"):
+        azure.rows_of(page | change)
+
+
+def test_lines_of_google_without_a_cost_are_left_out_and_told() -> None:
+    line = {
+        "day": DAY, "currency": "EUR", "is_total": 0, "project": "p", "service": "Compute Engine", "region": "",
+        "resource_name": "", "resource_id": "", "cost_type": "", "cost": Decimal(3), "credit": Decimal(-1),
+        "list_cost": None, "without_list": 1,
+    }  # fmt: skip
+    rows = [line, line | {"cost": None}, line | {"currency": None}, line | {"is_total": 1}]
+    export = SimpleNamespace(
+        columns=set(gcp.COLUMNS), partition_since=lambda _: "", query=lambda _sql, _parameters: iter(rows)
+    )
+    request, bill = request_of("table"), Bill()
+    gcp._Reading(request.sources[0], request, export, gcp.Matcher([]), bill).read()  # type: ignore[arg-type]
+    assert [charge.amount for charge in bill.charges] == [total.amount for total in bill.totals] == [Decimal(2)]
+    assert [problem.cause for problem in bill.problems] == [Cause.INCOMPLETE]
+
+
+@pytest.mark.parametrize("day", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+09:00", "9999-12-31T23:59:59", "", None])
+@pytest.mark.parametrize("which", ["start_date", "end_date"])
+def test_a_line_of_vultr_with_no_real_date_has_the_period_of_its_bill(which: str, day: str | None) -> None:
+    period = datetime(2026, 10, 5, tzinfo=UTC), datetime(2026, 10, 7, tzinfo=UTC)
+    item = {"start_date": "2026-10-01T00:00:00Z", "end_date": "2026-10-02T00:00:00Z", "total": "3.6", which: day}
+    (line,) = vultr._lines([item], "list-pending-charges", period)
+    assert (line.start, line.end, line.dated) == (*period, False)
+    with pytest.raises(CloudError, match="total"):
+        vultr._lines([item | {"total": "1e30"}], "list-pending-charges", period)

@@ -1,0 +1,379 @@
+"""Billing exports in BigQuery: what each day costs, against a lab whose truth is known."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from optiinfra_dagster.lab.gcp.billing import BILLING_ACCOUNT, DEFAULT_TABLE, hourly
+from optiinfra_dagster.model.cost import Bill, BillRequest, Category
+from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.gcp import bigquery, bill_sources, billing, inventory, prices
+from tests.providers.gcp.conftest import PROJECT, StartLab, account, fleet
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab import CloudLab
+    from optiinfra_dagster.providers.gcp.account import GcpAccount
+
+NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
+FIRST, LAST = date(2026, 10, 1), date(2026, 11, 21)
+TABLE = f"{PROJECT}.billing.{DEFAULT_TABLE}"
+FLEETS = (
+    fleet("gcp:instance", 2, name="api-{n}", type="n2-standard-4"),
+    fleet("gcp:instance", name="eu", region="europe-west1", type="e2-medium"),
+    fleet("gcp:instance", name="fast", region="europe-west1", type="c3-highcpu-8"),
+    fleet("gcp:instance", name="off", state="TERMINATED"),
+    fleet("gcp:disk", name="spare", size=500, type="pd-ssd"),
+    fleet("gcp:disk", name="twin", size=100, regional=True),
+    fleet("gcp:sql_instance", engine="POSTGRES_16", type="db-custom-4-15360"),
+    fleet("gcp:sql_instance", name="still", engine="MYSQL_8_0", state="STOPPED"),
+    fleet("gcp:redis_instance", size=5),
+    fleet("gcp:forwarding_rule", region="global"),
+    fleet("gcp:forwarding_rule", name="inner", region="europe-west1"),
+    fleet("gcp:gke_cluster"),
+    fleet("gcp:network"),
+)
+
+
+class Time:
+    """The lab's clock."""
+
+    def __init__(self, now: datetime = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        """The time."""
+        return self.now
+
+
+def payer(lab: CloudLab, project: str = PROJECT, **fields: Any) -> GcpAccount:
+    """A project whose bill is exported."""
+    return account(lab, project, **{"billing_export_table": TABLE, "bigquery_endpoint_url": lab.url, **fields})
+
+
+def read(lab: CloudLab, *accounts: GcpAccount, meter: Meter | None = None, **more: Any) -> Bill:
+    """The bill of accounts, matched with their inventory."""
+    accounts = accounts or (payer(lab),)
+    resources = inventory.collect("acme", accounts, Meter()).resources
+    request = BillRequest(
+        "acme", bill_sources.bill_sources(accounts), resources, **{"first": FIRST, "last": LAST, **more}
+    )
+    return billing.read(request, meter or Meter())
+
+
+def by_day(bill: Bill) -> dict[tuple[date, str, str, str], Decimal]:
+    """The sums of a bill by day, project, service and resource."""
+    sums: dict[tuple[date, str, str, str], Decimal] = defaultdict(Decimal)
+    for charge in bill.charges:
+        sums[charge.day, charge.sub_account_id, charge.service_name, charge.resource_id] += charge.amount
+    return dict(sums)
+
+
+def assert_reconciled(bill: Bill) -> None:
+    """BigQuery's sums without groups are those of the charges, to the last digit."""
+    sums: dict[tuple[str, date, str], Decimal] = defaultdict(Decimal)
+    for charge in bill.charges:
+        sums[charge.billing_account_id, charge.day, charge.currency] += charge.amount
+    assert {(one.billing_account_id, one.day, one.currency): one.amount for one in bill.totals} == dict(sums)
+
+
+def test_every_day_costs_what_the_export_says(start_lab: StartLab) -> None:
+    lab, meter = start_lab(*FLEETS, now=Time()), Meter()
+    bill = read(lab, meter=meter)
+    assert bill.problems == []
+    assert bill.read == {TABLE: [FIRST + timedelta(days=n) for n in range(52)]}
+    assert by_day(bill) == lab.gcp.exports.expected(TABLE, FIRST, LAST)
+    assert_reconciled(bill)
+    finals = {(charge.day.month, charge.is_final) for charge in bill.charges}
+    assert finals == {(10, True), (11, False)}
+    calls = lab.control.calls()
+    assert meter.calls == {name: calls.count(service="bigquery", operation=name) for name in meter.calls}
+    assert meter.calls == {"tables.get": 1, "jobs.insert": 1, "jobs.query": 1}
+    assert meter.cost_usd == bigquery.usd(lab.gcp.exports.bytes_billed)
+
+
+def test_lines_are_of_the_inventorys_resources(start_lab: StartLab) -> None:
+    lab = start_lab(*FLEETS, now=Time())
+    bill = read(lab)
+    matched = {charge.resource_id: charge.metadata["matched_by"] for charge in bill.charges if charge.resource_id}
+    assert matched.keys() == {one.full_name for one in lab.gcp.estate.assets(PROJECT) if hourly(one)[1]}
+    assert set(matched.values()) == {"id", "number"}
+    kinds = {(charge.service_name, charge.cost_type, charge.category) for charge in bill.charges}
+    assert kinds == {
+        ("Compute Engine", "compute", Category.USAGE),
+        ("Compute Engine", "volume", Category.USAGE),
+        ("Cloud SQL", "database", Category.USAGE),
+        ("Cloud Memorystore for Redis", "database", Category.USAGE),
+        ("Networking", "load_balancer", Category.USAGE),
+        ("Kubernetes Engine", "kubernetes", Category.USAGE),
+        ("Invoice", "other", Category.TAX),
+    }
+    discounted = next(charge for charge in bill.charges if "credits" in charge.metadata)
+    told = discounted.metadata
+    assert discounted.amount == Decimal(str(told["cost"])) + Decimal(str(told["credits"]))
+    assert discounted.list_cost == Decimal(str(told["cost"]))
+    taxes = [charge for charge in bill.charges if charge.category is Category.TAX]
+    assert [(one.day, one.sub_account_id, one.amount) for one in taxes] == [
+        (date(2026, 10, 31), BILLING_ACCOUNT, Decimal("12.34"))
+    ]
+
+
+def test_a_name_alone_matches_only_one_of_its_collection() -> None:
+    machine, disk = (
+        resource_of(f"//compute.googleapis.com/projects/p/zones/z/{kind}/api", kind) for kind in ("instances", "disks")
+    )
+    matcher = billing.Matcher([machine, disk])
+    assert matcher.match("p", "//x/projects/9/zones/z/disks/api", "api") == (disk, "name")
+    assert matcher.match("p", "", "api") == (None, "")
+    assert matcher.match("other", "//x/projects/9/zones/z/disks/api", "api") == (None, "")
+
+
+def resource_of(name: str, kind: str) -> Any:
+    """A resource of a project p."""
+    from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+
+    return Resource("p", "r", kind, name, name.rpartition("/")[2], ResourceType.COMPUTE, Status.RUNNING, "")
+
+
+def test_only_days_with_newer_rows_are_read_again(start_lab: StartLab) -> None:
+    clock = Time()
+    lab = start_lab(*FLEETS, now=clock)
+    before = read(lab)
+    clock.now += timedelta(hours=4)
+    lab.gcp.exports.restate(TABLE, date(2026, 10, 9), PROJECT, Decimal("-3.000000001"))
+    meter = Meter()
+    bill = read(lab, read_at={TABLE: NOW}, meter=meter)
+    assert bill.read[TABLE] == [date(2026, 10, 9), *(date(2026, 11, day) for day in range(18, 22))]
+    days = set(bill.read[TABLE])
+    truth = lab.gcp.exports.expected(TABLE, FIRST, LAST)
+    assert by_day(bill) == {key: amount for key, amount in truth.items() if key[0] in days}
+    assert_reconciled(bill)
+    new = by_day(bill).items() - by_day(before).items()
+    assert new == {((date(2026, 10, 9), PROJECT, "Compute Engine", ""), Decimal("-3.000000001"))}
+    assert {one.category for one in bill.charges} == {Category.USAGE, Category.ADJUSTMENT}
+    assert meter.calls["jobs.query"] == 2
+
+
+def test_a_month_that_became_final_is_read_once_more(start_lab: StartLab) -> None:
+    clock = Time(datetime(2026, 11, 11, 8, tzinfo=UTC))
+    lab = start_lab(fleet("gcp:disk", size=10), now=clock)
+    bill = read(lab, last=date(2026, 11, 10), read_at={TABLE: datetime(2026, 11, 10, 20, tzinfo=UTC)})
+    assert {day.month for day in bill.read[TABLE]} == {10, 11}
+    assert len([day for day in bill.read[TABLE] if day.month == 10]) == 31
+    assert {(charge.day.month, charge.is_final) for charge in bill.charges} == {(10, True), (11, False)}
+
+
+def test_a_day_whose_rows_are_still_to_come_is_not_read(start_lab: StartLab) -> None:
+    clock = Time(datetime(2026, 11, 22, 0, 30, tzinfo=UTC))  # yesterday's last hours are not exported yet
+    lab = start_lab(*FLEETS, now=clock)
+    bill = read(lab)
+    assert bill.read[TABLE][-1] == date(2026, 11, 20)
+    assert max(charge.day for charge in bill.charges) == date(2026, 11, 20)
+    assert_reconciled(bill)
+
+
+def test_projects_of_one_export_are_read_together(start_lab: StartLab) -> None:
+    table = "billing-admin.costs.gcp_billing_export_v1_X"
+    others = ({"id": "acme-dev", "fleets": [fleet("gcp:disk", size=50)]}, {"id": "stranger", "fleets": list(FLEETS)})
+    export = {"table": table, "projects": [PROJECT, "acme-dev", "stranger"], "detailed": False, "currency": "EUR"}
+    lab = start_lab(*FLEETS, projects=others, now=Time(), exports=[export])
+    mine = [payer(lab, name, billing_export_table=table) for name in (PROJECT, "acme-dev")]
+    assert [(one.id, one.covers) for one in bill_sources.bill_sources(mine)] == [(table, (PROJECT, "acme-dev"))]
+    bill = read(lab, *mine)
+    truth = lab.gcp.exports.expected(table, FIRST, LAST)
+    assert by_day(bill) == {key: amount for key, amount in truth.items() if key[1] != "stranger"}
+    assert {charge.currency for charge in bill.charges} == {"EUR"}
+    assert {charge.resource_id for charge in bill.charges} == {""}
+    assert_reconciled(bill)
+
+
+def test_pages_of_rows(start_lab: StartLab) -> None:
+    lab, meter = start_lab(*FLEETS, now=Time()), Meter()
+    lab.gcp.exports.page_rows = 200
+    bill = read(lab, meter=meter)
+    assert by_day(bill) == lab.gcp.exports.expected(TABLE, FIRST, LAST)
+    assert meter.calls["jobs.getQueryResults"] >= 2
+    assert meter.calls["jobs.query"] == 1
+
+
+def test_without_an_export_there_is_nothing_to_read(start_lab: StartLab) -> None:
+    lab = start_lab(*FLEETS, now=Time())
+    assert bill_sources.bill_sources([account(lab)]) == []
+
+
+@pytest.mark.parametrize(
+    ("export", "table", "words"),
+    [
+        ({}, "acme-prod.billing.gone", ["no table acme-prod.billing.gone", DEFAULT_TABLE]),
+        ({}, "acme-prod.nowhere.gone", ["no table", "no billing export"]),
+        ({"omit": ["cost"]}, TABLE, ["no column cost", "Google's own export"]),
+        ({"omit": ["credits.amount", "project.id"]}, TABLE, ["no column project.id, credits.amount"]),
+    ],
+)
+def test_an_export_that_is_not_as_it_should_be_is_named(
+    start_lab: StartLab, export: dict[str, Any], table: str, words: list[str]
+) -> None:
+    exports = [{"table": TABLE, "projects": [PROJECT], **export}] if export else []
+    lab = start_lab(*FLEETS, now=Time(), exports=exports)
+    bill = read(lab, payer(lab, billing_export_table=table))
+    assert (bill.charges, bill.totals, bill.read) == ([], [], {})
+    assert [(one.account_id, one.cause) for one in bill.problems] == [(table, Cause.CONFIG)]
+    assert all(word in bill.problems[0].message for word in words)
+
+
+@pytest.mark.parametrize("column", ["cost_at_list", "cost_type", "location.region", "resource.global_name"])
+def test_columns_that_older_exports_lack_are_done_without(start_lab: StartLab, column: str) -> None:
+    lab = start_lab(*FLEETS, now=Time(), exports=[{"table": TABLE, "projects": [PROJECT], "omit": [column]}])
+    bill = read(lab)
+    assert bill.problems == []
+    truth = lab.gcp.exports.expected(TABLE, FIRST, LAST)
+    assert sum(by_day(bill).values()) == sum(truth.values())
+    if column == "cost_at_list":
+        assert {charge.list_cost for charge in bill.charges} == {None}
+
+
+@pytest.mark.parametrize(
+    ("action", "cause", "word"),
+    [
+        ("deny", Cause.PERMISSION, "roles/bigquery.dataViewer"),
+        ("optin_required", Cause.CONFIG, "Enable bigquery.googleapis.com"),
+        ("expired", Cause.AUTH, "Check the credentials file"),
+        ("throttle", Cause.THROTTLED, "next collection"),
+        ("unavailable", Cause.UNAVAILABLE, "next collection"),
+    ],
+)
+@pytest.mark.parametrize("operation", ["tables.get", "jobs.query"])
+def test_a_refused_call_reads_no_day_and_names_the_remedy(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, action: str, cause: Cause, word: str, operation: str
+) -> None:
+    monkeypatch.setattr(bigquery, "_RETRIES_S", 0.2)
+    lab = start_lab(*FLEETS, now=Time())
+    lab.control.add_faults({"action": action, "service": "bigquery", "operation": operation})
+    bill = read(lab)
+    assert (bill.charges, bill.totals, bill.read) == ([], [], {})
+    assert [(one.account_id, one.cause) for one in bill.problems] == [(TABLE, cause)]
+    assert word in bill.problems[0].message
+
+
+def test_a_short_fault_is_ridden_out(start_lab: StartLab) -> None:
+    lab, meter = start_lab(fleet("gcp:disk"), now=Time()), Meter()
+    lab.control.add_faults({"action": "unavailable", "service": "bigquery", "operation": "jobs.query", "times": 1})
+    bill = read(lab, meter=meter)
+    assert bill.problems == []
+    assert meter.calls["jobs.query"] == 2
+    assert meter.cost_usd == bigquery.usd(lab.gcp.exports.bytes_billed)  # a failed attempt costs nothing
+
+
+def test_two_currencies_in_a_month_are_told_and_kept(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("gcp:disk"), now=Time())
+    lab.gcp.exports.restate(TABLE, date(2026, 11, 3), PROJECT, Decimal(5), currency="EUR")
+    bill = read(lab)
+    assert len(bill.read[TABLE]) == 52
+    assert_reconciled(bill)
+    assert ["EUR and USD for 2026-11" in one.message for one in bill.problems] == [True]
+
+
+def test_no_query_runs_that_would_cost_too_much(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = start_lab(*FLEETS, now=Time())
+    source = bill_sources.bill_sources([payer(lab)])
+    assert billing.price(BillRequest("acme", source, [], FIRST, LAST)) == Decimal("0.390625")
+    poor = Meter(Decimal("0.00001"))
+    assert [one.cause for one in read(lab, meter=poor).problems] == [Cause.BUDGET]
+    assert poor.calls["jobs.query"] == 0
+    monkeypatch.setattr("optiinfra_dagster.lab.gcp.billing._LEAST_BYTES", 65 * 2**30)
+    bill = read(lab)
+    assert [one.cause for one in bill.problems] == [Cause.BUDGET]
+    assert "65.0 GiB" in bill.problems[0].message
+    assert lab.gcp.exports.bytes_billed == 0
+
+
+# --- Prices -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_hour_costs_what_the_catalogue_says(start_lab: StartLab) -> None:
+    lab, meter = start_lab(*FLEETS, now=Time()), Meter()
+    accounts = [payer(lab)]
+    resources = inventory.collect("acme", accounts, Meter()).resources
+    parts = {one.resource_id: prices.components(one) for one in resources}
+    wanted = {(one.region, part.key) for one in resources for part in parts[one.resource_id]}
+    told = prices.fetch("acme", accounts, wanted, meter)
+    assert told.problems == []
+    priced = {(price.region, price.key): price.hourly for price in told.prices}
+    hour = {place: priced[place if place in priced else ("", place[1])] for place in wanted}
+    for asset in lab.gcp.estate.assets(PROJECT):
+        one = next(each for each in resources if each.resource_id == asset.full_name)
+        estimate = sum((hour[one.region, part.key] * part.quantity for part in parts[one.resource_id]), Decimal(0))
+        service, truth = hourly(asset)
+        assert abs(estimate - truth) < Decimal("1e-9"), asset.full_name
+        assert not truth or prices.SERVICES[one.kind] == service
+    assert meter.calls["ListSkus"] == lab.control.calls().count(service="cloudbilling", operation="ListSkus") == 5
+
+
+def test_only_wanted_services_are_asked_for(start_lab: StartLab) -> None:
+    lab, meter = start_lab(now=Time()), Meter()
+    told = prices.fetch("acme", [payer(lab)], {("us-east1", "gke zonal"), ("us-east1", "gke nonsense")}, meter)
+    assert [(one.region, one.key, one.hourly, one.currency) for one in told.prices] == [
+        ("", "gke zonal", Decimal("0.1"), "USD")
+    ]
+    assert meter.calls == {"ListSkus": 1}
+
+
+SPOT = {"provisioning_model": "SPOT"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "facts", "parts"),
+    [
+        ("gcp:instance", 4, {"machine_type": "n1-standard-4", "gpus": 2, "gpu_type": "nvidia-tesla-t4"},
+         {"n1 core": "4", "n1 GiB RAM": "15", "nvidia-tesla-t4 gpu": "2"}),
+        ("gcp:instance", 8, {"machine_type": "g2-standard-8", "gpus": 1, "gpu_type": "nvidia-l4", **SPOT},
+         {"g2 core spot": "8", "g2 GiB RAM spot": "32", "nvidia-l4 gpu spot": "1"}),
+        ("gcp:instance", 24, {"machine_type": "a2-highgpu-2g", "gpus": 2, "gpu_type": "nvidia-tesla-a100"},
+         {"a2 core": "24", "a2 GiB RAM": "170", "nvidia-tesla-a100 gpu": "2"}),
+        ("gcp:instance", 8, {"machine_type": "g2-standard-8"}, {}),  # how many it has is not told
+        ("gcp:instance", 4, {"machine_type": "n1-standard-4", "gpus": 1, "gpu_type": "nvidia-tesla-t4-vws"}, {}),
+        ("gcp:redis_instance", 5, {"class": "BASIC"}, {"redis basic m2 GiB": "5"}),
+        ("gcp:redis_instance", 4, {"class": "STANDARD_HA", "replicas": 1}, {"redis standard m1 GiB": "4"}),
+        ("gcp:redis_instance", 36, {"class": "STANDARD_HA", "replicas": 2}, {"redis node m4 GiB": "108"}),
+        ("gcp:redis_instance", 36, {}, {}),
+        ("gcp:sql_instance", 10, {"engine": "MYSQL_8_0", "class": "db-f1-micro"},
+         {"mysql zonal micro": "1", "mysql zonal ssd GiB": "10"}),
+    ],
+)  # fmt: skip
+def test_what_a_price_is_made_of(kind: str, size: float, facts: dict[str, Any], parts: dict[str, str]) -> None:
+    one = replace(resource_of("//x/one", kind), kind=kind, capacity=size, metadata=facts)
+    assert {part.key: part.quantity for part in prices.components(one)} == {
+        key: Decimal(quantity) for key, quantity in parts.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("service", "text", "key"),
+    [
+        (prices.COMPUTE, "Nvidia L4 GPU running in Las Vegas", "nvidia-l4 gpu"),
+        (prices.COMPUTE, "Nvidia Tesla A100 80GB GPU running in Iowa", None),
+        (prices.NETWORKING, "Cloud Load Balancer Forwarding Rule Minimum for Delhi (asia-south2)", "forwarding rule"),
+        (prices.NETWORKING, "Regional External Application Load Balancer Forwarding Rule Minimum for Mumbai", None),
+        (prices.NETWORKING, "Cloud Load Balancer Forwarding Rule Additional for Delhi (asia-south2)", None),
+        (prices.REDIS, "Redis Capacity Basic M1 Mumbai", "redis basic m1 GiB"),
+        (prices.REDIS, "Redis Standard Node Capacity M2 London", "redis node m2 GiB"),
+        (prices.REDIS, "Redis Cluster Node Default Mumbai", None),
+        (prices.SQL, "Cloud SQL for PostgreSQL: Zonal - Micro instance in Americas", "postgres zonal micro"),
+        (prices.SQL, "FDC Trial in Cloud SQL for PostgreSQL: Zonal - Micro instance in Singapore", None),
+    ],
+)  # fmt: skip
+def test_a_sku_is_known_by_its_description(service: str, text: str, key: str | None) -> None:
+    """As the catalogue words them."""
+    price = {"currencyCode": "USD", "units": "0", "nanos": 35_000_000}
+    sku = {
+        "description": text, "category": {"usageType": "OnDemand"}, "serviceRegions": ["asia-south1"],
+        "pricingInfo": [{"pricingExpression": {"usageUnit": "h", "tieredRates": [{"unitPrice": price}]}}],
+    }  # fmt: skip
+    told = [(one.region, one.key, one.hourly) for one in prices.prices_of(service, sku)]
+    assert told == ([("asia-south1", key, Decimal("0.035"))] if key else [])

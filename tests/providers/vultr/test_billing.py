@@ -1,0 +1,293 @@
+"""Bills of Vultr: what each day costs, against a lab whose truth is known, and against recorded answers."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from optiinfra_dagster.lab.vultr.billing import of_month
+from optiinfra_dagster.lab.vultr.recordings import Recordings
+from optiinfra_dagster.model.cost import Bill, BillRequest, Category
+from optiinfra_dagster.model.errors import Cause, CloudError
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.vultr import bill_sources, billing, prices
+from optiinfra_dagster.providers.vultr.inventory import collect
+from tests.providers.vultr.conftest import StartLab, acme, fleet
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab import CloudLab
+
+NOW = datetime(2026, 11, 22, 2, 40, tzinfo=UTC)
+FIRST, LAST = date(2026, 10, 1), date(2026, 11, 21)
+NAME = "ACME_VULTR_KEY"
+FLEETS = (
+    fleet("vultr:instance", 3, name="edge-{n}", region="fra"),
+    fleet("vultr:instance", name="new", created=datetime(2026, 11, 3, 7, 30, tzinfo=UTC)),
+    fleet("vultr:bare_metal", plan="vbm-4c-32gb"),
+    fleet("vultr:block", 2, size=100),
+    fleet("vultr:vfs", size=200),
+    fleet("vultr:database", plan="vultr-dbaas-startup-2c-4gb", replicas=1),
+    fleet("vultr:load_balancer", size=2),
+    fleet("vultr:kubernetes", size=2),
+    fleet("vultr:vpc"),
+)
+
+
+def start(start_lab: StartLab, *fleets: dict[str, Any], now: datetime = NOW, **more: Any) -> CloudLab:
+    """A lab at a fixed time."""
+    return start_lab(*fleets, now=lambda: now, **more)
+
+
+def read(meter: Meter | None = None, first: date = FIRST, last: date = LAST, *, inventory: bool = True) -> Bill:
+    """Acme's bill, matched with its inventory."""
+    resources = collect("acme", [acme()], Meter()).resources if inventory else []
+    request = BillRequest("acme", bill_sources.bill_sources([acme()]), resources, first, last)
+    assert billing.price(request) == 0
+    return billing.read(request, meter or Meter())
+
+
+def by_day(bill: Bill) -> dict[tuple[date, str, str], Decimal]:
+    """The sums of a bill by day, service and resource."""
+    sums: dict[tuple[date, str, str], Decimal] = defaultdict(Decimal)
+    for charge in bill.charges:
+        sums[charge.day, charge.service_name, charge.resource_id] += charge.amount
+    return dict(sums)
+
+
+def assert_reconciled(bill: Bill) -> None:
+    """Vultr's own totals are the sums of the charges, to the last digit."""
+    sums: dict[date, Decimal] = defaultdict(Decimal)
+    for charge in bill.charges:
+        sums[charge.day] += charge.amount
+    assert {total.day: total.amount for total in bill.totals} == dict(sums)
+    assert all(total.currency == "USD" for total in bill.totals)
+
+
+def test_every_day_costs_what_the_account_is_charged(start_lab: StartLab) -> None:
+    lab, meter = start(start_lab, *FLEETS), Meter()
+    bill = read(meter)
+    assert bill.problems == []
+    assert bill.read == {NAME: [FIRST + timedelta(days=n) for n in range(52)]}
+    assert by_day(bill) == lab.vultr.expected_costs("acme", FIRST, LAST)
+    assert_reconciled(bill)
+    assert {charge.day.month for charge in bill.charges if charge.is_final} == {10}
+    assert {charge.day.month for charge in bill.charges if not charge.is_final} == {11}
+    october = sum(charge.amount for charge in bill.charges if charge.day.month == 10)
+    assert october == next(one.amount for one in lab.vultr.billing.invoices("acme", list(lab.vultr.resources()), NOW))
+    calls = lab.control.calls()
+    assert meter.calls == {operation: calls.count(operation=operation) for operation in meter.calls}
+    assert meter.calls["get-invoice-items"] == 1  # an invoice of before the range is not read
+
+
+def test_lines_are_matched_with_resources_and_the_rest_says_so(start_lab: StartLab) -> None:
+    lab = start(start_lab, *FLEETS)
+    bill = read()
+    matched = {charge.resource_id: charge.metadata["matched_by"] for charge in bill.charges if charge.resource_id}
+    paid = {one.id for one in lab.vultr.resources() if one.kind not in {"vultr:vpc", "vultr:kubernetes"}}
+    assert matched.keys() == paid
+    assert set(matched.values()) == {"address", "label"}
+    nodes = [charge for charge in bill.charges if not charge.resource_id]
+    assert nodes
+    assert all(charge.description.startswith("node [") and "matched_by" not in charge.metadata for charge in nodes)
+    types = {(charge.service_name, charge.cost_type) for charge in bill.charges}
+    assert types == {
+        ("Vultr Cloud Compute", "compute"),
+        ("Bare Metal", "compute"),
+        ("Block Storage", "volume"),
+        ("Vultr File System", "volume"),
+        ("Managed Database", "database"),
+        ("Load Balancer", "load_balancer"),
+    }
+    assert {charge.region_id for charge in bill.charges} == {"", "ewr", "fra"}
+
+
+def test_a_label_of_two_resources_matches_neither(start_lab: StartLab) -> None:
+    start(start_lab, fleet("vultr:block", 2, name="same"))
+    assert {charge.resource_id for charge in read().charges} == {""}
+
+
+def test_a_correction_of_a_past_day_is_in_the_next_reading(start_lab: StartLab) -> None:
+    lab = start(start_lab, *FLEETS)
+    before = by_day(read())
+    lab.vultr.billing.restate("acme", date(2026, 10, 7), Decimal("-1.25"))
+    lab.vultr.billing.restate("acme", date(2026, 11, 9), Decimal("2.50"))
+    bill = read()
+    assert_reconciled(bill)
+    assert by_day(bill).items() - before.items() == {
+        ((date(2026, 10, 7), "Adjustment", ""), Decimal("-1.25")),
+        ((date(2026, 11, 9), "Adjustment", ""), Decimal("2.50")),
+    }
+    assert {charge.category for charge in bill.charges} == {Category.USAGE, Category.CREDIT}
+
+
+@pytest.mark.parametrize("hour", [0, 1])
+def test_a_month_is_read_once_before_and_after_its_invoice(start_lab: StartLab, hour: int) -> None:
+    now = datetime(2026, 12, 1, hour, 10, tzinfo=UTC)
+    lab = start(start_lab, *FLEETS, now=now)
+    bill = read(first=date(2026, 11, 1), last=date(2026, 11, 30))
+    assert by_day(bill) == lab.vultr.expected_costs("acme", date(2026, 11, 1), date(2026, 11, 30))
+    assert_reconciled(bill)
+    assert {charge.is_final for charge in bill.charges} == {hour == 1}
+
+
+def test_traffic_beyond_the_quota_counts_before_a_line_says_so(start_lab: StartLab) -> None:
+    lab = start(start_lab, fleet("vultr:instance"))
+    lab.vultr.billing.exceed("acme", Decimal("7.75"))
+    bill = read()
+    over = [charge for charge in bill.charges if charge.service_name == "Bandwidth overage"]
+    assert {charge.day for charge in over} == {date(2026, 11, day) for day in range(1, 22)}
+    hours = Decimal(21 * 24 * 60) / (21 * 24 * 60 + 160)  # today's are left out
+    assert abs(sum(charge.amount for charge in over) - Decimal("7.75") * hours) < Decimal("1e-7")
+    assert {(charge.cost_type, charge.is_final) for charge in over} == {("network", False)}
+    assert_reconciled(bill)
+
+
+def test_an_account_that_runs_nothing_costs_nothing(start_lab: StartLab) -> None:
+    start(start_lab)
+    bill = read()
+    assert (bill.charges, bill.totals, bill.problems) == ([], [], [])
+    assert len(bill.read[NAME]) == 52
+
+
+def test_a_key_without_the_permission_reads_no_day(start_lab: StartLab) -> None:
+    start(start_lab, *FLEETS, acls=["subscriptions_view"])
+    bill = read(inventory=False)
+    assert (bill.charges, bill.totals, bill.read) == ([], [], {})
+    assert [(one.account_id, one.cause) for one in bill.problems] == [(NAME, Cause.PERMISSION)]
+    assert "Allow billing" in bill.problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("operation", "months", "problems"),
+    [("list-pending-charges", {10}, 1), ("get-invoice-items", {11}, 1), ("list-invoices", set(), 1)],
+)
+def test_what_fails_costs_only_its_own_days(
+    start_lab: StartLab, operation: str, months: set[int], problems: int
+) -> None:
+    lab = start(start_lab, *FLEETS)
+    whole = lab.vultr.expected_costs("acme", FIRST, LAST)
+    lab.control.add_faults({"action": "unavailable", "operation": operation})
+    bill = read()
+    assert {day.month for day in bill.read.get(NAME, [])} == months
+    assert by_day(bill) == {key: amount for key, amount in whole.items() if key[0].month in months}
+    assert [one.cause for one in bill.problems] == [Cause.UNAVAILABLE] * problems
+
+
+def test_a_key_that_may_not_read_its_account_has_charges_without_totals(start_lab: StartLab) -> None:
+    lab = start(start_lab, *FLEETS)
+    lab.control.add_faults({"action": "deny", "operation": "get-account"})
+    bill = read()
+    assert by_day(bill) == lab.vultr.expected_costs("acme", FIRST, LAST)
+    assert {total.day.month for total in bill.totals} == {10}
+
+
+def test_a_sum_that_differs_from_the_lines_is_told(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = start(start_lab, *FLEETS)
+    true = lab.vultr._pending_sum
+    monkeypatch.setattr(lab.vultr, "_pending_sum", lambda name: true(name) + Decimal("0.02"))
+    bill = read()
+    sums: dict[date, Decimal] = defaultdict(Decimal)
+    for charge in bill.charges:
+        sums[charge.day] += charge.amount
+    differing = {one.day: one.amount - sums[one.day] for one in bill.totals if one.amount != sums[one.day]}
+    assert differing == {LAST: Decimal("0.02")}
+
+
+def test_invoices_come_in_pages(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optiinfra_dagster.providers.vultr.kinds.PAGE_SIZE", 2)
+    lab, meter = start(start_lab, fleet("vultr:block", 5)), Meter()
+    bill = read(meter)
+    assert by_day(bill) == lab.vultr.expected_costs("acme", FIRST, LAST)
+    assert meter.calls["get-invoice-items"] == 3
+
+
+def test_recorded_answers(start_lab: StartLab, shared_data: Path, tmp_path: Path) -> None:
+    recorded = json.loads((shared_data / "vultr/govultr_fixtures/billing.json").read_text())
+    wanted = ("_ListInvoices", "_ListInvoiceItems", "_ListPendingCharges")
+    (tmp_path / "billing.json").write_text(json.dumps([one for one in recorded if one["test"].endswith(wanted)]))
+    lab = start(start_lab, fleet("vultr:load_balancer", name="my-loadbalancer", created="2020-01-01T00:00:00Z"))
+    resources = collect("acme", [acme()], Meter()).resources
+    lab.vultr.recordings = Recordings([tmp_path / "billing.json"])
+    request = BillRequest("acme", bill_sources.bill_sources([acme()]), resources, date(2018, 3, 1), date(2020, 10, 31))
+    bill = billing.read(request, Meter())
+    services: dict[str, Decimal] = defaultdict(Decimal)
+    for charge in bill.charges:
+        services[charge.service_name] += charge.amount
+    assert bill.problems == []
+    assert services == {"Vultr Cloud Compute": Decimal("2.35"), "Load Balancer": Decimal(10)}
+    compute = [charge for charge in bill.charges if charge.service_name == "Vultr Cloud Compute"]
+    assert (compute[0].day, compute[-1].day, len(compute)) == (date(2018, 3, 18), date(2018, 3, 31), 14)
+    assert compute[0].metadata["unit_price"] == "0.0074"
+    balancer = [charge for charge in bill.charges if charge.service_name == "Load Balancer"]
+    assert [(one.day, one.resource_id) for one in balancer] == [(date(2020, 10, 10), resources[0].resource_id)]
+
+
+def test_dates_without_a_zone_are_us_eastern(shared_data: Path) -> None:
+    document = json.loads((shared_data / "vultr/openapi_vultr_blob_v0.0.1.json").read_text())
+    answer = document["paths"]["/billing/invoices/{invoice-id}/items"]["get"]["responses"]["200"]
+    items = answer["content"]["application/json"]["schema"]["x-examples"]["example-1"]["invoice_items"]
+    lines = billing._lines([{**item, "total": str(item["total"])} for item in items], "x", (NOW, NOW))
+    assert (lines[0].start, lines[0].end) == (datetime(2021, 9, 1, tzinfo=UTC), datetime(2021, 10, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("item", "told"),
+    [({"description": "no amount"}, "total"), ({"total": None}, "total"), ({"total": "much"}, "total"), ("x", "total")],
+)
+def test_a_line_without_an_amount_costs_its_bill(item: object, told: str) -> None:
+    with pytest.raises(CloudError, match=told):
+        billing._lines([item], "list-pending-charges", (NOW, NOW))
+
+
+@given(
+    st.decimals("-1000", "1000", places=2),
+    st.integers(0, 40 * 24 * 3600),
+    st.integers(0, 40 * 24 * 3600),
+)
+@settings(max_examples=150)
+def test_the_parts_of_a_line_add_up_to_it(total: Decimal, offset: int, seconds: int) -> None:
+    begin = datetime(2026, 10, 1, tzinfo=UTC) + timedelta(seconds=offset)
+    end = begin + timedelta(seconds=seconds)
+    parts = list(billing.spread(total, begin, end))
+    assert sum(amount for _, amount in parts) == total
+    days = [day for day, _ in parts]
+    assert days == [days[0] + timedelta(days=n) for n in range(len(days))]
+    assert days[0] == begin.date()
+    assert seconds == 0 or days[-1] == (end - timedelta(microseconds=1)).date()
+    for day, amount in parts[1:-1]:  # whole days cost the same
+        assert abs(amount - total * 86400 / seconds) <= Decimal("1e-9"), day
+
+
+def test_an_hour_costs_what_the_price_list_says(start_lab: StartLab) -> None:
+    lab, meter = start(start_lab, *FLEETS), Meter()
+    resources = collect("acme", [acme()], Meter()).resources
+    wanted = {(one.region, part.key) for one in resources for part in prices.components(one)}
+    given_ = prices.fetch("acme", [acme()], wanted, meter)
+    assert given_.problems == []
+    hourly = {(price.region, price.key): price.hourly for price in given_.prices}
+    for one in lab.vultr.resources():
+        shown = next(each for each in resources if each.resource_id == one.id)
+        parts = prices.components(shown)
+        estimate = sum((hourly.get((shown.region, p.key)) or hourly["", p.key]) * p.quantity for p in parts)
+        truth = Decimal(0) if one.kind in {"vultr:vpc", "vultr:kubernetes"} else of_month(one) / 672
+        assert abs(estimate - truth) < Decimal("1e-12"), one.kind
+    assert meter.calls == {
+        "list-plans": 1, "list-metal-plans": 1, "list-database-plans": 1, "list-blocks": 1, "list-vfs": 1,
+    }  # fmt: skip
+
+
+def test_only_wanted_prices_are_asked_for(start_lab: StartLab) -> None:
+    start(start_lab, *FLEETS)
+    meter = Meter()
+    given_ = prices.fetch("acme", [acme()], {("fra", "vc2-2c-4gb"), ("fra", "no-such-plan")}, meter)
+    assert [(one.region, one.key, one.currency) for one in given_.prices] == [("", "vc2-2c-4gb", "USD")]
+    assert meter.calls == {"list-plans": 1}
+    assert prices.fetch("acme", [acme()], set(), Meter()).prices == []

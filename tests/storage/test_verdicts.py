@@ -1,0 +1,104 @@
+"""Verdicts in ClickHouse, of each transport: found again, added up by day, without texts unless they may be kept."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from optiinfra_dagster.model.quality import Answer, Failure, Verdict
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.verdicts import Used, Verdicts
+from tests.support.judging import MODEL, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAY = date(2026, 3, 4)
+NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
+JUDGED = Verdict(
+    MODEL, "v1", Answer.model_validate(answer(1, 2, 3, (4, 2), "minor", 1)), None, 1000, 200, 0, 1, Decimal("0.00027")
+)
+
+
+@pytest.fixture(scope="module")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    clickhouse = ClickHouse(f"chdb://{tmp_path_factory.mktemp('verdicts')}/clickhouse")
+    with clickhouse.session():
+        yield clickhouse
+
+
+@pytest.fixture
+def verdicts(clickhouse: ClickHouse) -> Verdicts:
+    with clickhouse.session() as client:
+        client.command("TRUNCATE TABLE application_verdicts")
+    return Verdicts(clickhouse)
+
+
+def test_what_is_stored_is_found_by_customer_and_key(verdicts: Verdicts) -> None:
+    verdicts.store("acme", {"k1": JUDGED}, NOON, store_text=True)
+    found, used = verdicts.load("acme", ["k1", "k2"], DAY)
+    assert found == {"k1": JUDGED}
+    assert used == Used(1200, 1)
+    assert verdicts.load("globex", ["k1"], DAY) == ({}, Used(0, 0))
+
+
+def test_evidence_is_kept_only_where_texts_are(verdicts: Verdicts) -> None:
+    verdicts.store("acme", {"k1": JUDGED}, NOON, store_text=False)
+    ((_, kept),) = verdicts.load("acme", ["k1"], DAY)[0].items()
+    assert JUDGED.answer is not None
+    assert kept.answer == JUDGED.answer.without_evidence()
+    assert "as labelled" not in repr(kept)
+
+
+@pytest.mark.parametrize("failure", list(Failure))
+def test_a_failure_counts_and_stands_only_if_the_judge_answered(verdicts: Verdicts, failure: Failure) -> None:
+    failed = Verdict(MODEL, "v1", None, failure, 10, 5, 300, 2, None)
+    verdicts.store("acme", {"k1": failed}, NOON, store_text=False)
+    found, used = verdicts.load("acme", ["k1"], DAY)
+    assert found == ({"k1": failed} if failure in {Failure.MALFORMED, Failure.TRUNCATED} else {})
+    assert used == Used(315, 2)
+
+
+def test_a_verdict_replaces_an_earlier_failure_and_the_first_of_two_verdicts_stands(verdicts: Verdicts) -> None:
+    failed = Verdict(MODEL, "v1", None, Failure.TIMEOUT, requests=6)
+    other = Verdict(MODEL, "v1", Answer.model_validate(answer()), None, 900, 100, 0, 1, None)
+    for minutes, verdict in enumerate([failed, JUDGED, other]):
+        verdicts.store("acme", {"k1": verdict}, NOON + timedelta(minutes=minutes), store_text=True)
+    found, used = verdicts.load("acme", ["k1"], DAY)
+    assert found == {"k1": JUDGED}
+    assert used == Used(2200, 8)
+
+
+def test_a_day_is_from_midnight_to_midnight_utc(verdicts: Verdicts) -> None:
+    midnight = datetime(2026, 3, 4, tzinfo=UTC)
+    for n, at in enumerate([midnight - timedelta(milliseconds=1), midnight, midnight + timedelta(days=1)]):
+        verdicts.store("acme", {f"k{n}": JUDGED}, at, store_text=False)
+    assert [verdicts.load("acme", [], DAY + timedelta(days=n))[1] for n in (-1, 0, 1)] == [Used(1200, 1)] * 3
+
+
+def test_what_was_not_asked_is_not_stored(verdicts: Verdicts) -> None:
+    verdicts.store("acme", {"k1": Verdict(MODEL, "v1", failure=Failure.OVER_BUDGET)}, NOON, store_text=False)
+    assert verdicts.load("acme", ["k1"], DAY) == ({}, Used(0, 0))
+
+
+def test_more_keys_than_fit_one_query_are_found(verdicts: Verdicts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optiinfra_dagster.storage.verdicts.KEYS_PER_QUERY", 2)
+    verdicts.store("acme", {f"k{n}": JUDGED for n in range(5)}, NOON, store_text=False)
+    assert sorted(verdicts.load("acme", [f"k{n}" for n in range(6)], DAY)[0]) == [f"k{n}" for n in range(5)]
+
+
+def test_a_server_takes_and_gives_them_too(clickhouse_url: str) -> None:
+    from optiinfra_dagster.storage import migrations
+
+    server = ClickHouse(clickhouse_url)
+    with server.session(migrated=False) as client:
+        migrations.migrate(client)
+    verdicts = Verdicts(server)
+    verdicts.store("acme", {f"{n:032x}": JUDGED for n in range(300)}, NOON, store_text=True)
+    found, used = verdicts.load("acme", [f"{n:032x}" for n in range(5000)], DAY)
+    assert len(found) == 300
+    assert found[f"{7:032x}"] == JUDGED
+    assert used == Used(300 * 1200, 300)

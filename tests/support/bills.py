@@ -1,0 +1,86 @@
+"""Bills and estimates by hand, published as collections do it."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.model.cost import Charge, Estimate
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.storage import schema
+from optiinfra_dagster.storage.rows import ImportedDay, charge_rows, estimate_rows, midnight
+from optiinfra_dagster.storage.slices import FlushResult, Writer
+from tests.support.samples import resource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+
+def charge(day: date, amount: str | Decimal, service: str = "EC2", account: str = "payer", **changes: Any) -> Charge:
+    """A charge of a day; `account` is the bill's and, without `sub_account_id`, that of the charge."""
+    facts = {
+        "billing_account_id": account, "sub_account_id": account, "service_name": service, "currency": "USD",
+    }  # fmt: skip
+    return Charge(day=day, amount=Decimal(amount), **facts | changes)
+
+
+def publish_bill(
+    clickhouse: ClickHouse,
+    days: Sequence[date],
+    charges: Iterable[Charge],
+    *,
+    customer: str = "acme",
+    provider: str = "aws",
+    read: Sequence[str] = ("payer",),
+    covers: Sequence[str] | None = None,
+    totals: dict[tuple[date, str], str] | None = None,
+    at: datetime | None = None,
+    names: dict[str, str] | None = None,
+    steps: Callable[[str], None] = lambda _name: None,
+) -> FlushResult:
+    """Publish what a reading of the `read` accounts' bills gave of `days`; `covers` are the accounts told of."""
+    readings = [
+        ImportedDay(day, account, covered)
+        for day in days
+        for account in read
+        for covered in (covers if covers is not None else [account])
+    ] + [ImportedDay(day, account, account, "USD", Decimal(total)) for (day, account), total in (totals or {}).items()]
+    now = (at or datetime.now(UTC)).replace(microsecond=0)
+    rows = charge_rows(customer, provider, charges, readings, names or {}, now)
+    part = SliceResult(
+        customer,
+        provider,
+        [midnight(day) for day in days],
+        SliceStatus.OK,
+        rows=rows,
+        dataset=schema.BILLED.name,
+        accounts=list(read),
+    )
+    return Writer(clickhouse, schema.BILLED, steps=steps).flush([part])
+
+
+def estimates(
+    customer: str,
+    window: datetime,
+    amounts: dict[str, str],
+    *,
+    provider: str = "aws",
+    account: str = "payer",
+    currency: str = "USD",
+    **changes: Any,
+) -> SliceResult:
+    """A window's estimate: the amount of each resource."""
+    found = [
+        Estimate(resource(name, account_id=account, **changes), Decimal(amount), currency, f"1 x {name}", "EC2")
+        for name, amount in amounts.items()
+    ]
+    rows = estimate_rows(customer, provider, window, found, "by hand", window + timedelta(minutes=16))
+    return SliceResult(customer, provider, [window], SliceStatus.OK, rows=rows)
+
+
+def publish_estimates(clickhouse: ClickHouse, *lot: SliceResult) -> FlushResult:
+    """Publish estimates."""
+    return Writer(clickhouse, schema.COST).flush(list(lot))
