@@ -309,9 +309,10 @@ def migrate(
     from optiinfra_dagster.storage import migrations
 
     settings = load_settings()
-    with _clickhouse(settings).session(migrated=False) as client:
+    clickhouse = _clickhouse(settings)
+    with clickhouse.session(migrated=False) as client:
         if not status:
-            for name in migrations.migrate(client):
+            for name in migrations.migrate(client, alone=clickhouse.embedded, say=say):
                 typer.echo(f"applied {name}")
         state = migrations.status(client)
     for migration, done in state:

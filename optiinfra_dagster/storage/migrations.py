@@ -1,8 +1,23 @@
-"""Numbered .sql files in `sql/schema/`, applied once, in order, and remembered with a checksum."""
+"""Numbered .sql files in `sql/schema/`, applied once, in order, and remembered with a checksum.
+
+A kill at any statement is made good by migrating again: a file that was not recorded is run from its beginning, and
+every statement may be run twice. The files from 014 on are written so; for the ones before, which are frozen, the
+runner adds IF EXISTS and IF NOT EXISTS.
+
+One migration runs at a time. An embedded engine has one process, by its file lock, which a kill frees. On a server the
+lock is a row of `schema_migrations_lock` with an end, which is put off while statements run: others wait for it, after
+a kill for up to LEASE_SECONDS. It holds for one server, where a row is seen by whoever asks after it was written, and
+for a client that is never suspended between renewing the lock and sending the statement.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
+import secrets
+import time
+import uuid
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +26,7 @@ from optiinfra_dagster.storage.database import DATABASE, use_database
 from optiinfra_dagster.storage.sql import SQL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from clickhouse_connect.driver.client import Client
@@ -26,6 +41,21 @@ CREATE TABLE IF NOT EXISTS schema_migrations
     applied_at  DateTime('UTC') DEFAULT now()
 )
 ENGINE = MergeTree ORDER BY name
+"""
+
+STATEMENT_SECONDS = 300.0  # the client waits no longer for a statement
+LEASE_SECONDS = STATEMENT_SECONDS + 30.0
+
+# A holder's newest row counts. Times are the server's.
+_CREATE_LOCK = """
+CREATE TABLE IF NOT EXISTS schema_migrations_lock
+(
+    holder    String,
+    sequence  UInt32,
+    until     DateTime64(3, 'UTC')
+)
+ENGINE = MergeTree ORDER BY holder
+TTL toDateTime(until) + INTERVAL 1 DAY
 """
 
 
@@ -70,8 +100,7 @@ def status(client: Client, migrations: Sequence[Migration] | None = None) -> lis
         exists = 0
     if not exists:
         return [(migration, False) for migration in known]
-    found = client.query("SELECT name, any(checksum) FROM schema_migrations GROUP BY name").result_rows
-    applied: dict[str, str] = dict(map(tuple, found))
+    applied = _applied(client)
     for migration in known:
         if migration.name in applied and applied[migration.name] != migration.checksum:
             raise StorageError(
@@ -92,27 +121,146 @@ def ensure(client: Client, *, apply: bool) -> None:
         return
     if not apply:
         raise StorageError(f"The tables are not up to date: {pending[0].name} is missing. Run `optiinfra migrate`.")
-    migrate(client, pending)
+    migrate(client, pending, alone=True)
 
 
-def migrate(client: Client, pending: Sequence[Migration] | None = None) -> list[str]:
-    """Apply what is pending; returns the names.
+def migrate(
+    client: Client,
+    migrations: Sequence[Migration] | None = None,
+    *,
+    alone: bool = False,
+    say: Callable[[str], None] = lambda _line: None,
+) -> list[str]:
+    """Apply what is pending among `migrations`, by default all; returns the names.
 
-    A kill between a file's statements leaves some of its tables there, so statements are run as IF NOT EXISTS.
+    Args:
+        client: its database is made where it is missing.
+        migrations: in order.
+        alone: nobody else can be migrating, since the caller has the lock of an embedded engine.
+        say: told when this waits for another migration.
+
+    Raises:
+        StorageError: an applied file was edited, the tables were made by a newer version, or the lock was lost.
     """
     use_database(client, client.database or DATABASE, create=True)
     client.command(_CREATE_LOG)
-    if pending is None:
-        pending = [migration for migration, done in status(client) if not done]
-    for migration in pending:
-        for statement in migration.statements:
-            client.command(_repeatable(statement))
-        client.insert("schema_migrations", [[migration.name, migration.checksum]], ["name", "checksum"])
-    return [migration.name for migration in pending]
+    done = []
+    lock: AbstractContextManager[Callable[[], None]] = nullcontext(_nothing) if alone else _locked(client, say)
+    with lock as renew:
+        if migrations is None:
+            status(client)
+            migrations = load()
+        applied = _applied(client)
+        for migration in migrations:
+            if migration.name in applied:
+                continue
+            for statement in migration.statements:
+                renew()
+                client.command(_repeatable(statement))
+            renew()
+            # Not client.insert, which is sent again when the server closes the connection.
+            client.command(
+                "INSERT INTO schema_migrations (name, checksum) SELECT {name:String}, {checksum:String}",
+                parameters={"name": migration.name, "checksum": migration.checksum},
+            )
+            done.append(migration.name)
+    return done
+
+
+def _applied(client: Client) -> dict[str, str]:
+    """The checksum of each applied file, by name."""
+    rows = client.query("SELECT name, any(checksum) FROM schema_migrations GROUP BY name").result_rows
+    return dict(map(tuple, rows))
 
 
 def _repeatable(statement: str) -> str:
-    for what in ("CREATE TABLE ", "CREATE VIEW "):
-        if statement.startswith(what):
-            return f"{what}IF NOT EXISTS {statement.removeprefix(what)}"
-    return statement
+    """The statement so that it may be run again after a kill."""
+    statement = re.sub(r"^(CREATE (?:TABLE|VIEW)) (?!IF NOT EXISTS )", r"\1 IF NOT EXISTS ", statement)
+    return re.sub(r"^(DROP (?:TABLE|VIEW)) (?!IF EXISTS )", r"\1 IF EXISTS ", statement)
+
+
+def _nothing() -> None:
+    """What renewing takes without a lock."""
+
+
+@contextmanager
+def _locked(client: Client, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+    """The server's lock; gives the function that makes sure of it for one statement more."""
+    from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+
+    client.command(_CREATE_LOCK)
+    lock = _Lock(client)
+    lock.acquire(say)
+    try:
+        yield lock.renew
+    finally:
+        with suppress(ClickHouseError):  # it ends by itself
+            lock.release()
+
+
+class _Lock:
+    """The lock of one migration on a server.
+
+    Who wants it writes a row and then looks for rows of others that have not ended. Of two at once, at least the one
+    that looks later sees the other's row, so never do both find themselves alone; who does not withdraws and tries
+    again.
+    """
+
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._holder = uuid.uuid4().hex
+        self._sequence = 0
+        self._until = 0.0  # by this process's clock, and not after what the row says
+
+    def acquire(self, say: Callable[[str], None]) -> None:
+        """Wait until it is this migration's."""
+        waits = False
+        while True:
+            if not self._is_taken():
+                self._write(LEASE_SECONDS)
+                if not self._is_taken():
+                    return
+                self.release()
+            elif not waits:
+                waits = True
+                say(f"Another migration is at work: waiting for it, or after a kill for {LEASE_SECONDS:g} s at most.")
+            time.sleep(0.1 + secrets.randbelow(400) / 1000)  # drawn, so that two do not meet each time
+
+    def renew(self) -> None:
+        """Make sure of the lock for one statement more.
+
+        Raises:
+            StorageError: it ended before it was renewed.
+        """
+        until = self._until
+        if self._clock() < until - STATEMENT_SECONDS:
+            return
+        self._write(LEASE_SECONDS)
+        if self._clock() >= until:
+            raise StorageError(
+                f"The migration stood still for {LEASE_SECONDS:g} s, so that another one may have begun. "
+                "Run `optiinfra migrate` again."
+            )
+
+    def release(self) -> None:
+        """Give it up."""
+        self._write(0.0)
+
+    def _write(self, seconds: float) -> None:
+        self._sequence += 1
+        begin = self._clock()
+        self._client.command(
+            "INSERT INTO schema_migrations_lock (holder, sequence, until) "
+            "SELECT {holder:String}, {sequence:UInt32}, now64(3, 'UTC') + toIntervalMillisecond({ms:UInt32})",
+            parameters={"holder": self._holder, "sequence": self._sequence, "ms": int(1000 * seconds)},
+        )
+        self._until = begin + seconds
+
+    def _is_taken(self) -> bool:
+        rows = self._client.query(
+            "SELECT holder FROM schema_migrations_lock WHERE holder != {holder:String} "
+            "GROUP BY holder HAVING argMax(until, sequence) > now64(3, 'UTC')",
+            parameters={"holder": self._holder},
+        ).result_rows
+        return bool(rows)

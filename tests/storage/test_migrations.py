@@ -1,13 +1,16 @@
-"""The schema files: applied in order, once, again after a kill, and what they make is what storage/schema.py says."""
+"""The schema files: applied in order, once, again after a kill, and what they make is what tables.py says."""
 
 from __future__ import annotations
 
 import re
 import signal
-from typing import TYPE_CHECKING
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import migrations, schema
@@ -17,9 +20,29 @@ from tests.support import killing
 from tests.support.samples import select
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from clickhouse_connect.driver.client import Client
+
     from tests.support.clickhouse_http import ClickHouseHttp
+
+# Applied in installations, which know them by this hash.
+FROZEN = {
+    "001_ledger": "44a4d29bf39acd4410474bba05eaeb182f7904f2a235309250cd1deb38d10fe2",
+    "002_metrics": "e3e9869e9c8723b001169e7a306ad50ef954eb861289204d032550a20ca8eff0",
+    "003_coverage": "d4d90b1ce6cd2caaa93285e014a07a65b94a3de108367440957a3a48802483af",
+    "004_readers": "19be276a77a25bd28063cb2f9eb3b1958ff1d17cf56ae869f0e1c9fa59f74242",
+    "005_resource_readers": "06ca412f5fb225be4771f8e2926c03d646eb042cf1c3a28610196e1728655c52",
+    "006_performance_readers": "94a8b01aebd0ff1e3421955dea792be415c34e5b41c11c337dc2f9882c5fe9fb",
+    "007_verdicts": "16bd5fc84497b066f304e7ff8169171de071bf8846736a9a180702e852695e11",
+    "008_application_readers": "179b4b410c88e8bfe85483ef2fe5761a0b69b7e188832d4164b98a8c73faa31d",
+    "009_interactions": "e557ae9fc397e4c23645efee651b60911ab89fe173d815b68e31a05557a2524e",
+    "010_costs": "67867c06dd8083a8e7b8ad451ab99e24bc1152d2d14278bad55826ed7506a694",
+    "011_cost_readers": "97ebdaa479bc256b3f613c407de622b8a11ae93679549ad37ebdbe9167eac066",
+    "012_costs_of_a_time": "abefee2bcae00463bfe5ab5f7ff22787efc251cb66c3074657e401baac1f85e2",
+    "013_shared_selects": "40fea8a895c87028edd4b51f4321f2f1f897c7472d66059136b460e69a2bbd64",
+}
 
 ARROW_TYPES = {
     "DateTime('UTC')": schema.TIME,
@@ -73,6 +96,63 @@ def test_files_are_numbered_and_no_number_is_twice() -> None:
     assert [int(name[:3]) for name in names] == list(range(1, len(names) + 1))
 
 
+def test_files_that_installations_have_applied_stay_as_they_are() -> None:
+    assert {m.name: m.checksum for m in migrations.load() if m.name in FROZEN} == FROZEN
+
+
+def faults(statement: str) -> list[str]:
+    """Why a statement of a new file cannot be run again after a kill, and how to write it."""
+    code = re.sub(r"'(?:[^'\\]|\\.)*'", "''", " ".join(statement.split()))
+    head = code.partition("(")[0]
+    found = []
+    if re.match(r"CREATE (TABLE|VIEW) ", code):
+        if code.startswith("CREATE TABLE ") and re.search(r" AS ", head):
+            found.append("CREATE TABLE ... AS: a replicated table's path would be that of the other one")
+    elif re.match(r"DROP ", code):
+        if not re.match(r"DROP (TABLE|VIEW) IF EXISTS ", code):
+            found.append("DROP TABLE IF EXISTS, DROP VIEW IF EXISTS")
+    elif re.match(r"ALTER TABLE ", code):
+        of_column = r"(?:ADD|DROP|CLEAR|MODIFY|RENAME|COMMENT|MATERIALIZE) (?:COLUMN|INDEX|PROJECTION|CONSTRAINT)"
+        parts = re.findall(rf"\b{of_column}\b(?! IF (?:NOT )?EXISTS )", code)
+        found += [f"{part} IF [NOT] EXISTS" for part in parts]
+        if not re.search(rf"\b(?:{of_column}|MODIFY (?:TTL|SETTING))\b", code):
+            found.append("ALTER TABLE of columns, indices, projections, constraints, TTL or settings only")
+    else:
+        found.append(f"{code.split()[0]}: only CREATE TABLE, CREATE VIEW, ALTER TABLE and DROP can be run again")
+    return found
+
+
+def test_the_statements_of_new_files_can_be_run_again() -> None:
+    new = [m for m in migrations.load() if m.name not in FROZEN]
+    assert {f"{m.name}: {s[:60]}": faults(s) for m in new for s in m.statements if faults(s)} == {}
+
+
+@pytest.mark.parametrize(
+    ("statement", "good"),
+    [
+        ("CREATE TABLE t (a UInt8 DEFAULT 1) ENGINE = MergeTree ORDER BY a TTL toDate(a) AS x", True),
+        ("CREATE TABLE IF NOT EXISTS t (a UInt8 COMMENT 'as AS') ENGINE = MergeTree ORDER BY a", True),
+        ("CREATE TABLE t AS u", False),
+        ("CREATE TABLE t\nENGINE = MergeTree ORDER BY a AS SELECT 1 AS a", False),
+        ("CREATE VIEW v AS SELECT 1", True),
+        ("DROP VIEW IF EXISTS v", True),
+        ("DROP VIEW v", False),
+        ("DROP TABLE t", False),
+        ("ALTER TABLE t ADD COLUMN IF NOT EXISTS a UInt8, DROP INDEX IF EXISTS i", True),
+        ("ALTER TABLE t ADD COLUMN IF NOT EXISTS a UInt8, DROP INDEX i", False),
+        ("ALTER TABLE t MODIFY COLUMN a UInt16", False),
+        ("ALTER TABLE t MODIFY COLUMN IF EXISTS a UInt16", True),
+        ("ALTER TABLE t MODIFY TTL a + INTERVAL 1 DAY", True),
+        ("ALTER TABLE t UPDATE a = a + 1 WHERE 1", False),
+        ("RENAME TABLE t TO u", False),
+        ("INSERT INTO t SELECT * FROM u", False),
+        ("EXCHANGE TABLES t AND u", False),
+    ],
+)
+def test_what_cannot_be_run_again_is_noticed(statement: str, good: bool) -> None:
+    assert (faults(statement) == []) is good
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A schema folder of the test's own."""
@@ -118,7 +198,103 @@ def test_a_new_file_is_pending_and_then_applied(fresh: ClickHouse, folder: Path)
         assert all(done for _, done in migrations.status(client, known))
 
 
-@pytest.mark.parametrize("statements", [2, 4, 9])
+class Killed(BaseException):
+    """The end of a migration that is killed."""
+
+
+class Mortal:
+    """A client that dies before its next statement, once so many were done. Dead, it cannot do anything more."""
+
+    def __init__(self, client: Client, lives: int) -> None:
+        self._client, self._lives, self.dead = client, lives, False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    @property
+    def database(self) -> str | None:
+        """As the client's: what is set here must be set there."""
+        return self._client.database
+
+    @database.setter
+    def database(self, name: str | None) -> None:
+        self._client.database = name
+
+    def command(self, *arguments: Any, **named: Any) -> Any:
+        """The statement, or the end."""
+        if self._lives <= 0:
+            self.dead = True
+            raise Killed
+        self._lives -= 1
+        return self._client.command(*arguments, **named)
+
+
+def migrated_or_killed(client: Client, lives: int) -> bool:
+    """Migrate by a process that lives for so many statements; whether it was enough."""
+    mortal: Any = Mortal(client, lives)
+    try:
+        migrations.migrate(mortal, alone=True)
+    except Killed:
+        return False
+    return True
+
+
+def made(client: Client, database: str) -> dict[str, str]:
+    """The tables and views of a database, and how each is made."""
+    client.database = database
+    rows = client.query(
+        "SELECT name, replaceAll(create_table_query, concat(currentDatabase(), '.'), '') FROM system.tables "
+        "WHERE database = currentDatabase()"
+    ).result_rows
+    return dict(map(tuple, rows))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Client]:
+    """An embedded engine whose database `whole` was migrated without a kill."""
+    with ClickHouse(f"chdb://{tmp_path / 'place'}").session(migrated=False) as client:
+        client.database = "whole"
+        migrations.migrate(client, alone=True)
+        yield client
+
+
+def test_a_migration_that_is_killed_at_each_statement_in_turn_ends_well(engine: Client) -> None:
+    """Each attempt comes one statement further than the one before."""
+    engine.database = "killed"
+    lives = kills = applied = 0
+    while not migrated_or_killed(engine, lives):
+        engine.database = "killed"
+        kills += 1
+        now = sum(done for _, done in migrations.status(engine))
+        lives, applied = (lives + 1, applied) if now == applied else (2, now)
+
+    assert kills > sum(len(m.statements) + 1 for m in migrations.load())
+    assert made(engine, "killed") == made(engine, "whole")
+    assert all(done for _, done in migrations.status(engine))
+
+
+@pytest.mark.long
+def test_a_migration_that_is_killed_at_any_one_statement_ends_well(engine: Client) -> None:
+    """Each kill point by itself, made good by the next attempt."""
+    whole = made(engine, "whole")
+    lives, done = 0, False
+    while not done:
+        engine.database = f"killed_{lives}"
+        done = migrated_or_killed(engine, lives)
+        engine.database = f"killed_{lives}"
+        assert migrated_or_killed(engine, 1_000), lives
+        assert made(engine, f"killed_{lives}") == whole, lives
+        engine.command(f"DROP DATABASE killed_{lives}")
+        lives += 1
+    assert lives > sum(len(m.statements) + 1 for m in migrations.load())
+
+
+def lapse(client: Client) -> None:
+    """Let the locks of killed migrations end, as time does."""
+    client.command("TRUNCATE TABLE IF EXISTS schema_migrations_lock")
+
+
+@pytest.mark.parametrize("statements", [2, 4, 9, 25])
 def test_a_kill_between_statements_is_made_good_by_the_next_migration(
     clickhouse_http: ClickHouseHttp, clickhouse_url: str, statements: int
 ) -> None:
@@ -128,10 +304,113 @@ def test_a_kill_between_statements_is_made_good_by_the_next_migration(
     with pytest.raises(StorageError, match="optiinfra migrate"), clickhouse.session():
         pass
     with clickhouse.session(migrated=False) as client:
+        lapse(client)
         assert migrations.migrate(client)
         assert all(done for _, done in migrations.status(client))
     with clickhouse.session() as client:
         assert client.query("SELECT count() FROM performance_metrics_current").first_item == {"count()": 0}
+
+
+def test_two_migrations_at_once_apply_each_file_once(clickhouse_url: str) -> None:
+    together = threading.Barrier(2)
+
+    def migrate(_: int) -> list[str]:
+        with ClickHouse(clickhouse_url).session(migrated=False) as client:
+            together.wait(30)
+            return migrations.migrate(client)
+
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(migrate, range(2))
+
+    names = [m.name for m in migrations.load()]
+    assert sorted([first, second]) == [[], names]
+    with ClickHouse(clickhouse_url).session() as client:
+        assert [row[0] for row in client.query("SELECT name FROM schema_migrations ORDER BY name").result_rows] == names
+
+
+def test_a_migration_waits_for_another_one_and_says_so(clickhouse_url: str) -> None:
+    """The second begins in the middle of a file of the first."""
+    said: list[str] = []
+    waits = threading.Event()
+
+    def wait(line: str) -> None:
+        said.append(line)
+        waits.set()
+
+    def second() -> list[str]:
+        with ClickHouse(clickhouse_url).session(migrated=False) as client:
+            return migrations.migrate(client, say=wait)
+
+    with ThreadPoolExecutor(1) as threads, ClickHouse(clickhouse_url).session(migrated=False) as client:
+        command, later = client.command, []
+
+        def hooked(statement: str, **named: Any) -> Any:
+            if statement.startswith("CREATE VIEW IF NOT EXISTS costs") and not waits.is_set():
+                later.append(threads.submit(second))
+                assert waits.wait(30)
+            return command(statement, **named)
+
+        client.command = hooked  # type: ignore[assignment, method-assign]
+        first = migrations.migrate(client)
+        assert (first, [later[0].result(60)]) == ([m.name for m in migrations.load()], [[]])
+    assert said == ["Another migration is at work: waiting for it, or after a kill for 330 s at most."]
+
+
+def test_the_lock_of_a_migration_that_failed_is_free_at_once(fresh: ClickHouse) -> None:
+    with fresh.session(migrated=False) as client:
+        broken = [Migration("001_broken", "CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY b;")]
+        for _ in range(2):
+            with pytest.raises(DatabaseError, match="b"):
+                migrations.migrate(client, broken, say=pytest.fail)
+
+
+def test_the_lock_of_a_killed_migration_ends(fresh: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    with fresh.session(migrated=False) as client:
+        client.command(migrations._CREATE_LOCK)
+        monkeypatch.setattr(migrations, "LEASE_SECONDS", 1.5)
+        migrations._Lock(client).acquire(pytest.fail)
+        monkeypatch.undo()
+        assert migrations.migrate(client, [Migration("001_first", "CREATE VIEW v AS SELECT 1;")], say=said.append)
+    assert len(said) == 1
+
+
+def test_a_migration_that_lost_its_lock_stops(fresh: ClickHouse) -> None:
+    now = [1000.0]
+    with fresh.session(migrated=False) as client:
+        client.command(migrations._CREATE_LOCK)
+        lock = migrations._Lock(client, clock=lambda: now[0])
+        lock.acquire(pytest.fail)
+        for seconds in (300, 329):
+            now[0] += seconds
+            lock.renew()
+        now[0] += 330
+        with pytest.raises(StorageError, match=r"stood still for 330 s.*Run `optiinfra migrate` again"):
+            lock.renew()
+
+
+def test_a_migration_whose_last_answer_got_lost_ends_well_when_it_is_run_again(
+    fresh: ClickHouse, clickhouse_http: ClickHouseHttp, folder: Path
+) -> None:
+    clickhouse_http.fault("drop_after", match="INSERT INTO schema_migrations ")
+    with fresh.session(migrated=False) as client:
+        with pytest.raises(OperationalError):
+            migrations.migrate(client, migrations.load(folder))
+        assert migrations.migrate(client, migrations.load(folder)) == ["002_second"]
+        assert client.query("SELECT name FROM schema_migrations ORDER BY name").result_rows == [
+            ("001_first",),
+            ("002_second",),
+        ]
+
+
+@pytest.mark.parametrize("statements", [1, 3, 20, 60])
+def test_ctrl_c_in_the_first_opening_of_an_embedded_place_is_made_good(tmp_path: Path, statements: int) -> None:
+    url = f"chdb://{tmp_path / 'place'}"
+    assert killing.run(killing.migrate, url, statements, signal.SIGINT) == 1  # a KeyboardInterrupt
+
+    with ClickHouse(url).session() as client:
+        assert all(done for _, done in migrations.status(client))
+        assert client.query("SELECT count() FROM costs").first_item == {"count()": 0}
 
 
 def test_an_embedded_place_that_a_kill_left_half_migrated_comes_up_to_date_by_itself(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 from unittest import mock
@@ -15,8 +15,8 @@ from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import schema, slices
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.slices import FlushResult, Writer
-from tests.support.samples import (
+from optiinfra_dagster.storage.slices import FlushResult, Writer, write_select
+from tests.support.samples import (  # fmt: skip
     BORDER,
     EARLY,
     LATE,
@@ -399,6 +399,84 @@ def test_rows_that_got_lost_publish_nothing(clickhouse: ClickHouse) -> None:
 
     assert seen_values(clickhouse) == [1]
     assert len(ledger(clickhouse)) == 1
+
+
+NOW = windows.floor(datetime.now(UTC))  # the rows of readers expire after days
+READER = "resource_by_type"
+SELECT = """
+SELECT 'acme' AS customer_id, 'aws' AS provider, 'compute' AS resource_type, toString(number) AS kind, 1 AS resources,
+    1 AS running, 0 AS stopped, 0 AS other, 1 AS regions, NULL AS capacity, '' AS unit,
+    {window:DateTime('UTC')} AS as_of, true AS complete
+FROM numbers(4)
+"""
+
+
+def of_reader(clickhouse: ClickHouse) -> list[tuple[str, int, int]]:
+    """What is seen of the reader's slices: status and rows by the ledger, and the rows by the view."""
+    found = select(
+        clickhouse,
+        f"SELECT (SELECT count() FROM {READER}_current) AS seen, toString(status) AS outcome, rows FROM metric_batches "  # noqa: S608
+        f"WHERE dataset = '{READER}' ORDER BY batch, window_start",
+    )
+    return [(row["outcome"], row["rows"], row["seen"]) for row in found]
+
+
+@pytest.mark.parametrize("lost", ["kind = '3'", "1"])
+def test_rows_of_a_reader_that_got_lost_publish_nothing(clickhouse: ClickHouse, lost: str) -> None:
+    def lose(step: str) -> None:
+        if step == "inserted":
+            with clickhouse.session() as client:
+                batch = f"batch = (SELECT max(batch) FROM {READER})"  # noqa: S608
+                client.command(f"DELETE FROM {READER} WHERE {batch} AND {lost}")  # noqa: S608
+
+    assert write_select(clickhouse, READER, SELECT, [NOW]) == {NOW: 4}
+    arrived = 0 if lost == "1" else 3
+    first = NOW - windows.WINDOW
+    message = rf"{READER}: 4 rows were written for {first:%Y-%m-%dT%H:%MZ}, {arrived} arrived\. Nothing was published"
+    with pytest.raises(StorageError, match=message):
+        write_select(clickhouse, READER, SELECT, [first, NOW], steps=lose)
+    assert of_reader(clickhouse) == [("ok", 4, 4)]
+
+    write_select(clickhouse, READER, SELECT, [NOW])
+    assert of_reader(clickhouse) == [("ok", 4, 4)] * 2
+    assert write_select(clickhouse, READER, f"SELECT * FROM ({SELECT}) WHERE 0", [NOW]) == {NOW: 0}  # noqa: S608
+
+
+def test_a_slice_of_a_reader_whose_rows_expire_at_once_is_published(clickhouse: ClickHouse) -> None:
+    """As when a backfill of long ago computes readers that are kept for days."""
+    long_ago = NOW - timedelta(days=100)
+
+    def merge(step: str) -> None:
+        if step == "inserted":
+            with clickhouse.session() as client:
+                client.command(f"OPTIMIZE TABLE {READER} FINAL")
+
+    assert write_select(clickhouse, READER, SELECT, [long_ago, NOW], steps=merge) == {long_ago: 0, NOW: 4}
+    assert of_reader(clickhouse) == [("ok", 0, 4), ("ok", 4, 4)]
+
+
+def test_a_reader_whose_table_feeds_views_is_published(clickhouse: ClickHouse) -> None:
+    """ClickHouse counts the rows that a view wrote among those of the INSERT."""
+    with clickhouse.session() as client:
+        client.command(
+            f"CREATE MATERIALIZED VIEW fed ENGINE = MergeTree ORDER BY kind AS SELECT kind FROM {READER}"  # noqa: S608
+        )
+    try:
+        assert write_select(clickhouse, READER, SELECT, [NOW]) == {NOW: 4}
+    finally:
+        with clickhouse.session() as client:
+            client.command("DROP VIEW fed SYNC")
+
+
+def test_a_reader_computed_twice_at_once_on_a_server_is_not_taken_for_lost(http_url: str) -> None:
+    clickhouse, other = ClickHouse(http_url), ClickHouse(http_url)
+    between = {"inserted": lambda: write_select(other, READER, SELECT, [NOW])}
+
+    def steps(name: str) -> None:
+        between.pop(name, dict)()
+
+    write_select(clickhouse, READER, SELECT, [NOW], steps=steps)
+    assert {(status, seen) for status, _, seen in of_reader(clickhouse)} == {("ok", 4)}
 
 
 def _interrupted(clickhouse: ClickHouse, at: str) -> Writer:

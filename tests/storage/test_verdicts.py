@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -9,12 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from optiinfra_dagster.model.quality import Answer, Failure, Verdict
+from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.verdicts import Used, Verdicts
 from tests.support.judging import MODEL, answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.support.clickhouse_http import ClickHouseHttp, FaultKind
 
 DAY = date(2026, 3, 4)
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -90,15 +94,39 @@ def test_more_keys_than_fit_one_query_are_found(verdicts: Verdicts, monkeypatch:
     assert sorted(verdicts.load("acme", [f"k{n}" for n in range(6)], DAY)[0]) == [f"k{n}" for n in range(5)]
 
 
-def test_a_server_takes_and_gives_them_too(clickhouse_url: str) -> None:
-    from optiinfra_dagster.storage import migrations
-
+@pytest.fixture
+def server(clickhouse_url: str) -> ClickHouse:
     server = ClickHouse(clickhouse_url)
     with server.session(migrated=False) as client:
         migrations.migrate(client)
+    return server
+
+
+def test_a_server_takes_and_gives_them_too(server: ClickHouse) -> None:
     verdicts = Verdicts(server)
     verdicts.store("acme", {f"{n:032x}": JUDGED for n in range(300)}, NOON, store_text=True)
     found, used = verdicts.load("acme", [f"{n:032x}" for n in range(5000)], DAY)
     assert len(found) == 300
     assert found[f"{7:032x}"] == JUDGED
     assert used == Used(300 * 1200, 300)
+
+
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
+def test_verdicts_whose_answer_got_lost_are_kept_and_count_once(
+    server: ClickHouse, clickhouse_http: ClickHouseHttp, kind: FaultKind
+) -> None:
+    """clickhouse-connect sends the INSERT again, and the table knows a block that it has."""
+    clickhouse_http.fault(kind, match="INSERT INTO `?application_verdicts")
+    Verdicts(server).store("acme", {"k1": JUDGED}, NOON, store_text=True)
+    assert Verdicts(server).load("acme", ["k1"], DAY) == ({"k1": JUDGED}, Used(1200, 1))
+    with server.session() as client:
+        assert client.query("SELECT count() FROM application_verdicts").result_rows == [(1,)]
+
+
+def test_a_time_is_kept_to_the_millisecond_and_a_price_to_the_last_digit(verdicts: Verdicts) -> None:
+    at = datetime(2026, 3, 4, 23, 59, 59, 999_999, tzinfo=UTC)
+    priced = replace(JUDGED, usd=Decimal("0.000000001"))
+    verdicts.store("acme", {"k1": priced, "k2": replace(JUDGED, usd=None)}, at, store_text=False)
+    found, used = verdicts.load("acme", ["k1", "k2"], DAY)
+    assert ([found["k1"].usd, found["k2"].usd], used.requests) == ([Decimal("0.000000001"), None], 2)
+    assert verdicts.load("acme", [], DAY + timedelta(days=1))[1] == Used(0, 0)

@@ -86,8 +86,9 @@ def attempt(url: str, at: str) -> None:
     Writer(clickhouse, schema.PERFORMANCE, run_id="killed", steps=steps).flush(second_lot())
 
 
-def migrate(url: str, statements: int) -> None:
-    """Bring a place up to date and die after so many statements."""
+def migrate(url: str, statements: int, by: signal.Signals = signal.SIGKILL) -> None:
+    """Bring a place up to date, and get a signal after so many statements."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background ignores
     clickhouse = ClickHouse(url)
     with clickhouse.session(migrated=False) as client:
         command, left = client.command, [statements]
@@ -96,11 +97,11 @@ def migrate(url: str, statements: int) -> None:
             answer = command(*arguments, **named)
             left[0] -= 1
             if not left[0]:
-                die()
+                os.kill(os.getpid(), by)
             return answer
 
         client.command = counted  # type: ignore[method-assign]
-        migrations.migrate(client)
+        migrations.migrate(client, alone=clickhouse.embedded)
 
 
 def hold(url: str, opened: Any, release: Any) -> None:
