@@ -105,12 +105,16 @@ def faults(statement: str) -> list[str]:
     code = re.sub(r"'(?:[^'\\]|\\.)*'", "''", " ".join(statement.split()))
     head = code.partition("(")[0]
     found = []
-    if re.match(r"CREATE (TABLE|VIEW) ", code):
+    if re.match(r"CREATE (TABLE|VIEW|OR REPLACE VIEW) ", code):
         if code.startswith("CREATE TABLE ") and re.search(r" AS ", head):
             found.append("CREATE TABLE ... AS: a replicated table's path would be that of the other one")
     elif re.match(r"DROP ", code):
         if not re.match(r"DROP (TABLE|VIEW) IF EXISTS ", code):
             found.append("DROP TABLE IF EXISTS, DROP VIEW IF EXISTS")
+    elif re.match(r"ALTER TABLE \w+ UPDATE ", code):
+        # A constant gives the same however often it is set.
+        if not re.search(r" UPDATE \w+ = (''|\d+) WHERE .* SETTINGS mutations_sync = [12]$", code):
+            found.append("ALTER TABLE t UPDATE column = constant WHERE ... SETTINGS mutations_sync = 2")
     elif re.match(r"ALTER TABLE ", code):
         of_column = r"(?:ADD|DROP|CLEAR|MODIFY|RENAME|COMMENT|MATERIALIZE) (?:COLUMN|INDEX|PROJECTION|CONSTRAINT)"
         parts = re.findall(rf"\b{of_column}\b(?! IF (?:NOT )?EXISTS )", code)
@@ -143,7 +147,10 @@ def test_the_statements_of_new_files_can_be_run_again() -> None:
         ("ALTER TABLE t MODIFY COLUMN a UInt16", False),
         ("ALTER TABLE t MODIFY COLUMN IF EXISTS a UInt16", True),
         ("ALTER TABLE t MODIFY TTL a + INTERVAL 1 DAY", True),
-        ("ALTER TABLE t UPDATE a = a + 1 WHERE 1", False),
+        ("CREATE OR REPLACE VIEW v AS SELECT 1", True),
+        ("ALTER TABLE t UPDATE a = a + 1 WHERE 1 SETTINGS mutations_sync = 2", False),
+        ("ALTER TABLE t UPDATE a = 'x' WHERE b = 'y'", False),
+        ("ALTER TABLE t UPDATE a = 'x' WHERE b = 'y' SETTINGS mutations_sync = 2", True),
         ("RENAME TABLE t TO u", False),
         ("INSERT INTO t SELECT * FROM u", False),
         ("EXCHANGE TABLES t AND u", False),
