@@ -1,0 +1,1 @@
+"""An installation of an earlier version, taken over by this one."""
