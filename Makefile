@@ -1,7 +1,7 @@
 # Everything from a bare clone: needs only make and Python 3.11 to 3.14.
 # Choose the interpreter with `make PYTHON=/path/to/python ...`; it is used when .venv is built.
 
-.PHONY: run dev test bench lint lock clean
+.PHONY: run dev test bench lint docs lock clean
 .DEFAULT_GOAL := run
 
 VENV := .venv
@@ -30,6 +30,10 @@ lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# The reference pages, from the code.
+docs: $(READY)
+	$(BIN)/python docs/generate.py
 
 # Needs uv, which make run does not.
 lock:

@@ -1,0 +1,171 @@
+"""Writes the reference pages in docs/reference from the code: `python docs/generate.py`, or `make docs`.
+
+A test compares each page with what this writes, so they cannot go stale.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from optiinfra_dagster.config.customers import FAMILIES, Application
+from optiinfra_dagster.config.settings import Settings
+from optiinfra_dagster.model.windows import WINDOW
+from optiinfra_dagster.providers.catalog import METRICS
+from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, PROVIDERS
+from optiinfra_dagster.storage import sql
+
+FOLDER = Path(__file__).parent / "reference"
+
+
+def pages() -> Mapping[str, str]:
+    """The text of every page, by file name."""
+    return {
+        "settings.md": _page("Settings", "Environment variables. A wrong value is refused by name.", _settings()),
+        "customers.md": _page(
+            "customers.yaml", "Every key, and what to write there. A secret is always a reference.", _customers()
+        ),
+        "readers.md": _page(
+            "Readers", "`optiinfra read FAMILY READER`, or SQL on the view `<family>_<reader>_current`.", _readers()
+        ),
+        "tables.md": _page(
+            "Tables", "In the database `optiinfra_metrics`. Read the `_current` views: published batches only.", _tables()
+        ),
+        "kinds.md": _page("Kinds of resource", "What each cloud lists, and what is known of it.", _kinds()),
+        "metrics.md": _page("Metrics", "Units are percent 0-100, bytes/s, ops/s, seconds, bytes, count.", _metrics()),
+        "permissions.md": _page("Permissions", "What a customer's credential must be allowed: reads only.", _permissions()),
+    }
+
+
+def _page(title: str, lead: str, lines: Iterator[str]) -> str:
+    note = "<!-- Written by docs/generate.py from the code: change the code, then `make docs`. -->"
+    return "\n".join([f"# {title}", "", note, "", lead, "", *lines]).rstrip() + "\n"
+
+
+def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    for row in rows:
+        yield f"| {' | '.join(cell.replace('|', '/').replace(chr(10), ' ') for cell in row)} |"
+
+
+def _settings() -> Iterator[str]:
+    yield from _table(
+        ("variable", "what to set it to"),
+        ((f"`{field.alias}`", field.description or "") for field in Settings.model_fields.values()),
+    )
+
+
+def _customers() -> Iterator[str]:
+    sections = {
+        "customers[]": CUSTOMERS_FILE.customer_type,
+        **{f"{name}[]": provider.account_type for name, provider in PROVIDERS.items()},
+        "application": Application,
+    }
+    for name, section in sections.items():
+        yield from (f"## {name}", "", (section.__doc__ or "").strip().replace("\n    ", "\n"), "")
+        yield from _table(
+            ("key", "what to write"),
+            (
+                (f"`{key}`", f"{field.description or ''}{'' if field.is_required() else ' (optional)'}")
+                for key, field in section.model_fields.items()
+            ),
+        )
+        yield ""
+
+
+def _readers() -> Iterator[str]:
+    for family in FAMILIES:
+        yield from (f"## {family}", "")
+        for (of, name), reader in sql.readers().items():
+            if of != family:
+                continue
+            yield from (f"### {family} {name}", "", reader.description, "")
+            if reader.length != WINDOW:
+                yield from (f"A slice of it is {reader.length} long.", "")
+            yield from _columns(reader.table)
+            yield ""
+
+
+def _tables() -> Iterator[str]:
+    of_readers = {reader.table for reader in sql.readers().values()}
+    for table in sql.columns():
+        if table not in of_readers:
+            yield from (f"## {table}", "")
+            yield from _columns(table)
+            yield ""
+
+
+def _columns(table: str) -> Iterator[str]:
+    yield from _table(
+        ("column", "type", "what it is"),
+        ((f"`{name}`", f"`{kind}`", text) for name, (kind, text) in sql.columns()[table].items() if name != "batch"),
+    )
+
+
+def _kinds() -> Iterator[str]:
+    for provider in PROVIDERS.values():
+        yield from (f"## {provider.name}", "")
+        yield from _table(
+            ("kind", "type", "metrics", "list price", "service in the bill"),
+            (
+                (
+                    f"`{kind.name}`",
+                    str(kind.resource_type),
+                    ", ".join(dict.fromkeys(metric.name for metric in kind.metrics)) or "none",
+                    "yes" if kind.price_parts else "no",
+                    kind.bill_service or "not known",
+                )
+                for kind in provider.kinds.values()
+            ),
+        )
+        yield ""
+
+
+def _metrics() -> Iterator[str]:
+    for provider in PROVIDERS:
+        yield from (f"## {provider}", "")
+        yield from _table(
+            ("kind", "metric", "unit", "statistics", "asked as", "source"),
+            (
+                (
+                    f"`{metric.kind}`",
+                    f"`{metric.name}`",
+                    metric.unit,
+                    ", ".join(dict.fromkeys(map(metric.statistic_name, metric.statistics))),
+                    f"{metric.namespace} {metric.api_metric}",
+                    metric.source,
+                )
+                for metric in METRICS
+                if metric.provider == provider
+            ),
+        )
+        yield ""
+
+
+def _permissions() -> Iterator[str]:
+    for provider in PROVIDERS.values():
+        yield from (f"## {provider.name}", "")
+        yield from _table(
+            ("family", "permissions"),
+            (
+                (family, ", ".join(f"`{name}`" for name in provider.permissions([family])) or "none")
+                for family in provider.families
+            ),
+        )
+        yield ""
+
+
+def main() -> None:
+    """Write every page whose text changed, and name it."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        path = FOLDER / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            sys.stdout.write(f"docs/reference/{name}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The documentation is true: generated pages are current, links lead somewhere, named files and commands exist."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+PAGES = [
+    PROJECT / "README.md",
+    *sorted((PROJECT / "docs").rglob("*.md")),
+    *sorted((PROJECT / ".github").glob("*.md")),
+]
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", PROJECT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    written = {path.name: path.read_text(encoding="utf-8") for path in (PROJECT / "docs/reference").glob("*.md")}
+    stale = [name for name, text in generator().pages().items() if written.get(name) != text]
+    assert stale == [], f"run `make docs` and commit docs/reference: {stale}"
+    assert written.keys() == generator().pages().keys()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        file, _, heading = target.partition("#")
+        path = (page.parent / file).resolve() if file else page
+        assert path.exists(), f"{page.name} links to {target}"
+        if heading:
+            heads = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+            assert heading in slugs, f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+def test_files_that_are_named_exist(page: Path) -> None:
+    """Names in code quotes that look like a file of this repository."""
+    text = page.read_text(encoding="utf-8")
+    if page.name == "CHANGELOG.md":
+        pytest.skip("a changelog names what was")
+    shown = re.sub(r"<!-- old paths -->.*?<!-- end -->", "", text, flags=re.DOTALL)
+    for name in re.findall(r"`((?:optiinfra_dagster|sql|tests|docs|\.github|\.ci)/[\w./-]*)`", shown):
+        assert (PROJECT / name).exists(), f"{page.name} names {name}"
+
+
+def test_the_readme_is_a_front_door_and_not_a_book() -> None:
+    assert len((PROJECT / "README.md").read_bytes()) <= 13_500
