@@ -30,11 +30,13 @@ def pages() -> Mapping[str, str]:
             "Readers", "`optiinfra read FAMILY READER`, or SQL on the view `<family>_<reader>_current`.", _readers()
         ),
         "tables.md": _page(
-            "Tables", "In the database `optiinfra_metrics`. Read the `_current` views: published batches only.", _tables()
+            "Tables",
+            "Of the database `optiinfra_metrics`. Read the `_current` views: published batches.",
+            _tables(),
         ),
         "kinds.md": _page("Kinds of resource", "What each cloud lists, and what is known of it.", _kinds()),
         "metrics.md": _page("Metrics", "Units are percent 0-100, bytes/s, ops/s, seconds, bytes, count.", _metrics()),
-        "permissions.md": _page("Permissions", "What a customer's credential must be allowed: reads only.", _permissions()),
+        "permissions.md": _page("Permissions", "What a credential must be allowed: reads only.", _permissions()),
     }
 
 

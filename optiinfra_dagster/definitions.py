@@ -12,7 +12,7 @@ from optiinfra_dagster.assets import golden, readers
 from optiinfra_dagster.assets.collected import build
 from optiinfra_dagster.assets.partitions import window_partitions
 from optiinfra_dagster.assets.scope import Scope
-from optiinfra_dagster.automation import alerts, checks, housekeeping, jobs, schedules, sensors
+from optiinfra_dagster.automation import alerts, checks, housekeeping, jobs, schedules, sensors, workers
 from optiinfra_dagster.config.settings import Settings, load_settings
 from optiinfra_dagster.providers import registry
 from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
@@ -40,9 +40,9 @@ def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -
         asset_checks=checks.build(settings, partitions),
         jobs=[*all_jobs, nightly_job],
         schedules=[*schedules.build(settings), nightly],
-        sensors=[*sensors.build(settings, all_jobs), alerts.build(settings)],
+        sensors=[*sensors.build(settings, all_jobs), alerts.build(settings), workers.build(settings)],
         # In process: a run of its own process is enough, a process per step would cost 4.6 CPU-s each.
-        executor=dg.in_process_executor,
+        executor=workers.executor(settings),
         resources={
             "clickhouse": clickhouse,
             "io_manager": ClickHouseIOManager(clickhouse),

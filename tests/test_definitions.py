@@ -83,7 +83,12 @@ EXPECTED: dict[str, Any] = {
     }
     | {"nightly_housekeeping": ["10 3 * * *", "UTC", "RUNNING", "housekeeping"]}
     | {"golden_daily": ["40 2 * * *", "UTC", "RUNNING", "__anonymous_asset_job_golden_daily"]},
-    "sensors": {"refresh_readers": "RUNNING", "repair": "RUNNING", "alert": "RUNNING"},
+    "sensors": {
+        "refresh_readers": "RUNNING",
+        "repair": "RUNNING",
+        "alert": "RUNNING",
+        "end_dead_runs": "RUNNING",
+    },
 }
 
 

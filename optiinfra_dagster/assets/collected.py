@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from optiinfra_dagster.assets.columns import described
-from optiinfra_dagster.assets.scope import Scope
+from optiinfra_dagster.assets.scope import DUE_OF_RUN, Scope
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import OptiInfraError
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
@@ -63,10 +63,12 @@ def build(
         windows_of_run = [windows.from_key(key) for key in context.partition_keys]
         try:
             customers = scope.select(load_customers(settings.customers_path))
+            customers = tuple(customer for customer in customers if customer.collects(provider, family))
+            DUE_OF_RUN[context.run.run_id, provider, family] = tuple(customer.id for customer in customers)
             batches = collect_slices(
                 Context(PROVIDERS[provider], clickhouse, settings, now=lambda: datetime.now(UTC)),
                 family,
-                [customer for customer in customers if customer.collects(provider, family)],
+                customers,
                 windows_of_run,
                 refresh=scope.refresh,
                 log=context.log.warning,

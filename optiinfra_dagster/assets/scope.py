@@ -9,6 +9,10 @@ from pydantic import Field, field_validator
 
 from optiinfra_dagster.config.customers import Customer, select
 
+# (run id, provider, family) -> the customers that the run asks for. Its checks run in the same process, and must not
+# ask for a customer that was added meanwhile.
+DUE_OF_RUN: dict[tuple[str, str, str], tuple[str, ...]] = {}
+
 
 class Scope(dg.ConfigurableResource[Any]):
     """Run config `resources: {scope: {config: {customers: [acme], refresh: true}}}`; the default is every customer."""

@@ -1,11 +1,12 @@
 """The 15-minute schedules, one per provider, each asking for the newest window that closed at least the lag ago."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
+from dagster._core.storage.tags import PARTITION_NAME_TAG, SCHEDULE_NAME_TAG
 
 from optiinfra_dagster.assets import golden
-from optiinfra_dagster.automation.jobs import REPAIR_TAG, collection_job
+from optiinfra_dagster.automation.jobs import SCHEDULED_TAGS, collection_job
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import OptiInfraError
@@ -20,24 +21,23 @@ GOING = [
 ]
 
 
-# A run whose process was killed together with the one that watched it stays "started" until run monitoring ends it,
-# two hours later. A live one says something at every flush and every step.
-SILENCE = timedelta(minutes=30)
+def going(instance: dg.DagsterInstance, job: str) -> list[dg.DagsterRun]:
+    """The runs of `job` that are not over; one whose process is gone is ended within a minute."""
+    return list(instance.get_runs(dg.RunsFilter(job_name=job, statuses=GOING), limit=20))
 
 
-def going(instance: dg.DagsterInstance, job: str, *, repairs: bool = True) -> dg.DagsterRun | None:
-    """A run of `job` that is not over, if there is one; one that was started and has said nothing for long is dead."""
-    for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=GOING), limit=20):
-        if REPAIR_TAG in run.tags and not repairs:
-            continue
-        if run.status is not dg.DagsterRunStatus.STARTED or _last_word(instance, run) + SILENCE > datetime.now(UTC):
-            return run
-    return None
+def give_up_late(instance: dg.DagsterInstance, schedule: str, newest: datetime, settings: Settings) -> None:
+    """Cancel the schedule's runs that still wait when no inventory of their window can be taken any more.
 
-
-def _last_word(instance: dg.DagsterInstance, run: dg.DagsterRun) -> datetime:
-    newest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
-    return datetime.fromtimestamp(newest[0].timestamp if newest else 0.0, UTC)
+    All that they would have collected is asked for by the repair sensor, in one run for as many windows as there are.
+    """
+    waiting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED], tags={SCHEDULE_NAME_TAG: schedule})
+    grace = timedelta(minutes=settings.snapshot_grace_minutes)
+    now = newest + windows.WINDOW + timedelta(minutes=settings.lag_minutes)
+    for run in instance.get_runs(waiting):
+        partition = run.tags.get(PARTITION_NAME_TAG)
+        if partition and windows.from_key(partition) + windows.WINDOW + grace < now:
+            instance.report_run_canceled(run, f"It has waited too long: {partition} is left to the repair sensor.")
 
 
 def build(settings: Settings) -> list[dg.ScheduleDefinition]:
@@ -67,12 +67,12 @@ def _every_window(provider: str, settings: Settings) -> dg.ScheduleDefinition:
         # A run costs 7 CPU-s before it finds that there is nothing to collect.
         if not any(c.collects(provider, family) for c in customers for family in FAMILIES_OF[provider]):
             return dg.SkipReason(f"No customer has {provider}.")
-        # A repair of other windows must not cost the newest one its turn: an inventory can be taken only now.
-        if before := going(context.instance, job, repairs=False):
-            return dg.SkipReason(
-                f"Run {before.run_id[:8]} of {job} is still going: {windows.key(window)} is left to the repair sensor."
-            )
-        return dg.RunRequest(run_key=f"{provider}:{windows.key(window)}", partition_key=windows.key(window))
+        give_up_late(context.instance, f"{provider}_every_15_minutes", window, settings)
+        # Whatever is going or waits: an inventory can be taken only now. Dagster's queue starts a schedule's runs one
+        # after the other, and before what may wait.
+        return dg.RunRequest(
+            run_key=f"{provider}:{windows.key(window)}", partition_key=windows.key(window), tags=SCHEDULED_TAGS
+        )
 
     return every_window
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+import sys
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import datetime
-from importlib.resources import as_file, files
+from hashlib import sha256
+from importlib.resources import files
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import dagster as dg
+import yaml
 
+from optiinfra_dagster.automation import workers
 from optiinfra_dagster.automation.sensors import range_tags
+from optiinfra_dagster.collection.pool import stop_collecting
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
@@ -25,13 +30,53 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 
-def prepare_home(settings: Settings) -> None:
-    """Make DAGSTER_HOME a folder with a dagster.yaml, and known to this process and those it starts."""
+SIGNAL_SECONDS = 0.5
+
+
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+# SHA-256 of every dagster.yaml that was shipped before: a copy that nobody edited is replaced by the current one.
+SHIPPED_BEFORE = {
+    "ba545ee1f7b409a9852f2b6c7d39a20b43228473253b20cfad750338a8718e35",
+    "c6a05d4c9bc325a318210293bd914c10c0d17af8a4aa540090896f6a5100b428",
+}
+
+
+def prepare_home(settings: Settings, warn: Callable[[str], None] = _warn) -> None:
+    """Make DAGSTER_HOME a folder with a dagster.yaml, and known to this process and those it starts.
+
+    `warn` is told of what an edited dagster.yaml lacks.
+    """
     settings.dagster_home.mkdir(parents=True, exist_ok=True)
-    if not (settings.dagster_home / "dagster.yaml").exists():
-        with as_file(files("optiinfra_dagster") / "dagster.yaml") as shipped:
-            shutil.copyfile(shipped, settings.dagster_home / "dagster.yaml")
+    shipped = (files("optiinfra_dagster") / "dagster.yaml").read_bytes()
+    own = settings.dagster_home / "dagster.yaml"
+    before = own.read_bytes() if own.exists() else None
+    if before is None or sha256(before).hexdigest() in SHIPPED_BEFORE:
+        new = own.with_suffix(".new")
+        new.write_bytes(shipped)
+        new.replace(own)
+    elif lacking := _lacking_limits(before, shipped):
+        warn(
+            f"{own} has no limit for {', '.join(lacking)}, so repairs and backfills may hold up the newest window, "
+            "whose inventory would be lost. Copy concurrency.runs.tag_concurrency_limits from "
+            f"{files('optiinfra_dagster') / 'dagster.yaml'}."
+        )
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+
+
+def _lacking_limits(own: bytes, shipped: bytes) -> list[str]:
+    """The tags that the shipped dagster.yaml limits and the own one does not."""
+    return [key for key in _limited(shipped) if key not in _limited(own)]
+
+
+def _limited(text: bytes) -> list[str]:
+    try:
+        content = yaml.safe_load(text)
+        return [limit["key"] for limit in content["concurrency"]["runs"]["tag_concurrency_limits"]]
+    except (yaml.YAMLError, KeyError, TypeError):
+        return []  # Dagster itself says what is wrong with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +101,7 @@ class Runner:
             {"clickhouse": clickhouse, "io_manager": ClickHouseIOManager(clickhouse, progress=progress)},
         )
         self._instance = dg.DagsterInstance.get()
+        self._home = settings.dagster_home
 
     def run(
         self,
@@ -70,34 +116,55 @@ class Runner:
         """Materialize `assets` of `job` for the windows from `first` to `last` in one run.
 
         Raises:
-            KeyboardInterrupt: at once; the run is recorded as canceled, and its threads may still be at work.
+            KeyboardInterrupt: at once; the run is recorded as canceled. Its threads may still be at work, but nothing
+                comes of it any more.
         """
         config: dict[str, object] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         if customers or refresh:
             config["resources"] = {"scope": {"config": {"customers": list(customers), "refresh": refresh}}}
         one = first == last
         run_id = str(uuid4())
-        # In a thread: in the main one Dagster takes Ctrl-C for a failure, which the assets' retry policy tries again.
-        pool = ThreadPoolExecutor(1, thread_name_prefix="run")
-        running = pool.submit(
-            self._defs.resolve_job_def(job).execute_in_process,
-            instance=self._instance,
-            run_id=run_id,
-            run_config=config,
-            asset_selection=[dg.AssetKey(list(key)) for key in assets],
-            partition_key=windows.key(first) if one else None,
-            tags=None if one else range_tags(first, last),
-            raise_on_error=False,
-        )
-        try:
-            result = running.result()
-        except KeyboardInterrupt:
-            if run := self._instance.get_run_by_id(run_id):
-                self._instance.report_run_canceled(run, "Interrupted at the command line.")
-            raise
-        finally:
-            pool.shutdown(wait=False)
+
+        def execute() -> dg.ExecuteInProcessResult:
+            return self._defs.resolve_job_def(job).execute_in_process(
+                instance=self._instance,
+                run_id=run_id,
+                run_config=config,
+                asset_selection=[dg.AssetKey(list(key)) for key in assets],
+                partition_key=windows.key(first) if one else None,
+                tags=None if one else range_tags(first, last),
+                raise_on_error=False,
+            )
+
+        with workers.holding(self._home, run_id):
+            try:
+                result = _in_thread(execute)
+            except KeyboardInterrupt:
+                stop_collecting()
+                if run := self._instance.get_run_by_id(run_id):
+                    self._instance.report_run_canceled(run, "Interrupted at the command line.")
+                raise
         return RunResult(result.run_id, result.success, tuple(_errors(result)))
+
+
+def _in_thread(work: Callable[[], dg.ExecuteInProcessResult]) -> dg.ExecuteInProcessResult:
+    """The result of `work`: in the main thread Dagster takes Ctrl-C for a failure, which assets' retries try again.
+
+    Nobody waits for the thread when the process ends.
+    """
+    future: Future[dg.ExecuteInProcessResult] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="run", daemon=True).start()
+    # A signal may be delivered to any thread, of which there are many: only a main thread that wakes up acts on it.
+    while not wait([future], timeout=SIGNAL_SECONDS).done:
+        pass
+    return future.result()
 
 
 def _errors(result: dg.ExecuteInProcessResult) -> list[str]:

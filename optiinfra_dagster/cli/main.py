@@ -88,6 +88,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error
+    # A run's standard error goes through processes of Dagster, which Ctrl-C ends too.
+    terminal = os.dup(2)
     # What it would say of a failure is in the failure's message.
     logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
     try:
@@ -100,16 +102,17 @@ def main() -> None:
         fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}. {_remedy(error)}")
     except SystemExit as ended:
         if ended.code == INTERRUPTED:
-            _leave_interrupted()
+            _leave_interrupted(terminal)
         raise
 
 
-def _leave_interrupted() -> NoReturn:
+def _leave_interrupted(terminal: int) -> NoReturn:
     """End at once: to wait for calls that are under way in other threads may take minutes, and is of no use."""
-    say("Interrupted. What was published stays; run the same command again to collect the rest.")
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
             stream.flush()
+    with suppress(OSError):
+        os.write(terminal, b"Interrupted. What was published stays; run the same command again to collect the rest.\n")
     os._exit(INTERRUPTED)
 
 
@@ -141,8 +144,8 @@ def say(message: str) -> None:
 def working() -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
     """Two ways to tell of long work on standard error: for what stays, and for how far it is.
 
-    On a terminal the second is one line that moves, elsewhere lines like the first's. Meanwhile SIGTERM is like Ctrl-C:
-    what was started beside it is ended, too.
+    On a terminal the second is one line that moves, elsewhere lines like the first's. Meanwhile SIGTERM and SIGHUP are
+    like Ctrl-C: what was started beside it is ended, too.
     """
     with _terminated_as_interrupted():
         yield from _telling()
@@ -150,11 +153,23 @@ def working() -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            if signal.getsignal(number) is _interrupt:
+                signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """Raise KeyboardInterrupt, once: a second signal would interrupt what the first began, and `timeout` sends two."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)  # not SIG_IGN, at which Python complains of one that is on its way
+    raise KeyboardInterrupt
 
 
 def _telling() -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
@@ -207,7 +222,7 @@ def dev() -> None:
     from optiinfra_dagster.cli.collect import run_window
 
     settings = load_settings()
-    with subprocesses.for_demo(settings, say) as settings:
+    with _terminated_as_interrupted(), subprocesses.for_demo(settings, say) as settings:
         with working() as (tell, progress):
             outcome = run_window(settings, _clickhouse(settings), None, tell, progress)
         _report(outcome)

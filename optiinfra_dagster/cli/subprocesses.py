@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.cli.dagster_runs import prepare_home
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 MARKER = "OPTIINFRA_LAB_AWS"
 
+DEV_SECONDS = 60.0  # for the webserver, the daemon and the code server to end; they take about 5
+WORKER_SECONDS = 10.0
+
 
 @contextmanager
 def for_demo(settings: Settings, say: Callable[[str], None]) -> Iterator[Settings]:
@@ -31,8 +36,11 @@ def for_demo(settings: Settings, say: Callable[[str], None]) -> Iterator[Setting
     if not settings.uses_demo or MARKER in os.environ:
         yield settings
         return
-    process = subprocess.Popen([sys.executable, "-m", "optiinfra_dagster.lab"], stdout=subprocess.PIPE, text=True)
+    # In a session of its own: what ends this process and its group must not take the clouds from the threads at work.
+    command = [sys.executable, "-m", "optiinfra_dagster.lab", "--parent", str(os.getpid())]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)  # noqa: S603
     before = dict(os.environ)
+    interrupted = False
     try:
         # The lab takes 2 s to start, and so does Dagster to be imported: both at once, on two cores.
         importlib.import_module("optiinfra_dagster.cli.dagster_runs")
@@ -46,9 +54,13 @@ def for_demo(settings: Settings, say: Callable[[str], None]) -> Iterator[Setting
             raise ConfigError("The cloud lab did not start; run `optiinfra lab serve` to see why.")
         say(f"Cloud lab at {os.environ[MARKER]}")
         yield load_settings()
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        if not interrupted:  # threads may still be at work, and this process ends
+            os.environ.clear()
+            os.environ.update(before)
         process.terminate()
         try:
             process.wait(timeout=10)
@@ -62,7 +74,25 @@ def dagster_dev(settings: Settings) -> None:
     workspace = SQL.parent / "workspace.yaml"
     target = ["-w", str(workspace)] if workspace.exists() else ["-m", "optiinfra_dagster.definitions"]
     command = [sys.executable, "-m", "dagster", "dev", *target, "-h", "127.0.0.1", "-p", os.environ.get("PORT", "3000")]
+    # In a session of its own, so that it is told to end once, and all that it started is known.
+    process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - this interpreter, Dagster's own command
     try:
-        subprocess.run(command, check=False)  # noqa: S603 - this interpreter, Dagster's own command
+        while process.poll() is None:  # waking up, since a signal may have been delivered to another thread
+            time.sleep(0.5)
     except KeyboardInterrupt:
-        return
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+            process.wait(timeout=DEV_SECONDS)
+    finally:
+        _end_group(process.pid)
+        process.wait()
+
+
+def _end_group(leader: int) -> None:
+    """End what is left of a process group: run workers are told to, and get some seconds for it."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGTERM)
+        for _ in range(int(WORKER_SECONDS / 0.1)):
+            time.sleep(0.1)
+            os.killpg(leader, 0)
+        os.killpg(leader, signal.SIGKILL)

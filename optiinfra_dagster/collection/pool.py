@@ -33,6 +33,13 @@ class _Ended:
 
 _ENDED = _Ended()
 
+_stopping = threading.Event()
+
+
+def stop_collecting() -> None:
+    """Emit nothing from now on: this process is about to end, and what fails for that reason was not tried."""
+    _stopping.set()
+
 
 def in_flush_batches(  # noqa: C901 - two small closures and a loop, simpler together than apart
     work: Callable[[TaskT], Iterator[SliceResult]], tasks: Sequence[TaskT], slots: SlotPool
@@ -48,7 +55,7 @@ def in_flush_batches(  # noqa: C901 - two small closures and a loop, simpler tog
     stop = threading.Event()
 
     def emit(item: SliceResult | _Ended) -> None:
-        while not stop.is_set():
+        while not stop.is_set() and (item is _ENDED or not _stopping.is_set()):
             try:
                 return finished.put(item, timeout=0.5)
             except queue.Full:
@@ -61,7 +68,7 @@ def in_flush_batches(  # noqa: C901 - two small closures and a loop, simpler tog
                 if not stop.is_set():
                     for slices in work(task):
                         emit(slices)
-                        if stop.is_set():
+                        if stop.is_set() or _stopping.is_set():
                             break
         finally:
             emit(_ENDED)
@@ -134,4 +141,6 @@ def _next_batch(
         batch.append(item)
         rows += item.rows.num_rows if item.rows is not None else 0
         deadline = min(deadline, time.monotonic() + FLUSH_SECONDS)
+    if _stopping.is_set():
+        threading.Event().wait()  # for good: the process ends, and its run is recorded as canceled
     return batch, ended

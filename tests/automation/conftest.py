@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
 
 from optiinfra_dagster.automation.sensors import READER_TABLES
@@ -128,4 +129,17 @@ def start_run(instance: dg.DagsterInstance, job: str, **fields: Any) -> dg.Dagst
     run: dg.DagsterRun = create_run_for_test(instance, job_name=job, **fields)
     if run.status is dg.DagsterRunStatus.STARTED:
         instance.report_engine_event("It works.", run)
+    return run
+
+
+def queue_run(instance: dg.DagsterInstance, job: str, tags: dict[str, str]) -> dg.DagsterRun:
+    """A run of `job` that waits in the queue."""
+    origin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("optiinfra"), "__repository__")
+    run: dg.DagsterRun = create_run_for_test(
+        instance,
+        job_name=job,
+        tags=tags,
+        status=dg.DagsterRunStatus.QUEUED,
+        remote_job_origin=RemoteJobOrigin(origin, job),
+    )
     return run

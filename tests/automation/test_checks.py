@@ -10,9 +10,16 @@ import dagster as dg
 import pytest
 
 from optiinfra_dagster.assets.partitions import window_partitions
+from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.automation import checks
+from optiinfra_dagster.automation.jobs import collection_job
+from optiinfra_dagster.automation.sensors import Repair
+from optiinfra_dagster.definitions import build_defs
+from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.storage.io_manager import Report
 from tests.automation.conftest import Ledger, before
+from tests.support.spine import fleet, newest_window, world
 
 if TYPE_CHECKING:
     from tests.support.spine import Spine
@@ -22,8 +29,10 @@ FAMILY = "performance"
 EARLIER, WINDOW = before(13), before(12)
 
 
-def evaluate(spine: Spine, name: str, asked: Sequence[datetime] = (WINDOW,)) -> dg.AssetCheckEvaluation:
-    """The check of aws/performance in a run of its own, over a window or a range of windows."""
+def evaluate(
+    spine: Spine, name: str, asked: Sequence[datetime] = (WINDOW,), customers: Sequence[str] = ()
+) -> dg.AssetCheckEvaluation:
+    """The check of aws/performance in a run of its own, over a window or a range of windows, of some customers."""
     partitions = window_partitions(spine.settings.partitions_start)
     (check,) = (
         one
@@ -39,7 +48,7 @@ def evaluate(spine: Spine, name: str, asked: Sequence[datetime] = (WINDOW,)) -> 
         [collected],
         asset_checks=[check],
         jobs=[job],
-        resources={"clickhouse": spine.clickhouse},
+        resources={"clickhouse": spine.clickhouse, "scope": Scope(customers=list(customers))},
         executor=dg.in_process_executor,
     )
     first, last = windows.key(min(asked)), windows.key(max(asked))
@@ -120,6 +129,58 @@ def test_a_poll_that_failed_after_its_windows_were_not_due_is_missing(spine: Spi
     ledger.add(FAMILY, [WINDOW], "not_due", customers=["initech"])
     ledger.add(FAMILY, [WINDOW], "failed", customers=["initech"], error="throttled")
     assert published(spine).description == "initech: throttled"
+
+
+def test_a_run_of_some_customers_is_not_judged_by_the_others(spine: Spine, ledger: Ledger) -> None:
+    ledger.add(FAMILY, [WINDOW], customers=["acme"])
+    assert evaluate(spine, "every_customer_published", customers=["acme"]).passed
+    found = evaluate(spine, "every_customer_published", customers=["acme", "globex"])
+    assert found.metadata["customers_missing"].value == ["globex"]
+
+
+def collect(spine: Spine, repair: Repair) -> dg.ExecuteInProcessResult:
+    """A repair's run with its checks, as the sensor asks for it."""
+    job = build_defs(spine.settings, {"clickhouse": spine.clickhouse}).resolve_job_def(collection_job("aws"))
+    return job.execute_in_process(
+        partition_key=repair.partition,
+        tags=repair.tags,
+        run_config={"resources": {"scope": {"config": {"customers": list(repair.customers)}}}},
+        asset_selection=[dg.AssetKey(["aws", family]) for family in repair.families],
+        raise_on_error=False,
+    )
+
+
+def test_the_check_of_a_repaired_window_is_of_its_partition_and_passes(
+    spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = newest_window()
+    with CloudLab(world([fleet("ec2:instance")])) as lab:
+        for name, value in lab.env.items():
+            monkeypatch.setenv(name, value)
+        spine.write_customers(lab, families=["resource"])
+        result = collect(spine, Repair("aws", ("resource",), ("acme",), newest, newest))
+    found = {e.check_name: e for e in result.get_asset_check_evaluations()}["every_customer_published"]
+    assert (found.partition, found.passed) == (windows.key(newest), True)
+    assert found.metadata["customers_due"].value == 1
+
+
+def test_a_customer_that_was_added_while_a_window_was_collected_is_not_missing(
+    spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = newest_window()
+    with CloudLab(world([fleet("ec2:instance")])) as lab:
+        for name, value in lab.env.items():
+            monkeypatch.setenv(name, value)
+        spine.write_customers(lab, ["acme"], families=["resource"])
+
+        def add(*_: object) -> None:
+            spine.write_customers(lab, families=["resource"])
+
+        monkeypatch.setattr(Report, "raise_if_all_failed", add)  # at the end of the asset, before its checks
+        result = collect(spine, Repair("aws", ("resource",), (), newest, newest))
+    found = {e.check_name: e for e in result.get_asset_check_evaluations()}["every_customer_published"]
+    assert found.passed, found.description
+    assert found.metadata["customers_due"].value == 1
 
 
 def test_duplicate_keys_are_counted_for_each_customer(spine: Spine, ledger: Ledger) -> None:

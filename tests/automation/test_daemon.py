@@ -282,3 +282,26 @@ def test_a_run_worker_that_was_killed_is_run_once_more(site: Site) -> None:
     assert again.status is dg.DagsterRunStatus.SUCCESS
     assert again.parent_run_id == killed.run_id
     assert again.tags["dagster/retry_number"] == "1"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_after_a_power_cut_the_run_is_ended_and_tried_again_within_minutes(site: Site) -> None:
+    """Code server, daemon and worker are killed together, so that nobody has noticed."""
+    window = FIRST
+    site.start()
+    site.lab.add_faults({"action": "delay", "seconds": 60, "operation": "DescribeInstances"})
+    site.clock.advance_to(window + W + LAG)
+    held = site.spine.home / "running"
+    until(lambda: held.is_dir() and list(held.glob("[!.]*")), PATIENCE, "a run worker")
+    for pid in {pid for process in site.processes.values() for pid in process.descendants()}:
+        os.kill(pid, signal.SIGKILL)
+    site.stop()
+    site.lab.clear_faults()
+    (cut,) = (run for run in site.going() if run.job_name == "aws_collection")
+    site.start()
+    site.wait_for(lambda: site.published("performance", window), "the second attempt", window + W + LAG + 9 * MINUTE)
+    ended = site.instance.get_run_by_id(cut.run_id)
+    assert ended is not None
+    assert ended.status is dg.DagsterRunStatus.FAILURE
+    assert list(held.iterdir()) == []

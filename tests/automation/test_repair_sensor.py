@@ -33,11 +33,16 @@ from tests.support.spine import ACCOUNTS, Spine
 
 BOTH = ("resource", "performance")
 MINUTE = timedelta(minutes=1)
+OWNERS = {(customer, "aws") for customer in ACCOUNTS}
 NOTHING = "Nothing to repair that is due."
 
 
+def read(spine: Spine, now: datetime) -> tuple[dict[sensors.Slice, Attempts], set[sensors.Owner]]:
+    return read_attempts(spine.clickhouse, load_customers(spine.settings.customers_path), spine.settings, now)
+
+
 def plan(spine: Spine, now: datetime = NOW) -> list[Repair]:
-    attempts, earlier = read_attempts(spine.clickhouse, spine.settings, now)
+    attempts, earlier = read(spine, now)
     return plan_repairs(load_customers(spine.settings.customers_path), attempts, spine.settings, now, earlier)
 
 
@@ -155,7 +160,7 @@ def test_a_slice_is_tried_again_as_often_as_the_setting_says_and_ever_later(spin
     customers = load_customers(spine.settings.customers_path)
     waits, last = [], NOW
     while True:
-        attempts, _ = read_attempts(spine.clickhouse, spine.settings, NOW)
+        attempts, _ = read(spine, NOW)
         only = {key: value for key, value in attempts.items() if key[3] == W0}
         asked_at = next(
             (
@@ -188,12 +193,12 @@ def test_metrics_are_not_retried_while_their_inventory_waits_for_a_person(spine:
     described = {"id": "newcomer", "name": "N", "families": BOTH, "aws": [{"account_id": "4" * 12}]}
     customers = [CUSTOMERS_FILE.customer_type.model_validate(described)]
     later = NOW + 8 * MINUTE
-    attempts, _ = read_attempts(spine.clickhouse, spine.settings, later)
+    attempts, _ = read_attempts(spine.clickhouse, customers, spine.settings, later)
     assert plan_repairs(customers, attempts, spine.settings, later) == []
     ledger.add("resource", [W0], customers=["newcomer"], at=later)  # a person has helped
-    attempts, _ = read_attempts(spine.clickhouse, spine.settings, later)
+    attempts, _ = read_attempts(spine.clickhouse, customers, spine.settings, later)
     assert plan_repairs(customers, attempts, spine.settings, later) == [
-        repair(["performance"], ["newcomer"], before(3), W0, attempt=1)
+        repair(["performance"], ["newcomer"], W0, attempt=1)  # the others once that one is well
     ]
 
 
@@ -226,11 +231,14 @@ def test_every_slice_is_asked_for_at_most_once_and_none_that_is_whole_or_beyond_
         known = attempts.get(one)
         assert W0 >= window >= min(w for *_, w in attempts)
         assert family != "resource" or window >= NOW - timedelta(minutes=45)
-        if known:
-            assert known.status != "ok"
+        if known and known.status != "ok":  # between others it is skipped, at no cost
             assert known.count <= settings.repair_max_attempts
-            assert not known.count or known.last + delay(known.count) <= NOW
             assert not (known.permanent and known.status in {"failed", "partial"})
+    for r in plan_repairs(customers, attempts, settings, NOW):
+        for edge in (r.first, r.last):
+            for customer in r.customers:
+                of_edge = [attempts.get((family, customer, "aws", edge)) for family in r.families]
+                assert not any(of_family and of_family.status == "ok" for of_family in of_edge)
 
 
 def test_customers_with_the_same_gap_share_a_run(spine: Spine, ledger: Ledger) -> None:
@@ -238,6 +246,49 @@ def test_customers_with_the_same_gap_share_a_run(spine: Spine, ledger: Ledger) -
     ledger.add("resource", windows.span(before(4), W0))
     ledger.add("performance", windows.span(before(4), W0), customers=["globex"])
     assert plan(spine) == [repair(["performance"], ["acme", "initech"], before(4), before(1))]
+
+
+def fail(ledger: Ledger, *asked: datetime, at: datetime = NOW, times: int = 1) -> None:
+    """Attempts at Initech's metrics that failed."""
+    for _ in range(times):
+        ledger.add("performance", asked, "failed", customers=["initech"], at=at, error="throttled")
+
+
+def test_while_the_newest_window_fails_only_that_one_is_tried(spine: Spine, ledger: Ledger) -> None:
+    every = windows.span(before(8), W0)
+    ledger.add("resource", every)
+    ledger.add("performance", every, customers=["acme", "globex"])
+    for window in every:
+        fail(ledger, window, at=window + windows.WINDOW + 5 * MINUTE)
+    assert plan(spine, NOW + 5 * MINUTE) == [repair(["performance"], ["initech"], W0, attempt=1)]
+
+
+def test_once_it_is_well_all_that_failed_shares_a_run(spine: Spine, ledger: Ledger) -> None:
+    """Also over a window that is whole, and with one whose own delay is not over."""
+    every = windows.span(before(8), before(1))
+    ledger.add("resource", [*every, W0])
+    ledger.add("performance", [*every, W0], customers=["acme", "globex"])
+    ledger.add("performance", [before(4), W0], customers=["initech"])
+    for window in every:
+        if window != before(4):
+            fail(ledger, window, at=window + windows.WINDOW + 5 * MINUTE)
+    fail(ledger, before(1), at=NOW - MINUTE, times=2)
+    assert plan(spine) == [repair(["performance"], ["initech"], before(8), before(1), attempt=3)]
+
+
+def test_what_the_ledger_is_asked_for_is_only_of_those_who_lack_something(spine: Spine, ledger: Ledger) -> None:
+    every = windows.span(before(20), W0)
+    ledger.add("resource", every)
+    ledger.add("performance", every, customers=["acme", "globex"])
+    ledger.add("performance", every[:-3], customers=["initech"])
+    ledger.add("performance", [before(30 * 4)])
+    attempts, earlier = read(spine, NOW)
+    assert {owner for _, owner, _, _ in attempts} | {owner for owner, _ in earlier} == {"acme", "globex", "initech"}
+    ledger.add("resource", windows.span(before(96), before(21)))
+    ledger.add("performance", windows.span(before(96), before(21)))
+    attempts, earlier = read(spine, NOW)
+    assert {owner for _, owner, _, _ in attempts} | {owner for owner, _ in earlier} == {"initech"}
+    assert plan(spine) == [repair(["performance"], ["initech"], before(2), before(1))]
 
 
 # --- Requests --------------------------------------------------------------------------------------------------------
@@ -274,17 +325,44 @@ def test_a_gap_is_one_range_run_limited_to_its_family_and_customer(
     assert request.tags["dagster/retry_on_asset_or_op_failure"] == "false"
 
 
-def test_a_provider_that_is_being_collected_is_not_repaired_meanwhile(
+def test_what_is_being_collected_is_not_repaired_meanwhile(
     instance: dg.DagsterInstance, spine: Spine, gap: datetime
 ) -> None:
-    run = start_run(instance, "aws_collection")
-    assert ask(instance, spine) == ["Waiting for the runs of aws."]
-    instance.report_run_failed(run)
-    assert ask(instance, spine) != ["Waiting for the runs of aws."]
+    waiting = ["Waiting for the runs of aws."]
+    scheduled = {"dagster/schedule_name": "aws_every_15_minutes", "dagster/partition": windows.key(W0)}
+    for tags in ({}, scheduled, sensors.range_tags(gap, W0)):
+        run = start_run(instance, "aws_collection", tags=tags)
+        assert ask(instance, spine) == waiting
+        instance.report_run_failed(run)
+        assert ask(instance, spine) != waiting
+
+
+@pytest.mark.parametrize(
+    ("first", "last"), [(before(95), before(5)), (before(0), W0)], ids=["a long backfill", "the newest window"]
+)
+def test_a_run_of_other_windows_does_not_hold_a_repair_up(
+    instance: dg.DagsterInstance, spine: Spine, gap: datetime, first: datetime, last: datetime
+) -> None:
+    start_run(instance, "aws_collection", tags=sensors.range_tags(first, last))
+    (request,) = ask(instance, spine)
+    assert isinstance(request, dg.RunRequest)
 
 
 def run_of(instance: dg.DagsterInstance, request: dg.RunRequest, **fields: Any) -> dg.DagsterRun:
     return start_run(instance, "aws_collection", tags=dict(request.tags), run_config=dict(request.run_config), **fields)
+
+
+def test_a_single_window_is_asked_for_by_its_partition(
+    instance: dg.DagsterInstance, spine: Spine, ledger: Ledger
+) -> None:
+    """A run with range tags has its checks evaluated without a partition, which leaves the partition's red."""
+    ledger.collected(before(1))
+    ledger.add("resource", [W0])
+    ledger.add("performance", [W0], "failed")
+    (request,) = ask(instance, spine, NOW + 5 * MINUTE)
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == windows.key(W0)
+    assert not any("range" in name for name in request.tags)
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
@@ -303,10 +381,10 @@ def test_a_repair_that_crashed_is_asked_for_again_with_a_new_key_and_a_bounded_n
 
 
 def test_a_repair_that_crashed_is_asked_for_later(spine: Spine, gap: datetime) -> None:
-    attempts, earlier = read_attempts(spine.clickhouse, spine.settings, NOW)
+    attempts, earlier = read(spine, NOW)
     crashed = [(repair(["performance"], ["initech"], before(4), gap), NOW - 9 * MINUTE)]
     customers = load_customers(spine.settings.customers_path)
-    once, twice = (with_crashes(attempts, crashed * n) for n in (1, 2))
+    once, twice = (with_crashes(attempts, crashed * n, OWNERS) for n in (1, 2))
     assert plan_repairs(customers, twice, spine.settings, NOW, earlier) == []
     assert plan_repairs(customers, once, spine.settings, NOW, earlier) == [
         repair(["performance"], ["initech"], before(4), gap, attempt=1)
@@ -314,10 +392,14 @@ def test_a_repair_that_crashed_is_asked_for_later(spine: Spine, gap: datetime) -
 
 
 def test_a_window_that_joins_a_gap_that_keeps_crashing_is_asked_for_all_the_same(spine: Spine, gap: datetime) -> None:
-    attempts, earlier = read_attempts(spine.clickhouse, spine.settings, NOW)
+    attempts, earlier = read(spine, NOW)
     crashed = [(repair(["performance"], ["initech"], before(4), before(3)), NOW - timedelta(hours=9))] * 6
     asked = plan_repairs(
-        load_customers(spine.settings.customers_path), with_crashes(attempts, crashed), spine.settings, NOW, earlier
+        load_customers(spine.settings.customers_path),
+        with_crashes(attempts, crashed, OWNERS),
+        spine.settings,
+        NOW,
+        earlier,
     )
     assert asked == [repair(["performance"], ["initech"], gap)]
 
@@ -327,9 +409,9 @@ def test_few_runs_are_asked_for_at_a_time_and_the_newest_first(
 ) -> None:
     ledger.collected(before(21))
     ledger.add("resource", windows.span(before(20), W0))
-    ledger.add("performance", [before(i) for i in range(0, 20, 2)])
+    ledger.add("performance", [before(i) for i in range(0, 20, 2)], "failed", permanent=True)
     requests = ask(instance, spine)
-    assert [r.tags["dagster/asset_partition_range_start"] for r in requests if isinstance(r, dg.RunRequest)] == [
+    assert [r.partition_key for r in requests if isinstance(r, dg.RunRequest)] == [
         windows.key(before(i)) for i in (1, 3, 5, 7)
     ]
 

@@ -1,4 +1,4 @@
-"""The schedule asks for the newest closed window, and for nothing while the run before is going."""
+"""The schedule asks for the newest closed window, whatever is going."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from optiinfra_dagster.assets import partitions
 from optiinfra_dagster.automation import schedules
-from optiinfra_dagster.automation.jobs import REPAIR_TAG
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
-from tests.automation.conftest import start_run
+from tests.automation.conftest import queue_run, start_run
 
 if TYPE_CHECKING:
     from tests.support.spine import Spine
@@ -79,40 +78,32 @@ def test_every_tick_of_the_cron_has_a_window_of_its_own_whatever_the_lag(lag: in
     assert newest + windows.WINDOW + timedelta(minutes=lag) <= tick
 
 
-@pytest.mark.parametrize(
-    "status",
-    [
-        dg.DagsterRunStatus.NOT_STARTED,
-        dg.DagsterRunStatus.STARTING,
-        dg.DagsterRunStatus.STARTED,
-        dg.DagsterRunStatus.CANCELING,
-    ],
-)
-def test_a_tick_skips_while_the_run_before_is_going_and_says_so(
-    instance: dg.DagsterInstance, spine: Spine, status: dg.DagsterRunStatus
+@pytest.mark.parametrize("tags", [{"dagster/schedule_name": "aws_every_15_minutes"}, {"dagster/backfill": "abc"}, {}])
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING])
+def test_a_tick_asks_for_its_window_whatever_is_going(
+    instance: dg.DagsterInstance, spine: Spine, status: dg.DagsterRunStatus, tags: dict[str, str]
 ) -> None:
-    run = start_run(instance, "aws_collection", status=status)
-    answer = ask(instance, spine.settings)
-    assert not answer.run_requests
-    assert answer.skip_message == (
-        f"Run {run.run_id[:8]} of aws_collection is still going: 2026-11-21T10:00Z is left to the repair sensor."
-    )
+    """Dagster's queue lets a schedule's runs wait for each other, and nothing else comes before them."""
+    start_run(instance, "aws_collection", status=status, tags=tags)
+    (request,) = ask(instance, spine.settings).run_requests or []
+    assert request.tags["dagster/priority"] == "10"
 
 
-@pytest.mark.parametrize(
-    ("job", "status"),
-    [
-        ("aws_collection", dg.DagsterRunStatus.SUCCESS),
-        ("aws_collection", dg.DagsterRunStatus.FAILURE),
-        ("aws_collection", dg.DagsterRunStatus.CANCELED),
-        ("readers", dg.DagsterRunStatus.STARTED),
-    ],
-)
-def test_runs_that_are_over_and_runs_of_others_hold_nothing_up(
-    instance: dg.DagsterInstance, spine: Spine, job: str, status: dg.DagsterRunStatus
+def test_a_run_that_waited_until_its_inventory_cannot_be_taken_gives_its_place_to_the_newest(
+    instance: dg.DagsterInstance, spine: Spine
 ) -> None:
-    start_run(instance, job, status=status)
-    assert ask(instance, spine.settings).run_requests
+    """Its window is in time until 30 minutes after its end; the tick is 5 minutes after an end."""
+    waiting = {}
+    for partition in ("2026-11-21T09:15Z", "2026-11-21T09:30Z", "2026-11-21T09:45Z"):
+        tags = {"dagster/schedule_name": "aws_every_15_minutes", "dagster/partition": partition}
+        waiting[partition] = queue_run(instance, "aws_collection", tags)
+    ask(instance, spine.settings)
+    status = {run.run_id: run.status.value for run in instance.get_runs()}
+    assert {partition: status[run.run_id] for partition, run in waiting.items()} == {
+        "2026-11-21T09:15Z": "CANCELED",
+        "2026-11-21T09:30Z": "CANCELED",
+        "2026-11-21T09:45Z": "QUEUED",
+    }
 
 
 def test_a_provider_that_no_customer_has_costs_no_run(instance: dg.DagsterInstance, spine: Spine) -> None:
@@ -127,18 +118,3 @@ def test_a_bad_customers_file_is_a_tick_skipped_with_its_message(instance: dg.Da
     answer = ask(instance, spine.settings)
     assert not answer.run_requests
     assert "customers[0].id" in str(answer.skip_message)
-
-
-def test_a_repair_of_other_windows_does_not_cost_the_newest_one_its_turn(
-    instance: dg.DagsterInstance, spine: Spine
-) -> None:
-    start_run(instance, "aws_collection", tags={REPAIR_TAG: "aws:performance"})
-    assert ask(instance, spine.settings).run_requests
-
-
-def test_a_started_run_that_has_said_nothing_for_long_was_killed_and_holds_nothing_up(
-    instance: dg.DagsterInstance, spine: Spine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    start_run(instance, "aws_collection")
-    monkeypatch.setattr(schedules, "SILENCE", timedelta(0))
-    assert ask(instance, spine.settings).run_requests

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dagster import DagsterInstance
 
+from optiinfra_dagster.automation import workers
 from optiinfra_dagster.cli import main
 from optiinfra_dagster.cli.read import SOURCES
 from optiinfra_dagster.lab import CloudLab
@@ -361,8 +364,43 @@ def test_customers_check_proves_where_interactions_are(run: Run, spine: Spine, t
     assert "nothing is judged: GROQ_API_KEY is not set" in unjudged.out
 
 
-def test_ctrl_c_ends_the_whole_collection_and_says_so(tmp_path: Path) -> None:
-    spine = Spine.at(tmp_path / "home")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("group", [False, True], ids=["process", "group"])
+def test_a_signal_ends_the_whole_collection_and_says_so(tmp_path: Path, number: signal.Signals, group: bool) -> None:
+    kill = os.killpg if group else os.kill
+    with _slow_collection(tmp_path) as (spine, process):
+        kill(process.pid, number)
+        with suppress(ProcessLookupError):
+            kill(process.pid, signal.SIGTERM)  # as `timeout` does
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err.rstrip().endswith("run the same command again to collect the rest.")
+    assert "optiinfra_dagster" not in err  # no traceback; Dagster's own helpers print theirs at Ctrl-C
+    with DagsterInstance.from_config(str(spine.home)) as instance:
+        assert [run.status.value for run in instance.get_runs()] == ["CANCELED"]
+        assert workers.end_dead(instance, spine.home) == []
+    assert spine.ledger("performance") == {}
+
+
+def test_a_collection_that_was_killed_is_canceled_by_whoever_looks(tmp_path: Path) -> None:
+    with (
+        _slow_collection(tmp_path) as (spine, process),
+        DagsterInstance.from_config(str(spine.home)) as instance,
+    ):
+        assert workers.end_dead(instance, spine.home) == []  # it is alive
+        process.kill()
+        process.wait(60)
+        (run,) = workers.end_dead(instance, spine.home)
+        assert run.job_name == "aws_collection"
+        assert [r.status.value for r in instance.get_runs()] == ["CANCELED"]
+        assert workers.end_dead(instance, spine.home) == []
+    assert list((spine.home / workers.FOLDER).iterdir()) == []
+
+
+@contextmanager
+def _slow_collection(folder: Path) -> Iterator[tuple[Spine, subprocess.Popen[str]]]:
+    """A collection that has its inventory and hangs in its metrics, in a session of its own."""
+    spine = Spine.at(folder / "home")
     with CloudLab(_tiny()) as lab:
         spine.write_customers(lab, ["acme"])
         lab.control.add_faults({"action": "delay", "operation": "GetMetricData", "seconds": 30})
@@ -371,16 +409,11 @@ def test_ctrl_c_ends_the_whole_collection_and_says_so(tmp_path: Path) -> None:
             [sys.executable, "-c", f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {MAIN}",
              "collect", "--family", "resource", "--family", "performance"],
             env={**spine.env, **lab.env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
         )  # fmt: skip
         assert process.stderr is not None
         assert any("aws/resource: 1 customer published" in line for line in process.stderr)  # its metrics come next
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (130, "")
-    assert err.rstrip().endswith("run the same command again to collect the rest.")
-    with DagsterInstance.from_config(str(spine.home)) as instance:
-        assert [run.status.value for run in instance.get_runs()] == ["CANCELED"]
-    assert "Traceback" not in err
+        yield spine, process
 
 
 def _tiny() -> dict[str, Any]:
