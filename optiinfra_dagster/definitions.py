@@ -12,7 +12,17 @@ from optiinfra_dagster.assets import golden, readers
 from optiinfra_dagster.assets.collected import build
 from optiinfra_dagster.assets.partitions import window_partitions
 from optiinfra_dagster.assets.scope import Scope
-from optiinfra_dagster.automation import alerts, checks, housekeeping, jobs, schedules, sensors, workers
+from optiinfra_dagster.automation import (
+    alerts,
+    checks,
+    dead_runs,
+    housekeeping,
+    jobs,
+    readers_sensor,
+    repair_sensor,
+    schedules,
+)
+from optiinfra_dagster.automation.ledger_watch import LOCK_SECONDS
 from optiinfra_dagster.config.settings import Settings, load_settings
 from optiinfra_dagster.providers import registry
 from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
@@ -33,6 +43,8 @@ def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -
         for family in families
     ]
     all_jobs = jobs.build()
+    # Ticks wait less for the embedded engine than runs do: the daemon gives up on a tick after 60 s.
+    ledger = ClickHouse(settings.clickhouse_url.get_secret_value(), lock_timeout=LOCK_SECONDS, linger=LINGER_SECONDS)
     windowed = [*collected, *readers.build(partitions)]
     nightly_job, nightly = housekeeping.build(settings, partitions, [key for asset in windowed for key in asset.keys])
     return dg.Definitions(
@@ -40,9 +52,14 @@ def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -
         asset_checks=checks.build(settings, partitions),
         jobs=[*all_jobs, nightly_job],
         schedules=[*schedules.build(settings), nightly],
-        sensors=[*sensors.build(settings, all_jobs), alerts.build(settings), workers.build(settings)],
+        sensors=[
+            readers_sensor.build(settings, ledger),
+            repair_sensor.build(settings, ledger, [job for job in all_jobs if job.name != jobs.READERS_JOB]),
+            alerts.build(settings),
+            dead_runs.build(settings),
+        ],
         # In process: a run of its own process is enough, a process per step would cost 4.6 CPU-s each.
-        executor=workers.executor(settings),
+        executor=dead_runs.executor(settings),
         resources={
             "clickhouse": clickhouse,
             "io_manager": ClickHouseIOManager(clickhouse),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from optiinfra_dagster.automation.jobs import RUN_TAGS
+from optiinfra_dagster.automation.run_tags import RUN_TAGS
 from optiinfra_dagster.storage import coverage
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def delete_old_runs(
     A run takes the events of its materializations along, so which partitions are filled is first brought up to date in
     the assets' status caches, from which Dagster goes on.
     """
-    from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
+    from optiinfra_dagster.automation.dagster_internals import get_and_update_asset_status_cache_value
 
     wanted = dg.RunsFilter(statuses=OVER, created_before=older)
     if not instance.get_runs_count(wanted):

@@ -4,24 +4,10 @@ from typing import Any
 
 import dagster as dg
 
+from optiinfra_dagster.automation.run_tags import RUN_TAGS
 from optiinfra_dagster.providers.registry import FAMILIES_OF
 
 READERS_JOB = "readers"
-
-# On the runs that ask again for what failed or is missing; its value is what they ask for.
-REPAIR_TAG = "optiinfra/repair"
-
-# On those repairs that ask for no inventory, so that nothing is lost by their waiting.
-CATCH_UP_TAG = "optiinfra/catch_up"
-
-# Run retries are for crashes only: together with the assets' own retries they would multiply.
-RUN_TAGS = {"dagster/retry_on_asset_or_op_failure": "false"}
-
-# Which of the runs in Dagster's queue starts first: the highest. What a person starts in the UI has 0. How many of a
-# kind may be going is said in dagster.yaml.
-SCHEDULED_TAGS = {"dagster/priority": "10"}
-READERS_TAGS = {"dagster/priority": "5"}
-REPAIR_TAGS = {"dagster/priority": "-5"}
 
 
 def collection_job(provider: str) -> str:

@@ -3,10 +3,11 @@
 from datetime import datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.tags import PARTITION_NAME_TAG, SCHEDULE_NAME_TAG
 
 from optiinfra_dagster.assets import golden
-from optiinfra_dagster.automation.jobs import SCHEDULED_TAGS, collection_job
+from optiinfra_dagster.automation.dagster_internals import PARTITION_NAME_TAG, SCHEDULE_NAME_TAG
+from optiinfra_dagster.automation.jobs import collection_job
+from optiinfra_dagster.automation.run_tags import SCHEDULED_TAGS
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import OptiInfraError
@@ -21,7 +22,7 @@ GOING = [
 ]
 
 
-def going(instance: dg.DagsterInstance, job: str) -> list[dg.DagsterRun]:
+def active_runs(instance: dg.DagsterInstance, job: str) -> list[dg.DagsterRun]:
     """The runs of `job` that are not over; one whose process is gone is ended within a minute."""
     return list(instance.get_runs(dg.RunsFilter(job_name=job, statuses=GOING), limit=20))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.automation.sensors import stale_readers
+from optiinfra_dagster.automation.readers_sensor import stale_readers
 from optiinfra_dagster.cli.dagster_runs import Runner
 from optiinfra_dagster.config.customers import FAMILIES, Customer, select
 from optiinfra_dagster.config.wording import closest

@@ -18,8 +18,8 @@ from uuid import uuid4
 import dagster as dg
 import yaml
 
-from optiinfra_dagster.automation import workers
-from optiinfra_dagster.automation.sensors import range_tags
+from optiinfra_dagster.automation import dead_runs
+from optiinfra_dagster.automation.run_tags import range_tags
 from optiinfra_dagster.collection.pool import stop_collecting
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
@@ -136,7 +136,7 @@ class Runner:
                 raise_on_error=False,
             )
 
-        with workers.holding(self._home, run_id):
+        with dead_runs.holding(self._home, run_id):
             try:
                 result = _in_thread(execute)
             except KeyboardInterrupt:

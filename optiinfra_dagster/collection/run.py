@@ -16,14 +16,7 @@ from optiinfra_dagster.collection.application import judging
 from optiinfra_dagster.collection.cost import CostCollector
 from optiinfra_dagster.collection.inventory import collect_inventory
 from optiinfra_dagster.collection.metrics import collect_metrics
-from optiinfra_dagster.collection.plan import (
-    Context,
-    Task,
-    with_budgets,
-    with_daily_totals,
-    with_poll,
-    with_snapshots,
-)
+from optiinfra_dagster.collection.plan import Context, Task, with_budgets, with_daily_totals, with_poll, with_snapshots
 from optiinfra_dagster.collection.pool import SLOW_TIMES, SlotPool, in_flush_batches
 from optiinfra_dagster.model.errors import CloudError, OptiInfraError
 from optiinfra_dagster.model.slices import SliceKey, SliceResult, SliceStatus

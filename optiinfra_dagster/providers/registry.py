@@ -33,3 +33,6 @@ load_customers = CUSTOMERS_FILE.load
 
 FAMILIES_OF: Mapping[str, tuple[str, ...]] = {name: provider.families for name, provider in PROVIDERS.items()}
 """The families that are collected from each provider. The asset graph is drawn from it."""
+
+COLLECTED_FAMILIES = sorted({family for families in FAMILIES_OF.values() for family in families})
+"""The families that any provider has."""

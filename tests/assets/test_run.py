@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
-from optiinfra_dagster.automation.sensors import range_tags
+from optiinfra_dagster.automation.run_tags import range_tags
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
 from tests.support.spine import ACCOUNTS, Spine, newest_window

@@ -12,7 +12,7 @@ import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
 
-from optiinfra_dagster.automation.sensors import READER_TABLES
+from optiinfra_dagster.automation.readers_sensor import READER_TABLES
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.sql import readers
 from tests.support.spine import ACCOUNTS, LAG, Spine

@@ -13,7 +13,7 @@ from optiinfra_dagster.assets.partitions import window_partitions
 from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.automation import checks
 from optiinfra_dagster.automation.jobs import collection_job
-from optiinfra_dagster.automation.sensors import Repair
+from optiinfra_dagster.automation.repair_plan import Repair
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows

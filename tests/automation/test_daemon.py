@@ -170,7 +170,7 @@ class Site:
 
     def readers_done(self, *of: datetime) -> bool:
         """Whether every reader has computed the windows from what is published now."""
-        from optiinfra_dagster.automation.sensors import stale_windows
+        from optiinfra_dagster.automation.readers_sensor import stale_windows
         from optiinfra_dagster.providers.registry import load_customers
 
         customers = load_customers(self.spine.settings.customers_path)

@@ -14,9 +14,9 @@ from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 
-from optiinfra_dagster.automation import jobs
+from optiinfra_dagster.automation import run_tags
 from optiinfra_dagster.automation.jobs import READERS_JOB, collection_job
-from optiinfra_dagster.automation.sensors import Repair
+from optiinfra_dagster.automation.repair_plan import Repair
 from optiinfra_dagster.providers.registry import FAMILIES_OF
 from tests.automation.conftest import W0, before, queue_run
 
@@ -37,7 +37,7 @@ class Site:
     def add_scheduled(self, window: str = "") -> None:
         """What the four schedules ask for at a tick, with the tag that Dagster adds."""
         for provider in FAMILIES_OF:
-            tags = {**jobs.SCHEDULED_TAGS, "dagster/schedule_name": f"{provider}_every_15_minutes"}
+            tags = {**run_tags.SCHEDULED_TAGS, "dagster/schedule_name": f"{provider}_every_15_minutes"}
             self.add(f"{provider} scheduled{window}", collection_job(provider), tags)
 
     def add_repairs(self, *families: str, count: int = 1) -> None:
@@ -78,7 +78,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 def test_the_newest_window_is_started_before_what_waited_longer(site: Site) -> None:
     site.add_repairs("resource", "performance", count=3)
     site.add("backfill", "aws_collection", {"dagster/backfill": "abcdefgh"})
-    site.add("readers", READERS_JOB, jobs.READERS_TAGS)
+    site.add("readers", READERS_JOB, run_tags.READERS_TAGS)
     site.add_scheduled()
     started = site.iterate()
     assert set(started[:4]) == SCHEDULED
@@ -125,5 +125,5 @@ def test_what_the_sensor_asks_for_carries_the_tags_of_the_limits() -> None:
     past = Repair("aws", ("performance",), ("acme",), before(9), before(1))
     present = Repair("aws", ("resource", "performance"), ("acme",), W0, W0)
     assert keys == {*past.tags, "dagster/backfill", "dagster/schedule_name"} & keys
-    assert jobs.CATCH_UP_TAG in past.tags
-    assert jobs.CATCH_UP_TAG not in present.tags
+    assert run_tags.CATCH_UP_TAG in past.tags
+    assert run_tags.CATCH_UP_TAG not in present.tags

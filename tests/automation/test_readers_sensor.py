@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
-from optiinfra_dagster.automation import sensors
+from optiinfra_dagster.automation import ledger_watch
 from optiinfra_dagster.automation.jobs import READERS_JOB
-from optiinfra_dagster.automation.sensors import READER_TABLES, Remembered, readers_requests
+from optiinfra_dagster.automation.ledger_watch import LedgerCache
+from optiinfra_dagster.automation.readers_sensor import READER_TABLES, readers_requests
 from optiinfra_dagster.model import windows
 from tests.automation.conftest import NOW, W0, Ledger, before, start_run
 
@@ -112,7 +113,7 @@ def test_windows_in_a_row_are_one_run_and_a_gap_makes_two(ask: Ask, ledger: Ledg
 def test_the_engine_stays_closed_until_something_is_published_or_a_window_ends(
     instance: dg.DagsterInstance, spine: Spine, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remembered, quiet = Remembered(spine.clickhouse, settling=3 * MINUTE), "Every reader is up to date."
+    remembered, quiet = LedgerCache(spine.clickhouse, settling=3 * MINUTE), "Every reader is up to date."
     sessions, session = [], spine.clickhouse.session
 
     def counted() -> AbstractContextManager[Client]:
@@ -227,7 +228,7 @@ def test_a_failed_run_is_asked_for_again_later_with_a_new_key_and_a_bounded_numb
         keys.append(request.run_key)
         start_run(instance, READERS_JOB, tags=dict(request.tags), status=dg.DagsterRunStatus.FAILURE)
         with monkeypatch.context() as patient:
-            patient.setattr(sensors, "FIRST_DELAY", timedelta(hours=5))
+            patient.setattr(ledger_watch, "FIRST_DELAY", timedelta(hours=5))
             (answer,) = readers_requests(instance, spine.clickhouse, spine.settings, NOW)
             assert isinstance(answer, dg.SkipReason)
             assert answer.skip_message == "The last computation of the readers failed; it is tried again later."

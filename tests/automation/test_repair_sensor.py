@@ -14,16 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from optiinfra_dagster.automation import sensors
-from optiinfra_dagster.automation.sensors import (
-    Attempts,
-    Repair,
-    delay,
-    plan_repairs,
-    read_attempts,
-    repair_requests,
-    with_crashes,
-)
+from optiinfra_dagster.automation import ledger_watch, repair_plan, run_tags
+from optiinfra_dagster.automation.ledger_watch import retry_delay
+from optiinfra_dagster.automation.repair_plan import Attempts, Repair, plan_repairs, with_crashes
+from optiinfra_dagster.automation.repair_sensor import read_attempts, repair_requests
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
@@ -37,7 +31,7 @@ OWNERS = {(customer, "aws") for customer in ACCOUNTS}
 NOTHING = "Nothing to repair that is due."
 
 
-def read(spine: Spine, now: datetime) -> tuple[dict[sensors.Slice, Attempts], set[sensors.Owner]]:
+def read(spine: Spine, now: datetime) -> tuple[dict[repair_plan.Slice, Attempts], set[repair_plan.Owner]]:
     return read_attempts(spine.clickhouse, load_customers(spine.settings.customers_path), spine.settings, now)
 
 
@@ -179,8 +173,8 @@ def test_a_slice_is_tried_again_as_often_as_the_setting_says_and_ever_later(spin
 
 
 def test_delays_double_and_end_at_six_hours() -> None:
-    assert [delay(i) / MINUTE for i in range(1, 6)] == [5, 10, 20, 40, 80]
-    assert delay(100) == timedelta(hours=6)
+    assert [retry_delay(i) / MINUTE for i in range(1, 6)] == [5, 10, 20, 40, 80]
+    assert retry_delay(100) == timedelta(hours=6)
 
 
 def test_metrics_are_not_retried_while_their_inventory_waits_for_a_person(spine: Spine, ledger: Ledger) -> None:
@@ -330,7 +324,7 @@ def test_what_is_being_collected_is_not_repaired_meanwhile(
 ) -> None:
     waiting = ["Waiting for the runs of aws."]
     scheduled = {"dagster/schedule_name": "aws_every_15_minutes", "dagster/partition": windows.key(W0)}
-    for tags in ({}, scheduled, sensors.range_tags(gap, W0)):
+    for tags in ({}, scheduled, run_tags.range_tags(gap, W0)):
         run = start_run(instance, "aws_collection", tags=tags)
         assert ask(instance, spine) == waiting
         instance.report_run_failed(run)
@@ -343,7 +337,7 @@ def test_what_is_being_collected_is_not_repaired_meanwhile(
 def test_a_run_of_other_windows_does_not_hold_a_repair_up(
     instance: dg.DagsterInstance, spine: Spine, gap: datetime, first: datetime, last: datetime
 ) -> None:
-    start_run(instance, "aws_collection", tags=sensors.range_tags(first, last))
+    start_run(instance, "aws_collection", tags=run_tags.range_tags(first, last))
     (request,) = ask(instance, spine)
     assert isinstance(request, dg.RunRequest)
 
@@ -448,8 +442,8 @@ def test_a_dead_server_is_a_tick_skipped_with_a_plain_message(
 def test_a_locked_engine_is_a_tick_skipped_within_the_daemons_patience(
     instance: dg.DagsterInstance, spine: Spine, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert sensors.LOCK_SECONDS <= 30
-    monkeypatch.setattr(sensors, "LOCK_SECONDS", 0.2)
+    assert ledger_watch.LOCK_SECONDS <= 30
+    monkeypatch.setattr(ledger_watch, "LOCK_SECONDS", 0.2)
     with Path(f"{spine.clickhouse.path}.lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # as another process has it
         assert "is in use by another process" in evaluate(spine, instance, name)

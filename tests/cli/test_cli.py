@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dagster import DagsterInstance
 
-from optiinfra_dagster.automation import workers
+from optiinfra_dagster.automation import dead_runs
 from optiinfra_dagster.cli import main
 from optiinfra_dagster.cli.read import SOURCES
 from optiinfra_dagster.lab import CloudLab
@@ -378,7 +378,7 @@ def test_a_signal_ends_the_whole_collection_and_says_so(tmp_path: Path, number: 
     assert "optiinfra_dagster" not in err  # no traceback; Dagster's own helpers print theirs at Ctrl-C
     with DagsterInstance.from_config(str(spine.home)) as instance:
         assert [run.status.value for run in instance.get_runs()] == ["CANCELED"]
-        assert workers.end_dead(instance, spine.home) == []
+        assert dead_runs.end_dead(instance, spine.home) == []
     assert spine.ledger("performance") == {}
 
 
@@ -387,14 +387,14 @@ def test_a_collection_that_was_killed_is_canceled_by_whoever_looks(tmp_path: Pat
         _slow_collection(tmp_path) as (spine, process),
         DagsterInstance.from_config(str(spine.home)) as instance,
     ):
-        assert workers.end_dead(instance, spine.home) == []  # it is alive
+        assert dead_runs.end_dead(instance, spine.home) == []  # it is alive
         process.kill()
         process.wait(60)
-        (run,) = workers.end_dead(instance, spine.home)
+        (run,) = dead_runs.end_dead(instance, spine.home)
         assert run.job_name == "aws_collection"
         assert [r.status.value for r in instance.get_runs()] == ["CANCELED"]
-        assert workers.end_dead(instance, spine.home) == []
-    assert list((spine.home / workers.FOLDER).iterdir()) == []
+        assert dead_runs.end_dead(instance, spine.home) == []
+    assert list((spine.home / dead_runs.FOLDER).iterdir()) == []
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import schema, slices
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.slices import FlushResult, Writer, write_select
-from tests.support.samples import (  # fmt: skip
+from tests.support.samples import (
     BORDER,
     EARLY,
     LATE,

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.executor.base import Executor
+
+from optiinfra_dagster.automation.dagster_internals import Executor
 
 if TYPE_CHECKING:
     from dagster._core.execution.plan.plan import ExecutionPlan

@@ -11,7 +11,7 @@ import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 
-from optiinfra_dagster.automation import workers
+from optiinfra_dagster.automation import dead_runs
 from optiinfra_dagster.definitions import build_defs
 from tests.automation.conftest import queue_run, start_run
 
@@ -68,12 +68,12 @@ def test_only_the_run_whose_process_was_killed_is_ended(
     dead, alive, elsewhere = (started(instance) for _ in range(3))
     victim = holder(hold, tmp_path, dead)
     holder(hold, tmp_path, alive)
-    assert workers.end_dead(instance, tmp_path) == []
+    assert dead_runs.end_dead(instance, tmp_path) == []
     victim.kill()
     victim.wait()
-    assert [run.run_id for run in workers.end_dead(instance, tmp_path)] == [dead.run_id]
+    assert [run.run_id for run in dead_runs.end_dead(instance, tmp_path)] == [dead.run_id]
     assert [status(instance, run) for run in (dead, alive, elsewhere)] == ["FAILURE", "STARTED", "STARTED"]
-    assert [path.name for path in (tmp_path / workers.FOLDER).iterdir()] == [alive.run_id]
+    assert [path.name for path in (tmp_path / dead_runs.FOLDER).iterdir()] == [alive.run_id]
 
 
 @pytest.mark.parametrize("outcome", ["report_run_canceled", "report_run_failed"])
@@ -86,9 +86,9 @@ def test_a_run_that_is_over_stays_as_it_is_and_its_file_goes(
     before = status(instance, run)
     process.kill()
     process.wait()
-    assert workers.end_dead(instance, tmp_path) == []
+    assert dead_runs.end_dead(instance, tmp_path) == []
     assert status(instance, run) == before
-    assert list((tmp_path / workers.FOLDER).iterdir()) == []
+    assert list((tmp_path / dead_runs.FOLDER).iterdir()) == []
 
 
 def test_a_run_that_was_deleted_leaves_no_file(
@@ -99,12 +99,12 @@ def test_a_run_that_was_deleted_leaves_no_file(
     instance.delete_run(run.run_id)
     process.kill()
     process.wait()
-    assert workers.end_dead(instance, tmp_path) == []
-    assert list((tmp_path / workers.FOLDER).iterdir()) == []
+    assert dead_runs.end_dead(instance, tmp_path) == []
+    assert list((tmp_path / dead_runs.FOLDER).iterdir()) == []
 
 
 def test_a_home_without_runs_has_nothing_to_end(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    assert workers.end_dead(instance, tmp_path) == []
+    assert dead_runs.end_dead(instance, tmp_path) == []
 
 
 def test_a_run_of_the_command_line_is_canceled_since_nobody_could_try_it_again(
@@ -113,7 +113,7 @@ def test_a_run_of_the_command_line_is_canceled_since_nobody_could_try_it_again(
     run = start_run(instance, "aws_collection")
     holder(hold, tmp_path, run).kill()
     hold[0].wait()
-    assert workers.end_dead(instance, tmp_path)
+    assert dead_runs.end_dead(instance, tmp_path)
     assert status(instance, run) == "CANCELED"
 
 
@@ -123,14 +123,14 @@ def test_every_job_of_the_daemon_holds_the_lock_of_its_run(spine: "Spine", tmp_p
 
     @dg.op
     def look(context: dg.OpExecutionContext) -> None:
-        held = spine.settings.dagster_home / workers.FOLDER / context.run_id
+        held = spine.settings.dagster_home / dead_runs.FOLDER / context.run_id
         assert held.exists()
         with dg.DagsterInstance.ephemeral() as other:
-            assert workers.end_dead(other, spine.settings.dagster_home) == []
+            assert dead_runs.end_dead(other, spine.settings.dagster_home) == []
         assert held.exists()
         seen.append(context.run_id)
 
-    @dg.job(executor_def=workers.executor(spine.settings))
+    @dg.job(executor_def=dead_runs.executor(spine.settings))
     def looking() -> None:
         look()
 
