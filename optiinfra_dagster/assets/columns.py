@@ -1,4 +1,4 @@
-"""What the UI and the catalogue show of an asset's table: its name, and its columns with their types and comments."""
+"""Metadata of an asset's table for the UI and the catalogue: its name, and its columns with types and descriptions."""
 
 from __future__ import annotations
 

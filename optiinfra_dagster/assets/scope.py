@@ -1,4 +1,4 @@
-"""What a run is limited to, from its run config: which customers, whether to collect again, which shard."""
+"""The scope of a run, from its run config: which customers, whether to collect again, which shard."""
 
 import hashlib
 from collections.abc import Iterable

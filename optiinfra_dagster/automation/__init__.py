@@ -1,1 +1,1 @@
-"""What runs by itself: schedules, sensors, asset checks."""
+"""Dagster's automation: schedules, sensors, asset checks, alerts, housekeeping."""

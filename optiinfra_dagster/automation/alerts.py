@@ -38,7 +38,7 @@ def build(settings: "Settings") -> dg.SensorDefinition:
 
 
 def begins_incident(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether the run of the same job that ended before `run` did not fail."""
+    """True if the run of the same job that ended before `run` did not fail."""
     records = instance.get_run_records(dg.RunsFilter(job_name=run.job_name, statuses=ENDED), limit=100)
     ended = {record.dagster_run.run_id: record.end_time or 0.0 for record in records}
     status = {record.dagster_run.run_id: record.dagster_run.status for record in records}
@@ -47,7 +47,7 @@ def begins_incident(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 def message(context: dg.RunFailureSensorContext) -> str:
-    """What failed, for which windows, and why, in a few lines without a traceback."""
+    """Word the failure of a run: which windows, which steps and why, in a few lines without a traceback."""
     run = context.dagster_run
     tags = run.tags
     which = tags.get("dagster/partition") or " to ".join(

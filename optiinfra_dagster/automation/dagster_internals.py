@@ -1,4 +1,4 @@
-"""What this project uses of Dagster's private modules: the one place to mend when an upgrade moves them."""
+"""Names from Dagster's private modules: the one place to mend when an upgrade moves them."""
 
 from dagster._core.executor.base import Executor
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value

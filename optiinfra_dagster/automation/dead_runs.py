@@ -57,12 +57,12 @@ class _HoldingExecutor(Executor):
 
     @property
     def retries(self) -> Any:
-        """Those of the other one."""
+        """The retries of the executor inside."""
         return self._executor.retries
 
     @property
     def step_dependency_config(self) -> Any:
-        """That of the other one."""
+        """The step dependencies of the executor inside."""
         return self._executor.step_dependency_config
 
     def execute(self, plan_context: Any, execution_plan: "ExecutionPlan") -> Iterator[dg.DagsterEvent]:

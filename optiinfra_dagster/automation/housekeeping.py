@@ -1,4 +1,4 @@
-"""What keeps storage small: a nightly job that deletes what would be kept for ever, Dagster's old runs among it."""
+"""The nightly job that deletes what would be kept for ever, Dagster's old runs among it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta

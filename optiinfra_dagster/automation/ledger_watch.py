@@ -1,4 +1,4 @@
-"""What the sensors that read the ledger have in common: a cache until it changes, and when to try again."""
+"""Shared parts of the sensors that read the ledger: a cache until it changes, and the wait before another try."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta

@@ -100,7 +100,7 @@ def readers_requests(
 
 @dataclass(frozen=True, slots=True)
 class StaleReaders:
-    """One run's worth of readers to compute again: which, for which windows in a row, and what made them stale."""
+    """A request to compute readers again: which, for which windows in a row, and what made them stale."""
 
     readers: tuple[tuple[str, str], ...]
     first: datetime
@@ -109,7 +109,7 @@ class StaleReaders:
 
     @property
     def key(self) -> str:
-        """What tells this request from others: it changes when there is something newer."""
+        """The identity of this request: it changes when there is something newer."""
         which = "" if self.readers == tuple(readers()) else "+".join(name for _, name in self.readers) + ":"
         return f"{which}{windows.key(self.first)}:{windows.key(self.last)}:{self.newest}"
 
@@ -121,7 +121,7 @@ def stale_readers(
     now: datetime,
     quiet: timedelta = ROLLUPS_QUIET,
 ) -> list[StaleReaders]:
-    """What to compute now, the newest first: the recent windows, then the rollups behind trends, then the trends.
+    """Plan the readers to compute now, the newest first: recent windows, then rollups, then the trends over them.
 
     Each is computed from the one before, so the next is told of only when there is nothing left of it.
     """

@@ -1,4 +1,4 @@
-"""What failed or is missing, and what to ask for again now. No Dagster instance and no ledger here: pure planning."""
+"""Plans repairs: from attempts to the slices to ask for again now. Pure: no Dagster instance, no ledger."""
 
 import hashlib
 from collections import defaultdict
@@ -21,7 +21,7 @@ from optiinfra_dagster.automation.run_tags import range_tags
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """What is known of a slice that was attempted: how the last attempt ended, how many failed, when the last was."""
+    """The attempts at a slice: how the last one ended, how many failed, when the last was."""
 
     status: str
     permanent: bool
@@ -41,7 +41,7 @@ FAILING = {"failed", "partial"}
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """One run's worth of slices to ask for again: windows in a row, the same families and customers throughout."""
+    """A run that asks for slices again: windows in a row, the same families and customers throughout."""
 
     provider: str
     families: tuple[str, ...]
@@ -52,7 +52,7 @@ class Repair:
 
     @property
     def key(self) -> str:
-        """What tells this request from others: it changes when an attempt failed."""
+        """The identity of this request: it changes when an attempt failed."""
         customers = hashlib.blake2b(",".join(self.customers).encode(), digest_size=6).hexdigest()
         span = f"{windows.key(self.first)}:{windows.key(self.last)}"
         return f"{self.provider}:{'+'.join(self.families)}:{span}:{customers}:{self.attempt}"
@@ -83,14 +83,14 @@ class Repair:
 
 
 def repair_lookback(settings: "Settings") -> timedelta:
-    """How far back failed and missing slices are asked for again."""
+    """The time back from the newest window in which failed and missing slices are asked for again."""
     return timedelta(hours=settings.repair_lookback_hours)
 
 
 def with_crashes(
     attempts: Mapping[Slice, Attempts], failed: Iterable[tuple[Repair, datetime]], lacking: Collection[Owner]
 ) -> dict[Slice, Attempts]:
-    """What the ledger says, and that the slices of `failed` repairs were attempted at least as often as those ran.
+    """Add crashed runs to the ledger's attempts: slices of `failed` repairs count as attempted as often as those ran.
 
     Only of owners that lack something.
     """
@@ -113,7 +113,7 @@ def plan_repairs(
     now: datetime,
     before: Iterable[Owner] = (),
 ) -> list[Repair]:
-    """What to ask for again now, the newest windows first.
+    """Plan the repairs to ask for now, the newest windows first.
 
     A slice is missing if it was never attempted although an earlier one of its customer and provider was, within the
     lookback or `before` it: windows from before a customer came are not asked for. Slices whose last error only a
@@ -217,7 +217,7 @@ def _is_due(
 
 
 def _in_time(family: str, window: datetime, settings: "Settings", now: datetime) -> bool:
-    """Whether a window can still be collected: an inventory has no history."""
+    """True while a window can still be collected: an inventory has no history."""
     return family != "resource" or now <= window + windows.WINDOW + timedelta(minutes=settings.snapshot_grace_minutes)
 
 

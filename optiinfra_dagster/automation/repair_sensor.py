@@ -92,7 +92,7 @@ def repair_requests(
 
 
 def _holds_up(run: dg.DagsterRun, repair: Repair) -> bool:
-    """Whether a repair waits for a run of its provider: the schedule's, which is short, or one of the same windows.
+    """True if a repair must wait for a run of its provider: the schedule's, which is short, or one of its windows.
 
     A long backfill or repair of the past must not hold up an inventory that can be taken only now.
     """
@@ -133,7 +133,7 @@ def _failed_repairs(instance: dg.DagsterInstance, since: datetime) -> list[tuple
 def read_attempts(
     clickhouse: ClickHouse, customers: "Iterable[Customer]", settings: "Settings", now: datetime
 ) -> tuple[dict[Slice, Attempts], set[Owner]]:
-    """What the ledger says of each slice within the lookback, and which owners have older ones.
+    """Read the attempts at each slice within the lookback, and which owners have older slices.
 
     Only of owners that lack something, which are few: of 1,000 customers, all slices took 4 CPU-s to look through.
     """

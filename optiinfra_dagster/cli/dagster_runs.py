@@ -81,7 +81,7 @@ def _limited(text: bytes) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended; `errors` are plain messages, one per failed asset."""
+    """The end of a run; `errors` are plain messages, one per failed asset."""
 
     run_id: str
     success: bool
@@ -168,7 +168,7 @@ def _in_thread(work: Callable[[], dg.ExecuteInProcessResult]) -> dg.ExecuteInPro
 
 
 def _errors(result: dg.ExecuteInProcessResult) -> list[str]:
-    """What failed, as messages: never a traceback."""
+    """Plain messages of the steps that failed: never a traceback."""
     messages = []
     for event in result.all_events:
         if event.event_type is dg.DagsterEventType.STEP_FAILURE:

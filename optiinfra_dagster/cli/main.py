@@ -44,7 +44,7 @@ class Command(TyperCommand):
 
 
 def _examples(*commands: str) -> str:
-    """What stands below a command's help; an empty line apart, since a single line break is none in it."""
+    """Text below a command's help, set apart by an empty line: a single line break is none there."""
     return "Examples:\n\n" + "\n\n".join(f"  optiinfra {command}" for command in commands)
 
 
@@ -76,7 +76,7 @@ def _readers_help() -> str:
 
 
 class Format(StrEnum):
-    """How `read` prints."""
+    """The output formats of `read`."""
 
     TABLE = "table"
     JSON = "json"

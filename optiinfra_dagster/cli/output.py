@@ -1,4 +1,4 @@
-"""How rows are printed: a table to look at, with the columns that matter, or JSON or CSV with all there is."""
+"""Printing of rows: a table to look at, with the columns that matter, or JSON or CSV with all columns."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class CostCollector:
     def _estimated(
         self, task: Task, window: datetime, at: datetime, meter: Meter
     ) -> tuple[pa.Table | None, list[Problem]]:
-        """What the resources of a window cost by the price list, as rows; None where there is no inventory."""
+        """The estimates of a window as rows; None where there is no inventory."""
         snapshot = self._snapshot(task, window)
         if snapshot is None:
             collect_first = f"{self._provider.name}/resource"

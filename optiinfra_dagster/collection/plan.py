@@ -1,4 +1,4 @@
-"""What is due: the windows of each customer, and the inventory and the budget that they are collected with."""
+"""The plan of a collection run: each customer's windows, and the inventory and budget that they are collected with."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DAILY_LOOKBACK = timedelta(days=4)  # what a source of daily totals is asked for
 
 @dataclass(frozen=True)
 class Context:
-    """What the collections of all customers in a run share. `now` is the clock; tests hold it still."""
+    """Context of a run: what the collections of all its customers share. `now` is the clock; tests hold it still."""
 
     provider: AnyProvider
     clickhouse: ClickHouse
@@ -33,7 +33,7 @@ class Context:
     now: Callable[[], datetime]
 
     def due(self) -> Due:
-        """What can be collected at this moment."""
+        """Which windows can be collected at this moment."""
         return Due(self.settings, self.now())
 
 
@@ -101,7 +101,7 @@ def with_budgets(context: Context, tasks: Sequence[Task]) -> list[Task]:
 
 @dataclass(frozen=True)
 class Due:
-    """What can be collected at a moment."""
+    """Answers which windows can be collected at a moment."""
 
     settings: Settings
     now: datetime

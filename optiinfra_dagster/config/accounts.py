@@ -12,7 +12,7 @@ from optiinfra_dagster.config.secrets import HOW_TO_POINT, Endpoint, Section, pr
 
 
 class Account(Section):
-    """One account on a provider: which credentials, which endpoints, which bills.
+    """An account on a provider: its credentials, endpoints and bills.
 
     `identity` names the field that tells accounts of a provider apart; `how_to_list` is the remedy that messages give
     for a wrong list of them.

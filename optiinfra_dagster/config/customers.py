@@ -110,7 +110,7 @@ class Application(Section):
 
 
 class Customer(Section):
-    """One customer: accounts by provider, what to collect from them, how often, and what the calls may cost.
+    """A customer: accounts by provider, the families to collect, how often, and what the calls may cost.
 
     Its fields for accounts are added by `CustomersFile`, one per provider, each a list of that provider's accounts.
 
@@ -173,7 +173,7 @@ class Customer(Section):
         )
 
     def collects(self, provider: str, family: str) -> bool:
-        """Whether slices of this provider and family exist for this customer.
+        """True if slices of this provider and family exist for this customer.
 
         They do if the family is among `families`, the customer has an account on the provider and, for the family
         application, the customer describes an application.
@@ -306,7 +306,7 @@ class CustomersFile:
         return customers
 
     def _word(self, details: ErrorDetails) -> tuple[str, str]:
-        """What is wrong and the remedy, for an error of pydantic; shows no value, only what may have been meant."""
+        """Word an error of pydantic: the mistake and its remedy. No value is shown, only what may have been meant."""
         names = [part for part in details["loc"] if isinstance(part, str)]
         section = self._sections.get(names[-2] if len(names) > 1 else "", self._file)
         fields = section.model_fields
@@ -358,7 +358,7 @@ class CustomersFile:
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
-    """What changes whenever a file is written or replaced: time in ns, size, inode; None where it cannot be told."""
+    """The state of a file: time in ns, size, inode. It changes with every write; None where it cannot be told."""
     try:
         status = path.stat()
     except (OSError, ValueError):

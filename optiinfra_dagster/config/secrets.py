@@ -49,7 +49,7 @@ def local_path(text: str | Path, info: ValidationInfo) -> Path:
 
 
 class _LookupFailedError(Exception):
-    """Why a reference leads nowhere: what is wrong, and the remedy. Never holds the value."""
+    """A reference leads nowhere. Holds the mistake and its remedy, never the value."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
@@ -161,7 +161,7 @@ def _json_member(text: str, key: str) -> str:
 
 
 class Section(BaseModel):
-    """What every part of the file has in common: frozen, no unknown keys, no values in error messages."""
+    """The base of every part of the file: frozen, no unknown keys, no values in error messages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -187,7 +187,7 @@ class Held(Section):
         return hash((type(self), *self.__dict__.values()))
 
     def _look_up(self, read: Callable[[], _T]) -> _T:
-        """What `read` finds; its errors become ones that name the place, and carry no other error along."""
+        """Call `read`; its errors become ones that name the place, and carry no other error along."""
         error: OptiInfraError
         try:
             return read()
@@ -199,7 +199,7 @@ class Held(Section):
 
 
 class Reference(Held):
-    """Where a secret is kept: exactly one of `env`, `file` and `aws_secret`, and `key` for one member of a JSON object.
+    """The place of a secret: exactly one of `env`, `file` and `aws_secret`, and `key` for a member of a JSON object.
 
     A relative `file` starts at the folder of the customers file. An AWS secret is read with this host's own
     credentials; its name may be an ARN. Nothing is cached: a rotated secret is picked up by the next use.
@@ -262,7 +262,7 @@ class Reference(Held):
 
 
 def _endpoint_fault(url: str) -> str | None:
-    """What is wrong with an endpoint, or None. Plain http would show credentials to the network, save on loopback."""
+    """The mistake in an endpoint, or None. Plain http would show credentials to the network, save on loopback."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port

@@ -54,7 +54,7 @@ def _default_customers() -> Path:
 
 
 class Settings(BaseModel):
-    """What the environment says; a field's alias is the variable, its description what to set it to."""
+    """The settings of this process. A field's alias is the variable of the environment, its description the value."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True, hide_input_in_errors=True
@@ -191,12 +191,12 @@ class Settings(BaseModel):
 
     @property
     def uses_demo(self) -> bool:
-        """Whether the customers are those of the cloud lab."""
+        """True if the customers are those of the cloud lab."""
         return self.customers_path == DEMO_CUSTOMERS
 
     @property
     def clickhouse_place(self) -> str:
-        """Where ClickHouse is, safe to print: without user, password and query."""
+        """The place of ClickHouse, safe to print: without user, password and query."""
         parts = urlsplit(self.clickhouse_url.get_secret_value())
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 

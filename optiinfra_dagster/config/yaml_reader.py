@@ -21,7 +21,7 @@ _MAX_DEPTH = 32  # no file of ours needs 8; each level is two frames of Python's
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """What is wrong at one place, and the remedy; `line` counts from 1."""
+    """A mistake at one place, and its remedy; `line` counts from 1."""
 
     line: int
     place: Place
@@ -44,7 +44,7 @@ def spell(place: Place) -> str:
 
 @dataclass
 class Document:
-    """What a YAML text says.
+    """A YAML text as data, with the line of every value and the mistakes found in it.
 
     `data` holds dicts with text keys, lists, text, numbers, truth values and None; dates stay text. What could not be
     read is None in `data` and named in `mistakes`. `parsed` is False where the text ends in a syntax error.

@@ -42,7 +42,7 @@ class Category(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What one thing was charged on one day, as the cloud's bill or export has it. Negative amounts are credits.
+    """A charge: the amount for one thing on one day, as the cloud's bill or export has it. Credits are negative.
 
     `billing_account_id` is the id of the `Source` that was read, `sub_account_id` the one that the charge is
     of: AWS account, GCP project, Azure subscription, Vultr account. `resource_id` is the inventory's id where the bill
@@ -84,7 +84,7 @@ class Total:
 
 @dataclass(slots=True)
 class Bill:
-    """What one reading of a customer's bills gave.
+    """The result of reading a customer's bills.
 
     `read` holds, by the id of the source, every day that was read whole: the charges replace whatever was known of
     those days, so a day without charges had none. What could not be read is not in `read`, and in `problems`, whose
@@ -99,7 +99,7 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class Source(Generic[AccountT]):
-    """One bill that can be read: of an AWS account, a billing export, an Azure subscription, a Vultr account.
+    """A bill that can be read: of an AWS account, a billing export, an Azure subscription, a Vultr account.
 
     `id` is the charges' billing_account_id. `covers` names the accounts of the customers file that it is the bill of.
     It is read again after `cadence`: no cloud's bill changes more often. After a reading that did not end well it is
@@ -115,7 +115,7 @@ class Source(Generic[AccountT]):
 
 @dataclass(frozen=True, slots=True)
 class BillRequest(Generic[AccountT]):
-    """What one reading of bills is asked for: the sources that are due, and the days from `first` to `last`.
+    """A request to read bills: the sources that are due, and the days from `first` to `last`.
 
     `last` is the newest day that is over. `resources` is the newest inventory, to match lines with. `read_at` tells
     when a source was last read with success, for those that tell what changed since. `memory` may be None.
@@ -148,7 +148,7 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What one unit of `key` costs for an hour in a region, by the cloud's price list. `region` "" is everywhere."""
+    """A list price: one unit of `key` for an hour in a region. `region` "" is everywhere."""
 
     region: str
     key: str
@@ -167,7 +167,7 @@ class PriceList:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a resource costs in one window by the price list; `priced` says how: `2 x BoxUsage:m6i.large`.
+    """The cost of a resource in one window by the price list; `priced` says how: `2 x BoxUsage:m6i.large`.
 
     `service_name` is the bill's word for what charges for it, or else the resource's kind.
     """
@@ -180,5 +180,5 @@ class Estimate:
 
 
 def first_of_month_before(day: date) -> date:
-    """Where a reading begins: a month is restated until it is final, which is in the month after."""
+    """The first day of the previous month: a month is restated until it is final, which is in the month after."""
     return (day.replace(day=1) - timedelta(days=1)).replace(day=1)

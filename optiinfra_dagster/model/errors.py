@@ -20,7 +20,7 @@ class StorageError(OptiInfraError):
 
 
 class Cause(StrEnum):
-    """Why a cloud did not answer as asked; decides whether asking again can help."""
+    """The reason for a failed call; it decides whether asking again can help."""
 
     AUTH = "auth"  # the credential is wrong, expired or cannot be assumed
     PERMISSION = "permission"  # the credential works, this call is not allowed
@@ -34,7 +34,7 @@ class Cause(StrEnum):
 
     @property
     def permanent(self) -> bool:
-        """Whether the same call will fail again until somebody changes something."""
+        """True if the same call will fail again until somebody changes something."""
         return self in {Cause.AUTH, Cause.PERMISSION, Cause.CONFIG, Cause.HISTORY, Cause.BUDGET}
 
 

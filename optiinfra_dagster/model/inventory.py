@@ -1,4 +1,4 @@
-"""What a customer runs, as its cloud listed it: resources, in one vocabulary for all clouds."""
+"""Resources that a customer runs, as its cloud listed them, in one vocabulary for all clouds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ResourceType(StrEnum):
-    """What a resource is, in one vocabulary for all clouds."""
+    """The type of a resource, in one vocabulary for all clouds."""
 
     COMPUTE = "compute"
     VOLUME = "volume"
@@ -23,7 +23,7 @@ class ResourceType(StrEnum):
 
 
 class Status(StrEnum):
-    """How a resource is, in one vocabulary for all clouds; the cloud's own word is kept beside it."""
+    """The state of a resource, in one vocabulary for all clouds; the cloud's own word is kept beside it."""
 
     RUNNING = "running"
     STOPPED = "stopped"
@@ -38,7 +38,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One thing a customer runs, as its cloud listed it.
+    """A resource: a machine, disk, database or network that a customer runs, as its cloud listed it.
 
     `resource_id` is the cloud's full, stable id (ARN, self link, ARM id, UUID), the same that metrics and costs use.
     `kind` is the catalogue's key, e.g. `ec2:instance`. `capacity` is None where the listing does not tell it.

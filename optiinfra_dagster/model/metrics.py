@@ -41,7 +41,7 @@ class Series:
 
 
 class CoverageState(StrEnum):
-    """What is known of one metric of one resource. Unknown is never zero."""
+    """The state of knowledge of one metric of one resource. Unknown is never zero."""
 
     COLLECTED = "collected"
     NOT_OFFERED = "not_offered"  # the cloud has no such figure of this resource, as it is now
@@ -72,7 +72,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class MetricsRequest(Generic[AccountT]):
-    """What one collection of metrics is asked for: the points of [start, end) of every catalogue metric of `resources`.
+    """A request for metrics: the points of [start, end) of every catalogue metric of `resources`.
 
     `present` is the start of the window that what is there now may be told of, for sources that know only the present;
     None where the whole range is past. `listed` is the window of the inventory that `resources` come from, and whose
@@ -135,7 +135,7 @@ STATISTICS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric of one kind of resource: its name and unit here, and the question that gets it from the cloud.
+    """A metric of one kind of resource: its name and unit here, and the question that gets it from the cloud.
 
     `statistics` are the API's own words, named in our rows by `STATISTICS`; `period` is in seconds. `dimension` names
     the API's dimension or label that holds the resource; `filter` narrows the question further, in the API's words.
@@ -170,5 +170,5 @@ class Metric:
 
     @property
     def factor(self) -> float:
-        """What the API's number is multiplied by."""
+        """The factor from the API's number to our unit."""
         return self.scale / self.period if self.per_second else self.scale

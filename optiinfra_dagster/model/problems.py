@@ -1,4 +1,4 @@
-"""What a collection could not get, and why."""
+"""Problems: the parts of a collection that could not be had, each with its cause."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def describe(problems: Sequence[Problem], most: int = 10) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What a collection could not get, and why. `region` or `kind` is empty where the whole account is meant."""
+    """A part of a collection that could not be had. `region` or `kind` is empty where the whole account is meant."""
 
     account_id: str
     region: str

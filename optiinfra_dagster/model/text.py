@@ -9,7 +9,7 @@ def storable(text: str) -> str:
 
 
 def shortened(text: str, limit: int = 240) -> str:
-    """What a cloud says, as part of a message: one line of at most `limit` characters, without its full stop."""
+    """Shorten a cloud's words to one line of at most `limit` characters without a full stop, as part of a message."""
     text = " ".join(text.split()).rstrip(". ")
     return text if len(text) <= limit else f"{text[:limit]}..."
 
