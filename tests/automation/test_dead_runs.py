@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 HOLDER = """
 import sys, threading
 from pathlib import Path
-from optiinfra_dagster.automation import workers
-with workers.holding(Path(sys.argv[1]), sys.argv[2]):
+from optiinfra_dagster.automation import dead_runs
+with dead_runs.holding(Path(sys.argv[1]), sys.argv[2]):
     print("held", flush=True)
     threading.Event().wait()
 """
