@@ -121,7 +121,7 @@ def test_pages_that_do_not_end_are_given_up(start_lab: StartLab) -> None:
 
     (problem,) = bill.problems
     assert problem.cause is Cause.INCOMPLETE
-    assert "do not end" in problem.message
+    assert "repeats a page" in problem.message
     assert bill.read == {}
     assert lab.control.calls().count("ce", "GetCostAndUsage") == 2
 

@@ -14,7 +14,7 @@ from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType,
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.inventory import collect
-from optiinfra_dagster.providers.aws.kinds import LISTINGS
+from optiinfra_dagster.providers.aws.services import LISTINGS
 from tests.providers.aws.conftest import ACME, StartLab, acme, expected, fleet
 
 KINDS = (
