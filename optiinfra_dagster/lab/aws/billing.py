@@ -16,25 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.lab.aws.describe import db_instance, volume
-from optiinfra_dagster.lab.aws.pricelist import (
-    BALANCERS,
-    CACHE_VCPU,
-    CLUSTER,
-    DATABASE_VCPU,
-    DB_VOLUMES,
-    IOPS,
-    NAT,
-    VOLUMES,
-    WAREHOUSE_VCPU,
-    machine_usd,
-    usd_in,
-)
+from optiinfra_dagster.lab.aws.services import KINDS
+from optiinfra_dagster.lab.aws.services.ec2 import INSTANCE
 from optiinfra_dagster.lab.aws.wire import AwsError, Call
-from optiinfra_dagster.lab.world import digest
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.lab.aws.estate import Estate, LabResource, Region
+    from optiinfra_dagster.lab.aws.estate import Estate
 
 Money = tuple[Decimal, str]  # amount and unit
 Cell = dict[str, Money]  # by metric
@@ -46,56 +34,7 @@ DAY = timedelta(days=1)
 _DIGITS = Decimal("1e-10")  # that Cost Explorer tells
 _SAVED = Decimal("0.9")  # of what compute costs with its savings plan spread over the month
 
-COMPUTE = "Amazon Elastic Compute Cloud - Compute"
-OTHER = "EC2 - Other"
-DATABASE = "Amazon Relational Database Service"
-BALANCING = "Amazon Elastic Load Balancing"
-CACHE, WAREHOUSE, TABLES = "Amazon ElastiCache", "Amazon Redshift", "Amazon DynamoDB"
-KUBERNETES, FILES = "Amazon Elastic Container Service for Kubernetes", "Amazon Elastic File System"
-
-# --- What is charged --------------------------------------------------------------------------------------------------
-
-
-def _rates(resource: LabResource, region: Region) -> Iterator[tuple[str, Decimal, Decimal]]:
-    """Service, USD by the hour and USD by the month of one resource while it is there; nothing for what is free."""
-    place, free = resource.region, Decimal(0)
-    stopped = resource.state in {"stopped", "paused", "terminated"}
-    match resource.kind:
-        case "ec2:instance" if not stopped:
-            yield COMPUTE, machine_usd(place, resource.fleet.type or "m6i.large"), free
-        case "ebs:volume":
-            shown = volume(resource, region)
-            iops = shown["Iops"] if shown["VolumeType"] == "io1" else 0
-            usd = usd_in(place, VOLUMES[shown["VolumeType"]]) * shown["Size"] + usd_in(place, IOPS["io1"]) * iops
-            yield OTHER, free, usd
-        case "rds:db":
-            shown = db_instance(resource, region)
-            copies = 2 if shown["MultiAZ"] else 1
-            hourly = free if stopped else machine_usd(place, shown["DBInstanceClass"], of=DATABASE_VCPU) * copies
-            yield DATABASE, hourly, usd_in(place, DB_VOLUMES["gp3"][1]) * shown["AllocatedStorage"] * copies
-        case "ec2:natgateway":
-            yield OTHER, usd_in(place, NAT), free
-        case "eks:cluster":
-            yield KUBERNETES, Decimal(CLUSTER), free
-        case "elasticache:cluster":
-            kind, nodes = resource.fleet.type or "cache.t4g.small", resource.fleet.size or 1
-            yield CACHE, machine_usd(place, kind, of=CACHE_VCPU) * nodes, free
-        case "redshift:cluster" if not stopped:
-            kind, nodes = resource.fleet.type or "ra3.xlplus", resource.fleet.size or 2
-            yield WAREHOUSE, machine_usd(place, kind, of=WAREHOUSE_VCPU) * nodes, free
-        case "efs:filesystem":
-            yield FILES, free, Decimal("0.30") * (resource.seed % 100)
-        case kind if kind in BALANCERS:
-            yield BALANCING, usd_in(place, BALANCERS[kind][1]), free
-
-
-# What is charged by use, in USD a day for each resource of the kind.
-_BY_USE = {
-    "ec2:instance": (OTHER, "0.35"),
-    "elbv2:application": (BALANCING, "0.9"),
-    "dynamodb:table": (TABLES, "1.4"),
-    "rds:cluster": (DATABASE, "3.1"),
-}
+COMPUTE = INSTANCE.bill_service
 
 
 class Billing:
@@ -227,9 +166,10 @@ class Billing:
             for created, service, hourly, monthly in self._standing(linked):
                 if created <= day:
                     sums[service, linked] += hourly * 24 + monthly / days
-            for kind, (service, usd) in _BY_USE.items():
-                if count := self._count(linked, kind, day):
-                    chance = Decimal(digest(self._estate.world.seed, linked, kind, day) % 1000) / 1000
+            for kind in KINDS.values():
+                if kind.by_use is not None and (count := self._count(linked, kind.name, day)):
+                    service, usd = kind.by_use
+                    chance = Decimal(digest(self._estate.world.seed, linked, kind.name, day) % 1000) / 1000
                     sums[service, linked] += count * Decimal(usd) * (chance + Decimal("0.5"))
             if sums and day.day == 1:
                 sums["Tax", linked] += sum(usd for (_, owner), usd in sums.items() if owner == linked) * 3
@@ -250,11 +190,14 @@ class Billing:
         """Of each resource with a fixed price: since when, service, USD by the hour and by the month."""
         known = self._rates_by_account.get(account)
         if known is None:
-            known = self._rates_by_account[account] = [
-                (one.created.date(), *rate)
-                for one in self._estate.resources(account)
-                for rate in _rates(one, self._estate.region(account, one.region))
-            ]
+            known = self._rates_by_account[account] = []
+            for resource in self._estate.resources(account):
+                kind = resource.definition
+                if kind.rate is None:
+                    continue
+                hourly, monthly = kind.rate(resource, self._estate.region(account, resource.region))
+                if hourly or monthly:
+                    known.append((resource.created.date(), kind.bill_service, hourly, monthly))
         return known
 
     @cached_property
@@ -294,7 +237,7 @@ def read_recording(file: Path, account: str, begins: date | None = None) -> dict
                 cell[metric] = cell.get(metric, (Decimal(0), ""))[0] + Decimal(value["Amount"]), value["Unit"]
         days[date.fromisoformat(result["TimePeriod"]["Start"])] = bool(result.get("Estimated")), cells
     moved = begins - min(days) if begins is not None and days else timedelta(0)
-    return {day + moved: told for day, told in days.items()}
+    return {day + moved: recorded for day, recorded in days.items()}
 
 
 def _by_day(rows: list[tuple[date, bool, list[str] | None, Cell]]) -> list[dict[str, Any]]:

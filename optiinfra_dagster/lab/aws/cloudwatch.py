@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optiinfra_dagster.lab.aws.metrics import Dimensions, Floats, Points, Series, Whole, chance, generate, series_of
+from optiinfra_dagster.lab.aws.kind import Dimensions
+from optiinfra_dagster.lab.aws.metrics import Floats, Points, Series, Whole, chance, generate, series_of
 from optiinfra_dagster.lab.aws.wire import AwsError, Call
 from optiinfra_dagster.lab.faults import Action, Fault
-from optiinfra_dagster.lab.world import Replay, digest
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.aws.estate import Estate, LabResource, Region
+    from optiinfra_dagster.lab.aws.world import Replay
 
 MAX_QUERIES = 500
 MAX_POINTS = 100_800

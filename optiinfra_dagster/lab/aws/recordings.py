@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from optiinfra_dagster.lab.aws.inventory import token_of
+from optiinfra_dagster.lab.aws.listing import token_of
 from optiinfra_dagster.lab.aws.wire import CLIENT_NAMES, AwsError, Call, paginator
 
 # Operations that name what they ask for: (parameter, where the answer repeats it).

@@ -9,7 +9,8 @@ from threading import Lock
 from typing import Any
 
 from optiinfra_dagster.lab.aws.wire import AwsError, Call, refusal
-from optiinfra_dagster.lab.world import AwsAccount, AwsWorld, digest
+from optiinfra_dagster.lab.aws.world import AwsAccount, AwsWorld
+from optiinfra_dagster.lab.values import digest
 
 LAB_KEY = "lab"  # the collector's own access key; its secret is the same word
 _ROLE = re.compile(r"arn:aws:iam::(\d{12}):role/(?:.*/)?([\w+=,.@-]+)")

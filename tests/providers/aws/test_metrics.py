@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.lab.aws.metrics import AGENT, PUBLISHED
+from optiinfra_dagster.lab.aws.services import KINDS as LAB_KINDS
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
@@ -97,10 +97,10 @@ def in_our_unit(metric: Metric, value: float) -> float:
     """A number of CloudWatch in our unit, by CloudWatch's own unit rather than by the catalogue."""
     if metric.name == "uptime":
         return 100 * (1 - value) if metric.api_metric == "StatusCheckFailed" else 100 * value
-    units = {
-        one.unit for _, metrics in PUBLISHED.values() for one in (*metrics, *AGENT) if one.name == metric.api_metric
-    }
-    return value * FACTORS[min(units), metric.unit]
+    units = {one.unit for kind in LAB_KINDS.values() for one in kind.metrics if one.name == metric.api_metric}
+    conversion = (min(units), metric.unit)
+    assert conversion in FACTORS, f"{metric.kind} {metric.name}: add {conversion} to FACTORS in this file"
+    return value * FACTORS[conversion]
 
 
 def truth(
@@ -156,7 +156,7 @@ EVERYTHING = [
     fleet("elbv2:gateway"),
     fleet("elb:classic"),
     fleet("eks:cluster", agent=True),
-    fleet("ec2:natgateway"),
+    fleet("ec2:nat_gateway"),
     fleet("elasticache:cluster", engine="valkey"),
     fleet("redshift:cluster"),
     fleet("dynamodb:table"),
