@@ -54,11 +54,11 @@ class Billing:
         self._restated[account, day].append((service, Decimal(usd)))
 
     def expected(self, payer: str, first: date, last: date) -> dict[date, Cells]:
-        """What an account's bill says of each day, by service and linked account: the ground truth of tests."""
+        """The bill of an account by day, then by service and linked account: the ground truth of tests."""
         return {day: self._day(payer, day) for day in _days(first, last)}
 
     def is_estimated(self, payer: str, day: date) -> bool:
-        """Whether a day may still change: its month is not closed, or the recording says so."""
+        """True while a day may still change: its month is not closed, or the recording says so."""
         recorded = self._recorded(payer).get(day)
         if recorded is not None:
             return recorded[0]
@@ -78,20 +78,20 @@ class Billing:
             )
         first, end, metrics, grouping = self._checked(call)
         rows = list(self._rows(call.account, first, end, metrics, grouping))
-        asked = digest(json.dumps({k: v for k, v in call.params.items() if k != "NextPageToken"}, sort_keys=True))
+        fingerprint = digest(json.dumps({k: v for k, v in call.params.items() if k != "NextPageToken"}, sort_keys=True))
         start = 0
         if token := call.params.get("NextPageToken"):
             start, known = (*(int(part) for part in str(token).split(".") if part.isdigit()), -1, -1)[:2]
             if known < 0:
                 raise AwsError(400, "InvalidNextTokenException", "The next page token is invalid.")
-            if known != asked:
+            if known != fingerprint:
                 raise AwsError(400, "RequestChangedException", "Your request parameters changed between pages.")
         stop = start + self.page_groups
         answer: dict[str, Any] = {"ResultsByTime": _by_day(rows[start:stop]), "DimensionValueAttributes": []}
         if grouping:
             answer["GroupDefinitions"] = [{"Type": "DIMENSION", "Key": key} for key in grouping]
         if stop < len(rows) or self.endless:
-            answer["NextPageToken"] = f"{start if self.endless else stop}.{asked}"
+            answer["NextPageToken"] = f"{start if self.endless else stop}.{fingerprint}"
         return answer
 
     def _checked(self, call: Call) -> tuple[date, date, list[str], list[str]]:
@@ -115,7 +115,7 @@ class Billing:
         metrics = params.get("Metrics") or []
         if not metrics or set(metrics) - set(METRICS):
             raise _invalid(f"metrics must be of {', '.join(METRICS)}")
-        grouping = [str(one.get("Key")) for one in params.get("GroupBy") or []]
+        grouping = [str(group.get("Key")) for group in params.get("GroupBy") or []]
         if len(grouping) > 2:
             raise _invalid("GroupBy cannot have more than 2 groups")
         if set(grouping) - {"SERVICE", "LINKED_ACCOUNT"}:
@@ -144,7 +144,7 @@ class Billing:
                 yield from ((day, estimated, list(keys), group) for keys, group in groups.items())
 
     def _day(self, payer: str, day: date) -> Cells:
-        """What a bill says of one day, as far as it has happened."""
+        """The bill of a day, as far as it has happened."""
         recorded = self._recorded(payer)
         if recorded:
             cells = {key: dict(cell) for key, cell in recorded.get(day, (False, {}))[1].items()}
@@ -184,7 +184,7 @@ class Billing:
         }  # fmt: skip
 
     def _linked(self, payer: str) -> list[str]:
-        return [one.id for one in self._estate.accounts.values() if payer in {one.id, one.payer}]
+        return [account.id for account in self._estate.accounts.values() if payer in {account.id, account.payer}]
 
     def _standing(self, account: str) -> list[tuple[date, str, Decimal, Decimal]]:
         """Of each resource with a fixed price: since when, service, USD by the hour and by the month."""
@@ -215,11 +215,11 @@ class Billing:
     def _recorded(self, account: str) -> dict[date, tuple[bool, Cells]]:
         """The recorded days of an account: whether each is an estimate, and its cells; empty without a recording."""
         if account not in self._recordings:
-            one = self._estate.accounts.get(account)
-            if one is None or one.cost_recording is None:
+            known = self._estate.accounts.get(account)
+            if known is None or known.cost_recording is None:
                 self._recordings[account] = {}
             else:
-                self._recordings[account] = read_recording(one.cost_recording, account, one.cost_recording_begins)
+                self._recordings[account] = read_recording(known.cost_recording, account, known.cost_recording_begins)
         return self._recordings[account]
 
 

@@ -58,7 +58,7 @@ class Aws:
         self._faults, self._log = faults, log
 
     def claims(self, request: Request) -> bool:
-        """Whether a request is meant for AWS: it is signed the way AWS wants it."""
+        """True for a request to AWS: it is signed the way AWS wants it."""
         return (request.headers.get("Authorization") or "").startswith("AWS4-HMAC-SHA256")
 
     def answer(self, request: Request) -> Response | None:

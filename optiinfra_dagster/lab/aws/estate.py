@@ -96,11 +96,11 @@ class Estate:
         """The resources of an account, a region and a kind, each of them `None` for all: what a collector must find."""
         return [
             resource
-            for one in self.accounts.values()
-            if account in {None, one.id}
-            for place in one.regions
+            for account_of_world in self.accounts.values()
+            if account in {None, account_of_world.id}
+            for place in account_of_world.regions
             if region in {None, place}
-            for resource in self.region(one.id, place).all
+            for resource in self.region(account_of_world.id, place).all
             if kind in {None, resource.kind}
         ]
 
@@ -112,7 +112,7 @@ class Region:
         self.world, self.account, self.name, self.fleets = world, account, region, fleets
         self.kinds: dict[str, list[LabResource]] = {}
         self._ids: dict[str, set[str]] = {}
-        for fleet in sorted(fleets, key=lambda one: one.kind != "ec2:vpc"):  # networks first: others stand in them
+        for fleet in sorted(fleets, key=lambda each: each.kind != "ec2:vpc"):  # networks first: others stand in them
             for n in range(1, fleet.count + 1):
                 self._add(fleet, n)
 
@@ -125,7 +125,12 @@ class Region:
     @cached_property
     def by_name(self) -> dict[tuple[str, str], LabResource]:
         """Resources by (kind, id), (kind, name) and (kind, ARN)."""
-        return {(one.kind, key): one for one in self.all for key in (one.name, one.arn, one.id) if key}
+        return {
+            (resource.kind, key): resource
+            for resource in self.all
+            for key in (resource.name, resource.arn, resource.id)
+            if key
+        }
 
     @cached_property
     def children(self) -> dict[LabResource, list[LabResource]]:

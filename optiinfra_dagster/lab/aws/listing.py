@@ -94,7 +94,7 @@ def token_of(call: Call) -> str:
 
 
 def page_of(call: Call) -> int:
-    """Which page of a listing a call asks for, 1 for the first, by the lab's own tokens."""
+    """The number of the page that a call asks for, 1 for the first, by the lab's own tokens."""
     page = token_of(call).partition(".")[0]
     return int(page) if page.isdigit() else 1
 

@@ -128,8 +128,8 @@ def generate(series: Sequence[Series], times: Whole) -> Points:
 
     Periods before a resource was created have a `count` of 0.
     """
-    metrics = [one.metric for one in series]
-    keys = np.array([one.key for one in series], np.uint64)[:, None]
+    metrics = [each.metric for each in series]
+    keys = np.array([each.key for each in series], np.uint64)[:, None]
     low, high, samples = (
         np.array([[getattr(metric, name)] for metric in metrics], np.float64) for name in ("low", "high", "samples")
     )
@@ -151,5 +151,5 @@ def generate(series: Sequence[Series], times: Whole) -> Points:
     if (rare := shapes[:, 0] == "rare").any():
         struck = (chance(keys[rare], times // 900, 3) < 0.001).astype(np.float64)
         total[rare], least[rare], most[rare] = struck * samples[rare], struck, struck
-    alive = times >= np.array([[one.start] for one in series])
+    alive = times >= np.array([[each.start] for each in series])
     return Points(times, total, least, most, np.broadcast_to(samples, total.shape)).only(alive)

@@ -62,7 +62,7 @@ class Product:
         )
 
     def value(self, field: str) -> str:
-        """What a filter compares with."""
+        """The value that a filter compares with."""
         return self.family if field == "productFamily" else self.attributes.get(field, "")
 
 

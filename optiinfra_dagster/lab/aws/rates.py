@@ -23,7 +23,7 @@ def usd_in(region: str, usd: str | Decimal) -> Decimal:
 
 
 def machine_usd(region: str, kind: str, *, of: str = "0.048") -> Decimal:
-    """What a machine of a type (`m6i.large`, `db.r6g.xlarge`) costs by the hour: by virtual CPU and family."""
+    """The price of a machine of a type (`m6i.large`, `db.r6g.xlarge`), in USD an hour: by virtual CPU and family."""
     plain = kind.removeprefix("db.").removeprefix("cache.")
     family = Decimal(80 + digest("price", plain.partition(".")[0]) % 60) / 100
     return usd_in(region, (vcpus(plain) * Decimal(of) * family).quantize(Decimal("0.0001")))

@@ -59,7 +59,7 @@ _OTHER_SERVICES: Mapping[str, ResourceType] = {
 
 
 def _resource_types() -> dict[str, ResourceType]:
-    """What each service runs; one that mixes types, as `EC2 - Other` does, is not among them."""
+    """The type of resource that each service runs; `EC2 - Other`, which mixes types, is not among them."""
     types: dict[str, set[ResourceType]] = {}
     for kind in KINDS.values():
         types.setdefault(kind.bill_service, set()).add(kind.resource_type)

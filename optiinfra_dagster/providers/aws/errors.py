@@ -1,4 +1,4 @@
-"""What errors of AWS mean: why a call failed, and what to do about it. All matching of AWS's own words stands here."""
+"""Errors of AWS explained: why a call failed, and what to do about it. All matching of AWS's own words stands here."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class _Run:
         return [(region, listing) for region in self.regions for listing in LISTINGS][1:]
 
     def listed(self, region: str, listing: Listing) -> Inventory:
-        """What one listing yields in one region; never raises for what a cloud may answer."""
+        """The resources of a listing in a region, and its problems; never raises for what a cloud may answer."""
         resources: dict[str, Resource] = {}
         problems: list[Problem] = []
         if self.account is None or self.dead:

@@ -1,4 +1,4 @@
-"""How a customer's AWS resources perform: CloudWatch's points for the metrics of the catalogue.
+"""The metrics of a customer's AWS resources: CloudWatch's points for the rows of the catalogue.
 
 CloudWatch is paid by the metric asked for, by the customer: $0.01 per 1,000 in every call, whatever the range. So the
 questions come from the window's inventory, 500 to a call, and what cannot have points is not asked. What only an agent

@@ -133,5 +133,5 @@ def batches_of(questions: Iterable[Question], seconds: float) -> Iterator[list[Q
 
 
 def price_of(batch: Sequence[Question]) -> Decimal:
-    """What CloudWatch charges for a call with these questions, in USD."""
+    """The price of a call with these questions, in USD."""
     return _PRICE_USD * sum(-(-len(question.metric.statistics) // 5) for question in batch)

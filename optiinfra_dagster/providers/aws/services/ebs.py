@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 def _volume(item: Item, place: Place) -> Resource:
     name, tags, state = name_of(item, "VolumeId"), as_labels(item.get("Tags")), as_text(item.get("State"))
-    attached_to = sorted({as_text(one.get("InstanceId")) for one in as_dicts(item.get("Attachments"))} - {""})
+    attached_to = sorted({as_text(each.get("InstanceId")) for each in as_dicts(item.get("Attachments"))} - {""})
     return Resource(
         account_id=place.account_id,
         region=place.region,
