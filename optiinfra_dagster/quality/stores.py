@@ -189,7 +189,7 @@ class S3:
         """Lend the client for one call; errors are explained."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        from optiinfra_dagster.providers.aws.client import explain
+        from optiinfra_dagster.providers.aws.errors import explain
 
         usd = _LIST_USD if operation == "ListObjectsV2" else _GET_USD
         try:

@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 20, 12, 7, 30, tzinfo=UTC)
 KINDS = [
     "ec2:instance",
     "ec2:vpc",
-    "ec2:natgateway",
+    "ec2:nat_gateway",
     "rds:db",
     "rds:cluster",
     "elb:classic",

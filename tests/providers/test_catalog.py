@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from optiinfra_dagster.providers.aws.kinds import LISTINGS
-from optiinfra_dagster.providers.aws.metrics import CONDITIONS
+from optiinfra_dagster.providers.aws.kind import ADD_ON, AGENT
+from optiinfra_dagster.providers.aws.services import KINDS
 from optiinfra_dagster.providers.catalog import METRICS, metrics_for
 
 if TYPE_CHECKING:
@@ -39,7 +39,14 @@ def test_a_name_means_one_unit_on_every_kind() -> None:
 
 
 def test_every_aws_condition_is_known() -> None:
-    assert {metric.condition for metric in METRICS if metric.provider == "aws"} <= CONDITIONS.keys()
+    unknown = [
+        metric
+        for kind in KINDS.values()
+        for metric in kind.metrics
+        if metric.condition not in {"", AGENT, ADD_ON, *kind.conditions}
+    ]
+
+    assert unknown == []
 
 
 def test_a_nitro_instance_costs_eight_queries() -> None:
@@ -63,9 +70,8 @@ def test_rates_are_averages() -> None:
     assert [plain.statistic_name(one) for one in plain.statistics] == ["average", "p50", "p95", "p99"]
 
 
-def test_every_aws_kind_with_metrics_is_listed() -> None:
-    listed = {listing.kind for listing in LISTINGS}
+def test_the_aws_rows_are_those_of_the_kinds() -> None:
+    rows = [metric for metric in METRICS if metric.provider == "aws"]
 
-    assert {
-        metric.kind for metric in METRICS if metric.provider == "aws" and not metric.kind.startswith("elbv2")
-    } <= listed
+    assert rows == [metric for kind in KINDS.values() for metric in kind.metrics]
+    assert {metric.kind for kind in KINDS.values() for metric in kind.metrics if metric.kind != kind.name} == set()

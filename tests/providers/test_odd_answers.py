@@ -116,7 +116,7 @@ def of_labs(monkeypatch: pytest.MonkeyPatch) -> list[Sample]:
     """Two items of every kind that the labs know."""
     samples = Samples(monkeypatch, most=2)
     kinds = ("ec2:instance", "rds:db", "rds:cluster", "eks:cluster", "elbv2:application", "elb:classic", "ec2:vpc",
-             "ec2:natgateway", "elasticache:cluster", "redshift:cluster", "dynamodb:table",
+             "ec2:nat_gateway", "elasticache:cluster", "redshift:cluster", "dynamodb:table",
              "efs:filesystem")  # fmt: skip
     tags: dict[str, Any] = {"tags": {"env": "prod"}}
     account = {"id": of_aws.ACME, "access_keys": ["K"], "fleets": [of_aws.fleet(kind, **tags) for kind in kinds]}

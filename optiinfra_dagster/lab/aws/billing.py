@@ -16,25 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.lab.aws.describe import db_instance, volume
-from optiinfra_dagster.lab.aws.pricelist import (
-    BALANCERS,
-    CACHE_VCPU,
-    CLUSTER,
-    DATABASE_VCPU,
-    DB_VOLUMES,
-    IOPS,
-    NAT,
-    VOLUMES,
-    WAREHOUSE_VCPU,
-    machine_usd,
-    usd_in,
-)
+from optiinfra_dagster.lab.aws.services import KINDS
+from optiinfra_dagster.lab.aws.services.ec2 import INSTANCE
 from optiinfra_dagster.lab.aws.wire import AwsError, Call
-from optiinfra_dagster.lab.world import digest
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.lab.aws.estate import Estate, LabResource, Region
+    from optiinfra_dagster.lab.aws.estate import Estate
 
 Money = tuple[Decimal, str]  # amount and unit
 Cell = dict[str, Money]  # by metric
@@ -46,56 +34,7 @@ DAY = timedelta(days=1)
 _DIGITS = Decimal("1e-10")  # that Cost Explorer tells
 _SAVED = Decimal("0.9")  # of what compute costs with its savings plan spread over the month
 
-COMPUTE = "Amazon Elastic Compute Cloud - Compute"
-OTHER = "EC2 - Other"
-DATABASE = "Amazon Relational Database Service"
-BALANCING = "Amazon Elastic Load Balancing"
-CACHE, WAREHOUSE, TABLES = "Amazon ElastiCache", "Amazon Redshift", "Amazon DynamoDB"
-KUBERNETES, FILES = "Amazon Elastic Container Service for Kubernetes", "Amazon Elastic File System"
-
-# --- What is charged --------------------------------------------------------------------------------------------------
-
-
-def _rates(resource: LabResource, region: Region) -> Iterator[tuple[str, Decimal, Decimal]]:
-    """Service, USD by the hour and USD by the month of one resource while it is there; nothing for what is free."""
-    place, free = resource.region, Decimal(0)
-    stopped = resource.state in {"stopped", "paused", "terminated"}
-    match resource.kind:
-        case "ec2:instance" if not stopped:
-            yield COMPUTE, machine_usd(place, resource.fleet.type or "m6i.large"), free
-        case "ebs:volume":
-            shown = volume(resource, region)
-            iops = shown["Iops"] if shown["VolumeType"] == "io1" else 0
-            usd = usd_in(place, VOLUMES[shown["VolumeType"]]) * shown["Size"] + usd_in(place, IOPS["io1"]) * iops
-            yield OTHER, free, usd
-        case "rds:db":
-            shown = db_instance(resource, region)
-            copies = 2 if shown["MultiAZ"] else 1
-            hourly = free if stopped else machine_usd(place, shown["DBInstanceClass"], of=DATABASE_VCPU) * copies
-            yield DATABASE, hourly, usd_in(place, DB_VOLUMES["gp3"][1]) * shown["AllocatedStorage"] * copies
-        case "ec2:natgateway":
-            yield OTHER, usd_in(place, NAT), free
-        case "eks:cluster":
-            yield KUBERNETES, Decimal(CLUSTER), free
-        case "elasticache:cluster":
-            kind, nodes = resource.fleet.type or "cache.t4g.small", resource.fleet.size or 1
-            yield CACHE, machine_usd(place, kind, of=CACHE_VCPU) * nodes, free
-        case "redshift:cluster" if not stopped:
-            kind, nodes = resource.fleet.type or "ra3.xlplus", resource.fleet.size or 2
-            yield WAREHOUSE, machine_usd(place, kind, of=WAREHOUSE_VCPU) * nodes, free
-        case "efs:filesystem":
-            yield FILES, free, Decimal("0.30") * (resource.seed % 100)
-        case kind if kind in BALANCERS:
-            yield BALANCING, usd_in(place, BALANCERS[kind][1]), free
-
-
-# What is charged by use, in USD a day for each resource of the kind.
-_BY_USE = {
-    "ec2:instance": (OTHER, "0.35"),
-    "elbv2:application": (BALANCING, "0.9"),
-    "dynamodb:table": (TABLES, "1.4"),
-    "rds:cluster": (DATABASE, "3.1"),
-}
+COMPUTE = INSTANCE.bill_service
 
 
 class Billing:
@@ -115,11 +54,11 @@ class Billing:
         self._restated[account, day].append((service, Decimal(usd)))
 
     def expected(self, payer: str, first: date, last: date) -> dict[date, Cells]:
-        """What an account's bill says of each day, by service and linked account: the ground truth of tests."""
+        """The bill of an account by day, then by service and linked account: the ground truth of tests."""
         return {day: self._day(payer, day) for day in _days(first, last)}
 
     def is_estimated(self, payer: str, day: date) -> bool:
-        """Whether a day may still change: its month is not closed, or the recording says so."""
+        """True while a day may still change: its month is not closed, or the recording says so."""
         recorded = self._recorded(payer).get(day)
         if recorded is not None:
             return recorded[0]
@@ -139,20 +78,20 @@ class Billing:
             )
         first, end, metrics, grouping = self._checked(call)
         rows = list(self._rows(call.account, first, end, metrics, grouping))
-        asked = digest(json.dumps({k: v for k, v in call.params.items() if k != "NextPageToken"}, sort_keys=True))
+        fingerprint = digest(json.dumps({k: v for k, v in call.params.items() if k != "NextPageToken"}, sort_keys=True))
         start = 0
         if token := call.params.get("NextPageToken"):
             start, known = (*(int(part) for part in str(token).split(".") if part.isdigit()), -1, -1)[:2]
             if known < 0:
                 raise AwsError(400, "InvalidNextTokenException", "The next page token is invalid.")
-            if known != asked:
+            if known != fingerprint:
                 raise AwsError(400, "RequestChangedException", "Your request parameters changed between pages.")
         stop = start + self.page_groups
         answer: dict[str, Any] = {"ResultsByTime": _by_day(rows[start:stop]), "DimensionValueAttributes": []}
         if grouping:
             answer["GroupDefinitions"] = [{"Type": "DIMENSION", "Key": key} for key in grouping]
         if stop < len(rows) or self.endless:
-            answer["NextPageToken"] = f"{start if self.endless else stop}.{asked}"
+            answer["NextPageToken"] = f"{start if self.endless else stop}.{fingerprint}"
         return answer
 
     def _checked(self, call: Call) -> tuple[date, date, list[str], list[str]]:
@@ -176,7 +115,7 @@ class Billing:
         metrics = params.get("Metrics") or []
         if not metrics or set(metrics) - set(METRICS):
             raise _invalid(f"metrics must be of {', '.join(METRICS)}")
-        grouping = [str(one.get("Key")) for one in params.get("GroupBy") or []]
+        grouping = [str(group.get("Key")) for group in params.get("GroupBy") or []]
         if len(grouping) > 2:
             raise _invalid("GroupBy cannot have more than 2 groups")
         if set(grouping) - {"SERVICE", "LINKED_ACCOUNT"}:
@@ -205,7 +144,7 @@ class Billing:
                 yield from ((day, estimated, list(keys), group) for keys, group in groups.items())
 
     def _day(self, payer: str, day: date) -> Cells:
-        """What a bill says of one day, as far as it has happened."""
+        """The bill of a day, as far as it has happened."""
         recorded = self._recorded(payer)
         if recorded:
             cells = {key: dict(cell) for key, cell in recorded.get(day, (False, {}))[1].items()}
@@ -227,9 +166,10 @@ class Billing:
             for created, service, hourly, monthly in self._standing(linked):
                 if created <= day:
                     sums[service, linked] += hourly * 24 + monthly / days
-            for kind, (service, usd) in _BY_USE.items():
-                if count := self._count(linked, kind, day):
-                    chance = Decimal(digest(self._estate.world.seed, linked, kind, day) % 1000) / 1000
+            for kind in KINDS.values():
+                if kind.by_use is not None and (count := self._count(linked, kind.name, day)):
+                    service, usd = kind.by_use
+                    chance = Decimal(digest(self._estate.world.seed, linked, kind.name, day) % 1000) / 1000
                     sums[service, linked] += count * Decimal(usd) * (chance + Decimal("0.5"))
             if sums and day.day == 1:
                 sums["Tax", linked] += sum(usd for (_, owner), usd in sums.items() if owner == linked) * 3
@@ -244,17 +184,20 @@ class Billing:
         }  # fmt: skip
 
     def _linked(self, payer: str) -> list[str]:
-        return [one.id for one in self._estate.accounts.values() if payer in {one.id, one.payer}]
+        return [account.id for account in self._estate.accounts.values() if payer in {account.id, account.payer}]
 
     def _standing(self, account: str) -> list[tuple[date, str, Decimal, Decimal]]:
         """Of each resource with a fixed price: since when, service, USD by the hour and by the month."""
         known = self._rates_by_account.get(account)
         if known is None:
-            known = self._rates_by_account[account] = [
-                (one.created.date(), *rate)
-                for one in self._estate.resources(account)
-                for rate in _rates(one, self._estate.region(account, one.region))
-            ]
+            known = self._rates_by_account[account] = []
+            for resource in self._estate.resources(account):
+                kind = resource.definition
+                if kind.rate is None:
+                    continue
+                hourly, monthly = kind.rate(resource, self._estate.region(account, resource.region))
+                if hourly or monthly:
+                    known.append((resource.created.date(), kind.bill_service, hourly, monthly))
         return known
 
     @cached_property
@@ -272,11 +215,11 @@ class Billing:
     def _recorded(self, account: str) -> dict[date, tuple[bool, Cells]]:
         """The recorded days of an account: whether each is an estimate, and its cells; empty without a recording."""
         if account not in self._recordings:
-            one = self._estate.accounts.get(account)
-            if one is None or one.cost_recording is None:
+            known = self._estate.accounts.get(account)
+            if known is None or known.cost_recording is None:
                 self._recordings[account] = {}
             else:
-                self._recordings[account] = read_recording(one.cost_recording, account, one.cost_recording_begins)
+                self._recordings[account] = read_recording(known.cost_recording, account, known.cost_recording_begins)
         return self._recordings[account]
 
 
@@ -294,7 +237,7 @@ def read_recording(file: Path, account: str, begins: date | None = None) -> dict
                 cell[metric] = cell.get(metric, (Decimal(0), ""))[0] + Decimal(value["Amount"]), value["Unit"]
         days[date.fromisoformat(result["TimePeriod"]["Start"])] = bool(result.get("Estimated")), cells
     moved = begins - min(days) if begins is not None and days else timedelta(0)
-    return {day + moved: told for day, told in days.items()}
+    return {day + moved: recorded for day, recorded in days.items()}
 
 
 def _by_day(rows: list[tuple[date, bool, list[str] | None, Cell]]) -> list[dict[str, Any]]:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.lab.aws.billing import Billing
 from optiinfra_dagster.lab.aws.cloudwatch import CloudWatch
 from optiinfra_dagster.lab.aws.estate import Estate
-from optiinfra_dagster.lab.aws.inventory import OPERATIONS, page_of
+from optiinfra_dagster.lab.aws.listing import page_of
 from optiinfra_dagster.lab.aws.pricelist import PriceList
+from optiinfra_dagster.lab.aws.services import OPERATIONS
 from optiinfra_dagster.lab.aws.sts import Sts
 from optiinfra_dagster.lab.aws.wire import AwsError, Call, read, refusal, write, write_error
 from optiinfra_dagster.lab.calls import CallKey, CallLog
@@ -57,7 +58,7 @@ class Aws:
         self._faults, self._log = faults, log
 
     def claims(self, request: Request) -> bool:
-        """Whether a request is meant for AWS: it is signed the way AWS wants it."""
+        """True for a request to AWS: it is signed the way AWS wants it."""
         return (request.headers.get("Authorization") or "").startswith("AWS4-HMAC-SHA256")
 
     def answer(self, request: Request) -> Response | None:

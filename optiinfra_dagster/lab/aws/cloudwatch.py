@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optiinfra_dagster.lab.aws.metrics import Dimensions, Floats, Points, Series, Whole, chance, generate, series_of
+from optiinfra_dagster.lab.aws.kind import Dimensions
+from optiinfra_dagster.lab.aws.metrics import Floats, Points, Series, Whole, chance, generate, series_of
 from optiinfra_dagster.lab.aws.wire import AwsError, Call
 from optiinfra_dagster.lab.faults import Action, Fault
-from optiinfra_dagster.lab.world import Replay, digest
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.aws.estate import Estate, LabResource, Region
+    from optiinfra_dagster.lab.aws.world import Replay
 
 MAX_QUERIES = 500
 MAX_POINTS = 100_800
@@ -62,16 +64,16 @@ class Metrics:
     def _learn(self, identifier: str) -> None:
         with self._lock:
             for resource in self._resources.get(identifier, []):
-                for one in self.of(resource):
-                    self._series[one.metric.namespace, one.metric.name, one.dimensions] = one
+                for series in self.of(resource):
+                    self._series[series.metric.namespace, series.metric.name, series.dimensions] = series
             if identifier in self._resources:
                 self._known.add(identifier)
 
     def of(self, resource: LabResource) -> Iterable[Series]:
         """The series of one resource, the recorded ones among them."""
-        for one in series_of(resource):
-            replay = next((r for r in self._replays if _replaces(r, one)), None)
-            yield one if replay is None else dataclasses.replace(one, recorded=_recorded(replay))
+        for series in series_of(resource):
+            replay = next((r for r in self._replays if _replaces(r, series)), None)
+            yield series if replay is None else dataclasses.replace(series, recorded=_recorded(replay))
 
     @property
     def all(self) -> Iterable[Series]:
@@ -125,11 +127,11 @@ class CloudWatch:
     def metrics(self, account: str, region: str) -> Metrics:
         """The series of one region of one account."""
         with self._lock:
-            found = self._metrics.get((account, region))
-            if found is None:
+            metrics = self._metrics.get((account, region))
+            if metrics is None:
                 place = self._estate.region(account, region)
-                found = self._metrics[account, region] = Metrics(place, self._estate.world.aws.replay)
-            return found
+                metrics = self._metrics[account, region] = Metrics(place, self._estate.world.aws.replay)
+            return metrics
 
     def expected_points(  # noqa: PLR0913 - what names a series, and what is asked of it
         self,
@@ -151,14 +153,14 @@ class CloudWatch:
         name. Faults play no part. Empty where the resource does not publish the metric.
         """
         wanted = {tuple(narrowed_to.split("="))} if narrowed_to else set()
-        found = self._estate.region(account, region)
+        place = self._estate.region(account, region)
         series = next(
             (
-                one
-                for (_, name), candidate in found.by_name.items()
+                each
+                for (_, name), candidate in place.by_name.items()
                 if name == resource
-                for one in self.metrics(account, region).of(candidate)
-                if (one.metric.namespace, one.metric.name) == (namespace, metric) and wanted <= set(one.dimensions)
+                for each in self.metrics(account, region).of(candidate)
+                if (each.metric.namespace, each.metric.name) == (namespace, metric) and wanted <= set(each.dimensions)
             ),
             None,
         )
@@ -174,17 +176,17 @@ class CloudWatch:
 
     def list_metrics(self, call: Call) -> dict[str, Any]:
         """ListMetrics: 500 a page; dimensions filter by name, and by value where one is given."""
-        wanted = [(one["Name"], one.get("Value")) for one in call.params.get("Dimensions") or []]
-        found = [
-            one
-            for one in self.metrics(call.account, call.region).all
-            if call.params.get("Namespace") in {None, one.metric.namespace}
-            and call.params.get("MetricName") in {None, one.metric.name}
-            and all(any(name == n and value in {None, v} for n, v in one.dimensions) for name, value in wanted)
+        wanted = [(dimension["Name"], dimension.get("Value")) for dimension in call.params.get("Dimensions") or []]
+        matching = [
+            series
+            for series in self.metrics(call.account, call.region).all
+            if call.params.get("Namespace") in {None, series.metric.namespace}
+            and call.params.get("MetricName") in {None, series.metric.name}
+            and all(any(name == n and value in {None, v} for n, v in series.dimensions) for name, value in wanted)
         ]
         start = (call.page - 1) * 500
-        more = {"NextToken": f"{call.page + 1}.list"} if start + 500 < len(found) else {}
-        return {"Metrics": [_shown(one) for one in found[start : start + 500]], **more}
+        more = {"NextToken": f"{call.page + 1}.list"} if start + 500 < len(matching) else {}
+        return {"Metrics": [_shown(series) for series in matching[start : start + 500]], **more}
 
     # --- GetMetricData ------------------------------------------------------------------------------------------------
 
@@ -192,9 +194,9 @@ class CloudWatch:
         """GetMetricData: one page of points, ids that are not finished carrying `PartialData`."""
         questions = self._read(call)
         statistics: dict[Key, set[str]] = {}
-        for one in questions:
-            statistics.setdefault(one.key, set()).add(one.statistic)
-        call.billed = sum(-(-len(asked) // 5) for asked in statistics.values())  # up to 5 statistics are one metric
+        for question in questions:
+            statistics.setdefault(question.key, set()).add(question.statistic)
+        call.billed = sum(-(-len(names) // 5) for names in statistics.values())  # up to 5 statistics are one metric
 
         now = int(self._now().timestamp())
         start, end = _time(call, "StartTime"), _time(call, "EndTime")
@@ -212,13 +214,13 @@ class CloudWatch:
         step = -1 if backwards else 1
         results = [
             {
-                "Id": one.id,
-                "Label": one.label,
+                "Id": question.id,
+                "Label": question.label,
                 "Timestamps": times[::step].tolist(),
                 "Values": values[::step].tolist(),
                 "StatusCode": status,
             }
-            for one, (times, values) in zip(questions, rows, strict=True)
+            for question, (times, values) in zip(questions, rows, strict=True)
         ]
         for fault in call.faults:
             if fault.action is Action.PARTIAL:
@@ -235,10 +237,10 @@ class CloudWatch:
         """GetMetricStatistics: the older call, for one metric; nothing is billed within the free million a month."""
         metrics, period = self.metrics(call.account, call.region), int(call.params["Period"])
         statistics = [*(call.params.get("Statistics") or []), *(call.params.get("ExtendedStatistics") or [])]
-        asked = {name: call.params.get(name) for name in ("Namespace", "MetricName", "Dimensions")}
-        stats = [{"Metric": asked, "Period": period, "Stat": one} for one in statistics]
+        named = {name: call.params.get(name) for name in ("Namespace", "MetricName", "Dimensions")}
+        stats = [{"Metric": named, "Period": period, "Stat": stat} for stat in statistics]
         questions = [
-            _question({"Id": f"s{n}", "MetricStat": one}, "Statistics", metrics) for n, one in enumerate(stats)
+            _question({"Id": f"s{n}", "MetricStat": stat}, "Statistics", metrics) for n, stat in enumerate(stats)
         ]
         now, start, end = int(self._now().timestamp()), _time(call, "StartTime"), _time(call, "EndTime")
         if (end - start) // period > MAX_DATAPOINTS:
@@ -255,7 +257,7 @@ class CloudWatch:
                     else point.setdefault("ExtendedStatistics", {})
                 )
                 place[statistic] = value
-        return {"Label": asked["MetricName"], "Datapoints": list(datapoints.values())}
+        return {"Label": named["MetricName"], "Datapoints": list(datapoints.values())}
 
     def _read(self, call: Call) -> list[_Question]:
         """The questions of a call whose answers are wanted. Raises `AwsError` for one that AWS would refuse."""
@@ -269,7 +271,7 @@ class CloudWatch:
         metrics = self.metrics(call.account, call.region)
         questions = [_question(query, f"MetricDataQueries.member.{n}", metrics) for n, query in enumerate(queries, 1)]
         hidden = {query["Id"] for query in queries if query.get("ReturnData") in {False, "false"}}
-        return [one for one in questions if one.id not in hidden]
+        return [question for question in questions if question.id not in hidden]
 
 
 def _question(query: dict[str, Any], where: str, metrics: Metrics) -> _Question:
@@ -283,7 +285,7 @@ def _question(query: dict[str, Any], where: str, metrics: Metrics) -> _Question:
         raise _invalid(f"The parameter {where}.MetricStat.Period must be a multiple of 60.")
     if not _STATISTIC.fullmatch(statistic):
         raise _invalid(f"The value {statistic} for parameter {where}.MetricStat.Stat is not supported.")
-    dimensions = tuple(sorted((one["Name"], one["Value"]) for one in metric.get("Dimensions") or []))
+    dimensions = tuple(sorted((dimension["Name"], dimension["Value"]) for dimension in metric.get("Dimensions") or []))
     series = metrics.find(metric["Namespace"], metric["MetricName"], dimensions)
     if series is not None and stat.get("Unit") not in {None, series.metric.unit}:
         series = None
@@ -307,7 +309,7 @@ def _fingerprint(call: Call) -> int:
 
 
 def _token(call: Call) -> Cursor | None:
-    """Where the page that a token asks for begins: the time and the question of its first point."""
+    """The first point of the page that a token asks for, by time and question; None for the first page."""
     if not call.params.get("NextToken"):
         return None
     parts = str(call.params["NextToken"]).split(".")
@@ -348,10 +350,12 @@ class _Page:
 
     def read(self, cursor: Cursor | None) -> tuple[list[Row], Cursor | None]:
         """The points of each question, oldest first, and where the next page begins, if there is one."""
-        series = [(one.period, one.series.metric.period) for one in self.questions if one.series] or [(60, 60)]
+        series = [
+            (question.period, question.series.metric.period) for question in self.questions if question.series
+        ] or [(60, 60)]
         rate, native_rate = sum(1 / max(pair) for pair in series), sum(1 / native for _, native in series)
         span = int(min(self.limit / rate, MOST_SAMPLES / native_rate)) + max(map(max, series))
-        found: list[list[Row]] = [[] for _ in self.questions]
+        pieces_of: list[list[Row]] = [[] for _ in self.questions]
         total, low, high = 0, self.start, self.end
         if cursor is not None:
             low, high = (low, min(high, cursor[0] + 1)) if self.backwards else (max(low, cursor[0]), high)
@@ -360,9 +364,9 @@ class _Page:
             for n, row in enumerate(self._between(first, last)):
                 piece = row if cursor is None else self._split(cursor, n, row)[1]
                 total += len(piece[0])
-                found[n].append(piece)
+                pieces_of[n].append(piece)
             low, high = (low, first) if self.backwards else (last, high)
-        rows = [self._joined(pieces) for pieces in found]
+        rows = [self._joined(pieces) for pieces in pieces_of]
         if total <= self.limit:
             return rows, None
         cursor = self._cursor(rows)
@@ -382,7 +386,7 @@ class _Page:
         return int(times[last]), int(numbers[last])
 
     def _split(self, cursor: Cursor, n: int, row: Row) -> tuple[Row, Row]:
-        """What of question n's points comes before the cursor, and what from it on, in the order of the scan."""
+        """The points of question n before the cursor, and those from it on, in the order of the scan."""
         times, values = row
         earlier = n < cursor[1]
         at = int(np.searchsorted(times, cursor[0], side="right" if earlier != self.backwards else "left"))
@@ -393,21 +397,21 @@ class _Page:
         """The points of each question whose periods start in [low, high)."""
         rows: list[Row] = [NOTHING] * len(self.questions)
         alike: dict[object, list[int]] = {}
-        for n, one in enumerate(self.questions):
-            if one.series is not None:
-                place = one.series if one.series.recorded else one.series.metric.period
-                alike.setdefault((place, one.period), []).append(n)
+        for n, question in enumerate(self.questions):
+            if question.series is not None:
+                place = question.series if question.series.recorded else question.series.metric.period
+                alike.setdefault((place, question.period), []).append(n)
         for numbers in alike.values():
-            asked = [self.questions[n] for n in numbers]
-            series = list({one.key: one.series for one in asked if one.series}.values())
-            points = self._points(series, asked[0].period, low, high)
-            position = {id(one): n for n, one in enumerate(series)}
+            alike_questions = [self.questions[n] for n in numbers]
+            series = list({question.key: question.series for question in alike_questions if question.series}.values())
+            points = self._points(series, alike_questions[0].period, low, high)
+            position = {id(each): n for n, each in enumerate(series)}
             seen = points.count > 0
             complete = bool(seen.all())
-            values = {name: points.statistic(name) for name in {one.statistic for one in asked}}
-            for n, one in zip(numbers, asked, strict=True):
-                at = position[id(one.series)]
-                row = values[one.statistic][at]
+            values = {name: points.statistic(name) for name in {question.statistic for question in alike_questions}}
+            for n, question in zip(numbers, alike_questions, strict=True):
+                at = position[id(question.series)]
+                row = values[question.statistic][at]
                 rows[n] = (points.times, row) if complete else (points.times[seen[at]], row[seen[at]])
         return rows
 
@@ -425,7 +429,7 @@ class _Page:
             values = recorded[1][here][None, :]
             points = Points(recorded[0][here], values, values, values, np.ones_like(values))
         for fault in self.late:
-            keys = np.array([one.key for one in series], np.uint64)[:, None]
+            keys = np.array([each.key for each in series], np.uint64)[:, None]
             final = points.times + native + fault.seconds * chance(keys, points.times, 4) <= self.now
             points = points.scaled(final, 0.5) if fault.mode == "low" else points.only(final)
         return points if recorded is not None and period <= native else points.folded(period)

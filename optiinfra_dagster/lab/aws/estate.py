@@ -1,6 +1,6 @@
-"""What each AWS account of a world runs: the resources that its fleets stand for, with stable identifiers.
+"""The resources of each AWS account of a world: those that its fleets stand for, with stable identifiers.
 
-Only identities are made here, a few microseconds each; `describe.py` writes out what an API shows of them.
+Only identities are made here, a few microseconds each; a kind's `describe` writes out what an API shows of them.
 """
 
 from __future__ import annotations
@@ -10,47 +10,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from optiinfra_dagster.lab.world import AwsAccount, Fleet, World, digest
+from optiinfra_dagster.lab.aws.services import KINDS
+from optiinfra_dagster.lab.values import digest
 
-# kind: (service, resource) of its ARN
-ARNS = {
-    "ec2:instance": ("ec2", "instance/{id}"),
-    "ebs:volume": ("ec2", "volume/{id}"),
-    "ec2:vpc": ("ec2", "vpc/{id}"),
-    "ec2:subnet": ("ec2", "subnet/{id}"),
-    "ec2:natgateway": ("ec2", "natgateway/{id}"),
-    "rds:db": ("rds", "db:{id}"),
-    "rds:cluster": ("rds", "cluster:{id}"),
-    "elb:classic": ("elasticloadbalancing", "loadbalancer/{id}"),
-    "elbv2:application": ("elasticloadbalancing", "loadbalancer/{id}"),
-    "elbv2:network": ("elasticloadbalancing", "loadbalancer/{id}"),
-    "elbv2:gateway": ("elasticloadbalancing", "loadbalancer/{id}"),
-    "eks:cluster": ("eks", "cluster/{id}"),
-    "eks:nodegroup": ("eks", "nodegroup/{id}"),
-    "elasticache:cluster": ("elasticache", "cluster:{id}"),
-    "redshift:cluster": ("redshift", "cluster:{id}"),
-    "dynamodb:table": ("dynamodb", "table/{id}"),
-    "efs:filesystem": ("elasticfilesystem", "file-system/{id}"),
-}
-_PREFIXES = {
-    "ec2:instance": "i-",
-    "ebs:volume": "vol-",
-    "ec2:vpc": "vpc-",
-    "ec2:subnet": "subnet-",
-    "ec2:natgateway": "nat-",
-    "efs:filesystem": "fs-",
-}
-_BALANCERS = {"elbv2:application": "app", "elbv2:network": "net", "elbv2:gateway": "gwy"}
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab.aws.kind import LabKind
+    from optiinfra_dagster.lab.aws.world import AwsAccount, Fleet
+    from optiinfra_dagster.lab.world import World
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabResource:
-    """One resource of the world. `id` is what its metrics carry; `index` counts within account, region and kind."""
+    """A resource of the world. `id` is what its metrics carry; `index` counts within account, region and kind."""
 
     account: str
     region: str
-    kind: str
+    definition: LabKind
     index: int
     id: str
     name: str | None
@@ -60,10 +37,15 @@ class LabResource:
     parent: LabResource | None = None
 
     @property
+    def kind(self) -> str:
+        """The name of its kind: `ec2:instance`."""
+        return self.definition.name
+
+    @property
     def arn(self) -> str:
         """The resource's ARN."""
-        service, rest = ARNS[self.kind]
-        return f"arn:aws:{service}:{self.region}:{self.account}:{rest.format(id=self.id)}"
+        service, path = self.definition.arn.split()
+        return f"arn:aws:{service}:{self.region}:{self.account}:{path.format(id=self.id)}"
 
     @property
     def created(self) -> datetime:
@@ -78,8 +60,8 @@ class LabResource:
     @property
     def tags(self) -> dict[str, str]:
         """Its tags, the name among them where the service has no other place for a name."""
-        named = self.name is not None and self.kind.partition(":")[0] in {"ec2", "ebs", "efs"}
-        return ({"Name": str(self.name)} if named else {}) | self.fleet.tags
+        named = {} if self.name is None or not self.definition.named_by_tag else {"Name": self.name}
+        return named | self.fleet.tags
 
     def hexid(self, what: str, length: int = 17) -> str:
         """Hexadecimal digits for something that belongs to this resource, e.g. its network interface."""
@@ -98,11 +80,11 @@ class Estate:
     def region(self, account: str, region: str) -> Region:
         """The resources of one account in one region; an empty region where the world says nothing."""
         with self._lock:
-            found = self._regions.get((account, region))
-            if found is None:
+            known = self._regions.get((account, region))
+            if known is None:
                 fleets = [fleet for fleet in self.fleets(account) if fleet.region == region]
-                found = self._regions[account, region] = Region(self.world, account, region, fleets)
-            return found
+                known = self._regions[account, region] = Region(self.world, account, region, fleets)
+            return known
 
     def fleets(self, account: str) -> list[Fleet]:
         """The fleets of one account."""
@@ -114,11 +96,11 @@ class Estate:
         """The resources of an account, a region and a kind, each of them `None` for all: what a collector must find."""
         return [
             resource
-            for one in self.accounts.values()
-            if account in {None, one.id}
-            for place in one.regions
+            for account_of_world in self.accounts.values()
+            if account in {None, account_of_world.id}
+            for place in account_of_world.regions
             if region in {None, place}
-            for resource in self.region(one.id, place).all
+            for resource in self.region(account_of_world.id, place).all
             if kind in {None, resource.kind}
         ]
 
@@ -130,66 +112,66 @@ class Region:
         self.world, self.account, self.name, self.fleets = world, account, region, fleets
         self.kinds: dict[str, list[LabResource]] = {}
         self._ids: dict[str, set[str]] = {}
-        for fleet in sorted(fleets, key=lambda one: one.kind != "ec2:vpc"):  # networks first: others stand in them
+        for fleet in sorted(fleets, key=lambda each: each.kind != "ec2:vpc"):  # networks first: others stand in them
             for n in range(1, fleet.count + 1):
                 self._add(fleet, n)
 
     @property
     def all(self) -> Iterator[LabResource]:
         """Every resource, kind by kind."""
-        for found in self.kinds.values():
-            yield from found
+        for resources in self.kinds.values():
+            yield from resources
 
     @cached_property
     def by_name(self) -> dict[tuple[str, str], LabResource]:
         """Resources by (kind, id), (kind, name) and (kind, ARN)."""
-        return {(one.kind, key): one for one in self.all for key in (one.name, one.arn, one.id) if key}
+        return {
+            (resource.kind, key): resource
+            for resource in self.all
+            for key in (resource.name, resource.arn, resource.id)
+            if key
+        }
 
     @cached_property
     def children(self) -> dict[LabResource, list[LabResource]]:
-        """What belongs to each resource: volumes to instances, subnets to VPCs, node groups to clusters."""
-        found: dict[LabResource, list[LabResource]] = {}
-        for one in self.all:
-            if one.parent is not None:
-                found.setdefault(one.parent, []).append(one)
-        return found
+        """The parts of each resource: volumes of instances, subnets of VPCs, node groups of clusters."""
+        parts: dict[LabResource, list[LabResource]] = {}
+        for resource in self.all:
+            if resource.parent is not None:
+                parts.setdefault(resource.parent, []).append(resource)
+        return parts
 
     def of(self, kind: str) -> list[LabResource]:
         """The resources of one kind, in listing order."""
         return self.kinds.get(kind, [])
 
     def _add(self, fleet: Fleet, n: int) -> None:
-        one = self._make(fleet.kind, fleet, n)
-        if fleet.kind == "ec2:instance":
-            for _ in range(fleet.volumes):
-                self._make("ebs:volume", fleet, n, one)
-        elif fleet.kind == "ec2:vpc":
-            for _ in range(fleet.subnets):
-                self._make("ec2:subnet", fleet, n, one)
-        elif fleet.kind == "eks:cluster":
-            for _ in range(fleet.nodegroups):
-                self._make("eks:nodegroup", fleet, n, one)
+        resource = self._make(KINDS[fleet.kind], fleet, n)
+        for kind, count_of in resource.definition.children:
+            for _ in range(count_of(fleet)):
+                self._make(KINDS[kind], fleet, n, resource)
 
-    def _make(self, kind: str, fleet: Fleet, n: int, parent: LabResource | None = None) -> LabResource:
-        siblings = self.kinds.setdefault(kind, [])
+    def _make(self, kind: LabKind, fleet: Fleet, n: int, parent: LabResource | None = None) -> LabResource:
+        siblings = self.kinds.setdefault(kind.name, [])
         index = len(siblings)
-        seed = digest(self.world.seed, self.account, self.name, kind, index)
-        short = kind.partition(":")[2]
+        seed = digest(self.world.seed, self.account, self.name, kind.name, index)
+        short = kind.name.partition(":")[2]
         name = fleet.name and fleet.name.format(kind=short, n=n, index=index + 1)
+        if parent is not None and kind.name_of_child is not None:
+            name = kind.name_of_child(parent, index)
         digits = f"{seed:016x}{seed % 13:x}"
-        if parent is not None and kind == "eks:nodegroup":
-            name = f"{parent.name}-nodes-{index}"
-        if kind in _PREFIXES:
-            unique = _PREFIXES[kind] + digits
-        elif kind in _BALANCERS:
-            unique = f"{_BALANCERS[kind]}/{name}/{digits[:16]}"
-        elif kind == "eks:nodegroup" and parent is not None:
-            unique = f"{parent.name}/{name}/{digits[:8]}-{digits[8:12]}-{digits[12:16]}-8000-{digits[:12]}"
+        if kind.identify is not None:
+            unique = kind.identify(name, digits, parent)
+        elif kind.id_prefix:
+            unique = kind.id_prefix + digits
         else:
             unique = name or f"{short}-{digits[:8]}"
-        one = LabResource(self.account, self.name, kind, index, unique, name, fleet, seed, self.world.epoch, parent)
-        if unique in self._ids.setdefault(kind, set()):
-            raise ValueError(f"two {kind} named {unique} in {self.account} {self.name}: give one fleet another name")
-        self._ids[kind].add(unique)
-        siblings.append(one)
-        return one
+        resource = LabResource(
+            self.account, self.name, kind, index, unique, name, fleet, seed, self.world.epoch, parent
+        )
+        if unique in self._ids.setdefault(kind.name, set()):
+            place = f"{self.account} {self.name}"
+            raise ValueError(f"two {kind.name} named {unique} in {place}: give one fleet another name")
+        self._ids[kind.name].add(unique)
+        siblings.append(resource)
+        return resource

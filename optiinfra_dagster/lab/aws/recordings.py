@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from optiinfra_dagster.lab.aws.inventory import token_of
+from optiinfra_dagster.lab.aws.listing import token_of
 from optiinfra_dagster.lab.aws.wire import CLIENT_NAMES, AwsError, Call, paginator
 
 # Operations that name what they ask for: (parameter, where the answer repeats it).
@@ -39,7 +39,7 @@ def load_recording(file: Path) -> tuple[str, str, int, dict[str, Any]]:
 
 
 def _tags_by_name(data: dict[str, Any]) -> bool:
-    return any("LoadBalancerName" in one for one in data.get("TagDescriptions", []))
+    return any("LoadBalancerName" in tags for tags in data.get("TagDescriptions", []))
 
 
 class Recordings:
@@ -48,7 +48,7 @@ class Recordings:
     def __init__(self, source: Path | Iterable[Path]) -> None:
         files = source.glob("*.json") if isinstance(source, Path) else source
         self._answers: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = {}
-        for file in sorted(files, key=lambda one: (one.stem.rpartition("_")[0], int(one.stem.rpartition("_")[2]))):
+        for file in sorted(files, key=lambda path: (path.stem.rpartition("_")[0], int(path.stem.rpartition("_")[2]))):
             service, operation, status, data = load_recording(file)
             self._answers.setdefault((service, operation), []).append((status, data))
 
@@ -59,16 +59,16 @@ class Recordings:
             return None
         if call.operation in _NAMED:
             parameter, *path = _NAMED[call.operation]
-            answers = [one for one in answers if _at(one[1], path) == call.params.get(parameter)]
+            answers = [answer for answer in answers if _at(answer[1], path) == call.params.get(parameter)]
             if not answers:
                 raise AwsError(404, "ResourceNotFoundException", f"No recording of {call.params.get(parameter)}.")
         status, data = answers[self._page(call, answers)]
         if status >= 400:
             error = data["Error"]
             raise AwsError(status, error["Code"], error["Message"])
-        asked = call.params.get("ResourceArns") or call.params.get("LoadBalancerNames")
-        if call.operation == "DescribeTags" and asked:
-            data = {"TagDescriptions": [one for one in data["TagDescriptions"] if _name(one) in asked]}
+        names = call.params.get("ResourceArns") or call.params.get("LoadBalancerNames")
+        if call.operation == "DescribeTags" and names:
+            data = {"TagDescriptions": [tags for tags in data["TagDescriptions"] if _name(tags) in names]}
         return data
 
     @staticmethod

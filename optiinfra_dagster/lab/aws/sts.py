@@ -9,7 +9,8 @@ from threading import Lock
 from typing import Any
 
 from optiinfra_dagster.lab.aws.wire import AwsError, Call, refusal
-from optiinfra_dagster.lab.world import AwsAccount, AwsWorld, digest
+from optiinfra_dagster.lab.aws.world import AwsAccount, AwsWorld
+from optiinfra_dagster.lab.values import digest
 
 LAB_KEY = "lab"  # the collector's own access key; its secret is the same word
 _ROLE = re.compile(r"arn:aws:iam::(\d{12}):role/(?:.*/)?([\w+=,.@-]+)")
@@ -17,7 +18,7 @@ _ROLE = re.compile(r"arn:aws:iam::(\d{12}):role/(?:.*/)?([\w+=,.@-]+)")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What an access key stands for. Long-lived keys never expire."""
+    """The account and user of an access key. Long-lived keys never expire."""
 
     account: str
     arn: str
@@ -66,15 +67,15 @@ class Sts:
 
         AWS does not tell a missing role from a wrong external id, so neither does this.
         """
-        asked = str(call.params.get("RoleArn", ""))
-        role = _ROLE.fullmatch(asked)
+        role_arn = str(call.params.get("RoleArn", ""))
+        role = _ROLE.fullmatch(role_arn)
         account = self._accounts.get(role[1]) if role else None
         if role is not None and account is None and self._open_doors:
             account = AwsAccount(id=role[1])
         denied = AwsError(
             403,
             "AccessDenied",
-            f"User: {call.caller} is not authorized to perform: sts:AssumeRole on resource: {asked}",
+            f"User: {call.caller} is not authorized to perform: sts:AssumeRole on resource: {role_arn}",
         )
         if role is None or account is None or (account.roles is not None and role[2] not in account.roles):
             raise denied

@@ -118,13 +118,13 @@ def operation_model(service: str, operation: str) -> OperationModel:
 @cache
 def paginator(service: str, operation: str) -> dict[str, Any]:
     """Botocore's paginator of an operation: result_key, input_token, output_token, limit_key; or an empty dict."""
-    found = _loader.load_service_model(service, "paginators-1")["pagination"].get(operation, {})
-    return dict(found)
+    pagination = _loader.load_service_model(service, "paginators-1")["pagination"].get(operation, {})
+    return dict(pagination)
 
 
 @cache
 def is_service(service: str) -> bool:
-    """Whether botocore knows a client of this name."""
+    """True if botocore knows a client of this name."""
     return service in _loader.list_available_services("service-2")
 
 
@@ -132,9 +132,9 @@ def is_service(service: str) -> bool:
 def _routes(service: str) -> list[tuple[str, re.Pattern[str], str]]:
     """The operations of a REST service as (method, path pattern, name), longer paths first."""
     model = service_model(service)
-    found = [(operation_model(service, name).http, name) for name in model.operation_names]
-    found.sort(key=lambda entry: -len(entry[0]["requestUri"]))
-    return [(http["method"], _path_pattern(http["requestUri"]), name) for http, name in found]
+    operations = [(operation_model(service, name).http, name) for name in model.operation_names]
+    operations.sort(key=lambda entry: -len(entry[0]["requestUri"]))
+    return [(http["method"], _path_pattern(http["requestUri"]), name) for http, name in operations]
 
 
 def _path_pattern(uri: str) -> re.Pattern[str]:
@@ -340,9 +340,9 @@ def _element(shape: Shape, name: str, *, each: bool = False) -> Writer:
     opening, closing = f"<{name}>", f"</{name}>"
     content: list[Writer] = []  # resolved at first use, so that recursive models end
 
-    def one(value: Any) -> str:
+    def element(value: Any) -> str:
         if not content:
             content.append(_content(shape))
         return opening + content[0](value) + closing
 
-    return (lambda items: "".join(map(one, items))) if each else one
+    return (lambda items: "".join(map(element, items))) if each else element

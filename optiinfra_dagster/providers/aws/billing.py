@@ -1,4 +1,4 @@
-"""What AWS charges a customer: Cost Explorer's days by service and account, or a Data Export in S3 where there is one.
+"""The bills of AWS: Cost Explorer's days by service and account, or a Data Export in S3 where there is one.
 
 Cost Explorer costs $0.01 for each page, so it is asked twice a day: for the totals, then for what they consist of. It
 tells at most two things of a charge at once, which are the service and the account; regions and resources are in an
@@ -21,11 +21,14 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws.client import PRICES_USD, Account, open_account
+from optiinfra_dagster.providers.aws.errors import explain_cost_explorer, explain_export, explain_object
+from optiinfra_dagster.providers.aws.services import KINDS
 from optiinfra_dagster.providers.billing.exports.files import ExportFile
+from optiinfra_dagster.providers.paging import PageGuard
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -41,36 +44,34 @@ _DAY = timedelta(days=1)
 _LARGEST = Decimal(10) ** 15  # what is more is no amount of money
 _LATER = "It is asked again with the next reading"
 
-HOW_TO_ENABLE = (
-    "Cost Explorer is not enabled: open Billing and Cost Management > Cost Explorer once in the console of this "
-    "account, or of the account that pays for it, which may also have to allow its members access; data follows within "
-    "a day. For an account that another one pays for, write billing: false in the customers file"
-)
-
-# What Cost Explorer calls a service -> what it runs. What is not listed, or mixes several, is `other`.
-_SERVICES: Mapping[str, ResourceType] = {
-    "Amazon Elastic Compute Cloud - Compute": ResourceType.COMPUTE,
+# What Cost Explorer calls services that are not listed, or charge for kinds of several types -> what they run.
+_OTHER_SERVICES: Mapping[str, ResourceType] = {
     "Amazon Lightsail": ResourceType.COMPUTE,
     "AWS Lambda": ResourceType.COMPUTE,
     "Amazon Elastic Container Service": ResourceType.COMPUTE,
-    "Amazon Elastic File System": ResourceType.VOLUME,
     "Amazon FSx": ResourceType.VOLUME,
-    "Amazon Relational Database Service": ResourceType.DATABASE,
-    "Amazon DynamoDB": ResourceType.DATABASE,
-    "Amazon ElastiCache": ResourceType.DATABASE,
-    "Amazon Redshift": ResourceType.DATABASE,
     "Amazon DocumentDB (with MongoDB compatibility)": ResourceType.DATABASE,
     "Amazon Neptune": ResourceType.DATABASE,
     "Amazon MemoryDB": ResourceType.DATABASE,
-    "Amazon Elastic Load Balancing": ResourceType.LOAD_BALANCER,
     "Amazon Virtual Private Cloud": ResourceType.NETWORK,
-    "Amazon Elastic Container Service for Kubernetes": ResourceType.KUBERNETES,
     "Amazon Elastic Kubernetes Service": ResourceType.KUBERNETES,
 }
 
 
+def _resource_types() -> dict[str, ResourceType]:
+    """The type of resource that each service runs; `EC2 - Other`, which mixes types, is not among them."""
+    types: dict[str, set[ResourceType]] = {}
+    for kind in KINDS.values():
+        types.setdefault(kind.bill_service, set()).add(kind.resource_type)
+    of_one_type = {service: min(runs) for service, runs in types.items() if service and len(runs) == 1}
+    return {**_OTHER_SERVICES, **of_one_type}
+
+
+_RESOURCE_TYPES = _resource_types()
+
+
 def price(request: BillRequest[AwsAccount]) -> Decimal:
-    """What Cost Explorer will charge: for the pages that each answer had last time, else for one each.
+    """The most that Cost Explorer will charge, in USD: for the pages that each answer had last time, else for one each.
 
     The meter stops an answer that turns out to be longer than the budget allows.
     """
@@ -90,10 +91,8 @@ def read(request: BillRequest[AwsAccount], meter: Meter) -> Bill:
             account = open_account(request.customer_id, source.account, meter)
             reader = _read_export if source.account.cost_export else _read_cost_explorer
             part = reader(request, source, account, meter, until)
-        except CloudError as error:
-            part = Bill(problems=[Problem(source.id, "", "", error.cause, str(error))])
-        except ConfigError as error:
-            part = Bill(problems=[Problem(source.id, "", "", Cause.CONFIG, str(error))])
+        except CollectionError as error:
+            part = Bill(problems=[Problem.of(source.id, error)])
         bill.charges += part.charges
         bill.totals += part.totals
         bill.read.update(part.read)
@@ -113,46 +112,43 @@ def _read_cost_explorer(
 ) -> Bill:
     """The days of one bill: their totals, then their services. Without either, nothing is read."""
     period = {"Start": request.first.isoformat(), "End": (request.last + _DAY).isoformat()}  # the end is exclusive
-    asked = {"TimePeriod": period, "Granularity": "DAILY", "Metrics": list(_METRICS)}
-    grouped = {**asked, "GroupBy": [{"Type": "DIMENSION", "Key": key} for key in _GROUPS]}
+    request_of_totals = {"TimePeriod": period, "Granularity": "DAILY", "Metrics": list(_METRICS)}
+    grouped = {**request_of_totals, "GroupBy": [{"Type": "DIMENSION", "Key": key} for key in _GROUPS]}
     region = "us-east-1" if account.partition == "aws" else account.home_region  # the partition's one endpoint
     try:
         with account.call("ce", region, meter, until=until) as ce:
-            total_pages = list(_pages(ce, asked))
+            total_pages = list(_pages(ce, request_of_totals))
             pages = list(_pages(ce, grouped))
             totals = [total for page in total_pages for total in _totals(page, source.id)]
             charges = [charge for page in pages for charge in _charges(page, source.id)]
-            told = _days_of(total_pages) & _days_of(pages)
+            whole = _days_of(total_pages) & _days_of(pages)
     except CloudError as error:
-        raise explained(error) from None
+        raise explain_cost_explorer(error) from None
     if request.memory is not None:
         request.memory.put(len(total_pages) + len(pages), *_pages_key(request, source))
-    days = [day for day in request.days if day in told]
+    days = [day for day in request.days if day in whole]
     bill = Bill(
-        [charge for charge in charges if charge.day in told],
-        [total for total in totals if total.day in told],
+        [charge for charge in charges if charge.day in whole],
+        [total for total in totals if total.day in whole],
         {source.id: days},
     )
-    if missing := [day for day in request.days if day not in told]:
+    if missing := [day for day in request.days if day not in whole]:
         text = f"Cost Explorer tells nothing of {missing[0]}" + (f" to {missing[-1]}" if len(missing) > 1 else "")
         bill.problems.append(Problem(source.id, "", "", Cause.INCOMPLETE, f"{text}. {_LATER}"))
     bill.problems += _currency_changes(bill.charges, source.id)
     return bill
 
 
-def _pages(ce: Any, asked: Mapping[str, Any]) -> Iterator[Any]:
+def _pages(ce: Any, request: Mapping[str, Any]) -> Iterator[Any]:
     """The pages of one answer, by hand: botocore has no paginator for it. Each is charged, so none is asked twice."""
-    token, seen = "", set[str]()
+    guard, token = PageGuard("ce.GetCostAndUsage", _MOST_PAGES), ""
     while True:
-        page = ce.get_cost_and_usage(**asked, **({"NextPageToken": token} if token else {}))
+        page = ce.get_cost_and_usage(**request, **({"NextPageToken": token} if token else {}))
         yield page
         token = page.get("NextPageToken") or ""
         if not token:
             return
-        if token in seen or len(seen) >= _MOST_PAGES:
-            text = f"ce.GetCostAndUsage: its pages do not end: given up before page {len(seen) + 2}. {_LATER}"
-            raise CloudError(Cause.INCOMPLETE, text)
-        seen.add(token)
+        guard.check(token)
 
 
 def _day(result: Any) -> date:
@@ -200,7 +196,7 @@ def _charges(page: Any, source_id: str) -> Iterator[Charge]:
                 service,
                 *money,
                 category=_category(service),
-                cost_type=_SERVICES.get(service, "other"),
+                cost_type=_RESOURCE_TYPES.get(service, "other"),
                 effective_cost=effective[0] if effective and effective[1] == money[1] else None,
                 is_final=result.get("Estimated") is False,
             )
@@ -213,7 +209,7 @@ def _category(service: str) -> Category:
 
 
 def _currency_changes(charges: Sequence[Charge], source_id: str) -> Iterator[Problem]:
-    """That a month is charged in several currencies, which no reader should add up."""
+    """A problem for each month that is charged in several currencies, which no reader should add up."""
     seen: dict[str, dict[str, None]] = {}
     for charge in charges:
         seen.setdefault(f"{charge.day:%Y-%m}", {})[charge.currency] = None
@@ -224,14 +220,6 @@ def _currency_changes(charges: Sequence[Charge], source_id: str) -> Iterator[Pro
                 "The amounts are kept as they are, and are not to be added up"
             )
             yield Problem(source_id, "", "", Cause.CONFIG, text)
-
-
-def explained(error: CloudError) -> CloudError:
-    """An error of Cost Explorer, with the remedy where it is not enabled: AWS words that as a missing permission."""
-    text = str(error)
-    if "DataUnavailableException" in text or "not enabled for cost explorer" in text.lower():
-        return CloudError(Cause.CONFIG, f"ce.GetCostAndUsage: {HOW_TO_ENABLE}")
-    return error
 
 
 # --- Data Exports ---------------------------------------------------------------------------------------------------
@@ -255,30 +243,20 @@ class _Export:
 
     @property
     def bucket(self) -> str:
+        """The bucket's name."""
         return self.place.removeprefix("s3://").partition("/")[0]
 
     @contextmanager
     def call(self) -> Iterator[Any]:
-        """Lend the client of S3; what S3 alone answers is explained."""
+        """Lend the client of S3; its errors are explained."""
         try:
             with self.account.call("s3", self.account.home_region, self.meter, _S3_USD, self.until) as s3:
                 try:
                     yield s3
                 except ClientError as error:
-                    code = str(error.response.get("Error", {}).get("Code"))
-                    if code in {"NoSuchKey", "PreconditionFailed", "404", "412"}:
-                        text = f"a file of {self.place} was replaced while the export was read. {_LATER}"
-                        raise CloudError(Cause.INCOMPLETE, text) from None
-                    if code == "NoSuchBucket":
-                        text = f"there is no bucket {self.bucket}: create it, or correct cost_export"
-                        raise CloudError(Cause.CONFIG, text) from None
-                    raise
+                    raise explain_object(error, self.place) or error from None
         except CloudError as error:
-            if error.cause is not Cause.PERMISSION:
-                raise
-            arn = f"arn:{self.account.partition}:s3:::{self.bucket}"
-            text = f"{self.place} may not be read: allow s3:ListBucket on {arn} and s3:GetObject on {arn}/*"
-            raise CloudError(Cause.PERMISSION, f"{text} to the role or user that collects") from None
+            raise explain_export(error, self.place, self.account.partition) from None
 
     def listed(self) -> dict[str, Any]:
         """Every object of the export by its key."""
@@ -287,30 +265,30 @@ class _Export:
             pages = s3.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else ""
             )
-            return {one["Key"]: one for page in pages for one in page.get("Contents") or ()}
+            return {entry["Key"]: entry for page in pages for entry in page.get("Contents") or ()}
 
     def manifests(self, objects: Mapping[str, Any]) -> dict[date, Any]:
         """By the first day of its month, the newest manifest; CloudError where there is none, or of several exports."""
-        found: dict[date, Any] = {}
+        newest: dict[date, Any] = {}
         exports = set[str]()
-        for key, one in objects.items():
+        for key, entry in objects.items():
             if match := _MANIFEST.fullmatch(key):
                 exports.add(match[1] or "")
                 month = date.fromisoformat(f"{match[2]}-01")
-                if month not in found or found[month]["LastModified"] < one["LastModified"]:
-                    found[month] = one
+                if month not in newest or newest[month]["LastModified"] < entry["LastModified"]:
+                    newest[month] = entry
         if len(exports) != 1:
             names = ", ".join(sorted(name.rstrip("/") for name in exports))
             what = f"holds several exports: {names}" if exports else "holds no Data Export (a Manifest.json)"
             text = f"{self.place} {what}. Write s3://bucket/prefix/name of one of CUR 2.0 or FOCUS as cost_export"
             raise CloudError(Cause.CONFIG, text)
-        return found
+        return newest
 
     def files(self, manifest: Any, objects: Mapping[str, Any]) -> list[ExportFile]:
         """The data files that a manifest lists."""
         with self.call() as s3:
             text = s3.get_object(Bucket=self.bucket, Key=manifest["Key"], IfMatch=manifest["ETag"])["Body"].read()
-            named = [str(one).removeprefix(f"s3://{self.bucket}/") for one in json.loads(text).get("dataFiles") or ()]
+            named = [str(url).removeprefix(f"s3://{self.bucket}/") for url in json.loads(text).get("dataFiles") or ()]
         if missing := [key for key in named if key not in objects]:
             text = f"{self.place}: the manifest lists {missing[0]}, which is not there. {_LATER}"
             raise CloudError(Cause.INCOMPLETE, text)
@@ -319,10 +297,10 @@ class _Export:
             for key in named
         ]
 
-    def open(self, one: Any) -> Any:
+    def open(self, entry: Any) -> Any:
         """The bytes of an object as a stream."""
         with self.call() as s3:
-            return s3.get_object(Bucket=self.bucket, Key=one["Key"], IfMatch=one["ETag"])["Body"]
+            return s3.get_object(Bucket=self.bucket, Key=entry["Key"], IfMatch=entry["ETag"])["Body"]
 
 
 def try_export(config: AwsAccount, account: Account, meter: Meter) -> None:

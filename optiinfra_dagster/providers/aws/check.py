@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from optiinfra_dagster.config.customers import FAMILIES
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.aws.billing import explained, try_export
-from optiinfra_dagster.providers.aws.client import Account, open_account, region_refused
+from optiinfra_dagster.providers.aws.billing import try_export
+from optiinfra_dagster.providers.aws.client import Account, open_account
+from optiinfra_dagster.providers.aws.errors import code_of, explain_cost_explorer, region_refused
 from optiinfra_dagster.providers.aws.inventory import enabled_regions
-from optiinfra_dagster.providers.aws.kinds import LISTINGS, Listing
+from optiinfra_dagster.providers.aws.kind import NOBODY, Listing, Probe
+from optiinfra_dagster.providers.aws.services import LISTINGS, actions
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.aws.account import AwsAccount
 
-# Everything that the policy of the role has to allow for the inventory, the metrics and the costs. A Data Export takes
-# s3:ListBucket and s3:GetObject on its bucket in place of ce:GetCostAndUsage.
-ACTIONS: tuple[str, ...] = tuple(
-    sorted(
-        {
-            "ce:GetCostAndUsage",
-            "cloudwatch:GetMetricData",
-            "cloudwatch:ListMetrics",
-            "ec2:DescribeRegions",
-            "pricing:GetProducts",
-        }.union(*(listing.actions.split() for listing in LISTINGS))
-    )
-)
-
-_Probe = Callable[[Any], object]
-_NOBODY = "optiinfra-permission-probe"
+ACTIONS = actions()
+"""Everything that the policy of the role has to allow."""
 
 
 def _ask_one_metric(cloudwatch: Any) -> None:
@@ -46,15 +35,9 @@ def _ask_one_metric(cloudwatch: Any) -> None:
     cloudwatch.get_metric_data(MetricDataQueries=[query], StartTime=end - timedelta(minutes=5), EndTime=end)
 
 
-# Calls beside the listings. They name something that does not exist: to be told so proves the permission.
-_PROBES: tuple[tuple[str, str, _Probe], ...] = (
-    ("elb:classic", "elb", lambda elb: elb.describe_tags(LoadBalancerNames=[_NOBODY])),
-    ("eks:cluster", "eks", lambda eks: eks.describe_cluster(name=_NOBODY)),
-    ("eks:cluster", "eks", lambda eks: eks.list_nodegroups(clusterName=_NOBODY)),
-    ("eks:cluster", "eks", lambda eks: eks.describe_nodegroup(clusterName=_NOBODY, nodegroupName=_NOBODY)),
-    ("dynamodb:table", "dynamodb", lambda dynamodb: dynamodb.describe_table(TableName=_NOBODY)),
-    ("", "cloudwatch", _ask_one_metric),
-    ("", "cloudwatch", lambda cloudwatch: cloudwatch.list_metrics(Namespace=_NOBODY)),
+_PERFORMANCE_PROBES: tuple[Probe, ...] = (
+    _ask_one_metric,
+    lambda cloudwatch: cloudwatch.list_metrics(Namespace=NOBODY),
 )
 
 
@@ -67,7 +50,7 @@ def _ask_no_cost(ce: Any) -> None:
     try:
         ce.get_cost_and_usage(TimePeriod=period, Granularity="DAILY", Metrics=["UnblendedCost"])
     except ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationException":
+        if code_of(error) != "ValidationException":
             raise
 
 
@@ -75,18 +58,36 @@ def _ask_one_price(pricing: Any) -> None:
     pricing.get_products(ServiceCode="AmazonEKS", MaxResults=1)
 
 
-def _first(listing: Listing) -> _Probe:
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """A probe, and where it is made. `kind` names the listing that it is for, "" for calls of the whole account."""
+
+    region: str
+    kind: str
+    service: str
+    probe: Probe
+
+
+def _first_item(listing: Listing) -> Probe:
     return lambda client: next(listing.items(client), None)
 
 
-def _probes(regions: list[str]) -> Iterator[tuple[str, str, str, _Probe]]:
+def _inventory_attempts(regions: Sequence[str]) -> Iterator[_Attempt]:
     """Everything in the first region, and in each other one a single call, which shows that it is enabled."""
     for listing in LISTINGS:
-        yield regions[0], listing.kind, listing.service, _first(listing)
-    for kind, service, probe in _PROBES:
-        yield regions[0], kind, service, probe
+        for probe in (_first_item(listing), *listing.probes):
+            yield _Attempt(regions[0], listing.kind, listing.service, probe)
     for region in regions[1:]:
-        yield region, LISTINGS[0].kind, LISTINGS[0].service, _first(LISTINGS[0])
+        yield _Attempt(region, LISTINGS[0].kind, LISTINGS[0].service, _first_item(LISTINGS[0]))
+
+
+def _cost_attempts(config: AwsAccount, account: Account) -> Iterator[_Attempt]:
+    """The price list, and the bill where it is read from Cost Explorer."""
+    region = "us-east-1" if account.partition == "aws" else account.home_region
+    if account.partition == "aws":
+        yield _Attempt(region, "", "pricing", _ask_one_price)
+    if config.billing and not config.cost_export:
+        yield _Attempt(region, "", "ce", _ask_no_cost)
 
 
 def check(customer_id: str, account: AwsAccount, families: Collection[str] = FAMILIES) -> list[Problem]:
@@ -100,45 +101,37 @@ def check(customer_id: str, account: AwsAccount, families: Collection[str] = FAM
         opened = open_account(customer_id, account, meter)
         owner = opened.identity(meter)
         regions = account.regions or enabled_regions(opened, meter)
-    except CloudError as error:
-        return [Problem(account.account_id, "", "", error.cause, str(error))]
-    except ConfigError as error:
-        return [Problem(account.account_id, "", "", Cause.CONFIG, str(error))]
+    except CollectionError as error:
+        return [Problem.of(account.account_id, error)]
     if owner != account.account_id:
         message = f"the credential belongs to the account {owner}: correct account_id, or the keys that it refers to"
         return [Problem(account.account_id, "", "", Cause.CONFIG, message)]
-    probes = [probe for probe in _probes(regions) if probe[2] != "cloudwatch" or "performance" in families]
-    probes += _payment_probes(account, opened) if "cost" in families else ()
+    attempts = list(_inventory_attempts(regions))
+    if "performance" in families:
+        attempts += [_Attempt(regions[0], "", "cloudwatch", probe) for probe in _PERFORMANCE_PROBES]
+    if "cost" in families:
+        attempts += _cost_attempts(account, opened)
     with ThreadPoolExecutor(8, thread_name_prefix=f"aws-{customer_id}") as pool:
-        outcomes = list(pool.map(lambda probe: _attempt(opened, meter, *probe), probes))
+        problems = list(pool.map(lambda attempt: _make(attempt, opened, meter), attempts))
     if account.cost_export and "cost" in families:
         try:
             try_export(account, opened, meter)
         except CloudError as error:
-            outcomes.append(Problem(account.account_id, "", "", error.cause, str(error)))
-    return list(dict.fromkeys(outcome for outcome in outcomes if outcome is not None))
+            problems.append(Problem.of(account.account_id, error))
+    return list(dict.fromkeys(problem for problem in problems if problem is not None))
 
 
-def _payment_probes(account: AwsAccount, opened: Account) -> Iterator[tuple[str, str, str, _Probe]]:
-    """The price list, and the bill where it is read from Cost Explorer."""
-    region = "us-east-1" if opened.partition == "aws" else opened.home_region
-    if opened.partition == "aws":
-        yield region, "", "pricing", _ask_one_price
-    if account.billing and not account.cost_export:
-        yield region, "", "ce", _ask_no_cost
-
-
-def _attempt(account: Account, meter: Meter, region: str, kind: str, service: str, probe: _Probe) -> Problem | None:
+def _make(attempt: _Attempt, account: Account, meter: Meter) -> Problem | None:
+    """Make an attempt; the problem that it shows, None where the call is allowed."""
     try:
-        with account.call(service, region, meter) as client:
+        with account.call(attempt.service, attempt.region, meter) as client:
             try:
-                probe(client)
+                attempt.probe(client)
             except ClientError as error:
-                if "NotFound" not in error.response["Error"]["Code"]:
+                if "NotFound" not in code_of(error):
                     raise
     except CloudError as error:
         if error.cause is Cause.AUTH:  # STS has just accepted this credential
-            return Problem(account.account_id, region, "", Cause.CONFIG, region_refused(region))
-        known = explained(error)
-        return Problem(account.account_id, region, kind, known.cause, str(known))
+            return Problem(account.account_id, attempt.region, "", Cause.CONFIG, region_refused(attempt.region))
+        return Problem.of(account.account_id, explain_cost_explorer(error), attempt.region, attempt.kind)
     return None

@@ -1,4 +1,4 @@
-"""The way into a customer's AWS account: credentials, clients, what a call costs, and what an error means.
+"""The way into a customer's AWS account: credentials, clients, and what a call costs.
 
 Clients are shared by all customers and ask at every signature whose call it is. Clients of their own would cost each
 customer about 70 ms CPU, 3.7 MB and 11 TLS handshakes in every region: for 200 customers 14 CPU-s and 740 MB per window
@@ -7,12 +7,11 @@ before the first call. What an account has for itself is its credentials.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -30,7 +29,8 @@ from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
-from optiinfra_dagster.model.text import shortened
+from optiinfra_dagster.model.hosts import is_loopback
+from optiinfra_dagster.providers.aws.errors import explain
 from optiinfra_dagster.providers.parsing import ODD, as_datetime
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def partition_of(region: str) -> str:
 
 @dataclass(slots=True)
 class _Caller:
-    """On whose behalf this thread calls AWS now, where its calls are counted, until when, and what it asked last."""
+    """The account that this thread calls AWS for: its credentials, its meter, its deadline, and its last operation."""
 
     credentials: Credentials | RefreshableCredentials
     meter: Meter
@@ -96,7 +96,7 @@ _CALLER: ContextVar[_Caller] = ContextVar("optiinfra_aws_caller")
 
 
 class _CallersCredentials(Credentials):  # type: ignore[misc]  # botocore is untyped
-    """What every client signs with: the credentials of the account that is calling in this thread.
+    """The credentials that every client signs with: those of the account that is calling in this thread.
 
     Outside of `Account.call` there are none, so a call that forgot whose it is fails instead of using another's.
     """
@@ -193,16 +193,11 @@ class _Sdk:
 def _refuse_plain_http(url: str, service: str) -> None:
     """Refuse to send signed requests in the clear, wherever the endpoint was configured."""
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if parts.scheme != "https" and not loopback:
+    if parts.scheme != "https" and not is_loopback(parts.hostname):
         raise CloudError(
             Cause.CONFIG,
-            f"the endpoint of {service} is {parts.scheme}://{host}: only a loopback host may be plain http. "
-            "Use https, or correct endpoint_url or AWS_ENDPOINT_URL",
+            f"the endpoint of {service} is {parts.scheme}://{parts.hostname or ''}: only a loopback host may be plain "
+            "http. Use https, or correct endpoint_url or AWS_ENDPOINT_URL",
         )
 
 
@@ -254,7 +249,7 @@ class Account:
             _CALLER.reset(token)
 
     def is_accepted(self, meter: Meter) -> bool:
-        """Whether STS, which needs no permission and is on in every account, accepts the credential.
+        """True if STS, which needs no permission and is on in every account, accepts the credential.
 
         A region that is not enabled refuses good credentials with the same words as it refuses bad ones.
         """
@@ -318,14 +313,6 @@ class Account:
 
         with self.call("sts", self.home_region, meter):
             self._credentials = RefreshableCredentials.create_from_metadata(assume(), assume, "sts-assume-role")
-
-
-def region_refused(region: str) -> str:
-    """Say that a region refuses a credential that STS accepts, as one does that is not enabled."""
-    return (
-        f"{region} refuses a credential that is good elsewhere: enable the region in the account, "
-        "or leave it out of `regions` in the customers file"
-    )
 
 
 def session_name(customer_id: str) -> str:
@@ -397,175 +384,3 @@ def forget(account: Account) -> None:
     with _REGISTRY:
         for key in [key for key, entered in list(_ACCOUNTS.items()) if entered is account]:
             del _ACCOUNTS[key]
-
-
-# --- What an error means --------------------------------------------------------------------------------------------
-
-_ALLOW = "Allow {action} to the role or user that collects"
-_CREDENTIAL = "Check the access key, or the role, that the customers file refers to"
-_REGION = "Check that the region is enabled in the account, or correct `regions` in the customers file"
-
-# Codes by which AWS services refuse a request -> why, and what to do. Sources: "Common errors" of the EC2, IAM, STS
-# and CloudWatch API references, and botocore's own list of throttling codes (retries/standard.py).
-_CODES: Mapping[str, tuple[Cause, str]] = {
-    **dict.fromkeys(
-        (
-            "AuthFailure",
-            "IncompleteSignature",
-            "IncompleteSignatureException",
-            "InvalidAccessKeyId",
-            "InvalidClientTokenId",
-            "InvalidSignatureException",
-            "InvalidToken",
-            "MissingAuthenticationToken",
-            "MissingAuthenticationTokenException",
-            "SignatureDoesNotMatch",
-            "UnrecognizedClientException",
-        ),
-        (Cause.AUTH, _CREDENTIAL),
-    ),
-    **dict.fromkeys(
-        ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"),
-        (Cause.AUTH, "The credential has expired: renew it"),
-    ),
-    **dict.fromkeys(
-        ("RequestExpired", "RequestTimeTooSkewed"),
-        (Cause.AUTH, "Check this host's clock; with temporary credentials, renew them"),
-    ),
-    **dict.fromkeys(
-        (
-            "AccessDenied",
-            "AccessDeniedException",
-            "AuthorizationError",
-            "AuthorizationErrorException",
-            "NotAuthorized",
-            "UnauthorizedOperation",
-        ),
-        (Cause.PERMISSION, _ALLOW),
-    ),
-    **dict.fromkeys(
-        ("OptInRequired", "RegionDisabledException", "SubscriptionRequiredException", "InvalidRegion"),
-        (Cause.CONFIG, _REGION),
-    ),
-    "DataUnavailableException": (Cause.CONFIG, "Enable Cost Explorer in the account; its data follows within a day"),
-    **dict.fromkeys(
-        (
-            "BandwidthLimitExceeded",
-            "EC2ThrottledException",
-            "LimitExceededException",
-            "PriorRequestNotComplete",
-            "ProvisionedThroughputExceededException",
-            "RequestLimitExceeded",
-            "RequestThrottled",
-            "RequestThrottledException",
-            "SlowDown",
-            "Throttling",
-            "ThrottledException",
-            "ThrottlingException",
-            "TooManyRequests",
-            "TooManyRequestsException",
-            "TransactionInProgressException",
-        ),
-        (Cause.THROTTLED, LATER),
-    ),
-    **dict.fromkeys(
-        (
-            "InternalError",
-            "InternalErrorException",
-            "InternalFailure",
-            "InternalServerError",
-            "InternalServerErrorException",
-            "InternalServiceError",
-            "InternalServiceFault",
-            "RequestTimeout",
-            "RequestTimeoutException",
-            "ServerException",
-            "ServiceUnavailable",
-            "ServiceUnavailableException",
-            "Unavailable",
-        ),
-        (Cause.UNAVAILABLE, LATER),
-    ),
-    **dict.fromkeys(
-        (
-            "ExpiredNextToken",
-            "ExpiredNextTokenException",
-            "InvalidNextToken",
-            "InvalidNextTokenException",
-            "InvalidPaginationToken",
-            "RequestChangedException",
-        ),
-        (Cause.INCOMPLETE, LATER),
-    ),
-}
-
-# HTTP status, for codes that the table does not have, such as those that a proxy answers with.
-_STATUSES: Mapping[int, tuple[Cause, str]] = {
-    401: (Cause.AUTH, _CREDENTIAL),
-    403: (Cause.PERMISSION, _ALLOW),
-    429: (Cause.THROTTLED, LATER),
-}
-
-# What botocore raises when no service answered. The first class that fits counts.
-_SDK_ERRORS: Sequence[tuple[type[Exception], Cause, str]] = (
-    (sdk.NoCredentialsError, Cause.AUTH, "Give this host a role or keys, or the account keys of its own"),
-    (sdk.PartialCredentialsError, Cause.AUTH, "Give both the access key and the secret key"),
-    (sdk.CredentialRetrievalError, Cause.AUTH, "Check the profile or role of this host"),
-    (sdk.MetadataRetrievalError, Cause.AUTH, "Check the profile or role of this host"),
-    (sdk.SSOError, Cause.AUTH, "Log in to SSO again on this host"),
-    (sdk.TokenRetrievalError, Cause.AUTH, "Log in to SSO again on this host"),
-    (sdk.ProfileNotFound, Cause.AUTH, "Correct AWS_PROFILE"),
-    (sdk.ParamValidationError, Cause.BUG, "Please report this"),
-    (sdk.ConnectTimeoutError, Cause.UNAVAILABLE, "Check that this host reaches it"),
-    (sdk.ReadTimeoutError, Cause.UNAVAILABLE, LATER),
-    (sdk.EndpointConnectionError, Cause.UNAVAILABLE, "Check that this host reaches it, and that the region exists"),
-    (sdk.ProxyConnectionError, Cause.UNAVAILABLE, "Check the proxy"),
-    (sdk.SSLError, Cause.UNAVAILABLE, "Check the certificate and this host's CA bundle"),
-    (sdk.ConnectionError, Cause.UNAVAILABLE, LATER),
-    (sdk.HTTPClientError, Cause.UNAVAILABLE, LATER),
-    (sdk.IncompleteReadError, Cause.UNAVAILABLE, LATER),
-    (ResponseParserError, Cause.UNAVAILABLE, "Check that the endpoint is AWS and not a proxy"),
-    (sdk.PaginationError, Cause.INCOMPLETE, LATER),
-    (sdk.NoRegionError, Cause.CONFIG, _REGION),
-    (sdk.InvalidRegionError, Cause.CONFIG, _REGION),
-    (sdk.UnknownRegionError, Cause.CONFIG, _REGION),
-    (sdk.EndpointProviderError, Cause.CONFIG, _REGION),
-    (sdk.UnknownServiceError, Cause.CONFIG, "Install a newer boto3"),
-)
-
-_IAM_PREFIXES = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing", "efs": "elasticfilesystem"}
-
-
-def explain(error: Exception, service: str, region: str, operation: str = "") -> CloudError:
-    """Turn what botocore raised into its cause and a message that names the call and the remedy.
-
-    The cloud's own text is quoted only where it can hold no part of the request's signature.
-    """
-    if isinstance(error, sdk.ClientError):
-        return _explain_refusal(error, service, region)
-    cause, remedy = next(
-        ((cause, remedy) for kind, cause, remedy in _SDK_ERRORS if isinstance(error, kind)),
-        (Cause.BUG, "Please report this"),
-    )
-    call = f"{service}.{operation}" if operation else service
-    return CloudError(cause, f"{call} in {region}: {type(error).__name__}: {shortened(str(error))}. {remedy}")
-
-
-def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
-    operation = error.operation_name
-    details = error.response.get("Error", {})
-    code = str(details.get("Code", "Unknown"))
-    text = str(details.get("Message") or "")
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    otherwise = (Cause.UNAVAILABLE, LATER) if status >= 500 else (Cause.BUG, "Please report this")
-    cause, remedy = _CODES.get(code) or _STATUSES.get(status, otherwise)
-    if operation == "AssumeRole":
-        service = "sts"
-        if cause is Cause.PERMISSION:
-            cause = Cause.AUTH
-            remedy = "Check role_arn and the external id, and that the role's trust policy names this host's identity"
-    action = re.search(r"to perform: ([\w-]+:\w+)", text)
-    remedy = remedy.format(action=action[1] if action else f"{_IAM_PREFIXES.get(service, service)}:{operation}")
-    quoted = "" if cause is Cause.AUTH else shortened(text.partition("Encoded authorization")[0])
-    what = f"{code}: {quoted}" if quoted else code
-    return CloudError(cause, f"{service}.{operation} in {region}: {what}. {remedy}")

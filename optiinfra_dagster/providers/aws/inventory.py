@@ -1,4 +1,4 @@
-"""What a customer runs on AWS, now: every kind of `kinds.LISTINGS`, in all accounts and regions."""
+"""The inventory of a customer on AWS, now: every listing of `services.LISTINGS`, in all accounts and regions."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Inventory, Resource
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.aws.client import Account, forget, open_account, region_refused
-from optiinfra_dagster.providers.aws.kinds import LISTINGS, Listing, Place
+from optiinfra_dagster.providers.aws.client import Account, forget, open_account
+from optiinfra_dagster.providers.aws.errors import region_refused
+from optiinfra_dagster.providers.aws.kind import Listing, Place
+from optiinfra_dagster.providers.aws.services import LISTINGS
 from optiinfra_dagster.providers.parsing import ODD, as_dicts, as_text, as_texts, dig
 
 if TYPE_CHECKING:
@@ -49,19 +51,18 @@ class _Run:
         try:
             self.account = open_account(self.customer_id, self.config, self.meter)
             self.regions = self.config.regions or enabled_regions(self.account, self.meter, self.until)
-        except CloudError as error:
-            self._give_up(error.cause, str(error))
-        except ConfigError as error:
-            self._give_up(Cause.CONFIG, str(error))
+        except CollectionError as error:
+            self._give_up(error)
         for region in self.regions[:1]:
-            self.keep(self.list_kind(region, LISTINGS[0]))
+            self.keep(self.listed(region, LISTINGS[0]))
 
     def rest(self) -> list[tuple[str, Listing]]:
+        """The listings that are still to be made, by region."""
         return [(region, listing) for region in self.regions for listing in LISTINGS][1:]
 
-    def list_kind(self, region: str, listing: Listing) -> Inventory:
-        """List one kind in one region; never raises for what a cloud may answer."""
-        found: dict[str, Resource] = {}
+    def listed(self, region: str, listing: Listing) -> Inventory:
+        """The resources of a listing in a region, and its problems; never raises for what a cloud may answer."""
+        resources: dict[str, Resource] = {}
         problems: list[Problem] = []
         if self.account is None or self.dead:
             return Inventory()
@@ -80,30 +81,31 @@ class _Run:
                         problem(Cause.BUG, f"{name} was skipped: {type(error).__name__}: {error}")
                     else:
                         # A listing that shifts between pages names an item twice: the later word counts.
-                        found[resource.resource_id] = resource
+                        resources[resource.resource_id] = resource
         except CloudError as error:
             if error.cause is not Cause.AUTH:
-                problem(error.cause, f"{error} ({len(found)} listed before)" if found else str(error))
+                problem(error.cause, f"{error} ({len(resources)} listed before)" if resources else str(error))
             elif self._accepts_elsewhere(region, error):
                 problems.append(Problem(self.config.account_id, region, "", Cause.CONFIG, region_refused(region)))
-        return Inventory(list(found.values()), problems)
+        return Inventory(list(resources.values()), problems)
 
     def _accepts_elsewhere(self, region: str, error: CloudError) -> bool:
-        """Tell a region that is not enabled from a bad credential; the latter is told once, for the account."""
+        """True where the credential is good and only the region refuses it; else the account is given up, once."""
         with self._lock:
             if not self.dead and region not in self._accepted and self.account is not None:
                 self._accepted[region] = self.account.is_accepted(self.meter)
                 if not self._accepted[region]:
-                    self._give_up(error.cause, str(error))
+                    self._give_up(error)
             return self._accepted.get(region, False)
 
-    def _give_up(self, cause: Cause, message: str) -> None:
+    def _give_up(self, error: CollectionError) -> None:
         self.dead = True
-        self.inventory.problems.append(Problem(self.config.account_id, "", "", cause, message))
+        self.inventory.problems.append(Problem.of(self.config.account_id, error))
         if self.account is not None:
             forget(self.account)
 
     def keep(self, part: Inventory) -> None:
+        """Add the result of a listing."""
         self.inventory.resources += part.resources
         self.inventory.problems += part.problems
 
@@ -140,7 +142,7 @@ def collect(customer_id: str, accounts: Sequence[AwsAccount], meter: Meter) -> I
     runs = [_Run(account, customer_id, meter, until) for account in accounts]
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"aws-{customer_id}") as pool:
         list(pool.map(_Run.open, runs))
-        calls = [(run, pool.submit(run.list_kind, *what)) for run in runs for what in run.rest()]
+        calls = [(run, pool.submit(run.listed, *listing)) for run in runs for listing in run.rest()]
         for run, part in calls:
             run.keep(part.result())
     whole: dict[str, Resource] = {}

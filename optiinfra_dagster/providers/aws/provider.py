@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.bill_sources import bill_sources
+from optiinfra_dagster.providers.aws.services import KINDS, actions
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.model.metrics import MetricsRequest, MetricsResult
     from optiinfra_dagster.model.problems import Problem
-    from optiinfra_dagster.providers.kind import Kind
+    from optiinfra_dagster.providers.aws.kind import AwsKind
 
 
 class Aws:
@@ -30,14 +31,17 @@ class Aws:
     has_daily_totals = False
 
     @property
-    def kinds(self) -> Mapping[str, Kind]:
+    def kinds(self) -> Mapping[str, AwsKind]:
         """The kinds of resource by name."""
-        return {}
+        return KINDS
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
-        """What a credential must be allowed."""
-        del families
-        return ()
+        """The IAM actions that the role or user must be allowed for `families`.
+
+        An account with a `cost_export` needs s3:ListBucket and s3:GetObject on its bucket, in place of
+        ce:GetCostAndUsage.
+        """
+        return actions(families)
 
     def inventory(self, customer_id: str, accounts: Sequence[AwsAccount], meter: Meter) -> Inventory:
         """List every kind of resource in all accounts."""
@@ -81,9 +85,8 @@ class Aws:
 
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
-        from optiinfra_dagster.providers.aws import prices
-
-        return prices.SERVICES.get(kind, kind)
+        known = KINDS.get(kind)
+        return (known.bill_service if known else "") or kind
 
     def list_prices(
         self, customer_id: str, accounts: Sequence[AwsAccount], wanted: Collection[tuple[str, str]], meter: Meter

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.lab.aws.describe import describe
+from optiinfra_dagster.lab.aws.kind import describe
 from tests.lab.conftest import ACCOUNT, WORLD, connect
 
 # service, operation, kinds, the key of the id in each item
@@ -17,7 +17,7 @@ LISTINGS = [
     ("ec2", "describe_volumes", ["ebs:volume"], "VolumeId"),
     ("ec2", "describe_vpcs", ["ec2:vpc"], "VpcId"),
     ("ec2", "describe_subnets", ["ec2:subnet"], "SubnetId"),
-    ("ec2", "describe_nat_gateways", ["ec2:natgateway"], "NatGatewayId"),
+    ("ec2", "describe_nat_gateways", ["ec2:nat_gateway"], "NatGatewayId"),
     ("rds", "describe_db_instances", ["rds:db"], "DBInstanceIdentifier"),
     ("rds", "describe_db_clusters", ["rds:cluster"], "DBClusterIdentifier"),
     ("elb", "describe_load_balancers", ["elb:classic"], "LoadBalancerName"),

@@ -121,7 +121,7 @@ def test_pages_that_do_not_end_are_given_up(start_lab: StartLab) -> None:
 
     (problem,) = bill.problems
     assert problem.cause is Cause.INCOMPLETE
-    assert "do not end" in problem.message
+    assert "repeats a page" in problem.message
     assert bill.read == {}
     assert lab.control.calls().count("ce", "GetCostAndUsage") == 2
 
@@ -344,7 +344,7 @@ def test_an_export_that_may_not_be_read_names_the_permissions(start_lab: StartLa
 
 
 def test_every_kind_is_priced_by_the_list_with_one_call_for_each_key(start_lab: StartLab) -> None:
-    kinds = ("ec2:natgateway", "rds:db", "elb:classic", "elbv2:application", "elbv2:network", "eks:cluster")
+    kinds = ("ec2:nat_gateway", "rds:db", "elb:classic", "elbv2:application", "elbv2:network", "eks:cluster")
     fleets = [fleet(kind) for kind in (*kinds, "elasticache:cluster", "redshift:cluster")]
     lab = start_lab(*fleets, fleet("ec2:instance", 2), fleet("ebs:volume", type="io1", size=100))
     found = inventory.collect("acme", [acme()], Meter()).resources

@@ -14,7 +14,8 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws import client
 from optiinfra_dagster.providers.aws.account import AwsAccount
-from optiinfra_dagster.providers.aws.client import Account, explain, open_account, partition_of, session_name
+from optiinfra_dagster.providers.aws.client import Account, open_account, partition_of, session_name
+from optiinfra_dagster.providers.aws.errors import explain
 from tests.providers.aws.conftest import ACME, StartLab, acme
 
 

@@ -14,7 +14,7 @@ from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType,
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.inventory import collect
-from optiinfra_dagster.providers.aws.kinds import LISTINGS
+from optiinfra_dagster.providers.aws.services import LISTINGS
 from tests.providers.aws.conftest import ACME, StartLab, acme, expected, fleet
 
 KINDS = (
@@ -30,7 +30,7 @@ KINDS = (
     "elbv2:gateway",
     "eks:cluster",
     "eks:nodegroup",
-    "ec2:natgateway",
+    "ec2:nat_gateway",
     "elasticache:cluster",
     "redshift:cluster",
     "dynamodb:table",
@@ -58,8 +58,7 @@ def test_every_kind_comes_out_once_under_its_own_arn(start_lab: StartLab) -> Non
     wanted = expected(lab, *KINDS)
     assert found.keys() == wanted.keys()
     for arn, one in wanted.items():
-        kind = one.kind.replace("natgateway", "nat_gateway")
-        assert (found[arn].kind, found[arn].region, found[arn].account_id) == (kind, "us-east-1", ACME)
+        assert (found[arn].kind, found[arn].region, found[arn].account_id) == (one.kind, "us-east-1", ACME)
         assert found[arn].status is not Status.UNKNOWN
         assert (found[arn].created_at is None) == (one.kind in {"ec2:vpc", "ec2:subnet"})
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.lab.aws.metrics import AGENT, PUBLISHED
+from optiinfra_dagster.lab.aws.services import KINDS as LAB_KINDS
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
@@ -24,7 +24,8 @@ from optiinfra_dagster.providers.aws import client
 from optiinfra_dagster.providers.aws import metrics as metrics_
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.inventory import collect
-from optiinfra_dagster.providers.aws.metrics import dimension_value
+from optiinfra_dagster.providers.aws.questions import Question, batches_of, dimension_value, questions_of
+from optiinfra_dagster.providers.aws.services import KINDS
 from optiinfra_dagster.providers.catalog import METRICS, metrics_for
 from optiinfra_dagster.providers.day_cache import DayCache
 from tests.providers.aws.conftest import ACME, NOW, StartLab, acme, fleet
@@ -96,10 +97,10 @@ def in_our_unit(metric: Metric, value: float) -> float:
     """A number of CloudWatch in our unit, by CloudWatch's own unit rather than by the catalogue."""
     if metric.name == "uptime":
         return 100 * (1 - value) if metric.api_metric == "StatusCheckFailed" else 100 * value
-    units = {
-        one.unit for _, metrics in PUBLISHED.values() for one in (*metrics, *AGENT) if one.name == metric.api_metric
-    }
-    return value * FACTORS[min(units), metric.unit]
+    units = {one.unit for kind in LAB_KINDS.values() for one in kind.metrics if one.name == metric.api_metric}
+    conversion = (min(units), metric.unit)
+    assert conversion in FACTORS, f"{metric.kind} {metric.name}: add {conversion} to FACTORS in this file"
+    return value * FACTORS[conversion]
 
 
 def truth(
@@ -155,7 +156,7 @@ EVERYTHING = [
     fleet("elbv2:gateway"),
     fleet("elb:classic"),
     fleet("eks:cluster", agent=True),
-    fleet("ec2:natgateway"),
+    fleet("ec2:nat_gateway"),
     fleet("elasticache:cluster", engine="valkey"),
     fleet("redshift:cluster"),
     fleet("dynamodb:table"),
@@ -407,7 +408,7 @@ def test_a_range_that_does_not_fit_one_page_is_split_between_calls(
 ) -> None:
     lab = start_lab(fleet("ec2:instance", 3, volumes=0))
     monkeypatch.setattr("optiinfra_dagster.lab.aws.cloudwatch.MAX_POINTS", 1000)
-    monkeypatch.setattr("optiinfra_dagster.providers.aws.metrics._POINTS_PER_PAGE", 1000)
+    monkeypatch.setattr("optiinfra_dagster.providers.aws.questions.POINTS_PER_PAGE", 1000)
     meter = Meter()
 
     result = read(inventory(), start=END - timedelta(hours=8), meter=meter)  # 96 points: 10 queries fill a page
@@ -789,7 +790,7 @@ def test_an_id_that_is_no_arn_costs_that_resource(start_lab: StartLab) -> None:
 def test_engines_that_rds_only_lists_are_asked_under_their_own_name(engine: str, namespace: str) -> None:
     (database,) = instances(1, kind="rds:db", metadata={"engine": engine})
 
-    questions = [metrics_._Question(database, metric) for metric in metrics_for("aws", "rds:db")]
+    questions = questions_of(database, START)
 
     asked = [query["MetricStat"]["Metric"]["Namespace"] for question in questions for query in question.queries()]
     assert set(asked) == {namespace}
@@ -824,9 +825,9 @@ def test_the_dimension_is_cut_from_the_arn(arn: str, value: str) -> None:
 def test_batches_hold_every_question_once_and_keep_to_the_limits(counts: list[int], points: int) -> None:
     metric = metrics_for("aws", "ec2:instance")[0]
     (one,) = instances(1)
-    questions = [metrics_._Question(one, replace(metric, statistics=("Average",) * count)) for count in counts]
+    questions = [Question(KINDS[one.kind], one, replace(metric, statistics=("Average",) * count)) for count in counts]
 
-    batches = list(metrics_._batches(questions, points * metric.period))
+    batches = list(batches_of(questions, points * metric.period))
 
     assert [question for batch in batches for question in batch] == questions
     for batch in batches:

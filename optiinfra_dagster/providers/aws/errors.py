@@ -1,0 +1,238 @@
+"""Errors of AWS explained: why a call failed, and what to do about it. All matching of AWS's own words stands here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from botocore import exceptions as sdk
+from botocore.parsers import ResponseParserError
+
+from optiinfra_dagster.model.errors import LATER, Cause, CloudError
+from optiinfra_dagster.model.text import shortened
+
+_ALLOW = "Allow {action} to the role or user that collects"
+_CREDENTIAL = "Check the access key, or the role, that the customers file refers to"
+_REGION = "Check that the region is enabled in the account, or correct `regions` in the customers file"
+
+# Codes by which AWS services refuse a request -> why, and what to do. Sources: "Common errors" of the EC2, IAM, STS
+# and CloudWatch API references, and botocore's own list of throttling codes (retries/standard.py).
+_CODES: Mapping[str, tuple[Cause, str]] = {
+    **dict.fromkeys(
+        (
+            "AuthFailure",
+            "IncompleteSignature",
+            "IncompleteSignatureException",
+            "InvalidAccessKeyId",
+            "InvalidClientTokenId",
+            "InvalidSignatureException",
+            "InvalidToken",
+            "MissingAuthenticationToken",
+            "MissingAuthenticationTokenException",
+            "SignatureDoesNotMatch",
+            "UnrecognizedClientException",
+        ),
+        (Cause.AUTH, _CREDENTIAL),
+    ),
+    **dict.fromkeys(
+        ("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"),
+        (Cause.AUTH, "The credential has expired: renew it"),
+    ),
+    **dict.fromkeys(
+        ("RequestExpired", "RequestTimeTooSkewed"),
+        (Cause.AUTH, "Check this host's clock; with temporary credentials, renew them"),
+    ),
+    **dict.fromkeys(
+        (
+            "AccessDenied",
+            "AccessDeniedException",
+            "AuthorizationError",
+            "AuthorizationErrorException",
+            "NotAuthorized",
+            "UnauthorizedOperation",
+        ),
+        (Cause.PERMISSION, _ALLOW),
+    ),
+    **dict.fromkeys(
+        ("OptInRequired", "RegionDisabledException", "SubscriptionRequiredException", "InvalidRegion"),
+        (Cause.CONFIG, _REGION),
+    ),
+    "DataUnavailableException": (Cause.CONFIG, "Enable Cost Explorer in the account; its data follows within a day"),
+    **dict.fromkeys(
+        (
+            "BandwidthLimitExceeded",
+            "EC2ThrottledException",
+            "LimitExceededException",
+            "PriorRequestNotComplete",
+            "ProvisionedThroughputExceededException",
+            "RequestLimitExceeded",
+            "RequestThrottled",
+            "RequestThrottledException",
+            "SlowDown",
+            "Throttling",
+            "ThrottledException",
+            "ThrottlingException",
+            "TooManyRequests",
+            "TooManyRequestsException",
+            "TransactionInProgressException",
+        ),
+        (Cause.THROTTLED, LATER),
+    ),
+    **dict.fromkeys(
+        (
+            "InternalError",
+            "InternalErrorException",
+            "InternalFailure",
+            "InternalServerError",
+            "InternalServerErrorException",
+            "InternalServiceError",
+            "InternalServiceFault",
+            "RequestTimeout",
+            "RequestTimeoutException",
+            "ServerException",
+            "ServiceUnavailable",
+            "ServiceUnavailableException",
+            "Unavailable",
+        ),
+        (Cause.UNAVAILABLE, LATER),
+    ),
+    **dict.fromkeys(
+        (
+            "ExpiredNextToken",
+            "ExpiredNextTokenException",
+            "InvalidNextToken",
+            "InvalidNextTokenException",
+            "InvalidPaginationToken",
+            "RequestChangedException",
+        ),
+        (Cause.INCOMPLETE, LATER),
+    ),
+}
+
+# HTTP status, for codes that the table does not have, such as those that a proxy answers with.
+_STATUSES: Mapping[int, tuple[Cause, str]] = {
+    401: (Cause.AUTH, _CREDENTIAL),
+    403: (Cause.PERMISSION, _ALLOW),
+    429: (Cause.THROTTLED, LATER),
+}
+
+# What botocore raises when no service answered. The first class that fits counts.
+_SDK_ERRORS: Sequence[tuple[type[Exception], Cause, str]] = (
+    (sdk.NoCredentialsError, Cause.AUTH, "Give this host a role or keys, or the account keys of its own"),
+    (sdk.PartialCredentialsError, Cause.AUTH, "Give both the access key and the secret key"),
+    (sdk.CredentialRetrievalError, Cause.AUTH, "Check the profile or role of this host"),
+    (sdk.MetadataRetrievalError, Cause.AUTH, "Check the profile or role of this host"),
+    (sdk.SSOError, Cause.AUTH, "Log in to SSO again on this host"),
+    (sdk.TokenRetrievalError, Cause.AUTH, "Log in to SSO again on this host"),
+    (sdk.ProfileNotFound, Cause.AUTH, "Correct AWS_PROFILE"),
+    (sdk.ParamValidationError, Cause.BUG, "Please report this"),
+    (sdk.ConnectTimeoutError, Cause.UNAVAILABLE, "Check that this host reaches it"),
+    (sdk.ReadTimeoutError, Cause.UNAVAILABLE, LATER),
+    (sdk.EndpointConnectionError, Cause.UNAVAILABLE, "Check that this host reaches it, and that the region exists"),
+    (sdk.ProxyConnectionError, Cause.UNAVAILABLE, "Check the proxy"),
+    (sdk.SSLError, Cause.UNAVAILABLE, "Check the certificate and this host's CA bundle"),
+    (sdk.ConnectionError, Cause.UNAVAILABLE, LATER),
+    (sdk.HTTPClientError, Cause.UNAVAILABLE, LATER),
+    (sdk.IncompleteReadError, Cause.UNAVAILABLE, LATER),
+    (ResponseParserError, Cause.UNAVAILABLE, "Check that the endpoint is AWS and not a proxy"),
+    (sdk.PaginationError, Cause.INCOMPLETE, LATER),
+    (sdk.NoRegionError, Cause.CONFIG, _REGION),
+    (sdk.InvalidRegionError, Cause.CONFIG, _REGION),
+    (sdk.UnknownRegionError, Cause.CONFIG, _REGION),
+    (sdk.EndpointProviderError, Cause.CONFIG, _REGION),
+    (sdk.UnknownServiceError, Cause.CONFIG, "Install a newer boto3"),
+)
+
+_IAM_PREFIXES = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing", "efs": "elasticfilesystem"}
+
+
+def explain(error: Exception, service: str, region: str, operation: str = "") -> CloudError:
+    """The CloudError for what botocore raised: its cause, and a message that names the call and the remedy.
+
+    The cloud's own text is quoted only where it can hold no part of the request's signature.
+    """
+    if isinstance(error, sdk.ClientError):
+        return _explain_refusal(error, service, region)
+    cause, remedy = next(
+        ((cause, remedy) for kind, cause, remedy in _SDK_ERRORS if isinstance(error, kind)),
+        (Cause.BUG, "Please report this"),
+    )
+    call = f"{service}.{operation}" if operation else service
+    return CloudError(cause, f"{call} in {region}: {type(error).__name__}: {shortened(str(error))}. {remedy}")
+
+
+def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
+    operation = error.operation_name
+    details = error.response.get("Error", {})
+    code = str(details.get("Code", "Unknown"))
+    text = str(details.get("Message") or "")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    otherwise = (Cause.UNAVAILABLE, LATER) if status >= 500 else (Cause.BUG, "Please report this")
+    cause, remedy = _CODES.get(code) or _STATUSES.get(status, otherwise)
+    if operation == "AssumeRole":
+        service = "sts"
+        if cause is Cause.PERMISSION:
+            cause = Cause.AUTH
+            remedy = "Check role_arn and the external id, and that the role's trust policy names this host's identity"
+    action = re.search(r"to perform: ([\w-]+:\w+)", text)
+    remedy = remedy.format(action=action[1] if action else f"{_IAM_PREFIXES.get(service, service)}:{operation}")
+    quoted = "" if cause is Cause.AUTH else shortened(text.partition("Encoded authorization")[0])
+    what = f"{code}: {quoted}" if quoted else code
+    return CloudError(cause, f"{service}.{operation} in {region}: {what}. {remedy}")
+
+
+def code_of(error: sdk.ClientError) -> str:
+    """The code by which a service refused a call, or its HTTP status where the answer had no body."""
+    return str(error.response.get("Error", {}).get("Code"))
+
+
+def region_refused(region: str) -> str:
+    """The message for a region that refuses a credential which STS accepts, as one does that is not enabled."""
+    return (
+        f"{region} refuses a credential that is good elsewhere: enable the region in the account, "
+        "or leave it out of `regions` in the customers file"
+    )
+
+
+# --- Cost Explorer ----------------------------------------------------------------------------------------------------
+
+_HOW_TO_ENABLE = (
+    "Cost Explorer is not enabled: open Billing and Cost Management > Cost Explorer once in the console of this "
+    "account, or of the account that pays for it, which may also have to allow its members access; data follows within "
+    "a day. For an account that another one pays for, write billing: false in the customers file"
+)
+
+
+def explain_cost_explorer(error: CloudError) -> CloudError:
+    """An error of Cost Explorer, with the remedy where it is not enabled: AWS words that as a missing permission.
+
+    Errors of other services are returned as they are.
+    """
+    text = str(error)
+    if "DataUnavailableException" in text or "not enabled for cost explorer" in text.lower():
+        return CloudError(Cause.CONFIG, f"ce.GetCostAndUsage: {_HOW_TO_ENABLE}")
+    return error
+
+
+# --- Exports in S3 ----------------------------------------------------------------------------------------------------
+
+
+def explain_object(error: sdk.ClientError, place: str) -> CloudError | None:
+    """The error of an object or bucket of an export at `place` (s3://bucket/prefix); None for what any service says."""
+    code = code_of(error)
+    if code in {"NoSuchKey", "PreconditionFailed", "404", "412"}:
+        return CloudError(Cause.INCOMPLETE, f"a file of {place} was replaced while the export was read. {LATER}")
+    if code == "NoSuchBucket":
+        bucket = place.removeprefix("s3://").partition("/")[0]
+        return CloudError(Cause.CONFIG, f"there is no bucket {bucket}: create it, or correct cost_export")
+    return None
+
+
+def explain_export(error: CloudError, place: str, partition: str) -> CloudError:
+    """An error of reading an export, with the actions to allow on its bucket where they are not allowed."""
+    if error.cause is not Cause.PERMISSION:
+        return error
+    arn = f"arn:{partition}:s3:::{place.removeprefix('s3://').partition('/')[0]}"
+    text = f"{place} may not be read: allow s3:ListBucket on {arn} and s3:GetObject on {arn}/*"
+    return CloudError(Cause.PERMISSION, f"{text} to the role or user that collects")

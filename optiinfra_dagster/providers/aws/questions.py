@@ -1,0 +1,137 @@
+"""The questions to CloudWatch: the catalogue's metrics of a window's resources, and the calls that they fill."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from optiinfra_dagster.model.errors import Cause, CollectionError
+from optiinfra_dagster.model.inventory import Resource, Status
+from optiinfra_dagster.model.metrics import Coverage, CoverageState, Metric, Series
+from optiinfra_dagster.providers.aws.kind import ADD_ON, AGENT, AwsKind
+from optiinfra_dagster.providers.aws.services import KINDS
+
+QUERIES_PER_CALL = 500  # GetMetricData API reference: MetricDataQueries
+POINTS_PER_PAGE = 100_800  # GetMetricData API reference: MaxDatapoints
+_PRICE_USD = Decimal("0.00001")  # CloudWatch pricing: GetMetricData, per metric requested, up to five statistics of it
+
+# The resource part of an ARN: instance/i-0abc, db:orders, loadbalancer/app/web/50dc6c495c0c9188, loadbalancer/classic
+_RESOURCE_PART = re.compile(r"[^/:]+[/:](.+)")
+
+
+def dimension_value(arn: str) -> str:
+    """The value that CloudWatch knows a resource by, cut from its ARN; empty if that is no ARN."""
+    fields = arn.split(":", 5)
+    match = _RESOURCE_PART.fullmatch(fields[5]) if len(fields) == 6 else None
+    return match[1] if match else ""
+
+
+_UNPAID = "budget: what is left of monthly_api_budget_usd does not cover the call"  # no figures: it stays the same
+
+
+def further_dimensions(metric: Metric) -> list[dict[str, str]]:
+    """The dimensions that a metric has beside that of the resource: `Operation=GetItem`, `path=/`."""
+    name, _, value = metric.filter.partition("=")
+    return [{"Name": name, "Value": value}] if name else []
+
+
+@dataclass(slots=True)
+class Question:
+    """A metric of a resource, and its outcome: the series, or a state with a reason once it is settled."""
+
+    kind: AwsKind
+    resource: Resource
+    metric: Metric
+    dimensions: list[dict[str, str]] = field(default_factory=list)
+    series: list[Series] = field(default_factory=list)
+    state: CoverageState | None = None
+    reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """The value of the dimension that names the resource."""
+        return dimension_value(self.resource.resource_id)
+
+    def settle(self, state: CoverageState, reason: str) -> None:
+        """Decide the coverage, whatever series there are."""
+        self.state, self.reason = state, reason
+
+    def fail(self, error: CollectionError) -> None:
+        """Settle by the error of the call that should have answered."""
+        self.settle(CoverageState.of(error.cause), _UNPAID if error.cause is Cause.BUDGET else str(error))
+
+    def queries(self) -> Iterator[dict[str, Any]]:
+        """A query for each statistic, still without an id."""
+        metric = self.metric
+        named = {
+            "Namespace": self.kind.namespace_of(self.resource) or metric.namespace,
+            "MetricName": metric.api_metric,
+            "Dimensions": self.dimensions
+            or [{"Name": metric.dimension, "Value": self.name}, *further_dimensions(metric)],
+        }
+        for statistic in metric.statistics:
+            yield {"MetricStat": {"Metric": named, "Period": metric.period, "Stat": statistic}}
+
+    def coverage(self) -> Coverage:
+        """The state that it was settled with; else collected, if any statistic has points; else why it has none."""
+        state, reason = self.state, self.reason
+        if state is None:
+            state, reason = (CoverageState.COLLECTED, "") if self.series else self.without_points()
+        return Coverage(self.resource.resource_id, self.resource.resource_type, self.metric.name, state, reason)
+
+    def without_points(self) -> tuple[CoverageState, str]:
+        """Why a question has no points, where nothing went wrong."""
+        resource, metric = self.resource, self.metric
+        if metric.condition in {ADD_ON, AGENT}:
+            return CoverageState.AGENT_MISSING, f"nothing publishes {metric.namespace} {metric.api_metric}"
+        if resource.status in {Status.STOPPED, Status.TERMINATED}:
+            return CoverageState.NOT_OFFERED, f"the {resource.kind.partition(':')[2]} is {resource.status}"
+        if reason := self.kind.idle_reason(resource):
+            return CoverageState.NOT_OFFERED, reason
+        return CoverageState.NO_POINTS, "the cloud returned no points"
+
+
+def questions_of(resource: Resource, start: datetime) -> Iterator[Question]:
+    """Every catalogue metric of a resource; those that are not worth asking are settled already."""
+    kind = KINDS.get(resource.kind)
+    if kind is None:
+        return
+    for metric in kind.metrics:
+        question = Question(kind, resource, metric)
+        condition = kind.conditions.get(metric.condition)
+        if reason := (condition(resource) if condition else "") or kind.idle_since(resource, start):
+            question.settle(CoverageState.NOT_OFFERED, reason)
+        elif not question.name:
+            question.settle(CoverageState.ERROR, f"{resource.resource_id} is not the ARN of a resource")
+        yield question
+
+
+def batches_of(questions: Iterable[Question], seconds: float) -> Iterator[list[Question]]:
+    """Fill calls with as many whole questions as are answered on one page.
+
+    A second page asks for, and may be charged for, all metrics of the call once more. The statistics of a metric stay
+    together, because they are one price only within one call.
+    """
+    batch: list[Question] = []
+    queries = points = 0
+    for question in questions:
+        more = len(question.metric.statistics)
+        more_points = more * math.ceil(seconds / question.metric.period)
+        if batch and (queries + more > QUERIES_PER_CALL or points + more_points > POINTS_PER_PAGE):
+            yield batch
+            batch, queries, points = [], 0, 0
+        batch.append(question)
+        queries += more
+        points += more_points
+    if batch:
+        yield batch
+
+
+def price_of(batch: Sequence[Question]) -> Decimal:
+    """The price of a call with these questions, in USD."""
+    return _PRICE_USD * sum(-(-len(question.metric.statistics) // 5) for question in batch)

@@ -1,0 +1,126 @@
+"""EBS volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.aws.kind import (
+    AwsKind,
+    Listing,
+    Place,
+    PriceQuery,
+    fact,
+    fact_number,
+    metric_rows,
+    paged,
+    part,
+    status_of,
+)
+from optiinfra_dagster.providers.parsing import (
+    Item,
+    as_bool,
+    as_datetime,
+    as_dicts,
+    as_labels,
+    as_number,
+    as_text,
+    facts,
+    name_of,
+)
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.cost import Component
+
+
+def _volume(item: Item, place: Place) -> Resource:
+    name, tags, state = name_of(item, "VolumeId"), as_labels(item.get("Tags")), as_text(item.get("State"))
+    attached_to = sorted({as_text(each.get("InstanceId")) for each in as_dicts(item.get("Attachments"))} - {""})
+    return Resource(
+        account_id=place.account_id,
+        region=place.region,
+        kind=VOLUME.name,
+        resource_id=place.arn("ec2", f"volume/{name}"),
+        resource_name=tags.get("Name") or name,
+        resource_type=VOLUME.resource_type,
+        status=status_of(state),
+        cloud_status=state,
+        created_at=as_datetime(item.get("CreateTime")),
+        capacity=as_number(item.get("Size")),
+        unit="GiB",
+        tags=tags,
+        metadata=facts(
+            volume_type=item.get("VolumeType"),
+            iops=as_number(item.get("Iops")),
+            throughput_mib_s=as_number(item.get("Throughput")),
+            availability_zone=item.get("AvailabilityZone"),
+            attached_to=",".join(attached_to),
+            encrypted=as_bool(item.get("Encrypted")),
+            multi_attach=as_bool(item.get("MultiAttachEnabled")),
+            snapshot_id=item.get("SnapshotId"),
+        ),
+    )
+
+
+def _unattached(resource: Resource) -> str:
+    return "the volume is not attached to an instance" if resource.status is Status.AVAILABLE else ""
+
+
+# --- Prices -----------------------------------------------------------------------------------------------------------
+
+_INCLUDED = {"gp3 IOPS": 3000, "gp3 MiB/s": 125}  # in the price by GiB
+_PROVISIONED = {
+    "gp3": {"IOPS": "iops", "MiB/s": "throughput_mib_s"},
+    "io1": {"IOPS": "iops"},
+    "io2": {"IOPS": "iops"},
+}
+
+
+def _price_parts(resource: Resource) -> Iterator[Component]:
+    volume_type = fact(resource, "volume_type")
+    if not volume_type or not resource.capacity:
+        return
+    yield part(f"{volume_type} GiB", resource.capacity)
+    for unit, name in _PROVISIONED.get(volume_type, {}).items():
+        key = f"{volume_type} {unit}"
+        yield part(key, fact_number(resource, name) - _INCLUDED.get(key, 0))
+
+
+def _price_query(volume_type: str, unit: str) -> PriceQuery:
+    if unit == "GiB":
+        filters = {"productFamily": "Storage", "volumeApiName": volume_type}
+        return PriceQuery("AmazonEC2", filters, r"VolumeUsage(\..*)?")
+    family, usage = ("System Operation", "IOPS") if unit == "IOPS" else ("Provisioned Throughput", "Throughput")
+    code = "piops" if volume_type == "io1" else volume_type
+    filters = {"productFamily": family, "volumeApiName": volume_type}
+    return PriceQuery("AmazonEC2", filters, rf"VolumeP-{usage}\.{code}")
+
+
+# --- The kind ---------------------------------------------------------------------------------------------------------
+
+VOLUME = AwsKind(
+    name="ebs:volume",
+    resource_type=ResourceType.VOLUME,
+    metrics=(
+        *metric_rows(
+            "ebs:volume", "AWS/EBS", "VolumeId", "EBS user guide: CloudWatch metrics for Amazon EBS",
+            ("disk_read", "disk", "bytes/s", "VolumeReadBytes", "Sum"),
+            ("disk_write", "disk", "bytes/s", "VolumeWriteBytes", "Sum"),
+            ("disk_read_ops", "disk", "ops/s", "VolumeReadOps", "Sum"),
+            ("disk_write_ops", "disk", "ops/s", "VolumeWriteOps", "Sum"),
+        ),
+    ),
+    idle_reason=_unattached,
+    price_parts=_price_parts,
+    price_queries={r"(\S+) (GiB|IOPS|MiB/s)": _price_query},
+    bill_service="EC2 - Other",
+    attachable=True,
+)  # fmt: skip
+
+KINDS = (VOLUME,)
+LISTINGS = (
+    Listing(
+        "ebs:volume", "ec2", "VolumeId", "ec2:DescribeVolumes", paged("describe_volumes", 1000, "Volumes"), _volume
+    ),
+)
