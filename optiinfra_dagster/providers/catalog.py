@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from optiinfra_dagster.model.metrics import Metric
+from optiinfra_dagster.providers.gcp.services import METRICS as GCP_METRICS
 
 
 def _aws(
@@ -45,34 +46,6 @@ def _aws(
             per_second=statistics == "Sum" and unit.endswith("/s"),
             filter=narrowed_to,
             condition="".join(condition),
-            source=source,
-        )
-
-
-def _gcp(
-    kind: str, resource: str, labels: str, prefix: str, source: str, *rows: tuple[str | float, ...]
-) -> Iterator[Metric]:
-    """Lay out Google Cloud rows of (our name, type, unit, metric type, aligner or reducer, scale, filter, condition).
-
-    `resource` is the type of the monitored resource, `labels` are those that name one of them; `prefix` begins all
-    metric types. The period is 300 s.
-    """
-    for name, metric_type, unit, api_metric, statistics, *more in rows:
-        scale, narrowed, condition = (*more, *(1.0, "", "")[len(more) :])
-        yield Metric(
-            provider="gcp",
-            kind=kind,
-            name=str(name),
-            metric_type=str(metric_type),
-            unit=str(unit),
-            namespace=resource,
-            api_metric=f"{prefix}{api_metric}",
-            statistics=tuple(str(statistics).split()),
-            period=300,
-            dimension=labels,
-            scale=float(scale),
-            filter=str(narrowed),
-            condition=str(condition),
             source=source,
         )
 
@@ -305,94 +278,7 @@ METRICS: tuple[Metric, ...] = (
         ("request_rate", "traffic", "requests/s", "apiserver_request_total", "Sum"),
     ),
     # --- Google Cloud ---
-    # Utilizations are fractions. Counts are rates a second already, summed over disks, interfaces and traffic classes.
-    # `uptime` counts the seconds that an instance ran: a sum of 300 in a period is 100 percent.
-    *_gcp(
-        "gcp:instance", "gce_instance", "instance_id", "compute.googleapis.com/instance/",
-        "Cloud Monitoring: Google Cloud metrics, compute",
-        ("cpu_utilization", "cpu", "percent", "cpu/utilization", "ALIGN_MEAN", 100),
-        ("disk_read", "disk", "bytes/s", "disk/read_bytes_count", "ALIGN_RATE"),
-        ("disk_write", "disk", "bytes/s", "disk/write_bytes_count", "ALIGN_RATE"),
-        ("disk_read_ops", "disk", "ops/s", "disk/read_ops_count", "ALIGN_RATE"),
-        ("disk_write_ops", "disk", "ops/s", "disk/write_ops_count", "ALIGN_RATE"),
-        ("network_in", "network", "bytes/s", "network/received_bytes_count", "ALIGN_RATE"),
-        ("network_out", "network", "bytes/s", "network/sent_bytes_count", "ALIGN_RATE"),
-        ("uptime", "uptime", "percent", "uptime", "ALIGN_SUM", 100 / 300),
-    ),
-    # The hypervisor sees the memory of E2 instances only, and counts the guest's caches as used: not the same figure.
-    *_gcp(
-        "gcp:instance", "gce_instance", "instance_id", "agent.googleapis.com/", "Cloud Monitoring: Ops Agent metrics",
-        ("memory_utilization", "memory", "percent", "memory/percent_used", "ALIGN_MEAN", 1,
-         'metric.labels.state = "used"', "agent"),
-    ),
-    *_gcp(
-        "gcp:sql_instance", "cloudsql_database", "database_id", "cloudsql.googleapis.com/database/",
-        "Cloud SQL: Cloud SQL metrics",
-        ("cpu_utilization", "cpu", "percent", "cpu/utilization", "ALIGN_MEAN", 100),
-        ("memory_utilization", "memory", "percent", "memory/utilization", "ALIGN_MEAN", 100),
-        ("disk_utilization", "disk", "percent", "disk/utilization", "ALIGN_MEAN", 100),
-        ("disk_read", "disk", "bytes/s", "disk/read_bytes_count", "ALIGN_RATE"),
-        ("disk_write", "disk", "bytes/s", "disk/write_bytes_count", "ALIGN_RATE"),
-        ("disk_read_ops", "disk", "ops/s", "disk/read_ops_count", "ALIGN_RATE"),
-        ("disk_write_ops", "disk", "ops/s", "disk/write_ops_count", "ALIGN_RATE"),
-        ("network_in", "network", "bytes/s", "network/received_bytes_count", "ALIGN_RATE"),
-        ("network_out", "network", "bytes/s", "network/sent_bytes_count", "ALIGN_RATE"),
-        ("uptime", "uptime", "percent", "up", "ALIGN_MEAN", 100),
-    ),
-    # Of global external Application Load Balancers; regional and internal ones have the same under other prefixes.
-    *_gcp(
-        "gcp:forwarding_rule", "https_lb_rule", "forwarding_rule_name region", "loadbalancing.googleapis.com/https/",
-        "Cloud Load Balancing: monitoring metrics",
-        ("response_time", "latency", "seconds", "total_latencies",
-         "REDUCE_PERCENTILE_50 REDUCE_PERCENTILE_95 REDUCE_PERCENTILE_99", 0.001, "", "http"),
-        ("request_rate", "traffic", "requests/s", "request_count", "ALIGN_RATE", 1, "", "http"),
-        ("network_in", "network", "bytes/s", "request_bytes_count", "ALIGN_RATE", 1, "", "http"),
-        ("network_out", "network", "bytes/s", "response_bytes_count", "ALIGN_RATE", 1, "", "http"),
-    ),
-    # The mean of the nodes, and the sum of their traffic. Evictable memory is cache, which the kernel gives back.
-    *_gcp(
-        "gcp:gke_cluster", "k8s_node", "cluster_name location", "kubernetes.io/node/", "GKE: system metrics",
-        ("cpu_utilization", "cpu", "percent", "cpu/allocatable_utilization", "ALIGN_MEAN", 100),
-        ("memory_utilization", "memory", "percent", "memory/allocatable_utilization", "ALIGN_MEAN", 100,
-         'metric.labels.memory_type = "non-evictable"'),
-        ("network_in", "network", "bytes/s", "network/received_bytes_count", "ALIGN_RATE"),
-        ("network_out", "network", "bytes/s", "network/sent_bytes_count", "ALIGN_RATE"),
-    ),
-    # CPU is that of the main thread, which Redis cannot do without: 100 percent is one core.
-    *_gcp(
-        "gcp:redis_instance", "redis_instance", "instance_id", "redis.googleapis.com/stats/",
-        "Memorystore for Redis: supported monitoring metrics",
-        ("cpu_utilization", "cpu", "percent", "cpu_utilization_main_thread", "ALIGN_RATE", 100,
-         'metric.labels.role = "primary"'),
-        ("memory_utilization", "memory", "percent", "memory/usage_ratio", "ALIGN_MEAN", 100),
-        ("network_in", "network", "bytes/s", "network_traffic", "ALIGN_RATE", 1, 'metric.labels.direction = "in"'),
-        ("network_out", "network", "bytes/s", "network_traffic", "ALIGN_RATE", 1, 'metric.labels.direction = "out"'),
-    ),
-    *_gcp(
-        "gcp:redis_cluster", "redis.googleapis.com/Cluster", "cluster_id location", "redis.googleapis.com/cluster/",
-        "Memorystore for Redis Cluster: supported monitoring metrics",
-        ("cpu_utilization", "cpu", "percent", "cpu/average_utilization", "ALIGN_MEAN", 100),
-        ("memory_utilization", "memory", "percent", "memory/average_utilization", "ALIGN_MEAN", 100),
-    ),
-    *_gcp(
-        "gcp:alloydb_instance", "alloydb.googleapis.com/Instance", "instance_id cluster_id location",
-        "alloydb.googleapis.com/instance/", "AlloyDB: system insights metrics reference",
-        ("cpu_utilization", "cpu", "percent", "cpu/average_utilization", "ALIGN_MEAN", 100),
-        ("memory_free", "memory", "bytes", "memory/min_available_memory", "ALIGN_MEAN"),
-    ),
-    *_gcp(
-        "gcp:filestore_instance", "filestore_instance", "instance_name location", "file.googleapis.com/nfs/server/",
-        "Filestore: monitoring instances",
-        ("disk_read", "disk", "bytes/s", "read_bytes_count", "ALIGN_RATE"),
-        ("disk_write", "disk", "bytes/s", "write_bytes_count", "ALIGN_RATE"),
-        ("disk_read_ops", "disk", "ops/s", "read_ops_count", "ALIGN_RATE"),
-        ("disk_write_ops", "disk", "ops/s", "write_ops_count", "ALIGN_RATE"),
-    ),
-    *_gcp(
-        "gcp:router", "nat_gateway", "router_id", "router.googleapis.com/nat/", "Cloud NAT: logs and metrics",
-        ("network_in", "network", "bytes/s", "received_bytes_count", "ALIGN_RATE", 1, "", "nat"),
-        ("network_out", "network", "bytes/s", "sent_bytes_count", "ALIGN_RATE", 1, "", "nat"),
-    ),
+    *GCP_METRICS,
     # --- Azure ---
     # The memory of a machine is a platform metric: no agent. `Network In` and `Network Out` are deprecated.
     *_azure(

@@ -64,8 +64,8 @@ def account(lab: CloudLab, project: str = PROJECT, **fields: Any) -> GcpAccount:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The provider's clock."""
     clock = Clock()
-    for module in ("check", "client", "monitoring", "metrics"):
-        monkeypatch.setattr(f"optiinfra_dagster.providers.gcp.{module}.time", clock)
+    for module in ("gcp.check", "gcp.client", "gcp.monitoring", "gcp.metrics", "http"):
+        monkeypatch.setattr(f"optiinfra_dagster.providers.{module}.time", clock)
     return clock
 
 

@@ -34,6 +34,7 @@ from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.providers.gcp import metrics, monitoring
 from optiinfra_dagster.providers.gcp.account import GcpAccount
 from optiinfra_dagster.providers.gcp.inventory import collect
+from optiinfra_dagster.providers.gcp.services import KINDS
 from tests.providers.gcp.conftest import ALL_KINDS, PROJECT, Clock, StartLab, account, fleet
 
 START, END = datetime(2026, 11, 20, 11, 30, tzinfo=UTC), datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -83,7 +84,7 @@ def truth(lab: CloudLab, series: Series, start: datetime = START, end: datetime 
     """The points that a series must have, from the lab's own arithmetic and a conversion written out here."""
     assert lab.gcp.monitoring is not None
     (asset,) = [one for one in lab.gcp.estate.assets(PROJECT) if one.full_name == series.resource.resource_id]
-    metric, published = series.metric, metrics._as_published(series.metric, series.resource)
+    metric, published = series.metric, KINDS[series.resource.kind].published(series.metric, series.resource)
     (statistic,) = [one for one in metric.statistics if metric.statistic_name(one) == series.statistic]
     points = lab.gcp.monitoring.expected(PROJECT, asset, published.api_metric, statistic, start, end, metric.filter)
     factor = {"percent": 100.0, "seconds": 1 / 1000}.get(metric.unit, 1.0)
@@ -431,7 +432,7 @@ def test_a_server_that_hangs_is_given_up_and_what_was_got_is_kept(
     start_lab: StartLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitoring, "_CALL_S", 0.3)
-    monkeypatch.setattr(monitoring, "_PATIENCE_S", {})
+    monkeypatch.setattr(monitoring, "_PATIENCE", {})
     lab = start_lab(fleet("gcp:redis_cluster"))
     resources = inventory(lab)
     lab.control.add_faults({"action": "delay", "seconds": 60, "operation": "ListTimeSeries", "skip": 1})
@@ -759,8 +760,9 @@ def test_a_lab_of_assets_alone_does_not_lead_to_google_without_credentials(
 def test_every_kind_of_the_catalogue_has_a_name_and_every_statistic_a_meaning() -> None:
     ours = [metric for metric in METRICS if metric.provider == "gcp"]
 
-    assert {metric.kind for metric in ours} == metrics._NAMES.keys()
-    assert {metric.condition for metric in ours} == metrics.CONDITIONS.keys()
+    assert {metric.kind for metric in ours} == {kind.name for kind in KINDS.values() if kind.series_labels is not None}
+    for kind in KINDS.values():
+        assert {metric.condition for metric in kind.metrics} - {""} == kind.conditions.keys(), kind.name
     assert {one for metric in ours for one in metric.statistics} <= metrics._AGGREGATIONS.keys()
     assert {metric.period for metric in ours} == {300}
     assert all(re.fullmatch(r"[\w./]+", metric.api_metric) for metric in ours)
