@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from google.api.metric_pb2 import MetricDescriptor  # type: ignore[import-untyped]
 
-from optiinfra_dagster.lab.gcp.metrics import BOUNDS, LabMetric, Raw, resource_labels
+from optiinfra_dagster.lab.gcp.metrics import BOUNDS, Raw, resource_labels
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.aws.metrics import Floats, Whole
+    from optiinfra_dagster.lab.gcp.kind import LabMetric
 
 PERCENTILES = {"REDUCE_PERCENTILE_50": 0.5, "REDUCE_PERCENTILE_95": 0.95, "REDUCE_PERCENTILE_99": 0.99}
 

@@ -1,4 +1,4 @@
-"""What the projects of a world are charged, and what things cost: billing exports in BigQuery, and the price catalogue.
+"""The charges of the projects of a world: billing exports in BigQuery.
 
 BigQuery here is no SQL engine. It knows the two queries of a cost collector by their shape (which days have newer rows;
 the sums of days, by groups and without), takes from them the table, the columns and the parameters, and refuses all
@@ -18,11 +18,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.lab.gcp.estate import REGIONS
+from optiinfra_dagster.lab.gcp.prices import hourly
+from optiinfra_dagster.lab.gcp.world import GcpExport
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.lab.gcp.estate import GcpEstate, LabAsset
-    from optiinfra_dagster.lab.gcp.world import GcpExport
+    from optiinfra_dagster.lab.gcp.estate import GcpEstate
     from optiinfra_dagster.lab.server import Request
 
 _DAY = timedelta(days=1)
@@ -31,189 +31,6 @@ _LEAST_BYTES = 10 * 2**20
 _PART, _DELAY = timedelta(hours=6), timedelta(hours=1)
 _DAYS_BACK = 70  # that the exports reach back
 BILLING_ACCOUNT = "01A2B3-C4D5E6-F7A8B9"
-
-# --- Prices -----------------------------------------------------------------------------------------------------------
-
-COMPUTE, SQL, GKE = "6F81-5844-456A", "9662-B51E-5089", "CCD8-9BF1-090E"
-NETWORKING, REDIS = "E505-1604-58F8", "5AF5-2C11-D467"
-_MONTH = 730
-_HOUR, _GIB_HOUR, _GIB_MONTH = "h", "GiBy.h", "GiBy.mo"
-
-# service: (description, unit, USD); a place is added to each, by the service's own word
-_SKUS: Mapping[str, Sequence[tuple[str, str, str]]] = {
-    COMPUTE: (
-        ("N1 Predefined Instance Core running", _HOUR, "0.031611"),
-        ("N1 Predefined Instance Ram running", _GIB_HOUR, "0.004237"),
-        ("N2 Instance Core running", _HOUR, "0.031611"),
-        ("N2 Instance Ram running", _GIB_HOUR, "0.004237"),
-        ("N2 Custom Instance Core running", _HOUR, "0.033191"),
-        ("E2 Instance Core running", _HOUR, "0.021811"),
-        ("E2 Instance Ram running", _GIB_HOUR, "0.002923"),
-        ("G2 Instance Core running", _HOUR, "0.024988"),
-        ("G2 Instance Ram running", _GIB_HOUR, "0.002927"),
-        ("Nvidia L4 GPU running", _HOUR, "0.560004"),
-        ("Nvidia Tesla T4 GPU running", _HOUR, "0.35"),
-        ("C3 Instance Core running", _HOUR, "0.03398"),
-        ("C3 Instance Ram running", _GIB_HOUR, "0.003938"),
-        ("Storage PD Capacity", _GIB_MONTH, "0.04"),
-        ("Balanced PD Capacity", _GIB_MONTH, "0.1"),
-        ("SSD backed PD Capacity", _GIB_MONTH, "0.17"),
-        ("Regional Balanced PD Capacity", _GIB_MONTH, "0.2"),
-    ),
-    SQL: tuple(
-        (f"Cloud SQL for {engine}: {kind} - {what}", unit, f"{Decimal(usd) * factor:f}")
-        for engine in ("PostgreSQL", "MySQL")
-        for kind, factor in (("Zonal", 1), ("Regional", 2))
-        for what, unit, usd in (
-            ("vCPU", _HOUR, "0.0413"),
-            ("RAM", _GIB_HOUR, "0.007"),
-            ("Micro instance", _HOUR, "0.0105"),
-            ("Standard storage", _GIB_MONTH, "0.17"),
-        )
-    ),
-    NETWORKING: (
-        ("Cloud Load Balancer Forwarding Rule Minimum", _HOUR, "0.025"),
-        ("Cloud Load Balancer Forwarding Rule Additional", _HOUR, "0.01"),
-    ),
-    REDIS: (
-        *(
-            (f"Redis Capacity {tier} M{n}", _GIB_HOUR, usd)
-            for tier, prices in (
-                ("Basic", ("0.049", "0.027", "0.023", "0.019", "0.016")),
-                ("Standard", ("0.064", "0.054", "0.046", "0.037", "0.03")),
-            )
-            for n, usd in enumerate(prices, 1)
-        ),
-        ("Redis Standard Node Capacity M2", _GIB_HOUR, "0.027"),
-        ("Redis Cluster Node Default", _HOUR, "0.0688"),
-    ),
-}
-_BEFORE_PLACE = {NETWORKING: " for ", REDIS: " "}
-# What has one price everywhere.
-_GLOBAL: Mapping[str, Sequence[tuple[str, str, str]]] = {
-    NETWORKING: (
-        ("Cloud Load Balancer Forwarding Rule Minimum Global", _HOUR, "0.025"),
-        ("Cloud Load Balancer Forwarding Rule Additional Global", _HOUR, "0.01"),
-    ),
-    GKE: (("Zonal Kubernetes Clusters", _HOUR, "0.1"), ("Regional Kubernetes Clusters", _HOUR, "0.1")),
-}
-
-
-def skus(service: str) -> list[dict[str, Any]]:
-    """The SKUs of a service, as the catalogue answers them."""
-    found = [
-        _sku(service, n, f"{text}{_BEFORE_PLACE.get(service, ' in ')}{region}", [region], unit, _in(region, usd))
-        for n, (region, (text, unit, usd)) in enumerate(
-            (region, one) for region in REGIONS for one in _SKUS.get(service, ())
-        )
-    ]
-    for text, unit, usd in _GLOBAL.get(service, ()):
-        found.append(_sku(service, len(found), text, ["global"], unit, Decimal(usd)))
-    if service == COMPUTE:
-        spot = "Spot Preemptible N2 Instance Core running in us-central1"
-        found.append(_sku(service, len(found), spot, ["us-central1"], _HOUR, Decimal("0.007"), "Preemptible"))
-        committed = "Commitment v1: N2 Cpu in us-central1 for 1 Year"
-        found.append(_sku(service, len(found), committed, ["us-central1"], _HOUR, Decimal("0.0199"), "Commit1Yr"))
-    return found
-
-
-def _in(region: str, usd: str) -> Decimal:
-    """A price in a region: outside the United States all is a tenth dearer."""
-    return Decimal(usd) * (1 if region.startswith("us-") else Decimal("1.1"))
-
-
-def _sku(
-    service: str, n: int, text: str, regions: list[str], unit: str, usd: Decimal, usage: str = "OnDemand"
-) -> dict[str, Any]:
-    whole = int(usd)
-    return {
-        "name": f"services/{service}/skus/{n:04X}-0000-0001",
-        "skuId": f"{n:04X}-0000-0001",
-        "description": text,
-        "category": {"resourceFamily": "Compute", "usageType": usage},
-        "serviceRegions": regions,
-        "pricingInfo": [
-            {
-                "pricingExpression": {
-                    "usageUnit": unit,
-                    "tieredRates": [
-                        {
-                            "startUsageAmount": 0,
-                            "unitPrice": {
-                                "currencyCode": "USD",
-                                "units": str(whole),
-                                "nanos": int((usd - whole) * 10**9),
-                            },
-                        }
-                    ],
-                }
-            }
-        ],
-        "serviceProviderName": "Google",
-    }
-
-
-def _price(service: str, text: str, region: str) -> Decimal:
-    """The hourly price of what a SKU's description begins with."""
-    unit, usd = next((unit, usd) for one, unit, usd in _SKUS[service] if one == text)
-    nanos = Decimal("1e-9")
-    return _in(region, usd).quantize(nanos) / (_MONTH if unit == _GIB_MONTH else 1)
-
-
-_DISKS = {"pd-standard": "Storage PD", "pd-balanced": "Balanced PD", "pd-ssd": "SSD backed PD"}
-_PER_CORE = {"standard": "4", "highmem": "8", "highcpu": "1"}
-_OTHER = Decimal("0.5")  # an hour of what is not in the price list
-_SHARED = {"e2-micro": ("0.25", 1), "e2-small": ("0.5", 2), "e2-medium": ("1", 4)}
-
-
-def hourly(asset: LabAsset) -> tuple[str, Decimal]:
-    """The service of an asset and what it costs in an hour; 0 for what is free, or switched off."""
-    stopped, fleet = asset.fleet.state in {"TERMINATED", "STOPPED"}, asset.fleet
-    match asset.kind:
-        case "gcp:instance" if not stopped:
-            return "Compute Engine", _machine(fleet.type or "e2-standard-2", asset.region)
-        case "gcp:disk":
-            size = Decimal(fleet.size or 10 * (1 + asset.seed % 20))
-            name = _DISKS.get((fleet.type if asset.parent is None else None) or "", "Balanced PD")
-            regional = "Regional " if asset.shape == "gcp:region_disk" else ""
-            return "Compute Engine", size * _price(COMPUTE, f"{regional}{name} Capacity", asset.region)
-        case "gcp:sql_instance":
-            engine = "MySQL" if (fleet.engine or "").startswith("MYSQL") else "PostgreSQL"
-            tier = (fleet.type or "db-custom-2-7680").split("-")
-            if tier[1] not in {"custom", "f1"}:
-                return "Cloud SQL", _OTHER
-            cores, memory, shared, gib = (
-                _price(SQL, f"Cloud SQL for {engine}: Zonal - {what}", asset.region)
-                for what in ("vCPU", "RAM", "Micro instance", "Standard storage")
-            )
-            use = shared if tier[1] == "f1" else cores * int(tier[2]) + memory * int(tier[3]) / 1024
-            return "Cloud SQL", (Decimal(0) if stopped else use) + gib * (fleet.size or 100)
-        case "gcp:redis_instance":
-            held, tier_name = fleet.size or 1, "Standard" if fleet.type == "STANDARD_HA" else "Basic"
-            number = next(n for n, most in enumerate((4, 10, 35, 100, 300), 1) if held <= most)
-            each = _price(REDIS, f"Redis Capacity {tier_name} M{number}", asset.region)
-            return "Cloud Memorystore for Redis", each * held
-        case "gcp:forwarding_rule":
-            return "Networking", Decimal("0.025") * (1 if asset.region == "global" else _in(asset.region, "1"))
-        case "gcp:gke_cluster":
-            return "Kubernetes Engine", Decimal("0.1")
-    return "", Decimal(0)
-
-
-def _machine(name: str, region: str) -> Decimal:
-    family, _, rest = name.partition("-")
-    if name in _SHARED:
-        cores, memory = Decimal(_SHARED[name][0]), Decimal(_SHARED[name][1])
-    else:
-        shape, _, count = rest.partition("-")
-        if family not in {"n1", "n2", "e2", "c3"} or shape not in _PER_CORE or not count.isdigit():
-            return _OTHER  # not in this price list
-        cores = Decimal(count)
-        memory = cores * Decimal({"n1-standard": "3.75", "c3-highcpu": "2"}.get(f"{family}-{shape}", _PER_CORE[shape]))
-    word = f"{family.upper()}{' Predefined' if family == 'n1' else ''} Instance"
-    core, ram = (_price(COMPUTE, f"{word} {what} running", region) for what in ("Core", "Ram"))
-    return cores * core + memory * ram
-
 
 # --- Exports ----------------------------------------------------------------------------------------------------------
 
@@ -319,8 +136,6 @@ class Exports:
         Raises:
             BigQueryError: there is none.
         """
-        from optiinfra_dagster.lab.gcp.world import GcpExport
-
         for export in self.declared:
             if export.table == table:
                 return export

@@ -16,9 +16,11 @@ from urllib.parse import parse_qs, unquote
 
 from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, FaultBook
-from optiinfra_dagster.lab.gcp.billing import BigQueryError, Exports, skus
+from optiinfra_dagster.lab.gcp.billing import BigQueryError, Exports
 from optiinfra_dagster.lab.gcp.describe import describe
-from optiinfra_dagster.lab.gcp.estate import NAMES, GcpEstate
+from optiinfra_dagster.lab.gcp.estate import GcpEstate
+from optiinfra_dagster.lab.gcp.prices import skus
+from optiinfra_dagster.lab.gcp.services import ASSET_TYPES
 from optiinfra_dagster.lab.server import Request, Response
 from optiinfra_dagster.lab.world import digest
 
@@ -39,7 +41,6 @@ _BIGQUERY = (
     ("GET", re.compile(r"([^/]+)/jobs/([^/]+)"), "jobs.get"),
 )
 _KNOWN = {"assetTypes", "contentType", "pageSize", "pageToken", "prettyPrint", "alt", "$alt", "$prettyPrint"}
-_ASSET_TYPES = {asset_type for asset_type, _, _ in NAMES.values()}
 _LARGEST = 1000
 _API = "cloudasset.googleapis.com"
 
@@ -238,7 +239,7 @@ class Gcp:
         if unknown := query.keys() - _KNOWN:
             raise _invalid(f"The cloud lab does not know assets.list with {', '.join(sorted(unknown))}.")
         wanted = set(query.get("assetTypes", ()))
-        if unknown := wanted - _ASSET_TYPES:
+        if unknown := wanted - ASSET_TYPES:
             raise _invalid(f"Invalid asset types: {', '.join(sorted(unknown))}.")
         size = _page_size(query.get("pageSize", ["0"])[0])
         whole = query.get("contentType", [""])[0] in {"RESOURCE", "1"}  # Google's client sends the number

@@ -29,11 +29,14 @@ from optiinfra_dagster.lab.aws.metrics import chance
 from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
 from optiinfra_dagster.lab.gcp.aggregation import PERCENTILES, Aligned, Reduced, label_of, percentile
-from optiinfra_dagster.lab.gcp.metrics import AGENT, BY_TYPE, PUBLISHED, SAMPLE, LabMetric, Raw
+from optiinfra_dagster.lab.gcp.kind import AGENT
+from optiinfra_dagster.lab.gcp.metrics import SAMPLE, Raw
+from optiinfra_dagster.lab.gcp.services import BY_TYPE, PUBLISHED
 from optiinfra_dagster.lab.world import digest
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.lab.gcp.estate import GcpEstate, LabAsset
+    from optiinfra_dagster.lab.gcp.estate import GcpEstate
+    from optiinfra_dagster.lab.gcp.kind import LabAsset, LabMetric
     from optiinfra_dagster.lab.world import World
 
 _API = "monitoring.googleapis.com"

@@ -12,9 +12,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.lab.gcp.describe import Shown, wrap
+from optiinfra_dagster.lab.gcp.describe import wrap
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab.gcp.kind import Shown
 
 # `kind` of Compute Engine and Cloud SQL -> asset type, collection
 _KINDS = {

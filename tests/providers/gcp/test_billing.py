@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.lab.gcp.billing import BILLING_ACCOUNT, DEFAULT_TABLE, hourly
+from optiinfra_dagster.lab.gcp.billing import BILLING_ACCOUNT, DEFAULT_TABLE
+from optiinfra_dagster.lab.gcp.prices import hourly
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.meter import Meter

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optiinfra_dagster.lab.gcp import cloud
-from optiinfra_dagster.lab.gcp.describe import SECRET, describe
+from optiinfra_dagster.lab.gcp.describe import describe
+from optiinfra_dagster.lab.gcp.kind import SECRET
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
@@ -310,7 +311,7 @@ def test_a_kind_that_this_cloud_does_not_offer_costs_that_kind_only(
 ) -> None:
     lab = start_lab(fleet("gcp:disk", 3), fleet("gcp:alloydb_cluster"))
     offered = {one for one in BY_ASSET_TYPE if not one.startswith("alloydb")}
-    monkeypatch.setattr(cloud, "_ASSET_TYPES", offered)
+    monkeypatch.setattr(cloud, "ASSET_TYPES", offered)
 
     inventory = gather(lab)
 

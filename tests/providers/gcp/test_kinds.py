@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import get_args
 
-from optiinfra_dagster.lab.gcp.world import GcpKind as LabKind
+from optiinfra_dagster.lab.gcp import services as lab
 from optiinfra_dagster.providers.gcp.services import BY_ASSET_TYPE, KINDS, METRICS, SKUS
 from optiinfra_dagster.providers.registry import PROVIDERS
 
@@ -21,7 +20,8 @@ def test_a_kind_and_an_asset_type_are_stated_once() -> None:
 
 
 def test_the_lab_names_its_kinds_as_the_product_does() -> None:
-    assert set(get_args(LabKind)) <= KINDS.keys()
+    assert list(lab.KINDS) == list(KINDS)
+    assert BY_ASSET_TYPE.keys() == lab.ASSET_TYPES
 
 
 def test_metrics_carry_the_name_of_their_kind() -> None:
