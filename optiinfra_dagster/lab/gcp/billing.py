@@ -114,15 +114,17 @@ class Exports:
         table = f"{project}.billing.{DEFAULT_TABLE}"
         if project not in self.estate.projects:
             raise LookupError(project)
-        self.restate(next((one.table for one in self.declared if project in one.projects), table), day, project, amount)
+        self.restate(
+            next((export.table for export in self.declared if project in export.projects), table), day, project, amount
+        )
 
     def expected(self, table: str, first: date, last: date) -> dict[tuple[date, str, str, str], Decimal]:
-        """What days cost by project, service and resource, of what is exported by now: the truth."""
-        found: dict[tuple[date, str, str, str], Decimal] = defaultdict(Decimal)
+        """The truth: the costs of days by project, service and resource, of what is exported by now."""
+        costs: dict[tuple[date, str, str, str], Decimal] = defaultdict(Decimal)
         for row in self.rows(table):
             if first <= row.day <= last:
-                found[row.day, row.project or BILLING_ACCOUNT, row.service, row.resource] += row.cost + row.credit
-        return dict(found)
+                costs[row.day, row.project or BILLING_ACCOUNT, row.service, row.resource] += row.cost + row.credit
+        return dict(costs)
 
     def rows(self, table: str) -> list[ExportRow]:
         """The rows that a table has by now."""
@@ -150,8 +152,8 @@ class Exports:
             if not price:
                 continue
             parent, _, last = asset.full_name.rpartition("/")
-            told = f"{parent}/{asset.number}" if asset.full_name.startswith("//compute.") else asset.full_name
-            names = (asset.full_name, last, told) if export.detailed else ("", "", "")
+            global_name = f"{parent}/{asset.number}" if asset.full_name.startswith("//compute.") else asset.full_name
+            names = (asset.full_name, last, global_name) if export.detailed else ("", "", "")
             for n in range(_DAYS_BACK + 1):
                 day = now.date() - n * _DAY
                 start = _midnight(day)
@@ -201,8 +203,8 @@ class Exports:
             case "tables.list":
                 return self._tables(f"{parts[0]}.{parts[1]}")
             case "jobs.query" | "jobs.insert":
-                asked = json.loads(request.body)
-                return self._query(parts[0], operation, asked)
+                body = json.loads(request.body)
+                return self._query(parts[0], operation, body)
             case "jobs.getQueryResults":
                 return self._page(parts[0], parts[1], query)
             case "jobs.get":
@@ -216,7 +218,7 @@ class Exports:
             "kind": "bigquery#table",
             "id": name.replace(".", ":", 1),
             "tableReference": {"projectId": project, "datasetId": dataset, "tableId": table},
-            "schema": {"fields": _schema(_there(export))},
+            "schema": {"fields": _schema(_columns(export))},
             "type": "TABLE",
             "timePartitioning": {"type": "DAY"},
             "numBytes": str(_ROW_BYTES * len(self.rows(name))),
@@ -231,17 +233,19 @@ class Exports:
         return {
             "kind": "bigquery#tableList",
             "totalItems": len(here),
-            "tables": [{"id": ".".join(one), "tableReference": dict(zip(keys, one, strict=True))} for one in here],
+            "tables": [
+                {"id": ".".join(parts), "tableReference": dict(zip(keys, parts, strict=True))} for parts in here
+            ],
         }
 
-    def _query(self, project: str, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        setup = asked if operation == "jobs.query" else asked["configuration"]["query"]
-        dry = asked.get("dryRun") or (asked.get("configuration") or {}).get("dryRun")
+    def _query(self, project: str, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        setup = body if operation == "jobs.query" else body["configuration"]["query"]
+        dry = body.get("dryRun") or (body.get("configuration") or {}).get("dryRun")
         if setup.get("useLegacySql") is not False:
             raise BigQueryError(400, "invalidQuery", "The cloud lab speaks GoogleSQL only: set useLegacySql to false")
         job = self._run(setup["query"], _parameters(setup.get("queryParameters") or ()))
         if dry:
-            return self._show(project, "dry", asked, job)
+            return self._show(project, "dry", body, job)
         most = setup.get("maximumBytesBilled")
         if most is not None and job.size > int(most):
             text = f"Query exceeded limit for bytes billed: {most}. {job.size} or higher required."
@@ -251,11 +255,11 @@ class Exports:
         self._jobs[name] = job
         return self._page(project, name, {"maxResults": str(setup.get("maxResults", ""))})
 
-    def _show(self, project: str, name: str, asked: Mapping[str, Any], job: _Job | None = None) -> dict[str, Any]:
+    def _show(self, project: str, name: str, body: Mapping[str, Any], job: _Job | None = None) -> dict[str, Any]:
         job = job or self._jobs.get(name)
         if job is None:
             raise BigQueryError(404, "notFound", f"Not found: Job {project}:{name}")
-        configuration = asked.get("configuration") or {"query": {"query": ""}}
+        configuration = body.get("configuration") or {"query": {"query": ""}}
         destination = {"projectId": project, "datasetId": "_lab", "tableId": name}
         query, size = {**configuration["query"], "destinationTable": destination}, str(job.size)
         return {
@@ -291,18 +295,22 @@ class Exports:
 
     # --- The two queries ------------------------------------------------------------------------------------------
 
-    def _run(self, sql: str, given: Mapping[str, Any]) -> _Job:
+    def _run(self, sql: str, parameters: Mapping[str, Any]) -> _Job:
         named = re.search(r"FROM `([^`]+)`", sql)
         export = self.find(named[1] if named else "")
-        _check(sql, export, given)
-        read = [row for row in self.rows(export.table) if _midnight(row.exported.date()) >= given["partition"]]
+        _check(sql, export, parameters)
+        read = [row for row in self.rows(export.table) if _midnight(row.exported.date()) >= parameters["partition"]]
         size = max(_ROW_BYTES * len(read), _LEAST_BYTES)
-        projects = {"", *given["projects"]}
-        rows = [row for row in read if given["start"] <= _midnight(row.day) < given["end"] and row.project in projects]
+        projects = {"", *parameters["projects"]}
+        rows = [
+            row
+            for row in read
+            if parameters["start"] <= _midnight(row.day) < parameters["end"] and row.project in projects
+        ]
         if "GROUPING SETS" not in sql:
-            days = sorted({row.day for row in rows if row.exported >= given["since"]})
+            days = sorted({row.day for row in rows if row.exported >= parameters["since"]})
             return _Job([{"name": "day", "type": "DATE"}], [[day.isoformat()] for day in days], size)
-        chosen = [row for row in rows if row.day in given["days"] or row.day >= given["today"]]
+        chosen = [row for row in rows if row.day in parameters["days"] or row.day >= parameters["today"]]
         return _Job(_RESULT, list(_grouped(chosen, with_list="cost_at_list" in sql)), size)
 
 
@@ -338,54 +346,54 @@ def _grouped(rows: Sequence[ExportRow], *, with_list: bool) -> Iterator[list[str
         yield [*key, f"{cost:f}", f"{credit:f}", f"{cost:f}" if with_list else None, "0" if with_list else str(count)]
 
 
-def _check(sql: str, export: GcpExport, given: Mapping[str, Any]) -> None:
+def _check(sql: str, export: GcpExport, parameters: Mapping[str, Any]) -> None:
     """Refuse a query that names a column which the table does not have, or lacks a parameter."""
-    there = _there(export)
+    columns = _columns(export)
     for name, parts in _FIELDS.items():
         names = [f"{name}.{part}" for part, _ in parts] if isinstance(parts, tuple) else [name]
         for column in names:
             # `credits` are read by UNNEST, and their amounts by another name
             used = re.search(rf"(?<![\w.@]){re.escape(column)}(?![\w.])", sql)
-            if used and column not in there and not re.search(rf" AS {re.escape(column)}\b", sql):
+            if used and column not in columns and not re.search(rf" AS {re.escape(column)}\b", sql):
                 raise BigQueryError(400, "invalidQuery", f"Unrecognized name: {column} at [1:1]")
     needed = {"start", "end", "projects", "partition"} | ({"days", "today"} if "GROUPING SETS" in sql else {"since"})
     used_names = set(re.findall(r"@(\w+)", sql))
-    if needed - given.keys() or used_names - given.keys() or needed - used_names:
-        raise BigQueryError(400, "invalidQuery", f"Query parameter not found: {sorted(needed - given.keys())}")
+    if needed - parameters.keys() or used_names - parameters.keys() or needed - used_names:
+        raise BigQueryError(400, "invalidQuery", f"Query parameter not found: {sorted(needed - parameters.keys())}")
     if "_PARTITIONTIME >= @partition" not in sql:
         raise BigQueryError(400, "invalidQuery", "The cloud lab knows this query with a filter of the partition only")
 
 
-def _there(export: GcpExport) -> set[str]:
+def _columns(export: GcpExport) -> set[str]:
     """The columns of an export, those of records as `project.id`."""
     names = {
         f"{name}.{part}" if part else name
         for name, parts in _FIELDS.items()
-        for part in ([one for one, _ in parts] if isinstance(parts, tuple) else [""])
+        for part in ([name_of_part for name_of_part, _ in parts] if isinstance(parts, tuple) else [""])
     }
     detailed = {name for name in names if name.startswith("resource.")}
     return names - set(export.omit) - (set() if export.detailed else detailed)
 
 
-def _schema(there: set[str]) -> list[dict[str, Any]]:
+def _schema(columns: set[str]) -> list[dict[str, Any]]:
     fields: list[dict[str, Any]] = []
     for name, parts in _FIELDS.items():
         if isinstance(parts, str):
-            if name in there:
+            if name in columns:
                 fields.append({"name": name, "type": parts, "mode": "NULLABLE"})
-        elif within := [{"name": part, "type": of} for part, of in parts if f"{name}.{part}" in there]:
+        elif within := [{"name": part, "type": of} for part, of in parts if f"{name}.{part}" in columns]:
             mode = "REPEATED" if name == "credits" else "NULLABLE"
             fields.append({"name": name, "type": "RECORD", "mode": mode, "fields": within})
     return fields
 
 
-def _parameters(given: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _parameters(parameters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The named parameters of a query, as Python's values."""
     return {
-        one["name"]: [_value(one["parameterType"]["arrayType"]["type"], each["value"]) for each in many]
-        if (many := one["parameterValue"].get("arrayValues")) is not None
-        else _value(one["parameterType"]["type"], one["parameterValue"].get("value"))
-        for one in given
+        each["name"]: [_value(each["parameterType"]["arrayType"]["type"], value["value"]) for value in values]
+        if (values := each["parameterValue"].get("arrayValues")) is not None
+        else _value(each["parameterType"]["type"], each["parameterValue"].get("value"))
+        for each in parameters
     }
 
 

@@ -40,7 +40,7 @@ def resource_labels(asset: LabAsset) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """All series of one metric in one project, before any alignment. `keys` are the numbers their values come from."""
+    """All series of a metric in a project, before any alignment. `keys` are the numbers their values come from."""
 
     metric: LabMetric
     assets: Sequence[LabAsset]
@@ -63,7 +63,7 @@ class Raw:
                 parts = parts[:1]
             owners += [asset] * len(parts)
             labels += parts
-        keys = np.array([one.seed for one in owners], np.uint64)
+        keys = np.array([asset.seed for asset in owners], np.uint64)
         salts = [digest(metric.type, part.metric, part.resource) for part in labels]
         return cls(metric, owners, labels, keys ^ np.array(salts, np.uint64), rows)
 
@@ -87,12 +87,12 @@ class Raw:
         values = metric.low + (metric.high - metric.low) * height
         if metric.value_type in {"INT64", "DISTRIBUTION"}:
             values = np.rint(values)
-        there = minutes >= np.array([one.created.timestamp() for one in self.assets])[:, None]
+        exists = minutes >= np.array([asset.created.timestamp() for asset in self.assets])[:, None]
         for row, (times, recorded) in self.recorded.items():
             place = np.searchsorted(times, minutes).clip(max=len(times) - 1)
-            there[row] = times[place] == minutes
+            exists[row] = times[place] == minutes
             values[row] = recorded[place]
-        return values, there
+        return values, exists
 
     def buckets(self, counts: Floats) -> Floats:
         """The values of each sample of a distribution, by bucket: series x minutes x buckets."""

@@ -83,7 +83,7 @@ class _Question:
         return Coverage(self.resource.resource_id, self.resource.resource_type, self.metric.name, state, reason)
 
     def without_points(self) -> tuple[CoverageState, str]:
-        """Why a question has no points, where nothing went wrong."""
+        """The state and reason of a question that has no points, where nothing went wrong."""
         word = self.resource.kind.partition(":")[2].replace("_", " ")
         if is_stopped(self.resource):
             return CoverageState.NOT_OFFERED, f"the {word} is {self.resource.status}"
@@ -138,7 +138,7 @@ _AGGREGATIONS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Lag:
-    """How often a metric is sampled, and how long a sample may be on its way, in seconds."""
+    """The interval of a metric's samples, and the longest time that one is on its way, in seconds."""
 
     sample: int = 60
     delay: int = 240  # what most metrics of Google Cloud say
