@@ -1,7 +1,6 @@
 """Google's errors in one place: what each means for a collection, and its remedy.
 
-An answer of any of Google's APIs becomes a `CloudError` here, and so does a failure to get an access token. No SDK is
-imported: their exceptions are read, not raised.
+An answer of any of Google's APIs becomes a `CloudError` here, and so does a failure to get an access token.
 """
 
 from __future__ import annotations
@@ -11,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from google.auth.exceptions import GoogleAuthError, TransportError
+
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
-    from google.auth.exceptions import GoogleAuthError
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 """The scope of all access tokens: the only one that Cloud Asset Inventory takes."""
@@ -139,7 +139,7 @@ def _error_info(error: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def explain_credential(error: GoogleAuthError, impersonate: str | None) -> CloudError:
     """The error that a failure to get an access token stands for; Google's answer is cut to its code."""
-    if type(error).__name__ == "TransportError" or error.retryable or _is_passing(error):
+    if isinstance(error, TransportError) or error.retryable or _is_passing(error):
         return CloudError(Cause.UNAVAILABLE, f"Google's token service did not answer: {type(error).__name__}. {LATER}")
     if impersonate is not None and "impersonate" in str(error.args[:1]):
         return CloudError(
@@ -174,6 +174,7 @@ def json_object(content: bytes) -> dict[str, Any] | None:
 
 # Codes of calls that broke off, which say nothing of the question.
 _BROKEN_OFF = {"ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "UNKNOWN"}
+_LEAST_WAIT_S = 1.0  # a shorter one would let a call be tried hundreds of times in the patience that it has
 
 
 def is_unknown_metric(error: GoogleAPICallError) -> bool:
@@ -189,7 +190,8 @@ def explain_grpc(error: GoogleAPICallError, caller: Caller, operation: str) -> C
     status = 503 if word in _BROKEN_OFF or error.code is None else int(error.code)
     explained = explain(status, body, caller, operation)
     waits = [detail.retry_delay for detail in error.details or () if hasattr(detail, "retry_delay")]
-    explained.retry_after = max((wait.seconds + wait.nanos / 1e9 for wait in waits), default=None)
+    longest = max((wait.seconds + wait.nanos / 1e9 for wait in waits), default=0.0)
+    explained.retry_after = longest if longest >= _LEAST_WAIT_S else None
     return explained
 
 

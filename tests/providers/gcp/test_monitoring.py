@@ -20,7 +20,7 @@ from tests.providers.gcp.conftest import PROJECT, Clock
 
 
 @contextmanager
-def over_quota(times: int, seconds: int | None) -> Iterator[GcpAccount]:
+def over_quota(times: int, seconds: float | None) -> Iterator[GcpAccount]:
     """A server that refuses so many calls, each with a wait in its answer (google.rpc.RetryInfo), if any."""
     refusals = iter(range(times))
 
@@ -29,8 +29,8 @@ def over_quota(times: int, seconds: int | None) -> Iterator[GcpAccount]:
             return b""
         status = status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], message="Quota exceeded")
         if seconds is not None:
-            info = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=seconds, nanos=500_000_000))
-            status.details.add().Pack(info)
+            delay = duration_pb2.Duration(seconds=int(seconds), nanos=int(seconds % 1 * 10**9))
+            status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
         context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
         context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "Quota exceeded")
         return b""
@@ -55,15 +55,16 @@ def probe(account: GcpAccount, deadline: float) -> Meter:
 
 
 def test_the_wait_that_an_answer_names_is_kept(clock: Clock) -> None:
-    with over_quota(2, seconds=41) as account:
+    with over_quota(2, seconds=41.5) as account:
         meter = probe(account, clock.monotonic() + 240)
 
     assert clock.slept == [41.5, 41.5]
     assert meter.calls == {"ListTimeSeries": 3}
 
 
-def test_without_one_the_waits_double(clock: Clock) -> None:
-    with over_quota(3, seconds=None) as account:
+@pytest.mark.parametrize("seconds", [None, 0, 0.25])
+def test_without_one_that_is_worth_it_the_waits_double(clock: Clock, seconds: float | None) -> None:
+    with over_quota(3, seconds=seconds) as account:
         probe(account, clock.monotonic() + 240)
 
     first, second, third = clock.slept
@@ -71,7 +72,7 @@ def test_without_one_the_waits_double(clock: Clock) -> None:
 
 
 def test_a_wait_that_would_end_too_late_is_not_begun(clock: Clock) -> None:
-    with over_quota(9, seconds=41) as account, pytest.raises(CloudError, match="Quota exceeded") as error:
+    with over_quota(9, seconds=41.5) as account, pytest.raises(CloudError, match="Quota exceeded") as error:
         probe(account, clock.monotonic() + 60)
 
     assert error.value.cause is Cause.THROTTLED
