@@ -23,6 +23,7 @@ from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.providers.aws import client as aws
 from optiinfra_dagster.providers.azure import client as azure
+from optiinfra_dagster.providers.http import Patience
 from optiinfra_dagster.providers.registry import FAMILIES_OF
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
@@ -80,10 +81,10 @@ def short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(azure._PATIENCE, "retry_backoff_max", 0.1)
     monkeypatch.setattr(f"{providers}.gcp.client._TIMEOUT_S", (SILENCE, SILENCE))
     monkeypatch.setattr(f"{providers}.gcp.monitoring._CALL_S", SILENCE)
+    patience = Patience(first_wait=0.05, longest_wait=0.1, total=0.2)
     for module in ("client", "monitoring"):
-        monkeypatch.setattr(f"{providers}.gcp.{module}._LONGEST_WAIT_S", 0.1)
-        patience = {Cause.THROTTLED: (0.05, 0.2), Cause.UNAVAILABLE: (0.05, 0.2)}
-        monkeypatch.setattr(f"{providers}.gcp.{module}._PATIENCE_S", patience)
+        policy = {Cause.THROTTLED: patience, Cause.UNAVAILABLE: patience}
+        monkeypatch.setattr(f"{providers}.gcp.{module}._PATIENCE", policy)
     monkeypatch.setattr(f"{providers}.vultr.client.REQUEST_SECONDS", SILENCE)
     for name in ("RETRY_SECONDS", "PAUSE_SECONDS"):
         monkeypatch.setattr(f"{providers}.vultr.client.{name}", 0.01)

@@ -24,6 +24,7 @@ from google.protobuf import json_format
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.gcp.describe import describe
 from optiinfra_dagster.lab.gcp.recordings import GcpRecordings
+from optiinfra_dagster.lab.gcp.services import KINDS
 from optiinfra_dagster.lab.world import World
 from optiinfra_dagster.model.errors import ConfigError
 
@@ -31,23 +32,7 @@ PROJECT = "acme-prod"
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 CPU = "compute.googleapis.com/instance/cpu/utilization"
 READ = "compute.googleapis.com/instance/disk/read_bytes_count"
-KINDS = [
-    "gcp:instance",
-    "gcp:disk",
-    "gcp:filestore_instance",
-    "gcp:sql_instance",
-    "gcp:redis_instance",
-    "gcp:redis_cluster",
-    "gcp:valkey_instance",
-    "gcp:memcache_instance",
-    "gcp:bigtable_cluster",
-    "gcp:spanner_instance",
-    "gcp:alloydb_cluster",
-    "gcp:forwarding_rule",
-    "gcp:network",
-    "gcp:router",
-    "gcp:gke_cluster",
-]
+FLEETS = [name for name, kind in KINDS.items() if kind.in_fleets]
 WORLD: dict[str, Any] = {
     "seed": 7,
     "gcp": {
@@ -55,7 +40,7 @@ WORLD: dict[str, Any] = {
             {
                 "id": PROJECT,
                 "fleets": [
-                    *({"kind": kind, "region": "us-central1", "count": 3, "tags": {"env": "prod"}} for kind in KINDS),
+                    *({"kind": kind, "region": "us-central1", "count": 3, "tags": {"env": "prod"}} for kind in FLEETS),
                     {"kind": "gcp:forwarding_rule", "region": "global", "name": "shop"},
                     {"kind": "gcp:disk", "region": "europe-west1", "name": "mirrored", "regional": True},
                 ],

@@ -37,7 +37,7 @@ from optiinfra_dagster.providers.azure.kinds import to_resource
 from optiinfra_dagster.providers.catalog import metrics_for
 from optiinfra_dagster.providers.gcp import client as gcp_client
 from optiinfra_dagster.providers.gcp import inventory as gcp
-from optiinfra_dagster.providers.gcp.kinds import KINDS
+from optiinfra_dagster.providers.gcp.services import BY_ASSET_TYPE
 from optiinfra_dagster.providers.parsing import ODD as UNREADABLE
 from optiinfra_dagster.providers.parsing import as_datetime, as_labels, as_number, network
 from optiinfra_dagster.providers.vultr import client as vultr_client
@@ -93,7 +93,9 @@ class Samples:
         def read(asset: Any, project: str) -> Resource | None:
             inventory = Inventory()
             read_asset(asset, project, inventory)
-            assert len(inventory.problems) + len(inventory.resources) == 1 or asset.get("assetType") not in KINDS
+            assert (
+                len(inventory.problems) + len(inventory.resources) == 1 or asset.get("assetType") not in BY_ASSET_TYPE
+            )
             return next(iter(inventory.resources), None)
 
         def note(asset: Any, project: str, found: Inventory) -> None:
@@ -372,7 +374,7 @@ def test_pages_of_assets_that_go_in_a_circle_end(monkeypatch: pytest.MonkeyPatch
         disk = {"assetType": "compute.googleapis.com/Disk", "name": "//compute.googleapis.com/projects/p/disks/d"}
         return {"assets": [None, disk], "nextPageToken": tokens[query.get("pageToken", "")]}
 
-    monkeypatch.setattr(gcp_client.Project, "_page", ask)
+    monkeypatch.setattr(gcp_client.Project, "_ask", ask)
     with CloudLab({}) as lab:
         inventory = gcp.collect("acme", [of_gcp.account(lab)], Meter())
 

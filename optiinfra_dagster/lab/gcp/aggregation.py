@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from google.api.metric_pb2 import MetricDescriptor  # type: ignore[import-untyped]
 
-from optiinfra_dagster.lab.gcp.metrics import BOUNDS, LabMetric, Raw, resource_labels
+from optiinfra_dagster.lab.gcp.metrics import BOUNDS, Raw, resource_labels
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.aws.metrics import Floats, Whole
+    from optiinfra_dagster.lab.gcp.kind import LabMetric
 
 PERCENTILES = {"REDUCE_PERCENTILE_50": 0.5, "REDUCE_PERCENTILE_95": 0.95, "REDUCE_PERCENTILE_99": 0.99}
 
@@ -84,7 +85,7 @@ class Reduced:
         """Reduce aligned series to one for each value of `fields`; without a reducer they stay as they are."""
         if reducer == "REDUCE_NONE":
             resources = [
-                resource_labels(one) | dict(part.resource) for one, part in zip(raw.assets, raw.labels, strict=True)
+                resource_labels(asset) | dict(part.resource) for asset, part in zip(raw.assets, raw.labels, strict=True)
             ]
             return cls(resources, [dict(part.metric) for part in raw.labels], aligned)
         groups: dict[tuple[str, ...], int] = {}
@@ -114,13 +115,13 @@ class Reduced:
                     result = result / counts
         named = [dict(zip((name.rpartition(".") for name in fields), key, strict=True)) for key in groups]
         resources, metrics = (
-            [{name: value for (where, _, name), value in one.items() if where.startswith(kind)} for one in named]
+            [{name: value for (where, _, name), value in labels.items() if where.startswith(kind)} for labels in named]
             for kind in ("resource", "metric")
         )
         return cls(resources, metrics, Aligned(aligned.ends, result, counts > 0, None))
 
     def write(self, answer: Any, metric: LabMetric, offset: int, size: int, *, headers: bool) -> bool:
-        """Add the series of a page: `size` points from the `offset`-th on, newest first. Tells whether there are more.
+        """Add the series of a page: `size` points from the `offset`-th on, newest first. True if there are more.
 
         Without points (`headers`), the offset and the size count series.
         """
@@ -148,13 +149,15 @@ class Reduced:
         return int(counts.sum()) > offset + size
 
     def _head(self, answer: Any, metric: LabMetric, row: int) -> Any:
-        one = answer.time_series.add()
-        one.metric.type, one.resource.type = metric.type, metric.resource
-        one.metric.labels.update(self.metrics[row])
-        one.resource.labels.update(self.resources[row])
-        one.metric_kind = MetricDescriptor.GAUGE
-        one.value_type = MetricDescriptor.DISTRIBUTION if self.aligned.buckets is not None else MetricDescriptor.DOUBLE
-        return one
+        series = answer.time_series.add()
+        series.metric.type, series.resource.type = metric.type, metric.resource
+        series.metric.labels.update(self.metrics[row])
+        series.resource.labels.update(self.resources[row])
+        series.metric_kind = MetricDescriptor.GAUGE
+        series.value_type = (
+            MetricDescriptor.DISTRIBUTION if self.aligned.buckets is not None else MetricDescriptor.DOUBLE
+        )
+        return series
 
     def _set(self, typed: Any, row: int, column: int, value: float) -> None:
         if self.aligned.buckets is None:
@@ -166,4 +169,4 @@ class Reduced:
         typed.distribution_value.count = int(total)
         typed.distribution_value.mean = float((counts * middle).sum() / total) if total else 0.0
         typed.distribution_value.bucket_options.explicit_buckets.bounds.extend(BOUNDS.tolist())
-        typed.distribution_value.bucket_counts.extend(int(one) for one in counts)
+        typed.distribution_value.bucket_counts.extend(map(int, counts))

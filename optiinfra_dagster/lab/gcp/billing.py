@@ -1,4 +1,4 @@
-"""What the projects of a world are charged, and what things cost: billing exports in BigQuery, and the price catalogue.
+"""The charges of the projects of a world: billing exports in BigQuery.
 
 BigQuery here is no SQL engine. It knows the two queries of a cost collector by their shape (which days have newer rows;
 the sums of days, by groups and without), takes from them the table, the columns and the parameters, and refuses all
@@ -18,11 +18,11 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.lab.gcp.estate import REGIONS
+from optiinfra_dagster.lab.gcp.prices import hourly
+from optiinfra_dagster.lab.gcp.world import GcpExport
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.lab.gcp.estate import GcpEstate, LabAsset
-    from optiinfra_dagster.lab.gcp.world import GcpExport
+    from optiinfra_dagster.lab.gcp.estate import GcpEstate
     from optiinfra_dagster.lab.server import Request
 
 _DAY = timedelta(days=1)
@@ -31,189 +31,6 @@ _LEAST_BYTES = 10 * 2**20
 _PART, _DELAY = timedelta(hours=6), timedelta(hours=1)
 _DAYS_BACK = 70  # that the exports reach back
 BILLING_ACCOUNT = "01A2B3-C4D5E6-F7A8B9"
-
-# --- Prices -----------------------------------------------------------------------------------------------------------
-
-COMPUTE, SQL, GKE = "6F81-5844-456A", "9662-B51E-5089", "CCD8-9BF1-090E"
-NETWORKING, REDIS = "E505-1604-58F8", "5AF5-2C11-D467"
-_MONTH = 730
-_HOUR, _GIB_HOUR, _GIB_MONTH = "h", "GiBy.h", "GiBy.mo"
-
-# service: (description, unit, USD); a place is added to each, by the service's own word
-_SKUS: Mapping[str, Sequence[tuple[str, str, str]]] = {
-    COMPUTE: (
-        ("N1 Predefined Instance Core running", _HOUR, "0.031611"),
-        ("N1 Predefined Instance Ram running", _GIB_HOUR, "0.004237"),
-        ("N2 Instance Core running", _HOUR, "0.031611"),
-        ("N2 Instance Ram running", _GIB_HOUR, "0.004237"),
-        ("N2 Custom Instance Core running", _HOUR, "0.033191"),
-        ("E2 Instance Core running", _HOUR, "0.021811"),
-        ("E2 Instance Ram running", _GIB_HOUR, "0.002923"),
-        ("G2 Instance Core running", _HOUR, "0.024988"),
-        ("G2 Instance Ram running", _GIB_HOUR, "0.002927"),
-        ("Nvidia L4 GPU running", _HOUR, "0.560004"),
-        ("Nvidia Tesla T4 GPU running", _HOUR, "0.35"),
-        ("C3 Instance Core running", _HOUR, "0.03398"),
-        ("C3 Instance Ram running", _GIB_HOUR, "0.003938"),
-        ("Storage PD Capacity", _GIB_MONTH, "0.04"),
-        ("Balanced PD Capacity", _GIB_MONTH, "0.1"),
-        ("SSD backed PD Capacity", _GIB_MONTH, "0.17"),
-        ("Regional Balanced PD Capacity", _GIB_MONTH, "0.2"),
-    ),
-    SQL: tuple(
-        (f"Cloud SQL for {engine}: {kind} - {what}", unit, f"{Decimal(usd) * factor:f}")
-        for engine in ("PostgreSQL", "MySQL")
-        for kind, factor in (("Zonal", 1), ("Regional", 2))
-        for what, unit, usd in (
-            ("vCPU", _HOUR, "0.0413"),
-            ("RAM", _GIB_HOUR, "0.007"),
-            ("Micro instance", _HOUR, "0.0105"),
-            ("Standard storage", _GIB_MONTH, "0.17"),
-        )
-    ),
-    NETWORKING: (
-        ("Cloud Load Balancer Forwarding Rule Minimum", _HOUR, "0.025"),
-        ("Cloud Load Balancer Forwarding Rule Additional", _HOUR, "0.01"),
-    ),
-    REDIS: (
-        *(
-            (f"Redis Capacity {tier} M{n}", _GIB_HOUR, usd)
-            for tier, prices in (
-                ("Basic", ("0.049", "0.027", "0.023", "0.019", "0.016")),
-                ("Standard", ("0.064", "0.054", "0.046", "0.037", "0.03")),
-            )
-            for n, usd in enumerate(prices, 1)
-        ),
-        ("Redis Standard Node Capacity M2", _GIB_HOUR, "0.027"),
-        ("Redis Cluster Node Default", _HOUR, "0.0688"),
-    ),
-}
-_BEFORE_PLACE = {NETWORKING: " for ", REDIS: " "}
-# What has one price everywhere.
-_GLOBAL: Mapping[str, Sequence[tuple[str, str, str]]] = {
-    NETWORKING: (
-        ("Cloud Load Balancer Forwarding Rule Minimum Global", _HOUR, "0.025"),
-        ("Cloud Load Balancer Forwarding Rule Additional Global", _HOUR, "0.01"),
-    ),
-    GKE: (("Zonal Kubernetes Clusters", _HOUR, "0.1"), ("Regional Kubernetes Clusters", _HOUR, "0.1")),
-}
-
-
-def skus(service: str) -> list[dict[str, Any]]:
-    """The SKUs of a service, as the catalogue answers them."""
-    found = [
-        _sku(service, n, f"{text}{_BEFORE_PLACE.get(service, ' in ')}{region}", [region], unit, _in(region, usd))
-        for n, (region, (text, unit, usd)) in enumerate(
-            (region, one) for region in REGIONS for one in _SKUS.get(service, ())
-        )
-    ]
-    for text, unit, usd in _GLOBAL.get(service, ()):
-        found.append(_sku(service, len(found), text, ["global"], unit, Decimal(usd)))
-    if service == COMPUTE:
-        spot = "Spot Preemptible N2 Instance Core running in us-central1"
-        found.append(_sku(service, len(found), spot, ["us-central1"], _HOUR, Decimal("0.007"), "Preemptible"))
-        committed = "Commitment v1: N2 Cpu in us-central1 for 1 Year"
-        found.append(_sku(service, len(found), committed, ["us-central1"], _HOUR, Decimal("0.0199"), "Commit1Yr"))
-    return found
-
-
-def _in(region: str, usd: str) -> Decimal:
-    """A price in a region: outside the United States all is a tenth dearer."""
-    return Decimal(usd) * (1 if region.startswith("us-") else Decimal("1.1"))
-
-
-def _sku(
-    service: str, n: int, text: str, regions: list[str], unit: str, usd: Decimal, usage: str = "OnDemand"
-) -> dict[str, Any]:
-    whole = int(usd)
-    return {
-        "name": f"services/{service}/skus/{n:04X}-0000-0001",
-        "skuId": f"{n:04X}-0000-0001",
-        "description": text,
-        "category": {"resourceFamily": "Compute", "usageType": usage},
-        "serviceRegions": regions,
-        "pricingInfo": [
-            {
-                "pricingExpression": {
-                    "usageUnit": unit,
-                    "tieredRates": [
-                        {
-                            "startUsageAmount": 0,
-                            "unitPrice": {
-                                "currencyCode": "USD",
-                                "units": str(whole),
-                                "nanos": int((usd - whole) * 10**9),
-                            },
-                        }
-                    ],
-                }
-            }
-        ],
-        "serviceProviderName": "Google",
-    }
-
-
-def _price(service: str, text: str, region: str) -> Decimal:
-    """The hourly price of what a SKU's description begins with."""
-    unit, usd = next((unit, usd) for one, unit, usd in _SKUS[service] if one == text)
-    nanos = Decimal("1e-9")
-    return _in(region, usd).quantize(nanos) / (_MONTH if unit == _GIB_MONTH else 1)
-
-
-_DISKS = {"pd-standard": "Storage PD", "pd-balanced": "Balanced PD", "pd-ssd": "SSD backed PD"}
-_PER_CORE = {"standard": "4", "highmem": "8", "highcpu": "1"}
-_OTHER = Decimal("0.5")  # an hour of what is not in the price list
-_SHARED = {"e2-micro": ("0.25", 1), "e2-small": ("0.5", 2), "e2-medium": ("1", 4)}
-
-
-def hourly(asset: LabAsset) -> tuple[str, Decimal]:
-    """The service of an asset and what it costs in an hour; 0 for what is free, or switched off."""
-    stopped, fleet = asset.fleet.state in {"TERMINATED", "STOPPED"}, asset.fleet
-    match asset.kind:
-        case "gcp:instance" if not stopped:
-            return "Compute Engine", _machine(fleet.type or "e2-standard-2", asset.region)
-        case "gcp:disk":
-            size = Decimal(fleet.size or 10 * (1 + asset.seed % 20))
-            name = _DISKS.get((fleet.type if asset.parent is None else None) or "", "Balanced PD")
-            regional = "Regional " if asset.shape == "gcp:region_disk" else ""
-            return "Compute Engine", size * _price(COMPUTE, f"{regional}{name} Capacity", asset.region)
-        case "gcp:sql_instance":
-            engine = "MySQL" if (fleet.engine or "").startswith("MYSQL") else "PostgreSQL"
-            tier = (fleet.type or "db-custom-2-7680").split("-")
-            if tier[1] not in {"custom", "f1"}:
-                return "Cloud SQL", _OTHER
-            cores, memory, shared, gib = (
-                _price(SQL, f"Cloud SQL for {engine}: Zonal - {what}", asset.region)
-                for what in ("vCPU", "RAM", "Micro instance", "Standard storage")
-            )
-            use = shared if tier[1] == "f1" else cores * int(tier[2]) + memory * int(tier[3]) / 1024
-            return "Cloud SQL", (Decimal(0) if stopped else use) + gib * (fleet.size or 100)
-        case "gcp:redis_instance":
-            held, tier_name = fleet.size or 1, "Standard" if fleet.type == "STANDARD_HA" else "Basic"
-            number = next(n for n, most in enumerate((4, 10, 35, 100, 300), 1) if held <= most)
-            each = _price(REDIS, f"Redis Capacity {tier_name} M{number}", asset.region)
-            return "Cloud Memorystore for Redis", each * held
-        case "gcp:forwarding_rule":
-            return "Networking", Decimal("0.025") * (1 if asset.region == "global" else _in(asset.region, "1"))
-        case "gcp:gke_cluster":
-            return "Kubernetes Engine", Decimal("0.1")
-    return "", Decimal(0)
-
-
-def _machine(name: str, region: str) -> Decimal:
-    family, _, rest = name.partition("-")
-    if name in _SHARED:
-        cores, memory = Decimal(_SHARED[name][0]), Decimal(_SHARED[name][1])
-    else:
-        shape, _, count = rest.partition("-")
-        if family not in {"n1", "n2", "e2", "c3"} or shape not in _PER_CORE or not count.isdigit():
-            return _OTHER  # not in this price list
-        cores = Decimal(count)
-        memory = cores * Decimal({"n1-standard": "3.75", "c3-highcpu": "2"}.get(f"{family}-{shape}", _PER_CORE[shape]))
-    word = f"{family.upper()}{' Predefined' if family == 'n1' else ''} Instance"
-    core, ram = (_price(COMPUTE, f"{word} {what} running", region) for what in ("Core", "Ram"))
-    return cores * core + memory * ram
-
 
 # --- Exports ----------------------------------------------------------------------------------------------------------
 
@@ -297,15 +114,17 @@ class Exports:
         table = f"{project}.billing.{DEFAULT_TABLE}"
         if project not in self.estate.projects:
             raise LookupError(project)
-        self.restate(next((one.table for one in self.declared if project in one.projects), table), day, project, amount)
+        self.restate(
+            next((export.table for export in self.declared if project in export.projects), table), day, project, amount
+        )
 
     def expected(self, table: str, first: date, last: date) -> dict[tuple[date, str, str, str], Decimal]:
-        """What days cost by project, service and resource, of what is exported by now: the truth."""
-        found: dict[tuple[date, str, str, str], Decimal] = defaultdict(Decimal)
+        """The truth: the costs of days by project, service and resource, of what is exported by now."""
+        costs: dict[tuple[date, str, str, str], Decimal] = defaultdict(Decimal)
         for row in self.rows(table):
             if first <= row.day <= last:
-                found[row.day, row.project or BILLING_ACCOUNT, row.service, row.resource] += row.cost + row.credit
-        return dict(found)
+                costs[row.day, row.project or BILLING_ACCOUNT, row.service, row.resource] += row.cost + row.credit
+        return dict(costs)
 
     def rows(self, table: str) -> list[ExportRow]:
         """The rows that a table has by now."""
@@ -319,8 +138,6 @@ class Exports:
         Raises:
             BigQueryError: there is none.
         """
-        from optiinfra_dagster.lab.gcp.world import GcpExport
-
         for export in self.declared:
             if export.table == table:
                 return export
@@ -335,8 +152,8 @@ class Exports:
             if not price:
                 continue
             parent, _, last = asset.full_name.rpartition("/")
-            told = f"{parent}/{asset.number}" if asset.full_name.startswith("//compute.") else asset.full_name
-            names = (asset.full_name, last, told) if export.detailed else ("", "", "")
+            global_name = f"{parent}/{asset.number}" if asset.full_name.startswith("//compute.") else asset.full_name
+            names = (asset.full_name, last, global_name) if export.detailed else ("", "", "")
             for n in range(_DAYS_BACK + 1):
                 day = now.date() - n * _DAY
                 start = _midnight(day)
@@ -386,8 +203,8 @@ class Exports:
             case "tables.list":
                 return self._tables(f"{parts[0]}.{parts[1]}")
             case "jobs.query" | "jobs.insert":
-                asked = json.loads(request.body)
-                return self._query(parts[0], operation, asked)
+                body = json.loads(request.body)
+                return self._query(parts[0], operation, body)
             case "jobs.getQueryResults":
                 return self._page(parts[0], parts[1], query)
             case "jobs.get":
@@ -401,7 +218,7 @@ class Exports:
             "kind": "bigquery#table",
             "id": name.replace(".", ":", 1),
             "tableReference": {"projectId": project, "datasetId": dataset, "tableId": table},
-            "schema": {"fields": _schema(_there(export))},
+            "schema": {"fields": _schema(_columns(export))},
             "type": "TABLE",
             "timePartitioning": {"type": "DAY"},
             "numBytes": str(_ROW_BYTES * len(self.rows(name))),
@@ -416,17 +233,19 @@ class Exports:
         return {
             "kind": "bigquery#tableList",
             "totalItems": len(here),
-            "tables": [{"id": ".".join(one), "tableReference": dict(zip(keys, one, strict=True))} for one in here],
+            "tables": [
+                {"id": ".".join(parts), "tableReference": dict(zip(keys, parts, strict=True))} for parts in here
+            ],
         }
 
-    def _query(self, project: str, operation: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-        setup = asked if operation == "jobs.query" else asked["configuration"]["query"]
-        dry = asked.get("dryRun") or (asked.get("configuration") or {}).get("dryRun")
+    def _query(self, project: str, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        setup = body if operation == "jobs.query" else body["configuration"]["query"]
+        dry = body.get("dryRun") or (body.get("configuration") or {}).get("dryRun")
         if setup.get("useLegacySql") is not False:
             raise BigQueryError(400, "invalidQuery", "The cloud lab speaks GoogleSQL only: set useLegacySql to false")
         job = self._run(setup["query"], _parameters(setup.get("queryParameters") or ()))
         if dry:
-            return self._show(project, "dry", asked, job)
+            return self._show(project, "dry", body, job)
         most = setup.get("maximumBytesBilled")
         if most is not None and job.size > int(most):
             text = f"Query exceeded limit for bytes billed: {most}. {job.size} or higher required."
@@ -436,11 +255,11 @@ class Exports:
         self._jobs[name] = job
         return self._page(project, name, {"maxResults": str(setup.get("maxResults", ""))})
 
-    def _show(self, project: str, name: str, asked: Mapping[str, Any], job: _Job | None = None) -> dict[str, Any]:
+    def _show(self, project: str, name: str, body: Mapping[str, Any], job: _Job | None = None) -> dict[str, Any]:
         job = job or self._jobs.get(name)
         if job is None:
             raise BigQueryError(404, "notFound", f"Not found: Job {project}:{name}")
-        configuration = asked.get("configuration") or {"query": {"query": ""}}
+        configuration = body.get("configuration") or {"query": {"query": ""}}
         destination = {"projectId": project, "datasetId": "_lab", "tableId": name}
         query, size = {**configuration["query"], "destinationTable": destination}, str(job.size)
         return {
@@ -476,18 +295,22 @@ class Exports:
 
     # --- The two queries ------------------------------------------------------------------------------------------
 
-    def _run(self, sql: str, given: Mapping[str, Any]) -> _Job:
+    def _run(self, sql: str, parameters: Mapping[str, Any]) -> _Job:
         named = re.search(r"FROM `([^`]+)`", sql)
         export = self.find(named[1] if named else "")
-        _check(sql, export, given)
-        read = [row for row in self.rows(export.table) if _midnight(row.exported.date()) >= given["partition"]]
+        _check(sql, export, parameters)
+        read = [row for row in self.rows(export.table) if _midnight(row.exported.date()) >= parameters["partition"]]
         size = max(_ROW_BYTES * len(read), _LEAST_BYTES)
-        projects = {"", *given["projects"]}
-        rows = [row for row in read if given["start"] <= _midnight(row.day) < given["end"] and row.project in projects]
+        projects = {"", *parameters["projects"]}
+        rows = [
+            row
+            for row in read
+            if parameters["start"] <= _midnight(row.day) < parameters["end"] and row.project in projects
+        ]
         if "GROUPING SETS" not in sql:
-            days = sorted({row.day for row in rows if row.exported >= given["since"]})
+            days = sorted({row.day for row in rows if row.exported >= parameters["since"]})
             return _Job([{"name": "day", "type": "DATE"}], [[day.isoformat()] for day in days], size)
-        chosen = [row for row in rows if row.day in given["days"] or row.day >= given["today"]]
+        chosen = [row for row in rows if row.day in parameters["days"] or row.day >= parameters["today"]]
         return _Job(_RESULT, list(_grouped(chosen, with_list="cost_at_list" in sql)), size)
 
 
@@ -523,54 +346,54 @@ def _grouped(rows: Sequence[ExportRow], *, with_list: bool) -> Iterator[list[str
         yield [*key, f"{cost:f}", f"{credit:f}", f"{cost:f}" if with_list else None, "0" if with_list else str(count)]
 
 
-def _check(sql: str, export: GcpExport, given: Mapping[str, Any]) -> None:
+def _check(sql: str, export: GcpExport, parameters: Mapping[str, Any]) -> None:
     """Refuse a query that names a column which the table does not have, or lacks a parameter."""
-    there = _there(export)
+    columns = _columns(export)
     for name, parts in _FIELDS.items():
         names = [f"{name}.{part}" for part, _ in parts] if isinstance(parts, tuple) else [name]
         for column in names:
             # `credits` are read by UNNEST, and their amounts by another name
             used = re.search(rf"(?<![\w.@]){re.escape(column)}(?![\w.])", sql)
-            if used and column not in there and not re.search(rf" AS {re.escape(column)}\b", sql):
+            if used and column not in columns and not re.search(rf" AS {re.escape(column)}\b", sql):
                 raise BigQueryError(400, "invalidQuery", f"Unrecognized name: {column} at [1:1]")
     needed = {"start", "end", "projects", "partition"} | ({"days", "today"} if "GROUPING SETS" in sql else {"since"})
     used_names = set(re.findall(r"@(\w+)", sql))
-    if needed - given.keys() or used_names - given.keys() or needed - used_names:
-        raise BigQueryError(400, "invalidQuery", f"Query parameter not found: {sorted(needed - given.keys())}")
+    if needed - parameters.keys() or used_names - parameters.keys() or needed - used_names:
+        raise BigQueryError(400, "invalidQuery", f"Query parameter not found: {sorted(needed - parameters.keys())}")
     if "_PARTITIONTIME >= @partition" not in sql:
         raise BigQueryError(400, "invalidQuery", "The cloud lab knows this query with a filter of the partition only")
 
 
-def _there(export: GcpExport) -> set[str]:
+def _columns(export: GcpExport) -> set[str]:
     """The columns of an export, those of records as `project.id`."""
     names = {
         f"{name}.{part}" if part else name
         for name, parts in _FIELDS.items()
-        for part in ([one for one, _ in parts] if isinstance(parts, tuple) else [""])
+        for part in ([name_of_part for name_of_part, _ in parts] if isinstance(parts, tuple) else [""])
     }
     detailed = {name for name in names if name.startswith("resource.")}
     return names - set(export.omit) - (set() if export.detailed else detailed)
 
 
-def _schema(there: set[str]) -> list[dict[str, Any]]:
+def _schema(columns: set[str]) -> list[dict[str, Any]]:
     fields: list[dict[str, Any]] = []
     for name, parts in _FIELDS.items():
         if isinstance(parts, str):
-            if name in there:
+            if name in columns:
                 fields.append({"name": name, "type": parts, "mode": "NULLABLE"})
-        elif within := [{"name": part, "type": of} for part, of in parts if f"{name}.{part}" in there]:
+        elif within := [{"name": part, "type": of} for part, of in parts if f"{name}.{part}" in columns]:
             mode = "REPEATED" if name == "credits" else "NULLABLE"
             fields.append({"name": name, "type": "RECORD", "mode": mode, "fields": within})
     return fields
 
 
-def _parameters(given: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _parameters(parameters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The named parameters of a query, as Python's values."""
     return {
-        one["name"]: [_value(one["parameterType"]["arrayType"]["type"], each["value"]) for each in many]
-        if (many := one["parameterValue"].get("arrayValues")) is not None
-        else _value(one["parameterType"]["type"], one["parameterValue"].get("value"))
-        for one in given
+        each["name"]: [_value(each["parameterType"]["arrayType"]["type"], value["value"]) for value in values]
+        if (values := each["parameterValue"].get("arrayValues")) is not None
+        else _value(each["parameterType"]["type"], each["parameterValue"].get("value"))
+        for each in parameters
     }
 
 

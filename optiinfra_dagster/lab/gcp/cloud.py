@@ -16,9 +16,11 @@ from urllib.parse import parse_qs, unquote
 
 from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, FaultBook
-from optiinfra_dagster.lab.gcp.billing import BigQueryError, Exports, skus
+from optiinfra_dagster.lab.gcp.billing import BigQueryError, Exports
 from optiinfra_dagster.lab.gcp.describe import describe
-from optiinfra_dagster.lab.gcp.estate import NAMES, GcpEstate
+from optiinfra_dagster.lab.gcp.estate import GcpEstate
+from optiinfra_dagster.lab.gcp.prices import skus
+from optiinfra_dagster.lab.gcp.services import ASSET_TYPES
 from optiinfra_dagster.lab.server import Request, Response
 from optiinfra_dagster.lab.world import digest
 
@@ -39,7 +41,6 @@ _BIGQUERY = (
     ("GET", re.compile(r"([^/]+)/jobs/([^/]+)"), "jobs.get"),
 )
 _KNOWN = {"assetTypes", "contentType", "pageSize", "pageToken", "prettyPrint", "alt", "$alt", "$prettyPrint"}
-_ASSET_TYPES = {asset_type for asset_type, _, _ in NAMES.values()}
 _LARGEST = 1000
 _API = "cloudasset.googleapis.com"
 
@@ -133,7 +134,7 @@ class Gcp:
             self.monitoring = None
 
     def claims(self, request: Request) -> bool:
-        """Whether a request is meant for Cloud Asset Inventory, BigQuery or the price catalogue."""
+        """True for a request of Cloud Asset Inventory, BigQuery or the price catalogue."""
         known = _PATH.fullmatch(request.path) or _SKUS.fullmatch(request.path)
         return known is not None or request.path.startswith("/bigquery/v2/")
 
@@ -173,8 +174,8 @@ class Gcp:
         path = unquote(request.path.removeprefix("/bigquery/v2/projects/"))
         operation, parts = path, tuple[str, ...](("",))
         for method, form, name in _BIGQUERY:
-            if method == request.method and (found := form.fullmatch(path)):
-                operation, parts = name, found.groups()
+            if method == request.method and (match := form.fullmatch(path)):
+                operation, parts = name, match.groups()
         call = _Call(parts[0], parse_qs(request.query), "bigquery", operation)
         try:
             for fault in self._faults.for_call(call):
@@ -188,8 +189,8 @@ class Gcp:
             response = _as_json(200, self.exports.answer(operation, request, parts, query))
         except BigQueryError as error:
             words = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 400: "INVALID_ARGUMENT"}
-            told = {"message": error.message, "domain": "global", "reason": error.reason}
-            body = {"code": error.status, "message": error.message, "errors": [told]}
+            detail = {"message": error.message, "domain": "global", "reason": error.reason}
+            body = {"code": error.status, "message": error.message, "errors": [detail]}
             response = _as_json(error.status, {"error": {**body, "status": words.get(error.status, "UNAVAILABLE")}})
         except Exception as bug:  # noqa: BLE001 - told to the caller, who would retry a connection that just closed
             traceback.print_exc()
@@ -203,12 +204,12 @@ class Gcp:
             for fault in self._faults.for_call(call):
                 if fault.action is not Action.DELAY:
                     raise _refusal(fault.action, "acme")
-            found = skus(service)
+            listed = skus(service)
             start, size = int(query.get("pageToken", ["0"])[0]), int(query.get("pageSize", ["5000"])[0])
             if not 0 < size <= 5000:
                 raise _invalid("page_size must be between 1 and 5000.")
-            more = {"nextPageToken": str(start + size)} if start + size < len(found) else {"nextPageToken": ""}
-            response = _as_json(200, {"skus": found[start : start + size], **more})
+            more = {"nextPageToken": str(start + size)} if start + size < len(listed) else {"nextPageToken": ""}
+            response = _as_json(200, {"skus": listed[start : start + size], **more})
         except GcpError as error:
             response = _write_error(call, error)
         self._note(call, response.status)
@@ -238,7 +239,7 @@ class Gcp:
         if unknown := query.keys() - _KNOWN:
             raise _invalid(f"The cloud lab does not know assets.list with {', '.join(sorted(unknown))}.")
         wanted = set(query.get("assetTypes", ()))
-        if unknown := wanted - _ASSET_TYPES:
+        if unknown := wanted - ASSET_TYPES:
             raise _invalid(f"Invalid asset types: {', '.join(sorted(unknown))}.")
         size = _page_size(query.get("pageSize", ["0"])[0])
         whole = query.get("contentType", [""])[0] in {"RESOURCE", "1"}  # Google's client sends the number
@@ -246,15 +247,15 @@ class Gcp:
         if token := query.get("pageToken", [""])[0]:
             start = _start(token, mark)
         if self.recordings is not None:
-            shown = [one for one in self.recordings.assets.values() if not wanted or one["assetType"] in wanted]
+            shown = [asset for asset in self.recordings.assets.values() if not wanted or asset["assetType"] in wanted]
             rows, more = shown[start : start + size], start + size < len(shown)
         else:
             if call.account not in self.estate.projects:
                 raise _denied(call.account)  # Google does not tell whether there is such a project
-            listed = [one for one in self.estate.assets(call.account) if not wanted or one.asset_type in wanted]
-            rows, more = [describe(one) for one in listed[start : start + size]], start + size < len(listed)
+            listed = [asset for asset in self.estate.assets(call.account) if not wanted or asset.asset_type in wanted]
+            rows, more = [describe(asset) for asset in listed[start : start + size]], start + size < len(listed)
         if not whole:
-            rows = [{key: value for key, value in one.items() if key != "resource"} for one in rows]
+            rows = [{key: value for key, value in row.items() if key != "resource"} for row in rows]
         answer: dict[str, Any] = {"readTime": "2024-06-01T00:00:00Z"}
         if rows:
             answer["assets"] = rows  # an empty list is left out of Google's JSON

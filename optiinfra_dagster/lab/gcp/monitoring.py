@@ -29,11 +29,14 @@ from optiinfra_dagster.lab.aws.metrics import chance
 from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
 from optiinfra_dagster.lab.gcp.aggregation import PERCENTILES, Aligned, Reduced, label_of, percentile
-from optiinfra_dagster.lab.gcp.metrics import AGENT, BY_TYPE, PUBLISHED, SAMPLE, LabMetric, Raw
+from optiinfra_dagster.lab.gcp.kind import AGENT
+from optiinfra_dagster.lab.gcp.metrics import SAMPLE, Raw
+from optiinfra_dagster.lab.gcp.services import BY_TYPE, PUBLISHED
 from optiinfra_dagster.lab.world import digest
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.lab.gcp.estate import GcpEstate, LabAsset
+    from optiinfra_dagster.lab.gcp.estate import GcpEstate
+    from optiinfra_dagster.lab.gcp.kind import LabAsset, LabMetric
     from optiinfra_dagster.lab.world import World
 
 _API = "monitoring.googleapis.com"
@@ -161,7 +164,7 @@ class GcpMonitoring:
 
     @property
     def url(self) -> str:
-        """Where it listens, as a customers file names it."""
+        """The address that it listens on, as a customers file names it."""
         return f"http://127.0.0.1:{self._port}"
 
     def stop(self) -> None:
@@ -175,9 +178,9 @@ class GcpMonitoring:
         with self._lock:
             if (project, metric.type) not in self._raw:
                 recorded = {
-                    one.resource: recorded_points(one.file, one.shift_seconds, one.ends_at)
-                    for one in self._world.gcp.replay
-                    if one.metric == metric.type
+                    replay.resource: recorded_points(replay.file, replay.shift_seconds, replay.ends_at)
+                    for replay in self._world.gcp.replay
+                    if replay.metric == metric.type
                 }
                 self._raw[project, metric.type] = Raw.of(metric, self._estate.assets(project, metric.kind), recorded)
             return self._raw[project, metric.type]
@@ -227,19 +230,19 @@ class GcpMonitoring:
         answer = DescriptorsResponse()
         for metric in PUBLISHED:
             if metric.type in wanted and self._known(project, metric):
-                one = answer.metric_descriptors.add(
+                descriptor = answer.metric_descriptors.add(
                     name=f"projects/{project}/metricDescriptors/{metric.type}",
                     type=metric.type,
                     metric_kind=MetricDescriptor.MetricKind.Value(metric.metric_kind),
                     value_type=MetricDescriptor.ValueType.Value(metric.value_type),
                     monitored_resource_types=[metric.resource],
                 )
-                one.metadata.sample_period.seconds = SAMPLE
-                one.metadata.ingest_delay.seconds = metric.delay
+                descriptor.metadata.sample_period.seconds = SAMPLE
+                descriptor.metadata.ingest_delay.seconds = metric.delay
         return answer
 
     def _known(self, project: str, metric: LabMetric) -> bool:
-        """Whether the project has the metric: an agent's is there once one wrote it, Google's own always."""
+        """True for a metric that the project has: an agent's once one wrote it, Google's own always."""
         return not metric.type.startswith(AGENT) or bool(self.raw(project, metric).labels)
 
     # --- Time series ----------------------------------------------------------------------------------------------
@@ -315,7 +318,7 @@ class GcpMonitoring:
         end: datetime,
         where: str = "",
     ) -> dict[int, float]:
-        """What a statistic of a resource's metric must be, by the start of each 5 minutes: the ground truth of tests.
+        """The ground truth of tests: a statistic of a resource's metric, by the start of each 5 minutes.
 
         `statistic` is an aligner of numbers (reduced by its own kind) or a percentile's reducer; `where` a filter on
         labels. Worked out sample by sample, without what serves the calls; faults and delays play no part.
@@ -325,25 +328,25 @@ class GcpMonitoring:
         minutes = np.arange(int(start.timestamp()), int(end.timestamp()), SAMPLE, dtype=np.int64)
         values, there = raw.samples(minutes)
         buckets = raw.buckets(values) if statistic in PERCENTILES else None
-        found: dict[int, float] = {}
+        expected: dict[int, float] = {}
         for moment in range(int(start.timestamp()), int(end.timestamp()), 300):
             columns = [n for n, minute in enumerate(minutes) if moment <= minute < moment + 300]
             samples = {row: [float(values[row, n]) for n in columns if there[row, n]] for row in rows}
-            series = [one for one in samples.values() if one]
+            series = list(filter(None, samples.values()))
             if not series:
                 continue
             if buckets is not None:
                 union = [sum(buckets[row, n] for row in rows for n in columns if there[row, n])]
-                found[moment] = percentile(np.array(union), PERCENTILES[statistic])[0]
+                expected[moment] = percentile(np.array(union), PERCENTILES[statistic])[0]
             elif statistic == "ALIGN_RATE":
-                found[moment] = sum(sum(one) for one in series) / 300
+                expected[moment] = sum(map(sum, series)) / 300
             elif statistic == "ALIGN_SUM":
-                found[moment] = sum(sum(one) for one in series)
+                expected[moment] = sum(map(sum, series))
             elif statistic == "ALIGN_MAX":
-                found[moment] = max(max(one) for one in series)
+                expected[moment] = max(map(max, series))
             else:
-                found[moment] = sum(sum(one) / len(one) for one in series) / len(series)
-        return {moment: value for moment, value in found.items() if not np.isnan(value)}
+                expected[moment] = sum(sum(row) / len(row) for row in series) / len(series)
+        return {moment: value for moment, value in expected.items() if not np.isnan(value)}
 
 
 def _project(name: str) -> str:
@@ -386,7 +389,7 @@ def _checked(aggregation: Any, metric: LabMetric) -> tuple[str, str]:
 
 
 def _matches(raw: Raw, row: int, terms: dict[str, set[str]]) -> bool:
-    """Whether a series meets the terms of a filter on its labels."""
+    """True for a series that meets the terms of a filter on its labels."""
     for selector, wanted in terms.items():
         if selector == "resource.type" and raw.metric.resource not in wanted:
             return False

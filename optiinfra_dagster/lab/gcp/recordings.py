@@ -3,7 +3,7 @@
 A recording is a file `<method>-<path>_<n>.json` with {headers, body}. Cloud Asset Inventory wraps exactly what the API
 of a resource answers, so each resource in a body becomes an asset; answers of other things, and of operations, hold
 none. The same resource in several recordings is one asset, as the first in order of names shows it, and the resources
-of all folders given are one project's.
+of all folders are one project's.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.lab.gcp.describe import Shown, wrap
+from optiinfra_dagster.lab.gcp.describe import wrap
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab.gcp.kind import Shown
 
 # `kind` of Compute Engine and Cloud SQL -> asset type, collection
 _KINDS = {
@@ -64,12 +67,12 @@ class GcpRecordings:
 def _assets(part: Any, project: str, scope: str) -> Iterator[Shown]:
     """Every asset in a part of an answer. `scope` is the key of an aggregated list: `zones/us-central1-a`."""
     if isinstance(part, list):
-        for one in part:
-            yield from _assets(one, project, scope)
+        for item in part:
+            yield from _assets(item, project, scope)
     elif isinstance(part, dict):
-        found = _identify(part, project, scope)
-        if found is not None:
-            asset_type, name = found
+        identity = _identify(part, project, scope)
+        if identity is not None:
+            asset_type, name = identity
             yield wrap(name, asset_type, _location(name, part), part)
             for pool in part.get("nodePools") or ():
                 at = f"{name}/nodePools/{pool.get('name')}"
@@ -89,7 +92,7 @@ def _identify(part: dict[str, Any], project: str, scope: str) -> tuple[str, str]
         # Recorders cut links short to hide names.
         path = link[link.find("/projects/") + 1 :] if "/projects/" in link and link.endswith(f"/{name}") else ""
         at = scope or _scope_of(part, asset_type)
-        path = path or "/".join(one for one in (f"projects/{project}", at, collection, name) if one)
+        path = path or "/".join(word for word in (f"projects/{project}", at, collection, name) if word)
         if "/regions/" in path:
             asset_type = _REGIONAL.get(asset_type, asset_type)
         elif "/global/" in path:
@@ -98,10 +101,10 @@ def _identify(part: dict[str, Any], project: str, scope: str) -> tuple[str, str]
         at = str(part.get("location") or part.get("zone"))
         asset_type, path = "container.googleapis.com/Cluster", f"projects/{project}/locations/{at}/clusters/{name}"
     else:
-        found = _by_form(part, link, name)
-        if found is None:
+        identity = _by_form(part, link, name)
+        if identity is None:
             return None
-        asset_type, path = found
+        asset_type, path = identity
     api = asset_type.partition(".")[0]
     return asset_type, f"//{_HOSTS.get(api, api)}.googleapis.com/{path}"
 

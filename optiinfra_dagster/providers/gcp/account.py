@@ -44,11 +44,11 @@ class GcpAccount(Account):
     )
 
     def monitoring_endpoint(self) -> str | None:
-        """Where Cloud Monitoring is called instead of Google's address, or None; ConfigError if it is unusable."""
+        """The address of Cloud Monitoring instead of Google's, or None; ConfigError if it is unusable."""
         return None if self.monitoring_endpoint_url is None else self.monitoring_endpoint_url.resolve()
 
     def bigquery_endpoint(self) -> str | None:
-        """Where BigQuery is called instead of Google's address, or None; ConfigError if it is unusable."""
+        """The address of BigQuery instead of Google's, or None; ConfigError if it is unusable."""
         return None if self.bigquery_endpoint_url is None else self.bigquery_endpoint_url.resolve()
 
     @property

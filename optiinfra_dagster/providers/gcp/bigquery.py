@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import ROUND_UP, Decimal
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -25,17 +25,17 @@ from pydantic import PrivateAttr
 from requests.adapters import HTTPAdapter
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
-from optiinfra_dagster.providers.gcp.client import Project, credentials_of, explain, explain_credential
+from optiinfra_dagster.providers.gcp import permissions
+from optiinfra_dagster.providers.gcp.bill_sources import LEAST_BYTES, MOST_BYTES, usd
+from optiinfra_dagster.providers.gcp.client import Project, credentials_of
+from optiinfra_dagster.providers.gcp.errors import explain_bigquery, explain_credential
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.gcp.account import GcpAccount
 
 API = "bigquery.googleapis.com"
-ROLE = "roles/bigquery.dataViewer (and roles/bigquery.jobUser)"
-USD_PER_TIB = Decimal("6.25")  # on demand; the first TiB of a month is free, which is not counted on here
-LEAST_BYTES = 10 * 2**20  # that a query is billed for
-MOST_BYTES = 64 * 2**30  # of one reading of one export
+_ROLE = f"{permissions.BILLS[0]} (and {permissions.BILLS[1]})"
 
 _REQUEST_S, _RETRIES_S, _QUERY_S = 30.0, 60.0, 180.0
 _PAGE = 10_000  # rows
@@ -51,11 +51,6 @@ _OPERATIONS = (
     ("GET", r"datasets/[^/]+/tables/[^/]+", "tables.get"),
     ("GET", r"datasets/[^/]+/tables", "tables.list"),
 )
-
-
-def usd(size: int) -> Decimal:
-    """What a query that reads so many bytes costs at most."""
-    return (USD_PER_TIB * max(size, LEAST_BYTES) / 2**40).quantize(Decimal("1e-9"), ROUND_UP)
 
 
 class _Metered(HTTPAdapter):
@@ -91,9 +86,9 @@ class AccountBigQuery(BigQueryResource):
     @classmethod
     def of(cls, project: str, session: AuthorizedSession, endpoint: str) -> AccountBigQuery:
         """The resource of one account; its jobs run in, and are paid by, `project`."""
-        one = cls(project=project)
-        one._session, one._endpoint = session, endpoint
-        return one
+        resource = cls(project=project)
+        resource._session, resource._endpoint = session, endpoint
+        return resource
 
     @contextmanager
     def get_client(self) -> Iterator[bigquery.Client]:
@@ -110,13 +105,13 @@ class AccountBigQuery(BigQueryResource):
 
 @dataclass(slots=True)
 class Export:
-    """An open billing export: its columns, and queries of it."""
+    """An open billing export: its columns, and queries of it. `unread` is the bytes that queries may still read."""
 
     name: str
     project: Project
     client: bigquery.Client
     metered: _Metered
-    left: int = MOST_BYTES
+    unread: int = MOST_BYTES
     table: bigquery.Table = field(init=False)
 
     @property
@@ -153,16 +148,16 @@ class Export:
             raise self.explained("tables.get", error) from None
 
     def _others(self) -> str:
-        """What exports there are instead, if any."""
+        """A clause that names the exports of the table's dataset, or says that there are none."""
         try:
             listed = self.client.list_tables(self.name.rpartition(".")[0], max_results=50, retry=_retry(), timeout=10)
-            names = [one.table_id for one in listed if "gcp_billing_export" in one.table_id]
+            names = [table.table_id for table in listed if "gcp_billing_export" in table.table_id]
         except _FAILURES:
             return ", or switch the export on (Billing, Billing export, BigQuery export)"
         return f" (its dataset has {', '.join(sorted(names))})" if names else " (its dataset has no billing export)"
 
     def plan(self, sql: str, parameters: Sequence[bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter]) -> int:
-        """How many bytes a query would be billed for; free, and refused as the query itself would be.
+        """The bytes that a query would be billed for; free, and refused as the query itself would be.
 
         Raises:
             CloudError: it may not be run, or cannot be.
@@ -183,13 +178,13 @@ class Export:
             CloudError: it would cost too much, or failed.
         """
         size = self.plan(sql, parameters)
-        if size > self.left:
+        if size > self.unread:
             raise CloudError(
                 Cause.BUDGET,
                 f"{self.name}: a query would read {size / 2**30:.1f} GiB, and one reading may read "
                 f"{MOST_BYTES / 2**30:.0f} GiB in all: not read. Delete old partitions, or export to a new table",
             )
-        self.left -= size
+        self.unread -= size
         try:
             self.metered.usd = usd(size)
             config = bigquery.QueryJobConfig(query_parameters=list(parameters), maximum_bytes_billed=size)
@@ -205,35 +200,19 @@ class Export:
         except _FAILURES as error:
             raise self.explained("jobs.query", error) from None
 
-    def explained(self, operation: str, error: Exception) -> CloudError:
-        """What a failure means, and what to do about it."""
-        what = f"{operation} of {self.name}"
+    def explained(self, method: str, error: Exception) -> CloudError:
+        """The error that a failure stands for, with its remedy."""
+        operation = f"{method} of {self.name}"
         if isinstance(error, api.RetryError) and error.cause is not None:
             error = error.cause
         if isinstance(error, auth.GoogleAuthError):
             return explain_credential(error, self.project.impersonate)
         if not isinstance(error, api.GoogleAPICallError):
-            return CloudError(Cause.UNAVAILABLE, f"{what} got no answer: {type(error).__name__}. {LATER}")
-        reasons = {str(one.get("reason")) for one in error.errors if isinstance(one, dict)}
-        said = " ".join(str(error.message).split())[:300].rstrip(". ")
-        for reason, (cause, remedy) in _REASONS.items():
-            if reason in reasons:
-                return CloudError(cause, f"{what}: {said}. {remedy}")
-        body = {"error": {"status": _WORDS.get(int(error.code or 0)), "message": said, "errors": list(error.errors)}}
-        return explain(int(error.code or 500), body, self.project, what)
+            return CloudError(Cause.UNAVAILABLE, f"{operation} got no answer: {type(error).__name__}. {LATER}")
+        return explain_bigquery(error, self.project.caller, operation)
 
 
 _FAILURES = (api.GoogleAPICallError, api.RetryError, auth.GoogleAuthError, requests.RequestException, TimeoutError)
-_WORDS = {401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED"}
-# BigQuery's own reasons (https://cloud.google.com/bigquery/docs/error-messages).
-_REASONS = {
-    "rateLimitExceeded": (Cause.THROTTLED, LATER),
-    "jobRateLimitExceeded": (Cause.THROTTLED, LATER),
-    "quotaExceeded": (Cause.THROTTLED, "A quota of BigQuery is used up for today: raise it, or wait"),
-    "bytesBilledLimitExceeded": (Cause.BUDGET, LATER),
-    "invalidQuery": (Cause.CONFIG, "Name the standard or detailed usage cost export as billing_export_table"),
-    "notFound": (Cause.CONFIG, "Correct billing_export_table"),
-}
 
 
 def _retry() -> Any:
@@ -242,7 +221,7 @@ def _retry() -> Any:
 
 @contextmanager
 def open_export(account: GcpAccount, name: str, meter: Meter) -> Iterator[Export]:
-    """Enter BigQuery as an account, and look up the table of its billing export.
+    """The billing export of an account: enters BigQuery as the account, and looks up the table.
 
     Raises:
         ConfigError: the credentials file or the endpoint cannot be used.
@@ -250,14 +229,14 @@ def open_export(account: GcpAccount, name: str, meter: Meter) -> Iterator[Export
     """
     endpoint = account.bigquery_endpoint() or f"https://{API}"
     credentials = credentials_of(account, endpoint, meter)
-    project = Project(account.project_id, credentials, endpoint, account.impersonate, API, ROLE)
+    project = Project(account.project_id, credentials, endpoint, account.impersonate, API, _ROLE)
     metered = _Metered(meter)
     with requests.Session() as for_tokens:
         session = AuthorizedSession(credentials, auth_request=Request(for_tokens))  # type: ignore[no-untyped-call]
-        for one in (for_tokens, session):
-            one.trust_env = not project.plain
-            one.mount("https://", metered)
-            one.mount("http://", metered)
+        for each in (for_tokens, session):
+            each.trust_env = not project.plain
+            each.mount("https://", metered)
+            each.mount("http://", metered)
         payer = account.quota_project_id or account.project_id
         with session, AccountBigQuery.of(payer, session, endpoint).get_client() as client:
             export = Export(name, project, client, metered)

@@ -1,13 +1,17 @@
-"""The bills that a customer's accounts have, and how often each is worth reading. No SDK is imported here."""
+"""The bills that a customer's accounts have, how often each is worth reading, and what that costs at most.
+
+No SDK is imported here: most windows ask only this, as no bill is due, and BigQuery's client takes 2 CPU-s to import.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import ROUND_UP, Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.cost import Source
+from optiinfra_dagster.model.cost import BillRequest, Source
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.gcp.account import GcpAccount
@@ -15,14 +19,28 @@ if TYPE_CHECKING:
 
 CADENCE = timedelta(hours=4)  # exports come several times a day, at no promised time
 
+USD_PER_TIB = Decimal("6.25")  # on demand; the first TiB of a month is free, which is not counted on here
+LEAST_BYTES = 10 * 2**20  # that a query is billed for
+MOST_BYTES = 64 * 2**30  # of one reading of one export
+
 
 def bill_sources(accounts: Sequence[GcpAccount]) -> list[Source[GcpAccount]]:
-    """One for each export, read as the first project that names it; it is the bill of all that do."""
-    named: dict[str, list[GcpAccount]] = defaultdict(list)
+    """A source for each billing export, read as the first project that names it; it is the bill of all that do."""
+    users: dict[str, list[GcpAccount]] = defaultdict(list)
     for account in accounts:
         if account.billing_export_table is not None:
-            named[account.billing_export_table].append(account)
+            users[account.billing_export_table].append(account)
     return [
-        Source(table, users[0], tuple(dict.fromkeys(one.project_id for one in users)), CADENCE)
-        for table, users in named.items()
+        Source(table, projects[0], tuple(dict.fromkeys(project.project_id for project in projects)), CADENCE)
+        for table, projects in users.items()
     ]
+
+
+def usd(size: int) -> Decimal:
+    """The most that a query which reads `size` bytes costs."""
+    return (USD_PER_TIB * max(size, LEAST_BYTES) / 2**40).quantize(Decimal("1e-9"), ROUND_UP)
+
+
+def price(request: BillRequest[GcpAccount]) -> Decimal:
+    """The most, in USD, that the queries of a request cost, by the bytes that one reading of an export may read."""
+    return usd(MOST_BYTES) * len(request.sources)

@@ -1,4 +1,4 @@
-"""What a customer's projects are charged, by day: the billing export that the customer keeps in BigQuery.
+"""The charges of a customer's projects, by day: the billing export that the customer keeps in BigQuery.
 
 Google has no API for this; the export is it, the standard or the detailed one
 (https://cloud.google.com/billing/docs/how-to/export-data-bigquery-tables). A day is the UTC day in which a line's usage
@@ -16,17 +16,17 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.gcp.bigquery import MOST_BYTES, Export, open_export, usd
+from optiinfra_dagster.providers.gcp.bigquery import Export, open_export
 from optiinfra_dagster.providers.gcp.bill_sources import bill_sources
+from optiinfra_dagster.providers.gcp.services import KINDS
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -111,13 +111,8 @@ _CATEGORIES = {
 }
 
 
-def price(request: BillRequest[GcpAccount]) -> Decimal:
-    """What the queries may cost at most, by the bytes that one reading of an export may read."""
-    return usd(MOST_BYTES) * len(request.sources)
-
-
 def read(request: BillRequest[GcpAccount], meter: Meter) -> Bill:
-    """Read the days of each export that changed since it was last read, or all of them where it never was.
+    """The days of each export that changed since it was last read, or all of them where it never was.
 
     Charges are of the projects that name the export, and of no project (taxes, support, adjustments of the whole
     billing account, whose id is then their sub-account). Amounts are the cost with all credits, as on the invoice;
@@ -128,10 +123,8 @@ def read(request: BillRequest[GcpAccount], meter: Meter) -> Bill:
         try:
             with open_export(source.account, source.id, meter) as export:
                 _Reading(source, request, export, matcher, bill).read()
-        except CloudError as error:
-            bill.problems.append(Problem(source.id, "", "", error.cause, str(error)))
-        except ConfigError as error:
-            bill.problems.append(Problem(source.id, "", "", Cause.CONFIG, str(error)))
+        except CollectionError as error:
+            bill.problems.append(Problem.of(source.id, error))
     return bill
 
 
@@ -149,7 +142,7 @@ def probe(account: GcpAccount, meter: Meter) -> None:
 
 
 def is_final(day: date, today: date) -> bool:
-    """Whether the invoice of a day's month was made some time ago."""
+    """True once the invoice of a day's month was made some time ago."""
     return today >= (day.replace(day=28) + timedelta(days=4)).replace(day=1) + FINAL_AFTER
 
 
@@ -176,13 +169,13 @@ class _Reading:
         self._check_columns()
         since = self.request.read_at.get(self.source.id)
         days = self.request.days if since is None else self._changed(since)
-        charges, totals, untold, newest = list[Charge](), list[Total](), set[date](), date.min
+        charges, totals, without_cost, newest = list[Charge](), list[Total](), set[date](), date.min
         for row in self._rows(days) if days else ():
             newest = max(newest, row["day"])
             if not self.request.first <= row["day"] <= self.request.last:
                 continue
             if row["cost"] is None or not row["currency"]:
-                untold.add(row["day"])
+                without_cost.add(row["day"])
             elif row["is_total"]:
                 totals.append(Total(row["day"], self.source.id, row["currency"], row["cost"] + row["credit"]))
             else:
@@ -191,10 +184,10 @@ class _Reading:
         self.bill.charges += [charge for charge in charges if charge.day in whole]
         self.bill.totals += [total for total in totals if total.day in whole]
         self.bill.read[self.source.id] = sorted(whole)
-        if untold:
+        if without_cost:
             text = (
-                f"{self.source.id} has lines without a cost or a currency, of {min(untold)} to {max(untold)}: they are "
-                "left out"
+                f"{self.source.id} has lines without a cost or a currency, of {min(without_cost)} to "
+                f"{max(without_cost)}: they are left out"
             )
             self.bill.problems.append(Problem(self.source.id, "", "", Cause.INCOMPLETE, text))
         self._check_currencies(total for total in totals if total.day in whole)
@@ -209,9 +202,9 @@ class _Reading:
         self.export.plan(*self._prepared(_CHANGED, self.request.first, [_time("since", _midnight(self.today))]))
 
     def _check_columns(self) -> None:
-        there = self.export.columns
-        if lacking := [name for name in COLUMNS if name not in there]:
-            focus = "ChargePeriodStart" in there
+        columns = self.export.columns
+        if lacking := [name for name in COLUMNS if name not in columns]:
+            focus = "ChargePeriodStart" in columns
             remedy = (
                 "It is a FOCUS export: name the standard or detailed usage cost export"
                 if focus
@@ -223,23 +216,23 @@ class _Reading:
     def _changed(self, since: datetime) -> list[date]:
         """The days that have newer rows, whose month has become final, or that no reading has found whole yet."""
         since -= MARGIN
-        found = {row["day"] for row in self._ask(_CHANGED, since.date() - _DAY, [_time("since", since)])}
+        changed = {row["day"] for row in self._ask(_CHANGED, since.date() - _DAY, [_time("since", since)])}
         recent = min(self.request.last, since.date()) - LATE
         return [
             day
             for day in self.request.days
-            if day in found or day >= recent or (is_final(day, self.today) and not is_final(day, since.date()))
+            if day in changed or day >= recent or (is_final(day, self.today) and not is_final(day, since.date()))
         ]
 
     def _rows(self, days: Sequence[date]) -> Iterator[Any]:
         """The charges and totals of days, and of what today has so far."""
-        there = self.export.columns
+        existing = self.export.columns
 
         def of(*names: str) -> str:
-            known = [name for name in names if name in there]
+            known = [name for name in names if name in existing]
             return f"COALESCE({', '.join(known)}, '')" if known else "''"
 
-        listed = "cost_at_list" in there
+        listed = "cost_at_list" in existing
         columns = {name: of(*candidates) for name, candidates in _OPTIONAL.items()} | {
             "list_cost": "ROUND(CAST(cost_at_list AS BIGNUMERIC), 15)" if listed else "CAST(NULL AS BIGNUMERIC)"
         }
@@ -320,11 +313,11 @@ def _time(name: str, moment: datetime) -> ScalarQueryParameter:
     return ScalarQueryParameter(name, "TIMESTAMP", moment)
 
 
-# --- What a line is of ----------------------------------------------------------------------------------------------
+# --- The resource of a line -----------------------------------------------------------------------------------------
 
-_NUMBERS = ("instance_id", "disk_id", "forwarding_rule_id", "network_id", "subnetwork_id", "router_id")
+_NUMBERS = tuple(kind.number for kind in KINDS.values() if kind.number)
 # The collection in a resource's name, where a name alone may be of several kinds: a boot disk is called as its machine.
-_COLLECTIONS = {"instances", "disks", "clusters", "nodePools", "forwardingRules", "routers", "networks", "subnetworks"}
+_COLLECTIONS = {kind.collection for kind in KINDS.values()}
 
 
 class Matcher:
@@ -335,16 +328,19 @@ class Matcher:
     """
 
     def __init__(self, resources: Sequence[Resource]) -> None:
-        self._full = {one.resource_id: one for one in resources}
+        self._full = {resource.resource_id: resource for resource in resources}
         self._numbers = {
-            str(one.metadata[fact]): one for one in resources for fact in _NUMBERS if one.metadata.get(fact)
+            str(resource.metadata[fact]): resource
+            for resource in resources
+            for fact in _NUMBERS
+            if resource.metadata.get(fact)
         }
         self._named: dict[tuple[str, str], list[Resource]] = defaultdict(list)
-        for one in resources:
-            self._named[one.account_id, one.resource_name].append(one)
+        for resource in resources:
+            self._named[resource.account_id, resource.resource_name].append(resource)
 
     def match(self, project: str, full_name: str, name: str) -> tuple[Resource | None, str]:
-        """The resource, and what it was matched by; None where it is not known."""
+        """The resource of a line, and the fact that it was matched by; None and "" where it is not known."""
         if full_name in self._full:
             return self._full[full_name], "id"
         last = full_name.rpartition("/")[2]
@@ -353,5 +349,5 @@ class Matcher:
         fit = self._named.get((project, name.rpartition("/")[2] or last), [])
         parts = full_name.split("/")
         if len(parts) > 1 and parts[-2] in _COLLECTIONS:
-            fit = [one for one in fit if f"/{parts[-2]}/" in one.resource_id]
+            fit = [resource for resource in fit if f"/{parts[-2]}/" in resource.resource_id]
         return (fit[0], "name") if len(fit) == 1 else (None, "")

@@ -1,4 +1,4 @@
-"""Proof, before the first collection, that a project lets itself be read: an asset, a series, its bill."""
+"""A check, before the first collection, that a project can be read: an asset, a series, its bill."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.customers import FAMILIES
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import CollectionError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.gcp.client import MONITORING_ROLE, ROLE, open_project
-from optiinfra_dagster.providers.gcp.kinds import KINDS
+from optiinfra_dagster.providers.gcp.client import open_project
+from optiinfra_dagster.providers.gcp.services import BY_ASSET_TYPE
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.gcp.account import GcpAccount
-
-# Everything that has to be granted on the project: for the inventory, and for the metrics.
-ROLES: tuple[str, ...] = (ROLE, MONITORING_ROLE)
 
 _SECONDS = 60.0
 
@@ -33,23 +30,21 @@ def check(
         What is missing, with its remedy, each once; empty where a collection will get everything.
     """
     attempts = {"resource": _assets, "performance": _metrics, "cost": _costs}
-    problems = [_tried(account, attempt) for family, attempt in attempts.items() if family in {"resource", *families}]
+    problems = [_try(account, attempt) for family, attempt in attempts.items() if family in {"resource", *families}]
     return list(dict.fromkeys(problem for problem in problems if problem is not None))
 
 
-def _tried(account: GcpAccount, attempt: Callable[[GcpAccount], None]) -> Problem | None:
+def _try(account: GcpAccount, attempt: Callable[[GcpAccount], None]) -> Problem | None:
     try:
         attempt(account)
-    except CloudError as error:
-        return Problem(account.project_id, "", "", error.cause, str(error))
-    except ConfigError as error:
-        return Problem(account.project_id, "", "", Cause.CONFIG, str(error))
+    except CollectionError as error:
+        return Problem.of(account.project_id, error)
     return None
 
 
 def _assets(account: GcpAccount) -> None:
     meter = Meter()
-    next(open_project(account, meter).pages(list(KINDS), meter, page_size=1), None)
+    next(open_project(account, meter).pages(list(BY_ASSET_TYPE), meter, page_size=1), None)
 
 
 def _costs(account: GcpAccount) -> None:

@@ -1,4 +1,4 @@
-"""What a customer runs on Google Cloud, now: every asset type of `kinds.KINDS`, in all projects and regions.
+"""The inventory of a customer on Google Cloud, now: every kind of `services`, in all projects and regions.
 
 One listing of a project brings all kinds of all regions, mixed: where it breaks off, what is missing may be of any
 kind in any region, so its problem names none.
@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Inventory, Resource
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.gcp.client import Asset, Project, open_project
-from optiinfra_dagster.providers.gcp.kinds import KINDS, place_of
+from optiinfra_dagster.providers.gcp.kind import place_of
+from optiinfra_dagster.providers.gcp.services import BY_ASSET_TYPE, KINDS
 from optiinfra_dagster.providers.parsing import ODD, as_dict, as_text, dig, name_of
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
 # Projects that are listed at once for one customer.
 _AT_ONCE = 4
 
-_KIND_NAMES = ", ".join(dict.fromkeys(kind.name for kind in KINDS.values()))
+_KIND_NAMES = ", ".join(KINDS)
 
 
 def collect(customer_id: str, accounts: Sequence[GcpAccount], meter: Meter) -> Inventory:
-    """List everything that a customer runs, in all projects and regions.
+    """Everything that a customer runs, in all projects and regions.
 
     Args:
         customer_id: names the threads, for who looks at a process that hangs.
@@ -40,62 +41,60 @@ def collect(customer_id: str, accounts: Sequence[GcpAccount], meter: Meter) -> I
         Each resource once. What could not be listed is a problem of the inventory, by project: the pages that came
         before a failure are kept. An asset that could not be read costs that asset.
     """
-    whole: dict[str, Resource] = {}
+    resources: dict[str, Resource] = {}
     problems: list[Problem] = []
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"gcp-{customer_id}") as pool:
-        for as_dict in pool.map(lambda account: _list(account, meter), accounts):
+        for of_project in pool.map(lambda account: _list(account, meter), accounts):
             # A listing that shifts between pages names an asset twice: the later word counts.
-            whole.update((one.resource_id, one) for one in as_dict.resources)
-            problems += as_dict.problems
-    return Inventory(list(whole.values()), list(dict.fromkeys(problems)))
+            resources.update((resource.resource_id, resource) for resource in of_project.resources)
+            problems += of_project.problems
+    return Inventory(list(resources.values()), list(dict.fromkeys(problems)))
 
 
 def _list(account: GcpAccount, meter: Meter) -> Inventory:
-    """List one project; never raises for what a cloud may answer."""
-    found = Inventory()
+    """The inventory of one project; never raises for what a cloud may answer."""
+    inventory = Inventory()
     try:
-        _list_types(open_project(account, meter), list(KINDS), meter, found)
-    except ConfigError as error:
-        found.problems.append(Problem(account.project_id, "", "", Cause.CONFIG, str(error)))
-    except CloudError as error:
+        _list_types(open_project(account, meter), list(BY_ASSET_TYPE), meter, inventory)
+    except CollectionError as error:
         message = str(error)
-        if found.resources:
-            message += f" ({len(found.resources)} listed before; what is missing may be any of {_KIND_NAMES})"
-        found.problems.append(Problem(account.project_id, "", "", error.cause, message))
-    return found
+        if inventory.resources:
+            message += f" ({len(inventory.resources)} listed before; what is missing may be any of {_KIND_NAMES})"
+        inventory.problems.append(Problem(account.project_id, "", "", error.cause, message))
+    return inventory
 
 
-def _list_types(project: Project, asset_types: list[str], meter: Meter, found: Inventory) -> None:
-    """List some asset types; those that the cloud says it does not know are left out, and cost their kind only."""
+def _list_types(project: Project, asset_types: list[str], meter: Meter, inventory: Inventory) -> None:
+    """List some asset types; types that the cloud does not know are left out, and cost their kind only."""
     while True:
         try:
             for page in project.pages(asset_types, meter):
                 for asset in page:
-                    _read(asset, project.project_id, found)
+                    _read(asset, project.project_id, inventory)
         except CloudError as error:
             # A government or partner cloud offers fewer services, and refuses the whole call for one of them.
-            unknown = [one for one in asset_types if re.search(rf"{re.escape(one)}(?![A-Za-z])", str(error))]
-            if error.cause is not Cause.BUG or found.resources or not unknown or len(unknown) == len(asset_types):
+            unknown = [name for name in asset_types if re.search(rf"{re.escape(name)}(?![A-Za-z])", str(error))]
+            if error.cause is not Cause.BUG or inventory.resources or not unknown or len(unknown) == len(asset_types):
                 raise
             for asset_type in unknown:
-                problem = Problem(project.project_id, "", KINDS[asset_type].name, Cause.CONFIG, str(error))
-                found.problems.append(problem)
+                kind = BY_ASSET_TYPE[asset_type].name
+                inventory.problems.append(Problem(project.project_id, "", kind, Cause.CONFIG, str(error)))
                 asset_types.remove(asset_type)
         else:
             return
 
 
-def _read(asset: Asset, project_id: str, found: Inventory) -> None:
+def _read(asset: Asset, project_id: str, inventory: Inventory) -> None:
     kind, region, name = None, "", "an asset without name"
     try:
         name = as_text(dig(asset, "name"))[:500] or name
-        kind = KINDS.get(name_of(asset, "assetType"))
+        kind = BY_ASSET_TYPE.get(name_of(asset, "assetType"))
         if kind is None:
             return
         place = place_of(asset, project_id)
         region = place.region
-        found.resources.append(kind.to_resource(as_dict(asset, "resource", "data"), place))
+        inventory.resources.append(kind.to_resource(as_dict(asset, "resource", "data"), place))
     except ODD as error:
         # Not the error's text: it may quote a value.
         message = f"{name} was skipped: it has another form than expected ({type(error).__name__})"
-        found.problems.append(Problem(project_id, region, kind.name if kind else "", Cause.BUG, message))
+        inventory.problems.append(Problem(project_id, region, kind.name if kind else "", Cause.BUG, message))

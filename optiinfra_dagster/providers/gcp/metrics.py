@@ -1,4 +1,4 @@
-"""How a customer's Google Cloud resources perform: Cloud Monitoring's points for the metrics of the catalogue.
+"""The performance of a customer's Google Cloud resources: Cloud Monitoring's points for the catalogue's metrics.
 
 Cloud Monitoring is paid by the time series that it returns, by the customer, and takes one metric type in a call. So
 each call asks for all resources of a project at once, and has Google align the points to 5 minutes and reduce what
@@ -15,21 +15,23 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from google.cloud.monitoring_v3.types import Aggregation, ListTimeSeriesRequest
 
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError, ConfigError
 from optiinfra_dagster.model.inventory import Resource, Status
 from optiinfra_dagster.model.metrics import Coverage, CoverageState, Metric, MetricsRequest, MetricsResult, Series
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.catalog import METRICS, metrics_for
+from optiinfra_dagster.providers.gcp.kind import AGENT, is_stopped
 from optiinfra_dagster.providers.gcp.monitoring import Monitoring, open_monitoring
+from optiinfra_dagster.providers.gcp.services import KINDS, METRICS
+from optiinfra_dagster.providers.paging import PageGuard
 from optiinfra_dagster.providers.parsing import as_datetime
 
 if TYPE_CHECKING:
@@ -47,82 +49,24 @@ _AT_ONCE = 4  # calls for one project
 # --- What can be asked ----------------------------------------------------------------------------------------------
 
 
-def _last(path: str) -> str:
-    return path.rpartition("/")[2]
-
-
-def _within(resource: Resource, collection: str) -> str:
-    """The part of a full resource name after `collection`: `.../locations/eu/clusters/c` is in `eu`."""
-    _, _, rest = resource.resource_id.partition(f"/{collection}/")
-    return rest.partition("/")[0]
-
-
-def _location(resource: Resource) -> str:
-    return _within(resource, "locations") or _within(resource, "zones") or _within(resource, "regions")
-
-
-def _told(fact: str) -> Callable[[Resource], tuple[str, ...]]:
-    return lambda resource: (str(resource.metadata.get(fact) or ""),)
-
-
-# How the labels of a time series name a resource, in the order of the catalogue's `dimension`.
-_NAMES: Mapping[str, Callable[[Resource], tuple[str, ...]]] = {
-    "gcp:instance": _told("instance_id"),
-    "gcp:sql_instance": lambda one: (f"{one.account_id}:{_last(one.resource_id)}",),
-    "gcp:forwarding_rule": lambda one: (_last(one.resource_id), one.region),
-    "gcp:gke_cluster": lambda one: (_last(one.resource_id), _location(one)),
-    "gcp:redis_instance": lambda one: (one.resource_id.removeprefix("//redis.googleapis.com/"),),
-    "gcp:redis_cluster": lambda one: (_last(one.resource_id), _location(one)),
-    "gcp:alloydb_instance": lambda one: (_last(one.resource_id), _within(one, "clusters"), _location(one)),
-    "gcp:filestore_instance": lambda one: (_last(one.resource_id), _location(one)),
-    "gcp:router": _told("router_id"),
-}
-
-
-def _without_requests(resource: Resource) -> str:
-    """Why a load balancer counts no requests; empty for an Application Load Balancer, whose rule leads to a proxy."""
-    target = str(resource.metadata.get("target") or "")
-    proxied = any(f"/{word}/" in target for word in ("targetHttpProxies", "targetHttpsProxies"))
-    return "" if proxied else "only Application Load Balancers tell requests and response times"
-
-
-# Conditions of the catalogue -> why they do not hold for a resource, or "" where they do. An agent shows itself only
-# by its points.
-CONDITIONS: Mapping[str, Callable[[Resource], str]] = {
-    "": lambda _resource: "",
-    "agent": lambda _resource: "",
-    "http": _without_requests,
-    "nat": lambda resource: "" if resource.metadata.get("nat_gateways") else "the router has no NAT gateway",
-}
-
-
-def _as_published(metric: Metric, resource: Resource) -> Metric:
-    """The metric under the names of the resource's own family (Cloud Load Balancing: metric paths by load balancer)."""
-    if metric.namespace != "https_lb_rule":
-        return metric
-    scheme = resource.metadata.get("scheme")
-    if scheme == "INTERNAL_MANAGED":
-        family, path = "internal_http_lb_rule", "/https/internal/"
-    elif scheme == "EXTERNAL_MANAGED" and resource.region != "global":
-        family, path = "http_external_regional_lb_rule", "/https/external/regional/"
-    else:
-        return metric
-    return replace(metric, namespace=family, api_metric=metric.api_metric.replace("/https/", path))
-
-
 def _was_idle(resource: Resource, start: datetime) -> bool:
-    """Whether an instance is known to have been stopped since before `start`, so that it has no points."""
+    """True for an instance that is known to have been stopped since before `start`, so that it has no points."""
     stopped_at = as_datetime(resource.metadata.get("stopped_at"))
     return resource.status is Status.STOPPED and stopped_at is not None and stopped_at < start
 
 
 @dataclass(slots=True)
 class _Question:
-    """One metric of one resource, and what became of it. `asked` is the metric under the names that it is asked by."""
+    """A metric of a resource, and its outcome.
+
+    `published` is the metric under the names that it is asked by; `labels` are the values by which its time series
+    name the resource.
+    """
 
     resource: Resource
     metric: Metric
-    asked: Metric
+    published: Metric
+    labels: tuple[str, ...]
     series: list[Series] = field(default_factory=list)
     state: CoverageState | None = None
     reason: str = ""
@@ -139,24 +83,28 @@ class _Question:
         return Coverage(self.resource.resource_id, self.resource.resource_type, self.metric.name, state, reason)
 
     def without_points(self) -> tuple[CoverageState, str]:
-        """Why a question has no points, where nothing went wrong."""
+        """The state and reason of a question that has no points, where nothing went wrong."""
         word = self.resource.kind.partition(":")[2].replace("_", " ")
-        if self.resource.status in {Status.STOPPED, Status.TERMINATED}:
+        if is_stopped(self.resource):
             return CoverageState.NOT_OFFERED, f"the {word} is {self.resource.status}"
-        if self.metric.condition == "agent":
+        if self.metric.condition == AGENT:
             return CoverageState.AGENT_MISSING, f"nothing publishes {self.metric.api_metric}: install the Ops Agent"
         return CoverageState.NO_POINTS, "the cloud returned no points"
 
 
 def _questions(resource: Resource, start: datetime) -> Iterator[_Question]:
     """Every catalogue metric of a resource; those that are not worth asking are settled already."""
-    for metric in metrics_for("gcp", resource.kind):
-        question = _Question(resource, metric, _as_published(metric, resource))
-        if reason := CONDITIONS[metric.condition](resource):
+    kind = KINDS.get(resource.kind)
+    if kind is None or kind.series_labels is None:
+        return
+    labels = kind.series_labels(resource)
+    for metric in kind.metrics:
+        question = _Question(resource, metric, kind.published(metric, resource), labels)
+        if metric.condition and (reason := kind.conditions[metric.condition](resource)):
             question.settle(CoverageState.NOT_OFFERED, reason)
         elif _was_idle(resource, start):
             question.settle(*question.without_points())
-        elif not all(_NAMES[resource.kind](resource)):
+        elif not all(labels):
             question.settle(
                 CoverageState.ERROR, f"the inventory does not tell {metric.dimension} of {resource.resource_id}"
             )
@@ -164,7 +112,7 @@ def _questions(resource: Resource, start: datetime) -> Iterator[_Question]:
 
 
 def price(request: MetricsRequest[GcpAccount]) -> Decimal:
-    """What Google will charge the customer, in USD, for one `collect` of a request, at most.
+    """The most, in USD, that Google charges the customer for one `collect` of a request.
 
     That is, if every statistic of every metric is returned. What runs in the projects without being in the request,
     such as machines started since the inventory, comes on top, as does a series that a page cuts in two.
@@ -190,7 +138,7 @@ _AGGREGATIONS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Lag:
-    """How often a metric is sampled, and how long a sample may be on its way, in seconds."""
+    """The interval of a metric's samples, and the longest time that one is on its way, in seconds."""
 
     sample: int = 60
     delay: int = 240  # what most metrics of Google Cloud say
@@ -198,16 +146,16 @@ class _Lag:
 
 @dataclass(slots=True)
 class _Run:
-    """The questions to one project, which end where its credential turns out not to work."""
+    """The questions to a project, which end where its credential turns out not to work. Safe to use from threads."""
 
     project_id: str
-    config: GcpAccount | None
+    account: GcpAccount | None
     request: MetricsRequest[GcpAccount]
     meter: Meter
     deadline: float
     questions: list[_Question] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    refusal: CloudError | None = None
+    refusal: CollectionError | None = None
     _losses: dict[tuple[Cause, str], list[_Question]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -216,16 +164,14 @@ class _Run:
         if not self.questions:
             return
         try:
-            if self.config is None:
+            if self.account is None:
                 raise ConfigError(
                     f"the customers file names no Google Cloud project {self.project_id}, though it has resources"
                 )
-            with open_monitoring(self.config, self.meter, self.deadline) as monitoring:
+            with open_monitoring(self.account, self.meter, self.deadline) as monitoring:
                 self._ask_all(monitoring)
-        except CloudError as error:
+        except CollectionError as error:
             self._lose(error, self.questions)
-        except ConfigError as error:
-            self._lose(CloudError(Cause.CONFIG, str(error)), self.questions)
         for (cause, message), lost in self._losses.items():
             count = len({id(question) for question in lost})
             names = ", ".join(sorted({question.metric.name for question in lost}))
@@ -235,9 +181,9 @@ class _Run:
     def _ask_all(self, monitoring: Monitoring) -> None:
         groups: dict[tuple[str, str, str, str], list[_Question]] = {}
         for question in self.questions:
-            asked = question.asked
-            for statistic in asked.statistics:
-                key = (asked.namespace, asked.api_metric, asked.filter, statistic)
+            metric = question.published
+            for statistic in metric.statistics:
+                key = (metric.namespace, metric.api_metric, metric.filter, statistic)
                 groups.setdefault(key, []).append(question)
         lags = _lags(monitoring, self.request)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"gcp-{self.request.customer_id}") as pool:
@@ -259,9 +205,9 @@ class _Run:
                 failure = error
         self._hand_out(answer, statistic)
         if failure is None and answer.errors:
-            said = "; ".join(dict.fromkeys(answer.errors))[:300]
+            errors = "; ".join(dict.fromkeys(answer.errors))[:300]
             failure = CloudError(
-                Cause.INCOMPLETE, f"timeSeries.list of projects/{self.project_id}: the answer is partial: {said}"
+                Cause.INCOMPLETE, f"timeSeries.list of projects/{self.project_id}: the answer is partial: {errors}"
             )
             with self._lock:
                 self._losses.setdefault((failure.cause, str(failure)), [])
@@ -272,25 +218,21 @@ class _Run:
 
     def _read(self, monitoring: Monitoring, answer: _Answer, statistic: str, lag: _Lag) -> None:
         request = _request_for(self.request, answer.metric, self.project_id, statistic, lag)
-        tokens = set()
+        guard = PageGuard(f"timeSeries.list of projects/{self.project_id}")  # every page is paid for
         while True:
-            expected = max(len(answer.by_name) - len(answer.points), 1)
+            expected = max(len(answer.by_labels) - len(answer.points), 1)
             page = monitoring.page(request, expected * _PRICE_USD, _PRICE_USD)
             if page is None:
                 return
             answer.add(page)
             if not page.next_page_token:
                 return
-            if page.next_page_token in tokens:  # every page is paid for
-                raise CloudError(
-                    Cause.INCOMPLETE, f"timeSeries.list of projects/{self.project_id}: the cloud repeats a page"
-                )
+            guard.check(page.next_page_token)
             request.page_token = page.next_page_token
-            tokens.add(page.next_page_token)
 
     def _hand_out(self, answer: _Answer, statistic: str) -> None:
-        for name, points in answer.points.items():
-            question = answer.by_name[name]
+        for labels, points in answer.points.items():
+            question = answer.by_labels[labels]
             if points and (series := _series(question, statistic, points)):
                 with self._lock:
                     question.series.append(series)
@@ -303,7 +245,7 @@ class _Run:
                 minutes = math.ceil(late.total_seconds() / 60)
                 question.settle(CoverageState.NOT_OFFERED, f"its points arrive up to {minutes} minutes late")
 
-    def _lose(self, error: CloudError, lost: Sequence[_Question]) -> None:
+    def _lose(self, error: CollectionError, lost: Sequence[_Question]) -> None:
         with self._lock:
             if error.cause is Cause.AUTH and self.refusal is None:
                 self.refusal = error
@@ -345,11 +287,14 @@ def _lags(monitoring: Monitoring, request: MetricsRequest[GcpAccount]) -> dict[s
     key = ("gcp", "metric_descriptors", monitoring.project.endpoint, monitoring.project.project_id)
     known = request.memory.get(*key) if request.memory is not None else None
     if not isinstance(known, dict):
-        wanted = sorted({metric.api_metric for metric in METRICS if metric.provider == "gcp"})
+        wanted = sorted({metric.api_metric for metric in METRICS})
         try:
             known = {
-                one.type: [one.metadata.sample_period.seconds, one.metadata.ingest_delay.seconds]
-                for one in monitoring.descriptors(wanted)
+                descriptor.type: [
+                    descriptor.metadata.sample_period.seconds,
+                    descriptor.metadata.ingest_delay.seconds,
+                ]
+                for descriptor in monitoring.descriptors(wanted)
             }
         except CloudError as error:
             if error.cause is Cause.AUTH:
@@ -364,31 +309,31 @@ def _lags(monitoring: Monitoring, request: MetricsRequest[GcpAccount]) -> dict[s
 
 
 class _Answer:
-    """What Cloud Monitoring said so far to one question about many resources; pages add to it."""
+    """The points that Cloud Monitoring has for a metric of many resources; pages add to it."""
 
     def __init__(self, request: MetricsRequest[GcpAccount], group: Sequence[_Question]) -> None:
-        self.metric = group[0].asked
-        self.by_name = {_NAMES[question.resource.kind](question.resource): question for question in group}
+        self.metric = group[0].published
+        self.by_labels = {question.labels: question for question in group}
         self.points: dict[tuple[str, ...], list[tuple[int, float]]] = {}
         self.errors: list[str] = []
-        self._labels = self.metric.dimension.split()
+        self._names = self.metric.dimension.split()
         self._start, self._end = int(request.start.timestamp()), int(request.end.timestamp())
 
     def has(self, question: _Question) -> bool:
-        """Whether a resource has points."""
-        return bool(self.points.get(_NAMES[question.resource.kind](question.resource)))
+        """True for a resource that has points."""
+        return bool(self.points.get(question.labels))
 
     def add(self, page: Any) -> None:
         """Take the points of the resources that were asked for, within the range, at the starts of their periods."""
         self.errors += [error.message or f"code {error.code}" for error in page.execution_errors]
         period, start, end = self.metric.period, self._start, self._end
-        for one in page.time_series:
-            labels = one.resource.labels
-            name = tuple(labels.get(label, "") for label in self._labels)
-            if name not in self.by_name:
+        for series in page.time_series:
+            known = series.resource.labels
+            labels = tuple(known.get(name, "") for name in self._names)
+            if labels not in self.by_labels:
                 continue
-            points = self.points.setdefault(name, [])
-            for point in one.points:
+            points = self.points.setdefault(labels, [])
+            for point in series.points:
                 moment = point.interval.end_time.seconds - period
                 value = _value(point.value)
                 if value is not None and start <= moment < end and moment % period == 0:
@@ -429,7 +374,7 @@ def _whole(seconds: float, period: int) -> int:
 
 
 def collect(request: MetricsRequest[GcpAccount], meter: Meter) -> MetricsResult:
-    """Read the points of a request's range for every catalogue metric of its resources, project by project at once.
+    """The points of a request's range for every catalogue metric of its resources, of several projects at once.
 
     Args:
         request: the accounts are those that the resources are in; kinds without metrics are passed over.
@@ -439,7 +384,9 @@ def collect(request: MetricsRequest[GcpAccount], meter: Meter) -> MetricsResult:
         The series that have points, and for each catalogue metric of each resource exactly one coverage.
     """
     deadline = time.monotonic() + _TOTAL_S
-    runs = {one.project_id: _Run(one.project_id, one, request, meter, deadline) for one in request.accounts}
+    runs = {
+        account.project_id: _Run(account.project_id, account, request, meter, deadline) for account in request.accounts
+    }
     questions: list[_Question] = []
     for resource in request.resources:
         run = runs.get(resource.account_id)

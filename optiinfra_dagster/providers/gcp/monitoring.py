@@ -1,4 +1,4 @@
-"""The way into Cloud Monitoring: a channel to a project, pages of time series, what errors mean, and when to ask again.
+"""The way into Cloud Monitoring: a channel to a project, pages of time series, and when to ask again.
 
 It is reached over gRPC, the only transport of `MetricServiceClient`. Its own retry leaves out spent quotas
 (RESOURCE_EXHAUSTED), so the calls are made without it. Answers are read as plain protobuf messages: the client's
@@ -7,14 +7,13 @@ wrappers of them cost several times as much.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 import grpc
@@ -25,7 +24,10 @@ from google.cloud.monitoring_v3.services.metric_service.transports import Metric
 from google.cloud.monitoring_v3.types import ListMetricDescriptorsRequest, ListTimeSeriesRequest
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
-from optiinfra_dagster.providers.gcp.client import MONITORING_ROLE, Project, credentials_of, explain
+from optiinfra_dagster.providers.gcp import permissions
+from optiinfra_dagster.providers.gcp.client import Project, credentials_of
+from optiinfra_dagster.providers.gcp.errors import explain_grpc, is_unknown_metric
+from optiinfra_dagster.providers.http import Patience, retrying
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,11 +38,16 @@ if TYPE_CHECKING:
 API = "monitoring.googleapis.com"
 
 _CALL_S = 60.0  # for one page
-# First wait, and how long one page is asked for; the caller's deadline may be sooner.
-_PATIENCE_S: Mapping[Cause, tuple[float, float]] = {Cause.THROTTLED: (2.0, 120.0), Cause.UNAVAILABLE: (1.0, 45.0)}
-_LONGEST_WAIT_S = 30.0
+# How long one page is asked for; the caller's deadline may be sooner. A quota is one of a minute, which an answer may
+# ask to wait for.
+_PATIENCE: Mapping[Cause, Patience] = {
+    Cause.THROTTLED: Patience(first_wait=2.0, longest_wait=60.0, total=120.0, jitter=(0.5, 1.0)),
+    Cause.UNAVAILABLE: Patience(first_wait=1.0, total=45.0, jitter=(0.5, 1.0)),
+}
 # The server alone decides how much it sends, and a proxy of the environment has no business on the way to this host.
 _PLAIN_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.enable_http_proxy", 0)]
+
+AnswerT = TypeVar("AnswerT")
 
 
 @dataclass(slots=True)
@@ -87,7 +94,7 @@ class Monitoring:
         Raises:
             CloudError: a page could not be had.
         """
-        names = ", ".join(f'"{one}"' for one in metric_types)
+        names = ", ".join(f'"{name}"' for name in metric_types)
         request = ListMetricDescriptorsRequest(
             name=f"projects/{self.project.project_id}", filter=f"metric.type = one_of({names})"
         )
@@ -120,37 +127,33 @@ class Monitoring:
         self.page(request, Decimal(0), Decimal(0))
 
     def _patiently(
-        self, ask: Callable[[float], Any], method: str, patience: Mapping[Cause, tuple[float, float]] | None = None
-    ) -> Any:
+        self, ask: Callable[[float], AnswerT], method: str, patience: Mapping[Cause, Patience] | None = None
+    ) -> AnswerT:
         """Ask with a timeout, again and again where that can help; `patience` in place of the usual."""
-        patience = _PATIENCE_S if patience is None else patience
         operation = f"{method} of projects/{self.project.project_id}"
-        started, attempt = time.monotonic(), 0
-        while True:
-            left = self.deadline - time.monotonic()
-            if left <= 0:
+
+        def attempt() -> AnswerT:
+            seconds = self.deadline - time.monotonic()
+            if seconds <= 0:
                 cause = self._last.cause if self._last else Cause.UNAVAILABLE
                 raise CloudError(cause, f"{operation} was not answered in the time that a collection has. {LATER}")
             try:
-                return ask(min(_CALL_S, left))
+                return ask(min(_CALL_S, seconds))
             except exceptions.GoogleAPICallError as refusal:
-                error = _explain(refusal, self.project, operation)
-                told = _told_to_wait(refusal)
-            if error.cause not in patience:
-                raise error
-            self._last = error
-            first, longest = patience[error.cause]
-            wait = min(_LONGEST_WAIT_S, first * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311 - not a secret
-            wait = max(wait, told)
-            if time.monotonic() + wait > min(self.deadline, started + longest):
-                raise error
-            attempt += 1
-            time.sleep(wait)
+                if is_unknown_metric(refusal):
+                    raise _NoSuchMetricError from None
+                error = explain_grpc(refusal, self.project.caller, operation)
+                if error.cause in policy:
+                    self._last = error
+                raise error from None
+
+        policy = _PATIENCE if patience is None else patience
+        return retrying(policy, self.deadline, time.sleep)(attempt)
 
 
 @contextmanager
 def open_monitoring(account: GcpAccount, meter: Meter, deadline: float) -> Iterator[Monitoring]:
-    """Enter a project's metrics, to be read before a time of `time.monotonic()`.
+    """A project's metrics, to be read before a time of `time.monotonic()`.
 
     A plain http endpoint, which is a loopback host, is shown no credential.
 
@@ -160,7 +163,7 @@ def open_monitoring(account: GcpAccount, meter: Meter, deadline: float) -> Itera
     """
     endpoint = account.monitoring_endpoint() or f"https://{API}"
     credentials = credentials_of(account, endpoint, meter)
-    project = Project(account.project_id, credentials, endpoint, account.impersonate, API, MONITORING_ROLE)
+    project = Project(account.project_id, credentials, endpoint, account.impersonate, API, permissions.METRICS)
     project.get_token(meter)
     host = urlsplit(endpoint).netloc
     if project.plain:
@@ -176,20 +179,3 @@ def open_monitoring(account: GcpAccount, meter: Meter, deadline: float) -> Itera
 
 class _NoSuchMetricError(Exception):
     """The project has no such metric, as nothing in it ever wrote one."""
-
-
-def _explain(error: exceptions.GoogleAPICallError, project: Project, operation: str) -> CloudError:
-    word = error.grpc_status_code.name if error.grpc_status_code else ""
-    message = str(error.message or "")
-    if word == "NOT_FOUND" and "Cannot find metric" in message:
-        raise _NoSuchMetricError from None
-    info = {"reason": error.reason, "metadata": dict(error.metadata or {})}
-    body = {"error": {"status": word, "message": message, "details": [info]}}
-    passing = word in {"ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "UNKNOWN"}
-    return explain(503 if passing or error.code is None else int(error.code), body, project, operation)
-
-
-def _told_to_wait(error: exceptions.GoogleAPICallError) -> float:
-    """The seconds that the answer asks to wait (google.rpc.RetryInfo); 0 where it does not say."""
-    waits = [detail.retry_delay for detail in error.details or () if hasattr(detail, "retry_delay")]
-    return max((wait.seconds + wait.nanos / 1e9 for wait in waits), default=0.0)

@@ -1,4 +1,8 @@
-"""Google Cloud as a provider: which module does what. SDKs are imported when a method is called."""
+"""Google Cloud as a provider: which module does what. SDKs are imported when a method is called, and only if it calls.
+
+A cost collection asks for sources, prices and components in every window, and for bills when one is due: only then is
+BigQuery's client imported.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.customers import FAMILIES
+from optiinfra_dagster.providers.gcp import bill_sources, permissions
 from optiinfra_dagster.providers.gcp.account import GcpAccount
-from optiinfra_dagster.providers.gcp.bill_sources import bill_sources
+from optiinfra_dagster.providers.gcp.services import KINDS
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
@@ -26,20 +31,21 @@ class Gcp:
     name = "gcp"
     account_type = GcpAccount
     families = FAMILIES
-    metrics_history = timedelta(
-        days=42
-    )  # Cloud Monitoring: points are kept as sampled for 6 weeks, then every 10 minutes
+    metrics_history = timedelta(days=42)  # Cloud Monitoring keeps points as sampled for 6 weeks, then every 10 minutes
     has_daily_totals = False
 
     @property
     def kinds(self) -> Mapping[str, Kind]:
         """The kinds of resource by name."""
-        return {}
+        return KINDS
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
-        """What a credential must be allowed."""
-        del families
-        return ()
+        """The roles to grant to the credential on each project, sorted; those of cost where the export is.
+
+        Where an account has `impersonate`, these are granted to that service account, and the credential itself needs
+        roles/iam.serviceAccountTokenCreator on it.
+        """
+        return permissions.of_families(families)
 
     def inventory(self, customer_id: str, accounts: Sequence[GcpAccount], meter: Meter) -> Inventory:
         """List every kind of resource in all accounts."""
@@ -61,13 +67,11 @@ class Gcp:
 
     def bill_sources(self, accounts: Sequence[GcpAccount]) -> list[Source[GcpAccount]]:
         """The accounts' bills."""
-        return bill_sources(accounts)
+        return bill_sources.bill_sources(accounts)
 
     def bills_price(self, request: BillRequest[GcpAccount]) -> Decimal:
         """The most that reading the request's bills costs."""
-        from optiinfra_dagster.providers.gcp import billing
-
-        return billing.price(request)
+        return bill_sources.price(request)
 
     def bills(self, request: BillRequest[GcpAccount], meter: Meter) -> Bill:
         """Read the request's bills."""
@@ -77,15 +81,12 @@ class Gcp:
 
     def components(self, resource: Resource) -> list[Component]:
         """The parts of a resource that have a list price."""
-        from optiinfra_dagster.providers.gcp import prices
-
-        return prices.components(resource)
+        kind = KINDS.get(resource.kind)
+        return list(kind.price_parts(resource)) if kind is not None and kind.price_parts is not None else []
 
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
-        from optiinfra_dagster.providers.gcp import prices
-
-        return prices.SERVICES.get(kind, kind)
+        return KINDS[kind].bill_service or kind if kind in KINDS else kind
 
     def list_prices(
         self, customer_id: str, accounts: Sequence[GcpAccount], wanted: Collection[tuple[str, str]], meter: Meter

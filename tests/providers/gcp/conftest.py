@@ -10,28 +10,13 @@ from typing import Any
 import pytest
 
 from optiinfra_dagster.lab import CloudLab
+from optiinfra_dagster.lab.gcp.services import KINDS
 from optiinfra_dagster.providers.gcp.account import GcpAccount
 
 PROJECT = "acme-prod"
 StartLab = Callable[..., CloudLab]
 
-ALL_KINDS = (
-    "gcp:instance",
-    "gcp:disk",
-    "gcp:filestore_instance",
-    "gcp:sql_instance",
-    "gcp:redis_instance",
-    "gcp:redis_cluster",
-    "gcp:valkey_instance",
-    "gcp:memcache_instance",
-    "gcp:bigtable_cluster",
-    "gcp:spanner_instance",
-    "gcp:alloydb_cluster",
-    "gcp:forwarding_rule",
-    "gcp:network",
-    "gcp:router",
-    "gcp:gke_cluster",
-)
+ALL_KINDS = tuple(name for name, kind in KINDS.items() if kind.in_fleets)
 
 
 class Clock:
@@ -64,8 +49,8 @@ def account(lab: CloudLab, project: str = PROJECT, **fields: Any) -> GcpAccount:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The provider's clock."""
     clock = Clock()
-    for module in ("check", "client", "monitoring", "metrics"):
-        monkeypatch.setattr(f"optiinfra_dagster.providers.gcp.{module}.time", clock)
+    for module in ("gcp.check", "gcp.client", "gcp.monitoring", "gcp.metrics", "http"):
+        monkeypatch.setattr(f"optiinfra_dagster.providers.{module}.time", clock)
     return clock
 
 

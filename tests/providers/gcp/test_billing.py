@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.lab.gcp.billing import BILLING_ACCOUNT, DEFAULT_TABLE, hourly
+from optiinfra_dagster.lab.gcp.billing import BILLING_ACCOUNT, DEFAULT_TABLE
+from optiinfra_dagster.lab.gcp.prices import hourly
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.gcp import bigquery, bill_sources, billing, inventory, prices
+from optiinfra_dagster.providers.gcp.services import KINDS, compute, load_balancing, memorystore, sql
+from optiinfra_dagster.providers.registry import PROVIDERS
 from tests.providers.gcp.conftest import PROJECT, StartLab, account, fleet
 
 if TYPE_CHECKING:
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 FIRST, LAST = date(2026, 10, 1), date(2026, 11, 21)
+GCP = PROVIDERS["gcp"]
+COMPUTE, NETWORKING = compute.PRICES.id, load_balancing.PRICES.id
+REDIS, SQL = memorystore.PRICES.id, sql.PRICES.id
 TABLE = f"{PROJECT}.billing.{DEFAULT_TABLE}"
 FLEETS = (
     fleet("gcp:instance", 2, name="api-{n}", type="n2-standard-4"),
@@ -95,7 +101,7 @@ def test_every_day_costs_what_the_export_says(start_lab: StartLab) -> None:
     calls = lab.control.calls()
     assert meter.calls == {name: calls.count(service="bigquery", operation=name) for name in meter.calls}
     assert meter.calls == {"tables.get": 1, "jobs.insert": 1, "jobs.query": 1}
-    assert meter.cost_usd == bigquery.usd(lab.gcp.exports.bytes_billed)
+    assert meter.cost_usd == bill_sources.usd(lab.gcp.exports.bytes_billed)
 
 
 def test_lines_are_of_the_inventorys_resources(start_lab: StartLab) -> None:
@@ -267,7 +273,7 @@ def test_a_short_fault_is_ridden_out(start_lab: StartLab) -> None:
     bill = read(lab, meter=meter)
     assert bill.problems == []
     assert meter.calls["jobs.query"] == 2
-    assert meter.cost_usd == bigquery.usd(lab.gcp.exports.bytes_billed)  # a failed attempt costs nothing
+    assert meter.cost_usd == bill_sources.usd(lab.gcp.exports.bytes_billed)  # a failed attempt costs nothing
 
 
 def test_two_currencies_in_a_month_are_told_and_kept(start_lab: StartLab) -> None:
@@ -282,7 +288,7 @@ def test_two_currencies_in_a_month_are_told_and_kept(start_lab: StartLab) -> Non
 def test_no_query_runs_that_would_cost_too_much(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab = start_lab(*FLEETS, now=Time())
     source = bill_sources.bill_sources([payer(lab)])
-    assert billing.price(BillRequest("acme", source, [], FIRST, LAST)) == Decimal("0.390625")
+    assert bill_sources.price(BillRequest("acme", source, [], FIRST, LAST)) == Decimal("0.390625")
     poor = Meter(Decimal("0.00001"))
     assert [one.cause for one in read(lab, meter=poor).problems] == [Cause.BUDGET]
     assert poor.calls["jobs.query"] == 0
@@ -300,7 +306,7 @@ def test_an_hour_costs_what_the_catalogue_says(start_lab: StartLab) -> None:
     lab, meter = start_lab(*FLEETS, now=Time()), Meter()
     accounts = [payer(lab)]
     resources = inventory.collect("acme", accounts, Meter()).resources
-    parts = {one.resource_id: prices.components(one) for one in resources}
+    parts = {one.resource_id: GCP.components(one) for one in resources}
     wanted = {(one.region, part.key) for one in resources for part in parts[one.resource_id]}
     told = prices.fetch("acme", accounts, wanted, meter)
     assert told.problems == []
@@ -311,7 +317,7 @@ def test_an_hour_costs_what_the_catalogue_says(start_lab: StartLab) -> None:
         estimate = sum((hour[one.region, part.key] * part.quantity for part in parts[one.resource_id]), Decimal(0))
         service, truth = hourly(asset)
         assert abs(estimate - truth) < Decimal("1e-9"), asset.full_name
-        assert not truth or prices.SERVICES[one.kind] == service
+        assert not truth or KINDS[one.kind].bill_service == service
     assert meter.calls["ListSkus"] == lab.control.calls().count(service="cloudbilling", operation="ListSkus") == 5
 
 
@@ -348,7 +354,7 @@ SPOT = {"provisioning_model": "SPOT"}
 )  # fmt: skip
 def test_what_a_price_is_made_of(kind: str, size: float, facts: dict[str, Any], parts: dict[str, str]) -> None:
     one = replace(resource_of("//x/one", kind), kind=kind, capacity=size, metadata=facts)
-    assert {part.key: part.quantity for part in prices.components(one)} == {
+    assert {part.key: part.quantity for part in GCP.components(one)} == {
         key: Decimal(quantity) for key, quantity in parts.items()
     }
 
@@ -356,16 +362,16 @@ def test_what_a_price_is_made_of(kind: str, size: float, facts: dict[str, Any], 
 @pytest.mark.parametrize(
     ("service", "text", "key"),
     [
-        (prices.COMPUTE, "Nvidia L4 GPU running in Las Vegas", "nvidia-l4 gpu"),
-        (prices.COMPUTE, "Nvidia Tesla A100 80GB GPU running in Iowa", None),
-        (prices.NETWORKING, "Cloud Load Balancer Forwarding Rule Minimum for Delhi (asia-south2)", "forwarding rule"),
-        (prices.NETWORKING, "Regional External Application Load Balancer Forwarding Rule Minimum for Mumbai", None),
-        (prices.NETWORKING, "Cloud Load Balancer Forwarding Rule Additional for Delhi (asia-south2)", None),
-        (prices.REDIS, "Redis Capacity Basic M1 Mumbai", "redis basic m1 GiB"),
-        (prices.REDIS, "Redis Standard Node Capacity M2 London", "redis node m2 GiB"),
-        (prices.REDIS, "Redis Cluster Node Default Mumbai", None),
-        (prices.SQL, "Cloud SQL for PostgreSQL: Zonal - Micro instance in Americas", "postgres zonal micro"),
-        (prices.SQL, "FDC Trial in Cloud SQL for PostgreSQL: Zonal - Micro instance in Singapore", None),
+        (COMPUTE, "Nvidia L4 GPU running in Las Vegas", "nvidia-l4 gpu"),
+        (COMPUTE, "Nvidia Tesla A100 80GB GPU running in Iowa", None),
+        (NETWORKING, "Cloud Load Balancer Forwarding Rule Minimum for Delhi (asia-south2)", "forwarding rule"),
+        (NETWORKING, "Regional External Application Load Balancer Forwarding Rule Minimum for Mumbai", None),
+        (NETWORKING, "Cloud Load Balancer Forwarding Rule Additional for Delhi (asia-south2)", None),
+        (REDIS, "Redis Capacity Basic M1 Mumbai", "redis basic m1 GiB"),
+        (REDIS, "Redis Standard Node Capacity M2 London", "redis node m2 GiB"),
+        (REDIS, "Redis Cluster Node Default Mumbai", None),
+        (SQL, "Cloud SQL for PostgreSQL: Zonal - Micro instance in Americas", "postgres zonal micro"),
+        (SQL, "FDC Trial in Cloud SQL for PostgreSQL: Zonal - Micro instance in Singapore", None),
     ],
 )  # fmt: skip
 def test_a_sku_is_known_by_its_description(service: str, text: str, key: str | None) -> None:

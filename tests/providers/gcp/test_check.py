@@ -6,7 +6,7 @@ import pytest
 
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.providers.gcp.account import GcpAccount
-from optiinfra_dagster.providers.gcp.check import ROLES, check
+from optiinfra_dagster.providers.gcp.check import check
 from tests.providers.gcp.conftest import PROJECT, StartLab, account, fleet
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def test_an_empty_project_has_no_problem(start_lab: StartLab) -> None:
 @pytest.mark.parametrize(
     ("action", "cause", "remedy"),
     [
-        ("deny", Cause.PERMISSION, ROLES[0]),
+        ("deny", Cause.PERMISSION, "Grant roles/cloudasset.viewer on the project acme-prod"),
         ("optin_required", Cause.CONFIG, "Enable cloudasset.googleapis.com"),
         ("expired", Cause.AUTH, "Check the credentials file"),
         ("throttle", Cause.THROTTLED, "Quota exceeded"),

@@ -28,9 +28,10 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.gcp import client
 from optiinfra_dagster.providers.gcp.account import GcpAccount
 from optiinfra_dagster.providers.gcp.client import open_project
+from optiinfra_dagster.providers.gcp.errors import explain_credential
 from optiinfra_dagster.providers.gcp.inventory import collect
-from optiinfra_dagster.providers.gcp.kinds import KINDS
 from optiinfra_dagster.providers.gcp.monitoring import open_monitoring
+from optiinfra_dagster.providers.gcp.services import BY_ASSET_TYPE
 from tests.providers.gcp.conftest import PROJECT, Clock, StartLab, account, fleet
 
 READER = "reader@acme-prod.iam.gserviceaccount.com"
@@ -126,7 +127,7 @@ def real(google: Google, **fields: Any) -> GcpAccount:
 
 def ask(account: GcpAccount) -> Meter:
     meter = Meter()
-    list(open_project(account, meter).pages(list(KINDS), meter))
+    list(open_project(account, meter).pages(list(BY_ASSET_TYPE), meter))
     return meter
 
 
@@ -430,7 +431,7 @@ def test_a_token_service_that_is_down_is_no_refusal(
 def test_a_token_that_cannot_be_had_is_told_by_its_code(
     error: Callable[..., auth.GoogleAuthError], said: tuple[object, ...], retryable: bool, cause: Cause
 ) -> None:
-    explained = client.explain_credential(error(*said, retryable=retryable), None)
+    explained = explain_credential(error(*said, retryable=retryable), None)
 
     assert explained.cause is cause
     assert "JWT" not in str(explained)

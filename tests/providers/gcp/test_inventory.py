@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optiinfra_dagster.lab.gcp import cloud
-from optiinfra_dagster.lab.gcp.describe import SECRET, describe
+from optiinfra_dagster.lab.gcp.describe import describe
+from optiinfra_dagster.lab.gcp.kind import SECRET
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.gcp.account import GcpAccount
 from optiinfra_dagster.providers.gcp.inventory import collect
-from optiinfra_dagster.providers.gcp.kinds import KINDS, vcpus
+from optiinfra_dagster.providers.gcp.services import BY_ASSET_TYPE
+from optiinfra_dagster.providers.gcp.services.compute import vcpus
 from tests.providers.gcp.conftest import ALL_KINDS, PROJECT, Clock, StartLab, account, fleet
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ def test_every_kind_comes_out_once_under_its_full_name_in_one_call(start_lab: St
         assert one.resource_name == listed.name
         assert one.status is not Status.UNKNOWN
         assert one.created_at is None or one.created_at.tzinfo is UTC
-    assert {one.asset_type for one in wanted.values()} == set(KINDS)
+    assert {one.asset_type for one in wanted.values()} == set(BY_ASSET_TYPE)
     assert {one.resource_type for one in inventory.resources} == set(ResourceType)
     assert meter.calls == {"ListAssets": 1}
 
@@ -308,8 +310,8 @@ def test_a_kind_that_this_cloud_does_not_offer_costs_that_kind_only(
     start_lab: StartLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab = start_lab(fleet("gcp:disk", 3), fleet("gcp:alloydb_cluster"))
-    offered = {one for one in KINDS if not one.startswith("alloydb")}
-    monkeypatch.setattr(cloud, "_ASSET_TYPES", offered)
+    offered = {one for one in BY_ASSET_TYPE if not one.startswith("alloydb")}
+    monkeypatch.setattr(cloud, "ASSET_TYPES", offered)
 
     inventory = gather(lab)
 

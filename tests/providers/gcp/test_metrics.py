@@ -34,9 +34,11 @@ from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.providers.gcp import metrics, monitoring
 from optiinfra_dagster.providers.gcp.account import GcpAccount
 from optiinfra_dagster.providers.gcp.inventory import collect
+from optiinfra_dagster.providers.gcp.services import KINDS
 from tests.providers.gcp.conftest import ALL_KINDS, PROJECT, Clock, StartLab, account, fleet
 
 START, END = datetime(2026, 11, 20, 11, 30, tzinfo=UTC), datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+OF_INSTANCE, OF_SQL = len(metrics_for("gcp", "gcp:instance")), len(metrics_for("gcp", "gcp:sql_instance"))
 EVERYTHING = (
     *(fleet(kind, 2) for kind in ALL_KINDS if kind not in {"gcp:forwarding_rule", "gcp:gke_cluster"}),
     fleet("gcp:instance", name="watched", agent=True, disks=3),
@@ -83,7 +85,7 @@ def truth(lab: CloudLab, series: Series, start: datetime = START, end: datetime 
     """The points that a series must have, from the lab's own arithmetic and a conversion written out here."""
     assert lab.gcp.monitoring is not None
     (asset,) = [one for one in lab.gcp.estate.assets(PROJECT) if one.full_name == series.resource.resource_id]
-    metric, published = series.metric, metrics._as_published(series.metric, series.resource)
+    metric, published = series.metric, KINDS[series.resource.kind].published(series.metric, series.resource)
     (statistic,) = [one for one in metric.statistics if metric.statistic_name(one) == series.statistic]
     points = lab.gcp.monitoring.expected(PROJECT, asset, published.api_metric, statistic, start, end, metric.filter)
     factor = {"percent": 100.0, "seconds": 1 / 1000}.get(metric.unit, 1.0)
@@ -210,9 +212,12 @@ def test_ten_thousand_machines_are_one_call_for_each_metric_type(start_lab: Star
 
     result = metrics.collect(request, meter)
 
-    assert meter.calls == {"ListMetricDescriptors": 1, "ListTimeSeries": 9}
-    assert states(result) == {CoverageState.COLLECTED: 80_000, CoverageState.AGENT_MISSING: 10_000}
-    assert metrics.price(request) == Decimal("0.045")
+    assert meter.calls == {"ListMetricDescriptors": 1, "ListTimeSeries": OF_INSTANCE}
+    assert states(result) == {
+        CoverageState.COLLECTED: 10_000 * (OF_INSTANCE - 1),
+        CoverageState.AGENT_MISSING: 10_000,
+    }
+    assert metrics.price(request) == Decimal("0.0000005") * 10_000 * OF_INSTANCE
     assert meter.cost_usd == Decimal("0.04")
     assert lab.control.calls().billed_metrics == {PROJECT: 80_000}
 
@@ -228,8 +233,8 @@ def test_pages_follow_each_other_and_a_series_cut_in_two_is_joined(
 
     assert result.problems == []
     assert_true(lab, result)
-    assert len(result.series) == 80
-    assert meter.calls["ListTimeSeries"] == 8 * 3 + 1
+    assert len(result.series) == 10 * (OF_INSTANCE - 1)
+    assert meter.calls["ListTimeSeries"] == (OF_INSTANCE - 1) * 3 + 1
     assert meter.cost_usd == Decimal("0.0000005") * lab.control.calls().billed_metrics[PROJECT]
 
 
@@ -266,7 +271,7 @@ def test_an_instance_that_stopped_in_the_window_is_asked_about(start_lab: StartL
     (one,) = [one for one in inventory(lab) if one.kind == "gcp:instance"]
     stopped = replace(one, status=Status.STOPPED, metadata=one.metadata | {"stopped_at": "2026-11-20T11:45:00+00:00"})
 
-    assert len(read(lab, [stopped]).series) == 8
+    assert len(read(lab, [stopped]).series) == OF_INSTANCE - 1
 
 
 def test_a_router_without_gateway_and_a_machine_without_number_cost_no_call(start_lab: StartLab) -> None:
@@ -283,7 +288,7 @@ def test_a_router_without_gateway_and_a_machine_without_number_cost_no_call(star
     result = read(lab, resources, meter=meter)
 
     assert meter.calls == {}
-    assert states(result) == {CoverageState.NOT_OFFERED: 2, CoverageState.ERROR: 9}
+    assert states(result) == {CoverageState.NOT_OFFERED: 2, CoverageState.ERROR: OF_INSTANCE}
 
 
 def test_series_of_others_are_dropped(start_lab: StartLab) -> None:
@@ -349,7 +354,7 @@ def test_without_descriptors_the_metrics_come_all_the_same(start_lab: StartLab, 
 
     result = read(lab, memory=DayCache(tmp_path))
 
-    assert (len(result.series), result.problems) == (10, [])
+    assert (len(result.series), result.problems) == (OF_SQL, [])
 
 
 def test_a_metric_sampled_seldom_is_asked_from_the_sample_before() -> None:
@@ -423,7 +428,7 @@ def test_what_does_not_pass_ends_as_one_problem_in_bounded_time(
     result = read(lab, resources)
 
     assert {problem.cause for problem in result.problems} == {cause}
-    assert states(result) == {state: 9 * 2 + 10}
+    assert states(result) == {state: 2 * OF_INSTANCE + OF_SQL}
     assert clock.monotonic() - began < 260
 
 
@@ -431,7 +436,7 @@ def test_a_server_that_hangs_is_given_up_and_what_was_got_is_kept(
     start_lab: StartLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitoring, "_CALL_S", 0.3)
-    monkeypatch.setattr(monitoring, "_PATIENCE_S", {})
+    monkeypatch.setattr(monitoring, "_PATIENCE", {})
     lab = start_lab(fleet("gcp:redis_cluster"))
     resources = inventory(lab)
     lab.control.add_faults({"action": "delay", "seconds": 60, "operation": "ListTimeSeries", "skip": 1})
@@ -457,7 +462,7 @@ def test_a_collection_ends_when_its_time_is_up(start_lab: StartLab, monkeypatch:
 
     assert time.monotonic() - began < 10
     assert {problem.cause for problem in result.problems} == {Cause.UNAVAILABLE}
-    assert states(result) == {CoverageState.ERROR: 10}
+    assert states(result) == {CoverageState.ERROR: OF_SQL}
 
 
 def test_a_server_that_is_not_there_ends_in_bounded_time(start_lab: StartLab, clock: Clock) -> None:
@@ -482,8 +487,8 @@ def test_a_missing_permission_is_one_problem_that_names_the_role(start_lab: Star
     (problem,) = result.problems
     assert (problem.account_id, problem.cause) == (PROJECT, Cause.PERMISSION)
     assert "roles/monitoring.viewer" in problem.message
-    assert "20 metrics are missing" in problem.message
-    assert states(result) == {CoverageState.NO_PERMISSION: 20}
+    assert f"{2 * OF_SQL} metrics are missing" in problem.message
+    assert states(result) == {CoverageState.NO_PERMISSION: 2 * OF_SQL}
     assert clock.slept == []
 
 
@@ -519,7 +524,7 @@ def test_a_call_that_fails_costs_its_own_metric(start_lab: StartLab) -> None:
 
     (problem,) = result.problems
     assert "3 metrics are missing" in problem.message
-    assert states(result) == {CoverageState.NO_PERMISSION: 3, CoverageState.COLLECTED: 27}
+    assert states(result) == {CoverageState.NO_PERMISSION: 3, CoverageState.COLLECTED: 3 * (OF_SQL - 1)}
 
 
 def test_a_partial_answer_is_kept_and_told(start_lab: StartLab) -> None:
@@ -546,7 +551,7 @@ def test_a_spent_budget_ends_the_calls_and_is_said_once(start_lab: StartLab) -> 
     assert problem.cause is Cause.BUDGET
     assert meter.cost_usd <= Decimal("0.000005")
     assert meter.calls["ListTimeSeries"] == lab.control.calls().count(operation="ListTimeSeries") == 2
-    assert states(result) == {CoverageState.COLLECTED: 8, CoverageState.ERROR: 32}
+    assert states(result) == {CoverageState.COLLECTED: 8, CoverageState.ERROR: 4 * (OF_SQL - 2)}
 
 
 def test_projects_are_told_apart(start_lab: StartLab) -> None:
@@ -759,8 +764,9 @@ def test_a_lab_of_assets_alone_does_not_lead_to_google_without_credentials(
 def test_every_kind_of_the_catalogue_has_a_name_and_every_statistic_a_meaning() -> None:
     ours = [metric for metric in METRICS if metric.provider == "gcp"]
 
-    assert {metric.kind for metric in ours} == metrics._NAMES.keys()
-    assert {metric.condition for metric in ours} == metrics.CONDITIONS.keys()
+    assert {metric.kind for metric in ours} == {kind.name for kind in KINDS.values() if kind.series_labels is not None}
+    for kind in KINDS.values():
+        assert {metric.condition for metric in kind.metrics} - {""} == kind.conditions.keys(), kind.name
     assert {one for metric in ours for one in metric.statistics} <= metrics._AGGREGATIONS.keys()
     assert {metric.period for metric in ours} == {300}
     assert all(re.fullmatch(r"[\w./]+", metric.api_metric) for metric in ours)

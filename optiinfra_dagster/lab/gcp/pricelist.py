@@ -1,0 +1,48 @@
+"""The price list: rows of SKUs as services state them, and what they cost in each region."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+HOUR, GIB_HOUR, GIB_MONTH = "h", "GiBy.h", "GiBy.mo"
+_MONTH = 730  # hours
+
+OTHER = Decimal("0.5")
+"""The price of an hour of what is not in the price list, in USD."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceService:
+    """A service of the Cloud Billing Catalog: its id, and the text before the place in descriptions of its SKUs."""
+
+    id: str
+    before_place: str = " in "
+
+
+@dataclass(frozen=True, slots=True)
+class LabSku:
+    """A SKU for each region, with the region added to its description; or as it is, in `places`.
+
+    `usd` is the price of a `unit` in the United States.
+    """
+
+    service: PriceService
+    text: str
+    unit: str
+    usd: str
+    places: tuple[str, ...] = ()
+    usage: str = "OnDemand"
+
+
+def in_region(region: str, usd: str) -> Decimal:
+    """A price in a region: outside the United States all is a tenth dearer."""
+    return Decimal(usd) * (1 if region.startswith("us-") else Decimal("1.1"))
+
+
+def price_of(skus: Sequence[LabSku], text: str, region: str) -> Decimal:
+    """The price of an hour, by the beginning of the SKU's description."""
+    sku = next(sku for sku in skus if sku.text == text)
+    nanos = Decimal("1e-9")
+    return in_region(region, sku.usd).quantize(nanos) / (_MONTH if sku.unit == GIB_MONTH else 1)
