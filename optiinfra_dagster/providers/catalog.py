@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
 from optiinfra_dagster.model.metrics import Metric
+from optiinfra_dagster.providers.azure.services import METRICS as AZURE_METRICS
 
 
 def _aws(
@@ -116,39 +116,6 @@ def _vultr(
                 per_second=statistic == "day",
                 source=source,
             )
-
-
-def _azure(kind: str, namespace: str, *rows: tuple[Any, ...]) -> Iterator[Metric]:
-    """Lay out Azure rows of (our name, type, unit, API metric, aggregations[, condition[, scale[, offset]]]).
-
-    A total or count whose unit is per second is divided by its period, which is 300 s: every metric here has it.
-    """
-    for name, metric_type, unit, api_metric, aggregations, *more in rows:
-        yield Metric(
-            provider="azure",
-            kind=kind,
-            name=name,
-            metric_type=metric_type,
-            unit=unit,
-            namespace=namespace,
-            api_metric=api_metric,
-            statistics=tuple(aggregations.split()),
-            period=300,
-            dimension="Microsoft.ResourceId",
-            per_second=aggregations in {"Total", "Count"} and unit.endswith("/s"),
-            source=f"Azure Monitor: supported metrics for {namespace}",
-            **dict(zip(("condition", "scale", "offset"), more, strict=False)),
-        )
-
-
-# What the older kinds of Azure's servers for open-source databases have in common.
-_AZURE_SERVER = (
-    ("cpu_utilization", "cpu", "percent", "cpu_percent", "Average"),
-    ("memory_utilization", "memory", "percent", "memory_percent", "Average"),
-    ("disk_utilization", "disk", "percent", "storage_percent", "Average"),
-    ("network_in", "network", "bytes/s", "network_bytes_ingress", "Total"),
-    ("network_out", "network", "bytes/s", "network_bytes_egress", "Total"),
-)
 
 
 METRICS: tuple[Metric, ...] = (
@@ -393,117 +360,7 @@ METRICS: tuple[Metric, ...] = (
         ("network_in", "network", "bytes/s", "received_bytes_count", "ALIGN_RATE", 1, "", "nat"),
         ("network_out", "network", "bytes/s", "sent_bytes_count", "ALIGN_RATE", 1, "", "nat"),
     ),
-    # --- Azure ---
-    # The memory of a machine is a platform metric: no agent. `Network In` and `Network Out` are deprecated.
-    *_azure(
-        "azure:vm", "Microsoft.Compute/virtualMachines",
-        ("cpu_utilization", "cpu", "percent", "Percentage CPU", "Average"),
-        ("memory_utilization", "memory", "percent", "Available Memory Percentage", "Average", "", -1, 100),
-        ("memory_free", "memory", "bytes", "Available Memory Bytes", "Average"),
-        ("disk_read", "disk", "bytes/s", "Disk Read Bytes", "Total"),
-        ("disk_write", "disk", "bytes/s", "Disk Write Bytes", "Total"),
-        ("disk_read_ops", "disk", "ops/s", "Disk Read Operations/Sec", "Average"),
-        ("disk_write_ops", "disk", "ops/s", "Disk Write Operations/Sec", "Average"),
-        ("network_in", "network", "bytes/s", "Network In Total", "Total"),
-        ("network_out", "network", "bytes/s", "Network Out Total", "Total"),
-        ("uptime", "uptime", "percent", "VmAvailabilityMetric", "Average", "", 100),
-    ),
-    # Averages are those of one machine of the set, totals those of all. Operations a second are averages, and would
-    # be misread beside totals.
-    *_azure(
-        "azure:vmss", "Microsoft.Compute/virtualMachineScaleSets",
-        ("cpu_utilization", "cpu", "percent", "Percentage CPU", "Average"),
-        ("memory_utilization", "memory", "percent", "Available Memory Percentage", "Average", "", -1, 100),
-        ("memory_free", "memory", "bytes", "Available Memory Bytes", "Average"),
-        ("disk_read", "disk", "bytes/s", "Disk Read Bytes", "Total"),
-        ("disk_write", "disk", "bytes/s", "Disk Write Bytes", "Total"),
-        ("network_in", "network", "bytes/s", "Network In Total", "Total"),
-        ("network_out", "network", "bytes/s", "Network Out Total", "Total"),
-    ),
-    *_azure(
-        "azure:disk", "Microsoft.Compute/disks",
-        ("disk_read", "disk", "bytes/s", "Composite Disk Read Bytes/sec", "Average"),
-        ("disk_write", "disk", "bytes/s", "Composite Disk Write Bytes/sec", "Average"),
-        ("disk_read_ops", "disk", "ops/s", "Composite Disk Read Operations/sec", "Average"),
-        ("disk_write_ops", "disk", "ops/s", "Composite Disk Write Operations/sec", "Average"),
-    ),
-    *_azure(
-        "azure:sql_database", "Microsoft.Sql/servers/databases",
-        ("cpu_utilization", "cpu", "percent", "cpu_percent", "Average"),
-        ("memory_utilization", "memory", "percent", "sql_instance_memory_percent", "Average", "no_warehouse"),
-        ("disk_utilization", "disk", "percent", "storage_percent", "Average", "fixed_size"),
-        ("uptime", "uptime", "percent", "availability", "Average"),
-    ),
-    *_azure(
-        "azure:sql_pool", "Microsoft.Sql/servers/elasticPools",
-        ("cpu_utilization", "cpu", "percent", "cpu_percent", "Average"),
-        ("memory_utilization", "memory", "percent", "sql_instance_memory_percent", "Average"),
-        ("disk_utilization", "disk", "percent", "storage_percent", "Average", "fixed_size"),
-    ),
-    *_azure(
-        "azure:sql_instance", "Microsoft.Sql/managedInstances",
-        ("cpu_utilization", "cpu", "percent", "avg_cpu_percent", "Average"),
-    ),
-    # Throughput and operations are rates already.
-    *_azure(
-        "azure:postgresql", "Microsoft.DBforPostgreSQL/flexibleServers",
-        ("cpu_utilization", "cpu", "percent", "cpu_percent", "Average"),
-        ("memory_utilization", "memory", "percent", "memory_percent", "Average"),
-        ("disk_utilization", "disk", "percent", "storage_percent", "Average"),
-        ("disk_read", "disk", "bytes/s", "read_throughput", "Average"),
-        ("disk_write", "disk", "bytes/s", "write_throughput", "Average"),
-        ("disk_read_ops", "disk", "ops/s", "read_iops", "Average"),
-        ("disk_write_ops", "disk", "ops/s", "write_iops", "Average"),
-        ("network_in", "network", "bytes/s", "network_bytes_ingress", "Total"),
-        ("network_out", "network", "bytes/s", "network_bytes_egress", "Total"),
-        ("uptime", "uptime", "percent", "is_db_alive", "Average", "", 100),
-    ),
-    *_azure("azure:postgresql_single", "Microsoft.DBforPostgreSQL/servers", *_AZURE_SERVER),
-    *_azure("azure:postgresql_cluster", "Microsoft.DBforPostgreSQL/serverGroupsv2", *_AZURE_SERVER),
-    *_azure("azure:mysql", "Microsoft.DBforMySQL/flexibleServers", *_AZURE_SERVER),
-    *_azure("azure:mysql_single", "Microsoft.DBforMySQL/servers", *_AZURE_SERVER),
-    *_azure("azure:mariadb", "Microsoft.DBforMariaDB/servers", *_AZURE_SERVER),
-    *_azure(
-        "azure:redis", "Microsoft.Cache/redis",
-        ("cpu_utilization", "cpu", "percent", "percentProcessorTime", "Maximum"),
-        ("memory_utilization", "memory", "percent", "usedmemorypercentage", "Maximum"),
-        ("request_rate", "traffic", "requests/s", "totalcommandsprocessed", "Total"),
-    ),
-    *_azure(
-        "azure:redis_enterprise", "Microsoft.Cache/redisEnterprise",
-        ("cpu_utilization", "cpu", "percent", "percentProcessorTime", "Maximum"),
-        ("memory_utilization", "memory", "percent", "usedmemorypercentage", "Maximum"),
-    ),
-    *_azure(
-        "azure:cosmosdb", "Microsoft.DocumentDB/databaseAccounts",
-        ("request_rate", "traffic", "requests/s", "TotalRequests", "Count"),
-    ),
-    # Availability is written as 0 to 100 although its unit is Count.
-    *_azure(
-        "azure:load_balancer", "Microsoft.Network/loadBalancers",
-        ("network_total", "network", "bytes/s", "ByteCount", "Total", "standard"),
-        ("uptime", "uptime", "percent", "VipAvailability", "Average", "standard"),
-    ),
-    *_azure(
-        "azure:application_gateway", "Microsoft.Network/applicationGateways",
-        ("response_time", "latency", "seconds", "ApplicationGatewayTotalTime", "Average Maximum", "v2", 0.001),
-        ("request_rate", "traffic", "requests/s", "TotalRequests", "Total"),
-        ("network_in", "network", "bytes/s", "BytesReceived", "Total", "v2"),
-        ("network_out", "network", "bytes/s", "BytesSent", "Total", "v2"),
-        ("cpu_utilization", "cpu", "percent", "CpuUtilization", "Average", "v1"),
-    ),
-    *_azure(
-        "azure:nat_gateway", "Microsoft.Network/natGateways",
-        ("network_total", "network", "bytes/s", "ByteCount", "Total"),
-        ("uptime", "uptime", "percent", "DatapathAvailability", "Average"),
-    ),
-    # Averages of the nodes. Over which time node_network_in_bytes and its like are counted is not documented.
-    *_azure(
-        "azure:aks", "Microsoft.ContainerService/managedClusters",
-        ("cpu_utilization", "cpu", "percent", "node_cpu_usage_percentage", "Average"),
-        ("memory_utilization", "memory", "percent", "node_memory_working_set_percentage", "Average"),
-        ("disk_utilization", "disk", "percent", "node_disk_usage_percentage", "Average"),
-    ),
+    *AZURE_METRICS,
     # --- Vultr ---
     *_vultr(
         "vultr:instance vultr:bare_metal", "power", "Vultr OpenAPI: list-instances, list-baremetals", "snapshot", 900,

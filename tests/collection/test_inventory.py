@@ -29,7 +29,7 @@ from optiinfra_dagster.lab.gcp import describe as gcp_answers
 from optiinfra_dagster.lab.vultr import estate as vultr_answers
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.inventory import ResourceType
-from optiinfra_dagster.providers.azure.kinds import kind_of
+from optiinfra_dagster.providers.azure.services import kind_of
 from optiinfra_dagster.providers.registry import FAMILIES_OF, PROVIDERS, load_customers
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from optiinfra_dagster.storage.schema import RESOURCE

@@ -26,7 +26,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.azure.client import Principal, RefusedError, calling, forget, open_principal
-from optiinfra_dagster.providers.azure.kinds import KINDS
+from optiinfra_dagster.providers.azure.services import KINDS_BY_TYPE
 from optiinfra_dagster.providers.billing.exports.reader import ExportFile, read_export
 
 if TYPE_CHECKING:
@@ -298,14 +298,13 @@ _SERVICES: Mapping[str, ResourceType] = {
     ),
     "azure kubernetes service": ResourceType.KUBERNETES,
 }  # fmt: skip
-_TYPES = {kind.azure_type: kind.resource_type for kind in KINDS}
 
 
 def charge_of(row: Row, subscription: str, known: Mapping[str, Resource], final: bool) -> Charge:
     """A row as a charge. Cost Management and the inventory both know a resource by its ARM id, in any case."""
     resource_id = row.resource_id.lower()
     resource = known.get(resource_id)
-    named = resource.resource_type if resource else _TYPES.get(type_of(resource_id))
+    kind = resource or KINDS_BY_TYPE.get(type_of(resource_id))
     return Charge(
         day=row.day,
         billing_account_id=subscription,
@@ -314,7 +313,7 @@ def charge_of(row: Row, subscription: str, known: Mapping[str, Resource], final:
         amount=row.amount,
         currency=row.currency,
         category=Category.CREDIT if row.amount < 0 else Category.USAGE,
-        cost_type=str(_SERVICES.get(row.service.lower()) or named or "other"),
+        cost_type=str(_SERVICES.get(row.service.lower()) or (kind.resource_type if kind else "other")),
         resource_id=resource_id,
         region_id=resource.region if resource else "",
         is_final=final,

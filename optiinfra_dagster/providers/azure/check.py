@@ -17,11 +17,12 @@ from optiinfra_dagster.model.metrics import MetricsRequest
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
 from optiinfra_dagster.providers.azure.billing import probe
-from optiinfra_dagster.providers.azure.client import MONITORING_READER, Principal, calling
-from optiinfra_dagster.providers.azure.inventory import UNREADABLE, group
-from optiinfra_dagster.providers.azure.kinds import KINDS, QUERY, VISIBLE, subscription_of, to_resource
+from optiinfra_dagster.providers.azure.client import Principal, calling
+from optiinfra_dagster.providers.azure.inventory import UNREADABLE, VISIBLE, group
+from optiinfra_dagster.providers.azure.kind import subscription_of
 from optiinfra_dagster.providers.azure.metrics import collect
-from optiinfra_dagster.providers.catalog import metrics_for
+from optiinfra_dagster.providers.azure.roles import MONITORING_READER
+from optiinfra_dagster.providers.azure.services import KINDS, QUERY, to_resource
 from optiinfra_dagster.providers.parsing import ODD
 
 if TYPE_CHECKING:
@@ -65,11 +66,11 @@ def _missing(principal: Principal, subscription: str, unmeasured: bool) -> Itera
             return  # a role of the customer's own that reads, but does not let itself be looked up
         raise
     # Resource Graph leaves out what may not be read, without an error: a collection cannot tell that from deleted.
-    for kind in KINDS:
-        action = f"{kind.azure_type}/read"
+    for kind in KINDS.values():
+        action = kind.read_action
         if not any(_allows(role, action) for role in roles):
             message = f"the role does not show these resources. Allow {action}, or assign the role Reader"
-            yield Problem(subscription, "", kind.kind, Cause.PERMISSION, message)
+            yield Problem(subscription, "", kind.name, Cause.PERMISSION, message)
     if unmeasured and not any(_allows(role, METRICS_ACTION) for role in roles):
         message = f"the role does not let metrics be read. {MONITORING_READER}"
         yield Problem(subscription, "", "", Cause.PERMISSION, message)
@@ -92,7 +93,7 @@ def _measured(rows: Any) -> Resource | None:
     for row in rows if isinstance(rows, list) else ():
         with suppress(*ODD):
             resource = to_resource(row)
-            if resource and resource.status is not Status.STOPPED and metrics_for("azure", resource.kind):
+            if resource and resource.status is not Status.STOPPED and KINDS[resource.kind].metrics:
                 return resource
     return None
 

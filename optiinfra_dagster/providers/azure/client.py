@@ -43,6 +43,7 @@ from azure.monitor.querymetrics import MetricsClient
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.model.text import shortened
+from optiinfra_dagster.providers.azure.roles import BLOB_READER, COST_READER, MONITORING_READER, READER
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -589,20 +590,9 @@ _HOST = (
     "Give this host a managed or workload identity or the AZURE_ variables of a service principal, "
     "or write tenant_id, client_id and client_secret in the customers file"
 )
-READER = "Assign the role Reader, on the subscription, to the application or identity that collects"
-MONITORING_READER = (
-    "Assign the role Monitoring Reader, on the subscription, to the application or identity that collects"
-)
-COST_READER = (
-    "Assign the role Cost Management Reader, on the subscription, to the application or identity that collects"
-)
 _VIEW_CHARGES = (
     "Costs are hidden from this subscription's users: have the billing account's administrator allow them to view "
     "charges, or write cost_export in the customers file"
-)
-BLOB_READER = (
-    "Assign the role Storage Blob Data Reader, on the storage account of cost_export, to the application or identity "
-    "that collects"
 )
 _STORAGE_VERSION = {"x-ms-version": "2023-11-03"}
 _SUBSCRIPTION = "Correct subscription_id in the customers file, or the tenant that it is looked for in"

@@ -1,4 +1,4 @@
-"""What a customer runs on Azure, now: every kind of `kinds.KINDS`, in all subscriptions and regions, by one query."""
+"""The inventory: every kind of `services.KINDS`, in all subscriptions and regions of a customer, by one query."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.inventory import Inventory, Resource
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.azure.client import READER, Principal, calling, forget, open_principal
-from optiinfra_dagster.providers.azure.kinds import QUERY, VISIBLE, Row, kind_of, subscription_of, to_resource
+from optiinfra_dagster.providers.azure.client import Principal, calling, forget, open_principal
+from optiinfra_dagster.providers.azure.kind import Row, subscription_of
+from optiinfra_dagster.providers.azure.roles import READER
+from optiinfra_dagster.providers.azure.services import QUERY, kind_of, to_resource
 from optiinfra_dagster.providers.parsing import ODD, as_text, dig
 
 if TYPE_CHECKING:
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
 _SECONDS = 300.0  # for all pages of one query, waits included
 _TOGETHER = 250  # subscriptions in one query: the service's guidance is to stay below 300
 _AT_ONCE = 4  # queries of one customer at a time; each principal has 15 in 5 s
+
+VISIBLE = """ResourceContainers
+| where type =~ 'microsoft.resources/subscriptions'
+| project id, type, subscriptionId
+| order by id asc"""
+"""The query for the subscriptions that can be read: those that cannot give no rows and no error, as empty ones do."""
 
 UNREADABLE = f"the subscription is not visible to the identity that collects. {READER}"
 

@@ -33,7 +33,7 @@ from optiinfra_dagster.providers.azure.client import (
     forget,
     open_principal,
 )
-from optiinfra_dagster.providers.catalog import metrics_for
+from optiinfra_dagster.providers.azure.services import KINDS
 from optiinfra_dagster.providers.parsing import ODD, Item, as_datetime, as_dicts, as_finite, as_text, dig
 
 if TYPE_CHECKING:
@@ -51,34 +51,6 @@ _HALVINGS = 40  # calls of one collection that may be halved to find out for whi
 
 
 # --- What can be asked ----------------------------------------------------------------------------------------------
-
-
-def _says(resource: Resource, fact: str, *words: str) -> bool:
-    """Whether a fact of a resource contains one of some words."""
-    as_text = str(resource.metadata.get(fact, "")).lower()
-    return any(word in as_text for word in words)
-
-
-def _of_version(version: int) -> Callable[[Resource], str]:
-    def condition(resource: Resource) -> str:
-        known = _says(resource, "sku", "standard", "waf")
-        is_version = 2 if _says(resource, "sku", "_v2") else 1
-        return f"only gateways of version {version} have it" if known and is_version != version else ""
-
-    return condition
-
-
-# Conditions of the catalogue -> why they do not hold for a resource, or "" where they do.
-CONDITIONS: dict[str, Callable[[Resource], str]] = {
-    "": lambda _resource: "",
-    "no_warehouse": lambda one: "data warehouses do not have it" if _says(one, "tier", "datawarehouse") else "",
-    "fixed_size": lambda one: (
-        "there is no size to fill up" if _says(one, "tier", "datawarehouse", "hyperscale") else ""
-    ),
-    "standard": lambda one: "basic load balancers have no metrics" if _says(one, "sku", "basic") else "",
-    "v1": _of_version(1),
-    "v2": _of_version(2),
-}
 
 
 @dataclass(slots=True)
@@ -145,8 +117,8 @@ class _Question:
         if resource.status in {Status.STOPPED, Status.TERMINATED}:
             word = resource.cloud_status.lower() or resource.status
             return CoverageState.NOT_OFFERED, f"the {resource.kind.partition(':')[2]} is {word}"
-        if resource.kind == "azure:disk" and not resource.metadata.get("attached_to"):
-            return CoverageState.NOT_OFFERED, "the disk is not attached to a machine"
+        if reason := KINDS[resource.kind].why_no_points(resource):
+            return CoverageState.NOT_OFFERED, reason
         return CoverageState.NO_POINTS, "the cloud returned no points"
 
 
@@ -179,11 +151,12 @@ def _stamps(start: datetime, end: datetime) -> _Stamps:
 
 def _questions(resource: Resource, stamps: _Stamps) -> Iterator[_Question]:
     """Every catalogue metric of a resource; those that are not worth asking are settled already."""
-    for metric in metrics_for("azure", resource.kind):
+    kind = KINDS.get(resource.kind)
+    if kind is None:
+        return
+    for metric in kind.metrics:
         question = _Question(resource, metric)
-        if resource.kind == "azure:vm" and resource.cloud_status.lower() in {"deallocated", "hibernated"}:
-            question.settle(CoverageState.NOT_OFFERED, f"the vm is {resource.cloud_status.lower()}")
-        elif reason := CONDITIONS[metric.condition](resource):
+        if reason := kind.why_not_measured(resource) or kind.why_not_offered(metric, resource):
             question.settle(CoverageState.NOT_OFFERED, reason)
         elif stamps.start >= stamps.end:
             question.settle(CoverageState.NOT_OFFERED, f"the range holds no period of {_PERIOD} s")

@@ -11,8 +11,7 @@ from optiinfra_dagster.lab.azure.estate import PLANTED
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
-from optiinfra_dagster.providers.azure.inventory import _Listing, collect
-from optiinfra_dagster.providers.azure.kinds import VISIBLE
+from optiinfra_dagster.providers.azure.inventory import VISIBLE, _Listing, collect
 from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
 
 if TYPE_CHECKING:

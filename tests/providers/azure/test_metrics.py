@@ -29,12 +29,13 @@ from optiinfra_dagster.providers.azure import metrics as metrics_
 from optiinfra_dagster.providers.azure.account import AzureAccount
 from optiinfra_dagster.providers.azure.client import open_principal
 from optiinfra_dagster.providers.azure.inventory import collect
+from optiinfra_dagster.providers.azure.services import KINDS
 from optiinfra_dagster.providers.catalog import METRICS, metrics_for
 from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
 
 START, END = datetime(2026, 11, 20, 11, 30, tzinfo=UTC), datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 VM_METRICS = len(metrics_for("azure", "azure:vm"))
-KINDS = [
+FLEETS = [
     "azure:vm",
     "azure:vmss",
     "azure:disk",
@@ -132,7 +133,7 @@ def answering(*answers: Any) -> Iterator[AzureAccount]:
 # --- Values -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "azure:vnet"])
+@pytest.mark.parametrize("kind", [kind for kind in FLEETS if kind != "azure:vnet"])
 def test_points_are_the_clouds_in_our_units(start_lab: StartLab, kind: str) -> None:
     lab = start_lab(fleet("azure:vm" if kind == "azure:disk" else kind, 2))
     kind = kind.replace("sql_server", "sql_database")
@@ -153,7 +154,7 @@ def test_points_are_the_clouds_in_our_units(start_lab: StartLab, kind: str) -> N
 def worlds(draw: st.DrawFn) -> dict[str, Any]:
     def drawn(n: int) -> dict[str, Any]:
         return {
-            "kind": draw(st.sampled_from(KINDS)),
+            "kind": draw(st.sampled_from(FLEETS)),
             "region": draw(st.sampled_from(["westeurope", "eastus"])),
             "count": draw(st.integers(0, 4)),
             "group": f"group-{n}",
@@ -185,7 +186,7 @@ def test_every_cell_of_a_drawn_world_is_the_clouds(world: dict[str, Any], minute
         last = datetime.fromtimestamp(-(-end.timestamp() // 300) * 300, UTC)
         for one in resources:
             for metric in metrics_for("azure", one.kind):
-                if metrics_.CONDITIONS[metric.condition](one):
+                if KINDS[one.kind].why_not_offered(metric, one):
                     continue
                 for statistic in metric.statistics:
                     name = metric.statistic_name(statistic)
@@ -369,14 +370,13 @@ def test_metrics_that_a_size_does_not_have_are_not_asked_for(
     (one,) = machines(1, kind=kind, metadata=metadata)
 
     assert {
-        metric.name for metric in metrics_for("azure", kind) if metrics_.CONDITIONS[metric.condition](one)
+        metric.name for metric in metrics_for("azure", kind) if KINDS[one.kind].why_not_offered(metric, one)
     } == without
 
 
 def test_the_catalogue_fits_into_the_calls() -> None:
     rows = [metric for metric in METRICS if metric.provider == "azure"]
 
-    assert {metric.condition for metric in rows} <= metrics_.CONDITIONS.keys()
     assert {metric.period for metric in rows} == {300}
     assert {one for metric in rows for one in metric.statistics} <= {"Average", "Maximum", "Minimum", "Total", "Count"}
     assert not [metric.api_metric for metric in rows if "," in metric.api_metric]
