@@ -17,16 +17,17 @@ from optiinfra_dagster.model.metrics import MetricsRequest
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
 from optiinfra_dagster.providers.azure.billing import probe
-from optiinfra_dagster.providers.azure.client import Principal, calling
 from optiinfra_dagster.providers.azure.inventory import UNREADABLE, VISIBLE, group
 from optiinfra_dagster.providers.azure.kind import subscription_of
 from optiinfra_dagster.providers.azure.metrics import collect
 from optiinfra_dagster.providers.azure.roles import MONITORING_READER
 from optiinfra_dagster.providers.azure.services import KINDS, QUERY, to_resource
+from optiinfra_dagster.providers.azure.transport import calling
 from optiinfra_dagster.providers.parsing import ODD
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.azure.account import AzureAccount
+    from optiinfra_dagster.providers.azure.client import Principal
 
 _SECONDS = 60.0
 METRICS_ACTION = "microsoft.insights/metrics/read"
@@ -48,10 +49,10 @@ def check(customer_id: str, account: AzureAccount, families: Collection[str] = F
                 if "cost" in families and not any(problem.message == UNREADABLE for problem in problems):
                     problems += _uncharged(principal, account)
                 if measured is not None and "performance" in families:
-                    told = collect(_latest(customer_id, account, measured), Meter()).problems
-                    problems += [replace(one, kind="") for one in told]  # true of all kinds, not just of this one's
+                    losses = collect(_latest(customer_id, account, measured), Meter()).problems
+                    problems += [replace(loss, kind="") for loss in losses]  # true of all kinds, not just of this
             except CloudError as error:
-                problems.append(Problem(subscription, "", "", error.cause, str(error)))
+                problems.append(Problem.of(subscription, error))
     return problems
 
 
@@ -84,7 +85,7 @@ def _uncharged(principal: Principal, account: AzureAccount) -> list[Problem]:
             probe(principal, source, datetime.now(UTC).date() - timedelta(days=1))
     except CloudError as error:
         if error.cause is not Cause.THROTTLED:  # somebody else asks too, which says nothing of what is allowed
-            return [Problem(source.id, "", "", error.cause, str(error))]
+            return [Problem.of(source.id, error)]
     return []
 
 
@@ -99,13 +100,13 @@ def _measured(rows: Any) -> Resource | None:
 
 
 def _latest(customer_id: str, account: AzureAccount, resource: Resource) -> MetricsRequest[AzureAccount]:
-    """What a collection would ask for: one call, for which Azure takes a thousandth of a cent."""
+    """The request of a collection for one resource: one call, for which Azure takes a thousandth of a cent."""
     end = datetime.now(UTC) - timedelta(minutes=10)
     return MetricsRequest(customer_id, [account], [resource], end - timedelta(minutes=15), end)
 
 
 def _allows(role: Mapping[str, Any], action: str) -> bool:
-    def named(patterns: Iterable[str] | None) -> bool:
+    def covers(patterns: Iterable[str] | None) -> bool:
         return any(fnmatchcase(action, str(pattern).lower()) for pattern in patterns or ())
 
-    return named(role.get("actions")) and not named(role.get("notActions"))
+    return covers(role.get("actions")) and not covers(role.get("notActions"))

@@ -1,4 +1,4 @@
-"""What Azure's resources cost by its public price list, the Retail Prices API: pay as you go, in USD.
+"""List prices of Azure: its public price list, the Retail Prices API, pay as you go and in USD.
 
 https://learn.microsoft.com/rest/api/cost-management/retail-prices/azure-retail-prices. A part's key is in the words of
 that list, `service | product | meter`, or `Virtual Machines | <size> | <system>`.
@@ -22,10 +22,14 @@ from urllib.parse import urlsplit
 from azure.core.rest import HttpRequest
 
 from optiinfra_dagster.model.cost import Price, PriceList
-from optiinfra_dagster.model.errors import Cause, CloudError, OptiInfraError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
+from optiinfra_dagster.model.hosts import is_plain_loopback
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.azure.client import PlainClient, calling, exact, explained, is_loopback
+from optiinfra_dagster.providers.azure.client import exact
+from optiinfra_dagster.providers.azure.errors import explained
 from optiinfra_dagster.providers.azure.services.virtual_machines import VIRTUAL_MACHINES
+from optiinfra_dagster.providers.azure.transport import RestClient, Transport, calling
+from optiinfra_dagster.providers.paging import PageGuard
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -42,35 +46,34 @@ _PAGES = 50  # of one filter
 def fetch(
     customer_id: str, accounts: Sequence[AzureAccount], wanted: Collection[tuple[str, str]], meter: Meter
 ) -> PriceList:
-    """The prices of what is wanted, by region and key; what the list does not have is left out.
+    """The prices of `wanted`, as (region, key); what the list does not have is left out.
 
     What is listed for all regions at once has the region "". One query asks for up to twenty meters of a service in a
     region. Nothing is charged for it, and no credential is shown.
     """
-    found = PriceList()
+    answer = PriceList()
     if not wanted:
-        return found
-    asked: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        return answer
+    together: defaultdict[tuple[str, str], list[str]] = defaultdict(list)  # keys by region and service
     for region, key in sorted(wanted):
-        asked[region, key.partition(" | ")[0]].append(key)
-    told: dict[tuple[str, str], Price] = {}
+        together[region, key.partition(" | ")[0]].append(key)
+    prices: dict[tuple[str, str], Price] = {}
     with calling(meter, SECONDS):
         try:
             listing = _Listing(_endpoint(accounts))
-            for (region, service), keys in asked.items():
+            for (region, service), keys in together.items():
                 name, place = ("armSkuName", 1) if service == VIRTUAL_MACHINES else ("meterName", 2)
                 values = sorted({key.split(" | ")[place] for key in keys})
                 items = [item for part in _parts(values) for item in listing.items(region, service, name, part)]
                 for key in keys:
                     price = price_of(region, key, items)
                     if price is not None:
-                        told[price.region, price.key] = price
-        except OptiInfraError as error:
-            cause = error.cause if isinstance(error, CloudError) else Cause.CONFIG
+                        prices[price.region, price.key] = price
+        except CollectionError as error:
             message = f"the price list could not be read as a whole: {error}"
-            found.problems.append(Problem(customer_id, "", "", cause, message))
-    found.prices = list(told.values())
-    return found
+            answer.problems.append(Problem(customer_id, "", "", error.cause, message))
+    answer.prices = list(prices.values())
+    return answer
 
 
 def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -78,10 +81,10 @@ def _parts(values: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _endpoint(accounts: Sequence[AzureAccount]) -> str:
-    """Where the list is: at a setting of its own, or, for accounts on this machine, there; else in public."""
+    """The address of the list: at a setting of its own, or, for accounts on this machine, there; else in public."""
     for account in accounts:
         endpoint = account.prices_endpoint() or account.endpoint()
-        if endpoint and (account.prices_endpoint_url is not None or is_loopback(endpoint)):
+        if endpoint and (account.prices_endpoint_url is not None or is_plain_loopback(endpoint)):
             return endpoint
     return _URL
 
@@ -90,7 +93,7 @@ class _Listing:
     """Asks for the items of the list. Only inside of `calling`."""
 
     def __init__(self, endpoint: str) -> None:
-        self._client = PlainClient(endpoint, "RetailPrices")
+        self._client = RestClient(endpoint, Transport("RetailPrices"))
 
     def items(self, region: str, service: str, name: str, values: Sequence[str]) -> Iterator[dict[str, Any]]:
         """The items of a service in a region, or everywhere, where a field has one of some values.
@@ -107,7 +110,7 @@ class _Listing:
         )
         parameters = {"api-version": "2023-01-01-preview", "$filter": " and ".join(terms)}
         request = HttpRequest("GET", "/api/retail/prices", params=parameters)
-        seen = set[str]()
+        guard = PageGuard("retailprices.List", _PAGES)
         while True:
             with explained("retailprices.List", ""):
                 response = self._client.send(request)
@@ -120,9 +123,7 @@ class _Listing:
                 raise CloudError(Cause.UNAVAILABLE, f"retailprices.List: {what}") from None
             if not link:
                 return
-            if link in seen or len(seen) >= _PAGES:
-                raise CloudError(Cause.INCOMPLETE, "retailprices.List: the price list repeats a page")
-            seen.add(link)
+            guard.check(link)
             parts = urlsplit(link)
             request = HttpRequest("GET", f"{parts.path}?{parts.query}")  # at the same host, whatever the link says
 
@@ -142,11 +143,12 @@ _CORES = re.compile(r"(?:(\d+) )?vCore", re.IGNORECASE)
 def price_of(region: str, key: str, items: Iterable[Mapping[str, Any]]) -> Price | None:
     """The price of a key among items of the list; None where there is none, or more than one that may be meant."""
     service, product, meter = key.split(" | ")
-    found: dict[tuple[bool, bool, int], set[tuple[Decimal, str]]] = defaultdict(set)
+    # (is for all regions, is no primary meter, vCores) -> hourly rates with their currencies; the least counts
+    rates: dict[tuple[bool, bool, int], set[tuple[Decimal, str]]] = defaultdict(set)
     for item in items:
         hours, cores = _HOURS.get(_lower(item, "unitOfMeasure")), 1
-        given = item.get("retailPrice")
-        if hours is None or not isinstance(given, Decimal | int) or item.get("type") not in {None, "Consumption"}:
+        listed = item.get("retailPrice")
+        if hours is None or not isinstance(listed, Decimal | int) or item.get("type") not in {None, "Consumption"}:
             continue
         if item.get("serviceName") != service or item.get("tierMinimumUnits"):
             continue  # a tier: what is used first is at another price
@@ -165,13 +167,13 @@ def price_of(region: str, key: str, items: Iterable[Mapping[str, Any]]) -> Price
         if fits:
             here = item.get("armRegionName") == region
             secondary = item.get("isPrimaryMeterRegion") is False
-            found[not here, secondary, cores].add((Decimal(given) / hours / cores, str(item.get("currencyCode"))))
-    if not found:
+            rates[not here, secondary, cores].add((Decimal(listed) / hours / cores, str(item.get("currencyCode"))))
+    if not rates:
         return None
-    best = min(found)
-    if len(found[best]) != 1:
+    best = min(rates)
+    if len(rates[best]) != 1:
         return None
-    ((hourly, currency),) = found[best]
+    ((hourly, currency),) = rates[best]
     return Price("" if best[0] else region, key, hourly.quantize(_LAST_DIGIT), currency, f"pay as you go: {key}")
 
 

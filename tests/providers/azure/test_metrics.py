@@ -24,7 +24,7 @@ from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import CoverageState, MetricsRequest, MetricsResult, Series
-from optiinfra_dagster.providers.azure import client
+from optiinfra_dagster.providers.azure import client, metric_batches
 from optiinfra_dagster.providers.azure import metrics as metrics_
 from optiinfra_dagster.providers.azure.account import AzureAccount
 from optiinfra_dagster.providers.azure.client import open_principal
@@ -319,7 +319,7 @@ def test_a_long_range_is_cut_into_answers_that_fit_into_memory(
     start_lab: StartLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab = start_lab(fleet("azure:vm", 7, disks=0))
-    monkeypatch.setattr(metrics_, "_POINTS_PER_CALL", 24 * VM_METRICS * 2)
+    monkeypatch.setattr(metric_batches, "POINTS_PER_CALL", 24 * VM_METRICS * 2)
     meter = Meter()
 
     result = read(inventory(lab), account(lab), start=END - timedelta(hours=2), end=END, meter=meter)
@@ -382,7 +382,7 @@ def test_the_catalogue_fits_into_the_calls() -> None:
     assert not [metric.api_metric for metric in rows if "," in metric.api_metric]
     for kind in {metric.kind for metric in rows}:
         mine = metrics_for("azure", kind)
-        assert len(mine) <= metrics_.METRICS_PER_CALL
+        assert len(mine) <= metric_batches.METRICS_PER_CALL
         assert len({metric.api_metric.lower() for metric in mine}) == len(mine)
         assert len({metric.namespace for metric in mine}) == 1
 
@@ -797,10 +797,9 @@ def test_each_region_of_each_cloud_has_its_host(
     monkeypatch.setattr(client, "_PRINCIPALS", {})
     one = AzureAccount.model_validate({"subscription_id": SUBSCRIPTION, "endpoint_url": endpoint})
 
-    asked = open_principal(one)._metrics_client("westeurope", None)
+    asked = open_principal(one).metrics_client("westeurope", None)
 
-    assert asked._config.endpoint == f"https://westeurope.{host}"
-    assert asked._config.credential_scopes == [f"https://{host}/.default"]
+    assert (asked.url, asked.scope) == (f"https://westeurope.{host}", f"https://{host}/.default")
 
 
 def test_a_host_of_metrics_on_this_machine_is_never_shown_a_secret(
