@@ -1,4 +1,4 @@
-"""What Azure charges in the lab: Cost Management with its limits, the price list, and exports in blob storage.
+"""Charges of the lab's Azure: Cost Management with its limits, the price list, and exports in blob storage.
 
 Every amount is a function of the world's seed, of a resource and of a day, with at most ten digits after the point and
 fifteen in all, so that a JSON number carries it exactly.
@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, quote
 from xml.sax.saxutils import escape
 
 from optiinfra_dagster.lab.azure.prices import of_resource, price_items
+from optiinfra_dagster.lab.azure.services import KINDS_BY_TYPE
 from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
 from optiinfra_dagster.lab.server import Request, Response
@@ -43,7 +44,7 @@ _DIMENSIONS = ("ServiceName", "ResourceId", "ResourceLocation")
 
 
 class CostLine(NamedTuple):
-    """What one service charged for one resource on one day. `resource_id` is empty where the bill names none."""
+    """The charge of one service for one resource on one day. `resource_id` is empty where the bill names none."""
 
     day: date
     service: str
@@ -96,7 +97,7 @@ class Billing:
         self._blobs[host, container][name] = (content, self._now())
 
     def expected(self, subscription: str, first: date, last: date) -> list[CostLine]:
-        """What a bill must say of the days from `first` to `last`, as far as they have begun."""
+        """The lines that a bill must have of the days from `first` to `last`, as far as they have begun."""
         day, lines = first, list[CostLine]()
         while day <= min(last, self._now().date()):
             lines += self._of_day(subscription, day)
@@ -124,7 +125,7 @@ class Billing:
             for service, hourly in of_resource(row):
                 amount = (hourly * 24 * share).quantize(_LAST_DIGIT)
                 yield CostLine(day, service, row["id"].lower(), row["location"], amount, currency)
-            if row["type"] == "microsoft.compute/virtualmachines" and of_resource(row):
+            if KINDS_BY_TYPE[row["type"]].has_traffic and of_resource(row):
                 traffic = Decimal(digest(self._seed, "traffic", row["id"], day) % 2_000_000_000) * _LAST_DIGIT
                 yield CostLine(day, "Bandwidth", row["id"].lower(), row["location"], traffic, currency)
         if len(self._estate.rows(subscription)) > 1:
@@ -136,7 +137,7 @@ class Billing:
     # --- Protocol -----------------------------------------------------------------------------------------------------
 
     def claims(self, path: str) -> bool:
-        """Whether a path, in lower case, is one of these services'."""
+        """True for a path, in lower case, of these services."""
         return path == _PRICES or any(known.fullmatch(path) for known in (_QUERY, _BLOB))
 
     def answer(self, request: Request) -> Response | None:

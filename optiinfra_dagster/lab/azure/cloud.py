@@ -19,7 +19,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.lab.azure.billing import Billing
-from optiinfra_dagster.lab.azure.estate import Estate, Row, subscription_row
+from optiinfra_dagster.lab.azure.estate import Estate, subscription_row
+from optiinfra_dagster.lab.azure.kind import Row
 from optiinfra_dagster.lab.azure.metrics import Call, Metrics, MonitorError, is_monitor, read_call
 from optiinfra_dagster.lab.azure.recordings import load_rows
 from optiinfra_dagster.lab.calls import CallKey, CallLog
@@ -78,7 +79,7 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Which rows of which query are asked for."""
+    """A page of a query: the rows from `offset` on, at most `top` of them."""
 
     query: str
     subscriptions: list[str]
@@ -107,7 +108,7 @@ class Azure:
         return self._recorded
 
     def claims(self, request: Request) -> bool:
-        """Whether a request is meant for Azure, by its path."""
+        """True for a request that is meant for Azure, by its path."""
         path = request.path.lower()
         known = path == _PATH or _PERMISSIONS.fullmatch(path) is not None or is_monitor(path)
         return known or self.billing.claims(path)
@@ -241,7 +242,7 @@ class Azure:
 
 
 def _refused(fault: Fault) -> Response:
-    """What Azure Monitor says under a fault; throttling is 429, or 529 where the fault's mode says so."""
+    """The answer of Azure Monitor under a fault; throttling is 429, or 529 where the fault's mode says so."""
     status, code, message = _REFUSALS[fault.action]
     headers = {}
     if fault.action is Action.THROTTLE:

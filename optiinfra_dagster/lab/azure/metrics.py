@@ -1,8 +1,4 @@
-"""What every resource of the lab's Azure measures, and the three calls of Azure Monitor that tell it.
-
-A resource publishes a sample each minute, by arithmetic from the world's seed, the resource, the metric and the time;
-an answer aggregates the samples of each grain. All series of a call are computed at once, as matrices.
-"""
+"""The three calls of the lab's Azure Monitor that tell what resources measure."""
 
 from __future__ import annotations
 
@@ -18,144 +14,38 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 import numpy as np
-import numpy.typing as npt
 
 from optiinfra_dagster.lab.aws.cloudwatch import recorded_points
 from optiinfra_dagster.lab.aws.metrics import chance
+from optiinfra_dagster.lab.azure.samples import DAY, MINUTE, Samples, Whole, grains, minutes
+from optiinfra_dagster.lab.azure.services import KINDS_BY_TYPE
 from optiinfra_dagster.lab.faults import Action, Fault
 from optiinfra_dagster.lab.world import digest
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.lab.azure.estate import Estate, Row
+    from optiinfra_dagster.lab.azure.estate import Estate
+    from optiinfra_dagster.lab.azure.kind import LabMetric, Row
     from optiinfra_dagster.lab.azure.world import AzureWorld
     from optiinfra_dagster.lab.server import Request
 
-Floats = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
-
-MINUTE, DAY = 60, 86400
 KEPT = 93 * DAY
 MAX_RESOURCES, MAX_METRICS = 50, 20
-GIB = 1024.0**3
 
 AGGREGATIONS = {"average", "count", "maximum", "minimum", "total"}
 GRAINS = {"PT1M": 60, "PT5M": 300, "PT15M": 900, "PT30M": 1800, "PT1H": 3600, "PT6H": 21600, "PT12H": 43200, "P1D": DAY}
 ACTION = "microsoft.insights/metrics/read"
-"""What the role of the collector must allow on the subscription."""
+"""The action that the role of the collector must allow on the subscription."""
 
 
-@dataclass(frozen=True, slots=True)
-class LabMetric:
-    """One metric as Azure publishes it: from `low` to `high` in its unit, each minute.
-
-    `shape`: wave (a day's rise and fall), count (the same in whole numbers) or up (`high`, and `low` now and then).
-    """
-
-    name: str
-    unit: str
-    low: float
-    high: float
-    shape: str = "wave"
-
-
-def _metrics(*rows: tuple[Any, ...]) -> tuple[LabMetric, ...]:
-    return tuple(LabMetric(*row) for row in rows)
-
-
-_PERCENT = ("Percent", 1.0, 96.0)
-_MACHINE = _metrics(
-    ("Percentage CPU", *_PERCENT),
-    ("Available Memory Percentage", *_PERCENT),
-    ("Available Memory Bytes", "Bytes", 0.2 * GIB, 14 * GIB, "count"),
-    ("Disk Read Bytes", "Bytes", 0, 8e8, "count"),
-    ("Disk Write Bytes", "Bytes", 1e4, 2e9, "count"),
-    ("Disk Read Operations/Sec", "CountPerSecond", 0, 3e3),
-    ("Disk Write Operations/Sec", "CountPerSecond", 0, 9e3),
-    ("Network In Total", "Bytes", 1e4, 3e9, "count"),
-    ("Network Out Total", "Bytes", 1e4, 5e9, "count"),
-    ("Network In", "Bytes", 1e4, 3e9, "count"),
-    ("Network Out", "Bytes", 1e4, 5e9, "count"),
-    ("VmAvailabilityMetric", "Count", 0, 1, "up"),
-)
-_SERVER = _metrics(
-    ("cpu_percent", *_PERCENT),
-    ("memory_percent", *_PERCENT),
-    ("storage_percent", *_PERCENT),
-    ("active_connections", "Count", 0, 400, "count"),
-    ("network_bytes_ingress", "Bytes", 1e3, 5e8, "count"),
-    ("network_bytes_egress", "Bytes", 1e3, 9e8, "count"),
-)
-_SQL = _metrics(
-    ("cpu_percent", *_PERCENT),
-    ("sql_instance_memory_percent", *_PERCENT),
-    ("storage_percent", *_PERCENT),
-    ("physical_data_read_percent", *_PERCENT),
-)
-_REDIS = _metrics(
-    ("percentProcessorTime", *_PERCENT),
-    ("usedmemorypercentage", *_PERCENT),
-    ("totalcommandsprocessed", "Count", 0, 1e6, "count"),
-)
-
-# type of the resource, which is the namespace too, in lower case: its metrics
 PUBLISHED: dict[str, tuple[LabMetric, ...]] = {
-    "microsoft.compute/virtualmachines": _MACHINE,
-    "microsoft.compute/virtualmachinescalesets": _MACHINE,
-    "microsoft.compute/disks": _metrics(
-        ("Composite Disk Read Bytes/sec", "BytesPerSecond", 0, 8e7),
-        ("Composite Disk Write Bytes/sec", "BytesPerSecond", 1e3, 9e7),
-        ("Composite Disk Read Operations/sec", "CountPerSecond", 0, 5e3),
-        ("Composite Disk Write Operations/sec", "CountPerSecond", 0, 5e3),
-    ),
-    "microsoft.sql/servers/databases": (*_SQL, LabMetric("availability", "Percent", 0, 100, "up")),
-    "microsoft.sql/servers/elasticpools": _SQL,
-    "microsoft.sql/managedinstances": _metrics(("avg_cpu_percent", *_PERCENT)),
-    "microsoft.dbforpostgresql/flexibleservers": (
-        *_SERVER,
-        *_metrics(
-            ("read_throughput", "Count", 0, 9e7),
-            ("write_throughput", "Count", 1e3, 6e7),
-            ("read_iops", "Count", 0, 2500),
-            ("write_iops", "Count", 0.5, 1800),
-            ("is_db_alive", "Count", 0, 1, "up"),
-        ),
-    ),
-    "microsoft.dbformysql/flexibleservers": _SERVER,
-    "microsoft.cache/redis": _REDIS,
-    "microsoft.documentdb/databaseaccounts": _metrics(("TotalRequests", "Count", 0, 9e4, "count")),
-    "microsoft.network/loadbalancers": _metrics(
-        ("ByteCount", "Bytes", 1e3, 2e9, "count"), ("VipAvailability", "Count", 0, 100, "up")
-    ),
-    "microsoft.network/applicationgateways": _metrics(
-        ("ApplicationGatewayTotalTime", "MilliSeconds", 2, 900),
-        ("TotalRequests", "Count", 0, 9e4, "count"),
-        ("BytesReceived", "Bytes", 1e3, 2e9, "count"),
-        ("BytesSent", "Bytes", 1e3, 2e9, "count"),
-        ("CpuUtilization", *_PERCENT),
-    ),
-    "microsoft.network/natgateways": _metrics(
-        ("ByteCount", "Bytes", 1e3, 2e9, "count"), ("DatapathAvailability", "Count", 0, 100, "up")
-    ),
-    "microsoft.containerservice/managedclusters": _metrics(
-        ("node_cpu_usage_percentage", *_PERCENT),
-        ("node_memory_working_set_percentage", *_PERCENT),
-        ("node_disk_usage_percentage", *_PERCENT),
-    ),
+    azure_type: kind.metrics for azure_type, kind in KINDS_BY_TYPE.items() if kind.metrics
 }
-_DISPLAYED = {
-    "microsoft.compute/virtualmachines": "Microsoft.Compute/virtualMachines",
-    "microsoft.compute/disks": "Microsoft.Compute/disks",
-}
+"""The metrics of a type of resource, which is their namespace too, in lower case."""
 
 
 def publishes(row: Row) -> bool:
-    """Whether a resource measures anything now: it runs, and a disk is attached."""
-    properties = row["properties"]
-    if row["type"] == "microsoft.compute/disks":
-        return bool(properties.get("diskState") == "Attached")
-    power = ((properties.get("extended") or {}).get("instanceView") or {}).get("powerState") or {}
-    word = str(power.get("code") or (properties.get("powerState") or {}).get("code") or properties.get("state") or "")
-    return word.rpartition("/")[2].lower() not in {"deallocated", "hibernated", "stopped", "disabled"}
+    """True for a resource that measures anything now: it runs, and a disk is attached."""
+    return KINDS_BY_TYPE[row["type"]].publishes(row)
 
 
 class MonitorError(Exception):
@@ -166,66 +56,12 @@ class MonitorError(Exception):
         self.status, self.code, self.message = status, code, message
 
 
-# --- Values -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """The samples of several series in each grain: matrices of series x grains."""
-
-    times: Whole  # the start of each grain, seconds since the epoch
-    total: Floats
-    least: Floats
-    most: Floats
-    count: Floats
-
-    def value(self, aggregation: str) -> Floats:
-        """The aggregated values; without meaning where `count` is 0."""
-        if aggregation == "average":
-            with np.errstate(invalid="ignore", divide="ignore"):
-                return self.total / self.count
-        return {"total": self.total, "minimum": self.least, "maximum": self.most, "count": self.count}[aggregation]
-
-
-def _minutes(metrics: Sequence[LabMetric], keys: Whole, starts: Whole, times: Whole) -> tuple[Floats, Any]:
-    """The sample of each series in each minute, and whether there is one: the resource existed."""
-    keys = keys[:, None]
-    low, high = (np.array([[getattr(metric, name)] for metric in metrics], np.float64) for name in ("low", "high"))
-    level, phase = chance(keys, 1), chance(keys, 2)
-    wave = 0.65 + 0.35 * np.sin(2 * np.pi * ((times % DAY) / DAY + phase))
-    height = np.clip((0.1 + 0.75 * level) * wave + 0.12 * (chance(keys, times, 1) - 0.5), 0.005, 0.995)
-    values = low + (high - low) * height
-    shapes = np.array([metric.shape for metric in metrics])
-    values[shapes == "count"] = np.rint(values[shapes == "count"])
-    if (up := shapes == "up").any():
-        fallen = chance(keys[up], times // 600, 3) < 0.01
-        values[up] = np.where(fallen, low[up], high[up])
-    return values, times >= starts[:, None]
-
-
-def _grains(times: Whole, samples: Floats, seen: Any, starts: Whole, grain: int) -> Samples:
-    """Aggregate samples, in the order of their times, into the grains that begin at `starts`."""
-    shape = (len(samples), len(starts))
-    found = Samples(starts, np.zeros(shape), np.full(shape, np.inf), np.full(shape, -np.inf), np.zeros(shape))
-    # A span that holds no whole grain has no point.
-    inside = (times >= starts[0]) & (times < starts[-1] + grain) if len(starts) else np.zeros(len(times), bool)
-    if inside.any():
-        place = np.searchsorted(starts, times[inside], side="right") - 1
-        first = np.flatnonzero(np.diff(place, prepend=-1))
-        at, samples, seen = place[first], samples[:, inside], seen[:, inside]
-        found.total[:, at] = np.add.reduceat(np.where(seen, samples, 0.0), first, axis=1)
-        found.least[:, at] = np.minimum.reduceat(np.where(seen, samples, np.inf), first, axis=1)
-        found.most[:, at] = np.maximum.reduceat(np.where(seen, samples, -np.inf), first, axis=1)
-        found.count[:, at] = np.add.reduceat(seen, first, axis=1, dtype=np.float64)
-    return found
-
-
 # --- Calls ------------------------------------------------------------------------------------------------------------
 
 _BATCH = re.compile(r"/subscriptions/([^/]+)/metrics:getbatch")
 _SCOPE = re.compile(r"/subscriptions/([^/]+)/providers/microsoft\.insights/metrics")
 _RESOURCE = re.compile(r"(/subscriptions/([^/]+)/.+)/providers/microsoft\.insights/metrics")
-_ONE = re.compile(r"microsoft\.resourceid eq '([^']+)'")
+_NAMED_RESOURCE = re.compile(r"microsoft\.resourceid eq '([^']+)'")
 
 
 @dataclass(slots=True)
@@ -242,12 +78,12 @@ class Call:
 
 
 def is_monitor(path: str) -> bool:
-    """Whether a path, in lower case, is one of Azure Monitor's."""
+    """True for a path, in lower case, of Azure Monitor."""
     return path.endswith(("/metrics:getbatch", "/providers/microsoft.insights/metrics"))
 
 
 def read_call(request: Request) -> Call:
-    """What a request asks of Azure Monitor. Raises `MonitorError` where it cannot be told."""
+    """Read a request to Azure Monitor. Raises `MonitorError` where it cannot be told."""
     path = unquote(request.path).lower()
     parameters: dict[str, Any] = dict(parse_qsl(request.query))
     body = json.loads(request.body) if request.body.strip() else {}
@@ -269,7 +105,7 @@ def read_call(request: Request) -> Call:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """What a call asks for, checked."""
+    """A call's parameters, checked."""
 
     namespace: str
     metrics: list[LabMetric]
@@ -406,7 +242,7 @@ class Metrics:
             if (row["type"], row["location"]) == (asked.namespace, call.region) and publishes(row)
         ]
         wanted = str(call.parameters.get("filter") or "").lower()
-        named = _ONE.findall(wanted)
+        named = _NAMED_RESOURCE.findall(wanted)
         if wanted and not named:
             raise MonitorError(400, "BadRequest", "The lab knows filters of Microsoft.ResourceId only.")
         if named and named != ["*"]:
@@ -437,7 +273,7 @@ class Metrics:
             "endtime": end,
             "timespan": f"{start}/{end}",
             "interval": grain,
-            "namespace": _DISPLAYED.get(asked.namespace, asked.namespace),
+            "namespace": KINDS_BY_TYPE[asked.namespace].azure_type,
             "resourceregion": region,
         }
 
@@ -473,7 +309,7 @@ class Metrics:
         created = np.array([_created(row) for row in rows], np.int64)
         for metric in asked.metrics:
             keys = np.array([self._key(row, metric) for row in rows], np.uint64)
-            values, seen = _minutes([metric] * len(rows), keys, created, times)  # type: ignore[arg-type]
+            values, seen = minutes([metric] * len(rows), keys, created, times)  # type: ignore[arg-type]
             seen = seen & alive[:, None]
             for fault in late:
                 final = times + MINUTE + fault.seconds * chance(keys[:, None], times, 4) <= now
@@ -481,7 +317,7 @@ class Metrics:
                     values = np.where(final, values, values * 0.5)
                 else:
                     seen = seen & final
-            found = _grains(times, values, seen, starts, grain)
+            found = grains(times, values, seen, starts, grain)
             for n, row in enumerate(rows):
                 self._replay(row, metric, n, found, starts, grain, now)
             yield found
@@ -493,7 +329,7 @@ class Metrics:
                 continue
             times, values = self._recorded(replay.file, replay.shift_seconds, replay.ends_at)
             past = times <= now
-            mine = _grains(times[past], values[past][None, :], np.ones((1, past.sum()), bool), starts, grain)
+            mine = grains(times[past], values[past][None, :], np.ones((1, past.sum()), bool), starts, grain)
             for name in ("total", "least", "most", "count"):
                 getattr(found, name)[n] = getattr(mine, name)[0]
 
