@@ -1,4 +1,4 @@
-"""What the lab's servers for open-source databases have in common."""
+"""Shared by the lab's servers for open-source databases: their rows, metrics, prices and charges."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ FINAL_AFTER = 5
 """Until the end of this day of the following month, a month's charges may change."""
 
 LATE = timedelta(days=3)
-"""How late the usage of a day may arrive: for so long, a day without a single row is not known to have cost nothing."""
+"""The time in which usage of a day may still arrive: a day without any row is not known to be free before."""
 
 _AT_ONCE = 4  # subscriptions; each has limits of its own
 _LARGEST = Decimal(10) ** 15  # what is more is no amount of money
@@ -66,7 +66,7 @@ def read(request: BillRequest[AzureAccount], meter: Meter) -> Bill:
     """Read the bills that are due; what fails is that subscription's problem. Each has `SECONDS` with all others."""
     deadline = time.monotonic() + SECONDS
 
-    def of(source: Source[AzureAccount]) -> Bill:
+    def bill_of(source: Source[AzureAccount]) -> Bill:
         principal: Principal | None = None
         try:
             principal = open_principal(source.account)
@@ -83,7 +83,7 @@ def read(request: BillRequest[AzureAccount], meter: Meter) -> Bill:
 
     whole = Bill()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"azure-cost-{request.customer_id}") as pool:
-        for bill in pool.map(of, request.sources):
+        for bill in pool.map(bill_of, request.sources):
             whole.charges += bill.charges
             whole.totals += bill.totals
             whole.read |= bill.read

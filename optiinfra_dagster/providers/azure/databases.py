@@ -1,4 +1,4 @@
-"""What the databases of several services have in common: their reader, servers' metrics and price parts."""
+"""Shared by the databases of several services: their reader, servers' metrics and price parts."""
 
 from __future__ import annotations
 

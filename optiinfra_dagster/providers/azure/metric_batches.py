@@ -139,10 +139,10 @@ def joined(batches: Sequence[Batch]) -> list[Batch]:
 
 
 def resources_per_answer(metrics: Sequence[Metric], stamps: Stamps) -> int:
-    """How many resources fit into one answer."""
+    """The number of resources that fit into one answer."""
     return POINTS_PER_CALL // (len(metrics) * (stamps.end - stamps.start) // PERIOD)
 
 
 def resources_per_call(metrics: Sequence[Metric], stamps: Stamps) -> int:
-    """How many resources go into one call that names them."""
+    """The number of resources that one call names."""
     return max(1, min(RESOURCES_PER_CALL, resources_per_answer(metrics, stamps)))

@@ -255,7 +255,7 @@ class _Run:
                     forget(self.principal)
 
     def all_problems(self) -> Iterator[Problem]:
-        """What went wrong, once for each reason in each region and kind."""
+        """The problems of all questions, once for each reason in each region and kind."""
         yield from self.problems
         for (region, kind, cause, message), metrics in self.losses.items():
             lost = f"{metrics} metrics are missing" if metrics > 1 else "1 metric is missing"
