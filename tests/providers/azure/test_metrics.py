@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.aws.cloudwatch import recorded_points
 from optiinfra_dagster.lab.azure import metrics as lab_metrics
+from optiinfra_dagster.lab.azure.services import FLEET_KINDS
 from optiinfra_dagster.lab.server import Request, Response, Server
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
@@ -35,23 +36,7 @@ from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, accoun
 
 START, END = datetime(2026, 11, 20, 11, 30, tzinfo=UTC), datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 VM_METRICS = len(metrics_for("azure", "azure:vm"))
-FLEETS = [
-    "azure:vm",
-    "azure:vmss",
-    "azure:disk",
-    "azure:sql_server",
-    "azure:sql_pool",
-    "azure:sql_instance",
-    "azure:postgresql",
-    "azure:mysql",
-    "azure:redis",
-    "azure:cosmosdb",
-    "azure:load_balancer",
-    "azure:application_gateway",
-    "azure:vnet",
-    "azure:nat_gateway",
-    "azure:aks",
-]
+MEASURED = [kind for kind in FLEET_KINDS if KINDS[kind].metrics or kind == "azure:sql_server"]
 
 
 def inventory(lab: CloudLab, *accounts: AzureAccount) -> list[Resource]:
@@ -133,7 +118,7 @@ def answering(*answers: Any) -> Iterator[AzureAccount]:
 # --- Values -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FLEETS if kind != "azure:vnet"])
+@pytest.mark.parametrize("kind", MEASURED)
 def test_points_are_the_clouds_in_our_units(start_lab: StartLab, kind: str) -> None:
     lab = start_lab(fleet("azure:vm" if kind == "azure:disk" else kind, 2))
     kind = kind.replace("sql_server", "sql_database")
@@ -154,7 +139,7 @@ def test_points_are_the_clouds_in_our_units(start_lab: StartLab, kind: str) -> N
 def worlds(draw: st.DrawFn) -> dict[str, Any]:
     def drawn(n: int) -> dict[str, Any]:
         return {
-            "kind": draw(st.sampled_from(FLEETS)),
+            "kind": draw(st.sampled_from(FLEET_KINDS)),
             "region": draw(st.sampled_from(["westeurope", "eastus"])),
             "count": draw(st.integers(0, 4)),
             "group": f"group-{n}",
