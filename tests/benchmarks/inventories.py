@@ -153,7 +153,7 @@ def plain_azure(url: str) -> Callable[[], int]:
     from azure.mgmt.resourcegraph import ResourceGraphClient
     from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
 
-    from optiinfra_dagster.providers.azure.kinds import QUERY
+    from optiinfra_dagster.providers.azure.services import QUERY
 
     class Nobody:
         def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:

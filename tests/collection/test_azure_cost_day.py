@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
-from optiinfra_dagster.providers.azure import client
+from optiinfra_dagster.providers.azure import transport
 from optiinfra_dagster.storage import migrations
 from tests.support.spine import Spine
 
@@ -28,7 +28,7 @@ def test_a_day_of_collections_asks_cost_management_six_times(
     spine = Spine.at(tmp_path / "home", clickhouse_url)
     with spine.clickhouse.session(migrated=False) as session:
         migrations.migrate(session)
-    monkeypatch.setattr(client.COST_PACE, "calls", 1000)  # the day passes in seconds
+    monkeypatch.setattr(transport.COST_PACE, "calls", 1000)  # the day passes in seconds
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     clock = [midnight]
     fleets = [{"kind": "azure:vm", "region": "westeurope", "count": 2}]

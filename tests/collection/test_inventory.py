@@ -23,13 +23,13 @@ from optiinfra_dagster.collection.plan import Context
 from optiinfra_dagster.collection.run import collect_slices
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.lab.aws import kind as aws_answers
-from optiinfra_dagster.lab.azure import estate as azure_answers
+from optiinfra_dagster.lab.azure import kind as azure_answers
 from optiinfra_dagster.lab.control import DEMO_WORLD
 from optiinfra_dagster.lab.gcp import describe as gcp_answers
 from optiinfra_dagster.lab.vultr import estate as vultr_answers
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.inventory import ResourceType
-from optiinfra_dagster.providers.azure.kinds import kind_of
+from optiinfra_dagster.providers.azure.services import kind_of
 from optiinfra_dagster.providers.registry import FAMILIES_OF, PROVIDERS, load_customers
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from optiinfra_dagster.storage.schema import RESOURCE

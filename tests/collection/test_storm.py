@@ -22,7 +22,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.providers.aws import client as aws
-from optiinfra_dagster.providers.azure import client as azure
+from optiinfra_dagster.providers.azure import transport as azure
 from optiinfra_dagster.providers.http import Patience
 from optiinfra_dagster.providers.registry import FAMILIES_OF
 from optiinfra_dagster.storage.clickhouse import ClickHouse
@@ -68,8 +68,8 @@ def short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bounds of the four clouds' collections, of their calls, and of the waits between these."""
     providers = "optiinfra_dagster.providers"
     for name in (
-        *("aws.resource.SENDING_SECONDS", "aws.performance.SENDING_SECONDS", "azure.resource._SECONDS"),
-        *("azure.performance._SECONDS", "gcp.client._TOTAL_S", "gcp.performance._TOTAL_S"),
+        *("aws.resource.SENDING_SECONDS", "aws.performance.SENDING_SECONDS", "azure.inventory._SECONDS"),
+        *("azure.metrics._SECONDS", "gcp.client._TOTAL_S", "gcp.performance._TOTAL_S"),
         *("vultr.client.TOTAL_SECONDS", "vultr.performance.TOTAL_SECONDS"),
     ):
         monkeypatch.setattr(f"{providers}.{name}", BOUND)
@@ -77,8 +77,8 @@ def short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("aws.client._SDKS", "aws.client._ACCOUNTS", "azure.client._PRINCIPALS", "vultr.client._LINES"):
         monkeypatch.setattr(f"{providers}.{name}", {})
     monkeypatch.setattr(aws, "_CONFIG", aws._CONFIG.merge(Config(read_timeout=SILENCE)))
-    monkeypatch.setitem(azure._PATIENCE, "read_timeout", SILENCE)
-    monkeypatch.setitem(azure._PATIENCE, "retry_backoff_max", 0.1)
+    monkeypatch.setitem(azure.PATIENCE, "read_timeout", SILENCE)
+    monkeypatch.setitem(azure.PATIENCE, "retry_backoff_max", 0.1)
     monkeypatch.setattr(f"{providers}.gcp.client._TIMEOUT_S", (SILENCE, SILENCE))
     monkeypatch.setattr(f"{providers}.gcp.monitoring._CALL_S", SILENCE)
     patience = Patience(first_wait=0.05, longest_wait=0.1, total=0.2)

@@ -10,7 +10,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.lab.azure.estate import PLANTED
+from optiinfra_dagster.lab.azure.kind import PLANTED
+from optiinfra_dagster.lab.azure.services import KINDS
+from optiinfra_dagster.lab.azure.world import AzureFleet
+from optiinfra_dagster.providers.azure import services as product
 
 ONE, TWO, CLOSED = (f"{n}0000000-aaaa-4000-8000-000000000000" for n in (1, 2, 3))
 QUERY = "Resources | where type in~ ('microsoft.compute/virtualmachines') | project id, type | order by id asc"
@@ -39,6 +42,23 @@ def ask(
     data = json.loads(answer.read())
     connection.close()
     return answer.status, data, dict(answer.headers)
+
+
+def test_kinds_are_named_as_the_product_names_them() -> None:
+    assert {name: product.KINDS[name].azure_type.lower() for name in KINDS} == {
+        kind.name: kind.azure_type.lower() for kind in KINDS.values()
+    }
+
+
+def test_all_that_the_product_asks_of_a_kind_is_measured() -> None:
+    for kind in KINDS.values():
+        measured = {metric.name for metric in kind.metrics}
+        assert {metric.api_metric for metric in product.KINDS[kind.name].metrics} <= measured, kind.name
+
+
+def test_a_misspelt_kind_is_an_error() -> None:
+    with pytest.raises(ValueError, match="the kind is 'azure:vms', and must be one of azure:vm, azure:vmss"):
+        AzureFleet.model_validate({"kind": "azure:vms", "region": "eastus"})
 
 
 def test_a_query_shows_the_columns_that_it_names_and_no_others(lab: CloudLab) -> None:

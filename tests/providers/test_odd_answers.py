@@ -33,7 +33,7 @@ from optiinfra_dagster.providers.aws import metrics as aws_performance
 from optiinfra_dagster.providers.azure import inventory as azure
 from optiinfra_dagster.providers.azure.account import AzureAccount
 from optiinfra_dagster.providers.azure.client import Principal
-from optiinfra_dagster.providers.azure.kinds import to_resource
+from optiinfra_dagster.providers.azure.services import to_resource
 from optiinfra_dagster.providers.catalog import metrics_for
 from optiinfra_dagster.providers.gcp import client as gcp_client
 from optiinfra_dagster.providers.gcp import inventory as gcp

@@ -1,4 +1,4 @@
-"""What Azure charges in the lab: Cost Management with its limits, the price list, and exports in blob storage.
+"""Charges of the lab's Azure: Cost Management with its limits, the price list, and exports in blob storage.
 
 Every amount is a function of the world's seed, of a resource and of a day, with at most ten digits after the point and
 fifteen in all, so that a JSON number carries it exactly.
@@ -23,6 +23,7 @@ from urllib.parse import parse_qs, quote
 from xml.sax.saxutils import escape
 
 from optiinfra_dagster.lab.azure.prices import of_resource, price_items
+from optiinfra_dagster.lab.azure.services import KINDS_BY_TYPE
 from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
 from optiinfra_dagster.lab.server import Request, Response
@@ -43,7 +44,7 @@ _DIMENSIONS = ("ServiceName", "ResourceId", "ResourceLocation")
 
 
 class CostLine(NamedTuple):
-    """What one service charged for one resource on one day. `resource_id` is empty where the bill names none."""
+    """The charge of one service for one resource on one day. `resource_id` is empty where the bill names none."""
 
     day: date
     service: str
@@ -96,7 +97,7 @@ class Billing:
         self._blobs[host, container][name] = (content, self._now())
 
     def expected(self, subscription: str, first: date, last: date) -> list[CostLine]:
-        """What a bill must say of the days from `first` to `last`, as far as they have begun."""
+        """The lines that a bill must have of the days from `first` to `last`, as far as they have begun."""
         day, lines = first, list[CostLine]()
         while day <= min(last, self._now().date()):
             lines += self._of_day(subscription, day)
@@ -124,7 +125,7 @@ class Billing:
             for service, hourly in of_resource(row):
                 amount = (hourly * 24 * share).quantize(_LAST_DIGIT)
                 yield CostLine(day, service, row["id"].lower(), row["location"], amount, currency)
-            if row["type"] == "microsoft.compute/virtualmachines" and of_resource(row):
+            if KINDS_BY_TYPE[row["type"]].has_traffic and of_resource(row):
                 traffic = Decimal(digest(self._seed, "traffic", row["id"], day) % 2_000_000_000) * _LAST_DIGIT
                 yield CostLine(day, "Bandwidth", row["id"].lower(), row["location"], traffic, currency)
         if len(self._estate.rows(subscription)) > 1:
@@ -136,15 +137,15 @@ class Billing:
     # --- Protocol -----------------------------------------------------------------------------------------------------
 
     def claims(self, path: str) -> bool:
-        """Whether a path, in lower case, is one of these services'."""
+        """True for a path, in lower case, of these services."""
         return path == _PRICES or any(known.fullmatch(path) for known in (_QUERY, _BLOB))
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
         path = request.path.lower()
         serve: Callable[[Request, _Call], Response]
-        if asked := _QUERY.fullmatch(path):
-            call, serve = _Call("costmanagement", "Query", asked[1]), self._query
+        if query := _QUERY.fullmatch(path):
+            call, serve = _Call("costmanagement", "Query", query[1]), self._query
         elif path == _PRICES:
             call, serve = _Call("retailprices", "Prices"), self._prices
         else:
@@ -184,7 +185,7 @@ class Billing:
             raise BillingError(401, "RBACAccessDenied", "The client does not have authorization to perform action.")
         parameters = parse_qs(request.query)
         body = json.loads(request.body)
-        first, last, groups = _asked(body)
+        first, last, groups = _parameters(body)
         offset = _offset(parameters, body)
         size = min(int(parameters.get("$top", ["1000"])[0]), LARGEST_PAGE, self._world.cost_page)
         rows = self._rows(call.account, first, last, groups)
@@ -221,7 +222,7 @@ class Billing:
         """Take one query from the minute's; refuse what goes beyond, with the waits that Azure asks for."""
         now, length = time.monotonic(), self._world.cost_seconds
         with self._lock:
-            sent = self._sent[subscription] = [one for one in self._sent[subscription] if one > now - length]
+            sent = self._sent[subscription] = [at for at in self._sent[subscription] if at > now - length]
             if len(sent) < self._world.cost_queries:
                 sent.append(now)
                 return
@@ -231,13 +232,11 @@ class Billing:
     def _prices(self, request: Request, call: _Call) -> Response:
         parameters = parse_qs(request.query)
         skip = int(parameters.get("$skip", ["0"])[0])
-        asked = parameters.get("$filter", [""])[0]
-        items = price_items(asked)
+        filtered = parameters.get("$filter", [""])[0]
+        items = price_items(filtered)
         end, size = skip + self._world.price_page, self._world.price_page
         call.page = skip // size + 1
-        link = (
-            f"https://prices.azure.com:443{_PRICES}?api-version=2023-01-01-preview&$filter={quote(asked)}&$skip={end}"
-        )
+        link = f"https://prices.azure.com:443{_PRICES}?api-version=2023-01-01-preview&$filter={quote(filtered)}&$skip={end}"
         return _json(
             {
                 "BillingCurrency": "USD",
@@ -308,19 +307,19 @@ def _waits(seconds: int) -> dict[str, str]:
     }
 
 
-def _asked(body: dict[str, Any]) -> tuple[date, date, list[str]]:
+def _parameters(body: dict[str, Any]) -> tuple[date, date, list[str]]:
     """Days and groups of a query.
 
     Raises:
         BillingError: Cost Management does not answer such a query.
     """
     dataset = body["dataset"]
-    groups = [one["name"] for one in dataset.get("grouping") or ()]
+    groups = [group["name"] for group in dataset.get("grouping") or ()]
     if body["type"] != "ActualCost" or body["timeframe"] != "Custom" or dataset["granularity"] != "Daily":
         raise BillingError(400, "BadRequest", "The lab wants the daily actual costs of custom days.")
     if len(groups) > 2 or set(groups) - set(_DIMENSIONS):
         raise BillingError(400, "BadRequest", f"At most two groups, and of {_DIMENSIONS}: not {groups}.")
-    if [(one["name"], one["function"]) for one in dataset["aggregation"].values()] != [("Cost", "Sum")]:
+    if [(sum_["name"], sum_["function"]) for sum_ in dataset["aggregation"].values()] != [("Cost", "Sum")]:
         raise BillingError(400, "BadRequest", "The lab sums Cost.")
     first, last = (datetime.fromisoformat(body["timePeriod"][end]).date() for end in ("from", "to"))
     if not 0 <= (last - first).days < 31:

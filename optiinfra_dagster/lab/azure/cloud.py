@@ -19,7 +19,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.lab.azure.billing import Billing
-from optiinfra_dagster.lab.azure.estate import Estate, Row, subscription_row
+from optiinfra_dagster.lab.azure.estate import Estate, subscription_row
+from optiinfra_dagster.lab.azure.kind import Row
 from optiinfra_dagster.lab.azure.metrics import Call, Metrics, MonitorError, is_monitor, read_call
 from optiinfra_dagster.lab.azure.recordings import load_rows
 from optiinfra_dagster.lab.calls import CallKey, CallLog
@@ -78,7 +79,7 @@ class _Call:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Which rows of which query are asked for."""
+    """A page of a query: the rows from `offset` on, at most `top` of them."""
 
     query: str
     subscriptions: list[str]
@@ -107,10 +108,10 @@ class Azure:
         return self._recorded
 
     def claims(self, request: Request) -> bool:
-        """Whether a request is meant for Azure, by its path."""
+        """True for a request that is meant for Azure, by its path."""
         path = request.path.lower()
-        known = path == _PATH or _PERMISSIONS.fullmatch(path) is not None or is_monitor(path)
-        return known or self.billing.claims(path)
+        is_ours = path == _PATH or _PERMISSIONS.fullmatch(path) is not None or is_monitor(path)
+        return is_ours or self.billing.claims(path)
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
@@ -142,7 +143,7 @@ class Azure:
                 if fault.action is Action.DELAY:
                     time.sleep(fault.seconds)
             if not any(fault.action is Action.DISCONNECT for fault in faults):
-                response = next((_refused(one) for one in faults if one.action in _REFUSALS), None)
+                response = next((_refused(fault) for fault in faults if fault.action in _REFUSALS), None)
                 response = response or _json(200, self.metrics.answer(call, faults), {})
         except MonitorError as refused:
             body = {"code": refused.code, "message": refused.message}
@@ -155,13 +156,13 @@ class Azure:
         return response
 
     def _answer(self, request: Request, call: _Call) -> Response | None:
-        asked = _PERMISSIONS.fullmatch(request.path.lower())
-        if asked:
-            call.service, call.operation, call.account = "authorization", "Permissions", asked[1]
+        permissions = _PERMISSIONS.fullmatch(request.path.lower())
+        if permissions:
+            call.service, call.operation, call.account = "authorization", "Permissions", permissions[1]
         elif request.method != "POST":
             raise _RefusedError(405, "MethodNotAllowed", "Queries are posted.")
-        page = None if asked else self._read(request, call)
-        quota = {} if asked else self._spend(call.principal)
+        page = None if permissions else self._read(request, call)
+        quota = {} if permissions else self._spend(call.principal)
         faults = self._faults.for_call(call)
         for fault in faults:
             if fault.action is Action.DELAY:
@@ -171,15 +172,15 @@ class Azure:
             elif fault.action in _REFUSALS:
                 raise self._refusal(fault)
         if page is None:
-            known = self.estate.subscriptions.get(call.account)
-            roles = [{"actions": known.actions, "notActions": []}] if known else []
+            subscription = self.estate.subscriptions.get(call.account)
+            roles = [{"actions": subscription.actions, "notActions": []}] if subscription else []
             return _json(200, {"value": roles}, {})
         return _json(200, self._show(page, any(fault.action is Action.PARTIAL for fault in faults)), quota)
 
     def _read(self, request: Request, call: _Call) -> _Page:
         body = json.loads(request.body)
         query, options = body["query"], body.get("options") or {}
-        subscriptions = [one.lower() for one in body.get("subscriptions") or ()]
+        subscriptions = [name.lower() for name in body.get("subscriptions") or ()]
         call.account = subscriptions[0] if len(subscriptions) == 1 else f"{len(subscriptions)} subscriptions"
         call.principal = f"{subscriptions}"  # nobody logs in to the lab: who asks for the same is the same
         top = options.get("$top", PAGE)
@@ -220,12 +221,12 @@ class Azure:
             if now - begin >= length:
                 begin, spent = now, 0
             self._windows[principal] = (begin, spent + 1)
-        left = self._world.quota - spent - 1
+        remaining = self._world.quota - spent - 1
         headers = {
-            "x-ms-user-quota-remaining": str(max(left, 0)),
+            "x-ms-user-quota-remaining": str(max(remaining, 0)),
             "x-ms-user-quota-resets-after": _clock(begin + length - now),
         }
-        if left < 0:
+        if remaining < 0:
             raise _RefusedError(*_REFUSALS[Action.THROTTLE], headers)
         return headers
 
@@ -233,7 +234,7 @@ class Azure:
         key = json.dumps([query, subscriptions])
         if key not in self._answers:
             if self._recorded is None:
-                held = [row for one in subscriptions for row in self.estate.readable(one)]
+                held = [row for subscription in subscriptions for row in self.estate.readable(subscription)]
             else:
                 held = [*map(subscription_row, subscriptions), *self._recorded]
             self._answers[key] = evaluate(query, held)
@@ -241,7 +242,7 @@ class Azure:
 
 
 def _refused(fault: Fault) -> Response:
-    """What Azure Monitor says under a fault; throttling is 429, or 529 where the fault's mode says so."""
+    """The answer of Azure Monitor under a fault; throttling is 429, or 529 where the fault's mode says so."""
     status, code, message = _REFUSALS[fault.action]
     headers = {}
     if fault.action is Action.THROTTLE:
@@ -275,7 +276,7 @@ def evaluate(query: str, held: list[Row]) -> list[Row]:
     if table is None or listed is None:
         raise _RefusedError(400, "InvalidQuery", "The lab wants a query of Resources or ResourceContainers by type.")
     types = set(re.findall(r"'([^']*)'", (listed[1] or listed[2]).lower()))
-    without = tuple(one.lower() for one in _WITHOUT.findall(query)) or ("\0",)
+    without = tuple(end.lower() for end in _WITHOUT.findall(query)) or ("\0",)
     containers = table[1] == "ResourceContainers"
     chosen = [
         row
@@ -316,7 +317,7 @@ def _expression(text: str) -> _Value:
         return partial(_at, text.split("."))
     values = [_expression(part) for part in _split(called[2])]
     if called[1] == "coalesce":
-        return lambda row: next((value for one in values if (value := one(row)) is not None), None)
+        return lambda row: next((value for read in values if (value := read(row)) is not None), None)
     return lambda row: len(value) if isinstance(value := values[0](row), list) else None
 
 
@@ -334,8 +335,8 @@ def _token(offset: int, query: str, subscriptions: list[str]) -> str:
 def _read_token(token: str | None, query: str, subscriptions: list[str]) -> int:
     if not token:
         return 0
-    offset, asked = json.loads(base64.b64decode(token))
-    if asked != hash((query, *subscriptions)):
+    offset, mark = json.loads(base64.b64decode(token))
+    if mark != hash((query, *subscriptions)):
         raise _RefusedError(400, "InvalidSkipToken", "The skip token belongs to another query.")
     return int(offset)
 

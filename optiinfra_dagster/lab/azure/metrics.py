@@ -1,8 +1,4 @@
-"""What every resource of the lab's Azure measures, and the three calls of Azure Monitor that tell it.
-
-A resource publishes a sample each minute, by arithmetic from the world's seed, the resource, the metric and the time;
-an answer aggregates the samples of each grain. All series of a call are computed at once, as matrices.
-"""
+"""The three calls of the lab's Azure Monitor that tell what resources measure."""
 
 from __future__ import annotations
 
@@ -18,144 +14,38 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 import numpy as np
-import numpy.typing as npt
 
 from optiinfra_dagster.lab.aws.cloudwatch import recorded_points
 from optiinfra_dagster.lab.aws.metrics import chance
+from optiinfra_dagster.lab.azure.samples import DAY, MINUTE, Samples, Whole, grains, minutes
+from optiinfra_dagster.lab.azure.services import KINDS_BY_TYPE
 from optiinfra_dagster.lab.faults import Action, Fault
 from optiinfra_dagster.lab.world import digest
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.lab.azure.estate import Estate, Row
+    from optiinfra_dagster.lab.azure.estate import Estate
+    from optiinfra_dagster.lab.azure.kind import LabMetric, Row
     from optiinfra_dagster.lab.azure.world import AzureWorld
     from optiinfra_dagster.lab.server import Request
 
-Floats = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
-
-MINUTE, DAY = 60, 86400
 KEPT = 93 * DAY
 MAX_RESOURCES, MAX_METRICS = 50, 20
-GIB = 1024.0**3
 
 AGGREGATIONS = {"average", "count", "maximum", "minimum", "total"}
 GRAINS = {"PT1M": 60, "PT5M": 300, "PT15M": 900, "PT30M": 1800, "PT1H": 3600, "PT6H": 21600, "PT12H": 43200, "P1D": DAY}
 ACTION = "microsoft.insights/metrics/read"
-"""What the role of the collector must allow on the subscription."""
+"""The action that the role of the collector must allow on the subscription."""
 
 
-@dataclass(frozen=True, slots=True)
-class LabMetric:
-    """One metric as Azure publishes it: from `low` to `high` in its unit, each minute.
-
-    `shape`: wave (a day's rise and fall), count (the same in whole numbers) or up (`high`, and `low` now and then).
-    """
-
-    name: str
-    unit: str
-    low: float
-    high: float
-    shape: str = "wave"
-
-
-def _metrics(*rows: tuple[Any, ...]) -> tuple[LabMetric, ...]:
-    return tuple(LabMetric(*row) for row in rows)
-
-
-_PERCENT = ("Percent", 1.0, 96.0)
-_MACHINE = _metrics(
-    ("Percentage CPU", *_PERCENT),
-    ("Available Memory Percentage", *_PERCENT),
-    ("Available Memory Bytes", "Bytes", 0.2 * GIB, 14 * GIB, "count"),
-    ("Disk Read Bytes", "Bytes", 0, 8e8, "count"),
-    ("Disk Write Bytes", "Bytes", 1e4, 2e9, "count"),
-    ("Disk Read Operations/Sec", "CountPerSecond", 0, 3e3),
-    ("Disk Write Operations/Sec", "CountPerSecond", 0, 9e3),
-    ("Network In Total", "Bytes", 1e4, 3e9, "count"),
-    ("Network Out Total", "Bytes", 1e4, 5e9, "count"),
-    ("Network In", "Bytes", 1e4, 3e9, "count"),
-    ("Network Out", "Bytes", 1e4, 5e9, "count"),
-    ("VmAvailabilityMetric", "Count", 0, 1, "up"),
-)
-_SERVER = _metrics(
-    ("cpu_percent", *_PERCENT),
-    ("memory_percent", *_PERCENT),
-    ("storage_percent", *_PERCENT),
-    ("active_connections", "Count", 0, 400, "count"),
-    ("network_bytes_ingress", "Bytes", 1e3, 5e8, "count"),
-    ("network_bytes_egress", "Bytes", 1e3, 9e8, "count"),
-)
-_SQL = _metrics(
-    ("cpu_percent", *_PERCENT),
-    ("sql_instance_memory_percent", *_PERCENT),
-    ("storage_percent", *_PERCENT),
-    ("physical_data_read_percent", *_PERCENT),
-)
-_REDIS = _metrics(
-    ("percentProcessorTime", *_PERCENT),
-    ("usedmemorypercentage", *_PERCENT),
-    ("totalcommandsprocessed", "Count", 0, 1e6, "count"),
-)
-
-# type of the resource, which is the namespace too, in lower case: its metrics
 PUBLISHED: dict[str, tuple[LabMetric, ...]] = {
-    "microsoft.compute/virtualmachines": _MACHINE,
-    "microsoft.compute/virtualmachinescalesets": _MACHINE,
-    "microsoft.compute/disks": _metrics(
-        ("Composite Disk Read Bytes/sec", "BytesPerSecond", 0, 8e7),
-        ("Composite Disk Write Bytes/sec", "BytesPerSecond", 1e3, 9e7),
-        ("Composite Disk Read Operations/sec", "CountPerSecond", 0, 5e3),
-        ("Composite Disk Write Operations/sec", "CountPerSecond", 0, 5e3),
-    ),
-    "microsoft.sql/servers/databases": (*_SQL, LabMetric("availability", "Percent", 0, 100, "up")),
-    "microsoft.sql/servers/elasticpools": _SQL,
-    "microsoft.sql/managedinstances": _metrics(("avg_cpu_percent", *_PERCENT)),
-    "microsoft.dbforpostgresql/flexibleservers": (
-        *_SERVER,
-        *_metrics(
-            ("read_throughput", "Count", 0, 9e7),
-            ("write_throughput", "Count", 1e3, 6e7),
-            ("read_iops", "Count", 0, 2500),
-            ("write_iops", "Count", 0.5, 1800),
-            ("is_db_alive", "Count", 0, 1, "up"),
-        ),
-    ),
-    "microsoft.dbformysql/flexibleservers": _SERVER,
-    "microsoft.cache/redis": _REDIS,
-    "microsoft.documentdb/databaseaccounts": _metrics(("TotalRequests", "Count", 0, 9e4, "count")),
-    "microsoft.network/loadbalancers": _metrics(
-        ("ByteCount", "Bytes", 1e3, 2e9, "count"), ("VipAvailability", "Count", 0, 100, "up")
-    ),
-    "microsoft.network/applicationgateways": _metrics(
-        ("ApplicationGatewayTotalTime", "MilliSeconds", 2, 900),
-        ("TotalRequests", "Count", 0, 9e4, "count"),
-        ("BytesReceived", "Bytes", 1e3, 2e9, "count"),
-        ("BytesSent", "Bytes", 1e3, 2e9, "count"),
-        ("CpuUtilization", *_PERCENT),
-    ),
-    "microsoft.network/natgateways": _metrics(
-        ("ByteCount", "Bytes", 1e3, 2e9, "count"), ("DatapathAvailability", "Count", 0, 100, "up")
-    ),
-    "microsoft.containerservice/managedclusters": _metrics(
-        ("node_cpu_usage_percentage", *_PERCENT),
-        ("node_memory_working_set_percentage", *_PERCENT),
-        ("node_disk_usage_percentage", *_PERCENT),
-    ),
+    azure_type: kind.metrics for azure_type, kind in KINDS_BY_TYPE.items() if kind.metrics
 }
-_DISPLAYED = {
-    "microsoft.compute/virtualmachines": "Microsoft.Compute/virtualMachines",
-    "microsoft.compute/disks": "Microsoft.Compute/disks",
-}
+"""The metrics of a type of resource, which is their namespace too, in lower case."""
 
 
 def publishes(row: Row) -> bool:
-    """Whether a resource measures anything now: it runs, and a disk is attached."""
-    properties = row["properties"]
-    if row["type"] == "microsoft.compute/disks":
-        return bool(properties.get("diskState") == "Attached")
-    power = ((properties.get("extended") or {}).get("instanceView") or {}).get("powerState") or {}
-    word = str(power.get("code") or (properties.get("powerState") or {}).get("code") or properties.get("state") or "")
-    return word.rpartition("/")[2].lower() not in {"deallocated", "hibernated", "stopped", "disabled"}
+    """True for a resource that measures anything now: it runs, and a disk is attached."""
+    return KINDS_BY_TYPE[row["type"]].publishes(row)
 
 
 class MonitorError(Exception):
@@ -166,66 +56,12 @@ class MonitorError(Exception):
         self.status, self.code, self.message = status, code, message
 
 
-# --- Values -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """The samples of several series in each grain: matrices of series x grains."""
-
-    times: Whole  # the start of each grain, seconds since the epoch
-    total: Floats
-    least: Floats
-    most: Floats
-    count: Floats
-
-    def value(self, aggregation: str) -> Floats:
-        """The aggregated values; without meaning where `count` is 0."""
-        if aggregation == "average":
-            with np.errstate(invalid="ignore", divide="ignore"):
-                return self.total / self.count
-        return {"total": self.total, "minimum": self.least, "maximum": self.most, "count": self.count}[aggregation]
-
-
-def _minutes(metrics: Sequence[LabMetric], keys: Whole, starts: Whole, times: Whole) -> tuple[Floats, Any]:
-    """The sample of each series in each minute, and whether there is one: the resource existed."""
-    keys = keys[:, None]
-    low, high = (np.array([[getattr(metric, name)] for metric in metrics], np.float64) for name in ("low", "high"))
-    level, phase = chance(keys, 1), chance(keys, 2)
-    wave = 0.65 + 0.35 * np.sin(2 * np.pi * ((times % DAY) / DAY + phase))
-    height = np.clip((0.1 + 0.75 * level) * wave + 0.12 * (chance(keys, times, 1) - 0.5), 0.005, 0.995)
-    values = low + (high - low) * height
-    shapes = np.array([metric.shape for metric in metrics])
-    values[shapes == "count"] = np.rint(values[shapes == "count"])
-    if (up := shapes == "up").any():
-        fallen = chance(keys[up], times // 600, 3) < 0.01
-        values[up] = np.where(fallen, low[up], high[up])
-    return values, times >= starts[:, None]
-
-
-def _grains(times: Whole, samples: Floats, seen: Any, starts: Whole, grain: int) -> Samples:
-    """Aggregate samples, in the order of their times, into the grains that begin at `starts`."""
-    shape = (len(samples), len(starts))
-    found = Samples(starts, np.zeros(shape), np.full(shape, np.inf), np.full(shape, -np.inf), np.zeros(shape))
-    # A span that holds no whole grain has no point.
-    inside = (times >= starts[0]) & (times < starts[-1] + grain) if len(starts) else np.zeros(len(times), bool)
-    if inside.any():
-        place = np.searchsorted(starts, times[inside], side="right") - 1
-        first = np.flatnonzero(np.diff(place, prepend=-1))
-        at, samples, seen = place[first], samples[:, inside], seen[:, inside]
-        found.total[:, at] = np.add.reduceat(np.where(seen, samples, 0.0), first, axis=1)
-        found.least[:, at] = np.minimum.reduceat(np.where(seen, samples, np.inf), first, axis=1)
-        found.most[:, at] = np.maximum.reduceat(np.where(seen, samples, -np.inf), first, axis=1)
-        found.count[:, at] = np.add.reduceat(seen, first, axis=1, dtype=np.float64)
-    return found
-
-
 # --- Calls ------------------------------------------------------------------------------------------------------------
 
 _BATCH = re.compile(r"/subscriptions/([^/]+)/metrics:getbatch")
 _SCOPE = re.compile(r"/subscriptions/([^/]+)/providers/microsoft\.insights/metrics")
 _RESOURCE = re.compile(r"(/subscriptions/([^/]+)/.+)/providers/microsoft\.insights/metrics")
-_ONE = re.compile(r"microsoft\.resourceid eq '([^']+)'")
+_NAMED_RESOURCE = re.compile(r"microsoft\.resourceid eq '([^']+)'")
 
 
 @dataclass(slots=True)
@@ -242,24 +78,24 @@ class Call:
 
 
 def is_monitor(path: str) -> bool:
-    """Whether a path, in lower case, is one of Azure Monitor's."""
+    """True for a path, in lower case, of Azure Monitor."""
     return path.endswith(("/metrics:getbatch", "/providers/microsoft.insights/metrics"))
 
 
 def read_call(request: Request) -> Call:
-    """What a request asks of Azure Monitor. Raises `MonitorError` where it cannot be told."""
+    """Read a request to Azure Monitor. Raises `MonitorError` where it cannot be told."""
     path = unquote(request.path).lower()
     parameters: dict[str, Any] = dict(parse_qsl(request.query))
     body = json.loads(request.body) if request.body.strip() else {}
-    if found := _BATCH.fullmatch(path):
+    if match := _BATCH.fullmatch(path):
         ids = body.get("resourceids")
         if not isinstance(ids, list):
             raise MonitorError(400, "BadRequest", "The body has no resourceids.")
-        call = Call("getBatch", found[1], "", parameters, [str(one).lower() for one in ids])
-    elif found := _SCOPE.fullmatch(path):
-        call = Call("ListAtSubscriptionScope", found[1], "", parameters | body, [])
-    elif found := _RESOURCE.fullmatch(path):
-        call = Call("List", found[2], "", parameters, [found[1]])
+        call = Call("getBatch", match[1], "", parameters, [str(resource_id).lower() for resource_id in ids])
+    elif match := _SCOPE.fullmatch(path):
+        call = Call("ListAtSubscriptionScope", match[1], "", parameters | body, [])
+    elif match := _RESOURCE.fullmatch(path):
+        call = Call("List", match[2], "", parameters, [match[1]])
     else:
         raise MonitorError(404, "NotFound", f"There is nothing at {path}.")
     call.parameters = {name.lower().lstrip("$"): value for name, value in call.parameters.items()}
@@ -268,8 +104,8 @@ def read_call(request: Request) -> Call:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a call asks for, checked."""
+class _Parameters:
+    """A call's parameters, checked."""
 
     namespace: str
     metrics: list[LabMetric]
@@ -296,23 +132,23 @@ class Metrics:
 
     def answer(self, call: Call, faults: Sequence[Fault]) -> dict[str, Any]:
         """Answer one call of three kinds. Raises `MonitorError` for one that Azure would refuse."""
-        actions = [one.lower() for one in self._subscription(call.account).actions]
-        if not any(fnmatchcase(ACTION, one) for one in actions):
+        actions = [action.lower() for action in self._subscription(call.account).actions]
+        if not any(fnmatchcase(ACTION, action) for action in actions):
             message = f"The client does not have authorization to perform action '{ACTION}' over the subscription."
             raise MonitorError(403, "AuthorizationFailed", message)
         if call.parameters.get("api-version") not in {"2023-10-01", "2024-02-01"}:
             raise MonitorError(400, "UnsupportedApiVersion", f"No api-version {call.parameters.get('api-version')!r}.")
-        asked = self._read(call)
+        parameters = self._read(call)
         late = [fault for fault in faults if fault.action is Action.LATE]
         partial = next((fault for fault in faults if fault.action is Action.PARTIAL), None)
         if call.operation == "ListAtSubscriptionScope":
-            return self._subscription_scope(call, asked, late, partial)
-        rows = self._checked(call, asked)
-        shown = self._by_resource(rows, asked, late)
+            return self._subscription_scope(call, parameters, late, partial)
+        rows = self._checked(call, parameters)
+        shown = self._by_resource(rows, parameters, late)
         if call.operation == "List":
-            return self._envelope(asked, call.region) | {"value": shown[0]}
+            return self._envelope(parameters, call.region) | {"value": shown[0]}
         values = [
-            {**self._envelope(asked, call.region), "value": metrics, "resourceid": row["id"]}
+            {**self._envelope(parameters, call.region), "value": metrics, "resourceid": row["id"]}
             for row, metrics in zip(rows, shown, strict=True)
         ]
         return {"values": values if partial is None else _cut(values, partial)}
@@ -322,12 +158,12 @@ class Metrics:
     ) -> dict[int, float]:
         """The points that Azure must give in the end, by seconds since the epoch: the ground truth of tests."""
         row = self.rows(resource_id.split("/")[2].lower())[resource_id.lower()]
-        known = {one.name: one for one in PUBLISHED.get(row["type"], ())}
+        known = {published.name: published for published in PUBLISHED.get(row["type"], ())}
         if metric not in known:
             return {}
         first, last = (int(moment.timestamp()) for moment in (start, end))
-        asked = _Asked(row["type"], [known[metric]], [aggregation.lower()], grain, first, last)
-        [[samples]] = [self._samples([row], asked, [])]
+        parameters = _Parameters(row["type"], [known[metric]], [aggregation.lower()], grain, first, last)
+        [[samples]] = [self._samples([row], parameters, [])]
         values = samples.value(aggregation.lower())[0]
         return {
             int(time): float(value)
@@ -349,64 +185,64 @@ class Metrics:
             raise MonitorError(404, "SubscriptionNotFound", f"The subscription '{subscription}' could not be found.")
         return known
 
-    def _read(self, call: Call) -> _Asked:
-        given = call.parameters
-        namespace = str(given.get("metricnamespace") or "").lower()
+    def _read(self, call: Call) -> _Parameters:
+        raw = call.parameters
+        namespace = str(raw.get("metricnamespace") or "").lower()
         if not namespace and call.operation == "List":
             namespace = self.rows(call.account).get(call.resource_ids[0], {}).get("type", "")
-        known = {one.name.lower(): one for one in PUBLISHED.get(namespace, ())}
-        names = [one for one in str(given.get("metricnames") or "").split(",") if one]
+        known = {published.name.lower(): published for published in PUBLISHED.get(namespace, ())}
+        names = [name for name in str(raw.get("metricnames") or "").split(",") if name]
         if not names or len(names) > MAX_METRICS:
             raise MonitorError(400, "BadRequest", f"Between 1 and {MAX_METRICS} metric names, not {len(names)}.")
         for name in names:
             if name.lower() not in known:
                 provider, _, kind = namespace.partition("/")
-                valid = ",".join(one.name for one in known.values())
+                valid = ",".join(published.name for published in known.values())
                 where = f"provider: {provider}, resource Type: {kind}, metric: {name}, Valid metrics: {valid}"
                 raise MonitorError(400, "BadRequest", f"Failed to find metric configuration for {where}")
-        aggregations = [one.strip().lower() for one in str(given.get("aggregation") or "average").split(",")]
+        aggregations = [name.strip().lower() for name in str(raw.get("aggregation") or "average").split(",")]
         if unknown := set(aggregations) - AGGREGATIONS:
             raise MonitorError(400, "BadRequest", f"Invalid aggregation {sorted(unknown)}.")
-        grain = GRAINS.get(str(given.get("interval") or "PT1M").upper())
+        grain = GRAINS.get(str(raw.get("interval") or "PT1M").upper())
         if grain is None:
-            raise MonitorError(400, "BadRequest", f"Detected invalid time grain input: {given.get('interval')}.")
+            raise MonitorError(400, "BadRequest", f"Detected invalid time grain input: {raw.get('interval')}.")
         if call.operation == "getBatch":
-            span = [str(given.get(name) or "") for name in ("starttime", "endtime")]
+            span = [str(raw.get(name) or "") for name in ("starttime", "endtime")]
         else:
-            span = str(given.get("timespan") or "").split("/")
+            span = str(raw.get("timespan") or "").split("/")
         start, end = _span(span)
-        return _Asked(namespace, [known[name.lower()] for name in names], aggregations, grain, start, end)
+        return _Parameters(namespace, [known[name.lower()] for name in names], aggregations, grain, start, end)
 
-    def _checked(self, call: Call, asked: _Asked) -> list[Row]:
+    def _checked(self, call: Call, parameters: _Parameters) -> list[Row]:
         """The rows that a call names, which must be alike."""
         ids = call.resource_ids
         if not 1 <= len(ids) <= MAX_RESOURCES:
             raise MonitorError(400, "BadRequest", f"Between 1 and {MAX_RESOURCES} resource ids, not {len(ids)}.")
         rows = self.rows(call.account)
-        for one in ids:
-            if not one.startswith(f"/subscriptions/{call.account}/"):
+        for resource_id in ids:
+            if not resource_id.startswith(f"/subscriptions/{call.account}/"):
                 raise MonitorError(400, "BadRequest", "All resources must be of the subscription of the request.")
-            if one not in rows:
-                raise MonitorError(404, "ResourceNotFound", f"The resource '{one}' was not found.")
-        found = [rows[one] for one in ids]
-        if {row["type"] for row in found} != {asked.namespace}:
-            raise MonitorError(400, "BadRequest", f"All resources must be of the type {asked.namespace}.")
-        if len({row["location"] for row in found}) > 1:
+            if resource_id not in rows:
+                raise MonitorError(404, "ResourceNotFound", f"The resource '{resource_id}' was not found.")
+        named = [rows[resource_id] for resource_id in ids]
+        if {row["type"] for row in named} != {parameters.namespace}:
+            raise MonitorError(400, "BadRequest", f"All resources must be of the type {parameters.namespace}.")
+        if len({row["location"] for row in named}) > 1:
             raise MonitorError(400, "BadRequest", "All resources must be in the same region.")
-        return found
+        return named
 
     def _subscription_scope(
-        self, call: Call, asked: _Asked, late: Sequence[Fault], partial: Fault | None
+        self, call: Call, parameters: _Parameters, late: Sequence[Fault], partial: Fault | None
     ) -> dict[str, Any]:
         if not call.region:
             raise MonitorError(400, "BadRequest", "The region is missing.")
         rows = [
             row
             for row in self.rows(call.account).values()
-            if (row["type"], row["location"]) == (asked.namespace, call.region) and publishes(row)
+            if (row["type"], row["location"]) == (parameters.namespace, call.region) and publishes(row)
         ]
         wanted = str(call.parameters.get("filter") or "").lower()
-        named = _ONE.findall(wanted)
+        named = _NAMED_RESOURCE.findall(wanted)
         if wanted and not named:
             raise MonitorError(400, "BadRequest", "The lab knows filters of Microsoft.ResourceId only.")
         if named and named != ["*"]:
@@ -415,65 +251,67 @@ class Metrics:
             rows = rows[: int(call.parameters.get("top") or 10)]
         if partial is not None:
             rows = [row for n, row in enumerate(rows, 1) if n % partial.every]
-        shown = self._by_resource(rows, asked, late)
+        shown = self._by_resource(rows, parameters, late)
         metrics = []
-        for n, metric in enumerate(asked.metrics):
+        for n, metric in enumerate(parameters.metrics):
             series = []
             for row, mine in zip(rows, shown, strict=True):
                 label = {"name": {"value": "Microsoft.ResourceId", "localizedValue": "Microsoft.ResourceId"}}
                 series.append(mine[n]["timeseries"][0] | {"metadatavalues": [{**label, "value": row["id"].lower()}]})
             if not wanted and rows:
-                series = [_together([one["data"] for one in series], asked.aggregations)]
+                series = [_together([of_row["data"] for of_row in series], parameters.aggregations)]
             scope = f"/subscriptions/{call.account}"
             metrics.append(_metric(scope, metric) | {"timeseries": series})
-        return self._envelope(asked, call.region) | {"value": metrics}
+        return self._envelope(parameters, call.region) | {"value": metrics}
 
-    def _envelope(self, asked: _Asked, region: str) -> dict[str, Any]:
-        grain = next(name for name, seconds in GRAINS.items() if seconds == asked.grain)
-        start, end = _iso(asked.start), _iso(asked.end)
+    def _envelope(self, parameters: _Parameters, region: str) -> dict[str, Any]:
+        grain = next(name for name, seconds in GRAINS.items() if seconds == parameters.grain)
+        start, end = _iso(parameters.start), _iso(parameters.end)
         return {
             "cost": 0,
             "starttime": start,
             "endtime": end,
             "timespan": f"{start}/{end}",
             "interval": grain,
-            "namespace": _DISPLAYED.get(asked.namespace, asked.namespace),
+            "namespace": KINDS_BY_TYPE[parameters.namespace].azure_type,
             "resourceregion": region,
         }
 
-    def _by_resource(self, rows: Sequence[Row], asked: _Asked, late: Sequence[Fault]) -> list[list[dict[str, Any]]]:
+    def _by_resource(
+        self, rows: Sequence[Row], parameters: _Parameters, late: Sequence[Fault]
+    ) -> list[list[dict[str, Any]]]:
         """The metrics of each row, as an answer shows them."""
         shown: list[list[dict[str, Any]]] = [[] for _ in rows]
-        for number, samples in enumerate(self._samples(rows, asked, late)):
+        for number, samples in enumerate(self._samples(rows, parameters, late)):
             stamps = [_iso(time) for time in samples.times.tolist()]
-            values = {one: samples.value(one).tolist() for one in asked.aggregations}
+            values = {aggregation: samples.value(aggregation).tolist() for aggregation in parameters.aggregations}
             counts = samples.count.tolist()
             for n, row in enumerate(rows):
                 data: list[dict[str, Any]] = []
                 for at, stamp in enumerate(stamps):
                     point: dict[str, Any] = {"timeStamp": stamp}
                     if counts[n][at]:  # what is missing has no value, and is never 0
-                        for one in asked.aggregations:
-                            point[one] = values[one][n][at]
+                        for aggregation in parameters.aggregations:
+                            point[aggregation] = values[aggregation][n][at]
                     data.append(point)
-                metric = _metric(row["id"], asked.metrics[number])
+                metric = _metric(row["id"], parameters.metrics[number])
                 shown[n].append(metric | {"timeseries": [{"metadatavalues": [], "data": data}]})
         return shown
 
-    def _samples(self, rows: Sequence[Row], asked: _Asked, late: Sequence[Fault]) -> Iterable[Samples]:
+    def _samples(self, rows: Sequence[Row], parameters: _Parameters, late: Sequence[Fault]) -> Iterable[Samples]:
         """For each metric the samples of all rows, of what is kept, has happened by now, and is not late."""
         now = int(self._now().timestamp())
-        grain = asked.grain
-        starts = np.arange(asked.start // grain * grain, asked.end, grain, dtype=np.int64)
+        grain = parameters.grain
+        starts = np.arange(parameters.start // grain * grain, parameters.end, grain, dtype=np.int64)
         times = np.arange(
-            max(asked.start // grain * grain, now - KEPT), min(asked.end, now - MINUTE + 1), dtype=np.int64
+            max(parameters.start // grain * grain, now - KEPT), min(parameters.end, now - MINUTE + 1), dtype=np.int64
         )
         times = times[times % MINUTE == 0]
         alive = np.array([publishes(row) for row in rows], bool)
         created = np.array([_created(row) for row in rows], np.int64)
-        for metric in asked.metrics:
+        for metric in parameters.metrics:
             keys = np.array([self._key(row, metric) for row in rows], np.uint64)
-            values, seen = _minutes([metric] * len(rows), keys, created, times)  # type: ignore[arg-type]
+            values, seen = minutes([metric] * len(rows), keys, created, times)  # type: ignore[arg-type]
             seen = seen & alive[:, None]
             for fault in late:
                 final = times + MINUTE + fault.seconds * chance(keys[:, None], times, 4) <= now
@@ -481,21 +319,23 @@ class Metrics:
                     values = np.where(final, values, values * 0.5)
                 else:
                     seen = seen & final
-            found = _grains(times, values, seen, starts, grain)
+            aggregated = grains(times, values, seen, starts, grain)
             for n, row in enumerate(rows):
-                self._replay(row, metric, n, found, starts, grain, now)
-            yield found
+                self._replay(row, metric, n, aggregated, starts, grain, now)
+            yield aggregated
 
-    def _replay(self, row: Row, metric: LabMetric, n: int, found: Samples, starts: Whole, grain: int, now: int) -> None:
+    def _replay(
+        self, row: Row, metric: LabMetric, n: int, aggregated: Samples, starts: Whole, grain: int, now: int
+    ) -> None:
         """Put recorded values in the place of generated ones."""
         for replay in self._world.replay:
             if replay.metric != metric.name or replay.resource.lower() not in {row["name"].lower(), row["id"].lower()}:
                 continue
             times, values = self._recorded(replay.file, replay.shift_seconds, replay.ends_at)
             past = times <= now
-            mine = _grains(times[past], values[past][None, :], np.ones((1, past.sum()), bool), starts, grain)
+            mine = grains(times[past], values[past][None, :], np.ones((1, past.sum()), bool), starts, grain)
             for name in ("total", "least", "most", "count"):
-                getattr(found, name)[n] = getattr(mine, name)[0]
+                getattr(aggregated, name)[n] = getattr(mine, name)[0]
 
     def _key(self, row: Row, metric: LabMetric) -> int:
         place = (row["id"], metric.name)
@@ -526,9 +366,9 @@ def _together(series: Sequence[Sequence[dict[str, Any]]], aggregations: Sequence
     data = []
     for points in zip(*series, strict=True):
         point = {"timeStamp": points[0]["timeStamp"]}
-        for one in aggregations:
-            if values := [each[one] for each in points if one in each]:
-                point[one] = of[one](values)  # type: ignore[operator]
+        for aggregation in aggregations:
+            if values := [each[aggregation] for each in points if aggregation in each]:
+                point[aggregation] = of[aggregation](values)  # type: ignore[operator]
         data.append(point)
     return {"metadatavalues": [], "data": data}
 
@@ -536,9 +376,9 @@ def _together(series: Sequence[Sequence[dict[str, Any]]], aggregations: Sequence
 def _cut(values: list[dict[str, Any]], fault: Fault) -> list[dict[str, Any]]:
     """Leave out every n-th resource; or, where the fault names an errorCode, give that for its metrics instead."""
     if not fault.mode:
-        return [one for n, one in enumerate(values, 1) if n % fault.every]
-    for one in values[:: fault.every]:
-        for metric in one["value"]:
+        return [value for n, value in enumerate(values, 1) if n % fault.every]
+    for value in values[:: fault.every]:
+        for metric in value["value"]:
             metric |= {"timeseries": [], "errorCode": fault.mode, "errorMessage": "The metric could not be read."}
     return values
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from optiinfra_dagster.lab.azure.estate import Row, bare_row
+from optiinfra_dagster.lab.azure.kind import Row, bare_row
 
 # Of a resource, in words of Azure: /subscriptions/…/providers/<namespace>/<type>/<name>
 _RESOURCE_ID = re.compile(r"/subscriptions/[^/]+(?:/resourcegroups/[^/]+)?/providers/.+", re.IGNORECASE)
@@ -38,10 +38,10 @@ def _answers(recorded: dict[str, Any]) -> Iterator[Any]:
 
 
 def _resources(part: Any) -> Iterator[dict[str, Any]]:
-    """What looks like a resource in its own right: a list's items or the answer itself, not their parts."""
+    """Whatever looks like a resource in its own right: a list's items or the answer itself, not their parts."""
     if isinstance(part, list):
-        for one in part:
-            yield from _resources(one)
+        for member in part:
+            yield from _resources(member)
     elif isinstance(part, dict) and isinstance(part.get("columns"), list) and "rows" in part:
         names = [column.get("name") for column in part["columns"]]
         yield from _resources([dict(zip(names, values, strict=True)) for values in part["rows"]])
@@ -53,13 +53,13 @@ def _resources(part: Any) -> Iterator[dict[str, Any]]:
 
 
 def as_row(resource: dict[str, Any]) -> Row:
-    """What Resource Graph makes of a resource that Resource Manager shows.
+    """The row that Resource Graph makes of a resource that Resource Manager shows.
 
     Types in lower case, the power state of a machine's instance view among the extended properties.
     """
     properties = dict(resource.get("properties") or {})
     view = properties.get("instanceView") or {}
-    power = [one for one in view.get("statuses") or () if str(one.get("code")).startswith("PowerState/")]
+    power = [status for status in view.get("statuses") or () if str(status.get("code")).startswith("PowerState/")]
     if power:
         properties["extended"] = {"instanceView": {"powerState": power[-1]}}
     known = {key: resource[key] for key in bare_row("", "") if resource.get(key) is not None}

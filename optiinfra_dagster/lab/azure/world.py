@@ -3,27 +3,10 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FilePath, field_validator
 
-AzureKind = Literal[
-    "azure:vm",
-    "azure:vmss",
-    "azure:disk",
-    "azure:sql_server",
-    "azure:sql_pool",
-    "azure:sql_instance",
-    "azure:postgresql",
-    "azure:mysql",
-    "azure:redis",
-    "azure:cosmosdb",
-    "azure:load_balancer",
-    "azure:application_gateway",
-    "azure:vnet",
-    "azure:nat_gateway",
-    "azure:aks",
-]
+from optiinfra_dagster.lab.azure.services import FLEET_KINDS
 
 
 class _Strict(BaseModel):
@@ -35,7 +18,7 @@ class _Strict(BaseModel):
 class AzureFleet(_Strict):
     """`count` like resources of one kind in one region. What a kind does not have, it ignores."""
 
-    kind: AzureKind
+    kind: str
     region: str
     count: int = Field(default=1, ge=0)
     name: str = "{kind}-{n:03d}"  # {n} counts from 1 within the fleet, {kind} is the kind's last word, with dashes
@@ -48,6 +31,13 @@ class AzureFleet(_Strict):
     disks: int = Field(default=1, ge=0)  # attached to each machine
     databases: int = Field(default=1, ge=0)  # on each SQL server, beside its `master`
     omit: list[str] = Field(default_factory=list)  # properties that the answer lacks, as real answers sometimes do
+
+    @field_validator("kind")
+    @classmethod
+    def _kind_has_fleets(cls, kind: str) -> str:
+        if kind not in FLEET_KINDS:
+            raise ValueError(f"the kind is {kind!r}, and must be one of {', '.join(FLEET_KINDS)}")
+        return kind
 
     @field_validator("name")
     @classmethod

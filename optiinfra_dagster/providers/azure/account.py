@@ -50,7 +50,7 @@ class AzureAccount(Account):
     @classmethod
     def _check_principal(cls, value: object, info: ValidationInfo) -> object:
         if "tenant_id" not in info.data:
-            return value  # is told already
+            return value  # tenant_id is refused already
         tenant = info.data["tenant_id"]
         if value is not None and tenant is None:
             raise problem(
@@ -65,9 +65,9 @@ class AzureAccount(Account):
         return value
 
     def metrics_endpoint(self) -> str | None:
-        """Where metrics are asked for instead of the regions' hosts, or None; ConfigError if it is unusable."""
+        """The host that is asked for metrics instead of the regions' hosts, or None; ConfigError if it is unusable."""
         return None if self.metrics_endpoint_url is None else self.metrics_endpoint_url.resolve()
 
     def prices_endpoint(self) -> str | None:
-        """Where list prices are asked for instead of prices.azure.com, or None; ConfigError if it is unusable."""
+        """The host of list prices instead of prices.azure.com, or None; ConfigError if it is unusable."""
         return None if self.prices_endpoint_url is None else self.prices_endpoint_url.resolve()

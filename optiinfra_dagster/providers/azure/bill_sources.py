@@ -18,11 +18,11 @@ CADENCE = timedelta(hours=4)
 
 def bill_sources(accounts: Sequence[AzureAccount]) -> list[Source[AzureAccount]]:
     """A bill for each subscription; one export may be the bill of several."""
-    found: dict[str, Source[AzureAccount]] = {}
+    sources: dict[str, Source[AzureAccount]] = {}
     for account in accounts:
         subscription = account.subscription_id.lower()
         name = account.cost_export.removeprefix("https://").rstrip("/") if account.cost_export else subscription
-        before = found.get(name)
+        before = sources.get(name)
         covers = (*before.covers, subscription) if before else (subscription,)
-        found[name] = Source(name, before.account if before else account, covers, CADENCE, pause=CADENCE)
-    return list(found.values())
+        sources[name] = Source(name, before.account if before else account, covers, CADENCE, pause=CADENCE)
+    return list(sources.values())

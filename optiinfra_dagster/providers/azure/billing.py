@@ -1,4 +1,4 @@
-"""What Azure charges: Cost Management asked for each subscription, or the export that a customer has made of it.
+"""Bills of Azure: Cost Management asked for each subscription, or the export that a customer has made of it.
 
 A query tells the costs of each day by service and resource, and once more without groups, which is what the charges
 must add up to. https://learn.microsoft.com/azure/cost-management-billing/costs/understand-cost-mgmt-data: usage arrives
@@ -11,7 +11,7 @@ import calendar
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -22,12 +22,15 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.azure.client import Principal, RefusedError, calling, forget, open_principal
-from optiinfra_dagster.providers.azure.kinds import KINDS
+from optiinfra_dagster.providers.azure.client import Principal, forget, open_principal
+from optiinfra_dagster.providers.azure.errors import RefusedError
+from optiinfra_dagster.providers.azure.services import KINDS_BY_TYPE
+from optiinfra_dagster.providers.azure.transport import calling
 from optiinfra_dagster.providers.billing.exports.reader import ExportFile, read_export
+from optiinfra_dagster.providers.paging import PageGuard
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -41,7 +44,7 @@ FINAL_AFTER = 5
 """Until the end of this day of the following month, a month's charges may change."""
 
 LATE = timedelta(days=3)
-"""How late the usage of a day may arrive: for so long, a day without a single row is not known to have cost nothing."""
+"""The time in which usage of a day may still arrive: a day without any row is not known to be free before."""
 
 _AT_ONCE = 4  # subscriptions; each has limits of its own
 _LARGEST = Decimal(10) ** 15  # what is more is no amount of money
@@ -54,7 +57,7 @@ def price(_request: BillRequest[AzureAccount]) -> Decimal:
 
 
 def is_final(day: date, today: date) -> bool:
-    """Whether the month of a day is closed: its invoice has its last charges after the 5th of the following month."""
+    """True once the month of a day is closed: its invoice has its last charges after the 5th of the following month."""
     last = day.replace(day=calendar.monthrange(day.year, day.month)[1])
     return today > last + timedelta(days=FINAL_AFTER)
 
@@ -63,7 +66,7 @@ def read(request: BillRequest[AzureAccount], meter: Meter) -> Bill:
     """Read the bills that are due; what fails is that subscription's problem. Each has `SECONDS` with all others."""
     deadline = time.monotonic() + SECONDS
 
-    def of(source: Source[AzureAccount]) -> Bill:
+    def bill_of(source: Source[AzureAccount]) -> Bill:
         principal: Principal | None = None
         try:
             principal = open_principal(source.account)
@@ -72,17 +75,15 @@ def read(request: BillRequest[AzureAccount], meter: Meter) -> Bill:
                     bill = read_blobs(principal, source, request)
                 else:
                     bill = _Reading(principal, source.id, request).run()
-        except CloudError as error:
-            bill = Bill(problems=[Problem(source.id, "", "", error.cause, str(error))])
-        except ConfigError as error:
-            bill = Bill(problems=[Problem(source.id, "", "", Cause.CONFIG, str(error))])
+        except CollectionError as error:
+            bill = Bill(problems=[Problem.of(source.id, error)])
         if principal is not None and any(problem.cause is Cause.AUTH for problem in bill.problems):
             forget(principal)
         return bill
 
     whole = Bill()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"azure-cost-{request.customer_id}") as pool:
-        for bill in pool.map(of, request.sources):
+        for bill in pool.map(bill_of, request.sources):
             whole.charges += bill.charges
             whole.totals += bill.totals
             whole.read |= bill.read
@@ -91,7 +92,7 @@ def read(request: BillRequest[AzureAccount], meter: Meter) -> Bill:
 
 
 def probe(principal: Principal, source: Source[AzureAccount], day: date) -> None:
-    """Make one call, to see whether a bill may be read. Only inside of `calling`.
+    """Make one call, to see that a bill may be read. Only inside of `calling`.
 
     Raises:
         CloudError: it may not, or is not there.
@@ -143,13 +144,13 @@ def rows_of(properties: Mapping[str, Any], groups: Sequence[str] = ()) -> list[R
         CloudError: a column is missing, or a value is not of its kind.
     """
     columns = properties.get("columns")
-    told = columns if isinstance(columns, list) else []
-    names = [str(column.get("name")) if isinstance(column, dict) else "" for column in told]
+    named = columns if isinstance(columns, list) else []
+    names = [str(column.get("name")) if isinstance(column, dict) else "" for column in named]
     places = {name.lower(): place for place, name in reversed(list(enumerate(names)))}
     amount = next((name for name in _AMOUNTS if name.lower() in places), _AMOUNTS[0])
     missing = [name for name in (amount, "UsageDate", "Currency", *groups) if name.lower() not in places]
-    given = properties.get("rows") or ()
-    if not given:
+    rows = properties.get("rows") or ()
+    if not rows:
         return []
     if missing:
         raise CloudError(
@@ -166,7 +167,7 @@ def rows_of(properties: Mapping[str, Any], groups: Sequence[str] = ()) -> list[R
                 _currency(row[at["Currency"]]),
                 *(str(row[at[name]] or "") for name in groups),
             )
-            for row in given
+            for row in rows
         ]
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         what = f"a row of the answer is not as documented ({type(error).__name__}). Please report this"
@@ -213,11 +214,11 @@ class _Reading:
 
     def run(self) -> Bill:
         """Month by month, the newest first; one that fails costs its own days, and those before if they would too."""
-        known = {resource.resource_id: resource for resource in self.request.resources}
-        came: dict[tuple[date, date], list[Row]] = {}
+        inventory = {resource.resource_id: resource for resource in self.request.resources}
+        months_read: dict[tuple[date, date], list[Row]] = {}
         for month in months(self.request.first, self.request.last):
             try:
-                came[month] = list(self._rows(*month, GROUPS))
+                months_read[month] = list(self._rows(*month, GROUPS))
             except CloudError as error:
                 last = error.cause.permanent or error.cause is Cause.THROTTLED  # the next month would fail too
                 self._complain(self.request.first if last else month[0], month[1], error, "not read")
@@ -229,32 +230,29 @@ class _Reading:
             except CloudError as error:
                 self._complain(*month, error, "read, but not compared with their totals")
                 continue
-            self.bill.totals += [Total(one.day, self.subscription, one.currency, one.amount) for one in totals]
-        if not came:
+            self.bill.totals += [Total(row.day, self.subscription, row.currency, row.amount) for row in totals]
+        if not months_read:
             return self.bill
-        rows = [row for of_month in came.values() for row in of_month]
+        rows = [row for of_month in months_read.values() for row in of_month]
         newest = max((row.day for row in rows), default=date.min)
         unknown_from = max(newest, self.request.last - LATE) + timedelta(days=1)
-        days = [day for day in self.request.days if any(a <= day <= b for a, b in came) and day < unknown_from]
+        days = [day for day in self.request.days if any(a <= day <= b for a, b in months_read) and day < unknown_from]
         self.bill.read[self.subscription] = days
         today = self.request.last + timedelta(days=1)
-        self.bill.charges = [charge_of(row, self.subscription, known, is_final(row.day, today)) for row in rows]
+        self.bill.charges = [charge_of(row, self.subscription, inventory, is_final(row.day, today)) for row in rows]
         self.bill.problems += _mixed_currencies(self.subscription, rows)
         return self.bill
 
     def _rows(self, first: date, last: date, groups: Sequence[str] = ()) -> Iterator[Row]:
-        body, link, seen = query(first, last, groups), "", set[str]()
+        body, link = query(first, last, groups), ""
+        guard = PageGuard("costmanagement.Query", _PAGES)
         while True:
             properties = self.principal.costs(self.subscription, body, link)
             yield from (row for row in rows_of(properties, groups) if first <= row.day <= last)
             link = str(properties.get("nextLink") or "")
             if not link:
                 return
-            if link in seen or len(seen) >= _PAGES:
-                raise CloudError(
-                    Cause.INCOMPLETE, "costmanagement.Query: Cost Management repeats a page instead of going on"
-                )
-            seen.add(link)
+            guard.check(link)
 
     def _complain(self, first: date, last: date, error: CloudError, loss: str) -> None:
         message = f"the costs of {first} to {last} are {loss}: {error}"
@@ -273,8 +271,8 @@ def _mixed_currencies(subscription: str, rows: Sequence[Row]) -> list[Problem]:
             "",
             "",
             Cause.CONFIG,
-            f"{month:%Y-%m} is charged in {' and '.join(one for at, one in used if at == month)}: each row keeps its "
-            "own, nothing is converted. Look at this month's costs by currency",
+            f"{month:%Y-%m} is charged in {' and '.join(currency for at, currency in used if at == month)}: each row "
+            "keeps its own, nothing is converted. Look at this month's costs by currency",
         )
         for month, currencies in months_of.items()
         if currencies > 1
@@ -283,7 +281,7 @@ def _mixed_currencies(subscription: str, rows: Sequence[Row]) -> list[Problem]:
 
 # --- Charges ----------------------------------------------------------------------------------------------------------
 
-# Azure's name of a service -> what it is, where all of it is one thing.
+# Azure's name of a service -> the type of all that it charges for.
 _SERVICES: Mapping[str, ResourceType] = {
     **dict.fromkeys(("virtual machines", "virtual machines licenses"), ResourceType.COMPUTE),
     **dict.fromkeys(
@@ -298,14 +296,20 @@ _SERVICES: Mapping[str, ResourceType] = {
     ),
     "azure kubernetes service": ResourceType.KUBERNETES,
 }  # fmt: skip
-_TYPES = {kind.azure_type: kind.resource_type for kind in KINDS}
 
 
-def charge_of(row: Row, subscription: str, known: Mapping[str, Resource], final: bool) -> Charge:
-    """A row as a charge. Cost Management and the inventory both know a resource by its ARM id, in any case."""
+def charge_of(row: Row, subscription: str, inventory: Mapping[str, Resource], final: bool) -> Charge:
+    """A row as a charge, with what the inventory knows of its resource.
+
+    Args:
+        row: grouped by service and resource.
+        subscription: is charged.
+        inventory: resources by their ids, which are ARM ids in lower case; Cost Management writes them in any case.
+        final: the month is closed.
+    """
     resource_id = row.resource_id.lower()
-    resource = known.get(resource_id)
-    named = resource.resource_type if resource else _TYPES.get(type_of(resource_id))
+    resource = inventory.get(resource_id)
+    kind = resource or KINDS_BY_TYPE.get(type_of(resource_id))
     return Charge(
         day=row.day,
         billing_account_id=subscription,
@@ -314,7 +318,7 @@ def charge_of(row: Row, subscription: str, known: Mapping[str, Resource], final:
         amount=row.amount,
         currency=row.currency,
         category=Category.CREDIT if row.amount < 0 else Category.USAGE,
-        cost_type=str(_SERVICES.get(row.service.lower()) or named or "other"),
+        cost_type=str(_SERVICES.get(row.service.lower()) or (kind.resource_type if kind else "other")),
         resource_id=resource_id,
         region_id=resource.region if resource else "",
         is_final=final,
@@ -368,22 +372,22 @@ def _files(principal: Principal, source: Source[AzureAccount], first: date, last
             f"no export of {first} to {last} is below {source.id}. Correct cost_export in the customers file, or run "
             "the export in Cost Management",
         )
-    return [ExportFile(one.name, one.size, partial(principal.blob, host, container, one.name)) for one in files]
+    return [ExportFile(blob.name, blob.size, partial(principal.blob, host, container, blob.name)) for blob in files]
 
 
 def list_blobs(principal: Principal, host: str, container: str, prefix: str) -> list[Blob]:
     """Every object below a prefix. Only inside of `calling`."""
-    found, marker = list[Blob](), ""
+    blobs, marker = list[Blob](), ""
     for _ in range(_PAGES):
         try:
             page = ET.fromstring(principal.list_blobs(host, container, prefix, marker).lstrip("\ufeff"))  # noqa: S314
-            found += [
+            blobs += [
                 Blob(
-                    one.findtext("Name", ""),
-                    int(one.findtext("Properties/Content-Length", "0")),
-                    parsedate_to_datetime(one.findtext("Properties/Last-Modified", "")),
+                    blob.findtext("Name", ""),
+                    int(blob.findtext("Properties/Content-Length", "0")),
+                    parsedate_to_datetime(blob.findtext("Properties/Last-Modified", "")),
                 )
-                for one in page.iterfind("Blobs/Blob")
+                for blob in page.iterfind("Blobs/Blob")
             ]
         except (ET.ParseError, ValueError) as error:
             what = f"storage.ListBlobs: the answer is not one of blob storage's ({type(error).__name__})"
@@ -395,7 +399,7 @@ def list_blobs(principal: Principal, host: str, container: str, prefix: str) -> 
             raise CloudError(Cause.CONFIG, f"storage.ListBlobs: {what}") from None
         marker = page.findtext("NextMarker") or ""
         if not marker:
-            return found
+            return blobs
     what = f"more than {_PAGES} pages of objects are below {prefix!r}. Name the export's own folder in cost_export"
     raise CloudError(Cause.CONFIG, f"storage.ListBlobs: {what}")
 
@@ -424,9 +428,13 @@ def newest_runs(blobs: Sequence[Blob], first: date, last: date) -> list[Blob]:
                 f"{what}: the same days would be counted twice. Keep one range of them, or name a folder of its own",
             )
         before = place
-        complete = {run: files for run, files in of_place.items() if any(_is_manifest(one) for one in files)}
-        chosen += max((complete or of_place).values(), key=lambda files: max((one.modified, one.name) for one in files))
-    return [one for one in chosen or loose if not _is_manifest(one)]
+        complete = {run: files for run, files in of_place.items() if any(map(_is_manifest, files))}
+        chosen += max((complete or of_place).values(), key=_newest)
+    return [blob for blob in chosen or loose if not _is_manifest(blob)]
+
+
+def _newest(files: Iterable[Blob]) -> tuple[datetime, str]:
+    return max((blob.modified, blob.name) for blob in files)
 
 
 def _is_manifest(blob: Blob) -> bool:

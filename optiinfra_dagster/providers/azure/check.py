@@ -17,15 +17,17 @@ from optiinfra_dagster.model.metrics import MetricsRequest
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
 from optiinfra_dagster.providers.azure.billing import probe
-from optiinfra_dagster.providers.azure.client import MONITORING_READER, Principal, calling
-from optiinfra_dagster.providers.azure.inventory import UNREADABLE, group
-from optiinfra_dagster.providers.azure.kinds import KINDS, QUERY, VISIBLE, subscription_of, to_resource
+from optiinfra_dagster.providers.azure.inventory import UNREADABLE, VISIBLE, group
+from optiinfra_dagster.providers.azure.kind import subscription_of
 from optiinfra_dagster.providers.azure.metrics import collect
-from optiinfra_dagster.providers.catalog import metrics_for
+from optiinfra_dagster.providers.azure.roles import MONITORING_READER
+from optiinfra_dagster.providers.azure.services import KINDS, QUERY, to_resource
+from optiinfra_dagster.providers.azure.transport import calling
 from optiinfra_dagster.providers.parsing import ODD
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.azure.account import AzureAccount
+    from optiinfra_dagster.providers.azure.client import Principal
 
 _SECONDS = 60.0
 METRICS_ACTION = "microsoft.insights/metrics/read"
@@ -47,10 +49,10 @@ def check(customer_id: str, account: AzureAccount, families: Collection[str] = F
                 if "cost" in families and not any(problem.message == UNREADABLE for problem in problems):
                     problems += _uncharged(principal, account)
                 if measured is not None and "performance" in families:
-                    told = collect(_latest(customer_id, account, measured), Meter()).problems
-                    problems += [replace(one, kind="") for one in told]  # true of all kinds, not just of this one's
+                    losses = collect(_latest(customer_id, account, measured), Meter()).problems
+                    problems += [replace(loss, kind="") for loss in losses]  # true of all kinds, not just of this
             except CloudError as error:
-                problems.append(Problem(subscription, "", "", error.cause, str(error)))
+                problems.append(Problem.of(subscription, error))
     return problems
 
 
@@ -65,11 +67,11 @@ def _missing(principal: Principal, subscription: str, unmeasured: bool) -> Itera
             return  # a role of the customer's own that reads, but does not let itself be looked up
         raise
     # Resource Graph leaves out what may not be read, without an error: a collection cannot tell that from deleted.
-    for kind in KINDS:
-        action = f"{kind.azure_type}/read"
+    for kind in KINDS.values():
+        action = kind.read_action
         if not any(_allows(role, action) for role in roles):
             message = f"the role does not show these resources. Allow {action}, or assign the role Reader"
-            yield Problem(subscription, "", kind.kind, Cause.PERMISSION, message)
+            yield Problem(subscription, "", kind.name, Cause.PERMISSION, message)
     if unmeasured and not any(_allows(role, METRICS_ACTION) for role in roles):
         message = f"the role does not let metrics be read. {MONITORING_READER}"
         yield Problem(subscription, "", "", Cause.PERMISSION, message)
@@ -83,7 +85,7 @@ def _uncharged(principal: Principal, account: AzureAccount) -> list[Problem]:
             probe(principal, source, datetime.now(UTC).date() - timedelta(days=1))
     except CloudError as error:
         if error.cause is not Cause.THROTTLED:  # somebody else asks too, which says nothing of what is allowed
-            return [Problem(source.id, "", "", error.cause, str(error))]
+            return [Problem.of(source.id, error)]
     return []
 
 
@@ -92,19 +94,19 @@ def _measured(rows: Any) -> Resource | None:
     for row in rows if isinstance(rows, list) else ():
         with suppress(*ODD):
             resource = to_resource(row)
-            if resource and resource.status is not Status.STOPPED and metrics_for("azure", resource.kind):
+            if resource and resource.status is not Status.STOPPED and KINDS[resource.kind].metrics:
                 return resource
     return None
 
 
 def _latest(customer_id: str, account: AzureAccount, resource: Resource) -> MetricsRequest[AzureAccount]:
-    """What a collection would ask for: one call, for which Azure takes a thousandth of a cent."""
+    """The request of a collection for one resource: one call, for which Azure takes a thousandth of a cent."""
     end = datetime.now(UTC) - timedelta(minutes=10)
     return MetricsRequest(customer_id, [account], [resource], end - timedelta(minutes=15), end)
 
 
 def _allows(role: Mapping[str, Any], action: str) -> bool:
-    def named(patterns: Iterable[str] | None) -> bool:
+    def covers(patterns: Iterable[str] | None) -> bool:
         return any(fnmatchcase(action, str(pattern).lower()) for pattern in patterns or ())
 
-    return named(role.get("actions")) and not named(role.get("notActions"))
+    return covers(role.get("actions")) and not covers(role.get("notActions"))

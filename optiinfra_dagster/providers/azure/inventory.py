@@ -1,4 +1,4 @@
-"""What a customer runs on Azure, now: every kind of `kinds.KINDS`, in all subscriptions and regions, by one query."""
+"""The inventory: every kind of `services.KINDS`, in all subscriptions and regions of a customer, by one query."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Inventory, Resource
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.azure.client import READER, Principal, calling, forget, open_principal
-from optiinfra_dagster.providers.azure.kinds import QUERY, VISIBLE, Row, kind_of, subscription_of, to_resource
+from optiinfra_dagster.providers.azure.client import Principal, forget, open_principal
+from optiinfra_dagster.providers.azure.kind import Row, subscription_of
+from optiinfra_dagster.providers.azure.roles import READER
+from optiinfra_dagster.providers.azure.services import QUERY, kind_of, to_resource
+from optiinfra_dagster.providers.azure.transport import calling
+from optiinfra_dagster.providers.paging import PageGuard
 from optiinfra_dagster.providers.parsing import ODD, as_text, dig
 
 if TYPE_CHECKING:
@@ -22,6 +26,12 @@ _SECONDS = 300.0  # for all pages of one query, waits included
 _TOGETHER = 250  # subscriptions in one query: the service's guidance is to stay below 300
 _AT_ONCE = 4  # queries of one customer at a time; each principal has 15 in 5 s
 
+VISIBLE = """ResourceContainers
+| where type =~ 'microsoft.resources/subscriptions'
+| project id, type, subscriptionId
+| order by id asc"""
+"""The query for the subscriptions that can be read: those that cannot give no rows and no error, as empty ones do."""
+
 UNREADABLE = f"the subscription is not visible to the identity that collects. {READER}"
 
 
@@ -31,8 +41,8 @@ def pages(principal: Principal, query: str, subscriptions: Sequence[str]) -> Ite
     Raises:
         CloudError: a page failed, or the answer ended before all rows had come.
     """
-    came, token = 0, None
-    tokens: set[str] = set()
+    count, token = 0, None
+    guard = PageGuard("resourcegraph.Resources")
     while True:
         try:
             answer = principal.ask(query, subscriptions, token)
@@ -41,17 +51,15 @@ def pages(principal: Principal, query: str, subscriptions: Sequence[str]) -> Ite
                 raise CloudError(Cause.INCOMPLETE, str(error)) from None
             raise
         rows = _rows(answer.data)
-        came += len(rows)
+        count += len(rows)
         yield rows
         token = answer.skip_token
-        if token in tokens:
-            raise CloudError(Cause.INCOMPLETE, "Resource Graph repeats a page instead of going on")
         if not token:
             break
-        tokens.add(token)
+        guard.check(token)
     total = answer.total_records or 0
-    if str(answer.result_truncated).lower().endswith("true") or came < total:
-        raise CloudError(Cause.INCOMPLETE, f"Resource Graph gave {came} of {total} rows and no further page")
+    if str(answer.result_truncated).lower().endswith("true") or count < total:
+        raise CloudError(Cause.INCOMPLETE, f"Resource Graph gave {count} of {total} rows and no further page")
 
 
 def _rows(data: Any) -> list[Row]:
@@ -68,7 +76,7 @@ class _Listing:
 
     principal: Principal
     subscriptions: Sequence[str]
-    found: dict[str, Resource] = field(default_factory=dict)
+    resources: dict[str, Resource] = field(default_factory=dict)  # by id
     settled: set[str] = field(default_factory=set)  # subscriptions that showed something, or failed
     problems: list[Problem] = field(default_factory=list)
 
@@ -76,26 +84,26 @@ class _Listing:
         """List all of them; never raises for what a cloud may answer. Only inside of `calling`."""
         self._query(QUERY, self.subscriptions)
         self._query(VISIBLE, self._silent)
-        self.problems += [Problem(one, "", "", Cause.PERMISSION, UNREADABLE) for one in self._silent]
-        return Inventory(list(self.found.values()), self.problems)
+        self.problems += [Problem(subscription, "", "", Cause.PERMISSION, UNREADABLE) for subscription in self._silent]
+        return Inventory(list(self.resources.values()), self.problems)
 
     @property
     def _silent(self) -> list[str]:
         """Subscriptions that are empty or may not be read: the two look the same until asked for themselves."""
-        return [one for one in self.subscriptions if one not in self.settled]
+        return [subscription for subscription in self.subscriptions if subscription not in self.settled]
 
     def _query(self, query: str, subscriptions: Sequence[str]) -> None:
-        came = False
+        has_rows = False
         try:
             for rows in pages(self.principal, query, subscriptions) if subscriptions else ():
                 for row in rows:
                     self._keep(row)
-                    came = True
+                    has_rows = True
         except ODD as error:
             message = f"Resource Graph answered in a form of its own: {type(error).__name__}"
             self._fail(subscriptions, Cause.BUG, message)
         except CloudError as error:
-            if error.cause in {Cause.PERMISSION, Cause.CONFIG} and len(subscriptions) > 1 and not came:
+            if error.cause in {Cause.PERMISSION, Cause.CONFIG} and len(subscriptions) > 1 and not has_rows:
                 # In halves, so that only the subscription that is to blame is missing.
                 middle = len(subscriptions) // 2
                 self._query(query, subscriptions[:middle])
@@ -108,9 +116,9 @@ class _Listing:
     def _fail(self, subscriptions: Sequence[str], cause: Cause, message: str) -> None:
         self.settled.update(subscriptions)
         for subscription in subscriptions:
-            had = sum(resource.account_id == subscription for resource in self.found.values())
-            told = f"{message} ({had} listed before)" if had else message
-            self.problems.append(Problem(subscription, "", "", cause, told))
+            before = sum(resource.account_id == subscription for resource in self.resources.values())
+            whole = f"{message} ({before} listed before)" if before else message
+            self.problems.append(Problem(subscription, "", "", cause, whole))
 
     def _keep(self, row: Row) -> None:
         """Take one row in: a resource, a subscription, or a problem of its own."""
@@ -118,7 +126,7 @@ class _Listing:
             self.settled.add(subscription_of(row))
             if (resource := to_resource(row)) is not None:
                 # Rows that shift between pages come twice: the later word counts.
-                self.found[resource.resource_id] = resource
+                self.resources[resource.resource_id] = resource
         except ODD as error:
             name = as_text(dig(row, "id"))[:500] or as_text(dig(row, "name"))[:500] or "a row without id"
             account = subscription_of(row)
@@ -141,10 +149,8 @@ def group(accounts: Sequence[AzureAccount]) -> tuple[dict[Principal, list[str]],
         subscription = account.subscription_id.lower()
         try:
             groups.setdefault(open_principal(account), []).append(subscription)
-        except CloudError as error:
-            problems.append(Problem(subscription, "", "", error.cause, str(error)))
-        except ConfigError as error:
-            problems.append(Problem(subscription, "", "", Cause.CONFIG, str(error)))
+        except CollectionError as error:
+            problems.append(Problem.of(subscription, error))
     return groups, problems
 
 

@@ -10,6 +10,13 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.providers.azure.account import AzureAccount
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
+from optiinfra_dagster.providers.azure.roles import (
+    BLOB_READER_ROLE,
+    COST_READER_ROLE,
+    MONITORING_READER_ROLE,
+    READER_ROLE,
+)
+from optiinfra_dagster.providers.azure.services import KINDS, components
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
@@ -18,6 +25,12 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.metrics import MetricsRequest, MetricsResult
     from optiinfra_dagster.model.problems import Problem
     from optiinfra_dagster.providers.kind import Kind
+
+_ROLES: Mapping[str, tuple[str, ...]] = {
+    "resource": (READER_ROLE,),
+    "performance": (MONITORING_READER_ROLE,),
+    "cost": (COST_READER_ROLE, BLOB_READER_ROLE),
+}
 
 
 class Azure:
@@ -32,12 +45,11 @@ class Azure:
     @property
     def kinds(self) -> Mapping[str, Kind]:
         """The kinds of resource by name."""
-        return {}
+        return KINDS
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
-        """What a credential must be allowed."""
-        del families
-        return ()
+        """The roles that the application or identity needs, on the subscription; for an export on its storage too."""
+        return tuple(sorted({role for family in families for role in _ROLES.get(family, ())}))
 
     def inventory(self, customer_id: str, accounts: Sequence[AzureAccount], meter: Meter) -> Inventory:
         """List every kind of resource in all accounts."""
@@ -75,15 +87,11 @@ class Azure:
 
     def components(self, resource: Resource) -> list[Component]:
         """The parts of a resource that have a list price."""
-        from optiinfra_dagster.providers.azure import prices
-
-        return prices.components(resource)
+        return components(resource)
 
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
-        from optiinfra_dagster.providers.azure import prices
-
-        return prices.SERVICES.get(kind, kind)
+        return (KINDS[kind].bill_service if kind in KINDS else "") or kind
 
     def list_prices(
         self, customer_id: str, accounts: Sequence[AzureAccount], wanted: Collection[tuple[str, str]], meter: Meter

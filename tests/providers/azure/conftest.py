@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.providers.azure import client
+from optiinfra_dagster.providers.azure import transport
 from optiinfra_dagster.providers.azure.account import AzureAccount
 
 SUBSCRIPTION = "11111111-aaaa-4000-8000-000000000001"
@@ -34,7 +34,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that the client waited; they pass at once."""
     waited: list[float] = []
     clock = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + sum(waited), sleep=waited.append)
-    monkeypatch.setattr(client, "time", clock)
+    monkeypatch.setattr(transport, "time", clock)
     return waited
 
 

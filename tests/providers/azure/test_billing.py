@@ -15,7 +15,7 @@ from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
-from optiinfra_dagster.providers.azure import billing, client
+from optiinfra_dagster.providers.azure import billing, transport
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
 from optiinfra_dagster.providers.azure.billing import Blob, is_final, months, newest_runs, read, rows_of
 from optiinfra_dagster.providers.azure.client import Principal
@@ -39,7 +39,7 @@ FREELY = {"cost_queries": 10_000}
 @pytest.fixture(autouse=True)
 def freely(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pace of our own: the lab's limits are as each test has them."""
-    monkeypatch.setattr(client.COST_PACE, "calls", 10_000)
+    monkeypatch.setattr(transport.COST_PACE, "calls", 10_000)
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_two_currencies_in_a_month_are_told_and_kept(start_billing: Callable[...
 def test_no_more_queries_are_sent_than_a_scope_may(
     start_billing: Callable[..., CloudLab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "COST_PACE", client._Pace(3, 0.5))
+    monkeypatch.setattr(transport, "COST_PACE", transport.Pace(3, 0.5))
     lab = start_billing(cost_queries=3, cost_seconds=0.4)
 
     bill = read(ask(lab), Meter())

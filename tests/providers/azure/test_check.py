@@ -6,7 +6,7 @@ import pytest
 
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.providers.azure.check import check
-from optiinfra_dagster.providers.azure.kinds import KINDS
+from optiinfra_dagster.providers.azure.services import KINDS
 from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
 
 
@@ -66,7 +66,7 @@ def test_a_refusal_is_explained(start_lab: StartLab, action: str, cause: Cause) 
 def test_a_role_that_reads_no_metrics_is_told_with_its_remedy(
     start_lab: StartLab, fleets: list[dict[str, Any]]
 ) -> None:
-    kinds = [f"{kind.azure_type}/read" for kind in KINDS]
+    kinds = [kind.read_action for kind in KINDS.values()]
     actions = ["Microsoft.Resources/*/read", "Microsoft.CostManagement/*/read", *kinds]
     other = {"id": OTHER, "actions": actions, "fleets": fleets}
     lab = start_lab(others=(other,))

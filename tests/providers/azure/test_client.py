@@ -15,7 +15,8 @@ from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.azure import client
 from optiinfra_dagster.providers.azure.account import AzureAccount
-from optiinfra_dagster.providers.azure.client import explain, open_principal
+from optiinfra_dagster.providers.azure.client import open_principal
+from optiinfra_dagster.providers.azure.errors import explain
 from optiinfra_dagster.providers.azure.inventory import collect
 from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
 
@@ -37,7 +38,7 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def credential_of(account: AzureAccount) -> Any:
-    return open_principal(account)._client._config.credential
+    return open_principal(account)._graph._config.credential
 
 
 def test_a_client_secret_enters_as_the_customers_application() -> None:
@@ -118,7 +119,8 @@ def test_a_missing_secret_is_a_problem_of_its_account_alone(
 def test_the_endpoint_tells_the_cloud(endpoint: str | None, audience: str) -> None:
     principal = open_principal(azure(endpoint_url=endpoint, **_APPLICATION))
 
-    assert principal._client._config.credential_scopes == [audience]
+    assert principal._graph._config.credential_scopes == [audience]
+    assert principal._cloud.manager_scope == audience
 
 
 def test_a_refused_login_names_the_remedy_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

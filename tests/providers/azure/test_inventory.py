@@ -7,35 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.lab.azure.estate import PLANTED
+from optiinfra_dagster.lab.azure.kind import PLANTED
+from optiinfra_dagster.lab.azure.services import FLEET_KINDS
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
-from optiinfra_dagster.providers.azure.inventory import _Listing, collect
-from optiinfra_dagster.providers.azure.kinds import VISIBLE
+from optiinfra_dagster.providers.azure.inventory import VISIBLE, _Listing, collect
 from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab import CloudLab
     from optiinfra_dagster.providers.azure.account import AzureAccount
 
-KINDS = (
-    "azure:vm",
-    "azure:vmss",
-    "azure:disk",
-    "azure:sql_server",
-    "azure:sql_pool",
-    "azure:sql_instance",
-    "azure:postgresql",
-    "azure:mysql",
-    "azure:redis",
-    "azure:cosmosdb",
-    "azure:load_balancer",
-    "azure:application_gateway",
-    "azure:vnet",
-    "azure:nat_gateway",
-    "azure:aks",
-)
+KINDS = FLEET_KINDS
 
 
 def gather(lab: CloudLab, *accounts: AzureAccount, meter: Meter | None = None) -> Inventory:

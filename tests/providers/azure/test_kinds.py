@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from optiinfra_dagster.providers.azure.kinds import KINDS, QUERY, to_resource, vcpus
+from optiinfra_dagster.providers.azure.kind import COMMON_COLUMNS, AzureKind
+from optiinfra_dagster.providers.azure.services import KINDS, KINDS_BY_TYPE, QUERY, to_resource
+from optiinfra_dagster.providers.azure.sizes import vcpus
+from optiinfra_dagster.providers.registry import PROVIDERS
 
 
 @pytest.mark.parametrize(
@@ -33,7 +38,7 @@ def test_the_name_of_a_size_tells_its_virtual_cpus(size: str | None, count: int 
 
 
 def test_the_query_names_every_kind_and_pages_stably() -> None:
-    assert all(f"'{kind.azure_type}'" in QUERY for kind in KINDS)
+    assert all(f"'{azure_type}'" in QUERY for azure_type in KINDS_BY_TYPE)
     assert QUERY.endswith("| order by id asc")
     assert "project id, " in QUERY
     assert "properties," not in QUERY  # never all of them
@@ -61,3 +66,48 @@ def test_times_are_zoned_however_they_are_written(written: str | None, read: str
 
     assert disk is not None
     assert (disk.created_at and disk.created_at.isoformat()) == read
+
+
+def test_every_kind_has_a_name_a_type_and_an_action_of_its_own() -> None:
+    assert all(name == kind.name and name.startswith("azure:") for name, kind in KINDS.items())
+    assert len(KINDS) == len(KINDS_BY_TYPE) == len({kind.read_action for kind in KINDS.values()})
+    assert KINDS["azure:vm"].read_action == "microsoft.compute/virtualmachines/read"
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_kind_reads_only_what_its_columns_bring(kind: AzureKind) -> None:
+    class Noting(dict[str, Any]):
+        def get(self, key: str, default: Any = None) -> Any:
+            read.add(key)
+            return super().get(key, default)
+
+    read: set[str] = set()
+    kind.to_resource(Noting(id="/subscriptions/s/x", type=kind.azure_type))
+
+    assert read - COMMON_COLUMNS.keys() - {"state", "created"} <= kind.columns.keys()
+    assert kind.columns.keys() <= read  # what nobody reads is sent and paid for in CPU all the same
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_the_metrics_of_a_kind_name_it_and_conditions_that_it_has(kind: AzureKind) -> None:
+    assert {metric.kind for metric in kind.metrics} <= {kind.name}
+    assert {metric.condition for metric in kind.metrics} - {""} == kind.conditions.keys()
+    assert bool(kind.price_parts) == bool(kind.bill_service)
+
+
+def test_a_disk_can_be_attached_and_nothing_is_idle_because_it_is_silent() -> None:
+    assert KINDS["azure:disk"].attachable
+    assert not KINDS["azure:vm"].attachable
+    assert not any(kind.silent_when_idle for kind in KINDS.values())
+
+
+def test_a_provider_tells_its_kinds_and_the_roles_that_each_family_takes() -> None:
+    azure = PROVIDERS["azure"]
+
+    assert azure.kinds.keys() == KINDS.keys()
+    assert azure.permissions(["resource"]) == ("Reader",)
+    assert azure.permissions(["application"]) == ()
+    assert azure.permissions(["resource", "performance", "cost"]) == (
+        "Cost Management Reader", "Monitoring Reader", "Reader", "Storage Blob Data Reader"
+    )  # fmt: skip
+    assert (azure.bill_service("azure:disk"), azure.bill_service("azure:vnet")) == ("Storage", "azure:vnet")

@@ -19,38 +19,24 @@ from hypothesis import strategies as st
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.aws.cloudwatch import recorded_points
 from optiinfra_dagster.lab.azure import metrics as lab_metrics
+from optiinfra_dagster.lab.azure.services import FLEET_KINDS
 from optiinfra_dagster.lab.server import Request, Response, Server
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import CoverageState, MetricsRequest, MetricsResult, Series
-from optiinfra_dagster.providers.azure import client
+from optiinfra_dagster.providers.azure import client, metric_batches
 from optiinfra_dagster.providers.azure import metrics as metrics_
 from optiinfra_dagster.providers.azure.account import AzureAccount
 from optiinfra_dagster.providers.azure.client import open_principal
 from optiinfra_dagster.providers.azure.inventory import collect
+from optiinfra_dagster.providers.azure.services import KINDS
 from optiinfra_dagster.providers.catalog import METRICS, metrics_for
 from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
 
 START, END = datetime(2026, 11, 20, 11, 30, tzinfo=UTC), datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 VM_METRICS = len(metrics_for("azure", "azure:vm"))
-KINDS = [
-    "azure:vm",
-    "azure:vmss",
-    "azure:disk",
-    "azure:sql_server",
-    "azure:sql_pool",
-    "azure:sql_instance",
-    "azure:postgresql",
-    "azure:mysql",
-    "azure:redis",
-    "azure:cosmosdb",
-    "azure:load_balancer",
-    "azure:application_gateway",
-    "azure:vnet",
-    "azure:nat_gateway",
-    "azure:aks",
-]
+MEASURED = [kind for kind in FLEET_KINDS if KINDS[kind].metrics or kind == "azure:sql_server"]
 
 
 def inventory(lab: CloudLab, *accounts: AzureAccount) -> list[Resource]:
@@ -132,7 +118,7 @@ def answering(*answers: Any) -> Iterator[AzureAccount]:
 # --- Values -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "azure:vnet"])
+@pytest.mark.parametrize("kind", MEASURED)
 def test_points_are_the_clouds_in_our_units(start_lab: StartLab, kind: str) -> None:
     lab = start_lab(fleet("azure:vm" if kind == "azure:disk" else kind, 2))
     kind = kind.replace("sql_server", "sql_database")
@@ -153,7 +139,7 @@ def test_points_are_the_clouds_in_our_units(start_lab: StartLab, kind: str) -> N
 def worlds(draw: st.DrawFn) -> dict[str, Any]:
     def drawn(n: int) -> dict[str, Any]:
         return {
-            "kind": draw(st.sampled_from(KINDS)),
+            "kind": draw(st.sampled_from(FLEET_KINDS)),
             "region": draw(st.sampled_from(["westeurope", "eastus"])),
             "count": draw(st.integers(0, 4)),
             "group": f"group-{n}",
@@ -185,7 +171,7 @@ def test_every_cell_of_a_drawn_world_is_the_clouds(world: dict[str, Any], minute
         last = datetime.fromtimestamp(-(-end.timestamp() // 300) * 300, UTC)
         for one in resources:
             for metric in metrics_for("azure", one.kind):
-                if metrics_.CONDITIONS[metric.condition](one):
+                if KINDS[one.kind].why_not_offered(metric, one):
                     continue
                 for statistic in metric.statistics:
                     name = metric.statistic_name(statistic)
@@ -318,7 +304,7 @@ def test_a_long_range_is_cut_into_answers_that_fit_into_memory(
     start_lab: StartLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab = start_lab(fleet("azure:vm", 7, disks=0))
-    monkeypatch.setattr(metrics_, "_POINTS_PER_CALL", 24 * VM_METRICS * 2)
+    monkeypatch.setattr(metric_batches, "POINTS_PER_CALL", 24 * VM_METRICS * 2)
     meter = Meter()
 
     result = read(inventory(lab), account(lab), start=END - timedelta(hours=2), end=END, meter=meter)
@@ -369,20 +355,19 @@ def test_metrics_that_a_size_does_not_have_are_not_asked_for(
     (one,) = machines(1, kind=kind, metadata=metadata)
 
     assert {
-        metric.name for metric in metrics_for("azure", kind) if metrics_.CONDITIONS[metric.condition](one)
+        metric.name for metric in metrics_for("azure", kind) if KINDS[one.kind].why_not_offered(metric, one)
     } == without
 
 
 def test_the_catalogue_fits_into_the_calls() -> None:
     rows = [metric for metric in METRICS if metric.provider == "azure"]
 
-    assert {metric.condition for metric in rows} <= metrics_.CONDITIONS.keys()
     assert {metric.period for metric in rows} == {300}
     assert {one for metric in rows for one in metric.statistics} <= {"Average", "Maximum", "Minimum", "Total", "Count"}
     assert not [metric.api_metric for metric in rows if "," in metric.api_metric]
     for kind in {metric.kind for metric in rows}:
         mine = metrics_for("azure", kind)
-        assert len(mine) <= metrics_.METRICS_PER_CALL
+        assert len(mine) <= metric_batches.METRICS_PER_CALL
         assert len({metric.api_metric.lower() for metric in mine}) == len(mine)
         assert len({metric.namespace for metric in mine}) == 1
 
@@ -797,10 +782,9 @@ def test_each_region_of_each_cloud_has_its_host(
     monkeypatch.setattr(client, "_PRINCIPALS", {})
     one = AzureAccount.model_validate({"subscription_id": SUBSCRIPTION, "endpoint_url": endpoint})
 
-    asked = open_principal(one)._metrics_client("westeurope", None)
+    asked = open_principal(one).metrics_client("westeurope", None)
 
-    assert asked._config.endpoint == f"https://westeurope.{host}"
-    assert asked._config.credential_scopes == [f"https://{host}/.default"]
+    assert (asked.url, asked.scope) == (f"https://westeurope.{host}", f"https://{host}/.default")
 
 
 def test_a_host_of_metrics_on_this_machine_is_never_shown_a_secret(

@@ -10,7 +10,8 @@ from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.azure.inventory import collect
-from optiinfra_dagster.providers.azure.prices import components, fetch, price_of
+from optiinfra_dagster.providers.azure.prices import fetch, price_of
+from optiinfra_dagster.providers.azure.services import components
 from tests.providers.azure.conftest import SUBSCRIPTION, StartLab, account, fleet
 
 FLEETS = (

@@ -13,10 +13,8 @@ from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model.inventory import Inventory, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.azure.inventory import collect
-from optiinfra_dagster.providers.azure.kinds import KINDS
+from optiinfra_dagster.providers.azure.services import KINDS_BY_TYPE
 from tests.providers.azure.conftest import account
-
-_OURS = {kind.azure_type for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +33,7 @@ def replay(lab: CloudLab, *files: Path) -> Inventory:
 def test_every_recorded_resource_comes_out_once(shared_data: Path, lab: CloudLab, folder: str) -> None:
     kinds: Counter[str] = Counter()
     for file in sorted((shared_data / folder).rglob("*.json")):
-        rows = [row for row in lab.azure.replay([file]) if row["type"] in _OURS]
+        rows = [row for row in lab.azure.replay([file]) if row["type"] in KINDS_BY_TYPE]
         wanted = Counter(row["id"].lower() for row in rows if not row["id"].endswith("/databases/master"))
         if not wanted:
             continue

@@ -1,0 +1,58 @@
+"""Kubernetes clusters: AKS."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.lab.azure.kind import PLANTED, LabKind, Meter, Row, Use, share
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from optiinfra_dagster.lab.azure.world import AzureFleet
+
+_SERVICE, _UPTIME = "Azure Kubernetes Service", "Standard Uptime SLA"
+
+
+def _properties(row: Row, fleet: AzureFleet, _created: datetime) -> Row:
+    row["sku"] = {"name": "Base", "tier": "Standard"}
+    pool = {
+        "name": "nodepool1",
+        "count": fleet.size or 3,
+        "vmSize": fleet.type or "Standard_D4s_v5",
+        "mode": "System",
+        "nodeLabels": {"token": PLANTED},
+        "customCATrustCertificates": [PLANTED],
+    }
+    return {
+        "powerState": {"code": fleet.state or "Running"},
+        "kubernetesVersion": "1.33",
+        "agentPoolProfiles": [pool],
+        "nodeResourceGroup": f"MC_{fleet.group}_{row['name']}_{fleet.region}",
+        "servicePrincipalProfile": {"clientId": "msi", "secret": PLANTED},
+        "windowsProfile": {"adminUsername": PLANTED, "adminPassword": PLANTED},
+        "linuxProfile": {"ssh": {"publicKeys": [{"keyData": PLANTED}]}},
+    }
+
+
+def _uses(row: Row) -> list[Use]:
+    if row["properties"]["powerState"]["code"] == "Stopped" or row["sku"]["tier"] != "Standard":
+        return []
+    return [Use(_SERVICE, _UPTIME)]
+
+
+KINDS = (
+    LabKind(
+        name="azure:aks",
+        azure_type="Microsoft.ContainerService/managedClusters",
+        properties=_properties,
+        metrics=(
+            share("node_cpu_usage_percentage"),
+            share("node_memory_working_set_percentage"),
+            share("node_disk_usage_percentage"),
+        ),
+        meters=(Meter(_SERVICE, _SERVICE, "Standard", _UPTIME, "1 Hour", Decimal("0.1")),),
+        uses=_uses,
+    ),
+)

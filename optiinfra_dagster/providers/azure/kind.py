@@ -1,0 +1,263 @@
+"""A kind of resource on Azure: how it is listed, read, measured and priced. No SDK is imported here.
+
+A service writes its kinds in `services/<service>.py`, with the helpers of this module. Facts are asked for by name,
+because properties also carry user names, keys, certificates and scripts: what no kind names never leaves Azure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import InitVar, dataclass, field
+from decimal import Decimal
+from types import MappingProxyType
+from typing import NamedTuple
+
+from optiinfra_dagster.model.cost import Component
+from optiinfra_dagster.model.inventory import Resource, Status
+from optiinfra_dagster.model.metrics import Metric
+from optiinfra_dagster.providers.kind import Condition, Kind
+from optiinfra_dagster.providers.parsing import (
+    Item,
+    as_datetime,
+    as_labels,
+    as_text,
+    as_texts,
+    dig,
+    facts,
+    name_of,
+)
+
+Row = Item
+"""A row of Resource Graph's answer: the values of `COMMON_COLUMNS` and of every kind's columns, by name."""
+
+Fact = str | int | float | bool | None
+
+Columns = Mapping[str, tuple[str, ...]]
+"""A column's name -> where its value stands in a resource: the first of the expressions that is not null."""
+
+Parts = Iterator[Component]
+"""The parts of a resource that have a price by the hour."""
+
+COMMON_COLUMNS: Columns = {
+    **{name: (name,) for name in ("id", "name", "type", "location", "resourceGroup", "subscriptionId", "tags")},
+    "zones": ("zones",),
+    "managedBy": ("managedBy",),
+    "provisioningState": ("properties.provisioningState",),
+}
+"""The columns that are asked for whatever the kind."""
+
+PERIOD = 300
+"""Seconds between the points of every metric: all metrics here are published so often at no further cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The facts of a row that differ by kind.
+
+    `word` is Azure's own for its state; `ready` is the status of a resource that is provisioned and says no more,
+    `silent` that of one that says nothing at all.
+    """
+
+    word: str
+    ready: Status = Status.AVAILABLE
+    silent: Status = Status.UNKNOWN
+    capacity: float | None = None
+    unit: str = ""
+    metadata: dict[str, Fact] = field(default_factory=dict)
+
+
+class MetricRow(NamedTuple):
+    """A metric of a kind: our name, type and unit, and Azure's name and aggregations, in Azure's words.
+
+    `condition` is a name of `Kind.conditions`. Azure's number becomes ours as `value * scale + offset`; a total or
+    count whose unit is per second is divided by its period first.
+    """
+
+    name: str
+    metric_type: str
+    unit: str
+    api_metric: str
+    aggregations: str
+    condition: str = ""
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+def _no_reason(_resource: Resource) -> str:
+    return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AzureKind(Kind):
+    """A kind of resource on Azure.
+
+    `azure_type` is its type in Azure's spelling, which is the namespace of its metrics too; `read` takes a row's facts
+    from `columns` and `COMMON_COLUMNS`. `why_not_measured` says why a resource measures nothing at present, so that
+    it is not asked about, and `why_no_points` why one that was asked about may have no points; both are "" where there
+    is no such reason. `skipped_ids` ends the ids of what Azure made for itself. `metric_rows` become `metrics`.
+    """
+
+    azure_type: str
+    read: Callable[[Row], Facts]
+    columns: Columns = field(default_factory=lambda: MappingProxyType({}))
+    why_not_measured: Condition = _no_reason
+    why_no_points: Condition = _no_reason
+    skipped_ids: str = ""
+    metric_rows: InitVar[tuple[MetricRow, ...]] = ()
+
+    def __post_init__(self, metric_rows: tuple[MetricRow, ...]) -> None:
+        """Lay out the rows of metrics, which say the kind and its namespace once."""
+        object.__setattr__(self, "metrics", tuple(self._metrics(metric_rows)))
+
+    def _metrics(self, rows: tuple[MetricRow, ...]) -> Iterator[Metric]:
+        for row in rows:
+            yield Metric(
+                provider="azure",
+                kind=self.name,
+                name=row.name,
+                metric_type=row.metric_type,
+                unit=row.unit,
+                namespace=self.azure_type,
+                api_metric=row.api_metric,
+                statistics=tuple(row.aggregations.split()),
+                period=PERIOD,
+                dimension="Microsoft.ResourceId",
+                scale=row.scale,
+                offset=row.offset,
+                per_second=row.aggregations in {"Total", "Count"} and row.unit.endswith("/s"),
+                condition=row.condition,
+                source=f"Azure Monitor: supported metrics for {self.azure_type}",
+            )
+
+    @property
+    def read_action(self) -> str:
+        """The action that a role must allow, lest Resource Graph leave out this kind without a word."""
+        return f"{self.azure_type.lower()}/read"
+
+    def why_not_offered(self, metric: Metric, resource: Resource) -> str:
+        """The reason why a resource does not have a metric of its kind, or ""."""
+        return self.conditions[metric.condition](resource) if metric.condition else ""
+
+    def to_resource(self, row: Row) -> Resource | None:
+        """Read one row; None for what Azure made for itself.
+
+        Raises:
+            ValueError and the like: the row has no id.
+        """
+        resource_id = arm_id(name_of(row, "id"))
+        if self.skipped_ids and resource_id.endswith(self.skipped_ids):
+            return None
+        read = self.read(row)
+        return Resource(
+            account_id=subscription_of(row),
+            region=as_text(row.get("location")).lower().replace(" ", ""),  # old services write `East US 2`
+            kind=self.name,
+            resource_id=resource_id,
+            resource_name=as_text(row.get("name")) or resource_id.rpartition("/")[2] or resource_id,
+            resource_type=self.resource_type,
+            status=_status(read),
+            cloud_status=read.word,
+            created_at=as_datetime(row.get("created")),
+            capacity=read.capacity,
+            unit=read.unit,
+            tags=as_labels(row.get("tags")),
+            metadata=facts(
+                **read.metadata,
+                provisioning_state=row.get("provisioningState"),
+                resource_group=arm_id(row.get("resourceGroup")),
+                zones=",".join(as_texts(row.get("zones"))),
+            ),
+        )
+
+
+# --- Reading rows -----------------------------------------------------------------------------------------------------
+
+
+def arm_id(value: object) -> str:
+    """An ARM id as our rows write it. Azure takes ids in any case and its services write the same id differently."""
+    return as_text(value).lower()
+
+
+def subscription_of(row: Row) -> str:
+    """The id of the subscription that a row belongs to."""
+    parts = arm_id(dig(row, "id")).split("/")
+    return (parts[2] if len(parts) > 2 else "") or arm_id(dig(row, "subscriptionId"))
+
+
+# The words of all services, in lower case; those of _PROVISIONED mean that nothing is known to be wrong.
+_STATUS_WORDS: Mapping[Status, str] = {
+    Status.RUNNING: "active enabled running",
+    Status.STOPPED: "deallocated disabled hibernated offline paused shutdown stopped autoclosed offlinesecondary",
+    Status.STARTING: (
+        "accepted creating enabling initializing provisioning registering restarting resuming starting uninitialized"
+    ),
+    Status.STOPPING: (
+        "deallocating deleting deprovisioning disabling dropping hibernating pausing stopping unprovisioning"
+    ),
+    Status.TERMINATED: "deleted dropped",
+    Status.AVAILABLE: (
+        "copying frozen online onlinechangingdwperformancetiers readytoupload ready restoring scaling standby "
+        "unattached activesasfrozen exporting importing linking recoveringscalefailure unlinking internallyready "
+        "created moving"
+    ),
+    Status.IN_USE: "activesas activeupload attached reserved",
+    Status.ERROR: (
+        "canceled emergencymode failed inaccessible offlinechangingdwperformancetiers recovering recoverypending "
+        "suspect scalefailed unrecoverable deletefailed dropfailed createfailed updatefailed enablefailed "
+        "disablefailed scalingfailed timedout migrationfailed migrationcancellationfailed"
+    ),
+}
+_STATUSES = {word: status for status, words in _STATUS_WORDS.items() for word in words.split()}
+_PROVISIONED = {
+    "succeeded", "updating", "upgrading", "migrating", "configuring", "configuringaad", "reconciling",
+    "reconcilingclustercertificates", "reconcilingclusteretcdcertificates", "rotatingclustercertificates",
+    "migrationsucceeded", "migrationcancelling", "migrated", "abortingmigration", "committingmigration",
+    "pendingmigrationcommit",
+}  # fmt: skip
+
+
+def state_word(row: Row) -> str:
+    """Azure's word for the state of a resource, else that of its last change.
+
+    The state goes first because what was changed without success may run all the same. Machines write it
+    `PowerState/running`.
+    """
+    return as_text(row.get("state")).rpartition("/")[2] or as_text(row.get("provisioningState"))
+
+
+def is_provisioned(word: str) -> bool:
+    """True for a word that only says that nothing is known to be wrong with a resource."""
+    return word.lower().replace(" ", "") in _PROVISIONED
+
+
+def _status(read: Facts) -> Status:
+    if not read.word.strip(" "):
+        return read.silent
+    if is_provisioned(read.word):
+        return read.ready
+    return _STATUSES.get(read.word.lower().replace(" ", ""), Status.UNKNOWN)
+
+
+# --- Conditions and prices --------------------------------------------------------------------------------------------
+
+
+def fact_text(resource: Resource, name: str) -> str:
+    """A fact of a resource as text; "" where it is not known."""
+    return str(resource.metadata.get(name) or "")
+
+
+def fact_number(resource: Resource, name: str) -> float:
+    """A fact of a resource as a number; 0 where it is not known."""
+    value = resource.metadata.get(name)
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def fact_has(resource: Resource, name: str, *words: str) -> bool:
+    """True if a fact of a resource contains one of some words, which are in lower case."""
+    text = str(resource.metadata.get(name, "")).lower()
+    return any(word in text for word in words)
+
+
+def price_part(service: str, product: str, meter: str, quantity: float | Decimal = 1) -> Component:
+    """A part of a resource that has a price by the hour, in the words of the Retail Prices API."""
+    return Component(f"{service} | {product} | {meter}", Decimal(str(quantity)))

@@ -1,0 +1,89 @@
+"""Kubernetes clusters: AKS, and OpenShift in its present and its third version."""
+
+from __future__ import annotations
+
+from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.azure.kind import (
+    AzureKind,
+    Columns,
+    Facts,
+    MetricRow,
+    Parts,
+    Row,
+    fact_text,
+    price_part,
+    state_word,
+)
+from optiinfra_dagster.providers.parsing import as_dicts, as_number, as_texts, facts
+
+_SERVICE = "Azure Kubernetes Service"
+_COLUMNS: Columns = {
+    "state": ("properties.powerState.code",),
+    "tier": ("sku.tier",),
+    "version": (
+        "properties.kubernetesVersion",
+        "properties.clusterProfile.version",
+        "properties.openShiftVersion",
+    ),
+    "nodeResourceGroup": ("properties.nodeResourceGroup",),
+    "pools": ("properties.agentPoolProfiles", "properties.workerProfiles"),
+}
+
+
+def _read(row: Row) -> Facts:
+    pools = as_dicts(row.get("pools"))
+    nodes = [as_number(pool.get("count")) for pool in pools]
+    counted = [count for count in nodes if count is not None]
+    return Facts(
+        word=state_word(row),
+        ready=Status.RUNNING,
+        capacity=sum(counted) if counted and len(counted) == len(nodes) else None,
+        unit="nodes",
+        metadata=facts(
+            version=row.get("version"),
+            tier=row.get("tier"),
+            node_pools=len(pools),
+            node_types=",".join(sorted(set(as_texts([pool.get("vmSize") for pool in pools])))),
+            autoscaled_pools=sum(pool.get("enableAutoScaling") is True for pool in pools),
+            node_resource_group=row.get("nodeResourceGroup"),
+        ),
+    )
+
+
+def _parts(resource: Resource) -> Parts:
+    """The uptime tier, for nodes are machines and scale sets of their own. Free and stopped clusters cost nothing."""
+    if fact_text(resource, "tier").lower() == "standard" and resource.status is not Status.STOPPED:
+        yield price_part(_SERVICE, _SERVICE, "Standard Uptime SLA")
+
+
+KINDS = (
+    AzureKind(
+        name="azure:aks",
+        azure_type="Microsoft.ContainerService/managedClusters",
+        resource_type=ResourceType.KUBERNETES,
+        columns=_COLUMNS,
+        read=_read,
+        # Averages of the nodes. Over which time node_network_in_bytes and its like are counted is not documented.
+        metric_rows=(
+            MetricRow("cpu_utilization", "cpu", "percent", "node_cpu_usage_percentage", "Average"),
+            MetricRow("memory_utilization", "memory", "percent", "node_memory_working_set_percentage", "Average"),
+            MetricRow("disk_utilization", "disk", "percent", "node_disk_usage_percentage", "Average"),
+        ),
+        price_parts=_parts,
+        bill_service=_SERVICE,
+    ),
+    AzureKind(
+        name="azure:openshift",
+        azure_type="Microsoft.RedHatOpenShift/openShiftClusters",
+        resource_type=ResourceType.KUBERNETES,
+        columns=_COLUMNS,
+        read=_read,
+    ),
+    AzureKind(
+        name="azure:openshift_v3",
+        azure_type="Microsoft.ContainerService/openShiftManagedClusters",
+        resource_type=ResourceType.KUBERNETES,
+        columns=_COLUMNS,
+        read=_read,
+    ),
+)

@@ -1,0 +1,47 @@
+"""Caches for Redis, plain and Enterprise."""
+
+from __future__ import annotations
+
+from optiinfra_dagster.model.inventory import Resource, ResourceType
+from optiinfra_dagster.providers.azure.databases import DATABASE_COLUMNS, database_reader
+from optiinfra_dagster.providers.azure.kind import AzureKind, MetricRow, Parts, fact_number, fact_text, price_part
+
+_SERVICE = "Redis Cache"
+_read = database_reader("redis")
+
+
+def _parts(resource: Resource) -> Parts:
+    tier, size = fact_text(resource, "sku").capitalize(), resource.metadata.get("units")
+    letter = {"Basic": "C", "Standard": "C", "Premium": "P"}.get(tier)
+    if letter and size is not None:
+        yield price_part(_SERVICE, f"Azure Redis Cache {tier}", f"{letter}{fact_number(resource, 'units'):.0f} Cache")
+
+
+_CPU_AND_MEMORY = (
+    MetricRow("cpu_utilization", "cpu", "percent", "percentProcessorTime", "Maximum"),
+    MetricRow("memory_utilization", "memory", "percent", "usedmemorypercentage", "Maximum"),
+)
+
+KINDS = (
+    AzureKind(
+        name="azure:redis",
+        azure_type="Microsoft.Cache/redis",
+        resource_type=ResourceType.DATABASE,
+        columns=DATABASE_COLUMNS,
+        read=_read,
+        metric_rows=(
+            *_CPU_AND_MEMORY,
+            MetricRow("request_rate", "traffic", "requests/s", "totalcommandsprocessed", "Total"),
+        ),
+        price_parts=_parts,
+        bill_service=_SERVICE,
+    ),
+    AzureKind(
+        name="azure:redis_enterprise",
+        azure_type="Microsoft.Cache/redisEnterprise",
+        resource_type=ResourceType.DATABASE,
+        columns=DATABASE_COLUMNS,
+        read=_read,
+        metric_rows=_CPU_AND_MEMORY,
+    ),
+)
