@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from optiinfra_dagster.model.metrics import Metric
+from optiinfra_dagster.providers.vultr.services import METRICS as VULTR_METRICS
 
 
 def _aws(
@@ -75,47 +76,6 @@ def _gcp(
             condition=str(condition),
             source=source,
         )
-
-
-# Short for, in the table's PromQL: the labels that may name a machine, and the job, lest two jobs add up; whole disks;
-# network interfaces, in node_exporter's and in v-agent's label.
-_PROMQL = {
-    "(machine)": "(instance, job, instance_id, vultr_instance_id, vpsid, hostname)",
-    "{disks}": "{device=~'[sv]d[a-z]+|nvme[0-9]+n[0-9]+'}",
-    "{nics}": "{device=~'e(n|th).+'}",
-    "{v-nics}": "{nic=~'e(n|th).+'}",
-}
-
-
-def _vultr(
-    kinds: str, namespace: str, source: str, statistic: str, period: int, *rows: tuple[str, ...]
-) -> Iterator[Metric]:
-    """Lay out Vultr rows of (our name, type, unit, API metric) for each of `kinds`.
-
-    The namespace is where the figure comes from: the exporter that a customer's Prometheus has it from, with PromQL as
-    the API metric; or one of Vultr's own sources, with the field of the answer. A name may come from several sources:
-    their points differ in the statistic, except among exporters, of which the first in the table that knows a resource
-    counts.
-    """
-    for kind in kinds.split():
-        for name, metric_type, unit, api_metric in rows:
-            asked = api_metric
-            for short, long in _PROMQL.items():
-                asked = asked.replace(short, long)
-            yield Metric(
-                provider="vultr",
-                kind=kind,
-                name=name,
-                metric_type=metric_type,
-                unit=unit,
-                namespace=namespace,
-                api_metric=asked,
-                statistics=(statistic,),
-                period=period,
-                scale=2.0**30 if api_metric.endswith("_gb") else 1.0,
-                per_second=statistic == "day",
-                source=source,
-            )
 
 
 def _azure(kind: str, namespace: str, *rows: tuple[Any, ...]) -> Iterator[Metric]:
@@ -504,76 +464,7 @@ METRICS: tuple[Metric, ...] = (
         ("memory_utilization", "memory", "percent", "node_memory_working_set_percentage", "Average"),
         ("disk_utilization", "disk", "percent", "node_disk_usage_percentage", "Average"),
     ),
-    # --- Vultr ---
-    *_vultr(
-        "vultr:instance vultr:bare_metal", "power", "Vultr OpenAPI: list-instances, list-baremetals", "snapshot", 900,
-        ("uptime", "uptime", "percent", "power_status"),
-    ),
-    *_vultr(
-        "vultr:database vultr:load_balancer vultr:kubernetes", "power", "Vultr OpenAPI: list-databases and others",
-        "snapshot", 900,
-        ("uptime", "uptime", "percent", "status"),
-    ),
-    *_vultr(
-        "vultr:database", "database_usage", "Vultr OpenAPI: get-database-usage", "snapshot", 900,
-        ("cpu_utilization", "cpu", "percent", "cpu.percentage"),
-        ("memory_utilization", "memory", "percent", "memory.percentage"),
-        ("disk_utilization", "disk", "percent", "disk.percentage"),
-        ("storage_used", "disk", "bytes", "disk.current_gb"),
-    ),
-    # Vultr's API tells nothing else of a machine. The rest is known only to an agent in it, if there is one.
-    *_vultr(
-        "vultr:instance", "bandwidth", "Vultr OpenAPI: get-instance-bandwidth", "day", 86_400,
-        ("network_in", "network", "bytes/s", "incoming_bytes"),
-        ("network_out", "network", "bytes/s", "outgoing_bytes"),
-    ),
-    *_vultr(
-        "vultr:bare_metal", "bandwidth", "Vultr OpenAPI: get-bandwidth-baremetal", "day", 86_400,
-        ("network_in", "network", "bytes/s", "incoming_bytes"),
-        ("network_out", "network", "bytes/s", "outgoing_bytes"),
-    ),
-    *_vultr(
-        "vultr:instance vultr:bare_metal", "node_exporter", "node_exporter: README, collectors", "avg", 300,
-        ("cpu_utilization", "cpu", "percent",
-            "100 - 100 * avg by (machine) (rate(node_cpu_seconds_total{mode='idle'}[5m]))"),
-        ("memory_utilization", "memory", "percent", (
-            "100 - 100 * avg by (machine)"
-            " (avg_over_time(node_memory_MemAvailable_bytes[5m]) / node_memory_MemTotal_bytes)")),
-        ("memory_free", "memory", "bytes", "avg by (machine) (avg_over_time(node_memory_MemAvailable_bytes[5m]))"),
-        ("disk_utilization", "disk", "percent", (
-            "100 - 100 * max by (machine)"
-            " (avg_over_time(node_filesystem_avail_bytes{mountpoint='/'}[5m]) / node_filesystem_size_bytes)")),
-        ("disk_read", "disk", "bytes/s", "sum by (machine) (rate(node_disk_read_bytes_total{disks}[5m]))"),
-        ("disk_write", "disk", "bytes/s", "sum by (machine) (rate(node_disk_written_bytes_total{disks}[5m]))"),
-        ("disk_read_ops", "disk", "ops/s", "sum by (machine) (rate(node_disk_reads_completed_total{disks}[5m]))"),
-        ("disk_write_ops", "disk", "ops/s", "sum by (machine) (rate(node_disk_writes_completed_total{disks}[5m]))"),
-        ("network_in", "network", "bytes/s", "sum by (machine) (rate(node_network_receive_bytes_total{nics}[5m]))"),
-        ("network_out", "network", "bytes/s", "sum by (machine) (rate(node_network_transmit_bytes_total{nics}[5m]))"),
-    ),
-    # v-agent writes once per interval what the kernel counted since the last time, for disks and their partitions; its
-    # free memory holds buffers and caches, and its network counters never start anew.
-    *_vultr(
-        "vultr:instance vultr:bare_metal", "v-agent", "v-agent: README and pkg/metrics", "avg", 300,
-        ("cpu_utilization", "cpu", "percent", "avg by (machine) (avg_over_time(v_cpu_util_pct[5m]))"),
-        ("memory_utilization", "memory", "percent",
-            "100 - 100 * avg by (machine) (avg_over_time(v_memory_free[5m]) / v_memory_total)"),
-        ("memory_free", "memory", "bytes", "avg by (machine) (avg_over_time(v_memory_free[5m]))"),
-        ("disk_utilization", "disk", "percent", "max by (machine) (avg_over_time(v_fs_bytes_util{mount='/'}[5m]))"),
-        ("disk_read", "disk", "bytes/s",
-            "512 / 300 * sum by (machine) (sum_over_time(v_disk_stats_sectors_read{disks}[5m]))"),
-        ("disk_write", "disk", "bytes/s",
-            "512 / 300 * sum by (machine) (sum_over_time(v_disk_stats_sectors_written{disks}[5m]))"),
-        ("disk_read_ops", "disk", "ops/s",
-            "1 / 300 * sum by (machine) (sum_over_time(v_disk_stats_read{disks}[5m]))"),
-        ("disk_write_ops", "disk", "ops/s",
-            "1 / 300 * sum by (machine) (sum_over_time(v_disk_stats_writes_completed{disks}[5m]))"),
-        ("network_in", "network", "bytes/s", "sum by (machine) (rate(v_nic_bytes_rx{v-nics}[5m]))"),
-        ("network_out", "network", "bytes/s", "sum by (machine) (rate(v_nic_bytes_tx{v-nics}[5m]))"),
-    ),
-    *_vultr(
-        "vultr:load_balancer", "blackbox_exporter", "blackbox_exporter: README", "avg", 300,
-        ("response_time", "latency", "seconds", "avg by (machine) (avg_over_time(probe_duration_seconds[5m]))"),
-    ),
+    *VULTR_METRICS,
 )  # fmt: skip
 
 

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.vultr.client import Account, MissingError, open_account
-from optiinfra_dagster.providers.vultr.kinds import items_of, pages
+from optiinfra_dagster.providers.vultr.client import Account, MissingError, items_of, open_account
+from optiinfra_dagster.providers.vultr.kind import BILLING
+from optiinfra_dagster.providers.vultr.services import KINDS
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.vultr.account import VultrAccount
 
 CURRENCY = "USD"  # Vultr has no other
-PERMISSION = "billing"
 SECONDS = 240.0  # for one account
 
 # Dates come with a zone, or without one as on the invoice: those are US Eastern, a month of UTC being written as
@@ -44,27 +44,21 @@ Item = Mapping[str, Any]
 
 # --- Products -------------------------------------------------------------------------------------------------------
 
-# What a product is called, in lower case: the kinds of resources that its lines may be of, and their type.
-_PRODUCTS: Sequence[tuple[str, tuple[str, ...], str]] = (
-    ("bare metal", ("vultr:bare_metal",), ResourceType.COMPUTE),
-    ("load balancer", ("vultr:load_balancer",), ResourceType.LOAD_BALANCER),
-    ("block storage", ("vultr:block",), ResourceType.VOLUME),
-    ("object storage", ("vultr:object_storage",), ResourceType.VOLUME),
-    ("file system", ("vultr:vfs",), ResourceType.VOLUME),
-    ("database", ("vultr:database",), ResourceType.DATABASE),
-    ("kubernetes", ("vultr:kubernetes",), ResourceType.KUBERNETES),
-    ("bandwidth", ("vultr:instance", "vultr:bare_metal"), ResourceType.NETWORK),
-    ("vpc", ("vultr:vpc",), ResourceType.NETWORK),
-    ("nat", ("vultr:vpc",), ResourceType.NETWORK),
-    ("compute", ("vultr:instance",), ResourceType.COMPUTE),
-    ("gpu", ("vultr:instance",), ResourceType.COMPUTE),
+# A word of a product's name, in lower case: the kinds of resource that its lines may be of, and their cost type. The
+# longest first, so that `Bare Metal Compute` is bare metal.
+_PRODUCTS: Sequence[tuple[str, tuple[str, ...], str]] = sorted(
+    [
+        *((word, (kind.name,), kind.resource_type) for kind in KINDS.values() for word in kind.bill_words),
+        ("bandwidth", tuple(kind.name for kind in KINDS.values() if kind.billed_traffic), ResourceType.NETWORK),
+    ],
+    key=lambda product: -len(product[0]),
 )
 
 
 def _product(name: str) -> tuple[tuple[str, ...], str]:
-    """The kinds that a product's lines may be of, none for all of them, and what they cost for."""
+    """The kinds that a product's lines may be of, none for all of them, and the lines' cost type."""
     plain = name.lower()
-    return next(((kinds, of_type) for word, kinds, of_type in _PRODUCTS if word in plain), ((), "other"))
+    return next(((kinds, cost_type) for word, kinds, cost_type in _PRODUCTS if word in plain), ((), "other"))
 
 
 # --- Lines ----------------------------------------------------------------------------------------------------------
@@ -227,10 +221,8 @@ def read(request: BillRequest[VultrAccount], meter: Meter) -> Bill:
     for source in request.sources:
         try:
             _Reading(source, request, matcher, meter, bill).read()
-        except CloudError as error:
-            bill.problems.append(Problem(source.id, "", "", error.cause, str(error)))
-        except ConfigError as error:
-            bill.problems.append(Problem(source.id, "", "", Cause.CONFIG, str(error)))
+        except CollectionError as error:
+            bill.problems.append(Problem.of(source.id, error))
     return bill
 
 
@@ -290,14 +282,12 @@ class _Reading:
         ]
 
     def _problem(self, error: CloudError) -> None:
-        self.bill.problems.append(Problem(self.source.id, "", "", error.cause, str(error)))
+        self.bill.problems.append(Problem.of(self.source.id, error))
 
     def _invoices(self) -> list[Item]:
         """The invoices that may have lines in the range: none is written before its period."""
         operation = "list-invoices"
-        found = pages(
-            self.account, self.meter, operation, "billing/invoices", "billing_invoices", PERMISSION, money=True
-        )
+        found = self.account.pages(operation, "billing/invoices", "billing_invoices", self.meter, BILLING, money=True)
         invoices = []
         for one in found:
             if not isinstance(one, Mapping) or not _text(one.get("id")):
@@ -310,7 +300,7 @@ class _Reading:
     def _items(self, invoice: Item, made: datetime | None) -> list[Line]:
         operation, number = "get-invoice-items", _text(invoice["id"])
         path = f"billing/invoices/{number}/items"
-        items = list(pages(self.account, self.meter, operation, path, "invoice_items", PERMISSION, money=True))
+        items = list(self.account.pages(operation, path, "invoice_items", self.meter, BILLING, money=True))
         before = made or datetime.combine(self.request.last + _DAY, time(), UTC)
         return _lines(items, f"{operation} of {number}", (before - _DAY, before))
 
@@ -319,7 +309,7 @@ class _Reading:
         operation = "list-pending-charges"
         try:
             sums = {self._pending_sum()}
-            answer = self.account.get_money(operation, "billing/pending-charges", self.meter, PERMISSION)
+            answer = self.account.get_money(operation, "billing/pending-charges", self.meter, BILLING)
             month, today = self.request.last.replace(day=1), self.request.last + _DAY
             otherwise = datetime.combine(month, time(), UTC), datetime.combine(today, time(), UTC)
             lines = _lines(items_of(answer, operation, "pending_charges"), operation, otherwise)
@@ -396,7 +386,7 @@ class _Reading:
     def _add_overage(self, billed: Sequence[Line], invoiced_to: date) -> None:
         """Add what get-account-bandwidth says that traffic beyond the quota costs, where no line says so yet."""
         try:
-            answer = self.account.get_money("get-account-bandwidth", "account/bandwidth", self.meter, PERMISSION)
+            answer = self.account.get_money("get-account-bandwidth", "account/bandwidth", self.meter, BILLING)
         except MissingError:
             return
         except CloudError as error:

@@ -25,6 +25,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
+from optiinfra_dagster.providers.paging import PageGuard
+from optiinfra_dagster.providers.parsing import as_number, as_text, dig
 from optiinfra_dagster.providers.vultr.account import account_name
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 # All attempts and waits of one collection, unless its caller says otherwise; a window is 900 s.
 TOTAL_SECONDS = 600.0
 REQUEST_SECONDS = 60.0
+PAGE_SIZE = 500  # the most items that any listing gives at once
 _LARGEST_ANSWER = 64 * 2**20  # bytes; 500 instances are 0.6 MB
 
 
@@ -282,6 +285,34 @@ class Account:
                 body = read_whole(answer, patience)
                 return answer.status_code, retry_after(answer.headers.get("Retry-After")), body
 
+    def pages(
+        self, operation: str, path: str, key: str, meter: Meter, permission: str = "", *, money: bool = False
+    ) -> Iterator[Any]:
+        """The items of a listing, page by page: what its answers hold under `key`. With `money`, as `get_money` does.
+
+        Raises:
+            CloudError: a page could not be read, or the pages do not end as they should.
+        """
+        get = self.get_money if money else self.get
+        guard, listed, page, cursor = PageGuard(operation), 0, 1, ""
+        while True:
+            query: dict[str, str | int] = {"per_page": PAGE_SIZE, **({"cursor": cursor} if cursor else {})}
+            answer = get(operation, path, meter, permission, **query)
+            items = items_of(answer, operation, key)
+            yield from items
+            listed, total = listed + len(items), as_number(dig(answer, "meta", "total"))
+            cursor, page = as_text(dig(answer, "meta", "links", "next")), page + 1
+            if not cursor:
+                return
+            try:
+                guard.check(cursor)
+                if not items:
+                    raise CloudError(Cause.INCOMPLETE, f"{operation}: page {page - 1} is empty, but not the last")
+            except CloudError:
+                if total is not None and listed >= total:
+                    return  # all that there is
+                raise
+
     def is_accepted(self, meter: Meter) -> bool:
         """Whether Vultr knows the key at all: some refusals of a single listing use the words of a wrong key."""
         try:
@@ -313,6 +344,20 @@ class Account:
     def _hide(self, error: CloudError) -> CloudError:
         """Take the customer's key out of a message, should the cloud have quoted it."""
         return type(error)(error.cause, str(error).replace(self._key, "***"))
+
+
+def items_of(answer: Mapping[str, Any], operation: str, key: str) -> list[Any]:
+    """The list that an answer holds under `key`.
+
+    Raises:
+        CloudError: it holds none.
+    """
+    items = answer.get(key, "")
+    if items is None:  # an empty list; no such key is another answer
+        return []
+    if not isinstance(items, list):
+        raise CloudError(Cause.BUG, f"{operation}: the answer holds no list `{key}`")
+    return items
 
 
 def read_whole(answer: httpx.Response, patience: float) -> bytes:

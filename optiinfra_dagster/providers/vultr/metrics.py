@@ -24,11 +24,12 @@ from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.inventory import Resource, Status
 from optiinfra_dagster.model.metrics import Coverage, CoverageState, Metric, MetricsRequest, MetricsResult, Series
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.catalog import metrics_for
 from optiinfra_dagster.providers.parsing import as_finite, dig
 from optiinfra_dagster.providers.prometheus import Told, ask, open_prometheus
 from optiinfra_dagster.providers.vultr.account import account_name
 from optiinfra_dagster.providers.vultr.client import Account, MissingError, open_account
+from optiinfra_dagster.providers.vultr.kind import BANDWIDTH, DATABASE_USAGE, POWER, VIEW
+from optiinfra_dagster.providers.vultr.services import KINDS, READS
 from optiinfra_dagster.providers.vultr.traffic import date, days_back, missing_days, remember_absent
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 TOTAL_SECONDS = 240.0  # all calls to Vultr of one collection, with their attempts and waits
 _AT_ONCE = 8  # calls; the rate limit is kept by `client`
 
-_EXPORTERS = frozenset({"node_exporter", "v-agent", "blackbox_exporter"})
-_PERMISSION = "subscriptions_view"
 
 # What there is of one resource's metric: of several sources, the first of these counts.
 _BEST_FIRST = (
@@ -53,13 +52,6 @@ _BEST_FIRST = (
 )
 _RANK = {state: rank for rank, state in enumerate(_BEST_FIRST)}
 
-
-# The call that tells the figures of one resource: Vultr's name of it, and the path.
-READS = {
-    "vultr:database": ("get-database-usage", "databases/{}/usage"),
-    "vultr:instance": ("get-instance-bandwidth", "instances/{}/bandwidth"),
-    "vultr:bare_metal": ("get-bandwidth-baremetal", "bare-metals/{}/bandwidth"),
-}
 
 # A call of one resource: what it is asked for, and the answer, or why there is none.
 Answer = tuple[Resource, Sequence[Metric], "Future[Mapping[str, Any] | CloudError]"]
@@ -84,12 +76,20 @@ _NO_SERIES = (
 )
 
 
+_PROMETHEUS = "prometheus"
+
+
+def _metrics_of(kind: str) -> tuple[Metric, ...]:
+    return KINDS[kind].metrics if kind in KINDS else ()
+
+
 @cache
 def _sources(kind: str) -> dict[str, tuple[Metric, ...]]:
     """The catalogue's metrics of a kind by where they come from: every exporter is `prometheus`."""
+    own = {POWER, DATABASE_USAGE, BANDWIDTH}
     found: dict[str, list[Metric]] = {}
-    for metric in metrics_for("vultr", kind):
-        found.setdefault("prometheus" if metric.namespace in _EXPORTERS else metric.namespace, []).append(metric)
+    for metric in _metrics_of(kind):
+        found.setdefault(metric.namespace if metric.namespace in own else _PROMETHEUS, []).append(metric)
     return {source: tuple(metrics) for source, metrics in found.items()}
 
 
@@ -154,7 +154,7 @@ class _Run:
     def coverage(self) -> Iterator[Coverage]:
         """What there is of every metric of every resource, each once."""
         for kind, resources in self.by_kind.items():
-            for name in {metric.name: None for metric in metrics_for("vultr", kind)}:
+            for name in {metric.name: None for metric in _metrics_of(kind)}:
                 for one in resources:
                     if one.resource_id in self.collected[name]:
                         yield Coverage(one.resource_id, one.resource_type, name, CoverageState.COLLECTED)
@@ -171,7 +171,7 @@ class _Run:
 
         Who stops a machine does not make it less reliable: stopped, it has no uptime.
         """
-        for metrics, resources in self.asked("power"):
+        for metrics, resources in self.asked(POWER):
             for resource in resources:
                 up = _UP.get(resource.status)
                 if up is None:
@@ -188,17 +188,16 @@ class _Run:
 
     def ask_usage(self, pool: ThreadPoolExecutor) -> list[Answer]:
         """Begin the calls that tell what databases use now; none where the present is not asked for."""
-        asked = self.asked("database_usage") if self.request.present else ()
+        asked = self.asked(DATABASE_USAGE) if self.request.present else ()
         return [self._begin(pool, resource, metrics) for metrics, resources in asked for resource in resources]
 
     def ask_traffic(self, pool: ThreadPoolExecutor, days: Mapping[str, range]) -> list[Answer]:
         """Begin the calls that tell of the days of each machine in `days`."""
         return [
-            # Bare metal has no such parameter: Vultr tells of 30 days.
             self._begin(pool, resource, metrics, date_range=days_back(days[resource.resource_id]))
-            if resource.kind == "vultr:instance"
+            if READS[resource.kind].has_date_range
             else self._begin(pool, resource, metrics)
-            for metrics, resources in self.asked("bandwidth")
+            for metrics, resources in self.asked(BANDWIDTH)
             for resource in resources
             if resource.resource_id in days
         ]
@@ -211,15 +210,15 @@ class _Run:
                 self.give_up(error)
             except ConfigError as error:
                 self.give_up(CloudError(Cause.CONFIG, str(error)))
-        operation, path = READS[resource.kind]
-        return resource, metrics, pool.submit(self._get, operation, path.format(resource.resource_id), query)
+        call = READS[resource.kind]
+        return resource, metrics, pool.submit(self._get, call.operation, call.path.format(resource.resource_id), query)
 
     def _get(self, operation: str, path: str, query: Mapping[str, int]) -> Mapping[str, Any] | CloudError:
         """The answer of one call, or why there is none."""
         if self.refusal is not None or self.account is None:
             return self.refusal or CloudError(Cause.BUG, f"{operation}: the account was not opened")
         try:
-            return self.account.get(operation, path, self.meter, _PERMISSION, **query)
+            return self.account.get(operation, path, self.meter, VIEW, **query)
         except CloudError as error:
             return self._understood(error) if error.cause is Cause.AUTH else error
 
@@ -232,7 +231,7 @@ class _Run:
                     self.give_up(error)
         if not self.accepted:
             return self.refusal or error
-        return CloudError(Cause.PERMISSION, f"{error}; other calls accept the key: allow {_PERMISSION}")
+        return CloudError(Cause.PERMISSION, f"{error}; other calls accept the key: allow {VIEW}")
 
     def give_up(self, error: CloudError) -> None:
         """Make no further call, and say why."""
@@ -248,7 +247,7 @@ class _Run:
                     self.settle([metric], [resource], CoverageState.NOT_OFFERED, "Vultr tells no such figure of it")
                 else:
                     self.keep(_snapshot(resource, metric, self.request, metric.convert(value)))
-        for metrics, resources in () if self.request.present else self.asked("database_usage"):
+        for metrics, resources in () if self.request.present else self.asked(DATABASE_USAGE):
             self.settle(metrics, resources, CoverageState.NOT_OFFERED, _PRESENT_ONLY)
 
     def take_traffic(self, answers: Sequence[Answer], days: Mapping[str, range]) -> list[str]:
@@ -264,7 +263,7 @@ class _Run:
                     self.keep(Series(resource, metric, name, list(points), list(points.values()), window))
             if len(self.series) == known:
                 absent.append(one)
-        for metrics, resources in self.asked("bandwidth"):
+        for metrics, resources in self.asked(BANDWIDTH):
             for metric in metrics:
                 stored = (one.resource_id for one in resources if one.resource_id in self.request.daily)
                 self.collected[metric.name].update(stored)
@@ -312,11 +311,11 @@ class _Run:
         if prometheus is None:
             return None
         with prometheus:
-            return ask(prometheus, self.asked("prometheus"), self.request, self.meter)
+            return ask(prometheus, self.asked(_PROMETHEUS), self.request, self.meter)
 
     def take_agents(self, told: Told | CloudError | None) -> None:
         """Take what the customer's Prometheus told."""
-        asked = self.asked("prometheus")
+        asked = self.asked(_PROMETHEUS)
         failures: Mapping[str, CloudError] = {}
         state, reason = CoverageState.NOT_OFFERED, _NO_PROMETHEUS
         if isinstance(told, CloudError):
@@ -367,14 +366,14 @@ def collect(request: MetricsRequest[VultrAccount], meter: Meter) -> MetricsResul
             run.give_up(CloudError(Cause.CONFIG, message))
         run.by_kind.setdefault(resource.kind, []).append(resource)
     every = list(runs.values())
-    machines = [one for run in every for _, resources in run.asked("bandwidth") for one in resources]
+    machines = [one for run in every for _, resources in run.asked(BANDWIDTH) for one in resources]
     days = missing_days(request, machines)
     # A Prometheus that does not answer must not hold up Vultr's calls.
     with (
         ThreadPoolExecutor(4, thread_name_prefix=f"prometheus-{request.customer_id}") as apart,
         ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"vultr-{request.customer_id}") as pool,
     ):
-        told = [(run, apart.submit(run.ask_agents)) for run in every if run.asked("prometheus")]
+        told = [(run, apart.submit(run.ask_agents)) for run in every if run.asked(_PROMETHEUS)]
         usage = [run.ask_usage(pool) for run in every]
         traffic = [run.ask_traffic(pool, days) for run in every]
         absent: list[str] = []

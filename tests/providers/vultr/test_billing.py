@@ -202,7 +202,7 @@ def test_a_sum_that_differs_from_the_lines_is_told(start_lab: StartLab, monkeypa
 
 
 def test_invoices_come_in_pages(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optiinfra_dagster.providers.vultr.kinds.PAGE_SIZE", 2)
+    monkeypatch.setattr("optiinfra_dagster.providers.vultr.client.PAGE_SIZE", 2)
     lab, meter = start(start_lab, fleet("vultr:block", 5)), Meter()
     bill = read(meter)
     assert by_day(bill) == lab.vultr.expected_costs("acme", FIRST, LAST)

@@ -4,8 +4,7 @@ import pytest
 
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.providers.vultr.check import check
-from optiinfra_dagster.providers.vultr.kinds import LISTINGS
-from optiinfra_dagster.providers.vultr.metrics import READS
+from optiinfra_dagster.providers.vultr.services import LISTINGS, READS
 from tests.providers.vultr.conftest import KINDS, StartLab, acme, fleet
 
 

@@ -18,7 +18,7 @@ from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType,
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.vultr import client
 from optiinfra_dagster.providers.vultr.inventory import collect
-from optiinfra_dagster.providers.vultr.kinds import LISTINGS
+from optiinfra_dagster.providers.vultr.services import LISTINGS
 from tests.providers.vultr.conftest import KEY, KINDS, StartLab, acme, fleet
 
 if TYPE_CHECKING:
