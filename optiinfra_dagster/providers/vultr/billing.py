@@ -21,7 +21,8 @@ from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, So
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.vultr.client import Account, MissingError, items_of, open_account
+from optiinfra_dagster.providers.vultr.client import Account, items_of, open_account
+from optiinfra_dagster.providers.vultr.errors import MissingError
 from optiinfra_dagster.providers.vultr.kind import BILLING
 from optiinfra_dagster.providers.vultr.services import KINDS
 

@@ -1,4 +1,4 @@
-"""Proof, before the first collection, that an account lets itself be read: one small call for everything collected."""
+"""The check of an account before its first collection: one small call for everything that is collected."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.prometheus import open_prometheus
+from optiinfra_dagster.providers.prometheus import Prometheus, PrometheusConfig
 from optiinfra_dagster.providers.vultr.account import account_name
-from optiinfra_dagster.providers.vultr.client import Account, MissingError, open_account
+from optiinfra_dagster.providers.vultr.client import Account, open_account
+from optiinfra_dagster.providers.vultr.errors import MissingError
 from optiinfra_dagster.providers.vultr.kind import BILLING, VultrKind
 from optiinfra_dagster.providers.vultr.services import LISTINGS
 
@@ -50,7 +51,7 @@ def _check_vultr(customer_id: str, account: VultrAccount, families: Collection[s
 
 
 def _uncharged(name: str, account: Account, meter: Meter) -> Iterator[Problem]:
-    """Why its bill cannot be read, if it cannot: one permission is for all of it, so the first refusal tells all."""
+    """Why its bill cannot be read, if it cannot: one permission is for all of it, so the first refusal is enough."""
     try:
         account.get("list-pending-charges", "billing/pending-charges", meter, BILLING)
         account.get("list-invoices", "billing/invoices", meter, BILLING, per_page=1)
@@ -60,7 +61,7 @@ def _uncharged(name: str, account: Account, meter: Meter) -> Iterator[Problem]:
 
 
 def _attempt(name: str, account: Account, meter: Meter, kind: VultrKind) -> Iterator[Problem]:
-    """List one resource, and read its figures where Vultr has any."""
+    """Why a kind cannot be read, if it cannot: one resource is listed, and its figures read where Vultr has any."""
     try:
         answer = account.get(kind.operation, kind.path, meter, kind.permission, per_page=1)
         items = answer.get(kind.key)
@@ -77,13 +78,13 @@ def _attempt(name: str, account: Account, meter: Meter, kind: VultrKind) -> Iter
 
 
 def _check_prometheus(account: VultrAccount) -> Iterator[Problem]:
-    """Ask it for one point."""
+    """Why its Prometheus cannot be read, if it cannot: one point is read."""
     name = account_name(account)
     try:
-        prometheus = open_prometheus(account)
-        if prometheus is not None:
+        config = PrometheusConfig.look_up(account.prometheus_url, account.prometheus_token)
+        if config is not None:
             now = int(time.time())
-            with prometheus:
+            with Prometheus(config) as prometheus:
                 prometheus.query_range("vector(1)", now, now, 300, Meter())
     except CollectionError as error:
         yield Problem.of(name, error)
