@@ -1,4 +1,4 @@
-"""Vultr as a provider: which module does what. SDKs are imported when a method is called."""
+"""Vultr as a provider: the module behind each method, imported when it is called, with its HTTP client."""
 
 from __future__ import annotations
 
