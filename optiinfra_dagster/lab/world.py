@@ -8,7 +8,6 @@ same cloud and a test can compute what a collector must find.
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,16 +24,12 @@ from pydantic import (
 )
 
 from optiinfra_dagster.lab.azure.world import AzureWorld
+from optiinfra_dagster.lab.digest import digest as digest  # noqa: PLC0414 - others import it from here
 from optiinfra_dagster.lab.gcp.world import GcpWorld
 from optiinfra_dagster.lab.groq.world import GroqWorld
 from optiinfra_dagster.lab.llm.world import LlmApplication
 from optiinfra_dagster.lab.vultr.world import VultrWorld
 from optiinfra_dagster.model.errors import ConfigError
-
-
-def digest(*parts: object) -> int:
-    """A 64-bit number that depends on every part and on nothing else: the lab's only source of chance."""
-    return int.from_bytes(blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest())
 
 
 def _zoned(value: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.lab.vultr.estate import PLANTED
+from optiinfra_dagster.lab.vultr.kind import PLANTED
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter

@@ -33,7 +33,7 @@ from optiinfra_dagster.providers.vultr.inventory import collect as list_resource
 from tests.providers.vultr.conftest import KEY, TOKEN, StartLab, acme, fleet
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.lab.vultr.estate import LabResource
+    from optiinfra_dagster.lab.vultr.kind import LabResource
     from optiinfra_dagster.providers.vultr.account import VultrAccount
 
 NOW = datetime(2026, 11, 20, 12, 7, 30, tzinfo=UTC)
