@@ -6,6 +6,8 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
@@ -17,9 +19,9 @@ class Patience:
     """How calls that failed for one cause are tried again. All times are in seconds.
 
     The wait before attempt n + 1 is `first_wait` x 2^(n-1), at most `longest_wait`, drawn within `jitter` of it; where
-    the cloud names a wait (`CloudError.retry_after`), that one, if it is not longer than `longest_wait`. After
-    `attempts` of the same cause, or where the wait would end later than `total` after the first attempt, the error
-    stands.
+    the cloud names a wait (`CloudError.retry_after`), that one, if it is not longer than `longest_named_wait`, which is
+    `longest_wait` unless it is set. After `attempts` of the same cause, or where the wait would end later than `total`
+    after the first attempt, the error stands.
     """
 
     first_wait: float
@@ -27,13 +29,19 @@ class Patience:
     attempts: int | None = None
     total: float = float("inf")
     jitter: tuple[float, float] = (0.75, 1.25)
+    longest_named_wait: float | None = None
+
+
+HoldBack = Callable[[CloudError, float], float]
+"""Takes a failure and the wait before the next attempt, and gives the wait that this caller has left to sleep. A rate
+limiter that holds back all callers at its door leaves 0."""
 
 
 class _Waits:
     """The waits between the attempts of one call, and when they end. An instance serves one call."""
 
-    def __init__(self, policy: Mapping[Cause, Patience], deadline: float) -> None:
-        self._policy, self._deadline = policy, deadline
+    def __init__(self, policy: Mapping[Cause, Patience], deadline: float, hold_back: HoldBack | None) -> None:
+        self._policy, self._deadline, self._hold_back = policy, deadline, hold_back
         self._started = time.monotonic()
         self._failures: dict[Cause, int] = {}
 
@@ -44,17 +52,19 @@ class _Waits:
         error = self._error(state)
         failures = self._failures[error.cause] = self._failures.get(error.cause, 0) + 1
         patience = self._policy[error.cause]
-        if error.retry_after is not None:
-            return error.retry_after
-        doubled = min(patience.longest_wait, patience.first_wait * 2.0 ** (failures - 1))
-        return doubled * random.uniform(*patience.jitter)  # noqa: S311 - not for secrecy
+        wait = error.retry_after
+        if wait is None:
+            doubled = min(patience.longest_wait, patience.first_wait * 2.0 ** (failures - 1))
+            wait = doubled * random.uniform(*patience.jitter)  # noqa: S311 - not for secrecy
+        return wait if self._hold_back is None else self._hold_back(error, wait)
 
     def stop(self, state: RetryCallState) -> bool:
         error, wait = self._error(state), state.upcoming_sleep
         patience = self._policy[error.cause]
         if patience.attempts is not None and self._failures[error.cause] >= patience.attempts:
             return True
-        if error.retry_after is not None and wait > patience.longest_wait:
+        longest = patience.longest_wait if patience.longest_named_wait is None else patience.longest_named_wait
+        if error.retry_after is not None and error.retry_after > longest:
             return True
         return time.monotonic() + wait > min(self._deadline, self._started + patience.total)
 
@@ -66,17 +76,32 @@ class _Waits:
         return error
 
 
+def retry_after(value: str | None) -> float | None:
+    """The seconds of a Retry-After header, which holds them or a date (RFC 9110, 10.2.3); None for neither."""
+    if not value:
+        return None
+    try:
+        if value.strip().isdigit():
+            return float(value)
+        moment = parsedate_to_datetime(value)
+        return max((moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    except ValueError:
+        return None
+
+
 def retrying(
     policy: Mapping[Cause, Patience],
     deadline: float = float("inf"),
     sleep: Callable[[float], None] = time.sleep,
+    hold_back: HoldBack | None = None,
 ) -> Retrying:
     """Retry a call: `retrying(POLICY, deadline)(send)` calls `send()` until it gives a result.
 
     A `CloudError` whose cause `policy` names is tried again as its `Patience` says, never past `deadline`
-    (`time.monotonic()`); every other error, and the last one, is raised as it is.
+    (`time.monotonic()`); every other error, and the last one, is raised as it is. `hold_back` learns of every failure
+    that `policy` names, the last one included.
     """
-    waits = _Waits(policy, deadline)
+    waits = _Waits(policy, deadline, hold_back)
     return Retrying(
         retry=retry_if_exception(waits.may_retry), wait=waits.wait, stop=waits.stop, sleep=sleep, reraise=True
     )

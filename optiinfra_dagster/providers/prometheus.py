@@ -1,6 +1,7 @@
-"""A customer's Prometheus, or whatever answers like one (Mimir, Thanos, VictoriaMetrics): what agents told it.
+"""A customer's Prometheus, or whatever answers like one (Mimir, Thanos, VictoriaMetrics), for machines of any cloud.
 
-The shapes are those of Prometheus' own document, "HTTP API": range queries.
+Which metrics to read is in `exporters`; the account of a cloud gives the URL and the token. The shapes are those of
+Prometheus' own document, "HTTP API": range queries.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -20,17 +21,18 @@ import httpx
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.model.metrics import Series
-from optiinfra_dagster.providers.vultr.client import certificates, is_loopback, read_whole, retry_after
+from optiinfra_dagster.providers.exporters import MACHINE_LABELS
+from optiinfra_dagster.providers.http import Patience, retry_after, retrying
+from optiinfra_dagster.providers.httpx_transport import open_client, read_whole
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from types import TracebackType
 
+    from optiinfra_dagster.config.secrets import Endpoint, Reference
     from optiinfra_dagster.model.inventory import Resource
     from optiinfra_dagster.model.meter import Meter
-    from optiinfra_dagster.model.metrics import Metric, MetricsRequest
-    from optiinfra_dagster.providers.vultr.account import VultrAccount
-
-    Asked = Sequence[tuple[Sequence[Metric], Sequence[Resource]]]  # a pair for each kind
+    from optiinfra_dagster.model.metrics import Metric
 
 # All queries to one Prometheus in one collection, with all attempts and waits.
 TOTAL_SECONDS = 60.0
@@ -39,10 +41,6 @@ ATTEMPTS = 3
 RETRY_SECONDS = 0.5
 
 POINTS_PER_ANSWER = 11_000  # Prometheus refuses a query of more points in a series
-
-# Labels that may name a machine, the surest first: its id, its address, its name. v-agent takes `vpsid` from Vultr's
-# metadata, or from its configuration.
-_LABELS = ("vultr_instance_id", "instance_id", "vpsid", "instance", "hostname")
 
 _URL = "Check prometheus_url in the customers file"
 _STATUSES: Mapping[int, tuple[Cause, str]] = {
@@ -56,6 +54,35 @@ _STATUSES: Mapping[int, tuple[Cause, str]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class PrometheusConfig:
+    """The way to a customer's Prometheus: its URL, and the bearer token that it demands, "" for none.
+
+    The URL is https, or of this machine, or the customers file had been refused: a token can travel to it. Where
+    `proxies` is false, the proxies of this host's environment are not used; on the way to this machine they never are.
+    """
+
+    url: str
+    token: str = field(default="", repr=False)
+    proxies: bool = True
+
+    @classmethod
+    def look_up(cls, url: Endpoint | None, token: Reference | None) -> PrometheusConfig | None:
+        """The config that two fields of an account refer to; None where they name no Prometheus.
+
+        Raises:
+            ConfigError: a reference leads nowhere.
+            CloudError: what holds the token cannot be a token, or the secret store did not answer.
+        """
+        if url is None:
+            return None
+        resolved = url.resolve()
+        secret = "" if token is None else token.resolve().strip()
+        if not re.fullmatch(r"[!-~]{0,8192}", secret):
+            raise CloudError(Cause.PERMISSION, f"what {token} holds is not a token")
+        return cls(resolved, secret)
+
+
 # A series of an answer: its labels, the starts of its periods since the epoch, and a value for each. Series without
 # gaps share one list of starts.
 Points = tuple[dict[str, Any], list[int], list[float]]
@@ -63,7 +90,7 @@ Points = tuple[dict[str, Any], list[int], list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """The answer to a range query; `warning` is what Prometheus says of one that is not whole."""
+    """The answer to a range query; `warning` is Prometheus' own remark on an answer that is not whole."""
 
     series: list[Points]
     warning: str = ""
@@ -71,20 +98,15 @@ class Matrix:
 
 @dataclass(slots=True)
 class Prometheus:
-    """The way to one Prometheus, for one collection, which `seconds` bounds from the start."""
+    """The connections to one Prometheus, for one collection, whose calls `TOTAL_SECONDS` bounds from the start."""
 
-    base: str
-    token: str
+    config: PrometheusConfig
     deadline: float = field(default_factory=lambda: time.monotonic() + TOTAL_SECONDS)
     _http: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
         """Make the connections ready; nothing is sent yet."""
-        self._http = httpx.Client(
-            headers={"Accept": "application/json", "User-Agent": "optiinfra"},
-            verify=certificates(),
-            trust_env=not is_loopback(self.host),  # no proxy shall see a token on its way to this same machine
-        )
+        self._http = open_client(self.host, proxies=self.config.proxies)
 
     def __enter__(self) -> Self:
         """Itself; the connections are closed at the end."""
@@ -98,89 +120,84 @@ class Prometheus:
 
     @property
     def host(self) -> str:
-        """What messages call it."""
-        return urlsplit(self.base).hostname or ""
+        """The host name, as messages have it."""
+        return urlsplit(self.config.url).hostname or ""
 
-    def query_range(self, query: str, start: int, end: int, step: int, meter: Meter) -> Matrix:
+    def query_range(self, promql: str, start: int, end: int, step: int, meter: Meter) -> Matrix:
         """The values of PromQL at `start`, and every `step` seconds after it, to `end` included.
 
-        What PromQL tells at a moment is of the time before it: here it stands at the start of its `step`.
+        The value of PromQL at a moment is of the time before it: here it stands at the start of its `step`.
 
         Raises:
             CloudError: it was refused, or failed to the last attempt.
         """
-        asked: dict[str, str | int] = {"query": query, "start": start, "end": end, "step": step}
-        attempt = 0
-        while True:
-            attempt += 1
-            wait: float | None = None
-            try:
-                status, wait, body = self._send(asked, meter)
-            except httpx.HTTPError as error:  # only its type is told: the text may quote the token
-                failure = self._failure(Cause.UNAVAILABLE, f"{type(error).__name__}. {LATER}")
-            else:
-                if status == 200:
-                    return self._matrix(body, range(start - step, end, step))
-                cause, remedy = _STATUSES.get(status, (Cause.BUG, LATER))
-                failure = self._failure(cause, f"HTTP {status}{_said(body)}. {remedy}")
-            if failure.cause not in {Cause.THROTTLED, Cause.UNAVAILABLE} or attempt == ATTEMPTS:
-                raise failure
-            wait = RETRY_SECONDS * 2 ** (attempt - 1) if wait is None else wait
-            if time.monotonic() + wait >= self.deadline:
-                raise failure
-            time.sleep(wait)
+        query: dict[str, str | int] = {"query": promql, "start": start, "end": end, "step": step}
 
-    def _send(self, asked: Mapping[str, str | int], meter: Meter) -> tuple[int, float | None, bytes]:
-        left = min(self.deadline - time.monotonic(), REQUEST_SECONDS)
-        if left <= 0:
+        def send() -> Matrix:
+            try:
+                status, wait, body = self._send(query, meter)
+            except httpx.HTTPError as error:  # only its type is quoted: the text may quote the token
+                raise self._failure(Cause.UNAVAILABLE, f"{type(error).__name__}. {LATER}") from None
+            if status == 200:
+                return self._matrix(body, range(start - step, end, step))
+            cause, remedy = _STATUSES.get(status, (Cause.BUG, LATER))
+            raise self._failure(cause, f"HTTP {status}{_error_text(body)}. {remedy}", wait)
+
+        patience = Patience(RETRY_SECONDS, attempts=ATTEMPTS, longest_named_wait=TOTAL_SECONDS)
+        return retrying(dict.fromkeys((Cause.THROTTLED, Cause.UNAVAILABLE), patience), self.deadline)(send)
+
+    def _send(self, query: Mapping[str, str | int], meter: Meter) -> tuple[int, float | None, bytes]:
+        seconds = min(self.deadline - time.monotonic(), REQUEST_SECONDS)
+        if seconds <= 0:
             raise httpx.PoolTimeout("no time is left")
         meter.count("query_range")
-        headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        url, timeout = f"{self.base}/api/v1/query_range", httpx.Timeout(left, connect=min(left, 5))
-        with self._http.stream("GET", url, params=dict(asked), headers=headers, timeout=timeout) as answer:
-            body = read_whole(answer, time.monotonic() + left)
+        headers = {"Authorization": f"Bearer {self.config.token}"} if self.config.token else {}
+        url = f"{self.config.url.rstrip('/').removesuffix('/api/v1')}/api/v1/query_range"
+        timeout = httpx.Timeout(seconds, connect=min(seconds, 5))
+        with self._http.stream("GET", url, params=dict(query), headers=headers, timeout=timeout) as answer:
+            body = read_whole(answer, time.monotonic() + seconds)
             return answer.status_code, retry_after(answer.headers.get("Retry-After")), body
 
     def _matrix(self, body: bytes, periods: range) -> Matrix:
-        """Read an answer; of points, what is no finite number is left out."""
+        """The series of an answer; points that are no finite number are left out."""
         starts, ends = list(periods), [start + periods.step for start in periods]
 
-        def keep_numbers(found: dict[str, Any]) -> Any:
+        def keep_numbers(item: dict[str, Any]) -> Any:
             # Done with each series as soon as it is read: 10,000 of them are 70,000 lists, which the garbage collector
             # would walk through again and again while the rest is read.
-            values = found.get("values")
-            return (dict(found["metric"]), *_points(values, starts, ends)) if isinstance(values, list) else found
+            values = item.get("values")
+            return (dict(item["metric"]), *_points(values, starts, ends)) if isinstance(values, list) else item
 
         try:
             answer = json.loads(body, object_hook=keep_numbers)
             if answer["status"] != "success" or answer["data"]["resultType"] != "matrix":
                 raise TypeError
-            series = [one for one in answer["data"]["result"] if isinstance(one, tuple)]
+            series = [item for item in answer["data"]["result"] if isinstance(item, tuple)]
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             raise self._failure(Cause.BUG, f"the answer is not one of Prometheus. {_URL}") from None
-        # What it only wants to remark on PromQL, some versions tell in the same place.
+        # Some versions put mere remarks on PromQL in the same place.
         warnings = [w for w in answer.get("warnings") or () if isinstance(w, str) and not w.startswith("PromQL")]
-        return Matrix(series, self._hidden(_short(warnings[0])) if warnings else "")
+        return Matrix(series, self._masked(_short(warnings[0])) if warnings else "")
 
-    def _failure(self, cause: Cause, what: str) -> CloudError:
-        return CloudError(cause, self._hidden(f"query_range of Prometheus at {self.host}: {what}"))
+    def _failure(self, cause: Cause, what: str, wait: float | None = None) -> CloudError:
+        return CloudError(cause, self._masked(f"query_range of Prometheus at {self.host}: {what}"), wait)
 
-    def _hidden(self, text: str) -> str:
-        return text.replace(self.token, "***") if self.token else text
+    def _masked(self, text: str) -> str:
+        return text.replace(self.config.token, "***") if self.config.token else text
 
 
-def _points(told: Sequence[Sequence[Any]], starts: list[int], ends: list[int]) -> tuple[list[int], list[float]]:
-    """What a series tells of the periods from `starts` to `ends`; what is no finite number is left out."""
-    values = [float(text) for _, text in told]
-    if [moment for moment, _ in told] == ends and math.isfinite(sum(values)):
+def _points(pairs: Sequence[Sequence[Any]], starts: list[int], ends: list[int]) -> tuple[list[int], list[float]]:
+    """The points of a series in the periods from `starts` to `ends`, without those that are no finite number."""
+    values = [float(text) for _, text in pairs]
+    if [moment for moment, _ in pairs] == ends and math.isfinite(sum(values)):
         return starts, values  # nearly all are whole
     start_of = dict(zip(ends, starts, strict=True))
-    points = {start_of.get(int(moment)): value for (moment, _), value in zip(told, values, strict=True)}
+    points = {start_of.get(int(moment)): value for (moment, _), value in zip(pairs, values, strict=True)}
     kept = {start: value for start, value in points.items() if start is not None and math.isfinite(value)}
     return list(kept), list(kept.values())
 
 
-def _said(body: bytes) -> str:
+def _error_text(body: bytes) -> str:
     """Prometheus' own words: `{"status": "error", "errorType": "bad_data", "error": ...}`. A page is not quoted."""
     try:
         answer = json.loads(body)
@@ -193,55 +210,45 @@ def _short(text: str) -> str:
     return " ".join(text.split())[:200]
 
 
-def open_prometheus(account: VultrAccount) -> Prometheus | None:
-    """Look up the URL and the token that an account names; None where it names no Prometheus. Nothing is sent yet.
+# --- The resource of a series ---------------------------------------------------------------------------------------
 
-    The URL is https, or of this machine, or the customers file had been refused: a token can travel to it.
-
-    Raises:
-        ConfigError: a reference leads nowhere.
-        CloudError: what holds the token cannot be a token, or the secret store did not answer.
-    """
-    url = account.prometheus()
-    if url is None:
-        return None
-    token = "" if account.prometheus_token is None else account.prometheus_token.resolve().strip()
-    if not re.fullmatch(r"[!-~]{0,8192}", token):
-        raise CloudError(Cause.PERMISSION, f"what {account.prometheus_token} holds is not a token")
-    return Prometheus(url.rstrip("/").removesuffix("/api/v1"), token)
-
-
-# --- Whose series it is ---------------------------------------------------------------------------------------------
+# The facts of resources that a label may hold: addresses and host names.
+_NAMING_FACTS = ("main_ip", "internal_ip", "v6_main_ip", "private_ip", "public_ip", "hostname")
 
 
 class Machines:
-    """Finds the resource that a series tells of: by id, by address, or by a name that only one of them has."""
+    """Finds the resource of a series: by its id, its address, or a name that no other resource has.
 
-    def __init__(self, resources: Sequence[Resource]) -> None:
+    `labels` are those that may name one, the surest first. Of an id the last part counts: `i-0abc` of
+    `arn:aws:ec2:us-east-1:123456789012:instance/i-0abc`.
+    """
+
+    def __init__(self, resources: Sequence[Resource], labels: Sequence[str] = MACHINE_LABELS) -> None:
+        self._labels = labels
         self._by_name: dict[str, Resource | None] = {}
-        self._found: dict[tuple[Any, ...], tuple[int, Resource] | None] = {}  # each question names them again
-        for one in resources:
-            facts = (one.metadata.get(fact) for fact in ("main_ip", "internal_ip", "v6_main_ip", "hostname"))
-            names = {str(name).lower() for name in (one.resource_id, one.resource_name, *facts) if name}
-            for name in names:
+        self._owners: dict[tuple[Any, ...], tuple[int, Resource] | None] = {}  # each question names them again
+        for resource in resources:
+            names = resource.resource_id.rpartition("/")[2], resource.resource_name
+            facts = (resource.metadata.get(fact) for fact in _NAMING_FACTS)
+            for name in {str(name).lower() for name in (*names, *facts) if name}:
                 # Private networks use the same addresses again, and anybody may give a label twice.
-                self._by_name[name] = None if name in self._by_name else one
+                self._by_name[name] = None if name in self._by_name else resource
 
     def owner(self, labels: Mapping[str, Any]) -> tuple[int, Resource] | None:
-        """The resource that the labels name, and by the how-manieth label; None if it is none of these."""
-        names = tuple(map(labels.get, _LABELS))
+        """The resource that the labels name, behind the rank of the label that did; None if they name none."""
+        names = tuple(map(labels.get, self._labels))
         try:
-            return self._found[names]
+            return self._owners[names]
         except KeyError:
-            return self._found.setdefault(names, self._search(names))
+            return self._owners.setdefault(names, self._search(names))
         except TypeError:  # a label that is no text at all
             return self._search(names)
 
     def _search(self, names: Iterable[Any]) -> tuple[int, Resource] | None:
         for rank, value in enumerate(names):
-            found = self._by_name.get(_host(value)) if isinstance(value, str) else None
-            if found is not None:
-                return rank, found
+            resource = self._by_name.get(_host(value)) if isinstance(value, str) else None
+            if resource is not None:
+                return rank, resource
         return None
 
 
@@ -250,7 +257,7 @@ _HOST_AND_PORT = re.compile(r"([A-Za-z0-9._-]+)(:[0-9]+)?")
 
 
 def _host(target: str) -> str:
-    """What is probed or scraped, without scheme, port and path: `10.0.0.3:9100` is `10.0.0.3`."""
+    """The host that is probed or scraped, without scheme, port and path: `10.0.0.3:9100` is `10.0.0.3`."""
     if plain := _HOST_AND_PORT.fullmatch(target):
         return plain[1].lower()
     try:
@@ -266,63 +273,75 @@ def _host(target: str) -> str:
 
 # --- All questions --------------------------------------------------------------------------------------------------
 
+Questions = Sequence[tuple[Sequence["Metric"], Sequence["Resource"]]]
+"""Metrics whose API metric is PromQL, and the resources to read them of: a pair for each kind."""
+
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a Prometheus told.
+class PrometheusResult:
+    """The series that a Prometheus had.
 
-    `found` are the resources that have a series, by the name of its metric; `failures` the questions, by their PromQL,
-    that were not answered in full.
+    `known` holds the ids of the resources that have a series, by the name of its metric; `failures` the questions, by
+    their PromQL, that were not answered in full; `questions` is their number.
     """
 
     series: list[Series]
-    found: dict[str, set[str]]
+    known: dict[str, set[str]]
     failures: dict[str, CloudError]
     questions: int
 
 
-def ask(prometheus: Prometheus, asked: Asked, request: MetricsRequest[VultrAccount], meter: Meter) -> Told:
-    """Ask each question once for all resources; of several for one name, later ones where resources are without points.
+def read_metrics(
+    prometheus: Prometheus,
+    questions: Questions,
+    start: datetime,
+    end: datetime,
+    meter: Meter,
+    labels: Sequence[str] = MACHINE_LABELS,
+) -> PrometheusResult:
+    """Read the points of [start, end): each PromQL once for all resources.
 
-    What would fail for all questions alike ends them: a Prometheus that does not answer, or a token that it refuses.
+    Where several have one name, a later one counts for the resources that an earlier one has no points of. What would
+    fail for all questions alike ends them: a Prometheus that does not answer, or a token that it refuses.
     """
-    questions: dict[str, dict[str, Metric]] = {}  # PromQL -> kind -> metric
-    waiting: Counter[str] = Counter()  # name -> how many resources are without points so far
-    for metrics, resources in asked:
+    by_promql: dict[str, dict[str, Metric]] = {}  # PromQL -> kind -> metric
+    wanted: Counter[str] = Counter()  # name -> how many resources there are
+    for metrics, resources in questions:
         for metric in metrics:
-            questions.setdefault(metric.api_metric, {})[metric.kind] = metric
-        waiting.update(dict.fromkeys((metric.name for metric in metrics), len(resources)))
-    machines = Machines([one for _, resources in asked for one in resources])
-    told = Told([], {name: set() for name in waiting}, {}, len(questions))
+            by_promql.setdefault(metric.api_metric, {})[metric.kind] = metric
+        wanted.update(dict.fromkeys((metric.name for metric in metrics), len(resources)))
+    machines = Machines([resource for _, resources in questions for resource in resources], labels)
+    result = PrometheusResult([], {name: set() for name in wanted}, {}, len(by_promql))
     dead: CloudError | None = None
-    for promql, by_kind in questions.items():
-        some = next(iter(by_kind.values()))
-        found = told.found[some.name]
-        if len(found) == waiting[some.name]:
+    for promql, by_kind in by_promql.items():
+        metric = next(iter(by_kind.values()))
+        known = result.known[metric.name]
+        if len(known) == wanted[metric.name]:
             continue
         if dead is not None:
-            told.failures[promql] = dead
+            result.failures[promql] = dead
             continue
         try:
-            matrix = _read(prometheus, some, request, meter)
+            matrix = _read(prometheus, metric, start, end, meter)
         except CloudError as error:
-            told.failures[promql] = error
+            result.failures[promql] = error
             dead = None if error.cause is Cause.BUG else error
             continue
         if matrix.warning:
-            told.failures[promql] = CloudError(Cause.INCOMPLETE, f"Prometheus at {prometheus.host}: {matrix.warning}")
+            message = f"Prometheus at {prometheus.host}: {matrix.warning}"
+            result.failures[promql] = CloudError(Cause.INCOMPLETE, message)
         new = [
             _series(owned, by_kind[owned.resource.kind])
             for owned in _owned(machines, matrix)
-            if owned.resource.kind in by_kind and owned.resource.resource_id not in found
+            if owned.resource.kind in by_kind and owned.resource.resource_id not in known
         ]
-        found.update(series.resource.resource_id for series in new)
-        told.series.extend(new)
-    return told
+        known.update(series.resource.resource_id for series in new)
+        result.series.extend(new)
+    return result
 
 
 class _Owned(NamedTuple):
-    """A series of a resource; `rank` is the how-manieth of the labels that may name one did."""
+    """A series of a resource; `rank` is that of the label which named it."""
 
     resource: Resource
     rank: int
@@ -343,33 +362,33 @@ def _series(owned: _Owned, metric: Metric) -> Series:
     factor, offset, values = metric.factor, metric.offset, owned.values
     if factor != 1 or offset:
         values = [value * factor + offset for value in values]
-    return Series(owned.resource, metric, metric.statistic_name("avg"), owned.starts, values)
+    return Series(owned.resource, metric, metric.statistic_name(metric.statistics[0]), owned.starts, values)
 
 
-def _read(prometheus: Prometheus, metric: Metric, request: MetricsRequest[VultrAccount], meter: Meter) -> Matrix:
-    """One question over the whole range, in as many queries as Prometheus needs."""
+def _read(prometheus: Prometheus, metric: Metric, start: datetime, end: datetime, meter: Meter) -> Matrix:
+    """The answer to one question over the whole range, in as many queries as Prometheus needs."""
     step = metric.period
-    first, last = (-(-int(moment.timestamp()) // step) * step for moment in (request.start, request.end))
+    first, last = (-(-int(moment.timestamp()) // step) * step for moment in (start, end))
     whole = Matrix([])
-    for start in range(first + step, last + 1, step * POINTS_PER_ANSWER):
-        end = min(start + step * (POINTS_PER_ANSWER - 1), last)
-        matrix = prometheus.query_range(metric.api_metric, start, end, step, meter)
+    for begin in range(first + step, last + 1, step * POINTS_PER_ANSWER):
+        finish = min(begin + step * (POINTS_PER_ANSWER - 1), last)
+        matrix = prometheus.query_range(metric.api_metric, begin, finish, step, meter)
         whole = Matrix(whole.series + matrix.series, whole.warning or matrix.warning)
     return whole
 
 
-def _owned(machines: Machines, matrix: Matrix) -> Iterable[_Owned]:
-    """The points of each resource: of several series, those whose label names it most surely."""
+def _owned(machines: Machines, matrix: Matrix) -> Iterator[_Owned]:
+    """The series of each resource: of several, those whose label names it most surely."""
     best: dict[str, _Owned] = {}
     for labels, starts, values in matrix.series:
         owner = machines.owner(labels) if values else None
         if owner is None:
             continue
         rank, resource = owner
-        one = _Owned(resource, rank, labels, starts, values)
+        owned = _Owned(resource, rank, labels, starts, values)
         known = best.get(resource.resource_id)
         if known is not None and known.labels == labels:
             best[resource.resource_id] = known.with_more(starts, values)
-        elif known is None or one.is_surer_than(known):
-            best[resource.resource_id] = one
-    return best.values()
+        elif known is None or owned.is_surer_than(known):
+            best[resource.resource_id] = owned
+    yield from best.values()

@@ -135,8 +135,10 @@ def test_endpoints_are_given_or_the_clouds_own(file: Path) -> None:
     acme, globex = load(file, VALID)
     assert acme.accounts_of(AwsAccount)[0].endpoint() == "http://127.0.0.1:5599"
     assert globex.accounts_of(AwsAccount)[0].endpoint() is None
-    assert acme.accounts_of(VultrAccount)[0].prometheus() == "https://metrics.acme.example"
-    assert VultrAccount(api_key=Reference(env="X")).prometheus() is None
+    url = acme.accounts_of(VultrAccount)[0].prometheus_url
+    assert url is not None
+    assert url.resolve() == "https://metrics.acme.example"
+    assert VultrAccount(api_key=Reference(env="X")).prometheus_url is None
 
 
 def test_secrets_show_nowhere(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

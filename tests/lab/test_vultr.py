@@ -16,7 +16,9 @@ from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.calls import CallKey
 from optiinfra_dagster.lab.vultr.metrics import EXPRESSIONS
 from optiinfra_dagster.lab.vultr.recordings import Recordings
+from optiinfra_dagster.lab.vultr.services import KINDS as LAB_KINDS
 from optiinfra_dagster.lab.world import World
+from optiinfra_dagster.providers.vultr.services import KINDS
 
 HTTP: httpx.Client
 WORLD: dict[str, Any] = {
@@ -346,3 +348,13 @@ def test_recorded_answers_come_as_they_were_page_after_page(lab: CloudLab, tmp_p
     assert [[one["id"] for one in page["blocks"]] for page in found] == [["b-1"], ["b-2"], ["b-3"], []]
     assert found[2] == listing("b-3")
     assert get(lab, "vfs", "ANY").json()["vfs"] == []
+
+
+def test_the_lab_and_the_product_have_the_same_kinds() -> None:
+    assert set(LAB_KINDS) == set(KINDS)
+    for name, kind in KINDS.items():
+        shown = LAB_KINDS[name]
+        assert (shown.operation, shown.path, shown.key, shown.acl) == (
+            kind.operation, kind.path, kind.key, kind.permission
+        ), name  # fmt: skip
+        assert (shown.call and shown.call.operation) == (kind.resource_call and kind.resource_call.operation), name

@@ -90,6 +90,36 @@ def test_no_wait_ends_after_the_deadline_or_the_total(clock: Clock) -> None:
     assert sum(clock.slept[2:]) <= 20.0
 
 
+def test_a_named_wait_may_be_longer_than_the_clients_own(clock: Clock) -> None:
+    policy = {Cause.THROTTLED: Patience(1.0, longest_wait=2.0, longest_named_wait=60.0, jitter=(1.0, 1.0))}
+    calls = Calls(*[failure(Cause.THROTTLED)] * 3, failure(Cause.THROTTLED, 59.0))
+    assert retrying(policy, sleep=clock.sleep)(calls) == "answer"
+    assert clock.slept == [1.0, 2.0, 2.0, 59.0]
+    with pytest.raises(CloudError):
+        retrying(policy, sleep=clock.sleep)(Calls(failure(Cause.THROTTLED, 61.0)))
+
+
+def test_what_holds_back_all_callers_leaves_nothing_to_sleep(clock: Clock) -> None:
+    failures = list[tuple[Cause, float]]()
+
+    def hold_back(error: CloudError, wait: float) -> float:
+        failures.append((error.cause, wait))
+        return 0.0 if error.cause is Cause.THROTTLED else wait
+
+    calls = Calls(failure(Cause.THROTTLED), failure(Cause.UNAVAILABLE), *[failure(Cause.THROTTLED, 11.0)])
+    with pytest.raises(CloudError, match="throttled"):
+        retrying(POLICY, sleep=clock.sleep, hold_back=hold_back)(calls)
+    assert failures == [(Cause.THROTTLED, 2.0), (Cause.UNAVAILABLE, 1.0), (Cause.THROTTLED, 11.0)]
+    assert clock.slept == [0.0, 1.0]
+
+
+def test_a_call_that_is_held_back_elsewhere_still_has_a_last_attempt(clock: Clock) -> None:
+    calls = Calls(*[failure(Cause.UNAVAILABLE)] * 9)
+    with pytest.raises(CloudError):
+        retrying(POLICY, sleep=clock.sleep, hold_back=lambda _error, _wait: 0.0)(calls)
+    assert calls.made == 4
+
+
 def test_each_cause_has_attempts_of_its_own(clock: Clock) -> None:
     calls = Calls(*[failure(Cause.UNAVAILABLE), failure(Cause.THROTTLED)] * 2)
     assert retrying(POLICY, sleep=clock.sleep)(calls) == "answer"

@@ -22,12 +22,14 @@ from urllib.parse import parse_qs
 from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, FaultBook
 from optiinfra_dagster.lab.server import Request, Response
-from optiinfra_dagster.lab.vultr import billing, prometheus
+from optiinfra_dagster.lab.vultr import prometheus
 from optiinfra_dagster.lab.vultr.billing import Billing
-from optiinfra_dagster.lab.vultr.estate import Estate, LabResource
+from optiinfra_dagster.lab.vultr.estate import Estate
 from optiinfra_dagster.lab.vultr.metrics import Figures
+from optiinfra_dagster.lab.vultr.services import KINDS
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.lab.vultr.kind import LabResource
     from optiinfra_dagster.lab.vultr.recordings import Recordings
     from optiinfra_dagster.lab.vultr.world import VultrAccount
     from optiinfra_dagster.lab.world import World
@@ -44,35 +46,27 @@ class Route:
     paged: bool = True
 
 
-ROUTES = {
-    "instances": Route("list-instances", "instances", "vultr:instance"),
-    "bare-metals": Route("list-baremetals", "bare_metals", "vultr:bare_metal"),
-    "blocks": Route("list-blocks", "blocks", "vultr:block"),
-    "vfs": Route("list-vfs", "vfs", "vultr:vfs"),
-    "object-storage": Route("list-object-storages", "object_storages", "vultr:object_storage", "objstore"),
-    "databases": Route("list-databases", "databases", "vultr:database", paged=False),
-    "load-balancers": Route("list-load-balancers", "load_balancers", "vultr:load_balancer", "loadbalancer"),
-    "vpcs": Route("list-vpcs", "vpcs", "vultr:vpc"),
-    "kubernetes/clusters": Route("list-kubernetes-clusters", "vke_clusters", "vultr:kubernetes"),
-}
+ROUTES = {kind.path: Route(kind.operation, kind.key, kind.name, kind.acl, kind.paged) for kind in KINDS.values()}
 _ACCOUNT = Route("get-account", "account", "")
 
 # What costs what, and what was charged
 BILLS = {
-    "plans": Route("list-plans", "plans", "vultr:instance"),
-    "plans-metal": Route("list-metal-plans", "plans_metal", "vultr:bare_metal"),
-    "databases/plans": Route("list-database-plans", "plans", "vultr:database", paged=False),
+    **{
+        kind.plans.path: Route(kind.plans.operation, kind.plans.key, kind.name, paged=kind.plans.paged)
+        for kind in KINDS.values()
+        if kind.plans
+    },
     "account/bandwidth": Route("get-account-bandwidth", "bandwidth", "", "billing"),
     "billing/pending-charges": Route("list-pending-charges", "pending_charges", "", "billing", paged=False),
     "billing/invoices": Route("list-invoices", "billing_invoices", "", "billing"),
 }
 _ITEMS = Route("get-invoice-items", "invoice_items", "", "billing")
 
-# What is told of one resource: /v2/<listing>/<id>/<what>
+# The figures of one resource: /v2/<listing>/<id>/<suffix>
 OF_ONE = {
-    ("databases", "usage"): Route("get-database-usage", "usage", "vultr:database"),
-    ("instances", "bandwidth"): Route("get-instance-bandwidth", "bandwidth", "vultr:instance"),
-    ("bare-metals", "bandwidth"): Route("get-bandwidth-baremetal", "bandwidth", "vultr:bare_metal"),
+    (kind.path, kind.call.suffix): Route(kind.call.operation, kind.call.key, kind.name)
+    for kind in KINDS.values()
+    if kind.call
 }
 MOST_DAYS = 180  # of date_range; Vultr's document said 60 once
 
@@ -199,19 +193,18 @@ class Vultr:
         if route is _ITEMS or route in BILLS.values():
             return self._bill(route, one, account.name, start, size)
         if one:
-            return {route.key: self._tell(route, one, account.name, days)}
+            return {route.key: self._figures_of(route, one, account.name, days)}
         return self._list(route, self._estates[account.name], start, size)
 
-    def _tell(self, route: Route, name: str, account: str, days: str) -> dict[str, Any]:
-        """What is known of one resource: a database's usage now, or the traffic of days."""
+    def _figures_of(self, route: Route, name: str, account: str, days: str) -> dict[str, Any]:
+        """The figures of one resource: a database's usage now, or the traffic of days."""
         one = self._estates[account].by_id.get(name)
         if one is None or one.kind != route.kind:
             raise _Refused(404, "Invalid resource ID")
-        if route.kind == "vultr:database":
-            return self.figures.usage(one, self._now())
+        call = KINDS[one.kind].call
         if not days.isdigit() or not 1 <= int(days) <= MOST_DAYS:
             raise _Refused(400, f"date_range must be from 1 to {MOST_DAYS}")
-        return self.figures.bandwidth(one, int(days) if route.kind == "vultr:instance" else 30, self._now())
+        return call.answer(self.figures, one, int(days), self._now()) if call else {}
 
     def _charged(self, account: str) -> list[LabResource]:
         return list(self._estates[account].resources())
@@ -231,7 +224,8 @@ class Vultr:
             return {"bandwidth": self.billing.bandwidth(account, now)}
         if route.kind:
             used = {each.fleet.plan for each in resources if each.kind == route.kind}
-            items = billing.plans(route.kind, used)
+            plans = KINDS[route.kind].plans
+            items = plans.show(used) if plans else []
         elif route.key == "pending_charges":
             items = [line.show() for line in self.billing.pending(account, resources, now)]
         elif route is _ITEMS:

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from optiinfra_dagster.lab.aws.cloudwatch import recorded_points
 from optiinfra_dagster.lab.aws.metrics import chance
-from optiinfra_dagster.lab.world import digest
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.lab.vultr.estate import LabResource
+    from optiinfra_dagster.lab.vultr.kind import LabResource
     from optiinfra_dagster.lab.vultr.world import VultrReplay
 
 Floats = npt.NDArray[np.float64]

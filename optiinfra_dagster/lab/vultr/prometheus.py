@@ -15,13 +15,13 @@ import numpy as np
 from optiinfra_dagster.lab.aws.metrics import chance
 from optiinfra_dagster.lab.faults import Action, Fault
 from optiinfra_dagster.lab.server import Response
+from optiinfra_dagster.lab.values import digest
 from optiinfra_dagster.lab.vultr.metrics import STEP, Figure, Figures, read_promql
-from optiinfra_dagster.lab.world import digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from optiinfra_dagster.lab.vultr.estate import LabResource
+    from optiinfra_dagster.lab.vultr.kind import LabResource
 
 MOST_POINTS = 11_000  # of a series, in Prometheus' own words below
 

@@ -13,19 +13,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from optiinfra_dagster.lab.vultr.cloud import ROUTES
+from optiinfra_dagster.lab.vultr.services import KINDS
 
-# the list that an answer holds: what the same resource is called alone
+# The list that an answer holds: what the same thing is called alone
 SINGLE = {
-    "instances": "instance",
-    "bare_metals": "bare_metal",
-    "blocks": "block",
-    "vfs": "vfs",
-    "object_storages": "object_storage",
-    "databases": "database",
-    "load_balancers": "load_balancer",
-    "vpcs": "vpc",
-    "vke_clusters": "vke_cluster",
+    **{kind.key: kind.single for kind in KINDS.values()},
     "billing_invoices": "billing_invoice",
     "invoice_items": "invoice_item",
     "pending_charges": "pending_charge",
@@ -46,8 +38,9 @@ def _bodies(data: Any) -> Iterator[dict[str, Any]]:
     if isinstance(data, list):
         yield from (one["response"] for one in data if isinstance(one, dict) and isinstance(one.get("response"), dict))
     elif isinstance(data, dict) and "openapi" in data:
+        paths = {kind.path for kind in KINDS.values()}
         # /instances/{id}/vpcs holds `vpcs` too, but tells of the instance's attachments to them.
-        own = [path for name, path in data["paths"].items() if re.sub(r"/{[^/]*}$", "", name)[1:] in ROUTES]
+        own = [path for name, path in data["paths"].items() if re.sub(r"/{[^/]*}$", "", name)[1:] in paths]
         for path in own:
             content = path.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
             for media in content.values():

@@ -1,4 +1,4 @@
-"""What a world file says of Vultr: accounts, their API keys, and what they run."""
+"""The part of a world file that is Vultr's: accounts, their API keys, and what they run."""
 
 from __future__ import annotations
 
@@ -7,17 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FilePath, field_validator, model_validator
 
-VultrKind = Literal[
-    "vultr:instance",
-    "vultr:bare_metal",
-    "vultr:block",
-    "vultr:vfs",
-    "vultr:object_storage",
-    "vultr:database",
-    "vultr:load_balancer",
-    "vultr:vpc",
-    "vultr:kubernetes",
-]
+from optiinfra_dagster.lab.vultr.services import KINDS
 
 # What get-account calls permissions.
 ACLS = (
@@ -46,7 +36,7 @@ class _Strict(BaseModel):
 class VultrFleet(_Strict):
     """`count` like resources of one kind in one region. What a kind does not have, it ignores."""
 
-    kind: VultrKind
+    kind: str
     region: str = "ewr"
     count: int = Field(default=1, ge=0)
     name: str = "{kind}-{index:03d}"  # {n} counts from 1 within the fleet, {index} within the kind in the account
@@ -66,6 +56,13 @@ class VultrFleet(_Strict):
     agent: Literal["node_exporter", "v-agent", "blackbox_exporter"] | None = None
     named_by: Literal["main_ip", "internal_ip", "v6_main_ip", "label", "id"] = "main_ip"
     omit: list[str] = Field(default_factory=list)  # keys that the answer lacks, as real answers sometimes do
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in KINDS:
+            raise ValueError(f"there is no kind {value}: it is one of {', '.join(KINDS)}")
+        return value
 
     @field_validator("created")
     @classmethod

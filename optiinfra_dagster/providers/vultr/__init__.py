@@ -1,1 +1,1 @@
-"""Vultr: inventory and performance of a customer's accounts, over plain HTTP."""
+"""Vultr: inventory, metrics, bills and list prices of a customer's accounts, over plain HTTP."""

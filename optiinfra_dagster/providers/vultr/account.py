@@ -21,13 +21,9 @@ class VultrAccount(Account):
     prometheus_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
     prometheus_token: Reference | None = Field(default=None, description=HOW_TO_REFER)
 
-    def prometheus(self) -> str | None:
-        """The URL of the customer's Prometheus, or None; ConfigError if it is unusable."""
-        return None if self.prometheus_url is None else self.prometheus_url.resolve()
-
 
 def account_name(account: VultrAccount) -> str:
-    """What an account is called in rows and messages: where its key is kept, because the API shows no number of it.
+    """The name of an account in rows and messages: where its key is kept, because the API shows no number of it.
 
     It stays the same when the key is exchanged.
     """

@@ -1,9 +1,9 @@
-"""What a customer's Vultr account is charged, by day: its invoices, what is pending, and bandwidth beyond the quota.
+"""The charges of a customer's Vultr account, by day: its invoices, what is pending, and bandwidth beyond the quota.
 
 Vultr bills in lines of up to a month, without a day and without the id of a resource. So a line is spread over the UTC
 days of its period by their hours, what rounding leaves going to its last day, and it is matched with the inventory by
-the address or label in its description. Only days that are over are told of: of a line that is still running, today's
-part is left out, and comes with tomorrow's reading. Sources: Vultr's OpenAPI document, and govultr's recorded answers.
+the address or label in its description. Only days that are over count: of a line that is still running, today's part
+is left out, and comes with tomorrow's import. Sources: Vultr's OpenAPI document, and govultr's recorded answers.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.vultr.client import Account, MissingError, open_account
-from optiinfra_dagster.providers.vultr.kinds import items_of, pages
+from optiinfra_dagster.providers.vultr.client import Account, items_of, open_account
+from optiinfra_dagster.providers.vultr.errors import MissingError
+from optiinfra_dagster.providers.vultr.kind import BILLING
+from optiinfra_dagster.providers.vultr.services import KINDS
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.vultr.account import VultrAccount
 
 CURRENCY = "USD"  # Vultr has no other
-PERMISSION = "billing"
 SECONDS = 240.0  # for one account
 
 # Dates come with a zone, or without one as on the invoice: those are US Eastern, a month of UTC being written as
@@ -44,27 +45,21 @@ Item = Mapping[str, Any]
 
 # --- Products -------------------------------------------------------------------------------------------------------
 
-# What a product is called, in lower case: the kinds of resources that its lines may be of, and their type.
-_PRODUCTS: Sequence[tuple[str, tuple[str, ...], str]] = (
-    ("bare metal", ("vultr:bare_metal",), ResourceType.COMPUTE),
-    ("load balancer", ("vultr:load_balancer",), ResourceType.LOAD_BALANCER),
-    ("block storage", ("vultr:block",), ResourceType.VOLUME),
-    ("object storage", ("vultr:object_storage",), ResourceType.VOLUME),
-    ("file system", ("vultr:vfs",), ResourceType.VOLUME),
-    ("database", ("vultr:database",), ResourceType.DATABASE),
-    ("kubernetes", ("vultr:kubernetes",), ResourceType.KUBERNETES),
-    ("bandwidth", ("vultr:instance", "vultr:bare_metal"), ResourceType.NETWORK),
-    ("vpc", ("vultr:vpc",), ResourceType.NETWORK),
-    ("nat", ("vultr:vpc",), ResourceType.NETWORK),
-    ("compute", ("vultr:instance",), ResourceType.COMPUTE),
-    ("gpu", ("vultr:instance",), ResourceType.COMPUTE),
+# A word of a product's name, in lower case: the kinds of resource that its lines may be of, and their cost type. The
+# longest first, so that `Bare Metal Compute` is bare metal.
+_PRODUCTS: Sequence[tuple[str, tuple[str, ...], str]] = sorted(
+    [
+        *((word, (kind.name,), kind.resource_type) for kind in KINDS.values() for word in kind.bill_words),
+        ("bandwidth", tuple(kind.name for kind in KINDS.values() if kind.billed_traffic), ResourceType.NETWORK),
+    ],
+    key=lambda product: -len(product[0]),
 )
 
 
 def _product(name: str) -> tuple[tuple[str, ...], str]:
-    """The kinds that a product's lines may be of, none for all of them, and what they cost for."""
+    """The kinds that a product's lines may be of, none for all of them, and the lines' cost type."""
     plain = name.lower()
-    return next(((kinds, of_type) for word, kinds, of_type in _PRODUCTS if word in plain), ((), "other"))
+    return next(((kinds, cost_type) for word, kinds, cost_type in _PRODUCTS if word in plain), ((), "other"))
 
 
 # --- Lines ----------------------------------------------------------------------------------------------------------
@@ -92,12 +87,12 @@ class Line:
 
     @property
     def overage(self) -> bool:
-        """Whether it is for traffic beyond the quota."""
+        """True for traffic beyond the quota."""
         return "overage" in f"{_text(self.item.get('unit_type'))} {self.product}".lower()
 
     @property
     def category(self) -> Category:
-        """What kind of charge it is, by its words; what is given back is a credit."""
+        """The FOCUS category, by its words; what is given back is a credit."""
         if re.search(r"\b(tax|vat|gst)\b", f"{self.product} {self.text}", re.IGNORECASE):
             return Category.TAX
         discount = _text(self.item.get("unit_type")).lower() == "discount"
@@ -123,10 +118,10 @@ def _micros(duration: timedelta) -> int:
 
 
 def _lines(items: Sequence[object], operation: str, otherwise: tuple[datetime, datetime]) -> list[Line]:
-    """Read the lines of a bill. One without a period, such as a tax, has that of the whole bill, else `otherwise`.
+    """The lines of a bill. A line without a period, such as a tax, has that of the whole bill, else `otherwise`.
 
     Raises:
-        CloudError: a line tells no amount, so that the bill's days cannot be known.
+        CloudError: a line has no amount, so that the bill's days cannot be known.
     """
     read = []
     for item in items:
@@ -168,7 +163,7 @@ def _when(value: object) -> datetime | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=_EASTERN)).astimezone(UTC)
 
 
-# --- What a line is of ----------------------------------------------------------------------------------------------
+# --- The resource of a line ------------------------------------------------------------------------------------------
 
 _UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
 _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
@@ -176,7 +171,7 @@ _LABEL = re.compile(r"[\[(]([^\[\]()]+)[\])]")
 
 
 class Matcher:
-    """Finds the resource that a line is of, by what its description says: an id, an address, or a label.
+    """Finds the resource that a line charges for, by its description: an id, an address, or a label.
 
     `1.1.1.1 (8192 MB) [my-instance]` and `Load Balancer (my-loadbalancer)` are Vultr's forms. It is a guess: what fits
     several resources, or one that was created after the line's period began, is taken for none of them.
@@ -184,24 +179,25 @@ class Matcher:
 
     def __init__(self, resources: Sequence[Resource]) -> None:
         self._by: dict[tuple[str, str], list[Resource]] = defaultdict(list)
-        for one in resources:
-            self._by["id", one.resource_id].append(one)
-            self._by["label", one.resource_name].append(one)
-            if address := one.metadata.get("main_ip"):
-                self._by["address", str(address)].append(one)
+        for resource in resources:
+            self._by["id", resource.resource_id].append(resource)
+            self._by["label", resource.resource_name].append(resource)
+            if address := resource.metadata.get("main_ip"):
+                self._by["address", str(address)].append(resource)
 
     def match(self, line: Line) -> tuple[Resource | None, str]:
-        """The resource, and what it was matched by; None where it is not known."""
+        """The resource, and what it was matched by: `id`, `address` or `label`; None and "" where it is not known."""
         kinds, _ = _product(line.product)
         words = [("id", word.lower()) for word in _UUID.findall(line.text)]
         words += [("address", word) for word in _ADDRESS.findall(line.text)]
         words += [("label", word.strip()) for word in reversed(_LABEL.findall(line.text))]
         for by, word in words:
+            latest = line.start + timedelta(hours=1)
             fit = [
-                one
-                for one in self._by.get((by, word), ())
-                if (not kinds or one.kind in kinds)
-                and (not line.dated or one.created_at is None or one.created_at <= line.start + timedelta(hours=1))
+                resource
+                for resource in self._by.get((by, word), ())
+                if (not kinds or resource.kind in kinds)
+                and (not line.dated or resource.created_at is None or resource.created_at <= latest)
             ]
             if len(fit) == 1:
                 return fit[0], by
@@ -212,31 +208,29 @@ class Matcher:
 
 
 def price(_request: BillRequest[VultrAccount]) -> Decimal:
-    """Nothing: Vultr's calls are free."""
+    """The most that `read` costs, in USD: Vultr's calls are free."""
     return Decimal(0)
 
 
 def read(request: BillRequest[VultrAccount], meter: Meter) -> Bill:
     """Read the invoices of the range, what is pending, and bandwidth beyond the quota, of each account.
 
-    Only what is on invoices is final. The totals are Vultr's own sums: an invoice's amount, and the pending charges
-    that get-account tells; what the lines miss of one is on its last day. An account whose pending charges are not told
-    has no totals for their days.
+    Only what is on invoices is final. The totals are Vultr's own sums: an invoice's amount, and the pending charges of
+    get-account; what the lines miss of a sum is on its last day. An account without a sum of its pending charges has no
+    totals for their days.
     """
     bill, matcher = Bill(), Matcher(request.resources)
     for source in request.sources:
         try:
-            _Reading(source, request, matcher, meter, bill).read()
-        except CloudError as error:
-            bill.problems.append(Problem(source.id, "", "", error.cause, str(error)))
-        except ConfigError as error:
-            bill.problems.append(Problem(source.id, "", "", Cause.CONFIG, str(error)))
+            _Import(source, request, matcher, meter, bill).read()
+        except CollectionError as error:
+            bill.problems.append(Problem.of(source.id, error))
     return bill
 
 
 @dataclass(slots=True)
-class _Reading:
-    """One reading of an account's bill."""
+class _Import:
+    """One import of an account's bill."""
 
     source: Source[VultrAccount]
     request: BillRequest[VultrAccount]
@@ -258,7 +252,9 @@ class _Reading:
         for _ in range(2):  # an invoice that is written meanwhile takes its lines from the pending ones
             invoices = self._invoices()
             pending = self._pending()
-            if pending is None or [one["id"] for one in self._invoices()] == [one["id"] for one in invoices]:
+            if pending is None or [invoice["id"] for invoice in self._invoices()] == [
+                invoice["id"] for invoice in invoices
+            ]:
                 break
         else:
             raise CloudError(Cause.INCOMPLETE, "an invoice is being written. It is read again with the next collection")
@@ -275,10 +271,10 @@ class _Reading:
             billed += lines
             invoiced_to = max([invoiced_to, *(line.end.date() for line in lines if line.dated)])
         days = [day for day in self.request.days if day >= whole_from and (pending is not None or day < invoiced_to)]
-        untold = set[date]()
+        without_total = set[date]()
         if pending is not None:
             lines, total = pending
-            untold |= self._add(lines, None, total)
+            without_total |= self._add(lines, None, total)
             self._add_overage([*billed, *lines], invoiced_to)
         self.bill.read[self.source.id] = days
         known = set(days)
@@ -286,40 +282,38 @@ class _Reading:
         self.bill.totals += [
             Total(day, self.source.id, CURRENCY, amount)
             for day, amount in sorted(self.totals.items())
-            if day in known - untold
+            if day in known - without_total
         ]
 
     def _problem(self, error: CloudError) -> None:
-        self.bill.problems.append(Problem(self.source.id, "", "", error.cause, str(error)))
+        self.bill.problems.append(Problem.of(self.source.id, error))
 
     def _invoices(self) -> list[Item]:
         """The invoices that may have lines in the range: none is written before its period."""
         operation = "list-invoices"
-        found = pages(
-            self.account, self.meter, operation, "billing/invoices", "billing_invoices", PERMISSION, money=True
-        )
+        every = self.account.pages(operation, "billing/invoices", "billing_invoices", self.meter, BILLING, money=True)
         invoices = []
-        for one in found:
-            if not isinstance(one, Mapping) or not _text(one.get("id")):
+        for invoice in every:
+            if not isinstance(invoice, Mapping) or not _text(invoice.get("id")):
                 raise CloudError(Cause.BUG, f"{operation}: an invoice has no id")
-            made = _when(one.get("date"))
+            made = _when(invoice.get("date"))
             if made is None or made.date() > self.request.first:
-                invoices.append(one)
-        return sorted(invoices, key=lambda one: _text(one["id"]))
+                invoices.append(invoice)
+        return sorted(invoices, key=lambda invoice: _text(invoice["id"]))
 
     def _items(self, invoice: Item, made: datetime | None) -> list[Line]:
         operation, number = "get-invoice-items", _text(invoice["id"])
         path = f"billing/invoices/{number}/items"
-        items = list(pages(self.account, self.meter, operation, path, "invoice_items", PERMISSION, money=True))
+        items = list(self.account.pages(operation, path, "invoice_items", self.meter, BILLING, money=True))
         before = made or datetime.combine(self.request.last + _DAY, time(), UTC)
         return _lines(items, f"{operation} of {number}", (before - _DAY, before))
 
     def _pending(self) -> tuple[list[Line], Decimal | None] | None:
-        """The pending lines and Vultr's own sum of them, None where it is not told; None if there are no lines."""
+        """The pending lines and Vultr's own sum of them, None where it has none; None if the lines cannot be read."""
         operation = "list-pending-charges"
         try:
             sums = {self._pending_sum()}
-            answer = self.account.get_money(operation, "billing/pending-charges", self.meter, PERMISSION)
+            answer = self.account.get_money(operation, "billing/pending-charges", self.meter, BILLING)
             month, today = self.request.last.replace(day=1), self.request.last + _DAY
             otherwise = datetime.combine(month, time(), UTC), datetime.combine(today, time(), UTC)
             lines = _lines(items_of(answer, operation, "pending_charges"), operation, otherwise)
@@ -327,21 +321,21 @@ class _Reading:
             self._problem(error)
             return None
         total = sum((line.total for line in lines), Decimal(0))
-        if not _told(total, sums):
+        if _confirmed(total, sums) is None:
             sums.add(self._pending_sum())  # they grow every hour: perhaps between the two calls
-        told = _told(total, sums)
-        return lines, told if told is not None else next((one for one in sums if one is not None), None)
+        confirmed = _confirmed(total, sums)
+        return lines, confirmed if confirmed is not None else next((own for own in sums if own is not None), None)
 
     def _pending_sum(self) -> Decimal | None:
         try:
             answer = self.account.get_money("get-account", "account", self.meter)
         except CloudError:  # a key may read its bill, but not its owner
             return None
-        shown = answer.get("account")
-        return _money(shown.get("pending_charges")) if isinstance(shown, Mapping) else None
+        owner = answer.get("account")
+        return _money(owner.get("pending_charges")) if isinstance(owner, Mapping) else None
 
     def _add(self, lines: Sequence[Line], invoice: Item | None, total: Decimal | None) -> set[date]:
-        """Add the lines of a bill, and its total where Vultr tells one; gives the days whose total is not known."""
+        """Add the lines of a bill, and its total where Vultr has it; gives the days whose total is not known."""
         touched = set[date]()
         for line in lines:
             touched |= self._charge(line, invoice)
@@ -357,7 +351,7 @@ class _Reading:
     def _charge(self, line: Line, invoice: Item | None) -> set[date]:
         """Add a line's charges in the range, and their sums; gives their days."""
         resource, by = self.matcher.match(line)
-        kinds_type = _product(line.product)[1]
+        product_type = _product(line.product)[1]
         facts: dict[str, str] = {
             "units": _text(line.item.get("units")),
             "unit_type": _text(line.item.get("unit_type")),
@@ -383,7 +377,7 @@ class _Reading:
                     amount=amount,
                     currency=CURRENCY,
                     category=line.category,
-                    cost_type=str(resource.resource_type if resource else kinds_type),
+                    cost_type=str(resource.resource_type if resource else product_type),
                     resource_id=resource.resource_id if resource else "",
                     region_id=resource.region if resource else "",
                     is_final=invoice is not None,
@@ -394,20 +388,20 @@ class _Reading:
         return days
 
     def _add_overage(self, billed: Sequence[Line], invoiced_to: date) -> None:
-        """Add what get-account-bandwidth says that traffic beyond the quota costs, where no line says so yet."""
+        """Add the cost of traffic beyond the quota, by get-account-bandwidth, where no line charges for it yet."""
         try:
-            answer = self.account.get_money("get-account-bandwidth", "account/bandwidth", self.meter, PERMISSION)
+            answer = self.account.get_money("get-account-bandwidth", "account/bandwidth", self.meter, BILLING)
         except MissingError:
             return
         except CloudError as error:
             self._problem(error)
             return
-        told = answer.get("bandwidth")
-        for month in ("previous_month", "current_month_to_date"):
-            one = told.get(month) if isinstance(told, Mapping) else None
-            if not isinstance(one, Mapping):
+        bandwidth = answer.get("bandwidth")
+        for name in ("previous_month", "current_month_to_date"):
+            month = bandwidth.get(name) if isinstance(bandwidth, Mapping) else None
+            if not isinstance(month, Mapping):
                 continue
-            cost, start, end = _money(one.get("overage_cost")), _moment(one, "start"), _moment(one, "end")
+            cost, start, end = _money(month.get("overage_cost")), _moment(month, "start"), _moment(month, "end")
             if not cost or start is None or end is None or start >= end or start.date() < invoiced_to:
                 continue
             if any(line.overage and line.start < end and line.end > start for line in billed):
@@ -415,23 +409,23 @@ class _Reading:
             item = {
                 "description": "Bandwidth beyond the quota",
                 "product": "Bandwidth overage",
-                "units": one.get("overage"),
+                "units": month.get("overage"),
                 "unit_type": "overage",
-                "unit_price": one.get("overage_unit_cost"),
+                "unit_price": month.get("overage_unit_cost"),
                 "source": "account/bandwidth",
             }
             self._charge(Line(item, cost, start, end, dated=True), None)
 
 
 def _moment(month: Item, which: str) -> datetime | None:
-    """When a month of get-account-bandwidth starts or ends: seconds since the epoch, as number or text."""
+    """The start or end of a month of get-account-bandwidth: seconds since the epoch, as number or text."""
     seconds = _text(month.get(f"timestamp_{which}"))
     return datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() and len(seconds) < 12 else None
 
 
-def _told(total: Decimal, sums: set[Decimal | None]) -> Decimal | None:
+def _confirmed(total: Decimal, sums: set[Decimal | None]) -> Decimal | None:
     """The sum of the lines, if one of Vultr's own sums is the same to the last digit that it gives."""
-    for one in sums:
-        if one is not None and total.quantize(Decimal(1).scaleb(min(int(one.as_tuple().exponent), -2))) == one:
+    for own in sums:
+        if own is not None and total.quantize(Decimal(1).scaleb(min(int(own.as_tuple().exponent), -2))) == own:
             return total
     return None

@@ -1,4 +1,4 @@
-"""Proof, before the first collection, that an account lets itself be read: one small call for everything collected."""
+"""The check of an account before its first collection: one small call for everything that is collected."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.customers import FAMILIES
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.prometheus import open_prometheus
+from optiinfra_dagster.providers.prometheus import Prometheus, PrometheusConfig
 from optiinfra_dagster.providers.vultr.account import account_name
-from optiinfra_dagster.providers.vultr.billing import PERMISSION
-from optiinfra_dagster.providers.vultr.client import Account, MissingError, open_account
-from optiinfra_dagster.providers.vultr.kinds import LISTINGS, Listing
-from optiinfra_dagster.providers.vultr.metrics import READS
+from optiinfra_dagster.providers.vultr.client import Account, open_account
+from optiinfra_dagster.providers.vultr.errors import MissingError
+from optiinfra_dagster.providers.vultr.kind import BILLING, VultrKind
+from optiinfra_dagster.providers.vultr.services import LISTINGS
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.vultr.account import VultrAccount
@@ -37,58 +37,54 @@ def _check_vultr(customer_id: str, account: VultrAccount, families: Collection[s
     meter, name = Meter(), account_name(account)
     try:
         opened = open_account(account)
-    except (CloudError, ConfigError) as error:
-        cause = error.cause if isinstance(error, CloudError) else Cause.CONFIG
-        return [Problem(name, "", "", cause, str(error))]
+    except CollectionError as error:
+        return [Problem.of(name, error)]
     try:
         opened.get("get-account", "account", meter)
     except CloudError as error:
         if error.cause is not Cause.PERMISSION:  # a key may well be refused its owner's name and balance
-            return [Problem(name, "", "", error.cause, str(error))]
+            return [Problem.of(name, error)]
     with ThreadPoolExecutor(4, thread_name_prefix=f"vultr-{customer_id}") as pool:
-        outcomes = list(pool.map(lambda listing: list(_attempt(name, opened, meter, listing)), LISTINGS))
+        outcomes = list(pool.map(lambda kind: list(_attempt(name, opened, meter, kind)), LISTINGS))
     problems = [problem for outcome in outcomes for problem in outcome]
     return [*problems, *(_uncharged(name, opened, meter) if "cost" in families else ())]
 
 
 def _uncharged(name: str, account: Account, meter: Meter) -> Iterator[Problem]:
-    """Why its bill cannot be read, if it cannot: one permission is for all of it, so the first refusal tells all."""
+    """Why its bill cannot be read, if it cannot: one permission is for all of it, so the first refusal is enough."""
     try:
-        account.get("list-pending-charges", "billing/pending-charges", meter, PERMISSION)
-        account.get("list-invoices", "billing/invoices", meter, PERMISSION, per_page=1)
+        account.get("list-pending-charges", "billing/pending-charges", meter, BILLING)
+        account.get("list-invoices", "billing/invoices", meter, BILLING, per_page=1)
     except CloudError as error:
         # get-account has just accepted this key
         yield Problem(name, "", "", Cause.PERMISSION if error.cause is Cause.AUTH else error.cause, str(error))
 
 
-def _attempt(name: str, account: Account, meter: Meter, listing: Listing) -> Iterator[Problem]:
-    """List one resource, and read its figures where Vultr has any."""
+def _attempt(name: str, account: Account, meter: Meter, kind: VultrKind) -> Iterator[Problem]:
+    """Why a kind cannot be read, if it cannot: one resource is listed, and its figures read where Vultr has any."""
     try:
-        answer = account.get(listing.operation, listing.path, meter, listing.permission, per_page=1)
-        items = answer.get(listing.key)
-        one = items[0].get("id") if items and isinstance(items, list) and isinstance(items[0], dict) else None
-        if one and listing.kind in READS:
-            operation, path = READS[listing.kind]
-            account.get(operation, path.format(one), meter, listing.permission)
+        answer = account.get(kind.operation, kind.path, meter, kind.permission, per_page=1)
+        items = answer.get(kind.key)
+        first = items[0].get("id") if items and isinstance(items, list) and isinstance(items[0], dict) else None
+        if first and (call := kind.resource_call):
+            account.get(call.operation, call.path.format(first), meter, kind.permission)
     except MissingError as error:
-        if listing.operation in str(error):  # what is listed may well be gone, or have no figures yet
-            yield Problem(name, "", listing.kind, error.cause, str(error))
+        if kind.operation in str(error):  # what is listed may well be gone, or have no figures yet
+            yield Problem.of(name, error, kind=kind.name)
     except CloudError as error:
-        problem = Problem(name, "", listing.kind, error.cause, str(error))
+        problem = Problem.of(name, error, kind=kind.name)
         # get-account has just accepted this key
         yield replace(problem, cause=Cause.PERMISSION) if error.cause is Cause.AUTH else problem
 
 
 def _check_prometheus(account: VultrAccount) -> Iterator[Problem]:
-    """Ask it for one point."""
+    """Why its Prometheus cannot be read, if it cannot: one point is read."""
     name = account_name(account)
     try:
-        prometheus = open_prometheus(account)
-        if prometheus is not None:
+        config = PrometheusConfig.look_up(account.prometheus_url, account.prometheus_token)
+        if config is not None:
             now = int(time.time())
-            with prometheus:
+            with Prometheus(config) as prometheus:
                 prometheus.query_range("vector(1)", now, now, 300, Meter())
-    except CloudError as error:
-        yield Problem(name, "", "", error.cause, str(error))
-    except ConfigError as error:
-        yield Problem(name, "", "", Cause.CONFIG, str(error))
+    except CollectionError as error:
+        yield Problem.of(name, error)

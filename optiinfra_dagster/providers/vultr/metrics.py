@@ -1,9 +1,9 @@
-"""How a customer's Vultr resources perform. Vultr tells little of it, so the figures have four sources.
+"""The metrics of a customer's Vultr resources. Vultr itself has few of them, so the figures have four sources.
 
-- power: the inventory's own word on each resource is its uptime at that moment; no call.
-- database_usage: what a managed database uses at the moment of asking; a call each.
-- bandwidth: what a machine sent and received on each whole day; a call each, once a day, some in each window.
-- node_exporter, v-agent, blackbox_exporter: what agents told a Prometheus, where the customer gives the URL of one.
+- power: the inventory's status of each resource is its uptime at that moment; no call.
+- database_usage: what a managed database uses at the moment of the call; a call each.
+- bandwidth: the bytes that a machine sent and received on each whole day; a call each, once a day, some in each window.
+- node_exporter, v-agent, blackbox_exporter: what agents wrote to a Prometheus, where the customer gives the URL of one.
 
 The first three are Vultr's: free, and within its rate limit, which `client` keeps for all customers together. The first
 two know the present only, so a past window holds none of their points.
@@ -20,15 +20,17 @@ from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Resource, Status
 from optiinfra_dagster.model.metrics import Coverage, CoverageState, Metric, MetricsRequest, MetricsResult, Series
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.catalog import metrics_for
 from optiinfra_dagster.providers.parsing import as_finite, dig
-from optiinfra_dagster.providers.prometheus import Told, ask, open_prometheus
+from optiinfra_dagster.providers.prometheus import Prometheus, PrometheusConfig, PrometheusResult, read_metrics
 from optiinfra_dagster.providers.vultr.account import account_name
-from optiinfra_dagster.providers.vultr.client import Account, MissingError, open_account
+from optiinfra_dagster.providers.vultr.client import Account, open_account
+from optiinfra_dagster.providers.vultr.errors import MissingError
+from optiinfra_dagster.providers.vultr.kind import BANDWIDTH, DATABASE_USAGE, LABELS, POWER, VIEW
+from optiinfra_dagster.providers.vultr.services import KINDS, READS
 from optiinfra_dagster.providers.vultr.traffic import date, days_back, missing_days, remember_absent
 
 if TYPE_CHECKING:
@@ -39,10 +41,9 @@ if TYPE_CHECKING:
 TOTAL_SECONDS = 240.0  # all calls to Vultr of one collection, with their attempts and waits
 _AT_ONCE = 8  # calls; the rate limit is kept by `client`
 
-_EXPORTERS = frozenset({"node_exporter", "v-agent", "blackbox_exporter"})
-_PERMISSION = "subscriptions_view"
+_PROMETHEUS = "prometheus"  # the source of every metric whose namespace is an exporter
 
-# What there is of one resource's metric: of several sources, the first of these counts.
+# Of the states that several sources give for one metric of a resource, the first of these counts.
 _BEST_FIRST = (
     CoverageState.COLLECTED,
     CoverageState.ERROR,
@@ -53,20 +54,12 @@ _BEST_FIRST = (
 )
 _RANK = {state: rank for rank, state in enumerate(_BEST_FIRST)}
 
-
-# The call that tells the figures of one resource: Vultr's name of it, and the path.
-READS = {
-    "vultr:database": ("get-database-usage", "databases/{}/usage"),
-    "vultr:instance": ("get-instance-bandwidth", "instances/{}/bandwidth"),
-    "vultr:bare_metal": ("get-bandwidth-baremetal", "bare-metals/{}/bandwidth"),
-}
-
-# A call of one resource: what it is asked for, and the answer, or why there is none.
+# A call of one resource: its metrics, and the answer, or why there is none.
 Answer = tuple[Resource, Sequence[Metric], "Future[Mapping[str, Any] | CloudError]"]
 
 
 def price(_request: MetricsRequest[VultrAccount]) -> Decimal:
-    """What Vultr will charge the customer, in USD, for one `collect` of a request: its API is free."""
+    """The most that Vultr charges the customer, in USD, for one `collect` of a request: its API is free."""
     return Decimal(0)
 
 
@@ -84,13 +77,18 @@ _NO_SERIES = (
 )
 
 
+def _metrics_of(kind: str) -> tuple[Metric, ...]:
+    return KINDS[kind].metrics if kind in KINDS else ()
+
+
 @cache
 def _sources(kind: str) -> dict[str, tuple[Metric, ...]]:
-    """The catalogue's metrics of a kind by where they come from: every exporter is `prometheus`."""
-    found: dict[str, list[Metric]] = {}
-    for metric in metrics_for("vultr", kind):
-        found.setdefault("prometheus" if metric.namespace in _EXPORTERS else metric.namespace, []).append(metric)
-    return {source: tuple(metrics) for source, metrics in found.items()}
+    """The metrics of a kind by their source."""
+    sources: dict[str, list[Metric]] = {}
+    for metric in _metrics_of(kind):
+        own = metric.namespace in {POWER, DATABASE_USAGE, BANDWIDTH}
+        sources.setdefault(metric.namespace if own else _PROMETHEUS, []).append(metric)
+    return {source: tuple(metrics) for source, metrics in sources.items()}
 
 
 def _noun(resource: Resource) -> str:
@@ -103,7 +101,7 @@ def _why_idle(resource: Resource) -> str:
 
 
 def _snapshot(resource: Resource, metric: Metric, request: MetricsRequest[VultrAccount], value: float) -> Series:
-    """One point: how it is now, in the present window."""
+    """The series of one point, of the present window."""
     moment = [] if request.present is None else [int(request.present.timestamp())]
     return Series(resource, metric, metric.statistic_name("snapshot"), moment, [value])
 
@@ -115,7 +113,7 @@ def _value(answer: Any, path: str) -> float | None:
 
 @dataclass(slots=True)
 class _Run:
-    """What is asked of one account, and what became of it. Its calls end where its key turns out not to work."""
+    """The collection of one account. Its calls end where its key turns out not to work."""
 
     account_id: str
     config: VultrAccount | None
@@ -131,10 +129,10 @@ class _Run:
     accepted: bool | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def asked(self, source: str) -> list[tuple[Sequence[Metric], list[Resource]]]:
-        """What one source is asked for: some metrics, and the resources to tell them of, a pair for each kind."""
-        found = [(_sources(kind).get(source, ()), resources) for kind, resources in self.by_kind.items()]
-        return [(metrics, resources) for metrics, resources in found if metrics]
+    def questions(self, source: str) -> list[tuple[Sequence[Metric], list[Resource]]]:
+        """The metrics of one source, and the resources to read them of: a pair for each kind that has any."""
+        pairs = [(_sources(kind).get(source, ()), resources) for kind, resources in self.by_kind.items()]
+        return [(metrics, resources) for metrics, resources in pairs if metrics]
 
     def keep(self, series: Series) -> None:
         """Take points."""
@@ -144,22 +142,22 @@ class _Run:
     def settle(
         self, metrics: Sequence[Metric], resources: Iterable[Resource], state: CoverageState, reason: str
     ) -> None:
-        """Note why a source tells nothing of some metrics, unless another one has told something better."""
-        ids = [one.resource_id for one in resources]
+        """Note why a source has nothing of some metrics, unless another source settled them with a better state."""
+        ids = [resource.resource_id for resource in resources]
         for name in {metric.name: None for metric in metrics}:
-            for key in [(one, name) for one in ids if one not in self.collected[name]]:
+            for key in [(resource_id, name) for resource_id in ids if resource_id not in self.collected[name]]:
                 if key not in self.lacking or _RANK[state] < _RANK[self.lacking[key][0]]:
                     self.lacking[key] = state, reason
 
     def coverage(self) -> Iterator[Coverage]:
-        """What there is of every metric of every resource, each once."""
+        """The state of every metric of every resource, each once."""
         for kind, resources in self.by_kind.items():
-            for name in {metric.name: None for metric in metrics_for("vultr", kind)}:
-                for one in resources:
-                    if one.resource_id in self.collected[name]:
-                        yield Coverage(one.resource_id, one.resource_type, name, CoverageState.COLLECTED)
-                    else:
-                        yield Coverage(one.resource_id, one.resource_type, name, *self.lacking[one.resource_id, name])
+            for name in {metric.name: None for metric in _metrics_of(kind)}:
+                for resource in resources:
+                    key = resource.resource_id, name
+                    collected = resource.resource_id in self.collected[name]
+                    state, reason = (CoverageState.COLLECTED, "") if collected else self.lacking[key]
+                    yield Coverage(resource.resource_id, resource.resource_type, name, state, reason)
 
     def note(self, cause: Cause, message: str) -> None:
         self.problems.append(Problem(self.account_id, "", "", cause, message))
@@ -167,11 +165,11 @@ class _Run:
     # --- Power ------------------------------------------------------------------------------------------------------
 
     def take_power(self) -> None:
-        """Tell uptime from the inventory: 100 or 0 percent, as sampled once in the window.
+        """Read uptime from the inventory: 100 or 0 percent, as sampled once in the window.
 
         Who stops a machine does not make it less reliable: stopped, it has no uptime.
         """
-        for metrics, resources in self.asked("power"):
+        for metrics, resources in self.questions(POWER):
             for resource in resources:
                 up = _UP.get(resource.status)
                 if up is None:
@@ -186,19 +184,18 @@ class _Run:
 
     # --- Vultr's calls ----------------------------------------------------------------------------------------------
 
-    def ask_usage(self, pool: ThreadPoolExecutor) -> list[Answer]:
-        """Begin the calls that tell what databases use now; none where the present is not asked for."""
-        asked = self.asked("database_usage") if self.request.present else ()
-        return [self._begin(pool, resource, metrics) for metrics, resources in asked for resource in resources]
+    def begin_usage(self, pool: ThreadPoolExecutor) -> list[Answer]:
+        """Begin the calls for what databases use now; none where the range is past."""
+        questions = self.questions(DATABASE_USAGE) if self.request.present else ()
+        return [self._begin(pool, resource, metrics) for metrics, resources in questions for resource in resources]
 
-    def ask_traffic(self, pool: ThreadPoolExecutor, days: Mapping[str, range]) -> list[Answer]:
-        """Begin the calls that tell of the days of each machine in `days`."""
+    def begin_traffic(self, pool: ThreadPoolExecutor, days: Mapping[str, range]) -> list[Answer]:
+        """Begin the calls for the days of each machine in `days`."""
         return [
-            # Bare metal has no such parameter: Vultr tells of 30 days.
             self._begin(pool, resource, metrics, date_range=days_back(days[resource.resource_id]))
-            if resource.kind == "vultr:instance"
+            if READS[resource.kind].has_date_range
             else self._begin(pool, resource, metrics)
-            for metrics, resources in self.asked("bandwidth")
+            for metrics, resources in self.questions(BANDWIDTH)
             for resource in resources
             if resource.resource_id in days
         ]
@@ -207,24 +204,22 @@ class _Run:
         if self.account is None and self.refusal is None and self.config is not None:
             try:
                 self.account = open_account(self.config, TOTAL_SECONDS)
-            except CloudError as error:
-                self.give_up(error)
-            except ConfigError as error:
-                self.give_up(CloudError(Cause.CONFIG, str(error)))
-        operation, path = READS[resource.kind]
-        return resource, metrics, pool.submit(self._get, operation, path.format(resource.resource_id), query)
+            except CollectionError as error:
+                self.give_up(_cloud_error(error))
+        call = READS[resource.kind]
+        return resource, metrics, pool.submit(self._get, call.operation, call.path.format(resource.resource_id), query)
 
     def _get(self, operation: str, path: str, query: Mapping[str, int]) -> Mapping[str, Any] | CloudError:
         """The answer of one call, or why there is none."""
         if self.refusal is not None or self.account is None:
             return self.refusal or CloudError(Cause.BUG, f"{operation}: the account was not opened")
         try:
-            return self.account.get(operation, path, self.meter, _PERMISSION, **query)
+            return self.account.get(operation, path, self.meter, VIEW, **query)
         except CloudError as error:
             return self._understood(error) if error.cause is Cause.AUTH else error
 
     def _understood(self, error: CloudError) -> CloudError:
-        """Tell a call that is not allowed from a bad key, which is told once, for the account."""
+        """The refusal of a call that is not allowed, told from that of a bad key, which is noted once."""
         with self._lock:
             if self.accepted is None and self.account is not None:
                 self.accepted = self.account.is_accepted(self.meter)
@@ -232,7 +227,7 @@ class _Run:
                     self.give_up(error)
         if not self.accepted:
             return self.refusal or error
-        return CloudError(Cause.PERMISSION, f"{error}; other calls accept the key: allow {_PERMISSION}")
+        return CloudError(Cause.PERMISSION, f"{error}; other calls accept the key: allow {VIEW}")
 
     def give_up(self, error: CloudError) -> None:
         """Make no further call, and say why."""
@@ -241,37 +236,38 @@ class _Run:
 
     def take_usage(self, answers: Sequence[Answer]) -> None:
         """Take what databases use now."""
-        for resource, metrics, answer in self._whole(answers):
+        for resource, metrics, answer in self._answered(answers):
             for metric in metrics:
                 value = _value(answer.get("usage"), metric.api_metric)
                 if value is None:
                     self.settle([metric], [resource], CoverageState.NOT_OFFERED, "Vultr tells no such figure of it")
                 else:
                     self.keep(_snapshot(resource, metric, self.request, metric.convert(value)))
-        for metrics, resources in () if self.request.present else self.asked("database_usage"):
+        for metrics, resources in () if self.request.present else self.questions(DATABASE_USAGE):
             self.settle(metrics, resources, CoverageState.NOT_OFFERED, _PRESENT_ONLY)
 
     def take_traffic(self, answers: Sequence[Answer], days: Mapping[str, range]) -> list[str]:
-        """Take the traffic of whole days; gives the machines of which none of the days was told."""
+        """Take the traffic of whole days; gives the machines whose answers had none of the days."""
         absent: list[str] = []
-        for resource, metrics, answer in self._whole(answers):
-            known, one = len(self.series), resource.resource_id
+        for resource, metrics, answer in self._answered(answers):
+            before, resource_id = len(self.series), resource.resource_id
             for metric in metrics:
-                told = {day: _value(answer, f"bandwidth.{date(day)}.{metric.api_metric}") for day in days[one]}
-                points = {day: metric.convert(value) for day, value in told.items() if value is not None}
+                path = f"bandwidth.{{}}.{metric.api_metric}"
+                values = {day: _value(answer, path.format(date(day))) for day in days[resource_id]}
+                points = {day: metric.convert(value) for day, value in values.items() if value is not None}
                 if points:
                     name, window = metric.statistic_name("day"), self.request.present
                     self.keep(Series(resource, metric, name, list(points), list(points.values()), window))
-            if len(self.series) == known:
-                absent.append(one)
-        for metrics, resources in self.asked("bandwidth"):
+            if len(self.series) == before:
+                absent.append(resource_id)
+        for metrics, resources in self.questions(BANDWIDTH):
+            ids = [resource.resource_id for resource in resources]
             for metric in metrics:
-                stored = (one.resource_id for one in resources if one.resource_id in self.request.daily)
-                self.collected[metric.name].update(stored)
+                self.collected[metric.name].update(known for known in ids if known in self.request.daily)
             self.settle(metrics, resources, CoverageState.NOT_OFFERED, _BY_THE_DAY)
         return absent
 
-    def _whole(self, answers: Sequence[Answer]) -> Iterator[tuple[Resource, Sequence[Metric], Mapping[str, Any]]]:
+    def _answered(self, answers: Sequence[Answer]) -> Iterator[tuple[Resource, Sequence[Metric], Mapping[str, Any]]]:
         """The calls that were answered; of the others, settles the metrics."""
         failed: list[tuple[Resource, Sequence[Metric], CloudError]] = []
         for resource, metrics, future in answers:
@@ -280,10 +276,10 @@ class _Run:
                 failed.append((resource, metrics, answer))
             else:
                 yield resource, metrics, answer
-        self._tell(failed)
+        self._settle_failed(failed)
 
-    def _tell(self, failed: Sequence[tuple[Resource, Sequence[Metric], CloudError]]) -> None:
-        """Settle what failed, and say so once for all calls that failed alike."""
+    def _settle_failed(self, failed: Sequence[tuple[Resource, Sequence[Metric], CloudError]]) -> None:
+        """Settle the metrics of failed calls, with one problem for all calls that failed alike."""
         alike: dict[Cause, list[tuple[Resource, Sequence[Metric], CloudError]]] = {}
         for resource, metrics, error in failed:
             gone = isinstance(error, MissingError)
@@ -292,66 +288,72 @@ class _Run:
             self.settle(metrics, [resource], state, reason)
             if not gone and error is not self.refusal:
                 alike.setdefault(error.cause, []).append((resource, metrics, error))
-        for cause, ones in alike.items():
-            resource, _, error = ones[0]
-            count = sum(len(metrics) for _, metrics, _ in ones)
+        for cause, calls in alike.items():
+            resource, _, error = calls[0]
+            count = sum(len(metrics) for _, metrics, _ in calls)
             self.note(cause, f"{error} ({count} metrics are missing, such as those of {resource.resource_id})")
 
     # --- Prometheus -------------------------------------------------------------------------------------------------
 
-    def ask_agents(self) -> Told | CloudError | None:
-        """What the customer's Prometheus tells; None where there is none. Touches nothing of the run."""
+    def read_prometheus(self) -> PrometheusResult | CloudError | None:
+        """The series of the customer's Prometheus; None where there is none. Changes nothing of the run."""
         if self.config is None:
             return self.refusal
         try:
-            prometheus = open_prometheus(self.config)
-        except CloudError as error:
-            return error
-        except ConfigError as error:
-            return CloudError(Cause.CONFIG, str(error))
-        if prometheus is None:
+            config = PrometheusConfig.look_up(self.config.prometheus_url, self.config.prometheus_token)
+        except CollectionError as error:
+            return _cloud_error(error)
+        if config is None:
             return None
-        with prometheus:
-            return ask(prometheus, self.asked("prometheus"), self.request, self.meter)
+        questions, request = self.questions(_PROMETHEUS), self.request
+        with Prometheus(config) as prometheus:
+            return read_metrics(prometheus, questions, request.start, request.end, self.meter, LABELS)
 
-    def take_agents(self, told: Told | CloudError | None) -> None:
-        """Take what the customer's Prometheus told."""
-        asked = self.asked("prometheus")
+    def take_prometheus(self, result: PrometheusResult | CloudError | None) -> None:
+        """Take the series of the customer's Prometheus."""
+        questions = self.questions(_PROMETHEUS)
         failures: Mapping[str, CloudError] = {}
         state, reason = CoverageState.NOT_OFFERED, _NO_PROMETHEUS
-        if isinstance(told, CloudError):
-            state, reason = CoverageState.of(told.cause), str(told)
-            if told is not self.refusal:
-                count = sum(len(metrics) * len(resources) for metrics, resources in asked)
-                self.note(told.cause, f"{told} ({count} metrics are missing)")
-        elif told is not None:
-            state, reason, failures = CoverageState.AGENT_MISSING, _NO_SERIES, told.failures
-            self.series.extend(told.series)
-            for name, found in told.found.items():
-                self.collected[name] |= found
+        if isinstance(result, CloudError):
+            state, reason = CoverageState.of(result.cause), str(result)
+            if result is not self.refusal:
+                count = sum(len(metrics) * len(resources) for metrics, resources in questions)
+                self.note(result.cause, f"{result} ({count} metrics are missing)")
+        elif result is not None:
+            state, reason, failures = CoverageState.AGENT_MISSING, _NO_SERIES, result.failures
+            self.series.extend(result.series)
+            for name, known in result.known.items():
+                self.collected[name] |= known
             for text, error in {str(error): error for error in failures.values()}.items():
                 lost = sum(str(failure) == text for failure in failures.values())
-                self.note(error.cause, f"{error} ({lost} of {told.questions} questions are not answered in full)")
-        idle = {Status.STOPPED, Status.TERMINATED} if told is not None else frozenset()
-        for metrics, resources in asked:
+                self.note(error.cause, f"{error} ({lost} of {result.questions} questions are not answered in full)")
+        idle = {Status.STOPPED, Status.TERMINATED} if result is not None else frozenset()
+        for metrics, resources in questions:
             for metric in metrics:
                 if (failure := failures.get(metric.api_metric)) is not None:
                     self.settle([metric], resources, CoverageState.of(failure.cause), str(failure))
             answered = [metric for metric in metrics if metric.api_metric not in failures]
-            self.settle(answered, [one for one in resources if one.status not in idle], state, reason)
-            for resource in (one for one in resources if one.status in idle):
+            self.settle(answered, [resource for resource in resources if resource.status not in idle], state, reason)
+            for resource in (resource for resource in resources if resource.status in idle):
                 self.settle(answered, [resource], CoverageState.NOT_OFFERED, _why_idle(resource))
+
+
+def _cloud_error(error: CollectionError) -> CloudError:
+    """The error of an account that could not be opened, as one of the cloud."""
+    if isinstance(error, CloudError):
+        return error
+    return CloudError(error.cause, str(error))
 
 
 # --- All sources ------------------------------------------------------------------------------------------------------
 
 
 def collect(request: MetricsRequest[VultrAccount], meter: Meter) -> MetricsResult:
-    """Read what the four sources tell of the resources, several calls at a time.
+    """Read the metrics of the resources from the four sources, several calls at a time.
 
     Args:
-        request: `present` is the window that snapshots and daily traffic are told in; None is for past ranges, of which
-            only a Prometheus knows. Kinds without metrics are passed over.
+        request: `present` is the window of snapshots and daily traffic; None is for past ranges, of which only a
+            Prometheus knows. Kinds without metrics are passed over.
         meter: counts every HTTP request.
 
     Returns:
@@ -367,27 +369,27 @@ def collect(request: MetricsRequest[VultrAccount], meter: Meter) -> MetricsResul
             run.give_up(CloudError(Cause.CONFIG, message))
         run.by_kind.setdefault(resource.kind, []).append(resource)
     every = list(runs.values())
-    machines = [one for run in every for _, resources in run.asked("bandwidth") for one in resources]
+    machines = [machine for run in every for _, resources in run.questions(BANDWIDTH) for machine in resources]
     days = missing_days(request, machines)
     # A Prometheus that does not answer must not hold up Vultr's calls.
     with (
         ThreadPoolExecutor(4, thread_name_prefix=f"prometheus-{request.customer_id}") as apart,
         ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"vultr-{request.customer_id}") as pool,
     ):
-        told = [(run, apart.submit(run.ask_agents)) for run in every if run.asked("prometheus")]
-        usage = [run.ask_usage(pool) for run in every]
-        traffic = [run.ask_traffic(pool, days) for run in every]
+        agents = [(run, apart.submit(run.read_prometheus)) for run in every if run.questions(_PROMETHEUS)]
+        usage = [run.begin_usage(pool) for run in every]
+        traffic = [run.begin_traffic(pool, days) for run in every]
         absent: list[str] = []
         for run, used, sent in zip(every, usage, traffic, strict=True):
             run.take_usage(used)
             absent += run.take_traffic(sent, days)
-        for run, answer in told:
-            run.take_agents(answer.result())
+        for run, answer in agents:
+            run.take_prometheus(answer.result())
     remember_absent(request, absent)
     for run in every:
         run.take_power()
     return MetricsResult(
         series=[series for run in every for series in run.series],
-        coverage=[one for run in every for one in run.coverage()],
+        coverage=[state for run in every for state in run.coverage()],
         problems=[problem for run in every for problem in run.problems],
     )

@@ -1,4 +1,4 @@
-"""Vultr as a provider: which module does what. SDKs are imported when a method is called."""
+"""Vultr as a provider: the module behind each method, imported when it is called, with its HTTP client."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.providers.vultr.account import VultrAccount
 from optiinfra_dagster.providers.vultr.bill_sources import bill_sources
+from optiinfra_dagster.providers.vultr.kind import BILLING, VIEW
+from optiinfra_dagster.providers.vultr.services import KINDS, LISTINGS
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
@@ -32,12 +34,18 @@ class Vultr:
     @property
     def kinds(self) -> Mapping[str, Kind]:
         """The kinds of resource by name."""
-        return {}
+        return KINDS
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
-        """What a credential must be allowed."""
-        del families
-        return ()
+        """The permissions of the user whose API key it is, in the words of Vultr's portal."""
+        needed = set[str]()
+        if "resource" in families:
+            needed |= {kind.permission for kind in LISTINGS}
+        if "performance" in families:
+            needed |= {kind.permission for kind in LISTINGS if kind.resource_call}
+        if "cost" in families:
+            needed |= {BILLING, VIEW}
+        return tuple(sorted(needed))
 
     def inventory(self, customer_id: str, accounts: Sequence[VultrAccount], meter: Meter) -> Inventory:
         """List every kind of resource in all accounts."""
@@ -81,9 +89,7 @@ class Vultr:
 
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
-        from optiinfra_dagster.providers.vultr import prices
-
-        return prices.SERVICES.get(kind, kind)
+        return KINDS[kind].bill_service or kind if kind in KINDS else kind
 
     def list_prices(
         self, customer_id: str, accounts: Sequence[VultrAccount], wanted: Collection[tuple[str, str]], meter: Meter

@@ -1,6 +1,6 @@
-"""Whose daily traffic is read in a window: each machine's once a day, and not all at the same time of the day.
+"""The machines whose daily traffic is read in a window: each once a day, and not all at the same time of the day.
 
-Vultr tells the bytes of whole days (UTC), one machine a call. So a machine has a quarter of an hour of its own, after
+Vultr has the bytes of whole days (UTC), one machine a call. So a machine has a quarter of an hour of its own, after
 the day has been counted, and is due from then on until its yesterday is stored, or known not to be there.
 """
 
@@ -26,19 +26,19 @@ DAY = 86_400
 
 
 def date(day: int) -> str:
-    """`2026-11-20`, as Vultr names the day that begins at these seconds since the epoch."""
+    """`2026-11-20`: Vultr's name of the day that begins at these seconds since the epoch."""
     return datetime.fromtimestamp(day, UTC).date().isoformat()
 
 
 def days_back(days: range) -> int:
-    """How far back to ask for some days that end with yesterday; one more, because Vultr may count today."""
+    """The `date_range` for some days that end with yesterday; one more, because Vultr may count today."""
     return len(days) + 1
 
 
 def missing_days(request: MetricsRequest[VultrAccount], machines: Sequence[Resource]) -> dict[str, range]:
-    """The machines to be asked in the present window, at most `MOST_READS`, with the starts of the days to be told.
+    """The machines to read in the present window, at most `MOST_READS`, with the starts of the days that are missing.
 
-    A window that is collected again asks the same machines again, because what it stored itself is not in
+    A window that is collected again reads the same machines again, because what it stored itself is not in
     `request.daily`. The day on which a machine was created is not a whole one.
     """
     if request.present is None:
@@ -48,19 +48,20 @@ def missing_days(request: MetricsRequest[VultrAccount], machines: Sequence[Resou
     slots = min(max(math.ceil(len(machines) / MOST_READS), 1), SLOTS - FIRST_SLOT)
     absent = _absent(request, today)
     due: list[tuple[int, int, str, range]] = []
-    for one in machines:
-        number = zlib.crc32(one.resource_id.encode())
+    for machine in machines:
+        resource_id = machine.resource_id
+        number = zlib.crc32(resource_id.encode())
         slot = FIRST_SLOT + number % slots
-        created = 0 if one.created_at is None else -(-int(one.created_at.timestamp()) // DAY) * DAY
-        first = max(request.daily.get(one.resource_id, 0) + DAY, today - DAYS_BACK * DAY, created)
-        if first < today and slot <= (now - today) // SLOT_SECONDS and one.resource_id not in absent:
-            due.append((slot, number, one.resource_id, range(first, today, DAY)))
-    due.sort(key=lambda one: one[:3])
+        created = 0 if machine.created_at is None else -(-int(machine.created_at.timestamp()) // DAY) * DAY
+        first = max(request.daily.get(resource_id, 0) + DAY, today - DAYS_BACK * DAY, created)
+        if first < today and slot <= (now - today) // SLOT_SECONDS and resource_id not in absent:
+            due.append((slot, number, resource_id, range(first, today, DAY)))
+    due.sort(key=lambda entry: entry[:3])
     return {resource_id: days for _, _, resource_id, days in due[:MOST_READS]}
 
 
 def remember_absent(request: MetricsRequest[VultrAccount], machines: Sequence[str]) -> None:
-    """Do not ask again today for machines of which Vultr told none of the missing days; tomorrow it may."""
+    """Keep for today that Vultr has none of the missing days of some machines; they are read again tomorrow."""
     if request.memory is not None and request.present is not None and machines:
         today = int(request.present.timestamp()) // DAY * DAY
         request.memory.put(sorted(_absent(request, today).union(machines)), *_key(request, today))

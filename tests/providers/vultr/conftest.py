@@ -10,23 +10,14 @@ from typing import Any
 import pytest
 
 from optiinfra_dagster.lab import CloudLab
+from optiinfra_dagster.lab.vultr.services import KINDS as LAB_KINDS
 from optiinfra_dagster.providers import prometheus
 from optiinfra_dagster.providers.vultr import client
 from optiinfra_dagster.providers.vultr.account import VultrAccount
 
 KEY = "ACMES-VULTR-KEY-1"
 TOKEN = "planted-prometheus-token"
-KINDS = (
-    "vultr:instance",
-    "vultr:bare_metal",
-    "vultr:block",
-    "vultr:vfs",
-    "vultr:object_storage",
-    "vultr:database",
-    "vultr:load_balancer",
-    "vultr:vpc",
-    "vultr:kubernetes",
-)
+KINDS = tuple(LAB_KINDS)
 StartLab = Callable[..., CloudLab]
 
 

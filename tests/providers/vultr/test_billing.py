@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optiinfra_dagster.lab.vultr.billing import of_month
 from optiinfra_dagster.lab.vultr.recordings import Recordings
+from optiinfra_dagster.lab.vultr.services import KINDS as LAB_KINDS
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
@@ -202,7 +202,7 @@ def test_a_sum_that_differs_from_the_lines_is_told(start_lab: StartLab, monkeypa
 
 
 def test_invoices_come_in_pages(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("optiinfra_dagster.providers.vultr.kinds.PAGE_SIZE", 2)
+    monkeypatch.setattr("optiinfra_dagster.providers.vultr.client.PAGE_SIZE", 2)
     lab, meter = start(start_lab, fleet("vultr:block", 5)), Meter()
     bill = read(meter)
     assert by_day(bill) == lab.vultr.expected_costs("acme", FIRST, LAST)
@@ -277,7 +277,7 @@ def test_an_hour_costs_what_the_price_list_says(start_lab: StartLab) -> None:
         shown = next(each for each in resources if each.resource_id == one.id)
         parts = prices.components(shown)
         estimate = sum((hourly.get((shown.region, p.key)) or hourly["", p.key]) * p.quantity for p in parts)
-        truth = Decimal(0) if one.kind in {"vultr:vpc", "vultr:kubernetes"} else of_month(one) / 672
+        truth = Decimal(0) if one.kind in {"vultr:vpc", "vultr:kubernetes"} else LAB_KINDS[one.kind].monthly(one) / 672
         assert abs(estimate - truth) < Decimal("1e-12"), one.kind
     assert meter.calls == {
         "list-plans": 1, "list-metal-plans": 1, "list-database-plans": 1, "list-blocks": 1, "list-vfs": 1,

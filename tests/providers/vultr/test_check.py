@@ -4,8 +4,7 @@ import pytest
 
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.providers.vultr.check import check
-from optiinfra_dagster.providers.vultr.kinds import LISTINGS
-from optiinfra_dagster.providers.vultr.metrics import READS
+from optiinfra_dagster.providers.vultr.services import LISTINGS, READS
 from tests.providers.vultr.conftest import KINDS, StartLab, acme, fleet
 
 
@@ -66,7 +65,13 @@ def test_an_empty_account_has_no_problem_either(start_lab: StartLab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("acl", "count"), [("objstore", 1), ("loadbalancer", 1), ("subscriptions_view", 7), ("billing", 1)]
+    ("acl", "count"),
+    [
+        ("objstore", 1),
+        ("loadbalancer", 1),
+        ("subscriptions_view", sum(kind.permission == "subscriptions_view" for kind in LISTINGS)),
+        ("billing", 1),
+    ],
 )
 def test_a_missing_permission_is_named(start_lab: StartLab, acl: str, count: int) -> None:
     every = ["objstore", "loadbalancer", "subscriptions_view", "billing"]

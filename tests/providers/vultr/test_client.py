@@ -12,9 +12,13 @@ import pytest
 
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
-from optiinfra_dagster.providers.vultr import client
+from optiinfra_dagster.providers import httpx_transport
+from optiinfra_dagster.providers.http import retry_after
+from optiinfra_dagster.providers.vultr import client, rate_limiter
 from optiinfra_dagster.providers.vultr.account import VultrAccount, account_name
-from optiinfra_dagster.providers.vultr.client import Limiter, explain, open_account
+from optiinfra_dagster.providers.vultr.client import open_account
+from optiinfra_dagster.providers.vultr.errors import explain
+from optiinfra_dagster.providers.vultr.rate_limiter import Limiter
 from tests.providers.vultr.conftest import StartLab, acme, fleet
 
 
@@ -97,7 +101,7 @@ def test_all_waits_together_are_bounded(start_lab: StartLab, monkeypatch: pytest
 
 def test_an_answer_that_does_not_end_is_given_up(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
     start_lab(fleet("vultr:block", 100))
-    monkeypatch.setattr(client, "_LARGEST_ANSWER", 1000)
+    monkeypatch.setattr(httpx_transport, "LARGEST_ANSWER", 1000)
 
     assert failure().cause is Cause.UNAVAILABLE
 
@@ -191,11 +195,11 @@ def test_a_key_from_a_file_is_taken_without_white_space(start_lab: StartLab, tmp
 
 @pytest.mark.parametrize(("value", "seconds"), [(None, None), ("", None), ("7", 7.0), ("soon", None), ("-3", None)])
 def test_retry_after_is_read_where_it_makes_sense(value: str | None, seconds: float | None) -> None:
-    assert client.retry_after(value) == seconds
+    assert retry_after(value) == seconds
 
 
 def test_retry_after_may_be_a_date() -> None:
-    wait = client.retry_after(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True))
+    wait = retry_after(format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True))
 
     assert wait is not None
     assert 55 < wait <= 60
@@ -209,7 +213,7 @@ def test_a_place_comes_free_a_second_after_the_answer() -> None:
     lock = threading.Lock()
 
     def request(_n: int) -> None:
-        with limiter.place(time.monotonic() + 30):
+        with limiter.slot(time.monotonic() + 30):
             with lock:
                 sent.append(time.monotonic())
             time.sleep(0.01)
@@ -226,15 +230,15 @@ def test_a_place_comes_free_a_second_after_the_answer() -> None:
 def test_a_request_that_fails_gives_its_place_back() -> None:
     limiter = Limiter(1, 0.001)
     for _ in range(3):
-        with pytest.raises(KeyError), limiter.place(time.monotonic() + 5):
+        with pytest.raises(KeyError), limiter.slot(time.monotonic() + 5):
             raise KeyError
 
 
 def test_no_place_before_the_deadline_is_an_error() -> None:
     limiter = Limiter(1, 60.0)
-    with limiter.place(time.monotonic() + 5):
+    with limiter.slot(time.monotonic() + 5):
         pass
-    with pytest.raises(TimeoutError), limiter.place(time.monotonic() + 0.05):
+    with pytest.raises(TimeoutError), limiter.slot(time.monotonic() + 0.05):
         pass
 
 
@@ -242,16 +246,16 @@ def test_a_refusal_halves_the_places_once_and_answers_bring_them_back() -> None:
     limiter = Limiter(8, 0.001)
     for _ in range(3):  # refused together
         limiter.refused(0.01)
-    assert limiter._places == 4
+    assert limiter._slots == 4
     for _ in range(100):
         limiter.accepted()
-    assert limiter._places == 8
+    assert limiter._slots == 8
 
 
 def test_a_request_that_hangs_does_not_keep_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "ARRIVAL_SECONDS", 0.01)
+    monkeypatch.setattr(rate_limiter, "ARRIVAL_SECONDS", 0.01)
     limiter = Limiter(1, 0.001)
-    with limiter.place(time.monotonic() + 60), limiter.place(time.monotonic() + 60):
+    with limiter.slot(time.monotonic() + 60), limiter.slot(time.monotonic() + 60):
         pass
 
 
@@ -260,8 +264,8 @@ def test_refusals_of_one_account_among_many_keep_no_other_waiting() -> None:
     for account in ("acme", "globex"):
         limiter.accepted(account)
     assert not limiter.refused(60.0, "initech")
-    assert limiter._places == 8
-    with limiter.place(time.monotonic() + 5):
+    assert limiter._slots == 8
+    with limiter.slot(time.monotonic() + 5):
         pass
     assert limiter.refused(0.01, "globex")  # as many are refused as are not: it may be the address
-    assert limiter._places == 4
+    assert limiter._slots == 4

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.lab.vultr.estate import PLANTED
+from optiinfra_dagster.lab.vultr.kind import PLANTED
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.vultr import client
 from optiinfra_dagster.providers.vultr.inventory import collect
-from optiinfra_dagster.providers.vultr.kinds import LISTINGS
+from optiinfra_dagster.providers.vultr.services import LISTINGS
 from tests.providers.vultr.conftest import KEY, KINDS, StartLab, acme, fleet
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def test_every_kind_comes_out_once_under_its_own_uuid(start_lab: StartLab) -> No
 
     assert inventory.problems == []
     found = {one.resource_id: one for one in inventory.resources}
-    assert len(found) == len(inventory.resources) == 30
+    assert len(found) == len(inventory.resources) == 3 * len(KINDS) + 3
     wanted = {one.id: one for one in lab.vultr.resources("acme")}
     assert found.keys() == wanted.keys()
     for uuid, one in wanted.items():
@@ -190,7 +190,7 @@ def test_ten_thousand_instances_are_twenty_calls(start_lab: StartLab) -> None:
     assert inventory.problems == []
     assert len({one.resource_id for one in inventory.resources}) == 10_000
     assert meter.calls["list-instances"] == lab.control.calls().count(operation="list-instances") == 20
-    assert sum(meter.calls.values()) == lab.control.calls().count("vultr") == 28
+    assert sum(meter.calls.values()) == lab.control.calls().count("vultr") == 20 + len(LISTINGS) - 1
 
 
 def leaks(inventory: Inventory, text: str) -> list[str]:
@@ -465,7 +465,7 @@ def test_many_customers_behind_one_address_never_exceed_the_limit(
     for n, inventory in enumerate(inventories):
         assert inventory.problems == []
         assert {one.resource_id for one in inventory.resources} == {one.id for one in lab.vultr.resources(f"c{n}")}
-    assert calls.count() == calls.count(status=200) == 9 * count
+    assert calls.count() == calls.count(status=200) == len(LISTINGS) * count
     assert lab.vultr.rate.busiest <= client.REQUESTS_PER_SECOND < lab.vultr.rate.limit
     if second == 1.0:
         assert max(calls.per_second.values()) <= client.REQUESTS_PER_SECOND
@@ -482,5 +482,5 @@ def test_where_other_processes_use_up_the_limit_everybody_slows_down_and_nothing
         calls = lab.control.calls()
 
     assert [problem for inventory in inventories for problem in inventory.problems] == []
-    assert calls.count(status=200) == 36
-    assert 0 < calls.count(status=429) < 36
+    assert calls.count(status=200) == 4 * len(LISTINGS)
+    assert 0 < calls.count(status=429) < 4 * len(LISTINGS)

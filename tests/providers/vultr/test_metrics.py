@@ -33,7 +33,7 @@ from optiinfra_dagster.providers.vultr.inventory import collect as list_resource
 from tests.providers.vultr.conftest import KEY, TOKEN, StartLab, acme, fleet
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.lab.vultr.estate import LabResource
+    from optiinfra_dagster.lab.vultr.kind import LabResource
     from optiinfra_dagster.providers.vultr.account import VultrAccount
 
 NOW = datetime(2026, 11, 20, 12, 7, 30, tzinfo=UTC)
@@ -262,7 +262,8 @@ def test_a_call_that_fails_costs_its_own_metrics(start_lab: StartLab) -> None:
     (problem,) = result.problems
     assert problem.cause is Cause.PERMISSION
     assert "Allow subscriptions_view" in problem.message
-    assert "(8 metrics are missing" in problem.message
+    usage = [metric for metric in metrics_for("vultr", "vultr:database") if metric.namespace == "database_usage"]
+    assert f"({2 * len(usage)} metrics are missing" in problem.message
     states = Counter(one.state for one in of(result, "cpu_utilization"))
     assert states == {CoverageState.COLLECTED: 2, CoverageState.NO_PERMISSION: 2}
 

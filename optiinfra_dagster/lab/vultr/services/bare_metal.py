@@ -1,0 +1,43 @@
+"""Bare Metal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from optiinfra_dagster.lab.values import digest
+from optiinfra_dagster.lab.vultr.kind import LabCall, LabKind, LabPlans, LabResource, machine, machine_text, plan_price
+
+
+def _show(one: LabResource) -> dict[str, Any]:
+    return {
+        **machine(one),
+        "ram": f"{8192 * one.fleet.vcpus} MB",
+        "disk": "2x 240GB SSD",
+        "cpu_count": one.fleet.vcpus,
+        "status": one.fleet.state or "active",
+        "mac_address": digest(one.seed, "mac") % 2**48,
+    }
+
+
+_PRICE = plan_price("9.375")
+
+KINDS = (
+    LabKind(
+        name="vultr:bare_metal",
+        operation="list-baremetals",
+        path="bare-metals",
+        key="bare_metals",
+        single="bare_metal",
+        show=_show,
+        call=LabCall(
+            "get-bandwidth-baremetal",
+            "bandwidth",
+            "bandwidth",
+            lambda figures, one, _days, now: figures.bandwidth(one, 30, now),  # it has no `date_range`
+        ),
+        plans=LabPlans("plans-metal", "list-metal-plans", "plans_metal", _PRICE, others=()),
+        product="Bare Metal",
+        monthly=lambda one: _PRICE(one.fleet.plan),
+        describe=machine_text,
+    ),
+)

@@ -1,0 +1,120 @@
+"""A Prometheus that knows machines of any cloud: nothing here is of Vultr."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from optiinfra_dagster.config.secrets import Endpoint, Reference
+from optiinfra_dagster.lab.server import Request, Response, Server
+from optiinfra_dagster.model.errors import Cause, CloudError
+from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.exporters import BLACKBOX_EXPORTER, NODE_EXPORTER
+from optiinfra_dagster.providers.prometheus import Machines, Prometheus, PrometheusConfig, read_metrics
+
+START = datetime(2026, 11, 20, 12, tzinfo=UTC)
+ARN = "arn:aws:ec2:us-east-1:123456789012:instance/i-0abc"
+
+
+def machine(resource_id: str, **facts: str) -> Resource:
+    return Resource(
+        account_id="123456789012",
+        region="us-east-1",
+        kind="ec2:instance",
+        resource_id=resource_id,
+        resource_name="web",
+        resource_type=ResourceType.COMPUTE,
+        status=Status.RUNNING,
+        cloud_status="running",
+        metadata=dict(facts),
+    )
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"instance_id": "i-0abc"},
+        {"instance_id": "I-0ABC"},
+        {"instance": "10.1.2.3:9100"},
+        {"instance": "https://web:9100/metrics"},
+        {"hostname": "WEB"},
+    ],
+)
+def test_a_machine_is_known_by_its_id_its_address_or_its_name(labels: dict[str, str]) -> None:
+    owner = Machines([machine(ARN, private_ip="10.1.2.3")]).owner(labels)
+
+    assert owner is not None
+    assert owner[1].resource_id == ARN
+
+
+def test_labels_of_a_cloud_of_its_own_may_be_added() -> None:
+    machines = Machines([machine("m-1")], labels=("my_cloud_id",))
+
+    assert machines.owner({"my_cloud_id": "m-1"}) is not None
+    assert machines.owner({"instance_id": "m-1"}) is None
+
+
+def test_the_rows_of_an_exporter_are_for_any_kind_and_keep_the_labels_that_name_a_machine() -> None:
+    (row,) = BLACKBOX_EXPORTER.metrics("aws", "elbv2:application")
+
+    assert (row.provider, row.kind, row.namespace) == ("aws", "elbv2:application", "blackbox_exporter")
+    assert row.api_metric == (
+        "avg by (instance_id, instance, hostname, job) (avg_over_time(probe_duration_seconds[5m]))"
+    )
+    assert all("{disks}" not in metric.api_metric for metric in NODE_EXPORTER.metrics("aws", "ec2:instance"))
+
+
+def test_points_of_a_machine_are_read_with_the_token_of_the_config() -> None:
+    requests: list[Request] = []
+    first = int(START.timestamp()) + 300
+    series = {"metric": {"instance_id": "i-0abc"}, "values": [[first, "1.5"], [first + 300, "2.5"]]}
+
+    def answer(request: Request) -> Response:
+        requests.append(request)
+        return Response(
+            200, json.dumps({"status": "success", "data": {"resultType": "matrix", "result": [series]}}).encode()
+        )
+
+    server = Server(answer)
+    server.start()
+    try:
+        config = PrometheusConfig(f"{server.url}/api/v1/", "planted-token")
+        cpu = NODE_EXPORTER.metrics("aws", "ec2:instance")[:1]
+        with Prometheus(config) as prometheus:
+            result = read_metrics(prometheus, [(cpu, [machine(ARN)])], START, START + timedelta(minutes=10), Meter())
+    finally:
+        server.stop()
+
+    assert "planted-token" not in repr(config)
+    assert [request.path for request in requests] == ["/api/v1/query_range"]
+    assert requests[0].headers.get("Authorization") == "Bearer planted-token"
+    assert result.failures == {}
+    assert result.known == {"cpu_utilization": {ARN}}
+    assert [one.values for one in result.series] == [[1.5, 2.5]]
+
+
+def test_a_config_is_looked_up_in_the_fields_of_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN", " abc \n")
+    url = Endpoint(url="https://metrics.example")
+
+    assert PrometheusConfig.look_up(None, None) is None
+    assert PrometheusConfig.look_up(url, None) == PrometheusConfig("https://metrics.example")
+    assert PrometheusConfig.look_up(url, Reference(env="TOKEN")) == PrometheusConfig("https://metrics.example", "abc")
+    monkeypatch.setenv("TOKEN", "not a token")
+    with pytest.raises(CloudError) as error:
+        PrometheusConfig.look_up(url, Reference(env="TOKEN"))
+    assert error.value.cause is Cause.PERMISSION
+
+
+def test_the_module_loads_nothing_of_vultr() -> None:
+    code = (
+        "import sys, optiinfra_dagster.providers.prometheus;"
+        "assert not [name for name in sys.modules if name.startswith('optiinfra_dagster.providers.vultr')]"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
