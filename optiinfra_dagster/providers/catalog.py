@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.metrics import Metric
 from optiinfra_dagster.providers.registry import PROVIDERS
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.metrics import Metric
 
 METRICS: tuple[Metric, ...] = tuple(
     metric for provider in PROVIDERS.values() for kind in provider.kinds.values() for metric in kind.metrics
