@@ -19,6 +19,7 @@ from optiinfra_dagster.automation.sensors import range_tags
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
+from optiinfra_dagster.storage.report import EVERY_SLICE_FAILED
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
@@ -36,11 +37,16 @@ def prepare_home(settings: Settings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """How a run ended; `errors` are plain messages, one per failed asset."""
+    """How a run ended; `errors` are plain messages, one per failed asset.
+
+    `explained_by_ledger` is true if an asset failed because every slice of it did. The ledger says why, customer by
+    customer, so there is no error of that asset here.
+    """
 
     run_id: str
     success: bool
     errors: tuple[str, ...]
+    explained_by_ledger: bool = False
 
 
 class Runner:
@@ -97,18 +103,26 @@ class Runner:
             raise
         finally:
             pool.shutdown(wait=False)
-        return RunResult(result.run_id, result.success, tuple(_errors(result)))
+        failures = [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_FAILURE]
+        explained = [e for e in failures if _is_explained_by_ledger(e)]
+        errors = _errors([e for e in failures if e not in explained])
+        return RunResult(result.run_id, result.success, tuple(errors), explained_by_ledger=bool(explained))
 
 
-def _errors(result: dg.ExecuteInProcessResult) -> list[str]:
+def _is_explained_by_ledger(failure: dg.DagsterEvent) -> bool:
+    """True if a step failed because every slice of its asset did."""
+    data = failure.step_failure_data.user_failure_data
+    return data is not None and EVERY_SLICE_FAILED in data.metadata
+
+
+def _errors(failures: Sequence[dg.DagsterEvent]) -> list[str]:
     """What failed, as messages: never a traceback."""
     messages = []
-    for event in result.all_events:
-        if event.event_type is dg.DagsterEventType.STEP_FAILURE:
-            data = event.step_failure_data
-            if data.user_failure_data:
-                messages.append(data.user_failure_data.description or "")
-            elif data.error:
-                error = data.error.cause or data.error
-                messages.append(re.sub(r"^\w+(\.\w+)*: ", "", error.message.strip()))
+    for failure in failures:
+        data = failure.step_failure_data
+        if data.user_failure_data:
+            messages.append(data.user_failure_data.description or "")
+        elif data.error:
+            error = data.error.cause or data.error
+            messages.append(re.sub(r"^\w+(\.\w+)*: ", "", error.message.strip()))
     return [m for m in messages if m]

@@ -10,7 +10,6 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +20,12 @@ from optiinfra_dagster.model.cost import BillRequest, Estimate, first_of_month_b
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem, describe
-from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.model.slices import BillImport, MergeBilledAccounts, SliceResult, SliceStatus
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.storage import arrow, bills, inventory, schema
 from optiinfra_dagster.storage.rows import ImportedDay, charge_rows, estimate_rows, midnight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     import pyarrow as pa
 
     from optiinfra_dagster.collection.plan import Context, Task
@@ -127,17 +124,10 @@ class CostCollector:
             days_of.setdefault(read, []).append(day)
         # What only a person can remedy does not go away by reading again at once.
         failed = {problem.account_id for problem in bill.problems if not problem.cause.permanent}
-        record = partial(
-            bills.record_imports,
-            customer_id=task.customer.id,
-            provider=self._provider.name,
-            accounts=[name for name in bill.read if name not in failed],
-            at=at,
-            done=True,
-        )
+        ended = BillImport([name for name in bill.read if name not in failed], at)
         if not days_of:  # nothing is new
             with self._context.clickhouse.session() as client:
-                record(client)
+                bills.record_imports(client, task.customer.id, self._provider.name, ended.accounts, at, done=True)
         for index, (accounts, days) in enumerate(days_of.items()):
             midnights = [midnight(day) for day in days]
             yield SliceResult(
@@ -147,8 +137,7 @@ class CostCollector:
                 SliceStatus.OK,
                 rows=arrow.of_windows(rows, midnights),
                 dataset=schema.BILLED.name,
-                accounts=accounts,
-                after=record if index == len(days_of) - 1 else None,
+                mode=MergeBilledAccounts(accounts, ended if index == len(days_of) - 1 else None),
             )
 
     # --- Estimates --------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.storage import inventory, spend
+from optiinfra_dagster.storage import inventory
+from optiinfra_dagster.storage.ledger import Spent, spent_this_month
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -90,10 +91,10 @@ def with_budgets(context: Context, tasks: Sequence[Task]) -> list[Task]:
     if not limited:
         return list(tasks)
     with context.clickhouse.session() as client:
-        spent = spend.this_month(client, context.provider.name, limited, context.now())
+        spent = spent_this_month(client, context.provider.name, limited, context.now())
     budgeted = []
     for task in tasks:
-        limit, known = limits[task.customer.id], spent.get(task.customer.id, spend.Spent())
+        limit, known = limits[task.customer.id], spent.get(task.customer.id, Spent())
         budget = None if limit is None else max(limit - known.usd, Decimal(0))
         budgeted.append(replace(task, budget_usd=budget, over_budget_told=known.stopped))
     return budgeted

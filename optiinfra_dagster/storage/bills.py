@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.model.slices import SliceKey
-    from optiinfra_dagster.storage.slices import Published
+    from optiinfra_dagster.storage.ledger import Published
 
 # --- When bills were read --------------------------------------------------------------------------------------------
 
@@ -195,8 +195,8 @@ _RESTATED = pa.schema(
 )
 
 
-def revised(rows: pa.Table, old: pa.Table, accounts: Collection[str]) -> pa.Table:
-    """Newly read days, completed by what is published of them.
+def merge_accounts(rows: pa.Table, old: pa.Table, accounts: Collection[str]) -> pa.Table:
+    """Newly read days, completed by what is published of them, `old`.
 
     Rows of billing accounts that were not read stay. A row that says what it said before keeps when it was first seen
     and when it last changed; one that says something else keeps the former.

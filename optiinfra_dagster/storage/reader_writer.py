@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.slices import SliceKey, SliceStatus
-from optiinfra_dagster.storage.slices import LedgerRow, delete_where, next_batch, publish, published
+from optiinfra_dagster.storage.deletes import delete_where
+from optiinfra_dagster.storage.ledger import LedgerRow, next_batch, publish, published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -4,12 +4,10 @@
 WITH
 inventories AS
 (
-    SELECT customer_id, window_start, max(b.batch) AS batch, argMax(status, b.batch) = 'ok' AS complete
-    FROM metric_batches AS b
-    WHERE dataset = 'resource' AND status IN ('ok', 'partial') AND provider = {provider:String}
-        AND customer_id IN {customers:Array(String)}
+    SELECT customer_id, window_start, batch, status = 'ok' AS complete
+    FROM published_slices
+    WHERE dataset = 'resource' AND provider = {provider:String} AND customer_id IN {customers:Array(String)}
         AND window_start >= {oldest:DateTime('UTC')}
-    GROUP BY customer_id, window_start
 ),
 chosen AS
 (
