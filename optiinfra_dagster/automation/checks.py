@@ -192,7 +192,7 @@ def _totals_match(provider: str, partitions: dg.TimeWindowPartitionsDefinition) 
 
 
 def _is_sum(charged: Decimal, total: str) -> bool:
-    """Whether charges come to a total, as far as the cloud gives digits; without a total, only nothing does."""
+    """True if charges add up to a total, as far as the cloud gives digits; without a total, only nothing does."""
     if not total:
         return charged == 0
     wanted = Decimal(total)

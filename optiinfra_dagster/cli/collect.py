@@ -1,4 +1,4 @@
-"""What `optiinfra run` and `optiinfra collect` do: which windows and assets are asked for, and what came of it."""
+"""The commands `optiinfra run` and `optiinfra collect`: the windows and assets of a request, and its outcome."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Request:
 
 @dataclass(slots=True)
 class RunReport:
-    """What to print: a summary, what is incomplete, and what failed, as plain messages; and which runs it took."""
+    """The text to print: a summary, warnings of what is incomplete, errors of what failed; and the runs it took."""
 
     lines: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class RunReport:
 def run_window(
     settings: Settings, clickhouse: ClickHouse, window: str | None, say: Say, progress: Say | None = None
 ) -> RunReport:
-    """Collect one window of every asset and compute its readers; `progress` is told of every flush, else `say`."""
+    """Collect one window of every asset and compute its readers; `progress` gets a line per flush, else `say` does."""
     customers = load_customers(settings.customers_path)
     if settings.uses_demo:
         say("No customers.yaml here: using the demo customers and the cloud lab. See the README for your own clouds.")
@@ -82,9 +82,9 @@ def run_window(
 def collect_windows(
     settings: Settings, clickhouse: ClickHouse, request: Request, say: Say, progress: Say | None = None
 ) -> RunReport:
-    """Collect what was asked for, then compute the recent readers that it made stale.
+    """Collect a request, then compute the recent readers that it made stale.
 
-    `progress` is told of every flush, else `say`.
+    `progress` gets a line per flush, else `say` does.
     """
     for value in request.providers:
         _one_of("provider", value, [*PROVIDERS])
@@ -92,7 +92,7 @@ def collect_windows(
         _one_of("family", value, FAMILIES)
     customers = select(load_customers(settings.customers_path), request.customers)
     now = datetime.now(UTC)
-    span = asked_windows(settings, request.from_, request.to, now)
+    span = requested_windows(settings, request.from_, request.to, now)
     if not any(c.collects(p, f) for c in customers for p, f in _wanted(request)):
         what = ", ".join(f"{p}/{f}" for p, f in _wanted(request))
         raise ConfigError(
@@ -124,7 +124,9 @@ def _wanted(request: Request) -> list[tuple[str, str]]:
     ]
 
 
-def asked_windows(settings: Settings, from_: str | None, to: str | None, now: datetime) -> tuple[datetime, datetime]:
+def requested_windows(
+    settings: Settings, from_: str | None, to: str | None, now: datetime
+) -> tuple[datetime, datetime]:
     """The first and last window of [from, to), or the newest one.
 
     Raises:
@@ -239,7 +241,7 @@ def _one_of(what: str, value: str, known: Sequence[str]) -> None:
         raise ConfigError(f"There is no {what} '{value}'{closest(value, known)}. Choose from {', '.join(known)}.")
 
 
-# --- What came of it -------------------------------------------------------------------------------------------------
+# --- The outcome -----------------------------------------------------------------------------------------------------
 
 
 def _add_troubles(
@@ -329,8 +331,5 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, custom
 
 
 def _command() -> str:
-    """How this shell calls the command line: by name, or by the path it was called with."""
+    """The command line as this shell calls it: by name, or by the path it was called with."""
     return "optiinfra" if shutil.which("optiinfra") else os.path.relpath(sys.argv[0])
-
-
-# --- Whether it will work --------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Collects the cost family: what a customer's bills say, and an estimate for every window.
+"""Collects the cost family: a customer's bills, and an estimate for every window.
 
 No cloud's bill changes every 15 minutes, so each is read at its own cadence, when the newest window is collected. Every
 window has an estimate: what the inventory lists, times the price list.
@@ -41,10 +41,10 @@ _LAST_DIGIT = Decimal("1e-18")  # of cost_metrics
 
 
 class CostCollector:
-    """Collects the costs of one provider's customers; they share what its price list says. Thread-safe."""
+    """Collects the costs of one provider's customers, who share its price list. Thread-safe."""
 
     def __init__(self, context: Context) -> None:
-        """Take what the run's collections share."""
+        """Take the context that the run's collections share."""
         self._context = context
         self._provider = context.provider
         self._cache = DayCache(context.settings.dagster_home / "memory")
@@ -145,7 +145,7 @@ class CostCollector:
     def _estimated(
         self, task: Task, window: datetime, at: datetime, meter: Meter
     ) -> tuple[pa.Table | None, list[Problem]]:
-        """What the resources of a window cost by the price list, as rows; None where there is no inventory."""
+        """The estimates of a window's resources by the price list, as rows; None where there is no inventory."""
         snapshot = self._snapshot(task, window)
         if snapshot is None:
             collect_first = f"{self._provider.name}/resource"
@@ -170,7 +170,7 @@ class CostCollector:
     def _prices_in(
         self, task: Task, resources: Sequence[Resource], window: datetime, at: datetime, meter: Meter
     ) -> tuple[Prices, list[Problem]]:
-        """The prices that held in a window; what is missing or a day old is asked of the cloud, by one customer."""
+        """The prices that held in a window; those missing or a day old are fetched from the cloud, by one customer."""
         name = self._provider.name
         wanted = {(r.region, component.key) for r in resources for component in self._provider.components(r)}
         with self._lock:
@@ -178,7 +178,7 @@ class CostCollector:
                 with self._context.clickhouse.session() as client:
                     self._prices[window] = bills.prices(client, name, window)
             known = self._prices[window]
-            # What the cloud had no price for is not asked for again on the same day.
+            # A key that the cloud had no price for is not looked up again on the same day.
             today = at.date().isoformat()
             unpriced = {(region, key) for region, key in self._cache.get("without a price", name, today) or ()}
             lacking = {

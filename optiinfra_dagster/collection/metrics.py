@@ -135,7 +135,7 @@ def _slices(
                 api_cost_usd=usd,
                 coverage=coverage,
             )
-            calls, usd, coverage = 0, Decimal(0), None  # of the whole answer, so told once
+            calls, usd, coverage = 0, Decimal(0), None  # of the whole answer, so only once
 
 
 def _chunks(first: datetime, last: datetime, resources: int) -> Iterator[tuple[datetime, datetime]]:

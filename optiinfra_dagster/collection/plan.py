@@ -1,4 +1,4 @@
-"""What is due: the windows of each customer, and the inventory and the budget that they are collected with."""
+"""The plan of a run: the windows due of each customer, and the inventory and budget that they are collected with."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.inventory import InventorySnapshot
 
 INVENTORY_LOOKBACK = timedelta(days=30)
-DAILY_LOOKBACK = timedelta(days=4)  # what a source of daily totals is asked for again after an outage, and a day
+DAILY_LOOKBACK = timedelta(days=4)  # as far as a source of daily totals is read again after an outage, and a day
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the collections of all customers in a run share. `now` is the clock; tests hold it still."""
+    """The context that the collections of all customers in a run share. `now` is the clock; tests hold it still."""
 
     provider: AnyProvider
     clickhouse: ClickHouse
@@ -34,7 +34,7 @@ class Context:
     now: Callable[[], datetime]
 
     def due(self) -> Due:
-        """What can be collected at this moment."""
+        """The rules of what can be collected, at this moment."""
         return Due(self.settings, self.now())
 
 
@@ -102,7 +102,7 @@ def with_budgets(context: Context, tasks: Sequence[Task]) -> list[Task]:
 
 @dataclass(frozen=True)
 class Due:
-    """What can be collected at a moment."""
+    """The rules of what can be collected, at a moment."""
 
     settings: Settings
     now: datetime

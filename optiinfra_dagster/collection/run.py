@@ -116,7 +116,7 @@ def _working(context: Context, family: str) -> Iterator[Work]:
 
 
 def _guarded(work: Work, provider: str, task: Task, log: Callable[[str], None]) -> Iterator[SliceResult]:
-    """One customer's slices; whatever goes wrong becomes the failure of those that are missing, with the true error."""
+    """One customer's slices; any error becomes the failure of those that are missing, with its true message."""
     missing = set(task.windows)
     logged = {SliceStatus.BUDGET} if task.over_budget_told else set()  # once a month is enough
     try:

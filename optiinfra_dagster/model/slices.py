@@ -28,7 +28,7 @@ class SliceStatus(StrEnum):
 
     @property
     def published(self) -> bool:
-        """Whether an attempt with this outcome replaces what readers see."""
+        """True if an attempt with this outcome replaces what readers see."""
         return self in {SliceStatus.OK, SliceStatus.PARTIAL}
 
 

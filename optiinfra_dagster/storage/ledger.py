@@ -1,4 +1,4 @@
-"""The ledger (`metric_batches`): which batch of a slice is published, what its attempts came to, what their calls cost.
+"""The ledger (`metric_batches`): the published batch of each slice, the outcomes of attempts, the cost of their calls.
 
 This module alone asks the ledger for a single answer; its SELECTs are in `sql/queries/`. Nothing here imports numpy or
 pyarrow at the top: checks and the command line load it.
@@ -146,7 +146,7 @@ def inventory_windows(
     }
 
 
-# --- How attempts ended ----------------------------------------------------------------------------------------------
+# --- Outcomes of attempts --------------------------------------------------------------------------------------------
 
 
 def newest_tried(
@@ -175,7 +175,7 @@ class Unfinished(NamedTuple):
 
 
 def unfinished(client: Client, customers: Sequence[str], first: datetime, last: datetime) -> list[Unfinished]:
-    """What failed, is partial or was left out for a budget between two windows, both included, in order."""
+    """The slices from `first` to `last` that failed, are partial or were left out for a budget, counted, in order."""
     rows = client.query(
         read_sql("queries/unfinished_slices"),
         parameters={"customers": list(customers), **_between((first, last))},
@@ -187,9 +187,9 @@ def unfinished(client: Client, customers: Sequence[str], first: datetime, last: 
 
 
 class SliceStates(NamedTuple):
-    """How the slices of a customer stand: how many are in, incomplete, or failed so that only a person can help.
+    """The slices of a customer, counted: `complete` ones, `incomplete` ones, and failed ones that need a person.
 
-    `error` is the newest one of a slice that is not in.
+    `error` is the newest error of a slice that is not complete.
     """
 
     complete: int = 0
@@ -201,7 +201,7 @@ class SliceStates(NamedTuple):
 def slice_states(
     client: Client, dataset: str, provider: str, windows: Collection[datetime], excused: Sequence[SliceStatus]
 ) -> dict[str, SliceStates]:
-    """By customer, how its slices of `windows` stand; one whose newest attempt has an `excused` status is in."""
+    """By customer, its slices of `windows`; one whose newest attempt has an `excused` status counts as complete."""
     rows = client.query(
         read_sql("queries/slice_states"),
         parameters={
@@ -214,19 +214,19 @@ def slice_states(
     return {customer: SliceStates(*states) for customer, *states in rows}
 
 
-# --- What calls cost, and what runs did ------------------------------------------------------------------------------
+# --- Costs of calls, and totals of runs ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one customer was charged on one provider this month, and whether its budget already stopped a slice."""
+    """The cost of a customer's calls to one provider this month, and whether its budget already stopped a slice."""
 
     usd: Decimal = Decimal(0)
     stopped: bool = False
 
 
 def spent_this_month(client: Client, provider: str, customers: Sequence[str], now: datetime) -> dict[str, Spent]:
-    """By customer, what the calls of this calendar month (UTC) cost; a customer that is not there spent nothing."""
+    """By customer, the cost of the calls of this calendar month (UTC); a customer that is not there spent nothing."""
     begin = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     rows = client.query(
         read_sql("queries/spent_since"),
@@ -265,7 +265,7 @@ def run_totals(
 
 
 class BilledDays(NamedTuple):
-    """What runs published of bills."""
+    """The rows, customers and days of bills that runs published."""
 
     rows: int
     customers: int

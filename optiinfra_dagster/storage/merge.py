@@ -1,4 +1,4 @@
-"""Write modes: what the slices of an attempt become, beside what is published of them."""
+"""Write modes: the slices of an attempt combined with what is published of them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _EMPTY = (0, 0)
 
 @dataclass(slots=True)
 class Combined:
-    """What is to be written of an attempt's slices.
+    """The rows and ledger rows to be written of an attempt's slices.
 
-    `entries` are their ledger rows and `rows` the rows of those that get a new batch, None for none. `unchanged` are
+    `entries` are the ledger rows and `rows` the rows of those that get a new batch, None for none. `unchanged` are
     the slices whose content is published already. `reread` rows of published windows were collected a second time;
     `corrected` of them differ or are new.
     """
@@ -48,7 +48,7 @@ class Combined:
 def combine(
     client: Client, dataset: Dataset, slices: SliceResult, content: Content, before: Mapping[SliceKey, Published]
 ) -> Combined:
-    """What the slices become by their write mode. `content` is that of their rows, `before` what is published."""
+    """Combine slices, with the `content` of their rows, by their write mode with what is published, `before`."""
     match slices.mode:
         case Replace():
             return _replaced(slices, slices.rows, content, before)

@@ -1,4 +1,4 @@
-"""What a run's slices came to: for the run's log, the partition's page, and the asset's success or failure."""
+"""The report of a run's slices: for its log, the partition's page, and the asset's success or failure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EVERY_SLICE_FAILED = "every_slice_failed"
 
 
 class Report:
-    """What came of a stream of slices, added up flush by flush."""
+    """The outcomes of a stream of slices, added up flush by flush."""
 
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -60,7 +60,7 @@ class Report:
             self.api_calls += item.api_calls
             self.api_cost_usd += item.api_cost_usd
             if isinstance(item.mode, MergeLatePoints):
-                continue  # not the windows of this run, but what else the answer told
+                continue  # of a window before those of this run
             if isinstance(item.mode, MergeBilledAccounts):
                 self.bill_days += len(item.windows)
                 continue
@@ -116,7 +116,7 @@ class Report:
         return metadata
 
     def raise_if_all_failed(self) -> None:
-        """Fail the asset where nothing came of it, and only there: one customer's failure is that customer's.
+        """Fail the asset where every slice failed, and only there: one customer's failure is that customer's.
 
         Raises:
             dagster.Failure: every slice failed; retried only where asking again can help.

@@ -1,6 +1,6 @@
-"""The slice protocol: insert a batch, verify it, publish it, clean up. What readers see is always one whole batch.
+"""The slice protocol: insert a batch, verify it, publish it, clean up. Readers always see one whole batch.
 
-A slice is what one attempt replaces as a whole: the rows of one (dataset, customer, provider, window). Each attempt
+A slice is replaced as a whole by an attempt: the rows of one (dataset, customer, provider, window). Each attempt
 gets a new, higher batch number; its rows become visible when a row of the ledger (`metric_batches`) names that
 batch, and not before; rows of older batches are deleted afterwards. A kill between any two steps leaves the old slice
 or the new one, never a mixture, and the next attempt clears away what the kill left.
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class FlushResult:
-    """What a flush did. `entries` are those that went to the ledger, `unchanged` those whose content was published.
+    """The outcome of a flush. `entries` are its ledger rows, `unchanged` the slices whose content was published.
 
     `reread` rows of published windows were collected a second time; `corrected` of them differ or are new.
     """

@@ -4,10 +4,13 @@
 WITH
 inventories AS
 (
-    SELECT customer_id, window_start, batch, status = 'ok' AS complete
-    FROM published_slices
-    WHERE dataset = 'resource' AND provider = {provider:String} AND customer_id IN {customers:Array(String)}
+    -- Not from published_slices, which groups by two columns more: 0.65 CPU-s instead of 0.42 for 192,000 slices.
+    SELECT customer_id, window_start, max(b.batch) AS batch, argMax(status, b.batch) = 'ok' AS complete
+    FROM metric_batches AS b
+    WHERE dataset = 'resource' AND status IN ('ok', 'partial') AND provider = {provider:String}
+        AND customer_id IN {customers:Array(String)}
         AND window_start >= {oldest:DateTime('UTC')}
+    GROUP BY customer_id, window_start
 ),
 chosen AS
 (
