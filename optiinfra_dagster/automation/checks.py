@@ -10,15 +10,16 @@ import dagster as dg
 from optiinfra_dagster.assets.scope import DUE_OF_RUN, Scope
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import first_of_month_before
+from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.providers.registry import FAMILIES_OF, load_customers
-from optiinfra_dagster.storage import spend
+from optiinfra_dagster.storage import ledger
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
 
 # Outcomes that leave a window without rows for a good reason; a budget has a check of its own.
-EXCUSED = ("not_due", "not_configured", "budget")
+EXCUSED = (SliceStatus.NOT_DUE, SliceStatus.NOT_CONFIGURED, SliceStatus.BUDGET)
 
 
 def build(settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
@@ -55,43 +56,21 @@ def _every_customer_published(
     def check(
         context: dg.AssetCheckExecutionContext, scope: Scope, clickhouse: dg.ResourceParam[Any]
     ) -> dg.AssetCheckResult:
-        asked = _asked(context)
+        checked = _windows(context)
         due = DUE_OF_RUN.get((context.run.run_id, provider, family))
         if due is None:  # the check alone was run
             customers = scope.select(load_customers(settings.customers_path))
             due = tuple(c.id for c in customers if c.collects(provider, family))
         with clickhouse.session() as client:
-            outcomes = client.query(
-                """
-                SELECT customer_id, countIf(state = 'in'), countIf(state = 'partial'),
-                    countIf(state = 'failed' AND permanent),
-                    argMaxIf(error, window_start, state != 'in' AND error != '')
-                FROM
-                (
-                    SELECT customer_id, window_start, argMax(permanent, (published_at, batch)) AS permanent,
-                        argMax(error, (published_at, batch)) AS error,
-                        multiIf(countIf(status = 'ok') > 0, 'in',
-                            argMax(status, (published_at, batch)) IN {excused:Array(String)}, 'in',
-                            countIf(status = 'partial') > 0, 'partial', 'failed') AS state
-                    FROM metric_batches
-                    WHERE dataset = {family:String} AND provider = {provider:String}
-                        AND window_start >= fromUnixTimestamp({first:UInt32})
-                        AND window_start <= fromUnixTimestamp({last:UInt32})
-                    GROUP BY customer_id, window_start
-                )
-                GROUP BY customer_id
-                """,
-                parameters={"family": family, "provider": provider, "excused": list(EXCUSED), **_bounds(asked)},
-            ).result_rows
-        found = {customer: state for customer, *state in outcomes}
+            states = ledger.slice_states(client, family, provider, checked, EXCUSED)
         missing, partial, helpless = {}, {}, []
         for customer in due:
-            whole, incomplete, permanent, error = found.get(customer, (0, 0, 0, ""))
-            if whole + incomplete < len(asked):
-                missing[customer] = error or "not collected yet"
-            elif incomplete:
-                partial[customer] = f"incomplete: {error}"
-            if permanent:
+            state = states.get(customer, ledger.SliceStates())
+            if state.complete + state.incomplete < len(checked):
+                missing[customer] = state.error or "not collected yet"
+            elif state.incomplete:
+                partial[customer] = f"incomplete: {state.error}"
+            if state.helpless:
                 helpless.append(customer)
         named = {**partial, **missing}
         return dg.AssetCheckResult(
@@ -127,18 +106,8 @@ def _no_duplicates(
         keys = ", ".join(dataset.key)
         with clickhouse.session() as client:
             twice = client.query(
-                f"""
-                SELECT customer_id, count() FROM
-                (
-                    SELECT {keys}, count() AS n FROM {dataset.table}_current
-                    WHERE provider = {{provider:String}}
-                        AND window_start >= fromUnixTimestamp({{first:UInt32}})
-                        AND window_start <= fromUnixTimestamp({{last:UInt32}})
-                    GROUP BY {keys} HAVING n > 1
-                )
-                GROUP BY customer_id
-                """,  # noqa: S608 - names are the code's own
-                parameters={"provider": provider, **_bounds(_asked(context))},
+                read_sql("queries/duplicate_keys").replace("{table}", dataset.table).replace("{keys}", keys),
+                parameters={"provider": provider, **_bounds(_windows(context))},
             ).result_rows
         return dg.AssetCheckResult(
             passed=not twice,
@@ -165,21 +134,8 @@ def _within_budget(
             c.id: c.monthly_api_budget_usd for c in load_customers(settings.customers_path) if c.accounts(provider)
         }
         with clickhouse.session() as client:
-            stopped = client.query(
-                """
-                SELECT customer_id, argMax(error, (published_at, batch))
-                FROM metric_batches
-                WHERE provider = {provider:String}
-                    AND window_start >= fromUnixTimestamp({first:UInt32})
-                    AND window_start <= fromUnixTimestamp({last:UInt32})
-                GROUP BY dataset, customer_id, window_start
-                HAVING argMax(status, (published_at, batch)) = 'budget'
-                ORDER BY customer_id
-                """,
-                parameters={"provider": provider, **_bounds(_asked(context))},
-            ).result_rows
-            spent = spend.this_month(client, provider, sorted(limits), datetime.now(UTC))
-        reasons = dict(stopped)
+            reasons = ledger.stopped_by_budget(client, provider, _windows(context))
+            spent = ledger.spent_this_month(client, provider, sorted(limits), datetime.now(UTC))
         return dg.AssetCheckResult(
             passed=not reasons,
             severity=dg.AssetCheckSeverity.WARN,  # it is what the customer asked for
@@ -214,12 +170,12 @@ def _totals_match(provider: str, partitions: dg.TimeWindowPartitionsDefinition) 
         "up to the total that the cloud itself tells of the day, to its last digit.",
     )
     def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
-        asked = _asked(context)
-        first = datetime.combine(first_of_month_before(min(asked).date()), time(), UTC)
+        checked = _windows(context)
+        first = datetime.combine(first_of_month_before(min(checked).date()), time(), UTC)
         with clickhouse.session() as client:
             sums = client.query(
                 read_sql("queries/billed_totals"),
-                parameters={"provider": provider, **_bounds([first, *asked])},
+                parameters={"provider": provider, **_bounds([first, *checked])},
             ).result_rows
         wrong = [row for row in sums if not _is_sum(charged=Decimal(row[-2]), total=row[-1])]
         days = {tuple(row[:3]) for row in sums}
@@ -251,10 +207,10 @@ def _is_sum(charged: Decimal, total: str) -> bool:
     return abs(charged - wanted) * 2 <= last_digit
 
 
-def _asked(context: dg.AssetCheckExecutionContext) -> list[datetime]:
+def _windows(context: dg.AssetCheckExecutionContext) -> list[datetime]:
     partition_range = context.partition_key_range
     return windows.span(windows.from_key(partition_range.start), windows.from_key(partition_range.end))
 
 
-def _bounds(asked: Sequence[datetime]) -> dict[str, int]:
-    return {"first": int(min(asked).timestamp()), "last": int(max(asked).timestamp())}
+def _bounds(checked: Sequence[datetime]) -> dict[str, int]:
+    return {"first": int(min(checked).timestamp()), "last": int(max(checked).timestamp())}

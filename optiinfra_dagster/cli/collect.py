@@ -1,4 +1,4 @@
-"""What `optiinfra run` and `optiinfra collect` do: which windows and assets are asked for, and what came of it."""
+"""The commands `optiinfra run` and `optiinfra collect`: the windows and assets of a request, and its outcome."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from optiinfra_dagster.config.customers import FAMILIES, Customer, select
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.model.text import counted
 from optiinfra_dagster.providers.registry import FAMILIES_OF, PROVIDERS, load_customers
-from optiinfra_dagster.storage.io_manager import ALL_FAILED
+from optiinfra_dagster.storage import ledger
 from optiinfra_dagster.storage.sql import readers
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Request:
 
 @dataclass(slots=True)
 class RunReport:
-    """What to print: a summary, what is incomplete, and what failed, as plain messages; and which runs it took."""
+    """The text to print: a summary, warnings of what is incomplete, errors of what failed; and the runs it took."""
 
     lines: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -53,7 +54,7 @@ class RunReport:
 def run_window(
     settings: Settings, clickhouse: ClickHouse, window: str | None, say: Say, progress: Say | None = None
 ) -> RunReport:
-    """Collect one window of every asset and compute its readers; `progress` is told of every flush, else `say`."""
+    """Collect one window of every asset and compute its readers; `progress` gets a line per flush, else `say` does."""
     customers = load_customers(settings.customers_path)
     if settings.uses_demo:
         say("No customers.yaml here: using the demo customers and the cloud lab. See the README for your own clouds.")
@@ -81,9 +82,9 @@ def run_window(
 def collect_windows(
     settings: Settings, clickhouse: ClickHouse, request: Request, say: Say, progress: Say | None = None
 ) -> RunReport:
-    """Collect what was asked for, then compute the recent readers that it made stale.
+    """Collect a request, then compute the recent readers that it made stale.
 
-    `progress` is told of every flush, else `say`.
+    `progress` gets a line per flush, else `say` does.
     """
     for value in request.providers:
         _one_of("provider", value, [*PROVIDERS])
@@ -91,7 +92,7 @@ def collect_windows(
         _one_of("family", value, FAMILIES)
     customers = select(load_customers(settings.customers_path), request.customers)
     now = datetime.now(UTC)
-    span = asked_windows(settings, request.from_, request.to, now)
+    span = requested_windows(settings, request.from_, request.to, now)
     if not any(c.collects(p, f) for c in customers for p, f in _wanted(request)):
         what = ", ".join(f"{p}/{f}" for p, f in _wanted(request))
         raise ConfigError(
@@ -123,7 +124,9 @@ def _wanted(request: Request) -> list[tuple[str, str]]:
     ]
 
 
-def asked_windows(settings: Settings, from_: str | None, to: str | None, now: datetime) -> tuple[datetime, datetime]:
+def requested_windows(
+    settings: Settings, from_: str | None, to: str | None, now: datetime
+) -> tuple[datetime, datetime]:
     """The first and last window of [from, to), or the newest one.
 
     Raises:
@@ -221,10 +224,8 @@ def _runner(settings: Settings, clickhouse: ClickHouse, say: Say) -> Runner:
 
 def _finish(outcome: RunReport, result: RunResult) -> None:
     outcome.run_ids.append(result.run_id)
-    # That all of an asset failed is told customer by customer, from the ledger.
-    told = [error for error in result.errors if not error.startswith(ALL_FAILED)]
-    outcome.errors += [error for error in told if error not in outcome.errors]
-    if not result.success and not result.errors:
+    outcome.errors += [error for error in result.errors if error not in outcome.errors]
+    if not result.success and not result.errors and not result.explained_by_ledger:
         outcome.errors.append(f"Run {result.run_id} failed; see it in the UI.")
 
 
@@ -240,7 +241,7 @@ def _one_of(what: str, value: str, known: Sequence[str]) -> None:
         raise ConfigError(f"There is no {what} '{value}'{closest(value, known)}. Choose from {', '.join(known)}.")
 
 
-# --- What came of it -------------------------------------------------------------------------------------------------
+# --- The outcome -----------------------------------------------------------------------------------------------------
 
 
 def _add_troubles(
@@ -253,35 +254,17 @@ def _add_troubles(
 ) -> None:
     """The newest error of each customer, provider and family whose newest attempt in the range lacks something."""
     with clickhouse.session() as client:
-        rows = client.query(
-            """
-            SELECT customer_id, provider, dataset, status, count() AS slices, argMax(error, window_start)
-            FROM
-            (
-                SELECT customer_id, provider, dataset, window_start,
-                    argMax(toString(status), (published_at, batch)) AS status,
-                    argMax(error, (published_at, batch)) AS error
-                FROM metric_batches
-                WHERE customer_id IN {customers:Array(String)}
-                    AND window_start >= fromUnixTimestamp({first:UInt32})
-                    AND window_start <= fromUnixTimestamp({last:UInt32})
-                GROUP BY customer_id, provider, dataset, window_start
-            )
-            WHERE status IN ('failed', 'partial', 'budget')
-            GROUP BY customer_id, provider, dataset, status
-            ORDER BY customer_id, provider, dataset, status
-            """,
-            parameters={
-                "customers": [c.id for c in customers], "first": int(first.timestamp()), "last": int(last.timestamp()),
-            },
-        ).result_rows  # fmt: skip
+        troubles = ledger.unfinished(client, [customer.id for customer in customers], first, last)
     wanted = _wanted(request)
-    for customer, provider, family, status, slices, error in rows:
-        if (provider, family) in wanted:
-            verb = "is" if slices == 1 else "are"
-            what = {"failed": "failed", "partial": f"{verb} incomplete", "budget": f"{verb} left out"}[status]
-            text = f"{customer} {provider}/{family}: {counted(slices, 'window')} {what}: {_shortened(error)}"
-            (outcome.errors if status == "failed" else outcome.warnings).append(text)
+    for trouble in troubles:
+        if (trouble.provider, trouble.dataset) in wanted:
+            verb = "is" if trouble.slices == 1 else "are"
+            what = {"failed": "failed", "partial": f"{verb} incomplete", "budget": f"{verb} left out"}[trouble.status]
+            text = (
+                f"{trouble.customer_id} {trouble.provider}/{trouble.dataset}: "
+                f"{counted(trouble.slices, 'window')} {what}: {_shortened(trouble.error)}"
+            )
+            (outcome.errors if trouble.status is SliceStatus.FAILED else outcome.warnings).append(text)
 
 
 def _shortened(error: str) -> str:
@@ -301,57 +284,22 @@ def totals(
     run_ids: Sequence[str],
 ) -> list[str]:
     """Per provider and family: what is published of the range, and what these runs called and cost the customers."""
-    parameters = {
-        "customers": [c.id for c in customers], "first": int(first.timestamp()), "last": int(last.timestamp()),
-        "runs": list(run_ids),
-    }  # fmt: skip
     with clickhouse.session() as client:
-        rows = client.query(
-            """
-            SELECT provider, dataset, sum(slice_rows), uniqExactIf(customer_id, published),
-                uniqExactIf(window_start, published), sum(calls), sum(usd)
-            FROM
-            (
-                SELECT provider, dataset, customer_id, window_start,
-                    argMaxIf(rows, batch, status IN ('ok', 'partial')) AS slice_rows,
-                    countIf(status IN ('ok', 'partial')) > 0 AS published,
-                    sumIf(api_calls, run_id IN {runs:Array(String)}) AS calls,
-                    sumIf(api_cost_usd, run_id IN {runs:Array(String)}) AS usd
-                FROM metric_batches
-                WHERE customer_id IN {customers:Array(String)}
-                    AND window_start >= fromUnixTimestamp({first:UInt32})
-                    AND window_start <= fromUnixTimestamp({last:UInt32})
-                GROUP BY provider, dataset, customer_id, window_start
-            )
-            GROUP BY provider, dataset
-            """,
-            parameters=parameters,
-        ).result_rows
-        bills = client.query(
-            """
-            SELECT provider, sum(rows), uniqExact(customer_id), uniqExact(window_start)
-            FROM metric_batches
-            WHERE dataset = 'cost_billed' AND run_id IN {runs:Array(String)} AND status IN ('ok', 'partial')
-                AND published_at >= now() - INTERVAL 2 DAY
-            GROUP BY provider
-            """,
-            parameters=parameters,
-        ).result_rows
-    found = {(provider, family): counts for provider, family, *counts in rows}
-    read = {provider: counts for provider, *counts in bills}
-    nothing = (0, 0, 0, 0, 0)
+        published = ledger.run_totals(client, [customer.id for customer in customers], first, last, run_ids)
+        bills = ledger.billed_days(client, run_ids)
     span = _spell(first, last)
     lines = [f"{span[0].upper()}{span[1:]}", ""]
     for provider, family in _wanted(request):
         if not any(customer.collects(provider, family) for customer in customers):
             continue
-        n, who, when, calls, usd = found.get((provider, family), nothing)
-        made = f"  {calls:,} API calls" if calls else ""
-        paid = f", {usd:.4f} USD" if round(usd, 4) else ""
-        lines.append(_line(f"{provider}/{family}", n, who, when if first != last else 0) + made + paid)
-        if family == "cost" and provider in read:
-            n, who, days = read[provider]
-            lines.append(f"{_line(f'{provider}/cost, bills', n, who, 0)}  {days:,} days, new or changed")
+        total = published.get((provider, family), ledger.RunTotals())
+        calls = f"  {total.api_calls:,} API calls" if total.api_calls else ""
+        usd = f", {total.api_cost_usd:.4f} USD" if round(total.api_cost_usd, 4) else ""
+        of_windows = total.windows if first != last else 0
+        lines.append(_line(f"{provider}/{family}", total.rows, total.customers, of_windows) + calls + usd)
+        if family == "cost" and provider in bills:
+            rows, of_customers, days = bills[provider]
+            lines.append(f"{_line(f'{provider}/cost, bills', rows, of_customers, 0)}  {days:,} days, new or changed")
     return lines
 
 
@@ -365,20 +313,10 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, custom
     # Some readers publish hours or days: the one that holds the window.
     starts = {reader.table: windows.floor_to(reader.length, window) for reader in readers().values()}
     with clickhouse.session() as client:
-        rows = client.query(
-            """
-            SELECT dataset, toUnixTimestamp(window_start), argMax(rows, batch)
-            FROM metric_batches
-            WHERE customer_id = '' AND status IN ('ok', 'partial') AND window_start IN
-                arrayMap(seconds -> fromUnixTimestamp(seconds), {starts:Array(UInt32)})
-            GROUP BY dataset, window_start
-            """,
-            parameters={"starts": [int(start.timestamp()) for start in {*starts.values()}]},
-        ).result_rows
-    count = {name: n for name, at, n in rows if name in starts and at == starts[name].timestamp()}
+        count = ledger.reader_rows(client, starts.values())
     lines = [""]
     for reader in readers().values():
-        n = count.get(reader.table, 0)
+        n = count.get((reader.table, starts[reader.table]), 0)
         why = "" if n else f"  {reader.if_empty}"
         lines.append(f"  {f'{reader.family}/{reader.name}':<28}{n:>10,} rows{why}")
     return [
@@ -393,8 +331,5 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, custom
 
 
 def _command() -> str:
-    """How this shell calls the command line: by name, or by the path it was called with."""
+    """The command line as this shell calls it: by name, or by the path it was called with."""
     return "optiinfra" if shutil.which("optiinfra") else os.path.relpath(sys.argv[0])
-
-
-# --- Whether it will work --------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from optiinfra_dagster.collection.pool import stop_collecting
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
+from optiinfra_dagster.storage.report import EVERY_SLICE_FAILED
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
@@ -81,11 +82,16 @@ def _limited(text: bytes) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The end of a run; `errors` are plain messages, one per failed asset."""
+    """The end of a run; `errors` are plain messages, one per failed asset.
+
+    `explained_by_ledger` is true if an asset failed because every slice of it did. The ledger says why, customer by
+    customer, so there is no error of that asset here.
+    """
 
     run_id: str
     success: bool
     errors: tuple[str, ...]
+    explained_by_ledger: bool = False
 
 
 class Runner:
@@ -144,7 +150,16 @@ class Runner:
                 if run := self._instance.get_run_by_id(run_id):
                     self._instance.report_run_canceled(run, "Interrupted at the command line.")
                 raise
-        return RunResult(result.run_id, result.success, tuple(_errors(result)))
+        failures = [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_FAILURE]
+        explained = [e for e in failures if _is_explained_by_ledger(e)]
+        errors = _errors([e for e in failures if e not in explained])
+        return RunResult(result.run_id, result.success, tuple(errors), explained_by_ledger=bool(explained))
+
+
+def _is_explained_by_ledger(failure: dg.DagsterEvent) -> bool:
+    """True if a step failed because every slice of its asset did."""
+    data = failure.step_failure_data.user_failure_data
+    return data is not None and EVERY_SLICE_FAILED in data.metadata
 
 
 def _in_thread(work: Callable[[], dg.ExecuteInProcessResult]) -> dg.ExecuteInProcessResult:
@@ -167,15 +182,14 @@ def _in_thread(work: Callable[[], dg.ExecuteInProcessResult]) -> dg.ExecuteInPro
     return future.result()
 
 
-def _errors(result: dg.ExecuteInProcessResult) -> list[str]:
+def _errors(failures: Sequence[dg.DagsterEvent]) -> list[str]:
     """Plain messages of the steps that failed: never a traceback."""
     messages = []
-    for event in result.all_events:
-        if event.event_type is dg.DagsterEventType.STEP_FAILURE:
-            data = event.step_failure_data
-            if data.user_failure_data:
-                messages.append(data.user_failure_data.description or "")
-            elif data.error:
-                error = data.error.cause or data.error
-                messages.append(re.sub(r"^\w+(\.\w+)*: ", "", error.message.strip()))
+    for failure in failures:
+        data = failure.step_failure_data
+        if data.user_failure_data:
+            messages.append(data.user_failure_data.description or "")
+        elif data.error:
+            error = data.error.cause or data.error
+            messages.append(re.sub(r"^\w+(\.\w+)*: ", "", error.message.strip()))
     return [m for m in messages if m]

@@ -1,4 +1,4 @@
-"""Collects the cost family: what a customer's bills say, and an estimate for every window.
+"""Collects the cost family: a customer's bills, and an estimate for every window.
 
 No cloud's bill changes every 15 minutes, so each is read at its own cadence, when the newest window is collected. Every
 window has an estimate: what the inventory lists, times the price list.
@@ -10,7 +10,6 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +20,12 @@ from optiinfra_dagster.model.cost import BillRequest, Estimate, first_of_month_b
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem, describe
-from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.model.slices import BillImport, MergeBilledAccounts, SliceResult, SliceStatus
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.storage import arrow, bills, inventory, schema
 from optiinfra_dagster.storage.rows import ImportedDay, charge_rows, estimate_rows, midnight
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     import pyarrow as pa
 
     from optiinfra_dagster.collection.plan import Context, Task
@@ -44,10 +41,10 @@ _LAST_DIGIT = Decimal("1e-18")  # of cost_metrics
 
 
 class CostCollector:
-    """Collects the costs of one provider's customers; they share what its price list says. Thread-safe."""
+    """Collects the costs of one provider's customers, who share its price list. Thread-safe."""
 
     def __init__(self, context: Context) -> None:
-        """Take what the run's collections share."""
+        """Take the context that the run's collections share."""
         self._context = context
         self._provider = context.provider
         self._cache = DayCache(context.settings.dagster_home / "memory")
@@ -127,17 +124,10 @@ class CostCollector:
             days_of.setdefault(read, []).append(day)
         # What only a person can remedy does not go away by reading again at once.
         failed = {problem.account_id for problem in bill.problems if not problem.cause.permanent}
-        record = partial(
-            bills.record_imports,
-            customer_id=task.customer.id,
-            provider=self._provider.name,
-            accounts=[name for name in bill.read if name not in failed],
-            at=at,
-            done=True,
-        )
+        ended = BillImport([name for name in bill.read if name not in failed], at)
         if not days_of:  # nothing is new
             with self._context.clickhouse.session() as client:
-                record(client)
+                bills.record_imports(client, task.customer.id, self._provider.name, ended.accounts, at, done=True)
         for index, (accounts, days) in enumerate(days_of.items()):
             midnights = [midnight(day) for day in days]
             yield SliceResult(
@@ -147,8 +137,7 @@ class CostCollector:
                 SliceStatus.OK,
                 rows=arrow.of_windows(rows, midnights),
                 dataset=schema.BILLED.name,
-                accounts=accounts,
-                after=record if index == len(days_of) - 1 else None,
+                mode=MergeBilledAccounts(accounts, ended if index == len(days_of) - 1 else None),
             )
 
     # --- Estimates --------------------------------------------------------------------------------------------------
@@ -181,7 +170,7 @@ class CostCollector:
     def _prices_in(
         self, task: Task, resources: Sequence[Resource], window: datetime, at: datetime, meter: Meter
     ) -> tuple[Prices, list[Problem]]:
-        """The prices that held in a window; what is missing or a day old is asked of the cloud, by one customer."""
+        """The prices that held in a window; those missing or a day old are fetched from the cloud, by one customer."""
         name = self._provider.name
         wanted = {(r.region, component.key) for r in resources for component in self._provider.components(r)}
         with self._lock:
@@ -189,7 +178,7 @@ class CostCollector:
                 with self._context.clickhouse.session() as client:
                     self._prices[window] = bills.prices(client, name, window)
             known = self._prices[window]
-            # What the cloud had no price for is not asked for again on the same day.
+            # A key that the cloud had no price for is not looked up again on the same day.
             today = at.date().isoformat()
             unpriced = {(region, key) for region, key in self._cache.get("without a price", name, today) or ()}
             lacking = {

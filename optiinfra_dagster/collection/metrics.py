@@ -13,7 +13,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import MetricsRequest
 from optiinfra_dagster.model.problems import describe
-from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.model.slices import MergeLatePoints, SliceResult, SliceStatus
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.storage import arrow
 from optiinfra_dagster.storage.rows import performance_rows
@@ -91,7 +91,9 @@ def collect_metrics(context: Context, task: Task) -> Iterator[SliceResult]:
             if overlap and not answer.problems:
                 before = begin - windows.WINDOW
                 late = arrow.between(rows, before, before)
-                yield SliceResult(customer.id, provider.name, [before], SliceStatus.OK, rows=late, correction=True)
+                yield SliceResult(
+                    customer.id, provider.name, [before], SliceStatus.OK, rows=late, mode=MergeLatePoints()
+                )
             if not answer.series and all_permanent(answer.problems):
                 # The windows that are left would fail alike, at the price of more calls.
                 raise CloudError(answer.problems[0].cause, describe(answer.problems))
@@ -133,7 +135,7 @@ def _slices(
                 api_cost_usd=usd,
                 coverage=coverage,
             )
-            calls, usd, coverage = 0, Decimal(0), None  # of the whole answer, so told once
+            calls, usd, coverage = 0, Decimal(0), None  # of the whole answer, so only once
 
 
 def _chunks(first: datetime, last: datetime, resources: int) -> Iterator[tuple[datetime, datetime]]:

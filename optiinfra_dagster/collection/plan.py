@@ -1,4 +1,4 @@
-"""The plan of a collection run: each customer's windows, and the inventory and budget that they are collected with."""
+"""The plan of a run: the windows due of each customer, and the inventory and budget that they are collected with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.storage import inventory, spend
+from optiinfra_dagster.storage import inventory
+from optiinfra_dagster.storage.ledger import Spent, spent_this_month
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.inventory import InventorySnapshot
 
 INVENTORY_LOOKBACK = timedelta(days=30)
-DAILY_LOOKBACK = timedelta(days=4)  # what a source of daily totals is asked for again after an outage, and a day
+DAILY_LOOKBACK = timedelta(days=4)  # as far as a source of daily totals is read again after an outage, and a day
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Context:
     now: Callable[[], datetime]
 
     def due(self) -> Due:
-        """Which windows can be collected at this moment."""
+        """The rules of what can be collected, at this moment."""
         return Due(self.settings, self.now())
 
 
@@ -90,10 +91,10 @@ def with_budgets(context: Context, tasks: Sequence[Task]) -> list[Task]:
     if not limited:
         return list(tasks)
     with context.clickhouse.session() as client:
-        spent = spend.this_month(client, context.provider.name, limited, context.now())
+        spent = spent_this_month(client, context.provider.name, limited, context.now())
     budgeted = []
     for task in tasks:
-        limit, known = limits[task.customer.id], spent.get(task.customer.id, spend.Spent())
+        limit, known = limits[task.customer.id], spent.get(task.customer.id, Spent())
         budget = None if limit is None else max(limit - known.usd, Decimal(0))
         budgeted.append(replace(task, budget_usd=budget, over_budget_told=known.stopped))
     return budgeted
@@ -101,7 +102,7 @@ def with_budgets(context: Context, tasks: Sequence[Task]) -> list[Task]:
 
 @dataclass(frozen=True)
 class Due:
-    """Answers which windows can be collected at a moment."""
+    """The rules of what can be collected, at a moment."""
 
     settings: Settings
     now: datetime

@@ -19,8 +19,8 @@ from optiinfra_dagster.collection.metrics import collect_metrics
 from optiinfra_dagster.collection.plan import Context, Task, with_budgets, with_daily_totals, with_poll, with_snapshots
 from optiinfra_dagster.collection.pool import SLOW_TIMES, SlotPool, in_flush_batches
 from optiinfra_dagster.model.errors import CloudError, OptiInfraError
-from optiinfra_dagster.model.slices import SliceKey, SliceResult, SliceStatus
-from optiinfra_dagster.storage.slices import published
+from optiinfra_dagster.model.slices import AlreadyPublished, SliceKey, SliceResult, SliceStatus
+from optiinfra_dagster.storage.ledger import published
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.customers import Customer
@@ -37,19 +37,19 @@ def collect_slices(
     *,
     refresh: bool = False,
     log: Callable[[str], None] = lambda _message: None,
-) -> Iterator[list[SliceResult]]:
+) -> Iterator[Sequence[SliceResult | AlreadyPublished]]:
     """Collect the `requested` windows of `family` for `customers`, several customers at a time.
 
-    Yields flush batches as they fill. Published slices are skipped unless `refresh`; partial ones are collected again
-    where that is still possible.
+    Yields flush batches as they fill. Published slices are left out unless `refresh`, and named in the first batch;
+    partial ones are collected again where that is still possible.
     """
-    tasks, skipped = _plan(context, family, customers, requested, refresh=refresh)
+    tasks, complete = _plan(context, family, customers, requested, refresh=refresh)
     if tasks and family in {"performance", "cost"}:
         tasks = with_budgets(context, with_snapshots(context, tasks, max(requested)))
     if tasks and family == "performance":
         tasks = with_daily_totals(context, tasks)
-    if skipped:
-        yield skipped
+    if complete:
+        yield complete
     lent = SLOW_TIMES if family in {"resource", "performance"} and len(requested) == 1 else 1
     concurrency = context.settings.concurrency
     slots = SlotPool(concurrency, concurrency * lent)
@@ -59,7 +59,7 @@ def collect_slices(
 
 def _plan(
     context: Context, family: str, customers: Sequence[Customer], requested: Collection[datetime], *, refresh: bool
-) -> tuple[list[Task], list[SliceResult]]:
+) -> tuple[list[Task], list[AlreadyPublished]]:
     """The tasks of those customers that lack something, and the slices that are published already."""
     provider = context.provider.name
     windows_of = {
@@ -73,7 +73,7 @@ def _plan(
             [window for its_windows in windows_of.values() for window in its_windows],
             [customer.id for customer in customers],
         )
-    tasks, skipped = [], []
+    tasks, complete = [], []
     due = context.due()
     for customer in customers:
         kept: list[datetime] = []
@@ -90,11 +90,10 @@ def _plan(
             (wanted if fresh else kept).append(window)
             rows += old.rows if old and not fresh else 0
         if kept:
-            ok = SliceStatus.OK
-            skipped.append(SliceResult(customer.id, provider, kept, ok, skipped=True, skipped_rows=rows))
+            complete.append(AlreadyPublished(customer.id, provider, kept, rows))
         if wanted:
             tasks.append(Task(customer, tuple(wanted), refresh=refresh))
-    return tasks, skipped
+    return tasks, complete
 
 
 @contextmanager

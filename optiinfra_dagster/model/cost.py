@@ -14,20 +14,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic
 
 from optiinfra_dagster.model.account import AccountT
-from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.day_cache import DayCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from optiinfra_dagster.model.inventory import Resource
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from optiinfra_dagster.model.inventory import Resource
+    from optiinfra_dagster.model.memory import DayMemory
     from optiinfra_dagster.model.problems import Problem
-    from optiinfra_dagster.providers.day_cache import DayCache
 
 
 class Category(StrEnum):
@@ -127,7 +120,7 @@ class BillRequest(Generic[AccountT]):
     first: date
     last: date
     read_at: Mapping[str, datetime] = field(default_factory=dict)
-    memory: DayCache | None = None
+    memory: DayMemory | None = None
 
     @property
     def days(self) -> list[date]:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from optiinfra_dagster.model.inventory import Resource, ResourceType
+    from optiinfra_dagster.model.memory import DayMemory
     from optiinfra_dagster.model.problems import Problem
-    from optiinfra_dagster.providers.day_cache import DayCache
 
 
 @dataclass(slots=True)
@@ -92,7 +92,7 @@ class MetricsRequest(Generic[AccountT]):
     present: datetime | None = None
     listed: datetime | None = None
     daily: Mapping[str, int] = field(default_factory=dict)
-    memory: DayCache | None = None
+    memory: DayMemory | None = None
 
     def __post_init__(self) -> None:
         """Refuse a range that holds nothing."""

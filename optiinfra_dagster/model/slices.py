@@ -1,9 +1,8 @@
-"""Slices: what one attempt at a customer, provider and window gave, and its status in the ledger."""
+"""Slices: the result of an attempt at a customer, provider and window, its status, and how it is to be written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     import pyarrow as pa
-    from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.model.metrics import Coverage
 
@@ -30,7 +28,7 @@ class SliceStatus(StrEnum):
 
     @property
     def published(self) -> bool:
-        """Whether an attempt with this outcome replaces what readers see."""
+        """True if an attempt with this outcome replaces what readers see."""
         return self in {SliceStatus.OK, SliceStatus.PARTIAL}
 
 
@@ -42,10 +40,54 @@ class SliceKey:
     provider: str
     window: datetime
 
+    @property
+    def content_key(self) -> tuple[str, str, int]:
+        """Customer, provider and epoch seconds of the window: plain values, as Arrow tables have them."""
+        return self.customer_id, self.provider, int(self.window.timestamp())
+
+
+# --- How results are written -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Write mode: the rows replace what is published of their windows."""
+
+
+@dataclass(frozen=True, slots=True)
+class MergeLatePoints:
+    """Write mode of late data corrections: rows of windows that earlier attempts published.
+
+    They replace the published rows with the same keys; all other rows stay. A window that is not published stays so.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class BillImport:
+    """An import of bills that ended well: of which accounts, and when it began."""
+
+    accounts: Collection[str]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class MergeBilledAccounts:
+    """Write mode of billed days: the rows replace the published ones of `accounts`, those that were read.
+
+    Rows of other accounts stay. `completes` is the import that is recorded once these slices are published: it ends
+    with them. None where more slices of the import follow, or none is to be recorded.
+    """
+
+    accounts: Collection[str]
+    completes: BillImport | None = None
+
+
+WriteMode = Replace | MergeLatePoints | MergeBilledAccounts
+
 
 @dataclass(slots=True)
 class SliceResult:
-    """What one attempt gave for some windows of one customer and provider, all with the same outcome.
+    """The result of one attempt at some windows of one customer and provider, all with the same outcome.
 
     `rows` holds the rows of every window (column `window_start`); a window without rows is an empty slice, which is
     published as well: "collected, nothing there" is not "never collected". `api_calls` and `api_cost_usd` are of the
@@ -62,12 +104,8 @@ class SliceResult:
     api_calls: int = 0
     api_cost_usd: Decimal = Decimal(0)
     coverage: Sequence[Coverage] | None = None
-    correction: bool = False  # late points of windows that other attempts published: written only where that is so
     dataset: str = ""  # whose slices these are, where it is not the asset's own
-    accounts: Collection[str] | None = None  # of billed days: the accounts that were read; what others had stays
-    after: Callable[[Client], None] | None = None  # what is to be noted once these slices are published
-    skipped: bool = False  # published before and not asked again: nothing to write, but rubbish is cleared away
-    skipped_rows: int = 0  # how many rows those have
+    mode: WriteMode = field(default_factory=Replace)
 
     def __post_init__(self) -> None:
         """Refuse windows without a zone: they would be taken for times of the host's zone.
@@ -78,6 +116,25 @@ class SliceResult:
         if any(window.tzinfo is None for window in self.windows):
             raise ValueError(f"{self.customer_id} {self.provider}: a window without time zone; windows are zoned UTC.")
 
+    @property
+    def keys(self) -> list[SliceKey]:
+        """The slices, in the order of `windows`."""
+        return [SliceKey(self.customer_id, self.provider, window) for window in self.windows]
 
-Emit = Callable[[SliceResult], None]
-"""How the work on one customer hands over what it has finished."""
+
+@dataclass(frozen=True, slots=True)
+class AlreadyPublished:
+    """Windows of one customer and provider that a plan leaves out: they are published, with so many `rows` in all.
+
+    Nothing is collected or written of them, but what a killed attempt left of them is cleared away.
+    """
+
+    customer_id: str
+    provider: str
+    windows: Sequence[datetime]
+    rows: int = 0
+
+    @property
+    def keys(self) -> list[SliceKey]:
+        """The slices, in the order of `windows`."""
+        return [SliceKey(self.customer_id, self.provider, window) for window in self.windows]

@@ -1,4 +1,4 @@
-"""What the cost family remembers: when bills were read, what the price lists say, and how published days changed."""
+"""The memory of the cost family: when bills were imported, the price lists, and restatements of published days."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.model.slices import SliceKey
-    from optiinfra_dagster.storage.slices import Published
+    from optiinfra_dagster.storage.ledger import Published
 
-# --- When bills were read --------------------------------------------------------------------------------------------
+# --- Imports of bills ------------------------------------------------------------------------------------------------
 
-_READINGS_LAST = timedelta(days=90)  # as the table keeps them
-_READINGS = pa.schema(
+_IMPORTS_LAST = timedelta(days=90)  # as the table keeps them
+_IMPORTS = pa.schema(
     [
         ("customer_id", pa.string()),
         ("provider", pa.string()),
@@ -38,13 +38,13 @@ _READINGS = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class BillImports:
-    """When an account's bill was last read, and last asked for; None for never."""
+    """The last import of an account's bill that ended well, and the last attempt at one; None for never."""
 
     done: datetime | None = None
     attempted: datetime | None = None
 
     def due(self, now: datetime, cadence: timedelta, pause: timedelta) -> bool:
-        """Whether it is time to read it again; after a failure, not at once."""
+        """True when it is time to import it again; after a failure, not at once."""
         rested = self.attempted is None or self.attempted == self.done or now - self.attempted >= min(pause, cadence)
         return rested and (self.done is None or now - self.done >= cadence)
 
@@ -52,7 +52,7 @@ class BillImports:
 def bill_imports(
     client: Client, provider: str, customers: Sequence[str], at: datetime
 ) -> dict[tuple[str, str], BillImports]:
-    """By customer and billing account, when its bill was last read; what was not asked for in 90 days is not there."""
+    """By customer and billing account, its last imports; an account without any in 90 days is not in the answer."""
     rows = client.query(
         """
         SELECT customer_id, billing_account_id, maxIf(toUnixTimestamp(attempted_at), done),
@@ -65,7 +65,7 @@ def bill_imports(
         parameters={
             "provider": provider,
             "customers": list(customers),
-            "since": int((at - _READINGS_LAST).timestamp()),
+            "since": int((at - _IMPORTS_LAST).timestamp()),
         },
     ).result_rows
     return {
@@ -79,7 +79,7 @@ def bill_imports(
 def record_imports(
     client: Client, customer_id: str, provider: str, accounts: Iterable[str], at: datetime, *, done: bool
 ) -> None:
-    """Remember that bills are about to be asked for at a time, or that they were and it ended well."""
+    """Record the import of some accounts' bills that begins at a time or, with `done`, began then and ended well."""
     rows = [
         {
             "customer_id": customer_id,
@@ -91,7 +91,7 @@ def record_imports(
         for account in accounts
     ]
     if rows:
-        client.insert_arrow("cost_readings", pa.Table.from_pylist(rows, schema=_READINGS))
+        client.insert_arrow("cost_readings", pa.Table.from_pylist(rows, schema=_IMPORTS))
 
 
 # --- Price lists ------------------------------------------------------------------------------------------------------
@@ -114,7 +114,7 @@ _PRICES = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class KnownPrice:
-    """A price, since when it holds as far as it was seen, and when the cloud last told the price of its key."""
+    """A price, since when it holds as far as is known, and when the cloud's price list was last asked for its key."""
 
     price: Price
     valid_from: datetime
@@ -155,11 +155,11 @@ def prices(client: Client, provider: str, at: datetime) -> dict[tuple[str, str],
     }
 
 
-def keep_prices(client: Client, provider: str, given: Iterable[Price], at: datetime) -> None:
-    """Remember what a price list says now; a price that did not change keeps its valid_from."""
+def keep_prices(client: Client, provider: str, listed: Iterable[Price], at: datetime) -> None:
+    """Record the prices of a price list as it is now; a price that did not change keeps its valid_from."""
     known = prices(client, provider, at)
     rows = []
-    for price in given:
+    for price in listed:
         old = known.get((price.region, price.key))
         same = old is not None and (old.price.hourly, old.price.currency) == (price.hourly, price.currency)
         rows.append(
@@ -178,7 +178,7 @@ def keep_prices(client: Client, provider: str, given: Iterable[Price], at: datet
         client.insert_arrow("prices", pa.Table.from_pylist(rows, schema=_PRICES))
 
 
-# --- Days that are published again ------------------------------------------------------------------------------------
+# --- Restatements ----------------------------------------------------------------------------------------------------
 
 _OF_SERVICE = ("billing_account_id", "sub_account_id", "service_name", "currency")
 _RESTATED = pa.schema(
@@ -195,11 +195,11 @@ _RESTATED = pa.schema(
 )
 
 
-def revised(rows: pa.Table, old: pa.Table, accounts: Collection[str]) -> pa.Table:
-    """Newly read days, completed by what is published of them.
+def merge_accounts(rows: pa.Table, old: pa.Table, accounts: Collection[str]) -> pa.Table:
+    """Newly read days, completed by what is published of them, `old`.
 
-    Rows of billing accounts that were not read stay. A row that says what it said before keeps when it was first seen
-    and when it last changed; one that says something else keeps the former.
+    Rows of billing accounts that were not read stay. A row with the values that are published keeps when it was first
+    seen and when it last changed; a row with other values keeps the former.
     """
     elsewhere = pc.invert(pc.is_in(arrow.plain(old["billing_account_id"]), pa.array(sorted(accounts), pa.string())))
     kept = old.filter(elsewhere)
@@ -217,9 +217,9 @@ def revised(rows: pa.Table, old: pa.Table, accounts: Collection[str]) -> pa.Tabl
     for key, amounts, now in zip(
         _tuples(rows, schema.BILLED.key), _tuples(rows, _VALUE_COLUMNS), rows["collected_at"].to_pylist(), strict=True
     ):
-        said, first, last = before.get(key, (None, now, now))
+        old_amounts, first, last = before.get(key, (None, now, now))
         first_seen.append(first)
-        last_changed.append(last if said == amounts else now)
+        last_changed.append(last if old_amounts == amounts else now)
     rows = rows.set_column(rows.schema.get_field_index("first_seen"), "first_seen", pa.array(first_seen, schema.TIME))
     rows = rows.set_column(
         rows.schema.get_field_index("last_changed"), "last_changed", pa.array(last_changed, schema.TIME)
@@ -233,7 +233,7 @@ _VALUE_COLUMNS = ("amount", "effective_cost", "list_cost", "is_final", "metadata
 def note_restatements(
     client: Client, rows: pa.Table, old: pa.Table, before: Mapping[SliceKey, Published], at: datetime
 ) -> int:
-    """Remember how the sums of published days change, by service; to be called before they are published again.
+    """Record the restatements of published days, by service; to be called before the days are published again.
 
     `old` is what is published of the same days, `before` its batches. Returns how many sums change.
     """
@@ -259,7 +259,7 @@ def note_restatements(
         )
     if not batches:
         return 0
-    # An attempt that was killed, or saw something else, may have noted changes of the same batches that did not come.
+    # An attempt that was killed, or read something else, may have noted changes of the same batches that did not come.
     named = ("customer_id", "provider", "charge_day", *_OF_SERVICE)
     rows_of = {(*(change[name] for name in named), change["previous_batch"]): change for change in changes}
     for noted in fetch(
@@ -283,7 +283,7 @@ def note_restatements(
 
 
 def _sums(rows: pa.Table) -> dict[tuple[Any, ...], Any]:
-    """By customer, provider, day and service: what the charges come to."""
+    """By customer, provider, day and service: the sum of the charges."""
     charges = rows.filter(pc.not_equal(arrow.plain(rows["cost_type"]), IMPORT_MARKER))
     named = ("customer_id", "provider", "window_start", *_OF_SERVICE)
     plain = pa.table({name: arrow.plain(charges[name]) for name in (*named, "amount")})

@@ -94,7 +94,7 @@ class ClickHouse:
                 raise StorageError(self._explain(error)) from error
 
     def changed_at(self, table: str) -> int | None:
-        """When a table of an embedded place last changed, in ns, without opening it; None where that cannot be told.
+        """The time of the last change of a table of an embedded place, in ns, without opening it; None if unknown.
 
         Every insert and merge makes a folder within that of the table, which so is modified. A read leaves it alone.
         """
@@ -153,26 +153,26 @@ class ClickHouse:
     def _explain(self, error: Exception) -> str:
         code = getattr(error, "code", None)
         remedy = REMEDIES.get(code) if isinstance(code, int) else None
-        said = _first_line(error)
+        text = _first_line(error)
         if remedy is None and not self.embedded and code is None:
             remedy = "check that the server runs and that OPTIINFRA_CLICKHOUSE_URL names its host and port"
             # `... (Caused by NewConnectionError("HTTPConnection(...): Failed to establish a new connection: ..."))`
-            reason = re.search(r"Caused by \w+\(.*?\): (.*?)[\"']\)\)", said)
-            said = f"{reason[1]}." if reason else said
-        message = f"ClickHouse at {self.place}: {said}"
+            reason = re.search(r"Caused by \w+\(.*?\): (.*?)[\"']\)\)", text)
+            text = f"{reason[1]}." if reason else text
+        message = f"ClickHouse at {self.place}: {text}"
         return f"{message} Remedy: {remedy}." if remedy else message
 
 
 def _first_line(error: Exception) -> str:
-    """What went wrong, without the stack and the statement that ClickHouse may add."""
+    """The message of an error, without the stack and the statement that ClickHouse may add."""
     return str(error).strip().split("\n", 1)[0][:500]
 
 
 def fetch(client: Client, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
     """The result of a SELECT as Arrow, with times as times.
 
-    ClickHouse exports DateTime as a bare uint32; which columns are times is asked of the engine, because a uint32 alone
-    does not tell.
+    ClickHouse exports DateTime as a bare uint32; the engine says which columns are times, since a uint32 alone
+    does not.
     """
     import pyarrow as pa
 

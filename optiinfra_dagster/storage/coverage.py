@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.storage.ledger import newest_tried
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What was found of one customer and provider in a window: each catalogue metric of each resource, once."""
+class WindowCoverage:
+    """The coverage of one customer and provider in a window: each catalogue metric of each resource, once."""
 
     customer_id: str
     provider: str
@@ -37,45 +39,30 @@ class _Open:
     version: int
 
 
-def record(client: Client, dataset: str, seen: Sequence[Seen], version: int) -> int:
+def record(client: Client, dataset: str, covered: Sequence[WindowCoverage], version: int) -> int:
     """Close the states that ended and open those that began; returns how many rows that took.
 
     A window older than one that was collected, or tried, says nothing of the present: it changes nothing. What is not
     mentioned any more is over: the resource is gone.
     """
+    # Housekeeping loads this module with the definitions, which pyarrow would cost 0.25 CPU-s.
     import pyarrow as pa
 
     from optiinfra_dagster.storage.schema import COVERAGE
 
-    newest: dict[tuple[str, str], Seen] = {}
-    for one in seen:
-        at = (one.customer_id, one.provider)
-        if at not in newest or newest[at].window < one.window:
-            newest[at] = one
+    newest: dict[tuple[str, str], WindowCoverage] = {}
+    for window_coverage in covered:
+        owner = (window_coverage.customer_id, window_coverage.provider)
+        if owner not in newest or newest[owner].window < window_coverage.window:
+            newest[owner] = window_coverage
     if not newest:
         return 0
     customers = sorted({customer for customer, _ in newest})
-    latest = {
-        (customer, provider): seconds
-        for customer, provider, seconds in client.query(
-            """
-            SELECT customer_id, provider, toUnixTimestamp(max(window_start))
-            FROM metric_batches
-            WHERE dataset = {dataset:String} AND customer_id IN {customers:Array(String)}
-                AND status IN ('ok', 'partial', 'failed') AND window_start > fromUnixTimestamp({oldest:UInt32})
-            GROUP BY customer_id, provider
-            """,
-            parameters={
-                "dataset": dataset,
-                "customers": customers,
-                "oldest": int(min(one.window for one in newest.values()).timestamp()),
-            },
-        ).result_rows
-    }
-    newest = {at: one for at, one in newest.items() if latest.get(at, 0) <= one.window.timestamp()}
+    tried = newest_tried(client, dataset, customers, min(c.window for c in newest.values()))
+    newest = {owner: c for owner, c in newest.items() if owner not in tried or tried[owner] <= c.window}
     if not newest:
         return 0
-    found = client.query(
+    states = client.query(
         """
         SELECT customer_id, provider, resource_id, toString(resource_type), metric_name, toString(state), reason,
             toUnixTimestamp(since), version
@@ -88,12 +75,12 @@ def record(client: Client, dataset: str, seen: Sequence[Seen], version: int) -> 
         },
     ).result_rows
     lasting: dict[tuple[str, str], list[_Open]] = {}
-    for customer, provider, *state in found:
+    for customer, provider, *state in states:
         if (customer, provider) in newest:
             lasting.setdefault((customer, provider), []).append(_Open(*state))
     # The highest version of a key wins: a clock that went backwards must not make a change lose.
-    version = max([version, *(state.version + 1 for states in lasting.values() for state in states)])
-    rows = [row for at, one in newest.items() for row in _changes(one, lasting.get(at, []), version)]
+    version = max([version, *(state.version + 1 for of_owner in lasting.values() for state in of_owner)])
+    rows = [row for owner, c in newest.items() for row in _changes(c, lasting.get(owner, []), version)]
     if rows:
         columns = zip(*rows, strict=True)
         arrays = [pa.array(column, kind.type) for column, kind in zip(columns, COVERAGE, strict=True)]
@@ -121,9 +108,10 @@ def forget(client: Client, before: datetime) -> None:
     )
 
 
-def _changes(seen: Seen, lasting: Sequence[_Open], version: int) -> list[list[object]]:
-    now = {(c.resource_id, c.metric_name): (str(c.resource_type), c.state.value, c.reason) for c in seen.coverage}
-    owner = [seen.customer_id, seen.provider]
+def _changes(current: WindowCoverage, lasting: Sequence[_Open], version: int) -> list[list[object]]:
+    """The rows that close what ended with a window and open what began with it."""
+    now = {(c.resource_id, c.metric_name): (str(c.resource_type), c.state.value, c.reason) for c in current.coverage}
+    owner = [current.customer_id, current.provider]
     rows: list[list[object]] = []
     for old in lasting:
         key = (old.resource_id, old.metric_name)
@@ -131,7 +119,7 @@ def _changes(seen: Seen, lasting: Sequence[_Open], version: int) -> list[list[ob
             del now[key]
             continue
         began = datetime.fromtimestamp(old.since, UTC)
-        if began >= seen.window and key in now:
+        if began >= current.window and key in now:
             continue  # the same window again: the new row below has the same key and a higher version
         rows.append(
             [
@@ -142,12 +130,12 @@ def _changes(seen: Seen, lasting: Sequence[_Open], version: int) -> list[list[ob
                 old.state,
                 old.reason,
                 began,
-                seen.window,
+                current.window,
                 version,
             ]
         )
     rows += [
-        [*owner, resource_id, resource_type, metric, state, reason, seen.window, None, version]
+        [*owner, resource_id, resource_type, metric, state, reason, current.window, None, version]
         for (resource_id, metric), (resource_type, state, reason) in now.items()
     ]
     return rows

@@ -1,4 +1,4 @@
-"""The engine inside this process: who may open its folder, and how long it stays open.
+"""The engine inside this process: its folder is opened by one process at a time, and stays open while none waits.
 
 One process at a time can have the folder open, and opening costs 0.3 CPU-s, most of it for attaching tables, where what
 a session does often takes a hundredth of that. So an engine may stay open for the sessions that follow, but not while
@@ -131,7 +131,7 @@ class Engine:
             ) from error
 
     def _is_wanted(self) -> bool:
-        """Whether another process waits, or the folder went away."""
+        """True if another process waits, or the folder went away."""
         if self._is_gone():  # looking at the queue would make its folder again
             return True
         try:

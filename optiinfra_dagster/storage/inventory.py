@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.storage.clickhouse import fetch
+from optiinfra_dagster.storage.ledger import inventory_windows
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -41,27 +42,10 @@ def newest(
     }  # fmt: skip
     with clickhouse.session() as client:
         rows = fetch(client, read_sql("queries/newest_inventory"), parameters)
-        known = client.query(
-            """
-            SELECT
-                customer_id,
-                maxIf(toUnixTimestamp(window_start), window_start <= fromUnixTimestamp({window:UInt32})),
-                min(toUnixTimestamp(window_start))
-            FROM metric_batches
-            WHERE dataset = 'resource' AND status IN ('ok', 'partial') AND provider = {provider:String}
-                AND customer_id IN {customers:Array(String)} AND window_start >= fromUnixTimestamp({oldest:UInt32})
-            GROUP BY customer_id
-            """,
-            parameters={
-                "provider": provider,
-                "customers": list(customers),
-                "window": int(window.timestamp()),
-                "oldest": int((window - lookback).timestamp()),
-            },
-        ).result_rows
+        of_customer = inventory_windows(client, provider, customers, window, since=window - lookback)
     listed = {
-        customer: InventorySnapshot(datetime.fromtimestamp(at_or_before or after, UTC))
-        for customer, at_or_before, after in known
+        customer: InventorySnapshot(inventories.at_or_before or inventories.oldest)
+        for customer, inventories in of_customer.items()
     }
     columns = {name: rows[name].to_pylist() for name in rows.column_names}
     for i, customer in enumerate(columns["customer_id"]):

@@ -180,7 +180,7 @@ def _repeatable(statement: str) -> str:
 
 
 def _nothing() -> None:
-    """What renewing takes without a lock."""
+    """Nothing: there is no lock to renew."""
 
 
 @contextmanager

@@ -167,7 +167,7 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class ImportedDay:
-    """That a day of an account is in the bill, and what the cloud itself says it comes to, where it does."""
+    """A day of an account that is in the bill; `total` is the cloud's own total of it, None where it has none."""
 
     day: date
     billing_account_id: str
@@ -180,7 +180,7 @@ def charge_rows(
     customer_id: str,
     provider: str,
     charges: Iterable[Charge],
-    readings: Sequence[ImportedDay],
+    imported: Sequence[ImportedDay],
     names: Mapping[str, str],
     collected_at: datetime,
 ) -> pa.Table:
@@ -197,9 +197,9 @@ def charge_rows(
         summed.setdefault(key, []).append(charge)
     lines = list(summed.values())
     heads = [line[0] for line in lines]
-    days = [head.start for head in heads] + [midnight(reading.day) for reading in readings]
-    blank, none = [""] * len(readings), [None] * len(readings)
-    amounts = [_exact(sum((one.amount for one in line), Decimal(0))) for line in lines]
+    days = [head.start for head in heads] + [midnight(of_day.day) for of_day in imported]
+    blank, none = [""] * len(imported), [None] * len(imported)
+    amounts = [_exact(sum((charge.amount for charge in line), Decimal(0))) for line in lines]
     return _table(
         BILLED,
         len(days),
@@ -208,15 +208,15 @@ def charge_rows(
         customer_id=customer_id,
         provider=provider,
         instance_id=[h.resource_id for h in heads] + blank,
-        cost_type=[h.cost_type for h in heads] + [IMPORT_MARKER] * len(readings),
+        cost_type=[h.cost_type for h in heads] + [IMPORT_MARKER] * len(imported),
         cost_kind="billed",
         estimated_by="",
-        is_final=[all(one.is_final for one in line) for line in lines] + [True] * len(readings),
-        amount=amounts + [Decimal(0)] * len(readings),
-        currency=[h.currency for h in heads] + [r.currency for r in readings],
+        is_final=[all(charge.is_final for charge in line) for line in lines] + [True] * len(imported),
+        amount=amounts + [Decimal(0)] * len(imported),
+        currency=[h.currency for h in heads] + [r.currency for r in imported],
         billed_cost=amounts + none,
-        effective_cost=[_sum(one.effective_cost for one in line) for line in lines] + none,
-        list_cost=[_sum(one.list_cost for one in line) for line in lines] + none,
+        effective_cost=[_sum(charge.effective_cost for charge in line) for line in lines] + none,
+        list_cost=[_sum(charge.list_cost for charge in line) for line in lines] + none,
         charge_period_start=days,
         charge_period_end=[day + _DAY for day in days],
         charge_category=[h.category for h in heads] + blank,
@@ -224,12 +224,12 @@ def charge_rows(
         service_name=[h.service_name for h in heads] + blank,
         resource_id=[h.resource_id for h in heads] + blank,
         resource_name=[names.get(h.resource_id, "") for h in heads] + blank,
-        matched=[h.resource_id in names for h in heads] + [False] * len(readings),
+        matched=[h.resource_id in names for h in heads] + [False] * len(imported),
         region_id=[h.region_id for h in heads] + blank,
-        sub_account_id=[h.sub_account_id for h in heads] + [r.sub_account_id for r in readings],
-        billing_account_id=[h.billing_account_id for h in heads] + [r.billing_account_id for r in readings],
+        sub_account_id=[h.sub_account_id for h in heads] + [r.sub_account_id for r in imported],
+        billing_account_id=[h.billing_account_id for h in heads] + [r.billing_account_id for r in imported],
         metadata=[to_json(h.metadata) for h in heads]
-        + [to_json({} if r.total is None else {"total": f"{r.total:f}"}) for r in readings],
+        + [to_json({} if r.total is None else {"total": f"{r.total:f}"}) for r in imported],
         collected_at=collected_at,
         first_seen=collected_at,
         last_changed=collected_at,
@@ -244,9 +244,9 @@ def estimate_rows(
     estimated_by: str,
     collected_at: datetime,
 ) -> pa.Table:
-    """What resources cost in a window by the price list, as rows of `COST`."""
-    resources = [one.resource for one in estimates]
-    amounts = [one.amount for one in estimates]
+    """The estimates of a window as rows of `COST`."""
+    resources = [estimate.resource for estimate in estimates]
+    amounts = [estimate.amount for estimate in estimates]
     return _table(
         COST,
         len(estimates),
@@ -260,7 +260,7 @@ def estimate_rows(
         estimated_by=estimated_by,
         is_final=False,
         amount=amounts,
-        currency=[one.currency for one in estimates],
+        currency=[estimate.currency for estimate in estimates],
         billed_cost=None,
         effective_cost=None,
         list_cost=amounts,
@@ -268,14 +268,14 @@ def estimate_rows(
         charge_period_end=window + WINDOW,
         charge_category="Usage",
         charge_description="",
-        service_name=[one.service_name for one in estimates],
+        service_name=[estimate.service_name for estimate in estimates],
         resource_id=[r.resource_id for r in resources],
         resource_name=[r.resource_name for r in resources],
         matched=True,
         region_id=[r.region for r in resources],
         sub_account_id=[r.account_id for r in resources],
         billing_account_id=[r.account_id for r in resources],
-        metadata=[to_json({"priced": one.priced}) for one in estimates],
+        metadata=[to_json({"priced": estimate.priced}) for estimate in estimates],
         collected_at=collected_at,
         first_seen=collected_at,
         last_changed=collected_at,
@@ -290,7 +290,7 @@ def midnight(day: date) -> datetime:
 def _sum(amounts: Iterable[Decimal | None]) -> Decimal | None:
     """A sum, unknown where a part is."""
     known = list(amounts)
-    return None if None in known else _exact(sum((one for one in known if one is not None), Decimal(0)))
+    return None if None in known else _exact(sum((amount for amount in known if amount is not None), Decimal(0)))
 
 
 _LAST_DIGIT = Decimal("1e-18")  # of `AMOUNT`
@@ -305,7 +305,7 @@ def _exact(amount: Decimal) -> Decimal:
 
 @cache
 def _provenance(metric: Metric) -> str:
-    """What the cloud calls a metric, as the rows' metadata."""
+    """The cloud's names of a metric, as the rows' metadata."""
     return to_json({"api_metric": metric.api_metric, "namespace": metric.namespace})
 
 
@@ -321,7 +321,7 @@ def _table(dataset: Dataset, rows: int, **columns: object) -> pa.Table:
             try:
                 array = pa.array(column, plain)
             except UnicodeEncodeError:
-                array = pa.array([storable(one) if isinstance(one, str) else one for one in column], plain)
+                array = pa.array([storable(value) if isinstance(value, str) else value for value in column], plain)
             arrays.append(array.dictionary_encode() if plain is not field.type else array)
         elif pa.types.is_dictionary(field.type):
             arrays.append(pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), [column]))

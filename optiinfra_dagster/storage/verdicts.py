@@ -1,4 +1,4 @@
-"""Verdicts in ClickHouse (`application_verdicts`): found again instead of paid again, and added up per day.
+"""Verdicts in ClickHouse (`application_verdicts`): loaded instead of paid for again, and added up per day.
 
 Each call is one short session: with the embedded engine, nothing is locked while the judge thinks.
 """
@@ -25,7 +25,7 @@ _COLUMNS = [
 
 
 class Used(NamedTuple):
-    """What judging took."""
+    """The tokens and requests that judging took."""
 
     tokens: int
     requests: int
@@ -40,9 +40,9 @@ class Verdicts:
     def load(self, customer_id: str, keys: Sequence[str], day: date) -> tuple[dict[str, Verdict], Used]:
         """The settled verdicts among `keys`, and what the customer's judging used on a day (UTC) so far.
 
-        Where a question was asked twice, by two runs at a time, the first verdict stands.
+        Where two runs put the same question to the judge at a time, the first verdict stands.
         """
-        found: dict[str, Verdict] = {}
+        verdicts: dict[str, Verdict] = {}
         with self._clickhouse.session() as client:
             for at in range(0, len(keys), KEYS_PER_QUERY):
                 rows = client.query(
@@ -56,7 +56,7 @@ class Verdicts:
                     """,
                     parameters={"customer": customer_id, "keys": list(keys[at : at + KEYS_PER_QUERY])},
                 ).result_rows
-                found |= {
+                verdicts |= {
                     key: Verdict(
                         model,
                         version,
@@ -82,7 +82,7 @@ class Verdicts:
                     "end": 1000 * int((midnight + timedelta(days=1)).timestamp()),
                 },
             ).result_rows
-        return found, Used(int(tokens), int(requests))
+        return verdicts, Used(int(tokens), int(requests))
 
     def store(self, customer_id: str, verdicts: Mapping[str, Verdict], asked_at: datetime, *, store_text: bool) -> None:
         """Keep verdicts by key. Failures that are not settled are kept for the sums only."""

@@ -4,6 +4,7 @@
 WITH
 inventories AS
 (
+    -- Not from published_slices, which groups by two columns more: 0.65 CPU-s instead of 0.42 for 192,000 slices.
     SELECT customer_id, window_start, max(b.batch) AS batch, argMax(status, b.batch) = 'ok' AS complete
     FROM metric_batches AS b
     WHERE dataset = 'resource' AND status IN ('ok', 'partial') AND provider = {provider:String}

@@ -17,7 +17,7 @@ from optiinfra_dagster.automation.repair_plan import Repair
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.storage.io_manager import Report
+from optiinfra_dagster.storage.report import Report
 from tests.automation.conftest import Ledger, before
 from tests.support.spine import fleet, newest_window, world
 

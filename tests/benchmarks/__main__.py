@@ -31,7 +31,7 @@ from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.rows import performance_rows
-from optiinfra_dagster.storage.slices import Writer
+from optiinfra_dagster.storage.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.schema import BILLED
-from optiinfra_dagster.storage.slices import Writer
+from optiinfra_dagster.storage.writer import Writer, by_dataset
 from tests.support.spine import ACCOUNTS, Spine, fleet, world
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def test_a_day_of_collections_asks_cost_explorer_four_times(spine: Spine, start_
     for n in range(-1, 95, EVERY):
         clock[0] = TODAY + (n + 1) * WINDOW + timedelta(minutes=5)
         context = Context(PROVIDERS["aws"], spine.clickhouse, spine.settings, lambda: clock[0])
-        lots = collect_slices(context, "cost", customers, [TODAY + n * WINDOW])
-        for lot in lots:
-            made += lot
-            bills = [slices for slices in lot if slices.dataset == BILLED.name]
+        batches = collect_slices(context, "cost", customers, [TODAY + n * WINDOW])
+        for batch in batches:
+            made += [slices for slices in batch if isinstance(slices, SliceResult)]
+            bills = by_dataset(batch, "cost").get(BILLED.name, [])
             Writer(spine.clickhouse, BILLED).flush(bills)  # the estimates are left unwritten: 30 ms each
 
     asked = lab.control.calls().count("ce", "GetCostAndUsage", ACCOUNTS["acme"])

@@ -11,7 +11,7 @@ from optiinfra_dagster.collection.run import collect_slices
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 from optiinfra_dagster.storage.schema import DATASETS
-from optiinfra_dagster.storage.slices import Writer
+from optiinfra_dagster.storage.writer import Writer
 from tests.collection.test_faults import check_of
 from tests.support.spine import ACCOUNTS, Spine, newest_window
 

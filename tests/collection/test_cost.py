@@ -24,7 +24,7 @@ from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.bills import BillImports, bill_imports
 from optiinfra_dagster.storage.inventory import InventorySnapshot
 from optiinfra_dagster.storage.rows import resource_rows
-from optiinfra_dagster.storage.slices import Writer
+from optiinfra_dagster.storage.writer import Writer, by_dataset
 from tests.support.samples import resource
 
 if TYPE_CHECKING:
@@ -127,13 +127,12 @@ def collect(spine: Spine, *asked: datetime, now: datetime | None = None, refresh
     """Collect windows like the asset does, by default five minutes after the newest; gives what was put."""
     at = now or later(max(asked))
     context = Context(PROVIDERS[PROVIDER], spine.clickhouse, spine.settings, lambda: at)
-    lots = collect_slices(context, "cost", load_customers(spine.settings.customers_path), asked, refresh=refresh)
+    batches = collect_slices(context, "cost", load_customers(spine.settings.customers_path), asked, refresh=refresh)
     put = []
-    for lot in lots:
-        for name in ("", schema.BILLED.name):
-            if part := [one for one in lot if one.dataset == name]:
-                Writer(spine.clickhouse, schema.DATASETS[name or "cost"], run_id="test").flush(part)
-        put += [one for one in lot if not one.skipped]
+    for batch in batches:
+        for name, part in by_dataset(batch, "cost").items():
+            Writer(spine.clickhouse, schema.DATASETS[name], run_id="test").flush(part)
+        put += [one for one in batch if isinstance(one, SliceResult)]
     return put
 
 

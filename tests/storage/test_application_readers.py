@@ -19,9 +19,10 @@ from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.quality import statistics
 from optiinfra_dagster.storage import arrow, migrations, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.rows import to_json
-from optiinfra_dagster.storage.slices import Writer, write_select
 from optiinfra_dagster.storage.sql import read_sql
+from optiinfra_dagster.storage.writer import Writer
 from tests.support.samples import BORDER, EARLY, LATE, W, select
 
 if TYPE_CHECKING:
@@ -90,11 +91,11 @@ def publish(clickhouse: ClickHouse, rows: Iterable[Row], status: SliceStatus = S
     of_slice: dict[tuple[str, str, datetime], list[Row]] = defaultdict(list)
     for one in rows:
         of_slice[one["customer_id"], one["provider"], one["window_start"]].append(one)
-    lot = []
+    batch = []
     for (customer, provider, window), its_rows in of_slice.items():
         table = arrow.conform(schema.APPLICATION, pa.Table.from_pylist(its_rows, schema.APPLICATION.schema))
-        lot.append(SliceResult(customer, provider, [window], status, rows=table))
-    Writer(clickhouse, schema.APPLICATION).flush(lot)
+        batch.append(SliceResult(customer, provider, [window], status, rows=table))
+    Writer(clickhouse, schema.APPLICATION).flush(batch)
 
 
 def compute(clickhouse: ClickHouse, *readers: str, window: datetime = W) -> Found:

@@ -15,7 +15,7 @@ import pytest
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse, fetch
-from optiinfra_dagster.storage.slices import Writer
+from optiinfra_dagster.storage.writer import Writer
 from tests.support import killing
 from tests.support.clickhouse_http import ClickHouseHttp
 from tests.support.samples import W, collected, seen_values, view

@@ -11,7 +11,7 @@ from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.metrics import Coverage, CoverageState
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.storage import coverage, schema
-from optiinfra_dagster.storage.slices import Writer
+from optiinfra_dagster.storage.writer import Writer
 from tests.support.samples import W, collected, select
 
 if TYPE_CHECKING:
@@ -127,22 +127,22 @@ def test_windows_after_everything_vanished_do_not_bring_back_the_past(record: Re
 
 
 def test_of_several_windows_in_a_flush_the_newest_counts(record: Recorder) -> None:
-    lot = [
+    batch = [
         collected(span=[W + n * windows.WINDOW], coverage=found({("i-1", CPU): state}))
         for n, state in ((0, DENIED), (5, OK), (3, THROTTLED))
     ]
-    Writer(record.clickhouse, schema.PERFORMANCE).flush(lot)
+    Writer(record.clickhouse, schema.PERFORMANCE).flush(batch)
     assert record.states() == {("i-1", CPU, "collected", 5, None)}
 
 
 def test_customers_and_providers_are_apart(record: Recorder) -> None:
     at = [W]
-    lot = [
+    batch = [
         collected("acme", at, coverage=found({("i-1", CPU): OK})),
         collected("acme", at, provider="gcp", coverage=found({("g-1", CPU): OK})),
         collected("hooli", at, coverage=found({("i-1", CPU): DENIED})),
     ]
-    Writer(record.clickhouse, schema.PERFORMANCE).flush(lot)
+    Writer(record.clickhouse, schema.PERFORMANCE).flush(batch)
     Writer(record.clickhouse, schema.PERFORMANCE).flush([collected("acme", [W + windows.WINDOW], coverage=[])])
     rows = select(
         record.clickhouse, "SELECT customer_id, provider, until IS NULL AS open FROM coverage FINAL ORDER BY ALL"
@@ -153,7 +153,7 @@ def test_customers_and_providers_are_apart(record: Recorder) -> None:
 def test_a_change_wins_although_the_clock_went_backwards(clickhouse: ClickHouse, record: Recorder) -> None:
     with clickhouse.session() as client:
         for window, state, version in ((0, OK, 1000), (1, DENIED, 10)):
-            seen = coverage.Seen("acme", "aws", W + window * windows.WINDOW, found({("i-1", CPU): state}))
+            seen = coverage.WindowCoverage("acme", "aws", W + window * windows.WINDOW, found({("i-1", CPU): state}))
             coverage.record(client, "performance", [seen], version)
     assert record.states() == {("i-1", CPU, "collected", 0, 1), ("i-1", CPU, "no_permission", 1, None)}
 

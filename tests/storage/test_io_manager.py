@@ -13,11 +13,11 @@ import pytest
 
 from optiinfra_dagster.assets import partitions
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.model.slices import AlreadyPublished, SliceResult, SliceStatus
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager, Select, SliceStream
-from optiinfra_dagster.storage.slices import Writer
+from optiinfra_dagster.storage.writer import Writer
 from tests.storage.test_rows import cost_rows
 from tests.support.samples import W, collected, failed, points, raw, seen_values, select, view, windows_from
 
@@ -64,18 +64,18 @@ def metadata(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     return {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
 
 
-def test_a_stream_is_closed_when_a_lot_cannot_be_written(clickhouse: ClickHouse) -> None:
+def test_a_stream_is_closed_when_a_batch_cannot_be_written(clickhouse: ClickHouse) -> None:
     """Its threads would go on asking clouds, and keep the process from ending."""
     closed, streams = [], []
 
-    def lots(asked: Sequence[datetime]) -> Iterator[list[SliceResult]]:
+    def batches(asked: Sequence[datetime]) -> Iterator[list[SliceResult]]:
         try:
             yield [collected("acme", asked), collected("acme", asked)]  # the same slice twice
         finally:
             closed.append(True)
 
     def compute(asked: Sequence[datetime]) -> SliceStream:
-        streams.append(lots(asked))  # as a traceback would hold it
+        streams.append(batches(asked))  # as a traceback would hold it
         return SliceStream(streams[0])
 
     assert not materialize(clickhouse, asset(compute)).success
@@ -83,14 +83,14 @@ def test_a_stream_is_closed_when_a_lot_cannot_be_written(clickhouse: ClickHouse)
 
 
 @pytest.mark.parametrize("span", [SPAN[:1], SPAN], ids=["one", "range"])
-def test_a_stream_of_slices_is_written_lot_by_lot(clickhouse: ClickHouse, span: list[datetime]) -> None:
-    def lots(asked: Sequence[datetime]) -> SliceStream:
+def test_a_stream_of_slices_is_written_batch_by_batch(clickhouse: ClickHouse, span: list[datetime]) -> None:
+    def batches(asked: Sequence[datetime]) -> SliceStream:
         assert list(asked) == span
         return SliceStream(
             iter([[collected("acme", asked, api_calls=3, api_cost_usd=Decimal("0.5"))], [failed("hooli", asked)]])
         )
 
-    result = materialize(clickhouse, asset(lots), span=span)
+    result = materialize(clickhouse, asset(batches), span=span)
 
     assert result.success
     assert seen_values(clickhouse) == [1, 2] * len(span)
@@ -134,7 +134,7 @@ def test_what_only_a_person_can_remedy_is_not_tried_again(clickhouse: ClickHouse
 def test_what_is_not_due_or_there_already_is_no_failure(clickhouse: ClickHouse) -> None:
     def mixed(asked: Sequence[datetime]) -> SliceStream:
         not_due = SliceResult("hooli", "aws", list(asked), SliceStatus.NOT_DUE)
-        return SliceStream([[collected("acme", asked, rows=None, skipped=True)], [not_due, failed("initech", asked)]])
+        return SliceStream([[AlreadyPublished("acme", "aws", asked)], [not_due, failed("initech", asked)]])
 
     result = materialize(clickhouse, asset(mixed))
     assert result.success

@@ -11,7 +11,7 @@ import pytest
 
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.slices import Writer
+from optiinfra_dagster.storage.writer import Writer
 from tests.support import killing
 from tests.support.samples import Row, collected, raw, seen_values, select, view
 
@@ -30,10 +30,10 @@ def clean(migrated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     clickhouse = ClickHouse(f"chdb://{folder}")
     with clickhouse.session():
         writer = Writer(clickhouse, schema.PERFORMANCE)
-        writer.flush(killing.first_lot())
-        writer.flush(killing.earlier_lot())
+        writer.flush(killing.first_batch())
+        writer.flush(killing.earlier_batch())
         before = view(clickhouse)
-        writer.flush(killing.second_lot())
+        writer.flush(killing.second_batch())
         after = view(clickhouse)
         assert before != after == raw(clickhouse)
         return before, after, coverage(clickhouse)
@@ -49,13 +49,13 @@ def test_a_kill_leaves_the_old_or_the_new_and_the_next_attempt_clears_up(
 ) -> None:
     before, after, covered = clean
     clickhouse = ClickHouse(url, lock_timeout=30)
-    Writer(clickhouse, schema.PERFORMANCE).flush(killing.first_lot())
+    Writer(clickhouse, schema.PERFORMANCE).flush(killing.first_batch())
 
     assert killing.run(killing.attempt, url, step) == -signal.SIGKILL
 
     with clickhouse.session():
         assert view(clickhouse) == (after if step in {"published", "cleaned"} else before)
-        Writer(clickhouse, schema.PERFORMANCE).flush(killing.second_lot())
+        Writer(clickhouse, schema.PERFORMANCE).flush(killing.second_batch())
         assert view(clickhouse) == after == raw(clickhouse)
         assert coverage(clickhouse) == covered
 
@@ -63,12 +63,14 @@ def test_a_kill_leaves_the_old_or_the_new_and_the_next_attempt_clears_up(
 def test_a_kill_of_an_attempt_whose_content_nobody_gets_again_is_cleared_up(url: str) -> None:
     """The cloud took its answer back: the next attempt finds what is published already."""
     clickhouse = ClickHouse(url, lock_timeout=30)
-    Writer(clickhouse, schema.PERFORMANCE).flush(killing.first_lot())
-    Writer(clickhouse, schema.PERFORMANCE).flush(killing.earlier_lot())
+    Writer(clickhouse, schema.PERFORMANCE).flush(killing.first_batch())
+    Writer(clickhouse, schema.PERFORMANCE).flush(killing.earlier_batch())
     before = view(clickhouse)
 
     assert killing.run(killing.attempt, url, "verified") == -signal.SIGKILL
-    Writer(clickhouse, schema.PERFORMANCE).flush([*killing.first_lot(), collected("umbrella", killing.SPAN, rows=None)])
+    Writer(clickhouse, schema.PERFORMANCE).flush(
+        [*killing.first_batch(), collected("umbrella", killing.SPAN, rows=None)]
+    )
 
     assert view(clickhouse) == before == raw(clickhouse)
 

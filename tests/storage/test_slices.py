@@ -12,11 +12,13 @@ import pytest
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import StorageError
-from optiinfra_dagster.model.slices import SliceResult, SliceStatus
-from optiinfra_dagster.storage import schema, slices
+from optiinfra_dagster.model.slices import AlreadyPublished, MergeLatePoints, SliceResult, SliceStatus
+from optiinfra_dagster.storage import deletes, schema
+from optiinfra_dagster.storage import ledger as ledger_queries
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.slices import FlushResult, Writer, write_select
-from tests.support.samples import (
+from optiinfra_dagster.storage.reader_writer import write_select
+from optiinfra_dagster.storage.writer import FlushResult, Writer
+from tests.support.samples import (  # fmt: skip
     BORDER,
     EARLY,
     LATE,
@@ -46,7 +48,7 @@ def writer(clickhouse: ClickHouse) -> Writer:
 def clock(monkeypatch: pytest.MonkeyPatch) -> mock.Mock:
     """The clock that batch numbers are taken from."""
     clock = mock.Mock(return_value=1_000)
-    monkeypatch.setattr(slices.next_batch, "__defaults__", (clock,))
+    monkeypatch.setattr(ledger_queries.next_batch, "__defaults__", (clock,))
     return clock
 
 
@@ -165,7 +167,7 @@ def test_of_partial_attempts_the_fuller_one_stays(
 def test_a_correction_changes_the_points_it_brings_and_keeps_the_others(writer: Writer, clickhouse: ClickHouse) -> None:
     writer.flush([collected(names=["i-1", "gone"], values=[1, 2])])
 
-    flushed = writer.flush([collected(names=["i-1"], values=[1, 9, 4], correction=True, collected_at=LATE)])
+    flushed = writer.flush([collected(names=["i-1"], values=[1, 9, 4], mode=MergeLatePoints(), collected_at=LATE)])
 
     assert [row[3:6:2] for row in view(clickhouse)] == [("gone", 1), ("gone", 2), ("i-1", 1), ("i-1", 9), ("i-1", 4)]
     assert raw(clickhouse) == view(clickhouse)
@@ -177,7 +179,7 @@ def test_a_correction_without_points_takes_none_away(writer: Writer, clickhouse:
     writer.flush([collected()])
     before = view(clickhouse)
 
-    flushed = writer.flush([collected(rows=rows, correction=True)])
+    flushed = writer.flush([collected(rows=rows, mode=MergeLatePoints())])
 
     assert view(clickhouse) == before
     assert (flushed.corrected, flushed.entries) == (0, [])
@@ -187,8 +189,8 @@ def test_a_correction_that_corrects_nothing_writes_nothing(writer: Writer, click
     writer.flush([collected(names=["i-1", "gone"])])
     before = (view(clickhouse), batches(clickhouse), ledger(clickhouse))
 
-    same = writer.flush([collected(names=["i-1", "gone"], correction=True, collected_at=LATE)])
-    part = writer.flush([collected(names=["i-1"], correction=True, collected_at=LATE)])
+    same = writer.flush([collected(names=["i-1", "gone"], mode=MergeLatePoints(), collected_at=LATE)])
+    part = writer.flush([collected(names=["i-1"], mode=MergeLatePoints(), collected_at=LATE)])
 
     assert (view(clickhouse), batches(clickhouse), ledger(clickhouse)) == before
     assert [(f.corrected, f.rows_written) for f in (same, part)] == [(0, 0)] * 2
@@ -196,7 +198,7 @@ def test_a_correction_that_corrects_nothing_writes_nothing(writer: Writer, click
 
 
 def test_a_correction_of_a_window_never_collected_is_dropped(writer: Writer, clickhouse: ClickHouse) -> None:
-    flushed = writer.flush([collected(correction=True)])
+    flushed = writer.flush([collected(mode=MergeLatePoints())])
 
     assert (view(clickhouse), ledger(clickhouse)) == ([], [])
     assert (flushed.corrected, flushed.reread) == (0, 0)
@@ -204,7 +206,7 @@ def test_a_correction_of_a_window_never_collected_is_dropped(writer: Writer, cli
 
 def test_a_correction_of_a_partial_slice_leaves_it_partial(writer: Writer, clickhouse: ClickHouse) -> None:
     writer.flush([collected(values=[1], status=SliceStatus.PARTIAL, error="throttled")])
-    writer.flush([collected(values=[1, 2], correction=True)])
+    writer.flush([collected(values=[1, 2], mode=MergeLatePoints())])
 
     assert seen_values(clickhouse) == [1, 2]
     assert ledger(clickhouse)[-1]["status"] == "partial"
@@ -280,7 +282,7 @@ def test_many_slices_are_replaced_in_one_flush(writer: Writer, clickhouse: Click
 def test_slices_scattered_over_batches_are_replaced_in_one_flush(
     writer: Writer, clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slices, "STRETCHES_PER_DELETE", 3)
+    monkeypatch.setattr(deletes, "STRETCHES_PER_DELETE", 3)
     span = windows_from(W, 16)
     for i in range(4):
         writer.flush([collected("acme", span[i::4], values=[i]), collected("o'brien", span[i::4], values=[i])])
@@ -359,7 +361,7 @@ def test_rows_outside_the_slices_are_refused(writer: Writer, clickhouse: ClickHo
 
 def test_a_slice_twice_in_a_flush_is_refused(writer: Writer, clickhouse: ClickHouse) -> None:
     with pytest.raises(ValueError, match="twice"):
-        writer.flush([collected(), collected(correction=True)])
+        writer.flush([collected(), collected(mode=MergeLatePoints())])
     assert (raw(clickhouse), ledger(clickhouse)) == ([], [])
 
 
@@ -491,14 +493,14 @@ def _interrupted(clickhouse: ClickHouse, at: str) -> Writer:
     "again",
     [
         collected(values=[1, 2], collected_at=LATE),
-        collected(rows=None, skipped=True),
-        collected(values=[1], correction=True),
+        AlreadyPublished("acme", "aws", [W]),
+        collected(values=[1], mode=MergeLatePoints()),
         collected(values=[5, 6, 7]),
     ],
-    ids=["unchanged", "skipped", "correction", "changed"],
+    ids=["unchanged", "already published", "correction", "changed"],
 )
 def test_what_an_interrupted_attempt_left_is_swept_by_the_next(
-    writer: Writer, clickhouse: ClickHouse, again: SliceResult
+    writer: Writer, clickhouse: ClickHouse, again: SliceResult | AlreadyPublished
 ) -> None:
     writer.flush([collected(values=[1, 2]), collected("other")])
     with pytest.raises(InterruptedError):
@@ -507,7 +509,8 @@ def test_what_an_interrupted_attempt_left_is_swept_by_the_next(
 
     writer.flush([again])
 
-    assert seen_values(clickhouse) == ([5, 6, 7] if again.rows is not None and again.rows.num_rows == 3 else [1, 2])
+    replaces = isinstance(again, SliceResult) and again.rows is not None and again.rows.num_rows == 3
+    assert seen_values(clickhouse) == ([5, 6, 7] if replaces else [1, 2])
     assert [row for row in raw(clickhouse) if row[0] == "acme"] == view(clickhouse, "acme")
     assert seen_values(clickhouse, "other") == [1, 2]
 
@@ -534,7 +537,7 @@ def test_a_partial_slice_that_is_republished_over_rubbish_keeps_its_error(
     with pytest.raises(InterruptedError):
         _interrupted(clickhouse, "inserted").flush([collected(values=[3])])
 
-    writer.flush([collected(rows=None, skipped=True)])
+    writer.flush([AlreadyPublished("acme", "aws", [W])])
 
     assert raw(clickhouse) == view(clickhouse)
     assert seen_values(clickhouse) == [1, 2]
@@ -555,7 +558,7 @@ def test_two_writers_of_a_slice_at_once_leave_one_of_them_whole(http_url: str, s
     Writer(clickhouse, schema.PERFORMANCE, steps=steps).flush([collected(values=[1, 2])])
 
     assert seen_values(clickhouse) == [7, 8, 9]
-    Writer(clickhouse, schema.PERFORMANCE).flush([collected(rows=None, skipped=True)])
+    Writer(clickhouse, schema.PERFORMANCE).flush([AlreadyPublished("acme", "aws", [W])])
     assert seen_values(clickhouse) == [7, 8, 9]
     assert raw(clickhouse) == view(clickhouse)
 

@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.cost import Charge, Estimate
-from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.model.slices import MergeBilledAccounts, SliceResult, SliceStatus
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.rows import ImportedDay, charge_rows, estimate_rows, midnight
-from optiinfra_dagster.storage.slices import FlushResult, Writer
+from optiinfra_dagster.storage.writer import FlushResult, Writer
 from tests.support.samples import resource
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def publish_bill(
         SliceStatus.OK,
         rows=rows,
         dataset=schema.BILLED.name,
-        accounts=list(read),
+        mode=MergeBilledAccounts(list(read)),
     )
     return Writer(clickhouse, schema.BILLED, steps=steps).flush([part])
 
@@ -81,6 +81,6 @@ def estimates(
     return SliceResult(customer, provider, [window], SliceStatus.OK, rows=rows)
 
 
-def publish_estimates(clickhouse: ClickHouse, *lot: SliceResult) -> FlushResult:
+def publish_estimates(clickhouse: ClickHouse, *batch: SliceResult) -> FlushResult:
     """Publish estimates."""
-    return Writer(clickhouse, schema.COST).flush(list(lot))
+    return Writer(clickhouse, schema.COST).flush(list(batch))

@@ -11,7 +11,7 @@ from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.metrics import Coverage, CoverageState
 from optiinfra_dagster.storage import migrations, schema
 from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
-from optiinfra_dagster.storage.slices import Writer
+from optiinfra_dagster.storage.writer import Writer
 from tests.support.samples import BORDER, EARLY, LATE, collected, failed, windows_from
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ SPAN = windows_from(
 )  # two windows before a month's border, two after
 
 
-def first_lot() -> list[SliceResult]:
+def first_batch() -> list[SliceResult]:
     """What was published before the attempt that is killed."""
     return [
         collected("acme", SPAN, names=["i-1", "i-2"], values=[1], collected_at=EARLY),
@@ -56,12 +56,12 @@ def first_lot() -> list[SliceResult]:
     ]
 
 
-def earlier_lot() -> list[SliceResult]:
-    """What the attempt that is killed has published before it comes to its second lot, by the same open engine."""
+def earlier_batch() -> list[SliceResult]:
+    """What the attempt that is killed has published before it comes to its second batch, by the same open engine."""
     return [collected("stark", SPAN, values=[7, 8], collected_at=LATE), failed("wayne", SPAN)]
 
 
-def second_lot() -> list[SliceResult]:
+def second_batch() -> list[SliceResult]:
     """The attempt that is killed: a resource less, points more, the same again, a customer more, a failure."""
     covered = [Coverage("i-1", ResourceType.COMPUTE, "cpu_utilization", CoverageState.COLLECTED)]
     return [
@@ -74,16 +74,16 @@ def second_lot() -> list[SliceResult]:
 
 
 def attempt(url: str, at: str) -> None:
-    """Write lots as a run does; in the second, die once the step `at` is done; at `start`, between the lots."""
+    """Write batches as a run does; in the second, die once the step `at` is done; at `start`, between the batches."""
     clickhouse = ClickHouse(url, linger=LINGER_SECONDS)
 
     def steps(name: str) -> None:
         if name == at:
             die()
 
-    Writer(clickhouse, schema.PERFORMANCE, run_id="killed").flush(earlier_lot())
+    Writer(clickhouse, schema.PERFORMANCE, run_id="killed").flush(earlier_batch())
     steps("start")
-    Writer(clickhouse, schema.PERFORMANCE, run_id="killed", steps=steps).flush(second_lot())
+    Writer(clickhouse, schema.PERFORMANCE, run_id="killed", steps=steps).flush(second_batch())
 
 
 def migrate(url: str, statements: int, by: signal.Signals = signal.SIGKILL) -> None:

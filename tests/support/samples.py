@@ -66,7 +66,7 @@ def points(
 
 
 def collected(customer: str = "acme", span: Sequence[datetime] = (W,), **changes: Any) -> SliceResult:
-    """An attempt that gave `points`; `status`, `error` and the like are those of `Slices`."""
+    """An attempt that gave `points`; `status`, `error` and the like are those of `SliceResult`."""
     of_points = {name: changes.pop(name) for name in ("values", "names", "collected_at") if name in changes}
     provider = changes.pop("provider", "aws")
     rows = changes.pop("rows", points(customer, span, provider=provider, **of_points))

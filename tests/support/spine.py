@@ -21,9 +21,9 @@ from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse, fetch
-from optiinfra_dagster.storage.io_manager import Report
+from optiinfra_dagster.storage.report import Report
 from optiinfra_dagster.storage.schema import DATASETS
-from optiinfra_dagster.storage.slices import Writer
+from optiinfra_dagster.storage.writer import Writer, by_dataset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -142,13 +142,12 @@ class Spine:
     ) -> Report:
         """Collect and write like the asset does, without Dagster."""
         chosen = [c for c in load_customers(self.settings.customers_path) if customers is None or c.id in customers]
-        lots = collect_slices(
+        batches = collect_slices(
             Context(PROVIDERS[provider], self.clickhouse, self.settings, now), family, chosen, asked, refresh=refresh
         )
         report = Report()
-        for lot in lots:
-            for name in dict.fromkeys(slices.dataset or family for slices in lot):
-                part = [slices for slices in lot if (slices.dataset or family) == name]
+        for batch in batches:
+            for name, part in by_dataset(batch, family).items():
                 report.add(part, Writer(self.clickhouse, DATASETS[name], run_id="test").flush(part))
         return report
 

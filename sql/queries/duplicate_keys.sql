@@ -1,0 +1,13 @@
+-- By customer: how many keys stand more than once among the published rows between two windows. {table} and {keys} are
+-- the dataset's.
+SELECT customer_id, count()
+FROM
+(
+    SELECT {keys}, count() AS n
+    FROM {table}_current
+    WHERE provider = {provider:String}
+        AND window_start >= fromUnixTimestamp({first:UInt32}) AND window_start <= fromUnixTimestamp({last:UInt32})
+    GROUP BY {keys}
+    HAVING n > 1
+)
+GROUP BY customer_id
