@@ -147,7 +147,12 @@ KINDS = (
         read=_read_scale_set,
         # Averages are those of one machine of the set, totals those of all. Operations a second are averages, and
         # would be misread beside totals.
-        metric_rows=(*_CPU_AND_MEMORY, *_DISK_BYTES, *_NETWORK),
+        metric_rows=(
+            *_CPU_AND_MEMORY,
+            *_DISK_BYTES,
+            *_NETWORK,
+            MetricRow("uptime", "uptime", "percent", "VmAvailabilityMetric", "Average", scale=100),
+        ),
         price_parts=_scale_set_parts,
         bill_service=VIRTUAL_MACHINES,
     ),
