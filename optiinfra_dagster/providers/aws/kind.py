@@ -55,7 +55,7 @@ NOBODY = "optiinfra-permission-probe"
 """A name that nothing has: AWS checks the permission first, so `not found` proves it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """A listing of one service in a region. It may yield several kinds, such as clusters and their node groups.
 

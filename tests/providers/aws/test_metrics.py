@@ -83,6 +83,7 @@ FACTORS = {
     ("Bytes", "bytes"): 1,
     ("Bytes", "bytes/s"): 1 / 300,
     ("Bytes/Second", "bytes/s"): 1,
+    ("Count", "count"): 1,
     ("Count", "ops/s"): 1 / 300,
     ("Count", "requests/s"): 1 / 300,
     ("Count", "units/s"): 1 / 300,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from optiinfra_dagster.config.customers import FAMILIES
+from optiinfra_dagster.lab.aws.services import KINDS as LAB_KINDS
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.providers.aws import prices
 from optiinfra_dagster.providers.aws.services import KINDS, LISTINGS, actions
@@ -70,7 +71,8 @@ def test_each_price_part_is_found_by_one_query_and_by_that_of_its_own_kind(resou
 def test_a_kind_with_a_price_says_which_service_charges_for_it() -> None:
     priced = [kind for kind in KINDS.values() if kind.price_parts is not None]
 
-    assert {kind.name for kind in priced} == {resource.kind for resource in RESOURCES}
+    missing = {kind.name for kind in priced} - {resource.kind for resource in RESOURCES}
+    assert not missing, f"add a resource of {', '.join(sorted(missing))} to RESOURCES in this file"
     assert [kind.name for kind in priced if not (kind.bill_service and kind.price_queries)] == []
 
 
@@ -81,10 +83,15 @@ def test_what_costs_nothing_now_has_no_parts() -> None:
 
 
 def test_the_facts_that_waste_is_judged_by() -> None:
-    assert {name for name, kind in KINDS.items() if kind.attachable} == {"ebs:volume"}
-    assert {name for name, kind in KINDS.items() if kind.silent_when_idle} == {
-        name for name, kind in KINDS.items() if kind.resource_type is ResourceType.LOAD_BALANCER
-    }
+    assert KINDS["ebs:volume"].attachable
+    assert not KINDS["ec2:instance"].attachable
+    for kind in KINDS.values():
+        assert kind.silent_when_idle == (kind.resource_type is ResourceType.LOAD_BALANCER)
+
+
+def test_kinds_are_named_once_and_the_same_in_the_lab() -> None:
+    assert KINDS.keys() == LAB_KINDS.keys()
+    assert len({listing.kind for listing in LISTINGS}) == len(LISTINGS)
 
 
 def test_an_instance_stopped_before_the_window_is_not_asked_about() -> None:

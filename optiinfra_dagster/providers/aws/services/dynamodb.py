@@ -88,12 +88,12 @@ TABLE = AwsKind(
 KINDS = (TABLE,)
 LISTINGS = (
     Listing(
-        "dynamodb:table",
-        "dynamodb",
-        "TableName",
-        "dynamodb:ListTables dynamodb:DescribeTable",
-        _items,
-        _table,
+        kind="dynamodb:table",
+        service="dynamodb",
+        id_key="TableName",
+        actions="dynamodb:ListTables dynamodb:DescribeTable",
+        items=_items,
+        to_resource=_table,
         probes=(lambda dynamodb: dynamodb.describe_table(TableName=NOBODY),),
     ),
 )

@@ -121,6 +121,11 @@ VOLUME = AwsKind(
 KINDS = (VOLUME,)
 LISTINGS = (
     Listing(
-        "ebs:volume", "ec2", "VolumeId", "ec2:DescribeVolumes", paged("describe_volumes", 1000, "Volumes"), _volume
+        kind="ebs:volume",
+        service="ec2",
+        id_key="VolumeId",
+        actions="ec2:DescribeVolumes",
+        items=paged("describe_volumes", 1000, "Volumes"),
+        to_resource=_volume,
     ),
 )

@@ -184,4 +184,13 @@ INSTANCE = AwsKind(
 )  # fmt: skip
 
 KINDS = (INSTANCE,)
-LISTINGS = (Listing("ec2:instance", "ec2", "InstanceId", "ec2:DescribeInstances", _items, _instance),)
+LISTINGS = (
+    Listing(
+        kind="ec2:instance",
+        service="ec2",
+        id_key="InstanceId",
+        actions="ec2:DescribeInstances",
+        items=_items,
+        to_resource=_instance,
+    ),
+)

@@ -46,11 +46,11 @@ FILE_SYSTEM = AwsKind(
 KINDS = (FILE_SYSTEM,)
 LISTINGS = (
     Listing(
-        "efs:filesystem",
-        "efs",
-        "FileSystemId",
-        "elasticfilesystem:DescribeFileSystems",
-        paged("describe_file_systems", 100, "FileSystems"),
-        _file_system,
+        kind="efs:filesystem",
+        service="efs",
+        id_key="FileSystemId",
+        actions="elasticfilesystem:DescribeFileSystems",
+        items=paged("describe_file_systems", 100, "FileSystems"),
+        to_resource=_file_system,
     ),
 )

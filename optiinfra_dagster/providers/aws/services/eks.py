@@ -137,12 +137,12 @@ NODE_GROUP = AwsKind(name="eks:nodegroup", resource_type=ResourceType.KUBERNETES
 KINDS = (CLUSTER, NODE_GROUP)
 LISTINGS = (
     Listing(
-        "eks:cluster",
-        "eks",
-        "name",
-        "eks:ListClusters eks:DescribeCluster eks:ListNodegroups eks:DescribeNodegroup",
-        _items,
-        _resource,
+        kind="eks:cluster",
+        service="eks",
+        id_key="name",
+        actions="eks:ListClusters eks:DescribeCluster eks:ListNodegroups eks:DescribeNodegroup",
+        items=_items,
+        to_resource=_resource,
         probes=(
             lambda eks: eks.describe_cluster(name=NOBODY),
             lambda eks: eks.list_nodegroups(clusterName=NOBODY),

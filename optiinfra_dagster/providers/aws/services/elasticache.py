@@ -108,11 +108,11 @@ CLUSTER = AwsKind(
 KINDS = (CLUSTER,)
 LISTINGS = (
     Listing(
-        "elasticache:cluster",
-        "elasticache",
-        "CacheClusterId",
-        "elasticache:DescribeCacheClusters",
-        paged("describe_cache_clusters", 100, "CacheClusters"),
-        _cache_cluster,
+        kind="elasticache:cluster",
+        service="elasticache",
+        id_key="CacheClusterId",
+        actions="elasticache:DescribeCacheClusters",
+        items=paged("describe_cache_clusters", 100, "CacheClusters"),
+        to_resource=_cache_cluster,
     ),
 )

@@ -203,27 +203,27 @@ _ACTIONS = "elasticloadbalancing:DescribeLoadBalancers elasticloadbalancing:Desc
 KINDS = (APPLICATION, NETWORK, GATEWAY, CLASSIC)
 LISTINGS = (
     Listing(
-        "elbv2:load_balancer",
-        "elbv2",
-        "LoadBalancerArn",
-        _ACTIONS,
-        _with_tags(
+        kind="elbv2:load_balancer",
+        service="elbv2",
+        id_key="LoadBalancerArn",
+        actions=_ACTIONS,
+        items=_with_tags(
             paged("describe_load_balancers", 400, "LoadBalancers"), "LoadBalancerArn", "ResourceArns", "ResourceArn"
         ),
-        _load_balancer,
+        to_resource=_load_balancer,
     ),
     Listing(
-        "elb:classic",
-        "elb",
-        "LoadBalancerName",
-        _ACTIONS,
-        _with_tags(
+        kind="elb:classic",
+        service="elb",
+        id_key="LoadBalancerName",
+        actions=_ACTIONS,
+        items=_with_tags(
             paged("describe_load_balancers", 400, "LoadBalancerDescriptions"),
             "LoadBalancerName",
             "LoadBalancerNames",
             "LoadBalancerName",
         ),
-        _classic_load_balancer,
+        to_resource=_classic_load_balancer,
         probes=(lambda elb: elb.describe_tags(LoadBalancerNames=[NOBODY]),),
     ),
 )

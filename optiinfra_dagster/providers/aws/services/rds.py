@@ -242,19 +242,19 @@ CLUSTER = AwsKind(
 KINDS = (DATABASE, CLUSTER)
 LISTINGS = (
     Listing(
-        "rds:db",
-        "rds",
-        "DBInstanceIdentifier",
-        "rds:DescribeDBInstances",
-        paged("describe_db_instances", 100, "DBInstances"),
-        _database,
+        kind="rds:db",
+        service="rds",
+        id_key="DBInstanceIdentifier",
+        actions="rds:DescribeDBInstances",
+        items=paged("describe_db_instances", 100, "DBInstances"),
+        to_resource=_database,
     ),
     Listing(
-        "rds:cluster",
-        "rds",
-        "DBClusterIdentifier",
-        "rds:DescribeDBClusters",
-        paged("describe_db_clusters", 100, "DBClusters"),
-        _database_cluster,
+        kind="rds:cluster",
+        service="rds",
+        id_key="DBClusterIdentifier",
+        actions="rds:DescribeDBClusters",
+        items=paged("describe_db_clusters", 100, "DBClusters"),
+        to_resource=_database_cluster,
     ),
 )

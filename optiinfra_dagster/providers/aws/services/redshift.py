@@ -100,11 +100,11 @@ CLUSTER = AwsKind(
 KINDS = (CLUSTER,)
 LISTINGS = (
     Listing(
-        "redshift:cluster",
-        "redshift",
-        "ClusterIdentifier",
-        "redshift:DescribeClusters",
-        paged("describe_clusters", 100, "Clusters"),
-        _warehouse,
+        kind="redshift:cluster",
+        service="redshift",
+        id_key="ClusterIdentifier",
+        actions="redshift:DescribeClusters",
+        items=paged("describe_clusters", 100, "Clusters"),
+        to_resource=_warehouse,
     ),
 )

@@ -120,16 +120,28 @@ NAT_GATEWAY = AwsKind(
 
 KINDS = (VPC, SUBNET, NAT_GATEWAY)
 LISTINGS = (
-    Listing("ec2:vpc", "ec2", "VpcId", "ec2:DescribeVpcs", paged("describe_vpcs", 1000, "Vpcs"), _vpc),
     Listing(
-        "ec2:subnet", "ec2", "SubnetId", "ec2:DescribeSubnets", paged("describe_subnets", 1000, "Subnets"), _subnet
+        kind="ec2:vpc",
+        service="ec2",
+        id_key="VpcId",
+        actions="ec2:DescribeVpcs",
+        items=paged("describe_vpcs", 1000, "Vpcs"),
+        to_resource=_vpc,
     ),
     Listing(
-        "ec2:nat_gateway",
-        "ec2",
-        "NatGatewayId",
-        "ec2:DescribeNatGateways",
-        paged("describe_nat_gateways", 1000, "NatGateways"),
-        _nat_gateway,
+        kind="ec2:subnet",
+        service="ec2",
+        id_key="SubnetId",
+        actions="ec2:DescribeSubnets",
+        items=paged("describe_subnets", 1000, "Subnets"),
+        to_resource=_subnet,
+    ),
+    Listing(
+        kind="ec2:nat_gateway",
+        service="ec2",
+        id_key="NatGatewayId",
+        actions="ec2:DescribeNatGateways",
+        items=paged("describe_nat_gateways", 1000, "NatGateways"),
+        to_resource=_nat_gateway,
     ),
 )
