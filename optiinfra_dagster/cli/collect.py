@@ -96,7 +96,7 @@ def collect_windows(
     if not any(c.collects(p, f) for c in customers for p, f in _wanted(request)):
         what = ", ".join(f"{p}/{f}" for p, f in _wanted(request))
         raise ConfigError(
-            f"Nothing to do: no chosen customer has {what} in {settings.customers_path}. "
+            f"Nothing to do: no chosen customer that is not paused has {what} in {settings.customers_path}. "
             "Choose another, or add it to the file."
         )
     runner = _runner(settings, clickhouse, progress or say)

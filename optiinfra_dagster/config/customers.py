@@ -122,6 +122,7 @@ class Customer(Section):
     poll_minutes: StrictInt = Field(
         default=15, ge=15, le=1440, multiple_of=15, description="Write a multiple of 15, up to 1440 (a day)"
     )
+    paused: StrictBool = Field(default=False, description="Write true to collect nothing of this customer, or false")
     monthly_api_budget_usd: Decimal | None = Field(
         default=None, ge=0, description="Write an amount in USD such as 25, or leave it out for no limit"
     )
@@ -175,11 +176,11 @@ class Customer(Section):
     def collects(self, provider: str, family: str) -> bool:
         """True if slices of this provider and family exist for this customer.
 
-        They do if the family is among `families`, the customer has an account on the provider and, for the family
-        application, the customer describes an application.
+        They do if the customer is not paused, the family is among `families`, the customer has an account on the
+        provider and, for the family application, the customer describes an application.
         """
         described = family != "application" or self.application is not None
-        return family in self.families and described and bool(self.accounts(provider))
+        return not self.paused and family in self.families and described and bool(self.accounts(provider))
 
 
 def select(customers: Sequence[Customer], ids: Collection[str]) -> tuple[Customer, ...]:

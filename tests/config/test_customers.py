@@ -435,6 +435,13 @@ def test_providers_are_those_with_an_account(file: Path) -> None:
         globex.accounts("awz")
 
 
+def test_a_paused_customer_collects_nothing(file: Path) -> None:
+    acme, globex = load(file, VALID.replace("    name: Acme Corp\n", "    name: Acme Corp\n    paused: true\n"))
+    assert acme.paused
+    assert not any(acme.collects(provider, family) for provider in PROVIDERS for family in FAMILIES)
+    assert globex.collects("aws", "resource")
+
+
 def test_a_customer_collects_the_families_it_lists_where_it_has_accounts(file: Path) -> None:
     acme, globex = load(file, VALID.replace("[resource, performance, cost, application]", "[cost, application]"))
     assert acme.collects("aws", "cost")
