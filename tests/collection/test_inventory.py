@@ -147,8 +147,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the clients' waits between attempts pass at once."""
     waited: list[float] = []
     clock = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + sum(waited), sleep=waited.append)
-    for provider in ("gcp", "azure"):
-        monkeypatch.setattr(f"optiinfra_dagster.providers.{provider}.client.time", clock)
+    for module in ("gcp.client", "azure.transport"):
+        monkeypatch.setattr(f"optiinfra_dagster.providers.{module}.time", clock)
     for name in ("RETRY_SECONDS", "PAUSE_SECONDS"):
         monkeypatch.setattr(f"optiinfra_dagster.providers.vultr.client.{name}", 0.001)
 

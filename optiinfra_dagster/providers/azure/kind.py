@@ -107,7 +107,8 @@ class AzureKind(Kind):
 
     def __post_init__(self, metric_rows: tuple[MetricRow, ...]) -> None:
         """Lay out the rows of metrics, which say the kind and its namespace once."""
-        object.__setattr__(self, "metrics", tuple(self._metrics(metric_rows)))
+        if metric_rows:
+            object.__setattr__(self, "metrics", tuple(self._metrics(metric_rows)))
 
     def _metrics(self, rows: tuple[MetricRow, ...]) -> Iterator[Metric]:
         for row in rows:
@@ -231,11 +232,10 @@ def is_provisioned(word: str) -> bool:
 
 
 def _status(read: Facts) -> Status:
-    if not read.word.strip(" "):
+    plain = read.word.lower().replace(" ", "")
+    if not plain:
         return read.silent
-    if is_provisioned(read.word):
-        return read.ready
-    return _STATUSES.get(read.word.lower().replace(" ", ""), Status.UNKNOWN)
+    return read.ready if plain in _PROVISIONED else _STATUSES.get(plain, Status.UNKNOWN)
 
 
 # --- Conditions and prices --------------------------------------------------------------------------------------------
