@@ -209,7 +209,7 @@ def test_no_credential_leaves_the_provider(start_lab: StartLab, caplog: pytest.L
     lab.control.add_faults({"action": "error", "operation": "list-databases"}, {"action": "deny", "page": 1})
     broken = gather()
 
-    assert len(whole.resources) == 20
+    assert len(whole.resources) == 2 * len(KINDS) + 2
     assert broken.problems
     assert leaks(whole, caplog.text) == leaks(broken, caplog.text) == []
 
