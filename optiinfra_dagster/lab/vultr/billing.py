@@ -26,7 +26,7 @@ _INVOICED_AT = timedelta(minutes=30)
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """The invoice of a month: its number tells which."""
+    """The invoice of a month: its number is made of it."""
 
     number: int
     date: datetime
@@ -72,23 +72,23 @@ class Billing:
     def lines(self, account: str, resources: list[LabResource], month: date, now: datetime) -> list[LabLine]:
         """The lines of a calendar month, as far as it went."""
         start, end = _midnight(month), min(_midnight(following(month)), now.replace(minute=0, second=0, microsecond=0))
-        lines = [line for one in resources for line in KINDS[one.kind].bill(one, start, end)]
+        lines = [line for resource in resources for line in KINDS[resource.kind].bill(resource, start, end)]
         lines.sort(key=lambda line: not line.resource)  # those of no known resource come last
         return lines + [line for line in self._restated[account] if start <= line.start < end]
 
     def invoices(self, account: str, resources: list[LabResource], now: datetime) -> list[Invoice]:
         """The invoices of the months before that cost anything, the newest first."""
         month = now.date().replace(day=1)
-        found = []
+        invoices = []
         for _ in range(_MONTHS_BACK):
             dated, month = _midnight(month) + _INVOICED_AT, before(month)
             lines = self.lines(account, resources, month, dated)
             if dated <= now and lines:
-                found.append(Invoice(int(f"{month:%Y%m}01"), dated, lines))
-        return found
+                invoices.append(Invoice(int(f"{month:%Y%m}01"), dated, lines))
+        return invoices
 
     def pending(self, account: str, resources: list[LabResource], now: datetime) -> list[LabLine]:
-        """What is charged and not yet on an invoice."""
+        """The lines that are charged and not yet on an invoice."""
         month = now.date().replace(day=1)
         lines = self.lines(account, resources, month, now)
         if now < _midnight(month) + _INVOICED_AT:
@@ -96,7 +96,7 @@ class Billing:
         return lines
 
     def bandwidth(self, account: str, now: datetime) -> dict[str, Any]:
-        """What get-account-bandwidth tells."""
+        """The answer of get-account-bandwidth."""
         month = now.date().replace(day=1)
         cost = self._overage.get(account, Decimal(0))
         return {
@@ -108,26 +108,26 @@ class Billing:
     def expected(
         self, account: str, resources: list[LabResource], first: date, last: date, now: datetime
     ) -> dict[tuple[date, str, str], Decimal]:
-        """What each day costs, by product and resource id ("" where a bill's line does not tell): the truth."""
-        bills = [line for one in self.invoices(account, resources, now) for line in one.lines]
-        found: dict[tuple[date, str, str], Decimal] = defaultdict(Decimal)
+        """The true cost of each day, by product and resource id ("" where a bill's line is of no resource)."""
+        bills = [line for invoice in self.invoices(account, resources, now) for line in invoice.lines]
+        costs: dict[tuple[date, str, str], Decimal] = defaultdict(Decimal)
         for line in bills + self.pending(account, resources, now):
             for day, amount in by_day(line):
                 if first <= day <= last:
-                    found[day, line.product, line.resource] += amount
-        return dict(found)
+                    costs[day, line.product, line.resource] += amount
+        return dict(costs)
 
 
 def by_day(line: LabLine) -> Iterator[tuple[date, Decimal]]:
     """A line's amount by UTC day, by the hours of each; the last day has what rounding leaves."""
     hours = [line.start + timedelta(hours=n) for n in range((line.end - line.start) // timedelta(hours=1))]
     days = sorted({hour.date() for hour in hours})
-    left = line.total
+    rest = line.total
     for day in days[:-1]:
         part = (line.total * sum(hour.date() == day for hour in hours) / len(hours)).quantize(Decimal("1e-9"))
-        left -= part
+        rest -= part
         yield day, part
-    yield days[-1], left
+    yield days[-1], rest
 
 
 def _traffic(start: datetime, end: datetime, cost: Decimal) -> dict[str, Any]:

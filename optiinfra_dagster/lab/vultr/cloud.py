@@ -1,4 +1,4 @@
-"""Vultr on the lab's endpoint, under /v2/: who calls, how often, what goes wrong on purpose, and what is listed.
+"""Vultr on the lab's endpoint, under /v2/: its rate limit, the faults that a test wants, and the answers.
 
 Beside it, under /prometheus/, stand the Prometheus servers of its customers.
 """
@@ -111,7 +111,7 @@ class Rate:
         self._lock = Lock()
 
     def exceeded(self) -> bool:
-        """Count a request; whether it is one too many."""
+        """Count a request; True where it exceeds the limit."""
         with self._lock:
             now = time.monotonic()
             self._times.append(now)
@@ -133,27 +133,27 @@ class Vultr:
         self._faults, self._log = faults, log
         self.rate = Rate(world.vultr.limit, world.vultr.second)  # one: all requests come from this host
         self.recordings: Recordings | None = None
-        self._by_token = {one.prometheus_token: one for one in world.vultr.accounts if one.prometheus_token}
-        self._by_name = {one.name: one for one in world.vultr.accounts}
+        self._by_token = {each.prometheus_token: each for each in world.vultr.accounts if each.prometheus_token}
+        self._by_name = {account.name: account for account in world.vultr.accounts}
 
     def resources(self, account: str | None = None, kind: str | None = None) -> list[LabResource]:
         """The resources of an account and a kind, each None for all: what a collector must find."""
         estates = (estate for name, estate in self._estates.items() if account in {None, name})
-        return [one for estate in estates for one in estate.resources(kind)]
+        return [resource for estate in estates for resource in estate.resources(kind)]
 
     def claims(self, request: Request) -> bool:
-        """Whether a request is meant for Vultr."""
+        """True for a request that is meant for Vultr."""
         return request.path.startswith(("/v2/", "/prometheus/"))
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
         if request.path.startswith("/prometheus/"):
             return self._answer_query(request)
-        route, one = _route(request.path.removeprefix("/v2/").rstrip("/"))
+        route, name = _route(request.path.removeprefix("/v2/").rstrip("/"))
         call = Call(route.operation if route else request.path)
         response: Response | None
         try:
-            response = self._answer(call, route, one, request)
+            response = self._answer(call, route, name, request)
         except _Refused as refusal:
             response = refusal.response
         except Exception as bug:  # noqa: BLE001 - told to the caller, who would retry a connection that just closed
@@ -162,11 +162,11 @@ class Vultr:
         self._log.note(CallKey("vultr", call.operation, call.account, "", response.status if response else 0))
         return response
 
-    def _answer(self, call: Call, route: Route | None, one: str, request: Request) -> Response | None:
+    def _answer(self, call: Call, route: Route | None, name: str, request: Request) -> Response | None:
         too_many = self.rate.exceeded()
-        asked = {name: values[-1] for name, values in parse_qs(request.query).items()}
-        start = _position(asked.get("cursor", "")) if self.recordings is None else 0
-        size = _page_size(asked.get("per_page", "100"))
+        query = {name: values[-1] for name, values in parse_qs(request.query).items()}
+        start = _position(query.get("cursor", "")) if self.recordings is None else 0
+        size = _page_size(query.get("per_page", "100"))
         call.page = start // size + 1
         key = (request.headers.get("Authorization") or "").removeprefix("Bearer ")
         account = self._accounts.get(key)
@@ -177,34 +177,34 @@ class Vultr:
             return None
         if route is None:
             raise _Refused(404, "Invalid route")
-        if self.recordings is not None and route is not _ACCOUNT and (not one or route is _ITEMS):
-            return _json(200, self.recordings.page(route.key, asked.get("cursor", "")))
+        if self.recordings is not None and route is not _ACCOUNT and (not name or route is _ITEMS):
+            return _json(200, self.recordings.page(route.key, query.get("cursor", "")))
         if account is None:
             raise _Refused(401, "Invalid API token.")
         if not account.allows_address:
             raise _Refused(401, "Unauthorized IP address: 127.0.0.1")
         if route is not _ACCOUNT and route.acl not in account.acls:
             raise _Refused(403, "You are not authorized to perform this action")
-        return _json(200, self._data(route, one, account, start, size, asked.get("date_range", "30")))
+        return _json(200, self._data(route, name, account, start, size, query.get("date_range", "30")))
 
-    def _data(self, route: Route, one: str, account: VultrAccount, start: int, size: int, days: str) -> dict[str, Any]:
+    def _data(self, route: Route, name: str, account: VultrAccount, start: int, size: int, days: str) -> dict[str, Any]:
         if route is _ACCOUNT:
             return _show(account, float(self._pending_sum(account.name)))
         if route is _ITEMS or route in BILLS.values():
-            return self._bill(route, one, account.name, start, size)
-        if one:
-            return {route.key: self._figures_of(route, one, account.name, days)}
+            return self._bill(route, name, account.name, start, size)
+        if name:
+            return {route.key: self._figures_of(route, name, account.name, days)}
         return self._list(route, self._estates[account.name], start, size)
 
     def _figures_of(self, route: Route, name: str, account: str, days: str) -> dict[str, Any]:
         """The figures of one resource: a database's usage now, or the traffic of days."""
-        one = self._estates[account].by_id.get(name)
-        if one is None or one.kind != route.kind:
+        resource = self._estates[account].by_id.get(name)
+        if resource is None or resource.kind != route.kind:
             raise _Refused(404, "Invalid resource ID")
-        call = KINDS[one.kind].call
+        call = KINDS[resource.kind].call
         if not days.isdigit() or not 1 <= int(days) <= MOST_DAYS:
             raise _Refused(400, f"date_range must be from 1 to {MOST_DAYS}")
-        return call.answer(self.figures, one, int(days), self._now()) if call else {}
+        return call.answer(self.figures, resource, int(days), self._now()) if call else {}
 
     def _charged(self, account: str) -> list[LabResource]:
         return list(self._estates[account].resources())
@@ -214,11 +214,11 @@ class Vultr:
         return sum((line.total for line in lines), Decimal(0))
 
     def expected_costs(self, account: str, first: date, last: date) -> dict[tuple[date, str, str], Decimal]:
-        """What an account's days cost, by product and resource id: what a collector must find."""
+        """The cost of an account's days, by product and resource id, which a collector must find."""
         return self.billing.expected(account, self._charged(account), first, last, self._now())
 
-    def _bill(self, route: Route, one: str, account: str, start: int, size: int) -> dict[str, Any]:
-        """Plans, pending charges, invoices, and the items of one of them."""
+    def _bill(self, route: Route, name: str, account: str, start: int, size: int) -> dict[str, Any]:
+        """Plans, pending charges, invoices, or the items of the invoice with the number `name`."""
         resources, now = self._charged(account), self._now()
         if route.key == "bandwidth":
             return {"bandwidth": self.billing.bandwidth(account, now)}
@@ -230,10 +230,10 @@ class Vultr:
             items = [line.show() for line in self.billing.pending(account, resources, now)]
         elif route is _ITEMS:
             invoices = self.billing.invoices(account, resources, now)
-            found = next((invoice for invoice in invoices if str(invoice.number) == one), None)
-            if found is None:
+            chosen = next((invoice for invoice in invoices if str(invoice.number) == name), None)
+            if chosen is None:
                 raise _Refused(404, "Invalid invoice ID")
-            items = [line.show() for line in found.lines]
+            items = [line.show() for line in chosen.lines]
         else:
             items = [invoice.show() for invoice in self.billing.invoices(account, resources, now)]
         if route.key == "pending_charges":
@@ -266,12 +266,12 @@ class Vultr:
             return prometheus.plain(401, "Unauthorized")
         if call.operation != "query_range":
             return prometheus.plain(404, "404 page not found")
-        asked = {name: values[-1] for name, values in parse_qs(request.query).items()}
-        listed = [one for kind in self._estates[account.name].kinds.values() for one in kind]
-        return prometheus.query_range(asked, listed, self.figures, self._now(), faults)
+        query = {name: values[-1] for name, values in parse_qs(request.query).items()}
+        listed = [resource for kind in self._estates[account.name].kinds.values() for resource in kind]
+        return prometheus.query_range(query, listed, self.figures, self._now(), faults)
 
     def _faults_let_pass(self, call: Call) -> bool:
-        """Do what was asked to go wrong with a call; whether it is to be answered at all."""
+        """Do the faults of a call; True where it is to be answered at all."""
         for fault in self._faults.for_call(call):
             if fault.action is Action.DELAY:
                 time.sleep(fault.seconds)
@@ -300,7 +300,7 @@ def _paged(route: Route, shown: list[dict[str, Any]], start: int, size: int, tot
 
 
 def _route(path: str) -> tuple[Route | None, str]:
-    """What a path asks for, and the id of the resource, where it asks of one."""
+    """The route of a path, and the id of the resource or invoice in it, "" where it has none."""
     if path == "account":
         return _ACCOUNT, ""
     if path in BILLS:
@@ -308,9 +308,9 @@ def _route(path: str) -> tuple[Route | None, str]:
     if items := re.fullmatch(r"billing/invoices/([^/]+)/items", path):
         return _ITEMS, items[1]
     kind, _, rest = path.partition("/")
-    one, _, what = rest.partition("/")
+    name, _, what = rest.partition("/")
     route = OF_ONE.get((kind, what))
-    return (route, one) if route and one else (ROUTES.get(path), "")
+    return (route, name) if route and name else (ROUTES.get(path), "")
 
 
 def _cursor(position: int) -> str:

@@ -23,17 +23,17 @@ class Estate:
 
     @cached_property
     def kinds(self) -> dict[str, list[LabResource]]:
-        """The resources of each kind in listing order, worked out when first asked for; replicas are not among them."""
-        found: dict[str, list[LabResource]] = {}
+        """The resources of each kind in listing order, made at the first use; replicas are not among them."""
+        kinds: dict[str, list[LabResource]] = {}
         for fleet in self._account.fleets:
-            siblings = found.setdefault(fleet.kind, [])
+            siblings = kinds.setdefault(fleet.kind, [])
             siblings += [self._make(fleet, n, len(siblings) + n - 1) for n in range(1, fleet.count + 1)]
-        return found
+        return kinds
 
     @cached_property
     def by_id(self) -> dict[str, LabResource]:
         """Every resource, read replicas included."""
-        return {one.id: one for one in self.resources()}
+        return {resource.id: resource for resource in self.resources()}
 
     def _make(self, fleet: VultrFleet, n: int, index: int) -> LabResource:
         account = self._account.name
@@ -43,16 +43,16 @@ class Estate:
         return LabResource(account, fleet.kind, index, name, fleet, seed, self._world.epoch, place)
 
     def resources(self, kind: str | None = None) -> Iterator[LabResource]:
-        """What a collector must find, read replicas included."""
+        """The resources that a collector must find, read replicas included."""
         for listed in self.kinds.values():
-            for one in listed:
-                if kind in {None, one.kind}:
-                    yield one
-                    yield from KINDS[one.kind].children(one)
+            for resource in listed:
+                if kind in {None, resource.kind}:
+                    yield resource
+                    yield from KINDS[resource.kind].children(resource)
 
     def show(self, kind: str, start: int, stop: int) -> list[dict[str, Any]]:
         """A part of a listing, as the API answers it."""
         return [
-            {key: value for key, value in KINDS[kind].show(one).items() if key not in one.fleet.omit}
-            for one in self.kinds.get(kind, [])[start:stop]
+            {key: value for key, value in KINDS[kind].show(resource).items() if key not in resource.fleet.omit}
+            for resource in self.kinds.get(kind, [])[start:stop]
         ]

@@ -164,7 +164,7 @@ class LabKind:
     show: Callable[[LabResource], dict[str, Any]]
     acl: str = "subscriptions_view"
     paged: bool = True
-    children: Callable[[LabResource], list[LabResource]] = lambda _one: []
+    children: Callable[[LabResource], list[LabResource]] = lambda _resource: []
     call: LabCall | None = None
     plans: LabPlans | None = None
     product: str = ""
@@ -211,33 +211,33 @@ def machine_text(resource: LabResource, _product: str) -> str:
     return f"{resource.address('main')} ({2048 * resource.fleet.vcpus} MB) [{resource.name}]"
 
 
-def common(one: LabResource) -> dict[str, Any]:
-    """What nearly every answer begins with."""
+def common(resource: LabResource) -> dict[str, Any]:
+    """The fields that nearly every answer begins with."""
     return {
-        "id": one.id,
-        "date_created": one.created.isoformat(timespec="seconds"),
-        "region": one.region,
-        "label": one.name,
+        "id": resource.id,
+        "date_created": resource.created.isoformat(timespec="seconds"),
+        "region": resource.region,
+        "label": resource.name,
     }
 
 
-def machine(one: LabResource) -> dict[str, Any]:
-    """What answers on virtual and on bare machines have in common."""
+def machine(resource: LabResource) -> dict[str, Any]:
+    """The fields that answers on virtual and on bare machines have in common."""
     return {
-        **common(one),
+        **common(resource),
         "os": "Ubuntu 24.04 LTS x64",
-        "main_ip": one.address("main"),
-        "plan": one.fleet.plan,
+        "main_ip": resource.address("main"),
+        "plan": resource.fleet.plan,
         "netmask_v4": "255.255.254.0",
         "gateway_v4": "198.51.100.1",
-        "default_password": one.secret("default_password"),
+        "default_password": resource.secret("default_password"),
         "v6_network": "2001:db8:5:4973::",
-        "v6_main_ip": one.address6,
+        "v6_main_ip": resource.address6,
         "v6_network_size": 64,
         "os_id": 2284,
         "app_id": 0,
         "image_id": "",
         "features": ["ipv6"],
-        "tags": one.fleet.tags,
+        "tags": resource.fleet.tags,
         "user_scheme": "root",
     }

@@ -1,7 +1,7 @@
-"""What Vultr's resources measure: databases' usage, machines' traffic by the day, and what agents in machines tell.
+"""The figures of Vultr's resources: databases' usage, machines' traffic by the day, and those of agents in machines.
 
-Every figure is a function of the world's seed, the resource and the time. Agents' figures are asked for by PromQL; what
-is understood of it is exactly `EXPRESSIONS`, which says what each comes to.
+Every figure is a function of the world's seed, the resource and the time. Agents' figures are read by PromQL, of which
+the lab understands exactly `EXPRESSIONS`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ STEP = 300  # what range selectors in `EXPRESSIONS` look back on
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What an agent tells of a machine: a name, and values from `low` to `high` over a day."""
+    """A figure of an agent in a machine: a name, and values from `low` to `high` over a day."""
 
     agent: str
     name: str
@@ -88,7 +88,7 @@ _BY = re.compile(r" by \(([^)]*)\)")
 
 
 def read_promql(promql: str) -> tuple[Figure, frozenset[str]] | None:
-    """What a question asks for, and the labels that its answer keeps; None for one that is not understood."""
+    """The figure of a question, and the labels that its answer keeps; None where it is not understood."""
     kept = frozenset(label.strip() for labels in _BY.findall(promql) for label in labels.split(","))
     figure = EXPRESSIONS.get(_BY.sub("", promql))
     return None if figure is None else (figure, kept)
@@ -108,56 +108,56 @@ class Figures:
     def __init__(self, replays: Sequence[VultrReplay]) -> None:
         self._replays = {(replay.resource, replay.metric): replay for replay in replays}
 
-    def _recorded(self, one: LabResource, name: str) -> dict[int, float] | None:
-        replay = self._replays.get((one.id, name)) or self._replays.get((one.name, name))
+    def _recorded(self, resource: LabResource, name: str) -> dict[int, float] | None:
+        replay = self._replays.get((resource.id, name)) or self._replays.get((resource.name, name))
         return None if replay is None else _by_period(replay)
 
     def agents(self, figure: Figure, machines: Sequence[LabResource], starts: Sequence[int]) -> Floats:
-        """What agents tell of the periods that begin at `starts`: machines x periods, NaN where there is nothing."""
-        keys = [digest(one.seed, figure.agent, figure.name) for one in machines]
+        """Agents' figures in the periods that begin at `starts`: machines x periods, NaN where there is nothing."""
+        keys = [digest(resource.seed, figure.agent, figure.name) for resource in machines]
         values = _wave(keys, starts, figure.low, figure.high)
-        for n, one in enumerate(machines):
-            recorded = self._recorded(one, figure.name) if self._replays else None
+        for n, resource in enumerate(machines):
+            recorded = self._recorded(resource, figure.name) if self._replays else None
             if recorded is not None:
                 values[n] = [recorded.get(start, np.nan) for start in starts]
-        created = np.array([[one.created.timestamp()] for one in machines])
+        created = np.array([[resource.created.timestamp()] for resource in machines])
         return np.where(np.asarray(starts) >= created, values, np.nan)
 
-    def usage(self, one: LabResource, now: datetime) -> dict[str, Any]:
-        """What get-database-usage answers now: percentages have two decimals, as sizes in GB have."""
+    def usage(self, resource: LabResource, now: datetime) -> dict[str, Any]:
+        """The answer of get-database-usage now: percentages have two decimals, as sizes in GB have."""
 
         def share(name: str, low: float, high: float) -> float:
             second = int(now.timestamp())
-            recorded = self._recorded(one, name) or {}
+            recorded = self._recorded(resource, name) or {}
             before = [time for time in recorded if time <= second]
             if before:
                 return recorded[max(before)]
-            return round(float(_wave([digest(one.seed, name)], [second // 60 * 60], low, high)[0, 0]), 2)
+            return round(float(_wave([digest(resource.seed, name)], [second // 60 * 60], low, high)[0, 0]), 2)
 
         memory, disk = share("memory.percentage", 10, 95), share("disk.percentage", 5, 90)
-        ram, size = 2048 * one.fleet.vcpus, one.fleet.size
+        ram, size = 2048 * resource.fleet.vcpus, resource.fleet.size
         return {
             "disk": {"current_gb": round(size * disk / 100, 2), "max_gb": size, "percentage": disk},
             "memory": {"current_mb": round(ram * memory / 100), "max_mb": ram, "percentage": memory},
             "cpu": {"percentage": share("cpu.percentage", 0.5, 97)},
         }
 
-    def traffic(self, one: LabResource, day: int, now: datetime) -> dict[str, int] | None:
+    def traffic(self, resource: LabResource, day: int, now: datetime) -> dict[str, int] | None:
         """The bytes of the day that begins at `day`, so far; None before a machine was there, and in the future."""
-        begin, end = max(day, int(one.created.timestamp())), min(day + DAY, int(now.timestamp()))
+        begin, end = max(day, int(resource.created.timestamp())), min(day + DAY, int(now.timestamp()))
         if end <= begin:
             return None
         share = (end - begin) / DAY
         received, sent = (
-            int(share * digest(one.seed, day, way) / 2**64 * most) for way, most in (("in", 4e11), ("out", 9e11))
+            int(share * digest(resource.seed, day, way) / 2**64 * most) for way, most in (("in", 4e11), ("out", 9e11))
         )
         return {"incoming_bytes": received, "outgoing_bytes": sent}
 
-    def bandwidth(self, one: LabResource, days: int, now: datetime) -> dict[str, dict[str, int]]:
-        """What get-instance-bandwidth answers: today so far, and the `days` before it."""
+    def bandwidth(self, resource: LabResource, days: int, now: datetime) -> dict[str, dict[str, int]]:
+        """The answer of get-instance-bandwidth: today so far, and the `days` before it."""
         today = int(now.timestamp()) // DAY * DAY
-        told = {day: self.traffic(one, day, now) for day in range(today - days * DAY, today + 1, DAY)}
-        return {datetime.fromtimestamp(day, UTC).date().isoformat(): sums for day, sums in told.items() if sums}
+        days_sums = {day: self.traffic(resource, day, now) for day in range(today - days * DAY, today + 1, DAY)}
+        return {datetime.fromtimestamp(day, UTC).date().isoformat(): sums for day, sums in days_sums.items() if sums}
 
 
 @lru_cache(64)

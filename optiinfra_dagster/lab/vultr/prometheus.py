@@ -56,10 +56,10 @@ REFUSALS = {
 
 
 def query_range(
-    asked: Mapping[str, str], resources: Sequence[LabResource], figures: Figures, now: datetime, faults: Sequence[Fault]
+    query: Mapping[str, str], resources: Sequence[LabResource], figures: Figures, now: datetime, faults: Sequence[Fault]
 ) -> Response:
     """Answer one range query. Raises `RefusedError` for one that Prometheus would refuse."""
-    start, end, step = (_number(asked, name) for name in ("start", "end", "step"))
+    start, end, step = (_number(query, name) for name in ("start", "end", "step"))
     if end < start:
         raise RefusedError(
             error(400, "bad_data", 'invalid parameter "end": end timestamp must not be before start time')
@@ -83,56 +83,56 @@ def query_range(
             )
         )
     times = [start + n * step for n in range((end - start) // step + 1) if start + n * step <= now.timestamp()]
-    if asked.get("query") == "vector(1)":
+    if query.get("query") == "vector(1)":
         return _matrix([({}, [[time, "1"] for time in times])])
-    understood = read_promql(asked.get("query", ""))
+    understood = read_promql(query.get("query", ""))
     if understood is None:
         raise RefusedError(
             error(400, "bad_data", 'invalid parameter "query": 1:1: parse error: the cloud lab does not know it')
         )
     figure, kept = understood
-    machines = [one for one in resources if one.fleet.agent == figure.agent and _runs(one)]
+    machines = [resource for resource in resources if resource.fleet.agent == figure.agent and _runs(resource)]
     rows = _rows(figure, machines, times, figures, now, faults)
-    found = [
-        ({name: value for name, value in _labels(one, figure.agent).items() if name in kept}, row)
-        for one, row in zip(machines, rows, strict=True)
+    series = [
+        ({name: value for name, value in _labels(resource, figure.agent).items() if name in kept}, row)
+        for resource, row in zip(machines, rows, strict=True)
         if row
     ]
     if figure.agent == "node_exporter":  # the machine that Prometheus itself runs on
         own = {"instance": "prometheus.internal:9100", "job": "node"}
-        found.append(({name: own[name] for name in own if name in kept}, [[time, "1.5"] for time in times]))
+        series.append(({name: own[name] for name in own if name in kept}, [[time, "1.5"] for time in times]))
     warnings = [fault for fault in faults if fault.action is Action.PARTIAL]
     for fault in warnings:
-        del found[:: fault.every]
-    return _matrix(found, ["fetching the rest failed: store 2 is not reachable"] if warnings else [])
+        del series[:: fault.every]
+    return _matrix(series, ["fetching the rest failed: store 2 is not reachable"] if warnings else [])
 
 
-def _number(asked: Mapping[str, str], name: str) -> int:
+def _number(query: Mapping[str, str], name: str) -> int:
     try:
-        return int(float(asked.get(name, "")))
+        return int(float(query.get(name, "")))
     except (ValueError, OverflowError):
-        text = f'invalid parameter "{name}": cannot parse "{asked.get(name, "")}" to a valid timestamp'
+        text = f'invalid parameter "{name}": cannot parse "{query.get(name, "")}" to a valid timestamp'
         raise RefusedError(error(400, "bad_data", text)) from None
 
 
-def _runs(one: LabResource) -> bool:
-    return one.fleet.state in {None, "running", "active"}
+def _runs(resource: LabResource) -> bool:
+    return resource.fleet.state in {None, "running", "active"}
 
 
-def _labels(one: LabResource, agent: str) -> dict[str, str]:
+def _labels(resource: LabResource, agent: str) -> dict[str, str]:
     host = {
-        "main_ip": one.address("main"),
-        "internal_ip": one.address("internal"),
-        "v6_main_ip": f"[{one.address6}]",
-        "label": one.name,
-        "id": f"node-{one.index}.internal",
-    }[one.fleet.named_by]
-    names = {"instance_id": one.id} if one.fleet.named_by == "id" else {}
+        "main_ip": resource.address("main"),
+        "internal_ip": resource.address("internal"),
+        "v6_main_ip": f"[{resource.address6}]",
+        "label": resource.name,
+        "id": f"node-{resource.index}.internal",
+    }[resource.fleet.named_by]
+    names = {"instance_id": resource.id} if resource.fleet.named_by == "id" else {}
     if agent == "v-agent":
-        vpsid = one.id if one.fleet.named_by == "id" else str(digest(one.seed, "vpsid") % 10**8)
-        return {"product": "", "hostname": one.name, "subid": "", "vpsid": vpsid}
+        vpsid = resource.id if resource.fleet.named_by == "id" else str(digest(resource.seed, "vpsid") % 10**8)
+        return {"product": "", "hostname": resource.name, "subid": "", "vpsid": vpsid}
     if agent == "blackbox_exporter":
-        return {"instance": f"https://{one.address('main')}/health", "job": "blackbox"}
+        return {"instance": f"https://{resource.address('main')}/health", "job": "blackbox"}
     return {"instance": f"{host}:9100", "job": "node", **names}
 
 
@@ -144,13 +144,13 @@ def _rows(
     now: datetime,
     faults: Sequence[Fault],
 ) -> list[list[list[Any]]]:
-    """The points of each machine. What PromQL tells at a time is of the 300 s before it."""
+    """The points of each machine. The value of PromQL at a time is of the 300 s before it."""
     if not machines or not times:
         return [[] for _ in machines]
     values = figures.agents(figure, machines, [time - STEP for time in times])
     for fault in faults:
         if fault.action is Action.LATE:
-            keys = np.array([one.seed for one in machines], np.uint64)[:, None]
+            keys = np.array([resource.seed for resource in machines], np.uint64)[:, None]
             late = np.asarray(times) + fault.seconds * chance(keys, times, 4) > now.timestamp()
             values = np.where(late, np.nan, values)
     return [

@@ -36,18 +36,20 @@ def load_answers(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _bodies(data: Any) -> Iterator[dict[str, Any]]:
     if isinstance(data, list):
-        yield from (one["response"] for one in data if isinstance(one, dict) and isinstance(one.get("response"), dict))
+        yield from (
+            item["response"] for item in data if isinstance(item, dict) and isinstance(item.get("response"), dict)
+        )
     elif isinstance(data, dict) and "openapi" in data:
         paths = {kind.path for kind in KINDS.values()}
-        # /instances/{id}/vpcs holds `vpcs` too, but tells of the instance's attachments to them.
+        # /instances/{id}/vpcs holds `vpcs` too, but they are the instance's attachments to them.
         own = [path for name, path in data["paths"].items() if re.sub(r"/{[^/]*}$", "", name)[1:] in paths]
         for path in own:
             content = path.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
             for media in content.values():
                 yield from (
-                    one["value"]
-                    for one in media.get("examples", {}).values()
-                    if isinstance(one, dict) and isinstance(one.get("value"), dict)
+                    example["value"]
+                    for example in media.get("examples", {}).values()
+                    if isinstance(example, dict) and isinstance(example.get("value"), dict)
                 )
     elif isinstance(data, dict):
         yield data

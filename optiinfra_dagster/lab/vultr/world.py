@@ -52,7 +52,8 @@ class VultrFleet(_Strict):
     replicas: int = 0  # read replicas of each database
     pools: int = 1  # node pools of each Kubernetes cluster
     server: str = "ok"  # server_status of an instance
-    # What tells the account's Prometheus of it, and by which of its names; the labels of v-agent hold label and id.
+    # The agent that writes to the account's Prometheus, and the name of the machine in its labels; v-agent's hold the
+    # label and the id.
     agent: Literal["node_exporter", "v-agent", "blackbox_exporter"] | None = None
     named_by: Literal["main_ip", "internal_ip", "v6_main_ip", "label", "id"] = "main_ip"
     omit: list[str] = Field(default_factory=list)  # keys that the answer lacks, as real answers sometimes do
@@ -84,7 +85,7 @@ class VultrAccount(_Strict):
 class VultrReplay(_Strict):
     """A recorded series served as one figure: a CSV of `timestamp,value`, times naive UTC.
 
-    `metric` is `cpu.percentage` or its like of a database, or the name of a figure that an agent tells, such as
+    `metric` is `cpu.percentage` or its like of a database, or the name of a figure of an agent, such as
     `cpu_utilization`. The whole series moves by `shift_seconds`, or so that its last point lies at `ends_at`.
     """
 
@@ -109,7 +110,7 @@ class VultrWorld(_Strict):
     second: float = Field(default=1.0, gt=0)  # ... in this many seconds; less in tests that shall not take long
 
     @model_validator(mode="after")
-    def _accounts_can_be_told_apart(self) -> VultrWorld:
+    def _accounts_differ(self) -> VultrWorld:
         keys = [key for account in self.accounts for key in account.keys]
         if len(set(keys)) != len(keys):
             raise ValueError("a Vultr API key stands in two accounts")

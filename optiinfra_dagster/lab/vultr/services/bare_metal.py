@@ -8,14 +8,14 @@ from optiinfra_dagster.lab.values import digest
 from optiinfra_dagster.lab.vultr.kind import LabCall, LabKind, LabPlans, LabResource, machine, machine_text, plan_price
 
 
-def _show(one: LabResource) -> dict[str, Any]:
+def _show(resource: LabResource) -> dict[str, Any]:
     return {
-        **machine(one),
-        "ram": f"{8192 * one.fleet.vcpus} MB",
+        **machine(resource),
+        "ram": f"{8192 * resource.fleet.vcpus} MB",
         "disk": "2x 240GB SSD",
-        "cpu_count": one.fleet.vcpus,
-        "status": one.fleet.state or "active",
-        "mac_address": digest(one.seed, "mac") % 2**48,
+        "cpu_count": resource.fleet.vcpus,
+        "status": resource.fleet.state or "active",
+        "mac_address": digest(resource.seed, "mac") % 2**48,
     }
 
 
@@ -33,11 +33,11 @@ KINDS = (
             "get-bandwidth-baremetal",
             "bandwidth",
             "bandwidth",
-            lambda figures, one, _days, now: figures.bandwidth(one, 30, now),  # it has no `date_range`
+            lambda figures, resource, _days, now: figures.bandwidth(resource, 30, now),  # it has no `date_range`
         ),
         plans=LabPlans("plans-metal", "list-metal-plans", "plans_metal", _PRICE, others=()),
         product="Bare Metal",
-        monthly=lambda one: _PRICE(one.fleet.plan),
+        monthly=lambda resource: _PRICE(resource.fleet.plan),
         describe=machine_text,
     ),
 )

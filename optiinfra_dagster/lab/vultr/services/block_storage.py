@@ -8,29 +8,29 @@ from optiinfra_dagster.lab.values import digest
 from optiinfra_dagster.lab.vultr.kind import LabKind, LabResource, by_size, common
 
 
-def _show_block(one: LabResource) -> dict[str, Any]:
+def _show_block(resource: LabResource) -> dict[str, Any]:
     return {
-        **common(one),
-        "cost": one.fleet.size / 10,
+        **common(resource),
+        "cost": resource.fleet.size / 10,
         "pending_charges": 1.25,
-        "status": one.fleet.state or "active",
-        "size_gb": one.fleet.size,
-        "attached_to_instance": one.uuid("instance") if one.fleet.attached else "",
-        "mount_id": f"{one.region}-{digest(one.seed, 'mount'):x}",
+        "status": resource.fleet.state or "active",
+        "size_gb": resource.fleet.size,
+        "attached_to_instance": resource.uuid("instance") if resource.fleet.attached else "",
+        "mount_id": f"{resource.region}-{digest(resource.seed, 'mount'):x}",
         "block_type": "high_perf",
         "bootable": False,
     }
 
 
-def _show_file_system(one: LabResource) -> dict[str, Any]:
+def _show_file_system(resource: LabResource) -> dict[str, Any]:
     return {
-        **common(one),
-        "status": one.fleet.state or "active",
-        "tags": one.fleet.tags,
+        **common(resource),
+        "status": resource.fleet.state or "active",
+        "tags": resource.fleet.tags,
         "disk_type": "nvme",
-        "storage_size": {"bytes": one.fleet.size * 2**30, "gb": one.fleet.size},
-        "storage_used": {"bytes": one.fleet.used * 2**30, "gb": one.fleet.used},
-        "billing": {"charges": 0.42, "monthly": one.fleet.size / 10},
+        "storage_size": {"bytes": resource.fleet.size * 2**30, "gb": resource.fleet.size},
+        "storage_used": {"bytes": resource.fleet.used * 2**30, "gb": resource.fleet.used},
+        "billing": {"charges": 0.42, "monthly": resource.fleet.size / 10},
     }
 
 

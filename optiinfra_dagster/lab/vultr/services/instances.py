@@ -7,20 +7,20 @@ from typing import Any
 from optiinfra_dagster.lab.vultr.kind import LabCall, LabKind, LabPlans, LabResource, machine, machine_text, plan_price
 
 
-def _show(one: LabResource) -> dict[str, Any]:
+def _show(resource: LabResource) -> dict[str, Any]:
     return {
-        **machine(one),
-        "ram": 2048 * one.fleet.vcpus,
-        "disk": 40 * one.fleet.vcpus,
-        "vcpu_count": one.fleet.vcpus,
+        **machine(resource),
+        "ram": 2048 * resource.fleet.vcpus,
+        "disk": 40 * resource.fleet.vcpus,
+        "vcpu_count": resource.fleet.vcpus,
         "status": "active",
         "allowed_bandwidth": 3000,
-        "power_status": one.fleet.state or "running",
-        "server_status": one.fleet.server,
-        "internal_ip": one.address("internal"),
-        "kvm": f"https://my.vultr.com/subs/vps/novnc/api.php?data={one.secret('kvm')}",
-        "hostname": one.name,
-        "tag": one.fleet.tags[0] if one.fleet.tags else "",
+        "power_status": resource.fleet.state or "running",
+        "server_status": resource.fleet.server,
+        "internal_ip": resource.address("internal"),
+        "kvm": f"https://my.vultr.com/subs/vps/novnc/api.php?data={resource.secret('kvm')}",
+        "hostname": resource.name,
+        "tag": resource.fleet.tags[0] if resource.fleet.tags else "",
         "firewall_group_id": "",
     }
 
@@ -39,11 +39,11 @@ KINDS = (
             "get-instance-bandwidth",
             "bandwidth",
             "bandwidth",
-            lambda figures, one, days, now: figures.bandwidth(one, days, now),
+            lambda figures, resource, days, now: figures.bandwidth(resource, days, now),
         ),
         plans=LabPlans("plans", "list-plans", "plans", _PRICE),
         product="Vultr Cloud Compute",
-        monthly=lambda one: _PRICE(one.fleet.plan),
+        monthly=lambda resource: _PRICE(resource.fleet.plan),
         describe=machine_text,
     ),
 )

@@ -9,28 +9,28 @@ from optiinfra_dagster.lab.values import digest
 from optiinfra_dagster.lab.vultr.kind import LabKind, LabResource, common
 
 
-def _show(one: LabResource) -> dict[str, Any]:
+def _show(resource: LabResource) -> dict[str, Any]:
     rule = {"frontend_protocol": "https", "frontend_port": 443, "backend_protocol": "http", "backend_port": 80}
     return {
-        **common(one),
-        "status": one.fleet.state or "active",
-        "ipv4": one.address("main"),
-        "ipv6": one.address6,
+        **common(resource),
+        "status": resource.fleet.state or "active",
+        "ipv4": resource.address("main"),
+        "ipv6": resource.address6,
         "generic_info": {
             "balancing_algorithm": "roundrobin",
             "ssl_redirect": True,
-            "sticky_sessions": {"cookie_name": one.secret("cookie_name")},
+            "sticky_sessions": {"cookie_name": resource.secret("cookie_name")},
             "proxy_protocol": False,
-            "vpc": one.uuid("vpc"),
+            "vpc": resource.uuid("vpc"),
         },
-        "health_check": {"protocol": "http", "port": 80, "path": f"/health?token={one.secret('path')}"},
+        "health_check": {"protocol": "http", "port": 80, "path": f"/health?token={resource.secret('path')}"},
         "has_ssl": True,
-        "ssl": {"private_key": one.secret("private_key"), "certificate": one.secret("certificate")},
+        "ssl": {"private_key": resource.secret("private_key"), "certificate": resource.secret("certificate")},
         "http2": True,
-        "nodes": one.fleet.size,
-        "forwarding_rules": [{"id": f"{digest(one.seed, 'rule'):016x}", **rule}],
+        "nodes": resource.fleet.size,
+        "forwarding_rules": [{"id": f"{digest(resource.seed, 'rule'):016x}", **rule}],
         "firewall_rules": [],
-        "instances": [one.uuid("instance")],
+        "instances": [resource.uuid("instance")],
     }
 
 
@@ -44,6 +44,6 @@ KINDS = (
         acl="loadbalancer",
         show=_show,
         product="Load Balancer",
-        monthly=lambda one: Decimal(10) * one.fleet.size,
+        monthly=lambda resource: Decimal(10) * resource.fleet.size,
     ),
 )

@@ -8,14 +8,14 @@ from typing import Any
 from optiinfra_dagster.lab.vultr.kind import LabKind, LabResource, common
 
 
-def _show(one: LabResource) -> dict[str, Any]:
+def _show(resource: LabResource) -> dict[str, Any]:
     return {
-        **common(one),
+        **common(resource),
         "cluster_id": 2,
-        "status": one.fleet.state or "active",
-        "s3_hostname": f"{one.region}1.vultrobjects.com",
-        "s3_access_key": one.secret("s3_access_key"),
-        "s3_secret_key": one.secret("s3_secret_key"),
+        "status": resource.fleet.state or "active",
+        "s3_hostname": f"{resource.region}1.vultrobjects.com",
+        "s3_access_key": resource.secret("s3_access_key"),
+        "s3_secret_key": resource.secret("s3_secret_key"),
     }
 
 
@@ -29,6 +29,6 @@ KINDS = (
         acl="objstore",
         show=_show,
         product="Object Storage",
-        monthly=lambda _one: Decimal(18),
+        monthly=lambda _resource: Decimal(18),
     ),
 )

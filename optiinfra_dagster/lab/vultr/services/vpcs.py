@@ -7,14 +7,14 @@ from typing import Any
 from optiinfra_dagster.lab.vultr.kind import LabKind, LabResource, common
 
 
-def _show(one: LabResource) -> dict[str, Any]:
-    shown = common(one)
+def _show(resource: LabResource) -> dict[str, Any]:
+    shown = common(resource)
     return {
         "id": shown["id"],
         "region": shown["region"],
         "date_created": shown["date_created"],
-        "description": one.name,
-        "v4_subnet": f"10.{one.index % 250 + 1}.96.0",
+        "description": resource.name,
+        "v4_subnet": f"10.{resource.index % 250 + 1}.96.0",
         "v4_subnet_mask": 20,
     }
 
