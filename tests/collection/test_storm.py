@@ -69,7 +69,7 @@ def short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     providers = "optiinfra_dagster.providers"
     for name in (
         *("aws.resource.SENDING_SECONDS", "aws.performance.SENDING_SECONDS", "azure.resource._SECONDS"),
-        *("azure.performance._SECONDS", "gcp.client._TOTAL_S", "gcp.performance._TOTAL_S"),
+        *("azure.performance._SECONDS", "gcp.client._TOTAL_S", "gcp.metrics._TOTAL_S"),
         *("vultr.client.TOTAL_SECONDS", "vultr.performance.TOTAL_SECONDS"),
     ):
         monkeypatch.setattr(f"{providers}.{name}", BOUND)
