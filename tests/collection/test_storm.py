@@ -68,9 +68,9 @@ def short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """The bounds of the four clouds' collections, of their calls, and of the waits between these."""
     providers = "optiinfra_dagster.providers"
     for name in (
-        *("aws.resource.SENDING_SECONDS", "aws.performance.SENDING_SECONDS", "azure.inventory._SECONDS"),
-        *("azure.metrics._SECONDS", "gcp.client._TOTAL_S", "gcp.performance._TOTAL_S"),
-        *("vultr.client.TOTAL_SECONDS", "vultr.performance.TOTAL_SECONDS"),
+        *("aws.inventory.SENDING_SECONDS", "aws.metrics.SENDING_SECONDS", "azure.inventory._SECONDS"),
+        *("azure.metrics._SECONDS", "gcp.client._TOTAL_S", "gcp.metrics._TOTAL_S"),
+        *("vultr.client.TOTAL_SECONDS", "vultr.metrics.TOTAL_SECONDS"),
     ):
         monkeypatch.setattr(f"{providers}.{name}", BOUND)
     # Clients and connections of earlier tests have longer ones.

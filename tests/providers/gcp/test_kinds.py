@@ -35,6 +35,7 @@ def test_what_has_a_price_has_rules_for_it_and_a_service_on_the_bill() -> None:
         assert len(set(priced)) == 1, kind.name
     assert len({(sku.service.id, sku.text.lower()) for sku in SKUS}) == len(SKUS)
     assert len({sku.key for sku in SKUS}) == len(SKUS)
+    assert len({sku.service.id for sku in SKUS}) == len({sku.service for sku in SKUS}), "a service is read in two ways"
 
 
 def test_the_provider_answers_from_its_kinds() -> None:
@@ -45,8 +46,9 @@ def test_the_provider_answers_from_its_kinds() -> None:
 
 
 def test_disks_are_attachable_and_forwarding_rules_are_silent_when_idle() -> None:
-    assert {kind.name for kind in KINDS.values() if kind.attachable} == {"gcp:disk"}
-    assert {kind.name for kind in KINDS.values() if kind.silent_when_idle} == {"gcp:forwarding_rule"}
+    disk, network, rule = (KINDS[f"gcp:{name}"] for name in ("disk", "network", "forwarding_rule"))
+    assert (disk.attachable, network.attachable, rule.attachable) == (True, False, False)
+    assert (disk.silent_when_idle, network.silent_when_idle, rule.silent_when_idle) == (False, False, True)
 
 
 def test_roles_are_those_of_the_families() -> None:
