@@ -37,7 +37,7 @@ class Vultr:
         return KINDS
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
-        """The permissions of the user whose API key it is, in the words of Vultr's portal."""
+        """The permissions of the user whose API key it is, in the words of `acls` in get-account."""
         needed = set[str]()
         if "resource" in families:
             needed |= {kind.permission for kind in LISTINGS}
@@ -94,7 +94,7 @@ class Vultr:
     def list_prices(
         self, customer_id: str, accounts: Sequence[VultrAccount], wanted: Collection[tuple[str, str]], meter: Meter
     ) -> PriceList:
-        """Ask the price list."""
+        """The list prices of what is wanted."""
         from optiinfra_dagster.providers.vultr import prices
 
         return prices.fetch(customer_id, accounts, wanted, meter)
