@@ -441,3 +441,15 @@ def test_when_the_time_is_up_nothing_more_is_listed(start_lab: StartLab, monkeyp
     assert {problem.cause for problem in inventory.problems} == {Cause.UNAVAILABLE}
     assert all("took too long" in problem.message for problem in inventory.problems)
     assert {key.service for key in lab.control.calls().requests} <= {"sts"}
+
+
+def test_an_address_that_nothing_uses_is_available_and_attached_to_nothing(start_lab: StartLab) -> None:
+    start_lab(fleet("ec2:address", 2, name="edge-{n}"))
+    found = collect("acme", [acme()], Meter())
+    assert found.problems == []
+    used, idle = sorted(found.resources, key=lambda one: one.resource_name)
+    assert (used.status, idle.status) == (Status.IN_USE, Status.AVAILABLE)
+    assert str(used.metadata["attached_to"]).startswith("eni-")
+    assert "attached_to" not in idle.metadata
+    assert idle.resource_id.startswith("arn:aws:ec2:us-east-1:")
+    assert ":elastic-ip/eipalloc-" in idle.resource_id

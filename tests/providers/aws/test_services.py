@@ -46,7 +46,14 @@ RESOURCES = [
     of_kind(KINDS["redshift:cluster"], **{"class": "ra3.xlplus"}),
     *(
         of_kind(KINDS[name])
-        for name in ("ec2:nat_gateway", "eks:cluster", "elbv2:application", "elbv2:network", "elbv2:gateway")
+        for name in (
+            "ec2:nat_gateway",
+            "ec2:address",
+            "eks:cluster",
+            "elbv2:application",
+            "elbv2:network",
+            "elbv2:gateway",
+        )
     ),
     of_kind(KINDS["elb:classic"]),
 ]

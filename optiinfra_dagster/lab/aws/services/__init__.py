@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from optiinfra_dagster.lab.aws.services import (
+    addresses,
     dynamodb,
     ebs,
     ec2,
@@ -51,6 +52,7 @@ _SERVICES: tuple[_Service, ...] = (
     redshift,
     dynamodb,
     efs,
+    addresses,
 )
 
 KINDS: Mapping[str, LabKind] = {kind.name: kind for service in _SERVICES for kind in service.KINDS}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.providers.aws.services import (
+    addresses,
     dynamodb,
     ebs,
     ec2,
@@ -53,6 +54,7 @@ _SERVICES: tuple[_Service, ...] = (
     redshift,
     dynamodb,
     efs,
+    addresses,
 )
 
 KINDS: Mapping[str, AwsKind] = {kind.name: kind for service in _SERVICES for kind in service.KINDS}
