@@ -84,7 +84,7 @@ class ClickHouseIOManager(dg.IOManager):
         return rows if context.dagster_type.typing_type is pa.Table else rows.to_pandas()
 
     def _write_select(self, context: dg.OutputContext, select: Select, asked: Sequence[datetime]) -> None:
-        from optiinfra_dagster.storage.slices import write_select
+        from optiinfra_dagster.storage.reader_writer import write_select
 
         starts = sorted({windows.floor_to(select.length, window) for window in asked})
         counts = write_select(

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.storage.slices import write_select
+from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:

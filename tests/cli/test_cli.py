@@ -24,7 +24,7 @@ from optiinfra_dagster.cli.read import SOURCES
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.slices import write_select
+from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.sql import read_sql, readers
 from tests.support.spine import ACCOUNTS, Spine, fleet, newest_window, world
 

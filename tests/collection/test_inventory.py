@@ -32,8 +32,9 @@ from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.providers.azure.kinds import kind_of
 from optiinfra_dagster.providers.registry import FAMILIES_OF, PROVIDERS, load_customers
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
+from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.schema import RESOURCE
-from optiinfra_dagster.storage.slices import Writer, write_select
+from optiinfra_dagster.storage.slices import Writer
 from optiinfra_dagster.storage.sql import read_sql
 from tests.support.leaks import places_of
 from tests.support.spine import Spine, newest_window

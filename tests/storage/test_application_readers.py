@@ -19,8 +19,9 @@ from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.quality import statistics
 from optiinfra_dagster.storage import arrow, migrations, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.rows import to_json
-from optiinfra_dagster.storage.slices import Writer, write_select
+from optiinfra_dagster.storage.slices import Writer
 from optiinfra_dagster.storage.sql import read_sql
 from tests.support.samples import BORDER, EARLY, LATE, W, select
 

@@ -22,8 +22,9 @@ from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.providers.kind import Kind
 from optiinfra_dagster.storage import migrations, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.rows import resource_rows
-from optiinfra_dagster.storage.slices import Writer, write_select
+from optiinfra_dagster.storage.slices import Writer
 from optiinfra_dagster.storage.sql import read_sql
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
 from tests.support.samples import resource, select

@@ -19,8 +19,9 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.metrics import Series
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import schema
+from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.rows import performance_rows
-from optiinfra_dagster.storage.slices import Writer, write_select
+from optiinfra_dagster.storage.slices import Writer
 from optiinfra_dagster.storage.sql import read_sql
 from tests.storage.test_readers import inclusive
 from tests.support.samples import CPU, EARLY, resource, select

@@ -14,8 +14,9 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.inventory import Resource, Status
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import inventory, schema
+from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.rows import resource_rows
-from optiinfra_dagster.storage.slices import Writer, write_select
+from optiinfra_dagster.storage.slices import Writer
 from optiinfra_dagster.storage.sql import read_sql
 from tests.support.samples import EARLY, collected, failed, resource, select
 

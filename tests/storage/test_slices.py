@@ -15,7 +15,8 @@ from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import schema, slices
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.slices import FlushResult, Writer, write_select
+from optiinfra_dagster.storage.reader_writer import write_select
+from optiinfra_dagster.storage.slices import FlushResult, Writer
 from tests.support.samples import (  # fmt: skip
     BORDER,
     EARLY,

@@ -1,0 +1,140 @@
+"""Computes readers inside ClickHouse, by the slice protocol: a slice is a window of every customer and provider."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.model.slices import SliceKey, SliceStatus
+from optiinfra_dagster.storage.slices import LedgerRow, delete_where, next_batch, publish, published
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from clickhouse_connect.driver.client import Client
+
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+_MERGES_MAY_DROP = timedelta(hours=1)  # a slice that expires so soon, by a server's clock that is not this one's
+
+
+def write_select(
+    clickhouse: ClickHouse,
+    table: str,
+    select: str,
+    windows: Sequence[datetime],
+    *,
+    run_id: str = "",
+    steps: Callable[[str], None] = lambda _name: None,
+) -> dict[datetime, int]:
+    """Publish a reader's slice for each of `windows`: `select` runs inside ClickHouse, no row passes through Python.
+
+    A slice may be longer than a window, an hour or a day, and is then named by its first one. `select` takes the
+    parameter `window` (DateTime('UTC')) and gives the columns of `table` other than `window_start` and `batch`. Returns
+    the rows of each window.
+
+    Raises:
+        StorageError: ClickHouse failed, or does not have the rows that it says it wrote; nothing is visible then.
+    """
+    with clickhouse.session() as client:
+        before = published(client, table, windows)
+        batch = next_batch(before.values())
+        columns = [
+            row[0]
+            for row in client.query(f"DESCRIBE TABLE {table}").result_rows
+            if row[0] not in {"window_start", "batch"}
+        ]
+        days, has_views = _expiry_and_views(client, table)
+        written: dict[datetime, int] = {}
+        for window in windows:
+            parameters = {"window": window.strftime("%Y-%m-%d %H:%M:%S")}
+            said = _insert_select(
+                client,
+                f"INSERT INTO {table} (window_start, batch, {', '.join(columns)}) "  # noqa: S608 - the code's own names
+                f"SELECT {{window:DateTime('UTC')}} AS window_start, {batch} AS batch, {', '.join(columns)} "
+                f"FROM ({select})",
+                parameters,
+                {
+                    "insert_deduplication_token": f"{table}-{batch}-{int(window.timestamp())}",
+                    "max_insert_threads": 1,
+                },
+                embedded=clickhouse.embedded,
+            )
+            if said is None or has_views:  # the figure holds what the views wrote as well
+                ((said,),) = client.query(f"SELECT count() FROM ({select})", parameters=parameters).result_rows  # noqa: S608
+            written[window] = said
+        steps("inserted")
+        bounds = {"first": int(min(windows).timestamp()), "last": int(max(windows).timestamp())}
+        found = client.query(
+            f"""
+            SELECT toUnixTimestamp(window_start), batch, count() FROM {table}
+            WHERE window_start >= fromUnixTimestamp({{first:UInt32}})
+                AND window_start <= fromUnixTimestamp({{last:UInt32}})
+            GROUP BY window_start, batch
+            """,  # noqa: S608
+            parameters=bounds,
+        ).result_rows
+        seen = {(datetime.fromtimestamp(seconds, UTC), b): n for seconds, b, n in found}
+        counts = {window: seen.get((window, batch), 0) for window in windows}
+        kept_from = datetime.now(UTC) - timedelta(days=days) + _MERGES_MAY_DROP if days else None
+        lost = [w for w in windows if counts[w] != written[w] and (kept_from is None or w > kept_from)]
+        # Somebody else who published a higher batch meanwhile was right to delete these rows.
+        newest = published(client, table, lost)
+        for window in lost:
+            key = SliceKey("", "", window)
+            if key not in newest or newest[key].batch < batch:
+                raise StorageError(
+                    f"{table}: {written[window]} rows were written for {window:%Y-%m-%dT%H:%MZ}, {counts[window]} "
+                    "arrived. Nothing was published; run the reader again."
+                )
+        entries = [LedgerRow(SliceKey("", "", window), SliceStatus.OK, counts[window]) for window in windows]
+        steps("verified")
+        publish(client, table, entries, batch, run_id)
+        steps("published")
+        wanted = set(windows)
+        old = [str(int(w.timestamp())) for w, b in seen if b < batch and w in wanted]
+        if old:
+            delete_where(
+                client,
+                table,
+                f"window_start >= fromUnixTimestamp({bounds['first']}) "
+                f"AND window_start <= fromUnixTimestamp({bounds['last']}) "
+                f"AND toUnixTimestamp(window_start) IN ({', '.join(sorted(set(old)))}) AND batch < {batch}",
+            )
+        steps("cleaned")
+    return counts
+
+
+def _insert_select(
+    client: Client, statement: str, parameters: dict[str, str], settings: dict[str, Any], *, embedded: bool
+) -> int | None:
+    """Run an INSERT ... SELECT; returns how many rows the server says it wrote, None where it does not say.
+
+    A server says so in the header X-ClickHouse-Summary, which a proxy may drop. The embedded engine's client does not
+    pass the figure on, but the engine counts, and works for this session alone.
+    """
+    from clickhouse_connect.driver.summary import QuerySummary
+
+    before = _rows_inserted(client) if embedded else 0
+    summary = client.command(statement, parameters=parameters, settings=settings)
+    if embedded:
+        return _rows_inserted(client) - before
+    said = summary.summary.get("written_rows") if isinstance(summary, QuerySummary) else None
+    return None if said is None else int(said)
+
+
+def _rows_inserted(client: Client) -> int:
+    """How many rows the engine has inserted since it was opened."""
+    rows = client.query("SELECT value FROM system.events WHERE event = 'InsertedRows'").result_rows
+    return int(rows[0][0]) if rows else 0
+
+
+def _expiry_and_views(client: Client, table: str) -> tuple[int, bool]:
+    """After how many days a table's rows expire, 0 for never, and whether it feeds materialized views."""
+    ((days, has_views),) = client.query(
+        "SELECT toUInt32OrZero(extract(engine_full, 'toIntervalDay\\((\\d+)\\)')), notEmpty(dependencies_table) "
+        "FROM system.tables WHERE database = currentDatabase() AND name = {table:String}",
+        parameters={"table": table},
+    ).result_rows
+    return int(days), bool(has_views)
