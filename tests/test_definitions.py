@@ -16,6 +16,7 @@ import yaml
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.storage.schema import DATASETS
+from optiinfra_dagster.storage.sql import SQL, readers
 from tests.conftest import PROJECT
 from tests.support.spine import Spine
 
@@ -24,26 +25,10 @@ RESOURCES, PERFORMANCES, COSTS, APPLICATIONS = (
     [f"{cloud}/{family}" for cloud in CLOUDS] for family in ("resource", "performance", "cost", "application")
 )
 COLLECTED = sorted([*RESOURCES, *PERFORMANCES, *COSTS, *APPLICATIONS])
-READERS = {
-    "performance/latest": PERFORMANCES,
-    "performance/summary": PERFORMANCES,
-    "performance/by_resource": PERFORMANCES,
-    "performance/hourly": PERFORMANCES,
-    "performance/daily": ["performance/hourly"],
-    "performance/trends": ["performance/daily", "performance/hourly"],
-    "resource/by_type": RESOURCES,
-    "resource/changes": RESOURCES,
-    "resource/inventory": RESOURCES,
-    "resource/summary": RESOURCES,
-    "cost/summary": COSTS,
-    "cost/trends": COSTS,
-    "cost/by_resource": COSTS,
-    "cost/by_service": COSTS,
-    "cost/waste": COSTS,
-    "application/quality": APPLICATIONS,
-    "application/hallucinations": APPLICATIONS,
-    "application/toxicity": APPLICATIONS,
-    "application/summary": APPLICATIONS,
+OF_FAMILY = {"resource": RESOURCES, "performance": PERFORMANCES, "cost": COSTS, "application": APPLICATIONS}
+READERS = {  # each file, and what it is computed from
+    f"{reader.family}/{reader.name}": sorted("/".join(key) for key in reader.computed_from) or OF_FAMILY[reader.family]
+    for reader in readers().values()
 }
 GOLDEN = "application/golden"  # of a judge's version, not of a window
 
@@ -135,6 +120,9 @@ def test_every_asset_and_check_has_the_same_15_minute_windows_and_one_run_for_a_
 
 
 def test_every_reader_has_its_sql_file(defs: dg.Definitions) -> None:
+    files = {path.stem.replace("_", "/", 1) for path in (SQL / "readers").glob("*.sql")}
+    assert files == READERS.keys() >= {"performance/summary", "performance/trends", "cost/waste"}
+    assert READERS["performance/trends"] == ["performance/daily", "performance/hourly"]
     for node in defs.get_repository_def().asset_graph.asset_nodes:
         if node.group_name == "readers":
             sql = (PROJECT / node.metadata["sql"]).read_text()
@@ -152,6 +140,7 @@ def test_the_columns_of_every_asset_are_those_of_its_view(defs: dg.Definitions, 
         assert {one.name: one.type for one in columns} == real[node.metadata["dagster/table_name"]]
         name = DATASETS[node.metadata["dataset"]].table if "dataset" in node.metadata else node.metadata["table"]
         assert node.metadata["dagster/table_name"] == f"{name}_current"
+        assert [one.name for one in columns if not one.description] == [], name
         if name == "performance_trends":  # a comment of the schema describes its column
             assert {one.name: one.description for one in columns}["days"] == "1, 7 or 30"
 

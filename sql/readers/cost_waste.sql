@@ -18,6 +18,10 @@
 --   region as_of complete resource_id
 -- ordered by: currency DESC, monthly_amount DESC
 -- if empty: nothing that costs is known to be unattached, stopped or idle
+-- kept: 90 days
+-- key: customer_id provider resource_type resource_id
+-- types: resource_id String, resource_name String, evidence String
+-- table: cost_waste 8023346c
 WITH
 toDate({window:DateTime('UTC')}, 'UTC') AS today,
 toStartOfDay({window:DateTime('UTC')}) - INTERVAL 7 DAY AS week_start,
@@ -197,6 +201,6 @@ SELECT
         amount_from = 'estimated', concat('list price of ', priced),
         'neither bill nor price list tells what it costs')) AS evidence,
     as_of,
-    complete
+    complete   -- false: that inventory is partial
 FROM judged
 WHERE reason != '' AND (monthly_amount > 0 OR (isNull(monthly_amount) AND reason != 'stopped'))

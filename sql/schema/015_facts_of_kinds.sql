@@ -1,7 +1,6 @@
 -- What a resource's kind says of it, written with the inventory, so that `cost waste` names no cloud and no kind.
-ALTER TABLE resource_metrics
-    ADD COLUMN IF NOT EXISTS attachable        Bool CODEC(ZSTD(1)),   -- costs money while it is attached to nothing
-    ADD COLUMN IF NOT EXISTS silent_when_idle  Bool CODEC(ZSTD(1));   -- the cloud writes no point while nothing passes
+ALTER TABLE resource_metrics ADD COLUMN IF NOT EXISTS attachable Bool CODEC(ZSTD(1));
+ALTER TABLE resource_metrics ADD COLUMN IF NOT EXISTS silent_when_idle Bool CODEC(ZSTD(1));
 
 -- The rows of before: the kinds that `cost waste` named until now.
 ALTER TABLE resource_metrics UPDATE attachable = 1
