@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import dagster as dg
 
 from optiinfra_dagster.assets.columns import described
+from optiinfra_dagster.assets.facts import FRESHNESS, OWNERS, code_references
 from optiinfra_dagster.providers.registry import FAMILIES_OF
 from optiinfra_dagster.storage.io_manager import Select
-from optiinfra_dagster.storage.sql import Reader, readers
+from optiinfra_dagster.storage.sql import SQL, Reader, readers
 
 
 def build(partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -30,7 +31,11 @@ def _asset(reader: Reader, partitions: dg.TimeWindowPartitionsDefinition) -> dg.
             "sql": f"sql/readers/{reader.file}.sql",
             "query": dg.MetadataValue.md(f"```sql\n{reader.select}```"),
             **described(reader.file, reader),
+            **code_references((SQL / "readers" / f"{reader.file}.sql", 1, "SQL")),
         },
+        owners=OWNERS,
+        code_version=reader.version,
+        freshness_policy=FRESHNESS,
         tags={"family": reader.family},
     )
     def read() -> Select:
