@@ -16,6 +16,7 @@ import yaml
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.storage.schema import DATASETS
+from optiinfra_dagster.storage.sql import SQL, readers
 from tests.conftest import PROJECT
 from tests.support.spine import Spine
 
@@ -24,26 +25,10 @@ RESOURCES, PERFORMANCES, COSTS, APPLICATIONS = (
     [f"{cloud}/{family}" for cloud in CLOUDS] for family in ("resource", "performance", "cost", "application")
 )
 COLLECTED = sorted([*RESOURCES, *PERFORMANCES, *COSTS, *APPLICATIONS])
-READERS = {
-    "performance/latest": PERFORMANCES,
-    "performance/summary": PERFORMANCES,
-    "performance/by_resource": PERFORMANCES,
-    "performance/hourly": PERFORMANCES,
-    "performance/daily": ["performance/hourly"],
-    "performance/trends": ["performance/daily", "performance/hourly"],
-    "resource/by_type": RESOURCES,
-    "resource/changes": RESOURCES,
-    "resource/inventory": RESOURCES,
-    "resource/summary": RESOURCES,
-    "cost/summary": COSTS,
-    "cost/trends": COSTS,
-    "cost/by_resource": COSTS,
-    "cost/by_service": COSTS,
-    "cost/waste": COSTS,
-    "application/quality": APPLICATIONS,
-    "application/hallucinations": APPLICATIONS,
-    "application/toxicity": APPLICATIONS,
-    "application/summary": APPLICATIONS,
+OF_FAMILY = {"resource": RESOURCES, "performance": PERFORMANCES, "cost": COSTS, "application": APPLICATIONS}
+READERS = {  # each file, and what it is computed from
+    f"{reader.family}/{reader.name}": sorted("/".join(key) for key in reader.computed_from) or OF_FAMILY[reader.family]
+    for reader in readers().values()
 }
 GOLDEN = "application/golden"  # of a judge's version, not of a window
 
@@ -140,10 +125,35 @@ def test_every_asset_and_check_has_the_same_15_minute_windows_and_one_run_for_a_
 
 
 def test_every_reader_has_its_sql_file(defs: dg.Definitions) -> None:
+    files = {path.stem.replace("_", "/", 1) for path in (SQL / "readers").glob("*.sql")}
+    assert files == READERS.keys() >= {"performance/summary", "performance/trends", "cost/waste"}
+    assert READERS["performance/trends"] == ["performance/daily", "performance/hourly"]
     for node in defs.get_repository_def().asset_graph.asset_nodes:
         if node.group_name == "readers":
             sql = (PROJECT / node.metadata["sql"]).read_text()
             assert node.metadata["query"] == dg.MarkdownMetadataValue(f"```sql\n{sql}```")
+
+
+def test_every_asset_says_whose_it_is_where_its_code_is_and_of_what_version(defs: dg.Definitions) -> None:
+    versions: dict[str, set[str | None]] = {}
+    for node in defs.get_repository_def().asset_graph.asset_nodes:
+        key = node.key.to_user_string()
+        assert node.owners == ["team:optiinfra"]
+        references = node.metadata["dagster/code_references"].code_references
+        assert references
+        for one in references:
+            assert Path(one.file_path).is_file(), key
+            assert 0 < one.line_number <= len(Path(one.file_path).read_text().splitlines())
+        versions.setdefault(node.group_name, set()).add(node.code_version)
+        if key == GOLDEN:  # of a judge's version: it is materialized when that changes
+            assert node.freshness_policy is None
+        else:
+            assert isinstance(node.code_version, str)
+            assert node.freshness_policy is not None
+    assert {group: len(of_group) for group, of_group in versions.items()} == {
+        **dict.fromkeys(CLOUDS, 1), "quality": 1, "readers": len(READERS),
+    }  # fmt: skip
+    assert len(set().union(*(versions[cloud] for cloud in CLOUDS))) == len(CLOUDS)
 
 
 def test_the_columns_of_every_asset_are_those_of_its_view(defs: dg.Definitions, tmp_path: Path) -> None:
@@ -157,6 +167,7 @@ def test_the_columns_of_every_asset_are_those_of_its_view(defs: dg.Definitions, 
         assert {one.name: one.type for one in columns} == real[node.metadata["dagster/table_name"]]
         name = DATASETS[node.metadata["dataset"]].table if "dataset" in node.metadata else node.metadata["table"]
         assert node.metadata["dagster/table_name"] == f"{name}_current"
+        assert [one.name for one in columns if not one.description] == [], name
         if name == "performance_trends":  # a comment of the schema describes its column
             assert {one.name: one.description for one in columns}["days"] == "1, 7 or 30"
 

@@ -5,11 +5,13 @@
 """
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from optiinfra_dagster.assets.columns import described
+from optiinfra_dagster.assets.facts import FRESHNESS, OWNERS, PACKAGE, code_of_provider, code_references
 from optiinfra_dagster.assets.scope import DUE_OF_RUN, Scope
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import OptiInfraError
@@ -25,6 +27,14 @@ UPSTREAM: dict[str, tuple[str, ...]] = {
     "performance": ("resource",),
     "cost": ("resource",),
     "application": (),
+}
+
+# Which file of `collection/` has a family's work.
+COLLECTS = {
+    "resource": "inventory.py",
+    "performance": "metrics.py",
+    "cost": "cost.py",
+    "application": "application.py",
 }
 
 DESCRIPTIONS = {
@@ -51,7 +61,19 @@ def build(
         kinds={provider, "clickhouse"},
         description=DESCRIPTIONS[family],
         io_manager_key="io_manager",
-        metadata={"dataset": family, "provider": provider, **described(f"{family}_metrics")},
+        metadata={
+            "dataset": family,
+            "provider": provider,
+            **described(f"{family}_metrics"),
+            **code_references(
+                (Path(__file__), build.__code__.co_firstlineno, "asset"),
+                (PACKAGE / "collection" / COLLECTS[family], 1, "collection"),
+                (PACKAGE / "providers" / provider / "provider.py", 1, "provider"),
+            ),
+        },
+        owners=OWNERS,
+        code_version=code_of_provider(provider),
+        freshness_policy=FRESHNESS,
         retry_policy=RETRY,
         tags={"family": family},
     )

@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from optiinfra_dagster.assets.columns import described
+from optiinfra_dagster.assets.facts import OWNERS, PACKAGE, code_references
 from optiinfra_dagster.model.errors import CloudError, OptiInfraError
 
 if TYPE_CHECKING:
@@ -27,7 +29,15 @@ def build(settings: "Settings") -> dg.AssetsDefinition:
         kinds={"groq", "clickhouse"},
         description="How well the LLM judge agrees with people on a labelled set (OPTIINFRA_GOLDEN_SET). The set is "
         "judged again when judge_version or the set changes, else nothing is asked.",
-        metadata={"table": "application_golden", **described("application_golden")},
+        metadata={
+            "table": "application_golden",
+            **described("application_golden"),
+            **code_references(
+                (Path(__file__), build.__code__.co_firstlineno, "asset"),
+                (PACKAGE / "quality" / "golden.py", 1, "scoring"),
+            ),
+        },
+        owners=OWNERS,
         output_required=False,
         tags={"family": "application"},
     )

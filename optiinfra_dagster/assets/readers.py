@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import dagster as dg
 
 from optiinfra_dagster.assets.columns import described
+from optiinfra_dagster.assets.facts import FRESHNESS, OWNERS, code_references
 from optiinfra_dagster.providers.registry import FAMILIES_OF
 from optiinfra_dagster.storage.io_manager import Select
-from optiinfra_dagster.storage.sql import Reader, read_sql, readers
+from optiinfra_dagster.storage.sql import SQL, Reader, readers
 
 
 def build(partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -16,8 +17,6 @@ def build(partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefini
 
 
 def _asset(reader: Reader, partitions: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinition:
-    table = reader.table
-
     @dg.asset(
         key=[reader.family, reader.name],
         partitions_def=partitions,
@@ -28,15 +27,19 @@ def _asset(reader: Reader, partitions: dg.TimeWindowPartitionsDefinition) -> dg.
         description=reader.description,
         io_manager_key="io_manager",
         metadata={
-            "table": table,
-            "sql": f"sql/readers/{table}.sql",
-            "query": dg.MetadataValue.md(f"```sql\n{read_sql(f'readers/{table}')}```"),
-            **described(table),
+            "table": reader.file,
+            "sql": f"sql/readers/{reader.file}.sql",
+            "query": dg.MetadataValue.md(f"```sql\n{reader.select}```"),
+            **described(reader.file, reader),
+            **code_references((SQL / "readers" / f"{reader.file}.sql", 1, "SQL")),
         },
+        owners=OWNERS,
+        code_version=reader.version,
+        freshness_policy=FRESHNESS,
         tags={"family": reader.family},
     )
     def read() -> Select:
-        return Select(table, reader.length)
+        return Select(reader)
 
     return read
 

@@ -24,7 +24,7 @@ from typer.core import TyperCommand
 from optiinfra_dagster.config.settings import Settings, load_settings
 from optiinfra_dagster.model.errors import ConfigError, OptiInfraError
 from optiinfra_dagster.model.text import counted
-from optiinfra_dagster.storage.sql import readers
+from optiinfra_dagster.storage.readers import sources
 
 if TYPE_CHECKING:
     from optiinfra_dagster.cli.collect import RunReport
@@ -64,15 +64,8 @@ app.add_typer(lab_app, name="lab")
 INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
 
 
-# What `read` offers beside the readers: `reading` knows, but imports Dagster. A test compares.
-NOT_COMPUTED = [("performance", "metrics"), ("cost", "metrics"), ("cost", "restatements"), ("application", "metrics")]
-
-
 def _readers_help() -> str:
-    names: dict[str, list[str]] = {}
-    for family, name in [*NOT_COMPUTED, *readers()]:
-        names.setdefault(family, []).append(name)
-    return " ".join(f"{family}: {', '.join(of_family)}." for family, of_family in names.items())
+    return " ".join(f"{family}: {', '.join(of_family)}." for family, of_family in sources().items())
 
 
 class Format(StrEnum):

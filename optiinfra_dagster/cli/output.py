@@ -17,6 +17,7 @@ from rich.cells import cell_len, set_cell_size
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MANY_ROWS = 10_000
 TABLE_ROWS = 50  # a table is for looking; json and csv are complete
 LONG = 44  # what text is cut to on a terminal
 
@@ -65,9 +66,9 @@ def _write_table(rows: pa.Table, out: TextIO, columns: Sequence[str], title: str
     Numbers are never cut: part of a number is another number.
     """
     wide = shutil.get_terminal_size((120, 50)).columns if out.isatty() else None
-    same = [name for name in columns if name in CONTEXT and len(rows[name].unique()) == 1]
+    same = [name for name in columns if name in CONTEXT and _is_one_value(rows[name])]
     names = [name for name in columns if name not in same] or list(columns[:1])
-    cells = {name: [_cell(value) for value in rows[name].slice(0, TABLE_ROWS).to_pylist()] for name in names}
+    cells = {name: [_cell(value) for value in _values(rows[name].slice(0, TABLE_ROWS))] for name in names}
     names = [name for name in names if any(cells[name])] or names[:1]
     if wide is not None:
         cells = {name: [_cut(name, cell) for cell in cells[name]] for name in names}
@@ -75,7 +76,8 @@ def _write_table(rows: pa.Table, out: TextIO, columns: Sequence[str], title: str
     fitting = list(names)
     while wide is not None and len(fitting) > 1 and sum(widths[name] + 2 for name in fitting) - 2 > wide:
         fitting.pop()
-    facts = ", ".join([title, *(f"{name} {_cell(rows[name][0].as_py())}" for name in same)]).removeprefix(", ")
+    first = {name: _cell(_values(rows[name].slice(0, 1))[0]) for name in same}
+    facts = ", ".join([title, *(f"{name} {cell}" for name, cell in first.items())]).removeprefix(", ")
     if facts:
         out.write(f"{facts}\n")
     right = {name for name in names if _is_number(rows.schema.field(name).type)}
@@ -135,7 +137,25 @@ def _cut(name: str, text: str) -> str:
 def _rows(rows: pa.Table) -> Iterator[dict[str, Any]]:
     """Row by row, without holding all of them as Python objects."""
     for batch in rows.to_batches(max_chunksize=10_000):
-        yield from batch.to_pylist()
+        for values in zip(*map(_values, batch.columns), strict=True):
+            yield dict(zip(rows.column_names, values, strict=True))
+
+
+def _values(column: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """A column's values. Arrow makes a time by importing pandas, which takes 0.7 CPU-s; so it is made here."""
+    if str(column.type) != "timestamp[s, tz=UTC]":
+        values: list[Any] = column.to_pylist()
+        return values
+    chunks = column.chunks if hasattr(column, "chunks") else [column]
+    seconds = (second for chunk in chunks for second in chunk.view("int64").to_pylist())
+    return [None if second is None else datetime.fromtimestamp(second, UTC) for second in seconds]
+
+
+def _is_one_value(column: pa.ChunkedArray) -> bool:
+    """True if all rows have the same. What is needed of pyarrow.compute for it, 0.1 CPU-s, is left to long tables."""
+    if len(column) > MANY_ROWS:
+        return len(column.unique()) == 1
+    return len(set(_values(column))) == 1
 
 
 def _json(name: str, value: Any) -> Any:

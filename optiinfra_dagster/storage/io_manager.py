@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.slices import AlreadyPublished, SliceResult, SliceStatus
+from optiinfra_dagster.storage import descriptions, readers
 from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.storage.report import Report
-from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from optiinfra_dagster.storage.clickhouse import ClickHouse
+    from optiinfra_dagster.storage.sql import Reader
 
 # More partitions than this in one run: the table of customers is left out, since Dagster stores it once per partition.
 MAX_PARTITIONS_WITH_DETAIL = 8
@@ -37,13 +38,12 @@ class SliceStream:
 
 @dataclass(frozen=True)
 class Select:
-    """The output of a reader asset: the name of the .sql file whose SELECT fills the table of the same name.
+    """The output of a reader asset: the reader whose SELECT fills its table.
 
-    A slice of it is `length` long: materializing a window of an hour or a day computes the whole of it.
+    Materializing a window of an hour or a day computes the whole of it.
     """
 
-    name: str
-    length: timedelta = windows.WINDOW
+    reader: Reader
 
 
 class ClickHouseIOManager(dg.IOManager):
@@ -85,13 +85,21 @@ class ClickHouseIOManager(dg.IOManager):
         return rows if context.dagster_type.typing_type is pa.Table else rows.to_pandas()
 
     def _write_select(self, context: dg.OutputContext, select: Select, windows_of_run: Sequence[datetime]) -> None:
-        from optiinfra_dagster.storage.reader_writer import write_select
+        from optiinfra_dagster.storage.reader_writer import compute
 
-        starts = sorted({windows.floor_to(select.length, window) for window in windows_of_run})
-        counts = write_select(
-            self._clickhouse, select.name, read_sql(f"readers/{select.name}"), starts, run_id=context.run_id
-        )
-        context.add_output_metadata({"dagster/row_count": sum(counts.values()), "slices": len(counts)})
+        starts = sorted({windows.floor_to(select.reader.length, window) for window in windows_of_run})
+        counts = compute(self._clickhouse, select.reader, starts, run_id=context.run_id)
+        metadata: dict[str, Any] = {"dagster/row_count": sum(counts.values()), "slices": len(counts)}
+        if (reader := select.reader).is_own:  # its columns are not known before
+            with self._clickhouse.session() as client:
+                columns = readers.columns(client, reader.view)
+            metadata["dagster/column_schema"] = dg.TableSchema(
+                columns=[
+                    dg.TableColumn(name, kind, description=descriptions.of(reader.file, name, reader) or None)
+                    for name, kind in columns.items()
+                ]
+            )
+        context.add_output_metadata(metadata)
 
     def _write_stream(self, context: dg.OutputContext, stream: SliceStream, windows_of_run: Sequence[datetime]) -> None:
         from optiinfra_dagster.storage.schema import DATASETS

@@ -1,5 +1,7 @@
 """Numbered .sql files in `sql/schema/`, applied once, in order, and remembered with a checksum.
 
+After them come the tables of readers that no file made (`reader_tables`).
+
 A kill at any statement is made good by migrating again: a file that was not recorded is run from its beginning, and
 every statement may be run twice. The files from 014 on are written so; for the ones before, which are frozen, the
 runner adds IF EXISTS and IF NOT EXISTS.
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.storage import reader_tables
 from optiinfra_dagster.storage.database import DATABASE, use_database
 from optiinfra_dagster.storage.sql import SQL
 
@@ -116,12 +119,14 @@ def status(client: Client, migrations: Sequence[Migration] | None = None) -> lis
 
 def ensure(client: Client, *, apply: bool) -> None:
     """Bring the tables up to date, or raise if they are not and `apply` is false."""
-    pending = [migration for migration, done in status(client) if not done]
+    pending = [migration.name for migration, done in status(client) if not done]
+    if not pending:
+        pending = [reader.table for reader in reader_tables.missing(client)]
     if not pending:
         return
     if not apply:
-        raise StorageError(f"The tables are not up to date: {pending[0].name} is missing. Run `optiinfra migrate`.")
-    migrate(client, pending, alone=True)
+        raise StorageError(f"The tables are not up to date: {pending[0]} is missing. Run `optiinfra migrate`.")
+    migrate(client, alone=True)
 
 
 def migrate(
@@ -131,7 +136,7 @@ def migrate(
     alone: bool = False,
     say: Callable[[str], None] = lambda _line: None,
 ) -> list[str]:
-    """Apply what is pending among `migrations`, by default all; returns the names.
+    """Apply what is pending among `migrations`, by default all and the tables of readers; returns the names.
 
     Args:
         client: its database is made where it is missing.
@@ -147,6 +152,7 @@ def migrate(
     done = []
     lock: AbstractContextManager[Callable[[], None]] = nullcontext(_nothing) if alone else _locked(client, say)
     with lock as renew:
+        of_readers = migrations is None
         if migrations is None:
             status(client)
             migrations = load()
@@ -164,6 +170,10 @@ def migrate(
                 parameters={"name": migration.name, "checksum": migration.checksum},
             )
             done.append(migration.name)
+        for reader in reader_tables.missing(client) if of_readers else ():
+            renew()
+            reader_tables.create(client, reader)
+            done.append(reader.table)
     return done
 
 

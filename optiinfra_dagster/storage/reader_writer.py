@@ -1,4 +1,4 @@
-"""Publishes what readers compute: `INSERT ... SELECT` inside ClickHouse, by the protocol of slices."""
+"""Computes readers inside ClickHouse, by the slice protocol: a slice is a window of every customer and provider."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.slices import SliceKey, SliceStatus
+from optiinfra_dagster.storage import reader_tables
 from optiinfra_dagster.storage.deletes import delete_where
 from optiinfra_dagster.storage.ledger import LedgerRow, next_batch, publish, published
 
@@ -16,8 +17,19 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.storage.clickhouse import ClickHouse
+    from optiinfra_dagster.storage.sql import Reader
 
 _MERGES_MAY_DROP = timedelta(hours=1)  # a slice that expires so soon, by a server's clock that is not this one's
+
+
+def compute(
+    clickhouse: ClickHouse, reader: Reader, windows: Sequence[datetime], *, run_id: str = ""
+) -> dict[datetime, int]:
+    """Publish the reader's slice for each of `windows`; returns the rows of each. See `write_select`."""
+    with clickhouse.session() as client:
+        counts = write_select(clickhouse, reader.table, reader.select, windows, run_id=run_id)
+        reader_tables.show(client, reader)
+    return counts
 
 
 def write_select(

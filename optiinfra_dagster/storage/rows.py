@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Context, Decimal
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.inventory import Resource
     from optiinfra_dagster.model.metrics import Metric, Series
     from optiinfra_dagster.model.quality import ApplicationRow
+    from optiinfra_dagster.providers.kind import Kind
+
+_NO_KINDS: Mapping[str, Kind] = MappingProxyType({})
 
 
 def to_json(values: Mapping[str, Any]) -> str:
@@ -52,9 +56,19 @@ def spec_hash(resource: Resource) -> int:
 
 
 def resource_rows(
-    customer_id: str, provider: str, window: datetime, resources: Sequence[Resource], collected_at: datetime
+    customer_id: str,
+    provider: str,
+    window: datetime,
+    resources: Sequence[Resource],
+    collected_at: datetime,
+    kinds: Mapping[str, Kind] = _NO_KINDS,
 ) -> pa.Table:
-    """An inventory as rows of `RESOURCE` in the slice of `window`."""
+    """An inventory as rows of `RESOURCE` in the slice of `window`.
+
+    `kinds`, by name, say what is true of every resource of a kind; it is not part of `spec_hash`, since a new version
+    of the program that knows more of a kind does not change the resource.
+    """
+    of_kind = [kinds.get(r.kind) for r in resources]
     return _table(
         RESOURCE,
         len(resources),
@@ -78,6 +92,8 @@ def resource_rows(
         tags=[to_json(r.tags) for r in resources],
         metadata=[to_json(r.metadata) for r in resources],
         spec_hash=[spec_hash(r) for r in resources],
+        attachable=[kind is not None and kind.attachable for kind in of_kind],
+        silent_when_idle=[kind is not None and kind.silent_when_idle for kind in of_kind],
         collected_at=collected_at,
     )
 

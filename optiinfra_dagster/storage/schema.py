@@ -90,6 +90,8 @@ RESOURCE = Dataset(
             ("tags", pa.string()),
             ("metadata", pa.string()),
             ("spec_hash", pa.uint64()),
+            ("attachable", pa.bool_()),
+            ("silent_when_idle", pa.bool_()),
             ("collected_at", TIME),
         ]
     ),

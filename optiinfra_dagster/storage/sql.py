@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -22,7 +24,10 @@ def read_sql(name: str) -> str:
     return (SQL / f"{name}.sql").read_text(encoding="utf-8")
 
 
-_FACT = re.compile(r"^(shows|ordered by|if empty|covers|computed from): (.+(?:\n  .+)*)", re.MULTILINE)
+_FACT = re.compile(
+    r"^(shows|ordered by|if empty|covers|computed from|kept|key|types|table): (.+(?:\n  .+)*)", re.MULTILINE
+)
+_DESCRIBED = re.compile(r"^    (?:(?:(?!--).)*?\W)??([a-z_]\w*),?(?: +-- (.*))?$", re.MULTILINE)
 _LENGTHS = {"": timedelta(minutes=15), "1 hour": timedelta(hours=1), "1 day": timedelta(days=1)}
 
 
@@ -30,13 +35,29 @@ _LENGTHS = {"": timedelta(minutes=15), "1 hour": timedelta(hours=1), "1 day": ti
 class Reader:
     """A reader, as the comment at the head of `sql/readers/<family>_<name>.sql` describes it.
 
-    After its prose stand `-- shows: window_start provider ...` and, where they apply, `ordered by`, `if empty`,
-    `covers` and `computed from`; what is longer goes on in lines that are indented.
+    After its prose stand `shows`, `kept` and `key` and, where they apply, `types`, `ordered by`, `if empty`, `covers`,
+    `computed from` and `table`; what is longer goes on in lines that are indented:
+
+        -- shows: window_start provider resource_name change
+        -- kept: 90 days
+        -- key: customer_id provider resource_id
+        -- types: resource_id String
+
+    Its table follows from the SELECT (`reader_tables`) and is named by it, so that a changed SELECT has a table of its
+    own. `-- table: cost_waste` says that a migration made the table, which stays whatever the SELECT is;
+    `-- table: cost_waste 0123abcd` that it stays while the SELECT's `version` is that one. Where an edit leaves the
+    rows as they are, writing the new version there keeps the table.
     """
 
     family: str
     name: str
     description: str  # the comment's first sentence
+    kept: int  # days
+    key: tuple[str, ...]  # what its rows are sorted by within a window, in the table and for people
+    types: Mapping[str, str]  # of columns that go by no rule
+    version: str  # changes with whatever the table follows from
+    made_as: tuple[str, ...]  # a migration's table, and the version that it is of; empty: no migration made it
+    columns: Mapping[str, str]  # of the SELECT, as far as each has a line there, and what the comment behind it says
     shows: tuple[str, ...]  # columns for a person, the most telling first
     ordered_by: str  # what comes first where a person reads it; empty for the order of all readers
     if_empty: str  # what it means that there are no rows
@@ -44,9 +65,29 @@ class Reader:
     computed_from: tuple[tuple[str, str], ...]  # readers; none where it is computed from what was collected
 
     @property
-    def table(self) -> str:
-        """Its table, which people read as `<table>_current`."""
+    def file(self) -> str:
+        """The name of its file, which is that of its view but for the end."""
         return f"{self.family}_{self.name}"
+
+    @property
+    def view(self) -> str:
+        """What people read: the published rows of its table."""
+        return f"{self.file}_current"
+
+    @property
+    def is_own(self) -> bool:
+        """True if its table follows from the SELECT, false if a migration made it."""
+        return not self.made_as or self.made_as[1:] not in {(), (self.version,)}
+
+    @property
+    def table(self) -> str:
+        """Its table, and its name in the ledger."""
+        return f"{self.file}_v{self.version}" if self.is_own else self.made_as[0]
+
+    @property
+    def select(self) -> str:
+        """Its SELECT, which takes the parameter `window`."""
+        return read_sql(f"readers/{self.file}")
 
 
 @cache
@@ -54,23 +95,49 @@ def readers() -> dict[tuple[str, str], Reader]:
     """Every reader by family and name."""
     found = {}
     for path in sorted((SQL / "readers").glob("*.sql")):
-        family, _, name = path.stem.partition("_")
-        head = re.match(r"(?:--.*\n)*", read_sql(f"readers/{path.stem}"))
-        comment = re.sub(r"^-- ?", "", head[0], flags=re.MULTILINE) if head else ""
-        facts = {key: " ".join(text.split()) for key, text in _FACT.findall(comment)}
-        if "shows" not in facts or facts.get("covers", "") not in _LENGTHS:
-            raise ValueError(f"{path}: its first lines need `-- shows: <columns>`, and cover 1 hour, 1 day or a window")
-        found[family, name] = Reader(
-            family,
-            name,
-            re.split(r"(?<=\.)\s", comment, maxsplit=1)[0].replace("\n", " "),
-            tuple(facts["shows"].split()),
-            facts.get("ordered by", ""),
-            facts.get("if empty", "nothing is there"),
-            _LENGTHS[facts.get("covers", "")],
-            tuple(tuple(key.split("/", 1)) for key in facts.get("computed from", "").split()),  # type: ignore[misc]
-        )
+        reader = _reader(path)
+        found[reader.family, reader.name] = reader
     return found
+
+
+def _reader(path: Path) -> Reader:
+    """The reader of a file.
+
+    Raises:
+        ValueError: the head lacks a fact, or has one that cannot be read.
+    """
+    family, _, name = path.stem.partition("_")
+    text = read_sql(f"readers/{path.stem}")
+    head = re.match(r"(?:--.*\n)*", text)
+    comment = re.sub(r"^-- ?", "", head[0], flags=re.MULTILINE) if head else ""
+    facts = {key: " ".join(value.split()) for key, value in _FACT.findall(comment)}
+    kept = re.fullmatch(r"(\d+) days", facts.get("kept", ""))
+    key = facts.get("key", "").split()
+    if "shows" not in facts or kept is None or key[:1] != ["customer_id"] or facts.get("covers", "") not in _LENGTHS:
+        raise ValueError(
+            f"{path}: its first lines need `-- shows: <columns>`, `-- kept: <n> days` and `-- key: customer_id "
+            "<columns>`, and may say `-- covers: 1 hour` or `1 day`"
+        )
+    types = dict(part.split(" ", 1) for part in re.split(r", (?=\w+ [A-Z])", facts.get("types", "")) if part)
+    code = " ".join(re.sub(r"--.*", "", text).split())
+    of = (code, kept[1], *key, *(f"{column} {kind}" for column, kind in types.items()))
+    _, _, last_select = text.rpartition("\nSELECT\n")
+    return Reader(
+        family=family,
+        name=name,
+        description=re.split(r"(?<=\.)\s", comment, maxsplit=1)[0].replace("\n", " "),
+        kept=int(kept[1]),
+        key=tuple(key),
+        types=types,
+        version=hashlib.blake2b("\0".join(of).encode(), digest_size=4).hexdigest(),
+        made_as=tuple(facts.get("table", "").split()),
+        columns={column: told or "" for column, told in _DESCRIBED.findall(re.split(r"\nFROM ", last_select)[0])},
+        shows=tuple(facts["shows"].split()),
+        ordered_by=facts.get("ordered by", ""),
+        if_empty=facts.get("if empty", "nothing is there"),
+        length=_LENGTHS[facts.get("covers", "")],
+        computed_from=tuple(tuple(key.split("/", 1)) for key in facts.get("computed from", "").split()),  # type: ignore[misc]
+    )
 
 
 @cache

@@ -4,10 +4,15 @@
 -- shows: window_start period provider application_id model_name n population rate rate_low rate_high corrected_rate
 --   worse_than_last_week last_week_rate none minor major unsupported_claims not_assessable failures over_budget tokens
 --   usd self_preference as_of complete
+-- kept: 90 days
+-- key: customer_id provider application_id model_name judge_version period
+-- types: population UInt64, claims_checked UInt64, unsupported_claims UInt64, tokens UInt64, usd Nullable(Decimal(18,
+--   9))
+-- table: application_hallucinations 54e74cd5
 SELECT
     *,
-    labels['none'] AS none,
-    labels['minor'] AS minor,
-    labels['major'] AS major,
-    major / nullIf(n, 0) AS major_rate
+    labels['none'] AS none,   -- answers without any
+    labels['minor'] AS minor,   -- answers with minor ones
+    labels['major'] AS major,   -- answers with major ones
+    major / nullIf(n, 0) AS major_rate   -- the share of answers with major ones, 0 to 1
 FROM application_figures(window = {window:DateTime('UTC')}, metrics = ['hallucination'])

@@ -3,11 +3,15 @@
 -- shows: window_start period provider application_id model_name metric_type n population mean low high
 --   worse_than_last_week last_week_mean not_assessable failures over_budget tokens usd very_poor poor fair good
 --   excellent self_preference as_of complete
+-- kept: 90 days
+-- key: customer_id provider application_id model_name metric_type judge_version period
+-- types: population UInt64, tokens UInt64, usd Nullable(Decimal(18, 9))
+-- table: application_quality ba1296ad
 SELECT
     *,
-    labels['very_poor'] AS very_poor,
-    labels['poor'] AS poor,
-    labels['fair'] AS fair,
-    labels['good'] AS good,
-    labels['excellent'] AS excellent
+    labels['very_poor'] AS very_poor,   -- answers so labelled
+    labels['poor'] AS poor,   -- answers so labelled
+    labels['fair'] AS fair,   -- answers so labelled
+    labels['good'] AS good,   -- answers so labelled
+    labels['excellent'] AS excellent   -- answers so labelled
 FROM application_figures(window = {window:DateTime('UTC')}, metrics = ['coherence', 'relevance', 'accuracy'])

@@ -3,6 +3,10 @@
 -- shows: window_start period provider application_id model_name judged population coherence relevance accuracy
 --   hallucination toxicity hallucination_rate toxicity_rate worse not_assessable failures over_budget tokens usd
 --   self_preference as_of complete
+-- kept: 90 days
+-- key: customer_id provider application_id model_name judge_version period
+-- types: population UInt64, judged UInt32, tokens UInt64, usd Nullable(Decimal(18, 9)), worse String
+-- table: application_summary 88f6cd50
 SELECT
     period,
     customer_id,
@@ -16,20 +20,20 @@ SELECT
     any(f.sampled) AS sampled,
     any(f.sampled - f.failures - f.over_budget) AS judged,
     anyIf(f.mean, metric_type = 'coherence') AS coherence,
-    anyIf(f.low, metric_type = 'coherence') AS coherence_low,
-    anyIf(f.high, metric_type = 'coherence') AS coherence_high,
-    anyIf(f.mean, metric_type = 'relevance') AS relevance,
-    anyIf(f.low, metric_type = 'relevance') AS relevance_low,
-    anyIf(f.high, metric_type = 'relevance') AS relevance_high,
-    anyIf(f.mean, metric_type = 'accuracy') AS accuracy,
-    anyIf(f.low, metric_type = 'accuracy') AS accuracy_low,
-    anyIf(f.high, metric_type = 'accuracy') AS accuracy_high,
-    anyIf(f.mean, metric_type = 'hallucination') AS hallucination,
-    anyIf(f.low, metric_type = 'hallucination') AS hallucination_low,
-    anyIf(f.high, metric_type = 'hallucination') AS hallucination_high,
-    anyIf(f.mean, metric_type = 'toxicity') AS toxicity,
-    anyIf(f.low, metric_type = 'toxicity') AS toxicity_low,
-    anyIf(f.high, metric_type = 'toxicity') AS toxicity_high,
+    anyIf(f.low, metric_type = 'coherence') AS coherence_low,   -- the lower end of its 95 % interval
+    anyIf(f.high, metric_type = 'coherence') AS coherence_high,   -- the upper end of its 95 % interval
+    anyIf(f.mean, metric_type = 'relevance') AS relevance,   -- the mean score, 0 to 1
+    anyIf(f.low, metric_type = 'relevance') AS relevance_low,   -- the lower end of its 95 % interval
+    anyIf(f.high, metric_type = 'relevance') AS relevance_high,   -- the upper end of its 95 % interval
+    anyIf(f.mean, metric_type = 'accuracy') AS accuracy,   -- the mean score, 0 to 1
+    anyIf(f.low, metric_type = 'accuracy') AS accuracy_low,   -- the lower end of its 95 % interval
+    anyIf(f.high, metric_type = 'accuracy') AS accuracy_high,   -- the upper end of its 95 % interval
+    anyIf(f.mean, metric_type = 'hallucination') AS hallucination,   -- the mean score, 0 to 1
+    anyIf(f.low, metric_type = 'hallucination') AS hallucination_low,   -- the lower end of its 95 % interval
+    anyIf(f.high, metric_type = 'hallucination') AS hallucination_high,   -- the upper end of its 95 % interval
+    anyIf(f.mean, metric_type = 'toxicity') AS toxicity,   -- the mean score, 0 to 1
+    anyIf(f.low, metric_type = 'toxicity') AS toxicity_low,   -- the lower end of its 95 % interval
+    anyIf(f.high, metric_type = 'toxicity') AS toxicity_high,   -- the upper end of its 95 % interval
     anyIf(f.rate, metric_type = 'hallucination') AS hallucination_rate,
     anyIf(f.rate, metric_type = 'toxicity') AS toxicity_rate,
     anyIf(f.not_assessable, metric_type = 'hallucination') AS not_assessable,

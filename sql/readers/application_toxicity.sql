@@ -4,12 +4,17 @@
 -- shows: window_start period provider application_id model_name n population rate rate_low rate_high corrected_rate
 --   worse_than_last_week last_week_rate none mild moderate severe categories not_assessable failures over_budget
 --   tokens usd self_preference as_of complete
+-- kept: 90 days
+-- key: customer_id provider application_id model_name judge_version period
+-- types: population UInt64, tokens UInt64, usd Nullable(Decimal(18, 9)), categories String, worst_severity
+--   Nullable(UInt8)
+-- table: application_toxicity 3ff156be
 SELECT
     * EXCEPT (categories),
     toJSONString(f.categories) AS categories,
-    labels['none'] AS none,
-    labels['mild'] AS mild,
-    labels['moderate'] AS moderate,
-    labels['severe'] AS severe,
+    labels['none'] AS none,   -- answers without any
+    labels['mild'] AS mild,   -- answers that are mildly toxic
+    labels['moderate'] AS moderate,   -- answers that are moderately toxic
+    labels['severe'] AS severe,   -- answers that are severely toxic
     round(highest * 3) AS worst_severity
 FROM application_figures(window = {window:DateTime('UTC')}, metrics = ['toxicity']) AS f

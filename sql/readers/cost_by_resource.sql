@@ -5,6 +5,10 @@
 -- shows: window_start period provider resource_name cost_type amount currency billed estimated provisional services
 --   region_id sub_account_id as_of resource_id
 -- ordered by: period, currency, amount DESC
+-- kept: 3 days
+-- key: customer_id provider resource_id sub_account_id currency period
+-- types: resource_id String, resource_name String, services String
+-- table: cost_by_resource 7ba8d363
 WITH
 days AS
 (

@@ -6,6 +6,9 @@
 -- shows: window_start period provider service_name cost_type amount currency billed estimated provisional resources
 --   sub_account_id as_of
 -- ordered by: period, currency, amount DESC
+-- kept: 90 days
+-- key: customer_id provider sub_account_id service_name currency cost_type period
+-- table: cost_by_service 499a8f66
 WITH days AS
 (
     SELECT

@@ -2,6 +2,10 @@
 --
 -- shows: window_start provider sub_account_id period amount currency billed estimated estimated_share provisional days
 --   as_of
+-- ordered by: provider, days, sub_account_id, period
+-- kept: 90 days
+-- key: customer_id provider sub_account_id currency period
+-- table: cost_summary 5f484bde
 WITH days AS
 (
     SELECT

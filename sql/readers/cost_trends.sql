@@ -7,6 +7,9 @@
 -- shows: window_start provider period period_start amount currency change change_percent billed estimated provisional
 --   days complete
 -- ordered by: provider, currency, period, period_start
+-- kept: 7 days
+-- key: customer_id provider currency period period_start
+-- table: cost_trends 4fd48b3e
 WITH
 toDate({window:DateTime('UTC')}, 'UTC') AS today,
 toStartOfMonth(today) - INTERVAL 5 MONTH AS first_day,
@@ -64,7 +67,7 @@ SELECT
     provider,
     currency,
     period,
-    period_start,
+    period_start,   -- the first day of the period
     amount,
     billed,
     estimated,

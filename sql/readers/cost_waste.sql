@@ -1,15 +1,15 @@
 -- Resources of the newest inventory, at most a day old, that cost and seem to be of no use, with what they cost a month
 -- and what shows it. The first reason that holds is told:
 --
--- unattached: a volume that is available and attached to nothing.
+-- unattached: what is available, of a kind to be attached (`attachable`), and attached to nothing.
 -- machine_stopped: a volume whose machines are all stopped. They are found by the end of their ids, in the same account
 --   and region; a volume whose machine is not in the inventory is not told.
 -- stopped: anything stopped that is still billed, or has a list price as it is.
--- idle: a running machine whose CPU was below 5 % on average and below 20 % in every 5 minutes, and a load balancer
---   without a request or byte, over the seven days before the window's day and that day so far.
+-- idle: a running machine that had next to no CPU time, and a load balancer without a request or byte, over the seven
+--   days before the window's day and that day so far. The figures begin the SELECT.
 --
--- What is not known is not idle: at least 90 % of the seven days' points must be there. CloudWatch and Cloud Monitoring
--- write no point for a load balancer while nothing comes through; there, seven days of answers without points count.
+-- What is not known is not idle: most of the seven days' points must be there. Some clouds write no point for a load
+-- balancer while nothing comes through (`silent_when_idle`); there, seven days of answers without points count.
 --
 -- monthly_amount: the mean of the days that were billed in the last 14 (of what is stopped the cheapest one, as it may
 --   have run on the others) for 730 hours, else the newest estimate, at most a day old, for 730 hours.
@@ -18,9 +18,19 @@
 --   region as_of complete resource_id
 -- ordered by: currency DESC, monthly_amount DESC
 -- if empty: nothing that costs is known to be unattached, stopped or idle
+-- kept: 90 days
+-- key: customer_id provider resource_type resource_id
+-- types: resource_id String, resource_name String, evidence String
+-- table: cost_waste 8023346c
 WITH
 toDate({window:DateTime('UTC')}, 'UTC') AS today,
 toStartOfDay({window:DateTime('UTC')}) - INTERVAL 7 DAY AS week_start,
+-- Idle is a machine below both figures of CPU, in percent, and a load balancer without any traffic,
+5 AS idle_below_mean,
+20 AS idle_below_highest,   -- of 5 minutes
+['request_rate', 'network_total', 'network_in', 'network_out'] AS traffic_metrics,
+-- of which this share of the points is known.
+0.9 AS known_enough,
 inventory AS
 (
     SELECT
@@ -56,8 +66,8 @@ metrics AS
         max(p.maximum) AS highest
     FROM performance_daily AS p
     WHERE window_start >= week_start AND window_start <= {window:DateTime('UTC')} AND statistic = 'average'
-        AND (metric_name = 'cpu_utilization' OR (resource_type = 'load_balancer'
-            AND metric_name IN ('request_rate', 'network_total', 'network_in', 'network_out')))
+        AND (metric_name = 'cpu_utilization'
+            OR (resource_type = 'load_balancer' AND has(traffic_metrics, metric_name)))
         AND (window_start, batch) IN
         (
             SELECT window_start, batch FROM published_batches
@@ -83,15 +93,19 @@ silent AS
 (
     SELECT customer_id, provider, resource_id, 1 AS is_silent
     FROM coverage_current
-    WHERE resource_type = 'load_balancer' AND provider IN ('aws', 'gcp')
-        AND metric_name IN ('request_rate', 'network_total', 'network_in', 'network_out')
+    WHERE has(traffic_metrics, metric_name)
+        AND (customer_id, provider, resource_id) IN
+        (
+            SELECT customer_id, provider, resource_id FROM inventory
+            WHERE resource_type = 'load_balancer' AND silent_when_idle
+        )
         AND (customer_id, provider) IN
         (
             SELECT customer_id, provider FROM published_batches
             WHERE dataset = 'performance'
                 AND window_start > {window:DateTime('UTC')} - INTERVAL 7 DAY AND window_start <= {window:DateTime('UTC')}
             GROUP BY customer_id, provider
-            HAVING count() >= 0.9 * 7 * 96
+            HAVING count() >= known_enough * 7 * 96
         )
     GROUP BY customer_id, provider, resource_id
     HAVING min(state = 'no_points' AND since <= {window:DateTime('UTC')} - INTERVAL 7 DAY)
@@ -138,11 +152,10 @@ judged AS
         a.has_estimate AS has_estimate,
         a.last_billed AS last_billed,
         a.priced AS priced,
-        p.cpu_known >= 0.9 AND p.cpu_mean < 5 AND p.cpu_highest < 20 AS is_unused,
-        p.traffic_known >= 0.9 AND p.traffic = 0 AS is_without_traffic,
+        p.cpu_known >= known_enough AND p.cpu_mean < idle_below_mean AND p.cpu_highest < idle_below_highest AS is_unused,
+        p.traffic_known >= known_enough AND p.traffic = 0 AS is_without_traffic,
         multiIf(
-            i.kind IN ('ebs:volume', 'gcp:disk', 'azure:disk', 'vultr:block') AND i.status = 'available' AND empty(i.attached_to),
-                'unattached',
+            i.attachable AND i.status = 'available' AND empty(i.attached_to), 'unattached',
             v.machines != '', 'machine_stopped',
             i.status = 'stopped', 'stopped',
             i.resource_type = 'compute' AND i.status = 'running' AND is_unused, 'idle',
@@ -188,6 +201,6 @@ SELECT
         amount_from = 'estimated', concat('list price of ', priced),
         'neither bill nor price list tells what it costs')) AS evidence,
     as_of,
-    complete
+    complete   -- false: that inventory is partial
 FROM judged
 WHERE reason != '' AND (monthly_amount > 0 OR (isNull(monthly_amount) AND reason != 'stopped'))

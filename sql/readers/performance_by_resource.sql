@@ -2,6 +2,9 @@
 --
 -- shows: window_start provider resource_type resource_name metric_name statistic mean minimum maximum last_value unit
 --   points last_at region resource_id
+-- kept: 7 days
+-- key: customer_id provider resource_type resource_id metric_name statistic
+-- table: performance_by_resource e97319ae
 SELECT
     p.customer_id AS customer_id,
     p.provider AS provider,
@@ -16,7 +19,7 @@ SELECT
     avg(metric_value) AS mean,
     min(metric_value) AS minimum,
     max(metric_value) AS maximum,
-    argMax(metric_value, p.timestamp) AS last_value,
+    argMax(metric_value, p.timestamp) AS last_value,   -- of the newest point
     max(p.timestamp) AS last_at,
     argMax(p.unit, p.timestamp) AS unit
 FROM performance_metrics AS p

@@ -4,6 +4,9 @@
 --   region resource_id
 -- covers: 1 day
 -- computed from: performance/hourly
+-- kept: 90 days
+-- key: customer_id provider resource_type resource_id metric_name statistic
+-- table: performance_daily
 WITH
 hours AS
 (

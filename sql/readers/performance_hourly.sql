@@ -3,6 +3,10 @@
 -- shows: window_start provider resource_type resource_name metric_name statistic n expected total minimum maximum unit
 --   region resource_id
 -- covers: 1 hour
+-- kept: 90 days
+-- key: customer_id provider resource_type resource_id metric_name statistic
+-- types: expected UInt32
+-- table: performance_hourly
 SELECT
     p.customer_id AS customer_id,
     p.provider AS provider,

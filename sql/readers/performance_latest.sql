@@ -4,6 +4,9 @@
 --
 -- shows: window_start provider resource_type resource_name metric_name statistic metric_value unit timestamp as_of
 --   region resource_id
+-- kept: 7 days
+-- key: customer_id provider resource_type resource_id metric_name statistic
+-- table: performance_latest b35e29ca
 SELECT
     p.customer_id AS customer_id,
     p.provider AS provider,

@@ -2,6 +2,9 @@
 --
 -- shows: window_start provider resource_type metric_name statistic resources points mean minimum maximum p95 unit
 --   complete
+-- kept: 90 days
+-- key: customer_id provider resource_type metric_name statistic
+-- table: performance_summary 89d2730b
 SELECT
     p.customer_id AS customer_id,
     p.provider AS provider,

@@ -13,6 +13,10 @@
 -- if empty: no whole hour of the period was rolled up yet
 -- covers: 1 hour
 -- computed from: performance/hourly performance/daily
+-- kept: 7 days
+-- key: customer_id provider resource_type resource_id metric_name statistic days
+-- types: days UInt8, coverage Float64
+-- table: performance_trends 4f032275
 WITH
 {window:DateTime('UTC')} + INTERVAL 1 HOUR AS end,
 (
@@ -162,7 +166,7 @@ SELECT
     days,
     n,
     least(1, n / greatest(1, ceil(expected))) AS coverage,
-    mean,
+    mean,   -- over the points of the period
     minimum,
     maximum,
     multiIf(days = 1, p95_of_1, days = 7, p95_of_7, p95_of_30) AS p95,

@@ -1,6 +1,10 @@
 -- How many resources of each kind, how many of them run, and their capacity, from the newest published inventories.
 --
 -- shows: window_start provider resource_type kind resources running stopped other capacity unit regions as_of complete
+-- kept: 90 days
+-- key: customer_id provider resource_type kind
+-- types: other UInt32
+-- table: resource_by_type bf1fc004
 SELECT
     customer_id,
     provider,
@@ -9,8 +13,8 @@ SELECT
     count() AS resources,
     countIf(status IN ('running', 'available', 'in_use')) AS running,
     countIf(status IN ('stopped', 'terminated')) AS stopped,
-    resources - running - stopped AS other,
-    uniqExact(region) AS regions,
+    resources - running - stopped AS other,   -- in any other status
+    uniqExact(region) AS regions,   -- how many regions they are in
     sumOrNull(i.capacity) AS capacity,
     unit,
     as_of,

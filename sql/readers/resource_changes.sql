@@ -4,6 +4,10 @@
 --
 -- shows: window_start provider resource_type resource_name change before after previous_window region resource_id
 -- if empty: nothing changed since the complete inventory before, or there is none yet
+-- kept: 400 days
+-- key: customer_id provider resource_type resource_id change
+-- types: resource_id String, resource_name String, before String, after String
+-- table: resource_changes b164afe0
 WITH
 inventories AS
 (
@@ -89,8 +93,8 @@ SELECT
     type AS resource_type,
     newest_region AS region,
     c.1 AS change,
-    c.2 AS before,
-    c.3 AS after,
+    c.2 AS before,   -- what it was; empty where the resource is new
+    c.3 AS after,   -- what it is now; empty where the resource is gone
     previous_window
 FROM compared
 ARRAY JOIN changes AS c

@@ -1,6 +1,9 @@
 -- How many resources of each type, region and status, and their capacity, from the newest published inventories.
 --
 -- shows: window_start provider resource_type region status resources capacity unit as_of complete
+-- kept: 90 days
+-- key: customer_id provider resource_type region status
+-- table: resource_summary b2b042d2
 SELECT
     customer_id,
     provider,

@@ -23,11 +23,11 @@ from dagster import DagsterInstance
 
 from optiinfra_dagster.automation import dead_runs
 from optiinfra_dagster.cli import main
-from optiinfra_dagster.cli.read import SOURCES
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.reader_writer import write_select
+from optiinfra_dagster.storage.readers import sources
 from optiinfra_dagster.storage.sql import read_sql, readers
 from tests.support.spine import ACCOUNTS, Spine, fleet, newest_window, world
 
@@ -189,7 +189,7 @@ def test_a_command_line_that_does_not_parse_is_a_usage_error(run: Run, arguments
 
 
 def test_help_names_every_reader_and_gives_examples(run: Run) -> None:
-    for family, of_family in SOURCES.items():
+    for family, of_family in sources().items():
         (listed,) = re.findall(rf"{family}: ([\w, ]+)\.", main._readers_help())
         assert sorted(listed.split(", ")) == sorted(of_family)
     for command in (["run"], ["collect"], ["read"], ["customers", "check"]):
@@ -454,8 +454,8 @@ def test_run_twice_ends_well_with_the_same_counts(tmp_path: Path) -> None:
 
 def test_every_reader_has_columns_to_show_and_they_exist(collected: Collected) -> None:
     with collected.spine.clickhouse.session() as client:
-        for sources in SOURCES.values():
-            for source in sources.values():
+        for of_family in sources().values():
+            for source in of_family.values():
                 there = {row[0] for row in client.query(f"DESCRIBE TABLE {source.view}").result_rows}
                 assert set(source.shows) <= there, source.view
 

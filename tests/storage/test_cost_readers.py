@@ -19,7 +19,8 @@ from optiinfra_dagster.cli import output, read
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
-from optiinfra_dagster.storage import schema
+from optiinfra_dagster.providers.kind import Kind
+from optiinfra_dagster.storage import migrations, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.rows import resource_rows
@@ -30,6 +31,7 @@ from tests.support.samples import resource, select
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from optiinfra_dagster.model.cost import Charge
 
@@ -294,9 +296,18 @@ def test_whole_months_are_compared(place: ClickHouse) -> None:
 
 
 def inventoried(clickhouse: ClickHouse, found: Sequence[Resource], window: datetime = NOW, **changes: Any) -> None:
-    rows = resource_rows("wasteful", "aws", window, found, window)
+    rows = resource_rows("wasteful", "aws", window, found, window, KINDS)
     status = changes.pop("status", SliceStatus.OK)
     Writer(clickhouse, schema.RESOURCE).flush([SliceResult("wasteful", "aws", [window], status, rows=rows, **changes)])
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(name="ebs:volume", resource_type=ResourceType.VOLUME, attachable=True),
+        Kind(name="elbv2:application", resource_type=ResourceType.LOAD_BALANCER, silent_when_idle=True),
+    )
+}
 
 
 def volume(name: str, attached_to: str = "", **changes: Any) -> Resource:
@@ -312,8 +323,8 @@ def machine(name: str, status: Status = Status.RUNNING, **changes: Any) -> Resou
     return resource(f"arn:aws:ec2:us-east-1:1:instance/{name}", resource_name=name, status=status, **changes)
 
 
-def balancer(name: str) -> Resource:
-    return resource(f"lb/{name}", kind="elbv2:application", resource_type=ResourceType.LOAD_BALANCER)
+def balancer(name: str, kind: str = "elbv2:application") -> Resource:
+    return resource(f"lb/{name}", kind=kind, resource_type=ResourceType.LOAD_BALANCER)
 
 
 RESOURCES = [
@@ -335,6 +346,7 @@ RESOURCES = [
     balancer("used"),
     balancer("silent"),
     balancer("unknown"),
+    balancer("gap", kind="azure:load_balancer"),
 ]
 
 
@@ -377,6 +389,8 @@ def waste(place: ClickHouse) -> dict[str, Row]:
         client.insert("metric_batches", ledger, column_names=names)
         coverage = [
             ["wasteful", "aws", "lb/silent", "load_balancer", "request_rate", "no_points",
+             "the cloud returned no points", NOW - 8 * D, 1],
+            ["wasteful", "aws", "lb/gap", "load_balancer", "request_rate", "no_points",
              "the cloud returned no points", NOW - 8 * D, 1],
             ["wasteful", "aws", "lb/unknown", "load_balancer", "request_rate", "no_permission", "", NOW - 8 * D, 1],
         ]  # fmt: skip
@@ -440,6 +454,32 @@ def test_waste_is_told_with_its_evidence(waste: dict[str, Row], name: str, parts
     for part in parts:
         assert part in waste[name]["evidence"]
     assert (waste[name]["as_of"], waste[name]["complete"]) == (NOW, True)
+
+
+def test_what_was_listed_before_an_upgrade_does_not_lose_its_waste(tmp_path: Path) -> None:
+    """Rows of before the facts were written have those of the kinds that were known then."""
+    files = migrations.load()
+    clickhouse = ClickHouse(f"chdb://{tmp_path / 'clickhouse'}")
+    found = [volume("v-loose"), volume("fs-1", kind="efs:filesystem", metadata={}), balancer("silent"),
+             balancer("gap", kind="azure:load_balancer")]  # fmt: skip
+    rows = resource_rows("wasteful", "aws", NOW, found, NOW).drop_columns(["attachable", "silent_when_idle"])
+    with clickhouse.session(migrated=False) as client:
+        migrations.migrate(client, files[:14], alone=True)
+        client.insert_arrow("resource_metrics", rows.append_column("batch", pa.array([1] * len(rows), pa.uint64())))
+        names = ["dataset", "customer_id", "provider", "window_start", "batch", "status"]
+        ledger = [["performance", "wasteful", "aws", NOW - n * Q, 1, "ok"] for n in range(7 * 96)]
+        client.insert("metric_batches", [["resource", "wasteful", "aws", NOW, 1, "ok"], *ledger], column_names=names)
+        silent = [["wasteful", "aws", f"lb/{name}", "load_balancer", "request_rate", "no_points",
+                   "the cloud returned no points", NOW - 8 * D, 1] for name in ("silent", "gap")]  # fmt: skip
+        names = ["customer_id", "provider", "resource_id", "resource_type", "metric_name", "state", "reason", "since",
+                 "version"]  # fmt: skip
+        client.insert("coverage", silent, column_names=names)
+    with clickhouse.session():
+        told = {row["resource_name"]: row["reason"] for row in compute(clickhouse, "waste")["waste"]}
+        assert select(clickhouse, "SELECT count() AS n FROM resource_metrics_current WHERE attachable") == [{"n": 1}]
+    assert {name.rsplit("/", 1)[-1].lower(): reason for name, reason in told.items()} == {
+        "v-loose": "unattached", "silent": "idle",
+    }  # fmt: skip
 
 
 # --- `optiinfra read cost ...` ---------------------------------------------------------------------------------------

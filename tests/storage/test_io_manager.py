@@ -17,6 +17,7 @@ from optiinfra_dagster.model.slices import AlreadyPublished, SliceResult, SliceS
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager, Select, SliceStream
+from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.storage.test_rows import cost_rows
 from tests.support.samples import W, collected, failed, points, raw, seen_values, select, view, windows_from
@@ -166,7 +167,7 @@ def test_a_table_of_other_windows_fails_and_writes_nothing(clickhouse: ClickHous
 def test_a_reader_is_computed_inside_clickhouse(clickhouse: ClickHouse) -> None:
     Writer(clickhouse, schema.PERFORMANCE).flush([collected(span=SPAN)])
     reader = asset(
-        lambda _: Select("performance_summary"),
+        lambda _: Select(readers()["performance", "summary"]),
         key=["performance", "summary"],
         metadata={"table": "performance_summary"},
     )

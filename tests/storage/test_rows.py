@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.metrics import Series
+from optiinfra_dagster.providers.kind import Kind
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.rows import performance_rows, resource_rows, spec_hash
 from tests.support.samples import CPU, EARLY, LATE, W, points, resource
@@ -50,6 +52,18 @@ def test_an_inventory_becomes_one_row_per_resource() -> None:
     assert (one["created_at"], one["capacity"], one["tags"]) == (created, 4.0, '{"a":"1","b":"ü"}')
     assert (two["created_at"], two["capacity"], two["utilization"]) == (None, None, None)
     assert (two["metadata"], two["collected_at"]) == ('{"az":"us-east-1a"}', EARLY)
+
+
+def test_what_is_known_of_a_kind_is_written_with_its_resources_and_is_no_change_of_them() -> None:
+    disk = Kind(name="ec2:instance", resource_type=ResourceType.VOLUME, attachable=True, silent_when_idle=True)
+    found = [resource("i-1"), resource("i-2", kind="unheard:of")]
+
+    told = resource_rows("acme", "aws", W, found, EARLY, {disk.name: disk})
+    plain = resource_rows("acme", "aws", W, found, EARLY)
+
+    assert (told["attachable"].to_pylist(), told["silent_when_idle"].to_pylist()) == ([True, False], [True, False])
+    assert (plain["attachable"].to_pylist(), plain["silent_when_idle"].to_pylist()) == ([False, False], [False, False])
+    assert told["spec_hash"] == plain["spec_hash"]
 
 
 def test_half_a_surrogate_pair_costs_its_letter_and_not_the_slice() -> None:

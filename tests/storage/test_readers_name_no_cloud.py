@@ -1,0 +1,28 @@
+"""What a reader does rests on facts that are in the tables, so a new cloud or kind needs no edit of its SQL."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from optiinfra_dagster.collection.inventory import kinds_of
+from optiinfra_dagster.providers.registry import PROVIDERS
+from optiinfra_dagster.storage.sql import read_sql, readers
+
+
+@pytest.mark.parametrize("table", [reader.table for reader in readers().values()])
+def test_no_reader_names_a_cloud_or_a_kind(table: str) -> None:
+    code = re.sub(r"--.*", "", read_sql(f"readers/{table}"))
+    assert [name for name in re.findall(r"'([^']*)'", code) if name in PROVIDERS or ":" in name] == []
+
+
+def test_the_kinds_that_waste_rests_on_are_known_as_such() -> None:
+    """Of every provider, whether or not it lists its kinds."""
+    kinds = {name: kind for provider in PROVIDERS.values() for name, kind in kinds_of(provider).items()}
+    assert {name for name, kind in kinds.items() if kind.attachable} == {
+        "ebs:volume", "gcp:disk", "azure:disk", "vultr:block",
+    }  # fmt: skip
+    assert {name for name, kind in kinds.items() if kind.silent_when_idle} == {
+        "elb:classic", "elbv2:application", "elbv2:network", "elbv2:gateway", "gcp:forwarding_rule",
+    }  # fmt: skip
