@@ -25,7 +25,7 @@ from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.lab.aws import describe as aws_answers
 from optiinfra_dagster.lab.azure import estate as azure_answers
 from optiinfra_dagster.lab.control import DEMO_WORLD
-from optiinfra_dagster.lab.gcp import describe as gcp_answers
+from optiinfra_dagster.lab.gcp import kind as gcp_answers
 from optiinfra_dagster.lab.vultr import estate as vultr_answers
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.inventory import ResourceType
