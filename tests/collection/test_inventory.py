@@ -147,7 +147,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the clients' waits between attempts pass at once."""
     waited: list[float] = []
     clock = SimpleNamespace(time=time.time, monotonic=lambda: time.monotonic() + sum(waited), sleep=waited.append)
-    for module in ("gcp.client", "azure.transport"):
+    for module in ("gcp.client", "azure.transport", "http"):
         monkeypatch.setattr(f"optiinfra_dagster.providers.{module}.time", clock)
     for name in ("RETRY_SECONDS", "PAUSE_SECONDS"):
         monkeypatch.setattr(f"optiinfra_dagster.providers.vultr.client.{name}", 0.001)
@@ -385,9 +385,9 @@ def test_the_search_finds_a_leak_of_each_cloud(
     if hasattr(module, "LISTINGS"):
         listings = [replace(one, to_resource=leaking(one.to_resource)) for one in module.LISTINGS]
         monkeypatch.setattr(module, "LISTINGS", listings)
-    elif hasattr(module, "KINDS"):
-        kinds = {name: replace(one, to_resource=leaking(one.to_resource)) for name, one in module.KINDS.items()}
-        monkeypatch.setattr(module, "KINDS", kinds)
+    elif hasattr(module, "BY_ASSET_TYPE"):
+        kinds = {name: replace(kind, read=leaking(kind.read)) for name, kind in module.BY_ASSET_TYPE.items()}
+        monkeypatch.setattr(module, "BY_ASSET_TYPE", kinds)
     else:  # Azure gives the columns that the query names and no others
         monkeypatch.setattr(
             module, "QUERY", module.QUERY.replace("| project ", "| project leak = properties.osProfile, ")

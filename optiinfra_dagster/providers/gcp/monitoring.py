@@ -28,6 +28,7 @@ from optiinfra_dagster.providers.gcp import permissions
 from optiinfra_dagster.providers.gcp.client import Project, credentials_of
 from optiinfra_dagster.providers.gcp.errors import explain_grpc, is_unknown_metric
 from optiinfra_dagster.providers.http import Patience, retrying
+from optiinfra_dagster.providers.paging import PageGuard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,11 +104,13 @@ class Monitoring:
             self.meter.count("ListMetricDescriptors")
             return next(iter(self.client.list_metric_descriptors(request, retry=None, timeout=timeout).pages))
 
+        guard = PageGuard(f"metricDescriptors.list of projects/{self.project.project_id}")
         while True:
             page = self._patiently(ask, "metricDescriptors.list", patience={})
             yield from page.metric_descriptors
-            if not page.next_page_token or page.next_page_token == request.page_token:
+            if not page.next_page_token:
                 return
+            guard.check(page.next_page_token)
             request.page_token = page.next_page_token
 
     def probe(self) -> None:
