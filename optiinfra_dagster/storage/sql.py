@@ -131,7 +131,10 @@ def _reader(path: Path) -> Reader:
         types=types,
         version=hashlib.blake2b("\0".join(of).encode(), digest_size=4).hexdigest(),
         made_as=tuple(facts.get("table", "").split()),
-        columns={column: told or "" for column, told in _DESCRIBED.findall(re.split(r"\nFROM ", last_select)[0])},
+        columns={
+            column: comment_behind or ""
+            for column, comment_behind in _DESCRIBED.findall(re.split(r"\nFROM ", last_select)[0])
+        },
         shows=tuple(facts["shows"].split()),
         ordered_by=facts.get("ordered by", ""),
         if_empty=facts.get("if empty", "nothing is there"),

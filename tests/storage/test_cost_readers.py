@@ -460,9 +460,9 @@ def test_what_was_listed_before_an_upgrade_does_not_lose_its_waste(tmp_path: Pat
     """Rows of before the facts were written have those of the kinds that were known then."""
     files = migrations.load()
     clickhouse = ClickHouse(f"chdb://{tmp_path / 'clickhouse'}")
-    found = [volume("v-loose"), volume("fs-1", kind="efs:filesystem", metadata={}), balancer("silent"),
+    resources = [volume("v-loose"), volume("fs-1", kind="efs:filesystem", metadata={}), balancer("silent"),
              balancer("gap", kind="azure:load_balancer")]  # fmt: skip
-    rows = resource_rows("wasteful", "aws", NOW, found, NOW).drop_columns(["attachable", "silent_when_idle"])
+    rows = resource_rows("wasteful", "aws", NOW, resources, NOW).drop_columns(["attachable", "silent_when_idle"])
     with clickhouse.session(migrated=False) as client:
         migrations.migrate(client, files[:14], alone=True)
         client.insert_arrow("resource_metrics", rows.append_column("batch", pa.array([1] * len(rows), pa.uint64())))
@@ -475,9 +475,9 @@ def test_what_was_listed_before_an_upgrade_does_not_lose_its_waste(tmp_path: Pat
                  "version"]  # fmt: skip
         client.insert("coverage", silent, column_names=names)
     with clickhouse.session():
-        told = {row["resource_name"]: row["reason"] for row in compute(clickhouse, "waste")["waste"]}
+        wasted = {row["resource_name"]: row["reason"] for row in compute(clickhouse, "waste")["waste"]}
         assert select(clickhouse, "SELECT count() AS n FROM resource_metrics_current WHERE attachable") == [{"n": 1}]
-    assert {name.rsplit("/", 1)[-1].lower(): reason for name, reason in told.items()} == {
+    assert {name.rsplit("/", 1)[-1].lower(): reason for name, reason in wasted.items()} == {
         "v-loose": "unattached", "silent": "idle",
     }  # fmt: skip
 

@@ -56,14 +56,14 @@ def test_an_inventory_becomes_one_row_per_resource() -> None:
 
 def test_what_is_known_of_a_kind_is_written_with_its_resources_and_is_no_change_of_them() -> None:
     disk = Kind(name="ec2:instance", resource_type=ResourceType.VOLUME, attachable=True, silent_when_idle=True)
-    found = [resource("i-1"), resource("i-2", kind="unheard:of")]
+    resources = [resource("i-1"), resource("i-2", kind="unheard:of")]
 
-    told = resource_rows("acme", "aws", W, found, EARLY, {disk.name: disk})
-    plain = resource_rows("acme", "aws", W, found, EARLY)
+    known = resource_rows("acme", "aws", W, resources, EARLY, {disk.name: disk})
+    plain = resource_rows("acme", "aws", W, resources, EARLY)
 
-    assert (told["attachable"].to_pylist(), told["silent_when_idle"].to_pylist()) == ([True, False], [True, False])
+    assert (known["attachable"].to_pylist(), known["silent_when_idle"].to_pylist()) == ([True, False], [True, False])
     assert (plain["attachable"].to_pylist(), plain["silent_when_idle"].to_pylist()) == ([False, False], [False, False])
-    assert told["spec_hash"] == plain["spec_hash"]
+    assert known["spec_hash"] == plain["spec_hash"]
 
 
 def test_half_a_surrogate_pair_costs_its_letter_and_not_the_slice() -> None:
