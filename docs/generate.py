@@ -5,16 +5,23 @@ A test compares each page with what this writes, so they cannot go stale.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.customers import FAMILIES, Application
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model.windows import WINDOW
 from optiinfra_dagster.providers.catalog import METRICS
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, PROVIDERS
-from optiinfra_dagster.storage import sql
+from optiinfra_dagster.storage import descriptions, sql
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.storage.sql import Reader
 
 FOLDER = Path(__file__).parent / "reference"
 
@@ -86,7 +93,7 @@ def _readers() -> Iterator[str]:
             yield from (f"### {family} {name}", "", reader.description, "")
             if reader.length != WINDOW:
                 yield from (f"A slice of it is {reader.length} long.", "")
-            yield from _columns(reader.table)
+            yield from _columns(reader.table, reader)
             yield ""
 
 
@@ -99,11 +106,28 @@ def _tables() -> Iterator[str]:
             yield ""
 
 
-def _columns(table: str) -> Iterator[str]:
+def _columns(table: str, reader: Reader | None = None) -> Iterator[str]:
     yield from _table(
         ("column", "type", "what it is"),
-        ((f"`{name}`", f"`{kind}`", text) for name, (kind, text) in sql.columns()[table].items() if name != "batch"),
+        (
+            (f"`{name}`", f"`{kind}`", descriptions.of(table, name, reader))
+            for name, kind in _column_types()[table].items()
+            if name != "batch"
+        ),
     )
+
+
+@functools.cache
+def _column_types() -> Mapping[str, Mapping[str, str]]:
+    """The types of the columns of every table, as the engine has them once all migrations are applied."""
+    types: dict[str, dict[str, str]] = {}
+    with TemporaryDirectory() as folder, ClickHouse(f"chdb://{folder}").session() as client:
+        rows = client.query(
+            "SELECT table, name, type FROM system.columns WHERE database = currentDatabase() ORDER BY table, position"
+        ).result_rows
+        for table, name, kind in rows:
+            types.setdefault(table, {})[name] = kind
+    return types
 
 
 def _kinds() -> Iterator[str]:

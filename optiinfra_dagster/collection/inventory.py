@@ -8,35 +8,13 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.collection.outcome import all_permanent, status_of
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import describe
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
-from optiinfra_dagster.providers.kind import Kind
 from optiinfra_dagster.storage.rows import resource_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from optiinfra_dagster.collection.plan import Context, Task
-    from optiinfra_dagster.providers.registry import AnyProvider
-
-# What `cost waste` rests on, for providers that do not list their kinds yet; a provider's own say goes before it.
-_KINDS = {
-    **{
-        name: Kind(name=name, resource_type=ResourceType.VOLUME, attachable=True)
-        for name in ("ebs:volume", "gcp:disk", "azure:disk", "vultr:block")
-    },
-    **{
-        name: Kind(name=name, resource_type=ResourceType.LOAD_BALANCER, silent_when_idle=True)
-        for name in ("elb:classic", "elbv2:application", "elbv2:network", "elbv2:gateway", "gcp:forwarding_rule")
-    },
-}
-
-
-def kinds_of(provider: AnyProvider) -> Mapping[str, Kind]:
-    """The kinds of a provider's resources, by name."""
-    return {**_KINDS, **provider.kinds}
 
 
 def collect_inventory(context: Context, task: Task) -> Iterator[SliceResult]:
@@ -64,9 +42,7 @@ def collect_inventory(context: Context, task: Task) -> Iterator[SliceResult]:
             provider.name,
             [window],
             status_of(snapshot.problems, has_content=bool(snapshot.resources)),
-            rows=resource_rows(
-                customer.id, provider.name, window, snapshot.resources, context.now(), kinds_of(provider)
-            ),
+            rows=resource_rows(customer.id, provider.name, window, snapshot.resources, context.now(), provider.kinds),
             error=describe(snapshot.problems),
             permanent=all_permanent(snapshot.problems),
             api_calls=meter.calls.total() if i == 0 else 0,
