@@ -1,11 +1,12 @@
-"""Where a customer's interactions come from: JSON lines in S3, in Google Cloud Storage, in a folder; or ClickHouse.
+"""Where a customer's interactions come from: JSON lines in S3, Google Cloud Storage, Azure or a folder; or ClickHouse.
 
 Files are plain or gzip, told by their first bytes. What is listed for a window follows from the location:
 
 - Where it names the hour (`{yyyy}`, `{mm}`, `{dd}`, `{hh}`, as far as it goes), only the hours or days of the window
   are listed, and those within `SPREAD` of it, since shippers name files by when they were opened or delivered.
-- Otherwise a location of up to 1,000 files is listed whole, in one call. In a larger one names must begin with the
-  date, as in `2026-11-21`, `2026/11/21` or `year=2026/month=11/day=21`, and the days of the window are listed.
+- Otherwise a location of up to 1,000 files (Azure: 5,000) is listed whole, in one call. In a larger one names must
+  begin with the date, as in `2026-11-21`, `2026/11/21` or `year=2026/month=11/day=21`, and the days of the window are
+  listed.
 
 Files that were last written `UPLOAD` or more before the window are not read. Of what is read, the time in each line
 decides. A bad line whose time cannot be read counts in the window of the line before it, so that it counts in one
@@ -23,21 +24,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.meter import Meter
-from optiinfra_dagster.quality import stores
+from optiinfra_dagster.providers.object_storage.store import GoneError
 from optiinfra_dagster.quality.interactions import MAX_LINE_BYTES, BadLine, Interaction, Reason, read_fields, read_line
-from optiinfra_dagster.quality.stores import GoneError
+from optiinfra_dagster.quality.stores import open_store
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
     import io
 
     from optiinfra_dagster.config.customers import Customer
-    from optiinfra_dagster.quality.stores import File, Store
+    from optiinfra_dagster.providers.object_storage.store import File, Store
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 SPREAD = timedelta(minutes=15)
@@ -99,19 +99,12 @@ def open_source(
         raise ConfigError(f"{customer.id} has no `application` in the customers file: add one with `interactions`.")
     default = application.provider or (customer.providers[0] if len(customer.providers) == 1 else "")
     meter = meter or Meter()
-    location = application.interactions
-    if location == "clickhouse":
+    if application.interactions == "clickhouse":
         if clickhouse is None:
             raise ConfigError(f"The interactions of {customer.id} are in ClickHouse, and none was given.")
         return TableSource(clickhouse, customer.id, default)
-    scheme, separator, rest = location.partition("://")
-    if not separator:
-        # The folder before the first name with a placeholder must be there.
-        folder = Path(re.split(r"[^/]*\{", location)[0])
-        return FileSource(stores.Folder(folder), location, default)
-    bucket, _, prefix = rest.partition("/")
-    store = stores.S3(customer, bucket, meter) if scheme == "s3" else stores.Gcs(customer, bucket, meter)
-    return FileSource(store, prefix, default)
+    store, location = open_store(customer, application, meter)
+    return FileSource(store, location, default)
 
 
 class _Filter:
