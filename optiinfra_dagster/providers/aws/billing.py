@@ -11,14 +11,11 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import TYPE_CHECKING, Any
-
-from botocore.exceptions import ClientError
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
@@ -26,10 +23,13 @@ from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws.client import PRICES_USD, Account, open_account
 from optiinfra_dagster.providers.billing.exports.files import ExportFile
+from optiinfra_dagster.providers.object_storage.s3 import S3
+from optiinfra_dagster.providers.parsing import ODD
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.aws.account import AwsAccount
+    from optiinfra_dagster.providers.object_storage.store import File
 
 READING_SECONDS = 240.0  # after which nothing more is asked
 
@@ -240,94 +240,65 @@ def explained(error: CloudError) -> CloudError:
 # https://docs.aws.amazon.com/cur/latest/userguide/dataexports-export-delivery.html
 _MANIFEST = re.compile(r"(.*/)?metadata/billing_period=(20\d\d-(?:0[1-9]|1[0-2]))/.*Manifest\.json", re.IGNORECASE)
 
-# Per request, S3 Standard in us-east-1 (https://aws.amazon.com/s3/pricing/).
-_S3_USD = {"ListObjectsV2": Decimal("0.000005"), "GetObject": Decimal("0.0000004")}
-
 
 @dataclass(frozen=True)
 class _Export:
-    """A Data Export in a bucket, read as one account."""
+    """A Data Export in a bucket."""
 
     place: str  # s3://bucket/prefix
-    account: Account
-    meter: Meter
-    until: float
+    store: S3
 
-    @property
-    def bucket(self) -> str:
-        return self.place.removeprefix("s3://").partition("/")[0]
+    @classmethod
+    def of(cls, place: str, account: Account, meter: Meter, until: float) -> _Export:
+        """The export below `place`, read as an account; nothing is sent from `until` on."""
+        lend = partial(account.call, "s3", account.home_region, meter, until=until)
+        bucket = place.removeprefix("s3://").partition("/")[0]
+        return cls(place, S3(bucket, lend, "cost_export", account.partition))
 
-    @contextmanager
-    def call(self) -> Iterator[Any]:
-        """Lend the client of S3; what S3 alone answers is explained."""
-        try:
-            with self.account.call("s3", self.account.home_region, self.meter, _S3_USD, self.until) as s3:
-                try:
-                    yield s3
-                except ClientError as error:
-                    code = str(error.response.get("Error", {}).get("Code"))
-                    if code in {"NoSuchKey", "PreconditionFailed", "404", "412"}:
-                        text = f"a file of {self.place} was replaced while the export was read. {_LATER}"
-                        raise CloudError(Cause.INCOMPLETE, text) from None
-                    if code == "NoSuchBucket":
-                        text = f"there is no bucket {self.bucket}: create it, or correct cost_export"
-                        raise CloudError(Cause.CONFIG, text) from None
-                    raise
-        except CloudError as error:
-            if error.cause is not Cause.PERMISSION:
-                raise
-            arn = f"arn:{self.account.partition}:s3:::{self.bucket}"
-            text = f"{self.place} may not be read: allow s3:ListBucket on {arn} and s3:GetObject on {arn}/*"
-            raise CloudError(Cause.PERMISSION, f"{text} to the role or user that collects") from None
-
-    def listed(self) -> dict[str, Any]:
+    def listed(self) -> dict[str, File]:
         """Every object of the export by its key."""
         prefix = self.place.removeprefix("s3://").partition("/")[2]
-        with self.call() as s3:
-            pages = s3.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else ""
-            )
-            return {one["Key"]: one for page in pages for one in page.get("Contents") or ()}
+        pages = self.store.pages(f"{prefix}/" if prefix else "")
+        return {file.key: file for page in pages for file in page.files}
 
-    def manifests(self, objects: Mapping[str, Any]) -> dict[date, Any]:
+    def manifests(self, objects: Mapping[str, File]) -> dict[date, File]:
         """By the first day of its month, the newest manifest; CloudError where there is none, or of several exports."""
-        found: dict[date, Any] = {}
+        newest: dict[date, File] = {}
         exports = set[str]()
-        for key, one in objects.items():
+        for key, file in objects.items():
             if match := _MANIFEST.fullmatch(key):
                 exports.add(match[1] or "")
                 month = date.fromisoformat(f"{match[2]}-01")
-                if month not in found or found[month]["LastModified"] < one["LastModified"]:
-                    found[month] = one
+                if month not in newest or newest[month].modified < file.modified:
+                    newest[month] = file
         if len(exports) != 1:
             names = ", ".join(sorted(name.rstrip("/") for name in exports))
             what = f"holds several exports: {names}" if exports else "holds no Data Export (a Manifest.json)"
             text = f"{self.place} {what}. Write s3://bucket/prefix/name of one of CUR 2.0 or FOCUS as cost_export"
             raise CloudError(Cause.CONFIG, text)
-        return found
+        return newest
 
-    def files(self, manifest: Any, objects: Mapping[str, Any]) -> list[ExportFile]:
+    def files(self, manifest: File, objects: Mapping[str, File]) -> list[ExportFile]:
         """The data files that a manifest lists."""
-        with self.call() as s3:
-            text = s3.get_object(Bucket=self.bucket, Key=manifest["Key"], IfMatch=manifest["ETag"])["Body"].read()
-            named = [str(one).removeprefix(f"s3://{self.bucket}/") for one in json.loads(text).get("dataFiles") or ()]
-        if missing := [key for key in named if key not in objects]:
-            text = f"{self.place}: the manifest lists {missing[0]}, which is not there. {_LATER}"
-            raise CloudError(Cause.INCOMPLETE, text)
+        with self.store.open(manifest) as stream:
+            text = stream.read()
+        try:
+            keys = [str(name).removeprefix(f"{self.store.place}/") for name in json.loads(text).get("dataFiles") or ()]
+        except ODD as error:
+            what = f"{self.place}: {manifest.key} is not a manifest of AWS ({type(error).__name__})"
+            raise CloudError(Cause.BUG, what) from None
+        if missing := [key for key in keys if key not in objects]:
+            what = f"{self.place}: the manifest lists {missing[0]}, which is not there. {_LATER}"
+            raise CloudError(Cause.INCOMPLETE, what)
         return [
-            ExportFile(f"s3://{self.bucket}/{key}", objects[key]["Size"], partial(self.open, objects[key]))
-            for key in named
+            ExportFile(f"{self.store.place}/{key}", objects[key].size, partial(self.store.open, objects[key]))
+            for key in keys
         ]
-
-    def open(self, one: Any) -> Any:
-        """The bytes of an object as a stream."""
-        with self.call() as s3:
-            return s3.get_object(Bucket=self.bucket, Key=one["Key"], IfMatch=one["ETag"])["Body"]
 
 
 def try_export(config: AwsAccount, account: Account, meter: Meter) -> None:
     """Find the newest manifest of an account's export and read it. CloudError where that cannot be."""
-    export = _Export(config.cost_export or "", account, meter, time.monotonic() + READING_SECONDS)
+    export = _Export.of(config.cost_export or "", account, meter, time.monotonic() + READING_SECONDS)
     objects = export.listed()
     export.files(max(export.manifests(objects).items())[1], objects)
 
@@ -338,12 +309,12 @@ def _read_export(
     """The months of an export that were written since they were last read; a day is whole in one written after it."""
     from optiinfra_dagster.providers.billing.exports.reader import read_export
 
-    export = _Export(source.account.cost_export or "", account, meter, until)
+    export = _Export.of(source.account.cost_export or "", account, meter, until)
     last_read = request.read_at.get(source.id)
     objects = export.listed()
     bill = Bill(read={source.id: []})
     for month, manifest in sorted(export.manifests(objects).items()):
-        written = manifest["LastModified"].astimezone(UTC)
+        written = manifest.modified.astimezone(UTC)
         first = max(request.first, month)
         last = min(request.last, (month + timedelta(days=31)).replace(day=1) - _DAY, written.date() - _DAY)
         if first > last or (last_read is not None and written <= last_read):

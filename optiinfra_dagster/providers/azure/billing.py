@@ -13,21 +13,22 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.azure.client import Principal, RefusedError, calling, forget, open_principal
+from optiinfra_dagster.providers.azure.client import Principal, calling, forget, open_principal
 from optiinfra_dagster.providers.azure.kinds import KINDS
 from optiinfra_dagster.providers.billing.exports.reader import ExportFile, read_export
+from optiinfra_dagster.providers.object_storage.azure_blob import AzureBlob
+from optiinfra_dagster.providers.object_storage.store import File
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -333,15 +334,6 @@ def type_of(resource_id: str) -> str:
 _WRITTEN = re.compile(r"(?P<export>(?:.*/)?)(?P<first>\d{8})-(?P<last>\d{8})/(?P<run>(?:.*/)?)[^/]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """An object in blob storage."""
-
-    name: str
-    size: int
-    modified: datetime
-
-
 def read_blobs(principal: Principal, source: Source[AzureAccount], request: BillRequest[AzureAccount]) -> Bill:
     """The bill that an export in blob storage tells. Only inside of `calling`.
 
@@ -361,61 +353,33 @@ def read_blobs(principal: Principal, source: Source[AzureAccount], request: Bill
 def _files(principal: Principal, source: Source[AzureAccount], first: date, last: date) -> list[ExportFile]:
     host, container, *folder = source.id.split("/", 2)
     prefix = f"{folder[0]}/" if folder else ""
-    files = newest_runs(list_blobs(principal, host, container, prefix), first, last)
+    store = AzureBlob(host, container, lambda _operation: nullcontext(principal), "cost_export")
+    files = newest_runs([file for page in store.pages(prefix) for file in page.files], first, last)
     if not files:
         raise CloudError(
             Cause.CONFIG,
             f"no export of {first} to {last} is below {source.id}. Correct cost_export in the customers file, or run "
             "the export in Cost Management",
         )
-    return [ExportFile(one.name, one.size, partial(principal.blob, host, container, one.name)) for one in files]
+    return [ExportFile(file.key, file.size, partial(store.open, file)) for file in files]
 
 
-def list_blobs(principal: Principal, host: str, container: str, prefix: str) -> list[Blob]:
-    """Every object below a prefix. Only inside of `calling`."""
-    found, marker = list[Blob](), ""
-    for _ in range(_PAGES):
-        try:
-            page = ET.fromstring(principal.list_blobs(host, container, prefix, marker).lstrip("\ufeff"))  # noqa: S314
-            found += [
-                Blob(
-                    one.findtext("Name", ""),
-                    int(one.findtext("Properties/Content-Length", "0")),
-                    parsedate_to_datetime(one.findtext("Properties/Last-Modified", "")),
-                )
-                for one in page.iterfind("Blobs/Blob")
-            ]
-        except (ET.ParseError, ValueError) as error:
-            what = f"storage.ListBlobs: the answer is not one of blob storage's ({type(error).__name__})"
-            raise CloudError(Cause.UNAVAILABLE, f"{what}. Correct cost_export in the customers file") from None
-        except RefusedError as error:
-            if error.status != 404:
-                raise
-            what = f"there is no container {container} in {host}. Correct cost_export in the customers file"
-            raise CloudError(Cause.CONFIG, f"storage.ListBlobs: {what}") from None
-        marker = page.findtext("NextMarker") or ""
-        if not marker:
-            return found
-    what = f"more than {_PAGES} pages of objects are below {prefix!r}. Name the export's own folder in cost_export"
-    raise CloudError(Cause.CONFIG, f"storage.ListBlobs: {what}")
-
-
-def newest_runs(blobs: Sequence[Blob], first: date, last: date) -> list[Blob]:
+def newest_runs(blobs: Sequence[File], first: date, last: date) -> list[File]:
     """The files that state the days from `first` to `last` now.
 
     An export states a month anew with every run: of each range of days, the newest run counts that is complete, which
     its manifest.json shows where it writes one. Files that no export has put into folders of ranges are all taken.
     """
-    loose = list[Blob]()
-    runs: dict[tuple[str, str, str], dict[str, list[Blob]]] = {}
+    loose = list[File]()
+    runs: dict[tuple[str, str, str], dict[str, list[File]]] = {}
     for blob in blobs:
-        written = _WRITTEN.fullmatch(blob.name)
+        written = _WRITTEN.fullmatch(blob.key)
         if written is None:
             loose.append(blob)
         elif written["first"] <= f"{last:%Y%m%d}" and written["last"] >= f"{first:%Y%m%d}":
             place = written["export"], written["first"], written["last"]
             runs.setdefault(place, {}).setdefault(written["run"], []).append(blob)
-    chosen, before = list[Blob](), ("", "", "")
+    chosen, before = list[File](), ("", "", "")
     for place, of_place in sorted(runs.items()):
         if place[0] == before[0] and place[1] <= before[2]:
             what = f"{place[0]} holds {'-'.join(before[1:])} and {'-'.join(place[1:])}"
@@ -425,9 +389,9 @@ def newest_runs(blobs: Sequence[Blob], first: date, last: date) -> list[Blob]:
             )
         before = place
         complete = {run: files for run, files in of_place.items() if any(_is_manifest(one) for one in files)}
-        chosen += max((complete or of_place).values(), key=lambda files: max((one.modified, one.name) for one in files))
+        chosen += max((complete or of_place).values(), key=lambda files: max((one.modified, one.key) for one in files))
     return [one for one in chosen or loose if not _is_manifest(one)]
 
 
-def _is_manifest(blob: Blob) -> bool:
-    return blob.name.endswith("manifest.json")
+def _is_manifest(blob: File) -> bool:
+    return blob.key.endswith("manifest.json")

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol, TypeAlias
 from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
-from optiinfra_dagster.model.errors import LATER, Cause, CloudError
+from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.providers.object_storage.store import File, GoneError, Page, resuming
 
 _MOST_PAGES = 1000  # of one listing, so 5 million files: more is no answer but a loop
@@ -70,7 +70,10 @@ class AzureBlob:
         """Read by Get Blob, with a range where a broken connection made it start again."""
 
         def open_at(position: int) -> BinaryIO:
-            headers = {"If-Match": f'"{file.version}"', **({"Range": f"bytes={position}-"} if position else {})}
+            headers = {
+                **({"If-Match": f'"{file.version}"'} if file.version else {}),
+                **({"Range": f"bytes={position}-"} if position else {}),
+            }
             with self._call("GetBlob") as client:
                 return client.blob(self._host, self._container, file.key, headers)
 
@@ -120,8 +123,6 @@ class AzureBlob:
                     Cause.PERMISSION,
                     f"{what}, on the container or its storage account, to the application or identity that collects",
                 ) from None
-            if status in {429, 503}:  # 503 is ServerBusy: beyond what the account or one of its parts may take
-                raise CloudError(Cause.THROTTLED, f"storage.{operation} of {self.place} is busy. {LATER}") from None
             raise
 
 

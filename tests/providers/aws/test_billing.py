@@ -337,7 +337,7 @@ def test_an_export_that_may_not_be_read_names_the_permissions(start_lab: StartLa
     (problem,) = billing.read(asked(acme(cost_export=EXPORT)), Meter()).problems
 
     assert problem.cause is Cause.PERMISSION
-    assert "allow s3:ListBucket on arn:aws:s3:::acme-billing" in problem.message
+    assert "s3:ListBucket on arn:aws:s3:::acme-billing" in problem.message
 
 
 # --- Price list -----------------------------------------------------------------------------------------------------

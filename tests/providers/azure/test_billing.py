@@ -17,9 +17,10 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.azure import billing, client
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
-from optiinfra_dagster.providers.azure.billing import Blob, is_final, months, newest_runs, read, rows_of
+from optiinfra_dagster.providers.azure.billing import is_final, months, newest_runs, read, rows_of
 from optiinfra_dagster.providers.azure.client import Principal
 from optiinfra_dagster.providers.azure.inventory import collect
+from optiinfra_dagster.providers.object_storage.store import File
 from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
 
 if TYPE_CHECKING:
@@ -415,14 +416,14 @@ def test_an_export_that_cannot_be_read_is_told(
 
 
 def test_ranges_that_overlap_are_refused_because_they_would_be_counted_twice() -> None:
-    blobs = [Blob(f"x/{days}/part.csv", 1, NOW) for days in ("20261101-20261130", "20261115-20261121")]
+    blobs = [File(f"x/{days}/part.csv", 1, NOW) for days in ("20261101-20261130", "20261115-20261121")]
 
     with pytest.raises(CloudError, match="counted twice"):
         newest_runs(blobs, FIRST, LAST)
 
 
 def test_files_outside_of_folders_of_ranges_are_all_read() -> None:
-    blobs = [Blob("x/october.parquet", 1, NOW), Blob("x/november.parquet", 1, NOW)]
+    blobs = [File("x/october.parquet", 1, NOW), File("x/november.parquet", 1, NOW)]
 
     assert newest_runs(blobs, FIRST, LAST) == blobs
 
