@@ -18,10 +18,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
-from optiinfra_dagster.model.inventory import ResourceType
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws.client import PRICES_USD, Account, open_account
+from optiinfra_dagster.providers.billing import service_types
 from optiinfra_dagster.providers.billing.exports.files import ExportFile
 from optiinfra_dagster.providers.object_storage.s3 import S3
 from optiinfra_dagster.providers.parsing import ODD
@@ -47,27 +47,6 @@ HOW_TO_ENABLE = (
     "a day. For an account that another one pays for, write billing: false in the customers file"
 )
 
-# What Cost Explorer calls a service -> what it runs. What is not listed, or mixes several, is `other`.
-_SERVICES: Mapping[str, ResourceType] = {
-    "Amazon Elastic Compute Cloud - Compute": ResourceType.COMPUTE,
-    "Amazon Lightsail": ResourceType.COMPUTE,
-    "AWS Lambda": ResourceType.COMPUTE,
-    "Amazon Elastic Container Service": ResourceType.COMPUTE,
-    "Amazon Elastic File System": ResourceType.VOLUME,
-    "Amazon FSx": ResourceType.VOLUME,
-    "Amazon Relational Database Service": ResourceType.DATABASE,
-    "Amazon DynamoDB": ResourceType.DATABASE,
-    "Amazon ElastiCache": ResourceType.DATABASE,
-    "Amazon Redshift": ResourceType.DATABASE,
-    "Amazon DocumentDB (with MongoDB compatibility)": ResourceType.DATABASE,
-    "Amazon Neptune": ResourceType.DATABASE,
-    "Amazon MemoryDB": ResourceType.DATABASE,
-    "Amazon Elastic Load Balancing": ResourceType.LOAD_BALANCER,
-    "Amazon Virtual Private Cloud": ResourceType.NETWORK,
-    "Amazon Elastic Container Service for Kubernetes": ResourceType.KUBERNETES,
-    "Amazon Elastic Kubernetes Service": ResourceType.KUBERNETES,
-}
-
 
 def price(request: BillRequest[AwsAccount]) -> Decimal:
     """What Cost Explorer will charge: for the pages that each answer had last time, else for one each.
@@ -90,14 +69,9 @@ def read(request: BillRequest[AwsAccount], meter: Meter) -> Bill:
             account = open_account(request.customer_id, source.account, meter)
             reader = _read_export if source.account.cost_export else _read_cost_explorer
             part = reader(request, source, account, meter, until)
-        except CloudError as error:
-            part = Bill(problems=[Problem(source.id, "", "", error.cause, str(error))])
-        except ConfigError as error:
-            part = Bill(problems=[Problem(source.id, "", "", Cause.CONFIG, str(error))])
-        bill.charges += part.charges
-        bill.totals += part.totals
-        bill.read.update(part.read)
-        bill.problems += part.problems
+        except CollectionError as error:
+            part = Bill(problems=[Problem.of(source.id, error)])
+        bill.merge(part)
     return bill
 
 
@@ -136,7 +110,7 @@ def _read_cost_explorer(
     if missing := [day for day in request.days if day not in told]:
         text = f"Cost Explorer tells nothing of {missing[0]}" + (f" to {missing[-1]}" if len(missing) > 1 else "")
         bill.problems.append(Problem(source.id, "", "", Cause.INCOMPLETE, f"{text}. {_LATER}"))
-    bill.problems += _currency_changes(bill.charges, source.id)
+    bill.problems += bill.currency_problems()
     return bill
 
 
@@ -200,7 +174,7 @@ def _charges(page: Any, source_id: str) -> Iterator[Charge]:
                 service,
                 *money,
                 category=_category(service),
-                cost_type=_SERVICES.get(service, "other"),
+                cost_type=service_types.of_cost_explorer(service),
                 effective_cost=effective[0] if effective and effective[1] == money[1] else None,
                 is_final=result.get("Estimated") is False,
             )
@@ -210,20 +184,6 @@ def _category(service: str) -> Category:
     if service.startswith("Savings Plans for"):
         return Category.PURCHASE
     return Category.TAX if service == "Tax" else Category.USAGE
-
-
-def _currency_changes(charges: Sequence[Charge], source_id: str) -> Iterator[Problem]:
-    """That a month is charged in several currencies, which no reader should add up."""
-    seen: dict[str, dict[str, None]] = {}
-    for charge in charges:
-        seen.setdefault(f"{charge.day:%Y-%m}", {})[charge.currency] = None
-    for month, currencies in seen.items():
-        if len(currencies) > 1:
-            text = (
-                f"the bill of {month} is in {' and '.join(currencies)}: the currency changed within the month. "
-                "The amounts are kept as they are, and are not to be added up"
-            )
-            yield Problem(source_id, "", "", Cause.CONFIG, text)
 
 
 def explained(error: CloudError) -> CloudError:
@@ -323,8 +283,5 @@ def _read_export(
         part = read_export(
             files, source_id=source.id, first=first, last=last, resources=request.resources, provider="aws"
         )
-        bill.charges += part.charges
-        bill.totals += part.totals
-        bill.problems += part.problems
-        bill.read[source.id] += part.read.get(source.id, [])
+        bill.merge(part)
     return bill

@@ -7,10 +7,8 @@ must add up to. https://learn.microsoft.com/azure/cost-management-billing/costs/
 
 from __future__ import annotations
 
-import calendar
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -21,25 +19,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
-from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
-from optiinfra_dagster.model.inventory import Resource, ResourceType
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.azure.client import Principal, calling, forget, open_principal
 from optiinfra_dagster.providers.azure.kinds import KINDS
+from optiinfra_dagster.providers.billing import finality, service_types
 from optiinfra_dagster.providers.billing.exports.reader import ExportFile, read_export
+from optiinfra_dagster.providers.billing.finality import is_final
 from optiinfra_dagster.providers.object_storage.azure_blob import AzureBlob
 from optiinfra_dagster.providers.object_storage.store import File
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.model.inventory import Resource
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.azure.account import AzureAccount
 
 
 SECONDS = 300.0
 """All bills of one customer are read within this time, waits included."""
-
-FINAL_AFTER = 5
-"""Until the end of this day of the following month, a month's charges may change."""
 
 LATE = timedelta(days=3)
 """How late the usage of a day may arrive: for so long, a day without a single row is not known to have cost nothing."""
@@ -52,12 +49,6 @@ _PAGES = 200  # of one query: more is no answer but a loop
 def price(_request: BillRequest[AzureAccount]) -> Decimal:
     """Nothing: cost queries are free, and so is the Retail Prices API."""
     return Decimal(0)
-
-
-def is_final(day: date, today: date) -> bool:
-    """Whether the month of a day is closed: its invoice has its last charges after the 5th of the following month."""
-    last = day.replace(day=calendar.monthrange(day.year, day.month)[1])
-    return today > last + timedelta(days=FINAL_AFTER)
 
 
 def read(request: BillRequest[AzureAccount], meter: Meter) -> Bill:
@@ -73,10 +64,8 @@ def read(request: BillRequest[AzureAccount], meter: Meter) -> Bill:
                     bill = read_blobs(principal, source, request)
                 else:
                     bill = _Reading(principal, source.id, request).run()
-        except CloudError as error:
-            bill = Bill(problems=[Problem(source.id, "", "", error.cause, str(error))])
-        except ConfigError as error:
-            bill = Bill(problems=[Problem(source.id, "", "", Cause.CONFIG, str(error))])
+        except CollectionError as error:
+            bill = Bill(problems=[Problem.of(source.id, error)])
         if principal is not None and any(problem.cause is Cause.AUTH for problem in bill.problems):
             forget(principal)
         return bill
@@ -84,10 +73,7 @@ def read(request: BillRequest[AzureAccount], meter: Meter) -> Bill:
     whole = Bill()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"azure-cost-{request.customer_id}") as pool:
         for bill in pool.map(of, request.sources):
-            whole.charges += bill.charges
-            whole.totals += bill.totals
-            whole.read |= bill.read
-            whole.problems += bill.problems
+            whole.merge(bill)
     return whole
 
 
@@ -239,8 +225,10 @@ class _Reading:
         days = [day for day in self.request.days if any(a <= day <= b for a, b in came) and day < unknown_from]
         self.bill.read[self.subscription] = days
         today = self.request.last + timedelta(days=1)
-        self.bill.charges = [charge_of(row, self.subscription, known, is_final(row.day, today)) for row in rows]
-        self.bill.problems += _mixed_currencies(self.subscription, rows)
+        self.bill.charges = [
+            charge_of(row, self.subscription, known, is_final(row.day, today, finality.AZURE)) for row in rows
+        ]
+        self.bill.problems += self.bill.currency_problems()
         return self.bill
 
     def _rows(self, first: date, last: date, groups: Sequence[str] = ()) -> Iterator[Row]:
@@ -264,41 +252,8 @@ class _Reading:
         self.bill.problems.append(Problem(self.subscription, "", "", error.cause, message))
 
 
-def _mixed_currencies(subscription: str, rows: Sequence[Row]) -> list[Problem]:
-    """A month has one currency; where the agreement was changed in it, sums over the month mean nothing."""
-    used = sorted({(row.day.replace(day=1), row.currency) for row in rows if row.amount})
-    months_of = Counter(month for month, _ in used)
-    return [
-        Problem(
-            subscription,
-            "",
-            "",
-            Cause.CONFIG,
-            f"{month:%Y-%m} is charged in {' and '.join(one for at, one in used if at == month)}: each row keeps its "
-            "own, nothing is converted. Look at this month's costs by currency",
-        )
-        for month, currencies in months_of.items()
-        if currencies > 1
-    ]
-
-
 # --- Charges ----------------------------------------------------------------------------------------------------------
 
-# Azure's name of a service -> what it is, where all of it is one thing.
-_SERVICES: Mapping[str, ResourceType] = {
-    **dict.fromkeys(("virtual machines", "virtual machines licenses"), ResourceType.COMPUTE),
-    **dict.fromkeys(
-        ("sql database", "sql managed instance", "redis cache", "azure cosmos db", "azure database for postgresql",
-         "azure database for mysql", "azure database for mariadb"),
-        ResourceType.DATABASE,
-    ),
-    **dict.fromkeys(("load balancer", "application gateway"), ResourceType.LOAD_BALANCER),
-    **dict.fromkeys(
-        ("virtual network", "nat gateway", "bandwidth", "vpn gateway", "expressroute", "network watcher", "azure dns"),
-        ResourceType.NETWORK,
-    ),
-    "azure kubernetes service": ResourceType.KUBERNETES,
-}  # fmt: skip
 _TYPES = {kind.azure_type: kind.resource_type for kind in KINDS}
 
 
@@ -315,7 +270,7 @@ def charge_of(row: Row, subscription: str, known: Mapping[str, Resource], final:
         amount=row.amount,
         currency=row.currency,
         category=Category.CREDIT if row.amount < 0 else Category.USAGE,
-        cost_type=str(_SERVICES.get(row.service.lower()) or named or "other"),
+        cost_type=service_types.of_cost_management(row.service, named),
         resource_id=resource_id,
         region_id=resource.region if resource else "",
         is_final=final,

@@ -248,7 +248,7 @@ def test_days_that_are_estimates_and_a_change_of_currency_are_told(start_lab: St
         ("USD", True, Decimal("1.0000000001")), ("EUR", False, Decimal("1.0000000001"))
     ]  # fmt: skip
     (problem,) = bill.problems
-    assert "2026-11 is in USD and EUR" in problem.message
+    assert "2026-11 is charged in EUR and USD" in problem.message
 
 
 def test_the_check_makes_no_page_that_is_charged(start_lab: StartLab) -> None:

@@ -17,9 +17,11 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.azure import billing, client
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
-from optiinfra_dagster.providers.azure.billing import is_final, months, newest_runs, read, rows_of
+from optiinfra_dagster.providers.azure.billing import months, newest_runs, read, rows_of
 from optiinfra_dagster.providers.azure.client import Principal
 from optiinfra_dagster.providers.azure.inventory import collect
+from optiinfra_dagster.providers.billing import finality
+from optiinfra_dagster.providers.billing.finality import is_final
 from optiinfra_dagster.providers.object_storage.store import File
 from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
 
@@ -129,7 +131,7 @@ def test_a_resource_that_is_gone_keeps_its_id_and_what_its_id_tells(start_billin
     ],
 )
 def test_a_month_is_final_after_the_fifth_of_the_next(day: date, today: date, final: bool) -> None:
-    assert is_final(day, today) is final
+    assert is_final(day, today, finality.AZURE) is final
 
 
 def test_charges_say_whether_they_are_final(start_billing: Callable[..., CloudLab]) -> None:

@@ -15,6 +15,7 @@ from optiinfra_dagster.model.cost import Bill, BillRequest, Source
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.providers.aws import billing as aws
 from optiinfra_dagster.providers.azure import billing as azure
+from optiinfra_dagster.providers.billing.matching import Matcher
 from optiinfra_dagster.providers.gcp import billing as gcp
 from optiinfra_dagster.providers.vultr import billing as vultr
 from tests.providers.billing import test_exports as exports
@@ -165,7 +166,7 @@ def test_lines_of_google_without_a_cost_are_left_out_and_told() -> None:
         columns=set(gcp.COLUMNS), partition_since=lambda _: "", query=lambda _sql, _parameters: iter(rows)
     )
     request, bill = request_of("table"), Bill()
-    gcp._Reading(request.sources[0], request, export, gcp.Matcher([]), bill).read()  # type: ignore[arg-type]
+    gcp._Reading(request.sources[0], request, export, Matcher([], gcp.names_of), bill).read()  # type: ignore[arg-type]
     assert [charge.amount for charge in bill.charges] == [total.amount for total in bill.totals] == [Decimal(2)]
     assert [problem.cause for problem in bill.problems] == [Cause.INCOMPLETE]
 

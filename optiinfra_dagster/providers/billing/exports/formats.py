@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.cost import Category
 from optiinfra_dagster.model.errors import Cause, CloudError
-from optiinfra_dagster.model.inventory import ResourceType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -178,31 +177,6 @@ _CATEGORY_OF = {word: category for category, words in _CATEGORIES.items() for wo
 def category_of(word: str) -> Category:
     """A cloud's word for the kind of a charge as FOCUS has it; one that is not known is an adjustment."""
     return _CATEGORY_OF.get(canonical(word), Category.ADJUSTMENT) if word else Category.USAGE
-
-
-# The first that is found decides, in the service and its product family together: AmazonEC2 alone tells nothing, for
-# volumes, addresses and gateways are billed under it.
-_TYPES = (
-    (ResourceType.LOAD_BALANCER, "load.?balanc|application gateway"),
-    (ResourceType.KUBERNETES, r"kubernetes|(\b|amazon)eks\b|\baks\b|\bgke\b"),
-    (
-        ResourceType.DATABASE,
-        r"database|amazonrds|dynamodb|elasticache|redshift|docdb|neptune|\b(rds|sql)\b|mysql|postgre|mariadb|cosmos|redis",
-    ),
-    (ResourceType.VOLUME, r"storage|amazons3|amazonefs|\b(ebs|efs|disks?|volumes?|buckets?|filestore|file system)\b"),
-    (
-        ResourceType.NETWORK,
-        r"network|bandwidth|data transfer|gateway|cloudfront|amazonvpc|private cloud|\b(vpc|vpn|dns|cdn|ip addr)",
-    ),
-    (ResourceType.COMPUTE, r"virtual machines?\b|compute engine|bare metal|cloud - compute$|\binstances?\b"),
-)
-
-
-@cache
-def cost_type_of(service: str, kind: str) -> str:
-    """The `ResourceType` that a service tells of, or `other`; `kind` is its product family, where a bill has it."""
-    text = f"{kind} {service}"
-    return next((found.value for found, pattern in _TYPES if re.search(pattern, text, re.IGNORECASE)), "other")
 
 
 PROVIDERS = {

@@ -25,9 +25,11 @@ import pyarrow.compute as pc
 from optiinfra_dagster.model.cost import Bill, Category, Charge, Total
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.billing import finality, service_types
 from optiinfra_dagster.providers.billing.exports import formats
 from optiinfra_dagster.providers.billing.exports.files import ExportFile, opened
-from optiinfra_dagster.providers.billing.matching import Matcher
+from optiinfra_dagster.providers.billing.exports.resources import KnownResources
+from optiinfra_dagster.providers.billing.finality import is_final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["ExportFile", "Reader", "read_export"]
 
 EXACT = Context(prec=120, rounding=ROUND_HALF_EVEN)  # of every sum in here
-FINAL_AFTER = timedelta(days=10)  # after its month, also a charge without the number of an invoice
 _LAST_DIGIT = Decimal("1e-18")  # of cost_metrics
 _NOT_DATA = ("/", ".json", ".yml", ".yaml", ".sql", ".md5", "_success", ".html")  # what clouds write beside an export
 
@@ -75,12 +76,12 @@ class Reader:
         self, source_id: str, first: date, last: date, resources: Sequence[Resource], provider: str = ""
     ) -> None:
         self._source_id, self._first, self._last, self._provider = source_id, first, last, provider
-        self._matcher = Matcher(resources)
+        self._known = KnownResources(resources)
         self._words = {
             "sub_account": _Words(formats.sub_account),
             "service": _Words(),
             "region": _Words(formats.region_id),
-            "resource": _Words(self._matcher.id_of),
+            "resource": _Words(self._known.id_of),
             "category": _Words(formats.category_of),
             "currency": _Words(str.upper),
             "kind": _Words(),
@@ -310,8 +311,8 @@ class Reader:
         table = table.sort_by([(name, "ascending") for name in ("day", *self._words)])
         several = len(table["provider"].unique()) > 1
         categories = [Category(word) for word in values["category"]]
-        known = [self._matcher.resource(word) for word in values["resource"]]
-        found_by = [self._matcher.how(word) for word in values["resource"]]
+        known = [self._known.resource(word) for word in values["resource"]]
+        found_by = [self._known.matched_by(word) for word in values["resource"]]
         notes: dict[tuple[str, str], dict[str, str | int | float | bool | None]] = {}
         days: dict[int, tuple[date, bool]] = {}
         exact: dict[tuple[int, str], Decimal] = {}
@@ -338,9 +339,11 @@ class Reader:
                 notes[noted] = {word: mark for word, mark in marks.items() if mark}
             if number not in days:
                 day = formats.day_of(number)
-                days[number] = day, self._last - _end_of_month(day) >= FINAL_AFTER
+                days[number] = day, is_final(day, self._last + timedelta(days=1), finality.EXPORT)
             matched = known[resource]
-            of_type = matched.resource_type.value if matched else formats.cost_type_of(services[service], kinds[kind])
+            of_type = (
+                matched.resource_type.value if matched else service_types.of_export(services[service], kinds[kind])
+            )
             charges.append(
                 Charge(
                     day=days[number][0],
@@ -461,10 +464,6 @@ def _plain(amount: Decimal) -> Decimal:
 
 def _number(day: date) -> int:
     return formats.day_number(day.isoformat())
-
-
-def _end_of_month(day: date) -> date:
-    return (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
 
 
 def _credit_amounts(text: str | None) -> list[str]:
