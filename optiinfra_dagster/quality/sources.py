@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.object_storage.store import GoneError
-from optiinfra_dagster.quality.interactions import MAX_LINE_BYTES, BadLine, Interaction, Reason, read_fields, read_line
+from optiinfra_dagster.quality.fields import Reason
+from optiinfra_dagster.quality.interactions import MAX_LINE_BYTES, BadLine, Interaction, read_fields, read_line
 from optiinfra_dagster.quality.stores import open_store
 from optiinfra_dagster.storage.sql import read_sql
 

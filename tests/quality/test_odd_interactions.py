@@ -11,7 +11,8 @@ import pytest
 
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.quality import golden
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, read_fields, read_line
+from optiinfra_dagster.quality.fields import Reason
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, read_fields, read_line
 from optiinfra_dagster.quality.judge import Pace, _read
 
 if TYPE_CHECKING:

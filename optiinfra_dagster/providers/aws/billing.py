@@ -281,7 +281,12 @@ def _read_export(
             continue
         files = export.files(manifest, objects)
         part = read_export(
-            files, source_id=source.id, first=first, last=last, resources=request.resources, provider="aws"
+            files,
+            source_id=source.id,
+            first=first,
+            last=last,
+            resources=request.resources,
+            provider_names=("aws", "amazon"),
         )
         bill.merge(part)
     return bill

@@ -24,7 +24,8 @@ from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.azure.client import Principal, calling, forget, open_principal
 from optiinfra_dagster.providers.azure.kinds import KINDS
 from optiinfra_dagster.providers.billing import finality, service_types
-from optiinfra_dagster.providers.billing.exports.reader import ExportFile, read_export
+from optiinfra_dagster.providers.billing.exports.files import ExportFile
+from optiinfra_dagster.providers.billing.exports.reader import read_export
 from optiinfra_dagster.providers.billing.finality import is_final
 from optiinfra_dagster.providers.object_storage.azure_blob import AzureBlob
 from optiinfra_dagster.providers.object_storage.store import File
@@ -301,7 +302,7 @@ def read_blobs(principal: Principal, source: Source[AzureAccount], request: Bill
         first=request.first,
         last=request.last,
         resources=request.resources,
-        provider="azure",
+        provider_names=("microsoft", "azure"),
     )
 
 

@@ -59,7 +59,7 @@ FOCUS = Format(
     ("day", "amount", "currency", "service", "sub_account", "category"),
 )
 
-# reservation_* and savings_plan_* are what `effective` is made of: see exports.py.
+# reservation_* and savings_plan_* are what `effective` is made of: see reader.py.
 CUR = Format(
     "AWS Cost and Usage Report",
     ("line_item_unblended_cost", "line_item_usage_start_date", "line_item_usage_account_id"),
@@ -177,19 +177,6 @@ _CATEGORY_OF = {word: category for category, words in _CATEGORIES.items() for wo
 def category_of(word: str) -> Category:
     """A cloud's word for the kind of a charge as FOCUS has it; one that is not known is an adjustment."""
     return _CATEGORY_OF.get(canonical(word), Category.ADJUSTMENT) if word else Category.USAGE
-
-
-PROVIDERS = {
-    "aws": ("aws", "amazon"),
-    "gcp": ("google", "gcp"),
-    "azure": ("microsoft", "azure"),
-    "vultr": ("vultr",),
-}
-
-
-def is_of(provider: str, name: str) -> bool:
-    """Whether FOCUS' ProviderName means one of our providers."""
-    return name.casefold().startswith(PROVIDERS[provider])
 
 
 def sub_account(text: str) -> str:
