@@ -17,7 +17,7 @@ from optiinfra_dagster.model.quality import HIGHER_IS_BETTER, METRICS, Applicati
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.budget import Admission
-from optiinfra_dagster.quality.judge import same_family
+from optiinfra_dagster.quality.models import same_family
 from optiinfra_dagster.quality.rubric import Question
 from optiinfra_dagster.quality.sampling import Sample
 from optiinfra_dagster.storage.rows import application_rows
