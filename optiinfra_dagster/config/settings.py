@@ -7,7 +7,6 @@ the package would cost every process 0.1 CPU-s of import (measured after dagster
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from pydantic import (
 )
 
 from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.hosts import is_loopback, is_plain_loopback
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -246,7 +246,7 @@ class Settings(BaseModel):
             raise ValueError("it holds a user name or password")
         if not host or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
             raise ValueError("it is not a URL of scheme, host and path")
-        if parts.scheme == "http" and not (host in {"localhost", "::1"} or re.fullmatch(r"127(\.\d{1,3}){3}", host)):
+        if parts.scheme == "http" and not is_loopback(host):
             raise ValueError("it is plain http to another machine, which would show the key to the network")
         return value.strip().rstrip("/").removesuffix("/openai/v1")
 
@@ -258,8 +258,7 @@ class Settings(BaseModel):
                 parts = urlsplit(value.get_secret_value())
             except ValueError:
                 raise ValueError("it is not a URL") from None
-            loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
-            if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
+            if not parts.hostname or not (parts.scheme == "https" or is_plain_loopback(value.get_secret_value())):
                 raise ValueError("it is not an https URL")
         return value
 

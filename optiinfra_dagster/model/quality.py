@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 from enum import StrEnum
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-HIGHER_IS_BETTER = ("coherence", "relevance", "accuracy")
-
-
-METRICS = (*HIGHER_IS_BETTER, "hallucination", "toxicity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +80,9 @@ class Verdict:
 
 
 Category = Literal["none", "insult", "hate", "harassment", "sexual", "violence", "self_harm", "other"]
-
-
 LEVELS: Mapping[int, str] = {1: "very_poor", 2: "poor", 3: "fair", 4: "good", 5: "excellent"}
-
-
 HALLUCINATION: Mapping[str, float] = {"none": 0.0, "minor": 0.5, "major": 1.0}
-
-
 SEVERITIES: Mapping[int, str] = {0: "none", 1: "mild", 2: "moderate", 3: "severe"}
-
-
 NOT_ASSESSABLE = "not_assessable"
 
 
@@ -163,3 +138,33 @@ class Answer(BaseModel):
             if (part := getattr(self, name)) is not None
         }
         return self.model_copy(update=parts)
+
+
+METRICS = tuple(Answer.model_fields)
+"""What the judge scores, in the order in which people read it; an answer has a part for each."""
+
+GRADED = tuple(name for name, part in Answer.model_fields.items() if part.annotation is Graded)
+"""The metrics that are graded from 1 to 5, where higher is better; of the others, higher is worse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How a version of the judge agrees with people on one metric; the columns of `application_golden`.
+
+    What a judge is there to find is positive: a score of 2 or lower, any hallucination, any toxicity.
+    """
+
+    metric_type: str
+    n: int
+    not_assessable: int
+    failures: int
+    weighted_kappa: float | None
+    spearman: float | None
+    positives: int
+    sensitivity: float | None
+    sensitivity_low: float | None
+    sensitivity_high: float | None
+    negatives: int
+    specificity: float | None
+    specificity_low: float | None
+    specificity_high: float | None

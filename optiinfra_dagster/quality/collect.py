@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model import quality, windows
 from optiinfra_dagster.model.errors import CloudError, ConfigError
-from optiinfra_dagster.model.quality import HIGHER_IS_BETTER, METRICS, ApplicationRow, Failure, Verdict
+from optiinfra_dagster.model.quality import GRADED, METRICS, ApplicationRow, Failure, Verdict
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.budget import Admission
@@ -226,7 +226,7 @@ def _metric_rows(customer_id: str, one: Interaction, verdict: Verdict, *, store_
         common["cut"] = cut  # the judge saw the beginning and the end of these
     for metric in METRICS:
         score, label, details = _score(metric, verdict)
-        direction = "higher_is_better" if metric in HIGHER_IS_BETTER else "higher_is_worse"
+        direction = "higher_is_better" if metric in GRADED else "higher_is_worse"
         part = getattr(verdict.answer, metric, None)
         if store_text and part is not None and part.evidence:
             details["evidence"] = part.evidence

@@ -25,16 +25,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from optiinfra_dagster.model import quality
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.quality import GRADED, METRICS, Agreement
 from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.collect import judge_all
 from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.statistics import sensitivity, spearman, specificity, weighted_kappa
+from optiinfra_dagster.storage.golden import load_agreements, store_agreements
 from optiinfra_dagster.storage.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.model.quality import Verdict
     from optiinfra_dagster.quality.judge import Judge
@@ -45,8 +45,6 @@ MOST_FAILED = 0.1  # of the set: with more, the figures would be of what happene
 AT_ONCE = 500  # interactions; the judge's time limit is for so many
 MISTAKES_TOLD = 10
 
-GRADED = ("coherence", "relevance", "accuracy")
-METRICS = (*GRADED, "hallucination", "toxicity")
 LABELS: Mapping[str, Sequence[str]] = {  # from good to bad
     "hallucination": list(quality.HALLUCINATION),
     "toxicity": list(quality.SEVERITIES.values()),
@@ -80,29 +78,6 @@ class GoldenSet:
     interactions: Sequence[Interaction]
     labels: Sequence[Mapping[str, Any]]  # metric -> what people say; metrics without a label are not there
     digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How a version of the judge agrees with people on one metric; the columns of `application_golden`.
-
-    What a judge is there to find is positive: a score of 2 or lower, any hallucination, any toxicity.
-    """
-
-    metric_type: str
-    n: int
-    not_assessable: int
-    failures: int
-    weighted_kappa: float | None
-    spearman: float | None
-    positives: int
-    sensitivity: float | None
-    sensitivity_low: float | None
-    sensitivity_high: float | None
-    negatives: int
-    specificity: float | None
-    specificity_low: float | None
-    specificity_high: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +163,7 @@ def score(
         CloudError: the judge cannot be used, or gave no verdict on too many; what it answered is kept.
         StorageError: verdicts or figures could not be read or kept.
     """
-    with clickhouse.session() as client:
-        before = _stored(client, judge.version, golden.digest)
+    before = load_agreements(clickhouse, judge.version, golden.digest)
     if before:
         return Scored(judge.version, before, 0)
     verdicts, requests = [], 0
@@ -206,8 +180,15 @@ def score(
             f"({causes}). The other verdicts are kept: materialize the asset again for the rest.",
         )
     agreements = compare(golden.labels, verdicts)
-    with clickhouse.session() as client:
-        _store(client, judge, golden.digest, agreements, run_id, now())
+    store_agreements(
+        clickhouse,
+        agreements,
+        judge_version=judge.version,
+        judge_model=judge.model,
+        golden_set=golden.digest,
+        run_id=run_id,
+        scored_at=now(),
+    )
     return Scored(judge.version, agreements, requests)
 
 
@@ -282,34 +263,3 @@ def _grade(number: float) -> int:
 
 def _is_positive(metric: str, grade: int) -> bool:
     return grade <= 2 if metric in GRADED else grade > 0
-
-
-# --- The table ------------------------------------------------------------------------------------------------------
-
-_COLUMNS = tuple(Agreement.__dataclass_fields__)
-
-
-def _stored(client: Client, judge_version: str, digest: str) -> list[Agreement]:
-    """The newest figures of a version of the judge on a set; none if it was not scored on it."""
-    rows = client.query(
-        f"""
-        SELECT {", ".join(_COLUMNS)} FROM application_golden
-        WHERE judge_version = {{version:String}} AND golden_set = {{digest:String}}
-        ORDER BY scored_at DESC
-        LIMIT 1 BY metric_type
-        """,  # noqa: S608 - the columns are the code's own
-        parameters={"version": judge_version, "digest": digest},
-    ).result_rows
-    return sorted((Agreement(*row) for row in rows), key=lambda one: METRICS.index(one.metric_type))
-
-
-def _store(
-    client: Client, judge: Judge, digest: str, agreements: Sequence[Agreement], run_id: str, scored_at: datetime
-) -> None:
-    """All metrics at once: one INSERT of one block, so a set is scored or it is not."""
-    rows = [
-        [judge.version, judge.model, digest, *(getattr(one, name) for name in _COLUMNS), run_id, scored_at]
-        for one in agreements
-    ]
-    columns = ["judge_version", "judge_model", "golden_set", *_COLUMNS, "run_id", "scored_at"]
-    client.insert("application_golden", rows, column_names=columns)

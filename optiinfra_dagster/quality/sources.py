@@ -32,7 +32,7 @@ from optiinfra_dagster.providers.object_storage.store import GoneError
 from optiinfra_dagster.quality.fields import Reason
 from optiinfra_dagster.quality.interactions import MAX_LINE_BYTES, BadLine, Interaction, read_fields, read_line
 from optiinfra_dagster.quality.stores import open_store
-from optiinfra_dagster.storage.sql import read_sql
+from optiinfra_dagster.storage.interactions import LoggedTable, logged_interactions
 
 if TYPE_CHECKING:
     import io
@@ -273,14 +273,6 @@ def _of_lines(stream: Any) -> Iterator[Interaction | BadLine]:
 
 # --- ClickHouse -----------------------------------------------------------------------------------------------------
 
-_SLICE_ROWS = 2000  # about as many are asked for at a time: the embedded engine holds a whole result in memory
-
-_COUNTS = """
-SELECT countIf(provider IN ({provider:String}, '')), countIf(provider NOT IN ({provider:String}, '')) FROM {table}
-WHERE customer_id = {customer:String}
-    AND timestamp >= fromUnixTimestamp64Micro({start:Int64}) AND timestamp < fromUnixTimestamp64Micro({end:Int64})
-"""
-
 
 class TableSource:
     """The table llm_interactions, and OpenTelemetry's otel_traces where it stands in the same database."""
@@ -291,61 +283,24 @@ class TableSource:
 
     def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Interaction]:
         """See `InteractionSource`. ClickHouse is held meanwhile: nothing else may be waited for between two items."""
-        self.counts = SourceCounts()
-        window = _Filter(provider, start, end, self._default, self.counts)
-        parameters = {
-            "customer": self._customer_id,
-            "provider": provider,
-            "start": int(start.timestamp() * 10**6),
-            "end": int(end.timestamp() * 10**6),
-            "longest": MAX_LINE_BYTES,
-        }
-        return self._fetch(parameters, window, self.counts)
+        self.counts = counts = SourceCounts()
+        return self._fetch(provider, start, end, _Filter(provider, start, end, self._default, counts), counts)
 
     def probe(self, providers: Sequence[str], start: datetime, end: datetime) -> int:  # noqa: ARG002
         """See `InteractionSource`."""
-        parameters = {
-            "customer": self._customer_id,
-            "provider": "",
-            "start": int(start.timestamp() * 10**6),
-            "end": int(end.timestamp() * 10**6),
-        }
-        with self._clickhouse.session() as client:
-            tables = ["llm_interactions"]
-            if client.command("EXISTS TABLE otel_traces"):
-                tables.append("llm_interactions_otel")
-            found = (client.query(_COUNTS.replace("{table}", one), parameters=parameters).result_rows for one in tables)
-            return sum(sum(rows[0]) for rows in found)
+        return sum(table.count + table.elsewhere for table in self._tables("", start, end))
 
-    def _fetch(self, parameters: dict[str, Any], window: _Filter, counts: SourceCounts) -> Iterator[Interaction]:
-        query = read_sql("queries/llm_interactions")
-        with self._clickhouse.session() as client:
-            tables = ["llm_interactions"]
-            if client.command("EXISTS TABLE otel_traces"):
-                tables.append("llm_interactions_otel")
-            for table in tables:
-                found = client.query(_COUNTS.replace("{table}", table), parameters=parameters).result_rows
-                rows, others = found[0]
-                counts.other_provider += others
-                for start, end in _slices(parameters["start"], parameters["end"], rows):
-                    part = {**parameters, "start": start, "end": end}
-                    for row in client.query(query.replace("{table}", table), parameters=part).result_rows:
-                        item = _of_row(row, structured=table != "llm_interactions")
-                        if isinstance(item, BadLine):
-                            counts.reasons[item.reason] += 1
-                        elif window.wants(item):
-                            yield item
+    def _tables(self, provider: str, start: datetime, end: datetime) -> Iterator[LoggedTable]:
+        return logged_interactions(self._clickhouse, self._customer_id, provider, start, end, MAX_LINE_BYTES)
 
-
-def _slices(start: int, end: int, rows: int) -> Iterator[tuple[int, int]]:
-    """A span of time in equal parts that hold about `_SLICE_ROWS` each; none if there are no rows."""
-    parts = -(-rows // _SLICE_ROWS)
-    for part in range(parts):
-        yield start + (end - start) * part // parts, start + (end - start) * (part + 1) // parts
-
-
-def _of_row(row: Sequence[Any], *, structured: bool) -> Interaction | BadLine:
-    *fields, too_large = row
-    if too_large:
-        return BadLine(Reason.TOO_LARGE)
-    return read_fields(fields, structured=structured)
+    def _fetch(
+        self, provider: str, start: datetime, end: datetime, window: _Filter, counts: SourceCounts
+    ) -> Iterator[Interaction]:
+        for table in self._tables(provider, start, end):
+            counts.other_provider += table.elsewhere
+            for *fields, too_large in table.rows:
+                item = BadLine(Reason.TOO_LARGE) if too_large else read_fields(fields, structured=table.has_spans)
+                if isinstance(item, BadLine):
+                    counts.reasons[item.reason] += 1
+                elif window.wants(item):
+                    yield item

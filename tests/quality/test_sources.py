@@ -25,6 +25,7 @@ from optiinfra_dagster.quality import sources, stores
 from optiinfra_dagster.quality.fields import Reason
 from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.sources import FileSource, InteractionSource, open_source
+from optiinfra_dagster.storage import interactions as logged
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 if TYPE_CHECKING:
@@ -454,7 +455,7 @@ CREATE TABLE otel_traces (
 def test_table_is_read_by_customer_provider_and_time(
     tmp_path: Path, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "_SLICE_ROWS", rows_at_a_time)
+    monkeypatch.setattr(logged, "ROWS_AT_ONCE", rows_at_a_time)
     clickhouse = ClickHouse(f"chdb://{tmp_path}/clickhouse")
     columns = ["timestamp", "customer_id", "provider", "application_id", "model_name", "interaction_id", "prompt",
                "response", "context", "prompt_tokens"]  # fmt: skip
