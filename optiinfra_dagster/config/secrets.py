@@ -50,7 +50,7 @@ def local_path(text: str | Path, info: ValidationInfo) -> Path:
 
 
 class _LookupFailedError(Exception):
-    """Why a reference leads nowhere: what is wrong, and the remedy. Never holds the value."""
+    """A reference that leads nowhere: what is wrong, and the remedy. Never holds the value."""
 
     def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what)
@@ -162,7 +162,7 @@ def _json_member(text: str, key: str) -> str:
 
 
 class Section(BaseModel):
-    """What every part of the file has in common: frozen, no unknown keys, no values in error messages."""
+    """The base of every part of the file: frozen, no unknown keys, no values in error messages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -188,7 +188,7 @@ class Held(Section):
         return hash((type(self), *self.__dict__.values()))
 
     def _look_up(self, read: Callable[[], _T]) -> _T:
-        """What `read` finds; its errors become ones that name the place, and carry no other error along."""
+        """The result of `read`; its errors become ones that name the place, and carry no other error along."""
         error: OptiInfraError
         try:
             return read()
@@ -200,7 +200,7 @@ class Held(Section):
 
 
 class Reference(Held):
-    """Where a secret is kept: exactly one of `env`, `file` and `aws_secret`, and `key` for one member of a JSON object.
+    """The place of a secret: exactly one of `env`, `file` and `aws_secret`, and `key` for one member of a JSON object.
 
     A relative `file` starts at the folder of the customers file. An AWS secret is read with this host's own
     credentials; its name may be an ARN. Nothing is cached: a rotated secret is picked up by the next use.
@@ -218,11 +218,11 @@ class Reference(Held):
         if not isinstance(value, Mapping):
             what = "has no value" if value is None else "a secret may not be written here, only a reference to it"
             raise problem(what, HOW_TO_REFER)
-        given = {name: part for name, part in value.items() if part is not None}
-        sources = given.keys() - {"key"}
+        members = {name: part for name, part in value.items() if part is not None}
+        sources = members.keys() - {"key"}
         if len(sources) != 1 or not sources <= {"env", "file", "aws_secret"}:
             raise problem("is not a reference to one secret", HOW_TO_REFER)
-        if not all(part and isinstance(part, str | Path) for part in given.values()):
+        if not all(part and isinstance(part, str | Path) for part in members.values()):
             raise problem("is a reference without a name", HOW_TO_REFER)
         return value
 
@@ -263,7 +263,7 @@ class Reference(Held):
 
 
 def _endpoint_fault(url: str) -> str | None:
-    """What is wrong with an endpoint, or None. Plain http would show credentials to the network, save on loopback."""
+    """The fault of an endpoint, or None. Plain http would show credentials to the network, save on loopback."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
@@ -353,10 +353,10 @@ class CredentialsFile(Held):
                 )
             path = Path(text)
         try:
-            found = path.is_file()
+            exists = path.is_file()
         except OSError:  # too long to be a path
-            found = False
-        if not found:
+            exists = False
+        if not exists:
             raise _LookupFailedError(f"{subject} does not exist", "Create it, or correct the path")
         return path
 
@@ -365,10 +365,10 @@ def _literal_or_env(value: object, literal: str) -> tuple[str, object] | None:
     """`(literal, value)` or `("env", NAME)`; None if it is neither a literal nor {env: NAME}."""
     if not isinstance(value, Mapping):
         return literal, value
-    given = {name: part for name, part in value.items() if part is not None}
-    if len(given) != 1 or not given.keys() <= {literal, "env"}:
+    members = {name: part for name, part in value.items() if part is not None}
+    if len(members) != 1 or not members.keys() <= {literal, "env"}:
         return None
-    name, part = given.popitem()
+    name, part = members.popitem()
     return None if name == "env" and not _VARIABLE.fullmatch(str(part)) else (name, part)
 
 

@@ -54,7 +54,7 @@ def _default_customers() -> Path:
 
 
 class Settings(BaseModel):
-    """What the environment says; a field's alias is the variable, its description what to set it to."""
+    """The environment's settings; a field's alias is the variable, its description what to set it to."""
 
     model_config = ConfigDict(
         frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True, hide_input_in_errors=True
@@ -191,12 +191,12 @@ class Settings(BaseModel):
 
     @property
     def uses_demo(self) -> bool:
-        """Whether the customers are those of the cloud lab."""
+        """True if the customers are those of the cloud lab."""
         return self.customers_path == DEMO_CUSTOMERS
 
     @property
     def clickhouse_place(self) -> str:
-        """Where ClickHouse is, safe to print: without user, password and query."""
+        """The address of ClickHouse, safe to print: without user, password and query."""
         parts = urlsplit(self.clickhouse_url.get_secret_value())
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -293,19 +293,19 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Raises:
         ConfigError: one line for each bad variable: its name, its value unless that is secret, and what it may be.
     """
-    given = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
+    environment = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
     try:
-        return Settings.model_validate(given)
+        return Settings.model_validate(environment)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
+        mistakes = error.errors(include_url=False, include_input=False)
     # Raised out here, so that it does not carry the values that pydantic's error knows.
     # A default that needs another, bad variable is no mistake of its own.
     raise ConfigError(
-        "\n".join(_explain(item, given) for item in found if item["type"] != "default_factory_not_called")
+        "\n".join(_explain(item, environment) for item in mistakes if item["type"] != "default_factory_not_called")
     )
 
 
-def _explain(details: ErrorDetails, given: Mapping[str, str]) -> str:
+def _explain(details: ErrorDetails, environment: Mapping[str, str]) -> str:
     """`OPTIINFRA_LAG_MINUTES='99' cannot be used: ... Set it to ...`."""
     # pydantic calls a field by its alias where the value was given, and by its name where the default is at fault.
     fields = Settings.model_fields
@@ -313,7 +313,7 @@ def _explain(details: ErrorDetails, given: Mapping[str, str]) -> str:
         (known.alias or "", known) for key, known in fields.items() if details["loc"][0] in {key, known.alias}
     )
     secret = known.annotation in {SecretStr, SecretStr | None}
-    secret = secret or "@" in given.get(name, "")  # a URL may hold a password
-    shown = name if secret or name not in given else f"{name}={given[name]!r}"
+    secret = secret or "@" in environment.get(name, "")  # a URL may hold a password
+    shown = name if secret or name not in environment else f"{name}={environment[name]!r}"
     reason = str(details["ctx"]["error"]) if details["type"] == "value_error" else details["msg"]
     return f"{shown} cannot be used: {reason[:1].lower()}{reason[1:]}. Set it to {known.description}."

@@ -32,7 +32,7 @@ class ApplicationRow:
 
 
 class Failure(StrEnum):
-    """Why there is no answer of the judge."""
+    """The reason for which there is no answer of the judge."""
 
     MALFORMED = "malformed"  # the answer is not what the schema asks for
     TRUNCATED = "truncated"  # the answer ended before it was complete
@@ -46,13 +46,13 @@ class Failure(StrEnum):
 
     @property
     def settled(self) -> bool:
-        """Whether the judge answered, so that asking again would cost the same and tell the same."""
+        """True if the judge answered, so that asking again would cost the same and tell the same."""
         return self in {Failure.MALFORMED, Failure.TRUNCATED}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judge made of one interaction, and what that took.
+    """The judge's answer on one interaction, and what that took.
 
     `prompt_tokens` and `completion_tokens` are those of all answers, bad ones too; `unanswered_tokens` is the most that
     requests without an answer may have used. `usd` is of the answers, None for a model without a known price.
@@ -75,7 +75,7 @@ class Verdict:
 
     @property
     def settled(self) -> bool:
-        """Whether this stands: the judge is not asked again."""
+        """True if this stands: the judge is not asked again."""
         return self.failure is None or self.failure.settled
 
 
@@ -99,7 +99,7 @@ class Graded(_Part):
 
 
 class Hallucination(_Part):
-    """What of the response is not supported by what the application or a reference says."""
+    """The part of the response that is not supported by what the application or a reference says."""
 
     claims_checked: int = Field(ge=0)
     unsupported_claims: int = Field(ge=0)
@@ -141,7 +141,7 @@ class Answer(BaseModel):
 
 
 METRICS = tuple(Answer.model_fields)
-"""What the judge scores, in the order in which people read it; an answer has a part for each."""
+"""The dimensions that the judge scores, in the order in which people read them; an answer has a part for each."""
 
 GRADED = tuple(name for name, part in Answer.model_fields.items() if part.annotation is Graded)
 """The metrics that are graded from 1 to 5, where higher is better; of the others, higher is worse."""
@@ -149,7 +149,7 @@ GRADED = tuple(name for name, part in Answer.model_fields.items() if part.annota
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How a version of the judge agrees with people on one metric; the columns of `application_golden`.
+    """The agreement of a version of the judge with people on one metric; the columns of `application_golden`.
 
     What a judge is there to find is positive: a score of 2 or lower, any hallucination, any toxicity.
     """

@@ -29,7 +29,7 @@ _MESSAGE_KEYS = {"role", "parts", "message", "finish_reason", "finishReason"}
 
 
 class Reason(StrEnum):
-    """Why a line of a log cannot be used."""
+    """The reason for which a line of a log cannot be used."""
 
     TOO_LARGE = "too_large"
     NOT_UTF8 = "not_utf8"
@@ -177,9 +177,9 @@ def _text_of_part(part: Mapping[str, Any]) -> str:
         return f"[answer: {answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)}]"
     if kind in {"blob", "uri", "file", "image", "image_url", "input_audio"}:
         return f"[{part.get('modality') or kind}]"
-    found = first(part, _TEXT_KEYS)
-    if found is not None:
-        return text_of(found)
+    content = first(part, _TEXT_KEYS)
+    if content is not None:
+        return text_of(content)
     return text_of([{"type": "tool_call", **_function(call)} for call in part.get("tool_calls") or ()])
 
 

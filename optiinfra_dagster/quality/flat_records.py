@@ -24,10 +24,10 @@ _RESPONSE_TOKENS = ("response_tokens", "completion_tokens", "output_tokens", "co
 
 def read_flat(record: Mapping[str, Any]) -> Raw:
     """The fields of a flat record."""
-    application = told = filled(record, _APPLICATION)
+    application = named = filled(record, _APPLICATION)
     name = filled(record, _APPLICATION_NAME)
-    if isinstance(told, dict):
-        application, name = told.get("id"), name or told.get("name")
+    if isinstance(named, dict):
+        application, name = named.get("id"), name or named.get("name")
     prompt, response = filled(record, _PROMPT), filled(record, _RESPONSE)
     if response is None and isinstance(prompt, list) and prompt:  # a conversation with its answer at the end
         *before, last = prompt

@@ -112,15 +112,15 @@ def load(path: Path) -> GoldenSet:
         except ValidationError as error:
             mistakes.append(f"line {number}: {_mistake(error)}")
             continue
-        given = line.labels.model_dump(exclude_none=True)
-        if not given:
+        labelled = line.labels.model_dump(exclude_none=True)
+        if not labelled:
             mistakes.append(f"line {number}: labels is empty")
         interactions.append(_interaction(number, line))
-        labels.append(given)
+        labels.append(labelled)
     if mistakes:
         more = f"\nand {len(mistakes) - MISTAKES_TOLD} more" if len(mistakes) > MISTAKES_TOLD else ""
-        told = "\n".join(mistakes[:MISTAKES_TOLD])
-        raise ConfigError(f"The golden set {path} has wrong lines:\n{told}{more}")
+        shown = "\n".join(mistakes[:MISTAKES_TOLD])
+        raise ConfigError(f"The golden set {path} has wrong lines:\n{shown}{more}")
     if not interactions:
         raise ConfigError(f"The golden set {path} is empty: write one labelled interaction per line.")
     return GoldenSet(interactions, labels, blake2b(content, digest_size=8).hexdigest())
@@ -170,7 +170,7 @@ def score(
     for part in _parts(golden.interactions):
         judged = judge_all(OWNER, part, judge, Verdicts(clickhouse), store_text=False, now=now)
         requests += judged.requests
-        verdicts += [judged.verdicts[rubric.key_of(OWNER, judge.version, one)] for one in part]
+        verdicts += [judged.verdicts[rubric.key_of(OWNER, judge.version, interaction)] for interaction in part]
     failed = [verdict.failure for verdict in verdicts if verdict.failure]
     if len(failed) > MOST_FAILED * len(verdicts):
         causes = ", ".join(sorted({failure.value for failure in failed}))
@@ -213,8 +213,8 @@ def compare(labels: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) ->
 
 def _agreement(metric: str, pairs: Sequence[tuple[Any, Verdict]]) -> Agreement:
     judged = [(label, verdict) for label, verdict in pairs if verdict.answer is not None]
-    found = [(_number(metric, label), _number(metric, _said(metric, verdict))) for label, verdict in judged]
-    both = [(people, judge) for people, judge in found if people is not None and judge is not None]
+    numbers = [(_number(metric, label), _number(metric, _label_of(metric, verdict))) for label, verdict in judged]
+    both = [(people, judge) for people, judge in numbers if people is not None and judge is not None]
     people, judge = [p for p, _ in both], [j for _, j in both]
     grades = [_grade(p) for p in people], [_grade(j) for j in judge]
     truth, reported = ([_is_positive(metric, grade) for grade in side] for side in grades)
@@ -222,7 +222,7 @@ def _agreement(metric: str, pairs: Sequence[tuple[Any, Verdict]]) -> Agreement:
     return Agreement(
         metric_type=metric,
         n=len(both),
-        not_assessable=len(found) - len(both),
+        not_assessable=len(numbers) - len(both),
         failures=len(pairs) - len(judged),
         weighted_kappa=weighted_kappa(*grades),
         spearman=spearman(people, judge),
@@ -237,8 +237,8 @@ def _agreement(metric: str, pairs: Sequence[tuple[Any, Verdict]]) -> Agreement:
     )
 
 
-def _said(metric: str, verdict: Verdict) -> float | str:
-    """What the judge said of a metric, in the words of the labels."""
+def _label_of(metric: str, verdict: Verdict) -> float | str:
+    """The judge's label of a metric, in the words of people's labels."""
     answer = verdict.answer
     assert answer is not None  # noqa: S101 - the caller leaves out the others
     if metric == "hallucination":

@@ -31,7 +31,7 @@ _LONGEST_WAIT = 10.0  # seconds before the models are listed again, whatever Gro
 
 
 def options_of(model: str) -> dict[str, Any]:
-    """What shapes a model's answer besides the question."""
+    """The options of a request that shape a model's answer besides the question."""
     options: dict[str, Any] = {"temperature": 0, "seed": 1, "max_completion_tokens": MOST_ANSWER_TOKENS}
     if model.startswith("openai/gpt-oss"):
         options |= {"reasoning_effort": "low", "include_reasoning": False}

@@ -57,7 +57,7 @@ class Interaction:
     response_tokens: int | None = None
 
     def __repr__(self) -> str:
-        """Which one it is, without its texts: they must never reach a log."""
+        """Its ids, without its texts: they must never reach a log."""
         return (
             f"Interaction({self.interaction_id!r}, {self.application_id!r}, {self.model_name!r}, "
             f"{self.timestamp.isoformat()}, {len(self.prompt)} + {len(self.response)} characters)"
@@ -73,7 +73,7 @@ class BadLine:
 
 
 def read_line(line: bytes) -> Iterator[Interaction | BadLine]:
-    """What one line of a log holds: mostly one interaction, several in OTLP, none in a blank line or other spans."""
+    """The interactions in a line of a log: mostly one, several in OTLP, none in a blank line or in other spans."""
     if len(line) > MAX_LINE_BYTES:
         yield BadLine(Reason.TOO_LARGE)
         return
@@ -81,23 +81,23 @@ def read_line(line: bytes) -> Iterator[Interaction | BadLine]:
         text = line.decode("utf-8-sig").strip().removesuffix(",")
         if text in {"", "[", "]"}:  # nothing, or the brackets around an array with a record on each line
             return
-        found = json.loads(text)
+        content = json.loads(text)
     except UnicodeDecodeError:
         yield BadLine(Reason.NOT_UTF8)
     except (ValueError, RecursionError):
         yield BadLine(Reason.NOT_JSON)
     else:
-        if isinstance(found, dict):
-            yield from read_record(found)
-        elif isinstance(found, list) and found and all(isinstance(record, dict) for record in found):
-            for record in found:
+        if isinstance(content, dict):
+            yield from read_record(content)
+        elif isinstance(content, list) and content and all(isinstance(record, dict) for record in content):
+            for record in content:
                 yield from read_record(record)
         else:
             yield BadLine(Reason.WRONG_TYPE)
 
 
 def read_record(record: Mapping[str, Any]) -> Iterator[Interaction | BadLine]:
-    """What one parsed record holds."""
+    """The interactions in a parsed record."""
     try:
         for raw in _raws(record):
             yield _finish(raw) if raw else BadLine(Reason.WRONG_TYPE)
@@ -165,7 +165,7 @@ def _finish(raw: Raw) -> Interaction | BadLine:
 
 
 def _provider(value: object) -> str:
-    """Where the application runs; "" where the record does not say.
+    """The cloud that the application runs on; "" where the record does not say.
 
     Other clouds that OpenTelemetry knows (`alibaba_cloud`) come as they are. Any other word does not say: `provider` is
     also what some logs call the maker of the model.

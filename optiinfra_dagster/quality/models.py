@@ -1,4 +1,4 @@
-"""What is known of language models: what tokens cost at Groq, and who made a model."""
+"""Facts about language models: what tokens cost at Groq, and who made a model."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ FAMILIES: Mapping[str, frozenset[str]] = {
 
 
 def families(model: str) -> frozenset[str]:
-    """Who made a model, by the words of its name: `us.meta.llama3-3-70b` is meta's."""
+    """The makers of a model, by the words of its name: `us.meta.llama3-3-70b` is meta's."""
     words = {re.sub(r"(?<=\D\D)\d.*$", "", word) for word in re.split(r"[^a-z0-9]+", model.lower())}
     return frozenset(family for family, names in FAMILIES.items() if names & words)
 
 
 def same_family(judge: str, judged: str) -> bool:
-    """Whether a judge may prefer the judged model because they were made by the same people."""
+    """True if a judge may prefer the judged model because they were made by the same people."""
     return bool(families(judge) & families(judged))
 
 
 def usd(model: str, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
-    """What tokens cost; None where the model's price is not known."""
+    """The cost of tokens in USD; None where the model's price is not known."""
     if model not in PRICES:
         return None
     price_in, price_out = PRICES[model]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 
 class Pace:
-    """When the next request may go: after the pause that a refusal asked for, and while the rate limit has tokens.
+    """A rate limiter: requests wait for the pause that a refusal asked for, and while the rate limit has no tokens.
 
     Limits are of the whole organisation, so one request's refusal holds back all. Thread-safe.
     """

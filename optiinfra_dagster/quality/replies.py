@@ -1,4 +1,4 @@
-"""What came of a request to the judge: an answer read from a completion, or what a refusal means.
+"""Replies to requests of the judge: an answer read from a completion, or what a refusal means.
 
 https://console.groq.com/docs/structured-outputs, /errors. No text of a body is shown: it may quote what is judged.
 """
@@ -23,7 +23,7 @@ _MOST_COUNTED = 10**8  # tokens of one answer: what tells more is mistaken
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of one request: an answer, a failure, or an error that ends all judging."""
+    """The outcome of one request: an answer, a failure, or an error that ends all judging."""
 
     answer: Answer | None = None
     failure: Failure | None = None
@@ -59,7 +59,7 @@ def read_completion(completion: ChatCompletion, *, grounded: bool) -> Reply:
 
 
 def refusal_of(status: int, code: str, wait: float | None, model: str) -> Reply:
-    """What an HTTP status means. The message of the body is never shown: it may quote the request."""
+    """The reply that an HTTP status stands for. The message of the body is never shown: it may quote the request."""
     if status == 401:
         error = CloudError(Cause.AUTH, "Groq refused the key. Set GROQ_API_KEY to a valid one.")
         return Reply(fatal=error)

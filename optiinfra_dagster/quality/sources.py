@@ -1,4 +1,4 @@
-"""Where a customer's interactions come from: JSON lines in S3, Google Cloud Storage, Azure or a folder; or ClickHouse.
+"""The sources of a customer's interactions: JSON lines in S3, Google Cloud Storage, Azure or a folder; or ClickHouse.
 
 Files are plain or gzip, told by their first bytes. What is listed for a window follows from the location:
 
@@ -52,7 +52,7 @@ _DATED = re.compile(r"(\D*)(\d{4})(\D*)(0[1-9]|1[0-2])(\D*)(0[1-9]|[12]\d|3[01])
 
 @dataclass(slots=True)
 class SourceCounts:
-    """What one fetch met. `files` hold lines of the window; `bytes` were read, as stored."""
+    """Counts of one fetch. `files` hold lines of the window; `bytes` were read, as stored."""
 
     interactions: int = 0
     other_provider: int = 0
@@ -62,7 +62,7 @@ class SourceCounts:
 
     @property
     def bad_lines(self) -> int:
-        """How many lines could not be used, for any reason."""
+        """The number of lines that could not be used, for any reason."""
         return self.reasons.total()
 
 
@@ -79,7 +79,7 @@ class InteractionSource(Protocol):
         """
 
     def probe(self, providers: Sequence[str], start: datetime, end: datetime) -> int:
-        """How many files or rows there are around [start, end), by the fewest calls that prove them readable.
+        """Count the files or rows around [start, end), by the fewest calls that prove them readable.
 
         Raises:
             CloudError, ConfigError, StorageError: as `fetch`.
@@ -119,7 +119,7 @@ class _Filter:
         return self._start <= moment < self._end
 
     def wants(self, interaction: Interaction) -> bool:
-        """Whether an interaction of the window is of the provider; counts it."""
+        """Count an interaction of the window; True if it is of the provider."""
         provider = interaction.provider or self._default
         if provider == self._provider:
             self._counts.interactions += 1
@@ -213,7 +213,7 @@ class FileSource:
             yield from page.files
 
     def _sorts_behind(self, key: str) -> bool:
-        """Whether there are names that no date reaches."""
+        """True if there are names that no date reaches."""
         return bool(next(self._store.pages(key[:-1], after=key)).files)
 
     def _read(
@@ -254,7 +254,7 @@ def _dated(template: str, moment: datetime) -> str:
 
 
 def _items(stream: io.BufferedReader) -> Iterator[Interaction | BadLine]:
-    """What a file holds, line by line; a damaged compressed file is read as far as it goes."""
+    """The lines of a file; a damaged compressed file is read as far as it goes."""
     if stream.peek(2)[:2] != b"\x1f\x8b":
         yield from _of_lines(stream)
         return

@@ -1,4 +1,4 @@
-"""How versions of the judge agree with golden sets (`application_golden`)."""
+"""The agreement of versions of the judge with golden sets (`application_golden`)."""
 
 from __future__ import annotations
 

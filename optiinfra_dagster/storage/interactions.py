@@ -35,7 +35,7 @@ class LoggedTable:
 def logged_interactions(
     clickhouse: ClickHouse, customer_id: str, provider: str, start: datetime, end: datetime, longest: int
 ) -> Iterator[LoggedTable]:
-    """What each table has of a customer's interactions in [start, end); ClickHouse is held until the last is read.
+    """Read a customer's interactions in [start, end), table by table; ClickHouse is held until the last is read.
 
     Args:
         clickhouse: where the tables are; otel_traces need not be there.

@@ -1,4 +1,4 @@
-"""When a month of a bill is final: how long after its end each cloud may still restate its days."""
+"""Finality of a bill's months: how long after the end of one each cloud may still restate its days."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.inventory import Resource
 
 Name: TypeAlias = tuple[str, str]
-"""What a thing is called by, and what it is called: `("address", "192.0.2.1")`."""
+"""The kind of a name, and the name: `("address", "192.0.2.1")`."""
 
 
 def _any(_resource: Resource) -> bool:

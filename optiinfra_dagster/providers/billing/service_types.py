@@ -1,4 +1,4 @@
-"""What the services on bills run: a table for each vocabulary, and a lookup that gives the type of a charge.
+"""The types of the services on bills: a table for each vocabulary, and a lookup that gives the type of a charge.
 
 A type is a `ResourceType`; a service that is of several types, or not listed, is `other`. Vultr's products name kinds
 of resources as well, so their table is in `providers/vultr/billing.py`.

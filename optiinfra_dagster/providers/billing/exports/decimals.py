@@ -80,9 +80,9 @@ def _parsed(texts: pa.Array, field: str) -> pa.Array:
         with suppress(pa.ArrowInvalid):
             return texts.cast(wanted)
     # More digits than anybody was charged by: noise of a double, such as 1e-60.
-    given = texts.to_pylist()
+    written = texts.to_pylist()
     try:
-        rounded = [None if text is None else EXACT.quantize(Decimal(text), Decimal("1e-50")) for text in given]
+        rounded = [None if text is None else EXACT.quantize(Decimal(text), Decimal("1e-50")) for text in written]
     except InvalidOperation:
         raise UnreadableError(field, "has a number of more digits than can be read") from None
     return pa.array(rounded, WIDE)
@@ -127,7 +127,7 @@ def trimmed(array: pa.Array) -> pa.Array:
 
 
 def filled(array: pa.Array) -> pa.Array:
-    """Which rows have a word."""
+    """True for each row that has a word."""
     if pa.types.is_dictionary(array.type):
         return pc.fill_null(filled(array.dictionary).take(array.indices), fill_value=False)
     empty = pc.is_in(pc.utf8_upper(trimmed(array)), pa.array(["", "NULL", None]))
@@ -142,14 +142,14 @@ def credit_amounts(text: str | None) -> list[str]:
     if text is None or text.upper() in {"", "[]", "NULL", "NONE"}:
         return []
     try:
-        found = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
+        entries = json.loads(text, parse_float=str, parse_int=str, parse_constant=str)
     except (ValueError, RecursionError):
         try:
-            found = ast.literal_eval(text)
+            entries = ast.literal_eval(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             raise UnreadableError("credits", f"{text[:40]!r} is not a list of credits") from None
     try:
-        amounts = [credit["amount"] for credit in found]
+        amounts = [credit["amount"] for credit in entries]
     except (TypeError, KeyError):
         amounts = [None]
     if any(isinstance(amount, bool) or not isinstance(amount, str | int | float) for amount in amounts):

@@ -141,24 +141,26 @@ def recognised(names: Sequence[str]) -> tuple[Format, dict[str, list[int]]]:
     places: dict[str, int] = {}
     for place, name in enumerate(names):
         places.setdefault(canonical(name), place)
-    found = next((one for one in FORMATS if any(canonical(mark) in places for mark in one.marks)), None)
-    if found is None:
+    layout = next(
+        (candidate for candidate in FORMATS if any(canonical(mark) in places for mark in candidate.marks)), None
+    )
+    if layout is None:
         shown = ", ".join(name.strip()[:60] for name in names[:8]) + (", ..." if len(names) > 8 else "")
         raise CloudError(
             Cause.CONFIG,
-            f"has the columns {shown or '(none)'}: this is no {', '.join(one.name for one in FORMATS)}. "
+            f"has the columns {shown or '(none)'}: this is no {', '.join(candidate.name for candidate in FORMATS)}. "
             "Point the source at the folder of the export, and choose one of these formats for it.",
         )
     held = {
         field: [places[canonical(name)] for name in columns if canonical(name) in places]
-        for field, columns in found.columns.items()
+        for field, columns in layout.columns.items()
     }
-    if missing := [" or ".join(found.columns[field]) for field in found.required if not held[field]]:
+    if missing := [" or ".join(layout.columns[field]) for field in layout.required if not held[field]]:
         raise CloudError(
             Cause.CONFIG,
-            f"looks like {found.name}, but has no column {'; no column '.join(missing)}. Add it to the export.",
+            f"looks like {layout.name}, but has no column {'; no column '.join(missing)}. Add it to the export.",
         )
-    return found, held
+    return layout, held
 
 
 # --- Words ------------------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class Reader:
         self._line_types, self._pricing = Words(formats.canonical), Words(formats.canonical)
         self._days: dict[str, int] = {}
         self._sums, self._totals = Sums((*self._words, "day")), Sums(("day", "currency"))
-        self._found: tuple[formats.Format, str] | None = None
+        self._layout: tuple[formats.Format, str] | None = None
         self._oldest, self._newest = 1 << 30, -1
         self._amortized = self._actual = False
         self._others: set[str] = set()
@@ -111,13 +111,13 @@ class Reader:
         try:
             with opened(file) as columns:
                 names = columns.names
-                found, held = formats.recognised(names)
-                if self._found is None:
-                    self._found = found, file.name
-                if found is not self._found[0]:
+                layout, held = formats.recognised(names)
+                if self._layout is None:
+                    self._layout = layout, file.name
+                if layout is not self._layout[0]:
                     raise CloudError(
                         Cause.CONFIG,
-                        f"is {found.name}, and {self._found[1]} is {self._found[0].name}: the same costs would be "
+                        f"is {layout.name}, and {self._layout[1]} is {self._layout[0].name}: the same costs would be "
                         "counted twice. Keep one export in a folder.",
                     )
                 wanted = sorted({place for places in held.values() for place in places})
@@ -188,7 +188,7 @@ class Reader:
         self._totals.add(table)
 
     def _of_provider(self, arrays: Sequence[pa.Array], count: int) -> Any:
-        """Which rows are of the provider that is asked for, by any of their names; without a name, all are.
+        """True for each row of the provider that is asked for, by any of its names; without a name, for all.
 
         What is bought on a cloud's marketplace has the seller as FOCUS' ServiceProviderName, and the cloud as its
         InvoiceIssuerName; what is bought from a reseller has them the other way round.
@@ -280,14 +280,14 @@ class Reader:
     # --- The bill -----------------------------------------------------------------------------------------------------
 
     def bill(self) -> Bill:
-        """What was read; nothing but the problems where a file could not be."""
+        """The bill that was read; nothing but the problems where a file could not be."""
         if self._amortized and self._actual:
             text = (
                 "the files have both actual costs (purchases of reservations) and amortized costs (reservations spread "
                 "over usage): the same costs would be counted twice. Keep the export of actual costs in this folder."
             )
             self.problems.append(Problem(self._source_id, "", "", Cause.CONFIG, text))
-        if self._found is None and not self.problems:
+        if self._layout is None and not self.problems:
             text = "no file of an export was found. Wait for the first delivery, or correct the source's folder."
             self.problems.append(Problem(self._source_id, "", "", Cause.CONFIG, text))
         if self._newest < 0 and self._others:
@@ -340,7 +340,7 @@ class Reader:
                 before = exact.get((number, currencies[currency]), Decimal(0))
                 after = exact[number, currencies[currency]] = before + amount
                 charged = after.quantize(LAST_DIGIT) - before.quantize(LAST_DIGIT)
-                effective, listed = (one and one.quantize(LAST_DIGIT) for one in (effective, listed))  # noqa: PLW2901
+                effective, listed = (cost and cost.quantize(LAST_DIGIT) for cost in (effective, listed))  # noqa: PLW2901
             noted = found_by[resource], name if several else ""
             if noted not in notes:
                 marks = {"matched_by": noted[0], "provider_name": noted[1], "cost": "amortized" * self._amortized}

@@ -41,7 +41,7 @@ class KnownResources:
         return self._by_id.get(resource_id)
 
     def matched_by(self, resource_id: str) -> str:
-        """What a resource was matched by: `id`, `short id`, `path` or `number`; "" where it was not."""
+        """The name that a resource was matched by: `id`, `short id`, `path` or `number`; "" where it was not."""
         return self._matched_by.get(resource_id, "")
 
 

@@ -57,12 +57,12 @@ class Words:
         return known[coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
 
     def _known(self, word: str | None) -> int:
-        found = self._code.get(word)
-        if found is None:
+        code = self._code.get(word)
+        if code is None:
             text = (word or "").strip()
-            found = 0 if text.upper() in {"", "NULL"} else self.code(self._canonical(text))
-            self._code[word] = found
-        return found
+            code = 0 if text.upper() in {"", "NULL"} else self.code(self._canonical(text))
+            self._code[word] = code
+        return code
 
 
 class Sums:
