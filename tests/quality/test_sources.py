@@ -289,13 +289,19 @@ def test_lasting_trouble_ends_as_an_error_without_texts(
 
 
 @pytest.mark.parametrize("place", EVERYWHERE)
-def test_object_that_goes_between_listing_and_reading_is_passed_over(lab: CloudLab, tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("change", ["removed", "replaced"])
+def test_object_that_changes_between_listing_and_reading_is_passed_over(
+    lab: CloudLab, tmp_path: Path, place: str, change: str
+) -> None:
     for number in range(3):
         lab.storage.put(f"{place}moving/{number}.jsonl", lines(record(number)), NOW)
     source = open_source(customer(tmp_path, lab, interactions=f"{place}moving", provider="aws"))
     stream = source.fetch("aws", START, END)
     assert next(stream).interaction_id == "i0"
-    del lab.storage._put[f"{place}moving"]["1.jsonl"]
+    if change == "removed":
+        del lab.storage._put[f"{place}moving"]["1.jsonl"]
+    else:
+        lab.storage.put(f"{place}moving/1.jsonl", lines(record(9)), NOW)
     assert [item.interaction_id for item in stream] == ["i2"]
 
 
