@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.providers.object_storage.store import File, GoneError, Page, resuming
+from optiinfra_dagster.providers.paging import PageGuard
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -40,6 +41,7 @@ class S3:
         request: dict[str, Any] = {"Bucket": self._bucket, "Prefix": prefix, "MaxKeys": LARGEST_PAGE}
         if after:
             request["StartAfter"] = after
+        guard = PageGuard(f"s3.ListObjectsV2 of {self.place}")
         while True:
             with self._call("ListObjectsV2") as client:
                 answer = client.list_objects_v2(**request)
@@ -53,6 +55,7 @@ class S3:
             if not more:
                 return
             request["ContinuationToken"] = answer["NextContinuationToken"]
+            guard.check(request["ContinuationToken"])
 
     def open(self, file: File) -> io.BufferedReader:
         """Read by GetObject, with a range where a broken connection made it start again."""
