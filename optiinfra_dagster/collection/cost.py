@@ -21,6 +21,7 @@ from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem, describe
 from optiinfra_dagster.model.slices import BillImport, MergeBilledAccounts, SliceResult, SliceStatus
+from optiinfra_dagster.providers.billing import finality
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.storage import arrow, bills, inventory, schema
 from optiinfra_dagster.storage.rows import ImportedDay, charge_rows, estimate_rows, midnight
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.registry import AnyProvider
     from optiinfra_dagster.storage.inventory import InventorySnapshot
 
-FINAL_AFTER = timedelta(days=10)  # after the end of its month, no cloud restates a day
 HOURS = Decimal(windows.WINDOW // timedelta(minutes=1)) / 60  # of a window
 Prices = Mapping[tuple[str, str], bills.KnownPrice]  # by region and key
 _LAST_DIGIT = Decimal("1e-18")  # of cost_metrics
@@ -208,7 +208,9 @@ def first_day_to_read(today: date, imported: Iterable[datetime | None]) -> date:
 
     `imported` are the times of the last successful import of each bill, None where there is none.
     """
-    return first_of_month_before(min([today, *(time.date() + FINAL_AFTER for time in imported if time is not None)]))
+    return first_of_month_before(
+        min([today, *(time.date() + finality.LATEST for time in imported if time is not None)])
+    )
 
 
 def drop_charges_billed_elsewhere(bill: Bill, sources: Sequence[Source[Any]]) -> Bill:

@@ -44,21 +44,30 @@ AccountT = TypeVar("AccountT", bound=Account)
 # --- Customers ------------------------------------------------------------------------------------------------------
 
 _HOUR = ("yyyy", "mm", "dd", "hh")
+_BUCKET = re.compile(r"(?:s3|gs)://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](?:/\S*)?")
+_CONTAINER = re.compile(
+    r"https://[a-z0-9]{3,24}\.blob\.core\.[a-z0-9.-]+/[a-z0-9][a-z0-9-]{1,61}[a-z0-9](?:/[^\s?#]*)?"
+)
 
 
 class Application(Section):
     """The customer's LLM application: where its interactions are logged and how many of them are judged per window.
 
-    `interactions` is `s3://bucket/folder`, `gs://bucket/folder`, an absolute folder, or `clickhouse` (the table
+    `interactions` is `s3://bucket/folder`, `gs://bucket/folder`,
+    `https://<account>.blob.core.windows.net/container/folder` (Azure), an absolute folder, or `clickhouse` (the table
     llm_interactions). In a location, {provider} and the hour {yyyy}, {mm}, {dd}, {hh} (UTC) may stand for parts of
     names, so that only those of a window are listed: `s3://acme-logs/{provider}/{yyyy}/{mm}/{dd}/{hh}/`.
     `provider` is where the application runs, for records that do not say; where the customer has one provider only, it
     is that one. An S3 bucket is read as the customer's first AWS account, or as this host, or with keys of its own,
-    which a store beside AWS needs (`endpoint_url`); a GCS bucket as the customer's first project, or as this host.
+    which a store beside AWS needs (`endpoint_url`); a GCS bucket as the customer's first project, and a container of
+    Azure as its first Azure account, or each as this host.
     `store_text` keeps prompt and response beside their scores; by default only scores are kept.
     """
 
-    interactions: str = Field(description="Write s3://bucket/prefix, gs://bucket/prefix, a folder, or clickhouse")
+    interactions: str = Field(
+        description="Write s3://bucket/prefix, gs://bucket/prefix, https://account.blob.core.windows.net/container/prefix"
+        ", a folder, or clickhouse"
+    )
     provider: str | None = Field(default=None, description="Write a provider of this customer, such as aws")
     endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
     access_key_id: Reference | None = Field(default=None, description=HOW_TO_REFER)
@@ -77,7 +86,7 @@ class Application(Section):
             )
         if (dated := set(named) & set(_HOUR)) != set(_HOUR[: len(dated)]):
             raise problem("names a part of the hour without the parts before it", "Write {yyyy}, {mm}, {dd}, {hh}")
-        if value == "clickhouse" or re.fullmatch(r"(?:s3|gs)://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](?:/\S*)?", value):
+        if value == "clickhouse" or _BUCKET.fullmatch(value) or _CONTAINER.fullmatch(value):
             return value
         if "://" in value or not value.strip():
             raise problem("is not a place that interactions can be read from")
@@ -87,9 +96,9 @@ class Application(Section):
     @classmethod
     def _check_use(cls, value: object, info: ValidationInfo) -> object:
         location = info.data.get("interactions", "s3://")
-        schemes = ("s3://", "gs://") if info.field_name == "endpoint_url" else ("s3://",)
+        schemes = ("s3://", "gs://", "https://") if info.field_name == "endpoint_url" else ("s3://",)
         if value is not None and not location.startswith(schemes):
-            raise problem(f"is of use only with {' or '.join(schemes)}", f"Remove {info.field_name}")
+            raise problem(f"is of use only with {', '.join(schemes)}", f"Remove {info.field_name}")
         return value
 
     @field_validator("secret_access_key")

@@ -5,7 +5,6 @@ Held as written, so that no secret is in memory before it is needed, in a log, o
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError, OptiInfraError
+from optiinfra_dagster.model.hosts import is_loopback
 
 HOW_TO_REFER = (
     "Write {env: NAME}, {file: /path} or {aws_secret: name}, with `key: NAME` beside it where the secret is JSON"
@@ -27,6 +27,7 @@ HOW_TO_POINT = "Write https://host, or http://127.0.0.1:PORT on this machine, or
 HOW_TO_NAME_FILE = "Write the path of the JSON file, or {env: NAME} for a variable that holds the path"
 
 _T = TypeVar("_T")
+_HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9a-f:.]+(?:%\w+)?")  # a name or an address; urlsplit takes off its brackets
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -217,11 +218,11 @@ class Reference(Held):
         if not isinstance(value, Mapping):
             what = "has no value" if value is None else "a secret may not be written here, only a reference to it"
             raise problem(what, HOW_TO_REFER)
-        given = {name: part for name, part in value.items() if part is not None}
-        sources = given.keys() - {"key"}
+        members = {name: part for name, part in value.items() if part is not None}
+        sources = members.keys() - {"key"}
         if len(sources) != 1 or not sources <= {"env", "file", "aws_secret"}:
             raise problem("is not a reference to one secret", HOW_TO_REFER)
-        if not all(part and isinstance(part, str | Path) for part in given.values()):
+        if not all(part and isinstance(part, str | Path) for part in members.values()):
             raise problem("is a reference without a name", HOW_TO_REFER)
         return value
 
@@ -268,18 +269,14 @@ def _endpoint_fault(url: str) -> str | None:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         return "is not a URL"
-    try:
-        address: ipaddress.IPv4Address | ipaddress.IPv6Address | None = ipaddress.ip_address(host)
-    except ValueError:
-        address = None
-    if parts.scheme not in {"http", "https"} or not (address or re.fullmatch(r"[A-Za-z0-9_.-]+", host)):
+    if parts.scheme not in {"http", "https"} or not _HOST.fullmatch(host):
         # A user name before the host would end up here too if the host is odd: say the graver thing.
         return "holds a user name or password" if "@" in url else "is not a URL that starts with https:// and a host"
     if "@" in parts.netloc:
         return "holds a user name or password"
     if parts.query or parts.fragment or re.search(r"\s", url):
         return "has something behind its path"
-    if parts.scheme == "http" and host != "localhost" and not (address and address.is_loopback):
+    if parts.scheme == "http" and not is_loopback(host):
         return "is plain http to another machine, which would show credentials to the network"
     return None
 
@@ -356,10 +353,10 @@ class CredentialsFile(Held):
                 )
             path = Path(text)
         try:
-            found = path.is_file()
+            exists = path.is_file()
         except OSError:  # too long to be a path
-            found = False
-        if not found:
+            exists = False
+        if not exists:
             raise _LookupFailedError(f"{subject} does not exist", "Create it, or correct the path")
         return path
 
@@ -368,10 +365,10 @@ def _literal_or_env(value: object, literal: str) -> tuple[str, object] | None:
     """`(literal, value)` or `("env", NAME)`; None if it is neither a literal nor {env: NAME}."""
     if not isinstance(value, Mapping):
         return literal, value
-    given = {name: part for name, part in value.items() if part is not None}
-    if len(given) != 1 or not given.keys() <= {literal, "env"}:
+    members = {name: part for name, part in value.items() if part is not None}
+    if len(members) != 1 or not members.keys() <= {literal, "env"}:
         return None
-    name, part = given.popitem()
+    name, part = members.popitem()
     return None if name == "env" and not _VARIABLE.fullmatch(str(part)) else (name, part)
 
 

@@ -7,7 +7,6 @@ the package would cost every process 0.1 CPU-s of import (measured after dagster
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +24,7 @@ from pydantic import (
 )
 
 from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.hosts import is_loopback, is_plain_loopback
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -246,7 +246,7 @@ class Settings(BaseModel):
             raise ValueError("it holds a user name or password")
         if not host or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
             raise ValueError("it is not a URL of scheme, host and path")
-        if parts.scheme == "http" and not (host in {"localhost", "::1"} or re.fullmatch(r"127(\.\d{1,3}){3}", host)):
+        if parts.scheme == "http" and not is_loopback(host):
             raise ValueError("it is plain http to another machine, which would show the key to the network")
         return value.strip().rstrip("/").removesuffix("/openai/v1")
 
@@ -258,8 +258,7 @@ class Settings(BaseModel):
                 parts = urlsplit(value.get_secret_value())
             except ValueError:
                 raise ValueError("it is not a URL") from None
-            loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
-            if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and loopback)):
+            if not parts.hostname or not (parts.scheme == "https" or is_plain_loopback(value.get_secret_value())):
                 raise ValueError("it is not an https URL")
         return value
 
@@ -294,19 +293,19 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Raises:
         ConfigError: one line for each bad variable: its name, its value unless that is secret, and what it may be.
     """
-    given = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
+    environment = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
     try:
-        return Settings.model_validate(given)
+        return Settings.model_validate(environment)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
+        mistakes = error.errors(include_url=False, include_input=False)
     # Raised out here, so that it does not carry the values that pydantic's error knows.
     # A default that needs another, bad variable is no mistake of its own.
     raise ConfigError(
-        "\n".join(_explain(item, given) for item in found if item["type"] != "default_factory_not_called")
+        "\n".join(_explain(item, environment) for item in mistakes if item["type"] != "default_factory_not_called")
     )
 
 
-def _explain(details: ErrorDetails, given: Mapping[str, str]) -> str:
+def _explain(details: ErrorDetails, environment: Mapping[str, str]) -> str:
     """`OPTIINFRA_LAG_MINUTES='99' cannot be used: ... Set it to ...`."""
     # pydantic calls a field by its alias where the value was given, and by its name where the default is at fault.
     fields = Settings.model_fields
@@ -314,7 +313,7 @@ def _explain(details: ErrorDetails, given: Mapping[str, str]) -> str:
         (known.alias or "", known) for key, known in fields.items() if details["loc"][0] in {key, known.alias}
     )
     secret = known.annotation in {SecretStr, SecretStr | None}
-    secret = secret or "@" in given.get(name, "")  # a URL may hold a password
-    shown = name if secret or name not in given else f"{name}={given[name]!r}"
+    secret = secret or "@" in environment.get(name, "")  # a URL may hold a password
+    shown = name if secret or name not in environment else f"{name}={environment[name]!r}"
     reason = str(details["ctx"]["error"]) if details["type"] == "value_error" else details["msg"]
     return f"{shown} cannot be used: {reason[:1].lower()}{reason[1:]}. Set it to {known.description}."

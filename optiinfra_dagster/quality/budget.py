@@ -1,4 +1,4 @@
-"""What judging may use: tokens and requests, held back before a request is sent and counted when it is over."""
+"""The budgets of judging, in tokens and requests: held back before a request is sent, counted when it is over."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Budget:
     held_requests: int = 0
 
     def has_left(self, tokens: int, *, if_none_held: bool) -> bool:
-        """Whether one more request of at most `tokens` fits, with what is held or as if nothing were."""
+        """True if one more request of at most `tokens` fits, with what is held or as if nothing were."""
         held_tokens, held_requests = (0, 0) if if_none_held else (self.held_tokens, self.held_requests)
         return (
             self.used_tokens + held_tokens + tokens <= self.tokens
@@ -34,7 +34,7 @@ class Budget:
 
 
 class Admission(Enum):
-    """Whether a request may be sent."""
+    """The answer to a request that wants to be sent."""
 
     GRANTED = "granted"
     LATER = "later"  # it may fit when requests under way have used less than was held back for them

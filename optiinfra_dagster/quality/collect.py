@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model import quality, windows
 from optiinfra_dagster.model.errors import CloudError, ConfigError
-from optiinfra_dagster.model.quality import HIGHER_IS_BETTER, METRICS, ApplicationRow, Failure, Verdict
+from optiinfra_dagster.model.quality import GRADED, METRICS, ApplicationRow, Failure, Verdict
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.budget import Admission
-from optiinfra_dagster.quality.judge import same_family
+from optiinfra_dagster.quality.models import same_family
 from optiinfra_dagster.quality.rubric import Question
 from optiinfra_dagster.quality.sampling import Sample
 from optiinfra_dagster.storage.rows import application_rows
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 NO_KEY = "LLM quality is not judged: set GROQ_API_KEY to a key of https://console.groq.com/keys."
 LINGER_SECONDS = 0.2
-"""How long a verdict waits for those that arrive soon after it, to be stored with them: each store is an insert."""
+"""A verdict waits so long for those that arrive soon after it, to be stored with them: each store is an insert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +49,18 @@ class Judged:
 
     @property
     def requests(self) -> int:
-        """How many requests were made."""
+        """The number of requests that were made."""
         return sum(self.verdicts[key].requests for key in self.asked)
 
     @property
     def usd(self) -> Decimal:
-        """What they cost, as far as the model's price is known."""
+        """Their cost in USD, as far as the model's price is known."""
         return sum((self.verdicts[key].usd or Decimal(0) for key in self.asked), Decimal(0))
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What one window gave: the fields of its slice, and what was paid for judging it now.
+    """The result of one window: the fields of its slice, and what was paid for judging it now.
 
     `judge_usd` is no field of the slice: the ledger's costs are what the customer's clouds charge.
     """
@@ -102,14 +102,20 @@ def collect(
     store_text = customer.application.store_text
     judged = judge_all(customer.id, chosen, judge, verdicts, store_text=store_text, now=now)
 
-    scored = [(one, judged.verdicts[rubric.key_of(customer.id, judge.version, one)]) for one in chosen]
-    rows = [row for one, verdict in scored for row in _metric_rows(customer.id, one, verdict, store_text=store_text)]
+    scored = [
+        (interaction, judged.verdicts[rubric.key_of(customer.id, judge.version, interaction)]) for interaction in chosen
+    ]
+    rows = [
+        row
+        for interaction, verdict in scored
+        for row in _metric_rows(customer.id, interaction, verdict, store_text=store_text)
+    ]
     for (application_id, model), population in sorted(sample.populations.items()):
         group = [(o, v) for o, v in scored if (o.application_id, o.model_name) == (application_id, model)]
         rows.append(_sample_row(window, application_id, model, population, group))
     counts = source.counts
-    told = {name: getattr(counts, name) for name in ("interactions", "bad_lines", "other_provider", "files")}
-    rows.append(ApplicationRow("source", window, details=told))
+    details = {name: getattr(counts, name) for name in ("interactions", "bad_lines", "other_provider", "files")}
+    rows.append(ApplicationRow("source", window, details=details))
     lacking = Counter(verdict.failure for _, verdict in scored if verdict.failure and not verdict.settled)
     return Collected(
         SliceStatus.PARTIAL if lacking else SliceStatus.OK,
@@ -140,16 +146,16 @@ def judge_all(
         StorageError: verdicts could not be read or stored.
     """
     questions: dict[str, Interaction] = {}
-    for one in interactions:
-        questions.setdefault(rubric.key_of(customer_id, judge.version, one), one)
+    for interaction in interactions:
+        questions.setdefault(rubric.key_of(customer_id, judge.version, interaction), interaction)
     today = now().astimezone(UTC).date()
-    found, used = verdicts.load(customer_id, list(questions), today)
-    left = deque(key for key in questions if key not in found)
-    if not left:
-        return Judged(found)
+    known, used = verdicts.load(customer_id, list(questions), today)
+    waiting = deque(key for key in questions if key not in known)
+    if not waiting:
+        return Judged(known)
     judge.prepare()
     purse = [judge.run_budget, judge.day_budget(customer_id, today, *used)]
-    asking = _Asking(judge, purse, questions, left, found)
+    asking = _Asking(judge, purse, questions, waiting, known)
     asked: set[str] = set()
     while asking.go_on():
         arrived = asking.wait()
@@ -157,7 +163,7 @@ def judge_all(
         asked |= arrived.keys()
     if asking.refusal is not None:
         raise asking.refusal
-    return Judged(found, frozenset(asked))
+    return Judged(known, frozenset(asked))
 
 
 class _Asking:
@@ -168,28 +174,28 @@ class _Asking:
         judge: Judge,
         purse: list[Budget],
         questions: Mapping[str, Interaction],
-        left: deque[str],
-        found: dict[str, Verdict],
+        waiting: deque[str],
+        known: dict[str, Verdict],
     ) -> None:
-        self._judge, self._purse, self._questions, self._left, self._found = judge, purse, questions, left, found
+        self._judge, self._purse, self._questions, self._waiting, self._known = judge, purse, questions, waiting, known
         self._deadline = time.monotonic() + judge.seconds
         self._under_way: dict[Future[Verdict], str] = {}
         self.refusal: CloudError | None = None
 
     def go_on(self) -> bool:
         """Put as many questions as may be under way; whether there is still something to wait for."""
-        while self._left and len(self._under_way) < self._judge.concurrency:
-            question = Question.about(self._questions[self._left[0]])
+        while self._waiting and len(self._under_way) < self._judge.concurrency:
+            question = Question.about(self._questions[self._waiting[0]])
             in_time = time.monotonic() < self._deadline
             leave = self._judge.hold(question, self._purse) if in_time else Admission.NEVER
             if leave is Admission.LATER:
                 break
-            key = self._left.popleft()
+            key = self._waiting.popleft()
             if leave is Admission.GRANTED:
                 self._under_way[self._judge.ask(question, self._purse, self._deadline)] = key
             else:
-                self._found[key] = self._judge.not_asked(Failure.OVER_BUDGET if in_time else Failure.OUT_OF_TIME)
-        return bool(self._left or self._under_way)
+                self._known[key] = self._judge.not_asked(Failure.OVER_BUDGET if in_time else Failure.OUT_OF_TIME)
+        return bool(self._waiting or self._under_way)
 
     def wait(self) -> dict[str, Verdict]:
         """The verdicts that arrive next, none where budgets are held by the questions of other customers."""
@@ -204,39 +210,41 @@ class _Asking:
                 arrived[key] = future.result()
             except CloudError as error:
                 self.refusal = error
-                self._left.clear()
-        self._found.update(arrived)
+                self._waiting.clear()
+        self._known.update(arrived)
         return arrived
 
 
 # --- Rows -----------------------------------------------------------------------------------------------------------
 
 
-def _metric_rows(customer_id: str, one: Interaction, verdict: Verdict, *, store_text: bool) -> Iterator[ApplicationRow]:
+def _metric_rows(
+    customer_id: str, interaction: Interaction, verdict: Verdict, *, store_text: bool
+) -> Iterator[ApplicationRow]:
     """The five rows of an interaction. What the judge did not say has no score, whatever the label."""
-    texts = rubric.texts_of(one)
+    texts = rubric.texts_of(interaction)
     common: dict[str, Any] = {
-        "prompt_length": len(one.prompt),
-        "response_length": len(one.response),
+        "prompt_length": len(interaction.prompt),
+        "response_length": len(interaction.response),
         "prompt_hash": rubric.text_hash(customer_id, texts["prompt"]),
         "response_hash": rubric.text_hash(customer_id, texts["response"]),
-        "self_preference": same_family(verdict.judge_model, one.model_name),
+        "self_preference": same_family(verdict.judge_model, interaction.model_name),
     }
     if cut := rubric.too_long(texts):
         common["cut"] = cut  # the judge saw the beginning and the end of these
     for metric in METRICS:
         score, label, details = _score(metric, verdict)
-        direction = "higher_is_better" if metric in HIGHER_IS_BETTER else "higher_is_worse"
+        direction = "higher_is_better" if metric in GRADED else "higher_is_worse"
         part = getattr(verdict.answer, metric, None)
         if store_text and part is not None and part.evidence:
             details["evidence"] = part.evidence
         yield ApplicationRow(
             metric,
-            one.timestamp,
-            one.application_id,
-            one.application_name,
-            one.model_name,
-            one.interaction_id,
+            interaction.timestamp,
+            interaction.application_id,
+            interaction.application_name,
+            interaction.model_name,
+            interaction.interaction_id,
             score,
             label,
             {"direction": direction, **common, **details},
@@ -254,11 +262,11 @@ def _score(metric: str, verdict: Verdict) -> tuple[float | None, str, dict[str, 
         cause = verdict.failure or Failure.REFUSED
         return None, "over_budget" if cause is Failure.OVER_BUDGET else "judge_failed", {"cause": cause.value}
     if metric == "hallucination":
-        found = answer.hallucination
-        if found is None:
+        part = answer.hallucination
+        if part is None:
             return None, quality.NOT_ASSESSABLE, {"cause": "no context or reference"}
-        counts = {"claims_checked": found.claims_checked, "unsupported_claims": found.unsupported_claims}
-        return quality.HALLUCINATION.get(found.label), found.label, counts
+        counts = {"claims_checked": part.claims_checked, "unsupported_claims": part.unsupported_claims}
+        return quality.HALLUCINATION.get(part.label), part.label, counts
     if metric == "toxicity":
         severity = answer.toxicity.severity
         return severity / 3, quality.SEVERITIES[severity], {"raw": severity, "category": answer.toxicity.category}
@@ -273,7 +281,7 @@ def _sample_row(
     population: int,
     group: Sequence[tuple[Interaction, Verdict]],
 ) -> ApplicationRow:
-    """How much of an application's and model's window was judged, and what its verdicts took."""
+    """The row of an application's and model's sample: how much of it was judged, and what its verdicts took."""
     judged = [verdict for _, verdict in group if verdict.answer is not None]
     failed = Counter(verdict.failure.value for _, verdict in group if verdict.failure)
     # Interactions with equal texts share one verdict, which was paid for once.
@@ -289,7 +297,7 @@ def _sample_row(
         "tokens": sum(verdict.tokens for verdict in paid),
         "usd": None if None in costs else _money(sum((cost or Decimal(0) for cost in costs), Decimal(0))),
     }
-    name = min((one.application_name for one, _ in group), default="")
+    name = min((interaction.application_name for interaction, _ in group), default="")
     return ApplicationRow("sample", window, application_id, name, model, details=details)
 
 

@@ -25,16 +25,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from optiinfra_dagster.model import quality
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.quality import GRADED, METRICS, Agreement
 from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.collect import judge_all
 from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.statistics import sensitivity, spearman, specificity, weighted_kappa
+from optiinfra_dagster.storage.golden import load_agreements, store_agreements
 from optiinfra_dagster.storage.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.model.quality import Verdict
     from optiinfra_dagster.quality.judge import Judge
@@ -45,8 +45,6 @@ MOST_FAILED = 0.1  # of the set: with more, the figures would be of what happene
 AT_ONCE = 500  # interactions; the judge's time limit is for so many
 MISTAKES_TOLD = 10
 
-GRADED = ("coherence", "relevance", "accuracy")
-METRICS = (*GRADED, "hallucination", "toxicity")
 LABELS: Mapping[str, Sequence[str]] = {  # from good to bad
     "hallucination": list(quality.HALLUCINATION),
     "toxicity": list(quality.SEVERITIES.values()),
@@ -83,29 +81,6 @@ class GoldenSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Agreement:
-    """How a version of the judge agrees with people on one metric; the columns of `application_golden`.
-
-    What a judge is there to find is positive: a score of 2 or lower, any hallucination, any toxicity.
-    """
-
-    metric_type: str
-    n: int
-    not_assessable: int
-    failures: int
-    weighted_kappa: float | None
-    spearman: float | None
-    positives: int
-    sensitivity: float | None
-    sensitivity_low: float | None
-    sensitivity_high: float | None
-    negatives: int
-    specificity: float | None
-    specificity_low: float | None
-    specificity_high: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class Scored:
     """The agreement figures of the judge's version, and how many requests they took now."""
 
@@ -137,15 +112,15 @@ def load(path: Path) -> GoldenSet:
         except ValidationError as error:
             mistakes.append(f"line {number}: {_mistake(error)}")
             continue
-        given = line.labels.model_dump(exclude_none=True)
-        if not given:
+        labelled = line.labels.model_dump(exclude_none=True)
+        if not labelled:
             mistakes.append(f"line {number}: labels is empty")
         interactions.append(_interaction(number, line))
-        labels.append(given)
+        labels.append(labelled)
     if mistakes:
         more = f"\nand {len(mistakes) - MISTAKES_TOLD} more" if len(mistakes) > MISTAKES_TOLD else ""
-        told = "\n".join(mistakes[:MISTAKES_TOLD])
-        raise ConfigError(f"The golden set {path} has wrong lines:\n{told}{more}")
+        shown = "\n".join(mistakes[:MISTAKES_TOLD])
+        raise ConfigError(f"The golden set {path} has wrong lines:\n{shown}{more}")
     if not interactions:
         raise ConfigError(f"The golden set {path} is empty: write one labelled interaction per line.")
     return GoldenSet(interactions, labels, blake2b(content, digest_size=8).hexdigest())
@@ -188,15 +163,14 @@ def score(
         CloudError: the judge cannot be used, or gave no verdict on too many; what it answered is kept.
         StorageError: verdicts or figures could not be read or kept.
     """
-    with clickhouse.session() as client:
-        before = _stored(client, judge.version, golden.digest)
+    before = load_agreements(clickhouse, judge.version, golden.digest)
     if before:
         return Scored(judge.version, before, 0)
     verdicts, requests = [], 0
     for part in _parts(golden.interactions):
         judged = judge_all(OWNER, part, judge, Verdicts(clickhouse), store_text=False, now=now)
         requests += judged.requests
-        verdicts += [judged.verdicts[rubric.key_of(OWNER, judge.version, one)] for one in part]
+        verdicts += [judged.verdicts[rubric.key_of(OWNER, judge.version, interaction)] for interaction in part]
     failed = [verdict.failure for verdict in verdicts if verdict.failure]
     if len(failed) > MOST_FAILED * len(verdicts):
         causes = ", ".join(sorted({failure.value for failure in failed}))
@@ -206,8 +180,15 @@ def score(
             f"({causes}). The other verdicts are kept: materialize the asset again for the rest.",
         )
     agreements = compare(golden.labels, verdicts)
-    with clickhouse.session() as client:
-        _store(client, judge, golden.digest, agreements, run_id, now())
+    store_agreements(
+        clickhouse,
+        agreements,
+        judge_version=judge.version,
+        judge_model=judge.model,
+        golden_set=golden.digest,
+        run_id=run_id,
+        scored_at=now(),
+    )
     return Scored(judge.version, agreements, requests)
 
 
@@ -232,8 +213,8 @@ def compare(labels: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) ->
 
 def _agreement(metric: str, pairs: Sequence[tuple[Any, Verdict]]) -> Agreement:
     judged = [(label, verdict) for label, verdict in pairs if verdict.answer is not None]
-    found = [(_number(metric, label), _number(metric, _said(metric, verdict))) for label, verdict in judged]
-    both = [(people, judge) for people, judge in found if people is not None and judge is not None]
+    numbers = [(_number(metric, label), _number(metric, _label_of(metric, verdict))) for label, verdict in judged]
+    both = [(people, judge) for people, judge in numbers if people is not None and judge is not None]
     people, judge = [p for p, _ in both], [j for _, j in both]
     grades = [_grade(p) for p in people], [_grade(j) for j in judge]
     truth, reported = ([_is_positive(metric, grade) for grade in side] for side in grades)
@@ -241,7 +222,7 @@ def _agreement(metric: str, pairs: Sequence[tuple[Any, Verdict]]) -> Agreement:
     return Agreement(
         metric_type=metric,
         n=len(both),
-        not_assessable=len(found) - len(both),
+        not_assessable=len(numbers) - len(both),
         failures=len(pairs) - len(judged),
         weighted_kappa=weighted_kappa(*grades),
         spearman=spearman(people, judge),
@@ -256,8 +237,8 @@ def _agreement(metric: str, pairs: Sequence[tuple[Any, Verdict]]) -> Agreement:
     )
 
 
-def _said(metric: str, verdict: Verdict) -> float | str:
-    """What the judge said of a metric, in the words of the labels."""
+def _label_of(metric: str, verdict: Verdict) -> float | str:
+    """The judge's label of a metric, in the words of people's labels."""
     answer = verdict.answer
     assert answer is not None  # noqa: S101 - the caller leaves out the others
     if metric == "hallucination":
@@ -282,34 +263,3 @@ def _grade(number: float) -> int:
 
 def _is_positive(metric: str, grade: int) -> bool:
     return grade <= 2 if metric in GRADED else grade > 0
-
-
-# --- The table ------------------------------------------------------------------------------------------------------
-
-_COLUMNS = tuple(Agreement.__dataclass_fields__)
-
-
-def _stored(client: Client, judge_version: str, digest: str) -> list[Agreement]:
-    """The newest figures of a version of the judge on a set; none if it was not scored on it."""
-    rows = client.query(
-        f"""
-        SELECT {", ".join(_COLUMNS)} FROM application_golden
-        WHERE judge_version = {{version:String}} AND golden_set = {{digest:String}}
-        ORDER BY scored_at DESC
-        LIMIT 1 BY metric_type
-        """,  # noqa: S608 - the columns are the code's own
-        parameters={"version": judge_version, "digest": digest},
-    ).result_rows
-    return sorted((Agreement(*row) for row in rows), key=lambda one: METRICS.index(one.metric_type))
-
-
-def _store(
-    client: Client, judge: Judge, digest: str, agreements: Sequence[Agreement], run_id: str, scored_at: datetime
-) -> None:
-    """All metrics at once: one INSERT of one block, so a set is scored or it is not."""
-    rows = [
-        [judge.version, judge.model, digest, *(getattr(one, name) for name in _COLUMNS), run_id, scored_at]
-        for one in agreements
-    ]
-    columns = ["judge_version", "judge_model", "golden_set", *_COLUMNS, "run_id", "scored_at"]
-    client.insert("application_golden", rows, column_names=columns)

@@ -1,4 +1,4 @@
-"""What the judge is asked about one interaction, and how its answer is read.
+"""The question that the judge is asked about an interaction, and the reading of its answer.
 
 The judged texts are data that a stranger wrote. They stand between two fence lines that hold a hash of the texts
 themselves, so that a text can neither close its fence (it would have to contain its own hash) nor know another's, and
@@ -125,10 +125,10 @@ class Question:
         shown = {name: _shorten(text, LONGEST[name]) for name, text in texts.items()}
         mark = _digest(json.dumps(texts), size=16)
         parts = [f"<<<{name.upper()} {mark}\n{text}\n{name.upper()} {mark}>>>" for name, text in shown.items()]
-        asked = "coherence, relevance, accuracy, hallucination and toxicity"
+        dimensions = "coherence, relevance, accuracy, hallucination and toxicity"
         if not _grounded(texts):
-            asked = asked.replace(" hallucination and", " and").replace("accuracy, and", "accuracy and")
-        task = f"Judge {asked} of the RESPONSE. The fence lines of the data carry the mark {mark}."
+            dimensions = dimensions.replace(" hallucination and", " and").replace("accuracy, and", "accuracy and")
+        task = f"Judge {dimensions} of the RESPONSE. The fence lines of the data carry the mark {mark}."
         return cls("\n\n".join([task, *parts]), _grounded(texts))
 
     @property
@@ -159,7 +159,7 @@ def texts_of(interaction: Interaction) -> dict[str, str]:
 
 
 def key_of(customer_id: str, judge_version: str, interaction: Interaction) -> str:
-    """What a verdict is cached under: customer, judge and every text that it depends on."""
+    """The key of a cached verdict: a hash of customer, judge and every text that it depends on."""
     return _digest(json.dumps([customer_id, judge_version, texts_of(interaction)]), size=16)
 
 
@@ -169,7 +169,7 @@ def text_hash(customer_id: str, text: str) -> str:
 
 
 def too_long(texts: Mapping[str, str]) -> list[str]:
-    """Which texts are not shown whole."""
+    """The names of the texts that are not shown whole."""
     return [name for name, text in texts.items() if len(text) > LONGEST[name]]
 
 

@@ -1,4 +1,4 @@
-"""Which interactions of a window are judged: per application those with the smallest salted hashes.
+"""The sample of a window's interactions that is judged: per application those with the smallest salted hashes.
 
 The hash depends on customer, application and interaction id alone, so the same interactions are chosen in any order of
 reading, after a restart, and when a window is materialized again; a larger sample holds the smaller one.
@@ -83,7 +83,7 @@ class Sample:
 
     @property
     def populations(self) -> Mapping[tuple[str, str], int]:
-        """How many interactions each (application_id, model_name) had."""
+        """The number of interactions by (application_id, model_name)."""
         return MappingProxyType(self._population)
 
     @property
@@ -92,7 +92,7 @@ class Sample:
         return tuple(sorted(self._heaps))
 
     def population(self, application_id: str, model_name: str | None = None) -> int:
-        """How many interactions an application had, or one model of it."""
+        """The number of interactions of an application, or of one model of it."""
         if model_name is not None:
             return self._population[application_id, model_name]
         return sum(count for (application, _), count in self._population.items() if application == application_id)
@@ -104,7 +104,7 @@ class Sample:
 
 
 def _content(interaction: Interaction) -> tuple[object, ...]:
-    """What decides between two interactions of the same id: not the order in which they came."""
+    """The order of interactions of the same id, which does not depend on that in which they came."""
     return (
         interaction.timestamp,
         interaction.model_name,

@@ -1,11 +1,12 @@
-"""Where a customer's interactions come from: JSON lines in S3, in Google Cloud Storage, in a folder; or ClickHouse.
+"""The sources of a customer's interactions: JSON lines in S3, Google Cloud Storage, Azure or a folder; or ClickHouse.
 
 Files are plain or gzip, told by their first bytes. What is listed for a window follows from the location:
 
 - Where it names the hour (`{yyyy}`, `{mm}`, `{dd}`, `{hh}`, as far as it goes), only the hours or days of the window
   are listed, and those within `SPREAD` of it, since shippers name files by when they were opened or delivered.
-- Otherwise a location of up to 1,000 files is listed whole, in one call. In a larger one names must begin with the
-  date, as in `2026-11-21`, `2026/11/21` or `year=2026/month=11/day=21`, and the days of the window are listed.
+- Otherwise a location of up to 1,000 files (Azure: 5,000) is listed whole, in one call. In a larger one names must
+  begin with the date, as in `2026-11-21`, `2026/11/21` or `year=2026/month=11/day=21`, and the days of the window are
+  listed.
 
 Files that were last written `UPLOAD` or more before the window are not read. Of what is read, the time in each line
 decides. A bad line whose time cannot be read counts in the window of the line before it, so that it counts in one
@@ -23,21 +24,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.meter import Meter
-from optiinfra_dagster.quality import stores
-from optiinfra_dagster.quality.interactions import MAX_LINE_BYTES, BadLine, Interaction, Reason, read_fields, read_line
-from optiinfra_dagster.quality.stores import GoneError
-from optiinfra_dagster.storage.sql import read_sql
+from optiinfra_dagster.providers.object_storage.store import GoneError
+from optiinfra_dagster.quality.fields import Reason
+from optiinfra_dagster.quality.interactions import MAX_LINE_BYTES, BadLine, Interaction, read_fields, read_line
+from optiinfra_dagster.quality.stores import open_store
+from optiinfra_dagster.storage.interactions import LoggedTable, logged_interactions
 
 if TYPE_CHECKING:
     import io
 
     from optiinfra_dagster.config.customers import Customer
-    from optiinfra_dagster.quality.stores import File, Store
+    from optiinfra_dagster.providers.object_storage.store import File, Store
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 SPREAD = timedelta(minutes=15)
@@ -51,7 +52,7 @@ _DATED = re.compile(r"(\D*)(\d{4})(\D*)(0[1-9]|1[0-2])(\D*)(0[1-9]|[12]\d|3[01])
 
 @dataclass(slots=True)
 class SourceCounts:
-    """What one fetch met. `files` hold lines of the window; `bytes` were read, as stored."""
+    """Counts of one fetch. `files` hold lines of the window; `bytes` were read, as stored."""
 
     interactions: int = 0
     other_provider: int = 0
@@ -61,7 +62,7 @@ class SourceCounts:
 
     @property
     def bad_lines(self) -> int:
-        """How many lines could not be used, for any reason."""
+        """The number of lines that could not be used, for any reason."""
         return self.reasons.total()
 
 
@@ -78,7 +79,7 @@ class InteractionSource(Protocol):
         """
 
     def probe(self, providers: Sequence[str], start: datetime, end: datetime) -> int:
-        """How many files or rows there are around [start, end), by the fewest calls that prove them readable.
+        """Count the files or rows around [start, end), by the fewest calls that prove them readable.
 
         Raises:
             CloudError, ConfigError, StorageError: as `fetch`.
@@ -99,19 +100,12 @@ def open_source(
         raise ConfigError(f"{customer.id} has no `application` in the customers file: add one with `interactions`.")
     default = application.provider or (customer.providers[0] if len(customer.providers) == 1 else "")
     meter = meter or Meter()
-    location = application.interactions
-    if location == "clickhouse":
+    if application.interactions == "clickhouse":
         if clickhouse is None:
             raise ConfigError(f"The interactions of {customer.id} are in ClickHouse, and none was given.")
         return TableSource(clickhouse, customer.id, default)
-    scheme, separator, rest = location.partition("://")
-    if not separator:
-        # The folder before the first name with a placeholder must be there.
-        folder = Path(re.split(r"[^/]*\{", location)[0])
-        return FileSource(stores.Folder(folder), location, default)
-    bucket, _, prefix = rest.partition("/")
-    store = stores.S3(customer, bucket, meter) if scheme == "s3" else stores.Gcs(customer, bucket, meter)
-    return FileSource(store, prefix, default)
+    store, location = open_store(customer, application, meter)
+    return FileSource(store, location, default)
 
 
 class _Filter:
@@ -125,7 +119,7 @@ class _Filter:
         return self._start <= moment < self._end
 
     def wants(self, interaction: Interaction) -> bool:
-        """Whether an interaction of the window is of the provider; counts it."""
+        """Count an interaction of the window; True if it is of the provider."""
         provider = interaction.provider or self._default
         if provider == self._provider:
             self._counts.interactions += 1
@@ -219,7 +213,7 @@ class FileSource:
             yield from page.files
 
     def _sorts_behind(self, key: str) -> bool:
-        """Whether there are names that no date reaches."""
+        """True if there are names that no date reaches."""
         return bool(next(self._store.pages(key[:-1], after=key)).files)
 
     def _read(
@@ -260,7 +254,7 @@ def _dated(template: str, moment: datetime) -> str:
 
 
 def _items(stream: io.BufferedReader) -> Iterator[Interaction | BadLine]:
-    """What a file holds, line by line; a damaged compressed file is read as far as it goes."""
+    """The lines of a file; a damaged compressed file is read as far as it goes."""
     if stream.peek(2)[:2] != b"\x1f\x8b":
         yield from _of_lines(stream)
         return
@@ -279,14 +273,6 @@ def _of_lines(stream: Any) -> Iterator[Interaction | BadLine]:
 
 # --- ClickHouse -----------------------------------------------------------------------------------------------------
 
-_SLICE_ROWS = 2000  # about as many are asked for at a time: the embedded engine holds a whole result in memory
-
-_COUNTS = """
-SELECT countIf(provider IN ({provider:String}, '')), countIf(provider NOT IN ({provider:String}, '')) FROM {table}
-WHERE customer_id = {customer:String}
-    AND timestamp >= fromUnixTimestamp64Micro({start:Int64}) AND timestamp < fromUnixTimestamp64Micro({end:Int64})
-"""
-
 
 class TableSource:
     """The table llm_interactions, and OpenTelemetry's otel_traces where it stands in the same database."""
@@ -297,61 +283,24 @@ class TableSource:
 
     def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Interaction]:
         """See `InteractionSource`. ClickHouse is held meanwhile: nothing else may be waited for between two items."""
-        self.counts = SourceCounts()
-        window = _Filter(provider, start, end, self._default, self.counts)
-        parameters = {
-            "customer": self._customer_id,
-            "provider": provider,
-            "start": int(start.timestamp() * 10**6),
-            "end": int(end.timestamp() * 10**6),
-            "longest": MAX_LINE_BYTES,
-        }
-        return self._fetch(parameters, window, self.counts)
+        self.counts = counts = SourceCounts()
+        return self._fetch(provider, start, end, _Filter(provider, start, end, self._default, counts), counts)
 
     def probe(self, providers: Sequence[str], start: datetime, end: datetime) -> int:  # noqa: ARG002
         """See `InteractionSource`."""
-        parameters = {
-            "customer": self._customer_id,
-            "provider": "",
-            "start": int(start.timestamp() * 10**6),
-            "end": int(end.timestamp() * 10**6),
-        }
-        with self._clickhouse.session() as client:
-            tables = ["llm_interactions"]
-            if client.command("EXISTS TABLE otel_traces"):
-                tables.append("llm_interactions_otel")
-            found = (client.query(_COUNTS.replace("{table}", one), parameters=parameters).result_rows for one in tables)
-            return sum(sum(rows[0]) for rows in found)
+        return sum(table.count + table.elsewhere for table in self._tables("", start, end))
 
-    def _fetch(self, parameters: dict[str, Any], window: _Filter, counts: SourceCounts) -> Iterator[Interaction]:
-        query = read_sql("queries/llm_interactions")
-        with self._clickhouse.session() as client:
-            tables = ["llm_interactions"]
-            if client.command("EXISTS TABLE otel_traces"):
-                tables.append("llm_interactions_otel")
-            for table in tables:
-                found = client.query(_COUNTS.replace("{table}", table), parameters=parameters).result_rows
-                rows, others = found[0]
-                counts.other_provider += others
-                for start, end in _slices(parameters["start"], parameters["end"], rows):
-                    part = {**parameters, "start": start, "end": end}
-                    for row in client.query(query.replace("{table}", table), parameters=part).result_rows:
-                        item = _of_row(row, structured=table != "llm_interactions")
-                        if isinstance(item, BadLine):
-                            counts.reasons[item.reason] += 1
-                        elif window.wants(item):
-                            yield item
+    def _tables(self, provider: str, start: datetime, end: datetime) -> Iterator[LoggedTable]:
+        return logged_interactions(self._clickhouse, self._customer_id, provider, start, end, MAX_LINE_BYTES)
 
-
-def _slices(start: int, end: int, rows: int) -> Iterator[tuple[int, int]]:
-    """A span of time in equal parts that hold about `_SLICE_ROWS` each; none if there are no rows."""
-    parts = -(-rows // _SLICE_ROWS)
-    for part in range(parts):
-        yield start + (end - start) * part // parts, start + (end - start) * (part + 1) // parts
-
-
-def _of_row(row: Sequence[Any], *, structured: bool) -> Interaction | BadLine:
-    *fields, too_large = row
-    if too_large:
-        return BadLine(Reason.TOO_LARGE)
-    return read_fields(fields, structured=structured)
+    def _fetch(
+        self, provider: str, start: datetime, end: datetime, window: _Filter, counts: SourceCounts
+    ) -> Iterator[Interaction]:
+        for table in self._tables(provider, start, end):
+            counts.other_provider += table.elsewhere
+            for *fields, too_large in table.rows:
+                item = BadLine(Reason.TOO_LARGE) if too_large else read_fields(fields, structured=table.has_spans)
+                if isinstance(item, BadLine):
+                    counts.reasons[item.reason] += 1
+                elif window.wants(item):
+                    yield item

@@ -19,7 +19,7 @@ Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile; also in sq
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where a share or mean may lie, with 95 % confidence; both ends are from 0 to 1."""
+    """The 95 % confidence interval of a share or mean; both ends are from 0 to 1."""
 
     low: float
     high: float
@@ -27,7 +27,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many of `of` were `hits`."""
+    """A share: `hits` of `of`."""
 
     hits: int
     of: int
@@ -87,11 +87,11 @@ def _ranks(values: Sequence[float]) -> list[float]:
     return [of_value[value] for value in values]
 
 
-def sensitivity(truth: Sequence[bool], found: Sequence[bool]) -> Share:
+def sensitivity(truth: Sequence[bool], reported: Sequence[bool]) -> Share:
     """The share of what is there that was found."""
-    return Share(sum(f for t, f in zip(truth, found, strict=True) if t), sum(truth))
+    return Share(sum(f for t, f in zip(truth, reported, strict=True) if t), sum(truth))
 
 
-def specificity(truth: Sequence[bool], found: Sequence[bool]) -> Share:
+def specificity(truth: Sequence[bool], reported: Sequence[bool]) -> Share:
     """The share of what is not there that was left alone."""
-    return Share(sum(not f for t, f in zip(truth, found, strict=True) if not t), sum(not t for t in truth))
+    return Share(sum(not f for t, f in zip(truth, reported, strict=True) if not t), sum(not t for t in truth))

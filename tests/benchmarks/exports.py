@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from optiinfra_dagster.providers.billing.exports.files import ExportFile
 from optiinfra_dagster.providers.billing.exports.formats import recognised
-from optiinfra_dagster.providers.billing.exports.reader import ExportFile, read_export
+from optiinfra_dagster.providers.billing.exports.reader import read_export
 
 MEGABYTES = 20
 RESOURCES = 5  # for each megabyte: a charge adds up about a hundred rows, whatever the size

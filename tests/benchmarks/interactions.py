@@ -56,12 +56,12 @@ def measure(folder: Path, side: str) -> Side:
 
 
 def _ours(folder: Path) -> int:
+    from optiinfra_dagster.providers.object_storage.folder import Folder
     from optiinfra_dagster.quality.sampling import Sample
     from optiinfra_dagster.quality.sources import FileSource
-    from optiinfra_dagster.quality.stores import Folder
 
     sample = Sample("bench", 5)
-    for interaction in FileSource(Folder(folder), str(folder), "aws").fetch("aws", START, END):
+    for interaction in FileSource(Folder(folder, "interactions"), str(folder), "aws").fetch("aws", START, END):
         sample.add(interaction)
     assert [len(sample.chosen(application)) for application in sample.applications] == [5, 5, 5]
     return sum(sample.populations.values())

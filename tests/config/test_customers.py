@@ -170,7 +170,10 @@ def test_relative_paths_start_at_the_folder_of_the_file(file: Path) -> None:
     assert acme.application.interactions == str(file.parent / "logs")
 
 
-@pytest.mark.parametrize("place", ["s3://bucket", "gs://bucket/a/b", "clickhouse", "/var/log/llm"])
+@pytest.mark.parametrize(
+    "place",
+    ["s3://bucket", "gs://bucket/a/b", "clickhouse", "/var/log/llm", "https://acmelogs.blob.core.windows.net/llm/prod"],
+)
 def test_interactions_may_be_in_several_places(file: Path, place: str) -> None:
     acme, _ = load(file, VALID.replace("s3://acme-llm-logs/prod/", place))
     assert acme.application is not None

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from botocore.exceptions import ClientError
@@ -15,9 +16,15 @@ from google.api_core import exceptions as google
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
+from optiinfra_dagster.config.secrets import Endpoint
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.world import World
 from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.azure.account import AzureAccount
+from optiinfra_dagster.providers.azure.client import open_principal
+from optiinfra_dagster.providers.azure.errors import RefusedError
+from optiinfra_dagster.providers.azure.transport import calling
 from tests.lab.conftest import ACCOUNT, NOW, connect
 
 WINDOW = datetime(2026, 11, 20, 11, 45, tzinfo=UTC)
@@ -189,3 +196,26 @@ def test_mistake_in_the_world_is_named(tmp_path: Path, wrong: dict[str, Any]) ->
     file.write_text(json.dumps({"applications": [{**BOT, **wrong}]}))
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         World.load(file)
+
+
+def test_azure_lists_in_pages_and_reads_objects_whole_in_part_and_only_unchanged(store: CloudLab) -> None:
+    host, container = "acme.blob.core.windows.net", "logs"
+    for number in range(3):
+        store.storage.put(f"https://{host}/{container}/a/{number}.jsonl", f"line {number}".encode(), NOW)
+    principal = open_principal(
+        AzureAccount(subscription_id="a0000000-0000-4000-8000-000000000001", endpoint_url=Endpoint(url=store.url))
+    )
+    with calling(Meter(), 30.0):
+        page = ET.fromstring(principal.list_blobs(host, container, "a/", "").lstrip("\ufeff"))  # noqa: S314
+        names = [name.text for name in page.iter("Name")]
+        etags = [etag.text for etag in page.iter("Etag")]
+        assert names == ["a/0.jsonl", "a/1.jsonl", "a/2.jsonl"]
+        rest = ET.fromstring(principal.list_blobs(host, container, "a/", "a/2.jsonl").lstrip("\ufeff"))  # noqa: S314
+        assert [name.text for name in rest.iter("Name")] == names[2:]
+        unchanged = {"If-Match": f'"{etags[1]}"'}
+        assert principal.blob(host, container, "a/1.jsonl", unchanged).read() == b"line 1"
+        assert principal.blob(host, container, "a/1.jsonl", {**unchanged, "Range": "bytes=5-"}).read() == b"1"
+        for name, headers, status in (("a/1.jsonl", {"If-Match": '"other"'}, 412), ("a/9.jsonl", {}, 404)):
+            with pytest.raises(RefusedError) as caught:
+                principal.blob(host, container, name, headers)
+            assert caught.value.status == status

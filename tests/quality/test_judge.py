@@ -20,7 +20,9 @@ from optiinfra_dagster.model.errors import CloudError, ConfigError
 from optiinfra_dagster.model.quality import Failure, Verdict
 from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.budget import Admission, Budget, Budgets
-from optiinfra_dagster.quality.judge import Judge, Pace, duration, families, same_family, usd
+from optiinfra_dagster.quality.judge import Judge
+from optiinfra_dagster.quality.models import families, same_family, usd
+from optiinfra_dagster.quality.pace import Pace, duration
 from optiinfra_dagster.quality.rubric import Question, key_of
 from tests.support.judging import answer, interaction, judge_at, lab_of
 

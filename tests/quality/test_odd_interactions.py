@@ -11,8 +11,10 @@ import pytest
 
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.quality import golden
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, read_fields, read_line
-from optiinfra_dagster.quality.judge import Pace, _read
+from optiinfra_dagster.quality.fields import Reason
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, read_fields, read_line
+from optiinfra_dagster.quality.pace import Pace
+from optiinfra_dagster.quality.replies import read_completion
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,7 +107,7 @@ def test_odd_messages_in_a_table_are_counted(text: str) -> None:
 @pytest.mark.parametrize("tokens", [10**20, -1, 1.5, "9", None, True])
 def test_tokens_that_no_answer_can_have_are_not_known(tokens: object) -> None:
     usage = SimpleNamespace(prompt_tokens=tokens, completion_tokens=5)
-    reply = _read(SimpleNamespace(usage=usage, choices=[]), grounded=False)  # type: ignore[arg-type]
+    reply = read_completion(SimpleNamespace(usage=usage, choices=[]), grounded=False)  # type: ignore[arg-type]
     assert (reply.failure, reply.unanswered, reply.prompt_tokens) == (Failure.MALFORMED, True, 0)
 
 

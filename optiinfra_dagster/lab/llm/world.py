@@ -10,10 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, FilePath
 class LlmApplication(BaseModel):
     """One application, which logs `per_window` interactions in each window of 15 minutes, in a file of their own.
 
-    `location` is a bucket and folder, `s3://bucket/{provider}/{yyyy}/{mm}/{dd}/{hh}/`, with the same placeholders as in
-    the customers file. `shape` is that of the lines: flat records in several spellings, OpenTelemetry spans as an SDK
-    writes them, or OTLP/JSON. `bad_lines` useless lines are mixed in. With `file`, flat records of JSON lines are told
-    instead of made-up ones, `per_window` of them in turn, with times and ids that fit the window.
+    `location` is a bucket or a container of Azure, and a folder, `s3://bucket/{provider}/{yyyy}/{mm}/{dd}/{hh}/`, with
+    the same placeholders as in the customers file. `shape` is that of the lines: flat records in several spellings,
+    OpenTelemetry spans as an SDK writes them, or OTLP/JSON. `bad_lines` useless lines are mixed in. With `file`, flat
+    records of JSON lines are told instead of made-up ones, `per_window` of them in turn, with times and ids that fit
+    the window.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -21,7 +22,9 @@ class LlmApplication(BaseModel):
     id: str
     name: str = ""
     provider: Literal["aws", "gcp", "azure", "vultr"]
-    location: str = Field(pattern=r"^(s3|gs)://[a-z0-9][a-z0-9._-]+/.*$")
+    location: str = Field(
+        pattern=r"^((s3|gs)://[a-z0-9][a-z0-9._-]+|https://[a-z0-9]+\.blob\.core\.[a-z0-9.-]+/[a-z0-9-]+)/.*$"
+    )
     models: list[str] = Field(default=["gpt-4o-mini"], min_length=1)
     per_window: int = Field(default=20, ge=0)
     shape: Literal["flat", "otel", "otlp"] = "flat"

@@ -1,1 +1,1 @@
-"""Object storage of the lab: S3 and Google Cloud Storage over the same objects."""
+"""Object storage of the lab: S3, Google Cloud Storage and Azure's blob storage over the same objects."""

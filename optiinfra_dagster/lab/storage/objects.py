@@ -33,14 +33,17 @@ class Object:
 
 
 class Objects:
-    """Every bucket of the lab, named `s3://bucket` or `gs://bucket`. Nothing is there before its time (`now`)."""
+    """Every bucket of the lab: `s3://bucket`, `gs://bucket`, `https://account.blob.core.windows.net/container`.
+
+    Nothing is there before its time (`now`).
+    """
 
     def __init__(self, world: World, now: Callable[[], datetime]) -> None:
         self._now = now
         self._logs: dict[str, list[Log]] = defaultdict(list)
         self._put: dict[str, dict[str, Object]] = defaultdict(dict)
         for application in world.applications:
-            bucket = "/".join(application.location.split("/")[:3])
+            bucket, _ = _split(application.location)
             self._logs[bucket].append(Log(world.seed, application))
 
     def put(self, url: str, data: bytes, modified: datetime | None = None) -> None:
@@ -79,9 +82,8 @@ class Objects:
 
 
 def _split(url: str) -> tuple[str, str]:
-    scheme, _, rest = url.partition("://")
-    bucket, _, key = rest.partition("/")
-    return f"{scheme}://{bucket}", key
+    parts = url.split("/", 4 if url.startswith("https://") else 3)
+    return "/".join(parts[:-1]), parts[-1]
 
 
 def _filled(template: str, provider: str, window: datetime) -> str:

@@ -11,28 +11,28 @@ import json
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
-from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws.client import PRICES_USD, Account, open_account
-from optiinfra_dagster.providers.aws.errors import explain_cost_explorer, explain_export, explain_object
+from optiinfra_dagster.providers.aws.errors import explain_cost_explorer
 from optiinfra_dagster.providers.aws.services import KINDS
+from optiinfra_dagster.providers.billing import service_types
 from optiinfra_dagster.providers.billing.exports.files import ExportFile
+from optiinfra_dagster.providers.object_storage.s3 import S3
 from optiinfra_dagster.providers.paging import PageGuard
+from optiinfra_dagster.providers.parsing import ODD
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.aws.account import AwsAccount
+    from optiinfra_dagster.providers.object_storage.store import File
 
 READING_SECONDS = 240.0  # after which nothing more is asked
 
@@ -44,30 +44,7 @@ _DAY = timedelta(days=1)
 _LARGEST = Decimal(10) ** 15  # what is more is no amount of money
 _LATER = "It is asked again with the next reading"
 
-# What Cost Explorer calls services that are not listed, or charge for kinds of several types -> what they run.
-_OTHER_SERVICES: Mapping[str, ResourceType] = {
-    "Amazon Lightsail": ResourceType.COMPUTE,
-    "AWS Lambda": ResourceType.COMPUTE,
-    "Amazon Elastic Container Service": ResourceType.COMPUTE,
-    "Amazon FSx": ResourceType.VOLUME,
-    "Amazon DocumentDB (with MongoDB compatibility)": ResourceType.DATABASE,
-    "Amazon Neptune": ResourceType.DATABASE,
-    "Amazon MemoryDB": ResourceType.DATABASE,
-    "Amazon Virtual Private Cloud": ResourceType.NETWORK,
-    "Amazon Elastic Kubernetes Service": ResourceType.KUBERNETES,
-}
-
-
-def _resource_types() -> dict[str, ResourceType]:
-    """The type of resource that each service runs; `EC2 - Other`, which mixes types, is not among them."""
-    types: dict[str, set[ResourceType]] = {}
-    for kind in KINDS.values():
-        types.setdefault(kind.bill_service, set()).add(kind.resource_type)
-    of_one_type = {service: min(runs) for service, runs in types.items() if service and len(runs) == 1}
-    return {**_OTHER_SERVICES, **of_one_type}
-
-
-_RESOURCE_TYPES = _resource_types()
+_RESOURCE_TYPES = service_types.of_kinds(KINDS.values(), service_types.COST_EXPLORER)
 
 
 def price(request: BillRequest[AwsAccount]) -> Decimal:
@@ -93,10 +70,7 @@ def read(request: BillRequest[AwsAccount], meter: Meter) -> Bill:
             part = reader(request, source, account, meter, until)
         except CollectionError as error:
             part = Bill(problems=[Problem.of(source.id, error)])
-        bill.charges += part.charges
-        bill.totals += part.totals
-        bill.read.update(part.read)
-        bill.problems += part.problems
+        bill.merge(part)
     return bill
 
 
@@ -135,7 +109,7 @@ def _read_cost_explorer(
     if missing := [day for day in request.days if day not in whole]:
         text = f"Cost Explorer tells nothing of {missing[0]}" + (f" to {missing[-1]}" if len(missing) > 1 else "")
         bill.problems.append(Problem(source.id, "", "", Cause.INCOMPLETE, f"{text}. {_LATER}"))
-    bill.problems += _currency_changes(bill.charges, source.id)
+    bill.problems += bill.currency_problems()
     return bill
 
 
@@ -196,7 +170,7 @@ def _charges(page: Any, source_id: str) -> Iterator[Charge]:
                 service,
                 *money,
                 category=_category(service),
-                cost_type=_RESOURCE_TYPES.get(service, "other"),
+                cost_type=_RESOURCE_TYPES.get(service.lower(), service_types.OTHER),
                 effective_cost=effective[0] if effective and effective[1] == money[1] else None,
                 is_final=result.get("Estimated") is False,
             )
@@ -208,75 +182,43 @@ def _category(service: str) -> Category:
     return Category.TAX if service == "Tax" else Category.USAGE
 
 
-def _currency_changes(charges: Sequence[Charge], source_id: str) -> Iterator[Problem]:
-    """A problem for each month that is charged in several currencies, which no reader should add up."""
-    seen: dict[str, dict[str, None]] = {}
-    for charge in charges:
-        seen.setdefault(f"{charge.day:%Y-%m}", {})[charge.currency] = None
-    for month, currencies in seen.items():
-        if len(currencies) > 1:
-            text = (
-                f"the bill of {month} is in {' and '.join(currencies)}: the currency changed within the month. "
-                "The amounts are kept as they are, and are not to be added up"
-            )
-            yield Problem(source_id, "", "", Cause.CONFIG, text)
-
-
 # --- Data Exports ---------------------------------------------------------------------------------------------------
 
 # prefix/name/metadata/BILLING_PERIOD=2026-11/(execution/)name-Manifest.json, written when all data files are there:
 # https://docs.aws.amazon.com/cur/latest/userguide/dataexports-export-delivery.html
 _MANIFEST = re.compile(r"(.*/)?metadata/billing_period=(20\d\d-(?:0[1-9]|1[0-2]))/.*Manifest\.json", re.IGNORECASE)
 
-# Per request, S3 Standard in us-east-1 (https://aws.amazon.com/s3/pricing/).
-_S3_USD = {"ListObjectsV2": Decimal("0.000005"), "GetObject": Decimal("0.0000004")}
-
 
 @dataclass(frozen=True)
 class _Export:
-    """A Data Export in a bucket, read as one account."""
+    """A Data Export in a bucket."""
 
     place: str  # s3://bucket/prefix
-    account: Account
-    meter: Meter
-    until: float
+    store: S3
 
-    @property
-    def bucket(self) -> str:
-        """The bucket's name."""
-        return self.place.removeprefix("s3://").partition("/")[0]
+    @classmethod
+    def of(cls, place: str, account: Account, meter: Meter, until: float) -> _Export:
+        """The export below `place`, read as an account; nothing is sent from `until` on."""
+        lend = partial(account.call, "s3", account.home_region, meter, until=until)
+        bucket = place.removeprefix("s3://").partition("/")[0]
+        return cls(place, S3(bucket, lend, "cost_export", account.partition))
 
-    @contextmanager
-    def call(self) -> Iterator[Any]:
-        """Lend the client of S3; its errors are explained."""
-        try:
-            with self.account.call("s3", self.account.home_region, self.meter, _S3_USD, self.until) as s3:
-                try:
-                    yield s3
-                except ClientError as error:
-                    raise explain_object(error, self.place) or error from None
-        except CloudError as error:
-            raise explain_export(error, self.place, self.account.partition) from None
-
-    def listed(self) -> dict[str, Any]:
+    def listed(self) -> dict[str, File]:
         """Every object of the export by its key."""
         prefix = self.place.removeprefix("s3://").partition("/")[2]
-        with self.call() as s3:
-            pages = s3.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else ""
-            )
-            return {entry["Key"]: entry for page in pages for entry in page.get("Contents") or ()}
+        pages = self.store.pages(f"{prefix}/" if prefix else "")
+        return {file.key: file for page in pages for file in page.files}
 
-    def manifests(self, objects: Mapping[str, Any]) -> dict[date, Any]:
+    def manifests(self, objects: Mapping[str, File]) -> dict[date, File]:
         """By the first day of its month, the newest manifest; CloudError where there is none, or of several exports."""
-        newest: dict[date, Any] = {}
+        newest: dict[date, File] = {}
         exports = set[str]()
-        for key, entry in objects.items():
+        for key, file in objects.items():
             if match := _MANIFEST.fullmatch(key):
                 exports.add(match[1] or "")
                 month = date.fromisoformat(f"{match[2]}-01")
-                if month not in newest or newest[month]["LastModified"] < entry["LastModified"]:
-                    newest[month] = entry
+                if month not in newest or newest[month].modified < file.modified:
+                    newest[month] = file
         if len(exports) != 1:
             names = ", ".join(sorted(name.rstrip("/") for name in exports))
             what = f"holds several exports: {names}" if exports else "holds no Data Export (a Manifest.json)"
@@ -284,28 +226,27 @@ class _Export:
             raise CloudError(Cause.CONFIG, text)
         return newest
 
-    def files(self, manifest: Any, objects: Mapping[str, Any]) -> list[ExportFile]:
+    def files(self, manifest: File, objects: Mapping[str, File]) -> list[ExportFile]:
         """The data files that a manifest lists."""
-        with self.call() as s3:
-            text = s3.get_object(Bucket=self.bucket, Key=manifest["Key"], IfMatch=manifest["ETag"])["Body"].read()
-            named = [str(url).removeprefix(f"s3://{self.bucket}/") for url in json.loads(text).get("dataFiles") or ()]
-        if missing := [key for key in named if key not in objects]:
-            text = f"{self.place}: the manifest lists {missing[0]}, which is not there. {_LATER}"
-            raise CloudError(Cause.INCOMPLETE, text)
+        with self.store.open(manifest) as stream:
+            text = stream.read()
+        try:
+            keys = [str(name).removeprefix(f"{self.store.place}/") for name in json.loads(text).get("dataFiles") or ()]
+        except ODD as error:
+            what = f"{self.place}: {manifest.key} is not a manifest of AWS ({type(error).__name__})"
+            raise CloudError(Cause.BUG, what) from None
+        if missing := [key for key in keys if key not in objects]:
+            what = f"{self.place}: the manifest lists {missing[0]}, which is not there. {_LATER}"
+            raise CloudError(Cause.INCOMPLETE, what)
         return [
-            ExportFile(f"s3://{self.bucket}/{key}", objects[key]["Size"], partial(self.open, objects[key]))
-            for key in named
+            ExportFile(f"{self.store.place}/{key}", objects[key].size, partial(self.store.open, objects[key]))
+            for key in keys
         ]
-
-    def open(self, entry: Any) -> Any:
-        """The bytes of an object as a stream."""
-        with self.call() as s3:
-            return s3.get_object(Bucket=self.bucket, Key=entry["Key"], IfMatch=entry["ETag"])["Body"]
 
 
 def try_export(config: AwsAccount, account: Account, meter: Meter) -> None:
     """Find the newest manifest of an account's export and read it. CloudError where that cannot be."""
-    export = _Export(config.cost_export or "", account, meter, time.monotonic() + READING_SECONDS)
+    export = _Export.of(config.cost_export or "", account, meter, time.monotonic() + READING_SECONDS)
     objects = export.listed()
     export.files(max(export.manifests(objects).items())[1], objects)
 
@@ -316,22 +257,24 @@ def _read_export(
     """The months of an export that were written since they were last read; a day is whole in one written after it."""
     from optiinfra_dagster.providers.billing.exports.reader import read_export
 
-    export = _Export(source.account.cost_export or "", account, meter, until)
+    export = _Export.of(source.account.cost_export or "", account, meter, until)
     last_read = request.read_at.get(source.id)
     objects = export.listed()
     bill = Bill(read={source.id: []})
     for month, manifest in sorted(export.manifests(objects).items()):
-        written = manifest["LastModified"].astimezone(UTC)
+        written = manifest.modified.astimezone(UTC)
         first = max(request.first, month)
         last = min(request.last, (month + timedelta(days=31)).replace(day=1) - _DAY, written.date() - _DAY)
         if first > last or (last_read is not None and written <= last_read):
             continue
         files = export.files(manifest, objects)
         part = read_export(
-            files, source_id=source.id, first=first, last=last, resources=request.resources, provider="aws"
+            files,
+            source_id=source.id,
+            first=first,
+            last=last,
+            resources=request.resources,
+            provider_names=("aws", "amazon"),
         )
-        bill.charges += part.charges
-        bill.totals += part.totals
-        bill.problems += part.problems
-        bill.read[source.id] += part.read.get(source.id, [])
+        bill.merge(part)
     return bill

@@ -213,26 +213,3 @@ def explain_cost_explorer(error: CloudError) -> CloudError:
     if "DataUnavailableException" in text or "not enabled for cost explorer" in text.lower():
         return CloudError(Cause.CONFIG, f"ce.GetCostAndUsage: {_HOW_TO_ENABLE}")
     return error
-
-
-# --- Exports in S3 ----------------------------------------------------------------------------------------------------
-
-
-def explain_object(error: sdk.ClientError, place: str) -> CloudError | None:
-    """The error of an object or bucket of an export at `place` (s3://bucket/prefix); None for what any service says."""
-    code = code_of(error)
-    if code in {"NoSuchKey", "PreconditionFailed", "404", "412"}:
-        return CloudError(Cause.INCOMPLETE, f"a file of {place} was replaced while the export was read. {LATER}")
-    if code == "NoSuchBucket":
-        bucket = place.removeprefix("s3://").partition("/")[0]
-        return CloudError(Cause.CONFIG, f"there is no bucket {bucket}: create it, or correct cost_export")
-    return None
-
-
-def explain_export(error: CloudError, place: str, partition: str) -> CloudError:
-    """An error of reading an export, with the actions to allow on its bucket where they are not allowed."""
-    if error.cause is not Cause.PERMISSION:
-        return error
-    arn = f"arn:{partition}:s3:::{place.removeprefix('s3://').partition('/')[0]}"
-    text = f"{place} may not be read: allow s3:ListBucket on {arn} and s3:GetObject on {arn}/*"
-    return CloudError(Cause.PERMISSION, f"{text} to the role or user that collects")

@@ -7,41 +7,39 @@ must add up to. https://learn.microsoft.com/azure/cost-management-billing/costs/
 
 from __future__ import annotations
 
-import calendar
 import re
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree as ET
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
-from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.azure.client import Principal, forget, open_principal
-from optiinfra_dagster.providers.azure.errors import RefusedError
-from optiinfra_dagster.providers.azure.services import KINDS_BY_TYPE
+from optiinfra_dagster.providers.azure.services import KINDS, KINDS_BY_TYPE
 from optiinfra_dagster.providers.azure.transport import calling
-from optiinfra_dagster.providers.billing.exports.reader import ExportFile, read_export
+from optiinfra_dagster.providers.billing import finality, service_types
+from optiinfra_dagster.providers.billing.exports.files import ExportFile
+from optiinfra_dagster.providers.billing.exports.reader import read_export
+from optiinfra_dagster.providers.billing.finality import is_final
+from optiinfra_dagster.providers.object_storage.azure_blob import AzureBlob
+from optiinfra_dagster.providers.object_storage.store import File
 from optiinfra_dagster.providers.paging import PageGuard
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.model.inventory import Resource
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.azure.account import AzureAccount
 
 
 SECONDS = 300.0
 """All bills of one customer are read within this time, waits included."""
-
-FINAL_AFTER = 5
-"""Until the end of this day of the following month, a month's charges may change."""
 
 LATE = timedelta(days=3)
 """The time in which usage of a day may still arrive: a day without any row is not known to be free before."""
@@ -54,12 +52,6 @@ _PAGES = 200  # of one query: more is no answer but a loop
 def price(_request: BillRequest[AzureAccount]) -> Decimal:
     """Nothing: cost queries are free, and so is the Retail Prices API."""
     return Decimal(0)
-
-
-def is_final(day: date, today: date) -> bool:
-    """True once the month of a day is closed: its invoice has its last charges after the 5th of the following month."""
-    last = day.replace(day=calendar.monthrange(day.year, day.month)[1])
-    return today > last + timedelta(days=FINAL_AFTER)
 
 
 def read(request: BillRequest[AzureAccount], meter: Meter) -> Bill:
@@ -84,10 +76,7 @@ def read(request: BillRequest[AzureAccount], meter: Meter) -> Bill:
     whole = Bill()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"azure-cost-{request.customer_id}") as pool:
         for bill in pool.map(bill_of, request.sources):
-            whole.charges += bill.charges
-            whole.totals += bill.totals
-            whole.read |= bill.read
-            whole.problems += bill.problems
+            whole.merge(bill)
     return whole
 
 
@@ -239,8 +228,10 @@ class _Reading:
         days = [day for day in self.request.days if any(a <= day <= b for a, b in months_read) and day < unknown_from]
         self.bill.read[self.subscription] = days
         today = self.request.last + timedelta(days=1)
-        self.bill.charges = [charge_of(row, self.subscription, inventory, is_final(row.day, today)) for row in rows]
-        self.bill.problems += _mixed_currencies(self.subscription, rows)
+        self.bill.charges = [
+            charge_of(row, self.subscription, inventory, is_final(row.day, today, finality.AZURE)) for row in rows
+        ]
+        self.bill.problems += self.bill.currency_problems()
         return self.bill
 
     def _rows(self, first: date, last: date, groups: Sequence[str] = ()) -> Iterator[Row]:
@@ -261,41 +252,9 @@ class _Reading:
         self.bill.problems.append(Problem(self.subscription, "", "", error.cause, message))
 
 
-def _mixed_currencies(subscription: str, rows: Sequence[Row]) -> list[Problem]:
-    """A month has one currency; where the agreement was changed in it, sums over the month mean nothing."""
-    used = sorted({(row.day.replace(day=1), row.currency) for row in rows if row.amount})
-    months_of = Counter(month for month, _ in used)
-    return [
-        Problem(
-            subscription,
-            "",
-            "",
-            Cause.CONFIG,
-            f"{month:%Y-%m} is charged in {' and '.join(currency for at, currency in used if at == month)}: each row "
-            "keeps its own, nothing is converted. Look at this month's costs by currency",
-        )
-        for month, currencies in months_of.items()
-        if currencies > 1
-    ]
-
-
 # --- Charges ----------------------------------------------------------------------------------------------------------
 
-# Azure's name of a service -> the type of all that it charges for.
-_SERVICES: Mapping[str, ResourceType] = {
-    **dict.fromkeys(("virtual machines", "virtual machines licenses"), ResourceType.COMPUTE),
-    **dict.fromkeys(
-        ("sql database", "sql managed instance", "redis cache", "azure cosmos db", "azure database for postgresql",
-         "azure database for mysql", "azure database for mariadb"),
-        ResourceType.DATABASE,
-    ),
-    **dict.fromkeys(("load balancer", "application gateway"), ResourceType.LOAD_BALANCER),
-    **dict.fromkeys(
-        ("virtual network", "nat gateway", "bandwidth", "vpn gateway", "expressroute", "network watcher", "azure dns"),
-        ResourceType.NETWORK,
-    ),
-    "azure kubernetes service": ResourceType.KUBERNETES,
-}  # fmt: skip
+_RESOURCE_TYPES = service_types.of_kinds(KINDS.values(), service_types.COST_MANAGEMENT)
 
 
 def charge_of(row: Row, subscription: str, inventory: Mapping[str, Resource], final: bool) -> Charge:
@@ -310,6 +269,7 @@ def charge_of(row: Row, subscription: str, inventory: Mapping[str, Resource], fi
     resource_id = row.resource_id.lower()
     resource = inventory.get(resource_id)
     kind = resource or KINDS_BY_TYPE.get(type_of(resource_id))
+    of_resource = kind.resource_type if kind else service_types.OTHER
     return Charge(
         day=row.day,
         billing_account_id=subscription,
@@ -318,7 +278,7 @@ def charge_of(row: Row, subscription: str, inventory: Mapping[str, Resource], fi
         amount=row.amount,
         currency=row.currency,
         category=Category.CREDIT if row.amount < 0 else Category.USAGE,
-        cost_type=str(_SERVICES.get(row.service.lower()) or (kind.resource_type if kind else "other")),
+        cost_type=str(_RESOURCE_TYPES.get(row.service.lower(), of_resource)),
         resource_id=resource_id,
         region_id=resource.region if resource else "",
         is_final=final,
@@ -337,15 +297,6 @@ def type_of(resource_id: str) -> str:
 _WRITTEN = re.compile(r"(?P<export>(?:.*/)?)(?P<first>\d{8})-(?P<last>\d{8})/(?P<run>(?:.*/)?)[^/]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """An object in blob storage."""
-
-    name: str
-    size: int
-    modified: datetime
-
-
 def read_blobs(principal: Principal, source: Source[AzureAccount], request: BillRequest[AzureAccount]) -> Bill:
     """The bill that an export in blob storage tells. Only inside of `calling`.
 
@@ -358,68 +309,40 @@ def read_blobs(principal: Principal, source: Source[AzureAccount], request: Bill
         first=request.first,
         last=request.last,
         resources=request.resources,
-        provider="azure",
+        provider_names=("microsoft", "azure"),
     )
 
 
 def _files(principal: Principal, source: Source[AzureAccount], first: date, last: date) -> list[ExportFile]:
     host, container, *folder = source.id.split("/", 2)
     prefix = f"{folder[0]}/" if folder else ""
-    files = newest_runs(list_blobs(principal, host, container, prefix), first, last)
+    store = AzureBlob(host, container, lambda _operation: nullcontext(principal), "cost_export")
+    files = newest_runs([file for page in store.pages(prefix) for file in page.files], first, last)
     if not files:
         raise CloudError(
             Cause.CONFIG,
             f"no export of {first} to {last} is below {source.id}. Correct cost_export in the customers file, or run "
             "the export in Cost Management",
         )
-    return [ExportFile(blob.name, blob.size, partial(principal.blob, host, container, blob.name)) for blob in files]
+    return [ExportFile(file.key, file.size, partial(store.open, file)) for file in files]
 
 
-def list_blobs(principal: Principal, host: str, container: str, prefix: str) -> list[Blob]:
-    """Every object below a prefix. Only inside of `calling`."""
-    blobs, marker = list[Blob](), ""
-    for _ in range(_PAGES):
-        try:
-            page = ET.fromstring(principal.list_blobs(host, container, prefix, marker).lstrip("\ufeff"))  # noqa: S314
-            blobs += [
-                Blob(
-                    blob.findtext("Name", ""),
-                    int(blob.findtext("Properties/Content-Length", "0")),
-                    parsedate_to_datetime(blob.findtext("Properties/Last-Modified", "")),
-                )
-                for blob in page.iterfind("Blobs/Blob")
-            ]
-        except (ET.ParseError, ValueError) as error:
-            what = f"storage.ListBlobs: the answer is not one of blob storage's ({type(error).__name__})"
-            raise CloudError(Cause.UNAVAILABLE, f"{what}. Correct cost_export in the customers file") from None
-        except RefusedError as error:
-            if error.status != 404:
-                raise
-            what = f"there is no container {container} in {host}. Correct cost_export in the customers file"
-            raise CloudError(Cause.CONFIG, f"storage.ListBlobs: {what}") from None
-        marker = page.findtext("NextMarker") or ""
-        if not marker:
-            return blobs
-    what = f"more than {_PAGES} pages of objects are below {prefix!r}. Name the export's own folder in cost_export"
-    raise CloudError(Cause.CONFIG, f"storage.ListBlobs: {what}")
-
-
-def newest_runs(blobs: Sequence[Blob], first: date, last: date) -> list[Blob]:
+def newest_runs(files: Sequence[File], first: date, last: date) -> list[File]:
     """The files that state the days from `first` to `last` now.
 
     An export states a month anew with every run: of each range of days, the newest run counts that is complete, which
     its manifest.json shows where it writes one. Files that no export has put into folders of ranges are all taken.
     """
-    loose = list[Blob]()
-    runs: dict[tuple[str, str, str], dict[str, list[Blob]]] = {}
-    for blob in blobs:
-        written = _WRITTEN.fullmatch(blob.name)
+    loose = list[File]()
+    runs: dict[tuple[str, str, str], dict[str, list[File]]] = {}
+    for file in files:
+        written = _WRITTEN.fullmatch(file.key)
         if written is None:
-            loose.append(blob)
+            loose.append(file)
         elif written["first"] <= f"{last:%Y%m%d}" and written["last"] >= f"{first:%Y%m%d}":
             place = written["export"], written["first"], written["last"]
-            runs.setdefault(place, {}).setdefault(written["run"], []).append(blob)
-    chosen, before = list[Blob](), ("", "", "")
+            runs.setdefault(place, {}).setdefault(written["run"], []).append(file)
+    chosen, before = list[File](), ("", "", "")
     for place, of_place in sorted(runs.items()):
         if place[0] == before[0] and place[1] <= before[2]:
             what = f"{place[0]} holds {'-'.join(before[1:])} and {'-'.join(place[1:])}"
@@ -428,14 +351,14 @@ def newest_runs(blobs: Sequence[Blob], first: date, last: date) -> list[Blob]:
                 f"{what}: the same days would be counted twice. Keep one range of them, or name a folder of its own",
             )
         before = place
-        complete = {run: files for run, files in of_place.items() if any(map(_is_manifest, files))}
+        complete = {run: of_run for run, of_run in of_place.items() if any(map(_is_manifest, of_run))}
         chosen += max((complete or of_place).values(), key=_newest)
-    return [blob for blob in chosen or loose if not _is_manifest(blob)]
+    return [file for file in chosen or loose if not _is_manifest(file)]
 
 
-def _newest(files: Iterable[Blob]) -> tuple[datetime, str]:
-    return max((blob.modified, blob.name) for blob in files)
+def _newest(files: Iterable[File]) -> tuple[datetime, str]:
+    return max((file.modified, file.key) for file in files)
 
 
-def _is_manifest(blob: Blob) -> bool:
-    return blob.name.endswith("manifest.json")
+def _is_manifest(file: File) -> bool:
+    return file.key.endswith("manifest.json")

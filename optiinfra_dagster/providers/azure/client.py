@@ -211,12 +211,12 @@ class Principal:
         answer: str = self._read(self._storage_client(host).send, request, "storage.ListBlobs", BLOB_READER, str)
         return answer
 
-    def blob(self, host: str, container: str, name: str) -> BinaryIO:
-        """The content of an object, as it comes; what fails on the way raises CloudError too."""
-        request = HttpRequest("GET", f"/{container}/{quote(name)}", headers=_STORAGE_VERSION)
+    def blob(self, host: str, container: str, name: str, headers: Mapping[str, str] | None = None) -> BinaryIO:
+        """The content of an object as it is stored, while it comes; what fails on the way raises CloudError too."""
+        request = HttpRequest("GET", f"/{container}/{quote(name)}", headers={**_STORAGE_VERSION, **(headers or {})})
         with self._explained("storage.GetBlob", BLOB_READER):
             response = self._storage_client(host).send(request, stream=True)
-        return BufferedReader(_Content(response.iter_bytes(), self), 1 << 20)
+        return BufferedReader(_Content(response.iter_raw(), self), 1 << 20)
 
     def _storage_client(self, host: str) -> RestClient:
         url = f"{self._endpoint}/{host}" if self._credential is None else f"https://{host}"

@@ -227,5 +227,7 @@ class RestClient:
         request.url = self._client.format_url(request.url)
         options = {"timeout": timeout(), "retry_on_methods": ["GET", "POST"], **options}
         response: HttpResponse = self._client.send_request(request, **options)
+        if response.status_code >= 400:
+            response.read()  # of a streamed answer, for its words
         response.raise_for_status()
         return response

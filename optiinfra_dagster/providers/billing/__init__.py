@@ -1,1 +1,1 @@
-"""What the bills of several clouds have in common: exports in files, matching charges to resources."""
+"""The parts that the bills of several clouds share: exports in files, matching, types of services, finality."""

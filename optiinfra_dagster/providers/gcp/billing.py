@@ -12,7 +12,6 @@ way. Google never says that a day is final; it is taken to be ten days after its
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -22,18 +21,20 @@ from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
-from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.billing import finality, service_types
+from optiinfra_dagster.providers.billing.finality import is_final
+from optiinfra_dagster.providers.billing.matching import Matcher, Name
 from optiinfra_dagster.providers.gcp.bigquery import Export, open_export
 from optiinfra_dagster.providers.gcp.bill_sources import bill_sources
 from optiinfra_dagster.providers.gcp.services import KINDS
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.model.inventory import Resource
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.gcp.account import GcpAccount
 
 MARGIN = timedelta(hours=6)  # from a row's export_time until it can be read, generously
-FINAL_AFTER = timedelta(days=10)  # the end of a day's month
 LATE = timedelta(days=3)  # a day without later usage counts after them
 _DAY = timedelta(days=1)
 
@@ -88,22 +89,6 @@ GROUP BY GROUPING SETS (
 )
 """
 
-# What a service is called, in lower case, and what it costs for. The first that fits counts.
-_SERVICES: Sequence[tuple[str, ResourceType]] = (
-    ("kubernetes", ResourceType.KUBERNETES),
-    ("sql", ResourceType.DATABASE),
-    ("memorystore", ResourceType.DATABASE),
-    ("spanner", ResourceType.DATABASE),
-    ("alloydb", ResourceType.DATABASE),
-    ("bigtable", ResourceType.DATABASE),
-    ("firestore", ResourceType.DATABASE),
-    ("filestore", ResourceType.VOLUME),
-    ("storage", ResourceType.VOLUME),
-    ("load balancing", ResourceType.LOAD_BALANCER),
-    ("network", ResourceType.NETWORK),
-    ("dns", ResourceType.NETWORK),
-    ("compute engine", ResourceType.COMPUTE),
-)
 _CATEGORIES = {
     "tax": Category.TAX,
     "adjustment": Category.ADJUSTMENT,
@@ -118,13 +103,14 @@ def read(request: BillRequest[GcpAccount], meter: Meter) -> Bill:
     billing account, whose id is then their sub-account). Amounts are the cost with all credits, as on the invoice;
     metadata tells both where there are any.
     """
-    bill, matcher = Bill(), Matcher(request.resources)
+    bill, matcher = Bill(), Matcher(request.resources, names_of)
     for source in request.sources:
         try:
             with open_export(source.account, source.id, meter) as export:
                 _Reading(source, request, export, matcher, bill).read()
         except CollectionError as error:
             bill.problems.append(Problem.of(source.id, error))
+    bill.problems += bill.currency_problems()
     return bill
 
 
@@ -138,12 +124,7 @@ def probe(account: GcpAccount, meter: Meter) -> None:
     for source in bill_sources([account]):
         request = BillRequest("", [source], [], yesterday, yesterday)
         with open_export(account, source.id, meter) as export:
-            _Reading(source, request, export, Matcher([]), Bill()).plan()
-
-
-def is_final(day: date, today: date) -> bool:
-    """True once the invoice of a day's month was made some time ago."""
-    return today >= (day.replace(day=28) + timedelta(days=4)).replace(day=1) + FINAL_AFTER
+            _Reading(source, request, export, Matcher([], names_of), Bill()).plan()
 
 
 @dataclass(slots=True)
@@ -190,7 +171,6 @@ class _Reading:
                 f"{max(without_cost)}: they are left out"
             )
             self.bill.problems.append(Problem(self.source.id, "", "", Cause.INCOMPLETE, text))
-        self._check_currencies(total for total in totals if total.day in whole)
 
     def plan(self) -> None:
         """Try what reading needs, without reading.
@@ -221,7 +201,9 @@ class _Reading:
         return [
             day
             for day in self.request.days
-            if day in changed or day >= recent or (is_final(day, self.today) and not is_final(day, since.date()))
+            if day in changed
+            or day >= recent
+            or (is_final(day, self.today, finality.GCP) and not is_final(day, since.date(), finality.GCP))
         ]
 
     def _rows(self, days: Sequence[date]) -> Iterator[Any]:
@@ -262,7 +244,7 @@ class _Reading:
 
     def _charge(self, row: Mapping[str, Any]) -> Charge:
         service, cost_type = row["service"] or "Google Cloud", row["cost_type"] or "regular"
-        resource, by = self.matcher.match(row["project"], row["resource_id"], row["resource_name"])
+        resource, by = match(self.matcher, row["project"], row["resource_id"], row["resource_name"])
         facts = {
             "cost": f"{row['cost']:f}" if row["credit"] else "",
             "credits": f"{row['credit']:f}" if row["credit"] else "",
@@ -270,8 +252,6 @@ class _Reading:
             "resource": "" if by == "id" else row["resource_id"] or row["resource_name"],
             "matched_by": by,
         }
-        plain = service.lower()
-        known = next((str(of_type) for word, of_type in _SERVICES if word in plain), "other")
         return Charge(
             day=row["day"],
             billing_account_id=self.source.id,
@@ -280,29 +260,16 @@ class _Reading:
             amount=row["cost"] + row["credit"],
             currency=row["currency"],
             category=_CATEGORIES.get(cost_type, Category.USAGE),
-            cost_type=str(resource.resource_type) if resource else known,
+            cost_type=str(resource.resource_type) if resource else service_types.of_google(service),
             effective_cost=row["cost"] + row["credit"],
             list_cost=None if row["without_list"] else row["list_cost"],
             resource_id=resource.resource_id if resource else "",
             region_id=row["region"],
-            is_final=is_final(row["day"], self.today),
+            is_final=is_final(row["day"], self.today, finality.GCP),
             # Lines that are of different things stay apart though nothing else tells them.
             description="" if resource else row["resource_name"],
             metadata={name: fact for name, fact in facts.items() if fact},
         )
-
-    def _check_currencies(self, totals: Iterator[Total]) -> None:
-        """Note a month that is charged in two currencies: both are kept, and nothing is converted."""
-        months: dict[tuple[int, int], set[str]] = defaultdict(set)
-        for total in totals:
-            months[total.day.year, total.day.month].add(total.currency)
-        for (year, month), currencies in sorted(months.items()):
-            if len(currencies) > 1:
-                text = (
-                    f"{self.source.id} has charges in {' and '.join(sorted(currencies))} for {year}-{month:02}: both "
-                    "are kept, and add nothing up across them"
-                )
-                self.bill.problems.append(Problem(self.source.id, "", "", Cause.CONFIG, text))
 
 
 def _midnight(day: date) -> datetime:
@@ -320,34 +287,22 @@ _NUMBERS = tuple(kind.number for kind in KINDS.values() if kind.number)
 _COLLECTIONS = {kind.collection for kind in KINDS.values()}
 
 
-class Matcher:
-    """Finds the resource that a line of the detailed export is of.
+def names_of(resource: Resource) -> Iterator[Name]:
+    """What the detailed export may call a resource: its full name, its number, or its project and name.
 
-    By the full name that the export gives, which is the inventory's; by the number that Compute Engine's have in
-    it instead of the name; or else by the project and name, if there is one such resource only. The last is a guess.
+    The full name is the inventory's id; a number is in the place of the name in what Compute Engine charges for.
     """
+    yield "id", resource.resource_id
+    for fact in _NUMBERS:
+        if number := resource.metadata.get(fact):
+            yield "number", str(number)
+    yield "name", f"{resource.account_id} {resource.resource_name}"
 
-    def __init__(self, resources: Sequence[Resource]) -> None:
-        self._full = {resource.resource_id: resource for resource in resources}
-        self._numbers = {
-            str(resource.metadata[fact]): resource
-            for resource in resources
-            for fact in _NUMBERS
-            if resource.metadata.get(fact)
-        }
-        self._named: dict[tuple[str, str], list[Resource]] = defaultdict(list)
-        for resource in resources:
-            self._named[resource.account_id, resource.resource_name].append(resource)
 
-    def match(self, project: str, full_name: str, name: str) -> tuple[Resource | None, str]:
-        """The resource of a line, and the fact that it was matched by; None and "" where it is not known."""
-        if full_name in self._full:
-            return self._full[full_name], "id"
-        last = full_name.rpartition("/")[2]
-        if last in self._numbers:
-            return self._numbers[last], "number"
-        fit = self._named.get((project, name.rpartition("/")[2] or last), [])
-        parts = full_name.split("/")
-        if len(parts) > 1 and parts[-2] in _COLLECTIONS:
-            fit = [resource for resource in fit if f"/{parts[-2]}/" in resource.resource_id]
-        return (fit[0], "name") if len(fit) == 1 else (None, "")
+def match(matcher: Matcher, project: str, full_name: str, name: str) -> tuple[Resource | None, str]:
+    """The resource that a line is of, and what it was matched by; None where it is not known. By name it is a guess."""
+    *_, collection, last = ("", *full_name.split("/"))
+    names = (("id", full_name), ("number", last), ("name", f"{project} {name.rpartition('/')[2] or last}"))
+    return matcher.match(
+        names, lambda resource: collection not in _COLLECTIONS or f"/{collection}/" in resource.resource_id
+    )

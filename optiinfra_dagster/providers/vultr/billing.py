@@ -21,6 +21,7 @@ from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, So
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.billing.matching import Matcher, Name
 from optiinfra_dagster.providers.vultr.client import Account, items_of, open_account
 from optiinfra_dagster.providers.vultr.errors import MissingError
 from optiinfra_dagster.providers.vultr.kind import BILLING
@@ -170,38 +171,32 @@ _ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
 _LABEL = re.compile(r"[\[(]([^\[\]()]+)[\])]")
 
 
-class Matcher:
-    """Finds the resource that a line charges for, by its description: an id, an address, or a label.
+def names_of(resource: Resource) -> Iterator[Name]:
+    """What a line may call a resource: its id, its label, or its address."""
+    yield "id", resource.resource_id
+    yield "label", resource.resource_name
+    if address := resource.metadata.get("main_ip"):
+        yield "address", str(address)
 
-    `1.1.1.1 (8192 MB) [my-instance]` and `Load Balancer (my-loadbalancer)` are Vultr's forms. It is a guess: what fits
-    several resources, or one that was created after the line's period began, is taken for none of them.
+
+def match(matcher: Matcher, line: Line) -> tuple[Resource | None, str]:
+    """The resource that a line is of, by what its description says, and what it was matched by; None if not known.
+
+    `1.1.1.1 (8192 MB) [my-instance]` and `Load Balancer (my-loadbalancer)` are Vultr's forms. It is a guess: a resource
+    that was created after the line's period began is not the one.
     """
-
-    def __init__(self, resources: Sequence[Resource]) -> None:
-        self._by: dict[tuple[str, str], list[Resource]] = defaultdict(list)
-        for resource in resources:
-            self._by["id", resource.resource_id].append(resource)
-            self._by["label", resource.resource_name].append(resource)
-            if address := resource.metadata.get("main_ip"):
-                self._by["address", str(address)].append(resource)
-
-    def match(self, line: Line) -> tuple[Resource | None, str]:
-        """The resource, and what it was matched by: `id`, `address` or `label`; None and "" where it is not known."""
-        kinds, _ = _product(line.product)
-        words = [("id", word.lower()) for word in _UUID.findall(line.text)]
-        words += [("address", word) for word in _ADDRESS.findall(line.text)]
-        words += [("label", word.strip()) for word in reversed(_LABEL.findall(line.text))]
-        for by, word in words:
-            latest = line.start + timedelta(hours=1)
-            fit = [
-                resource
-                for resource in self._by.get((by, word), ())
-                if (not kinds or resource.kind in kinds)
-                and (not line.dated or resource.created_at is None or resource.created_at <= latest)
-            ]
-            if len(fit) == 1:
-                return fit[0], by
-        return None, ""
+    kinds, _ = _product(line.product)
+    names = [("id", word.lower()) for word in _UUID.findall(line.text)]
+    names += [("address", word) for word in _ADDRESS.findall(line.text)]
+    names += [("label", word.strip()) for word in reversed(_LABEL.findall(line.text))]
+    latest = line.start + timedelta(hours=1)
+    return matcher.match(
+        names,
+        lambda resource: (
+            (not kinds or resource.kind in kinds)
+            and (not line.dated or resource.created_at is None or resource.created_at <= latest)
+        ),
+    )
 
 
 # --- Reading --------------------------------------------------------------------------------------------------------
@@ -219,7 +214,7 @@ def read(request: BillRequest[VultrAccount], meter: Meter) -> Bill:
     get-account; what the lines miss of a sum is on its last day. An account without a sum of its pending charges has no
     totals for their days.
     """
-    bill, matcher = Bill(), Matcher(request.resources)
+    bill, matcher = Bill(), Matcher(request.resources, names_of)
     for source in request.sources:
         try:
             _Import(source, request, matcher, meter, bill).read()
@@ -350,7 +345,7 @@ class _Import:
 
     def _charge(self, line: Line, invoice: Item | None) -> set[date]:
         """Add a line's charges in the range, and their sums; gives their days."""
-        resource, by = self.matcher.match(line)
+        resource, by = match(self.matcher, line)
         product_type = _product(line.product)[1]
         facts: dict[str, str] = {
             "units": _text(line.item.get("units")),

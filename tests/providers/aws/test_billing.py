@@ -248,7 +248,7 @@ def test_days_that_are_estimates_and_a_change_of_currency_are_told(start_lab: St
         ("USD", True, Decimal("1.0000000001")), ("EUR", False, Decimal("1.0000000001"))
     ]  # fmt: skip
     (problem,) = bill.problems
-    assert "2026-11 is in USD and EUR" in problem.message
+    assert "2026-11 is charged in EUR and USD" in problem.message
 
 
 def test_the_check_makes_no_page_that_is_charged(start_lab: StartLab) -> None:
@@ -337,7 +337,7 @@ def test_an_export_that_may_not_be_read_names_the_permissions(start_lab: StartLa
     (problem,) = billing.read(asked(acme(cost_export=EXPORT)), Meter()).problems
 
     assert problem.cause is Cause.PERMISSION
-    assert "allow s3:ListBucket on arn:aws:s3:::acme-billing" in problem.message
+    assert "s3:ListBucket on arn:aws:s3:::acme-billing" in problem.message
 
 
 # --- Price list -----------------------------------------------------------------------------------------------------

@@ -17,9 +17,12 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.azure import billing, transport
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
-from optiinfra_dagster.providers.azure.billing import Blob, is_final, months, newest_runs, read, rows_of
+from optiinfra_dagster.providers.azure.billing import months, newest_runs, read, rows_of
 from optiinfra_dagster.providers.azure.client import Principal
 from optiinfra_dagster.providers.azure.inventory import collect
+from optiinfra_dagster.providers.billing import finality
+from optiinfra_dagster.providers.billing.finality import is_final
+from optiinfra_dagster.providers.object_storage.store import File
 from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
 
 if TYPE_CHECKING:
@@ -128,7 +131,7 @@ def test_a_resource_that_is_gone_keeps_its_id_and_what_its_id_tells(start_billin
     ],
 )
 def test_a_month_is_final_after_the_fifth_of_the_next(day: date, today: date, final: bool) -> None:
-    assert is_final(day, today) is final
+    assert is_final(day, today, finality.AZURE) is final
 
 
 def test_charges_say_whether_they_are_final(start_billing: Callable[..., CloudLab]) -> None:
@@ -415,14 +418,14 @@ def test_an_export_that_cannot_be_read_is_told(
 
 
 def test_ranges_that_overlap_are_refused_because_they_would_be_counted_twice() -> None:
-    blobs = [Blob(f"x/{days}/part.csv", 1, NOW) for days in ("20261101-20261130", "20261115-20261121")]
+    blobs = [File(f"x/{days}/part.csv", 1, NOW) for days in ("20261101-20261130", "20261115-20261121")]
 
     with pytest.raises(CloudError, match="counted twice"):
         newest_runs(blobs, FIRST, LAST)
 
 
 def test_files_outside_of_folders_of_ranges_are_all_read() -> None:
-    blobs = [Blob("x/october.parquet", 1, NOW), Blob("x/november.parquet", 1, NOW)]
+    blobs = [File("x/october.parquet", 1, NOW), File("x/november.parquet", 1, NOW)]
 
     assert newest_runs(blobs, FIRST, LAST) == blobs
 

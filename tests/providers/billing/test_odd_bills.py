@@ -15,6 +15,7 @@ from optiinfra_dagster.model.cost import Bill, BillRequest, Source
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.providers.aws import billing as aws
 from optiinfra_dagster.providers.azure import billing as azure
+from optiinfra_dagster.providers.billing.matching import Matcher
 from optiinfra_dagster.providers.gcp import billing as gcp
 from optiinfra_dagster.providers.vultr import billing as vultr
 from tests.providers.billing import test_exports as exports
@@ -95,8 +96,8 @@ def test_a_row_is_of_a_provider_by_any_of_its_names() -> None:
     row = {name: value for name, value in exports.focus().items() if name != "ProviderName"}
     names = [("Snowflake", "Amazon Web Services EMEA SARL"), ("AWS", "A reseller"), ("Oracle", "Oracle")]
     rows = [row | {"ServiceProviderName": seller, "InvoiceIssuerName": issuer} for seller, issuer in names]
-    assert sums(bill_of(text_of(rows), provider="aws")) == {(DAY, "USD"): Decimal(3)}
-    bill = bill_of(text_of(rows[2:]), provider="aws")
+    assert sums(bill_of(text_of(rows), provider=("aws", "amazon"))) == {(DAY, "USD"): Decimal(3)}
+    bill = bill_of(text_of(rows[2:]), provider=("aws", "amazon"))
     assert (bill.charges, "Oracle" in bill.problems[0].message) == ([], True)
 
 
@@ -165,7 +166,7 @@ def test_lines_of_google_without_a_cost_are_left_out_and_told() -> None:
         columns=set(gcp.COLUMNS), partition_since=lambda _: "", query=lambda _sql, _parameters: iter(rows)
     )
     request, bill = request_of("table"), Bill()
-    gcp._Reading(request.sources[0], request, export, gcp.Matcher([]), bill).read()  # type: ignore[arg-type]
+    gcp._Reading(request.sources[0], request, export, Matcher([], gcp.names_of), bill).read()  # type: ignore[arg-type]
     assert [charge.amount for charge in bill.charges] == [total.amount for total in bill.totals] == [Decimal(2)]
     assert [problem.cause for problem in bill.problems] == [Cause.INCOMPLETE]
 

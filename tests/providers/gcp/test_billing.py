@@ -15,6 +15,7 @@ from optiinfra_dagster.lab.gcp.prices import hourly
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.billing.matching import Matcher
 from optiinfra_dagster.providers.gcp import bigquery, bill_sources, billing, inventory, prices
 from optiinfra_dagster.providers.gcp.services import KINDS, compute, load_balancing, memorystore, sql
 from optiinfra_dagster.providers.registry import PROVIDERS
@@ -134,10 +135,10 @@ def test_a_name_alone_matches_only_one_of_its_collection() -> None:
     machine, disk = (
         resource_of(f"//compute.googleapis.com/projects/p/zones/z/{kind}/api", kind) for kind in ("instances", "disks")
     )
-    matcher = billing.Matcher([machine, disk])
-    assert matcher.match("p", "//x/projects/9/zones/z/disks/api", "api") == (disk, "name")
-    assert matcher.match("p", "", "api") == (None, "")
-    assert matcher.match("other", "//x/projects/9/zones/z/disks/api", "api") == (None, "")
+    matcher = Matcher([machine, disk], billing.names_of)
+    assert billing.match(matcher, "p", "//x/projects/9/zones/z/disks/api", "api") == (disk, "name")
+    assert billing.match(matcher, "p", "", "api") == (None, "")
+    assert billing.match(matcher, "other", "//x/projects/9/zones/z/disks/api", "api") == (None, "")
 
 
 def resource_of(name: str, kind: str) -> Any:
@@ -282,7 +283,7 @@ def test_two_currencies_in_a_month_are_told_and_kept(start_lab: StartLab) -> Non
     bill = read(lab)
     assert len(bill.read[TABLE]) == 52
     assert_reconciled(bill)
-    assert ["EUR and USD for 2026-11" in one.message for one in bill.problems] == [True]
+    assert ["2026-11 is charged in EUR and USD" in one.message for one in bill.problems] == [True]
 
 
 def test_no_query_runs_that_would_cost_too_much(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,7 @@ _BROKEN = (pa.ArrowInvalid, gzip.BadGzipFile, EOFError, UnicodeError, csv.Error)
 
 @contextmanager
 def _without_sdk_errors() -> Iterator[None]:
-    """What a source raises as a CloudError: every cloud's SDK has its own words for a cut connection."""
+    """Inside the block, what a source raises becomes a CloudError: every SDK has its own words for a cut connection."""
     try:
         yield
     except (OptiInfraError, *_BROKEN):

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.cost import Category
 from optiinfra_dagster.model.errors import Cause, CloudError
-from optiinfra_dagster.model.inventory import ResourceType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +59,7 @@ FOCUS = Format(
     ("day", "amount", "currency", "service", "sub_account", "category"),
 )
 
-# reservation_* and savings_plan_* are what `effective` is made of: see exports.py.
+# reservation_* and savings_plan_* are what `effective` is made of: see reader.py.
 CUR = Format(
     "AWS Cost and Usage Report",
     ("line_item_unblended_cost", "line_item_usage_start_date", "line_item_usage_account_id"),
@@ -142,24 +141,26 @@ def recognised(names: Sequence[str]) -> tuple[Format, dict[str, list[int]]]:
     places: dict[str, int] = {}
     for place, name in enumerate(names):
         places.setdefault(canonical(name), place)
-    found = next((one for one in FORMATS if any(canonical(mark) in places for mark in one.marks)), None)
-    if found is None:
+    layout = next(
+        (candidate for candidate in FORMATS if any(canonical(mark) in places for mark in candidate.marks)), None
+    )
+    if layout is None:
         shown = ", ".join(name.strip()[:60] for name in names[:8]) + (", ..." if len(names) > 8 else "")
         raise CloudError(
             Cause.CONFIG,
-            f"has the columns {shown or '(none)'}: this is no {', '.join(one.name for one in FORMATS)}. "
+            f"has the columns {shown or '(none)'}: this is no {', '.join(candidate.name for candidate in FORMATS)}. "
             "Point the source at the folder of the export, and choose one of these formats for it.",
         )
     held = {
         field: [places[canonical(name)] for name in columns if canonical(name) in places]
-        for field, columns in found.columns.items()
+        for field, columns in layout.columns.items()
     }
-    if missing := [" or ".join(found.columns[field]) for field in found.required if not held[field]]:
+    if missing := [" or ".join(layout.columns[field]) for field in layout.required if not held[field]]:
         raise CloudError(
             Cause.CONFIG,
-            f"looks like {found.name}, but has no column {'; no column '.join(missing)}. Add it to the export.",
+            f"looks like {layout.name}, but has no column {'; no column '.join(missing)}. Add it to the export.",
         )
-    return found, held
+    return layout, held
 
 
 # --- Words ------------------------------------------------------------------------------------------------------------
@@ -178,44 +179,6 @@ _CATEGORY_OF = {word: category for category, words in _CATEGORIES.items() for wo
 def category_of(word: str) -> Category:
     """A cloud's word for the kind of a charge as FOCUS has it; one that is not known is an adjustment."""
     return _CATEGORY_OF.get(canonical(word), Category.ADJUSTMENT) if word else Category.USAGE
-
-
-# The first that is found decides, in the service and its product family together: AmazonEC2 alone tells nothing, for
-# volumes, addresses and gateways are billed under it.
-_TYPES = (
-    (ResourceType.LOAD_BALANCER, "load.?balanc|application gateway"),
-    (ResourceType.KUBERNETES, r"kubernetes|(\b|amazon)eks\b|\baks\b|\bgke\b"),
-    (
-        ResourceType.DATABASE,
-        r"database|amazonrds|dynamodb|elasticache|redshift|docdb|neptune|\b(rds|sql)\b|mysql|postgre|mariadb|cosmos|redis",
-    ),
-    (ResourceType.VOLUME, r"storage|amazons3|amazonefs|\b(ebs|efs|disks?|volumes?|buckets?|filestore|file system)\b"),
-    (
-        ResourceType.NETWORK,
-        r"network|bandwidth|data transfer|gateway|cloudfront|amazonvpc|private cloud|\b(vpc|vpn|dns|cdn|ip addr)",
-    ),
-    (ResourceType.COMPUTE, r"virtual machines?\b|compute engine|bare metal|cloud - compute$|\binstances?\b"),
-)
-
-
-@cache
-def cost_type_of(service: str, kind: str) -> str:
-    """The `ResourceType` that a service tells of, or `other`; `kind` is its product family, where a bill has it."""
-    text = f"{kind} {service}"
-    return next((found.value for found, pattern in _TYPES if re.search(pattern, text, re.IGNORECASE)), "other")
-
-
-PROVIDERS = {
-    "aws": ("aws", "amazon"),
-    "gcp": ("google", "gcp"),
-    "azure": ("microsoft", "azure"),
-    "vultr": ("vultr",),
-}
-
-
-def is_of(provider: str, name: str) -> bool:
-    """Whether FOCUS' ProviderName means one of our providers."""
-    return name.casefold().startswith(PROVIDERS[provider])
 
 
 def sub_account(text: str) -> str:

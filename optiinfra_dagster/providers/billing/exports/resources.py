@@ -1,0 +1,67 @@
+"""The inventory as exports name it: clouds spell ids in bills in other ways than in listings."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.providers.billing.matching import Matcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from optiinfra_dagster.model.inventory import Resource
+    from optiinfra_dagster.providers.billing.matching import Name
+
+_EC2_ID = re.compile(r"/([a-z]+-[0-9a-f]{8,17})$")  # of an ARN: a bill has it alone
+_HOST = re.compile(r"^(?:https?:)?//[a-z.]+/(?:compute/v1/)?")  # of Google's links
+_NUMBERED = re.compile(r"/([a-zA-Z]+)/(\d{6,})$")  # the end of Google's global names
+_NUMBERS = {"instance_id": "instances", "disk_id": "disks", "forwarding_rule_id": "forwardingrules"}
+
+
+class KnownResources:
+    """The resources of an inventory by what an export calls them."""
+
+    def __init__(self, resources: Sequence[Resource]) -> None:
+        self._by_id = {resource.resource_id: resource for resource in resources}
+        self._matcher = Matcher(resources, _names_of)
+        self._matched_by: dict[str, str] = {}
+
+    def id_of(self, text: str) -> str:
+        """The inventory's id of what a bill calls `text`, which itself is the id where nothing is known of it."""
+        resource, by = self._matcher.match(_names_in(text))
+        if resource is not None:
+            self._matched_by.setdefault(resource.resource_id, by)
+            return resource.resource_id
+        # Azure's ids have no case, and its bills have them in several.
+        return text.casefold() if text.startswith("/") else text
+
+    def resource(self, resource_id: str) -> Resource | None:
+        """The resource of the inventory with an id."""
+        return self._by_id.get(resource_id)
+
+    def matched_by(self, resource_id: str) -> str:
+        """The name that a resource was matched by: `id`, `short id`, `path` or `number`; "" where it was not."""
+        return self._matched_by.get(resource_id, "")
+
+
+def _names_of(resource: Resource) -> Iterator[Name]:
+    text = resource.resource_id.casefold()
+    yield "id", text
+    if text.startswith("arn:") and (short := _EC2_ID.search(text)):
+        yield "short id", short[1]
+    if (path := _HOST.sub("", text)) != text:
+        yield "path", path
+    for fact, collection in _NUMBERS.items():
+        if number := resource.metadata.get(fact):
+            yield "number", f"{collection}/{number}"
+
+
+def _names_in(text: str) -> Iterator[Name]:
+    """The names to look for, the surest first."""
+    text = text.casefold()
+    yield from (("id", text), ("short id", text), ("path", text), ("number", text))
+    if (path := _HOST.sub("", text)) != text:
+        yield from (("id", path), ("path", path))
+    if numbered := _NUMBERED.search(text):
+        yield "number", f"{numbered[1]}/{numbered[2]}"

@@ -1,0 +1,119 @@
+"""The types of the services on bills, in each vocabulary, for charges whose resource is not known to the inventory.
+
+A type is a `ResourceType`; a service that is of several types, or not listed, is `other`. A kind names the service that
+charges for it, so only other services are listed here. Vultr's products are words that name kinds as well, so their
+table is in `providers/vultr/billing.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.model.inventory import ResourceType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from optiinfra_dagster.providers.kind import Kind
+
+OTHER = "other"
+
+# --- Cost Explorer and Cost Management --------------------------------------------------------------------------------
+
+COST_EXPLORER: Mapping[str, ResourceType | None] = {
+    "amazon lightsail": ResourceType.COMPUTE,
+    "aws lambda": ResourceType.COMPUTE,
+    "amazon elastic container service": ResourceType.COMPUTE,
+    "amazon fsx": ResourceType.VOLUME,
+    "amazon documentdb (with mongodb compatibility)": ResourceType.DATABASE,
+    "amazon neptune": ResourceType.DATABASE,
+    "amazon memorydb": ResourceType.DATABASE,
+    "amazon elastic kubernetes service": ResourceType.KUBERNETES,
+}
+"""AWS' services that charge for no kind, by their names in Cost Explorer, in lower case."""
+
+COST_MANAGEMENT: Mapping[str, ResourceType | None] = {
+    "virtual machines licenses": ResourceType.COMPUTE,
+    "storage": None,  # of disks, and of blobs, files and queues as well
+    **dict.fromkeys(
+        ("sql managed instance", "azure cosmos db", "azure database for mariadb"),
+        ResourceType.DATABASE,
+    ),
+    **dict.fromkeys(
+        ("virtual network", "bandwidth", "vpn gateway", "expressroute", "network watcher", "azure dns"),
+        ResourceType.NETWORK,
+    ),
+}
+"""Azure's services that charge for no kind, or for other things too (None), by their names in Cost Management."""
+
+
+def of_kinds(kinds: Iterable[Kind], others: Mapping[str, ResourceType | None]) -> Mapping[str, ResourceType]:
+    """The type of each service of a cloud, by the service's name on the bill in lower case.
+
+    It is that of the kinds that the service charges for; a service whose kinds are of several types is left out.
+
+    Args:
+        kinds: of the cloud.
+        others: the services that charge for no kind, and None for those that charge for other things too.
+    """
+    types: dict[str, set[ResourceType]] = {}
+    for kind in kinds:
+        if kind.bill_service:
+            types.setdefault(kind.bill_service.lower(), set()).add(kind.resource_type)
+    of_one_type = {service: min(several) for service, several in types.items() if len(several) == 1}
+    return {service: of_type for service, of_type in (of_one_type | dict(others)).items() if of_type is not None}
+
+
+# --- Google Cloud -----------------------------------------------------------------------------------------------------
+
+# A part of a service's name, in lower case. The first that is in it counts.
+_GOOGLE: Sequence[tuple[str, ResourceType]] = (
+    ("kubernetes", ResourceType.KUBERNETES),
+    ("sql", ResourceType.DATABASE),
+    ("memorystore", ResourceType.DATABASE),
+    ("spanner", ResourceType.DATABASE),
+    ("alloydb", ResourceType.DATABASE),
+    ("bigtable", ResourceType.DATABASE),
+    ("firestore", ResourceType.DATABASE),
+    ("filestore", ResourceType.VOLUME),
+    ("storage", ResourceType.VOLUME),
+    ("load balancing", ResourceType.LOAD_BALANCER),
+    ("network", ResourceType.NETWORK),
+    ("dns", ResourceType.NETWORK),
+    ("compute engine", ResourceType.COMPUTE),
+)
+
+
+def of_google(service: str) -> str:
+    """The type of a service by its description in Google Cloud's billing export."""
+    plain = service.lower()
+    return next((of_type.value for part, of_type in _GOOGLE if part in plain), OTHER)
+
+
+# --- Exports ----------------------------------------------------------------------------------------------------------
+
+# The first that is found decides, in the service and its product family together: AmazonEC2 alone tells nothing, for
+# volumes, addresses and gateways are billed under it.
+_EXPORTS: Sequence[tuple[ResourceType, str]] = (
+    (ResourceType.LOAD_BALANCER, "load.?balanc|application gateway"),
+    (ResourceType.KUBERNETES, r"kubernetes|(\b|amazon)eks\b|\baks\b|\bgke\b"),
+    (
+        ResourceType.DATABASE,
+        r"database|amazonrds|dynamodb|elasticache|redshift|docdb|neptune|\b(rds|sql)\b|mysql|postgre|mariadb|cosmos|redis",
+    ),
+    (ResourceType.VOLUME, r"storage|amazons3|amazonefs|\b(ebs|efs|disks?|volumes?|buckets?|filestore|file system)\b"),
+    (
+        ResourceType.NETWORK,
+        r"network|bandwidth|data transfer|gateway|cloudfront|amazonvpc|private cloud|\b(vpc|vpn|dns|cdn|ip addr)",
+    ),
+    (ResourceType.COMPUTE, r"virtual machines?\b|compute engine|bare metal|cloud - compute$|\binstances?\b"),
+)
+
+
+@cache
+def of_export(service: str, kind: str) -> str:
+    """The type of a service of an export of any cloud; `kind` is its product family, where the export has one."""
+    text = f"{kind} {service}"
+    return next((of_type.value for of_type, pattern in _EXPORTS if re.search(pattern, text, re.IGNORECASE)), OTHER)

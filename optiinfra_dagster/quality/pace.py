@@ -1,0 +1,63 @@
+"""The pace of requests to Groq, as its rate limits allow. https://console.groq.com/docs/rate-limits."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Mapping
+
+
+class Pace:
+    """A rate limiter: requests wait for the pause that a refusal asked for, and while the rate limit has no tokens.
+
+    Limits are of the whole organisation, so one request's refusal holds back all. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._not_before = 0.0
+        self._tokens_left: int | None = None
+        self._renewed = 0.0
+
+    def pause(self, seconds: float) -> None:
+        """Send nothing for some time."""
+        with self._lock:
+            self._not_before = max(self._not_before, time.monotonic() + seconds)
+
+    def note(self, headers: Mapping[str, str]) -> None:
+        """Take in the x-ratelimit headers of an answer."""
+        tokens = headers.get("x-ratelimit-remaining-tokens", "")
+        renewal = duration(headers.get("x-ratelimit-reset-tokens", ""))
+        if tokens.isdecimal() and renewal is not None:
+            with self._lock:
+                self._tokens_left, self._renewed = int(tokens), time.monotonic() + renewal
+        # Requests are limited per day, so "none left" may last for hours; the deadline of the caller decides.
+        renewal = duration(headers.get("x-ratelimit-reset-requests", ""))
+        if headers.get("x-ratelimit-remaining-requests") == "0" and renewal is not None:
+            self.pause(renewal)
+
+    def wait(self, tokens: int, deadline: float) -> bool:
+        """Wait until a request of about so many tokens may go; False if that is after the deadline."""
+        while True:
+            with self._lock:
+                now = time.monotonic()
+                if self._renewed <= now:
+                    self._tokens_left = None
+                lacking = self._tokens_left is not None and self._tokens_left < tokens
+                due = max(self._not_before, self._renewed if lacking else 0.0)
+                if due <= now:
+                    if self._tokens_left is not None:
+                        self._tokens_left -= tokens
+                    return now < deadline
+            if due >= deadline:
+                return False
+            time.sleep(due - now)
+
+
+def duration(text: str) -> float | None:
+    """Seconds of a duration as Groq writes it: `7.66s`, `2m59.56s`, `120ms`."""
+    units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+    if not re.fullmatch(r"(?:\d+(?:\.\d+)?(?:ms|[dhms]))+", text):
+        return None
+    return sum(float(n) * units[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|[dhms])", text))

@@ -1,0 +1,51 @@
+"""The agreement of versions of the judge with golden sets (`application_golden`)."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, fields
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.model.quality import METRICS, Agreement
+from optiinfra_dagster.storage.sql import read_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+
+def load_agreements(clickhouse: ClickHouse, judge_version: str, golden_set: str) -> list[Agreement]:
+    """The newest figures of a version of the judge on a set, in the order of the metrics; none if it has none.
+
+    Raises:
+        StorageError: they could not be read.
+    """
+    with clickhouse.session() as client:
+        parameters = {"version": judge_version, "digest": golden_set}
+        rows = client.query(read_sql("queries/golden_scores"), parameters=parameters).result_rows
+    return sorted((Agreement(*row) for row in rows), key=lambda agreement: METRICS.index(agreement.metric_type))
+
+
+def store_agreements(
+    clickhouse: ClickHouse,
+    agreements: Sequence[Agreement],
+    *,
+    judge_version: str,
+    judge_model: str,
+    golden_set: str,
+    run_id: str,
+    scored_at: datetime,
+) -> None:
+    """Keep the figures of all metrics at once: one INSERT of one block, so a set is scored or it is not.
+
+    Raises:
+        StorageError: they could not be kept.
+    """
+    figures = [field.name for field in fields(Agreement)]
+    columns = ["judge_version", "judge_model", "golden_set", *figures, "run_id", "scored_at"]
+    rows = [
+        [judge_version, judge_model, golden_set, *astuple(agreement), run_id, scored_at] for agreement in agreements
+    ]
+    with clickhouse.session() as client:
+        client.insert("application_golden", rows, column_names=columns)

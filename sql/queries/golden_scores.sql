@@ -1,0 +1,20 @@
+-- The newest figures of a version of the judge on a golden set, a row per metric; none if it was not scored on it.
+SELECT
+    metric_type,
+    n,
+    not_assessable,
+    failures,
+    weighted_kappa,
+    spearman,
+    positives,
+    sensitivity,
+    sensitivity_low,
+    sensitivity_high,
+    negatives,
+    specificity,
+    specificity_low,
+    specificity_high
+FROM application_golden
+WHERE judge_version = {version:String} AND golden_set = {digest:String}
+ORDER BY scored_at DESC
+LIMIT 1 BY metric_type
