@@ -14,9 +14,9 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.inventory import Resource, Status
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import inventory, schema
-from optiinfra_dagster.storage.reader_writer import write_select
+from optiinfra_dagster.storage.reader_writer import compute, write_select
 from optiinfra_dagster.storage.rows import resource_rows
-from optiinfra_dagster.storage.sql import read_sql
+from optiinfra_dagster.storage.sql import read_sql, readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.samples import EARLY, collected, failed, resource, select
 
@@ -187,6 +187,27 @@ def test_inventory_and_its_summary_are_of_the_newest_inventory(clickhouse: Click
         ("acme", "stopped", 1, None, True),
         ("hooli", "running", 1, None, False),
     }
+
+
+def test_resources_are_counted_by_account_and_type(clickhouse: ClickHouse) -> None:
+    """Of the newest inventory only: what an older one had does not count."""
+    inventoried(clickhouse, "acme", NOW - Q, [resource("gone", account_id="222")])
+    inventoried(
+        clickhouse,
+        "acme",
+        NOW,
+        [
+            resource("a", account_id="111"),
+            resource("b", account_id="111", region="eu-west-1", status=Status.STOPPED),
+            resource("c", account_id="222"),
+        ],
+    )
+    compute(clickhouse, readers()["resource", "by_account"], [NOW])
+    found = select(clickhouse, "SELECT * FROM resource_by_account_current ORDER BY account_id")
+    shown = [
+        (row["account_id"], row["resource_type"], row["resources"], row["running"], row["regions"]) for row in found
+    ]
+    assert shown == [("111", "compute", 2, 1, 2), ("222", "compute", 1, 1, 1)]
 
 
 # --- The inventory that collections work from -----------------------------------------------------------------------
