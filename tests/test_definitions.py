@@ -162,7 +162,10 @@ def test_the_columns_of_every_asset_are_those_of_its_view(defs: dg.Definitions, 
     real: dict[str, dict[str, str]] = {}
     for table, column, kind in found.result_rows:
         real.setdefault(table, {})[column] = kind
+    own = {reader.view for reader in readers().values() if reader.is_own}
     for node in defs.get_repository_def().asset_graph.asset_nodes:
+        if node.metadata["dagster/table_name"] in own:
+            continue  # its table follows from the SELECT, so the materialization tells the columns (test_new_readers)
         columns = node.metadata["dagster/column_schema"].columns
         assert {one.name: one.type for one in columns} == real[node.metadata["dagster/table_name"]]
         name = DATASETS[node.metadata["dataset"]].table if "dataset" in node.metadata else node.metadata["table"]
