@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 from optiinfra_dagster.model.cost import Component
 from optiinfra_dagster.model.inventory import Resource, Status
 from optiinfra_dagster.model.metrics import Metric
-from optiinfra_dagster.providers.kind import Condition, Kind
+from optiinfra_dagster.providers.kind import Kind
 from optiinfra_dagster.providers.parsing import Item, as_text, as_texts
 
 AGENT = "agent"
@@ -92,14 +91,11 @@ class AwsKind(Kind):
 
     `price_queries` find the prices of `price_parts`: a pattern of a part's key -> the query, made of the pattern's
     groups. The patterns of all kinds exclude each other. `namespace_of` names the namespace in which a resource
-    publishes, "" for that of the catalogue. `idle_since` tells why a resource has had no points since a time, so that
-    none are asked for; `idle_reason` why one that returned no points has none, as it is now; "" where neither is so.
+    publishes, "" for that of the catalogue.
     """
 
     price_queries: Mapping[str, Callable[..., PriceQuery]] = field(default_factory=lambda: MappingProxyType({}))
     namespace_of: Callable[[Resource], str] = lambda _resource: ""
-    idle_since: Callable[[Resource, datetime], str] = lambda _resource, _start: ""
-    idle_reason: Condition = lambda _resource: ""
 
 
 def metric_rows(

@@ -11,24 +11,25 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError, ConfigError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.metrics import CoverageState, MetricsRequest, MetricsResult, Series
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws.agents import Agents, Dimensions
 from optiinfra_dagster.providers.aws.client import Account, forget, open_account
 from optiinfra_dagster.providers.aws.kind import AGENT
 from optiinfra_dagster.providers.aws.questions import Question, batches_of, price_of, questions_of
+from optiinfra_dagster.providers.metric_questions import Loss, Losses, result_of, unknown_account
 from optiinfra_dagster.providers.paging import PageGuard
 from optiinfra_dagster.providers.parsing import Item, as_dicts, as_finite, as_text, dig
+from optiinfra_dagster.providers.threads import side_by_side
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -36,8 +37,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8  # calls to a region of an account; the quota is 50 a second
 SENDING_SECONDS = 200.0  # of one collect; the last attempt may take 35 s more: 5 to connect, 30 of silence
-
-Thing = TypeVar("Thing")
+_THREADS = "aws-performance"
 
 
 def price(request: MetricsRequest[AwsAccount]) -> Decimal:
@@ -143,33 +143,26 @@ class _Run:
     config: AwsAccount | None
     common: _Collection
     questions: dict[str, list[Question]] = field(default_factory=dict)  # by region
-    missing: Counter[tuple[str, Cause, str]] = field(default_factory=Counter)  # metrics by region, cause and message
     account: Account | None = None
     refusal: CollectionError | None = None
-    refused: int = 0  # metrics that the refusal cost
+    losses: Losses = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        """Nothing is lost yet."""
+        self.losses = Losses(self.account_id, _loss_in_words)
 
     def collect(self) -> None:
         """Ask everything, all regions side by side, so that one that does not answer delays no other."""
         self._open()
-        _side_by_side(self._collect_region, list(self.questions), most=len(self.questions))
-
-    def problems(self) -> Iterator[Problem]:
-        """The metrics that are missing, and why: the same trouble of several calls is one problem."""
-        if self.refusal is not None:
-            message = f"{self.refusal} ({self.refused} metrics are missing)"
-            yield Problem(self.account_id, "", "", self.refusal.cause, message)
-        for (region, cause, message), count in self.missing.items():
-            loss = "incomplete" if cause is Cause.INCOMPLETE else "missing"
-            yield Problem(self.account_id, region, "", cause, f"{message} ({count} metrics are {loss})")
+        side_by_side(self._collect_region, list(self.questions), most=len(self.questions), name=_THREADS)
 
     def _open(self) -> None:
         """Enter the account; without questions there is no reason to."""
         if not self.questions:
             return
         if self.config is None:
-            message = f"the customers file names no AWS account {self.account_id}, though it has resources"
-            self.refusal = ConfigError(message)
+            self.refusal = unknown_account("AWS account", self.account_id)
             return
         try:
             self.account = open_account(self.common.request.customer_id, self.config, self.common.meter)
@@ -182,7 +175,7 @@ class _Run:
         seconds = (request.end - request.start).total_seconds()
         open_questions = [question for question in self.questions[region] if question.state is None]
         batches = list(batches_of(open_questions, seconds))
-        _side_by_side(lambda batch: self._ask(region, batch), batches, most=_AT_ONCE)
+        side_by_side(lambda batch: self._ask(region, batch), batches, most=_AT_ONCE, name=_THREADS)
 
     def _find_agents(self, region: str) -> None:
         """Learn the dimensions of the metrics that agents publish; where there is no agent, nothing is asked."""
@@ -268,45 +261,39 @@ class _Run:
             if answer.status != "Complete" and question.state is None:
                 cause, state = _STATUS_CODES.get(answer.status, (Cause.INCOMPLETE, CoverageState.ERROR))
                 question.settle(state, f"CloudWatch: {answer.status}")
-                self._note(region, cause, f"cloudwatch.GetMetricData in {region}: {answer.status}", 1)
+                message = f"cloudwatch.GetMetricData in {region}: {answer.status}"
+                self.losses.add(cause, message, [question], region=region)
 
     def _fail(self, region: str, questions: Sequence[Question], error: CollectionError) -> None:
         """Settle the questions of a call that failed, or was not made, and count them to its problem."""
         for question in questions:
             question.fail(error)
         if error is self.refusal or error.cause is Cause.AUTH:
-            self._give_up(error, len(questions))
+            refusal = self._give_up(error)
+            self.losses.add(refusal.cause, str(refusal), questions)
         elif error.cause is Cause.BUDGET:
             self.common.overspend(error, self.account_id, len(questions))
         else:
-            self._note(region, error.cause, str(error), len(questions))
+            self.losses.add(error.cause, str(error), questions, region=region)
 
-    def _note(self, region: str, cause: Cause, message: str, metrics: int) -> None:
+    def _give_up(self, error: CollectionError) -> CollectionError:
+        """Ask nothing more of the account; gives the first error for which that is so."""
         with self._lock:
-            self.missing[region, cause, message] += metrics
-
-    def _give_up(self, error: CollectionError, metrics: int) -> None:
-        with self._lock:
-            self.refused += metrics
             if self.refusal is None:
                 self.refusal = error
                 if self.account is not None:
                     forget(self.account)
+            return self.refusal
+
+
+def _loss_in_words(loss: Loss) -> str:
+    lost = "incomplete" if loss.cause is Cause.INCOMPLETE else "missing"
+    return f"{loss.message} ({loss.metrics} metrics are {lost})"
 
 
 def _aligned(moment: datetime, period: int) -> datetime:
     """The next whole period, so that start is inclusive and end exclusive for points at whole periods."""
     return datetime.fromtimestamp(-(-moment.timestamp() // period) * period, UTC)
-
-
-def _side_by_side(work: Callable[[Thing], None], items: Sequence[Thing], most: int) -> None:
-    """Do the work for all items, `most` at a time; for a single one without a further thread."""
-    if len(items) <= 1:
-        for item in items:
-            work(item)
-        return
-    with ThreadPoolExecutor(min(most, len(items)), thread_name_prefix="aws-performance") as pool:
-        list(pool.map(work, items))
 
 
 def collect(request: MetricsRequest[AwsAccount], meter: Meter) -> MetricsResult:
@@ -332,9 +319,6 @@ def collect(request: MetricsRequest[AwsAccount], meter: Meter) -> MetricsResult:
             questions.append(question)
             if question.state is None:
                 run.questions.setdefault(resource.region, []).append(question)
-    _side_by_side(_Run.collect, list(runs.values()), most=len(runs))
-    return MetricsResult(
-        series=[series for question in questions for series in question.series],
-        coverage=[question.coverage() for question in questions],
-        problems=[*common.problems(), *(problem for run in runs.values() for problem in run.problems())],
-    )
+    side_by_side(_Run.collect, list(runs.values()), most=len(runs), name=_THREADS)
+    losses = (problem for run in runs.values() for problem in run.losses.problems())
+    return result_of(questions, [*common.problems(), *losses])

@@ -8,13 +8,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.errors import Cause, CollectionError
-from optiinfra_dagster.model.inventory import Resource, Status
-from optiinfra_dagster.model.metrics import Coverage, CoverageState, Metric, Series
+from optiinfra_dagster.model.metrics import CoverageState, Metric
+from optiinfra_dagster.providers import metric_questions
 from optiinfra_dagster.providers.aws.kind import ADD_ON, AGENT, AwsKind
 from optiinfra_dagster.providers.aws.services import KINDS
+from optiinfra_dagster.providers.metric_questions import metrics_to_ask
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.inventory import Resource
 
 QUERIES_PER_CALL = 500  # GetMetricData API reference: MetricDataQueries
 POINTS_PER_PAGE = 100_800  # GetMetricData API reference: MaxDatapoints
@@ -41,25 +45,16 @@ def further_dimensions(metric: Metric) -> list[dict[str, str]]:
 
 
 @dataclass(slots=True)
-class Question:
-    """A metric of a resource, and its outcome: the series, or a state with a reason once it is settled."""
+class Question(metric_questions.Question):
+    """A metric of a resource; `dimensions` are those that an agent publishes it under."""
 
     kind: AwsKind
-    resource: Resource
-    metric: Metric
     dimensions: list[dict[str, str]] = field(default_factory=list)
-    series: list[Series] = field(default_factory=list)
-    state: CoverageState | None = None
-    reason: str = ""
 
     @property
     def name(self) -> str:
         """The value of the dimension that names the resource."""
         return dimension_value(self.resource.resource_id)
-
-    def settle(self, state: CoverageState, reason: str) -> None:
-        """Decide the coverage, whatever series there are."""
-        self.state, self.reason = state, reason
 
     def fail(self, error: CollectionError) -> None:
         """Settle by the error of the call that should have answered."""
@@ -77,23 +72,12 @@ class Question:
         for statistic in metric.statistics:
             yield {"MetricStat": {"Metric": named, "Period": metric.period, "Stat": statistic}}
 
-    def coverage(self) -> Coverage:
-        """The state that it was settled with; else collected, if any statistic has points; else why it has none."""
-        state, reason = self.state, self.reason
-        if state is None:
-            state, reason = (CoverageState.COLLECTED, "") if self.series else self.without_points()
-        return Coverage(self.resource.resource_id, self.resource.resource_type, self.metric.name, state, reason)
-
     def without_points(self) -> tuple[CoverageState, str]:
-        """Why a question has no points, where nothing went wrong."""
-        resource, metric = self.resource, self.metric
+        """Why it has no points, where nothing went wrong; nothing publishes what only an agent or add-on would."""
+        metric = self.metric
         if metric.condition in {ADD_ON, AGENT}:
             return CoverageState.AGENT_MISSING, f"nothing publishes {metric.namespace} {metric.api_metric}"
-        if resource.status in {Status.STOPPED, Status.TERMINATED}:
-            return CoverageState.NOT_OFFERED, f"the {resource.kind.partition(':')[2]} is {resource.status}"
-        if reason := self.kind.idle_reason(resource):
-            return CoverageState.NOT_OFFERED, reason
-        return CoverageState.NO_POINTS, "the cloud returned no points"
+        return metric_questions.Question.without_points(self)
 
 
 def questions_of(resource: Resource, start: datetime) -> Iterator[Question]:
@@ -101,10 +85,9 @@ def questions_of(resource: Resource, start: datetime) -> Iterator[Question]:
     kind = KINDS.get(resource.kind)
     if kind is None:
         return
-    for metric in kind.metrics:
+    for metric, reason in metrics_to_ask(kind, resource, start):
         question = Question(kind, resource, metric)
-        condition = kind.conditions.get(metric.condition)
-        if reason := (condition(resource) if condition else "") or kind.idle_since(resource, start):
+        if reason:
             question.settle(CoverageState.NOT_OFFERED, reason)
         elif not question.name:
             question.settle(CoverageState.ERROR, f"{resource.resource_id} is not the ARN of a resource")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from optiinfra_dagster.model.cost import Component
 from optiinfra_dagster.model.inventory import Resource, Status
 from optiinfra_dagster.model.metrics import Metric
-from optiinfra_dagster.providers.kind import Condition, Kind
+from optiinfra_dagster.providers.kind import Kind
 from optiinfra_dagster.providers.parsing import (
     Item,
     as_datetime,
@@ -83,25 +83,18 @@ class MetricRow(NamedTuple):
     offset: float = 0.0
 
 
-def _no_reason(_resource: Resource) -> str:
-    return ""
-
-
 @dataclass(frozen=True, kw_only=True)
 class AzureKind(Kind):
     """A kind of resource on Azure.
 
     `azure_type` is its type in Azure's spelling, which is the namespace of its metrics too; `read` takes a row's facts
-    from `columns` and `COMMON_COLUMNS`. `why_not_measured` says why a resource measures nothing at present, so that
-    it is not asked about, and `why_no_points` why one that was asked about may have no points; both are "" where there
-    is no such reason. `skipped_ids` ends the ids of what Azure made for itself. `metric_rows` become `metrics`.
+    from `columns` and `COMMON_COLUMNS`. `skipped_ids` ends the ids of what Azure made for itself. `metric_rows` become
+    `metrics`.
     """
 
     azure_type: str
     read: Callable[[Row], Facts]
     columns: Columns = field(default_factory=lambda: MappingProxyType({}))
-    why_not_measured: Condition = _no_reason
-    why_no_points: Condition = _no_reason
     skipped_ids: str = ""
     metric_rows: InitVar[tuple[MetricRow, ...]] = ()
 
@@ -134,10 +127,6 @@ class AzureKind(Kind):
     def read_action(self) -> str:
         """The action that a role must allow, lest Resource Graph leave out this kind without a word."""
         return f"{self.azure_type.lower()}/read"
-
-    def why_not_offered(self, metric: Metric, resource: Resource) -> str:
-        """The reason why a resource does not have a metric of its kind, or ""."""
-        return self.conditions[metric.condition](resource) if metric.condition else ""
 
     def to_resource(self, row: Row) -> Resource | None:
         """Read one row; None for what Azure made for itself.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -84,9 +83,9 @@ class Batch:
                     question.settle(CoverageState.NOT_OFFERED, f"Azure does not know {api_metric} here")
         return bool(unknown)
 
-    def read(self, answers: Mapping[str, list[Answer]], stamps: Stamps) -> Counter[str]:
-        """Hand out what came; the codes of what Azure says it could not read, and for how many questions."""
-        codes: Counter[str] = Counter()
+    def read(self, answers: Mapping[str, list[Answer]], stamps: Stamps) -> dict[str, list[Question]]:
+        """Hand out what came; gives the codes of what Azure says it could not read, and the questions of each."""
+        codes: dict[str, list[Question]] = {}
         for resource_id, answer in answers.items():
             of_resource = self.questions.get(resource_id)
             if of_resource is None:
@@ -97,10 +96,10 @@ class Batch:
                     continue
                 if not question.read(points, stamps):
                     question.settle(CoverageState.ERROR, f"Azure Monitor: {_UNREADABLE}")
-                    codes[_UNREADABLE] += 1
+                    codes.setdefault(_UNREADABLE, []).append(question)
                 elif code.lower() != "success":
                     question.settle(state_of_code(code), f"Azure Monitor: {code}")
-                    codes[code] += 1
+                    codes.setdefault(code, []).append(question)
             if any(name for name, _, _ in answer):  # else it answers nothing
                 for question in of_resource.values():
                     question.answered = True  # a metric that is not there has no points

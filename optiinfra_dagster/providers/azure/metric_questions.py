@@ -6,37 +6,39 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.model.inventory import Resource, Status
-from optiinfra_dagster.model.metrics import Coverage, CoverageState, Metric, Series
+from optiinfra_dagster.model.metrics import CoverageState, Series
+from optiinfra_dagster.providers import metric_questions
 from optiinfra_dagster.providers.azure.kind import PERIOD
 from optiinfra_dagster.providers.azure.services import KINDS
+from optiinfra_dagster.providers.metric_questions import metrics_to_ask
 from optiinfra_dagster.providers.parsing import ODD, Item, as_datetime, as_finite
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.inventory import Resource
 
 
 @dataclass(slots=True)
-class Question:
-    """One metric of one resource, and what became of it.
+class Question(metric_questions.Question):
+    """A metric of a resource, and its outcome.
 
-    `points` has, by our name of a statistic, the values in the catalogue's unit by time (epoch seconds).
+    `points` has, by our name of a statistic, the values in the catalogue's unit by time (epoch seconds), of which
+    `series` is made.
     """
 
-    resource: Resource
-    metric: Metric
     points: dict[str, dict[int, float]] = field(default_factory=dict)
     answered: bool = False
-    state: CoverageState | None = None
-    reason: str = ""
 
     @property
     def is_open(self) -> bool:
         """True while nothing is known of it."""
         return self.state is None and not self.answered
 
-    def settle(self, state: CoverageState, reason: str) -> None:
-        """Note what is known without any point."""
-        self.state, self.reason = state, reason
+    @property
+    def status_word(self) -> str:
+        """Azure's own word for the status of the resource: `deallocated`."""
+        return self.resource.cloud_status.lower() or self.resource.status
 
     def read(self, points: Sequence[Item], stamps: Stamps) -> bool:
         """Take the points in, in the catalogue's unit; False where some cannot be read.
@@ -59,33 +61,12 @@ class Question:
                 else:
                     if time is not None:
                         values[time] = value * factor + offset
-        return readable
-
-    @property
-    def series(self) -> list[Series]:
-        """A series for each statistic that has points."""
-        return [
+        self.series = [
             Series(self.resource, self.metric, statistic, list(values), list(values.values()))
             for statistic, values in self.points.items()
             if values
         ]
-
-    def coverage(self) -> Coverage:
-        """The state of the metric: what went wrong; else collected, if there are points; else why there are none."""
-        state, reason = self.state, self.reason
-        if state is None:
-            state, reason = (CoverageState.COLLECTED, "") if self.series else self._without_points()
-        return Coverage(self.resource.resource_id, self.resource.resource_type, self.metric.name, state, reason)
-
-    def _without_points(self) -> tuple[CoverageState, str]:
-        """The state and reason of a question that has no points, though nothing went wrong."""
-        resource = self.resource
-        if resource.status in {Status.STOPPED, Status.TERMINATED}:
-            word = resource.cloud_status.lower() or resource.status
-            return CoverageState.NOT_OFFERED, f"the {resource.kind.partition(':')[2]} is {word}"
-        if reason := KINDS[resource.kind].why_no_points(resource):
-            return CoverageState.NOT_OFFERED, reason
-        return CoverageState.NO_POINTS, "the cloud returned no points"
+        return readable
 
 
 class Stamps(dict[Any, int | None]):
@@ -108,14 +89,14 @@ class Stamps(dict[Any, int | None]):
         return self[written]
 
 
-def questions_about(resource: Resource, stamps: Stamps) -> Iterator[Question]:
+def questions_about(resource: Resource, start: datetime, stamps: Stamps) -> Iterator[Question]:
     """Every catalogue metric of a resource; those that are not worth asking are settled already."""
     kind = KINDS.get(resource.kind)
     if kind is None:
         return
-    for metric in kind.metrics:
-        question = Question(resource, metric)
-        if reason := kind.why_not_measured(resource) or kind.why_not_offered(metric, resource):
+    for metric, reason in metrics_to_ask(kind, resource, start):
+        question = Question(kind, resource, metric)
+        if reason:
             question.settle(CoverageState.NOT_OFFERED, reason)
         elif stamps.start >= stamps.end:
             question.settle(CoverageState.NOT_OFFERED, f"the range holds no period of {PERIOD} s")

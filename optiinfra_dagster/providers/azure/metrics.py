@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -34,6 +33,7 @@ from optiinfra_dagster.providers.azure.metric_batches import (
 )
 from optiinfra_dagster.providers.azure.metric_questions import Question, Stamps, questions_about
 from optiinfra_dagster.providers.azure.transport import calling
+from optiinfra_dagster.providers.metric_questions import Loss, Losses, result_of, unknown_account
 from optiinfra_dagster.providers.parsing import ODD
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def price(request: MetricsRequest[AzureAccount]) -> Decimal:
 
 def _questions(request: MetricsRequest[AzureAccount]) -> tuple[list[Question], Stamps]:
     stamps = Stamps(request.start, request.end)
-    return [question for resource in request.resources for question in questions_about(resource, stamps)], stamps
+    about = (questions_about(resource, request.start, stamps) for resource in request.resources)
+    return [question for questions in about for question in questions], stamps
 
 
 def collect(request: MetricsRequest[AzureAccount], meter: Meter) -> MetricsResult:
@@ -87,11 +88,7 @@ def collect(request: MetricsRequest[AzureAccount], meter: Meter) -> MetricsResul
         calls = [pool.submit(copy_context().run, runs[batch.subscription].ask_manager, batch) for batch in again]
         for call in calls:
             call.result()
-    return MetricsResult(
-        series=[series for question in questions for series in question.series],
-        coverage=[question.coverage() for question in questions],
-        problems=[problem for run in runs.values() for problem in run.all_problems()],
-    )
+    return result_of(questions, [problem for run in runs.values() for problem in run.problems()])
 
 
 @dataclass(slots=True)
@@ -106,16 +103,18 @@ class _Run:
     refusal: CollectionError | None = None
     closed: dict[str, CloudError] = field(default_factory=dict)  # regions whose host of metrics cannot be used
     halvings: int = _HALVINGS
-    problems: list[Problem] = field(default_factory=list)
-    losses: Counter[tuple[str, str, Cause, str]] = field(default_factory=Counter)  # region, kind, cause, message
+    losses: Losses = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        """Nothing is lost yet."""
+        self.losses = Losses(self.subscription, _loss_in_words)
 
     def enter(self) -> None:
         """Enter the subscription. No call is made yet."""
         try:
             if self.account is None:
-                message = f"the customers file names no Azure subscription {self.subscription}, though it has resources"
-                raise CloudError(Cause.CONFIG, message)
+                raise unknown_account("Azure subscription", self.subscription)
             self.endpoint = self.account.metrics_endpoint()
             self.principal = open_principal(self.account)
         except CollectionError as error:
@@ -223,8 +222,9 @@ class _Run:
         except ODD as error:
             message = f"{operation} answered in a form of its own: {type(error).__name__}"
             raise CloudError(Cause.BUG, message) from None
-        for code, count in codes.items():
-            self._count(batch, Cause.INCOMPLETE, f"{operation}: Azure Monitor could not read metrics: {code}", count)
+        for code, questions in codes.items():
+            message = f"{operation}: Azure Monitor could not read metrics: {code}"
+            self._count(batch, Cause.INCOMPLETE, message, questions)
 
     def _miss(self, batch: Batch | None, operation: str) -> None:
         """Note what came in neither of two answers."""
@@ -236,30 +236,32 @@ class _Run:
         """Give up a batch, for its own reason, or with all the subscription where the credential does not work."""
         questions = list(batch)
         for question in questions:
-            question.settle(CoverageState.of(error.cause), str(error))
+            question.fail(error)
         if error.cause is Cause.AUTH or error is self.refusal:
             self._give_up(error)
         else:
-            self._count(batch, error.cause, str(error), len(questions))
+            self._count(batch, error.cause, str(error), questions)
 
-    def _count(self, batch: Batch, cause: Cause, message: str, metrics: int) -> None:
-        with self._lock:
-            self.losses[batch.region, batch.kind, cause, message] += metrics
+    def _count(self, batch: Batch, cause: Cause, message: str, questions: Sequence[Question]) -> None:
+        self.losses.add(cause, message, questions, region=batch.region, kind=batch.kind)
 
     def _give_up(self, error: CollectionError) -> None:
         with self._lock:
             if self.refusal is None:
                 self.refusal = error
-                self.problems.append(Problem.of(self.subscription, error))
                 if self.principal is not None and error.cause is Cause.AUTH:
                     forget(self.principal)
 
-    def all_problems(self) -> Iterator[Problem]:
+    def problems(self) -> Iterator[Problem]:
         """The problems of all questions, once for each reason in each region and kind."""
-        yield from self.problems
-        for (region, kind, cause, message), metrics in self.losses.items():
-            lost = f"{metrics} metrics are missing" if metrics > 1 else "1 metric is missing"
-            yield Problem(self.subscription, region, kind, cause, f"{message} ({lost})")
+        if self.refusal is not None:
+            yield Problem.of(self.subscription, self.refusal)
+        yield from self.losses.problems()
+
+
+def _loss_in_words(loss: Loss) -> str:
+    lost = f"{loss.metrics} metrics are missing" if loss.metrics > 1 else "1 metric is missing"
+    return f"{loss.message} ({lost})"
 
 
 def _iso(seconds: int) -> str:

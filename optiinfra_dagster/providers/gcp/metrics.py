@@ -16,25 +16,25 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from google.cloud.monitoring_v3.types import Aggregation, ListTimeSeriesRequest
 
-from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError, ConfigError
-from optiinfra_dagster.model.inventory import Resource, Status
-from optiinfra_dagster.model.metrics import Coverage, CoverageState, Metric, MetricsRequest, MetricsResult, Series
-from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
+from optiinfra_dagster.model.metrics import CoverageState, Metric, MetricsRequest, MetricsResult, Series
+from optiinfra_dagster.providers import metric_questions
 from optiinfra_dagster.providers.gcp.kind import AGENT, is_stopped
 from optiinfra_dagster.providers.gcp.monitoring import Monitoring, open_monitoring
 from optiinfra_dagster.providers.gcp.services import KINDS, METRICS
+from optiinfra_dagster.providers.metric_questions import Loss, Losses, metrics_to_ask, result_of, unknown_account
 from optiinfra_dagster.providers.paging import PageGuard
-from optiinfra_dagster.providers.parsing import as_datetime
+from optiinfra_dagster.providers.threads import side_by_side
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.model.inventory import Resource
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.gcp.account import GcpAccount
 
@@ -49,47 +49,29 @@ _AT_ONCE = 4  # calls for one project
 # --- What can be asked ----------------------------------------------------------------------------------------------
 
 
-def _was_idle(resource: Resource, start: datetime) -> bool:
-    """True for an instance that is known to have been stopped since before `start`, so that it has no points."""
-    stopped_at = as_datetime(resource.metadata.get("stopped_at"))
-    return resource.status is Status.STOPPED and stopped_at is not None and stopped_at < start
-
-
 @dataclass(slots=True)
-class _Question:
+class _Question(metric_questions.Question):
     """A metric of a resource, and its outcome.
 
     `published` is the metric under the names that it is asked by; `labels` are the values by which its time series
     name the resource.
     """
 
-    resource: Resource
-    metric: Metric
-    published: Metric
-    labels: tuple[str, ...]
-    series: list[Series] = field(default_factory=list)
-    state: CoverageState | None = None
-    reason: str = ""
+    points_outweigh_failures: ClassVar[bool] = True
 
-    def settle(self, state: CoverageState, reason: str) -> None:
-        if not self.series:
-            self.state, self.reason = state, reason
+    published: Metric = field(kw_only=True)
+    labels: tuple[str, ...] = field(kw_only=True)
 
-    def coverage(self) -> Coverage:
-        """Collected, if any statistic has points; else what went wrong; else why there are none."""
-        state, reason = (CoverageState.COLLECTED, "") if self.series else (self.state, self.reason)
-        if state is None:
-            state, reason = self.without_points()
-        return Coverage(self.resource.resource_id, self.resource.resource_type, self.metric.name, state, reason)
+    @property
+    def noun(self) -> str:
+        """The kind of the resource, as messages call it: `sql instance`."""
+        return self.resource.kind.partition(":")[2].replace("_", " ")
 
     def without_points(self) -> tuple[CoverageState, str]:
-        """The state and reason of a question that has no points, where nothing went wrong."""
-        word = self.resource.kind.partition(":")[2].replace("_", " ")
-        if is_stopped(self.resource):
-            return CoverageState.NOT_OFFERED, f"the {word} is {self.resource.status}"
-        if self.metric.condition == AGENT:
+        """Why it has no points, where nothing went wrong; nothing publishes what only the Ops Agent would."""
+        if self.metric.condition == AGENT and not is_stopped(self.resource):
             return CoverageState.AGENT_MISSING, f"nothing publishes {self.metric.api_metric}: install the Ops Agent"
-        return CoverageState.NO_POINTS, "the cloud returned no points"
+        return metric_questions.Question.without_points(self)
 
 
 def _questions(resource: Resource, start: datetime) -> Iterator[_Question]:
@@ -98,12 +80,10 @@ def _questions(resource: Resource, start: datetime) -> Iterator[_Question]:
     if kind is None or kind.series_labels is None:
         return
     labels = kind.series_labels(resource)
-    for metric in kind.metrics:
-        question = _Question(resource, metric, kind.published(metric, resource), labels)
-        if metric.condition and (reason := kind.conditions[metric.condition](resource)):
+    for metric, reason in metrics_to_ask(kind, resource, start):
+        question = _Question(kind, resource, metric, published=kind.published(metric, resource), labels=labels)
+        if reason:
             question.settle(CoverageState.NOT_OFFERED, reason)
-        elif _was_idle(resource, start):
-            question.settle(*question.without_points())
         elif not all(labels):
             question.settle(
                 CoverageState.ERROR, f"the inventory does not tell {metric.dimension} of {resource.resource_id}"
@@ -154,10 +134,13 @@ class _Run:
     meter: Meter
     deadline: float
     questions: list[_Question] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
     refusal: CollectionError | None = None
-    _losses: dict[tuple[Cause, str], list[_Question]] = field(default_factory=dict)
+    losses: Losses = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        """Nothing is lost yet."""
+        self.losses = Losses(self.project_id, _loss_in_words)
 
     def collect(self) -> None:
         """Ask everything; never raises for what a cloud may answer."""
@@ -165,18 +148,11 @@ class _Run:
             return
         try:
             if self.account is None:
-                raise ConfigError(
-                    f"the customers file names no Google Cloud project {self.project_id}, though it has resources"
-                )
+                raise unknown_account("Google Cloud project", self.project_id)
             with open_monitoring(self.account, self.meter, self.deadline) as monitoring:
                 self._ask_all(monitoring)
         except CollectionError as error:
             self._lose(error, self.questions)
-        for (cause, message), lost in self._losses.items():
-            count = len({id(question) for question in lost})
-            names = ", ".join(sorted({question.metric.name for question in lost}))
-            loss = f"{count} metrics are missing: {names}" if count else "points may be missing"
-            self.problems.append(Problem(self.project_id, "", "", cause, f"{message.rstrip('.')} ({loss})"))
 
     def _ask_all(self, monitoring: Monitoring) -> None:
         groups: dict[tuple[str, str, str, str], list[_Question]] = {}
@@ -186,13 +162,12 @@ class _Run:
                 key = (metric.namespace, metric.api_metric, metric.filter, statistic)
                 groups.setdefault(key, []).append(question)
         lags = _lags(monitoring, self.request)
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"gcp-{self.request.customer_id}") as pool:
-            calls = [
-                pool.submit(self._ask, monitoring, group, statistic, lags.get(api_metric, _Lag()))
-                for (_, api_metric, _, statistic), group in groups.items()
-            ]
-            for call in calls:
-                call.result()
+        side_by_side(
+            lambda call: self._ask(monitoring, *call),
+            [(group, key[-1], lags.get(key[1], _Lag())) for key, group in groups.items()],
+            most=_AT_ONCE,
+            name=f"gcp-{self.request.customer_id}",
+        )
 
     def _ask(self, monitoring: Monitoring, group: list[_Question], statistic: str, lag: _Lag) -> None:
         """Ask one statistic of one metric of all resources; what came before a failure is kept."""
@@ -209,8 +184,7 @@ class _Run:
             failure = CloudError(
                 Cause.INCOMPLETE, f"timeSeries.list of projects/{self.project_id}: the answer is partial: {errors}"
             )
-            with self._lock:
-                self._losses.setdefault((failure.cause, str(failure)), [])
+            self.losses.add(failure.cause, str(failure), [])
         if failure is not None:
             self._lose(failure, [question for question in group if not answer.has(question)])
         else:
@@ -249,11 +223,15 @@ class _Run:
         with self._lock:
             if error.cause is Cause.AUTH and self.refusal is None:
                 self.refusal = error
-            # The amounts in the message of a spent budget change from call to call; once is enough.
-            known = next((key for key in self._losses if key[0] is Cause.BUDGET is error.cause), None)
-            self._losses.setdefault(known or (error.cause, str(error)), []).extend(lost)
-            for question in lost:
-                question.settle(CoverageState.of(error.cause), str(error))
+            for question in lost:  # by one thread at a time: a question is asked in several calls
+                question.fail(error)
+        self.losses.add(error.cause, str(error), lost)
+
+
+def _loss_in_words(loss: Loss) -> str:
+    names = ", ".join(sorted({question.metric.name for question in loss.questions}))
+    lost = f"{loss.metrics} metrics are missing: {names}" if loss.questions else "points may be missing"
+    return f"{loss.message.rstrip('.')} ({lost})"
 
 
 def _request_for(
@@ -396,10 +374,5 @@ def collect(request: MetricsRequest[GcpAccount], meter: Meter) -> MetricsResult:
             questions.append(question)
             if question.state is None:
                 run.questions.append(question)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"gcp-{request.customer_id}") as pool:
-        list(pool.map(_Run.collect, runs.values()))
-    return MetricsResult(
-        series=[series for question in questions for series in question.series],
-        coverage=[question.coverage() for question in questions],
-        problems=[problem for run in runs.values() for problem in run.problems],
-    )
+    side_by_side(_Run.collect, list(runs.values()), most=_AT_ONCE, name=f"gcp-{request.customer_id}")
+    return result_of(questions, [problem for run in runs.values() for problem in run.losses.problems()])

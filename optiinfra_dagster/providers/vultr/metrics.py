@@ -24,6 +24,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Resource, Status
 from optiinfra_dagster.model.metrics import Coverage, CoverageState, Metric, MetricsRequest, MetricsResult, Series
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.metric_questions import unknown_account
 from optiinfra_dagster.providers.parsing import as_finite, dig
 from optiinfra_dagster.providers.prometheus import Prometheus, PrometheusConfig, PrometheusResult, read_metrics
 from optiinfra_dagster.providers.vultr.account import account_name
@@ -365,8 +366,7 @@ def collect(request: MetricsRequest[VultrAccount], meter: Meter) -> MetricsResul
         run = runs.get(resource.account_id)
         if run is None:
             run = runs[resource.account_id] = _Run(resource.account_id, None, request, meter)
-            message = f"the customers file names no Vultr account {run.account_id}, though it has resources"
-            run.give_up(CloudError(Cause.CONFIG, message))
+            run.give_up(_cloud_error(unknown_account("Vultr account", run.account_id)))
         run.by_kind.setdefault(resource.kind, []).append(resource)
     every = list(runs.values())
     machines = [machine for run in every for _, resources in run.questions(BANDWIDTH) for machine in resources]

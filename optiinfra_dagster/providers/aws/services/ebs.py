@@ -111,7 +111,7 @@ VOLUME = AwsKind(
             ("disk_write_ops", "disk", "ops/s", "VolumeWriteOps", "Sum"),
         ),
     ),
-    idle_reason=_unattached,
+    why_no_points=_unattached,
     price_parts=_price_parts,
     price_queries={r"(\S+) (GiB|IOPS|MiB/s)": _price_query},
     bill_service="EC2 - Other",

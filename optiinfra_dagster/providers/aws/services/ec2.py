@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
@@ -20,6 +19,7 @@ from optiinfra_dagster.providers.aws.kind import (
     part,
     status_of,
 )
+from optiinfra_dagster.providers.kind import stopped_since
 from optiinfra_dagster.providers.parsing import (
     Item,
     as_bool,
@@ -101,13 +101,6 @@ def _without_ebs_totals(resource: Resource) -> str:
     return "Xen instances have no EBS totals: see the metrics of the volumes" if family in _XEN else ""
 
 
-def _stopped_since(resource: Resource, start: datetime) -> str:
-    """Why an instance that is known to have been stopped since before `start` has no points since."""
-    stopped_at = as_datetime(resource.metadata.get("stopped_at"))
-    stopped = resource.status in {Status.STOPPED, Status.TERMINATED} and stopped_at is not None and stopped_at < start
-    return f"the instance is {resource.status}" if stopped else ""
-
-
 # --- Prices -----------------------------------------------------------------------------------------------------------
 
 # PlatformDetails of an instance -> word in our keys and operatingSystem of the price list.
@@ -177,7 +170,7 @@ INSTANCE = AwsKind(
         ),
     ),
     conditions={"nitro": _without_ebs_totals},
-    idle_since=_stopped_since,
+    idle_since=stopped_since,
     price_parts=_price_parts,
     price_queries={rf"(\S+\.\S+) ({'|'.join(_OPERATING_SYSTEMS)})( dedicated)?": _price_query},
     bill_service="Amazon Elastic Compute Cloud - Compute",

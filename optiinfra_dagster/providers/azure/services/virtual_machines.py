@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.providers.azure.kind import (
     AzureKind,
@@ -79,7 +81,8 @@ def _scale_set_parts(resource: Resource) -> Parts:
         yield from _parts(resource, fact_number(resource, "instances"))
 
 
-def _why_not_measured(resource: Resource) -> str:
+def _switched_off(resource: Resource, _start: datetime) -> str:
+    """Why a machine that has no host now is not asked about: since when it has none is not known."""
     word = resource.cloud_status.lower()
     return f"the vm is {word}" if word in {"deallocated", "hibernated"} else ""
 
@@ -128,7 +131,7 @@ KINDS = (
             *_NETWORK,
             MetricRow("uptime", "uptime", "percent", "VmAvailabilityMetric", "Average", scale=100),
         ),
-        why_not_measured=_why_not_measured,
+        idle_since=_switched_off,
         price_parts=_machine_parts,
         bill_service=VIRTUAL_MACHINES,
     ),

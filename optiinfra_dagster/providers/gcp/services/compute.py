@@ -28,6 +28,7 @@ from optiinfra_dagster.providers.gcp.kind import (
     metric_rows,
     short_link,
 )
+from optiinfra_dagster.providers.kind import stopped_since
 from optiinfra_dagster.providers.parsing import (
     Item,
     as_bool,
@@ -212,6 +213,7 @@ INSTANCE = GcpKind(
         ),
     ),
     conditions={AGENT: lambda _resource: ""},
+    idle_since=stopped_since,
     price_parts=_price_parts,
     skus=tuple(_skus()),
     bill_service=BILL_SERVICE,
