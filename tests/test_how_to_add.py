@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import importlib
 import re
+from typing import TYPE_CHECKING
 
 import pytest
-from pydantic import BaseModel
 
 from optiinfra_dagster.config.customers import FAMILIES, Application
 from optiinfra_dagster.config.settings import DEMO_CUSTOMERS, Settings
@@ -20,12 +20,15 @@ from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, PROVIDERS
 from optiinfra_dagster.storage import sql
 
-# Seldom bought, or retired by Azure: no test lists one of them. This set may shrink; a new kind is added to the lab too.
+# Seldom bought, or retired by Azure: no test lists one. The set may shrink; a new kind is added to the lab too.
 NOT_IN_THE_LAB = {
     *("azure:cosmosdb_mongo", "azure:firewall", "azure:front_door", "azure:front_door_classic", "azure:mariadb"),
     *("azure:mysql_single", "azure:openshift", "azure:openshift_v3", "azure:postgresql_cluster"),
     *("azure:postgresql_single", "azure:redis_enterprise", "azure:synapse_pool", "azure:vnet_gateway"),
 }
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 CLOUDS = pytest.mark.parametrize("cloud", PROVIDERS)
 

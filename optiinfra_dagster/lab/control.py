@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from optiinfra_dagster.lab.calls import CallLog, Calls
 from optiinfra_dagster.lab.faults import Fault, FaultBook
-from optiinfra_dagster.lab.server import Request, Response, Server
+from optiinfra_dagster.lab.server import Request, Response, Server, as_json
 from optiinfra_dagster.lab.world import World
 
 if TYPE_CHECKING:
@@ -79,7 +79,17 @@ class CloudLab:
         s3 = S3(self.storage, self.aws.sts, self._faults, self._log)
         gcs = Gcs(self.storage, self._faults, self._log)
         blob = AzureBlob(self.storage, self._faults, self._log)
-        self._clouds: list[Cloud] = [self.groq, s3, gcs, blob, self.aws, self.gcp, self.azure, self.vultr]
+        self._clouds: list[Cloud] = [
+            self.groq,
+            s3,
+            gcs,
+            blob,
+            self.aws,
+            self.gcp,
+            self.azure,
+            self.vultr,
+            self.vultr.prometheus,
+        ]
         self._server = Server(self._answer, port)
 
     @property
@@ -145,17 +155,17 @@ class CloudLab:
         for cloud in self._clouds:
             if cloud.claims(request):
                 return cloud.answer(request)
-        return _json(404, {"error": f"no cloud of this lab knows {request.method} {request.path}"})
+        return as_json(404, {"error": f"no cloud of this lab knows {request.method} {request.path}"})
 
     def _steer(self, request: Request) -> Response:
         match request.method, request.path:
             case "GET", "/lab/calls":
-                return _json(200, self._log.copy().to_json())
+                return as_json(200, self._log.copy().to_json())
             case "POST", "/lab/faults":
                 try:
                     self._faults.add(json.loads(request.body))
                 except (ValidationError, ValueError) as error:
-                    return _json(400, {"error": str(error)})
+                    return as_json(400, {"error": str(error)})
             case "DELETE", "/lab/faults":
                 self._faults.clear()
             case "POST", "/lab/restate":
@@ -163,15 +173,15 @@ class CloudLab:
                     self._restate(**json.loads(request.body))
                 except (ArithmeticError, LookupError, TypeError, ValueError) as error:
                     text = "a restatement has provider, account, day (yyyy-mm-dd) and amount (text)"
-                    return _json(400, {"error": f"{text}: {error!r}"})
+                    return as_json(400, {"error": f"{text}: {error!r}"})
             case "POST", "/lab/expire":
                 self.aws.sts.expire()
             case "POST", "/lab/reset":
                 self._faults.clear()
                 self._log.clear()
             case _:
-                return _json(404, {"error": f"the lab has no {request.method} {request.path}"})
-        return _json(200, {})
+                return as_json(404, {"error": f"the lab has no {request.method} {request.path}"})
+        return as_json(200, {})
 
     def _restate(self, provider: str, account: str, day: str, amount: str) -> None:
         restate: dict[str, Callable[[str, date, Decimal], None]] = {
@@ -181,10 +191,6 @@ class CloudLab:
             "vultr": self.vultr.billing.restate,
         }
         restate[provider](account, date.fromisoformat(day), Decimal(amount))
-
-
-def _json(status: int, data: Any) -> Response:
-    return Response(status, json.dumps(data).encode(), {"Content-Type": "application/json"})
 
 
 class LabControl:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from optiinfra_dagster.lab.world import digest
+from optiinfra_dagster.lab.values import digest
 
 
 class Action(StrEnum):

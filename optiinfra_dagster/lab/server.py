@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable
@@ -30,6 +31,11 @@ class Response:
     status: int
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
+
+
+def as_json(status: int, data: Any, headers: dict[str, str] | None = None) -> Response:
+    """An answer of JSON; `headers` come on top, and may name another type than application/json."""
+    return Response(status, json.dumps(data).encode(), {"Content-Type": "application/json", **(headers or {})})
 
 
 Handler = Callable[[Request], Response | None]

@@ -19,11 +19,9 @@ from optiinfra_dagster.lab.azure.world import AzureWorld
 from optiinfra_dagster.lab.gcp.world import GcpWorld
 from optiinfra_dagster.lab.groq.world import GroqWorld
 from optiinfra_dagster.lab.llm.world import LlmApplication
-from optiinfra_dagster.lab.values import Time, digest
+from optiinfra_dagster.lab.values import Time
 from optiinfra_dagster.lab.vultr.world import VultrWorld
 from optiinfra_dagster.model.errors import ConfigError
-
-__all__ = ["World", "digest"]
 
 
 class _Strict(BaseModel):

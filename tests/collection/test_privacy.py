@@ -20,6 +20,7 @@ from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.lab.faults import Action, Fault
 from optiinfra_dagster.lab.groq import cloud as groq
 from optiinfra_dagster.lab.groq.naive import label_key, split
+from optiinfra_dagster.lab.service import ApiError
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.storage.clickhouse import ClickHouse
@@ -159,7 +160,7 @@ def quote(lab: CloudLab, monkeypatch: pytest.MonkeyPatch, window: datetime) -> N
         prompt = split(body["messages"])[1]["prompt"]
         n = prompt.removeprefix("About ").partition(":")[0]
         if n == "refused":
-            raise groq._Refused(400, "json_validate_failed", f"Failed to validate JSON: {json.dumps(body)}")
+            raise ApiError(400, "json_validate_failed", f"Failed to validate JSON: {json.dumps(body)}")
         spoilt = [Fault(action=Action.MALFORMED, mode=n)] if n in SPOILT else []
         return complete(self, body, [*faults, *spoilt])
 

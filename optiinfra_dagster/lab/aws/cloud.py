@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
-import traceback
 from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
@@ -17,10 +15,11 @@ from optiinfra_dagster.lab.aws.listing import page_of
 from optiinfra_dagster.lab.aws.pricelist import PriceList
 from optiinfra_dagster.lab.aws.services import OPERATIONS
 from optiinfra_dagster.lab.aws.sts import Sts
-from optiinfra_dagster.lab.aws.wire import AwsError, Call, read, refusal, write, write_error
+from optiinfra_dagster.lab.aws.wire import Call, read, refusal, write, write_error
 from optiinfra_dagster.lab.calls import CallKey, CallLog
-from optiinfra_dagster.lab.faults import Action, FaultBook
+from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
 from optiinfra_dagster.lab.server import Request, Response
+from optiinfra_dagster.lab.service import ApiError, Service
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.aws.recordings import Recordings
@@ -39,7 +38,7 @@ _GLOBAL = {"sts", "ce", "pricing"}  # where a region need not be enabled
 _ACTED_ELSEWHERE = {Action.PARTIAL, Action.LATE}
 
 
-class Aws:
+class Aws(Service[Call]):
     """AWS for every account of a world. Moto answers what the lab does not describe itself."""
 
     def __init__(
@@ -50,12 +49,12 @@ class Aws:
         now: Callable[[], datetime],
         recordings: Recordings | None = None,
     ) -> None:
+        super().__init__(faults, log)
         self.estate = Estate(world)
         self.sts = Sts(world.aws, open_doors=recordings is not None)
         self.recordings = recordings
         self.cloudwatch = CloudWatch(self.estate, now)
         self.billing, self.price_list = Billing(self.estate, now), PriceList(self.estate)
-        self._faults, self._log = faults, log
 
     def claims(self, request: Request) -> bool:
         """True for a request to AWS: it is signed the way AWS wants it."""
@@ -63,40 +62,33 @@ class Aws:
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
-        response: Response | None
         call = read(request)
-        if call is None:
-            response = self._moto(request, None)
-            self._log.note(CallKey("unknown", request.path, "", "", response.status))
-            return response
-        call.page = page_of(call)
-        try:
-            response = self._answer(call, request)
-        except AwsError as error:
-            response = write_error(call, error)
-        except Exception as bug:  # noqa: BLE001 - told to the caller, who would retry a connection that just closed
-            traceback.print_exc()
-            response = write_error(call, AwsError(400, "CloudLabBug", repr(bug)))
-        key = CallKey(call.service, call.operation, call.account, call.region, response.status if response else 0)
-        self._log.note(key, call.billed)
+        if call is not None:
+            call.page = page_of(call)
+            return self.run(call, request)
+        response = self._moto(request, None)
+        self._log.note(CallKey("unknown", request.path, "", "", response.status))
         return response
 
-    def _answer(self, call: Call, request: Request) -> Response | None:
+    def admit(self, call: Call, request: Request) -> None:  # noqa: ARG002 - all is in the call
+        """Find out who calls, and that the region is one that the account has enabled."""
         self.sts.identify(call)
         account = self.estate.accounts.get(call.account)
         if account is not None and call.service not in _GLOBAL and call.region not in account.regions:
             raise refusal(call, "unknown_key")  # what a region answers whose account has not enabled it
-        for fault in self._faults.for_call(call):
-            if fault.action is Action.DELAY:
-                time.sleep(fault.seconds)
-            elif fault.action is Action.DISCONNECT:
-                return None
-            elif fault.action in _ACTED_ELSEWHERE:
-                call.faults.append(fault)
-            else:
-                raise refusal(call, fault.action.value)
+
+    def refusal(self, call: Call, fault: Fault) -> ApiError | None:
+        """The error that a fault stands for, as the call's protocol words it."""
+        return None if fault.action in _ACTED_ELSEWHERE else refusal(call, fault.action.value)
+
+    def reply(self, call: Call, request: Request) -> Response:
+        """The answer of the lab, or of Moto."""
         result = self._result(call)
         return self._moto(request, call) if result is None else write(call, result)
+
+    def worded(self, call: Call, error: ApiError) -> Response:
+        """An error in the call's protocol."""
+        return write_error(call, error)
 
     def _result(self, call: Call) -> dict[str, Any] | None:
         place = call.service, call.operation

@@ -5,22 +5,21 @@ Moto needs 81 s for 2,100 series and knows no limits. Here all series of a reque
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from optiinfra_dagster.lab.aws.kind import Dimensions
-from optiinfra_dagster.lab.aws.metrics import Floats, Points, Series, Whole, chance, generate, series_of
+from optiinfra_dagster.lab.aws.metrics import Points, Series, generate, series_of
 from optiinfra_dagster.lab.aws.wire import AwsError, Call
 from optiinfra_dagster.lab.faults import Action, Fault
+from optiinfra_dagster.lab.series import DAY, Recorded, chance, recorded_points
 from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
@@ -30,13 +29,12 @@ if TYPE_CHECKING:
 MAX_QUERIES = 500
 MAX_POINTS = 100_800
 MAX_DATAPOINTS = 1440  # of GetMetricStatistics
-DAY = 86400
 RETENTION = ((60, 3 * 3600), (300, 15 * DAY), (3600, 63 * DAY), (2**40, 455 * DAY))  # (periods below, kept seconds)
 _STATISTIC = re.compile(r"Average|Sum|Minimum|Maximum|SampleCount|p(100|\d{1,2}(\.\d{1,10})?)")
 _ID = re.compile(r"[a-z][a-zA-Z0-9_]*")
 MOST_SAMPLES = 500_000  # computed at once
 Key = tuple[str, str, Dimensions]
-Row = tuple[Whole, Floats]  # times ascending, values
+Row = Recorded  # what an answer holds of a question: times ascending, values
 Cursor = tuple[int, int]  # (time, number of the question) of a page's first point
 NOTHING: Row = (np.empty(0, np.int64), np.empty(0))
 
@@ -90,18 +88,6 @@ def _replaces(replay: Replay, series: Series) -> bool:
 def _recorded(replay: Replay) -> Row:
     """The times and values of a recorded series, shifted; the values of equal times are averaged."""
     return recorded_points(replay.file, replay.shift_seconds, replay.ends_at)
-
-
-def recorded_points(file: Path, shift_seconds: int = 0, ends_at: datetime | None = None) -> Row:
-    """Read a CSV of `timestamp,value` (naive UTC): seconds since the epoch in order, each once, and their values."""
-    with file.open(encoding="utf-8", newline="") as lines:
-        rows = [(datetime.fromisoformat(row["timestamp"]), float(row["value"])) for row in csv.DictReader(lines)]
-    raw = np.array([int(time.replace(tzinfo=UTC).timestamp()) for time, _ in rows], np.int64)
-    times, place = np.unique(raw, return_inverse=True)
-    values = np.bincount(place, weights=[value for _, value in rows]) / np.bincount(place)
-    if ends_at is not None:
-        shift_seconds = int(ends_at.timestamp()) - int(times[-1])
-    return times + shift_seconds, values
 
 
 @dataclass(slots=True)

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from optiinfra_dagster.lab.aws.kind import runs
+from optiinfra_dagster.lab.series import DAY, Floats, Recorded, Whole, chance
 from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.aws.estate import LabResource
     from optiinfra_dagster.lab.aws.kind import Dimensions, LabMetric
-
-Floats = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
-DAY = 86400
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +31,7 @@ class Series:
     dimensions: Dimensions
     key: int
     start: int  # seconds since the epoch; before it the resource did not exist
-    recorded: tuple[Whole, Floats] | None = None  # times and values served in place of generated ones
+    recorded: Recorded | None = None  # times and values served in place of generated ones
 
 
 def series_of(resource: LabResource) -> Iterator[Series]:
@@ -50,16 +47,6 @@ def series_of(resource: LabResource) -> Iterator[Series]:
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
-
-
-def chance(keys: Any, times: Any, salt: int = 0) -> Floats:
-    """Numbers in [0, 1), the same for the same keys and times (splitmix64 of both)."""
-    with np.errstate(over="ignore"):
-        moments = np.asarray(times, np.uint64) + np.uint64(salt * 1_000_003)
-        x = np.asarray(keys, np.uint64) + np.uint64(0x9E3779B97F4A7C15) * moments
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray((x ^ (x >> np.uint64(31))) >> np.uint64(11), np.float64) / float(1 << 53)
 
 
 @dataclass(frozen=True, slots=True)

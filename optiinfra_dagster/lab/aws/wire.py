@@ -12,20 +12,18 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from botocore.loaders import Loader
 from botocore.model import OperationModel, ServiceModel, Shape
 
-from optiinfra_dagster.lab.server import Request, Response
-
-if TYPE_CHECKING:
-    from optiinfra_dagster.lab.faults import Fault
+from optiinfra_dagster.lab.server import Request, Response, as_json
+from optiinfra_dagster.lab.service import ApiCall, ApiError
 
 # Where the name in the credential scope is not the name of boto3's client. Load balancing is told apart by version.
 CLIENT_NAMES = {"monitoring": "cloudwatch", "elasticfilesystem": "efs"}
@@ -34,29 +32,22 @@ REQUEST_ID = "00000000-1ab0-4000-8000-000000000000"
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d+/([^/]+)/([^/]+)/aws4_request")
 
 
-@dataclass(slots=True)
-class Call:
-    """One API call. `service` is the name of boto3's client; `params` holds the names and lists as sent."""
+@dataclass(slots=True, kw_only=True)
+class Call(ApiCall):
+    """One call of AWS. `service` is the name of boto3's client; `params` holds the names and lists as sent."""
 
-    service: str
-    operation: str
     protocol: str
-    region: str
     access_key: str
     params: dict[str, Any]
-    account: str = ""  # of the caller; filled from the access key
-    caller: str = ""  # the caller's ARN
-    page: int = 1  # of a listing, as the token sent says
-    billed: int = 0  # CloudWatch metrics that this call is charged for
-    faults: list[Fault] = field(default_factory=list)  # those that the answering part itself has to act out
+    caller: str = ""  # the caller's ARN; it and the account follow from the access key
 
 
-class AwsError(Exception):
+class AwsError(ApiError):
     """An error as AWS words it. `code` is that of the protocols with forms, `modern` that of the JSON ones."""
 
     def __init__(self, status: int, code: str, message: str, modern: str = "") -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.modern = status, code, message, modern or code
+        super().__init__(status, code, message)
+        self.modern = modern or code
 
 
 # reason: (status, code) for ec2; for query; for json; status for rest-json
@@ -168,7 +159,9 @@ def read(request: Request) -> Call | None:
         return None
     if not is_service(service) or operation not in service_model(service).operation_names:
         return None
-    return Call(service, operation, protocol, region, access_key, params)
+    return Call(
+        service=service, operation=operation, region=region, protocol=protocol, access_key=access_key, params=params
+    )
 
 
 def _read_rest(service: str, request: Request) -> tuple[str, dict[str, Any]]:
@@ -223,8 +216,9 @@ def write(call: Call, result: dict[str, Any]) -> Response:
     return _xml(200, f'<{call.operation}Response xmlns="{namespace}">{inner}</{call.operation}Response>')
 
 
-def write_error(call: Call, error: AwsError) -> Response:
+def write_error(call: Call, error: ApiError) -> Response:
     """The error as the protocol of `call` carries it."""
+    modern = error.modern if isinstance(error, AwsError) else error.code
     message = escape(error.message, quote=False)
     if call.protocol == "ec2":
         inner = f"<Errors><Error><Code>{error.code}</Code><Message>{message}</Message></Error></Errors>"
@@ -233,9 +227,9 @@ def write_error(call: Call, error: AwsError) -> Response:
     if call.protocol == "query":
         inner = f"<Error><Type>{fault}</Type><Code>{error.code}</Code><Message>{message}</Message></Error>"
         return _xml(error.status, f"<ErrorResponse>{inner}<RequestId>{REQUEST_ID}</RequestId></ErrorResponse>")
-    body = {"__type": f"com.amazon.coral.service#{error.modern}", "message": error.message}
+    body = {"__type": f"com.amazon.coral.service#{modern}", "message": error.message}
     answer = _json(call, error.status, body)
-    answer.headers["x-amzn-ErrorType"] = error.modern
+    answer.headers["x-amzn-ErrorType"] = modern
     if "awsQueryCompatible" in service_model(call.service).metadata:
         answer.headers["x-amzn-query-error"] = f"{error.code};{fault}"
     return answer
@@ -248,7 +242,7 @@ def _xml(status: int, text: str) -> Response:
 
 def _json(call: Call, status: int, data: dict[str, Any]) -> Response:
     kind = "application/json" if call.protocol == "rest-json" else "application/x-amz-json-1.0"
-    return Response(status, json.dumps(data).encode(), {"Content-Type": kind, "x-amzn-RequestId": REQUEST_ID})
+    return as_json(status, data, {"Content-Type": kind, "x-amzn-RequestId": REQUEST_ID})
 
 
 _READY = {"double", "float", "integer", "long", "timestamp"}

@@ -13,7 +13,6 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -24,14 +23,15 @@ from xml.sax.saxutils import escape
 
 from optiinfra_dagster.lab.azure.prices import of_resource, price_items
 from optiinfra_dagster.lab.azure.services import KINDS_BY_TYPE
-from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
-from optiinfra_dagster.lab.server import Request, Response
-from optiinfra_dagster.lab.world import digest
+from optiinfra_dagster.lab.server import Request, Response, as_json
+from optiinfra_dagster.lab.service import ApiCall, ApiError, Refusals, Service
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.azure.estate import Estate
     from optiinfra_dagster.lab.azure.world import AzureWorld
+    from optiinfra_dagster.lab.calls import CallLog
 
 LARGEST_PAGE = 5000
 COST_READER = "microsoft.costmanagement/query/read"
@@ -41,6 +41,17 @@ _PRICES = "/api/retail/prices"
 _BLOB = re.compile(r"/([a-z0-9]+\.blob\.core\.[a-z0-9.-]+)/([a-z0-9-]+)(?:/(.+))?")
 _LAST_DIGIT = Decimal("1e-10")
 _DIMENSIONS = ("ServiceName", "ResourceId", "ResourceLocation")
+
+
+_REFUSALS: Refusals = {
+    Action.THROTTLE: (429, "429", "Too many requests. Please retry."),
+    Action.DENY: (401, "RBACAccessDenied", "The client does not have authorization to perform action."),
+    Action.ERROR: (500, "InternalServerError", "Encountered internal server error."),
+    Action.UNAVAILABLE: (503, "ServiceUnavailable", "The service is unavailable."),
+    Action.EXPIRED: (401, "ExpiredAuthenticationToken", "The access token expiry is earlier than current time."),
+    Action.UNKNOWN_KEY: (401, "InvalidAuthenticationToken", "The access token is invalid."),
+    Action.OPTIN_REQUIRED: (401, "AccountCostDisabled", "The billing administrator does not let charges be viewed."),
+}
 
 
 class CostLine(NamedTuple):
@@ -54,33 +65,17 @@ class CostLine(NamedTuple):
     currency: str
 
 
-class BillingError(Exception):
-    """An answer that is an error."""
-
-    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.headers = status, code, message, headers or {}
-
-
-@dataclass(slots=True)
-class _Call:
-    """One call, as faults see it."""
-
-    service: str
-    operation: str
-    account: str = ""
-    region: str = ""
-    page: int = 1
-
-
-class Billing:
+class Billing(Service[ApiCall]):
     """The bills of every subscription of a world."""
+
+    refusals = _REFUSALS
+    acts_first = (Action.DELAY, Action.DISCONNECT)
 
     def __init__(
         self, estate: Estate, world: AzureWorld, seed: int, now: Callable[[], datetime], faults: FaultBook, log: CallLog
     ) -> None:
+        super().__init__(faults, log)
         self._estate, self._world, self._seed, self._now = estate, world, seed, now
-        self._faults, self._log = faults, log
         self._lock = Lock()
         self._sent: defaultdict[str, list[float]] = defaultdict(list)  # when queries came, by subscription
         self._restated: defaultdict[tuple[str, date], list[tuple[str, Decimal]]] = defaultdict(list)
@@ -136,53 +131,53 @@ class Billing:
 
     # --- Protocol -----------------------------------------------------------------------------------------------------
 
-    def claims(self, path: str) -> bool:
-        """True for a path, in lower case, of these services."""
+    def claims(self, request: Request) -> bool:
+        """True for a path of these services, in whatever case."""
+        path = request.path.lower()
         return path == _PRICES or any(known.fullmatch(path) for known in (_QUERY, _BLOB))
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
         path = request.path.lower()
-        serve: Callable[[Request, _Call], Response]
         if query := _QUERY.fullmatch(path):
-            call, serve = _Call("costmanagement", "Query", query[1]), self._query
+            call = ApiCall(service="costmanagement", operation="Query", account=query[1])
         elif path == _PRICES:
-            call, serve = _Call("retailprices", "Prices"), self._prices
+            call = ApiCall(service="retailprices", operation="Prices")
         else:
             whole = _BLOB.fullmatch(request.path)
-            listing = "comp=list" in request.query
-            call = _Call("blob", "ListBlobs" if listing else "GetBlob", whole[1] if whole else "")
-            serve = self._list_blobs if listing else self._get_blob
-        response: Response | None
-        try:
-            faults = self._faults.for_call(call)
-            for fault in faults:
-                if fault.action is Action.DELAY:
-                    time.sleep(fault.seconds)
-            if any(fault.action is Action.DISCONNECT for fault in faults):
-                response = None
-            else:
-                for fault in faults:
-                    _refuse(fault, call.service)
-                response = serve(request, call)
-        except BillingError as refused:
-            error = {"error": {"code": refused.code, "message": refused.message}}
-            response = _json(error, refused.status, refused.headers)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            message = f"The request cannot be read: {error!r}"
-            response = _json({"error": {"code": "BadRequest", "message": message}}, 400)
-        self._log.note(CallKey(call.service, call.operation, call.account, "", response.status if response else 0))
-        return response
+            operation = "ListBlobs" if "comp=list" in request.query else "GetBlob"
+            call = ApiCall(service="blob", operation=operation, account=whole[1] if whole else "")
+        return self.run(call, request)
 
-    def _query(self, request: Request, call: _Call) -> Response:
+    def reply(self, call: ApiCall, request: Request) -> Response:
+        """A page of a query, of the price list or of blobs, or a blob."""
+        serve = {
+            "Query": self._query, "Prices": self._prices, "ListBlobs": self._list_blobs, "GetBlob": self._get_blob
+        }  # fmt: skip
+        return serve[call.operation](request, call)
+
+    def refusal_headers(self, call: ApiCall, fault: Fault) -> dict[str, str]:
+        """The waits that Cost Management asks for when it throttles."""
+        waits = fault.action is Action.THROTTLE and call.service == "costmanagement"
+        return _waits(math.ceil(fault.seconds)) if waits else {}
+
+    def worded(self, call: ApiCall, error: ApiError) -> Response:  # noqa: ARG002 - the same for all calls
+        """An error as these services word it."""
+        return as_json(error.status, {"error": {"code": error.code, "message": error.message}}, error.headers)
+
+    def unexpected(self, error: Exception) -> ApiError:
+        """The refusal of a request that cannot be read."""
+        return ApiError(400, "BadRequest", f"The request cannot be read: {error!r}")
+
+    def _query(self, request: Request, call: ApiCall) -> Response:
         if request.method != "POST":
-            raise BillingError(405, "MethodNotAllowed", "Queries, and every further page, are posted.")
+            raise ApiError(405, "MethodNotAllowed", "Queries, and every further page, are posted.")
         self._spend(call.account)
         known = self._estate.subscriptions.get(call.account)
         if known is None:
-            raise BillingError(404, "SubscriptionNotFound", f"Subscription {call.account} was not found.")
+            raise ApiError(404, "SubscriptionNotFound", f"Subscription {call.account} was not found.")
         if not any(fnmatchcase(COST_READER, action.lower()) for action in known.actions):
-            raise BillingError(401, "RBACAccessDenied", "The client does not have authorization to perform action.")
+            raise ApiError(401, "RBACAccessDenied", "The client does not have authorization to perform action.")
         parameters = parse_qs(request.query)
         body = json.loads(request.body)
         first, last, groups = _parameters(body)
@@ -199,7 +194,8 @@ class Billing:
         columns = [
             {"name": name, "type": kinds.get(name, "String")} for name in ("Cost", "UsageDate", *groups, "Currency")
         ]
-        return _json(
+        return as_json(
+            200,
             {
                 "id": f"{request.path[1:]}/{digest(call.account, offset)}",
                 "type": "Microsoft.CostManagement/query",
@@ -208,7 +204,7 @@ class Billing:
                     "columns": columns,
                     "rows": rows[offset:end],
                 },
-            }
+            },
         )
 
     def _rows(self, subscription: str, first: date, last: date, groups: Sequence[str]) -> list[list[Any]]:
@@ -227,9 +223,9 @@ class Billing:
                 sent.append(now)
                 return
             wait = math.ceil(sent[0] + length - now)
-        raise BillingError(429, "429", "Too many requests. Please retry.", _waits(wait))
+        raise ApiError(429, "429", "Too many requests. Please retry.", _waits(wait))
 
-    def _prices(self, request: Request, call: _Call) -> Response:
+    def _prices(self, request: Request, call: ApiCall) -> Response:
         parameters = parse_qs(request.query)
         skip = int(parameters.get("$skip", ["0"])[0])
         filtered = parameters.get("$filter", [""])[0]
@@ -237,7 +233,8 @@ class Billing:
         end, size = skip + self._world.price_page, self._world.price_page
         call.page = skip // size + 1
         link = f"https://prices.azure.com:443{_PRICES}?api-version=2023-01-01-preview&$filter={quote(filtered)}&$skip={end}"
-        return _json(
+        return as_json(
+            200,
             {
                 "BillingCurrency": "USD",
                 "CustomerEntityId": "Default",
@@ -245,15 +242,15 @@ class Billing:
                 "Items": items[skip:end],
                 "NextPageLink": link if end < len(items) else None,
                 "Count": len(items[skip:end]),
-            }
+            },
         )
 
-    def _list_blobs(self, request: Request, _call: _Call) -> Response:
+    def _list_blobs(self, request: Request, _call: ApiCall) -> Response:
         """https://learn.microsoft.com/rest/api/storageservices/list-blobs."""
         place = _BLOB.fullmatch(request.path)
         parameters = {name: values[0] for name, values in parse_qs(request.query).items()}
         if place is None or (place[1], place[2]) not in self._blobs:
-            raise BillingError(404, "ContainerNotFound", "The specified container does not exist.")
+            raise ApiError(404, "ContainerNotFound", "The specified container does not exist.")
         held = self._blobs[place[1], place[2]]
         names = sorted(
             name
@@ -271,30 +268,12 @@ class Billing:
         body = f'\ufeff<?xml version="1.0" encoding="utf-8"?><EnumerationResults><Blobs>{blobs}</Blobs>{marker}'
         return Response(200, f"{body}</EnumerationResults>".encode(), {"Content-Type": "application/xml"})
 
-    def _get_blob(self, request: Request, _call: _Call) -> Response:
+    def _get_blob(self, request: Request, _call: ApiCall) -> Response:
         place = _BLOB.fullmatch(request.path)
         held = self._blobs.get((place[1], place[2]), {}) if place else {}
         if place is None or place[3] not in held:
-            raise BillingError(404, "BlobNotFound", "The specified blob does not exist.")
+            raise ApiError(404, "BlobNotFound", "The specified blob does not exist.")
         return Response(200, held[place[3]][0], {"Content-Type": "application/octet-stream"})
-
-
-# action: (HTTP status, code, message)
-_REFUSALS: dict[Action, tuple[int, str, str]] = {
-    Action.THROTTLE: (429, "429", "Too many requests. Please retry."),
-    Action.DENY: (401, "RBACAccessDenied", "The client does not have authorization to perform action."),
-    Action.ERROR: (500, "InternalServerError", "Encountered internal server error."),
-    Action.UNAVAILABLE: (503, "ServiceUnavailable", "The service is unavailable."),
-    Action.EXPIRED: (401, "ExpiredAuthenticationToken", "The access token expiry is earlier than current time."),
-    Action.UNKNOWN_KEY: (401, "InvalidAuthenticationToken", "The access token is invalid."),
-    Action.OPTIN_REQUIRED: (401, "AccountCostDisabled", "The billing administrator does not let charges be viewed."),
-}
-
-
-def _refuse(fault: Fault, service: str) -> None:
-    if fault.action in _REFUSALS:
-        waits = _waits(math.ceil(fault.seconds)) if service == "costmanagement" else {}
-        raise BillingError(*_REFUSALS[fault.action], waits if fault.action is Action.THROTTLE else {})
 
 
 def _waits(seconds: int) -> dict[str, str]:
@@ -311,19 +290,19 @@ def _parameters(body: dict[str, Any]) -> tuple[date, date, list[str]]:
     """Days and groups of a query.
 
     Raises:
-        BillingError: Cost Management does not answer such a query.
+        ApiError: Cost Management does not answer such a query.
     """
     dataset = body["dataset"]
     groups = [group["name"] for group in dataset.get("grouping") or ()]
     if body["type"] != "ActualCost" or body["timeframe"] != "Custom" or dataset["granularity"] != "Daily":
-        raise BillingError(400, "BadRequest", "The lab wants the daily actual costs of custom days.")
+        raise ApiError(400, "BadRequest", "The lab wants the daily actual costs of custom days.")
     if len(groups) > 2 or set(groups) - set(_DIMENSIONS):
-        raise BillingError(400, "BadRequest", f"At most two groups, and of {_DIMENSIONS}: not {groups}.")
+        raise ApiError(400, "BadRequest", f"At most two groups, and of {_DIMENSIONS}: not {groups}.")
     if [(sum_["name"], sum_["function"]) for sum_ in dataset["aggregation"].values()] != [("Cost", "Sum")]:
-        raise BillingError(400, "BadRequest", "The lab sums Cost.")
+        raise ApiError(400, "BadRequest", "The lab sums Cost.")
     first, last = (datetime.fromisoformat(body["timePeriod"][end]).date() for end in ("from", "to"))
     if not 0 <= (last - first).days < 31:
-        raise BillingError(400, "BadRequest", f"{first} to {last} is no range of at most 31 days.")
+        raise ApiError(400, "BadRequest", f"{first} to {last} is no range of at most 31 days.")
     return first, last, groups
 
 
@@ -337,9 +316,5 @@ def _offset(parameters: dict[str, list[str]], body: dict[str, Any]) -> int:
         return 0
     offset, mark = json.loads(base64.b64decode(token[0]))
     if mark != _mark(body):
-        raise BillingError(400, "BadRequest", "The skip token belongs to another query.")
+        raise ApiError(400, "BadRequest", "The skip token belongs to another query.")
     return int(offset)
-
-
-def _json(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(status, json.dumps(data).encode(), {"Content-Type": "application/json", **(headers or {})})

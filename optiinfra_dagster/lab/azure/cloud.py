@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from threading import Lock
@@ -21,16 +21,18 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.lab.azure.billing import Billing
 from optiinfra_dagster.lab.azure.estate import Estate, subscription_row
 from optiinfra_dagster.lab.azure.kind import Row
-from optiinfra_dagster.lab.azure.metrics import Call, Metrics, MonitorError, is_monitor, read_call
+from optiinfra_dagster.lab.azure.metrics import Metrics, MonitorCall, MonitorError, is_monitor, read_call
 from optiinfra_dagster.lab.azure.recordings import load_rows
-from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
-from optiinfra_dagster.lab.server import Request, Response
+from optiinfra_dagster.lab.server import Request, Response, as_json
+from optiinfra_dagster.lab.service import ApiCall, ApiError, Refusals, Service, Services
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from optiinfra_dagster.lab.azure.world import AzureWorld
+    from optiinfra_dagster.lab.calls import CallLog
     from optiinfra_dagster.lab.world import World
 
 PAGE = 1000
@@ -40,8 +42,7 @@ _PATH = "/providers/microsoft.resourcegraph/resources"
 _PERMISSIONS = re.compile(r"/subscriptions/([^/]+)/providers/microsoft\.authorization/permissions")
 _SUBSCRIPTIONS = "microsoft.resources/subscriptions"
 
-# action: (HTTP status, code, message)
-_REFUSALS: dict[Action, tuple[int, str, str]] = {
+_REFUSALS: Refusals = {
     Action.THROTTLE: (429, "RateLimiting", "Client application has been throttled and should not attempt to repeat."),
     Action.DENY: (403, "AuthorizationFailed", "The client does not have authorization to perform action 'read'."),
     Action.ERROR: (500, "InternalServerError", "Encountered internal server error."),
@@ -52,29 +53,14 @@ _REFUSALS: dict[Action, tuple[int, str, str]] = {
 }
 
 
-class _RefusedError(Exception):
-    """An answer that is an error, in the form of Resource Graph."""
+@dataclass(slots=True, kw_only=True)
+class GraphCall(ApiCall):
+    """One query. `account` is its subscription, or how many there are. It has no rows to page for permissions."""
 
-    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.headers = status, code, message, headers or {}
-
-    def response(self) -> Response:
-        detail = {"code": self.code, "message": self.message}
-        error = {"code": "BadRequest" if self.status == 400 else self.code, "message": self.message}
-        return _json(self.status, {"error": {**error, "details": [detail]}}, self.headers)
-
-
-@dataclass(slots=True)
-class _Call:
-    """One query, as faults see it. `account` is its subscription, or how many there are."""
-
-    account: str = ""
-    principal: str = ""
-    page: int = 1
     service: str = "resourcegraph"
     operation: str = "Resources"
-    region: str = ""
+    page_of_rows: _Page | None = None
+    quota: dict[str, str] = field(default_factory=dict)  # the headers that tell what is left of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,105 +73,144 @@ class _Page:
     top: int
 
 
-class Azure:
+class Azure(Services):
     """Azure for every subscription of a world, or, after `replay`, for recorded resources."""
 
     def __init__(self, world: World, faults: FaultBook, log: CallLog, now: Callable[[], datetime]) -> None:
         self.estate = Estate(world)
         self.metrics = Metrics(self.estate, world.azure, world.seed, now)
         self.billing = Billing(self.estate, world.azure, world.seed, now, faults, log)
-        self._world = world.azure
-        self._faults, self._log = faults, log
-        self._recorded: list[Row] | None = None
-        self._lock = Lock()
-        self._windows: dict[str, tuple[float, int]] = {}  # principal: (begin of its window, queries in it)
-        self._answers: dict[str, list[Row]] = {}
+        self._graph = ResourceGraph(self.estate, world.azure, faults, log)
+        self.services = (Monitor(self.metrics, faults, log), self.billing, self._graph)
 
     def replay(self, files: Iterable[Path]) -> list[Row]:
         """From now on, show what these recordings show, in whichever subscription is asked for."""
-        self._recorded = load_rows(files)
-        self._answers.clear()
-        return self._recorded
+        return self._graph.replay(load_rows(files))
+
+
+class Monitor(Service[MonitorCall]):
+    """Azure Monitor."""
+
+    refusals = _REFUSALS
+    acts_first = (Action.DELAY, Action.DISCONNECT)
+
+    def __init__(self, metrics: Metrics, faults: FaultBook, log: CallLog) -> None:
+        super().__init__(faults, log)
+        self._metrics = metrics
 
     def claims(self, request: Request) -> bool:
-        """True for a request that is meant for Azure, by its path."""
-        path = request.path.lower()
-        is_ours = path == _PATH or _PERMISSIONS.fullmatch(path) is not None or is_monitor(path)
-        return is_ours or self.billing.claims(path)
+        """True for a request for metrics."""
+        return is_monitor(request.path.lower())
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
-        if is_monitor(request.path.lower()):
-            return self._monitor(request)
-        if self.billing.claims(request.path.lower()):
-            return self.billing.answer(request)
-        call = _Call()
-        response: Response | None
-        try:
-            response = self._answer(request, call)
-        except _RefusedError as refused:
-            response = refused.response()
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            response = _RefusedError(400, "InvalidRequest", f"The request cannot be read: {error!r}").response()
-        key = CallKey(call.service, call.operation, call.account, "", response.status if response else 0)
-        self._log.note(key)
-        return response
+        return self.run(MonitorCall(), request)
 
-    def _monitor(self, request: Request) -> Response | None:
-        """Answer a call of Azure Monitor, each of which is billed, whatever becomes of it."""
-        call = Call("", "", "", {}, [])
-        response: Response | None = None
-        try:
-            call = read_call(request)
-            self.metrics.locate(call)
-            faults = self._faults.for_call(call)
-            for fault in faults:
-                if fault.action is Action.DELAY:
-                    time.sleep(fault.seconds)
-            if not any(fault.action is Action.DISCONNECT for fault in faults):
-                response = next((_refused(fault) for fault in faults if fault.action in _REFUSALS), None)
-                response = response or _json(200, self.metrics.answer(call, faults), {})
-        except MonitorError as refused:
-            body = {"code": refused.code, "message": refused.message}
-            # The hosts of metrics wrap an error, Resource Manager's provider of metrics does not.
-            response = _json(refused.status, {"error": body} if call.operation == "getBatch" else body, {})
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            response = _json(400, {"error": {"code": "BadRequest", "message": f"It cannot be read: {error!r}"}}, {})
-        key = CallKey(call.service, call.operation, call.account, call.region, response.status if response else 0)
-        self._log.note(key, billed=1)
-        return response
+    def admit(self, call: MonitorCall, request: Request) -> None:
+        """Read the call."""
+        read_call(call, request)
+        self._metrics.locate(call)
 
-    def _answer(self, request: Request, call: _Call) -> Response | None:
-        permissions = _PERMISSIONS.fullmatch(request.path.lower())
-        if permissions:
-            call.service, call.operation, call.account = "authorization", "Permissions", permissions[1]
-        elif request.method != "POST":
-            raise _RefusedError(405, "MethodNotAllowed", "Queries are posted.")
-        page = None if permissions else self._read(request, call)
-        quota = {} if permissions else self._spend(call.principal)
-        faults = self._faults.for_call(call)
-        for fault in faults:
-            if fault.action is Action.DELAY:
-                time.sleep(fault.seconds)
-            elif fault.action is Action.DISCONNECT:
-                return None
-            elif fault.action in _REFUSALS:
-                raise self._refusal(fault)
-        if page is None:
-            subscription = self.estate.subscriptions.get(call.account)
+    def reply(self, call: MonitorCall, request: Request) -> Response:  # noqa: ARG002 - all is in the call
+        """The values of metrics."""
+        return as_json(200, self._metrics.answer(call))
+
+    def refusal(self, call: MonitorCall, fault: Fault) -> ApiError | None:
+        """The error that a fault stands for; throttling is 429, or 529 where the fault's mode says so."""
+        error = super().refusal(call, fault)
+        if error is not None and fault.action is Action.THROTTLE and fault.mode == "529":
+            error.status = 529
+        return error
+
+    def refusal_headers(self, call: MonitorCall, fault: Fault) -> dict[str, str]:  # noqa: ARG002 - the same for all
+        """The wait that a throttled call is told."""
+        waits = fault.action is Action.THROTTLE and fault.seconds
+        return {"Retry-After": str(math.ceil(fault.seconds))} if waits else {}
+
+    def worded(self, call: MonitorCall, error: ApiError) -> Response:
+        """An error; that of Resource Manager's provider of metrics stands alone, all others are wrapped."""
+        body = {"code": error.code, "message": error.message}
+        alone = isinstance(error, MonitorError) and call.operation != "getBatch"
+        return as_json(error.status, body if alone else {"error": body}, error.headers)
+
+    def unexpected(self, error: Exception) -> ApiError:
+        """The refusal of a request that cannot be read."""
+        return ApiError(400, "BadRequest", f"It cannot be read: {error!r}")
+
+
+class ResourceGraph(Service[GraphCall]):
+    """Resource Graph, and beside it the permissions on a subscription."""
+
+    refusals = _REFUSALS
+
+    def __init__(self, estate: Estate, world: AzureWorld, faults: FaultBook, log: CallLog) -> None:
+        super().__init__(faults, log)
+        self._estate, self._world = estate, world
+        self._recorded: list[Row] | None = None
+        self._lock = Lock()
+        self._windows: dict[str, tuple[float, int]] = {}  # subscriptions: (begin of its window, queries in it)
+        self._answers: dict[str, list[Row]] = {}
+
+    def replay(self, rows: list[Row]) -> list[Row]:
+        """Show these rows from now on, in whichever subscription is asked for."""
+        self._recorded = rows
+        self._answers.clear()
+        return rows
+
+    def claims(self, request: Request) -> bool:
+        """True for a query, and for a request for permissions."""
+        path = request.path.lower()
+        return path == _PATH or _PERMISSIONS.fullmatch(path) is not None
+
+    def answer(self, request: Request) -> Response | None:
+        """Answer one request; None closes the connection."""
+        if permissions := _PERMISSIONS.fullmatch(request.path.lower()):
+            call = GraphCall(service="authorization", operation="Permissions", account=permissions[1])
+            return self.run(call, request)
+        return self.run(GraphCall(), request)
+
+    def admit(self, call: GraphCall, request: Request) -> None:
+        """Read a query, and take it from the quota."""
+        if call.operation == "Permissions":
+            return
+        if request.method != "POST":
+            raise ApiError(405, "MethodNotAllowed", "Queries are posted.")
+        call.page_of_rows = self._read(request, call)
+        call.quota = self._spend(f"{call.page_of_rows.subscriptions}")  # nobody logs in: who asks the same is the same
+
+    def reply(self, call: GraphCall, request: Request) -> Response:  # noqa: ARG002 - all is in the call
+        """A page of a query, or permissions."""
+        if call.page_of_rows is None:
+            subscription = self._estate.subscriptions.get(call.account)
             roles = [{"actions": subscription.actions, "notActions": []}] if subscription else []
-            return _json(200, {"value": roles}, {})
-        return _json(200, self._show(page, any(fault.action is Action.PARTIAL for fault in faults)), quota)
+            return as_json(200, {"value": roles})
+        truncated = any(fault.action is Action.PARTIAL for fault in call.faults)
+        return as_json(200, self._show(call.page_of_rows, truncated), call.quota)
 
-    def _read(self, request: Request, call: _Call) -> _Page:
+    def refusal_headers(self, call: GraphCall, fault: Fault) -> dict[str, str]:  # noqa: ARG002 - the same for all
+        """The quota that a throttled call is told."""
+        if fault.action is not Action.THROTTLE:
+            return {}
+        return {"x-ms-user-quota-remaining": "0", "x-ms-user-quota-resets-after": _clock(fault.seconds)}
+
+    def worded(self, call: GraphCall, error: ApiError) -> Response:  # noqa: ARG002 - the same for all calls
+        """An error in the form of Resource Graph."""
+        detail = {"code": error.code, "message": error.message}
+        body = {"code": "BadRequest" if error.status == 400 else error.code, "message": error.message}
+        return as_json(error.status, {"error": {**body, "details": [detail]}}, error.headers)
+
+    def unexpected(self, error: Exception) -> ApiError:
+        """The refusal of a request that cannot be read."""
+        return ApiError(400, "InvalidRequest", f"The request cannot be read: {error!r}")
+
+    def _read(self, request: Request, call: GraphCall) -> _Page:
         body = json.loads(request.body)
         query, options = body["query"], body.get("options") or {}
         subscriptions = [name.lower() for name in body.get("subscriptions") or ()]
         call.account = subscriptions[0] if len(subscriptions) == 1 else f"{len(subscriptions)} subscriptions"
-        call.principal = f"{subscriptions}"  # nobody logs in to the lab: who asks for the same is the same
         top = options.get("$top", PAGE)
         if not 1 <= top <= PAGE:
-            raise _RefusedError(400, "InvalidRequest", f"$top is {top}, and must lie between 1 and {PAGE}.")
+            raise ApiError(400, "InvalidRequest", f"$top is {top}, and must lie between 1 and {PAGE}.")
         page = _Page(query, subscriptions, _read_token(options.get("$skipToken"), query, subscriptions), top)
         call.page = page.offset // top + 1
         return page
@@ -204,12 +229,6 @@ class Azure:
             **({"$skipToken": _token(end, page.query, page.subscriptions)} if more else {}),
         }
 
-    def _refusal(self, fault: Fault) -> _RefusedError:
-        headers = {}
-        if fault.action is Action.THROTTLE:
-            headers = {"x-ms-user-quota-remaining": "0", "x-ms-user-quota-resets-after": _clock(fault.seconds)}
-        return _RefusedError(*_REFUSALS[fault.action], headers)
-
     def _spend(self, principal: str) -> dict[str, str]:
         """Take one query from the quota; the headers that tell what is left of it.
 
@@ -227,28 +246,18 @@ class Azure:
             "x-ms-user-quota-resets-after": _clock(begin + length - now),
         }
         if remaining < 0:
-            raise _RefusedError(*_REFUSALS[Action.THROTTLE], headers)
+            raise ApiError(*_REFUSALS[Action.THROTTLE], headers)
         return headers
 
     def _query(self, query: str, subscriptions: list[str]) -> list[Row]:
         key = json.dumps([query, subscriptions])
         if key not in self._answers:
             if self._recorded is None:
-                held = [row for subscription in subscriptions for row in self.estate.readable(subscription)]
+                held = [row for subscription in subscriptions for row in self._estate.readable(subscription)]
             else:
                 held = [*map(subscription_row, subscriptions), *self._recorded]
             self._answers[key] = evaluate(query, held)
         return self._answers[key]
-
-
-def _refused(fault: Fault) -> Response:
-    """The answer of Azure Monitor under a fault; throttling is 429, or 529 where the fault's mode says so."""
-    status, code, message = _REFUSALS[fault.action]
-    headers = {}
-    if fault.action is Action.THROTTLE:
-        status = 529 if fault.mode == "529" else 429
-        headers = {"Retry-After": str(math.ceil(fault.seconds))} if fault.seconds else {}
-    return _json(status, {"error": {"code": code, "message": message}}, headers)
 
 
 _TABLE = re.compile(r"\s*(Resources|ResourceContainers)\s*\|")
@@ -266,15 +275,15 @@ def evaluate(query: str, held: list[Row]) -> list[Row]:
     """The rows that a query gives, in order and cut to its columns.
 
     Raises:
-        _RefusedError: the query would not give stable pages, or is of a form that the lab does not know.
+        ApiError: the query would not give stable pages, or is of a form that the lab does not know.
     """
     projected = _PROJECT.search(query)
     columns = [] if projected is None else [_column(part) for part in _split(projected[1])]
     if not _ORDER.search(query.strip()) or "id" not in dict(columns):
-        raise _RefusedError(400, "InvalidQuery", "Pages are not stable: project id, and order by id asc.")
+        raise ApiError(400, "InvalidQuery", "Pages are not stable: project id, and order by id asc.")
     table, listed = _TABLE.match(query), _TYPES.search(query)
     if table is None or listed is None:
-        raise _RefusedError(400, "InvalidQuery", "The lab wants a query of Resources or ResourceContainers by type.")
+        raise ApiError(400, "InvalidQuery", "The lab wants a query of Resources or ResourceContainers by type.")
     types = set(re.findall(r"'([^']*)'", (listed[1] or listed[2]).lower()))
     without = tuple(end.lower() for end in _WITHOUT.findall(query)) or ("\0",)
     containers = table[1] == "ResourceContainers"
@@ -305,7 +314,7 @@ def _column(text: str) -> tuple[str, _Value]:
     """`vmSize = properties.hardwareProfile.vmSize` as a name and what reads its value off a row."""
     named = _NAMED.fullmatch(text)
     if named is None and not re.fullmatch(r"\w+", text):
-        raise _RefusedError(400, "InvalidQuery", f"The lab wants a name for {text!r}.")
+        raise ApiError(400, "InvalidQuery", f"The lab wants a name for {text!r}.")
     return (named[1], _expression(named[2])) if named else (text, _expression(text))
 
 
@@ -313,7 +322,7 @@ def _expression(text: str) -> _Value:
     called = _FUNCTION.fullmatch(text)
     if called is None:
         if not re.fullmatch(r"\w+(?:\.\w+)*", text):
-            raise _RefusedError(400, "InvalidQuery", f"The lab cannot evaluate {text!r}.")
+            raise ApiError(400, "InvalidQuery", f"The lab cannot evaluate {text!r}.")
         return partial(_at, text.split("."))
     values = [_expression(part) for part in _split(called[2])]
     if called[1] == "coalesce":
@@ -337,14 +346,10 @@ def _read_token(token: str | None, query: str, subscriptions: list[str]) -> int:
         return 0
     offset, mark = json.loads(base64.b64decode(token))
     if mark != hash((query, *subscriptions)):
-        raise _RefusedError(400, "InvalidSkipToken", "The skip token belongs to another query.")
+        raise ApiError(400, "InvalidSkipToken", "The skip token belongs to another query.")
     return int(offset)
 
 
 def _clock(seconds: float) -> str:
     whole = max(math.ceil(seconds), 0)
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def _json(status: int, data: Any, headers: dict[str, str]) -> Response:
-    return Response(status, json.dumps(data).encode(), {"Content-Type": "application/json", **headers})

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.lab.azure.kind import PLANTED, Row, bare_row
 from optiinfra_dagster.lab.azure.services import KINDS
-from optiinfra_dagster.lab.world import World, digest
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.azure.world import AzureFleet, AzureSubscription
+    from optiinfra_dagster.lab.world import World
 
 
 def subscription_row(subscription: str, name: str = "lab") -> Row:

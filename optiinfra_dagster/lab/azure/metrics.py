@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cache
@@ -15,12 +15,12 @@ from urllib.parse import parse_qsl, unquote
 
 import numpy as np
 
-from optiinfra_dagster.lab.aws.cloudwatch import recorded_points
-from optiinfra_dagster.lab.aws.metrics import chance
-from optiinfra_dagster.lab.azure.samples import DAY, MINUTE, Samples, Whole, grains, minutes
+from optiinfra_dagster.lab.azure.samples import MINUTE, Samples, grains, minutes
 from optiinfra_dagster.lab.azure.services import KINDS_BY_TYPE
 from optiinfra_dagster.lab.faults import Action, Fault
-from optiinfra_dagster.lab.world import digest
+from optiinfra_dagster.lab.series import DAY, Whole, chance, recorded_points
+from optiinfra_dagster.lab.service import ApiCall, ApiError
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.azure.estate import Estate
@@ -48,12 +48,8 @@ def publishes(row: Row) -> bool:
     return KINDS_BY_TYPE[row["type"]].publishes(row)
 
 
-class MonitorError(Exception):
+class MonitorError(ApiError):
     """A call that Azure Monitor refuses."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
 
 
 # --- Calls ------------------------------------------------------------------------------------------------------------
@@ -64,17 +60,14 @@ _RESOURCE = re.compile(r"(/subscriptions/([^/]+)/.+)/providers/microsoft\.insigh
 _NAMED_RESOURCE = re.compile(r"microsoft\.resourceid eq '([^']+)'")
 
 
-@dataclass(slots=True)
-class Call:
-    """One call of Azure Monitor, read; and as faults see it."""
+@dataclass(slots=True, kw_only=True)
+class MonitorCall(ApiCall):
+    """One call of Azure Monitor. Each is billed, whatever becomes of it."""
 
-    operation: str
-    account: str
-    region: str
-    parameters: dict[str, Any]  # names in lower case
-    resource_ids: list[str]  # of the call, in lower case; the list is empty where it names none
     service: str = "monitor"
-    page: int = 1
+    billed: int = 1
+    parameters: dict[str, Any] = field(default_factory=dict)  # names in lower case
+    resource_ids: list[str] = field(default_factory=list)  # in lower case; empty where the call names none
 
 
 def is_monitor(path: str) -> bool:
@@ -82,8 +75,8 @@ def is_monitor(path: str) -> bool:
     return path.endswith(("/metrics:getbatch", "/providers/microsoft.insights/metrics"))
 
 
-def read_call(request: Request) -> Call:
-    """Read a request to Azure Monitor. Raises `MonitorError` where it cannot be told."""
+def read_call(call: MonitorCall, request: Request) -> None:
+    """Read a request to Azure Monitor into its call. Raises `MonitorError` where it cannot be told."""
     path = unquote(request.path).lower()
     parameters: dict[str, Any] = dict(parse_qsl(request.query))
     body = json.loads(request.body) if request.body.strip() else {}
@@ -91,16 +84,17 @@ def read_call(request: Request) -> Call:
         ids = body.get("resourceids")
         if not isinstance(ids, list):
             raise MonitorError(400, "BadRequest", "The body has no resourceids.")
-        call = Call("getBatch", match[1], "", parameters, [str(resource_id).lower() for resource_id in ids])
+        call.operation, call.account = "getBatch", match[1]
+        call.resource_ids = [str(resource_id).lower() for resource_id in ids]
     elif match := _SCOPE.fullmatch(path):
-        call = Call("ListAtSubscriptionScope", match[1], "", parameters | body, [])
+        call.operation, call.account = "ListAtSubscriptionScope", match[1]
+        parameters |= body
     elif match := _RESOURCE.fullmatch(path):
-        call = Call("List", match[2], "", parameters, [match[1]])
+        call.operation, call.account, call.resource_ids = "List", match[2], [match[1]]
     else:
         raise MonitorError(404, "NotFound", f"There is nothing at {path}.")
-    call.parameters = {name.lower().lstrip("$"): value for name, value in call.parameters.items()}
+    call.parameters = {name.lower().lstrip("$"): value for name, value in parameters.items()}
     call.region = str(call.parameters.get("region") or "").lower()
-    return call
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +119,12 @@ class Metrics:
         self._keys: dict[tuple[str, str], int] = {}
         self._recorded = cache(recorded_points)
 
-    def locate(self, call: Call) -> None:
+    def locate(self, call: MonitorCall) -> None:
         """Find out which region a call is about, where its resources tell that and it does not."""
         if not call.region and call.resource_ids:
             call.region = self.rows(call.account).get(call.resource_ids[0], {}).get("location", "")
 
-    def answer(self, call: Call, faults: Sequence[Fault]) -> dict[str, Any]:
+    def answer(self, call: MonitorCall) -> dict[str, Any]:
         """Answer one call of three kinds. Raises `MonitorError` for one that Azure would refuse."""
         actions = [action.lower() for action in self._subscription(call.account).actions]
         if not any(fnmatchcase(ACTION, action) for action in actions):
@@ -139,8 +133,8 @@ class Metrics:
         if call.parameters.get("api-version") not in {"2023-10-01", "2024-02-01"}:
             raise MonitorError(400, "UnsupportedApiVersion", f"No api-version {call.parameters.get('api-version')!r}.")
         parameters = self._read(call)
-        late = [fault for fault in faults if fault.action is Action.LATE]
-        partial = next((fault for fault in faults if fault.action is Action.PARTIAL), None)
+        late = [fault for fault in call.faults if fault.action is Action.LATE]
+        partial = next((fault for fault in call.faults if fault.action is Action.PARTIAL), None)
         if call.operation == "ListAtSubscriptionScope":
             return self._subscription_scope(call, parameters, late, partial)
         rows = self._checked(call, parameters)
@@ -185,7 +179,7 @@ class Metrics:
             raise MonitorError(404, "SubscriptionNotFound", f"The subscription '{subscription}' could not be found.")
         return known
 
-    def _read(self, call: Call) -> _Parameters:
+    def _read(self, call: MonitorCall) -> _Parameters:
         raw = call.parameters
         namespace = str(raw.get("metricnamespace") or "").lower()
         if not namespace and call.operation == "List":
@@ -213,7 +207,7 @@ class Metrics:
         start, end = _span(span)
         return _Parameters(namespace, [known[name.lower()] for name in names], aggregations, grain, start, end)
 
-    def _checked(self, call: Call, parameters: _Parameters) -> list[Row]:
+    def _checked(self, call: MonitorCall, parameters: _Parameters) -> list[Row]:
         """The rows that a call names, which must be alike."""
         ids = call.resource_ids
         if not 1 <= len(ids) <= MAX_RESOURCES:
@@ -232,7 +226,7 @@ class Metrics:
         return named
 
     def _subscription_scope(
-        self, call: Call, parameters: _Parameters, late: Sequence[Fault], partial: Fault | None
+        self, call: MonitorCall, parameters: _Parameters, late: Sequence[Fault], partial: Fault | None
     ) -> dict[str, Any]:
         if not call.region:
             raise MonitorError(400, "BadRequest", "The region is missing.")

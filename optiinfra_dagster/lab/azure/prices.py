@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.lab.azure.services import KINDS, KINDS_BY_TYPE
 from optiinfra_dagster.lab.azure.services.virtual_machines import VIRTUAL_MACHINES, machine_meters, machine_price
-from optiinfra_dagster.lab.world import digest
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.azure.kind import Meter, Row, Use

@@ -11,17 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from optiinfra_dagster.lab.aws.metrics import chance
+from optiinfra_dagster.lab.series import DAY, Floats, Whole, chance
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.azure.kind import LabMetric
 
-Floats = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
-
-MINUTE, DAY = 60, 86400
+MINUTE = 60
 
 
 @dataclass(frozen=True, slots=True)

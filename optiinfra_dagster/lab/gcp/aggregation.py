@@ -14,8 +14,8 @@ from google.api.metric_pb2 import MetricDescriptor  # type: ignore[import-untype
 from optiinfra_dagster.lab.gcp.metrics import BOUNDS, Raw, resource_labels
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.lab.aws.metrics import Floats, Whole
     from optiinfra_dagster.lab.gcp.kind import LabMetric
+    from optiinfra_dagster.lab.series import Floats, Whole
 
 PERCENTILES = {"REDUCE_PERCENTILE_50": 0.5, "REDUCE_PERCENTILE_95": 0.95, "REDUCE_PERCENTILE_99": 0.99}
 

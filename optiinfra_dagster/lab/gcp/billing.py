@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.lab.gcp.prices import hourly
 from optiinfra_dagster.lab.gcp.world import GcpExport
+from optiinfra_dagster.lab.service import ApiError
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.gcp.estate import GcpEstate
@@ -69,14 +70,6 @@ _FIELDS: Mapping[str, str | tuple[tuple[str, str], ...]] = {
     "cost_type": "STRING",
     "cost_at_list": "FLOAT",
 }
-
-
-class BigQueryError(Exception):
-    """An error as BigQuery words it."""
-
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.reason, self.message = status, reason, message
 
 
 @dataclass(slots=True)
@@ -136,7 +129,7 @@ class Exports:
         """The export of a table; without any declared, each project has a detailed one.
 
         Raises:
-            BigQueryError: there is none.
+            ApiError: there is none.
         """
         for export in self.declared:
             if export.table == table:
@@ -144,7 +137,7 @@ class Exports:
         project = table.partition(".")[0]
         if not self.declared and table == f"{project}.billing.{DEFAULT_TABLE}" and project in self.estate.projects:
             return GcpExport(table=table, projects=[project])
-        raise BigQueryError(404, "notFound", f"Not found: Table {table.replace('.', ':', 1)}")
+        raise ApiError(404, "notFound", f"Not found: Table {table.replace('.', ':', 1)}")
 
     def _of_project(self, project: str, export: GcpExport, now: datetime) -> Iterator[ExportRow]:
         for asset in self.estate.assets(project):
@@ -195,7 +188,7 @@ class Exports:
         """Answer a request of BigQuery; `parts` are those of its path.
 
         Raises:
-            BigQueryError: it cannot be.
+            ApiError: it cannot be.
         """
         match operation:
             case "tables.get":
@@ -209,7 +202,7 @@ class Exports:
                 return self._page(parts[0], parts[1], query)
             case "jobs.get":
                 return self._show(parts[0], parts[1], {})
-        raise BigQueryError(404, "notFound", f"The cloud lab does not know {operation}")
+        raise ApiError(404, "notFound", f"The cloud lab does not know {operation}")
 
     def _table(self, name: str) -> dict[str, Any]:
         export = self.find(name)
@@ -242,14 +235,14 @@ class Exports:
         setup = body if operation == "jobs.query" else body["configuration"]["query"]
         dry = body.get("dryRun") or (body.get("configuration") or {}).get("dryRun")
         if setup.get("useLegacySql") is not False:
-            raise BigQueryError(400, "invalidQuery", "The cloud lab speaks GoogleSQL only: set useLegacySql to false")
+            raise ApiError(400, "invalidQuery", "The cloud lab speaks GoogleSQL only: set useLegacySql to false")
         job = self._run(setup["query"], _parameters(setup.get("queryParameters") or ()))
         if dry:
             return self._show(project, "dry", body, job)
         most = setup.get("maximumBytesBilled")
         if most is not None and job.size > int(most):
             text = f"Query exceeded limit for bytes billed: {most}. {job.size} or higher required."
-            raise BigQueryError(400, "bytesBilledLimitExceeded", text)
+            raise ApiError(400, "bytesBilledLimitExceeded", text)
         self.bytes_billed += job.size
         name = f"lab_{len(self._jobs) + 1}"
         self._jobs[name] = job
@@ -258,7 +251,7 @@ class Exports:
     def _show(self, project: str, name: str, body: Mapping[str, Any], job: _Job | None = None) -> dict[str, Any]:
         job = job or self._jobs.get(name)
         if job is None:
-            raise BigQueryError(404, "notFound", f"Not found: Job {project}:{name}")
+            raise ApiError(404, "notFound", f"Not found: Job {project}:{name}")
         configuration = body.get("configuration") or {"query": {"query": ""}}
         destination = {"projectId": project, "datasetId": "_lab", "tableId": name}
         query, size = {**configuration["query"], "destinationTable": destination}, str(job.size)
@@ -277,7 +270,7 @@ class Exports:
     def _page(self, project: str, name: str, query: Mapping[str, str]) -> dict[str, Any]:
         job = self._jobs.get(name)
         if job is None:
-            raise BigQueryError(404, "notFound", f"Not found: Job {project}:{name}")
+            raise ApiError(404, "notFound", f"Not found: Job {project}:{name}")
         start = int(query.get("pageToken") or 0)
         wanted = query.get("maxResults") or ""
         stop = start + min(int(wanted) if wanted.isdigit() else self.page_rows, self.page_rows)
@@ -355,13 +348,13 @@ def _check(sql: str, export: GcpExport, parameters: Mapping[str, Any]) -> None:
             # `credits` are read by UNNEST, and their amounts by another name
             used = re.search(rf"(?<![\w.@]){re.escape(column)}(?![\w.])", sql)
             if used and column not in columns and not re.search(rf" AS {re.escape(column)}\b", sql):
-                raise BigQueryError(400, "invalidQuery", f"Unrecognized name: {column} at [1:1]")
+                raise ApiError(400, "invalidQuery", f"Unrecognized name: {column} at [1:1]")
     needed = {"start", "end", "projects", "partition"} | ({"days", "today"} if "GROUPING SETS" in sql else {"since"})
     used_names = set(re.findall(r"@(\w+)", sql))
     if needed - parameters.keys() or used_names - parameters.keys() or needed - used_names:
-        raise BigQueryError(400, "invalidQuery", f"Query parameter not found: {sorted(needed - parameters.keys())}")
+        raise ApiError(400, "invalidQuery", f"Query parameter not found: {sorted(needed - parameters.keys())}")
     if "_PARTITIONTIME >= @partition" not in sql:
-        raise BigQueryError(400, "invalidQuery", "The cloud lab knows this query with a filter of the partition only")
+        raise ApiError(400, "invalidQuery", "The cloud lab knows this query with a filter of the partition only")
 
 
 def _columns(export: GcpExport) -> set[str]:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.lab.gcp.kind import LabAsset
 from optiinfra_dagster.lab.gcp.services import KINDS
-from optiinfra_dagster.lab.world import World, digest
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.gcp.fleet import Fleet
+    from optiinfra_dagster.lab.world import World
 
 _ZONES = "abc"
 

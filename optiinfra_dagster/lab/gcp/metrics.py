@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optiinfra_dagster.lab.aws.metrics import DAY, Floats, Whole, chance
 from optiinfra_dagster.lab.gcp.services import KINDS
-from optiinfra_dagster.lab.world import digest
+from optiinfra_dagster.lab.series import DAY, Floats, Whole, chance
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.gcp.kind import LabAsset, Labels, LabMetric

@@ -11,7 +11,6 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +23,18 @@ from google.rpc.error_details_pb2 import ErrorInfo  # type: ignore[import-untype
 from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from grpc_status import rpc_status  # type: ignore[import-untyped]
 
-from optiinfra_dagster.lab.aws.cloudwatch import recorded_points
-from optiinfra_dagster.lab.aws.metrics import chance
-from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
 from optiinfra_dagster.lab.gcp.aggregation import PERCENTILES, Aligned, Reduced, label_of, percentile
+from optiinfra_dagster.lab.gcp.errors import GcpError
 from optiinfra_dagster.lab.gcp.kind import AGENT
 from optiinfra_dagster.lab.gcp.metrics import SAMPLE, Raw
 from optiinfra_dagster.lab.gcp.services import BY_TYPE, PUBLISHED
-from optiinfra_dagster.lab.world import digest
+from optiinfra_dagster.lab.series import chance, recorded_points
+from optiinfra_dagster.lab.service import ApiCall, meet
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.lab.calls import CallLog
     from optiinfra_dagster.lab.gcp.estate import GcpEstate
     from optiinfra_dagster.lab.gcp.kind import LabAsset, LabMetric
     from optiinfra_dagster.lab.world import World
@@ -62,58 +62,40 @@ _ALIGNERS: dict[str, tuple[set[str], set[str]]] = {
 }
 _REDUCERS = {"REDUCE_NONE", "REDUCE_MEAN", "REDUCE_SUM", "REDUCE_MAX", *PERCENTILES}
 
-# Fault -> code, what Google says, reason of google.rpc.ErrorInfo.
 _DENIED = "Permission monitoring.timeSeries.list denied (or the resource may not exist)."
-_ERRORS: dict[Action, tuple[grpc.StatusCode, str, str]] = {
+# Fault -> HTTP status, code, what Google says, reason of google.rpc.ErrorInfo.
+_ERRORS: dict[Action, tuple[int, str, str, str]] = {
     Action.THROTTLE: (
-        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        429,
+        "RESOURCE_EXHAUSTED",
         "Quota exceeded for quota metric 'Time series queries' and limit 'Time series queries per minute'.",
         "RATE_LIMIT_EXCEEDED",
     ),
-    Action.DENY: (grpc.StatusCode.PERMISSION_DENIED, _DENIED, ""),
-    Action.UNAVAILABLE: (grpc.StatusCode.UNAVAILABLE, "The service is currently unavailable.", ""),
-    Action.DISCONNECT: (grpc.StatusCode.UNAVAILABLE, "Socket closed", ""),
+    Action.DENY: (403, "PERMISSION_DENIED", _DENIED, ""),
+    Action.UNAVAILABLE: (503, "UNAVAILABLE", "The service is currently unavailable.", ""),
     Action.EXPIRED: (
-        grpc.StatusCode.UNAUTHENTICATED,
-        "Request had invalid authentication credentials.",
-        "ACCESS_TOKEN_EXPIRED",
+        401, "UNAUTHENTICATED", "Request had invalid authentication credentials.", "ACCESS_TOKEN_EXPIRED"
     ),
     Action.UNKNOWN_KEY: (
-        grpc.StatusCode.UNAUTHENTICATED,
-        "Request is missing required authentication credential.",
-        "CREDENTIALS_MISSING",
+        401, "UNAUTHENTICATED", "Request is missing required authentication credential.", "CREDENTIALS_MISSING"
     ),
     Action.OPTIN_REQUIRED: (
-        grpc.StatusCode.PERMISSION_DENIED,
+        403,
+        "PERMISSION_DENIED",
         "Cloud Monitoring API has not been used in this project before or it is disabled.",
         "SERVICE_DISABLED",
     ),
-}
-_HTTP = {"RESOURCE_EXHAUSTED": 429, "PERMISSION_DENIED": 403, "UNAVAILABLE": 503, "UNAUTHENTICATED": 401}
-_HTTP |= {"INVALID_ARGUMENT": 400, "NOT_FOUND": 404, "INTERNAL": 500}
+}  # fmt: skip
+_INTERNAL = (500, "INTERNAL", "Internal error encountered.", "")
 
 
-class _RefusedError(Exception):
-    def __init__(self, code: grpc.StatusCode, message: str, reason: str = "", status: int | None = None) -> None:
-        super().__init__(message)
-        self.code, self.message, self.reason = code, message, reason
-        self.status = _HTTP[code.name] if status is None else status
+def _refusal(_call: ApiCall, fault: Fault) -> GcpError | None:
+    left_to_the_answer = fault.action in {Action.PARTIAL, Action.LATE}
+    return None if left_to_the_answer else GcpError(*_ERRORS.get(fault.action, _INTERNAL))
 
 
-@dataclass(slots=True)
-class _Call:
-    """One call, as faults and counts know it."""
-
-    operation: str
-    account: str
-    page: int = 1
-    service: str = "monitoring"
-    region: str = ""
-    faults: list[Fault] = field(default_factory=list)
-
-
-def _invalid(message: str) -> _RefusedError:
-    return _RefusedError(grpc.StatusCode.INVALID_ARGUMENT, message)
+def _invalid(message: str) -> GcpError:
+    return GcpError(400, "INVALID_ARGUMENT", message)
 
 
 # --- Filters --------------------------------------------------------------------------------------------------------
@@ -187,32 +169,25 @@ class GcpMonitoring:
 
     def _list_time_series(self, request: Any, context: Any) -> Any:
         page = request.page_token.partition(".")[0]
-        call = _Call("ListTimeSeries", _project(request.name), int(page) if page.isdigit() else 1)
+        number = int(page) if page.isdigit() else 1
+        call = ApiCall(service="monitoring", operation="ListTimeSeries", account=_project(request.name), page=number)
         return self._answer(call, context, lambda: self._page(call, request))
 
     def _list_descriptors(self, request: Any, context: Any) -> Any:
-        call = _Call("ListMetricDescriptors", _project(request.name))
+        call = ApiCall(service="monitoring", operation="ListMetricDescriptors", account=_project(request.name))
         return self._answer(call, context, lambda: self._descriptors(call.account, request))
 
-    def _answer(self, call: _Call, context: Any, answer: Callable[[], Any]) -> Any:
-        status, billed = 200, 0
+    def _answer(self, call: ApiCall, context: Any, answer: Callable[[], Any]) -> Any:
+        status = 200
         result: Any = None
         try:
-            call.faults = self._faults.for_call(call)
-            for fault in call.faults:
-                if fault.action is Action.DELAY:
-                    self._stopped.wait(fault.seconds)
-                elif fault.action not in {Action.PARTIAL, Action.LATE}:
-                    code, message, reason = _ERRORS.get(
-                        fault.action, (grpc.StatusCode.INTERNAL, "Internal error encountered.", "")
-                    )
-                    closed = 0 if fault.action is Action.DISCONNECT else None
-                    raise _RefusedError(code, message, reason, closed)
+            if not meet(call, self._faults.for_call(call), _refusal, self._stopped.wait):
+                raise GcpError(0, "UNAVAILABLE", "Socket closed")  # the end of a connection, as gRPC tells it
             if call.account not in self._estate.projects:
-                raise _RefusedError(grpc.StatusCode.PERMISSION_DENIED, _DENIED)
+                raise GcpError(403, "PERMISSION_DENIED", _DENIED)
             result = answer()
-            billed = len(getattr(result, "time_series", ()))
-        except _RefusedError as refusal:
+            call.billed = len(getattr(result, "time_series", ()))
+        except GcpError as refusal:
             status = refusal.status
             context.abort_with_status(rpc_status.to_status(_status(refusal, call)))
         except Exception as bug:  # noqa: BLE001 - told to the caller
@@ -220,7 +195,7 @@ class GcpMonitoring:
             status = 400
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"bug of the cloud lab: {bug!r}")
         finally:
-            self._log.note(CallKey(call.service, call.operation, call.account, call.region, status), billed)
+            self._log.note(call.counted_as(status), call.billed)
         return result
 
     # --- Descriptors ----------------------------------------------------------------------------------------------
@@ -247,7 +222,7 @@ class GcpMonitoring:
 
     # --- Time series ----------------------------------------------------------------------------------------------
 
-    def _page(self, call: _Call, request: Any) -> Any:
+    def _page(self, call: ApiCall, request: Any) -> Any:
         terms = _terms(request.filter)
         metric = self._metric(call.account, terms)
         aggregation = request.aggregation
@@ -283,7 +258,7 @@ class GcpMonitoring:
         metric = BY_TYPE.get(next(iter(named)))
         if metric is None or not self._known(project, metric):
             text = f'Cannot find metric(s) that match type = "{next(iter(named))}". If a metric was created recently, '
-            raise _RefusedError(grpc.StatusCode.NOT_FOUND, text + "it could take up to 10 minutes to become available.")
+            raise GcpError(404, "NOT_FOUND", text + "it could take up to 10 minutes to become available.")
         return metric
 
     def _aligned(self, raw: Raw, aligner: str, start: int, end: int, period: int, faults: Sequence[Fault]) -> Aligned:
@@ -353,8 +328,8 @@ def _project(name: str) -> str:
     return name.removeprefix("projects/")
 
 
-def _status(refusal: _RefusedError, call: _Call) -> Status:
-    status = Status(code=refusal.code.value[0], message=refusal.message)
+def _status(refusal: GcpError, call: ApiCall) -> Status:
+    status = Status(code=grpc.StatusCode[refusal.code].value[0], message=refusal.message)
     if refusal.reason:
         info = ErrorInfo(reason=refusal.reason, domain="googleapis.com")
         info.metadata.update({"service": _API, "consumer": f"projects/{call.account}"})

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import json
 import time
-import traceback
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.lab.calls import CallKey, CallLog
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
 from optiinfra_dagster.lab.groq import naive, rules
-from optiinfra_dagster.lab.server import Request, Response
+from optiinfra_dagster.lab.server import Request, Response, as_json
+from optiinfra_dagster.lab.service import ApiCall, ApiError, Refusals, Service, meet
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.lab.calls import CallLog
     from optiinfra_dagster.lab.world import World
 
-_REFUSALS: dict[Action, tuple[int, str, str]] = {
+_REFUSALS: Refusals = {
     Action.THROTTLE: (429, "rate_limit_exceeded", "Rate limit reached for model in organization `org_lab`"),
     Action.CAPACITY: (498, "capacity_exceeded", "Flex tier capacity exceeded"),
     Action.DENY: (403, "permissions_error", "The model is blocked at the organization level"),
@@ -31,29 +32,16 @@ _REFUSALS: dict[Action, tuple[int, str, str]] = {
     Action.EXPIRED: (401, "expired_api_key", "Invalid API Key"),
     Action.UNKNOWN_KEY: (401, "invalid_api_key", "Invalid API Key"),
 }
+_OF_THE_WAY = {Action.DELAY, Action.DISCONNECT}
 _REASONING_TOKENS = 40  # that every answer takes on top
 
 
-@dataclass(slots=True)
-class Call:
-    """One request, as faults and counts see it; the model stands for the region."""
+@dataclass(slots=True, kw_only=True)
+class GroqCall(ApiCall):
+    """One request; its model stands for the region."""
 
-    operation: str
-    region: str = ""
-    account: str = ""
-    page: int = 1
     service: str = "groq"
-
-
-class _Refused(Exception):  # noqa: N818 - a refusal, in HTTP's words
-    def __init__(self, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(message)
-        error = {"message": message, "type": "invalid_request_error" if status == 400 else code, "code": code}
-        self.response = _json(status, {"error": error}, headers)
-
-
-def _json(status: int, data: Any, headers: dict[str, str] | None = None) -> Response:
-    return Response(status, json.dumps(data).encode(), {"Content-Type": "application/json", **(headers or {})})
+    body: dict[str, Any] = field(default_factory=dict)
 
 
 class Limits:
@@ -68,7 +56,7 @@ class Limits:
         """Take tokens for a request if there are so many; the headers of its answer.
 
         Raises:
-            _Refused: 429, or 413 for a request that can never fit.
+            ApiError: 429, or 413 for a request that can never fit.
         """
         with self._lock:
             now = time.monotonic()
@@ -87,24 +75,26 @@ class Limits:
                 "x-ratelimit-reset-tokens": f"{(self.tokens - self._level) * self._minute / self.tokens:.3f}s",
             }
             if tokens > self.tokens:
-                raise _Refused(413, "rate_limit_exceeded", f"Request too large: limit {self.tokens} TPM", headers)
+                raise ApiError(413, "rate_limit_exceeded", f"Request too large: limit {self.tokens} TPM", headers)
             if not fits:
                 wait = max((tokens - self._level) * self._minute / self.tokens, 0.001)
-                raise _Refused(
+                raise ApiError(
                     429, "rate_limit_exceeded", "Rate limit reached", {**headers, "retry-after": f"{wait:.3f}"}
                 )
             return headers
 
 
-class GroqApi:
+class GroqApi(Service[GroqCall]):
     """Groq for one organisation. `labels` maps `naive.label_key` to the answer; `answered` counts answers by that key.
 
     `tokens` is the sum of all usage that was told to callers, or was used for answers that were lost on the way.
     """
 
+    refusals = _REFUSALS
+
     def __init__(self, world: World, faults: FaultBook, log: CallLog) -> None:
+        super().__init__(faults, log)
         self._world = world.groq
-        self._faults, self._log = faults, log
         self._limits = Limits(world.groq.tokens_per_minute, world.groq.requests_per_day, world.groq.minute)
         self._lock = Lock()
         self.labels: dict[str, dict[str, Any]] = {}
@@ -114,57 +104,55 @@ class GroqApi:
         self.record = False
 
     def claims(self, request: Request) -> bool:
-        """Whether a request is meant for Groq."""
+        """True for a request that is meant for Groq."""
         return request.path.startswith("/openai/v1/")
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
-        call = Call(request.path.removeprefix("/openai/v1/").replace("/", "."))
-        response: Response | None
-        try:
-            response = self._answer(call, request)
-        except _Refused as refusal:
-            response = refusal.response
-        except rules.InvalidError as invalid:
-            response = _Refused(400, invalid.code, str(invalid)).response
-        except Exception as bug:  # noqa: BLE001 - told to the caller, who would retry a connection that just closed
-            traceback.print_exc()
-            response = _json(400, {"error": {"message": f"bug of the cloud lab: {bug!r}", "code": "bug"}})
-        self._log.note(CallKey("groq", call.operation, call.account, call.region, response.status if response else 0))
-        return response
+        return self.run(GroqCall(operation=request.path.removeprefix("/openai/v1/").replace("/", ".")), request)
 
-    def _answer(self, call: Call, request: Request) -> Response | None:
+    def admit(self, call: GroqCall, request: Request) -> None:
+        """Read whose key it is, and the body."""
         key = (request.headers.get("Authorization") or "").removeprefix("Bearer ")
         call.account = f"key{self._world.keys.index(key) + 1}" if key in self._world.keys else ""
-        body = json.loads(request.body) if request.body else {}
-        call.region = str(body.get("model", ""))
+        call.body = json.loads(request.body) if request.body else {}
+        call.region = str(call.body.get("model", ""))
+
+    def respond(self, call: GroqCall, request: Request) -> Response | None:
+        """Meet the faults of a call; those of the way back come after the answer, which has cost its tokens."""
         faults = self._faults.for_call(call)
-        for fault in faults:
-            if fault.action in _REFUSALS:
-                headers = {"retry-after": f"{fault.seconds:g}"} if fault.seconds else None
-                raise _Refused(*_REFUSALS[fault.action], headers)
+        of_the_way = [fault for fault in faults if fault.action in _OF_THE_WAY]
+        meet(call, [fault for fault in faults if fault.action not in _OF_THE_WAY], self.refusal)
+        response = self.reply(call, request)
+        return response if meet(call, of_the_way, self.refusal) else None
+
+    def refusal_headers(self, call: GroqCall, fault: Fault) -> dict[str, str]:  # noqa: ARG002 - the same for every call
+        """The wait that a fault asks for."""
+        return {"retry-after": f"{fault.seconds:g}"} if fault.seconds else {}
+
+    def reply(self, call: GroqCall, request: Request) -> Response:
+        """The models, or a completion."""
         if not call.account:
-            raise _Refused(*_REFUSALS[Action.UNKNOWN_KEY])
+            raise ApiError(*self.refusals[Action.UNKNOWN_KEY])
         match request.method, call.operation:
             case "GET", "models":
                 models = [
                     {"id": m, "object": "model", "created": 1754400000, "owned_by": "lab"} for m in self._world.models
                 ]
-                response = _json(200, {"object": "list", "data": models})
+                return as_json(200, {"object": "list", "data": models})
             case "POST", "chat.completions":
-                response = self._complete(body, faults)
-            case _:
-                raise _Refused(404, "unknown_url", f"Unknown request URL: {request.method} {request.path}")
-        for fault in faults:
-            if fault.action is Action.DELAY:
-                time.sleep(fault.seconds)
-            elif fault.action is Action.DISCONNECT:
-                return None
-        return response
+                return self._complete(call.body, call.faults)
+        raise ApiError(404, "unknown_url", f"Unknown request URL: {request.method} {request.path}")
 
-    def _complete(self, body: dict[str, Any], faults: list[Fault]) -> Response:
+    def worded(self, call: GroqCall, error: ApiError) -> Response:  # noqa: ARG002 - the same for every call
+        """An error as Groq words it."""
+        kind = "invalid_request_error" if error.status == 400 else error.code
+        body = {"message": error.message, "type": kind, "code": error.code}
+        return as_json(error.status, {"error": body}, error.headers)
+
+    def _complete(self, body: dict[str, Any], faults: Sequence[Fault]) -> Response:
         if body.get("model") not in self._world.models:
-            raise _Refused(404, "model_not_found", f"The model `{body.get('model')}` does not exist")
+            raise ApiError(404, "model_not_found", f"The model `{body.get('model')}` does not exist")
         rules.check_request(body)
         schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
         if schema is None:
@@ -193,7 +181,7 @@ class GroqApi:
             return Response(200, b"<html>upstream error</html>", {"Content-Type": "text/html", **headers})
         for mode in modes:
             content, finish = _spoil(content, finish, mode)
-        return _json(200, _completion(body["model"], content, finish, prompt, completion), headers)
+        return as_json(200, _completion(body["model"], content, finish, prompt, completion), headers)
 
 
 def _spoil(content: str, finish: str, mode: str) -> tuple[str, str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from optiinfra_dagster.lab.service import ApiError
+
 # Models whose answers can be constrained to a schema.
 STRICT_MODELS = {"openai/gpt-oss-20b", "openai/gpt-oss-120b"}
 
@@ -23,12 +25,11 @@ _SCHEMA_WORDS = {
 _TYPES = {"object", "array", "string", "integer", "number", "boolean", "null"}
 
 
-class InvalidError(Exception):
-    """A request that the API refuses with status 400; `code` as in the body's error."""
+class InvalidError(ApiError):
+    """A request that the API refuses with status 400."""
 
     def __init__(self, message: str, code: str = "invalid_request_error") -> None:
-        super().__init__(message)
-        self.code = code
+        super().__init__(400, code, message)
 
 
 def check_request(body: dict[str, Any]) -> None:  # noqa: C901 - one rule per line

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.lab.world import digest
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,19 +9,20 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote
 from zlib import crc32
 
-from optiinfra_dagster.lab.calls import CallKey, CallLog
-from optiinfra_dagster.lab.faults import Action, FaultBook
-from optiinfra_dagster.lab.server import Request, Response
-from optiinfra_dagster.lab.storage.s3 import act, part, whole_or_cut
+from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
+from optiinfra_dagster.lab.server import Request, Response, as_json
+from optiinfra_dagster.lab.service import ApiCall, ApiError, Refusals, Service
+from optiinfra_dagster.lab.storage.s3 import is_cut, part, refusal, whole_or_cut
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.lab.calls import CallLog
     from optiinfra_dagster.lab.storage.objects import Object, Objects
 
 LARGEST_PAGE = 1000
 _PATH = re.compile(r"(?:/download)?/storage/v1/b/([^/]+)/o(?:/(.+))?")
 
 # https://cloud.google.com/storage/docs/json_api/v1/status-codes
-_REFUSALS: Mapping[Action | None, tuple[int, str, str]] = {
+_REFUSALS: Refusals = {
     Action.THROTTLE: (429, "rateLimitExceeded", "The rate of requests to the bucket is too high."),
     Action.DENY: (403, "forbidden", "The caller does not have storage.objects.list access to the bucket."),
     Action.UNAVAILABLE: (503, "backendError", "Backend Error"),
@@ -32,64 +32,67 @@ _REFUSALS: Mapping[Action | None, tuple[int, str, str]] = {
 _INTERNAL = (500, "internalError", "Internal Error")
 
 
-@dataclass(slots=True)
-class _Call:
-    """One call, as faults and counts know it."""
+@dataclass(slots=True, kw_only=True)
+class GcsCall(ApiCall):
+    """One call, and the object, or the bucket, that it is about."""
 
-    operation: str
     service: str = "storage"
-    account: str = ""
-    region: str = ""
-    page: int = 1
+    bucket: str
+    key: str
 
 
-class Gcs:
+class Gcs(Service[GcsCall]):
     """The `gs://` buckets. Nobody is asked for a credential: none may be sent over plain http."""
 
+    acts_first = (Action.DELAY,)
+
     def __init__(self, objects: Objects, faults: FaultBook, log: CallLog) -> None:
-        self._objects, self._faults, self._log = objects, faults, log
+        super().__init__(faults, log)
+        self._objects = objects
 
     def claims(self, request: Request) -> bool:
-        """Whether a request is one for objects of a bucket."""
+        """True for a request for objects of a bucket."""
         return _PATH.fullmatch(request.path) is not None
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
         match = _PATH.fullmatch(request.path)
         bucket, key = (match[1], unquote(match[2] or "")) if match else ("", "")
-        call = _Call("GetObject" if key else "ListObjects")
-        response = self._answer(call, f"gs://{bucket}", key, request)
-        self._log.note(CallKey(call.service, call.operation, "", "", response.status if response else 0))
-        return response
+        return self.run(GcsCall(operation="GetObject" if key else "ListObjects", bucket=bucket, key=key), request)
 
-    def _answer(self, call: _Call, bucket: str, key: str, request: Request) -> Response | None:
+    def refusal(self, call: GcsCall, fault: Fault) -> ApiError | None:  # noqa: ARG002 - the same for every call
+        """The error that a fault stands for."""
+        return refusal(fault, _REFUSALS, _INTERNAL)
+
+    def reply(self, call: GcsCall, request: Request) -> Response:
+        """A page of a bucket, or an object."""
         query = dict(parse_qsl(request.query))
-        action = act(self._faults, call)
-        if action is Action.DISCONNECT:
-            return None
-        if action not in {None, Action.PARTIAL}:
-            return _error(*_REFUSALS.get(action, _INTERNAL))
-        found = self._objects.listed(bucket, key or query.get("prefix", ""))
-        if found is None:
-            return _error(404, "notFound", "The specified bucket does not exist.")
-        return _media(query, found, key, request, cut=action is Action.PARTIAL) if key else _page(query, found)
+        objects = self._objects.listed(f"gs://{call.bucket}", call.key or query.get("prefix", ""))
+        if objects is None:
+            raise ApiError(404, "notFound", "The specified bucket does not exist.")
+        return _media(query, objects, call.key, request, cut=is_cut(call)) if call.key else _page(query, objects)
+
+    def worded(self, call: GcsCall, error: ApiError) -> Response:  # noqa: ARG002 - the same for every call
+        """An error as Cloud Storage words it."""
+        errors = [{"message": error.message, "domain": "global", "reason": error.code}]
+        return _json(error.status, {"error": {"code": error.status, "message": error.message, "errors": errors}})
 
 
-def _media(query: Mapping[str, str], found: list[Object], key: str, request: Request, *, cut: bool) -> Response:
-    one = next((one for one in found if one.key == key), None)
+def _media(query: Mapping[str, str], objects: list[Object], key: str, request: Request, *, cut: bool) -> Response:
+    one = next((one for one in objects if one.key == key), None)
     if one is None or query.get("generation", _generation(one)) != _generation(one):
-        return _error(404, "notFound", f"No such object: {key}")
+        raise ApiError(404, "notFound", f"No such object: {key}")
     if query.get("alt") != "media":
         return _json(200, _described(one))
     piece = part(one.read(), request.headers.get("Range"))
     if piece is None:
-        return _error(416, "requestedRangeNotSatisfiable", "The requested range cannot be satisfied.")
+        raise ApiError(416, "requestedRangeNotSatisfiable", "The requested range cannot be satisfied.")
     return whole_or_cut(*piece, {}, cut=cut)
 
 
-def _page(query: dict[str, str], found: list[Object]) -> Response:
+def _page(query: dict[str, str], objects: list[Object]) -> Response:
     first, end = max(query.get("startOffset", ""), query.get("pageToken", "")), query.get("endOffset")
-    left = [one for one in found if one.key >= first and (not end or one.key < end)]
+    left = [one for one in objects if one.key >= first and (not end or one.key < end)]
     size = min(int(query.get("maxResults", LARGEST_PAGE)), LARGEST_PAGE)
     answer: dict[str, object] = {"kind": "storage#objects"}
     if left:
@@ -109,9 +112,4 @@ def _described(one: Object) -> dict[str, str]:
 
 
 def _json(status: int, body: object) -> Response:
-    return Response(status, json.dumps(body).encode(), {"Content-Type": "application/json; charset=UTF-8"})
-
-
-def _error(status: int, reason: str, message: str) -> Response:
-    errors = [{"message": message, "domain": "global", "reason": reason}]
-    return _json(status, {"error": {"code": status, "message": message, "errors": errors}})
+    return as_json(status, body, {"Content-Type": "application/json; charset=UTF-8"})

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import format_datetime
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote, unquote
 
 from optiinfra_dagster.lab.aws.wire import REQUEST_ID, AwsError, Call
-from optiinfra_dagster.lab.calls import CallKey, CallLog
-from optiinfra_dagster.lab.faults import Action, FaultBook, Matchable
+from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
 from optiinfra_dagster.lab.server import Request, Response
+from optiinfra_dagster.lab.service import ApiCall, ApiError, Refusals, Service
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.aws.sts import Sts
+    from optiinfra_dagster.lab.calls import CallLog
     from optiinfra_dagster.lab.storage.objects import Object, Objects
 
 LARGEST_PAGE = 1000
 _CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d+/([^/]+)/s3/aws4_request")
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-_REFUSALS: Mapping[Action | None, tuple[int, str, str]] = {
+_REFUSALS: Refusals = {
     Action.THROTTLE: (503, "SlowDown", "Please reduce your request rate."),
     Action.DENY: (403, "AccessDenied", "Access Denied"),
     Action.UNAVAILABLE: (503, "ServiceUnavailable", "Please reduce your request rate."),
@@ -34,83 +33,95 @@ _REFUSALS: Mapping[Action | None, tuple[int, str, str]] = {
 _INTERNAL = (500, "InternalError", "We encountered an internal error. Please try again.")
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a request asks for."""
+@dataclass(slots=True, kw_only=True)
+class S3Call(Call):
+    """One call of S3, and the object, or the bucket, that it is about."""
 
+    service: str = "s3"
+    protocol: str = "query"
+    params: dict[str, Any] = field(default_factory=dict)  # of the URL
     bucket: str
     key: str
-    query: dict[str, str]
 
 
-class S3:
+class S3(Service[S3Call]):
     """The `s3://` buckets. Any known access key may read them; a fault can deny it."""
 
+    acts_first = (Action.DELAY,)
+
     def __init__(self, objects: Objects, sts: Sts, faults: FaultBook, log: CallLog) -> None:
-        self._objects, self._sts, self._faults, self._log = objects, sts, faults, log
+        super().__init__(faults, log)
+        self._objects, self._sts = objects, sts
 
     def claims(self, request: Request) -> bool:
-        """Whether a request is signed for S3."""
+        """True for a request that is signed for S3."""
         return _CREDENTIAL.match(request.headers.get("Authorization") or "") is not None
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
         signed = _CREDENTIAL.match(request.headers.get("Authorization") or "")
-        bucket, _, key = unquote(request.path).removeprefix("/").partition("/")
-        asked = _Asked(bucket, key, dict(parse_qsl(request.query, keep_blank_values=True)))
-        operation = {("GET", False): "ListObjectsV2", ("GET", True): "GetObject"}.get((request.method, bool(key)), "")
         access_key, region = signed.groups() if signed else ("", "")
-        call = Call("s3", operation, "query", region, access_key, {})
-        try:
-            response = self._answer(call, asked, request)
-        except AwsError as error:
-            response = _write_error(error)
-        self._log.note(CallKey("s3", operation, call.account, call.region, response.status if response else 0))
-        return response
+        bucket, _, key = unquote(request.path).removeprefix("/").partition("/")
+        operation = {("GET", False): "ListObjectsV2", ("GET", True): "GetObject"}.get((request.method, bool(key)), "")
+        params = dict(parse_qsl(request.query, keep_blank_values=True))
+        call = S3Call(operation=operation, region=region, access_key=access_key, params=params, bucket=bucket, key=key)
+        return self.run(call, request)
 
-    def _answer(self, call: Call, asked: _Asked, request: Request) -> Response | None:
+    def admit(self, call: S3Call, request: Request) -> None:  # noqa: ARG002 - all is in the call
+        """Find out who calls."""
         try:
             self._sts.identify(call)
         except AwsError as error:
             known = Action.EXPIRED if "Expired" in error.code else Action.UNKNOWN_KEY
-            raise AwsError(*_REFUSALS[known]) from None
-        action = act(self._faults, call)
-        if action is Action.DISCONNECT:
-            return None
-        if action not in {None, Action.PARTIAL}:
-            raise AwsError(*_REFUSALS.get(action, _INTERNAL))
-        found = self._objects.listed(f"s3://{asked.bucket}", asked.query.get("prefix", asked.key))
-        if found is None:
-            raise AwsError(404, "NoSuchBucket", "The specified bucket does not exist")
-        if call.operation == "ListObjectsV2" and asked.query.get("list-type") == "2":
-            return Response(200, _page(asked, found).encode(), {"Content-Type": "application/xml"})
+            raise ApiError(*_REFUSALS[known]) from None
+
+    def refusal(self, call: S3Call, fault: Fault) -> ApiError | None:  # noqa: ARG002 - the same for every call
+        """The error that a fault stands for."""
+        return refusal(fault, _REFUSALS, _INTERNAL)
+
+    def reply(self, call: S3Call, request: Request) -> Response:
+        """A page of a bucket, or an object."""
+        objects = self._objects.listed(f"s3://{call.bucket}", call.params.get("prefix", call.key))
+        if objects is None:
+            raise ApiError(404, "NoSuchBucket", "The specified bucket does not exist")
+        if call.operation == "ListObjectsV2" and call.params.get("list-type") == "2":
+            return Response(200, _page(call, objects).encode(), {"Content-Type": "application/xml"})
         if call.operation != "GetObject":
-            raise AwsError(501, "NotImplemented", "The cloud lab lists and reads objects, and nothing else.")
-        one = next((one for one in found if one.key == asked.key), None)
+            raise ApiError(501, "NotImplemented", "The cloud lab lists and reads objects, and nothing else.")
+        one = next((one for one in objects if one.key == call.key), None)
         if one is None:
-            raise AwsError(404, "NoSuchKey", "The specified key does not exist.")
+            raise ApiError(404, "NoSuchKey", "The specified key does not exist.")
         if request.headers.get("If-Match", one.etag) != one.etag:
-            raise AwsError(412, "PreconditionFailed", "At least one of the preconditions you specified did not hold.")
-        return _body(one, request.headers.get("Range"), cut=action is Action.PARTIAL)
+            raise ApiError(412, "PreconditionFailed", "At least one of the preconditions you specified did not hold.")
+        return _body(one, request.headers.get("Range"), cut=is_cut(call))
+
+    def worded(self, call: S3Call, error: ApiError) -> Response:  # noqa: ARG002 - the same for every call
+        """An error as S3 words it."""
+        body = (
+            f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{error.code}</Code><Message>{escape(error.message)}'
+            f"</Message><RequestId>{REQUEST_ID}</RequestId></Error>"
+        )
+        return Response(error.status, body.encode(), {"Content-Type": "application/xml"})
 
 
-def act(faults: FaultBook, call: Matchable) -> Action | None:
-    """Wait where a fault says so; the action that decides how the call ends, None if it goes well."""
-    decided = None
-    for fault in faults.for_call(call):
-        if fault.action is Action.DELAY:
-            time.sleep(fault.seconds)
-        elif fault.action is not Action.LATE:
-            decided = decided or fault.action
-    return decided
+def refusal(fault: Fault, refusals: Refusals, internal: tuple[int, str, str]) -> ApiError | None:
+    """The error that a fault stands for in a storage API; None for PARTIAL, which cuts an object, and for LATE."""
+    if fault.action in {Action.PARTIAL, Action.LATE}:
+        return None
+    return ApiError(*refusals.get(fault.action, internal))
 
 
-def _page(asked: _Asked, found: list[Object]) -> str:
+def is_cut(call: ApiCall) -> bool:
+    """True where a fault ends the connection half-way through an object."""
+    return any(fault.action is Action.PARTIAL for fault in call.faults)
+
+
+def _page(call: S3Call, objects: list[Object]) -> str:
     """One page of a listing."""
-    query = asked.query
+    query = call.params
     after = max(query.get("start-after", ""), query.get("continuation-token", ""))  # a token is the last key told
     size = min(int(query.get("max-keys", LARGEST_PAGE)), LARGEST_PAGE)
-    left = [one for one in found if one.key > after]
+    left = [one for one in objects if one.key > after]
     shown = left[:size]
 
     def coded(key: str) -> str:
@@ -126,7 +137,7 @@ def _page(asked: _Asked, found: list[Object]) -> str:
     coding = "<EncodingType>url</EncodingType>" if query.get("encoding-type") == "url" else ""
     return (
         '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-        f"<Name>{asked.bucket}</Name><Prefix>{coded(query.get('prefix', ''))}</Prefix><KeyCount>{len(shown)}</KeyCount>"
+        f"<Name>{call.bucket}</Name><Prefix>{coded(query.get('prefix', ''))}</Prefix><KeyCount>{len(shown)}</KeyCount>"
         f"<MaxKeys>{size}</MaxKeys>{coding}<IsTruncated>{str(more).lower()}</IsTruncated>{token}{contents}"
         "</ListBucketResult>"
     )
@@ -137,7 +148,7 @@ def _body(one: Object, asked_range: str | None, *, cut: bool) -> Response:
     headers = {"ETag": one.etag, "Last-Modified": format_datetime(one.modified, usegmt=True)}
     piece = part(data, asked_range)
     if piece is None:
-        raise AwsError(416, "InvalidRange", "The requested range is not satisfiable")
+        raise ApiError(416, "InvalidRange", "The requested range is not satisfiable")
     return whole_or_cut(*piece, headers, cut=cut)
 
 
@@ -158,11 +169,3 @@ def whole_or_cut(status: int, data: bytes, more: dict[str, str], headers: dict[s
     if not cut:
         return Response(status, data, headers)
     return Response(status, data[: len(data) // 2], {**headers, "Content-Length": str(len(data))})
-
-
-def _write_error(error: AwsError) -> Response:
-    body = (
-        f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{error.code}</Code><Message>{escape(error.message)}'
-        f"</Message><RequestId>{REQUEST_ID}</RequestId></Error>"
-    )
-    return Response(error.status, body.encode(), {"Content-Type": "application/xml"})

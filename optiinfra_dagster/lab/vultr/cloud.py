@@ -1,34 +1,30 @@
-"""Vultr on the lab's endpoint, under /v2/: its rate limit, the faults that a test wants, and the answers.
-
-Beside it, under /prometheus/, stand the Prometheus servers of its customers.
-"""
+"""Vultr on the lab's endpoint, under /v2/: its rate limit, its errors, and its answers."""
 
 from __future__ import annotations
 
 import base64
-import json
 import re
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from optiinfra_dagster.lab.calls import CallKey, CallLog
-from optiinfra_dagster.lab.faults import Action, FaultBook
-from optiinfra_dagster.lab.server import Request, Response
-from optiinfra_dagster.lab.vultr import prometheus
+from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
+from optiinfra_dagster.lab.server import Request, Response, as_json
+from optiinfra_dagster.lab.service import ApiCall, ApiError, Refusals, Service
 from optiinfra_dagster.lab.vultr.billing import Billing
 from optiinfra_dagster.lab.vultr.estate import Estate
 from optiinfra_dagster.lab.vultr.metrics import Figures
+from optiinfra_dagster.lab.vultr.prometheus import Prometheus
 from optiinfra_dagster.lab.vultr.services import KINDS
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.lab.calls import CallLog
     from optiinfra_dagster.lab.vultr.kind import LabResource
     from optiinfra_dagster.lab.vultr.recordings import Recordings
     from optiinfra_dagster.lab.vultr.world import VultrAccount
@@ -70,35 +66,31 @@ OF_ONE = {
 }
 MOST_DAYS = 180  # of date_range; Vultr's document said 60 once
 
-_REFUSALS: dict[Action, tuple[int, str]] = {
-    Action.THROTTLE: (429, "Rate limit exceeded"),
-    Action.DENY: (403, "You are not authorized to perform this action"),
-    Action.ERROR: (500, "Internal server error"),
-    Action.UNAVAILABLE: (503, "Service unavailable"),
-    Action.EXPIRED: (401, "Invalid API token."),
-    Action.UNKNOWN_KEY: (401, "Invalid API token."),
+_REFUSALS: Refusals = {  # Vultr's errors have no code
+    Action.THROTTLE: (429, "", "Rate limit exceeded"),
+    Action.DENY: (403, "", "You are not authorized to perform this action"),
+    Action.ERROR: (500, "", "Internal server error"),
+    Action.UNAVAILABLE: (503, "", "Service unavailable"),
+    Action.EXPIRED: (401, "", "Invalid API token."),
+    Action.UNKNOWN_KEY: (401, "", "Invalid API token."),
 }
 
 
-@dataclass(slots=True)
-class Call:
-    """One request, as faults and counts see it."""
+@dataclass(slots=True, kw_only=True)
+class VultrCall(ApiCall):
+    """One request: its route, None where there is none, the id in its path, and what `admit` reads."""
 
-    operation: str
-    account: str = ""
-    page: int = 1
     service: str = "vultr"
-    region: str = ""
+    route: Route | None
+    name: str
+    query: dict[str, str] = field(default_factory=dict)
+    start: int = 0
+    size: int = 100
+    owner: VultrAccount | None = None
 
 
-class _Refused(Exception):  # noqa: N818 - a refusal, in HTTP's words
-    def __init__(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(text)
-        self.response = _json(status, {"error": text, "status": status}, headers)
-
-
-def _json(status: int, data: Any, headers: dict[str, str] | None = None) -> Response:
-    return Response(status, json.dumps(data).encode(), {"Content-Type": "application/json", **(headers or {})})
+def _refused(status: int, message: str) -> ApiError:
+    return ApiError(status, "", message)
 
 
 class Rate:
@@ -121,20 +113,21 @@ class Rate:
             return len(self._times) > self.limit
 
 
-class Vultr:
+class Vultr(Service[VultrCall]):
     """Vultr for every account of a world, or with `recordings` set, for any key, as it was recorded."""
 
+    refusals = _REFUSALS
+
     def __init__(self, world: World, faults: FaultBook, log: CallLog, now: Callable[[], datetime]) -> None:
+        super().__init__(faults, log)
         self._now = now
         self.figures = Figures(world.vultr.replay)  # what tests compare with
         self.billing = Billing()
         self._accounts = {key: account for account in world.vultr.accounts for key in account.keys}
         self._estates = {account.name: Estate(world, account) for account in world.vultr.accounts}
-        self._faults, self._log = faults, log
         self.rate = Rate(world.vultr.limit, world.vultr.second)  # one: all requests come from this host
         self.recordings: Recordings | None = None
-        self._by_token = {each.prometheus_token: each for each in world.vultr.accounts if each.prometheus_token}
-        self._by_name = {account.name: account for account in world.vultr.accounts}
+        self.prometheus = Prometheus(world.vultr.accounts, self._estates, self.figures, now, faults, log)
 
     def resources(self, account: str | None = None, kind: str | None = None) -> list[LabResource]:
         """The resources of an account and a kind, each None for all: what a collector must find."""
@@ -143,49 +136,50 @@ class Vultr:
 
     def claims(self, request: Request) -> bool:
         """True for a request that is meant for Vultr."""
-        return request.path.startswith(("/v2/", "/prometheus/"))
+        return request.path.startswith("/v2/")
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
-        if request.path.startswith("/prometheus/"):
-            return self._answer_query(request)
         route, name = _route(request.path.removeprefix("/v2/").rstrip("/"))
-        call = Call(route.operation if route else request.path)
-        response: Response | None
-        try:
-            response = self._answer(call, route, name, request)
-        except _Refused as refusal:
-            response = refusal.response
-        except Exception as bug:  # noqa: BLE001 - told to the caller, who would retry a connection that just closed
-            traceback.print_exc()
-            response = _json(400, {"error": f"bug of the cloud lab: {bug!r}", "status": 400})
-        self._log.note(CallKey("vultr", call.operation, call.account, "", response.status if response else 0))
-        return response
+        return self.run(
+            VultrCall(operation=route.operation if route else request.path, route=route, name=name), request
+        )
 
-    def _answer(self, call: Call, route: Route | None, name: str, request: Request) -> Response | None:
+    def admit(self, call: VultrCall, request: Request) -> None:
+        """Count the request, read its page and its key, and refuse one too many."""
         too_many = self.rate.exceeded()
-        query = {name: values[-1] for name, values in parse_qs(request.query).items()}
-        start = _position(query.get("cursor", "")) if self.recordings is None else 0
-        size = _page_size(query.get("per_page", "100"))
-        call.page = start // size + 1
-        key = (request.headers.get("Authorization") or "").removeprefix("Bearer ")
-        account = self._accounts.get(key)
-        call.account = account.name if account else ""
+        call.query = {name: values[-1] for name, values in parse_qs(request.query).items()}
+        call.start = _position(call.query.get("cursor", "")) if self.recordings is None else 0
+        call.size = _page_size(call.query.get("per_page", "100"))
+        call.page = call.start // call.size + 1
+        call.owner = self._accounts.get((request.headers.get("Authorization") or "").removeprefix("Bearer "))
+        call.account = call.owner.name if call.owner else ""
         if too_many:
-            raise _Refused(429, f"Rate limit exceeded: {self.rate.limit} requests per second")
-        if not self._faults_let_pass(call):
-            return None
+            raise _refused(429, f"Rate limit exceeded: {self.rate.limit} requests per second")
+
+    def refusal_headers(self, call: VultrCall, fault: Fault) -> dict[str, str]:  # noqa: ARG002 - the same for all calls
+        """The wait that a fault asks for."""
+        return {"Retry-After": f"{fault.seconds:.0f}"} if fault.seconds else {}
+
+    def worded(self, call: VultrCall, error: ApiError) -> Response:  # noqa: ARG002 - the same for all calls
+        """An error as Vultr words it."""
+        return as_json(error.status, {"error": error.message, "status": error.status}, error.headers)
+
+    def reply(self, call: VultrCall, request: Request) -> Response:  # noqa: ARG002 - all is in the call
+        """What the route shows to the owner of the key."""
+        route, owner = call.route, call.owner
         if route is None:
-            raise _Refused(404, "Invalid route")
-        if self.recordings is not None and route is not _ACCOUNT and (not name or route is _ITEMS):
-            return _json(200, self.recordings.page(route.key, query.get("cursor", "")))
-        if account is None:
-            raise _Refused(401, "Invalid API token.")
-        if not account.allows_address:
-            raise _Refused(401, "Unauthorized IP address: 127.0.0.1")
-        if route is not _ACCOUNT and route.acl not in account.acls:
-            raise _Refused(403, "You are not authorized to perform this action")
-        return _json(200, self._data(route, name, account, start, size, query.get("date_range", "30")))
+            raise _refused(404, "Invalid route")
+        if self.recordings is not None and route is not _ACCOUNT and (not call.name or route is _ITEMS):
+            return as_json(200, self.recordings.page(route.key, call.query.get("cursor", "")))
+        if owner is None:
+            raise _refused(401, "Invalid API token.")
+        if not owner.allows_address:
+            raise _refused(401, "Unauthorized IP address: 127.0.0.1")
+        if route is not _ACCOUNT and route.acl not in owner.acls:
+            raise _refused(403, "You are not authorized to perform this action")
+        days = call.query.get("date_range", "30")
+        return as_json(200, self._data(route, call.name, owner, call.start, call.size, days))
 
     def _data(self, route: Route, name: str, account: VultrAccount, start: int, size: int, days: str) -> dict[str, Any]:
         if route is _ACCOUNT:
@@ -200,10 +194,10 @@ class Vultr:
         """The figures of one resource: a database's usage now, or the traffic of days."""
         resource = self._estates[account].by_id.get(name)
         if resource is None or resource.kind != route.kind:
-            raise _Refused(404, "Invalid resource ID")
+            raise _refused(404, "Invalid resource ID")
         call = KINDS[resource.kind].call
         if not days.isdigit() or not 1 <= int(days) <= MOST_DAYS:
-            raise _Refused(400, f"date_range must be from 1 to {MOST_DAYS}")
+            raise _refused(400, f"date_range must be from 1 to {MOST_DAYS}")
         return call.answer(self.figures, resource, int(days), self._now()) if call else {}
 
     def _charged(self, account: str) -> list[LabResource]:
@@ -232,55 +226,13 @@ class Vultr:
             invoices = self.billing.invoices(account, resources, now)
             chosen = next((invoice for invoice in invoices if str(invoice.number) == name), None)
             if chosen is None:
-                raise _Refused(404, "Invalid invoice ID")
+                raise _refused(404, "Invalid invoice ID")
             items = [line.show() for line in chosen.lines]
         else:
             items = [invoice.show() for invoice in self.billing.invoices(account, resources, now)]
         if route.key == "pending_charges":
             return {route.key: items}
         return _paged(route, items[start : start + size] if route.paged else items, start, size, len(items))
-
-    def _answer_query(self, request: Request) -> Response | None:
-        """Answer as the Prometheus of the account that the path names, or else the token."""
-        token = (request.headers.get("Authorization") or "").removeprefix("Bearer ")
-        name, _, what = request.path.removeprefix("/prometheus/").rpartition("api/v1/")
-        account = self._by_name.get(name.strip("/")) if name else self._by_token.get(token)
-        call = Call(what, account.name if account else "", service="prometheus")
-        try:
-            response = self._query(call, account, token, request)
-        except prometheus.RefusedError as refusal:
-            response = refusal.response
-        self._log.note(CallKey("prometheus", call.operation, call.account, "", response.status if response else 0))
-        return response
-
-    def _query(self, call: Call, account: VultrAccount | None, token: str, request: Request) -> Response | None:
-        faults = self._faults.for_call(call)
-        for fault in faults:
-            if fault.action is Action.DELAY:
-                time.sleep(fault.seconds)
-            elif fault.action is Action.DISCONNECT:
-                return None
-            elif fault.action in prometheus.REFUSALS:
-                return prometheus.REFUSALS[fault.action]
-        if account is None or (account.prometheus_token or token) != token:
-            return prometheus.plain(401, "Unauthorized")
-        if call.operation != "query_range":
-            return prometheus.plain(404, "404 page not found")
-        query = {name: values[-1] for name, values in parse_qs(request.query).items()}
-        listed = [resource for kind in self._estates[account.name].kinds.values() for resource in kind]
-        return prometheus.query_range(query, listed, self.figures, self._now(), faults)
-
-    def _faults_let_pass(self, call: Call) -> bool:
-        """Do the faults of a call; True where it is to be answered at all."""
-        for fault in self._faults.for_call(call):
-            if fault.action is Action.DELAY:
-                time.sleep(fault.seconds)
-            elif fault.action is Action.DISCONNECT:
-                return False
-            elif fault.action in _REFUSALS:
-                status, text = _REFUSALS[fault.action]
-                raise _Refused(status, text, {"Retry-After": f"{fault.seconds:.0f}"} if fault.seconds else None)
-        return True
 
     @staticmethod
     def _list(route: Route, estate: Estate, start: int, size: int) -> dict[str, Any]:
@@ -321,12 +273,12 @@ def _position(cursor: str) -> int:
     try:
         return int(base64.b64decode(cursor, validate=True).removeprefix(b"next__")) if cursor else 0
     except ValueError:
-        raise _Refused(400, "Invalid cursor") from None
+        raise _refused(400, "Invalid cursor") from None
 
 
 def _page_size(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 500:
-        raise _Refused(400, "per_page must be from 1 to 500")
+        raise _refused(400, "per_page must be from 1 to 500")
     return int(text)
 
 

@@ -14,19 +14,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from optiinfra_dagster.lab.aws.cloudwatch import recorded_points
-from optiinfra_dagster.lab.aws.metrics import chance
+from optiinfra_dagster.lab.series import DAY, Floats, chance, recorded_points
 from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.vultr.kind import LabResource
     from optiinfra_dagster.lab.vultr.world import VultrReplay
 
-Floats = npt.NDArray[np.float64]
-
-DAY = 86_400
 STEP = 300  # what range selectors in `EXPRESSIONS` look back on
 
 

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.lab.aws.cloudwatch import recorded_points
 from optiinfra_dagster.lab.azure import metrics as lab_metrics
 from optiinfra_dagster.lab.azure.services import FLEET_KINDS
+from optiinfra_dagster.lab.series import recorded_points
 from optiinfra_dagster.lab.server import Request, Response, Server
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.lab.aws.cloudwatch import recorded_points
+from optiinfra_dagster.lab.series import recorded_points
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.lab.aws.cloudwatch import recorded_points
+from optiinfra_dagster.lab.series import recorded_points
 from optiinfra_dagster.lab.server import Request, Response, Server
 from optiinfra_dagster.lab.vultr.metrics import EXPRESSIONS, read_promql
 from optiinfra_dagster.model.errors import Cause
