@@ -78,8 +78,11 @@ def test_a_late_refusal_of_every_api_comes_late_and_is_counted(lab: CloudLab, se
 
 @pytest.mark.parametrize("action", ["throttle", "disconnect"])
 def test_azure_monitor_waits_first_then_closes_and_only_then_refuses(lab: CloudLab, action: str) -> None:
-    faults = [{"action": action, "service": "monitor"}, {"action": "delay", "service": "monitor", "seconds": 0.2}]
-    lab.control.add_faults(*faults, {"action": "disconnect", "service": "monitor"})
+    lab.control.add_faults(
+        {"action": action, "service": "monitor"},
+        {"action": "delay", "service": "monitor", "seconds": 0.2},
+        {"action": "disconnect", "service": "monitor"},
+    )
     begin = monotonic()
     with pytest.raises(RemoteDisconnected):
         send(lab, "monitor")
