@@ -118,7 +118,7 @@ def test_run_config_limits_a_range_to_a_customer(
     assert {row["customer_id"] for row in spine.view("performance_metrics")} == {"globex"}
     assert {row["window_start"] for row in spine.view("performance_metrics")} == {window - windows.WINDOW, window}
     failed = {check.asset_key.path[-1] for check in result.get_asset_check_evaluations() if not check.passed}
-    # Nobody else was asked for. Whether globex's inventory of the earlier window can still be had depends on the minute.
+    # Nobody else was asked for. Whether the earlier window's inventory can still be had depends on the minute.
     assert failed <= {"resource"}
 
 
