@@ -1,4 +1,4 @@
-"""What every asset's page shows beside its table: whose it is, where its code is, of what version, and how fresh."""
+"""Metadata on every asset's page: owners, links to code, code version, and freshness policy."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def build(settings: "Settings") -> dg.AssetsDefinition:
 
 
 def _metadata(scored: "Scored", judge_model: str) -> dict[str, Any]:
-    """For the asset's page: the figures, and that they took no request if they were known."""
+    """Metadata for the asset's page: the figures, and the number of requests, zero if the figures were known."""
     return {
         "judge_model": judge_model,
         "judge_version": scored.judge_version,

@@ -1,4 +1,4 @@
-"""Which runs have a living process. Each process holds a lock on a file named as its run, which no end leaves locked.
+"""Detection of runs whose process is gone. A living one locks a file named as its run; no end leaves it locked.
 
 A pid would tell less: another process may have it by now, and in another container it means something else. The kernel
 lets go of the lock at kill -9, at a crash and at a power cut alike. Runs of machines that do not share DAGSTER_HOME

@@ -224,7 +224,7 @@ def _in_time(family: str, window: datetime, settings: "Settings", now: datetime)
 def _grouped(
     wanted: Mapping[tuple[str, str, datetime], Mapping[str, int]], attempts: Mapping[Slice, Attempts]
 ) -> list[Repair]:
-    """As few runs as possible: stretches of windows, customers with the same stretch and families together.
+    """Group into as few runs as possible: stretches of windows, customers with the same stretch and families together.
 
     A stretch goes on over windows that are whole, which a run skips at no cost.
     """

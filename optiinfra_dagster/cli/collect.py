@@ -174,7 +174,7 @@ def _collect(
     span: tuple[datetime, datetime],
     say: Say,
 ) -> RunReport:
-    """One run per provider; inventories only where they can still be taken."""
+    """Collect with a run per provider and span of windows; inventories only where they can still be taken."""
     first, last = span
     outcome = RunReport()
     grace = timedelta(minutes=settings.snapshot_grace_minutes)

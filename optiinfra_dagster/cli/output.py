@@ -61,7 +61,7 @@ def _write_json(rows: pa.Table | None, out: TextIO) -> None:
 
 
 def _write_table(rows: pa.Table, out: TextIO, columns: Sequence[str], title: str) -> None:
-    """As many columns, from the left, as a terminal has room for; a file or a pipe has room for all.
+    """Write as many columns, from the left, as a terminal has room for; a file or a pipe has room for all.
 
     Numbers are never cut: part of a number is another number.
     """

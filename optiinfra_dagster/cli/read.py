@@ -52,7 +52,7 @@ class Result:
 
 
 def known(family: str, reader: str) -> Source:
-    """Where a reader is read.
+    """The source that a reader is read from.
 
     Raises:
         ConfigError: there is no such family or reader.
@@ -102,7 +102,7 @@ def _whom(query: Query) -> str:
 
 
 def _why_never(client: Client, wanted: Wanted) -> str:
-    """What the newest attempt said, if there was any."""
+    """The status and error of the newest attempt; how to collect where there was none."""
     attempt = readers.last_attempt(client, wanted)
     if attempt is None:
         return f"run `optiinfra collect --customer {wanted.customer}`"
@@ -112,7 +112,7 @@ def _why_never(client: Client, wanted: Wanted) -> str:
 
 
 def _checked(settings: Settings, query: Query) -> Wanted:
-    """What is wanted by a query whose customer, provider and times exist."""
+    """Resolve a query, after a check that its customer and provider exist and that its times make a range."""
     select(load_customers(settings.customers_path), [query.customer])
     if query.provider and query.provider not in PROVIDERS:
         raise ConfigError(
@@ -129,7 +129,7 @@ def _checked(settings: Settings, query: Query) -> Wanted:
 
 
 def _why_empty(client: Client, query: Query, wanted: Wanted, nothing: str) -> str:
-    """Whether there is nothing, or nothing was collected."""
+    """A note on an empty result: nothing was collected, or nothing was found in what was collected."""
     if not readers.is_collected(client, wanted):
         return f"No rows: no {query.family} of {_whom(query)} was collected in that time."
     if query.resource_id:

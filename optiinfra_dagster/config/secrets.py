@@ -167,7 +167,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        """Only what was written, so that logs stay readable."""
+        """The fields that were written, and no others, so that logs stay readable."""
         return ((name, value) for name, value in super().__repr_args__() if value not in (None, ()))
 
 

@@ -1,4 +1,4 @@
-"""What was asked of the lab: every request counted, and what CloudWatch would charge for."""
+"""A log of the lab's calls: counts of requests, and of the metrics that CloudWatch would charge for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 
 class CallKey(NamedTuple):
-    """What a request is counted under; `status` is that of HTTP, 0 where the connection was closed without one."""
+    """The key of a request's count; `status` is that of HTTP, 0 where the connection was closed without one."""
 
     service: str
     operation: str
@@ -35,7 +35,7 @@ class Calls:
         region: str | None = None,
         status: int | None = None,
     ) -> int:
-        """How many requests match; `None` matches all."""
+        """The number of requests that match; `None` matches all."""
         wanted = (service, operation, account, region, status)
         return sum(
             count

@@ -29,10 +29,10 @@ def _utc_now() -> datetime:
 
 
 class Cloud(Protocol):
-    """One cloud of the lab: knows its own requests, and answers them."""
+    """A simulated cloud of the lab: recognizes its own requests, and answers them."""
 
     def claims(self, request: Request) -> bool:
-        """Whether a request is meant for this cloud."""
+        """True for a request that is meant for this cloud."""
 
     def answer(self, request: Request) -> Response | None:
         """Answer one request; None closes the connection."""
@@ -94,7 +94,7 @@ class CloudLab:
 
     @property
     def url(self) -> str:
-        """Where the lab listens, e.g. `http://127.0.0.1:40123`."""
+        """The lab's base URL, e.g. `http://127.0.0.1:40123`."""
         return self._server.url
 
     @property

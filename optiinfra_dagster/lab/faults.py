@@ -1,4 +1,4 @@
-"""What goes wrong on purpose: faults that a test or a person asks for, matched against each call.
+"""Fault injection: faults that a test or a person asks for, matched against each call.
 
 A fault fires for the calls that it matches, after the first `skip` of them, `times` times, each with `probability`.
 """
@@ -16,7 +16,7 @@ from optiinfra_dagster.lab.values import digest
 
 
 class Action(StrEnum):
-    """What happens to a call; the wording of an error is that of the call's own protocol."""
+    """The effect of a fault on a call; the wording of an error is that of the call's own protocol."""
 
     THROTTLE = "throttle"
     DENY = "deny"
@@ -35,7 +35,7 @@ class Action(StrEnum):
 
 
 class Fault(BaseModel):
-    """One thing that goes wrong. What is not named matches everything."""
+    """An injected fault. A field that is not given matches everything."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,7 +54,7 @@ class Fault(BaseModel):
 
 
 class Matchable(Protocol):
-    """What a fault looks at."""
+    """The fields of a call that faults are matched against."""
 
     service: str
     operation: str

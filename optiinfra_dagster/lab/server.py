@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request, read completely."""
+    """An HTTP request, read completely."""
 
     method: str
     path: str
@@ -26,7 +26,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One HTTP answer. `None` in its place means: close the connection without a word."""
+    """An HTTP response. `None` in its place means: close the connection without an answer."""
 
     status: int
     body: bytes
@@ -56,7 +56,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the server listens, e.g. `http://127.0.0.1:40123`."""
+        """The server's base URL, e.g. `http://127.0.0.1:40123`."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def start(self) -> None:

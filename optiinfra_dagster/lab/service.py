@@ -25,7 +25,7 @@ Refusals = Mapping[Action, tuple[int, str, str]]
 
 @dataclass(slots=True, kw_only=True)
 class ApiCall:
-    """One call of an API, as faults match it and the log counts it. A service adds what it reads from a request."""
+    """An API call, as faults match it and the log counts it. A service adds what it reads from a request."""
 
     service: str = ""
     operation: str = ""
@@ -75,7 +75,7 @@ def meet(
 
 
 class Service(ABC, Generic[C]):
-    """One API of the lab.
+    """The base class of an API of the lab.
 
     A subclass has `claims`, `answer`, `reply` and `worded`, and the table `refusals`; where its protocol needs it, it
     overrides `admit` (what is checked before any fault: credentials, quotas), `refusal` and `refusal_headers`.

@@ -1,4 +1,4 @@
-"""Which hosts are this machine itself: they alone may be called over plain http, and no proxy stands on the way."""
+"""Loopback hosts, this machine itself: they alone may be called over plain http, and no proxy stands on the way."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class SliceStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SliceKey:
-    """Which slice of a dataset. Reader assets publish whole windows: customer and provider are empty."""
+    """The key of a slice of a dataset. Reader assets publish whole windows: customer and provider are empty."""
 
     customer_id: str
     provider: str

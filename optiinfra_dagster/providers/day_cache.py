@@ -1,4 +1,4 @@
-"""What a provider folder may remember for a day instead of asking the cloud every window.
+"""A cache of a cloud's answers for one day, so that a provider need not ask for them in every window.
 
 A run lives for one window, so this is kept in files. It only ever saves calls: what is missing, unreadable or too old
 is asked for again.

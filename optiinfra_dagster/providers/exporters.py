@@ -24,7 +24,7 @@ PERIOD = 300
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
-    """What one agent writes: rows of (our name, type, unit, PromQL), and the document that their names come from.
+    """The metrics of one agent: rows of (our name, type, unit, PromQL), and the document that their names come from.
 
     In the PromQL, `(machine)` stands for the labels that may name a machine and the job, lest two jobs add up;
     `{disks}` for whole disks, `{nics}` for network interfaces in the label `device`.

@@ -16,7 +16,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How calls that failed for one cause are tried again. All times are in seconds.
+    """The retry policy of calls that failed for one cause. All times are in seconds.
 
     The wait before attempt n + 1 is `first_wait` x 2^(n-1), at most `longest_wait`, drawn within `jitter` of it; where
     the cloud names a wait (`CloudError.retry_after`), that one, if it is not longer than `longest_named_wait`, which is

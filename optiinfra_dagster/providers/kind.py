@@ -29,7 +29,7 @@ PriceParts = Callable[["Resource"], "Iterable[Component]"]
 
 
 def stopped_since(resource: Resource, start: datetime) -> str:
-    """Why a machine that is known to have been stopped since before `start` has no points since."""
+    """The reason why a machine has no points since `start`, if it is known to have stopped before; else ""."""
     stopped_at = as_datetime(resource.metadata.get("stopped_at"))
     stopped = resource.status in {Status.STOPPED, Status.TERMINATED} and stopped_at is not None and stopped_at < start
     return f"the {resource.kind.partition(':')[2]} is {resource.status}" if stopped else ""
@@ -59,6 +59,6 @@ class Kind:
     silent_when_idle: bool = False
 
     def why_not_offered(self, metric: Metric, resource: Resource) -> str:
-        """Why a resource does not have a metric of its kind; "" where it does."""
+        """The reason why a resource does not have a metric of its kind; "" where it does."""
         condition = self.conditions.get(metric.condition)
         return condition(resource) if condition else ""

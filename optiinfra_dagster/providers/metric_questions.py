@@ -82,7 +82,7 @@ class Question:
         return Coverage(self.resource.resource_id, self.resource.resource_type, self.metric.name, state, reason)
 
     def without_points(self) -> tuple[CoverageState, str]:
-        """Why it has no points, where nothing went wrong: the resource is switched off, or idle, or nobody knows."""
+        """State and reason where points are missing without an error: the resource is off or idle, or none is known."""
         if self.resource.status in {Status.STOPPED, Status.TERMINATED}:
             return CoverageState.NOT_OFFERED, f"the {self.noun} is {self.status_word}"
         if reason := self.kind.why_no_points(self.resource):

@@ -1,4 +1,4 @@
-"""How facts are read out of a cloud's answer: what is there in a form that can be read counts, all else is absent.
+"""Parsing of facts in a cloud's answer: a value in a form that can be read counts, anything else is absent.
 
 Answers differ from their documents: keys are missing or null, numbers come as text, times in other forms. That must
 not cost the resource which it is told of, so what cannot be read is unknown, and never zero. Only what has no name is
@@ -25,7 +25,7 @@ ODD = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 def name_of(item: Item, key: str) -> str:
-    """What a thing is known by; without that it cannot be told from others.
+    """The name or id of an item, without which it cannot be told from others.
 
     Raises:
         ValueError: it has no name.
@@ -37,7 +37,7 @@ def name_of(item: Item, key: str) -> str:
 
 
 def dig(item: object, *path: str) -> Any:
-    """What stands at a path of keys: `at(instance, "State", "Name")`; None where there is no such thing."""
+    """The value at a path of keys: `dig(instance, "State", "Name")`; None where the path does not exist."""
     for key in path:
         item = item.get(key) if isinstance(item, dict) else None
     return item
@@ -74,7 +74,7 @@ def as_number(value: object) -> float | None:
 
 
 def as_finite(value: object) -> float | None:
-    """What was measured: a finite number of either sign, or a text that is one."""
+    """A measured value: a finite number of either sign, or a text that is one; None for anything else."""
     if type(value) is float and math.isfinite(value):  # nearly all are, and there are millions
         return value
     if value is None or isinstance(value, bool) or not isinstance(value, _READABLE):
@@ -122,7 +122,7 @@ def _moment(value: object) -> datetime:
 
 
 def facts(**found: object) -> dict[str, str | int | float | bool | None]:
-    """What is worth keeping of some facts: flat values that say something. A whole number that came as 3.0 is 3."""
+    """The facts that are worth keeping: flat values that say something. A whole number that came as 3.0 becomes 3."""
     kept: dict[str, str | int | float | bool | None] = {}
     for name, value in found.items():
         if not value and (value is None or value == ""):
@@ -153,7 +153,7 @@ def _label(value: object) -> str:
 
 
 def addresses(cidr: object) -> int | None:
-    """How many addresses a network such as `10.0.0.0/16` has; None for what is none."""
+    """The number of addresses in a network such as `10.0.0.0/16`; None for a value that is not a network."""
     try:
         return ipaddress.ip_network(as_text(cidr), strict=False).num_addresses
     except ValueError:

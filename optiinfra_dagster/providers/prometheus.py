@@ -109,7 +109,7 @@ class Prometheus:
         self._http = open_client(self.host, proxies=self.config.proxies)
 
     def __enter__(self) -> Self:
-        """Itself; the connections are closed at the end."""
+        """Return this client; its connections are closed at the end of the `with` block."""
         return self
 
     def __exit__(

@@ -68,7 +68,7 @@ class Provider(Protocol[AccountT]):
         return {}
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
-        """What a credential must be allowed for `families`, in the cloud's own words, sorted."""
+        """The permissions that a credential needs for `families`, in the cloud's own words, sorted."""
         del families
         return ()
 

@@ -1,4 +1,4 @@
-"""One window of one customer's LLM application: sampled, judged, and written as rows of `application_metrics`."""
+"""Sampling and judging of one window of one customer's LLM application, as rows of `application_metrics`."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class _Asking:
         self.refusal: CloudError | None = None
 
     def go_on(self) -> bool:
-        """Put as many questions as may be under way; whether there is still something to wait for."""
+        """Put as many questions as may be under way; True while there is something to wait for."""
         while self._waiting and len(self._under_way) < self._judge.concurrency:
             question = Question.about(self._questions[self._waiting[0]])
             in_time = time.monotonic() < self._deadline

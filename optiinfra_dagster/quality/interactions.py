@@ -1,4 +1,4 @@
-"""One exchange with an LLM, and how a line of a log becomes one.
+"""Interactions with an LLM, and the parsing of log lines into them.
 
 Two shapes are read, both as JSON lines, or as an array that is in one line or has a record on each: flat records
 (`flat_records`) and OpenTelemetry spans (`spans`).
@@ -38,7 +38,7 @@ _ODD = (AttributeError, TypeError, ValueError, RecursionError)  # what values of
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Interaction:
-    """One prompt and its response. `timestamp` is when it began (zoned UTC); `provider` is "" where not said.
+    """A prompt and its response. `timestamp` is its start (zoned UTC); `provider` is "" where not said.
 
     `context` is what the application gave the model to answer from, `reference` a known good answer.
     """

@@ -113,7 +113,7 @@ def schema(*, grounded: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Question:
-    """One interaction as the judge is shown it."""
+    """The user message that puts an interaction to the judge; `grounded` if hallucination is judged too."""
 
     user: str
     grounded: bool
@@ -138,7 +138,7 @@ class Question:
 
     @property
     def most_prompt_tokens(self) -> int:
-        """More tokens than the question can have: no token is shorter than a byte, and the schema is shown too."""
+        """An upper bound of the prompt's tokens: no token is shorter than a byte, and the schema is shown too."""
         fixed = len(SYSTEM.encode()) + len(json.dumps(schema(grounded=self.grounded)))
         return fixed + len(self.user.encode()) + 100  # what the chat format puts around messages
 

@@ -19,7 +19,7 @@ from optiinfra_dagster.storage.schema import TIME, VOLATILE, Dataset
 
 
 def content_hashes(rows: pa.Table) -> dict[tuple[str, str, int], tuple[int, int]]:
-    """Of each slice in `rows`: how many rows it has, and a 64-bit hash of their content.
+    """The number of rows of each slice in `rows`, and a 64-bit hash of their content.
 
     The key is (customer_id, provider, window_start in epoch seconds). The hash does not depend on the order of the rows
     nor on `VOLATILE` columns, and counts every duplicate: it is the sum of the rows' own hashes.

@@ -52,7 +52,7 @@ class BillImports:
 def bill_imports(
     client: Client, provider: str, customers: Sequence[str], at: datetime
 ) -> dict[tuple[str, str], BillImports]:
-    """By customer and billing account, its last imports; an account without any in 90 days is not in the answer."""
+    """The last imports, by customer and billing account; an account without any in 90 days is not in the answer."""
     rows = client.query(
         """
         SELECT customer_id, billing_account_id, maxIf(toUnixTimestamp(attempted_at), done),
@@ -122,7 +122,7 @@ class KnownPrice:
 
 
 def prices(client: Client, provider: str, at: datetime) -> dict[tuple[str, str], KnownPrice]:
-    """By region and key, the price that held at a time; for a time before all that is known, the oldest."""
+    """The price that held at a time, by region and key; for a time before all that is known, the oldest."""
     rows = fetch(
         client,
         """
@@ -283,7 +283,7 @@ def note_restatements(
 
 
 def _sums(rows: pa.Table) -> dict[tuple[Any, ...], Any]:
-    """By customer, provider, day and service: the sum of the charges."""
+    """The sum of the charges by customer, provider, day and service."""
     charges = rows.filter(pc.not_equal(arrow.plain(rows["cost_type"]), IMPORT_MARKER))
     named = ("customer_id", "provider", "window_start", *_OF_SERVICE)
     plain = pa.table({name: arrow.plain(charges[name]) for name in (*named, "amount")})

@@ -1,4 +1,4 @@
-"""What the columns of tables say, for people: in Dagster's UI and its catalogue.
+"""Descriptions of the columns of tables, for people: in Dagster's UI and its catalogue.
 
 A reader's own columns are described by the comments in its SELECT, columns of the schema by those behind them there.
 The rest is here: the files of `sql/schema/` that installations have applied cannot be edited.
@@ -129,7 +129,7 @@ _OF_TABLE: Mapping[str, Mapping[str, str]] = {
 
 
 def of(table: str, column: str, reader: Reader | None = None) -> str:
-    """What a column of a table, or of a reader's, says; "" where that is told nowhere."""
+    """The description of a column of a table, or of a reader's; "" where there is none."""
     of_select = reader.columns.get(column) if reader else None
     of_schema = columns().get(table, {}).get(column, ("", ""))[1]
     return of_select or _OF_TABLE.get(table, {}).get(column) or of_schema or _SHARED.get(column, "")

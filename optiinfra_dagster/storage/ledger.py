@@ -131,7 +131,7 @@ class InventoryWindows(NamedTuple):
 def inventory_windows(
     client: Client, provider: str, customers: Sequence[str], window: datetime, since: datetime
 ) -> dict[str, InventoryWindows]:
-    """By customer, the inventories published since a moment; a customer without any is not in the answer."""
+    """The inventories published since a moment, by customer; a customer without any is not in the answer."""
     rows = client.query(
         read_sql("queries/inventory_windows"),
         parameters={
@@ -152,7 +152,7 @@ def inventory_windows(
 def newest_tried(
     client: Client, dataset: str, customers: Sequence[str], since: datetime
 ) -> dict[tuple[str, str], datetime]:
-    """By customer and provider: the newest window after `since` that was collected, or tried and failed."""
+    """The newest window after `since` that was collected, or tried and failed, by customer and provider."""
     rows = client.query(
         read_sql("queries/newest_tried"),
         parameters={"dataset": dataset, "customers": list(customers), "since": int(since.timestamp())},
@@ -201,7 +201,7 @@ class SliceStates(NamedTuple):
 def slice_states(
     client: Client, dataset: str, provider: str, windows: Collection[datetime], excused: Sequence[SliceStatus]
 ) -> dict[str, SliceStates]:
-    """By customer, its slices of `windows`; one whose newest attempt has an `excused` status counts as complete."""
+    """The slices of `windows` by customer; one whose newest attempt has an `excused` status counts as complete."""
     rows = client.query(
         read_sql("queries/slice_states"),
         parameters={
@@ -226,7 +226,7 @@ class Spent:
 
 
 def spent_this_month(client: Client, provider: str, customers: Sequence[str], now: datetime) -> dict[str, Spent]:
-    """By customer, the cost of the calls of this calendar month (UTC); a customer that is not there spent nothing."""
+    """The cost of the calls of this calendar month (UTC) by customer; one that is not there spent nothing."""
     begin = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     rows = client.query(
         read_sql("queries/spent_since"),
@@ -244,7 +244,7 @@ def stopped_by_budget(client: Client, provider: str, windows: Collection[datetim
 
 
 class RunTotals(NamedTuple):
-    """Of a provider and dataset: what is published of a range, and the calls that runs made for it, with their cost."""
+    """Totals of a provider and dataset: what is published of a range, and the calls of runs for it, with their cost."""
 
     rows: int = 0
     customers: int = 0
@@ -256,7 +256,7 @@ class RunTotals(NamedTuple):
 def run_totals(
     client: Client, customers: Sequence[str], first: datetime, last: datetime, runs: Sequence[str]
 ) -> dict[tuple[str, str], RunTotals]:
-    """By provider and dataset, what is published from `first` to `last`, both included, and what `runs` took for it."""
+    """The totals published from `first` to `last`, both included, and the calls of `runs`, by provider and dataset."""
     rows = client.query(
         read_sql("queries/run_totals"),
         parameters={"customers": list(customers), **_between((first, last)), "runs": list(runs)},
@@ -273,13 +273,13 @@ class BilledDays(NamedTuple):
 
 
 def billed_days(client: Client, runs: Sequence[str]) -> dict[str, BilledDays]:
-    """By provider, the days of bills that `runs` of the last two days published."""
+    """The days of bills that `runs` of the last two days published, by provider."""
     rows = client.query(read_sql("queries/billed_days"), parameters={"runs": list(runs)}).result_rows
     return {provider: BilledDays(*counts) for provider, *counts in rows}
 
 
 def reader_rows(client: Client, windows: Iterable[datetime]) -> dict[tuple[str, datetime], int]:
-    """By reader's table and window: how many rows are published."""
+    """The number of published rows by reader's table and window."""
     rows = client.query(
         read_sql("queries/reader_rows"),
         parameters={"windows": sorted({int(window.timestamp()) for window in windows})},

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.schema import Dataset
 
 Content = Mapping[tuple[str, str, int], tuple[int, int]]
-"""By customer, provider and window (epoch seconds): how many rows a slice has, and their hash."""
+"""The number of rows of a slice, and their hash, by customer, provider and window (epoch seconds)."""
 
 _EMPTY = (0, 0)
 

@@ -64,14 +64,14 @@ TTL toDateTime(until) + INTERVAL 1 DAY
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """One file of `sql/schema/`: several statements, each ending with a semicolon at a line's end."""
+    """A file of `sql/schema/`: several statements, each ending with a semicolon at a line's end."""
 
     name: str
     text: str
 
     @property
     def checksum(self) -> str:
-        """Of the file's text, whatever its line endings."""
+        """The SHA-256 of the file's text, the same for any line endings."""
         return hashlib.sha256(self.text.replace("\r\n", "\n").encode()).hexdigest()
 
     @property
@@ -190,7 +190,7 @@ def _repeatable(statement: str) -> str:
 
 
 def _nothing() -> None:
-    """Nothing: there is no lock to renew."""
+    """Do nothing: there is no lock to renew."""
 
 
 @contextmanager

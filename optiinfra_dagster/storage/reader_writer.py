@@ -138,7 +138,7 @@ def _insert_select(
 
 
 def _rows_inserted(client: Client) -> int:
-    """How many rows the engine has inserted since it was opened."""
+    """The number of rows that the engine has inserted since it was opened."""
     rows = client.query("SELECT value FROM system.events WHERE event = 'InsertedRows'").result_rows
     return int(rows[0][0]) if rows else 0
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where rows are read from, and what a person sees of them."""
+    """The view that rows are read from, and the columns, order and texts with which people see them."""
 
     view: str
     shows: tuple[str, ...]  # the most telling first: a terminal shows as many as it has room for
@@ -90,7 +90,7 @@ _ROWS: Mapping[str, Mapping[str, Source]] = {
 
 @cache
 def sources() -> dict[str, dict[str, Source]]:
-    """Where rows are read from: family -> name -> source, each family's own rows before its readers."""
+    """The sources of rows: family -> name -> source, each family's own rows before its readers."""
     found = {family: dict(of_family) for family, of_family in _ROWS.items()}
     for (family, name), reader in readers().items():
         found.setdefault(family, {})[name] = Source(

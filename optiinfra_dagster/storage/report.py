@@ -82,7 +82,7 @@ class Report:
         customer["outcome"] = ", ".join(sorted({*filter(None, customer["outcome"].split(", ")), outcome}))
 
     def __str__(self) -> str:
-        """For the log: `3 customers: 2 published, 1 failed (acme: ...); 840 rows written, 36 API calls`."""
+        """A line for the log: `3 customers: 2 published, 1 failed (acme: ...); 840 rows written, 36 API calls`."""
         total = sum(self.outcomes.values())
         parts = [f"{n:,} {WORDS.get(name, name)}" for name, n in sorted(self.outcomes.items())]
         only = parts[0].partition(" ")[2] if len(parts) == 1 else ""
@@ -98,7 +98,7 @@ class Report:
         return f"{done}; {counted(self.rows_written, 'row')} written, {counted(self.api_calls, 'API call')}"
 
     def metadata(self, *, detailed: bool) -> dict[str, Any]:
-        """For the partition's page in the UI; with a table of customers where `detailed`."""
+        """Metadata for the partition's page in the UI; with a table of customers where `detailed`."""
         metadata: dict[str, Any] = {
             "dagster/row_count": sum(c["rows"] for c in self.customers.values()),
             "rows_written": self.rows_written,

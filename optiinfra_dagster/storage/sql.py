@@ -1,4 +1,4 @@
-"""What the .sql files say: those of `sql/` at the top of a checkout, or of its copy inside an installed wheel."""
+"""Access to the .sql files: those of `sql/` at the top of a checkout, or of its copy inside an installed wheel."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Reader:
 
     @property
     def view(self) -> str:
-        """What people read: the published rows of its table."""
+        """The view that people read: the published rows of its table."""
         return f"{self.file}_current"
 
     @property
@@ -81,7 +81,7 @@ class Reader:
 
     @property
     def table(self) -> str:
-        """Its table, and its name in the ledger."""
+        """The name of its table, which is also its name in the ledger."""
         return f"{self.file}_v{self.version}" if self.is_own else self.made_as[0]
 
     @property

@@ -158,7 +158,7 @@ class Writer:
         self._write(client, rows, entries, before, list(orphans), above=max(orphans.values()))
 
     def _insert(self, client: Client, rows: pa.Table, batch: int) -> None:
-        """One block per month partition, each with a deduplication token that holds the batch."""
+        """Insert one block per month partition, each with a deduplication token that holds the batch."""
         rows = rows.append_column("batch", pa.repeat(pa.scalar(batch, pa.uint64()), rows.num_rows))
         for month, of_month in _by_month(rows):
             block = of_month.combine_chunks()
@@ -227,7 +227,7 @@ class Writer:
                 )
 
     def _counts(self, client: Client, keys: Sequence[SliceKey]) -> dict[SliceKey, dict[int, int]]:
-        """Of each slice among `keys` that has rows: how many of each batch, published or not."""
+        """The number of rows of each batch, published or not, for each slice among `keys` that has rows."""
         rows = client.query(
             f"""
             SELECT customer_id, provider, toUnixTimestamp(window_start), batch, count()

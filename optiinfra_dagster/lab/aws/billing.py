@@ -68,7 +68,7 @@ class Billing:
     # --- Cost Explorer ------------------------------------------------------------------------------------------------
 
     def get_cost_and_usage(self, call: Call) -> dict[str, Any]:
-        """One page of GetCostAndUsage: days in order, each with its groups or its total."""
+        """A page of GetCostAndUsage: days in order, each with its groups or its total."""
         account = self._estate.accounts.get(call.account)
         if account is not None and account.cost_explorer is False:
             raise AwsError(400, "AccessDeniedException", "User not enabled for cost explorer access")
@@ -187,7 +187,7 @@ class Billing:
         return [account.id for account in self._estate.accounts.values() if payer in {account.id, account.payer}]
 
     def _standing(self, account: str) -> list[tuple[date, str, Decimal, Decimal]]:
-        """Of each resource with a fixed price: since when, service, USD by the hour and by the month."""
+        """The fixed prices of an account's resources: since when, service, USD by the hour and by the month."""
         known = self._rates_by_account.get(account)
         if known is None:
             known = self._rates_by_account[account] = []

@@ -92,7 +92,7 @@ def _recorded(replay: Replay) -> Row:
 
 @dataclass(slots=True)
 class _Question:
-    """One MetricDataQuery, checked."""
+    """A valid MetricDataQuery."""
 
     id: str
     label: str

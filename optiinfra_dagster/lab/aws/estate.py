@@ -49,7 +49,7 @@ class LabResource:
 
     @property
     def created(self) -> datetime:
-        """When it was created: as the fleet says, or a fixed time in the 400 days before the world's epoch."""
+        """The time of its creation: the fleet's, or a fixed time in the 400 days before the world's epoch."""
         return self.fleet.created or self.epoch - timedelta(seconds=self.seed % (400 * 86400))
 
     @property
@@ -69,7 +69,7 @@ class LabResource:
 
 
 class Estate:
-    """All resources of a world, by account and region. Regions are worked out when first asked for."""
+    """The resources of a world, by account and region. Regions are worked out when first asked for."""
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -106,7 +106,7 @@ class Estate:
 
 
 class Region:
-    """One account in one region."""
+    """The resources of one account in one region."""
 
     def __init__(self, world: World, account: str, region: str, fleets: list[Fleet]) -> None:
         self.world, self.account, self.name, self.fleets = world, account, region, fleets

@@ -86,7 +86,7 @@ class Points:
         )
 
     def scaled(self, final: npt.NDArray[np.bool_], factor: float) -> Points:
-        """With provisional values, `factor` times the final ones, in the periods that are not `final`."""
+        """The points with provisional values, `factor` times the final ones, in the periods that are not `final`."""
         low = np.where(final, 1.0, factor)
         return Points(self.times, self.total * low, self.least * low, self.most * low, self.count)
 

@@ -78,7 +78,7 @@ class PriceList:
         self._estate = estate
 
     def get_products(self, call: Call) -> dict[str, Any]:
-        """One page of GetProducts: the products of a service whose attributes are as the filters say."""
+        """A page of GetProducts: the products of a service whose attributes are as the filters say."""
         params = call.params
         if call.region not in {"us-east-1", "eu-central-1", "ap-south-1"}:
             raise AwsError(400, "InvalidParameterException", "The price list is not offered in this region.")

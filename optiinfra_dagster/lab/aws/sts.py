@@ -1,4 +1,4 @@
-"""Who calls: access keys, roles and the temporary credentials that AssumeRole hands out."""
+"""Identities of callers: access keys, roles and the temporary credentials that AssumeRole hands out."""
 
 from __future__ import annotations
 

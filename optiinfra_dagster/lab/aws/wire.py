@@ -34,7 +34,7 @@ _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d+/([^/]+)/([^/]+)/aws4_reques
 
 @dataclass(slots=True, kw_only=True)
 class Call(ApiCall):
-    """One call of AWS. `service` is the name of boto3's client; `params` holds the names and lists as sent."""
+    """A call of AWS. `service` is the name of boto3's client; `params` holds the names and lists as sent."""
 
     protocol: str
     access_key: str

@@ -57,7 +57,7 @@ class Fleet(_Strict):
 
 
 class AwsAccount(_Strict):
-    """One AWS account: who may enter it, where it is enabled, and what it runs."""
+    """An AWS account: its credentials and roles, its enabled regions, its billing, and what it runs."""
 
     id: str = Field(pattern=r"^\d{12}$")
     external_id: str | None = None  # demanded by AssumeRole

@@ -84,7 +84,7 @@ class Billing(Service[ApiCall]):
     # --- What is true -------------------------------------------------------------------------------------------------
 
     def restate(self, subscription: str, day: date, amount: Decimal | str, service: str = "Virtual Machines") -> None:
-        """From now on, a past day has a further line of this amount, without a resource."""
+        """Restate a past day: from now on it has a further line of this amount, without a resource."""
         self._restated[subscription, day].append((service, Decimal(amount)))
 
     def put_blob(self, host: str, container: str, name: str, content: bytes) -> None:

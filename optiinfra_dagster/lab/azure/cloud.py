@@ -55,7 +55,7 @@ _REFUSALS: Refusals = {
 
 @dataclass(slots=True, kw_only=True)
 class GraphCall(ApiCall):
-    """One query. `account` is its subscription, or how many there are. It has no rows to page for permissions."""
+    """A query. `account` is its subscription, or the number of them. For permissions there is no `page_of_rows`."""
 
     service: str = "resourcegraph"
     operation: str = "Resources"
@@ -84,7 +84,7 @@ class Azure(Services):
         self.services = (Monitor(self.metrics, faults, log), self.billing, self._graph)
 
     def replay(self, files: Iterable[Path]) -> list[Row]:
-        """From now on, show what these recordings show, in whichever subscription is asked for."""
+        """Replay recordings: from now on, they are shown in whichever subscription is asked for."""
         return self._graph.replay(load_rows(files))
 
 

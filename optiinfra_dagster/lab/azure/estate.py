@@ -28,7 +28,7 @@ def subscription_row(subscription: str, name: str = "lab") -> Row:
 
 
 class Estate:
-    """All rows of a world, by subscription; worked out when first asked for."""
+    """The rows of a world, by subscription; worked out when first asked for."""
 
     def __init__(self, world: World) -> None:
         self._seed, self._epoch = world.seed, world.epoch
@@ -46,7 +46,7 @@ class Estate:
         return [subscription_row(subscription, known.name), *(rows[resource_id] for resource_id in sorted(rows))]
 
     def readable(self, subscription: str) -> list[Row]:
-        """Those rows of a subscription that the role of the collector shows."""
+        """The rows of a subscription that the role of the collector shows."""
         known = self.subscriptions.get(subscription)
         actions = [action.lower() for action in known.actions] if known else []
         return [

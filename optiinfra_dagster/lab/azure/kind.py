@@ -23,7 +23,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class LabMetric:
-    """One metric as Azure publishes it: from `low` to `high` in its unit, each minute.
+    """A metric as Azure publishes it: from `low` to `high` in its unit, each minute.
 
     `shape`: wave (a day's rise and fall), count (the same in whole numbers) or up (`high`, and `low` now and then).
     """
@@ -41,7 +41,7 @@ def share(name: str) -> LabMetric:
 
 
 class Meter(NamedTuple):
-    """One price of the list. `everywhere`: it is listed once, for the region `Global`."""
+    """A price of the list. `everywhere`: it is listed once, for the region `Global`."""
 
     service: str
     product: str

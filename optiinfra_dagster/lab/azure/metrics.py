@@ -62,7 +62,7 @@ _NAMED_RESOURCE = re.compile(r"microsoft\.resourceid eq '([^']+)'")
 
 @dataclass(slots=True, kw_only=True)
 class MonitorCall(ApiCall):
-    """One call of Azure Monitor. Each is billed, whatever becomes of it."""
+    """A call of Azure Monitor. Each is billed, whatever becomes of it."""
 
     service: str = "monitor"
     billed: int = 1
@@ -110,7 +110,7 @@ class _Parameters:
 
 
 class Metrics:
-    """All metrics of a world's subscriptions. `now` is the lab's clock: there are no samples after it."""
+    """The metrics of a world's subscriptions. `now` is the lab's clock: there are no samples after it."""
 
     def __init__(self, estate: Estate, world: AzureWorld, seed: int, now: Callable[[], datetime]) -> None:
         self._estate, self._world, self._seed, self._now = estate, world, seed, now
@@ -293,7 +293,7 @@ class Metrics:
         return shown
 
     def _samples(self, rows: Sequence[Row], parameters: _Parameters, late: Sequence[Fault]) -> Iterable[Samples]:
-        """For each metric the samples of all rows, of what is kept, has happened by now, and is not late."""
+        """The samples of all rows for each metric: those that are kept, have happened by now, and are not late."""
         now = int(self._now().timestamp())
         grain = parameters.grain
         starts = np.arange(parameters.start // grain * grain, parameters.end, grain, dtype=np.int64)
@@ -355,7 +355,7 @@ def _metric(resource_id: str, metric: LabMetric) -> dict[str, Any]:
 
 
 def _together(series: Sequence[Sequence[dict[str, Any]]], aggregations: Sequence[str]) -> dict[str, Any]:
-    """One series of several, as an answer shows them where no filter splits them."""
+    """Aggregate several series into one, as an answer shows them where no filter splits them."""
     of = {"total": sum, "count": sum, "maximum": max, "minimum": min, "average": lambda all_: sum(all_) / len(all_)}
     data = []
     for points in zip(*series, strict=True):

@@ -50,7 +50,7 @@ class AzureFleet(_Strict):
 
 
 class AzureSubscription(_Strict):
-    """One subscription. What may not be read of it is left out of every answer, without an error."""
+    """A subscription. What may not be read of it is left out of every answer, without an error."""
 
     id: str = Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
     name: str = "lab"

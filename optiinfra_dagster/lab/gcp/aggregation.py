@@ -30,7 +30,7 @@ def label_of(raw: Raw, row: int, selector: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """One value for each series and period, where there is one; for distributions, the counts of its buckets."""
+    """Aligned samples: a value per series and period, where there is one; for distributions, counts per bucket."""
 
     ends: Whole
     values: Floats

@@ -41,7 +41,7 @@ _ELSE = (503, "backendError", "Error encountered during execution. Retrying may 
 
 @dataclass(slots=True, kw_only=True)
 class BigQueryCall(ApiCall):
-    """One request of BigQuery, with the names in its path."""
+    """A request to BigQuery, with the names in its path."""
 
     service: str = "bigquery"
     parts: tuple[str, ...]
@@ -72,7 +72,7 @@ class BigQuery(Service[BigQueryCall]):
         return ApiError(*_REFUSALS.get(fault.action, _ELSE))
 
     def reply(self, call: BigQueryCall, request: Request) -> Response:
-        """What the exports answer."""
+        """The answer of the exports."""
         query = {name: values[-1] for name, values in parse_qs(request.query).items()}
         return self._json(200, self._exports.answer(call.operation, request, call.parts, query))
 

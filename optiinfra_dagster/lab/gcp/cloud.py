@@ -40,7 +40,7 @@ _UTF8 = {"Content-Type": "application/json; charset=UTF-8"}
 
 @dataclass(slots=True, kw_only=True)
 class ListCall(ApiCall):
-    """One call for a page of a list. These APIs are global: they have no region."""
+    """A call for a page of a list. These APIs are global: they have no region."""
 
     query: dict[str, list[str]]
 

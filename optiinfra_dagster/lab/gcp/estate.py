@@ -18,7 +18,7 @@ _ZONES = "abc"
 
 
 class GcpEstate:
-    """All assets of a world's projects, each project worked out when first asked for."""
+    """The assets of a world's projects, each project worked out when first asked for."""
 
     def __init__(self, world: World) -> None:
         self._world = world

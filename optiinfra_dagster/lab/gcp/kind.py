@@ -144,7 +144,7 @@ class LabMetric:
 
 
 def single(_asset: LabAsset) -> list[Labels]:
-    """One series without labels of its own."""
+    """A single series without labels of its own."""
     return [Labels({}, {})]
 
 

@@ -40,7 +40,7 @@ def resource_labels(asset: LabAsset) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """All series of a metric in a project, before any alignment. `keys` are the numbers their values come from."""
+    """The series of a metric in a project, before any alignment. `keys` are the numbers their values come from."""
 
     metric: LabMetric
     assets: Sequence[LabAsset]
@@ -68,7 +68,7 @@ class Raw:
         return cls(metric, owners, labels, keys ^ np.array(salts, np.uint64), rows)
 
     def only(self, rows: Sequence[int]) -> Raw:
-        """Some of the series."""
+        """The series of the given rows."""
         if len(rows) == len(self.labels):
             return self
         place = {row: n for n, row in enumerate(rows)}

@@ -156,7 +156,7 @@ class GcpMonitoring:
         self._pool.shutdown(wait=False)
 
     def raw(self, project: str, metric: LabMetric) -> Raw:
-        """All series of one metric in one project."""
+        """The series of one metric in one project, kept once made."""
         with self._lock:
             if (project, metric.type) not in self._raw:
                 recorded = {

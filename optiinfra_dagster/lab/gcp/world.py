@@ -21,7 +21,7 @@ class GcpFleet(Fleet):
 
 
 class GcpProject(Strict):
-    """One project and what it runs."""
+    """A project and what it runs."""
 
     id: str = Field(pattern=r"^[a-z][a-z0-9-]{4,28}[a-z0-9]$")
     fleets: list[GcpFleet] = Field(default_factory=list)

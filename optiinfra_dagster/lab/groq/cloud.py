@@ -38,7 +38,7 @@ _REASONING_TOKENS = 40  # that every answer takes on top
 
 @dataclass(slots=True, kw_only=True)
 class GroqCall(ApiCall):
-    """One request; its model stands for the region."""
+    """A request to Groq; its model stands for the region."""
 
     service: str = "groq"
     body: dict[str, Any] = field(default_factory=dict)

@@ -19,7 +19,7 @@ _RUDE = {"hate": 3, "kill": 3, "disgusting": 2, "vermin": 3, "idiot": 1, "stupid
 
 
 def split(messages: list[dict[str, str]]) -> tuple[str, dict[str, str]]:
-    """What a request tells its judge to do, and the parts of the data between fences.
+    """Split a request into its instructions for the judge, and the parts of the data between fences.
 
     The mark is the first that the user's message names; a fence with any other mark is text like any other.
     """
@@ -34,7 +34,7 @@ def split(messages: list[dict[str, str]]) -> tuple[str, dict[str, str]]:
 
 
 def label_key(prompt: str, response: str) -> str:
-    """What the labels of an interaction are kept under."""
+    """The key of an interaction's labels."""
     return blake2b(f"{len(prompt)} {prompt}{response}".encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What Groq's API accepts: the fields of a request, and the JSON schemas of strict mode.
+"""Validation of requests as Groq's API does it: their fields, and the JSON schemas of strict mode.
 
 https://console.groq.com/docs/api-reference, https://console.groq.com/docs/structured-outputs
 """
@@ -107,7 +107,7 @@ def check_strict(schema: object, at: str) -> None:
 
 
 def conforms(value: object, schema: dict[str, Any]) -> bool:
-    """Whether a value is one that the schema allows; for the answers of the lab's own judge."""
+    """True for a value that the schema allows; for the answers of the lab's own judge."""
     kinds: dict[str, type | tuple[type, ...]] = {
         "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a world file says of Groq: keys, models, and the limits of the account."""
+"""The Groq organisation of a world file: keys, models, and the limits of the account."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class GroqWorld(BaseModel):
-    """One organisation at Groq. `minute` is how long the lab's minute is in seconds, for tests that shall not wait."""
+    """An organisation at Groq. `minute` is the length of the lab's minute in seconds, for tests that shall not wait."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -76,7 +76,7 @@ class Log:
         self.content = lru_cache(maxsize=512)(self._content)
 
     def records(self, window: datetime) -> list[dict[str, Any]]:
-        """What happened in a window, in order: the ground truth, with `quality` as good, made_up, poor or rude."""
+        """The interactions of a window, in order: the ground truth, with `quality` as good, made_up, poor or rude."""
         application = self.application
         count = min(application.per_window, len(self._given)) if self._given else application.per_window
         return [self._record(window, index, count) for index in range(count)]
@@ -192,7 +192,7 @@ def _span(application: LlmApplication, record: dict[str, Any]) -> dict[str, Any]
 
 
 def _otlp(application: LlmApplication, record: dict[str, Any]) -> dict[str, Any]:
-    """One OTLP/JSON message with the span, and one of the HTTP call beneath it."""
+    """An OTLP/JSON message with the record's span, and a span of the HTTP call beneath it."""
     trace_id, span_id = record["interaction_id"].split("-")
     nanos = int((record["timestamp"] - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)) * 1000
     span = {"traceId": trace_id, "startTimeUnixNano": str(nanos), "endTimeUnixNano": str(nanos + 10**9)}

@@ -1,4 +1,4 @@
-"""What a world file says of LLM applications: where each runs, where it logs, and what."""
+"""The LLM applications of a world file: the provider each runs on, the location of its logs, and their content."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, FilePath
 
 
 class LlmApplication(BaseModel):
-    """One application, which logs `per_window` interactions in each window of 15 minutes, in a file of their own.
+    """An application, which logs `per_window` interactions in each window of 15 minutes, in a file of their own.
 
     `location` is a bucket or a container of Azure, and a folder, `s3://bucket/{provider}/{yyyy}/{mm}/{dd}/{hh}/`, with
     the same placeholders as in the customers file. `shape` is that of the lines: flat records in several spellings,

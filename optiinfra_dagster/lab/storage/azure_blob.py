@@ -35,7 +35,7 @@ _INTERNAL = (500, "InternalError", "The server encountered an internal error.")
 
 @dataclass(slots=True, kw_only=True)
 class BlobCall(ApiCall):
-    """One call, and the container, or the blob in it, that it is about."""
+    """A call to blob storage, and the container, or the blob in it, that it is about."""
 
     service: str = "blob"
     bucket: str
@@ -97,7 +97,7 @@ def _media(held: list[Object], key: str, request: Request, *, cut: bool) -> Resp
 
 
 def _page(query: Mapping[str, str], held: list[Object]) -> Response:
-    """One page of a listing; a marker is the first key of the next page."""
+    """A page of a listing; a marker is the first key of the next page."""
     rest = [blob for blob in held if blob.key >= query.get("marker", "")]
     size = min(int(query.get("maxresults", LARGEST_PAGE)), LARGEST_PAGE)
     blobs = "".join(

@@ -34,7 +34,7 @@ _INTERNAL = (500, "internalError", "Internal Error")
 
 @dataclass(slots=True, kw_only=True)
 class GcsCall(ApiCall):
-    """One call, and the object, or the bucket, that it is about."""
+    """A call to Cloud Storage, and the object, or the bucket, that it is about."""
 
     service: str = "storage"
     bucket: str

@@ -20,7 +20,7 @@ _DELIVERY = timedelta(seconds=20)  # from the end of a window to its file
 
 @dataclass(frozen=True, slots=True)
 class Object:
-    """One object. Its bytes are made when they are asked for."""
+    """A stored object. Its bytes are made when they are asked for."""
 
     key: str
     modified: datetime
@@ -60,7 +60,7 @@ class Objects:
         return sorted((one for key, one in found.items() if key.startswith(prefix)), key=lambda one: one.key)
 
     def expected(self, bucket: str, provider: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
-        """What the applications of a bucket logged on a provider in [start, end): the ground truth of tests."""
+        """The records that a bucket's applications on a provider logged in [start, end): the ground truth of tests."""
         return [
             record
             for log in self._logs[bucket]

@@ -35,7 +35,7 @@ _INTERNAL = (500, "InternalError", "We encountered an internal error. Please try
 
 @dataclass(slots=True, kw_only=True)
 class S3Call(Call):
-    """One call of S3, and the object, or the bucket, that it is about."""
+    """A call to S3, and the object, or the bucket, that it is about."""
 
     service: str = "s3"
     protocol: str = "query"
@@ -117,7 +117,7 @@ def is_cut(call: ApiCall) -> bool:
 
 
 def _page(call: S3Call, objects: list[Object]) -> str:
-    """One page of a listing."""
+    """A page of a listing."""
     query = call.params
     after = max(query.get("start-after", ""), query.get("continuation-token", ""))  # a token is the last key told
     size = min(int(query.get("max-keys", LARGEST_PAGE)), LARGEST_PAGE)

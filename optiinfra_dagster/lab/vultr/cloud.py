@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One listing: its name in Vultr's documents, where the answer holds it, and the permission that it needs."""
+    """A route: its operation in Vultr's documents, the answer's key, the kind, and the permission that it needs."""
 
     operation: str
     key: str
@@ -78,7 +78,7 @@ _REFUSALS: Refusals = {  # Vultr's errors have no code
 
 @dataclass(slots=True, kw_only=True)
 class VultrCall(ApiCall):
-    """One request: its route, None where there is none, the id in its path, and what `admit` reads."""
+    """A request to Vultr: its route, None where there is none, the id in its path, and what `admit` reads."""
 
     service: str = "vultr"
     route: Route | None
@@ -166,7 +166,7 @@ class Vultr(Service[VultrCall]):
         return as_json(error.status, {"error": error.message, "status": error.status}, error.headers)
 
     def reply(self, call: VultrCall, request: Request) -> Response:  # noqa: ARG002 - all is in the call
-        """What the route shows to the owner of the key."""
+        """The route's answer to the owner of the key."""
         route, owner = call.route, call.owner
         if route is None:
             raise _refused(404, "Invalid route")

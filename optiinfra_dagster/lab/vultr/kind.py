@@ -28,7 +28,7 @@ _CENT = Decimal("0.01")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabResource:
-    """One resource of the world. `index` counts within account and kind; a read replica has a `parent`.
+    """A resource of the world. `index` counts within account and kind; a read replica has a `parent`.
 
     `seed` is a number of its own, from which whatever else it shows is derived; `place` is that of its kind in the
     table of kinds.

@@ -45,7 +45,7 @@ _REFUSALS: Refusals = {
 
 @dataclass(slots=True, kw_only=True)
 class QueryCall(ApiCall):
-    """One request to a Prometheus, and the account that it belongs to: by the name in the path, or else the token."""
+    """A request to a Prometheus, and the account that it belongs to: by the name in the path, or else the token."""
 
     service: str = "prometheus"
     token: str

@@ -72,7 +72,7 @@ class VultrFleet(_Strict):
 
 
 class VultrAccount(_Strict):
-    """One Vultr account: the keys that lead into it, what they may do, and what it runs. Faults name it by `name`."""
+    """A Vultr account: the keys that lead into it, what they may do, and what it runs. Faults name it by `name`."""
 
     name: str
     keys: list[str] = Field(default_factory=list)

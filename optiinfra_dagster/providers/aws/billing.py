@@ -210,7 +210,7 @@ class _Export:
         return {file.key: file for page in pages for file in page.files}
 
     def manifests(self, objects: Mapping[str, File]) -> dict[date, File]:
-        """By the first day of its month, the newest manifest; CloudError where there is none, or of several exports."""
+        """The newest manifest by the first day of its month; CloudError where there is none, or of several exports."""
         newest: dict[date, File] = {}
         exports = set[str]()
         for key, file in objects.items():

@@ -129,7 +129,7 @@ class _Collection:
             self.unpaid[account_id] += metrics
 
     def problems(self) -> Iterator[Problem]:
-        """One problem for all accounts, if the budget is used up."""
+        """A single problem for all accounts if the budget is used up."""
         if self.overspent is not None:
             message = f"{self.overspent} {self.unpaid.total()} metrics are missing"
             yield Problem(", ".join(sorted(self.unpaid)), "", "", Cause.BUDGET, message)
@@ -149,7 +149,7 @@ class _Run:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        """Nothing is lost yet."""
+        """Start the record of losses."""
         self.losses = Losses(self.account_id, _loss_in_words)
 
     def collect(self) -> None:
@@ -210,7 +210,7 @@ class _Run:
         return self.account.call("cloudwatch", region, common.meter, {"GetMetricData": usd}, common.until)
 
     def _stopped(self) -> CollectionError | None:
-        """Why nothing is asked any more, if so."""
+        """The error for which no more calls are made; None while calls are made."""
         return self.refusal or self.common.overspent
 
     def _ask(self, region: str, batch: Sequence[Question]) -> None:

@@ -73,7 +73,7 @@ class Question(metric_questions.Question):
             yield {"MetricStat": {"Metric": named, "Period": metric.period, "Stat": statistic}}
 
     def without_points(self) -> tuple[CoverageState, str]:
-        """Why it has no points, where nothing went wrong; nothing publishes what only an agent or add-on would."""
+        """State and reason where points are missing without an error; metrics of an agent or add-on lack it."""
         metric = self.metric
         if metric.condition in {ADD_ON, AGENT}:
             return CoverageState.AGENT_MISSING, f"nothing publishes {metric.namespace} {metric.api_metric}"

@@ -50,7 +50,7 @@ _PAGES = 200  # of one query: more is no answer but a loop
 
 
 def price(_request: BillRequest[AzureAccount]) -> Decimal:
-    """Nothing: cost queries are free, and so is the Retail Prices API."""
+    """The price of reading a bill, zero: cost queries are free, and so is the Retail Prices API."""
     return Decimal(0)
 
 
@@ -97,7 +97,7 @@ def probe(principal: Principal, source: Source[AzureAccount], day: date) -> None
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of an answer. `service` and `resource_id` are empty where it is not grouped by them."""
+    """A row of a cost query's answer. `service` and `resource_id` are empty where it is not grouped by them."""
 
     day: date
     amount: Decimal

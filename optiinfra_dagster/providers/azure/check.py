@@ -78,7 +78,7 @@ def _missing(principal: Principal, subscription: str, unmeasured: bool) -> Itera
 
 
 def _uncharged(principal: Principal, account: AzureAccount) -> list[Problem]:
-    """Why costs cannot be read, if they cannot."""
+    """The problem with reading costs, if any."""
     (source,) = bill_sources([account])
     try:
         with calling(Meter(), _SECONDS):
@@ -90,7 +90,7 @@ def _uncharged(principal: Principal, account: AzureAccount) -> list[Problem]:
 
 
 def _measured(rows: Any) -> Resource | None:
-    """One resource that should have metrics now; there may be none."""
+    """The first resource that should have metrics now; None if there is none."""
     for row in rows if isinstance(rows, list) else ():
         with suppress(*ODD):
             resource = to_resource(row)

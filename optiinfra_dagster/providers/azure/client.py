@@ -74,7 +74,7 @@ class Principal:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, query: str, subscriptions: Sequence[str], skip_token: str | None = None) -> Any:
-        """One page of a query of Resource Graph over subscriptions, as the SDK's `QueryResponse`."""
+        """Request a page of a Resource Graph query over subscriptions, as the SDK's `QueryResponse`."""
         options = QueryRequestOptions(top=PAGE, skip_token=skip_token, result_format="objectArray")
         request = QueryRequest(subscriptions=list(subscriptions), query=query, options=options)
         with self._explained("resourcegraph.Resources", READER):
@@ -170,7 +170,7 @@ class Principal:
     # --- Costs --------------------------------------------------------------------------------------------------------
 
     def costs(self, subscription: str, query: Mapping[str, Any], link: str = "") -> dict[str, Any]:
-        """One page of a cost query: its `properties`, with every amount a Decimal as it was written.
+        """Request a page of a cost query: its `properties`, with every amount a Decimal as it was written.
 
         https://learn.microsoft.com/rest/api/cost-management/query/usage tells `query`. Empty where there is no content.
 
@@ -196,7 +196,7 @@ class Principal:
         return dict(answer.get("properties") or {})
 
     def list_blobs(self, host: str, container: str, prefix: str, marker: str) -> str:
-        """One page of the XML that lists the objects of a container in blob storage."""
+        """Request a page of the XML that lists the objects of a container in blob storage."""
         request = HttpRequest(
             "GET",
             f"/{container}",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Cloud:
-    """One of Azure's clouds: where its tokens come from, and below which domain its hosts of metrics are."""
+    """An Azure cloud: the authority that issues its tokens, and the domain of its metrics hosts."""
 
     settings: AzureClouds
     authority: str

@@ -36,7 +36,7 @@ UNREADABLE = f"the subscription is not visible to the identity that collects. {R
 
 
 def pages(principal: Principal, query: str, subscriptions: Sequence[str]) -> Iterator[list[Row]]:
-    """All rows of a query over subscriptions, page by page. Only inside of `calling`.
+    """Pages of a query's rows over subscriptions, up to the last. Only inside of `calling`.
 
     Raises:
         CloudError: a page failed, or the answer ended before all rows had come.

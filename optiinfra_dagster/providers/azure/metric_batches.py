@@ -23,7 +23,7 @@ _UNREADABLE = "points that cannot be read"
 
 @dataclass(slots=True)
 class Batch:
-    """One call's questions: the same metrics of resources of one subscription, region and kind.
+    """The questions of one call: the same metrics of resources of one subscription, region and kind.
 
     `questions` are by resource id and by Azure's name of the metric, both in lower case.
     """
@@ -40,7 +40,7 @@ class Batch:
 
     @property
     def aggregations(self) -> str:
-        """All that any of the metrics needs; those that a metric does not have are passed over."""
+        """The aggregations that any of the metrics needs; Azure passes over those that a metric does not have."""
         return ",".join(dict.fromkeys(statistic for metric in self.metrics for statistic in metric.statistics))
 
     @property

@@ -107,7 +107,7 @@ class _Run:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        """Nothing is lost yet."""
+        """Start the record of losses."""
         self.losses = Losses(self.subscription, _loss_in_words)
 
     def enter(self) -> None:

@@ -129,7 +129,7 @@ def probe(account: GcpAccount, meter: Meter) -> None:
 
 @dataclass(slots=True)
 class _Reading:
-    """One reading of an export."""
+    """A single reading of an export."""
 
     source: Source[GcpAccount]
     request: BillRequest[GcpAccount]
@@ -288,7 +288,7 @@ _COLLECTIONS = {kind.collection for kind in KINDS.values()}
 
 
 def names_of(resource: Resource) -> Iterator[Name]:
-    """What the detailed export may call a resource: its full name, its number, or its project and name.
+    """The names of a resource in the detailed export: its full name, its number, or its project and name.
 
     The full name is the inventory's id; a number is in the place of the name in what Compute Engine charges for.
     """

@@ -68,7 +68,7 @@ class _Question(metric_questions.Question):
         return self.resource.kind.partition(":")[2].replace("_", " ")
 
     def without_points(self) -> tuple[CoverageState, str]:
-        """Why it has no points, where nothing went wrong; nothing publishes what only the Ops Agent would."""
+        """State and reason where points are missing without an error; metrics of the Ops Agent lack the agent."""
         if self.metric.condition == AGENT and not is_stopped(self.resource):
             return CoverageState.AGENT_MISSING, f"nothing publishes {self.metric.api_metric}: install the Ops Agent"
         return metric_questions.Question.without_points(self)
@@ -139,7 +139,7 @@ class _Run:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        """Nothing is lost yet."""
+        """Start the record of losses."""
         self.losses = Losses(self.project_id, _loss_in_words)
 
     def collect(self) -> None:

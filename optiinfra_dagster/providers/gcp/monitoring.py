@@ -62,7 +62,7 @@ class Monitoring:
     _last: CloudError | None = field(default=None, repr=False)
 
     def page(self, request: ListTimeSeriesRequest, usd: Decimal, price: Decimal) -> Any:
-        """One page of time series, as a protobuf message; None where the project has no such metric.
+        """Request a page of time series, a protobuf message; None where the project has no such metric.
 
         Args:
             request: the question; its `page_token` decides which page.

@@ -21,7 +21,7 @@ class Client(Protocol):
     """The two calls to blob storage; errors are CloudErrors, which have the HTTP `status` where there was an answer."""
 
     def list_blobs(self, host: str, container: str, prefix: str, marker: str) -> str:
-        """One page of the XML that lists the objects of a container, up to 5,000."""
+        """Request a page of the XML that lists the objects of a container, up to 5,000."""
 
     def blob(self, host: str, container: str, name: str, headers: Mapping[str, str] | None = None) -> BinaryIO:
         """The content of an object as it is stored, while it comes."""

@@ -17,6 +17,6 @@ CADENCE = timedelta(hours=1)  # calls are free, and lines grow by the hour
 
 
 def bill_sources(accounts: Sequence[VultrAccount]) -> list[Source[VultrAccount]]:
-    """Every account has a bill of its own."""
+    """The sources of bills: every account has a bill of its own."""
     named = {account_name(account): account for account in accounts}
     return [Source(name, account, (name,), CADENCE) for name, account in named.items()]

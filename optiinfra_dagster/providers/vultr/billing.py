@@ -172,7 +172,7 @@ _LABEL = re.compile(r"[\[(]([^\[\]()]+)[\])]")
 
 
 def names_of(resource: Resource) -> Iterator[Name]:
-    """What a line may call a resource: its id, its label, or its address."""
+    """The names that a line of the bill may have for a resource: its id, its label, or its address."""
     yield "id", resource.resource_id
     yield "label", resource.resource_name
     if address := resource.metadata.get("main_ip"):
@@ -225,7 +225,7 @@ def read(request: BillRequest[VultrAccount], meter: Meter) -> Bill:
 
 @dataclass(slots=True)
 class _Import:
-    """One import of an account's bill."""
+    """A single import of an account's bill."""
 
     source: Source[VultrAccount]
     request: BillRequest[VultrAccount]

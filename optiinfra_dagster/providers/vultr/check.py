@@ -51,7 +51,7 @@ def _check_vultr(customer_id: str, account: VultrAccount, families: Collection[s
 
 
 def _uncharged(name: str, account: Account, meter: Meter) -> Iterator[Problem]:
-    """Why its bill cannot be read, if it cannot: one permission is for all of it, so the first refusal is enough."""
+    """The problem with reading its bill, if any: one permission covers all of it, so the first refusal is enough."""
     try:
         account.get("list-pending-charges", "billing/pending-charges", meter, BILLING)
         account.get("list-invoices", "billing/invoices", meter, BILLING, per_page=1)
@@ -61,7 +61,7 @@ def _uncharged(name: str, account: Account, meter: Meter) -> Iterator[Problem]:
 
 
 def _attempt(name: str, account: Account, meter: Meter, kind: VultrKind) -> Iterator[Problem]:
-    """Why a kind cannot be read, if it cannot: one resource is listed, and its figures read where Vultr has any."""
+    """The problem with reading a kind, if any: lists one resource, and reads its figures where Vultr has any."""
     try:
         answer = account.get(kind.operation, kind.path, meter, kind.permission, per_page=1)
         items = answer.get(kind.key)
@@ -78,7 +78,7 @@ def _attempt(name: str, account: Account, meter: Meter, kind: VultrKind) -> Iter
 
 
 def _check_prometheus(account: VultrAccount) -> Iterator[Problem]:
-    """Why its Prometheus cannot be read, if it cannot: one point is read."""
+    """The problem with its Prometheus, if any: reads one point."""
     name = account_name(account)
     try:
         config = PrometheusConfig.look_up(account.prometheus_url, account.prometheus_token)

@@ -94,7 +94,7 @@ _XEN = frozenset(_XEN_FAMILIES.split())
 
 
 def _without_ebs_totals(resource: Resource) -> str:
-    """Why EC2 tells no EBS totals of an instance; empty for Nitro, except bare metal (EC2 user guide: EBS metrics)."""
+    """The reason why an instance has no EBS totals; "" for Nitro, except bare metal (EC2 user guide: EBS metrics)."""
     family, _, size = str(resource.metadata.get("instance_type", "")).partition(".")
     if size.startswith("metal"):
         return "bare metal instances have no EBS totals: see the metrics of the volumes"

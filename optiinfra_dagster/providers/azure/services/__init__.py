@@ -82,7 +82,7 @@ def components(resource: Resource) -> list[Component]:
 
 
 def _columns(tables: Iterable[Columns]) -> Columns:
-    """One table of several, in which a column has all its expressions, those of the first tables first."""
+    """Merge tables of columns: a column gets all its expressions, those of the first tables first."""
     merged: dict[str, dict[str, None]] = {}
     for table in tables:
         for name, expressions in table.items():

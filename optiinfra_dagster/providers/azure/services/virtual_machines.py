@@ -82,7 +82,7 @@ def _scale_set_parts(resource: Resource) -> Parts:
 
 
 def _switched_off(resource: Resource, _start: datetime) -> str:
-    """Why a machine that has no host now is not asked about: since when it has none is not known."""
+    """The reason not to ask about a machine that has no host now, since an unknown time; "" where it has one."""
     word = resource.cloud_status.lower()
     return f"the vm is {word}" if word in {"deallocated", "hibernated"} else ""
 

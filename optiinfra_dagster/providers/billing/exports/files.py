@@ -38,7 +38,7 @@ _BOMS = (
 
 @dataclass(frozen=True, slots=True)
 class ExportFile:
-    """One file of an export. `open` gives its bytes: a path, or a new binary stream, which is closed after use.
+    """A file of an export. `open` gives its bytes: a path, or a new binary stream, which is closed after use.
 
     A stream needs nothing but `read(size)`; a Parquet file that cannot seek is copied to a temporary file first.
     """

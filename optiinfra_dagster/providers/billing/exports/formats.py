@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of export.
+    """A format of billing exports.
 
     A header with one of `marks` is of this format. `columns` tells, for each of our fields, the columns that hold it:
     for amounts and days the first that the file has, for words the first that is not empty in the row.

@@ -41,7 +41,7 @@ class Words:
         return ordered, [places[word] for word in self.values]
 
     def codes(self, arrays: Sequence[pa.Array], count: int) -> Any:
-        """For each row the number of its word: that of the first array which has one."""
+        """The number of each row's word: that of the first array which has one."""
         codes = np.zeros(count, np.int32)
         for array in arrays:
             empty = codes == 0

@@ -47,7 +47,7 @@ _TIER_WORDS = {"basic": "Capacity Basic", "standard": "Capacity Standard", "node
 
 
 def _redis_price_parts(resource: Resource) -> list[Component]:
-    """By the GiB that are provisioned; with several replicas to read from, for each node."""
+    """The price components of Redis: the GiB that are provisioned; with several read replicas, those of each node."""
     tier = {"BASIC": "basic", "STANDARD_HA": "standard"}.get(str(resource.metadata.get("class")))
     size, replicas = resource.capacity or 0, resource.metadata.get("replicas")
     of_size = next((name for name, most in _CLASSES if size <= most), None)
