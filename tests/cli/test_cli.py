@@ -26,9 +26,9 @@ from optiinfra_dagster.cli import main
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.reader_writer import write_select
+from optiinfra_dagster.storage.reader_writer import compute
 from optiinfra_dagster.storage.readers import sources
-from optiinfra_dagster.storage.sql import read_sql, readers
+from optiinfra_dagster.storage.sql import readers
 from tests.support.spine import ACCOUNTS, Spine, fleet, newest_window, world
 
 if TYPE_CHECKING:
@@ -97,9 +97,8 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collected]:
         spine.write_customers(lab)
         for family in ("resource", "performance"):
             spine.collect(family, [window], customers=["acme", "initech"])
-        for family, reader in readers():
-            table = f"{family}_{reader}"
-            write_select(spine.clickhouse, table, read_sql(f"readers/{table}"), [window])
+        for reader in readers().values():
+            compute(spine.clickhouse, reader, [window])
         yield Collected(spine, {**spine.env, **lab.env}, window)
 
 

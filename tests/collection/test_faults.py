@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from optiinfra_dagster.assets.partitions import window_partitions
+from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.automation import checks
 from optiinfra_dagster.model import windows
 from tests.support.spine import ACCOUNTS, FLEETS, Spine, fleet, newest_window, world
@@ -38,7 +39,7 @@ def check_of(spine: Spine, family: str, window: datetime, name: str = "every_cus
         result = dg.materialize(
             [collected, *wanted],
             instance=instance,
-            resources={"clickhouse": spine.clickhouse},
+            resources={"clickhouse": spine.clickhouse, "scope": Scope()},
             partition_key=windows.key(window),
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
