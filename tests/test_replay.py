@@ -75,7 +75,7 @@ def cli(spine: Spine, lab: CloudLab, *arguments: str, timeout: float = 500) -> s
 def test_every_recorded_series_is_read_back_value_for_value(shared_data: Path, tmp_path: Path) -> None:
     files = sorted((shared_data / "nab/data/realAWSCloudwatch").glob("*.csv"))
     if not files:
-        pytest.skip("no recorded CloudWatch series")
+        pytest.skip("the recorded CloudWatch series (nab/data/realAWSCloudwatch) are not in ../shared/data")
     recordings = [Recording.of(file, n) for n, file in enumerate(files)]
     ends_at = windows.newest_collectable(datetime.now(UTC), LAG) + timedelta(minutes=10)  # CloudWatch aligns periods
     expected = {r.resource: r.points(ends_at) for r in recordings}

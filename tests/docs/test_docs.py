@@ -48,12 +48,14 @@ def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
             assert heading in slugs, f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page.name != "CHANGELOG.md"],  # which names what was
+    ids=lambda page: str(page.relative_to(PROJECT)),
+)
 def test_files_that_are_named_exist(page: Path) -> None:
     """Names in code quotes that look like a file of this repository."""
     text = page.read_text(encoding="utf-8")
-    if page.name == "CHANGELOG.md":
-        pytest.skip("a changelog names what was")
     shown = re.sub(r"<!-- old paths -->.*?<!-- end -->", "", text, flags=re.DOTALL)
     for name in re.findall(r"`((?:optiinfra_dagster|sql|tests|docs|\.github|\.ci)/[\w./-]*)`", shown):
         assert (PROJECT / name).exists(), f"{page.name} names {name}"

@@ -86,13 +86,13 @@ class Process:
                 os.killpg(self.pid, number)
             except ProcessLookupError:
                 break
-            time.sleep(0.2)
+            time.sleep(0.2)  # for the children to end before they are killed
         self._process.wait(patience)
         self._out.close()
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended by itself."""
+        """True once it has ended by itself."""
         return self._process.poll() is not None
 
     def descendants(self) -> list[int]:
@@ -148,4 +148,4 @@ def until(condition: Callable[[], object], seconds: float, what: str) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds:g} s for {what}")
-        time.sleep(0.25)
+        time.sleep(0.25)  # what is waited for is in other processes, which tell nobody

@@ -216,7 +216,7 @@ def test_a_place_comes_free_a_second_after_the_answer() -> None:
         with limiter.slot(time.monotonic() + 30):
             with lock:
                 sent.append(time.monotonic())
-            time.sleep(0.01)
+            time.sleep(0.01)  # what the answer takes
             with lock:
                 answered.append(time.monotonic())
 
