@@ -21,9 +21,9 @@ import httpx
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.model.metrics import Series
-from optiinfra_dagster.providers.exporters import MACHINE_LABELS
 from optiinfra_dagster.providers.http import Patience, retry_after, retrying
 from optiinfra_dagster.providers.httpx_transport import open_client, read_whole
+from optiinfra_dagster.providers.prometheus_exporters import MACHINE_LABELS
 
 if TYPE_CHECKING:
     from datetime import datetime

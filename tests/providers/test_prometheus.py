@@ -14,8 +14,8 @@ from optiinfra_dagster.lab.server import Request, Response, Server
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
-from optiinfra_dagster.providers.exporters import BLACKBOX_EXPORTER, NODE_EXPORTER
 from optiinfra_dagster.providers.prometheus import Machines, Prometheus, PrometheusConfig, read_metrics
+from optiinfra_dagster.providers.prometheus_exporters import BLACKBOX_EXPORTER, NODE_EXPORTER
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ARN = "arn:aws:ec2:us-east-1:123456789012:instance/i-0abc"

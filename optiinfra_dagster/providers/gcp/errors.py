@@ -23,9 +23,9 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The one who called an API, and what it needs for that: what remedies name.
+    """The caller of an API, as remedies name it.
 
-    `role` is the one that the calls need. `credentials` are google-auth's.
+    `role` is the role that the calls need. `credentials` are google-auth's.
     """
 
     project_id: str

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.model.cost import Component, Price
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.metrics import Metric
-from optiinfra_dagster.providers.exporters import Exporter
 from optiinfra_dagster.providers.kind import Kind
 from optiinfra_dagster.providers.parsing import (
     Item,
@@ -32,6 +31,7 @@ from optiinfra_dagster.providers.parsing import (
     facts,
     name_of,
 )
+from optiinfra_dagster.providers.prometheus_exporters import Exporter
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.kind import PriceParts

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
-from optiinfra_dagster.providers.exporters import NODE_EXPORTER
 from optiinfra_dagster.providers.parsing import Item, as_text
+from optiinfra_dagster.providers.prometheus_exporters import NODE_EXPORTER
 from optiinfra_dagster.providers.vultr.kind import (
     LABELS,
     V_AGENT,

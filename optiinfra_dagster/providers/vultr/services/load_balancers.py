@@ -7,8 +7,8 @@ from decimal import Decimal
 
 from optiinfra_dagster.model.cost import Component
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
-from optiinfra_dagster.providers.exporters import BLACKBOX_EXPORTER
 from optiinfra_dagster.providers.parsing import Item, as_bool, as_dict, as_text
+from optiinfra_dagster.providers.prometheus_exporters import BLACKBOX_EXPORTER
 from optiinfra_dagster.providers.vultr.kind import (
     LABELS,
     VultrKind,
