@@ -24,7 +24,7 @@ from optiinfra_dagster.model.slices import BillImport, MergeBilledAccounts, Slic
 from optiinfra_dagster.providers.billing import finality
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.storage import arrow, bills, inventory, schema
-from optiinfra_dagster.storage.rows import ImportedDay, charge_rows, estimate_rows, midnight
+from optiinfra_dagster.storage.cost_rows import ImportedDay, charge_rows, estimate_rows, midnight
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,33 +111,47 @@ class CostCollector:
         return bill.problems
 
     def _days(self, task: Task, sources: Sequence[Source[Any]], bill: Bill, at: datetime) -> Iterator[SliceResult]:
-        """The days that were read, in parts that were read of the same sources; the last records the import."""
-        resources = task.snapshot.resources if task.snapshot else []
+        """The days that were read, in parts that were read of the same sources; the last records the import.
+
+        A statement also has its charges of days outside of its month, of which nothing else is told.
+        """
+        customer, name = task.customer.id, self._provider.name
+        resources = {r.resource_id: r for r in task.snapshot.resources} if task.snapshot else {}
         imported = [
             row for source in sources for day in bill.read.get(source.id, ()) for row in _imported(source, day, bill)
         ]
-        names = {resource.resource_id: resource.resource_name for resource in resources}
-        rows = charge_rows(task.customer.id, self._provider.name, bill.charges, imported, names, at)
+        with self._context.clickhouse.session() as client:
+            before = bills.days_outside(client, customer, name, bill.periods)
+        rows = charge_rows(customer, name, bill, imported, resources, at)
+        told = {source_id: {*days, *before.get(source_id, ())} for source_id, days in bill.read.items()}
+        for charge in bill.charges:
+            told.setdefault(charge.billing_account_id, set()).add(charge.day)
+        for part in bill.left_out:
+            told.setdefault(part.billing_account_id, set()).add(part.day)
         days_of: dict[frozenset[str], list[date]] = {}
-        for day in sorted({day for days in bill.read.values() for day in days}):
-            read = frozenset(name for name, days in bill.read.items() if day in days)
-            days_of.setdefault(read, []).append(day)
+        for day in sorted({day for days in told.values() for day in days}):
+            of_day = frozenset(source_id for source_id, days in told.items() if day in days)
+            days_of.setdefault(of_day, []).append(day)
         # What only a person can remedy does not go away by reading again at once.
         failed = {problem.account_id for problem in bill.problems if not problem.cause.permanent}
-        ended = BillImport([name for name in bill.read if name not in failed], at)
+        ended = BillImport([source_id for source_id in bill.read if source_id not in failed], at)
         if not days_of:  # nothing is new
             with self._context.clickhouse.session() as client:
-                bills.record_imports(client, task.customer.id, self._provider.name, ended.accounts, at, done=True)
+                bills.record_imports(client, customer, name, ended.accounts, at, done=True)
         for index, (accounts, days) in enumerate(days_of.items()):
             midnights = [midnight(day) for day in days]
             yield SliceResult(
-                task.customer.id,
-                self._provider.name,
+                customer,
+                name,
                 midnights,
                 SliceStatus.OK,
                 rows=arrow.of_windows(rows, midnights),
                 dataset=schema.BILLED.name,
-                mode=MergeBilledAccounts(accounts, ended if index == len(days_of) - 1 else None),
+                mode=MergeBilledAccounts(
+                    accounts - bill.periods.keys(),
+                    ended if index == len(days_of) - 1 else None,
+                    {(source_id, period) for source_id in accounts for period in bill.periods.get(source_id, ())},
+                ),
             )
 
     # --- Estimates --------------------------------------------------------------------------------------------------
@@ -239,9 +253,10 @@ def drop_charges_billed_elsewhere(bill: Bill, sources: Sequence[Source[Any]]) ->
 
 def _imported(source: Source[Any], day: date, bill: Bill) -> list[ImportedDay]:
     """The markers of a day that was read: one for each account that the source covers, and the cloud's totals."""
-    covered = [ImportedDay(day, source.id, account) for account in source.covers]
+    settled = day not in bill.arriving.get(source.id, ())
+    covered = [ImportedDay(day, source.id, account, settled=settled) for account in source.covers]
     totals = [
-        ImportedDay(day, source.id, source.id, total.currency, total.amount)
+        ImportedDay(day, source.id, source.id, total.currency, total.amount, settled)
         for total in bill.totals
         if (total.day, total.billing_account_id) == (day, source.id)
     ]

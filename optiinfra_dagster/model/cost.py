@@ -34,6 +34,9 @@ class Category(StrEnum):
     ADJUSTMENT = "Adjustment"
 
 
+CORRECTION = "Correction"  # the only word of FOCUS ChargeClass
+
+
 @dataclass(frozen=True, slots=True)
 class Charge:
     """A charge: the amount for one thing on one day, as the cloud's bill or export has it. Credits are negative.
@@ -42,6 +45,12 @@ class Charge:
     of: AWS account, GCP project, Azure subscription, Vultr account. `resource_id` is the inventory's id where the bill
     names the resource, "" where it does not. `is_final` is False while the cloud may still restate the day.
     `cost_type` is a `ResourceType` where the service tells it, else `other`; `amount` is FOCUS BilledCost.
+
+    `period` is the first day of the month whose bill has the charge; None stands for the month of its day. A refund or
+    a correction is in a later bill than its day. The fields below are what a source may tell besides, by the names of
+    FOCUS; "" and None where it does not. `payer_account_id` is FOCUS' BillingAccountId, the account that is invoiced;
+    `charge_start` and `charge_end` are the charge's own period where that is not its day; `tags` is the JSON object of
+    the line's own tags.
     """
 
     day: date
@@ -59,11 +68,73 @@ class Charge:
     is_final: bool = False
     description: str = ""
     metadata: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    period: date | None = None
+    contracted_cost: Decimal | None = None
+    charge_class: str = ""  # or CORRECTION
+    charge_frequency: str = ""
+    charge_start: datetime | None = None
+    charge_end: datetime | None = None
+    invoice_id: str = ""
+    invoice_issuer: str = ""
+    publisher: str = ""
+    payer_account_id: str = ""
+    payer_account_name: str = ""
+    sub_account_name: str = ""
+    sku_id: str = ""
+    sku_price_id: str = ""
+    pricing_category: str = ""
+    pricing_quantity: Decimal | None = None
+    pricing_unit: str = ""
+    consumed_quantity: Decimal | None = None
+    consumed_unit: str = ""
+    commitment_id: str = ""
+    commitment_type: str = ""
+    commitment_status: str = ""  # FOCUS CommitmentDiscountStatus: Used or Unused
+    availability_zone: str = ""
+    tags: str = ""
 
     @property
     def start(self) -> datetime:
         """The start of the day, zoned."""
         return datetime.combine(self.day, time(), UTC)
+
+    @property
+    def billing_period(self) -> date:
+        """The first day of the month whose bill has the charge."""
+        return self.period or self.day.replace(day=1)
+
+
+class LeftOutBecause(StrEnum):
+    """Why a part of a statement is not among a customer's charges."""
+
+    ANOTHER_ACCOUNT = "of an account that the customer does not have"
+    BILLING_ACCOUNT = "of the billing account itself"
+    ANOTHER_PROVIDER = "of another provider"
+    NOT_OVER = "of a day that is not over"
+    TOO_OLD = "of a day older than costs are kept"
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A sum that a statement has and the charges have not: charges plus what was left out are the statement.
+
+    `day` is the day that it is told with: the charge's own, or the first day of the statement's month. `account_id` is
+    the account or provider that it is of.
+    """
+
+    day: date
+    billing_account_id: str
+    account_id: str
+    because: LeftOutBecause
+    amount: Decimal
+    currency: str
+    rows: int = 0
+    period: date | None = None
+
+    @property
+    def billing_period(self) -> date:
+        """The first day of the month whose bill has it."""
+        return self.period or self.day.replace(day=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +151,37 @@ class Total:
 class Bill:
     """The result of reading a customer's bills.
 
-    `read` holds, by the id of the source, every day that was read whole: the charges replace whatever was known of
-    those days, so a day without charges had none. What could not be read is not in `read`, and in `problems`, whose
-    account_id is the id of the source.
+    `read` holds, by the id of the source, every day of which all was read that there is so far: the charges replace
+    whatever was known of those days, so a day without charges had none. What could not be read is not in `read`, and in
+    `problems`, whose account_id is the id of the source.
+
+    `arriving` holds those of the days that were read of which more is to come: the source's settling time since the end
+    of the day was not over when it was written. Its charges are kept, and are not yet what the day cost.
+
+    `periods` holds the months of a source that tells statements of months: the charges replace what was known of those
+    statements, on whatever day it was charged, and nothing of other months' statements. A source that is not in it
+    tells days: its charges are of the days in `read`, and replace all that was known of them.
     """
 
     charges: list[Charge] = field(default_factory=list)
     totals: list[Total] = field(default_factory=list)
     read: dict[str, list[date]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    arriving: dict[str, set[date]] = field(default_factory=dict)
+    periods: dict[str, set[date]] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
 
     def merge(self, part: Bill) -> None:
         """Add what another reading gave, of other sources or of other days."""
         self.charges += part.charges
         self.totals += part.totals
         self.problems += part.problems
+        self.left_out += part.left_out
         for source_id, days in part.read.items():
             self.read.setdefault(source_id, []).extend(days)
+        for ours, theirs in ((self.arriving, part.arriving), (self.periods, part.periods)):
+            for source_id, of_source in theirs.items():
+                ours.setdefault(source_id, set()).update(of_source)
 
     def currency_problems(self) -> list[Problem]:
         """A problem for each month of a source that is charged in several currencies: its sums mean nothing."""

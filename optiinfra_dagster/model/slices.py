@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -72,14 +72,16 @@ class BillImport:
 
 @dataclass(frozen=True, slots=True)
 class MergeBilledAccounts:
-    """Write mode of billed days: the rows replace the published ones of `accounts`, those that were read.
+    """Write mode of billed days: the rows replace the published ones of what was read, and all others stay.
 
-    Rows of other accounts stay. `completes` is the import that is recorded once these slices are published: it ends
-    with them. None where more slices of the import follow, or none is to be recorded.
+    Of `accounts`, all of these days was read; of `statements`, by account and first day of the billing period, what is
+    in them. `completes` is the import that is recorded once these slices are published: it ends with them. None where
+    more slices of the import follow, or none is to be recorded.
     """
 
     accounts: Collection[str]
     completes: BillImport | None = None
+    statements: Collection[tuple[str, date]] = ()
 
 
 WriteMode = Replace | MergeLatePoints | MergeBilledAccounts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,14 +12,14 @@ import pyarrow.compute as pc
 from optiinfra_dagster.model.cost import Price
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import fetch
-from optiinfra_dagster.storage.rows import IMPORT_MARKER
+from optiinfra_dagster.storage.cost_rows import FROM_INVENTORY, FROM_LINE, IMPORT_MARKER, LEFT_OUT
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from clickhouse_connect.driver.client import Client
 
-    from optiinfra_dagster.model.slices import SliceKey
+    from optiinfra_dagster.model.slices import MergeBilledAccounts, SliceKey
     from optiinfra_dagster.storage.ledger import Published
 
 # --- Imports of bills ------------------------------------------------------------------------------------------------
@@ -195,39 +195,95 @@ _RESTATED = pa.schema(
 )
 
 
-def merge_accounts(rows: pa.Table, old: pa.Table, accounts: Collection[str]) -> pa.Table:
+def merge_accounts(rows: pa.Table, old: pa.Table, mode: MergeBilledAccounts) -> pa.Table:
     """Newly read days, completed by what is published of them, `old`.
 
-    Rows of billing accounts that were not read stay. A row with the values that are published keeps when it was first
-    seen and when it last changed; a row with other values keeps the former.
+    Rows of billing accounts and statements that were not read stay. A row with the values that are published keeps when
+    it was first seen and when it last changed; a row with other values keeps the former. A row whose tags are the
+    inventory's keeps those that it first had: the resource may be gone, or have others by now.
     """
-    elsewhere = pc.invert(pc.is_in(arrow.plain(old["billing_account_id"]), pa.array(sorted(accounts), pa.string())))
-    kept = old.filter(elsewhere)
+    kept = old.filter(pc.invert(_replaced(old, mode)))
     before = {
-        key: (amounts, first, last)
-        for key, amounts, first, last in zip(
-            _tuples(old, schema.BILLED.key),
+        key: (amounts, first, last, tags)
+        for key, amounts, first, last, tags in zip(
+            _keys(old),
             _tuples(old, _VALUE_COLUMNS),
             old["first_seen"].to_pylist(),
             old["last_changed"].to_pylist(),
+            _tuples(old, ("tags", "tags_from")),
             strict=True,
         )
     }
-    first_seen, last_changed = [], []
-    for key, amounts, now in zip(
-        _tuples(rows, schema.BILLED.key), _tuples(rows, _VALUE_COLUMNS), rows["collected_at"].to_pylist(), strict=True
+    first_seen, last_changed, tags, tags_from = [], [], [], []
+    for key, amounts, now, new_tags in zip(
+        _keys(rows),
+        _tuples(rows, _VALUE_COLUMNS),
+        rows["collected_at"].to_pylist(),
+        _tuples(rows, ("tags", "tags_from")),
+        strict=True,
     ):
-        old_amounts, first, last = before.get(key, (None, now, now))
+        old_amounts, first, last, old_tags = before.get(key, (None, now, now, new_tags))
         first_seen.append(first)
         last_changed.append(last if old_amounts == amounts else now)
-    rows = rows.set_column(rows.schema.get_field_index("first_seen"), "first_seen", pa.array(first_seen, schema.TIME))
-    rows = rows.set_column(
-        rows.schema.get_field_index("last_changed"), "last_changed", pa.array(last_changed, schema.TIME)
-    )
+        tagged = old_tags if old_tags[1] == FROM_INVENTORY and new_tags[1] != FROM_LINE else new_tags
+        tags.append(tagged[0])
+        tags_from.append(tagged[1])
+    for name, values in (
+        ("first_seen", pa.array(first_seen, schema.TIME)),
+        ("last_changed", pa.array(last_changed, schema.TIME)),
+        ("tags", pa.array(tags, pa.string())),
+        ("tags_from", pa.array(tags_from, pa.string()).dictionary_encode()),
+    ):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, values)
     return arrow.concat(schema.BILLED, [rows, kept])
 
 
-_VALUE_COLUMNS = ("amount", "effective_cost", "list_cost", "is_final", "metadata")
+def _replaced(old: pa.Table, mode: MergeBilledAccounts) -> pa.Array:
+    """True for each row that what was read says anew."""
+    accounts = arrow.plain(old["billing_account_id"])
+    replaced = pc.is_in(accounts, pa.array(sorted(mode.accounts), pa.string()))
+    for account, period in sorted(mode.statements):
+        of_statement = pc.and_(pc.equal(accounts, account), pc.equal(old["billing_period"], pa.scalar(period)))
+        replaced = pc.or_(replaced, of_statement)
+    return replaced
+
+
+def _keys(rows: pa.Table) -> list[tuple[Any, ...]]:
+    """What identifies each row; tags do where they are the line's own."""
+    own = pc.if_else(pc.equal(arrow.plain(rows["tags_from"]), FROM_LINE), arrow.plain(rows["tags"]), "")
+    return _tuples(rows.set_column(rows.schema.get_field_index("tags"), "tags", own), schema.BILLED.key)
+
+
+_VALUE_COLUMNS = (
+    "amount", "effective_cost", "list_cost", "contracted_cost", "pricing_quantity", "consumed_quantity", "is_final",
+    "is_settled", "metadata",
+)  # fmt: skip
+
+
+def days_outside(
+    client: Client, customer_id: str, provider: str, periods: Mapping[str, Collection[date]]
+) -> dict[str, set[date]]:
+    """The days outside of their own month that published statements have charges of: by billing account."""
+    found: dict[str, set[date]] = {}
+    for account, of_account in periods.items():
+        rows = client.query(
+            """
+            SELECT DISTINCT toDate(window_start, 'UTC')
+            FROM cost_metrics_current
+            WHERE customer_id = {customer:String} AND provider = {provider:String} AND cost_kind = 'billed'
+                AND billing_account_id = {account:String} AND billing_period IN {periods:Array(Date)}
+                AND toStartOfMonth(window_start) != billing_period
+            """,
+            parameters={
+                "customer": customer_id,
+                "provider": provider,
+                "account": account,
+                "periods": sorted(of_account),
+            },
+        ).result_rows
+        if rows:
+            found[account] = {day for (day,) in rows}
+    return found
 
 
 def note_restatements(
@@ -284,7 +340,8 @@ def note_restatements(
 
 def _sums(rows: pa.Table) -> dict[tuple[Any, ...], Any]:
     """The sum of the charges by customer, provider, day and service."""
-    charges = rows.filter(pc.not_equal(arrow.plain(rows["cost_type"]), IMPORT_MARKER))
+    types = arrow.plain(rows["cost_type"])
+    charges = rows.filter(pc.invert(pc.is_in(types, pa.array([IMPORT_MARKER, LEFT_OUT]))))
     named = ("customer_id", "provider", "window_start", *_OF_SERVICE)
     plain = pa.table({name: arrow.plain(charges[name]) for name in (*named, "amount")})
     summed = plain.group_by(list(named)).aggregate([("amount", "sum")]).to_pylist()

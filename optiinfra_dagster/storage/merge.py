@@ -54,8 +54,8 @@ def combine(
             return _replaced(slices, slices.rows, content, before)
         case MergeLatePoints():
             return _with_late_points(client, dataset, slices, content, before)
-        case MergeBilledAccounts(accounts=accounts):
-            return _with_billed_accounts(client, dataset, slices, content, before, accounts)
+        case MergeBilledAccounts() as mode:
+            return _with_billed_accounts(client, dataset, slices, content, before, mode)
 
 
 def record_import(client: Client, slices: SliceResult) -> None:
@@ -172,13 +172,13 @@ def _with_billed_accounts(
     slices: SliceResult,
     content: Content,
     before: Mapping[SliceKey, Published],
-    accounts: Collection[str],
+    mode: MergeBilledAccounts,
 ) -> Combined:
     """Billed days completed with what is published of them; the restatements among them are noted."""
     if not any(key in before for key in slices.keys):
         return _replaced(slices, slices.rows, content, before)
     published = _of_windows(arrow.conform(dataset, _published(client, dataset, slices, slices.windows)), slices.windows)
-    rows = bills.merge_accounts(_rows(slices, dataset), published, accounts)
+    rows = bills.merge_accounts(_rows(slices, dataset), published, mode)
     bills.note_restatements(client, rows, published, before, datetime.now(UTC))
     return _replaced(slices, rows, arrow.content_hashes(rows), before)
 

@@ -154,5 +154,5 @@ def columns() -> dict[str, dict[str, tuple[str, str]]]:
             found[table] = dict(found[like]) if like else own
         for table, name, kind in _CHANGE.findall(text):
             _, comment = found[table].get(name, ("", ""))
-            found[table][name] = (kind, comment)
+            found[table][name] = (kind.partition(" DEFAULT ")[0], comment)
     return found

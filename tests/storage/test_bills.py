@@ -11,11 +11,14 @@ import pytest
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import Category, Price
 from optiinfra_dagster.storage import bills
-from optiinfra_dagster.storage.rows import midnight
+from optiinfra_dagster.storage.cost_rows import midnight
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
-from tests.support.samples import W, select
+from tests.support.samples import W, resource, select
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optiinfra_dagster.model.cost import Charge
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 DAY = W.date()
@@ -235,6 +238,61 @@ def test_days_long_ago_are_not_read_for_what_newer_days_cost(clickhouse: ClickHo
     parts = [line.split(" |")[0] for line in lines if line.startswith("Parts:") and "|" in line]
     assert len(tables_read) == 4  # charges and readings, and the ledger of both
     assert sorted(parts) == ["Parts: 1"] + ["Parts: 2"] * 3  # of six; the ledger of what was read, of one dataset
+
+
+# --- Days that are arriving, and statements --------------------------------------------------------------------------
+
+
+def test_the_estimate_stands_while_the_bill_of_its_day_is_still_arriving(clickhouse: ClickHouse) -> None:
+    publish_estimates(clickhouse, estimates("acme", W, {"i-1": "1"}), estimates("acme", W + D, {"i-1": "1"}))
+    publish_bill(clickhouse, [DAY, NEXT], [charge(DAY, "24"), charge(NEXT, "4")], arriving=[NEXT])
+    question = "SELECT charge_day, cost_kind, amount FROM costs ORDER BY ALL"
+    arrived = "SELECT amount FROM cost_metrics_current WHERE NOT is_settled AND cost_type != 'reading'"
+    assert [tuple(row.values()) for row in select(clickhouse, question)] == [
+        (DAY, "billed", 24), (NEXT, "estimated", 1),
+    ]  # fmt: skip
+    assert select(clickhouse, arrived) == [{"amount": 4}]
+
+    publish_bill(clickhouse, [DAY, NEXT], [charge(DAY, "24"), charge(NEXT, "23")])
+    assert [tuple(row.values()) for row in select(clickhouse, question)] == [(DAY, "billed", 24), (NEXT, "billed", 23)]
+    assert select(clickhouse, arrived) == []
+
+
+def test_a_statement_replaces_its_own_rows_and_no_others(clickhouse: ClickHouse) -> None:
+    """November's bill has a refund of October; October's own statement is written anew, then November's without it."""
+    october, november = DAY.replace(day=1) - D, DAY.replace(day=1)
+    first, question = october.replace(day=1), "SELECT charge_day, billing_period, amount FROM costs ORDER BY ALL"
+
+    def stated(period: date, *charges: Charge, days: Sequence[date], outside: Sequence[date] = ()) -> None:
+        publish_bill(clickhouse, days, charges, statements=[period], outside=outside)
+
+    stated(first, charge(october, "100"), days=[october])
+    stated(november, charge(november, "50"), charge(october, "-30", period=november), days=[november])
+    assert [tuple(row.values()) for row in select(clickhouse, question)] == [
+        (october, first, 100), (october, november, -30), (november, november, 50),
+    ]  # fmt: skip
+
+    stated(first, charge(october, "101"), days=[october])
+    assert [row["amount"] for row in select(clickhouse, question)] == [101, -30, 50]
+
+    with clickhouse.session() as client:
+        outside = bills.days_outside(client, "acme", "aws", {"payer": {first, november}})
+    assert outside == {"payer": {october}}
+    stated(november, charge(november, "50"), days=[november], outside=[october])
+    assert [row["amount"] for row in select(clickhouse, question)] == [101, 50]
+
+
+def test_a_charge_keeps_the_tags_that_its_resource_had_when_it_was_first_billed(clickhouse: ClickHouse) -> None:
+    def told(tags: dict[str, str] | None, own: str = "") -> list[dict[str, object]]:
+        known = {"i-1": resource("i-1", tags=tags)} if tags is not None else {}
+        publish_bill(clickhouse, [DAY], [charge(DAY, "1", resource_id="i-1", tags=own)], resources=known)
+        return select(clickhouse, "SELECT tags, tags_from FROM costs")
+
+    assert told(None) == [{"tags": "", "tags_from": ""}]
+    assert told({"team": "a"}) == [{"tags": '{"team":"a"}', "tags_from": "inventory"}]
+    assert told({"team": "b"}) == [{"tags": '{"team":"a"}', "tags_from": "inventory"}]
+    assert told(None) == [{"tags": '{"team":"a"}', "tags_from": "inventory"}]
+    assert told({"team": "b"}, '{"team":"c"}') == [{"tags": '{"team":"c"}', "tags_from": "line"}]
 
 
 # --- When bills are read ---------------------------------------------------------------------------------------------

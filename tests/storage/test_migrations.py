@@ -46,6 +46,9 @@ FROZEN = {
     "011_cost_readers": "97ebdaa479bc256b3f613c407de622b8a11ae93679549ad37ebdbe9167eac066",
     "012_costs_of_a_time": "abefee2bcae00463bfe5ab5f7ff22787efc251cb66c3074657e401baac1f85e2",
     "013_shared_selects": "40fea8a895c87028edd4b51f4321f2f1f897c7472d66059136b460e69a2bbd64",
+    "014_no_points": "0360c1974727f85b94783196931f3489d8cbb82679505c5e2cb0a5a2d67283fe",
+    "015_facts_of_kinds": "d5fc5fdcb64102ff8333d69cb3d419e2a0c638be84909fade352efb66e0caaf6",
+    "016_ledger_views": "614fe53b48efad2fcb9d7ad18afe55f196b536acb92200865a6261982133c04f",
 }
 
 ARROW_TYPES = {
@@ -58,6 +61,7 @@ ARROW_TYPES = {
     "Bool": pa.bool_(),
     "Decimal(18, 9)": schema.MONEY,
     "Decimal(38, 18)": schema.AMOUNT,
+    "Date": pa.date32(),
 }
 
 

@@ -205,8 +205,10 @@ def cost_rows(**changes: Any) -> pa.Table:
     """One estimate with an optional figure missing."""
     row: dict[str, Any] = {field.name: "" for field in schema.COST.schema}
     row |= {field.name: W for field in schema.COST.schema if field.type == schema.TIME}
-    row |= {"is_final": True, "matched": False, "cost_kind": "estimated", "amount": Decimal("1.000000001")}
-    row |= {"customer_id": "acme", "billed_cost": Decimal(2), "effective_cost": None, "list_cost": None} | changes
+    row |= {field.name: None for field in schema.COST.schema if field.type == schema.AMOUNT}
+    row |= {"is_final": True, "is_settled": True, "matched": False, "billing_period": W.date().replace(day=1)}
+    row |= {"customer_id": "acme", "cost_kind": "estimated", "amount": Decimal("1.000000001")}
+    row |= {"billed_cost": Decimal(2)} | changes
     return arrow.conform(schema.COST, pa.Table.from_pylist([row]))
 
 

@@ -6,16 +6,17 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.model.cost import Charge, Estimate
+from optiinfra_dagster.model.cost import Bill, Charge, Estimate
 from optiinfra_dagster.model.slices import MergeBilledAccounts, SliceResult, SliceStatus
 from optiinfra_dagster.storage import schema
-from optiinfra_dagster.storage.rows import ImportedDay, charge_rows, estimate_rows, midnight
+from optiinfra_dagster.storage.cost_rows import ImportedDay, charge_rows, estimate_rows, midnight
 from optiinfra_dagster.storage.writer import FlushResult, Writer
 from tests.support.samples import resource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from optiinfra_dagster.model.inventory import Resource
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 
@@ -39,25 +40,39 @@ def publish_bill(
     totals: dict[tuple[date, str], str] | None = None,
     at: datetime | None = None,
     names: dict[str, str] | None = None,
+    resources: dict[str, Resource] | None = None,
+    arriving: Iterable[date] = (),
+    statements: Collection[date] = (),
+    outside: Collection[date] = (),
     steps: Callable[[str], None] = lambda _name: None,
 ) -> FlushResult:
-    """Publish what a reading of the `read` accounts' bills gave of `days`; `covers` are the accounts told of."""
+    """Publish what a reading of the `read` accounts' bills gave of `days`.
+
+    `covers` are the accounts told of, `arriving` those of the days of which more is to come. With `statements`, the
+    charges are those of the statements of these months, which once had others on days `outside`.
+    """
+    unsettled = set(arriving)
     readings = [
-        ImportedDay(day, account, covered)
+        ImportedDay(day, account, covered, settled=day not in unsettled)
         for day in days
         for account in read
         for covered in (covers if covers is not None else [account])
     ] + [ImportedDay(day, account, account, "USD", Decimal(total)) for (day, account), total in (totals or {}).items()]
     now = (at or datetime.now(UTC)).replace(microsecond=0)
-    rows = charge_rows(customer, provider, charges, readings, names or {}, now)
+    bill = Bill(list(charges), arriving=dict.fromkeys(read, unsettled))
+    known = {name: resource(name, resource_name=called) for name, called in (names or {}).items()} | (resources or {})
+    rows = charge_rows(customer, provider, bill, readings, known, now)
     part = SliceResult(
         customer,
         provider,
-        [midnight(day) for day in days],
+        [midnight(day) for day in sorted({*days, *outside, *(charge.day for charge in bill.charges)})],
         SliceStatus.OK,
         rows=rows,
         dataset=schema.BILLED.name,
-        mode=MergeBilledAccounts(list(read)),
+        mode=MergeBilledAccounts(
+            [] if statements else list(read),
+            statements={(account, period) for account in read for period in statements},
+        ),
     )
     return Writer(clickhouse, schema.BILLED, steps=steps).flush([part])
 

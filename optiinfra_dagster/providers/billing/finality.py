@@ -1,8 +1,10 @@
-"""Finality of a bill's months: how long after the end of one each cloud may still restate its days."""
+"""Finality of bills: how long a day's charges take to arrive, and until when a month may still be restated."""
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+
+# --- Months -----------------------------------------------------------------------------------------------------------
 
 AZURE = timedelta(days=5)
 """An invoice has its last charges by the end of the fifth of the following month.
@@ -24,3 +26,28 @@ def is_final(day: date, today: date, after: timedelta) -> bool:
     """True once `after` has passed since the end of the month of `day`."""
     next_month = (day.replace(day=28) + timedelta(days=4)).replace(day=1)
     return today >= next_month + after
+
+
+# --- Days -------------------------------------------------------------------------------------------------------------
+
+_UNNAMED = timedelta(hours=48)  # where a cloud names no time, or one that is shorter than what users see
+
+SETTLES_AWS = _UNNAMED
+"""AWS: "up to 24 hours" for Cost Explorer, "up to three times a day" for exports; single services come a day later."""
+
+SETTLES_AZURE = timedelta(hours=72)
+"""Azure: 8 to 24 hours for enterprise agreements, up to 72 for pay-as-you-go.
+
+https://learn.microsoft.com/azure/cost-management-billing/costs/understand-cost-mgmt-data
+"""
+
+SETTLES_GCP = timedelta(hours=72)
+"""Google promises no time, and some services report days late. Rows of a later day say nothing of those of this one."""
+
+SETTLES_VULTR = _UNNAMED
+"""Vultr adds to its pending charges by the hour, and names no time."""
+
+
+def arriving_from(written: datetime, settles: timedelta) -> date:
+    """The first day of which more may come to what was written at a time: those before have had `settles` since."""
+    return (written - settles).date()

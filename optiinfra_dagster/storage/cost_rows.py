@@ -1,0 +1,221 @@
+"""The rows of cost_metrics: charges of bills with the days that were read, and estimates of windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Context, Decimal
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.model.windows import WINDOW
+from optiinfra_dagster.storage.rows import table_of, to_json
+from optiinfra_dagster.storage.schema import BILLED, COST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from optiinfra_dagster.model.cost import Bill, Charge, Estimate
+    from optiinfra_dagster.model.inventory import Resource
+
+# The type of the rows that say that a day of an account was read; the cloud's own total is in their metadata.
+IMPORT_MARKER = "reading"
+
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class ImportedDay:
+    """A day of an account that is in the bill; `total` is the cloud's own total of it, None where it has none."""
+
+    day: date
+    billing_account_id: str
+    sub_account_id: str
+    currency: str = ""
+    total: Decimal | None = None
+    settled: bool = True
+
+
+LEFT_OUT = "left_out"
+_SUMMED = ("amount", "effective_cost", "list_cost", "contracted_cost", "pricing_quantity", "consumed_quantity")
+_TOLD = (
+    "charge_class", "charge_frequency", "sku_id", "sku_price_id", "pricing_category", "pricing_unit", "consumed_unit",
+    "commitment_id", "commitment_type", "commitment_status", "availability_zone", "sub_account_name", "invoice_id",
+    "invoice_issuer", "publisher", "payer_account_id", "payer_account_name",
+)  # fmt: skip
+_identity = attrgetter(
+    "day", "billing_account_id", "sub_account_id", "service_name", "resource_id", "region_id", "cost_type", "category",
+    "description", "currency", "billing_period", "charge_start", "charge_end", "tags", *_TOLD,
+)  # fmt: skip
+
+
+def charge_rows(
+    customer_id: str,
+    provider: str,
+    bill: Bill,
+    imported: Sequence[ImportedDay],
+    resources: Mapping[str, Resource],
+    collected_at: datetime,
+) -> pa.Table:
+    """A bill as rows of `BILLED`, each in the slice of its day: charges, what was left out, and days that were read.
+
+    Charges that differ in nothing but their amounts are added up. `resources` are those of the inventory by id: their
+    names are the charges', and so are their tags where a line has none of its own.
+    """
+    summed: dict[object, list[Charge]] = {}
+    for charge in bill.charges:
+        summed.setdefault(_identity(charge), []).append(charge)
+    lines = list(summed.values())
+    heads = [line[0] for line in lines]
+    left_out, markers = bill.left_out, len(bill.left_out) + len(imported)
+    blank, none = [""] * markers, [None] * markers
+    days = [
+        *(head.start for head in heads),
+        *(midnight(part.day) for part in left_out),
+        *(midnight(of_day.day) for of_day in imported),
+    ]
+    sums = {name: [_sum(getattr(charge, name) for charge in line) for line in lines] for name in _SUMMED}
+    known = [resources.get(head.resource_id) for head in heads]
+    tags, tags_from = _tags(heads, known)
+    return table_of(
+        BILLED,
+        len(days),
+        timestamp=days,
+        window_start=days,
+        customer_id=customer_id,
+        provider=provider,
+        instance_id=[h.resource_id for h in heads] + blank,
+        cost_type=[h.cost_type for h in heads] + [LEFT_OUT] * len(left_out) + [IMPORT_MARKER] * len(imported),
+        cost_kind="billed",
+        estimated_by="",
+        is_final=[all(charge.is_final for charge in line) for line in lines] + [True] * markers,
+        is_settled=[h.day not in bill.arriving.get(h.billing_account_id, ()) for h in heads]
+        + [True] * len(left_out)
+        + [r.settled for r in imported],
+        amount=sums["amount"] + [_exact(part.amount) for part in left_out] + [Decimal(0)] * len(imported),
+        currency=[*(h.currency for h in heads), *(p.currency for p in left_out), *(r.currency for r in imported)],
+        billed_cost=sums["amount"] + none,
+        **{name: [*sums[name], *none] for name in _SUMMED[1:]},
+        charge_period_start=[h.charge_start or h.start for h in heads] + days[len(heads) :],
+        charge_period_end=[h.charge_end or h.start + _DAY for h in heads] + [day + _DAY for day in days[len(heads) :]],
+        charge_category=[h.category for h in heads] + blank,
+        charge_description=[h.description for h in heads]
+        + [part.because.value for part in left_out]
+        + [""] * len(imported),
+        service_name=[h.service_name for h in heads] + blank,
+        resource_id=[h.resource_id for h in heads] + blank,
+        resource_name=[resource.resource_name if resource else "" for resource in known] + blank,
+        matched=[resource is not None for resource in known] + [False] * markers,
+        region_id=[h.region_id for h in heads] + blank,
+        sub_account_id=[h.sub_account_id for h in heads]
+        + [p.account_id for p in left_out]
+        + [r.sub_account_id for r in imported],
+        billing_account_id=[h.billing_account_id for h in heads]
+        + [p.billing_account_id for p in left_out]
+        + [r.billing_account_id for r in imported],
+        billing_period=[
+            *(h.billing_period for h in heads), *(p.billing_period for p in left_out),
+            *(r.day.replace(day=1) for r in imported),
+        ],
+        tags=tags + blank,
+        tags_from=tags_from + blank,
+        **{name: [*(getattr(head, name) for head in heads), *blank] for name in _TOLD},
+        metadata=[to_json(h.metadata) for h in heads]
+        + [to_json({"rows": part.rows}) for part in left_out]
+        + [to_json({} if r.total is None else {"total": f"{r.total:f}"}) for r in imported],
+        collected_at=collected_at,
+        first_seen=collected_at,
+        last_changed=collected_at,
+    )  # fmt: skip
+
+
+def _tags(heads: Sequence[Charge], known: Sequence[Resource | None]) -> tuple[list[str], list[str]]:
+    """The tags of each charge as JSON, and where they are from."""
+    tags, tags_from = [], []
+    for head, resource in zip(heads, known, strict=True):
+        own = head.tags if head.tags not in {"", "{}"} else ""
+        of_resource = to_json(resource.tags) if not own and resource is not None and resource.tags else ""
+        tags.append(own or of_resource)
+        tags_from.append(FROM_LINE if own else FROM_INVENTORY if of_resource else "")
+    return tags, tags_from
+
+
+FROM_LINE, FROM_INVENTORY = "line", "inventory"
+
+
+def estimate_rows(
+    customer_id: str,
+    provider: str,
+    window: datetime,
+    estimates: Sequence[Estimate],
+    estimated_by: str,
+    collected_at: datetime,
+) -> pa.Table:
+    """The estimates of a window as rows of `COST`."""
+    resources = [estimate.resource for estimate in estimates]
+    amounts = [estimate.amount for estimate in estimates]
+    tags = [to_json(resource.tags) if resource.tags else "" for resource in resources]
+    return table_of(
+        COST,
+        len(estimates),
+        timestamp=window,
+        window_start=window,
+        customer_id=customer_id,
+        provider=provider,
+        instance_id=[r.resource_id for r in resources],
+        cost_type=[r.resource_type for r in resources],
+        cost_kind="estimated",
+        estimated_by=estimated_by,
+        is_final=False,
+        is_settled=True,
+        amount=amounts,
+        currency=[estimate.currency for estimate in estimates],
+        billed_cost=None,
+        effective_cost=None,
+        list_cost=amounts,
+        contracted_cost=None,
+        pricing_quantity=None,
+        consumed_quantity=None,
+        charge_period_start=window,
+        charge_period_end=window + WINDOW,
+        charge_category="Usage",
+        charge_description="",
+        service_name=[estimate.service_name for estimate in estimates],
+        resource_id=[r.resource_id for r in resources],
+        resource_name=[r.resource_name for r in resources],
+        matched=True,
+        region_id=[r.region for r in resources],
+        sub_account_id=[r.account_id for r in resources],
+        billing_account_id=[r.account_id for r in resources],
+        billing_period=window.date().replace(day=1),
+        tags=tags,
+        tags_from=[FROM_INVENTORY if tag else "" for tag in tags],
+        **dict.fromkeys(_TOLD, ""),
+        metadata=[to_json({"priced": estimate.priced}) for estimate in estimates],
+        collected_at=collected_at,
+        first_seen=collected_at,
+        last_changed=collected_at,
+    )
+
+
+def midnight(day: date) -> datetime:
+    """The start of a day, zoned UTC: the slice of what was charged on it."""
+    return datetime.combine(day, time(), UTC)
+
+
+def _sum(amounts: Iterable[Decimal | None]) -> Decimal | None:
+    """A sum, unknown where a part is."""
+    known = list(amounts)
+    return None if None in known else _exact(sum((amount for amount in known if amount is not None), Decimal(0)))
+
+
+_LAST_DIGIT = Decimal("1e-18")  # of `AMOUNT`
+_DIGITS = Context(prec=38)
+
+
+def _exact(amount: Decimal) -> Decimal:
+    """An amount as it is; rounded where it has more digits than the table, as a binary fraction of an export may."""
+    exponent = amount.as_tuple().exponent
+    return amount.quantize(_LAST_DIGIT, context=_DIGITS) if isinstance(exponent, int) and exponent < -18 else amount
