@@ -82,7 +82,7 @@ def probe(principal: Principal, source: Source[AzureAccount], day: date) -> None
         CloudError: it may not, or is not there.
     """
     if source.account.cost_export:
-        cost_exports.files(principal, source, day, day)
+        cost_exports.probe(principal, source, day)
     else:
         principal.costs(source.id, query(day, day))
 

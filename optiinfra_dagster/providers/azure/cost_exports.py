@@ -1,92 +1,115 @@
-"""Exports of Cost Management: which files of a folder in blob storage state what was charged."""
+"""Exports of Cost Management in blob storage, read in place of its queries."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Collection, Iterable
 from contextlib import nullcontext
-from datetime import date, datetime
+from datetime import date
 from functools import partial
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.model.cost import Bill, BillRequest, Source
 from optiinfra_dagster.model.errors import Cause, CloudError
+from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.azure.export_runs import choose, runs_of, unambiguous
 from optiinfra_dagster.providers.billing.exports.files import ExportFile
 from optiinfra_dagster.providers.billing.exports.reader import read_export
+from optiinfra_dagster.providers.billing.statements import Statements, months_of, of_days
 from optiinfra_dagster.providers.object_storage.azure_blob import AzureBlob
-from optiinfra_dagster.providers.object_storage.store import File
+from optiinfra_dagster.providers.parsing import Item, as_dict
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.model.cost import Bill, BillRequest, Source
     from optiinfra_dagster.providers.azure.account import AzureAccount
     from optiinfra_dagster.providers.azure.client import Principal
-
-# Below its folder, an export writes <range>/<run>/<part>, or <range>/<part> where it overwrites what it wrote before.
-_WRITTEN = re.compile(r"(?P<export>(?:.*/)?)(?P<first>\d{8})-(?P<last>\d{8})/(?P<run>(?:.*/)?)[^/]+")
+    from optiinfra_dagster.providers.object_storage.store import File
 
 
 def read(principal: Principal, source: Source[AzureAccount], request: BillRequest[AzureAccount]) -> Bill:
-    """The bill that an export in blob storage tells. Only inside of `calling`.
+    """The bill that an export in blob storage tells, of the months that it stated anew. Only inside of `calling`.
 
     Raises:
-        CloudError: the export cannot be listed, or there is none.
+        CloudError: the export cannot be listed, there is none, or two state one month.
     """
-    return read_export(
-        files(principal, source, request.first, request.last),
-        source_id=source.id,
-        first=request.first,
-        last=request.last,
-        resources=request.resources,
-        provider_names=("microsoft", "azure"),
-    )
+    store, files = _listed(principal, source)
+    statements = Statements(request, source)
+    bill = Bill()
 
-
-def files(principal: Principal, source: Source[AzureAccount], first: date, last: date) -> list[ExportFile]:
-    """The files of the export that state the days from `first` to `last`."""
-    host, container, *folder = source.id.split("/", 2)
-    prefix = f"{folder[0]}/" if folder else ""
-    store = AzureBlob(host, container, lambda _operation: nullcontext(principal), "cost_export")
-    files = newest_runs([file for page in store.pages(prefix) for file in page.files], first, last)
-    if not files:
-        raise CloudError(
-            Cause.CONFIG,
-            f"no export of {first} to {last} is below {source.id}. Correct cost_export in the customers file, or run "
-            "the export in Cost Management",
+    def read_files(parts: Iterable[File], days: Collection[date], *, whole: bool) -> bool:
+        """Read a statement for some days; `whole` if these are all that it states. False where that fails."""
+        part = read_export(
+            [ExportFile(file.key, file.size, partial(store.open, file)) for file in parts],
+            source_id=source.id,
+            first=request.first,
+            last=request.last,
+            resources=request.resources,
+            provider_names=("microsoft", "azure"),
         )
-    return [ExportFile(file.key, file.size, partial(store.open, file)) for file in files]
+        bill.merge(of_days(part, days, charges=not whole))
+        return not part.problems
+
+    runs, loose = runs_of(files)
+    months = months_of(request.first, request.last)
+    of_month = {
+        month: [file for run in runs if month in months_of(run.first, run.last) for file in run.files]
+        for month in months
+    }
+    if any(of_month.values()):
+        changed = [month for month in months if statements.changed([month], of_month[month])]
+        choice = choose(
+            runs,
+            lambda file: statements.once(file, lambda: _manifest(store, file)),
+            [day for day in request.days if day.replace(day=1) in changed],
+        )
+        bill.problems += [Problem(source.id, "", "", Cause.INCOMPLETE, text) for text in choice.problems]
+        failed = set[date]()
+        for statement, days in choice.days:
+            if not read_files(statement.parts, days, whole=days == statement.run.days(request.days)):
+                failed.update(day.replace(day=1) for day in days)
+        for month in changed:
+            statements.note([month], of_month[month], read=month not in failed and not choice.problems)
+    else:
+        parts = unambiguous(loose)
+        if not parts:
+            raise _nothing(source, request.first, request.last)
+        if statements.changed(months, parts):
+            statements.note(months, parts, read=read_files(parts, request.days, whole=True))
+    if not bill.problems:
+        bill.read.setdefault(source.id, [])
+    # A charge may be dated outside of the days that its run states: it counts where the others of its day are read.
+    return of_days(bill, bill.read.get(source.id, ()))
 
 
-def newest_runs(files: Sequence[File], first: date, last: date) -> list[File]:
-    """The files that state the days from `first` to `last` now.
+def probe(principal: Principal, source: Source[AzureAccount], day: date) -> None:
+    """Find the files that state a day, without reading them. Only inside of `calling`.
 
-    An export states a month anew with every run: of each range of days, the newest run counts that is complete, which
-    its manifest.json shows where it writes one. Files that no export has put into folders of ranges are all taken.
+    Raises:
+        CloudError: there are none, they are not complete, or two exports state the day's month.
     """
-    loose = list[File]()
-    runs: dict[tuple[str, str, str], dict[str, list[File]]] = {}
-    for file in files:
-        written = _WRITTEN.fullmatch(file.key)
-        if written is None:
-            loose.append(file)
-        elif written["first"] <= f"{last:%Y%m%d}" and written["last"] >= f"{first:%Y%m%d}":
-            place = written["export"], written["first"], written["last"]
-            runs.setdefault(place, {}).setdefault(written["run"], []).append(file)
-    chosen, before = list[File](), ("", "", "")
-    for place, of_place in sorted(runs.items()):
-        if place[0] == before[0] and place[1] <= before[2]:
-            what = f"{place[0]} holds {'-'.join(before[1:])} and {'-'.join(place[1:])}"
-            raise CloudError(
-                Cause.CONFIG,
-                f"{what}: the same days would be counted twice. Keep one range of them, or name a folder of its own",
-            )
-        before = place
-        complete = {run: of_run for run, of_run in of_place.items() if any(map(_is_manifest, of_run))}
-        chosen += max((complete or of_place).values(), key=_newest)
-    return [file for file in chosen or loose if not _is_manifest(file)]
+    store, files = _listed(principal, source)
+    runs, loose = runs_of(files)
+    if not any(run.days([day]) for run in runs) and not unambiguous(loose):
+        raise _nothing(source, day, day)
+    if problems := choose(runs, partial(_manifest, store), [day]).problems:
+        raise CloudError(Cause.INCOMPLETE, problems[0])
 
 
-def _newest(files: Iterable[File]) -> tuple[datetime, str]:
-    return max((file.modified, file.key) for file in files)
+def _listed(principal: Principal, source: Source[AzureAccount]) -> tuple[AzureBlob, list[File]]:
+    """The container, and what is in the source's folder. Data Lake storage lists its folders too, without a size."""
+    host, container, *folder = source.id.split("/", 2)
+    store = AzureBlob(host, container, lambda _operation: nullcontext(principal), "cost_export")
+    pages = store.pages(f"{folder[0]}/" if folder else "")
+    return store, [file for page in pages for file in page.files if file.size]
 
 
-def _is_manifest(file: File) -> bool:
-    return file.key.endswith("manifest.json")
+def _manifest(store: AzureBlob, file: File) -> Item:
+    with store.open(file) as stream:
+        return as_dict(json.loads(stream.read()))
+
+
+def _nothing(source: Source[AzureAccount], first: date, last: date) -> CloudError:
+    return CloudError(
+        Cause.CONFIG,
+        f"no export of {first} to {last} is below {source.id}. Correct cost_export in the customers file, or run the "
+        "export in Cost Management",
+    )
