@@ -33,10 +33,12 @@ class Statements(Generic[AccountT]):
 
     The request's memory keeps, by statement, the fingerprint of the files and when the reading before that one was.
     Without it, the times of the files are compared with the start of the last reading that ended well.
+    `final_by_time` is True where charges become final though no file tells it.
     """
 
     request: BillRequest[AccountT]
     source: Source[AccountT]
+    final_by_time: bool = True
 
     def changed(self, months: Sequence[date], files: Sequence[File]) -> bool:
         """True where the statement of these months, which is in these files, must be read.
@@ -44,11 +46,7 @@ class Statements(Generic[AccountT]):
         That is also on the day that a month becomes final, for then its charges do.
         """
         last = self.request.read_at.get(self.source.id)
-        today = self.request.last + timedelta(days=1)
-        if last is None or any(
-            is_final(month, today, finality.EXPORT) and not is_final(month, last.date(), finality.EXPORT)
-            for month in months
-        ):
+        if last is None or (self.final_by_time and any(self._became_final(month, last.date()) for month in months)):
             return True
         fingerprint, before = self._remembered().get(_name(months)) or (None, "")
         newest = max((file.modified for file in files), default=last - LATE)
@@ -59,6 +57,10 @@ class Statements(Generic[AccountT]):
         if same:
             self._remember(months, self._fingerprint(files), before)
         return not same
+
+    def _became_final(self, month: date, before: date) -> bool:
+        today = self.request.last + timedelta(days=1)
+        return is_final(month, today, finality.EXPORT) and not is_final(month, before, finality.EXPORT)
 
     def note(self, months: Sequence[date], files: Sequence[File], *, read: bool) -> None:
         """Remember that a statement was read; or that it was not, so that it is tried again."""
