@@ -36,7 +36,7 @@ _DAY = timedelta(days=1)
 # Of a Data Export: prefix/name/metadata/BILLING_PERIOD=2026-11/(execution/)name-Manifest.json. Of a Cost and Usage
 # Report: prefix/name/20261101-20261201/(assembly/)name-Manifest.json, and beside it others, for Redshift and Athena.
 _MANIFEST = re.compile(
-    r"(?P<export>(?:.*/)?)(?:metadata/BILLING_PERIOD=\d{4}-\d\d/.*|\d{8}-\d{8}/(?:[^/]+/)?[^/]+-)Manifest\.json",
+    r"(?P<export>(?:.*/)?)(?:metadata/BILLING_PERIOD=20\d\d-(?:0[1-9]|1[0-2])/.*|\d{8}-\d{8}/(?:[^/]+/)?[^/]+-)Manifest\.json",
     re.IGNORECASE,
 )
 # The last form is of the Parquet files of a Cost and Usage Report, which are overwritten.

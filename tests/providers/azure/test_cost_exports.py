@@ -575,7 +575,7 @@ def one_lab(start_billing: StartLab) -> CloudLab:
     return start_billing()
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(histories())
 def test_the_sum_is_that_of_the_newest_complete_run_of_each_month(one_lab: CloudLab, history: list[Made]) -> None:
     one_lab.azure.billing._blobs.clear()
