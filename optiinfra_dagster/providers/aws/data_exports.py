@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 from functools import partial
@@ -23,7 +23,7 @@ from optiinfra_dagster.providers.billing.exports.files import ExportFile
 from optiinfra_dagster.providers.billing.exports.reader import read_export
 from optiinfra_dagster.providers.billing.statements import Statements, months_of
 from optiinfra_dagster.providers.object_storage.s3 import S3
-from optiinfra_dagster.providers.parsing import ODD, as_texts
+from optiinfra_dagster.providers.parsing import ODD, Item, as_texts
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -83,8 +83,10 @@ class _Export:
             raise CloudError(Cause.CONFIG, text)
         return of_exports
 
-    def newest(self, month: date, files: list[File]) -> tuple[File, list[ExportFile]]:
-        """The newest manifest of a month whose data files are all there, and these.
+    def newest(
+        self, month: date, files: list[File], load: Callable[[File], Item] | None = None
+    ) -> tuple[File, list[File]]:
+        """The newest manifest of a month whose data files are all there, and these; `load` gives what manifests tell.
 
         Raises:
             CloudError: there is none (`INCOMPLETE`), or several exports state the month (`CONFIG`).
@@ -97,33 +99,33 @@ class _Export:
         newest_lacks: CloudError | None = None
         for manifest in sorted(manifests, key=lambda file: (file.modified, file.key), reverse=True):
             try:
-                return manifest, self._files(manifest)
+                return manifest, self._named(manifest, (load or self.load)(manifest))
             except CloudError as error:
                 if error.cause is not Cause.INCOMPLETE:
                     raise
                 newest_lacks = newest_lacks or error
         raise newest_lacks or CloudError(Cause.BUG, f"{self.place} has no manifest of {month:%Y-%m}")
 
-    def _files(self, manifest: File) -> list[ExportFile]:
-        """The data files that a manifest names."""
+    def load(self, manifest: File) -> Item:
+        """Read a manifest."""
         with self.store.open(manifest) as stream:
             text = stream.read()
         try:
             told = json.loads(text)
-            names = [*as_texts(told.get("dataFiles")), *as_texts(told.get("reportKeys"))]
+            return {"files": [*as_texts(told.get("dataFiles")), *as_texts(told.get("reportKeys"))]}
         except ODD as error:
             what = f"{self.place}: {manifest.key} is not a manifest of AWS ({type(error).__name__})"
             raise CloudError(Cause.BUG, what) from None
-        keys = [name.removeprefix(f"{self.store.place}/") for name in names]
+
+    def _named(self, manifest: File, told: Item) -> list[File]:
+        """The data files that a manifest names."""
+        keys = [name.removeprefix(f"{self.store.place}/") for name in told["files"]]
         if missing := [key for key in keys if key not in self.objects]:
             what = f"{self.place}: the manifest {manifest.key} lists {missing[0]}, which is not there. {LATER}"
             raise CloudError(Cause.INCOMPLETE, what)
         if not keys:
             raise CloudError(Cause.INCOMPLETE, f"{self.place}: the manifest {manifest.key} lists no file. {LATER}")
-        return [
-            ExportFile(f"{self.store.place}/{key}", self.objects[key].size, partial(self.store.open, self.objects[key]))
-            for key in keys
-        ]
+        return [self.objects[key] for key in keys]
 
 
 def _month_of(key: str) -> date | None:
@@ -160,20 +162,26 @@ def read(
     bill = Bill()
     for month, listed in changed.items():
         try:
-            manifest, files = export.newest(month, listed)
+            manifest, files = export.newest(
+                month, listed, lambda file: statements.once(file, lambda: export.load(file))
+            )
         except CloudError as error:
             if error.cause is not Cause.INCOMPLETE:
                 raise
             bill.problems.append(Problem.of(source.id, error))
-            statements.note([month], listed, read=False)
+            statements.note([month], listed, [], read=False)
             continue
         written = manifest.modified.astimezone(UTC)
         first = max(request.first, month)
         last = min(request.last, (month + timedelta(days=31)).replace(day=1) - _DAY, written.date() - _DAY)
-        if first > last:
+        chosen = [manifest, *files]
+        if first > last or not statements.chosen_changed([month], listed, chosen):
             continue
         part = read_export(
-            files,
+            [
+                ExportFile(f"{export.store.place}/{file.key}", file.size, partial(export.store.open, file))
+                for file in files
+            ],
             source_id=source.id,
             first=first,
             last=last,
@@ -181,7 +189,7 @@ def read(
             provider_names=("aws", "amazon"),
         )
         bill.merge(part)
-        statements.note([month], listed, read=not part.problems)
+        statements.note([month], listed, chosen, read=not part.problems)
     if not bill.problems:
         bill.read.setdefault(source.id, [])
     return bill

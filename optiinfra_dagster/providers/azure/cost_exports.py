@@ -61,19 +61,34 @@ def read(principal: Principal, source: Source[AzureAccount], request: BillReques
             lambda file: statements.once(file, lambda: _manifest(store, file)),
             [day for day in request.days if day.replace(day=1) in changed],
         )
-        bill.problems += [Problem(source.id, "", "", Cause.INCOMPLETE, text) for text in choice.problems]
-        failed = set[date]()
+        bill.problems += [Problem(source.id, "", "", Cause.INCOMPLETE, text) for text, _ in choice.problems]
+        failed = {day.replace(day=1) for _, days in choice.problems for day in days}
+        chosen = {
+            month: [
+                file
+                for one, days in choice.days
+                if any(day.replace(day=1) == month for day in days)
+                for file in one.files
+            ]
+            for month in changed
+        }
+        to_read = [
+            month
+            for month in changed
+            if month in failed or statements.chosen_changed([month], of_month[month], chosen[month])
+        ]
         for statement, days in choice.days:
-            if not read_files(statement.parts, days, whole=days == statement.run.days(request.days)):
-                failed.update(day.replace(day=1) for day in days)
-        for month in changed:
-            statements.note([month], of_month[month], read=month not in failed and not choice.problems)
+            unread = [day for day in days if day.replace(day=1) in to_read]
+            if unread and not read_files(statement.parts, unread, whole=unread == statement.run.days(request.days)):
+                failed.update(day.replace(day=1) for day in unread)
+        for month in to_read:
+            statements.note([month], of_month[month], chosen[month], read=month not in failed)
     else:
         parts = unambiguous(loose)
         if not parts:
             raise _nothing(source, request.first, request.last)
         if statements.changed(months, parts):
-            statements.note(months, parts, read=read_files(parts, request.days, whole=True))
+            statements.note(months, parts, parts, read=read_files(parts, request.days, whole=True))
     if not bill.problems:
         bill.read.setdefault(source.id, [])
     # A charge may be dated outside of the days that its run states: it counts where the others of its day are read.
@@ -91,7 +106,7 @@ def probe(principal: Principal, source: Source[AzureAccount], day: date) -> None
     if not any(run.days([day]) for run in runs) and not unambiguous(loose):
         raise _nothing(source, day, day)
     if problems := choose(runs, partial(_manifest, store), [day]).problems:
-        raise CloudError(Cause.INCOMPLETE, problems[0])
+        raise CloudError(Cause.INCOMPLETE, problems[0][0])
 
 
 def _listed(principal: Principal, source: Source[AzureAccount]) -> tuple[AzureBlob, list[File]]:

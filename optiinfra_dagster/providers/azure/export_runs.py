@@ -74,13 +74,18 @@ class Statement:
     parts: tuple[File, ...]
     lacks: str = ""
 
+    @property
+    def files(self) -> list[File]:
+        """All that it is told by."""
+        return [*self.parts, *((self.run.manifest,) if self.run.manifest else ())]
+
 
 @dataclass
 class Choice:
-    """The runs that count, with the days that each is read for, and why some days cannot be read."""
+    """The runs that count, with the days that each is read for, and why the days of others cannot be read."""
 
     days: list[tuple[Statement, list[date]]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    problems: list[tuple[str, list[date]]] = field(default_factory=list)
 
 
 def runs_of(files: Iterable[File]) -> tuple[list[Run], list[File]]:
@@ -100,8 +105,9 @@ def runs_of(files: Iterable[File]) -> tuple[list[Run], list[File]]:
         of_run = _OF_RUN.fullmatch(written["name"])
         if of_run and not run:
             run = of_run[2].lower()
-            if of_run[1] and not f"/{folder}".endswith(f"/{of_run[1]}/"):
-                folder += f"{of_run[1]}/"  # a file that was put beside those of another export
+            export = of_run[1].casefold()
+            if export and not export.startswith("part") and not f"/{folder}".casefold().endswith(f"/{export}/"):
+                folder += f"{export}/"  # a file that was put beside those of another export
         found.setdefault((folder, days[0], days[1], run), []).append(file)
     return [Run(*place, tuple(of_run)) for place, of_run in sorted(found.items())], loose
 
@@ -136,10 +142,11 @@ def choose(runs: Sequence[Run], read_manifest: ReadManifest, days: Collection[da
                 choice.days.append((one, mine))
                 left -= set(mine)
         if late := next((one for one in lacking if one.run.days(left)), None):
-            choice.problems.append(
+            text = (
                 f"{late.run.path} lacks {late.lacks}, and no other run states all of its days: what it alone states is "
                 "not read. If it stays so, run the export again in Cost Management"
             )
+            choice.problems.append((text, late.run.days(left)))
     return choice
 
 

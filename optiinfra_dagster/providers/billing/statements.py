@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Generic
 
 from optiinfra_dagster.model.account import AccountT
 from optiinfra_dagster.model.cost import Bill
@@ -27,49 +27,71 @@ LATE = timedelta(minutes=15)
 """The time by which a copy of a file may be listed after its time of change: what S3 promises for replication."""
 
 
+_LISTED, _CHOSEN, _BEFORE = "listed", "chosen", "before"
+_NOTHING = dict.fromkeys((_LISTED, _CHOSEN, _BEFORE), "")
+
+
 @dataclass(frozen=True)
 class Statements(Generic[AccountT]):
     """The statements of a source, and what is remembered of their last reading.
 
-    The request's memory keeps, by statement, the fingerprint of the files and when the reading before that one was.
-    Without it, the times of the files are compared with the start of the last reading that ended well.
-    `final_by_time` is True where charges become final though no file tells it.
+    The request's memory keeps, by statement, the fingerprints of the files that were listed and of those that were
+    chosen of them, and when the reading before that one was. Without it, the times of the files are compared with the
+    start of the last reading that ended well. `final_by_time` is True where charges become final though no file tells
+    it.
     """
 
     request: BillRequest[AccountT]
     source: Source[AccountT]
     final_by_time: bool = True
 
-    def changed(self, months: Sequence[date], files: Sequence[File]) -> bool:
-        """True where the statement of these months, which is in these files, must be read.
+    def changed(self, months: Sequence[date], listed: Sequence[File]) -> bool:
+        """True where the statement of these months, which is in some of these files, may be another one.
 
         That is also on the day that a month becomes final, for then its charges do.
         """
+        if self._differs(months, listed, _LISTED):
+            return True
+        self._remember(months, {**_NOTHING, **self._known(months), _LISTED: self._fingerprint(listed)})
+        return False
+
+    def chosen_changed(self, months: Sequence[date], listed: Sequence[File], chosen: Sequence[File]) -> bool:
+        """True where the chosen ones of the listed files must be read; only after `changed` was True."""
+        if self._differs(months, chosen, _CHOSEN):
+            return True
+        told = {_LISTED: self._fingerprint(listed), _CHOSEN: self._fingerprint(chosen)}
+        self._remember(months, {**_NOTHING, **self._known(months), **told})
+        return False
+
+    def note(self, months: Sequence[date], listed: Sequence[File], chosen: Sequence[File], *, read: bool) -> None:
+        """Remember that a statement was read; or that it was not, so that it is tried again."""
+        last = self.request.read_at.get(self.source.id)
+        told = {_LISTED: self._fingerprint(listed), _CHOSEN: self._fingerprint(chosen)} if read else {}
+        self._remember(months, {**_NOTHING, **told, _BEFORE: last.isoformat() if last else ""})
+
+    def _differs(self, months: Sequence[date], files: Sequence[File], which: str) -> bool:
         last = self.request.read_at.get(self.source.id)
         if last is None or (self.final_by_time and any(self._became_final(month, last.date()) for month in months)):
             return True
-        fingerprint, before = self._remembered().get(_name(months)) or (None, "")
-        newest = max((file.modified for file in files), default=last - LATE)
+        known, newest = self._known(months), max((file.modified for file in files), default=last - LATE)
+        if not known:
+            return newest > last - LATE
         # A reading that came to nothing, such as one whose charges could not be stored, leaves the time of the last
         # one as it was. One that was asked to read everything was told no time.
+        before = known[_BEFORE]
         ended_well = before != last.isoformat() if before else newest <= last
-        same = newest <= last - LATE if fingerprint is None else fingerprint == self._fingerprint(files) and ended_well
-        if same:
-            self._remember(months, self._fingerprint(files), before)
-        return not same
+        return known[which] != self._fingerprint(files) or not ended_well
 
     def _became_final(self, month: date, before: date) -> bool:
         today = self.request.last + timedelta(days=1)
         return is_final(month, today, finality.EXPORT) and not is_final(month, before, finality.EXPORT)
 
-    def note(self, months: Sequence[date], files: Sequence[File], *, read: bool) -> None:
-        """Remember that a statement was read; or that it was not, so that it is tried again."""
-        last = self.request.read_at.get(self.source.id)
-        self._remember(months, self._fingerprint(files) if read else "", last.isoformat() if last else "")
+    def _known(self, months: Sequence[date]) -> dict[str, str]:
+        return self._remembered().get(_name(months)) or {}
 
-    def _remember(self, months: Sequence[date], fingerprint: str, before: str) -> None:
+    def _remember(self, months: Sequence[date], known: dict[str, str]) -> None:
         if self.request.memory is not None:
-            self.request.memory.put({**self._remembered(), _name(months): [fingerprint, before]}, *self._key())
+            self.request.memory.put({**self._remembered(), _name(months): known}, *self._key())
 
     def once(self, file: File, load: Callable[[], Item]) -> Item:
         """What a small file such as a manifest tells, which is loaded once a day at most."""
@@ -83,7 +105,7 @@ class Statements(Generic[AccountT]):
             self.request.memory.put(known, *key)
         return as_dict(known[name])
 
-    def _remembered(self) -> dict[str, Any]:
+    def _remembered(self) -> dict[str, dict[str, str]]:
         return (self.request.memory.get(*self._key()) if self.request.memory else None) or {}
 
     def _key(self) -> tuple[str, ...]:

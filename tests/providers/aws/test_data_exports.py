@@ -275,6 +275,22 @@ def test_a_file_that_did_not_change_is_not_downloaded_again(
     assert gets(lab) == 6
 
 
+def test_a_delivery_that_counts_is_not_downloaded_again_when_one_before_is_removed(
+    start_lab: StartLab, tmp_path: Path
+) -> None:
+    lab = start_lab()
+    memory = DayCache(tmp_path)
+    put_export(lab, "2026-11", {2: "5"}, on(18), "exec1")
+    before = set(lab.storage._put["s3://acme-billing"])
+    put_export(lab, "2026-11", {2: "6"}, on(19), "exec2")
+    assert_reads(bill_of(memory=memory), "6")
+
+    for key in before:
+        del lab.storage._put["s3://acme-billing"][key]
+    assert_reads(bill_of(memory=memory, read_at={ACME: on(19, 12)}), "0")
+    assert gets(lab) == 2
+
+
 def test_a_delivery_that_is_replicated_late_is_read(start_lab: StartLab, tmp_path: Path) -> None:
     lab = start_lab()
     memory = DayCache(tmp_path)

@@ -479,6 +479,37 @@ def test_a_file_that_did_not_change_is_not_downloaded_again(monthly: CloudLab, r
     assert gets(monthly) == 4 + 2 + (not remembers)  # the first run's manifest, where nobody remembers it
 
 
+def test_a_run_that_counts_is_not_downloaded_again_when_others_come_and_go(monthly: CloudLab, tmp_path: Path) -> None:
+    memory = DayCache(tmp_path)
+    put_run(monthly, f"{NOVEMBER}/run-0", {"part_0.csv": [focus("4")]}, on(19))
+    assert_reads(bill_of(monthly, memory=memory), "8")
+    before = gets(monthly)
+
+    put(monthly, f"{NOVEMBER}/run-2/part_0.csv", focus("6"), at=on(20, 8))  # is being written
+    assert_reads(bill_of(monthly, memory=memory, read_at={SOURCE: on(20, 9)}), "0")
+    for name in ("part_0.csv", "manifest.json"):
+        monthly.azure.billing.remove_blob(HOST, "costs", f"focus/daily/{NOVEMBER}/run-0/{name}")
+    assert_reads(bill_of(monthly, memory=memory, read_at={SOURCE: on(20, 13)}), "0")
+    assert gets(monthly) == before
+
+    put_run(monthly, f"{NOVEMBER}/run-2", {"part_0.csv": [focus("6")]}, on(20, 8))
+    assert_reads(bill_of(monthly, memory=memory, read_at={SOURCE: on(20, 17)}), "6")
+    assert gets(monthly) == before + 2
+
+
+def test_a_month_that_lacks_something_is_told_until_it_is_there(start_billing: StartLab, tmp_path: Path) -> None:
+    lab = start_billing()
+    without_a_part(lab)
+    more = {"memory": DayCache(tmp_path), "read_at": {SOURCE: on(20)}}
+
+    put_run(lab, f"{OCTOBER}/run-1", {"part_0.csv": [focus("3", "2026-10-05")]}, on(3))
+    put(lab, f"{NOVEMBER}/run-2/part_2.csv", focus("1"), at=on(20))
+    assert [causes(bill_of(lab, **more)) for _ in range(3)] == [[Cause.INCOMPLETE]] * 3
+
+    put_run(lab, f"{NOVEMBER}/run-2", {"part_0.csv": [focus("100")], "part_1.csv": [focus("1")]}, on(9))
+    assert_reads(bill_of(lab, **more), "101")
+
+
 def test_a_reading_that_is_asked_to_read_all_does(monthly: CloudLab, tmp_path: Path) -> None:
     memory = DayCache(tmp_path)
     bill_of(monthly, memory=memory)
