@@ -17,7 +17,7 @@ class AwsAccount(Account):
     they must belong to `account_id` themselves. `regions` None means every region that is enabled in the account.
     `billing: false` is for an account whose charges are in the bill of its payer, which is the customer's first account
     without it: that bill is read for both. Where no account is left, no bill is read and everything is estimated.
-    `cost_export` is a Data Export (CUR 2.0 or FOCUS), which is then read in place of Cost Explorer.
+    `cost_export` is a Data Export (CUR 2.0 or FOCUS) or a Cost and Usage Report, read in place of Cost Explorer.
     """
 
     identity = "account_id"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,8 +15,9 @@ from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.aws.billing import try_export
+from optiinfra_dagster.providers.aws.billing import READING_SECONDS
 from optiinfra_dagster.providers.aws.client import Account, open_account
+from optiinfra_dagster.providers.aws.data_exports import try_export
 from optiinfra_dagster.providers.aws.errors import code_of, explain_cost_explorer, region_refused
 from optiinfra_dagster.providers.aws.inventory import enabled_regions
 from optiinfra_dagster.providers.aws.kind import NOBODY, Listing, Probe
@@ -115,7 +117,7 @@ def check(customer_id: str, account: AwsAccount, families: Collection[str] = FAM
         problems = list(pool.map(lambda attempt: _make(attempt, opened, meter), attempts))
     if account.cost_export and "cost" in families:
         try:
-            try_export(account, opened, meter)
+            try_export(account, opened, meter, time.monotonic() + READING_SECONDS)
         except CloudError as error:
             problems.append(Problem.of(account.account_id, error))
     return list(dict.fromkeys(problem for problem in problems if problem is not None))
