@@ -29,7 +29,7 @@ _SIZE = re.compile(r"Standard_([A-Z])(\d+)([a-z]*)_v(\d)")
 
 def server(row: Row, fleet: AzureFleet, created: datetime) -> Row:
     """A flexible server without a standby."""
-    size = fleet.type or "Standard_D4s_v3"
+    size, gib = fleet.type or "Standard_D4s_v3", fleet.size or 128
     row["sku"] = {"name": size, "tier": "Burstable" if size.startswith("Standard_B") else "GeneralPurpose"}
     return {
         "state": fleet.state or "Ready",
@@ -37,7 +37,7 @@ def server(row: Row, fleet: AzureFleet, created: datetime) -> Row:
         "creationDate": written(created),
         "administratorLogin": PLANTED,
         "administratorLoginPassword": PLANTED,
-        "storage": {"storageSizeGB": fleet.size or 128, "iops": 500, "autoGrow": "Enabled", "type": "Premium_LRS"},
+        "storage": {"storageSizeGB": gib, "iops": 300 + 3 * gib, "autoGrow": "Enabled", "type": "Premium_LRS"},
         "highAvailability": {"mode": "Disabled", "state": "NotEnabled"},
     }
 

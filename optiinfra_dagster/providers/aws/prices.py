@@ -148,7 +148,7 @@ def _prices(item: Any, region: str, key: str, currency: str) -> Iterator[Price]:
     for term in item.get("terms", {}).get("OnDemand", {}).values():
         for dimension in term["priceDimensions"].values():
             amounts = dimension["pricePerUnit"]
-            for code in [currency] if currency in amounts else amounts:
+            for code in next(([each] for each in (currency, "USD") if each in amounts), list(amounts)):
                 hourly = _hourly(Decimal(amounts[code]), str(dimension.get("unit")).lower())
                 # Nothing is what a reservation leaves to pay, and what a free tier costs.
                 if hourly and not Decimal(str(dimension.get("beginRange") or 0)):

@@ -5,6 +5,7 @@ Usage types and attributes are those of the public list; the amounts are round f
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from optiinfra_dagster.lab.aws.pricelist import Product
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws import inventory, prices
+from optiinfra_dagster.providers.aws.services import KINDS
 from optiinfra_dagster.providers.registry import PROVIDERS
 from optiinfra_dagster.storage.bills import KnownPrice
 from tests.providers.aws.conftest import NOW, StartLab, acme, fleet
@@ -158,67 +160,74 @@ def monthly(usd: str) -> Decimal:
     return (Decimal(usd) / MONTH).quantize(Decimal("1e-18"))
 
 
-@pytest.mark.parametrize(
-    ("key", "usd"),
-    [
-        ("application load balancer", "0.0225"),
-        ("network load balancer", "0.0226"),
-        ("gateway load balancer", "0.0125"),
-        ("classic load balancer", "0.025"),
-        ("nat gateway", "0.045"),
-        ("eks cluster", "0.10"),
-        ("public address", "0.005"),
-        ("m5.large linux", "0.096"),
-        ("m5.large linux dedicated", "0.102"),
-        ("m5.large windows", "0.188"),
-        ("m5.large rhel", None),
-        ("db.m5.large postgres single-az", "0.178"),
-        ("db.m5.large postgres multi-az", "0.356"),
-        ("db.m5.large mysql single-az", None),
-        ("db.r6g.large aurora-postgresql single-az", "0.313"),
-        ("db.r6g.large aurora-postgresql io-optimized single-az", "0.407"),
-        ("db.m5.large sqlserver-se license-included single-az", "0.95"),
-        ("db.m5.large sqlserver-se license-included multi-az", "1.9"),
-        ("db.m5.large sqlserver-ee license-included multi-az", "2.6"),
-        ("cache.r6g.large redis", "0.206"),
-        ("cache.r6g.large valkey", "0.165"),
-        ("cache.r6g.large memcached", None),
-        ("ra3.xlplus redshift", "1.086"),
-    ],
+BY_THE_HOUR: tuple[tuple[str, str | None], ...] = (
+    ("application load balancer", "0.0225"),
+    ("network load balancer", "0.0226"),
+    ("gateway load balancer", "0.0125"),
+    ("classic load balancer", "0.025"),
+    ("nat gateway", "0.045"),
+    ("eks cluster", "0.10"),
+    ("public address", "0.005"),
+    ("m5.large linux", "0.096"),
+    ("m5.large linux dedicated", "0.102"),
+    ("m5.large windows", "0.188"),
+    ("m5.large rhel", None),
+    ("db.m5.large postgres single-az", "0.178"),
+    ("db.m5.large postgres multi-az", "0.356"),
+    ("db.m5.large mysql single-az", None),
+    ("db.r6g.large aurora-postgresql single-az", "0.313"),
+    ("db.r6g.large aurora-postgresql io-optimized single-az", "0.407"),
+    ("db.m5.large sqlserver-se license-included single-az", "0.95"),
+    ("db.m5.large sqlserver-se license-included multi-az", "1.9"),
+    ("db.m5.large sqlserver-ee license-included multi-az", "2.6"),
+    ("cache.r6g.large redis", "0.206"),
+    ("cache.r6g.large valkey", "0.165"),
+    ("cache.r6g.large memcached", None),
+    ("ra3.xlplus redshift", "1.086"),
 )
+
+
+@pytest.mark.parametrize(("key", "usd"), BY_THE_HOUR)
 def test_the_row_that_is_meant_counts_whatever_is_like_it(listed: CloudLab, key: str, usd: str | None) -> None:
     assert asked(key) == ({} if usd is None else {key: Decimal(usd)})
 
 
-@pytest.mark.parametrize(
-    ("key", "usd"),
-    [
-        ("gp3 GiB", "0.08"),
-        ("gp3 IOPS", "0.005"),
-        ("gp3 MiB/s", "0.04"),
-        ("io1 GiB", "0.125"),
-        ("io1 IOPS", "0.065"),
-        ("io2 GiB", "0.126"),
-        ("io2 IOPS", "0.066"),
-        ("io2.tier2 IOPS", "0.0455"),
-        ("io2.tier3 IOPS", "0.03185"),
-        ("standard GiB", "0.05"),
-        ("rds gp3 GiB postgres single-az", "0.115"),
-        ("rds gp3 GiB mysql multi-az", "0.23"),
-        ("rds gp3 GiB sqlserver-se single-az", "0.116"),
-        ("rds gp3 GiB sqlserver-se multi-az", "0.232"),
-        ("rds gp2 GiB mariadb single-az", "0.117"),
-        ("rds io1 GiB postgres single-az", "0.125"),
-        ("rds io1 IOPS postgres single-az", "0.1"),
-        ("rds io2 GiB postgres single-az", "0.126"),
-        ("rds io2 GiB oracle-ee multi-az", "0.252"),
-        ("rds io2 IOPS postgres single-az", "0.11"),
-        ("rds io2 IOPS postgres multi-az", "0.22"),
-        ("rds gp3 IOPS postgres single-az", "0.02"),
-        ("rds gp3 MiB/s postgres single-az", "0.08"),
-        ("rds standard GiB mysql single-az", "0.1"),
-    ],
+BY_THE_MONTH = (
+    ("gp3 GiB", "0.08"),
+    ("gp3 IOPS", "0.005"),
+    ("gp3 MiB/s", "0.04"),
+    ("io1 GiB", "0.125"),
+    ("io1 IOPS", "0.065"),
+    ("io2 GiB", "0.126"),
+    ("io2 IOPS", "0.066"),
+    ("io2.tier2 IOPS", "0.0455"),
+    ("io2.tier3 IOPS", "0.03185"),
+    ("standard GiB", "0.05"),
+    ("rds gp3 GiB postgres single-az", "0.115"),
+    ("rds gp3 GiB mysql multi-az", "0.23"),
+    ("rds gp3 GiB sqlserver-se single-az", "0.116"),
+    ("rds gp3 GiB sqlserver-se multi-az", "0.232"),
+    ("rds gp2 GiB mariadb single-az", "0.117"),
+    ("rds io1 GiB postgres single-az", "0.125"),
+    ("rds io1 IOPS postgres single-az", "0.1"),
+    ("rds io2 GiB postgres single-az", "0.126"),
+    ("rds io2 GiB oracle-ee multi-az", "0.252"),
+    ("rds io2 IOPS postgres single-az", "0.11"),
+    ("rds io2 IOPS postgres multi-az", "0.22"),
+    ("rds gp3 IOPS postgres single-az", "0.02"),
+    ("rds gp3 MiB/s postgres single-az", "0.08"),
+    ("rds standard GiB mysql single-az", "0.1"),
 )
+
+
+def test_every_question_to_the_list_is_tried_here() -> None:
+    tried = [key for key, _ in (*BY_THE_HOUR, *BY_THE_MONTH)]
+    for kind in KINDS.values():
+        for pattern in kind.price_queries:
+            assert any(re.fullmatch(pattern, key) for key in tried), pattern
+
+
+@pytest.mark.parametrize(("key", "usd"), BY_THE_MONTH)
 def test_a_price_by_the_month_is_that_of_the_row_that_is_meant(listed: CloudLab, key: str, usd: str) -> None:
     assert asked(key) == {key: monthly(usd)}
 

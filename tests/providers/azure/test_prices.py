@@ -183,6 +183,31 @@ def listed(service: str, product: str, sku: str, meter: str, price: str, unit: s
                       "vCore", "0.3")], "0.152"),
         (VM, [item("0.2", armSkuName="standard_d4s_v5"), item("0.1", armSkuName="Standard_D4_v5")], "0.2"),
         (VM, [item("0.2"), item("0.05", meterName="D4s v5 Spot"), item("0.1", meterName="D4s v5 Expired")], "0.2"),
+        ("Storage | Premium SSD Managed Disks | P10 LRS Disk",
+         [listed("Storage", "Premium SSD Managed Disks", "P10 LRS", "P10 LRS disk", "73", "1/Month"),
+          listed("Storage", "Premium SSD Managed Disks", "P10 LRS", "P10 LRS Disk Mount", "3.65", "1/Month"),
+          listed("Storage", "Premium SSD Managed Disks", "P10 ZRS", "P10 ZRS Disk", "109", "1/Month"),
+          listed("Storage", "Standard SSD Managed Disks", "E10 LRS", "E10 LRS Disk", "36", "1/Month")], "0.1"),
+        ("Azure Kubernetes Service | Azure Kubernetes Service | Standard Uptime SLA",
+         [listed("Azure Kubernetes Service", "Azure Kubernetes Service", "Standard", "Standard Uptime SLA", "0.1"),
+          listed("Azure Kubernetes Service", "Azure Kubernetes Service", "Standard", "Standard Long Term Support",
+                 "0.6"),
+          listed("Azure Kubernetes Service", "Azure Kubernetes Service - Automatic", "Automatic",
+                 "Hosted Control Plane", "0.16")], "0.1"),
+        ("Load Balancer | Load Balancer | Standard Included LB Rules and Outbound Rules",
+         [listed("Load Balancer", "Load Balancer", "Standard", "Standard Included LB Rules and Outbound Rules", "0.025",
+                 armRegionName="Global"),
+          listed("Load Balancer", "Load Balancer", "Global", "Global Included LB Rules and Outbound Rules", "0.03",
+                 armRegionName="Global"),
+          listed("Load Balancer", "Load Balancer", "Standard", "Standard Included LB Rules and Outbound Rules - Free",
+                 "0", armRegionName="Global")], "0.025"),
+        ("Application Gateway | Application Gateway WAF v2 | Standard Fixed Cost",
+         [listed("Application Gateway", "Application Gateway WAF v2", "Standard", "Standard Fixed Cost", "0.443",
+                 "1/Hour"),
+          listed("Application Gateway", "Application Gateway Standard v2", "Standard", "Standard Fixed Cost", "0.246",
+                 "1/Hour"),
+          listed("Application Gateway", "Application Gateway Basic v2", "Basic", "Basic Fixed Cost", "0.02", "1/Hour")],
+         "0.443"),
         ("NAT Gateway | NAT Gateway | Standard Gateway",
          [listed("NAT Gateway", "Azure NAT Gateway", "Standard", "Standard gateway", "0.045", armRegionName="Global"),
           listed("NAT Gateway", "NAT Gateway", "Standard", "Standard Data Processed", "0.044", "1 GB")], "0.045"),
@@ -327,6 +352,18 @@ def test_a_disk_is_of_the_tier_that_holds_it(sku: str, size: float | None, meter
     told = keys(thing("azure:disk", volume_type=sku, capacity=size))
 
     assert [key.rpartition(" | ")[2] for key in told] == ([meter] if meter else [])
+
+
+def test_a_disk_costs_its_performance_and_none_is_estimated_without_a_part() -> None:
+    disk: dict[str, Any] = {"volume_type": "Premium_LRS", "capacity": 128.0}
+
+    def meters(**facts: Any) -> list[str]:
+        return [key.rpartition(" | ")[2] for key in keys(thing("azure:disk", **disk, **facts))]
+
+    assert meters(performance_tier="P10", shares=1) == ["P10 LRS Disk"]
+    assert meters(performance_tier="P30") == ["P30 LRS Disk"]
+    assert meters(shares=2) == []
+    assert meters(bursts=True) == []
 
 
 def test_a_standby_costs_as_much_again_and_a_stopped_server_its_storage() -> None:
