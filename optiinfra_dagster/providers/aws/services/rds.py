@@ -218,14 +218,14 @@ def _instance_query(
 
 def _storage_query(volume_type: str, unit: str, engine: str, deployment: str) -> PriceQuery:
     """The storage of most engines is listed once, for any of them."""
-    copies = "" if deployment == "single-az" else "(Multi-AZ|Mirror)-"
+    copies, options = "" if deployment == "single-az" else "(Multi-AZ|Mirror)-", _deployments(engine, deployment)
     usage = rf"RDS:{copies}{_STORAGE[volume_type][unit]}"
     among = {
         "databaseEngine": (_ENGINES[engine][0], "Any", ""),
-        "deploymentOption": _deployments(engine, deployment),
+        "deploymentOption": options,
         "deploymentModel": ("",),
     }
-    only = {"deploymentOption": "Single-AZ"} if deployment == "single-az" else {}  # fewer pages
+    only = {"deploymentOption": options[0]} if len(options) == 1 else {}  # fewer pages
     return PriceQuery("AmazonRDS", {"productFamily": _FAMILIES[unit], **only}, usage, among)
 
 
