@@ -267,8 +267,8 @@ def parts(kind: str, capacity: float | None = None, status: Status = Status.AVAI
     return {part.key: int(part.quantity) for part in prices.components(one)}
 
 
-POSTGRES = {"klass": "db.m5.large", "engine": "postgres", "license_model": "postgresql-license"}
-GP3 = {"storage_type": "gp3", "iops": 3000.0, "throughput_mib_s": 125.0}
+POSTGRES: dict[str, Any] = {"klass": "db.m5.large", "engine": "postgres", "license_model": "postgresql-license"}
+GP3: dict[str, Any] = {"storage_type": "gp3", "iops": 3000.0, "throughput_mib_s": 125.0}
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_a_database_with_a_part_that_is_not_known_has_no_parts(facts: dict[str, 
 
 
 def test_an_aurora_instance_costs_more_where_operations_are_included() -> None:
-    aurora = {"klass": "db.r6g.large", "engine": "aurora-postgresql", "cluster": "c", "multi_az": True}
+    aurora: dict[str, Any] = {"klass": "db.r6g.large", "engine": "aurora-postgresql", "cluster": "c", "multi_az": True}
 
     assert parts("rds:db", **aurora, storage_type="aurora") == {"db.r6g.large aurora-postgresql single-az": 1}
     assert parts("rds:db", **aurora, storage_type="aurora-iopt1") == {
@@ -318,7 +318,12 @@ def test_an_aurora_instance_costs_more_where_operations_are_included() -> None:
 
 
 def test_a_volume_of_sql_server_includes_as_little_whatever_its_size() -> None:
-    server = {"klass": "db.m5.large", "engine": "sqlserver-se", "license_model": "license-included", "multi_az": True}
+    server: dict[str, Any] = {
+        "klass": "db.m5.large",
+        "engine": "sqlserver-se",
+        "license_model": "license-included",
+        "multi_az": True,
+    }
 
     assert parts("rds:db", 1000, **server, **GP3 | {"iops": 4000.0}) == {
         "db.m5.large sqlserver-se license-included multi-az": 1,
