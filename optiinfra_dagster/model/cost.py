@@ -108,6 +108,7 @@ class LeftOutBecause(StrEnum):
     """Why a part of a statement is not among a customer's charges."""
 
     ANOTHER_ACCOUNT = "of an account that the customer does not have"
+    ANOTHER_BILL = "of an account that another bill of the customer is for"
     BILLING_ACCOUNT = "of the billing account itself"
     ANOTHER_PROVIDER = "of another provider"
     NOT_OVER = "of a day that is not over"
@@ -211,6 +212,9 @@ class Source(Generic[AccountT]):
     `id` is the charges' billing_account_id. `covers` names the accounts of the customers file that it is the bill of.
     It is read again after `cadence`: no cloud's bill changes more often. After a reading that did not end well it is
     left alone for `pause`, which is as long where every call costs money.
+
+    `is_shared` is true where it may also tell of accounts that it does not cover; these are left out. With
+    `account_charges`, what is charged to the billing account itself (tax, support) is this customer's.
     """
 
     id: str
@@ -218,6 +222,8 @@ class Source(Generic[AccountT]):
     covers: tuple[str, ...]
     cadence: timedelta
     pause: timedelta = timedelta(hours=1)
+    is_shared: bool = False
+    account_charges: bool = False
 
 
 @dataclass(frozen=True, slots=True)
