@@ -12,13 +12,14 @@ import pyarrow.compute as pc
 from optiinfra_dagster.model.cost import Price
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import fetch
-from optiinfra_dagster.storage.cost_rows import FROM_INVENTORY, FROM_LINE, IMPORT_MARKER, LEFT_OUT
+from optiinfra_dagster.storage.cost_rows import FROM_INVENTORY, FROM_LINE, IMPORT_MARKER, LEFT_OUT, left_out_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from clickhouse_connect.driver.client import Client
 
+    from optiinfra_dagster.model.cost import LeftOut
     from optiinfra_dagster.model.slices import MergeBilledAccounts, SliceKey
     from optiinfra_dagster.storage.ledger import Published
 
@@ -92,6 +93,43 @@ def record_imports(
     ]
     if rows:
         client.insert_arrow("cost_readings", pa.Table.from_pylist(rows, schema=_IMPORTS))
+
+
+_OF_NEWEST = timedelta(days=40)  # which the newest statement is not older than
+
+
+def newest_left_out(
+    client: Client, customers: Sequence[str], at: datetime
+) -> dict[tuple[str, str], dict[str, list[LeftOut]]]:
+    """What was left out of the newest published statement of each bill, by customer and provider, then by its source.
+
+    A bill of which nothing was left out is in it as well; one that was not read lately is not.
+    """
+    table = fetch(
+        client,
+        """
+        SELECT customer_id, provider, billing_account_id, billing_period, cost_type, sub_account_id, charge_description,
+            amount, currency
+        FROM cost_metrics_current
+        WHERE customer_id IN {customers:Array(String)} AND cost_kind = 'billed'
+            AND cost_type IN ('reading', 'left_out') AND window_start >= fromUnixTimestamp({since:UInt32})
+        """,
+        {"customers": list(customers), "since": int((at - _OF_NEWEST).timestamp())},
+    )
+    found: dict[tuple[str, str], dict[str, list[LeftOut]]] = {}
+    for customer, provider in arrow.owners(table):
+        rows = arrow.of_slice(table, customer, provider)
+        months = rows.select(["billing_account_id", "billing_period"]).to_pydict().values()
+        newest = dict(sorted(zip(*months, strict=True)))
+        found[customer, provider] = {
+            source_id: [
+                part
+                for part in left_out_in(rows)
+                if (part.billing_account_id, part.billing_period) == (source_id, month)
+            ]
+            for source_id, month in newest.items()
+        }
+    return found
 
 
 # --- Price lists ------------------------------------------------------------------------------------------------------

@@ -334,10 +334,10 @@ def test_a_mistake_is_told_with_its_line_place_and_remedy(
 GUID = "0000000-0000-4000-8000-00000000000a"
 SHARED: list[tuple[str, str, str, bool]] = [
     # the accounts of two customers on one cloud, and whether both may have the charges of the billing account itself
-    ("gcp", "project_id: {a}-prod, billing_export_table: msp-all.billing.gcp_billing_export_v1_01A2B3_C4D5E6_F7A8B9",
-     "project_id: {b}-prod, billing_export_table: msp-all.b2.gcp_billing_export_resource_v1_01A2B3_C4D5E6_F7A8B9", False),
-    ("gcp", "project_id: {a}-prod, billing_export_table: msp-all.billing.gcp_billing_export_v1_01A2B3_C4D5E6_F7A8B9",
-     "project_id: {b}-prod, billing_export_table: msp-all.billing.gcp_billing_export_v1_FFFFFF_C4D5E6_F7A8B9", True),
+    ("gcp", "project_id: {a}-prod, billing_export_table: msp-all.b.gcp_billing_export_v1_01A2B3_C4D5E6_F7A8B9",
+     "project_id: {b}-prod, billing_export_table: msp-all.c.gcp_billing_export_v1_01A2B3_C4D5E6_F7A8B9", False),
+    ("gcp", "project_id: {a}-prod, billing_export_table: msp-all.b.gcp_billing_export_v1_01A2B3_C4D5E6_F7A8B9",
+     "project_id: {b}-prod, billing_export_table: msp-all.b.gcp_billing_export_v1_FFFFFF_C4D5E6_F7A8B9", True),
     ("gcp", "project_id: {a}-prod, billing_export_table: msp-all.billing.everything",
      "project_id: {b}-prod, billing_export_table: msp-all.billing.everyone", False),
     ("azure", "subscription_id: {A}, cost_export: 'https://msp1.blob.core.windows.net/c-1/f'",
@@ -376,7 +376,7 @@ def test_the_charges_of_a_billing_account_itself_are_one_customers(
 
 
 def test_a_customer_may_say_it_of_each_of_its_accounts(file: Path) -> None:
-    table = "msp-all.billing.gcp_billing_export_v1_01A2B3_C4D5E6_F7A8B9"
+    table = "msp-all.b.gcp_billing_export_v1_01A2B3_C4D5E6_F7A8B9"
     accounts = "".join(
         f"      - {{project_id: {name}, billing_export_table: {table}, account_charges: true}}\n"
         for name in ("acme-prod", "acme-dev")

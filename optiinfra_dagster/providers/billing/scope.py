@@ -10,18 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from optiinfra_dagster.model.cost import LeftOut, LeftOutBecause
+from optiinfra_dagster.model.cost import BillRequest, LeftOut, LeftOutBecause
 from optiinfra_dagster.providers.billing.exports.decimals import EXACT
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, Charge, Source
-
-NOT_THEIRS = (LeftOutBecause.ANOTHER_ACCOUNT, LeftOutBecause.BILLING_ACCOUNT)
-"""The reasons for which a sum is not the customer's, of which a person should know."""
 
 _Part: TypeAlias = tuple[date, str, str, LeftOutBecause, str, date | None]
 
@@ -49,8 +46,6 @@ def keep_own(bill: Bill, sources: Sequence[Source[Any]]) -> Bill:
             parts[part] = amount + charge.amount, rows + 1
             total = charge.day, source.id, charge.currency
             less[total] = less.get(total, Decimal(0)) + charge.amount
-        if not parts:
-            return bill
         return replace(
             bill,
             charges=own,
@@ -58,12 +53,27 @@ def keep_own(bill: Bill, sources: Sequence[Source[Any]]) -> Bill:
                 replace(t, amount=t.amount - less.get((t.day, t.billing_account_id, t.currency), Decimal(0)))
                 for t in bill.totals
             ],
-            left_out=bill.left_out
+            left_out=[_told(part, everyone) for part in bill.left_out]
             + [
                 LeftOut(day, source_id, account, because, amount, currency, rows, period)
                 for (day, source_id, account, because, currency, period), (amount, rows) in parts.items()
             ],
         )
+
+
+def _told(part: LeftOut, everyone: Collection[str]) -> LeftOut:
+    """What a reader left out, with the reason as all of the customer's bills have it: a reader knows its own."""
+    elsewhere = part.because is LeftOutBecause.ANOTHER_ACCOUNT and part.account_id in everyone
+    return replace(part, because=LeftOutBecause.ANOTHER_BILL) if elsewhere else part
+
+
+def newest_statement(customer_id: str, source: Source[Any]) -> BillRequest[Any]:
+    """The request of the newest statement that is told of: of this month or, in its first days, of the one before."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    return BillRequest(customer_id, [source], [], (yesterday - _ARRIVES).replace(day=1), yesterday)
+
+
+_ARRIVES = timedelta(days=3)  # a month's first statement, at the latest
 
 
 def _reason(charge: Charge, source: Source[Any], everyone: Collection[str]) -> LeftOutBecause | None:
