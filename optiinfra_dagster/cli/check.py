@@ -16,7 +16,7 @@ from optiinfra_dagster.model.problems import describe
 from optiinfra_dagster.providers.billing.scope import keep_own
 from optiinfra_dagster.providers.registry import PROVIDERS, AnyProvider, load_customers
 from optiinfra_dagster.quality.sources import TableSource, open_source
-from optiinfra_dagster.storage.bills import newest_left_out
+from optiinfra_dagster.storage.bills import recently_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -107,13 +107,13 @@ _MOST_NAMED = 10  # accounts
 
 
 def scope_lines(left_out: Sequence[LeftOut], provider: AnyProvider) -> Iterator[str]:
-    """What a bill has besides the customer's own charges in its newest month, with what there is to do."""
-    newest = max((part.billing_period for part in left_out), default=None)
-    theirs = [part for part in left_out if part.because.is_not_theirs and part.billing_period == newest]
+    """What a bill has besides the customer's own charges, by its newest month that has any, and what there is to do."""
     for because in LeftOutBecause:
-        parts = [part for part in theirs if part.because is because]
-        if not parts:
+        of_reason = [part for part in left_out if part.because is because and because.is_not_theirs]
+        if not of_reason:
             continue
+        newest = max(part.billing_period for part in of_reason)
+        parts = [part for part in of_reason if part.billing_period == newest]
         sums = [f"{part.account_id or 'no account'} ({part.amount:,.2f} {part.currency})" for part in parts]
         more = f" and {len(sums) - _MOST_NAMED:,} more" if len(sums) > _MOST_NAMED else ""
         named = f"{', '.join(sums[:_MOST_NAMED])}{more}"
@@ -133,12 +133,12 @@ def scope_lines(left_out: Sequence[LeftOut], provider: AnyProvider) -> Iterator[
 
 
 def _collected(clickhouse: ClickHouse, customers: Sequence[str]) -> dict[tuple[str, str], dict[str, list[LeftOut]]]:
-    """What collections left out of the newest statements; nothing before the first, or without ClickHouse."""
+    """What collections left out of bills; nothing before the first, or without ClickHouse."""
     if clickhouse.path is not None and not clickhouse.path.exists():
         return {}
     try:
         with clickhouse.session(migrated=False) as client:
-            return newest_left_out(client, customers, datetime.now(UTC))
+            return recently_left_out(client, customers, datetime.now(UTC).date())
     except StorageError:
         return {}
 

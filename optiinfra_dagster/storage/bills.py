@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optiinfra_dagster.model.cost import Price
+from optiinfra_dagster.model.cost import Price, first_of_month_before
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.storage.cost_rows import FROM_INVENTORY, FROM_LINE, IMPORT_MARKER, LEFT_OUT, left_out_in
@@ -95,15 +95,12 @@ def record_imports(
         client.insert_arrow("cost_readings", pa.Table.from_pylist(rows, schema=_IMPORTS))
 
 
-_OF_NEWEST = timedelta(days=40)  # which the newest statement is not older than
-
-
-def newest_left_out(
-    client: Client, customers: Sequence[str], at: datetime
+def recently_left_out(
+    client: Client, customers: Sequence[str], today: date
 ) -> dict[tuple[str, str], dict[str, list[LeftOut]]]:
-    """What was left out of the newest published statement of each bill, by customer and provider, then by its source.
+    """What was left out of bills since the month before, by customer and provider, then by the source.
 
-    A bill of which nothing was left out is in it as well; one that was not read lately is not.
+    A bill of which nothing was left out is in it as well; one that was not read is not.
     """
     table = fetch(
         client,
@@ -112,23 +109,17 @@ def newest_left_out(
             amount, currency
         FROM cost_metrics_current
         WHERE customer_id IN {customers:Array(String)} AND cost_kind = 'billed'
-            AND cost_type IN ('reading', 'left_out') AND window_start >= fromUnixTimestamp({since:UInt32})
+            AND cost_type IN ('reading', 'left_out') AND window_start >= toDateTime({since:Date}, 'UTC')
         """,
-        {"customers": list(customers), "since": int((at - _OF_NEWEST).timestamp())},
+        {"customers": list(customers), "since": first_of_month_before(today)},
     )
     found: dict[tuple[str, str], dict[str, list[LeftOut]]] = {}
     for customer, provider in arrow.owners(table):
         rows = arrow.of_slice(table, customer, provider)
-        months = rows.select(["billing_account_id", "billing_period"]).to_pydict().values()
-        newest = dict(sorted(zip(*months, strict=True)))
-        found[customer, provider] = {
-            source_id: [
-                part
-                for part in left_out_in(rows)
-                if (part.billing_account_id, part.billing_period) == (source_id, month)
-            ]
-            for source_id, month in newest.items()
-        }
+        of_source: dict[str, list[LeftOut]] = {source_id: [] for source_id in rows["billing_account_id"].to_pylist()}
+        for part in left_out_in(rows):
+            of_source[part.billing_account_id].append(part)
+        found[customer, provider] = of_source
     return found
 
 

@@ -103,7 +103,7 @@ class Report:
         bills = f"{counted(self.bill_days, 'day')} of bills" if self.bill_days else ""
         left_out = [part for parts in self.left_out.values() for part in parts if part.because.is_not_theirs]
         if others := {(part.billing_account_id, part.account_id) for part in left_out}:
-            bills += f", without {counted(len(others), 'account')} in them that the customers do not have"
+            bills += f", {counted(len(others), 'account')} in them left out"
         done = ", ".join(filter(None, (slices, bills))) or "nothing to do"
         return f"{done}; {counted(self.rows_written, 'row')} written, {counted(self.api_calls, 'API call')}"
 
