@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from optiinfra_dagster.cli.check import check_customers
 from optiinfra_dagster.collection import run
 from optiinfra_dagster.lab.gcp.billing import BILLING_ACCOUNT
 from optiinfra_dagster.model.cost import LeftOutBecause
+from optiinfra_dagster.storage.sql import read_sql
 from tests.collection.test_cost import at_once
 from tests.support.spine import fleet, newest_window
 
@@ -62,6 +63,15 @@ def left_out(spine: Spine, because: LeftOutBecause) -> Sums:
     return sums(spine, f"cost_type = 'left_out' AND charge_description = '{because}'")
 
 
+def reconciled(spine: Spine, provider: str) -> int:
+    """How many totals were told, of which each is what was charged and left out."""
+    first = datetime.combine(BEFORE, time(), UTC)
+    bounds = {"first": int(first.timestamp()), "last": int(datetime.now(UTC).timestamp())}
+    rows = spine.query(read_sql("queries/billed_totals"), provider=provider, **bounds)
+    assert [row for row in rows if Decimal(row["charges"]) != Decimal(row["told"] or 0)] == []
+    return len(rows)
+
+
 def checked(spine: Spine) -> str:
     lines: list[str] = []
     check_customers(spine.settings, spine.clickhouse, (), lines.append)
@@ -109,6 +119,7 @@ def test_a_payers_cost_explorer_gives_each_customer_its_own_accounts(start_lab: 
     others = left_out(spine, LeftOutBecause.ANOTHER_ACCOUNT)
     assert others == {("acme", MEMBER): of[MEMBER], ("acme", STRANGER): of[STRANGER]}
     assert sum(charged(spine).values()) + others["acme", STRANGER] == sum(of.values())
+    assert reconciled(spine, "aws") >= (YESTERDAY - BEFORE).days
     told = report.metadata(detailed=False)["left_out"].records
     assert {(one.data["customer"], one.data["account"]) for one in told} == {("acme", MEMBER), ("acme", STRANGER)}
     assert sum(Decimal(one.data["amount"]) for one in told) == of[MEMBER] + of[STRANGER]
@@ -213,6 +224,7 @@ def test_a_billing_table_gives_each_customer_its_own_projects(
     others = sums(spine, f"charge_description = '{LeftOutBecause.ANOTHER_ACCOUNT}' AND {until}")
     assert others.items() <= {(name, project): of[project] for name in owned for project in of}.items()
     assert not others.keys() & own.keys()
+    assert reconciled(spine, "gcp") >= (EARLIER - BEFORE).days
     # The tax is of the month before: this month's statement has none yet.
     told_of = [line for line in checked(spine).splitlines() if "account_charges: true" in line]
     assert len(told_of) == (1 if bearing else 2)
@@ -277,6 +289,7 @@ def test_an_export_gives_each_customer_its_own_subscriptions(
         assert (name, ENROLLMENT) in (own if bears else of_account)
         parts = [usd for sums in (own, others, of_account) for (customer, _), usd in sums.items() if customer == name]
         assert sum(parts) == sum(statement.values())
+    assert reconciled(spine, "azure") == 2
     told = checked(spine)
     assert f"globex azure {EXPORT[8:]}: in {YESTERDAY:%Y-%m} the bill also has charges of " in told
     assert f"{SUBSCRIPTIONS['']} (9,000.00 USD), {SUBSCRIPTIONS['acme']} (10.00 USD), which are left out" in told

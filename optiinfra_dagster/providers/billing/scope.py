@@ -24,15 +24,15 @@ _Part: TypeAlias = tuple[date, str, str, LeftOutBecause, str, date | None]
 
 
 def keep_own(bill: Bill, sources: Sequence[Source[Any]]) -> Bill:
-    """A bill of the customer's own charges; the others are among what was left out, and no longer in the totals.
+    """A bill of the customer's own charges; the others are among what was left out.
 
+    Its totals stay those of the whole statement: they are what charges and what was left out add up to.
     `sources` are all bills of the customer on this cloud, also those that were not read this time.
     """
     of_id = {source.id: source for source in sources}
     everyone = {account for source in sources for account in source.covers}
     own: list[Charge] = []
     parts: dict[_Part, tuple[Decimal, int]] = {}
-    less: dict[tuple[date, str, str], Decimal] = {}
     with localcontext(EXACT):
         for charge in bill.charges:
             source = of_id[charge.billing_account_id]
@@ -44,15 +44,9 @@ def keep_own(bill: Bill, sources: Sequence[Source[Any]]) -> Bill:
             part = period or charge.day, source.id, charge.sub_account_id, because, charge.currency, period
             amount, rows = parts.get(part, (Decimal(0), 0))
             parts[part] = amount + charge.amount, rows + 1
-            total = charge.day, source.id, charge.currency
-            less[total] = less.get(total, Decimal(0)) + charge.amount
         return replace(
             bill,
             charges=own,
-            totals=[
-                replace(t, amount=t.amount - less.get((t.day, t.billing_account_id, t.currency), Decimal(0)))
-                for t in bill.totals
-            ],
             left_out=[_told(part, everyone) for part in bill.left_out]
             + [
                 LeftOut(day, source_id, account, because, amount, currency, rows, period)
