@@ -60,7 +60,7 @@ def units(amount: Decimal) -> int:
 
 def adds_up(before: Bill, after: Bill) -> bool:
     """True if charges and what was left out are the statement and its total, to the last digit."""
-    told = sum(units(part.amount) for part in (*after.charges, *after.left_out))
+    told = sum(units(charge.amount) for charge in after.charges) + sum(units(part.amount) for part in after.left_out)
     return told == sum(units(charge.amount) for charge in before.charges) == sum(units(t.amount) for t in after.totals)
 
 
