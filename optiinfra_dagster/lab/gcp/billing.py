@@ -18,6 +18,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.lab.arrival import BillsArrive
 from optiinfra_dagster.lab.gcp.prices import hourly
 from optiinfra_dagster.lab.gcp.world import GcpExport
 from optiinfra_dagster.lab.service import ApiError
@@ -87,6 +88,7 @@ class Exports:
     declared: Sequence[GcpExport]
     now: Callable[[], datetime]
     page_rows: int = 10_000
+    arrive: BillsArrive = field(default_factory=BillsArrive)
     bytes_billed: int = 0
     _restated: dict[str, list[ExportRow]] = field(default_factory=lambda: defaultdict(list))
     _jobs: dict[str, _Job] = field(default_factory=dict)
@@ -154,6 +156,8 @@ class Exports:
                     begin = start + part * _PART
                     used = min(max((begin + _PART - asset.created) // timedelta(hours=1), 0), 6)
                     exported = begin + _PART + _DELAY
+                    if self.arrive.hours and part >= self.arrive.share * (_DAY // _PART):
+                        exported = max(exported, self.arrive.whole_at(day))
                     cost = (price * used).quantize(Decimal("1e-6"))
                     if not used:
                         continue

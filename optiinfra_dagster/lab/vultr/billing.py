@@ -17,6 +17,7 @@ from optiinfra_dagster.lab.vultr.kind import LabLine
 from optiinfra_dagster.lab.vultr.services import KINDS
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.lab.arrival import BillsArrive
     from optiinfra_dagster.lab.vultr.kind import LabResource
 
 
@@ -49,9 +50,13 @@ class Invoice:
 
 
 class Billing:
-    """The bills of all accounts. `resources` are an account's, read replicas included."""
+    """The bills of all accounts. `resources` are an account's, read replicas included.
 
-    def __init__(self) -> None:
+    Where bills arrive late, pending lines go as far as some hours ago; an invoice has all of its month.
+    """
+
+    def __init__(self, arrive: BillsArrive) -> None:
+        self.arrive = arrive
         self._restated: dict[str, list[LabLine]] = defaultdict(list)
         self._overage: dict[str, Decimal] = {}
 
@@ -89,10 +94,10 @@ class Billing:
 
     def pending(self, account: str, resources: list[LabResource], now: datetime) -> list[LabLine]:
         """The lines that are charged and not yet on an invoice."""
-        month = now.date().replace(day=1)
-        lines = self.lines(account, resources, month, now)
+        month, told_to = now.date().replace(day=1), now - timedelta(hours=self.arrive.hours)
+        lines = self.lines(account, resources, month, told_to)
         if now < _midnight(month) + _INVOICED_AT:
-            lines = self.lines(account, resources, before(month), now) + lines
+            lines = self.lines(account, resources, before(month), told_to) + lines
         return lines
 
     def bandwidth(self, account: str, now: datetime) -> dict[str, Any]:

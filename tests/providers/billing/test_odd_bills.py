@@ -128,7 +128,7 @@ def test_what_a_group_costs_is_not_taken_for_nothing() -> None:
     group = {"Keys": ["Amazon EC2"], "Metrics": {"BlendedCost": {"Amount": "1.5", "Unit": "USD"}}}
     result = {"TimePeriod": {"Start": "2026-10-05", "End": "2026-10-06"}, "Groups": [group]}
     with pytest.raises(ValueError, match="Amazon EC2 has no UnblendedCost"):
-        list(aws._charges({"ResultsByTime": [result]}, "111111111111"))
+        list(aws._charges({"ResultsByTime": [result]}, "111111111111", {}))
 
 
 def test_a_manifest_is_of_a_month() -> None:
