@@ -93,7 +93,7 @@ def test_past_days_are_restated_over_http() -> None:
         found = [of_aws["UnblendedCost"][0], *of_gcp.values(), of_azure.amount, *of_vultr.values()]
         assert found == [Decimal("-1.5")] * 4
         for wrong in ({"provider": "gcp", "account": "unknown"}, {"provider": "oracle", "account": project}):
-            with pytest.raises(ValueError, match=r"a restatement has provider, account.*(unknown|oracle)"):
+            with pytest.raises(ValueError, match=r"A restatement has provider, account.*(unknown|oracle)"):
                 lab.control.restate(**wrong, day=day, amount="1")
 
 

@@ -25,15 +25,27 @@ MOST_BYTES = 64 * 2**30  # of one reading of one export
 
 
 def bill_sources(accounts: Sequence[GcpAccount]) -> list[Source[GcpAccount]]:
-    """A source for each billing export, read as the first project that names it; it is the bill of all that do."""
+    """A source for each billing export, the bill of all projects that name it.
+
+    It is read as the first of them that has `account_charges`, or else the first.
+    """
     users: dict[str, list[GcpAccount]] = defaultdict(list)
     for account in accounts:
         if account.billing_export_table is not None:
             users[account.billing_export_table].append(account)
     return [
-        Source(table, projects[0], tuple(dict.fromkeys(project.project_id for project in projects)), CADENCE)
+        Source(
+            table,
+            max(projects, key=_has_account_charges),
+            tuple(dict.fromkeys(project.project_id for project in projects)),
+            CADENCE,
+        )
         for table, projects in users.items()
     ]
+
+
+def _has_account_charges(account: GcpAccount) -> bool:
+    return bool(getattr(account, "account_charges", False))
 
 
 def usd(size: int) -> Decimal:
