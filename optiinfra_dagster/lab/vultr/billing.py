@@ -58,6 +58,7 @@ class Billing:
     def __init__(self, arrive: BillsArrive) -> None:
         self.arrive = arrive
         self._restated: dict[str, list[LabLine]] = defaultdict(list)
+        self._put: dict[tuple[str, date], list[LabLine]] = defaultdict(list)
         self._overage: dict[str, Decimal] = {}
 
     def restate(self, account: str, day: date, amount: Decimal) -> None:
@@ -70,6 +71,10 @@ class Billing:
             )
         )  # fmt: skip
 
+    def put(self, account: str, month: date, *lines: LabLine) -> None:
+        """Put lines on the bill of a month, whatever days they are of."""
+        self._put[account, month] += lines
+
     def exceed(self, account: str, cost: Decimal) -> None:
         """Let the account's traffic of this month exceed its quota, at this cost."""
         self._overage[account] = cost
@@ -79,7 +84,8 @@ class Billing:
         start, end = _midnight(month), min(_midnight(following(month)), now.replace(minute=0, second=0, microsecond=0))
         lines = [line for resource in resources for line in KINDS[resource.kind].bill(resource, start, end)]
         lines.sort(key=lambda line: not line.resource)  # those of no known resource come last
-        return lines + [line for line in self._restated[account] if start <= line.start < end]
+        lines += [line for line in self._restated[account] if start <= line.start < end]
+        return lines + self._put[account, month]
 
     def invoices(self, account: str, resources: list[LabResource], now: datetime) -> list[Invoice]:
         """The invoices of the months before that cost anything, the newest first."""

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.gcp.account import GcpAccount
 
 MARGIN = timedelta(hours=6)  # from a row's export_time until it can be read, generously
-KEPT = timedelta(days=800)  # that costs are: of older days nothing is asked
 _DAY = timedelta(days=1)
 _MOST_OF_A_UNIT = Decimal(10) ** 18  # of which more has no place in the table
 
@@ -207,7 +206,7 @@ class _Reading:
 
     def _of_changed(self, newer: ScalarQueryParameter, until: date | None = None) -> list[Parameter]:
         return [
-            _time("start", _midnight(self.request.last - KEPT)),
+            _time("start", _midnight(self.request.last - finality.KEPT)),
             _time("end", _midnight(until or self.today)),
             ArrayQueryParameter("projects", "STRING", list(self.source.covers)),
             newer,
