@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.model.cost import Bill, Charge, Estimate
+from optiinfra_dagster.model.cost import Bill, Charge, Estimate, Total
 from optiinfra_dagster.model.slices import MergeBilledAccounts, SliceResult, SliceStatus
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.cost_rows import ImportedDay, charge_rows, estimate_rows, midnight
@@ -16,6 +16,7 @@ from tests.support.samples import resource
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from optiinfra_dagster.model.cost import LeftOut
     from optiinfra_dagster.model.inventory import Resource
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
@@ -38,6 +39,8 @@ def publish_bill(
     read: Sequence[str] = ("payer",),
     covers: Sequence[str] | None = None,
     totals: dict[tuple[date, str], str] | None = None,
+    apart: bool = True,
+    left_out: Iterable[LeftOut] = (),
     at: datetime | None = None,
     names: dict[str, str] | None = None,
     resources: dict[str, Resource] | None = None,
@@ -48,7 +51,8 @@ def publish_bill(
 ) -> FlushResult:
     """Publish what a reading of the `read` accounts' bills gave of `days`.
 
-    `covers` are the accounts told of, `arriving` those of the days of which more is to come. With `statements`, the
+    `covers` are the accounts told of, `arriving` those of the days of which more is to come. The totals are told
+    `apart` from the lines. With `statements`, the
     charges are those of the statements of these months, which once had others on days `outside`.
     """
     unsettled = set(arriving)
@@ -59,13 +63,19 @@ def publish_bill(
         for covered in (covers if covers is not None else [account])
     ] + [ImportedDay(day, account, account, "USD", Decimal(total)) for (day, account), total in (totals or {}).items()]
     now = (at or datetime.now(UTC)).replace(microsecond=0)
-    bill = Bill(list(charges), arriving=dict.fromkeys(read, unsettled))
+    bill = Bill(
+        list(charges),
+        [Total(day, account, "USD", Decimal(total), apart) for (day, account), total in (totals or {}).items()],
+        arriving=dict.fromkeys(read, unsettled),
+        periods={account: set(statements) for account in read} if statements else {},
+        left_out=list(left_out),
+    )
     known = {name: resource(name, resource_name=called) for name, called in (names or {}).items()} | (resources or {})
     rows = charge_rows(customer, provider, bill, readings, known, now)
     part = SliceResult(
         customer,
         provider,
-        [midnight(day) for day in sorted({*days, *outside, *(charge.day for charge in bill.charges)})],
+        [midnight(day) for day in sorted({*days, *outside, *(part.day for part in [*bill.charges, *bill.left_out])})],
         SliceStatus.OK,
         rows=rows,
         dataset=schema.BILLED.name,
