@@ -20,6 +20,7 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import CoverageState, MetricsRequest
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
+from tests.support.bills import sums_of, totals_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,12 +126,9 @@ def test_bills_are_read_whole_and_add_up_to_the_clouds_totals(provider: AnyProvi
     bill = provider.bills(request, meter)
     assert bill.problems == []
     assert set(bill.read) == {source.id for source in sources}
-    sums: Counter[tuple[Any, ...]] = Counter()
-    for part in [*bill.charges, *bill.left_out]:
-        told = part.billing_period if part.billing_account_id in bill.periods else part.day
-        sums[told, part.billing_account_id, part.currency] += part.amount  # type: ignore[assignment]
-    for total in bill.totals:
-        assert sums[total.day, total.billing_account_id, total.currency] == total.amount
+    sums = sums_of(bill)
+    assert totals_of(bill) == {key: sums.get(key, Decimal(0)) for key in totals_of(bill)}
+    assert sum(sums.values()) == sum(total.amount for total in bill.totals)
     assert provider.bills_price(request) >= meter.cost_usd
 
 

@@ -29,6 +29,26 @@ def charge(day: date, amount: str | Decimal, service: str = "EC2", account: str 
     return Charge(day=day, amount=Decimal(amount), **facts | changes)
 
 
+def parts_of(bill: Bill) -> list[Charge | LeftOut]:
+    """What is charged and what is left out."""
+    return [*bill.charges, *bill.left_out]
+
+
+def sums_of(bill: Bill) -> dict[tuple[str, date, str], Decimal]:
+    """What is charged and left out of each day or, of a source that tells statements, of each statement."""
+    sums: dict[tuple[str, date, str], Decimal] = {}
+    for part in parts_of(bill):
+        of = part.billing_period if part.billing_account_id in bill.periods else part.day
+        key = part.billing_account_id, of, part.currency
+        sums[key] = sums.get(key, Decimal(0)) + part.amount
+    return sums
+
+
+def totals_of(bill: Bill) -> dict[tuple[str, date, str], Decimal]:
+    """The totals that must be those sums."""
+    return {(total.billing_account_id, total.day, total.currency): total.amount for total in bill.totals}
+
+
 def publish_bill(
     clickhouse: ClickHouse,
     days: Sequence[date],
@@ -75,7 +95,7 @@ def publish_bill(
     part = SliceResult(
         customer,
         provider,
-        [midnight(day) for day in sorted({*days, *outside, *(part.day for part in [*bill.charges, *bill.left_out])})],
+        [midnight(day) for day in sorted({*days, *outside, *(part.day for part in parts_of(bill))})],
         SliceStatus.OK,
         rows=rows,
         dataset=schema.BILLED.name,

@@ -22,6 +22,7 @@ from optiinfra_dagster.providers.gcp.account import GcpAccount
 from optiinfra_dagster.providers.gcp.services import KINDS, compute, load_balancing, memorystore, sql
 from optiinfra_dagster.providers.registry import PROVIDERS
 from tests.providers.gcp.conftest import PROJECT, StartLab, account, fleet
+from tests.support.bills import sums_of, totals_of
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab import CloudLab
@@ -93,10 +94,7 @@ def by_day(bill: Bill) -> dict[tuple[date, str, str, str], Decimal]:
 
 def assert_reconciled(bill: Bill) -> None:
     """BigQuery's sums without groups are those of the charges and of what is left out, to the last digit."""
-    sums: dict[tuple[str, date, str], Decimal] = defaultdict(Decimal)
-    for part in [*bill.charges, *bill.left_out]:
-        sums[part.billing_account_id, part.day, part.currency] += part.amount
-    assert {(one.billing_account_id, one.day, one.currency): one.amount for one in bill.totals} == dict(sums)
+    assert totals_of(bill) == sums_of(bill)
 
 
 def test_every_day_costs_what_the_export_says(start_lab: StartLab) -> None:
@@ -294,7 +292,7 @@ def test_charges_tell_what_the_export_tells(start_lab: StartLab) -> None:
     )
     assert (promotion.description, promotion.metadata["credit"]) == ("Free trial credit", "PROMOTION")
     assert usage.effective_cost == usage.amount + discount.amount
-    assert (discount.effective_cost, promotion.effective_cost) == (0, promotion.amount)
+    assert (discount.effective_cost, promotion.effective_cost) == (Decimal(0), promotion.amount)
     assert usage.list_cost == usage.contracted_cost == usage.amount
     assert {one.list_cost for one in (discount, promotion)} == {Decimal(0)}
     for one in (usage, discount, promotion):
@@ -304,8 +302,8 @@ def test_charges_tell_what_the_export_tells(start_lab: StartLab) -> None:
         assert (one.payer_account_id, one.sub_account_name) == (BILLING_ACCOUNT, PROJECT.title())
         assert (one.publisher, one.period) == ("Google", date(2026, 11, 1))
     assert (usage.sku_id[:4], usage.description) == ("SKU-", "instance in us-central1")
-    assert (usage.consumed_quantity, usage.consumed_unit) == (86_400, "seconds")
-    assert (usage.pricing_quantity, usage.pricing_unit) == (24, "hour")
+    assert (usage.consumed_quantity, usage.consumed_unit) == (Decimal(86_400), "seconds")
+    assert (usage.pricing_quantity, usage.pricing_unit) == (Decimal(24), "hour")
     assert (discount.consumed_quantity, discount.pricing_unit) == (None, "")
     assert sum(one.amount for one in bill.charges) == sum(one.effective_cost or 0 for one in bill.charges)
     night = {one.period for one in bill.charges if one.day == date(2026, 11, 1)}  # of the invoice, in Pacific time

@@ -22,6 +22,7 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.vultr import bill_sources, billing, prices
 from optiinfra_dagster.providers.vultr.inventory import collect
 from tests.providers.vultr.conftest import StartLab, acme, fleet
+from tests.support.bills import sums_of, totals_of
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab import CloudLab
@@ -72,10 +73,7 @@ def by_day(bill: Bill) -> dict[tuple[date, str, str], Decimal]:
 
 def assert_reconciled(bill: Bill) -> None:
     """Vultr's own totals are what is charged and left out of each statement, to the last digit."""
-    sums: dict[date, Decimal] = defaultdict(Decimal)
-    for part in [*bill.charges, *bill.left_out]:
-        sums[part.billing_period] += part.amount
-    assert {total.day: total.amount for total in bill.totals} == dict(sums)
+    assert totals_of(bill) == sums_of(bill)
     assert all(total.currency == "USD" and total.is_apart for total in bill.totals)
 
 
@@ -202,10 +200,8 @@ def test_a_sum_that_differs_from_the_lines_is_told(start_lab: StartLab, monkeypa
     true = lab.vultr._pending_sum
     monkeypatch.setattr(lab.vultr, "_pending_sum", lambda name: true(name) + Decimal("0.02"))
     bill = read()
-    sums: dict[date, Decimal] = defaultdict(Decimal)
-    for part in [*bill.charges, *bill.left_out]:
-        sums[part.billing_period] += part.amount
-    differing = {one.day: one.amount - sums[one.day] for one in bill.totals if one.amount != sums[one.day]}
+    sums = sums_of(bill)
+    differing = {key[1]: total - sums[key] for key, total in totals_of(bill).items() if total != sums[key]}
     assert differing == {date(2026, 11, 1): Decimal("0.02")}
 
 
