@@ -333,6 +333,15 @@ def test_projects_of_one_export_are_read_together(start_lab: StartLab) -> None:
     assert_reconciled(bill)
 
 
+def test_an_export_is_read_as_the_account_that_has_its_own_charges(start_lab: StartLab) -> None:
+    lab = start_lab(now=Time())
+    mine = [payer(lab, name, account_charges=charges) for name, charges in (("a-first", False), (PROJECT, True))]
+    [source] = bill_sources.bill_sources(mine)
+    assert (source.account.project_id, source.covers) == (PROJECT, ("a-first", PROJECT))
+    [source] = bill_sources.bill_sources(mine[:1])
+    assert source.account.project_id == "a-first"
+
+
 def test_pages_of_rows(start_lab: StartLab) -> None:
     lab, meter = start_lab(*FLEETS, now=Time()), Meter()
     lab.gcp.exports.page_rows = 200
