@@ -95,6 +95,7 @@ class CostCollector:
             at.date() - timedelta(days=1),
             read_at={} if task.refresh else {name: b.done for name, b in of_source.items() if b.done is not None},
             memory=self._cache,
+            now=at,
         )
         cost = self._provider.bills_price(request)
         if task.budget_usd is not None and cost > task.budget_usd:
