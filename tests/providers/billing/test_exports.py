@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optiinfra_dagster.model.cost import Bill, Category
+from optiinfra_dagster.model.cost import Bill, Category, LeftOutBecause
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.providers.billing.exports.decimals import EXACT
@@ -393,7 +393,9 @@ def test_days_are_read_from_the_first_charge_to_the_last_within_the_range() -> N
     bill = bill_of(text_of(rows[1:3]))
     assert bill.read == {"export": [date(2026, 10, 3), date(2026, 10, 4), DAY]}
     bill = bill_of(text_of(rows))
-    assert [bill.read["export"][0], bill.read["export"][-1], len(bill.charges)] == [FIRST, LAST, 2]
+    assert [bill.read["export"][0], bill.read["export"][-1]] == [FIRST, LAST]
+    assert [charge.day.isoformat() for charge in bill.charges] == ["2026-09-30", "2026-10-03", "2026-10-05"]
+    assert [(part.because, part.amount) for part in bill.left_out] == [(LeftOutBecause.NOT_OVER, Decimal("1.5"))]
 
 
 # --- Refusals ---------------------------------------------------------------------------------------------------------
@@ -518,7 +520,7 @@ def test_sums_by_day_and_currency_are_those_of_plain_decimals(rows: list[Row], a
     with localcontext(EXACT):
         for row in rows:
             day = date.fromisoformat(row["ChargePeriodStart"][:10])
-            if row["BilledCost"] not in {"", "NULL"} and FIRST <= day <= LAST:
+            if row["BilledCost"] not in {"", "NULL"}:
                 key = day, row["BillingCurrency"].upper()
                 exact = Decimal(row["BilledCost"]).quantize(Decimal("1e-50"))
                 wanted[key] = wanted.get(key, Decimal(0)) + exact
