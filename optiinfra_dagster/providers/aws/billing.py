@@ -23,7 +23,7 @@ from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws.client import PRICES_USD, Account, open_account
 from optiinfra_dagster.providers.aws.errors import explain_cost_explorer
 from optiinfra_dagster.providers.aws.services import KINDS
-from optiinfra_dagster.providers.billing import service_types
+from optiinfra_dagster.providers.billing import service_names, service_types
 from optiinfra_dagster.providers.billing.exports.files import ExportFile
 from optiinfra_dagster.providers.object_storage.s3 import S3
 from optiinfra_dagster.providers.paging import PageGuard
@@ -167,10 +167,10 @@ def _charges(page: Any, source_id: str) -> Iterator[Charge]:
                 _day(result),
                 source_id,
                 linked if re.fullmatch(r"[0-9]{12}", linked) else source_id,
-                service,
+                service_names.canonical(service) or service,
                 *money,
                 category=_category(service),
-                cost_type=_RESOURCE_TYPES.get(service.lower(), service_types.OTHER),
+                cost_type=service_types.of_service(_RESOURCE_TYPES, service),
                 effective_cost=effective[0] if effective and effective[1] == money[1] else None,
                 is_final=result.get("Estimated") is False,
             )

@@ -24,7 +24,7 @@ from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.azure.client import Principal, forget, open_principal
 from optiinfra_dagster.providers.azure.services import KINDS, KINDS_BY_TYPE
 from optiinfra_dagster.providers.azure.transport import calling
-from optiinfra_dagster.providers.billing import finality, service_types
+from optiinfra_dagster.providers.billing import finality, service_names, service_types
 from optiinfra_dagster.providers.billing.exports.files import ExportFile
 from optiinfra_dagster.providers.billing.exports.reader import read_export
 from optiinfra_dagster.providers.billing.finality import is_final
@@ -274,7 +274,7 @@ def charge_of(row: Row, subscription: str, inventory: Mapping[str, Resource], fi
         day=row.day,
         billing_account_id=subscription,
         sub_account_id=subscription,
-        service_name=row.service,
+        service_name=service_names.canonical(row.service) or row.service,
         amount=row.amount,
         currency=row.currency,
         category=Category.CREDIT if row.amount < 0 else Category.USAGE,

@@ -22,7 +22,7 @@ from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.billing import finality, service_types
+from optiinfra_dagster.providers.billing import finality, service_names, service_types
 from optiinfra_dagster.providers.billing.finality import is_final
 from optiinfra_dagster.providers.billing.matching import Matcher, Name
 from optiinfra_dagster.providers.gcp.bigquery import Export, open_export
@@ -256,7 +256,7 @@ class _Reading:
             day=row["day"],
             billing_account_id=self.source.id,
             sub_account_id=row["project"],
-            service_name=service,
+            service_name=service_names.canonical(service) or service,
             amount=row["cost"] + row["credit"],
             currency=row["currency"],
             category=_CATEGORIES.get(cost_type, Category.USAGE),

@@ -23,7 +23,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.providers.billing.exports.decimals import EXACT
 from optiinfra_dagster.providers.billing.exports.files import ExportFile
-from optiinfra_dagster.providers.billing.exports.reader import Reader, read_export
+from optiinfra_dagster.providers.billing.exports.reader import Reader, Statement, read_export
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -137,7 +137,7 @@ def test_the_focus_sample_has_its_rows_and_its_costs_by_provider(shared_data: Pa
     wanted: dict[str, Decimal] = defaultdict(Decimal)
     for row in rows:
         wanted[row["ProviderName"]] += Decimal(row["BilledCost"])
-    reader = Reader("x", date(2024, 9, 1), date(2024, 9, 30), [])
+    reader = Reader(Statement("x", date(2024, 9, 1), date(2024, 9, 30)), [])
     reader.read(ExportFile.local(path))
     bill = reader.bill()
     found: dict[Any, Decimal] = defaultdict(Decimal)
@@ -160,20 +160,20 @@ def test_only_the_rows_of_a_provider_are_taken_where_one_is_named(shared_data: P
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "cost"),
+    ("name", "year", "rows", "cost"),
     [
-        ("koku/koku/masu/test/data/aws/empty_frame.csv", 0, "0"),
-        ("koku/koku/masu/test/data/azure/empty_frame.csv", 0, "0"),
-        ("koku/koku/masu/test/data/azure/costreport_a243c6f2-199f-4074-9a2c-40e671cf1584.csv", 3, "0.00011016"),
-        ("koku/koku/masu/test/data/gcp/2022-08-01_5.csv", 9, "0.000012"),
-        ("opencost/pkg/cloud/azure/resources/billingexports/headersets/German.csv", 1, "0.075"),
-        ("opencost/pkg/cloud/azure/resources/billingexports/headersets/Enterprise.csv", 1, "0"),
-        ("azure_billing_csv/finops-toolkit/EA_NoRows.csv", 0, "0"),
-        ("azure_billing_csv/finops-toolkit/EA_ActualCost_Small.csv", 11, "8.5450077867419368"),
+        ("koku/koku/masu/test/data/aws/empty_frame.csv", 2019, 0, "0"),
+        ("koku/koku/masu/test/data/azure/empty_frame.csv", 2019, 0, "0"),
+        ("koku/koku/masu/test/data/azure/costreport_a243c6f2-199f-4074-9a2c-40e671cf1584.csv", 2019, 3, "0.00011016"),
+        ("koku/koku/masu/test/data/gcp/2022-08-01_5.csv", 2022, 9, "0.000012"),
+        ("opencost/pkg/cloud/azure/resources/billingexports/headersets/German.csv", 2021, 1, "0.075"),
+        ("opencost/pkg/cloud/azure/resources/billingexports/headersets/Enterprise.csv", 2021, 1, "0"),
+        ("azure_billing_csv/finops-toolkit/EA_NoRows.csv", 2023, 0, "0"),
+        ("azure_billing_csv/finops-toolkit/EA_ActualCost_Small.csv", 2023, 11, "8.5450077867419368"),
     ],
 )
-def test_public_files_are_read(shared_data: Path, name: str, rows: int, cost: str) -> None:
-    reader = Reader("x", date(2019, 1, 1), date(2024, 1, 1), [])
+def test_public_files_are_read(shared_data: Path, name: str, year: int, rows: int, cost: str) -> None:
+    reader = Reader(Statement("x", date(year, 1, 1), date(year, 12, 31)), [])
     reader.read(ExportFile.local(shared_data / name))
     bill = reader.bill()
     assert bill.problems == []
@@ -183,7 +183,7 @@ def test_public_files_are_read(shared_data: Path, name: str, rows: int, cost: st
 
 @pytest.mark.parametrize("name", ["Regions.csv", "FocusCost_1.2-preview.json"])
 def test_what_is_no_export_is_refused_by_name(shared_data: Path, name: str) -> None:
-    reader = Reader("x", FIRST, LAST, [])
+    reader = Reader(Statement("x", FIRST, LAST), [])
     reader.read(ExportFile.local(shared_data / "azure_billing_csv" / "finops-toolkit" / name))
     bill = reader.bill()
     (problem,) = bill.problems
@@ -394,7 +394,7 @@ def test_days_are_read_from_the_first_charge_to_the_last_within_the_range() -> N
     assert bill.read == {"export": [date(2026, 10, 3), date(2026, 10, 4), DAY]}
     bill = bill_of(text_of(rows))
     assert [bill.read["export"][0], bill.read["export"][-1]] == [FIRST, LAST]
-    assert [charge.day.isoformat() for charge in bill.charges] == ["2026-09-30", "2026-10-03", "2026-10-05"]
+    assert sorted(charge.day.isoformat() for charge in bill.charges) == ["2026-09-30", "2026-10-03", "2026-10-05"]
     assert [(part.because, part.amount) for part in bill.left_out] == [(LeftOutBecause.NOT_OVER, Decimal("1.5"))]
 
 

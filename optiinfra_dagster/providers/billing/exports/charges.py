@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from optiinfra_dagster.model.cost import Category, Charge, LeftOut, LeftOutBecause, Total
 from optiinfra_dagster.providers.billing import finality, service_types
-from optiinfra_dagster.providers.billing.exports import formats, words
+from optiinfra_dagster.providers.billing.exports import words
 from optiinfra_dagster.providers.billing.exports.decimals import LAST_DIGIT, NARROW, plain
 from optiinfra_dagster.providers.billing.exports.sums import Lines, Numbers, Sums, Words, rows_of
 from optiinfra_dagster.providers.billing.exports.times import day_of, time_of
@@ -64,7 +64,9 @@ class Collected:
         self._left = Sums(("because", "sub_account", "provider", "period", "currency"), ("amount",))
         self.rows: dict[str, int] = {}  # of the charges, by provider
 
-    def add(self, codes: dict[str, Any], days: Any, amounts: Mapping[str, pa.Array], because: Any, rows: int = 1) -> None:
+    def add(
+        self, codes: dict[str, Any], days: Any, amounts: Mapping[str, pa.Array], because: Any, rows: int = 1
+    ) -> None:
         """Add rows, each of which stands for `rows` of the file; -1 as `because` passes one over."""
         count = len(days)
         columns = {**codes, "day": days, "because": because, **amounts, "rows": np.full(count, rows, np.int64)}
@@ -204,5 +206,3 @@ class Collected:
             "charge_end": time_of(told["end"]),
             **{ours: told[name] for name, ours in _SAME.items()},
         }
-
-

@@ -20,7 +20,7 @@ from optiinfra_dagster.providers.billing.exports.decimals import (
     quantities,
     trimmed,
 )
-from optiinfra_dagster.providers.billing.exports.sums import Words
+from optiinfra_dagster.providers.billing.exports.sums import Words, coded
 from optiinfra_dagster.providers.billing.exports.words import ENTRY, PAIR
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Amortization:
 
     def of_report(self, held: Held, amount: pa.Array) -> pa.Array:
         """CUR: the amortized cost, by the formula of the CUR queries of AWS' Well-Architected Labs."""
-        types = self._line_types.codes(held["category"], len(amount))
+        types = self._line_types.codes(list(map(coded, held["category"])), len(amount))
         of_type = {word: types == code for code, word in enumerate(self._line_types.values)}
         nothing = pa.nulls(len(amount), NARROW)
         zero = pc.fill_null(nothing, 0)
@@ -65,7 +65,9 @@ class Amortization:
         effective = amount
         for word, make in makers.items():
             if word in of_type and of_type[word].any():
-                effective = exactly(pc.if_else, pa.array(of_type[word]), make(), effective)
+                made, where = make(), pa.array(of_type[word])
+                same = made.type == effective.type
+                effective = pc.if_else(where, made, effective) if same else exactly(pc.if_else, where, made, effective)
         return effective
 
     def look(self, held: Held, amount: pa.Array, codes: dict[str, Any]) -> None:
@@ -73,8 +75,8 @@ class Amortization:
 
         The purchase of a commitment uses nothing of it, though its row has the same PricingModel as usage.
         """
-        pricing = self._pricing.codes(held["pricing"], len(amount))
-        types = self._line_types.codes(held.get("category", ()), len(amount))
+        pricing = self._pricing.codes(list(map(coded, held["pricing"])), len(amount))
+        types = self._line_types.codes(list(map(coded, held.get("category", ()))), len(amount))
         words, kinds = self._line_types.values, self._pricing.values
         committed = np.array([kind in {"reservation", "savingsplan"} for kind in kinds])[pricing]
         usage = np.array([word == "usage" for word in words])[types]
@@ -167,5 +169,5 @@ def _has_keys(kind: pa.DataType) -> bool:
 
 def in_market(market: Words, arrays: Sequence[pa.Array], count: int) -> Any:
     """True for each row of what a vendor sells on the cloud's marketplace."""
-    codes = market.codes(arrays, count)
+    codes = market.codes(list(map(coded, arrays)), count)
     return np.array([word in {"marketplace", "vendor"} for word in market.values])[codes]

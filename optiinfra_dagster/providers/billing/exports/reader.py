@@ -14,6 +14,7 @@ and what was left out add up to the statement's cost column (with Google Cloud's
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ from optiinfra_dagster.providers.billing.exports.decimals import (
 )
 from optiinfra_dagster.providers.billing.exports.files import ExportFile, opened
 from optiinfra_dagster.providers.billing.exports.resources import KnownResources
-from optiinfra_dagster.providers.billing.exports.sums import Words
+from optiinfra_dagster.providers.billing.exports.sums import Coded, Words, coded
 from optiinfra_dagster.providers.billing.exports.times import DAY, Times, day_of, months_of, number_of
 from optiinfra_dagster.providers.billing.finality import arriving_from
 
@@ -54,7 +55,7 @@ _NUMBER_OF = {because: place + 1 for place, because in enumerate(BECAUSE)}
 _PASSED_OVER = -1
 
 
-def read_export(
+def read_export(  # noqa: PLR0913 - what is known of a statement is not known of another
     files: Iterable[ExportFile],
     *,
     source_id: str,
@@ -71,11 +72,29 @@ def read_export(
 ) -> Bill:
     """The charges in the files of one export. Nothing, and a problem, if a file could not be read.
 
-    Give the files of one statement: of months that were written several times, the newest. Charges of any day are kept,
-    for a statement corrects earlier ones; `Bill.periods` has the statements' months, and so has each charge.
-    `Bill.totals` are the sums of the charges by day, made apart from them.
+    Give the files of one statement: of months that were written several times, the newest. `Statement` tells what the
+    parameters mean. Charges of any day are kept, for a statement corrects earlier ones; `Bill.periods` has the
+    statements' months, and so has each charge. `Bill.totals` are the sums of the charges by day, made apart from them.
+    """
+    reader = Reader(
+        Statement(
+            source_id, first, last, tuple(provider_names), period, covers, written, settles,
+            None if accounts is None else frozenset(accounts), account_charges,
+        ),
+        resources,
+    )  # fmt: skip
+    for file in files:
+        if not file.name.casefold().endswith(_NOT_DATA):
+            reader.read(file)
+    return reader.bill()
 
-    Args:
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What is known of a statement before it is read.
+
+    Attributes:
+        source_id: the charges' billing_account_id.
         first: the first day to read, where `covers` is not given.
         last: the newest day that is over.
         provider_names: of FOCUS rows, the others are left out: those whose provider begins with none of them, in small
@@ -88,23 +107,40 @@ def read_export(
         accounts: the customer's own accounts, as `words.sub_account` spells them; charges of others are left out.
         account_charges: whether charges of no account, so of the billing account itself, are the customer's too.
     """
-    reader = Reader(
-        source_id,
-        first,
-        last,
-        resources,
-        provider_names,
-        period=period,
-        covers=covers,
-        written=written,
-        settles=settles,
-        accounts=accounts,
-        account_charges=account_charges,
-    )
-    for file in files:
-        if not file.name.casefold().endswith(_NOT_DATA):
-            reader.read(file)
-    return reader.bill()
+
+    source_id: str
+    first: date
+    last: date
+    provider_names: tuple[str, ...] = ()
+    period: date | None = None
+    covers: tuple[date, date] | None = None
+    written: datetime | None = None
+    settles: timedelta = timedelta(0)
+    accounts: frozenset[str] | None = None
+    account_charges: bool = True
+
+    @property
+    def over(self) -> date:
+        """The newest day of which it can have all."""
+        if self.written is None:
+            return self.last
+        return min(self.last, self.written.astimezone(UTC).date() - timedelta(days=1))
+
+
+class _Texts:
+    """The columns of a batch's fields as their distinct texts; several fields may be told by one column."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self._coded: dict[int, Coded] = {}
+
+    def __getitem__(self, field: str) -> list[Coded]:
+        found = []
+        for array in self._held.get(field, ()):
+            if id(array) not in self._coded:
+                self._coded[id(array)] = coded(array)
+            found.append(self._coded[id(array)])
+        return found
 
 
 class Reader:
@@ -113,28 +149,8 @@ class Reader:
     `rows` counts those that were added, by FOCUS' ProviderName ("" where there is none), once the bill was made.
     """
 
-    def __init__(
-        self,
-        source_id: str,
-        first: date,
-        last: date,
-        resources: Sequence[Resource],
-        provider_names: Sequence[str] = (),
-        *,
-        period: date | None = None,
-        covers: tuple[date, date] | None = None,
-        written: datetime | None = None,
-        settles: timedelta = timedelta(0),
-        accounts: Collection[str] | None = None,
-        account_charges: bool = True,
-    ) -> None:
-        self._source_id, self._first, self._last = source_id, first, last
-        self._written, self._settles = written, settles
-        self._over = last if written is None else min(last, written.astimezone(UTC).date() - timedelta(days=1))
-        self._period, self._covers = period, covers
-        self._accounts = None if accounts is None else frozenset(accounts)
-        self._account_charges = account_charges
-        self._provider_names = tuple(provider_names)
+    def __init__(self, statement: Statement, resources: Sequence[Resource]) -> None:
+        self._statement = statement
         self._collected = Collected(KnownResources(resources))
         self._words, self._market = self._collected.words, Words(formats.canonical)
         self._times, self._amortization = Times(), own_ways.Amortization()
@@ -161,7 +177,7 @@ class Reader:
                         f"is {layout.name}, and {self._layout[1]} is {self._layout[0].name}: the same costs would be "
                         "counted twice. Keep one export in a folder.",
                     )
-                if self._period is not None:
+                if self._statement.period is not None:
                     held = held | {"period": []}
                 wanted = sorted({place for places in held.values() for place in places})
                 tags = [names[place] for place in held.get("tags", ())]
@@ -177,12 +193,12 @@ class Reader:
             self._refuse(file, error.cause, str(error))
 
     def _refuse(self, file: ExportFile, cause: Cause, text: str) -> None:
-        self.problems.append(Problem(self._source_id, "", "", cause, f"{file.name}: {text}"))
+        self.problems.append(Problem(self._statement.source_id, "", "", cause, f"{file.name}: {text}"))
 
     # --- Rows ---------------------------------------------------------------------------------------------------------
 
     def _add(self, held: Held, tags: Sequence[str]) -> None:
-        """Add the rows of a batch; `held` has the arrays of each of our fields, `tags` the names of the tags' columns."""
+        """Add the rows of a batch: the arrays of each of our fields; `tags` are the names of the tags' columns."""
         for field, arrays in held.items():
             if field not in own_ways.NESTED and any(pa.types.is_nested(array.type) for array in arrays):
                 raise UnreadableError(field, "has lists or records, not single values")
@@ -190,10 +206,11 @@ class Reader:
         if not count:
             return
         held = self._plain(held, tags)
-        codes = {name: words.codes(held.get(name, ()), count) for name, words in self._words.items()}
+        texts = _Texts(held)
+        codes = {name: words.codes(texts[name], count) for name, words in self._words.items()}
         if held.get("market") and (sold := own_ways.in_market(self._market, held["market"], count)).any():
             codes["service"] = np.where(
-                sold, self._words["service"].codes(held["market_service"], count), codes["service"]
+                sold, self._words["service"].codes(texts["market_service"], count), codes["service"]
             )
         days, numbers = self._dated(held)
         codes |= {name: self._collected.numbers[name].codes(numbers[name]) for name in NUMBERS}
@@ -201,7 +218,7 @@ class Reader:
         unknown = codes["currency"] == 0
         if unknown.any() and pc.any(pc.and_(pa.array(unknown), pc.not_equal(amounts["amount"], Decimal(0)))).as_py():
             raise UnreadableError("currency", "is empty in a row that has a cost")
-        because = self._because(held, codes, days, amounts["amount"])
+        because = self._because(held, texts, codes, days, amounts["amount"])
         another = because == _NUMBER_OF[LeftOutBecause.ANOTHER_PROVIDER]
         self._others |= {self._words["provider"].values[code] for code in np.unique(codes["provider"][another])}
         self._mine = self._mine or not another.all()
@@ -225,7 +242,10 @@ class Reader:
         amounts = {
             name: decimals(held[name][0], name) for name in AMOUNTS if name not in _QUANTITIES and held.get(name)
         }
-        amounts |= {name: quantities(held[name][0]) for name in _QUANTITIES if held.get(name)}
+        for name in _QUANTITIES:
+            if held.get(name):
+                same = name != _QUANTITIES[0] and held[name][0] is (held.get(_QUANTITIES[0]) or [None])[0]
+                amounts[name] = amounts[_QUANTITIES[0]] if same else quantities(held[name][0])
         if held.get("ri_effective") or held.get("sp_effective"):
             amounts["effective"] = self._amortization.of_report(held, amounts["amount"])
         if held.get("pricing"):
@@ -242,8 +262,8 @@ class Reader:
         start = self._times.seconds(held["day"][0], "day")
         days = start // DAY
         period = months_of(days)
-        if self._period is not None:
-            period = np.full(len(days), number_of(self._period), np.int64)
+        if self._statement.period is not None:
+            period = np.full(len(days), number_of(self._statement.period), np.int64)
         elif held.get("period"):
             own = self._times.seconds_or(held["period"][0], period * DAY, "period")
             period = months_of(own // DAY)
@@ -256,38 +276,39 @@ class Reader:
 
     # --- Whose a row is -----------------------------------------------------------------------------------------------
 
-    def _because(self, held: Held, codes: dict[str, Any], days: Any, amount: pa.Array) -> Any:
+    def _because(self, held: Held, texts: _Texts, codes: dict[str, Any], days: Any, amount: pa.Array) -> Any:
         """Why each row is no charge of the customer: the number of the reason, 0 where it is one."""
         because = np.zeros(len(days), np.int32)
-        because[days < number_of(self._last - _KEPT)] = _NUMBER_OF[LeftOutBecause.TOO_OLD]
-        because[days > number_of(self._over)] = _NUMBER_OF[LeftOutBecause.NOT_OVER]
-        if self._accounts is not None:
+        because[days < number_of(self._statement.last - _KEPT)] = _NUMBER_OF[LeftOutBecause.TOO_OLD]
+        because[days > number_of(self._statement.over)] = _NUMBER_OF[LeftOutBecause.NOT_OVER]
+        if self._statement.accounts is not None:
             accounts = self._words["sub_account"]
-            own = np.array([name in self._accounts for name in accounts.values])[codes["sub_account"]]
-            of_payer = accounts.codes(held.get("own_account", ()), len(days)) == 0
+            own = np.array([name in self._statement.accounts for name in accounts.values])[codes["sub_account"]]
+            of_payer = accounts.codes(texts["own_account"], len(days)) == 0
             because[~own & ~of_payer] = _NUMBER_OF[LeftOutBecause.ANOTHER_ACCOUNT]
-            if not self._account_charges:
+            if not self._statement.account_charges:
                 because[of_payer] = _NUMBER_OF[LeftOutBecause.BILLING_ACCOUNT]
-        if self._provider_names:
-            because[~self._of_provider(held.get("provider", ()), len(days))] = _NUMBER_OF[
-                LeftOutBecause.ANOTHER_PROVIDER
-            ]
+        if self._statement.provider_names:
+            because[~self._of_provider(texts["provider"], len(days))] = _NUMBER_OF[LeftOutBecause.ANOTHER_PROVIDER]
         if held.get("split_of"):
             nothing, something = own_ways.parts_of_others(held, amount)
             because[something] = _NUMBER_OF[LeftOutBecause.PART_OF_ANOTHER]
             because[nothing] = _PASSED_OVER
         return because
 
-    def _of_provider(self, arrays: Sequence[pa.Array], count: int) -> Any:
+    def _of_provider(self, columns: Sequence[Coded], count: int) -> Any:
         """True for each row of the provider that is asked for, by any of its names; without a name, for all.
 
         What is bought on a cloud's marketplace has the seller as FOCUS' ServiceProviderName, and the cloud as its
         InvoiceIssuerName; what is bought from a reseller has them the other way round.
         """
         words, mine, named = self._words["provider"], np.zeros(count, bool), np.zeros(count, bool)
-        for array in arrays:
-            codes = words.codes([array], count)
-            mine |= np.array([name.casefold().startswith(self._provider_names) for name in words.values])[codes]
+        wanted = self._statement.provider_names
+        for column in columns:
+            codes = words.codes([column], count)
+            mine |= np.array([name.casefold().startswith(wanted) for name in words.values])[
+                codes
+            ]
             named |= codes > 0
             if mine.all():
                 break
@@ -318,36 +339,36 @@ class Reader:
         try:
             self._amortization.check()
         except CloudError as error:
-            self.problems.append(Problem(self._source_id, "", "", error.cause, str(error)))
+            self.problems.append(Problem(self._statement.source_id, "", "", error.cause, str(error)))
         if self._layout is None and not self.problems:
             text = "no file of an export was found. Wait for the first delivery, or correct the source's folder."
-            self.problems.append(Problem(self._source_id, "", "", Cause.CONFIG, text))
+            self.problems.append(Problem(self._statement.source_id, "", "", Cause.CONFIG, text))
         if not self._mine and self._others:
             names = ", ".join(sorted(self._others)[:5])
-            wanted = self._provider_names[0]
+            wanted = self._statement.provider_names[0]
             text = f"the export has rows of {names} only, and none of {wanted}. Correct the source's folder."
-            self.problems.append(Problem(self._source_id, "", "", Cause.CONFIG, text))
-        bill = Bill(problems=self.problems)
+            self.problems.append(Problem(self._statement.source_id, "", "", Cause.CONFIG, text))
+        bill, statement = Bill(problems=self.problems), self._statement
         if self.problems:
             return bill
         with localcontext(EXACT):
             amortized = self._amortization.found
-            bill.charges = list(self._collected.charges(self._source_id, self._last, amortized=amortized))
-            bill.totals = self._collected.totals(self._source_id)
-            bill.left_out = self._collected.left_out(self._source_id)
+            bill.charges = list(self._collected.charges(statement.source_id, statement.last, amortized=amortized))
+            bill.totals = self._collected.totals(statement.source_id)
+            bill.left_out = self._collected.left_out(statement.source_id)
         self.rows = self._collected.rows
         days = self._days_read()
-        bill.read = {self._source_id: days}
-        bill.periods = {self._source_id: {self._period} if self._period else self._collected.periods()}
-        if self._written is not None:
-            arriving = arriving_from(self._written.astimezone(UTC), self._settles)
-            bill.arriving = {self._source_id: {day for day in days if day >= arriving}}
+        bill.read = {statement.source_id: days}
+        bill.periods = {statement.source_id: {statement.period} if statement.period else self._collected.periods()}
+        if statement.written is not None:
+            arriving = arriving_from(statement.written.astimezone(UTC), statement.settles)
+            bill.arriving = {statement.source_id: {day for day in days if day >= arriving}}
         return bill
 
     def _days_read(self) -> list[date]:
         """The days that were read: those that the statement covers, or from the first that has charges to the last."""
-        if self._covers is not None:
-            first, last = (number_of(day) for day in self._covers)
+        if self._statement.covers is not None:
+            first, last = (number_of(day) for day in self._statement.covers)
         else:
-            first, last = max(self._oldest, number_of(self._first)), self._newest
-        return [day_of(number) for number in range(first, min(last, number_of(self._over)) + 1)]
+            first, last = max(self._oldest, number_of(self._statement.first)), self._newest
+        return [day_of(number) for number in range(first, min(last, number_of(self._statement.over)) + 1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,19 @@ from optiinfra_dagster.providers.billing.exports.decimals import NARROW, WIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+
+Coded: TypeAlias = tuple[list[str | None], Any]
+"""A column of text: its distinct texts, and the place of each row's among them, -1 for null."""
+
+
+def coded(array: pa.Array) -> Coded:
+    """A column as its distinct texts."""
+    with_texts = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
+    places = with_texts.indices
+    if places.null_count:
+        places = places.fill_null(-1)
+    return with_texts.dictionary.cast(pa.string()).to_pylist(), places.to_numpy(zero_copy_only=False)
 
 
 class Words:
@@ -34,21 +47,16 @@ class Words:
             self.values.append(value)
         return self._of_value[value]
 
-    def codes(self, arrays: Sequence[pa.Array], count: int) -> Any:
-        """The number of each row's word: that of the first array which has one."""
-        codes = np.zeros(count, np.int32)
-        for array in arrays:
-            empty = codes == 0
-            if not empty.any():
+    def codes(self, columns: Sequence[Coded], count: int) -> Any:
+        """The number of each row's word: that of the first column which has one."""
+        codes: Any = None
+        for texts, places in columns:
+            # The last is for null, whose place is -1.
+            own = np.array([*map(self._known, texts), 0], np.int32)[places]
+            codes = own if codes is None else np.where(codes == 0, own, codes)
+            if codes.all():
                 break
-            codes = np.where(empty, self._codes_of(array), codes)
-        return codes
-
-    def _codes_of(self, array: pa.Array) -> Any:
-        coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
-        words = coded.dictionary.cast(pa.string()).to_pylist()
-        known = np.array([*map(self._known, words), 0], np.int32)  # the last is for null, whose index becomes -1
-        return known[coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
+        return np.zeros(count, np.int32) if codes is None else codes
 
     def _known(self, word: str | None) -> int:
         code = self._code.get(word)

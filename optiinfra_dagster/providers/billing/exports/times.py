@@ -50,7 +50,6 @@ class Times:
         numbers = np.array([self._known[text] for text in texts], np.int64)
         return numbers[coded.indices.to_numpy()]
 
-
     def seconds_or(self, array: pa.Array, default: Any, field: str) -> Any:
         """Each row's time, or that of `default` where the row has none."""
         has = filled(array)
