@@ -201,6 +201,39 @@ def test_other_providers_are_told_by_name() -> None:
     assert left_out(bill, "account_id", "because", "amount") == [("Oracle", LeftOutBecause.ANOTHER_PROVIDER, 5)]
 
 
+@pytest.mark.parametrize(
+    ("seller", "issuer", "host", "ours"),
+    [
+        ("Snowflake", "Amazon Web Services EMEA SARL", "AWS", True),
+        ("Snowflake", "", "AWS", True),  # of AWS' own conformance gaps: an issuer may be missing
+        ("", "", "", True),
+        ("AWS", "Snowflake", "AWS", True),  # a private offer that the seller invoices
+        ("Databricks", "Databricks", "AWS", False),  # on AWS, and charged by another
+        ("Snowflake", "", "Azure", False),
+    ],
+)
+def test_a_row_is_of_a_cloud_by_who_sells_invoices_or_runs_it(seller: str, issuer: str, host: str, ours: bool) -> None:
+    told = {"ServiceProviderName": seller, "InvoiceIssuerName": issuer, "HostProviderName": host}
+    rows = [{name: value for name, value in one.items() if name != "ProviderName"} | told for one in (focus(), focus())]
+    bill = read(rows[0], rows[1] | dict.fromkeys(told, "AWS"), provider_names=("aws", "amazon"))
+    assert sum(charge.amount for charge in bill.charges) == (3 if ours else Decimal("1.5"))
+    assert left_out(bill, "account_id") == ([] if ours else [(seller,)])
+
+
+@pytest.mark.parametrize("day", ["2026-12-01", "2027-01-05", "1969-01-01", "2024-02-02"])
+def test_a_row_of_an_odd_day_does_not_tell_of_a_month_that_was_not_read(day: str) -> None:
+    rows = [focus(), focus(ChargePeriodStart=f"{day}T00:00:00Z", BilledCost="4")]
+    bill = read(*rows)
+    assert bill.periods == {"x": {date(2026, 10, 1)}}
+    assert left_out(bill, "day", "period", "amount") == [(date(2026, 10, 1), date(2026, 10, 1), 4)]
+
+
+def test_an_end_that_is_no_time_leaves_the_cost_as_it_is() -> None:
+    for end in ("9999-12-31T00:00:00Z", "never", "2150-01-01"):
+        charge = read(focus(ChargePeriodEnd=end)).charges[0]
+        assert (charge.amount, charge.charge_end) == (Decimal("1.5"), None)
+
+
 def test_what_is_older_than_costs_are_kept_is_told() -> None:
     bill = read(row("focus", "-40", "2024-09-01"), row("focus", "-2", "2024-11-01"), period=NOVEMBER)
     assert [charge.amount for charge in bill.charges] == [-2]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 AMOUNTS = ("amount", "effective", "list", "contracted", "pricing_quantity", "consumed_quantity")
 BECAUSE = tuple(LeftOutBecause)  # a row's number of it is one more than its place here, and 0 where it is not left out
+OF_ODD_DAYS = (LeftOutBecause.NOT_OVER, LeftOutBecause.TOO_OLD)
 # The fields that are words, by the names of their columns in formats.py, and what a charge calls them.
 _SAME = {
     "sub_account_name": "sub_account_name", "payer": "payer_account_id", "payer_name": "payer_account_name",
@@ -62,6 +63,8 @@ class Collected:
         self._lines = Lines((*names, *NUMBERS))
         self._sums, self._totals = Sums(("line", "day"), AMOUNTS), Sums(("day", "currency"), ("amount",))
         self._left = Sums(("because", "sub_account", "provider", "period", "currency"), ("amount",))
+        self._odd = [BECAUSE.index(because) + 1 for because in OF_ODD_DAYS]
+        self._periods: set[int] = set()
         self.rows: dict[str, int] = {}  # of the charges, by provider
 
     def add(
@@ -71,6 +74,7 @@ class Collected:
         count = len(days)
         columns = {**codes, "day": days, "because": because, **amounts, "rows": np.full(count, rows, np.int64)}
         mine = because == 0
+        self._periods.update(np.unique(codes["period"][~np.isin(because, self._odd)]).tolist())
         if not mine.all():
             left = pa.array(because > 0)
             self._left.add(
@@ -104,14 +108,15 @@ class Collected:
     def left_out(self, source_id: str) -> list[LeftOut]:
         """What the charges have not, by reason, account or provider, and currency, told with the statement's month."""
         found: dict[tuple[date, LeftOutBecause, str, str], tuple[Decimal, int]] = {}
-        periods = self.numbers["period"].values
+        known = sorted(self.periods())
         accounts, providers, currencies = (self.words[name].values for name in ("sub_account", "provider", "currency"))
         for because, account, provider, period, currency, amount, rows in rows_of(self._left.table()):
             if amount is None or not currencies[currency]:
                 continue
             reason = BECAUSE[because - 1]
             whose = providers[provider] if reason is LeftOutBecause.ANOTHER_PROVIDER else accounts[account]
-            key = day_of(periods[period]), reason, whose, currencies[currency]
+            own = day_of(self.numbers["period"].values[period])
+            key = min(max(own, known[0]), known[-1]), reason, whose, currencies[currency]
             before = found.get(key, (Decimal(0), 0))
             found[key] = before[0] + amount, before[1] + rows
         return [
@@ -120,8 +125,12 @@ class Collected:
         ]
 
     def periods(self) -> set[date]:
-        """The months of the statements that rows are of."""
-        return {day_of(number) for number in self.numbers["period"].values}
+        """The months of the statements that rows are of.
+
+        A row of an odd day does not tell of a month: its own may be one whose statement was not read.
+        """
+        values = self.numbers["period"].values
+        return {day_of(values[code]) for code in self._periods or range(len(values))}
 
     def charges(self, source_id: str, last: date, *, amortized: bool) -> Iterator[Charge]:
         """The sums as charges, in an order that does not depend on that of the rows.

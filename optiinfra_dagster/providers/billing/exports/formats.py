@@ -70,6 +70,7 @@ FOCUS = Format(
         "frequency": ("ChargeFrequency",),
         "kind": ("ResourceType", "ServiceSubcategory", "ServiceCategory"),
         "provider": ("ProviderName", "ServiceProviderName", "InvoiceIssuerName"),
+        "host": ("HostProviderName",),
         "publisher": _SELLERS,
         "issuer": ("InvoiceIssuerName",),
         "invoice": ("InvoiceId",),

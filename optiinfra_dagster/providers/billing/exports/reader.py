@@ -14,6 +14,7 @@ and what was left out add up to the statement's cost column (with Google Cloud's
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 _NOT_DATA = ("/", ".json", ".yml", ".yaml", ".sql", ".md5", "_success", ".html")  # what clouds write beside an export
 _KEPT = timedelta(days=790)  # costs are kept for 800 days
 _QUANTITIES = ("pricing_quantity", "consumed_quantity")
+_LATEST = 4_102_444_800  # seconds of the year 2100: no charge ends then
 _NUMBER_OF = {because: place + 1 for place, because in enumerate(BECAUSE)}
 _PASSED_OVER = -1
 
@@ -268,10 +270,11 @@ class Reader:
             own = self._times.seconds_or(held["period"][0], period * DAY, "period")
             period = months_of(own // DAY)
         numbers = {"period": period, "start": np.zeros(len(days), np.int64), "end": np.zeros(len(days), np.int64)}
-        if held.get("end"):
-            end = self._times.seconds_or(held["end"][0], start, "end")
-            longer = end > (days + 1) * DAY
-            numbers |= {"start": np.where(longer, start, 0), "end": np.where(longer, end, 0)}
+        with suppress(UnreadableError):  # of no amount
+            if held.get("end"):
+                end = self._times.seconds_or(held["end"][0], start, "end")
+                longer = (end > (days + 1) * DAY) & (end < _LATEST)
+                numbers |= {"start": np.where(longer, start, 0), "end": np.where(longer, end, 0)}
         return days, numbers
 
     # --- Whose a row is -----------------------------------------------------------------------------------------------
@@ -289,30 +292,34 @@ class Reader:
             if not self._statement.account_charges:
                 because[of_payer] = _NUMBER_OF[LeftOutBecause.BILLING_ACCOUNT]
         if self._statement.provider_names:
-            because[~self._of_provider(texts["provider"], len(days))] = _NUMBER_OF[LeftOutBecause.ANOTHER_PROVIDER]
+            because[~self._of_provider(texts, len(days))] = _NUMBER_OF[LeftOutBecause.ANOTHER_PROVIDER]
         if held.get("split_of"):
             nothing, something = own_ways.parts_of_others(held, amount)
             because[something] = _NUMBER_OF[LeftOutBecause.PART_OF_ANOTHER]
             because[nothing] = _PASSED_OVER
         return because
 
-    def _of_provider(self, columns: Sequence[Coded], count: int) -> Any:
+    def _of_provider(self, texts: _Texts, count: int) -> Any:
         """True for each row of the provider that is asked for, by any of its names; without a name, for all.
 
         What is bought on a cloud's marketplace has the seller as FOCUS' ServiceProviderName, and the cloud as its
-        InvoiceIssuerName; what is bought from a reseller has them the other way round.
+        InvoiceIssuerName; what is bought from a reseller has them the other way round. AWS leaves the issuer out at
+        times: then the cloud that the service runs on is it.
         """
         words, mine, named = self._words["provider"], np.zeros(count, bool), np.zeros(count, bool)
-        wanted = self._statement.provider_names
-        for column in columns:
+        for column in texts["provider"]:
             codes = words.codes([column], count)
-            mine |= np.array([name.casefold().startswith(wanted) for name in words.values])[
-                codes
-            ]
+            mine |= self._ours()[codes]
             named |= codes > 0
             if mine.all():
-                break
-        return mine | ~named
+                return mine
+        host, issuer = (words.codes(texts[field], count) for field in ("host", "issuer"))
+        return mine | ~named | (self._ours()[host] & (issuer == 0))
+
+    def _ours(self) -> Any:
+        """True for each name of a provider that is one of the provider asked for."""
+        wanted = self._statement.provider_names
+        return np.array([name.casefold().startswith(wanted) for name in self._words["provider"].values])
 
     def _add_credits(self, array: pa.Array, codes: dict[str, Any], days: Any, because: Any) -> None:
         """Google Cloud: credits are a list in each row; each becomes a charge of its own."""
