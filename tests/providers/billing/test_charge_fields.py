@@ -182,6 +182,48 @@ def test_the_commitment_of_a_line_is_its_arn(column: str, arn: str, of_type: str
     assert (charge.commitment_id, charge.commitment_type) == (arn, of_type)
 
 
+def test_what_commitments_cost_when_they_are_used_is_told_beside_what_was_charged() -> None:
+    def line(kind: str, usd: str, **more: str) -> Row:
+        told = dict.fromkeys(
+            (
+                "reservation_effective_cost", "reservation_unused_amortized_upfront_fee_for_billing_period",
+                "reservation_unused_recurring_fee", "reservation_reservation_a_r_n",
+                "savings_plan_savings_plan_effective_cost", "savings_plan_total_commitment_to_date",
+                "savings_plan_used_commitment",
+            ),
+            "",
+        )  # fmt: skip
+        return cur(line_item_line_item_type=kind, line_item_unblended_cost=usd, **(told | more))
+
+    arn = {"reservation_reservation_a_r_n": "arn:aws:ec2:us-east-1:1:reserved-instances/b"}
+    unused = {
+        "reservation_unused_amortized_upfront_fee_for_billing_period": "0.5",
+        "reservation_unused_recurring_fee": "0.25",
+    }
+    rows = [
+        line("SavingsPlanCoveredUsage", "10", savings_plan_savings_plan_effective_cost="7"),
+        line("SavingsPlanNegation", "-10"),
+        line(
+            "SavingsPlanRecurringFee", "8", savings_plan_total_commitment_to_date="8", savings_plan_used_commitment="7"
+        ),
+        line("SavingsPlanUpfrontFee", "1000"),
+        line("DiscountedUsage", "0", reservation_effective_cost="3", **arn),
+        line("RIFee", "4", **unused, **arn),
+        line("Fee", "500", **arn),
+        line("Fee", "20"),
+        *(line(kind, usd) for kind, usd in (("Usage", "5"), ("EdpDiscount", "-0.5"), ("Tax", "2"), ("Refund", "-3"))),
+        *(
+            line(kind, usd)
+            for kind, usd in (("PrivateRateDiscount", "-0.2"), ("Credit", "-1"), ("BundledDiscount", "-0.1"))
+        ),
+    ]
+    charges = bill_of(text_of(rows)).charges
+    assert sum(charge.amount for charge in charges) == Decimal("1534.2")
+    assert sum(charge.effective_cost or 0 for charge in charges) == Decimal("33.95")
+    lost = [charge.effective_cost for charge in charges if charge.commitment_status == "Unused"]
+    assert sorted(cost for cost in lost if cost is not None) == [Decimal("0.75"), Decimal(1)]
+
+
 # --- Azure ------------------------------------------------------------------------------------------------------------
 
 AZURE = azure(
@@ -189,11 +231,12 @@ AZURE = azure(
     BillingPeriodStartDate="11/01/2026", Tags='"team": "x","env": "prod"', Quantity="4", UnitOfMeasure="10 Hours",
     MeterId="m-1", PartNumber="AAD-1", PricingModel="Reservation", ReservationId="R-1", BenefitId="",
     Frequency="UsageBased",
-    PublisherName="Microsoft", PublisherType="Azure", PayGPrice="0.5", EffectivePrice="0.4", AvailabilityZone="1",
+    PublisherName="Microsoft", PublisherType="Azure", PayGPrice="0.5", UnitPrice="0.4", AvailabilityZone="1",
 )  # fmt: skip
 AZURE_TOLD = {
     "sub_account_id": "aaaaaaaa-0000-0000-0000-000000000001", "service_name": "Storage",
-    "effective_cost": Decimal("1.5"), "list_cost": Decimal(2), "region_id": "westeurope",
+    "effective_cost": Decimal("1.5"), "list_cost": Decimal(2), "contracted_cost": Decimal("1.6"),
+    "region_id": "westeurope",
     "resource_id": "/subscriptions/aaa/resourcegroups/rg/disks/d", "period": date(2026, 11, 1),
     "charge_frequency": "Usage-Based", "invoice_id": "G1", "publisher": "Microsoft", "payer_account_id": "999",
     "payer_account_name": "Acme", "sub_account_name": "prod", "sku_id": "m-1", "sku_price_id": "AAD-1",
@@ -259,7 +302,8 @@ GCP = gcp(
     }
 )  # fmt: skip
 GCP_TOLD = {
-    "sub_account_id": "acme", "service_name": "Compute Engine", "list_cost": Decimal(2), "region_id": "europe-west1",
+    "sub_account_id": "acme", "service_name": "Compute Engine", "effective_cost": Decimal("1.5"),
+    "list_cost": Decimal(2), "region_id": "europe-west1",
     "period": date(2026, 11, 1), "payer_account_id": "B-1", "sub_account_name": "Acme", "sku_id": "6B8F",
     "pricing_quantity": Decimal(1), "pricing_unit": "gibibyte month", "consumed_quantity": Decimal(1073741824),
     "consumed_unit": "byte-seconds", "availability_zone": "europe-west1-b", "tags": '{"team":"x"}',

@@ -97,16 +97,16 @@ class Amortization:
             )
 
 
-def list_costs(held: Held, amount: pa.Array, quantity: pa.Array) -> pa.Array:
-    """Azure: the quantity times the retail price, where that is in the bill's currency.
+def priced(held: Held, price_of: str, amount: pa.Array, quantity: pa.Array) -> pa.Array:
+    """Azure: the quantity times a price, where that is in the bill's currency.
 
-    Unknown where the price is 0 and there is a cost, as it is of what was bought.
+    Unknown where the price is 0 and there is a cost, as the retail price is of what was bought.
     """
-    price, room = quantities(held["retail_price"][0]), pa.decimal256(35, 18)
+    price, room = quantities(held[price_of][0]), pa.decimal256(35, 18)
     try:
         product = pc.multiply(price.cast(room), quantity.cast(room))
         cost = pc.round(product, 18).cast(NARROW, safe=False)
-    except pa.ArrowInvalid:  # a number that no retail price has
+    except pa.ArrowInvalid:  # a number that no price has
         return pa.nulls(len(amount), NARROW)
     known = pc.or_(pc.not_equal(price, pa.scalar(0)), pc.equal(amount, pa.scalar(0)))
     if held.get("pricing_currency"):

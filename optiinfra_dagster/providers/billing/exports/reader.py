@@ -252,8 +252,11 @@ class Reader:
             amounts["effective"] = self._amortization.of_report(held, amounts["amount"])
         if held.get("pricing"):
             self._amortization.look(held, amounts["amount"], codes)
-        if held.get("retail_price") and "pricing_quantity" in amounts:
-            amounts["list"] = own_ways.list_costs(held, amounts["amount"], amounts["pricing_quantity"])
+        for name, price_of in (("list", "list_price"), ("contracted", "contracted_price")):
+            if held.get(price_of) and "pricing_quantity" in amounts:
+                amounts[name] = own_ways.priced(held, price_of, amounts["amount"], amounts["pricing_quantity"])
+        if held.get("credits"):  # Google Cloud spreads nothing over time: what is paid is what running costs
+            amounts["effective"] = amounts["amount"]
         return amounts
 
     def _dated(self, held: Held) -> tuple[Any, dict[str, Any]]:
@@ -337,7 +340,9 @@ class Reader:
         unknown = of_credits["currency"] == 0
         if unknown.any() and pc.any(pc.and_(pa.array(unknown), pc.not_equal(exact, Decimal(0)))).as_py():
             raise UnreadableError("currency", "is empty in a row that has a cost")
-        self._collected.add(of_credits, days[owners].astype(np.int32), {"amount": exact}, because[owners], rows=0)
+        self._collected.add(
+            of_credits, days[owners].astype(np.int32), {"amount": exact, "effective": exact}, because[owners], rows=0
+        )
 
     # --- The bill -----------------------------------------------------------------------------------------------------
 
