@@ -74,7 +74,8 @@ class Collected:
         count = len(days)
         columns = {**codes, "day": days, "because": because, **amounts, "rows": np.full(count, rows, np.int64)}
         mine = because == 0
-        self._periods.update(np.unique(codes["period"][~np.isin(because, self._odd)]).tolist())
+        of_months = codes["period"] if mine.all() else codes["period"][~np.isin(because, self._odd)]
+        self._periods.update(np.flatnonzero(np.bincount(of_months)).tolist())
         if not mine.all():
             left = pa.array(because > 0)
             self._left.add(
