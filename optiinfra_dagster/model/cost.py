@@ -113,6 +113,7 @@ class LeftOutBecause(StrEnum):
     ANOTHER_PROVIDER = "of another provider"
     NOT_OVER = "of a day that is not over"
     TOO_OLD = "of a day older than costs are kept"
+    PART_OF_ANOTHER = "a part of a charge that is told whole"
 
     @property
     def is_not_theirs(self) -> bool:

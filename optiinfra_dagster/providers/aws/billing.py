@@ -24,7 +24,7 @@ from optiinfra_dagster.providers.aws import data_exports
 from optiinfra_dagster.providers.aws.client import PRICES_USD, Account, open_account
 from optiinfra_dagster.providers.aws.errors import explain_cost_explorer
 from optiinfra_dagster.providers.aws.services import KINDS
-from optiinfra_dagster.providers.billing import service_types
+from optiinfra_dagster.providers.billing import service_names, service_types
 from optiinfra_dagster.providers.billing.finality import SETTLES_AWS, arriving_from
 from optiinfra_dagster.providers.paging import PageGuard
 
@@ -180,10 +180,10 @@ def _charges(page: Any, source_id: str, names: Mapping[str, str]) -> Iterator[Ch
                 _day(result),
                 source_id,
                 account,
-                service,
+                service_names.canonical(service) or service,
                 *money,
                 category=_category(service, money[0]),
-                cost_type=_RESOURCE_TYPES.get(service.lower(), service_types.OTHER),
+                cost_type=service_types.of_service(_RESOURCE_TYPES, service),
                 effective_cost=effective[0] if effective and effective[1] == money[1] else None,
                 is_final=result.get("Estimated") is False,
                 sub_account_name=names.get(account, ""),

@@ -25,7 +25,7 @@ from optiinfra_dagster.providers.azure import cost_exports
 from optiinfra_dagster.providers.azure.client import Principal, forget, open_principal
 from optiinfra_dagster.providers.azure.services import KINDS, KINDS_BY_TYPE
 from optiinfra_dagster.providers.azure.transport import calling
-from optiinfra_dagster.providers.billing import finality, service_types
+from optiinfra_dagster.providers.billing import finality, service_names, service_types
 from optiinfra_dagster.providers.billing.finality import arriving_from, is_final
 from optiinfra_dagster.providers.paging import PageGuard
 
@@ -270,7 +270,7 @@ def charge_of(row: Row, subscription: str, inventory: Mapping[str, Resource], fi
         day=row.day,
         billing_account_id=subscription,
         sub_account_id=subscription,
-        service_name=row.service,
+        service_name=service_names.canonical(row.service) or row.service,
         amount=row.amount,
         currency=row.currency,
         category=Category.CREDIT if row.amount < 0 else Category.USAGE,

@@ -36,7 +36,7 @@ from optiinfra_dagster.model.cost import (
 )
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.billing import finality, service_types
+from optiinfra_dagster.providers.billing import finality, service_names, service_types
 from optiinfra_dagster.providers.billing.finality import SETTLES_GCP, arriving_from, is_final
 from optiinfra_dagster.providers.billing.matching import Matcher, Name
 from optiinfra_dagster.providers.gcp import export_queries
@@ -259,7 +259,7 @@ class _Reading:
             day=row["day"],
             billing_account_id=self.source.id,
             sub_account_id=row["project"],
-            service_name=service,
+            service_name=service_names.canonical(service) or service,
             amount=row["amount"],
             currency=row["currency"],
             category=Category.CREDIT
