@@ -117,7 +117,7 @@ def _readers() -> Iterator[str]:
 
 
 def _tables() -> Iterator[str]:
-    of_readers = {reader.table for reader in sql.readers().values()}
+    of_readers = {name for reader in sql.readers().values() for name in (reader.table, reader.file)}
     for table in sql.columns():
         if table not in of_readers:
             yield from (f"## {table}", "")
@@ -129,7 +129,7 @@ def _columns(table: str, reader: Reader | None = None) -> Iterator[str]:
     yield from _table(
         ("column", "type", "what it is"),
         (
-            (f"`{name}`", f"`{kind}`", descriptions.of(table, name, reader))
+            (f"`{name}`", f"`{kind}`", descriptions.of(reader.file if reader else table, name, reader))
             for name, kind in _column_types()[table].items()
             if name != "batch"
         ),

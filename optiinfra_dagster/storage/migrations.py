@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import reader_tables
 from optiinfra_dagster.storage.database import DATABASE, use_database
-from optiinfra_dagster.storage.sql import SQL
+from optiinfra_dagster.storage.sql import SQL, readers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -174,6 +174,9 @@ def migrate(
             renew()
             reader_tables.create(client, reader)
             done.append(reader.table)
+        for reader in readers().values() if of_readers else ():  # a kill may have come between its table and its view
+            renew()
+            reader_tables.show(client, reader)
     return done
 
 

@@ -10,6 +10,7 @@ from optiinfra_dagster.model.slices import SliceKey, SliceStatus
 from optiinfra_dagster.storage import reader_tables
 from optiinfra_dagster.storage.deletes import delete_where
 from optiinfra_dagster.storage.ledger import LedgerRow, next_batch, publish, published
+from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,11 +26,26 @@ _MERGES_MAY_DROP = timedelta(hours=1)  # a slice that expires so soon, by a serv
 def compute(
     clickhouse: ClickHouse, reader: Reader, windows: Sequence[datetime], *, run_id: str = ""
 ) -> dict[datetime, int]:
-    """Publish the reader's slice for each of `windows`; returns the rows of each. See `write_select`."""
+    """Publish the reader's slice for each of `windows`; returns the rows of each. See `write_select`.
+
+    A rollup that says so also computes its slices of before that are older than what they are computed from.
+    """
     with clickhouse.session() as client:
+        windows = sorted({*windows, *_stale(client, reader, max(windows))})
         counts = write_select(clickhouse, reader.table, reader.select, windows, run_id=run_id)
         reader_tables.show(client, reader)
     return counts
+
+
+def _stale(client: Client, reader: Reader, window: datetime) -> list[datetime]:
+    """The slices that are to be computed with one of a window."""
+    if not reader.also_computes:
+        return []
+    rows = client.query(
+        read_sql(f"queries/{reader.also_computes}"),
+        parameters={"window": window.strftime("%Y-%m-%d %H:%M:%S"), "dataset": reader.table},
+    ).result_rows
+    return [datetime.fromtimestamp(seconds, UTC) for (seconds,) in rows]
 
 
 def write_select(

@@ -18,12 +18,11 @@
 --   region as_of complete resource_id
 -- ordered by: currency DESC, monthly_amount DESC
 -- if empty: nothing that costs is known to be unattached, stopped or idle
+-- computed from: cost/daily
 -- kept: 90 days
 -- key: customer_id provider resource_type resource_id
 -- types: resource_id String, resource_name String, evidence String
--- table: cost_waste 8023346c
 WITH
-toDate({window:DateTime('UTC')}, 'UTC') AS today,
 toStartOfDay({window:DateTime('UTC')}) - INTERVAL 7 DAY AS week_start,
 -- Idle is a machine below both figures of CPU, in percent, and a load balancer without any traffic,
 5 AS idle_below_mean,
@@ -113,38 +112,53 @@ silent AS
 spent AS
 (
     SELECT
-        customer_id, provider, resource_id, currency, charge_day,
-        sumIf(c.amount, c.cost_kind = 'billed') AS billed,
-        countIf(c.cost_kind = 'billed') > 0 AS is_billed,
-        argMaxIf(c.amount, c.window_start, c.cost_kind != 'billed') AS estimate,
-        maxIf(c.window_start, c.cost_kind != 'billed') AS estimated_at,
-        argMaxIf(JSONExtractString(c.metadata, 'priced'), c.window_start, c.cost_kind != 'billed') AS priced
-    FROM costs AS c
-    WHERE charge_day >= today - 14
-        AND window_start >= toDateTime(today - 14, 'UTC') AND window_start <= {window:DateTime('UTC')}
-        AND resource_id != '' AND charge_category = 'Usage'
-    GROUP BY customer_id, provider, resource_id, currency, charge_day
+        customer_id, provider, sub_account_id AS account_id, resource_id, currency, charge_day,
+        sum(c.billed) AS billed,
+        countIf(c.cost_kind = 'billed') > 0 AS is_billed
+    FROM costs_until(first = toDate({window:DateTime('UTC')}, 'UTC') - 14, window = {window:DateTime('UTC')}) AS c
+    WHERE resource_id != '' AND charge_category = 'Usage'
+    GROUP BY customer_id, provider, account_id, resource_id, currency, charge_day
+),
+-- The newest estimate by itself: a day's sum is of as many windows as were collected. Beyond a month's cap of hours it is
+-- 0, which says nothing of the next month.
+priced AS
+(
+    SELECT
+        customer_id, provider, sub_account_id AS account_id, resource_id, currency,
+        argMax(c.amount, (c.amount != 0, c.window_start)) AS estimate,
+        argMax(JSONExtractString(c.metadata, 'priced'), (c.amount != 0, c.window_start)) AS priced
+    FROM cost_metrics_current AS c
+    WHERE window_start > {window:DateTime('UTC')} - INTERVAL 1 DAY AND window_start <= {window:DateTime('UTC')}
+        AND cost_kind = 'estimated' AND resource_id != ''
+    GROUP BY customer_id, provider, account_id, resource_id, currency
+),
+bills AS
+(
+    SELECT
+        customer_id, provider, account_id, resource_id, currency,
+        count() AS days_billed,
+        sum(s.billed) AS total_billed,
+        min(s.billed) AS least_billed,
+        max(charge_day) AS last_billed
+    FROM spent AS s
+    WHERE is_billed
+    GROUP BY customer_id, provider, account_id, resource_id, currency
+    HAVING total_billed > 0
 ),
 amounts AS
 (
     SELECT
-        customer_id, provider, resource_id, currency,
-        countIf(is_billed) AS days_billed,
-        sumIf(s.billed, is_billed) AS total_billed,
-        minIf(s.billed, is_billed) AS least_billed,
-        maxIf(charge_day, is_billed) AS last_billed,
-        max(s.estimated_at) > {window:DateTime('UTC')} - INTERVAL 1 DAY AS has_estimate,
-        argMax(s.estimate, s.estimated_at) AS estimate,
-        argMax(s.priced, s.estimated_at) AS priced
-    FROM spent AS s
-    GROUP BY customer_id, provider, resource_id, currency
-    HAVING total_billed > 0 OR has_estimate
+        customer_id, provider, account_id, resource_id, currency,
+        b.days_billed AS days_billed, b.total_billed AS total_billed, b.least_billed AS least_billed,
+        b.last_billed AS last_billed, p.priced != '' AS has_estimate, p.estimate AS estimate, p.priced AS priced
+    FROM bills AS b
+    FULL JOIN priced AS p USING (customer_id, provider, account_id, resource_id, currency)
 ),
 judged AS
 (
     SELECT
         customer_id, provider, resource_id,
-        i.account_id AS account_id, i.region AS region, i.kind AS kind, i.resource_name AS resource_name,
+        account_id, i.region AS region, i.kind AS kind, i.resource_name AS resource_name,
         i.resource_type AS resource_type, i.status AS status, i.as_of AS as_of, i.complete AS complete,
         i.capacity AS capacity, i.unit AS unit,
         a.currency AS currency,
@@ -180,7 +194,7 @@ judged AS
     LEFT JOIN parked AS v USING (customer_id, provider, resource_id)
     LEFT JOIN performance AS p USING (customer_id, provider, resource_id)
     LEFT JOIN silent AS s USING (customer_id, provider, resource_id)
-    LEFT JOIN amounts AS a USING (customer_id, provider, resource_id)
+    LEFT JOIN amounts AS a USING (customer_id, provider, account_id, resource_id)
 )
 SELECT
     customer_id,

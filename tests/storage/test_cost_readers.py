@@ -17,14 +17,15 @@ import pytest
 
 from optiinfra_dagster.cli import output, read
 from optiinfra_dagster.config.settings import Settings
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.cost import Category
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.providers.kind import Kind
-from optiinfra_dagster.storage import migrations, schema
+from optiinfra_dagster.storage import migrations, reader_writer, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.rows import resource_rows
-from optiinfra_dagster.storage.sql import read_sql
+from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
 from tests.support.samples import resource, select
@@ -39,7 +40,7 @@ Q = timedelta(minutes=15)
 D = timedelta(days=1)
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 NOW = TODAY + timedelta(hours=1)  # the window that readers are computed for; nothing of it has to be over
-READERS = ("summary", "trends", "by_service", "by_resource", "waste")
+READERS = ("daily", "days", "summary", "trends", "by_service", "by_resource", "waste")
 CUSTOMER = "random"
 
 Row = dict[str, Any]
@@ -54,32 +55,40 @@ def day_of(n: int) -> date:
 
 
 class World:
-    """Bills and estimates of two accounts in two currencies; which days were read is drawn too."""
+    """Bills and estimates of two accounts in two currencies; which days were read, and have settled, is drawn too."""
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(seed)  # noqa: S311
         self.estimates: list[SliceResult] = []
         self.charges: list[Charge] = []
         self.read: dict[str, list[date]] = {"one": [], "two": []}
+        self.arriving: dict[str, set[date]] = {"one": set(), "two": set()}
         self.rows: list[Row] = []  # everything that was said, counted or not
         ago = sorted({0, 1, 2, 29, 30, 31, *rng.sample(range(3, 170), 12)})
         for n in ago:
             for account, currency in (("one", "USD"), ("two", "EUR")):
                 if n and rng.random() < 0.6:
                     self.read[account].append(day_of(n))
+                    if n <= 2 and rng.random() < 0.5:
+                        self.arriving[account].add(day_of(n))
                     for service in rng.sample(["EC2", "S3", "Tax"], rng.randrange(4)):
                         for name in rng.sample(["i-1", "i-2", ""], rng.randrange(1, 3)):
                             amount = Decimal(rng.randrange(-(10**6), 10**8)) / 10**4 + Decimal("1e-18")
+                            category = "Tax" if service == "Tax" else rng.choice([*Category])
+                            effective = rng.choice([amount, amount + 1, *([None] if account == "two" else [])])
                             self.charges.append(
                                 charge(
                                     day_of(n), amount, service, account, currency=currency, resource_id=name,
-                                    is_final=n > 30,
+                                    is_final=n > 30, category=Category(category), effective_cost=effective,
                                 )
                             )  # fmt: skip
                 self._estimated(rng, TODAY - n * D, account, currency)
         for one in self.charges:
-            self._say("billed", one.start, one.billing_account_id, one.currency, one.service_name, one.resource_id,
-                      one.amount, final=one.is_final)  # fmt: skip
+            kind = "arriving" if one.day in self.arriving[one.billing_account_id] else "billed"
+            self._say(
+                kind, one.start, one.billing_account_id, one.currency, one.service_name, one.resource_id, one.amount,
+                final=one.is_final, category=str(one.category), effective=one.effective_cost,
+            )  # fmt: skip
 
     def _estimated(self, rng: random.Random, midnight: datetime, account: str, currency: str) -> None:
         for n in (0, 1, 3, 95):
@@ -92,18 +101,32 @@ class World:
                     self._say("estimated", window, account, currency, "EC2", name, Decimal(amount))
 
     def _say(self, kind: str, start: datetime, account: str, currency: str, service: str, name: str,
-             amount: Decimal, *, final: bool = False) -> None:  # fmt: skip
+             amount: Decimal, *, final: bool = False, category: str = "Usage",
+             effective: Decimal | None = None) -> None:  # fmt: skip
         self.rows.append(
             {
                 "kind": kind, "start": start, "day": start.date(), "account": account, "currency": currency,
-                "service": service, "resource": name, "amount": amount, "final": final,
+                "service": service, "resource": name, "amount": amount, "final": final, "category": category,
+                "effective": amount if kind == "estimated" else effective,
             }
         )  # fmt: skip
 
+    def is_billed(self, account: str, day: date) -> bool:
+        """True for a day whose bill was read and has settled."""
+        return day in self.read[account] and day not in self.arriving[account]
+
     @property
     def counted(self) -> list[Row]:
-        """What costs are: the bill of a day that was read, else its estimates."""
-        return [row for row in self.rows if (row["kind"] == "billed") == (row["day"] in self.read[row["account"]])]
+        """What costs are: the bill of a day that has settled, else its estimates; and what is arriving beside them."""
+        return [
+            row for row in self.rows
+            if row["kind"] == "arriving" or (row["kind"] == "billed") == self.is_billed(row["account"], row["day"])
+        ]  # fmt: skip
+
+    def known(self, account: str, day: date) -> float:
+        """How much of a day is known."""
+        starts = {r["start"] for r in self.rows if (r["account"], r["day"], r["kind"]) == (account, day, "estimated")}
+        return 1 if self.is_billed(account, day) else len(starts) / 96
 
     def publish(self, clickhouse: ClickHouse) -> None:
         publish_estimates(clickhouse, *self.estimates)
@@ -111,7 +134,7 @@ class World:
             its = [one for one in self.charges if one.billing_account_id == account]
             publish_bill(
                 clickhouse, days, its, customer=CUSTOMER, provider=account, read=[account],
-                names={"i-1": "web", "i-2": "db"},
+                names={"i-1": "web", "i-2": "db"}, arriving=self.arriving[account],
             )  # fmt: skip
 
 
@@ -132,25 +155,28 @@ def periods_of(day: date) -> list[str]:
 
 def totals(rows: Sequence[Row]) -> Row:
     """Of rows that count, what a reader says."""
-    billed = sum((row["amount"] for row in rows if row["kind"] == "billed"), Decimal(0))
-    estimated = sum((row["amount"] for row in rows if row["kind"] == "estimated"), Decimal(0))
-    both = abs(billed) + abs(estimated)
+
+    def added(*kinds: str, **of: str) -> Decimal:
+        its = [r["amount"] for r in rows if r["kind"] in kinds and all(r[name] == value for name, value in of.items())]
+        return sum(its, Decimal(0))
+
+    billed, estimated = added("billed"), added("estimated")
+    counted = [row for row in rows if row["kind"] != "arriving"]
+    effective = [row["effective"] for row in counted]
     return {
-        "amount": billed + estimated,
+        "amount": billed + estimated if counted else None,
+        "effective": sum(effective, Decimal(0)) if counted and None not in effective else None,
         "billed": billed,
         "estimated": estimated,
-        "estimated_share": pytest.approx(float(abs(estimated) / both)) if both else None,
+        "arriving": added("arriving"),
+        "taxes": added("billed", category="Tax"),
+        "credits": added("billed", category="Credit"),
+        "purchases": added("billed", category="Purchase"),
+        "estimated_share": pytest.approx(float(abs(estimated) / (abs(billed) + abs(estimated))))
+        if billed or estimated
+        else None,
         "provisional": sum((r["amount"] for r in rows if r["kind"] == "billed" and not r["final"]), Decimal(0)),
     }
-
-
-def days_of(rows: Sequence[Row]) -> float:
-    """How many days a cost is known of."""
-    found = 0.0
-    for day in {row["day"] for row in rows}:
-        its = [row for row in rows if row["day"] == day]
-        found += 1 if any(row["kind"] == "billed" for row in its) else len({row["start"] for row in its}) / 96
-    return found
 
 
 def grouped(rows: Sequence[Row], *names: str) -> dict[tuple[Any, ...], list[Row]]:
@@ -163,7 +189,8 @@ def grouped(rows: Sequence[Row], *names: str) -> dict[tuple[Any, ...], list[Row]
 
 
 SEEDS = [1, 2, 3]
-NAMES = ("amount", "billed", "estimated", "estimated_share", "provisional")
+NAMES = ("amount", "effective", "billed", "estimated", "arriving", "estimated_share", "provisional")
+PARTS = (*NAMES, "taxes", "credits", "purchases")
 
 
 @pytest.fixture(scope="module")
@@ -173,14 +200,14 @@ def place(migrated_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> Cli
     return ClickHouse(f"chdb://{folder}")
 
 
-def compute(clickhouse: ClickHouse, *readers: str, window: datetime = NOW) -> dict[str, list[Row]]:
-    """What readers publish for a window."""
+def compute(clickhouse: ClickHouse, *names: str, window: datetime = NOW) -> dict[str, list[Row]]:
+    """What readers publish for a window, after the rollups under them."""
     found = {}
-    for reader in readers or READERS:
-        table = f"cost_{reader}"
-        write_select(clickhouse, table, read_sql(f"readers/{table}"), [window])
-        sql = f"SELECT * FROM {table}_current WHERE window_start = {{at:DateTime('UTC')}} ORDER BY ALL"
-        found[reader] = select(clickhouse, sql, at=window)
+    for name in dict.fromkeys(["daily", "days", *(names or READERS)]):
+        reader = readers()["cost", name]
+        reader_writer.compute(clickhouse, reader, [windows.floor_to(reader.length, window)])
+        sql = f"SELECT * FROM {reader.view} WHERE window_start = {{at:DateTime('UTC')}} ORDER BY ALL"
+        found[name] = select(clickhouse, sql, at=windows.floor_to(reader.length, window))
     return found
 
 
@@ -204,12 +231,30 @@ Drawn = tuple[World, dict[str, list[Row]]]
 def test_the_summary_counts_every_period_once_and_says_what_is_estimated(drawn: Drawn) -> None:
     world, found = drawn
     truth = grouped(world.counted, "account", "currency")
-    assert {(r["provider"], r["currency"], r["period"]) for r in found["summary"]} == truth.keys()
+    currencies = {(row["account"], row["currency"]) for row in world.counted}
+    known: dict[tuple[str, str, str], float] = defaultdict(float)
+    over: dict[tuple[str, str, str], float] = defaultdict(float)
+    for account, currency in currencies:
+        for day in (day_of(n) for n in range(62)):
+            for period in periods_of(day):
+                known[account, currency, period] += world.known(account, day)
+                over[account, currency, period] += world.known(account, day) if day < TODAY.date() else 0
+    told = {key for key, days in known.items() if days} | truth.keys()
+    assert {(r["provider"], r["currency"], r["period"]) for r in found["summary"]} == told
     for row in found["summary"]:
-        rows = truth[row["provider"], row["currency"], row["period"]]
-        assert {name: row[name] for name in NAMES} == totals(rows)
-        assert row["days"] == pytest.approx(days_of(rows))
-        ends = {r["start"] + (D if r["kind"] == "billed" else Q) for r in rows}
+        key = row["provider"], row["currency"], row["period"]
+        rows = truth.get(key, [])
+        is_known = known[key] > 0 or any(r["kind"] != "arriving" for r in rows)
+        expected = totals(rows)
+        if is_known and not any(r["kind"] != "arriving" for r in rows):
+            expected |= {"amount": Decimal(0), "effective": Decimal(0)}
+        elif not is_known:
+            expected |= dict.fromkeys(("taxes", "credits", "purchases"))
+        assert {name: row[name] for name in PARTS} == expected
+        assert row["days"] == pytest.approx(known[key])
+        length = {"last_30_days": 30, "month_to_date": max(1, TODAY.day - 1)}.get(row["period"], 1)
+        assert row["complete"] == (over[key] >= 0.95 * length)
+        ends = {r["start"] + (Q if r["kind"] == "estimated" else D) for r in rows} or {TODAY}
         assert (row["as_of"], row["sub_account_id"]) == (max(ends), row["provider"])
 
 
@@ -222,10 +267,12 @@ def test_services_and_resources_add_up_to_the_summary(drawn: Drawn) -> None:
         assert len(said) == len(found[reader])
         assert said.keys() == truth.keys()
         for key, row in said.items():
-            assert {name: row[name] for name in NAMES} == totals(truth[key])
+            expected = totals(truth[key])
+            assert {name: row[name] for name in NAMES} == {name: expected[name] for name in NAMES}
         for row in found["summary"]:
             its = [r for key, r in said.items() if (key[0], key[-1]) == (row["provider"], row["period"])]
-            assert sum(r["amount"] for r in its) == row["amount"]
+            for name in ("amount", "arriving"):
+                assert sum(r[name] or 0 for r in its) == (row[name] or 0)
 
 
 def test_resources_are_named_and_what_names_none_is_told_apart(drawn: Drawn) -> None:
@@ -239,29 +286,41 @@ def test_resources_are_named_and_what_names_none_is_told_apart(drawn: Drawn) -> 
         assert row["services"]
 
 
-def test_trends_are_the_sums_of_their_days_and_compare_whole_periods_only(drawn: Drawn) -> None:
-    world, found = drawn
-    today = TODAY.date()
-    first = today.replace(day=1)
+def buckets(day: date) -> list[tuple[str, date]]:
+    """The day, week and month of the trends that a day is in."""
+    today, first = TODAY.date(), TODAY.date().replace(day=1)
     for _ in range(5):
         first = (first - D).replace(day=1)
+    week, monday = day - day.weekday() * D, first + 6 * D
+    starts = [("month", day.replace(day=1))] if day >= first else []
+    if week >= max(today - today.weekday() * D - 8 * 7 * D, monday - monday.weekday() * D) and day >= first:
+        starts.append(("week", week))
+    return starts + ([("day", day)] if (today - day).days <= 30 else [])
+
+
+def test_trends_are_the_sums_of_their_days_and_compare_whole_periods_only(drawn: Drawn) -> None:
+    world, found = drawn
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    known: dict[tuple[Any, ...], float] = defaultdict(float)
     for row in world.counted:
-        day: date = row["day"]
-        week, this_week = day - day.weekday() * D, today - today.weekday() * D
-        starts = [("month", day.replace(day=1))] if day >= first else []
-        starts += [("week", week)] if week >= this_week - 8 * 7 * D else []
-        starts += [("day", day)] if (today - day).days <= 30 else []
-        for period, start in starts:
+        for period, start in buckets(row["day"]):
             groups[row["account"], period, start].append(row)
-    assert {(r["provider"], r["period"], r["period_start"]) for r in found["trends"]} == groups.keys()
+    for account in world.read:
+        for day in (day_of(n) for n in range(190)):
+            for period, start in buckets(day):
+                known[account, period, start] += world.known(account, day)
+    told = {key for key, days in known.items() if days} | groups.keys()
+    assert {(r["provider"], r["period"], r["period_start"]) for r in found["trends"]} == told
     said = {(r["provider"], r["period"], r["period_start"]): r for r in found["trends"]}
     for (account, period, start), row in said.items():
         its = groups[account, period, start]
-        assert {name: row[name] for name in NAMES} == totals(its)
-        assert row["days"] == pytest.approx(days_of(its))
+        expected, days = totals(its), known[account, period, start]
+        if days and all(r["kind"] == "arriving" for r in its):
+            expected |= {"amount": Decimal(0), "effective": Decimal(0)}
+        assert {name: row[name] for name in PARTS} == expected
+        assert row["days"] == pytest.approx(days)
         end = {"day": start + D, "week": start + 7 * D, "month": (start + 32 * D).replace(day=1)}[period]
-        complete = end <= today and days_of(its) >= 0.95 * (end - start).days
+        complete = end <= TODAY.date() and days >= 0.95 * (end - start).days
         assert row["complete"] == complete
         before = said.get(
             (account, period, {"day": start - D, "week": start - 7 * D, "month": (start - D).replace(day=1)}[period])
@@ -275,6 +334,182 @@ def test_trends_are_the_sums_of_their_days_and_compare_whole_periods_only(drawn:
 
 
 # --- By hand ---------------------------------------------------------------------------------------------------------
+
+
+def rows_of(clickhouse: ClickHouse, customer: str, *names: str) -> dict[str, list[Row]]:
+    """What readers say of a customer."""
+    return {
+        name: [r for r in rows if r["customer_id"] == customer] for name, rows in compute(clickhouse, *names).items()
+    }
+
+
+def whole_day(customer: str, day: date, usd: str = "1.0416") -> list[SliceResult]:
+    """The estimates of a day."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    return [estimates(customer, midnight + n * Q, {"i-1": usd}) for n in range(96)]
+
+
+def test_a_day_that_is_still_arriving_keeps_its_estimate_and_compares_with_nothing(place: ClickHouse) -> None:
+    """Yesterday the bill tells 4 USD of, so far; and of the day before that nothing at all."""
+    with place.session():
+        publish_estimates(place, *whole_day("arriving", day_of(1)), *whole_day("arriving", day_of(2)))
+        days = [day_of(n) for n in range(1, 15)]
+        bills = [charge(day_of(n), "100" if n > 1 else "4") for n in range(1, 15) if n != 2]
+        publish_bill(place, days, bills, customer="arriving", arriving=[day_of(1), day_of(2)])
+        found = rows_of(place, "arriving", "summary", "trends", "by_service")
+    said = {row["period"]: row for row in found["summary"]}
+    assert [said["yesterday"][name] for name in ("amount", "estimated", "billed", "arriving", "days")] == [
+        Decimal("99.9936"), Decimal("99.9936"), 0, 4, 1,
+    ]  # fmt: skip
+    assert (said["last_30_days"]["amount"], said["last_30_days"]["arriving"]) == (1200 + 2 * Decimal("99.9936"), 4)
+    changes = [r["change_percent"] for r in found["trends"] if r["period"] == "day" and r["change_percent"] is not None]
+    assert changes == pytest.approx([0] * 11 + [-0.0064, 0], abs=1e-9)
+    services = {row["service_name"]: row for row in found["by_service"] if row["period"] == "yesterday"}
+    assert {name: (row["amount"], row["arriving"]) for name, row in services.items()} == {
+        "EC2": (Decimal("99.9936"), 4),
+    }  # fmt: skip
+
+
+def test_a_day_of_which_nothing_but_the_beginning_of_a_bill_is_known_is_unknown(place: ClickHouse) -> None:
+    with place.session():
+        bills = [charge(day_of(1), "4"), charge(day_of(2), "100")]
+        publish_bill(place, [day_of(1), day_of(2)], bills, customer="begun", arriving=[day_of(1)])
+        found = rows_of(place, "begun", "summary", "trends", "by_service", "days")
+    [yesterday] = [row for row in found["summary"] if row["period"] == "yesterday"]
+    assert [yesterday[n] for n in ("amount", "effective", "taxes", "arriving", "days", "complete")] == [
+        None, None, None, 4, 0, False,
+    ]  # fmt: skip
+    [trend] = [row for row in found["trends"] if row["period_start"] == day_of(1) and row["period"] == "day"]
+    assert [trend[n] for n in ("amount", "arriving", "days", "complete", "change")] == [None, 4, 0, False, None]
+    states = select(
+        place, "SELECT toDate(window_start) AS day, state, known FROM cost_days_current WHERE customer_id = 'begun'"
+    )
+    assert {row["day"]: (row["state"], row["known"]) for row in states} == {
+        day_of(1): ("arriving", 0), day_of(2): ("billed", 1),
+    }  # fmt: skip
+
+
+def test_months_of_an_account_that_is_charged_on_the_first_only_are_complete(place: ClickHouse) -> None:
+    firsts = [TODAY.replace(day=1)]
+    for _ in range(4):
+        firsts.append((firsts[-1] - D).replace(day=1))
+    days = [(firsts[-1] + n * D).date() for n in range((TODAY - firsts[-1]).days)]
+    with place.session():
+        publish_bill(place, days, [charge(m.date(), "50") for m in firsts if m.date() in days], customer="sparse")
+        found = rows_of(place, "sparse", "summary", "trends")
+    whole = [
+        row
+        for row in found["trends"]
+        if row["period"] == "month" and row["period_start"] in {m.date() for m in firsts[1:]}
+    ]
+    assert [(row["amount"], row["complete"]) for row in whole] == [(50, True)] * 4
+    assert [row["change"] for row in whole[1:]] == [0] * 3
+    yesterday = next(row for row in found["summary"] if row["period"] == "yesterday")
+    # Read, and nothing was charged; unless yesterday was the first itself.
+    assert (yesterday["amount"], yesterday["days"]) == (50 if day_of(1).day == 1 else 0, 1)
+
+
+def test_a_day_is_complete_if_every_account_s_is(place: ClickHouse) -> None:
+    """One account is billed, of the other a quarter of an hour is known; and a third one ended a month ago."""
+    with place.session():
+        days = [day_of(n) for n in range(1, 10)]
+        publish_bill(place, days, [charge(day, "10") for day in days], customer="barely")
+        publish_bill(place, days[2:], [charge(day, "5", account="other") for day in days[2:]], customer="barely",
+                     read=["other"])  # fmt: skip
+        publish_estimates(place, estimates("barely", TODAY - D, {"i-1": "0.1"}, account="other"))
+        publish_bill(place, [day_of(40)], [charge(day_of(40), "1", account="ended")], customer="barely", read=["ended"])
+        found = rows_of(place, "barely", "trends")
+    said = {row["period_start"]: row for row in found["trends"] if row["period"] == "day"}
+    assert [(said[day_of(n)]["days"], said[day_of(n)]["complete"]) for n in (1, 2, 3, 4)] == [
+        (pytest.approx(1 / 96), False), (0, False), (1, True), (1, True),
+    ]  # fmt: skip
+
+
+def test_an_upfront_fee_is_billed_on_a_day_and_effective_over_its_term(place: ClickHouse) -> None:
+    days = [day_of(n) for n in range(1, 40)]
+    bills = [charge(day, "0", effective_cost=Decimal(24)) for day in days]
+    bills.append(charge(day_of(20), "8760", category=Category.PURCHASE, effective_cost=Decimal(0)))
+    with place.session():
+        publish_bill(place, days, bills, customer="upfront")
+        found = rows_of(place, "upfront", "summary", "by_service", "trends")
+    for name in ("summary", "by_service"):
+        [row] = [row for row in found[name] if row["period"] == "last_30_days"]
+        assert [row[n] for n in ("amount", "effective", "purchases", "usage", "taxes")] == [8760, 720, 8760, 0, 0]
+    [day] = [row for row in found["trends"] if row["period"] == "day" and row["period_start"] == day_of(20)]
+    assert (day["amount"], day["effective"], day["purchases"]) == (8760, 24, 8760)
+
+
+def test_a_bill_and_an_estimate_in_two_currencies_are_never_added(place: ClickHouse) -> None:
+    with place.session():
+        days = [day_of(n) for n in range(1, 10)]
+        publish_bill(place, days, [charge(day, "100", currency="EUR") for day in days], customer="mixed")
+        publish_estimates(place, estimates("mixed", TODAY, {"i-1": "1"}))
+        found = rows_of(place, "mixed", "summary")
+    said = {(row["period"], row["currency"]): row["amount"] for row in found["summary"]}
+    assert (said["today", "USD"], said["yesterday", "EUR"], said["last_30_days", "EUR"]) == (1, 100, 900)
+    assert said["last_30_days", "USD"] == 0
+
+
+def test_a_window_of_before_is_computed_as_it_was_then(place: ClickHouse) -> None:
+    """What later windows of the same day add is no part of it."""
+    with place.session():
+        publish_estimates(place, *(estimates("earlier", TODAY + n * Q, {"i-1": "1"}) for n in range(3)))
+        first = compute(place, "summary", window=TODAY)["summary"]
+        again = compute(place, "summary", window=TODAY + 2 * Q)["summary"]
+        before = compute(place, "summary", window=TODAY)["summary"]
+    amounts = [[r["amount"] for r in rows if (r["customer_id"], r["period"]) == ("earlier", "today")]
+               for rows in (first, again, before)]  # fmt: skip
+    assert amounts == [[1], [3], [1]]
+
+
+def test_a_day_whose_bill_changes_is_computed_again_and_no_other(place: ClickHouse) -> None:
+    with place.session() as client:
+        publish_bill(place, [day_of(50), day_of(51)], [charge(day_of(50), "1")], customer="changed")
+        compute(place, "summary")
+        before = client.query(
+            "SELECT window_start, batch FROM published_batches WHERE dataset = 'cost_daily'"
+        ).result_rows
+        publish_bill(place, [day_of(50), day_of(51)], [charge(day_of(50), "2")], customer="changed")
+        compute(place, "summary")
+        after = client.query(
+            "SELECT window_start, batch FROM published_batches WHERE dataset = 'cost_daily'"
+        ).result_rows
+    assert {at.date() for at, _ in set(map(tuple, after)) - set(map(tuple, before))} == {day_of(50), TODAY.date()}
+    rows = select(place, "SELECT amount FROM cost_daily_current WHERE customer_id = 'changed'")
+    assert rows == [{"amount": 2}]
+
+
+def test_the_tags_of_a_line_are_its_own_else_the_inventory_s(place: ClickHouse) -> None:
+    gone = estimates("tagged", TODAY - D, {"i-gone": "1"}, tags={"team": "a"})
+    with place.session():
+        publish_estimates(place, gone, estimates("tagged", TODAY - D + Q, {"i-gone": "1"}, tags={"team": "b"}))
+        bills = [
+            charge(day_of(1), "1", resource_id="i-gone"),
+            charge(day_of(1), "2", resource_id="i-own", tags='{"team":"c"}'),
+            charge(day_of(1), "3", "Tax"),
+        ]
+        publish_bill(place, [day_of(1)], bills, customer="tagged")
+        compute(place, "summary")
+    rows = select(
+        place, "SELECT resource_id, tags, tags_from, amount FROM cost_daily_current WHERE customer_id = 'tagged'"
+    )
+    assert sorted(tuple(row.values()) for row in rows) == [
+        ("", "", "", 3), ("i-gone", '{"team":"b"}', "inventory", 1), ("i-own", '{"team":"c"}', "line", 2),
+    ]  # fmt: skip
+
+
+def test_region_type_and_name_are_of_a_resource_s_newest_day_whatever_the_order(place: ClickHouse) -> None:
+    with place.session():
+        bills = [
+            charge(day_of(2), "9", resource_id="i-1", region_id="old", cost_type="volume"),
+            charge(day_of(1), "1", "A", resource_id="i-1", region_id="dear", cost_type="other"),
+            charge(day_of(1), "3", "B", resource_id="i-1", region_id="new", cost_type="compute"),
+            charge(day_of(1), "3", "C", resource_id="i-1", region_id="", cost_type="compute"),
+        ]
+        publish_bill(place, [day_of(1), day_of(2)], bills, customer="moved", names={"i-1": "web"})
+        found = rows_of(place, "moved", "by_resource")
+    [row] = [row for row in found["by_resource"] if row["period"] == "last_30_days"]
+    assert (row["region_id"], row["cost_type"], row["resource_name"]) == ("new", "compute", "web")
 
 
 def test_whole_months_are_compared(place: ClickHouse) -> None:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 # Applied in installations, which know them by this hash.
 # Readers that no migration made a table of: their tables follow from their SELECTs.
-TABLES_OF_READERS = [reader.table for reader in readers().values() if reader.is_own]
+OWN = [reader for reader in readers().values() if reader.is_own]
+TABLES_OF_READERS = [reader.table for reader in sorted(OWN, key=lambda reader: len(reader.computed_from))]
 
 FROZEN = {
     "001_ledger": "44a4d29bf39acd4410474bba05eaeb182f7904f2a235309250cd1deb38d10fe2",

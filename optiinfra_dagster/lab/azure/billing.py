@@ -18,10 +18,10 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs, quote, unquote
 from xml.sax.saxutils import escape
 
-from optiinfra_dagster.lab.azure.prices import of_resource, price_items
+from optiinfra_dagster.lab.azure.prices import RATES, of_resource, price_items
 from optiinfra_dagster.lab.azure.services import KINDS_BY_TYPE
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
 from optiinfra_dagster.lab.server import Request, Response, as_json
@@ -65,6 +65,14 @@ class CostLine(NamedTuple):
     currency: str
 
 
+class Blob(NamedTuple):
+    """An object in blob storage. Azure gives each writing of one an ETag of its own, whatever was written."""
+
+    content: bytes
+    modified: datetime
+    etag: str
+
+
 class Billing(Service[ApiCall]):
     """The bills of every subscription of a world."""
 
@@ -80,7 +88,8 @@ class Billing(Service[ApiCall]):
         self._sent: defaultdict[str, list[float]] = defaultdict(list)  # when queries came, by subscription
         self._restated: defaultdict[tuple[str, date], list[tuple[str, Decimal]]] = defaultdict(list)
         self.arrive = world.bills_arrive
-        self._blobs: defaultdict[tuple[str, str], dict[str, tuple[bytes, datetime]]] = defaultdict(dict)
+        self._blobs: defaultdict[tuple[str, str], dict[str, Blob]] = defaultdict(dict)
+        self._written = 0  # blobs
 
     # --- What is true -------------------------------------------------------------------------------------------------
 
@@ -88,9 +97,14 @@ class Billing(Service[ApiCall]):
         """Restate a past day: from now on it has a further line of this amount, without a resource."""
         self._restated[subscription, day].append((service, Decimal(amount)))
 
-    def put_blob(self, host: str, container: str, name: str, content: bytes) -> None:
+    def put_blob(self, host: str, container: str, name: str, content: bytes, modified: datetime | None = None) -> None:
         """Put an object into blob storage, as an export does."""
-        self._blobs[host, container][name] = (content, self._now())
+        self._written += 1
+        self._blobs[host, container][name] = Blob(content, modified or self._now(), f"0x8D{self._written:012X}")
+
+    def remove_blob(self, host: str, container: str, name: str) -> None:
+        """Remove an object, as an export does that overwrites its last run, and as a retention rule does."""
+        del self._blobs[host, container][name]
 
     def expected(self, subscription: str, first: date, last: date) -> list[CostLine]:
         """The lines that a bill must have of the days from `first` to `last`, as far as they have begun and arrived."""
@@ -232,14 +246,18 @@ class Billing(Service[ApiCall]):
         parameters = parse_qs(request.query)
         skip = int(parameters.get("$skip", ["0"])[0])
         filtered = parameters.get("$filter", [""])[0]
-        items = price_items(filtered)
+        currency = parameters.get("currencyCode", ["'USD'"])[0].strip("'")
+        if currency not in RATES:
+            raise ApiError(400, "BadRequest", f"Currency code {currency} is not supported.")
+        items = price_items(filtered, currency)
         end, size = skip + self._world.price_page, self._world.price_page
         call.page = skip // size + 1
-        link = f"https://prices.azure.com:443{_PRICES}?api-version=2023-01-01-preview&$filter={quote(filtered)}&$skip={end}"
+        asked = f"api-version=2023-01-01-preview&currencyCode='{currency}'&$filter={quote(filtered)}"
+        link = f"https://prices.azure.com:443{_PRICES}?{asked}&$skip={end}"
         return as_json(
             200,
             {
-                "BillingCurrency": "USD",
+                "BillingCurrency": currency,
                 "CustomerEntityId": "Default",
                 "CustomerEntityType": "Retail",
                 "Items": items[skip:end],
@@ -263,8 +281,8 @@ class Billing(Service[ApiCall]):
         size = int(parameters.get("maxresults", "5000"))
         blobs = "".join(
             f"<Blob><Name>{escape(name)}</Name><Properties>"
-            f"<Last-Modified>{held[name][1]:%a, %d %b %Y %H:%M:%S GMT}</Last-Modified>"
-            f"<Content-Length>{len(held[name][0])}</Content-Length></Properties></Blob>"
+            f"<Last-Modified>{held[name].modified:%a, %d %b %Y %H:%M:%S GMT}</Last-Modified>"
+            f"<Etag>{held[name].etag}</Etag><Content-Length>{len(held[name].content)}</Content-Length></Properties></Blob>"
             for name in names[:size]
         )
         marker = f"<NextMarker>{escape(names[size])}</NextMarker>" if len(names) > size else "<NextMarker />"
@@ -274,9 +292,13 @@ class Billing(Service[ApiCall]):
     def _get_blob(self, request: Request, _call: ApiCall) -> Response:
         place = _BLOB.fullmatch(request.path)
         held = self._blobs.get((place[1], place[2]), {}) if place else {}
-        if place is None or place[3] not in held:
+        name = unquote(place[3]) if place else ""
+        if name not in held:
             raise ApiError(404, "BlobNotFound", "The specified blob does not exist.")
-        return Response(200, held[place[3]][0], {"Content-Type": "application/octet-stream"})
+        etag = f'"{held[name].etag}"'
+        if request.headers.get("If-Match", etag) != etag:
+            raise ApiError(412, "ConditionNotMet", "The condition of the request's headers is not met.")
+        return Response(200, held[name].content, {"Content-Type": "application/octet-stream", "ETag": etag})
 
 
 def _waits(seconds: int) -> dict[str, str]:

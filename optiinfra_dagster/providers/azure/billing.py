@@ -11,27 +11,22 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.azure import cost_exports
 from optiinfra_dagster.providers.azure.client import Principal, forget, open_principal
 from optiinfra_dagster.providers.azure.services import KINDS, KINDS_BY_TYPE
 from optiinfra_dagster.providers.azure.transport import calling
 from optiinfra_dagster.providers.billing import finality, service_types
-from optiinfra_dagster.providers.billing.exports.files import ExportFile
-from optiinfra_dagster.providers.billing.exports.reader import read_export
 from optiinfra_dagster.providers.billing.finality import arriving_from, is_final
-from optiinfra_dagster.providers.object_storage.azure_blob import AzureBlob
-from optiinfra_dagster.providers.object_storage.store import File
 from optiinfra_dagster.providers.paging import PageGuard
 
 if TYPE_CHECKING:
@@ -63,7 +58,7 @@ def read(request: BillRequest[AzureAccount], meter: Meter) -> Bill:
             principal = open_principal(source.account)
             with calling(meter, max(deadline - time.monotonic(), 0.0)):
                 if source.account.cost_export:
-                    bill = read_blobs(principal, source, request)
+                    bill = cost_exports.read(principal, source, request)
                 else:
                     bill = _Reading(principal, source.id, request).run()
         except CollectionError as error:
@@ -86,7 +81,7 @@ def probe(principal: Principal, source: Source[AzureAccount], day: date) -> None
         CloudError: it may not, or is not there.
     """
     if source.account.cost_export:
-        _files(principal, source, day, day)
+        cost_exports.probe(principal, source, day)
     else:
         principal.costs(source.id, query(day, day))
 
@@ -290,76 +285,3 @@ def type_of(resource_id: str) -> str:
     """The type that an ARM id in lower case names: `microsoft.sql/servers/databases`; nothing where it names none."""
     parts = resource_id.rpartition("/providers/")[2].split("/")
     return "/".join((parts[0], *parts[1::2])) if len(parts) > 2 else ""
-
-
-# --- Exports ----------------------------------------------------------------------------------------------------------
-
-# Below its folder, an export writes <range>/<run>/<part>, or <range>/<part> where it overwrites what it wrote before.
-_WRITTEN = re.compile(r"(?P<export>(?:.*/)?)(?P<first>\d{8})-(?P<last>\d{8})/(?P<run>(?:.*/)?)[^/]+")
-
-
-def read_blobs(principal: Principal, source: Source[AzureAccount], request: BillRequest[AzureAccount]) -> Bill:
-    """The bill that an export in blob storage tells. Only inside of `calling`.
-
-    Raises:
-        CloudError: the export cannot be listed, or there is none.
-    """
-    return read_export(
-        _files(principal, source, request.first, request.last),
-        source_id=source.id,
-        first=request.first,
-        last=request.last,
-        resources=request.resources,
-        provider_names=("microsoft", "azure"),
-    )
-
-
-def _files(principal: Principal, source: Source[AzureAccount], first: date, last: date) -> list[ExportFile]:
-    host, container, *folder = source.id.split("/", 2)
-    prefix = f"{folder[0]}/" if folder else ""
-    store = AzureBlob(host, container, lambda _operation: nullcontext(principal), "cost_export")
-    files = newest_runs([file for page in store.pages(prefix) for file in page.files], first, last)
-    if not files:
-        raise CloudError(
-            Cause.CONFIG,
-            f"no export of {first} to {last} is below {source.id}. Correct cost_export in the customers file, or run "
-            "the export in Cost Management",
-        )
-    return [ExportFile(file.key, file.size, partial(store.open, file)) for file in files]
-
-
-def newest_runs(files: Sequence[File], first: date, last: date) -> list[File]:
-    """The files that state the days from `first` to `last` now.
-
-    An export states a month anew with every run: of each range of days, the newest run counts that is complete, which
-    its manifest.json shows where it writes one. Files that no export has put into folders of ranges are all taken.
-    """
-    loose = list[File]()
-    runs: dict[tuple[str, str, str], dict[str, list[File]]] = {}
-    for file in files:
-        written = _WRITTEN.fullmatch(file.key)
-        if written is None:
-            loose.append(file)
-        elif written["first"] <= f"{last:%Y%m%d}" and written["last"] >= f"{first:%Y%m%d}":
-            place = written["export"], written["first"], written["last"]
-            runs.setdefault(place, {}).setdefault(written["run"], []).append(file)
-    chosen, before = list[File](), ("", "", "")
-    for place, of_place in sorted(runs.items()):
-        if place[0] == before[0] and place[1] <= before[2]:
-            what = f"{place[0]} holds {'-'.join(before[1:])} and {'-'.join(place[1:])}"
-            raise CloudError(
-                Cause.CONFIG,
-                f"{what}: the same days would be counted twice. Keep one range of them, or name a folder of its own",
-            )
-        before = place
-        complete = {run: of_run for run, of_run in of_place.items() if any(map(_is_manifest, of_run))}
-        chosen += max((complete or of_place).values(), key=_newest)
-    return [file for file in chosen or loose if not _is_manifest(file)]
-
-
-def _newest(files: Iterable[File]) -> tuple[datetime, str]:
-    return max((file.modified, file.key) for file in files)
-
-
-def _is_manifest(file: File) -> bool:
-    return file.key.endswith("manifest.json")

@@ -215,14 +215,13 @@ class _Reading:
     def _rows(self, days: Sequence[date]) -> Iterator[Any]:
         """The lines and totals of days: they come after their usage."""
         partition, parameters = self._partition(min(days) - _DAY)
-        of_account = bool(getattr(self.source.account, "account_charges", False))
         parameters += [
             _time("start", _midnight(min(days))),
             _time("end", _midnight(max(days) + _DAY)),
             ArrayQueryParameter("projects", "STRING", list(self.source.covers)),
             ArrayQueryParameter("days", "DATE", list(days)),
             ArrayQueryParameter("discounts", "STRING", list(export_queries.DISCOUNTS)),
-            ScalarQueryParameter("account_charges", "BOOL", of_account),
+            ScalarQueryParameter("account_charges", "BOOL", self.source.account_charges),
         ]
         sql = export_queries.charges(self.source.id, partition, self.export.columns)
         yield from self.export.query(sql, parameters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -46,5 +47,28 @@ def start_lab() -> Iterator[StartLab]:
         def start(*fleets: dict[str, Any], others: tuple[dict[str, Any], ...] = (), **azure: Any) -> CloudLab:
             subscriptions = [{"id": SUBSCRIPTION, "fleets": list(fleets)}, *others]
             return labs.enter_context(CloudLab({"azure": {"subscriptions": subscriptions, **azure}}))
+
+        yield start
+
+
+NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
+BILLED_FLEETS = (
+    fleet("azure:vm", 2),
+    fleet("azure:vm", region="eastus", name="off", state="deallocated"),
+    fleet("azure:sql_server"),
+    fleet("azure:application_gateway"),
+)
+
+
+@pytest.fixture
+def start_billing(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartLab]:
+    """Starts a lab in which it is `NOW`, whose subscription runs `BILLED_FLEETS`, and without a pace of our own."""
+    monkeypatch.setattr(transport.COST_PACE, "calls", 10_000)
+    with ExitStack() as labs:
+
+        def start(*fleets: dict[str, Any], now: datetime = NOW, **azure: Any) -> CloudLab:
+            of_one = {"id": SUBSCRIPTION, "fleets": list(fleets or BILLED_FLEETS), **azure.pop("one", {})}
+            world = {"azure": {"subscriptions": [of_one], "cost_queries": 10_000, **azure}}
+            return labs.enter_context(CloudLab(world, now=lambda: now))
 
         yield start

@@ -1,64 +1,31 @@
 from __future__ import annotations
 
-import gzip
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.azure import billing, transport
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
-from optiinfra_dagster.providers.azure.billing import months, newest_runs, read, rows_of
+from optiinfra_dagster.providers.azure.billing import months, read, rows_of
 from optiinfra_dagster.providers.azure.client import Principal
 from optiinfra_dagster.providers.azure.inventory import collect
 from optiinfra_dagster.providers.billing import finality
 from optiinfra_dagster.providers.billing.finality import is_final
-from optiinfra_dagster.providers.object_storage.store import File
-from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
+from tests.providers.azure.conftest import NOW, OTHER, SUBSCRIPTION, StartLab, account
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.lab import CloudLab
     from optiinfra_dagster.providers.azure.account import AzureAccount
 
 FIRST, LAST = date(2026, 10, 1), date(2026, 11, 20)
-NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
-FLEETS = (
-    fleet("azure:vm", 2),
-    fleet("azure:vm", region="eastus", name="off", state="deallocated"),
-    fleet("azure:sql_server"),
-    fleet("azure:application_gateway"),
-)
-FREELY = {"cost_queries": 10_000}
-
-
-@pytest.fixture(autouse=True)
-def freely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pace of our own: the lab's limits are as each test has them."""
-    monkeypatch.setattr(transport.COST_PACE, "calls", 10_000)
-
-
-@pytest.fixture
-def start_billing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., CloudLab]]:
-    """Starts a lab in which it is `NOW`, whose subscription runs `FLEETS`."""
-    labs: list[CloudLab] = []
-
-    def start(*fleets: dict[str, Any], now: datetime = NOW, **azure: Any) -> CloudLab:
-        of_one = {"id": SUBSCRIPTION, "fleets": list(fleets or FLEETS), **azure.pop("one", {})}
-        world = {"azure": {"subscriptions": [of_one], **FREELY, **azure}}
-        labs.append(CloudLab(world, now=lambda: now).start())
-        return labs[-1]
-
-    yield start
-    for lab in labs:
-        lab.stop()
 
 
 def ask(
@@ -73,7 +40,7 @@ def causes(bill: Bill) -> list[Cause]:
     return [problem.cause for problem in bill.problems]
 
 
-def test_every_cell_equals_the_truth_and_the_totals_to_the_last_digit(start_billing: Callable[..., CloudLab]) -> None:
+def test_every_cell_equals_the_truth_and_the_totals_to_the_last_digit(start_billing: StartLab) -> None:
     lab = start_billing(cost_page=97)
     meter = Meter()
 
@@ -96,7 +63,7 @@ def test_every_cell_equals_the_truth_and_the_totals_to_the_last_digit(start_bill
     assert calls.count("costmanagement") == calls.count("costmanagement", status=200) > 4
 
 
-def test_lines_are_matched_with_the_inventory(start_billing: Callable[..., CloudLab]) -> None:
+def test_lines_are_matched_with_the_inventory(start_billing: StartLab) -> None:
     bill = read(ask(start_billing()), Meter())
 
     kinds = {(one.service_name, one.cost_type, one.region_id) for one in bill.charges}
@@ -112,7 +79,7 @@ def test_lines_are_matched_with_the_inventory(start_billing: Callable[..., Cloud
     assert {one.sub_account_id for one in bill.charges} == {SUBSCRIPTION}
 
 
-def test_a_resource_that_is_gone_keeps_its_id_and_what_its_id_tells(start_billing: Callable[..., CloudLab]) -> None:
+def test_a_resource_that_is_gone_keeps_its_id_and_what_its_id_tells(start_billing: StartLab) -> None:
     lab = start_billing()
     request = BillRequest("acme", bill_sources([account(lab)]), [], LAST, LAST)
 
@@ -136,13 +103,13 @@ def test_a_month_is_final_after_the_fifth_of_the_next(day: date, today: date, fi
     assert is_final(day, today, finality.AZURE) is final
 
 
-def test_charges_say_whether_they_are_final(start_billing: Callable[..., CloudLab]) -> None:
+def test_charges_say_whether_they_are_final(start_billing: StartLab) -> None:
     bill = read(ask(start_billing()), Meter())
 
     assert {(one.day.month, one.is_final) for one in bill.charges} == {(10, True), (11, False)}
 
 
-def test_a_restated_day_is_told_anew(start_billing: Callable[..., CloudLab]) -> None:
+def test_a_restated_day_is_told_anew(start_billing: StartLab) -> None:
     lab = start_billing()
     before = read(ask(lab), Meter())
     lab.azure.billing.restate(SUBSCRIPTION, date(2026, 10, 7), "-1.5")
@@ -155,7 +122,7 @@ def test_a_restated_day_is_told_anew(start_billing: Callable[..., CloudLab]) -> 
 
 
 @pytest.mark.parametrize("share", ["0", "0.25"])
-def test_days_that_have_not_settled_are_read_and_arriving(start_billing: Callable[..., CloudLab], share: str) -> None:
+def test_days_that_have_not_settled_are_read_and_arriving(start_billing: StartLab, share: str) -> None:
     lab = start_billing(bills_arrive={"hours": 60, "share": share})
 
     bill = read(ask(lab, now=NOW), Meter())
@@ -169,7 +136,7 @@ def test_days_that_have_not_settled_are_read_and_arriving(start_billing: Callabl
     assert max(one.day for one in bill.charges) == (date(2026, 11, 17) if share == "0" else LAST)
 
 
-def test_a_subscription_without_any_costs_is_free_up_to_three_days_ago(start_billing: Callable[..., CloudLab]) -> None:
+def test_a_subscription_without_any_costs_is_free_up_to_three_days_ago(start_billing: StartLab) -> None:
     bill = read(ask(start_billing(one={"fleets": []})), Meter())
 
     assert (bill.charges, bill.totals, bill.problems) == ([], [], [])
@@ -177,7 +144,7 @@ def test_a_subscription_without_any_costs_is_free_up_to_three_days_ago(start_bil
     assert min(bill.arriving[SUBSCRIPTION]) == LAST - timedelta(days=2)
 
 
-def test_two_currencies_in_a_month_are_told_and_kept(start_billing: Callable[..., CloudLab]) -> None:
+def test_two_currencies_in_a_month_are_told_and_kept(start_billing: StartLab) -> None:
     lab = start_billing(one={"currency_change": ["2026-11-11", "EUR"]})
 
     bill = read(ask(lab), Meter())
@@ -192,9 +159,7 @@ def test_two_currencies_in_a_month_are_told_and_kept(start_billing: Callable[...
 # --- Limits and faults ------------------------------------------------------------------------------------------------
 
 
-def test_no_more_queries_are_sent_than_a_scope_may(
-    start_billing: Callable[..., CloudLab], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_queries_are_sent_than_a_scope_may(start_billing: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "COST_PACE", transport.Pace(3, 0.5))
     lab = start_billing(cost_queries=3, cost_seconds=0.4)
 
@@ -205,9 +170,7 @@ def test_no_more_queries_are_sent_than_a_scope_may(
     assert lab.control.calls().count("costmanagement", status=200) == 4
 
 
-def test_a_refused_query_waits_as_long_as_the_longest_limit_asks(
-    start_billing: Callable[..., CloudLab], waits: list[float]
-) -> None:
+def test_a_refused_query_waits_as_long_as_the_longest_limit_asks(start_billing: StartLab, waits: list[float]) -> None:
     lab = start_billing()
     lab.control.add_faults({"action": "throttle", "service": "costmanagement", "seconds": 17, "times": 2})
 
@@ -218,7 +181,7 @@ def test_a_refused_query_waits_as_long_as_the_longest_limit_asks(
 
 
 def test_a_wait_that_is_too_long_ends_the_reading_and_keeps_what_came(
-    start_billing: Callable[..., CloudLab], waits: list[float]
+    start_billing: StartLab, waits: list[float]
 ) -> None:
     lab = start_billing()
     lab.control.add_faults({"action": "throttle", "service": "costmanagement", "seconds": 3600, "skip": 2})
@@ -234,9 +197,7 @@ def test_a_wait_that_is_too_long_ends_the_reading_and_keeps_what_came(
 
 
 @pytest.mark.parametrize("action", ["error", "unavailable", "disconnect"])
-def test_what_fails_in_one_month_costs_that_month(
-    start_billing: Callable[..., CloudLab], waits: list[float], action: str
-) -> None:
+def test_what_fails_in_one_month_costs_that_month(start_billing: StartLab, waits: list[float], action: str) -> None:
     lab = start_billing()
     lab.control.add_faults({"action": action, "service": "costmanagement", "times": 4})
 
@@ -246,7 +207,7 @@ def test_what_fails_in_one_month_costs_that_month(
     assert bill.read == {SUBSCRIPTION: [date(2026, 10, n) for n in range(1, 32)]}
 
 
-def test_a_total_that_fails_leaves_the_charges(start_billing: Callable[..., CloudLab], waits: list[float]) -> None:
+def test_a_total_that_fails_leaves_the_charges(start_billing: StartLab, waits: list[float]) -> None:
     lab = start_billing()
     lab.control.add_faults({"action": "unavailable", "service": "costmanagement", "skip": 1, "times": 4})
 
@@ -266,7 +227,7 @@ def test_a_total_that_fails_leaves_the_charges(start_billing: Callable[..., Clou
     ],
 )
 def test_a_refusal_names_the_remedy_and_gives_no_rows(
-    start_billing: Callable[..., CloudLab], azure: dict[str, Any], fault: str | None, cause: Cause, remedy: str
+    start_billing: StartLab, azure: dict[str, Any], fault: str | None, cause: Cause, remedy: str
 ) -> None:
     lab = start_billing(**azure)
     if fault:
@@ -280,7 +241,7 @@ def test_a_refusal_names_the_remedy_and_gives_no_rows(
     assert lab.control.calls().count("costmanagement") == 1
 
 
-def test_one_subscription_that_fails_costs_no_other(start_billing: Callable[..., CloudLab]) -> None:
+def test_one_subscription_that_fails_costs_no_other(start_billing: StartLab) -> None:
     lab = start_billing()
 
     bill = read(ask(lab, account(lab), account(lab, OTHER)), Meter())
@@ -289,7 +250,7 @@ def test_one_subscription_that_fails_costs_no_other(start_billing: Callable[...,
     assert list(bill.read) == [SUBSCRIPTION]
 
 
-def test_a_page_that_leads_to_itself_ends(start_billing: Callable[..., CloudLab], monkeypatch: Any) -> None:
+def test_a_page_that_leads_to_itself_ends(start_billing: StartLab, monkeypatch: Any) -> None:
     page = {"columns": [], "rows": [], "nextLink": "https://management.azure.com/again?$skiptoken=x"}
     monkeypatch.setattr(Principal, "costs", lambda *_: page)
 
@@ -299,7 +260,7 @@ def test_a_page_that_leads_to_itself_ends(start_billing: Callable[..., CloudLab]
     assert bill.read == {}
 
 
-def test_a_link_to_another_host_is_followed_at_azure_only(start_billing: Callable[..., CloudLab]) -> None:
+def test_a_link_to_another_host_is_followed_at_azure_only(start_billing: StartLab) -> None:
     lab = start_billing(cost_page=10)  # the lab's links lead to management.azure.com
 
     assert read(ask(lab, first=LAST), Meter()).problems == []
@@ -353,96 +314,3 @@ def test_months_are_cut_to_the_range() -> None:
         (date(2027, 1, 1), date(2027, 1, 31)),
         (date(2026, 12, 30), date(2026, 12, 31)),
     ]
-
-
-# --- Exports ----------------------------------------------------------------------------------------------------------
-
-HOST, EXPORT = "acme.blob.core.windows.net", "https://acme.blob.core.windows.net/costs/focus"
-HEADER = (
-    "BilledCost,EffectiveCost,ListCost,BillingCurrency,ChargePeriodStart,ChargePeriodEnd,ChargeCategory,ServiceName,"
-    "SubAccountId,RegionId,ResourceId,ProviderName"
-)
-
-
-def focus(amount: str, day: str = "2026-11-02", resource: str = "") -> str:
-    return (
-        f"{amount},{amount},{amount},USD,{day}T00:00Z,2026-11-03T00:00Z,Usage,Virtual Machines,"
-        f"/subscriptions/{SUBSCRIPTION},westeurope,{resource},Microsoft"
-    )
-
-
-def put(lab: CloudLab, name: str, *lines: str) -> None:
-    content = "\n".join((HEADER, *lines)).encode() if lines else b"{}"
-    lab.azure.billing.put_blob(
-        HOST, "costs", f"focus/daily/{name}", gzip.compress(content) if name.endswith(".gz") else content
-    )
-
-
-def test_an_export_is_read_in_place_of_cost_management(start_billing: Callable[..., CloudLab]) -> None:
-    lab = start_billing()
-    machine = next(one for one in lab.azure.estate.resources() if "virtualMachines" in one["id"])["id"]
-    put(lab, "20261101-20261130/run-1/part_0.csv", focus("100"))
-    put(lab, "20261101-20261130/run-1/manifest.json")
-    put(lab, "20261101-20261130/run-2/part_0.csv.gz", focus("0.1", resource=machine), focus("0.2"))
-    put(lab, "20261101-20261130/run-2/part_1.csv", focus("0.3", "2026-11-03"))
-    put(lab, "20261101-20261130/run-2/manifest.json")
-    put(lab, "20261101-20261130/run-3/part_0.csv", focus("999"))  # is still being written
-    put(lab, "20260901-20260930/run-1/part_0.csv", focus("999", "2026-09-03"))
-    named = account(lab, cost_export=EXPORT)
-
-    bill = read(ask(lab, named), Meter())
-
-    assert bill.problems == []
-    assert sorted((one.day.day, one.amount, one.resource_id) for one in bill.charges) == [
-        (2, Decimal("0.1"), machine.lower()),
-        (2, Decimal("0.2"), ""),
-        (3, Decimal("0.3"), ""),
-    ]
-    assert {one.billing_account_id for one in bill.charges} == {"acme.blob.core.windows.net/costs/focus"}
-    assert {one.sub_account_id for one in bill.charges} == {SUBSCRIPTION}
-    assert lab.control.calls().count("costmanagement") == 0
-    assert lab.control.calls().count("blob", "GetBlob") == 2
-
-
-@pytest.mark.parametrize(
-    ("fault", "cause", "remedy"),
-    [
-        (None, Cause.CONFIG, "cost_export"),
-        ("deny", Cause.PERMISSION, "Storage Blob Data Reader"),
-        ("unavailable", Cause.UNAVAILABLE, "storage.ListBlobs"),
-    ],
-)
-def test_an_export_that_cannot_be_read_is_told(
-    start_billing: Callable[..., CloudLab], waits: list[float], fault: str | None, cause: Cause, remedy: str
-) -> None:
-    lab = start_billing()
-    if fault:
-        put(lab, "20261101-20261130/run-1/part_0.csv", focus("100"))
-        lab.control.add_faults({"action": fault, "service": "blob"})
-
-    bill = read(ask(lab, account(lab, cost_export=EXPORT)), Meter())
-
-    assert causes(bill) == [cause]
-    assert remedy in bill.problems[0].message
-    assert (bill.charges, bill.read) == ([], {})
-
-
-def test_ranges_that_overlap_are_refused_because_they_would_be_counted_twice() -> None:
-    blobs = [File(f"x/{days}/part.csv", 1, NOW) for days in ("20261101-20261130", "20261115-20261121")]
-
-    with pytest.raises(CloudError, match="counted twice"):
-        newest_runs(blobs, FIRST, LAST)
-
-
-def test_files_outside_of_folders_of_ranges_are_all_read() -> None:
-    blobs = [File("x/october.parquet", 1, NOW), File("x/november.parquet", 1, NOW)]
-
-    assert newest_runs(blobs, FIRST, LAST) == blobs
-
-
-def test_an_export_may_be_the_bill_of_several_subscriptions(start_lab: StartLab) -> None:
-    lab = start_lab()
-    accounts = [account(lab, cost_export=EXPORT), account(lab, OTHER.upper(), cost_export=f"{EXPORT}/")]
-
-    assert [(one.id, one.covers) for one in bill_sources(accounts)] == [(EXPORT[8:], (SUBSCRIPTION, OTHER))]
-    assert [one.covers for one in bill_sources([account(lab)])] == [(SUBSCRIPTION,)]

@@ -14,6 +14,7 @@ import pytest
 from optiinfra_dagster.model.cost import Bill, BillRequest, Source
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.providers.aws import billing as aws
+from optiinfra_dagster.providers.aws import data_exports
 from optiinfra_dagster.providers.azure import billing as azure
 from optiinfra_dagster.providers.billing.matching import Matcher
 from optiinfra_dagster.providers.gcp import billing as gcp
@@ -134,7 +135,7 @@ def test_what_a_group_costs_is_not_taken_for_nothing() -> None:
 
 def test_a_manifest_is_of_a_month() -> None:
     names = [f"cur/metadata/BILLING_PERIOD={month}/cur-Manifest.json" for month in ("2026-12", "2026-13")]
-    assert [bool(aws._MANIFEST.fullmatch(name)) for name in names] == [True, False]
+    assert [bool(data_exports._MANIFEST.fullmatch(name)) for name in names] == [True, False]
 
 
 @pytest.mark.parametrize(
