@@ -2,7 +2,7 @@
 
 A type is a `ResourceType`; a service that is of several types, or not listed, is `other`. A kind names the service that
 charges for it, so only other services are listed here. Vultr's products are words that name kinds as well, so their
-table is in `providers/vultr/billing.py`.
+table is in `providers/vultr/bill_lines.py`.
 """
 
 from __future__ import annotations

@@ -12,25 +12,35 @@ import.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, LeftOut, LeftOutBecause, Source, Total
+from optiinfra_dagster.model.cost import Bill, BillRequest, Charge, LeftOut, LeftOutBecause, Source, Total
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
-from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.billing.finality import KEPT, SETTLES_VULTR, arriving_from
-from optiinfra_dagster.providers.billing.matching import Matcher, Name
+from optiinfra_dagster.providers.billing.matching import Matcher
+from optiinfra_dagster.providers.vultr.bill_lines import (
+    Item,
+    Line,
+    amount_of,
+    lines_of,
+    match,
+    month_ending,
+    month_of,
+    names_of,
+    product_of,
+    spread,
+    text_of,
+    time_of,
+)
 from optiinfra_dagster.providers.vultr.client import Account, items_of, open_account
 from optiinfra_dagster.providers.vultr.errors import MissingError
 from optiinfra_dagster.providers.vultr.kind import BILLING
-from optiinfra_dagster.providers.vultr.services import KINDS
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -39,195 +49,7 @@ if TYPE_CHECKING:
 CURRENCY = "USD"  # Vultr has no other
 SECONDS = 240.0  # for one account
 
-# Dates come with a zone, or without one as on the invoice: those are US Eastern, a month of UTC being written as
-# `2021-08-31 20:00:00` to `2021-09-30 20:00:00` in the OpenAPI document.
-_EASTERN = ZoneInfo("America/New_York")
-_PLACES = Decimal("1e-9")  # of a day's part of a line
-_LARGEST = Decimal(10) ** 15  # what is more is no amount of money
 _DAY = timedelta(days=1)
-
-Item = Mapping[str, Any]
-
-
-# --- Products -------------------------------------------------------------------------------------------------------
-
-# A word of a product's name, in lower case: the kinds of resource that its lines may be of, and their cost type. The
-# longest first, so that `Bare Metal Compute` is bare metal.
-_PRODUCTS: Sequence[tuple[str, tuple[str, ...], str]] = sorted(
-    [
-        *((word, (kind.name,), kind.resource_type) for kind in KINDS.values() for word in kind.bill_words),
-        ("bandwidth", tuple(kind.name for kind in KINDS.values() if kind.billed_traffic), ResourceType.NETWORK),
-    ],
-    key=lambda product: -len(product[0]),
-)
-
-
-def _product(name: str) -> tuple[tuple[str, ...], str]:
-    """The kinds that a product's lines may be of, none for all of them, and the lines' cost type."""
-    plain = name.lower()
-    return next(((kinds, cost_type) for word, kinds, cost_type in _PRODUCTS if word in plain), ((), "other"))
-
-
-# --- Lines ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A line of a bill. `start` is before `end`, or the same for what has no duration."""
-
-    item: Item
-    total: Decimal
-    start: datetime
-    end: datetime
-    dated: bool  # its period is its own, not the bill's
-
-    @property
-    def text(self) -> str:
-        """Its description."""
-        return _text(self.item.get("description"))
-
-    @property
-    def product(self) -> str:
-        """Its product."""
-        return _text(self.item.get("product")) or "Vultr"
-
-    def within(self, period: date) -> tuple[datetime, datetime]:
-        """The part of its period that it is charged in, by the month of its statement: nothing after that.
-
-        A line without a period of its own is not of days before the month either, which other lines may be of.
-        """
-        begin, limit = (datetime.combine(month, time(), UTC) for month in (period, following(period)))
-        start = min(self.start if self.dated else max(self.start, begin), limit - timedelta(microseconds=1))
-        return start, max(min(self.end, limit), start)
-
-    @property
-    def overage(self) -> bool:
-        """True for traffic beyond the quota."""
-        return "overage" in f"{_text(self.item.get('unit_type'))} {self.product}".lower()
-
-    @property
-    def category(self) -> Category:
-        """The FOCUS category, by its words; what is given back is a credit."""
-        if re.search(r"\b(tax|vat|gst)\b", f"{self.product} {self.text}", re.IGNORECASE):
-            return Category.TAX
-        discount = _text(self.item.get("unit_type")).lower() == "discount"
-        return Category.CREDIT if discount or self.total < 0 else Category.USAGE
-
-
-def following(month: date) -> date:
-    """The first day of the next month."""
-    return (month.replace(day=28) + timedelta(days=4)).replace(day=1)
-
-
-def _month(end: datetime) -> date:
-    """The first day of the month that ends at a time, or that it is in."""
-    return (end - timedelta(microseconds=1)).date().replace(day=1)
-
-
-def _month_of(lines: Sequence[Line], made: datetime) -> date:
-    """The month that an invoice is of: the newest of its lines'. It is made after that, the sooner the better."""
-    newest = made - _DAY
-    return _month(max((min(line.end, newest) for line in lines if line.dated), default=newest))
-
-
-def spread(total: Decimal, start: datetime, end: datetime) -> Iterator[tuple[date, Decimal]]:
-    """The part of an amount for each UTC day of [start, end), by its share of the hours; the last day has the rest."""
-    first, last = start.date(), max(end - timedelta(microseconds=1), start).date()
-    rest, day = total, first
-    while day < last:
-        midnight = datetime.combine(day, time(), UTC)
-        share = min(end, midnight + _DAY) - max(start, midnight)
-        part = (total * _micros(share) / _micros(end - start)).quantize(_PLACES)
-        yield day, part
-        rest -= part
-        day += _DAY
-    yield last, rest
-
-
-def _micros(duration: timedelta) -> int:
-    return duration // timedelta(microseconds=1)
-
-
-def _lines(items: Sequence[object], operation: str, otherwise: tuple[datetime, datetime]) -> list[Line]:
-    """The lines of a bill. A line without a period, such as a tax, has that of the whole bill, else `otherwise`.
-
-    Raises:
-        CloudError: a line has no amount, so that the bill's days cannot be known.
-    """
-    read = []
-    for item in items:
-        total = _money(item.get("total")) if isinstance(item, Mapping) else None
-        if not isinstance(item, Mapping) or total is None:
-            raise CloudError(Cause.BUG, f"{operation}: a line has no amount `total`, so its bill was not used")
-        start, end = _when(item.get("start_date")), _when(item.get("end_date"))
-        read.append((item, total, start, end if end is None or start is None or end > start else start))
-    known = [(start, end) for _, _, start, end in read if start and end]
-    begin, finish = (min(start for start, _ in known), max(end for _, end in known)) if known else otherwise
-    return [
-        Line(item, total, start, end, dated=True) if start and end else Line(item, total, begin, finish, dated=False)
-        for item, total, start, end in read
-    ]
-
-
-def _money(value: object) -> Decimal | None:
-    """An amount as it came: a number, or text as in some of Vultr's answers."""
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
-        return None
-    try:
-        amount = Decimal(value)
-    except ArithmeticError:
-        return None
-    return amount if amount.is_finite() and abs(amount) < _LARGEST else None
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else str(value) if isinstance(value, int | Decimal) else ""
-
-
-def _when(value: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        return None
-    if moment is None or not 2000 <= moment.year < 2100:  # such as year 1, which Go writes for no time
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=_EASTERN)).astimezone(UTC)
-
-
-# --- The resource of a line ------------------------------------------------------------------------------------------
-
-_UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
-_ADDRESS = re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}\b")
-_LABEL = re.compile(r"[\[(]([^\[\]()]+)[\])]")
-
-
-def names_of(resource: Resource) -> Iterator[Name]:
-    """The names that a line of the bill may have for a resource: its id, its label, or its address."""
-    yield "id", resource.resource_id
-    yield "label", resource.resource_name
-    if address := resource.metadata.get("main_ip"):
-        yield "address", str(address)
-
-
-def match(matcher: Matcher, line: Line) -> tuple[Resource | None, str]:
-    """The resource that a line is of, by what its description says, and what it was matched by; None if not known.
-
-    `1.1.1.1 (8192 MB) [my-instance]` and `Load Balancer (my-loadbalancer)` are Vultr's forms. It is a guess: a resource
-    that was created after the line's period began is not the one.
-    """
-    kinds, _ = _product(line.product)
-    names = [("id", word.lower()) for word in _UUID.findall(line.text)]
-    names += [("address", word) for word in _ADDRESS.findall(line.text)]
-    names += [("label", word.strip()) for word in reversed(_LABEL.findall(line.text))]
-    latest = line.start + timedelta(hours=1)
-    return matcher.match(
-        names,
-        lambda resource: (
-            (not kinds or resource.kind in kinds)
-            and (not line.dated or resource.created_at is None or resource.created_at <= latest)
-        ),
-    )
-
 
 # --- Reading --------------------------------------------------------------------------------------------------------
 
@@ -286,17 +108,17 @@ class _Import:
             raise CloudError(Cause.INCOMPLETE, "an invoice is being written. It is read again with the next collection")
         unread, invoiced_to, billed = set[date](), self.request.first, list[Line]()
         for invoice in invoices:
-            made = _when(invoice.get("date"))
+            made = time_of(invoice.get("date"))
             try:
                 lines = self._items(invoice, made)
             except CloudError as error:
                 self._problem(error)
-                unread |= {_month(made - _DAY)} if made else self._months
+                unread |= {month_ending(made - _DAY)} if made else self._months
                 continue
-            period = _month_of(lines, made or self.request.at)
+            period = month_of(lines, made or self.request.at)
             if period < self.request.first.replace(day=1):
                 continue
-            self._add([(line, period) for line in lines], invoice, _money(invoice.get("amount")))
+            self._add([(line, period) for line in lines], invoice, amount_of(invoice.get("amount")))
             billed += lines
             invoiced_to = max([invoiced_to, *(line.within(period)[1].date() for line in lines if line.dated)])
         if pending is None:
@@ -313,7 +135,7 @@ class _Import:
 
     def _pending_period(self, line: Line, invoiced_to: date) -> date:
         """The month whose invoice will have a pending line: its own, or the next one where that was written already."""
-        own = _month(min(line.end, self.request.at))
+        own = month_ending(min(line.end, self.request.at))
         not_invoiced = invoiced_to.replace(day=1)
         return own if own >= not_invoiced else max(self.request.last.replace(day=1), not_invoiced)
 
@@ -355,19 +177,19 @@ class _Import:
         every = self.account.pages(operation, "billing/invoices", "billing_invoices", self.meter, BILLING, money=True)
         invoices = []
         for invoice in every:
-            if not isinstance(invoice, Mapping) or not _text(invoice.get("id")):
+            if not isinstance(invoice, Mapping) or not text_of(invoice.get("id")):
                 raise CloudError(Cause.BUG, f"{operation}: an invoice has no id")
-            made = _when(invoice.get("date"))
-            if made is None or _month(made - _DAY) >= self.request.first.replace(day=1):
+            made = time_of(invoice.get("date"))
+            if made is None or month_ending(made - _DAY) >= self.request.first.replace(day=1):
                 invoices.append(invoice)
-        return sorted(invoices, key=lambda invoice: _text(invoice["id"]))
+        return sorted(invoices, key=lambda invoice: text_of(invoice["id"]))
 
     def _items(self, invoice: Item, made: datetime | None) -> list[Line]:
-        operation, number = "get-invoice-items", _text(invoice["id"])
+        operation, number = "get-invoice-items", text_of(invoice["id"])
         path = f"billing/invoices/{number}/items"
         items = list(self.account.pages(operation, path, "invoice_items", self.meter, BILLING, money=True))
         before = made or datetime.combine(self.request.last + _DAY, time(), UTC)
-        return _lines(items, f"{operation} of {number}", (before - _DAY, before))
+        return lines_of(items, f"{operation} of {number}", (before - _DAY, before))
 
     def _pending(self) -> tuple[list[Line], Decimal | None] | None:
         """The pending lines and Vultr's own sum of them, None where it has none; None if the lines cannot be read."""
@@ -377,7 +199,7 @@ class _Import:
             answer = self.account.get_money(operation, "billing/pending-charges", self.meter, BILLING)
             month, today = self.request.last.replace(day=1), self.request.last + _DAY
             otherwise = datetime.combine(month, time(), UTC), datetime.combine(today, time(), UTC)
-            lines = _lines(items_of(answer, operation, "pending_charges"), operation, otherwise)
+            lines = lines_of(items_of(answer, operation, "pending_charges"), operation, otherwise)
         except CloudError as error:
             self._problem(error)
             return None
@@ -393,7 +215,7 @@ class _Import:
         except CloudError:  # a key may read its bill, but not its owner
             return None
         owner = answer.get("account")
-        return _money(owner.get("pending_charges")) if isinstance(owner, Mapping) else None
+        return amount_of(owner.get("pending_charges")) if isinstance(owner, Mapping) else None
 
     def _add(self, lines: Sequence[tuple[Line, date]], invoice: Item | None, total: Decimal | None) -> None:
         """Add the lines of a bill with their months, and its total, where Vultr tells one."""
@@ -408,12 +230,12 @@ class _Import:
         """Add a line's charges, what is left out of it, and their sum."""
         resource, by = match(self.matcher, line)
         facts: dict[str, str] = {
-            "unit_price": _text(line.item.get("unit_price")),
+            "unit_price": text_of(line.item.get("unit_price")),
             "matched_by": by,
             "period": "" if line.dated else "of the whole bill",
-            "source": _text(line.item.get("source")),
+            "source": text_of(line.item.get("source")),
         }
-        unit, units = _text(line.item.get("unit_type")), _money(line.item.get("units"))
+        unit, units = text_of(line.item.get("unit_type")), amount_of(line.item.get("units"))
         start, end = line.within(period)
         ahead = end < line.end  # what is paid ahead is of days to come too
         of_units = dict(spread(units, start, end)) if units is not None and unit else {}
@@ -432,7 +254,7 @@ class _Import:
                     amount=amount,
                     currency=CURRENCY,
                     category=line.category,
-                    cost_type=str(resource.resource_type if resource else _product(line.product)[1]),
+                    cost_type=str(resource.resource_type if resource else product_of(line.product)[1]),
                     effective_cost=None if ahead else amount,
                     resource_id=resource.resource_id if resource else "",
                     region_id=resource.region if resource else "",
@@ -442,7 +264,7 @@ class _Import:
                     period=period,
                     charge_start=line.start if ahead else None,
                     charge_end=line.end if ahead else None,
-                    invoice_id=_text(invoice["id"]) if invoice else "",
+                    invoice_id=text_of(invoice["id"]) if invoice else "",
                     invoice_issuer="Vultr",
                     publisher="Vultr",
                     payer_account_id=self.source.id,
@@ -467,7 +289,7 @@ class _Import:
             month = bandwidth.get(name) if isinstance(bandwidth, Mapping) else None
             if not isinstance(month, Mapping):
                 continue
-            cost, start, end = _money(month.get("overage_cost")), _moment(month, "start"), _moment(month, "end")
+            cost, start, end = amount_of(month.get("overage_cost")), _moment(month, "start"), _moment(month, "end")
             if not cost or start is None or end is None or start >= end or start.date() < invoiced_to:
                 continue
             if any(line.overage and line.start < end and line.end > start for line in billed):
@@ -485,7 +307,7 @@ class _Import:
 
 def _moment(month: Item, which: str) -> datetime | None:
     """The start or end of a month of get-account-bandwidth: seconds since the epoch, as number or text."""
-    seconds = _text(month.get(f"timestamp_{which}"))
+    seconds = text_of(month.get(f"timestamp_{which}"))
     return datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() and len(seconds) < 12 else None
 
 

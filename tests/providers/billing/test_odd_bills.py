@@ -19,7 +19,7 @@ from optiinfra_dagster.providers.azure import billing as azure
 from optiinfra_dagster.providers.billing.matching import Matcher
 from optiinfra_dagster.providers.gcp import billing as gcp
 from optiinfra_dagster.providers.gcp import export_queries
-from optiinfra_dagster.providers.vultr import billing as vultr
+from optiinfra_dagster.providers.vultr import bill_lines as vultr
 from tests.providers.billing import test_exports as exports
 from tests.providers.billing.test_exports import DAY, bill_of, parquet_of, sums, text_of
 
@@ -185,7 +185,7 @@ def test_a_quantity_of_google_that_has_no_place_is_not_known(unit: Decimal) -> N
 def test_a_line_of_vultr_with_no_real_date_has_the_period_of_its_bill(which: str, day: str | None) -> None:
     period = datetime(2026, 10, 5, tzinfo=UTC), datetime(2026, 10, 7, tzinfo=UTC)
     item = {"start_date": "2026-10-01T00:00:00Z", "end_date": "2026-10-02T00:00:00Z", "total": "3.6", which: day}
-    (line,) = vultr._lines([item], "list-pending-charges", period)
+    (line,) = vultr.lines_of([item], "list-pending-charges", period)
     assert (line.start, line.end, line.dated) == (*period, False)
     with pytest.raises(CloudError, match="total"):
-        vultr._lines([item | {"total": "1e30"}], "list-pending-charges", period)
+        vultr.lines_of([item | {"total": "1e30"}], "list-pending-charges", period)

@@ -23,7 +23,7 @@ from optiinfra_dagster.model.cost import Bill, BillRequest, Category, LeftOutBec
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.registry import PROVIDERS
-from optiinfra_dagster.providers.vultr import bill_sources, billing, prices
+from optiinfra_dagster.providers.vultr import bill_lines, bill_sources, billing, prices
 from optiinfra_dagster.providers.vultr.inventory import collect
 from optiinfra_dagster.storage.bills import KnownPrice
 from tests.providers.vultr.conftest import StartLab, acme, fleet
@@ -346,8 +346,8 @@ def test_recorded_answers(start_lab: StartLab, shared_data: Path, tmp_path: Path
 )
 def test_an_invoice_is_of_the_month_of_its_lines(made: str, ends: list[str], month: int) -> None:
     at, *until = (datetime.fromisoformat(one).replace(tzinfo=UTC) for one in (made, *ends))
-    lines = [billing.Line({}, Decimal(1), end - timedelta(days=2), end, dated=True) for end in until]
-    assert billing._month_of(lines, at) == date(2026, month, 1)
+    lines = [bill_lines.Line({}, Decimal(1), end - timedelta(days=2), end, dated=True) for end in until]
+    assert bill_lines.month_of(lines, at) == date(2026, month, 1)
 
 
 @pytest.mark.parametrize(
@@ -361,9 +361,9 @@ def test_an_invoice_is_of_the_month_of_its_lines(made: str, ends: list[str], mon
 )
 def test_a_line_is_charged_by_the_end_of_its_statements_month(start: str, end: str, charged: tuple[str, str]) -> None:
     begin, finish = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in (start, end))
-    within = billing.Line({}, Decimal(1), begin, finish, dated=True).within(date(2026, 10, 1))
+    within = bill_lines.Line({}, Decimal(1), begin, finish, dated=True).within(date(2026, 10, 1))
     assert tuple(f"{one:%Y-%m-%d}" for one in within) == charged
-    of_all = billing.Line({}, Decimal(1), begin, finish, dated=False).within(date(2026, 10, 1))
+    of_all = bill_lines.Line({}, Decimal(1), begin, finish, dated=False).within(date(2026, 10, 1))
     assert datetime(2026, 10, 1, tzinfo=UTC) <= of_all[0] <= of_all[1]
 
 
@@ -371,7 +371,7 @@ def test_dates_without_a_zone_are_us_eastern(shared_data: Path) -> None:
     document = json.loads((shared_data / "vultr/openapi_vultr_blob_v0.0.1.json").read_text())
     answer = document["paths"]["/billing/invoices/{invoice-id}/items"]["get"]["responses"]["200"]
     items = answer["content"]["application/json"]["schema"]["x-examples"]["example-1"]["invoice_items"]
-    lines = billing._lines([{**item, "total": str(item["total"])} for item in items], "x", (NOW, NOW))
+    lines = bill_lines.lines_of([{**item, "total": str(item["total"])} for item in items], "x", (NOW, NOW))
     assert (lines[0].start, lines[0].end) == (datetime(2021, 9, 1, tzinfo=UTC), datetime(2021, 10, 1, tzinfo=UTC))
 
 
@@ -381,7 +381,7 @@ def test_dates_without_a_zone_are_us_eastern(shared_data: Path) -> None:
 )
 def test_a_line_without_an_amount_costs_its_bill(item: object, told: str) -> None:
     with pytest.raises(CloudError, match=told):
-        billing._lines([item], "list-pending-charges", (NOW, NOW))
+        bill_lines.lines_of([item], "list-pending-charges", (NOW, NOW))
 
 
 @given(
@@ -393,7 +393,7 @@ def test_a_line_without_an_amount_costs_its_bill(item: object, told: str) -> Non
 def test_the_parts_of_a_line_add_up_to_it(total: Decimal, offset: int, seconds: int) -> None:
     begin = datetime(2026, 10, 1, tzinfo=UTC) + timedelta(seconds=offset)
     end = begin + timedelta(seconds=seconds)
-    parts = list(billing.spread(total, begin, end))
+    parts = list(bill_lines.spread(total, begin, end))
     assert sum(amount for _, amount in parts) == total
     days = [day for day, _ in parts]
     assert days == [days[0] + timedelta(days=n) for n in range(len(days))]
