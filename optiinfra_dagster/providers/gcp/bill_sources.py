@@ -40,7 +40,7 @@ def bill_sources(accounts: Sequence[GcpAccount]) -> list[Source[GcpAccount]]:
     return [
         Source(
             table,
-            projects[0],
+            next((project for project in projects if project.account_charges), projects[0]),
             tuple(dict.fromkeys(project.project_id for project in projects)),
             CADENCE,
             is_shared=True,
