@@ -83,7 +83,7 @@ def test_corrections_of_earlier_months_are_charges_of_the_statement_that_has_the
     assert amounts(bill) == {"2026-11-02": 150, "2026-10-05": -30, "2026-08-31": -7}
     assert {charge.period for charge in bill.charges} == {NOVEMBER}
     assert (bill.periods, bill.left_out) == ({"x": {NOVEMBER}}, [])
-    assert [(total.day, total.amount) for total in bill.totals] == [(NOVEMBER, 113)]
+    assert [(total.day, total.amount) for total in bill.totals] == [(NOVEMBER, Decimal(113))]
     assert bill.read == {"x": [date(2026, 11, 2)]}  # the others are days of other statements
 
 
