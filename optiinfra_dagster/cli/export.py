@@ -59,8 +59,8 @@ def export_focus(clickhouse: ClickHouse, settings: Settings, request: Request) -
         accounts = focus.accounts(client, wanted)
         if not any(account.days for account in accounts):
             raise ConfigError(
-                f"No bill of {_whom(request)} has settled on any day from {wanted.first} to before {wanted.end}, and an "
-                "estimate is no bill: widen the range, or run "
+                f"No bill of {_whom(request)} has settled on any day from {wanted.first} to before {wanted.end}, and "
+                "an estimate is no bill: widen the range, or run "
                 f"`optiinfra collect --customer {customer.id} --family cost` and look at what it says."
             )
         charges = focus.charges(client, wanted)

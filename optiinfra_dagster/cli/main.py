@@ -335,7 +335,7 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
         "--out costs.parquet",
     ),
 )
-def export_focus(  # noqa: PLR0913, PLR0917 - these are its options
+def export_focus(
     customer: Annotated[str, typer.Option(help="The customer's id.")],
     from_: Annotated[str, typer.Option("--from", help="Charges of this day on: 2026-10-01.")],
     to: Annotated[str, typer.Option("--to", help="Charges before this day: 2026-11-01.")],
