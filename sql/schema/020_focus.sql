@@ -1,11 +1,12 @@
--- What was billed, as FOCUS has it (https://focus.finops.org): the views `focus` (version 1.2), `focus_1_3` and `focus_1_4`.
--- One row a charge of a settled bill. Estimates are no bill, and what a bill says so far of days that have not settled is
--- none yet: neither is here. docs/focus.md says, by cloud, where each column is from and when it is null.
+-- What was billed, as FOCUS has it (https://focus.finops.org): the views `focus` (version 1.2), `focus_1_3`, `focus_1_4`.
+-- One row a charge of a settled bill. Estimates are no bill, and what a bill says so far of days that have not settled
+-- is none yet: neither is here. docs/focus.md says, by cloud, where each column is from and when it is null.
 --
--- Columns beginning with x_ are the project's own. Bound x_CustomerId and x_ChargeDay: they reach the rows and their ledger.
+-- Columns beginning with x_ are the project's own. Bound x_CustomerId and x_ChargeDay, which reach the rows and their
+-- ledger.
 
--- The columns of every version. Nothing is made up: what a bill does not tell is null, but for the four costs, which FOCUS
--- wants in each row; x_AssumedCosts names those that are taken from another one.
+-- The columns of every version. Nothing is made up: what a bill does not tell is null, but for the four costs, which
+-- FOCUS wants in each row; x_AssumedCosts names those that are taken from another one.
 --
 -- The fee of a commitment with a part that was not used is told by bills in one line; FOCUS has two rows for it, the
 -- purchase, whose effective cost is 0, and what was unused, which was billed nothing.
@@ -83,10 +84,10 @@ WITH
         'Other (Databases)', 'Block Storage', 'File Storage', 'Object Storage', 'Storage Platforms',
         'Content Delivery', 'Network Security', 'Network Routing', 'Application Networking', 'Network Connectivity',
         'Network Infrastructure', 'API Management', 'Messaging', 'Workflow Orchestration', 'Streaming Analytics',
-        'Search', 'Business Intelligence', 'Data Processing', 'Other (Analytics)', 'Generative AI', 'Bots',
-        'Natural Language Processing', 'Machine Learning', 'Other (AI and Machine Learning)', 'Secret Management',
-        'Threat Detection and Response', 'Security Posture Management', 'Identity and Access Management',
-        'Other (Security)', 'Compliance', 'Observability', 'Endpoint Management',
+        'Search', 'Business Intelligence', 'Data Processing', 'Observability', 'Other (Analytics)', 'Generative AI',
+        'Bots', 'Natural Language Processing', 'Machine Learning', 'Other (AI and Machine Learning)',
+        'Secret Management', 'Threat Detection and Response', 'Security Posture Management',
+        'Identity and Access Management', 'Other (Security)', 'Compliance', 'Endpoint Management',
         'Other (Management and Governance)', 'Continuous Integration and Deployment', 'Source Code Management',
         'Development Environments', 'Other (Developer Tools)', 'IoT Platforms', 'Media Streaming', 'Gaming',
         'Application Platforms', 'Productivity and Collaboration'
@@ -96,9 +97,9 @@ WITH
         'Compute', 'Compute', 'Compute', 'Compute', 'Compute', 'Databases', 'Databases', 'Databases', 'Databases',
         'Databases', 'Databases', 'Databases', 'Storage', 'Storage', 'Storage', 'Storage', 'Networking',
         'Networking', 'Networking', 'Networking', 'Networking', 'Networking', 'Integration', 'Integration',
-        'Integration', 'Analytics', 'Analytics', 'Analytics', 'Analytics', 'Analytics', 'AI and Machine Learning',
+        'Integration', 'Analytics', 'Analytics', 'Analytics', 'Analytics', 'Management and Governance', 'Analytics',
         'AI and Machine Learning', 'AI and Machine Learning', 'AI and Machine Learning', 'AI and Machine Learning',
-        'Security', 'Security', 'Security', 'Identity', 'Security', 'Management and Governance',
+        'AI and Machine Learning', 'Security', 'Security', 'Security', 'Identity', 'Security',
         'Management and Governance', 'Management and Governance', 'Management and Governance', 'Developer Tools',
         'Developer Tools', 'Developer Tools', 'Developer Tools', 'Internet of Things', 'Media', 'Media', 'Web',
         'Business Applications'
@@ -207,13 +208,15 @@ SELECT
     nullIf(toString(commitment_id), '') AS CommitmentDiscountId,
     CAST(NULL AS Nullable(String)) AS CommitmentDiscountName,
     CAST(NULL AS Nullable(Decimal(38, 18))) AS CommitmentDiscountQuantity,
-    if(commitment_id != '' AND category = 'Usage', nullIf(toString(commitment_status), ''), NULL) AS CommitmentDiscountStatus,
+    if(commitment_id != '' AND category = 'Usage', nullIf(toString(commitment_status), ''), NULL)
+        AS CommitmentDiscountStatus,
     if(commitment_id != '', nullIf(toString(commitment_type), ''), NULL) AS CommitmentDiscountType,
     CAST(NULL AS Nullable(String)) AS CommitmentDiscountUnit,
     CAST(NULL AS Nullable(String)) AS CommitmentProgramEligibilityDetails,
     if(category = 'Usage' AND commitment_status != 'Unused' AND consumed_unit != '', consumed_quantity, NULL)
         AS ConsumedQuantity,
-    if(isNull(ConsumedQuantity), NULL, transform(toString(consumed_unit), unit_words, unit_names, toString(consumed_unit)))
+    if(isNull(ConsumedQuantity), NULL,
+        transform(toString(consumed_unit), unit_words, unit_names, toString(consumed_unit)))
         AS ConsumedUnit,
     CAST(NULL AS Nullable(String)) AS ContractApplied,
     CAST(contracted AS Decimal(38, 18)) AS ContractedCost,
@@ -258,8 +261,8 @@ SELECT
     transform(ServiceSubcategory, subcategories, categories, 'Other') AS ServiceCategory,
     toString(service_name) AS ServiceName,
     if(is_of_cloud, cloud, toString(publisher)) AS ServiceProviderName,
-    -- By the service's name alone: FOCUS wants one category for a service, and a service charges for several types of things.
-    -- The first that matches counts.
+    -- By the service's name alone: FOCUS wants one category for a service, and a service charges for several types of
+    -- things. The first that matches counts.
     multiIf(
         match(service, 'support|premium'), 'Support',
         match(service, '^(tax|invoice|refund|credit|discount)'), 'Other (Other)',
@@ -296,6 +299,7 @@ SELECT
         match(service, 'opensearch|elasticsearch|cloudsearch|cognitive search|ai search|\\bsearch\\b|kendra'), 'Search',
         match(service, 'quicksight|power bi|looker|\\bbi\\b|fabric'), 'Business Intelligence',
         match(service, 'glue|elastic mapreduce|elasticmapreduce|\\bemr\\b|dataproc|databricks|data factory|hdinsight|athena|data fusion|dataprep|airflow'), 'Data Processing',
+        match(service, 'cloudwatch|azure monitor|log analytics|logging|monitoring|stackdriver|x-ray|xray|application insights|observability|grafana|prometheus|trace|network watcher'), 'Observability',
         match(service, 'analytics|data catalog|lake formation|purview|dataplex'), 'Other (Analytics)',
         match(service, 'bedrock|openai|generative|gemini|inference|claude|foundry models'), 'Generative AI',
         match(service, '\\blex\\b|bot service|dialogflow'), 'Bots',
@@ -308,7 +312,6 @@ SELECT
         match(service, 'cognito|directory|identity|\\biam\\b|single sign|active directory|entra'), 'Identity and Access Management',
         match(service, 'security'), 'Other (Security)',
         match(service, '\\bconfig\\b|awsconfig|audit|artifact|compliance|policy|cloudtrail|awscloudtrail'), 'Compliance',
-        match(service, 'cloudwatch|azure monitor|log analytics|logging|monitoring|stackdriver|x-ray|xray|application insights|observability|grafana|prometheus|trace|network watcher'), 'Observability',
         match(service, 'systems manager|intune|patch'), 'Endpoint Management',
         match(service, 'cloudformation|organizations|control tower|service catalog|automation|management|arc'), 'Other (Management and Governance)',
         match(service, 'codebuild|codepipeline|codedeploy|cloud build|devops|github'), 'Continuous Integration and Deployment',
