@@ -673,7 +673,7 @@ def failures(validator: Path, file: Path, folder: Path) -> dict[str, str]:
     command = [str(validator), "--data-file", str(file), "--validate-version", "1.2.0.1", "--block-download"]
     done = subprocess.run(
         [*command, "--applicability-criteria", "ALL"], cwd=folder, capture_output=True, text=True, encoding="utf-8",
-        env={**os.environ, "PYTHONUTF8": "1"}, check=False, timeout=300,
+        env={**os.environ, "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": ""}, check=False, timeout=300,
     )  # fmt: skip
     passed = re.findall(r"(\S+): PASS ", done.stdout)
     assert len(passed) > 300, done.stdout[-2000:] + done.stderr[-2000:]
