@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote
 from xml.sax.saxutils import escape
 
-from optiinfra_dagster.lab.azure.prices import of_resource, price_items
+from optiinfra_dagster.lab.azure.prices import RATES, of_resource, price_items
 from optiinfra_dagster.lab.azure.services import KINDS_BY_TYPE
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
 from optiinfra_dagster.lab.server import Request, Response, as_json
@@ -87,6 +87,7 @@ class Billing(Service[ApiCall]):
         self._lock = Lock()
         self._sent: defaultdict[str, list[float]] = defaultdict(list)  # when queries came, by subscription
         self._restated: defaultdict[tuple[str, date], list[tuple[str, Decimal]]] = defaultdict(list)
+        self.arrive = world.bills_arrive
         self._blobs: defaultdict[tuple[str, str], dict[str, Blob]] = defaultdict(dict)
         self._written = 0  # blobs
 
@@ -106,10 +107,12 @@ class Billing(Service[ApiCall]):
         del self._blobs[host, container][name]
 
     def expected(self, subscription: str, first: date, last: date) -> list[CostLine]:
-        """The lines that a bill must have of the days from `first` to `last`, as far as they have begun."""
-        day, lines = first, list[CostLine]()
-        while day <= min(last, self._now().date()):
-            lines += self._of_day(subscription, day)
+        """The lines that a bill must have of the days from `first` to `last`, as far as they have begun and arrived."""
+        day, lines, now = first, list[CostLine](), self._now()
+        while day <= min(last, now.date()):
+            if self.arrive.so_far(Decimal(1), day, now):
+                of_day = self._of_day(subscription, day)
+                lines += [line._replace(amount=self.arrive.so_far(line.amount, day, now)) for line in of_day]
             day += timedelta(days=1)
         return lines
 
@@ -243,14 +246,18 @@ class Billing(Service[ApiCall]):
         parameters = parse_qs(request.query)
         skip = int(parameters.get("$skip", ["0"])[0])
         filtered = parameters.get("$filter", [""])[0]
-        items = price_items(filtered)
+        currency = parameters.get("currencyCode", ["'USD'"])[0].strip("'")
+        if currency not in RATES:
+            raise ApiError(400, "BadRequest", f"Currency code {currency} is not supported.")
+        items = price_items(filtered, currency)
         end, size = skip + self._world.price_page, self._world.price_page
         call.page = skip // size + 1
-        link = f"https://prices.azure.com:443{_PRICES}?api-version=2023-01-01-preview&$filter={quote(filtered)}&$skip={end}"
+        asked = f"api-version=2023-01-01-preview&currencyCode='{currency}'&$filter={quote(filtered)}"
+        link = f"https://prices.azure.com:443{_PRICES}?{asked}&$skip={end}"
         return as_json(
             200,
             {
-                "BillingCurrency": "USD",
+                "BillingCurrency": currency,
                 "CustomerEntityId": "Default",
                 "CustomerEntityType": "Retail",
                 "Items": items[skip:end],
