@@ -80,7 +80,7 @@ def export_focus(clickhouse: ClickHouse, settings: Settings, request: Request) -
     export.notes += _never_read(customer, wanted, {account.provider for account in accounts})
     export.notes += [
         f"{of_source.source_id} on {of_source.provider}: EffectiveCost of {counted(of_source.as_billed, 'charge')} is "
-        "what was billed: the bill does not tell it, and has commitments (x_AssumedCosts names these charges)"
+        "what was billed: the bill does not tell it, and has commitments or fees paid ahead (x_AssumedCosts marks them)"
         for of_source in charges
         if of_source.as_billed and of_source.commits
     ]

@@ -72,7 +72,7 @@ class Account:
 class Charges:
     """How many charges a source has; `as_billed` of them have no effective cost but what was billed.
 
-    `commits` is true where it charges for commitments: there the two are not the same.
+    `commits` is true where it charges for commitments, or for more than a day at once: there the two differ.
     """
 
     provider: str
@@ -100,7 +100,8 @@ def charges(client: Client, wanted: Wanted) -> list[Charges]:
     rows = client.query(
         "SELECT x_Provider, x_SourceId, count(), "  # noqa: S608 - the condition is the code's own
         "countIf(has(splitByChar(' ', x_AssumedCosts), 'EffectiveCost')), "
-        "countIf(ChargeCategory = 'Purchase' OR isNotNull(CommitmentDiscountId)) > 0 "
+        "countIf(ChargeCategory = 'Purchase' OR isNotNull(CommitmentDiscountId) "
+        "OR ChargePeriodEnd > ChargePeriodStart + INTERVAL 1 DAY) > 0 "
         f"FROM focus WHERE {_WHERE} GROUP BY x_Provider, x_SourceId ORDER BY x_Provider, x_SourceId",
         parameters=wanted.parameters,
     ).result_rows
