@@ -46,107 +46,47 @@ END = MONTH + timedelta(days=90)
 
 # --- The columns -----------------------------------------------------------------------------------------------------
 
+
+def names(text: str) -> list[str]:
+    """The words of a text."""
+    return text.split()
+
+
 # Of the specification's three versions, in its order, which is that of the alphabet; the times and decimals among them.
-V1_2 = [
-    "AvailabilityZone",
-    "BilledCost",
-    "BillingAccountId",
-    "BillingAccountName",
-    "BillingAccountType",
-    "BillingCurrency",
-    "BillingPeriodEnd",
-    "BillingPeriodStart",
-    "CapacityReservationId",
-    "CapacityReservationStatus",
-    "ChargeCategory",
-    "ChargeClass",
-    "ChargeDescription",
-    "ChargeFrequency",
-    "ChargePeriodEnd",
-    "ChargePeriodStart",
-    "CommitmentDiscountCategory",
-    "CommitmentDiscountId",
-    "CommitmentDiscountName",
-    "CommitmentDiscountQuantity",
-    "CommitmentDiscountStatus",
-    "CommitmentDiscountType",
-    "CommitmentDiscountUnit",
-    "ConsumedQuantity",
-    "ConsumedUnit",
-    "ContractedCost",
-    "ContractedUnitPrice",
-    "EffectiveCost",
-    "InvoiceId",
-    "InvoiceIssuerName",
-    "ListCost",
-    "ListUnitPrice",
-    "PricingCategory",
-    "PricingCurrency",
-    "PricingCurrencyContractedUnitPrice",
-    "PricingCurrencyEffectiveCost",
-    "PricingCurrencyListUnitPrice",
-    "PricingQuantity",
-    "PricingUnit",
-    "ProviderName",
-    "PublisherName",
-    "RegionId",
-    "RegionName",
-    "ResourceId",
-    "ResourceName",
-    "ResourceType",
-    "ServiceCategory",
-    "ServiceName",
-    "ServiceSubcategory",
-    "SkuId",
-    "SkuMeter",
-    "SkuPriceDetails",
-    "SkuPriceId",
-    "SubAccountId",
-    "SubAccountName",
-    "SubAccountType",
-    "Tags",
-]
+V1_2 = names(
+    """
+    AvailabilityZone BilledCost BillingAccountId BillingAccountName BillingAccountType BillingCurrency
+    BillingPeriodEnd BillingPeriodStart CapacityReservationId CapacityReservationStatus ChargeCategory ChargeClass
+    ChargeDescription ChargeFrequency ChargePeriodEnd ChargePeriodStart CommitmentDiscountCategory
+    CommitmentDiscountId CommitmentDiscountName CommitmentDiscountQuantity CommitmentDiscountStatus
+    CommitmentDiscountType CommitmentDiscountUnit ConsumedQuantity ConsumedUnit ContractedCost ContractedUnitPrice
+    EffectiveCost InvoiceId InvoiceIssuerName ListCost ListUnitPrice PricingCategory PricingCurrency
+    PricingCurrencyContractedUnitPrice PricingCurrencyEffectiveCost PricingCurrencyListUnitPrice PricingQuantity
+    PricingUnit ProviderName PublisherName RegionId RegionName ResourceId ResourceName ResourceType ServiceCategory
+    ServiceName ServiceSubcategory SkuId SkuMeter SkuPriceDetails SkuPriceId SubAccountId SubAccountName
+    SubAccountType Tags
+    """
+)
 V1_3 = sorted(
     [*V1_2, "AllocatedMethodDetails", "AllocatedMethodId", "AllocatedResourceId", "AllocatedResourceName",
      "AllocatedTags", "ContractApplied", "HostProviderName", "ServiceProviderName"]
 )  # fmt: skip
 V1_4 = sorted({*V1_3, "CommitmentProgramEligibilityDetails", "InvoiceDetailId"} - {"ProviderName", "PublisherName"})
 COLUMNS = {"1.2": V1_2, "1.3": V1_3, "1.4": V1_4}
-OWN = [
-    "x_AssumedCosts",
-    "x_ChargeDay",
-    "x_CustomerId",
-    "x_InvoiceIssuer",
-    "x_IsFinal",
-    "x_Provider",
-    "x_Publisher",
-    "x_SourceId",
-    "x_TagsFrom",
-]
+OWN = names(
+    """
+    x_AssumedCosts x_ChargeDay x_CustomerId x_InvoiceIssuer x_IsFinal x_Provider x_Publisher x_SourceId x_TagsFrom
+    """
+)
 TIMES = {"BillingPeriodEnd", "BillingPeriodStart", "ChargePeriodEnd", "ChargePeriodStart"}
 DECIMALS = {name for name in V1_4 if re.search("Cost$|Price$|Quantity$", name)}
-NEVER_NULL = [
-    "BilledCost",
-    "BillingAccountId",
-    "BillingAccountType",
-    "BillingCurrency",
-    "BillingPeriodEnd",
-    "BillingPeriodStart",
-    "ChargeCategory",
-    "ChargePeriodEnd",
-    "ChargePeriodStart",
-    "ContractedCost",
-    "EffectiveCost",
-    "HostProviderName",
-    "InvoiceIssuerName",
-    "ListCost",
-    "ProviderName",
-    "PublisherName",
-    "ServiceCategory",
-    "ServiceName",
-    "ServiceProviderName",
-    "ServiceSubcategory",
-]
+NEVER_NULL = names(
+    """
+    BilledCost BillingAccountId BillingAccountType BillingCurrency BillingPeriodEnd BillingPeriodStart
+    ChargeCategory ChargePeriodEnd ChargePeriodStart ContractedCost EffectiveCost HostProviderName InvoiceIssuerName
+    ListCost ProviderName PublisherName ServiceCategory ServiceName ServiceProviderName ServiceSubcategory
+    """
+)
 
 
 def kind_of(declared: str) -> tuple[str, bool]:
@@ -673,7 +613,7 @@ def failures(validator: Path, file: Path, folder: Path) -> dict[str, str]:
     command = [str(validator), "--data-file", str(file), "--validate-version", "1.2.0.1", "--block-download"]
     done = subprocess.run(
         [*command, "--applicability-criteria", "ALL"], cwd=folder, capture_output=True, text=True, encoding="utf-8",
-        env={**os.environ, "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": ""}, check=False, timeout=300,
+        env={**os.environ, "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": ""}, check=False, timeout=100,
     )  # fmt: skip
     passed = re.findall(r"(\S+): PASS ", done.stdout)
     assert len(passed) > 300, done.stdout[-2000:] + done.stderr[-2000:]
@@ -710,6 +650,28 @@ def test_the_validator_accepts_what_is_exported_of_the_demo(
     assert {rule: said for rule, said in failed.items() if rule not in REMAINING} == {}
 
 
+# What FOCUS wants of usage and purchases, and the demo's bills do not tell. The validator passes it: its rules apply
+# where ChargeClass is not "Correction", and it takes a null for neither. docs/focus.md has the same.
+OF_USAGE = names("ConsumedQuantity ContractedUnitPrice ListUnitPrice PricingCategory PricingQuantity SkuId SkuPriceId")
+LACKING = {
+    "aws": OF_USAGE,
+    "azure": OF_USAGE,
+    "gcp": ["SkuPriceId"],
+    "vultr": names("ContractedUnitPrice ListUnitPrice SkuId SkuPriceId"),
+}
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_what_usage_must_have_and_bills_do_not_tell_is_known(demo: Spine, provider: str) -> None:
+    shown = [row for row in rows(demo.clickhouse, "acme") if row["x_Provider"] == provider]
+    usage = [row for row in shown if row["ChargeCategory"] in {"Usage", "Purchase"} and row["ChargeClass"] is None]
+    assert len(usage) > 100
+    wanted = [*OF_USAGE, "ChargeFrequency"]
+    assert {name for name in wanted for row in usage if row[name] is None} <= {*LACKING[provider]}
+    for column, other in (("PricingUnit", "PricingQuantity"), ("ConsumedUnit", "ConsumedQuantity")):
+        assert all((row[column] is None) == (row[other] is None) for row in shown)
+
+
 def test_the_validator_accepts_charges_of_which_all_is_told(
     validator: Path, spine: Spine, customer: str, tmp_path: Path
 ) -> None:
@@ -725,22 +687,22 @@ def test_the_validator_accepts_charges_of_which_all_is_told(
 
 def told_by(provider: str) -> Sequence[Charge]:
     """A bill that tells all there is to tell."""
-    account = {
+    account: dict[str, Any] = {
         "payer_account_id": "111111111111" if provider != "vultr" else "payer-1", "payer_account_name": "Acme",
         "sub_account_name": "shop", "region_id": "us-east-1", "invoice_id": "INV-1", "description": "a charge",
         "tags": '{"env":"prod"}',
     }  # fmt: skip
-    priced = {
+    priced: dict[str, Any] = {
         "sku_id": f"{provider}-sku", "sku_price_id": f"{provider}-sku.1", "pricing_quantity": Decimal(24),
         "pricing_unit": "Hrs", "list_cost": Decimal("2.4"), "contracted_cost": Decimal("2.4"),
         "pricing_category": "Standard",
     }  # fmt: skip
-    used = {"consumed_quantity": Decimal(24), "consumed_unit": "Hrs", "charge_frequency": "Usage-Based"}
+    used: dict[str, Any] = {"consumed_quantity": Decimal(24), "consumed_unit": "Hrs", "charge_frequency": "Usage-Based"}
     committed = {
         "commitment_id": "sp-1", "commitment_type": "Savings Plan", "pricing_category": "Committed",
     }  # fmt: skip
     machine = {"resource_id": f"{provider}-vm", "cost_type": "compute"}
-    none = {"effective_cost": Decimal(0)}
+    none: dict[str, Any] = {"effective_cost": Decimal(0)}
     return [
         charge(DAY, "2.4", **account, **priced, **used, **machine, effective_cost=Decimal("2.4")),
         charge(DAY, "0", **account, **{**priced, **committed}, **used, **machine, effective_cost=Decimal("1.5"),
