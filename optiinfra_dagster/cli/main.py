@@ -1,4 +1,4 @@
-"""The command line: `optiinfra run | collect | read | customers check | migrate | lab serve | dev`.
+"""The command line: `optiinfra run | collect | read | export | customers check | migrate | lab serve | dev`.
 
 Results go to standard output, all else to standard error. Exit codes: 0 all went well, 1 something failed and is
 explained, 2 the command line is wrong, 130 interrupted, 141 the reader of the output went away.
@@ -58,7 +58,9 @@ app = typer.Typer(
 )
 customers_app = typer.Typer(help="The customers file.", no_args_is_help=True)
 lab_app = typer.Typer(help="The cloud lab: local stand-ins of the clouds.", no_args_is_help=True)
+export_app = typer.Typer(help="What is known, in files for other programs.", no_args_is_help=True)
 app.add_typer(customers_app, name="customers")
+app.add_typer(export_app, name="export")
 app.add_typer(lab_app, name="lab")
 
 INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
@@ -74,6 +76,21 @@ class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+
+
+class FileFormat(StrEnum):
+    """The formats of exported files."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+class FocusVersion(StrEnum):
+    """The versions of FOCUS that are exported."""
+
+    V1_2 = "1.2"
+    V1_3 = "1.3"
+    V1_4 = "1.4"
 
 
 def main() -> None:
@@ -307,6 +324,35 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
         say(result.note)
     if result.rows is None:
         raise SystemExit(1)
+
+
+@export_app.command(
+    "focus",
+    cls=Command,
+    epilog=_examples(
+        "export focus --customer acme --from 2026-10-01 --to 2026-11-01 --out costs.csv",
+        "export focus --customer acme --from 2026-10-01 --to 2026-11-01 --version 1.4 --format parquet "
+        "--out costs.parquet",
+    ),
+)
+def export_focus(
+    customer: Annotated[str, typer.Option(help="The customer's id.")],
+    from_: Annotated[str, typer.Option("--from", help="Charges of this day on: 2026-10-01.")],
+    to: Annotated[str, typer.Option("--to", help="Charges before this day: 2026-11-01.")],
+    out: Annotated[Path, typer.Option(help="The file to write; one that is there is replaced.")],
+    provider: Annotated[str | None, typer.Option(help="Only this one: aws, gcp, azure or vultr.")] = None,
+    version: Annotated[FocusVersion, typer.Option(help="The version of FOCUS.")] = FocusVersion.V1_2,
+    format_: Annotated[FileFormat, typer.Option("--format", help="The format of the file.")] = FileFormat.CSV,
+) -> None:
+    """Write what was billed to a file as FOCUS has it: settled bills of every cloud, and no estimates."""
+    from optiinfra_dagster.cli import export
+
+    settings = load_settings()
+    request = export.Request(customer, from_, to, version.value, format_.value, out, provider)
+    done = export.export_focus(_clickhouse(settings), settings, request)
+    typer.echo(done.said)
+    for note in done.notes:
+        say(f"note: {note}")
 
 
 @app.command(cls=Command)

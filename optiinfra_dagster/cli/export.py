@@ -1,0 +1,136 @@
+"""The command `optiinfra export focus`: what was billed to a customer, in a file as FOCUS has it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.config.customers import select
+from optiinfra_dagster.config.wording import closest
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.text import counted
+from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
+from optiinfra_dagster.storage import focus
+from optiinfra_dagster.storage.focus import Wanted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.config.settings import Settings
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An export as it was typed."""
+
+    customer: str
+    from_: str
+    to: str
+    version: str
+    format: str
+    out: Path
+    provider: str | None = None
+
+
+@dataclass(slots=True)
+class Export:
+    """What was written, in a sentence, and what a reader of the file must know."""
+
+    said: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def export_focus(clickhouse: ClickHouse, settings: Settings, request: Request) -> Export:
+    """Write the customer's settled charges to a file.
+
+    Raises:
+        ConfigError: what was typed cannot be meant, or no bill has settled on any of the days.
+    """
+    (customer,) = select(load_customers(settings.customers_path), [request.customer])
+    wanted = _wanted(request)
+    _check_file(request)
+    today = datetime.now(UTC).date()
+    with clickhouse.session() as client:
+        accounts = focus.accounts(client, wanted)
+        if not any(account.days for account in accounts):
+            raise ConfigError(
+                f"No bill of {_whom(request)} has settled on any day from {wanted.first} to before {wanted.end}, and "
+                "an estimate is no bill: widen the range, or run "
+                f"`optiinfra collect --customer {customer.id} --family cost` and look at what it says."
+            )
+        charges = focus.charges(client, wanted)
+        focus.write(client, wanted, request.version, request.out, embedded=clickhouse.embedded)
+    count = sum(of_source.count for of_source in charges)
+    export = Export(
+        f"{request.customer}: {counted(count, 'charge')} from {wanted.first} to before {wanted.end} as FOCUS "
+        f"{request.version} in {request.out}"
+    )
+    over = focus.days_of(wanted, today)
+    export.notes += [
+        f"{account.account_id} on {account.provider}: {counted(over - account.days, 'day')} of {over} not in the file: "
+        "no settled bill has them"
+        for account in accounts
+        if account.days < over
+    ]
+    export.notes += _never_read(customer, wanted, {account.provider for account in accounts})
+    export.notes += [
+        f"{of_source.source_id} on {of_source.provider}: EffectiveCost of {counted(of_source.as_billed, 'charge')} is "
+        "what was billed: the bill does not tell it, and has commitments or fees paid ahead (x_AssumedCosts marks them)"
+        for of_source in charges
+        if of_source.as_billed and of_source.commits
+    ]
+    return export
+
+
+def _never_read(customer: Customer, wanted: Wanted, read: set[str]) -> list[str]:
+    return [
+        f"{provider}: nothing is in the file: no bill of it was read for these days"
+        for provider in customer.providers
+        if provider not in read and wanted.provider in {"", provider}
+    ]
+
+
+def _whom(request: Request) -> str:
+    return f"{request.customer} on {request.provider}" if request.provider else request.customer
+
+
+def _wanted(request: Request) -> Wanted:
+    if request.provider and request.provider not in PROVIDERS:
+        raise ConfigError(
+            f"There is no provider '{request.provider}'{closest(request.provider, PROVIDERS)}. "
+            f"Choose from {', '.join(PROVIDERS)}."
+        )
+    first, end = _day(request.from_, "--from"), _day(request.to, "--to")
+    if first > (today := datetime.now(UTC).date()):
+        raise ConfigError(f"--from {request.from_} is in the future; it is {today} now.")
+    if first >= end:
+        raise ConfigError(f"--from {request.from_} is not before --to {request.to}: swap them, or widen the range.")
+    return Wanted(request.customer, first, end, request.provider or "")
+
+
+def _day(text: str, option: str) -> date:
+    """A day typed by a person: charges are of days, so a time must be the start of one in UTC."""
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+        text += "T00:00Z"
+    moment = windows.parse_time(text, option)
+    if moment.time() != time():
+        raise ConfigError(f"{option} {text} is no start of a day in UTC, and charges are of days: write {moment:%F}.")
+    if not date(1970, 1, 1) <= moment.date() <= date(2149, 6, 5):  # what the engine takes for a day
+        raise ConfigError(f"{option} {text} is too far from now: write a day such as {datetime.now(UTC):%F}.")
+    return moment.date()
+
+
+def _check_file(request: Request) -> None:
+    """Refuse, before anything is read, a file that could not be written or would not be what its name says."""
+    out = request.out
+    if out.suffix != f".{request.format}":
+        raise ConfigError(f"--out {out} does not end in .{request.format}: name it so, or choose another --format.")
+    if out.is_dir():
+        raise ConfigError(f"--out {out} is a folder: name a file in it.")
+    if not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.parent}. Make it first.")
