@@ -89,12 +89,17 @@ class Gcp:
         return KINDS[kind].bill_service or kind if kind in KINDS else kind
 
     def list_prices(
-        self, customer_id: str, accounts: Sequence[GcpAccount], wanted: Collection[tuple[str, str]], meter: Meter
+        self,
+        customer_id: str,
+        accounts: Sequence[GcpAccount],
+        wanted: Collection[tuple[str, str]],
+        meter: Meter,
+        currency: str = "USD",
     ) -> PriceList:
         """Ask the price list."""
         from optiinfra_dagster.providers.gcp import prices
 
-        return prices.fetch(customer_id, accounts, wanted, meter)
+        return prices.fetch(customer_id, accounts, wanted, meter, currency)
 
     def check(self, customer_id: str, account: GcpAccount, families: Collection[str]) -> list[Problem]:
         """Try the credential and every permission."""
