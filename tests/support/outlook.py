@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
-from typing import Any
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 D = timedelta(days=1)
 Row = dict[str, Any]
@@ -29,6 +35,8 @@ class Known:
     amounts: dict[Series, dict[date, float]] = field(default_factory=dict)  # without what is arriving
     provisional: dict[Series, dict[date, float]] = field(default_factory=dict)  # of those
     changes: dict[str, list[tuple[date, int, float]]] = field(default_factory=dict)  # service: day, age, change
+    account: str = "one"
+    currency: str = "USD"
 
 
 def median(values: Sequence[float]) -> float:
@@ -63,11 +71,12 @@ class Account:
         self.judged = self.basis[-1] if self.basis else None
         if self.judged and len(self.others) >= 2 and self.others[-1] > self.judged:
             self.judged = self.others[-1]
+        self.is_recent = self.newest is not None and (today - self.newest).days <= 7
         self.reason = (
-            "no whole day" if self.newest is None
-            else "old" if (today - self.newest).days > 7
-            else "few" if len(self.basis) < 7
-            else "gaps" if len(self.gaps) > 2
+            "no whole day of its costs is known" if self.newest is None
+            else f"the newest whole day that is known is {self.newest}" if not self.is_recent
+            else f"a forecast takes 7 whole days, of which {len(self.basis)} are known" if len(self.basis) < 7
+            else f"{len(self.gaps)} days of the month before {self.newest} are not known" if len(self.gaps) > 2
             else ""
         )  # fmt: skip
 
@@ -229,7 +238,10 @@ def restated(known: Known, account: Account, service: str) -> tuple[Callable[[in
     """By how much the published charges of a day of some age still change, as a share, and how sure that is."""
     settled = [d for d in account.basis if account.by_bill and (account.today - d).days >= 14]
     amounts = {d: sum(v.get(d, 0.0) for (s, _), v in known.amounts.items() if s == service) for d in settled}
-    changes = [(d, age, change) for d, age, change in known.changes.get(service, []) if d in amounts and age > 3]
+    changes = [
+        (d, age, change) for d, age, change in known.changes.get(service, [])
+        if month_of(account.today, 2) <= d <= account.today - 14 * D and age > 3
+    ]  # fmt: skip
     total = sum(amounts.values())
 
     def grows(age: int) -> float:
@@ -241,38 +253,102 @@ def restated(known: Known, account: Account, service: str) -> tuple[Callable[[in
     for d, amount in amounts.items():
         weeks.setdefault((account.today - d).days // 7, [0.0, 0.0])[0] += amount
     for d, _, change in changes:
-        weeks[(account.today - d).days // 7][1] += change
+        weeks.setdefault((account.today - d).days // 7, [0.0, 0.0])[1] += change
     shares = [min(max(c / a, -0.5), 0.5) for a, c in weeks.values() if a]
     mean = sum(shares) / len(shares) if shares else 0.0
     return grows, math.sqrt(sum((s - mean) ** 2 for s in shares) / len(shares)) if shares else 0.0
 
 
 def outlook(known: Known) -> dict[tuple[str, str], Row]:
-    """The figures by scope and service."""
+    """What the reader says, by scope and service; causes apart."""
     account = Account(known)
     groups: dict[tuple[str, str], list[Series]] = defaultdict(list)
     for name in known.amounts:
         groups["service", name[0]].append(name)
         groups["account", ""].append(name)
     fits = {name: Fit(account, name) for name in known.amounts} if len(account.basis) >= 7 else {}
-    judged = {name: fit.judge() for name, fit in fits.items()} if fits else {}
+    judged = {name: fit.judge() for name, fit in fits.items()}
     forecasts = {name: fit.forecast() for name, fit in fits.items()}
     of_account = sum(j[0] for j in judged.values() if j)
+    days = sum(known.days.get(d, ("", 0.0))[1] for d in account.month)
     found = {}
     for key, names in groups.items():
-        row: Row = {"reason": account.reason, "day": account.judged}
-        row |= dict.fromkeys(("forecast", "low", "high", "usual_day", "unusual_by", "is_unusual"))
+        counted = [v for name in names for d, v in known.amounts[name].items() if d in account.month]
+        row: Row = {"days": days, "month_to_date": None}
+        if counted or days:
+            row["month_to_date"] = sum((Decimal(f"{v:.6f}") for v in counted), Decimal(0))
+        row |= dict.fromkeys(("forecast", "low", "high", "fees", "day", "usual_day", "unusual_by", "is_unusual"))
+        reasons = [account.reason, "" if row["month_to_date"] is not None else "no day of the month is known"]
         if not account.reason:
             total = sum(forecasts[name][0] for name in names)
             apart = sum(forecasts[name][1] ** 2 for name in names)
             together = sum(forecasts[name][1] for name in names) ** 2
             sd = math.sqrt((1 - TOGETHER) * apart + TOGETHER * together)
-            row |= {"forecast": total, "low": total - Z * sd, "high": total + Z * sd}
-        if fits and account.reason in ("", "gaps") and all(judged.values()):
-            its = [judged[name] for name in names]
-            usual, off = sum(j[0] for j in its), sum(j[1] for j in its)  # type: ignore[index]
-            sd = math.sqrt(sum(j[2] ** 2 for j in its))  # type: ignore[index]
-            row |= {"usual_day": usual, "unusual_by": off}
+            fees = sum(fits[name].fee for name in names)
+            row |= {"forecast": total, "low": total - Z * sd, "high": total + Z * sd, "fees": fees}
+        if fits and account.is_recent and all(judged.values()):
+            its = [judged[name] or (0.0, 0.0, 0.0) for name in names]
+            usual, off, sd = sum(j[0] for j in its), sum(j[1] for j in its), math.hypot(*(j[2] for j in its))
+            row |= {"day": account.judged, "usual_day": usual, "unusual_by": off}
             row["is_unusual"] = abs(off) > max(4 * sd, 0.1 * abs(usual), 0.01 * abs(of_account))
+        elif not account.reason:
+            reasons.append("there are not 7 whole days before the newest one")
+        row["reason"] = "; ".join(filter(None, reasons))
         found[key] = row
     return found
+
+
+def publish(client: Client, of: Mapping[str, Known], provider: str = "aws") -> None:
+    """Publish what is known of customers' accounts as the rollups that the reader reads."""
+    costs, days, restated, ledger = [], [], [], set()
+    for customer, known in of.items():
+        about = {"batch": 1, "customer_id": customer, "provider": provider, "sub_account_id": known.account}
+        for day, (state, share) in known.days.items():
+            days.append(
+                about | {"window_start": _start(day), "state": state, "known": share, "windows": round(96 * share)}
+            )
+            ledger |= {("", "", day, "cost_daily", 1), ("", "", day, "cost_days", 1)}
+            if state in ("billed", "arriving"):
+                ledger.add((customer, provider, day, "cost_billed", 9))
+        for (service, category), amounts in known.amounts.items():
+            for day in known.days if not amounts else amounts:
+                state = known.days[day][0]
+                kind = "estimated" if state == "estimated" else "billed" if amounts else "arriving"
+                told = {name: Decimal(0) for name in ("billed", "estimated", "arriving")}
+                told[kind] = Decimal(f"{amounts.get(day, 1):.6f}")
+                costs.append(
+                    about | told | {
+                        "window_start": _start(day), "currency": known.currency, "service_name": service,
+                        "resource_id": f"{service}/1", "charge_category": category, "cost_kind": kind,
+                        "amount": told[kind] if amounts else None, "until": _start(day + D),
+                        "provisional": Decimal(f"{known.provisional.get((service, category), {}).get(day, 0):.6f}"),
+                    }
+                )  # fmt: skip
+        for service, changes in known.changes.items():
+            for n, (day, age, change) in enumerate(changes):
+                restated.append(
+                    {name: about[name] for name in ("customer_id", "provider", "sub_account_id")} | {
+                        "charge_day": day, "billing_account_id": "payer", "service_name": service, "after": Decimal(0),
+                        "currency": known.currency, "previous_batch": n % 9, "before": Decimal(f"{-change:.6f}"),
+                        "seen_at": _start(day + age * D) + timedelta(hours=6),
+                    }
+                )  # fmt: skip
+    types = {name: pa.decimal128(38, 18) for name in ("amount", "billed", "estimated", "arriving", "provisional",
+                                                      "before", "after")}  # fmt: skip
+    for table, rows in (("cost_daily", costs), ("cost_days", days), ("cost_restated", restated)):
+        if rows:
+            fields = [(name, types[name]) if name in types else (name, _type(value)) for name, value in rows[0].items()]
+            client.insert_arrow(table, pa.Table.from_pylist(rows, schema=pa.schema(fields)))
+    names = ["customer_id", "provider", "window_start", "dataset", "batch", "status"]
+    lines = [(customer, cloud, _start(day), name, batch, "ok") for customer, cloud, day, name, batch in sorted(ledger)]
+    client.insert("metric_batches", lines, column_names=names)
+
+
+def _start(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _type(value: Any) -> pa.DataType:
+    if isinstance(value, datetime):
+        return pa.timestamp("s", "UTC")
+    return pa.date32() if isinstance(value, date) else pa.scalar(value).type
