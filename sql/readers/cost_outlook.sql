@@ -138,7 +138,7 @@ services AS
         s.series_of AS series_of,
         arrayMap((v, b, o) -> if(a.by_bill AND b AND o <= a.today_at - 14, v, 0.), s.of_all, a.is_basis, a.offsets) AS settled,
         arraySum(settled) AS settled_sum,
-        arrayReverse(arrayCumSum(arrayReverse(arrayResize(c.changed_at_age, 92, 0.)))) AS cumulated,   -- at that age and after
+        arrayReverse(arrayCumSum(arrayReverse(arrayResize(c.changed_at_age, 94, 0.)))) AS cumulated,   -- at that age and after
         arrayResize(arrayReverse(arrayMap(
             v -> if(settled_sum = 0, 0., least(greatest(v / settled_sum, -0.5), 0.5)),
             arraySlice(cumulated, 3, a.today_at))), 92, 0.) AS grows,
@@ -223,8 +223,8 @@ lumps AS
         arrayMap((r, e) -> if(abs(r) > greatest(6 * sd * abs(e), 0.5 * abs(e)), r, 0.), error, fitted) AS lump,
         arrayFilter(r -> r != 0, arraySlice(lump, -56)) AS recent,
         least(n, 56) AS of_days,
-        length(recent) >= 5 AS is_often,
-        is_often AND length(recent) >= 0.25 * of_days AS is_erratic,
+        length(recent) >= greatest(3, 0.25 * of_days) AS is_erratic,
+        is_erratic OR length(recent) >= 5 AS is_often,
         multiIf(is_erratic, arrayAvg(arraySlice(x, -56)), is_often, arraySum(recent) / of_days, 0.) AS extra,
         sqrt(multiIf(
             is_erratic, arrayAvg(arrayMap(v -> pow(v - extra, 2), arraySlice(x, -56))),

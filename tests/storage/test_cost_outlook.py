@@ -27,7 +27,7 @@ def place(migrated_folder: Any, tmp_path: Any) -> ClickHouse:
     shutil.copytree(migrated_folder, tmp_path / "clickhouse", symlinks=True)
     clickhouse = ClickHouse(f"chdb://{tmp_path / 'clickhouse'}")
     with clickhouse.session() as client:
-        for table in TABLES[:3]:
+        for table in TABLES:
             client.command(f"ALTER TABLE {table} REMOVE TTL")
     return clickhouse
 

@@ -22,8 +22,6 @@ Series = tuple[str, str]  # service, charge category
 Z = 1.645  # of a 90 % interval
 TOGETHER = 0.1  # how far the errors of an account's services go together
 WIDER = 1.15
-RMS = 0.7
-FLOOR = 0.015
 
 
 @dataclass
@@ -113,16 +111,16 @@ class Fit:
         sd = self.sd = max(sd, 0.1 if n < 14 else 0.01)
         lumps = [r if abs(r) > max(6 * sd * abs(e), 0.5 * abs(e)) else 0.0 for r, e in zip(errors, fitted, strict=True)]
         recent = [lump for lump in lumps[-56:] if lump]
-        self.often = len(recent) >= 5
-        self.extra = sum(recent) / min(n, 56) if self.often else 0.0
-        self.extra_sd = (
-            math.sqrt(max(0.0, sum(r * r for r in recent) / min(n, 56) - self.extra**2)) if self.often else 0.0
-        )
-        if len(recent) >= 0.25 * min(n, 56):  # no level to speak of
+        last = x[-56:]
+        erratic = len(recent) >= max(3, 0.25 * len(last))
+        self.often, self.extra, self.extra_sd = erratic or len(recent) >= 5, 0.0, 0.0
+        if erratic:  # no level to speak of
             flat = self.flat = [0.0] * n
-            last = x[-56:]
             self.extra = sum(last) / len(last)
             self.extra_sd = math.sqrt(sum((v - self.extra) ** 2 for v in last) / len(last))
+        elif self.often:
+            self.extra = sum(recent) / len(last)
+            self.extra_sd = math.sqrt(max(0.0, sum(r * r for r in recent) / len(last) - self.extra**2))
 
         weeks = [median(flat[n - 7 - 7 * k : n - 7 * k]) for k in range(min(8, n // 7))]
         self.level, self.slope = weeks[0], 0.0
@@ -139,8 +137,10 @@ class Fit:
             if one * two > 0 and abs(one + two) > 1.34 * sd * abs(weeks[0]):
                 self.slope = min(one, two, key=abs) / 7
         drifts = [abs(a - b - 7 * self.slope) for a, b in zip(weeks, weeks[1:], strict=False)]
-        rms = math.sqrt(sum(d * d for d in drifts) / len(drifts)) if drifts else 0.0
-        self.drift = max(RMS * rms, 1.4826*median(drifts), FLOOR * abs(self.level)) if len(weeks) >= 3 else 0.1 * abs(self.level)
+        self.drift = 0.1 * abs(self.level)
+        if len(weeks) >= 3:
+            mean_square = sum(d * d for d in drifts) / len(drifts)
+            self.drift = max(0.7 * math.sqrt(mean_square), 1.4826 * median(drifts), 0.015 * abs(self.level))
 
         self.lumps = dict(zip(days, lumps, strict=True))
         self.fee, self.fee_sd = self._fee(category)
@@ -308,12 +308,10 @@ def publish(client: Client, of: Mapping[str, Known], provider: str = "aws") -> N
                 about | {"window_start": _start(day), "state": state, "known": share, "windows": round(96 * share)}
             )
             ledger |= {("", "", day, "cost_daily", 1), ("", "", day, "cost_days", 1)}
-            if state in ("billed", "arriving"):
-                ledger.add((customer, provider, day, "cost_billed", 9))
         for (service, category), amounts in known.amounts.items():
             for day in known.days if not amounts else amounts:
                 state = known.days[day][0]
-                kind = "estimated" if state == "estimated" else "billed" if amounts else "arriving"
+                kind = "arriving" if not amounts else "estimated" if state == "estimated" else "billed"
                 told = {name: Decimal(0) for name in ("billed", "estimated", "arriving")}
                 told[kind] = Decimal(f"{amounts.get(day, 1):.6f}")
                 costs.append(
@@ -326,11 +324,12 @@ def publish(client: Client, of: Mapping[str, Known], provider: str = "aws") -> N
                 )  # fmt: skip
         for service, changes in known.changes.items():
             for n, (day, age, change) in enumerate(changes):
+                ledger.add((customer, provider, day, "cost_billed", 9))
                 restated.append(
                     {name: about[name] for name in ("customer_id", "provider", "sub_account_id")} | {
                         "charge_day": day, "billing_account_id": "payer", "service_name": service, "after": Decimal(0),
                         "currency": known.currency, "previous_batch": n % 9, "before": Decimal(f"{-change:.6f}"),
-                        "seen_at": _start(day + age * D) + timedelta(hours=6),
+                        "seen_at": _start(day + age * D),
                     }
                 )  # fmt: skip
     types = {name: pa.decimal128(38, 18) for name in ("amount", "billed", "estimated", "arriving", "provisional",

@@ -56,7 +56,7 @@ class World:
                     or (restating == "once a month" and rng.random() < 0.6)
                 ):
                     share = by * rng.uniform(0.7, 1.3)
-                    before = amount / (1 + share)
+                    before = round(amount / (1 + share), 6)
                     seen = at_end if restating == "once a month" else day + rng.randint(4, 9) * D
                     versions = [Version(day + self.settles * D, before), Version(max(seen, day + 4 * D), amount)]
                 self.bills[name][day] = versions
@@ -88,8 +88,7 @@ class World:
             if shape == "now and then" and rng.random() > often:
                 amount = 0.0
             amounts[day] = round(amount, 6)
-            if rng.random() > 0.02 or True:
-                estimates[day] = round(amount * listed * rng.uniform(0.98, 1.02), 6)
+            estimates[day] = round(amount * listed * rng.uniform(0.98, 1.02), 6)
         self._final[name] = amounts
         if self.has_estimates and rng.random() < 0.8:
             self.estimates[name] = estimates
@@ -149,7 +148,7 @@ class World:
                         if today < closed:
                             provisional[day] = versions[-1].amount
                         for old, new in zip(versions, versions[1:], strict=False):
-                            change = (day, (new.seen - day).days, new.amount - old.amount)
+                            change = (day, (new.seen - day).days, round(new.amount - old.amount, 6))
                             known.changes.setdefault(name[0], []).append(change)
                 elif known.days[day][0] == "estimated" and (name in self.estimates or not self.is_billed):
                     source = self.estimates.get(name) if self.is_billed else self.final[name]
