@@ -4,40 +4,27 @@ from __future__ import annotations
 
 import random
 import shutil
-from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
-from optiinfra_dagster.storage.clickhouse import ClickHouse, fetch
-from optiinfra_dagster.storage.sql import readers
-from tests.support.outlook import Known, Row, month_of, outlook, publish
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+from tests.benchmarks.outlook import JUDGED_BY, MONTHS, computed, figures, keep_all_years, replay, table
+from tests.support.outlook import Known, month_of, outlook, publish
 from tests.support.outlook_worlds import World
 
-if TYPE_CHECKING:
-    from clickhouse_connect.driver.client import Client
-
 D = timedelta(days=1)
-TABLES = ("cost_daily", "cost_days", "cost_restated", "metric_batches")
 
 
 @pytest.fixture
 def place(migrated_folder: Any, tmp_path: Any) -> ClickHouse:
-    """A place that keeps rows of any year: worlds and months are the same whenever they are tried."""
+    """A place that keeps rows of any year."""
     shutil.copytree(migrated_folder, tmp_path / "clickhouse", symlinks=True)
     clickhouse = ClickHouse(f"chdb://{tmp_path / 'clickhouse'}")
     with clickhouse.session() as client:
-        for table in TABLES:
-            client.command(f"ALTER TABLE {table} REMOVE TTL")
+        keep_all_years(client)
     return clickhouse
-
-
-def computed(client: Client, today: date, hour: int = 1) -> list[Row]:
-    """What the reader says in a window of a day."""
-    window = datetime(today.year, today.month, today.day, hour, tzinfo=UTC)
-    sql = readers()["cost", "outlook"].select
-    found: list[Row] = fetch(client, sql, {"window": window}).to_pylist()
-    return found
 
 
 def spoiled(known: Known, rng: random.Random) -> Known:

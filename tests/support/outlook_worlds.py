@@ -159,9 +159,11 @@ class World:
                 known.provisional[name] = provisional
         return known
 
-    def naive(self, known: Known, month: date) -> float:
-        """Spent so far, for the days that it was spent on, for all days of the month."""
-        spent = sum(a for v in known.amounts.values() for d, a in v.items() if month_of(d) == month)
+    def naive(self, known: Known, month: date, service: str = "") -> float | None:
+        """Spent so far, for the days that it was spent on, for all days of the month; None before any is known."""
+        spent = sum(
+            amount for (of, _), amounts in known.amounts.items() for day, amount in amounts.items()
+            if month_of(day) == month and service in ("", of)
+        )  # fmt: skip
         gone = sum(share for d, (_, share) in known.days.items() if month_of(d) == month)
-        length = (month_of(month + 32 * D) - month).days
-        return spent / gone * length if gone else float("nan")
+        return spent / gone * (month_of(month + 32 * D) - month).days if gone else None
