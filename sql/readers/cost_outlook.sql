@@ -37,7 +37,7 @@ toStartOfMonth(today) - INTERVAL 2 MONTH AS first_day,
 ((m, n) -> arrayResize(arrayConcat([m[1], m[1], m[1]], m, [m[-1], m[-1], m[-1]]), n)) AS spread,
 1.645 AS wide,   -- of a 90 % interval, in standard deviations,
 1.15 AS wider,   -- that history does not tell fully; and the errors of services go together as far as
-0.1 AS together,
+0.2 AS together,
 -- Which days of an account tell what.
 accounts AS
 (
@@ -259,7 +259,7 @@ fees AS
         arrayMap((a, b) -> abs(a - b - 7 * slope),
             arraySlice(level_of_week, 1, length(level_of_week) - 1), arraySlice(level_of_week, 2)) AS drifts,
         if(has_weeks,
-            greatest(0.7 * sqrt(arrayAvg(arrayMap(d -> d * d, drifts))), 1.4826 * med(drifts), 0.015 * abs(level)),
+            greatest(0.7 * sqrt(arrayAvg(arrayMap(d -> d * d, drifts))), 1.4826 * med(drifts), 0.045 * abs(level)),
             0.1 * abs(level)) AS drift,
         arraySum((r, o) -> if(o >= month_at, r, 0.), lump, at) AS come,
         arraySum((r, o) -> if(o >= last_month_at AND o < month_at, r, 0.), lump, at) AS last_fee,

@@ -20,8 +20,8 @@ Row = dict[str, Any]
 Series = tuple[str, str]  # service, charge category
 
 Z = 1.645  # of a 90 % interval
-TOGETHER = 0.1  # how far the errors of an account's services go together
-WIDER = 1.15
+TOGETHER = 0.2  # how far the errors of the services of an account go together
+WIDER = 1.15  # than history tells
 
 
 @dataclass
@@ -140,7 +140,7 @@ class Fit:
         self.drift = 0.1 * abs(self.level)
         if len(weeks) >= 3:
             mean_square = sum(d * d for d in drifts) / len(drifts)
-            self.drift = max(0.7 * math.sqrt(mean_square), 1.4826 * median(drifts), 0.015 * abs(self.level))
+            self.drift = max(0.7 * math.sqrt(mean_square), 1.4826 * median(drifts), 0.045 * abs(self.level))
 
         self.lumps = dict(zip(days, lumps, strict=True))
         self.fee, self.fee_sd = self._fee(category)

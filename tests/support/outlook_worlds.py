@@ -109,7 +109,7 @@ class World:
         if rng.random() < 0.6:
             fee, on = round(10 ** rng.uniform(1, 3), 2), rng.choice([1, 1, 1, 5, 28])
             self._final["support", "Usage"] = {d: fee for d in self.days if d.day == on}
-        if rng.random() < 0.5:
+        if rng.random() < len(self.days) / 730:  # bought once in two years
             day = rng.choice(self.days)
             self._final["service-1", "Purchase"] = {day: round(3 * max(usage.values()), 2)}
         if rng.random() < 0.3:
