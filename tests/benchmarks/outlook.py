@@ -36,8 +36,14 @@ class Said:
 
 def keep_all_years(client: Client) -> None:
     """Keep rows of any year: worlds and months are the same whenever they are tried."""
-    for table in TABLES:
-        client.command(f"ALTER TABLE {table} REMOVE TTL")
+    for name in (*TABLES, "performance_daily", readers()["resource", "changes"].table):
+        client.command(f"ALTER TABLE {name} REMOVE TTL")
+
+
+def empty(client: Client) -> None:
+    """Forget all costs."""
+    for name in TABLES:
+        client.command(f"TRUNCATE TABLE {name}")
 
 
 def computed(client: Client, today: date, hour: int = 1) -> list[dict[str, Any]]:
@@ -54,8 +60,7 @@ def replay(client: Client, seeds: Iterable[int], month: date, days: Iterable[int
     for day in days:
         today = month.replace(day=day)
         known = {name: world.known(today) for name, world in worlds.items()}
-        for table in TABLES:
-            client.command(f"TRUNCATE TABLE {table}")
+        empty(client)
         publish(client, known)
         for row in computed(client, today):
             world = worlds[row["customer_id"]]
