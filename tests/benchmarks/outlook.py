@@ -102,3 +102,38 @@ def table(told: Iterable[Said]) -> str:
                 f"{100 * of['mean_error']:>10.1f} %{100 * of['held']:>11.1f} %"
             )
     return "\n".join(lines)
+
+
+_COSTS = """
+INSERT INTO cost_daily (window_start, batch, customer_id, provider, sub_account_id, currency, service_name, resource_id,
+    resource_name, region_id, charge_category, cost_kind, amount, billed, until)
+SELECT toDateTime({first:UInt32} + 86400 * intDiv(number, {resources:UInt32}), 'UTC') AS day, 1, 'acme', 'aws',
+    concat('11112222333', toString(r % 3)), 'USD', concat('Service ', toString(r % 12)),
+    concat('arn:aws:ec2:us-east-1:111122223333:instance/i-', leftPad(toString(r), 17, '0')),
+    concat('name-', toString(r)), 'us-east-1', 'Usage', 'billed', toDecimal128(usd, 18), toDecimal128(usd, 18), day + 86400
+FROM
+(
+    SELECT number, number % {resources:UInt32} AS r, 1 + cityHash64(number) % 100 / 1000 AS usd
+    FROM numbers({rows:UInt64})
+)
+"""
+_DAYS = """
+INSERT INTO cost_days (window_start, batch, customer_id, provider, sub_account_id, state, known)
+SELECT toDateTime({first:UInt32} + 86400 * intDiv(number, 3), 'UTC'), 1, 'acme', 'aws',
+    concat('11112222333', toString(number % 3)), 'billed', 1
+FROM numbers({rows:UInt64})
+"""
+
+
+def fill(client: Client, today: date, resources: int, days: int) -> None:
+    """Publish the rollups of so many days to two before `today`."""
+    empty(client)
+    first = int(datetime(today.year, today.month, today.day, tzinfo=UTC).timestamp()) - 86400 * (days + 1)
+    client.command(_COSTS, parameters={"first": first, "resources": resources, "rows": resources * days})
+    client.command(_DAYS, parameters={"first": first, "rows": 3 * days})
+    ledger = [
+        (name, "", "", datetime.fromtimestamp(first + 86400 * n, UTC), 1, "ok")
+        for n in range(days) for name in ("cost_daily", "cost_days")
+    ]  # fmt: skip
+    names = ["dataset", "customer_id", "provider", "window_start", "batch", "status"]
+    client.insert("metric_batches", ledger, column_names=names)

@@ -1,4 +1,4 @@
-"""The outlook of costs: its SQL against plain Python on worlds drawn at random, by hand, and by replay of past months."""
+"""The outlook of costs: against plain Python on worlds drawn at random, by replay of past months, and by hand."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ NEWEST = datetime(2025, 5, 14, 9, tzinfo=UTC)
 
 
 def cause(client: Client) -> None:
-    """Publish, of the newest day that is billed: a machine that was created, a price that rose, traffic that trebled."""
+    """Publish, of the newest day of the bill: a machine that was created, a price that rose, traffic that trebled."""
     names = ["window_start", "batch", "customer_id", "provider", "sub_account_id", "currency", "service_name",
              "resource_id", "resource_name", "charge_category", "cost_kind", "amount", "billed"]  # fmt: skip
     of_day = [NEWEST.replace(hour=0), 1, "caused", "aws", "one", "USD", "EC2"]

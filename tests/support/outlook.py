@@ -1,4 +1,4 @@
-"""The outlook of costs in plain Python, which the reader's SQL is compared with, and months of costs drawn at random."""
+"""The outlook of costs in plain Python, which the reader's SQL is compared with."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -82,7 +83,7 @@ class Account:
 class Fit:
     """A series of an account: what a day of it costs, and what its month will."""
 
-    def __init__(self, account: Account, name: Series) -> None:
+    def __init__(self, account: Account, name: Series) -> None:  # noqa: PLR0915 - one step after the other
         self.account, (service, category) = account, name
         known, today = account.known, account.today
         amounts, provisional = known.amounts.get(name, {}), known.provisional.get(name, {})
@@ -136,7 +137,7 @@ class Fit:
             one, two = weeks[0] - weeks[1], weeks[1] - weeks[2]
             if one * two > 0 and abs(one + two) > 1.34 * sd * abs(weeks[0]):
                 self.slope = min(one, two, key=abs) / 7
-        drifts = [abs(a - b - 7 * self.slope) for a, b in zip(weeks, weeks[1:], strict=False)]
+        drifts = [abs(a - b - 7 * self.slope) for a, b in pairwise(weeks)]
         self.drift = 0.1 * abs(self.level)
         if len(weeks) >= 3:
             mean_square = sum(d * d for d in drifts) / len(drifts)
@@ -309,7 +310,7 @@ def publish(client: Client, of: Mapping[str, Known], provider: str = "aws") -> N
             )
             ledger |= {("", "", day, "cost_daily", 1), ("", "", day, "cost_days", 1)}
         for (service, category), amounts in known.amounts.items():
-            for day in known.days if not amounts else amounts:
+            for day in amounts or known.days:
                 state = known.days[day][0]
                 kind = "arriving" if not amounts else "estimated" if state == "estimated" else "billed"
                 told = {name: Decimal(0) for name in ("billed", "estimated", "arriving")}

@@ -6,6 +6,7 @@ import math
 import random
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import pairwise
 
 from tests.support.outlook import Known, Series, month_of
 
@@ -38,6 +39,7 @@ class World:
         self.bills: dict[Series, dict[date, list[Version]]] = {}
         self.estimates: dict[Series, dict[date, float]] = {}
         self.jumps: dict[Series, list[date]] = {}
+        self._final: dict[Series, dict[date, float]] = {}
         restating = rng.choice(["never", "always", "at times", "once a month"]) if self.is_billed else "never"
         by = rng.uniform(-0.08, 0.06)
         for n in range(rng.randint(3, 7)):
@@ -68,8 +70,6 @@ class World:
 
     def _usage(self, name: Series) -> None:
         rng = self.rng
-        if not hasattr(self, "_final"):
-            self._final: dict[Series, dict[date, float]] = {}
         shape = rng.choice(["even", "even", "weekends", "weekends", "grows", "now and then"])
         level, noise = 10 ** rng.uniform(0, 3), rng.uniform(0.005, 0.08)
         weekend = rng.uniform(0.2, 0.85) if shape == "weekends" else 1.0
@@ -124,7 +124,7 @@ class World:
             if month_of(day) == month and service in ("", of)
         )  # fmt: skip
 
-    def known(self, today: date, history: int = 2) -> Known:
+    def known(self, today: date, history: int = 2) -> Known:  # noqa: C901 - one case after the other
         """What is known when a day begins."""
         known = Known(today)
         days = [d for d in self.days if month_of(today, history) <= d < today]
@@ -147,7 +147,7 @@ class World:
                         closed = month_of(month_of(day) + 32 * D) + 5 * D
                         if today < closed:
                             provisional[day] = versions[-1].amount
-                        for old, new in zip(versions, versions[1:], strict=False):
+                        for old, new in pairwise(versions):
                             change = (day, (new.seen - day).days, round(new.amount - old.amount, 6))
                             known.changes.setdefault(name[0], []).append(change)
                 elif known.days[day][0] == "estimated" and (name in self.estimates or not self.is_billed):
