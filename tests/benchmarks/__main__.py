@@ -447,7 +447,7 @@ def outlook() -> None:
             today = replayed.MONTHS[0].replace(day=31)
             for resources in (100, 10_000):
                 replayed.fill(client, today, resources, 90)
-                spent = min(cpu(lambda: replayed.computed(client, today)) for _ in range(ROUNDS))
+                spent = min(cpu(lambda: replayed.compute(client, today)) for _ in range(ROUNDS))
                 line(f"CPU-s of the outlook of {resources:,} resources x 90 days", spent, None, "<= 3")
 
 

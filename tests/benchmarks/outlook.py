@@ -110,7 +110,8 @@ INSERT INTO cost_daily (window_start, batch, customer_id, provider, sub_account_
 SELECT toDateTime({first:UInt32} + 86400 * intDiv(number, {resources:UInt32}), 'UTC') AS day, 1, 'acme', 'aws',
     concat('11112222333', toString(r % 3)), 'USD', concat('Service ', toString(r % 12)),
     concat('arn:aws:ec2:us-east-1:111122223333:instance/i-', leftPad(toString(r), 17, '0')),
-    concat('name-', toString(r)), 'us-east-1', 'Usage', 'billed', toDecimal128(usd, 18), toDecimal128(usd, 18), day + 86400
+    concat('name-', toString(r)), 'us-east-1', 'Usage', 'billed', toDecimal128(usd, 18), toDecimal128(usd, 18),
+    day + 86400
 FROM
 (
     SELECT number, number % {resources:UInt32} AS r, 1 + cityHash64(number) % 100 / 1000 AS usd
@@ -137,3 +138,8 @@ def fill(client: Client, today: date, resources: int, days: int) -> None:
     ]  # fmt: skip
     names = ["dataset", "customer_id", "provider", "window_start", "batch", "status"]
     client.insert("metric_batches", ledger, column_names=names)
+
+
+def compute(client: Client, today: date) -> None:
+    """Let the reader compute a window of a day, without asking for the rows' types before."""
+    client.query(readers()["cost", "outlook"].select, parameters={"window": f"{today} 01:00:00"})
