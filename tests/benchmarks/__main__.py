@@ -60,6 +60,7 @@ def main() -> None:
             bytes_per_row,
             trends,
             cost_readers,
+            outlook,
             fixed_cost_of_a_window,
         )
     }
@@ -439,6 +440,29 @@ def cost_readers() -> None:
                 rounds = [(sum(costs.refresh(clickhouse).values()), costs.plain(clickhouse)) for _ in range(ROUNDS)]
         ours, plain = (min(side) for side in zip(*rounds, strict=True))
         line(f"CPU-s of the cost readers, {rows:,} rows, all threads", ours, plain, "flat; <= 3")
+def outlook() -> None:
+    """Forecasts of months that are over beside what they cost and the naive ones, and what one refresh costs."""
+    from tests.benchmarks import outlook as replayed
+
+    with tempfile.TemporaryDirectory() as folder:
+        clickhouse = ClickHouse(f"chdb://{folder}/clickhouse")
+        with clickhouse.session() as client:
+            replayed.keep_all_years(client)
+            days = range(1, 32) if FULL else (3, 10, 20, 28)
+            told = [
+                said for month in replayed.MONTHS for said in replayed.replay(client, replayed.JUDGED_BY, month, days)
+            ]
+            print(replayed.table(told))
+            for scope, aim in (("account", "<= a third"), ("service", "<= half")):
+                of = [said for said in told if said.scope == scope]
+                tenth = replayed.figures(said for said in of if said.day == 10)
+                line(f"middle error on the 10th, {scope}s, %", 100 * tenth["error"], 100 * tenth["naive"], aim)
+                line(f"months in the 90 % interval, {scope}s, %", 100 * replayed.figures(of)["held"], None, "85 to 95")
+            today = replayed.MONTHS[0].replace(day=31)
+            for resources in (100, 10_000):
+                replayed.fill(client, today, resources, 90)
+                spent = min(cpu(lambda: replayed.compute(client, today)) for _ in range(ROUNDS))
+                line(f"CPU-s of the outlook of {resources:,} resources x 90 days", spent, None, "<= 3")
 
 
 def fixed_cost_of_a_window() -> None:
