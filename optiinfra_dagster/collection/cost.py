@@ -13,6 +13,7 @@ from decimal import Decimal
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.collection import sizes
 from optiinfra_dagster.collection.outcome import all_permanent, status_of
 from optiinfra_dagster.collection.plan import INVENTORY_LOOKBACK
 from optiinfra_dagster.model import windows
@@ -24,6 +25,7 @@ from optiinfra_dagster.model.slices import BillImport, MergeBilledAccounts, Slic
 from optiinfra_dagster.providers.billing import finality
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.storage import arrow, bills, inventory, schema
+from optiinfra_dagster.storage import sizes as stored_sizes
 from optiinfra_dagster.storage.cost_rows import ImportedDay, charge_rows, estimate_rows, midnight
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.collection.plan import Context, Task
     from optiinfra_dagster.model.cost import Bill, Source
     from optiinfra_dagster.model.inventory import Resource
+    from optiinfra_dagster.model.sizes import Sized
     from optiinfra_dagster.providers.registry import AnyProvider
     from optiinfra_dagster.storage.inventory import InventorySnapshot
 
@@ -60,7 +63,7 @@ class CostCollector:
             problems += yield from self._import_bills(task, meter)
         calls, usd = 0, Decimal(0)
         for window in sorted(task.windows, reverse=True):
-            rows, unknown = self._estimated(task, window, self._context.now(), meter)
+            rows, unknown = self._estimated(task, window, self._context.now(), meter, is_present=window == present)
             of_window = [*(problems if window == present else ()), *unknown]
             yield SliceResult(
                 customer.id,
@@ -157,19 +160,32 @@ class CostCollector:
     # --- Estimates --------------------------------------------------------------------------------------------------
 
     def _estimated(
-        self, task: Task, window: datetime, at: datetime, meter: Meter
+        self, task: Task, window: datetime, at: datetime, meter: Meter, *, is_present: bool
     ) -> tuple[pa.Table | None, list[Problem]]:
-        """The estimates of a window as rows; None where there is no inventory."""
+        """The estimates of a window as rows; None where there is no inventory.
+
+        Of the present window it is also recorded what machines would cost in a smaller type.
+        """
         snapshot = self._snapshot(task, window)
         if snapshot is None:
             collect_first = f"{self._provider.name}/resource"
             text = f"no inventory was published yet, so nothing is estimated. Collect {collect_first} first."
             return None, [Problem(task.customer.id, "", "", Cause.UNAVAILABLE, text)]
         resources = snapshot.resources
-        prices, problems = self._prices_in(task, resources, window, at, meter)
+        machines: list[Sized] = []
+        problems: list[Problem] = []
+        if is_present:
+            machines, problems = sizes.sized(self._provider, task, resources, self._cache, at, meter)
+        smaller = [machine.smaller for machine in machines if machine.smaller is not None]
+        prices, unpriced = self._prices_in(task, [*resources, *smaller], window, at, meter)
+        problems += unpriced
         estimates = [
             estimate for resource in resources if (estimate := estimated(resource, self._provider, prices)) is not None
         ]
+        if machines:
+            told = sizes.offers(machines, lambda resource: estimated(resource, self._provider, prices), HOURS)
+            with self._context.clickhouse.session() as client:
+                stored_sizes.keep(client, task.customer.id, self._provider.name, window, told, at)
         by = f"inventory of {windows.key(snapshot.window)} x list price"
         return estimate_rows(task.customer.id, self._provider.name, window, estimates, by, at), problems
 
