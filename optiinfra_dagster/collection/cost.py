@@ -6,7 +6,7 @@ window has an estimate: what the inventory lists, times the price list.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.collection import sizes
 from optiinfra_dagster.collection.outcome import all_permanent, status_of
 from optiinfra_dagster.collection.plan import INVENTORY_LOOKBACK
+from optiinfra_dagster.collection.priced import Prices, priced
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import BillRequest, Estimate, first_of_month_before
 from optiinfra_dagster.model.errors import Cause
@@ -34,13 +35,9 @@ if TYPE_CHECKING:
     from optiinfra_dagster.collection.plan import Context, Task
     from optiinfra_dagster.model.cost import Bill, Source
     from optiinfra_dagster.model.inventory import Resource
-    from optiinfra_dagster.model.sizes import Sized
+    from optiinfra_dagster.model.sizes import Offer, Sized
     from optiinfra_dagster.providers.registry import AnyProvider
     from optiinfra_dagster.storage.inventory import InventorySnapshot
-
-HOURS = Decimal(windows.WINDOW // timedelta(minutes=1)) / 60  # of a window
-Prices = Mapping[tuple[str, str], bills.KnownPrice]  # by region and key
-_LAST_DIGIT = Decimal("1e-18")  # of cost_metrics
 
 
 class CostCollector:
@@ -52,7 +49,7 @@ class CostCollector:
         self._provider = context.provider
         self._cache = DayCache(context.settings.dagster_home / "memory")
         self._lock = Lock()
-        self._prices: dict[datetime, Prices] = {}  # by the window that they held in
+        self._prices: dict[tuple[datetime, str], Prices] = {}  # by the window that they held in, and the currency
 
     def collect(self, task: Task) -> Iterator[SliceResult]:
         """The estimates of the task's windows and, where the newest of them is the present one, the bills' days."""
@@ -171,21 +168,24 @@ class CostCollector:
             collect_first = f"{self._provider.name}/resource"
             text = f"no inventory was published yet, so nothing is estimated. Collect {collect_first} first."
             return None, [Problem(task.customer.id, "", "", Cause.UNAVAILABLE, text)]
-        resources = snapshot.resources
         machines: list[Sized] = []
         problems: list[Problem] = []
         if is_present:
-            machines, problems = sizes.sized(self._provider, task, resources, self._cache, at, meter)
-        smaller = [machine.smaller for machine in machines if machine.smaller is not None]
-        prices, unpriced = self._prices_in(task, [*resources, *smaller], window, at, meter)
-        problems += unpriced
-        estimates = [
-            estimate for resource in resources if (estimate := estimated(resource, self._provider, prices)) is not None
-        ]
-        if machines:
-            told = sizes.offers(machines, lambda resource: estimated(resource, self._provider, prices), HOURS)
+            with self._lock:
+                machines, problems = sizes.sized(self._provider, task, snapshot.resources, self._cache, at, meter)
+        estimates: list[Estimate] = []
+        offers: list[Offer] = []
+        for currency, resources in self._by_currency(task.customer.id, snapshot.resources, at).items():
+            its = sizes.of(machines, resources)
+            smaller = [machine.smaller for machine in its if machine.smaller is not None]
+            prices, unknown = self._prices_in(task, [*resources, *smaller], window, at, meter, currency)
+            problems += unknown
+            told = (estimated(resource, self._provider, prices, window) for resource in resources)
+            estimates += [estimate for estimate in told if estimate is not None]
+            offers += [sizes.offer(machine, self._provider, prices) for machine in its]
+        if offers:
             with self._context.clickhouse.session() as client:
-                stored_sizes.keep(client, task.customer.id, self._provider.name, window, told, at)
+                stored_sizes.keep(client, task.customer.id, self._provider.name, window, offers, at)
         by = f"inventory of {windows.key(snapshot.window)} x list price"
         return estimate_rows(task.customer.id, self._provider.name, window, estimates, by, at), problems
 
@@ -197,40 +197,76 @@ class CostCollector:
         newest = inventory.newest(clickhouse, self._provider.name, [customer], window, INVENTORY_LOOKBACK)
         return newest.get(customer)
 
+    def _by_currency(self, customer_id: str, resources: Sequence[Resource], at: datetime) -> dict[str, list[Resource]]:
+        """The resources by the currency that their account is billed in, as far as a bill has told; else USD."""
+        with self._context.clickhouse.session() as client:
+            billed = bills.billed_currencies(client, self._provider.name, customer_id, at)
+        groups: dict[str, list[Resource]] = {}
+        for resource in resources:
+            currency = billed.get(resource.account_id) or billed.get("", _DOLLARS)
+            groups.setdefault(currency, []).append(resource)
+        return groups
+
     def _prices_in(
-        self, task: Task, resources: Sequence[Resource], window: datetime, at: datetime, meter: Meter
+        self, task: Task, resources: Sequence[Resource], window: datetime, at: datetime, meter: Meter, currency: str
     ) -> tuple[Prices, list[Problem]]:
-        """The prices that held in a window; those missing or a day old are fetched from the cloud, by one customer."""
-        name = self._provider.name
+        """The prices that held in a window; those missing or a day old are fetched from the cloud, by one customer.
+
+        They are in `currency`, but for those that the cloud does not list in it.
+        """
+        name, of_window = self._provider.name, (window, currency)
         wanted = {(r.region, component.key) for r in resources for component in self._provider.components(r)}
+        problems: list[Problem] = []
         with self._lock:
-            if window not in self._prices:
-                with self._context.clickhouse.session() as client:
-                    self._prices[window] = bills.prices(client, name, window)
-            known = self._prices[window]
-            # A key that the cloud had no price for is not looked up again on the same day.
-            today = at.date().isoformat()
-            unpriced = {(region, key) for region, key in self._cache.get("without a price", name, today) or ()}
+            known = self._prices.get(of_window) or self._read_prices(*of_window)
+            # A key that the cloud had no price for, or in another currency, is not looked up again on the same day.
+            memory = "without a price", name, currency, at.date().isoformat()
+            unpriced = {(region, key) for region, key in self._cache.get(*memory) or ()}
             lacking = {
                 (region, key)
                 for region, key in wanted - unpriced
                 if not any(
-                    place in known and at - known[place].checked_at < bills.PRICES_LAST
+                    place in known
+                    and known[place].price.currency == currency
+                    and at - known[place].checked_at < bills.PRICES_LAST
                     for place in ((region, key), ("", key))
                 )
             }
-            if not lacking:
-                return known, []
-            answer = self._provider.list_prices(task.customer.id, task.customer.accounts(name), lacking, meter)
-            if not answer.problems:
-                priced = {(price.region, price.key) for price in answer.prices}
-                unpriced |= {place for place in lacking if priced.isdisjoint({place, ("", place[1])})}
-                self._cache.put(sorted(unpriced), "without a price", name, today)
-            with self._context.clickhouse.session() as client:
-                bills.keep_prices(client, name, answer.prices, at)
+            if lacking:
+                other = {} if currency == _DOLLARS else {"currency": currency}
+                accounts = task.customer.accounts(name)
+                answer = self._provider.list_prices(task.customer.id, accounts, lacking, meter, **other)
+                problems = answer.problems
+                if not problems:
+                    priced = {(price.region, price.key) for price in answer.prices if price.currency == currency}
+                    unpriced |= {place for place in lacking if priced.isdisjoint({place, ("", place[1])})}
+                    self._cache.put(sorted(unpriced), *memory)
+                with self._context.clickhouse.session() as client:
+                    bills.keep_prices(client, name, answer.prices, at)
                 self._prices.clear()
-                known = self._prices[window] = bills.prices(client, name, window)
-        return known, answer.problems
+                known = self._read_prices(*of_window)
+        return _in_currency(known, wanted, unpriced, currency), problems
+
+    def _read_prices(self, window: datetime, currency: str) -> Prices:
+        with self._context.clickhouse.session() as client:
+            known = self._prices[window, currency] = bills.prices(client, self._provider.name, window, currency)
+        return known
+
+
+_DOLLARS = "USD"  # what price lists come in where nothing else is asked for
+
+
+def _in_currency(
+    known: Prices, wanted: Iterable[tuple[str, str]], unpriced: Collection[tuple[str, str]], currency: str
+) -> Prices:
+    """The prices of `wanted` in a currency; in another one where the list is known not to come in it."""
+    found = {}
+    for region, key in wanted:
+        held = [known[place] for place in ((region, key), ("", key)) if place in known]
+        meant = [one for one in held if one.price.currency == currency]
+        if meant or (held and (region, key) in unpriced):
+            found[region, key] = (meant or held)[0]
+    return found
 
 
 def first_day_to_read(today: date, imported: Iterable[datetime | None]) -> date:
@@ -279,20 +315,16 @@ def _imported(source: Source[Any], day: date, bill: Bill) -> list[ImportedDay]:
     return covered + totals
 
 
-def estimated(resource: Resource, provider: AnyProvider, prices: Prices) -> Estimate | None:
-    """The cost of a resource in a window; None where it has no price model, or the price of a part is not known."""
-    components = provider.components(resource)
-    if not components:
+def estimated(
+    resource: Resource, provider: AnyProvider, prices: Prices, window: datetime | None = None
+) -> Estimate | None:
+    """The cost of a resource in a window; None where it has no price model, or the price of a part is not known.
+
+    Without a window it is that of one before the month's hours are used up, where only so many are charged.
+    """
+    start, since = (window, resource.created_at) if window else (datetime(1970, 1, 1, tzinfo=UTC), None)
+    found = priced(resource, provider, prices, lambda component: component.charged_hours(start, windows.WINDOW, since))
+    if found is None:
         return None
-    amount, currencies = Decimal(0), set[str]()
-    for component in components:
-        known = prices.get((resource.region, component.key)) or prices.get(("", component.key))
-        if known is None:
-            return None
-        amount += known.price.hourly * component.quantity * HOURS
-        currencies.add(known.price.currency)
-    if len(currencies) != 1:
-        return None
-    priced = " + ".join(f"{component.quantity.normalize():f} x {component.key}" for component in components)
-    service = provider.bill_service(resource.kind)
-    return Estimate(resource, amount.quantize(_LAST_DIGIT), currencies.pop(), priced, service)
+    amount, currency, words = found
+    return Estimate(resource, amount, currency, words, provider.bill_service(resource.kind))

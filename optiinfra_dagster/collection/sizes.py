@@ -5,19 +5,21 @@ The price of a smaller type is asked for with those of what there is, and is one
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.collection.priced import priced
 from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.sizes import MachineType, MachineTypes, Offer, Sized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from datetime import datetime
 
     from optiinfra_dagster.collection.plan import Task
-    from optiinfra_dagster.model.cost import Estimate
+    from optiinfra_dagster.collection.priced import Prices
+    from optiinfra_dagster.model.cost import Component
     from optiinfra_dagster.model.inventory import Resource
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.model.problems import Problem
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 _SIZED = {ResourceType.COMPUTE, ResourceType.DATABASE}
 _MONTH = 730  # hours, as in every figure of a month here
-_LAST_DIGIT = Decimal("1e-18")
 
 
 def sized(
@@ -49,26 +50,33 @@ def _listed(
     key = "machine types", provider.name, at.date().isoformat(), *sorted(kinds)
     known = cache.get(*key)
     if known is not None:
-        return MachineTypes([MachineType(**{**row, "regions": tuple(row["regions"])}) for row in known])
+        return MachineTypes([MachineType(**row) for row in known])
     listed = provider.machine_types(task.customer.id, task.customer.accounts(provider.name), kinds, meter)
     if listed.types and not listed.problems:
         cache.put([asdict(one) for one in listed.types], *key)
     return listed
 
 
-def offers(machines: Iterable[Sized], estimate: Callable[[Resource], Estimate | None], hours: Decimal) -> list[Offer]:
-    """What the machines cost a month, and would in their smaller types; an estimate is of so many hours."""
-    found = []
-    for machine in machines:
-        offer, now = Offer(machine), estimate(machine.resource)
-        if now is not None:
-            offer = replace(offer, monthly=_monthly(now, hours), currency=now.currency)
-            then = estimate(machine.smaller) if machine.smaller else None
-            if then is not None and then.currency == now.currency:
-                offer = replace(offer, smaller_monthly=_monthly(then, hours))
-        found.append(offer)
-    return found
+def of(machines: Iterable[Sized], resources: Iterable[Resource]) -> list[Sized]:
+    """Those of the machines that are among some resources."""
+    among = {id(resource) for resource in resources}
+    return [machine for machine in machines if id(machine.resource) in among]
 
 
-def _monthly(estimate: Estimate, hours: Decimal) -> Decimal:
-    return (estimate.amount / hours * _MONTH).quantize(_LAST_DIGIT)
+def offer(machine: Sized, provider: AnyProvider, prices: Prices) -> Offer:
+    """What a machine costs a month, and would in its smaller type."""
+
+    def monthly(resource: Resource) -> tuple[Decimal, str] | None:
+        found = priced(resource, provider, prices, _hours_of_month)
+        return found[:2] if found else None
+
+    now = monthly(machine.resource)
+    if now is None:
+        return Offer(machine)
+    then = monthly(machine.smaller) if machine.smaller else None
+    comparable = then is not None and then[1] == now[1]
+    return Offer(machine, now[0], then[0] if then and comparable else None, now[1])
+
+
+def _hours_of_month(component: Component) -> Decimal:
+    return Decimal(min(_MONTH, component.monthly_hours or _MONTH))

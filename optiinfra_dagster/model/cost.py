@@ -247,10 +247,23 @@ class Component:
     """A part of what a resource costs by the price list: `quantity` units of what `key` names, for every hour.
 
     `key` is the provider's own word for what has a price, the same in its price list: `BoxUsage:m6i.large`.
+    `monthly_hours` is how many hours of a calendar month are charged at most; 0 for all of them.
     """
 
     key: str
     quantity: Decimal
+    monthly_hours: int = 0
+
+    def charged_hours(self, start: datetime, length: timedelta, since: datetime | None) -> Decimal:
+        """The hours that are charged of a time in UTC, of something that was made at `since`; None is long ago."""
+        whole = Decimal(length // timedelta(minutes=1)) / 60
+        if not self.monthly_hours:
+            return whole
+        month = start.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        made = since.replace(minute=0, second=0, microsecond=0) if since is not None else month
+        begun = made if month < made <= start else month
+        left = self.monthly_hours - Decimal((start - begun) // timedelta(minutes=1)) / 60
+        return min(whole, max(Decimal(0), left))
 
 
 @dataclass(frozen=True, slots=True)

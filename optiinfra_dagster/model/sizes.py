@@ -22,7 +22,7 @@ class MachineType:
     vcpus: float
     memory_gib: float
     disk_gib: float | None = None  # that comes with it
-    regions: tuple[str, ...] = ()  # where it is offered; empty where the list does not say
+    regions: tuple[str, ...] | None = None  # where it can be had now; None where the list does not say
 
 
 @dataclass(slots=True)
@@ -56,7 +56,10 @@ class Sized:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a sized resource costs a month by the price list, and what it would in the smaller type; None: no price."""
+    """What a sized resource costs a month of 730 hours by the price list, and what in the smaller type.
+
+    None where the list has no price.
+    """
 
     sized: Sized
     monthly: Decimal | None = None

@@ -138,8 +138,16 @@ class Provider(Protocol[AccountT]):
         return None
 
     def list_prices(
-        self, customer_id: str, accounts: Sequence[AccountT], wanted: Collection[tuple[str, str]], meter: Meter
+        self,
+        customer_id: str,
+        accounts: Sequence[AccountT],
+        wanted: Collection[tuple[str, str]],
+        meter: Meter,
+        currency: str = "USD",
     ) -> PriceList:
-        """The list prices of `wanted`, as (region, key of a component); what has no price is left out."""
-        del customer_id, accounts, wanted, meter
+        """The list prices of `wanted`, as (region, key of a component); what has no price is left out.
+
+        They are in `currency` where the cloud lists them so, else in its own. Nothing is converted.
+        """
+        del customer_id, accounts, wanted, meter, currency
         return PriceList()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from optiinfra_dagster.model.inventory import ResourceType, Status
+from optiinfra_dagster.model.inventory import Status
 from optiinfra_dagster.model.sizes import Offer, Sized
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import reader_writer, schema, sizes
@@ -184,7 +184,11 @@ class World:
         self.expected[name] = self._judged(one, offered, was not in {None, "m6i.xlarge"}, figures)
 
     def _judged(
-        self, one: Resource, offered: Offer, resized: bool, figures: dict[str, tuple[float, list[float]]]  # noqa: FBT001
+        self,
+        one: Resource,
+        offered: Offer,
+        resized: bool,
+        figures: dict[str, tuple[float, list[float]]],
     ) -> Row:
         size = offered.sized
         cpu_known, cpu = figures.get("cpu_utilization", (0, [0.0]))

@@ -105,12 +105,17 @@ class Aws:
         return siblings.sized(resource)
 
     def list_prices(
-        self, customer_id: str, accounts: Sequence[AwsAccount], wanted: Collection[tuple[str, str]], meter: Meter
+        self,
+        customer_id: str,
+        accounts: Sequence[AwsAccount],
+        wanted: Collection[tuple[str, str]],
+        meter: Meter,
+        currency: str = "USD",
     ) -> PriceList:
         """Ask the price list."""
         from optiinfra_dagster.providers.aws import prices
 
-        return prices.fetch(customer_id, accounts, wanted, meter)
+        return prices.fetch(customer_id, accounts, wanted, meter, currency)
 
     def check(self, customer_id: str, account: AwsAccount, families: Collection[str]) -> list[Problem]:
         """Try the credential and every permission."""

@@ -110,12 +110,17 @@ class Azure:
         return siblings.sized(resource)
 
     def list_prices(
-        self, customer_id: str, accounts: Sequence[AzureAccount], wanted: Collection[tuple[str, str]], meter: Meter
+        self,
+        customer_id: str,
+        accounts: Sequence[AzureAccount],
+        wanted: Collection[tuple[str, str]],
+        meter: Meter,
+        currency: str = "USD",
     ) -> PriceList:
         """Ask the price list."""
         from optiinfra_dagster.providers.azure import prices
 
-        return prices.fetch(customer_id, accounts, wanted, meter)
+        return prices.fetch(customer_id, accounts, wanted, meter, currency)
 
     def check(self, customer_id: str, account: AzureAccount, families: Collection[str]) -> list[Problem]:
         """Try the credential and every permission."""

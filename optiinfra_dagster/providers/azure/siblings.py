@@ -8,7 +8,7 @@ vCores of databases: https://learn.microsoft.com/azure/azure-sql/database/resour
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.sizes import Sized
@@ -68,6 +68,11 @@ def sized(resource: Resource) -> Sized | None:
         return Sized(resource, size, cores, why_not=WITH_ACCELERATORS)
     if counted := _COUNTED.fullmatch(size):
         return _counted(resource, fact, cores, counted)
+    return _of_series(resource, fact, size, cores)
+
+
+def _of_series(resource: Resource, fact: str, size: str, cores: int | None) -> Sized:
+    """A size whose name has its vCPUs."""
     named = _SIZE.fullmatch(size)
     if named is None or cores is None:
         return Sized(resource, size, cores, why_not=NO_FAMILY)
@@ -91,8 +96,15 @@ def sized(resource: Resource) -> Sized | None:
         smaller,
         below,
         share,
-        note="its temporary disk is smaller, too" if local and fact == "instance_type" else "",
+        note="; ".join(_notes(resource.kind, local=local)),
     )
+
+
+def _notes(kind: str, *, local: bool) -> Iterator[str]:
+    if local and kind in _MACHINES:
+        yield "its temporary disk is smaller, too"
+    if kind == "azure:vmss":
+        yield "the figures are means over its machines"
 
 
 def _memory(letter: str, features: str, cores: int) -> float | None:
@@ -120,7 +132,7 @@ def _database(resource: Resource) -> Sized | None:
     sku, cores = as_text(known.get("sku")), as_number(known.get("units"))
     if "elastic_pool" in known or not sku or "_s_" in sku.lower():
         return None
-    if sku.lower() not in {"gp_gen5", "bc_gen5"} or cores not in _OF_SQL:
+    if sku.lower() not in {"gp_gen5", "bc_gen5"} or cores is None or cores not in _OF_SQL:
         return Sized(resource, sku, why_not=NO_FAMILY)
     name, memory, below = f"{sku}_{cores:g}", cores * _GIB_OF_SQL, next_below(_OF_SQL, cores)
     if below is None:

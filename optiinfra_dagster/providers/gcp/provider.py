@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.customers import FAMILIES
-from optiinfra_dagster.providers.gcp import bill_sources, permissions
 from optiinfra_dagster.model.sizes import MachineTypes
+from optiinfra_dagster.providers.gcp import bill_sources, permissions
 from optiinfra_dagster.providers.gcp.account import GcpAccount
 from optiinfra_dagster.providers.gcp.services import KINDS
 
@@ -105,12 +105,17 @@ class Gcp:
         return siblings.sized(resource)
 
     def list_prices(
-        self, customer_id: str, accounts: Sequence[GcpAccount], wanted: Collection[tuple[str, str]], meter: Meter
+        self,
+        customer_id: str,
+        accounts: Sequence[GcpAccount],
+        wanted: Collection[tuple[str, str]],
+        meter: Meter,
+        currency: str = "USD",
     ) -> PriceList:
         """Ask the price list."""
         from optiinfra_dagster.providers.gcp import prices
 
-        return prices.fetch(customer_id, accounts, wanted, meter)
+        return prices.fetch(customer_id, accounts, wanted, meter, currency)
 
     def check(self, customer_id: str, account: GcpAccount, families: Collection[str]) -> list[Problem]:
         """Try the credential and every permission."""

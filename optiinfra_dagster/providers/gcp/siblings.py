@@ -94,6 +94,4 @@ def _custom(resource: Resource, fact: str, prefix: str, custom: re.Match[str]) -
         why_not = f"half of it, {cores / 2:g} vCPUs and {mib / 2 / 1024:g} GiB, is no custom type"
         return Sized(resource, name, cores, mib / 1024, why_not=why_not)
     smaller = f"{prefix}{f'{custom[1]}-' if custom[1] else ''}custom-{half}-{memory}"
-    return Sized(
-        resource, name, cores, mib / 1024, retyped(resource, **{fact: smaller}), smaller, half, memory / mib
-    )
+    return Sized(resource, name, cores, mib / 1024, retyped(resource, **{fact: smaller}), smaller, half, memory / mib)

@@ -108,9 +108,15 @@ class Vultr:
         return siblings.sized(resource, types)
 
     def list_prices(
-        self, customer_id: str, accounts: Sequence[VultrAccount], wanted: Collection[tuple[str, str]], meter: Meter
+        self,
+        customer_id: str,
+        accounts: Sequence[VultrAccount],
+        wanted: Collection[tuple[str, str]],
+        meter: Meter,
+        currency: str = "USD",
     ) -> PriceList:
-        """The list prices of what is wanted."""
+        """The list prices of what is wanted, which are in USD."""
+        del currency
         from optiinfra_dagster.providers.vultr import prices
 
         return prices.fetch(customer_id, accounts, wanted, meter)

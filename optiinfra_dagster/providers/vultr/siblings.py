@@ -42,16 +42,17 @@ def machine_types(accounts: Sequence[VultrAccount], kinds: Collection[str], mete
                 opened = open_account(account, _SECONDS)
                 items = list(opened.pages(source.operation, source.path, source.key, meter, VIEW))  # type: ignore[union-attr]
             except CollectionError as error:
-                problems.append(Problem.of(account_name(account), error))
+                problems.append(Problem.of(account_name(account), error, kind=name))
             else:
-                found.types += _read(name, items)
+                found.types += read_plans(name, items)
                 problems.clear()
                 break
         found.problems += problems
     return found
 
 
-def _read(kind: str, items: Iterable[Any]) -> Iterator[MachineType]:
+def read_plans(kind: str, items: Iterable[Any]) -> Iterator[MachineType]:
+    """The types that a list of plans has; an item that tells no size is none."""
     for item in items:
         if not isinstance(item, Mapping):
             continue
@@ -59,7 +60,8 @@ def _read(kind: str, items: Iterable[Any]) -> Iterator[MachineType]:
         if name and cores and ram:
             nodes = as_text(item.get("number_of_nodes"))
             family = f"{as_text(item.get('type'))} {_NUMBER.sub('#', name)} {nodes}"
-            regions = tuple(sorted(place.lower() for place in as_texts(item.get("locations"))))
+            places = item.get("locations")
+            regions = tuple(sorted(map(str.lower, as_texts(places)))) if isinstance(places, list) else None
             yield MachineType(kind, name, family, cores, ram / _MIB, as_number(item.get("disk")), regions)
 
 
@@ -81,11 +83,12 @@ def sized(resource: Resource, types: Sequence[MachineType]) -> Sized | None:
         if one.family == own.family
         and one.vcpus < own.vcpus
         and one.memory_gib <= own.memory_gib
-        and (not one.regions or region in one.regions)
     ]
-    if not below:
-        return Sized(resource, plan, own.vcpus, own.memory_gib, why_not=SMALLEST)
-    to = max(below, key=lambda one: (one.vcpus, one.memory_gib, one.disk_gib or 0, one.name))
+    had_here = [one for one in below if one.regions is None or region in one.regions]
+    if not had_here:
+        why_not = "no smaller plan of its family can be had in its region now" if below else SMALLEST
+        return Sized(resource, plan, own.vcpus, own.memory_gib, why_not=why_not)
+    to = max(had_here, key=lambda one: (one.vcpus, one.memory_gib, one.disk_gib or 0, one.name))
     return Sized(
         resource,
         plan,
