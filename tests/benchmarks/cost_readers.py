@@ -28,8 +28,8 @@ INSERT INTO cost_metrics (timestamp, window_start, batch, customer_id, provider,
     service_name, resource_id, resource_name, matched, region_id, sub_account_id, billing_account_id, metadata,
     collected_at, first_seen, last_changed)
 SELECT w, w, 1, 'acme', 'aws', id, 'compute', 'estimated', 'list price', false, toDecimal128(0.0104, 18), 'USD',
-    toDecimal128(0.0104, 18), w, w + 900, 'Usage', concat('Service ', toString(r % 12)), id, concat('name-', toString(r)),
-    true, 'us-east-1', account, account, '{"priced":"1 x BoxUsage:m6i.large"}', w, w, w
+    toDecimal128(0.0104, 18), w, w + 900, 'Usage', concat('Service ', toString(r % 12)), id,
+    concat('name-', toString(r)), true, 'us-east-1', account, account, '{"priced":"1 x BoxUsage:m6i.large"}', w, w, w
 FROM
 (
     SELECT
@@ -45,9 +45,11 @@ INSERT INTO cost_metrics (timestamp, window_start, batch, customer_id, provider,
     is_final, amount, currency, billed_cost, effective_cost, charge_period_start, charge_period_end, charge_category,
     service_name, resource_id, resource_name, matched, region_id, sub_account_id, billing_account_id, metadata,
     collected_at, first_seen, last_changed)
-SELECT w, w, 1, 'acme', 'aws', id, if(r < 3, 'reading', 'compute'), 'billed', false, toDecimal128(if(r < 3, 0, 0.5), 18),
+SELECT w, w, 1, 'acme', 'aws', id, if(r < 3, 'reading', 'compute'), 'billed', false,
+    toDecimal128(if(r < 3, 0, 0.5), 18),
     if(r < 3, '', 'USD'), toDecimal128(0.5, 18), toDecimal128(0.5, 18), w, w + 86400, 'Usage',
-    concat('Service ', toString(r % 12)), if(r < 3, '', id), '', true, 'us-east-1', account, '111122223330', '{}', w, w, w
+    concat('Service ', toString(r % 12)), if(r < 3, '', id), '', true, 'us-east-1', account, '111122223330', '{}',
+    w, w, w
 FROM
 (
     SELECT
@@ -78,9 +80,7 @@ def fill(clickhouse: ClickHouse, days: int) -> int:
             resources = RESOURCES if table == "estimates" else 2 * RESOURCES
             at = int(first.timestamp())
             client.command(sql, parameters={"first": at, "resources": resources, "rows": rows})
-            client.command(
-                _LEDGER, parameters={"dataset": dataset, "first": at, "seconds": seconds, "slices": count}
-            )
+            client.command(_LEDGER, parameters={"dataset": dataset, "first": at, "seconds": seconds, "slices": count})
         client.command("OPTIMIZE TABLE cost_metrics FINAL")
     return slices * RESOURCES + (days - 2) * 2 * RESOURCES
 
