@@ -22,8 +22,9 @@ from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 from optiinfra_dagster.providers.vultr.provider import Vultr
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.bills import BillImports, bill_imports
+from optiinfra_dagster.storage.cost_rows import ImportedDay, charge_rows
 from optiinfra_dagster.storage.inventory import InventorySnapshot
-from optiinfra_dagster.storage.rows import ImportedDay, charge_rows, resource_rows
+from optiinfra_dagster.storage.rows import resource_rows
 from optiinfra_dagster.storage.writer import Writer, by_dataset
 from tests.support.samples import resource
 
@@ -443,7 +444,7 @@ def test_customers_billed_in_different_currencies_share_a_list(cloud: Cloud, spi
     collect(spine, W)
     collect(spine, W + Q)
     read = [ImportedDay((W - D).date(), "payer", "payer")]
-    charged = charge_rows("hooli", PROVIDER, [billed_in("EUR")], read, {}, W)
+    charged = charge_rows("hooli", PROVIDER, Bill([billed_in("EUR")]), read, {}, W)
     Writer(spine.clickhouse, schema.BILLED).flush(
         [SliceResult("hooli", PROVIDER, [W - D], SliceStatus.OK, rows=charged, dataset="cost_billed")]
     )

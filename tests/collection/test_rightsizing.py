@@ -160,15 +160,15 @@ def test_a_smaller_type_is_suggested_with_its_list_price(
         assert row["suggested_vcpus"] == row["vcpus"] / 2
     assert {row["basis"] for row in by_type["compute"]} == {"CPU only"}
     assert {(row["basis"], row["risk"]) for row in by_type["database"]} == {("CPU and memory", "low")}
-    for row in by_type["compute"]:  # nothing but the machine is in their prices, which go by vCPUs
-        assert abs(row["suggested_amount"] - row["monthly_amount"] / 2) < Decimal("0.000001")
+    for row in by_type["compute"]:  # nothing but the machine is in their prices, which go by vCPUs and are rounded
+        assert abs(row["suggested_amount"] - row["monthly_amount"] / 2) < Decimal("0.1")
     [burst] = [row for row in rows if row["resource_name"] == "burst"]
     assert (burst["verdict"], burst["suggested_type"], burst["saving"]) == ("no_smaller_type", "", None)
 
     # The prices and types of a day are asked for once, and are the same in its other windows.
     asked, kept = lab.control.calls().count(cloud.price_calls), kept_rows(spine)
     collect(spine, name, "cost", NOON + WINDOW, clock)
-    assert lab.control.calls().count(cloud.price_calls) == asked or name == "vultr"
+    assert lab.control.calls().count(cloud.price_calls) == asked
     assert kept_rows(spine) == kept
     again = suggested(spine, NOON + WINDOW)
     assert [row["suggested_type"] for row in again] == [row["suggested_type"] for row in rows]
@@ -209,7 +209,7 @@ def test_each_type_is_asked_for_once_whatever_the_number_of_its_machines(
         *(key for key in keys if key.startswith(("db.r6g.xlarge postgres", "db.r6g.large postgres"))),
     }  # fmt: skip
     assert lab.control.calls().count("pricing") == len(keys)
-    [row] = spine.last("cost", "acme"),
+    row = spine.last("cost", "acme")
     assert row["outcome"] == "ok"
     assert row["api_calls"] >= len(keys)
     sizes = spine.query("SELECT DISTINCT type, smaller_type, monthly, smaller_monthly FROM machine_sizes")
@@ -232,7 +232,7 @@ def test_a_list_of_types_that_cannot_be_read_leaves_what_was_known(
 
     for file in (spine.home / "memory").iterdir():
         file.unlink()
-    lab.control.fault({"service": "vultr", "operation": "list-plans", "status": 500})
+    lab.control.add_faults({"action": "deny", "service": "vultr", "operation": "list-plans"})
     collect(spine, "vultr", "cost", NOON + WINDOW, clock)
 
     row = spine.last("cost", "acme")

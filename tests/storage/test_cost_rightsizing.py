@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from optiinfra_dagster.model.inventory import Status
+from optiinfra_dagster.model.inventory import ResourceType, Status
 from optiinfra_dagster.model.sizes import Offer, Sized
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import reader_writer, schema, sizes
@@ -268,3 +268,156 @@ def test_a_world_drawn_at_random_is_judged_as_plain_python_does(place: ClickHous
         }
         assert {key: found[name][key] for key in expected} == close, name
     assert {row["verdict"] for row in found.values()} == {"smaller", "keep", "no_smaller_type", "unknown"}
+
+
+# --- By hand ----------------------------------------------------------------------------------------------------------
+
+QUIET = [10.0] * 19 + [30.0]  # a p95 of 11
+CUSTOMER = "by-hand"
+
+
+def of_days(name: str, *, cpu: Sequence[float] = QUIET, memory: Sequence[float] = (), **more: Any) -> list[Row]:
+    rows = days(name, "cpu_utilization", cpu, CUSTOMER, **more)
+    return rows + (days(name, "memory_utilization", memory, CUSTOMER, **more) if memory else [])
+
+
+@pytest.fixture(scope="module")
+def found(place: ClickHouse) -> dict[str, Row]:
+    """What the reader says of machines that are alike but for one thing each."""
+    named = (
+        "plain", "both", "spiky", "busy", "full", "peak", "young", "stopped", "resized", "resized-today", "came-back",
+        "unpriced", "unlisted", "dear", "smallest", "untyped", "gaps", "part-yes", "part-no", "snapshot", "free",
+        "free-unknown", "old-size", "database", "alone",
+    )  # fmt: skip
+    resources = {name: machine(name) for name in named}
+    resources["stopped"] = machine("stopped", status=Status.STOPPED)
+    database = {"kind": "rds:db", "resource_type": ResourceType.DATABASE, "status": Status.AVAILABLE}
+    resources["database"] = machine("database", metadata={"class": "db.r6g.xlarge"}, **database)
+    other = {"metadata": {"instance_type": "m6i.2xlarge"}}
+    before = [machine("resized", **other), *(machine(name) for name in named if name not in {"resized", "young", "database"})]
+    offers = {name: offer(one) for name, one in resources.items() if name not in {"untyped", "old-size"}}
+    offers["unpriced"] = offer(resources["unpriced"], monthly=None, smaller_monthly=None, currency="")
+    offers["unlisted"] = offer(resources["unlisted"], smaller_monthly=None)
+    offers["dear"] = offer(resources["dear"], smaller_monthly=Decimal(200))
+    offers["smallest"] = offer(
+        resources["smallest"], smaller=None, smaller_type="", smaller_vcpus=None, memory_share=None,
+        smaller_monthly=None, why_not="it is the smallest type of its family",
+    )  # fmt: skip
+    offers["free-unknown"] = offer(resources["free-unknown"], memory_gib=None)
+    offers["plain"] = offer(resources["plain"], note="its local disks are smaller, too")
+    rollups = [
+        *of_days("plain"), *of_days("both", memory=[35.0]), *of_days("spiky", cpu=[10.0] * 39 + [60.0]),
+        *of_days("busy", cpu=[36.0]), *of_days("full", memory=[41.0]), *of_days("peak", memory=[20.0] * 39 + [48.0]),
+        *of_days("young", ago=range(1, 13)), *of_days("stopped"), *of_days("resized"), *of_days("resized-today"),
+        *of_days("came-back"), *of_days("unpriced"), *of_days("unlisted"), *of_days("dear"), *of_days("smallest"),
+        *of_days("untyped"), *of_days("gaps", n=250), *of_days("old-size"), *of_days("database", kind="database"),
+        *of_days("part-yes"), *days("part-yes", "memory_utilization", [10.0], CUSTOMER, ago=range(1, 5)),
+        *of_days("part-no"), *days("part-no", "memory_utilization", [51.0], CUSTOMER, ago=[3]),
+        *of_days("snapshot", statistic="snapshot"),
+        *of_days("free"), *days("free", "memory_free", [12.0 * GIB] * 20, CUSTOMER),
+        *of_days("free-unknown"), *days("free-unknown", "memory_free", [12.0 * GIB], CUSTOMER),
+    ]  # fmt: skip
+    with place.session():
+        inventoried(place, CUSTOMER, before, TODAY - 8 * D)
+        inventoried(place, CUSTOMER, [machine("came-back", **other)], TODAY - 4 * D)
+        inventoried(place, CUSTOMER, [machine("resized-today", **other)], TODAY)
+        inventoried(place, CUSTOMER, [*resources.values()], status=SliceStatus.PARTIAL)
+        sized(place, CUSTOMER, *offers.values())
+        sized(place, CUSTOMER, offer(resources["old-size"]), window=NOW - 2 * D)
+        sized(place, "somebody-else", offer(machine("untyped")))
+        measured(place, rollups)
+        return computed(place, CUSTOMER)
+
+
+@pytest.mark.parametrize(
+    ("name", "basis", "risk"),
+    [
+        ("plain", "CPU only", "medium"),
+        ("both", "CPU and memory", "low"),
+        ("spiky", "CPU only", "high"),  # its highest 5 minutes were 60 % of twice as many vCPUs
+        ("part-yes", "CPU only", "medium"),  # memory that is known in part says no yes
+        ("snapshot", "CPU only", "medium"),
+        ("free", "CPU and memory", "low"),
+        ("free-unknown", "CPU only", "medium"),  # bytes that are free are of an unknown whole
+        ("database", "CPU only", "medium"),
+    ],
+)
+def test_what_fits_is_suggested_with_what_it_rests_on(found: dict[str, Row], name: str, basis: str, risk: str) -> None:
+    row = found[name]
+    assert (row["verdict"], row["basis"], row["risk"]) == ("smaller", basis, risk)
+    assert (row["suggested_type"], row["saving"], row["suggested_amount"]) == ("m6i.large", 100, 100)
+    assert ("CPU only" in row["reason"]) == (basis == "CPU only")
+    assert (row["as_of"], row["complete"]) == (NOW, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "reason"),
+    [
+        ("busy", "keep", "the p95 of CPU would be 72 % of m6i.large"),
+        ("full", "keep", "the p95 of memory would be 82 % of m6i.large"),
+        ("peak", "keep", "its memory would have been 96 % of m6i.large"),
+        ("part-no", "keep", "its memory would have been 102 % of m6i.large"),
+        ("dear", "keep", "m6i.large costs no less"),
+        ("young", "unknown", "85 % of the CPU of 14 days is known, and 90 % are needed"),
+        ("gaps", "unknown", "86 % of the CPU of 14 days is known, and 90 % are needed"),
+        ("alone", "unknown", "0 % of the CPU of 14 days is known, and 90 % are needed"),
+        ("stopped", "unknown", "it does not run: stopped"),
+        ("resized", "unknown", "its type has changed in the 14 days"),
+        ("resized-today", "unknown", "its type has changed in the 14 days"),
+        ("came-back", "unknown", "its type has changed in the 14 days"),
+        ("unpriced", "unknown", "its own list price is not known"),
+        ("unlisted", "unknown", "the price list has no price of m6i.large there"),
+        ("smallest", "no_smaller_type", "it is the smallest type of its family"),
+    ],
+)
+def test_what_does_not_fit_or_is_not_known_suggests_nothing_and_says_why(
+    found: dict[str, Row], name: str, verdict: str, reason: str
+) -> None:
+    row = found[name]
+    assert (row["verdict"], row["reason"]) == (verdict, reason)
+    nothing = {"suggested_type": "", "saving": None, "suggested_amount": None, "suggested_vcpus": None, "risk": "",
+               "basis": "", "cpu_p95_then": None, "cpu_highest_then": None, "suggested_memory_gib": None}  # fmt: skip
+    assert {key: row[key] for key in nothing} == nothing
+
+
+@pytest.mark.parametrize("name", ["young", "gaps", "alone", "resized", "came-back"])
+def test_figures_of_too_little_or_of_another_type_are_not_told(found: dict[str, Row], name: str) -> None:
+    assert (found[name]["cpu_p95"], found[name]["cpu_highest"]) == (None, None)
+
+
+def test_of_what_no_type_is_known_nothing_is_said(found: dict[str, Row]) -> None:
+    assert found.keys().isdisjoint({"untyped", "old-size"})
+
+
+def test_the_reason_has_the_figures(found: dict[str, Row]) -> None:
+    assert found["both"]["reason"] == (
+        "CPU of 4 vCPUs: p95 11 %, at most 30 %; of 2: 22 % and 60 %; memory: p95 35 %, then 70 %"
+    )
+    assert found["plain"]["reason"].endswith(
+        "whether the memory suffices is not known; its local disks are smaller, too"
+    )
+    assert found["free"]["memory_p95"] == pytest.approx(25)
+
+
+# --- What is recorded of sizes ----------------------------------------------------------------------------------------
+
+
+def test_sizes_are_written_once_a_day_and_when_they_change(place: ClickHouse) -> None:
+    one = machine("i-1")
+
+    def recorded() -> list[tuple[Any, ...]]:
+        rows = select(
+            place,
+            "SELECT window_start, type, smaller_monthly FROM machine_sizes FINAL WHERE customer_id = 'recorded' "
+            "ORDER BY window_start",
+        )
+        return [tuple(row.values()) for row in rows]
+
+    with place.session():
+        for n in range(100):
+            sized(place, "recorded", offer(one), window=TODAY - 2 * D + n * Q)
+        assert recorded() == [(TODAY - 2 * D, "m6i.xlarge", 100), (TODAY - D, "m6i.xlarge", 100)]
+        cheaper = offer(one, smaller_monthly=Decimal("90.5"))
+        sized(place, "recorded", cheaper, window=TODAY - D + 5 * Q)
+        sized(place, "recorded", cheaper, window=TODAY - D + 5 * Q)
+        assert recorded()[2:] == [(TODAY - D + 5 * Q, "m6i.xlarge", Decimal("90.5"))]
