@@ -294,7 +294,10 @@ def found(place: ClickHouse) -> dict[str, Row]:
     database = {"kind": "rds:db", "resource_type": ResourceType.DATABASE, "status": Status.AVAILABLE}
     resources["database"] = machine("database", metadata={"class": "db.r6g.xlarge"}, **database)
     other = {"metadata": {"instance_type": "m6i.2xlarge"}}
-    before = [machine("resized", **other), *(machine(name) for name in named if name not in {"resized", "young", "database"})]
+    before = [
+        machine("resized", **other),
+        *(machine(name) for name in named if name not in {"resized", "young", "database"}),
+    ]
     offers = {name: offer(one) for name, one in resources.items() if name not in {"untyped", "old-size"}}
     offers["unpriced"] = offer(resources["unpriced"], monthly=None, smaller_monthly=None, currency="")
     offers["unlisted"] = offer(resources["unlisted"], smaller_monthly=None)

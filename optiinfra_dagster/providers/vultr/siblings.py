@@ -80,9 +80,7 @@ def sized(resource: Resource, types: Sequence[MachineType]) -> Sized | None:
     below = [
         one
         for one in of_kind
-        if one.family == own.family
-        and one.vcpus < own.vcpus
-        and one.memory_gib <= own.memory_gib
+        if one.family == own.family and one.vcpus < own.vcpus and one.memory_gib <= own.memory_gib
     ]
     had_here = [one for one in below if one.regions is None or region in one.regions]
     if not had_here:
