@@ -5,6 +5,7 @@
 -- machine_stopped: a volume whose machines are all stopped. They are found by the end of their ids, in the same account
 --   and region; a volume whose machine is not in the inventory is not told.
 -- stopped: anything stopped that is still billed, or has a list price as it is.
+-- old_snapshot: a copy of a disk (`snapshot_of`) that was made more than 90 days ago, where snapshots are listed.
 -- without_nodes: a Kubernetes cluster that runs, is charged for, and had no node in the first inventory of any of the
 --   seven days before the window's day, nor has any now.
 -- idle: a running machine that had next to no CPU time, a load balancer without a request or byte, and a database without
@@ -21,7 +22,7 @@
 -- shows: window_start provider resource_type resource_name reason monthly_amount currency amount_from evidence status
 --   region as_of complete resource_id
 -- ordered by: currency DESC, monthly_amount DESC
--- if empty: nothing that costs is known to be unattached, stopped, idle or without nodes
+-- if empty: nothing that costs is known to be unattached, stopped, idle, old or without nodes
 -- computed from: cost/daily performance/daily
 -- kept: 90 days
 -- key: customer_id provider resource_type resource_id
@@ -34,6 +35,7 @@ toStartOfDay({window:DateTime('UTC')}) - INTERVAL 7 DAY AS week_start,
 -- a database, which has some work with itself, below these,
 2 AS database_idle_below_mean,
 5 AS database_idle_below_highest,
+90 AS old_after,   -- days, of a snapshot
 ['request_rate', 'network_total', 'network_in', 'network_out'] AS traffic_metrics,
 -- of which this share of the points is known.
 0.9 AS known_enough,
@@ -216,6 +218,8 @@ judged AS
             i.attachable AND i.status = 'available' AND empty(i.attached_to), 'unattached',
             v.machines != '', 'machine_stopped',
             i.status = 'stopped', 'stopped',
+            JSONExtractString(i.metadata, 'snapshot_of') != '' AND i.status = 'available'
+                AND i.created_at < {window:DateTime('UTC')} - toIntervalDay(old_after), 'old_snapshot',
             i.resource_type = 'compute' AND i.status = 'running' AND is_unused, 'idle',
             i.resource_type = 'load_balancer' AND (is_without_traffic OR s.is_silent = 1), 'idle',
             i.resource_type = 'database' AND i.status IN ('running', 'available') AND NOT is_replica
@@ -233,6 +237,8 @@ judged AS
             reason = 'machine_stopped', concat('attached to ', v.machines, ', stopped'),
             reason = 'stopped', 'stopped, and still charged for',
             reason = 'without_nodes', 'no node for 7 days',
+            reason = 'old_snapshot', format('a copy of {} of {}', JSONExtractString(i.metadata, 'snapshot_of'),
+                toString(toDate(ifNull(i.created_at, 0), 'UTC'))),
             i.resource_type = 'database' AND is_without_connections,
                 format('no connection over 7 days of which {} % are known', toString(round(100 * p.connections_known))),
             reason = 'idle' AND i.resource_type IN ('compute', 'database'),

@@ -1,4 +1,4 @@
-"""`cost waste`: databases that nobody uses, clusters without nodes, addresses that are attached to nothing."""
+"""`cost waste`: unused databases, clusters without nodes, addresses that are attached to nothing, and old snapshots."""
 
 from __future__ import annotations
 
@@ -112,6 +112,24 @@ CLUSTERS = {
     "untold-once": [0.0, 0.0, None, 0.0, 0.0, 0.0, 0.0, 0.0],
     "free": [0.0] * 8,
 }
+
+
+def snapshot(name: str, age: timedelta | None, **changes: Any) -> Resource:
+    facts: Row = {
+        "kind": "gcp:snapshot", "resource_type": ResourceType.VOLUME, "status": Status.AVAILABLE,
+        "created_at": None if age is None else NOW - age, "capacity": 5.0, "unit": "GiB",
+        "metadata": {"snapshot_of": "disk-1"},
+    }  # fmt: skip
+    return resource(name, **facts | changes)
+
+
+SNAPSHOTS = [
+    snapshot("old-copy", 90 * D + timedelta(minutes=1)),
+    snapshot("young-copy", 90 * D),
+    snapshot("copy-of-unknown-age", None),
+    snapshot("copy-being-made", 91 * D, status=Status.STARTING),
+    snapshot("old-volume", 400 * D, metadata={}),
+]
 ADDRESSES = [address("idle-address", Status.AVAILABLE), address("used-address", Status.IN_USE, "eni-1")]
 
 
@@ -133,7 +151,7 @@ def waste(migrated_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> dic
             # What a day has later does not count: that day's first inventory stands for it.
             inventoried(place, of_day, TODAY - ago * D + Q)
         now = [cluster(name, nodes[-1]) for name, nodes in CLUSTERS.items()]
-        inventoried(place, [*DATABASES, *ADDRESSES, *now, machine("euros")], NOW)
+        inventoried(place, [*DATABASES, *ADDRESSES, *SNAPSHOTS, *now, machine("euros")], NOW)
         client.insert_arrow("performance_daily", pa.Table.from_pylist(PERFORMANCE))
         ledger = [["performance_daily", "", "", TODAY - n * D, 1, "ok"] for n in range(9)]
         names = ["dataset", "customer_id", "provider", "window_start", "batch", "status"]
@@ -165,6 +183,7 @@ def test_what_is_of_no_use_is_told_and_nothing_else(waste: dict[str, Row]) -> No
         "off": "stopped",
         "empty": "without_nodes",
         "idle-address": "unattached",
+        "old-copy": "old_snapshot",
         "euros": "stopped",
     }
 
@@ -181,6 +200,15 @@ def test_what_is_of_no_use_is_told_and_nothing_else(waste: dict[str, Row]) -> No
 def test_it_is_told_with_its_evidence(waste: dict[str, Row], name: str, seen: str) -> None:
     assert seen in waste[name]["evidence"]
     assert (waste[name]["monthly_amount"], waste[name]["amount_from"]) == (Decimal(730), "estimated")
+
+
+def test_an_old_snapshot_is_told_with_its_disk_and_day_whatever_it_costs(waste: dict[str, Row]) -> None:
+    row = waste["old-copy"]
+    assert (row["monthly_amount"], row["amount_from"]) == (None, "unknown")
+    assert row["evidence"] == (
+        f"a copy of disk-1 of {(NOW - 90 * D - timedelta(minutes=1)).date()}; 5 GiB; "
+        "neither bill nor price list tells what it costs"
+    )
 
 
 def test_what_is_estimated_in_one_currency_and_billed_in_another_is_told_once_as_billed(
