@@ -29,6 +29,7 @@ READER = readers()["cost", "waste"]
 GCP = (
     fleet("gcp:address", 2, "us-central1", name="external-{n}"),  # the second is in use
     fleet("gcp:address", 2, "us-central1", name="internal-{n}", type="INTERNAL"),
+    fleet("gcp:address", 1, "global", name="worldwide"),
     fleet("gcp:snapshot", 1, "us-central1", name="old", size=50, created=OLD),
     fleet("gcp:snapshot", 1, "us-central1", name="young", created=YOUNG),
 )
@@ -74,7 +75,7 @@ def test_addresses_that_nothing_uses_and_old_snapshots_are_waste(
     told = {cloud: {name: row["reason"] for name, row in rows.items()} for cloud, rows in waste.items()}
     [idle] = [name for name in told["gcp"] if name.startswith("external-")]
     assert told == {
-        "gcp": {idle: "unattached", "old": "old_snapshot"},
+        "gcp": {idle: "unattached", "worldwide": "unattached", "old": "old_snapshot"},
         "azure": {"loose": "unattached", "old": "old_snapshot"},
     }
     address, snapshot = waste["gcp"][idle], waste["gcp"]["old"]

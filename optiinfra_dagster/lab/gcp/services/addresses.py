@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from optiinfra_dagster.lab.gcp.kind import LabAsset, LabKind, Shape, Shown, compute_head, link
 from optiinfra_dagster.lab.gcp.pricelist import HOUR, LabSku, price_of
 from optiinfra_dagster.lab.gcp.services import compute
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab.gcp.fleet import Fleet
+
+_REGIONAL = Shape("compute.googleapis.com/Address", "compute", "regions/{region}/addresses/{name}")
+_GLOBAL = Shape("compute.googleapis.com/GlobalAddress", "compute", "global/addresses/{name}")
+
+
+def _shape(_fleet: Fleet, region: str) -> Shape:
+    return _GLOBAL if region == "global" else _REGIONAL
 
 
 def _is_used(asset: LabAsset) -> bool:
@@ -18,9 +29,9 @@ def _is_internal(asset: LabAsset) -> bool:
 
 
 def _address(asset: LabAsset) -> Shown:
-    """An address in a region."""
+    """An address in a region, or of the whole world."""
     shown = compute_head(asset, "address") | {
-        "region": link(asset, f"regions/{asset.region}"),
+        **({} if asset.shape is _GLOBAL else {"region": link(asset, f"regions/{asset.region}")}),
         "address": f"203.0.113.{asset.index % 256}",
         "addressType": asset.fleet.type or "EXTERNAL",
         "networkTier": "PREMIUM",
@@ -44,7 +55,8 @@ def _hourly(asset: LabAsset) -> Decimal:
 
 ADDRESS = LabKind(
     name="gcp:address",
-    shapes=(Shape("compute.googleapis.com/Address", "compute", "regions/{region}/addresses/{name}"),),
+    shapes=(_REGIONAL, _GLOBAL),
+    shape_of=_shape,
     describe=_address,
     skus=_SKUS,
     bill_service=compute.BILL_SERVICE,

@@ -36,6 +36,5 @@ KINDS = (
             "incremental": ("properties.incremental",),
         },
         read=_read,
-        bill_service="Storage",
     ),
 )
