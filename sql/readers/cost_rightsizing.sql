@@ -65,8 +65,7 @@ metrics AS
     SELECT
         customer_id, provider, resource_id, metric_name, statistic,
         sum(least(1, n / expected)) / span AS known,
-        quantileExactInclusiveArray(0.95)(values) AS p95,
-        quantileExactInclusiveArray(0.05)(values) AS p05,
+        quantilesExactInclusiveArray(0.05, 0.95)(values) AS quantiles,
         max(p.maximum) AS highest,
         min(p.minimum) AS lowest
     FROM performance_daily AS p
@@ -85,9 +84,9 @@ measured AS
 (
     SELECT
         customer_id, provider, resource_id,
-        argMaxIf((m.known, m.p95, m.highest), (m.known, statistic), metric_name = 'cpu_utilization') AS cpu,
-        argMaxIf((m.known, m.p95, m.highest), (m.known, statistic), metric_name = 'memory_utilization') AS used,
-        argMaxIf((m.known, m.p05, m.lowest), (m.known, statistic), metric_name = 'memory_free') AS free
+        argMaxIf((m.known, m.quantiles[2], m.highest), (m.known, statistic), metric_name = 'cpu_utilization') AS cpu,
+        argMaxIf((m.known, m.quantiles[2], m.highest), (m.known, statistic), metric_name = 'memory_utilization') AS used,
+        argMaxIf((m.known, m.quantiles[1], m.lowest), (m.known, statistic), metric_name = 'memory_free') AS free
     FROM metrics AS m
     GROUP BY customer_id, provider, resource_id
 ),
