@@ -7,7 +7,6 @@ window has an estimate: what the inventory lists, times the price list.
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from threading import Lock
@@ -24,6 +23,7 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem, describe
 from optiinfra_dagster.model.slices import BillImport, MergeBilledAccounts, SliceResult, SliceStatus
 from optiinfra_dagster.providers.billing import finality
+from optiinfra_dagster.providers.billing.scope import keep_own
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.storage import arrow, bills, inventory, schema
 from optiinfra_dagster.storage import sizes as stored_sizes
@@ -96,6 +96,7 @@ class CostCollector:
             at.date() - timedelta(days=1),
             read_at={} if task.refresh else {name: b.done for name, b in of_source.items() if b.done is not None},
             memory=self._cache,
+            now=at,
         )
         cost = self._provider.bills_price(request)
         if task.budget_usd is not None and cost > task.budget_usd:
@@ -107,7 +108,7 @@ class CostCollector:
         with self._context.clickhouse.session() as client:
             bills.record_imports(client, customer.id, self._provider.name, [s.id for s in due], at, done=False)
         bill = self._provider.bills(request, meter)
-        yield from self._days(task, sources, drop_charges_billed_elsewhere(bill, sources), at)
+        yield from self._days(task, sources, keep_own(bill, sources), at)
         return bill.problems
 
     def _days(self, task: Task, sources: Sequence[Source[Any]], bill: Bill, at: datetime) -> Iterator[SliceResult]:
@@ -276,30 +277,6 @@ def first_day_to_read(today: date, imported: Iterable[datetime | None]) -> date:
     """
     return first_of_month_before(
         min([today, *(time.date() + finality.LATEST for time in imported if time is not None)])
-    )
-
-
-def drop_charges_billed_elsewhere(bill: Bill, sources: Sequence[Source[Any]]) -> Bill:
-    """A bill without the charges of accounts that another source is the bill of: a payer's tells of its members too.
-
-    The totals are those of what is left.
-    """
-    owner = {account: source.id for source in sources for account in source.covers}
-    foreign = [c for c in bill.charges if owner.get(c.sub_account_id, c.billing_account_id) != c.billing_account_id]
-    if not foreign:
-        return bill
-    less: dict[tuple[date, str, str], Decimal] = {}
-    for charge in foreign:
-        key = charge.day, charge.billing_account_id, charge.currency
-        less[key] = less.get(key, Decimal(0)) + charge.amount
-    dropped = set(map(id, foreign))
-    return replace(
-        bill,
-        charges=[charge for charge in bill.charges if id(charge) not in dropped],
-        totals=[
-            replace(t, amount=t.amount - less.get((t.day, t.billing_account_id, t.currency), Decimal(0)))
-            for t in bill.totals
-        ],
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic
 
@@ -18,7 +18,7 @@ from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from optiinfra_dagster.model.inventory import Resource
     from optiinfra_dagster.model.memory import DayMemory
@@ -108,10 +108,16 @@ class LeftOutBecause(StrEnum):
     """Why a part of a statement is not among a customer's charges."""
 
     ANOTHER_ACCOUNT = "of an account that the customer does not have"
+    ANOTHER_BILL = "of an account that another bill of the customer is for"
     BILLING_ACCOUNT = "of the billing account itself"
     ANOTHER_PROVIDER = "of another provider"
     NOT_OVER = "of a day that is not over"
     TOO_OLD = "of a day older than costs are kept"
+
+    @property
+    def is_not_theirs(self) -> bool:
+        """True for what may be somebody else's: a person should know of it."""
+        return self in {LeftOutBecause.ANOTHER_ACCOUNT, LeftOutBecause.BILLING_ACCOUNT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +143,34 @@ class LeftOut:
         return self.period or self.day.replace(day=1)
 
 
+def by_month(parts: Iterable[LeftOut]) -> list[LeftOut]:
+    """The sums of the days of each month's bill, the newest months and in them the largest sums first."""
+    sums: dict[tuple[date, str, str, LeftOutBecause, str], tuple[Decimal, int]] = {}
+    with localcontext(prec=60):  # 38 digits are stored
+        for part in parts:
+            key = part.billing_period, part.billing_account_id, part.account_id, part.because, part.currency
+            amount, rows = sums.get(key, (Decimal(0), 0))
+            sums[key] = amount + part.amount, rows + part.rows
+    whole = [
+        LeftOut(month, bill, account, because, amount, currency, rows, month)
+        for (month, bill, account, because, currency), (amount, rows) in sums.items()
+    ]
+    return sorted(whole, key=lambda part: (part.day, abs(part.amount)), reverse=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The cloud's own ungrouped total of one account, day and currency: what the charges must add up to."""
+    """The total of one account, day and currency: what the charges and what was left out must add up to.
+
+    Of a source that tells statements, it is that of a statement, with the first day of its month. `is_apart` is True
+    where the cloud tells the total apart from the lines, and False for the sum of a statement's own lines.
+    """
 
     day: date
     billing_account_id: str
     currency: str
     amount: Decimal
+    is_apart: bool = False
 
 
 @dataclass(slots=True)
@@ -211,6 +237,9 @@ class Source(Generic[AccountT]):
     `id` is the charges' billing_account_id. `covers` names the accounts of the customers file that it is the bill of.
     It is read again after `cadence`: no cloud's bill changes more often. After a reading that did not end well it is
     left alone for `pause`, which is as long where every call costs money.
+
+    `is_shared` is true where it may also tell of accounts that it does not cover; these are left out. With
+    `account_charges`, what is charged to the billing account itself (tax, support) is this customer's.
     """
 
     id: str
@@ -218,6 +247,8 @@ class Source(Generic[AccountT]):
     covers: tuple[str, ...]
     cadence: timedelta
     pause: timedelta = timedelta(hours=1)
+    is_shared: bool = False
+    account_charges: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +256,8 @@ class BillRequest(Generic[AccountT]):
     """A request to read bills: the sources that are due, and the days from `first` to `last`.
 
     `last` is the newest day that is over. `resources` is the newest inventory, to match lines with. `read_at` tells
-    when a source was last read with success, for those that tell what changed since. `memory` may be None.
+    when a source was last read with success, for those that tell what changed since. `memory` may be None. `now` is
+    when the bills are read, None for the end of `last`.
     """
 
     customer_id: str
@@ -235,6 +267,12 @@ class BillRequest(Generic[AccountT]):
     last: date
     read_at: Mapping[str, datetime] = field(default_factory=dict)
     memory: DayMemory | None = None
+    now: datetime | None = None
+
+    @property
+    def at(self) -> datetime:
+        """When the bills are read."""
+        return self.now or datetime.combine(self.last + timedelta(days=1), time(), UTC)
 
     @property
     def days(self) -> list[date]:

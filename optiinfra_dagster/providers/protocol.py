@@ -113,6 +113,11 @@ class Provider(Protocol[AccountT]):
         del request, meter
         return Bill()
 
+    def newest_bill(self, customer_id: str, source: Source[AccountT]) -> Bill:
+        """The newest statement of a shared bill, to check whose charges it has; a problem where that is dear."""
+        del customer_id, source
+        return Bill()
+
     def components(self, resource: Resource) -> list[Component]:
         """The parts of a resource that have a price by the hour; none for what is free, stopped or paid by use."""
         del resource

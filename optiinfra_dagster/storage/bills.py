@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optiinfra_dagster.model.cost import Price
+from optiinfra_dagster.model.cost import Price, first_of_month_before
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import fetch
-from optiinfra_dagster.storage.cost_rows import FROM_INVENTORY, FROM_LINE, IMPORT_MARKER, LEFT_OUT
+from optiinfra_dagster.storage.cost_rows import FROM_INVENTORY, FROM_LINE, IMPORT_MARKER, LEFT_OUT, left_out_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from clickhouse_connect.driver.client import Client
 
+    from optiinfra_dagster.model.cost import LeftOut
     from optiinfra_dagster.model.slices import MergeBilledAccounts, SliceKey
     from optiinfra_dagster.storage.ledger import Published
 
@@ -92,6 +93,34 @@ def record_imports(
     ]
     if rows:
         client.insert_arrow("cost_readings", pa.Table.from_pylist(rows, schema=_IMPORTS))
+
+
+def recently_left_out(
+    client: Client, customers: Sequence[str], today: date
+) -> dict[tuple[str, str], dict[str, list[LeftOut]]]:
+    """What was left out of bills since the month before, by customer and provider, then by the source.
+
+    A bill of which nothing was left out is in it as well; one that was not read is not.
+    """
+    table = fetch(
+        client,
+        """
+        SELECT customer_id, provider, billing_account_id, billing_period, cost_type, sub_account_id, charge_description,
+            amount, currency
+        FROM cost_metrics_current
+        WHERE customer_id IN {customers:Array(String)} AND cost_kind = 'billed'
+            AND cost_type IN ('reading', 'left_out') AND window_start >= toDateTime({since:Date}, 'UTC')
+        """,
+        {"customers": list(customers), "since": first_of_month_before(today)},
+    )
+    found: dict[tuple[str, str], dict[str, list[LeftOut]]] = {}
+    for customer, provider in arrow.owners(table):
+        rows = arrow.of_slice(table, customer, provider)
+        of_source: dict[str, list[LeftOut]] = {source_id: [] for source_id in rows["billing_account_id"].to_pylist()}
+        for part in left_out_in(rows):
+            of_source[part.billing_account_id].append(part)
+        found[customer, provider] = of_source
+    return found
 
 
 # --- Price lists ------------------------------------------------------------------------------------------------------

@@ -45,8 +45,8 @@ def collect(spine: Spine, family: str, window: datetime, clock: list[datetime]) 
 
 def billed(spine: Spine) -> dict[tuple[date, str, str], Decimal]:
     rows = spine.query(
-        "SELECT charge_day, service_name, sub_account_id, sum(amount) AS usd FROM costs WHERE cost_kind = 'billed' "
-        "GROUP BY ALL"
+        "SELECT toDate(window_start, 'UTC') AS charge_day, service_name, sub_account_id, sum(amount) AS usd "
+        "FROM cost_metrics_current WHERE cost_kind = 'billed' AND cost_type != 'reading' GROUP BY ALL"
     )
     return {(row["charge_day"], row["service_name"], row["sub_account_id"]): row["usd"] for row in rows}
 

@@ -14,7 +14,17 @@ from optiinfra_dagster.collection.cost import CostCollector, first_day_to_read
 from optiinfra_dagster.collection.plan import Context
 from optiinfra_dagster.collection.run import Work, collect_slices
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.cost import Bill, Charge, Component, Price, PriceList, Source, Total, first_of_month_before
+from optiinfra_dagster.model.cost import (
+    Bill,
+    Charge,
+    Component,
+    LeftOutBecause,
+    Price,
+    PriceList,
+    Source,
+    Total,
+    first_of_month_before,
+)
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
@@ -275,8 +285,10 @@ def test_a_bill_that_tells_nothing_new_is_read(cloud: Cloud, spine: Spine) -> No
     assert len(cloud.bill_requests) == 1
 
 
-def test_members_of_a_payer_are_counted_once_by_their_own_bill(cloud: Cloud, spine: Spine) -> None:
-    """The payer's bill tells of its members too, of which one has a bill of its own here."""
+def test_a_payers_bill_gives_the_accounts_that_it_covers_and_tells_what_was_left_out(
+    cloud: Cloud, spine: Spine
+) -> None:
+    """The payer's bill tells of all its members: one that it covers, one with a bill of its own, one of nobody here."""
     inventoried(spine)
     day = (W - D).date()
     cloud.sources = {"payer": ("payer", "covered"), "member": ("member",)}
@@ -287,13 +299,21 @@ def test_members_of_a_payer_are_counted_once_by_their_own_bill(cloud: Cloud, spi
     cloud.totals = [Total(day, "payer", "USD", Decimal(15)), Total(day, "member", "USD", Decimal(4))]
     collect(spine, W)
     assert [row for row in seen(spine) if row[0] == "billed"] == [
-        ("billed", "covered", 2), ("billed", "member", 4), ("billed", "payer", 1), ("billed", "unlisted", 8),
+        ("billed", "covered", 2), ("billed", "member", 4), ("billed", "payer", 1),
     ]  # fmt: skip
+    left_out = spine.query(
+        "SELECT billing_account_id, sub_account_id, charge_description, amount, metadata FROM cost_metrics_current "
+        "WHERE cost_type = 'left_out' ORDER BY ALL"
+    )
+    assert [tuple(row.values()) for row in left_out] == [
+        ("payer", "member", LeftOutBecause.ANOTHER_BILL, 4, '{"rows":1}'),
+        ("payer", "unlisted", LeftOutBecause.ANOTHER_ACCOUNT, 8, '{"rows":1}'),
+    ]
     told = spine.query(
         "SELECT billing_account_id, JSONExtractString(metadata, 'total') AS total FROM cost_metrics_current "
         "WHERE cost_type = 'reading' AND currency != '' ORDER BY ALL"
     )
-    assert [tuple(row.values()) for row in told] == [("member", "4"), ("payer", "11")]
+    assert [tuple(row.values()) for row in told] == [("member", "4"), ("payer", "15")]
     read = spine.query(
         "SELECT sub_account_id FROM cost_metrics_current WHERE cost_type = 'reading' AND currency = '' ORDER BY ALL"
     )

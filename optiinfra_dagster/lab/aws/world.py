@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, field_validator, model_validator
 
+from optiinfra_dagster.lab.arrival import BillsArrive
 from optiinfra_dagster.lab.aws.services import KINDS
 from optiinfra_dagster.lab.values import Time
 
@@ -66,8 +68,10 @@ class AwsAccount(_Strict):
     regions: list[str] = Field(default_factory=lambda: ["us-east-1", "eu-west-1"])  # enabled regions
     fleets: list[Fleet] = Field(default_factory=list)
     payer: str | None = Field(default=None, pattern=r"^\d{12}$")  # the account whose bill has this one's charges too
+    support_usd: Decimal | None = None  # a month's support plan, charged to the account itself on the first
     cost_explorer: bool | Literal["preparing"] = True  # was enabled once in the console; its data takes a day to come
     cost_recording: FilePath | None = None  # a recorded answer of GetCostAndUsage, served as the account's bill
+    name: str = ""  # that the bill of its payer gives it
     cost_recording_begins: date | None = None  # the day that its first day is shown as; default: as recorded
 
     @model_validator(mode="after")
@@ -92,8 +96,9 @@ class Replay(_Strict):
 
 
 class AwsWorld(_Strict):
-    """Every AWS account of the world, and the recorded series among their metrics."""
+    """Every AWS account of the world, the recorded series among their metrics, and how their bills arrive."""
 
     accounts: list[AwsAccount] = Field(default_factory=list)
     collector: str = Field(default="000000000000", pattern=r"^\d{12}$")  # the account of the access key `lab`
     replay: list[Replay] = Field(default_factory=list)
+    bills_arrive: BillsArrive = BillsArrive()

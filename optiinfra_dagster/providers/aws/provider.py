@@ -122,3 +122,9 @@ class Aws:
         from optiinfra_dagster.providers.aws import check
 
         return check.check(customer_id, account, families)
+
+    def newest_bill(self, customer_id: str, source: Source[AwsAccount]) -> Bill:
+        """Read the newest statement of an export; Cost Explorer is not asked."""
+        from optiinfra_dagster.providers.aws import check
+
+        return check.newest_bill(customer_id, source)

@@ -127,3 +127,9 @@ class Azure:
         from optiinfra_dagster.providers.azure import check
 
         return check.check(customer_id, account, families)
+
+    def newest_bill(self, customer_id: str, source: Source[AzureAccount]) -> Bill:
+        """Read the newest statement of an export."""
+        from optiinfra_dagster.providers.azure import check
+
+        return check.newest_bill(customer_id, source)

@@ -122,3 +122,9 @@ class Gcp:
         from optiinfra_dagster.providers.gcp import check
 
         return check.check(customer_id, account, families)
+
+    def newest_bill(self, customer_id: str, source: Source[GcpAccount]) -> Bill:
+        """Read the last days of a billing export."""
+        from optiinfra_dagster.providers.gcp import check
+
+        return check.newest_bill(customer_id, source)

@@ -2,8 +2,12 @@
 
 Vultr bills in lines of up to a month, without a day and without the id of a resource. So a line is spread over the UTC
 days of its period by their hours, what rounding leaves going to its last day, and it is matched with the inventory by
-the address or label in its description. Only days that are over count: of a line that is still running, today's part
-is left out, and comes with tomorrow's import. Sources: Vultr's OpenAPI document, and govultr's recorded answers.
+the address or label in its description. Sources: Vultr's OpenAPI document, and govultr's recorded answers.
+
+An invoice is the statement of a month, whatever the days of its lines: a credit note is charged on the days that it is
+of, and what is paid ahead by the end of the month. What is pending is the statement of the months that are not invoiced
+yet. Only days that are over count: of a line that is still running, today's part is left out, and comes with tomorrow's
+import.
 """
 
 from __future__ import annotations
@@ -17,10 +21,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
+from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, LeftOut, LeftOutBecause, Source, Total
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.billing.finality import KEPT, SETTLES_VULTR, arriving_from
 from optiinfra_dagster.providers.billing.matching import Matcher, Name
 from optiinfra_dagster.providers.vultr.client import Account, items_of, open_account
 from optiinfra_dagster.providers.vultr.errors import MissingError
@@ -86,6 +91,15 @@ class Line:
         """Its product."""
         return _text(self.item.get("product")) or "Vultr"
 
+    def within(self, period: date) -> tuple[datetime, datetime]:
+        """The part of its period that it is charged in, by the month of its statement: nothing after that.
+
+        A line without a period of its own is not of days before the month either, which other lines may be of.
+        """
+        begin, limit = (datetime.combine(month, time(), UTC) for month in (period, following(period)))
+        start = min(self.start if self.dated else max(self.start, begin), limit - timedelta(microseconds=1))
+        return start, max(min(self.end, limit), start)
+
     @property
     def overage(self) -> bool:
         """True for traffic beyond the quota."""
@@ -98,6 +112,22 @@ class Line:
             return Category.TAX
         discount = _text(self.item.get("unit_type")).lower() == "discount"
         return Category.CREDIT if discount or self.total < 0 else Category.USAGE
+
+
+def following(month: date) -> date:
+    """The first day of the next month."""
+    return (month.replace(day=28) + timedelta(days=4)).replace(day=1)
+
+
+def _month(end: datetime) -> date:
+    """The first day of the month that ends at a time, or that it is in."""
+    return (end - timedelta(microseconds=1)).date().replace(day=1)
+
+
+def _month_of(lines: Sequence[Line], made: datetime) -> date:
+    """The month that an invoice is of: the newest of its lines'. It is made after that, the sooner the better."""
+    newest = made - _DAY
+    return _month(max((min(line.end, newest) for line in lines if line.dated), default=newest))
 
 
 def spread(total: Decimal, start: datetime, end: datetime) -> Iterator[tuple[date, Decimal]]:
@@ -210,14 +240,14 @@ def price(_request: BillRequest[VultrAccount]) -> Decimal:
 def read(request: BillRequest[VultrAccount], meter: Meter) -> Bill:
     """Read the invoices of the range, what is pending, and bandwidth beyond the quota, of each account.
 
-    Only what is on invoices is final. The totals are Vultr's own sums: an invoice's amount, and the pending charges of
-    get-account; what the lines miss of a sum is on its last day. An account without a sum of its pending charges has no
-    totals for their days.
+    Only what is on invoices is final. The totals are Vultr's own sums, by the month of the statement: an invoice's
+    amount, and the pending charges of get-account; what the lines miss of a sum is in its last month. An account
+    without a sum of its pending charges has no totals of their months.
     """
     bill, matcher = Bill(), Matcher(request.resources, names_of)
     for source in request.sources:
         try:
-            _Import(source, request, matcher, meter, bill).read()
+            bill.merge(_Import(source, request, matcher, meter).read())
         except CollectionError as error:
             bill.problems.append(Problem.of(source.id, error))
     return bill
@@ -231,13 +261,14 @@ class _Import:
     request: BillRequest[VultrAccount]
     matcher: Matcher
     meter: Meter
-    bill: Bill
+    bill: Bill = field(default_factory=Bill)
     account: Account = field(init=False)
-    charges: list[Charge] = field(default_factory=list)
-    totals: dict[date, Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    totals: dict[date, Decimal] = field(default_factory=lambda: defaultdict(Decimal))  # by the month of the statement
+    without_total: set[date] = field(default_factory=set)
+    left: dict[tuple[date, LeftOutBecause], list[Decimal]] = field(default_factory=lambda: defaultdict(list))
 
-    def read(self) -> None:
-        """Read it all, and add the days that could be read whole to the bill.
+    def read(self) -> Bill:
+        """Read it all; gives the statements and days that could be read whole.
 
         Raises:
             CloudError: not even the invoices are known, so no day is.
@@ -253,38 +284,73 @@ class _Import:
                 break
         else:
             raise CloudError(Cause.INCOMPLETE, "an invoice is being written. It is read again with the next collection")
-        whole_from, invoiced_to, billed = self.request.first, self.request.first, list[Line]()
+        unread, invoiced_to, billed = set[date](), self.request.first, list[Line]()
         for invoice in invoices:
             made = _when(invoice.get("date"))
             try:
                 lines = self._items(invoice, made)
             except CloudError as error:
                 self._problem(error)
-                whole_from = max(whole_from, made.date() if made else self.request.last + _DAY)
+                unread |= {_month(made - _DAY)} if made else self._months
                 continue
-            self._add(lines, invoice, _money(invoice.get("amount")))
+            period = _month_of(lines, made or self.request.at)
+            if period < self.request.first.replace(day=1):
+                continue
+            self._add([(line, period) for line in lines], invoice, _money(invoice.get("amount")))
             billed += lines
-            invoiced_to = max([invoiced_to, *(line.end.date() for line in lines if line.dated)])
-        days = [day for day in self.request.days if day >= whole_from and (pending is not None or day < invoiced_to)]
-        without_total = set[date]()
-        if pending is not None:
+            invoiced_to = max([invoiced_to, *(line.within(period)[1].date() for line in lines if line.dated)])
+        if pending is None:
+            unread |= {month for month in self._months if month >= invoiced_to.replace(day=1)}
+        else:
             lines, total = pending
-            without_total |= self._add(lines, None, total)
+            self._add([(line, self._pending_period(line, invoiced_to)) for line in lines], None, total)
             self._add_overage([*billed, *lines], invoiced_to)
-        self.bill.read[self.source.id] = days
-        known = set(days)
-        self.bill.charges += [charge for charge in self.charges if charge.day in known]
-        self.bill.totals += [
-            Total(day, self.source.id, CURRENCY, amount)
-            for day, amount in sorted(self.totals.items())
-            if day in known - without_total
+        return self._whole(unread, invoiced_to)
+
+    @property
+    def _months(self) -> set[date]:
+        return {day.replace(day=1) for day in self.request.days}
+
+    def _pending_period(self, line: Line, invoiced_to: date) -> date:
+        """The month whose invoice will have a pending line: its own, or the next one where that was written already."""
+        own = _month(min(line.end, self.request.at))
+        not_invoiced = invoiced_to.replace(day=1)
+        return own if own >= not_invoiced else max(self.request.last.replace(day=1), not_invoiced)
+
+    def _whole(self, unread: set[date], invoiced_to: date) -> Bill:
+        """The bill without the months of which a part could not be read."""
+        source_id, read = self.source.id, self.bill
+        days = [day for day in self.request.days if day.replace(day=1) not in unread]
+        arriving = max(arriving_from(self.request.at, SETTLES_VULTR), invoiced_to)
+        charges = [charge for charge in read.charges if charge.billing_period not in unread]
+        left_out = [
+            LeftOut(period, source_id, source_id, because, sum(amounts, Decimal(0)), CURRENCY, len(amounts), period)
+            for (period, because), amounts in self.left.items()
+            if period not in unread
         ]
+        return Bill(
+            charges=charges,
+            totals=[
+                Total(period, source_id, CURRENCY, amount, is_apart=True)
+                for period, amount in sorted(self.totals.items())
+                if period not in unread | self.without_total
+            ],
+            read={source_id: days},
+            problems=read.problems,
+            arriving={source_id: {day for day in days if day >= arriving}},
+            periods={
+                source_id: (self._months - unread)
+                | {part.billing_period for part in charges}
+                | {part.billing_period for part in left_out}
+            },
+            left_out=left_out,
+        )
 
     def _problem(self, error: CloudError) -> None:
         self.bill.problems.append(Problem.of(self.source.id, error))
 
     def _invoices(self) -> list[Item]:
-        """The invoices that may have lines in the range: none is written before its period."""
+        """The invoices of the months of the range."""
         operation = "list-invoices"
         every = self.account.pages(operation, "billing/invoices", "billing_invoices", self.meter, BILLING, money=True)
         invoices = []
@@ -292,7 +358,7 @@ class _Import:
             if not isinstance(invoice, Mapping) or not _text(invoice.get("id")):
                 raise CloudError(Cause.BUG, f"{operation}: an invoice has no id")
             made = _when(invoice.get("date"))
-            if made is None or made.date() > self.request.first:
+            if made is None or _month(made - _DAY) >= self.request.first.replace(day=1):
                 invoices.append(invoice)
         return sorted(invoices, key=lambda invoice: _text(invoice["id"]))
 
@@ -329,41 +395,35 @@ class _Import:
         owner = answer.get("account")
         return _money(owner.get("pending_charges")) if isinstance(owner, Mapping) else None
 
-    def _add(self, lines: Sequence[Line], invoice: Item | None, total: Decimal | None) -> set[date]:
-        """Add the lines of a bill, and its total where Vultr has it; gives the days whose total is not known."""
-        touched = set[date]()
-        for line in lines:
-            touched |= self._charge(line, invoice)
+    def _add(self, lines: Sequence[tuple[Line, date]], invoice: Item | None, total: Decimal | None) -> None:
+        """Add the lines of a bill with their months, and its total, where Vultr tells one."""
+        for line, period in lines:
+            self._charge(line, period, invoice)
         if total is None:
-            return touched
-        missing = total - sum((line.total for line in lines), Decimal(0))
-        if missing:
-            ends = [line.end - timedelta(microseconds=1) for line in lines]
-            day = min(max(ends).date() if ends else self.request.last, self.request.last)
-            self.totals[day] += missing
-        return set()
+            self.without_total |= {period for _, period in lines}
+        elif missing := total - sum((line.total for line, _ in lines), Decimal(0)):
+            self.totals[max((period for _, period in lines), default=self.request.last.replace(day=1))] += missing
 
-    def _charge(self, line: Line, invoice: Item | None) -> set[date]:
-        """Add a line's charges in the range, and their sums; gives their days."""
+    def _charge(self, line: Line, period: date, invoice: Item | None) -> None:
+        """Add a line's charges, what is left out of it, and their sum."""
         resource, by = match(self.matcher, line)
-        product_type = _product(line.product)[1]
         facts: dict[str, str] = {
-            "units": _text(line.item.get("units")),
-            "unit_type": _text(line.item.get("unit_type")),
             "unit_price": _text(line.item.get("unit_price")),
             "matched_by": by,
-            "invoice": _text(invoice["id"]) if invoice else "",
             "period": "" if line.dated else "of the whole bill",
             "source": _text(line.item.get("source")),
         }
-        metadata = {name: fact for name, fact in facts.items() if fact}
-        days = set()
-        for day, amount in spread(line.total, line.start, line.end):
-            if not self.request.first <= day <= self.request.last:
+        unit, units = _text(line.item.get("unit_type")), _money(line.item.get("units"))
+        start, end = line.within(period)
+        ahead = end < line.end  # what is paid ahead is of days to come too
+        of_units = dict(spread(units, start, end)) if units is not None and unit else {}
+        self.totals[period] += line.total
+        for day, amount in spread(line.total, start, end):
+            if day > self.request.last or day < min(self.request.first, self.request.last - KEPT):
+                old = day < self.request.last
+                self.left[period, LeftOutBecause.TOO_OLD if old else LeftOutBecause.NOT_OVER].append(amount)
                 continue
-            days.add(day)
-            self.totals[day] += amount
-            self.charges.append(
+            self.bill.charges.append(
                 Charge(
                     day=day,
                     billing_account_id=self.source.id,
@@ -372,15 +432,26 @@ class _Import:
                     amount=amount,
                     currency=CURRENCY,
                     category=line.category,
-                    cost_type=str(resource.resource_type if resource else product_type),
+                    cost_type=str(resource.resource_type if resource else _product(line.product)[1]),
+                    effective_cost=None if ahead else amount,
                     resource_id=resource.resource_id if resource else "",
                     region_id=resource.region if resource else "",
                     is_final=invoice is not None,
                     description=line.text,
-                    metadata=metadata,
+                    metadata={name: fact for name, fact in facts.items() if fact},
+                    period=period,
+                    charge_start=line.start if ahead else None,
+                    charge_end=line.end if ahead else None,
+                    invoice_id=_text(invoice["id"]) if invoice else "",
+                    invoice_issuer="Vultr",
+                    publisher="Vultr",
+                    payer_account_id=self.source.id,
+                    consumed_quantity=of_units.get(day),
+                    consumed_unit=unit if day in of_units else "",
+                    pricing_quantity=of_units.get(day),
+                    pricing_unit=unit if day in of_units else "",
                 )
             )
-        return days
 
     def _add_overage(self, billed: Sequence[Line], invoiced_to: date) -> None:
         """Add the cost of traffic beyond the quota, by get-account-bandwidth, where no line charges for it yet."""
@@ -409,7 +480,7 @@ class _Import:
                 "unit_price": month.get("overage_unit_cost"),
                 "source": "account/bandwidth",
             }
-            self._charge(Line(item, cost, start, end, dated=True), None)
+            self._charge(Line(item, cost, start, end, dated=True), start.date().replace(day=1), None)
 
 
 def _moment(month: Item, which: str) -> datetime | None:

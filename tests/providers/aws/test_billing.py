@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.collection.cost import drop_charges_billed_elsewhere, estimated
-from optiinfra_dagster.model.cost import Bill, BillRequest, Category
+from optiinfra_dagster.collection.cost import estimated
+from optiinfra_dagster.model.cost import Bill, BillRequest, Category, LeftOutBecause
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws import bill_sources, billing, inventory, prices
 from optiinfra_dagster.providers.aws.check import check
+from optiinfra_dagster.providers.billing.scope import keep_own
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.providers.registry import PROVIDERS
 from optiinfra_dagster.storage.bills import KnownPrice
@@ -160,6 +161,71 @@ def test_an_account_without_cost_explorer_is_told_how_to_enable_it(start_lab: St
     assert bill.read == {}
 
 
+@pytest.mark.parametrize("share", ["0", "0.25"])
+def test_days_that_have_not_settled_are_read_and_arriving(start_lab: StartLab, share: str) -> None:
+    lab = start_lab(*FLEETS)
+    lab.control.let_bills_arrive("aws", 30, share)
+
+    bill = billing.read(asked(now=NOW), Meter())
+
+    assert bill.problems == []
+    assert bill.read == {ACME: asked().days}
+    assert bill.arriving == {ACME: {LAST - timedelta(days=1), LAST}}
+    assert by_service(bill) == truth(lab)
+    assert (sums(bill).get(LAST, 0) > 0) is (share != "0")
+    assert {total.day: total.amount for total in bill.totals if total.amount} == sums(bill)
+
+
+@pytest.mark.parametrize(
+    ("told_to", "arriving", "missing"),
+    [(LAST, 2, ""), (date(2026, 11, 17), 2, ""), (date(2026, 11, 15), 2, "nothing of 2026-11-16 to 2026-11-17")],
+)
+def test_a_day_without_an_answer_is_arriving_first_and_missing_then(
+    start_lab: StartLab, tmp_path: Path, told_to: date, arriving: int, missing: str
+) -> None:
+    def day(of: date) -> dict[str, Any]:
+        metrics = {"UnblendedCost": {"Amount": "1.5", "Unit": "USD"}}
+        period = {"Start": of.isoformat(), "End": (of + timedelta(days=1)).isoformat()}
+        return {"TimePeriod": period, "Estimated": True, "Groups": [{"Keys": ["Tax"], "Metrics": metrics}]}
+
+    first = date(2026, 11, 10)
+    file = tmp_path / "recorded.json"
+    days = [day(first + timedelta(days=n)) for n in range((told_to - first).days + 1)]
+    file.write_text(json.dumps({"ResultsByTime": days}))
+    lab = start_lab()
+    change_account(lab, cost_recording=file)
+    lab.aws.billing.tells_to = told_to
+
+    bill = billing.read(asked(first=first, now=NOW), Meter())
+
+    assert bill.arriving[ACME] == {LAST - timedelta(days=n) for n in range(arriving)}
+    assert (
+        {one.day for one in bill.charges}
+        == {one.day for one in bill.totals}
+        == {first + timedelta(days=n) for n in range(len(days))}
+    )
+    assert [missing in problem.message for problem in bill.problems] == ([True] if missing else [])
+    assert (date(2026, 11, 16) in bill.read[ACME]) is not bool(missing)
+
+
+def test_what_the_answer_tells_of_accounts_and_credits_is_kept(start_lab: StartLab) -> None:
+    member = {"id": MEMBER, "payer": ACME, "name": "Acme Labs", "fleets": [fleet("ec2:instance", 3)]}
+    lab = start_lab(*FLEETS, accounts=(member,))
+    alone = billing.read(asked(acme(account_id=MEMBER, role_arn=f"arn:aws:iam::{MEMBER}:role/reader")), Meter())
+    lab.aws.billing.restate(ACME, LAST - timedelta(days=5), "-1.5", "Amazon Simple Storage Service")
+
+    bill = billing.read(asked(), Meter())
+
+    assert {(c.sub_account_id, c.sub_account_name, c.payer_account_id) for c in bill.charges} == {
+        (ACME, "", ACME), (MEMBER, "Acme Labs", ACME)
+    }  # fmt: skip
+    assert {c.payer_account_id for c in alone.charges} == {""}
+    assert [(c.service_name, c.amount) for c in bill.charges if c.category is Category.CREDIT] == [
+        ("Amazon Simple Storage Service", Decimal("-1.5"))
+    ]
+    assert {total.day: total.amount for total in bill.totals} == sums(bill)
+
+
 def test_a_restated_day_is_what_it_says_now(start_lab: StartLab) -> None:
     lab = start_lab(*FLEETS)
     before = sums(billing.read(asked(), Meter()))
@@ -192,10 +258,12 @@ def test_a_member_with_a_bill_of_its_own_is_counted_once(start_lab: StartLab) ->
     child = acme(account_id=MEMBER, role_arn=f"arn:aws:iam::{MEMBER}:role/reader")
     request = asked(acme(), child)
 
-    bill = drop_charges_billed_elsewhere(billing.read(request, Meter()), request.sources)
+    bill = keep_own(billing.read(request, Meter()), request.sources)
 
     assert by_service(bill) == truth(lab)
-    assert sum(total.amount for total in bill.totals) == sum(truth(lab).values())
+    told = sum(charge.amount for charge in bill.charges) + sum(part.amount for part in bill.left_out)
+    assert told == sum(total.amount for total in bill.totals)
+    assert {(part.account_id, part.because) for part in bill.left_out} == {(MEMBER, LeftOutBecause.ANOTHER_BILL)}
 
 
 def test_a_customer_whose_accounts_have_no_bill_is_not_asked(start_lab: StartLab) -> None:
