@@ -125,7 +125,7 @@ judged AS
         *,
         is_memory_known AND isNotNull(memory_share) AS is_memory_judged,
         multiIf(
-            is_off, ('unknown', concat('it does not run: ', status)),
+            is_off, ('unknown', concat('it is not known to run: its status is ', status)),
             smaller_type = '', ('no_smaller_type', why_not),
             is_resized, ('unknown', 'its type has changed in the 14 days'),
             isNull(cpu_times), ('unknown', 'the vCPUs of its type are not known'),

@@ -364,7 +364,7 @@ def test_what_fits_is_suggested_with_what_it_rests_on(found: dict[str, Row], nam
         ("young", "unknown", "85 % of the CPU of 14 days is known, and 90 % are needed"),
         ("gaps", "unknown", "86 % of the CPU of 14 days is known, and 90 % are needed"),
         ("alone", "unknown", "0 % of the CPU of 14 days is known, and 90 % are needed"),
-        ("stopped", "unknown", "it does not run: stopped"),
+        ("stopped", "unknown", "it is not known to run: its status is stopped"),
         ("resized", "unknown", "its type has changed in the 14 days"),
         ("resized-today", "unknown", "its type has changed in the 14 days"),
         ("came-back", "unknown", "its type has changed in the 14 days"),

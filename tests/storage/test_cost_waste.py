@@ -102,7 +102,7 @@ PERFORMANCE = [
     *days("cache", "cpu_utilization", 0.1, 0.2),
     *(row for name in ("replica", "replica-by-role", "unknown") for row in days(name, "connections", 0, 0)),
 ]  # fmt: skip
-CLUSTERS = {
+CLUSTERS: dict[str, list[float | None]] = {
     "empty": [0.0] * 8,
     "staffed": [3.0] * 8,
     "down-today": [3.0] * 7 + [0.0],
