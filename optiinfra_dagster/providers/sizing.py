@@ -24,3 +24,10 @@ def next_below(sizes: Iterable[float], size: float) -> float | None:
 def retyped(resource: Resource, **facts: str | float) -> Resource:
     """A resource as it would be listed with other facts in its metadata."""
     return replace(resource, metadata={**resource.metadata, **facts})
+
+
+def notes(resource: Resource, *more: str, groups: Iterable[str] = ()) -> str:
+    """What else changes with a type, in one text; `groups` are tags of machines whose type their group decides."""
+    owner = next((resource.tags[tag] for tag in groups if resource.tags.get(tag)), "")
+    of_group = f"its type is that of its group {owner}" if owner else ""
+    return "; ".join(part for part in (of_group, *more) if part)

@@ -8,7 +8,8 @@
 -- basis: what is known. CPU only: nothing says that the memory would suffice.
 -- risk: high where the highest 5 minutes of CPU would not fit; else low where memory is known, and medium where not.
 -- memory: of a database that tells only what is free, the rest of what its type has.
--- amounts: list prices of 730 hours, with all that is priced of the resource, such as a database's storage.
+-- amounts: list prices of 730 hours, with all that is priced of the resource, such as a database's storage. What a
+--   commitment or a discount covers saves less.
 --
 -- shows: window_start provider resource_type resource_name type suggested_type saving currency verdict risk basis
 --   cpu_p95 cpu_highest memory_p95 reason region account_id as_of complete resource_id

@@ -336,6 +336,27 @@ def test_a_database_stays_in_its_tier_and_number_of_nodes() -> None:
     assert why_not(planned("vultr-dbaas-business-cc-1-55-2", "vultr:database")) == SMALLEST
 
 
+def test_a_machine_of_a_group_says_that_its_type_is_the_group_s() -> None:
+    tags = {"aws:autoscaling:groupName": "web", "Name": "web-1"}
+    notes = [
+        ec2("m5d.xlarge", tags=tags),
+        gcp.sized(
+            resource(
+                "i",
+                kind="gcp:instance",
+                metadata={"machine_type": "n2-standard-4"},
+                tags={"goog-k8s-node-pool-name": "pool"},
+            )
+        ),
+        vm("Standard_D4s_v5", scale_set="/subscriptions/1/virtualmachinescalesets/workers"),
+    ]
+    assert [one and one.note for one in notes] == [
+        "its type is that of its group web; its local disks are smaller, too",
+        "its type is that of its group pool",
+        "its type is that of its scale set workers",
+    ]
+
+
 # --- All ----------------------------------------------------------------------------------------------------------
 
 

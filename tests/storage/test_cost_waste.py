@@ -105,7 +105,7 @@ PERFORMANCE = [
 CLUSTERS: dict[str, list[float | None]] = {
     "empty": [0.0] * 8,
     "staffed": [3.0] * 8,
-    "down-today": [3.0] * 7 + [0.0],
+    "down-today": [3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 0.0],
     "down-for-a-night": [0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0],
     "young": [0.0] * 3,
     "untold": [None] * 8,

@@ -19,6 +19,7 @@ from optiinfra_dagster.providers.sizing import (
     SMALLEST,
     WITH_ACCELERATORS,
     next_below,
+    notes,
     retyped,
 )
 
@@ -48,6 +49,8 @@ _ODD_CORES = {"c4.8xlarge": 36, "d2.8xlarge": 36}
 # GiB of memory for a vCPU, from the fifth generation on; those with a fast network of the fifth have more in `c`.
 _MEMORY = {"m": 4, "c": 2, "r": 8}
 _WITH_DISKS = {"i", "d", "h", "x", "z"}
+
+_GROUPS = ("eks:nodegroup-name", "aws:autoscaling:groupName")  # tags that AWS writes
 
 _KINDS = {"ec2:instance": "instance_type", "rds:db": "class"}
 
@@ -93,7 +96,7 @@ def sized(resource: Resource) -> Sized | None:
         smaller,
         below * _CORES,
         below / units,
-        note="its local disks are smaller, too" if local and not prefix else "",
+        note=notes(resource, "its local disks are smaller, too" if local and not prefix else "", groups=_GROUPS),
     )
 
 

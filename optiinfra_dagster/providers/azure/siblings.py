@@ -20,6 +20,7 @@ from optiinfra_dagster.providers.sizing import (
     SMALLEST,
     WITH_ACCELERATORS,
     next_below,
+    notes,
     retyped,
 )
 
@@ -96,14 +97,16 @@ def _of_series(resource: Resource, fact: str, size: str, cores: int | None) -> S
         smaller,
         below,
         share,
-        note="; ".join(_notes(resource.kind, local=local)),
+        note=notes(resource, *_notes(resource, local=local)),
     )
 
 
-def _notes(kind: str, *, local: bool) -> Iterator[str]:
-    if local and kind in _MACHINES:
+def _notes(resource: Resource, *, local: bool) -> Iterator[str]:
+    if scale_set := as_text(resource.metadata.get("scale_set")):
+        yield f"its type is that of its scale set {scale_set.rpartition('/')[2]}"
+    if local and resource.kind in _MACHINES:
         yield "its temporary disk is smaller, too"
-    if kind == "azure:vmss":
+    if resource.kind == "azure:vmss":
         yield "the figures are means over its machines"
 
 

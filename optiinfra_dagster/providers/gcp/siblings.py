@@ -19,6 +19,7 @@ from optiinfra_dagster.providers.sizing import (
     SMALLEST,
     WITH_ACCELERATORS,
     next_below,
+    notes,
     retyped,
 )
 
@@ -50,6 +51,8 @@ _ACCELERATED = ("a2-", "a3-", "a4-", "g2-", "g4-")
 _MIB_STEP = 256
 _LEAST_OF_DATABASE = 3840  # MiB
 
+_GROUPS = ("goog-k8s-node-pool-name", "goog-k8s-cluster-name")  # labels that GKE writes
+
 _KINDS = {"gcp:instance": "machine_type", "gcp:sql_instance": "class"}
 
 
@@ -80,7 +83,8 @@ def sized(resource: Resource) -> Sized | None:
         return Sized(resource, name, count, memory, why_not=SMALLEST)
     smaller = f"{prefix}{series}-{shape}-{below:g}"
     to = retyped(resource, **{fact: smaller})
-    return Sized(resource, name, count, memory, to, smaller, below, below / count)
+    note = notes(resource, groups=_GROUPS)
+    return Sized(resource, name, count, memory, to, smaller, below, below / count, note=note)
 
 
 def _custom(resource: Resource, fact: str, prefix: str, custom: re.Match[str]) -> Sized:

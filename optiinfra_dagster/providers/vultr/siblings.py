@@ -14,7 +14,7 @@ from optiinfra_dagster.model.errors import CollectionError
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.model.sizes import MachineType, MachineTypes, Sized
 from optiinfra_dagster.providers.parsing import as_number, as_text, as_texts
-from optiinfra_dagster.providers.sizing import NO_FAMILY, SMALLEST, WITH_ACCELERATORS, retyped
+from optiinfra_dagster.providers.sizing import NO_FAMILY, SMALLEST, WITH_ACCELERATORS, notes, retyped
 from optiinfra_dagster.providers.vultr.account import account_name
 from optiinfra_dagster.providers.vultr.client import open_account
 from optiinfra_dagster.providers.vultr.kind import VIEW
@@ -96,16 +96,13 @@ def sized(resource: Resource, types: Sequence[MachineType]) -> Sized | None:
         to.name,
         to.vcpus,
         to.memory_gib / own.memory_gib,
-        note=_note(resource.kind, own, to),
+        note=notes(resource, *_notes(resource.kind, own, to)),
     )
 
 
-def _note(kind: str, own: MachineType, to: MachineType) -> str:
+def _notes(kind: str, own: MachineType, to: MachineType) -> Iterator[str]:
     """What else changes: a disk does not shrink, and an instance's plan only grows."""
-    disks = (
-        f"its disk of {own.disk_gib:g} GiB would have {to.disk_gib:g}"
-        if own.disk_gib and to.disk_gib and to.disk_gib < own.disk_gib
-        else ""
-    )
-    moved = "it takes a new instance: a plan is only changed for a larger one" if kind == _KINDS[0] else ""
-    return "; ".join(part for part in (moved, disks) if part)
+    if kind == _KINDS[0]:
+        yield "it takes a new instance: a plan is only changed for a larger one"
+    if own.disk_gib and to.disk_gib and to.disk_gib < own.disk_gib:
+        yield f"its disk of {own.disk_gib:g} GiB would have {to.disk_gib:g}"
