@@ -6,14 +6,16 @@ window has an estimate: what the inventory lists, times the price list.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from optiinfra_dagster.collection import sizes
 from optiinfra_dagster.collection.outcome import all_permanent, status_of
 from optiinfra_dagster.collection.plan import INVENTORY_LOOKBACK
+from optiinfra_dagster.collection.priced import Prices, priced
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import BillRequest, Estimate, first_of_month_before
 from optiinfra_dagster.model.errors import Cause
@@ -24,6 +26,7 @@ from optiinfra_dagster.providers.billing import finality
 from optiinfra_dagster.providers.billing.scope import keep_own
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.storage import arrow, bills, inventory, schema
+from optiinfra_dagster.storage import sizes as stored_sizes
 from optiinfra_dagster.storage.cost_rows import ImportedDay, charge_rows, estimate_rows, midnight
 
 if TYPE_CHECKING:
@@ -32,12 +35,11 @@ if TYPE_CHECKING:
     from optiinfra_dagster.collection.plan import Context, Task
     from optiinfra_dagster.model.cost import Bill, Source
     from optiinfra_dagster.model.inventory import Resource
+    from optiinfra_dagster.model.sizes import Offer, Sized
     from optiinfra_dagster.providers.registry import AnyProvider
     from optiinfra_dagster.storage.inventory import InventorySnapshot
 
-Prices = Mapping[tuple[str, str], bills.KnownPrice]  # by region and key
 _Scope: TypeAlias = tuple[str, date | None]
-_LAST_DIGIT = Decimal("1e-18")  # of cost_metrics
 
 
 class CostCollector:
@@ -60,7 +62,7 @@ class CostCollector:
             problems += yield from self._import_bills(task, meter)
         calls, usd = 0, Decimal(0)
         for window in sorted(task.windows, reverse=True):
-            rows, unknown = self._estimated(task, window, self._context.now(), meter)
+            rows, unknown = self._estimated(task, window, self._context.now(), meter, is_present=window == present)
             of_window = [*(problems if window == present else ()), *unknown]
             yield SliceResult(
                 customer.id,
@@ -157,21 +159,35 @@ class CostCollector:
     # --- Estimates --------------------------------------------------------------------------------------------------
 
     def _estimated(
-        self, task: Task, window: datetime, at: datetime, meter: Meter
+        self, task: Task, window: datetime, at: datetime, meter: Meter, *, is_present: bool
     ) -> tuple[pa.Table | None, list[Problem]]:
-        """The estimates of a window as rows; None where there is no inventory."""
+        """The estimates of a window as rows; None where there is no inventory.
+
+        Of the present window it is also recorded what machines would cost in a smaller type.
+        """
         snapshot = self._snapshot(task, window)
         if snapshot is None:
             collect_first = f"{self._provider.name}/resource"
             text = f"no inventory was published yet, so nothing is estimated. Collect {collect_first} first."
             return None, [Problem(task.customer.id, "", "", Cause.UNAVAILABLE, text)]
-        estimates: list[Estimate] = []
+        machines: list[Sized] = []
         problems: list[Problem] = []
+        if is_present:
+            with self._lock:
+                machines, problems = sizes.sized(self._provider, task, snapshot.resources, self._cache, at, meter)
+        estimates: list[Estimate] = []
+        offers: list[Offer] = []
         for currency, resources in self._by_currency(task.customer.id, snapshot.resources, at).items():
-            prices, unknown = self._prices_in(task, resources, window, at, meter, currency)
+            its = sizes.of(machines, resources)
+            smaller = [machine.smaller for machine in its if machine.smaller is not None]
+            prices, unknown = self._prices_in(task, [*resources, *smaller], window, at, meter, currency)
             problems += unknown
             told = (estimated(resource, self._provider, prices, window) for resource in resources)
             estimates += [estimate for estimate in told if estimate is not None]
+            offers += [sizes.offer(machine, self._provider, prices) for machine in its]
+        if offers:
+            with self._context.clickhouse.session() as client:
+                stored_sizes.keep(client, task.customer.id, self._provider.name, window, offers, at)
         by = f"inventory of {windows.key(snapshot.window)} x list price"
         return estimate_rows(task.customer.id, self._provider.name, window, estimates, by, at), problems
 
@@ -299,19 +315,9 @@ def estimated(
 
     Without a window it is that of one before the month's hours are used up, where only so many are charged.
     """
-    components = provider.components(resource)
-    if not components:
-        return None
     start, since = (window, resource.created_at) if window else (datetime(1970, 1, 1, tzinfo=UTC), None)
-    amount, currencies = Decimal(0), set[str]()
-    for component in components:
-        known = prices.get((resource.region, component.key)) or prices.get(("", component.key))
-        if known is None:
-            return None
-        amount += known.price.hourly * component.quantity * component.charged_hours(start, windows.WINDOW, since)
-        currencies.add(known.price.currency)
-    if len(currencies) != 1:
+    found = priced(resource, provider, prices, lambda component: component.charged_hours(start, windows.WINDOW, since))
+    if found is None:
         return None
-    priced = " + ".join(f"{component.quantity.normalize():f} x {component.key}" for component in components)
-    service = provider.bill_service(resource.kind)
-    return Estimate(resource, amount.quantize(_LAST_DIGIT), currencies.pop(), priced, service)
+    amount, currency, words = found
+    return Estimate(resource, amount, currency, words, provider.bill_service(resource.kind))

@@ -15,6 +15,7 @@ from optiinfra_dagster.config.accounts import Account
 from optiinfra_dagster.config.customers import FAMILIES, Family
 from optiinfra_dagster.model.cost import Bill, PriceList
 from optiinfra_dagster.model.metrics import MetricsResult
+from optiinfra_dagster.model.sizes import MachineTypes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.model.metrics import MetricsRequest
     from optiinfra_dagster.model.problems import Problem
+    from optiinfra_dagster.model.sizes import MachineType, Sized
     from optiinfra_dagster.providers.kind import Kind
 
 AccountT = TypeVar("AccountT", bound=Account)
@@ -124,6 +126,21 @@ class Provider(Protocol[AccountT]):
     def bill_service(self, kind: str) -> str:
         """The service that the bill charges a kind of resource under; the kind itself where that is not known."""
         return kind
+
+    def machine_types(
+        self, customer_id: str, accounts: Sequence[AccountT], kinds: Collection[str], meter: Meter
+    ) -> MachineTypes:
+        """The types of some kinds that only a list of the cloud tells; none where a type's name tells its size."""
+        del customer_id, accounts, kinds, meter
+        return MachineTypes()
+
+    def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
+        """A machine or database of a type, and in the next smaller one; None for what has no type. Makes no call.
+
+        `types` are those of `machine_types`.
+        """
+        del resource, types
+        return None
 
     def list_prices(
         self,

@@ -5,8 +5,13 @@
 -- machine_stopped: a volume whose machines are all stopped. They are found by the end of their ids, in the same account
 --   and region; a volume whose machine is not in the inventory is not told.
 -- stopped: anything stopped that is still billed, or has a list price as it is.
--- idle: a running machine that had next to no CPU time, and a load balancer without a request or byte, over the seven
---   days before the window's day and that day so far. The figures begin the SELECT.
+-- old_snapshot: a copy of a disk (`snapshot_of`) that was made more than 90 days ago, where snapshots are listed.
+-- without_nodes: a Kubernetes cluster that runs, is charged for, and had no node in the first inventory of any of the
+--   seven days before the window's day, nor has any now.
+-- idle: a running machine that had next to no CPU time, a load balancer without a request or byte, and a database without
+--   a connection or, where connections are not told, without any CPU time to speak of, over the seven days before the
+--   window's day and that day so far. The figures begin the SELECT. Replicas may stand by, and are not told; caches are
+--   not either, for they need no CPU time.
 --
 -- What is not known is not idle: most of the seven days' points must be there. Some clouds write no point for a load
 -- balancer while nothing comes through (`silent_when_idle`); there, seven days of answers without points count.
@@ -17,8 +22,8 @@
 -- shows: window_start provider resource_type resource_name reason monthly_amount currency amount_from evidence status
 --   region as_of complete resource_id
 -- ordered by: currency DESC, monthly_amount DESC
--- if empty: nothing that costs is known to be unattached, stopped or idle
--- computed from: cost/daily
+-- if empty: nothing that costs is known to be unattached, stopped, idle, old or without nodes
+-- computed from: cost/daily performance/daily
 -- kept: 90 days
 -- key: customer_id provider resource_type resource_id
 -- types: resource_id String, resource_name String, evidence String
@@ -27,6 +32,10 @@ toStartOfDay({window:DateTime('UTC')}) - INTERVAL 7 DAY AS week_start,
 -- Idle is a machine below both figures of CPU, in percent, and a load balancer without any traffic,
 5 AS idle_below_mean,
 20 AS idle_below_highest,   -- of 5 minutes
+-- a database, which has some work with itself, below these,
+2 AS database_idle_below_mean,
+5 AS database_idle_below_highest,
+90 AS old_after,   -- days, of a snapshot
 ['request_rate', 'network_total', 'network_in', 'network_out'] AS traffic_metrics,
 -- of which this share of the points is known.
 0.9 AS known_enough,
@@ -64,8 +73,9 @@ metrics AS
         sum(p.total) / points AS mean,
         max(p.maximum) AS highest
     FROM performance_daily AS p
-    WHERE window_start >= week_start AND window_start <= {window:DateTime('UTC')} AND statistic = 'average'
-        AND (metric_name = 'cpu_utilization'
+    WHERE window_start >= week_start AND window_start <= {window:DateTime('UTC')}
+        AND (statistic = 'average' OR (statistic = 'snapshot' AND resource_type = 'database'))
+        AND (metric_name IN ('cpu_utilization', 'connections')
             OR (resource_type = 'load_balancer' AND has(traffic_metrics, metric_name)))
         AND (window_start, batch) IN
         (
@@ -82,8 +92,10 @@ performance AS
         maxIf(m.known, metric_name = 'cpu_utilization') AS cpu_known,
         maxIf(m.mean, metric_name = 'cpu_utilization') AS cpu_mean,
         maxIf(m.highest, metric_name = 'cpu_utilization') AS cpu_highest,
-        maxIf(m.known, metric_name != 'cpu_utilization') AS traffic_known,
-        maxIf(m.highest, metric_name != 'cpu_utilization') AS traffic
+        maxIf(m.known, metric_name = 'connections') AS connections_known,
+        maxIf(m.highest, metric_name = 'connections') AS connections,
+        maxIf(m.known, has(traffic_metrics, metric_name)) AS traffic_known,
+        maxIf(m.highest, has(traffic_metrics, metric_name)) AS traffic
     FROM metrics AS m
     GROUP BY customer_id, provider, resource_id
 ),
@@ -108,6 +120,31 @@ silent AS
         )
     GROUP BY customer_id, provider, resource_id
     HAVING min(state = 'no_points' AND since <= {window:DateTime('UTC')} - INTERVAL 7 DAY)
+),
+-- The clusters that had nodes on one of seven days, or did not tell, and since when each is known.
+staffed AS
+(
+    SELECT
+        customer_id, provider, resource_id,
+        max(ifNull(r.capacity, 1)) AS most_nodes,
+        min(r.window_start) < week_start + INTERVAL 1 DAY AS is_old
+    FROM resource_metrics AS r
+    WHERE resource_type = 'kubernetes' AND window_start >= week_start AND window_start <= {window:DateTime('UTC')}
+        AND (customer_id, provider, window_start, batch) IN
+        (
+            SELECT customer_id, provider, min(b.window_start), argMin(b.batch, b.window_start)
+            FROM published_batches AS b
+            WHERE dataset = 'resource' AND b.window_start >= week_start AND b.window_start <= {window:DateTime('UTC')}
+            GROUP BY customer_id, provider, toDate(b.window_start, 'UTC')
+        )
+    GROUP BY customer_id, provider, resource_id
+),
+-- Databases of a type, which caches and those by use have none of.
+typed AS
+(
+    SELECT DISTINCT customer_id, provider, resource_id, 1 AS has_type
+    FROM machine_sizes
+    WHERE window_start > {window:DateTime('UTC')} - INTERVAL 2 DAY AND window_start <= {window:DateTime('UTC')}
 ),
 spent AS
 (
@@ -153,6 +190,9 @@ amounts AS
         b.last_billed AS last_billed, p.priced != '' AS has_estimate, p.estimate AS estimate, p.priced AS priced
     FROM bills AS b
     FULL JOIN priced AS p USING (customer_id, provider, account_id, resource_id, currency)
+    -- What was charged for in two currencies is told in that of the newest bill.
+    ORDER BY days_billed > 0 DESC, last_billed DESC, days_billed DESC, estimate > 0 DESC, currency
+    LIMIT 1 BY customer_id, provider, account_id, resource_id
 ),
 judged AS
 (
@@ -168,12 +208,24 @@ judged AS
         a.priced AS priced,
         p.cpu_known >= known_enough AND p.cpu_mean < idle_below_mean AND p.cpu_highest < idle_below_highest AS is_unused,
         p.traffic_known >= known_enough AND p.traffic = 0 AS is_without_traffic,
+        p.connections_known > 0 AS tells_connections,
+        p.connections_known >= known_enough AND p.connections = 0 AS is_without_connections,
+        NOT tells_connections AND t.has_type = 1 AND p.cpu_known >= known_enough
+            AND p.cpu_mean < database_idle_below_mean AND p.cpu_highest < database_idle_below_highest AS is_without_work,
+        JSONExtractString(i.metadata, 'replica_of') != ''
+            OR positionCaseInsensitive(JSONExtractString(i.metadata, 'replication_role'), 'replica') > 0 AS is_replica,
         multiIf(
             i.attachable AND i.status = 'available' AND empty(i.attached_to), 'unattached',
             v.machines != '', 'machine_stopped',
             i.status = 'stopped', 'stopped',
+            JSONExtractString(i.metadata, 'snapshot_of') != '' AND i.status = 'available'
+                AND i.created_at < {window:DateTime('UTC')} - toIntervalDay(old_after), 'old_snapshot',
             i.resource_type = 'compute' AND i.status = 'running' AND is_unused, 'idle',
             i.resource_type = 'load_balancer' AND (is_without_traffic OR s.is_silent = 1), 'idle',
+            i.resource_type = 'database' AND i.status IN ('running', 'available') AND NOT is_replica
+                AND (is_without_connections OR is_without_work), 'idle',
+            i.resource_type = 'kubernetes' AND i.unit = 'nodes' AND i.capacity = 0
+                AND i.status IN ('running', 'available') AND n.is_old AND n.most_nodes = 0, 'without_nodes',
             '') AS reason,
         multiIf(
             a.days_billed > 0, toDecimal128(if(reason = 'stopped', a.least_billed, a.total_billed / a.days_billed), 18)
@@ -184,7 +236,12 @@ judged AS
             reason = 'unattached', 'attached to nothing',
             reason = 'machine_stopped', concat('attached to ', v.machines, ', stopped'),
             reason = 'stopped', 'stopped, and still charged for',
-            is_unused AND i.resource_type = 'compute',
+            reason = 'without_nodes', 'no node for 7 days',
+            reason = 'old_snapshot', format('a copy of {} of {}', JSONExtractString(i.metadata, 'snapshot_of'),
+                toString(toDate(ifNull(i.created_at, 0), 'UTC'))),
+            i.resource_type = 'database' AND is_without_connections,
+                format('no connection over 7 days of which {} % are known', toString(round(100 * p.connections_known))),
+            reason = 'idle' AND i.resource_type IN ('compute', 'database'),
                 format('CPU {} % on average and {} % in its highest 5 minutes, over 7 days of which {} % are known',
                     toString(round(p.cpu_mean, 1)), toString(round(p.cpu_highest, 1)), toString(round(100 * p.cpu_known))),
             is_without_traffic, format('no request and no byte over 7 days of which {} % are known',
@@ -194,6 +251,8 @@ judged AS
     LEFT JOIN parked AS v USING (customer_id, provider, resource_id)
     LEFT JOIN performance AS p USING (customer_id, provider, resource_id)
     LEFT JOIN silent AS s USING (customer_id, provider, resource_id)
+    LEFT JOIN staffed AS n USING (customer_id, provider, resource_id)
+    LEFT JOIN typed AS t USING (customer_id, provider, resource_id)
     LEFT JOIN amounts AS a USING (customer_id, provider, account_id, resource_id)
 )
 SELECT
@@ -217,4 +276,4 @@ SELECT
     as_of,
     complete   -- false: that inventory is partial
 FROM judged
-WHERE reason != '' AND (monthly_amount > 0 OR (isNull(monthly_amount) AND reason != 'stopped'))
+WHERE reason != '' AND (monthly_amount > 0 OR (isNull(monthly_amount) AND reason NOT IN ('stopped', 'without_nodes')))

@@ -440,6 +440,8 @@ def cost_readers() -> None:
                 rounds = [(sum(costs.refresh(clickhouse).values()), costs.plain(clickhouse)) for _ in range(ROUNDS)]
         ours, plain = (min(side) for side in zip(*rounds, strict=True))
         line(f"CPU-s of the cost readers, {rows:,} rows, all threads", ours, plain, "flat; <= 3")
+
+
 def outlook() -> None:
     """Forecasts of months that are over beside what they cost and the naive ones, and what one refresh costs."""
     from tests.benchmarks import outlook as replayed

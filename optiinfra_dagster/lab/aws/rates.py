@@ -17,6 +17,12 @@ def vcpus(instance_type: str) -> int:
     return 4 * int(many[1]) if many else _SIZES.get(size, 2)
 
 
+def of_family(instance_type: str) -> list[str]:
+    """The types of a family that the price list has, the given one among them: most begin at `large`."""
+    name, _, size = instance_type.rpartition(".")
+    return sorted({f"{name}.{other}" for other in ("large", "xlarge", "2xlarge", "4xlarge", size)})
+
+
 def usd_in(region: str, usd: str | Decimal) -> Decimal:
     """A price in a region: other regions are a tenth dearer than us-east-1."""
     return Decimal(usd) * (1 if region == "us-east-1" else Decimal("1.1"))

@@ -131,7 +131,7 @@ class LabPlans:
     key: str
     price: Callable[[str], Decimal]
     paged: bool = True
-    others: tuple[str, ...] = ("vc2-1c-1gb", "vc2-2c-4gb", "vc2-4c-8gb")
+    others: tuple[str, ...] = ("vc2-1c-1gb", "vc2-1c-2gb", "vc2-2c-4gb", "vc2-4c-8gb")
 
     def show(self, used: set[str]) -> list[dict[str, Any]]:
         """The list as the API answers it."""
@@ -140,10 +140,19 @@ class LabPlans:
                 "id": plan,
                 "monthly_cost": float(self.price(plan)),
                 "type": plan.partition("-")[0],
-                "locations": ["ewr"],
+                **_plan_size(plan),
+                # Where it can be had now: in `mia` nothing small is left.
+                "locations": ["ams", "ewr", "fra", *([] if plan.startswith("vc2-1c") else ["mia"])],
             }
             for plan in sorted(used | set(self.others))
         ]
+
+
+def _plan_size(plan: str) -> dict[str, Any]:
+    """What a plan's name, `vc2-2c-4gb`, says of its size, and a disk by it."""
+    named = re.search(r"-(\d+)c-(\d+)gb?", plan)
+    cores, memory = (int(named[1]), int(named[2])) if named else (1, 1)
+    return {"vcpu_count": cores, "ram": 1024 * memory, "disk": 25 * memory, "disk_count": 1}
 
 
 @dataclass(frozen=True, kw_only=True)

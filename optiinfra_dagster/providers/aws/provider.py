@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.customers import FAMILIES
+from optiinfra_dagster.model.sizes import MachineTypes
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.bill_sources import bill_sources
 from optiinfra_dagster.providers.aws.services import KINDS, actions
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.model.metrics import MetricsRequest, MetricsResult
     from optiinfra_dagster.model.problems import Problem
+    from optiinfra_dagster.model.sizes import MachineType, Sized
     from optiinfra_dagster.providers.aws.kind import AwsKind
 
 
@@ -87,6 +89,20 @@ class Aws:
         """The bill's name of the service that charges for a kind."""
         known = KINDS.get(kind)
         return (known.bill_service if known else "") or kind
+
+    def machine_types(
+        self, customer_id: str, accounts: Sequence[AwsAccount], kinds: Collection[str], meter: Meter
+    ) -> MachineTypes:
+        """None: the names of types tell their sizes."""
+        del customer_id, accounts, kinds, meter
+        return MachineTypes()
+
+    def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
+        """A machine or database in its type and in the next smaller one."""
+        del types
+        from optiinfra_dagster.providers.aws import siblings
+
+        return siblings.sized(resource)
 
     def list_prices(
         self,

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.customers import FAMILIES
+from optiinfra_dagster.model.sizes import MachineTypes
 from optiinfra_dagster.providers.azure.account import AzureAccount
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
 from optiinfra_dagster.providers.azure.roles import (
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.model.metrics import MetricsRequest, MetricsResult
     from optiinfra_dagster.model.problems import Problem
+    from optiinfra_dagster.model.sizes import MachineType, Sized
     from optiinfra_dagster.providers.kind import Kind
 
 _ROLES: Mapping[str, tuple[str, ...]] = {
@@ -92,6 +94,20 @@ class Azure:
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
         return (KINDS[kind].bill_service if kind in KINDS else "") or kind
+
+    def machine_types(
+        self, customer_id: str, accounts: Sequence[AzureAccount], kinds: Collection[str], meter: Meter
+    ) -> MachineTypes:
+        """None: the names of types tell their sizes."""
+        del customer_id, accounts, kinds, meter
+        return MachineTypes()
+
+    def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
+        """A machine or database in its type and in the next smaller one."""
+        del types
+        from optiinfra_dagster.providers.azure import siblings
+
+        return siblings.sized(resource)
 
     def list_prices(
         self,

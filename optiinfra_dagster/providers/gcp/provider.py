@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.customers import FAMILIES
+from optiinfra_dagster.model.sizes import MachineTypes
 from optiinfra_dagster.providers.gcp import bill_sources, permissions
 from optiinfra_dagster.providers.gcp.account import GcpAccount
 from optiinfra_dagster.providers.gcp.services import KINDS
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.model.metrics import MetricsRequest, MetricsResult
     from optiinfra_dagster.model.problems import Problem
+    from optiinfra_dagster.model.sizes import MachineType, Sized
     from optiinfra_dagster.providers.kind import Kind
 
 
@@ -87,6 +89,20 @@ class Gcp:
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
         return KINDS[kind].bill_service or kind if kind in KINDS else kind
+
+    def machine_types(
+        self, customer_id: str, accounts: Sequence[GcpAccount], kinds: Collection[str], meter: Meter
+    ) -> MachineTypes:
+        """None: the names of types tell their sizes."""
+        del customer_id, accounts, kinds, meter
+        return MachineTypes()
+
+    def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
+        """A machine or database in its type and in the next smaller one."""
+        del types
+        from optiinfra_dagster.providers.gcp import siblings
+
+        return siblings.sized(resource)
 
     def list_prices(
         self,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.model.metrics import MetricsRequest, MetricsResult
     from optiinfra_dagster.model.problems import Problem
+    from optiinfra_dagster.model.sizes import MachineType, MachineTypes, Sized
     from optiinfra_dagster.providers.kind import Kind
 
 
@@ -91,6 +92,21 @@ class Vultr:
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
         return KINDS[kind].bill_service or kind if kind in KINDS else kind
+
+    def machine_types(
+        self, customer_id: str, accounts: Sequence[VultrAccount], kinds: Collection[str], meter: Meter
+    ) -> MachineTypes:
+        """The lists of plans."""
+        del customer_id
+        from optiinfra_dagster.providers.vultr import siblings
+
+        return siblings.machine_types(accounts, kinds, meter)
+
+    def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
+        """A machine or database in its type and in the next smaller one."""
+        from optiinfra_dagster.providers.vultr import siblings
+
+        return siblings.sized(resource, types)
 
     def list_prices(
         self,

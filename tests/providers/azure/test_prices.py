@@ -33,6 +33,7 @@ FLEETS = (
     fleet("azure:load_balancer"),
     fleet("azure:application_gateway"),
     fleet("azure:nat_gateway"),
+    fleet("azure:public_ip"),
     fleet("azure:aks"),
     fleet("azure:aks", name="asleep", state="Stopped"),
     fleet("azure:vnet"),

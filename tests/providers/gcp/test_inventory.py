@@ -39,6 +39,7 @@ def test_every_kind_comes_out_once_under_its_full_name_in_one_call(start_lab: St
         fleet("gcp:disk", name="mirrored", regional=True),
         fleet("gcp:gke_cluster", name="wide", regional=True),
         fleet("gcp:forwarding_rule", region="global", name="shop"),
+        fleet("gcp:address", region="global", name="worldwide"),
     )
     meter = Meter()
 

@@ -128,6 +128,8 @@ FLEETS = (
     fleet("gcp:redis_instance", size=5),
     fleet("gcp:forwarding_rule"),
     fleet("gcp:gke_cluster"),
+    fleet("gcp:address", 2),
+    fleet("gcp:snapshot"),
 )  # fmt: skip
 
 

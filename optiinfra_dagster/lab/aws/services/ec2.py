@@ -27,7 +27,7 @@ from optiinfra_dagster.lab.aws.kind import (
     zone_of,
 )
 from optiinfra_dagster.lab.aws.listing import Answer, Listing, Operation, as_list, refuse_unknown
-from optiinfra_dagster.lab.aws.rates import machine_usd, vcpus
+from optiinfra_dagster.lab.aws.rates import machine_usd, of_family, vcpus
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.aws.estate import Estate, LabResource, Region
@@ -184,7 +184,11 @@ def _dimensions_of(resource: LabResource, metric: LabMetric) -> Dimensions:
 
 
 def _products(resource: LabResource, shown: Shown) -> Iterator[Row]:
-    instance_type = shown["Instances"][0]["InstanceType"]
+    for instance_type in of_family(shown["Instances"][0]["InstanceType"]):
+        yield from _products_of(resource, instance_type)
+
+
+def _products_of(resource: LabResource, instance_type: str) -> Iterator[Row]:
     usd = machine_usd(resource.region, instance_type)
     for system, software, tenancy, status, factor in (
         ("Linux", "NA", "Shared", "Used", "1"),

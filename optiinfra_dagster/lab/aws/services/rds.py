@@ -25,7 +25,7 @@ from optiinfra_dagster.lab.aws.kind import (
     zone_of,
 )
 from optiinfra_dagster.lab.aws.listing import Answer, Listing, Operation
-from optiinfra_dagster.lab.aws.rates import machine_usd, usd_in
+from optiinfra_dagster.lab.aws.rates import machine_usd, of_family, usd_in
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.aws.estate import LabResource, Region
@@ -210,8 +210,13 @@ _ENGINE_NAMES = {
 
 
 def _products(resource: LabResource, shown: Shown) -> Iterator[Row]:
-    """The instance in each deployment, and storage, which is listed for any engine at once."""
-    instance_class, engine = shown["DBInstanceClass"], str(_ENGINE_NAMES.get(shown["Engine"], shown["Engine"]))
+    """The instances of the family in each deployment, and storage, which is listed for any engine at once."""
+    engine = str(_ENGINE_NAMES.get(shown["Engine"], shown["Engine"]))
+    for instance_class in of_family(shown["DBInstanceClass"]):
+        yield from _products_of(resource, engine, instance_class)
+
+
+def _products_of(resource: LabResource, engine: str, instance_class: str) -> Iterator[Row]:
     usd, mirrored = machine_usd(resource.region, instance_class, of=_VCPU_USD), engine == "SQL Server"
     bought = {"licenseModel": "No license required"}
     if mirrored:

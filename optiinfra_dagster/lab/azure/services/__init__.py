@@ -14,7 +14,9 @@ from optiinfra_dagster.lab.azure.services import (
     mysql,
     networks,
     postgresql,
+    public_addresses,
     redis,
+    snapshots,
     sql,
     virtual_machines,
 )
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _SERVICES: tuple[tuple[LabKind, ...], ...] = (
     virtual_machines.KINDS,
     disks.KINDS,
+    snapshots.KINDS,
     sql.KINDS,
     postgresql.KINDS,
     mysql.KINDS,
@@ -33,6 +36,7 @@ _SERVICES: tuple[tuple[LabKind, ...], ...] = (
     load_balancers.KINDS,
     application_gateways.KINDS,
     networks.KINDS,
+    public_addresses.KINDS,
     kubernetes.KINDS,
 )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.lab.gcp.services import (
+    addresses,
     alloydb,
     bigtable,
     compute,
@@ -15,6 +16,7 @@ from optiinfra_dagster.lab.gcp.services import (
     load_balancing,
     memorystore,
     network,
+    snapshots,
     spanner,
     sql,
 )
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _SERVICES = (
     compute,
     disks,
+    snapshots,
     filestore,
     sql,
     memorystore,
@@ -34,6 +37,7 @@ _SERVICES = (
     alloydb,
     load_balancing,
     network,
+    addresses,
     gke,
 )
 

@@ -250,6 +250,7 @@ DATABASE = AwsKind(
             ("network_out", "network", "bytes/s", "NetworkTransmitThroughput", "Average"),
             ("read_latency", "latency", "seconds", "ReadLatency", "Average"),
             ("write_latency", "latency", "seconds", "WriteLatency", "Average"),
+            ("connections", "traffic", "count", "DatabaseConnections", "Average"),  # those of AWS itself apart
             ("storage_free", "disk", "bytes", "FreeStorageSpace", "Average", "own_storage"),
         ),
     ),

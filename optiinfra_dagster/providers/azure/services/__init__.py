@@ -20,7 +20,9 @@ from optiinfra_dagster.providers.azure.services import (
     mysql,
     networks,
     postgresql,
+    public_addresses,
     redis,
+    snapshots,
     sql,
     synapse,
     virtual_machines,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 _SERVICES: tuple[tuple[AzureKind, ...], ...] = (
     virtual_machines.KINDS,
     disks.KINDS,
+    snapshots.KINDS,
     sql.KINDS,
     postgresql.KINDS,
     mysql.KINDS,
@@ -46,6 +49,7 @@ _SERVICES: tuple[tuple[AzureKind, ...], ...] = (
     application_gateways.KINDS,
     front_door.KINDS,
     networks.KINDS,
+    public_addresses.KINDS,
     kubernetes.KINDS,
 )
 

@@ -57,7 +57,9 @@ BILL_SERVICE = "Compute Engine"
 
 # --- Reading --------------------------------------------------------------------------------------------------------
 
-_SHARED_CORE = {"f1-micro": 1, "g1-small": 1, "e2-micro": 2, "e2-small": 2, "e2-medium": 2}
+SHARED_CORE = {"f1-micro": 1, "g1-small": 1, "e2-micro": 2, "e2-small": 2, "e2-medium": 2}
+"""The types that share a core, with the vCPUs that they show."""
+
 # Machine types with GPUs are named after these.
 _OF_GPU_TYPES = {
     "a2-highgpu-1g": 12, "a2-highgpu-2g": 24, "a2-highgpu-4g": 48, "a2-highgpu-8g": 96, "a2-megagpu-16g": 96,
@@ -79,7 +81,7 @@ def vcpus(machine_type: str) -> int | None:
     """
     if _SHARED_CUSTOM.fullmatch(machine_type):
         return 2
-    known = _SHARED_CORE.get(machine_type) or _OF_GPU_TYPES.get(machine_type)
+    known = SHARED_CORE.get(machine_type) or _OF_GPU_TYPES.get(machine_type)
     numbered = _NUMBERED.match(machine_type)
     return known or (int(numbered[1] or numbered[2]) if numbered else None)
 
@@ -131,8 +133,7 @@ def _local_ssd(disks: Sequence[Item]) -> float | None:
 
 # --- Price ----------------------------------------------------------------------------------------------------------
 
-# Memory of a vCPU in GiB, by family and shape (Compute Engine's machine families guide).
-_PER_CORE: Mapping[str, Mapping[str, str]] = {
+MEMORY_PER_CORE: Mapping[str, Mapping[str, str]] = {
     "n1": {"standard": "3.75", "highmem": "6.5", "highcpu": "0.9"},
     "n2": {"standard": "4", "highmem": "8", "highcpu": "1"},
     "n2d": {"standard": "4", "highmem": "8", "highcpu": "1"},
@@ -146,6 +147,8 @@ _PER_CORE: Mapping[str, Mapping[str, str]] = {
     "t2d": {"standard": "4"},
     "t2a": {"standard": "4"},
 }
+"""Memory of a vCPU in GiB, by family and shape (Compute Engine's machine families guide)."""
+
 # Cores and GiB of machines whose name does not tell: shared-core ones of E2 are billed for a part of a vCPU.
 _NAMED = {
     "e2-micro": ("0.25", "1"), "e2-small": ("0.5", "2"), "e2-medium": ("1", "4"),
@@ -177,8 +180,8 @@ def _price_parts(resource: Resource) -> list[Component]:
     elif custom:
         family, cores, memory = custom[1] or "n1", Decimal(custom[2]), Decimal(custom[3]) / 1024
         prefix = "" if family == "e2" else "custom "  # as dear as predefined ones
-    elif count.isdigit() and shape in _PER_CORE.get(family, {}):
-        cores, memory = Decimal(count), Decimal(count) * Decimal(_PER_CORE[family][shape])
+    elif count.isdigit() and shape in MEMORY_PER_CORE.get(family, {}):
+        cores, memory = Decimal(count), Decimal(count) * Decimal(MEMORY_PER_CORE[family][shape])
     else:
         return []
     spot = " spot" if known.get("provisioning_model") == "SPOT" or known.get("preemptible") else ""

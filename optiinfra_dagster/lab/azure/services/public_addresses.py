@@ -1,0 +1,43 @@
+"""Public IP addresses: those of a fleet with a state are held by a load balancer, the others by nothing."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.lab.azure.kind import LabKind, Meter, Row, Use
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from optiinfra_dagster.lab.azure.world import AzureFleet
+
+_SERVICE, _PRODUCT, _METER = "Virtual Network", "IP Addresses", "Standard IPv4 Static Public IP"
+
+
+def _address(row: Row, fleet: AzureFleet, _created: datetime) -> Row:
+    base, _, _ = row["id"].partition("/providers/")
+    row["sku"] = {"name": "Standard", "tier": "Regional"}
+    front = f"{base}/providers/Microsoft.Network/loadBalancers/Web/frontendIPConfigurations/public"
+    return {
+        "provisioningState": "Succeeded",
+        "ipAddress": "203.0.113.7",
+        "publicIPAddressVersion": "IPv4",
+        "publicIPAllocationMethod": "Static",
+        **({"ipConfiguration": {"id": front}} if fleet.state else {}),
+    }
+
+
+def _uses(_row: Row) -> list[Use]:
+    return [Use(_PRODUCT, _METER)]
+
+
+KINDS = (
+    LabKind(
+        name="azure:public_ip",
+        azure_type="Microsoft.Network/publicIPAddresses",
+        properties=_address,
+        meters=(Meter(_SERVICE, _PRODUCT, "Standard", _METER, "1 Hour", Decimal("0.005")),),
+        uses=_uses,
+    ),
+)

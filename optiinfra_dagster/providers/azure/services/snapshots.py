@@ -1,0 +1,40 @@
+"""Snapshots of managed disks. They are not priced: the listing does not tell how much of a disk one stores."""
+
+from __future__ import annotations
+
+from optiinfra_dagster.model.inventory import ResourceType, Status
+from optiinfra_dagster.providers.azure.kind import AzureKind, Facts, Row, arm_id, state_word
+from optiinfra_dagster.providers.parsing import as_bool, as_number, facts
+
+
+def _read(row: Row) -> Facts:
+    # `diskState` is that of an access to it; a snapshot is there from its making on.
+    return Facts(
+        word=state_word(row),
+        silent=Status.AVAILABLE,
+        capacity=as_number(row.get("storageGB")),  # of the disk: at most so much is stored
+        unit="GiB",
+        metadata=facts(
+            # Whose copy it is; the disk may be gone, and is named all the same.
+            snapshot_of=arm_id(row.get("snapshotOf")).rpartition("/")[2] or "an unknown disk",
+            volume_type=row.get("size"),
+            incremental=as_bool(row.get("incremental")),
+        ),
+    )
+
+
+KINDS = (
+    AzureKind(
+        name="azure:snapshot",
+        azure_type="Microsoft.Compute/snapshots",
+        resource_type=ResourceType.VOLUME,
+        columns={
+            "created": ("properties.timeCreated",),
+            "size": ("sku.name",),
+            "storageGB": ("properties.diskSizeGB",),
+            "snapshotOf": ("properties.creationData.sourceResourceId",),
+            "incremental": ("properties.incremental",),
+        },
+        read=_read,
+    ),
+)

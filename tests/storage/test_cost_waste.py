@@ -1,0 +1,218 @@
+"""`cost waste`: unused databases, clusters without nodes, addresses that are attached to nothing, and old snapshots."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+
+from optiinfra_dagster.model.inventory import ResourceType, Status
+from optiinfra_dagster.model.sizes import Offer, Sized
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.providers.kind import Kind
+from optiinfra_dagster.storage import reader_writer, schema, sizes
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.rows import resource_rows
+from optiinfra_dagster.storage.sql import readers
+from optiinfra_dagster.storage.writer import Writer
+from tests.support.bills import charge, estimates, publish_bill, publish_estimates
+from tests.support.samples import resource, select
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from optiinfra_dagster.model.inventory import Resource
+
+Q, D = timedelta(minutes=15), timedelta(days=1)
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+NOW = TODAY + timedelta(hours=1)
+CUSTOMER = "wasteful"
+ACCOUNT = "123456789012"
+READER = readers()["cost", "waste"]
+KINDS = {"ec2:address": Kind(name="ec2:address", resource_type=ResourceType.NETWORK, attachable=True)}
+
+Row = dict[str, Any]
+
+
+def database(name: str, **changes: Any) -> Resource:
+    facts: Row = {
+        "kind": "rds:db", "resource_type": ResourceType.DATABASE, "status": Status.AVAILABLE,
+        "metadata": {"class": "db.m5.large"},
+    }  # fmt: skip
+    return resource(name, **facts | changes)
+
+
+def cluster(name: str, nodes: float | None, **changes: Any) -> Resource:
+    facts: Row = {
+        "kind": "gcp:gke_cluster", "resource_type": ResourceType.KUBERNETES, "capacity": nodes, "unit": "nodes",
+    }  # fmt: skip
+    return resource(name, **facts | changes)
+
+
+def address(name: str, status: Status, attached_to: str = "") -> Resource:
+    metadata = {"attached_to": attached_to} if attached_to else {}
+    return resource(
+        name, kind="ec2:address", resource_type=ResourceType.NETWORK, status=status, metadata=metadata
+    )  # fmt: skip
+
+
+def days(
+    name: str, metric: str, mean: float, highest: float, *, ago: Iterable[int] = range(1, 8), n: int = 288,
+    statistic: str = "average",
+) -> list[Row]:  # fmt: skip
+    return [
+        {
+            "window_start": TODAY - day * D, "batch": 1, "customer_id": CUSTOMER, "provider": "aws",
+            "resource_id": name, "resource_type": "database", "metric_name": metric, "statistic": statistic, "n": n,
+            "expected": 288, "total": n * mean, "maximum": highest,
+        }
+        for day in ago
+    ]  # fmt: skip
+
+
+DATABASES = [
+    database("no-connections"),
+    database("connected"),
+    database("once-connected"),
+    database("gaps"),
+    database("quiet"),
+    database("quiet-snapshots"),
+    database("at-work"),
+    database("peaks"),
+    database("cache"),
+    database("replica", metadata={"replica_of": "no-connections"}),
+    database("replica-by-role", metadata={"replication_role": "AsyncReplica"}),
+    database("off", status=Status.STOPPED),
+    database("unknown", status=Status.UNKNOWN),
+    database("silent"),
+]
+PERFORMANCE = [
+    *days("no-connections", "connections", 0, 0), *days("no-connections", "cpu_utilization", 9, 60),
+    *days("connected", "connections", 3, 4), *days("connected", "cpu_utilization", 0.5, 1),
+    *days("once-connected", "connections", 0.01, 1), *days("once-connected", "cpu_utilization", 0.5, 1),
+    *days("gaps", "connections", 0, 0, n=200), *days("gaps", "cpu_utilization", 0.5, 1),
+    *days("quiet", "cpu_utilization", 1.5, 4.9),
+    *days("quiet-snapshots", "cpu_utilization", 1.5, 4.9, statistic="snapshot"),
+    *days("at-work", "cpu_utilization", 2.5, 4.9),
+    *days("peaks", "cpu_utilization", 1.5, 5),
+    *days("cache", "cpu_utilization", 0.1, 0.2),
+    *(row for name in ("replica", "replica-by-role", "unknown") for row in days(name, "connections", 0, 0)),
+]  # fmt: skip
+CLUSTERS: dict[str, list[float | None]] = {
+    "empty": [0.0] * 8,
+    "staffed": [3.0] * 8,
+    "down-today": [3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 0.0],
+    "down-for-a-night": [0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+    "young": [0.0] * 3,
+    "untold": [None] * 8,
+    "untold-once": [0.0, 0.0, None, 0.0, 0.0, 0.0, 0.0, 0.0],
+    "free": [0.0] * 8,
+}
+
+
+def snapshot(name: str, age: timedelta | None, **changes: Any) -> Resource:
+    facts: Row = {
+        "kind": "gcp:snapshot", "resource_type": ResourceType.VOLUME, "status": Status.AVAILABLE,
+        "created_at": None if age is None else NOW - age, "capacity": 5.0, "unit": "GiB",
+        "metadata": {"snapshot_of": "disk-1"},
+    }  # fmt: skip
+    return resource(name, **facts | changes)
+
+
+SNAPSHOTS = [
+    snapshot("old-copy", 90 * D + timedelta(minutes=1)),
+    snapshot("young-copy", 90 * D),
+    snapshot("copy-of-unknown-age", None),
+    snapshot("copy-being-made", 91 * D, status=Status.STARTING),
+    snapshot("old-volume", 400 * D, metadata={}),
+]
+ADDRESSES = [address("idle-address", Status.AVAILABLE), address("used-address", Status.IN_USE, "eni-1")]
+
+
+def inventoried(clickhouse: ClickHouse, found: Sequence[Resource], window: datetime) -> None:
+    rows = resource_rows(CUSTOMER, "aws", window, found, window, KINDS)
+    Writer(clickhouse, schema.RESOURCE).flush([SliceResult(CUSTOMER, "aws", [window], SliceStatus.OK, rows=rows)])
+
+
+@pytest.fixture(scope="module")
+def waste(migrated_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
+    """What the reader says, by resource, each of which it tells once."""
+    folder = tmp_path_factory.mktemp("waste") / "clickhouse"
+    shutil.copytree(migrated_folder, folder, symlinks=True)
+    place = ClickHouse(f"chdb://{folder}")
+    with place.session() as client:
+        for ago in range(7, -1, -1):
+            of_day = [cluster(name, nodes[-1 - ago]) for name, nodes in CLUSTERS.items() if len(nodes) > ago]
+            inventoried(place, of_day, TODAY - ago * D)
+            # What a day has later does not count: that day's first inventory stands for it.
+            inventoried(place, of_day, TODAY - ago * D + Q)
+        now = [cluster(name, nodes[-1]) for name, nodes in CLUSTERS.items()]
+        inventoried(place, [*DATABASES, *ADDRESSES, *SNAPSHOTS, *now, machine("euros")], NOW)
+        client.insert_arrow("performance_daily", pa.Table.from_pylist(PERFORMANCE))
+        ledger = [["performance_daily", "", "", TODAY - n * D, 1, "ok"] for n in range(9)]
+        names = ["dataset", "customer_id", "provider", "window_start", "batch", "status"]
+        client.insert("metric_batches", ledger, column_names=names)
+        typed = [Offer(Sized(one, "db.m5.large")) for one in DATABASES if one.resource_id != "cache"]
+        sizes.keep(client, CUSTOMER, "aws", NOW, typed, NOW)
+        dear = [*DATABASES, *ADDRESSES, *(one for one in now if one.resource_id != "free"), machine("euros")]
+        prices = {one.resource_id: "0.25" for one in dear}
+        publish_estimates(place, estimates(CUSTOMER, NOW, prices, account=ACCOUNT))
+        bill = [charge((TODAY - D).date(), "24", account=ACCOUNT, resource_id="euros", currency="EUR")]
+        publish_bill(place, [(TODAY - D).date()], bill, customer=CUSTOMER, read=[ACCOUNT])
+        for name in ("daily", "days"):
+            reader_writer.compute(place, readers()["cost", name], [TODAY])
+        reader_writer.compute(place, READER, [NOW])
+        rows = select(place, f"SELECT * FROM {READER.view} WHERE customer_id = '{CUSTOMER}'")  # noqa: S608
+    assert len({row["resource_id"] for row in rows}) == len(rows)
+    return {row["resource_id"]: row for row in rows}
+
+
+def machine(name: str) -> Resource:
+    return resource(name, status=Status.STOPPED)
+
+
+def test_what_is_of_no_use_is_told_and_nothing_else(waste: dict[str, Row]) -> None:
+    assert {name: row["reason"] for name, row in waste.items()} == {
+        "no-connections": "idle",
+        "quiet": "idle",
+        "quiet-snapshots": "idle",
+        "off": "stopped",
+        "empty": "without_nodes",
+        "idle-address": "unattached",
+        "old-copy": "old_snapshot",
+        "euros": "stopped",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("no-connections", "no connection over 7 days of which 100 % are known; list price of 1 x no-connections"),
+        ("quiet", "CPU 1.5 % on average and 4.9 % in its highest 5 minutes, over 7 days of which 100 % are known"),
+        ("empty", "no node for 7 days; 0 nodes; list price of 1 x empty"),
+        ("idle-address", "attached to nothing; list price of"),
+    ],
+)
+def test_it_is_told_with_its_evidence(waste: dict[str, Row], name: str, seen: str) -> None:
+    assert seen in waste[name]["evidence"]
+    assert (waste[name]["monthly_amount"], waste[name]["amount_from"]) == (Decimal(730), "estimated")
+
+
+def test_an_old_snapshot_is_told_with_its_disk_and_day_whatever_it_costs(waste: dict[str, Row]) -> None:
+    row = waste["old-copy"]
+    assert (row["monthly_amount"], row["amount_from"]) == (None, "unknown")
+    assert row["evidence"] == (
+        f"a copy of disk-1 of {(NOW - 90 * D - timedelta(minutes=1)).date()}; 5 GiB; "
+        "neither bill nor price list tells what it costs"
+    )
+
+
+def test_what_is_estimated_in_one_currency_and_billed_in_another_is_told_once_as_billed(
+    waste: dict[str, Row],
+) -> None:
+    row = waste["euros"]
+    assert (row["currency"], row["amount_from"], row["monthly_amount"]) == ("EUR", "billed", Decimal(730))
