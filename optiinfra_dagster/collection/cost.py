@@ -6,8 +6,7 @@ window has an estimate: what the inventory lists, times the price list.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from threading import Lock
@@ -22,6 +21,7 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem, describe
 from optiinfra_dagster.model.slices import BillImport, MergeBilledAccounts, SliceResult, SliceStatus
 from optiinfra_dagster.providers.billing import finality
+from optiinfra_dagster.providers.billing.scope import keep_own
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.storage import arrow, bills, inventory, schema
 from optiinfra_dagster.storage.cost_rows import ImportedDay, charge_rows, estimate_rows, midnight
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.registry import AnyProvider
     from optiinfra_dagster.storage.inventory import InventorySnapshot
 
-HOURS = Decimal(windows.WINDOW // timedelta(minutes=1)) / 60  # of a window
 Prices = Mapping[tuple[str, str], bills.KnownPrice]  # by region and key
 _LAST_DIGIT = Decimal("1e-18")  # of cost_metrics
 
@@ -49,7 +48,7 @@ class CostCollector:
         self._provider = context.provider
         self._cache = DayCache(context.settings.dagster_home / "memory")
         self._lock = Lock()
-        self._prices: dict[datetime, Prices] = {}  # by the window that they held in
+        self._prices: dict[tuple[datetime, str], Prices] = {}  # by the window that they held in, and the currency
 
     def collect(self, task: Task) -> Iterator[SliceResult]:
         """The estimates of the task's windows and, where the newest of them is the present one, the bills' days."""
@@ -107,7 +106,7 @@ class CostCollector:
         with self._context.clickhouse.session() as client:
             bills.record_imports(client, customer.id, self._provider.name, [s.id for s in due], at, done=False)
         bill = self._provider.bills(request, meter)
-        yield from self._days(task, sources, drop_charges_billed_elsewhere(bill, sources), at)
+        yield from self._days(task, sources, keep_own(bill, sources), at)
         return bill.problems
 
     def _days(self, task: Task, sources: Sequence[Source[Any]], bill: Bill, at: datetime) -> Iterator[SliceResult]:
@@ -165,11 +164,13 @@ class CostCollector:
             collect_first = f"{self._provider.name}/resource"
             text = f"no inventory was published yet, so nothing is estimated. Collect {collect_first} first."
             return None, [Problem(task.customer.id, "", "", Cause.UNAVAILABLE, text)]
-        resources = snapshot.resources
-        prices, problems = self._prices_in(task, resources, window, at, meter)
-        estimates = [
-            estimate for resource in resources if (estimate := estimated(resource, self._provider, prices)) is not None
-        ]
+        estimates: list[Estimate] = []
+        problems: list[Problem] = []
+        for currency, resources in self._by_currency(task.customer.id, snapshot.resources, at).items():
+            prices, unknown = self._prices_in(task, resources, window, at, meter, currency)
+            problems += unknown
+            told = (estimated(resource, self._provider, prices, window) for resource in resources)
+            estimates += [estimate for estimate in told if estimate is not None]
         by = f"inventory of {windows.key(snapshot.window)} x list price"
         return estimate_rows(task.customer.id, self._provider.name, window, estimates, by, at), problems
 
@@ -181,40 +182,76 @@ class CostCollector:
         newest = inventory.newest(clickhouse, self._provider.name, [customer], window, INVENTORY_LOOKBACK)
         return newest.get(customer)
 
+    def _by_currency(self, customer_id: str, resources: Sequence[Resource], at: datetime) -> dict[str, list[Resource]]:
+        """The resources by the currency that their account is billed in, as far as a bill has told; else USD."""
+        with self._context.clickhouse.session() as client:
+            billed = bills.billed_currencies(client, self._provider.name, customer_id, at)
+        groups: dict[str, list[Resource]] = {}
+        for resource in resources:
+            currency = billed.get(resource.account_id) or billed.get("", _DOLLARS)
+            groups.setdefault(currency, []).append(resource)
+        return groups
+
     def _prices_in(
-        self, task: Task, resources: Sequence[Resource], window: datetime, at: datetime, meter: Meter
+        self, task: Task, resources: Sequence[Resource], window: datetime, at: datetime, meter: Meter, currency: str
     ) -> tuple[Prices, list[Problem]]:
-        """The prices that held in a window; those missing or a day old are fetched from the cloud, by one customer."""
-        name = self._provider.name
+        """The prices that held in a window; those missing or a day old are fetched from the cloud, by one customer.
+
+        They are in `currency`, but for those that the cloud does not list in it.
+        """
+        name, of_window = self._provider.name, (window, currency)
         wanted = {(r.region, component.key) for r in resources for component in self._provider.components(r)}
+        problems: list[Problem] = []
         with self._lock:
-            if window not in self._prices:
-                with self._context.clickhouse.session() as client:
-                    self._prices[window] = bills.prices(client, name, window)
-            known = self._prices[window]
-            # A key that the cloud had no price for is not looked up again on the same day.
-            today = at.date().isoformat()
-            unpriced = {(region, key) for region, key in self._cache.get("without a price", name, today) or ()}
+            known = self._prices.get(of_window) or self._read_prices(*of_window)
+            # A key that the cloud had no price for, or in another currency, is not looked up again on the same day.
+            memory = "without a price", name, currency, at.date().isoformat()
+            unpriced = {(region, key) for region, key in self._cache.get(*memory) or ()}
             lacking = {
                 (region, key)
                 for region, key in wanted - unpriced
                 if not any(
-                    place in known and at - known[place].checked_at < bills.PRICES_LAST
+                    place in known
+                    and known[place].price.currency == currency
+                    and at - known[place].checked_at < bills.PRICES_LAST
                     for place in ((region, key), ("", key))
                 )
             }
-            if not lacking:
-                return known, []
-            answer = self._provider.list_prices(task.customer.id, task.customer.accounts(name), lacking, meter)
-            if not answer.problems:
-                priced = {(price.region, price.key) for price in answer.prices}
-                unpriced |= {place for place in lacking if priced.isdisjoint({place, ("", place[1])})}
-                self._cache.put(sorted(unpriced), "without a price", name, today)
-            with self._context.clickhouse.session() as client:
-                bills.keep_prices(client, name, answer.prices, at)
+            if lacking:
+                other = {} if currency == _DOLLARS else {"currency": currency}
+                accounts = task.customer.accounts(name)
+                answer = self._provider.list_prices(task.customer.id, accounts, lacking, meter, **other)
+                problems = answer.problems
+                if not problems:
+                    priced = {(price.region, price.key) for price in answer.prices if price.currency == currency}
+                    unpriced |= {place for place in lacking if priced.isdisjoint({place, ("", place[1])})}
+                    self._cache.put(sorted(unpriced), *memory)
+                with self._context.clickhouse.session() as client:
+                    bills.keep_prices(client, name, answer.prices, at)
                 self._prices.clear()
-                known = self._prices[window] = bills.prices(client, name, window)
-        return known, answer.problems
+                known = self._read_prices(*of_window)
+        return _in_currency(known, wanted, unpriced, currency), problems
+
+    def _read_prices(self, window: datetime, currency: str) -> Prices:
+        with self._context.clickhouse.session() as client:
+            known = self._prices[window, currency] = bills.prices(client, self._provider.name, window, currency)
+        return known
+
+
+_DOLLARS = "USD"  # what price lists come in where nothing else is asked for
+
+
+def _in_currency(
+    known: Prices, wanted: Iterable[tuple[str, str]], unpriced: Collection[tuple[str, str]], currency: str
+) -> Prices:
+    """The prices of `wanted` in a currency; in another one where the list is known not to come in it."""
+    found = {}
+    for region, key in wanted:
+        held = [known[place] for place in ((region, key), ("", key)) if place in known]
+        meant = [one for one in held if one.price.currency == currency]
+        if meant or (held and (region, key) in unpriced):
+            found[region, key] = (meant or held)[0]
+    return found
 
 
 def first_day_to_read(today: date, imported: Iterable[datetime | None]) -> date:
@@ -224,30 +261,6 @@ def first_day_to_read(today: date, imported: Iterable[datetime | None]) -> date:
     """
     return first_of_month_before(
         min([today, *(time.date() + finality.LATEST for time in imported if time is not None)])
-    )
-
-
-def drop_charges_billed_elsewhere(bill: Bill, sources: Sequence[Source[Any]]) -> Bill:
-    """A bill without the charges of accounts that another source is the bill of: a payer's tells of its members too.
-
-    The totals are those of what is left.
-    """
-    owner = {account: source.id for source in sources for account in source.covers}
-    foreign = [c for c in bill.charges if owner.get(c.sub_account_id, c.billing_account_id) != c.billing_account_id]
-    if not foreign:
-        return bill
-    less: dict[tuple[date, str, str], Decimal] = {}
-    for charge in foreign:
-        key = charge.day, charge.billing_account_id, charge.currency
-        less[key] = less.get(key, Decimal(0)) + charge.amount
-    dropped = set(map(id, foreign))
-    return replace(
-        bill,
-        charges=[charge for charge in bill.charges if id(charge) not in dropped],
-        totals=[
-            replace(t, amount=t.amount - less.get((t.day, t.billing_account_id, t.currency), Decimal(0)))
-            for t in bill.totals
-        ],
     )
 
 
@@ -263,17 +276,23 @@ def _imported(source: Source[Any], day: date, bill: Bill) -> list[ImportedDay]:
     return covered + totals
 
 
-def estimated(resource: Resource, provider: AnyProvider, prices: Prices) -> Estimate | None:
-    """The cost of a resource in a window; None where it has no price model, or the price of a part is not known."""
+def estimated(
+    resource: Resource, provider: AnyProvider, prices: Prices, window: datetime | None = None
+) -> Estimate | None:
+    """The cost of a resource in a window; None where it has no price model, or the price of a part is not known.
+
+    Without a window it is that of one before the month's hours are used up, where only so many are charged.
+    """
     components = provider.components(resource)
     if not components:
         return None
+    start, since = (window, resource.created_at) if window else (datetime(1970, 1, 1, tzinfo=UTC), None)
     amount, currencies = Decimal(0), set[str]()
     for component in components:
         known = prices.get((resource.region, component.key)) or prices.get(("", component.key))
         if known is None:
             return None
-        amount += known.price.hourly * component.quantity * HOURS
+        amount += known.price.hourly * component.quantity * component.charged_hours(start, windows.WINDOW, since)
         currencies.add(known.price.currency)
     if len(currencies) != 1:
         return None

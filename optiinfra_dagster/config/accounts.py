@@ -10,6 +10,8 @@ from pydantic import Field
 
 from optiinfra_dagster.config.secrets import HOW_TO_POINT, Endpoint, Section, problem
 
+HOW_TO_CLAIM = "Write true at the one customer that bears the charges of the billing account itself, or leave it out"
+
 
 class Account(Section):
     """An account on a provider: its credentials, endpoints and bills.
@@ -31,6 +33,18 @@ class Account(Section):
     def remark(self) -> str:
         """A clause that `customers check` adds where all is well and yet costs are not billed; empty for none."""
         return ""
+
+    @property
+    def claimed_billing_account(self) -> str:
+        """The billing account whose own charges (tax, support) are this customer's; empty for none.
+
+        It is named by what the customers file tells of it, so that two customers cannot both have them.
+        """
+        return ""
+
+    def is_account(self, text: str) -> bool:
+        """True for what may be the id of an account of this cloud, and not of the billing account that pays for it."""
+        return bool(text)
 
     @property
     def name(self) -> str:

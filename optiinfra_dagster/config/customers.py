@@ -318,6 +318,7 @@ class CustomersFile:
                 named = (*place, "application", "provider")
                 document.complain(named, f"is not a word that is known here{near}", f"Choose from {known}")
             _mark_places(customer, place)
+        _find_second_claims(customers, document)
         if not customers:
             document.complain(("customers",), "is an empty list", "Add a customer with id and name")
         return customers
@@ -373,6 +374,25 @@ class CustomersFile:
                             place,
                             "An account belongs to one customer: remove one of the two",
                         )
+
+
+def _find_second_claims(customers: Sequence[Customer], document: Document) -> None:
+    """Complain about charges of a billing account itself that two customers would have: they would count twice."""
+    claims: dict[tuple[str, str], tuple[Customer, Place]] = {}
+    for index, customer in enumerate(customers):
+        for provider in customer.providers:
+            for number, account in enumerate(customer.accounts(provider)):
+                billing_account = account.claimed_billing_account
+                place: Place = ("customers", index, provider, number, "account_charges")
+                other, first = claims.setdefault((provider, billing_account), (customer, place))
+                if billing_account and other is not customer:
+                    document.complain(
+                        place,
+                        f"is said by {other.id} and by {customer.id} of the {provider} billing account of "
+                        f"{billing_account} ({spell(first)}, line {document.line(first)}): its own charges, such as "
+                        "tax and support, would count twice",
+                        "Keep it at the one customer that bears them, and remove the other",
+                    )
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:

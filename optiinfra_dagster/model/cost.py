@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from enum import StrEnum
 from typing import TYPE_CHECKING, Generic
 
@@ -18,7 +18,7 @@ from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from optiinfra_dagster.model.inventory import Resource
     from optiinfra_dagster.model.memory import DayMemory
@@ -108,10 +108,16 @@ class LeftOutBecause(StrEnum):
     """Why a part of a statement is not among a customer's charges."""
 
     ANOTHER_ACCOUNT = "of an account that the customer does not have"
+    ANOTHER_BILL = "of an account that another bill of the customer is for"
     BILLING_ACCOUNT = "of the billing account itself"
     ANOTHER_PROVIDER = "of another provider"
     NOT_OVER = "of a day that is not over"
     TOO_OLD = "of a day older than costs are kept"
+
+    @property
+    def is_not_theirs(self) -> bool:
+        """True for what may be somebody else's: a person should know of it."""
+        return self in {LeftOutBecause.ANOTHER_ACCOUNT, LeftOutBecause.BILLING_ACCOUNT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,21 @@ class LeftOut:
     def billing_period(self) -> date:
         """The first day of the month whose bill has it."""
         return self.period or self.day.replace(day=1)
+
+
+def by_month(parts: Iterable[LeftOut]) -> list[LeftOut]:
+    """The sums of the days of each month's bill, the newest months and in them the largest sums first."""
+    sums: dict[tuple[date, str, str, LeftOutBecause, str], tuple[Decimal, int]] = {}
+    with localcontext(prec=60):  # 38 digits are stored
+        for part in parts:
+            key = part.billing_period, part.billing_account_id, part.account_id, part.because, part.currency
+            amount, rows = sums.get(key, (Decimal(0), 0))
+            sums[key] = amount + part.amount, rows + part.rows
+    whole = [
+        LeftOut(month, bill, account, because, amount, currency, rows, month)
+        for (month, bill, account, because, currency), (amount, rows) in sums.items()
+    ]
+    return sorted(whole, key=lambda part: (part.day, abs(part.amount)), reverse=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +232,9 @@ class Source(Generic[AccountT]):
     `id` is the charges' billing_account_id. `covers` names the accounts of the customers file that it is the bill of.
     It is read again after `cadence`: no cloud's bill changes more often. After a reading that did not end well it is
     left alone for `pause`, which is as long where every call costs money.
+
+    `is_shared` is true where it may also tell of accounts that it does not cover; these are left out. With
+    `account_charges`, what is charged to the billing account itself (tax, support) is this customer's.
     """
 
     id: str
@@ -218,6 +242,8 @@ class Source(Generic[AccountT]):
     covers: tuple[str, ...]
     cadence: timedelta
     pause: timedelta = timedelta(hours=1)
+    is_shared: bool = False
+    account_charges: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +273,23 @@ class Component:
     """A part of what a resource costs by the price list: `quantity` units of what `key` names, for every hour.
 
     `key` is the provider's own word for what has a price, the same in its price list: `BoxUsage:m6i.large`.
+    `monthly_hours` is how many hours of a calendar month are charged at most; 0 for all of them.
     """
 
     key: str
     quantity: Decimal
+    monthly_hours: int = 0
+
+    def charged_hours(self, start: datetime, length: timedelta, since: datetime | None) -> Decimal:
+        """The hours that are charged of a time in UTC, of something that was made at `since`; None is long ago."""
+        whole = Decimal(length // timedelta(minutes=1)) / 60
+        if not self.monthly_hours:
+            return whole
+        month = start.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        made = since.replace(minute=0, second=0, microsecond=0) if since is not None else month
+        begun = made if month < made <= start else month
+        left = self.monthly_hours - Decimal((start - begun) // timedelta(minutes=1)) / 60
+        return min(whole, max(Decimal(0), left))
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,11 @@ class Provider(Protocol[AccountT]):
         del request, meter
         return Bill()
 
+    def newest_bill(self, customer_id: str, source: Source[AccountT]) -> Bill:
+        """The newest statement of a shared bill, to check whose charges it has; a problem where that is dear."""
+        del customer_id, source
+        return Bill()
+
     def components(self, resource: Resource) -> list[Component]:
         """The parts of a resource that have a price by the hour; none for what is free, stopped or paid by use."""
         del resource
@@ -121,8 +126,16 @@ class Provider(Protocol[AccountT]):
         return kind
 
     def list_prices(
-        self, customer_id: str, accounts: Sequence[AccountT], wanted: Collection[tuple[str, str]], meter: Meter
+        self,
+        customer_id: str,
+        accounts: Sequence[AccountT],
+        wanted: Collection[tuple[str, str]],
+        meter: Meter,
+        currency: str = "USD",
     ) -> PriceList:
-        """The list prices of `wanted`, as (region, key of a component); what has no price is left out."""
-        del customer_id, accounts, wanted, meter
+        """The list prices of `wanted`, as (region, key of a component); what has no price is left out.
+
+        They are in `currency` where the cloud lists them so, else in its own. Nothing is converted.
+        """
+        del customer_id, accounts, wanted, meter, currency
         return PriceList()

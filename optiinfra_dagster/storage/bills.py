@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optiinfra_dagster.model.cost import Price
+from optiinfra_dagster.model.cost import Price, first_of_month_before
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import fetch
-from optiinfra_dagster.storage.cost_rows import FROM_INVENTORY, FROM_LINE, IMPORT_MARKER, LEFT_OUT
+from optiinfra_dagster.storage.cost_rows import FROM_INVENTORY, FROM_LINE, IMPORT_MARKER, LEFT_OUT, left_out_in
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from clickhouse_connect.driver.client import Client
 
+    from optiinfra_dagster.model.cost import LeftOut
     from optiinfra_dagster.model.slices import MergeBilledAccounts, SliceKey
     from optiinfra_dagster.storage.ledger import Published
 
@@ -94,6 +95,34 @@ def record_imports(
         client.insert_arrow("cost_readings", pa.Table.from_pylist(rows, schema=_IMPORTS))
 
 
+def recently_left_out(
+    client: Client, customers: Sequence[str], today: date
+) -> dict[tuple[str, str], dict[str, list[LeftOut]]]:
+    """What was left out of bills since the month before, by customer and provider, then by the source.
+
+    A bill of which nothing was left out is in it as well; one that was not read is not.
+    """
+    table = fetch(
+        client,
+        """
+        SELECT customer_id, provider, billing_account_id, billing_period, cost_type, sub_account_id, charge_description,
+            amount, currency
+        FROM cost_metrics_current
+        WHERE customer_id IN {customers:Array(String)} AND cost_kind = 'billed'
+            AND cost_type IN ('reading', 'left_out') AND window_start >= toDateTime({since:Date}, 'UTC')
+        """,
+        {"customers": list(customers), "since": first_of_month_before(today)},
+    )
+    found: dict[tuple[str, str], dict[str, list[LeftOut]]] = {}
+    for customer, provider in arrow.owners(table):
+        rows = arrow.of_slice(table, customer, provider)
+        of_source: dict[str, list[LeftOut]] = {source_id: [] for source_id in rows["billing_account_id"].to_pylist()}
+        for part in left_out_in(rows):
+            of_source[part.billing_account_id].append(part)
+        found[customer, provider] = of_source
+    return found
+
+
 # --- Price lists ------------------------------------------------------------------------------------------------------
 
 PRICES_LAST = timedelta(days=1)
@@ -106,6 +135,7 @@ _PRICES = pa.schema(
         ("valid_from", schema.TIME),
         ("hourly", schema.AMOUNT),
         ("currency", pa.string()),
+        ("listed_in", pa.string()),
         ("description", pa.string()),
         ("checked_at", schema.TIME),
     ]
@@ -121,29 +151,45 @@ class KnownPrice:
     checked_at: datetime
 
 
-def prices(client: Client, provider: str, at: datetime) -> dict[tuple[str, str], KnownPrice]:
-    """The price that held at a time, by region and key; for a time before all that is known, the oldest."""
+def prices(client: Client, provider: str, at: datetime, currency: str = "") -> dict[tuple[str, str], KnownPrice]:
+    """The price that held at a time, by region and key; for a time before all that is known, the oldest.
+
+    Of prices in several currencies it is the one in `currency`, else that in USD, else the newest.
+    """
     rows = fetch(
         client,
         """
-        SELECT region, key, checked_at,
-            held.1 AS valid_from, held.2 AS hourly, held.3 AS currency, held.4 AS description
+        SELECT region, key,
+            best.1 AS currency, best.2 AS checked_at, best.3 AS valid_from, best.4 AS hourly, best.5 AS description
         FROM
         (
             SELECT
                 region,
                 key,
-                max(p.checked_at) AS checked_at,
                 argMax(
-                    (p.valid_from, p.hourly, p.currency, p.description),
-                    (if(p.valid_from <= fromUnixTimestamp({at:UInt32}), 1, -1) * toUnixTimestamp(p.valid_from),
-                        p.checked_at)) AS held
-            FROM prices AS p
-            WHERE provider = {provider:String}
+                    (c.currency, c.checked_at, c.held.2, c.held.3, c.held.4),
+                    (multiIf({currency:String} = '', 0, c.currency = {currency:String}, 2, c.currency = 'USD', 1, 0),
+                        c.held.1, c.checked_at)) AS best
+            FROM
+            (
+                SELECT
+                    region,
+                    key,
+                    currency,
+                    max(p.checked_at) AS checked_at,
+                    argMax(
+                        (if(p.valid_from <= fromUnixTimestamp({at:UInt32}), 1, -1) * toUnixTimestamp(p.valid_from),
+                            p.valid_from, p.hourly, p.description),
+                        (if(p.valid_from <= fromUnixTimestamp({at:UInt32}), 1, -1) * toUnixTimestamp(p.valid_from),
+                            p.checked_at)) AS held
+                FROM prices AS p
+                WHERE provider = {provider:String}
+                GROUP BY region, key, currency
+            ) AS c
             GROUP BY region, key
         )
         """,
-        {"provider": provider, "at": int(at.timestamp())},
+        {"provider": provider, "at": int(at.timestamp()), "currency": currency},
     ).to_pylist()
     return {
         (row["region"], row["key"]): KnownPrice(
@@ -155,12 +201,12 @@ def prices(client: Client, provider: str, at: datetime) -> dict[tuple[str, str],
     }
 
 
-def keep_prices(client: Client, provider: str, listed: Iterable[Price], at: datetime) -> None:
+def keep_prices(client: Client, provider: str, listed: Sequence[Price], at: datetime) -> None:
     """Record the prices of a price list as it is now; a price that did not change keeps its valid_from."""
-    known = prices(client, provider, at)
+    known = {currency: prices(client, provider, at, currency) for currency in {price.currency for price in listed}}
     rows = []
     for price in listed:
-        old = known.get((price.region, price.key))
+        old = known[price.currency].get((price.region, price.key))
         same = old is not None and (old.price.hourly, old.price.currency) == (price.hourly, price.currency)
         rows.append(
             {
@@ -170,12 +216,42 @@ def keep_prices(client: Client, provider: str, listed: Iterable[Price], at: date
                 "valid_from": old.valid_from if old is not None and same else at,
                 "hourly": price.hourly,
                 "currency": price.currency,
+                "listed_in": price.currency,
                 "description": price.description,
                 "checked_at": at,
             }
         )
     if rows:
         client.insert_arrow("prices", pa.Table.from_pylist(rows, schema=_PRICES))
+
+
+_BILLS_LAST = timedelta(days=70)  # as long is a currency taken from a bill
+
+
+def billed_currencies(client: Client, provider: str, customer_id: str, at: datetime) -> dict[str, str]:
+    """The currency that each account's newest charges are in, by account; one without charges in 70 days is not in it.
+
+    The account "" stands for any other, and has the newest currency of them all.
+    """
+    rows = client.query(
+        """
+        SELECT sub_account_id, argMax(currency, (window_start, abs(amount))) AS newest, max(window_start) AS day
+        FROM cost_metrics_current
+        WHERE provider = {provider:String} AND customer_id = {customer:String} AND cost_kind = 'billed'
+            AND window_start >= fromUnixTimestamp({since:UInt32}) AND window_start <= fromUnixTimestamp({at:UInt32})
+            AND cost_type != {marker:String} AND currency != '' AND amount != 0
+        GROUP BY sub_account_id
+        ORDER BY day, sub_account_id
+        """,
+        parameters={
+            "provider": provider,
+            "customer": customer_id,
+            "marker": IMPORT_MARKER,
+            "at": int(at.timestamp()),
+            "since": int((at - _BILLS_LAST).timestamp()),
+        },
+    ).result_rows
+    return {"": rows[-1][1], **{account: currency for account, currency, _ in rows}} if rows else {}
 
 
 # --- Restatements ----------------------------------------------------------------------------------------------------

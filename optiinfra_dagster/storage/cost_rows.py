@@ -8,6 +8,9 @@ from decimal import Context, Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+
+from optiinfra_dagster.model.cost import LeftOut, LeftOutBecause, by_month
 from optiinfra_dagster.model.windows import WINDOW
 from optiinfra_dagster.storage.rows import table_of, to_json
 from optiinfra_dagster.storage.schema import BILLED, COST
@@ -129,6 +132,16 @@ def charge_rows(
         first_seen=collected_at,
         last_changed=collected_at,
     )  # fmt: skip
+
+
+def left_out_in(rows: pa.Table) -> list[LeftOut]:
+    """What was left out, by rows of `BILLED`; the sums of its months."""
+    names = ("billing_period", "billing_account_id", "sub_account_id", "charge_description", "amount", "currency")
+    columns = rows.filter(pc.equal(rows["cost_type"], LEFT_OUT)).select([*names]).to_pydict().values()
+    return by_month(
+        LeftOut(month, bill, account, LeftOutBecause(because), amount, currency)
+        for month, bill, account, because, amount, currency in zip(*columns, strict=True)
+    )
 
 
 def _tags(heads: Sequence[Charge], known: Sequence[Resource | None]) -> tuple[list[str], list[str]]:

@@ -112,6 +112,9 @@ _OF_TABLE: Mapping[str, Mapping[str, str]] = {
         "attachable": "true: it is of a kind that costs money while it is attached to nothing",
         "silent_when_idle": "true: the cloud writes no point of its metrics while nothing passes",
     },
+    "prices": {
+        "listed_in": "the currency, as part of the table's key; empty in rows of before it was",
+    },
     "cost_metrics": {
         "instance_id": "the same as resource_id, for readers of the earlier system",
         "estimated_by": "the rule that the estimate was made by; empty for what is billed",

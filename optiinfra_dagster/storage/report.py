@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from optiinfra_dagster.model.cost import by_month
 from optiinfra_dagster.model.slices import (
     AlreadyPublished,
     MergeBilledAccounts,
@@ -16,10 +17,12 @@ from optiinfra_dagster.model.slices import (
     SliceStatus,
 )
 from optiinfra_dagster.model.text import counted
+from optiinfra_dagster.storage.cost_rows import left_out_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from optiinfra_dagster.model.cost import LeftOut
     from optiinfra_dagster.storage.writer import FlushResult
 
 # What an outcome is called where a person reads of it.
@@ -31,6 +34,7 @@ WORDS = {
     "not_configured": "not configured",
 }
 MOST_OF_ERROR = 200  # characters, in a line of the log
+MOST_LEFT_OUT = 100  # lines of the table in the metadata
 EVERY_SLICE_FAILED = "every_slice_failed"
 """Metadata of an asset's failure whose reasons the ledger has, customer by customer."""
 
@@ -41,6 +45,7 @@ class Report:
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
         self.bill_days = 0
+        self.left_out: dict[str, list[LeftOut]] = defaultdict(list)  # by customer
         self.rows_written = 0
         self.api_calls = 0
         self.api_cost_usd = Decimal(0)
@@ -63,6 +68,8 @@ class Report:
                 continue  # of a window before those of this run
             if isinstance(item.mode, MergeBilledAccounts):
                 self.bill_days += len(item.windows)
+                if item.rows is not None:
+                    self.left_out[item.customer_id] += left_out_in(item.rows)
                 continue
             self._count(item, item.status.value, item.rows.num_rows if item.rows is not None else 0)
             customer = self.customers[item.customer_id]
@@ -94,6 +101,9 @@ class Report:
             text = f"{failed[0]}: {failed[1]}"
             slices += f" ({text[:MOST_OF_ERROR]}{'...' if len(text) > MOST_OF_ERROR else ''})"
         bills = f"{counted(self.bill_days, 'day')} of bills" if self.bill_days else ""
+        left_out = [part for parts in self.left_out.values() for part in parts if part.because.is_not_theirs]
+        if others := {(part.billing_account_id, part.account_id) for part in left_out}:
+            bills += f", {counted(len(others), 'account')} in them left out"
         done = ", ".join(filter(None, (slices, bills))) or "nothing to do"
         return f"{done}; {counted(self.rows_written, 'row')} written, {counted(self.api_calls, 'API call')}"
 
@@ -109,11 +119,31 @@ class Report:
         if self.reread:
             metadata["corrected_points"] = self.corrected
             metadata["corrected_share"] = self.corrected / self.reread
+        if left_out := self._left_out():
+            metadata["left_out"] = dg.MetadataValue.table(left_out)
         if detailed and self.customers:
             metadata["customers"] = dg.MetadataValue.table(
                 [dg.TableRecord({"customer": name, **row}) for name, row in sorted(self.customers.items())]
             )
         return metadata
+
+    def _left_out(self) -> list[dg.TableRecord]:
+        """What the bills have and the customers' costs have not, by month."""
+        return [
+            dg.TableRecord(
+                {
+                    "customer": customer,
+                    "bill": part.billing_account_id,
+                    "account": part.account_id,
+                    "because": part.because.value,
+                    "month": f"{part.billing_period:%Y-%m}",
+                    "amount": f"{part.amount:f}",
+                    "currency": part.currency,
+                }
+            )
+            for customer, parts in sorted(self.left_out.items())
+            for part in by_month(parts)
+        ][:MOST_LEFT_OUT]
 
     def raise_if_all_failed(self) -> None:
         """Fail the asset where every slice failed, and only there: one customer's failure is that customer's.

@@ -30,32 +30,28 @@ known AS
          d.charge_day >= toStartOfMonth(today)]) AS period
     GROUP BY customer_id, provider, sub_account_id, period
 ),
--- In which currencies an account is charged: a day that is known and has no charge cost nothing in them.
-charged AS
-(
-    SELECT DISTINCT customer_id, provider, sub_account_id, currency
-    FROM recent_costs(window = {window:DateTime('UTC')})
-),
+-- Each account's periods in every currency that it is charged in: of a day that is known and has no charge, nothing.
 costs AS
 (
     SELECT
         customer_id, provider, sub_account_id, currency, period,
-        count() AS lines,
-        countIf(c.cost_kind != 'arriving') AS counted,
-        sum(c.billed) AS billed,
-        sum(c.estimated) AS estimated,
-        sum(c.arriving) AS arriving,
-        sum(c.provisional) AS provisional,
-        countIf(c.cost_kind != 'arriving' AND isNull(c.effective)) > 0 AS not_told,
-        sum(ifNull(c.effective, 0)) AS effective,
-        sumIf(c.billed + c.estimated, c.charge_category = 'Usage') AS usage,
-        sumIf(c.billed + c.estimated, c.charge_category = 'Purchase') AS purchases,
-        sumIf(c.billed + c.estimated, c.charge_category = 'Tax') AS taxes,
-        sumIf(c.billed + c.estimated, c.charge_category = 'Credit') AS credits,
-        sumIf(c.billed + c.estimated, c.charge_category = 'Adjustment') AS adjustments,
-        max(c.until) AS until
-    FROM recent_costs(window = {window:DateTime('UTC')}) AS c
-    ARRAY JOIN c.periods AS period
+        countIf(is_in) AS lines,
+        countIf(is_in AND c.cost_kind != 'arriving') AS counted,
+        sumIf(c.billed, is_in) AS billed,
+        sumIf(c.estimated, is_in) AS estimated,
+        sumIf(c.arriving, is_in) AS arriving,
+        sumIf(c.provisional, is_in) AS provisional,
+        countIf(is_in AND c.cost_kind != 'arriving' AND isNull(c.effective)) > 0 AS not_told,
+        sumIf(ifNull(c.effective, 0), is_in) AS effective,
+        sumIf(c.billed + c.estimated, is_in AND c.charge_category = 'Usage') AS usage,
+        sumIf(c.billed + c.estimated, is_in AND c.charge_category = 'Purchase') AS purchases,
+        sumIf(c.billed + c.estimated, is_in AND c.charge_category = 'Tax') AS taxes,
+        sumIf(c.billed + c.estimated, is_in AND c.charge_category = 'Credit') AS credits,
+        sumIf(c.billed + c.estimated, is_in AND c.charge_category = 'Adjustment') AS adjustments,
+        maxIf(c.until, is_in) AS until
+    FROM (SELECT *, ['today', 'yesterday', 'last_30_days', 'month_to_date'] AS every
+        FROM recent_costs(window = {window:DateTime('UTC')})) AS c
+    ARRAY JOIN c.every AS period, arrayMap(p -> has(c.periods, p), c.every) AS is_in
     GROUP BY customer_id, provider, sub_account_id, currency, period
 ),
 told AS
@@ -67,9 +63,8 @@ told AS
         c.usage AS usage, c.purchases AS purchases, c.taxes AS taxes, c.credits AS credits,
         c.adjustments AS adjustments, c.until AS until,
         k.days > 0 OR c.counted > 0 AS is_known
-    FROM known AS k
-    INNER JOIN charged AS h USING (customer_id, provider, sub_account_id)
-    LEFT JOIN costs AS c USING (customer_id, provider, sub_account_id, currency, period)
+    FROM costs AS c
+    LEFT JOIN known AS k USING (customer_id, provider, sub_account_id, period)
     WHERE is_known OR c.lines > 0
 )
 SELECT

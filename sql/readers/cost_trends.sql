@@ -15,33 +15,31 @@
 WITH
 toDate({window:DateTime('UTC')}, 'UTC') AS today,
 toStartOfMonth(today) - INTERVAL 5 MONTH AS first_day,
-known AS
-(
-    SELECT *
-    FROM days_until(
-        first = toStartOfMonth(toDate({window:DateTime('UTC')}, 'UTC')) - INTERVAL 5 MONTH,
-        window = {window:DateTime('UTC')})
-),
+-- What is known of each account, by day; and of all accounts of a provider, on every day on which one counts.
 accounts AS
 (
-    SELECT customer_id, provider, sub_account_id, min(k.charge_day) AS begins, max(k.charge_day) + 35 AS ends
-    FROM known AS k
-    WHERE known > 0
+    SELECT
+        customer_id, provider, sub_account_id,
+        mapFromArrays(groupArray(k.charge_day), groupArray(k.known)) AS known_on,
+        minIf(k.charge_day, k.known > 0) AS begins,
+        maxIf(k.charge_day, k.known > 0) + 35 AS ends
+    FROM days_until(
+        first = toStartOfMonth(toDate({window:DateTime('UTC')}, 'UTC')) - INTERVAL 5 MONTH,
+        window = {window:DateTime('UTC')}) AS k
     GROUP BY customer_id, provider, sub_account_id
+    HAVING countIf(k.known > 0) > 0
 ),
--- Every day of every account that counts then, known or not.
-account_days AS
+known AS
 (
-    SELECT customer_id, provider, sub_account_id,
-        arrayJoin(arrayMap(n -> begins + toIntervalDay(n), range(toUInt32(least(ends, today) - begins + 1)))) AS charge_day
-    FROM accounts
-),
-known_of_all AS
-(
-    SELECT customer_id, provider, charge_day, min(k.known) AS days
-    FROM account_days AS a
-    LEFT JOIN known AS k USING (customer_id, provider, sub_account_id, charge_day)
-    GROUP BY customer_id, provider, charge_day
+    SELECT customer_id, provider, mapFromArrays(groupArray(day), groupArray(least_known)) AS known_on
+    FROM
+    (
+        SELECT customer_id, provider, day, min(known_on[day]) AS least_known
+        FROM accounts
+        ARRAY JOIN arrayMap(n -> begins + toIntervalDay(n), range(toUInt32(least(ends, today) - begins + 1))) AS day
+        GROUP BY customer_id, provider, day
+    )
+    GROUP BY customer_id, provider
 ),
 costs AS
 (
@@ -62,17 +60,26 @@ costs AS
         window = {window:DateTime('UTC')}) AS c
     GROUP BY customer_id, provider, currency, charge_day
 ),
--- Days with costs, and those that are known to have none in a currency that the provider charges in.
+-- The days with costs in a currency, and those that are known to have none in it.
 days AS
 (
-    SELECT *
+    SELECT
+        customer_id, provider, currency, charge_day, k.known_on[charge_day] AS days,
+        of_day.1 AS counted, of_day.2 AS not_told, of_day.3 AS billed, of_day.4 AS estimated, of_day.5 AS arriving,
+        of_day.6 AS effective, of_day.7 AS purchases, of_day.8 AS taxes, of_day.9 AS credits, of_day.10 AS provisional
     FROM
     (
-        SELECT customer_id, provider, h.currency AS currency, k.charge_day AS charge_day, k.days AS days
-        FROM known_of_all AS k
-        INNER JOIN (SELECT DISTINCT customer_id, provider, currency FROM costs) AS h USING (customer_id, provider)
-    ) AS every
-    FULL JOIN costs USING (customer_id, provider, currency, charge_day)
+        SELECT
+            customer_id, provider, currency,
+            mapFromArrays(groupArray(charge_day), groupArray((counted, not_told, billed, estimated, arriving, effective,
+                purchases, taxes, credits, provisional))) AS costs_on
+        FROM costs
+        GROUP BY customer_id, provider, currency
+    ) AS c
+    LEFT JOIN known AS k USING (customer_id, provider)
+    ARRAY JOIN arrayDistinct(arrayConcat(mapKeys(c.costs_on), mapKeys(k.known_on))) AS charge_day,
+        arrayMap(day -> c.costs_on[day],
+            arrayDistinct(arrayConcat(mapKeys(c.costs_on), mapKeys(k.known_on)))) AS of_day
 ),
 periods AS
 (

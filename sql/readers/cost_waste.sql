@@ -119,13 +119,14 @@ spent AS
     WHERE resource_id != '' AND charge_category = 'Usage'
     GROUP BY customer_id, provider, account_id, resource_id, currency, charge_day
 ),
--- The newest estimate by itself: a day's sum is of as many windows as were collected.
+-- The newest estimate by itself: a day's sum is of as many windows as were collected. Beyond a month's cap of hours it is
+-- 0, which says nothing of the next month.
 priced AS
 (
     SELECT
         customer_id, provider, sub_account_id AS account_id, resource_id, currency,
-        argMax(c.amount, c.window_start) AS estimate,
-        argMax(JSONExtractString(c.metadata, 'priced'), c.window_start) AS priced
+        argMax(c.amount, (c.amount != 0, c.window_start)) AS estimate,
+        argMax(JSONExtractString(c.metadata, 'priced'), (c.amount != 0, c.window_start)) AS priced
     FROM cost_metrics_current AS c
     WHERE window_start > {window:DateTime('UTC')} - INTERVAL 1 DAY AND window_start <= {window:DateTime('UTC')}
         AND cost_kind = 'estimated' AND resource_id != ''

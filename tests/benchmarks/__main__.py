@@ -59,6 +59,7 @@ def main() -> None:
             insert_rows,
             bytes_per_row,
             trends,
+            cost_readers,
             fixed_cost_of_a_window,
         )
     }
@@ -423,6 +424,21 @@ def trends() -> None:
                 client.command(f"OPTIMIZE TABLE {table} FINAL")  # what the merges of a few hours do
         costs = [cpu(lambda: rollups.refresh(clickhouse, hour)) for _ in range(ROUNDS)]
     line(f"CPU-s of trends from {read:,} rollups, all threads", min(costs), None, "<= 5")
+
+
+def cost_readers() -> None:
+    """The cost readers of a window late in a month, with a month, and eight, of estimates and bills."""
+    from tests.benchmarks import cost_readers as costs
+
+    for days in (30, 240) if FULL else (30, 90):
+        with tempfile.TemporaryDirectory() as folder:
+            clickhouse = ClickHouse(f"chdb://{folder}/clickhouse")
+            with clickhouse.session():
+                rows = costs.fill(clickhouse, days)
+                costs.refresh(clickhouse)  # the rollups of all days before, once
+                rounds = [(sum(costs.refresh(clickhouse).values()), costs.plain(clickhouse)) for _ in range(ROUNDS)]
+        ours, plain = (min(side) for side in zip(*rounds, strict=True))
+        line(f"CPU-s of the cost readers, {rows:,} rows, all threads", ours, plain, "flat; <= 3")
 
 
 def fixed_cost_of_a_window() -> None:

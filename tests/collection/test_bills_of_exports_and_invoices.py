@@ -69,7 +69,7 @@ def test_a_day_that_is_restated_twice_shows_the_last_statement_and_both_changes(
     lab = start_lab({"gcp": GCP, "vultr": VULTR}, now=lambda: clock[0])
     monkeypatch.setattr(run, "in_flush_batches", at_once)  # in this thread, which holds the engine open
     monkeypatch.setenv("ACME_VULTR_KEY", "acme-vultr-key")
-    project = {"project_id": "acme-prod", "billing_export_table": TABLE}
+    project = {"project_id": "acme-prod", "billing_export_table": TABLE, "account_charges": True}
     acme = {
         "id": "acme",
         "name": "Acme",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,17 @@ from optiinfra_dagster.collection.cost import CostCollector, first_day_to_read
 from optiinfra_dagster.collection.plan import Context
 from optiinfra_dagster.collection.run import Work, collect_slices
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.cost import Bill, Charge, Component, Price, PriceList, Source, Total, first_of_month_before
+from optiinfra_dagster.model.cost import (
+    Bill,
+    Charge,
+    Component,
+    LeftOutBecause,
+    Price,
+    PriceList,
+    Source,
+    Total,
+    first_of_month_before,
+)
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
@@ -22,6 +32,7 @@ from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 from optiinfra_dagster.providers.vultr.provider import Vultr
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.bills import BillImports, bill_imports
+from optiinfra_dagster.storage.cost_rows import ImportedDay, charge_rows
 from optiinfra_dagster.storage.inventory import InventorySnapshot
 from optiinfra_dagster.storage.rows import resource_rows
 from optiinfra_dagster.storage.writer import Writer, by_dataset
@@ -54,7 +65,10 @@ class Cloud(Vultr):
     cadence: timedelta = 6 * H
     prices: dict[str, str] = field(default_factory=lambda: {"box": "0.4", "GiB": "0.0001"})
     bill_requests: list[BillRequest[Any]] = field(default_factory=list)
+    rates: dict[str, Decimal] = field(default_factory=lambda: {"USD": Decimal(1)})  # what the list comes in
     price_lists: list[set[tuple[str, str]]] = field(default_factory=list)
+    asked_in: list[str] = field(default_factory=list)
+    prices_fail: bool = False
 
     def bill_sources(self, accounts: Sequence[Any]) -> list[Source[Any]]:
         return [Source(name, accounts[0], covers, self.cadence) for name, covers in self.sources.items()]
@@ -81,11 +95,26 @@ class Cloud(Vultr):
         return {"ec2:instance": "Compute"}[kind]
 
     def list_prices(
-        self, customer_id: str, accounts: Sequence[Any], wanted: Collection[tuple[str, str]], meter: Meter
+        self,
+        customer_id: str,
+        accounts: Sequence[Any],
+        wanted: Collection[tuple[str, str]],
+        meter: Meter,
+        currency: str = "USD",
     ) -> PriceList:
         self.price_lists.append(set(wanted))
+        self.asked_in.append(currency)
         meter.count("GetPrices")
-        return PriceList([Price("", key, Decimal(self.prices[key]), "USD") for _, key in wanted if key in self.prices])
+        if self.prices_fail:
+            return PriceList(problems=[Problem("payer", "", "", Cause.UNAVAILABLE, "no price list")])
+        listed_in = currency if currency in self.rates else "USD"
+        return PriceList(
+            [
+                Price("", key, Decimal(self.prices[key]) * self.rates[listed_in], listed_in)
+                for _, key in wanted
+                if key in self.prices
+            ]
+        )
 
 
 @pytest.fixture
@@ -256,8 +285,10 @@ def test_a_bill_that_tells_nothing_new_is_read(cloud: Cloud, spine: Spine) -> No
     assert len(cloud.bill_requests) == 1
 
 
-def test_members_of_a_payer_are_counted_once_by_their_own_bill(cloud: Cloud, spine: Spine) -> None:
-    """The payer's bill tells of its members too, of which one has a bill of its own here."""
+def test_a_payers_bill_gives_the_accounts_that_it_covers_and_tells_what_was_left_out(
+    cloud: Cloud, spine: Spine
+) -> None:
+    """The payer's bill tells of all its members: one that it covers, one with a bill of its own, one of nobody here."""
     inventoried(spine)
     day = (W - D).date()
     cloud.sources = {"payer": ("payer", "covered"), "member": ("member",)}
@@ -268,13 +299,21 @@ def test_members_of_a_payer_are_counted_once_by_their_own_bill(cloud: Cloud, spi
     cloud.totals = [Total(day, "payer", "USD", Decimal(15)), Total(day, "member", "USD", Decimal(4))]
     collect(spine, W)
     assert [row for row in seen(spine) if row[0] == "billed"] == [
-        ("billed", "covered", 2), ("billed", "member", 4), ("billed", "payer", 1), ("billed", "unlisted", 8),
+        ("billed", "covered", 2), ("billed", "member", 4), ("billed", "payer", 1),
     ]  # fmt: skip
+    left_out = spine.query(
+        "SELECT billing_account_id, sub_account_id, charge_description, amount, metadata FROM cost_metrics_current "
+        "WHERE cost_type = 'left_out' ORDER BY ALL"
+    )
+    assert [tuple(row.values()) for row in left_out] == [
+        ("payer", "member", LeftOutBecause.ANOTHER_BILL, 4, '{"rows":1}'),
+        ("payer", "unlisted", LeftOutBecause.ANOTHER_ACCOUNT, 8, '{"rows":1}'),
+    ]
     told = spine.query(
         "SELECT billing_account_id, JSONExtractString(metadata, 'total') AS total FROM cost_metrics_current "
         "WHERE cost_type = 'reading' AND currency != '' ORDER BY ALL"
     )
-    assert [tuple(row.values()) for row in told] == [("member", "4"), ("payer", "11")]
+    assert [tuple(row.values()) for row in told] == [("member", "4"), ("payer", "15")]
     read = spine.query(
         "SELECT sub_account_id FROM cost_metrics_current WHERE cost_type = 'reading' AND currency = '' ORDER BY ALL"
     )
@@ -348,6 +387,126 @@ def test_an_estimate_says_how_it_came_about(cloud: Cloud, spine: Spine) -> None:
     assert row["metadata"] == '{"priced":"100 x GiB + 2 x box"}'
     assert row["service_name"] == "Compute"  # as the bill has it
     assert (row["is_final"], row["billed_cost"], row["charge_period_end"]) == (False, None, W + 2 * Q)
+
+
+def billed_in(currency: str, account: str = "payer", day: date | None = None) -> Charge:
+    return replace(charge("1", account, day=day), currency=currency)
+
+
+def estimates(spine: Spine) -> dict[str, list[tuple[Decimal, str]]]:
+    """What each resource is estimated to cost, with its currency, in the order of time."""
+    rows = spine.query(
+        "SELECT resource_id, amount, currency FROM cost_metrics_current WHERE cost_kind = 'estimated' "
+        "ORDER BY window_start"
+    )
+    told: dict[str, list[tuple[Decimal, str]]] = {}
+    for row in rows:
+        told.setdefault(row["resource_id"], []).append((row["amount"], row["currency"]))
+    return told
+
+
+def test_an_estimate_is_in_the_currency_that_its_account_is_billed_in(cloud: Cloud, spine: Spine) -> None:
+    """Of three accounts one is billed in EUR, one in GBP since yesterday, and one not yet."""
+    cloud.rates |= {"EUR": Decimal("0.9"), "GBP": Decimal("0.8")}
+    accounts = {"i-eur": "payer", "i-gbp": "british", "i-new": "new"}
+    inventoried(spine, *(resource(name, account_id=one, metadata={"box": 1}) for name, one in accounts.items()))
+    cloud.sources = {"payer": ("payer", "british", "new")}
+    cloud.days = [(W - 2 * D).date(), (W - D).date()]
+    cloud.charges = [
+        billed_in("EUR", day=(W - 2 * D).date()), billed_in("USD", "british", (W - 2 * D).date()),
+        billed_in("GBP", "british"),
+    ]  # fmt: skip
+    collect(spine, W)  # no bill is known before it
+    collect(spine, W + Q)
+    collect(spine, W + 2 * Q)
+    dollars = (Decimal("0.1"), "USD")
+    assert estimates(spine) == {
+        "i-eur": [dollars, *[(Decimal("0.09"), "EUR")] * 2],
+        "i-gbp": [dollars, *[(Decimal("0.08"), "GBP")] * 2],
+        "i-new": [dollars, *[(Decimal("0.08"), "GBP")] * 2],  # as the newest of the customer's bills
+    }
+    assert sorted(cloud.asked_in) == ["EUR", "GBP", "USD"]  # each once a day
+
+
+def test_where_the_list_does_not_come_in_the_bills_currency_the_estimate_stays_in_the_lists(
+    cloud: Cloud, spine: Spine
+) -> None:
+    inventoried(spine)
+    cloud.charges = [billed_in("EUR")]
+    for n in range(4):
+        collect(spine, W + n * Q)
+    assert estimates(spine) == {"i-1": [(PER_WINDOW, "USD")] * 4}
+    assert cloud.asked_in == ["USD", "EUR"]  # and not again on that day
+
+
+def test_a_list_that_failed_is_not_taken_to_lack_the_currency(cloud: Cloud, spine: Spine) -> None:
+    inventoried(spine)
+    cloud.rates["EUR"] = Decimal("0.9")
+    cloud.charges = [billed_in("EUR")]
+    collect(spine, W)
+    cloud.prices_fail = True
+    [*_, one] = collect(spine, W + Q)
+    assert (one.status, "no price list" in one.error) == (SliceStatus.PARTIAL, True)
+    cloud.prices_fail = False
+    collect(spine, W + 2 * Q)
+    assert estimates(spine) == {"i-1": [(PER_WINDOW, "USD"), (PER_WINDOW * Decimal("0.9"), "EUR")]}
+
+
+def test_customers_billed_in_different_currencies_share_a_list(cloud: Cloud, spine: Spine) -> None:
+    cloud.rates["EUR"] = Decimal("0.9")
+    spine.settings.customers_path.write_text(
+        "customers:\n  - {id: acme, name: A, vultr: [{api_key: {env: K}}]}\n"
+        "  - {id: hooli, name: H, vultr: [{api_key: {env: L}}]}\n"
+    )
+    inventoried(spine)
+    rows = resource_rows("hooli", PROVIDER, W, [MACHINE], W)
+    Writer(spine.clickhouse, schema.RESOURCE).flush([SliceResult("hooli", PROVIDER, [W], SliceStatus.OK, rows=rows)])
+    collect(spine, W)
+    collect(spine, W + Q)
+    read = [ImportedDay((W - D).date(), "payer", "payer")]
+    charged = charge_rows("hooli", PROVIDER, Bill([billed_in("EUR")]), read, {}, W)
+    Writer(spine.clickhouse, schema.BILLED).flush(
+        [SliceResult("hooli", PROVIDER, [W - D], SliceStatus.OK, rows=charged, dataset="cost_billed")]
+    )
+    collect(spine, W + 2 * Q)
+    told = spine.query(
+        "SELECT customer_id, argMax(currency, window_start) AS currency, argMax(amount, window_start) AS amount "
+        "FROM cost_metrics_current WHERE cost_kind = 'estimated' GROUP BY customer_id ORDER BY customer_id"
+    )
+    assert [tuple(row.values()) for row in told] == [
+        ("acme", "USD", PER_WINDOW), ("hooli", "EUR", PER_WINDOW * Decimal("0.9")),
+    ]  # fmt: skip
+    assert cloud.asked_in == ["USD", "EUR"]
+
+
+# --- Hours of a month ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("month", "created", "hours"),
+    [
+        (date(2026, 3, 1), None, 672),  # of 744
+        (date(2026, 2, 1), None, 672),  # all of them
+        (date(2026, 4, 1), datetime(2025, 1, 1, tzinfo=UTC), 672),
+        (date(2026, 3, 1), datetime(2026, 3, 2, 0, 40, tzinfo=UTC), 672),  # of 720
+        (date(2026, 3, 1), datetime(2026, 3, 21, tzinfo=UTC), 264),
+    ],
+)
+def test_a_month_costs_so_many_hours_at_most(month: date, created: datetime | None, hours: int) -> None:
+    part = Component("plan", Decimal(1), 672)
+    start, end = (datetime.combine(day, time(), UTC) for day in (month, (month + 31 * D).replace(day=1)))
+    charged = {
+        at: part.charged_hours(at, Q, created)
+        for at in windows.within(start, end - start)
+        if created is None or at >= created.replace(minute=0)
+    }
+    assert sum(charged.values()) == hours
+    assert set(charged.values()) <= {Decimal("0.25"), Decimal(0)}
+    assert list(charged.values()) == sorted(charged.values(), reverse=True)  # first what is charged, then what is not
+
+
+def test_every_hour_is_charged_where_there_is_no_limit() -> None:
+    assert Component("box", Decimal(1)).charged_hours(W + 29 * D, Q, None) == Decimal("0.25")
 
 
 @pytest.mark.parametrize(

@@ -266,6 +266,8 @@ WRONG: list[tuple[str, str, str, str]] = [
      "not a place in S3. Write s3://bucket/prefix/name"),
     ('"000000000003"', '"000000000003", billing: false, cost_export: "s3://b-1/x"', "customers[1].aws[0].cost_export",
      "of use only where the account's bill is read. Remove it"),
+    ('"000000000003"', '"000000000003", billing: false, account_charges: true', "customers[1].aws[0].account_charges",
+     "of use only where the account's bill is read. Remove it"),
     ("http://127.0.0.1:5599", "http://10.0.0.1", ".aws[0].endpoint_url", "to another machine, which would"),
     ("http://127.0.0.1:5599", "https://me:hunter2@host", ".aws[0].endpoint_url", "user name or password"),
     ("http://127.0.0.1:5599", "{url: http://x}", ".aws[0].endpoint_url", "show credentials to the network. Write"),
@@ -282,7 +284,11 @@ WRONG: list[tuple[str, str, str, str]] = [
     ("prod.iam.gserviceaccount", "prod", ".gcp[0].impersonate", "not the address of a service"),
     ("acme-billing", "hunter2/", ".gcp[0].quota_project_id", "Write the id of the project that pays"),
     ("acme-prod.billing.", "billing.", ".gcp[0].billing_export_table", "Write project.dataset.table"),
+    ("billing_export_table: acme-prod.billing.gcp_billing_export_resource_v1_X", "account_charges: true",
+     ".gcp[0].account_charges", "of use only with billing_export_table. Remove it, or add"),
     # azure
+    ("tenant_id: acme", "account_charges: true\n        tenant_id: acme", ".azure[0].account_charges",
+     "of use only with cost_export. Remove it, or add cost_export"),
     ("00000000000a", "hunter2", ".azure[0].subscription_id", "is not a GUID. Write the subscription's id"),
     ("00000000000b", "hunter2", ".azure[0].client_id", "is not a GUID. Write the application (client) id"),
     ("acme.onmicrosoft.com", "hunter2", ".azure[0].tenant_id", "neither a GUID nor a domain. Write the"),
@@ -323,6 +329,60 @@ def test_a_mistake_is_told_with_its_line_place_and_remedy(
         near = line_of(VALID, old)
         assert int(found[0].split(" ")[0]) in {near, near - 1}  # where the key is gone, the line of what it was in
     assert SECRET not in "\n".join(lines)
+
+
+GUID = "0000000-0000-4000-8000-00000000000a"
+SHARED: list[tuple[str, str, str, bool]] = [
+    # the accounts of two customers on one cloud, and whether both may have the charges of the billing account itself
+    ("gcp", "project_id: {a}-prod, billing_export_table: msp-all.b.gcp_billing_export_v1_01A2B3_C4D5E6_F7A8B9",
+     "project_id: {b}-prod, billing_export_table: msp-all.c.gcp_billing_export_v1_01A2B3_C4D5E6_F7A8B9", False),
+    ("gcp", "project_id: {a}-prod, billing_export_table: msp-all.b.gcp_billing_export_v1_01A2B3_C4D5E6_F7A8B9",
+     "project_id: {b}-prod, billing_export_table: msp-all.b.gcp_billing_export_v1_FFFFFF_C4D5E6_F7A8B9", True),
+    ("gcp", "project_id: {a}-prod, billing_export_table: msp-all.billing.everything",
+     "project_id: {b}-prod, billing_export_table: msp-all.billing.everyone", False),
+    ("azure", "subscription_id: {A}, cost_export: 'https://msp1.blob.core.windows.net/c-1/f'",
+     "subscription_id: {B}, cost_export: 'https://msp1.blob.core.windows.net/c-1/f/'", False),
+    ("azure", "subscription_id: {A}, cost_export: 'https://msp1.blob.core.windows.net/c-1/f'",
+     "subscription_id: {B}, cost_export: 'https://msp1.blob.core.windows.net/c-1/g'", True),
+    ("aws", "account_id: '111111111111', cost_export: 's3://msp/focus'",
+     "account_id: '222222222222', cost_export: 's3://msp/focus/'", False),
+    ("aws", "account_id: '111111111111'", "account_id: '222222222222'", True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("provider", "one", "two", "both"), SHARED)
+def test_the_charges_of_a_billing_account_itself_are_one_customers(
+    file: Path, provider: str, one: str, two: str, both: bool
+) -> None:
+    def text(*claims: str) -> str:
+        of = [account.format(a="acme", b="globex", A=f"a{GUID}", B=f"b{GUID}") for account in (one, two)]
+        return "customers:\n" + "".join(
+            f"  - id: {name}\n    name: N\n    {provider}:\n      - {{{account}{claim}}}\n"
+            for name, account, claim in zip(("acme", "globex"), of, claims, strict=True)
+        )
+
+    claimed = ", account_charges: true"
+    for claims in (("", ""), (claimed, ""), ("", claimed), (claimed, ", account_charges: false")):
+        file.write_text(text(*claims))
+        assert len(load_customers(file)) == 2
+    if both:
+        file.write_text(text(claimed, claimed))
+        assert len(load_customers(file)) == 2
+        return
+    [line] = faults(file, text(claimed, claimed))
+    for part in ("acme", "globex", provider, f"customers[1].{provider}[0].account_charges", "count twice", "line 5",
+                 "Keep it at the one customer that bears them"):  # fmt: skip
+        assert part in line
+
+
+def test_a_customer_may_say_it_of_each_of_its_accounts(file: Path) -> None:
+    table = "msp-all.b.gcp_billing_export_v1_01A2B3_C4D5E6_F7A8B9"
+    accounts = "".join(
+        f"      - {{project_id: {name}, billing_export_table: {table}, account_charges: true}}\n"
+        for name in ("acme-prod", "acme-dev")
+    )
+    file.write_text(f"customers:\n  - id: acme\n    name: A\n    gcp:\n{accounts}")
+    assert len(load_customers(file)) == 1
 
 
 # (a whole file, what is said of it as a whole, the line)

@@ -372,3 +372,41 @@ def test_a_price_in_another_currency_is_another_price(clickhouse: ClickHouse) ->
             "us-east-1": ("CNY", NOON + H),
             "": ("USD", NOON),
         }
+
+
+def test_prices_in_two_currencies_stand_beside_each_other(clickhouse: ClickHouse) -> None:
+    """Customers who share a list, billed in different currencies, ask in the same second."""
+    with clickhouse.session() as client:
+        bills.keep_prices(client, "azure", [price("0.1"), price("0.2", "only in dollars")], NOON)
+        bills.keep_prices(client, "azure", [price("0.09", currency="EUR")], NOON)
+        bills.keep_prices(client, "azure", [price("0.11")], NOON + H)
+        bills.keep_prices(client, "azure", [price("8", "only in yuan", currency="CNY")], NOON)
+        client.command("OPTIMIZE TABLE prices FINAL")
+
+        def known(currency: str) -> dict[str, tuple[Decimal, str, datetime, datetime]]:
+            found = bills.prices(client, "azure", NOON + 2 * H, currency)
+            return {
+                key: (one.price.hourly, one.price.currency, one.valid_from, one.checked_at)
+                for (_, key), one in found.items()
+            }
+
+        alike = {
+            "only in dollars": (Decimal("0.2"), "USD", NOON, NOON),
+            "only in yuan": (Decimal(8), "CNY", NOON, NOON),
+        }
+        assert known("EUR") == {"m6i.large linux": (Decimal("0.09"), "EUR", NOON, NOON), **alike}
+        assert known("USD") == {"m6i.large linux": (Decimal("0.11"), "USD", NOON + H, NOON + H), **alike}
+        assert known("GBP") == known("USD")
+
+
+def test_prices_of_before_the_currency_was_part_of_the_key_are_known(clickhouse: ClickHouse) -> None:
+    with clickhouse.session() as client:
+        client.command(
+            "INSERT INTO prices (provider, region, key, valid_from, hourly, currency, checked_at) "
+            "SELECT 'aws', '', 'box', fromUnixTimestamp({at:UInt32}), 0.5, 'USD', fromUnixTimestamp({at:UInt32})",
+            parameters={"at": int(NOON.timestamp())},
+        )
+        bills.keep_prices(client, "aws", [price("0.5", "box", "")], NOON + H)
+        assert bills.prices(client, "aws", NOON + H, "USD")["", "box"] == bills.KnownPrice(
+            price("0.5", "box", ""), NOON, NOON + H
+        )

@@ -171,6 +171,9 @@ class Billing:
                     service, usd = kind.by_use
                     chance = Decimal(digest(self._estate.world.seed, linked, kind.name, day) % 1000) / 1000
                     sums[service, linked] += count * Decimal(usd) * (chance + Decimal("0.5"))
+            support = self._estate.accounts[linked].support_usd
+            if support and day.day == 1:
+                sums["AWS Support (Business)", linked] += support
             if sums and day.day == 1:
                 sums["Tax", linked] += sum(usd for (_, owner), usd in sums.items() if owner == linked) * 3
         return {

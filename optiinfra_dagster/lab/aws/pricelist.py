@@ -29,6 +29,7 @@ class Product:
     attributes: Mapping[str, str]
     unit: str
     usd: Decimal
+    currency: str = "USD"
 
     @property
     def shown(self) -> str:
@@ -39,11 +40,17 @@ class Product:
             dimension = {
                 "unit": self.unit, "beginRange": "0", "endRange": "Inf", "appliesTo": [],
                 "rateCode": f"{sku}.{code}.6YS6EN2CT7",
-                "description": f"${usd:f} per {self.unit}", "pricePerUnit": {"USD": f"{usd:.10f}"},
+                "description": f"${usd:f} per {self.unit}", "pricePerUnit": {self.currency: f"{usd:.10f}"},
             }  # fmt: skip
+            # What is left to pay where a reservation is used: the list has it among the on-demand prices of caches.
+            reserved = dimension | {
+                "rateCode": f"{sku}.{code}.2TG2D8R56U", "description": "reserved instance applied",
+                "pricePerUnit": {self.currency: "0.0000000000"},
+            }  # fmt: skip
+            dimensions = [reserved, dimension] if self.family == "Cache Instance" else [dimension]
             return {
                 f"{sku}.{code}": {
-                    "priceDimensions": {dimension["rateCode"]: dimension},
+                    "priceDimensions": {each["rateCode"]: each for each in dimensions},
                     "sku": sku, "effectiveDate": "2024-01-01T00:00:00Z", "offerTermCode": code, "termAttributes": {},
                 }
             }  # fmt: skip
@@ -64,6 +71,14 @@ class Product:
     def value(self, field: str) -> str:
         """The value that a filter compares with."""
         return self.family if field == "productFamily" else self.attributes.get(field, "")
+
+
+# What stands before a usage type, its locationType, and how dear it is beside the region's own.
+_PLACES = (
+    ("Outposts-", "AWS Outposts", Decimal("0.9")),
+    ("LAX1-", "AWS Local Zone", Decimal("1.2")),
+    ("", "AWS Region", Decimal(1)),
+)
 
 
 def _usage(region: str, what: str) -> str:
@@ -105,9 +120,11 @@ class PriceList:
             if kind.products is None:
                 continue
             shown = describe(resource, self._estate.region(resource.account, resource.region))
-            place = {"regionCode": resource.region, "servicecode": kind.price_list, "locationType": "AWS Region"}
+            place = {"regionCode": resource.region, "servicecode": kind.price_list}
             for family, described, usage, unit, usd in kind.products(resource, shown):
-                attributes = {**place, **described, "usagetype": _usage(resource.region, usage)}
-                product = Product(kind.price_list, family, attributes, unit, usd)
-                products.setdefault(f"{kind.price_list} {family} {sorted(attributes.items())}", product)
+                for where, location, factor in _PLACES:
+                    there = {"usagetype": _usage(resource.region, where + usage), "locationType": location}
+                    attributes = {**place, **described, **there}
+                    product = Product(kind.price_list, family, attributes, unit, usd * factor)
+                    products.setdefault(f"{kind.price_list} {family} {sorted(attributes.items())}", product)
         return list(products.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, field_validator, model_validator
@@ -66,6 +67,7 @@ class AwsAccount(_Strict):
     regions: list[str] = Field(default_factory=lambda: ["us-east-1", "eu-west-1"])  # enabled regions
     fleets: list[Fleet] = Field(default_factory=list)
     payer: str | None = Field(default=None, pattern=r"^\d{12}$")  # the account whose bill has this one's charges too
+    support_usd: Decimal | None = None  # a month's support plan, charged to the account itself on the first
     cost_explorer: bool | Literal["preparing"] = True  # was enabled once in the console; its data takes a day to come
     cost_recording: FilePath | None = None  # a recorded answer of GetCostAndUsage, served as the account's bill
     cost_recording_begins: date | None = None  # the day that its first day is shown as; default: as recorded

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote
 from xml.sax.saxutils import escape
 
-from optiinfra_dagster.lab.azure.prices import of_resource, price_items
+from optiinfra_dagster.lab.azure.prices import RATES, of_resource, price_items
 from optiinfra_dagster.lab.azure.services import KINDS_BY_TYPE
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
 from optiinfra_dagster.lab.server import Request, Response, as_json
@@ -243,14 +243,18 @@ class Billing(Service[ApiCall]):
         parameters = parse_qs(request.query)
         skip = int(parameters.get("$skip", ["0"])[0])
         filtered = parameters.get("$filter", [""])[0]
-        items = price_items(filtered)
+        currency = parameters.get("currencyCode", ["'USD'"])[0].strip("'")
+        if currency not in RATES:
+            raise ApiError(400, "BadRequest", f"Currency code {currency} is not supported.")
+        items = price_items(filtered, currency)
         end, size = skip + self._world.price_page, self._world.price_page
         call.page = skip // size + 1
-        link = f"https://prices.azure.com:443{_PRICES}?api-version=2023-01-01-preview&$filter={quote(filtered)}&$skip={end}"
+        asked = f"api-version=2023-01-01-preview&currencyCode='{currency}'&$filter={quote(filtered)}"
+        link = f"https://prices.azure.com:443{_PRICES}?{asked}&$skip={end}"
         return as_json(
             200,
             {
-                "BillingCurrency": "USD",
+                "BillingCurrency": currency,
                 "CustomerEntityId": "Default",
                 "CustomerEntityType": "Retail",
                 "Items": items[skip:end],

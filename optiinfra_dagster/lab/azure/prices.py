@@ -36,8 +36,12 @@ def regional(price: Decimal, region: str) -> Decimal:
 _EQUALS = re.compile(r"(\w+) eq '([^']*)'")
 
 
-def price_items(filtered: str) -> list[dict[str, Any]]:
-    """The items of the list for a filter: terms of `field eq 'value'`, alternatives in parentheses.
+RATES = {"USD": Decimal(1), "EUR": Decimal("0.9"), "GBP": Decimal("0.8")}
+"""What the list comes in, and what a dollar is in it."""
+
+
+def price_items(filtered: str, currency: str = "USD") -> list[dict[str, Any]]:
+    """The items of the list for a filter: terms of `field eq 'value'`, alternatives in parentheses, in a currency.
 
     Raises:
         ValueError: the filter is of another form.
@@ -57,16 +61,16 @@ def price_items(filtered: str) -> list[dict[str, Any]]:
         for region in sorted(alternatives.get("armRegionName", {"Global"}))
         for meter in (*METERS, *machines)
         if meter.everywhere == (region == "Global")
-        for item in [_item(meter, region)]
+        for item in [_item(meter, region, currency)]
         if all(item[name] in values for name, values in wanted if name != "priceType")
     ]
     return [item for item in items if item["type"] in alternatives.get("priceType", {item["type"]})]
 
 
-def _item(meter: Meter, region: str) -> dict[str, Any]:
-    price = float(regional(meter.price, region))
+def _item(meter: Meter, region: str, currency: str) -> dict[str, Any]:
+    price = float(regional(meter.price, region) * RATES[currency])
     return {
-        "currencyCode": "USD",
+        "currencyCode": currency,
         "tierMinimumUnits": 0.0,
         "retailPrice": price,
         "unitPrice": price,
@@ -90,7 +94,7 @@ def _item(meter: Meter, region: str) -> dict[str, Any]:
 
 # Of prices for several numbers of vCores, that of one vCore is the rate.
 _ONE = {(meter.product, meter.meter): meter for meter in METERS if meter.sku in {"vCore", "1 vCore"}}
-_LIST = {(meter.product, meter.meter): meter for meter in METERS} | _ONE
+_LIST = {(meter.product, meter.meter): meter for meter in METERS if meter.type == "Consumption"} | _ONE
 
 
 def of_resource(row: Row) -> list[tuple[str, Decimal]]:

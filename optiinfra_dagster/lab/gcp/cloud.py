@@ -18,6 +18,7 @@ from optiinfra_dagster.lab.gcp.billing import Exports
 from optiinfra_dagster.lab.gcp.describe import describe
 from optiinfra_dagster.lab.gcp.errors import GcpError
 from optiinfra_dagster.lab.gcp.estate import GcpEstate
+from optiinfra_dagster.lab.gcp.pricelist import RATES
 from optiinfra_dagster.lab.gcp.prices import skus
 from optiinfra_dagster.lab.gcp.services import ASSET_TYPES
 from optiinfra_dagster.lab.server import Request, Response, as_json
@@ -136,7 +137,10 @@ class Catalogue(Service[ListCall]):
     def reply(self, call: ListCall, request: Request) -> Response:
         """A page of the prices of one service."""
         match = _SKUS.fullmatch(request.path)
-        listed = skus(match[1] if match else "")
+        currency = call.query.get("currencyCode", ["USD"])[0]
+        if currency not in RATES:
+            raise _invalid(f"Currency code {currency} is not supported.")
+        listed = skus(match[1] if match else "", currency)
         start, size = int(call.query.get("pageToken", ["0"])[0]), int(call.query.get("pageSize", ["5000"])[0])
         if not 0 < size <= 5000:
             raise _invalid("page_size must be between 1 and 5000.")

@@ -23,9 +23,10 @@ class PriceService:
 
 @dataclass(frozen=True, slots=True)
 class LabSku:
-    """A SKU for each region, with the region added to its description; or as it is, in `places`.
+    """A SKU for each region, with the region's name added to its description; or as it is, in `places`.
 
-    `usd` is the price of a `unit` in the United States.
+    `usd` is the price of a `unit` in the United States; the first `free` of them cost nothing. `newer` is the
+    description in regions that came later.
     """
 
     service: PriceService
@@ -34,6 +35,19 @@ class LabSku:
     usd: str
     places: tuple[str, ...] = ()
     usage: str = "OnDemand"
+    newer: str = ""
+    free: int = 0
+
+    def described(self, region: str) -> str:
+        """The description in a region: some have a name, some their id."""
+        text = self.newer if self.newer and region in _NEWER else self.text
+        return f"{text}{self.service.before_place}{_NAMES.get(region, region)}"
+
+
+_NEWER = {"europe-north1"}
+_NAMES = {"us-central1": "Iowa", "us-east1": "Americas", "europe-west1": "EMEA", "europe-north1": "Finland"}
+RATES = {"USD": Decimal(1), "EUR": Decimal("0.9")}
+"""The currencies of the catalogue, and what a dollar is in them."""
 
 
 def in_region(region: str, usd: str) -> Decimal:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.lab.gcp.kind import REGIONS
-from optiinfra_dagster.lab.gcp.pricelist import in_region
+from optiinfra_dagster.lab.gcp.pricelist import RATES, in_region
 from optiinfra_dagster.lab.gcp.services import KINDS, SKUS
 
 if TYPE_CHECKING:
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from optiinfra_dagster.lab.gcp.pricelist import LabSku
 
 
-def skus(service: str) -> list[dict[str, Any]]:
-    """The SKUs of a service of the catalogue, by its id."""
+def skus(service: str, currency: str = "USD") -> list[dict[str, Any]]:
+    """The SKUs of a service of the catalogue, by its id, with prices in a currency."""
     rows = [sku for sku in SKUS if sku.service.id == service]
     shown: list[dict[str, Any]] = []
     for region in REGIONS:
         for sku in rows:
             if not sku.places:
-                text = f"{sku.text}{sku.service.before_place}{region}"
-                shown.append(_shown(sku, len(shown), text, [region], in_region(region, sku.usd)))
+                usd = in_region(region, sku.usd)
+                shown.append(_shown(sku, len(shown), sku.described(region), [region], usd, currency))
     for sku in rows:
         if sku.places:
-            shown.append(_shown(sku, len(shown), sku.text, list(sku.places), Decimal(sku.usd)))
+            shown.append(_shown(sku, len(shown), sku.text, list(sku.places), Decimal(sku.usd), currency))
     return shown
 
 
-def _shown(sku: LabSku, n: int, text: str, places: list[str], usd: Decimal) -> dict[str, Any]:
-    whole = int(usd)
+def _shown(sku: LabSku, n: int, text: str, places: list[str], usd: Decimal, currency: str) -> dict[str, Any]:
+    steps = [(0, Decimal(0)), (sku.free, usd)] if sku.free else [(0, usd)]
     return {
         "name": f"services/{sku.service.id}/skus/{n:04X}-0000-0001",
         "skuId": f"{n:04X}-0000-0001",
@@ -42,20 +42,19 @@ def _shown(sku: LabSku, n: int, text: str, places: list[str], usd: Decimal) -> d
                 "pricingExpression": {
                     "usageUnit": sku.unit,
                     "tieredRates": [
-                        {
-                            "startUsageAmount": 0,
-                            "unitPrice": {
-                                "currencyCode": "USD",
-                                "units": str(whole),
-                                "nanos": int((usd - whole) * 10**9),
-                            },
-                        }
+                        {"startUsageAmount": begin, "unitPrice": _money(price * RATES[currency], currency)}
+                        for begin, price in steps
                     ],
                 }
             }
         ],
         "serviceProviderName": "Google",
     }
+
+
+def _money(amount: Decimal, currency: str) -> dict[str, Any]:
+    whole = int(amount)
+    return {"currencyCode": currency, "units": str(whole), "nanos": int((amount - whole) * 10**9)}
 
 
 def hourly(asset: LabAsset) -> tuple[str, Decimal]:

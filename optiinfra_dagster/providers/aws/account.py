@@ -6,7 +6,7 @@ import re
 
 from pydantic import Field, StrictBool, ValidationInfo, field_validator
 
-from optiinfra_dagster.config.accounts import Account, must_match
+from optiinfra_dagster.config.accounts import HOW_TO_CLAIM, Account, must_match
 from optiinfra_dagster.config.secrets import HOW_TO_REFER, Reference, problem
 
 
@@ -17,7 +17,9 @@ class AwsAccount(Account):
     they must belong to `account_id` themselves. `regions` None means every region that is enabled in the account.
     `billing: false` is for an account whose charges are in the bill of its payer, which is the customer's first account
     without it: that bill is read for both. Where no account is left, no bill is read and everything is estimated.
-    `cost_export` is a Data Export (CUR 2.0 or FOCUS) or a Cost and Usage Report, read in place of Cost Explorer.
+    `cost_export` is a Data Export (CUR 2.0 or FOCUS) or a Cost and Usage Report, read in place of Cost Explorer. Of a
+    bill, only the charges of the customer's accounts are the customer's; with `account_charges`, also those of no
+    account.
     """
 
     identity = "account_id"
@@ -35,6 +37,7 @@ class AwsAccount(Account):
     )
     billing: StrictBool = Field(default=True, description="Write true, or false where another account pays")
     cost_export: str | None = Field(default=None, description="Write s3://bucket/prefix/name, where the export goes")
+    account_charges: StrictBool = Field(default=False, description=HOW_TO_CLAIM)
 
     @field_validator("account_id", mode="before")
     @classmethod
@@ -89,6 +92,13 @@ class AwsAccount(Account):
             raise problem("is of use only where the account's bill is read", "Remove it, or billing: false")
         return value.rstrip("/")
 
+    @field_validator("account_charges")
+    @classmethod
+    def _check_claim(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("billing") is False:
+            raise problem("is of use only where the account's bill is read", "Remove it, or billing: false")
+        return value
+
     @field_validator("regions")
     @classmethod
     def _check_regions(cls, value: list[str] | None) -> list[str] | None:
@@ -104,3 +114,12 @@ class AwsAccount(Account):
         if len(set(value)) != len(value):
             raise problem("holds a region twice", "Remove one")
         return value
+
+    @property
+    def claimed_billing_account(self) -> str:
+        """The export, or the account whose Cost Explorer is read."""
+        return (self.cost_export or self.account_id) if self.account_charges else ""
+
+    def is_account(self, text: str) -> bool:
+        """True for twelve digits: also a payer is an account, with its own charges."""
+        return re.fullmatch("[0-9]{12}", text) is not None

@@ -23,6 +23,8 @@ def bill_sources(accounts: Sequence[AwsAccount]) -> list[Source[AwsAccount]]:
     """A bill for each account that has one; those with `billing: false` are in the first of them, their payer's."""
     paying = [account for account in accounts if account.billing]
     members = tuple(account.account_id for account in accounts if not account.billing)
+    # Two accounts may name one export: what is of neither is counted with the first that says so.
+    claims = {a.claimed_billing_account: a.account_id for a in reversed(paying) if a.account_charges}
     return [
         Source(
             account.account_id,
@@ -30,6 +32,8 @@ def bill_sources(accounts: Sequence[AwsAccount]) -> list[Source[AwsAccount]]:
             (account.account_id, *(members if account is paying[0] else ())),
             EXPORT_CADENCE if account.cost_export else CADENCE,
             pause=EXPORT_CADENCE if account.cost_export else CADENCE,
+            is_shared=True,
+            account_charges=account.account_id in claims.values(),
         )
         for account in paying
     ]

@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from optiinfra_dagster.config.customers import FAMILIES
+from optiinfra_dagster.model.cost import Bill
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.aws.billing import READING_SECONDS
+from optiinfra_dagster.providers.aws.billing import READING_SECONDS, read
 from optiinfra_dagster.providers.aws.client import Account, open_account
 from optiinfra_dagster.providers.aws.data_exports import try_export
 from optiinfra_dagster.providers.aws.errors import code_of, explain_cost_explorer, region_refused
 from optiinfra_dagster.providers.aws.inventory import enabled_regions
 from optiinfra_dagster.providers.aws.kind import NOBODY, Listing, Probe
 from optiinfra_dagster.providers.aws.services import LISTINGS, actions
+from optiinfra_dagster.providers.billing.scope import newest_statement
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.model.cost import Source
     from optiinfra_dagster.providers.aws.account import AwsAccount
 
 ACTIONS = actions()
@@ -121,6 +124,17 @@ def check(customer_id: str, account: AwsAccount, families: Collection[str] = FAM
         except CloudError as error:
             problems.append(Problem.of(account.account_id, error))
     return list(dict.fromkeys(problem for problem in problems if problem is not None))
+
+
+def newest_bill(customer_id: str, source: Source[AwsAccount]) -> Bill:
+    """The newest statement of an export, which is read for nothing. Cost Explorer is not asked."""
+    if source.account.cost_export:
+        return read(newest_statement(customer_id, source), Meter())
+    text = (
+        "Cost Explorer is not asked for this check, as each answer costs 0.01 USD. Run it again after the first "
+        "collection, which tells it"
+    )
+    return Bill(problems=[Problem(source.id, "", "", Cause.BUDGET, text)])
 
 
 def _make(attempt: _Attempt, account: Account, meter: Meter) -> Problem | None:

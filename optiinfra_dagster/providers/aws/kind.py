@@ -77,12 +77,14 @@ class Listing:
 class PriceQuery:
     """A search in the price list: service code, filters, and a pattern of the wanted product's usage type.
 
-    The pattern is that of the usage type's end, after the region's prefix: it tells the product from its neighbours.
+    The pattern is that of the whole usage type after the region's code, `USW2-`: it tells the product from its
+    neighbours. `among` holds attributes of which one of several values will do, the best first; "" is none.
     """
 
     service: str
     filters: Mapping[str, str]
     usage: str
+    among: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """List prices of AWS resources: on-demand prices by the hour, before discounts, tax and anything by use.
 
 What is charged by use (capacity units of load balancers, requests, transfer, Aurora storage, DynamoDB, EFS) has no
-estimate, and neither have spot instances, which have no list price, and Aurora Serverless. Fields of the price list:
+estimate, and neither have spot instances, which have no list price, Aurora Serverless, Multi-AZ clusters of RDS, and
+databases with a volume of their own for logs. Fields of the price list:
 https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
 """
 
@@ -10,7 +11,8 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -55,25 +57,31 @@ def query_for(key: str) -> PriceQuery | None:
 
 
 def fetch(
-    customer_id: str, accounts: Sequence[AwsAccount], wanted: Collection[tuple[str, str]], meter: Meter
+    customer_id: str,
+    accounts: Sequence[AwsAccount],
+    wanted: Collection[tuple[str, str]],
+    meter: Meter,
+    currency: str = "USD",
 ) -> PriceList:
     """Ask for the list prices of `wanted`, as (region, key): a call for each, free of charge, by one of the accounts.
 
     What the list has no price for is left out. The price list is the same for all; the first account that may read it
-    is enough.
+    is enough. It is in USD, and in China in CNY, whatever the bill is in.
     """
     problems: list[Problem] = []
     for config in accounts:
         try:
             account = open_account(customer_id, config, meter)
             endpoint = _ENDPOINTS.get(account.partition)
-            return PriceList() if endpoint is None else _ask_all(account, endpoint, sorted(wanted), meter)
+            return PriceList() if endpoint is None else _ask_all(account, endpoint, sorted(wanted), meter, currency)
         except CollectionError as error:
             problems.append(Problem.of(config.account_id, error))
     return PriceList(problems=problems)
 
 
-def _ask_all(account: Account, endpoint: str, wanted: Sequence[tuple[str, str]], meter: Meter) -> PriceList:
+def _ask_all(
+    account: Account, endpoint: str, wanted: Sequence[tuple[str, str]], meter: Meter, currency: str
+) -> PriceList:
     """Ask for each; the first alone, so that an account that may not costs one call. CloudError if it may not."""
     until = time.monotonic() + _SECONDS
 
@@ -83,7 +91,7 @@ def _ask_all(account: Account, endpoint: str, wanted: Sequence[tuple[str, str]],
             return None
         try:
             with account.call("pricing", endpoint, meter, until=until) as pricing:
-                return _cheapest(pricing, query, *place)
+                return _listed(pricing, query, *place, currency)
         except CloudError as error:
             return error
 
@@ -99,40 +107,59 @@ def _ask_all(account: Account, endpoint: str, wanted: Sequence[tuple[str, str]],
     )
 
 
-def _cheapest(pricing: Any, query: PriceQuery, region: str, key: str) -> Price | None:
-    """The price of the product that a query finds; of several, the lowest. None where there is none."""
+# A region's code before a usage type; us-east-1 has none, or USE1. Not TS-, Outposts- or a Local Zone's USW2-LAX1-.
+_CODE = r"(?:(?:EU|[A-Z]{2,4}\d)-)?"
+_PLACES = ("AWS Region", "")  # of locationType: neither Outposts nor Local Zones nor Wavelength
+
+
+def _listed(pricing: Any, query: PriceQuery, region: str, key: str, currency: str = "USD") -> Price | None:
+    """The price of the product that a query finds; None where there is none, or products of different prices.
+
+    Of a price in several currencies it is the one in `currency`.
+    """
     fields = {"regionCode": region, **query.filters}
     filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in fields.items()]
     pages = pricing.get_paginator("get_products").paginate(
         ServiceCode=query.service, Filters=filters, PaginationConfig={"PageSize": 100}
     )
-    usage = re.compile(rf"(?:.*[-:])?{query.usage}")
-    prices = [
-        price
-        for page in pages
-        for text in page.get("PriceList") or ()
-        for price in _prices(json.loads(text), usage, region, key)
-    ]
-    return min(prices, key=lambda price: price.hourly, default=None)
+    usage = re.compile(_CODE + query.usage)
+    found: defaultdict[tuple[int, ...], list[Price]] = defaultdict(list)  # by how well the product fits
+    for text in (text for page in pages for text in page.get("PriceList") or ()):
+        item = json.loads(text)
+        fits = _fit(item["product"]["attributes"], query, usage)
+        if fits is not None:
+            found[fits] += _prices(item, region, key, currency)
+    best = next((prices for _, prices in sorted(found.items()) if prices), [])
+    return best[0] if len({(price.hourly, price.currency) for price in best}) == 1 else None
 
 
-def _prices(item: Any, usage: re.Pattern[str], region: str, key: str) -> Iterator[Price]:
-    """The on-demand prices of a product, by the hour; of a price in tiers, the first."""
-    if not usage.fullmatch(str(item["product"]["attributes"].get("usagetype"))):
-        return
+def _fit(attributes: Mapping[str, str], query: PriceQuery, usage: re.Pattern[str]) -> tuple[int, ...] | None:
+    """How well a product fits, 0 best; None where it is another one."""
+    if not usage.fullmatch(str(attributes.get("usagetype"))):
+        return None
+    wanted = {"locationType": _PLACES, **query.among}
+    if any(attributes.get(name, "") not in values for name, values in wanted.items()):
+        return None
+    return tuple(values.index(attributes.get(name, "")) for name, values in query.among.items())
+
+
+def _prices(item: Any, region: str, key: str, currency: str) -> Iterator[Price]:
+    """The on-demand prices of a product, by the hour, in `currency` if it has it; of a price in tiers, the first."""
     for term in item.get("terms", {}).get("OnDemand", {}).values():
         for dimension in term["priceDimensions"].values():
-            for currency, text in dimension["pricePerUnit"].items():
-                hourly = _hourly(Decimal(text), str(dimension.get("unit")).lower())
-                if hourly and str(dimension.get("beginRange", "0")) == "0":
-                    yield Price(region, key, hourly, currency, str(dimension.get("description") or ""))
+            amounts = dimension["pricePerUnit"]
+            for code in next(([each] for each in (currency, "USD") if each in amounts), list(amounts)):
+                hourly = _hourly(Decimal(amounts[code]), str(dimension.get("unit")).lower())
+                # Nothing is what a reservation leaves to pay, and what a free tier costs.
+                if hourly and not Decimal(str(dimension.get("beginRange") or 0)):
+                    yield Price(region, key, hourly, code, str(dimension.get("description") or ""))
 
 
 def _hourly(amount: Decimal, unit: str) -> Decimal | None:
     """A price by the hour; None for a unit that is neither of time nor of a month."""
     if unit in {"hrs", "hours", "hour", "hr"}:
         return amount
-    if not unit.endswith("-mo"):
+    if not unit.endswith(("-mo", "-month")):
         return None
-    parts = 1024 if unit == "gibps-mo" else 1  # our key is by MiB/s
+    parts = 1024 if unit.startswith("gibps-") else 1  # our key is by MiB/s
     return (amount / _MONTH_HOURS / parts).quantize(_LAST_DIGIT)

@@ -89,15 +89,26 @@ class Aws:
         return (known.bill_service if known else "") or kind
 
     def list_prices(
-        self, customer_id: str, accounts: Sequence[AwsAccount], wanted: Collection[tuple[str, str]], meter: Meter
+        self,
+        customer_id: str,
+        accounts: Sequence[AwsAccount],
+        wanted: Collection[tuple[str, str]],
+        meter: Meter,
+        currency: str = "USD",
     ) -> PriceList:
         """Ask the price list."""
         from optiinfra_dagster.providers.aws import prices
 
-        return prices.fetch(customer_id, accounts, wanted, meter)
+        return prices.fetch(customer_id, accounts, wanted, meter, currency)
 
     def check(self, customer_id: str, account: AwsAccount, families: Collection[str]) -> list[Problem]:
         """Try the credential and every permission."""
         from optiinfra_dagster.providers.aws import check
 
         return check.check(customer_id, account, families)
+
+    def newest_bill(self, customer_id: str, source: Source[AwsAccount]) -> Bill:
+        """Read the newest statement of an export; Cost Explorer is not asked."""
+        from optiinfra_dagster.providers.aws import check
+
+        return check.newest_bill(customer_id, source)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field, ValidationInfo, field_validator
+import re
 
-from optiinfra_dagster.config.accounts import Account, must_match
+from pydantic import Field, StrictBool, ValidationInfo, field_validator
+
+from optiinfra_dagster.config.accounts import HOW_TO_CLAIM, Account, must_match
 from optiinfra_dagster.config.secrets import HOW_TO_POINT, HOW_TO_REFER, Endpoint, Reference, problem
 
 _GUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -16,7 +18,9 @@ class AzureAccount(Account):
     Without client_secret, the principal is entered by the token that Kubernetes projects for this host (workload
     identity federation); without all three, this host's own identity is used. Metrics of many resources come from a
     host of each region; `metrics_endpoint_url` is called instead of all of them. `cost_export` is where a Cost
-    Management export goes, a container and a folder in it: costs are read there and not asked of Cost Management.
+    Management export goes, a container and a folder in it: costs are read there and not asked of Cost Management. Of
+    what it tells, only the charges of the customer's subscriptions are the customer's; with `account_charges`, also
+    those of no subscription.
     List prices come from prices.azure.com, or from `prices_endpoint_url`.
     """
 
@@ -33,6 +37,7 @@ class AzureAccount(Account):
     cost_export: str | None = Field(
         default=None, description="Write https://account.blob.core.windows.net/container/folder"
     )
+    account_charges: StrictBool = Field(default=False, description=HOW_TO_CLAIM)
     prices_endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
 
     _check_guid = field_validator("subscription_id", "client_id")(must_match(_GUID, "is not a GUID"))
@@ -63,6 +68,27 @@ class AzureAccount(Account):
                 "Add it, or remove tenant_id and client_secret to use this host's own identity",
             )
         return value
+
+    @field_validator("account_charges")
+    @classmethod
+    def _check_claim(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and "cost_export" in info.data and info.data["cost_export"] is None:
+            raise problem("is of use only with cost_export", "Remove it, or add cost_export")
+        return value
+
+    @property
+    def export_place(self) -> str:
+        """Host, container and folder of the export; empty where there is none."""
+        return self.cost_export.removeprefix("https://").rstrip("/") if self.cost_export else ""
+
+    @property
+    def claimed_billing_account(self) -> str:
+        """The export, which is of one billing account."""
+        return self.export_place if self.account_charges else ""
+
+    def is_account(self, text: str) -> bool:
+        """True for a GUID; billing accounts have numbers, or two GUIDs and a date."""
+        return re.fullmatch(_GUID, text) is not None
 
     def metrics_endpoint(self) -> str | None:
         """The host that is asked for metrics instead of the regions' hosts, or None; ConfigError if it is unusable."""

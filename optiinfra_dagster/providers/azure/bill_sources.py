@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -18,11 +19,18 @@ CADENCE = timedelta(hours=4)
 
 def bill_sources(accounts: Sequence[AzureAccount]) -> list[Source[AzureAccount]]:
     """A bill for each subscription; one export may be the bill of several."""
-    sources: dict[str, Source[AzureAccount]] = {}
+    users: dict[str, list[AzureAccount]] = defaultdict(list)
     for account in accounts:
-        subscription = account.subscription_id.lower()
-        name = account.cost_export.removeprefix("https://").rstrip("/") if account.cost_export else subscription
-        before = sources.get(name)
-        covers = (*before.covers, subscription) if before else (subscription,)
-        sources[name] = Source(name, before.account if before else account, covers, CADENCE, pause=CADENCE)
-    return list(sources.values())
+        users[account.export_place or account.subscription_id.lower()].append(account)
+    return [
+        Source(
+            name,
+            of_bill[0],
+            tuple(account.subscription_id.lower() for account in of_bill),
+            CADENCE,
+            pause=CADENCE,
+            is_shared=of_bill[0].cost_export is not None,
+            account_charges=any(account.account_charges for account in of_bill),
+        )
+        for name, of_bill in users.items()
+    ]

@@ -16,16 +16,18 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import MetricsRequest
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
-from optiinfra_dagster.providers.azure.billing import probe
+from optiinfra_dagster.providers.azure.billing import probe, read
 from optiinfra_dagster.providers.azure.inventory import UNREADABLE, VISIBLE, group
 from optiinfra_dagster.providers.azure.kind import subscription_of
 from optiinfra_dagster.providers.azure.metrics import collect
 from optiinfra_dagster.providers.azure.roles import MONITORING_READER
 from optiinfra_dagster.providers.azure.services import KINDS, QUERY, to_resource
 from optiinfra_dagster.providers.azure.transport import calling
+from optiinfra_dagster.providers.billing.scope import newest_statement
 from optiinfra_dagster.providers.parsing import ODD
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.model.cost import Bill, Source
     from optiinfra_dagster.providers.azure.account import AzureAccount
     from optiinfra_dagster.providers.azure.client import Principal
 
@@ -87,6 +89,11 @@ def _uncharged(principal: Principal, account: AzureAccount) -> list[Problem]:
         if error.cause is not Cause.THROTTLED:  # somebody else asks too, which says nothing of what is allowed
             return [Problem.of(source.id, error)]
     return []
+
+
+def newest_bill(customer_id: str, source: Source[AzureAccount]) -> Bill:
+    """The newest statement of an export."""
+    return read(newest_statement(customer_id, source), Meter())
 
 
 def _measured(rows: Any) -> Resource | None:

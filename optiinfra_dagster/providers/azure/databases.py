@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from optiinfra_dagster.providers.azure.kind import (
     Parts,
     Row,
     arm_id,
+    fact_number,
     fact_text,
     price_part,
     state_word,
@@ -41,12 +43,15 @@ DATABASE_COLUMNS: Columns = {
     "storageMB": ("properties.storageProfile.storageMB", "properties.storageMB"),
     "maxSizeBytes": ("properties.maxSizeBytes",),
     "iops": ("properties.storage.iops",),
+    "storageType": ("properties.storage.type", "properties.storage.storageSku"),
     "version": ("properties.version", "properties.redisVersion"),
     "vCores": ("properties.vCores",),
     "elasticPoolId": ("properties.elasticPoolId",),
     "zoneRedundant": ("properties.zoneRedundant",),
     "haMode": ("properties.highAvailability.mode",),
     "replicationRole": ("properties.replicationRole",),
+    "shards": ("properties.shardCount",),
+    "replicas": ("properties.replicasPerPrimary", "properties.replicasPerMaster"),
     "cosmosApi": ("properties.EnabledApiTypes",),
 }
 """The columns that `database_reader` reads."""
@@ -77,6 +82,9 @@ def database_reader(engine: str) -> Callable[[Row], Facts]:
                 units=as_number(row.get("units")),  # vCores, DTUs, or the step within a family of caches
                 vcores=as_number(row.get("vCores")) or as_number(vcpus(row.get("size"))),
                 iops=as_number(row.get("iops")),
+                storage_type=row.get("storageType"),
+                shards=as_number(row.get("shards")),
+                replicas=as_number(row.get("replicas")),
                 license=row.get("licenseType"),
                 elastic_pool=arm_id(row.get("elasticPoolId")),
                 zone_redundant=as_bool(row.get("zoneRedundant")),
@@ -102,11 +110,14 @@ _SERVER_SIZE = re.compile(r"standard_([a-z])(\d+)([a-z]*)_v(\d+)", re.IGNORECASE
 _BURSTABLE_SIZE = re.compile(r"standard_(b\d+m?s)", re.IGNORECASE)
 
 
-def flexible_server_parts(service: str, tiers: Mapping[str, str]) -> PriceParts:
+def flexible_server_parts(
+    service: str, tiers: Mapping[str, str], included_iops: Callable[[float], float] = lambda _gib: math.inf
+) -> PriceParts:
     """Make the price parts of a service's flexible servers.
 
     They are vCores, by the series that a size names, and storage; all twice where a server has a standby. `tiers` maps
-    the tier of a server, in lower case, to the price list's name of it.
+    the tier of a server, in lower case, to the price list's name of it. Operations a second beyond `included_iops`,
+    which come with storage of a size, cost more than that, by meters that differ.
     """
 
     def parts(resource: Resource) -> Parts:
@@ -114,7 +125,9 @@ def flexible_server_parts(service: str, tiers: Mapping[str, str]) -> PriceParts:
         copies = 2 if fact_text(resource, "high_availability").lower() in {"zoneredundant", "samezone"} else 1
         tier, named = tiers.get(fact_text(resource, "tier").lower()), _SERVER_SIZE.fullmatch(size)
         burst = _BURSTABLE_SIZE.fullmatch(size)
-        if not gib:
+        # Premium SSD v2 and Ultra disks are charged by operations and throughput too.
+        plain = fact_text(resource, "storage_type").lower() in {"", "premium_lrs", "premium_zrs"}
+        if not gib or not plain or fact_number(resource, "iops") > included_iops(gib):
             return
         compute = None
         if burst:

@@ -94,15 +94,26 @@ class Azure:
         return (KINDS[kind].bill_service if kind in KINDS else "") or kind
 
     def list_prices(
-        self, customer_id: str, accounts: Sequence[AzureAccount], wanted: Collection[tuple[str, str]], meter: Meter
+        self,
+        customer_id: str,
+        accounts: Sequence[AzureAccount],
+        wanted: Collection[tuple[str, str]],
+        meter: Meter,
+        currency: str = "USD",
     ) -> PriceList:
         """Ask the price list."""
         from optiinfra_dagster.providers.azure import prices
 
-        return prices.fetch(customer_id, accounts, wanted, meter)
+        return prices.fetch(customer_id, accounts, wanted, meter, currency)
 
     def check(self, customer_id: str, account: AzureAccount, families: Collection[str]) -> list[Problem]:
         """Try the credential and every permission."""
         from optiinfra_dagster.providers.azure import check
 
         return check.check(customer_id, account, families)
+
+    def newest_bill(self, customer_id: str, source: Source[AzureAccount]) -> Bill:
+        """Read the newest statement of an export."""
+        from optiinfra_dagster.providers.azure import check
+
+        return check.newest_bill(customer_id, source)

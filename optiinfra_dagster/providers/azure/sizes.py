@@ -23,6 +23,18 @@ _OLD_SIZES: Mapping[str, int] = {
 _SIZE = re.compile(r"(?:standard|basic)_(([a-z]+)(\d+)(?:-(\d+))?([a-z]*))(?:_[a-z]*\d+[a-z]*)*?(?:_v(\d+))?")
 
 
+def as_listed(size: str) -> str:
+    """A size as the price list writes it, `Standard_NC4as_T4_v3`: who makes a machine may write it in any case."""
+    tier, *parts = size.split("_")
+    if not parts:
+        return size
+    family = re.match(r"[A-Za-z]*", parts[0])
+    letters = family[0] if family else ""
+    named = letters.upper() + parts[0][len(letters) :].lower()
+    more = [part.lower() if re.fullmatch(r"[Vv]\d+", part) else part.upper() for part in parts[1:]]
+    return "_".join((tier.capitalize(), named, *more)).replace("_PROMO", "_Promo")
+
+
 def vcpus(size: object) -> int | None:
     """The virtual CPUs of a size of machine: 4 of `Standard_D4s_v5`. None for other names."""
     named = _SIZE.fullmatch(as_text(size).lower().removesuffix("_promo"))

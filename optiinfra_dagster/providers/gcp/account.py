@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+import re
 
-from optiinfra_dagster.config.accounts import Account, must_match
-from optiinfra_dagster.config.secrets import HOW_TO_NAME_FILE, HOW_TO_POINT, CredentialsFile, Endpoint
+from pydantic import Field, StrictBool, ValidationInfo, field_validator
 
+from optiinfra_dagster.config.accounts import HOW_TO_CLAIM, Account, must_match
+from optiinfra_dagster.config.secrets import HOW_TO_NAME_FILE, HOW_TO_POINT, CredentialsFile, Endpoint, problem
+
+# Google names the tables of an export after the billing account: gcp_billing_export_resource_v1_01A2B3_C4D5E6_F7A8B9.
+_OF_ACCOUNT = re.compile(r"gcp_billing_export_(?:[a-z]+_)?v[0-9]+_([0-9A-F]{6}_[0-9A-F]{6}_[0-9A-F]{6})")
 _GCP_PROJECT = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"  # with the prefix of domain-scoped projects
 
 
@@ -14,8 +18,10 @@ class GcpAccount(Account):
     """One Google Cloud project, read with a credentials file, or with this host's application default credentials.
 
     `impersonate` is a service account that those credentials then act as; `quota_project_id` is the project that pays
-    for the calls; `billing_export_table` is where the customer's billing export goes in BigQuery. Cloud Monitoring
-    speaks gRPC, so it has an endpoint of its own, `monitoring_endpoint_url`; BigQuery's is `bigquery_endpoint_url`.
+    for the calls; `billing_export_table` is where the customer's billing export goes in BigQuery. Of what it tells,
+    only the charges of the customer's projects are the customer's; with `account_charges`, also those of no project.
+    Cloud Monitoring speaks gRPC, so it has an endpoint of its own, `monitoring_endpoint_url`; BigQuery's is
+    `bigquery_endpoint_url`.
     """
 
     identity = "project_id"
@@ -30,6 +36,7 @@ class GcpAccount(Account):
         default=None, description="Write the id of the project that pays for the calls"
     )
     billing_export_table: str | None = Field(default=None, description="Write project.dataset.table")
+    account_charges: StrictBool = Field(default=False, description=HOW_TO_CLAIM)
     monitoring_endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
     bigquery_endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
 
@@ -42,6 +49,26 @@ class GcpAccount(Account):
     _check_table = field_validator("billing_export_table")(
         must_match(_GCP_PROJECT + r"\.[A-Za-z0-9_]+\.[A-Za-z0-9_-]+", "is not the full name of a BigQuery table")
     )
+
+    @field_validator("account_charges")
+    @classmethod
+    def _check_claim(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and "billing_export_table" in info.data and info.data["billing_export_table"] is None:
+            raise problem("is of use only with billing_export_table", "Remove it, or add billing_export_table")
+        return value
+
+    @property
+    def claimed_billing_account(self) -> str:
+        """The id of the billing account where the table's name has it; else the dataset, which is one account's."""
+        if not self.account_charges or self.billing_export_table is None:
+            return ""
+        dataset, _, table = self.billing_export_table.rpartition(".")
+        named = _OF_ACCOUNT.fullmatch(table)
+        return named[1].replace("_", "-") if named else dataset
+
+    def is_account(self, text: str) -> bool:
+        """True unless it is the id of a billing account, such as 01A2B3-C4D5E6-F7A8B9, or nothing."""
+        return bool(text) and re.fullmatch(r"(?:[0-9A-F]{6}-){2}[0-9A-F]{6}", text) is None
 
     def monitoring_endpoint(self) -> str | None:
         """The address of Cloud Monitoring instead of Google's, or None; ConfigError if it is unusable."""

@@ -30,8 +30,22 @@ def bill_sources(accounts: Sequence[GcpAccount]) -> list[Source[GcpAccount]]:
     for account in accounts:
         if account.billing_export_table is not None:
             users[account.billing_export_table].append(account)
+    # Two tables may be of one billing account: what is of no project is counted with the first whose project says so.
+    claims = {
+        claimed: table
+        for table, projects in reversed(users.items())
+        for project in projects
+        if (claimed := project.claimed_billing_account)
+    }
     return [
-        Source(table, projects[0], tuple(dict.fromkeys(project.project_id for project in projects)), CADENCE)
+        Source(
+            table,
+            projects[0],
+            tuple(dict.fromkeys(project.project_id for project in projects)),
+            CADENCE,
+            is_shared=True,
+            account_charges=table in claims.values(),
+        )
         for table, projects in users.items()
     ]
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.model.errors import CollectionError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.billing.scope import newest_statement
 from optiinfra_dagster.providers.gcp.client import open_project
 from optiinfra_dagster.providers.gcp.services import BY_ASSET_TYPE
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.model.cost import Bill, Source
     from optiinfra_dagster.providers.gcp.account import GcpAccount
 
 _SECONDS = 60.0
+_DAYS = timedelta(days=6)  # before yesterday
 
 
 def check(
@@ -53,6 +58,14 @@ def _costs(account: GcpAccount) -> None:
         from optiinfra_dagster.providers.gcp.billing import probe
 
         probe(account, Meter())
+
+
+def newest_bill(customer_id: str, source: Source[GcpAccount]) -> Bill:
+    """The last days of an export: a query of the whole month would read, and cost, as much as a collection."""
+    from optiinfra_dagster.providers.gcp.billing import read
+
+    request = newest_statement(customer_id, source)
+    return read(replace(request, first=max(request.first, request.last - _DAYS)), Meter())
 
 
 def _metrics(account: GcpAccount) -> None:

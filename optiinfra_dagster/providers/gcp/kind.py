@@ -66,11 +66,13 @@ BEFORE_IN = re.compile(r".+?(?= in (?:[A-Z]|[a-z]+-)|$)")
 class PriceService:
     """A service of the Cloud Billing Catalog, by its id.
 
-    `beginning` matches the part of a SKU's description before its place.
+    `beginning` matches the part of a SKU's description before its place. `plain` gives the words of that part that
+    count: regions are described in different ones.
     """
 
     id: str
     beginning: re.Pattern[str] = BEFORE_IN
+    plain: Callable[[str], str] = str.lower
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,15 +89,26 @@ class Gcp:
         return KINDS[kind].bill_service or kind if kind in KINDS else kind
 
     def list_prices(
-        self, customer_id: str, accounts: Sequence[GcpAccount], wanted: Collection[tuple[str, str]], meter: Meter
+        self,
+        customer_id: str,
+        accounts: Sequence[GcpAccount],
+        wanted: Collection[tuple[str, str]],
+        meter: Meter,
+        currency: str = "USD",
     ) -> PriceList:
         """Ask the price list."""
         from optiinfra_dagster.providers.gcp import prices
 
-        return prices.fetch(customer_id, accounts, wanted, meter)
+        return prices.fetch(customer_id, accounts, wanted, meter, currency)
 
     def check(self, customer_id: str, account: GcpAccount, families: Collection[str]) -> list[Problem]:
         """Try the credential and every permission."""
         from optiinfra_dagster.providers.gcp import check
 
         return check.check(customer_id, account, families)
+
+    def newest_bill(self, customer_id: str, source: Source[GcpAccount]) -> Bill:
+        """Read the last days of a billing export."""
+        from optiinfra_dagster.providers.gcp import check
+
+        return check.newest_bill(customer_id, source)

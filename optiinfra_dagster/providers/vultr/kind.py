@@ -14,7 +14,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.cost import Component, Price
@@ -276,18 +276,33 @@ V_AGENT = Exporter(
 
 # --- Prices ---------------------------------------------------------------------------------------------------------
 
-HOURS, GPU_HOURS = 672, 730  # of a month's price
+HOURS, GPU_HOURS = 672, 730  # of a month's price, and the most that are charged in a calendar month
+_GPU_PLANS = "vcg-"
 _PLACES = Decimal("1e-15")
 
 
 def hourly_price(region: str, key: str, monthly: Decimal, description: str, hours: int = HOURS) -> Price:
-    """The price of an hour, which is a 672nd of the price of a month, or another share of it. In USD."""
-    return Price(region, key, (monthly / hours).quantize(_PLACES), "USD", f"{monthly:f} USD a month {description}")
+    """The price of an hour, which is a 672nd of the price of a month, or another share of it. In USD.
+
+    It is rounded down, so that the hours of a month do not cost more than the month.
+    """
+    hourly = (monthly / hours).quantize(_PLACES, ROUND_DOWN)
+    return Price(region, key, hourly, "USD", f"{monthly:f} USD a month {description}")
+
+
+def price_part(key: str, quantity: Decimal | float = 1, hours: int = HOURS) -> Component:
+    """A part of a resource that has a price, of which a calendar month costs so many hours at most."""
+    return Component(key, Decimal(str(quantity)), hours)
 
 
 def amount(value: object) -> Decimal | None:
     """An amount of a price list as it came, a Decimal or int; None for anything else."""
     return Decimal(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else None
+
+
+def hours_of(plan: str) -> int:
+    """The hours that a month of a plan costs."""
+    return GPU_HOURS if plan.startswith(_GPU_PLANS) else HOURS
 
 
 def plan_prices(prefix: str = "") -> Callable[[Iterable[Any]], Iterator[Price]]:
@@ -296,9 +311,9 @@ def plan_prices(prefix: str = "") -> Callable[[Iterable[Any]], Iterator[Price]]:
     def read(items: Iterable[Any]) -> Iterator[Price]:
         for item in items:
             monthly = amount(item.get("monthly_cost")) if isinstance(item, Mapping) else None
-            if monthly is not None and item.get("id"):
-                hours = GPU_HOURS if item.get("type") == "vcg" else HOURS
-                yield hourly_price("", f"{prefix}{item['id']}", monthly, f"of {hours} hours", hours)
+            if monthly is not None and (plan := as_text(item.get("id"))):
+                hours = hours_of(plan)
+                yield hourly_price("", f"{prefix}{plan}", monthly, f"of {hours} hours", hours)
 
     return read
 
@@ -307,7 +322,7 @@ def plan_parts(prefix: str = "") -> PriceParts:
     """The price of a resource that is its plan's; none where the plan is not known."""
 
     def parts(resource: Resource) -> Iterator[Component]:
-        if plan := resource.metadata.get("plan"):
-            yield Component(f"{prefix}{plan}", Decimal(1))
+        if plan := as_text(resource.metadata.get("plan")):
+            yield price_part(f"{prefix}{plan}", hours=hours_of(plan))
 
     return parts

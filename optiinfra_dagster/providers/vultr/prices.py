@@ -6,7 +6,8 @@ cost as much as running ones). Volumes have no price list: the price of a GB is 
 whose listings have their price. Load balancers have none either: a price of the documents stands for it.
 
 Not priced: object storage, which is billed by use; the control plane of a Kubernetes cluster, which is free unless it
-is highly available, and its nodes, which are instances of their own; traffic; licences of software.
+is highly available, and its nodes, which are instances of their own; traffic; and instances with a licence of software
+or with protection against floods, which cost more than their plan.
 """
 
 from __future__ import annotations

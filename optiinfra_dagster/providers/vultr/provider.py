@@ -8,13 +8,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.customers import FAMILIES
+from optiinfra_dagster.model.cost import Bill
 from optiinfra_dagster.providers.vultr.account import VultrAccount
 from optiinfra_dagster.providers.vultr.bill_sources import bill_sources
 from optiinfra_dagster.providers.vultr.kind import BILLING, VIEW
 from optiinfra_dagster.providers.vultr.services import KINDS, LISTINGS
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
+    from optiinfra_dagster.model.cost import BillRequest, Component, PriceList, Source
     from optiinfra_dagster.model.inventory import Inventory, Resource
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.model.metrics import MetricsRequest, MetricsResult
@@ -92,9 +93,15 @@ class Vultr:
         return KINDS[kind].bill_service or kind if kind in KINDS else kind
 
     def list_prices(
-        self, customer_id: str, accounts: Sequence[VultrAccount], wanted: Collection[tuple[str, str]], meter: Meter
+        self,
+        customer_id: str,
+        accounts: Sequence[VultrAccount],
+        wanted: Collection[tuple[str, str]],
+        meter: Meter,
+        currency: str = "USD",
     ) -> PriceList:
-        """The list prices of what is wanted."""
+        """The list prices of what is wanted, which are in USD."""
+        del currency
         from optiinfra_dagster.providers.vultr import prices
 
         return prices.fetch(customer_id, accounts, wanted, meter)
@@ -104,3 +111,8 @@ class Vultr:
         from optiinfra_dagster.providers.vultr import check
 
         return check.check(customer_id, account, families)
+
+    def newest_bill(self, customer_id: str, source: Source[VultrAccount]) -> Bill:
+        """Nothing is read: the bill of an account is of nothing else."""
+        del customer_id, source
+        return Bill()

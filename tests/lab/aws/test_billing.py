@@ -105,6 +105,7 @@ def test_products_are_found_by_their_attributes_a_page_at_a_time(lab: CloudLab) 
             "instanceType": "m6i.large",
             "operatingSystem": "Windows",
             "regionCode": "us-east-1",
+            "locationType": "AWS Region",
         }.items()
     ]
     (found,) = pricing.get_products(ServiceCode="AmazonEC2", Filters=filters)["PriceList"]

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.collection.cost import drop_charges_billed_elsewhere, estimated
-from optiinfra_dagster.model.cost import Bill, BillRequest, Category
+from optiinfra_dagster.collection.cost import estimated
+from optiinfra_dagster.model.cost import Bill, BillRequest, Category, LeftOutBecause
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws import bill_sources, billing, inventory, prices
 from optiinfra_dagster.providers.aws.check import check
+from optiinfra_dagster.providers.billing.scope import keep_own
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.providers.registry import PROVIDERS
 from optiinfra_dagster.storage.bills import KnownPrice
@@ -192,10 +193,12 @@ def test_a_member_with_a_bill_of_its_own_is_counted_once(start_lab: StartLab) ->
     child = acme(account_id=MEMBER, role_arn=f"arn:aws:iam::{MEMBER}:role/reader")
     request = asked(acme(), child)
 
-    bill = drop_charges_billed_elsewhere(billing.read(request, Meter()), request.sources)
+    bill = keep_own(billing.read(request, Meter()), request.sources)
 
     assert by_service(bill) == truth(lab)
-    assert sum(total.amount for total in bill.totals) == sum(truth(lab).values())
+    told = sum(charge.amount for charge in bill.charges) + sum(part.amount for part in bill.left_out)
+    assert told == sum(total.amount for total in bill.totals)
+    assert {(part.account_id, part.because) for part in bill.left_out} == {(MEMBER, LeftOutBecause.ANOTHER_BILL)}
 
 
 def test_a_customer_whose_accounts_have_no_bill_is_not_asked(start_lab: StartLab) -> None:

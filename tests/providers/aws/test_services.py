@@ -40,8 +40,16 @@ RESOURCES = [
     of_kind(KINDS["ec2:instance"], instance_type="m6i.large", platform="Windows", tenancy="dedicated"),
     of_kind(KINDS["ebs:volume"], volume_type="gp3", iops=4000, throughput_mib_s=200),
     of_kind(KINDS["ebs:volume"], volume_type="io1", iops=500),
-    of_kind(KINDS["rds:db"], **{"class": "db.m6g.large"}, engine="postgres", storage_type="gp3", multi_az=True),
-    of_kind(KINDS["rds:db"], **{"class": "db.m6g.large"}, engine="oracle-ee", license_model="license-included"),
+    of_kind(KINDS["ebs:volume"], volume_type="io2", iops=90_000),
+    of_kind(
+        KINDS["rds:db"], **{"class": "db.m6g.large"}, engine="postgres", multi_az=True,
+        storage_type="gp3", iops=4000, throughput_mib_s=200,
+    ),
+    of_kind(
+        KINDS["rds:db"], **{"class": "db.m6g.large"}, engine="oracle-ee", license_model="license-included",
+        storage_type="io2", iops=1000,
+    ),
+    of_kind(KINDS["rds:db"], **{"class": "db.r6g.large"}, engine="aurora-mysql", storage_type="aurora-iopt1"),
     of_kind(KINDS["elasticache:cluster"], **{"class": "cache.t4g.small"}, engine="valkey"),
     of_kind(KINDS["redshift:cluster"], **{"class": "ra3.xlplus"}),
     *(
@@ -56,7 +64,7 @@ RESOURCES = [
         )
     ),
     of_kind(KINDS["elb:classic"]),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("resource", RESOURCES, ids=[f"{n}-{one.kind}" for n, one in enumerate(RESOURCES)])

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from optiinfra_dagster.collection.cost import estimated
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.azure.inventory import collect
 from optiinfra_dagster.providers.azure.prices import fetch, price_of
-from optiinfra_dagster.providers.azure.services import components
+from optiinfra_dagster.providers.azure.services import KINDS, components
+from optiinfra_dagster.providers.registry import PROVIDERS
+from optiinfra_dagster.storage.bills import KnownPrice
 from tests.providers.azure.conftest import SUBSCRIPTION, StartLab, account, fleet
 
 FLEETS = (
@@ -23,7 +26,10 @@ FLEETS = (
     fleet("azure:sql_server"),
     fleet("azure:postgresql"),
     fleet("azure:mysql", state="Stopped"),
+    fleet("azure:postgresql", name="burst", type="Standard_B1ms"),
+    *(fleet("azure:postgresql", name=size, type=f"Standard_D2{size}") for size in ("ds_v4", "ds_v5", "ads_v5")),
     fleet("azure:redis"),
+    fleet("azure:redis", name="sharded", type="Premium", size=3),
     fleet("azure:load_balancer"),
     fleet("azure:application_gateway"),
     fleet("azure:nat_gateway"),
@@ -31,6 +37,7 @@ FLEETS = (
     fleet("azure:aks", name="asleep", state="Stopped"),
     fleet("azure:vnet"),
 )  # fmt: skip
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
 VM = "Virtual Machines | Standard_D4s_v5 | linux"
 
 
@@ -128,6 +135,178 @@ def test_of_many_items_the_one_that_is_meant_counts(others: list[dict[str, Any]]
     assert (price and price.hourly) == (None if hourly is None else Decimal(hourly))
 
 
+POSTGRES = "Azure Database for PostgreSQL"
+GENERAL = f"{POSTGRES} Flexible Server General Purpose"
+CORES = f"{POSTGRES} | {GENERAL} Ddsv5 Series Compute | vCore"
+STORED = f"{POSTGRES} | Server Storage | Storage Data Stored"
+P1 = "Redis Cache | Azure Redis Cache Premium | P1 Cache"
+SQL = "SQL Database | SQL Database Single/Elastic Pool General Purpose - Compute Gen5 | vCore"
+
+
+def listed(service: str, product: str, sku: str, meter: str, price: str, unit: str = "1 Hour", **more: Any) -> Any:
+    """An item of the list for another service than machines."""
+    names = {"serviceName": service, "productName": product, "skuName": sku, "meterName": meter}
+    return item(price, unitOfMeasure=unit, armSkuName="", **names, **more)
+
+
+@pytest.mark.parametrize(
+    ("key", "items", "hourly"),
+    [
+        # The list writes a series in several ways.
+        (CORES, [listed(POSTGRES, f"{GENERAL} Ddsv5 Series Compute", "vCore", "vCore", "0.1")], "0.1"),
+        (CORES, [listed(POSTGRES, f"{GENERAL} - Ddsv5 Series Compute", "vCore", "vCore", "0.1")], "0.1"),
+        (CORES, [listed(POSTGRES, f"{GENERAL} - Ddsv5-series Compute", "vCore", "VCore", "0.1")], "0.1"),
+        (CORES, [listed(POSTGRES, f"{GENERAL} Ddsv5 Compute", "1 vCore", "vcore", "0.1")], "0.1"),
+        (CORES, [listed(POSTGRES, f"{GENERAL} Dadsv5 Series Compute", "vCore", "vCore", "0.09"),
+                 listed(POSTGRES, f"{GENERAL} Ddsv4 Series Compute", "vCore", "vCore", "0.08"),
+                 listed(POSTGRES, f"{POSTGRES} Flexible Server Memory Optimized Ddsv5 Series Compute", "vCore", "vCore",
+                        "0.07"),
+                 listed(POSTGRES, f"{GENERAL} Ddsv5 Series Compute", "vCore", "vCore", "70", type="Reservation"),
+                 listed(POSTGRES, f"{GENERAL} Ddsv5 Series Compute", "vCore", "vCore", "0")], None),
+        (STORED, [listed(POSTGRES, f"{POSTGRES} Flex Server Storage", "Storage", "Storage Data Stored", "73",
+                         "1 GB/Month"),
+                  listed(POSTGRES, f"{POSTGRES} Single Server Storage", "Storage", "Storage Data Stored", "7.3",
+                         "1 GB/Month")], "0.1"),
+        (STORED, [listed(POSTGRES, "Az DB for PostgreSQL Flexible Server Storage", "Storage", "Storage Data stored",
+                         "73", "1 GB/Month")], "0.1"),
+        (P1, [listed("Redis Cache", "Azure Redis Cache Premium", "P1", "P1 cache", "0.555"),
+              listed("Redis Cache", "Azure Redis Cache Premium", "P1", "P1 Cache Instance", "0.277"),
+              listed("Redis Cache", "Azure Redis Cache Premium", "P1", "P1 Cache", "2000", type="Reservation"),
+              listed("Redis Cache", "Azure Redis Cache Enterprise", "E1", "P1 Cache", "9")], "0.555"),
+        (SQL, [listed("SQL Database", "SQL Database Single/Elastic Pool General Purpose - Compute Gen5", "1 vCore",
+                      "vCore", "0.152"),
+               listed("SQL Database", "SQL Database General Purpose - Serverless - Compute Gen5", "1 vCore", "vCore",
+                      "0.5"),
+               listed("SQL Database", "SQL Database Single/Elastic Pool General Purpose - Compute Gen5", "vCore Zone",
+                      "Zone Redundancy vCore", "0.09"),
+               listed("SQL Database", "SQL Database Single/Elastic Pool Business Critical - Compute Gen5", "1 vCore",
+                      "vCore", "0.3")], "0.152"),
+        (VM, [item("0.2", armSkuName="standard_d4s_v5"), item("0.1", armSkuName="Standard_D4_v5")], "0.2"),
+        (VM, [item("0.2"), item("0.05", meterName="D4s v5 Spot"), item("0.1", meterName="D4s v5 Expired")], "0.2"),
+        ("Storage | Premium SSD Managed Disks | P10 LRS Disk",
+         [listed("Storage", "Premium SSD Managed Disks", "P10 LRS", "P10 LRS disk", "73", "1/Month"),
+          listed("Storage", "Premium SSD Managed Disks", "P10 LRS", "P10 LRS Disk Mount", "3.65", "1/Month"),
+          listed("Storage", "Premium SSD Managed Disks", "P10 ZRS", "P10 ZRS Disk", "109", "1/Month"),
+          listed("Storage", "Standard SSD Managed Disks", "E10 LRS", "E10 LRS Disk", "36", "1/Month")], "0.1"),
+        ("Azure Kubernetes Service | Azure Kubernetes Service | Standard Uptime SLA",
+         [listed("Azure Kubernetes Service", "Azure Kubernetes Service", "Standard", "Standard Uptime SLA", "0.1"),
+          listed("Azure Kubernetes Service", "Azure Kubernetes Service", "Standard", "Standard Long Term Support",
+                 "0.6"),
+          listed("Azure Kubernetes Service", "Azure Kubernetes Service - Automatic", "Automatic",
+                 "Hosted Control Plane", "0.16")], "0.1"),
+        ("Load Balancer | Load Balancer | Standard Included LB Rules and Outbound Rules",
+         [listed("Load Balancer", "Load Balancer", "Standard", "Standard Included LB Rules and Outbound Rules", "0.025",
+                 armRegionName="Global"),
+          listed("Load Balancer", "Load Balancer", "Global", "Global Included LB Rules and Outbound Rules", "0.03",
+                 armRegionName="Global"),
+          listed("Load Balancer", "Load Balancer", "Standard", "Standard Included LB Rules and Outbound Rules - Free",
+                 "0", armRegionName="Global")], "0.025"),
+        ("Application Gateway | Application Gateway WAF v2 | Standard Fixed Cost",
+         [listed("Application Gateway", "Application Gateway WAF v2", "Standard", "Standard Fixed Cost", "0.443",
+                 "1/Hour"),
+          listed("Application Gateway", "Application Gateway Standard v2", "Standard", "Standard Fixed Cost", "0.246",
+                 "1/Hour"),
+          listed("Application Gateway", "Application Gateway Basic v2", "Basic", "Basic Fixed Cost", "0.02", "1/Hour")],
+         "0.443"),
+        ("NAT Gateway | NAT Gateway | Standard Gateway",
+         [listed("NAT Gateway", "Azure NAT Gateway", "Standard", "Standard gateway", "0.045", armRegionName="Global"),
+          listed("NAT Gateway", "NAT Gateway", "Standard", "Standard Data Processed", "0.044", "1 GB")], "0.045"),
+    ],
+)  # fmt: skip
+def test_a_name_is_known_in_each_way_the_list_writes_it(key: str, items: list[Any], hourly: str | None) -> None:
+    price = price_of("westeurope", key, items)
+
+    assert (price and price.hourly) == (None if hourly is None else Decimal(hourly))
+
+
+def test_a_meter_in_another_case_is_found_in_the_whole_service(start_lab: StartLab) -> None:
+    lab = start_lab()
+    burst = f"{POSTGRES} | {POSTGRES} Flexible Server Burstable BS Series Compute | B1MS"  # the lab lists B1ms
+
+    given = fetch("acme", [account(lab)], {("westeurope", burst), ("westeurope", STORED)}, Meter())
+
+    assert {one.key for one in given.prices} == {burst, STORED}
+    assert lab.control.calls().count("retailprices") == 2
+
+
+@pytest.mark.parametrize(("currency", "listed_in", "rate"), [("EUR", "EUR", "0.9"), ("ZAR", "USD", "1")])
+def test_prices_are_in_the_currency_that_is_asked_for_or_in_dollars(
+    start_lab: StartLab, currency: str, listed_in: str, rate: str
+) -> None:
+    accounts, wanted = [account(start_lab(price_page=1))], {("westeurope", VM), ("westeurope", STORED)}
+    dollars = {one.key: one.hourly for one in fetch("acme", accounts, wanted, Meter()).prices}
+
+    given = fetch("acme", accounts, wanted, Meter(), currency)
+
+    assert given.problems == []
+    assert {one.currency for one in given.prices} == {listed_in}
+    assert len(dollars) == 2
+    for one in given.prices:
+        assert abs(one.hourly - dollars[one.key] * Decimal(rate)) < Decimal("1e-9")
+
+
+def test_an_estimate_is_whole_or_absent_for_every_kind(start_lab: StartLab) -> None:
+    """The list lacks one price after the other: what needs it has no estimate, and all else has the same one."""
+    lab = start_lab(*FLEETS)
+    found = collect("acme", [account(lab)], Meter()).resources
+    needs = {one.resource_id: {part.key for part in components(one)} for one in found}
+    wanted = {(one.region, key) for one in found for key in needs[one.resource_id]}
+    given = fetch("acme", [account(lab)], wanted, Meter()).prices
+    priced = {one.kind for one in found if needs[one.resource_id]}
+    assert priced == {name for name, kind in KINDS.items() if kind.price_parts} - {"azure:sql_pool"}  # as databases
+
+    def estimates(without: str = "") -> dict[str, Decimal]:
+        known = {(p.region, p.key): KnownPrice(p, NOW, NOW) for p in given if p.key != without}
+        told = [estimated(one, PROVIDERS["azure"], known) for one in found]
+        return {one.resource.resource_id: one.amount for one in told if one is not None}
+
+    whole = estimates()
+    assert whole.keys() == {name for name, keys in needs.items() if keys}
+    for key in {key for _, key in wanted}:
+        assert estimates(key) == {name: amount for name, amount in whole.items() if key not in needs[name]}
+
+
+@pytest.mark.parametrize(
+    ("facts", "caches"),
+    [
+        ({"sku": "Standard", "units": 1}, "1"),
+        ({"sku": "Standard", "units": 1, "shards": 3.0}, "1"),  # only Premium has any
+        ({"sku": "Premium", "units": 1}, "1"),
+        ({"sku": "Premium", "units": 1, "shards": 0.0}, "1"),
+        ({"sku": "Premium", "units": 1, "shards": 3.0}, "3"),
+        ({"sku": "Premium", "units": 1, "shards": 3.0, "replicas": 2.0}, "4.5"),
+    ],
+)
+def test_a_premium_cache_costs_its_shards_and_further_replicas(facts: dict[str, Any], caches: str) -> None:
+    assert list(keys(thing("azure:redis", **facts)).values()) == [Decimal(caches)]
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        ("standard_d4s_v5", "Standard_D4s_v5"),
+        ("STANDARD_NC4AS_T4_V3", "Standard_NC4as_T4_v3"),
+        ("Standard_DS11-1_v2", "Standard_DS11-1_v2"),
+        ("Standard_ND96isr_MI300X_v5", "Standard_ND96isr_MI300X_v5"),
+        ("basic_a1", "Basic_A1"),
+    ],
+)
+def test_a_size_is_asked_for_as_the_list_writes_it(written: str, size: str) -> None:
+    assert list(keys(thing("azure:vm", instance_type=written, platform="Linux"))) == [f"{size} | linux"]
+
+
+def test_what_costs_more_than_its_parts_tell_has_no_estimate() -> None:
+    server: dict[str, Any] = {"sku": "Standard_D4ds_v5", "tier": "GeneralPurpose", "capacity": 100.0}
+    machine: dict[str, Any] = {"instance_type": "Standard_D4s_v5", "platform": "Linux"}
+
+    assert keys(thing("azure:postgresql", storage_type="PremiumV2_LRS", **server)) == {}
+    assert len(keys(thing("azure:mysql", iops=600.0, **server))) == 2
+    assert keys(thing("azure:mysql", iops=601.0, **server)) == {}
+    assert keys(thing("azure:vm", image="RedHat:RHEL:9_4", **machine)) == {}
+    assert len(keys(thing("azure:vm", image="RedHat:RHEL:9_4", license="RHEL_BYOS", **machine))) == 1
+    assert keys(thing("azure:load_balancer", sku="Standard", tier="Global", rules=1)) == {}
+
+
 def test_a_month_has_730_hours_and_a_price_of_many_vcores_is_shared_out() -> None:
     monthly = item("73", serviceName="Storage", productName="Disks", meterName="P10 LRS Disk", unitOfMeasure="1/Month")
     cores = [
@@ -173,6 +352,18 @@ def test_a_disk_is_of_the_tier_that_holds_it(sku: str, size: float | None, meter
     told = keys(thing("azure:disk", volume_type=sku, capacity=size))
 
     assert [key.rpartition(" | ")[2] for key in told] == ([meter] if meter else [])
+
+
+def test_a_disk_costs_its_performance_and_none_is_estimated_without_a_part() -> None:
+    disk: dict[str, Any] = {"volume_type": "Premium_LRS", "capacity": 128.0}
+
+    def meters(**facts: Any) -> list[str]:
+        return [key.rpartition(" | ")[2] for key in keys(thing("azure:disk", **disk, **facts))]
+
+    assert meters(performance_tier="P10", shares=1) == ["P10 LRS Disk"]
+    assert meters(performance_tier="P30") == ["P30 LRS Disk"]
+    assert meters(shares=2) == []
+    assert meters(bursts=True) == []
 
 
 def test_a_standby_costs_as_much_again_and_a_stopped_server_its_storage() -> None:

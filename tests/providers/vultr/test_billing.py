@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,14 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optiinfra_dagster.collection.cost import estimated
 from optiinfra_dagster.lab.vultr.recordings import Recordings
 from optiinfra_dagster.lab.vultr.services import KINDS as LAB_KINDS
+from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.registry import PROVIDERS
 from optiinfra_dagster.providers.vultr import bill_sources, billing, prices
 from optiinfra_dagster.providers.vultr.inventory import collect
+from optiinfra_dagster.storage.bills import KnownPrice
 from tests.providers.vultr.conftest import StartLab, acme, fleet
+from tests.support.samples import resource
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab import CloudLab
@@ -291,3 +297,68 @@ def test_only_wanted_prices_are_asked_for(start_lab: StartLab) -> None:
     assert [(one.region, one.key, one.currency) for one in given_.prices] == [("", "vc2-2c-4gb", "USD")]
     assert meter.calls == {"list-plans": 1}
     assert prices.fetch("acme", [acme()], set(), Meter()).prices == []
+
+
+def test_a_months_estimate_is_the_months_price_and_no_more(start_lab: StartLab) -> None:
+    """The lab's bill of a month of 31 days, and the windows of that month one by one."""
+    lab = start(start_lab, *FLEETS, fleet("vultr:instance", name="gpu", plan="vcg-a16-2c-8g-2vram"))
+    provider, resources = PROVIDERS["vultr"], collect("acme", [acme()], Meter()).resources
+    wanted = {(one.region, part.key) for one in resources for part in prices.components(one)}
+    listed = {
+        (price.region, price.key): KnownPrice(price, NOW, NOW)
+        for price in prices.fetch("acme", [acme()], wanted, Meter()).prices
+    }
+    first = datetime(2026, 10, 1, tzinfo=UTC)
+    for one in lab.vultr.resources():
+        shown = next(each for each in resources if each.resource_id == one.id)
+        told = [estimated(shown, provider, listed, at) for at in windows.within(first, timedelta(days=31))]
+        total = sum((estimate.amount for estimate in told if estimate is not None), Decimal(0))
+        unpriced = not prices.components(shown)
+        month = Decimal(0) if unpriced else LAB_KINDS[one.kind].monthly(one)
+        assert total <= month, one.kind
+        assert month - total < Decimal("1e-9"), one.kind
+
+
+def test_an_estimate_is_whole_or_absent_for_every_kind(start_lab: StartLab) -> None:
+    """The list lacks one price after the other: what needs it has no estimate, and all else has the same one."""
+    start(start_lab, *FLEETS)
+    provider, found = PROVIDERS["vultr"], collect("acme", [acme()], Meter()).resources
+    needs = {one.resource_id: {part.key for part in prices.components(one)} for one in found}
+    wanted = {(one.region, key) for one in found for key in needs[one.resource_id]}
+    given_ = prices.fetch("acme", [acme()], wanted, Meter()).prices
+    priced = {one.kind for one in found if needs[one.resource_id]}
+    assert priced == {name for name, kind in provider.kinds.items() if kind.price_parts}
+
+    def estimates(without: str = "") -> dict[str, Decimal]:
+        known = {(p.region, p.key): KnownPrice(p, NOW, NOW) for p in given_ if p.key != without}
+        told = [estimated(one, provider, known) for one in found]
+        return {one.resource.resource_id: one.amount for one in told if one is not None}
+
+    whole = estimates()
+    assert whole.keys() == {name for name, keys in needs.items() if keys}
+    for key in {key for _, key in wanted}:
+        assert estimates(key) == {name: amount for name, amount in whole.items() if key not in needs[name]}
+
+
+@pytest.mark.parametrize(
+    ("plan", "facts", "parts"),
+    [
+        ("vc2-1c-1gb", {}, [("vc2-1c-1gb", "1", 672)]),
+        ("vc2-1c-1gb", {"features": "auto_backups,ipv6"}, [("vc2-1c-1gb", "1.2", 672)]),
+        ("vcg-a16-2c-8g-2vram", {}, [("vcg-a16-2c-8g-2vram", "1", 730)]),
+        ("vc2-1c-1gb", {"features": "ddos_protection,ipv6"}, []),
+        ("vc2-1c-1gb", {"os": "Windows Server 2022 Standard x64"}, []),
+        ("", {}, []),
+    ],
+)
+def test_an_instance_costs_its_plan_unless_more_is_paid_for(
+    plan: str, facts: dict[str, str], parts: list[tuple[str, str, int]]
+) -> None:
+    one = replace(resource("i"), kind="vultr:instance", metadata={"plan": plan, **facts})
+
+    told = [(part.key, str(part.quantity), part.monthly_hours) for part in prices.components(one)]
+    assert told == parts
+
+
+def test_a_load_balancer_of_unknown_nodes_has_no_estimate() -> None:
+    assert prices.components(replace(resource("l"), kind="vultr:load_balancer", capacity=None)) == []

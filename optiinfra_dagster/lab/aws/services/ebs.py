@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _GIB_USD = {
     "gp3": "0.08", "gp2": "0.10", "io1": "0.125", "io2": "0.125", "st1": "0.045", "sc1": "0.015", "standard": "0.05",
 }  # fmt: skip  # fmt: skip
-_IOPS_USD = {"gp3": "0.005", "io1": "0.065"}
+_IOPS_USD = {"gp3": "0.005", "io1": "0.065", "io2": "0.065"}
+_IO2_TIERS = {".tier2": "0.0455", ".tier3": "0.03185"}  # of IOPS beyond 32,000 and beyond 64,000
 
 
 def _volume(resource: LabResource, region: Region) -> Shown:
@@ -73,16 +74,21 @@ def _as_published(resource: LabResource, metric: LabMetric) -> LabMetric | None:
 def _products(resource: LabResource, shown: Shown) -> Iterator[Row]:
     volume_type = shown["VolumeType"]
     usd = usd_in(resource.region, _GIB_USD[volume_type])
-    yield "Storage", {"volumeApiName": volume_type}, f"EBS:VolumeUsage.{volume_type}", "GB-Mo", usd
-    if volume_type in _IOPS_USD:
-        usage = f"EBS:VolumeP-IOPS.{'piops' if volume_type == 'io1' else volume_type}"
-        usd = usd_in(resource.region, _IOPS_USD[volume_type])
-        yield "System Operation", {"volumeApiName": volume_type, "group": "EBS IOPS"}, usage, "IOPS-Mo", usd
+    code, unit = "piops" if volume_type == "io1" else volume_type, "GB-month" if volume_type == "io2" else "GB-Mo"
+    yield "Storage", {"volumeApiName": volume_type}, f"EBS:VolumeUsage.{code}", unit, usd
+    if volume_type == "gp3":
+        usd = usd_in(resource.region, "40.96")
+        yield "Provisioned Throughput", {"volumeApiName": "gp3"}, "EBS:VolumeP-Throughput.gp3", "GiBps-mo", usd
+    for tier, price in {"": _IOPS_USD.get(volume_type), **(_IO2_TIERS if volume_type == "io2" else {})}.items():
+        if price is not None:
+            attributes = {"volumeApiName": volume_type, "group": f"EBS IOPS{tier.replace('.tier', ' Tier ')}"}
+            usage = f"EBS:VolumeP-IOPS.{code}{tier}"
+            yield "System Operation", attributes, usage, "IOPS-Mo", usd_in(resource.region, price)
 
 
 def _rate(resource: LabResource, region: Region) -> tuple[Decimal, Decimal]:
     shown = _volume(resource, region)
-    iops = shown["Iops"] if shown["VolumeType"] == "io1" else 0
+    iops = shown["Iops"] if shown["VolumeType"] in {"io1", "io2"} else 0
     size_usd = usd_in(resource.region, _GIB_USD[shown["VolumeType"]]) * shown["Size"]
     return FREE, size_usd + usd_in(resource.region, _IOPS_USD["io1"]) * iops
 

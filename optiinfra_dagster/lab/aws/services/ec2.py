@@ -197,7 +197,8 @@ def _products(resource: LabResource, shown: Shown) -> Iterator[Row]:
             "instanceType": instance_type, "operatingSystem": system, "preInstalledSw": software, "tenancy": tenancy,
             "capacitystatus": status, "licenseModel": "No License required",
         }  # fmt: skip
-        yield "Compute Instance", attributes, f"BoxUsage:{instance_type}", "Hrs", usd * Decimal(factor)
+        usage = "DedicatedUsage" if tenancy == "Dedicated" else "UnusedBox" if status != "Used" else "BoxUsage"
+        yield "Compute Instance", attributes, f"{usage}:{instance_type}", "Hrs", usd * Decimal(factor)
 
 
 def _rate(resource: LabResource, _region: Region) -> tuple[Decimal, Decimal]:

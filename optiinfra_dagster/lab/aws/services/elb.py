@@ -99,6 +99,8 @@ def _kind(
 
     def products(resource: LabResource, _shown: Shown) -> Iterator[Row]:
         yield product_family, {}, "LoadBalancerUsage", "Hrs", usd_in(resource.region, usd)
+        yield product_family, {}, "TS-LoadBalancerUsage", "Hrs", usd_in(resource.region, "0.0056")  # a trust store
+        yield product_family, {}, "ReservedLCUUsage", "LCU-Hrs", usd_in(resource.region, "0.008")
         yield product_family, {}, "LCUUsage", "LCU-Hrs", usd_in(resource.region, "0.008")
 
     def rate(resource: LabResource, _region: Region) -> tuple[Decimal, Decimal]:

@@ -40,6 +40,11 @@ _ENGINES = {
 }
 
 
+def _is_aurora(engine: str) -> bool:
+    """True where storage is the cluster's, charged by use."""
+    return engine.startswith("aurora")
+
+
 def _engine(resource: LabResource, default: str) -> tuple[str, str, int, str]:
     engine = resource.fleet.engine or default
     return (engine, *_ENGINES.get(engine, ("1.0", 1433, "license-included")))
@@ -77,14 +82,14 @@ def _db_instance(resource: LabResource, region: Region) -> Shown:
         "PreferredMaintenanceWindow": "sun:04:32-sun:05:02",
         "PendingModifiedValues": {"MasterUserPassword": PLANTED},
         "LatestRestorableTime": resource.created + timedelta(days=1),
-        "MultiAZ": resource.seed % 2 == 0,
+        "MultiAZ": not _is_aurora(engine) and resource.seed % 2 == 0,
         "EngineVersion": version,
         "AutoMinorVersionUpgrade": True,
         "ReadReplicaDBInstanceIdentifiers": [],
         "LicenseModel": licence,
         "OptionGroupMemberships": [],
         "PubliclyAccessible": False,
-        "StorageType": "gp3",
+        "StorageType": ("aurora-iopt1" if resource.seed % 2 else "aurora") if _is_aurora(engine) else "gp3",
         "Iops": 3000,
         "StorageThroughput": 125,
         "DbInstancePort": 0,
@@ -178,38 +183,65 @@ def _as_published(resource: LabResource, metric: LabMetric) -> LabMetric | None:
 # --- Costs ------------------------------------------------------------------------------------------------------------
 
 _VCPU_USD = "0.09"
-# Volume type -> what the price list calls it, and USD by GiB and month.
+_GIB_USD = "0.115"  # of a month, but for magnetic storage
+# Usage type -> family, volume type, unit, and USD of a month.
 _STORAGE = {
-    "gp3": ("General Purpose-GP3", "0.115"), "gp2": ("General Purpose", "0.115"), "io1": ("Provisioned IOPS", "0.125"),
-}  # fmt: skip
+    "GP3-Storage": ("Database Storage", "General Purpose-GP3", "GB-Mo", _GIB_USD),
+    "GP2-Storage": ("Database Storage", "General Purpose", "GB-Mo", _GIB_USD),
+    "PIOPS-Storage": ("Database Storage", "Provisioned IOPS", "GB-Mo", "0.125"),
+    "PIOPS-Storage-IO2": ("Database Storage", "Provisioned IOPS-IO2", "GB-Mo", "0.125"),
+    "StorageUsage": ("Database Storage", "Magnetic", "GB-Mo", "0.1"),
+    "PIOPS": ("Provisioned IOPS", "Provisioned IOPS", "IOPS-Mo", "0.1"),
+    "IO2-PIOPS": ("Provisioned IOPS", "Provisioned IOPS-IO2", "IOPS-Mo", "0.1"),
+    "GP3-PIOPS": ("Provisioned IOPS", "", "IOPS-Mo", "0.02"),
+    "GP3-Throughput": ("Provisioned Throughput", "", "MBps-Mo", "0.08"),
+}
+# Usage type, what stands before storage's, deployment, and how dear it is.
+_DEPLOYMENTS = (
+    ("InstanceUsage", "", "Single-AZ", 1),
+    ("Multi-AZUsage", "Multi-AZ-", "Multi-AZ", 2),
+    ("Multi-AZClusterUsage", "Multi-AZCluster-", "Multi-AZ (readable standbys)", 3),
+    ("Mirror", "Mirror-", "Multi-AZ (SQL Server Mirror)", 2),
+)
 _ENGINE_NAMES = {
     "postgres": "PostgreSQL", "mysql": "MySQL", "mariadb": "MariaDB",
-    "aurora-postgresql": "Aurora PostgreSQL", "aurora-mysql": "Aurora MySQL",
+    "aurora-postgresql": "Aurora PostgreSQL", "aurora-mysql": "Aurora MySQL", "sqlserver-se": "SQL Server",
 }  # fmt: skip
 
 
 def _products(resource: LabResource, shown: Shown) -> Iterator[Row]:
+    """The instance in each deployment, and storage, which is listed for any engine at once."""
     instance_class, engine = shown["DBInstanceClass"], str(_ENGINE_NAMES.get(shown["Engine"], shown["Engine"]))
-    usd = machine_usd(resource.region, instance_class, of=_VCPU_USD)
-    for deployment, factor in (("Single-AZ", 1), ("Multi-AZ", 2)):
-        common = {"databaseEngine": engine, "deploymentOption": deployment}
-        machine = {**common, "instanceType": instance_class, "licenseModel": "No license required"}
-        usage = f"{'Instance' if factor == 1 else 'Multi-AZ'}Usage:{instance_class}"
-        yield "Database Instance", machine, usage, "Hrs", usd * factor
-        if engine.startswith("Aurora"):
-            optimized = f"InstanceUsageIOOptimized:{instance_class}"
-            yield "Database Instance", machine, optimized, "Hrs", usd * Decimal("0.9")
-        for short, (name, price) in _STORAGE.items():
-            usage = f"RDS:{'' if factor == 1 else 'Multi-AZ-'}{short.upper()}-Storage"
-            storage = {**common, "volumeType": name}
-            yield "Database Storage", storage, usage, "GB-Mo", usd_in(resource.region, price) * factor
+    usd, mirrored = machine_usd(resource.region, instance_class, of=_VCPU_USD), engine == "SQL Server"
+    bought = {"licenseModel": "No license required"}
+    if mirrored:
+        bought = {"licenseModel": "License included", "databaseEdition": "Standard"}
+    for usage, before, deployment, factor in _DEPLOYMENTS:
+        if usage == "InstanceUsage" or mirrored == (usage == "Mirror"):
+            machine = {"databaseEngine": engine, "deploymentOption": deployment, **bought}
+            machine["instanceType"] = instance_class
+            yield "Database Instance", machine, f"{usage}:{instance_class}", "Hrs", usd * factor
+            custom = {**machine, "deploymentModel": "Custom"}
+            yield "Database Instance", custom, f"{usage}:{instance_class}", "Hrs", usd * factor * Decimal("0.7")
+            if engine.startswith("Aurora"):
+                optimized = {**machine, "storage": "Aurora IO Optimization Mode"}
+                yield "Database Instance", optimized, f"{usage}IOOptimized:{instance_class}", "Hrs", usd * _OPTIMIZED
+        for kind, (family, volume_type, unit, price) in _STORAGE.items():
+            storage = {"databaseEngine": "Any", "deploymentOption": deployment}
+            storage |= {"volumeType": volume_type} if volume_type else {}
+            yield family, storage, f"RDS:{before}{kind}", unit, usd_in(resource.region, price) * factor
+
+
+_OPTIMIZED = Decimal("1.3")  # as dear is an instance of Aurora without charges for operations
 
 
 def _rate(resource: LabResource, region: Region) -> tuple[Decimal, Decimal]:
     shown = _db_instance(resource, region)
     copies = 2 if shown["MultiAZ"] else 1
     hourly = machine_usd(resource.region, shown["DBInstanceClass"], of=_VCPU_USD) * copies
-    monthly = usd_in(resource.region, _STORAGE["gp3"][1]) * shown["AllocatedStorage"] * copies
+    hourly *= _OPTIMIZED if shown["StorageType"] == "aurora-iopt1" else 1
+    stored = 0 if _is_aurora(shown["Engine"]) else shown["AllocatedStorage"]
+    monthly = usd_in(resource.region, _GIB_USD) * stored * copies
     return hourly if is_charged(resource) else FREE, monthly
 
 

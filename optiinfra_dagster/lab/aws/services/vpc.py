@@ -89,6 +89,7 @@ def _nat_gateway(resource: LabResource, region: Region) -> Shown:
 def _nat_products(resource: LabResource, _shown: Shown) -> Iterator[Row]:
     usd = usd_in(resource.region, _NAT_USD)
     yield "NAT Gateway", {"group": "NGW:NatGateway"}, "NatGateway-Hours", "Hrs", usd
+    yield "NAT Gateway", {"group": "NGW:RegionalNatGateway"}, "RegionalNatGateway-Hours", "Hrs", usd * Decimal("0.9")
     yield "NAT Gateway", {"group": "NGW:NatGateway"}, "NatGateway-Bytes", "GB", usd
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from optiinfra_dagster.lab.azure.world import AzureFleet
 
-_SERVICE, _FIXED, _UNITS = "Application Gateway", "Standard Fixed Cost", "Standard Capacity Units"
+_SERVICE, _FIXED, _UNITS = "Application Gateway", "Standard Fixed Cost", "Standard Capacity units"
 # SKU -> product, and USD an hour of a gateway and of a capacity unit
 _PRODUCTS = {
     "Standard_v2": (f"{_SERVICE} Standard v2", "0.246", "0.008"),

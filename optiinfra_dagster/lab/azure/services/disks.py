@@ -44,6 +44,8 @@ def properties(row: Row, fleet: AzureFleet, created: datetime) -> Row:
         "diskSizeGB": (fleet.size if loose else None) or 128,
         "diskIOPSReadWrite": 500,
         "diskMBpsReadWrite": 100,
+        "maxShares": 1,
+        "burstingEnabled": False,
         "provisioningState": "Succeeded",
         "creationData": {"createOption": "Empty", "sourceUri": f"https://lab.blob.core.windows.net/?sig={PLANTED}"},
         "accessSAS": PLANTED,

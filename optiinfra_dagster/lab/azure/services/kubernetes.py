@@ -52,7 +52,11 @@ KINDS = (
             share("node_memory_working_set_percentage"),
             share("node_disk_usage_percentage"),
         ),
-        meters=(Meter(_SERVICE, _SERVICE, "Standard", _UPTIME, "1 Hour", Decimal("0.1")),),
+        meters=(
+            Meter(_SERVICE, _SERVICE, "Standard", "Standard Long Term Support", "1 Hour", Decimal("0.6")),
+            Meter(_SERVICE, f"{_SERVICE} - Automatic", "Automatic", "Hosted Control Plane", "1 Hour", Decimal("0.16")),
+            Meter(_SERVICE, _SERVICE, "Standard", _UPTIME, "1 Hour", Decimal("0.1")),
+        ),
         uses=_uses,
     ),
 )

@@ -40,6 +40,7 @@ KINDS = (
                 (_INCLUDED, "1 Hour", "0.025"),
                 ("Standard Overage LB Rules and Outbound Rules", "1/Hour", "0.01"),
                 ("Standard Data Processed", "1 GB", "0.005"),
+                ("Global Included LB Rules and Outbound Rules", "1 Hour", "0.03"),
             )
         ),
         uses=_uses,

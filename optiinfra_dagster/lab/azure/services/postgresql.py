@@ -5,7 +5,7 @@ from __future__ import annotations
 from optiinfra_dagster.lab.azure.kind import LabKind, LabMetric
 from optiinfra_dagster.lab.azure.servers import SERVER_METRICS, server, server_meters, server_uses
 
-_SERVICE, _STORAGE = "Azure Database for PostgreSQL", "Az DB for PostgreSQL Flexible Server Storage"
+_SERVICE, _STORAGE = "Azure Database for PostgreSQL", "Azure Database for PostgreSQL Flex Server Storage"
 
 KINDS = (
     LabKind(

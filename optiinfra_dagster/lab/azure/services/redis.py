@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -14,17 +15,33 @@ if TYPE_CHECKING:
 
 
 def _properties(_row: Row, fleet: AzureFleet, _created: datetime) -> Row:
+    premium = fleet.type == "Premium"
     return {
         "redisVersion": "6.0",
-        "sku": {"name": fleet.type or "Standard", "family": "C", "capacity": 1},
+        "sku": {"name": fleet.type or "Standard", "family": "P" if premium else "C", "capacity": 1},
+        **({"shardCount": fleet.size or 2, "replicasPerPrimary": 2} if premium else {}),
         "accessKeys": {"primaryKey": PLANTED, "secondaryKey": PLANTED},
         "redisConfiguration": {"rdb-storage-connection-string": PLANTED},
     }
 
 
 def _uses(row: Row) -> list[Use]:
-    sku = row["properties"]["sku"]
-    return [Use(f"Azure Redis Cache {sku['name']}", f"{sku['family']}{sku['capacity']} Cache")]
+    """What is listed as a cache is two nodes, a primary and its replica; Premium has so many for each shard."""
+    sku, shards = row["properties"]["sku"], row["properties"].get("shardCount", 1)
+    nodes = 1 + row["properties"].get("replicasPerPrimary", 1)
+    name = f"{sku['family']}{sku['capacity']} Cache"
+    return [Use(f"Azure Redis Cache {sku['name']}", name, Decimal(shards * nodes) / 2)]
+
+
+def _meters() -> Iterator[Meter]:
+    for tier, letter, smallest in (("Basic", "C", "0.022"), ("Standard", "C", "0.055"), ("Premium", "P", "0.555")):
+        for n in range(7) if letter == "C" else range(1, 6):
+            name, price = f"{letter}{n}", Decimal(smallest) * 2**n
+            product = f"Azure Redis Cache {tier}"
+            yield Meter("Redis Cache", product, name, f"{name} Cache", "1 Hour", price)
+            if tier != "Basic":
+                yield Meter("Redis Cache", product, name, f"{name} Cache Instance", "1 Hour", price / 2)  # of a node
+                yield Meter("Redis Cache", product, name, f"{name} Cache", "1 Hour", price * 5000, type="Reservation")
 
 
 KINDS = (
@@ -37,11 +54,7 @@ KINDS = (
             share("usedmemorypercentage"),
             LabMetric("totalcommandsprocessed", "Count", 0, 1e6, "count"),
         ),
-        meters=tuple(
-            Meter("Redis Cache", f"Azure Redis Cache {tier}", f"C{n}", f"C{n} Cache", "1 Hour", smallest * 2**n)
-            for tier, smallest in (("Basic", Decimal("0.022")), ("Standard", Decimal("0.055")))
-            for n in range(7)
-        ),
+        meters=tuple(_meters()),
         uses=_uses,
     ),
 )

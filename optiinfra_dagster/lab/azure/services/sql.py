@@ -83,6 +83,11 @@ KINDS = (
                 for n in (1, 2, 4, 8)
             ),
             Meter(
+                _SERVICE, "SQL Database General Purpose - Serverless - Compute Gen5", "1 vCore", "vCore", "1 Hour",
+                Decimal("0.5"),
+            ),
+            Meter(_SERVICE, f"{_GP} - Compute FSv2 Series", "1 vCore", "vCore", "1 Hour", Decimal("0.1")),
+            Meter(
                 _SERVICE, f"{_GP} - SQL License", "vCore", "vCore", "1 Hour", Decimal("0.099966"), everywhere=True
             ),
             Meter(

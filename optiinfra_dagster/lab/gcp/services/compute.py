@@ -25,7 +25,7 @@ from optiinfra_dagster.lab.gcp.kind import (
     single,
     varied,
 )
-from optiinfra_dagster.lab.gcp.pricelist import GIB_HOUR, HOUR, OTHER, LabSku, PriceService, price_of
+from optiinfra_dagster.lab.gcp.pricelist import GIB_HOUR, GIB_MONTH, HOUR, OTHER, LabSku, PriceService, price_of
 
 PRICES = PriceService("6F81-5844-456A")
 BILL_SERVICE = "Compute Engine"
@@ -131,6 +131,16 @@ _SKUS = (
     LabSku(PRICES, "N2 Instance Core running", HOUR, "0.031611"),
     LabSku(PRICES, "N2 Instance Ram running", GIB_HOUR, "0.004237"),
     LabSku(PRICES, "N2 Custom Instance Core running", HOUR, "0.033191"),
+    LabSku(PRICES, "N2 Custom Extended Instance Ram running", GIB_HOUR, "0.009"),
+    LabSku(PRICES, "N2 Sole Tenancy Instance Core running", HOUR, "0.0347"),
+    LabSku(PRICES, "Sole Tenancy Premium for N2 Sole Tenancy Instance Core running", HOUR, "0.0032"),
+    LabSku(PRICES, "N2D AMD Instance Core running", HOUR, "0.027502", newer="N2D Instance Core running"),
+    LabSku(PRICES, "N2D AMD Instance Ram running", GIB_HOUR, "0.003686", newer="N2D Instance Ram running"),
+    LabSku(PRICES, "Compute optimized Core running", HOUR, "0.03398", newer="Compute optimized Instance Core running"),
+    LabSku(PRICES, "Compute optimized Ram running", GIB_HOUR, "0.0046", newer="Compute optimized Instance Ram running"),
+    LabSku(PRICES, "Spot Preemptible Compute optimized Core running", HOUR, "0.008", usage="Preemptible"),
+    LabSku(PRICES, "Custom Instance Core running", HOUR, "0.033174"),
+    LabSku(PRICES, "SSD backed Local Storage", GIB_MONTH, "0.08", newer="SSD backed Local Storage running"),
     LabSku(PRICES, "E2 Instance Core running", HOUR, "0.021811"),
     LabSku(PRICES, "E2 Instance Ram running", GIB_HOUR, "0.002923"),
     LabSku(PRICES, "G2 Instance Core running", HOUR, "0.024988"),
@@ -145,6 +155,10 @@ _SKUS = (
     ),
     LabSku(PRICES, "Commitment v1: N2 Cpu in us-central1 for 1 Year", HOUR, "0.0199", ("us-central1",), "Commit1Yr"),
 )  # fmt: skip
+_WORDS = {
+    "n1": "N1 Predefined Instance", "n2": "N2 Instance", "n2d": "N2D AMD Instance", "e2": "E2 Instance",
+    "c2": "Compute optimized", "c3": "C3 Instance",
+}  # fmt: skip
 _PER_CORE = {"standard": "4", "highmem": "8", "highcpu": "1"}
 _OF_FAMILY = {"n1-standard": "3.75", "c3-highcpu": "2"}
 _SHARED = {"e2-micro": ("0.25", 1), "e2-small": ("0.5", 2), "e2-medium": ("1", 4)}
@@ -159,12 +173,11 @@ def _hourly(asset: LabAsset) -> Decimal:
         cores, memory = Decimal(_SHARED[machine][0]), Decimal(_SHARED[machine][1])
     else:
         shape, _, count = rest.partition("-")
-        if family not in {"n1", "n2", "e2", "c3"} or shape not in _PER_CORE or not count.isdigit():
+        if family not in _WORDS or shape not in _PER_CORE or not count.isdigit():
             return OTHER
         cores = Decimal(count)
         memory = cores * Decimal(_OF_FAMILY.get(f"{family}-{shape}", _PER_CORE[shape]))
-    word = f"{family.upper()}{' Predefined' if family == 'n1' else ''} Instance"
-    core, ram = (price_of(_SKUS, f"{word} {part} running", region) for part in ("Core", "Ram"))
+    core, ram = (price_of(_SKUS, f"{_WORDS.get(family, '')} {part} running", region) for part in ("Core", "Ram"))
     return cores * core + memory * ram
 
 

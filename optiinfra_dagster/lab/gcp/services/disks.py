@@ -53,7 +53,7 @@ def _disk(asset: LabAsset) -> Shown:
 
 
 _SKUS = (
-    LabSku(compute.PRICES, "Storage PD Capacity", GIB_MONTH, "0.04"),
+    LabSku(compute.PRICES, "Storage PD Capacity", GIB_MONTH, "0.04", free=30),
     LabSku(compute.PRICES, "Balanced PD Capacity", GIB_MONTH, "0.1"),
     LabSku(compute.PRICES, "SSD backed PD Capacity", GIB_MONTH, "0.17"),
     LabSku(compute.PRICES, "Regional Balanced PD Capacity", GIB_MONTH, "0.2"),

@@ -103,6 +103,7 @@ CLUSTER = LabKind(
     ),
     labels=lambda asset: in_project(asset) | {"cluster_name": asset.name, "location": asset.location},
     skus=(
+        LabSku(_PRICES, "Extended Period Kubernetes Clusters", HOUR, "0.5", ("global",)),
         LabSku(_PRICES, "Zonal Kubernetes Clusters", HOUR, "0.1", ("global",)),
         LabSku(_PRICES, "Regional Kubernetes Clusters", HOUR, "0.1", ("global",)),
     ),

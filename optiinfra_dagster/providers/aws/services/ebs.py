@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -75,26 +77,34 @@ _PROVISIONED = {
     "io1": {"IOPS": "iops"},
     "io2": {"IOPS": "iops"},
 }
+# The IOPS of io2 beyond these cost less, by usage types of their own: https://aws.amazon.com/ebs/pricing/
+_IO2_TIERS = (("io2 IOPS", 0, 32_000), ("io2.tier2 IOPS", 32_000, 64_000), ("io2.tier3 IOPS", 64_000, math.inf))
 
 
 def _price_parts(resource: Resource) -> Iterator[Component]:
     volume_type = fact(resource, "volume_type")
-    if not volume_type or not resource.capacity:
-        return
+    provisioned = _PROVISIONED.get(volume_type, {})
+    if not volume_type or not resource.capacity or not set(provisioned.values()) <= resource.metadata.keys():
+        return  # of what is not known, a part would be left out
     yield part(f"{volume_type} GiB", resource.capacity)
-    for unit, name in _PROVISIONED.get(volume_type, {}).items():
-        key = f"{volume_type} {unit}"
-        yield part(key, fact_number(resource, name) - _INCLUDED.get(key, 0))
+    for unit, name in provisioned.items():
+        key, quantity = f"{volume_type} {unit}", fact_number(resource, name)
+        if volume_type == "io2":
+            for tier, begins, ends in _IO2_TIERS:
+                yield part(tier, max(0, min(quantity, ends) - begins))
+        else:
+            yield part(key, quantity - _INCLUDED.get(key, 0))
 
 
 def _price_query(volume_type: str, unit: str) -> PriceQuery:
+    name, _, _ = volume_type.partition(".")
     if unit == "GiB":
-        filters = {"productFamily": "Storage", "volumeApiName": volume_type}
-        return PriceQuery("AmazonEC2", filters, r"VolumeUsage(\..*)?")
+        filters = {"productFamily": "Storage", "volumeApiName": name}
+        return PriceQuery("AmazonEC2", filters, r"EBS:VolumeUsage(\.\w+)?")
     family, usage = ("System Operation", "IOPS") if unit == "IOPS" else ("Provisioned Throughput", "Throughput")
     code = "piops" if volume_type == "io1" else volume_type
-    filters = {"productFamily": family, "volumeApiName": volume_type}
-    return PriceQuery("AmazonEC2", filters, rf"VolumeP-{usage}\.{code}")
+    filters = {"productFamily": family, "volumeApiName": name}
+    return PriceQuery("AmazonEC2", filters, rf"EBS:VolumeP-{usage}\.{re.escape(code)}")
 
 
 # --- The kind ---------------------------------------------------------------------------------------------------------

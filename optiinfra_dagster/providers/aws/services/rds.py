@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
@@ -13,6 +13,7 @@ from optiinfra_dagster.providers.aws.kind import (
     PriceQuery,
     count_of,
     fact,
+    fact_number,
     metric_rows,
     paged,
     part,
@@ -63,6 +64,8 @@ def _database(item: Item, place: Place) -> Resource:
             multi_az=as_bool(item.get("MultiAZ")),
             storage_type=item.get("StorageType"),
             iops=as_number(item.get("Iops")),
+            throughput_mib_s=as_number(item.get("StorageThroughput")),
+            log_volume=as_bool(item.get("DedicatedLogVolume")) or None,
             availability_zone=item.get("AvailabilityZone"),
             vpc_id=dig(item, "DBSubnetGroup", "VpcId"),
             cluster=item.get("DBClusterIdentifier"),
@@ -142,47 +145,88 @@ _ENGINES = {
     "oracle-ee": ("Oracle", "Enterprise"),
 }
 _LICENSES = {"license-included": "License included", "bring-your-own-license": "Bring your own license"}
-_DEPLOYMENTS = {"single-az": "Single-AZ", "multi-az": "Multi-AZ"}
-_VOLUME_TYPES = {
-    "gp3": "General Purpose-GP3",
-    "gp2": "General Purpose",
-    "io1": "Provisioned IOPS",
-    "standard": "Magnetic",
+_DEPLOYMENTS = {"single-az": ("Single-AZ",), "multi-az": ("Multi-AZ",)}
+_MIRROR = "Multi-AZ (SQL Server Mirror)"  # what Multi-AZ is called for SQL Server
+# Type of storage -> the ends of usage types: of its GiB, its IOPS and its MiB/s.
+_STORAGE = {
+    "gp3": {"GiB": "GP3-Storage", "IOPS": "GP3-PIOPS", "MiB/s": "GP3-Throughput"},
+    "gp2": {"GiB": "GP2-Storage"},
+    "io1": {"GiB": "PIOPS-Storage", "IOPS": "PIOPS"},
+    "io2": {"GiB": "(IO2-PIOPS-Storage|PIOPS-Storage-IO2)", "IOPS": "(IO2-PIOPS|PIOPS-IO2)"},
+    "standard": {"GiB": "StorageUsage"},
 }
+_FAMILIES = {"GiB": "Database Storage", "IOPS": "Provisioned IOPS", "MiB/s": "Provisioned Throughput"}
+_FACTS = {"IOPS": "iops", "MiB/s": "throughput_mib_s"}
+# What gp3 holds without being paid for, of small and of large volumes, which begin at 400 GiB, those of Oracle at 200;
+# volumes of SQL Server are all small: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/CHAP_Storage.html
+_INCLUDED = {"IOPS": (3_000, 12_000), "MiB/s": (125, 500)}
+_LARGE_GIB = {"oracle": 200, "sqlserver": math.inf}
 
 
-def _price_parts(resource: Resource) -> Iterator[Component]:
+def _price_parts(resource: Resource) -> list[Component]:
+    """The instance, unless it is stopped, and storage, which Aurora is charged for by use."""
     instance_class, engine = fact(resource, "class"), fact(resource, "engine")
     engine = "aurora-mysql" if engine == "aurora" else engine
-    if engine not in _ENGINES:
-        return
     aurora = engine.startswith("aurora")
+    # The instances of a Multi-AZ cluster, and a volume for logs alone, have prices of their own.
+    if engine not in _ENGINES or "log_volume" in resource.metadata or ("cluster" in resource.metadata and not aurora):
+        return []
     deployment = "multi-az" if resource.metadata.get("multi_az") and not aurora else "single-az"
-    if instance_class and instance_class != "db.serverless" and resource.status is not Status.STOPPED:
-        licence = fact(resource, "license_model")
-        bought = f" {licence}" if licence in _LICENSES and _ENGINES[engine][1] else ""
-        yield part(f"{instance_class} {engine}{bought} {deployment}")
-    volume_type = fact(resource, "storage_type")
-    if resource.capacity and volume_type in _VOLUME_TYPES and not aurora:
-        yield part(f"rds {volume_type} GiB {engine} {deployment}", resource.capacity)
+    storage = [] if aurora else _storage_parts(resource, engine, deployment)
+    if storage is None or not instance_class or instance_class == "db.serverless":
+        return []
+    if resource.status is Status.STOPPED:
+        return storage
+    licence = fact(resource, "license_model")
+    bought = f" {licence}" if licence in _LICENSES and _ENGINES[engine][1] else ""
+    optimized = " io-optimized" if fact(resource, "storage_type") == "aurora-iopt1" else ""
+    return [part(f"{instance_class} {engine}{optimized}{bought} {deployment}"), *storage]
 
 
-def _engine_filters(engine: str, deployment: str) -> dict[str, str]:
+def _storage_parts(resource: Resource, engine: str, deployment: str) -> list[Component] | None:
+    """The size, and the operations and throughput beyond what comes with it; None where one of them is not known."""
+    volume_type, gib = fact(resource, "storage_type"), resource.capacity
+    units = _STORAGE.get(volume_type, {})
+    if not gib or not units or any(_FACTS[unit] not in resource.metadata for unit in units.keys() - {"GiB"}):
+        return None
+    large = gib >= _LARGE_GIB.get(engine.partition("-")[0], 400)
+    parts = []
+    for unit in units:
+        quantity = gib if unit == "GiB" else fact_number(resource, _FACTS[unit])
+        included = _INCLUDED[unit][large] if volume_type == "gp3" and unit != "GiB" else 0
+        parts.append(part(f"rds {volume_type} {unit} {engine} {deployment}", quantity - included))
+    return parts
+
+
+def _deployments(engine: str, deployment: str) -> tuple[str, ...]:
+    mirrored = engine.startswith("sqlserver") and deployment == "multi-az"
+    return (_MIRROR, "Multi-AZ") if mirrored else _DEPLOYMENTS[deployment]
+
+
+def _instance_query(
+    instance_class: str, engine: str, optimized: str | None, licence: str | None, deployment: str
+) -> PriceQuery:
     name, edition = _ENGINES[engine]
-    more = {"databaseEdition": edition} if edition else {}
-    return {"databaseEngine": name, "deploymentOption": _DEPLOYMENTS[deployment], **more}
+    filters = {"productFamily": "Database Instance", "instanceType": instance_class, "databaseEngine": name}
+    filters |= {"databaseEdition": edition} if edition else {}
+    filters |= {"licenseModel": _LICENSES[licence]} if licence else {}
+    usage = "InstanceUsage" if deployment == "single-az" else "(Multi-AZ|Mirror)(Usage)?"
+    # RDS Custom has the same usage types, and names its deploymentModel.
+    among = {"deploymentOption": _deployments(engine, deployment), "deploymentModel": ("",)}
+    return PriceQuery("AmazonRDS", filters, f"{usage}{'IOOptimized' if optimized else ''}:.*", among)
 
 
-def _instance_query(instance_class: str, engine: str, licence: str | None, deployment: str) -> PriceQuery:
-    bought = {"licenseModel": _LICENSES[licence]} if licence else {}
-    filters = {"productFamily": "Database Instance", "instanceType": instance_class, **bought}
-    # Not InstanceUsageIOOptimized.
-    return PriceQuery("AmazonRDS", filters | _engine_filters(engine, deployment), r"(InstanceUsage|Multi-AZUsage):.*")
-
-
-def _storage_query(volume_type: str, engine: str, deployment: str) -> PriceQuery:
-    filters = {"productFamily": "Database Storage", "volumeType": _VOLUME_TYPES[volume_type]}
-    return PriceQuery("AmazonRDS", filters | _engine_filters(engine, deployment), r"RDS:.*Storage.*")
+def _storage_query(volume_type: str, unit: str, engine: str, deployment: str) -> PriceQuery:
+    """The storage of most engines is listed once, for any of them."""
+    copies, options = "" if deployment == "single-az" else "(Multi-AZ|Mirror)-", _deployments(engine, deployment)
+    usage = rf"RDS:{copies}{_STORAGE[volume_type][unit]}"
+    among = {
+        "databaseEngine": (_ENGINES[engine][0], "Any", ""),
+        "deploymentOption": options,
+        "deploymentModel": ("",),
+    }
+    only = {"deploymentOption": options[0]} if len(options) == 1 else {}  # fewer pages
+    return PriceQuery("AmazonRDS", {"productFamily": _FAMILIES[unit], **only}, usage, among)
 
 
 # --- The kinds --------------------------------------------------------------------------------------------------------
@@ -213,8 +257,8 @@ DATABASE = AwsKind(
     namespace_of=_namespace,
     price_parts=_price_parts,
     price_queries={
-        rf"(db\.\S+) ({_ENGINE_KEYS})(?: ({_LICENSE_KEYS}))? ({_DEPLOYMENT_KEYS})": _instance_query,
-        rf"rds ({'|'.join(_VOLUME_TYPES)}) GiB ({_ENGINE_KEYS}) ({_DEPLOYMENT_KEYS})": _storage_query,
+        rf"(db\.\S+) ({_ENGINE_KEYS})( io-optimized)?(?: ({_LICENSE_KEYS}))? ({_DEPLOYMENT_KEYS})": _instance_query,
+        rf"rds ({'|'.join(_STORAGE)}) ({'|'.join(_FAMILIES)}) ({_ENGINE_KEYS}) ({_DEPLOYMENT_KEYS})": _storage_query,
     },
     bill_service=_BILL_SERVICE,
 )  # fmt: skip

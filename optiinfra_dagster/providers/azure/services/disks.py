@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
@@ -12,11 +13,12 @@ from optiinfra_dagster.providers.azure.kind import (
     Parts,
     Row,
     arm_id,
+    fact_number,
     fact_text,
     price_part,
     state_word,
 )
-from optiinfra_dagster.providers.parsing import as_number, as_text, facts
+from optiinfra_dagster.providers.parsing import as_bool, as_number, as_text, facts
 
 # https://learn.microsoft.com/azure/virtual-machines/disks-types: the number of a tier, and the GiB that it ends with
 _TIERS: Mapping[int, int] = {
@@ -43,18 +45,27 @@ def _read(row: Row) -> Facts:
             throughput_mb_s=as_number(row.get("throughput")),
             attached_to=arm_id(row.get("managedBy")),
             platform=row.get("osType"),
+            performance_tier=row.get("performanceTier"),
+            shares=as_number(row.get("maxShares")),
+            bursts=as_bool(row.get("burstingEnabled")) or None,
         ),
     )
 
 
 def _parts(resource: Resource) -> Parts:
+    """A disk costs as much as the tier that holds it, or a higher one for its performance.
+
+    Without an estimate are disks that may be shared, which cost for each mount, and those that burst on demand.
+    """
     sku, _, copies = fact_text(resource, "volume_type").partition("_")
     listed, gib = _PRODUCTS.get(sku.lower()), resource.capacity
-    if listed is None or not gib:
+    if listed is None or not gib or fact_number(resource, "shares") > 1 or resource.metadata.get("bursts"):
         return
     letter, smallest, product = listed
-    tier = next((number for number, ends in _TIERS.items() if number >= smallest and ends >= gib), None)
-    if tier is not None:
+    held = next((number for number, ends in _TIERS.items() if number >= smallest and ends >= gib), None)
+    set_to = re.fullmatch(rf"{letter}(\d+)", fact_text(resource, "performance_tier"))
+    if held is not None:
+        tier = max(held, int(set_to[1])) if set_to else held
         yield price_part("Storage", product, f"{letter}{tier} {copies.upper()} Disk")
 
 
@@ -75,6 +86,9 @@ KINDS = (
             "storageGB": ("properties.diskSizeGB",),
             "iops": ("properties.diskIOPSReadWrite",),
             "throughput": ("properties.diskMBpsReadWrite",),
+            "performanceTier": ("properties.tier",),
+            "maxShares": ("properties.maxShares",),
+            "burstingEnabled": ("properties.burstingEnabled",),
         },
         read=_read,
         metric_rows=(

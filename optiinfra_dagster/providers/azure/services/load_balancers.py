@@ -41,7 +41,7 @@ def _parts(resource: Resource) -> Parts:
     Outbound rules are not in the inventory, and would count too.
     """
     rules = fact_number(resource, "rules")
-    if fact_text(resource, "sku").lower() != "standard" or not rules:
+    if fact_text(resource, "sku").lower() != "standard" or fact_text(resource, "tier").lower() == "global" or not rules:
         return
     yield price_part(_SERVICE, _SERVICE, "Standard Included LB Rules and Outbound Rules")
     if rules > _INCLUDED_RULES:

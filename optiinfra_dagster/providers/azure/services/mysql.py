@@ -29,6 +29,8 @@ KINDS = (
                 "memoryoptimized": "Business Critical",
                 "businesscritical": "Business Critical",
             },
+            # https://learn.microsoft.com/azure/mysql/flexible-server/concepts-service-tiers-storage#iops
+            included_iops=lambda gib: 300 + 3 * gib,
         ),
         bill_service=_SERVICE,
     ),

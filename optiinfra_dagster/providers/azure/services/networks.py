@@ -10,6 +10,7 @@ from optiinfra_dagster.providers.azure.kind import (
     MetricRow,
     Parts,
     Row,
+    fact_text,
     price_part,
     state_word,
 )
@@ -39,8 +40,9 @@ def _read(row: Row) -> Facts:
     )
 
 
-def _nat_gateway_parts(_resource: Resource) -> Parts:
-    yield price_part("NAT Gateway", "NAT Gateway", "Standard Gateway")
+def _nat_gateway_parts(resource: Resource) -> Parts:
+    if fact_text(resource, "sku").lower() == "standard":  # StandardV2 has a price of its own
+        yield price_part("NAT Gateway", "NAT Gateway", "Standard Gateway")
 
 
 KINDS = (

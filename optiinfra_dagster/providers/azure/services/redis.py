@@ -11,10 +11,16 @@ _read = database_reader("redis")
 
 
 def _parts(resource: Resource) -> Parts:
+    """A cache, of which a Premium one is many: the price is that of a shard, a primary and its one replica."""
     tier, size = fact_text(resource, "sku").capitalize(), resource.metadata.get("units")
     letter = {"Basic": "C", "Standard": "C", "Premium": "P"}.get(tier)
-    if letter and size is not None:
-        yield price_part(_SERVICE, f"Azure Redis Cache {tier}", f"{letter}{fact_number(resource, 'units'):.0f} Cache")
+    if letter is None or size is None:
+        return
+    nodes = 1 + (fact_number(resource, "replicas") or 1)
+    caches = (fact_number(resource, "shards") or 1) * nodes / 2 if tier == "Premium" else 1
+    yield price_part(
+        _SERVICE, f"Azure Redis Cache {tier}", f"{letter}{fact_number(resource, 'units'):.0f} Cache", caches
+    )
 
 
 _CPU_AND_MEMORY = (

@@ -18,7 +18,7 @@ from optiinfra_dagster.providers.azure.kind import (
     price_part,
     state_word,
 )
-from optiinfra_dagster.providers.azure.sizes import vcpus
+from optiinfra_dagster.providers.azure.sizes import as_listed, vcpus
 from optiinfra_dagster.providers.parsing import as_number, as_text, as_texts, facts
 
 VIRTUAL_MACHINES = "Virtual Machines"
@@ -61,8 +61,14 @@ def _read_scale_set(row: Row) -> Facts:
     )
 
 
+# Publishers of images that cost a licence for each hour, which the machine's price is without, unless one is brought.
+_LICENSED = ("redhat:", "suse:", "microsoftsqlserver:")
+
+
 def _parts(resource: Resource, count: float = 1) -> Parts:
-    size = fact_text(resource, "instance_type")
+    size = as_listed(fact_text(resource, "instance_type"))
+    if fact_text(resource, "image").lower().startswith(_LICENSED) and "license" not in resource.metadata:
+        return
     # Who brings a licence of Windows pays what Linux costs.
     windows = fact_text(resource, "platform").lower() == "windows" and "license" not in resource.metadata
     spot = " spot" if fact_text(resource, "priority").lower() in {"spot", "low"} else ""

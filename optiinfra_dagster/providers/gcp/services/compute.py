@@ -1,12 +1,13 @@
 """Compute Engine: virtual machines.
 
-Not priced, so without an estimate: machines of other families or with other GPUs than those below.
+Not priced, so without an estimate: machines of other families or with other GPUs than those below, and those whose
+system costs a licence beside the machine.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from itertools import product
 
@@ -37,10 +38,21 @@ from optiinfra_dagster.providers.parsing import (
     as_int,
     as_number,
     as_text,
+    as_texts,
     facts,
 )
 
-PRICES = PriceService("6F81-5844-456A")
+# Regions describe the same SKU as `Compute optimized Core running` and `Compute optimized Instance Core running`, and
+# spot capacity as `Spot Preemptible` or `Preemptible`.
+_PREEMPTIBLE = re.compile(r"\b(?:spot )?preemptible\b")
+_MAKERS = re.compile(r"\b(?:instance|amd|arm|intel|running)\b")
+
+
+def _plain(text: str) -> str:
+    return " ".join(_MAKERS.sub("", _PREEMPTIBLE.sub("spot", text.lower())).split())
+
+
+PRICES = PriceService("6F81-5844-456A", plain=_plain)
 BILL_SERVICE = "Compute Engine"
 
 # --- Reading --------------------------------------------------------------------------------------------------------
@@ -93,11 +105,28 @@ def _read_instance(data: Item, place: Place) -> AssetFacts:
             disks=length(data.get("disks")),
             gpus=sum(as_int(accelerator.get("acceleratorCount")) or 0 for accelerator in accelerators) or None,
             gpu_type=last_part(accelerators[0].get("acceleratorType")) if accelerators else None,
+            local_ssd_gib=_local_ssd(as_dicts(data.get("disks"))),
+            paid_license=any(map(_is_paid, as_dicts(data.get("disks")))) or None,
             deletion_protection=as_bool(data.get("deletionProtection")),
             last_started_at=iso(data.get("lastStartTimestamp")),
             stopped_at=iso(data.get("lastStopTimestamp")) if state in {"TERMINATED", "STOPPED"} else None,
         ),
     )
+
+
+# Projects whose licences are paid by the hour: https://cloud.google.com/compute/disks-image-pricing#premiumimages
+_PAID_PROJECTS = re.compile(r"/(?:windows|windows-sql|rhel|rhel-sap|suse|suse-sap|ubuntu-os-pro)-cloud/")
+_SCRATCH_GIB = 375  # of a local disk that does not tell its size
+
+
+def _is_paid(disk: Item) -> bool:
+    return any(_PAID_PROJECTS.search(name) for name in as_texts(disk.get("licenses")))
+
+
+def _local_ssd(disks: Sequence[Item]) -> float | None:
+    """The GiB of disks that stand in the machine's host; they come and go with it, and cost as long as it runs."""
+    scratch = [disk for disk in disks if disk.get("type") == "SCRATCH"]
+    return sum(as_number(disk.get("diskSizeGb")) or _SCRATCH_GIB for disk in scratch) if scratch else None
 
 
 # --- Price ----------------------------------------------------------------------------------------------------------
@@ -141,7 +170,7 @@ def _price_parts(resource: Resource) -> list[Component]:
     custom = re.fullmatch(r"(?:(\w+)-)?custom-(\d+)-(\d+)", machine)
     prefix = ""
     gpus, gpu = known.get("gpus"), str(known.get("gpu_type"))
-    if (gpus and gpu not in _GPUS) or (family in _WITH_GPUS and not gpus):
+    if (gpus and gpu not in _GPUS) or (family in _WITH_GPUS and not gpus) or known.get("paid_license"):
         return []
     if machine in _NAMED:
         cores, memory = map(Decimal, _NAMED[machine])
@@ -154,7 +183,11 @@ def _price_parts(resource: Resource) -> list[Component]:
         return []
     spot = " spot" if known.get("provisioning_model") == "SPOT" or known.get("preemptible") else ""
     parts = [Component(f"{family} {prefix}core{spot}", cores), Component(f"{family} {prefix}GiB RAM{spot}", memory)]
-    return [*parts, Component(f"{gpu} gpu{spot}", Decimal(str(gpus)))] if gpus else parts
+    if gpus:
+        parts.append(Component(f"{gpu} gpu{spot}", Decimal(str(gpus))))
+    if local := known.get("local_ssd_gib"):
+        parts.append(Component(f"local ssd GiB{spot}", Decimal(str(local))))
+    return parts
 
 
 _FAMILY_WORDS = {
@@ -176,6 +209,8 @@ def _skus() -> Iterator[Sku]:
     for gpu, word in _GPUS.items():
         yield Sku(f"{gpu} gpu", PRICES, f"{word} running")
         yield Sku(f"{gpu} gpu spot", PRICES, f"{word} attached to Spot Preemptible VMs running")
+    yield Sku("local ssd GiB", PRICES, "SSD backed Local Storage")
+    yield Sku("local ssd GiB spot", PRICES, "SSD backed Local Storage attached to Spot Preemptible VMs")
 
 
 # --- The kind -------------------------------------------------------------------------------------------------------

@@ -79,10 +79,10 @@ def _price_parts(resource: Resource) -> list[Component]:
     tier = re.fullmatch(r"db-custom-(\d+)-(\d+)", str(known.get("class", "")))
     storage = {"PD_SSD": "ssd", "PD_HDD": "hdd"}.get(str(known.get("storage_type") or "PD_SSD"))
     enterprise = known.get("edition") in {None, "ENTERPRISE"}
-    if engine not in _ENGINES or not (tier or shared) or storage is None or not enterprise:
+    if engine not in _ENGINES or not (tier or shared) or storage is None or not enterprise or not resource.capacity:
         return []
     where = "regional" if known.get("availability_type") == "REGIONAL" else "zonal"
-    parts = [Component(f"{engine} {where} {storage} GiB", decimal(resource.capacity))] if resource.capacity else []
+    parts = [Component(f"{engine} {where} {storage} GiB", decimal(resource.capacity))]
     if is_stopped(resource):
         return parts
     if shared:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.model.cost import Component, Price
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.providers.parsing import Item, as_bool, as_dict, as_text, percent
 from optiinfra_dagster.providers.vultr.kind import (
@@ -15,11 +14,13 @@ from optiinfra_dagster.providers.vultr.kind import (
     amount,
     hourly_price,
     leading_number,
+    price_part,
     resource,
     status_of,
 )
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.model.cost import Component, Price
     from optiinfra_dagster.providers.kind import PriceParts
 
 _BLOCK, _FILE_SYSTEM = "vultr:block", "vultr:vfs"
@@ -75,7 +76,7 @@ def _price_parts(prefix: str) -> PriceParts:
     def parts(resource: Resource) -> Iterator[Component]:
         volume_type = resource.metadata.get("volume_type")
         if resource.capacity and volume_type:
-            yield Component(f"{prefix}{volume_type} GB", Decimal(str(resource.capacity)))
+            yield price_part(f"{prefix}{volume_type} GB", resource.capacity)
 
     return parts
 

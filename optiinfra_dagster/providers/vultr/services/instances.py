@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.cost import Component
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.providers.parsing import Item, as_text
 from optiinfra_dagster.providers.prometheus_exporters import NODE_EXPORTER
@@ -17,13 +17,18 @@ from optiinfra_dagster.providers.vultr.kind import (
     VultrKind,
     address,
     features,
+    hours_of,
     leading_number,
     machine_metrics,
     plan_prices,
+    price_part,
     resource,
     status_of,
     whole_number,
 )
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.cost import Component
 
 _NAME = "vultr:instance"
 _BANDWIDTH = ResourceCall("get-instance-bandwidth", "instances/{}/bandwidth", has_date_range=True)
@@ -63,9 +68,11 @@ def _read(item: Item, account_id: str) -> Resource:
 
 
 def _price_parts(resource: Resource) -> Iterator[Component]:
-    if plan := resource.metadata.get("plan"):
-        with_backups = "auto_backups" in str(resource.metadata.get("features", "")).split(",")
-        yield Component(str(plan), _BACKUPS if with_backups else Decimal(1))
+    """The plan, and its backups; none where a licence or protection against floods comes on top of it."""
+    plan, told = as_text(resource.metadata.get("plan")), str(resource.metadata.get("features", "")).split(",")
+    more = "ddos_protection" in told or as_text(resource.metadata.get("os")).lower().startswith("windows")
+    if plan and not more:
+        yield price_part(plan, _BACKUPS if "auto_backups" in told else 1, hours_of(plan))
 
 
 KINDS = (

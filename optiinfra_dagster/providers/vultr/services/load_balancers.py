@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.cost import Component
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.providers.parsing import Item, as_bool, as_dict, as_text
 from optiinfra_dagster.providers.prometheus_exporters import BLACKBOX_EXPORTER
@@ -17,9 +17,13 @@ from optiinfra_dagster.providers.vultr.kind import (
     hourly_price,
     leading_number,
     power_metrics,
+    price_part,
     resource,
     status_of,
 )
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.cost import Component
 
 _NAME = "vultr:load_balancer"
 _NODE = "load balancer node"
@@ -50,7 +54,8 @@ def _read(item: Item, account_id: str) -> Resource:
 
 
 def _price_parts(resource: Resource) -> Iterator[Component]:
-    yield Component(_NODE, Decimal(str(resource.capacity or 1)))
+    if resource.capacity:
+        yield price_part(_NODE, resource.capacity)
 
 
 KINDS = (
