@@ -19,49 +19,56 @@
 -- key: customer_id dimension value currency period
 -- types: value String
 WITH
--- The newest tags of each resource that has any; of several on a day, those of the dearest line.
-last_tags AS
+-- The days of a period added up, before each line is put into its dimensions: a tenth of the rows.
+added AS
 (
     SELECT
-        customer_id, provider, sub_account_id, resource_id,
-        argMax(c.tags, (c.charge_day, abs(c.billed + c.estimated), c.tags)) AS last_tags
+        customer_id, provider, sub_account_id, currency, region_id, service_name, resource_id, charge_category, tags,
+        matched, c.periods AS periods,
+        max((c.charge_day, abs(c.billed + c.estimated))) AS newest,
+        countIf(c.cost_kind != 'arriving') AS counted,
+        countIf(c.cost_kind != 'arriving' AND isNull(c.effective)) AS not_told,
+        countIf(c.cost_kind != 'arriving' AND isNull(c.listed)) AS not_listed,
+        sum(c.billed) AS billed,
+        sum(c.estimated) AS estimated,
+        sum(c.arriving) AS arriving,
+        sum(ifNull(c.effective, 0)) AS effective,
+        sum(ifNull(c.listed, 0)) AS listed,
+        max(c.until) AS until
     FROM recent_costs(window = {window:DateTime('UTC')}) AS c
-    WHERE resource_id != '' AND c.tags != ''
-    GROUP BY customer_id, provider, sub_account_id, resource_id
+    GROUP BY customer_id, provider, sub_account_id, currency, region_id, service_name, resource_id, charge_category,
+        tags, matched, periods
 ),
 lines AS
 (
     SELECT
-        customer_id, provider, sub_account_id, resource_id, c.currency AS currency, c.region_id AS region_id,
-        c.service_name AS service_name, c.cost_kind AS cost_kind, c.billed AS billed, c.estimated AS estimated,
-        c.arriving AS arriving, c.effective AS effective, c.listed AS listed, c.until AS until, c.periods AS periods,
-        r.allocate_by AS keys,
-        r.shared_by AS shared_by,
-        has(r.shared_services, c.service_name) OR has(r.shared_categories, c.charge_category) AS is_shared,
-        -- A resource that was listed and has no tags has none.
-        if(c.tags = '' AND c.resource_id != '' AND NOT c.matched, l.last_tags, c.tags) AS known_tags
-    FROM recent_costs(window = {window:DateTime('UTC')}) AS c
-    LEFT JOIN last_tags AS l USING (customer_id, provider, sub_account_id, resource_id)
-    LEFT JOIN allocation_rules_current AS r USING (customer_id)
+        a.*,
+        -- A resource that was listed and has no tags has none. Of several tags on a day, those of the dearest line count.
+        if(tags = '' AND resource_id != '' AND NOT matched,
+            argMaxIf(tags, (newest, tags), tags != '') OVER (PARTITION BY customer_id, provider, sub_account_id, resource_id),
+            tags) AS known_tags
+    FROM added AS a
 ),
 -- One row by value. A line is in a row of each dimension.
 added_up AS
 (
     SELECT
-        customer_id, currency, period, place.1 AS dimension, place.2 AS value,
-        any(l.shared_by) AS shared_by,
-        countIf(l.cost_kind != 'arriving') AS counted,
-        countIf(l.cost_kind != 'arriving' AND isNull(l.effective)) AS not_told,
-        countIf(l.cost_kind != 'arriving' AND isNull(l.listed)) AS not_listed,
+        customer_id, l.currency AS currency, period, place.1 AS dimension, place.2 AS value,
+        any(r.shared_by) AS shared_by,
+        sum(l.counted) AS counted,
+        sum(l.not_told) AS not_told,
+        sum(l.not_listed) AS not_listed,
         sum(l.billed) AS billed,
         sum(l.estimated) AS estimated,
         sum(l.arriving) AS arriving,
-        sum(ifNull(l.effective, 0)) AS effective,
-        sum(ifNull(l.listed, 0)) AS listed,
-        sumIf(l.billed + l.estimated, l.is_shared) AS in_common,
+        sum(l.effective) AS effective,
+        sum(l.listed) AS listed,
+        sumIf(l.billed + l.estimated, has(r.shared_services, l.service_name) OR has(r.shared_categories, l.charge_category))
+            AS in_common,
         uniqExactStateIf(l.resource_id, l.resource_id != '') AS resources,
         max(l.until) AS until
     FROM lines AS l
+    LEFT JOIN allocation_rules_current AS r USING (customer_id)
     ARRAY JOIN arrayIntersect(l.periods, ['yesterday', 'last_30_days', 'month_to_date']) AS period
     ARRAY JOIN arrayConcat(
         [('provider', toString(l.provider)),
@@ -72,7 +79,7 @@ added_up AS
             multiIf(NOT JSONHas(l.known_tags, key), if(l.resource_id = '', '(no resource)', '(untagged)'),
                 JSONExtractRaw(l.known_tags, key) IN ('""', 'null'), '(empty)',
                 JSONType(l.known_tags, key) = 'String', JSONExtractString(l.known_tags, key),
-                JSONExtractRaw(l.known_tags, key))), l.keys)) AS place
+                JSONExtractRaw(l.known_tags, key))), r.allocate_by)) AS place
     GROUP BY customer_id, currency, period, dimension, value
 ),
 ranked AS
