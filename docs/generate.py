@@ -16,6 +16,7 @@ from optiinfra_dagster.config.allocation import SharedCosts
 from optiinfra_dagster.config.customers import FAMILIES, Application
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model.windows import WINDOW
+from optiinfra_dagster.providers.billing import told
 from optiinfra_dagster.providers.catalog import METRICS
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, PROVIDERS
 from optiinfra_dagster.storage import descriptions, sql
@@ -44,6 +45,11 @@ def pages() -> Mapping[str, str]:
         ),
         "kinds.md": _page("Kinds of resource", "What each cloud lists, and what is known of it.", _kinds()),
         "metrics.md": _page("Metrics", "Units are percent 0-100, bytes/s, ops/s, seconds, bytes, count.", _metrics()),
+        "bills.md": _page(
+            "Bills",
+            "What each source of bills tells of a charge, beside its day, account, service, amount and currency.",
+            _bills(),
+        ),
         "permissions.md": _page("Permissions", "What a credential must be allowed: reads only.", _permissions()),
     }
 
@@ -84,6 +90,19 @@ def _customers() -> Iterator[str]:
             ),
         )
         yield ""
+
+
+def _bills() -> Iterator[str]:
+    fields = sorted({field for of_source in told.TOLD.values() for field in of_source})
+    yield from _table(
+        ("field", *told.TOLD),
+        (
+            (f"`{field}`", *("yes" if field in of_source else "" for of_source in told.TOLD.values()))
+            for field in fields
+        ),
+    )
+    yield ""
+    yield from _table(("source", "how it knows the category of a charge"), iter(told.CATEGORIES.items()))
 
 
 def _readers() -> Iterator[str]:

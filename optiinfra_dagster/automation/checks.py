@@ -1,6 +1,8 @@
 """Asset checks: is every customer in, is nothing in twice, is everybody within budget, and do the bills add up."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -161,41 +163,75 @@ def _within_budget(
     return check
 
 
+# How a total is called that the cloud tells apart from the lines, and one that is the sum of the statement's own lines.
+_KINDS_OF_TOTAL = {True: "the cloud's total", False: "the statement's sum"}
+
+
 def _totals_match(provider: str, partitions: dg.TimeWindowPartitionsDefinition) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=[provider, "cost"],
         name="totals_match",
         partitions_def=partitions,
-        description="The charges of each billing account, day and currency, since the first of the month before, add "
-        "up to the total that the cloud itself tells of the day, to its last digit.",
+        description="The charges of each billing account, currency and day or statement since the first of the month "
+        "before, with what was left out of them, add up to a total to its last digit: one that the cloud tells apart "
+        "from the lines, where there is one (Cost Explorer, Azure's Cost Management, Vultr), or else the sum of the "
+        "statement's own lines (exports, BigQuery). The metadata tell how many were of which kind.",
     )
     def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
         checked = _windows(context)
         first = datetime.combine(first_of_month_before(min(checked).date()), time(), UTC)
         with clickhouse.session() as client:
-            sums = client.query(
+            rows = client.query(
                 read_sql("queries/billed_totals"),
                 parameters={"provider": provider, **_bounds([first, *checked])},
             ).result_rows
-        wrong = [row for row in sums if not _is_sum(charged=Decimal(row[-2]), total=row[-1])]
-        days = {tuple(row[:3]) for row in sums}
+        sums = [_Sum(*row) for row in rows]
+        wrong = [one for one in sums if not _is_sum(charged=Decimal(one.charged), total=one.total)]
+        compared = Counter(_KINDS_OF_TOTAL[one.is_apart] for one in sums if one.total)
+        told = " and ".join(f"{count} times {kind}" for kind, count in sorted(compared.items()))
         return dg.AssetCheckResult(
             passed=not wrong,
             severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(
-                f"{customer} {account} {day}: the charges are {charged} {currency}, "
-                + (f"the cloud's total is {total}" if total else "the cloud's total has none in this currency")
-                for customer, account, day, currency, charged, total in wrong
-            )[:2000]
+            description="; ".join(map(str, wrong))[:2000]
             or (
-                f"The charges of {len(days)} days add up to the clouds' own totals."
-                if days
+                f"What is charged and left out adds up: {told}."
+                if sums
                 else "No total to compare with: none was read, or the bills tell none."
             ),
-            metadata={"days_compared": len(days), "days_that_differ": len({tuple(row[:3]) for row in wrong})},
+            metadata={
+                "days_compared": len({one.place for one in sums if not one.of_statement}),
+                "statements_compared": len({one.place for one in sums if one.of_statement}),
+                "days_or_statements_that_differ": len({one.place for one in wrong}),
+                "compared_with_totals_of_the_cloud": compared[_KINDS_OF_TOTAL[True]],
+                "compared_with_sums_of_the_statement": compared[_KINDS_OF_TOTAL[False]],
+            },
         )
 
     return check
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """What is charged and left out of a day or statement in a currency, and the total that it must come to."""
+
+    customer: str
+    account: str
+    told_of: str
+    currency: str
+    charged: str
+    total: str
+    of_statement: bool
+    is_apart: bool
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        return self.customer, self.account, self.told_of
+
+    def __str__(self) -> str:
+        kind = _KINDS_OF_TOTAL[self.is_apart]
+        told_of = f"the statement of {self.told_of[:7]}" if self.of_statement else self.told_of
+        total = f"{kind} is {self.total}" if self.total else f"{kind} has none in this currency"
+        return f"{self.customer} {self.account} {told_of}: the charges are {self.charged} {self.currency}, {total}"
 
 
 def _is_sum(charged: Decimal, total: str) -> bool:

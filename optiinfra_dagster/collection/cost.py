@@ -10,7 +10,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from optiinfra_dagster.collection.outcome import all_permanent, status_of
 from optiinfra_dagster.collection.plan import INVENTORY_LOOKBACK
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.inventory import InventorySnapshot
 
 Prices = Mapping[tuple[str, str], bills.KnownPrice]  # by region and key
+_Scope: TypeAlias = tuple[str, date | None]
 _LAST_DIGIT = Decimal("1e-18")  # of cost_metrics
 
 
@@ -95,6 +96,7 @@ class CostCollector:
             at.date() - timedelta(days=1),
             read_at={} if task.refresh else {name: b.done for name, b in of_source.items() if b.done is not None},
             memory=self._cache,
+            now=at,
         )
         cost = self._provider.bills_price(request)
         if task.budget_usd is not None and cost > task.budget_usd:
@@ -127,17 +129,16 @@ class CostCollector:
             told.setdefault(charge.billing_account_id, set()).add(charge.day)
         for part in bill.left_out:
             told.setdefault(part.billing_account_id, set()).add(part.day)
-        days_of: dict[frozenset[str], list[date]] = {}
+        days_of: dict[frozenset[_Scope], list[date]] = {}
         for day in sorted({day for days in told.values() for day in days}):
-            of_day = frozenset(source_id for source_id, days in told.items() if day in days)
-            days_of.setdefault(of_day, []).append(day)
+            days_of.setdefault(_scopes(bill, told, day), []).append(day)
         # What only a person can remedy does not go away by reading again at once.
         failed = {problem.account_id for problem in bill.problems if not problem.cause.permanent}
         ended = BillImport([source_id for source_id in bill.read if source_id not in failed], at)
         if not days_of:  # nothing is new
             with self._context.clickhouse.session() as client:
                 bills.record_imports(client, customer, name, ended.accounts, at, done=True)
-        for index, (accounts, days) in enumerate(days_of.items()):
+        for index, (scopes, days) in enumerate(days_of.items()):
             midnights = [midnight(day) for day in days]
             yield SliceResult(
                 customer,
@@ -147,9 +148,9 @@ class CostCollector:
                 rows=arrow.of_windows(rows, midnights),
                 dataset=schema.BILLED.name,
                 mode=MergeBilledAccounts(
-                    accounts - bill.periods.keys(),
+                    {source_id for source_id, period in scopes if period is None},
                     ended if index == len(days_of) - 1 else None,
-                    {(source_id, period) for source_id in accounts for period in bill.periods.get(source_id, ())},
+                    {(source_id, period) for source_id, period in scopes if period is not None},
                 ),
             )
 
@@ -262,6 +263,21 @@ def first_day_to_read(today: date, imported: Iterable[datetime | None]) -> date:
     return first_of_month_before(
         min([today, *(time.date() + finality.LATEST for time in imported if time is not None)])
     )
+
+
+def _scopes(bill: Bill, told: Mapping[str, Collection[date]], day: date) -> frozenset[_Scope]:
+    """What the bill replaces of a day: by source, the statements that were read, or all (None)."""
+    scopes = set[_Scope]()
+    for source_id, days in told.items():
+        if day not in days:
+            continue
+        if source_id not in bill.periods:
+            scopes.add((source_id, None))
+            continue
+        scopes.update((source_id, period) for period in bill.periods[source_id])
+        if day in bill.read.get(source_id, ()):  # by itself, without the rest of its month
+            scopes.add((source_id, day.replace(day=1)))
+    return frozenset(scopes)
 
 
 def _imported(source: Source[Any], day: date, bill: Bill) -> list[ImportedDay]:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from optiinfra_dagster.lab.arrival import BillsArrive
 from optiinfra_dagster.lab.calls import CallLog, Calls
 from optiinfra_dagster.lab.faults import Fault, FaultBook
 from optiinfra_dagster.lab.server import Request, Response, Server, as_json
@@ -168,12 +169,12 @@ class CloudLab:
                     return as_json(400, {"error": str(error)})
             case "DELETE", "/lab/faults":
                 self._faults.clear()
-            case "POST", "/lab/restate":
+            case "POST", "/lab/restate" | "/lab/bills":
+                change = self._restate if request.path == "/lab/restate" else self._let_bills_arrive
                 try:
-                    self._restate(**json.loads(request.body))
+                    change(**json.loads(request.body))
                 except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-                    text = "a restatement has provider, account, day (yyyy-mm-dd) and amount (text)"
-                    return as_json(400, {"error": f"{text}: {error!r}"})
+                    return as_json(400, {"error": f"{change.__doc__}: {error!r}"})
             case "POST", "/lab/expire":
                 self.aws.sts.expire()
             case "POST", "/lab/reset":
@@ -184,6 +185,7 @@ class CloudLab:
         return as_json(200, {})
 
     def _restate(self, provider: str, account: str, day: str, amount: str) -> None:
+        """A restatement has provider, account, day (yyyy-mm-dd) and amount (text)."""
         restate: dict[str, Callable[[str, date, Decimal], None]] = {
             "aws": self.aws.billing.restate,
             "gcp": self.gcp.exports.restate_project,
@@ -191,6 +193,16 @@ class CloudLab:
             "vultr": self.vultr.billing.restate,
         }
         restate[provider](account, date.fromisoformat(day), Decimal(amount))
+
+    def _let_bills_arrive(self, provider: str, hours: float, share: str) -> None:
+        """The arrival of bills has provider, hours and share (text)."""
+        bills: dict[str, Any] = {
+            "aws": self.aws.billing,
+            "gcp": self.gcp.exports,
+            "azure": self.azure.billing,
+            "vultr": self.vultr.billing,
+        }
+        bills[provider].arrive = BillsArrive(hours=hours, share=Decimal(share))
 
 
 class LabControl:
@@ -216,6 +228,10 @@ class LabControl:
         told = {"provider": provider, "account": account, "day": day.isoformat(), "amount": str(amount)}
         self._send("POST", "/lab/restate", told)
 
+    def let_bills_arrive(self, provider: str, hours: float, share: Decimal | str = "0") -> None:
+        """Let a share of a day's charges be there at once from now on, and the rest so long after the day's end."""
+        self._send("POST", "/lab/bills", {"provider": provider, "hours": hours, "share": str(share)})
+
     def expire_sessions(self) -> None:
         """End every session that AssumeRole handed out so far."""
         self._send("POST", "/lab/expire")
@@ -224,7 +240,7 @@ class LabControl:
         """Lift all faults and forget all counts."""
         self._send("POST", "/lab/reset")
 
-    def _send(self, method: str, path: str, data: Sequence[Any] | dict[str, str] | None = None) -> Any:
+    def _send(self, method: str, path: str, data: Sequence[Any] | dict[str, Any] | None = None) -> Any:
         connection = HTTPConnection(self._host, timeout=10)
         try:
             connection.request(method, path, None if data is None else json.dumps(data))

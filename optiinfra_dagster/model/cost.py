@@ -113,6 +113,7 @@ class LeftOutBecause(StrEnum):
     ANOTHER_PROVIDER = "of another provider"
     NOT_OVER = "of a day that is not over"
     TOO_OLD = "of a day older than costs are kept"
+    PART_OF_ANOTHER = "a part of a charge that is told whole"
 
     @property
     def is_not_theirs(self) -> bool:
@@ -160,12 +161,17 @@ def by_month(parts: Iterable[LeftOut]) -> list[LeftOut]:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The cloud's own ungrouped total of one account, day and currency: what the charges must add up to."""
+    """The total of one account, day and currency: what the charges and what was left out must add up to.
+
+    Of a source that tells statements, it is that of a statement, with the first day of its month. `is_apart` is True
+    where the cloud tells the total apart from the lines, and False for the sum of a statement's own lines.
+    """
 
     day: date
     billing_account_id: str
     currency: str
     amount: Decimal
+    is_apart: bool = False
 
 
 @dataclass(slots=True)
@@ -251,7 +257,8 @@ class BillRequest(Generic[AccountT]):
     """A request to read bills: the sources that are due, and the days from `first` to `last`.
 
     `last` is the newest day that is over. `resources` is the newest inventory, to match lines with. `read_at` tells
-    when a source was last read with success, for those that tell what changed since. `memory` may be None.
+    when a source was last read with success, for those that tell what changed since. `memory` may be None. `now` is
+    when the bills are read, None for the end of `last`.
     """
 
     customer_id: str
@@ -261,6 +268,12 @@ class BillRequest(Generic[AccountT]):
     last: date
     read_at: Mapping[str, datetime] = field(default_factory=dict)
     memory: DayMemory | None = None
+    now: datetime | None = None
+
+    @property
+    def at(self) -> datetime:
+        """When the bills are read."""
+        return self.now or datetime.combine(self.last + timedelta(days=1), time(), UTC)
 
     @property
     def days(self) -> list[date]:

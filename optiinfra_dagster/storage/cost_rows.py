@@ -127,7 +127,7 @@ def charge_rows(
         **{name: [*(getattr(head, name) for head in heads), *blank] for name in _TOLD},
         metadata=[to_json(h.metadata) for h in heads]
         + [to_json({"rows": part.rows}) for part in left_out]
-        + [to_json({} if r.total is None else {"total": f"{r.total:f}"}) for r in imported],
+        + [to_json(_told(r, bill)) for r in imported],
         collected_at=collected_at,
         first_seen=collected_at,
         last_changed=collected_at,
@@ -142,6 +142,16 @@ def left_out_in(rows: pa.Table) -> list[LeftOut]:
         LeftOut(month, bill, account, LeftOutBecause(because), amount, currency)
         for month, bill, account, because, amount, currency in zip(*columns, strict=True)
     )
+
+
+def _told(of_day: ImportedDay, bill: Bill) -> dict[str, str | bool]:
+    """The total that a marker tells: the amount, what it is of, and whether the cloud tells it apart from the lines."""
+    if of_day.total is None:
+        return {}
+    place = of_day.day, of_day.billing_account_id, of_day.currency
+    apart = any(t.is_apart for t in bill.totals if (t.day, t.billing_account_id, t.currency) == place)
+    of = "statement" if of_day.billing_account_id in bill.periods else "day"
+    return {"total": f"{of_day.total:f}", "of": of, "apart": apart}
 
 
 def _tags(heads: Sequence[Charge], known: Sequence[Resource | None]) -> tuple[list[str], list[str]]:

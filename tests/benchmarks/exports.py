@@ -94,7 +94,7 @@ def _rows(draw: Any, count: int, resources: int) -> pa.Table:
             "product_region_code": of_resource(["us-east-1", "eu-west-1", "ap-south-1"]),
             "reservation_effective_cost": np.round(cost * 0.6, 10),
             "savings_plan_savings_plan_effective_cost": np.round(cost * 0.7, 10),
-            "resource_tags": words([json.dumps({"team": f"team-{n}", "env": "prod"}) for n in range(200)]),
+            "resource_tags": of_resource([json.dumps({"team": f"team-{n}", "env": "prod"}) for n in range(200)]),
         }
     )
 

@@ -57,7 +57,13 @@ def test_a_day_of_collections_asks_cost_management_six_times(
     assert len({row["window_start"] for row in rows}) == 96 // EVERY
 
     told = lab.azure.billing.expected(SUBSCRIPTION, first, last)
-    billed = spine.query("SELECT charge_day, service_name, resource_id, amount FROM costs WHERE cost_kind = 'billed'")
+    billed = spine.query(
+        "SELECT toDate(window_start, 'UTC') AS charge_day, service_name, resource_id, amount, is_settled "
+        "FROM cost_metrics_current WHERE cost_kind = 'billed' AND cost_type != 'reading'"
+    )
+    assert {row["charge_day"] for row in billed if not row["is_settled"]} == {
+        last - timedelta(days=n) for n in range(3)
+    }
     assert {(row["charge_day"], row["service_name"], row["resource_id"]): row["amount"] for row in billed} == {
         (line.day, line.service, line.resource_id): line.amount for line in told
     }

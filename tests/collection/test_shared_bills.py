@@ -11,7 +11,7 @@ import yaml
 
 from optiinfra_dagster.cli.check import check_customers
 from optiinfra_dagster.collection import run
-from optiinfra_dagster.lab.gcp.billing import BILLING_ACCOUNT
+from optiinfra_dagster.lab.gcp.export_rows import BILLING_ACCOUNT
 from optiinfra_dagster.model.cost import LeftOutBecause
 from optiinfra_dagster.storage.sql import read_sql
 from tests.collection.test_cost import at_once

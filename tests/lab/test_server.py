@@ -19,6 +19,7 @@ import boto3
 import pytest
 
 from optiinfra_dagster.lab import CloudLab, LabControl
+from optiinfra_dagster.lab.arrival import BillsArrive
 from optiinfra_dagster.lab.gcp.billing import DEFAULT_TABLE
 from tests.lab.conftest import WORLD, connect
 
@@ -93,8 +94,35 @@ def test_past_days_are_restated_over_http() -> None:
         found = [of_aws["UnblendedCost"][0], *of_gcp.values(), of_azure.amount, *of_vultr.values()]
         assert found == [Decimal("-1.5")] * 4
         for wrong in ({"provider": "gcp", "account": "unknown"}, {"provider": "oracle", "account": project}):
-            with pytest.raises(ValueError, match=r"a restatement has provider, account.*(unknown|oracle)"):
+            with pytest.raises(ValueError, match=r"A restatement has provider, account.*(unknown|oracle)"):
                 lab.control.restate(**wrong, day=day, amount="1")
+
+
+def test_bills_arrive_late_over_http(lab: CloudLab) -> None:
+    for provider, bills in (
+        ("aws", lab.aws.billing), ("gcp", lab.gcp.exports), ("azure", lab.azure.billing), ("vultr", lab.vultr.billing)
+    ):  # fmt: skip
+        lab.control.let_bills_arrive(provider, 30, "0.25")
+        assert (bills.arrive.hours, bills.arrive.share) == (30, Decimal("0.25"))
+        lab.control.let_bills_arrive(provider, 0)
+    for wrong in (("oracle", 1, "0"), ("aws", -1, "0"), ("aws", 1, "2"), ("aws", 1, "much")):
+        with pytest.raises(ValueError, match="The arrival of bills has provider, hours and share"):
+            lab.control.let_bills_arrive(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("hours", "now", "so_far"),
+    [
+        (0, "2026-11-04T00:00", "8"),
+        (30, "2026-11-05T05:59", "2"),
+        (30, "2026-11-05T06:00", "8"),
+        (30, "2026-11-03T12:00", "2"),
+    ],
+)
+def test_a_share_of_a_day_is_there_at_once_and_the_rest_later(hours: float, now: str, so_far: str) -> None:
+    arrive = BillsArrive(hours=hours, share=Decimal("0.25"))
+    at = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    assert arrive.so_far(Decimal(8), date(2026, 11, 3), at) == Decimal(so_far)
 
 
 def test_a_taken_port_is_told_in_one_line(lab: CloudLab) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,13 @@ import pytest
 from optiinfra_dagster.config.settings import DEMO_CUSTOMERS
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.cost import BillRequest
+from optiinfra_dagster.model.cost import BillRequest, Charge
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import CoverageState, MetricsRequest
+from optiinfra_dagster.providers.billing.told import CATEGORIES, TOLD
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
+from tests.support.bills import sums_of, totals_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,12 +128,24 @@ def test_bills_are_read_whole_and_add_up_to_the_clouds_totals(provider: AnyProvi
     bill = provider.bills(request, meter)
     assert bill.problems == []
     assert set(bill.read) == {source.id for source in sources}
-    sums: Counter[tuple[Any, ...]] = Counter()
-    for charge in bill.charges:
-        sums[charge.day, charge.billing_account_id, charge.currency] += charge.amount  # type: ignore[assignment]
-    for total in bill.totals:
-        assert sums[total.day, total.billing_account_id, total.currency] == total.amount
+    sums = sums_of(bill)
+    assert totals_of(bill) == {key: sums.get(key, Decimal(0)) for key in totals_of(bill)}
+    assert sum(sums.values()) == sum(total.amount for total in bill.totals)
     assert provider.bills_price(request) >= meter.cost_usd
+    named = next(told for name, told in TOLD.items() if name.startswith(f"{provider.name} "))
+    found = {one.name for charge in bill.charges for one in fields(charge) if getattr(charge, one.name) != one.default}
+    assert found - _OF_EVERY_CHARGE <= set(named)
+
+
+_OF_EVERY_CHARGE = {
+    "day", "billing_account_id", "sub_account_id", "service_name", "amount", "currency", "category", "cost_type",
+    "is_final", "metadata",
+}  # fmt: skip
+
+
+def test_what_sources_tell_is_named_by_the_fields_of_a_charge() -> None:
+    assert {name for of_source in TOLD.values() for name in of_source} <= {field.name for field in fields(Charge)}
+    assert TOLD.keys() == CATEGORIES.keys()
 
 
 def test_what_has_parts_has_list_prices(provider: AnyProvider, customer: Customer) -> None:

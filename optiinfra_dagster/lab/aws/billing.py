@@ -1,7 +1,8 @@
 """Cost Explorer: GetCostAndUsage, with the limits that the real one has.
 
 What a world's resources are charged follows from the lab's price list: by the hour, or by the share of the month, and a
-little for use that differs from day to day. A month is closed, and no longer `Estimated`, five days after its end.
+little for use that differs from day to day. A month is closed, and no longer `Estimated`, five days after its end. A
+day of which nothing has arrived yet is there, and costs nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Billing:
         self._restated: dict[tuple[str, date], list[tuple[str, Decimal]]] = defaultdict(list)
         self.page_groups = 5000
         self.endless = False
+        self.arrive = estate.world.aws.bills_arrive
+        self.tells_to: date | None = None  # days after it are not in an answer at all
 
     def restate(self, account: str, day: date, usd: Decimal | str, service: str = COMPUTE) -> None:
         """Let an account's bill say of a past day that a service cost so much more, or less."""
@@ -87,7 +90,11 @@ class Billing:
             if known != fingerprint:
                 raise AwsError(400, "RequestChangedException", "Your request parameters changed between pages.")
         stop = start + self.page_groups
-        answer: dict[str, Any] = {"ResultsByTime": _by_day(rows[start:stop]), "DimensionValueAttributes": []}
+        named = [one for one in self._estate.accounts.values() if one.name and "LINKED_ACCOUNT" in grouping]
+        answer: dict[str, Any] = {
+            "ResultsByTime": _by_day(rows[start:stop]),
+            "DimensionValueAttributes": [{"Value": one.id, "Attributes": {"description": one.name}} for one in named],
+        }
         if grouping:
             answer["GroupDefinitions"] = [{"Type": "DIMENSION", "Key": key} for key in grouping]
         if stop < len(rows) or self.endless:
@@ -126,7 +133,7 @@ class Billing:
         self, payer: str, first: date, end: date, metrics: list[str], grouping: list[str]
     ) -> Iterator[tuple[date, bool, list[str] | None, Cell]]:
         """Day, whether it is an estimate, keys (None for the total) and amounts, in the order of the answer."""
-        for day in _days(first, end - DAY):
+        for day in _days(first, min(end - DAY, self.tells_to or end)):
             groups: dict[tuple[str, ...], Cell] = {}
             for (service, linked), cell in sorted(self._day(payer, day).items()):
                 place = {"SERVICE": service, "LINKED_ACCOUNT": linked}
@@ -144,12 +151,17 @@ class Billing:
                 yield from ((day, estimated, list(keys), group) for keys, group in groups.items())
 
     def _day(self, payer: str, day: date) -> Cells:
-        """The bill of a day, as far as it has happened."""
-        recorded = self._recorded(payer)
+        """The bill of a day, as far as it has happened and arrived."""
+        recorded, now = self._recorded(payer), self._now()
         if recorded:
             cells = {key: dict(cell) for key, cell in recorded.get(day, (False, {}))[1].items()}
         else:
             cells = self._charged(payer, day)
+            if self.arrive.so_far(Decimal(1), day, now) == 0:
+                cells = {}
+            for cell in cells.values():
+                for metric, (amount, unit) in cell.items():
+                    cell[metric] = self.arrive.so_far(amount, day, now), unit
         for service, usd in self._restated.get((payer, day), []):
             cell = cells.setdefault((service, payer), {metric: (Decimal(0), "USD") for metric in METRICS[:2]})
             cells[service, payer] = {metric: (amount + usd, unit) for metric, (amount, unit) in cell.items()}

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, field_validator, model_validator
 
+from optiinfra_dagster.lab.arrival import BillsArrive
 from optiinfra_dagster.lab.aws.services import KINDS
 from optiinfra_dagster.lab.values import Time
 
@@ -70,6 +71,7 @@ class AwsAccount(_Strict):
     support_usd: Decimal | None = None  # a month's support plan, charged to the account itself on the first
     cost_explorer: bool | Literal["preparing"] = True  # was enabled once in the console; its data takes a day to come
     cost_recording: FilePath | None = None  # a recorded answer of GetCostAndUsage, served as the account's bill
+    name: str = ""  # that the bill of its payer gives it
     cost_recording_begins: date | None = None  # the day that its first day is shown as; default: as recorded
 
     @model_validator(mode="after")
@@ -94,8 +96,9 @@ class Replay(_Strict):
 
 
 class AwsWorld(_Strict):
-    """Every AWS account of the world, and the recorded series among their metrics."""
+    """Every AWS account of the world, the recorded series among their metrics, and how their bills arrive."""
 
     accounts: list[AwsAccount] = Field(default_factory=list)
     collector: str = Field(default="000000000000", pattern=r"^\d{12}$")  # the account of the access key `lab`
     replay: list[Replay] = Field(default_factory=list)
+    bills_arrive: BillsArrive = BillsArrive()

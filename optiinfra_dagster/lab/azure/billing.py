@@ -87,6 +87,7 @@ class Billing(Service[ApiCall]):
         self._lock = Lock()
         self._sent: defaultdict[str, list[float]] = defaultdict(list)  # when queries came, by subscription
         self._restated: defaultdict[tuple[str, date], list[tuple[str, Decimal]]] = defaultdict(list)
+        self.arrive = world.bills_arrive
         self._blobs: defaultdict[tuple[str, str], dict[str, Blob]] = defaultdict(dict)
         self._written = 0  # blobs
 
@@ -106,10 +107,12 @@ class Billing(Service[ApiCall]):
         del self._blobs[host, container][name]
 
     def expected(self, subscription: str, first: date, last: date) -> list[CostLine]:
-        """The lines that a bill must have of the days from `first` to `last`, as far as they have begun."""
-        day, lines = first, list[CostLine]()
-        while day <= min(last, self._now().date()):
-            lines += self._of_day(subscription, day)
+        """The lines that a bill must have of the days from `first` to `last`, as far as they have begun and arrived."""
+        day, lines, now = first, list[CostLine](), self._now()
+        while day <= min(last, now.date()):
+            if self.arrive.so_far(Decimal(1), day, now):
+                of_day = self._of_day(subscription, day)
+                lines += [line._replace(amount=self.arrive.so_far(line.amount, day, now)) for line in of_day]
             day += timedelta(days=1)
         return lines
 

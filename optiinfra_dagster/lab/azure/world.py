@@ -6,6 +6,7 @@ from datetime import date
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FilePath, field_validator
 
+from optiinfra_dagster.lab.arrival import BillsArrive
 from optiinfra_dagster.lab.azure.services import FLEET_KINDS
 
 
@@ -74,7 +75,10 @@ class AzureReplay(_Strict):
 
 
 class AzureWorld(_Strict):
-    """Every subscription of the world, how many queries in how many seconds are taken, and the largest pages."""
+    """Every subscription of the world, how many queries in how many seconds are taken, and the largest pages.
+
+    Bills arrive as `bills_arrive` says.
+    """
 
     subscriptions: list[AzureSubscription] = Field(default_factory=list)
     replay: list[AzureReplay] = Field(default_factory=list)
@@ -84,3 +88,4 @@ class AzureWorld(_Strict):
     cost_seconds: float = 60.0
     cost_page: int = Field(default=5000, ge=1)
     price_page: int = Field(default=1000, ge=1)
+    bills_arrive: BillsArrive = BillsArrive()

@@ -17,10 +17,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
+from optiinfra_dagster.lab.arrival import BillsArrive
+from optiinfra_dagster.lab.gcp import export_answers
+from optiinfra_dagster.lab.gcp.export_rows import BILLING_ACCOUNT, ExportRow, columns_of, schema_of
 from optiinfra_dagster.lab.gcp.prices import hourly
 from optiinfra_dagster.lab.gcp.world import GcpExport
 from optiinfra_dagster.lab.service import ApiError
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.gcp.estate import GcpEstate
@@ -31,45 +36,7 @@ _ROW_BYTES = 400
 _LEAST_BYTES = 10 * 2**20
 _PART, _DELAY = timedelta(hours=6), timedelta(hours=1)
 _DAYS_BACK = 70  # that the exports reach back
-BILLING_ACCOUNT = "01A2B3-C4D5E6-F7A8B9"
-
-# --- Exports ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ExportRow:
-    """A row of an export. `resource` is the inventory's id of what it is of, which the row may tell in another form."""
-
-    day: date
-    exported: datetime
-    project: str  # "" for a charge of the whole billing account
-    service: str
-    region: str
-    cost: Decimal
-    credit: Decimal = Decimal(0)
-    cost_type: str = "regular"
-    currency: str = "USD"
-    resource: str = ""
-    resource_name: str = ""
-    global_name: str = ""
-
-
-_FIELDS: Mapping[str, str | tuple[tuple[str, str], ...]] = {
-    "billing_account_id": "STRING",
-    "service": (("id", "STRING"), ("description", "STRING")),
-    "sku": (("id", "STRING"), ("description", "STRING")),
-    "usage_start_time": "TIMESTAMP",
-    "usage_end_time": "TIMESTAMP",
-    "project": (("id", "STRING"), ("number", "STRING"), ("name", "STRING")),
-    "location": (("location", "STRING"), ("country", "STRING"), ("region", "STRING"), ("zone", "STRING")),
-    "resource": (("name", "STRING"), ("global_name", "STRING")),
-    "export_time": "TIMESTAMP",
-    "cost": "FLOAT",
-    "currency": "STRING",
-    "credits": (("name", "STRING"), ("amount", "FLOAT")),
-    "cost_type": "STRING",
-    "cost_at_list": "FLOAT",
-}
+_PACIFIC = ZoneInfo("America/Los_Angeles")
 
 
 @dataclass(slots=True)
@@ -87,15 +54,30 @@ class Exports:
     declared: Sequence[GcpExport]
     now: Callable[[], datetime]
     page_rows: int = 10_000
+    arrive: BillsArrive = field(default_factory=BillsArrive)
     bytes_billed: int = 0
     _restated: dict[str, list[ExportRow]] = field(default_factory=lambda: defaultdict(list))
     _jobs: dict[str, _Job] = field(default_factory=dict)
 
     def restate(self, table: str, day: date, project: str, amount: Decimal, currency: str = "USD") -> None:
-        """Export a correction of what Compute Engine cost on a past day now."""
+        """Export a correction of what Compute Engine cost on a past day now; it is invoiced with this month."""
+        now = self.now()
         row = ExportRow(
-            day, self.now(), project, "Compute Engine", "global", amount, cost_type="adjustment", currency=currency
+            day,
+            now,
+            project,
+            "Compute Engine",
+            "global",
+            amount,
+            cost_type="adjustment",
+            currency=currency,
+            month=_invoice_month(now),
+            adjustment="GENERAL_ADJUSTMENT",
         )
+        self.restated(table, row)
+
+    def restated(self, table: str, row: ExportRow) -> None:
+        """Export a row besides."""
         self._restated[table].append(row)
 
     def restate_project(self, project: str, day: date, amount: Decimal) -> None:
@@ -116,7 +98,7 @@ class Exports:
         costs: dict[tuple[date, str, str, str], Decimal] = defaultdict(Decimal)
         for row in self.rows(table):
             if first <= row.day <= last:
-                costs[row.day, row.project or BILLING_ACCOUNT, row.service, row.resource] += row.cost + row.credit
+                costs[row.day, row.project or BILLING_ACCOUNT, row.service, row.resource] += row.amount
         return dict(costs)
 
     def rows(self, table: str) -> list[ExportRow]:
@@ -154,6 +136,8 @@ class Exports:
                     begin = start + part * _PART
                     used = min(max((begin + _PART - asset.created) // timedelta(hours=1), 0), 6)
                     exported = begin + _PART + _DELAY
+                    if self.arrive.hours and part >= self.arrive.share * (_DAY // _PART):
+                        exported = max(exported, self.arrive.whole_at(day))
                     cost = (price * used).quantize(Decimal("1e-6"))
                     if not used:
                         continue
@@ -165,11 +149,17 @@ class Exports:
                         service,
                         asset.region,
                         cost,
-                        credit=(-cost / 10).quantize(Decimal("1e-6")) if sustained else Decimal(0),
+                        credits=_credits(cost) if sustained else (),
                         currency=export.currency,
                         resource=names[0],
                         resource_name=names[1],
                         global_name=names[2],
+                        month=_invoice_month(begin),
+                        sku=f"SKU-{digest(asset.kind) % 10_000:04d}",
+                        sku_name=f"{asset.kind.rpartition(':')[2]} in {asset.region}",
+                        zone=asset.zone,
+                        labels=tuple(asset.fleet.tags.items()),
+                        hours=used,
                     )
 
     def _taxes(self, export: GcpExport, now: datetime) -> Iterator[ExportRow]:
@@ -211,7 +201,7 @@ class Exports:
             "kind": "bigquery#table",
             "id": name.replace(".", ":", 1),
             "tableReference": {"projectId": project, "datasetId": dataset, "tableId": table},
-            "schema": {"fields": _schema(_columns(export))},
+            "schema": {"fields": schema_of(columns_of(export))},
             "type": "TABLE",
             "timePartitioning": {"type": "DAY"},
             "numBytes": str(_ROW_BYTES * len(self.rows(name))),
@@ -291,93 +281,16 @@ class Exports:
     def _run(self, sql: str, parameters: Mapping[str, Any]) -> _Job:
         named = re.search(r"FROM `([^`]+)`", sql)
         export = self.find(named[1] if named else "")
-        _check(sql, export, parameters)
+        export_answers.refuse(sql, export, parameters)
         read = [row for row in self.rows(export.table) if _midnight(row.exported.date()) >= parameters["partition"]]
         size = max(_ROW_BYTES * len(read), _LEAST_BYTES)
-        projects = {"", *parameters["projects"]}
-        rows = [
-            row
-            for row in read
-            if parameters["start"] <= _midnight(row.day) < parameters["end"] and row.project in projects
-        ]
-        if "GROUPING SETS" not in sql:
-            days = sorted({row.day for row in rows if row.exported >= parameters["since"]})
-            return _Job([{"name": "day", "type": "DATE"}], [[day.isoformat()] for day in days], size)
-        chosen = [row for row in rows if row.day in parameters["days"] or row.day >= parameters["today"]]
-        return _Job(_RESULT, list(_grouped(chosen, with_list="cost_at_list" in sql)), size)
+        rows = [row for row in read if parameters["start"] <= _midnight(row.day) < parameters["end"]]
+        if not export_answers.is_of_charges(sql):
+            return _Job(export_answers.DAYS, export_answers.changed_days(rows, parameters), size)
+        return _Job(export_answers.schema(sql), list(export_answers.charges(sql, rows, parameters)), size)
 
 
 DEFAULT_TABLE = "gcp_billing_export_resource_v1_01A2B3_C4D5E6_F7A8B9"
-
-_RESULT = [
-    {"name": name, "type": of_type}
-    for name, of_type in (
-        ("day", "DATE"), ("currency", "STRING"), ("is_total", "INTEGER"), ("project", "STRING"), ("service", "STRING"),
-        ("region", "STRING"), ("resource_name", "STRING"), ("resource_id", "STRING"), ("cost_type", "STRING"),
-        ("cost", "BIGNUMERIC"), ("credit", "BIGNUMERIC"), ("list_cost", "BIGNUMERIC"), ("without_list", "INTEGER"),
-    )
-]  # fmt: skip
-
-
-def _grouped(rows: Sequence[ExportRow], *, with_list: bool) -> Iterator[list[str | None]]:
-    sums: dict[tuple[str | None, ...], list[Decimal]] = defaultdict(lambda: [Decimal(0), Decimal(0), Decimal(0)])
-    for row in rows:
-        at = row.day.isoformat(), row.currency
-        what = (
-            row.project or BILLING_ACCOUNT,
-            row.service,
-            row.region,
-            row.resource_name,
-            row.global_name,
-            row.cost_type,
-        )
-        for key in ((*at, "0", *what), (*at, "1", *(None for _ in what))):
-            sums[key][0] += row.cost
-            sums[key][1] += row.credit
-            sums[key][2] += 1
-    for key, (cost, credit, count) in sums.items():
-        yield [*key, f"{cost:f}", f"{credit:f}", f"{cost:f}" if with_list else None, "0" if with_list else str(count)]
-
-
-def _check(sql: str, export: GcpExport, parameters: Mapping[str, Any]) -> None:
-    """Refuse a query that names a column which the table does not have, or lacks a parameter."""
-    columns = _columns(export)
-    for name, parts in _FIELDS.items():
-        names = [f"{name}.{part}" for part, _ in parts] if isinstance(parts, tuple) else [name]
-        for column in names:
-            # `credits` are read by UNNEST, and their amounts by another name
-            used = re.search(rf"(?<![\w.@]){re.escape(column)}(?![\w.])", sql)
-            if used and column not in columns and not re.search(rf" AS {re.escape(column)}\b", sql):
-                raise ApiError(400, "invalidQuery", f"Unrecognized name: {column} at [1:1]")
-    needed = {"start", "end", "projects", "partition"} | ({"days", "today"} if "GROUPING SETS" in sql else {"since"})
-    used_names = set(re.findall(r"@(\w+)", sql))
-    if needed - parameters.keys() or used_names - parameters.keys() or needed - used_names:
-        raise ApiError(400, "invalidQuery", f"Query parameter not found: {sorted(needed - parameters.keys())}")
-    if "_PARTITIONTIME >= @partition" not in sql:
-        raise ApiError(400, "invalidQuery", "The cloud lab knows this query with a filter of the partition only")
-
-
-def _columns(export: GcpExport) -> set[str]:
-    """The columns of an export, those of records as `project.id`."""
-    names = {
-        f"{name}.{part}" if part else name
-        for name, parts in _FIELDS.items()
-        for part in ([name_of_part for name_of_part, _ in parts] if isinstance(parts, tuple) else [""])
-    }
-    detailed = {name for name in names if name.startswith("resource.")}
-    return names - set(export.omit) - (set() if export.detailed else detailed)
-
-
-def _schema(columns: set[str]) -> list[dict[str, Any]]:
-    fields: list[dict[str, Any]] = []
-    for name, parts in _FIELDS.items():
-        if isinstance(parts, str):
-            if name in columns:
-                fields.append({"name": name, "type": parts, "mode": "NULLABLE"})
-        elif within := [{"name": part, "type": of} for part, of in parts if f"{name}.{part}" in columns]:
-            mode = "REPEATED" if name == "credits" else "NULLABLE"
-            fields.append({"name": name, "type": "RECORD", "mode": mode, "fields": within})
-    return fields
 
 
 def _parameters(parameters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -393,12 +306,28 @@ def _parameters(parameters: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _value(of_type: str, text: str | None) -> Any:
     if of_type == "ARRAY":
         return []
+    if of_type == "BOOL":
+        return text == "true"
     if of_type == "DATE":
         return date.fromisoformat(text or "")
     if of_type == "TIMESTAMP":
         moment = datetime.fromisoformat(text or "")
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return text
+
+
+def _credits(cost: Decimal) -> tuple[tuple[str, str, Decimal], ...]:
+    """A discount of a tenth, and a promotion of a hundredth."""
+    tenth, hundredth = ((-cost / by).quantize(Decimal("1e-6")) for by in (10, 100))
+    return (
+        ("SUSTAINED_USAGE_DISCOUNT", "Sustained Usage Discount", tenth),
+        ("PROMOTION", "Free trial credit", hundredth),
+    )
+
+
+def _invoice_month(moment: datetime) -> str:
+    """The month of the invoice that what is used then is on."""
+    return f"{moment.astimezone(_PACIFIC):%Y%m}"
 
 
 def _midnight(day: date) -> datetime:

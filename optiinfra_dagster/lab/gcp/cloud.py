@@ -92,7 +92,7 @@ class Gcp(Services):
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.estate = GcpEstate(world)
-        self.exports = Exports(self.estate, world.gcp.exports, now)
+        self.exports = Exports(self.estate, world.gcp.exports, now, arrive=world.gcp.bills_arrive)
         self.recordings = recordings
         self.calls_per_minute = 100  # and project, of assets.list (quota page of Cloud Asset Inventory)
         self._assets = Assets(self, faults, log)

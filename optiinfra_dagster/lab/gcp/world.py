@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime, Field, FilePath, field_validator
 
+from optiinfra_dagster.lab.arrival import BillsArrive
 from optiinfra_dagster.lab.gcp.fleet import Fleet, Strict
 from optiinfra_dagster.lab.gcp.services import KINDS
 
@@ -53,9 +54,10 @@ class GcpExport(Strict):
 class GcpWorld(Strict):
     """Every Google Cloud project of the world, the recorded series among their metrics, and their billing exports.
 
-    Without `exports`, every project has a detailed one, in its dataset `billing`.
+    Without `exports`, every project has a detailed one, in its dataset `billing`. Rows arrive as `bills_arrive` says.
     """
 
     projects: list[GcpProject] = Field(default_factory=list)
     replay: list[GcpReplay] = Field(default_factory=list)
     exports: list[GcpExport] = Field(default_factory=list)
+    bills_arrive: BillsArrive = BillsArrive()

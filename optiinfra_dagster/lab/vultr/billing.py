@@ -17,6 +17,7 @@ from optiinfra_dagster.lab.vultr.kind import LabLine
 from optiinfra_dagster.lab.vultr.services import KINDS
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.lab.arrival import BillsArrive
     from optiinfra_dagster.lab.vultr.kind import LabResource
 
 
@@ -49,10 +50,15 @@ class Invoice:
 
 
 class Billing:
-    """The bills of all accounts. `resources` are an account's, read replicas included."""
+    """The bills of all accounts. `resources` are an account's, read replicas included.
 
-    def __init__(self) -> None:
+    Where bills arrive late, pending lines go as far as some hours ago; an invoice has all of its month.
+    """
+
+    def __init__(self, arrive: BillsArrive) -> None:
+        self.arrive = arrive
         self._restated: dict[str, list[LabLine]] = defaultdict(list)
+        self._put: dict[tuple[str, date], list[LabLine]] = defaultdict(list)
         self._overage: dict[str, Decimal] = {}
 
     def restate(self, account: str, day: date, amount: Decimal) -> None:
@@ -65,6 +71,10 @@ class Billing:
             )
         )  # fmt: skip
 
+    def put(self, account: str, month: date, *lines: LabLine) -> None:
+        """Put lines on the bill of a month, whatever days they are of."""
+        self._put[account, month] += lines
+
     def exceed(self, account: str, cost: Decimal) -> None:
         """Let the account's traffic of this month exceed its quota, at this cost."""
         self._overage[account] = cost
@@ -74,7 +84,8 @@ class Billing:
         start, end = _midnight(month), min(_midnight(following(month)), now.replace(minute=0, second=0, microsecond=0))
         lines = [line for resource in resources for line in KINDS[resource.kind].bill(resource, start, end)]
         lines.sort(key=lambda line: not line.resource)  # those of no known resource come last
-        return lines + [line for line in self._restated[account] if start <= line.start < end]
+        lines += [line for line in self._restated[account] if start <= line.start < end]
+        return lines + self._put[account, month]
 
     def invoices(self, account: str, resources: list[LabResource], now: datetime) -> list[Invoice]:
         """The invoices of the months before that cost anything, the newest first."""
@@ -89,10 +100,10 @@ class Billing:
 
     def pending(self, account: str, resources: list[LabResource], now: datetime) -> list[LabLine]:
         """The lines that are charged and not yet on an invoice."""
-        month = now.date().replace(day=1)
-        lines = self.lines(account, resources, month, now)
+        month, told_to = now.date().replace(day=1), now - timedelta(hours=self.arrive.hours)
+        lines = self.lines(account, resources, month, told_to)
         if now < _midnight(month) + _INVOICED_AT:
-            lines = self.lines(account, resources, before(month), now) + lines
+            lines = self.lines(account, resources, before(month), told_to) + lines
         return lines
 
     def bandwidth(self, account: str, now: datetime) -> dict[str, Any]:

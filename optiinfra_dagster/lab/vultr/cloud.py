@@ -122,7 +122,7 @@ class Vultr(Service[VultrCall]):
         super().__init__(faults, log)
         self._now = now
         self.figures = Figures(world.vultr.replay)  # what tests compare with
-        self.billing = Billing()
+        self.billing = Billing(world.vultr.bills_arrive)
         self._accounts = {key: account for account in world.vultr.accounts for key in account.keys}
         self._estates = {account.name: Estate(world, account) for account in world.vultr.accounts}
         self.rate = Rate(world.vultr.limit, world.vultr.second)  # one: all requests come from this host

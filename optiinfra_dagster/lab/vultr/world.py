@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FilePath, field_validator, model_validator
 
+from optiinfra_dagster.lab.arrival import BillsArrive
 from optiinfra_dagster.lab.vultr.services import KINDS
 
 # What get-account calls permissions.
@@ -102,12 +103,13 @@ class VultrReplay(_Strict):
 
 
 class VultrWorld(_Strict):
-    """Every Vultr account of the world, and how many requests one source address may send."""
+    """Every Vultr account of the world, how many requests one source address may send, and how late charges are."""
 
     accounts: list[VultrAccount] = Field(default_factory=list)
     replay: list[VultrReplay] = Field(default_factory=list)
     limit: int = Field(default=30, ge=1)  # requests ...
     second: float = Field(default=1.0, gt=0)  # ... in this many seconds; less in tests that shall not take long
+    bills_arrive: BillsArrive = BillsArrive()
 
     @model_validator(mode="after")
     def _accounts_differ(self) -> VultrWorld:

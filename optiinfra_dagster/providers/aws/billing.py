@@ -1,8 +1,10 @@
 """The bills of AWS: Cost Explorer's days by service and account, or a Data Export in S3 where there is one.
 
 Cost Explorer costs $0.01 for each page, so it is asked twice a day: for the totals, then for what they consist of. It
-tells at most two things of a charge at once, which are the service and the account; regions and resources are in an
-export. Its resource level is left out: it is opt-in, a call (or more) for every service, for two weeks only.
+tells at most two things of a charge at once, which are the service and the account. So a credit or a refund is known
+only where it outweighs the use of its service on a day, and a fee not at all: types of charges, regions and resources
+are in an export, at no price. Its resource level is left out: it is opt-in, a call (or more) for every service, for two
+weeks only.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
@@ -21,7 +24,8 @@ from optiinfra_dagster.providers.aws import data_exports
 from optiinfra_dagster.providers.aws.client import PRICES_USD, Account, open_account
 from optiinfra_dagster.providers.aws.errors import explain_cost_explorer
 from optiinfra_dagster.providers.aws.services import KINDS
-from optiinfra_dagster.providers.billing import service_types
+from optiinfra_dagster.providers.billing import service_names, service_types
+from optiinfra_dagster.providers.billing.finality import SETTLES_AWS, arriving_from
 from optiinfra_dagster.providers.paging import PageGuard
 
 if TYPE_CHECKING:
@@ -78,7 +82,10 @@ def _pages_key(request: BillRequest[AwsAccount], source: Source[AwsAccount]) -> 
 def _read_cost_explorer(
     request: BillRequest[AwsAccount], source: Source[AwsAccount], account: Account, meter: Meter, until: float
 ) -> Bill:
-    """The days of one bill: their totals, then their services. Without either, nothing is read."""
+    """The days of one bill: their totals, then their services. Without either, nothing is read.
+
+    A day that Cost Explorer tells nothing of yet is read, and arriving; after its time to settle, it is missing.
+    """
     period = {"Start": request.first.isoformat(), "End": (request.last + _DAY).isoformat()}  # the end is exclusive
     request_of_totals = {"TimePeriod": period, "Granularity": "DAILY", "Metrics": list(_METRICS)}
     grouped = {**request_of_totals, "GroupBy": [{"Type": "DIMENSION", "Key": key} for key in _GROUPS]}
@@ -88,19 +95,24 @@ def _read_cost_explorer(
             total_pages = list(_pages(ce, request_of_totals))
             pages = list(_pages(ce, grouped))
             totals = [total for page in total_pages for total in _totals(page, source.id)]
-            charges = [charge for page in pages for charge in _charges(page, source.id)]
+            names = _names_of(pages)
+            charges = [charge for page in pages for charge in _charges(page, source.id, names)]
+            if any(charge.sub_account_id != source.id for charge in charges):  # as only the bill of a payer has
+                charges = [replace(charge, payer_account_id=source.id) for charge in charges]
             whole = _days_of(total_pages) & _days_of(pages)
     except CloudError as error:
         raise explain_cost_explorer(error) from None
     if request.memory is not None:
         request.memory.put(len(total_pages) + len(pages), *_pages_key(request, source))
-    days = [day for day in request.days if day in whole]
+    arriving = arriving_from(request.at, SETTLES_AWS)
+    days = [day for day in request.days if day in whole or day >= arriving]
     bill = Bill(
         [charge for charge in charges if charge.day in whole],
         [total for total in totals if total.day in whole],
         {source.id: days},
+        arriving={source.id: {day for day in days if day >= arriving}},
     )
-    if missing := [day for day in request.days if day not in whole]:
+    if missing := [day for day in request.days if day not in whole and day < arriving]:
         text = f"Cost Explorer tells nothing of {missing[0]}" + (f" to {missing[-1]}" if len(missing) > 1 else "")
         bill.problems.append(Problem(source.id, "", "", Cause.INCOMPLETE, f"{text}. {_LATER}"))
     bill.problems += bill.currency_problems()
@@ -144,10 +156,16 @@ def _amount(metrics: Any, name: str) -> tuple[Decimal, str] | None:
 def _totals(page: Any, source_id: str) -> Iterator[Total]:
     for result in page.get("ResultsByTime") or ():
         if (money := _amount(result.get("Total"), _METRICS[0])) is not None:
-            yield Total(_day(result), source_id, money[1], money[0])
+            yield Total(_day(result), source_id, money[1], money[0], is_apart=True)
 
 
-def _charges(page: Any, source_id: str) -> Iterator[Charge]:
+def _names_of(pages: Sequence[Any]) -> dict[str, str]:
+    """The names of the accounts that an answer is of, by their numbers."""
+    attributes = [value for page in pages for value in page.get("DimensionValueAttributes") or ()]
+    return {str(one["Value"]): str((one.get("Attributes") or {}).get("description") or "") for one in attributes}
+
+
+def _charges(page: Any, source_id: str, names: Mapping[str, str]) -> Iterator[Charge]:
     for result in page.get("ResultsByTime") or ():
         for group in result.get("Groups") or ():
             service, linked = (*(group.get("Keys") or ()), "", "")[:2]
@@ -157,20 +175,24 @@ def _charges(page: Any, source_id: str) -> Iterator[Charge]:
             money, effective = (_amount(metrics, name) for name in _METRICS)
             if money is None:
                 continue
+            account = linked if re.fullmatch(r"[0-9]{12}", linked) else source_id
             yield Charge(
                 _day(result),
                 source_id,
-                linked if re.fullmatch(r"[0-9]{12}", linked) else source_id,
-                service,
+                account,
+                service_names.canonical(service) or service,
                 *money,
-                category=_category(service),
-                cost_type=_RESOURCE_TYPES.get(service.lower(), service_types.OTHER),
+                category=_category(service, money[0]),
+                cost_type=service_types.of_service(_RESOURCE_TYPES, service),
                 effective_cost=effective[0] if effective and effective[1] == money[1] else None,
                 is_final=result.get("Estimated") is False,
+                sub_account_name=names.get(account, ""),
             )
 
 
-def _category(service: str) -> Category:
-    if service.startswith("Savings Plans for"):
-        return Category.PURCHASE
-    return Category.TAX if service == "Tax" else Category.USAGE
+def _category(service: str, amount: Decimal) -> Category:
+    if service == "Tax":
+        return Category.TAX
+    if amount < 0:  # what is used costs something
+        return Category.CREDIT
+    return Category.PURCHASE if service.startswith("Savings Plans for") else Category.USAGE

@@ -12,13 +12,14 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, timedelta
+from datetime import date, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.cost import Bill, BillRequest, Source
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.billing import finality
 from optiinfra_dagster.providers.billing.exports.files import ExportFile
 from optiinfra_dagster.providers.billing.exports.reader import read_export
 from optiinfra_dagster.providers.billing.statements import Statements, months_of
@@ -171,11 +172,8 @@ def read(
             bill.problems.append(Problem.of(source.id, error))
             statements.note([month], listed, [], read=False)
             continue
-        written = manifest.modified.astimezone(UTC)
-        first = max(request.first, month)
-        last = min(request.last, (month + timedelta(days=31)).replace(day=1) - _DAY, written.date() - _DAY)
         chosen = [manifest, *files]
-        if first > last or not statements.chosen_changed([month], listed, chosen):
+        if not statements.chosen_changed([month], listed, chosen):
             continue
         part = read_export(
             [
@@ -183,10 +181,16 @@ def read(
                 for file in files
             ],
             source_id=source.id,
-            first=first,
-            last=last,
+            first=request.first,
+            last=request.last,
             resources=request.resources,
             provider_names=("aws", "amazon"),
+            period=month,
+            covers=(month, (month + timedelta(days=31)).replace(day=1) - _DAY),
+            written=manifest.modified,
+            settles=finality.SETTLES_AWS,
+            accounts=source.covers,
+            account_charges=source.account_charges,
         )
         bill.merge(part)
         statements.note([month], listed, chosen, read=not part.problems)

@@ -1,8 +1,10 @@
 """Bills of Azure: Cost Management asked for each subscription, or the export that a customer has made of it.
 
 A query tells the costs of each day by service and resource, and once more without groups, which is what the charges
-must add up to. https://learn.microsoft.com/azure/cost-management-billing/costs/understand-cost-mgmt-data: usage arrives
-8 to 24 hours late, and a month may change until its invoice is closed.
+must add up to. Two groups are the most that it takes, so that it tells no purchase or tax from what was used; what is
+given back is known by its sign, and the rest is in an export.
+https://learn.microsoft.com/azure/cost-management-billing/costs/understand-cost-mgmt-data: usage arrives 8 to 72 hours
+late, and a month may change until its invoice is closed.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from optiinfra_dagster.providers.azure import cost_exports
 from optiinfra_dagster.providers.azure.client import Principal, forget, open_principal
 from optiinfra_dagster.providers.azure.services import KINDS, KINDS_BY_TYPE
 from optiinfra_dagster.providers.azure.transport import calling
-from optiinfra_dagster.providers.billing import finality, service_types
-from optiinfra_dagster.providers.billing.finality import is_final
+from optiinfra_dagster.providers.billing import finality, service_names, service_types
+from optiinfra_dagster.providers.billing.finality import arriving_from, is_final
 from optiinfra_dagster.providers.paging import PageGuard
 
 if TYPE_CHECKING:
@@ -35,9 +37,6 @@ if TYPE_CHECKING:
 
 SECONDS = 300.0
 """All bills of one customer are read within this time, waits included."""
-
-LATE = timedelta(days=3)
-"""The time in which usage of a day may still arrive: a day without any row is not known to be free before."""
 
 _AT_ONCE = 4  # subscriptions; each has limits of its own
 _LARGEST = Decimal(10) ** 15  # what is more is no amount of money
@@ -214,14 +213,16 @@ class _Reading:
             except CloudError as error:
                 self._complain(*month, error, "read, but not compared with their totals")
                 continue
-            self.bill.totals += [Total(row.day, self.subscription, row.currency, row.amount) for row in totals]
+            self.bill.totals += [
+                Total(row.day, self.subscription, row.currency, row.amount, is_apart=True) for row in totals
+            ]
         if not months_read:
             return self.bill
         rows = [row for of_month in months_read.values() for row in of_month]
-        newest = max((row.day for row in rows), default=date.min)
-        unknown_from = max(newest, self.request.last - LATE) + timedelta(days=1)
-        days = [day for day in self.request.days if any(a <= day <= b for a, b in months_read) and day < unknown_from]
+        days = [day for day in self.request.days if any(a <= day <= b for a, b in months_read)]
+        arriving = arriving_from(self.request.at, finality.SETTLES_AZURE)
         self.bill.read[self.subscription] = days
+        self.bill.arriving[self.subscription] = {day for day in days if day >= arriving}
         today = self.request.last + timedelta(days=1)
         self.bill.charges = [
             charge_of(row, self.subscription, inventory, is_final(row.day, today, finality.AZURE)) for row in rows
@@ -269,7 +270,7 @@ def charge_of(row: Row, subscription: str, inventory: Mapping[str, Resource], fi
         day=row.day,
         billing_account_id=subscription,
         sub_account_id=subscription,
-        service_name=row.service,
+        service_name=service_names.canonical(row.service) or row.service,
         amount=row.amount,
         currency=row.currency,
         category=Category.CREDIT if row.amount < 0 else Category.USAGE,

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model.cost import Bill, BillRequest, Source
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.azure.export_runs import choose, runs_of, unambiguous
+from optiinfra_dagster.providers.azure.export_runs import Run, choose, runs_of, unambiguous
+from optiinfra_dagster.providers.billing import finality
 from optiinfra_dagster.providers.billing.exports.files import ExportFile
 from optiinfra_dagster.providers.billing.exports.reader import read_export
 from optiinfra_dagster.providers.billing.statements import Statements, months_of, of_days
@@ -35,8 +36,9 @@ def read(principal: Principal, source: Source[AzureAccount], request: BillReques
     statements = Statements(request, source)
     bill = Bill()
 
-    def read_files(parts: Iterable[File], days: Collection[date], *, whole: bool) -> bool:
-        """Read a statement for some days; `whole` if these are all that it states. False where that fails."""
+    def read_files(parts: Iterable[File], days: Collection[date] | None, run: Run | None) -> bool:
+        """Read a run, the statement of its month, or some days of one that is none. False where that fails."""
+        month = run.first.replace(day=1) if run is not None and days is None else None
         part = read_export(
             [ExportFile(file.key, file.size, partial(store.open, file)) for file in parts],
             source_id=source.id,
@@ -44,8 +46,14 @@ def read(principal: Principal, source: Source[AzureAccount], request: BillReques
             last=request.last,
             resources=request.resources,
             provider_names=("microsoft", "azure"),
+            period=month,
+            covers=(run.first, run.last) if run is not None else None,
+            written=run.written if run is not None else None,
+            settles=finality.SETTLES_AZURE,
+            accounts=source.covers,
+            account_charges=source.account_charges,
         )
-        bill.merge(of_days(part, days, charges=not whole))
+        bill.merge(part if days is None else of_days(part, days))
         return not part.problems
 
     runs, loose = runs_of(files)
@@ -79,7 +87,12 @@ def read(principal: Principal, source: Source[AzureAccount], request: BillReques
         ]
         for statement, days in choice.days:
             unread = [day for day in days if day.replace(day=1) in to_read]
-            if unread and not read_files(statement.parts, unread, whole=unread == statement.run.days(request.days)):
+            run = statement.run
+            # The statement of a month; else, as the last seven days are, nothing but days.
+            alone = sum(any(day.replace(day=1) == run.first.replace(day=1) for day in of) for _, of in choice.days) == 1
+            of_one_month = run.first.replace(day=1) == run.last.replace(day=1)
+            whole = alone and of_one_month and unread == run.days(request.days)
+            if unread and not read_files(statement.parts, None if whole else unread, run):
                 failed.update(day.replace(day=1) for day in unread)
         for month in to_read:
             statements.note([month], of_month[month], chosen[month], read=month not in failed)
@@ -88,11 +101,10 @@ def read(principal: Principal, source: Source[AzureAccount], request: BillReques
         if not parts:
             raise _nothing(source, request.first, request.last)
         if statements.changed(months, parts):
-            statements.note(months, parts, parts, read=read_files(parts, request.days, whole=True))
+            statements.note(months, parts, parts, read=read_files(parts, None, None))
     if not bill.problems:
         bill.read.setdefault(source.id, [])
-    # A charge may be dated outside of the days that its run states: it counts where the others of its day are read.
-    return of_days(bill, bill.read.get(source.id, ()))
+    return bill
 
 
 def probe(principal: Principal, source: Source[AzureAccount], day: date) -> None:

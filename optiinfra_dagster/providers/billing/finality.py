@@ -28,6 +28,9 @@ def is_final(day: date, today: date, after: timedelta) -> bool:
     return today >= next_month + after
 
 
+KEPT = timedelta(days=800)
+"""Of a charge of an older day nothing is kept: it is as long as the tables of costs have a row."""
+
 # --- Days -------------------------------------------------------------------------------------------------------------
 
 _UNNAMED = timedelta(hours=48)  # where a cloud names no time, or one that is shorter than what users see

@@ -2,7 +2,7 @@
 
 A type is a `ResourceType`; a service that is of several types, or not listed, is `other`. A kind names the service that
 charges for it, so only other services are listed here. Vultr's products are words that name kinds as well, so their
-table is in `providers/vultr/billing.py`.
+table is in `providers/vultr/bill_lines.py`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.inventory import ResourceType
+from optiinfra_dagster.providers.billing import service_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ OTHER = "other"
 # --- Cost Explorer and Cost Management --------------------------------------------------------------------------------
 
 COST_EXPLORER: Mapping[str, ResourceType | None] = {
+    "amazon elastic compute cloud - compute": ResourceType.COMPUTE,  # of EC2's kinds, instances only
     "amazon lightsail": ResourceType.COMPUTE,
     "aws lambda": ResourceType.COMPUTE,
     "amazon elastic container service": ResourceType.COMPUTE,
@@ -30,7 +32,6 @@ COST_EXPLORER: Mapping[str, ResourceType | None] = {
     "amazon documentdb (with mongodb compatibility)": ResourceType.DATABASE,
     "amazon neptune": ResourceType.DATABASE,
     "amazon memorydb": ResourceType.DATABASE,
-    "amazon elastic kubernetes service": ResourceType.KUBERNETES,
 }
 """AWS' services that charge for no kind, by their names in Cost Explorer, in lower case."""
 
@@ -64,6 +65,12 @@ def of_kinds(kinds: Iterable[Kind], others: Mapping[str, ResourceType | None]) -
             types.setdefault(kind.bill_service.lower(), set()).add(kind.resource_type)
     of_one_type = {service: min(several) for service, several in types.items() if len(several) == 1}
     return {service: of_type for service, of_type in (of_one_type | dict(others)).items() if of_type is not None}
+
+
+def of_service(types: Mapping[str, ResourceType], service: str) -> str:
+    """The type of a service, by what a bill calls it, or else by its one name."""
+    of_type = types.get(service.lower()) or types.get(service_names.canonical(service).lower())
+    return of_type.value if of_type else OTHER
 
 
 # --- Google Cloud -----------------------------------------------------------------------------------------------------
@@ -101,7 +108,7 @@ _EXPORTS: Sequence[tuple[ResourceType, str]] = (
     (ResourceType.KUBERNETES, r"kubernetes|(\b|amazon)eks\b|\baks\b|\bgke\b"),
     (
         ResourceType.DATABASE,
-        r"database|amazonrds|dynamodb|elasticache|redshift|docdb|neptune|\b(rds|sql)\b|mysql|postgre|mariadb|cosmos|redis",
+        r"database|amazonrds|dynamodb|elasticache|redshift|docdb|documentdb|neptune|memorydb|\b(rds|sql)\b|mysql|postgre|mariadb|cosmos|redis",
     ),
     (ResourceType.VOLUME, r"storage|amazons3|amazonefs|\b(ebs|efs|disks?|volumes?|buckets?|filestore|file system)\b"),
     (

@@ -129,12 +129,17 @@ def months_of(first: date, last: date) -> list[date]:
     return months
 
 
-def of_days(bill: Bill, days: Collection[date], *, charges: bool = True) -> Bill:
-    """A bill that was read for these days at most; without the charges of others, unless they are to stay."""
+def of_days(bill: Bill, days: Collection[date]) -> Bill:
+    """What a bill tells of some days that are no statement: the charges that are of their own months."""
     kept = set(days)
     return Bill(
-        [charge for charge in bill.charges if not charges or charge.day in kept],
-        [total for total in bill.totals if not charges or total.day in kept],
-        {source_id: [day for day in read if day in kept] for source_id, read in bill.read.items()},
-        bill.problems,
+        charges=[
+            charge
+            for charge in bill.charges
+            if charge.day in kept and charge.billing_period == charge.day.replace(day=1)
+        ],
+        read={source_id: [day for day in read if day in kept] for source_id, read in bill.read.items()},
+        problems=bill.problems,
+        arriving={source_id: of_source & kept for source_id, of_source in bill.arriving.items()},
+        periods={source_id: set() for source_id in bill.read},
     )

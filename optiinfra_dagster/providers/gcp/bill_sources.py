@@ -25,7 +25,7 @@ MOST_BYTES = 64 * 2**30  # of one reading of one export
 
 
 def bill_sources(accounts: Sequence[GcpAccount]) -> list[Source[GcpAccount]]:
-    """A source for each billing export, read as the first project that names it; it is the bill of all that do."""
+    """A source for each billing export, the bill of all projects that name it."""
     users: dict[str, list[GcpAccount]] = defaultdict(list)
     for account in accounts:
         if account.billing_export_table is not None:

@@ -2,32 +2,48 @@
 
 Google has no API for this; the export is it, the standard or the detailed one
 (https://cloud.google.com/billing/docs/how-to/export-data-bigquery-tables). A day is the UTC day in which a line's usage
-starts, where Google's invoices go by the days of US Pacific time: the lines of a month's first and last eight hours may
-be on the neighbouring invoice. Rows arrive hours to days after the usage, and old days get new rows, so each reading
-asks first which days have rows that were exported since the one before, and reads those days whole.
+starts, where Google's invoices go by the days of US Pacific time: `period` is the month of the invoice that a line is
+on, also for the first and last eight hours of a month and for corrections. Rows arrive hours to days after the usage,
+and old days get new rows, so each reading asks first which days have rows that were exported since the one before,
+however old they are, and reads those days whole.
 
-A day counts as read once the export holds usage of a later day, or three days after it: until then part of it is on its
-way. Google never says that a day is final; it is taken to be ten days after its month, when the invoice was made.
+Rows of a later day say nothing of whether those of a day are all there: it is arriving for the time that the slower
+services take. Google never says that a day is final; it is taken to be ten days after its month, when the invoice was
+made.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
-from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, Source, Total
+from optiinfra_dagster.model.cost import (
+    CORRECTION,
+    Bill,
+    BillRequest,
+    Category,
+    Charge,
+    LeftOut,
+    LeftOutBecause,
+    Source,
+    Total,
+)
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.billing import finality, service_types
-from optiinfra_dagster.providers.billing.finality import is_final
+from optiinfra_dagster.providers.billing import finality, service_names, service_types
+from optiinfra_dagster.providers.billing.finality import SETTLES_GCP, arriving_from, is_final
 from optiinfra_dagster.providers.billing.matching import Matcher, Name
+from optiinfra_dagster.providers.gcp import export_queries
 from optiinfra_dagster.providers.gcp.bigquery import Export, open_export
 from optiinfra_dagster.providers.gcp.bill_sources import bill_sources
 from optiinfra_dagster.providers.gcp.services import KINDS
+from optiinfra_dagster.providers.parsing import as_labels
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.inventory import Resource
@@ -35,59 +51,10 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.gcp.account import GcpAccount
 
 MARGIN = timedelta(hours=6)  # from a row's export_time until it can be read, generously
-LATE = timedelta(days=3)  # a day without later usage counts after them
 _DAY = timedelta(days=1)
+_MOST_OF_A_UNIT = Decimal(10) ** 18  # of which more has no place in the table
 
 Parameter: TypeAlias = ScalarQueryParameter | ArrayQueryParameter
-
-# What the export must have; `cost_type`, `location`, `resource` and the list price are of newer or detailed exports.
-COLUMNS = (
-    "billing_account_id", "service.description", "usage_start_time", "export_time", "project.id",
-    "cost", "currency", "credits.amount",
-)  # fmt: skip
-_OPTIONAL = {
-    "region": ("location.region", "location.location"),
-    "resource_name": ("resource.name",),
-    "resource_id": ("resource.global_name",),
-    "cost_type": ("cost_type",),
-}
-
-_CHANGED = """
-SELECT DISTINCT DATE(usage_start_time) AS day
-FROM `{table}`
-WHERE {partition}usage_start_time >= @start AND usage_start_time < @end AND export_time >= @since
-    AND (project.id IS NULL OR project.id IN UNNEST(@projects))
-"""
-
-# `cost` and credits are floating point: each row's is made decimal, with 15 digits, before anything is added up, so
-# that sums do not depend on the order. The second set is the sum of a day without groups, for the reconciliation.
-_CHARGES = """
-WITH lines AS (
-    SELECT
-        DATE(usage_start_time) AS day,
-        currency,
-        IFNULL(project.id, billing_account_id) AS project,
-        IFNULL(service.description, '') AS service,
-        {region} AS region,
-        {resource_name} AS resource_name,
-        {resource_id} AS resource_id,
-        {cost_type} AS cost_type,
-        ROUND(CAST(cost AS BIGNUMERIC), 15) AS cost,
-        IFNULL((SELECT SUM(ROUND(CAST(one.amount AS BIGNUMERIC), 15)) FROM UNNEST(credits) AS one), 0) AS credit,
-        {list_cost} AS list_cost
-    FROM `{table}`
-    WHERE {partition}usage_start_time >= @start AND usage_start_time < @end
-        AND (DATE(usage_start_time) IN UNNEST(@days) OR DATE(usage_start_time) >= @today)
-        AND (project.id IS NULL OR project.id IN UNNEST(@projects))
-)
-SELECT
-    day, currency, GROUPING(service) AS is_total, project, service, region, resource_name, resource_id, cost_type,
-    SUM(cost) AS cost, SUM(credit) AS credit, SUM(list_cost) AS list_cost, COUNTIF(list_cost IS NULL) AS without_list
-FROM lines
-GROUP BY GROUPING SETS (
-    (day, currency, project, service, region, resource_name, resource_id, cost_type), (day, currency)
-)
-"""
 
 _CATEGORIES = {
     "tax": Category.TAX,
@@ -99,9 +66,10 @@ _CATEGORIES = {
 def read(request: BillRequest[GcpAccount], meter: Meter) -> Bill:
     """The days of each export that changed since it was last read, or all of them where it never was.
 
-    Charges are of the projects that name the export, and of no project (taxes, support, adjustments of the whole
-    billing account, whose id is then their sub-account). Amounts are the cost with all credits, as on the invoice;
-    metadata tells both where there are any.
+    Charges are of the projects that name the export and, where one of them has `account_charges`, of no project: taxes,
+    support, adjustments of the whole billing account, whose id is then their sub-account. What the export has of a day
+    besides is told as left out. Each credit is a charge of its own; those that lower the price of what was used are in
+    its effective cost.
     """
     bill, matcher = Bill(), Matcher(request.resources, names_of)
     for source in request.sources:
@@ -148,23 +116,31 @@ class _Reading:
             CloudError: nothing could be read.
         """
         self._check_columns()
-        since = self.request.read_at.get(self.source.id)
-        days = self.request.days if since is None else self._changed(since)
-        charges, totals, without_cost, newest = list[Charge](), list[Total](), set[date](), date.min
+        days, older = self._days()
+        try:
+            self._read([*older, *days])
+        except CloudError as error:
+            if error.cause is not Cause.BUDGET or not older:
+                raise
+            text = f"{older[0]} to {older[-1]} have corrections, which are not read: {error}"
+            self.bill.problems.append(Problem(self.source.id, "", "", error.cause, text))
+            self._read(days)
+
+    def _read(self, days: Sequence[date]) -> None:
+        """Read days whole; CloudError where they cannot be."""
+        without_cost = set[date]()
         for row in self._rows(days) if days else ():
-            newest = max(newest, row["day"])
-            if not self.request.first <= row["day"] <= self.request.last:
-                continue
-            if row["cost"] is None or not row["currency"]:
+            if row["amount"] is None or not row["currency"]:
                 without_cost.add(row["day"])
             elif row["is_total"]:
-                totals.append(Total(row["day"], self.source.id, row["currency"], row["cost"] + row["credit"]))
-            else:
-                charges.append(self._charge(row))
-        whole = {day for day in days if day < newest or day + LATE <= self.today - _DAY}
-        self.bill.charges += [charge for charge in charges if charge.day in whole]
-        self.bill.totals += [total for total in totals if total.day in whole]
-        self.bill.read[self.source.id] = sorted(whole)
+                self.bill.totals.append(Total(row["day"], self.source.id, row["currency"], row["amount"]))
+            elif row["own"]:
+                self.bill.charges.append(self._charge(row))
+            elif row["amount"]:
+                self.bill.left_out.append(self._left_out(row))
+        self.bill.read[self.source.id] = sorted(days)
+        arriving = arriving_from(self.request.at, SETTLES_GCP)
+        self.bill.arriving[self.source.id] = {day for day in days if day >= arriving}
         if without_cost:
             text = (
                 f"{self.source.id} has lines without a cost or a currency, of {min(without_cost)} to "
@@ -179,11 +155,13 @@ class _Reading:
             CloudError: nothing could be read.
         """
         self._check_columns()
-        self.export.plan(*self._prepared(_CHANGED, self.request.first, [_time("since", _midnight(self.today))]))
+        partition, parameters = self._partition(self.request.first)
+        parameters += self._of_changed(_time("since", _midnight(self.today)))
+        self.export.plan(export_queries.exported_since(self.source.id, partition), parameters)
 
     def _check_columns(self) -> None:
         columns = self.export.columns
-        if lacking := [name for name in COLUMNS if name not in columns]:
+        if lacking := [name for name in export_queries.COLUMNS if name not in columns]:
             focus = "ChargePeriodStart" in columns
             remedy = (
                 "It is a FOCUS export: name the standard or detailed usage cost export"
@@ -193,83 +171,140 @@ class _Reading:
             text = f"{self.source.id} has no column {', '.join(lacking)}, so nothing was read. {remedy}"
             raise CloudError(Cause.CONFIG, text)
 
-    def _changed(self, since: datetime) -> list[date]:
-        """The days that have newer rows, whose month has become final, or that no reading has found whole yet."""
+    def _days(self) -> tuple[list[date], list[date]]:
+        """The days to read, of the range and before it.
+
+        Of the range those that have newer rows or had not settled; all of it with the first reading, and with that
+        which finds a month final. Before it, those that have newer rows: of the first reading, the rows that are
+        invoiced in the range.
+        """
+        first, since = self.request.first, self.request.read_at.get(self.source.id)
+        if since is None:
+            return self.request.days, self._older_days_invoiced_since(first)
         since -= MARGIN
-        changed = {row["day"] for row in self._ask(_CHANGED, since.date() - _DAY, [_time("since", since)])}
-        recent = min(self.request.last, since.date()) - LATE
+        if is_final(first, self.today, finality.GCP) and not is_final(first, since.date(), finality.GCP):
+            return self.request.days, self._older_days_invoiced_since(first)
+        changed, unsettled = self._changed_since(since), arriving_from(since, SETTLES_GCP)
+        days = [day for day in self.request.days if day in changed or day >= unsettled]
+        return days, sorted(day for day in changed if day < first)
+
+    def _changed_since(self, since: datetime) -> set[date]:
+        partition, parameters = self._partition(since.date() - _DAY)
+        parameters += self._of_changed(_time("since", since))
+        return {
+            row["day"]
+            for row in self.export.query(export_queries.exported_since(self.source.id, partition), parameters)
+        }
+
+    def _older_days_invoiced_since(self, first: date) -> list[date]:
+        if "invoice.month" not in self.export.columns:
+            return sorted(day for day in self._changed_since(_midnight(first)) if day < first)
+        partition, parameters = self._partition(first - _DAY)
+        parameters += self._of_changed(ScalarQueryParameter("month", "STRING", f"{first:%Y%m}"), until=first)
+        sql = export_queries.invoiced_from(self.source.id, partition)
+        return sorted(row["day"] for row in self.export.query(sql, parameters))
+
+    def _of_changed(self, newer: ScalarQueryParameter, until: date | None = None) -> list[Parameter]:
         return [
-            day
-            for day in self.request.days
-            if day in changed
-            or day >= recent
-            or (is_final(day, self.today, finality.GCP) and not is_final(day, since.date(), finality.GCP))
+            _time("start", _midnight(self.request.last - finality.KEPT)),
+            _time("end", _midnight(until or self.today)),
+            ArrayQueryParameter("projects", "STRING", list(self.source.covers)),
+            newer,
         ]
 
     def _rows(self, days: Sequence[date]) -> Iterator[Any]:
-        """The charges and totals of days, and of what today has so far."""
-        existing = self.export.columns
-
-        def of(*names: str) -> str:
-            known = [name for name in names if name in existing]
-            return f"COALESCE({', '.join(known)}, '')" if known else "''"
-
-        listed = "cost_at_list" in existing
-        columns = {name: of(*candidates) for name, candidates in _OPTIONAL.items()} | {
-            "list_cost": "ROUND(CAST(cost_at_list AS BIGNUMERIC), 15)" if listed else "CAST(NULL AS BIGNUMERIC)"
-        }
-        chosen: list[Parameter] = [
-            ArrayQueryParameter("days", "DATE", list(days)),
-            ScalarQueryParameter("today", "DATE", self.today),
-        ]
-        return self._ask(_CHARGES, min(days) - _DAY, chosen, **columns)  # rows come after their usage
-
-    def _ask(self, sql: str, partition_from: date, more: Sequence[Parameter], **parts: str) -> Iterator[Any]:
-        yield from self.export.query(*self._prepared(sql, partition_from, more, **parts))
-
-    def _prepared(
-        self, sql: str, partition_from: date, more: Sequence[Parameter], **parts: str
-    ) -> tuple[str, list[Parameter]]:
-        parameters: list[Parameter] = [
-            _time("start", _midnight(self.request.first)),
-            _time("end", _midnight(self.today + _DAY)),
+        """The lines and totals of days: they come after their usage."""
+        partition, parameters = self._partition(min(days) - _DAY)
+        parameters += [
+            _time("start", _midnight(min(days))),
+            _time("end", _midnight(max(days) + _DAY)),
             ArrayQueryParameter("projects", "STRING", list(self.source.covers)),
-            *more,
+            ArrayQueryParameter("days", "DATE", list(days)),
+            ArrayQueryParameter("discounts", "STRING", list(export_queries.DISCOUNTS)),
+            ScalarQueryParameter("account_charges", "BOOL", self.source.account_charges),
         ]
+        sql = export_queries.charges(self.source.id, partition, self.export.columns)
+        yield from self.export.query(sql, parameters)
+
+    def _partition(self, since: date) -> tuple[str, list[Parameter]]:
+        """A condition that leaves out partitions of before a day, with its parameter; empty where there are none."""
         condition = self.export.partition_since("partition")
-        if condition:
-            parameters.append(_time("partition", _midnight(partition_from)))
-            condition += " AND "
-        return sql.format(table=self.source.id, partition=condition, **parts), parameters
+        return (f"{condition} AND ", [_time("partition", _midnight(since))]) if condition else ("", [])
+
+    def _left_out(self, row: Mapping[str, Any]) -> LeftOut:
+        because = LeftOutBecause.BILLING_ACCOUNT if row["of_account"] else LeftOutBecause.ANOTHER_ACCOUNT
+        return LeftOut(
+            row["day"], self.source.id, row["project"], because, row["amount"], row["currency"], row["line_count"]
+        )
 
     def _charge(self, row: Mapping[str, Any]) -> Charge:
         service, cost_type = row["service"] or "Google Cloud", row["cost_type"] or "regular"
         resource, by = match(self.matcher, row["project"], row["resource_id"], row["resource_name"])
+        period = _month(row["invoice_month"])
+        named = "" if by == "id" else row["resource_id"] or row["resource_name"]
         facts = {
-            "cost": f"{row['cost']:f}" if row["credit"] else "",
-            "credits": f"{row['credit']:f}" if row["credit"] else "",
             "cost_type": "" if cost_type == "regular" else cost_type,
-            "resource": "" if by == "id" else row["resource_id"] or row["resource_name"],
+            "credit": row["credit_type"],
+            "adjustment": row["adjustment"],
+            "transaction": "" if row["transaction"] == "GOOGLE" else row["transaction"],
+            "resource": named,
             "matched_by": by,
         }
+        commitment = row["sku_name"].startswith("Commitment")  # as Google names what is paid for a commitment
+        what = row["credit_name"] if row["is_credit"] else row["sku_name"]
+        # Lines that are of different things stay apart though nothing else tells them.
+        thing = "" if resource else row["resource_name"]
+        used, priced = _quantity(row["used"]), _quantity(row["priced"])
         return Charge(
             day=row["day"],
             billing_account_id=self.source.id,
             sub_account_id=row["project"],
-            service_name=service,
-            amount=row["cost"] + row["credit"],
+            service_name=service_names.canonical(service) or service,
+            amount=row["amount"],
             currency=row["currency"],
-            category=_CATEGORIES.get(cost_type, Category.USAGE),
+            category=Category.CREDIT
+            if row["is_credit"]
+            else _CATEGORIES.get(cost_type, Category.PURCHASE if commitment else Category.USAGE),
             cost_type=str(resource.resource_type) if resource else service_types.of_google(service),
-            effective_cost=row["cost"] + row["credit"],
-            list_cost=None if row["without_list"] else row["list_cost"],
+            effective_cost=row["effective"],
+            list_cost=row["list_cost"],
             resource_id=resource.resource_id if resource else "",
             region_id=row["region"],
-            is_final=is_final(row["day"], self.today, finality.GCP),
-            # Lines that are of different things stay apart though nothing else tells them.
-            description="" if resource else row["resource_name"],
+            is_final=is_final(period or row["day"], self.today, finality.GCP),
+            description=f"{what} ({thing})" if what and thing else what or thing,
             metadata={name: fact for name, fact in facts.items() if fact},
+            period=period,
+            contracted_cost=Decimal(0) if row["is_credit"] else row["amount"],
+            charge_class=CORRECTION if row["adjustment"] else "",
+            charge_frequency="Recurring" if commitment and not row["is_credit"] else "",
+            publisher=row["seller"] or ("Google" if row["transaction"] == "GOOGLE" else ""),
+            payer_account_id=row["account"],
+            sub_account_name=row["project_name"],
+            sku_id=row["sku"],
+            pricing_category="Committed" if row["consumption_model"] not in {"", "Default"} else "",
+            pricing_quantity=priced,
+            pricing_unit=row["pricing_unit"] if priced is not None else "",
+            consumed_quantity=used,
+            consumed_unit=row["usage_unit"] if used is not None else "",
+            commitment_id=row["commitment"],
+            availability_zone=row["zone"],
+            tags=_tags(row["labels_json"]),
         )
+
+
+def _month(text: str) -> date | None:
+    """The first day of an invoice's month, which is written as 202611."""
+    return date(int(text[:4]), int(text[4:]), 1) if len(text) == 6 and text.isdigit() else None
+
+
+def _quantity(quantity: Decimal | None) -> Decimal | None:
+    return quantity if quantity is not None and abs(quantity) < _MOST_OF_A_UNIT else None
+
+
+def _tags(labels: str) -> str:
+    """The labels of a line as a JSON object, from a list of key and value; of a key that is there twice, the last."""
+    found = as_labels(json.loads(labels)) if labels else {}
+    return json.dumps(found, sort_keys=True, ensure_ascii=False, separators=(",", ":")) if found else ""
 
 
 def _midnight(day: date) -> datetime:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from optiinfra_dagster.model.inventory import ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws import bill_sources, billing, inventory, prices
 from optiinfra_dagster.providers.aws.check import check
+from optiinfra_dagster.providers.billing import service_names
 from optiinfra_dagster.providers.billing.scope import keep_own
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.providers.registry import PROVIDERS
@@ -21,11 +23,13 @@ from optiinfra_dagster.storage.bills import KnownPrice
 from tests.providers.aws.conftest import ACME, NOW, StartLab, acme, fleet
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from optiinfra_dagster.lab import CloudLab
     from optiinfra_dagster.providers.aws.account import AwsAccount
 
+EC2 = service_names.EC2
 FIRST, LAST = date(2026, 10, 1), date(2026, 11, 19)
 MEMBER = "222222222222"
 FLEETS = (fleet("ec2:instance", 2), fleet("rds:db"), fleet("elbv2:application"), fleet("eks:cluster"))
@@ -36,12 +40,24 @@ def asked(*accounts: AwsAccount, first: date = FIRST, last: date = LAST, **more:
 
 
 def by_service(bill: Bill) -> dict[tuple[date, str, str], Decimal]:
-    return {(charge.day, charge.service_name, charge.sub_account_id): charge.amount for charge in bill.charges}
+    found: dict[tuple[date, str, str], Decimal] = {}
+    for charge in bill.charges:
+        key = charge.day, charge.service_name, charge.sub_account_id
+        found[key] = found.get(key, Decimal(0)) + charge.amount
+    return found
 
 
-def truth(lab: CloudLab, first: date = FIRST, last: date = LAST) -> dict[tuple[date, str, str], Decimal]:
-    told = lab.aws.billing.expected(ACME, first, last)
-    return {(day, *key): cell["UnblendedCost"][0] for day, cells in told.items() for key, cell in cells.items()}
+def truth(
+    lab: CloudLab, first: date = FIRST, last: date = LAST, but: Collection[str] = ()
+) -> dict[tuple[date, str, str], Decimal]:
+    """What the cloud charges by day, service and account, without some of its services."""
+    found: dict[tuple[date, str, str], Decimal] = {}
+    for day, cells in lab.aws.billing.expected(ACME, first, last).items():
+        for (service, account), cell in cells.items():
+            key = day, service_names.canonical(service), account
+            if service not in but:
+                found[key] = found.get(key, Decimal(0)) + cell["UnblendedCost"][0]
+    return found
 
 
 def sums(bill: Bill) -> dict[date, Decimal]:
@@ -78,9 +94,8 @@ def test_charges_say_what_they_are_of_and_whether_they_may_change(start_lab: Sta
 
     charges = billing.read(asked(), Meter()).charges
 
-    types = {charge.service_name: charge.cost_type for charge in charges}
-    assert types["Amazon Elastic Compute Cloud - Compute"] is ResourceType.COMPUTE
-    assert types["EC2 - Other"] == "other"
+    types = {(charge.service_name, charge.cost_type) for charge in charges}
+    assert {(EC2, "compute"), (EC2, "other"), ("Elastic Load Balancing", "load_balancer")} <= types
     assert {charge.category for charge in charges if charge.service_name == "Tax"} == {Category.TAX}
     assert {charge.is_final for charge in charges if charge.day.month == 10} == {True}
     assert {charge.is_final for charge in charges if charge.day.month == 11} == {False}
@@ -161,6 +176,71 @@ def test_an_account_without_cost_explorer_is_told_how_to_enable_it(start_lab: St
     assert bill.read == {}
 
 
+@pytest.mark.parametrize("share", ["0", "0.25"])
+def test_days_that_have_not_settled_are_read_and_arriving(start_lab: StartLab, share: str) -> None:
+    lab = start_lab(*FLEETS)
+    lab.control.let_bills_arrive("aws", 30, share)
+
+    bill = billing.read(asked(now=NOW), Meter())
+
+    assert bill.problems == []
+    assert bill.read == {ACME: asked().days}
+    assert bill.arriving == {ACME: {LAST - timedelta(days=1), LAST}}
+    assert by_service(bill) == truth(lab)
+    assert (sums(bill).get(LAST, 0) > 0) is (share != "0")
+    assert {total.day: total.amount for total in bill.totals if total.amount} == sums(bill)
+
+
+@pytest.mark.parametrize(
+    ("told_to", "arriving", "missing"),
+    [(LAST, 2, ""), (date(2026, 11, 17), 2, ""), (date(2026, 11, 15), 2, "nothing of 2026-11-16 to 2026-11-17")],
+)
+def test_a_day_without_an_answer_is_arriving_first_and_missing_then(
+    start_lab: StartLab, tmp_path: Path, told_to: date, arriving: int, missing: str
+) -> None:
+    def day(of: date) -> dict[str, Any]:
+        metrics = {"UnblendedCost": {"Amount": "1.5", "Unit": "USD"}}
+        period = {"Start": of.isoformat(), "End": (of + timedelta(days=1)).isoformat()}
+        return {"TimePeriod": period, "Estimated": True, "Groups": [{"Keys": ["Tax"], "Metrics": metrics}]}
+
+    first = date(2026, 11, 10)
+    file = tmp_path / "recorded.json"
+    days = [day(first + timedelta(days=n)) for n in range((told_to - first).days + 1)]
+    file.write_text(json.dumps({"ResultsByTime": days}))
+    lab = start_lab()
+    change_account(lab, cost_recording=file)
+    lab.aws.billing.tells_to = told_to
+
+    bill = billing.read(asked(first=first, now=NOW), Meter())
+
+    assert bill.arriving[ACME] == {LAST - timedelta(days=n) for n in range(arriving)}
+    assert (
+        {one.day for one in bill.charges}
+        == {one.day for one in bill.totals}
+        == {first + timedelta(days=n) for n in range(len(days))}
+    )
+    assert [missing in problem.message for problem in bill.problems] == ([True] if missing else [])
+    assert (date(2026, 11, 16) in bill.read[ACME]) is not bool(missing)
+
+
+def test_what_the_answer_tells_of_accounts_and_credits_is_kept(start_lab: StartLab) -> None:
+    member = {"id": MEMBER, "payer": ACME, "name": "Acme Labs", "fleets": [fleet("ec2:instance", 3)]}
+    lab = start_lab(*FLEETS, accounts=(member,))
+    alone = billing.read(asked(acme(account_id=MEMBER, role_arn=f"arn:aws:iam::{MEMBER}:role/reader")), Meter())
+    lab.aws.billing.restate(ACME, LAST - timedelta(days=5), "-1.5", "Amazon Simple Storage Service")
+
+    bill = billing.read(asked(), Meter())
+
+    assert {(c.sub_account_id, c.sub_account_name, c.payer_account_id) for c in bill.charges} == {
+        (ACME, "", ACME), (MEMBER, "Acme Labs", ACME)
+    }  # fmt: skip
+    assert {c.payer_account_id for c in alone.charges} == {""}
+    assert [(c.service_name, c.amount) for c in bill.charges if c.category is Category.CREDIT] == [
+        ("Amazon Simple Storage Service", Decimal("-1.5"))
+    ]
+    assert {total.day: total.amount for total in bill.totals} == sums(bill)
+
+
 def test_a_restated_day_is_what_it_says_now(start_lab: StartLab) -> None:
     lab = start_lab(*FLEETS)
     before = sums(billing.read(asked(), Meter()))
@@ -224,9 +304,10 @@ def test_the_recorded_february_is_read_to_the_last_digit(start_lab: StartLab, sh
         for day in recorded
         for group in day["Groups"]
     }
-    assert {(c.day, c.service_name): (c.amount, c.currency) for c in bill.charges} == {
-        key: (Decimal(value["Amount"]), value["Unit"]) for key, value in cells.items()
-    }
+    assert Counter((c.day, c.service_name, c.amount, c.currency) for c in bill.charges) == Counter(
+        (day, service_names.canonical(service), Decimal(value["Amount"]), value["Unit"])
+        for (day, service), value in cells.items()
+    )
     assert sum(c.amount for c in bill.charges) == sum(total.amount for total in bill.totals) == Decimal("16.4910808573")
     estimated_days = {date.fromisoformat(day["TimePeriod"]["Start"]) for day in recorded if day["Estimated"]}
     assert {c.day for c in bill.charges if not c.is_final} == estimated_days
@@ -296,7 +377,7 @@ def test_an_estimate_of_what_is_always_on_is_what_the_bill_says(start_lab: Start
         if one is not None:
             sums[one.service_name] = sums.get(one.service_name, Decimal(0)) + one.amount * 96
     by_use = {"EC2 - Other", "Tax"}
-    assert sums == {name: usd for (_, name, _), usd in truth(lab, LAST, LAST).items() if name not in by_use}
+    assert sums == {name: usd for (_, name, _), usd in truth(lab, LAST, LAST, by_use).items()}
 
 
 def test_what_is_stopped_spot_or_without_a_price_has_no_parts(start_lab: StartLab) -> None:

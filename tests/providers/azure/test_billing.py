@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
 FIRST, LAST = date(2026, 10, 1), date(2026, 11, 20)
 
 
-def ask(lab: CloudLab, *accounts: AzureAccount, first: date = FIRST, last: date = LAST) -> BillRequest[AzureAccount]:
+def ask(
+    lab: CloudLab, *accounts: AzureAccount, first: date = FIRST, last: date = LAST, now: datetime | None = None
+) -> BillRequest[AzureAccount]:
     """A request for the bills of the lab's subscription, with its inventory to match."""
     named = accounts or (account(lab),)
-    return BillRequest("acme", bill_sources(named), collect("acme", named, Meter()).resources, first, last)
+    return BillRequest("acme", bill_sources(named), collect("acme", named, Meter()).resources, first, last, now=now)
 
 
 def causes(bill: Bill) -> list[Cause]:
@@ -119,19 +121,27 @@ def test_a_restated_day_is_told_anew(start_billing: StartLab) -> None:
     assert sum(one.amount for one in after.totals) - sum(one.amount for one in before.totals) == Decimal("-1.5")
 
 
-def test_days_whose_usage_may_not_have_arrived_are_not_known_to_be_free(start_billing: StartLab) -> None:
-    lab = start_billing(now=NOW - timedelta(days=2))  # Azure knows of nothing after the 19th
+@pytest.mark.parametrize("share", ["0", "0.25"])
+def test_days_that_have_not_settled_are_read_and_arriving(start_billing: StartLab, share: str) -> None:
+    lab = start_billing(bills_arrive={"hours": 60, "share": share})
 
-    assert read(ask(lab), Meter()).read[SUBSCRIPTION][-1] == date(2026, 11, 19)
+    bill = read(ask(lab, now=NOW), Meter())
+
+    assert bill.read == {SUBSCRIPTION: [FIRST + timedelta(days=n) for n in range(51)]}
+    assert bill.arriving == {SUBSCRIPTION: {date(2026, 11, day) for day in (18, 19, 20)}}
+    assert {(one.day, one.currency): one.amount for one in bill.totals} == lab.azure.billing.totals(
+        SUBSCRIPTION, FIRST, LAST
+    )
+    assert sum(one.amount for one in bill.charges) == sum(one.amount for one in bill.totals)
+    assert max(one.day for one in bill.charges) == (date(2026, 11, 17) if share == "0" else LAST)
 
 
-def test_a_subscription_without_any_costs_is_read_as_free_up_to_three_days_ago(
-    start_billing: StartLab,
-) -> None:
+def test_a_subscription_without_any_costs_is_free_up_to_three_days_ago(start_billing: StartLab) -> None:
     bill = read(ask(start_billing(one={"fleets": []})), Meter())
 
     assert (bill.charges, bill.totals, bill.problems) == ([], [], [])
-    assert bill.read[SUBSCRIPTION][-1] == LAST - timedelta(days=3)
+    assert bill.read[SUBSCRIPTION][-1] == LAST
+    assert min(bill.arriving[SUBSCRIPTION]) == LAST - timedelta(days=2)
 
 
 def test_two_currencies_in_a_month_are_told_and_kept(start_billing: StartLab) -> None:

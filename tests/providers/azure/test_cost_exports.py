@@ -108,7 +108,9 @@ def bill_of(lab: CloudLab, **more: Any) -> Bill:
 
 
 def total(bill: Bill) -> Decimal:
-    assert sum(one.amount for one in bill.totals) == sum(one.amount for one in bill.charges)
+    if bill.totals:  # days that are no statement have none
+        told = [*bill.charges, *bill.left_out]
+        assert sum(one.amount for one in bill.totals) == sum(one.amount for one in told)
     return sum((one.amount for one in bill.charges), Decimal(0))
 
 
@@ -246,7 +248,7 @@ def test_two_exports_of_different_months_are_read(start_billing: StartLab) -> No
     assert_reads(bill, "8")
 
 
-@pytest.mark.parametrize(("part_of_month", "whole_month", "right"), [(9, 10, "50"), (10, 9, "77")])
+@pytest.mark.parametrize(("part_of_month", "whole_month", "right"), [(11, 12, "50"), (12, 11, "77")])
 def test_of_runs_whose_ranges_overlap_the_newest_states_the_days_of_both(
     start_billing: StartLab, part_of_month: int, whole_month: int, right: str
 ) -> None:
@@ -591,7 +593,7 @@ def histories(draw: st.DrawFn) -> list[Made]:
     for _ in range(draw(st.integers(1, 5))):
         month = draw(st.sampled_from((10, 11)))
         amounts = draw(st.lists(st.decimals(0, 100, places=10), min_size=1, max_size=4))
-        rows = [focus(f"{amount:f}", f"2026-{month}-{draw(st.integers(1, 20)):02}") for amount in amounts]
+        rows = [focus(f"{amount:f}", f"2026-{month}-{draw(st.integers(1, 19)):02}") for amount in amounts]
         cut, ending = draw(st.integers(1, len(rows))), draw(st.sampled_from(("csv", "csv.gz", "parquet")))
         parts = {f"part_{n}_0001.{ending}": part for n, part in enumerate((rows[:cut], rows[cut:])) if part}
         runs.append(

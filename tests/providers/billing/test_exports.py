@@ -18,12 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optiinfra_dagster.model.cost import Bill, Category
+from optiinfra_dagster.model.cost import Bill, Category, LeftOutBecause
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.providers.billing.exports.decimals import EXACT
 from optiinfra_dagster.providers.billing.exports.files import ExportFile
-from optiinfra_dagster.providers.billing.exports.reader import Reader, read_export
+from optiinfra_dagster.providers.billing.exports.reader import Reader, Statement, read_export
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -137,7 +137,7 @@ def test_the_focus_sample_has_its_rows_and_its_costs_by_provider(shared_data: Pa
     wanted: dict[str, Decimal] = defaultdict(Decimal)
     for row in rows:
         wanted[row["ProviderName"]] += Decimal(row["BilledCost"])
-    reader = Reader("x", date(2024, 9, 1), date(2024, 9, 30), [])
+    reader = Reader(Statement("x", date(2024, 9, 1), date(2024, 9, 30)), [])
     reader.read(ExportFile.local(path))
     bill = reader.bill()
     found: dict[Any, Decimal] = defaultdict(Decimal)
@@ -160,20 +160,20 @@ def test_only_the_rows_of_a_provider_are_taken_where_one_is_named(shared_data: P
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "cost"),
+    ("name", "year", "rows", "cost"),
     [
-        ("koku/koku/masu/test/data/aws/empty_frame.csv", 0, "0"),
-        ("koku/koku/masu/test/data/azure/empty_frame.csv", 0, "0"),
-        ("koku/koku/masu/test/data/azure/costreport_a243c6f2-199f-4074-9a2c-40e671cf1584.csv", 3, "0.00011016"),
-        ("koku/koku/masu/test/data/gcp/2022-08-01_5.csv", 9, "0.000012"),
-        ("opencost/pkg/cloud/azure/resources/billingexports/headersets/German.csv", 1, "0.075"),
-        ("opencost/pkg/cloud/azure/resources/billingexports/headersets/Enterprise.csv", 1, "0"),
-        ("azure_billing_csv/finops-toolkit/EA_NoRows.csv", 0, "0"),
-        ("azure_billing_csv/finops-toolkit/EA_ActualCost_Small.csv", 11, "8.5450077867419368"),
+        ("koku/koku/masu/test/data/aws/empty_frame.csv", 2019, 0, "0"),
+        ("koku/koku/masu/test/data/azure/empty_frame.csv", 2019, 0, "0"),
+        ("koku/koku/masu/test/data/azure/costreport_a243c6f2-199f-4074-9a2c-40e671cf1584.csv", 2019, 3, "0.00011016"),
+        ("koku/koku/masu/test/data/gcp/2022-08-01_5.csv", 2022, 9, "0.000012"),
+        ("opencost/pkg/cloud/azure/resources/billingexports/headersets/German.csv", 2021, 1, "0.075"),
+        ("opencost/pkg/cloud/azure/resources/billingexports/headersets/Enterprise.csv", 2021, 1, "0"),
+        ("azure_billing_csv/finops-toolkit/EA_NoRows.csv", 2023, 0, "0"),
+        ("azure_billing_csv/finops-toolkit/EA_ActualCost_Small.csv", 2023, 11, "8.5450077867419368"),
     ],
 )
-def test_public_files_are_read(shared_data: Path, name: str, rows: int, cost: str) -> None:
-    reader = Reader("x", date(2019, 1, 1), date(2024, 1, 1), [])
+def test_public_files_are_read(shared_data: Path, name: str, year: int, rows: int, cost: str) -> None:
+    reader = Reader(Statement("x", date(year, 1, 1), date(year, 12, 31)), [])
     reader.read(ExportFile.local(shared_data / name))
     bill = reader.bill()
     assert bill.problems == []
@@ -183,7 +183,7 @@ def test_public_files_are_read(shared_data: Path, name: str, rows: int, cost: st
 
 @pytest.mark.parametrize("name", ["Regions.csv", "FocusCost_1.2-preview.json"])
 def test_what_is_no_export_is_refused_by_name(shared_data: Path, name: str) -> None:
-    reader = Reader("x", FIRST, LAST, [])
+    reader = Reader(Statement("x", FIRST, LAST), [])
     reader.read(ExportFile.local(shared_data / "azure_billing_csv" / "finops-toolkit" / name))
     bill = reader.bill()
     (problem,) = bill.problems
@@ -393,7 +393,9 @@ def test_days_are_read_from_the_first_charge_to_the_last_within_the_range() -> N
     bill = bill_of(text_of(rows[1:3]))
     assert bill.read == {"export": [date(2026, 10, 3), date(2026, 10, 4), DAY]}
     bill = bill_of(text_of(rows))
-    assert [bill.read["export"][0], bill.read["export"][-1], len(bill.charges)] == [FIRST, LAST, 2]
+    assert [bill.read["export"][0], bill.read["export"][-1]] == [FIRST, LAST]
+    assert sorted(charge.day.isoformat() for charge in bill.charges) == ["2026-09-30", "2026-10-03", "2026-10-05"]
+    assert [(part.because, part.amount) for part in bill.left_out] == [(LeftOutBecause.NOT_OVER, Decimal("1.5"))]
 
 
 # --- Refusals ---------------------------------------------------------------------------------------------------------
@@ -518,14 +520,22 @@ def test_sums_by_day_and_currency_are_those_of_plain_decimals(rows: list[Row], a
     with localcontext(EXACT):
         for row in rows:
             day = date.fromisoformat(row["ChargePeriodStart"][:10])
-            if row["BilledCost"] not in {"", "NULL"} and FIRST <= day <= LAST:
+            if row["BilledCost"] not in {"", "NULL"}:
                 key = day, row["BillingCurrency"].upper()
                 exact = Decimal(row["BilledCost"]).quantize(Decimal("1e-50"))
                 wanted[key] = wanted.get(key, Decimal(0)) + exact
         wanted = {key: amount.quantize(Decimal("1e-18")) for key, amount in wanted.items()}
     assert bill.problems == []
     assert sums(bill) == wanted
-    assert {(total.day, total.currency): total.amount for total in bill.totals} == wanted
+    with localcontext(EXACT):
+        of_months: dict[tuple[date, str], Decimal] = {}
+        for (day, currency), amount in wanted.items():
+            month = day.replace(day=1), currency
+            of_months[month] = of_months.get(month, Decimal(0)) + amount
+        told = {(total.day, total.currency): total.amount for total in bill.totals}
+        # Each day is rounded to the last digit that is stored, and each statement.
+        assert told.keys() == of_months.keys()
+        assert all(abs(told[key] - amount) <= 31 * Decimal("1e-18") for key, amount in of_months.items())
 
 
 @settings(max_examples=60)

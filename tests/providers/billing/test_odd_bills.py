@@ -18,7 +18,8 @@ from optiinfra_dagster.providers.aws import data_exports
 from optiinfra_dagster.providers.azure import billing as azure
 from optiinfra_dagster.providers.billing.matching import Matcher
 from optiinfra_dagster.providers.gcp import billing as gcp
-from optiinfra_dagster.providers.vultr import billing as vultr
+from optiinfra_dagster.providers.gcp import export_queries
+from optiinfra_dagster.providers.vultr import bill_lines as vultr
 from tests.providers.billing import test_exports as exports
 from tests.providers.billing.test_exports import DAY, bill_of, parquet_of, sums, text_of
 
@@ -129,7 +130,7 @@ def test_what_a_group_costs_is_not_taken_for_nothing() -> None:
     group = {"Keys": ["Amazon EC2"], "Metrics": {"BlendedCost": {"Amount": "1.5", "Unit": "USD"}}}
     result = {"TimePeriod": {"Start": "2026-10-05", "End": "2026-10-06"}, "Groups": [group]}
     with pytest.raises(ValueError, match="Amazon EC2 has no UnblendedCost"):
-        list(aws._charges({"ResultsByTime": [result]}, "111111111111"))
+        list(aws._charges({"ResultsByTime": [result]}, "111111111111", {}))
 
 
 def test_a_manifest_is_of_a_month() -> None:
@@ -157,14 +158,16 @@ def test_cost_managements_odd_rows_are_told(change: dict[str, Any]) -> None:
 
 
 def test_lines_of_google_without_a_cost_are_left_out_and_told() -> None:
+    names = [*export_queries._TEXTS, "labels_json", "credit_type", "credit_name"]
+    numbers = {"amount": Decimal(2), "effective": Decimal(2), "list_cost": None, "used": None, "priced": None}
     line = {
-        "day": DAY, "currency": "EUR", "is_total": 0, "project": "p", "service": "Compute Engine", "region": "",
-        "resource_name": "", "resource_id": "", "cost_type": "", "cost": Decimal(3), "credit": Decimal(-1),
-        "list_cost": None, "without_list": 1,
+        **dict.fromkeys(names, ""), **numbers, "day": DAY, "currency": "EUR", "is_total": 0, "project": "p",
+        "of_account": False, "own": True, "is_credit": False, "line_count": 1,
     }  # fmt: skip
-    rows = [line, line | {"cost": None}, line | {"currency": None}, line | {"is_total": 1}]
+    rows = [line, line | {"amount": None}, line | {"currency": None}, line | {"is_total": 1}]
+    answers = iter([[], rows])  # which days have corrections, and what all consist of
     export = SimpleNamespace(
-        columns=set(gcp.COLUMNS), partition_since=lambda _: "", query=lambda _sql, _parameters: iter(rows)
+        columns=set(export_queries.COLUMNS), partition_since=lambda _: "", query=lambda _sql, _parameters: next(answers)
     )
     request, bill = request_of("table"), Bill()
     gcp._Reading(request.sources[0], request, export, Matcher([], gcp.names_of), bill).read()  # type: ignore[arg-type]
@@ -172,12 +175,17 @@ def test_lines_of_google_without_a_cost_are_left_out_and_told() -> None:
     assert [problem.cause for problem in bill.problems] == [Cause.INCOMPLETE]
 
 
+@pytest.mark.parametrize("unit", [Decimal(10) ** 18, Decimal("-1e30")])
+def test_a_quantity_of_google_that_has_no_place_is_not_known(unit: Decimal) -> None:
+    assert (gcp._quantity(unit), gcp._quantity(Decimal("1e17"))) == (None, Decimal("1e17"))
+
+
 @pytest.mark.parametrize("day", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+09:00", "9999-12-31T23:59:59", "", None])
 @pytest.mark.parametrize("which", ["start_date", "end_date"])
 def test_a_line_of_vultr_with_no_real_date_has_the_period_of_its_bill(which: str, day: str | None) -> None:
     period = datetime(2026, 10, 5, tzinfo=UTC), datetime(2026, 10, 7, tzinfo=UTC)
     item = {"start_date": "2026-10-01T00:00:00Z", "end_date": "2026-10-02T00:00:00Z", "total": "3.6", which: day}
-    (line,) = vultr._lines([item], "list-pending-charges", period)
+    (line,) = vultr.lines_of([item], "list-pending-charges", period)
     assert (line.start, line.end, line.dated) == (*period, False)
     with pytest.raises(CloudError, match="total"):
-        vultr._lines([item | {"total": "1e30"}], "list-pending-charges", period)
+        vultr.lines_of([item | {"total": "1e30"}], "list-pending-charges", period)

@@ -62,13 +62,14 @@ def start_lab() -> Iterator[StartLab]:
         def start(
             *fleets: dict[str, Any], projects: tuple[dict[str, Any], ...] = (), seed: int = 1, **lab: Any
         ) -> CloudLab:
-            replay, exports = lab.pop("replay", []), lab.pop("exports", [])
+            replay, exports, arrive = lab.pop("replay", []), lab.pop("exports", []), lab.pop("bills_arrive", {})
             world = {
                 "seed": seed,
                 "gcp": {
                     "projects": [{"id": PROJECT, "fleets": list(fleets)}, *projects],
                     "replay": replay,
                     "exports": exports,
+                    "bills_arrive": arrive,
                 },
             }
             return labs.enter_context(CloudLab(world, **lab))

@@ -15,17 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optiinfra_dagster.collection.cost import estimated
+from optiinfra_dagster.lab.vultr.kind import LabLine
 from optiinfra_dagster.lab.vultr.recordings import Recordings
 from optiinfra_dagster.lab.vultr.services import KINDS as LAB_KINDS
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.cost import Bill, BillRequest, Category
+from optiinfra_dagster.model.cost import Bill, BillRequest, Category, LeftOutBecause
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.registry import PROVIDERS
-from optiinfra_dagster.providers.vultr import bill_sources, billing, prices
+from optiinfra_dagster.providers.vultr import bill_lines, bill_sources, billing, prices
 from optiinfra_dagster.providers.vultr.inventory import collect
 from optiinfra_dagster.storage.bills import KnownPrice
 from tests.providers.vultr.conftest import StartLab, acme, fleet
+from tests.support.bills import sums_of, totals_of
 from tests.support.samples import resource
 
 if TYPE_CHECKING:
@@ -52,10 +54,17 @@ def start(start_lab: StartLab, *fleets: dict[str, Any], now: datetime = NOW, **m
     return start_lab(*fleets, now=lambda: now, **more)
 
 
-def read(meter: Meter | None = None, first: date = FIRST, last: date = LAST, *, inventory: bool = True) -> Bill:
+def read(
+    meter: Meter | None = None,
+    first: date = FIRST,
+    last: date = LAST,
+    *,
+    inventory: bool = True,
+    now: datetime | None = None,
+) -> Bill:
     """Acme's bill, matched with its inventory."""
     resources = collect("acme", [acme()], Meter()).resources if inventory else []
-    request = BillRequest("acme", bill_sources.bill_sources([acme()]), resources, first, last)
+    request = BillRequest("acme", bill_sources.bill_sources([acme()]), resources, first, last, now=now)
     assert billing.price(request) == 0
     return billing.read(request, meter or Meter())
 
@@ -69,12 +78,9 @@ def by_day(bill: Bill) -> dict[tuple[date, str, str], Decimal]:
 
 
 def assert_reconciled(bill: Bill) -> None:
-    """Vultr's own totals are the sums of the charges, to the last digit."""
-    sums: dict[date, Decimal] = defaultdict(Decimal)
-    for charge in bill.charges:
-        sums[charge.day] += charge.amount
-    assert {total.day: total.amount for total in bill.totals} == dict(sums)
-    assert all(total.currency == "USD" for total in bill.totals)
+    """Vultr's own totals are what is charged and left out of each statement, to the last digit."""
+    assert totals_of(bill) == sums_of(bill)
+    assert all(total.currency == "USD" and total.is_apart for total in bill.totals)
 
 
 def test_every_day_costs_what_the_account_is_charged(start_lab: StartLab) -> None:
@@ -192,7 +198,7 @@ def test_a_key_that_may_not_read_its_account_has_charges_without_totals(start_la
     lab.control.add_faults({"action": "deny", "operation": "get-account"})
     bill = read()
     assert by_day(bill) == lab.vultr.expected_costs("acme", FIRST, LAST)
-    assert {total.day.month for total in bill.totals} == {10}
+    assert [total.day for total in bill.totals] == [FIRST]
 
 
 def test_a_sum_that_differs_from_the_lines_is_told(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,11 +206,103 @@ def test_a_sum_that_differs_from_the_lines_is_told(start_lab: StartLab, monkeypa
     true = lab.vultr._pending_sum
     monkeypatch.setattr(lab.vultr, "_pending_sum", lambda name: true(name) + Decimal("0.02"))
     bill = read()
-    sums: dict[date, Decimal] = defaultdict(Decimal)
-    for charge in bill.charges:
-        sums[charge.day] += charge.amount
-    differing = {one.day: one.amount - sums[one.day] for one in bill.totals if one.amount != sums[one.day]}
-    assert differing == {LAST: Decimal("0.02")}
+    sums = sums_of(bill)
+    differing = {key[1]: total - sums[key] for key, total in totals_of(bill).items() if total != sums[key]}
+    assert differing == {date(2026, 11, 1): Decimal("0.02")}
+
+
+@pytest.mark.parametrize("hours", [0, 30])
+def test_days_that_have_not_settled_are_read_and_arriving(start_lab: StartLab, hours: int) -> None:
+    lab = start(start_lab, *FLEETS)
+    lab.control.let_bills_arrive("vultr", hours)
+    bill = read(now=NOW)
+    assert bill.read[NAME][-1] == LAST
+    assert bill.arriving == {NAME: {date(2026, 11, 20), LAST}}
+    assert by_day(bill) == lab.vultr.expected_costs("acme", FIRST, LAST)
+    assert max(charge.day for charge in bill.charges) == (date(2026, 11, 20) if hours else LAST)
+    assert_reconciled(bill)
+
+
+def test_what_is_on_an_invoice_does_not_arrive(start_lab: StartLab) -> None:
+    now = datetime(2026, 12, 1, 1, 10, tzinfo=UTC)
+    start(start_lab, *FLEETS, now=now)
+    bill = read(first=date(2026, 11, 1), last=date(2026, 11, 30), now=now)
+    assert bill.arriving == {NAME: set()}
+    assert {charge.is_final for charge in bill.charges} == {True}
+
+
+def line(start: datetime, end: datetime, total: str, product: str = "Credit", unit: str = "hours") -> LabLine:
+    """A line of the lab's bill."""
+    return LabLine(product, f"{product} note", start, end, 24, Decimal(total), Decimal(total), "", unit)
+
+
+@pytest.mark.parametrize("invoiced", [True, False])
+def test_lines_of_other_days_than_those_of_their_month_are_kept(start_lab: StartLab, *, invoiced: bool) -> None:
+    """A credit note of September, and a fee for a year ahead, on the invoice of October or among what is pending."""
+    lab = start(start_lab, fleet("vultr:instance"))
+    month = date(2026, 10, 1) if invoiced else date(2026, 11, 1)
+    on = datetime(month.year, month.month, 3, tzinfo=UTC)
+    september = datetime(2026, 9, 9, tzinfo=UTC)
+    lab.vultr.billing.put(
+        "acme",
+        month,
+        line(september, september + timedelta(days=2), "-7.77", unit="discount"),
+        line(on, on.replace(year=2027), "120", "Licence"),
+        line(datetime(2020, 1, 1, tzinfo=UTC), datetime(2020, 1, 2, tzinfo=UTC), "-1"),
+    )
+    bill = read()
+    assert_reconciled(bill)
+    credit = [one for one in bill.charges if one.description == "Credit note"]
+    assert [(one.day, one.amount, one.period) for one in credit] == [
+        (date(2026, 9, 9), Decimal("-3.885"), month), (date(2026, 9, 10), Decimal("-3.885"), month)
+    ]  # fmt: skip
+    fee = [one for one in bill.charges if one.service_name == "Licence"]
+    assert {(one.charge_start, one.charge_end, one.effective_cost) for one in fee} == {
+        (on, on.replace(year=2027), None)
+    }
+    assert (fee[0].day, fee[-1].day) == (on.date(), date(2026, 10, 31) if invoiced else LAST)
+    left = {(one.billing_period, one.because): one.amount for one in bill.left_out}
+    assert left[month, LeftOutBecause.TOO_OLD] == -1
+    if invoiced:
+        assert sum(one.amount for one in fee) == 120
+    else:
+        parts = Decimal(120) * 9 / 28  # the 22nd to the 30th
+        assert abs(left[month, LeftOutBecause.NOT_OVER] - parts) < 1
+    assert bill.periods == {NAME: {date(2026, 10, 1), date(2026, 11, 1)}}
+    assert_unique(bill)
+
+
+def assert_unique(bill: Bill) -> None:
+    """What is left out is told once."""
+    told = [(one.day, one.account_id, one.because, one.currency) for one in bill.left_out]
+    assert len(told) == len(set(told))
+
+
+def test_a_credit_of_a_month_that_is_invoiced_is_in_the_next_statement(start_lab: StartLab) -> None:
+    lab = start(start_lab, *FLEETS)
+    day = datetime(2026, 10, 7, tzinfo=UTC)
+    lab.vultr.billing.put("acme", date(2026, 11, 1), line(day, day + timedelta(days=1), "-2", unit="discount"))
+    bill = read()
+    [credit] = [one for one in bill.charges if one.category is Category.CREDIT]
+    assert (credit.day, credit.period, credit.amount) == (day.date(), date(2026, 11, 1), Decimal(-2))
+    assert_reconciled(bill)
+
+
+def test_charges_tell_what_the_bill_tells(start_lab: StartLab) -> None:
+    start(start_lab, fleet("vultr:instance"))
+    bill = read()
+    for one in bill.charges:
+        assert (one.invoice_id, one.is_final) == (("20261001", True) if one.period == FIRST else ("", False))
+        assert (one.invoice_issuer, one.publisher, one.payer_account_id) == ("Vultr", "Vultr", NAME)
+        assert (one.consumed_unit, one.pricing_unit) == ("hours", "hours")
+        assert one.consumed_quantity == one.pricing_quantity
+        assert one.effective_cost == one.amount
+    assert {round(one.consumed_quantity or 0) for one in bill.charges if one.period != FIRST} == {24}
+
+
+def test_a_reading_again_tells_the_same(start_lab: StartLab) -> None:
+    start(start_lab, *FLEETS)
+    assert read(now=NOW) == read(now=NOW)
 
 
 def test_invoices_come_in_pages(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,11 +334,44 @@ def test_recorded_answers(start_lab: StartLab, shared_data: Path, tmp_path: Path
     assert [(one.day, one.resource_id) for one in balancer] == [(date(2020, 10, 10), resources[0].resource_id)]
 
 
+@pytest.mark.parametrize(
+    ("made", "ends", "month"),
+    [
+        ("2026-11-01T00:30", ["2026-11-01T00:00", "2026-10-20T00:00"], 10),
+        ("2026-11-10T00:00", ["2026-11-01T00:00"], 10),  # as in the OpenAPI document
+        ("2026-11-01T00:30", ["2026-10-20T00:00", "2027-10-20T00:00"], 10),  # paid ahead
+        ("2026-11-16T00:30", ["2026-11-16T00:00"], 11),  # before the month is over
+        ("2026-11-01T00:30", [], 10),
+    ],
+)
+def test_an_invoice_is_of_the_month_of_its_lines(made: str, ends: list[str], month: int) -> None:
+    at, *until = (datetime.fromisoformat(one).replace(tzinfo=UTC) for one in (made, *ends))
+    lines = [bill_lines.Line({}, Decimal(1), end - timedelta(days=2), end, dated=True) for end in until]
+    assert bill_lines.month_of(lines, at) == date(2026, month, 1)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "charged"),
+    [
+        ("2026-10-03", "2026-10-09", ("2026-10-03", "2026-10-09")),
+        ("2026-09-03", "2026-10-09", ("2026-09-03", "2026-10-09")),
+        ("2026-10-20", "2027-10-20", ("2026-10-20", "2026-11-01")),
+        ("2026-11-05", "2026-12-05", ("2026-10-31", "2026-11-01")),  # what is used after the month of its invoice
+    ],
+)
+def test_a_line_is_charged_by_the_end_of_its_statements_month(start: str, end: str, charged: tuple[str, str]) -> None:
+    begin, finish = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in (start, end))
+    within = bill_lines.Line({}, Decimal(1), begin, finish, dated=True).within(date(2026, 10, 1))
+    assert tuple(f"{one:%Y-%m-%d}" for one in within) == charged
+    of_all = bill_lines.Line({}, Decimal(1), begin, finish, dated=False).within(date(2026, 10, 1))
+    assert datetime(2026, 10, 1, tzinfo=UTC) <= of_all[0] <= of_all[1]
+
+
 def test_dates_without_a_zone_are_us_eastern(shared_data: Path) -> None:
     document = json.loads((shared_data / "vultr/openapi_vultr_blob_v0.0.1.json").read_text())
     answer = document["paths"]["/billing/invoices/{invoice-id}/items"]["get"]["responses"]["200"]
     items = answer["content"]["application/json"]["schema"]["x-examples"]["example-1"]["invoice_items"]
-    lines = billing._lines([{**item, "total": str(item["total"])} for item in items], "x", (NOW, NOW))
+    lines = bill_lines.lines_of([{**item, "total": str(item["total"])} for item in items], "x", (NOW, NOW))
     assert (lines[0].start, lines[0].end) == (datetime(2021, 9, 1, tzinfo=UTC), datetime(2021, 10, 1, tzinfo=UTC))
 
 
@@ -250,7 +381,7 @@ def test_dates_without_a_zone_are_us_eastern(shared_data: Path) -> None:
 )
 def test_a_line_without_an_amount_costs_its_bill(item: object, told: str) -> None:
     with pytest.raises(CloudError, match=told):
-        billing._lines([item], "list-pending-charges", (NOW, NOW))
+        bill_lines.lines_of([item], "list-pending-charges", (NOW, NOW))
 
 
 @given(
@@ -262,7 +393,7 @@ def test_a_line_without_an_amount_costs_its_bill(item: object, told: str) -> Non
 def test_the_parts_of_a_line_add_up_to_it(total: Decimal, offset: int, seconds: int) -> None:
     begin = datetime(2026, 10, 1, tzinfo=UTC) + timedelta(seconds=offset)
     end = begin + timedelta(seconds=seconds)
-    parts = list(billing.spread(total, begin, end))
+    parts = list(bill_lines.spread(total, begin, end))
     assert sum(amount for _, amount in parts) == total
     days = [day for day, _ in parts]
     assert days == [days[0] + timedelta(days=n) for n in range(len(days))]

@@ -9,7 +9,7 @@ import pytest
 
 from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.providers.catalog import METRICS
-from optiinfra_dagster.providers.vultr.billing import _product
+from optiinfra_dagster.providers.vultr.bill_lines import product_of
 from optiinfra_dagster.providers.vultr.provider import Vultr
 from optiinfra_dagster.providers.vultr.services import KINDS, LISTINGS
 
@@ -68,7 +68,7 @@ def test_only_blocks_cost_money_while_they_are_attached_to_nothing() -> None:
     ],
 )
 def test_a_product_of_the_bill_is_known_by_a_word(product: str, kinds: tuple[str, ...], cost_type: str) -> None:
-    assert _product(product) == (kinds, cost_type)
+    assert product_of(product) == (kinds, cost_type)
 
 
 def test_reading_the_kinds_loads_no_http_client() -> None:

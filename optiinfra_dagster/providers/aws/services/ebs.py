@@ -20,6 +20,7 @@ from optiinfra_dagster.providers.aws.kind import (
     part,
     status_of,
 )
+from optiinfra_dagster.providers.billing import service_names
 from optiinfra_dagster.providers.parsing import (
     Item,
     as_bool,
@@ -124,7 +125,7 @@ VOLUME = AwsKind(
     why_no_points=_unattached,
     price_parts=_price_parts,
     price_queries={r"(\S+) (GiB|IOPS|MiB/s)": _price_query},
-    bill_service="EC2 - Other",
+    bill_service=service_names.EC2,
     attachable=True,
 )  # fmt: skip
 

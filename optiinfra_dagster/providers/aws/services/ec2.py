@@ -19,6 +19,7 @@ from optiinfra_dagster.providers.aws.kind import (
     part,
     status_of,
 )
+from optiinfra_dagster.providers.billing import service_names
 from optiinfra_dagster.providers.kind import stopped_since
 from optiinfra_dagster.providers.parsing import (
     Item,
@@ -173,7 +174,7 @@ INSTANCE = AwsKind(
     idle_since=stopped_since,
     price_parts=_price_parts,
     price_queries={rf"(\S+\.\S+) ({'|'.join(_OPERATING_SYSTEMS)})( dedicated)?": _price_query},
-    bill_service="Amazon Elastic Compute Cloud - Compute",
+    bill_service=service_names.EC2,
 )  # fmt: skip
 
 KINDS = (INSTANCE,)

@@ -19,6 +19,7 @@ from optiinfra_dagster.providers.aws.kind import (
     metric_rows,
     status_of,
 )
+from optiinfra_dagster.providers.billing import service_names
 from optiinfra_dagster.providers.parsing import (
     Item,
     as_bool,
@@ -129,7 +130,7 @@ CLUSTER = AwsKind(
     price_queries={
         "eks cluster": lambda: PriceQuery("AmazonEKS", {"productFamily": "Compute"}, "AmazonEKS-Hours:perCluster")
     },
-    bill_service="Amazon Elastic Container Service for Kubernetes",
+    bill_service=service_names.EKS,
 )  # fmt: skip
 
 NODE_GROUP = AwsKind(name="eks:nodegroup", resource_type=ResourceType.KUBERNETES)

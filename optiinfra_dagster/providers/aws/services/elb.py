@@ -18,6 +18,7 @@ from optiinfra_dagster.providers.aws.kind import (
     paged,
     status_of,
 )
+from optiinfra_dagster.providers.billing import service_names
 from optiinfra_dagster.providers.parsing import (
     Item,
     as_datetime,
@@ -150,7 +151,7 @@ def _kind(name: str, *metrics: Metric, price_key: str, product_family: str) -> A
         metrics=metrics,
         price_parts=always(price_key),
         price_queries={price_key: lambda: query},
-        bill_service="Amazon Elastic Load Balancing",
+        bill_service=service_names.ELB,
         silent_when_idle=True,  # CloudWatch has no point of a period in which nothing passed
     )
 

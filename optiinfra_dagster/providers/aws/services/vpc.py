@@ -13,6 +13,7 @@ from optiinfra_dagster.providers.aws.kind import (
     paged,
     status_of,
 )
+from optiinfra_dagster.providers.billing import service_names
 from optiinfra_dagster.providers.parsing import (
     Item,
     addresses,
@@ -115,7 +116,7 @@ NAT_GATEWAY = AwsKind(
     price_queries={
         "nat gateway": lambda: PriceQuery("AmazonEC2", {"productFamily": "NAT Gateway"}, "NatGateway-Hours")
     },
-    bill_service="EC2 - Other",
+    bill_service=service_names.EC2,
 )  # fmt: skip
 
 KINDS = (VPC, SUBNET, NAT_GATEWAY)

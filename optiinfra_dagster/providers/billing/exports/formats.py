@@ -3,7 +3,7 @@
 Names are compared without case and punctuation, so `lineItem/UnblendedCost`, `line_item_unblended_cost` and
 `LineItemUnblendedCost` are one. Azure's localised headers have the English name in brackets, which counts.
 
-Sources: FOCUS 1.0-1.2 (https://focus.finops.org/focus-specification), CUR 2.0 and legacy CUR
+Sources: FOCUS 1.0-1.4 (https://focus.finops.org/focus-specification), CUR 2.0 and legacy CUR
 (https://docs.aws.amazon.com/cur/latest/userguide/data-dictionary.html), Azure
 (https://learn.microsoft.com/azure/cost-management-billing/dataset-schema/schema-index), Google Cloud
 (https://cloud.google.com/billing/docs/how-to/export-data-bigquery-tables).
@@ -13,11 +13,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from functools import cache
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.cost import Category
 from optiinfra_dagster.model.errors import Cause, CloudError
 
 if TYPE_CHECKING:
@@ -38,43 +35,101 @@ class Format:
     required: tuple[str, ...] = ("day", "amount", "currency", "service", "sub_account")
 
 
+_SELLERS = ("PublisherName", "ServiceProviderName")  # the second since FOCUS 1.3
+
 FOCUS = Format(
     "FOCUS",
     ("BilledCost", "ChargePeriodStart"),
     {
         "day": ("ChargePeriodStart",),
+        "end": ("ChargePeriodEnd",),
+        "period": ("BillingPeriodStart",),
         "amount": ("BilledCost",),
         "effective": ("EffectiveCost",),
         "list": ("ListCost",),
+        "contracted": ("ContractedCost",),
+        "pricing_quantity": ("PricingQuantity",),
+        "pricing_unit": ("PricingUnit",),
+        "consumed_quantity": ("ConsumedQuantity",),
+        "consumed_unit": ("ConsumedUnit",),
         "currency": ("BillingCurrency",),
         "sub_account": ("SubAccountId", "BillingAccountId"),
-        "service": ("ServiceName",),
+        "own_account": ("SubAccountId",),
+        "sub_account_name": ("SubAccountName",),
+        "payer": ("BillingAccountId",),
+        "payer_name": ("BillingAccountName",),
+        # Azure's have the meter category too, which its other bills call the service; of a vendor's product it is none.
+        "service": ("x_SkuMeterCategory", "ServiceName", "x_ServiceCode", *_SELLERS),
+        "market": ("x_PublisherCategory",),
+        "market_service": ("ServiceName", "x_SkuDescription", *_SELLERS),
         "region": ("RegionId", "Region"),
+        "zone": ("AvailabilityZone",),
         "resource": ("ResourceId",),
         "category": ("ChargeCategory",),
+        "class": ("ChargeClass",),
+        "frequency": ("ChargeFrequency",),
         "kind": ("ResourceType", "ServiceSubcategory", "ServiceCategory"),
         "provider": ("ProviderName", "ServiceProviderName", "InvoiceIssuerName"),
+        "host": ("HostProviderName",),
+        "publisher": _SELLERS,
+        "issuer": ("InvoiceIssuerName",),
         "invoice": ("InvoiceId",),
+        "sku": ("SkuId",),
+        "sku_price": ("SkuPriceId",),
+        "pricing_category": ("PricingCategory",),
+        "commitment": ("CommitmentDiscountId",),
+        "commitment_type": ("CommitmentDiscountType",),
+        "commitment_status": ("CommitmentDiscountStatus",),
+        "tags": ("Tags",),
     },
     ("day", "amount", "currency", "service", "sub_account", "category"),
 )
 
-# reservation_* and savings_plan_* are what `effective` is made of: see reader.py.
+# reservation_* and savings_plan_* are what `effective` is made of, and split_line_item_* what a container has of the
+# charge of its instance: see own_ways.py.
 CUR = Format(
     "AWS Cost and Usage Report",
     ("line_item_unblended_cost", "line_item_usage_start_date", "line_item_usage_account_id"),
     {
         "day": ("line_item_usage_start_date",),
+        "end": ("line_item_usage_end_date",),
+        "period": ("bill_billing_period_start_date",),
         "amount": ("line_item_unblended_cost",),
         "list": ("pricing_public_on_demand_cost",),
+        "contracted": ("line_item_net_unblended_cost",),
+        "pricing_quantity": ("line_item_usage_amount",),
+        "pricing_unit": ("pricing_unit",),
+        "consumed_quantity": ("line_item_usage_amount",),
+        "consumed_unit": ("pricing_unit",),
         "currency": ("line_item_currency_code",),
         "sub_account": ("line_item_usage_account_id", "bill_payer_account_id"),
-        "service": ("product_product_name", "line_item_product_code", "product_servicecode"),
+        "own_account": ("line_item_usage_account_id",),
+        "sub_account_name": ("line_item_usage_account_name",),
+        "payer": ("bill_payer_account_id",),
+        "payer_name": ("bill_payer_account_name",),
+        "service": (
+            "product_product_name", "line_item_product_code", "product_servicecode", "line_item_legal_entity",
+            "bill_billing_entity",
+        ),
+        "product": ("product",),
         "region": ("product_region_code", "product_region"),
+        "zone": ("line_item_availability_zone",),
         "resource": ("line_item_resource_id",),
         "category": ("line_item_line_item_type",),
+        "class": ("line_item_line_item_type", "bill_bill_type"),
+        "frequency": ("line_item_line_item_type",),
         "kind": ("product_product_family",),
+        "publisher": ("line_item_legal_entity",),
+        "issuer": ("bill_invoicing_entity",),
         "invoice": ("bill_invoice_id",),
+        "sku": ("product_sku",),
+        "sku_price": ("pricing_rate_code",),
+        "pricing_category": ("line_item_line_item_type", "pricing_term"),
+        "commitment": ("savings_plan_savings_plan_a_r_n", "reservation_reservation_a_r_n"),
+        "commitment_type": ("savings_plan_savings_plan_a_r_n", "reservation_reservation_a_r_n"),
+        "commitment_status": ("line_item_line_item_type",),
+        "tags": ("resource_tags", "resource_tags_user_*"),
+        "split_of": ("split_line_item_parent_resource_id",),
         "ri_effective": ("reservation_effective_cost",),
         "ri_unused_upfront": ("reservation_unused_amortized_upfront_fee_for_billing_period",),
         "ri_unused_fee": ("reservation_unused_recurring_fee",),
@@ -84,23 +139,48 @@ CUR = Format(
         "sp_used": ("savings_plan_used_commitment",),
     },
     ("day", "amount", "currency", "service", "sub_account", "category"),
-)
+)  # fmt: skip
 
 AZURE = Format(
     "Azure cost export",
     ("MeterCategory", "MeterId", "SubscriptionGuid"),
     {
         "day": ("Date", "UsageDateTime", "UsageDate"),
+        "period": ("BillingPeriodStartDate",),
         "amount": ("CostInBillingCurrency", "Cost", "PreTaxCost", "ExtendedCost"),
+        "list_price": ("PayGPrice",),
+        "contracted_price": ("UnitPrice",),
+        "pricing_currency": ("PricingCurrency",),
+        "pricing_quantity": ("Quantity", "UsageQuantity"),
+        "pricing_unit": ("UnitOfMeasure",),
+        "consumed_quantity": ("Quantity", "UsageQuantity"),
+        "consumed_unit": ("UnitOfMeasure",),
         "currency": ("BillingCurrency", "BillingCurrencyCode", "Currency"),
         "sub_account": ("SubscriptionId", "SubscriptionGuid", "BillingAccountId"),
-        "service": ("MeterCategory", "ServiceName", "ConsumedService"),
+        "own_account": ("SubscriptionId", "SubscriptionGuid"),
+        "sub_account_name": ("SubscriptionName",),
+        "payer": ("BillingAccountId",),
+        "payer_name": ("BillingAccountName",),
+        "service": ("MeterCategory", "ServiceName", "ConsumedService", "ProductName", "Product"),
+        "market": ("PublisherType",),
+        "market_service": ("ProductName", "Product", "PlanName", "PublisherName", "MeterCategory"),
         "region": ("ResourceLocation",),
+        "zone": ("AvailabilityZone",),
         "resource": ("ResourceId", "InstanceId", "InstanceName"),
         "category": ("ChargeType",),
+        "class": ("ChargeType",),
+        "frequency": ("Frequency",),
         "kind": ("ConsumedService",),
         "pricing": ("PricingModel",),
+        "publisher": ("PublisherName",),
         "invoice": ("InvoiceId",),
+        "sku": ("MeterId",),
+        "sku_price": ("PartNumber",),
+        "pricing_category": ("PricingModel",),
+        "commitment": ("ReservationId", "BenefitId"),
+        "commitment_type": ("PricingModel",),
+        "commitment_status": ("ChargeType", "PricingModel"),
+        "tags": ("Tags",),
     },
 )
 
@@ -109,15 +189,29 @@ GCP = Format(
     ("usage_start_time", "invoice.month"),
     {
         "day": ("usage_start_time",),
+        "end": ("usage_end_time",),
+        "period": ("invoice.month",),
         "amount": ("cost",),
         "list": ("cost_at_list",),
         "credits": ("credits",),
+        "pricing_quantity": ("usage.amount_in_pricing_units",),
+        "pricing_unit": ("usage.pricing_unit",),
+        "consumed_quantity": ("usage.amount",),
+        "consumed_unit": ("usage.unit",),
         "currency": ("currency",),
         "sub_account": ("project.id", "billing_account_id"),
+        "own_account": ("project.id",),
+        "sub_account_name": ("project.name",),
+        "payer": ("billing_account_id",),
         "service": ("service.description", "service.id"),
         "region": ("location.region", "location.location"),
+        "zone": ("location.zone",),
         "resource": ("resource.global_name", "resource.name"),
         "category": ("cost_type",),
+        "class": ("adjustment_info.type", "cost_type"),
+        "publisher": ("seller_name",),
+        "sku": ("sku.id",),
+        "tags": ("labels", "tags"),
     },
     # Without credits, what was paid is not known.
     ("day", "amount", "credits", "currency", "service", "sub_account"),
@@ -151,10 +245,7 @@ def recognised(names: Sequence[str]) -> tuple[Format, dict[str, list[int]]]:
             f"has the columns {shown or '(none)'}: this is no {', '.join(candidate.name for candidate in FORMATS)}. "
             "Point the source at the folder of the export, and choose one of these formats for it.",
         )
-    held = {
-        field: [places[canonical(name)] for name in columns if canonical(name) in places]
-        for field, columns in layout.columns.items()
-    }
+    held = {field: _places(columns, places) for field, columns in layout.columns.items()}
     if missing := [" or ".join(layout.columns[field]) for field in layout.required if not held[field]]:
         raise CloudError(
             Cause.CONFIG,
@@ -163,57 +254,13 @@ def recognised(names: Sequence[str]) -> tuple[Format, dict[str, list[int]]]:
     return layout, held
 
 
-# --- Words ------------------------------------------------------------------------------------------------------------
-
-_CATEGORIES = {
-    Category.USAGE: "usage regular discountedusage savingsplancoveredusage savingsplannegation unusedreservation "
-    "unusedsavingsplan",
-    Category.PURCHASE: "purchase fee rifee savingsplanupfrontfee savingsplanrecurringfee",
-    Category.TAX: "tax",
-    Category.CREDIT: "credit discount bundleddiscount edpdiscount privateratediscount rivolumediscount sppdiscount",
-    Category.ADJUSTMENT: "adjustment refund roundingadjustment roundingerror",
-}
-_CATEGORY_OF = {word: category for category, words in _CATEGORIES.items() for word in words.split()}
-
-
-def category_of(word: str) -> Category:
-    """A cloud's word for the kind of a charge as FOCUS has it; one that is not known is an adjustment."""
-    return _CATEGORY_OF.get(canonical(word), Category.ADJUSTMENT) if word else Category.USAGE
-
-
-def sub_account(text: str) -> str:
-    """An account as the customers file spells it: Azure's FOCUS has `/subscriptions/<id>`, and ids in any case."""
-    text = text.removeprefix("/subscriptions/")
-    return text.casefold() if re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text) else text
-
-
-def region_id(text: str) -> str:
-    """A region's id: Azure spells `westeurope` also `WestEurope` and `West Europe`."""
-    return text.casefold().replace(" ", "")
-
-
-# --- Days -------------------------------------------------------------------------------------------------------------
-
-_EPOCH = date(1970, 1, 1)
-_AMERICAN = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?: .*)?")  # Azure's CSV: month first, whatever the language
-
-
-def day_number(text: str) -> int:
-    """The UTC day of a time, as days since 1970-01-01; a time without a zone is UTC.
-
-    Raises:
-        ValueError: the text is no time.
-    """
-    text = text.strip()
-    if american := _AMERICAN.fullmatch(text):
-        return (date(int(american[3]), int(american[1]), int(american[2])) - _EPOCH).days
-    at = datetime.fromisoformat(text.removesuffix(" UTC"))
-    if not 1 < at.year < 9999:
-        raise ValueError("a day beside it may be no date")
-    return ((at.astimezone(UTC) if at.tzinfo else at).date() - _EPOCH).days
-
-
-@cache
-def day_of(number: int) -> date:
-    """The day that `day_number` numbered."""
-    return date.fromordinal(_EPOCH.toordinal() + number)
+def _places(columns: Sequence[str], places: Mapping[str, int]) -> list[int]:
+    """Where the columns are; one that ends with a star stands for all that begin so."""
+    found = []
+    for name in map(str, columns):
+        key = canonical(name)
+        if name.endswith("*"):
+            found += [place for column, place in places.items() if column.startswith(key) and column != key]
+        elif key in places:
+            found.append(places[key])
+    return found

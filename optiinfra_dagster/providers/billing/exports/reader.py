@@ -1,16 +1,22 @@
 """Billing exports in files (FOCUS, AWS CUR, Azure, Google Cloud) as a `Bill`, whatever their size.
 
-Rows are added up as they pass, by day, sub account, service, region, resource, category and currency. Amounts are
-exact: text is read as the decimal that it shows, a double as the shortest decimal that stands for it. Sums are rounded
-only to the 18 digits after the point that are stored, so that the lines of a day and currency still add up to its sum.
+Rows are added up as they pass, by their day and all their words. Amounts are exact: text is read as the decimal that it
+shows, a double as the shortest decimal that stands for it. Sums are rounded only to the 18 digits after the point that
+are stored, so that the lines of a day and currency still add up to its sum.
 
 A charge belongs to the day that its charge period begins on, also where the period is longer (a month's fee or tax):
 this is how the clouds' own daily views have it, and a fee that grows during its month restates one day instead of all.
+It belongs to the month whose statement has it, too, which is a later one than its day's for refunds and corrections.
+
+Nothing of a statement is lost: what are no charges of the customer is told as left out, with the reason, and charges
+and what was left out add up to the statement's cost column (with Google Cloud's credits) to the last digit.
 """
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Any
 
@@ -18,37 +24,40 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optiinfra_dagster.model.cost import Bill, Category, Charge, Total
+from optiinfra_dagster.model.cost import Bill, Category, LeftOutBecause
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.billing import finality, service_types
-from optiinfra_dagster.providers.billing.exports import formats
+from optiinfra_dagster.providers.billing.exports import formats, own_ways
+from optiinfra_dagster.providers.billing.exports.charges import AMOUNTS, BECAUSE, NUMBERS, Collected
 from optiinfra_dagster.providers.billing.exports.decimals import (
     EXACT,
-    LAST_DIGIT,
-    NARROW,
     UnreadableError,
     credit_amounts,
     decimals,
-    exactly,
-    filled,
-    plain,
+    quantities,
     trimmed,
-)  # fmt: skip
+)
 from optiinfra_dagster.providers.billing.exports.files import ExportFile, opened
 from optiinfra_dagster.providers.billing.exports.resources import KnownResources
-from optiinfra_dagster.providers.billing.exports.sums import Sums, Words, rows_of
-from optiinfra_dagster.providers.billing.finality import is_final
+from optiinfra_dagster.providers.billing.exports.sums import Coded, Words, coded
+from optiinfra_dagster.providers.billing.exports.times import DAY, Times, day_of, months_of, number_of
+from optiinfra_dagster.providers.billing.finality import arriving_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from optiinfra_dagster.model.inventory import Resource
+    from optiinfra_dagster.providers.billing.exports.own_ways import Held
 
 _NOT_DATA = ("/", ".json", ".yml", ".yaml", ".sql", ".md5", "_success", ".html")  # what clouds write beside an export
+_KEPT = timedelta(days=790)  # costs are kept for 800 days
+_QUANTITIES = ("pricing_quantity", "consumed_quantity")
+_LATEST = 4_102_444_800  # seconds of the year 2100: no charge ends then
+_NUMBER_OF = {because: place + 1 for place, because in enumerate(BECAUSE)}
+_PASSED_OVER = -1
 
 
-def read_export(
+def read_export(  # noqa: PLR0913 - what is known of a statement is not known of another
     files: Iterable[ExportFile],
     *,
     source_id: str,
@@ -56,51 +65,101 @@ def read_export(
     last: date,
     resources: Sequence[Resource],
     provider_names: Sequence[str] = (),
+    period: date | None = None,
+    covers: tuple[date, date] | None = None,
+    written: datetime | None = None,
+    settles: timedelta = timedelta(0),
+    accounts: Collection[str] | None = None,
+    account_charges: bool = True,
 ) -> Bill:
-    """The charges of the days from `first` to `last` in the files of one export.
+    """The charges in the files of one export. Nothing, and a problem, if a file could not be read.
 
-    Give the files of one statement: of months that were written several times, the newest. With
-    `provider_names`, a FOCUS file's rows of other providers are left out: those whose ProviderName begins with none of
-    them, in small letters. `Bill.read` has the days from the first to the last that the files have
-    charges of, for an export need not begin with its month; nothing, and a problem, if a file could not be read.
-    `Bill.totals` are the sums of the cost column by day, made apart from the charges.
+    Give the files of one statement: of months that were written several times, the newest. `Statement` tells what the
+    parameters mean. Charges of any day are kept, for a statement corrects earlier ones; `Bill.periods` has the
+    statements' months, and so has each charge. `Bill.totals` are the sums of the statements, made apart from charges.
     """
-    reader = Reader(source_id, first, last, resources, provider_names)
+    reader = Reader(
+        Statement(
+            source_id, first, last, tuple(provider_names), period, covers, written, settles,
+            None if accounts is None else frozenset(accounts), account_charges,
+        ),
+        resources,
+    )  # fmt: skip
     for file in files:
         if not file.name.casefold().endswith(_NOT_DATA):
             reader.read(file)
     return reader.bill()
 
 
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What is known of a statement before it is read.
+
+    Attributes:
+        source_id: the charges' billing_account_id.
+        first: the first day to read, where `covers` is not given.
+        last: the newest day that is over.
+        provider_names: of FOCUS rows, the others are left out: those whose provider begins with none of them, in small
+            letters.
+        period: the first day of the month that it is the statement of; None where each row has its own.
+        covers: the first and the last day that it is about: `Bill.read` has all of them that are over, also those
+            without charges. None for the days from the first that has charges to the last.
+        written: when it was written: of that day and later ones it cannot have all.
+        settles: how long after its end a day may still get charges: `Bill.arriving` has those written before that.
+        accounts: the customer's own accounts, as `words.sub_account` spells them; charges of others are left out.
+        account_charges: whether charges of no account, so of the billing account itself, are the customer's too.
+    """
+
+    source_id: str
+    first: date
+    last: date
+    provider_names: tuple[str, ...] = ()
+    period: date | None = None
+    covers: tuple[date, date] | None = None
+    written: datetime | None = None
+    settles: timedelta = timedelta(0)
+    accounts: frozenset[str] | None = None
+    account_charges: bool = True
+
+    @property
+    def over(self) -> date:
+        """The newest day of which it can have all."""
+        if self.written is None:
+            return self.last
+        return min(self.last, self.written.astimezone(UTC).date() - timedelta(days=1))
+
+
+class _Texts:
+    """The columns of a batch's fields as their distinct texts; several fields may be told by one column."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self._coded: dict[int, Coded] = {}
+
+    def __getitem__(self, field: str) -> list[Coded]:
+        found = []
+        for array in self._held.get(field, ()):
+            if id(array) not in self._coded:
+                self._coded[id(array)] = coded(array)
+            found.append(self._coded[id(array)])
+        return found
+
+
 class Reader:
-    """Adds up the rows of the files of one export.
+    """Adds up the rows of the files of one export, as `read_export` tells.
 
     `rows` counts those that were added, by FOCUS' ProviderName ("" where there is none), once the bill was made.
     """
 
-    def __init__(
-        self, source_id: str, first: date, last: date, resources: Sequence[Resource], provider_names: Sequence[str] = ()
-    ) -> None:
-        self._source_id, self._first, self._last = source_id, first, last
-        self._provider_names = tuple(provider_names)
-        self._known = KnownResources(resources)
-        self._words = {
-            "sub_account": Words(formats.sub_account),
-            "service": Words(),
-            "region": Words(formats.region_id),
-            "resource": Words(self._known.id_of),
-            "category": Words(formats.category_of),
-            "currency": Words(str.upper),
-            "kind": Words(),
-            "provider": Words(),
-        }
-        self._line_types, self._pricing = Words(formats.canonical), Words(formats.canonical)
-        self._days: dict[str, int] = {}
-        self._sums, self._totals = Sums((*self._words, "day")), Sums(("day", "currency"))
+    def __init__(self, statement: Statement, resources: Sequence[Resource]) -> None:
+        self._statement = statement
+        self._collected = Collected(KnownResources(resources))
+        self._words, self._market = self._collected.words, Words(formats.canonical)
+        self._times, self._amortization = Times(), own_ways.Amortization()
         self._layout: tuple[formats.Format, str] | None = None
         self._oldest, self._newest = 1 << 30, -1
-        self._amortized = self._actual = False
         self._others: set[str] = set()
+        self._mine = False  # whether a row is of the provider
         self.rows: dict[str, int] = {}
         self.problems: list[Problem] = []
 
@@ -120,10 +179,13 @@ class Reader:
                         f"is {layout.name}, and {self._layout[1]} is {self._layout[0].name}: the same costs would be "
                         "counted twice. Keep one export in a folder.",
                     )
+                if self._statement.period is not None:
+                    held = held | {"period": []}
                 wanted = sorted({place for places in held.values() for place in places})
+                tags = [names[place] for place in held.get("tags", ())]
                 for arrays in columns.read(wanted):
                     by_place = dict(zip(wanted, arrays, strict=True))
-                    self._add({field: [by_place[place] for place in places] for field, places in held.items()})
+                    self._add({field: [by_place[place] for place in places] for field, places in held.items()}, tags)
         except UnreadableError as error:
             place = names[held[error.field][0]]
             self._refuse(file, Cause.BUG, f"column {place}: {error}")
@@ -133,138 +195,136 @@ class Reader:
             self._refuse(file, error.cause, str(error))
 
     def _refuse(self, file: ExportFile, cause: Cause, text: str) -> None:
-        self.problems.append(Problem(self._source_id, "", "", cause, f"{file.name}: {text}"))
+        self.problems.append(Problem(self._statement.source_id, "", "", cause, f"{file.name}: {text}"))
 
     # --- Rows ---------------------------------------------------------------------------------------------------------
 
-    def _add(self, held: dict[str, list[pa.Array]]) -> None:
-        """Add the rows of a batch; `held` has the arrays of each of our fields."""
+    def _add(self, held: Held, tags: Sequence[str]) -> None:
+        """Add the rows of a batch: the arrays of each of our fields; `tags` are the names of the tags' columns."""
         for field, arrays in held.items():
-            if field != "credits" and any(pa.types.is_nested(array.type) for array in arrays):
+            if field not in own_ways.NESTED and any(pa.types.is_nested(array.type) for array in arrays):
                 raise UnreadableError(field, "has lists or records, not single values")
-        days = self._day_numbers(held["day"][0])
-        if not len(days):
+        count = len(held["day"][0])
+        if not count:
             return
-        keys = {name: words.codes(held.get(name, ()), len(days)) for name, words in self._words.items()}
-        keys["day"] = days
-        mine = self._of_provider(held.get("provider", ()), len(days))
-        if not mine.all():
-            self._others |= {self._words["provider"].values[code] for code in np.unique(keys["provider"][~mine])}
-        if not mine.any():
-            return
-        self._oldest, self._newest = min(self._oldest, int(days[mine].min())), max(self._newest, int(days[mine].max()))
-        mine &= (days >= _day_number(self._first)) & (days <= _day_number(self._last))
-        amounts = {name: decimals(held[name][0], name) for name in ("amount", "effective", "list") if held.get(name)}
-        if held.get("ri_effective") or held.get("sp_effective"):
-            amounts["effective"] = self._amortization(held, amounts["amount"])
-        if held.get("pricing"):
-            self._look_for_amortized(held, amounts["amount"])
-        final = filled(held["invoice"][0]) if held.get("invoice") else None
-        self._group(keys, amounts, final, mine)
-        if held.get("credits"):
-            self._add_credits(held["credits"][0], keys, mine)
-
-    def _group(
-        self, keys: dict[str, Any], amounts: dict[str, pa.Array], final: pa.Array | None, mine: Any, rows: int = 1
-    ) -> None:
-        """Add up charges, of which each stands for `rows` of the file."""
-        count, unknown = len(mine), keys["currency"] == 0
+        held = self._plain(held, tags)
+        texts = _Texts(held)
+        codes = {name: words.codes(texts[name], count) for name, words in self._words.items()}
+        if held.get("market") and (sold := own_ways.in_market(self._market, held["market"], count)).any():
+            codes["service"] = np.where(
+                sold, self._words["service"].codes(texts["market_service"], count), codes["service"]
+            )
+        days, numbers = self._dated(held)
+        codes |= {name: self._collected.numbers[name].codes(numbers[name]) for name in NUMBERS}
+        amounts = self._amounts(held, codes)
+        unknown = codes["currency"] == 0
         if unknown.any() and pc.any(pc.and_(pa.array(unknown), pc.not_equal(amounts["amount"], Decimal(0)))).as_py():
             raise UnreadableError("currency", "is empty in a row that has a cost")
-        nothing = pa.nulls(count, NARROW)
-        table = pa.table(
-            {
-                **keys,
-                "amount": amounts["amount"],
-                "effective": amounts.get("effective", nothing),
-                "list": amounts.get("list", nothing),
-                "final": pa.array(np.zeros(count, bool)) if final is None else final,
-                "rows": np.full(count, rows, np.int64),
-            }
-        )
-        if not mine.all():
-            table = table.filter(pa.array(mine))
-        self._sums.add(table)
-        self._totals.add(table)
+        because = self._because(held, texts, codes, days, amounts["amount"])
+        another = because == _NUMBER_OF[LeftOutBecause.ANOTHER_PROVIDER]
+        self._others |= {self._words["provider"].values[code] for code in np.unique(codes["provider"][another])}
+        self._mine = self._mine or not another.all()
+        of_month = days[~another & (months_of(days) == numbers["period"])]
+        if len(of_month):
+            self._oldest, self._newest = min(self._oldest, int(of_month.min())), max(self._newest, int(of_month.max()))
+        self._collected.add(codes, days.astype(np.int32), amounts, because)
+        if held.get("credits"):
+            self._add_credits(held["credits"][0], codes, days, because)
 
-    def _of_provider(self, arrays: Sequence[pa.Array], count: int) -> Any:
+    def _plain(self, held: Held, tags: Sequence[str]) -> Held:
+        """The arrays without maps."""
+        if held.get("product"):
+            held = held | {"service": [own_ways.product_names(held["product"][0]), *held["service"]]}
+        if held.get("tags"):
+            held = held | {"tags": own_ways.tag_texts(held["tags"], tags)}
+        return held
+
+    def _amounts(self, held: Held, codes: dict[str, Any]) -> dict[str, pa.Array]:
+        """The amounts of rows; those that their file lacks are not in it."""
+        amounts = {
+            name: decimals(held[name][0], name) for name in AMOUNTS if name not in _QUANTITIES and held.get(name)
+        }
+        for name in _QUANTITIES:
+            if held.get(name):
+                same = name != _QUANTITIES[0] and held[name][0] is (held.get(_QUANTITIES[0]) or [None])[0]
+                amounts[name] = amounts[_QUANTITIES[0]] if same else quantities(held[name][0])
+        if held.get("ri_effective") or held.get("sp_effective"):
+            amounts["effective"] = self._amortization.of_report(held, amounts["amount"])
+        if held.get("pricing"):
+            self._amortization.look(held, amounts["amount"], codes)
+        for name, price_of in (("list", "list_price"), ("contracted", "contracted_price")):
+            if held.get(price_of) and "pricing_quantity" in amounts:
+                amounts[name] = own_ways.priced(held, price_of, amounts["amount"], amounts["pricing_quantity"])
+        if held.get("credits"):  # Google Cloud spreads nothing over time: what is paid is what running costs
+            amounts["effective"] = amounts["amount"]
+        return amounts
+
+    def _dated(self, held: Held) -> tuple[Any, dict[str, Any]]:
+        """Each row's UTC day, and its period, and its start and end where these are not of one day (0 where they are).
+
+        Days and periods are days since 1970-01-01, starts and ends seconds.
+        """
+        start = self._times.seconds(held["day"][0], "day")
+        days = start // DAY
+        period = months_of(days)
+        if self._statement.period is not None:
+            period = np.full(len(days), number_of(self._statement.period), np.int64)
+        elif held.get("period"):
+            own = self._times.seconds_or(held["period"][0], period * DAY, "period")
+            period = months_of(own // DAY)
+        numbers = {"period": period, "start": np.zeros(len(days), np.int64), "end": np.zeros(len(days), np.int64)}
+        with suppress(UnreadableError):  # of no amount
+            if held.get("end"):
+                end = self._times.seconds_or(held["end"][0], start, "end")
+                longer = (end > (days + 1) * DAY) & (end < _LATEST)
+                numbers |= {"start": np.where(longer, start, 0), "end": np.where(longer, end, 0)}
+        return days, numbers
+
+    # --- Whose a row is -----------------------------------------------------------------------------------------------
+
+    def _because(self, held: Held, texts: _Texts, codes: dict[str, Any], days: Any, amount: pa.Array) -> Any:
+        """Why each row is no charge of the customer: the number of the reason, 0 where it is one."""
+        because = np.zeros(len(days), np.int32)
+        because[days < number_of(self._statement.last - _KEPT)] = _NUMBER_OF[LeftOutBecause.TOO_OLD]
+        because[days > number_of(self._statement.over)] = _NUMBER_OF[LeftOutBecause.NOT_OVER]
+        if self._statement.accounts is not None:
+            accounts = self._words["sub_account"]
+            own = np.array([name in self._statement.accounts for name in accounts.values])[codes["sub_account"]]
+            of_payer = accounts.codes(texts["own_account"], len(days)) == 0
+            because[~own & ~of_payer] = _NUMBER_OF[LeftOutBecause.ANOTHER_ACCOUNT]
+            if not self._statement.account_charges:
+                because[of_payer] = _NUMBER_OF[LeftOutBecause.BILLING_ACCOUNT]
+        if self._statement.provider_names:
+            because[~self._of_provider(texts, len(days))] = _NUMBER_OF[LeftOutBecause.ANOTHER_PROVIDER]
+        if held.get("split_of"):
+            nothing, something = own_ways.parts_of_others(held, amount)
+            because[something] = _NUMBER_OF[LeftOutBecause.PART_OF_ANOTHER]
+            because[nothing] = _PASSED_OVER
+        return because
+
+    def _of_provider(self, texts: _Texts, count: int) -> Any:
         """True for each row of the provider that is asked for, by any of its names; without a name, for all.
 
         What is bought on a cloud's marketplace has the seller as FOCUS' ServiceProviderName, and the cloud as its
-        InvoiceIssuerName; what is bought from a reseller has them the other way round.
+        InvoiceIssuerName; what is bought from a reseller has them the other way round. AWS leaves the issuer out at
+        times: then the cloud that the service runs on is it.
         """
         words, mine, named = self._words["provider"], np.zeros(count, bool), np.zeros(count, bool)
-        for array in arrays if self._provider_names else ():
-            codes = words.codes([array], count)
-            mine |= np.array([name.casefold().startswith(self._provider_names) for name in words.values])[codes]
+        for column in texts["provider"]:
+            codes = words.codes([column], count)
+            mine |= self._ours()[codes]
             named |= codes > 0
             if mine.all():
-                break
-        return mine | ~named
+                return mine
+        host, issuer = (words.codes(texts[field], count) for field in ("host", "issuer"))
+        return mine | ~named | (self._ours()[host] & (issuer == 0))
 
-    def _day_numbers(self, array: pa.Array) -> Any:
-        """Each row's UTC day, as days since 1970-01-01."""
-        if array.null_count:
-            raise UnreadableError("day", "is empty in a row")
-        if pa.types.is_date(array.type):
-            return array.cast(pa.date32()).cast(pa.int32()).to_numpy()
-        if pa.types.is_timestamp(array.type):
-            # A timestamp with a zone is stored in UTC, one without is UTC in all exports.
-            micros = array.cast(pa.timestamp("us", array.type.tz), safe=False).cast(pa.int64())
-            return (micros.to_numpy() // 86_400_000_000).astype(np.int32)
-        coded = trimmed(array).dictionary_encode()
-        for text in coded.dictionary.to_pylist():
-            if text not in self._days:
-                try:
-                    self._days[text] = formats.day_number(text)
-                except ValueError:
-                    raise UnreadableError("day", f"{text[:40]!r} is not a time that is known") from None
-        numbers = np.array([self._days[text] for text in coded.dictionary.to_pylist()], np.int32)
-        return numbers[coded.indices.to_numpy()]
+    def _ours(self) -> Any:
+        """True for each name of a provider that is one of the provider asked for."""
+        wanted = self._statement.provider_names
+        return np.array([name.casefold().startswith(wanted) for name in self._words["provider"].values])
 
-    # --- What the clouds say in their own ways ------------------------------------------------------------------------
-
-    def _amortization(self, held: dict[str, list[pa.Array]], amount: pa.Array) -> pa.Array:
-        """CUR: the amortized cost, by the formula of the CUR queries of AWS' Well-Architected Labs."""
-        types = self._line_types.codes(held["category"], len(amount))
-        of_type = {word: types == code for code, word in enumerate(self._line_types.values)}
-        nothing = pa.nulls(len(amount), NARROW)
-        zero = pc.fill_null(nothing, Decimal(0))
-
-        def of(name: str) -> pa.Array:
-            return decimals(held[name][0], name) if held.get(name) else nothing
-
-        makers: dict[str, Callable[[], pa.Array]] = {
-            "savingsplancoveredusage": lambda: of("sp_effective"),
-            "savingsplanrecurringfee": lambda: exactly(pc.subtract, of("sp_committed"), of("sp_used")),
-            "savingsplannegation": lambda: zero,
-            "savingsplanupfrontfee": lambda: zero,
-            "discountedusage": lambda: of("ri_effective"),
-            "rifee": lambda: exactly(pc.add, of("ri_unused_upfront"), of("ri_unused_fee")),
-        }
-        if held.get("ri_arn") and "fee" in of_type:
-            of_type["fee"] &= filled(held["ri_arn"][0]).to_numpy(zero_copy_only=False)
-            makers["fee"] = lambda: zero
-        effective = amount
-        for word, make in makers.items():
-            if word in of_type and of_type[word].any():
-                effective = exactly(pc.if_else, pa.array(of_type[word]), make(), effective)
-        return effective
-
-    def _look_for_amortized(self, held: dict[str, list[pa.Array]], amount: pa.Array) -> None:
-        """Azure: note whether the rows are of actual or of amortized costs; the two have the same header."""
-        pricing = self._pricing.codes(held["pricing"], len(amount))
-        types = self._line_types.codes(held.get("category", ()), len(amount))
-        words, kinds = self._line_types.values, self._pricing.values
-        committed = np.array([kind in {"reservation", "savingsplan"} for kind in kinds])[pricing]
-        usage = np.array([word == "usage" for word in words])[types]
-        purchase = np.array([word == "purchase" for word in words])[types]
-        unused = np.array([word in {"unusedreservation", "unusedsavingsplan"} for word in words])[types]
-        costs = pc.fill_null(pc.not_equal(amount, Decimal(0)), fill_value=False).to_numpy(zero_copy_only=False)
-        self._amortized = self._amortized or bool((unused | (committed & usage & costs)).any())
-        self._actual = self._actual or bool((committed & purchase & costs).any())
-
-    def _add_credits(self, array: pa.Array, keys: dict[str, Any], mine: Any) -> None:
+    def _add_credits(self, array: pa.Array, codes: dict[str, Any], days: Any, because: Any) -> None:
         """Google Cloud: credits are a list in each row; each becomes a charge of its own."""
         if not (pa.types.is_list(array.type) or pa.types.is_large_list(array.type)):
             array = pa.array([credit_amounts(text) for text in trimmed(array).to_pylist()], pa.list_(pa.string()))
@@ -272,106 +332,55 @@ class Reader:
         if pa.types.is_struct(amounts.type):
             amounts = pc.struct_field(amounts, "amount")
         owners = pc.list_parent_indices(array).to_numpy(zero_copy_only=False)
-        of_credits = {name: codes[owners] for name, codes in keys.items()}
+        if not len(owners):
+            return
+        exact = decimals(amounts, "credits")
+        of_credits = {name: column[owners] for name, column in codes.items()}
         of_credits["category"] = np.full(len(owners), self._words["category"].code(Category.CREDIT), np.int32)
-        if len(owners):
-            self._group(of_credits, {"amount": decimals(amounts, "credits")}, None, mine[owners], rows=0)
+        unknown = of_credits["currency"] == 0
+        if unknown.any() and pc.any(pc.and_(pa.array(unknown), pc.not_equal(exact, Decimal(0)))).as_py():
+            raise UnreadableError("currency", "is empty in a row that has a cost")
+        self._collected.add(
+            of_credits, days[owners].astype(np.int32), {"amount": exact, "effective": exact}, because[owners], rows=0
+        )
 
     # --- The bill -----------------------------------------------------------------------------------------------------
 
     def bill(self) -> Bill:
         """The bill that was read; nothing but the problems where a file could not be."""
-        if self._amortized and self._actual:
-            text = (
-                "the files have both actual costs (purchases of reservations) and amortized costs (reservations spread "
-                "over usage): the same costs would be counted twice. Keep the export of actual costs in this folder."
-            )
-            self.problems.append(Problem(self._source_id, "", "", Cause.CONFIG, text))
+        try:
+            self._amortization.check()
+        except CloudError as error:
+            self.problems.append(Problem(self._statement.source_id, "", "", error.cause, str(error)))
         if self._layout is None and not self.problems:
             text = "no file of an export was found. Wait for the first delivery, or correct the source's folder."
-            self.problems.append(Problem(self._source_id, "", "", Cause.CONFIG, text))
-        if self._newest < 0 and self._others:
+            self.problems.append(Problem(self._statement.source_id, "", "", Cause.CONFIG, text))
+        if not self._mine and self._others:
             names = ", ".join(sorted(self._others)[:5])
-            wanted = self._provider_names[0]
+            wanted = self._statement.provider_names[0]
             text = f"the export has rows of {names} only, and none of {wanted}. Correct the source's folder."
-            self.problems.append(Problem(self._source_id, "", "", Cause.CONFIG, text))
-        bill = Bill(problems=self.problems)
+            self.problems.append(Problem(self._statement.source_id, "", "", Cause.CONFIG, text))
+        bill, statement = Bill(problems=self.problems), self._statement
         if self.problems:
             return bill
         with localcontext(EXACT):
-            bill.charges = self._charges()
-            totals = [
-                Total(formats.day_of(day), self._source_id, self._words["currency"].values[currency], plain(amount))
-                for day, currency, amount, *_ in rows_of(self._totals.table())
-                if amount is not None and currency
-            ]
-        bill.totals = sorted(totals, key=lambda total: (total.day, total.currency))
-        days = range(max(self._oldest, _day_number(self._first)), min(self._newest, _day_number(self._last)) + 1)
-        bill.read = {self._source_id: [formats.day_of(day) for day in days]}
+            amortized = self._amortization.found
+            bill.charges = list(self._collected.charges(statement.source_id, statement.last, amortized=amortized))
+            bill.totals = self._collected.totals(statement.source_id)
+            bill.left_out = self._collected.left_out(statement.source_id)
+        self.rows = self._collected.rows
+        days = self._days_read()
+        bill.read = {statement.source_id: days}
+        bill.periods = {statement.source_id: {statement.period} if statement.period else self._collected.periods()}
+        if statement.written is not None:
+            arriving = arriving_from(statement.written.astimezone(UTC), statement.settles)
+            bill.arriving = {statement.source_id: {day for day in days if day >= arriving}}
         return bill
 
-    def _charges(self) -> list[Charge]:
-        """The sums as charges, in an order that does not depend on that of the rows."""
-        table, values = self._sums.table(), dict[str, list[str]]()
-        for place, (name, words) in enumerate(self._words.items()):
-            values[name], ranks = words.ranked()
-            table = table.set_column(place, name, pa.array(ranks, pa.int32()).take(table[name]))
-        table = table.sort_by([(name, "ascending") for name in ("day", *self._words)])
-        several = len(table["provider"].unique()) > 1
-        categories = [Category(word) for word in values["category"]]
-        known = [self._known.resource(word) for word in values["resource"]]
-        found_by = [self._known.matched_by(word) for word in values["resource"]]
-        notes: dict[tuple[str, str], dict[str, str | int | float | bool | None]] = {}
-        days: dict[int, tuple[date, bool]] = {}
-        exact: dict[tuple[int, str], Decimal] = {}
-        rounded = not pa.types.is_decimal128(table.schema.field("amount").type)
-        charges = []
-        accounts, services, regions, resources, _, currencies, kinds, providers = values.values()
-        for (
-            account, service, region, resource, category, currency, kind, provider,
-            number, amount, effective, listed, final, rows,
-        ) in rows_of(table):  # fmt: skip
-            name = providers[provider]
-            self.rows[name] = self.rows.get(name, 0) + rows
-            if amount is None or not currencies[currency]:  # nothing in no currency is no charge
-                continue
-            charged = amount
-            if rounded:  # what it takes from one charge of a day, the next gets
-                before = exact.get((number, currencies[currency]), Decimal(0))
-                after = exact[number, currencies[currency]] = before + amount
-                charged = after.quantize(LAST_DIGIT) - before.quantize(LAST_DIGIT)
-                effective, listed = (cost and cost.quantize(LAST_DIGIT) for cost in (effective, listed))  # noqa: PLW2901
-            noted = found_by[resource], name if several else ""
-            if noted not in notes:
-                marks = {"matched_by": noted[0], "provider_name": noted[1], "cost": "amortized" * self._amortized}
-                notes[noted] = {word: mark for word, mark in marks.items() if mark}
-            if number not in days:
-                day = formats.day_of(number)
-                days[number] = day, is_final(day, self._last + timedelta(days=1), finality.EXPORT)
-            matched = known[resource]
-            of_type = (
-                matched.resource_type.value if matched else service_types.of_export(services[service], kinds[kind])
-            )
-            charges.append(
-                Charge(
-                    day=days[number][0],
-                    billing_account_id=self._source_id,
-                    sub_account_id=accounts[account],
-                    service_name=services[service],
-                    amount=charged,
-                    currency=currencies[currency],
-                    category=categories[category],
-                    cost_type=of_type,
-                    effective_cost=charged if self._amortized else effective,
-                    list_cost=listed,
-                    resource_id=resources[resource],
-                    region_id=regions[region] or (matched.region if matched else ""),
-                    is_final=final or days[number][1],
-                    metadata=notes[noted],
-                )
-            )
-        return charges
-
-
-def _day_number(day: date) -> int:
-    return formats.day_number(day.isoformat())
+    def _days_read(self) -> list[date]:
+        """The days that were read: those that the statement covers, or from the first that has charges to the last."""
+        if self._statement.covers is not None:
+            first, last = (number_of(day) for day in self._statement.covers)
+        else:
+            first, last = max(self._oldest, number_of(self._statement.first)), self._newest
+        return [day_of(number) for number in range(first, min(last, number_of(self._statement.over)) + 1)]

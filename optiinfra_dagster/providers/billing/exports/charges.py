@@ -1,0 +1,223 @@
+"""The sums of an export's rows as charges, totals, and what was left out."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from optiinfra_dagster.model.cost import Category, Charge, LeftOut, LeftOutBecause, Total
+from optiinfra_dagster.providers.billing import finality, service_types
+from optiinfra_dagster.providers.billing.exports import words
+from optiinfra_dagster.providers.billing.exports.decimals import LAST_DIGIT, NARROW, plain
+from optiinfra_dagster.providers.billing.exports.sums import Lines, Numbers, Sums, Words, rows_of
+from optiinfra_dagster.providers.billing.exports.times import day_of, time_of
+from optiinfra_dagster.providers.billing.finality import is_final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from optiinfra_dagster.providers.billing.exports.resources import KnownResources
+
+AMOUNTS = ("amount", "effective", "list", "contracted", "pricing_quantity", "consumed_quantity")
+BECAUSE = tuple(LeftOutBecause)  # a row's number of it is one more than its place here, and 0 where it is not left out
+OF_ODD_DAYS = (LeftOutBecause.NOT_OVER, LeftOutBecause.TOO_OLD)
+# The fields that are words, by the names of their columns in formats.py, and what a charge calls them.
+_SAME = {
+    "sub_account_name": "sub_account_name", "payer": "payer_account_id", "payer_name": "payer_account_name",
+    "zone": "availability_zone", "class": "charge_class", "frequency": "charge_frequency", "publisher": "publisher",
+    "issuer": "invoice_issuer", "invoice": "invoice_id", "sku": "sku_id", "sku_price": "sku_price_id",
+    "pricing_category": "pricing_category", "pricing_unit": "pricing_unit", "consumed_unit": "consumed_unit",
+    "commitment": "commitment_id", "commitment_type": "commitment_type", "commitment_status": "commitment_status",
+    "tags": "tags",
+}  # fmt: skip
+NUMBERS = ("period", "start", "end")
+
+
+def _kept(column: Any, which: Any) -> Any:
+    """The rows of a column that are wanted."""
+    if which.all():
+        return column
+    return column[which] if isinstance(column, np.ndarray) else column.filter(pa.array(which))
+
+
+class Collected:
+    """The rows of an export, added up: those that are charges, and those that are left out."""
+
+    def __init__(self, known: KnownResources) -> None:
+        self._known = known
+        spelled = {
+            "sub_account": words.sub_account,
+            "service": words.service_of,
+            "region": words.region_id,
+            "resource": known.id_of,
+            "category": words.category_of,
+            "currency": str.upper,
+            "class": words.class_of,
+            "frequency": words.frequency_of,
+            "pricing_category": words.pricing_category_of,
+            "commitment": words.resource_path,
+            "commitment_type": words.commitment_type_of,
+            "commitment_status": words.commitment_status_of,
+            "tags": words.tags_of,
+        }
+        names = ("sub_account", "service", "region", "resource", "category", "currency", "kind", "provider", *_SAME)
+        self.words = {name: Words(spelled.get(name, str)) for name in names}
+        self.numbers = {name: Numbers() for name in NUMBERS}
+        self._lines = Lines((*names, *NUMBERS))
+        self._sums, self._totals = Sums(("line", "day"), AMOUNTS), Sums(("period", "currency"), ("amount",))
+        self._left = Sums(("because", "sub_account", "provider", "period", "currency"), ("amount",))
+        self._odd = [BECAUSE.index(because) + 1 for because in OF_ODD_DAYS]
+        self._periods: set[int] = set()
+        self.rows: dict[str, int] = {}  # of the charges, by provider
+
+    def add(
+        self, codes: dict[str, Any], days: Any, amounts: Mapping[str, pa.Array], because: Any, rows: int = 1
+    ) -> None:
+        """Add rows, each of which stands for `rows` of the file; -1 as `because` passes one over."""
+        count = len(days)
+        columns = {**codes, "day": days, "because": because, **amounts, "rows": np.full(count, rows, np.int64)}
+        mine, stated = because == 0, because >= 0
+        self._totals.add({name: _kept(columns[name], stated) for name in ("period", "currency", "amount", "rows")})
+        of_months = codes["period"] if mine.all() else codes["period"][~np.isin(because, self._odd)]
+        self._periods.update(np.flatnonzero(np.bincount(of_months)).tolist())
+        if not mine.all():
+            left = because > 0
+            self._left.add(
+                {
+                    name: _kept(columns[name], left)
+                    for name in ("because", "sub_account", "provider", "period", "currency", "amount", "rows")
+                }
+            )
+            columns = {name: _kept(column, mine) for name, column in columns.items()}
+            count = int(np.count_nonzero(mine))
+        if not count:
+            return
+        columns |= {name: pa.nulls(count, NARROW) for name in AMOUNTS if name not in amounts}
+        self._sums.add({**columns, "line": self._lines.numbers(columns, count)})
+
+    def totals(self, source_id: str) -> list[Total]:
+        """The sum of each statement's cost column, made apart from the charges and from what was left out."""
+        currencies, found = self.words["currency"].values, dict[tuple[date, str], Decimal]()
+        for period, currency, amount, _ in rows_of(self._totals.table()):
+            if amount is not None and currencies[currency]:
+                key = self._told_with(period), currencies[currency]
+                found[key] = found.get(key, Decimal(0)) + amount
+        return [Total(month, source_id, currency, plain(amount)) for (month, currency), amount in sorted(found.items())]
+
+    def _told_with(self, period: int) -> date:
+        """The statement that a row is told with: its own or, of a row of an odd day, the nearest that was read."""
+        known, own = sorted(self.periods()), day_of(self.numbers["period"].values[period])
+        return min(max(own, known[0]), known[-1])
+
+    def left_out(self, source_id: str) -> list[LeftOut]:
+        """What the charges have not, by reason, account or provider, and currency, told with the statement's month."""
+        found: dict[tuple[date, LeftOutBecause, str, str], tuple[Decimal, int]] = {}
+        accounts, providers, currencies = (self.words[name].values for name in ("sub_account", "provider", "currency"))
+        for because, account, provider, period, currency, amount, rows in rows_of(self._left.table()):
+            if amount is None or not currencies[currency]:
+                continue
+            reason = BECAUSE[because - 1]
+            whose = providers[provider] if reason is LeftOutBecause.ANOTHER_PROVIDER else accounts[account]
+            key = self._told_with(period), reason, whose, currencies[currency]
+            before = found.get(key, (Decimal(0), 0))
+            found[key] = before[0] + amount, before[1] + rows
+        return [
+            LeftOut(period, source_id, whose, reason, plain(amount), currency, rows, period)
+            for (period, reason, whose, currency), (amount, rows) in sorted(found.items())
+        ]
+
+    def periods(self) -> set[date]:
+        """The months of the statements that rows are of.
+
+        A row of an odd day does not tell of a month: its own may be one whose statement was not read.
+        """
+        values = self.numbers["period"].values
+        return {day_of(values[code]) for code in self._periods or range(len(values))}
+
+    def charges(self, source_id: str, last: date, *, amortized: bool) -> Iterator[Charge]:
+        """The sums as charges, in an order that does not depend on that of the rows.
+
+        Digits beyond those that are stored go from one charge of a day to the next, so that the lines of a day and
+        currency still add up to its sum.
+        """
+        table = self._sums.table()
+        columns, values, order = self._ordered()
+        table = table.append_column("rank", pa.array(order, pa.int32()).take(table["line"]))
+        table = table.sort_by([("rank", "ascending"), ("day", "ascending")]).drop_columns(["rank"])
+        several = len(np.unique(columns["provider"][table["line"].to_numpy()])) > 1
+        head, head_of = dict[str, Any](), -1
+        final: dict[date, bool] = {}
+        exact: dict[tuple[int, str], Decimal] = {}
+        rounded = any(not pa.types.is_decimal128(table.schema.field(name).type) for name in AMOUNTS)
+        for line, number, amount, effective, listed, contracted, priced, consumed, rows in rows_of(table):
+            if line != head_of:
+                told = {name: values[name][codes[line]] for name, codes in columns.items()}
+                head, head_of = self._head(told, several=several, amortized=amortized), line
+            provider = values["provider"][columns["provider"][line]]
+            self.rows[provider] = self.rows.get(provider, 0) + rows
+            currency = head["currency"]
+            if amount is None or not currency:  # nothing in no currency is no charge
+                continue
+            charged, others = amount, (effective, listed, contracted, priced, consumed)
+            if rounded:
+                before = exact.get((number, currency), Decimal(0))
+                after = exact[number, currency] = before + amount
+                charged = after.quantize(LAST_DIGIT) - before.quantize(LAST_DIGIT)
+                others = tuple(other and other.quantize(LAST_DIGIT) for other in others)
+            period = head["period"]
+            if period not in final:
+                final[period] = is_final(period, last + timedelta(days=1), finality.EXPORT)
+            yield Charge(
+                day=day_of(number),
+                billing_account_id=source_id,
+                amount=charged,
+                effective_cost=charged if amortized else others[0],
+                list_cost=others[1],
+                contracted_cost=others[2],
+                pricing_quantity=others[3],
+                consumed_quantity=others[4],
+                is_final=bool(head["invoice_id"]) or final[period],
+                **head,
+            )
+
+    def _ordered(self) -> tuple[dict[str, Any], dict[str, Any], Any]:
+        """The lines' columns, the values that these number, and each line's place in the order of its values."""
+        columns = self._lines.columns()
+        values: dict[str, Any] = {name: words.values for name, words in self.words.items()}
+        values |= {name: numbers.values for name, numbers in self.numbers.items()}
+        ranked = []
+        for name, codes in columns.items():
+            places = np.empty(len(values[name]), np.int64)
+            places[sorted(range(len(values[name])), key=values[name].__getitem__)] = np.arange(len(values[name]))
+            ranked.append(places[codes])
+        order = np.empty(len(ranked[0]), np.int64)
+        order[np.lexsort(ranked[::-1])] = np.arange(len(order))
+        return columns, values, order
+
+    def _head(self, told: Mapping[str, Any], *, several: bool, amortized: bool) -> dict[str, Any]:
+        """The fields of a charge that are the same for all charges of a line."""
+        known = self._known.resource(told["resource"])
+        of_type = known.resource_type.value if known else service_types.of_export(told["service"], told["kind"])
+        marks = {
+            "matched_by": self._known.matched_by(told["resource"]),
+            "provider_name": told["provider"] if several else "",
+            "cost": "amortized" if amortized else "",
+        }
+        return {
+            "sub_account_id": told["sub_account"],
+            "service_name": told["service"],
+            "currency": told["currency"],
+            "category": Category(told["category"]),
+            "cost_type": of_type,
+            "resource_id": told["resource"],
+            "region_id": told["region"] or (known.region if known else ""),
+            "metadata": {word: mark for word, mark in marks.items() if mark},
+            "period": day_of(told["period"]),
+            "charge_start": time_of(told["start"]),
+            "charge_end": time_of(told["end"]),
+            **{ours: told[name] for name, ours in _SAME.items()},
+        }

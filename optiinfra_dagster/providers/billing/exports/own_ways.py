@@ -1,0 +1,180 @@
+"""What the clouds say in ways of their own: amortized costs, products and tags in maps, prices, parts of other rows."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from optiinfra_dagster.model.errors import Cause, CloudError
+from optiinfra_dagster.providers.billing.exports import formats
+from optiinfra_dagster.providers.billing.exports.decimals import (
+    NARROW,
+    UnreadableError,
+    decimals,
+    exactly,
+    filled,
+    quantities,
+    trimmed,
+)
+from optiinfra_dagster.providers.billing.exports.sums import Words, coded
+from optiinfra_dagster.providers.billing.exports.words import ENTRY, PAIR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Held = dict[str, list[pa.Array]]
+"""The arrays of each of our fields in a batch of rows."""
+
+NESTED = ("credits", "product", "tags")  # the fields whose columns may hold lists and records
+
+# --- Costs ------------------------------------------------------------------------------------------------------------
+
+
+class Amortization:
+    """The amortized costs of a report, and whether an export has them in place of what was charged."""
+
+    def __init__(self) -> None:
+        self._line_types, self._pricing = Words(formats.canonical), Words(formats.canonical)
+        self.found = self._actual = False
+
+    def of_report(self, held: Held, amount: pa.Array) -> pa.Array:
+        """CUR: the amortized cost, by the formula of the CUR queries of AWS' Well-Architected Labs."""
+        types = self._line_types.codes(list(map(coded, held["category"])), len(amount))
+        of_type = {word: types == code for code, word in enumerate(self._line_types.values)}
+        nothing = pa.nulls(len(amount), NARROW)
+        zero = pc.fill_null(nothing, 0)
+
+        def of(name: str) -> pa.Array:
+            return decimals(held[name][0], name) if held.get(name) else nothing
+
+        makers: dict[str, Callable[[], pa.Array]] = {
+            "savingsplancoveredusage": lambda: of("sp_effective"),
+            "savingsplanrecurringfee": lambda: exactly(pc.subtract, of("sp_committed"), of("sp_used")),
+            "savingsplannegation": lambda: zero,
+            "savingsplanupfrontfee": lambda: zero,
+            "discountedusage": lambda: of("ri_effective"),
+            "rifee": lambda: exactly(pc.add, of("ri_unused_upfront"), of("ri_unused_fee")),
+        }
+        if held.get("ri_arn") and "fee" in of_type:
+            of_type["fee"] &= filled(held["ri_arn"][0]).to_numpy(zero_copy_only=False)
+            makers["fee"] = lambda: zero
+        effective = amount
+        for word, make in makers.items():
+            if word in of_type and of_type[word].any():
+                made, where = make(), pa.array(of_type[word])
+                same = made.type == effective.type
+                effective = pc.if_else(where, made, effective) if same else exactly(pc.if_else, where, made, effective)
+        return effective
+
+    def look(self, held: Held, amount: pa.Array, codes: dict[str, Any]) -> None:
+        """Azure: note whether the rows are of actual or of amortized costs; the two have the same header.
+
+        The purchase of a commitment uses nothing of it, though its row has the same PricingModel as usage.
+        """
+        pricing = self._pricing.codes(list(map(coded, held["pricing"])), len(amount))
+        types = self._line_types.codes(list(map(coded, held.get("category", ()))), len(amount))
+        words, kinds = self._line_types.values, self._pricing.values
+        committed = np.array([kind in {"reservation", "savingsplan"} for kind in kinds])[pricing]
+        usage = np.array([word == "usage" for word in words])[types]
+        purchase = np.array([word == "purchase" for word in words])[types]
+        unused = np.array([word in {"unusedreservation", "unusedsavingsplan"} for word in words])[types]
+        costs = pc.fill_null(pc.not_equal(amount, pa.scalar(0)), fill_value=False).to_numpy(zero_copy_only=False)
+        self.found = self.found or bool((unused | (committed & usage & costs)).any())
+        self._actual = self._actual or bool((committed & purchase & costs).any())
+        codes["commitment_status"] = np.where(usage | unused, codes["commitment_status"], 0)
+
+    def check(self) -> None:
+        """CloudError where the files have both costs."""
+        if self.found and self._actual:
+            raise CloudError(
+                Cause.CONFIG,
+                "the files have both actual costs (purchases of reservations) and amortized costs (reservations spread "
+                "over usage): the same costs would be counted twice. Keep the export of actual costs in this folder.",
+            )
+
+
+def priced(held: Held, price_of: str, amount: pa.Array, quantity: pa.Array) -> pa.Array:
+    """Azure: the quantity times a price, where that is in the bill's currency.
+
+    Unknown where the price is 0 and there is a cost, as the retail price is of what was bought.
+    """
+    price, room = quantities(held[price_of][0]), pa.decimal256(35, 18)
+    try:
+        product = pc.multiply(price.cast(room), quantity.cast(room))
+        cost = pc.round(product, 18).cast(NARROW, safe=False)
+    except pa.ArrowInvalid:  # a number that no price has
+        return pa.nulls(len(amount), NARROW)
+    known = pc.or_(pc.not_equal(price, pa.scalar(0)), pc.equal(amount, pa.scalar(0)))
+    if held.get("pricing_currency"):
+        known = pc.and_(known, pc.equal(trimmed(held["pricing_currency"][0]), trimmed(held["currency"][0])))
+    return pc.if_else(known, cost, None)
+
+
+def parts_of_others(held: Held, amount: pa.Array) -> tuple[Any, Any]:
+    """CUR: the rows that split an instance's charge among its containers, and those of them that cost something.
+
+    AWS has what a container takes of the instance in columns of its own (split_line_item_*), and 0 in the cost column.
+    """
+    split = filled(held["split_of"][0]).to_numpy(zero_copy_only=False)
+    costs = pc.fill_null(pc.not_equal(amount, pa.scalar(0)), fill_value=False).to_numpy(zero_copy_only=False)
+    return split & ~costs, split & costs
+
+
+# --- Maps -------------------------------------------------------------------------------------------------------------
+
+
+def product_names(array: pa.Array) -> pa.Array:
+    """The names of products: out of a map of their attributes, or the attributes' text as it is."""
+    if not pa.types.is_map(array.type):
+        return array
+    array = pa.concat_arrays([array])  # a slice has the values of its whole
+    # Arrow's own map_lookup takes five times as long.
+    hits = np.flatnonzero(pc.fill_null(pc.equal(array.keys, "product_name"), fill_value=False))
+    places = np.full(len(array), -1, np.int64)
+    places[np.searchsorted(array.offsets.to_numpy(), hits, side="right") - 1] = hits
+    return array.items.take(pa.array(places, mask=places < 0))
+
+
+_OF_USER = re.compile(r"resource_?tags[/_]user[:_]", re.IGNORECASE)
+
+
+def tag_texts(arrays: Sequence[pa.Array], names: Sequence[str]) -> list[pa.Array]:
+    """The tags of each row as text: those in a column for all, in a map or a list, and those in a column for each."""
+    keys = [_OF_USER.sub("", name) for name in names]
+    alone = [array for array, key, name in zip(arrays, keys, names, strict=True) if key == name]
+    texts = [_joined(array) if pa.types.is_nested(array.type) else array for array in alone]
+    single = [
+        pc.if_else(filled(array), pc.binary_join_element_wise(pa.scalar(key), trimmed(array), PAIR), None)
+        for array, key, name in zip(arrays, keys, names, strict=True)
+        if key != name
+    ]
+    return [*texts, pc.binary_join_element_wise(*single, ENTRY, null_handling="skip")] if single else texts
+
+
+def _joined(array: pa.Array) -> pa.Array:
+    """The entries of each map, or list of keys and values, as one text."""
+    array = pa.concat_arrays([array])
+    if pa.types.is_map(array.type):
+        keys, values = array.keys, array.items
+    elif (pa.types.is_list(array.type) or pa.types.is_large_list(array.type)) and _has_keys(array.type.value_type):
+        keys, values = (pc.struct_field(array.values, name) for name in ("key", "value"))
+    else:
+        raise UnreadableError("tags", "has lists or records that are no keys and values")
+    kept = pc.binary_join_element_wise(
+        keys.cast(pa.string()), values.cast(pa.string()), PAIR, null_handling="replace", null_replacement=""
+    )
+    return pc.binary_join(pa.ListArray.from_arrays(array.offsets.cast(pa.int32()), kept), ENTRY)
+
+
+def _has_keys(kind: pa.DataType) -> bool:
+    return pa.types.is_struct(kind) and {"key", "value"} <= {field.name for field in kind}
+
+
+def in_market(market: Words, arrays: Sequence[pa.Array], count: int) -> Any:
+    """True for each row of what a vendor sells on the cloud's marketplace."""
+    codes = market.codes(list(map(coded, arrays)), count)
+    return np.array([word in {"marketplace", "vendor"} for word in market.values])[codes]

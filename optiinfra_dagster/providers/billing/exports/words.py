@@ -1,0 +1,147 @@
+"""The words of exports as FOCUS has them: categories, accounts, commitments, tags."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+
+from optiinfra_dagster.model.cost import CORRECTION, Category
+from optiinfra_dagster.providers.billing import service_names
+from optiinfra_dagster.providers.billing.exports.formats import canonical
+
+_CATEGORIES = {
+    Category.USAGE: "usage regular discountedusage savingsplancoveredusage savingsplannegation unusedreservation "
+    "unusedsavingsplan",
+    Category.PURCHASE: "purchase fee rifee savingsplanupfrontfee savingsplanrecurringfee",
+    Category.TAX: "tax",
+    Category.CREDIT: "credit discount bundleddiscount edpdiscount privateratediscount rivolumediscount sppdiscount",
+    Category.ADJUSTMENT: "adjustment refund roundingadjustment roundingerror",
+}
+_CATEGORY_OF = {word: category for category, words in _CATEGORIES.items() for word in words.split()}
+_FREQUENCY_OF = {
+    **dict.fromkeys(("usage", "discountedusage", "savingsplancoveredusage", "usagebased"), "Usage-Based"),
+    **dict.fromkeys(("rifee", "savingsplanrecurringfee", "recurring"), "Recurring"),
+    **dict.fromkeys(("fee", "savingsplanupfrontfee", "onetime"), "One-Time"),
+}
+_PRICED_AS = {
+    **dict.fromkeys(("ondemand", "standard"), "Standard"),
+    **dict.fromkeys(
+        (
+            "discountedusage", "savingsplancoveredusage", "rifee", "savingsplanrecurringfee", "savingsplanupfrontfee",
+            "savingsplannegation", "reserved", "reservation", "savingsplan", "committed",
+        ),
+        "Committed",
+    ),
+    **dict.fromkeys(("spot", "dynamic"), "Dynamic"),
+    "other": "Other",
+}  # fmt: skip
+# The fee of a commitment is what was not used of it, once its use was taken off: so its effective cost is made.
+_USE_OF = {
+    **dict.fromkeys(("used", "discountedusage", "savingsplancoveredusage", "reservation", "savingsplan"), "Used"),
+    **dict.fromkeys(("unused", "rifee", "savingsplanrecurringfee", "unusedreservation", "unusedsavingsplan"), "Unused"),
+}
+_NO_ID = "00000000-0000-0000-0000-000000000000"  # Azure's, where a charge is of no subscription
+
+
+def category_of(word: str) -> Category:
+    """A cloud's word for the kind of a charge as FOCUS has it; one that is not known is an adjustment."""
+    return _CATEGORY_OF.get(canonical(word), Category.ADJUSTMENT) if word else Category.USAGE
+
+
+def class_of(word: str) -> str:
+    """CORRECTION for what corrects an invoice that was sent before."""
+    return CORRECTION if canonical(word) in {"correction", "refund", "adjustment"} else ""
+
+
+def frequency_of(word: str) -> str:
+    """How often a charge is made."""
+    return _FREQUENCY_OF.get(canonical(word), "")
+
+
+def pricing_category_of(word: str) -> str:
+    """How a price came about; a Cost and Usage Report tells it by its line types and by its terms."""
+    return _PRICED_AS.get(canonical(word), "")
+
+
+def commitment_status_of(word: str) -> str:
+    """Whether a charge is of what was used of a commitment, or of what was not."""
+    return _USE_OF.get(canonical(word), "")
+
+
+def commitment_type_of(word: str) -> str:
+    """The type of a commitment, in its cloud's words; AWS' reports tell it by the commitment's ARN."""
+    if word.startswith("arn:"):
+        return "Savings Plan" if ":savingsplan" in word else "Reserved Instance"
+    plain = canonical(word)
+    if plain in {"ondemand", "spot"}:
+        return ""
+    return "Savings Plan" if plain == "savingsplan" else word
+
+
+def resource_path(text: str) -> str:
+    """An id; Azure's have no case, and its bills have them in several."""
+    return text.casefold() if text.startswith("/") else text
+
+
+def sub_account(text: str) -> str:
+    """An account as the customers file spells it: Azure's FOCUS has `/subscriptions/<id>`, and ids in any case."""
+    text = re.sub("^/subscriptions/", "", text, flags=re.IGNORECASE)
+    if not re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text):
+        return text
+    return "" if text == _NO_ID else text.casefold()
+
+
+def region_id(text: str) -> str:
+    """A region's id: Azure spells `westeurope` also `WestEurope` and `West Europe`."""
+    return text.casefold().replace(" ", "")
+
+
+def service_of(text: str) -> str:
+    """The one name of a service; of a JSON object of a product's attributes, as CUR 2.0 has it, that of the product."""
+    if text.startswith("{"):
+        text = str(_object(text).get("product_name") or "")
+    return service_names.canonical(text)
+
+
+# --- Tags -------------------------------------------------------------------------------------------------------------
+
+PAIR, ENTRY = "\x1f", "\x1e"  # between a key and its value, and after them, where tags were in columns or maps
+
+
+def tags_of(text: str) -> str:
+    """Tags as a compact JSON object with sorted keys, the same text for the same tags; "" for none.
+
+    Azure leaves the braces out at times, Google Cloud has a list of keys and values, and Python prints either.
+    """
+    if PAIR in text:
+        found = dict(entry.split(PAIR, 1) for entry in text.split(ENTRY) if PAIR in entry)
+    else:
+        found = _object(text)
+    tags = {_key(key): value for key, value in found.items() if key}
+    return json.dumps(tags, sort_keys=True, ensure_ascii=False, separators=(",", ":")) if tags else ""
+
+
+def _key(key: str) -> str:
+    """A tag's key without the mark of AWS' reports that a user gave it."""
+    return re.sub("^user[:_](?=.)", "", key)
+
+
+def _object(text: str) -> dict[str, str]:
+    for whole in (text, f"{{{text}}}") if text.startswith('"') else (text,):
+        try:
+            values = json.loads(whole)
+        except (ValueError, RecursionError):
+            try:
+                values = ast.literal_eval(whole)
+            except (ValueError, SyntaxError, RecursionError, MemoryError):
+                continue
+        if isinstance(values, list):
+            values = {part.get("key"): part.get("value") for part in values if isinstance(part, Mapping)}
+        if isinstance(values, Mapping):
+            return {
+                str(key): value if isinstance(value, str) else "" if value is None else json.dumps(value)
+                for key, value in values.items()
+            }
+    return {}
