@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.model.slices import SliceResult
 
 Row = dict[str, Any]
 NONE = {"(untagged)", "(no resource)", "(empty)", "(no account)", "(no region)", "(no service)"}
@@ -64,7 +65,8 @@ class World:
             for n in range(6)
         }
         gone = set(rng.sample(sorted(self.tags), 2))
-        self.estimates, self.bills = [], []
+        self.estimates: list[SliceResult] = []
+        self.bills: list[Any] = []
         for provider, currency in (("aws", "USD"), ("gcp", rng.choice(["USD", "EUR"]))):
             read, arriving, charges = [], set(), []
             for n in sorted({1, 2, 3, 30, 31, *rng.sample(range(4, 40), 6)}):
@@ -370,16 +372,14 @@ def test_a_customer_without_a_rule_has_the_dimensions_that_need_none(place: Clic
 
 def test_what_the_customers_file_says_is_recorded_where_it_changed(place: ClickHouse) -> None:
     tax = SharedCosts(categories=("Tax",), by="even")
+    files: list[list[Customer]] = [
+        [customer("x", ["team"]), customer("y", [])],
+        [customer("x", ["team"]), customer("y", [])],
+        [customer("x", ["team", "it's"], tax), customer("y", [], tax)],
+        [customer("x", []), customer("y", [], tax)],
+    ]
     with place.session() as client:
-        said = [
-            allocation.record(client, [customer(name, *rules) for name, rules in of.items()])
-            for of in (
-                {"x": (["team"],), "y": ([],)},
-                {"x": (["team"],), "y": ([],)},
-                {"x": (["team", "it's"], tax), "y": ([], tax)},
-                {"x": ([],), "y": ([], tax)},
-            )
-        ]
+        said = [allocation.record(client, of) for of in files]
     assert said == [["x"], [], ["x", "y"], ["x"]]
     rows = select(place, "SELECT * FROM allocation_rules_current WHERE customer_id IN ('x', 'y') ORDER BY customer_id")
     assert [tuple(row.values())[1:] for row in rows] == [([], [], [], ""), ([], [], ["Tax"], "even")]

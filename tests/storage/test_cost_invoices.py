@@ -65,15 +65,16 @@ def publish(
     provider: str = "aws",
 ) -> None:
     """Publish what statements say, as the collection of costs does."""
-    sources = {one.billing_account_id for one in (*charges, *left_out)}
-    days = sorted({one.day for one in (*charges, *left_out)})
+    every: list[Charge | LeftOut] = [*charges, *left_out]
+    sources = {one.billing_account_id for one in every}
+    days = sorted({one.day for one in every})
     bill = Bill(list(charges), arriving={s: set(arriving) for s in sources}, left_out=list(left_out))
     readings = [ImportedDay(day, source, source) for day in days for source in sources]
     part = SliceResult(
         customer, provider, [midnight(day) for day in days], SliceStatus.OK,
         rows=charge_rows(customer, provider, bill, readings, {}, READ_AT), dataset=schema.BILLED.name,
         mode=MergeBilledAccounts(
-            [], statements={(one.billing_account_id, one.billing_period) for one in (*charges, *left_out)}
+            [], statements={(one.billing_account_id, one.billing_period) for one in every}
         ),
     )  # fmt: skip
     Writer(place, schema.BILLED).flush([part])
