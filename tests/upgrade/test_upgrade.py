@@ -27,7 +27,10 @@ BEFORE: Mapping[str, Any] = json.loads((HERE / "d6ef9c9.json").read_text())
 # Columns that a migration changed on purpose: 014 made silence a state of its own.
 CHANGED = {"coverage": {"state"}, "coverage_current": {"state"}}
 
-NEW_ASSETS = {"resource/by_account", "cost/daily", "cost/days", "cost/allocation", "cost/invoices", "cost/commitments"}  # since then
+# Since then.
+NEW_ASSETS = {
+    "resource/by_account", "cost/daily", "cost/days", "cost/allocation", "cost/invoices", "cost/commitments",
+}  # fmt: skip
 
 WINDOW = "2026-11-29T07:15Z"
 
