@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.config.allocation import SharedCosts
 from optiinfra_dagster.config.customers import FAMILIES, Application
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model.windows import WINDOW
@@ -76,6 +77,7 @@ def _customers() -> Iterator[str]:
     sections = {
         "customers[]": CUSTOMERS_FILE.customer_type,
         **{f"{name}[]": provider.account_type for name, provider in PROVIDERS.items()},
+        "shared_costs": SharedCosts,
         "application": Application,
     }
     for name, section in sections.items():

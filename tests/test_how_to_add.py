@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from optiinfra_dagster.config.allocation import SharedCosts
 from optiinfra_dagster.config.customers import FAMILIES, Application
 from optiinfra_dagster.config.settings import DEMO_CUSTOMERS, Settings
 from optiinfra_dagster.lab.control import DEMO_WORLD
@@ -102,6 +103,7 @@ def test_every_key_and_setting_says_what_to_write() -> None:
         "config/settings.py": Settings,
         "config/customers.py": CUSTOMERS_FILE.customer_type,
         "config/customers.py: Application": Application,
+        "config/allocation.py": SharedCosts,
         **{f"providers/{name}/account.py": provider.account_type for name, provider in PROVIDERS.items()},
     }
     missing = [

@@ -93,6 +93,14 @@ class FocusVersion(StrEnum):
     V1_4 = "1.4"
 
 
+class Cost(StrEnum):
+    """The costs that `read` shows as the amount."""
+
+    BILLED = "billed"
+    EFFECTIVE = "effective"
+    LIST = "list"
+
+
 def main() -> None:
     """Run the command line; a failure that is explained by its message is printed as that message, exit code 1."""
     for stream in (sys.stdout, sys.stderr):
@@ -291,6 +299,7 @@ def collect(
     epilog=_examples(
         "read performance trends --customer acme",
         "read cost by_service --customer acme --provider aws --limit 20",
+        "read cost allocation --customer acme --cost effective",
         "read cost metrics --customer acme --from 2026-11-01T00:00Z --format csv > costs.csv",
         "read resource inventory --customer acme --format json | jq '.[].resource_id'",
     ),
@@ -307,6 +316,9 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
     resource_id: Annotated[str | None, typer.Option(help="Only this resource; its full id.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many rows.")] = None,
     format_: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.TABLE,
+    cost: Annotated[Cost, typer.Option(help="Which cost the amount is: what is billed, effective, or listed.")] = (
+        Cost.BILLED
+    ),
 ) -> None:
     """Print what a reader says of a customer."""
     from optiinfra_dagster.cli import output
@@ -317,7 +329,7 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
     result = read_rows(
         _clickhouse(settings),
         settings,
-        Query(family, reader, customer, provider, from_, to, resource_id, limit),
+        Query(family, reader, customer, provider, from_, to, resource_id, limit, cost.value),
     )
     output.show(result.rows, format_.value, sys.stdout, result.columns, result.title)
     if result.note:

@@ -11,7 +11,7 @@ from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
-from optiinfra_dagster.storage import readers
+from optiinfra_dagster.storage import cost_shown, readers
 from optiinfra_dagster.storage.readers import Source, Wanted, sources
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Query:
     to: str | None = None
     resource_id: str | None = None
     limit: int | None = None
+    cost: str = "billed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,12 @@ def read_rows(clickhouse: ClickHouse, settings: Settings, query: Query) -> Resul
         columns = readers.columns(client, source.view)
         if query.resource_id and "resource_id" not in columns:
             raise ConfigError(f"{query.family} {query.reader} has no rows per resource: leave out --resource-id.")
+        if query.provider and "provider" not in columns:
+            raise ConfigError(f"{query.family} {query.reader} has no rows per provider: leave out --provider.")
+        if not cost_shown.has(query.cost, columns):
+            raise ConfigError(
+                f"{query.family} {query.reader} does not tell the {query.cost} cost of its rows: leave out --cost."
+            )
         rows = readers.find(client, source, wanted, columns)
         note = "" if rows.num_rows else _why_empty(client, query, wanted, source.if_empty)
     return Result(rows, note, source.shows, f"{_whom(query)}: {query.family} {query.reader}")
@@ -125,7 +132,9 @@ def _checked(settings: Settings, query: Query) -> Wanted:
         raise ConfigError(f"--from {query.from_} is in the future; it is {now:%Y-%m-%dT%H:%MZ} now.")
     if begin and end and begin >= end:
         raise ConfigError(f"--from {query.from_} is not before --to {query.to}: swap them, or widen the range.")
-    return Wanted(query.family, query.customer, query.provider or "", begin, end, query.resource_id or "", query.limit)
+    return Wanted(
+        query.family, query.customer, query.provider or "", begin, end, query.resource_id or "", query.limit, query.cost
+    )
 
 
 def _why_empty(client: Client, query: Query, wanted: Wanted, nothing: str) -> str:

@@ -20,6 +20,7 @@ from optiinfra_dagster.collection.plan import Context, Task, with_budgets, with_
 from optiinfra_dagster.collection.pool import SLOW_TIMES, SlotPool, in_flush_batches
 from optiinfra_dagster.model.errors import CloudError, OptiInfraError
 from optiinfra_dagster.model.slices import AlreadyPublished, SliceKey, SliceResult, SliceStatus
+from optiinfra_dagster.storage import allocation
 from optiinfra_dagster.storage.ledger import published
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ def collect_slices(
     Yields flush batches as they fill. Published slices are left out unless `refresh`, and named in the first batch;
     partial ones are collected again where that is still possible.
     """
+    if family == "cost":  # the readers that follow go by it
+        with context.clickhouse.session() as client:
+            allocation.record(client, customers)
     tasks, complete = _plan(context, family, customers, requested, refresh=refresh)
     if tasks and family in {"performance", "cost"}:
         tasks = with_budgets(context, with_snapshots(context, tasks, max(requested)))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 from pydantic import Field, StrictBool, StrictInt, ValidationError, ValidationInfo, create_model, field_validator
 
 from optiinfra_dagster.config.accounts import Account, must_match
+from optiinfra_dagster.config.allocation import MOST_KEYS, SharedCosts, check_keys
 from optiinfra_dagster.config.secrets import (
     HOW_TO_POINT,
     HOW_TO_REFER,
@@ -138,8 +139,13 @@ class Customer(Section):
     families: tuple[Family, ...] = Field(
         default=FAMILIES, min_length=1, description=f"Choose from {', '.join(FAMILIES)}, or leave it out for all"
     )
+    allocate_by: tuple[str, ...] = Field(
+        default=(), description=f"Write a list of up to {MOST_KEYS} tag keys, such as [team, env], in their own case"
+    )
+    shared_costs: SharedCosts | None = Field(default=None, description="Write services: or categories: beneath it")
     application: Application | None = Field(default=None, description="Write interactions: beneath it")
 
+    _check_keys = field_validator("allocate_by")(check_keys)
     _check_id = field_validator("id")(must_match(r"[a-z0-9-]{1,64}", "is not a customer id"))
 
     @field_validator("monthly_api_budget_usd", mode="before")
@@ -259,7 +265,8 @@ class CustomersFile:
             ),
         )
         self._sections: Mapping[str, type[Section]] = {
-            "": self._file, "customers": self.customer_type, "application": Application, **account_types
+            "": self._file, "customers": self.customer_type, "application": Application, "shared_costs": SharedCosts,
+            **account_types,
         }  # fmt: skip
         self._kept: dict[Path, tuple[tuple[int, int, int], tuple[Customer, ...]]] = {}
 
@@ -328,7 +335,8 @@ class CustomersFile:
         if details["type"] == "plain":
             return details["ctx"]["what"], details["ctx"]["remedy"] or remedy
         if details["type"] == "literal_error":
-            return f"is not a word that is known here{closest(str(details['input']), FAMILIES)}", remedy
+            known_words = re.findall("'([^']+)'", details["ctx"]["expected"])
+            return f"is not a word that is known here{closest(str(details['input']), known_words)}", remedy
         if details["input"] is None and details["type"] != "missing":
             return "has no value", remedy
         message = details["msg"]

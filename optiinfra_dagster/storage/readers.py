@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.storage import cost_shown
 from optiinfra_dagster.storage.reader_tables import shown_table
 from optiinfra_dagster.storage.sql import readers
 
@@ -46,6 +47,7 @@ class Wanted:
     end: datetime | None = None
     resource_id: str = ""
     limit: int | None = None
+    cost: str = "billed"  # which of `cost_shown.COSTS` the amount is
 
 
 def _metrics(view: str, shows: str, key: str) -> Source:
@@ -131,10 +133,12 @@ def find(client: Client, source: Source, wanted: Wanted, types: Mapping[str, str
         conditions.append("resource_id = {resource:String}")
     times = [f"toDateTime64({name}, 0, 'UTC') AS {name}" for name, kind in types.items() if "DateTime(" in kind]
     list_of_times = ", ".join(times)
+    instead = [f"{sql} AS {name}" for name, sql in cost_shown.instead(wanted.cost, types).items()]
+    list_of_instead = f" REPLACE ({', '.join(instead)})" if instead else ""
     order = [*filter(None, [source.ordered_by]), *source.key, source.time]
     sql = (
         f"SELECT *{f' REPLACE ({list_of_times})' if times else ''} "  # noqa: S608 - names are the code's own
-        f"FROM (SELECT * FROM {source.view} WHERE {' AND '.join(conditions)}) "
+        f"FROM (SELECT *{list_of_instead} FROM {source.view} AS t WHERE {' AND '.join(conditions)}) "
         f"ORDER BY {', '.join(order)}" + (f" LIMIT {wanted.limit}" if wanted.limit else "")
     )
     parameters = {

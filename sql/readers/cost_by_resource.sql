@@ -27,10 +27,12 @@ WITH services AS
         max(c.matched) AS is_known,
         countIf(c.cost_kind != 'arriving') AS counted,
         countIf(c.cost_kind != 'arriving' AND isNull(c.effective)) AS not_told,
+        countIf(c.cost_kind != 'arriving' AND isNull(c.listed)) AS not_listed,
         sum(c.billed) AS billed,
         sum(c.estimated) AS estimated,
         sum(c.arriving) AS arriving,
         sum(ifNull(c.effective, 0)) AS effective,
+        sum(ifNull(c.listed, 0)) AS listed,
         sum(c.provisional) AS provisional,
         max(c.until) AS until
     FROM recent_costs(window = {window:DateTime('UTC')}) AS c
@@ -55,6 +57,7 @@ SELECT
     sum(s.estimated) AS estimated,
     if(sum(s.counted) = 0, NULL, sum(s.billed + s.estimated)) AS amount,
     if(sum(s.counted) = 0 OR sum(s.not_told) > 0, NULL, sum(s.effective)) AS effective,
+    if(sum(s.counted) = 0 OR sum(s.not_listed) > 0, NULL, sum(s.listed)) AS listed,
     sum(s.arriving) AS arriving,
     if(sum(s.estimated) = 0 AND sum(s.billed) = 0, NULL,
         toFloat64(abs(sum(s.estimated))) / toFloat64(abs(sum(s.estimated)) + abs(sum(s.billed)))) AS estimated_share,

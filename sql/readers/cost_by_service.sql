@@ -22,6 +22,7 @@ SELECT
     sum(c.estimated) AS estimated,
     if(countIf(c.cost_kind != 'arriving') = 0, NULL, sum(c.billed + c.estimated)) AS amount,
     if(countIf(c.cost_kind != 'arriving' AND isNull(c.effective)) > 0, NULL, sum(c.effective)) AS effective,
+    if(countIf(c.cost_kind != 'arriving' AND isNull(c.listed)) > 0, NULL, sum(c.listed)) AS listed,
     sumIf(c.billed + c.estimated, c.charge_category = 'Usage') AS usage,
     sumIf(c.billed + c.estimated, c.charge_category = 'Purchase') AS purchases,
     sumIf(c.billed + c.estimated, c.charge_category = 'Tax') AS taxes,

@@ -43,6 +43,8 @@ costs AS
         sumIf(c.provisional, is_in) AS provisional,
         countIf(is_in AND c.cost_kind != 'arriving' AND isNull(c.effective)) > 0 AS not_told,
         sumIf(ifNull(c.effective, 0), is_in) AS effective,
+        countIf(is_in AND c.cost_kind != 'arriving' AND isNull(c.listed)) > 0 AS not_listed,
+        sumIf(ifNull(c.listed, 0), is_in) AS listed,
         sumIf(c.billed + c.estimated, is_in AND c.charge_category = 'Usage') AS usage,
         sumIf(c.billed + c.estimated, is_in AND c.charge_category = 'Purchase') AS purchases,
         sumIf(c.billed + c.estimated, is_in AND c.charge_category = 'Tax') AS taxes,
@@ -60,7 +62,7 @@ told AS
         customer_id, provider, sub_account_id, currency, period,
         k.days AS days, k.days_over AS days_over, c.lines AS lines, c.not_told AS not_told, c.billed AS billed,
         c.estimated AS estimated, c.arriving AS arriving, c.provisional AS provisional, c.effective AS effective,
-        c.usage AS usage, c.purchases AS purchases, c.taxes AS taxes, c.credits AS credits,
+        c.not_listed AS not_listed, c.listed AS listed, c.usage AS usage, c.purchases AS purchases, c.taxes AS taxes, c.credits AS credits,
         c.adjustments AS adjustments, c.until AS until,
         k.days > 0 OR c.counted > 0 AS is_known
     FROM costs AS c
@@ -77,6 +79,7 @@ SELECT
     t.estimated AS estimated,
     if(is_known, t.billed + t.estimated, NULL) AS amount,
     if(is_known AND NOT t.not_told, t.effective, NULL) AS effective,
+    if(is_known AND NOT t.not_listed, t.listed, NULL) AS listed,
     if(is_known, t.usage, NULL) AS usage,
     if(is_known, t.purchases, NULL) AS purchases,
     if(is_known, t.taxes, NULL) AS taxes,

@@ -47,10 +47,12 @@ costs AS
         customer_id, provider, currency, charge_day,
         countIf(c.cost_kind != 'arriving') AS counted,
         countIf(c.cost_kind != 'arriving' AND isNull(c.effective)) AS not_told,
+        countIf(c.cost_kind != 'arriving' AND isNull(c.listed)) AS not_listed,
         sum(c.billed) AS billed,
         sum(c.estimated) AS estimated,
         sum(c.arriving) AS arriving,
         sum(ifNull(c.effective, 0)) AS effective,
+        sum(ifNull(c.listed, 0)) AS listed,
         sumIf(c.billed + c.estimated, c.charge_category = 'Purchase') AS purchases,
         sumIf(c.billed + c.estimated, c.charge_category = 'Tax') AS taxes,
         sumIf(c.billed + c.estimated, c.charge_category = 'Credit') AS credits,
@@ -66,13 +68,14 @@ days AS
     SELECT
         customer_id, provider, currency, charge_day, k.known_on[charge_day] AS days,
         of_day.1 AS counted, of_day.2 AS not_told, of_day.3 AS billed, of_day.4 AS estimated, of_day.5 AS arriving,
-        of_day.6 AS effective, of_day.7 AS purchases, of_day.8 AS taxes, of_day.9 AS credits, of_day.10 AS provisional
+        of_day.6 AS effective, of_day.7 AS purchases, of_day.8 AS taxes, of_day.9 AS credits, of_day.10 AS provisional,
+        of_day.11 AS not_listed, of_day.12 AS listed
     FROM
     (
         SELECT
             customer_id, provider, currency,
             mapFromArrays(groupArray(charge_day), groupArray((counted, not_told, billed, estimated, arriving, effective,
-                purchases, taxes, credits, provisional))) AS costs_on
+                purchases, taxes, credits, provisional, not_listed, listed))) AS costs_on
         FROM costs
         GROUP BY customer_id, provider, currency
     ) AS c
@@ -90,6 +93,8 @@ periods AS
         sum(d.arriving) AS arriving,
         sum(d.effective) AS effective,
         sum(d.not_told) AS not_told,
+        sum(d.listed) AS listed,
+        sum(d.not_listed) AS not_listed,
         sum(d.counted) AS counted,
         sum(d.purchases) AS purchases,
         sum(d.taxes) AS taxes,
@@ -133,6 +138,7 @@ SELECT
     period_start,   -- the first day of the period
     if(days > 0 OR counted > 0, c.amount, NULL) AS amount,
     if((days > 0 OR counted > 0) AND not_told = 0, c.effective, NULL) AS effective,
+    if((days > 0 OR counted > 0) AND not_listed = 0, c.listed, NULL) AS listed,
     billed,
     estimated,
     arriving,

@@ -543,3 +543,16 @@ def test_readings_are_noted_before_the_first_call(cloud: Cloud, spine: Spine) ->
     with spine.clickhouse.session() as client:
         at = later(W)
         assert bill_imports(client, PROVIDER, ["acme"], at) == {("acme", "payer"): BillImports(None, at)}
+
+
+def test_collecting_costs_tells_the_readers_how_the_customer_allocates_them(cloud: Cloud, spine: Spine) -> None:
+    for fields in ({}, {"allocate_by": "[team, Env]", "shared_costs": "{categories: [Tax]}"}):
+        customers(spine, **fields)
+        collect(spine, W)
+    rules = spine.query(
+        "SELECT allocate_by, shared_services, shared_categories, shared_by FROM allocation_rules_current"
+    )
+    assert rules == [
+        {"allocate_by": ["team", "Env"], "shared_services": [], "shared_categories": ["Tax"],
+         "shared_by": "proportional"}
+    ]  # fmt: skip

@@ -1,0 +1,385 @@
+"""The reader cost/allocation over worlds drawn at random and by hand, against plain Python."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections import defaultdict
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from optiinfra_dagster.config.allocation import SharedCosts
+from optiinfra_dagster.model.cost import Category
+from optiinfra_dagster.providers.registry import CUSTOMERS_FILE
+from optiinfra_dagster.storage import allocation
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+from tests.storage.test_cost_readers import TODAY, D, Q, compute, day_of, periods_of
+from tests.support.bills import charge, estimates, publish_bill, publish_estimates
+from tests.support.samples import resource, select
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import date
+    from pathlib import Path
+
+    from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.model.slices import SliceResult
+
+Row = dict[str, Any]
+NONE = {"(untagged)", "(no resource)", "(empty)", "(no account)", "(no region)", "(no service)"}
+KEYS = ("team", "Team", "nobody.has this")
+ZERO = Decimal(0)
+
+
+def customer(name: str, allocate_by: Sequence[str] = KEYS, shared: SharedCosts | None = None) -> Customer:
+    """A customer of the file."""
+    fields = {"id": name, "name": name, "allocate_by": tuple(allocate_by), "shared_costs": shared}
+    return CUSTOMERS_FILE.customer_type.model_validate(fields)
+
+
+@pytest.fixture(scope="module")
+def place(migrated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    folder = tmp_path_factory.mktemp("allocation") / "clickhouse"
+    shutil.copytree(migrated_folder, folder, symlinks=True)
+    clickhouse = ClickHouse(f"chdb://{folder}")
+    with clickhouse.session():
+        yield clickhouse
+
+
+# --- Worlds drawn at random ------------------------------------------------------------------------------------------
+
+
+class World:
+    """Two clouds' bills and estimates of resources, some tagged by their lines, some by the inventory, some gone."""
+
+    def __init__(self, name: str, seed: int, shared: SharedCosts | None) -> None:
+        self.customer = customer(name, shared=shared)
+        self.shared = shared
+        rng = random.Random(seed)  # noqa: S311
+        self.rows: list[Row] = []
+        self.tags = {
+            f"r-{n}": rng.choice([{}, {"team": "a"}, {"team": "b"}, {"team": ""}, {"Team": "a", "team": "ü\"'\\"}])
+            for n in range(6)
+        }
+        gone = set(rng.sample(sorted(self.tags), 2))
+        self.estimates: list[SliceResult] = []
+        self.bills: list[Any] = []
+        for provider, currency in (("aws", "USD"), ("gcp", rng.choice(["USD", "EUR"]))):
+            read, arriving, charges = [], set(), []
+            for n in sorted({1, 2, 3, 30, 31, *rng.sample(range(4, 40), 6)}):
+                if rng.random() < 0.3:
+                    self._estimated(rng, provider, currency, n)
+                    if rng.random() < 0.5:
+                        continue
+                read.append(day_of(n))
+                if n < 3 and rng.random() < 0.5:
+                    arriving.add(day_of(n))
+                charges += [self._charge(rng, currency, n) for _ in range(rng.randrange(8))]
+            listed = {name: resource(name, tags=tags) for name, tags in self.tags.items() if name not in gone}
+            self.bills.append((provider, read, charges, arriving, listed))
+            for one in charges:
+                kind = "arriving" if one.day in arriving else "billed"
+                self._say(provider, kind, one.day, one, gone)
+            settled = set(read) - arriving
+            self.rows = [
+                r for r in self.rows
+                if (r["provider"], r["kind"]) != (provider, "estimated") or r["day"] not in settled
+            ]  # fmt: skip
+
+    @staticmethod
+    def _charge(rng: random.Random, currency: str, n: int) -> Any:
+        service, category = rng.choice([("EC2", "Usage"), ("S3", "Usage"), ("Support", "Usage"), ("Tax", "Tax")])
+        amount = Decimal(rng.randrange(-(10**5), 10**7)) / 10**4 + Decimal("1e-18")
+        own = rng.choice(["", "", '{"team":"line"}', '{"other":"x","team":7}', '{"team":null}'])
+        return charge(
+            day_of(n), amount, service, "payer", sub_account_id=rng.choice(["one", "two"]), currency=currency,
+            category=Category(category), resource_id=rng.choice(["", *(f"r-{k}" for k in range(6))]),
+            region_id=rng.choice(["", "eu"]), tags=own, effective_cost=rng.choice([amount, amount + 1, None]),
+            list_cost=rng.choice([amount * 2, None]),
+        )  # fmt: skip
+
+    def _estimated(self, rng: random.Random, provider: str, currency: str, n: int) -> None:
+        names = rng.sample(sorted(self.tags), 2)
+        for index, name in enumerate(names):
+            window, amount = TODAY - n * D + index * Q, f"{rng.randrange(1, 10**6)}e-7"
+            found = estimates(self.customer.id, window, {name: amount}, provider=provider, account="one",
+                              currency=currency, region="eu", tags=self.tags[name])  # fmt: skip
+            self.estimates.append(found)
+            self.rows.append(
+                {
+                    "provider": provider, "kind": "estimated", "day": day_of(n), "account": "one", "region": "eu",
+                    "service": "EC2", "resource": name, "currency": currency, "amount": Decimal(amount),
+                    "effective": Decimal(amount), "listed": Decimal(amount), "category": "Usage",
+                    "tags": self.tags[name], "known": True, "until": window + Q,
+                }
+            )  # fmt: skip
+
+    def _say(self, provider: str, kind: str, day: date, one: Any, gone: set[str]) -> None:
+        own = json.loads(one.tags or "{}")
+        known = bool(one.resource_id) and one.resource_id not in gone
+        estimated = {
+            r["resource"]: r["tags"] for r in self.rows
+            if (r["provider"], r["kind"], r["day"], r["account"]) == (provider, "estimated", day, one.sub_account_id)
+        }  # fmt: skip
+        tags = own or (self.tags[one.resource_id] if known else estimated.get(one.resource_id, {}))
+        self.rows.append(
+            {
+                "provider": provider, "kind": kind, "day": day, "account": one.sub_account_id, "region": one.region_id,
+                "service": one.service_name, "resource": one.resource_id, "currency": one.currency,
+                "amount": one.amount, "effective": one.effective_cost, "listed": one.list_cost,
+                "category": str(one.category), "tags": tags, "known": known, "until": one.start + D,
+            }
+        )  # fmt: skip
+
+    def publish(self, clickhouse: ClickHouse) -> None:
+        with clickhouse.session() as client:
+            allocation.record(client, [self.customer])
+        publish_estimates(clickhouse, *self.estimates)
+        for provider, read, charges, arriving, listed in self.bills:
+            publish_bill(
+                clickhouse, read, charges, customer=self.customer.id, provider=provider, arriving=arriving,
+                covers=["one", "two"], resources=listed,
+            )  # fmt: skip
+
+    def places(self, row: Row) -> list[tuple[str, str]]:
+        """The dimensions and values that a line counts in."""
+        tags = row["tags"]
+        if not tags and row["resource"] and not row["known"]:
+            tags = self._last_tags(row)
+
+        def of_key(key: str) -> str:
+            if key not in tags:
+                return "(untagged)" if row["resource"] else "(no resource)"
+            return "(empty)" if tags[key] in {"", None} else str(tags[key])
+
+        return [
+            ("provider", row["provider"]),
+            ("account", row["account"]),
+            ("region", row["region"] or "(no region)"),
+            ("service", row["service"]),
+            *((f"tag:{key}", of_key(key)) for key in KEYS),
+        ]
+
+    def _last_tags(self, row: Row) -> Row:
+        names = ("provider", "account", "resource")
+        found: dict[Any, Row] = {}
+        sums: dict[Any, Decimal] = defaultdict(lambda: ZERO)
+        first = min((TODAY - 30 * D).date(), TODAY.date().replace(day=1))
+        for other in self.rows:
+            if all(other[n] == row[n] for n in names) and other["tags"] and other["day"] >= first:
+                text = json.dumps(other["tags"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+                line = (
+                    other["day"], text, other["kind"], other["currency"], other["service"], other["region"],
+                    other["category"],
+                )  # fmt: skip
+                found[line] = other["tags"]
+                sums[line] += 0 if other["kind"] == "arriving" else other["amount"]
+        newest = max(found, key=lambda line: (line[0], abs(sums[line]), line[1]), default=None)
+        return found[newest] if newest else {}
+
+    def is_shared(self, row: Row) -> bool:
+        shared = self.shared
+        return shared is not None and (row["service"] in shared.services or row["category"] in shared.categories)
+
+    def expected(self) -> dict[tuple[str, ...], Row]:
+        """What the reader is to say, by dimension, value, currency and period."""
+        groups: dict[tuple[str, str, str], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
+        for row in self.rows:
+            for period in set(periods_of(row["day"])) - {"today"}:
+                for dimension, value in self.places(row):
+                    groups[dimension, row["currency"], period][value].append(row)
+        return {
+            (dimension, value, currency, period): said
+            for (dimension, currency, period), values in groups.items()
+            for value, said in self._said(values).items()
+        }
+
+    def _said(self, values: dict[str, list[Row]]) -> dict[str, Row]:
+        def added(rows: Sequence[Row], name: str = "amount") -> Decimal:
+            return sum((r[name] for r in rows), ZERO)
+
+        counted = {value: [r for r in rows if r["kind"] != "arriving"] for value, rows in values.items()}
+        amounts = {value: added(rows) for value, rows in counted.items()}
+        common = {value: added([r for r in rows if self.is_shared(r)]) for value, rows in counted.items()}
+        shared = spread(amounts, common, self.shared.by if self.shared else "")
+        total = sum(amounts.values())
+        return {
+            value: {
+                "billed": added([r for r in rows if r["kind"] == "billed"]),
+                "estimated": added([r for r in rows if r["kind"] == "estimated"]),
+                "arriving": added([r for r in rows if r["kind"] == "arriving"]),
+                "amount": amounts[value] if counted[value] else None,
+                **{
+                    name: added(counted[value], name)
+                    if counted[value] and None not in [r[name] for r in counted[value]]
+                    else None
+                    for name in ("effective", "listed")
+                },
+                "share": pytest.approx(float(amounts[value] / total)) if total and counted[value] else None,
+                "shared": shared[value],
+                "resources": len({r["resource"] for r in rows} - {""}),
+                "as_of": max(r["until"] for r in rows),
+            }
+            for value, rows in values.items()
+        }
+
+
+def spread(amounts: dict[str, Decimal], common: dict[str, Decimal], by: str) -> dict[str, Decimal | None]:
+    """What is added to each amount where the costs in common are spread, in units of the last digit."""
+    if not by:
+        return dict.fromkeys(amounts)
+    units = {value: int((amounts[value] - common[value]).scaleb(18)) for value in amounts}
+    weights = {
+        value: 0 if own <= 0 else own if by == "proportional" else int(value not in NONE)
+        for value, own in units.items()
+    }
+    shared, whole = {v: int(c.scaleb(18)) for v, c in common.items()}, sum(weights.values())
+    if not whole:
+        return dict.fromkeys(amounts, ZERO)
+    every = sum(shared.values())
+    parts = {value: abs(every) * weight // whole * (1 if every > 0 else -1) for value, weight in weights.items()}
+    biggest = min(weights, key=lambda value: (-weights[value], value))
+    parts[biggest] += every - sum(parts.values())
+    return {value: Decimal(parts[value] - shared[value]).scaleb(-18) for value in amounts}
+
+
+RULES = [
+    None,
+    SharedCosts(services=("Support",), categories=("Tax",)),
+    SharedCosts(categories=("Tax",), by="even"),
+]
+
+
+@pytest.fixture(scope="module")
+def drawn(place: ClickHouse) -> tuple[list[World], dict[str, list[Row]]]:
+    """Worlds, and what the readers say of them."""
+    worlds = [World(f"random-{seed}", seed, RULES[seed % 3]) for seed in range(12)]
+    for world in worlds:
+        world.publish(place)
+    return worlds, compute(place, "summary", "allocation")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_column_is_what_plain_python_says(drawn: tuple[list[World], dict[str, list[Row]]], seed: int) -> None:
+    world, found = drawn[0][seed], drawn[1]
+    said = {
+        (r["dimension"], r["value"], r["currency"], r["period"]): r
+        for r in found["allocation"]
+        if r["customer_id"] == world.customer.id
+    }
+    expected = world.expected()
+    assert said.keys() == expected.keys()
+    identity = ("window_start", "customer_id", "dimension", "value", "currency", "period")
+    for key, row in said.items():
+        assert {name: value for name, value in row.items() if name not in identity} == expected[key], key
+    sums: dict[tuple[str, str], dict[str, Decimal]] = defaultdict(lambda: defaultdict(lambda: ZERO))
+    for row in found["summary"]:
+        if row["customer_id"] == world.customer.id and row["period"] != "today":
+            for name in ("amount", "arriving"):
+                sums[row["currency"], row["period"]][name] += row[name] or 0
+    for (currency, period), amounts in sums.items():
+        for dimension in ("provider", "account", "region", "service", *(f"tag:{key}" for key in KEYS)):
+            its = [r for k, r in said.items() if (k[0], *k[2:]) == (dimension, currency, period)]
+            for name, amount in amounts.items():
+                assert sum((r[name] or 0 for r in its), ZERO) == amount
+            assert sum((r["shared"] or 0 for r in its), ZERO) == 0
+            shares = [r["share"] for r in its if r["share"] is not None]
+            assert not shares or sum(shares) == pytest.approx(1)
+
+
+# --- By hand ---------------------------------------------------------------------------------------------------------
+
+
+def allocated(place: ClickHouse, name: str, period: str = "last_30_days") -> dict[tuple[str, str], Row]:
+    """What the reader says of a customer's period."""
+    rows = compute(place, "allocation")["allocation"]
+    return {(r["dimension"], r["value"]): r for r in rows if (r["customer_id"], r["period"]) == (name, period)}
+
+
+def test_tax_and_support_are_borne_by_the_teams_in_a_column_of_its_own(place: ClickHouse) -> None:
+    shared = SharedCosts(services=("Support",), categories=("Tax",))
+    with place.session() as client:
+        allocation.record(client, [customer("shares", ["team"], shared)])
+    bills = [
+        charge(day_of(2), "60", resource_id="i-1", tags='{"team":"a"}'),
+        charge(day_of(2), "30", resource_id="i-2", tags='{"team":"b"}'),
+        charge(day_of(2), "10", resource_id="i-3"),
+        charge(day_of(2), "7", "Support"),
+        charge(day_of(2), "13", "Tax", category=Category.TAX),
+    ]
+    publish_bill(place, [day_of(2)], bills, customer="shares")
+    said = {value: row for (dimension, value), row in allocated(place, "shares").items() if dimension == "tag:team"}
+    assert {value: (row["amount"], row["shared"], row["share"]) for value, row in said.items()} == {
+        "a": (60, 12, pytest.approx(0.5)), "b": (30, 6, pytest.approx(0.25)),
+        "(untagged)": (10, 2, pytest.approx(1 / 12)), "(no resource)": (20, -20, pytest.approx(1 / 6)),
+    }  # fmt: skip
+
+
+def test_a_resource_that_is_gone_has_its_last_tags_and_one_that_lost_them_has_none(place: ClickHouse) -> None:
+    with place.session() as client:
+        allocation.record(client, [customer("leavers", ["team"])])
+    midnight = TODAY - 5 * D
+    publish_estimates(place, *(
+        estimates("leavers", midnight + n * Q, {"i-gone": "1", "i-bare": "1"}, tags={"team": team})
+        for n, team in ((0, "first"), (1, "last"))
+    ))  # fmt: skip
+    bills = [charge(day_of(n), "10", resource_id=name) for n in (3, 4) for name in ("i-gone", "i-bare", "i-new")]
+    publish_bill(place, [day_of(3), day_of(4)], bills, customer="leavers", resources={"i-bare": resource("i-bare")})
+    said = allocated(place, "leavers")
+    assert {value: row["amount"] for (dimension, value), row in said.items() if dimension == "tag:team"} == {
+        "last": 24, "(untagged)": 40,
+    }  # fmt: skip
+
+
+def test_of_ten_thousand_values_a_thousand_are_named(place: ClickHouse) -> None:
+    with place.session() as client:
+        allocation.record(client, [customer("many", ["job"], SharedCosts(categories=("Tax",), by="even"))])
+    bills = [charge(day_of(2), str(n), resource_id=f"i-{n}", tags=f'{{"job":"{n:05}"}}') for n in range(1, 10_001)]
+    bills += [charge(day_of(2), "0.01", resource_id="i-0"), charge(day_of(2), "20000", category=Category.TAX)]
+    publish_bill(place, [day_of(2)], bills, customer="many")
+    rows = [r for (dimension, _), r in allocated(place, "many").items() if dimension == "tag:job"]
+    said = {r["value"]: r for r in rows}
+    assert len(rows) == 1001
+    assert said.keys() - {"(others)", "(untagged)", "(no resource)"} == {f"{n:05}" for n in range(9_003, 10_001)}
+    rest = said["(others)"]
+    assert (rest["amount"], rest["resources"], rest["shared"]) == (sum(range(1, 9_003)), 9_002, 2 * 9_002)
+    assert (said["(untagged)"]["amount"], said["(untagged)"]["shared"]) == (Decimal("0.01"), 0)
+    assert sum(r["amount"] for r in rows) == sum(range(10_001)) + Decimal("20000.01")
+
+
+def test_a_key_that_nobody_has_is_all_untagged(place: ClickHouse) -> None:
+    with place.session() as client:
+        allocation.record(client, [customer("typo", ["Team"])])
+    publish_bill(place, [day_of(1)], [charge(day_of(1), "5", resource_id="i-1", tags='{"team":"a"}')], customer="typo")
+    said = allocated(place, "typo", "yesterday")
+    assert {value: row["share"] for (dimension, value), row in said.items() if dimension == "tag:Team"} == {
+        "(untagged)": 1,
+    }  # fmt: skip
+
+
+def test_a_customer_without_a_rule_has_the_dimensions_that_need_none(place: ClickHouse) -> None:
+    """It was added three days ago: what is known of it is all there is."""
+    publish_bill(place, [day_of(1), day_of(3)], [charge(day_of(3), "5"), charge(day_of(1), "2")], customer="plain")
+    said = allocated(place, "plain")
+    assert {key: (row["amount"], row["shared"]) for key, row in said.items()} == {
+        ("provider", "aws"): (7, None), ("account", "payer"): (7, None), ("region", "(no region)"): (7, None),
+        ("service", "EC2"): (7, None),
+    }  # fmt: skip
+
+
+def test_what_the_customers_file_says_is_recorded_where_it_changed(place: ClickHouse) -> None:
+    tax = SharedCosts(categories=("Tax",), by="even")
+    files: list[list[Customer]] = [
+        [customer("x", ["team"]), customer("y", [])],
+        [customer("x", ["team"]), customer("y", [])],
+        [customer("x", ["team", "it's"], tax), customer("y", [], tax)],
+        [customer("x", []), customer("y", [], tax)],
+    ]
+    with place.session() as client:
+        said = [allocation.record(client, of) for of in files]
+    assert said == [["x"], [], ["x", "y"], ["x"]]
+    rows = select(place, "SELECT * FROM allocation_rules_current WHERE customer_id IN ('x', 'y') ORDER BY customer_id")
+    assert [tuple(row.values())[1:] for row in rows] == [([], [], [], ""), ([], [], ["Tax"], "even")]
