@@ -1,4 +1,4 @@
-"""The command line: `optiinfra run | collect | read | customers check | migrate | lab serve | dev`.
+"""The command line: `optiinfra run | collect | read | report | customers check | migrate | lab serve | dev`.
 
 Results go to standard output, all else to standard error. Exit codes: 0 all went well, 1 something failed and is
 explained, 2 the command line is wrong, 130 interrupted, 141 the reader of the output went away.
@@ -307,6 +307,19 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
         say(result.note)
     if result.rows is None:
         raise SystemExit(1)
+
+
+@app.command(cls=Command, epilog=_examples("report --customer acme --out report.html"))
+def report(
+    customer: Annotated[str, typer.Option(help="The customer's id.")],
+    out: Annotated[Path, typer.Option(help="The file to write, such as report.html; replaced if it is there.")],
+) -> None:
+    """Write what the readers say of a customer as one page with plots, to be opened in a browser without a network."""
+    from optiinfra_dagster.cli.report import write_report
+
+    settings = load_settings()
+    write_report(_clickhouse(settings), settings, customer, out)
+    say(f"Wrote {out}")
 
 
 @app.command(cls=Command)
