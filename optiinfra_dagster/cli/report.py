@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,9 +16,11 @@ from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.storage.sql import read_sql, readers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from optiinfra_dagster.config.settings import Settings
+    from optiinfra_dagster.reports.section import Row
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 
@@ -45,7 +45,7 @@ def write_report(clickhouse: ClickHouse, settings: Settings, customer: str, out:
             for name, nothing in (("coverage", "No metric was asked for yet."), ("slices", ""))
         )
     if not states.rows and not any(answer.rows or answer.at for answer in answers.values()):
-        raise StorageError(next(answer.note for answer in answers.values()))
+        raise StorageError(f"Nothing was collected yet for {customer}: {_why_nothing(customer, slices.rows)}.")
     html = page.render(customer, chosen.name, now, page.sections(answers, states, slices))
     _write(out, html)
 
@@ -60,6 +60,15 @@ def _answer(clickhouse: ClickHouse, settings: Settings, part: page.Part, custome
     return Answer(rows, result.note, max((row["window_start"] for row in rows), default=now))
 
 
+def _why_nothing(customer: str, attempts: Sequence[Row]) -> str:
+    """How the newest attempt ended; how to collect where there was none."""
+    if not attempts:
+        return f"run `optiinfra collect --customer {customer}`"
+    newest = max(attempts, key=lambda row: row["attempted_at"])
+    said = f"the last attempt ({newest['provider']} {newest['dataset']}) is recorded as {newest['status']}"
+    return f"{said}: {newest['error'].rstrip('.')}" if newest["error"] else said
+
+
 def _check_place(out: Path) -> None:
     """Refuse a place that cannot be written to before work is spent on the page."""
     if out.is_dir():
@@ -72,23 +81,10 @@ def _check_place(out: Path) -> None:
 
 def _write(out: Path, html: str) -> None:
     """Write the whole file or nothing: what is there is replaced in one step."""
-    made = None
+    part = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=out.absolute().parent, prefix=f".{out.name}-", delete=False
-        ) as file:
-            made = file.name
-            file.write(html)
-        os.chmod(made, 0o666 & ~_umask())
-        os.replace(made, out)
+        part.write_text(html, encoding="utf-8")
+        part.replace(out)
     except OSError as error:
-        if made:
-            with suppress(OSError):
-                os.unlink(made)
+        part.unlink(missing_ok=True)
         raise ConfigError(f"--out {out} cannot be written: {error.strerror}. Name another place.") from error
-
-
-def _umask() -> int:
-    before = os.umask(0)
-    os.umask(before)
-    return before

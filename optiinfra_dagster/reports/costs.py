@@ -117,17 +117,21 @@ def outlook(answer: Answer) -> Section:
         "A point is the forecast of the whole month, the line its interval, the bar what it has cost so far.",
         facts(answer.rows),
     )
-    accounts = [row for row in answer.rows if row.get("scope", "account") == "account"] or answer.rows
-    for currency, of_currency in by(accounts, "currency").items():
+    for currency, of_currency in by((row for row in answer.rows if row["scope"] == "account"), "currency").items():
+        section.figures.append(
+            Figure("forecast of the month", words.added((row["forecast"] for row in of_currency), currency))
+        )
         rows = [
             plots.Interval(
-                f"{row['provider']} {words.name(row.get('sub_account_id', ''))}",
-                *(_float(row.get(end)) for end in ("low", "forecast", "high")),
-                so_far=_float(row.get("month_to_date", row.get("amount"))),
+                f"{row['provider']} {words.name(row['sub_account_id'])}",
+                *(_float(row[end]) for end in ("low", "forecast", "high")),
+                so_far=_float(row["month_to_date"]),
             )
             for row in of_currency[:MOST_BARS]
         ]
         section.plots.append(Plot(f"Outlook of the month in {currency}", plots.intervals(rows, currency)))
+    unusual = [row for row in answer.rows if row["is_unusual"]]
+    section.figures.append(Figure("unusual", f"{len(unusual):,} of {len(answer.rows):,}", ["accounts and services"]))
     section.tables.append(
         table(
             "By account and service",
@@ -138,7 +142,7 @@ def outlook(answer: Answer) -> Section:
                 ("month to date", "month_to_date", words.money), ("forecast", "forecast", words.money),
                 ("low", "low", words.money), ("high", "high", words.money), ("usual day", "usual_day", words.money),
                 ("unusual by", "unusual_by", words.money), ("unusual", "is_unusual", words.yes),
-                ("causes", "causes", words.name), ("why not", "reason", words.name), *_AS_OF,
+                ("of", "day", words.time), ("causes", "causes", str), ("why not", "reason", str), *_AS_OF,
             ],
         )
     )  # fmt: skip

@@ -56,8 +56,8 @@ def quality(answer: Answer) -> Section:
     section = Section(
         "quality",
         "LLM quality",
-        "Means of the judged answers of the day so far, each with its 95 % interval. Of hallucination and toxicity, less "
-        "is better.",
+        "Means of the judged answers of the day so far, each with its 95 % interval. Of hallucination and toxicity, "
+        "less is better.",
         facts(rows),
     )
     for score in SCORES:
@@ -130,8 +130,8 @@ def coverage(states: Answer, slices: Answer) -> Section:
             "Collections",
             sorted(slices.rows, key=lambda row: row["status"] == "ok"),
             [
-                ("provider", "provider", words.name), ("what", "dataset", _spaced), ("newest attempt", "status", _spaced),
-                ("at", "attempted_at", words.time), ("newest published window", "published_window", words.time),
+                ("provider", "provider", words.name), ("what", "dataset", _spaced),
+                ("newest attempt", "status", _spaced), ("at", "attempted_at", words.time), ("newest published window", "published_window", words.time),
                 ("not whole in 7 days", "failures", words.number), ("why", "error", str),
             ],
         )

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from optiinfra_dagster.reports import costs, others
-from optiinfra_dagster.reports.section import Answer
+from optiinfra_dagster.reports.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from optiinfra_dagster.reports.section import Section
+    from optiinfra_dagster.reports.section import Answer
 
 Key = tuple[str, str]
 
@@ -50,8 +50,6 @@ def _section(part: Part, answer: Answer) -> Section:
     """The section of a reader; without rows, what its note says."""
     if answer.rows:
         return part.build(answer)
-    from optiinfra_dagster.reports.section import Section
-
     return Section(part.reader[1], part.title, note=answer.note)
 
 

@@ -101,6 +101,8 @@ def table(
         title,
         [heading for heading, _, _ in there],
         [[written(row[column]) for _, column, written in there] for row in rows[:most]],
-        frozenset(n for n, (_, _, written) in enumerate(there) if written in {words.money, words.number, words.percent}),
+        frozenset(
+            n for n, (_, _, written) in enumerate(there) if written in {words.money, words.number, words.percent}
+        ),
         max(0, len(rows) - most),
     )
