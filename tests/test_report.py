@@ -355,13 +355,16 @@ def test_the_command_says_what_it_wrote_and_what_is_wrong(
     assert out.stat().st_mode & 0o777 == 0o644
 
 
-def take_picture(page_of: Path, picture: Path, height: int = 1500) -> None:
+def take_picture(page_of: Path, picture: Path, height: int = 2060) -> None:
     """Save the top of a page."""
     with browser("") as ui:
-        ui.driver.set_window_size(1120, height)
+        ui.driver.set_window_size(1120, 1000)
         ui.driver.get(page_of.absolute().as_uri())
-        clip = {"x": 0, "y": 0, "width": 1120, "height": height, "scale": 1}
-        shot = ui.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "clip": clip})
+        ui.driver.execute_script("document.documentElement.style.overflow = 'hidden'")
+        clip = {"x": 0, "y": 0, "width": 1120, "height": height, "scale": 0.8}
+        shot = ui.driver.execute_cdp_cmd(
+            "Page.captureScreenshot", {"format": "png", "clip": clip, "captureBeyondViewport": True}
+        )
         picture.write_bytes(base64.b64decode(shot["data"]))
 
 

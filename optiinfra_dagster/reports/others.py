@@ -131,7 +131,8 @@ def coverage(states: Answer, slices: Answer) -> Section:
             sorted(slices.rows, key=lambda row: row["status"] == "ok"),
             [
                 ("provider", "provider", words.name), ("what", "dataset", _spaced),
-                ("newest attempt", "status", _spaced), ("at", "attempted_at", words.time), ("newest published window", "published_window", words.time),
+                ("newest attempt", "status", _spaced), ("at", "attempted_at", words.time),
+                ("newest published window", "published_window", words.time),
                 ("not whole in 7 days", "failures", words.number), ("why", "error", str),
             ],
         )

@@ -76,7 +76,10 @@ def days(columns: Sequence[tuple[date, Mapping[str, float], bool]], unit: str) -
         doubtful = [place for place, (_, _, is_unknown) in zip(places, columns, strict=True) if is_unknown]
         for place in doubtful:
             axes.text(place, tops[place] + room * 0.02, "?", ha="center", color=COLOURS[UNKNOWN][0], weight="bold")
-        axes.set_xticks(places, [f"{day:%d}" if day.day > 1 else f"{day:%b %d}" for day, _, _ in columns], fontsize=7.5)
+        named = [
+            f"{day:%d\n%b}" if day.day == 1 or place == 0 else f"{day:%d}" for place, (day, _, _) in enumerate(columns)
+        ]
+        axes.set_xticks(places, named, fontsize=7.5)
         axes.set_xlim(-0.6, max(len(columns) - 0.4, 0.6))
         axes.margins(y=0.12)
         axes.axhline(0, color="#555555", linewidth=0.6)
