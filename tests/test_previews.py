@@ -17,9 +17,8 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.reports import preview, words
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from optiinfra_dagster.storage.sql import readers
-from tests.support.pictured import SCRIPT, WINDOW, fill
+from tests.support.pictured import SCRIPT, WINDOW, filled
 from tests.support.samples import select
-from tests.support.spine import Spine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,12 +29,9 @@ FIRST = ("summary", "by_service", "trends", "waste")
 
 
 @pytest.fixture(scope="module")
-def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
+def clickhouse() -> ClickHouse:
     """The small world of the report."""
-    clickhouse = Spine.at(tmp_path_factory.mktemp("previewed") / "home").clickhouse
-    with clickhouse.session():
-        fill(clickhouse)
-    return clickhouse
+    return filled().clickhouse
 
 
 def of(clickhouse: ClickHouse, name: str) -> str:

@@ -23,27 +23,18 @@ from optiinfra_dagster.model.errors import ConfigError, OptiInfraError, StorageE
 from optiinfra_dagster.reports import costs, others, page, plots, words
 from optiinfra_dagster.reports.section import Answer
 from optiinfra_dagster.storage.sql import readers
-from tests.support.pictured import FORMULA, LETTERS, NAMES, SCRIPT, TODAY, WINDOW, fill
-from tests.support.spine import ACCOUNTS, Spine
+from tests.support.pictured import FORMULA, LETTERS, NAMES, SCRIPT, TODAY, WINDOW, filled
 from tests.test_ui import browser
 
 if TYPE_CHECKING:
     from optiinfra_dagster.reports.section import Section
-
-CUSTOMERS = "customers:\n" + "".join(
-    f"  - {{id: {name}, name: '{name.title()} & Söhne', aws: [{{account_id: '{account}'}}]}}\n"
-    for name, account in ACCOUNTS.items()
-)
+    from tests.support.spine import Spine
 
 
 @pytest.fixture(scope="module")
-def spine(tmp_path_factory: pytest.TempPathFactory) -> Spine:
+def spine() -> Spine:
     """The small world, with every reader computed."""
-    spine = Spine.at(tmp_path_factory.mktemp("pictured") / "home")
-    spine.settings.customers_path.write_text(CUSTOMERS)
-    with spine.clickhouse.session():
-        fill(spine.clickhouse)
-    return spine
+    return filled()
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
@@ -19,6 +24,7 @@ from tests.storage.test_application_readers import interaction, sample
 from tests.storage.test_application_readers import publish as publish_answers
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
 from tests.support.samples import points, resource
+from tests.support.spine import ACCOUNTS, Spine
 
 if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
@@ -34,10 +40,28 @@ LETTERS = "機械-καρδιά | `a`"
 NAMES = (SCRIPT, FORMULA, LETTERS)
 
 
+CUSTOMERS = "customers:\n" + "".join(
+    f"  - {{id: {name}, name: '{name.title()} & Söhne', aws: [{{account_id: '{account}'}}]}}\n"
+    for name, account in ACCOUNTS.items()
+)
+
+
+@cache
+def filled() -> Spine:
+    """The world, with a customers file, made once in a process: filling it takes 10 CPU-s. It is to be read only."""
+    folder = Path(tempfile.mkdtemp(prefix="optiinfra-pictured-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    spine = Spine.at(folder / "home")
+    spine.settings.customers_path.write_text(CUSTOMERS)
+    with spine.clickhouse.session():
+        fill(spine.clickhouse)
+    return spine
+
+
 def fill(clickhouse: ClickHouse, window: datetime = WINDOW) -> None:
     """Publish the world's rows of acme, and compute every reader; of globex, one collection that failed."""
     today = window.date()
-    _bills(clickhouse, window, [today - n * D for n in range(45, 1, -1)])
+    _bills(clickhouse, window, [today - n * D for n in range(31, 1, -1)])
     of_volume = {"kind": "ebs:volume", "resource_type": ResourceType.VOLUME, "status": Status.AVAILABLE}
     volumes = [
         resource(f"vol-{n}", account_id="payer", resource_name=name, **of_volume) for n, name in enumerate(NAMES)
