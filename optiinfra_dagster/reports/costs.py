@@ -8,16 +8,15 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.reports import plots, words
-from optiinfra_dagster.reports.section import MOST_BARS, Answer, Figure, Plot, Section, by, facts, table
+from optiinfra_dagster.reports.section import AS_OF, MOST_BARS, Answer, Figure, Plot, Section, by, facts, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from optiinfra_dagster.reports.section import Row
+    from optiinfra_dagster.reports.section import Column, Row
 
 KINDS = ("billed", "estimated", "arriving")
-_AMOUNTS = [(kind, kind, words.money) for kind in ("amount", "effective", *KINDS)]
-_AS_OF = [("complete", "complete", words.yes), ("as of", "as_of", words.time)]
+_AMOUNTS: Sequence[Column] = [(kind, kind, words.money) for kind in ("amount", "effective", *KINDS)]
 
 
 def summary(answer: Answer) -> Section:
@@ -27,7 +26,7 @@ def summary(answer: Answer) -> Section:
         "Cost",
         "The bill where a day has settled, else estimates from list prices. What is arriving, the bill's words on days "
         "that have not settled, is no part of an amount.",
-        facts(answer.rows),
+        facts([row for row in answer.rows if row["period"] != "today"]),  # which is never complete
     )
     names = {"month_to_date": "month to date", "last_30_days": "the 30 days to yesterday"}
     for currency, of_currency in by(answer.rows, "currency").items():
@@ -42,7 +41,7 @@ def summary(answer: Answer) -> Section:
             [
                 ("provider", "provider", words.name), ("account", "sub_account_id", words.name),
                 ("period", "period", words.name), ("currency", "currency", words.name), *_AMOUNTS,
-                ("days known", "days", words.number), *_AS_OF,
+                ("days known", "days", words.number), *AS_OF,
             ],
         )
     )  # fmt: skip
@@ -102,7 +101,7 @@ def by_service(answer: Answer) -> Section:
             [
                 ("provider", "provider", words.name), ("service", "service_name", words.name),
                 ("account", "sub_account_id", words.name), ("currency", "currency", words.name), *_AMOUNTS,
-                ("resources", "resources", words.number), *_AS_OF,
+                ("resources", "resources", words.number), *AS_OF,
             ],
         )
     )  # fmt: skip
@@ -124,8 +123,10 @@ def outlook(answer: Answer) -> Section:
         rows = [
             plots.Interval(
                 f"{row['provider']} {words.name(row['sub_account_id'])}",
-                *(_float(row[end]) for end in ("low", "forecast", "high")),
-                so_far=_float(row["month_to_date"]),
+                _float(row["low"]),
+                _float(row["forecast"]),
+                _float(row["high"]),
+                _float(row["month_to_date"]),
             )
             for row in of_currency[:MOST_BARS]
         ]
@@ -142,7 +143,7 @@ def outlook(answer: Answer) -> Section:
                 ("month to date", "month_to_date", words.money), ("forecast", "forecast", words.money),
                 ("low", "low", words.money), ("high", "high", words.money), ("usual day", "usual_day", words.money),
                 ("unusual by", "unusual_by", words.money), ("unusual", "is_unusual", words.yes),
-                ("of", "day", words.time), ("causes", "causes", str), ("why not", "reason", str), *_AS_OF,
+                ("of", "day", words.time), ("causes", "causes", str), ("why not", "reason", str), *AS_OF,
             ],
         )
     )  # fmt: skip
@@ -172,7 +173,7 @@ def waste(answer: Answer) -> Section:
                 ("provider", "provider", words.name), ("resource", "resource_name", words.name),
                 ("type", "resource_type", words.name), ("reason", "reason", words.name),
                 ("a month", "monthly_amount", words.money), ("currency", "currency", words.name),
-                ("from", "amount_from", words.name), ("evidence", "evidence", str), *_AS_OF,
+                ("from", "amount_from", words.name), ("evidence", "evidence", str), *AS_OF,
             ],
         )
     )  # fmt: skip
@@ -207,7 +208,7 @@ def rightsizing(answer: Answer) -> Section:
                 ("type", "type", words.name), ("suggested", "suggested_type", words.name),
                 ("saving a month", "saving", words.money), ("currency", "currency", words.name),
                 ("verdict", "verdict", words.name), ("risk", "risk", words.name), ("basis", "basis", words.name),
-                ("why", "reason", str), *_AS_OF,
+                ("why", "reason", str), *AS_OF,
             ],
         )
     )  # fmt: skip
@@ -234,7 +235,7 @@ def allocation(answer: Answer) -> Section:
             [
                 ("dimension", "dimension", words.name), ("value", "value", words.name),
                 ("currency", "currency", words.name), ("share", "share", words.percent), *_AMOUNTS,
-                ("shared costs", "shared", words.money), ("resources", "resources", words.number), *_AS_OF,
+                ("shared costs", "shared", words.money), ("resources", "resources", words.number), *AS_OF,
             ],
         )
     )  # fmt: skip
@@ -248,7 +249,8 @@ def _amounts(rows: Iterable[Row]) -> list[Decimal | None]:
 def _facts_of(rows: Sequence[Row]) -> list[str]:
     """The parts of an amount, and how far it is known."""
     parts = [f"{kind} {words.money(sum((row[kind] for row in rows), Decimal(0)))}" for kind in KINDS]
-    return [", ".join(parts), facts([{k: row[k] for k in ("as_of", "complete")} for row in rows])]
+    known = f"{words.number(min(row['days'] for row in rows), 1)} days known of every account"
+    return [", ".join(parts), known, facts([{k: row[k] for k in ("as_of", "complete")} for row in rows])]
 
 
 def _parts_of(column: str, rows: Sequence[Row]) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.reports import plots, words
-from optiinfra_dagster.reports.section import MOST_BARS, Answer, Figure, Plot, Section, by, facts, table
+from optiinfra_dagster.reports.section import AS_OF, MOST_BARS, Answer, Figure, Plot, Section, by, facts, table
 
 if TYPE_CHECKING:
     from optiinfra_dagster.reports.section import Row
@@ -79,7 +79,7 @@ def quality(answer: Answer) -> Section:
                 ("model", "model_name", words.name), ("answers", "population", words.number),
                 ("judged", "judged", words.number), *((score, score, str) for score in SCORES),
                 ("worse than last week", "worse_than_last_week", words.yes), ("judge failed", "failures", words.number),
-                ("over budget", "over_budget", words.number), *_AS_OF,
+                ("over budget", "over_budget", words.number), *AS_OF,
             ],
         )
     )  # fmt: skip
@@ -138,9 +138,6 @@ def coverage(states: Answer, slices: Answer) -> Section:
         )
     )  # fmt: skip
     return section
-
-
-_AS_OF = [("complete", "complete", words.yes), ("as of", "as_of", words.time)]
 
 
 def _mean(row: Row, score: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.reports import words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
 Row = dict[str, Any]
+Column = tuple[str, str, Callable[[Any], str]]  # heading, name, and how a value is written
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ def by(rows: Iterable[Row], column: str) -> dict[Any, list[Row]]:
     return dict(sorted(found.items()))
 
 
+AS_OF: Sequence[Column] = (("complete", "complete", words.yes), ("as of", "as_of", words.time))
+
 MOST_ROWS = 30  # of a table: the page is for looking, `optiinfra read` has all
 MOST_BARS = 12
 
@@ -92,10 +96,8 @@ def facts(rows: Sequence[Row]) -> str:
     return ", ".join(said)
 
 
-def table(
-    title: str, rows: Sequence[Row], columns: Sequence[tuple[str, str, Callable[[Any], str]]], most: int = MOST_ROWS
-) -> Table:
-    """The first `most` rows, of the columns that they have: heading, name, and how a value is written."""
+def table(title: str, rows: Sequence[Row], columns: Sequence[Column], most: int = MOST_ROWS) -> Table:
+    """The first `most` rows, of the columns that they have."""
     there = [column for column in columns if rows and column[1] in rows[0]]
     return Table(
         title,
