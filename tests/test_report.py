@@ -213,7 +213,9 @@ def test_a_saving_that_has_no_price_is_unknown_and_not_nothing() -> None:
     assert [figure.value for figure in section.figures] == ["3", "12.50 USD", words.UNKNOWN]
     assert len(section.tables[0].rows) == 2
     assert "unknown" in section.tables[0].rows[1]
-    assert costs.rightsizing(Answer([judged | {"suggested_type": ""}])).plots == []
+    nothing = costs.rightsizing(Answer([judged | {"suggested_type": "", "verdict": "keep"}]))
+    assert [plot.title for plot in nothing.plots] == ["Machines by verdict"]
+    assert "keep" in nothing.plots[0].svg
 
 
 def test_waste_without_a_price_is_unknown() -> None:

@@ -189,9 +189,10 @@ def rightsizing(answer: Answer) -> Section:
         "Machines and databases whose 14 days would fit the next smaller type of the same family, by list prices.",
         facts(answer.rows),
     )
-    section.figures.append(
-        Figure("machines judged", f"{len(answer.rows):,}", [_parts_of("verdict", answer.rows) or "no verdict"])
-    )
+    verdicts = by(answer.rows, "verdict").items()
+    section.figures.append(Figure("machines judged", f"{len(answer.rows):,}", [_parts_of("verdict", answer.rows)]))
+    counts = [plots.Bar(words.name(verdict), {"": float(len(its))}, f"{len(its):,}") for verdict, its in verdicts]
+    section.plots.append(Plot("Machines by verdict", plots.bars(counts, "machines and databases")))
     for currency, rows in _by_currency(smaller, "saving"):
         section.figures.append(Figure("saving a month", words.added((r["saving"] for r in rows), currency)))
         labels = [
