@@ -7,6 +7,7 @@ import dagster as dg
 from optiinfra_dagster.assets.columns import described
 from optiinfra_dagster.assets.facts import FRESHNESS, OWNERS, code_references
 from optiinfra_dagster.providers.registry import FAMILIES_OF
+from optiinfra_dagster.reports import preview
 from optiinfra_dagster.storage.io_manager import Select
 from optiinfra_dagster.storage.sql import SQL, Reader, readers
 
@@ -39,7 +40,7 @@ def _asset(reader: Reader, partitions: dg.TimeWindowPartitionsDefinition) -> dg.
         tags={"family": reader.family},
     )
     def read() -> Select:
-        return Select(reader)
+        return Select(reader, preview.of(reader))
 
     return read
 

@@ -1,4 +1,4 @@
-"""The command line: `optiinfra run | collect | read | export | customers check | migrate | lab serve | dev`.
+"""The command line: `optiinfra run | collect | read | report | export | customers check | migrate | lab serve | dev`.
 
 Results go to standard output, all else to standard error. Exit codes: 0 all went well, 1 something failed and is
 explained, 2 the command line is wrong, 130 interrupted, 141 the reader of the output went away.
@@ -365,6 +365,19 @@ def export_focus(
     typer.echo(done.said)
     for note in done.notes:
         say(f"note: {note}")
+
+
+@app.command(cls=Command, epilog=_examples("report --customer acme --out report.html"))
+def report(
+    customer: Annotated[str, typer.Option(help="The customer's id.")],
+    out: Annotated[Path, typer.Option(help="The file to write, such as report.html; replaced if it is there.")],
+) -> None:
+    """Write what the readers say of a customer as one page with plots, to be opened in a browser without a network."""
+    from optiinfra_dagster.cli.report import write_report
+
+    settings = load_settings()
+    write_report(_clickhouse(settings), settings, customer, out)
+    say(f"Wrote {out}")
 
 
 @app.command(cls=Command)

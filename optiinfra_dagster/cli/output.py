@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
@@ -13,6 +12,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.cells import cell_len, set_cell_size
+
+from optiinfra_dagster.model.text import plain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -119,7 +120,7 @@ def _cell(value: Any) -> str:
         return f"{value:,.4f}" if not value or abs(value) >= Decimal("0.01") else f"{float(value):.3g}"
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M{':%S' if value.second else ''}Z}"
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", str(_text(value)))
+    return plain(str(_text(value)))
 
 
 def _cut(name: str, text: str) -> str:

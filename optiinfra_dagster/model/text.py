@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def storable(text: str) -> str:
     """The text with `?` for half a surrogate pair, which JSON can hold and UTF-8 cannot. One costs a whole insert."""
@@ -17,3 +19,8 @@ def shortened(text: str, limit: int = 240) -> str:
 def counted(n: int, what: str) -> str:
     """`1 window`, `1,200 windows`."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def plain(text: str) -> str:
+    """The text in one line: spaces for line breaks and control characters, which a name found in a cloud may hold."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text)

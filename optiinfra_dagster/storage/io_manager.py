@@ -22,6 +22,8 @@ from optiinfra_dagster.storage.report import Report
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from clickhouse_connect.driver.client import Client
+
     from optiinfra_dagster.storage.clickhouse import ClickHouse
     from optiinfra_dagster.storage.sql import Reader
 
@@ -40,10 +42,12 @@ class SliceStream:
 class Select:
     """The output of a reader asset: the reader whose SELECT fills its table.
 
-    Materializing a window of an hour or a day computes the whole of it.
+    Materializing a window of an hour or a day computes the whole of it. `preview` gives what the materialization shows
+    of the newest one, as Markdown.
     """
 
     reader: Reader
+    preview: Callable[[Client, datetime], str] | None = None
 
 
 class ClickHouseIOManager(dg.IOManager):
@@ -90,15 +94,17 @@ class ClickHouseIOManager(dg.IOManager):
         starts = sorted({windows.floor_to(select.reader.length, window) for window in windows_of_run})
         counts = compute(self._clickhouse, select.reader, starts, run_id=context.run_id)
         metadata: dict[str, Any] = {"dagster/row_count": sum(counts.values()), "slices": len(counts)}
-        if (reader := select.reader).is_own:  # its columns are not known before
-            with self._clickhouse.session() as client:
-                columns = readers.columns(client, reader.view)
-            metadata["dagster/column_schema"] = dg.TableSchema(
-                columns=[
-                    dg.TableColumn(name, kind, description=descriptions.of(reader.file, name, reader) or None)
-                    for name, kind in columns.items()
-                ]
-            )
+        reader = select.reader
+        with self._clickhouse.session() as client:
+            if select.preview:
+                metadata["preview"] = dg.MetadataValue.md(select.preview(client, starts[-1]))
+            if reader.is_own:  # its columns are not known before
+                metadata["dagster/column_schema"] = dg.TableSchema(
+                    columns=[
+                        dg.TableColumn(name, kind, description=descriptions.of(reader.file, name, reader) or None)
+                        for name, kind in readers.columns(client, reader.view).items()
+                    ]
+                )
         context.add_output_metadata(metadata)
 
     def _write_stream(self, context: dg.OutputContext, stream: SliceStream, windows_of_run: Sequence[datetime]) -> None:

@@ -1,0 +1,14 @@
+-- How a customer's collections of the last 30 days stand: by provider and dataset the newest attempt, the newest window
+-- that was published, and how many attempts failed in the last 7 days.
+SELECT
+    provider,
+    dataset,
+    argMax(toString(b.status), (b.published_at, b.batch)) AS status,
+    argMax(b.error, (b.published_at, b.batch)) AS error,
+    max(b.published_at) AS attempted_at,
+    maxOrNullIf(b.window_start, b.status IN ('ok', 'partial')) AS published_window,
+    countIf(b.status IN ('failed', 'budget', 'partial') AND b.published_at > now() - INTERVAL 7 DAY) AS failures
+FROM metric_batches AS b
+WHERE customer_id = {customer:String} AND b.window_start >= now() - INTERVAL 30 DAY AND b.status != 'not_due'
+GROUP BY provider, dataset
+ORDER BY provider, dataset
