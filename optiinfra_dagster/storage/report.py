@@ -17,7 +17,6 @@ from optiinfra_dagster.model.slices import (
     SliceStatus,
 )
 from optiinfra_dagster.model.text import counted
-from optiinfra_dagster.storage.cost_rows import left_out_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +57,8 @@ class Report:
 
     def add(self, batch: Sequence[SliceResult | AlreadyPublished], flushed: FlushResult) -> None:
         """Count a flush."""
+        from optiinfra_dagster.storage.cost_rows import left_out_in  # and pyarrow, which the definitions do without
+
         for item in batch:
             if isinstance(item, AlreadyPublished):
                 self._count(item, "already published", item.rows)

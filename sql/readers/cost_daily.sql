@@ -10,6 +10,7 @@
 -- also computes: stale_cost_days
 -- kept: 800 days
 -- key: customer_id provider sub_account_id service_name resource_id
+-- types: resource_id String, resource_name String, tags String
 -- table: cost_daily
 SELECT
     customer_id,

@@ -35,6 +35,8 @@ toStartOfMonth(today) - INTERVAL 2 MONTH AS first_day,
     arraySlice(v, 4, length(v) - 6), arraySlice(v, 5, length(v) - 6), arraySlice(v, 6, length(v) - 6),
     arraySlice(v, 7, length(v) - 6))) AS of_seven,
 ((m, n) -> arrayResize(arrayConcat([m[1], m[1], m[1]], m, [m[-1], m[-1], m[-1]]), n)) AS spread,
+-- A figure as an amount, to a millionth.
+(v -> toDecimal128(toInt64(round(v * 1000000)), 18) / 1000000) AS money,
 1.645 AS wide,   -- of a 90 % interval, in standard deviations,
 1.15 AS wider,   -- that history does not tell fully; and the errors of services go together as far as
 0.2 AS together,
@@ -505,13 +507,13 @@ SELECT
     service_name,
     days,
     if(o.is_known, o.month_amount, NULL) AS month_to_date,   -- as in cost summary; null where no day of it is known
-    if(o.unforeseeable = '', toDecimal128(round(o.forecast, 6), 18), NULL) AS forecast,   -- of the whole month
-    if(o.unforeseeable = '', toDecimal128(round(o.forecast - o.half, 6), 18), NULL) AS low,   -- the lower end of the 90 % interval
-    if(o.unforeseeable = '', toDecimal128(round(o.forecast + o.half, 6), 18), NULL) AS high,   -- the upper end of the 90 % interval
-    if(o.unforeseeable = '', toDecimal128(round(o.fees, 6), 18), NULL) AS fees,   -- the part of the forecast that is fees yet to come
+    if(o.unforeseeable = '', money(o.forecast), NULL) AS forecast,   -- of the whole month
+    if(o.unforeseeable = '', money(o.forecast - o.half), NULL) AS low,   -- the lower end of the 90 % interval
+    if(o.unforeseeable = '', money(o.forecast + o.half), NULL) AS high,   -- the upper end of the 90 % interval
+    if(o.unforeseeable = '', money(o.fees), NULL) AS fees,   -- the part of the forecast that is fees yet to come
     if(o.is_judged, toNullable(first_day + o.judged), NULL) AS day,   -- the newest whole day that can be compared
-    if(o.is_judged, toDecimal128(round(o.usual, 6), 18), NULL) AS usual_day,   -- what such a day usually costs
-    if(o.is_judged, toDecimal128(round(o.unusual, 6), 18), NULL) AS unusual_by,   -- what the day cost beyond that
+    if(o.is_judged, money(o.usual), NULL) AS usual_day,   -- what such a day usually costs
+    if(o.is_judged, money(o.unusual), NULL) AS unusual_by,   -- what the day cost beyond that
     if(o.is_judged, abs(o.unusual) > greatest(4 * o.usual_sd, 0.1 * abs(o.usual), 0.01 * abs(o.account_usual)), NULL)
         AS is_unusual,
     if(ifNull(is_unusual, false), arrayStringConcat(arrayMap(x -> x.2, arraySlice(arraySort(x -> (-abs(x.1), x.2),
