@@ -166,7 +166,7 @@ CREATE TABLE cost_days
     sub_account_id  LowCardinality(String)  CODEC(ZSTD(1)),
     state           LowCardinality(String)  CODEC(ZSTD(1)),   -- billed, estimated, arriving; corrected: only by other months' bills
     known           Float64                 CODEC(ZSTD(1)),   -- 1 where billed, else the share of its windows with an estimate
-    windows         UInt16                  CODEC(ZSTD(1)),   -- with an estimate
+    windows         UInt32                  CODEC(ZSTD(1)),   -- with an estimate
     is_arriving     Bool                    CODEC(ZSTD(1)),   -- a bill has begun to tell it
     is_final        Bool                    CODEC(ZSTD(1))
 )
