@@ -153,7 +153,7 @@ def read(
         CloudError: the export cannot be listed, there is none, or several state one month.
     """
     export = _Export.listed(source.account.cost_export or "", account, meter, until)
-    statements = Statements(request, source, final_by_time=False)  # the number of the invoice in a new file tells it
+    statements = Statements(request, source)
     wanted = set(months_of(request.first, request.last))
     changed = {
         month: files

@@ -37,18 +37,17 @@ class Statements(Generic[AccountT]):
 
     The request's memory keeps, by statement, the fingerprints of the files that were listed and of those that were
     chosen of them, and when the reading before that one was. Without it, the times of the files are compared with the
-    start of the last reading that ended well. `final_by_time` is True where charges become final though no file tells
-    it.
+    start of the last reading that ended well.
     """
 
     request: BillRequest[AccountT]
     source: Source[AccountT]
-    final_by_time: bool = True
 
     def changed(self, months: Sequence[date], listed: Sequence[File]) -> bool:
         """True where the statement of these months, which is in some of these files, may be another one.
 
-        That is also on the day that a month becomes final, for then its charges do.
+        That is also on the day that a month becomes final: no file need tell that its charges are, or that its last
+        days have settled.
         """
         if self._differs(months, listed, _LISTED):
             return True
@@ -71,7 +70,7 @@ class Statements(Generic[AccountT]):
 
     def _differs(self, months: Sequence[date], files: Sequence[File], which: str) -> bool:
         last = self.request.read_at.get(self.source.id)
-        if last is None or (self.final_by_time and any(self._became_final(month, last.date()) for month in months)):
+        if last is None or any(self._became_final(month, last.date()) for month in months):
             return True
         known, newest = self._known(months), max((file.modified for file in files), default=last - LATE)
         if not known:

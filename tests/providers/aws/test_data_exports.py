@@ -110,11 +110,29 @@ def test_only_months_that_were_written_since_are_read_again(start_lab: StartLab)
     put_export(lab, "2026-11", {1: "2"}, datetime(2026, 11, 19, tzinfo=UTC))
     account = acme(cost_export=EXPORT)
 
-    since = billing.read(asked(account, read_at={ACME: datetime(2026, 11, 10, tzinfo=UTC)}), Meter())
+    since = billing.read(asked(account, read_at={ACME: datetime(2026, 11, 12, tzinfo=UTC)}), Meter())
     nothing = billing.read(asked(account, read_at={ACME: datetime(2026, 11, 20, tzinfo=UTC)}), Meter())
 
     assert {day.month for day in since.read[ACME]} == {11}
     assert (nothing.read, nothing.charges, nothing.problems) == ({ACME: []}, [], [])
+
+
+def test_days_arrive_until_they_settle_or_their_month_is_final(start_lab: StartLab) -> None:
+    """October's file was last written at 3 o'clock on the 1st of November, and is read again when October is final."""
+    lab = start_lab()
+    put_export(lab, "2026-10", {1: "1", 31: "2"}, datetime(2026, 11, 1, 3, tzinfo=UTC))
+
+    def arriving(last: date, read_at: datetime | None = None) -> set[date]:
+        before = {"read_at": {ACME: read_at}} if read_at else {}
+        bill = billing.read(asked(acme(cost_export=EXPORT), last=last, **before), Meter())
+        assert bill.problems == []
+        assert len(bill.read[ACME]) == 31
+        return bill.arriving[ACME]
+
+    unsettled = {date(2026, 10, 30), date(2026, 10, 31)}
+    assert arriving(date(2026, 11, 1)) == unsettled
+    assert arriving(date(2026, 11, 9)) == unsettled  # more may have come than was written
+    assert arriving(date(2026, 11, 10), datetime(2026, 11, 10, 9, tzinfo=UTC)) == set()
 
 
 @pytest.mark.parametrize("place", ["s3://no-such-bucket/x", "s3://acme-billing/elsewhere"])

@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 from optiinfra_dagster.model.cost import Bill, Category, LeftOutBecause
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.billing import finality
 from optiinfra_dagster.providers.billing.exports import formats, own_ways
 from optiinfra_dagster.providers.billing.exports.charges import AMOUNTS, BECAUSE, NUMBERS, Collected
 from optiinfra_dagster.providers.billing.exports.decimals import (
@@ -41,7 +42,7 @@ from optiinfra_dagster.providers.billing.exports.files import ExportFile, opened
 from optiinfra_dagster.providers.billing.exports.resources import KnownResources
 from optiinfra_dagster.providers.billing.exports.sums import Coded, Words, coded
 from optiinfra_dagster.providers.billing.exports.times import DAY, Times, day_of, months_of, number_of
-from optiinfra_dagster.providers.billing.finality import arriving_from
+from optiinfra_dagster.providers.billing.finality import arriving_from, is_final
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.billing.exports.own_ways import Held
 
 _NOT_DATA = ("/", ".json", ".yml", ".yaml", ".sql", ".md5", "_success", ".html")  # what clouds write beside an export
+_DAY = timedelta(days=1)
 _KEPT = timedelta(days=790)  # costs are kept for 800 days
 _QUANTITIES = ("pricing_quantity", "consumed_quantity")
 _LATEST = 4_102_444_800  # seconds of the year 2100: no charge ends then
@@ -105,7 +107,8 @@ class Statement:
         covers: the first and the last day that it is about: `Bill.read` has all of them that are over, also those
             without charges. None for the days from the first that has charges to the last.
         written: when it was written: of that day and later ones it cannot have all.
-        settles: how long after its end a day may still get charges: `Bill.arriving` has those written before that.
+        settles: how long after its end a day may still get charges: `Bill.arriving` has those written before that,
+            until their month is final.
         accounts: the customer's own accounts, as `words.sub_account` spells them; charges of others are left out.
         account_charges: whether charges of no account, so of the billing account itself, are the customer's too.
     """
@@ -373,8 +376,12 @@ class Reader:
         bill.read = {statement.source_id: days}
         bill.periods = {statement.source_id: {statement.period} if statement.period else self._collected.periods()}
         if statement.written is not None:
-            arriving = arriving_from(statement.written.astimezone(UTC), statement.settles)
-            bill.arriving = {statement.source_id: {day for day in days if day >= arriving}}
+            begins, today = arriving_from(statement.written.astimezone(UTC), statement.settles), statement.last + _DAY
+            bill.arriving = {
+                statement.source_id: {
+                    day for day in days if day >= begins and not is_final(day, today, finality.EXPORT)
+                }
+            }
         return bill
 
     def _days_read(self) -> list[date]:
