@@ -105,6 +105,19 @@ def test_an_attempt_that_found_the_same_content_asks_for_nothing(ask: Ask, ledge
     assert ask() == "Every reader is up to date."
 
 
+def test_a_month_that_its_bill_restates_has_the_newest_window_s_readers_computed_once(ask: Ask, ledger: Ledger) -> None:
+    """Its days are published before the estimates of the window with which the bill was read."""
+    ledger.collected(before(1))
+    ledger.readers(before(1))
+    midnight = W0.replace(hour=0, minute=0)
+    ledger.add("cost_billed", [midnight - timedelta(days=n) for n in range(1, 31)])
+    assert ask() == "Every reader is up to date."
+    ledger.collected(W0)
+    assert ask() == [stretch(W0)]
+    ledger.readers(W0)
+    assert ask() == "Every reader is up to date."
+
+
 def test_windows_in_a_row_are_one_run_and_a_gap_makes_two(ask: Ask, ledger: Ledger) -> None:
     ledger.collected(before(5), before(4), before(2), before(1), W0)
     assert ask() == [stretch(before(2), W0), stretch(before(5), before(4))]

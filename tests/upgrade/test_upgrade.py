@@ -16,7 +16,10 @@ import pytest
 
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.definitions import build_defs
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.storage import reader_writer
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.sql import readers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,6 +64,24 @@ def test_every_table_and_view_has_the_rows_that_it_had(clickhouse: ClickHouse) -
             expected[name] = (before["rows"], before["hash"] if name not in CHANGED else content)
             after[name] = (rows, content)
     assert after == expected
+
+
+def test_the_cost_readers_go_on_with_the_days_of_before(clickhouse: ClickHouse) -> None:
+    """Their rollups are computed with the first window after the upgrade; amounts are those of then."""
+    window = windows.from_key(WINDOW)
+    with clickhouse.session() as client:
+        for name in ("daily", "days", "summary", "trends", "by_service", "by_resource"):
+            reader = readers()["cost", name]
+            reader_writer.compute(clickhouse, reader, [windows.floor_to(reader.length, window)])
+        of_days = "SELECT provider, currency, toString(sum(amount)) FROM {} GROUP BY ALL ORDER BY ALL"
+        costs = client.query(of_days.format("costs")).result_rows
+        daily = client.query(of_days.format("cost_daily_current")).result_rows
+        kinds = client.query("SELECT DISTINCT cost_kind FROM cost_daily_current ORDER BY cost_kind").result_rows
+        summary = client.query("SELECT count(), countIf(isNull(amount)) FROM cost_summary_current").result_rows
+    assert len(costs) >= 4
+    assert daily == costs
+    assert kinds == [("billed",), ("estimated",)]
+    assert summary[0][0] > summary[0][1] == 0
 
 
 def test_silence_is_a_state_where_it_was_a_sentence(clickhouse: ClickHouse) -> None:
