@@ -85,7 +85,8 @@ def test_a_browser_shows_every_section_and_plot_and_loads_nothing(written: Path)
             name = section.get_attribute("id")
             assert section.is_displayed()
             drawings = section.find_elements("css selector", "svg")
-            assert bool(drawings) == (name != "summary"), name
+            # Of no machine in this world is the next smaller type known.
+            assert bool(drawings) == (name not in {"summary", "rightsizing"}), name
             for drawing in drawings:
                 assert drawing.is_displayed()
                 assert drawing.size["width"] > 500

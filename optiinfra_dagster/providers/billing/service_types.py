@@ -43,7 +43,7 @@ COST_MANAGEMENT: Mapping[str, ResourceType | None] = {
         ResourceType.DATABASE,
     ),
     **dict.fromkeys(
-        ("virtual network", "bandwidth", "vpn gateway", "expressroute", "network watcher", "azure dns"),
+        ("bandwidth", "vpn gateway", "expressroute", "network watcher", "azure dns"),
         ResourceType.NETWORK,
     ),
 }
