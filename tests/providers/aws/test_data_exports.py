@@ -123,7 +123,7 @@ def test_days_arrive_until_they_settle_or_their_month_is_final(start_lab: StartL
     put_export(lab, "2026-10", {1: "1", 31: "2"}, datetime(2026, 11, 1, 3, tzinfo=UTC))
 
     def arriving(last: date, read_at: datetime | None = None) -> set[date]:
-        before = {"read_at": {ACME: read_at}} if read_at else {}
+        before: dict[str, Any] = {"read_at": {ACME: read_at}} if read_at else {}
         bill = billing.read(asked(acme(cost_export=EXPORT), last=last, **before), Meter())
         assert bill.problems == []
         assert len(bill.read[ACME]) == 31
