@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 
 def storable(text: str) -> str:
@@ -24,3 +27,8 @@ def counted(n: int, what: str) -> str:
 def plain(text: str) -> str:
     """The text in one line: spaces for line breaks and control characters, which a name found in a cloud may hold."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text)
+
+
+def to_json(values: Mapping[str, Any]) -> str:
+    """A JSON object with sorted keys, so that equal content is equal text."""
+    return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)

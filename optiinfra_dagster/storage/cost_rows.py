@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from optiinfra_dagster.model.cost import LeftOut, LeftOutBecause, by_month
+from optiinfra_dagster.model.text import to_json
 from optiinfra_dagster.model.windows import WINDOW
-from optiinfra_dagster.storage.rows import table_of, to_json
+from optiinfra_dagster.storage.rows import table_of
 from optiinfra_dagster.storage.schema import BILLED, COST
 
 if TYPE_CHECKING:

@@ -8,16 +8,15 @@ the metric catalogue.
 from __future__ import annotations
 
 import hashlib
-import json
 from datetime import datetime
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
-from optiinfra_dagster.model.text import storable
+from optiinfra_dagster.model.text import storable, to_json
 from optiinfra_dagster.model.windows import WINDOW
 from optiinfra_dagster.storage.schema import APPLICATION, PERFORMANCE, RESOURCE, TIME, Dataset
 
@@ -30,11 +29,6 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.kind import Kind
 
 _NO_KINDS: Mapping[str, Kind] = MappingProxyType({})
-
-
-def to_json(values: Mapping[str, Any]) -> str:
-    """A JSON object with sorted keys, so that equal content is equal text."""
-    return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
 def spec_hash(resource: Resource) -> int:

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pytest
 
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.model.text import to_json
 from optiinfra_dagster.quality import statistics
 from optiinfra_dagster.storage import arrow, migrations, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.reader_writer import write_select
-from optiinfra_dagster.storage.rows import to_json
 from optiinfra_dagster.storage.sql import read_sql
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.samples import BORDER, EARLY, LATE, W, select

@@ -36,6 +36,7 @@ from optiinfra_dagster.model.cost import (
 )
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.model.text import to_json
 from optiinfra_dagster.providers.billing import finality, service_names, service_types
 from optiinfra_dagster.providers.billing.finality import SETTLES_GCP, arriving_from, is_final
 from optiinfra_dagster.providers.billing.matching import Matcher, Name
@@ -304,7 +305,7 @@ def _quantity(quantity: Decimal | None) -> Decimal | None:
 def _tags(labels: str) -> str:
     """The labels of a line as a JSON object, from a list of key and value; of a key that is there twice, the last."""
     found = as_labels(json.loads(labels)) if labels else {}
-    return json.dumps(found, sort_keys=True, ensure_ascii=False, separators=(",", ":")) if found else ""
+    return to_json(found) if found else ""
 
 
 def _midnight(day: date) -> datetime:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 
 from optiinfra_dagster.model.cost import CORRECTION, Category
+from optiinfra_dagster.model.text import to_json
 from optiinfra_dagster.providers.billing import service_names
 from optiinfra_dagster.providers.billing.exports.formats import canonical
 
@@ -120,7 +121,7 @@ def tags_of(text: str) -> str:
     else:
         found = _object(text)
     tags = {_key(key): value for key, value in found.items() if key}
-    return json.dumps(tags, sort_keys=True, ensure_ascii=False, separators=(",", ":")) if tags else ""
+    return to_json(tags) if tags else ""
 
 
 def _key(key: str) -> str:
