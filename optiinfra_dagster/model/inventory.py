@@ -20,6 +20,10 @@ class ResourceType(StrEnum):
     LOAD_BALANCER = "load_balancer"
     NETWORK = "network"
     KUBERNETES = "kubernetes"
+    OBJECT_STORAGE = "object_storage"
+    SERVERLESS = "serverless"
+    ADDRESS = "address"
+    SNAPSHOT = "snapshot"
 
 
 class Status(StrEnum):
@@ -41,6 +45,8 @@ class Resource:
     """A resource: a machine, disk, database or network that a customer runs, as its cloud listed it.
 
     `resource_id` is the cloud's full, stable id (ARN, self link, ARM id, UUID), the same that metrics and costs use.
+    `instance_uid` is the cloud's own id of this one thing, where another may be made later under the same `resource_id`
+    (Google's numeric id, Azure's vmId, else the time of creation); empty where `resource_id` is never given twice.
     `kind` is the catalogue's key, e.g. `ec2:instance`. `capacity` is None where the listing does not tell it.
     `metadata` holds allow-listed, flat facts only: never a field that may carry a secret.
     """
@@ -57,6 +63,7 @@ class Resource:
     capacity: float | None = None
     unit: str = ""
     utilization: float | None = None
+    instance_uid: str = ""
     tags: dict[str, str] = field(default_factory=dict)
     metadata: dict[str, str | int | float | bool | None] = field(default_factory=dict)
 

@@ -56,6 +56,7 @@ def newest(
                 region=columns["region"][i],
                 kind=columns["kind"][i],
                 resource_id=columns["resource_id"][i],
+                instance_uid=columns["instance_uid"][i],
                 resource_name=columns["resource_name"][i],
                 resource_type=ResourceType(columns["resource_type"][i]),
                 status=Status(columns["status"][i]) if as_it_is else Status.UNKNOWN,

@@ -48,6 +48,7 @@ PERFORMANCE = Dataset(
             ("provider", NAME),
             ("metric_type", NAME),
             ("resource_id", NAME),
+            ("instance_uid", NAME),
             ("resource_name", NAME),
             ("resource_type", NAME),
             ("region", NAME),
@@ -61,7 +62,7 @@ PERFORMANCE = Dataset(
             ("collected_at", TIME),
         ]
     ),
-    key=("customer_id", "provider", "resource_id", "metric_name", "statistic", "timestamp"),
+    key=("customer_id", "provider", "resource_id", "instance_uid", "metric_name", "statistic", "timestamp"),
 )
 
 
@@ -79,6 +80,7 @@ RESOURCE = Dataset(
             ("region", NAME),
             ("kind", NAME),
             ("resource_id", pa.string()),
+            ("instance_uid", pa.string()),
             ("resource_name", pa.string()),
             ("resource_type", NAME),
             ("status", NAME),

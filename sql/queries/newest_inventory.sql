@@ -28,6 +28,7 @@ chosen AS
 SELECT
     r.customer_id AS customer_id,
     resource_id,
+    argMax(r.instance_uid, r.window_start) AS instance_uid,
     argMax(r.account_id, r.window_start) AS account_id,
     argMax(r.region, r.window_start) AS region,
     argMax(r.kind, r.window_start) AS kind,

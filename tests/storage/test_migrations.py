@@ -50,6 +50,12 @@ FROZEN = {
     "014_no_points": "0360c1974727f85b94783196931f3489d8cbb82679505c5e2cb0a5a2d67283fe",
     "015_facts_of_kinds": "d5fc5fdcb64102ff8333d69cb3d419e2a0c638be84909fade352efb66e0caaf6",
     "016_ledger_views": "614fe53b48efad2fcb9d7ad18afe55f196b536acb92200865a6261982133c04f",
+    "017_charges": "b8465fe568b5334b9ddf9a61d079be23b5661058adc1a778a689fb3235d1b31e",
+    "018_cost_days": "231b49ffec88ebc404ed5a3aa477e40cfa61b0f42d256d903e25b4bcf5c6ec6e",
+    "019_price_currency": "991826c3aa1383fd6246096a4f4d9120f97abc264a642aaa369bc8439ee95762",
+    "020_focus": "c28177ed5198473e75acf9e7fcefe3d0c84b06881abbee95f90c624703d45fc9",
+    "021_allocation": "d1a1588bf30f38fef517e68d1cddfbb463c39e10fb1c5405780d6f77270e7f0e",
+    "022_machine_sizes": "ca5799d7e9020ef275b98c527812dfcb8a45d307d0eb5e2db498e060ab298cff",
 }
 
 ARROW_TYPES = {
