@@ -50,6 +50,7 @@ class CoverageState(StrEnum):
     AGENT_MISSING = "agent_missing"
     THROTTLED = "throttled"
     ERROR = "error"
+    NOT_COLLECTED = "not_collected"  # the cloud was not asked: no metric of the kind is in our catalogue
 
     @classmethod
     def of(cls, cause: Cause) -> CoverageState:
