@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.config.allocation import SharedCosts
 from optiinfra_dagster.config.customers import FAMILIES, Application
 from optiinfra_dagster.config.settings import Settings
+from optiinfra_dagster.config.token_prices import TokenPrice
 from optiinfra_dagster.model.windows import WINDOW
 from optiinfra_dagster.providers import figures
 from optiinfra_dagster.providers.billing import told
@@ -88,6 +89,7 @@ def _customers() -> Iterator[str]:
         **{f"{name}[]": provider.account_type for name, provider in PROVIDERS.items()},
         "shared_costs": SharedCosts,
         "application": Application,
+        "application.token_prices[]": TokenPrice,
     }
     for name, section in sections.items():
         yield from (f"## {name}", "", (section.__doc__ or "").strip().replace("\n    ", "\n"), "")
