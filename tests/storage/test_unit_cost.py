@@ -78,7 +78,7 @@ UNKNOWN: list[tuple[tuple[int, int, int], Any, Any, str, set[str]]] = [
 
 def test_what_is_not_known_is_null_and_says_why(clickhouse: ClickHouse) -> None:
     for number, (tokens, price, labels, _, _) in enumerate(UNKNOWN):
-        name = {"customer_id": f"unknown-{number}"}
+        name: dict[str, Any] = {"customer_id": f"unknown-{number}"}
         publish(clickhouse, [*interaction(1, labels, **name), sample(1, tokens=tokens, price=price, **name)])
     found = {row["customer_id"]: row for row in compute(clickhouse) if row["period"] == "window"}
     for number, (_, _, _, because, known) in enumerate(UNKNOWN):
@@ -88,7 +88,7 @@ def test_what_is_not_known_is_null_and_says_why(clickhouse: ClickHouse) -> None:
 
 
 def test_an_answer_that_cannot_be_checked_for_hallucination_may_be_good(clickhouse: ClickHouse) -> None:
-    name = {"customer_id": "unchecked"}
+    name: dict[str, Any] = {"customer_id": "unchecked"}
     answers = interaction(1, {"hallucination": "not_assessable"}, **name)
     answers += interaction(2, {"hallucination": "minor"}, **name)
     publish(clickhouse, [*answers, sample(2, tokens=(2, 2, 2), price=("1", "1"), **name)])
@@ -97,7 +97,7 @@ def test_an_answer_that_cannot_be_checked_for_hallucination_may_be_good(clickhou
 
 
 def test_a_price_that_changed_is_that_of_its_window(clickhouse: ClickHouse) -> None:
-    name = {"customer_id": "repriced"}
+    name: dict[str, Any] = {"customer_id": "repriced"}
     earlier = sample(10, W - Q, tokens=(10, 1_000_000, 0), price=("1", "1"), **name)
     publish(clickhouse, [earlier, sample(10, W, tokens=(10, 1_000_000, 0), price=("3", "1"), **name)])
     rows = of(clickhouse, "repriced")
@@ -216,7 +216,8 @@ def _figures(group: list[Row]) -> dict[str, Any]:
 def _cost(details: dict[str, Any]) -> Decimal:
     given = details["input_tokens"] * Decimal(details["input_usd_per_million"])
     got = details["output_tokens"] * Decimal(details["output_usd_per_million"])
-    return ((given + got) / 1_000_000).quantize(Decimal("1e-15"), ROUND_DOWN)
+    cost: Decimal = (given + got) / 1_000_000
+    return cost.quantize(Decimal("1e-15"), ROUND_DOWN)
 
 
 def _of(row: Row, metric: str) -> bool:
