@@ -24,6 +24,7 @@ from optiinfra_dagster.model.metrics import CoverageState, MetricsRequest, Metri
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws.agents import Agents, Dimensions
 from optiinfra_dagster.providers.aws.client import Account, forget, open_account
+from optiinfra_dagster.providers.aws.errors import SessionRefusedError, UnreachableError
 from optiinfra_dagster.providers.aws.kind import AGENT
 from optiinfra_dagster.providers.aws.questions import Question, batches_of, price_of, questions_of
 from optiinfra_dagster.providers.metric_questions import Loss, Losses, result_of, unknown_account
@@ -146,6 +147,7 @@ class _Run:
     account: Account | None = None
     refusal: CollectionError | None = None
     losses: Losses = field(init=False)
+    silent: dict[str, UnreachableError] = field(default_factory=dict)  # by region: hosts that did not answer
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -184,7 +186,7 @@ class _Run:
             if question.metric.condition == AGENT:
                 unknown.setdefault(question.metric.name, []).append(question)
         for questions in unknown.values():
-            if (stopped := self._stopped()) is not None:
+            if (stopped := self._stopped(region)) is not None:
                 self._fail(region, questions, stopped)
                 continue
             agents = Agents(self.common.request, self.account_id, region, questions[0].metric)
@@ -209,15 +211,15 @@ class _Run:
         common = self.common
         return self.account.call("cloudwatch", region, common.meter, {"GetMetricData": usd}, common.until)
 
-    def _stopped(self) -> CollectionError | None:
-        """The error for which no more calls are made; None while calls are made."""
-        return self.refusal or self.common.overspent
+    def _stopped(self, region: str) -> CollectionError | None:
+        """The error for which no more calls are made to a region; None while calls are made."""
+        return self.refusal or self.common.overspent or self.silent.get(region)
 
     def _ask(self, region: str, batch: Sequence[Question]) -> None:
         """Send one batch and hand every question its answer; a batch that fails costs its own questions only."""
         queries = [(question, statistic) for question in batch for statistic in question.metric.statistics]
         answers = [_Answer() for _ in queries]
-        failure = self._stopped()
+        failure = self._stopped(region)
         if failure is None:
             try:
                 self._read(region, batch, answers)
@@ -266,11 +268,14 @@ class _Run:
 
     def _fail(self, region: str, questions: Sequence[Question], error: CollectionError) -> None:
         """Settle the questions of a call that failed, or was not made, and count them to its problem."""
+        if isinstance(error, UnreachableError):
+            self.silent[region] = error
+        if error is self.refusal or error.cause is Cause.AUTH:
+            error = self._give_up(error)
         for question in questions:
             question.fail(error)
-        if error is self.refusal or error.cause is Cause.AUTH:
-            refusal = self._give_up(error)
-            self.losses.add(refusal.cause, str(refusal), questions)
+        if error is self.refusal:
+            self.losses.add(error.cause, str(error), questions)
         elif error.cause is Cause.BUDGET:
             self.common.overspend(error, self.account_id, len(questions))
         else:
@@ -280,7 +285,7 @@ class _Run:
         """Ask nothing more of the account; gives the first error for which that is so."""
         with self._lock:
             if self.refusal is None:
-                self.refusal = error
+                self.refusal = error.given_up() if isinstance(error, SessionRefusedError) else error
                 if self.account is not None:
                     forget(self.account)
             return self.refusal
