@@ -52,7 +52,7 @@ def price(request: MetricsRequest[AwsAccount]) -> Decimal:
         if question.state is not None:
             continue
         if question.metric.condition == AGENT:
-            place = (question.resource.account_id, question.resource.region, question.metric.name)
+            place = (question.resource.account_id, question.resource.region, question.metric.api_metric)
             if place not in remembered:
                 remembered[place] = Agents(request, *place[:2], question.metric).remembered()
             if remembered[place].get(question.name) == []:
@@ -148,6 +148,7 @@ class _Run:
     refusal: CollectionError | None = None
     losses: Losses = field(init=False)
     silent: dict[str, UnreachableError] = field(default_factory=dict)  # by region: hosts that did not answer
+    listed: set[tuple[str, str]] = field(default_factory=set)  # region and name of agents' metrics
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -172,35 +173,49 @@ class _Run:
             self.refusal = error
 
     def _collect_region(self, region: str) -> None:
-        self._find_agents(region)
+        of_agents = [question for question in self.questions[region] if question.metric.condition == AGENT]
+        self._find_agents(region, of_agents)
+        self._ask_all(region, self.questions[region])
+        before = {id(question): question.dimensions for question in of_agents}
+        self._find_agents(region, of_agents, anew=True)
+        self._ask_all(region, [question for question in of_agents if question.dimensions != before[id(question)]])
+
+    def _ask_all(self, region: str, questions: Sequence[Question]) -> None:
+        """Ask those of the questions that are open, in as few calls as they fit."""
         request = self.common.request
         seconds = (request.end - request.start).total_seconds()
-        open_questions = [question for question in self.questions[region] if question.state is None]
-        batches = list(batches_of(open_questions, seconds))
+        batches = list(batches_of([question for question in questions if question.is_open], seconds))
         side_by_side(lambda batch: self._ask(region, batch), batches, most=_AT_ONCE, name=_THREADS)
 
-    def _find_agents(self, region: str) -> None:
-        """Learn the dimensions of the metrics that agents publish; where there is no agent, nothing is asked."""
-        unknown: dict[str, list[Question]] = {}
-        for question in self.questions[region]:
-            if question.metric.condition == AGENT:
-                unknown.setdefault(question.metric.name, []).append(question)
-        for questions in unknown.values():
+    def _find_agents(self, region: str, questions: Sequence[Question], *, anew: bool = False) -> None:
+        """Learn the dimensions of metrics that agents publish; where there is no agent, nothing is asked.
+
+        With `anew`, those are listed of which remembered ones gave no points: an instance has another type or image
+        now, or its agent another configuration.
+        """
+        alike: dict[str, list[Question]] = {}
+        for question in questions:
+            alike.setdefault(question.metric.api_metric, []).append(question)
+        for api_metric, same in alike.items():
+            silent = [question for question in same if question.is_open]
+            if not silent or (anew and (region, api_metric) in self.listed):
+                continue
             if (stopped := self._stopped(region)) is not None:
-                self._fail(region, questions, stopped)
+                self._fail(region, silent, stopped)
                 continue
-            agents = Agents(self.common.request, self.account_id, region, questions[0].metric)
+            agents = Agents(self.common.request, self.account_id, region, same[0].metric)
             try:
-                dimensions = agents.of(questions, partial(self._look, region))
+                dimensions = agents.of(same, partial(self._look, region), anew=anew)
             except CloudError as error:
-                self._fail(region, questions, error)
+                self._fail(region, silent, error)
                 continue
-            for question in questions:
+            for question in silent:
                 question.dimensions = dimensions.get(question.name, [])
                 if not question.dimensions:
                     question.settle(*question.without_points())
 
-    def _look(self, region: str, agents: Agents) -> dict[str, Dimensions]:
+    def _look(self, region: str, agents: Agents) -> dict[str, list[Dimensions]]:
+        self.listed.add((region, agents.metric.api_metric))
         with self._calling(region) as cloudwatch:
             return agents.read(cloudwatch.get_paginator("list_metrics").paginate(**agents.listing()))
 
