@@ -16,13 +16,16 @@ from optiinfra_dagster.config.allocation import SharedCosts
 from optiinfra_dagster.config.customers import FAMILIES, Application
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model.windows import WINDOW
+from optiinfra_dagster.providers import figures
 from optiinfra_dagster.providers.billing import told
 from optiinfra_dagster.providers.catalog import METRICS
+from optiinfra_dagster.providers.figures import Figure
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, PROVIDERS
 from optiinfra_dagster.storage import descriptions, sql
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.providers.kind import Kind
     from optiinfra_dagster.storage.sql import Reader
 
 FOLDER = Path(__file__).parent / "reference"
@@ -44,6 +47,12 @@ def pages() -> Mapping[str, str]:
             _tables(),
         ),
         "kinds.md": _page("Kinds of resource", "What each cloud lists, and what is known of it.", _kinds()),
+        "figures.md": _page(
+            "Figures",
+            "The six figures that are wanted of everything, by kind and cloud: the metrics that answer one, or the "
+            "document by which the cloud does not measure it, or `not collected`.",
+            _figures(),
+        ),
         "metrics.md": _page("Metrics", "Units are percent 0-100, bytes/s, ops/s, seconds, bytes, count.", _metrics()),
         "bills.md": _page(
             "Bills",
@@ -168,6 +177,23 @@ def _kinds() -> Iterator[str]:
             ),
         )
         yield ""
+
+
+def _figures() -> Iterator[str]:
+    for provider in PROVIDERS.values():
+        yield from (f"## {provider.name}", "")
+        yield from _table(
+            ("kind", *(figure.replace("_", " ") for figure in Figure)),
+            ((f"`{kind.name}`", *(_figure(kind, figure) for figure in Figure)) for kind in provider.kinds.values()),
+        )
+        yield ""
+
+
+def _figure(kind: Kind, figure: Figure) -> str:
+    if names := figures.collected(kind, figure):
+        return ", ".join(f"`{name}`" for name in names)
+    reason = figures.not_offered(kind, figure)
+    return f"not offered ({reason})" if reason else "not collected"
 
 
 def _metrics() -> Iterator[str]:

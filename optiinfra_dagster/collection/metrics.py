@@ -15,6 +15,7 @@ from optiinfra_dagster.model.metrics import MetricsRequest
 from optiinfra_dagster.model.problems import describe
 from optiinfra_dagster.model.slices import MergeLatePoints, SliceResult, SliceStatus
 from optiinfra_dagster.providers.day_cache import DayCache
+from optiinfra_dagster.providers.figures import coverage_of_what_is_not_offered
 from optiinfra_dagster.storage import arrow
 from optiinfra_dagster.storage.rows import performance_rows
 
@@ -85,6 +86,7 @@ def collect_metrics(context: Context, task: Task) -> Iterator[SliceResult]:
                 continue
             meter = Meter(budget)
             answer = provider.metrics(request, meter)
+            answer.coverage += coverage_of_what_is_not_offered(provider.kinds, snapshot.resources, answer.coverage)
             budget = None if budget is None else budget - meter.cost_usd
             rows = performance_rows(customer.id, provider.name, answer.series, context.now())
             yield from _slices(customer.id, provider.name, windows.span(begin, end), rows, answer, meter)
