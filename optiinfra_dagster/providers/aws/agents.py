@@ -95,8 +95,8 @@ class Agents:
 
 
 def _is_new(resource: Resource) -> bool:
-    started = as_datetime(resource.metadata.get("launched_at")) or resource.created_at
-    return started is not None and datetime.now(UTC) - started < _SETTLED
+    times = (resource.created_at, as_datetime(resource.metadata.get("launched_at")))
+    return any(moment is not None and datetime.now(UTC) - moment < _SETTLED for moment in times)
 
 
 # Dimensions of the agent's standard configuration that change with the instance -> the fact that they tell.

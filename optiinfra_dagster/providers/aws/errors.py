@@ -154,7 +154,12 @@ _UNREACHED = (
     sdk.SSLError,
 )
 
-_IAM_PREFIXES = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing", "efs": "elasticfilesystem"}
+_IAM_PREFIXES = {
+    "elb": "elasticloadbalancing",
+    "elbv2": "elasticloadbalancing",
+    "efs": "elasticfilesystem",
+    "resourcegroupstaggingapi": "tag",
+}
 
 
 class UnreachableError(CloudError):

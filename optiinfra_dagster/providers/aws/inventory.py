@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Inventory, Resource
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.aws import tags
 from optiinfra_dagster.providers.aws.client import Account, forget, open_account
 from optiinfra_dagster.providers.aws.errors import SessionRefusedError, UnreachableError, region_refused
 from optiinfra_dagster.providers.aws.kind import Listing, Place
 from optiinfra_dagster.providers.aws.services import LISTINGS
+from optiinfra_dagster.providers.aws.tags import untagged
 from optiinfra_dagster.providers.parsing import ODD, Item, as_dicts, as_text, as_texts, dig
 
 if TYPE_CHECKING:
@@ -101,6 +103,21 @@ class _Run:
             self._silent[host] = error
             raise
 
+    def tag(self, region: str, resources: Sequence[Resource]) -> list[Problem]:
+        """Add their tags to resources of a region whose listing has none; gives what hindered it."""
+        if self.account is None or self.dead:
+            return []
+        try:
+            with self.account.call("resourcegroupstaggingapi", region, self.meter, until=self.until) as tagging:
+                found = tags.read(tagging, {resource.kind for resource in resources})
+        except CloudError as error:
+            if error.cause is Cause.AUTH:  # after listings that were answered
+                error = CloudError(Cause.UNAVAILABLE, str(error))
+            return [Problem(self.config.account_id, region, "", error.cause, f"{error} (tags are missing)")]
+        for resource in resources:
+            resource.tags.update(found.get(resource.resource_id, {}))
+        return []
+
     def _accepts_elsewhere(self, region: str, error: CloudError) -> bool:
         """True where the credential is good and only the region refuses it; else the account is given up, once."""
         with self._lock:
@@ -158,6 +175,11 @@ def collect(customer_id: str, accounts: Sequence[AwsAccount], meter: Meter) -> I
         calls = [(run, pool.submit(run.listed, *listing)) for run in runs for listing in run.rest()]
         for run, part in calls:
             run.keep(part.result())
+        tagged = [
+            (run, pool.submit(run.tag, *place)) for run in runs for place in untagged(run.inventory.resources).items()
+        ]
+        for run, problems_of in tagged:
+            run.inventory.problems += problems_of.result()
     whole: dict[str, Resource] = {}
     for run in runs:
         for resource in run.inventory.resources:

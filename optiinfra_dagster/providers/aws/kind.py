@@ -95,7 +95,7 @@ class AwsKind(Kind):
     `price_queries` find the prices of `price_parts`: a pattern of a part's key -> the query, made of the pattern's
     groups. The patterns of all kinds exclude each other. `published_as` gives a metric under the names that a resource
     publishes it. `dimensions_of` gives the dimensions that name a resource in a metric, from what its ARN ends with.
-    `tagged_as` is what the Resource Groups Tagging API calls the kind where the listing tells no tags: `dynamodb:table`.
+    `tagged_as` is the Resource Groups Tagging API's word for it where the listing has no tags: `dynamodb:table`.
     """
 
     price_queries: Mapping[str, Callable[..., PriceQuery]] = field(default_factory=lambda: MappingProxyType({}))
