@@ -57,6 +57,7 @@ class Kind:
     bill_service: str = ""
     attachable: bool = False
     silent_when_idle: bool = False
+    not_offered: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def why_not_offered(self, metric: Metric, resource: Resource) -> str:
         """The reason why a resource does not have a metric of its kind; "" where it does."""
