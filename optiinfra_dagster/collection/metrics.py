@@ -15,6 +15,7 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import MetricsRequest
 from optiinfra_dagster.model.problems import describe
 from optiinfra_dagster.model.slices import MergeLatePoints, SliceResult, SliceStatus
+from optiinfra_dagster.providers import prometheus_figures
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.storage import arrow
 from optiinfra_dagster.storage.rows import performance_rows
@@ -86,6 +87,7 @@ def collect_metrics(context: Context, task: Task) -> Iterator[SliceResult]:
                 continue
             meter = Meter(budget)
             answer = provider.metrics(request, meter)
+            prometheus_figures.add_figures(provider.name, provider.kinds, request, answer, meter)
             settle_coverage(answer, begin, request.resources, provider.kinds, task.daily)
             budget = None if budget is None else budget - meter.cost_usd
             rows = performance_rows(customer.id, provider.name, answer.series, context.now())

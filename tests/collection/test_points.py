@@ -20,7 +20,7 @@ from tests.support.samples import CPU, resource
 from tests.support.spine import fleet, newest_window, world
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from optiinfra_dagster.model.inventory import Resource
@@ -139,6 +139,11 @@ def test_what_is_terminated_is_asked_about_only_where_it_ended_since() -> None:
     assert [one.resource_id for one in to_ask(found, NOON)] == ["running", "just now"]
 
 
+def clock(at: datetime) -> Callable[[], datetime]:
+    """A clock that stands still."""
+    return lambda: at
+
+
 # --- Through a cloud -------------------------------------------------------------------------------------------------
 
 
@@ -155,8 +160,8 @@ def test_a_metric_that_stops_is_collected_no_window_longer(start_lab: StartLab, 
     spine.write_customers(start_lab(of_acme), ["acme"])
     states = "SELECT toString(state) AS state, since FROM coverage_current WHERE metric_name = 'cpu_utilization'"
     for at, known in ((window - Q, "collected"), (window, "no_points")):
-        spine.collect("resource", [at], now=lambda at=at: at + Q + 6 * MINUTE)
-        spine.collect("performance", [at], now=lambda at=at: at + Q + 6 * MINUTE)
+        spine.collect("resource", [at], now=clock(at + Q + 6 * MINUTE))
+        spine.collect("performance", [at], now=clock(at + Q + 6 * MINUTE))
         assert spine.query(states) == [{"state": known, "since": at}]
     points = spine.query("SELECT count() AS n FROM performance_metrics_current WHERE metric_name = 'cpu_utilization'")
     assert points[0]["n"] >= 3

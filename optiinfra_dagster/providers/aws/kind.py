@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
@@ -92,12 +93,17 @@ class AwsKind(Kind):
     """A kind of resource on AWS; see `providers.kind.Kind` for the facts that all clouds share.
 
     `price_queries` find the prices of `price_parts`: a pattern of a part's key -> the query, made of the pattern's
-    groups. The patterns of all kinds exclude each other. `namespace_of` names the namespace in which a resource
-    publishes, "" for that of the catalogue.
+    groups. The patterns of all kinds exclude each other. `published_as` gives a metric under the names that a resource
+    publishes it. `dimensions_of` gives the dimensions that name a resource in a metric, from what its ARN ends with.
+    `tagged_as` is the Resource Groups Tagging API's word for it where the listing has no tags: `dynamodb:table`.
     """
 
     price_queries: Mapping[str, Callable[..., PriceQuery]] = field(default_factory=lambda: MappingProxyType({}))
-    namespace_of: Callable[[Resource], str] = lambda _resource: ""
+    published_as: Callable[[Resource, Metric], Metric] = lambda _resource, metric: metric
+    dimensions_of: Callable[[Resource, Metric, str], list[dict[str, str]]] = lambda _resource, metric, name: [
+        {"Name": metric.dimension, "Value": name}
+    ]
+    tagged_as: str = ""
 
 
 def metric_rows(
@@ -188,6 +194,16 @@ def fact_number(resource: Resource, name: str) -> float:
     """A fact of a resource's metadata as a number; 0 where it is not known."""
     value = resource.metadata.get(name)
     return float(value) if isinstance(value, int | float) else 0.0
+
+
+def dimensions(**named: str) -> list[dict[str, str]]:
+    """Dimensions as CloudWatch's requests have them."""
+    return [{"Name": name, "Value": value} for name, value in named.items()]
+
+
+def made_at(moment: datetime | None) -> str:
+    """What tells a resource from another that has its name later: the time at which it was made; "" if not known."""
+    return "" if moment is None else moment.isoformat()
 
 
 def part(key: str, quantity: float = 1) -> Component:

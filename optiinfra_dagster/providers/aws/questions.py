@@ -52,6 +52,11 @@ class Question(metric_questions.Question):
     dimensions: list[dict[str, str]] = field(default_factory=list)
 
     @property
+    def is_open(self) -> bool:
+        """True while it has neither points nor a state."""
+        return self.state is None and not self.series
+
+    @property
     def name(self) -> str:
         """The value of the dimension that names the resource."""
         return dimension_value(self.resource.resource_id)
@@ -64,10 +69,10 @@ class Question(metric_questions.Question):
         """A query for each statistic, still without an id."""
         metric = self.metric
         named = {
-            "Namespace": self.kind.namespace_of(self.resource) or metric.namespace,
+            "Namespace": metric.namespace,
             "MetricName": metric.api_metric,
             "Dimensions": self.dimensions
-            or [{"Name": metric.dimension, "Value": self.name}, *further_dimensions(metric)],
+            or [*self.kind.dimensions_of(self.resource, metric, self.name), *further_dimensions(metric)],
         }
         for statistic in metric.statistics:
             yield {"MetricStat": {"Metric": named, "Period": metric.period, "Stat": statistic}}
@@ -86,7 +91,7 @@ def questions_of(resource: Resource, start: datetime) -> Iterator[Question]:
     if kind is None:
         return
     for metric, reason in metrics_to_ask(kind, resource, start):
-        question = Question(kind, resource, metric)
+        question = Question(kind, resource, kind.published_as(resource, metric))
         if reason:
             question.settle(CoverageState.NOT_OFFERED, reason)
         elif not question.name:

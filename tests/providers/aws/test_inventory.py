@@ -338,19 +338,6 @@ def test_a_region_that_is_not_enabled_costs_that_region_only(start_lab: StartLab
     assert meter.calls["GetCallerIdentity"] == 1
 
 
-def test_a_session_that_was_ended_is_told_once_and_entered_anew_next_time(start_lab: StartLab) -> None:
-    lab = start_lab(fleet("ec2:vpc", subnets=0))
-    gather()
-    lab.control.expire_sessions()
-
-    (problem,) = gather().problems
-    healed = gather()
-
-    assert (problem.cause, problem.kind) == (Cause.AUTH, "")
-    assert healed.problems == []
-    assert len(healed.resources) == 1
-
-
 def test_two_accounts_of_a_customer_keep_apart(start_lab: StartLab) -> None:
     second = {"id": "222222222222", "regions": ["us-east-1"], "fleets": [fleet("ec2:vpc", 2, subnets=0)]}
     start_lab(fleet("ec2:vpc", 3, subnets=0), accounts=(second,))

@@ -20,7 +20,7 @@ from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import CoverageState, Metric, MetricsRequest, MetricsResult
-from optiinfra_dagster.providers.aws import client
+from optiinfra_dagster.providers.aws import client, sdk
 from optiinfra_dagster.providers.aws import metrics as metrics_
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.inventory import collect
@@ -666,7 +666,7 @@ def test_a_region_that_hangs_ends_in_time_and_delays_no_other(
     lab = start_lab(fleet("ec2:instance", 20, region="eu-west-1", volumes=0))
     monkeypatch.setattr(client, "_SDKS", {})
     monkeypatch.setattr(client, "_ACCOUNTS", {})
-    monkeypatch.setattr(client, "_CONFIG", client._CONFIG.merge(Config(read_timeout=1)))
+    monkeypatch.setattr(sdk, "_CONFIG", sdk._CONFIG.merge(Config(read_timeout=1)))
     account = acme(regions=["eu-west-1"])
     fine = collect("acme", [account], Meter()).resources
     read([*instances(1), *fine], accounts=(account,))  # makes the clients
@@ -744,17 +744,17 @@ def test_points_that_come_late_are_final_after_the_next_window(monkeypatch: pyte
     assert changed > 50
 
 
-def test_a_credential_that_fails_is_one_problem(start_lab: StartLab) -> None:
+def test_a_session_that_fails_is_one_problem_and_not_for_good(start_lab: StartLab) -> None:
     lab = start_lab()
     lab.control.add_faults({"action": "expired", "operation": "GetMetricData"})
 
     result = read(instances(2000))
 
     (problem,) = result.problems
-    assert (problem.cause, problem.region) == (Cause.AUTH, "")
+    assert (problem.cause.permanent, problem.region) == (False, "")
     assert "(16000 metrics are missing)" in problem.message
     assert lab.control.calls().count(operation="GetMetricData") <= 8
-    assert states(result)["cpu_utilization"] is CoverageState.NO_PERMISSION
+    assert states(result)["cpu_utilization"] is CoverageState.ERROR
 
 
 def test_a_role_that_cannot_be_assumed_is_one_problem(start_lab: StartLab) -> None:

@@ -131,7 +131,7 @@ def test_permissions_are_those_of_the_families() -> None:
     assert aws.permissions(["cost"]) == ("ce:GetCostAndUsage", "pricing:GetProducts")
     assert aws.permissions(["performance"]) == ("cloudwatch:GetMetricData", "cloudwatch:ListMetrics")
     listed = {action for listing in LISTINGS for action in listing.actions.split()}
-    assert set(aws.permissions(["resource"])) == listed | {"ec2:DescribeRegions"}
+    assert set(aws.permissions(["resource"])) == listed | {"ec2:DescribeRegions", "tag:GetResources"}
     assert aws.kinds is KINDS
 
 

@@ -19,6 +19,7 @@ from optiinfra_dagster.lab.aws.services import (
     elb,
     rds,
     redshift,
+    tagging,
     vpc,
 )
 
@@ -53,6 +54,7 @@ _SERVICES: tuple[_Service, ...] = (
     dynamodb,
     efs,
     addresses,
+    tagging,
 )
 
 KINDS: Mapping[str, LabKind] = {kind.name: kind for service in _SERVICES for kind in service.KINDS}

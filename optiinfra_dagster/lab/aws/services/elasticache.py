@@ -86,6 +86,7 @@ CLUSTER = LabKind(
         ("SuccessfulWriteRequestLatency", "Microseconds", 20, 900),
     ),
     as_published=_as_published,
+    tagged_as="elasticache:cluster",
     price_list="AmazonElastiCache",
     products=_products,
     bill_service="Amazon ElastiCache",

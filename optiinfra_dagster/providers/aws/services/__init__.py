@@ -67,7 +67,9 @@ METRICS: tuple[Metric, ...] = tuple(metric for kind in KINDS.values() for metric
 """The rows of the metric catalogue."""
 
 _FAMILY_ACTIONS: Mapping[str, frozenset[str]] = {
-    "resource": frozenset({"ec2:DescribeRegions"}.union(*(listing.actions.split() for listing in LISTINGS))),
+    "resource": frozenset(
+        {"ec2:DescribeRegions", "tag:GetResources"}.union(*(listing.actions.split() for listing in LISTINGS))
+    ),
     "performance": frozenset({"cloudwatch:GetMetricData", "cloudwatch:ListMetrics"}),
     "cost": frozenset({"ce:GetCostAndUsage", "pricing:GetProducts"}),
 }

@@ -12,6 +12,7 @@ from optiinfra_dagster.providers.aws.kind import (
     Place,
     PriceQuery,
     fact,
+    made_at,
     metric_rows,
     paged,
     part,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 def _cache_cluster(item: Item, place: Place) -> Resource:
     name, state = name_of(item, "CacheClusterId"), as_text(item.get("CacheClusterStatus"))
+    created = as_datetime(item.get("CacheClusterCreateTime"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -43,7 +45,8 @@ def _cache_cluster(item: Item, place: Place) -> Resource:
         resource_type=CLUSTER.resource_type,
         status=status_of(state),
         cloud_status=state,
-        created_at=as_datetime(item.get("CacheClusterCreateTime")),
+        created_at=created,
+        instance_uid=made_at(created),
         capacity=as_number(item.get("NumCacheNodes")),
         unit="nodes",
         metadata=facts(
@@ -103,6 +106,7 @@ CLUSTER = AwsKind(
     price_parts=_price_parts,
     price_queries={r"(cache\.\S+) (\S+)": _price_query},
     bill_service="Amazon ElastiCache",
+    tagged_as="elasticache:cluster",
 )  # fmt: skip
 
 KINDS = (CLUSTER,)

@@ -14,6 +14,7 @@ from optiinfra_dagster.providers.aws.kind import (
     PriceQuery,
     always,
     count_of,
+    made_at,
     metric_rows,
     paged,
     status_of,
@@ -115,7 +116,7 @@ def _load_balancer(item: Item, place: Place) -> Resource:
 
 
 def _classic_load_balancer(item: Item, place: Place) -> Resource:
-    name = name_of(item, "LoadBalancerName")
+    name, created = name_of(item, "LoadBalancerName"), as_datetime(item.get("CreatedTime"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -125,7 +126,8 @@ def _classic_load_balancer(item: Item, place: Place) -> Resource:
         resource_type=CLASSIC.resource_type,
         status=Status.RUNNING,  # the API tells no state: while it is listed, it takes connections
         cloud_status="",
-        created_at=as_datetime(item.get("CreatedTime")),
+        created_at=created,
+        instance_uid=made_at(created),
         tags=as_labels(item.get("Tags")),
         metadata=facts(
             scheme=item.get("Scheme"),
@@ -194,6 +196,7 @@ CLASSIC = _kind(
         "elb:classic", "AWS/ELB", "LoadBalancerName", "ELB user guide: Classic Load Balancer metrics",
         ("response_time", "latency", "seconds", "Latency", "Average p50 p95 p99"),
         ("request_rate", "traffic", "requests/s", "RequestCount", "Sum"),
+        ("network_total", "network", "bytes/s", "EstimatedProcessedBytes", "Sum"),
     ),
     price_key="classic load balancer",
     product_family="Load Balancer",
