@@ -297,9 +297,16 @@ def _scopes(bill: Bill, told: Mapping[str, Collection[date]], day: date) -> froz
 
 
 def _imported(source: Source[Any], day: date, bill: Bill) -> list[ImportedDay]:
-    """The markers of a day that was read: one for each account that the source covers, and the cloud's totals."""
+    """The markers of a day that was read: one for each account that the source covers, and the cloud's totals.
+
+    Where the customer bears the billing account's own charges, that account is covered too; its id stands in the lines.
+    """
     settled = day not in bill.arriving.get(source.id, ())
-    covered = [ImportedDay(day, source.id, account, settled=settled) for account in source.covers]
+    accounts = dict.fromkeys(source.covers)
+    if source.account_charges:
+        of_source = (charge for charge in bill.charges if charge.billing_account_id == source.id)
+        accounts |= dict.fromkeys(sorted({charge.payer_account_id for charge in of_source} - {""}))
+    covered = [ImportedDay(day, source.id, account, settled=settled) for account in accounts]
     totals = [
         ImportedDay(day, source.id, source.id, total.currency, total.amount, settled)
         for total in bill.totals

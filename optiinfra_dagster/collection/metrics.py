@@ -14,6 +14,7 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import MetricsRequest
 from optiinfra_dagster.model.problems import describe
 from optiinfra_dagster.model.slices import MergeLatePoints, SliceResult, SliceStatus
+from optiinfra_dagster.providers import prometheus_figures
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.providers.figures import coverage_of_what_is_not_offered
 from optiinfra_dagster.storage import arrow
@@ -86,6 +87,7 @@ def collect_metrics(context: Context, task: Task) -> Iterator[SliceResult]:
                 continue
             meter = Meter(budget)
             answer = provider.metrics(request, meter)
+            prometheus_figures.add_figures(provider.name, provider.kinds, request, answer, meter)
             answer.coverage += coverage_of_what_is_not_offered(provider.kinds, snapshot.resources, answer.coverage)
             budget = None if budget is None else budget - meter.cost_usd
             rows = performance_rows(customer.id, provider.name, answer.series, context.now())

@@ -124,6 +124,9 @@ STATISTICS: Mapping[str, str] = {
     "ALIGN_MAX": "maximum",
     "ALIGN_RATE": "average",
     "ALIGN_SUM": "average",  # Cloud Monitoring's sum; the scale divides it by its period
+    "ALIGN_FRACTION_TRUE": "average",  # Cloud Monitoring's share of samples that are true
+    "REDUCE_SUM": "average",  # Cloud Monitoring's sum of the means of what a resource consists of
+    "REDUCE_MEAN": "average",  # Cloud Monitoring's mean of everything that a distribution counts
     "REDUCE_PERCENTILE_50": "p50",
     "REDUCE_PERCENTILE_95": "p95",
     "REDUCE_PERCENTILE_99": "p99",

@@ -1,7 +1,7 @@
 """A customer's Prometheus, or whatever answers like one (Mimir, Thanos, VictoriaMetrics), for machines of any cloud.
 
-Which metrics to read is in `exporters`; the account of a cloud gives the URL and the token. The shapes are those of
-Prometheus' own document, "HTTP API": range queries.
+Which metrics to read is in `prometheus_exporters`, and what becomes of them in `prometheus_figures`; any account may
+give the URL and the token. The shapes are those of Prometheus' own document, "HTTP API": range queries.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 import re
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -67,15 +67,13 @@ class PrometheusConfig:
     proxies: bool = True
 
     @classmethod
-    def look_up(cls, url: Endpoint | None, token: Reference | None) -> PrometheusConfig | None:
-        """The config that two fields of an account refer to; None where they name no Prometheus.
+    def look_up(cls, url: Endpoint, token: Reference | None) -> PrometheusConfig:
+        """The config that two fields of an account refer to.
 
         Raises:
             ConfigError: a reference leads nowhere.
             CloudError: what holds the token cannot be a token, or the secret store did not answer.
         """
-        if url is None:
-            return None
         resolved = url.resolve()
         secret = "" if token is None else token.resolve().strip()
         if not re.fullmatch(r"[!-~]{0,8192}", secret):
@@ -213,14 +211,18 @@ def _short(text: str) -> str:
 # --- The resource of a series ---------------------------------------------------------------------------------------
 
 # The facts of resources that a label may hold: addresses and host names.
-_NAMING_FACTS = ("main_ip", "internal_ip", "v6_main_ip", "private_ip", "public_ip", "hostname")
+_NAMING_FACTS = (
+    *("main_ip", "internal_ip", "v6_main_ip", "private_ip", "public_ip", "ip_address"),
+    *("hostname", "dns_name", "endpoint", "fqdn"),
+)
 
 
 class Machines:
-    """Finds the resource of a series: by its id, its address, or a name that no other resource has.
+    """Finds the resource of a series: by its id, its address, or a name that no other of `resources` has.
 
     `labels` are those that may name one, the surest first. Of an id the last part counts: `i-0abc` of
-    `arn:aws:ec2:us-east-1:123456789012:instance/i-0abc`.
+    `arn:aws:ec2:us-east-1:123456789012:instance/i-0abc`; and the id of its own that a machine has beside its name
+    (Google's number, Azure's vmId).
     """
 
     def __init__(self, resources: Sequence[Resource], labels: Sequence[str] = MACHINE_LABELS) -> None:
@@ -228,7 +230,7 @@ class Machines:
         self._by_name: dict[str, Resource | None] = {}
         self._owners: dict[tuple[Any, ...], tuple[int, Resource] | None] = {}  # each question names them again
         for resource in resources:
-            names = resource.resource_id.rpartition("/")[2], resource.resource_name
+            names = resource.resource_id.rpartition("/")[2], resource.resource_name, resource.instance_uid
             facts = (resource.metadata.get(fact) for fact in _NAMING_FACTS)
             for name in {str(name).lower() for name in (*names, *facts) if name}:
                 # Private networks use the same addresses again, and anybody may give a label twice.
@@ -274,7 +276,7 @@ def _host(target: str) -> str:
 # --- All questions --------------------------------------------------------------------------------------------------
 
 Questions = Sequence[tuple[Sequence["Metric"], Sequence["Resource"]]]
-"""Metrics whose API metric is PromQL, and the resources to read them of: a pair for each kind."""
+"""Metrics of a kind, whose API metric is PromQL, and the resources of that kind to read them of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,30 +295,29 @@ class PrometheusResult:
 
 def read_metrics(
     prometheus: Prometheus,
+    machines: Machines,
     questions: Questions,
     start: datetime,
     end: datetime,
     meter: Meter,
-    labels: Sequence[str] = MACHINE_LABELS,
 ) -> PrometheusResult:
-    """Read the points of [start, end): each PromQL once for all resources.
+    """Read the points of [start, end): each PromQL once for all resources, which `machines` finds by their labels.
 
     Where several have one name, a later one counts for the resources that an earlier one has no points of. What would
     fail for all questions alike ends them: a Prometheus that does not answer, or a token that it refuses.
     """
     by_promql: dict[str, dict[str, Metric]] = {}  # PromQL -> kind -> metric
-    wanted: Counter[str] = Counter()  # name -> how many resources there are
+    wanted: dict[str, set[str]] = defaultdict(set)  # name -> resources
     for metrics, resources in questions:
         for metric in metrics:
             by_promql.setdefault(metric.api_metric, {})[metric.kind] = metric
-        wanted.update(dict.fromkeys((metric.name for metric in metrics), len(resources)))
-    machines = Machines([resource for _, resources in questions for resource in resources], labels)
+            wanted[metric.name].update(resource.resource_id for resource in resources)
     result = PrometheusResult([], {name: set() for name in wanted}, {}, len(by_promql))
     dead: CloudError | None = None
     for promql, by_kind in by_promql.items():
         metric = next(iter(by_kind.values()))
         known = result.known[metric.name]
-        if len(known) == wanted[metric.name]:
+        if len(known) == len(wanted[metric.name]):
             continue
         if dead is not None:
             result.failures[promql] = dead
@@ -330,10 +331,11 @@ def read_metrics(
         if matrix.warning:
             message = f"Prometheus at {prometheus.host}: {matrix.warning}"
             result.failures[promql] = CloudError(Cause.INCOMPLETE, message)
+        missing = wanted[metric.name] - known
         new = [
             _series(owned, by_kind[owned.resource.kind])
             for owned in _owned(machines, matrix)
-            if owned.resource.kind in by_kind and owned.resource.resource_id not in known
+            if owned.resource.kind in by_kind and owned.resource.resource_id in missing
         ]
         known.update(series.resource.resource_id for series in new)
         result.series.extend(new)

@@ -69,15 +69,6 @@ NOT_COLLECTED = {
     "azure:aks": "disk_io network_io response_time uptime",
     "azure:openshift": "cpu memory disk_io network_io response_time uptime",
     "azure:openshift_v3": "cpu memory disk_io network_io response_time uptime",
-    "vultr:instance": "response_time",
-    "vultr:bare_metal": "response_time",
-    "vultr:block": "disk_io response_time uptime",
-    "vultr:vfs": "disk_io response_time uptime",
-    "vultr:object_storage": "disk_io response_time uptime",
-    "vultr:database": "disk_io network_io response_time",
-    "vultr:load_balancer": "cpu memory network_io",
-    "vultr:vpc": "network_io response_time uptime",
-    "vultr:kubernetes": "cpu memory disk_io network_io response_time",
 }
 
 # Metrics that answer none of the six.

@@ -57,7 +57,7 @@ def _refusal(action: Action, project: str) -> GcpError:
             return GcpError(503, "UNAVAILABLE", "The service is currently unavailable.")
         case Action.EXPIRED | Action.UNKNOWN_KEY:
             text = "Request had invalid authentication credentials. Expected OAuth 2 access token."
-            return GcpError(401, "UNAUTHENTICATED", text, "ACCESS_TOKEN_EXPIRED")
+            return GcpError(401, "UNAUTHENTICATED", text, "ACCESS_TOKEN_EXPIRED" if action is Action.EXPIRED else "")
         case Action.OPTIN_REQUIRED:
             text = f"Cloud Asset API has not been used in project {project} before or it is disabled."
             return GcpError(403, "PERMISSION_DENIED", text, "SERVICE_DISABLED")
@@ -91,7 +91,7 @@ class Gcp(Services):
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.estate = GcpEstate(world)
+        self.estate = GcpEstate(world, now)
         self.exports = Exports(self.estate, world.gcp.exports, now, arrive=world.gcp.bills_arrive)
         self.recordings = recordings
         self.calls_per_minute = 100  # and project, of assets.list (quota page of Cloud Asset Inventory)

@@ -49,6 +49,8 @@ _GRANT = "Grant {role} on the project {project} to {principal}, or correct proje
 _ENABLE = "Enable {api} in the project {payer} (gcloud services enable {api} --project {payer})"
 _CREDENTIAL = "Check the credentials file, or renew the credentials of this host"
 
+_EXPIRED = "ACCESS_TOKEN_EXPIRED"  # it ran out, or was revoked
+
 # Reasons of google.rpc.ErrorInfo, which say more than the status (google/api/error_reason.proto).
 _REASONS: Mapping[str, tuple[Cause, str]] = {
     "SERVICE_DISABLED": (Cause.CONFIG, _ENABLE),
@@ -66,7 +68,7 @@ _REASONS: Mapping[str, tuple[Cause, str]] = {
     ),
     "IAM_PERMISSION_DENIED": (Cause.PERMISSION, _GRANT),
     "ACCOUNT_STATE_INVALID": (Cause.AUTH, "The service account {principal} is disabled or deleted: enable it"),
-    "ACCESS_TOKEN_EXPIRED": (Cause.AUTH, _CREDENTIAL),
+    _EXPIRED: (Cause.AUTH, "The access token is not taken any more"),
     "ACCESS_TOKEN_SCOPE_INSUFFICIENT": (Cause.AUTH, f"Give this host's service account the scope {SCOPE}"),
     "RATE_LIMIT_EXCEEDED": (Cause.THROTTLED, LATER),
 }
@@ -82,6 +84,17 @@ _STATUSES: Mapping[str | int, tuple[Cause, str]] = {
     408: (Cause.UNAVAILABLE, LATER),
     429: (Cause.THROTTLED, LATER),
 }
+
+
+class SessionRefusedError(CloudError):
+    """An access token that Google takes no longer: a new one may be taken."""
+
+
+def final(error: CloudError) -> CloudError:
+    """An error that stands; of a session that was opened anew and refused again, nobody has to mend anything."""
+    if isinstance(error, SessionRefusedError):
+        return CloudError(Cause.UNAVAILABLE, f"{str(error).rstrip('.')}, nor is a new one. {LATER}")
+    return error
 
 
 def explain(status: int, body: Mapping[str, Any] | None, caller: Caller, operation: str) -> CloudError:
@@ -117,9 +130,10 @@ def explain(status: int, body: Mapping[str, Any] | None, caller: Caller, operati
         principal=caller.principal,
         payer=consumer.removeprefix("projects/") or caller.payer,
     )
+    made = SessionRefusedError if reason == _EXPIRED else CloudError
     message = _shortened(error.get("message"))
     summary = f"{word} {reason}".strip() + (f": {message}" if message else "")
-    return CloudError(cause, f"{operation}: {summary}. {remedy}".rstrip(". "))
+    return made(cause, f"{operation}: {summary}. {remedy}".rstrip(". "))
 
 
 def _shortened(message: object) -> str:
@@ -221,5 +235,8 @@ def explain_bigquery(error: GoogleAPICallError, caller: Caller, operation: str) 
         if reason in reasons:
             return CloudError(cause, f"{operation}: {message}. {remedy}")
     status = int(error.code or 500)
-    body = {"error": {"status": _WORDS.get(status), "message": message, "errors": list(error.errors)}}
+    details = [{"reason": error.reason}] if error.reason else []
+    body = {
+        "error": {"status": _WORDS.get(status), "message": message, "details": details, "errors": list(error.errors)}
+    }
     return explain(status, body, caller, operation)

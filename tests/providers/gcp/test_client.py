@@ -25,7 +25,7 @@ from google.auth import iam
 from optiinfra_dagster.lab.server import Request, Response, Server
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.meter import Meter
-from optiinfra_dagster.providers.gcp import client
+from optiinfra_dagster.providers.gcp import credentials
 from optiinfra_dagster.providers.gcp.account import GcpAccount
 from optiinfra_dagster.providers.gcp.client import open_project
 from optiinfra_dagster.providers.gcp.errors import explain_credential
@@ -99,7 +99,7 @@ def google(key: rsa.RSAPrivateKey, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     server.socket = context.wrap_socket(server.socket, server_side=True)
     google.url = server.url.replace("http:", "https:")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    monkeypatch.setattr(client, "_CREDENTIALS", {})
+    monkeypatch.setattr(credentials, "_CREDENTIALS", {})
     server.start()
     try:
         yield google

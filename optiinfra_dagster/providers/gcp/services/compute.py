@@ -251,6 +251,7 @@ INSTANCE = GcpKind(
         ),
     ),
     conditions={AGENT: lambda _resource: ""},
+    not_offered={"response_time": "Cloud Monitoring: Google Cloud metrics, compute"},
     idle_since=stopped_since,
     price_parts=_price_parts,
     skus=tuple(_skus()),
