@@ -205,6 +205,7 @@ INSTANCE = AwsKind(
     price_parts=_price_parts,
     price_queries={rf"(\S+\.\S+) ({'|'.join(_OPERATING_SYSTEMS)})( dedicated)?": _price_query},
     bill_service=service_names.EC2,
+    not_offered={"response_time": "EC2 user guide: CloudWatch metrics available for your instances"},
 )  # fmt: skip
 
 KINDS = (INSTANCE,)
