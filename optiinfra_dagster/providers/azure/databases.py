@@ -33,6 +33,7 @@ DATABASE_COLUMNS: Columns = {
         "properties.status",
         "properties.state",
         "properties.userVisibleState",
+        "properties.clusterStatus",
     ),
     "created": ("properties.creationDate",),
     "size": ("sku.name", "properties.sku.name", "properties.currentServiceObjectiveName"),

@@ -22,9 +22,9 @@ def _properties(row: Row, _fleet: AzureFleet, created: datetime) -> Row:
     }
 
 
-def _cluster(_row: Row, _fleet: AzureFleet, _created: datetime) -> Row:
+def _cluster(_row: Row, fleet: AzureFleet, _created: datetime) -> Row:
     return {
-        "clusterStatus": "Ready",
+        "clusterStatus": fleet.state or "Ready",
         "serverVersion": "8.0",
         "administrator": {"userName": PLANTED, "password": PLANTED},
         "connectionString": f"mongodb+srv://{PLANTED}@lab",

@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 _SERVICE, _STORAGE = "Azure Database for PostgreSQL", "Azure Database for PostgreSQL Flex Server Storage"
 
 
-def _cluster(_row: Row, _fleet: AzureFleet, _created: datetime) -> Row:
-    return {"state": "Ready", "postgresqlVersion": "16", "administratorLogin": PLANTED, "coordinatorVCores": 4}
+def _cluster(_row: Row, fleet: AzureFleet, _created: datetime) -> Row:
+    return {
+        "state": fleet.state or "Ready",
+        "postgresqlVersion": "16",
+        "administratorLogin": PLANTED,
+        "coordinatorVCores": 4,
+    }
 
 
 KINDS = (

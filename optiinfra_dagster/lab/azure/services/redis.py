@@ -44,9 +44,13 @@ def _meters() -> Iterator[Meter]:
                 yield Meter("Redis Cache", product, name, f"{name} Cache", "1 Hour", price * 5000, type="Reservation")
 
 
-def _enterprise(row: Row, _fleet: AzureFleet, _created: datetime) -> Row:
+def _enterprise(row: Row, fleet: AzureFleet, _created: datetime) -> Row:
     row["sku"] = {"name": "Enterprise_E10", "capacity": 2}
-    return {"resourceState": "Running", "redisVersion": "7.2", "hostName": "lab.redisenterprise.cache.azure.net"}
+    return {
+        "resourceState": fleet.state or "Running",
+        "redisVersion": "7.2",
+        "hostName": "lab.redisenterprise.cache.azure.net",
+    }
 
 
 _METRICS = (
