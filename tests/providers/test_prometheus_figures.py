@@ -47,7 +47,7 @@ class StandIn:
     """
 
     def __init__(
-        self, machines: list[Mapping[str, str]], *exporters: str, value: float = 42.0, token: str = ""
+        self, machines: Sequence[Mapping[str, str]], *exporters: str, value: float = 42.0, token: str = ""
     ) -> None:
         self.machines, self.exporters, self.value, self.token = machines, exporters, value, token
         self.asked: list[str] = []
