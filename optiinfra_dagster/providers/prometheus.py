@@ -210,10 +210,11 @@ def _short(text: str) -> str:
 
 # --- The resource of a series ---------------------------------------------------------------------------------------
 
-# The facts of resources that a label may hold: addresses and host names.
+# The facts of resources that a label may hold: numbers, addresses and host names.
 _NAMING_FACTS = (
+    "instance_id",
     *("main_ip", "internal_ip", "v6_main_ip", "private_ip", "public_ip", "ip_address"),
-    *("hostname", "dns_name", "endpoint", "fqdn"),
+    *("hostname", "dns_name"),
 )
 
 
