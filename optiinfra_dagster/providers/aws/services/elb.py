@@ -98,6 +98,7 @@ def _load_balancer(item: Item, place: Place) -> Resource:
         tags=as_labels(item.get("Tags")),
         metadata=facts(
             scheme=item.get("Scheme"),
+            dns_name=item.get("DNSName"),
             vpc_id=item.get("VpcId"),
             ip_address_type=item.get("IpAddressType"),
             availability_zones=count_of(item.get("AvailabilityZones")),
@@ -121,6 +122,7 @@ def _classic_load_balancer(item: Item, place: Place) -> Resource:
         tags=as_labels(item.get("Tags")),
         metadata=facts(
             scheme=item.get("Scheme"),
+            dns_name=item.get("DNSName"),
             vpc_id=item.get("VPCId"),
             availability_zones=count_of(item.get("AvailabilityZones")),
             instances=count_of(item.get("Instances")),

@@ -106,6 +106,7 @@ def _read_instance(data: Item, place: Place) -> AssetFacts:
             cpu_platform=data.get("cpuPlatform"),
             network=short_link(interface.get("network")),
             subnetwork=short_link(interface.get("subnetwork")),
+            private_ip=as_text(interface.get("networkIP")),
             provisioning_model=scheduling.get("provisioningModel"),
             preemptible=as_bool(scheduling.get("preemptible")),
             disks=length(data.get("disks")),
