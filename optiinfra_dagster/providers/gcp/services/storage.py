@@ -37,7 +37,7 @@ BUCKET = GcpKind(
     metrics=(
         *metric_rows(
             "gcs_bucket", "bucket_name", "storage.googleapis.com/", _SOURCE,
-            ("stored", "storage", "bytes", "storage/total_bytes", "REDUCE_SUM"),
+            ("storage_used", "disk", "bytes", "storage/total_bytes", "REDUCE_SUM"),
             ("request_rate", "traffic", "requests/s", "api/request_count", "ALIGN_RATE"),
             ("network_in", "network", "bytes/s", "network/received_bytes_count", "ALIGN_RATE"),
             ("network_out", "network", "bytes/s", "network/sent_bytes_count", "ALIGN_RATE"),
