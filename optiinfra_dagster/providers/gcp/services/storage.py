@@ -31,7 +31,7 @@ BUCKET = GcpKind(
     resource_type=ResourceType.OBJECT_STORAGE,
     asset_types=("storage.googleapis.com/Bucket",),
     read=_read_bucket,
-    collection="",
+    collection="storage.googleapis.com",  # a full name has nothing else before the bucket
     series_labels=lambda resource: (last_part(resource.resource_id),),
     # What is stored is measured once a day, and told all day; each class of storage is a series of its own.
     metrics=(
