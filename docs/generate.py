@@ -27,6 +27,8 @@ from optiinfra_dagster.storage import descriptions, sql
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from optiinfra_dagster.providers.kind import Kind
     from optiinfra_dagster.storage.sql import Reader
 
@@ -255,6 +257,12 @@ def _permissions() -> Iterator[str]:
                 for family in provider.families
             ),
         )
+        yield ""
+        account_type: type[BaseModel] = provider.account_type
+        for key, field in account_type.model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and "permission" in extra:
+                yield f"An account with `{key}` also takes `{extra['permission']}`."
         yield ""
 
 

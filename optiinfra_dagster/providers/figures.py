@@ -38,7 +38,7 @@ METRICS_OF: Mapping[Figure, frozenset[str]] = {
         {"disk_read", "disk_write", "disk_total", "disk_read_ops", "disk_write_ops", "disk_total_ops"}
     ),
     Figure.NETWORK_IO: frozenset({"network_in", "network_out", "network_total"}),
-    Figure.RESPONSE_TIME: frozenset({"response_time", "read_latency", "write_latency"}),
+    Figure.RESPONSE_TIME: frozenset({"response_time", "response_time_direct", "read_latency", "write_latency"}),
     Figure.UPTIME: frozenset({"uptime"}),
 }
 """The names of the metrics that answer a figure. Space on a disk, requests and connections are beside the six."""

@@ -210,11 +210,16 @@ def _short(text: str) -> str:
 
 # --- The resource of a series ---------------------------------------------------------------------------------------
 
-# The facts of resources that a label may hold: addresses and host names.
+# The facts of resources that a label may hold: numbers, addresses and host names.
 _NAMING_FACTS = (
+    "instance_id",
     *("main_ip", "internal_ip", "v6_main_ip", "private_ip", "public_ip", "ip_address"),
-    *("hostname", "dns_name", "endpoint", "fqdn"),
+    *("hostname", "dns_name"),
 )
+
+
+_REUSED = frozenset({"instance", "hostname", "host_name"})
+"""Labels that hold a name or an address, which another machine may have had before."""
 
 
 class Machines:
@@ -245,6 +250,18 @@ class Machines:
             return self._owners.setdefault(names, self._search(names))
         except TypeError:  # a label that is no text at all
             return self._search(names)
+
+    def since_creation(self, owned: _Owned) -> _Owned:
+        """A series without what a predecessor told, which had the same name or address before the resource was made."""
+        created = owned.resource.created_at
+        if created is None or self._labels[owned.surer[0]] not in _REUSED or owned.starts[0] >= created.timestamp():
+            return owned
+        kept = [
+            (start, value)
+            for start, value in zip(owned.starts, owned.values, strict=True)
+            if start >= created.timestamp()
+        ]
+        return owned._replace(starts=[start for start, _ in kept], values=[value for _, value in kept])
 
     def _search(self, names: Iterable[Any]) -> tuple[int, Resource] | None:
         for rank, value in enumerate(names):
@@ -343,21 +360,18 @@ def read_metrics(
 
 
 class _Owned(NamedTuple):
-    """A series of a resource; `rank` is that of the label which named it."""
+    """A series of a resource; `surer` sorts those of one resource, the surest first."""
 
     resource: Resource
-    rank: int
-    labels: dict[str, Any]
+    surer: tuple[int, str]
     starts: list[int]
     values: list[float]
 
-    def is_surer_than(self, other: _Owned) -> bool:
-        return (self.rank, str(self.labels)) < (other.rank, str(other.labels))
-
-    def with_more(self, starts: Sequence[int], values: Sequence[float]) -> _Owned:
-        """The same with the next part of a long range."""
-        points = dict(zip([*self.starts, *starts], [*self.values, *values], strict=True))
-        return self._replace(starts=list(points), values=list(points.values()))
+    def with_rest_of(self, other: _Owned) -> _Owned:
+        """The same with the points of another where it has none."""
+        points = dict(zip(other.starts, other.values, strict=True)) | dict(zip(self.starts, self.values, strict=True))
+        starts = sorted(points)
+        return self._replace(starts=starts, values=[points[start] for start in starts])
 
 
 def _series(owned: _Owned, metric: Metric) -> Series:
@@ -380,17 +394,21 @@ def _read(prometheus: Prometheus, metric: Metric, start: datetime, end: datetime
 
 
 def _owned(machines: Machines, matrix: Matrix) -> Iterator[_Owned]:
-    """The series of each resource: of several, those whose label names it most surely."""
+    """The series of each resource: of several at a moment, that whose label names it most surely.
+
+    Several are the parts of a long range, or follow each other where a machine's labels changed, as with a new image.
+    """
     best: dict[str, _Owned] = {}
     for labels, starts, values in matrix.series:
         owner = machines.owner(labels) if values else None
         if owner is None:
             continue
         rank, resource = owner
-        owned = _Owned(resource, rank, labels, starts, values)
+        owned = machines.since_creation(_Owned(resource, (rank, str(labels)), starts, values))
         known = best.get(resource.resource_id)
-        if known is not None and known.labels == labels:
-            best[resource.resource_id] = known.with_more(starts, values)
-        elif known is None or owned.is_surer_than(known):
+        if known is None:
             best[resource.resource_id] = owned
-    yield from best.values()
+        else:
+            surest, other = sorted((known, owned), key=lambda one: one.surer)
+            best[resource.resource_id] = surest.with_rest_of(other)
+    yield from (owned for owned in best.values() if owned.values)

@@ -47,7 +47,7 @@ class StandIn:
     """
 
     def __init__(
-        self, machines: list[Mapping[str, str]], *exporters: str, value: float = 42.0, token: str = ""
+        self, machines: Sequence[Mapping[str, str]], *exporters: str, value: float = 42.0, token: str = ""
     ) -> None:
         self.machines, self.exporters, self.value, self.token = machines, exporters, value, token
         self.asked: list[str] = []
@@ -291,6 +291,29 @@ def test_accounts_that_name_one_prometheus_ask_it_once_and_others_are_kept_apart
     assert values == {("A_KEY", 1.0), ("B_KEY", 1.0), ("C_KEY", 2.0)}
     assert max(Counter(first.asked).values()) == 1
     assert len(first.asked) == 12  # of node_exporter, which knows both machines, and of a probe
+
+
+@pytest.mark.parametrize(
+    ("cloud", "kind", "fact", "target"),
+    [
+        ("aws", "ec2:instance", "private_ip", "{}:9115"),
+        ("aws", "elbv2:application", "dns_name", "https://{}/health"),
+        ("aws", "rds:db", "", "{}:5432"),
+        ("gcp", "gcp:instance", "private_ip", "{}:22"),
+        ("gcp", "gcp:instance", "instance_id", "{}"),
+        ("azure", "azure:vm", "", "{}:22"),
+        ("vultr", "vultr:load_balancer", "main_ip", "http://{}"),
+    ],
+)
+def test_a_probe_is_known_by_its_target(cloud: str, kind: str, fact: str, target: str, tmp_path: Path) -> None:
+    """As each cloud's service discovery of Prometheus names machines: mostly by the address in their network."""
+    one = next(one for one in resources_of(cloud) if one.kind == kind and one.status is not Status.STOPPED)
+    named = target.format(one.metadata[fact] if fact else one.resource_name)
+    with served(StandIn([{"instance": named, "job": "blackbox"}], "blackbox_exporter")) as url:
+        answer = collect(cloud, accounts_of(cloud, url), tmp_path)
+
+    told = {series.resource.resource_id for series in answer.series if series.metric.namespace == "blackbox_exporter"}
+    assert told == {one.resource_id}
 
 
 def test_a_window_of_the_past_is_read_too(tmp_path: Path) -> None:

@@ -26,7 +26,12 @@ from optiinfra_dagster.lab.server import Request, Response, as_json
 from optiinfra_dagster.lab.service import ApiCall, ApiError
 
 # Where the name in the credential scope is not the name of boto3's client. Load balancing is told apart by version.
-CLIENT_NAMES = {"monitoring": "cloudwatch", "elasticfilesystem": "efs", "tagging": "resourcegroupstaggingapi"}
+CLIENT_NAMES = {
+    "monitoring": "cloudwatch",
+    "elasticfilesystem": "efs",
+    "tagging": "resourcegroupstaggingapi",
+    "es": "opensearch",
+}
 LOAD_BALANCING = {"2012-06-01": "elb", "2015-12-01": "elbv2"}
 REQUEST_ID = "00000000-1ab0-4000-8000-000000000000"
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d+/([^/]+)/([^/]+)/aws4_request")

@@ -22,7 +22,7 @@ class Fleet(Strict):
     count: int = Field(default=1, ge=0)
     name: str = "{kind}-{index:03d}"  # {n} counts from 1 within the fleet, {index} within the kind in the project
     type: str | None = None  # machine type, disk type, tier, node type or load balancing scheme
-    engine: str | None = None  # database version, version of a cluster, or what a forwarding rule leads to
+    engine: str | None = None  # version of a database or cluster; target of a forwarding rule; Spanner's config
     state: str | None = None  # the cloud's own word
     created: AwareDatetime | None = None  # default: a fixed time per resource in the 400 days before the world's epoch
     replaced: AwareDatetime | None = None  # the time when each was deleted and another made under its name

@@ -196,6 +196,10 @@ def refusal_of(answer: Mapping[str, Any]) -> Refusal:
     return Refusal.DENIED if denied else Refusal.OTHER
 
 
+# Operations that IAM knows under another name.
+_IAM_ACTIONS = {"ListBuckets": "ListAllMyBuckets"}
+
+
 def explain(error: Exception, service: str, region: str, operation: str = "") -> CloudError:
     """The CloudError for what botocore raised: its cause, and a message that names the call and the remedy.
 
@@ -226,7 +230,11 @@ def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
             cause = Cause.AUTH
             remedy = "Check role_arn and the external id, and that the role's trust policy names this host's identity"
     action = re.search(r"to perform: ([\w-]+:\w+)", text)
-    remedy = remedy.format(action=action[1] if action else f"{_IAM_PREFIXES.get(service, service)}:{operation}")
+    remedy = remedy.format(
+        action=action[1]
+        if action
+        else f"{_IAM_PREFIXES.get(service, service)}:{_IAM_ACTIONS.get(operation, operation)}"
+    )
     quoted = "" if cause is Cause.AUTH else shortened(text.partition("Encoded authorization")[0])
     what = f"{code}: {quoted}" if quoted else code
     return CloudError(cause, f"{service}.{operation} in {region}: {what}. {remedy}")

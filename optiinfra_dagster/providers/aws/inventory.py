@@ -61,7 +61,11 @@ class _Run:
 
     def rest(self) -> list[tuple[str, Listing]]:
         """The listings that are still to be made, by region."""
-        return [(region, listing) for region in self.regions for listing in LISTINGS][1:]
+        if self.account is None:
+            return []
+        of_account = [(self.account.home_region, listing) for listing in LISTINGS if listing.of_account]
+        of_regions = [(region, listing) for region in self.regions for listing in LISTINGS if not listing.of_account]
+        return [*of_regions[1:], *of_account]
 
     def listed(self, region: str, listing: Listing) -> Inventory:
         """The resources of a listing in a region, and its problems; never raises for what a cloud may answer."""
@@ -82,6 +86,8 @@ class _Run:
                     name = as_text(dig(item, listing.id_key))[:200] or "an item without id"
                     problem(Cause.BUG, f"{name} was skipped: {type(error).__name__}: {error}")
                 else:
+                    if listing.of_account and resource.region not in self.regions:
+                        continue
                     # A listing that shifts between pages names an item twice: the later word counts.
                     resources[resource.resource_id] = resource
         except CloudError as error:

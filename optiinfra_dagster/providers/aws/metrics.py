@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.metrics import CoverageState, MetricsRequest, MetricsResult, Series
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.aws import daily
 from optiinfra_dagster.providers.aws.agents import Agents, Dimensions
 from optiinfra_dagster.providers.aws.client import Account, forget, open_account
 from optiinfra_dagster.providers.aws.errors import SessionRefusedError, UnreachableError
@@ -123,6 +124,14 @@ class _Collection:
     unpaid: Counter[str] = field(default_factory=Counter)  # metrics by account
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def span_of(self, questions: Sequence[Question]) -> tuple[datetime, datetime]:
+        """The range that questions are asked for: the request's, or the last days."""
+        return (
+            daily.span_of(self.request)
+            if any(map(daily.is_daily, questions))
+            else (self.request.start, self.request.end)
+        )
+
     def overspend(self, error: CollectionError, account_id: str, metrics: int) -> None:
         """After a call that the budget does not allow, no account makes any more: a smaller one would be luck."""
         with self.lock:
@@ -175,15 +184,18 @@ class _Run:
     def _collect_region(self, region: str) -> None:
         of_agents = [question for question in self.questions[region] if question.metric.condition == AGENT]
         self._find_agents(region, of_agents)
-        self._ask_all(region, self.questions[region])
+        self._ask_all(region, [question for question in self.questions[region] if not daily.is_daily(question)])
         before = {id(question): question.dimensions for question in of_agents}
         self._find_agents(region, of_agents, anew=True)
         self._ask_all(region, [question for question in of_agents if question.dimensions != before[id(question)]])
+        of_days = [question for question in self.questions[region] if daily.is_daily(question)]
+        self._ask_all(region, of_days)
+        daily.after(self.common.request, of_days)
 
     def _ask_all(self, region: str, questions: Sequence[Question]) -> None:
-        """Ask those of the questions that are open, in as few calls as they fit."""
-        request = self.common.request
-        seconds = (request.end - request.start).total_seconds()
+        """Ask those of the questions that are open, in as few calls as they fit; all are of days, or none is."""
+        start, end = self.common.span_of(questions)
+        seconds = (end - start).total_seconds()
         batches = list(batches_of([question for question in questions if question.is_open], seconds))
         side_by_side(lambda batch: self._ask(region, batch), batches, most=_AT_ONCE, name=_THREADS)
 
@@ -240,10 +252,11 @@ class _Run:
                 self._read(region, batch, answers)
             except CloudError as error:
                 failure = error
-        start, end = (moment.timestamp() for moment in (self.common.request.start, self.common.request.end))
+        start, end = (moment.timestamp() for moment in self.common.span_of(batch))
         for (question, statistic), answer in zip(queries, answers, strict=True):
             series = answer.series(question, statistic, start, end)
             if series is not None:
+                series.window = self.common.request.present if daily.is_daily(question) else None
                 question.series.append(series)
         if failure is None:
             self._judge(region, queries, answers)
@@ -257,11 +270,12 @@ class _Run:
             query["Id"] = name
         # Aligned times are answered faster (GetMetricData API reference: StartTime); the points are the same.
         period = max(question.metric.period for question in batch)
+        start, end = self.common.span_of(batch)
         with self._calling(region, price_of(batch)) as cloudwatch:
             pages = cloudwatch.get_paginator("get_metric_data").paginate(
                 MetricDataQueries=queries,
-                StartTime=_aligned(self.common.request.start, period),
-                EndTime=_aligned(self.common.request.end, period),
+                StartTime=_aligned(start, period),
+                EndTime=_aligned(end, period),
                 ScanBy="TimestampAscending",
             )
             guard = PageGuard(f"cloudwatch.GetMetricData in {region}")
@@ -339,6 +353,7 @@ def collect(request: MetricsRequest[AwsAccount], meter: Meter) -> MetricsResult:
             questions.append(question)
             if question.state is None:
                 run.questions.setdefault(resource.region, []).append(question)
+    daily.settle(request, questions)
     side_by_side(_Run.collect, list(runs.values()), most=len(runs), name=_THREADS)
     losses = (problem for run in runs.values() for problem in run.losses.problems())
     return result_of(questions, [*common.problems(), *losses])

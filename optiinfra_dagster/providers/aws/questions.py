@@ -31,6 +31,8 @@ _RESOURCE_PART = re.compile(r"[^/:]+[/:](.+)")
 def dimension_value(arn: str) -> str:
     """The value that CloudWatch knows a resource by, cut from its ARN; empty if that is no ARN."""
     fields = arn.split(":", 5)
+    if fields[2:3] == ["s3"]:  # a bucket's ARN has no type before its name
+        return fields[-1]
     match = _RESOURCE_PART.fullmatch(fields[5]) if len(fields) == 6 else None
     return match[1] if match else ""
 

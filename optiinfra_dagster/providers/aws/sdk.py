@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # What AWS charges for one request of an operation; everything else here is free of charge.
 PRICES_USD: Mapping[str, Decimal] = {
     "GetCostAndUsage": Decimal("0.01"),  # AWS Cost Explorer pricing: per request, so per page
+    "ListBuckets": Decimal("0.000005"),  # S3 pricing: LIST requests
 }
 
 # At worst 4 x (5 + 30) s and 22 s between attempts, then the call is given up.
@@ -44,7 +45,7 @@ _CONFIG = Config(
     max_pool_connections=64,  # shared by the threads of all customers
     account_id_endpoint_mode="disabled",  # a shared client has one host name for all accounts
     parameter_validation=False,  # requests are built here; checking 500 metric queries takes 30 ms CPU
-    user_agent_extra="optiinfra",
+    user_agent=f"Botocore/{botocore.__version__} optiinfra",  # else it is put together anew for each request
 )
 
 # What reading an answer of another form than expected raises, and botocore for credentials that expire at once.

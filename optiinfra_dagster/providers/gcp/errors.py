@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from google.auth.exceptions import GoogleAuthError, TransportError
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
+from optiinfra_dagster.providers.gcp import permissions
 
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
@@ -60,7 +61,7 @@ _REASONS: Mapping[str, tuple[Cause, str]] = {
     "CONSUMER_SUSPENDED": (Cause.CONFIG, "The project {payer} is suspended: ask Google's support"),
     "USER_PROJECT_DENIED": (
         Cause.PERMISSION,
-        "Grant roles/serviceusage.serviceUsageConsumer on {payer} to {principal}, or correct quota_project_id",
+        f"Grant {permissions.QUOTA} on {{payer}} to {{principal}}, or correct quota_project_id",
     ),
     "SECURITY_POLICY_VIOLATED": (
         Cause.PERMISSION,
@@ -158,7 +159,7 @@ def explain_credential(error: GoogleAuthError, impersonate: str | None) -> Cloud
     if impersonate is not None and "impersonate" in str(error.args[:1]):
         return CloudError(
             Cause.AUTH,
-            f"{impersonate} cannot be impersonated. Grant roles/iam.serviceAccountTokenCreator on it to the "
+            f"{impersonate} cannot be impersonated. Grant {permissions.IMPERSONATION} on it to the "
             "credentials in use, and enable iamcredentials.googleapis.com in its project",
         )
     code = str(error.args[0]).partition(":")[0] if error.args else ""

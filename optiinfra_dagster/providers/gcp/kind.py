@@ -109,7 +109,8 @@ class GcpKind(Kind):
     `asset_types` are those of Cloud Asset Inventory that are of this kind: what is regional or global may have one of
     its own. `read` takes the facts from an asset's data. `unit` is that of the capacity. `collection` is the word
     before a resource's name in its full name: `instances`. `number` names the fact that holds the numeric id, which
-    the bill has in place of the name; "" where there is none.
+    the bill has in place of the name; "" where there is none. `labelled_by` is the kind of what holds one of this kind
+    and has its labels, where the kind has none.
 
     `series_labels` gives the values of the labels by which a time series names a resource, in the order of the
     metrics' `dimension`; None for a kind without metrics. `published` gives a metric the names under which a
@@ -124,6 +125,7 @@ class GcpKind(Kind):
     collection: str
     unit: str = ""
     number: str = ""
+    labelled_by: str = ""
     series_labels: Callable[[Resource], tuple[str, ...]] | None = None
     published: Callable[[Metric, Resource], Metric] = as_catalogued
     divisors: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

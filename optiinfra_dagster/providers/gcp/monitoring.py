@@ -142,40 +142,43 @@ class Monitoring:
     ) -> AnswerT:
         """Ask a client with a timeout, again and again where that can help; `patience` in place of the usual."""
         operation = f"{method} of projects/{self.project.project_id}"
-        policy = _PATIENCE if patience is None else patience
-        began = time.monotonic()
+        policy, began = _PATIENCE if patience is None else patience, time.monotonic()
 
-        def ask_as(credentials: Any) -> AnswerT:
-            seconds = self.deadline - time.monotonic()
-            if self._given_up is not None:
-                raise self._given_up
-            if seconds <= 0:
-                cause = self._last.cause if self._last else Cause.UNAVAILABLE
-                raise CloudError(cause, f"{operation} was not answered in the time that a collection has. {LATER}")
-            try:
-                answer = ask(self.clients.of(credentials), min(_CALL_S, seconds))
-            except exceptions.GoogleAPICallError as refusal:
-                error = explain_grpc(refusal, self.project.caller, operation)
-                if error.cause is not Cause.UNAVAILABLE:
-                    self._answered = time.monotonic()
-                if is_unknown_metric(refusal):
-                    raise _NoSuchMetricError from None
-                if error.cause in policy:
-                    self._last = error
-                raise error from None
-            self._answered = time.monotonic()
-            return answer
+        def attempt() -> AnswerT:
+            return self.project.credential.enter(lambda known: self._once(ask, known, operation), self.meter)
 
         try:
-            return retrying(policy, self.deadline, time.sleep)(
-                lambda: self.project.credential.enter(ask_as, self.meter)
-            )
+            return retrying(policy, self.deadline, time.sleep)(attempt)
+        except _GivenUpError as given_up:
+            raise given_up.reason from None
         except CloudError as error:
             refused = final(error)
             unanswered = error.cause is Cause.UNAVAILABLE and patience is None and self._answered < began
             if unanswered or refused is not error:
                 self._given_up = self._given_up or refused
             raise refused from None
+
+    def _once(self, ask: Callable[[Any, float], AnswerT], credentials: Any, operation: str) -> AnswerT:
+        """Ask a client once, as long as the project is not given up and there is time left."""
+        if self._given_up is not None:
+            raise _GivenUpError(self._given_up)
+        seconds = self.deadline - time.monotonic()
+        if seconds <= 0:
+            cause = self._last.cause if self._last else Cause.UNAVAILABLE
+            raise CloudError(cause, f"{operation} was not answered in the time that a collection has. {LATER}")
+        try:
+            answer = ask(self.clients.of(credentials), min(_CALL_S, seconds))
+        except exceptions.GoogleAPICallError as refusal:
+            error = explain_grpc(refusal, self.project.caller, operation)
+            if error.cause is not Cause.UNAVAILABLE:
+                self._answered = time.monotonic()
+            if is_unknown_metric(refusal):
+                raise _NoSuchMetricError from None
+            if error.cause in _PATIENCE:
+                self._last = error
+            raise error from None
+        self._answered = time.monotonic()
+        return answer
 
 
 class Clients:
@@ -231,3 +234,11 @@ def open_monitoring(account: GcpAccount, meter: Meter, deadline: float) -> Itera
 
 class _NoSuchMetricError(Exception):
     """The project has no such metric, as nothing in it ever wrote one."""
+
+
+class _GivenUpError(Exception):
+    """Nothing more is asked of this project now, for a reason that is no ground to try again."""
+
+    def __init__(self, reason: CloudError) -> None:
+        super().__init__()
+        self.reason = reason

@@ -29,7 +29,7 @@ from optiinfra_dagster.providers.metric_questions import unknown_account
 from optiinfra_dagster.providers.parsing import as_finite, dig
 from optiinfra_dagster.providers.vultr.account import account_name
 from optiinfra_dagster.providers.vultr.client import Account, open_account
-from optiinfra_dagster.providers.vultr.errors import MissingError
+from optiinfra_dagster.providers.vultr.errors import MissingError, SilentHostError
 from optiinfra_dagster.providers.vultr.kind import BANDWIDTH, DATABASE_USAGE, POWER, VIEW
 from optiinfra_dagster.providers.vultr.services import KINDS, READS
 from optiinfra_dagster.providers.vultr.traffic import date, days_back, missing_days, remember_absent
@@ -93,7 +93,7 @@ def _value(answer: Any, path: str) -> float | None:
 
 @dataclass(slots=True)
 class _Run:
-    """The collection of one account. Its calls end where its key turns out not to work."""
+    """The collection of one account. Its calls end where its key turns out not to work, or its host not to answer."""
 
     account_id: str
     config: VultrAccount | None
@@ -194,8 +194,15 @@ class _Run:
             return self.refusal or CloudError(Cause.BUG, f"{operation}: the account was not opened")
         try:
             return self.account.get(operation, path, self.meter, VIEW, **query)
+        except SilentHostError as error:
+            return self._silent(error)
         except CloudError as error:
             return self._understood(error) if error.cause is Cause.AUTH else error
+
+    def _silent(self, error: CloudError) -> CloudError:
+        """The refusal of an account whose host does not answer, which is noted once for the calls under way."""
+        with self._lock:
+            return self.refusal or self.give_up(error)
 
     def _understood(self, error: CloudError) -> CloudError:
         """The refusal of a call that is not allowed, told from that of a bad key, which is noted once."""
@@ -208,10 +215,11 @@ class _Run:
             return self.refusal or error
         return CloudError(Cause.PERMISSION, f"{error}; other calls accept the key: allow {VIEW}")
 
-    def give_up(self, error: CloudError) -> None:
+    def give_up(self, error: CloudError) -> CloudError:
         """Make no further call, and say why."""
         self.refusal = error
         self.note(error.cause, str(error))
+        return error
 
     def take_usage(self, answers: Sequence[Answer]) -> None:
         """Take what databases use now."""

@@ -98,7 +98,9 @@ def truth(lab: CloudLab, series: Series, start: datetime = START, end: datetime 
     (asset,) = [one for one in lab.gcp.estate.assets(PROJECT) if one.full_name == series.resource.resource_id]
     metric, published = series.metric, KINDS[series.resource.kind].published(series.metric, series.resource)
     (statistic,) = [one for one in metric.statistics if metric.statistic_name(one) == series.statistic]
-    points = lab.gcp.monitoring.expected(PROJECT, asset, published.api_metric, statistic, start, end, metric.filter)
+    types = ", ".join(f'"{name}"' for name in published.namespace.split())
+    where = " AND ".join(filter(None, (f"resource.type = one_of({types})", metric.filter)))
+    points = lab.gcp.monitoring.expected(PROJECT, asset, published.api_metric, statistic, start, end, where)
     if name := KINDS[series.resource.kind].divisors.get(metric.name):
         (divisor,) = [one.api_metric for one in metrics_for("gcp", metric.kind) if one.name == name]
         by = lab.gcp.monitoring.expected(PROJECT, asset, divisor, statistic, start, end, metric.filter)

@@ -1,9 +1,10 @@
-"""Bigtable: the clusters of its instances."""
+"""Bigtable: clusters, and with each the instance that holds it, which alone has labels."""
 
 from __future__ import annotations
 
 from optiinfra_dagster.lab.gcp.kind import (
     SECRET,
+    Child,
     LabAsset,
     Labels,
     LabKind,
@@ -11,6 +12,7 @@ from optiinfra_dagster.lab.gcp.kind import (
     Shown,
     in_project,
     published,
+    seconds,
     varied,
 )
 
@@ -35,12 +37,33 @@ def _tables(_asset: LabAsset) -> list[Labels]:
     ]
 
 
+def _bigtable_instance(asset: LabAsset) -> Shown:
+    """A Bigtable instance."""
+    return {
+        "name": asset.path,
+        "displayName": SECRET,
+        "state": "READY",
+        "type": "PRODUCTION",
+        "labels": asset.fleet.tags,
+        "createTime": seconds(asset.created),
+    }
+
+
+INSTANCE = LabKind(
+    name="gcp:bigtable_instance",
+    shapes=(Shape("bigtableadmin.googleapis.com/Instance", "bigtable", "instances/{name}"),),
+    describe=_bigtable_instance,
+    in_fleets=False,
+    is_global=True,
+)
+
 CLUSTER = LabKind(
     name="gcp:bigtable_cluster",
     shapes=(
         Shape("bigtableadmin.googleapis.com/Cluster", "bigtable", "instances/{name}/clusters/{name}", in_zone=True),
     ),
     describe=_bigtable_cluster,
+    children=lambda asset: [Child(INSTANCE.name, asset.name)],
     metrics=(
         *published(
             "bigtable_cluster", "bigtable.googleapis.com/cluster/",
@@ -58,4 +81,4 @@ CLUSTER = LabKind(
     labels=lambda asset: in_project(asset) | {"instance": asset.name, "cluster": asset.name, "zone": asset.zone},
 )  # fmt: skip
 
-KINDS = (CLUSTER,)
+KINDS = (INSTANCE, CLUSTER)

@@ -21,7 +21,7 @@ def _spanner_instance(asset: LabAsset) -> Shown:
     nodes = asset.fleet.size or 1
     return {
         "name": asset.path,
-        "config": f"projects/{asset.project}/instanceConfigs/regional-{asset.region}",
+        "config": f"projects/{asset.project}/instanceConfigs/{asset.fleet.engine or f'regional-{asset.region}'}",
         "displayName": SECRET,
         "nodeCount": nodes,
         "processingUnits": 1000 * nodes,

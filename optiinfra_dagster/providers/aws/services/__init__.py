@@ -14,12 +14,20 @@ from optiinfra_dagster.providers.aws.services import (
     dynamodb,
     ebs,
     ec2,
+    ecs,
     efs,
     eks,
     elasticache,
     elb,
+    fsx,
+    lambdas,
+    memorydb,
+    opensearch,
     rds,
     redshift,
+    s3,
+    serverless_caches,
+    snapshots,
     vpc,
 )
 
@@ -55,6 +63,14 @@ _SERVICES: tuple[_Service, ...] = (
     dynamodb,
     efs,
     addresses,
+    s3,
+    snapshots,
+    lambdas,
+    ecs,
+    opensearch,
+    memorydb,
+    serverless_caches,
+    fsx,
 )
 
 KINDS: Mapping[str, AwsKind] = {kind.name: kind for service in _SERVICES for kind in service.KINDS}

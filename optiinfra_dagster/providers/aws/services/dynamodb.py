@@ -85,6 +85,9 @@ TABLE = AwsKind(
     ),
     bill_service="Amazon DynamoDB",
     tagged_as="dynamodb:table",
+    not_offered=dict.fromkeys(
+        ("cpu", "memory", "disk_io", "network_io", "uptime"), "DynamoDB developer guide: metrics and dimensions"
+    ),
 )  # fmt: skip
 
 KINDS = (TABLE,)

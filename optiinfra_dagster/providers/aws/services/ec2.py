@@ -95,6 +95,8 @@ def _instance(item: Item, place: Place) -> Resource:
             vpc_id=item.get("VpcId"),
             subnet_id=item.get("SubnetId"),
             image_id=item.get("ImageId"),
+            private_ip=item.get("PrivateIpAddress"),
+            public_ip=item.get("PublicIpAddress"),
             ebs_optimized=as_bool(item.get("EbsOptimized")),
             detailed_monitoring=monitoring in {"enabled", "pending"} if monitoring else None,
             launched_at=launched.isoformat() if launched else None,  # the last start
@@ -205,6 +207,7 @@ INSTANCE = AwsKind(
     price_parts=_price_parts,
     price_queries={rf"(\S+\.\S+) ({'|'.join(_OPERATING_SYSTEMS)})( dedicated)?": _price_query},
     bill_service=service_names.EC2,
+    not_offered={"response_time": "EC2 user guide: CloudWatch metrics available for your instances"},
 )  # fmt: skip
 
 KINDS = (INSTANCE,)

@@ -134,9 +134,21 @@ CLUSTER = AwsKind(
         "eks cluster": lambda: PriceQuery("AmazonEKS", {"productFamily": "Compute"}, "AmazonEKS-Hours:perCluster")
     },
     bill_service=service_names.EKS,
+    not_offered={
+        "disk_io": "CloudWatch user guide: EKS Container Insights metrics",
+        "response_time": "EKS user guide: monitor cluster data (of the API server the slowest hundredth, by verb)",
+        "uptime": "EKS user guide: monitor cluster data with Amazon CloudWatch",
+    },
 )  # fmt: skip
 
-NODE_GROUP = AwsKind(name="eks:nodegroup", resource_type=ResourceType.KUBERNETES)
+NODE_GROUP = AwsKind(
+    name="eks:nodegroup",
+    resource_type=ResourceType.KUBERNETES,
+    not_offered=dict.fromkeys(
+        ("cpu", "memory", "disk_io", "network_io", "response_time", "uptime"),
+        "EKS user guide: managed node groups (their machines are instances, and measured as such)",
+    ),
+)
 
 KINDS = (CLUSTER, NODE_GROUP)
 LISTINGS = (

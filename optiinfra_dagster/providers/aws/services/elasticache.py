@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
@@ -30,6 +31,7 @@ from optiinfra_dagster.providers.parsing import (
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Component
+    from optiinfra_dagster.model.metrics import Metric
     from optiinfra_dagster.providers.kind import Condition
 
 
@@ -65,6 +67,18 @@ def _only(*engines: str) -> Condition:
     return lambda resource: "" if fact(resource, "engine") in engines else reason
 
 
+# Redis tells the latency of its commands where Valkey tells that of requests.
+_OF_REDIS = {
+    "SuccessfulReadRequestLatency": "GetTypeCmdsLatency",
+    "SuccessfulWriteRequestLatency": "SetTypeCmdsLatency",
+}
+
+
+def _published_as(resource: Resource, metric: Metric) -> Metric:
+    name = _OF_REDIS.get(metric.api_metric) if fact(resource, "engine") == "redis" else None
+    return replace(metric, api_metric=name) if name else metric
+
+
 def _price_parts(resource: Resource) -> Iterator[Component]:
     node_type = fact(resource, "class")
     if node_type and resource.status is not Status.STOPPED:
@@ -98,15 +112,17 @@ CLUSTER = AwsKind(
         *metric_rows(
             "elasticache:cluster", "AWS/ElastiCache", "CacheClusterId",
             "ElastiCache user guide: Valkey and Redis metrics",
-            ("read_latency", "latency", "seconds", "SuccessfulReadRequestLatency", "Average", "valkey"),
-            ("write_latency", "latency", "seconds", "SuccessfulWriteRequestLatency", "Average", "valkey"), scale=1e-6,
+            ("read_latency", "latency", "seconds", "SuccessfulReadRequestLatency", "Average", "redis"),
+            ("write_latency", "latency", "seconds", "SuccessfulWriteRequestLatency", "Average", "redis"), scale=1e-6,
         ),
     ),
-    conditions={"redis": _only("redis", "valkey"), "valkey": _only("valkey")},
+    conditions={"redis": _only("redis", "valkey")},
+    published_as=_published_as,
     price_parts=_price_parts,
     price_queries={r"(cache\.\S+) (\S+)": _price_query},
     bill_service="Amazon ElastiCache",
     tagged_as="elasticache:cluster",
+    not_offered=dict.fromkeys(("disk_io", "uptime"), "ElastiCache user guide: host-level, Valkey and Redis metrics"),
 )  # fmt: skip
 
 KINDS = (CLUSTER,)

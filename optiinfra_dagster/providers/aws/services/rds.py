@@ -273,7 +273,11 @@ DATABASE = AwsKind(
         rf"rds ({'|'.join(_STORAGE)}) ({'|'.join(_FAMILIES)}) ({_ENGINE_KEYS}) ({_DEPLOYMENT_KEYS})": _storage_query,
     },
     bill_service=_BILL_SERVICE,
+    # EngineUptime, of Aurora, DocumentDB and Neptune, tells since when an engine runs, and not how long it was down.
+    not_offered={"uptime": "RDS and Aurora user guides: CloudWatch metrics"},
 )  # fmt: skip
+
+_OF_INSTANCES = "Aurora user guide: cluster-level metrics (those of its instances are told by instance)"
 
 CLUSTER = AwsKind(
     name="rds:cluster",
@@ -293,6 +297,7 @@ CLUSTER = AwsKind(
     conditions={"cluster_volume": _without_cluster_volume},
     published_as=_published_as,
     bill_service=_BILL_SERVICE,
+    not_offered=dict.fromkeys(("cpu", "memory", "network_io", "response_time", "uptime"), _OF_INSTANCES),
 )  # fmt: skip
 
 KINDS = (DATABASE, CLUSTER)

@@ -98,6 +98,7 @@ CLUSTER = AwsKind(
     price_parts=_price_parts,
     price_queries={r"(\S+) redshift": _price_query},
     bill_service="Amazon Redshift",
+    not_offered={"memory": "Redshift management guide: performance data"},
 )  # fmt: skip
 
 KINDS = (CLUSTER,)

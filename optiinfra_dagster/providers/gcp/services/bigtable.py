@@ -1,4 +1,7 @@
-"""Bigtable: the clusters of its instances. Their price is not modelled."""
+"""Bigtable: instances, and the clusters that are their compute. Their price is not modelled.
+
+Labels are an instance's, and so its clusters'.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,27 @@ def _read_cluster(data: Item, place: Place) -> AssetFacts:
     )
 
 
+def _read_instance(data: Item, _place: Place) -> AssetFacts:
+    return AssetFacts(
+        cloud_status=as_text(data.get("state")),
+        labels=data.get("labels"),
+        metadata=facts(engine="bigtable", instance_type=data.get("type")),
+    )
+
+
 _SOURCE = "Bigtable: metrics"
+
+INSTANCE = GcpKind(
+    name="gcp:bigtable_instance",
+    resource_type=ResourceType.DATABASE,
+    asset_types=("bigtableadmin.googleapis.com/Instance",),
+    read=_read_instance,
+    collection="instances",
+    not_offered=dict.fromkeys(
+        ("cpu", "memory", "disk_io", "network_io", "response_time", "uptime"),
+        f"{_SOURCE} (its clusters have the figures)",
+    ),
+)
 
 CLUSTER = GcpKind(
     name="gcp:bigtable_cluster",
@@ -30,6 +53,7 @@ CLUSTER = GcpKind(
     read=_read_cluster,
     unit="nodes",
     collection="clusters",
+    labelled_by=INSTANCE.name,
     series_labels=lambda resource: (parent_of(resource.resource_id), last_part(resource.resource_id)),
     # The load is the cluster's; requests are those to the tables, of which each cluster serves its own.
     metrics=(
@@ -50,4 +74,4 @@ CLUSTER = GcpKind(
     not_offered=dict.fromkeys(("memory", "disk_io", "uptime"), _SOURCE),
 )  # fmt: skip
 
-KINDS = (CLUSTER,)
+KINDS = (INSTANCE, CLUSTER)

@@ -52,6 +52,7 @@ def _read_forwarding_rule(data: Item, _place: Place) -> AssetFacts:
             forwarding_rule_id=digits(data.get("id")),
             scheme=data.get("loadBalancingScheme"),
             protocol=data.get("IPProtocol"),
+            ip_address=as_text(data.get("IPAddress")),
             ports=as_text(data.get("portRange")) or ",".join(as_texts(data.get("ports"))),
             network_tier=data.get("networkTier"),
             network=short_link(data.get("network")),
