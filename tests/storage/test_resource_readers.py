@@ -1,5 +1,5 @@
 """Every reader of inventories over random worlds, all columns, against plain Python."""
-# ruff: noqa: S608 - the statements are the test's own
+# ruff: noqa: S608, S311 - the statements and the dice are the test's own
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from optiinfra_dagster.storage.writer import Writer
 from tests.support.samples import CPU, EARLY, resource, select
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Q, DAY = windows.WINDOW, timedelta(days=1)
 NOW = windows.floor(datetime.now(UTC)) - timedelta(hours=1)
@@ -85,7 +85,7 @@ def thing(dice: random.Random, name: str) -> Resource:
 
 
 def random_world(seed: int, moments: Iterable[datetime]) -> World:
-    """A world in which things come, go, change a little and are replaced, and some inventories are missing or partial."""
+    """A world in which things come, go, change and are replaced, and some inventories are missing or partial."""
     dice, world = random.Random(seed), World()
     moments = sorted(set(moments))
     for owner in (("acme", "aws"), ("acme", "gcp"), ("globex", "aws")):
@@ -140,12 +140,11 @@ def read(clickhouse: ClickHouse, name: str, window: datetime) -> list[Row]:
     """What the reader publishes for a window, without the window's own column."""
     reader = readers()["resource", name]
     compute(clickhouse, reader, [window])
-    rows = select(
+    return select(
         clickhouse,
         f"SELECT * EXCEPT (window_start) FROM {reader.view} WHERE window_start = {{at:DateTime('UTC')}}",
         at=window,
     )
-    return rows
 
 
 def same(found: Sequence[Row], expected: Sequence[Row]) -> None:
@@ -166,7 +165,7 @@ def same(found: Sequence[Row], expected: Sequence[Row]) -> None:
 UP = {"running", "available", "in_use"}
 
 
-def counted(group: Sequence[Resource]) -> Row:
+def counted(group: Sequence[Resource]) -> dict[str, Any]:
     capacities = [one.capacity for one in group if one.capacity is not None]
     return {
         "resources": len(group),
@@ -196,7 +195,12 @@ def counts(world: World, name: str) -> Iterator[Row]:
             if one.status != "terminated":
                 groups[tuple(str(getattr(one, fact)) for fact in of)].append(one)
         for facts, group in groups.items():
-            row = {"customer_id": owner[0], "provider": owner[1], "as_of": newest.window, "complete": newest.complete}
+            row: Row = {
+                "customer_id": owner[0],
+                "provider": owner[1],
+                "as_of": newest.window,
+                "complete": newest.complete,
+            }
             row |= dict(zip(of, facts, strict=True)) | {figure: counted(group)[figure] for figure in figures}
             if name == "by_type":
                 row["other"] = row["resources"] - row["running"] - row["stopped"]
@@ -229,7 +233,7 @@ def _changes(old: Resource | None, new: Resource | None) -> Iterator[tuple[str, 
         if new is not None:
             yield "created", new, "", state(new)
     elif old is not None:
-        facts = {
+        facts: dict[str, Callable[[Resource], str]] = {
             "status": state,
             "resized": size,
             "retagged": tags,
@@ -307,7 +311,7 @@ Seen = dict[tuple[str, str, str, str], list[tuple[datetime, Resource]]]
 
 
 def seen(world: World, first: datetime, end: datetime) -> Seen:
-    """The listings of a time by customer, provider, id and uid; without a uid they are of the first that the day names."""
+    """The listings of a time by customer, provider, id and uid; those without a uid are of the day's first."""
     found: Seen = defaultdict(list)
     for owner, listed in world.inventories.items():
         shown = [
@@ -413,7 +417,7 @@ def test_days_and_uptime_are_those_of_plain_python(chdb: ClickHouse) -> None:
     """With gaps, replacements, the switch to uids, and things that are gone."""
     for seed in WORLDS:
         dice = random.Random(seed)
-        days = sorted(dice.sample(range(2, 60), 5)) + [1]
+        days = [*sorted(dice.sample(range(2, 60), 5)), 1]
         moments = [TODAY - day * DAY + dice.randrange(96) * Q for day in days for _ in range(4)]
         world = random_world(seed, [*moments, TODAY])
         if seed == 0:
@@ -432,7 +436,7 @@ def test_days_and_uptime_are_those_of_plain_python(chdb: ClickHouse) -> None:
 def test_days_that_lack_a_rollup_are_computed_with_the_next(chdb: ClickHouse) -> None:
     """As after an upgrade; and a day whose last inventory came after midnight is computed once more."""
     machine = resource("m")
-    world = World({("acme", "aws"): [Listed(TODAY - n * DAY, True, [machine]) for n in (80, 9, 1)]})
+    world = World({("acme", "aws"): [Listed(TODAY - n * DAY, complete=True, resources=[machine]) for n in (80, 9, 1)]})
     publish(chdb, world)
     reader = readers()["resource", "days"]
     assert sorted(compute(chdb, reader, [TODAY])) == [TODAY - n * DAY for n in (80, 9, 1, 0)]
@@ -445,7 +449,7 @@ def test_days_that_lack_a_rollup_are_computed_with_the_next(chdb: ClickHouse) ->
 
 
 def test_a_window_without_an_inventory_is_unknown_and_not_down(chdb: ClickHouse) -> None:
-    of_day = [Listed(TODAY - DAY + n * Q, True, [resource("m")]) for n in range(0, 96, 2)]
+    of_day = [Listed(TODAY - DAY + n * Q, complete=True, resources=[resource("m")]) for n in range(0, 96, 2)]
     publish(chdb, World({("acme", "aws"): of_day}))
     compute(chdb, readers()["resource", "days"], [TODAY])
     for row in read(chdb, "uptime", TODAY):
