@@ -76,6 +76,11 @@ def read_rows(clickhouse: ClickHouse, settings: Settings, query: Query) -> Resul
     `metrics` go by the points' own timestamps, readers by the windows they were computed for.
     """
     source = known(query.family, query.reader)
+    if source.of_one_resource and not query.resource_id:
+        raise ConfigError(
+            f"{query.family} {query.reader} tells of one resource: name it with --resource-id, in full as "
+            "`optiinfra read resource inventory` does."
+        )
     wanted = _checked(settings, query)
     with clickhouse.session() as client:
         collected, computed = readers.newest(client, source, wanted)

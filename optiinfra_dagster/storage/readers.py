@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage import cost_shown
 from optiinfra_dagster.storage.reader_tables import shown_table
-from optiinfra_dagster.storage.sql import readers
+from optiinfra_dagster.storage.sql import read_sql, readers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The view that rows are read from, and the columns, order and texts with which people see them."""
+    """The view or (SELECT) that rows are read from, and the columns, order and texts with which people see them."""
 
     view: str
     shows: tuple[str, ...]  # the most telling first: a terminal shows as many as it has room for
@@ -34,6 +34,7 @@ class Source:
     length: timedelta = windows.WINDOW  # of a slice
     is_history: bool = False  # not slices of windows: all of it is read
     reader: Reader | None = None  # None where the rows themselves are read
+    of_one_resource: bool = False  # one must be named
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,17 @@ _ROWS: Mapping[str, Mapping[str, Source]] = {
             "provider resource_type resource_id metric_name statistic",
         )
     },
-    "resource": {},
+    "resource": {
+        "timeline": Source(
+            f"({read_sql('queries/resource_timeline')})",
+            ("at", "until", "reader", "what", "says", "provider", "instance_uid"),
+            ("reader", "what"),
+            ordered_by="at",
+            time="at",
+            is_history=True,
+            of_one_resource=True,
+        )
+    },
     "cost": {
         "metrics": _metrics(
             "costs",  # cost_metrics_current has bills and estimates of the same days
