@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from azure.core import exceptions as sdk
 from azure.identity import CredentialUnavailableError
 
-from optiinfra_dagster.model.errors import LATER, Cause, CloudError
+from optiinfra_dagster.model.errors import LATER, Cause, CloudError, CollectionError
 from optiinfra_dagster.model.metrics import CoverageState
 from optiinfra_dagster.model.text import shortened
 from optiinfra_dagster.providers.azure.roles import READER
@@ -33,16 +33,7 @@ _ROLE = ""  # the role that the call needs
 
 # Codes by which Azure's services refuse -> why, and what to do.
 _CODES: Mapping[str, tuple[Cause, str]] = {
-    **dict.fromkeys(
-        (
-            "AuthenticationFailed",
-            "AuthenticationFailedMissingToken",
-            "ExpiredAuthenticationToken",
-            "InvalidAuthenticationToken",
-            "InvalidAuthenticationTokenTenant",
-        ),
-        (Cause.AUTH, CREDENTIAL),
-    ),
+    **dict.fromkeys(("AuthenticationFailedMissingToken", "InvalidAuthenticationTokenTenant"), (Cause.AUTH, CREDENTIAL)),
     **dict.fromkeys(
         ("AccessDenied", "AuthorizationFailed", "Forbidden", "NoValidSubscriptionsInQueryRequest", "RBACAccessDenied"),
         (Cause.PERMISSION, _ROLE),
@@ -59,8 +50,9 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
         (Cause.THROTTLED, LATER),
     ),
 }
+# Codes by which they refuse a token as such.
+_SESSION = {"AuthenticationFailed", "ExpiredAuthenticationToken", "InvalidAuthenticationToken"}
 _STATUSES: Mapping[int, tuple[Cause, str]] = {
-    401: (Cause.AUTH, CREDENTIAL),
     403: (Cause.PERMISSION, _ROLE),
     408: (Cause.UNAVAILABLE, LATER),
     **dict.fromkeys(THROTTLED, (Cause.THROTTLED, LATER)),
@@ -82,21 +74,30 @@ _AADSTS: Mapping[str, str] = {
 
 
 class RefusedError(CloudError):
-    """A call that failed. `status` is that of HTTP; 0 where the host could not be reached at all."""
+    """A call that failed. `status` is that of HTTP; 0 where the host was not reached, or gave no answer.
 
-    def __init__(self, cause: Cause, message: str, status: int | None = None) -> None:
+    `by_session` is true where Azure refuses a token, and the one of a new session after it: the credential is good, for
+    it was given both, and nobody has to correct it. Further calls will be refused alike all the same.
+    """
+
+    def __init__(self, cause: Cause, message: str, status: int | None = None, *, by_session: bool = False) -> None:
         super().__init__(cause, message)
-        self.status = status
+        self.status, self.by_session = status, by_session
+
+
+def ends_all(error: CollectionError) -> bool:
+    """True for an error that every further call of the same identity would meet too."""
+    return error.cause is Cause.AUTH or (isinstance(error, RefusedError) and error.by_session)
 
 
 @contextmanager
-def explained(operation: str, remedy: str, secret: str = "") -> Iterator[None]:
-    """Inside the block, what the SDK raises becomes a `RefusedError`, without the secret.
+def explained(operation: str, remedy: str, secrets: Sequence[str] = ()) -> Iterator[None]:
+    """Inside the block, what the SDK raises becomes a `RefusedError`, without the secrets.
 
     Args:
         operation: is named in the message.
         remedy: says which role the call needs.
-        secret: is struck out of the message.
+        secrets: are struck out of the message.
     """
     try:
         yield
@@ -106,8 +107,9 @@ def explained(operation: str, remedy: str, secret: str = "") -> Iterator[None]:
         return
     # Not chained: the error holds the request, and with it the token.
     message = str(refused)
-    message = message.replace(secret, "***") if len(secret) >= 4 else message
-    raise RefusedError(refused.cause, message, refused.status)
+    for secret in secrets:
+        message = message.replace(secret, "***") if len(secret) >= 4 else message
+    raise RefusedError(refused.cause, message, refused.status, by_session=refused.by_session)
 
 
 def explain(error: Exception, operation: str = "resourcegraph.Resources", role: str = READER) -> RefusedError:
@@ -131,7 +133,8 @@ def explain(error: Exception, operation: str = "resourcegraph.Resources", role: 
         what = "Azure could not be reached. Check that this host reaches it"
         return RefusedError(Cause.UNAVAILABLE, f"{operation}: {what}", 0)
     cause = Cause.BUG if isinstance(error, sdk.SerializationError) else Cause.UNAVAILABLE
-    return RefusedError(cause, f"{operation}: {type(error).__name__}: {shortened(str(error))}. {LATER}")
+    status = 0 if isinstance(error, sdk.ServiceResponseError) else None  # closed or silent before an answer
+    return RefusedError(cause, f"{operation}: {type(error).__name__}: {shortened(str(error))}. {LATER}", status)
 
 
 def _explain_refusal(error: sdk.HttpResponseError, status: int, operation: str, role: str) -> RefusedError:
@@ -141,6 +144,9 @@ def _explain_refusal(error: sdk.HttpResponseError, status: int, operation: str, 
     listed = [(code, text) for code, text in reasons if code in _CODES]
     code, text = (listed or reasons[-1:] or [_bare_reason(error) or (f"HTTP {status}", "")])[0]
     otherwise = (Cause.UNAVAILABLE, LATER) if status >= 500 else (Cause.BUG, _REPORT)
+    if code in _SESSION or (status == 401 and code not in _CODES):
+        what = f"{operation}: {code}: Azure refuses the session, and the one that was opened in its place. {LATER}"
+        return RefusedError(Cause.UNAVAILABLE, what, status, by_session=True)
     cause, remedy = _CODES.get(code) or _STATUSES.get(status, otherwise)
     what = code if cause is Cause.AUTH or not text else f"{code}: {shortened(text)}"
     return RefusedError(cause, f"{operation}: {what}. {remedy or role}", status)

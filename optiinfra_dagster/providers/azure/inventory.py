@@ -11,6 +11,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Inventory, Resource
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.azure.client import Principal, forget, open_principal
+from optiinfra_dagster.providers.azure.errors import ends_all
 from optiinfra_dagster.providers.azure.kind import Row, subscription_of
 from optiinfra_dagster.providers.azure.roles import READER
 from optiinfra_dagster.providers.azure.services import QUERY, kind_of, to_resource
@@ -109,7 +110,7 @@ class _Listing:
                 self._query(query, subscriptions[:middle])
                 self._query(query, subscriptions[middle:])
                 return
-            if error.cause is Cause.AUTH:
+            if ends_all(error):
                 forget(self.principal)
             self._fail(subscriptions, error.cause, str(error))
 

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from azure.core import PipelineClient
-from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy, UserAgentPolicy
+from azure.core.pipeline.policies import RetryPolicy, UserAgentPolicy
 from azure.core.pipeline.transport import RequestsTransport
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 
 if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
     from azure.core.rest import HttpRequest, HttpResponse
 
     from optiinfra_dagster.model.meter import Meter
+    from optiinfra_dagster.providers.azure.sessions import Authorization
 
 PATIENCE: dict[str, Any] = {"retry_total": 3, "retry_backoff_max": 20, "connection_timeout": 5, "read_timeout": 30}
 """The options of every client. azure-core would try 11 times and wait up to 120 s before each: no call shall hold a
@@ -199,21 +199,20 @@ class CostRetries(Retries):
 class RestClient:
     """Sends requests to one host and gives the answers as they are, without objects of an SDK.
 
-    Without a credential none is shown, as on this machine. `scope` is that of the credential's tokens.
+    Without an authorization none is shown, as on this machine.
     """
 
     def __init__(
         self,
         url: str,
         transport: Transport,
-        credential: TokenCredential | None = None,
-        scope: str = "",
+        authorization: Authorization | None = None,
         retries: Retries | None = None,
     ) -> None:
-        self.url, self.scope = url, scope
+        self.url = url
         policies: list[Any] = [UserAgentPolicy("optiinfra"), retries or Retries()]
-        if credential is not None:
-            policies.append(BearerTokenCredentialPolicy(credential, scope))
+        if authorization is not None:
+            policies.append(authorization)
         self._client = PipelineClient[Any, Any](url, policies=policies, transport=transport)
 
     def send(self, request: HttpRequest, **options: Any) -> HttpResponse:

@@ -38,7 +38,9 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def credential_of(account: AzureAccount) -> Any:
-    return open_principal(account)._graph._config.credential
+    session = open_principal(account).session
+    assert session is not None
+    return session.credential
 
 
 def test_a_client_secret_enters_as_the_customers_application() -> None:
@@ -119,8 +121,9 @@ def test_a_missing_secret_is_a_problem_of_its_account_alone(
 def test_the_endpoint_tells_the_cloud(endpoint: str | None, audience: str) -> None:
     principal = open_principal(azure(endpoint_url=endpoint, **_APPLICATION))
 
-    assert principal._graph._config.credential_scopes == [audience]
     assert principal._cloud.manager_scope == audience
+    policy: Any = principal._graph._config.authentication_policy
+    assert policy._scopes == (audience,)
 
 
 def test_a_refused_login_names_the_remedy_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,11 @@ from optiinfra_dagster.providers.registry import PROVIDERS
         ("Standard_NC24ads_A100_v4", 24),
         ("Standard_HB120-16rs_v3", 16),
         ("Standard_D2_v2_Promo", 2),
+        ("Standard_DC4as_cc_v5", 4),
+        ("Standard_EC16ads_cc_v5", 16),
+        ("Standard_ND128isr_NDR_GB200_v6", 128),
+        ("Standard_ND96isr_H100_v5", 96),
+        ("Standard_NC24rs_v3", 24),
         ("standard_e96ias_v4", 96),
         ("Standard_LRS", None),
         ("Experimental", None),
@@ -46,7 +51,7 @@ def test_the_query_names_every_kind_and_pages_stably() -> None:
 
 def test_what_is_not_of_our_kinds_is_left_out() -> None:
     group = "/subscriptions/s/resourceGroups/g/providers"
-    assert to_resource({"id": f"{group}/Microsoft.Web/sites/a", "type": "microsoft.web/sites"}) is None
+    assert to_resource({"id": f"{group}/Microsoft.KeyVault/vaults/a", "type": "microsoft.keyvault/vaults"}) is None
     master = f"{group}/Microsoft.Sql/servers/s/databases/master"
     assert to_resource({"id": master, "type": "microsoft.sql/servers/databases"}) is None
 
@@ -84,7 +89,7 @@ def test_a_kind_reads_only_what_its_columns_bring(kind: AzureKind) -> None:
     read: set[str] = set()
     kind.to_resource(Noting(id="/subscriptions/s/x", type=kind.azure_type))
 
-    assert read - COMMON_COLUMNS.keys() - {"state", "created"} <= kind.columns.keys()
+    assert read - COMMON_COLUMNS.keys() - {"state", "created", "uid"} <= kind.columns.keys()
     assert kind.columns.keys() <= read  # what nobody reads is sent and paid for in CPU all the same
 
 
@@ -93,6 +98,7 @@ def test_the_metrics_of_a_kind_name_it_and_conditions_that_it_has(kind: AzureKin
     assert {metric.kind for metric in kind.metrics} <= {kind.name}
     assert {metric.condition for metric in kind.metrics} - {""} == kind.conditions.keys()
     assert bool(kind.price_parts) == bool(kind.bill_service)
+    assert not any(kind.not_offered[figure] == "" for figure in kind.not_offered)
 
 
 def test_a_disk_can_be_attached_and_nothing_is_idle_because_it_is_silent() -> None:

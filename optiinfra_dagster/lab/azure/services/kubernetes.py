@@ -1,11 +1,11 @@
-"""Kubernetes clusters: AKS."""
+"""Kubernetes clusters: AKS, and OpenShift in its present and its third version."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.lab.azure.kind import PLANTED, LabKind, Meter, Row, Use, share
+from optiinfra_dagster.lab.azure.kind import PLANTED, LabKind, Meter, Row, Use, own_id, share
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SERVICE, _UPTIME = "Azure Kubernetes Service", "Standard Uptime SLA"
 
 
-def _properties(row: Row, fleet: AzureFleet, _created: datetime) -> Row:
+def _properties(row: Row, fleet: AzureFleet, created: datetime) -> Row:
     row["sku"] = {"name": "Base", "tier": "Standard"}
     pool = {
         "name": "nodepool1",
@@ -26,6 +26,7 @@ def _properties(row: Row, fleet: AzureFleet, _created: datetime) -> Row:
         "customCATrustCertificates": [PLANTED],
     }
     return {
+        "resourceUID": own_id(row, created),
         "powerState": {"code": fleet.state or "Running"},
         "kubernetesVersion": "1.33",
         "agentPoolProfiles": [pool],
@@ -42,7 +43,27 @@ def _uses(row: Row) -> list[Use]:
     return [Use(_SERVICE, _UPTIME)]
 
 
+def _openshift(_row: Row, fleet: AzureFleet, _created: datetime) -> Row:
+    workers = {"name": "worker", "count": fleet.size or 3, "vmSize": fleet.type or "Standard_D4s_v5"}
+    return {
+        "clusterProfile": {"version": "4.17", "pullSecret": PLANTED},
+        "servicePrincipalProfile": {"clientSecret": PLANTED},
+        "workerProfiles": [workers],
+    }
+
+
+def _openshift_v3(_row: Row, fleet: AzureFleet, _created: datetime) -> Row:
+    pool = {"name": "compute", "count": fleet.size or 3, "vmSize": fleet.type or "Standard_D4s_v3"}
+    return {"openShiftVersion": "v3.11", "agentPoolProfiles": [pool], "authProfile": {"secret": PLANTED}}
+
+
 KINDS = (
+    LabKind(name="azure:openshift", azure_type="Microsoft.RedHatOpenShift/openShiftClusters", properties=_openshift),
+    LabKind(
+        name="azure:openshift_v3",
+        azure_type="Microsoft.ContainerService/openShiftManagedClusters",
+        properties=_openshift_v3,
+    ),
     LabKind(
         name="azure:aks",
         azure_type="Microsoft.ContainerService/managedClusters",

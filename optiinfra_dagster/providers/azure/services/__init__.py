@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.providers.azure.kind import COMMON_COLUMNS, AzureKind, Columns, Row, arm_id
 from optiinfra_dagster.providers.azure.services import (
+    app_service,
     application_gateways,
+    container_apps,
     cosmosdb,
     disks,
     front_door,
@@ -18,12 +20,14 @@ from optiinfra_dagster.providers.azure.services import (
     load_balancers,
     mariadb,
     mysql,
+    netapp,
     networks,
     postgresql,
     public_addresses,
     redis,
     snapshots,
     sql,
+    storage_accounts,
     synapse,
     virtual_machines,
 )
@@ -38,6 +42,8 @@ _SERVICES: tuple[tuple[AzureKind, ...], ...] = (
     virtual_machines.KINDS,
     disks.KINDS,
     snapshots.KINDS,
+    netapp.KINDS,
+    storage_accounts.KINDS,
     sql.KINDS,
     postgresql.KINDS,
     mysql.KINDS,
@@ -51,6 +57,8 @@ _SERVICES: tuple[tuple[AzureKind, ...], ...] = (
     networks.KINDS,
     public_addresses.KINDS,
     kubernetes.KINDS,
+    app_service.KINDS,
+    container_apps.KINDS,
 )
 
 KINDS: Mapping[str, AzureKind] = {kind.name: kind for kinds in _SERVICES for kind in kinds}

@@ -11,6 +11,7 @@ from optiinfra_dagster.providers.azure.kind import (
     Parts,
     Row,
     fact_text,
+    not_among,
     price_part,
     state_word,
 )
@@ -18,6 +19,7 @@ from optiinfra_dagster.providers.parsing import as_dicts, as_number, as_texts, f
 
 _SERVICE = "Azure Kubernetes Service"
 _COLUMNS: Columns = {
+    "uid": ("properties.resourceUID",),
     "state": ("properties.powerState.code",),
     "tier": ("sku.tier",),
     "version": (
@@ -56,6 +58,11 @@ def _parts(resource: Resource) -> Parts:
         yield price_part(_SERVICE, _SERVICE, "Standard Uptime SLA")
 
 
+_UNMEASURED = dict.fromkeys(
+    ("cpu", "memory", "disk_io", "network_io", "response_time", "uptime"),
+    "Azure Monitor: index of supported metrics, which has no OpenShift clusters",
+)
+
 KINDS = (
     AzureKind(
         name="azure:aks",
@@ -63,7 +70,7 @@ KINDS = (
         resource_type=ResourceType.KUBERNETES,
         columns=_COLUMNS,
         read=_read,
-        # Averages of the nodes. Over which time node_network_in_bytes and its like are counted is not documented.
+        # Averages of the nodes.
         metric_rows=(
             MetricRow("cpu_utilization", "cpu", "percent", "node_cpu_usage_percentage", "Average"),
             MetricRow("memory_utilization", "memory", "percent", "node_memory_working_set_percentage", "Average"),
@@ -71,6 +78,13 @@ KINDS = (
         ),
         price_parts=_parts,
         bill_service=_SERVICE,
+        not_offered=not_among(
+            "Microsoft.ContainerService/managedClusters",
+            "response_time",
+            "uptime",
+            disk_io="it is told as a share of what nodes have, and as space",
+            network_io="over which time node_network_in_bytes and its like count is not told",
+        ),
     ),
     AzureKind(
         name="azure:openshift",
@@ -78,6 +92,7 @@ KINDS = (
         resource_type=ResourceType.KUBERNETES,
         columns=_COLUMNS,
         read=_read,
+        not_offered=_UNMEASURED,
     ),
     AzureKind(
         name="azure:openshift_v3",
@@ -85,5 +100,6 @@ KINDS = (
         resource_type=ResourceType.KUBERNETES,
         columns=_COLUMNS,
         read=_read,
+        not_offered=_UNMEASURED,
     ),
 )

@@ -37,8 +37,9 @@ KINDS = (
     AzureKind(
         name="azure:public_ip",
         azure_type="Microsoft.Network/publicIPAddresses",
-        resource_type=ResourceType.NETWORK,
+        resource_type=ResourceType.ADDRESS,
         columns={
+            "uid": ("properties.resourceGuid",),
             "size": ("sku.name",),
             "tier": ("sku.tier",),
             "allocation": ("properties.publicIPAllocationMethod",),
