@@ -479,7 +479,7 @@ def test_snapshots_are_those_of_the_account_itself(start_lab: StartLab) -> None:
     assert [(one.capacity, one.status, one.resource_type) for one in found] == [
         (50, Status.AVAILABLE, ResourceType.SNAPSHOT)
     ] * 3
-    assert all(one.created_at is not None and one.metadata["source"] for one in found)
+    assert all(one.created_at is not None and one.metadata["snapshot_of"] for one in found)
 
 
 def test_services_and_domains_come_in_the_batches_that_their_calls_allow(start_lab: StartLab) -> None:

@@ -266,6 +266,8 @@ NAMED = [
     "dynamodb:table",
     "eks:cluster",
     "elb:classic",
+    "ecs:service",
+    "elasticache:serverless",
 ]
 
 

@@ -43,7 +43,7 @@ def _snapshot(item: Item, place: Place) -> Resource:
         unit="GiB",
         tags=tags,
         metadata=facts(
-            source=item.get("VolumeId"),
+            snapshot_of=item.get("VolumeId"),
             tier=item.get("StorageTier"),
             encrypted=as_bool(item.get("Encrypted")),
         ),
