@@ -231,7 +231,7 @@ class Principal:
                 raise sdk.DecodeError("no JSON", response=response) from error
 
     def _explained(self, operation: str, remedy: str) -> AbstractContextManager[None]:
-        return explained(operation, remedy, self._secrets)
+        return explained(operation, remedy, self._secrets, session=self.session is not None)
 
 
 def _plain(operation: str) -> tuple[Transport, Retries]:

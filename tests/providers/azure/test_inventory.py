@@ -223,7 +223,7 @@ def test_a_refusal_costs_only_the_subscription_that_is_to_blame(start_lab: Start
         ("throttle", Cause.THROTTLED),
         ("deny", Cause.PERMISSION),
         ("error", Cause.UNAVAILABLE),
-        ("expired", Cause.UNAVAILABLE),  # a session, and not the credential
+        ("expired", Cause.AUTH),
         ("optin_required", Cause.CONFIG),
         ("disconnect", Cause.UNAVAILABLE),
     ],
