@@ -14,6 +14,7 @@ import pytest
 from optiinfra_dagster.config.allocation import SharedCosts
 from optiinfra_dagster.config.customers import FAMILIES, Application
 from optiinfra_dagster.config.settings import DEMO_CUSTOMERS, Settings
+from optiinfra_dagster.config.token_prices import TokenPrice
 from optiinfra_dagster.lab.control import DEMO_WORLD
 from optiinfra_dagster.lab.world import World
 from optiinfra_dagster.model.metrics import STATISTICS, CoverageState
@@ -97,6 +98,7 @@ def test_every_key_and_setting_says_what_to_write() -> None:
         "config/customers.py": CUSTOMERS_FILE.customer_type,
         "config/customers.py: Application": Application,
         "config/allocation.py": SharedCosts,
+        "config/token_prices.py": TokenPrice,
         **{f"providers/{name}/account.py": provider.account_type for name, provider in PROVIDERS.items()},
     }
     missing = [

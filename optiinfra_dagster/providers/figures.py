@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.metrics import Coverage, CoverageState
+from optiinfra_dagster.providers.prometheus_exporters import metrics_of
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.inventory import Resource
@@ -68,6 +69,11 @@ def collected(kind: Kind, figure: Figure) -> list[str]:
     return list(dict.fromkeys(metric.name for metric in kind.metrics if metric.name in METRICS_OF[figure]))
 
 
+def from_prometheus(kind: Kind, figure: Figure) -> list[str]:
+    """The names of the metrics of a figure that a customer's own Prometheus can add to a kind."""
+    return list(dict.fromkeys(metric.name for metric in metrics_of("", kind) if metric.name in METRICS_OF[figure]))
+
+
 def not_offered(kind: Kind, figure: Figure) -> str:
     """The reason why a kind cannot have a figure: the cloud's document, or what it is; "" where none is known."""
     if document := kind.not_offered.get(figure):
@@ -82,14 +88,20 @@ def coverage_of_what_is_not_offered(
 
     `known` is the coverage of the metrics that were asked for: a figure that any of them is of has no other row.
     """
-    documents = {name: kind.not_offered for name, kind in kinds.items() if kind.not_offered}
-    if not documents:
+    reasons = {name: dict(_reasons(kind)) for name, kind in kinds.items() if kind.not_offered}
+    if not reasons:
         return
     told = {(one.resource_id, FIGURE_OF.get(one.metric_name)) for one in known}
     for resource in resources:
-        for figure, document in documents.get(resource.kind, {}).items():
+        for figure, reason in reasons.get(resource.kind, {}).items():
             if (resource.resource_id, figure) not in told:
-                reason = f"the cloud does not measure it: {document}"
                 yield Coverage(
-                    resource.resource_id, resource.resource_type, str(figure), CoverageState.NOT_OFFERED, reason
+                    resource.resource_id, resource.resource_type, figure.value, CoverageState.NOT_OFFERED, reason
                 )
+
+
+def _reasons(kind: Kind) -> Iterator[tuple[Figure, str]]:
+    for name, document in kind.not_offered.items():
+        figure = Figure(name)
+        more = "; a Prometheus of the customer can: give prometheus_url in the customers file"
+        yield figure, f"the cloud does not measure it: {document}{more if from_prometheus(kind, figure) else ''}"

@@ -162,6 +162,26 @@ def test_scores_and_counts_are_those_of_the_human_labels_in_any_order(
     assert arrow.content_hashes(again.rows) == arrow.content_hashes(first.rows)
 
 
+def test_the_tokens_of_all_requests_are_counted_beside_the_sample_at_the_price_of_their_model(
+    lab: CloudLab, verdicts: Verdicts
+) -> None:
+    """Half told is not told: without the tokens of its response a request has no known cost."""
+    told = [interaction(n, prompt_tokens=100 + n, response_tokens=10) for n in range(3)]
+    half = interaction(3, prompt_tokens=1000)
+    other = interaction(4, model_name="unpriced", prompt_tokens=7, response_tokens=8)
+    price = {"model": "gpt-4o-mini", "input_usd_per_million": "0.15", "output_usd_per_million": "0.60"}
+    judge = judge_at(lab.url)
+    by = customer(sample=1, token_prices=[price])
+    found = collect(by, "aws", W, Listed([*told, half, other, told[0]]), judge, verdicts, lambda: NOW)
+    judge.close()
+    samples = {r["model_name"]: r["details"] for r in rows_of(found) if r["metric_type"] == "sample"}
+    names = ("population", "requests_with_tokens", "input_tokens", "output_tokens", "input_usd_per_million")
+    assert {model: [details[name] for name in names] for model, details in samples.items()} == {
+        "gpt-4o-mini": [5, 4, 403, 40, "0.15"],  # told[0] twice: the population counts every request
+        "unpriced": [1, 1, 7, 8, None],
+    }
+
+
 def test_faults_cost_no_score_and_keep_to_budget_and_time(lab: CloudLab, verdicts: Verdicts) -> None:
     interactions = [interaction(n) for n in range(100)]
     clean = {r["interaction_id"] + r["metric_type"]: r for r in rows_of(run(lab, verdicts, interactions))}

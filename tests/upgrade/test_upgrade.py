@@ -33,7 +33,7 @@ CHANGED = {"coverage": {"state"}, "coverage_current": {"state"}}
 # Since then.
 NEW_ASSETS = {
     "resource/by_account", "cost/daily", "cost/days", "cost/allocation", "cost/invoices", "cost/commitments",
-    "cost/outlook", "cost/rightsizing",
+    "cost/outlook", "cost/rightsizing", "application/unit_cost",
 }  # fmt: skip
 
 WINDOW = "2026-11-29T07:15Z"

@@ -34,7 +34,7 @@ def _address(item: Item, place: Place) -> Resource:
 
 ADDRESS = AwsKind(
     name="ec2:address",
-    resource_type=ResourceType.NETWORK,
+    resource_type=ResourceType.ADDRESS,
     price_parts=always("public address"),
     price_queries={
         "public address": lambda: PriceQuery("AmazonVPC", {"group": "VPCPublicIPv4Address"}, "PublicIPv4:InUseAddress")

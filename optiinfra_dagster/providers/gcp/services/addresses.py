@@ -41,7 +41,7 @@ def _price_parts(resource: Resource) -> list[Component]:
 
 ADDRESS = GcpKind(
     name="gcp:address",
-    resource_type=ResourceType.NETWORK,
+    resource_type=ResourceType.ADDRESS,
     asset_types=("compute.googleapis.com/Address", "compute.googleapis.com/GlobalAddress"),
     read=_read_address,
     collection="addresses",
