@@ -21,7 +21,7 @@ from optiinfra_dagster.providers.azure.inventory import UNREADABLE, VISIBLE, gro
 from optiinfra_dagster.providers.azure.kind import subscription_of
 from optiinfra_dagster.providers.azure.metrics import collect
 from optiinfra_dagster.providers.azure.roles import MONITORING_READER
-from optiinfra_dagster.providers.azure.services import KINDS, QUERY, to_resource
+from optiinfra_dagster.providers.azure.services import KINDS, QUERY, to_resources
 from optiinfra_dagster.providers.azure.transport import calling
 from optiinfra_dagster.providers.billing.scope import newest_statement
 from optiinfra_dagster.providers.parsing import ODD
@@ -69,7 +69,7 @@ def _missing(principal: Principal, subscription: str, unmeasured: bool) -> Itera
             return  # a role of the customer's own that reads, but does not let itself be looked up
         raise
     # Resource Graph leaves out what may not be read, without an error: a collection cannot tell that from deleted.
-    for kind in KINDS.values():
+    for kind in (kind for kind in KINDS.values() if kind.listed):
         action = kind.read_action
         if not any(_allows(role, action) for role in roles):
             message = f"the role does not show these resources. Allow {action}, or assign the role Reader"
@@ -100,9 +100,9 @@ def _measured(rows: Any) -> Resource | None:
     """The first resource that should have metrics now; None if there is none."""
     for row in rows if isinstance(rows, list) else ():
         with suppress(*ODD):
-            resource = to_resource(row)
-            if resource and resource.status is not Status.STOPPED and KINDS[resource.kind].metrics:
-                return resource
+            for resource in to_resources(row):
+                if resource.status is not Status.STOPPED and KINDS[resource.kind].metrics:
+                    return resource
     return None
 
 

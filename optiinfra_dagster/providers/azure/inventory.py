@@ -14,7 +14,7 @@ from optiinfra_dagster.providers.azure.client import Principal, forget, open_pri
 from optiinfra_dagster.providers.azure.errors import ends_all
 from optiinfra_dagster.providers.azure.kind import Row, subscription_of
 from optiinfra_dagster.providers.azure.roles import READER
-from optiinfra_dagster.providers.azure.services import QUERY, kind_of, to_resource
+from optiinfra_dagster.providers.azure.services import QUERY, kind_of, to_resources
 from optiinfra_dagster.providers.azure.transport import calling
 from optiinfra_dagster.providers.paging import PageGuard
 from optiinfra_dagster.providers.parsing import ODD, as_text, dig
@@ -125,7 +125,7 @@ class _Listing:
         """Take one row in: a resource, a subscription, or a problem of its own."""
         try:
             self.settled.add(subscription_of(row))
-            if (resource := to_resource(row)) is not None:
+            for resource in to_resources(row):
                 # Rows that shift between pages come twice: the later word counts.
                 self.resources[resource.resource_id] = resource
         except ODD as error:

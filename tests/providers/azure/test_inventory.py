@@ -48,7 +48,7 @@ def test_every_kind_of_every_region_comes_out_once_in_one_call(start_lab: StartL
 
     assert inventory.problems == []
     assert ids(inventory) == expected(lab)
-    assert {one.kind for one in inventory.resources} == {*KINDS, "azure:sql_database"}
+    assert {one.kind for one in inventory.resources} == {*KINDS, "azure:sql_database", "azure:aks_pool"}
     assert {one.resource_type for one in inventory.resources} == set(ResourceType)
     assert {one.region for one in inventory.resources} == {*regions, "global"}
     assert {one.account_id for one in inventory.resources} == {SUBSCRIPTION}
@@ -146,6 +146,21 @@ def test_capacity_and_its_unit(start_lab: StartLab, kind: str, size: int | None,
     one = only(gather(lab), kind)
 
     assert (one.capacity, one.unit) == (capacity, unit)
+
+
+def test_a_clusters_pools_are_told_beside_it(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("azure:aks", size=7, type="Standard_D8s_v5", tags={"env": "prod"}))
+    meter = Meter()
+
+    inventory = gather(lab, meter=meter)
+
+    cluster, pool = only(inventory, "azure:aks"), only(inventory, "azure:aks_pool")
+    assert pool.resource_id == f"{cluster.resource_id}/agentpools/nodepool1"
+    assert (pool.status, pool.cloud_status, pool.capacity) == (Status.RUNNING, "Running", None)
+    assert (pool.metadata["nodes"], pool.metadata["instance_type"]) == (7, "Standard_D8s_v5")
+    assert pool.metadata["cluster"] == cluster.resource_name
+    assert (pool.account_id, pool.region, pool.tags) == (cluster.account_id, cluster.region, {"env": "prod"})
+    assert meter.calls == {"Resources": 1}  # they come with their clusters
 
 
 def test_a_resource_without_properties_is_kept_and_unknown(start_lab: StartLab) -> None:
