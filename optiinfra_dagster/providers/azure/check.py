@@ -24,7 +24,7 @@ from optiinfra_dagster.providers.azure.roles import MONITORING_READER
 from optiinfra_dagster.providers.azure.services import KINDS, QUERY, to_resources
 from optiinfra_dagster.providers.azure.transport import calling
 from optiinfra_dagster.providers.billing.scope import newest_statement
-from optiinfra_dagster.providers.parsing import ODD
+from optiinfra_dagster.providers.parsing import ODD, as_dicts, dig
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, Source
@@ -46,7 +46,7 @@ def check(customer_id: str, account: AzureAccount, families: Collection[str] = F
         for subscription in subscriptions:
             try:
                 with calling(Meter(), _SECONDS):
-                    measured = _measured(principal.ask(QUERY, [subscription]).data)
+                    measured = _measured(dig(principal.ask(QUERY, [subscription]), "data"))
                     problems += _missing(principal, subscription, measured is None and "performance" in families)
                 if "cost" in families and not any(problem.message == UNREADABLE for problem in problems):
                     problems += _uncharged(principal, account)
@@ -59,7 +59,9 @@ def check(customer_id: str, account: AzureAccount, families: Collection[str] = F
 
 
 def _missing(principal: Principal, subscription: str, unmeasured: bool) -> Iterator[Problem]:
-    if subscription not in {subscription_of(row) for row in principal.ask(VISIBLE, [subscription]).data or ()}:
+    if subscription not in {
+        subscription_of(row) for row in as_dicts(dig(principal.ask(VISIBLE, [subscription]), "data"))
+    }:
         yield Problem(subscription, "", "", Cause.PERMISSION, UNREADABLE)
         return
     try:

@@ -51,20 +51,21 @@ def pages(principal: Principal, query: str, subscriptions: Sequence[str]) -> Ite
             if token is not None and error.cause is Cause.BUG:  # a page token that is accepted no more
                 raise CloudError(Cause.INCOMPLETE, str(error)) from None
             raise
-        rows = _rows(answer.data)
+        rows = rows_of(answer)
         count += len(rows)
         yield rows
-        token = answer.skip_token
+        token = answer.get("$skipToken")
         if not token:
             break
         guard.check(token)
-    total = answer.total_records or 0
-    if str(answer.result_truncated).lower().endswith("true") or count < total:
+    total = answer.get("totalRecords") or 0
+    if str(answer.get("resultTruncated")).lower() == "true" or count < total:
         raise CloudError(Cause.INCOMPLETE, f"Resource Graph gave {count} of {total} rows and no further page")
 
 
-def _rows(data: Any) -> list[Row]:
+def rows_of(answer: Any) -> list[Row]:
     """The rows of an answer: a list of objects as asked for, or a table as early versions of the API give."""
+    data = answer.get("data")
     if isinstance(data, dict):
         names = [column["name"] for column in data["columns"]]
         return [dict(zip(names, values, strict=True)) for values in data["rows"]]

@@ -150,8 +150,6 @@ def test_the_endpoint_tells_the_cloud(endpoint: str | None, audience: str) -> No
     principal = open_principal(azure(endpoint_url=endpoint, **_APPLICATION))
 
     assert principal._cloud.manager_scope == audience
-    policy: Any = principal._graph._config.authentication_policy
-    assert policy._scopes == (audience,)
 
 
 def test_a_refused_login_names_the_remedy_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
