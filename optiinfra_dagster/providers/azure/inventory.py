@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from optiinfra_dagster.providers.azure.services import QUERY, kind_of, to_resour
 from optiinfra_dagster.providers.azure.transport import calling
 from optiinfra_dagster.providers.paging import PageGuard
 from optiinfra_dagster.providers.parsing import ODD, as_text, dig
+from optiinfra_dagster.providers.threads import side_by_side
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -176,9 +176,14 @@ def collect(customer_id: str, accounts: Sequence[AzureAccount], meter: Meter) ->
         for principal, subscriptions in groups.items()
         for start in range(0, len(subscriptions), _TOGETHER)
     ]
+    parts: dict[int, Inventory] = {}
+
+    def run(number: int) -> None:
+        parts[number] = _list(*batches[number], meter)
+
+    side_by_side(run, range(len(batches)), most=_AT_ONCE, name=f"azure-{customer_id}")
     whole = Inventory(problems=problems)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"azure-{customer_id}") as pool:
-        for part in pool.map(lambda batch: _list(batch[0], batch[1], meter), batches):
-            whole.resources += part.resources
-            whole.problems += part.problems
+    for _, part in sorted(parts.items()):
+        whole.resources += part.resources
+        whole.problems += part.problems
     return whole
