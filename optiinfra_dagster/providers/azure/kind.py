@@ -209,10 +209,11 @@ def subscription_of(row: Row) -> str:
 # The words of all services, in lower case; those of _PROVISIONED mean that nothing is known to be wrong.
 _STATUS_WORDS: Mapping[Status, str] = {
     Status.RUNNING: "active enabled running",
-    Status.STOPPED: "deallocated disabled hibernated offline paused shutdown stopped autoclosed offlinesecondary",
+    Status.STOPPED: "deallocated disabled hibernated offline paused shutdown stopped autoclosed offlinesecondary "
+    "suspended",
     Status.STARTING: (
         "accepted creating enabling initializing progressing provisioning registering restarting resuming starting "
-        "uninitialized"
+        "uninitialized pending"
     ),
     Status.STOPPING: (
         "deallocating deleting deprovisioning disabling dropping hibernating pausing stopping unprovisioning"
@@ -235,7 +236,7 @@ _PROVISIONED = {
     "succeeded", "updating", "upgrading", "migrating", "configuring", "configuringaad", "reconciling",
     "reconcilingclustercertificates", "reconcilingclusteretcdcertificates", "rotatingclustercertificates",
     "migrationsucceeded", "migrationcancelling", "migrated", "abortingmigration", "committingmigration",
-    "pendingmigrationcommit",
+    "pendingmigrationcommit", "patching",
 }  # fmt: skip
 
 
