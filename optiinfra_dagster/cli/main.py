@@ -321,20 +321,17 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
     ),
 ) -> None:
     """Print what a reader says of a customer."""
-    from optiinfra_dagster.cli import output
-    from optiinfra_dagster.cli.read import Query, known, read_rows
+    from optiinfra_dagster.cli.read import Query, known, print_rows
 
     settings = load_settings()
     known(family, reader)
-    result = read_rows(
-        _clickhouse(settings),
-        settings,
-        Query(family, reader, customer, provider, from_, to, resource_id, limit, cost.value),
-    )
-    output.show(result.rows, format_.value, sys.stdout, result.columns, result.title)
-    if result.note:
-        say(result.note)
-    if result.rows is None:
+    query = Query(family, reader, customer, provider, from_, to, resource_id, limit, cost.value)
+    found = print_rows(_clickhouse(settings), settings, query, format_.value, sys.stdout)
+    for warning in found.warnings:
+        say(f"warning: {warning}")
+    if found.note:
+        say(found.note)
+    if found.rows is None:
         raise SystemExit(1)
 
 

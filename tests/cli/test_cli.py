@@ -476,7 +476,7 @@ def test_json_is_one_array_with_zoned_times(ask: Run, collected: Collected) -> N
     assert rows
     assert {row["customer_id"] for row in rows} == {"acme"}
     assert {row["window_start"] for row in rows} == {f"{collected.window:%Y-%m-%dT%H:%M:%SZ}"}
-    assert all(row["timestamp"].endswith("Z") and isinstance(row["metric_value"], float) for row in rows)
+    assert all(row["timestamp"].endswith("Z") and isinstance(row["metric_value"], (int, float)) for row in rows)
     assert isinstance(rows[0]["metadata"], dict)
 
 
