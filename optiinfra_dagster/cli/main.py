@@ -32,7 +32,19 @@ if TYPE_CHECKING:
 
 
 class Command(TyperCommand):
-    """A command that refuses an option given twice, where the parser would let the last one win."""
+    """A command that refuses an option given twice, where the parser would let the last one win.
+
+    It ends with 141 where the reader of the output goes away: of that, Typer would make a silent 1.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it, and print what is still to be printed."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _leave_pipe()
+        return result
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse what is given twice."""
@@ -114,8 +126,6 @@ def main() -> None:
         app(prog_name="optiinfra")
     except OptiInfraError as error:
         fail(str(error))
-    except BrokenPipeError:
-        _leave_pipe()
     except OSError as error:
         fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}. {_remedy(error)}")
     except SystemExit as ended:
