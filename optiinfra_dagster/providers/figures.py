@@ -91,7 +91,8 @@ def coverage_of_what_is_not_offered(
     reasons = {name: dict(_reasons(kind)) for name, kind in kinds.items() if kind.not_offered}
     if not reasons:
         return
-    told = {(one.resource_id, FIGURE_OF.get(one.metric_name)) for one in known}
+    names = {name for of_kind in reasons.values() for figure in of_kind for name in METRICS_OF[figure]}
+    told = {(one.resource_id, FIGURE_OF[one.metric_name]) for one in known if one.metric_name in names}
     for resource in resources:
         for figure, reason in reasons.get(resource.kind, {}).items():
             if (resource.resource_id, figure) not in told:
