@@ -58,7 +58,9 @@ NOTHING_TO_MEASURE: Mapping[ResourceType, Mapping[Figure, str]] = {
     ResourceType.NETWORK: dict.fromkeys((Figure.CPU, Figure.MEMORY, Figure.DISK_IO), _NO_PROCESSOR),
     ResourceType.SERVERLESS: {Figure.DISK_IO: "it has no disk of its own"},
     ResourceType.LOAD_BALANCER: {Figure.DISK_IO: "it has no disk"},
-    ResourceType.ADDRESS: dict.fromkeys(Figure, "it is a number"),
+    ResourceType.ADDRESS: dict.fromkeys(
+        (Figure.CPU, Figure.MEMORY, Figure.DISK_IO, Figure.RESPONSE_TIME), "it is a number, behind which something runs"
+    ),
     ResourceType.SNAPSHOT: dict.fromkeys(Figure, _NOTHING),
 }
 """The figures that things of a type cannot have on any cloud, and why. No coverage is recorded of them."""
