@@ -90,7 +90,8 @@ def collect_metrics(context: Context, task: Task) -> Iterator[SliceResult]:
             prometheus_figures.add_figures(provider.name, provider.kinds, request, answer, meter)
             settle_coverage(answer, begin, request.resources, provider.kinds, task.daily)
             budget = None if budget is None else budget - meter.cost_usd
-            rows = performance_rows(customer.id, provider.name, answer.series, context.now())
+            poll = customer.poll_minutes * 60
+            rows = performance_rows(customer.id, provider.name, answer.series, context.now(), poll)
             yield from _slices(customer.id, provider.name, windows.span(begin, end), rows, answer, meter)
             if overlap and not answer.problems:
                 before = begin - windows.WINDOW

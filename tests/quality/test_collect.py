@@ -26,6 +26,7 @@ from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.verdicts import Used, Verdicts
 from tests.support import killing
+from tests.support.engines import copy_migrated
 from tests.support.judging import NOW, Labels, Listed, W, customer, interaction, judge_at, lab_of, labelled
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ DIRECTION_UP = ("coherence", "relevance", "accuracy")
 @pytest.fixture(scope="module")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     """An embedded engine, opened once; its customers are the tests' own."""
-    clickhouse = ClickHouse(f"chdb://{tmp_path_factory.mktemp('quality')}/clickhouse")
+    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path_factory.mktemp('quality') / 'clickhouse')}")
     with clickhouse.session():
         yield clickhouse
 
@@ -504,7 +505,7 @@ def _collect_many(verdicts: Verdicts, url: str) -> Collected:
 
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_a_kill_loses_at_most_what_was_under_way(lab: CloudLab, tmp_path: Path, where: str) -> None:
-    path, told = f"chdb://{tmp_path}/clickhouse", tmp_path / "told.json"
+    path, told = f"chdb://{copy_migrated(tmp_path / 'clickhouse')}", tmp_path / "told.json"
     assert killing.run(killed_run, path, lab.url, 2, where) == -signal.SIGKILL
     assert killing.run(next_run, path, lab.url, str(told)) == 0
 
