@@ -15,14 +15,21 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.config.allocation import SharedCosts
 from optiinfra_dagster.config.customers import FAMILIES, Application
 from optiinfra_dagster.config.settings import Settings
+from optiinfra_dagster.config.token_prices import TokenPrice
 from optiinfra_dagster.model.windows import WINDOW
+from optiinfra_dagster.providers import figures
 from optiinfra_dagster.providers.billing import told
 from optiinfra_dagster.providers.catalog import METRICS
+from optiinfra_dagster.providers.figures import Figure
+from optiinfra_dagster.providers.prometheus_exporters import EXPORTERS_OF
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, PROVIDERS
 from optiinfra_dagster.storage import descriptions, sql
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from optiinfra_dagster.providers.kind import Kind
     from optiinfra_dagster.storage.sql import Reader
 
 FOLDER = Path(__file__).parent / "reference"
@@ -44,6 +51,13 @@ def pages() -> Mapping[str, str]:
             _tables(),
         ),
         "kinds.md": _page("Kinds of resource", "What each cloud lists, and what is known of it.", _kinds()),
+        "figures.md": _page(
+            "Figures",
+            "The six figures that are wanted of everything, by kind and cloud: the metrics that answer one, or the "
+            "document by which the cloud does not measure it, or `not collected`. A * marks what the customer's own "
+            "Prometheus can add (`prometheus_url` in the customers file).",
+            _figures(),
+        ),
         "metrics.md": _page("Metrics", "Units are percent 0-100, bytes/s, ops/s, seconds, bytes, count.", _metrics()),
         "bills.md": _page(
             "Bills",
@@ -79,6 +93,7 @@ def _customers() -> Iterator[str]:
         **{f"{name}[]": provider.account_type for name, provider in PROVIDERS.items()},
         "shared_costs": SharedCosts,
         "application": Application,
+        "application.token_prices[]": TokenPrice,
     }
     for name, section in sections.items():
         yield from (f"## {name}", "", (section.__doc__ or "").strip().replace("\n    ", "\n"), "")
@@ -170,6 +185,24 @@ def _kinds() -> Iterator[str]:
         yield ""
 
 
+def _figures() -> Iterator[str]:
+    for provider in PROVIDERS.values():
+        yield from (f"## {provider.name}", "")
+        yield from _table(
+            ("kind", *(figure.replace("_", " ") for figure in Figure)),
+            ((f"`{kind.name}`", *(_figure(kind, figure) for figure in Figure)) for kind in provider.kinds.values()),
+        )
+        yield ""
+
+
+def _figure(kind: Kind, figure: Figure) -> str:
+    if names := figures.collected(kind, figure):
+        return ", ".join(f"`{name}`" for name in names)
+    reason = figures.not_offered(kind, figure)
+    more = " *" if figures.from_prometheus(kind, figure) else ""
+    return f"not offered ({reason}){more}" if reason else f"not collected{more}"
+
+
 def _metrics() -> Iterator[str]:
     for provider in PROVIDERS:
         yield from (f"## {provider}", "")
@@ -189,6 +222,29 @@ def _metrics() -> Iterator[str]:
             ),
         )
         yield ""
+    yield from _prometheus()
+
+
+def _prometheus() -> Iterator[str]:
+    """What exporters write, by type of resource: the same rows for every kind of a type."""
+    exporters = {exporter.name: exporter for of_type in EXPORTERS_OF.values() for exporter in of_type}
+    for provider in PROVIDERS.values():
+        exporters |= {one.name: one for kind in provider.kinds.values() for one in kind.own_exporters}
+    yield from ("## The customer's own Prometheus", "")
+    yield (
+        "What the cloud does not measure itself is read of machines (by blackbox_exporter also of databases and load "
+        "balancers), where an account names a `prometheus_url`. A cloud's own figure wins."
+    )
+    yield ""
+    yield from _table(
+        ("exporter", "metric", "unit", "PromQL", "source"),
+        (
+            (exporter.name, f"`{name}`", unit, f"`{promql}`", exporter.source)
+            for exporter in exporters.values()
+            for name, _, unit, promql in exporter.rows
+        ),
+    )
+    yield ""
 
 
 def _permissions() -> Iterator[str]:
@@ -201,6 +257,12 @@ def _permissions() -> Iterator[str]:
                 for family in provider.families
             ),
         )
+        yield ""
+        account_type: type[BaseModel] = provider.account_type
+        for key, field in account_type.model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and "permission" in extra:
+                yield f"An account with `{key}` also takes `{extra['permission']}`."
         yield ""
 
 

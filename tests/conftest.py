@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 
 from tests.support.clickhouse_http import ClickHouseHttp
+from tests.support.engines import make_shared_folder, remove_shared_folder
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -20,6 +21,13 @@ LONG = bool(os.environ.get("OPTIINFRA_LONG_TESTS"))
 # an example takes tells of the machine's load.
 hypothesis.settings.register_profile("optiinfra", deadline=None, derandomize=not LONG)
 hypothesis.settings.load_profile("optiinfra")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder that the test processes share; it is gone when the run ends."""
+    if not hasattr(config, "workerinput"):  # xdist's: a test process of a run that has made it
+        folder = make_shared_folder()
+        config.add_cleanup(lambda: remove_shared_folder(folder))
 
 
 def pytest_xdist_auto_num_workers() -> int:

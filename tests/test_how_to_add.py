@@ -14,19 +14,13 @@ import pytest
 from optiinfra_dagster.config.allocation import SharedCosts
 from optiinfra_dagster.config.customers import FAMILIES, Application
 from optiinfra_dagster.config.settings import DEMO_CUSTOMERS, Settings
+from optiinfra_dagster.config.token_prices import TokenPrice
 from optiinfra_dagster.lab.control import DEMO_WORLD
 from optiinfra_dagster.lab.world import World
 from optiinfra_dagster.model.metrics import STATISTICS, CoverageState
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, PROVIDERS
 from optiinfra_dagster.storage import sql
-
-# Seldom bought, or retired by Azure: no test lists one. The set may shrink; a new kind is added to the lab too.
-NOT_IN_THE_LAB = {
-    *("azure:cosmosdb_mongo", "azure:firewall", "azure:front_door", "azure:front_door_classic", "azure:mariadb"),
-    *("azure:mysql_single", "azure:openshift", "azure:openshift_v3", "azure:postgresql_cluster"),
-    *("azure:postgresql_single", "azure:redis_enterprise", "azure:synapse_pool", "azure:vnet_gateway"),
-}
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -53,7 +47,7 @@ def test_a_metric_has_a_statistic_a_unit_and_a_condition_that_are_known(cloud: s
 @CLOUDS
 def test_a_kind_is_in_the_lab_too(cloud: str) -> None:
     """Else no test lists, reads or prices one."""
-    product = set(PROVIDERS[cloud].kinds) - NOT_IN_THE_LAB
+    product = set(PROVIDERS[cloud].kinds)
     lab = set(importlib.import_module(f"optiinfra_dagster.lab.{cloud}.services").KINDS)
     folder = f"lab/{cloud}/services"
     assert [f"{name}: write its lab kind in {folder}" for name in sorted(product - lab)] == []
@@ -104,6 +98,7 @@ def test_every_key_and_setting_says_what_to_write() -> None:
         "config/customers.py": CUSTOMERS_FILE.customer_type,
         "config/customers.py: Application": Application,
         "config/allocation.py": SharedCosts,
+        "config/token_prices.py": TokenPrice,
         **{f"providers/{name}/account.py": provider.account_type for name, provider in PROVIDERS.items()},
     }
     missing = [

@@ -19,6 +19,7 @@ from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
+    from optiinfra_dagster.storage.schema import Dataset
 
 # Outcomes that leave a window without rows for a good reason; a budget has a check of its own.
 EXCUSED = (SliceStatus.NOT_DUE, SliceStatus.NOT_CONFIGURED, SliceStatus.BUDGET)
@@ -104,11 +105,9 @@ def _no_duplicates(
     def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
         from optiinfra_dagster.storage.schema import DATASETS
 
-        dataset = DATASETS[family]
-        keys = ", ".join(dataset.key)
         with clickhouse.session() as client:
             twice = client.query(
-                read_sql("queries/duplicate_keys").replace("{table}", dataset.table).replace("{keys}", keys),
+                duplicate_keys(DATASETS[family]),
                 parameters={"provider": provider, **_bounds(_windows(context))},
             ).result_rows
         return dg.AssetCheckResult(
@@ -120,6 +119,15 @@ def _no_duplicates(
         )
 
     return check
+
+
+def duplicate_keys(dataset: "Dataset") -> str:
+    """The query that counts the keys of a dataset that stand twice."""
+    names = {"table": dataset.table, "keys": ", ".join(dataset.rest_of_key), "unnamed": dataset.unnamed or "''"}
+    sql = read_sql("queries/duplicate_keys")
+    for name, value in names.items():
+        sql = sql.replace(f"{{{name}}}", value)
+    return sql
 
 
 def _within_budget(

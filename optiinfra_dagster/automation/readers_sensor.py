@@ -35,6 +35,7 @@ READERS_LOOKBACK = timedelta(hours=6)
 # How long ago a backfill may have been published for its rollups to be computed, and how long it must be over.
 ROLLUPS_LOOKBACK = timedelta(days=1)
 ROLLUPS_QUIET = timedelta(minutes=2)
+TRENDS_TABLE = readers()["performance", "trends"].table
 READER_TABLES = [reader.table for reader in readers().values() if reader.length == windows.WINDOW]
 
 
@@ -175,7 +176,9 @@ def stale_rollups(
                     )
                     for first, last in reversed(stretches)
                 ]
-        rows = client.query(read_sql("queries/stale_trends"), parameters={"since": since}).result_rows
+        rows = client.query(
+            read_sql("queries/stale_trends"), parameters={"since": since, "trends": TRENDS_TABLE}
+        ).result_rows
     hours = [(max(datetime.fromtimestamp(s, UTC), settings.partitions_start), published) for s, published in rows]
     return [StaleReaders((("performance", "trends"),), start, start, published) for start, published in hours]
 

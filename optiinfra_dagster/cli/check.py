@@ -13,6 +13,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import Bill, LeftOutBecause, by_month
 from optiinfra_dagster.model.errors import OptiInfraError, StorageError
 from optiinfra_dagster.model.problems import describe
+from optiinfra_dagster.providers import prometheus_figures
 from optiinfra_dagster.providers.billing.scope import keep_own
 from optiinfra_dagster.providers.registry import PROVIDERS, AnyProvider, load_customers
 from optiinfra_dagster.quality.sources import TableSource, open_source
@@ -71,6 +72,8 @@ def _check_account(customer: Customer, provider: AnyProvider, account: Account) 
     who = f"{customer.id} {provider.name}"
     try:
         problems = provider.check(customer.id, account, customer.families)
+        if "performance" in customer.families:
+            problems = [*problems, *prometheus_figures.check(account)]
     except OptiInfraError as error:
         return who, account.name, [str(error)], ""
     remark = account.remark if "cost" in customer.families else ""

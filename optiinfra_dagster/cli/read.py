@@ -89,6 +89,11 @@ def read_rows(
 
     """
     source = known(query.family, query.reader)
+    if source.of_one_resource and not query.resource_id:
+        raise ConfigError(
+            f"{query.family} {query.reader} tells of one resource: name it with --resource-id, in full as "
+            "`optiinfra read resource inventory` does."
+        )
     (customer,) = select(load_customers(settings.customers_path), [query.customer])
     wanted, now = _checked(query), datetime.now(UTC)
     expected = [

@@ -19,6 +19,7 @@ from optiinfra_dagster.collection.priced import Prices, priced
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import BillRequest, Estimate, first_of_month_before
 from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.inventory import Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem, describe
 from optiinfra_dagster.model.slices import BillImport, MergeBilledAccounts, SliceResult, SliceStatus
@@ -170,14 +171,15 @@ class CostCollector:
             collect_first = f"{self._provider.name}/resource"
             text = f"no inventory was published yet, so nothing is estimated. Collect {collect_first} first."
             return None, [Problem(task.customer.id, "", "", Cause.UNAVAILABLE, text)]
+        existing = [resource for resource in snapshot.resources if resource.status is not Status.TERMINATED]
         machines: list[Sized] = []
         problems: list[Problem] = []
         if is_present:
             with self._lock:
-                machines, problems = sizes.sized(self._provider, task, snapshot.resources, self._cache, at, meter)
+                machines, problems = sizes.sized(self._provider, task, existing, self._cache, at, meter)
         estimates: list[Estimate] = []
         offers: list[Offer] = []
-        for currency, resources in self._by_currency(task.customer.id, snapshot.resources, at).items():
+        for currency, resources in self._by_currency(task.customer.id, existing, at).items():
             its = sizes.of(machines, resources)
             smaller = [machine.smaller for machine in its if machine.smaller is not None]
             prices, unknown = self._prices_in(task, [*resources, *smaller], window, at, meter, currency)
@@ -297,9 +299,16 @@ def _scopes(bill: Bill, told: Mapping[str, Collection[date]], day: date) -> froz
 
 
 def _imported(source: Source[Any], day: date, bill: Bill) -> list[ImportedDay]:
-    """The markers of a day that was read: one for each account that the source covers, and the cloud's totals."""
+    """The markers of a day that was read: one for each account that the source covers, and the cloud's totals.
+
+    Where the customer bears the billing account's own charges, that account is covered too; its id stands in the lines.
+    """
     settled = day not in bill.arriving.get(source.id, ())
-    covered = [ImportedDay(day, source.id, account, settled=settled) for account in source.covers]
+    accounts = dict.fromkeys(source.covers)
+    if source.account_charges:
+        of_source = (charge for charge in bill.charges if charge.billing_account_id == source.id)
+        accounts |= dict.fromkeys(sorted({charge.payer_account_id for charge in of_source} - {""}))
+    covered = [ImportedDay(day, source.id, account, settled=settled) for account in accounts]
     totals = [
         ImportedDay(day, source.id, source.id, total.currency, total.amount, settled)
         for total in bill.totals

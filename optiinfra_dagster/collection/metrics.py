@@ -8,12 +8,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.collection.outcome import all_permanent
+from optiinfra_dagster.collection.points import settle_coverage, to_ask
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import MetricsRequest
 from optiinfra_dagster.model.problems import describe
 from optiinfra_dagster.model.slices import MergeLatePoints, SliceResult, SliceStatus
+from optiinfra_dagster.providers import prometheus_figures
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.storage import arrow
 from optiinfra_dagster.storage.rows import performance_rows
@@ -66,7 +68,7 @@ def collect_metrics(context: Context, task: Task) -> Iterator[SliceResult]:
             request = MetricsRequest(
                 customer.id,
                 customer.accounts(provider.name),
-                snapshot.resources,
+                to_ask(snapshot.resources, begin - overlap),
                 begin - overlap,
                 end + windows.WINDOW,
                 present=end if due.present(end) else None,
@@ -85,8 +87,11 @@ def collect_metrics(context: Context, task: Task) -> Iterator[SliceResult]:
                 continue
             meter = Meter(budget)
             answer = provider.metrics(request, meter)
+            prometheus_figures.add_figures(provider.name, provider.kinds, request, answer, meter)
+            settle_coverage(answer, begin, request.resources, provider.kinds, task.daily)
             budget = None if budget is None else budget - meter.cost_usd
-            rows = performance_rows(customer.id, provider.name, answer.series, context.now())
+            poll = customer.poll_minutes * 60
+            rows = performance_rows(customer.id, provider.name, answer.series, context.now(), poll)
             yield from _slices(customer.id, provider.name, windows.span(begin, end), rows, answer, meter)
             if overlap and not answer.problems:
                 before = begin - windows.WINDOW

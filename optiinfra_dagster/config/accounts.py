@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
-from optiinfra_dagster.config.secrets import HOW_TO_POINT, Endpoint, Section, problem
+from optiinfra_dagster.config.secrets import HOW_TO_POINT, HOW_TO_REFER, Endpoint, Reference, Section, problem
 
 HOW_TO_CLAIM = "Write true at the one customer that bears the charges of the billing account itself, or leave it out"
 
@@ -17,13 +17,24 @@ class Account(Section):
     """An account on a provider: its credentials, endpoints and bills.
 
     `identity` names the field that tells accounts of a provider apart; `how_to_list` is the remedy that messages give
-    for a wrong list of them.
+    for a wrong list of them. `prometheus_url` is a Prometheus of the customer, or what answers like one, that knows the
+    account's machines: it tells what the cloud does not measure of them. `prometheus_token` is sent to it as a bearer
+    token.
     """
 
     identity: ClassVar[str]
     how_to_list: ClassVar[str]
 
     endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
+    prometheus_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
+    prometheus_token: Reference | None = Field(default=None, description=HOW_TO_REFER)
+
+    @field_validator("prometheus_token")
+    @classmethod
+    def _check_token(cls, value: Reference | None, info: ValidationInfo) -> Reference | None:
+        if value is not None and "prometheus_url" in info.data and info.data["prometheus_url"] is None:
+            raise problem("is of use only with prometheus_url", "Add prometheus_url, or remove prometheus_token")
+        return value
 
     def endpoint(self) -> str | None:
         """The URL that all calls for this account go to, or None for the cloud's own; ConfigError if it is unusable."""
@@ -50,6 +61,11 @@ class Account(Section):
     def name(self) -> str:
         """The account as messages name it: the value of its identity field; a reference as the file writes it."""
         return str(getattr(self, self.identity))
+
+    @property
+    def id_in_rows(self) -> str:
+        """The account as its resources name it, in `account_id`."""
+        return self.name
 
 
 def must_match(pattern: str, what: str) -> Callable[[object], object]:

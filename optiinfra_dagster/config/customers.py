@@ -28,6 +28,7 @@ from optiinfra_dagster.config.secrets import (
     local_path,
     problem,
 )
+from optiinfra_dagster.config.token_prices import TokenPrice, check_models
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.config.yaml_reader import Document, Place, read, spell
 from optiinfra_dagster.model.errors import ConfigError
@@ -75,6 +76,9 @@ class Application(Section):
     secret_access_key: Reference | None = Field(default=None, validate_default=True, description=HOW_TO_REFER)
     sample_per_window: StrictInt = Field(default=5, ge=1, le=1000, description="Write a whole number from 1 to 1000")
     store_text: StrictBool = Field(default=False, description="Write true or false")
+    token_prices: tuple[TokenPrice, ...] = Field(default=(), description="Write a list, each with model: beneath it")
+
+    _check_models = field_validator("token_prices")(check_models)
 
     @field_validator("interactions")
     @classmethod
@@ -266,7 +270,7 @@ class CustomersFile:
         )
         self._sections: Mapping[str, type[Section]] = {
             "": self._file, "customers": self.customer_type, "application": Application, "shared_costs": SharedCosts,
-            **account_types,
+            "token_prices": TokenPrice, **account_types,
         }  # fmt: skip
         self._kept: dict[Path, tuple[tuple[int, int, int], tuple[Customer, ...]]] = {}
 

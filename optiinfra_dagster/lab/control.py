@@ -77,7 +77,7 @@ class CloudLab:
         self.gcp = Gcp(self.world, self._faults, self._log, now=now)
         self.groq = GroqApi(self.world, self._faults, self._log)
         self.storage = Objects(self.world, now)
-        s3 = S3(self.storage, self.aws.sts, self._faults, self._log)
+        s3 = S3(self.storage, self.aws.sts, self.aws.estate, self._faults, self._log)
         gcs = Gcs(self.storage, self._faults, self._log)
         blob = AzureBlob(self.storage, self._faults, self._log)
         self._clouds: list[Cloud] = [

@@ -50,6 +50,7 @@ class CoverageState(StrEnum):
     AGENT_MISSING = "agent_missing"
     THROTTLED = "throttled"
     ERROR = "error"
+    NOT_COLLECTED = "not_collected"  # the cloud was not asked: no metric of the kind is in our catalogue
 
     @classmethod
     def of(cls, cause: Cause) -> CoverageState:
@@ -124,6 +125,9 @@ STATISTICS: Mapping[str, str] = {
     "ALIGN_MAX": "maximum",
     "ALIGN_RATE": "average",
     "ALIGN_SUM": "average",  # Cloud Monitoring's sum; the scale divides it by its period
+    "ALIGN_FRACTION_TRUE": "average",  # Cloud Monitoring's share of samples that are true
+    "REDUCE_SUM": "average",  # Cloud Monitoring's sum of the means of what a resource consists of
+    "REDUCE_MEAN": "average",  # Cloud Monitoring's mean of everything that a distribution counts
     "REDUCE_PERCENTILE_50": "p50",
     "REDUCE_PERCENTILE_95": "p95",
     "REDUCE_PERCENTILE_99": "p99",

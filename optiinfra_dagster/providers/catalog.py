@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.providers.prometheus_exporters import metrics_of
 from optiinfra_dagster.providers.registry import PROVIDERS
 
 if TYPE_CHECKING:
@@ -13,11 +14,19 @@ if TYPE_CHECKING:
 METRICS: tuple[Metric, ...] = tuple(
     metric for provider in PROVIDERS.values() for kind in provider.kinds.values() for metric in kind.metrics
 )
-"""Every metric of every kind, by provider and kind."""
+"""Every metric of the clouds' own, by provider and kind."""
+
+PROMETHEUS_METRICS: tuple[Metric, ...] = tuple(
+    metric
+    for provider in PROVIDERS.values()
+    for kind in provider.kinds.values()
+    for metric in metrics_of(provider.name, kind)
+)
+"""Every metric that a customer's own Prometheus may add, by provider and kind."""
 
 
 @cache
 def metrics_for(provider: str, kind: str) -> tuple[Metric, ...]:
-    """The metrics of one kind of resource, in the order of its file; empty for a kind without metrics."""
+    """A cloud's own metrics of one kind of resource, in the order of its file; empty for a kind without metrics."""
     known = PROVIDERS[provider].kinds.get(kind)
     return known.metrics if known else ()

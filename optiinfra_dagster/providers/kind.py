@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Component
     from optiinfra_dagster.model.inventory import Resource, ResourceType
     from optiinfra_dagster.model.metrics import Metric
+    from optiinfra_dagster.providers.prometheus_exporters import Exporter
 
 Condition = Callable[["Resource"], str]
 """Why a metric does not exist for a resource, as a clause for people; "" where it does."""
@@ -57,6 +58,9 @@ class Kind:
     bill_service: str = ""
     attachable: bool = False
     silent_when_idle: bool = False
+    not_offered: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    own_exporters: tuple[Exporter, ...] = ()
+    own_labels: tuple[str, ...] = ()
 
     def why_not_offered(self, metric: Metric, resource: Resource) -> str:
         """The reason why a resource does not have a metric of its kind; "" where it does."""

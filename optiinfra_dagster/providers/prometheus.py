@@ -1,7 +1,7 @@
 """A customer's Prometheus, or whatever answers like one (Mimir, Thanos, VictoriaMetrics), for machines of any cloud.
 
-Which metrics to read is in `exporters`; the account of a cloud gives the URL and the token. The shapes are those of
-Prometheus' own document, "HTTP API": range queries.
+Which metrics to read is in `prometheus_exporters`, and what becomes of them in `prometheus_figures`; any account may
+give the URL and the token. The shapes are those of Prometheus' own document, "HTTP API": range queries.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 import re
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -67,15 +67,13 @@ class PrometheusConfig:
     proxies: bool = True
 
     @classmethod
-    def look_up(cls, url: Endpoint | None, token: Reference | None) -> PrometheusConfig | None:
-        """The config that two fields of an account refer to; None where they name no Prometheus.
+    def look_up(cls, url: Endpoint, token: Reference | None) -> PrometheusConfig:
+        """The config that two fields of an account refer to.
 
         Raises:
             ConfigError: a reference leads nowhere.
             CloudError: what holds the token cannot be a token, or the secret store did not answer.
         """
-        if url is None:
-            return None
         resolved = url.resolve()
         secret = "" if token is None else token.resolve().strip()
         if not re.fullmatch(r"[!-~]{0,8192}", secret):
@@ -212,23 +210,34 @@ def _short(text: str) -> str:
 
 # --- The resource of a series ---------------------------------------------------------------------------------------
 
-# The facts of resources that a label may hold: addresses and host names.
-_NAMING_FACTS = ("main_ip", "internal_ip", "v6_main_ip", "private_ip", "public_ip", "hostname")
+# The facts of resources that a label may hold: numbers, addresses and host names.
+_NAMING_FACTS = (
+    "instance_id",
+    *("main_ip", "internal_ip", "v6_main_ip", "private_ip", "public_ip", "ip_address"),
+    *("hostname", "dns_name"),
+)
+
+
+_REUSED = frozenset({"instance", "hostname", "host_name"})
+"""Labels that hold a name or an address, which another machine may have had before."""
 
 
 class Machines:
-    """Finds the resource of a series: by its id, its address, or a name that no other resource has.
+    """Finds the resource of a series: by its id, its address, or a name that no other of `resources` has.
 
     `labels` are those that may name one, the surest first. Of an id the last part counts: `i-0abc` of
-    `arn:aws:ec2:us-east-1:123456789012:instance/i-0abc`.
+    `arn:aws:ec2:us-east-1:123456789012:instance/i-0abc`; and the id of its own that a machine has beside its name
+    (Google's number, Azure's vmId).
     """
 
     def __init__(self, resources: Sequence[Resource], labels: Sequence[str] = MACHINE_LABELS) -> None:
         self._labels = labels
+        self._reused = {rank for rank, label in enumerate(labels) if label in _REUSED}
+        self._created = {one.resource_id: one.created_at.timestamp() for one in resources if one.created_at}
         self._by_name: dict[str, Resource | None] = {}
         self._owners: dict[tuple[Any, ...], tuple[int, Resource] | None] = {}  # each question names them again
         for resource in resources:
-            names = resource.resource_id.rpartition("/")[2], resource.resource_name
+            names = resource.resource_id.rpartition("/")[2], resource.resource_name, resource.instance_uid
             facts = (resource.metadata.get(fact) for fact in _NAMING_FACTS)
             for name in {str(name).lower() for name in (*names, *facts) if name}:
                 # Private networks use the same addresses again, and anybody may give a label twice.
@@ -243,6 +252,17 @@ class Machines:
             return self._owners.setdefault(names, self._search(names))
         except TypeError:  # a label that is no text at all
             return self._search(names)
+
+    def since_creation(self, owned: _Owned) -> _Owned:
+        """A series without what a predecessor told, which had the same name or address before the resource was made."""
+        if owned.rank not in self._reused:
+            return owned
+        created = self._created.get(owned.resource.resource_id, 0.0)
+        if owned.starts[0] >= created:
+            return owned
+        points = zip(owned.starts, owned.values, strict=True)
+        kept = {start: value for start, value in points if start >= created}
+        return owned._replace(starts=list(kept), values=list(kept.values()))
 
     def _search(self, names: Iterable[Any]) -> tuple[int, Resource] | None:
         for rank, value in enumerate(names):
@@ -274,7 +294,7 @@ def _host(target: str) -> str:
 # --- All questions --------------------------------------------------------------------------------------------------
 
 Questions = Sequence[tuple[Sequence["Metric"], Sequence["Resource"]]]
-"""Metrics whose API metric is PromQL, and the resources to read them of: a pair for each kind."""
+"""Metrics of a kind, whose API metric is PromQL, and the resources of that kind to read them of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,30 +313,29 @@ class PrometheusResult:
 
 def read_metrics(
     prometheus: Prometheus,
+    machines: Machines,
     questions: Questions,
     start: datetime,
     end: datetime,
     meter: Meter,
-    labels: Sequence[str] = MACHINE_LABELS,
 ) -> PrometheusResult:
-    """Read the points of [start, end): each PromQL once for all resources.
+    """Read the points of [start, end): each PromQL once for all resources, which `machines` finds by their labels.
 
     Where several have one name, a later one counts for the resources that an earlier one has no points of. What would
     fail for all questions alike ends them: a Prometheus that does not answer, or a token that it refuses.
     """
     by_promql: dict[str, dict[str, Metric]] = {}  # PromQL -> kind -> metric
-    wanted: Counter[str] = Counter()  # name -> how many resources there are
+    wanted: dict[str, set[str]] = defaultdict(set)  # name -> resources
     for metrics, resources in questions:
         for metric in metrics:
             by_promql.setdefault(metric.api_metric, {})[metric.kind] = metric
-        wanted.update(dict.fromkeys((metric.name for metric in metrics), len(resources)))
-    machines = Machines([resource for _, resources in questions for resource in resources], labels)
+            wanted[metric.name].update(resource.resource_id for resource in resources)
     result = PrometheusResult([], {name: set() for name in wanted}, {}, len(by_promql))
     dead: CloudError | None = None
     for promql, by_kind in by_promql.items():
         metric = next(iter(by_kind.values()))
         known = result.known[metric.name]
-        if len(known) == wanted[metric.name]:
+        if len(known) == len(wanted[metric.name]):
             continue
         if dead is not None:
             result.failures[promql] = dead
@@ -330,10 +349,11 @@ def read_metrics(
         if matrix.warning:
             message = f"Prometheus at {prometheus.host}: {matrix.warning}"
             result.failures[promql] = CloudError(Cause.INCOMPLETE, message)
+        missing = wanted[metric.name] - known
         new = [
             _series(owned, by_kind[owned.resource.kind])
             for owned in _owned(machines, matrix)
-            if owned.resource.kind in by_kind and owned.resource.resource_id not in known
+            if owned.resource.kind in by_kind and owned.resource.resource_id in missing
         ]
         known.update(series.resource.resource_id for series in new)
         result.series.extend(new)
@@ -349,13 +369,12 @@ class _Owned(NamedTuple):
     starts: list[int]
     values: list[float]
 
-    def is_surer_than(self, other: _Owned) -> bool:
-        return (self.rank, str(self.labels)) < (other.rank, str(other.labels))
-
-    def with_more(self, starts: Sequence[int], values: Sequence[float]) -> _Owned:
-        """The same with the next part of a long range."""
-        points = dict(zip([*self.starts, *starts], [*self.values, *values], strict=True))
-        return self._replace(starts=list(points), values=list(points.values()))
+    def with_rest_of(self, other: _Owned) -> _Owned:
+        """One series of two: where both have a point, that counts whose label names the resource most surely."""
+        surer, rest = sorted((self, other), key=lambda one: (one.rank, str(one.labels)))
+        points = dict(zip(rest.starts, rest.values, strict=True)) | dict(zip(surer.starts, surer.values, strict=True))
+        starts = sorted(points)
+        return surer._replace(starts=starts, values=[points[start] for start in starts])
 
 
 def _series(owned: _Owned, metric: Metric) -> Series:
@@ -378,17 +397,17 @@ def _read(prometheus: Prometheus, metric: Metric, start: datetime, end: datetime
 
 
 def _owned(machines: Machines, matrix: Matrix) -> Iterator[_Owned]:
-    """The series of each resource: of several, those whose label names it most surely."""
+    """The series of each resource: of several at a moment, that whose label names it most surely.
+
+    Several are the parts of a long range, or follow each other where a machine's labels changed, as with a new image.
+    """
     best: dict[str, _Owned] = {}
     for labels, starts, values in matrix.series:
         owner = machines.owner(labels) if values else None
         if owner is None:
             continue
         rank, resource = owner
-        owned = _Owned(resource, rank, labels, starts, values)
+        owned = machines.since_creation(_Owned(resource, rank, labels, starts, values))
         known = best.get(resource.resource_id)
-        if known is not None and known.labels == labels:
-            best[resource.resource_id] = known.with_more(starts, values)
-        elif known is None or owned.is_surer_than(known):
-            best[resource.resource_id] = owned
-    yield from best.values()
+        best[resource.resource_id] = owned if known is None else known.with_rest_of(owned)
+    yield from (owned for owned in best.values() if owned.values)

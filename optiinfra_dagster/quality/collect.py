@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.config.token_prices import TokenPrice
     from optiinfra_dagster.quality.budget import Budget
     from optiinfra_dagster.quality.interactions import Interaction
     from optiinfra_dagster.quality.judge import Judge
+    from optiinfra_dagster.quality.sampling import Tokens
     from optiinfra_dagster.quality.sources import InteractionSource
     from optiinfra_dagster.storage.verdicts import Verdicts
 
@@ -110,9 +112,15 @@ def collect(
         for interaction, verdict in scored
         for row in _metric_rows(customer.id, interaction, verdict, store_text=store_text)
     ]
+    prices = {price.model: price for price in customer.application.token_prices}
     for (application_id, model), population in sorted(sample.populations.items()):
         group = [(o, v) for o, v in scored if (o.application_id, o.model_name) == (application_id, model)]
-        rows.append(_sample_row(window, application_id, model, population, group))
+        rows.append(
+            _sample_row(
+                window, application_id, model, population, group,
+                sample.tokens(application_id, model), prices.get(model),
+            )
+        )  # fmt: skip
     counts = source.counts
     details = {name: getattr(counts, name) for name in ("interactions", "bad_lines", "other_provider", "files")}
     rows.append(ApplicationRow("source", window, details=details))
@@ -280,8 +288,14 @@ def _sample_row(
     model: str,
     population: int,
     group: Sequence[tuple[Interaction, Verdict]],
+    tokens: Tokens,
+    price: TokenPrice | None,
 ) -> ApplicationRow:
-    """The row of an application's and model's sample: how much of it was judged, and what its verdicts took."""
+    """The row of an application's and model's sample: how much of it was judged, and what its verdicts took.
+
+    Beside it stand the tokens of the whole population with the customer's price of them at this time, so that a price
+    that changes later does not change what was paid before.
+    """
     judged = [verdict for _, verdict in group if verdict.answer is not None]
     failed = Counter(verdict.failure.value for _, verdict in group if verdict.failure)
     # Interactions with equal texts share one verdict, which was paid for once.
@@ -296,6 +310,11 @@ def _sample_row(
         "not_assessable": sum(_score("hallucination", verdict)[1] == quality.NOT_ASSESSABLE for verdict in judged),
         "tokens": sum(verdict.tokens for verdict in paid),
         "usd": None if None in costs else _money(sum((cost or Decimal(0) for cost in costs), Decimal(0))),
+        "requests_with_tokens": tokens.counted,
+        "input_tokens": tokens.input,
+        "output_tokens": tokens.output,
+        "input_usd_per_million": None if price is None else f"{price.input_usd_per_million:f}",
+        "output_usd_per_million": None if price is None else f"{price.output_usd_per_million:f}",
     }
     name = min((interaction.application_name for interaction, _ in group), default="")
     return ApplicationRow("sample", window, application_id, name, model, details=details)

@@ -7,8 +7,9 @@ reading, after a restart, and when a window is materialized again; a larger samp
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,6 +30,15 @@ class _Entry(NamedTuple):
     interaction_id: str
 
 
+@dataclass(slots=True)
+class Tokens:
+    """The tokens of the interactions that tell theirs, of prompts and of responses: both, or the one is not counted."""
+
+    counted: int = 0
+    input: int = 0
+    output: int = 0
+
+
 class Sample:
     """The `size` interactions of each application with the smallest hashes, kept while all are read once.
 
@@ -42,6 +52,7 @@ class Sample:
         self._size = size
         self._hash = blake2b(f"{SALT}\0{customer_id}\0".encode(), digest_size=16)
         self._population: Counter[tuple[str, str]] = Counter()
+        self._tokens: dict[tuple[str, str], Tokens] = defaultdict(Tokens)
         self._heaps: dict[str, list[_Entry]] = {}
         self._kept: dict[str, dict[str, Interaction]] = {}
 
@@ -53,6 +64,11 @@ class Sample:
         """
         application_id, interaction_id = interaction.application_id, interaction.interaction_id
         self._population[application_id, interaction.model_name] += 1
+        if interaction.prompt_tokens is not None and interaction.response_tokens is not None:
+            tokens = self._tokens[application_id, interaction.model_name]
+            tokens.counted += 1
+            tokens.input += interaction.prompt_tokens
+            tokens.output += interaction.response_tokens
         heap = self._heaps.get(application_id)
         if heap is None:
             if len(self._heaps) >= MAX_APPLICATIONS:
@@ -85,6 +101,10 @@ class Sample:
     def populations(self) -> Mapping[tuple[str, str], int]:
         """The number of interactions by (application_id, model_name)."""
         return MappingProxyType(self._population)
+
+    def tokens(self, application_id: str, model_name: str) -> Tokens:
+        """The tokens of all interactions of one model of an application, not of the chosen ones only."""
+        return self._tokens.get((application_id, model_name), Tokens())
 
     @property
     def applications(self) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ def _google_client(customer: Customer, application: Application, meter: Meter) -
     from google.auth.exceptions import GoogleAuthError
     from google.cloud import storage
 
-    from optiinfra_dagster.providers.gcp.client import credentials_of
+    from optiinfra_dagster.providers.gcp.credentials import credentials_of
 
     account = next(iter(customer.accounts_of(GcpAccount)), None)
     endpoint = application.endpoint() or (account.endpoint() if account else None)

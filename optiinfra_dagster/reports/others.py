@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 SCORES = ("coherence", "relevance", "accuracy", "hallucination", "toxicity")
 DAYS_OF_CHANGES = 7
 # From what is known to what nobody knows.
-STATES = ("collected", "no_points", "not_offered", "agent_missing", "throttled", "no_permission", "error")
+STATES = (
+    "collected", "no_points", "not_offered", "agent_missing", "not_collected", "throttled", "no_permission", "error",
+)  # fmt: skip
 
 
 def changes(answer: Answer) -> Section:

@@ -28,6 +28,7 @@ COLOURS: Mapping[str, tuple[str, str]] = {
     "collected": ("#2e7d5b", ""),
     "no_points": ("#b9c7bf", ""),
     "not_offered": ("#d8d8d8", ""),
+    "not_collected": ("#f2f2f2", "..."),
     "no_permission": ("#c0392b", ""),
     "agent_missing": ("#e0a030", ""),
     "throttled": ("#8e6bb0", ""),

@@ -115,10 +115,12 @@ def _changes(current: WindowCoverage, lasting: Sequence[_Open], version: int) ->
     rows: list[list[object]] = []
     for old in lasting:
         key = (old.resource_id, old.metric_name)
-        if now.get(key) == (old.resource_type, old.state, old.reason):
-            del now[key]
-            continue
         began = datetime.fromtimestamp(old.since, UTC)
+        if now.get(key, ("",))[1:] == (old.state, old.reason):
+            resource_type, *state = now.pop(key)
+            if resource_type != old.resource_type:  # it is called otherwise since: the state lasts
+                rows.append([*owner, key[0], resource_type, key[1], *state, began, None, version])
+            continue
         if began >= current.window and key in now:
             continue  # the same window again: the new row below has the same key and a higher version
         rows.append(

@@ -29,7 +29,9 @@ _SHARED: Mapping[str, str] = {
     "kind": "the cloud's own kind of resource, e.g. ec2:instance",
     "resource_id": "the cloud's full, stable id of the resource (ARN, self link, ARM id, UUID)",
     "resource_name": "the resource's name, else the end of its id",
-    "resource_type": "compute, volume, database, load_balancer, network or kubernetes",
+    "instance_uid": "the cloud's own id of this one thing, where another may be made later under the same resource_id",
+    "resource_type": "compute, volume, snapshot, database, object_storage, serverless, load_balancer, network, address "
+    "or kubernetes",
     "status": "the resource's status in one vocabulary for all clouds",
     "cloud_status": "the resource's status in the cloud's own word",
     "created_at": "when the resource was created; null where the cloud does not tell",

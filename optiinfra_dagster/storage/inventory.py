@@ -61,6 +61,7 @@ def newest(
                 resource_type=ResourceType(columns["resource_type"][i]),
                 status=Status(columns["status"][i]) if as_it_is else Status.UNKNOWN,
                 cloud_status=columns["cloud_status"][i],
+                created_at=columns["created_at"][i],
                 capacity=columns["capacity"][i],
                 unit=columns["unit"][i],
                 tags=json.loads(columns["tags"][i]),

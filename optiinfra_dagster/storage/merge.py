@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -155,12 +155,25 @@ def _with_late_points(
 
 
 def merge_late_points(dataset: Dataset, new: pa.Table, published: pa.Table) -> tuple[pa.Table, int]:
-    """The `new` rows and the `published` ones whose keys are not among them; and how many rows are new or different."""
-    keys = list(dataset.key)
-    plain = pa.table({name: arrow.plain(new[name]) for name in keys})
-    kept = published.join(plain, keys=keys, join_type="left anti").select(dataset.schema.names)
+    """The `new` rows and the `published` ones whose keys are not among them; and how many rows are new or different.
+
+    A row without its `unnamed` column is the same as a row of the other table that has the rest of its key.
+    """
+    kept = _without(published, new, dataset.key)
+    if dataset.unnamed:
+        rest = dataset.rest_of_key
+        of_new, of_kept = (pc.equal(arrow.plain(rows[dataset.unnamed]), "") for rows in (new, kept))
+        named = _without(kept.filter(pc.invert(of_kept)), new.filter(of_new), rest)
+        kept = pa.concat_tables([named, _without(kept.filter(of_kept), new, rest)])
+    kept = kept.select(dataset.schema.names)
     known = np.isin(arrow.row_hashes(new), arrow.row_hashes(arrow.conform(dataset, published)))
     return arrow.concat(dataset, [new, arrow.conform(dataset, kept)]), int(np.count_nonzero(~known))
+
+
+def _without(rows: pa.Table, others: pa.Table, keys: Sequence[str]) -> pa.Table:
+    """The rows whose keys are not those of any of the others."""
+    plain = pa.table({name: arrow.plain(others[name]) for name in keys})
+    return rows.join(plain, keys=list(keys), join_type="left anti")
 
 
 # --- Bills -----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The view that rows are read from, and the columns, order and texts with which people see them."""
+    """The view or (SELECT) that rows are read from, and the columns, order and texts with which people see them."""
 
     view: str
     shows: tuple[str, ...]  # the most telling first: a terminal shows as many as it has room for
@@ -34,6 +34,7 @@ class Source:
     length: timedelta = windows.WINDOW  # of a slice
     is_history: bool = False  # not slices of windows: all of it is read
     reader: Reader | None = None  # None where the rows themselves are read
+    of_one_resource: bool = False  # one must be named
     # Of rows themselves: which of them count from a time on, and how far their times and their windows lie apart.
     since: str = ""
     window_before: timedelta = timedelta(0)
@@ -103,7 +104,17 @@ _ROWS: Mapping[str, Mapping[str, Source]] = {
             window_after=timedelta(days=4),
         )
     },
-    "resource": {},
+    "resource": {
+        "timeline": Source(
+            f"({read_sql('queries/resource_timeline')})",
+            ("at", "until", "reader", "what", "says", "provider", "instance_uid"),
+            ("reader", "what"),
+            ordered_by="at",
+            time="at",
+            is_history=True,
+            of_one_resource=True,
+        )
+    },
     "cost": {
         "metrics": _metrics(
             "costs",  # cost_metrics_current has bills and estimates of the same days

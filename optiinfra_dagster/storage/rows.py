@@ -90,8 +90,13 @@ def resource_rows(
     )
 
 
-def performance_rows(customer_id: str, provider: str, series: Sequence[Series], collected_at: datetime) -> pa.Table:
+def performance_rows(
+    customer_id: str, provider: str, series: Sequence[Series], collected_at: datetime, poll_seconds: int = 0
+) -> pa.Table:
     """Series as rows of `PERFORMANCE`, one per point, each in its series' window, or the one of its timestamp.
+
+    A state at the moment of asking stands until it is asked again, `poll_seconds` later where that is longer than its
+    metric's period: who is polled once an hour has one an hour, and lacks none.
 
     What is the same for all points of a series is written once per series and repeated by index, so the cost per point
     does not grow with the number of columns.
@@ -124,7 +129,7 @@ def performance_rows(customer_id: str, provider: str, series: Sequence[Series], 
         region=of_series(lambda s: s.resource.region),
         metric_name=of_series(lambda s: s.metric.name),
         statistic=of_series(lambda s: s.statistic),
-        period_seconds=pa.array([s.metric.period for s in series], pa.uint32()).take(owner),
+        period_seconds=pa.array([_period(s, poll_seconds) for s in series], pa.uint32()).take(owner),
         metric_value=pa.array(values),
         unit=of_series(lambda s: s.metric.unit),
         workload_type=of_series(lambda s: s.resource.tags.get("workload_type", "")),
@@ -166,6 +171,10 @@ def application_rows(
         metadata=[to_json(r.metadata) for r in rows],
         collected_at=collected_at,
     )
+
+
+def _period(series: Series, poll_seconds: int) -> int:
+    return max(series.metric.period, poll_seconds) if series.statistic == "snapshot" else series.metric.period
 
 
 @cache

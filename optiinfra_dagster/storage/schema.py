@@ -27,7 +27,8 @@ AMOUNT = pa.decimal128(38, 18)  # of a bill: Cost Explorer tells 10 digits after
 class Dataset:
     """A metrics table: its name in the ledger, in ClickHouse, its columns, and what identifies a row within a slice.
 
-    `where` tells its rows from those of another dataset in the same table.
+    `where` tells its rows from those of another dataset in the same table. `unnamed` is a column of the key that rows
+    of before do not have: where it is empty, the row is of the same thing as one that has the rest of its key.
     """
 
     name: str
@@ -35,6 +36,12 @@ class Dataset:
     schema: pa.Schema
     key: tuple[str, ...]
     where: str = "1"
+    unnamed: str = ""
+
+    @property
+    def rest_of_key(self) -> tuple[str, ...]:
+        """The key but for what may be empty in it."""
+        return tuple(name for name in self.key if name != self.unnamed)
 
 
 PERFORMANCE = Dataset(
@@ -63,6 +70,7 @@ PERFORMANCE = Dataset(
         ]
     ),
     key=("customer_id", "provider", "resource_id", "instance_uid", "metric_name", "statistic", "timestamp"),
+    unnamed="instance_uid",
 )
 
 

@@ -15,7 +15,10 @@ SQL = next(folder for folder in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if f
 
 _TABLE = re.compile(r"^CREATE TABLE (\w+)(?: AS (\w+);|\n\((.*?)^\))", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(r"^ +(\w+) +(.+?) +CODEC\(.*?\)+,?(?: +-- (.*))?$", re.MULTILINE)
-_CHANGE = re.compile(r"^ALTER TABLE (\w+) (?:ADD COLUMN IF NOT EXISTS|MODIFY COLUMN) (\w+) (.+?) CODEC", re.MULTILINE)
+_DROP = re.compile(r"^ALTER TABLE (\w+) (DROP COLUMN (?:.|\n)*?);", re.MULTILINE)
+_CHANGE = re.compile(
+    r"^ALTER TABLE (\w+) (?:ADD COLUMN IF NOT EXISTS|MODIFY COLUMN(?: IF EXISTS)?) (\w+) (.+?) CODEC", re.MULTILINE
+)
 
 
 @cache
@@ -161,4 +164,7 @@ def columns() -> dict[str, dict[str, tuple[str, str]]]:
         for table, name, kind in _CHANGE.findall(text):
             _, comment = found[table].get(name, ("", ""))
             found[table][name] = (kind.partition(" DEFAULT ")[0], comment)
+        for table, dropped in _DROP.findall(text):
+            for name in re.findall(r"DROP COLUMN IF EXISTS (\w+)", dropped):
+                found[table].pop(name, None)
     return found

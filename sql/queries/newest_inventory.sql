@@ -36,6 +36,7 @@ SELECT
     argMax(r.resource_type, r.window_start) AS resource_type,
     argMax(r.status, r.window_start) AS status,
     argMax(r.cloud_status, r.window_start) AS cloud_status,
+    argMax(tuple(r.created_at), r.window_start).1 AS created_at,
     argMax(tuple(r.capacity), r.window_start).1 AS capacity,
     argMax(r.unit, r.window_start) AS unit,
     argMax(r.tags, r.window_start) AS tags,

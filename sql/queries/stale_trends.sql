@@ -4,7 +4,7 @@ newest AS
 (
     SELECT window_start AS hour, max(batch) AS computed
     FROM metric_batches
-    WHERE dataset = 'performance_trends' AND status = 'ok' AND window_start > {since:DateTime('UTC')}
+    WHERE dataset = {trends:String} AND status = 'ok' AND window_start > {since:DateTime('UTC')}
     GROUP BY hour
     ORDER BY hour DESC
     LIMIT 1

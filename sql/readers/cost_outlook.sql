@@ -40,48 +40,68 @@ toStartOfMonth(today) - INTERVAL 2 MONTH AS first_day,
 1.645 AS wide,   -- of a 90 % interval, in standard deviations,
 1.15 AS wider,   -- that history does not tell fully; and the errors of services go together as far as
 0.2 AS together,
--- Which days of an account tell what.
-accounts AS
+-- Which days of an account tell what. Here and below, what is used more than once is a column of an inner SELECT: the
+-- engine analyses an alias anew wherever it stands.
+days_of_accounts AS
 (
     SELECT
-        customer_id, provider, sub_account_id,
-        toInt32(today - first_day) AS today_at,
-        toInt32(toStartOfMonth(today) - first_day) AS month_at,
-        toInt32(toStartOfMonth(today) - INTERVAL 1 MONTH - first_day) AS last_month_at,
-        toInt32(toStartOfMonth(today) + INTERVAL 1 MONTH - first_day) AS month_end,
-        arrayMap(o -> toInt32(o), range(92)) AS offsets,
-        arrayMap(o -> toInt32(toDayOfWeek(first_day + o)), offsets) AS weekdays,
-        arrayMap(o -> toInt32(toDayOfMonth(first_day + o)), offsets) AS days_of_month,
-        arrayMap(x -> x > 0, a.billed_on) AS is_billed,
-        arrayMap(x -> toBool(x >= 0.95), a.estimated_on) AS is_estimated,
+        *,
         toInt32(arrayMax((x, o) -> if(x, o, -1), is_billed, offsets)) AS newest_billed,
-        toInt32(arrayMax((b, e, o) -> if(b OR e, o, -1), is_billed, is_estimated, offsets)) AS newest_whole,
-        arraySum(is_billed) >= 7 AND newest_whole - newest_billed <= 10 AS by_bill,
-        arrayMap((b, e) -> b OR (e AND NOT by_bill), is_billed, is_estimated) AS is_basis,
-        arrayMap((e, o) -> e AND by_bill AND o >= today_at - 7, is_estimated, offsets) AS is_other,
-        toInt32(arrayMax((x, o) -> if(x, o, -1), is_basis, offsets)) AS newest_basis,
-        toInt32(arrayMax((x, o) -> if(x, o, -1), is_other, offsets)) AS newest_other,
-        toUInt32(arraySum(is_basis)) AS basis_days,
-        if(arraySum(is_other) >= 2 AND newest_other > newest_basis, newest_other, newest_basis) AS judged,
-        arraySlice(arrayFilter((o, b, i) -> o < judged AND o >= today_at - 21 AND if(judged > newest_basis, i, b),
-            offsets, is_basis, is_other), -7) AS compared_with,
-        a.share AS share,
-        arraySum((b, e, o) -> o >= month_at AND o < newest_whole AND NOT (b OR e), is_billed, is_estimated, offsets) AS gaps
+        toInt32(arrayMax((b, e, o) -> if(b OR e, o, -1), is_billed, is_estimated, offsets)) AS newest_whole
     FROM
     (
         SELECT
             customer_id, provider, sub_account_id,
+            toInt32(today - first_day) AS today_at,
+            toInt32(toStartOfMonth(today) - first_day) AS month_at,
+            arrayMap(o -> toInt32(o), range(92)) AS offsets,
             groupArrayInsertAt(0., 92)(d.known, toUInt32(d.charge_day - first_day)) AS share,
-            groupArrayInsertAt(0., 92)(
-                if(d.state = 'billed' AND d.charge_day < today, 1., 0.), toUInt32(d.charge_day - first_day)) AS billed_on,
-            groupArrayInsertAt(0., 92)(
-                if(d.state = 'estimated' AND d.charge_day < today, d.known, 0.), toUInt32(d.charge_day - first_day))
-                AS estimated_on
+            arrayMap(x -> x > 0, groupArrayInsertAt(0., 92)(
+                if(d.state = 'billed' AND d.charge_day < today, 1., 0.), toUInt32(d.charge_day - first_day)))
+                AS is_billed,
+            arrayMap(x -> toBool(x >= 0.95), groupArrayInsertAt(0., 92)(
+                if(d.state = 'estimated' AND d.charge_day < today, d.known, 0.), toUInt32(d.charge_day - first_day)))
+                AS is_estimated
         FROM days_until(
             first = toStartOfMonth(toDate({window:DateTime('UTC')}, 'UTC')) - INTERVAL 2 MONTH,
             window = {window:DateTime('UTC')}) AS d
         GROUP BY customer_id, provider, sub_account_id
     ) AS a
+),
+basis_of_accounts AS
+(
+    SELECT
+        *,
+        arrayMap((b, e) -> b OR (e AND NOT by_bill), is_billed, is_estimated) AS is_basis,
+        arrayMap((e, o) -> e AND by_bill AND o >= today_at - 7, is_estimated, offsets) AS is_other
+    FROM (SELECT *, arraySum(is_billed) >= 7 AND newest_whole - newest_billed <= 10 AS by_bill FROM days_of_accounts)
+),
+judged_of_accounts AS
+(
+    SELECT
+        *,
+        if(arraySum(is_other) >= 2 AND newest_other > newest_basis, newest_other, newest_basis) AS judged
+    FROM
+    (
+        SELECT
+            *,
+            toInt32(arrayMax((x, o) -> if(x, o, -1), is_basis, offsets)) AS newest_basis,
+            toInt32(arrayMax((x, o) -> if(x, o, -1), is_other, offsets)) AS newest_other
+        FROM basis_of_accounts
+    )
+),
+accounts AS
+(
+    SELECT
+        customer_id, provider, sub_account_id, today_at, month_at, offsets, share, newest_whole, by_bill, is_basis,
+        is_other, judged,
+        toInt32(toStartOfMonth(today) - INTERVAL 1 MONTH - first_day) AS last_month_at,
+        toInt32(toStartOfMonth(today) + INTERVAL 1 MONTH - first_day) AS month_end,
+        arrayMap(o -> toInt32(toDayOfWeek(first_day + o)), offsets) AS weekdays,
+        arrayMap(o -> toInt32(toDayOfMonth(first_day + o)), offsets) AS days_of_month,
+        toUInt32(arraySum(is_basis)) AS basis_days,
+        arraySum((b, e, o) -> o >= month_at AND o < newest_whole AND NOT (b OR e), is_billed, is_estimated, offsets) AS gaps
+    FROM judged_of_accounts
 ),
 series AS
 (
@@ -167,8 +187,7 @@ services AS
 days AS
 (
     SELECT
-        s.* EXCEPT (series_of, one, settled, settled_sum, cumulated, settled_at_age, settled_in_week, shares, is_billed,
-            is_estimated, newest_billed, newest_other, compared_with),
+        s.* EXCEPT (series_of, one, settled, settled_sum, cumulated, settled_at_age, settled_in_week, shares),
         s.one.1 AS charge_category,
         s.one.2 AS amounts,
         s.one.3 AS provisionals,
@@ -391,7 +410,14 @@ movers AS
             max(c.region_id) AS region_id,
             toFloat64(sum(c.billed + c.estimated)) AS amount
         FROM costs_until(first = toDate({window:DateTime('UTC')}, 'UTC') - 21, window = {window:DateTime('UTC')}) AS c
-        INNER JOIN accounts AS a USING (customer_id, provider, sub_account_id)
+        INNER JOIN
+        (
+            SELECT
+                customer_id, provider, sub_account_id, judged,
+                arraySlice(arrayFilter((o, b, i) -> o < judged AND o >= today_at - 21 AND if(judged > newest_basis, i, b),
+                    offsets, is_basis, is_other), -7) AS compared_with
+            FROM judged_of_accounts
+        ) AS a USING (customer_id, provider, sub_account_id)
         WHERE c.cost_kind != 'arriving' AND (offset = a.judged OR has(a.compared_with, offset))
         GROUP BY customer_id, provider, sub_account_id, currency, service_name, charge_category, resource_id, offset
     ) AS m
@@ -527,3 +553,6 @@ SELECT
     o.until AS as_of
 FROM outlooks AS o
 LEFT JOIN causes AS c USING (customer_id, provider, sub_account_id, currency, scope, service_name)
+-- These passes over the query take as long as all else, and find nothing in it to be simplified.
+SETTINGS optimize_aggregators_of_group_by_keys = 0, optimize_and_compare_chain = 0, optimize_group_by_function_keys = 0,
+    optimize_syntax_fuse_functions = 0

@@ -33,7 +33,7 @@ inventory AS
 (
     SELECT *, arrayMap(name -> JSONExtractRaw(metadata, name), type_facts) AS of_type
     FROM newest_inventories(window = {window:DateTime('UTC')})
-    WHERE resource_type IN ('compute', 'database')
+    WHERE resource_type IN ('compute', 'database') AND status != 'terminated'
 ),
 -- The types that it had in the first inventory of each day.
 types AS

@@ -168,6 +168,7 @@ priced AS
     WHERE window_start > {window:DateTime('UTC')} - INTERVAL 1 DAY AND window_start <= {window:DateTime('UTC')}
         AND cost_kind = 'estimated' AND resource_id != ''
     GROUP BY customer_id, provider, account_id, resource_id, currency
+    HAVING estimate != 0
 ),
 bills AS
 (
@@ -208,6 +209,8 @@ judged AS
         a.priced AS priced,
         p.cpu_known >= known_enough AND p.cpu_mean < idle_below_mean AND p.cpu_highest < idle_below_highest AS is_unused,
         p.traffic_known >= known_enough AND p.traffic = 0 AS is_without_traffic,
+        -- Points that came late are no part of the state.
+        s.is_silent = 1 AND p.traffic = 0 AS was_silent,
         p.connections_known > 0 AS tells_connections,
         p.connections_known >= known_enough AND p.connections = 0 AS is_without_connections,
         NOT tells_connections AND t.has_type = 1 AND p.cpu_known >= known_enough
@@ -221,7 +224,7 @@ judged AS
             JSONExtractString(i.metadata, 'snapshot_of') != '' AND i.status = 'available'
                 AND i.created_at < {window:DateTime('UTC')} - toIntervalDay(old_after), 'old_snapshot',
             i.resource_type = 'compute' AND i.status = 'running' AND is_unused, 'idle',
-            i.resource_type = 'load_balancer' AND (is_without_traffic OR s.is_silent = 1), 'idle',
+            i.resource_type = 'load_balancer' AND (is_without_traffic OR was_silent), 'idle',
             i.resource_type = 'database' AND i.status IN ('running', 'available') AND NOT is_replica
                 AND (is_without_connections OR is_without_work), 'idle',
             i.resource_type = 'kubernetes' AND i.unit = 'nodes' AND i.capacity = 0

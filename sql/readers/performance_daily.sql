@@ -1,53 +1,73 @@
 -- A day of every series in one row, from its hourly rollups. `window` is the day.
 --
+-- A total of a whole day, which comes after it, has a row of its own in the day that it came in; first_at is its day.
+--
 -- shows: window_start provider resource_type resource_name metric_name statistic n expected total minimum maximum unit
---   region resource_id
+--   first_at region resource_id instance_uid
 -- covers: 1 day
 -- computed from: performance/hourly
 -- kept: 90 days
--- key: customer_id provider resource_type resource_id metric_name statistic
+-- key: customer_id provider resource_type resource_id instance_uid metric_name statistic first_at
 -- table: performance_daily
 WITH
-hours AS
+series AS
 (
-    SELECT *, total / n AS mean, mean_time + (window_start - {window:DateTime('UTC')}) AS time
-    FROM performance_hourly
+    SELECT
+        customer_id,
+        provider,
+        resource_id,
+        instance_uid,
+        metric_name,
+        statistic,
+        if(h.period_seconds >= 86400, h.first_at, {window:DateTime('UTC')}) AS of,
+        argMax(h.resource_name, window_start) AS resource_name,
+        argMax(h.resource_type, window_start) AS resource_type,
+        argMax(h.region, window_start) AS region,
+        argMax(h.metric_type, window_start) AS metric_type,
+        argMax(h.unit, window_start) AS unit,
+        argMax(h.period_seconds, window_start) AS period_seconds,
+        sum(h.n) AS n,
+        sum(h.total) AS total,
+        min(h.minimum) AS minimum,
+        max(h.maximum) AS maximum,
+        min(h.first_at) AS first_at,
+        max(window_start) AS last_hour,
+        groupArrayArray(h.values) AS values
+    FROM performance_hourly AS h
     WHERE window_start >= {window:DateTime('UTC')} AND window_start < {window:DateTime('UTC')} + INTERVAL 1 DAY
         AND (window_start, batch) IN
             (SELECT window_start, batch FROM published_batches WHERE dataset = 'performance_hourly')
+    GROUP BY customer_id, provider, resource_id, instance_uid, metric_name, statistic, of
 ),
--- Each hour's own deviations, and those of its means from the day's.
-days AS
+-- Hours that tell no id, as those of before ids were kept, belong to the first id of their series.
+named AS
 (
     SELECT
-        customer_id, provider, resource_id, metric_name, statistic,
-        sum(n) AS day_n, sum(total) / day_n AS day_mean, sum(n * time) / day_n AS day_time
-    FROM hours
-    GROUP BY customer_id, provider, resource_id, metric_name, statistic
+        * EXCEPT (instance_uid),
+        if(empty(series.instance_uid), argMin(series.instance_uid, (empty(series.instance_uid), first_at)) OVER (
+            PARTITION BY customer_id, provider, resource_id, metric_name, statistic), series.instance_uid)
+            AS instance_uid
+    FROM series
 )
 SELECT
     customer_id,
     provider,
     resource_id,
-    argMax(hours.resource_name, window_start) AS resource_name,
-    argMax(hours.resource_type, window_start) AS resource_type,
-    argMax(hours.region, window_start) AS region,
-    argMax(hours.metric_type, window_start) AS metric_type,
+    instance_uid,
+    argMax(named.resource_name, last_hour) AS resource_name,
+    argMax(named.resource_type, last_hour) AS resource_type,
+    argMax(named.region, last_hour) AS region,
+    argMax(named.metric_type, last_hour) AS metric_type,
     metric_name,
     statistic,
-    argMax(hours.unit, window_start) AS unit,
-    argMax(hours.period_seconds, window_start) AS period_seconds,
-    any(day_n) AS n,
+    argMax(named.unit, last_hour) AS unit,
+    argMax(named.period_seconds, last_hour) AS period_seconds,
+    sum(named.n) AS n,
     greatest(1, intDiv(86400, greatest(1, period_seconds))) AS expected,
-    sum(hours.total) AS total,
-    min(hours.minimum) AS minimum,
-    max(hours.maximum) AS maximum,
-    min(hours.first_at) AS first_at,
-    any(day_time) AS mean_time,
-    sum(hours.time_squares + hours.n * pow(time - day_time, 2)) AS time_squares,
-    sum(hours.value_squares + hours.n * pow(mean - day_mean, 2)) AS value_squares,
-    sum(hours.products + hours.n * (time - day_time) * (mean - day_mean)) AS products,
-    arraySort(groupArrayArray(hours.values)) AS values
-FROM hours
-INNER JOIN days USING (customer_id, provider, resource_id, metric_name, statistic)
-GROUP BY customer_id, provider, resource_id, metric_name, statistic
+    sum(named.total) AS total,
+    min(named.minimum) AS minimum,
+    max(named.maximum) AS maximum,
+    min(named.first_at) AS first_at,
+    arraySort(groupArrayArray(named.values)) AS values   -- sorted; each at most 0.4 % off
+FROM named
+GROUP BY customer_id, provider, resource_id, instance_uid, metric_name, statistic, of

@@ -1,4 +1,5 @@
 -- How many resources each account has of each type, and how many of them run, from the newest published inventories.
+-- What a cloud still lists as terminated does not count.
 --
 -- shows: window_start provider account_id resource_type resources running kinds regions as_of complete
 -- kept: 90 days
@@ -15,4 +16,5 @@ SELECT
     as_of,
     any(i.complete) AS complete
 FROM newest_inventories(window = {window:DateTime('UTC')}) AS i
+WHERE status != 'terminated'
 GROUP BY customer_id, provider, account_id, resource_type, as_of

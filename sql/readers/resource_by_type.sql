@@ -1,10 +1,11 @@
 -- How many resources of each kind, how many of them run, and their capacity, from the newest published inventories.
+-- What a cloud still lists as terminated does not count.
 --
 -- shows: window_start provider resource_type kind resources running stopped other capacity unit regions as_of complete
 -- kept: 90 days
 -- key: customer_id provider resource_type kind
 -- types: other UInt32
--- table: resource_by_type bf1fc004
+-- table: resource_by_type a5ba06ab
 SELECT
     customer_id,
     provider,
@@ -12,7 +13,7 @@ SELECT
     kind,
     count() AS resources,
     countIf(status IN ('running', 'available', 'in_use')) AS running,
-    countIf(status IN ('stopped', 'terminated')) AS stopped,
+    countIf(status = 'stopped') AS stopped,
     resources - running - stopped AS other,   -- in any other status
     uniqExact(region) AS regions,   -- how many regions they are in
     sumOrNull(i.capacity) AS capacity,
@@ -20,4 +21,5 @@ SELECT
     as_of,
     any(i.complete) AS complete
 FROM newest_inventories(window = {window:DateTime('UTC')}) AS i
+WHERE status != 'terminated'
 GROUP BY customer_id, provider, resource_type, kind, unit, as_of

@@ -2,12 +2,17 @@
 -- complete, that one against the newest complete one before it, at most a week older. A partial inventory takes no part,
 -- so what it could not list is neither deleted in its window nor created in the next.
 --
+-- replaced: where a resource_id has another instance_uid than before, one thing was deleted and another created, and
+--   nothing else is told of it. A uid that only one of the two inventories has replaces nothing.
+-- terminated: what a cloud lists as terminated is gone. That is told once, as its status, and neither what it loses while
+--   it is still listed nor its end in the listing is told.
+--
 -- shows: window_start provider resource_type resource_name change before after previous_window region resource_id
 -- if empty: nothing changed since the complete inventory before, or there is none yet
 -- kept: 400 days
 -- key: customer_id provider resource_type resource_id change
--- types: resource_id String, resource_name String, before String, after String
--- table: resource_changes b164afe0
+-- types: resource_id String, instance_uid String, resource_name String, before String, after String
+-- table: resource_changes c7989b4a
 WITH
 inventories AS
 (
@@ -42,6 +47,8 @@ resources AS
         r.resource_name AS resource_name,
         r.resource_type AS resource_type,
         r.region AS region,
+        r.instance_uid AS instance_uid,
+        r.status = 'terminated' AS is_gone,
         if(r.status = r.cloud_status, toString(r.status), concat(r.status, ' (', r.cloud_status, ')')) AS state,
         arrayStringConcat(arrayFilter(x -> x != '', [
             if(isNull(r.capacity), '', concat(toString(r.capacity), ' ', r.unit)),
@@ -58,6 +65,8 @@ resources AS
     FROM resource_metrics AS r
     INNER JOIN pairs AS p ON r.customer_id = p.customer_id AND r.provider = p.provider
     WHERE r.window_start <= {window:DateTime('UTC')} AND r.window_start > {window:DateTime('UTC')} - INTERVAL 7 DAY
+        -- This skips the parts of other windows, where the join alone would read the tags of seven days.
+        AND r.window_start IN (SELECT arrayJoin([old_window, {window:DateTime('UTC')}]) FROM pairs)
         AND ((r.window_start = {window:DateTime('UTC')} AND r.batch = p.new_batch)
             OR (r.window_start = p.old_window AND r.batch = p.old_batch))
 ),
@@ -68,20 +77,29 @@ compared AS
         provider,
         any(old_window) AS previous_window,
         resource_id,
-        argMax(resource_name, is_new) AS name,
-        argMax(resource_type, is_new) AS type,
-        argMax(region, is_new) AS newest_region,
-        countIf(is_new) AS in_new,
-        countIf(NOT is_new) AS in_old,
+        anyIf(resource_name, NOT is_new) AS old_name, anyIf(resource_name, is_new) AS new_name,
+        anyIf(resource_type, NOT is_new) AS old_type, anyIf(resource_type, is_new) AS new_type,
+        anyIf(region, NOT is_new) AS old_in_region, anyIf(region, is_new) AS new_in_region,
+        anyIf(state, NOT is_new) AS old_state, anyIf(state, is_new) AS new_state,
+        anyIf(size, NOT is_new) AS old_size, anyIf(size, is_new) AS new_size,
+        anyIf(tags, NOT is_new) AS old_tags, anyIf(tags, is_new) AS new_tags,
+        anyIf(place, NOT is_new) AS old_place, anyIf(place, is_new) AS new_place,
+        anyIf(instance_uid, NOT is_new) AS old_uid, anyIf(instance_uid, is_new) AS new_uid,
+        countIf(NOT is_new AND NOT is_gone) > 0 AS was_there,
+        countIf(is_new) > 0 AS is_listed,
+        countIf(is_new AND is_gone) > 0 AS is_terminated,
+        countIf(NOT is_new) = 0 OR (old_uid != '' AND new_uid != '' AND old_uid != new_uid) AS is_another,
+        if(was_there, [('deleted', old_state, '')], []) AS deletion,
         multiIf(
-            in_old = 0, [('created', '', anyIf(state, is_new))],
-            in_new = 0, [('deleted', anyIf(state, NOT is_new), '')],
+            NOT is_listed, deletion,
+            is_another, arrayPushBack(deletion, ('created', '', new_state)),
+            is_terminated, if(was_there, [('status', old_state, new_state)], []),
             arrayFilter(x -> x.2 != x.3, [
-                ('status', anyIf(state, NOT is_new), anyIf(state, is_new)),
-                ('resized', anyIf(size, NOT is_new), anyIf(size, is_new)),
-                ('retagged', anyIf(tags, NOT is_new), anyIf(tags, is_new)),
-                ('moved', anyIf(place, NOT is_new), anyIf(place, is_new)),
-                ('renamed', anyIf(resource_name, NOT is_new), anyIf(resource_name, is_new))])) AS changes
+                ('status', old_state, new_state),
+                ('resized', old_size, new_size),
+                ('retagged', old_tags, new_tags),
+                ('moved', old_place, new_place),
+                ('renamed', old_name, new_name)])) AS changes
     FROM resources
     GROUP BY customer_id, provider, resource_id
 )
@@ -89,9 +107,10 @@ SELECT
     customer_id,
     provider,
     resource_id,
-    name AS resource_name,
-    type AS resource_type,
-    newest_region AS region,
+    if(c.1 = 'deleted', old_uid, new_uid) AS instance_uid,
+    if(c.1 = 'deleted', old_name, new_name) AS resource_name,
+    if(c.1 = 'deleted', old_type, new_type) AS resource_type,
+    if(c.1 = 'deleted', old_in_region, new_in_region) AS region,
     c.1 AS change,
     c.2 AS before,   -- what it was; empty where the resource is new
     c.3 AS after,   -- what it is now; empty where the resource is gone

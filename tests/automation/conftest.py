@@ -12,7 +12,7 @@ import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
 
-from optiinfra_dagster.automation.readers_sensor import READER_TABLES
+from optiinfra_dagster.automation.readers_sensor import READER_TABLES, TRENDS_TABLE
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.sql import readers
 from tests.support.spine import ACCOUNTS, LAG, Spine
@@ -91,7 +91,7 @@ class Ledger:
             self.add("performance_hourly", hours, at=at)
             self.add("performance_daily", days, at=at)
             if trends:
-                self.add("performance_trends", hours, at=at)
+                self.add(TRENDS_TABLE, hours, at=at)
 
 
 @pytest.fixture(scope="module")

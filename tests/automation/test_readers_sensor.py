@@ -13,7 +13,7 @@ import pytest
 from optiinfra_dagster.automation import ledger_watch
 from optiinfra_dagster.automation.jobs import READERS_JOB
 from optiinfra_dagster.automation.ledger_watch import LedgerCache
-from optiinfra_dagster.automation.readers_sensor import READER_TABLES, readers_requests
+from optiinfra_dagster.automation.readers_sensor import READER_TABLES, TRENDS_TABLE, readers_requests
 from optiinfra_dagster.model import windows
 from tests.automation.conftest import NOW, W0, Ledger, before, start_run
 
@@ -187,7 +187,7 @@ def test_a_backfill_has_the_rollups_of_its_hours_computed_and_then_the_newest_tr
     ]
     ledger.rollups(*windows.span(first, first + 4 * HOUR), first - 9 * HOUR, trends=False, at=later)
     assert requests(later + MINUTE) == [({"trends"}, stretch(windows.floor_to(HOUR, W0)))]
-    ledger.add("performance_trends", [windows.floor_to(HOUR, W0)], at=later + MINUTE)
+    ledger.add(TRENDS_TABLE, [windows.floor_to(HOUR, W0)], at=later + MINUTE)
     assert requests(later + 2 * MINUTE) == []
 
 

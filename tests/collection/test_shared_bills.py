@@ -63,6 +63,15 @@ def left_out(spine: Spine, because: LeftOutBecause) -> Sums:
     return sums(spine, f"cost_type = 'left_out' AND charge_description = '{because}'")
 
 
+def days_read(spine: Spine) -> dict[tuple[str, str], int]:
+    """How many days of each customer's account a bill was read of."""
+    rows = spine.query(
+        "SELECT customer_id, sub_account_id, uniqExact(window_start) AS days FROM cost_metrics_current "
+        "WHERE cost_type = 'reading' AND sub_account_id != billing_account_id GROUP BY ALL"
+    )
+    return {(row["customer_id"], row["sub_account_id"]): row["days"] for row in rows}
+
+
 def reconciled(spine: Spine, provider: str) -> int:
     """How many totals were told, of which each is what was charged and left out."""
     first = datetime.combine(BEFORE, time(), UTC)
@@ -225,6 +234,10 @@ def test_a_billing_table_gives_each_customer_its_own_projects(
     assert others.items() <= {(name, project): of[project] for name in owned for project in of}.items()
     assert not others.keys() & own.keys()
     assert reconciled(spine, "gcp") >= (EARLIER - BEFORE).days
+    # The account that is invoiced is read on the same days as the projects, also on those without a charge of its own.
+    read = days_read(spine)
+    expected = dict.fromkeys(owned.items(), read["acme", "acme-prod"])
+    assert read == expected | ({(bearing, BILLING_ACCOUNT): read["acme", "acme-prod"]} if bearing else {})
     # The tax is of the month before: this month's statement has none yet.
     told_of = [line for line in checked(spine).splitlines() if "account_charges: true" in line]
     assert len(told_of) == (1 if bearing else 2)

@@ -21,7 +21,7 @@ from optiinfra_dagster.lab.server import Response
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
-from optiinfra_dagster.providers.aws import client as aws
+from optiinfra_dagster.providers.aws import sdk as aws
 from optiinfra_dagster.providers.azure import transport as azure
 from optiinfra_dagster.providers.http import Patience
 from optiinfra_dagster.providers.registry import FAMILIES_OF

@@ -30,6 +30,9 @@ KINDS = [
     "redshift:cluster",
     "dynamodb:table",
     "efs:filesystem",
+    "lambda:function",
+    "elasticache:serverless",
+    "fsx:filesystem",
 ]
 WORLD: dict[str, Any] = {
     "seed": 7,

@@ -7,24 +7,26 @@ import pytest
 
 from optiinfra_dagster.providers.aws.kind import ADD_ON, AGENT
 from optiinfra_dagster.providers.aws.services import KINDS
-from optiinfra_dagster.providers.catalog import METRICS, metrics_for
+from optiinfra_dagster.providers.catalog import METRICS, PROMETHEUS_METRICS, metrics_for
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.metrics import Metric
 
+# Of the machines of one cloud: the rows are the same on every cloud.
+_WRITTEN_BY_EXPORTERS = tuple(metric for metric in PROMETHEUS_METRICS if metric.kind == "vultr:instance")
 UNITS = {"percent", "bytes", "bytes/s", "ops/s", "requests/s", "units/s", "seconds", "count"}
 
 
 def test_no_kind_has_a_metric_twice_from_one_source() -> None:
-    keys = [
-        (metric.provider, metric.kind, metric.name, metric.namespace if metric.provider == "vultr" else "")
-        for metric in METRICS
-    ]
+    keys = [(metric.provider, metric.kind, metric.name, "") for metric in METRICS]
+    keys += [(metric.provider, metric.kind, metric.name, metric.namespace) for metric in PROMETHEUS_METRICS]
 
     assert len(set(keys)) == len(keys)
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: f"{metric.kind}:{metric.namespace}:{metric.name}")
+@pytest.mark.parametrize(
+    "metric", [*METRICS, *_WRITTEN_BY_EXPORTERS], ids=lambda metric: f"{metric.kind}:{metric.namespace}:{metric.name}"
+)
 def test_every_row_is_in_our_units_and_says_where_it_comes_from(metric: Metric) -> None:
     assert metric.unit in UNITS
     assert metric.source
@@ -33,7 +35,9 @@ def test_every_row_is_in_our_units_and_says_where_it_comes_from(metric: Metric) 
 
 
 def test_a_name_means_one_unit_on_every_kind() -> None:
-    by_name = itertools.groupby(sorted(METRICS, key=lambda metric: metric.name), key=lambda metric: metric.name)
+    by_name = itertools.groupby(
+        sorted((*METRICS, *PROMETHEUS_METRICS), key=lambda metric: metric.name), key=lambda metric: metric.name
+    )
 
     assert {name: units for name, rows in by_name if len(units := {row.unit for row in rows}) > 1} == {}
 

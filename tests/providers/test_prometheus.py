@@ -15,7 +15,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.prometheus import Machines, Prometheus, PrometheusConfig, read_metrics
-from optiinfra_dagster.providers.prometheus_exporters import BLACKBOX_EXPORTER, NODE_EXPORTER
+from optiinfra_dagster.providers.prometheus_exporters import BLACKBOX_EXPORTER, NODE_EXPORTER, OPEN_TELEMETRY
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ARN = "arn:aws:ec2:us-east-1:123456789012:instance/i-0abc"
@@ -60,13 +60,17 @@ def test_labels_of_a_cloud_of_its_own_may_be_added() -> None:
 
 
 def test_the_rows_of_an_exporter_are_for_any_kind_and_keep_the_labels_that_name_a_machine() -> None:
-    (row,) = BLACKBOX_EXPORTER.metrics("aws", "elbv2:application")
+    row, _uptime = BLACKBOX_EXPORTER.metrics("aws", "elbv2:application")
 
     assert (row.provider, row.kind, row.namespace) == ("aws", "elbv2:application", "blackbox_exporter")
     assert row.api_metric == (
-        "avg by (instance_id, instance, hostname, job) (avg_over_time(probe_duration_seconds[5m]))"
+        "avg by (instance_id, host_id, instance, hostname, host_name, job)"
+        " (avg_over_time((probe_duration_seconds and probe_success == 1)[5m:1m]))"
     )
-    assert all("{disks}" not in metric.api_metric for metric in NODE_EXPORTER.metrics("aws", "ec2:instance"))
+    for exporter in (NODE_EXPORTER, OPEN_TELEMETRY):
+        for metric in exporter.metrics("aws", "ec2:instance"):
+            assert "disks}" not in metric.api_metric
+            assert "nics}" not in metric.api_metric
 
 
 def test_points_of_a_machine_are_read_with_the_token_of_the_config() -> None:
@@ -86,7 +90,9 @@ def test_points_of_a_machine_are_read_with_the_token_of_the_config() -> None:
         config = PrometheusConfig(f"{server.url}/api/v1/", "planted-token")
         cpu = NODE_EXPORTER.metrics("aws", "ec2:instance")[:1]
         with Prometheus(config) as prometheus:
-            result = read_metrics(prometheus, [(cpu, [machine(ARN)])], START, START + timedelta(minutes=10), Meter())
+            asked = [(cpu, [machine(ARN)])]
+            end = START + timedelta(minutes=10)
+            result = read_metrics(prometheus, Machines([machine(ARN)]), asked, START, end, Meter())
     finally:
         server.stop()
 
@@ -102,7 +108,6 @@ def test_a_config_is_looked_up_in_the_fields_of_an_account(monkeypatch: pytest.M
     monkeypatch.setenv("TOKEN", " abc \n")
     url = Endpoint(url="https://metrics.example")
 
-    assert PrometheusConfig.look_up(None, None) is None
     assert PrometheusConfig.look_up(url, None) == PrometheusConfig("https://metrics.example")
     assert PrometheusConfig.look_up(url, Reference(env="TOKEN")) == PrometheusConfig("https://metrics.example", "abc")
     monkeypatch.setenv("TOKEN", "not a token")

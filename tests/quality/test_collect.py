@@ -26,6 +26,7 @@ from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.verdicts import Used, Verdicts
 from tests.support import killing
+from tests.support.engines import copy_migrated
 from tests.support.judging import NOW, Labels, Listed, W, customer, interaction, judge_at, lab_of, labelled
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ DIRECTION_UP = ("coherence", "relevance", "accuracy")
 @pytest.fixture(scope="module")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     """An embedded engine, opened once; its customers are the tests' own."""
-    clickhouse = ClickHouse(f"chdb://{tmp_path_factory.mktemp('quality')}/clickhouse")
+    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path_factory.mktemp('quality') / 'clickhouse')}")
     with clickhouse.session():
         yield clickhouse
 
@@ -160,6 +161,26 @@ def test_scores_and_counts_are_those_of_the_human_labels_in_any_order(
     assert first.rows is not None
     assert again.rows is not None
     assert arrow.content_hashes(again.rows) == arrow.content_hashes(first.rows)
+
+
+def test_the_tokens_of_all_requests_are_counted_beside_the_sample_at_the_price_of_their_model(
+    lab: CloudLab, verdicts: Verdicts
+) -> None:
+    """Half told is not told: without the tokens of its response a request has no known cost."""
+    told = [interaction(n, prompt_tokens=100 + n, response_tokens=10) for n in range(3)]
+    half = interaction(3, prompt_tokens=1000)
+    other = interaction(4, model_name="unpriced", prompt_tokens=7, response_tokens=8)
+    price = {"model": "gpt-4o-mini", "input_usd_per_million": "0.15", "output_usd_per_million": "0.60"}
+    judge = judge_at(lab.url)
+    by = customer(sample=1, token_prices=[price])
+    found = collect(by, "aws", W, Listed([*told, half, other, told[0]]), judge, verdicts, lambda: NOW)
+    judge.close()
+    samples = {r["model_name"]: r["details"] for r in rows_of(found) if r["metric_type"] == "sample"}
+    names = ("population", "requests_with_tokens", "input_tokens", "output_tokens", "input_usd_per_million")
+    assert {model: [details[name] for name in names] for model, details in samples.items()} == {
+        "gpt-4o-mini": [5, 4, 403, 40, "0.15"],  # told[0] twice: the population counts every request
+        "unpriced": [1, 1, 7, 8, None],
+    }
 
 
 def test_faults_cost_no_score_and_keep_to_budget_and_time(lab: CloudLab, verdicts: Verdicts) -> None:
@@ -484,7 +505,7 @@ def _collect_many(verdicts: Verdicts, url: str) -> Collected:
 
 @pytest.mark.parametrize("where", ["before", "after"])
 def test_a_kill_loses_at_most_what_was_under_way(lab: CloudLab, tmp_path: Path, where: str) -> None:
-    path, told = f"chdb://{tmp_path}/clickhouse", tmp_path / "told.json"
+    path, told = f"chdb://{copy_migrated(tmp_path / 'clickhouse')}", tmp_path / "told.json"
     assert killing.run(killed_run, path, lab.url, 2, where) == -signal.SIGKILL
     assert killing.run(next_run, path, lab.url, str(told)) == 0
 

@@ -17,6 +17,7 @@ from optiinfra_dagster.lab.groq.naive import label_key
 from optiinfra_dagster.model.errors import CloudError, ConfigError
 from optiinfra_dagster.quality import golden, statistics
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from tests.support.engines import copy_migrated
 from tests.support.judging import answer, judge_at, lab_of
 from tests.support.samples import select
 
@@ -29,7 +30,7 @@ SECRET = "how do I reach the treasurer"
 
 @pytest.fixture(scope="module")
 def module_clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    clickhouse = ClickHouse(f"chdb://{tmp_path_factory.mktemp('golden')}/clickhouse")
+    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path_factory.mktemp('golden') / 'clickhouse')}")
     with clickhouse.session():
         yield clickhouse
 

@@ -27,6 +27,7 @@ from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.sources import FileSource, InteractionSource, open_source
 from optiinfra_dagster.storage import interactions as logged
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from tests.support.engines import copy_migrated
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.customers import Customer
@@ -462,7 +463,7 @@ def test_table_is_read_by_customer_provider_and_time(
     tmp_path: Path, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logged, "ROWS_AT_ONCE", rows_at_a_time)
-    clickhouse = ClickHouse(f"chdb://{tmp_path}/clickhouse")
+    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path / 'clickhouse')}")
     columns = ["timestamp", "customer_id", "provider", "application_id", "model_name", "interaction_id", "prompt",
                "response", "context", "prompt_tokens"]  # fmt: skip
     rows: list[list[Any]] = [
@@ -489,7 +490,7 @@ def test_table_is_read_by_customer_provider_and_time(
 
 
 def test_traces_of_opentelemetry_are_read_where_they_are(tmp_path: Path) -> None:
-    clickhouse = ClickHouse(f"chdb://{tmp_path}/clickhouse")
+    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path / 'clickhouse')}")
     model = {"gen_ai.operation.name": "chat", "gen_ai.response.model": "m", "gen_ai.usage.input_tokens": "4"}
     user, assistant = (
         '[{"role":"user","parts":[{"type":"text","content":"p"}]}]',

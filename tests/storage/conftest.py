@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import pytest
 
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from tests.support.engines import copy_migrated, migrated_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,12 +19,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def migrated_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated_folder() -> Path:
     """The folder of an embedded engine whose tables are up to date, to be copied."""
-    folder = tmp_path_factory.mktemp("engine") / "clickhouse"
-    with ClickHouse(f"chdb://{folder}").session():
-        pass
-    return folder
+    return migrated_engine()
 
 
 @pytest.fixture(scope="session")
@@ -37,10 +34,9 @@ def migrated_database(clickhouse_http: ClickHouseHttp) -> str:
 
 
 @pytest.fixture
-def chdb_url(migrated_folder: Path, tmp_path: Path) -> str:
+def chdb_url(tmp_path: Path) -> str:
     """An embedded place of the test's own."""
-    shutil.copytree(migrated_folder, tmp_path / "clickhouse", symlinks=True)
-    return f"chdb://{tmp_path / 'clickhouse'}"
+    return f"chdb://{copy_migrated(tmp_path / 'clickhouse')}"
 
 
 @pytest.fixture

@@ -263,7 +263,7 @@ def test_a_world_drawn_at_random_is_judged_as_plain_python_does(place: ClickHous
     assert found.keys() == world.expected.keys()
     for name, expected in world.expected.items():
         close = {
-            key: pytest.approx(value, rel=1e-9, abs=1e-9) if isinstance(value, float) else value
+            key: pytest.approx(value, rel=1e-6, abs=1e-6) if isinstance(value, float) else value  # rollups keep Float32
             for key, value in expected.items()
         }
         assert {key: found[name][key] for key in expected} == close, name

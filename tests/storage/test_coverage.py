@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,6 +75,18 @@ def test_a_state_is_written_when_it_changes_and_not_before(record: Recorder) -> 
     }
     rows = select(record.clickhouse, "SELECT metric_name, toString(state) AS state FROM coverage_current ORDER BY ALL")
     assert [tuple(row.values()) for row in rows] == [(CPU, "collected"), (MEMORY, "collected")]
+
+
+def test_a_state_lasts_when_its_resource_is_of_another_type(record: Recorder) -> None:
+    """A kind that moves to a type of its own is known as long as before."""
+    record(0, {("snap-1", CPU): OK})
+    moved = [replace(one, resource_type=ResourceType.SNAPSHOT) for one in found({("snap-1", CPU): OK})]
+    for window in (1, 2):
+        slices = collected(span=[W + window * windows.WINDOW], values=[window], coverage=moved)
+        Writer(record.clickhouse, schema.PERFORMANCE).flush([slices])
+    assert record.states() == {("snap-1", CPU, "collected", 0, None)}
+    rows = select(record.clickhouse, "SELECT resource_type, since FROM coverage_current")
+    assert rows == [{"resource_type": "snapshot", "since": W}]
 
 
 def test_the_same_window_again_changes_nothing(record: Recorder) -> None:

@@ -11,6 +11,7 @@ import pytest
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from tests.support import killing
+from tests.support.engines import copy_migrated
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,10 +87,10 @@ def test_an_engine_whose_folder_went_away_is_opened_anew(chdb_url: str, tmp_path
     assert (tmp_path / "clickhouse").is_dir()
 
 
-def test_an_engine_gives_way_to_another_folder_of_its_process(migrated_folder: Path, chdb_url: str) -> None:
+def test_an_engine_gives_way_to_another_folder_of_its_process(tmp_path: Path, chdb_url: str) -> None:
     with ClickHouse(chdb_url, linger=LONG).session() as client:
         client.command("INSERT INTO prices (key) VALUES ('here')")
-    with ClickHouse(f"chdb://{migrated_folder}").session() as client:
+    with ClickHouse(f"chdb://{copy_migrated(tmp_path / 'other')}").session() as client:
         assert client.command("SELECT count() FROM prices") == 0
     with ClickHouse(chdb_url).session() as client:
         assert client.command("SELECT key FROM prices") == "here"

@@ -1,264 +1,408 @@
-"""What performance says of each resource, of a window, an hour, a day and longer, against plain Python over points."""
-# ruff: noqa: S608 - the statements are the test's own
+"""What performance says of each resource, of a window, an hour, a day and longer, against plain Python over points.
+
+A world is drawn by chance (`performance_world`) and read by every reader; every column of every row is compared.
+"""
 
 from __future__ import annotations
 
 import math
 import statistics
+import struct
 from collections import defaultdict
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.metrics import Series
-from optiinfra_dagster.model.slices import SliceResult, SliceStatus
-from optiinfra_dagster.storage import schema
-from optiinfra_dagster.storage.reader_writer import write_select
-from optiinfra_dagster.storage.rows import performance_rows
-from optiinfra_dagster.storage.sql import read_sql
-from optiinfra_dagster.storage.writer import Writer
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.reader_writer import compute
+from optiinfra_dagster.storage.sql import readers
+from tests.storage import performance_world
+from tests.storage.performance_world import DAY, END, NOW, Point, Q, World, publish, roll_up
 from tests.storage.test_readers import inclusive
-from tests.support.samples import CPU, EARLY, resource, select
+from tests.support.samples import select
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
-    from optiinfra_dagster.storage.clickhouse import ClickHouse
-
-Q, HOUR, DAY = windows.WINDOW, timedelta(hours=1), timedelta(days=1)
-# Rows expire after weeks, so the worlds are of now; their hour is one of yesterday's, not its last.
-NOW = windows.floor(datetime.now(UTC)).replace(minute=0) - 5 * HOUR
-END = NOW + HOUR
 PERIODS = (1, 7, 30)
+SERIES_KEY = ("customer_id", "provider", "resource_id", "metric_name", "statistic")
+OFF = 1 / 256  # how far a value in a rollup may be off
 
-Key = tuple[str, str, str, str]  # customer, provider, resource, metric
-Points = dict[datetime, float]
-World = dict[Key, Points]
+Row = dict[str, Any]
+Place = tuple[ClickHouse, World]
+Series = tuple[str, ...]  # what a row is of, an instance's id last
 
-
-def collect(clickhouse: ClickHouse, world: Mapping[Key, Points]) -> None:
-    """Publish the world's points in the slices that hold them."""
-    series: dict[tuple[str, str], list[Series]] = defaultdict(list)
-    for (customer, provider, name, metric), points in world.items():
-        seconds = [int(at.timestamp()) for at in points]
-        one = Series(resource(name), replace(CPU, name=metric), "average", seconds, list(points.values()))
-        series[customer, provider].append(one)
-    lot = []
-    for (customer, provider), its_series in series.items():
-        rows = performance_rows(customer, provider, its_series, EARLY)
-        of_rows = sorted({windows.floor(at) for s in its_series for at in map(_time, s.timestamps)})
-        if of_rows:
-            lot.append(SliceResult(customer, provider, of_rows, SliceStatus.OK, rows=rows))
-    if lot:
-        Writer(clickhouse, schema.PERFORMANCE).flush(lot)
+# Student's t, two-sided 1 %, by degrees of freedom.
+T = {
+    4: 4.604, 5: 4.032, 6: 3.707, 12: 3.055, 13: 3.012, 14: 2.977, 15: 2.947, 16: 2.921, 17: 2.898, 18: 2.878,
+    19: 2.861, 20: 2.845, 21: 2.831, 22: 2.819, 23: 2.807, 24: 2.797, 25: 2.787, 26: 2.779,
+}  # fmt: skip
 
 
-def _time(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+@pytest.fixture(scope="module", params=[1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 13))])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A world, and the place that has it, read by every reader, with late points and what they make stale."""
+    clickhouse = ClickHouse(f"chdb://{tmp_path_factory.mktemp('world')}/clickhouse")
+    world = performance_world.draw(request.param)
+    with clickhouse.session():
+        publish(clickhouse, world)
+        roll_up(clickhouse, world.windows)
+        touched = performance_world.late(world, request.param)
+        publish(clickhouse, world, touched)
+        roll_up(clickhouse, [*touched, NOW])  # the last for a second time, with nothing new
+        for name in ("trends", "latest", "by_resource", "summary"):
+            compute(clickhouse, readers()["performance", name], [NOW])
+        yield clickhouse, world
 
 
-def compute(clickhouse: ClickHouse, reader: str, starts: Sequence[datetime]) -> None:
-    write_select(clickhouse, reader, read_sql(f"readers/{reader}"), starts)
+def rows_of(clickhouse: ClickHouse, name: str) -> list[Row]:
+    return select(clickhouse, f"SELECT * FROM performance_{name}_current")  # noqa: S608
 
 
-def roll_up(clickhouse: ClickHouse, touched: Sequence[datetime]) -> None:
-    """The rollups of the hours and days that hold the windows."""
-    for reader, length in (("performance_hourly", HOUR), ("performance_daily", DAY)):
-        compute(clickhouse, reader, sorted({windows.floor_to(length, w) for w in touched}))
+def assert_same(found: Iterable[Row], expected: Iterable[Row], key: Sequence[str]) -> None:
+    """The same rows, and the same columns but for rounding, which grows with the largest value of the series."""
+    by_key = {tuple(row[name] for name in key): row for row in found}
+    wanted = {tuple(row[name] for name in key): row for row in expected}
+    assert by_key.keys() == wanted.keys()
+    for of, row in wanted.items():
+        seen = by_key[of]
+        assert seen.keys() == row.keys() - {"largest"}
+        for name, value in row.items():
+            if name == "largest":
+                continue
+            if not isinstance(value, (float, list)) or not isinstance(seen[name], (float, list)):
+                assert seen[name] == value, (of, name)
+                continue
+            slack = float(row["largest"]) * 1e-12
+            if name == "change_percent":
+                before = abs(row["mean"] - row["change"])  # 0 where it is lost beside a huge mean
+                slack = slack * 100 * (1 + abs(float(value))) / before if before else abs(float(value)) * 1e-6
+            assert seen[name] == pytest.approx(value, rel=1e-6, abs=slack), (of, name)
 
 
-def rows_of(clickhouse: ClickHouse, reader: str, start: datetime = NOW) -> list[dict[str, Any]]:
-    return select(
-        clickhouse,
-        f"SELECT * FROM {reader}_current WHERE window_start = {{at:DateTime('UTC')}} ORDER BY ALL",
-        at=start,
-    )
+# --- The hour and the day ---------------------------------------------------------------------------------------------
 
 
-# --- Trends over random worlds --------------------------------------------------------------------------------------
+def rounded(value: float) -> float:
+    """The nearest number with 8 binary digits."""
+    (bits,) = struct.unpack("I", struct.pack("f", value))
+    (nearest,) = struct.unpack("f", struct.pack("I", (bits + 0x8000) & 0xFFFF0000))
+    return float(nearest)
 
 
-def line(points: Points) -> tuple[float, float] | None:
-    """Slope per day and its t-statistic, exactly; None where there is one time only."""
-    xs = [Fraction(int(at.timestamp())) / 86400 for at in points]
-    ys = [Fraction(value) for value in points.values()]
-    n, mean_x, mean_y = len(xs), sum(xs) / len(xs), sum(ys) / len(ys)
-    sxx = sum((x - mean_x) ** 2 for x in xs)
-    if not sxx:
+def by_instance(points: Iterable[Point]) -> dict[Series, list[Point]]:
+    """The points of each instance, in order. One without an id is of the first instance that has one."""
+    of_base: dict[Series, list[Point]] = defaultdict(list)
+    for point in points:
+        of_base[point.base].append(point)
+    found: dict[Series, list[Point]] = defaultdict(list)
+    for base, its in of_base.items():
+        its.sort(key=lambda point: point.at)
+        first = next((point.uid for point in its if point.uid), "")
+        for point in its:
+            found[*base, point.uid or first].append(point)
+    return found
+
+
+def identity(series: Series, points: Sequence[Point]) -> Row:
+    customer, provider, resource, metric, statistic, uid = series
+    return {
+        "customer_id": customer, "provider": provider, "resource_id": resource, "metric_name": metric,
+        "statistic": statistic, "instance_uid": uid, "resource_name": points[-1].name, "resource_type": "compute",
+        "region": "us-east-1", "metric_type": "cpu", "unit": "percent",
+        "largest": max(abs(point.value) for point in points),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["hourly", "daily"])
+def test_a_rollup_is_that_of_its_points(place: Place, name: str) -> None:
+    clickhouse, world = place
+    length = readers()["performance", name].length
+    slices: dict[datetime, list[Point]] = defaultdict(list)
+    for point in world.points.values():
+        slices[windows.floor_to(length, point.window)].append(point)
+    expected = []
+    for start, points in slices.items():
+        for series, its in by_instance(points).items():
+            totals = [[point] for point in its if point.period >= 86400]
+            for part in totals or [its]:
+                values = [point.value for point in part]
+                period = part[-1].period
+                expected.append(
+                    identity(series, part)
+                    | {
+                        "window_start": start, "period_seconds": period, "n": len(part),
+                        "expected": max(1, int(length.total_seconds()) // period), "total": math.fsum(values),
+                        "minimum": min(values), "maximum": max(values), "first_at": part[0].at,
+                        "values": sorted(map(rounded, values)),
+                    }
+                )  # fmt: skip
+    assert_same(rows_of(clickhouse, name), expected, ("window_start", *SERIES_KEY, "instance_uid", "first_at"))
+
+
+# --- Trends -----------------------------------------------------------------------------------------------------------
+
+
+def known_days(points: Sequence[Point]) -> dict[int, float]:
+    """The means of the whole days before today that are known well enough, by how many days they are before it."""
+    of_day: dict[int, list[Point]] = defaultdict(list)
+    for point in points:
+        back = (windows.floor_to(DAY, END) - windows.floor_to(DAY, point.of)).days
+        if 1 <= back <= 28:
+            of_day[back].append(point)
+    return {
+        back: math.fsum(p.value for p in its) / len(its)
+        for back, its in of_day.items()
+        if len(its) * its[-1].period >= 0.9 * 86400
+    }
+
+
+def line(
+    days: Sequence[float], means: Sequence[float], weekdays: Sequence[int] | None
+) -> tuple[float, Any, int, float]:
+    """Rise per day of the least-squares line, what is left, degrees of freedom, and the spread of the days."""
+    x, y = np.array(days, float), np.array(means)
+    groups = [0] * len(x) if weekdays is None else list(weekdays)
+    model = np.column_stack([x, *[[float(group == one) for one in groups] for group in sorted(set(groups))]])
+    middle = float(y.mean())
+    solution, *_ = np.linalg.lstsq(model, y - middle, rcond=None)
+    others = model[:, 1:]
+    spread = x - others @ np.linalg.lstsq(others, x, rcond=None)[0]
+    return float(solution[0]), y - middle - model @ solution, len(x) - model.shape[1], float(spread @ spread)
+
+
+def of_month(known: Mapping[int, float]) -> tuple[float, float, float] | None:
+    """Rise per day over 28 days, what chance would give, and how much a day is like the one before."""
+    if len(known) < 21:
         return None
-    sxy = sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
-    rest = sum((y - mean_y) ** 2 for y in ys) - sxy**2 / sxx
-    slope = sxy / sxx
-    if n < 3 or not slope:
-        return float(slope), 0.0
-    return float(slope), math.sqrt(slope**2 * (n - 2) * sxx / rest) if rest else math.inf
+    backs = sorted(known, reverse=True)
+    means = [known[back] for back in backs]
+    plain = line([-back for back in backs], means, None)
+    weekly = line([-back for back in backs], means, [back % 7 for back in backs])
+    more = plain[2] - weekly[2]
+    f = ((plain[1] @ plain[1] - weekly[1] @ weekly[1]) / more) / max(weekly[1] @ weekly[1] / weekly[2], 1e-300)
+    rise, rest, free, spread = weekly if f > 2.6 else plain
+    squares = float(rest @ rest)
+    lag = float(rest[1:] @ rest[:-1]) / squares if squares else 0.0
+    likeness = min(0.9, max(0.0, lag + (1 + 4 * lag) / len(known)))
+    error = math.sqrt(squares / free / spread) * math.sqrt((1 + likeness) / (1 - likeness))
+    return rise, T[free] * error, likeness
 
 
-def trend(points: Points, days: int, until: datetime) -> dict[str, Any] | None:
-    """What trends say of a series, computed from its points."""
+def direction(points: Sequence[Point], days: int) -> tuple[str, float | None, bool]:
+    """Direction and slope over a period, and whether rounding decides between two directions."""
+    known = known_days(points)
+    month = of_month(known)
+    slope, chance = None, 0.0
+    if days == 30 and month:
+        slope, chance, _ = month
+    pairs = [known[back] - known[back + 7] for back in range(1, 8) if back in known and back + 7 in known]
+    if days == 7 and len(pairs) >= 5:
+        likeness = month[2] if month else 0.4
+        spread = statistics.stdev(pairs) / math.sqrt(len(pairs)) * math.sqrt((1 + likeness) / (1 - likeness))
+        slope, chance = statistics.fmean(pairs) / 7, T[len(pairs) - 1] * spread / 7
+    if slope is None:
+        return "unknown", None, False
+    if abs(slope) * min(28, days) <= 1e-9 * max(map(abs, known.values())):
+        return "flat", slope, False
+    said = "flat" if abs(slope) < chance else "up" if slope > 0 else "down"
+    return said, slope, abs(abs(slope) - chance) < 0.01 * chance
+
+
+def tried_until(world: World, owner: tuple[str, str]) -> datetime:
+    """The end of the newest window that was tried of a customer on a provider."""
+    tried = [w for w in world.tried[owner] | world.failed[owner] if END - 2 * DAY <= w < END]
+    return max(tried) + Q if tried else END
+
+
+def trend(world: World, series: Series, points: Sequence[Point], days: int) -> Row | None:
+    """What trends say of a series over a period."""
     begin = END - days * DAY
-    own = {at: value for at, value in points.items() if begin <= at < END}
-    before = [value for at, value in points.items() if begin - days * DAY <= at < begin]
+    own = [point for point in points if begin <= point.of < END]
+    before = [point for point in points if begin - days * DAY <= point.of < begin]
     if not own:
         return None
-    values = list(own.values())
-    seen = min(at for at in points if at >= END - 60 * DAY)
-    expected = max(1, math.ceil((until - max(begin, seen)).total_seconds() / CPU.period))
+    values, newest = [point.value for point in own], points[-1].period
+    start = max(begin, points[0].at).timestamp()
+    until = tried_until(world, (series[0], series[1])).timestamp() - (86400 if newest >= 86400 else 0)
+    expected = max(newest, until // newest * newest - math.ceil(start / newest) * newest)
+    covered = sum(point.period for point in before) >= 0.9 * days * 86400
     mean = statistics.fmean(values)
-    change = mean - statistics.fmean(before) if before else None
-    found = line(own)
-    direction = "unknown"
-    if found and len(own) > 2:
-        slope, t = found
-        direction = "flat" if abs(t) < 3 else "up" if slope > 0 else "down"
-    return {
-        "n": len(own),
-        "coverage": min(1, len(own) / expected),
-        "mean": mean,
-        "minimum": min(values),
-        "maximum": max(values),
-        "p95": inclusive(values, 0.95),
-        "slope_per_day": found[0] if found else None,
-        "change": change,
-        "change_percent": 100 * change / abs(statistics.fmean(before)) if change is not None and any(before) else None,
-        "direction": direction,
-    }
+    change = mean - statistics.fmean(point.value for point in before) if covered else None
+    said, slope, _ = direction(points, days)
+    return identity(series, points) | {
+        "window_start": NOW, "days": days, "n": len(own), "n_before": len(before),
+        "coverage": min(1.0, sum(point.period for point in own) / expected), "mean": mean,
+        "minimum": min(values), "maximum": max(values), "p95": inclusive([rounded(value) for value in values], 0.95),
+        "slope_per_day": slope, "change": change, "direction": said,
+        "change_percent": 100 * change / abs(mean - change) if change is not None and mean != change else None,
+    }  # fmt: skip
 
 
-def on_the_fence(points: Points, days: int) -> bool:
-    """Whether rounding decides the direction: a t-statistic of 3, or a mean before that is all but 0."""
-    found = line({at: v for at, v in points.items() if END - days * DAY <= at < END} or {END: 0.0})
-    return bool(found and abs(abs(found[1]) - 3) < 1e-3)
+def test_trends_are_those_of_the_points(place: Place) -> None:
+    clickhouse, world = place
+    of_60_days = [point for point in world.points.values() if END - 60 * DAY <= point.window < END]
+    found = rows_of(clickhouse, "trends")
+    key = (*SERIES_KEY, "instance_uid", "days")
+    by_key = {tuple(row[name] for name in key): row for row in found}
+    expected, fences = [], 0
+    for series, points in by_instance(of_60_days).items():
+        for days in PERIODS:
+            if row := trend(world, series, points, days):
+                if direction(points, days)[2]:
+                    row["direction"] = by_key[*series, days]["direction"]
+                    fences += 1
+                expected.append(row)
+    assert_same(found, expected, key)
+    assert fences < len(expected) / 20
+    assert {row["direction"] for row in found} >= {"up", "down", "flat", "unknown"}
 
 
-# Times: five-minute points anywhere in 61 days, with more of them where periods begin and end.
-SLOTS = int(61 * DAY / timedelta(minutes=5))
-edges = st.sampled_from([int(d * DAY / timedelta(minutes=5)) for d in (0, 1, 2, 7, 14, 30, 60)])
-near = st.builds(lambda edge, off: min(max(edge + off, 1), SLOTS), edges, st.integers(-30, 30))
-times = st.builds(lambda back: END - back * timedelta(minutes=5), st.one_of(st.integers(1, SLOTS), near))
-values = st.one_of(
-    st.floats(0, 100).map(lambda value: round(value, 4)),
-    st.sampled_from([0.0, -1.0, 1e15, -1e15, 3.5]),
-    st.floats(-1e6, 1e6).map(lambda value: round(value, 4)),
-    st.builds(lambda v: 1e12 + v, st.integers(0, 1000)),
-)
-lines = st.builds(
-    lambda first, count, step, start, rise: {
-        first + i * step * timedelta(minutes=5): start + i * rise
-        for i in range(count)
-        if first + i * step * timedelta(minutes=5) < END
-    },
-    times, st.integers(1, 40), st.sampled_from([1, 1, 2]),
-    st.integers(-500, 500).map(lambda tenths: tenths / 10), st.sampled_from([0.0, 0.25, -3.0]),
-)  # fmt: skip
-series_points = st.one_of(st.dictionaries(times, values, min_size=1, max_size=5), lines)
-keys = st.tuples(
-    st.sampled_from(["acme", "globex"]),
-    st.sampled_from(["aws", "gcp"]),
-    st.sampled_from(["i-1", "i-2", "gone"]),
-    st.sampled_from(["cpu_utilization", "disk_read"]),
-)
-worlds = st.dictionaries(keys, series_points, min_size=1, max_size=3)
+def test_p95_of_trends_is_off_by_no_more_than_is_told(place: Place) -> None:
+    clickhouse, world = place
+    series = by_instance(p for p in world.points.values() if END - 60 * DAY <= p.window < END)
+    for row in rows_of(clickhouse, "trends"):
+        of = tuple(row[name] for name in (*SERIES_KEY, "instance_uid"))
+        values = sorted(p.value for p in series[of] if END - row["days"] * DAY <= p.of < END)
+        beside = values[int(0.95 * (len(values) - 1)) :][:2]
+        assert abs(row["p95"] - inclusive(values, 0.95)) <= OFF * max(map(abs, beside)), of
 
 
-def correct(world: World, corrections: Mapping[int, float], *, vanishes: bool) -> tuple[World, datetime]:
-    """Change the first window of the first series in `world`; returns what its slice holds now, and which it is."""
-    (owner, points), *_ = world.items()
-    window = windows.floor(min(points))
-    for place, value in corrections.items():
-        points[window + timedelta(minutes=5 * place)] = value
-    found = {}
-    for key in [key for key in world if key[:2] == owner[:2]]:
-        if vanishes and key != owner:
-            world[key] = {at: value for at, value in world[key].items() if windows.floor(at) != window}
-        found[key] = {at: value for at, value in world[key].items() if windows.floor(at) == window}
-    return found, window
+# --- A window ---------------------------------------------------------------------------------------------------------
 
 
-def assert_same(seen: Mapping[str, Any], row: Mapping[str, Any], largest: float) -> None:
-    """Equal but for rounding, which grows with the largest value."""
-    for name, value in row.items():
-        if not isinstance(value, float):
-            assert seen[name] == value, name
-            continue
-        slack = largest * 1e-12
-        if name == "slope_per_day":
-            slack *= DAY / timedelta(minutes=5)
-        if name == "change_percent":
-            before = abs(row["mean"] - row["change"])  # 0 where it is lost beside a huge mean
-            slack = slack * 100 * (1 + abs(value)) / before if before else abs(value) * 1e-6
-        assert seen[name] == pytest.approx(value, rel=1e-6, abs=slack), name
+def published_points(world: World, window: datetime) -> list[Point]:
+    return [point for point in world.points.values() if point.window == window]
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(world=worlds, corrections=st.dictionaries(st.integers(0, 2), values, max_size=2), vanishes=st.booleans())
-def test_trends_are_those_of_the_points(
-    clickhouse: ClickHouse, world: World, corrections: dict[int, float], vanishes: bool
-) -> None:
-    with clickhouse.session() as client:
-        for table in ("performance_metrics", "metric_batches", *ROLLUPS):
-            client.command(f"TRUNCATE TABLE {table}")
-    collect(clickhouse, world)
-    roll_up(clickhouse, [windows.floor(at) for points in world.values() for at in points])
-    if corrections:
-        again, window = correct(world, corrections, vanishes=vanishes)
-        collect(clickhouse, again)
-        roll_up(clickhouse, [window])
-    with clickhouse.session() as client:
-        client.command("TRUNCATE TABLE performance_metrics")  # trends read the rollups alone
-    compute(clickhouse, "performance_trends", [NOW])
-
-    newest = max((windows.floor(at) for points in world.values() for at in points if at >= NOW), default=NOW - Q)
-    found = {
-        (r["customer_id"], r["provider"], r["resource_id"], r["metric_name"], r["days"]): r
-        for r in select(clickhouse, "SELECT * FROM performance_trends_current")
-    }
-    expected = {
-        (*key, days): row
-        for key, points in world.items()
-        for days in PERIODS
-        if points and (row := trend(points, days, newest + Q))
-    }
-    assert found.keys() == expected.keys()
-    for key, row in expected.items():
-        points = world[key[:4]]
-        if on_the_fence(points, key[4]):
-            row["direction"] = found[key]["direction"]
-        assert_same(found[key], row, max(map(abs, points.values())))
+def test_by_resource_is_that_of_the_windows_points(place: Place) -> None:
+    clickhouse, world = place
+    expected = []
+    for series, its in by_instance(published_points(world, NOW)).items():
+        values = [point.value for point in its]
+        expected.append(
+            identity(series, its)
+            | {
+                "window_start": NOW, "points": len(its), "mean": statistics.fmean(values), "minimum": min(values),
+                "maximum": max(values), "last_value": values[-1], "last_at": its[-1].at,
+            }
+        )  # fmt: skip
+    found = rows_of(clickhouse, "by_resource")
+    assert_same(found, told_of(expected, found), SERIES_KEY)
 
 
-# --- A window, an hour --------------------------------------------------------------------------------------------
+def test_latest_is_the_newest_point_of_the_newest_window(place: Place) -> None:
+    clickhouse, world = place
+    expected = []
+    for owner, tried in world.tried.items():
+        newest = max(window for window in tried if NOW - DAY < window <= NOW)
+        points = [p for p in world.points.values() if (p.customer, p.provider) == owner]
+        present = {p.resource for p in points if p.window == newest}
+        told = [
+            p for p in points
+            if p.window == newest or (p.resource in present and p.period >= 86400 and NOW - 2 * DAY < p.window <= NOW)
+        ]  # fmt: skip
+        for series, its in by_instance(told).items():
+            as_of = max(point.window for point in its)
+            expected.append(
+                identity(series, its)
+                | {"window_start": NOW, "metric_value": its[-1].value, "timestamp": its[-1].at, "as_of": as_of}
+            )
+    found = rows_of(clickhouse, "latest")
+    assert len(found) > 4
+    assert [row["metric_value"] for row in found if row["statistic"] == "daily_average"] == [2.0]
+    assert_same(found, told_of(expected, found), SERIES_KEY)
 
 
-MINUTES = timedelta(minutes=1)
+def test_summary_is_that_of_the_windows_points(place: Place) -> None:
+    clickhouse, world = place
+    groups: dict[tuple[str, ...], list[Point]] = defaultdict(list)
+    for point in published_points(world, NOW):
+        groups[point.customer, point.provider, point.metric, point.statistic].append(point)
+    expected = []
+    for (customer, provider, metric, statistic), its in groups.items():
+        values = [point.value for point in its]
+        expected.append({
+            "customer_id": customer, "provider": provider, "resource_type": "compute", "metric_name": metric,
+            "statistic": statistic, "window_start": NOW, "unit": "percent", "points": len(its), "complete": True,
+            "resources": len({point.resource for point in its}), "mean": statistics.fmean(values),
+            "minimum": min(values), "maximum": max(values), "p95": inclusive(values, 0.95),
+            "largest": max(map(abs, values)),
+        })  # fmt: skip
+    assert_same(rows_of(clickhouse, "summary"), expected, ("customer_id", "provider", "metric_name", "statistic"))
 
 
-def test_by_resource_says_each_series_of_the_window(clickhouse: ClickHouse) -> None:
-    at = {NOW: 4.0, NOW + 5 * MINUTES: 8.0, NOW + 10 * MINUTES: 3.0}
-    collect(clickhouse, {("acme", "aws", "i-1", "cpu_utilization"): {**at, NOW + Q: 99.0}})
-    compute(clickhouse, "performance_by_resource", [NOW])
-    (row,) = rows_of(clickhouse, "performance_by_resource")
-    assert (row["points"], row["mean"], row["minimum"], row["maximum"]) == (3, 5.0, 3.0, 8.0)
-    assert (row["last_value"], row["last_at"]) == (3.0, NOW + 10 * MINUTES)
-    assert (row["resource_name"], row["resource_type"], row["region"]) == ("I-1", "compute", "us-east-1")
-    assert (row["metric_type"], row["statistic"], row["unit"]) == ("cpu", "average", "percent")
+def told_of(expected: Sequence[Row], found: Sequence[Row]) -> list[Row]:
+    """The expected rows with the columns that the reader has: one of a single window may tell no id."""
+    without = {"instance_uid"} - {name for row in found for name in row}
+    return [{name: value for name, value in row.items() if name not in without} for row in expected]
 
 
-def test_a_rollup_is_of_the_whole_hour_and_of_what_is_published_now(clickhouse: ClickHouse) -> None:
-    key = ("acme", "aws", "i-1", "cpu_utilization")
-    collect(clickhouse, {key: {NOW - 5 * MINUTES: 7.0, NOW: 4.0, NOW + 50 * MINUTES: 2.0, END: 7.0}})
-    compute(clickhouse, "performance_hourly", [NOW])
-    collect(clickhouse, {key: {NOW + 45 * MINUTES: 9.0, NOW + 50 * MINUTES: 3.0}})
-    compute(clickhouse, "performance_hourly", [NOW])
-    (row,) = rows_of(clickhouse, "performance_hourly")
-    assert (row["n"], row["expected"], row["total"], row["minimum"], row["maximum"]) == (3, 12, 16.0, 3.0, 9.0)
-    assert (row["values"], row["first_at"], row["period_seconds"]) == ([3.0, 4.0, 9.0], NOW, 300)
+# --- What a world says by chance only, said on purpose ---------------------------------------------------------------
 
 
-ROLLUPS = ("performance_hourly", "performance_daily", "performance_trends")
+def trends_of(clickhouse: ClickHouse, name: str, statistic: str = "average") -> dict[tuple[str, int], Row]:
+    """The trends of a resource's one metric of a statistic, by the id of its instance and the days."""
+    sql = "SELECT * FROM performance_trends_current WHERE resource_id = {name:String} AND statistic = {of:String}"
+    rows = select(clickhouse, sql, name=name, of=statistic)
+    return {(row["instance_uid"], row["days"]): row for row in rows}
+
+
+def test_who_is_polled_less_often_is_covered(place: Place) -> None:
+    """The running poll is not over, and a state that is told once a poll stands for all of it."""
+    clickhouse, _ = place
+    rows = trends_of(clickhouse, "state", "snapshot")
+    assert rows["", 1]["n"] == 5
+    assert {days: row["coverage"] for (_, days), row in rows.items()} == {1: 1.0, 7: 1.0, 30: 1.0}
+
+
+def test_a_window_that_failed_is_not_covered(place: Place) -> None:
+    clickhouse, world = place
+    assert tried_until(world, ("acme", "aws")) == NOW + 3 * Q
+    sql = "SELECT max(coverage) AS most FROM performance_trends_current WHERE customer_id = 'acme' AND days = 1"
+    rows = select(clickhouse, f"{sql} AND metric_name = 'disk_read'")
+    assert rows[0]["most"] < 1
+
+
+def test_a_change_needs_a_period_before_that_is_known(place: Place) -> None:
+    clickhouse, _ = place
+    rows = trends_of(clickhouse, "ten days old")
+    assert (rows["", 1]["change_percent"], rows["", 1]["n_before"]) == (0.0, 2)
+    assert (rows["", 7]["change_percent"], rows["", 7]["change"]) == (None, None)
+    assert 0 < rows["", 7]["n_before"] < 13
+
+
+def test_an_id_that_is_told_splits_no_series_and_another_machine_does(place: Place) -> None:
+    clickhouse, _ = place
+    kept, replaced = trends_of(clickhouse, "kept"), trends_of(clickhouse, "replaced")
+    assert {(uid, days): row["n"] for (uid, days), row in kept.items() if days == 30} == {("x", 30): 28}
+    assert {(uid, days): row["n"] for (uid, days), row in replaced.items() if days == 30} == {
+        ("first", 30): 20, ("second", 30): 8,
+    }  # fmt: skip
+    assert ("first", 1) not in replaced
+    assert replaced["first", 30]["coverage"] < 1 == replaced["second", 30]["coverage"]
+    assert replaced["second", 30]["maximum"] < replaced["first", 30]["minimum"]
+
+
+def test_the_total_of_a_day_counts_on_its_day(place: Place) -> None:
+    """However late it came, and however many came together."""
+    clickhouse, _ = place
+    rows = trends_of(clickhouse, "totals", "daily_average")
+    week = [back for back in range(2, 11) if windows.floor_to(DAY, NOW) - back * DAY >= END - 7 * DAY]
+    assert (rows["", 7]["n"], rows["", 7]["mean"]) == (len(week), statistics.fmean(week))
+    assert ("", 1) not in rows
+
+
+def test_few_days_tell_no_direction(place: Place) -> None:
+    clickhouse, _ = place
+    rows = select(
+        clickhouse,
+        "SELECT days, direction, slope_per_day FROM performance_trends_current "
+        "WHERE resource_id IN ('ten days old', 'kept') OR days = 1",
+    )
+    told = {(row["days"], row["direction"], row["slope_per_day"]) for row in rows}
+    assert {(days, said) for days, said, _ in told} == {(1, "unknown"), (7, "unknown"), (30, "unknown"), (7, "flat")}
+    assert {slope for _, said, slope in told if said == "unknown"} == {None}

@@ -258,7 +258,8 @@ def test_no_inventory_is_not_an_empty_one(clickhouse: ClickHouse) -> None:
 
 
 def test_a_resource_comes_back_as_it_was(clickhouse: ClickHouse) -> None:
-    given = resource("i-1", tags={"a": "ü"}, metadata={"n": 1, "flag": True, "none": None})
+    facts = {"n": 1, "flag": True, "none": None}
+    given = resource("i-1", tags={"a": "ü"}, metadata=facts, created_at=NOW - 99 * Q, instance_uid="7")
     inventoried(clickhouse, "acme", NOW, [given])
     assert inventory.newest(clickhouse, "aws", ["acme"], NOW, timedelta(days=1)) == {
         "acme": inventory.InventorySnapshot(NOW, [given])

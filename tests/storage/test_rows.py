@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -122,6 +123,15 @@ def test_the_points_of_a_series_with_a_window_of_its_own_are_all_in_it() -> None
         W - timedelta(days=2),
         W - timedelta(days=1),
     ]
+
+
+def test_a_state_stands_until_it_is_asked_again() -> None:
+    moment, point = [int(W.timestamp())], replace(CPU, period=900)
+    series = [Series(resource("i-1"), point, statistic, moment, [1.0]) for statistic in ("snapshot", "average")]
+    hourly = performance_rows("acme", "vultr", series, EARLY, poll_seconds=3600).to_pylist()
+    assert [(row["statistic"], row["period_seconds"]) for row in hourly] == [("snapshot", 3600), ("average", 900)]
+    quarterly = performance_rows("acme", "vultr", series, EARLY, poll_seconds=900).to_pylist()
+    assert {row["period_seconds"] for row in quarterly} == {900}
 
 
 # --- Content hashes --------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from optiinfra_dagster.model.quality import Answer, Failure, Verdict
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.verdicts import Used, Verdicts
+from tests.support.engines import copy_migrated
 from tests.support.judging import MODEL, answer
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ JUDGED = Verdict(
 
 @pytest.fixture(scope="module")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    clickhouse = ClickHouse(f"chdb://{tmp_path_factory.mktemp('verdicts')}/clickhouse")
+    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path_factory.mktemp('verdicts') / 'clickhouse')}")
     with clickhouse.session():
         yield clickhouse
 

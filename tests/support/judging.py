@@ -44,14 +44,19 @@ def interaction(n: int = 0, **changes: Any) -> Interaction:
     return Interaction(**{**fields, **changes})
 
 
-def customer(name: str = "acme", *, sample: int = 1000, store_text: bool = False) -> Customer:
+def customer(name: str = "acme", *, sample: int = 1000, store_text: bool = False, **application: Any) -> Customer:
     """A customer with an application on AWS."""
     return CUSTOMERS_FILE.customer_type.model_validate(
         {
             "id": name,
             "name": name.title(),
             "aws": [{"account_id": "111111111111"}],
-            "application": {"interactions": "clickhouse", "sample_per_window": sample, "store_text": store_text},
+            "application": {
+                "interactions": "clickhouse",
+                "sample_per_window": sample,
+                "store_text": store_text,
+                **application,
+            },
         }
     )
 

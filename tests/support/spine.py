@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import shutil
-import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +20,7 @@ from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse, fet
 from optiinfra_dagster.storage.report import Report
 from optiinfra_dagster.storage.schema import DATASETS
 from optiinfra_dagster.storage.writer import Writer, by_dataset
+from tests.support.engines import copy_migrated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -61,16 +58,6 @@ def world(fleets: Sequence[dict[str, Any]] = FLEETS, **of_customer: Sequence[dic
     }  # fmt: skip
 
 
-@cache
-def _migrated_engine() -> Path:
-    """The folder of an embedded engine with every table and no row, to be copied: making the tables takes seconds."""
-    folder = Path(tempfile.mkdtemp(prefix="optiinfra-tests-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with ClickHouse(f"chdb://{folder / 'clickhouse'}").session():
-        pass
-    return folder / "clickhouse"
-
-
 def newest_window() -> datetime:
     """The newest window that can be collected now."""
     return windows.newest_collectable(datetime.now(UTC), LAG)
@@ -90,7 +77,7 @@ class Spine:
         """A spine whose files are all under `home`, its ClickHouse too, unless `url` names another."""
         home.mkdir(parents=True, exist_ok=True)
         if tables and url is None and not (home / "clickhouse").exists():
-            shutil.copytree(_migrated_engine(), home / "clickhouse", symlinks=True)
+            copy_migrated(home / "clickhouse")
         settings = Settings(
             dagster_home=home,
             clickhouse_url=SecretStr(url or f"chdb://{home}/clickhouse"),

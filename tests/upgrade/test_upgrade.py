@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +28,19 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 BEFORE: Mapping[str, Any] = json.loads((HERE / "d6ef9c9.json").read_text())
 
-# Columns that a migration changed on purpose: 014 made silence a state of its own.
-CHANGED = {"coverage": {"state"}, "coverage_current": {"state"}}
+# Columns that a migration changed on purpose: 014 made silence a state of its own, 025 the values of rollups single
+# precision, and dropped what lines through points were made of.
+_ROLLUPS = {"values", "mean_time", "time_squares", "value_squares", "products"}
+CHANGED = {
+    "coverage": {"state"}, "coverage_current": {"state"},
+    "performance_hourly": _ROLLUPS, "performance_hourly_current": _ROLLUPS,
+    "performance_daily": _ROLLUPS, "performance_daily_current": _ROLLUPS,
+}  # fmt: skip
 
 # Since then.
 NEW_ASSETS = {
     "resource/by_account", "cost/daily", "cost/days", "cost/allocation", "cost/invoices", "cost/commitments",
-    "cost/outlook", "cost/rightsizing",
+    "cost/outlook", "cost/rightsizing", "application/unit_cost", "resource/days", "resource/uptime",
 }  # fmt: skip
 
 WINDOW = "2026-11-29T07:15Z"
@@ -82,6 +89,24 @@ def test_the_cost_readers_go_on_with_the_days_of_before(clickhouse: ClickHouse) 
     assert daily == costs
     assert kinds == [("billed",), ("estimated",)]
     assert summary[0][0] > summary[0][1] == 0
+
+
+def test_trends_go_on_with_the_rollups_of_before(clickhouse: ClickHouse) -> None:
+    """Their points may be gone: what was rolled up is read as it is."""
+    hour = windows.floor_to(timedelta(hours=1), windows.from_key(WINDOW))
+    figures = "provider, resource_id, metric_name, statistic, days, n, mean, minimum, maximum, p95"
+    with clickhouse.session() as client:
+        # A total of a whole day counted in the hour that it came in, and counts on its day now.
+        sql = f"SELECT {figures} FROM {{}} WHERE statistic != 'daily_average' ORDER BY ALL"  # noqa: S608
+        before = client.query(sql.format("performance_trends")).result_rows
+        reader_writer.compute(clickhouse, readers()["performance", "trends"], [hour])
+        after = client.query(sql.format("performance_trends_current")).result_rows
+        whole = client.query("SELECT sum(length(values)), sum(n) FROM performance_daily_current").result_rows
+    assert len(after) > 2000
+    assert [row[:6] for row in after] == [row[:6] for row in before]
+    for seen, was in zip(after, before, strict=True):
+        assert seen[6:] == pytest.approx(was[6:], rel=1e-6), seen[:5]
+    assert whole[0][0] == whole[0][1]
 
 
 def test_silence_is_a_state_where_it_was_a_sentence(clickhouse: ClickHouse) -> None:

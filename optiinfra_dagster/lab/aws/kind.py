@@ -79,6 +79,10 @@ def _as_published(_resource: LabResource, metric: LabMetric) -> LabMetric | None
     return metric
 
 
+def _never_otherwise(_resource: LabResource, _metric: LabMetric) -> tuple[Dimensions, int] | None:
+    return None
+
+
 def _own_dimension(resource: LabResource, metric: LabMetric) -> Dimensions:
     return ((metric.dimension, resource.id),)
 
@@ -95,7 +99,10 @@ class LabKind:
     Inventory: `describe` writes a resource out as its Describe operation shows it.
 
     Metrics: `as_published` gives a metric as one resource publishes it, None where it does not; `dimensions_of` the
-    dimensions that name the resource in it. What is stopped publishes nothing.
+    dimensions that name the resource in it; `dimensions_before` those that did until a time, with that time in seconds
+    since the epoch. What is stopped publishes nothing.
+
+    Tags: `tagged_as` is the type by which the Resource Groups Tagging API knows the kind, "" where the lab's does not.
 
     Costs: `price_list` is the service code of `products`, which gives the products that a resource needs and those that
     are easily taken for it, from what is shown of it. `rate` is USD by the hour and by the month of one resource, on
@@ -114,6 +121,8 @@ class LabKind:
     metrics: tuple[LabMetric, ...] = ()
     as_published: Callable[[LabResource, LabMetric], LabMetric | None] = _as_published
     dimensions_of: Callable[[LabResource, LabMetric], Dimensions] = _own_dimension
+    dimensions_before: Callable[[LabResource, LabMetric], tuple[Dimensions, int] | None] = _never_otherwise
+    tagged_as: str = ""
     price_list: str = ""
     products: Callable[[LabResource, Shown], Iterator[Row]] | None = None
     bill_service: str = ""

@@ -31,6 +31,7 @@ class Series:
     dimensions: Dimensions
     key: int
     start: int  # seconds since the epoch; before it the resource did not exist
+    end: int = 2**40  # from then on the metric has other dimensions
     recorded: Recorded | None = None  # times and values served in place of generated ones
 
 
@@ -43,7 +44,11 @@ def series_of(resource: LabResource) -> Iterator[Series]:
         if (own := kind.as_published(resource, metric)) is not None:
             key = digest(resource.seed, own.namespace, own.name, *own.dimensions)
             dimensions = tuple(sorted(kind.dimensions_of(resource, own) + own.dimensions))
-            yield Series(resource, own, dimensions, key, int(resource.created.timestamp()))
+            start = int(resource.created.timestamp())
+            if (before := kind.dimensions_before(resource, own)) is not None:
+                yield Series(resource, own, tuple(sorted(before[0] + own.dimensions)), key, start, before[1])
+                start = before[1]
+            yield Series(resource, own, dimensions, key, start)
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
@@ -138,5 +143,5 @@ def generate(series: Sequence[Series], times: Whole) -> Points:
     if (rare := shapes[:, 0] == "rare").any():
         struck = (chance(keys[rare], times // 900, 3) < 0.001).astype(np.float64)
         total[rare], least[rare], most[rare] = struck * samples[rare], struck, struck
-    alive = times >= np.array([[each.start] for each in series])
+    alive = (times >= np.array([[each.start] for each in series])) & (times < np.array([[each.end] for each in series]))
     return Points(times, total, least, most, np.broadcast_to(samples, total.shape)).only(alive)

@@ -23,6 +23,7 @@ class Identity:
     account: str
     arn: str
     expires: datetime | None = None
+    revoked: bool = False
 
 
 class Sts:
@@ -37,6 +38,7 @@ class Sts:
         self._accounts: dict[str, AwsAccount] = {account.id: account for account in world.accounts}
         self._lock = Lock()
         self._issued = 0
+        self._collector = LAB_KEY
         self._keys = {LAB_KEY: Identity(world.collector, f"arn:aws:iam::{world.collector}:user/collector")}
         for account in world.accounts:
             for key in account.access_keys:
@@ -50,6 +52,9 @@ class Sts:
         call.account, call.caller = identity.account, identity.arn
         if identity.expires is not None and identity.expires <= datetime.now(UTC):
             raise refusal(call, "expired")
+        if identity.revoked and call.operation != "GetCallerIdentity":  # which no policy can deny
+            text = f"User: {call.caller} is not authorized to perform: {call.service}:{call.operation} with an explicit"
+            raise refusal(call, "deny", f"{text} deny in an identity-based policy")
 
     def expire(self) -> None:
         """End every session that was handed out so far."""
@@ -57,6 +62,19 @@ class Sts:
             for key, identity in self._keys.items():
                 if identity.expires is not None:
                     self._keys[key] = replace(identity, expires=datetime.now(UTC))
+
+    def revoke(self) -> None:
+        """Deny everything to the sessions that were handed out so far, as the policy AWSRevokeOlderSessions does."""
+        with self._lock:
+            for key, identity in self._keys.items():
+                if identity.expires is not None:
+                    self._keys[key] = replace(identity, revoked=True)
+
+    def rotate_collector(self, key: str) -> None:
+        """Give the collector another access key; its old one is known no more."""
+        with self._lock:
+            self._keys[key] = self._keys.pop(self._collector)
+            self._collector = key
 
     def get_caller_identity(self, call: Call) -> dict[str, Any]:
         """GetCallerIdentity: whom the access key belongs to."""

@@ -26,7 +26,12 @@ from optiinfra_dagster.lab.server import Request, Response, as_json
 from optiinfra_dagster.lab.service import ApiCall, ApiError
 
 # Where the name in the credential scope is not the name of boto3's client. Load balancing is told apart by version.
-CLIENT_NAMES = {"monitoring": "cloudwatch", "elasticfilesystem": "efs"}
+CLIENT_NAMES = {
+    "monitoring": "cloudwatch",
+    "elasticfilesystem": "efs",
+    "tagging": "resourcegroupstaggingapi",
+    "es": "opensearch",
+}
 LOAD_BALANCING = {"2012-06-01": "elb", "2015-12-01": "elbv2"}
 REQUEST_ID = "00000000-1ab0-4000-8000-000000000000"
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d+/([^/]+)/([^/]+)/aws4_request")
@@ -74,10 +79,17 @@ _MESSAGES = {
 }
 
 
+_IAM_NAMES = {
+    "elb": "elasticloadbalancing",
+    "elbv2": "elasticloadbalancing",
+    "resourcegroupstaggingapi": "tag",
+}
+
+
 def refusal(call: Call, reason: str, message: str = "") -> AwsError:
     """The error that `call` gets for `reason` (a key of `REFUSALS`), with the code and status of its protocol."""
     ec2, query, modern, rest_status = REFUSALS[reason]
-    service = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing"}.get(call.service, call.service)
+    service = _IAM_NAMES.get(call.service, call.service)
     text = message or _MESSAGES[reason].format(
         caller=call.caller, service=service, operation=call.operation, region=call.region
     )

@@ -35,10 +35,13 @@ class Fleet(_Strict):
     name: str | None = "{kind}-{index:03d}"  # None: without a name; {n} counts from 1 within the fleet, {index} within
     # the kind in the account's region, {kind} is its last word
     type: str | None = None  # instance type, database class, node type or load balancer type
-    engine: str | None = None
+    engine: str | None = None  # of a database or cache; of an instance `windows`
     state: str | None = None  # the cloud's own word; a stopped instance has no metrics
     created: Time | None = None  # default: a fixed time per resource in the 400 days before the world's epoch
     tags: dict[str, str] = Field(default_factory=dict)
+    restarted: Time | None = None  # the last start of an instance; default: with its creation
+    resized: Time | None = None  # until then an instance was of the type `type_before`
+    type_before: str | None = None
     agent: bool | list[str] = False  # the CloudWatch agent runs; a list names the dimensions that it sends
     detailed: bool = False  # detailed monitoring: one-minute points of an instance
     volumes: int = 1  # attached to each instance

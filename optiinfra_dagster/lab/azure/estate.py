@@ -74,11 +74,12 @@ class Estate:
             if kind.properties is None:
                 raise ValueError(f"a world has no fleets of {fleet.kind}")
             provider, _, parts = kind.azure_type.partition("/")
-            # An elastic pool stands on a server: .../servers/lab-sql/elasticPools/<name>
+            # What stands in another resource, stands in one of this name: .../servers/lab-sql/elasticPools/<name>
             path = f"{parts}/{name}" if "/" not in parts else parts.replace("/", "/lab-sql/") + f"/{name}"
             base = f"/subscriptions/{subscription}/resourceGroups/{fleet.group}/providers"
             row = bare_row(f"{base}/{provider}/{path}", kind.azure_type, location=fleet.region, tags=fleet.tags or None)
             properties = {"provisioningState": "Succeeded"} | kind.properties(row, fleet, created)
+            row["replaces"] = fleet.replaces
             row["properties"] = {key: value for key, value in properties.items() if key not in fleet.omit}
             yield row
             yield from kind.children(row, fleet, created)

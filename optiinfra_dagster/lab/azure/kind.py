@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.azure.world import AzureFleet
@@ -23,7 +26,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class LabMetric:
-    """A metric as Azure publishes it: from `low` to `high` in its unit, each minute.
+    """A metric as Azure publishes it: from `low` to `high` in its unit, each minute, and never by less than its grain.
 
     `shape`: wave (a day's rise and fall), count (the same in whole numbers) or up (`high`, and `low` now and then).
     """
@@ -33,6 +36,7 @@ class LabMetric:
     low: float
     high: float
     shape: str = "wave"
+    grain: int = 60  # seconds
 
 
 def share(name: str) -> LabMetric:
@@ -60,6 +64,11 @@ class Use(NamedTuple):
     product: str
     meter: str
     quantity: Decimal | int = 1
+
+
+def own_id(row: Row, created: datetime) -> str:
+    """The id that Azure gives to what was made at a time: another one for what is made later under the same name."""
+    return str(UUID(int=digest(row["id"], f"{created:%Y%m%d%H%M%S}") << 64 | digest(row["id"], "own id")))
 
 
 def is_on(row: Row) -> bool:

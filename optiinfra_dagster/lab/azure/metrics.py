@@ -200,6 +200,9 @@ class Metrics:
         grain = GRAINS.get(str(raw.get("interval") or "PT1M").upper())
         if grain is None:
             raise MonitorError(400, "BadRequest", f"Detected invalid time grain input: {raw.get('interval')}.")
+        if coarse := [name for name in names if known[name.lower()].grain > grain]:
+            message = f"Detected invalid time grain input: {raw.get('interval')}, supported ones for {coarse[0]}: PT1H."
+            raise MonitorError(400, "BadRequest", message)
         if call.operation == "getBatch":
             span = [str(raw.get(name) or "") for name in ("starttime", "endtime")]
         else:
@@ -339,6 +342,9 @@ class Metrics:
 
 
 def _created(row: Row) -> int:
+    """The second from which on there are points under a row's id: those of one of the same name before it remain."""
+    if row.get("replaces"):
+        return int(row["replaces"].timestamp())
     text = row["properties"].get("timeCreated") or row["properties"].get("creationDate")
     return int(datetime.fromisoformat(text[:19]).replace(tzinfo=UTC).timestamp()) if text else 0
 

@@ -42,6 +42,17 @@ def server(row: Row, fleet: AzureFleet, created: datetime) -> Row:
     }
 
 
+def single_server(row: Row, fleet: AzureFleet, _created: datetime) -> Row:
+    """A server of the kind before the flexible ones, which tells no time of its own."""
+    row["sku"] = {"name": fleet.type or "GP_Gen5_2", "tier": "GeneralPurpose", "capacity": 2, "family": "Gen5"}
+    return {
+        "userVisibleState": fleet.state or "Ready",
+        "version": "11",
+        "administratorLogin": PLANTED,
+        "storageProfile": {"storageMB": (fleet.size or 100) * 1024, "storageAutogrow": "Enabled"},
+    }
+
+
 # How the list writes the series of a size: not the same way twice.
 _SERIES = {
     "Dsv3": "General Purpose - Dsv3 Series", "Ddsv4": "General Purpose Ddsv4 Series",

@@ -27,6 +27,7 @@ class AzureFleet(_Strict):
     type: str | None = None  # size of a machine, SKU of a disk or database
     state: str | None = None  # Azure's own word
     created: AwareDatetime | None = None  # default: a fixed time per resource in the 400 days before the world's epoch
+    replaces: AwareDatetime | None = None  # when one of the same name was made, which gave way at `created`
     tags: dict[str, str] = Field(default_factory=dict)
     size: int | None = None  # GiB of a disk or database, instances of a scale set, nodes of a cluster
     disks: int = Field(default=1, ge=0)  # attached to each machine

@@ -72,6 +72,13 @@ def percentile(buckets: Floats, share: float) -> Floats:
         return np.asarray(lower + (wanted[..., 0] - before) / count * (upper - lower))
 
 
+def mean(buckets: Floats) -> Floats:
+    """The mean of the values that each row of bucket counts holds, as if each were in the middle of its bucket."""
+    middle = (BOUNDS + np.concatenate(([0.0], BOUNDS[:-1]))) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((buckets * middle).sum(axis=-1) / buckets.sum(axis=-1))
+
+
 @dataclass(frozen=True, slots=True)
 class Reduced:
     """The series of an answer: their labels, and for each a value per period, where there is one."""
@@ -103,8 +110,10 @@ class Reduced:
         counts = np.add.reduceat(there.astype(np.float64), first, axis=0) if len(first) else there.astype(np.float64)
         if not len(first):
             result = values
-        elif reducer in PERCENTILES and aligned.buckets is not None:
-            result = percentile(np.add.reduceat(aligned.buckets[order], first, axis=0), PERCENTILES[reducer])
+        elif aligned.buckets is not None:
+            union = np.add.reduceat(aligned.buckets[order], first, axis=0)
+            result = mean(union) if reducer == "REDUCE_MEAN" else percentile(union, PERCENTILES[reducer])
+            result = result * raw.metric.value_unit
             counts = np.where(np.isnan(result), 0.0, counts)
         elif reducer == "REDUCE_MAX":
             result = np.maximum.reduceat(np.where(there, values, -np.inf), first, axis=0)
@@ -145,12 +154,12 @@ class Reduced:
                 point = points.add()
                 # A rate or a mean is a gauge: a point in time, the end of its period.
                 point.interval.end_time.seconds = point.interval.start_time.seconds = ends[n]
-                self._set(point.value, row, n, values[row][n])
+                self._set(point.value, row, n, values[row][n], metric.value_unit)
         return int(counts.sum()) > offset + size
 
     def _head(self, answer: Any, metric: LabMetric, row: int) -> Any:
         series = answer.time_series.add()
-        series.metric.type, series.resource.type = metric.type, metric.resource
+        series.metric.type, series.resource.type = metric.type, metric.resource.split()[0]
         series.metric.labels.update(self.metrics[row])
         series.resource.labels.update(self.resources[row])
         series.metric_kind = MetricDescriptor.GAUGE
@@ -159,14 +168,13 @@ class Reduced:
         )
         return series
 
-    def _set(self, typed: Any, row: int, column: int, value: float) -> None:
+    def _set(self, typed: Any, row: int, column: int, value: float, unit: float) -> None:
         if self.aligned.buckets is None:
             typed.double_value = value
             return
         counts = self.aligned.buckets[row, column]
-        middle = (BOUNDS + np.concatenate(([0.0], BOUNDS[:-1]))) / 2
         total = float(counts.sum())
         typed.distribution_value.count = int(total)
-        typed.distribution_value.mean = float((counts * middle).sum() / total) if total else 0.0
-        typed.distribution_value.bucket_options.explicit_buckets.bounds.extend(BOUNDS.tolist())
+        typed.distribution_value.mean = float(mean(counts) * unit) if total else 0.0
+        typed.distribution_value.bucket_options.explicit_buckets.bounds.extend((BOUNDS * unit).tolist())
         typed.distribution_value.bucket_counts.extend(map(int, counts))

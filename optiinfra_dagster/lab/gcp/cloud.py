@@ -57,7 +57,7 @@ def _refusal(action: Action, project: str) -> GcpError:
             return GcpError(503, "UNAVAILABLE", "The service is currently unavailable.")
         case Action.EXPIRED | Action.UNKNOWN_KEY:
             text = "Request had invalid authentication credentials. Expected OAuth 2 access token."
-            return GcpError(401, "UNAUTHENTICATED", text, "ACCESS_TOKEN_EXPIRED")
+            return GcpError(401, "UNAUTHENTICATED", text, "ACCESS_TOKEN_EXPIRED" if action is Action.EXPIRED else "")
         case Action.OPTIN_REQUIRED:
             text = f"Cloud Asset API has not been used in project {project} before or it is disabled."
             return GcpError(403, "PERMISSION_DENIED", text, "SERVICE_DISABLED")
@@ -91,9 +91,10 @@ class Gcp(Services):
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.estate = GcpEstate(world)
+        self.estate = GcpEstate(world, now)
         self.exports = Exports(self.estate, world.gcp.exports, now, arrive=world.gcp.bills_arrive)
         self.recordings = recordings
+        self.overlap = 0  # assets of a page that the next one names again, as a listing that shifts does
         self.calls_per_minute = 100  # and project, of assets.list (quota page of Cloud Asset Inventory)
         self._assets = Assets(self, faults, log)
         self.monitoring: GcpMonitoring | None = None
@@ -221,7 +222,7 @@ class Assets(Service[ListCall]):
         whole = query.get("contentType", [""])[0] in {"RESOURCE", "1"}  # Google's client sends the number
         start, mark = 0, f"{digest(call.account, sorted(wanted), whole):x}"
         if token := query.get("pageToken", [""])[0]:
-            start = _start(token, mark)
+            start = max(_start(token, mark) - self._cloud.overlap, 0)
         if (recordings := self._cloud.recordings) is not None:
             shown = [asset for asset in recordings.assets.values() if not wanted or asset["assetType"] in wanted]
             rows, more = shown[start : start + size], start + size < len(shown)

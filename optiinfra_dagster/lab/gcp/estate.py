@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -18,16 +20,21 @@ _ZONES = "abc"
 
 
 class GcpEstate:
-    """The assets of a world's projects, each project worked out when first asked for."""
+    """The assets of a world's projects, each project worked out when first asked for. `now` is the lab's clock."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._world, self._now = world, now
         self.projects = {project.id: project for project in world.gcp.projects}
         self._assets: dict[str, list[LabAsset]] = {}
         self._lock = Lock()
 
     def assets(self, project: str, kind: str | None = None) -> list[LabAsset]:
         """The assets of one project and kind (None: all), in listing order: the truth that a collector must list."""
+        now = self._now()
+        return [asset for asset in self.ever(project, kind) if asset.stands(now)]
+
+    def ever(self, project: str, kind: str | None = None) -> list[LabAsset]:
+        """The same, with those that another of their name has replaced, or will replace."""
         with self._lock:
             if project not in self._assets:
                 self._assets[project] = list(_Builder(self._world, project).all(self.projects[project].fleets))
@@ -44,7 +51,15 @@ class _Builder:
         for fleet in fleets:
             for n in range(1, fleet.count + 1):
                 self._family(fleet, n)
-        return list(self._made.values())
+        return [one for asset in self._made.values() for one in self._lives(asset)]
+
+    def _lives(self, asset: LabAsset) -> list[LabAsset]:
+        """An asset, or it and the one that replaces it under its name: another thing, with a number of its own."""
+        moment = asset.fleet.replaced
+        if moment is None:
+            return [asset]
+        successor = replace(asset, seed=digest(asset.seed, "successor"), since=moment)
+        return [replace(asset, until=moment), successor]
 
     def _family(self, fleet: Fleet, n: int) -> None:
         """Make the n-th resource of a fleet, and those that come with it."""

@@ -33,8 +33,8 @@ _NOT_RUNNING = {"TERMINATED", "STOPPED", "SUSPENDED"}
 class Shape:
     """A form that a kind takes in Cloud Asset Inventory: its asset type, and how its full name is made.
 
-    `form` is the part of the name below the project; {at} is zones/Z or locations/R. `in_zone` is true for what stands
-    in a zone though its name does not say `zones/`.
+    `form` is the part of the name below the project, or all of it after a slash; {at} is zones/Z or locations/R.
+    `in_zone` is true for what stands in a zone though its name does not say `zones/`.
     """
 
     asset_type: str
@@ -45,7 +45,11 @@ class Shape:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabAsset:
-    """A resource of a project. `shape` tells regional and global ones apart."""
+    """A resource of a project. `shape` tells regional and global ones apart.
+
+    `since` is the time when it was made in the place of another of its name, `until` the time when such a one took
+    its place.
+    """
 
     project: str
     region: str
@@ -58,6 +62,8 @@ class LabAsset:
     seed: int  # a number of its own, from which whatever else it shows is derived
     epoch: datetime
     parent: LabAsset | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
     @property
     def asset_type(self) -> str:
@@ -69,8 +75,10 @@ class LabAsset:
         """The name within its service: `projects/p/zones/z/instances/i`."""
         at = f"locations/{self.region}" if self.fleet.regional else f"zones/{self.zone}"
         parent = self.parent.name if self.parent else ""
-        rest = self.shape.form.format(at=at, zone=self.zone, region=self.region, name=self.name, parent=parent)
-        return f"projects/{self.project}/{rest}"
+        form = self.shape.form if self.shape.form.startswith("/") else f"/projects/{{project}}/{self.shape.form}"
+        return form[1:].format(
+            project=self.project, at=at, zone=self.zone, region=self.region, name=self.name, parent=parent
+        )
 
     @property
     def full_name(self) -> str:
@@ -87,7 +95,11 @@ class LabAsset:
     @property
     def created(self) -> datetime:
         """The time of creation: as the fleet says, or a fixed time in the 400 days before the world's epoch."""
-        return self.fleet.created or self.epoch - timedelta(seconds=self.seed % (400 * 86400))
+        return self.since or self.fleet.created or self.epoch - timedelta(seconds=self.seed % (400 * 86400))
+
+    def stands(self, now: datetime) -> bool:
+        """True for what is there at a time; one that replaces another comes into being then."""
+        return (self.since is None or self.since <= now) and (self.until is None or now < self.until)
 
     @property
     def number(self) -> str:
@@ -114,10 +126,15 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The labels that tell the series of a resource apart: of the metric, and further ones of the resource."""
+    """The labels that tell the series of a resource apart: of the metric, and further ones of the resource.
+
+    `of` is the type of the monitored resource, where the metric has several; values are `share` of what they were.
+    """
 
     metric: Mapping[str, str]
     resource: Mapping[str, str]
+    of: str = ""
+    share: float = 1.0
 
 
 Parts = Callable[[LabAsset], list[Labels]]
@@ -128,7 +145,8 @@ Parts = Callable[[LabAsset], list[Labels]]
 class LabMetric:
     """A metric as Google publishes it: `low` to `high` in its unit per sample, visible `delay` seconds after it.
 
-    A `rare` one is `high`, and `low` now and then for 15 minutes. Samples of a distribution are counts of values.
+    A `rare` one is `high`, and `low` now and then for 15 minutes. Samples of a distribution are counts of values, which
+    are about 15 to 12,000 times `value_unit`.
     """
 
     kind: str
@@ -141,6 +159,7 @@ class LabMetric:
     parts: Parts
     rare: bool
     delay: int
+    value_unit: float = 1.0
 
 
 def single(_asset: LabAsset) -> list[Labels]:
@@ -153,14 +172,18 @@ def varied(name: str, *values: str) -> Parts:
     return lambda _asset: [Labels({name: value}, {}) for value in values]
 
 
-def published(resource: str, prefix: str, *rows: tuple[Any, ...], delay: int = 240) -> tuple[LabMetric, ...]:
+def published(
+    resource: str, prefix: str, *rows: tuple[Any, ...], delay: int = 240, value_unit: float = 1.0
+) -> tuple[LabMetric, ...]:
     """Lay out metrics from rows of (rest of the metric type, kind, value type, low, high[, parts[, rare]])."""
     metrics = []
     for name, metric_kind, value_type, low, high, *more in rows:
         parts = more[0] if more else single
         rare = len(more) > 1
         metrics.append(
-            LabMetric("", resource, f"{prefix}{name}", metric_kind, value_type, low, high, parts, rare, delay)
+            LabMetric(
+                "", resource, f"{prefix}{name}", metric_kind, value_type, low, high, parts, rare, delay, value_unit
+            )
         )
     return tuple(metrics)
 

@@ -85,9 +85,12 @@ class Raw:
         if metric.rare:
             height = (chance(keys, minutes // 900, 3) >= 0.01).astype(np.float64)
         values = metric.low + (metric.high - metric.low) * height
+        values *= np.array([part.share for part in self.labels])[:, None]
         if metric.value_type in {"INT64", "DISTRIBUTION"}:
             values = np.rint(values)
         exists = minutes >= np.array([asset.created.timestamp() for asset in self.assets])[:, None]
+        ends = [asset.until.timestamp() if asset.until else np.inf for asset in self.assets]
+        exists &= minutes < np.array(ends)[:, None]
         for row, (times, recorded) in self.recorded.items():
             place = np.searchsorted(times, minutes).clip(max=len(times) - 1)
             exists[row] = times[place] == minutes

@@ -24,7 +24,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from grpc_status import rpc_status  # type: ignore[import-untyped]
 
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
-from optiinfra_dagster.lab.gcp.aggregation import PERCENTILES, Aligned, Reduced, label_of, percentile
+from optiinfra_dagster.lab.gcp.aggregation import PERCENTILES, Aligned, Reduced, label_of, mean, percentile
 from optiinfra_dagster.lab.gcp.errors import GcpError
 from optiinfra_dagster.lab.gcp.kind import AGENT
 from optiinfra_dagster.lab.gcp.metrics import SAMPLE, Raw
@@ -164,7 +164,7 @@ class GcpMonitoring:
                     for replay in self._world.gcp.replay
                     if replay.metric == metric.type
                 }
-                self._raw[project, metric.type] = Raw.of(metric, self._estate.assets(project, metric.kind), recorded)
+                self._raw[project, metric.type] = Raw.of(metric, self._estate.ever(project, metric.kind), recorded)
             return self._raw[project, metric.type]
 
     def _list_time_series(self, request: Any, context: Any) -> Any:
@@ -210,7 +210,7 @@ class GcpMonitoring:
                     type=metric.type,
                     metric_kind=MetricDescriptor.MetricKind.Value(metric.metric_kind),
                     value_type=MetricDescriptor.ValueType.Value(metric.value_type),
-                    monitored_resource_types=[metric.resource],
+                    monitored_resource_types=metric.resource.split(),
                 )
                 descriptor.metadata.sample_period.seconds = SAMPLE
                 descriptor.metadata.ingest_delay.seconds = metric.delay
@@ -302,7 +302,7 @@ class GcpMonitoring:
         rows = [n for n, owner in enumerate(raw.assets) if owner is asset and _matches(raw, n, terms)]
         minutes = np.arange(int(start.timestamp()), int(end.timestamp()), SAMPLE, dtype=np.int64)
         values, there = raw.samples(minutes)
-        buckets = raw.buckets(values) if statistic in PERCENTILES else None
+        buckets = raw.buckets(values) if raw.metric.value_type == "DISTRIBUTION" else None
         expected: dict[int, float] = {}
         for moment in range(int(start.timestamp()), int(end.timestamp()), 300):
             columns = [n for n, minute in enumerate(minutes) if moment <= minute < moment + 300]
@@ -312,9 +312,13 @@ class GcpMonitoring:
                 continue
             if buckets is not None:
                 union = [sum(buckets[row, n] for row in rows for n in columns if there[row, n])]
-                expected[moment] = percentile(np.array(union), PERCENTILES[statistic])[0]
+                of_all = np.array(union)
+                value = mean(of_all) if statistic == "REDUCE_MEAN" else percentile(of_all, PERCENTILES[statistic])
+                expected[moment] = float(value[0]) * raw.metric.value_unit
             elif statistic == "ALIGN_RATE":
                 expected[moment] = sum(map(sum, series)) / 300
+            elif statistic == "REDUCE_SUM":
+                expected[moment] = sum(sum(row) / len(row) for row in series)
             elif statistic == "ALIGN_SUM":
                 expected[moment] = sum(map(sum, series))
             elif statistic == "ALIGN_MAX":
@@ -360,13 +364,15 @@ def _checked(aggregation: Any, metric: LabMetric) -> tuple[str, str]:
         raise _invalid("Field aggregation.alignmentPeriod must be at least 60 seconds.")
     if reducer in PERCENTILES and metric.value_type != "DISTRIBUTION":
         raise _invalid("The cloud lab reduces distributions to percentiles, no numbers.")
+    if metric.value_type == "DISTRIBUTION" and reducer not in {"REDUCE_NONE", "REDUCE_MEAN", *PERCENTILES}:
+        raise _invalid(f"The cloud lab does not reduce distributions by {reducer}.")
     return aligner, reducer
 
 
 def _matches(raw: Raw, row: int, terms: dict[str, set[str]]) -> bool:
     """True for a series that meets the terms of a filter on its labels."""
     for selector, wanted in terms.items():
-        if selector == "resource.type" and raw.metric.resource not in wanted:
+        if selector == "resource.type" and (raw.labels[row].of or raw.metric.resource) not in wanted:
             return False
         if selector.startswith(("metric.label", "resource.label")) and label_of(raw, row, selector) not in wanted:
             return False

@@ -15,6 +15,7 @@ from optiinfra_dagster.lab.server import Request, Response
 from optiinfra_dagster.lab.service import ApiCall, ApiError, Refusals, Service
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.lab.aws.estate import Estate, LabResource
     from optiinfra_dagster.lab.aws.sts import Sts
     from optiinfra_dagster.lab.calls import CallLog
     from optiinfra_dagster.lab.storage.objects import Object, Objects
@@ -49,9 +50,9 @@ class S3(Service[S3Call]):
 
     acts_first = (Action.DELAY,)
 
-    def __init__(self, objects: Objects, sts: Sts, faults: FaultBook, log: CallLog) -> None:
+    def __init__(self, objects: Objects, sts: Sts, estate: Estate, faults: FaultBook, log: CallLog) -> None:
         super().__init__(faults, log)
-        self._objects, self._sts = objects, sts
+        self._objects, self._sts, self._estate = objects, sts, estate
 
     def claims(self, request: Request) -> bool:
         """True for a request that is signed for S3."""
@@ -63,6 +64,7 @@ class S3(Service[S3Call]):
         access_key, region = signed.groups() if signed else ("", "")
         bucket, _, key = unquote(request.path).removeprefix("/").partition("/")
         operation = {("GET", False): "ListObjectsV2", ("GET", True): "GetObject"}.get((request.method, bool(key)), "")
+        operation = operation if bucket else "ListBuckets"
         params = dict(parse_qsl(request.query, keep_blank_values=True))
         call = S3Call(operation=operation, region=region, access_key=access_key, params=params, bucket=bucket, key=key)
         return self.run(call, request)
@@ -80,7 +82,10 @@ class S3(Service[S3Call]):
         return refusal(fault, _REFUSALS, _INTERNAL)
 
     def reply(self, call: S3Call, request: Request) -> Response:
-        """A page of a bucket, or an object."""
+        """A page of a bucket, or an object, or the account's buckets."""
+        if call.operation == "ListBuckets":
+            buckets = self._estate.resources(account=call.account, kind="s3:bucket")
+            return Response(200, _buckets(call, buckets).encode(), {"Content-Type": "application/xml"})
         objects = self._objects.listed(f"s3://{call.bucket}", call.params.get("prefix", call.key))
         if objects is None:
             raise ApiError(404, "NoSuchBucket", "The specified bucket does not exist")
@@ -114,6 +119,26 @@ def refusal(fault: Fault, refusals: Refusals, internal: tuple[int, str, str]) ->
 def is_cut(call: ApiCall) -> bool:
     """True where a fault ends the connection half-way through an object."""
     return any(fault.action is Action.PARTIAL for fault in call.faults)
+
+
+def _buckets(call: S3Call, buckets: list[LabResource]) -> str:
+    """A page of the account's buckets, in all regions; their regions are told where a page has a size."""
+    size = int(call.params.get("max-buckets", 10_000))
+    left = sorted(
+        (one for one in buckets if one.id > call.params.get("continuation-token", "")), key=lambda one: one.id
+    )
+    shown = left[:size]
+
+    def entry(one: LabResource) -> str:
+        region = f"<BucketRegion>{one.region}</BucketRegion>" if "max-buckets" in call.params else ""
+        made = f"{one.created:%Y-%m-%dT%H:%M:%S.000Z}"
+        return f"<Bucket><Name>{one.id}</Name><CreationDate>{made}</CreationDate>{region}</Bucket>"
+
+    more = f"<ContinuationToken>{shown[-1].id}</ContinuationToken>" if len(left) > len(shown) else ""
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><ListAllMyBucketsResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"<Buckets>{''.join(map(entry, shown))}</Buckets>{more}</ListAllMyBucketsResult>"
+    )
 
 
 def _page(call: S3Call, objects: list[Object]) -> str:

@@ -35,8 +35,19 @@ class Figure:
     high: float
 
 
-_DISKS = "{device=~'[sv]d[a-z]+|nvme[0-9]+n[0-9]+'}"
+_DISKS = "device=~'[sv]d[a-z]+|xvd[a-z]+|nvme[0-9]+n[0-9]+'"
+_NICS = "device=~'e(n|th).+'"
 _ROOT = "{mountpoint='/'}"
+_ROOT_FREE = "{mountpoint='/',state='free'}"
+
+
+def _space(selector: str) -> str:
+    return f"avg_over_time(system_filesystem_usage_bytes{selector}[5m])"
+
+
+def _memory(states: str) -> str:
+    equals = "=~" if "|" in states else "="
+    return f"avg_over_time(system_memory_usage_bytes{{state{equals}'{states}'}}[5m])"
 
 
 def _understood(agent: str, *rows: tuple[str, float, float, str]) -> dict[str, Figure]:
@@ -53,12 +64,28 @@ EXPRESSIONS: dict[str, Figure] = {
         ("memory_free", 1e8, 8e9, "avg (avg_over_time(node_memory_MemAvailable_bytes[5m]))"),
         ("disk_utilization", 10, 90,
          f"100 - 100 * max (avg_over_time(node_filesystem_avail_bytes{_ROOT}[5m]) / node_filesystem_size_bytes)"),
-        ("disk_read", 0, 8e7, f"sum (rate(node_disk_read_bytes_total{_DISKS}[5m]))"),
-        ("disk_write", 1e3, 2e8, f"sum (rate(node_disk_written_bytes_total{_DISKS}[5m]))"),
-        ("disk_read_ops", 0, 900, f"sum (rate(node_disk_reads_completed_total{_DISKS}[5m]))"),
-        ("disk_write_ops", 1, 2e3, f"sum (rate(node_disk_writes_completed_total{_DISKS}[5m]))"),
+        ("disk_read", 0, 8e7, f"sum (rate(node_disk_read_bytes_total{{{_DISKS}}}[5m]))"),
+        ("disk_write", 1e3, 2e8, f"sum (rate(node_disk_written_bytes_total{{{_DISKS}}}[5m]))"),
+        ("disk_read_ops", 0, 900, f"sum (rate(node_disk_reads_completed_total{{{_DISKS}}}[5m]))"),
+        ("disk_write_ops", 1, 2e3, f"sum (rate(node_disk_writes_completed_total{{{_DISKS}}}[5m]))"),
         ("network_in", 1e3, 1e8, "sum (rate(node_network_receive_bytes_total{device=~'e(n|th).+'}[5m]))"),
         ("network_out", 1e3, 2e8, "sum (rate(node_network_transmit_bytes_total{device=~'e(n|th).+'}[5m]))"),
+    ),
+    **_understood(
+        "opentelemetry",
+        ("cpu_utilization", 0.5, 97, "100 - 100 * avg (rate(system_cpu_time_seconds_total{state='idle'}[5m]))"),
+        ("memory_utilization", 5, 95, f"100 * sum ({_memory('used')}) / sum ({_memory('used|free|buffered|cached')})"),
+        ("memory_free", 1e8, 8e9, f"sum ({_memory('free|buffered|cached')})"),
+        ("disk_utilization", 10, 90,
+         f"100 - 100 * sum ({_space(_ROOT_FREE)}) / sum ({_space(_ROOT)})"),
+        ("disk_read", 0, 8e7, f"sum (rate(system_disk_io_bytes_total{{direction='read',{_DISKS}}}[5m]))"),
+        ("disk_write", 1e3, 2e8, f"sum (rate(system_disk_io_bytes_total{{direction='write',{_DISKS}}}[5m]))"),
+        ("disk_read_ops", 0, 900, f"sum (rate(system_disk_operations_total{{direction='read',{_DISKS}}}[5m]))"),
+        ("disk_write_ops", 1, 2e3, f"sum (rate(system_disk_operations_total{{direction='write',{_DISKS}}}[5m]))"),
+        ("network_in", 1e3, 1e8,
+         f"sum (rate(system_network_io_bytes_total{{direction='receive',{_NICS}}}[5m]))"),
+        ("network_out", 1e3, 2e8,
+         f"sum (rate(system_network_io_bytes_total{{direction='transmit',{_NICS}}}[5m]))"),
     ),
     **_understood(
         "v-agent",
@@ -66,16 +93,17 @@ EXPRESSIONS: dict[str, Figure] = {
         ("memory_utilization", 5, 95, "100 - 100 * avg (avg_over_time(v_memory_free[5m]) / v_memory_total)"),
         ("memory_free", 1e8, 8e9, "avg (avg_over_time(v_memory_free[5m]))"),
         ("disk_utilization", 10, 90, "max (avg_over_time(v_fs_bytes_util{mount='/'}[5m]))"),
-        ("disk_read", 0, 8e7, f"512 / 300 * sum (sum_over_time(v_disk_stats_sectors_read{_DISKS}[5m]))"),
-        ("disk_write", 1e3, 2e8, f"512 / 300 * sum (sum_over_time(v_disk_stats_sectors_written{_DISKS}[5m]))"),
-        ("disk_read_ops", 0, 900, f"1 / 300 * sum (sum_over_time(v_disk_stats_read{_DISKS}[5m]))"),
-        ("disk_write_ops", 1, 2e3, f"1 / 300 * sum (sum_over_time(v_disk_stats_writes_completed{_DISKS}[5m]))"),
+        ("disk_read", 0, 8e7, f"512 / 300 * sum (sum_over_time(v_disk_stats_sectors_read{{{_DISKS}}}[5m]))"),
+        ("disk_write", 1e3, 2e8, f"512 / 300 * sum (sum_over_time(v_disk_stats_sectors_written{{{_DISKS}}}[5m]))"),
+        ("disk_read_ops", 0, 900, f"1 / 300 * sum (sum_over_time(v_disk_stats_read{{{_DISKS}}}[5m]))"),
+        ("disk_write_ops", 1, 2e3, f"1 / 300 * sum (sum_over_time(v_disk_stats_writes_completed{{{_DISKS}}}[5m]))"),
         ("network_in", 1e3, 1e8, "sum (rate(v_nic_bytes_rx{nic=~'e(n|th).+'}[5m]))"),
         ("network_out", 1e3, 2e8, "sum (rate(v_nic_bytes_tx{nic=~'e(n|th).+'}[5m]))"),
     ),
     **_understood(
         "blackbox_exporter",
-        ("response_time", 2e-3, 0.9, "avg (avg_over_time(probe_duration_seconds[5m]))"),
+        ("response_time", 2e-3, 0.9, "avg (avg_over_time((probe_duration_seconds and probe_success == 1)[5m:1m]))"),
+        ("uptime", 90, 100, "100 * avg (avg_over_time(probe_success[5m]))"),
     ),
 }  # fmt: skip
 

@@ -168,6 +168,8 @@ def _labels(resource: LabResource, agent: str) -> dict[str, str]:
     if agent == "v-agent":
         vpsid = resource.id if resource.fleet.named_by == "id" else str(digest(resource.seed, "vpsid") % 10**8)
         return {"product": "", "hostname": resource.name, "subid": "", "vpsid": vpsid}
+    if agent == "opentelemetry":
+        return {"instance": resource.uuid("collector"), "job": "hostmetrics", "host_name": host, "host_id": resource.id}
     if agent == "blackbox_exporter":
         return {"instance": f"https://{resource.address('main')}/health", "job": "blackbox"}
     return {"instance": f"{host}:9100", "job": "node", **names}

@@ -52,10 +52,11 @@ class VultrFleet(_Strict):
     attached: bool = True  # a block is, to an instance
     replicas: int = 0  # read replicas of each database
     pools: int = 1  # node pools of each Kubernetes cluster
+    pending_nodes: int = 0  # of the first pool: an active cluster has them while it grows
     server: str = "ok"  # server_status of an instance
     # The agent that writes to the account's Prometheus, and the name of the machine in its labels; v-agent's hold the
     # label and the id.
-    agent: Literal["node_exporter", "v-agent", "blackbox_exporter"] | None = None
+    agent: Literal["node_exporter", "opentelemetry", "v-agent", "blackbox_exporter"] | None = None
     named_by: Literal["main_ip", "internal_ip", "v6_main_ip", "label", "id"] = "main_ip"
     omit: list[str] = Field(default_factory=list)  # keys that the answer lacks, as real answers sometimes do
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.providers.aws.questions import Question, further_dimensions
-from optiinfra_dagster.providers.parsing import as_dicts, as_text, dig
+from optiinfra_dagster.providers.parsing import as_datetime, as_dicts, as_text, dig
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.inventory import Resource
@@ -29,7 +29,8 @@ class Agents:
     """The instances of a region for which an agent publishes a metric, and under which dimensions.
 
     Known by listing the metric, and remembered for a day: an agent that was installed on an old instance is seen a day
-    later at most. An instance that is new, or was started again, has the metric listed anew.
+    later at most. An instance that is new, was started again, or is not what the dimensions say (the image, the type)
+    has the metric listed anew.
     """
 
     request: MetricsRequest[AwsAccount]
@@ -44,7 +45,7 @@ class Agents:
     @property
     def _key(self) -> tuple[str, ...]:
         place = (self.request.customer_id, self.account_id, self.region)
-        return ("aws", "agents", *place, self.metric.name, "recent" if self._recent else "past")
+        return ("aws", "agents", *place, self.metric.api_metric, "recent" if self._recent else "past")
 
     def remembered(self) -> dict[str, Dimensions]:
         """The dimensions by instance, [] for one without an agent; what was not looked for yet is not in it."""
@@ -53,29 +54,37 @@ class Agents:
         return known if isinstance(known, dict) else {}
 
     def of(
-        self, instances: Sequence[Question], look: Callable[[Agents], dict[str, Dimensions]]
+        self,
+        instances: Sequence[Question],
+        look: Callable[[Agents], dict[str, list[Dimensions]]],
+        *,
+        anew: bool = False,
     ) -> dict[str, Dimensions]:
-        """The dimensions by instance for all of `instances`; `look` asks CloudWatch for what is published."""
+        """The dimensions by instance for all of `instances`; `look` asks CloudWatch for what is published.
+
+        It is asked where something is not remembered, or with `anew`.
+        """
         known = self.remembered()
-        if all(question.name in known for question in instances):
+        if not anew and all(each.name in known and _fits(known[each.name], each.resource) for each in instances):
             return known
-        published = look(self)
+        listed = look(self)
+        published = {each.name: _best(listed[each.name], each.resource) for each in instances if each.name in listed}
         if self.request.memory is not None:
             certain = [each.name for each in instances if each.name in published or not _is_new(each.resource)]
             self.request.memory.put({name: published.get(name, []) for name in certain}, *self._key)
         return published
 
-    def read(self, pages: Iterable[Any]) -> dict[str, Dimensions]:
-        """The dimensions by instance in an answer; the fewest, where an instance has the metric several times."""
-        published: dict[str, Dimensions] = {}
+    def read(self, pages: Iterable[Any]) -> dict[str, list[Dimensions]]:
+        """The dimensions by instance in an answer: several, where they have changed, or are told apart by more."""
+        published: dict[str, list[Dimensions]] = {}
         for entry in (entry for page in pages for entry in as_dicts(dig(page, "Metrics"))):
             dimensions = [
                 {"Name": as_text(each.get("Name")), "Value": as_text(each.get("Value"))}
                 for each in as_dicts(entry.get("Dimensions"))
             ]
             name = next((each["Value"] for each in dimensions if each["Name"] == self.metric.dimension), "")
-            if name and (name not in published or len(dimensions) < len(published[name])):
-                published[name] = dimensions
+            if name:
+                published.setdefault(name, []).append(dimensions)
         return published
 
     def listing(self) -> dict[str, Any]:
@@ -86,4 +95,23 @@ class Agents:
 
 
 def _is_new(resource: Resource) -> bool:
-    return resource.created_at is not None and datetime.now(UTC) - resource.created_at < _SETTLED
+    times = (resource.created_at, as_datetime(resource.metadata.get("launched_at")))
+    return any(moment is not None and datetime.now(UTC) - moment < _SETTLED for moment in times)
+
+
+# Dimensions of the agent's standard configuration that change with the instance -> the fact that they tell.
+_FACTS = {"ImageId": "image_id", "InstanceType": "instance_type"}
+
+
+def _fits(dimensions: Dimensions, resource: Resource) -> bool:
+    """False where dimensions tell of another image or type than the instance has: of one that it had before."""
+    return all(
+        resource.metadata.get(_FACTS[each["Name"]], each["Value"]) == each["Value"]
+        for each in dimensions
+        if each["Name"] in _FACTS
+    )
+
+
+def _best(several: Sequence[Dimensions], resource: Resource) -> Dimensions:
+    """Those that fit the instance, and of these the fewest; a metric that has ended is listed for some time."""
+    return min(several, key=lambda dimensions: (not _fits(dimensions, resource), len(dimensions)))

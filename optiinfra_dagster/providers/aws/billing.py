@@ -21,8 +21,9 @@ from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Charge, So
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws import data_exports
-from optiinfra_dagster.providers.aws.client import PRICES_USD, Account, open_account
+from optiinfra_dagster.providers.aws.client import Account, open_account
 from optiinfra_dagster.providers.aws.errors import explain_cost_explorer
+from optiinfra_dagster.providers.aws.sdk import PRICES_USD
 from optiinfra_dagster.providers.aws.services import KINDS
 from optiinfra_dagster.providers.billing import service_names, service_types
 from optiinfra_dagster.providers.billing.finality import SETTLES_AWS, arriving_from

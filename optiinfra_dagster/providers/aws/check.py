@@ -73,6 +73,10 @@ class _Attempt:
     probe: Probe
 
 
+def _ask_one_tag(tagging: Any) -> None:
+    tagging.get_resources(ResourcesPerPage=1)
+
+
 def _first_item(listing: Listing) -> Probe:
     return lambda client: next(listing.items(client), None)
 
@@ -82,6 +86,7 @@ def _inventory_attempts(regions: Sequence[str]) -> Iterator[_Attempt]:
     for listing in LISTINGS:
         for probe in (_first_item(listing), *listing.probes):
             yield _Attempt(regions[0], listing.kind, listing.service, probe)
+    yield _Attempt(regions[0], "", "resourcegroupstaggingapi", _ask_one_tag)
     for region in regions[1:]:
         yield _Attempt(region, LISTINGS[0].kind, LISTINGS[0].service, _first_item(LISTINGS[0]))
 

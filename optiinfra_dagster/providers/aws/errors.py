@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from botocore import exceptions as sdk
@@ -144,7 +145,59 @@ _SDK_ERRORS: Sequence[tuple[type[Exception], Cause, str]] = (
     (sdk.UnknownServiceError, Cause.CONFIG, "Install a newer boto3"),
 )
 
-_IAM_PREFIXES = {"elb": "elasticloadbalancing", "elbv2": "elasticloadbalancing", "efs": "elasticfilesystem"}
+# Of these, no service was there to answer: further calls to the same host will wait in vain too.
+_UNREACHED = (
+    sdk.ConnectTimeoutError,
+    sdk.ReadTimeoutError,
+    sdk.EndpointConnectionError,
+    sdk.ProxyConnectionError,
+    sdk.SSLError,
+)
+
+_IAM_PREFIXES = {
+    "elb": "elasticloadbalancing",
+    "elbv2": "elasticloadbalancing",
+    "efs": "elasticfilesystem",
+    "resourcegroupstaggingapi": "tag",
+}
+
+
+class UnreachableError(CloudError):
+    """A host that did not answer, however often it was tried."""
+
+
+class SessionRefusedError(CloudError):
+    """A session that AWS refuses, and that could not be opened anew: it may be accepted the next time."""
+
+    def given_up(self) -> CloudError:
+        """The error of an account of which nothing more is asked now, and which is asked again later."""
+        return CloudError(Cause.UNAVAILABLE, f"{self}. {LATER}")
+
+
+class Refusal(Enum):
+    """What an answer says of the session that asked: AWS does not know it, or denies it everything, or neither."""
+
+    SESSION = "session"
+    DENIED = "denied"
+    OTHER = "other"
+
+
+def refusal_of(answer: Mapping[str, Any]) -> Refusal:
+    """What an answer of botocore's form says of the session.
+
+    Revoking a role's sessions attaches a policy to the role that denies everything to sessions older than it (IAM user
+    guide: revoke IAM role temporary security credentials).
+    """
+    details = answer.get("Error") or {}
+    cause, _ = _CODES.get(str(details.get("Code")), (None, ""))
+    if cause is Cause.AUTH:
+        return Refusal.SESSION
+    denied = cause is Cause.PERMISSION and "explicit deny in an identity-based policy" in str(details.get("Message"))
+    return Refusal.DENIED if denied else Refusal.OTHER
+
+
+# Operations that IAM knows under another name.
+_IAM_ACTIONS = {"ListBuckets": "ListAllMyBuckets"}
 
 
 def explain(error: Exception, service: str, region: str, operation: str = "") -> CloudError:
@@ -159,7 +212,8 @@ def explain(error: Exception, service: str, region: str, operation: str = "") ->
         (Cause.BUG, "Please report this"),
     )
     call = f"{service}.{operation}" if operation else service
-    return CloudError(cause, f"{call} in {region}: {type(error).__name__}: {shortened(str(error))}. {remedy}")
+    made = UnreachableError if isinstance(error, _UNREACHED) else CloudError
+    return made(cause, f"{call} in {region}: {type(error).__name__}: {shortened(str(error))}. {remedy}")
 
 
 def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
@@ -176,7 +230,11 @@ def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
             cause = Cause.AUTH
             remedy = "Check role_arn and the external id, and that the role's trust policy names this host's identity"
     action = re.search(r"to perform: ([\w-]+:\w+)", text)
-    remedy = remedy.format(action=action[1] if action else f"{_IAM_PREFIXES.get(service, service)}:{operation}")
+    remedy = remedy.format(
+        action=action[1]
+        if action
+        else f"{_IAM_PREFIXES.get(service, service)}:{_IAM_ACTIONS.get(operation, operation)}"
+    )
     quoted = "" if cause is Cause.AUTH else shortened(text.partition("Encoded authorization")[0])
     what = f"{code}: {quoted}" if quoted else code
     return CloudError(cause, f"{service}.{operation} in {region}: {what}. {remedy}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Inventory, Resource
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.aws import tags
 from optiinfra_dagster.providers.aws.client import Account, forget, open_account
-from optiinfra_dagster.providers.aws.errors import region_refused
+from optiinfra_dagster.providers.aws.errors import SessionRefusedError, UnreachableError, region_refused
 from optiinfra_dagster.providers.aws.kind import Listing, Place
 from optiinfra_dagster.providers.aws.services import LISTINGS
-from optiinfra_dagster.providers.parsing import ODD, as_dicts, as_text, as_texts, dig
+from optiinfra_dagster.providers.aws.tags import untagged
+from optiinfra_dagster.providers.parsing import ODD, Item, as_dicts, as_text, as_texts, dig
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -42,6 +44,7 @@ class _Run:
     dead: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _accepted: dict[str, bool] = field(default_factory=dict)
+    _silent: dict[tuple[str, str], UnreachableError] = field(default_factory=dict)  # by service and region
 
     def open(self) -> None:
         """Enter the account, find its regions, and make one first listing alone.
@@ -58,7 +61,11 @@ class _Run:
 
     def rest(self) -> list[tuple[str, Listing]]:
         """The listings that are still to be made, by region."""
-        return [(region, listing) for region in self.regions for listing in LISTINGS][1:]
+        if self.account is None:
+            return []
+        of_account = [(self.account.home_region, listing) for listing in LISTINGS if listing.of_account]
+        of_regions = [(region, listing) for region in self.regions for listing in LISTINGS if not listing.of_account]
+        return [*of_regions[1:], *of_account]
 
     def listed(self, region: str, listing: Listing) -> Inventory:
         """The resources of a listing in a region, and its problems; never raises for what a cloud may answer."""
@@ -72,22 +79,50 @@ class _Run:
 
         place = Place(self.account.partition, self.config.account_id, region)
         try:
-            with self.account.call(listing.service, region, self.meter, until=self.until) as client:
-                for item in listing.items(client):
-                    try:
-                        resource = listing.to_resource(item, place)
-                    except ODD as error:
-                        name = as_text(dig(item, listing.id_key))[:200] or "an item without id"
-                        problem(Cause.BUG, f"{name} was skipped: {type(error).__name__}: {error}")
-                    else:
-                        # A listing that shifts between pages names an item twice: the later word counts.
-                        resources[resource.resource_id] = resource
+            for item in self._items(self.account, region, listing):
+                try:
+                    resource = listing.to_resource(item, place)
+                except ODD as error:
+                    name = as_text(dig(item, listing.id_key))[:200] or "an item without id"
+                    problem(Cause.BUG, f"{name} was skipped: {type(error).__name__}: {error}")
+                else:
+                    if listing.of_account and resource.region not in self.regions:
+                        continue
+                    # A listing that shifts between pages names an item twice: the later word counts.
+                    resources[resource.resource_id] = resource
         except CloudError as error:
             if error.cause is not Cause.AUTH:
                 problem(error.cause, f"{error} ({len(resources)} listed before)" if resources else str(error))
             elif self._accepts_elsewhere(region, error):
                 problems.append(Problem(self.config.account_id, region, "", Cause.CONFIG, region_refused(region)))
         return Inventory(list(resources.values()), problems)
+
+    def _items(self, account: Account, region: str, listing: Listing) -> Iterator[Item]:
+        """What a listing yields; a host that did not answer has cost its time, and is not called again."""
+        host = (listing.service, region)
+        if host in self._silent:
+            raise self._silent[host]
+        try:
+            with account.call(listing.service, region, self.meter, until=self.until) as client:
+                yield from listing.items(client)
+        except UnreachableError as error:
+            self._silent[host] = error
+            raise
+
+    def tag(self, region: str, resources: Sequence[Resource]) -> list[Problem]:
+        """Add their tags to resources of a region whose listing has none; gives what hindered it."""
+        if self.account is None or self.dead:
+            return []
+        try:
+            with self.account.call("resourcegroupstaggingapi", region, self.meter, until=self.until) as tagging:
+                found = tags.read(tagging, {resource.kind for resource in resources})
+        except CloudError as error:
+            if error.cause is Cause.AUTH:  # after listings that were answered
+                error = CloudError(Cause.UNAVAILABLE, str(error))
+            return [Problem(self.config.account_id, region, "", error.cause, f"{error} (tags are missing)")]
+        for resource in resources:
+            resource.tags.update(found.get(resource.resource_id, {}))
+        return []
 
     def _accepts_elsewhere(self, region: str, error: CloudError) -> bool:
         """True where the credential is good and only the region refuses it; else the account is given up, once."""
@@ -100,6 +135,7 @@ class _Run:
 
     def _give_up(self, error: CollectionError) -> None:
         self.dead = True
+        error = error.given_up() if isinstance(error, SessionRefusedError) else error
         self.inventory.problems.append(Problem.of(self.config.account_id, error))
         if self.account is not None:
             forget(self.account)
@@ -145,6 +181,11 @@ def collect(customer_id: str, accounts: Sequence[AwsAccount], meter: Meter) -> I
         calls = [(run, pool.submit(run.listed, *listing)) for run in runs for listing in run.rest()]
         for run, part in calls:
             run.keep(part.result())
+        tagged = [
+            (run, pool.submit(run.tag, *place)) for run in runs for place in untagged(run.inventory.resources).items()
+        ]
+        for run, problems_of in tagged:
+            run.inventory.problems += problems_of.result()
     whole: dict[str, Resource] = {}
     for run in runs:
         for resource in run.inventory.resources:

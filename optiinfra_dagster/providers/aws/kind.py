@@ -9,16 +9,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from optiinfra_dagster.model.cost import Component
 from optiinfra_dagster.model.inventory import Resource, Status
 from optiinfra_dagster.model.metrics import Metric
 from optiinfra_dagster.providers.kind import Kind
 from optiinfra_dagster.providers.parsing import Item, as_text, as_texts
+
+Thing = TypeVar("Thing")
+
+DAY_SECONDS = 86_400  # the period of what is told of whole days
 
 AGENT = "agent"
 """The condition of a metric that only an agent inside an instance publishes; the agent is seen by ListMetrics."""
@@ -61,7 +67,8 @@ class Listing:
     `kind` names it in problems. `service` is the name of the SDK's client, `id_key` the key of an item that names it in
     messages. `actions` are the permissions in IAM, separated by spaces; `probes` try those that `items` does not use in
     an empty account. `items` calls the client and yields what the answers hold; `to_resource` reads one of them and
-    raises one of `parsing.ODD` for an item that cannot be told from others.
+    raises one of `parsing.ODD` for an item that cannot be told from others. `of_account` is true where one call lists
+    what there is in all regions.
     """
 
     kind: str
@@ -71,6 +78,7 @@ class Listing:
     items: Callable[[Any], Iterator[Item]]
     to_resource: Callable[[Item, Place], Resource]
     probes: tuple[Probe, ...] = ()
+    of_account: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +100,17 @@ class AwsKind(Kind):
     """A kind of resource on AWS; see `providers.kind.Kind` for the facts that all clouds share.
 
     `price_queries` find the prices of `price_parts`: a pattern of a part's key -> the query, made of the pattern's
-    groups. The patterns of all kinds exclude each other. `namespace_of` names the namespace in which a resource
-    publishes, "" for that of the catalogue.
+    groups. The patterns of all kinds exclude each other. `published_as` gives a metric under the names that a resource
+    publishes it. `dimensions_of` gives the dimensions that name a resource in a metric, from what its ARN ends with.
+    `tagged_as` is the Resource Groups Tagging API's word for it where the listing has no tags: `dynamodb:table`.
     """
 
     price_queries: Mapping[str, Callable[..., PriceQuery]] = field(default_factory=lambda: MappingProxyType({}))
-    namespace_of: Callable[[Resource], str] = lambda _resource: ""
+    published_as: Callable[[Resource, Metric], Metric] = lambda _resource, metric: metric
+    dimensions_of: Callable[[Resource, Metric, str], list[dict[str, str]]] = lambda _resource, metric, name: [
+        {"Name": metric.dimension, "Value": name}
+    ]
+    tagged_as: str = ""
 
 
 def metric_rows(
@@ -136,6 +149,16 @@ def metric_rows(
         )
 
 
+def daily_rows(
+    kind: str, namespace: str, dimension: str, source: str, *rows: tuple[str, str, str, str], narrowed_to: str = ""
+) -> Iterator[Metric]:
+    """Lay out rows of (our name, type, unit, API metric) that AWS tells once a day: the average of the whole day."""
+    for row in metric_rows(
+        kind, namespace, dimension, source, *((*row, "Average") for row in rows), narrowed_to=narrowed_to
+    ):
+        yield replace(row, period=DAY_SECONDS)
+
+
 # --- Reading ----------------------------------------------------------------------------------------------------------
 
 _ARN = re.compile(r"arn:[^:\s]+:[^:\s]+:[^:\s]*:[^:\s]*:\S+")
@@ -146,10 +169,11 @@ _STATUS_WORDS: Mapping[Status, str] = {
     Status.RUNNING: "running active active-impaired updating degraded replication-not-authorized",
     Status.STOPPED: "stopped paused archived",
     Status.STARTING: "pending creating starting rebooting rebooting-cluster-nodes provisioning resuming",
-    Status.STOPPING: "shutting-down stopping pausing archiving deleting delete-precheck final-snapshot",
+    Status.STOPPING: "shutting-down stopping pausing archiving deleting draining delete-precheck final-snapshot",
     Status.TERMINATED: "terminated deleted",
     Status.AVAILABLE: (
-        "available backing-up backtracking cancelling-resize configuring-associated-roles "
+        "available backing-up backtracking completed recoverable recovering upgradingengineversion "
+        "updatingservicesoftware cancelling-resize configuring-associated-roles "
         "configuring-enhanced-monitoring configuring-iam-database-auth configuring-log-exports converting-to-vpc "
         "failing-over maintenance migrating modifying moving-to-vpc preparing-data-migration promoting renaming "
         "resetting-master-credentials resizing rotating-keys scaling-capacity scaling-compute scaling-storage "
@@ -161,7 +185,8 @@ _STATUS_WORDS: Mapping[Status, str] = {
         "cloning-failed create-failed delete-failed error failed failed-insufficient-capacity hardware-failure "
         "inaccessible-encryption-credentials inaccessible-encryption-credentials-recoverable incompatible-create "
         "incompatible-hsm incompatible-network incompatible-option-group incompatible-parameters incompatible-restore "
-        "insufficient-capacity insufficient-resource-limits migration-failed restore-error restore-failed storage-full "
+        "insufficient-capacity insufficient-resource-limits isolated "
+        "misconfigured misconfigured-unavailable migration-failed restore-error restore-failed storage-full "
         "unavailable"
     ),
 }
@@ -190,6 +215,16 @@ def fact_number(resource: Resource, name: str) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
+def dimensions(**named: str) -> list[dict[str, str]]:
+    """Dimensions as CloudWatch's requests have them."""
+    return [{"Name": name, "Value": value} for name, value in named.items()]
+
+
+def made_at(moment: datetime | None) -> str:
+    """What tells a resource from another that has its name later: the time at which it was made; "" if not known."""
+    return "" if moment is None else moment.isoformat()
+
+
 def part(key: str, quantity: float = 1) -> Component:
     """A part of a resource that has a price by the hour."""
     return Component(key, Decimal(str(quantity)))
@@ -203,14 +238,22 @@ def always(key: str) -> Callable[[Resource], Iterator[Component]]:
 # --- Calls ------------------------------------------------------------------------------------------------------------
 
 
-def paged(operation: str, page_size: int, key: str) -> Callable[[Any], Iterator[Item]]:
+def paged(operation: str, page_size: int, key: str, **parameters: object) -> Callable[[Any], Iterator[Item]]:
     """List by the SDK's paginator, with the largest page that the API reference allows; `key` holds the items."""
 
     def items(client: Any) -> Iterator[Item]:
-        for page in client.get_paginator(operation).paginate(PaginationConfig={"PageSize": page_size}):
+        pages = client.get_paginator(operation).paginate(PaginationConfig={"PageSize": page_size}, **parameters)
+        for page in pages:
             yield from page.get(key) or ()
 
     return items
+
+
+def batches(items: Iterable[Thing], size: int) -> Iterator[list[Thing]]:
+    """The items in lists of `size`, the last one shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
 
 
 def listed_names(client: Any, operation: str, key: str, **parameters: str) -> Iterator[str]:

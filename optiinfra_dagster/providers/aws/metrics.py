@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.metrics import CoverageState, MetricsRequest, MetricsResult, Series
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.aws import daily
 from optiinfra_dagster.providers.aws.agents import Agents, Dimensions
 from optiinfra_dagster.providers.aws.client import Account, forget, open_account
+from optiinfra_dagster.providers.aws.errors import SessionRefusedError, UnreachableError
 from optiinfra_dagster.providers.aws.kind import AGENT
 from optiinfra_dagster.providers.aws.questions import Question, batches_of, price_of, questions_of
 from optiinfra_dagster.providers.metric_questions import Loss, Losses, result_of, unknown_account
@@ -51,13 +53,14 @@ def price(request: MetricsRequest[AwsAccount]) -> Decimal:
         if question.state is not None:
             continue
         if question.metric.condition == AGENT:
-            place = (question.resource.account_id, question.resource.region, question.metric.name)
+            place = (question.resource.account_id, question.resource.region, question.metric.api_metric)
             if place not in remembered:
                 remembered[place] = Agents(request, *place[:2], question.metric).remembered()
             if remembered[place].get(question.name) == []:
                 continue
         priced.append(question)
-    return price_of(priced)
+    daily.settle(request, priced)
+    return price_of([question for question in priced if question.state is None])
 
 
 # --- Asking ---------------------------------------------------------------------------------------------------------
@@ -122,6 +125,14 @@ class _Collection:
     unpaid: Counter[str] = field(default_factory=Counter)  # metrics by account
     lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def span_of(self, questions: Sequence[Question]) -> tuple[datetime, datetime]:
+        """The range that questions are asked for: the request's, or the last days."""
+        return (
+            daily.span_of(self.request)
+            if any(map(daily.is_daily, questions))
+            else (self.request.start, self.request.end)
+        )
+
     def overspend(self, error: CollectionError, account_id: str, metrics: int) -> None:
         """After a call that the budget does not allow, no account makes any more: a smaller one would be luck."""
         with self.lock:
@@ -146,6 +157,8 @@ class _Run:
     account: Account | None = None
     refusal: CollectionError | None = None
     losses: Losses = field(init=False)
+    silent: dict[str, UnreachableError] = field(default_factory=dict)  # by region: hosts that did not answer
+    listed: set[tuple[str, str]] = field(default_factory=set)  # region and name of agents' metrics
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -170,35 +183,52 @@ class _Run:
             self.refusal = error
 
     def _collect_region(self, region: str) -> None:
-        self._find_agents(region)
-        request = self.common.request
-        seconds = (request.end - request.start).total_seconds()
-        open_questions = [question for question in self.questions[region] if question.state is None]
-        batches = list(batches_of(open_questions, seconds))
+        of_agents = [question for question in self.questions[region] if question.metric.condition == AGENT]
+        self._find_agents(region, of_agents)
+        self._ask_all(region, [question for question in self.questions[region] if not daily.is_daily(question)])
+        before = {id(question): question.dimensions for question in of_agents}
+        self._find_agents(region, of_agents, anew=True)
+        self._ask_all(region, [question for question in of_agents if question.dimensions != before[id(question)]])
+        of_days = [question for question in self.questions[region] if daily.is_daily(question)]
+        self._ask_all(region, of_days)
+        daily.after(self.common.request, of_days)
+
+    def _ask_all(self, region: str, questions: Sequence[Question]) -> None:
+        """Ask those of the questions that are open, in as few calls as they fit; all are of days, or none is."""
+        start, end = self.common.span_of(questions)
+        seconds = (end - start).total_seconds()
+        batches = list(batches_of([question for question in questions if question.is_open], seconds))
         side_by_side(lambda batch: self._ask(region, batch), batches, most=_AT_ONCE, name=_THREADS)
 
-    def _find_agents(self, region: str) -> None:
-        """Learn the dimensions of the metrics that agents publish; where there is no agent, nothing is asked."""
-        unknown: dict[str, list[Question]] = {}
-        for question in self.questions[region]:
-            if question.metric.condition == AGENT:
-                unknown.setdefault(question.metric.name, []).append(question)
-        for questions in unknown.values():
-            if (stopped := self._stopped()) is not None:
-                self._fail(region, questions, stopped)
+    def _find_agents(self, region: str, questions: Sequence[Question], *, anew: bool = False) -> None:
+        """Learn the dimensions of metrics that agents publish; where there is no agent, nothing is asked.
+
+        With `anew`, those are listed of which remembered ones gave no points: an instance has another type or image
+        now, or its agent another configuration.
+        """
+        alike: dict[str, list[Question]] = {}
+        for question in questions:
+            alike.setdefault(question.metric.api_metric, []).append(question)
+        for api_metric, same in alike.items():
+            silent = [question for question in same if question.is_open]
+            if not silent or (anew and (region, api_metric) in self.listed):
                 continue
-            agents = Agents(self.common.request, self.account_id, region, questions[0].metric)
+            if (stopped := self._stopped(region)) is not None:
+                self._fail(region, silent, stopped)
+                continue
+            agents = Agents(self.common.request, self.account_id, region, same[0].metric)
             try:
-                dimensions = agents.of(questions, partial(self._look, region))
+                dimensions = agents.of(same, partial(self._look, region), anew=anew)
             except CloudError as error:
-                self._fail(region, questions, error)
+                self._fail(region, silent, error)
                 continue
-            for question in questions:
+            for question in silent:
                 question.dimensions = dimensions.get(question.name, [])
                 if not question.dimensions:
                     question.settle(*question.without_points())
 
-    def _look(self, region: str, agents: Agents) -> dict[str, Dimensions]:
+    def _look(self, region: str, agents: Agents) -> dict[str, list[Dimensions]]:
+        self.listed.add((region, agents.metric.api_metric))
         with self._calling(region) as cloudwatch:
             return agents.read(cloudwatch.get_paginator("list_metrics").paginate(**agents.listing()))
 
@@ -209,24 +239,27 @@ class _Run:
         common = self.common
         return self.account.call("cloudwatch", region, common.meter, {"GetMetricData": usd}, common.until)
 
-    def _stopped(self) -> CollectionError | None:
-        """The error for which no more calls are made; None while calls are made."""
-        return self.refusal or self.common.overspent
+    def _stopped(self, region: str) -> CollectionError | None:
+        """The error for which no more calls are made to a region; None while calls are made."""
+        return self.refusal or self.common.overspent or self.silent.get(region)
 
     def _ask(self, region: str, batch: Sequence[Question]) -> None:
         """Send one batch and hand every question its answer; a batch that fails costs its own questions only."""
         queries = [(question, statistic) for question in batch for statistic in question.metric.statistics]
         answers = [_Answer() for _ in queries]
-        failure = self._stopped()
+        failure = self._stopped(region)
         if failure is None:
             try:
                 self._read(region, batch, answers)
             except CloudError as error:
                 failure = error
-        start, end = (moment.timestamp() for moment in (self.common.request.start, self.common.request.end))
+        start, end = (moment.timestamp() for moment in self.common.span_of(batch))
         for (question, statistic), answer in zip(queries, answers, strict=True):
-            series = answer.series(question, statistic, start, end)
+            of_days = daily.is_daily(question)
+            first = daily.first_of(self.common.request, question) if of_days else start
+            series = answer.series(question, statistic, first, end)
             if series is not None:
+                series.window = self.common.request.present if of_days else None
                 question.series.append(series)
         if failure is None:
             self._judge(region, queries, answers)
@@ -240,11 +273,12 @@ class _Run:
             query["Id"] = name
         # Aligned times are answered faster (GetMetricData API reference: StartTime); the points are the same.
         period = max(question.metric.period for question in batch)
+        start, end = self.common.span_of(batch)
         with self._calling(region, price_of(batch)) as cloudwatch:
             pages = cloudwatch.get_paginator("get_metric_data").paginate(
                 MetricDataQueries=queries,
-                StartTime=_aligned(self.common.request.start, period),
-                EndTime=_aligned(self.common.request.end, period),
+                StartTime=_aligned(start, period),
+                EndTime=_aligned(end, period),
                 ScanBy="TimestampAscending",
             )
             guard = PageGuard(f"cloudwatch.GetMetricData in {region}")
@@ -266,11 +300,14 @@ class _Run:
 
     def _fail(self, region: str, questions: Sequence[Question], error: CollectionError) -> None:
         """Settle the questions of a call that failed, or was not made, and count them to its problem."""
+        if isinstance(error, UnreachableError):
+            self.silent[region] = error
+        if error is self.refusal or error.cause is Cause.AUTH:
+            error = self._give_up(error)
         for question in questions:
             question.fail(error)
-        if error is self.refusal or error.cause is Cause.AUTH:
-            refusal = self._give_up(error)
-            self.losses.add(refusal.cause, str(refusal), questions)
+        if error is self.refusal:
+            self.losses.add(error.cause, str(error), questions)
         elif error.cause is Cause.BUDGET:
             self.common.overspend(error, self.account_id, len(questions))
         else:
@@ -280,7 +317,7 @@ class _Run:
         """Ask nothing more of the account; gives the first error for which that is so."""
         with self._lock:
             if self.refusal is None:
-                self.refusal = error
+                self.refusal = error.given_up() if isinstance(error, SessionRefusedError) else error
                 if self.account is not None:
                     forget(self.account)
             return self.refusal
@@ -319,6 +356,7 @@ def collect(request: MetricsRequest[AwsAccount], meter: Meter) -> MetricsResult:
             questions.append(question)
             if question.state is None:
                 run.questions.setdefault(resource.region, []).append(question)
+    daily.settle(request, questions)
     side_by_side(_Run.collect, list(runs.values()), most=len(runs), name=_THREADS)
     losses = (problem for run in runs.values() for problem in run.losses.problems())
     return result_of(questions, [*common.problems(), *losses])

@@ -30,7 +30,7 @@ class Aws:
     account_type = AwsAccount
     families = FAMILIES
     metrics_history = timedelta(days=63)  # CloudWatch user guide: points of 5 minutes are kept for 63 days
-    has_daily_totals = False
+    has_daily_totals = True
 
     @property
     def kinds(self) -> Mapping[str, AwsKind]:

@@ -31,6 +31,8 @@ _RESOURCE_PART = re.compile(r"[^/:]+[/:](.+)")
 def dimension_value(arn: str) -> str:
     """The value that CloudWatch knows a resource by, cut from its ARN; empty if that is no ARN."""
     fields = arn.split(":", 5)
+    if fields[2:3] == ["s3"]:  # a bucket's ARN has no type before its name
+        return fields[-1]
     match = _RESOURCE_PART.fullmatch(fields[5]) if len(fields) == 6 else None
     return match[1] if match else ""
 
@@ -52,6 +54,11 @@ class Question(metric_questions.Question):
     dimensions: list[dict[str, str]] = field(default_factory=list)
 
     @property
+    def is_open(self) -> bool:
+        """True while it has neither points nor a state."""
+        return self.state is None and not self.series
+
+    @property
     def name(self) -> str:
         """The value of the dimension that names the resource."""
         return dimension_value(self.resource.resource_id)
@@ -64,10 +71,10 @@ class Question(metric_questions.Question):
         """A query for each statistic, still without an id."""
         metric = self.metric
         named = {
-            "Namespace": self.kind.namespace_of(self.resource) or metric.namespace,
+            "Namespace": metric.namespace,
             "MetricName": metric.api_metric,
             "Dimensions": self.dimensions
-            or [{"Name": metric.dimension, "Value": self.name}, *further_dimensions(metric)],
+            or [*self.kind.dimensions_of(self.resource, metric, self.name), *further_dimensions(metric)],
         }
         for statistic in metric.statistics:
             yield {"MetricStat": {"Metric": named, "Period": metric.period, "Stat": statistic}}
@@ -86,7 +93,7 @@ def questions_of(resource: Resource, start: datetime) -> Iterator[Question]:
     if kind is None:
         return
     for metric, reason in metrics_to_ask(kind, resource, start):
-        question = Question(kind, resource, metric)
+        question = Question(kind, resource, kind.published_as(resource, metric))
         if reason:
             question.settle(CoverageState.NOT_OFFERED, reason)
         elif not question.name:

@@ -23,6 +23,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.azure import cost_exports
 from optiinfra_dagster.providers.azure.client import Principal, forget, open_principal
+from optiinfra_dagster.providers.azure.errors import ends_all
 from optiinfra_dagster.providers.azure.services import KINDS, KINDS_BY_TYPE
 from optiinfra_dagster.providers.azure.transport import calling
 from optiinfra_dagster.providers.billing import finality, service_names, service_types
@@ -203,7 +204,8 @@ class _Reading:
             try:
                 months_read[month] = list(self._rows(*month, GROUPS))
             except CloudError as error:
-                last = error.cause.permanent or error.cause is Cause.THROTTLED  # the next month would fail too
+                # What the next month would meet too.
+                last = error.cause.permanent or error.cause is Cause.THROTTLED or ends_all(error)
                 self._complain(self.request.first if last else month[0], month[1], error, "not read")
                 if last:
                     break

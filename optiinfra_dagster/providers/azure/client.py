@@ -18,18 +18,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from azure.core import exceptions as sdk
-from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.rest import HttpRequest
-from azure.mgmt.monitor import MonitorManagementClient
-from azure.mgmt.resourcegraph import ResourceGraphClient
-from azure.mgmt.resourcegraph.models import QueryRequest, QueryRequestOptions
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.model.hosts import is_plain_loopback
 from optiinfra_dagster.model.text import shortened
-from optiinfra_dagster.providers.azure.credentials import Cloud, NoCredential, cloud_of, credential_of, environment
+from optiinfra_dagster.providers.azure.credentials import Cloud, cloud_of, credential_of, environment
 from optiinfra_dagster.providers.azure.errors import CREDENTIAL, explained
 from optiinfra_dagster.providers.azure.roles import BLOB_READER, COST_READER, MONITORING_READER, READER
+from optiinfra_dagster.providers.azure.sessions import Authorization, Session
 from optiinfra_dagster.providers.azure.transport import (
     CostRetries,
     CostTransport,
@@ -37,7 +34,6 @@ from optiinfra_dagster.providers.azure.transport import (
     Retries,
     Transport,
     caller,
-    timeout,
 )
 
 if TYPE_CHECKING:
@@ -60,26 +56,35 @@ class Principal:
     """An identity that was entered, and what it can ask of Azure.
 
     Its methods that ask are for the inside of `calling`, and raise `CloudError`: what the SDK raised, explained.
-    `_credential` is None where there is only an endpoint on this machine, which stands for all of Azure and is never
-    shown a real one; `_endpoint` is that of Resource Manager, None for the cloud's own.
+    `session` is None where there is only an endpoint on this machine, which stands for all of Azure and is never shown
+    a real credential; `_endpoint` is that of Resource Manager, None for the cloud's own. `_secrets` are those that were
+    read for it, which no message may hold.
     """
 
-    _graph: ResourceGraphClient
     _cloud: Cloud
-    _credential: TokenCredential | None
+    session: Session | None
     _endpoint: str | None = None
-    _secret: str = ""
+    _secrets: Sequence[str] = ()
     _clients: dict[tuple[str, str], RestClient] = field(default_factory=dict)  # by operation and address
-    _monitors: dict[str, MonitorManagementClient] = field(default_factory=dict)  # by subscription
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, query: str, subscriptions: Sequence[str], skip_token: str | None = None) -> Any:
-        """Request a page of a Resource Graph query over subscriptions, as the SDK's `QueryResponse`."""
-        options = QueryRequestOptions(top=PAGE, skip_token=skip_token, result_format="objectArray")
-        request = QueryRequest(subscriptions=list(subscriptions), query=query, options=options)
-        with self._explained("resourcegraph.Resources", READER):
-            # A query is a POST, which azure-core does not repeat by itself; this one changes nothing.
-            return self._graph.resources(request, timeout=timeout(), retry_on_methods=["POST"])
+        """Request a page of a Resource Graph query over subscriptions, in the API's own JSON.
+
+        https://learn.microsoft.com/rest/api/azureresourcegraph/resourcegraph/resources/resources tells it. The SDK for
+        this call walks through every value, which costs as much as all the rest.
+        """
+        options: dict[str, Any] = {"$top": PAGE, "resultFormat": "objectArray"}
+        if skip_token is not None:
+            options["$skipToken"] = skip_token
+        request = HttpRequest(
+            "POST",
+            "/providers/Microsoft.ResourceGraph/resources",
+            params={"api-version": "2021-03-01"},
+            json={"subscriptions": list(subscriptions), "query": query, "options": options},
+        )
+        client = self._client("Resources", self.manager_host, self._cloud.manager_scope, _plain)
+        return self._read(client.send, request, "resourcegraph.Resources", READER)
 
     def permissions(self, subscription: str) -> list[dict[str, Any]]:
         """The roles of this principal on a subscription: the `actions` and `notActions` of each.
@@ -91,8 +96,8 @@ class Principal:
         """
         path = f"/subscriptions/{subscription}/providers/Microsoft.Authorization/permissions"
         request = HttpRequest("GET", path, params={"api-version": "2022-04-01"})
-        send = self._manager_client(Transport, "Permissions").send
-        answer = self._read(send, request, "authorization.Permissions", READER)
+        client = self._client("Permissions", self.manager_host, self._cloud.manager_scope, _plain)
+        answer = self._read(client.send, request, "authorization.Permissions", READER)
         return list(answer.get("value") or ())
 
     # --- Metrics ------------------------------------------------------------------------------------------------------
@@ -117,19 +122,19 @@ class Principal:
             params={"api-version": "2024-02-01", **query},
             json={"resourceids": list(resource_ids)},
         )
-        return self._read(self.metrics_client(region, endpoint).send, request, "monitor.getBatch", MONITORING_READER)
+        client = self._client("getBatch", self.metrics_host(region, endpoint), self._cloud.metrics_scope, _metrics)
+        return self._read(client.send, request, "monitor.getBatch", MONITORING_READER)
 
-    def metrics_client(self, region: str, endpoint: str | None) -> RestClient:
-        """The client for the host of metrics of a region, or for an endpoint in place of all such hosts."""
-        if self._credential is None:
+    def metrics_host(self, region: str, endpoint: str | None) -> str:
+        """The address of the host of metrics of a region, or of an endpoint in place of all such hosts."""
+        if self.session is None:
             endpoint = endpoint or self._endpoint
-        url = endpoint or f"https://{region}.{self._cloud.metrics}"
-        credential = None if is_plain_loopback(url) else self._credential
-        with self._lock:
-            if ("getBatch", url) not in self._clients:
-                transport = Transport("getBatch", METRICS_PRICE_USD)
-                self._clients["getBatch", url] = RestClient(url, transport, credential, self._cloud.metrics_scope)
-            return self._clients["getBatch", url]
+        return endpoint or f"https://{region}.{self._cloud.metrics}"
+
+    @property
+    def manager_host(self) -> str:
+        """The address of Resource Manager."""
+        return self._endpoint or self._cloud.manager
 
     def metrics_in(self, subscription: str, region: str, query: Mapping[str, Any]) -> Any:
         """The metrics of one type of resource in a region, from Resource Manager, in the API's own JSON.
@@ -142,30 +147,9 @@ class Principal:
             params={"api-version": "2024-02-01", "region": region},
             json=dict(query),
         )
-
-        def send(request: HttpRequest) -> HttpResponse:
-            # The operation of the SDK makes objects of every point.
-            send_request = self._monitor_client(subscription)._send_request
-            response: HttpResponse = send_request(request, timeout=timeout(), retry_on_methods=["POST"])
-            response.raise_for_status()
-            return response
-
-        return self._read(send, request, "monitor.ListAtSubscriptionScope", MONITORING_READER)
-
-    def _monitor_client(self, subscription: str) -> MonitorManagementClient:
-        with self._lock:
-            if subscription not in self._monitors:
-                options = _options(Transport("ListAtSubscriptionScope", METRICS_PRICE_USD))
-                if self._credential is None:
-                    options["authentication_policy"] = SansIOHTTPPolicy()
-                self._monitors[subscription] = MonitorManagementClient(
-                    self._credential or NoCredential(),
-                    subscription,
-                    self._endpoint,
-                    cloud_setting=self._cloud.settings,
-                    **options,
-                )
-            return self._monitors[subscription]
+        # The operation of the SDK makes objects of every point.
+        client = self._client("ListAtSubscriptionScope", self.manager_host, self._cloud.manager_scope, _metrics)
+        return self._read(client.send, request, "monitor.ListAtSubscriptionScope", MONITORING_READER)
 
     # --- Costs --------------------------------------------------------------------------------------------------------
 
@@ -191,8 +175,8 @@ class Principal:
             headers={"ClientType": "optiinfra"},
             json=dict(query),
         )
-        send = self._manager_client(CostTransport, "CostManagement.Query", CostRetries()).send
-        answer = self._read(send, request, "costmanagement.Query", COST_READER, exact) or {}
+        client = self._client("CostManagement.Query", self.manager_host, self._cloud.manager_scope, _costs)
+        answer = self._read(client.send, request, "costmanagement.Query", COST_READER, exact) or {}
         return dict(answer.get("properties") or {})
 
     def list_blobs(self, host: str, container: str, prefix: str, marker: str) -> str:
@@ -219,20 +203,19 @@ class Principal:
         return BufferedReader(_Content(response.iter_raw(), self), 1 << 20)
 
     def _storage_client(self, host: str) -> RestClient:
-        url = f"{self._endpoint}/{host}" if self._credential is None else f"https://{host}"
-        with self._lock:
-            if ("Storage", url) not in self._clients:
-                scope = "https://storage.azure.com/.default"
-                self._clients["Storage", url] = RestClient(url, Transport("Storage"), self._credential, scope)
-            return self._clients["Storage", url]
+        url = f"{self._endpoint}/{host}" if self.session is None else f"https://{host}"
+        return self._client("Storage", url, "https://storage.azure.com/.default", _plain)
 
-    def _manager_client(self, transport: type[Transport], operation: str, retries: Retries | None = None) -> RestClient:
-        """The client for Resource Manager that counts its calls as `operation`."""
-        url = self._endpoint or self._cloud.manager
+    def _client(
+        self, operation: str, url: str, scope: str, carrier: Callable[[str], tuple[Transport, Retries]]
+    ) -> RestClient:
+        """The client for a host that counts its calls as `operation`; `scope` is that of the tokens it is shown."""
         with self._lock:
             if (operation, url) not in self._clients:
-                scope = self._cloud.manager_scope
-                self._clients[operation, url] = RestClient(url, transport(operation), self._credential, scope, retries)
+                shown = self.session is not None and not is_plain_loopback(url)
+                authorization = Authorization(self.session, scope) if shown and self.session else None
+                transport, retries = carrier(operation)
+                self._clients[operation, url] = RestClient(url, transport, authorization, retries)
             return self._clients[operation, url]
 
     # --- Answers ------------------------------------------------------------------------------------------------------
@@ -253,7 +236,20 @@ class Principal:
                 raise sdk.DecodeError("no JSON", response=response) from error
 
     def _explained(self, operation: str, remedy: str) -> AbstractContextManager[None]:
-        return explained(operation, remedy, self._secret)
+        return explained(operation, remedy, self._secrets, session=self.session is not None)
+
+
+def _plain(operation: str) -> tuple[Transport, Retries]:
+    return Transport(operation), Retries()
+
+
+def _metrics(operation: str) -> tuple[Transport, Retries]:
+    # There is another way to metrics: who is not reached, or is silent for 90 s, is left for it.
+    return Transport(operation, METRICS_PRICE_USD), Retries(retry_connect=1, retry_read=2)
+
+
+def _costs(operation: str) -> tuple[Transport, Retries]:
+    return CostTransport(operation), CostRetries()
 
 
 class _Content(RawIOBase):
@@ -292,20 +288,21 @@ _REGISTRY = threading.Lock()
 def open_principal(account: AzureAccount) -> Principal:
     """Enter as the identity that an account names, or come back to it. No call is made before the first query.
 
-    The reference to the secret is looked up now, so a rotated or corrected secret leads to a new entry.
+    The reference to the secret is looked up now, so a rotated or corrected secret leads to a new entry; one that is
+    rotated later is looked up when Azure refuses the old one.
 
     Raises:
         ConfigError: a reference or the endpoint leads nowhere.
         CloudError: the identity cannot be used as written.
     """
     endpoint = account.endpoint()
-    secret = account.client_secret.resolve() if account.client_secret and not is_plain_loopback(endpoint) else ""
+    secret = "" if is_plain_loopback(endpoint) else _secret_of(account)
     way_in = (endpoint, account.tenant_id, account.client_id, secret, environment())
     key = sha256(repr(way_in).encode()).digest()
     with _REGISTRY:
         if key not in _PRINCIPALS:
             try:
-                _PRINCIPALS[key] = _enter(account, endpoint, secret)
+                _PRINCIPALS[key] = _enter(account, endpoint)
             except ValueError as error:  # azure-identity refuses what cannot be a tenant
                 raise CloudError(Cause.CONFIG, f"azure-identity: {shortened(str(error))}. {CREDENTIAL}") from None
         return _PRINCIPALS[key]
@@ -318,15 +315,18 @@ def forget(principal: Principal) -> None:
             del _PRINCIPALS[key]
 
 
-def _enter(account: AzureAccount, endpoint: str | None, secret: str) -> Principal:
-    options, cloud = _options(Transport("Resources")), cloud_of(endpoint)
-    if endpoint is not None and is_plain_loopback(endpoint):
-        graph = ResourceGraphClient(NoCredential(), endpoint, authentication_policy=SansIOHTTPPolicy(), **options)
-        return Principal(graph, cloud, None, endpoint)
-    credential = credential_of(account, secret, cloud.authority)
-    graph = ResourceGraphClient(credential, endpoint, cloud_setting=cloud.settings, **options)
-    return Principal(graph, cloud, credential, endpoint, secret)
+def _enter(account: AzureAccount, endpoint: str | None) -> Principal:
+    cloud = cloud_of(endpoint)
+    if is_plain_loopback(endpoint):
+        return Principal(cloud, None, endpoint)
+    secrets: list[str] = []
+
+    def credential() -> TokenCredential:
+        secrets.append(_secret_of(account))
+        return credential_of(account, secrets[-1], cloud.authority)
+
+    return Principal(cloud, Session(credential), endpoint, secrets)
 
 
-def _options(transport: Transport) -> dict[str, Any]:
-    return {"retry_policy": Retries(), "transport": transport, "user_agent": "optiinfra"}
+def _secret_of(account: AzureAccount) -> str:
+    return account.client_secret.resolve() if account.client_secret else ""

@@ -33,6 +33,7 @@ DATABASE_COLUMNS: Columns = {
         "properties.status",
         "properties.state",
         "properties.userVisibleState",
+        "properties.clusterStatus",
     ),
     "created": ("properties.creationDate",),
     "size": ("sku.name", "properties.sku.name", "properties.currentServiceObjectiveName"),
@@ -105,6 +106,9 @@ SERVER_METRICS = (
     MetricRow("network_out", "network", "bytes/s", "network_bytes_egress", "Total"),
 )
 """The metrics that all of Azure's servers for open-source databases have."""
+
+SHARES = "it is told as a share of the server's limits only"
+"""Why a server that tells `io_consumption_percent` has no figure of disk I/O."""
 
 _SERVER_SIZE = re.compile(r"standard_([a-z])(\d+)([a-z]*)_v(\d+)", re.IGNORECASE)
 _BURSTABLE_SIZE = re.compile(r"standard_(b\d+m?s)", re.IGNORECASE)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from azure.core import exceptions as sdk
 from azure.identity import CredentialUnavailableError
 
-from optiinfra_dagster.model.errors import LATER, Cause, CloudError
+from optiinfra_dagster.model.errors import LATER, Cause, CloudError, CollectionError
 from optiinfra_dagster.model.metrics import CoverageState
 from optiinfra_dagster.model.text import shortened
 from optiinfra_dagster.providers.azure.roles import READER
@@ -59,6 +59,8 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
         (Cause.THROTTLED, LATER),
     ),
 }
+# Codes that no other session heals: the tenant is another one.
+_NO_SESSION = {"InvalidAuthenticationTokenTenant"}
 _STATUSES: Mapping[int, tuple[Cause, str]] = {
     401: (Cause.AUTH, CREDENTIAL),
     403: (Cause.PERMISSION, _ROLE),
@@ -82,35 +84,48 @@ _AADSTS: Mapping[str, str] = {
 
 
 class RefusedError(CloudError):
-    """A call that failed. `status` is that of HTTP; 0 where the host could not be reached at all."""
+    """A call that failed. `status` is that of HTTP; 0 where the host was not reached, or gave no answer.
 
-    def __init__(self, cause: Cause, message: str, status: int | None = None) -> None:
+    `by_session` is true where Azure refuses a token, and the one of a new session after it: the credential is good, for
+    it was given both, and nobody has to correct it. Further calls will be refused alike all the same.
+    """
+
+    def __init__(self, cause: Cause, message: str, status: int | None = None, *, by_session: bool = False) -> None:
         super().__init__(cause, message)
-        self.status = status
+        self.status, self.by_session = status, by_session
+
+
+def ends_all(error: CollectionError) -> bool:
+    """True for an error that every further call of the same identity would meet too."""
+    return error.cause is Cause.AUTH or (isinstance(error, RefusedError) and error.by_session)
 
 
 @contextmanager
-def explained(operation: str, remedy: str, secret: str = "") -> Iterator[None]:
-    """Inside the block, what the SDK raises becomes a `RefusedError`, without the secret.
+def explained(operation: str, remedy: str, secrets: Sequence[str] = (), *, session: bool = False) -> Iterator[None]:
+    """Inside the block, what the SDK raises becomes a `RefusedError`, without the secrets.
 
     Args:
         operation: is named in the message.
         remedy: says which role the call needs.
-        secret: is struck out of the message.
+        secrets: are struck out of the message.
+        session: is true where the call is made with one, which was opened anew before this.
     """
     try:
         yield
     except (sdk.AzureError, sdk.DeserializationError, sdk.SerializationError) as error:
-        refused = explain(error, operation, remedy)
+        refused = explain(error, operation, remedy, session=session)
     else:
         return
     # Not chained: the error holds the request, and with it the token.
     message = str(refused)
-    message = message.replace(secret, "***") if len(secret) >= 4 else message
-    raise RefusedError(refused.cause, message, refused.status)
+    for secret in secrets:
+        message = message.replace(secret, "***") if len(secret) >= 4 else message
+    raise RefusedError(refused.cause, message, refused.status, by_session=refused.by_session)
 
 
-def explain(error: Exception, operation: str = "resourcegraph.Resources", role: str = READER) -> RefusedError:
+def explain(
+    error: Exception, operation: str = "resourcegraph.Resources", role: str = READER, *, session: bool = False
+) -> RefusedError:
     """Turn what the SDK raised into its cause and a message that names the call and the remedy."""
     login = re.search(r"AADSTS(\d+)", str(error))
     if login:
@@ -124,17 +139,20 @@ def explain(error: Exception, operation: str = "resourcegraph.Resources", role: 
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if isinstance(error, sdk.HttpResponseError) and status is not None:
-        return _explain_refusal(error, status, operation, role)
+        return _explain_refusal(error, status, operation, role, session=session)
     if isinstance(error, sdk.ClientAuthenticationError):
         return RefusedError(Cause.AUTH, f"no token could be obtained for this account. {_HOST}")
     if isinstance(error, sdk.ServiceRequestError):  # no connection, or a host that does not exist
         what = "Azure could not be reached. Check that this host reaches it"
         return RefusedError(Cause.UNAVAILABLE, f"{operation}: {what}", 0)
     cause = Cause.BUG if isinstance(error, sdk.SerializationError) else Cause.UNAVAILABLE
-    return RefusedError(cause, f"{operation}: {type(error).__name__}: {shortened(str(error))}. {LATER}")
+    status = 0 if isinstance(error, sdk.ServiceResponseError) else None  # closed or silent before an answer
+    return RefusedError(cause, f"{operation}: {type(error).__name__}: {shortened(str(error))}. {LATER}", status)
 
 
-def _explain_refusal(error: sdk.HttpResponseError, status: int, operation: str, role: str) -> RefusedError:
+def _explain_refusal(
+    error: sdk.HttpResponseError, status: int, operation: str, role: str, *, session: bool
+) -> RefusedError:
     # Resource Graph wraps the reason: BadRequest, and in its details NoValidSubscriptionsInQueryRequest.
     layers = [error.error, *(getattr(error.error, "details", None) or ())]
     reasons = [(str(layer.code), str(layer.message or "")) for layer in layers if getattr(layer, "code", None)]
@@ -142,6 +160,9 @@ def _explain_refusal(error: sdk.HttpResponseError, status: int, operation: str, 
     code, text = (listed or reasons[-1:] or [_bare_reason(error) or (f"HTTP {status}", "")])[0]
     otherwise = (Cause.UNAVAILABLE, LATER) if status >= 500 else (Cause.BUG, _REPORT)
     cause, remedy = _CODES.get(code) or _STATUSES.get(status, otherwise)
+    if session and status == 401 and code not in _NO_SESSION:
+        what = f"{operation}: {code}: Azure refuses the session, and the one that was opened in its place. {LATER}"
+        return RefusedError(Cause.UNAVAILABLE, what, status, by_session=True)
     what = code if cause is Cause.AUTH or not text else f"{code}: {shortened(text)}"
     return RefusedError(cause, f"{operation}: {what}. {remedy or role}", status)
 

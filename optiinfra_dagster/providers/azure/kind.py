@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import InitVar, dataclass, field
+from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
 from typing import NamedTuple
@@ -47,7 +48,10 @@ COMMON_COLUMNS: Columns = {
 """The columns that are asked for whatever the kind."""
 
 PERIOD = 300
-"""Seconds between the points of every metric: all metrics here are published so often at no further cost."""
+"""Seconds between the points of a metric: nearly all are published so often at no further cost."""
+
+HOUR = 3600
+"""Seconds between the points of a metric that Azure publishes once an hour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,22 @@ class MetricRow(NamedTuple):
     condition: str = ""
     scale: float = 1.0
     offset: float = 0.0
+    period: int = PERIOD
+
+
+def document(azure_type: str) -> str:
+    """The name of Azure's document of the metrics of a type."""
+    return f"Azure Monitor: supported metrics for {azure_type}"
+
+
+def not_among(azure_type: str, *figures: str, **reasons: str) -> Mapping[str, str]:
+    """`Kind.not_offered`: the figures that a type's document does not have, and those that it has in no usable form."""
+    told = {figure: f"{document(azure_type)}: {reason}" for figure, reason in reasons.items()}
+    return dict.fromkeys(figures, document(azure_type)) | told
+
+
+def _no_parts(_row: Row, _resource: Resource) -> Iterator[Resource]:
+    yield from ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +108,18 @@ class AzureKind(Kind):
     """A kind of resource on Azure.
 
     `azure_type` is its type in Azure's spelling, which is the namespace of its metrics too; `read` takes a row's facts
-    from `columns` and `COMMON_COLUMNS`. `skipped_ids` ends the ids of what Azure made for itself. `metric_rows` become
-    `metrics`.
+    from `columns` and `COMMON_COLUMNS`. Two of these say the same of every kind: `created`, and `uid`, which is another
+    for each resource that is made under the same id. `skipped_ids` ends the ids of what Azure made for itself.
+    `parts` are the resources of other kinds that a row tells of too; `listed` is false for those kinds, which Resource
+    Graph has no rows of. `metric_rows` become `metrics`.
     """
 
     azure_type: str
     read: Callable[[Row], Facts]
     columns: Columns = field(default_factory=lambda: MappingProxyType({}))
     skipped_ids: str = ""
+    parts: Callable[[Row, Resource], Iterator[Resource]] = _no_parts
+    listed: bool = True
     metric_rows: InitVar[tuple[MetricRow, ...]] = ()
 
     def __post_init__(self, metric_rows: tuple[MetricRow, ...]) -> None:
@@ -114,13 +138,13 @@ class AzureKind(Kind):
                 namespace=self.azure_type,
                 api_metric=row.api_metric,
                 statistics=tuple(row.aggregations.split()),
-                period=PERIOD,
+                period=row.period,
                 dimension="Microsoft.ResourceId",
                 scale=row.scale,
                 offset=row.offset,
                 per_second=row.aggregations in {"Total", "Count"} and row.unit.endswith("/s"),
                 condition=row.condition,
-                source=f"Azure Monitor: supported metrics for {self.azure_type}",
+                source=document(self.azure_type),
             )
 
     @property
@@ -138,6 +162,7 @@ class AzureKind(Kind):
         if self.skipped_ids and resource_id.endswith(self.skipped_ids):
             return None
         read = self.read(row)
+        created = as_datetime(row.get("created"))
         return Resource(
             account_id=subscription_of(row),
             region=as_text(row.get("location")).lower().replace(" ", ""),  # old services write `East US 2`
@@ -145,11 +170,12 @@ class AzureKind(Kind):
             resource_id=resource_id,
             resource_name=as_text(row.get("name")) or resource_id.rpartition("/")[2] or resource_id,
             resource_type=self.resource_type,
-            status=_status(read),
+            status=status_of(read),
             cloud_status=read.word,
-            created_at=as_datetime(row.get("created")),
+            created_at=created,
             capacity=read.capacity,
             unit=read.unit,
+            instance_uid=self._instance_uid(row, created),
             tags=as_labels(row.get("tags")),
             metadata=facts(
                 **read.metadata,
@@ -158,6 +184,12 @@ class AzureKind(Kind):
                 zones=",".join(as_texts(row.get("zones"))),
             ),
         )
+
+    def _instance_uid(self, row: Row, created: datetime | None) -> str:
+        """The id that Azure gave to this one thing; of a kind that is given none, the second in which it was made."""
+        if "uid" in self.columns:
+            return arm_id(row.get("uid"))
+        return "" if created is None or "created" not in self.columns else f"{created:%Y-%m-%dT%H:%M:%SZ}"
 
 
 # --- Reading rows -----------------------------------------------------------------------------------------------------
@@ -177,9 +209,11 @@ def subscription_of(row: Row) -> str:
 # The words of all services, in lower case; those of _PROVISIONED mean that nothing is known to be wrong.
 _STATUS_WORDS: Mapping[Status, str] = {
     Status.RUNNING: "active enabled running",
-    Status.STOPPED: "deallocated disabled hibernated offline paused shutdown stopped autoclosed offlinesecondary",
+    Status.STOPPED: "deallocated disabled hibernated offline paused shutdown stopped autoclosed offlinesecondary "
+    "suspended",
     Status.STARTING: (
-        "accepted creating enabling initializing provisioning registering restarting resuming starting uninitialized"
+        "accepted creating enabling initializing progressing provisioning registering restarting resuming starting "
+        "uninitialized pending"
     ),
     Status.STOPPING: (
         "deallocating deleting deprovisioning disabling dropping hibernating pausing stopping unprovisioning"
@@ -188,13 +222,13 @@ _STATUS_WORDS: Mapping[Status, str] = {
     Status.AVAILABLE: (
         "copying frozen online onlinechangingdwperformancetiers readytoupload ready restoring scaling standby "
         "unattached activesasfrozen exporting importing linking recoveringscalefailure unlinking internallyready "
-        "created moving"
+        "created moving available"
     ),
     Status.IN_USE: "activesas activeupload attached reserved",
     Status.ERROR: (
         "canceled emergencymode failed inaccessible offlinechangingdwperformancetiers recovering recoverypending "
         "suspect scalefailed unrecoverable deletefailed dropfailed createfailed updatefailed enablefailed "
-        "disablefailed scalingfailed timedout migrationfailed migrationcancellationfailed"
+        "disablefailed scalingfailed timedout migrationfailed migrationcancellationfailed unavailable"
     ),
 }
 _STATUSES = {word: status for status, words in _STATUS_WORDS.items() for word in words.split()}
@@ -202,7 +236,7 @@ _PROVISIONED = {
     "succeeded", "updating", "upgrading", "migrating", "configuring", "configuringaad", "reconciling",
     "reconcilingclustercertificates", "reconcilingclusteretcdcertificates", "rotatingclustercertificates",
     "migrationsucceeded", "migrationcancelling", "migrated", "abortingmigration", "committingmigration",
-    "pendingmigrationcommit",
+    "pendingmigrationcommit", "patching",
 }  # fmt: skip
 
 
@@ -220,7 +254,8 @@ def is_provisioned(word: str) -> bool:
     return word.lower().replace(" ", "") in _PROVISIONED
 
 
-def _status(read: Facts) -> Status:
+def status_of(read: Facts) -> Status:
+    """The status of what was read, in our words."""
     plain = read.word.lower().replace(" ", "")
     if not plain:
         return read.silent

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.metrics import CoverageState, Metric
 from optiinfra_dagster.providers.azure.errors import is_unknown_metric, state_of_code
-from optiinfra_dagster.providers.azure.kind import PERIOD
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.azure.metric_answers import Answer
-    from optiinfra_dagster.providers.azure.metric_questions import Question, Stamps
+    from optiinfra_dagster.providers.azure.metric_questions import Question, Ranges
 
 RESOURCES_PER_CALL = 50  # REST reference of Metrics Batch: resourceids
 METRICS_PER_CALL = 20  # the same: metricnames
@@ -23,7 +22,7 @@ _UNREADABLE = "points that cannot be read"
 
 @dataclass(slots=True)
 class Batch:
-    """The questions of one call: the same metrics of resources of one subscription, region and kind.
+    """The questions of one call: metrics of one period, the same of resources of one subscription, region and kind.
 
     `questions` are by resource id and by Azure's name of the metric, both in lower case.
     """
@@ -47,6 +46,11 @@ class Batch:
     def names(self) -> str:
         """Azure's names of the metrics."""
         return ",".join(metric.api_metric for metric in self.metrics)
+
+    @property
+    def period(self) -> int:
+        """The seconds between the points of each of the metrics."""
+        return self.metrics[0].period
 
     @property
     def namespace(self) -> str:
@@ -83,7 +87,7 @@ class Batch:
                     question.settle(CoverageState.NOT_OFFERED, f"Azure does not know {api_metric} here")
         return bool(unknown)
 
-    def read(self, answers: Mapping[str, list[Answer]], stamps: Stamps) -> dict[str, list[Question]]:
+    def read(self, answers: Mapping[str, list[Answer]], times: Ranges) -> dict[str, list[Question]]:
         """Hand out what came; gives the codes of what Azure says it could not read, and the questions of each."""
         codes: dict[str, list[Question]] = {}
         for resource_id, answer in answers.items():
@@ -94,7 +98,7 @@ class Batch:
                 question = of_resource.get(name)
                 if question is None:
                     continue
-                if not question.read(points, stamps):
+                if not question.read(points, times[self.period]):
                     question.settle(CoverageState.ERROR, f"Azure Monitor: {_UNREADABLE}")
                     codes.setdefault(_UNREADABLE, []).append(question)
                 elif code.lower() != "success":
@@ -106,13 +110,13 @@ class Batch:
         return codes
 
 
-def batches_of(questions: Sequence[Question], stamps: Stamps) -> Iterator[Batch]:
+def batches_of(questions: Sequence[Question], times: Ranges) -> Iterator[Batch]:
     """Fill calls with the questions that nothing is known of yet."""
     alike: dict[tuple[str, str, str, tuple[Metric, ...]], list[list[Question]]] = {}
-    by_resource: dict[int, list[Question]] = {}
+    by_resource: dict[tuple[int, int], list[Question]] = {}
     for question in questions:
         if question.is_open:
-            by_resource.setdefault(id(question.resource), []).append(question)
+            by_resource.setdefault((id(question.resource), question.metric.period), []).append(question)
     for of_resource in by_resource.values():
         resource = of_resource[0].resource
         for n in range(0, len(of_resource), METRICS_PER_CALL):
@@ -126,7 +130,7 @@ def batches_of(questions: Sequence[Question], stamps: Stamps) -> Iterator[Batch]
             part[0].resource.resource_id: {question.metric.api_metric.lower(): question for question in part}
             for part in parts
         }
-        yield from Batch(subscription, region, metrics, whole).cut(resources_per_call(metrics, stamps))
+        yield from Batch(subscription, region, metrics, whole).cut(resources_per_call(metrics, times))
 
 
 def joined(batches: Sequence[Batch]) -> list[Batch]:
@@ -137,11 +141,12 @@ def joined(batches: Sequence[Batch]) -> list[Batch]:
     return [Batch(*place, questions) for place, questions in together.items()]
 
 
-def resources_per_answer(metrics: Sequence[Metric], stamps: Stamps) -> int:
+def resources_per_answer(metrics: Sequence[Metric], times: Ranges) -> int:
     """The number of resources that fit into one answer."""
-    return POINTS_PER_CALL // (len(metrics) * (stamps.end - stamps.start) // PERIOD)
+    stamps = times[metrics[0].period]
+    return POINTS_PER_CALL // (len(metrics) * (stamps.end - stamps.start) // stamps.period)
 
 
-def resources_per_call(metrics: Sequence[Metric], stamps: Stamps) -> int:
+def resources_per_call(metrics: Sequence[Metric], times: Ranges) -> int:
     """The number of resources that one call names."""
-    return max(1, min(RESOURCES_PER_CALL, resources_per_answer(metrics, stamps)))
+    return max(1, min(RESOURCES_PER_CALL, resources_per_answer(metrics, times)))

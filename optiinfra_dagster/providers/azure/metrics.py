@@ -22,7 +22,8 @@ from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.metrics import CoverageState, MetricsRequest, MetricsResult
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.azure.client import METRICS_PRICE_USD, Principal, forget, open_principal
-from optiinfra_dagster.providers.azure.errors import RefusedError
+from optiinfra_dagster.providers.azure.errors import RefusedError, ends_all
+from optiinfra_dagster.providers.azure.kind import HOUR, PERIOD
 from optiinfra_dagster.providers.azure.metric_answers import Answer, by_metric, by_resource
 from optiinfra_dagster.providers.azure.metric_batches import (
     Batch,
@@ -31,7 +32,7 @@ from optiinfra_dagster.providers.azure.metric_batches import (
     resources_per_answer,
     resources_per_call,
 )
-from optiinfra_dagster.providers.azure.metric_questions import Question, Stamps, questions_about
+from optiinfra_dagster.providers.azure.metric_questions import Question, Ranges, questions_about, ranges
 from optiinfra_dagster.providers.azure.transport import calling
 from optiinfra_dagster.providers.metric_questions import Loss, Losses, result_of, unknown_account
 from optiinfra_dagster.providers.parsing import ODD
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.azure.account import AzureAccount
 
-_INTERVAL = "PT5M"  # `kind.PERIOD` in Azure's words
+_INTERVALS = {PERIOD: "PT5M", HOUR: "PT1H"}  # in Azure's words
 _AT_ONCE = 8  # calls
 _SECONDS = 240.0  # for all calls of one collection, waits included
 _HALVINGS = 40  # calls of one collection that may be halved to find out for which resource they fail
@@ -51,14 +52,14 @@ def price(request: MetricsRequest[AzureAccount]) -> Decimal:
 
     The first million calls of a month are free; how many of them are left is not known here.
     """
-    questions, stamps = _questions(request)
-    return METRICS_PRICE_USD * sum(1 for _ in batches_of(questions, stamps))
+    questions, times = _questions(request)
+    return METRICS_PRICE_USD * sum(1 for _ in batches_of(questions, times))
 
 
-def _questions(request: MetricsRequest[AzureAccount]) -> tuple[list[Question], Stamps]:
-    stamps = Stamps(request.start, request.end)
-    about = (questions_about(resource, request.start, stamps) for resource in request.resources)
-    return [question for questions in about for question in questions], stamps
+def _questions(request: MetricsRequest[AzureAccount]) -> tuple[list[Question], Ranges]:
+    times = ranges(request.start, request.end)
+    about = (questions_about(resource, request.start, times) for resource in request.resources)
+    return [question for questions in about for question in questions], times
 
 
 def collect(request: MetricsRequest[AzureAccount], meter: Meter) -> MetricsResult:
@@ -72,36 +73,53 @@ def collect(request: MetricsRequest[AzureAccount], meter: Meter) -> MetricsResul
         The series that have points, and for each catalogue metric of each resource exactly one coverage. What is not
         answered within four minutes is a problem.
     """
-    questions, stamps = _questions(request)
-    batches = list(batches_of(questions, stamps))
+    questions, times = _questions(request)
+    batches = list(batches_of(questions, times))
     accounts = {account.subscription_id.lower(): account for account in request.accounts}
+    silent: dict[tuple[str, str], CloudError] = {}
     runs = {
-        subscription: _Run(subscription, accounts.get(subscription), stamps)
+        subscription: _Run(subscription, accounts.get(subscription), times, silent)
         for subscription in dict.fromkeys(batch.subscription for batch in batches)
     }
     for run in runs.values():
         run.enter()
     with calling(meter, _SECONDS), ThreadPoolExecutor(_AT_ONCE, f"azure-{request.customer_id}") as pool:
-        # Each call runs in a copy of this context, which says where it is counted and when it is given up.
-        first = [pool.submit(copy_context().run, runs[batch.subscription].ask, batch) for batch in batches]
-        again = joined([batch for call in first for batch in call.result()])
-        calls = [pool.submit(copy_context().run, runs[batch.subscription].ask_manager, batch) for batch in again]
-        for call in calls:
-            call.result()
+
+        def side_by_side(
+            ask: Callable[[Batch], list[Batch]], batches: Sequence[Batch], host: Callable[[Batch], object]
+        ) -> list[Batch]:
+            # One call to each host goes ahead, so that one that does not answer is waited for once. Each runs in a copy
+            # of this context, which says where it is counted and when it is given up.
+            ahead = list({host(batch): batch for batch in reversed(batches)}.values())
+            first = {id(batch) for batch in ahead}
+            later = [batch for batch in batches if id(batch) not in first]
+            left: list[Batch] = []
+            for together in (ahead, later):
+                calls = [pool.submit(copy_context().run, ask, batch) for batch in together]
+                left += [batch for call in calls for batch in call.result()]
+            return left
+
+        left = side_by_side(lambda batch: runs[batch.subscription].ask(batch), batches, lambda batch: batch.region)
+        side_by_side(lambda batch: runs[batch.subscription].ask_manager(batch), joined(left), lambda _batch: None)
     return result_of(questions, [problem for run in runs.values() for problem in run.problems()])
 
 
 @dataclass(slots=True)
 class _Run:
-    """The questions to one subscription, which end where its credential turns out not to work."""
+    """The questions to one subscription, which end where its credential turns out not to work.
+
+    `silent` are the hosts that did not answer, by what is asked of them and by address, for all subscriptions alike;
+    `closed` the regions whose host of metrics does not let this subscription's identity in.
+    """
 
     subscription: str
     account: AzureAccount | None
-    stamps: Stamps
+    times: Ranges
+    silent: dict[tuple[str, str], CloudError]
     endpoint: str | None = None
     principal: Principal | None = None
     refusal: CollectionError | None = None
-    closed: dict[str, CloudError] = field(default_factory=dict)  # regions whose host of metrics cannot be used
+    closed: dict[str, CloudError] = field(default_factory=dict)
     halvings: int = _HALVINGS
     losses: Losses = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -122,7 +140,7 @@ class _Run:
 
     def ask(self, batch: Batch) -> list[Batch]:
         """Ask the region's host of metrics; what is given back is to be asked of Resource Manager."""
-        if batch.region in self.closed:
+        if self._shut(batch.region) is not None:
             return [batch]
         try:
             rest: Batch | None = batch
@@ -137,11 +155,19 @@ class _Run:
             return self._after(batch.rest(), error)
         return []
 
+    def _shut(self, region: str) -> CloudError | None:
+        """The reason why the host of metrics of a region is not asked any more; None where it is."""
+        if self.principal is None:
+            return None
+        host = ("getBatch", self.principal.metrics_host(region, self.endpoint))
+        return self.closed.get(region) or self.silent.get(host)
+
     def _query(self, batch: Batch) -> dict[str, str]:
+        stamps = self.times[batch.period]
         return {
-            "starttime": _iso(self.stamps.start),
-            "endtime": _iso(self.stamps.end),
-            "interval": _INTERVAL,
+            "starttime": _iso(stamps.start),
+            "endtime": _iso(stamps.end),
+            "interval": _INTERVALS[batch.period],
             "metricnamespace": batch.namespace,
             "metricnames": batch.names,
             "aggregation": batch.aggregations,
@@ -152,9 +178,11 @@ class _Run:
         if batch is None:
             return []
         if isinstance(error, RefusedError):
-            if error.status in {0, 403}:
-                with self._lock:
-                    self.closed.setdefault(batch.region, error)
+            if error.status == 0:
+                self.silent.setdefault(("getBatch", self._entered().metrics_host(batch.region, self.endpoint)), error)
+                return [batch]
+            if error.status == 403:
+                self.closed.setdefault(batch.region, error)
                 return [batch]
             if error.status == 400 and batch.settle_unknown(str(error)):
                 rest = batch.rest()
@@ -173,32 +201,43 @@ class _Run:
             self.halvings -= 1
             return self.halvings >= 0
 
-    def ask_manager(self, batch: Batch) -> None:
-        """Ask Resource Manager: for all at once, and for those that it leaves out by their ids."""
+    def ask_manager(self, batch: Batch) -> list[Batch]:
+        """Ask Resource Manager: for all at once, and for those that it leaves out by their ids. Nothing is left."""
         try:
-            if len(batch.questions) <= resources_per_answer(batch.metrics, self.stamps):
+            if silent := self.silent.get(("manager", self._entered().manager_host)):
+                raise silent
+            if len(batch.questions) <= resources_per_answer(batch.metrics, self.times):
                 # What is not asked for takes places too: new machines, deallocated ones.
                 self._list(batch, "Microsoft.ResourceId eq '*'", 2 * len(batch.questions) + 100)
             rest = batch.rest()
-            for part in rest.cut(resources_per_call(rest.metrics, self.stamps)) if rest is not None else ():
+            for part in rest.cut(resources_per_call(rest.metrics, self.times)) if rest is not None else ():
                 alternatives = (f"Microsoft.ResourceId eq '{resource_id}'" for resource_id in part.questions)
                 self._list(part, " or ".join(alternatives), len(part.questions))
             self._miss(batch.rest(), "monitor.ListAtSubscriptionScope")
         except CollectionError as error:
-            rest = batch.rest()
-            if rest is None:
-                return
-            if isinstance(error, RefusedError) and error.status == 400 and rest.settle_unknown(str(error)):
+            self._after_manager(batch.rest(), error)
+        return []
+
+    def _after_manager(self, rest: Batch | None, error: CollectionError) -> None:
+        """Deal with the rest of a batch after an error of Resource Manager, the last one to ask."""
+        if rest is None:
+            return
+        if isinstance(error, RefusedError):
+            if error.status == 400 and rest.settle_unknown(str(error)):
                 if (rest := rest.rest()) is not None:
                     self.ask_manager(rest)
                 return
-            message = f"{error}. The host of metrics of {batch.region}: {self.closed[batch.region]}"
-            self._lose(rest, CloudError(error.cause, message))
+            if error.status == 0:
+                self.silent.setdefault(("manager", self._entered().manager_host), error)
+        if not ends_all(error) and error is not self.refusal:
+            error = CloudError(error.cause, f"{error}. The host of metrics of {rest.region}: {self._shut(rest.region)}")
+        self._lose(rest, error)
 
     def _list(self, batch: Batch, resources: str, top: int) -> None:
+        stamps = self.times[batch.period]
         query = {
-            "timespan": f"{_iso(self.stamps.start)}/{_iso(self.stamps.end)}",
-            "interval": _INTERVAL,
+            "timespan": f"{_iso(stamps.start)}/{_iso(stamps.end)}",
+            "interval": _INTERVALS[batch.period],
             "metricNamespace": batch.namespace,
             "metricNames": batch.names,
             "aggregation": batch.aggregations,
@@ -218,7 +257,7 @@ class _Run:
     def _take(self, batch: Batch, operation: str, read: Callable[[Any], dict[str, list[Answer]]], answer: Any) -> None:
         """Hand an answer to the questions of a batch."""
         try:
-            codes = batch.read(read(json.loads(answer) if isinstance(answer, str) else answer), self.stamps)
+            codes = batch.read(read(json.loads(answer) if isinstance(answer, str) else answer), self.times)
         except ODD as error:
             message = f"{operation} answered in a form of its own: {type(error).__name__}"
             raise CloudError(Cause.BUG, message) from None
@@ -237,7 +276,7 @@ class _Run:
         questions = list(batch)
         for question in questions:
             question.fail(error)
-        if error.cause is Cause.AUTH or error is self.refusal:
+        if ends_all(error) or error is self.refusal:
             self._give_up(error)
         else:
             self._count(batch, error.cause, str(error), questions)
@@ -249,7 +288,7 @@ class _Run:
         with self._lock:
             if self.refusal is None:
                 self.refusal = error
-                if self.principal is not None and error.cause is Cause.AUTH:
+                if self.principal is not None and ends_all(error):
                     forget(self.principal)
 
     def problems(self) -> Iterator[Problem]:

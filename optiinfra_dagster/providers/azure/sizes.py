@@ -18,9 +18,9 @@ _OLD_SIZES: Mapping[str, int] = {
     **dict.fromkeys(("D15", "DS15"), 20),
     **dict.fromkeys(("G5", "GS5"), 32),
 }
-# Family, virtual CPUs, of which usable, features, accelerator, version:
+# Family, virtual CPUs, of which usable, features, accelerators or a confidential child (`cc`), version:
 # https://learn.microsoft.com/azure/virtual-machines/vm-naming-conventions
-_SIZE = re.compile(r"(?:standard|basic)_(([a-z]+)(\d+)(?:-(\d+))?([a-z]*))(?:_[a-z]*\d+[a-z]*)*?(?:_v(\d+))?")
+_SIZE = re.compile(r"(?:standard|basic)_(([a-z]+)(\d+)(?:-(\d+))?([a-z]*))(?:_[a-z0-9]+)*?(?:_v(\d+))?")
 
 
 def as_listed(size: str) -> str:
@@ -31,7 +31,7 @@ def as_listed(size: str) -> str:
     family = re.match(r"[A-Za-z]*", parts[0])
     letters = family[0] if family else ""
     named = letters.upper() + parts[0][len(letters) :].lower()
-    more = [part.lower() if re.fullmatch(r"[Vv]\d+", part) else part.upper() for part in parts[1:]]
+    more = [part.lower() if re.fullmatch(r"[Vv]\d+|[Cc]{2}", part) else part.upper() for part in parts[1:]]
     return "_".join((tier.capitalize(), named, *more)).replace("_PROMO", "_Promo")
 
 

@@ -26,8 +26,8 @@ OTHER = "other"
 COST_EXPLORER: Mapping[str, ResourceType | None] = {
     "amazon elastic compute cloud - compute": ResourceType.COMPUTE,  # of EC2's kinds, instances only
     "amazon lightsail": ResourceType.COMPUTE,
-    "aws lambda": ResourceType.COMPUTE,
-    "amazon elastic container service": ResourceType.COMPUTE,
+    "aws lambda": ResourceType.SERVERLESS,
+    "amazon elastic container service": ResourceType.SERVERLESS,  # of which Fargate is charged for
     "amazon fsx": ResourceType.VOLUME,
     "amazon documentdb (with mongodb compatibility)": ResourceType.DATABASE,
     "amazon neptune": ResourceType.DATABASE,
@@ -85,7 +85,11 @@ _GOOGLE: Sequence[tuple[str, ResourceType]] = (
     ("bigtable", ResourceType.DATABASE),
     ("firestore", ResourceType.DATABASE),
     ("filestore", ResourceType.VOLUME),
+    ("cloud storage", ResourceType.OBJECT_STORAGE),
     ("storage", ResourceType.VOLUME),
+    ("cloud run", ResourceType.SERVERLESS),
+    ("functions", ResourceType.SERVERLESS),
+    ("app engine", ResourceType.SERVERLESS),
     ("load balancing", ResourceType.LOAD_BALANCER),
     ("network", ResourceType.NETWORK),
     ("dns", ResourceType.NETWORK),
@@ -110,10 +114,20 @@ _EXPORTS: Sequence[tuple[ResourceType, str]] = (
         ResourceType.DATABASE,
         r"database|amazonrds|dynamodb|elasticache|redshift|docdb|documentdb|neptune|memorydb|\b(rds|sql)\b|mysql|postgre|mariadb|cosmos|redis",
     ),
-    (ResourceType.VOLUME, r"storage|amazons3|amazonefs|\b(ebs|efs|disks?|volumes?|buckets?|filestore|file system)\b"),
+    (ResourceType.SNAPSHOT, "snapshot"),
+    (
+        ResourceType.OBJECT_STORAGE,
+        r"amazons3|simple storage service|cloud storage|object storage|\bblobs?\b|\bbuckets?\b",
+    ),
+    (
+        ResourceType.SERVERLESS,
+        r"lambda|fargate|cloud run\b|app engine|app service|container apps|\bfunctions\b",
+    ),
+    (ResourceType.VOLUME, r"storage|amazonefs|\b(ebs|efs|disks?|volumes?|filestore|file system)\b"),
+    (ResourceType.ADDRESS, r"\bip addr|public ipv4"),
     (
         ResourceType.NETWORK,
-        r"network|bandwidth|data transfer|gateway|cloudfront|amazonvpc|private cloud|\b(vpc|vpn|dns|cdn|ip addr)",
+        r"network|bandwidth|data transfer|gateway|cloudfront|amazonvpc|private cloud|\b(vpc|vpn|dns|cdn)\b",
     ),
     (ResourceType.COMPUTE, r"virtual machines?\b|compute engine|bare metal|cloud - compute$|\binstances?\b"),
 )

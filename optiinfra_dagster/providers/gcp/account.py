@@ -8,6 +8,7 @@ from pydantic import Field, StrictBool, ValidationInfo, field_validator
 
 from optiinfra_dagster.config.accounts import HOW_TO_CLAIM, Account, must_match
 from optiinfra_dagster.config.secrets import HOW_TO_NAME_FILE, HOW_TO_POINT, CredentialsFile, Endpoint, problem
+from optiinfra_dagster.providers.gcp import permissions
 
 # Google names the tables of an export after the billing account: gcp_billing_export_resource_v1_01A2B3_C4D5E6_F7A8B9.
 _OF_ACCOUNT = re.compile(r"gcp_billing_export_(?:[a-z]+_)?v[0-9]+_([0-9A-F]{6}_[0-9A-F]{6}_[0-9A-F]{6})")
@@ -30,10 +31,14 @@ class GcpAccount(Account):
     project_id: str = Field(description="Write the project's id (not its name or number), such as acme-prod")
     credentials_file: CredentialsFile | None = Field(default=None, description=HOW_TO_NAME_FILE)
     impersonate: str | None = Field(
-        default=None, description="Write the service account, such as reader@acme-prod.iam.gserviceaccount.com"
+        default=None,
+        description="Write the service account, such as reader@acme-prod.iam.gserviceaccount.com",
+        json_schema_extra={"permission": permissions.IMPERSONATION},
     )
     quota_project_id: str | None = Field(
-        default=None, description="Write the id of the project that pays for the calls"
+        default=None,
+        description="Write the id of the project that pays for the calls",
+        json_schema_extra={"permission": permissions.QUOTA},
     )
     billing_export_table: str | None = Field(default=None, description="Write project.dataset.table")
     account_charges: StrictBool = Field(default=False, description=HOW_TO_CLAIM)

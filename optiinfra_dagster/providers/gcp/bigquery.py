@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,9 @@ from requests.adapters import HTTPAdapter
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.providers.gcp import permissions
 from optiinfra_dagster.providers.gcp.bill_sources import LEAST_BYTES, MOST_BYTES, usd
-from optiinfra_dagster.providers.gcp.client import Project, credentials_of
-from optiinfra_dagster.providers.gcp.errors import explain_bigquery, explain_credential
+from optiinfra_dagster.providers.gcp.client import Project
+from optiinfra_dagster.providers.gcp.credentials import Credential
+from optiinfra_dagster.providers.gcp.errors import explain_bigquery, explain_credential, final
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -228,11 +229,24 @@ def open_export(account: GcpAccount, name: str, meter: Meter) -> Iterator[Export
         CloudError: the table cannot be seen.
     """
     endpoint = account.bigquery_endpoint() or f"https://{API}"
-    credentials = credentials_of(account, endpoint, meter)
-    project = Project(account.project_id, credentials, endpoint, account.impersonate, API, _ROLE)
-    metered = _Metered(meter)
+    credential = Credential.of(account, endpoint, meter)
+    project = Project(account.project_id, credential, endpoint, account.impersonate, API, _ROLE)
+    with ExitStack() as opened:
+        try:
+            export = credential.enter(lambda _: opened.enter_context(_entered(account, project, name, meter)), meter)
+        except CloudError as error:
+            raise final(error) from None
+        yield export
+
+
+@contextmanager
+def _entered(account: GcpAccount, project: Project, name: str, meter: Meter) -> Iterator[Export]:
+    """An export whose table was found, read with the project's credentials as they are now."""
+    metered, endpoint = _Metered(meter), project.endpoint
     with requests.Session() as for_tokens:
-        session = AuthorizedSession(credentials, auth_request=Request(for_tokens))  # type: ignore[no-untyped-call]
+        session = AuthorizedSession(  # type: ignore[no-untyped-call]
+            project.credentials, auth_request=Request(for_tokens)
+        )
         for each in (for_tokens, session):
             each.trust_env = not project.plain
             each.mount("https://", metered)

@@ -1,4 +1,4 @@
-"""The way into a customer's Google Cloud project: credentials, and pages of assets.
+"""The way into a customer's Google Cloud project: pages of assets, and of any other listing.
 
 Cloud Asset Inventory is asked over REST with google-auth's session, and its JSON is read as it is. It is the call that
 `AssetServiceClient.list_assets` of google-cloud-asset makes over REST too, but that client turns every field into a
@@ -7,31 +7,23 @@ protobuf Struct first: 5.4 to 6.1 CPU-s for 10,000 resources, where reading them
 
 from __future__ import annotations
 
-import os
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
-import google.auth
 import requests
 from google.auth import exceptions as auth
-from google.auth import impersonated_credentials
-from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import AuthorizedSession, Request
-from google.oauth2 import service_account
-from requests.adapters import HTTPAdapter
 
-from optiinfra_dagster.model.errors import LATER, Cause, CloudError, ConfigError
+from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.model.hosts import is_plain_loopback
 from optiinfra_dagster.providers.gcp import permissions
-from optiinfra_dagster.providers.gcp.errors import SCOPE, Caller, explain, explain_credential, json_object
+from optiinfra_dagster.providers.gcp.credentials import Credential, count_requests
+from optiinfra_dagster.providers.gcp.errors import Caller, explain, explain_credential, final, json_object
 from optiinfra_dagster.providers.http import Patience, retrying
 from optiinfra_dagster.providers.paging import PageGuard
 from optiinfra_dagster.providers.parsing import as_text
@@ -44,7 +36,6 @@ Asset = Mapping[str, Any]
 
 API = "cloudasset.googleapis.com"
 PAGE_SIZE = 1000  # the largest that assets.list takes
-_SCOPES = (SCOPE,)
 
 _TIMEOUT_S = (5.0, 60.0)  # to connect; between two pieces of an answer
 _TOTAL_S = 600.0  # for all pages of a project
@@ -56,15 +47,12 @@ _PATIENCE: Mapping[Cause, Patience] = {
 }
 
 
-# --- Projects -------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Project:
     """An open project of a customer: pages through its assets, counts the calls, and explains their errors."""
 
     project_id: str
-    credentials: Any
+    credential: Credential
     endpoint: str
     impersonate: str | None = None
     api: str = API
@@ -74,6 +62,11 @@ class Project:
     def plain(self) -> bool:
         """True for an endpoint on plain http: a loopback host, to which no credential is shown."""
         return is_plain_loopback(self.endpoint)
+
+    @property
+    def credentials(self) -> Any:
+        """The credentials of google-auth, as they are now."""
+        return self.credential.value
 
     @property
     def caller(self) -> Caller:
@@ -117,8 +110,11 @@ class Project:
         guard, of_page = PageGuard(operation), query
         with self._session(meter, method) as session:
             while True:
-                send = partial(self._ask, session, url, of_page, operation)
-                answer = retrying(_PATIENCE, end, time.sleep)(send)
+                send = partial(self._enter, session, url, of_page, operation, meter)
+                try:
+                    answer = retrying(_PATIENCE, end, time.sleep)(send)
+                except CloudError as error:
+                    raise final(error) from None
                 items = answer.get(key) or []
                 if not isinstance(items, list):
                     raise CloudError(Cause.BUG, f"{operation} answered in a form of its own")
@@ -137,25 +133,42 @@ class Project:
         Raises:
             CloudError: Google gives none.
         """
-        if self.plain or self.credentials.valid:
-            return
-        with requests.Session() as session:
-            _count(session, meter, "GetAccessToken")
-            try:
-                self.credentials.refresh(Request(session))
-            except auth.GoogleAuthError as error:
-                raise explain_credential(error, self.impersonate) from None
+
+        def refresh(credentials: Any) -> None:
+            if self.plain or credentials.valid:
+                return
+            with requests.Session() as session:
+                count_requests(session, meter, "GetAccessToken")
+                try:
+                    credentials.refresh(Request(session))
+                except auth.GoogleAuthError as error:
+                    raise explain_credential(error, self.impersonate) from None
+
+        self.credential.enter(refresh, meter)
 
     @contextmanager
     def _session(self, meter: Meter, method: str) -> Iterator[AuthorizedSession]:
         with requests.Session() as for_tokens:
-            _count(for_tokens, meter, "GetAccessToken")
-            session = AuthorizedSession(self.credentials, auth_request=Request(for_tokens))  # type: ignore[no-untyped-call]
-            _count(session, meter, method)
+            count_requests(for_tokens, meter, "GetAccessToken")
+            session = AuthorizedSession(  # type: ignore[no-untyped-call]
+                self.credentials,
+                refresh_status_codes=(),  # a refusal is answered here, by looking the credential up again
+                auth_request=Request(for_tokens),
+            )
+            count_requests(session, meter, method)
             session.headers["User-Agent"] = "optiinfra (gzip)"  # Google compresses for agents that say so here too
             session.trust_env = not self.plain  # no proxy, and no password of ~/.netrc, on the way to this host
             with session:
                 yield session
+
+    def _enter(
+        self, session: AuthorizedSession, url: str, query: Mapping[str, Any], operation: str, meter: Meter
+    ) -> dict[str, Any]:
+        def ask(credentials: Any) -> dict[str, Any]:
+            session.credentials = credentials
+            return self._ask(session, url, query, operation)
+
+        return self.credential.enter(ask, meter)
 
     def _ask(self, session: AuthorizedSession, url: str, query: Mapping[str, Any], operation: str) -> dict[str, Any]:
         try:
@@ -173,36 +186,6 @@ class Project:
         return body
 
 
-class _Counting(HTTPAdapter):
-    """Sends requests, and counts each attempt.
-
-    google-auth copies a session for look-ups in the background (of regional access boundaries), which nobody would
-    count. A meter cannot be copied, so it goes without: they are optional.
-    """
-
-    __attrs__ = [*HTTPAdapter.__attrs__, "_meter", "_operation"]  # noqa: RUF012 - a list in the base class too
-
-    def __init__(self, meter: Meter, operation: str) -> None:
-        super().__init__()
-        self._meter, self._operation = meter, operation
-
-    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send one request."""
-        self._meter.count(self._operation)
-        return super().send(*args, **kwargs)
-
-
-def _count(session: requests.Session, meter: Meter, operation: str) -> None:
-    adapter = _Counting(meter, operation)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)  # loopback, and the metadata server of Compute Engine
-
-
-# --- Credentials ----------------------------------------------------------------------------------------------------
-
-_CREDENTIALS: dict[bytes, Any] = {}
-
-
 def open_project(account: GcpAccount, meter: Meter) -> Project:
     """An open project: it is entered, or come back to, as an access token serves all collections for an hour.
 
@@ -213,74 +196,4 @@ def open_project(account: GcpAccount, meter: Meter) -> Project:
         CloudError: this host has no credentials.
     """
     endpoint = account.endpoint() or f"https://{API}"
-    return Project(account.project_id, credentials_of(account, endpoint, meter), endpoint, account.impersonate)
-
-
-def credentials_of(account: GcpAccount, endpoint: str, meter: Meter) -> Any:
-    """The credentials that a project is entered with; none are looked up for a plain http endpoint.
-
-    Raises:
-        ConfigError: the credentials file cannot be used.
-        CloudError: this host has no credentials.
-    """
-    if is_plain_loopback(endpoint):
-        return AnonymousCredentials()  # type: ignore[no-untyped-call]
-    path = account.credentials_file.resolve() if account.credentials_file else None
-    environment = sorted(
-        item for item in os.environ.items() if item[0].startswith(("GOOGLE_", "CLOUDSDK_", "GCE_", "NO_GCE_"))
-    )
-    way_in = (environment, str(path), _version(path), account.impersonate, account.quota_project_id)
-    key = sha256(repr(way_in).encode()).digest()
-    credentials = _CREDENTIALS.get(key)
-    if credentials is None:  # without a lock: to look for the host's own may take seconds, and twice does no harm
-        loaded = _load(path, account.impersonate, account.quota_project_id, meter)
-        credentials = _CREDENTIALS.setdefault(key, loaded)
-    return credentials
-
-
-def _version(path: Path | None) -> tuple[int, int] | None:
-    """The time and size of a file, by which a rotated key is known from the one before."""
-    try:
-        state = path.stat() if path else None
-    except OSError:  # gone meanwhile; reading it will say so
-        state = None
-    return (state.st_mtime_ns, state.st_size) if state else None
-
-
-def _load(path: Path | None, impersonate: str | None, payer: str | None, meter: Meter) -> Any:
-    credentials = _of_host(meter) if path is None else _of_file(path)
-    if impersonate is not None:
-        return impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
-            credentials, target_principal=impersonate, target_scopes=list(_SCOPES), quota_project_id=payer
-        )
-    if isinstance(credentials, service_account.Credentials):
-        # Signs its own tokens, as Google's clients do: no call to the token endpoint.
-        credentials = credentials.with_always_use_jwt_access(True)  # type: ignore[no-untyped-call]  # noqa: FBT003
-    return credentials.with_quota_project(payer) if payer else credentials
-
-
-def _of_file(path: Path) -> Any:
-    try:
-        with warnings.catch_warnings():
-            # The warning is about files from strangers; this one is named in the customers file.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return google.auth.load_credentials_from_file(str(path), scopes=_SCOPES)[0]  # type: ignore[no-untyped-call]
-    except (auth.GoogleAuthError, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        # Not its text: it may quote the file.
-        raise ConfigError(
-            f"{path} is not a credentials file of Google ({type(error).__name__}). "
-            "Write the path of the JSON key of a service account, or of a workload identity configuration."
-        ) from None
-
-
-def _of_host(meter: Meter) -> Any:
-    try:
-        with requests.Session() as session:
-            _count(session, meter, "GetAccessToken")
-            return google.auth.default(scopes=_SCOPES, request=Request(session))[0]
-    except auth.GoogleAuthError as error:
-        raise CloudError(
-            Cause.AUTH,
-            f"this host has no Google credentials ({type(error).__name__}): write credentials_file in the customers "
-            "file, set GOOGLE_APPLICATION_CREDENTIALS, or run on Google Cloud with a service account",
-        ) from None
+    return Project(account.project_id, Credential.of(account, endpoint, meter), endpoint, account.impersonate)

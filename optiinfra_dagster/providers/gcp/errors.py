@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from google.auth.exceptions import GoogleAuthError, TransportError
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
+from optiinfra_dagster.providers.gcp import permissions
 
 if TYPE_CHECKING:
     from google.api_core.exceptions import GoogleAPICallError
@@ -49,6 +50,8 @@ _GRANT = "Grant {role} on the project {project} to {principal}, or correct proje
 _ENABLE = "Enable {api} in the project {payer} (gcloud services enable {api} --project {payer})"
 _CREDENTIAL = "Check the credentials file, or renew the credentials of this host"
 
+_EXPIRED = "ACCESS_TOKEN_EXPIRED"  # it ran out, or was revoked
+
 # Reasons of google.rpc.ErrorInfo, which say more than the status (google/api/error_reason.proto).
 _REASONS: Mapping[str, tuple[Cause, str]] = {
     "SERVICE_DISABLED": (Cause.CONFIG, _ENABLE),
@@ -58,7 +61,7 @@ _REASONS: Mapping[str, tuple[Cause, str]] = {
     "CONSUMER_SUSPENDED": (Cause.CONFIG, "The project {payer} is suspended: ask Google's support"),
     "USER_PROJECT_DENIED": (
         Cause.PERMISSION,
-        "Grant roles/serviceusage.serviceUsageConsumer on {payer} to {principal}, or correct quota_project_id",
+        f"Grant {permissions.QUOTA} on {{payer}} to {{principal}}, or correct quota_project_id",
     ),
     "SECURITY_POLICY_VIOLATED": (
         Cause.PERMISSION,
@@ -66,7 +69,7 @@ _REASONS: Mapping[str, tuple[Cause, str]] = {
     ),
     "IAM_PERMISSION_DENIED": (Cause.PERMISSION, _GRANT),
     "ACCOUNT_STATE_INVALID": (Cause.AUTH, "The service account {principal} is disabled or deleted: enable it"),
-    "ACCESS_TOKEN_EXPIRED": (Cause.AUTH, _CREDENTIAL),
+    _EXPIRED: (Cause.AUTH, "The access token is not taken any more"),
     "ACCESS_TOKEN_SCOPE_INSUFFICIENT": (Cause.AUTH, f"Give this host's service account the scope {SCOPE}"),
     "RATE_LIMIT_EXCEEDED": (Cause.THROTTLED, LATER),
 }
@@ -82,6 +85,17 @@ _STATUSES: Mapping[str | int, tuple[Cause, str]] = {
     408: (Cause.UNAVAILABLE, LATER),
     429: (Cause.THROTTLED, LATER),
 }
+
+
+class SessionRefusedError(CloudError):
+    """An access token that Google takes no longer: a new one may be taken."""
+
+
+def final(error: CloudError) -> CloudError:
+    """An error that stands; of a session that was opened anew and refused again, nobody has to mend anything."""
+    if isinstance(error, SessionRefusedError):
+        return CloudError(Cause.UNAVAILABLE, f"{str(error).rstrip('.')}, nor is a new one. {LATER}")
+    return error
 
 
 def explain(status: int, body: Mapping[str, Any] | None, caller: Caller, operation: str) -> CloudError:
@@ -117,9 +131,10 @@ def explain(status: int, body: Mapping[str, Any] | None, caller: Caller, operati
         principal=caller.principal,
         payer=consumer.removeprefix("projects/") or caller.payer,
     )
+    made = SessionRefusedError if reason == _EXPIRED else CloudError
     message = _shortened(error.get("message"))
     summary = f"{word} {reason}".strip() + (f": {message}" if message else "")
-    return CloudError(cause, f"{operation}: {summary}. {remedy}".rstrip(". "))
+    return made(cause, f"{operation}: {summary}. {remedy}".rstrip(". "))
 
 
 def _shortened(message: object) -> str:
@@ -144,7 +159,7 @@ def explain_credential(error: GoogleAuthError, impersonate: str | None) -> Cloud
     if impersonate is not None and "impersonate" in str(error.args[:1]):
         return CloudError(
             Cause.AUTH,
-            f"{impersonate} cannot be impersonated. Grant roles/iam.serviceAccountTokenCreator on it to the "
+            f"{impersonate} cannot be impersonated. Grant {permissions.IMPERSONATION} on it to the "
             "credentials in use, and enable iamcredentials.googleapis.com in its project",
         )
     code = str(error.args[0]).partition(":")[0] if error.args else ""
@@ -221,5 +236,8 @@ def explain_bigquery(error: GoogleAPICallError, caller: Caller, operation: str) 
         if reason in reasons:
             return CloudError(cause, f"{operation}: {message}. {remedy}")
     status = int(error.code or 500)
-    body = {"error": {"status": _WORDS.get(status), "message": message, "errors": list(error.errors)}}
+    details = [{"reason": error.reason}] if error.reason else []
+    body = {
+        "error": {"status": _WORDS.get(status), "message": message, "details": details, "errors": list(error.errors)}
+    }
     return explain(status, body, caller, operation)

@@ -7,8 +7,9 @@ kind in any region, so its problem names none.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
@@ -48,7 +49,14 @@ def collect(customer_id: str, accounts: Sequence[GcpAccount], meter: Meter) -> I
             # A listing that shifts between pages names an asset twice: the later word counts.
             resources.update((resource.resource_id, resource) for resource in of_project.resources)
             problems += of_project.problems
-    return Inventory(list(resources.values()), list(dict.fromkeys(problems)))
+    return Inventory([_labelled(resource, resources) for resource in resources.values()], list(dict.fromkeys(problems)))
+
+
+def _labelled(resource: Resource, resources: Mapping[str, Resource]) -> Resource:
+    """The resource, with the labels of the one that holds it where those are its own."""
+    by = KINDS[resource.kind].labelled_by
+    holder = resources.get(resource.resource_id.rsplit("/", 2)[0]) if by else None
+    return replace(resource, tags=holder.tags) if holder is not None and holder.kind == by else resource
 
 
 def _list(account: GcpAccount, meter: Meter) -> Inventory:

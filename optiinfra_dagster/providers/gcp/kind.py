@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from types import MappingProxyType
 
 from optiinfra_dagster.model.inventory import Resource, Status
 from optiinfra_dagster.model.metrics import Metric
@@ -47,7 +48,8 @@ class AssetFacts:
     """The facts of an asset that its kind reads; name, place and time of creation are read alike for all kinds.
 
     `status` None is the one that `cloud_status` stands for everywhere; `region` "" is that of the asset's place.
-    `labels` are as the API has them. `capacity` is in the kind's `unit`.
+    `labels` are as the API has them. `capacity` is in the kind's `unit`. `created` and `uid` are for APIs that have
+    them in a place of their own.
     """
 
     cloud_status: str = ""
@@ -55,6 +57,8 @@ class AssetFacts:
     capacity: float | None = None
     labels: object = None
     region: str = ""
+    created: object = None
+    uid: object = None
     metadata: dict[str, str | int | float | bool | None] = field(default_factory=dict)
 
 
@@ -105,12 +109,15 @@ class GcpKind(Kind):
     `asset_types` are those of Cloud Asset Inventory that are of this kind: what is regional or global may have one of
     its own. `read` takes the facts from an asset's data. `unit` is that of the capacity. `collection` is the word
     before a resource's name in its full name: `instances`. `number` names the fact that holds the numeric id, which
-    the bill has in place of the name; "" where there is none.
+    the bill has in place of the name; "" where there is none. `labelled_by` is the kind of what holds one of this kind
+    and has its labels, where the kind has none.
 
     `series_labels` gives the values of the labels by which a time series names a resource, in the order of the
     metrics' `dimension`; None for a kind without metrics. `published` gives a metric the names under which a
     resource's own family has it. The metrics are laid out without the name of the kind, which is filled in here.
-    `skus` are the price list's rules for the components of `price_parts`.
+    `divisors` names, for a metric that the cloud tells only as a sum, the metric that it is divided by, with the same
+    filter: the time that all requests took, by their number. `skus` are the price list's rules for the components of
+    `price_parts`.
     """
 
     asset_types: tuple[str, ...]
@@ -118,8 +125,10 @@ class GcpKind(Kind):
     collection: str
     unit: str = ""
     number: str = ""
+    labelled_by: str = ""
     series_labels: Callable[[Resource], tuple[str, ...]] | None = None
     published: Callable[[Metric, Resource], Metric] = as_catalogued
+    divisors: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     skus: tuple[Sku, ...] = ()
 
     def __post_init__(self) -> None:
@@ -129,6 +138,8 @@ class GcpKind(Kind):
     def to_resource(self, data: Item, place: Place) -> Resource:
         """The resource that an asset of this kind is; `data` is the answer of its own API."""
         facts = self.read(data, place)
+        told = facts.created or data.get("creationTimestamp") or data.get("createTime") or data.get("timeCreated")
+        created = as_datetime(told)  # by Compute Engine, most APIs, or Cloud Storage
         return Resource(
             account_id=place.account_id,
             region=facts.region or place.region,
@@ -138,12 +149,23 @@ class GcpKind(Kind):
             resource_type=self.resource_type,
             status=status_of(facts.cloud_status) if facts.status is None else facts.status,
             cloud_status=facts.cloud_status,
-            created_at=as_datetime(data.get("creationTimestamp")) or as_datetime(data.get("createTime")),
+            created_at=created,
             capacity=facts.capacity,
             unit=self.unit,
+            instance_uid=as_text(facts.uid) or _own_id(data, place) or iso(created) or "",
             tags=as_labels(facts.labels),
             metadata=facts.metadata,
         )
+
+
+def _own_id(data: Item, place: Place) -> str:
+    """The id that Google gives to this one resource and to none that is made later under its name; "" without one.
+
+    Compute Engine numbers what it makes; Kubernetes Engine and younger APIs have an id or uid. Where an API's `id` is
+    the name once more (buckets, services of App Engine), it is none.
+    """
+    number = digits(data.get("id")) or ""
+    return number if number not in {"", last_part(place.name)} else as_text(data.get("uid"))
 
 
 def metric_rows(

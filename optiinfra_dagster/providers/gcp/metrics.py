@@ -15,10 +15,12 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from google.cloud.monitoring_v3.types import Aggregation, ListTimeSeriesRequest
@@ -28,7 +30,7 @@ from optiinfra_dagster.model.metrics import CoverageState, Metric, MetricsReques
 from optiinfra_dagster.providers import metric_questions
 from optiinfra_dagster.providers.gcp.kind import AGENT, is_stopped
 from optiinfra_dagster.providers.gcp.monitoring import Monitoring, open_monitoring
-from optiinfra_dagster.providers.gcp.services import KINDS, METRICS
+from optiinfra_dagster.providers.gcp.services import KINDS
 from optiinfra_dagster.providers.metric_questions import Loss, Losses, metrics_to_ask, result_of, unknown_account
 from optiinfra_dagster.providers.paging import PageGuard
 from optiinfra_dagster.providers.threads import side_by_side
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 # a month is free, but whether the customer has used that up is not known: it is ignored.
 _PRICE_USD = Decimal("0.0000005")
 _PAGE_SIZE = 100_000  # points; ListTimeSeriesRequest: the most that a page holds
+_TYPES_A_CALL = 50  # metric types that one call asks the descriptors of
 _TOTAL_S = 240.0  # for one collection
 _AT_ONCE = 4  # calls for one project
 
@@ -61,6 +64,13 @@ class _Question(metric_questions.Question):
 
     published: Metric = field(kw_only=True)
     labels: tuple[str, ...] = field(kw_only=True)
+
+    @property
+    def divisor(self) -> str:
+        """The type of the metric that this one is divided by; "" for most."""
+        kind = KINDS[self.resource.kind]
+        name = kind.divisors.get(self.metric.name)
+        return next((metric.api_metric for metric in kind.metrics if metric.name == name), "")
 
     @property
     def noun(self) -> str:
@@ -104,12 +114,15 @@ def price(request: MetricsRequest[GcpAccount]) -> Decimal:
 # --- Asking ---------------------------------------------------------------------------------------------------------
 
 # Statistics of the catalogue -> how a series is aligned, and how the series of a resource become one. A percentile of
-# several distributions is that of their union, never a mean of percentiles.
+# several distributions is that of their union, never a mean of percentiles; a mean weighs each of their values alike.
 _AGGREGATIONS: Mapping[str, tuple[str, str]] = {
     "ALIGN_MEAN": ("ALIGN_MEAN", "REDUCE_MEAN"),
     "ALIGN_MAX": ("ALIGN_MAX", "REDUCE_MAX"),
     "ALIGN_RATE": ("ALIGN_RATE", "REDUCE_SUM"),
     "ALIGN_SUM": ("ALIGN_SUM", "REDUCE_SUM"),
+    "ALIGN_FRACTION_TRUE": ("ALIGN_FRACTION_TRUE", "REDUCE_MEAN"),
+    "REDUCE_SUM": ("ALIGN_MEAN", "REDUCE_SUM"),
+    "REDUCE_MEAN": ("ALIGN_DELTA", "REDUCE_MEAN"),
     "REDUCE_PERCENTILE_50": ("ALIGN_DELTA", "REDUCE_PERCENTILE_50"),
     "REDUCE_PERCENTILE_95": ("ALIGN_DELTA", "REDUCE_PERCENTILE_95"),
     "REDUCE_PERCENTILE_99": ("ALIGN_DELTA", "REDUCE_PERCENTILE_99"),
@@ -161,16 +174,46 @@ class _Run:
             for statistic in metric.statistics:
                 key = (metric.namespace, metric.api_metric, metric.filter, statistic)
                 groups.setdefault(key, []).append(question)
-        lags = _lags(monitoring, self.request)
+        self._tell_apart(groups.values())
+        lags = _lags(monitoring, self.request, sorted({metric_type for _, metric_type, _, _ in groups}))
+        calls = []
+        for key, group in groups.items():
+            by = groups.get((key[0], group[0].divisor, key[2], key[3]), []) if group else []
+            calls.append((group, key[-1], lags.get(key[1], _Lag()), by))
+        asked_along = {id(by) for *_, by in calls}
         side_by_side(
             lambda call: self._ask(monitoring, *call),
-            [(group, key[-1], lags.get(key[1], _Lag())) for key, group in groups.items()],
+            [call for call in calls if call[0] and id(call[0]) not in asked_along],
             most=_AT_ONCE,
             name=f"gcp-{self.request.customer_id}",
         )
 
-    def _ask(self, monitoring: Monitoring, group: list[_Question], statistic: str, lag: _Lag) -> None:
-        """Ask one statistic of one metric of all resources; what came before a failure is kept."""
+    def _tell_apart(self, groups: Iterable[list[_Question]]) -> None:
+        """Settle the questions of resources that time series name alike: their points would be mixed up."""
+        for group in groups:
+            named = Counter(question.labels for question in group)
+            alike = [question for question in group if named[question.labels] > 1]
+            for question in alike:
+                label = f"{question.published.dimension} {', '.join(question.labels)}"
+                question.settle(CoverageState.ERROR, f"Cloud Monitoring names several resources alike: {label}")
+            group[:] = [question for question in group if question.state is None]
+
+    def _ask(
+        self, monitoring: Monitoring, group: list[_Question], statistic: str, lag: _Lag, by: list[_Question]
+    ) -> None:
+        """Ask one statistic of one metric of all resources, with the metric that it is divided by, if any."""
+        answer, failure = self._answer(monitoring, group, statistic, lag)
+        if by:
+            divisor, failed = self._answer(monitoring, by, statistic, lag)
+            self._conclude(by, divisor, failed, statistic, lag)
+            answer.divide(divisor)
+            failure = failure or failed
+        self._conclude(group, answer, failure, statistic, lag)
+
+    def _answer(
+        self, monitoring: Monitoring, group: list[_Question], statistic: str, lag: _Lag
+    ) -> tuple[_Answer, CollectionError | None]:
+        """The points of one statistic of one metric; what came before a failure is kept."""
         answer = _Answer(self.request, group)
         failure = self.refusal
         if failure is None:
@@ -178,13 +221,18 @@ class _Run:
                 self._read(monitoring, answer, statistic, lag)
             except CloudError as error:
                 failure = error
-        self._hand_out(answer, statistic)
         if failure is None and answer.errors:
             errors = "; ".join(dict.fromkeys(answer.errors))[:300]
             failure = CloudError(
                 Cause.INCOMPLETE, f"timeSeries.list of projects/{self.project_id}: the answer is partial: {errors}"
             )
             self.losses.add(failure.cause, str(failure), [])
+        return answer, failure
+
+    def _conclude(
+        self, group: list[_Question], answer: _Answer, failure: CollectionError | None, statistic: str, lag: _Lag
+    ) -> None:
+        self._hand_out(answer, statistic)
         if failure is not None:
             self._lose(failure, [question for question in group if not answer.has(question)])
         else:
@@ -239,7 +287,7 @@ def _request_for(
 ) -> ListTimeSeriesRequest:
     """The question for one statistic of a metric, of all resources that a project has."""
     # A project may see the metrics of others (its metrics scope): they are not asked for, and not paid.
-    terms = [f'metric.type = "{metric.api_metric}"', f'resource.type = "{metric.namespace}"']
+    terms = [f'metric.type = "{metric.api_metric}"', _is_one_of("resource.type", metric.namespace.split())]
     terms += [f'project = "{project_id}"', metric.filter]
     aligner, reducer = _AGGREGATIONS[statistic]
     start = _aligned(request.start, metric.period)
@@ -260,19 +308,26 @@ def _request_for(
     )
 
 
-def _lags(monitoring: Monitoring, request: MetricsRequest[GcpAccount]) -> dict[str, _Lag]:
-    """The lags of the metrics, asked once a day. Without them, the usual ones hold: a failure here costs nothing."""
-    key = ("gcp", "metric_descriptors", monitoring.project.endpoint, monitoring.project.project_id)
+def _is_one_of(selector: str, values: Sequence[str]) -> str:
+    """A term of a filter, for one value or for several."""
+    named = ", ".join(f'"{value}"' for value in values)
+    return f"{selector} = {named}" if len(values) == 1 else f"{selector} = one_of({named})"
+
+
+def _lags(monitoring: Monitoring, request: MetricsRequest[GcpAccount], metric_types: Sequence[str]) -> dict[str, _Lag]:
+    """The lags of metrics, asked once a day. Without them, the usual ones hold: a failure here costs nothing."""
+    of_metrics = sha256(" ".join(metric_types).encode()).hexdigest()
+    key = ("gcp", "metric_descriptors", monitoring.project.endpoint, monitoring.project.project_id, of_metrics)
     known = request.memory.get(*key) if request.memory is not None else None
     if not isinstance(known, dict):
-        wanted = sorted({metric.api_metric for metric in METRICS})
         try:
             known = {
                 descriptor.type: [
                     descriptor.metadata.sample_period.seconds,
                     descriptor.metadata.ingest_delay.seconds,
                 ]
-                for descriptor in monitoring.descriptors(wanted)
+                for first in range(0, len(metric_types), _TYPES_A_CALL)
+                for descriptor in monitoring.descriptors(metric_types[first : first + _TYPES_A_CALL])
             }
         except CloudError as error:
             if error.cause is Cause.AUTH:
@@ -300,6 +355,12 @@ class _Answer:
     def has(self, question: _Question) -> bool:
         """True for a resource that has points."""
         return bool(self.points.get(question.labels))
+
+    def divide(self, by: _Answer) -> None:
+        """Divide each point by that of another answer; where that one is 0 or missing, there is no quotient."""
+        for labels, points in self.points.items():
+            divisors = dict(by.points.get(labels, ()))
+            points[:] = [(moment, value / divisors[moment]) for moment, value in points if divisors.get(moment)]
 
     def add(self, page: Any) -> None:
         """Take the points of the resources that were asked for, within the range, at the starts of their periods."""

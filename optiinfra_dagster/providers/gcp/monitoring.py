@@ -7,8 +7,9 @@ wrappers of them cost several times as much.
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,8 +26,9 @@ from google.cloud.monitoring_v3.types import ListMetricDescriptorsRequest, ListT
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.providers.gcp import permissions
-from optiinfra_dagster.providers.gcp.client import Project, credentials_of
-from optiinfra_dagster.providers.gcp.errors import explain_grpc, is_unknown_metric
+from optiinfra_dagster.providers.gcp.client import Project
+from optiinfra_dagster.providers.gcp.credentials import Credential
+from optiinfra_dagster.providers.gcp.errors import explain_grpc, final, is_unknown_metric
 from optiinfra_dagster.providers.http import Patience, retrying
 from optiinfra_dagster.providers.paging import PageGuard
 
@@ -53,13 +55,19 @@ AnswerT = TypeVar("AnswerT")
 
 @dataclass(slots=True)
 class Monitoring:
-    """A project's metrics, for as long as its channel is open. `deadline` is a time of `time.monotonic()`."""
+    """A project's metrics, for as long as its channels are open. `deadline` is a time of `time.monotonic()`.
+
+    A host that answers nobody for as long as one call is tried is given up, as is a session that is refused when it was
+    opened anew: the other calls, for other metrics of the same project, would wait for the same.
+    """
 
     project: Project
-    client: Any
+    clients: Clients
     meter: Meter
     deadline: float
     _last: CloudError | None = field(default=None, repr=False)
+    _answered: float = field(default=float("-inf"), repr=False)
+    _given_up: CloudError | None = field(default=None, repr=False)
 
     def page(self, request: ListTimeSeriesRequest, usd: Decimal, price: Decimal) -> Any:
         """Request a page of time series, a protobuf message; None where the project has no such metric.
@@ -73,11 +81,11 @@ class Monitoring:
             CloudError: the page could not be had.
         """
 
-        def ask(timeout: float) -> Any:
+        def ask(client: Any, timeout: float) -> Any:
             self.meter.count("ListTimeSeries", usd=usd)
             returned = 0
             try:
-                page = next(iter(self.client.list_time_series(request, retry=None, timeout=timeout).pages))
+                page = next(iter(client.list_time_series(request, retry=None, timeout=timeout).pages))
                 answer = type(page).pb(page)
                 returned = len(answer.time_series)
             finally:
@@ -89,7 +97,7 @@ class Monitoring:
         except _NoSuchMetricError:
             return None
 
-    def descriptors(self, metric_types: list[str]) -> Iterator[Any]:
+    def descriptors(self, metric_types: Sequence[str]) -> Iterator[Any]:
         """The descriptors of those metric types that the project has. They are free, and not worth a second attempt.
 
         Raises:
@@ -100,9 +108,9 @@ class Monitoring:
             name=f"projects/{self.project.project_id}", filter=f"metric.type = one_of({names})"
         )
 
-        def ask(timeout: float) -> Any:
+        def ask(client: Any, timeout: float) -> Any:
             self.meter.count("ListMetricDescriptors")
-            return next(iter(self.client.list_metric_descriptors(request, retry=None, timeout=timeout).pages))
+            return next(iter(client.list_metric_descriptors(request, retry=None, timeout=timeout).pages))
 
         guard = PageGuard(f"metricDescriptors.list of projects/{self.project.project_id}")
         while True:
@@ -130,28 +138,77 @@ class Monitoring:
         self.page(request, Decimal(0), Decimal(0))
 
     def _patiently(
-        self, ask: Callable[[float], AnswerT], method: str, patience: Mapping[Cause, Patience] | None = None
+        self, ask: Callable[[Any, float], AnswerT], method: str, patience: Mapping[Cause, Patience] | None = None
     ) -> AnswerT:
-        """Ask with a timeout, again and again where that can help; `patience` in place of the usual."""
+        """Ask a client with a timeout, again and again where that can help; `patience` in place of the usual."""
         operation = f"{method} of projects/{self.project.project_id}"
+        policy, began = _PATIENCE if patience is None else patience, time.monotonic()
 
         def attempt() -> AnswerT:
-            seconds = self.deadline - time.monotonic()
-            if seconds <= 0:
-                cause = self._last.cause if self._last else Cause.UNAVAILABLE
-                raise CloudError(cause, f"{operation} was not answered in the time that a collection has. {LATER}")
-            try:
-                return ask(min(_CALL_S, seconds))
-            except exceptions.GoogleAPICallError as refusal:
-                if is_unknown_metric(refusal):
-                    raise _NoSuchMetricError from None
-                error = explain_grpc(refusal, self.project.caller, operation)
-                if error.cause in policy:
-                    self._last = error
-                raise error from None
+            return self.project.credential.enter(lambda known: self._once(ask, known, operation), self.meter)
 
-        policy = _PATIENCE if patience is None else patience
-        return retrying(policy, self.deadline, time.sleep)(attempt)
+        try:
+            return retrying(policy, self.deadline, time.sleep)(attempt)
+        except _GivenUpError as given_up:
+            raise given_up.reason from None
+        except CloudError as error:
+            refused = final(error)
+            unanswered = error.cause is Cause.UNAVAILABLE and patience is None and self._answered < began
+            if unanswered or refused is not error:
+                self._given_up = self._given_up or refused
+            raise refused from None
+
+    def _once(self, ask: Callable[[Any, float], AnswerT], credentials: Any, operation: str) -> AnswerT:
+        """Ask a client once, as long as the project is not given up and there is time left."""
+        if self._given_up is not None:
+            raise _GivenUpError(self._given_up)
+        seconds = self.deadline - time.monotonic()
+        if seconds <= 0:
+            cause = self._last.cause if self._last else Cause.UNAVAILABLE
+            raise CloudError(cause, f"{operation} was not answered in the time that a collection has. {LATER}")
+        try:
+            answer = ask(self.clients.of(credentials), min(_CALL_S, seconds))
+        except exceptions.GoogleAPICallError as refusal:
+            error = explain_grpc(refusal, self.project.caller, operation)
+            if error.cause is not Cause.UNAVAILABLE:
+                self._answered = time.monotonic()
+            if is_unknown_metric(refusal):
+                raise _NoSuchMetricError from None
+            if error.cause in _PATIENCE:
+                self._last = error
+            raise error from None
+        self._answered = time.monotonic()
+        return answer
+
+
+class Clients:
+    """The clients of one endpoint, one for each credential that it is entered with. Safe to use from threads."""
+
+    def __init__(self, endpoint: str, *, plain: bool) -> None:
+        self._host, self._plain = urlsplit(endpoint).netloc, plain
+        self._open: list[tuple[Any, Any]] = []
+        self._lock = threading.Lock()
+
+    def of(self, credentials: Any) -> Any:
+        """The client that calls with these credentials."""
+        with self._lock:
+            for known, client in self._open:
+                if known is credentials:
+                    return client
+            client = self._made(credentials)
+            self._open.append((credentials, client))
+            return client
+
+    def _made(self, credentials: Any) -> Any:
+        if not self._plain:
+            return MetricServiceClient(credentials=credentials, client_options=ClientOptions(api_endpoint=self._host))
+        channel = grpc.insecure_channel(self._host, options=_PLAIN_OPTIONS)
+        return MetricServiceClient(transport=MetricServiceGrpcTransport(channel=channel))
+
+    def close(self) -> None:
+        """Close all channels."""
+        for _, client in self._open:
+            client.transport.close()
 
 
 @contextmanager
@@ -165,20 +222,23 @@ def open_monitoring(account: GcpAccount, meter: Meter, deadline: float) -> Itera
         CloudError: there are no credentials, or Google gives no access token for them.
     """
     endpoint = account.monitoring_endpoint() or f"https://{API}"
-    credentials = credentials_of(account, endpoint, meter)
-    project = Project(account.project_id, credentials, endpoint, account.impersonate, API, permissions.METRICS)
+    credential = Credential.of(account, endpoint, meter)
+    project = Project(account.project_id, credential, endpoint, account.impersonate, API, permissions.METRICS)
     project.get_token(meter)
-    host = urlsplit(endpoint).netloc
-    if project.plain:
-        channel = grpc.insecure_channel(host, options=_PLAIN_OPTIONS)
-        client = MetricServiceClient(transport=MetricServiceGrpcTransport(channel=channel))
-    else:
-        client = MetricServiceClient(credentials=credentials, client_options=ClientOptions(api_endpoint=host))
+    clients = Clients(endpoint, plain=project.plain)
     try:
-        yield Monitoring(project, client, meter, deadline)
+        yield Monitoring(project, clients, meter, deadline)
     finally:
-        client.transport.close()  # type: ignore[no-untyped-call]
+        clients.close()
 
 
 class _NoSuchMetricError(Exception):
     """The project has no such metric, as nothing in it ever wrote one."""
+
+
+class _GivenUpError(Exception):
+    """Nothing more is asked of this project now, for a reason that is no ground to try again."""
+
+    def __init__(self, reason: CloudError) -> None:
+        super().__init__()
+        self.reason = reason

@@ -8,6 +8,12 @@ INVENTORY = "roles/cloudasset.viewer"
 METRICS = "roles/monitoring.viewer"
 BILLS = ("roles/bigquery.dataViewer", "roles/bigquery.jobUser")
 
+# What a key of an account takes besides, for the credential that is given.
+IMPERSONATION = "roles/iam.serviceAccountTokenCreator"
+"""On the service account that is impersonated, which has the roles of the families in the credential's place."""
+QUOTA = "roles/serviceusage.serviceUsageConsumer"
+"""On the project that pays for the calls."""
+
 
 def of_families(families: Collection[str]) -> tuple[str, ...]:
     """The roles that collecting `families` takes, sorted.

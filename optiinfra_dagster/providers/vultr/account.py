@@ -5,21 +5,21 @@ from __future__ import annotations
 from pydantic import Field
 
 from optiinfra_dagster.config.accounts import Account
-from optiinfra_dagster.config.secrets import HOW_TO_POINT, HOW_TO_REFER, Endpoint, Reference
+from optiinfra_dagster.config.secrets import HOW_TO_REFER, Reference
 
 
 class VultrAccount(Account):
-    """One Vultr account; `prometheus_url` serves the metrics of its instances, which Vultr itself does not offer.
-
-    `prometheus_token` is sent to it as a bearer token.
-    """
+    """One Vultr account. Of its machines Vultr measures little more than traffic: `prometheus_url` serves the rest."""
 
     identity = "api_key"
     how_to_list = "Write a list of accounts, each with an api_key"
 
     api_key: Reference = Field(description=HOW_TO_REFER)
-    prometheus_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
-    prometheus_token: Reference | None = Field(default=None, description=HOW_TO_REFER)
+
+    @property
+    def id_in_rows(self) -> str:
+        """The place where its key is kept."""
+        return account_name(self)
 
 
 def account_name(account: VultrAccount) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,7 +11,6 @@ from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.providers.prometheus import Prometheus, PrometheusConfig
 from optiinfra_dagster.providers.vultr.account import account_name
 from optiinfra_dagster.providers.vultr.client import Account, open_account
 from optiinfra_dagster.providers.vultr.errors import MissingError
@@ -24,16 +22,11 @@ if TYPE_CHECKING:
 
 
 def check(customer_id: str, account: VultrAccount, families: Collection[str] = FAMILIES) -> list[Problem]:
-    """Try the key, this host's address, all that collections ask of an account, and its Prometheus if it has one.
+    """Try the key, this host's address, and all that collections ask of an account.
 
     Returns:
         What is missing, each with its remedy; empty where a collection will get everything.
     """
-    problems = _check_vultr(customer_id, account, families)
-    return [*problems, *(_check_prometheus(account) if "performance" in families else ())]
-
-
-def _check_vultr(customer_id: str, account: VultrAccount, families: Collection[str]) -> list[Problem]:
     meter, name = Meter(), account_name(account)
     try:
         opened = open_account(account)
@@ -75,16 +68,3 @@ def _attempt(name: str, account: Account, meter: Meter, kind: VultrKind) -> Iter
         problem = Problem.of(name, error, kind=kind.name)
         # get-account has just accepted this key
         yield replace(problem, cause=Cause.PERMISSION) if error.cause is Cause.AUTH else problem
-
-
-def _check_prometheus(account: VultrAccount) -> Iterator[Problem]:
-    """The problem with its Prometheus, if any: reads one point."""
-    name = account_name(account)
-    try:
-        config = PrometheusConfig.look_up(account.prometheus_url, account.prometheus_token)
-        if config is not None:
-            now = int(time.time())
-            with Prometheus(config) as prometheus:
-                prometheus.query_range("vector(1)", now, now, 300, Meter())
-    except CollectionError as error:
-        yield Problem.of(name, error)

@@ -11,6 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -18,13 +19,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from optiinfra_dagster.model.errors import Cause, CloudError
+from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.providers.http import Patience, retry_after, retrying
 from optiinfra_dagster.providers.httpx_transport import open_client, read_whole
 from optiinfra_dagster.providers.paging import PageGuard
 from optiinfra_dagster.providers.parsing import as_number, as_text, dig
 from optiinfra_dagster.providers.vultr.account import account_name
-from optiinfra_dagster.providers.vultr.errors import CHECK_KEY, explain, no_object, no_slot, unreachable
+from optiinfra_dagster.providers.vultr.errors import CHECK_KEY, explain, no_answer, no_object, no_slot
 from optiinfra_dagster.providers.vultr.rate_limiter import Limiter
 
 if TYPE_CHECKING:
@@ -96,14 +97,17 @@ def _line(base: str) -> _Line:
 class Account:
     """A customer's Vultr account: makes its calls, counts them, and explains their errors. For one collection.
 
-    `seconds` bounds all its calls together, from the moment it is opened.
+    `seconds` bounds all its calls together, from the moment it is opened. A key that is refused is looked up once more:
+    whoever exchanges it deletes the old one at Vultr, perhaps in the middle of a collection.
     """
 
     name: str
     _line: _Line
     _key: str
     seconds: float
+    _read_key: Callable[[], str]
     deadline: float = field(init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         """Start the clock."""
@@ -167,18 +171,38 @@ class Account:
         return True
 
     def _body(self, operation: str, path: str, meter: Meter, permission: str, query: Mapping[str, str | int]) -> bytes:
+        key = self._key
+        try:
+            return self._body_with(key, operation, path, meter, permission, query)
+        except CloudError as error:
+            if error.cause is not Cause.AUTH or not self._has_another_key(key):
+                raise
+        return self._body_with(self._key, operation, path, meter, permission, query)
+
+    def _has_another_key(self, refused: str) -> bool:
+        """True where the reference holds another key by now; it is this account's from then on."""
+        with self._lock:
+            if self._key == refused:
+                with suppress(CollectionError):  # the refusal says more than a place that is empty for a moment
+                    self._key = self._read_key()
+            return self._key != refused
+
+    def _body_with(
+        self, key: str, operation: str, path: str, meter: Meter, permission: str, query: Mapping[str, str | int]
+    ) -> bytes:
         def send() -> bytes:
             try:
-                status, pause, body = self._send(operation, path, meter, query)
+                status, pause, body = self._send(key, operation, path, meter, query)
             except httpx.HTTPError as error:
-                raise unreachable(operation, error, self._line.host) from None
+                silent = isinstance(error, httpx.ConnectError | httpx.TimeoutException)
+                raise no_answer(operation, error, self._line.host, silent=silent) from None
             if status == 200:
                 self._line.limiter.accepted(self.name)
                 return body
             failure = explain(operation, status, body, permission, paged="cursor" in query)
             # The key is masked, should the cloud have quoted it; a wait counts only where requests were too many.
             wait = pause or None if failure.cause is Cause.THROTTLED else None
-            raise type(failure)(failure.cause, str(failure).replace(self._key, "***"), wait)
+            raise type(failure)(failure.cause, str(failure).replace(key, "***"), wait)
 
         try:
             return retrying(_patience(), self.deadline, hold_back=self._hold_back)(send)
@@ -193,10 +217,10 @@ class Account:
         return 0.0 if everybody else wait
 
     def _send(
-        self, operation: str, path: str, meter: Meter, query: Mapping[str, str | int]
+        self, key: str, operation: str, path: str, meter: Meter, query: Mapping[str, str | int]
     ) -> tuple[int, float | None, bytes]:
         """The status, the seconds to wait if the answer names them, and the body. One attempt."""
-        headers = {"Authorization": f"Bearer {self._key}"}
+        headers = {"Authorization": f"Bearer {key}"}
         url = f"{self._line.base}/v2/{path}"
         with self._line.limiter.slot(self.deadline):
             meter.count(operation)
@@ -241,9 +265,13 @@ def open_account(account: VultrAccount, seconds: float | None = None) -> Account
         ConfigError: the reference or the endpoint leads nowhere.
         CloudError: what it leads to cannot be a key, or the secret store did not answer.
     """
-    name = account_name(account)
-    key = account.api_key.resolve().strip()
-    if not re.fullmatch(r"[!-~]{4,512}", key):
-        raise CloudError(Cause.AUTH, f"what {account.api_key} holds is not an API key. {CHECK_KEY}")
+
+    def read_key() -> str:
+        key = account.api_key.resolve().strip()
+        if not re.fullmatch(r"[!-~]{4,512}", key):
+            raise CloudError(Cause.AUTH, f"what {account.api_key} holds is not an API key. {CHECK_KEY}")
+        return key
+
+    key = read_key()
     base = (account.endpoint() or ENDPOINT).rstrip("/").removesuffix("/v2")
-    return Account(name, _line(base), key, TOTAL_SECONDS if seconds is None else seconds)
+    return Account(account_name(account), _line(base), key, TOTAL_SECONDS if seconds is None else seconds, read_key)

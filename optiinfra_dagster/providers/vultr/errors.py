@@ -54,9 +54,17 @@ def explain(operation: str, status: int, body: bytes, permission: str = "", *, p
     return kind(cause, f"{operation}: HTTP {status}{f' ({text})' if text else ''}. {remedy}")
 
 
-def unreachable(operation: str, error: Exception, host: str) -> CloudError:
-    """The error for a request without an answer. Only the type of `error` is quoted: its text may quote the key."""
-    return CloudError(Cause.UNAVAILABLE, f"{operation}: {type(error).__name__} at {host}. {LATER}")
+class SilentHostError(CloudError):
+    """A host that cannot be connected to, or does not answer in time: other calls would wait for it as long."""
+
+
+def no_answer(operation: str, error: Exception, host: str, *, silent: bool) -> CloudError:
+    """The error for a request without an answer; `silent` where not even a broken connection came of it.
+
+    Only the type of `error` is quoted: its text may quote the key.
+    """
+    kind = SilentHostError if silent else CloudError
+    return kind(Cause.UNAVAILABLE, f"{operation}: {type(error).__name__} at {host}. {LATER}")
 
 
 def no_slot(operation: str, seconds: float) -> CloudError:

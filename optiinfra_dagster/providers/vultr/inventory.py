@@ -14,6 +14,7 @@ from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.parsing import ODD, Item, as_text, dig
 from optiinfra_dagster.providers.vultr.account import account_name
 from optiinfra_dagster.providers.vultr.client import Account, open_account
+from optiinfra_dagster.providers.vultr.errors import SilentHostError
 from optiinfra_dagster.providers.vultr.services import LISTINGS
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _AT_ONCE = 4
 
 @dataclass(slots=True)
 class _Run:
-    """The collection of one account: stops for good where its key turns out not to work."""
+    """The collection of one account: stops for good where its key turns out not to work, or its host not to answer."""
 
     config: VultrAccount
     meter: Meter
@@ -69,7 +70,9 @@ class _Run:
                     # A listing that shifts between pages names an item twice: the later word counts.
                     resources[resource.resource_id] = resource
         except CloudError as error:
-            if error.cause is not Cause.AUTH:
+            if isinstance(error, SilentHostError):
+                self._give_up_once(error)
+            elif error.cause is not Cause.AUTH:
                 problem(error.cause, f"{error} ({len(resources)} listed before)" if resources else str(error))
             elif self._accepted_elsewhere(error):
                 problem(Cause.PERMISSION, f"{error}; other calls accept the key: allow {kind.permission}")
@@ -83,6 +86,12 @@ class _Run:
                 if not self._accepted:
                     self._give_up(error)
             return bool(self._accepted)
+
+    def _give_up_once(self, error: CloudError) -> None:
+        """Begin no further listing of a host that does not answer; those that wait for it together are one problem."""
+        with self._lock:
+            if not self.dead:
+                self._give_up(error)
 
     def _give_up(self, error: CollectionError) -> None:
         self.dead = True

@@ -34,6 +34,7 @@ from optiinfra_dagster.providers.parsing import (
 from optiinfra_dagster.providers.prometheus_exporters import Exporter
 
 if TYPE_CHECKING:
+    from optiinfra_dagster.providers.figures import Figure
     from optiinfra_dagster.providers.kind import PriceParts
 
 VIEW = "subscriptions_view"
@@ -143,7 +144,7 @@ _STATUS_WORDS: Mapping[Status, str] = {
     ),
     Status.STOPPING: "stopping halting deleting destroying pending-delete",
     Status.TERMINATED: "deleted destroyed terminated",
-    Status.AVAILABLE: "available",
+    Status.AVAILABLE: "available complete",  # a snapshot is
     Status.IN_USE: "in-use attached",
     Status.ERROR: "error failed locked",
 }
@@ -198,11 +199,14 @@ def resource(  # noqa: PLR0913 - a row has these columns
 # --- Metrics --------------------------------------------------------------------------------------------------------
 
 POWER, DATABASE_USAGE, BANDWIDTH = "power", "database_usage", "bandwidth"
-"""Vultr's own sources of figures, as `Metric.namespace`; every other namespace is an exporter."""
+"""Vultr's sources of figures, as `Metric.namespace`."""
 
-LABELS = ("vultr_instance_id", "instance_id", "vpsid", "instance", "hostname")
-"""The labels that may name a machine, the surest first. v-agent takes `vpsid` from Vultr's metadata, or from its
+LABELS = ("vultr_instance_id", "vpsid")
+"""The labels of Vultr's own that name a machine. v-agent takes `vpsid` from Vultr's metadata, or from its
 configuration."""
+
+API = "Vultr API v2: https://www.vultr.com/api/"
+"""The document that lists what Vultr measures: of machines their traffic by the day, of databases what they use."""
 
 
 def vultr_metrics(
@@ -210,8 +214,7 @@ def vultr_metrics(
 ) -> tuple[Metric, ...]:
     """Rows of (our name, type, unit, field of the answer) from one of Vultr's own sources.
 
-    A name may come from several sources: their points differ in the statistic, except among exporters, of which the
-    first of a kind that knows a resource counts. A sum of a day is divided by its seconds.
+    A sum of a day is divided by its seconds.
     """
     return tuple(
         Metric(
@@ -232,21 +235,18 @@ def vultr_metrics(
     )
 
 
-def power_metrics(kind: str, field: str, source: str) -> tuple[Metric, ...]:
-    """The uptime of a kind, by the word of the inventory, which comes from a field of the listing."""
-    return vultr_metrics(kind, POWER, source, "snapshot", 900, ("uptime", "uptime", "percent", field))
-
-
-def machine_metrics(kind: str, call: ResourceCall) -> tuple[Metric, ...]:
-    """The metrics of a machine: Vultr's own are power and daily traffic; the rest is known only to an agent in it."""
-    return (
-        *power_metrics(kind, "power_status", "Vultr OpenAPI: list-instances, list-baremetals"),
-        *vultr_metrics(
-            kind, BANDWIDTH, f"Vultr OpenAPI: {call.operation}", "day", 86_400,
-            ("network_in", "network", "bytes/s", "incoming_bytes"),
-            ("network_out", "network", "bytes/s", "outgoing_bytes"),
-        ),
+def traffic_metrics(kind: str, call: ResourceCall) -> tuple[Metric, ...]:
+    """The traffic of a machine, by the day."""
+    return vultr_metrics(
+        kind, BANDWIDTH, f"Vultr OpenAPI: {call.operation}", "day", 86_400,
+        ("network_in", "network", "bytes/s", "incoming_bytes"),
+        ("network_out", "network", "bytes/s", "outgoing_bytes"),
     )  # fmt: skip
+
+
+def not_offered(*figures: Figure) -> Mapping[str, str]:
+    """The figures that Vultr does not measure of a kind."""
+    return dict.fromkeys(figures, API)
 
 
 # v-agent writes once per interval what the kernel counted since the last time, for disks and their partitions; its

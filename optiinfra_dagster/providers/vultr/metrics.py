@@ -1,12 +1,13 @@
-"""The metrics of a customer's Vultr resources. Vultr itself has few of them, so the figures have four sources.
+"""The metrics of a customer's Vultr resources. Vultr has few of them, from three sources.
 
-- power: the inventory's status of each resource is its uptime at that moment; no call.
+- power: the power status of an instance, which the inventory has, is its uptime at that moment; no call. Other listings
+  tell the state of a subscription, which is no measurement.
 - database_usage: what a managed database uses at the moment of the call; a call each.
 - bandwidth: the bytes that a machine sent and received on each whole day; a call each, once a day, some in each window.
-- node_exporter, v-agent, blackbox_exporter: what agents wrote to a Prometheus, where the customer gives the URL of one.
 
-The first three are Vultr's: free, and within its rate limit, which `client` keeps for all customers together. The first
-two know the present only, so a past window holds none of their points.
+All are free, and within the rate limit that `client` keeps for all customers together. The first two know the present
+only, so a past window holds none of their points. What else is known of machines is in the customer's own Prometheus:
+`prometheus_figures`.
 """
 
 from __future__ import annotations
@@ -26,11 +27,10 @@ from optiinfra_dagster.model.metrics import Coverage, CoverageState, Metric, Met
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.metric_questions import unknown_account
 from optiinfra_dagster.providers.parsing import as_finite, dig
-from optiinfra_dagster.providers.prometheus import Prometheus, PrometheusConfig, PrometheusResult, read_metrics
 from optiinfra_dagster.providers.vultr.account import account_name
 from optiinfra_dagster.providers.vultr.client import Account, open_account
-from optiinfra_dagster.providers.vultr.errors import MissingError
-from optiinfra_dagster.providers.vultr.kind import BANDWIDTH, DATABASE_USAGE, LABELS, POWER, VIEW
+from optiinfra_dagster.providers.vultr.errors import MissingError, SilentHostError
+from optiinfra_dagster.providers.vultr.kind import BANDWIDTH, DATABASE_USAGE, POWER, VIEW
 from optiinfra_dagster.providers.vultr.services import KINDS, READS
 from optiinfra_dagster.providers.vultr.traffic import date, days_back, missing_days, remember_absent
 
@@ -41,19 +41,6 @@ if TYPE_CHECKING:
 
 TOTAL_SECONDS = 240.0  # all calls to Vultr of one collection, with their attempts and waits
 _AT_ONCE = 8  # calls; the rate limit is kept by `client`
-
-_PROMETHEUS = "prometheus"  # the source of every metric whose namespace is an exporter
-
-# Of the states that several sources give for one metric of a resource, the first of these counts.
-_BEST_FIRST = (
-    CoverageState.COLLECTED,
-    CoverageState.ERROR,
-    CoverageState.THROTTLED,
-    CoverageState.NO_PERMISSION,
-    CoverageState.AGENT_MISSING,
-    CoverageState.NOT_OFFERED,
-)
-_RANK = {state: rank for rank, state in enumerate(_BEST_FIRST)}
 
 # A call of one resource: its metrics, and the answer, or why there is none.
 Answer = tuple[Resource, Sequence[Metric], "Future[Mapping[str, Any] | CloudError]"]
@@ -69,13 +56,6 @@ _UP = {Status.RUNNING: 100.0, Status.STARTING: 0.0, Status.ERROR: 0.0}
 _PRESENT_ONLY = "Vultr tells this of the present only"
 _NOT_LISTED = "the inventory of this window, which tells it, could not be taken"
 _BY_THE_DAY = "Vultr tells traffic by the whole day, which is read once a day; there is none yet"
-_NO_PROMETHEUS = (
-    "Vultr offers no such API; give prometheus_url in the customers file, of a Prometheus that knows the machine by "
-    "node_exporter or v-agent, or the load balancer by blackbox_exporter"
-)
-_NO_SERIES = (
-    "no exporter told it to the customer's Prometheus in a series that names this resource by its id, address or label"
-)
 
 
 def _metrics_of(kind: str) -> tuple[Metric, ...]:
@@ -87,8 +67,7 @@ def _sources(kind: str) -> dict[str, tuple[Metric, ...]]:
     """The metrics of a kind by their source."""
     sources: dict[str, list[Metric]] = {}
     for metric in _metrics_of(kind):
-        own = metric.namespace in {POWER, DATABASE_USAGE, BANDWIDTH}
-        sources.setdefault(metric.namespace if own else _PROMETHEUS, []).append(metric)
+        sources.setdefault(metric.namespace, []).append(metric)
     return {source: tuple(metrics) for source, metrics in sources.items()}
 
 
@@ -114,7 +93,7 @@ def _value(answer: Any, path: str) -> float | None:
 
 @dataclass(slots=True)
 class _Run:
-    """The collection of one account. Its calls end where its key turns out not to work."""
+    """The collection of one account. Its calls end where its key turns out not to work, or its host not to answer."""
 
     account_id: str
     config: VultrAccount | None
@@ -143,12 +122,11 @@ class _Run:
     def settle(
         self, metrics: Sequence[Metric], resources: Iterable[Resource], state: CoverageState, reason: str
     ) -> None:
-        """Note why a source has nothing of some metrics, unless another source settled them with a better state."""
+        """Note why there is nothing of some metrics, unless that is known already."""
         ids = [resource.resource_id for resource in resources]
         for name in {metric.name: None for metric in metrics}:
             for key in [(resource_id, name) for resource_id in ids if resource_id not in self.collected[name]]:
-                if key not in self.lacking or _RANK[state] < _RANK[self.lacking[key][0]]:
-                    self.lacking[key] = state, reason
+                self.lacking.setdefault(key, (state, reason))
 
     def coverage(self) -> Iterator[Coverage]:
         """The state of every metric of every resource, each once."""
@@ -216,8 +194,15 @@ class _Run:
             return self.refusal or CloudError(Cause.BUG, f"{operation}: the account was not opened")
         try:
             return self.account.get(operation, path, self.meter, VIEW, **query)
+        except SilentHostError as error:
+            return self._silent(error)
         except CloudError as error:
             return self._understood(error) if error.cause is Cause.AUTH else error
+
+    def _silent(self, error: CloudError) -> CloudError:
+        """The refusal of an account whose host does not answer, which is noted once for the calls under way."""
+        with self._lock:
+            return self.refusal or self.give_up(error)
 
     def _understood(self, error: CloudError) -> CloudError:
         """The refusal of a call that is not allowed, told from that of a bad key, which is noted once."""
@@ -230,10 +215,11 @@ class _Run:
             return self.refusal or error
         return CloudError(Cause.PERMISSION, f"{error}; other calls accept the key: allow {VIEW}")
 
-    def give_up(self, error: CloudError) -> None:
+    def give_up(self, error: CloudError) -> CloudError:
         """Make no further call, and say why."""
         self.refusal = error
         self.note(error.cause, str(error))
+        return error
 
     def take_usage(self, answers: Sequence[Answer]) -> None:
         """Take what databases use now."""
@@ -294,50 +280,6 @@ class _Run:
             count = sum(len(metrics) for _, metrics, _ in calls)
             self.note(cause, f"{error} ({count} metrics are missing, such as those of {resource.resource_id})")
 
-    # --- Prometheus -------------------------------------------------------------------------------------------------
-
-    def read_prometheus(self) -> PrometheusResult | CloudError | None:
-        """The series of the customer's Prometheus; None where there is none. Changes nothing of the run."""
-        if self.config is None:
-            return self.refusal
-        try:
-            config = PrometheusConfig.look_up(self.config.prometheus_url, self.config.prometheus_token)
-        except CollectionError as error:
-            return _cloud_error(error)
-        if config is None:
-            return None
-        questions, request = self.questions(_PROMETHEUS), self.request
-        with Prometheus(config) as prometheus:
-            return read_metrics(prometheus, questions, request.start, request.end, self.meter, LABELS)
-
-    def take_prometheus(self, result: PrometheusResult | CloudError | None) -> None:
-        """Take the series of the customer's Prometheus."""
-        questions = self.questions(_PROMETHEUS)
-        failures: Mapping[str, CloudError] = {}
-        state, reason = CoverageState.NOT_OFFERED, _NO_PROMETHEUS
-        if isinstance(result, CloudError):
-            state, reason = CoverageState.of(result.cause), str(result)
-            if result is not self.refusal:
-                count = sum(len(metrics) * len(resources) for metrics, resources in questions)
-                self.note(result.cause, f"{result} ({count} metrics are missing)")
-        elif result is not None:
-            state, reason, failures = CoverageState.AGENT_MISSING, _NO_SERIES, result.failures
-            self.series.extend(result.series)
-            for name, known in result.known.items():
-                self.collected[name] |= known
-            for text, error in {str(error): error for error in failures.values()}.items():
-                lost = sum(str(failure) == text for failure in failures.values())
-                self.note(error.cause, f"{error} ({lost} of {result.questions} questions are not answered in full)")
-        idle = {Status.STOPPED, Status.TERMINATED} if result is not None else frozenset()
-        for metrics, resources in questions:
-            for metric in metrics:
-                if (failure := failures.get(metric.api_metric)) is not None:
-                    self.settle([metric], resources, CoverageState.of(failure.cause), str(failure))
-            answered = [metric for metric in metrics if metric.api_metric not in failures]
-            self.settle(answered, [resource for resource in resources if resource.status not in idle], state, reason)
-            for resource in (resource for resource in resources if resource.status in idle):
-                self.settle(answered, [resource], CoverageState.NOT_OFFERED, _why_idle(resource))
-
 
 def _cloud_error(error: CollectionError) -> CloudError:
     """The error of an account that could not be opened, as one of the cloud."""
@@ -350,16 +292,16 @@ def _cloud_error(error: CollectionError) -> CloudError:
 
 
 def collect(request: MetricsRequest[VultrAccount], meter: Meter) -> MetricsResult:
-    """Read the metrics of the resources from the four sources, several calls at a time.
+    """Read the metrics of the resources from the three sources, several calls at a time.
 
     Args:
-        request: `present` is the window of snapshots and daily traffic; None is for past ranges, of which only a
-            Prometheus knows. Kinds without metrics are passed over.
+        request: `present` is the window of snapshots and daily traffic; None is for past ranges, of which Vultr knows
+            nothing. Kinds without metrics are passed over.
         meter: counts every HTTP request.
 
     Returns:
-        The series that have points, and for each catalogue name of each resource exactly one coverage, the best that
-        any source of that name has. Points of daily traffic lie before the range, in series of the present window.
+        The series that have points, and for each catalogue name of each resource exactly one coverage. Points of daily
+        traffic lie before the range, in series of the present window.
     """
     runs = {account_name(account): _Run(account_name(account), account, request, meter) for account in request.accounts}
     for resource in request.resources:
@@ -371,20 +313,13 @@ def collect(request: MetricsRequest[VultrAccount], meter: Meter) -> MetricsResul
     every = list(runs.values())
     machines = [machine for run in every for _, resources in run.questions(BANDWIDTH) for machine in resources]
     days = missing_days(request, machines)
-    # A Prometheus that does not answer must not hold up Vultr's calls.
-    with (
-        ThreadPoolExecutor(4, thread_name_prefix=f"prometheus-{request.customer_id}") as apart,
-        ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"vultr-{request.customer_id}") as pool,
-    ):
-        agents = [(run, apart.submit(run.read_prometheus)) for run in every if run.questions(_PROMETHEUS)]
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"vultr-{request.customer_id}") as pool:
         usage = [run.begin_usage(pool) for run in every]
         traffic = [run.begin_traffic(pool, days) for run in every]
         absent: list[str] = []
         for run, used, sent in zip(every, usage, traffic, strict=True):
             run.take_usage(used)
             absent += run.take_traffic(sent, days)
-        for run, answer in agents:
-            run.take_prometheus(answer.result())
     remember_absent(request, absent)
     for run in every:
         run.take_power()

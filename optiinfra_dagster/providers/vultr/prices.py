@@ -3,11 +3,13 @@
 Plans have a monthly price. An hour costs a 672nd of it, and a month at most the whole; of GPU plans it is a 730th
 (https://docs.vultr.com/support/platform/billing/how-am-i-billed-for-my-servers, which also says that stopped servers
 cost as much as running ones). Volumes have no price list: the price of a GB is taken from the customer's own volumes,
-whose listings have their price. Load balancers have none either: a price of the documents stands for it.
+whose listings have their price, and that of a registry's plan from the customer's own registries. Load balancers and
+snapshots have none either: a price of the documents stands for it.
 
-Not priced: object storage, which is billed by use; the control plane of a Kubernetes cluster, which is free unless it
-is highly available, and its nodes, which are instances of their own; traffic; and instances with a licence of software
-or with protection against floods, which cost more than their plan.
+Not priced: object storage and inference, which are billed by use; reserved IPs, whose price no document tells; the
+control plane of a Kubernetes cluster, which is free unless it is highly available, and its nodes, which are instances
+of their own; traffic; and instances with a licence of software or with protection against floods, which cost more than
+their plan.
 """
 
 from __future__ import annotations

@@ -24,6 +24,9 @@ LISTINGS = [
     ("elasticache", "describe_cache_clusters", ["elasticache:cluster"], "CacheClusterId"),
     ("redshift", "describe_clusters", ["redshift:cluster"], "ClusterIdentifier"),
     ("efs", "describe_file_systems", ["efs:filesystem"], "FileSystemId"),
+    ("lambda", "list_functions", ["lambda:function"], "FunctionName"),
+    ("elasticache", "describe_serverless_caches", ["elasticache:serverless"], "ServerlessCacheName"),
+    ("fsx", "describe_file_systems", ["fsx:filesystem"], "FileSystemId"),
 ]
 
 

@@ -65,12 +65,13 @@ def start_lab(monkeypatch: pytest.MonkeyPatch, port: int) -> Iterator[StartLab]:
             *fleets: dict[str, Any],
             accounts: tuple[dict[str, Any], ...] = (),
             replay: list[dict[str, Any]] | None = None,
+            seed: int = 1,
             **options: Any,
         ) -> CloudLab:
             labs.close()  # the lab before this one, if there is one: both would have the same port
             regions = sorted({one["region"] for one in fleets} | {"us-east-1"})
             mine = {"id": ACME, "access_keys": ["ACMEKEY"], "regions": regions, "fleets": list(fleets)}
-            world = {"aws": {"accounts": [mine, *accounts], "replay": replay or []}}
+            world = {"seed": seed, "aws": {"accounts": [mine, *accounts], "replay": replay or []}}
             lab = labs.enter_context(CloudLab(world, port, now=lambda: NOW, **options))
             for name, value in lab.env.items():
                 monkeypatch.setenv(name, value)

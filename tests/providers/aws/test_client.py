@@ -12,10 +12,10 @@ from botocore import exceptions as sdk
 
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
-from optiinfra_dagster.providers.aws import client
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.client import Account, open_account, partition_of, session_name
 from optiinfra_dagster.providers.aws.errors import explain
+from optiinfra_dagster.providers.aws.sdk import _utc
 from tests.providers.aws.conftest import ACME, StartLab, acme
 
 
@@ -346,7 +346,7 @@ def test_session_names_are_what_sts_takes() -> None:
      "2023-11-14T22:13:20", "Tue, 14 Nov 2023 22:13:20 GMT"],
 )  # fmt: skip
 def test_times_of_answers_are_read_as_utc(value: str | float) -> None:
-    moment = client._utc(value)
+    moment = _utc(value)
 
     assert moment == datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)
     assert moment.tzinfo is UTC

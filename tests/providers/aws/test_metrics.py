@@ -20,7 +20,7 @@ from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import CoverageState, Metric, MetricsRequest, MetricsResult
-from optiinfra_dagster.providers.aws import client
+from optiinfra_dagster.providers.aws import client, sdk
 from optiinfra_dagster.providers.aws import metrics as metrics_
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.inventory import collect
@@ -97,11 +97,22 @@ FACTORS = {
 def in_our_unit(metric: Metric, value: float) -> float:
     """A number of CloudWatch in our unit, by CloudWatch's own unit rather than by the catalogue."""
     if metric.name == "uptime":
-        return 100 * (1 - value) if metric.api_metric == "StatusCheckFailed" else 100 * value
+        return 100 * (1 - value) if metric.api_metric in {"StatusCheckFailed", "ClusterStatus.red"} else 100 * value
     units = {one.unit for kind in LAB_KINDS.values() for one in kind.metrics if one.name == metric.api_metric}
     conversion = (min(units), metric.unit)
     assert conversion in FACTORS, f"{metric.kind} {metric.name}: add {conversion} to FACTORS in this file"
     return value * FACTORS[conversion]
+
+
+OF_REDIS = {
+    "SuccessfulReadRequestLatency": "GetTypeCmdsLatency",
+    "SuccessfulWriteRequestLatency": "SetTypeCmdsLatency",
+}
+
+
+def of_moments(kind: str) -> list[Metric]:
+    """The metrics of a kind but for those of whole days."""
+    return [metric for metric in metrics_for("aws", kind) if metric.period == 300]
 
 
 def truth(
@@ -112,9 +123,9 @@ def truth(
     points = lab.expected_points(
         one.account_id,
         one.region,
-        dimension_value(one.resource_id),
+        one.resource_id,
         {"docdb": "AWS/DocDB", "neptune": "AWS/Neptune"}.get(engine, metric.namespace),
-        metric.api_metric,
+        OF_REDIS.get(metric.api_metric, metric.api_metric) if engine == "redis" else metric.api_metric,
         statistic=statistic,
         period=300,
         start=start,
@@ -131,7 +142,7 @@ def compare(
     found = {(one.resource.resource_id, one.metric.name, one.statistic): one for one in result.series}
     assert len(found) == len(result.series)
     state = {(one.resource_id, one.metric_name): one.state for one in result.coverage}
-    for one, metric in [(each, metric) for each in resources for metric in metrics_for("aws", each.kind)]:
+    for one, metric in [(each, metric) for each in resources for metric in of_moments(each.kind)]:
         published = False
         for statistic in metric.statistics:
             points = truth(lab, one, metric, statistic, start, end)
@@ -162,6 +173,12 @@ EVERYTHING = [
     fleet("redshift:cluster"),
     fleet("dynamodb:table"),
     fleet("efs:filesystem"),
+    fleet("fsx:filesystem"),
+    fleet("lambda:function"),
+    fleet("ecs:service"),
+    fleet("opensearch:domain"),
+    fleet("memorydb:cluster"),
+    fleet("elasticache:serverless"),
 ]
 
 
@@ -174,7 +191,8 @@ def test_every_metric_of_the_catalogue_is_read_in_our_units(start_lab: StartLab)
     assert result.problems == []
     compare(lab, resources, result)
     collected = {(one.resource.kind, one.metric.name) for one in result.series}
-    assert collected == {(metric.kind, metric.name) for metric in METRICS if metric.provider == "aws"}
+    every = {(metric.kind, metric.name) for metric in METRICS if metric.provider == "aws" and metric.period == 300}
+    assert collected == every
     assert {len(one.timestamps) for one in result.series} == {6}
 
 
@@ -666,7 +684,7 @@ def test_a_region_that_hangs_ends_in_time_and_delays_no_other(
     lab = start_lab(fleet("ec2:instance", 20, region="eu-west-1", volumes=0))
     monkeypatch.setattr(client, "_SDKS", {})
     monkeypatch.setattr(client, "_ACCOUNTS", {})
-    monkeypatch.setattr(client, "_CONFIG", client._CONFIG.merge(Config(read_timeout=1)))
+    monkeypatch.setattr(sdk, "_CONFIG", sdk._CONFIG.merge(Config(read_timeout=1)))
     account = acme(regions=["eu-west-1"])
     fine = collect("acme", [account], Meter()).resources
     read([*instances(1), *fine], accounts=(account,))  # makes the clients
@@ -737,24 +755,24 @@ def test_points_that_come_late_are_final_after_the_next_window(monkeypatch: pyte
                 points = {(*key, at): value for at, value in zip(one.timestamps, one.values, strict=True)}
                 changed += sum(stored.get(point, value) != value for point, value in points.items())
                 stored |= points
-        for instance, metric in [(each, metric) for each in resources for metric in metrics_for("aws", each.kind)]:
+        for instance, metric in [(each, metric) for each in resources for metric in of_moments(each.kind)]:
             final = truth(lab, instance, metric, metric.statistics[0], END, END + 7 * timedelta(minutes=15))
             assert {at: stored[instance.resource_id, metric.name, at] for at in final} == pytest.approx(final)
             assert len(final) == 21
     assert changed > 50
 
 
-def test_a_credential_that_fails_is_one_problem(start_lab: StartLab) -> None:
+def test_a_session_that_fails_is_one_problem_and_not_for_good(start_lab: StartLab) -> None:
     lab = start_lab()
     lab.control.add_faults({"action": "expired", "operation": "GetMetricData"})
 
     result = read(instances(2000))
 
     (problem,) = result.problems
-    assert (problem.cause, problem.region) == (Cause.AUTH, "")
+    assert (problem.cause.permanent, problem.region) == (False, "")
     assert "(16000 metrics are missing)" in problem.message
     assert lab.control.calls().count(operation="GetMetricData") <= 8
-    assert states(result)["cpu_utilization"] is CoverageState.NO_PERMISSION
+    assert states(result)["cpu_utilization"] is CoverageState.ERROR
 
 
 def test_a_role_that_cannot_be_assumed_is_one_problem(start_lab: StartLab) -> None:
@@ -835,3 +853,50 @@ def test_batches_hold_every_question_once_and_keep_to_the_limits(counts: list[in
         queries = sum(len(question.metric.statistics) for question in batch)
         assert queries <= 500
         assert queries * points <= 100_800 or len(batch) == 1
+
+
+# --- Whole days -------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_told_of_whole_days_is_asked_until_the_newest_is_known(start_lab: StartLab, tmp_path: Path) -> None:
+    lab = start_lab(fleet("s3:bucket", 2, name="logs-{n}", created="2026-01-01T00:00:00Z"))
+    buckets, memory, day = inventory(), DayCache(tmp_path), 86_400
+    today = int(NOW.replace(hour=0, minute=0, second=0).timestamp())
+
+    def ask(daily: dict[str, int], present: datetime = END - timedelta(minutes=15)) -> tuple[MetricsResult, int]:
+        before = lab.control.calls().billed_metrics.get(ACME, 0)
+        request = MetricsRequest("acme", [acme()], buckets, START, END, present, memory=memory, daily=daily)
+        return metrics_.collect(request, Meter()), lab.control.calls().billed_metrics.get(ACME, 0) - before
+
+    first, asked = ask({})
+    same, asked_same = ask({})
+    again, asked_again = ask({}, END - timedelta(minutes=30))
+    older, _ = ask({one.resource_id: today - 3 * day for one in buckets})
+    known, asked_of_known = ask({one.resource_id: today - day for one in buckets})
+
+    assert (asked, asked_same, asked_again, asked_of_known) == (2 * 2, 2 * 2, 0, 0)
+    assert len(same.series) == len(first.series)
+    assert {tuple(one.timestamps) for one in older.series} == {(today - 2 * day, today - day)}
+    assert {(one.metric.name, one.window) for one in first.series} == {
+        ("storage_used", END - timedelta(minutes=15)),
+        ("object_count", END - timedelta(minutes=15)),
+    }
+    for one in first.series:
+        assert one.timestamps == [today - 3 * day, today - 2 * day, today - day]
+        truth_ = lab.expected_points(
+            ACME, "us-east-1", one.resource.resource_id, "AWS/S3", one.metric.api_metric, statistic="Average",
+            period=day, start=NOW - timedelta(days=3, hours=13), end=NOW, narrowed_to=one.metric.filter,
+        )  # fmt: skip
+        assert dict(zip(one.timestamps, one.values, strict=True)) == {int(t.timestamp()): v for t, v in truth_.items()}
+    assert {one.state for one in first.coverage} == {CoverageState.COLLECTED}
+    assert {one.state for one in again.coverage} == {CoverageState.NO_POINTS}  # none is known from other windows
+    assert {one.state for one in known.coverage} == {CoverageState.COLLECTED}
+
+
+def test_of_a_past_range_whole_days_are_not_asked(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("s3:bucket"))
+
+    result = read(inventory())
+
+    assert set(states(result).values()) == {CoverageState.NOT_OFFERED}
+    assert lab.control.calls().billed_metrics == {}

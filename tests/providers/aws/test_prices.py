@@ -139,6 +139,12 @@ LIST = [
     row("AmazonRedshift", "Compute Instance", "USW2-Node:ra3.xlplus", "Hrs", "1.086", instanceType="ra3.xlplus"),
     row("AmazonRedshift", "Redshift Concurrency Scaling", "USW2-CS:ra3.xlplus", "Seconds", "0.0003",
         instanceType="ra3.xlplus"),
+    row("AmazonES", "Amazon OpenSearch Service Instance", "USW2-ESInstance:r6g.large", "Hrs", "0.167",
+        instanceType="r6g.large.search"),
+    row("AmazonMemoryDB", "Database Instance", "USW2-NodeUsage:db.r7g.large", "Hrs", "0.5",
+        instanceType="db.r7g.large"),
+    row("AmazonMemoryDB", "Database Instance", "USW2-NodeUsage:db.r7g.large", "Hrs", "0.35",
+        instanceType="db.r7g.large", engine="Valkey"),
 ]  # fmt: skip
 
 
@@ -184,6 +190,9 @@ BY_THE_HOUR: tuple[tuple[str, str | None], ...] = (
     ("cache.r6g.large valkey", "0.165"),
     ("cache.r6g.large memcached", None),
     ("ra3.xlplus redshift", "1.086"),
+    ("r6g.large.search opensearch", "0.167"),
+    ("db.r7g.large memorydb redis", "0.5"),
+    ("db.r7g.large memorydb valkey", "0.35"),
 )
 
 
@@ -354,8 +363,9 @@ def test_a_volume_costs_its_size_and_operations(facts: dict[str, Any], listed: d
 FLEETS = (
     *(fleet(kind) for kind in (
         "ec2:nat_gateway", "ec2:address", "elb:classic", "elbv2:application", "elbv2:network", "elbv2:gateway",
-        "eks:cluster", "elasticache:cluster", "redshift:cluster", "ec2:instance",
+        "eks:cluster", "elasticache:cluster", "redshift:cluster", "ec2:instance", "memorydb:cluster",
     )),
+    fleet("opensearch:domain", type="i4g.large.search"),
     *(fleet("ebs:volume", type=kind, size=500) for kind in ("gp3", "gp2", "io1", "io2", "st1", "sc1", "standard")),
     *(fleet("rds:db", 2, engine=engine) for engine in ("postgres", "mariadb", "sqlserver-se", "aurora-postgresql")),
 )  # fmt: skip

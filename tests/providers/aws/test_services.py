@@ -52,6 +52,8 @@ RESOURCES = [
     of_kind(KINDS["rds:db"], **{"class": "db.r6g.large"}, engine="aurora-mysql", storage_type="aurora-iopt1"),
     of_kind(KINDS["elasticache:cluster"], **{"class": "cache.t4g.small"}, engine="valkey"),
     of_kind(KINDS["redshift:cluster"], **{"class": "ra3.xlplus"}),
+    of_kind(KINDS["memorydb:cluster"], **{"class": "db.r7g.large"}, engine="valkey"),
+    of_kind(KINDS["opensearch:domain"], **{"class": "i4g.large.search"}),
     *(
         of_kind(KINDS[name])
         for name in (
@@ -101,7 +103,8 @@ def test_the_facts_that_waste_is_judged_by() -> None:
     assert KINDS["ebs:volume"].attachable
     assert not KINDS["ec2:instance"].attachable
     for kind in KINDS.values():
-        assert kind.silent_when_idle == (kind.resource_type is ResourceType.LOAD_BALANCER)
+        silent = kind.resource_type is ResourceType.LOAD_BALANCER or kind.name == "lambda:function"
+        assert kind.silent_when_idle == silent
 
 
 def test_kinds_are_named_once_and_the_same_in_the_lab() -> None:
@@ -131,7 +134,7 @@ def test_permissions_are_those_of_the_families() -> None:
     assert aws.permissions(["cost"]) == ("ce:GetCostAndUsage", "pricing:GetProducts")
     assert aws.permissions(["performance"]) == ("cloudwatch:GetMetricData", "cloudwatch:ListMetrics")
     listed = {action for listing in LISTINGS for action in listing.actions.split()}
-    assert set(aws.permissions(["resource"])) == listed | {"ec2:DescribeRegions"}
+    assert set(aws.permissions(["resource"])) == listed | {"ec2:DescribeRegions", "tag:GetResources"}
     assert aws.kinds is KINDS
 
 

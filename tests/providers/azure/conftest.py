@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from optiinfra_dagster.lab import CloudLab
-from optiinfra_dagster.providers.azure import transport
+from optiinfra_dagster.providers.azure import client, transport
 from optiinfra_dagster.providers.azure.account import AzureAccount
 
 SUBSCRIPTION = "11111111-aaaa-4000-8000-000000000001"
@@ -40,8 +40,12 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def start_lab() -> Iterator[StartLab]:
-    """Starts a lab in which one subscription runs the given fleets."""
+def start_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartLab]:
+    """Starts a lab in which one subscription runs the given fleets.
+
+    What is remembered of it, such as a wait that it asked for, is not held against a lab that has its port later.
+    """
+    monkeypatch.setattr(client, "_PRINCIPALS", {})
     with ExitStack() as labs:
 
         def start(*fleets: dict[str, Any], others: tuple[dict[str, Any], ...] = (), **azure: Any) -> CloudLab:

@@ -87,7 +87,7 @@ def test_a_name_of_several_resources_is_that_of_none() -> None:
     ("types", "service", "of_type"),
     [
         (aws_billing._RESOURCE_TYPES, "Amazon Redshift", "database"),  # of a kind
-        (aws_billing._RESOURCE_TYPES, "AWS Lambda", "compute"),  # of none
+        (aws_billing._RESOURCE_TYPES, "Amazon Lightsail", "compute"),  # of none
         (aws_billing._RESOURCE_TYPES, "EC2 - Other", None),  # of kinds of several types
         (aws_billing._RESOURCE_TYPES, "Amazon Simple Queue Service", None),
         (azure_billing._RESOURCE_TYPES, "Virtual Machines", "compute"),
@@ -116,3 +116,29 @@ def test_a_service_has_a_type_in_each_vocabulary() -> None:
     assert service_types.of_google("Vertex AI") == "other"
     assert service_types.of_export("AmazonEC2", "Load Balancer") == "load_balancer"
     assert service_types.of_export("Support", "") == "other"
+
+
+@pytest.mark.parametrize(
+    ("service", "family", "of_type"),
+    [
+        ("AmazonS3", "Storage", "object_storage"),
+        ("Storage", "Tiered Block Blob", "object_storage"),
+        ("Storage", "Premium SSD Managed Disks", "volume"),
+        ("AmazonEC2", "Storage Snapshot", "snapshot"),
+        ("AmazonRDS", "Storage Snapshot", "database"),
+        ("AmazonEC2", "IP Address", "address"),
+        ("Virtual Network", "IP Addresses", "address"),
+        ("AmazonVPC", "Data Transfer", "network"),
+        ("AWSLambda", "Serverless", "serverless"),
+        ("Azure App Service", "", "serverless"),
+        ("AmazonEFS", "Storage", "volume"),
+    ],
+)
+def test_an_exports_words_tell_the_type(service: str, family: str, of_type: str) -> None:
+    assert service_types.of_export(service, family) == of_type
+
+
+def test_google_clouds_words_tell_the_type() -> None:
+    found = {name: service_types.of_google(name) for name in ("Cloud Storage", "Cloud Run", "Cloud Run Functions")}
+    assert found == {"Cloud Storage": "object_storage", "Cloud Run": "serverless", "Cloud Run Functions": "serverless"}
+    assert service_types.of_google("App Engine") == "serverless"

@@ -66,7 +66,8 @@ def test_an_empty_project_has_no_problem(start_lab: StartLab) -> None:
     [
         ("deny", Cause.PERMISSION, "Grant roles/cloudasset.viewer on the project acme-prod"),
         ("optin_required", Cause.CONFIG, "Enable cloudasset.googleapis.com"),
-        ("expired", Cause.AUTH, "Check the credentials file"),
+        ("unknown_key", Cause.AUTH, "Check the credentials file"),
+        ("expired", Cause.UNAVAILABLE, "nor is a new one"),
         ("throttle", Cause.THROTTLED, "Quota exceeded"),
     ],
 )

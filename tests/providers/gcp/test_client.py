@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import ipaddress
 import json
+import os
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +27,7 @@ from google.auth import iam
 from optiinfra_dagster.lab.server import Request, Response, Server
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.meter import Meter
-from optiinfra_dagster.providers.gcp import client
+from optiinfra_dagster.providers.gcp import credentials
 from optiinfra_dagster.providers.gcp.account import GcpAccount
 from optiinfra_dagster.providers.gcp.client import open_project
 from optiinfra_dagster.providers.gcp.errors import explain_credential
@@ -37,6 +39,15 @@ from tests.providers.gcp.conftest import PROJECT, Clock, StartLab, account, flee
 READER = "reader@acme-prod.iam.gserviceaccount.com"
 
 
+def key_of(authorization: str | None) -> str:
+    """The id of the key that signed a token of a service account; "" for any other token, and for none."""
+    head = str(authorization).removeprefix("Bearer ").partition(".")[0]
+    try:
+        return str(json.loads(base64.urlsafe_b64decode(head + "=="))["kid"])
+    except (ValueError, KeyError):
+        return ""
+
+
 @dataclass
 class Google:
     """What was asked of the stand-in, and what it answers by the last part of the path."""
@@ -44,11 +55,14 @@ class Google:
     url: str = ""
     asked: list[Request] = field(default_factory=list)
     answers: dict[str, tuple[int, dict[str, Any] | bytes | Callable[[], bytes]]] = field(default_factory=dict)
+    accepts: Callable[[str], bool] = lambda _key: True
 
     def answer(self, request: Request) -> Response:
         self.asked.append(request)
         last = request.path.rpartition("/")[2].rpartition(":")[2]
         status, body = self.answers.get(last, (404, {}))
+        if not self.accepts(key_of(request.headers["authorization"])):
+            status, body = 401, {"error": {"code": 401, "status": "UNAUTHENTICATED"}}
         if callable(body):
             body = body()
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -99,7 +113,7 @@ def google(key: rsa.RSAPrivateKey, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     server.socket = context.wrap_socket(server.socket, server_side=True)
     google.url = server.url.replace("http:", "https:")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    monkeypatch.setattr(client, "_CREDENTIALS", {})
+    monkeypatch.setattr(credentials, "_CREDENTIALS", {})
     server.start()
     try:
         yield google
@@ -211,6 +225,39 @@ def test_a_rotated_key_file_is_read_again(google: Google, key_file: Path) -> Non
     assert rotated.service_account_email == "rotated@acme-prod.iam.gserviceaccount.com"
 
 
+def rotate(key_file: Path) -> None:
+    """Put another key into the file so that nothing but its content tells."""
+    state = key_file.stat()
+    key_file.write_text(key_file.read_text().replace('"k1"', '"k2"'))
+    os.utime(key_file, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_a_session_whose_key_was_rotated_is_opened_anew_before_anything_fails(google: Google, key_file: Path) -> None:
+    account = real(google, credentials_file=str(key_file))
+    google.accepts = lambda key: key == "k1"
+    ask(account)
+    rotate(key_file)
+    google.accepts = lambda key: key == "k2"
+
+    meter = ask(account)
+
+    assert meter.calls == {"ListAssets": 2}
+    assert [key_of(one.headers["authorization"]) for one in google.asked] == ["k1", "k1", "k2"]
+    assert ask(account).calls == {"ListAssets": 1}  # what was opened anew is kept
+
+
+def test_a_key_that_nobody_takes_is_tried_twice_and_is_a_lasting_failure(
+    google: Google, key_file: Path, clock: Clock
+) -> None:
+    google.accepts = lambda _key: False
+
+    (problem,) = collect("acme", [real(google, credentials_file=str(key_file))], Meter()).problems
+
+    assert (problem.cause, problem.cause.permanent) == (Cause.AUTH, True)
+    assert len(google.asked) == 2
+    assert clock.slept == []
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -259,7 +306,9 @@ def test_default_credentials_are_those_of_the_environment(
 
 
 @contextmanager
-def monitoring_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[dict[str, str]]]]:
+def monitoring_over_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accepts: Callable[[str], bool] = lambda _key: True
+) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """A server that answers with no time series: its URL, and the metadata of each call."""
     pem = (tmp_path / "google.pem").read_bytes()
     trusted = grpc.ssl_channel_credentials(root_certificates=pem)
@@ -270,6 +319,8 @@ def monitoring_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
     def answer(_request: bytes, context: Any) -> bytes:
         seen.append(dict(context.invocation_metadata()))
+        if not accepts(key_of(seen[-1]["authorization"])):
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "Request had invalid authentication credentials.")
         return b""
 
     handler = grpc.unary_unary_rpc_method_handler(answer)
@@ -308,6 +359,22 @@ def test_metrics_are_read_with_the_same_credential_and_payer(
     (metadata,) = seen
     assert metadata["authorization"].startswith("Bearer ey")
     assert metadata["x-goog-user-project"] == "acme-billing"
+
+
+def test_metrics_too_are_asked_for_in_a_session_that_was_opened_anew(
+    google: Google, key_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = {"k1"}
+    with monitoring_over_tls(tmp_path, monkeypatch, accepted.__contains__) as (url, seen):
+        account = real(google, credentials_file=str(key_file), monitoring_endpoint_url=url)
+        probe(account)
+        rotate(key_file)
+        accepted.clear()
+        accepted.add("k2")
+        meter = probe(account)
+
+    assert meter.calls == {"ListTimeSeries": 2}
+    assert [key_of(one["authorization"]) for one in seen] == ["k1", "k1", "k2"]
 
 
 def test_a_credential_that_fails_is_told_before_any_metric_is_asked_for(

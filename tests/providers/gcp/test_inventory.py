@@ -93,7 +93,13 @@ def test_an_instance_carries_what_later_steps_need(start_lab: StartLab) -> None:
         ("a2-highgpu-1g", 12),
         ("g2-standard-4", 4),
         ("x4-megamem-960-metal", 960),
-        ("ct5lp-hightpu-4t", None),
+        ("ct5lp-hightpu-4t", 112),
+        ("ct6e-standard-4t", 180),
+        ("a4x-highgpu-4g", 140),
+        ("a4-highgpu-8g-nolssd", 224),
+        ("a3-ultragpu-8g-nolssd", 224),
+        ("c3-standard-44-nolssd", 44),
+        ("ct9z-hightpu-4t", None),
         ("", None),
     ],
 )
@@ -160,6 +166,46 @@ def test_kubernetes_tells_its_nodes(start_lab: StartLab) -> None:
     pools = [one for one in inventory.resources if one.kind == "gcp:gke_node_pool"]
     assert (cluster.capacity, cluster.unit, cluster.region) == (12, "nodes", "us-central1")
     assert [(one.capacity, one.metadata["cluster"]) for one in pools] == [(6, "prod"), (6, "prod")]
+
+
+def test_what_bills_are_full_of_is_listed_too(start_lab: StartLab) -> None:
+    lab = start_lab(
+        fleet("gcp:bucket", name="acme-logs", region="europe-west1", tags={"env": "prod"}),
+        fleet("gcp:image", name="base", size=3),
+        fleet("gcp:machine_image", name="whole", size=9),
+        fleet("gcp:snapshot", name="daily"),
+        fleet("gcp:address", name="spare"),
+        fleet("gcp:netapp_volume", name="share", size=2048),
+        fleet("gcp:cloud_run_service", name="api"),
+        fleet("gcp:cloud_run_service", name="api-2", engine="v2"),
+        fleet("gcp:cloud_function", name="thumbs", type="GEN_2"),
+        fleet("gcp:app_engine_service", name="default"),
+    )
+
+    found = {one.resource_name: one for one in gather(lab).resources}
+
+    bucket = found["acme-logs"]
+    assert (bucket.resource_id, bucket.region) == ("//storage.googleapis.com/acme-logs", "europe-west1")
+    assert (bucket.resource_type, bucket.status) == (ResourceType.OBJECT_STORAGE, Status.AVAILABLE)
+    assert (bucket.tags, bucket.metadata["storage_class"]) == ({"env": "prod"}, "STANDARD")
+    assert bucket.instance_uid == bucket.created_at.isoformat()  # type: ignore[union-attr]  # its id is its name
+    kept = {name: (found[name].resource_type, found[name].capacity) for name in ("base", "whole", "daily")}
+    assert kept == {
+        "base": (ResourceType.SNAPSHOT, 3), "whole": (ResourceType.SNAPSHOT, 9), "daily": (ResourceType.SNAPSHOT, 5)
+    }  # fmt: skip
+    assert found["spare"].resource_type is ResourceType.ADDRESS
+    assert (found["share"].capacity, found["share"].metadata["pool"]) == (2048, "main")
+    serverless = {name: found[name] for name in ("api", "thumbs", "default")}
+    assert {one.resource_type for one in serverless.values()} == {ResourceType.SERVERLESS}
+    assert {one.status for one in serverless.values()} == {Status.RUNNING}
+    assert (found["api"].cloud_status, found["api-2"].cloud_status) == ("Ready=True", "CONDITION_SUCCEEDED")
+    for api in (found["api"], found["api-2"]):
+        assert (api.status, api.metadata["memory_limit"]) == (Status.RUNNING, "512Mi")
+        assert str(api.metadata["max_instances"]) == "10"
+        assert api.metadata["revision"] == f"{api.resource_name}-00001-abc"
+        assert (api.created_at is None, len(api.instance_uid)) == (False, 16)
+    assert found["thumbs"].metadata["service"] == "thumbs"
+    assert found["default"].resource_id == f"//appengine.googleapis.com/apps/{PROJECT}/services/default"
 
 
 def test_items_with_nothing_but_a_name_are_kept(start_lab: StartLab) -> None:

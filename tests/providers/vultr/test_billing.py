@@ -25,6 +25,7 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.registry import PROVIDERS
 from optiinfra_dagster.providers.vultr import bill_lines, bill_sources, billing, prices
 from optiinfra_dagster.providers.vultr.inventory import collect
+from optiinfra_dagster.providers.vultr.services import KINDS
 from optiinfra_dagster.storage.bills import KnownPrice
 from tests.providers.vultr.conftest import StartLab, acme, fleet
 from tests.support.bills import sums_of, totals_of
@@ -46,6 +47,10 @@ FLEETS = (
     fleet("vultr:load_balancer", size=2),
     fleet("vultr:kubernetes", size=2),
     fleet("vultr:vpc"),
+    fleet("vultr:snapshot", size=40),
+    fleet("vultr:address"),
+    fleet("vultr:registry", size=20),
+    fleet("vultr:inference"),
 )
 
 
@@ -117,6 +122,10 @@ def test_lines_are_matched_with_resources_and_the_rest_says_so(start_lab: StartL
         ("Vultr File System", "volume"),
         ("Managed Database", "database"),
         ("Load Balancer", "load_balancer"),
+        ("Snapshot", "snapshot"),
+        ("Reserved IP", "address"),
+        ("Container Registry", "object_storage"),
+        ("Serverless Inference", "serverless"),
     }
     assert {charge.region_id for charge in bill.charges} == {"", "ewr", "fra"}
 
@@ -414,10 +423,12 @@ def test_an_hour_costs_what_the_price_list_says(start_lab: StartLab) -> None:
         shown = next(each for each in resources if each.resource_id == one.id)
         parts = prices.components(shown)
         estimate = sum((hourly.get((shown.region, p.key)) or hourly["", p.key]) * p.quantity for p in parts)
-        truth = Decimal(0) if one.kind in {"vultr:vpc", "vultr:kubernetes"} else LAB_KINDS[one.kind].monthly(one) / 672
+        has_price = KINDS[one.kind].price_parts is not None
+        truth = LAB_KINDS[one.kind].monthly(one) / 672 if has_price else Decimal(0)
         assert abs(estimate - truth) < Decimal("1e-12"), one.kind
     assert meter.calls == {
         "list-plans": 1, "list-metal-plans": 1, "list-database-plans": 1, "list-blocks": 1, "list-vfs": 1,
+        "list-registries": 1,
     }  # fmt: skip
 
 

@@ -15,38 +15,6 @@ def test_an_account_that_lets_itself_be_read_has_no_problem(start_lab: StartLab)
     assert lab.control.calls().count() == 1 + len(LISTINGS) + len(READS) + 2  # and two of its bill
 
 
-WITH_PROMETHEUS = {
-    "prometheus_url": {"env": "OPTIINFRA_LAB_VULTR_PROMETHEUS"},
-    "prometheus_token": {"env": "ACME_PROMETHEUS_TOKEN"},
-}
-
-
-def test_a_prometheus_that_answers_has_no_problem(start_lab: StartLab) -> None:
-    lab = start_lab()
-
-    assert check("acme", acme(**WITH_PROMETHEUS)) == []
-    assert lab.control.calls().count("prometheus", status=200) == 1
-
-
-def test_a_prometheus_that_refuses_the_token_is_a_problem(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
-    start_lab()
-    monkeypatch.setenv("ACME_PROMETHEUS_TOKEN", "another")
-
-    (problem,) = check("acme", acme(**WITH_PROMETHEUS))
-
-    assert problem.cause is Cause.PERMISSION
-    assert "Check prometheus_token" in problem.message
-
-
-def test_a_prometheus_that_does_not_answer_is_a_problem(start_lab: StartLab) -> None:
-    start_lab()
-
-    (problem,) = check("acme", acme(prometheus_url="http://127.0.0.1:9"))
-
-    assert problem.cause is Cause.UNAVAILABLE
-    assert "Prometheus at 127.0.0.1" in problem.message
-
-
 @pytest.mark.parametrize("operation", ["get-database-usage", "get-instance-bandwidth", "get-bandwidth-baremetal"])
 def test_figures_that_are_not_allowed_are_a_problem(start_lab: StartLab, operation: str) -> None:
     lab = start_lab(*(fleet(kind) for kind in KINDS))

@@ -25,11 +25,16 @@ from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import Coverage, CoverageState, MetricsRequest, MetricsResult
 from optiinfra_dagster.providers import prometheus
-from optiinfra_dagster.providers.catalog import METRICS, metrics_for
+from optiinfra_dagster.providers.catalog import METRICS, PROMETHEUS_METRICS, metrics_for
 from optiinfra_dagster.providers.day_cache import DayCache
+from optiinfra_dagster.providers.figures import coverage_of_what_is_not_offered
 from optiinfra_dagster.providers.prometheus import Machines
+from optiinfra_dagster.providers.prometheus_exporters import MACHINE_LABELS
+from optiinfra_dagster.providers.prometheus_figures import add_figures
 from optiinfra_dagster.providers.vultr import metrics, traffic
 from optiinfra_dagster.providers.vultr.inventory import collect as list_resources
+from optiinfra_dagster.providers.vultr.kind import LABELS
+from optiinfra_dagster.providers.vultr.services import KINDS
 from tests.providers.vultr.conftest import KEY, TOKEN, StartLab, acme, fleet
 
 if TYPE_CHECKING:
@@ -65,9 +70,15 @@ def inventory(account: VultrAccount | None = None) -> list[Resource]:
 
 def read(resources: list[Resource], *accounts: VultrAccount, meter: Meter | None = None, **more: Any) -> MetricsResult:
     asked = {"start": START, "end": END, "present": PRESENT, **more}
-    result = metrics.collect(MetricsRequest("acme", accounts or (acme(),), resources, **asked), meter or Meter())
+    request = MetricsRequest("acme", accounts or (acme(),), resources, **asked)
+    meter = meter or Meter()
+    result = metrics.collect(request, meter)
     names = {(one.resource_id, metric.name) for one in resources for metric in metrics_for("vultr", one.kind)}
     assert Counter((one.resource_id, one.metric_name) for one in result.coverage) == Counter(names)
+    add_figures("vultr", KINDS, request, result, meter)
+    counted = Counter((one.resource_id, one.metric_name) for one in result.coverage)
+    assert max(counted.values(), default=1) == 1
+    assert counted.keys() >= names
     assert not result.problems or all(problem.account_id == "ACME_VULTR_KEY" for problem in result.problems)
     return result
 
@@ -94,7 +105,7 @@ def truth(lab: CloudLab, one: LabResource, told_by: str | None = None, start: da
         return found
     up = {None: 100.0, "installingbooting": 0.0, "stopped": None}[one.fleet.state]
     up = 0.0 if one.fleet.server == "locked" and up == 100 else up
-    if up is not None:
+    if up is not None and one.kind == "vultr:instance":
         found[one.id, "uptime", "snapshot", present] = up
     if one.kind == "vultr:database":
         usage = figures.usage(one, NOW)
@@ -117,7 +128,7 @@ def told_by_agent(lab: CloudLab, one: LabResource, start: datetime = START) -> d
     return {
         (one.id, figure.name, "average", moment): value
         for figure in EXPRESSIONS.values()
-        if figure.agent == one.fleet.agent
+        if figure.agent == one.fleet.agent and not (figure.name == "uptime" and one.kind == "vultr:instance")
         for moment, value in zip(starts, lab.vultr.figures.agents(figure, [one], starts)[0].tolist(), strict=True)
         if not math.isnan(value)
     }
@@ -132,7 +143,7 @@ def drawn_fleets() -> st.SearchStrategy[list[dict[str, Any]]]:
             "kind": st.sampled_from(["vultr:instance", "vultr:bare_metal"]),
             "count": st.integers(0, 3),
             "name": st.just("{kind}-{index}"),
-            "agent": st.sampled_from([None, "node_exporter", "v-agent"]),
+            "agent": st.sampled_from([None, "node_exporter", "opentelemetry", "v-agent", "blackbox_exporter"]),
             "named_by": st.sampled_from(["main_ip", "label", "id"]),
             "created": st.sampled_from([CREATED, "2026-11-18T15:00:00Z", "2026-11-20T11:40:00Z"]),
         }
@@ -183,19 +194,19 @@ def test_every_cell_of_a_drawn_world_is_the_clouds_in_our_units(
 
 
 def test_every_promql_of_the_catalogue_is_understood_by_the_lab() -> None:
-    asked = [metric for metric in METRICS if metric.provider == "vultr" and metric.statistics == ("avg",)]
+    asked = [metric for metric in PROMETHEUS_METRICS if metric.provider == "vultr"]
 
-    assert len(asked) == 41
+    assert len(asked) == 2 * 32 + 2 + 2
     for metric in asked:
         understood = read_promql(metric.api_metric)
         assert understood is not None, metric.api_metric
         assert (understood[0].agent, understood[0].name) == (metric.namespace, metric.name)
-        assert {"instance", "job", "instance_id", "vultr_instance_id", "vpsid", "hostname"} == understood[1]
+        assert understood[1] == {*MACHINE_LABELS, "job", *LABELS}
 
 
 def test_points_of_sources_that_share_a_name_differ_in_the_statistic() -> None:
     for kind in {metric.kind for metric in METRICS if metric.provider == "vultr"}:
-        rows = [metric for metric in metrics_for("vultr", kind) if metric.statistics != ("avg",)]
+        rows = metrics_for("vultr", kind)
         assert len({(row.name, row.statistics) for row in rows}) == len(rows)
 
 
@@ -288,9 +299,9 @@ def test_odd_usage_is_taken_as_far_as_it_goes(
         result = read(resources, acme(endpoint_url=url))
 
     assert result.problems == []
-    found = {name: value for (_, name, _, _), value in cells(result).items() if name != "uptime"}
+    found = {name: value for (_, name, _, _), value in cells(result).items()}
     assert found == pytest.approx(collected)
-    states = {one.state for one in result.coverage if one.metric_name not in {*collected, "uptime"}}
+    states = {one.state for one in result.coverage if one.metric_name not in collected}
     assert states == {CoverageState.NOT_OFFERED}
 
 
@@ -334,16 +345,19 @@ def test_an_older_inventory_tells_no_uptime(start_lab: StartLab) -> None:
     assert [one.state for one in of(older, "uptime")] == [CoverageState.ERROR]
 
 
-def test_everything_that_serves_has_an_uptime(start_lab: StartLab) -> None:
-    kinds = ["vultr:instance", "vultr:bare_metal", "vultr:database", "vultr:load_balancer", "vultr:kubernetes"]
-    start_lab(*(fleet(kind) for kind in [*kinds, "vultr:vpc", "vultr:block"]), now=noon)
+def test_the_state_of_a_subscription_is_no_uptime(start_lab: StartLab) -> None:
+    """A halted server, a database that refuses connections and a cluster that grows are all `active` at Vultr."""
+    states = ["vultr:bare_metal", "vultr:database", "vultr:load_balancer", "vultr:kubernetes"]
+    start_lab(*(fleet(kind, pending_nodes=1) for kind in ["vultr:instance", *states]), now=noon)
+    resources = inventory()
 
-    result = read(inventory())
+    result = read(resources)
+    told = list(coverage_of_what_is_not_offered(KINDS, resources, result.coverage))
 
-    assert sorted(s.resource.kind for s in result.series if s.metric.name == "uptime") == sorted(kinds)
-    assert {one.resource_type for one in result.coverage} == {
-        ResourceType.COMPUTE, ResourceType.DATABASE, ResourceType.LOAD_BALANCER, ResourceType.KUBERNETES,
-    }  # fmt: skip
+    assert [s.resource.kind for s in result.series if s.metric.name == "uptime"] == ["vultr:instance"]
+    kind_of = {one.resource_id: one.kind for one in resources}
+    assert sorted(kind_of[one.resource_id] for one in told if one.metric_name == "uptime") == sorted(states)
+    assert all("https://www.vultr.com/api/" in one.reason for one in told)
 
 
 # --- Daily traffic ---------------------------------------------------------------------------------------------------
@@ -497,15 +511,16 @@ def test_traffic_that_is_not_there_yet_is_not_missing_without_a_reason(start_lab
 
 def test_without_a_prometheus_agents_figures_are_not_offered(start_lab: StartLab) -> None:
     lab = start_lab(fleet("vultr:instance", agent="node_exporter", created=CREATED), now=noon)
+    resources = inventory()
 
-    result = read(inventory())
+    result = read(resources)
 
     assert lab.control.calls().count("prometheus") == 0
-    states = {one.metric_name: one for one in result.coverage}
-    for name in ("cpu_utilization", "memory_utilization", "disk_read", "disk_utilization"):
-        assert states[name].state is CoverageState.NOT_OFFERED
-        assert "give prometheus_url" in states[name].reason
-    assert states["network_in"].state is CoverageState.COLLECTED
+    assert {one.metric_name for one in result.coverage} == {"uptime", "network_in", "network_out"}
+    told = {one.metric_name: one for one in coverage_of_what_is_not_offered(KINDS, resources, result.coverage)}
+    assert told.keys() == {"cpu", "memory", "disk_io", "response_time"}
+    assert {one.state for one in told.values()} == {CoverageState.NOT_OFFERED}
+    assert all("give prometheus_url" in one.reason for one in told.values())
 
 
 def test_a_machine_that_the_prometheus_does_not_know_lacks_an_agent(start_lab: StartLab) -> None:
@@ -549,8 +564,8 @@ def test_one_query_asks_for_all_machines(start_lab: StartLab) -> None:
 
     read(inventory(), with_prometheus(), meter=meter)
 
-    # v-agent is not asked where node_exporter has told everything
-    assert meter.calls["query_range"] == lab.control.calls().count("prometheus") == 10
+    # OpenTelemetry and v-agent are not asked where node_exporter has told everything; blackbox_exporter is.
+    assert meter.calls["query_range"] == lab.control.calls().count("prometheus") == 12
 
 
 def test_a_long_range_is_asked_for_in_parts(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -562,7 +577,7 @@ def test_a_long_range_is_asked_for_in_parts(start_lab: StartLab, monkeypatch: py
 
     result = read(resources, with_prometheus(), meter=meter, start=start)
 
-    assert meter.calls["query_range"] == 50
+    assert meter.calls["query_range"] == 5 * 11  # the 10 of node_exporter, and that of a probe
     (one,) = lab.vultr.resources()
     assert cells(result) == pytest.approx(truth(lab, one, "node_exporter", start), rel=1e-12)
 
@@ -693,7 +708,7 @@ def test_a_prometheus_that_may_pass_is_tried_again(start_lab: StartLab) -> None:
     meter = Meter()
 
     assert read(inventory(), with_prometheus(), meter=meter).problems == []
-    assert meter.calls["query_range"] == 12 == lab.control.calls().count("prometheus")
+    assert meter.calls["query_range"] == 13 == lab.control.calls().count("prometheus")
 
 
 class answering:  # noqa: N801 - reads like a function
@@ -853,7 +868,8 @@ def test_throttling_of_a_third_of_the_calls_loses_nothing(start_lab: StartLab) -
 
     assert result.problems == []
     assert meter.calls.total() == lab.control.calls().count() > 40
-    assert {one.state for one in result.coverage} == {CoverageState.COLLECTED}
+    missing = {one.metric_name for one in result.coverage if one.state is not CoverageState.COLLECTED}
+    assert missing == {"response_time", "uptime"}  # of databases, and of machines that nobody probes
 
 
 @pytest.mark.parametrize(
@@ -891,7 +907,8 @@ def test_a_key_that_does_not_work_is_one_problem(start_lab: StartLab) -> None:
     assert lab.control.calls().count("vultr") <= metrics._AT_ONCE + 1
     assert {one.state for one in of(result, "storage_used")} == {CoverageState.NO_PERMISSION}
     assert {one.state for one in of(result, "disk_read")} == {CoverageState.COLLECTED}
-    assert {one.state for one in of(result, "uptime")} == {CoverageState.COLLECTED}
+    machines = {one.resource_id for one in resources if one.kind == "vultr:instance"}
+    assert {one.state for one in of(result, "uptime") if one.resource_id in machines} == {CoverageState.COLLECTED}
 
 
 def test_a_call_that_a_working_key_is_refused_is_a_permission(start_lab: StartLab) -> None:
@@ -941,10 +958,10 @@ def test_ten_thousand_instances_keep_to_five_hundred_calls_a_window(start_lab: S
 
     result = read(resources, with_prometheus(), meter=meter)
 
-    assert meter.calls == {"get-instance-bandwidth": 500, "query_range": 20}
-    assert lab.control.calls().count() == 520
+    assert meter.calls == {"get-instance-bandwidth": 500, "query_range": 31}
+    assert lab.control.calls().count() == 531
     assert Counter(one.state for one in of(result, "uptime")) == {CoverageState.COLLECTED: 10_000}
-    assert len(result.coverage) == 10_000 * 11
+    assert len(result.coverage) == 10_000 * 12
 
 
 def test_reads_of_traffic_are_spread_over_as_many_windows_as_they_need() -> None:

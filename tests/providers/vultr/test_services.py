@@ -45,8 +45,8 @@ def test_a_kind_whose_service_the_bill_does_not_name_goes_by_its_own_name() -> N
     assert Vultr().bill_service("vultr:unheard_of") == "vultr:unheard_of"
 
 
-def test_only_blocks_cost_money_while_they_are_attached_to_nothing() -> None:
-    assert [kind.name for kind in LISTINGS if kind.attachable] == ["vultr:block"]
+def test_blocks_and_addresses_cost_money_while_they_are_attached_to_nothing() -> None:
+    assert [kind.name for kind in LISTINGS if kind.attachable] == ["vultr:block", "vultr:address"]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,11 @@ def test_only_blocks_cost_money_while_they_are_attached_to_nothing() -> None:
         ("Kubernetes Load Balancer", ("vultr:load_balancer",), ResourceType.LOAD_BALANCER),
         ("Block Storage", ("vultr:block",), ResourceType.VOLUME),
         ("Vultr File System", ("vultr:vfs",), ResourceType.VOLUME),
-        ("Object Storage", ("vultr:object_storage",), ResourceType.VOLUME),
+        ("Object Storage", ("vultr:object_storage",), ResourceType.OBJECT_STORAGE),
+        ("Snapshot", ("vultr:snapshot",), ResourceType.SNAPSHOT),
+        ("Reserved IP", ("vultr:address",), ResourceType.ADDRESS),
+        ("Container Registry", ("vultr:registry",), ResourceType.OBJECT_STORAGE),
+        ("Serverless Inference", ("vultr:inference",), ResourceType.SERVERLESS),
         ("Managed Database", ("vultr:database",), ResourceType.DATABASE),
         ("Bandwidth overage", ("vultr:instance", "vultr:bare_metal"), ResourceType.NETWORK),
         ("NAT Gateway", ("vultr:vpc",), ResourceType.NETWORK),

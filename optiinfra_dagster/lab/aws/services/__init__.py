@@ -13,12 +13,21 @@ from optiinfra_dagster.lab.aws.services import (
     dynamodb,
     ebs,
     ec2,
+    ecs,
     efs,
     eks,
     elasticache,
     elb,
+    fsx,
+    lambdas,
+    memorydb,
+    opensearch,
     rds,
     redshift,
+    s3,
+    serverless_caches,
+    snapshots,
+    tagging,
     vpc,
 )
 
@@ -53,6 +62,15 @@ _SERVICES: tuple[_Service, ...] = (
     dynamodb,
     efs,
     addresses,
+    tagging,
+    s3,
+    snapshots,
+    lambdas,
+    ecs,
+    opensearch,
+    memorydb,
+    serverless_caches,
+    fsx,
 )
 
 KINDS: Mapping[str, LabKind] = {kind.name: kind for service in _SERVICES for kind in service.KINDS}

@@ -51,6 +51,7 @@ TABLE = LabKind(
         *((f"SuccessfulRequestLatency Operation={name}", "Milliseconds", 1, 40, "wave", 60, 60)
           for name in ("GetItem", "PutItem", "Query")),
     ),
+    tagged_as="dynamodb:table",
     by_use=("Amazon DynamoDB", "1.4"),
 )  # fmt: skip
 

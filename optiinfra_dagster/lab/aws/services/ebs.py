@@ -105,6 +105,8 @@ VOLUME = LabKind(
         ("VolumeWriteBytes", "Bytes", 1e4, 2e8, "count"),
         ("VolumeReadOps", "Count", 0, 3e3, "count"),
         ("VolumeWriteOps", "Count", 1, 9e3, "count"),
+        ("VolumeAvgReadLatency", "Milliseconds", 0.2, 20),
+        ("VolumeAvgWriteLatency", "Milliseconds", 0.2, 20),
         ("VolumeQueueLength", "Count", 0, 4),
         ("VolumeIdleTime", "Seconds", 5, 60),
     ),

@@ -43,6 +43,10 @@ def _is_nitro(instance_type: str) -> bool:
     return not _XEN.match(instance_type)
 
 
+def _is_windows(resource: LabResource) -> bool:
+    return resource.fleet.engine == "windows"
+
+
 def _instance(resource: LabResource, region: Region) -> Shown:
     """An EC2 instance."""
     kind = resource.fleet.type or _TYPE
@@ -53,7 +57,7 @@ def _instance(resource: LabResource, region: Region) -> Shown:
     subnet, vpc = subnet_of(resource, region)
     address = address_of(resource)
     group = [{"GroupId": "sg-" + resource.hexid("group"), "GroupName": "default"}]
-    launched = resource.created
+    launched = resource.fleet.restarted or resource.created
     alive = state not in {"terminated", "shutting-down"}
     shown: Shown = {
         "AmiLaunchIndex": 0,
@@ -75,7 +79,7 @@ def _instance(resource: LabResource, region: Region) -> Shown:
             {
                 "DeviceName": device_of(n),
                 "Ebs": {
-                    "AttachTime": launched + timedelta(seconds=1),
+                    "AttachTime": resource.created + timedelta(seconds=1),
                     "DeleteOnTermination": n == 0,
                     "Status": "attached",
                     "VolumeId": volume.id,
@@ -105,7 +109,7 @@ def _instance(resource: LabResource, region: Region) -> Shown:
             "InstanceMetadataTags": "disabled",
         },
         "EnclaveOptions": {"Enabled": False},
-        "PlatformDetails": "Linux/UNIX",
+        "PlatformDetails": "Windows" if _is_windows(resource) else "Linux/UNIX",
         "UsageOperation": "RunInstances",
         "UsageOperationUpdateTime": launched,
         "MaintenanceOptions": {"AutoRecovery": "default"},
@@ -113,6 +117,17 @@ def _instance(resource: LabResource, region: Region) -> Shown:
     }
     if alive:
         shown |= {"PrivateIpAddress": address, "SubnetId": subnet, "VpcId": vpc}
+        attachments = enumerate((resource.created + timedelta(days=3), resource.created))  # a second one, and the first
+        shown["NetworkInterfaces"] = [
+            {
+                "NetworkInterfaceId": "eni-" + resource.hexid(f"interface {n}"),
+                "PrivateIpAddress": address,
+                "Attachment": {"AttachTime": time, "DeviceIndex": 1 - n, "NetworkCardIndex": 0, "Status": "attached"},
+            }
+            for n, time in attachments
+        ]
+    if _is_windows(resource):
+        shown["Platform"] = "windows"
     if state in {"stopped", "stopping"}:
         shown["StateReason"] = {
             "Code": "Client.UserInitiatedShutdown",
@@ -154,17 +169,34 @@ _METRICS = (
         ("disk_used_percent path=/ device=nvme0n1p1 fstype=xfs", "Percent", 2, 99),
         ("disk_used_percent path=/data device=nvme1n1 fstype=ext4", "Percent", 2, 99),
     ),
+    *(  # the agent's on Windows: performance counters, whose names have spaces
+        LabMetric(_AGENT, name, "Percent", low, high, 60, 1, "wave", "InstanceId", dimensions)
+        for name, low, high, dimensions in (
+            ("Memory % Committed Bytes In Use", 4, 96, (("objectname", "Memory"),)),
+            ("LogicalDisk % Free Space", 2, 99, (("instance", "C:"), ("objectname", "LogicalDisk"))),
+            ("LogicalDisk % Free Space", 2, 99, (("instance", "D:"), ("objectname", "LogicalDisk"))),
+        )
+    ),
 )  # fmt: skip
 
 
 def _as_published(resource: LabResource, metric: LabMetric) -> LabMetric | None:
     """CloudWatch has EBS metrics of an instance as a whole on Nitro only, unless it is bare metal."""
     if metric.namespace == _AGENT:
-        return metric if resource.fleet.agent else None
+        return metric if resource.fleet.agent and _is_windows(resource) == ("%" in metric.name) else None
     instance_type = resource.fleet.type or _TYPE
     if metric.name.startswith("EBS") and (not _is_nitro(instance_type) or instance_type.endswith(".metal")):
         return None
     return replace(metric, period=60, samples=1) if resource.fleet.detailed else metric
+
+
+def _dimensions_before(resource: LabResource, metric: LabMetric) -> tuple[Dimensions, int] | None:
+    """What an agent says of an instance that had another type."""
+    changed, named = resource.fleet.resized, dict(_dimensions_of(resource, metric))
+    if metric.namespace != _AGENT or changed is None or "InstanceType" not in named:
+        return None
+    named["InstanceType"] = str(resource.fleet.type_before)
+    return tuple(named.items()), int(changed.timestamp())
 
 
 def _dimensions_of(resource: LabResource, metric: LabMetric) -> Dimensions:
@@ -267,6 +299,7 @@ INSTANCE = LabKind(
     metrics=_METRICS,
     as_published=_as_published,
     dimensions_of=_dimensions_of,
+    dimensions_before=_dimensions_before,
     price_list="AmazonEC2",
     products=_products,
     bill_service="Amazon Elastic Compute Cloud - Compute",

@@ -51,6 +51,8 @@ _ENGINES_OF_METRIC = {
     "DatabaseMemoryUsagePercentage": {"", "redis", "valkey"},
     "SuccessfulReadRequestLatency": {"valkey"},
     "SuccessfulWriteRequestLatency": {"valkey"},
+    "GetTypeCmdsLatency": {"", "redis"},
+    "SetTypeCmdsLatency": {"", "redis"},
 }
 
 
@@ -84,8 +86,11 @@ CLUSTER = LabKind(
         ("DatabaseMemoryUsagePercentage", "Percent", 1, 99),
         ("SuccessfulReadRequestLatency", "Microseconds", 20, 900),
         ("SuccessfulWriteRequestLatency", "Microseconds", 20, 900),
+        ("GetTypeCmdsLatency", "Microseconds", 20, 900),
+        ("SetTypeCmdsLatency", "Microseconds", 20, 900),
     ),
     as_published=_as_published,
+    tagged_as="elasticache:cluster",
     price_list="AmazonElastiCache",
     products=_products,
     bill_service="Amazon ElastiCache",

@@ -170,6 +170,7 @@ CLASSIC = _kind(
     published(
         "LoadBalancerName", "AWS/ELB", 60, 1,
         ("Latency", "Seconds", 2e-3, 0.9, "wave", 60, 60),
+        ("EstimatedProcessedBytes", "Bytes", 1e3, 2e8, "count"),
         ("RequestCount", "Count", 0, 9e3, "count"),
         ("HealthyHostCount", "Count", 1, 9, "level"),
     ),

@@ -170,12 +170,17 @@ _ENGINES_OF_METRIC = {
     "VolumeWriteIOPs": _CLUSTERED,
     "VolumeBytesUsed": _CLUSTERED,
 }
+_NOT_OF_NEPTUNE = {
+    "ReadThroughput", "WriteThroughput", "ReadIOPS", "WriteIOPS", "ReadLatency", "WriteLatency", "DatabaseConnections",
+}  # fmt: skip
 _OTHER_NAMESPACES = {"docdb": "AWS/DocDB", "neptune": "AWS/Neptune"}
 
 
 def _as_published(resource: LabResource, metric: LabMetric) -> LabMetric | None:
     engine = resource.fleet.engine or ""
     if engine not in _ENGINES_OF_METRIC.get(metric.name, {engine}):
+        return None
+    if engine == "neptune" and metric.name in _NOT_OF_NEPTUNE:
         return None
     return replace(metric, namespace=_OTHER_NAMESPACES.get(engine, metric.namespace))
 

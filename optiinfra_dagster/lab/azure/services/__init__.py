@@ -6,18 +6,25 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.lab.azure.services import (
+    app_service,
     application_gateways,
+    container_apps,
     cosmosdb,
     disks,
+    front_door,
     kubernetes,
     load_balancers,
+    mariadb,
     mysql,
+    netapp,
     networks,
     postgresql,
     public_addresses,
     redis,
     snapshots,
     sql,
+    storage_accounts,
+    synapse,
     virtual_machines,
 )
 
@@ -28,16 +35,23 @@ _SERVICES: tuple[tuple[LabKind, ...], ...] = (
     virtual_machines.KINDS,
     disks.KINDS,
     snapshots.KINDS,
+    netapp.KINDS,
+    storage_accounts.KINDS,
     sql.KINDS,
     postgresql.KINDS,
     mysql.KINDS,
+    mariadb.KINDS,
     redis.KINDS,
     cosmosdb.KINDS,
+    synapse.KINDS,
     load_balancers.KINDS,
     application_gateways.KINDS,
+    front_door.KINDS,
     networks.KINDS,
     public_addresses.KINDS,
     kubernetes.KINDS,
+    app_service.KINDS,
+    container_apps.KINDS,
 )
 
 KINDS: Mapping[str, LabKind] = {kind.name: kind for kinds in _SERVICES for kind in kinds}

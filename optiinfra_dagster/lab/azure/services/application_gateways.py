@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.lab.azure.kind import PLANTED, LabKind, LabMetric, Meter, Row, Use, share
+from optiinfra_dagster.lab.azure.kind import PLANTED, LabKind, LabMetric, Meter, Row, Use, own_id, share
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,8 +20,9 @@ _PRODUCTS = {
 }
 
 
-def _properties(_row: Row, fleet: AzureFleet, _created: datetime) -> Row:
+def _properties(row: Row, fleet: AzureFleet, created: datetime) -> Row:
     return {
+        "resourceGuid": own_id(row, created),
         "operationalState": fleet.state or "Running",
         "sku": {"name": fleet.type or "WAF_v2", "tier": "WAF_v2", "capacity": 2},
         "frontendIPConfigurations": [{}],

@@ -7,7 +7,7 @@ from decimal import Decimal
 from itertools import product
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.lab.azure.kind import PLANTED, LabKind, LabMetric, Meter, Row, Use, written
+from optiinfra_dagster.lab.azure.kind import PLANTED, LabKind, LabMetric, Meter, Row, Use, own_id, written
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,6 +39,7 @@ def properties(row: Row, fleet: AzureFleet, created: datetime) -> Row:
     loose = fleet.kind == "azure:disk"
     row["sku"] = {"name": (fleet.type if loose else None) or "Premium_LRS", "tier": "Premium"}
     return {
+        "uniqueId": own_id(row, created),
         "timeCreated": written(created),
         "diskState": (fleet.state if loose else None) or "Unattached",
         "diskSizeGB": (fleet.size if loose else None) or 128,

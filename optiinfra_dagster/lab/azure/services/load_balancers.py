@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.lab.azure.kind import LabKind, LabMetric, Meter, Row, Use
+from optiinfra_dagster.lab.azure.kind import LabKind, LabMetric, Meter, Row, Use, own_id
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,9 +16,14 @@ _SERVICE = "Load Balancer"
 _INCLUDED = "Standard Included LB Rules and Outbound Rules"
 
 
-def _properties(row: Row, fleet: AzureFleet, _created: datetime) -> Row:
+def _properties(row: Row, fleet: AzureFleet, created: datetime) -> Row:
     row["sku"] = {"name": fleet.type or "Standard", "tier": "Regional"}
-    return {"frontendIPConfigurations": [{}], "loadBalancingRules": [{}, {}], "backendAddressPools": [{}]}
+    return {
+        "resourceGuid": own_id(row, created),
+        "frontendIPConfigurations": [{}],
+        "loadBalancingRules": [{}, {}],
+        "backendAddressPools": [{}],
+    }
 
 
 def _uses(row: Row) -> list[Use]:
@@ -33,6 +38,7 @@ KINDS = (
         metrics=(
             LabMetric("ByteCount", "Bytes", 1e3, 2e9, "count"),
             LabMetric("VipAvailability", "Count", 0, 100, "up"),
+            LabMetric("DipAvailability", "Count", 0, 100, "up"),
         ),
         meters=tuple(
             Meter(_SERVICE, _SERVICE, "Standard", meter, unit, Decimal(price), everywhere=True)

@@ -1,4 +1,4 @@
-"""Caches for Redis."""
+"""Caches for Redis, plain and Enterprise."""
 
 from __future__ import annotations
 
@@ -44,16 +44,35 @@ def _meters() -> Iterator[Meter]:
                 yield Meter("Redis Cache", product, name, f"{name} Cache", "1 Hour", price * 5000, type="Reservation")
 
 
+def _enterprise(row: Row, fleet: AzureFleet, _created: datetime) -> Row:
+    row["sku"] = {"name": "Enterprise_E10", "capacity": 2}
+    return {
+        "resourceState": fleet.state or "Running",
+        "redisVersion": "7.2",
+        "hostName": "lab.redisenterprise.cache.azure.net",
+    }
+
+
+_METRICS = (
+    share("percentProcessorTime"),
+    share("usedmemorypercentage"),
+    LabMetric("cacheRead", "BytesPerSecond", 0, 4e7),
+    LabMetric("cacheWrite", "BytesPerSecond", 0, 2e7),
+    LabMetric("cacheLatency", "Count", 90, 4000),  # microseconds
+)
+
 KINDS = (
+    LabKind(
+        name="azure:redis_enterprise",
+        azure_type="Microsoft.Cache/redisEnterprise",
+        properties=_enterprise,
+        metrics=_METRICS,
+    ),
     LabKind(
         name="azure:redis",
         azure_type="Microsoft.Cache/Redis",
         properties=_properties,
-        metrics=(
-            share("percentProcessorTime"),
-            share("usedmemorypercentage"),
-            LabMetric("totalcommandsprocessed", "Count", 0, 1e6, "count"),
-        ),
+        metrics=(*_METRICS, LabMetric("totalcommandsprocessed", "Count", 0, 1e6, "count")),
         meters=tuple(_meters()),
         uses=_uses,
     ),

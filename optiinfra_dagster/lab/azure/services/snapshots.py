@@ -1,10 +1,10 @@
-"""Snapshots of managed disks, whose disks are gone."""
+"""Snapshots of managed disks, whose disks are gone, and images of machines that are."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.lab.azure.kind import PLANTED, LabKind, Row, written
+from optiinfra_dagster.lab.azure.kind import PLANTED, LabKind, Row, own_id, written
 from optiinfra_dagster.lab.azure.services import disks
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ def _snapshot(row: Row, fleet: AzureFleet, created: datetime) -> Row:
     base, _, _ = row["id"].partition("/providers/")
     row["sku"] = {"name": fleet.type or "Standard_LRS", "tier": "Standard"}
     return {
+        "uniqueId": own_id(row, created),
         "timeCreated": written(created),
         "diskSizeGB": fleet.size or 128,
         "diskState": "Unattached",
@@ -30,4 +31,16 @@ def _snapshot(row: Row, fleet: AzureFleet, created: datetime) -> Row:
     }
 
 
-KINDS = (LabKind(name="azure:snapshot", azure_type="Microsoft.Compute/snapshots", properties=_snapshot),)
+def _image(row: Row, fleet: AzureFleet, _created: datetime) -> Row:
+    base, _, _ = row["id"].partition("/providers/")
+    disk = {"osType": "Linux", "diskSizeGB": fleet.size or 30, "blobUri": f"https://lab/?sig={PLANTED}"}
+    return {
+        "storageProfile": {"osDisk": disk},
+        "sourceVirtualMachine": {"id": f"{base}/providers/Microsoft.Compute/virtualMachines/Gone-{row['name']}"},
+    }
+
+
+KINDS = (
+    LabKind(name="azure:snapshot", azure_type="Microsoft.Compute/snapshots", properties=_snapshot),
+    LabKind(name="azure:image", azure_type="Microsoft.Compute/images", properties=_image),
+)

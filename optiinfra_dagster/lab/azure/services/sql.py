@@ -108,6 +108,12 @@ KINDS = (
         name="azure:sql_instance",
         azure_type="Microsoft.Sql/managedInstances",
         properties=_instance,
-        metrics=(share("avg_cpu_percent"),),
+        metrics=(
+            share("avg_cpu_percent"),
+            LabMetric("io_bytes_read", "Bytes", 0, 3e9, "count"),  # of 15 seconds
+            LabMetric("io_bytes_written", "Bytes", 0, 1e9, "count"),
+            LabMetric("io_requests", "Count", 0, 6e4, "count"),
+            LabMetric("storage_space_used_mb", "Count", 2e4, 2e5),
+        ),
     ),
 )  # fmt: skip

@@ -7,7 +7,18 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.lab.azure.kind import PLANTED, LabKind, LabMetric, Meter, Row, Use, bare_row, share, written
+from optiinfra_dagster.lab.azure.kind import (
+    PLANTED,
+    LabKind,
+    LabMetric,
+    Meter,
+    Row,
+    Use,
+    bare_row,
+    own_id,
+    share,
+    written,
+)
 from optiinfra_dagster.lab.azure.services import disks
 
 if TYPE_CHECKING:
@@ -54,9 +65,10 @@ def machine_meters(size: str) -> Iterator[Meter]:
     yield Meter(VIRTUAL_MACHINES, product, name, name, "1 Hour", price, arm_sku=size, type="Reservation")
 
 
-def _machine(_row: Row, fleet: AzureFleet, created: datetime) -> Row:
+def _machine(row: Row, fleet: AzureFleet, created: datetime) -> Row:
     state = fleet.state or "running"
     return {
+        "vmId": own_id(row, created),
         "timeCreated": written(created),
         "hardwareProfile": {"vmSize": fleet.type or "Standard_D2s_v5"},
         "extended": {"instanceView": {"powerState": {"code": f"PowerState/{state}", "displayStatus": f"VM {state}"}}},
@@ -87,7 +99,12 @@ def _scale_set(row: Row, fleet: AzureFleet, created: datetime) -> Row:
         "storageProfile": {"osDisk": {"osType": "Linux"}},
         "extensionProfile": {"extensions": [{"properties": {"protectedSettings": settings, "settings": settings}}]},
     }
-    return {"timeCreated": written(created), "orchestrationMode": "Uniform", "virtualMachineProfile": profile}
+    return {
+        "uniqueId": own_id(row, created),
+        "timeCreated": written(created),
+        "orchestrationMode": "Uniform",
+        "virtualMachineProfile": profile,
+    }
 
 
 def _machine_uses(row: Row) -> list[Use]:

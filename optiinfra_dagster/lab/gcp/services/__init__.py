@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.lab.gcp.services import (
     addresses,
     alloydb,
+    app_engine,
     bigtable,
+    cloud_functions,
+    cloud_run,
     compute,
     disks,
     filestore,
     gke,
+    images,
     load_balancing,
     memorystore,
+    netapp,
     network,
     snapshots,
     spanner,
     sql,
+    storage,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +45,12 @@ _SERVICES = (
     network,
     addresses,
     gke,
+    storage,
+    images,
+    netapp,
+    cloud_run,
+    cloud_functions,
+    app_engine,
 )
 
 KINDS: Mapping[str, LabKind] = {kind.name: kind for service in _SERVICES for kind in service.KINDS}

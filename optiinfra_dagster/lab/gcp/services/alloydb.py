@@ -8,6 +8,7 @@ from optiinfra_dagster.lab.gcp.kind import (
     SECRET,
     Child,
     LabAsset,
+    Labels,
     LabKind,
     Shape,
     Shown,
@@ -58,6 +59,14 @@ def _alloydb_instance(asset: LabAsset) -> Shown:
     }
 
 
+def _nodes(_asset: LabAsset) -> list[Labels]:
+    return [Labels({}, {"node_id": f"node-{n}"}) for n in range(2)]
+
+
+def _databases(_asset: LabAsset) -> list[Labels]:
+    return [Labels({"user": "app", "client_addr": ""}, {"database": name}) for name in ("orders", "users")]
+
+
 INSTANCE = LabKind(
     name="gcp:alloydb_instance",
     shapes=(
@@ -67,10 +76,23 @@ INSTANCE = LabKind(
     ),
     describe=_alloydb_instance,
     in_fleets=False,
-    metrics=published(
-        "alloydb.googleapis.com/Instance", "alloydb.googleapis.com/instance/",
-        ("cpu/average_utilization", "GAUGE", "DOUBLE", 0.01, 0.9),
-        ("memory/min_available_memory", "GAUGE", "INT64", 0.5 * 2.0**30, 30 * 2.0**30),
+    metrics=(
+        *published(
+            "alloydb.googleapis.com/Instance", "alloydb.googleapis.com/instance/",
+            ("cpu/average_utilization", "GAUGE", "DOUBLE", 0.01, 0.9),
+            ("memory/min_available_memory", "GAUGE", "INT64", 0.5 * 2.0**30, 30 * 2.0**30),
+        ),
+        *published(
+            "alloydb.googleapis.com/InstanceNode", "alloydb.googleapis.com/node/",
+            ("network/received_bytes_count", "DELTA", "INT64", 1e3, 9e7, _nodes),
+            ("network/sent_bytes_count", "DELTA", "INT64", 1e3, 9e7, _nodes),
+            ("postgres/uptime", "GAUGE", "DOUBLE", 0, 1, _nodes, True),
+        ),
+        *published(
+            "alloydb.googleapis.com/Database", "alloydb.googleapis.com/database/postgresql/insights/",
+            ("aggregate/latencies", "DELTA", "DISTRIBUTION", 0, 4e3, _databases),
+            value_unit=1000,
+        ),
     ),
     labels=lambda asset: (
         contained(asset) | {"instance_id": asset.name, "cluster_id": asset.parent.name if asset.parent else ""}

@@ -33,13 +33,18 @@ def _filestore_instance(asset: LabAsset) -> Shown:
     }
 
 
+_SHARE = varied("file_share", "share1")
+
 INSTANCE = LabKind(
     name="gcp:filestore_instance",
     shapes=(Shape("file.googleapis.com/Instance", "file", "locations/{zone}/instances/{name}", in_zone=True),),
     describe=_filestore_instance,
     metrics=published(
         "filestore_instance", "file.googleapis.com/nfs/server/",
-        *((name.removeprefix("disk/"), *rest, varied("file_share", "share1")) for name, *rest in DISK_METRICS),
+        *((name.removeprefix("disk/"), *rest, _SHARE) for name, *rest in DISK_METRICS),
+        ("used_bytes_percent", "GAUGE", "DOUBLE", 1, 95, _SHARE),
+        ("average_read_latency", "GAUGE", "DOUBLE", 0.2, 30, _SHARE),
+        ("average_write_latency", "GAUGE", "DOUBLE", 0.2, 30, _SHARE),
     ),
     labels=lambda asset: in_project(asset) | {"instance_name": asset.name, "location": asset.location},
 )  # fmt: skip

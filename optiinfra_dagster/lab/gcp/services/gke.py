@@ -89,6 +89,18 @@ def _memory_of_nodes(asset: LabAsset) -> list[Labels]:
     return [Labels({"memory_type": name}, node.resource) for node in _nodes(asset) for name in types]
 
 
+def _conditions(asset: LabAsset) -> list[Labels]:
+    """A series for each condition of a node and each answer to it, of which one is true at a time."""
+    series = []
+    for n, node in enumerate(_nodes(asset)):
+        answers = {"Ready": "False" if n < asset.fleet.pending else "True", "DiskPressure": "False"}
+        for condition, answer in answers.items():
+            for status in ("True", "False", "Unknown"):
+                labels = {"condition": condition, "status": status}
+                series.append(Labels(labels, node.resource, share=float(status == answer)))
+    return series
+
+
 CLUSTER = LabKind(
     name="gcp:gke_cluster",
     shapes=(Shape("container.googleapis.com/Cluster", "container", "{at}/clusters/{name}"),),
@@ -100,6 +112,7 @@ CLUSTER = LabKind(
         ("memory/allocatable_utilization", "GAUGE", "DOUBLE", 0.1, 0.45, _memory_of_nodes),
         ("network/received_bytes_count", "CUMULATIVE", "INT64", 1e3, 9e7, _nodes),
         ("network/sent_bytes_count", "CUMULATIVE", "INT64", 1e3, 9e7, _nodes),
+        ("status_condition", "GAUGE", "BOOL", 0, 1, _conditions, True),
     ),
     labels=lambda asset: in_project(asset) | {"cluster_name": asset.name, "location": asset.location},
     skus=(

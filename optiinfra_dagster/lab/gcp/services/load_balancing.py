@@ -10,12 +10,14 @@ from optiinfra_dagster.lab.gcp.kind import (
     Labels,
     LabKind,
     LabMetric,
+    Parts,
     Shape,
     Shown,
     compute_head,
     in_project,
     link,
     published,
+    varied,
 )
 from optiinfra_dagster.lab.gcp.pricelist import HOUR, LabSku, PriceService, in_region
 
@@ -29,23 +31,37 @@ def _forwarding_rule(asset: LabAsset) -> Shown:
     everywhere = asset.shape is _GLOBAL
     shown = compute_head(asset, "forwardingRule") | {
         "IPAddress": f"34.96.{asset.seed >> 8 & 255}.{asset.seed & 255}",
-        "IPProtocol": "TCP",
+        "IPProtocol": _protocol(asset),
         "portRange": "443-443",
-        "loadBalancingScheme": asset.fleet.type or "EXTERNAL_MANAGED",
+        "loadBalancingScheme": _scheme(asset),
         "networkTier": "PREMIUM",
         "labels": asset.fleet.tags,
         "labelFingerprint": "42WmSpB8rSM=",
         "metadataFilters": [{"filterLabels": [{"name": SECRET, "value": SECRET}]}],
     }
-    if everywhere:
-        shown["target"] = link(asset, f"global/targetHttpsProxies/{asset.name}-proxy")
-    else:
-        shown["region"] = link(asset, f"regions/{asset.region}")
-        # Said of the fleet, a managed scheme means an Application Load Balancer; by default it is a network one.
-        proxied = (asset.fleet.type or "").endswith("_MANAGED")
-        target = f"targetHttpsProxies/{asset.name}-proxy" if proxied else f"targetPools/{asset.name}-pool"
-        shown["target"] = link(asset, f"regions/{asset.region}/{target}")
+    where = "global" if everywhere else f"regions/{asset.region}"
+    if not everywhere:
+        shown["region"] = link(asset, where)
+    to = "backendService" if _target(asset) == "backendServices" else "target"
+    shown[to] = link(asset, f"{where}/{_target(asset)}/{asset.name}-target")
     return shown
+
+
+def _scheme(asset: LabAsset) -> str:
+    return asset.fleet.type or ("EXTERNAL_MANAGED" if asset.shape is _GLOBAL else "EXTERNAL")
+
+
+def _protocol(asset: LabAsset) -> str:
+    return asset.fleet.engine if asset.fleet.engine in {"UDP", "L3_DEFAULT"} else "TCP"
+
+
+def _target(asset: LabAsset) -> str:
+    """Said of the fleet, a managed scheme means an Application Load Balancer; otherwise it is a passthrough one."""
+    if asset.fleet.engine and asset.fleet.engine != _protocol(asset):
+        return asset.fleet.engine
+    if asset.shape is _GLOBAL or _scheme(asset).endswith("_MANAGED"):
+        return "targetHttpsProxies"
+    return "backendServices" if _scheme(asset) == "INTERNAL" else "targetPools"
 
 
 def _traffic(_asset: LabAsset) -> list[Labels]:
@@ -56,15 +72,41 @@ def _traffic(_asset: LabAsset) -> list[Labels]:
     ]
 
 
+def _flows(asset: LabAsset) -> list[Labels]:
+    """The flows of an internal passthrough balancer, by protocol."""
+    protocols = {"L3_DEFAULT": ("tcp", "udp"), "UDP": ("udp",)}.get(_protocol(asset), ("tcp",))
+    return [
+        Labels({"client_zone": f"{asset.region}-{letter}"}, {}, of=f"internal_{protocol}_lb_rule")
+        for protocol in protocols
+        for letter in "ab"
+    ]
+
+
+def _clients(asset: LabAsset) -> list[Labels]:
+    """The flows of an external passthrough balancer: told once of all protocols, and TCP's and UDP's once more."""
+    again = f"{_protocol(asset).lower()}_lb_rule"
+    names = (_PASSED_THROUGH, again) if again in {"tcp_lb_rule", "udp_lb_rule"} else (_PASSED_THROUGH,)
+    return [Labels({"client_continent": where}, {}, of=name) for name in names for where in ("America", "Europe")]
+
+
+_PASSED_THROUGH = "loadbalancing.googleapis.com/ExternalNetworkLoadBalancerRule"
+
+
 def _publishes(asset: LabAsset, metric: LabMetric) -> bool:
-    """True for the family of an Application Load Balancer."""
-    rule = _forwarding_rule(asset)
-    if "/targetHttp" not in rule["target"]:
-        return False
-    if rule["loadBalancingScheme"] == "INTERNAL_MANAGED":
-        return metric.resource == "internal_http_lb_rule"
-    regional = asset.region != "global" and rule["loadBalancingScheme"] == "EXTERNAL_MANAGED"
-    return metric.resource == ("http_external_regional_lb_rule" if regional else "https_lb_rule")
+    """True for the family of the load balancer that a rule is the front end of."""
+    scheme, path = _scheme(asset), metric.type.removeprefix("loadbalancing.googleapis.com/").rpartition("/")[0]
+    match _target(asset):
+        case "targetHttpProxies" | "targetHttpsProxies":
+            of_scheme = {"INTERNAL_MANAGED": "https/internal", "EXTERNAL_MANAGED": "https/external/regional"}
+            everywhere = asset.shape is _GLOBAL and scheme == "EXTERNAL_MANAGED"
+            own = "https" if everywhere else of_scheme.get(scheme, "https")
+        case "targetTcpProxies" | "targetSslProxies":
+            own = "l4_proxy" if scheme.endswith("_MANAGED") else "tcp_ssl_proxy"
+        case "backendServices" | "targetPools" | "targetInstances":
+            own = "l3/internal" if scheme == "INTERNAL" else "l3/external"
+        case _:
+            own = ""  # a VPN gateway, or a service of others
+    return path == own
 
 
 _PREFIX = "loadbalancing.googleapis.com/https/"
@@ -75,6 +117,16 @@ _REQUESTS = (
     ("response_bytes_count", "DELTA", "INT64", 1e3, 9e7, _traffic),
 )
 
+
+def _bytes(resource: str, path: str, parts: Parts, delay: int) -> tuple[LabMetric, ...]:
+    """What a load balancer without an HTTP proxy counts."""
+    rows = (
+        ("ingress_bytes_count", "DELTA", "INT64", 1e3, 9e6, parts),
+        ("egress_bytes_count", "DELTA", "INT64", 1e3, 9e7, parts),
+    )
+    return published(resource, f"loadbalancing.googleapis.com/{path}", *rows, delay=delay)
+
+
 FORWARDING_RULE = LabKind(
     name="gcp:forwarding_rule",
     shapes=(_REGIONAL, _GLOBAL),
@@ -84,6 +136,10 @@ FORWARDING_RULE = LabKind(
         *published("https_lb_rule", _PREFIX, *_REQUESTS, delay=210),
         *published("http_external_regional_lb_rule", f"{_PREFIX}external/regional/", *_REQUESTS, delay=210),
         *published("internal_http_lb_rule", f"{_PREFIX}internal/", *_REQUESTS, delay=90),
+        *_bytes("tcp_ssl_proxy_rule", "tcp_ssl_proxy/", varied("proxy_continent", "America", "Europe"), 210),
+        *_bytes("l4_proxy_rule", "l4_proxy/", varied("client_country", "Germany", "Japan"), 210),
+        *_bytes(f"{_PASSED_THROUGH} tcp_lb_rule udp_lb_rule", "l3/external/", _clients, 150),
+        *_bytes("internal_tcp_lb_rule internal_udp_lb_rule", "l3/internal/", _flows, 150),
     ),
     labels=lambda asset: in_project(asset) | {"forwarding_rule_name": asset.name, "region": asset.region},
     publishes=_publishes,

@@ -9,6 +9,7 @@ from optiinfra_dagster.lab.gcp.kind import (
     LabAsset,
     Labels,
     LabKind,
+    LabMetric,
     Parts,
     Shape,
     Shown,
@@ -87,6 +88,10 @@ REDIS_INSTANCE = LabKind(
         ("cpu_utilization_main_thread", "DELTA", "DOUBLE", 0, 25, _on_nodes("space", "sys", "user")),
         ("memory/usage_ratio", "GAUGE", "DOUBLE", 0.1, 0.9),
         ("network_traffic", "DELTA", "INT64", 1e3, 9e7, _on_nodes("direction", "in", "out")),
+    ) + published(
+        "redis_instance", "redis.googleapis.com/commands/",
+        ("total_time", "DELTA", "INT64", 1e4, 9e6, _on_nodes("cmd", "get", "set")),
+        ("calls", "DELTA", "INT64", 10, 9e3, _on_nodes("cmd", "get", "set")),
     ),
     labels=lambda asset: in_project(asset) | {"instance_id": asset.path, "region": asset.region},
     skus=_SKUS,
@@ -116,17 +121,34 @@ def _redis_cluster(asset: LabAsset) -> Shown:
     }
 
 
+def _commands(_asset: LabAsset) -> list[Labels]:
+    return [
+        Labels({"role": role, "command": command}, {}) for role in ("primary", "replica") for command in ("get", "set")
+    ]
+
+
+def _sharded(resource: str, prefix: str) -> tuple[LabMetric, ...]:
+    """What Redis Cluster and Valkey publish alike, of primary and replica nodes."""
+    roles = varied("role", "primary", "replica")
+    return published(
+        resource, prefix,
+        ("cpu/average_utilization", "GAUGE", "DOUBLE", 0.01, 0.9, roles),
+        ("memory/average_utilization", "GAUGE", "DOUBLE", 0.1, 0.9),
+        ("stats/total_net_input_bytes_count", "DELTA", "INT64", 1e3, 9e7, roles),
+        ("stats/total_net_output_bytes_count", "DELTA", "INT64", 1e3, 9e7, roles),
+        ("commandstats/total_usec_count", "DELTA", "INT64", 1e4, 9e6, _commands),
+        ("commandstats/total_calls_count", "DELTA", "INT64", 10, 9e3, _commands),
+        delay=300,
+    )  # fmt: skip
+
+
 REDIS_CLUSTER = LabKind(
     name="gcp:redis_cluster",
     shapes=(Shape("redis.googleapis.com/Cluster", "redis", "locations/{region}/clusters/{name}"),),
     describe=_redis_cluster,
-    metrics=published(
-        "redis.googleapis.com/Cluster", "redis.googleapis.com/cluster/",
-        ("cpu/average_utilization", "GAUGE", "DOUBLE", 0.01, 0.9, varied("role", "primary", "replica")),
-        ("memory/average_utilization", "GAUGE", "DOUBLE", 0.1, 0.9),
-    ),
+    metrics=_sharded("redis.googleapis.com/Cluster", "redis.googleapis.com/cluster/"),
     labels=lambda asset: contained(asset) | {"cluster_id": asset.name},
-)  # fmt: skip
+)
 
 # --- Valkey and Memcached -------------------------------------------------------------------------------------------
 
@@ -155,6 +177,8 @@ VALKEY_INSTANCE = LabKind(
     name="gcp:valkey_instance",
     shapes=(Shape("memorystore.googleapis.com/Instance", "memorystore", "locations/{region}/instances/{name}"),),
     describe=_valkey_instance,
+    metrics=_sharded("memorystore.googleapis.com/Instance", "memorystore.googleapis.com/instance/"),
+    labels=lambda asset: contained(asset) | {"instance_id": asset.name},
 )
 
 
@@ -176,10 +200,28 @@ def _memcache_instance(asset: LabAsset) -> Shown:
     }
 
 
+def _nodes(asset: LabAsset) -> list[Labels]:
+    """A series for each node, which stand in different zones."""
+    return [
+        Labels({}, {"node_id": f"node-{asset.region}-{letter}-1", "location": f"{asset.region}-{letter}"})
+        for letter in "ab"
+    ]
+
+
 MEMCACHE_INSTANCE = LabKind(
     name="gcp:memcache_instance",
     shapes=(Shape("memcache.googleapis.com/Instance", "memcache", "locations/{region}/instances/{name}"),),
     describe=_memcache_instance,
-)
+    metrics=published(
+        "memcache_node", "memcache.googleapis.com/node/",
+        ("cpu/utilization", "DELTA", "DOUBLE", 0.01, 0.9, _nodes),
+        ("memory/utilization", "GAUGE", "DOUBLE", 0.1, 0.9, _nodes),
+        ("operation_count", "DELTA", "INT64", 0, 9e3, _nodes),
+        ("received_bytes_count", "DELTA", "INT64", 1e3, 9e7, _nodes),
+        ("sent_bytes_count", "DELTA", "INT64", 1e3, 9e7, _nodes),
+        delay=180,
+    ),
+    labels=lambda asset: in_project(asset) | {"instance_id": asset.name},
+)  # fmt: skip
 
 KINDS = (REDIS_INSTANCE, REDIS_CLUSTER, VALKEY_INSTANCE, MEMCACHE_INSTANCE)

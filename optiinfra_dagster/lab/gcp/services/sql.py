@@ -8,7 +8,9 @@ from optiinfra_dagster.lab.gcp.kind import (
     DISK_METRICS,
     SECRET,
     LabAsset,
+    Labels,
     LabKind,
+    LabMetric,
     Shape,
     Shown,
     address,
@@ -65,6 +67,7 @@ def _sql_instance(asset: LabAsset) -> Shown:
             "userLabels": asset.fleet.tags,
             "databaseFlags": [{"name": "cloudsql.iam_authentication", "value": SECRET}],
             "activeDirectoryConfig": {"adminCredentialSecretName": SECRET},
+            **({"insightsConfig": {"queryInsightsEnabled": True}} if asset.fleet.insights else {}),
             "backupConfiguration": {"kind": "sql#backupConfiguration", "enabled": True, "startTime": "03:00"},
             "ipConfiguration": {"ipv4Enabled": True, "authorizedNetworks": [{"name": SECRET, "value": "10.0.0.0/8"}]},
             "maintenanceWindow": {"kind": "sql#maintenanceWindow", "hour": 0, "day": 0},
@@ -99,11 +102,39 @@ def _hourly(asset: LabAsset) -> Decimal:
     return (Decimal(0) if fleet.is_stopped else use) + gib * (fleet.size or 100)
 
 
+def _databases(_asset: LabAsset) -> list[Labels]:
+    return [
+        Labels({"user": user, "client_addr": ""}, {"database": name}) for name in ("orders", "users") for user in "ab"
+    ]
+
+
+def _labels(asset: LabAsset) -> dict[str, str]:
+    """Those of cloudsql_database and of cloudsql_instance_database, which call the instance by other names."""
+    name = f"{asset.project}:{asset.name}"
+    return in_project(asset) | {"database_id": name, "resource_id": name, "region": asset.region}
+
+
+def _publishes(asset: LabAsset, metric: LabMetric) -> bool:
+    """True for what the engine has; Query Insights of MySQL is a service of its own."""
+    if "insights" not in metric.type:
+        return True
+    mysql = (asset.fleet.engine or "").startswith("MYSQL")
+    return asset.fleet.insights and metric.type.startswith("dbinsights") == mysql
+
+
 INSTANCE = LabKind(
     name="gcp:sql_instance",
     shapes=(Shape("sqladmin.googleapis.com/Instance", "cloudsql", "instances/{name}"),),
     describe=_sql_instance,
     metrics=published(
+        "cloudsql_instance_database", "cloudsql.googleapis.com/database/postgresql/insights/",
+        ("aggregate/latencies", "CUMULATIVE", "DISTRIBUTION", 0, 4e3, _databases),
+        value_unit=1000,
+    ) + published(
+        "cloudsql_instance_database", "dbinsights.googleapis.com/",
+        ("aggregate/latencies", "CUMULATIVE", "DISTRIBUTION", 0, 4e3, _databases),
+        value_unit=1000,
+    ) + published(
         "cloudsql_database", "cloudsql.googleapis.com/database/",
         ("cpu/utilization", "GAUGE", "DOUBLE", 0.01, 0.95),
         ("memory/utilization", "GAUGE", "DOUBLE", 0.1, 0.9),
@@ -115,9 +146,8 @@ INSTANCE = LabKind(
         ("instance_state", "GAUGE", "BOOL", 0, 1, varied("state", "RUNNING"), True),
         delay=165,
     ),
-    labels=lambda asset: (
-        in_project(asset) | {"database_id": f"{asset.project}:{asset.name}", "region": asset.region}
-    ),
+    labels=_labels,
+    publishes=_publishes,
     skus=_SKUS,
     bill_service="Cloud SQL",
     hourly=_hourly,

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.lab.vultr.services import (
+    addresses,
     bare_metal,
     block_storage,
+    container_registry,
     databases,
+    inference,
     instances,
     kubernetes,
     load_balancers,
     object_storage,
+    snapshots,
     vpcs,
 )
 
@@ -29,6 +33,10 @@ _KINDS: tuple[tuple[LabKind, ...], ...] = (
     load_balancers.KINDS,
     vpcs.KINDS,
     kubernetes.KINDS,
+    snapshots.KINDS,
+    addresses.KINDS,
+    container_registry.KINDS,
+    inference.KINDS,
 )
 
 KINDS: Mapping[str, LabKind] = {kind.name: kind for kinds in _KINDS for kind in kinds}

@@ -14,7 +14,11 @@ def _show(resource: LabResource) -> dict[str, Any]:
     pools = []
     for n in range(resource.fleet.pools):
         nodes = [
-            {"id": resource.uuid(f"node-{n}-{m}"), "label": f"{resource.name}-{n}-{m}", "status": state}
+            {
+                "id": resource.uuid(f"node-{n}-{m}"),
+                "label": f"{resource.name}-{n}-{m}",
+                "status": "pending" if n == 0 and m < resource.fleet.pending_nodes else state,
+            }
             for m in range(resource.fleet.size)
         ]
         pools.append(

@@ -14,12 +14,20 @@ from optiinfra_dagster.providers.aws.services import (
     dynamodb,
     ebs,
     ec2,
+    ecs,
     efs,
     eks,
     elasticache,
     elb,
+    fsx,
+    lambdas,
+    memorydb,
+    opensearch,
     rds,
     redshift,
+    s3,
+    serverless_caches,
+    snapshots,
     vpc,
 )
 
@@ -55,6 +63,14 @@ _SERVICES: tuple[_Service, ...] = (
     dynamodb,
     efs,
     addresses,
+    s3,
+    snapshots,
+    lambdas,
+    ecs,
+    opensearch,
+    memorydb,
+    serverless_caches,
+    fsx,
 )
 
 KINDS: Mapping[str, AwsKind] = {kind.name: kind for service in _SERVICES for kind in service.KINDS}
@@ -67,7 +83,9 @@ METRICS: tuple[Metric, ...] = tuple(metric for kind in KINDS.values() for metric
 """The rows of the metric catalogue."""
 
 _FAMILY_ACTIONS: Mapping[str, frozenset[str]] = {
-    "resource": frozenset({"ec2:DescribeRegions"}.union(*(listing.actions.split() for listing in LISTINGS))),
+    "resource": frozenset(
+        {"ec2:DescribeRegions", "tag:GetResources"}.union(*(listing.actions.split() for listing in LISTINGS))
+    ),
     "performance": frozenset({"cloudwatch:GetMetricData", "cloudwatch:ListMetrics"}),
     "cost": frozenset({"ce:GetCostAndUsage", "pricing:GetProducts"}),
 }

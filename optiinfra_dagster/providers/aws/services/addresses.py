@@ -34,13 +34,16 @@ def _address(item: Item, place: Place) -> Resource:
 
 ADDRESS = AwsKind(
     name="ec2:address",
-    resource_type=ResourceType.NETWORK,
+    resource_type=ResourceType.ADDRESS,
     price_parts=always("public address"),
     price_queries={
         "public address": lambda: PriceQuery("AmazonVPC", {"group": "VPCPublicIPv4Address"}, "PublicIPv4:InUseAddress")
     },
     bill_service="Amazon Virtual Private Cloud",
     attachable=True,
+    not_offered=dict.fromkeys(
+        ("network_io", "uptime"), "CloudWatch user guide: AWS services that publish CloudWatch metrics"
+    ),
 )
 
 KINDS = (ADDRESS,)

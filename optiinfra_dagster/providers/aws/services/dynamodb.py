@@ -51,6 +51,7 @@ def _table(item: Item, place: Place) -> Resource:
         status=status_of(state),
         cloud_status=state,
         created_at=as_datetime(item.get("CreationDateTime")),
+        instance_uid=as_text(item.get("TableId")),
         metadata=facts(
             engine="dynamodb",
             billing_mode=dig(item, "BillingModeSummary", "BillingMode"),
@@ -83,6 +84,10 @@ TABLE = AwsKind(
         ),
     ),
     bill_service="Amazon DynamoDB",
+    tagged_as="dynamodb:table",
+    not_offered=dict.fromkeys(
+        ("cpu", "memory", "disk_io", "network_io", "uptime"), "DynamoDB developer guide: metrics and dimensions"
+    ),
 )  # fmt: skip
 
 KINDS = (TABLE,)

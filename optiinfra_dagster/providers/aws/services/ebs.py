@@ -110,16 +110,24 @@ def _price_query(volume_type: str, unit: str) -> PriceQuery:
 
 # --- The kind ---------------------------------------------------------------------------------------------------------
 
+_SOURCE = "EBS user guide: CloudWatch metrics for Amazon EBS"
+
 VOLUME = AwsKind(
     name="ebs:volume",
     resource_type=ResourceType.VOLUME,
     metrics=(
         *metric_rows(
-            "ebs:volume", "AWS/EBS", "VolumeId", "EBS user guide: CloudWatch metrics for Amazon EBS",
+            "ebs:volume", "AWS/EBS", "VolumeId", _SOURCE,
             ("disk_read", "disk", "bytes/s", "VolumeReadBytes", "Sum"),
             ("disk_write", "disk", "bytes/s", "VolumeWriteBytes", "Sum"),
             ("disk_read_ops", "disk", "ops/s", "VolumeReadOps", "Sum"),
             ("disk_write_ops", "disk", "ops/s", "VolumeWriteOps", "Sum"),
+        ),
+        # Of volumes on Nitro instances.
+        *metric_rows(
+            "ebs:volume", "AWS/EBS", "VolumeId", _SOURCE,
+            ("read_latency", "latency", "seconds", "VolumeAvgReadLatency", "Average"),
+            ("write_latency", "latency", "seconds", "VolumeAvgWriteLatency", "Average"), scale=1e-3,
         ),
     ),
     why_no_points=_unattached,
@@ -127,6 +135,7 @@ VOLUME = AwsKind(
     price_queries={r"(\S+) (GiB|IOPS|MiB/s)": _price_query},
     bill_service=service_names.EC2,
     attachable=True,
+    not_offered={"uptime": f"{_SOURCE} (VolumeStalledIOCheck tells of stalled operations)"},
 )  # fmt: skip
 
 KINDS = (VOLUME,)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
@@ -36,6 +38,7 @@ from optiinfra_dagster.providers.parsing import (
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Component
+    from optiinfra_dagster.model.metrics import Metric
 
 
 def _items(ec2: Any) -> Iterator[Item]:
@@ -48,6 +51,17 @@ def _items(ec2: Any) -> Iterator[Item]:
 _STOPPED_AT = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 
 
+def _created_at(item: Item) -> datetime | None:
+    """The time at which the primary network interface was attached: it stays for the instance's life.
+
+    LaunchTime is that of the last start. An instance that is terminated has no interface any more, and no such time.
+    """
+    for interface in as_dicts(item.get("NetworkInterfaces")):
+        if dig(interface, "Attachment", "DeviceIndex") == 0:
+            return as_datetime(dig(interface, "Attachment", "AttachTime"))
+    return None
+
+
 def _instance(item: Item, place: Place) -> Resource:
     name, tags, state = name_of(item, "InstanceId"), as_labels(item.get("Tags")), as_text(dig(item, "State", "Name"))
     cores, threads = (
@@ -56,7 +70,7 @@ def _instance(item: Item, place: Place) -> Resource:
     )
     monitoring = as_text(dig(item, "Monitoring", "State"))
     said = _STOPPED_AT.search(as_text(item.get("StateTransitionReason")))
-    stopped = as_datetime(said[1]) if said else None
+    stopped, launched = as_datetime(said[1]) if said else None, as_datetime(item.get("LaunchTime"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -66,7 +80,7 @@ def _instance(item: Item, place: Place) -> Resource:
         resource_type=INSTANCE.resource_type,
         status=status_of(state),
         cloud_status=state,
-        created_at=as_datetime(item.get("LaunchTime")),  # of the last start: EC2 tells no earlier time
+        created_at=_created_at(item),
         capacity=cores * threads if cores and threads else None,
         unit="vCPU",
         tags=tags,
@@ -81,8 +95,11 @@ def _instance(item: Item, place: Place) -> Resource:
             vpc_id=item.get("VpcId"),
             subnet_id=item.get("SubnetId"),
             image_id=item.get("ImageId"),
+            private_ip=item.get("PrivateIpAddress"),
+            public_ip=item.get("PublicIpAddress"),
             ebs_optimized=as_bool(item.get("EbsOptimized")),
             detailed_monitoring=monitoring in {"enabled", "pending"} if monitoring else None,
+            launched_at=launched.isoformat() if launched else None,  # the last start
             stopped_at=stopped.isoformat() if stopped else None,
         ),
     )
@@ -100,6 +117,20 @@ def _without_ebs_totals(resource: Resource) -> str:
     if size.startswith("metal"):
         return "bare metal instances have no EBS totals: see the metrics of the volumes"
     return "Xen instances have no EBS totals: see the metrics of the volumes" if family in _XEN else ""
+
+
+# The agent's names on Windows are those of its performance counters (amazon-cloudwatch-agent: windows configuration).
+_ON_WINDOWS: Mapping[str, Mapping[str, Any]] = {
+    "mem_used_percent": {"api_metric": "Memory % Committed Bytes In Use"},
+    "disk_used_percent": {
+        "api_metric": "LogicalDisk % Free Space", "filter": "instance=C:", "scale": -1.0, "offset": 100.0,
+    },
+}  # fmt: skip
+
+
+def _published_as(resource: Resource, metric: Metric) -> Metric:
+    names = _ON_WINDOWS.get(metric.api_metric)
+    return replace(metric, **names) if names and fact(resource, "platform").lower().startswith("windows") else metric
 
 
 # --- Prices -----------------------------------------------------------------------------------------------------------
@@ -171,10 +202,12 @@ INSTANCE = AwsKind(
         ),
     ),
     conditions={"nitro": _without_ebs_totals},
+    published_as=_published_as,
     idle_since=stopped_since,
     price_parts=_price_parts,
     price_queries={rf"(\S+\.\S+) ({'|'.join(_OPERATING_SYSTEMS)})( dedicated)?": _price_query},
     bill_service=service_names.EC2,
+    not_offered={"response_time": "EC2 user guide: CloudWatch metrics available for your instances"},
 )  # fmt: skip
 
 KINDS = (INSTANCE,)

@@ -41,6 +41,7 @@ FILE_SYSTEM = AwsKind(
         ),
     ),
     bill_service="Amazon Elastic File System",
+    not_offered=dict.fromkeys(("response_time", "uptime"), "EFS user guide: CloudWatch metrics for Amazon EFS"),
 )  # fmt: skip
 
 KINDS = (FILE_SYSTEM,)

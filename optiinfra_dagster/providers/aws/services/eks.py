@@ -16,6 +16,7 @@ from optiinfra_dagster.providers.aws.kind import (
     always,
     described,
     listed_names,
+    made_at,
     metric_rows,
     status_of,
 )
@@ -55,6 +56,7 @@ def _items(eks: Any) -> Iterator[Item]:
 
 def _kubernetes_cluster(item: Item, place: Place) -> Resource:
     name, state = name_of(item, "name"), as_text(item.get("status"))
+    created = as_datetime(item.get("createdAt"))
     vpc = as_dict(item, "resourcesVpcConfig")
     return Resource(
         account_id=place.account_id,
@@ -65,7 +67,8 @@ def _kubernetes_cluster(item: Item, place: Place) -> Resource:
         resource_type=CLUSTER.resource_type,
         status=status_of(state),
         cloud_status=state,
-        created_at=as_datetime(item.get("createdAt")),
+        created_at=created,
+        instance_uid=made_at(created),
         tags=as_labels(item.get("tags")),
         metadata=facts(
             version=item.get("version"),
@@ -131,9 +134,21 @@ CLUSTER = AwsKind(
         "eks cluster": lambda: PriceQuery("AmazonEKS", {"productFamily": "Compute"}, "AmazonEKS-Hours:perCluster")
     },
     bill_service=service_names.EKS,
+    not_offered={
+        "disk_io": "CloudWatch user guide: EKS Container Insights metrics",
+        "response_time": "EKS user guide: monitor cluster data (of the API server the slowest hundredth, by verb)",
+        "uptime": "EKS user guide: monitor cluster data with Amazon CloudWatch",
+    },
 )  # fmt: skip
 
-NODE_GROUP = AwsKind(name="eks:nodegroup", resource_type=ResourceType.KUBERNETES)
+NODE_GROUP = AwsKind(
+    name="eks:nodegroup",
+    resource_type=ResourceType.KUBERNETES,
+    not_offered=dict.fromkeys(
+        ("cpu", "memory", "disk_io", "network_io", "response_time", "uptime"),
+        "EKS user guide: managed node groups (their machines are instances, and measured as such)",
+    ),
+)
 
 KINDS = (CLUSTER, NODE_GROUP)
 LISTINGS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
@@ -12,6 +13,7 @@ from optiinfra_dagster.providers.aws.kind import (
     Place,
     PriceQuery,
     fact,
+    made_at,
     metric_rows,
     paged,
     part,
@@ -29,11 +31,13 @@ from optiinfra_dagster.providers.parsing import (
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Component
+    from optiinfra_dagster.model.metrics import Metric
     from optiinfra_dagster.providers.kind import Condition
 
 
 def _cache_cluster(item: Item, place: Place) -> Resource:
     name, state = name_of(item, "CacheClusterId"), as_text(item.get("CacheClusterStatus"))
+    created = as_datetime(item.get("CacheClusterCreateTime"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -43,7 +47,8 @@ def _cache_cluster(item: Item, place: Place) -> Resource:
         resource_type=CLUSTER.resource_type,
         status=status_of(state),
         cloud_status=state,
-        created_at=as_datetime(item.get("CacheClusterCreateTime")),
+        created_at=created,
+        instance_uid=made_at(created),
         capacity=as_number(item.get("NumCacheNodes")),
         unit="nodes",
         metadata=facts(
@@ -60,6 +65,18 @@ def _cache_cluster(item: Item, place: Place) -> Resource:
 def _only(*engines: str) -> Condition:
     reason = f"only {' and '.join(engines)} have this metric"
     return lambda resource: "" if fact(resource, "engine") in engines else reason
+
+
+# Redis tells the latency of its commands where Valkey tells that of requests.
+_OF_REDIS = {
+    "SuccessfulReadRequestLatency": "GetTypeCmdsLatency",
+    "SuccessfulWriteRequestLatency": "SetTypeCmdsLatency",
+}
+
+
+def _published_as(resource: Resource, metric: Metric) -> Metric:
+    name = _OF_REDIS.get(metric.api_metric) if fact(resource, "engine") == "redis" else None
+    return replace(metric, api_metric=name) if name else metric
 
 
 def _price_parts(resource: Resource) -> Iterator[Component]:
@@ -95,14 +112,17 @@ CLUSTER = AwsKind(
         *metric_rows(
             "elasticache:cluster", "AWS/ElastiCache", "CacheClusterId",
             "ElastiCache user guide: Valkey and Redis metrics",
-            ("read_latency", "latency", "seconds", "SuccessfulReadRequestLatency", "Average", "valkey"),
-            ("write_latency", "latency", "seconds", "SuccessfulWriteRequestLatency", "Average", "valkey"), scale=1e-6,
+            ("read_latency", "latency", "seconds", "SuccessfulReadRequestLatency", "Average", "redis"),
+            ("write_latency", "latency", "seconds", "SuccessfulWriteRequestLatency", "Average", "redis"), scale=1e-6,
         ),
     ),
-    conditions={"redis": _only("redis", "valkey"), "valkey": _only("valkey")},
+    conditions={"redis": _only("redis", "valkey")},
+    published_as=_published_as,
     price_parts=_price_parts,
     price_queries={r"(cache\.\S+) (\S+)": _price_query},
     bill_service="Amazon ElastiCache",
+    tagged_as="elasticache:cluster",
+    not_offered=dict.fromkeys(("disk_io", "uptime"), "ElastiCache user guide: host-level, Valkey and Redis metrics"),
 )  # fmt: skip
 
 KINDS = (CLUSTER,)

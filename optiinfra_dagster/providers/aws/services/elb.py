@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
@@ -13,7 +13,9 @@ from optiinfra_dagster.providers.aws.kind import (
     Place,
     PriceQuery,
     always,
+    batches,
     count_of,
+    made_at,
     metric_rows,
     paged,
     status_of,
@@ -61,7 +63,7 @@ def _with_tags(
         from botocore.exceptions import ClientError
 
         refused: ClientError | None = None
-        for batch in _batches(items_of(client), _TAGS_PER_CALL):
+        for batch in batches(items_of(client), _TAGS_PER_CALL):
             tags: dict[str, Any] = {}
             ids = [name for item in batch if (name := as_text(item.get(id_key)))]
             try:
@@ -74,17 +76,6 @@ def _with_tags(
             raise refused
 
     return items
-
-
-def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    batch: list[Item] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 _LOAD_BALANCER_TYPES = {"app": "application", "net": "network", "gwy": "gateway"}
@@ -107,6 +98,7 @@ def _load_balancer(item: Item, place: Place) -> Resource:
         tags=as_labels(item.get("Tags")),
         metadata=facts(
             scheme=item.get("Scheme"),
+            dns_name=item.get("DNSName"),
             vpc_id=item.get("VpcId"),
             ip_address_type=item.get("IpAddressType"),
             availability_zones=count_of(item.get("AvailabilityZones")),
@@ -115,7 +107,7 @@ def _load_balancer(item: Item, place: Place) -> Resource:
 
 
 def _classic_load_balancer(item: Item, place: Place) -> Resource:
-    name = name_of(item, "LoadBalancerName")
+    name, created = name_of(item, "LoadBalancerName"), as_datetime(item.get("CreatedTime"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -125,10 +117,12 @@ def _classic_load_balancer(item: Item, place: Place) -> Resource:
         resource_type=CLASSIC.resource_type,
         status=Status.RUNNING,  # the API tells no state: while it is listed, it takes connections
         cloud_status="",
-        created_at=as_datetime(item.get("CreatedTime")),
+        created_at=created,
+        instance_uid=made_at(created),
         tags=as_labels(item.get("Tags")),
         metadata=facts(
             scheme=item.get("Scheme"),
+            dns_name=item.get("DNSName"),
             vpc_id=item.get("VPCId"),
             availability_zones=count_of(item.get("AvailabilityZones")),
             instances=count_of(item.get("Instances")),
@@ -139,10 +133,11 @@ def _classic_load_balancer(item: Item, place: Place) -> Resource:
 # --- The kinds --------------------------------------------------------------------------------------------------------
 
 
-def _kind(name: str, *metrics: Metric, price_key: str, product_family: str) -> AwsKind:
+def _kind(name: str, *metrics: Metric, price_key: str, product_family: str, has_none_of: str) -> AwsKind:
     """A kind of load balancer. What it is charged by use (capacity units) is not estimated.
 
     Load balancers have no uptime: HealthyHostCount tells of one target group, and of hosts rather than of time.
+    `has_none_of` are the figures that the document of its metrics does not list.
     """
     query = PriceQuery("AWSELB", {"productFamily": product_family}, "LoadBalancerUsage")
     return AwsKind(
@@ -152,6 +147,7 @@ def _kind(name: str, *metrics: Metric, price_key: str, product_family: str) -> A
         price_parts=always(price_key),
         price_queries={price_key: lambda: query},
         bill_service=service_names.ELB,
+        not_offered=dict.fromkeys(has_none_of.split(), metrics[0].source),
         silent_when_idle=True,  # CloudWatch has no point of a period in which nothing passed
     )
 
@@ -165,6 +161,7 @@ APPLICATION = _kind(
         ("network_total", "network", "bytes/s", "ProcessedBytes", "Sum"),
     ),
     price_key="application load balancer",
+    has_none_of="cpu memory uptime",
     product_family="Load Balancer-Application",
 )  # fmt: skip
 
@@ -175,6 +172,7 @@ NETWORK = _kind(
         ("network_total", "network", "bytes/s", "ProcessedBytes", "Sum"),
     ),
     price_key="network load balancer",
+    has_none_of="cpu memory response_time uptime",
     product_family="Load Balancer-Network",
 )  # fmt: skip
 
@@ -185,6 +183,7 @@ GATEWAY = _kind(
         ("network_total", "network", "bytes/s", "ProcessedBytes", "Sum"),
     ),
     price_key="gateway load balancer",
+    has_none_of="cpu memory response_time uptime",
     product_family="Load Balancer-Gateway",
 )  # fmt: skip
 
@@ -194,8 +193,10 @@ CLASSIC = _kind(
         "elb:classic", "AWS/ELB", "LoadBalancerName", "ELB user guide: Classic Load Balancer metrics",
         ("response_time", "latency", "seconds", "Latency", "Average p50 p95 p99"),
         ("request_rate", "traffic", "requests/s", "RequestCount", "Sum"),
+        ("network_total", "network", "bytes/s", "EstimatedProcessedBytes", "Sum"),
     ),
     price_key="classic load balancer",
+    has_none_of="cpu memory uptime",
     product_family="Load Balancer",
 )  # fmt: skip
 

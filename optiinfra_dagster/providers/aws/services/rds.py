@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
@@ -34,6 +35,7 @@ from optiinfra_dagster.providers.parsing import (
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Component
+    from optiinfra_dagster.model.metrics import Metric
 
 
 def _grows_by_itself(engine: str) -> bool:
@@ -54,6 +56,7 @@ def _database(item: Item, place: Place) -> Resource:
         status=status_of(state),
         cloud_status=state,
         created_at=as_datetime(item.get("InstanceCreateTime")),
+        instance_uid=as_text(item.get("DbiResourceId")),
         capacity=None if _grows_by_itself(engine) else as_number(item.get("AllocatedStorage")),
         unit="GiB",
         tags=as_labels(item.get("TagList")),
@@ -91,6 +94,7 @@ def _database_cluster(item: Item, place: Place) -> Resource:
         status=status_of(state),
         cloud_status=state,
         created_at=as_datetime(item.get("ClusterCreateTime")),
+        instance_uid=as_text(item.get("DbClusterResourceId")),
         capacity=None if _grows_by_itself(engine) else as_number(item.get("AllocatedStorage")),
         unit="GiB",
         tags=as_labels(item.get("TagList")),
@@ -114,13 +118,19 @@ def _database_cluster(item: Item, place: Place) -> Resource:
 _ENGINE_NAMESPACES = {"docdb": "AWS/DocDB", "neptune": "AWS/Neptune"}
 
 
-def _namespace(resource: Resource) -> str:
-    return _ENGINE_NAMESPACES.get(fact(resource, "engine"), "")
+def _published_as(resource: Resource, metric: Metric) -> Metric:
+    namespace = _ENGINE_NAMESPACES.get(fact(resource, "engine"))
+    return replace(metric, namespace=namespace) if namespace else metric
 
 
 def _without_cluster_volume(resource: Resource) -> str:
     shared = _grows_by_itself(fact(resource, "engine"))
     return "" if shared else "its instances have storage of their own: see their metrics"
+
+
+def _of_neptune(resource: Resource) -> str:
+    neptune = fact(resource, "engine") == "neptune"
+    return "Neptune has no such metric (Neptune user guide: CloudWatch metrics)" if neptune else ""
 
 
 def _without_own_storage(resource: Resource) -> str:
@@ -242,27 +252,32 @@ DATABASE = AwsKind(
             "rds:db", "AWS/RDS", "DBInstanceIdentifier", "RDS user guide: CloudWatch metrics for Amazon RDS",
             ("cpu_utilization", "cpu", "percent", "CPUUtilization", "Average"),
             ("memory_free", "memory", "bytes", "FreeableMemory", "Average"),
-            ("disk_read", "disk", "bytes/s", "ReadThroughput", "Average"),
-            ("disk_write", "disk", "bytes/s", "WriteThroughput", "Average"),
-            ("disk_read_ops", "disk", "ops/s", "ReadIOPS", "Average"),
-            ("disk_write_ops", "disk", "ops/s", "WriteIOPS", "Average"),
+            ("disk_read", "disk", "bytes/s", "ReadThroughput", "Average", "not_neptune"),
+            ("disk_write", "disk", "bytes/s", "WriteThroughput", "Average", "not_neptune"),
+            ("disk_read_ops", "disk", "ops/s", "ReadIOPS", "Average", "not_neptune"),
+            ("disk_write_ops", "disk", "ops/s", "WriteIOPS", "Average", "not_neptune"),
             ("network_in", "network", "bytes/s", "NetworkReceiveThroughput", "Average"),
             ("network_out", "network", "bytes/s", "NetworkTransmitThroughput", "Average"),
-            ("read_latency", "latency", "seconds", "ReadLatency", "Average"),
-            ("write_latency", "latency", "seconds", "WriteLatency", "Average"),
-            ("connections", "traffic", "count", "DatabaseConnections", "Average"),  # those of AWS itself apart
+            ("read_latency", "latency", "seconds", "ReadLatency", "Average", "not_neptune"),
+            ("write_latency", "latency", "seconds", "WriteLatency", "Average", "not_neptune"),
+            # Those of AWS itself apart.
+            ("connections", "traffic", "count", "DatabaseConnections", "Average", "not_neptune"),
             ("storage_free", "disk", "bytes", "FreeStorageSpace", "Average", "own_storage"),
         ),
     ),
-    conditions={"own_storage": _without_own_storage},
-    namespace_of=_namespace,
+    conditions={"own_storage": _without_own_storage, "not_neptune": _of_neptune},
+    published_as=_published_as,
     price_parts=_price_parts,
     price_queries={
         rf"(db\.\S+) ({_ENGINE_KEYS})( io-optimized)?(?: ({_LICENSE_KEYS}))? ({_DEPLOYMENT_KEYS})": _instance_query,
         rf"rds ({'|'.join(_STORAGE)}) ({'|'.join(_FAMILIES)}) ({_ENGINE_KEYS}) ({_DEPLOYMENT_KEYS})": _storage_query,
     },
     bill_service=_BILL_SERVICE,
+    # EngineUptime, of Aurora, DocumentDB and Neptune, tells since when an engine runs, and not how long it was down.
+    not_offered={"uptime": "RDS and Aurora user guides: CloudWatch metrics"},
 )  # fmt: skip
+
+_OF_INSTANCES = "Aurora user guide: cluster-level metrics (those of its instances are told by instance)"
 
 CLUSTER = AwsKind(
     name="rds:cluster",
@@ -280,8 +295,9 @@ CLUSTER = AwsKind(
         ),
     ),
     conditions={"cluster_volume": _without_cluster_volume},
-    namespace_of=_namespace,
+    published_as=_published_as,
     bill_service=_BILL_SERVICE,
+    not_offered=dict.fromkeys(("cpu", "memory", "network_io", "response_time", "uptime"), _OF_INSTANCES),
 )  # fmt: skip
 
 KINDS = (DATABASE, CLUSTER)

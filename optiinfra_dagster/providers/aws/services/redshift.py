@@ -12,6 +12,7 @@ from optiinfra_dagster.providers.aws.kind import (
     Place,
     PriceQuery,
     fact,
+    made_at,
     metric_rows,
     paged,
     part,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 def _warehouse(item: Item, place: Place) -> Resource:
     name, state = name_of(item, "ClusterIdentifier"), as_text(item.get("ClusterStatus"))
+    created = as_datetime(item.get("ClusterCreateTime"))
     return Resource(
         account_id=place.account_id,
         region=place.region,
@@ -43,7 +45,8 @@ def _warehouse(item: Item, place: Place) -> Resource:
         resource_type=CLUSTER.resource_type,
         status=status_of(state),
         cloud_status=state,
-        created_at=as_datetime(item.get("ClusterCreateTime")),
+        created_at=created,
+        instance_uid=as_text(item.get("ClusterNamespaceArn")).rpartition(":")[2] or made_at(created),
         capacity=as_number(item.get("NumberOfNodes")),
         unit="nodes",
         tags=as_labels(item.get("Tags")),
@@ -95,6 +98,7 @@ CLUSTER = AwsKind(
     price_parts=_price_parts,
     price_queries={r"(\S+) redshift": _price_query},
     bill_service="Amazon Redshift",
+    not_offered={"memory": "Redshift management guide: performance data"},
 )  # fmt: skip
 
 KINDS = (CLUSTER,)

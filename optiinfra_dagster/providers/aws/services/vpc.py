@@ -98,16 +98,21 @@ def _nat_gateway(item: Item, place: Place) -> Resource:
 
 # --- The kinds --------------------------------------------------------------------------------------------------------
 
-VPC = AwsKind(name="ec2:vpc", resource_type=ResourceType.NETWORK)
+# Of a VPC CloudWatch has the number of addresses in use, and nothing else.
+_OF_VPC = "VPC user guide: CloudWatch metrics for your VPCs (traffic is told by flow logs, which the customer pays for)"
+_NOT_OF_VPC = dict.fromkeys(("network_io", "response_time", "uptime"), _OF_VPC)
+_OF_NAT = "VPC user guide: NAT gateway metrics and dimensions"
 
-SUBNET = AwsKind(name="ec2:subnet", resource_type=ResourceType.NETWORK)
+VPC = AwsKind(name="ec2:vpc", resource_type=ResourceType.NETWORK, not_offered=_NOT_OF_VPC)
+
+SUBNET = AwsKind(name="ec2:subnet", resource_type=ResourceType.NETWORK, not_offered=_NOT_OF_VPC)
 
 NAT_GATEWAY = AwsKind(
     name="ec2:nat_gateway",
     resource_type=ResourceType.NETWORK,
     metrics=(  # what comes from and goes to the outside; the VPC's side carries the same bytes
         *metric_rows(
-            "ec2:nat_gateway", "AWS/NATGateway", "NatGatewayId", "VPC user guide: NAT gateway metrics and dimensions",
+            "ec2:nat_gateway", "AWS/NATGateway", "NatGatewayId", _OF_NAT,
             ("network_in", "network", "bytes/s", "BytesInFromDestination", "Sum"),
             ("network_out", "network", "bytes/s", "BytesOutToDestination", "Sum"),
         ),
@@ -117,6 +122,7 @@ NAT_GATEWAY = AwsKind(
         "nat gateway": lambda: PriceQuery("AmazonEC2", {"productFamily": "NAT Gateway"}, "NatGateway-Hours")
     },
     bill_service=service_names.EC2,
+    not_offered={"response_time": _OF_NAT, "uptime": _OF_NAT},
 )  # fmt: skip
 
 KINDS = (VPC, SUBNET, NAT_GATEWAY)

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.providers.azure.kind import COMMON_COLUMNS, AzureKind, Columns, Row, arm_id
 from optiinfra_dagster.providers.azure.services import (
+    app_service,
     application_gateways,
+    container_apps,
     cosmosdb,
     disks,
     front_door,
@@ -18,12 +20,14 @@ from optiinfra_dagster.providers.azure.services import (
     load_balancers,
     mariadb,
     mysql,
+    netapp,
     networks,
     postgresql,
     public_addresses,
     redis,
     snapshots,
     sql,
+    storage_accounts,
     synapse,
     virtual_machines,
 )
@@ -38,6 +42,8 @@ _SERVICES: tuple[tuple[AzureKind, ...], ...] = (
     virtual_machines.KINDS,
     disks.KINDS,
     snapshots.KINDS,
+    netapp.KINDS,
+    storage_accounts.KINDS,
     sql.KINDS,
     postgresql.KINDS,
     mysql.KINDS,
@@ -51,6 +57,8 @@ _SERVICES: tuple[tuple[AzureKind, ...], ...] = (
     networks.KINDS,
     public_addresses.KINDS,
     kubernetes.KINDS,
+    app_service.KINDS,
+    container_apps.KINDS,
 )
 
 KINDS: Mapping[str, AzureKind] = {kind.name: kind for kinds in _SERVICES for kind in kinds}
@@ -69,14 +77,15 @@ def kind_of(row: Row) -> str:
     return kind.name if kind else ""
 
 
-def to_resource(row: Row) -> Resource | None:
-    """Read one row; None for what is no resource of ours.
+def to_resources(row: Row) -> list[Resource]:
+    """Read one row: a resource and what it consists of; none for what is no resource of ours.
 
     Raises:
         ValueError and the like: the row has no id or type.
     """
     kind = KINDS_BY_TYPE.get(arm_id(name_of(row, "type")))
-    return kind.to_resource(row) if kind else None
+    whole = kind.to_resource(row) if kind else None
+    return [whole, *kind.parts(row, whole)] if kind and whole else []
 
 
 def components(resource: Resource) -> list[Component]:
@@ -108,7 +117,7 @@ def _query() -> str:
     """
     columns = _columns((COMMON_COLUMNS, *(kind.columns for kind in KINDS.values())))
     projected = ", ".join(_projected(*column) for column in columns.items())
-    types = ", ".join(f"'{name}'" for name in KINDS_BY_TYPE)
+    types = ", ".join(f"'{name}'" for name, kind in KINDS_BY_TYPE.items() if kind.listed)
     skipped = sorted({kind.skipped_ids for kind in KINDS.values() if kind.skipped_ids})
     return "\n| ".join(
         (

@@ -14,6 +14,7 @@ from optiinfra_dagster.providers.azure.kind import (
     fact_has,
     fact_number,
     fact_text,
+    not_among,
     price_part,
     state_word,
 )
@@ -69,6 +70,7 @@ KINDS = (
         azure_type="Microsoft.Network/applicationGateways",
         resource_type=ResourceType.LOAD_BALANCER,
         columns={
+            "uid": ("properties.resourceGuid",),
             "state": ("properties.operationalState",),
             "size": ("properties.sku.name",),
             "tier": ("properties.sku.tier",),
@@ -93,5 +95,6 @@ KINDS = (
         conditions={"v1": _of_version(1), "v2": _of_version(2)},
         price_parts=_parts,
         bill_service=_SERVICE,
+        not_offered=not_among("Microsoft.Network/applicationGateways", "memory", "uptime"),
     ),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from optiinfra_dagster.providers.azure.kind import (
     arm_id,
     fact_number,
     fact_text,
+    not_among,
     price_part,
     state_word,
 )
@@ -80,6 +81,7 @@ KINDS = (
         resource_type=ResourceType.VOLUME,
         columns={
             "state": ("properties.diskState",),
+            "uid": ("properties.uniqueId",),
             "created": ("properties.timeCreated",),
             "size": ("sku.name",),
             "osType": ("properties.osType",),
@@ -101,5 +103,6 @@ KINDS = (
         price_parts=_parts,
         bill_service="Storage",
         attachable=True,
+        not_offered=not_among("Microsoft.Compute/disks", "response_time", "uptime"),
     ),
 )

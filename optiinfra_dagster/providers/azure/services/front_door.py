@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 from optiinfra_dagster.model.inventory import ResourceType, Status
-from optiinfra_dagster.providers.azure.kind import AzureKind, Columns, Facts, Row, state_word
+from optiinfra_dagster.providers.azure.kind import AzureKind, Columns, Facts, MetricRow, Row, not_among, state_word
 from optiinfra_dagster.providers.parsing import facts
 
-_COLUMNS: Columns = {"state": ("properties.resourceState",), "size": ("sku.name",), "tier": ("sku.tier",)}
+_COLUMNS: Columns = {
+    "uid": ("properties.frontDoorId", "properties.frontdoorId"),
+    "state": ("properties.resourceState",),
+    "size": ("sku.name",),
+    "tier": ("sku.tier",),
+}
+
+
+_OF_BOTH = (
+    MetricRow("response_time", "latency", "seconds", "TotalLatency", "Average", scale=0.001),
+    MetricRow("request_rate", "traffic", "requests/s", "RequestCount", "Total"),
+    MetricRow("network_in", "network", "bytes/s", "RequestSize", "Total"),
+    MetricRow("network_out", "network", "bytes/s", "ResponseSize", "Total"),
+)
+
+
+def _health(api_metric: str) -> MetricRow:
+    """The share of Front Door's probes that its backends answered: it tells of them, and not of Front Door."""
+    return MetricRow("backend_health", "health", "percent", api_metric, "Average")
 
 
 def _read(row: Row) -> Facts:
@@ -20,6 +38,8 @@ KINDS = (
         resource_type=ResourceType.LOAD_BALANCER,
         columns=_COLUMNS,
         read=_read,
+        metric_rows=(*_OF_BOTH, _health("OriginHealthPercentage")),
+        not_offered=not_among("Microsoft.Cdn/profiles", "cpu", "memory", "uptime"),
     ),
     AzureKind(
         name="azure:front_door_classic",
@@ -27,5 +47,7 @@ KINDS = (
         resource_type=ResourceType.LOAD_BALANCER,
         columns=_COLUMNS,
         read=_read,
+        metric_rows=(*_OF_BOTH, _health("BackendHealthPercentage")),
+        not_offered=not_among("Microsoft.Network/frontDoors", "cpu", "memory", "uptime"),
     ),
 )

@@ -12,6 +12,7 @@ from optiinfra_dagster.providers.azure.kind import (
     fact_has,
     fact_number,
     fact_text,
+    not_among,
     price_part,
     state_word,
 )
@@ -59,6 +60,7 @@ KINDS = (
         azure_type="Microsoft.Network/loadBalancers",
         resource_type=ResourceType.LOAD_BALANCER,
         columns={
+            "uid": ("properties.resourceGuid",),
             "size": ("sku.name",),
             "tier": ("sku.tier",),
             "frontends": ("array_length(properties.frontendIPConfigurations)",),
@@ -70,9 +72,12 @@ KINDS = (
             MetricRow("network_total", "network", "bytes/s", "ByteCount", "Total", "standard"),
             # Availability is written as 0 to 100 although its unit is Count.
             MetricRow("uptime", "uptime", "percent", "VipAvailability", "Average", "standard"),
+            # That of its backends, by its own probes.
+            MetricRow("backend_health", "health", "percent", "DipAvailability", "Average", "standard"),
         ),
         conditions={"standard": _standard},
         price_parts=_parts,
         bill_service=_SERVICE,
+        not_offered=not_among("Microsoft.Network/loadBalancers", "cpu", "memory", "response_time"),
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.providers.azure.kind import (
     AzureKind,
@@ -11,16 +13,22 @@ from optiinfra_dagster.providers.azure.kind import (
     Parts,
     Row,
     fact_text,
+    not_among,
     price_part,
     state_word,
 )
 from optiinfra_dagster.providers.parsing import addresses, as_texts, facts
 
+if TYPE_CHECKING:
+    from optiinfra_dagster.providers.kind import Condition
+
 _COLUMNS: Columns = {
+    "uid": ("properties.resourceGuid",),
     "size": ("sku.name", "properties.sku.name"),
     "addressPrefixes": ("properties.addressSpace.addressPrefixes",),
     "subnets": ("array_length(properties.subnets)",),
     "peerings": ("array_length(properties.virtualNetworkPeerings)",),
+    "gatewayType": ("properties.gatewayType",),
 }
 
 
@@ -36,6 +44,7 @@ def _read(row: Row) -> Facts:
             address_prefixes=",".join(prefixes),
             subnets=row.get("subnets"),
             peerings=row.get("peerings"),
+            gateway_type=row.get("gatewayType"),
         ),
     )
 
@@ -45,6 +54,14 @@ def _nat_gateway_parts(resource: Resource) -> Parts:
         yield price_part("NAT Gateway", "NAT Gateway", "Standard Gateway")
 
 
+def _of_gateway(name: str, word: str) -> Condition:
+    def condition(resource: Resource) -> str:
+        known = fact_text(resource, "gateway_type").lower()
+        return f"only {name} gateways have it" if known not in {"", word} else ""
+
+    return condition
+
+
 KINDS = (
     AzureKind(
         name="azure:vnet",
@@ -52,6 +69,7 @@ KINDS = (
         resource_type=ResourceType.NETWORK,
         columns=_COLUMNS,
         read=_read,
+        not_offered=not_among("Microsoft.Network/virtualNetworks", "network_io", "response_time", "uptime"),
     ),
     AzureKind(
         name="azure:nat_gateway",
@@ -66,6 +84,7 @@ KINDS = (
         ),
         price_parts=_nat_gateway_parts,
         bill_service="NAT Gateway",
+        not_offered=not_among("Microsoft.Network/natGateways", "response_time"),
     ),
     AzureKind(
         name="azure:vnet_gateway",
@@ -73,6 +92,13 @@ KINDS = (
         resource_type=ResourceType.NETWORK,
         columns=_COLUMNS,
         read=_read,
+        metric_rows=(
+            MetricRow("network_in", "network", "bytes/s", "TunnelIngressBytes", "Total", "vpn"),
+            MetricRow("network_out", "network", "bytes/s", "TunnelEgressBytes", "Total", "vpn"),
+            MetricRow("cpu_utilization", "cpu", "percent", "ExpressRouteGatewayCpuUtilization", "Average", "route"),
+        ),
+        conditions={"vpn": _of_gateway("VPN", "vpn"), "route": _of_gateway("ExpressRoute", "expressroute")},
+        not_offered=not_among("Microsoft.Network/virtualNetworkGateways", "response_time", "uptime"),
     ),
     AzureKind(
         name="azure:firewall",
@@ -80,5 +106,10 @@ KINDS = (
         resource_type=ResourceType.NETWORK,
         columns=_COLUMNS,
         read=_read,
+        metric_rows=(
+            MetricRow("network_total", "network", "bytes/s", "DataProcessed", "Total"),
+            MetricRow("response_time", "latency", "seconds", "FirewallLatencyPng", "Average", scale=0.001),
+            MetricRow("uptime", "uptime", "percent", "FirewallHealth", "Average"),
+        ),
     ),
 )

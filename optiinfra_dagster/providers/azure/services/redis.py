@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.providers.azure.databases import DATABASE_COLUMNS, database_reader
-from optiinfra_dagster.providers.azure.kind import AzureKind, MetricRow, Parts, fact_number, fact_text, price_part
+from optiinfra_dagster.providers.azure.kind import (
+    AzureKind,
+    MetricRow,
+    Parts,
+    fact_number,
+    fact_text,
+    not_among,
+    price_part,
+)
 
 _SERVICE = "Redis Cache"
 _read = database_reader("redis")
@@ -23,31 +31,39 @@ def _parts(resource: Resource) -> Parts:
     )
 
 
-_CPU_AND_MEMORY = (
+_PLAIN, _ENTERPRISE = "Microsoft.Cache/redis", "Microsoft.Cache/redisEnterprise"
+_OF_BOTH = (
     MetricRow("cpu_utilization", "cpu", "percent", "percentProcessorTime", "Maximum"),
     MetricRow("memory_utilization", "memory", "percent", "usedmemorypercentage", "Maximum"),
+    # What is read from a cache goes out of it. Both are rates already.
+    MetricRow("network_in", "network", "bytes/s", "cacheWrite", "Maximum"),
+    MetricRow("network_out", "network", "bytes/s", "cacheRead", "Maximum"),
+    # In microseconds, though its unit is Count.
+    MetricRow("response_time", "latency", "seconds", "cacheLatency", "Average", scale=1e-6),
 )
 
 KINDS = (
     AzureKind(
         name="azure:redis",
-        azure_type="Microsoft.Cache/redis",
+        azure_type=_PLAIN,
         resource_type=ResourceType.DATABASE,
         columns=DATABASE_COLUMNS,
         read=_read,
         metric_rows=(
-            *_CPU_AND_MEMORY,
+            *_OF_BOTH,
             MetricRow("request_rate", "traffic", "requests/s", "totalcommandsprocessed", "Total"),
         ),
         price_parts=_parts,
         bill_service=_SERVICE,
+        not_offered=not_among(_PLAIN, "disk_io", "uptime"),
     ),
     AzureKind(
         name="azure:redis_enterprise",
-        azure_type="Microsoft.Cache/redisEnterprise",
+        azure_type=_ENTERPRISE,
         resource_type=ResourceType.DATABASE,
         columns=DATABASE_COLUMNS,
         read=_read,
-        metric_rows=_CPU_AND_MEMORY,
+        metric_rows=_OF_BOTH,
+        not_offered=not_among(_ENTERPRISE, "disk_io", "uptime"),
     ),
 )

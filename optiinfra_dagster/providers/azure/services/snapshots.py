@@ -1,4 +1,4 @@
-"""Snapshots of managed disks. They are not priced: the listing does not tell how much of a disk one stores."""
+"""Snapshots of managed disks, and images. How much of a disk one stores is not listed, so that they have no price."""
 
 from __future__ import annotations
 
@@ -23,12 +23,25 @@ def _read(row: Row) -> Facts:
     )
 
 
+def _read_image(row: Row) -> Facts:
+    return Facts(
+        word=state_word(row),
+        capacity=as_number(row.get("storageGB")),  # of its system disk
+        unit="GiB",
+        metadata=facts(
+            snapshot_of=arm_id(row.get("snapshotOf")).rpartition("/")[2] or "an unknown machine",
+            platform=row.get("osType"),
+        ),
+    )
+
+
 KINDS = (
     AzureKind(
         name="azure:snapshot",
         azure_type="Microsoft.Compute/snapshots",
-        resource_type=ResourceType.VOLUME,
+        resource_type=ResourceType.SNAPSHOT,
         columns={
+            "uid": ("properties.uniqueId",),
             "created": ("properties.timeCreated",),
             "size": ("sku.name",),
             "storageGB": ("properties.diskSizeGB",),
@@ -36,5 +49,16 @@ KINDS = (
             "incremental": ("properties.incremental",),
         },
         read=_read,
+    ),
+    AzureKind(
+        name="azure:image",
+        azure_type="Microsoft.Compute/images",
+        resource_type=ResourceType.SNAPSHOT,
+        columns={
+            "storageGB": ("properties.storageProfile.osDisk.diskSizeGB",),
+            "osType": ("properties.storageProfile.osDisk.osType",),
+            "snapshotOf": ("properties.sourceVirtualMachine.id",),
+        },
+        read=_read_image,
     ),
 )

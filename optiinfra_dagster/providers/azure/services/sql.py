@@ -10,14 +10,21 @@ from optiinfra_dagster.providers.azure.kind import (
     AzureKind,
     MetricRow,
     Parts,
+    document,
     fact_has,
     fact_number,
     fact_text,
+    not_among,
     price_part,
 )
 
+_DATABASE, _POOL = "Microsoft.Sql/servers/databases", "Microsoft.Sql/servers/elasticPools"
+_INSTANCE = "Microsoft.Sql/managedInstances"
 _SERVICE = "SQL Database"
 _TIERS: Mapping[str, str] = {"generalpurpose": "General Purpose", "businesscritical": "Business Critical"}
+_SHARES = "it is told as a share of the service's limits only"
+# A managed instance counts what its view sys.server_resource_stats has, whose rows are of 15 seconds.
+_REPORTED = 15
 _read = database_reader("sqlserver")
 
 
@@ -52,7 +59,7 @@ _DISK = MetricRow("disk_utilization", "disk", "percent", "storage_percent", "Ave
 KINDS = (
     AzureKind(
         name="azure:sql_database",
-        azure_type="Microsoft.Sql/servers/databases",
+        azure_type=_DATABASE,
         resource_type=ResourceType.DATABASE,
         columns=DATABASE_COLUMNS,
         # `master` is the system database of every logical SQL server: nobody made it and nobody pays for it.
@@ -67,6 +74,7 @@ KINDS = (
         conditions={"no_warehouse": _no_warehouse, "fixed_size": _fixed_size},
         price_parts=_parts,
         bill_service=_SERVICE,
+        not_offered=not_among(_DATABASE, "network_io", "response_time", disk_io=_SHARES),
     ),
     AzureKind(
         name="azure:sql_server",
@@ -74,10 +82,14 @@ KINDS = (
         resource_type=ResourceType.DATABASE,
         columns=DATABASE_COLUMNS,
         read=_read,
+        not_offered=dict.fromkeys(
+            ("cpu", "memory", "disk_io", "network_io", "response_time", "uptime"),
+            f"{document('Microsoft.Sql/servers')}: what runs are its databases",
+        ),
     ),
     AzureKind(
         name="azure:sql_pool",
-        azure_type="Microsoft.Sql/servers/elasticPools",
+        azure_type=_POOL,
         resource_type=ResourceType.DATABASE,
         columns=DATABASE_COLUMNS,
         read=_read,
@@ -85,13 +97,21 @@ KINDS = (
         conditions={"fixed_size": _fixed_size},
         price_parts=_parts,
         bill_service=_SERVICE,
+        not_offered=not_among(_POOL, "network_io", "response_time", "uptime", disk_io=_SHARES),
     ),
     AzureKind(
         name="azure:sql_instance",
-        azure_type="Microsoft.Sql/managedInstances",
+        azure_type=_INSTANCE,
         resource_type=ResourceType.DATABASE,
         columns=DATABASE_COLUMNS,
         read=_read,
-        metric_rows=(MetricRow("cpu_utilization", "cpu", "percent", "avg_cpu_percent", "Average"),),
+        metric_rows=(
+            MetricRow("cpu_utilization", "cpu", "percent", "avg_cpu_percent", "Average"),
+            MetricRow("disk_read", "disk", "bytes/s", "io_bytes_read", "Average", scale=1 / _REPORTED),
+            MetricRow("disk_write", "disk", "bytes/s", "io_bytes_written", "Average", scale=1 / _REPORTED),
+            MetricRow("disk_total_ops", "disk", "ops/s", "io_requests", "Average", scale=1 / _REPORTED),
+            MetricRow("storage_used", "disk", "bytes", "storage_space_used_mb", "Average", scale=2**20),
+        ),
+        not_offered=not_among(_INSTANCE, "memory", "network_io", "response_time", "uptime"),
     ),
 )

@@ -15,6 +15,7 @@ from optiinfra_dagster.providers.azure.kind import (
     fact_number,
     fact_text,
     is_provisioned,
+    not_among,
     price_part,
     state_word,
 )
@@ -117,6 +118,7 @@ KINDS = (
         resource_type=ResourceType.COMPUTE,
         columns={
             "state": ("properties.extended.instanceView.powerState.code",),
+            "uid": ("properties.vmId",),
             "created": ("properties.timeCreated",),
             "size": ("properties.hardwareProfile.vmSize",),
             "cpus": ("properties.hardwareProfile.vmSizeProperties.vCPUsAvailable",),
@@ -140,12 +142,14 @@ KINDS = (
         idle_since=_switched_off,
         price_parts=_machine_parts,
         bill_service=VIRTUAL_MACHINES,
+        not_offered=not_among("Microsoft.Compute/virtualMachines", "response_time"),
     ),
     AzureKind(
         name="azure:vmss",
         azure_type="Microsoft.Compute/virtualMachineScaleSets",
         resource_type=ResourceType.COMPUTE,
         columns={
+            "uid": ("properties.uniqueId",),
             "created": ("properties.timeCreated",),
             "size": ("sku.name",),
             "units": ("sku.capacity",),
@@ -164,5 +168,6 @@ KINDS = (
         ),
         price_parts=_scale_set_parts,
         bill_service=VIRTUAL_MACHINES,
+        not_offered=not_among("Microsoft.Compute/virtualMachineScaleSets", "response_time"),
     ),
 )

@@ -41,7 +41,7 @@ def _price_parts(resource: Resource) -> list[Component]:
 
 ADDRESS = GcpKind(
     name="gcp:address",
-    resource_type=ResourceType.NETWORK,
+    resource_type=ResourceType.ADDRESS,
     asset_types=("compute.googleapis.com/Address", "compute.googleapis.com/GlobalAddress"),
     read=_read_address,
     collection="addresses",
@@ -50,6 +50,7 @@ ADDRESS = GcpKind(
     skus=(Sku("idle address", compute.PRICES, "Static Ip Charge"),),
     bill_service=compute.BILL_SERVICE,
     attachable=True,
+    not_offered=dict.fromkeys(("network_io", "uptime"), "Cloud Monitoring: Google Cloud metrics, compute"),
 )
 
 KINDS = (ADDRESS,)

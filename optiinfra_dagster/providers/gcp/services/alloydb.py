@@ -29,12 +29,16 @@ def _read_cluster(data: Item, _place: Place) -> AssetFacts:
     )
 
 
+_LABELS, _SOURCE = "instance_id cluster_id location", "AlloyDB: system insights metrics reference"
+_FIGURES = ("cpu", "memory", "disk_io", "network_io", "response_time", "uptime")
+
 CLUSTER = GcpKind(
     name="gcp:alloydb_cluster",
     resource_type=ResourceType.DATABASE,
     asset_types=("alloydb.googleapis.com/Cluster",),
     read=_read_cluster,
     collection="clusters",
+    not_offered=dict.fromkeys(_FIGURES, f"{_SOURCE} (its instances have the figures)"),
 )
 
 
@@ -66,12 +70,23 @@ INSTANCE = GcpKind(
     ),
     metrics=(
         *metric_rows(
-            "alloydb.googleapis.com/Instance", "instance_id cluster_id location", "alloydb.googleapis.com/instance/",
-            "AlloyDB: system insights metrics reference",
+            "alloydb.googleapis.com/Instance", _LABELS, "alloydb.googleapis.com/instance/", _SOURCE,
             ("cpu_utilization", "cpu", "percent", "cpu/average_utilization", "ALIGN_MEAN", 100),
             ("memory_free", "memory", "bytes", "memory/min_available_memory", "ALIGN_MEAN"),
         ),
+        *metric_rows(
+            "alloydb.googleapis.com/InstanceNode", _LABELS, "alloydb.googleapis.com/node/", _SOURCE,
+            ("network_in", "network", "bytes/s", "network/received_bytes_count", "ALIGN_RATE"),
+            ("network_out", "network", "bytes/s", "network/sent_bytes_count", "ALIGN_RATE"),
+            ("uptime", "uptime", "percent", "postgres/uptime", "ALIGN_MEAN", 100),
+        ),
+        *metric_rows(
+            "alloydb.googleapis.com/Database", _LABELS, "alloydb.googleapis.com/database/postgresql/insights/", _SOURCE,
+            ("response_time", "latency", "seconds", "aggregate/latencies",
+             "REDUCE_PERCENTILE_50 REDUCE_PERCENTILE_95 REDUCE_PERCENTILE_99", 1e-6),
+        ),
     ),
+    not_offered={"disk_io": _SOURCE},
 )  # fmt: skip
 
 KINDS = (CLUSTER, INSTANCE)

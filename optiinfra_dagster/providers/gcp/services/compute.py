@@ -60,13 +60,17 @@ BILL_SERVICE = "Compute Engine"
 SHARED_CORE = {"f1-micro": 1, "g1-small": 1, "e2-micro": 2, "e2-small": 2, "e2-medium": 2}
 """The types that share a core, with the vCPUs that they show."""
 
-# Machine types with GPUs are named after these.
-_OF_GPU_TYPES = {
+# Machine types with GPUs or TPUs are named after these.
+_OF_ACCELERATED_TYPES = {
     "a2-highgpu-1g": 12, "a2-highgpu-2g": 24, "a2-highgpu-4g": 48, "a2-highgpu-8g": 96, "a2-megagpu-16g": 96,
     "a2-ultragpu-1g": 12, "a2-ultragpu-2g": 24, "a2-ultragpu-4g": 48, "a2-ultragpu-8g": 96,
     "a3-highgpu-1g": 26, "a3-highgpu-2g": 52, "a3-highgpu-4g": 104, "a3-highgpu-8g": 208,
     "a3-edgegpu-8g": 208, "a3-megagpu-8g": 208, "a3-ultragpu-8g": 224, "a4-highgpu-8g": 224,
+    "a4x-highgpu-4g": 140, "a4x-maxgpu-4g-metal": 144,
+    "ct4p-hightpu-4t": 240, "ct5lp-hightpu-1t": 24, "ct5lp-hightpu-4t": 112, "ct5lp-hightpu-8t": 224,
+    "ct5p-hightpu-4t": 208, "ct6e-standard-1t": 44, "ct6e-standard-4t": 180, "ct6e-standard-8t": 180,
 }  # fmt: skip
+_WITHOUT_LOCAL_DISKS = "-nolssd"
 _NUMBERED = re.compile(
     r"(?:[a-z]\w*-)?custom-(?:(?:micro|small|medium)-)?(\d+)-"  # custom-4-8192, n2-custom-4-8192-ext
     r"|[a-z]\w*-(?:standard|highmem|highcpu|ultramem|megamem|hypermem)-(\d+)(?:-|$)"  # n1-standard-4, c3-highcpu-8-lssd
@@ -81,7 +85,7 @@ def vcpus(machine_type: str) -> int | None:
     """
     if _SHARED_CUSTOM.fullmatch(machine_type):
         return 2
-    known = SHARED_CORE.get(machine_type) or _OF_GPU_TYPES.get(machine_type)
+    known = SHARED_CORE.get(machine_type) or _OF_ACCELERATED_TYPES.get(machine_type.removesuffix(_WITHOUT_LOCAL_DISKS))
     numbered = _NUMBERED.match(machine_type)
     return known or (int(numbered[1] or numbered[2]) if numbered else None)
 
@@ -102,6 +106,7 @@ def _read_instance(data: Item, place: Place) -> AssetFacts:
             cpu_platform=data.get("cpuPlatform"),
             network=short_link(interface.get("network")),
             subnetwork=short_link(interface.get("subnetwork")),
+            private_ip=as_text(interface.get("networkIP")),
             provisioning_model=scheduling.get("provisioningModel"),
             preemptible=as_bool(scheduling.get("preemptible")),
             disks=length(data.get("disks")),
@@ -251,6 +256,7 @@ INSTANCE = GcpKind(
         ),
     ),
     conditions={AGENT: lambda _resource: ""},
+    not_offered={"response_time": "Cloud Monitoring: Google Cloud metrics, compute"},
     idle_since=stopped_since,
     price_parts=_price_parts,
     skus=tuple(_skus()),

@@ -64,6 +64,8 @@ def _skus() -> Iterator[Sku]:
         yield Sku(f"regional {disk} GiB", compute.PRICES, f"Regional {word} Capacity")
 
 
+_SOURCE = "Cloud Monitoring: Google Cloud metrics, compute"
+
 DISK = GcpKind(
     name="gcp:disk",
     resource_type=ResourceType.VOLUME,
@@ -76,6 +78,10 @@ DISK = GcpKind(
     skus=tuple(_skus()),
     bill_service=compute.BILL_SERVICE,
     attachable=True,
+    not_offered={
+        **dict.fromkeys(("disk_io", "response_time"), f"{_SOURCE} (an instance has those of its disks)"),
+        "uptime": _SOURCE,
+    },
 )
 
 KINDS = (DISK,)

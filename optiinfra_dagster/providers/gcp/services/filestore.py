@@ -25,6 +25,8 @@ def _sum(sizes: list[float | None]) -> float | None:
     return sum(known) if known and len(known) == len(sizes) else None
 
 
+_SOURCE = "Filestore: monitoring instances"
+
 INSTANCE = GcpKind(
     name="gcp:filestore_instance",
     resource_type=ResourceType.VOLUME,
@@ -35,14 +37,17 @@ INSTANCE = GcpKind(
     series_labels=by_name_and_location,
     metrics=(
         *metric_rows(
-            "filestore_instance", "instance_name location", "file.googleapis.com/nfs/server/",
-            "Filestore: monitoring instances",
+            "filestore_instance", "instance_name location", "file.googleapis.com/nfs/server/", _SOURCE,
             ("disk_read", "disk", "bytes/s", "read_bytes_count", "ALIGN_RATE"),
             ("disk_write", "disk", "bytes/s", "write_bytes_count", "ALIGN_RATE"),
             ("disk_read_ops", "disk", "ops/s", "read_ops_count", "ALIGN_RATE"),
             ("disk_write_ops", "disk", "ops/s", "write_ops_count", "ALIGN_RATE"),
+            ("disk_utilization", "disk", "percent", "used_bytes_percent", "ALIGN_MEAN"),
+            ("read_latency", "latency", "seconds", "average_read_latency", "ALIGN_MEAN", 0.001),
+            ("write_latency", "latency", "seconds", "average_write_latency", "ALIGN_MEAN", 0.001),
         ),
     ),
+    not_offered={"uptime": _SOURCE},
 )  # fmt: skip
 
 KINDS = (INSTANCE,)

@@ -48,6 +48,8 @@ def _price_parts(resource: Resource) -> list[Component]:
     return [Component(f"gke {mode}", Decimal(1))]
 
 
+_SOURCE = "GKE: system metrics"
+
 CLUSTER = GcpKind(
     name="gcp:gke_cluster",
     resource_type=ResourceType.KUBERNETES,
@@ -57,16 +59,20 @@ CLUSTER = GcpKind(
     collection="clusters",
     series_labels=by_name_and_location,
     # The mean of the nodes, and the sum of their traffic. Evictable memory is cache, which the kernel gives back.
+    # Uptime is the share of the time in which its nodes are ready: one that waits to be makes it less than 100 percent.
     metrics=(
         *metric_rows(
-            "k8s_node", "cluster_name location", "kubernetes.io/node/", "GKE: system metrics",
+            "k8s_node", "cluster_name location", "kubernetes.io/node/", _SOURCE,
             ("cpu_utilization", "cpu", "percent", "cpu/allocatable_utilization", "ALIGN_MEAN", 100),
             ("memory_utilization", "memory", "percent", "memory/allocatable_utilization", "ALIGN_MEAN", 100,
              'metric.labels.memory_type = "non-evictable"'),
             ("network_in", "network", "bytes/s", "network/received_bytes_count", "ALIGN_RATE"),
             ("network_out", "network", "bytes/s", "network/sent_bytes_count", "ALIGN_RATE"),
+            ("uptime", "uptime", "percent", "status_condition", "ALIGN_FRACTION_TRUE", 100,
+             'metric.labels.condition = "Ready" AND metric.labels.status = "True"'),
         ),
     ),
+    not_offered=dict.fromkeys(("disk_io", "response_time"), _SOURCE),
     price_parts=_price_parts,
     skus=tuple(
         Sku(f"gke {mode.lower()}", PRICES, f"{mode} Kubernetes Clusters") for mode in ("Zonal", "Regional", "Autopilot")
@@ -107,6 +113,10 @@ NODE_POOL = GcpKind(
     read=_read_node_pool,
     unit="nodes",
     collection="nodePools",
+    not_offered=dict.fromkeys(
+        ("cpu", "memory", "disk_io", "network_io", "response_time", "uptime"),
+        f"{_SOURCE} (its nodes are instances, which have the figures)",
+    ),
 )
 
 KINDS = (CLUSTER, NODE_POOL)

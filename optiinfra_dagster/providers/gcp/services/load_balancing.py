@@ -34,17 +34,25 @@ if TYPE_CHECKING:
 PRICES = PriceService("E505-1604-58F8", re.compile(rf".+ Forwarding Rule Minimum(?= for )|{BEFORE_IN.pattern}"))
 
 
+# The API tells no state, save of a connection to a service of others: while it is listed, it forwards.
+_STATUSES = {
+    **dict.fromkeys(("", "ACCEPTED"), Status.RUNNING),
+    "PENDING": Status.STARTING,
+    **dict.fromkeys(("REJECTED", "CLOSED", "NEEDS_ATTENTION"), Status.ERROR),
+}
+
+
 def _read_forwarding_rule(data: Item, _place: Place) -> AssetFacts:
     word = as_text(data.get("pscConnectionStatus"))
     return AssetFacts(
-        # The API tells no state, save of a connection to a service of others: while it is listed, it forwards.
-        status={"": Status.RUNNING, "ACCEPTED": Status.RUNNING, "PENDING": Status.STARTING}.get(word, Status.ERROR),
+        status=_STATUSES.get(word, Status.UNKNOWN),
         cloud_status=word,
         labels=data.get("labels"),
         metadata=facts(
             forwarding_rule_id=digits(data.get("id")),
             scheme=data.get("loadBalancingScheme"),
             protocol=data.get("IPProtocol"),
+            ip_address=as_text(data.get("IPAddress")),
             ports=as_text(data.get("portRange")) or ",".join(as_texts(data.get("ports"))),
             network_tier=data.get("networkTier"),
             network=short_link(data.get("network")),
@@ -54,23 +62,60 @@ def _read_forwarding_rule(data: Item, _place: Place) -> AssetFacts:
     )
 
 
+_APPLICATION = {"targetHttpProxies", "targetHttpsProxies"}  # targets of Application Load Balancers
+_PROXIES = {"targetTcpProxies", "targetSslProxies"}  # of proxy Network Load Balancers
+_BACKENDS = {"backendServices", "targetPools", "targetInstances"}  # of passthrough Network Load Balancers
+_PASSED_THROUGH = "loadbalancing.googleapis.com/ExternalNetworkLoadBalancerRule"  # all protocols, TCP and UDP too
+
+
+def _target(resource: Resource) -> str:
+    """The collection that a rule's target is one of, such as `targetPools`; "" where it is not known."""
+    return str(resource.metadata.get("target") or "").rpartition("/")[0].rpartition("/")[2]
+
+
+def _family(resource: Resource) -> tuple[str, str]:
+    """The monitored resource of a rule, and the path of its metrics; both are "" for what forwards to something else.
+
+    Source: Cloud Load Balancing, metrics (metric path prefixes by type of load balancer), as of 2026-04.
+    """
+    target, scheme = _target(resource), str(resource.metadata.get("scheme") or "")
+    managed = scheme.endswith("_MANAGED")
+    if target in _APPLICATION:
+        if scheme == "INTERNAL_MANAGED":
+            return "internal_http_lb_rule", "https/internal/"
+        if scheme == "EXTERNAL_MANAGED" and resource.region != "global":
+            return "http_external_regional_lb_rule", "https/external/regional/"
+        return "https_lb_rule", "https/"
+    if target in _PROXIES:
+        return ("l4_proxy_rule", "l4_proxy/") if managed else ("tcp_ssl_proxy_rule", "tcp_ssl_proxy/")
+    if target in _BACKENDS and scheme == "INTERNAL":
+        protocol = str(resource.metadata.get("protocol") or "")
+        names = {"TCP": "internal_tcp_lb_rule", "UDP": "internal_udp_lb_rule"}
+        return names.get(protocol, " ".join(names.values())), "l3/internal/"  # L3_DEFAULT forwards every protocol
+    return (_PASSED_THROUGH, "l3/external/") if target in _BACKENDS else ("", "")
+
+
 def _without_requests(resource: Resource) -> str:
     """The reason why a load balancer counts no requests; "" for an Application Load Balancer, which has a proxy."""
-    target = str(resource.metadata.get("target") or "")
-    proxied = any(f"/{word}/" in target for word in ("targetHttpProxies", "targetHttpsProxies"))
+    proxied = _target(resource) in _APPLICATION
     return "" if proxied else "only Application Load Balancers tell requests and response times"
 
 
+def _without_traffic(resource: Resource) -> str:
+    """The reason why nobody counts a rule's bytes; "" for every load balancer."""
+    leads_to = _target(resource) or "no target that it names"
+    return "" if _family(resource)[0] else f"it is no load balancer: it forwards to {leads_to}"
+
+
+_BYTES = {"request_bytes_count": "ingress_bytes_count", "response_bytes_count": "egress_bytes_count"}  # without a proxy
+
+
 def _published(metric: Metric, resource: Resource) -> Metric:
-    """The metric under the names of the resource's own family (Cloud Load Balancing: metric paths by load balancer)."""
-    scheme = resource.metadata.get("scheme")
-    if scheme == "INTERNAL_MANAGED":
-        family, path = "internal_http_lb_rule", "/https/internal/"
-    elif scheme == "EXTERNAL_MANAGED" and resource.region != "global":
-        family, path = "http_external_regional_lb_rule", "/https/external/regional/"
-    else:
-        return metric
-    return replace(metric, namespace=family, api_metric=metric.api_metric.replace("/https/", path))
+    """The metric under the names of the resource's own family."""
+    family, path = _family(resource)
+    beginning, _, name = metric.api_metric.rpartition("/")
+    name = name if path.startswith("https/") else _BYTES.get(name, name)
+    return replace(metric, namespace=family, api_metric=f"{beginning.removesuffix('https')}{path}{name}")
 
 
 def _price_parts(resource: Resource) -> list[Component]:
@@ -86,7 +131,8 @@ FORWARDING_RULE = GcpKind(
     number="forwarding_rule_id",
     series_labels=lambda resource: (last_part(resource.resource_id), resource.region),
     published=_published,
-    # Of global external Application Load Balancers; regional and internal ones have the same under other prefixes.
+    # Of global external Application Load Balancers; the others have the same under other prefixes, and those without
+    # an HTTP proxy bytes alone.
     metrics=(
         *metric_rows(
             "https_lb_rule", "forwarding_rule_name region", "loadbalancing.googleapis.com/https/",
@@ -94,11 +140,12 @@ FORWARDING_RULE = GcpKind(
             ("response_time", "latency", "seconds", "total_latencies",
              "REDUCE_PERCENTILE_50 REDUCE_PERCENTILE_95 REDUCE_PERCENTILE_99", 0.001, "", "http"),
             ("request_rate", "traffic", "requests/s", "request_count", "ALIGN_RATE", 1, "", "http"),
-            ("network_in", "network", "bytes/s", "request_bytes_count", "ALIGN_RATE", 1, "", "http"),
-            ("network_out", "network", "bytes/s", "response_bytes_count", "ALIGN_RATE", 1, "", "http"),
+            ("network_in", "network", "bytes/s", "request_bytes_count", "ALIGN_RATE", 1, "", "traffic"),
+            ("network_out", "network", "bytes/s", "response_bytes_count", "ALIGN_RATE", 1, "", "traffic"),
         ),
     ),
-    conditions={"http": _without_requests},
+    conditions={"http": _without_requests, "traffic": _without_traffic},
+    not_offered=dict.fromkeys(("cpu", "memory", "uptime"), "Cloud Load Balancing: metrics"),
     price_parts=_price_parts,
     skus=(
         Sku("forwarding rule", PRICES, "Cloud Load Balancer Forwarding Rule Minimum"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import product
+from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.cost import Component
 from optiinfra_dagster.model.inventory import Resource, ResourceType
@@ -16,12 +17,22 @@ from optiinfra_dagster.providers.gcp.kind import (
     Sku,
     by_name_and_location,
     decimal,
+    last_part,
     metric_rows,
     short_link,
 )
 from optiinfra_dagster.providers.parsing import Item, as_bool, as_number, as_text, dig, facts
 
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.metrics import Metric
+
 PRICES = PriceService("5AF5-2C11-D467", re.compile(r"Redis (?:Capacity \w+|Standard Node Capacity) M\d"))
+
+PRIMARY = 'metric.labels.role = "primary"'
+"""Replicas do next to nothing, and would halve the load of the nodes that work: Google's own autoscaler of clusters
+(cloudspannerecosystem/memorystore-cluster-autoscaler) looks at primary nodes alone, too."""
+
+_DIVISORS = {"response_time": "request_rate"}  # the time that all commands took
 
 # --- Redis ----------------------------------------------------------------------------------------------------------
 
@@ -63,6 +74,8 @@ def _redis_skus() -> Iterator[Sku]:
         yield Sku(f"redis {tier} {of_size} GiB", PRICES, f"Redis {name} {of_size}")
 
 
+_REDIS_SOURCE = "Memorystore for Redis: supported monitoring metrics"
+
 REDIS_INSTANCE = GcpKind(
     name="gcp:redis_instance",
     resource_type=ResourceType.DATABASE,
@@ -71,19 +84,29 @@ REDIS_INSTANCE = GcpKind(
     unit="GiB",
     collection="instances",
     series_labels=lambda resource: (resource.resource_id.removeprefix("//redis.googleapis.com/"),),
-    # CPU is that of the main thread, which Redis cannot do without: 100 percent is one core.
+    # CPU is that of the main thread, which Redis cannot do without: 100 percent is one core. A command's time is what
+    # the server works on it.
     metrics=(
         *metric_rows(
             "redis_instance", "instance_id", "redis.googleapis.com/stats/",
-            "Memorystore for Redis: supported monitoring metrics",
-            ("cpu_utilization", "cpu", "percent", "cpu_utilization_main_thread", "ALIGN_RATE", 100,
-             'metric.labels.role = "primary"'),
+            _REDIS_SOURCE,
+            ("cpu_utilization", "cpu", "percent", "cpu_utilization_main_thread", "ALIGN_RATE", 100, PRIMARY),
             ("memory_utilization", "memory", "percent", "memory/usage_ratio", "ALIGN_MEAN", 100),
             ("network_in", "network", "bytes/s", "network_traffic", "ALIGN_RATE", 1, 'metric.labels.direction = "in"'),
             ("network_out", "network", "bytes/s", "network_traffic", "ALIGN_RATE", 1,
              'metric.labels.direction = "out"'),
         ),
+        *metric_rows(
+            "redis_instance", "instance_id", "redis.googleapis.com/commands/", _REDIS_SOURCE,
+            ("response_time", "latency", "seconds", "total_time", "ALIGN_RATE", 1e-6, PRIMARY),
+            ("request_rate", "traffic", "requests/s", "calls", "ALIGN_RATE", 1, PRIMARY),
+        ),
     ),
+    divisors=_DIVISORS,
+    not_offered={
+        "disk_io": _REDIS_SOURCE,
+        "uptime": f"{_REDIS_SOURCE} (server/uptime counts seconds since the last start)",
+    },
     price_parts=_redis_price_parts,
     skus=tuple(_redis_skus()),
     bill_service="Cloud Memorystore for Redis",
@@ -105,6 +128,23 @@ def _read_redis_cluster(data: Item, _place: Place) -> AssetFacts:
     )
 
 
+def _sharded(resource: str, label: str, prefix: str, source: str) -> tuple[Metric, ...]:
+    """The metrics that Redis Cluster and Valkey have alike."""
+    return tuple(
+        metric_rows(
+            resource, f"{label} location", prefix, source,
+            ("cpu_utilization", "cpu", "percent", "cpu/average_utilization", "ALIGN_MEAN", 100, PRIMARY),
+            ("memory_utilization", "memory", "percent", "memory/average_utilization", "ALIGN_MEAN", 100),
+            ("network_in", "network", "bytes/s", "stats/total_net_input_bytes_count", "ALIGN_RATE"),
+            ("network_out", "network", "bytes/s", "stats/total_net_output_bytes_count", "ALIGN_RATE"),
+            ("response_time", "latency", "seconds", "commandstats/total_usec_count", "ALIGN_RATE", 1e-6, PRIMARY),
+            ("request_rate", "traffic", "requests/s", "commandstats/total_calls_count", "ALIGN_RATE", 1, PRIMARY),
+        )
+    )  # fmt: skip
+
+
+_CLUSTER_SOURCE = "Memorystore for Redis Cluster: supported monitoring metrics"
+
 REDIS_CLUSTER = GcpKind(
     name="gcp:redis_cluster",
     resource_type=ResourceType.DATABASE,
@@ -113,15 +153,10 @@ REDIS_CLUSTER = GcpKind(
     unit="GiB",
     collection="clusters",
     series_labels=by_name_and_location,
-    metrics=(
-        *metric_rows(
-            "redis.googleapis.com/Cluster", "cluster_id location", "redis.googleapis.com/cluster/",
-            "Memorystore for Redis Cluster: supported monitoring metrics",
-            ("cpu_utilization", "cpu", "percent", "cpu/average_utilization", "ALIGN_MEAN", 100),
-            ("memory_utilization", "memory", "percent", "memory/average_utilization", "ALIGN_MEAN", 100),
-        ),
-    ),
-)  # fmt: skip
+    metrics=_sharded("redis.googleapis.com/Cluster", "cluster_id", "redis.googleapis.com/cluster/", _CLUSTER_SOURCE),
+    divisors=_DIVISORS,
+    not_offered=dict.fromkeys(("disk_io", "uptime"), _CLUSTER_SOURCE),
+)
 
 # --- Valkey and Memcached -------------------------------------------------------------------------------------------
 
@@ -143,6 +178,8 @@ def _read_valkey_instance(data: Item, _place: Place) -> AssetFacts:
     )
 
 
+_VALKEY_SOURCE = "Memorystore for Valkey: supported monitoring metrics"
+
 VALKEY_INSTANCE = GcpKind(
     name="gcp:valkey_instance",
     resource_type=ResourceType.DATABASE,
@@ -150,6 +187,12 @@ VALKEY_INSTANCE = GcpKind(
     read=_read_valkey_instance,
     unit="GiB",
     collection="instances",
+    series_labels=by_name_and_location,
+    metrics=_sharded(
+        "memorystore.googleapis.com/Instance", "instance_id", "memorystore.googleapis.com/instance/", _VALKEY_SOURCE
+    ),
+    divisors=_DIVISORS,
+    not_offered=dict.fromkeys(("disk_io", "uptime"), _VALKEY_SOURCE),
 )
 
 
@@ -168,6 +211,8 @@ def _read_memcache_instance(data: Item, _place: Place) -> AssetFacts:
     )
 
 
+_MEMCACHE_SOURCE = "Memorystore for Memcached: monitoring metrics"
+
 MEMCACHE_INSTANCE = GcpKind(
     name="gcp:memcache_instance",
     resource_type=ResourceType.DATABASE,
@@ -175,6 +220,22 @@ MEMCACHE_INSTANCE = GcpKind(
     read=_read_memcache_instance,
     unit="GiB",
     collection="instances",
-)
+    # The location of a series is the zone of a node, of which an instance has several.
+    series_labels=lambda resource: (last_part(resource.resource_id),),
+    metrics=(
+        *metric_rows(
+            "memcache_node", "instance_id", "memcache.googleapis.com/node/", _MEMCACHE_SOURCE,
+            ("cpu_utilization", "cpu", "percent", "cpu/utilization", "ALIGN_MEAN", 100),
+            ("memory_utilization", "memory", "percent", "memory/utilization", "ALIGN_MEAN", 100),
+            ("request_rate", "traffic", "requests/s", "operation_count", "ALIGN_RATE"),
+            ("network_in", "network", "bytes/s", "received_bytes_count", "ALIGN_RATE"),
+            ("network_out", "network", "bytes/s", "sent_bytes_count", "ALIGN_RATE"),
+        ),
+    ),
+    not_offered={
+        **dict.fromkeys(("disk_io", "response_time"), _MEMCACHE_SOURCE),
+        "uptime": f"{_MEMCACHE_SOURCE} (node/uptime counts seconds since the last start)",
+    },
+)  # fmt: skip
 
 KINDS = (REDIS_INSTANCE, REDIS_CLUSTER, VALKEY_INSTANCE, MEMCACHE_INSTANCE)

@@ -16,6 +16,9 @@ from optiinfra_dagster.providers.gcp.kind import (
 )
 from optiinfra_dagster.providers.parsing import Item, addresses, as_bool, as_text, dig, facts, network
 
+_SOURCE = "VPC: metrics (flows are those of machines)"
+_FIGURES = ("network_io", "response_time", "uptime")
+
 
 def _read_network(data: Item, _place: Place) -> AssetFacts:
     return AssetFacts(
@@ -39,6 +42,7 @@ NETWORK = GcpKind(
     read=_read_network,
     collection="networks",
     number="network_id",
+    not_offered=dict.fromkeys(_FIGURES, _SOURCE),
 )
 
 
@@ -69,6 +73,7 @@ SUBNETWORK = GcpKind(
     unit="addresses",
     collection="subnetworks",
     number="subnetwork_id",
+    not_offered=dict.fromkeys(_FIGURES, _SOURCE),
 )
 
 
@@ -104,6 +109,10 @@ ROUTER = GcpKind(
         ),
     ),
     conditions={"nat": _without_nat},
+    not_offered={
+        "response_time": "Cloud Router: metrics",
+        "uptime": "Cloud Router: metrics (router_up counts the tasks of a router)",
+    },
 )  # fmt: skip
 
 KINDS = (NETWORK, SUBNETWORK, ROUTER)

@@ -37,7 +37,7 @@ def _price_parts(resource: Resource) -> list[Component]:
 
 SNAPSHOT = GcpKind(
     name="gcp:snapshot",
-    resource_type=ResourceType.VOLUME,
+    resource_type=ResourceType.SNAPSHOT,
     asset_types=("compute.googleapis.com/Snapshot",),
     read=_read_snapshot,
     unit="GiB",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from optiinfra_dagster.model.inventory import ResourceType
-from optiinfra_dagster.providers.gcp.kind import AssetFacts, GcpKind, Place, last_part
+from optiinfra_dagster.model.inventory import Resource, ResourceType
+from optiinfra_dagster.providers.gcp.kind import AssetFacts, GcpKind, Place, last_part, metric_rows
 from optiinfra_dagster.providers.parsing import Item, as_number, as_text, facts
 
 
@@ -24,6 +24,16 @@ def _read_instance(data: Item, _place: Place) -> AssetFacts:
     )
 
 
+def _in_several_regions(resource: Resource) -> str:
+    """The reason why an instance has no load of its own; "" for one in a single region."""
+    config = str(resource.metadata.get("config") or "")
+    return (
+        "" if config.startswith("regional-") else f"in {config or 'several regions'} each region has a load of its own"
+    )
+
+
+_SOURCE = "Spanner: metrics"
+
 INSTANCE = GcpKind(
     name="gcp:spanner_instance",
     resource_type=ResourceType.DATABASE,
@@ -31,6 +41,22 @@ INSTANCE = GcpKind(
     read=_read_instance,
     unit="nodes",
     collection="instances",
-)
+    series_labels=lambda resource: (last_part(resource.resource_id),),
+    # Each database has a part of the load; together they are the instance's.
+    metrics=(
+        *metric_rows(
+            "spanner_instance", "instance_id", "spanner.googleapis.com/", _SOURCE,
+            ("cpu_utilization", "cpu", "percent", "instance/cpu/utilization", "REDUCE_SUM", 100, "", "one region"),
+            ("disk_utilization", "disk", "percent", "instance/storage/utilization", "ALIGN_MEAN", 100),
+            ("response_time", "latency", "seconds", "api/request_latencies",
+             "REDUCE_PERCENTILE_50 REDUCE_PERCENTILE_95 REDUCE_PERCENTILE_99"),
+            ("request_rate", "traffic", "requests/s", "api/api_request_count", "ALIGN_RATE"),
+            ("network_in", "network", "bytes/s", "api/received_bytes_count", "ALIGN_RATE"),
+            ("network_out", "network", "bytes/s", "api/sent_bytes_count", "ALIGN_RATE"),
+        ),
+    ),
+    conditions={"one region": _in_several_regions},
+    not_offered=dict.fromkeys(("memory", "disk_io", "uptime"), _SOURCE),
+)  # fmt: skip
 
 KINDS = (INSTANCE,)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from itertools import product
+from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.cost import Component
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
@@ -25,6 +27,9 @@ from optiinfra_dagster.providers.gcp.kind import (
 )
 from optiinfra_dagster.providers.gcp.services.compute import vcpus
 from optiinfra_dagster.providers.parsing import Item, as_bool, as_dict, as_number, as_text, dig, facts
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.metrics import Metric
 
 PRICES = PriceService("9662-B51E-5089")
 
@@ -51,6 +56,7 @@ def _read_instance(data: Item, place: Place) -> AssetFacts:
             storage_grows=as_bool(settings.get("storageAutoResize")),
             instance_type=data.get("instanceType"),
             replica_of=data.get("masterInstanceName"),
+            query_insights=dig(settings, "insightsConfig", "queryInsightsEnabled") is True,
             publicly_accessible=dig(settings, "ipConfiguration", "ipv4Enabled"),
             deletion_protection=as_bool(settings.get("deletionProtectionEnabled")),
         ),
@@ -71,10 +77,15 @@ _PART_WORDS = {
 }  # fmt: skip
 
 
+def _engine(resource: Resource) -> str:
+    """The engine without its version: `postgres`, `mysql` or `sqlserver`."""
+    return str(resource.metadata.get("engine", "")).partition("_")[0].lower()
+
+
 def _price_parts(resource: Resource) -> list[Component]:
     """Cores and memory, or a shared core, and storage; a stopped database costs its storage."""
     known = resource.metadata
-    engine = str(known.get("engine", "")).partition("_")[0].lower()
+    engine = _engine(resource)
     shared = _SHARED.get(str(known.get("class")))
     tier = re.fullmatch(r"db-custom-(\d+)-(\d+)", str(known.get("class", "")))
     storage = {"PD_SSD": "ssd", "PD_HDD": "hdd"}.get(str(known.get("storage_type") or "PD_SSD"))
@@ -96,6 +107,22 @@ def _price_parts(resource: Resource) -> list[Component]:
 def _skus() -> Iterator[Sku]:
     for (engine, word), where, (part, name) in product(_ENGINES.items(), ("Zonal", "Regional"), _PART_WORDS.items()):
         yield Sku(f"{engine} {where.lower()} {part}", PRICES, f"Cloud SQL for {word}: {where} - {name}")
+
+
+def _without_insights(resource: Resource) -> str:
+    """The reason why nobody measures how long queries take; "" where Query Insights does."""
+    if _engine(resource) not in _ENGINES:
+        return "Query Insights measures the queries of PostgreSQL and MySQL"
+    return (
+        "" if resource.metadata.get("query_insights") else "Query Insights is off: enable it in the instance's settings"
+    )
+
+
+def _published(metric: Metric, resource: Resource) -> Metric:
+    """The metric under the names of the resource's engine: Query Insights of MySQL is a service of its own."""
+    if metric.condition != "insights" or _engine(resource) != "mysql":
+        return metric
+    return replace(metric, api_metric="dbinsights.googleapis.com/aggregate/latencies")
 
 
 INSTANCE = GcpKind(
@@ -120,7 +147,15 @@ INSTANCE = GcpKind(
             ("network_out", "network", "bytes/s", "network/sent_bytes_count", "ALIGN_RATE"),
             ("uptime", "uptime", "percent", "up", "ALIGN_MEAN", 100),
         ),
+        *metric_rows(
+            "cloudsql_instance_database", "resource_id", "cloudsql.googleapis.com/database/postgresql/insights/",
+            "Cloud SQL: Cloud SQL metrics",
+            ("response_time", "latency", "seconds", "aggregate/latencies",
+             "REDUCE_PERCENTILE_50 REDUCE_PERCENTILE_95 REDUCE_PERCENTILE_99", 1e-6, "", "insights"),
+        ),
     ),
+    published=_published,
+    conditions={"insights": _without_insights},
     price_parts=_price_parts,
     skus=tuple(_skus()),
     bill_service="Cloud SQL",

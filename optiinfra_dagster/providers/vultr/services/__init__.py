@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.providers.vultr.services import (
+    addresses,
     bare_metal,
     block_storage,
+    container_registry,
     databases,
+    inference,
     instances,
     kubernetes,
     load_balancers,
     object_storage,
+    snapshots,
     vpcs,
 )
 
@@ -32,6 +36,10 @@ _KINDS: tuple[tuple[VultrKind, ...], ...] = (
     load_balancers.KINDS,
     vpcs.KINDS,
     kubernetes.KINDS,
+    snapshots.KINDS,
+    addresses.KINDS,
+    container_registry.KINDS,
+    inference.KINDS,
 )
 
 KINDS: Mapping[str, VultrKind] = {kind.name: kind for kinds in _KINDS for kind in kinds}

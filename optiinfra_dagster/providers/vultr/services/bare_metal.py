@@ -1,10 +1,10 @@
-"""Bare Metal: whole servers."""
+"""Bare Metal: whole servers. What Vultr tells of one is the state of its subscription, not whether it runs."""
 
 from __future__ import annotations
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.figures import Figure
 from optiinfra_dagster.providers.parsing import Item, as_text
-from optiinfra_dagster.providers.prometheus_exporters import NODE_EXPORTER
 from optiinfra_dagster.providers.vultr.kind import (
     LABELS,
     V_AGENT,
@@ -14,11 +14,12 @@ from optiinfra_dagster.providers.vultr.kind import (
     address,
     features,
     leading_number,
-    machine_metrics,
+    not_offered,
     plan_parts,
     plan_prices,
     resource,
     status_of,
+    traffic_metrics,
     whole_number,
 )
 
@@ -57,11 +58,10 @@ KINDS = (
         key="bare_metals",
         to_resource=_read,
         resource_call=_BANDWIDTH,
-        metrics=(
-            *machine_metrics(_NAME, _BANDWIDTH),
-            *NODE_EXPORTER.metrics("vultr", _NAME, LABELS),
-            *V_AGENT.metrics("vultr", _NAME, LABELS),
-        ),
+        metrics=traffic_metrics(_NAME, _BANDWIDTH),
+        not_offered=not_offered(Figure.CPU, Figure.MEMORY, Figure.DISK_IO, Figure.RESPONSE_TIME, Figure.UPTIME),
+        own_exporters=(V_AGENT,),
+        own_labels=LABELS,
         price_parts=plan_parts(_PRICES),
         price_source=PriceSource("list-metal-plans", "plans-metal", "plans_metal", _PRICES, plan_prices(_PRICES)),
         bill_service="Bare Metal",

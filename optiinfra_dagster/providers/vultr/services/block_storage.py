@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.figures import Figure
 from optiinfra_dagster.providers.parsing import Item, as_bool, as_dict, as_text, percent
 from optiinfra_dagster.providers.vultr.kind import (
     PriceSource,
@@ -14,6 +15,7 @@ from optiinfra_dagster.providers.vultr.kind import (
     amount,
     hourly_price,
     leading_number,
+    not_offered,
     price_part,
     resource,
     status_of,
@@ -130,6 +132,7 @@ KINDS = (
         ),
         bill_service="Block Storage",
         bill_words=("block storage",),
+        not_offered=not_offered(Figure.DISK_IO, Figure.RESPONSE_TIME, Figure.UPTIME),
         attachable=True,
     ),
     VultrKind(
@@ -145,5 +148,6 @@ KINDS = (
         ),
         bill_service="Vultr File System",
         bill_words=("file system",),
+        not_offered=not_offered(Figure.DISK_IO, Figure.RESPONSE_TIME, Figure.UPTIME),
     ),
 )

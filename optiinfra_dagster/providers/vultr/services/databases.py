@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.figures import Figure
 from optiinfra_dagster.providers.parsing import Item, as_text
 from optiinfra_dagster.providers.vultr.kind import (
     DATABASE_USAGE,
+    LABELS,
     PriceSource,
     ResourceCall,
     VultrKind,
     as_list,
     leading_number,
+    not_offered,
     plan_parts,
     plan_prices,
-    power_metrics,
     resource,
     status_of,
     vultr_metrics,
@@ -64,15 +66,17 @@ KINDS = (
         nested=_read_replicas,
         resource_call=ResourceCall("get-database-usage", "databases/{}/usage"),
         metrics=(
-            *power_metrics(_NAME, "status", "Vultr OpenAPI: list-databases"),
-            *vultr_metrics(
+            vultr_metrics(
                 _NAME, DATABASE_USAGE, "Vultr OpenAPI: get-database-usage", "snapshot", 900,
                 ("cpu_utilization", "cpu", "percent", "cpu.percentage"),
                 ("memory_utilization", "memory", "percent", "memory.percentage"),
                 ("disk_utilization", "disk", "percent", "disk.percentage"),
                 ("storage_used", "disk", "bytes", "disk.current_gb"),
-            ),
+            )
         ),
+        # `status` is of the subscription, so it is no uptime.
+        not_offered=not_offered(Figure.DISK_IO, Figure.NETWORK_IO, Figure.RESPONSE_TIME, Figure.UPTIME),
+        own_labels=LABELS,
         price_parts=plan_parts(_PRICES),
         price_source=PriceSource("list-database-plans", "databases/plans", "plans", _PRICES, plan_prices(_PRICES)),
         bill_service="Managed Database",

@@ -7,10 +7,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.figures import Figure
 from optiinfra_dagster.providers.parsing import Item, as_text
-from optiinfra_dagster.providers.prometheus_exporters import NODE_EXPORTER
 from optiinfra_dagster.providers.vultr.kind import (
     LABELS,
+    POWER,
     V_AGENT,
     PriceSource,
     ResourceCall,
@@ -19,11 +20,13 @@ from optiinfra_dagster.providers.vultr.kind import (
     features,
     hours_of,
     leading_number,
-    machine_metrics,
+    not_offered,
     plan_prices,
     price_part,
     resource,
     status_of,
+    traffic_metrics,
+    vultr_metrics,
     whole_number,
 )
 
@@ -85,14 +88,19 @@ KINDS = (
         to_resource=_read,
         resource_call=_BANDWIDTH,
         metrics=(
-            *machine_metrics(_NAME, _BANDWIDTH),
-            *NODE_EXPORTER.metrics("vultr", _NAME, LABELS),
-            *V_AGENT.metrics("vultr", _NAME, LABELS),
+            *vultr_metrics(
+                _NAME, POWER, "Vultr OpenAPI: list-instances", "snapshot", 900,
+                ("uptime", "uptime", "percent", "power_status"),
+            ),
+            *traffic_metrics(_NAME, _BANDWIDTH),
         ),
+        not_offered=not_offered(Figure.CPU, Figure.MEMORY, Figure.DISK_IO, Figure.RESPONSE_TIME),
+        own_exporters=(V_AGENT,),
+        own_labels=LABELS,
         price_parts=_price_parts,
         price_source=PriceSource("list-plans", "plans", "plans", "", plan_prices()),
         bill_service="Vultr Cloud Compute",  # instances of other families have names of their own there
         bill_words=("compute", "gpu"),
         billed_traffic=True,
     ),
-)
+)  # fmt: skip

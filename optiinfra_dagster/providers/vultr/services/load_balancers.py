@@ -7,8 +7,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.figures import Figure
 from optiinfra_dagster.providers.parsing import Item, as_bool, as_dict, as_text
-from optiinfra_dagster.providers.prometheus_exporters import BLACKBOX_EXPORTER
 from optiinfra_dagster.providers.vultr.kind import (
     LABELS,
     VultrKind,
@@ -16,7 +16,7 @@ from optiinfra_dagster.providers.vultr.kind import (
     as_list,
     hourly_price,
     leading_number,
-    power_metrics,
+    not_offered,
     price_part,
     resource,
     status_of,
@@ -67,10 +67,9 @@ KINDS = (
         key="load_balancers",
         permission="loadbalancer",
         to_resource=_read,
-        metrics=(
-            *power_metrics(_NAME, "status", "Vultr OpenAPI: list-load-balancers"),
-            *BLACKBOX_EXPORTER.metrics("vultr", _NAME, LABELS),
-        ),
+        # `status` is of the subscription, so it is no uptime.
+        not_offered=not_offered(Figure.CPU, Figure.MEMORY, Figure.NETWORK_IO, Figure.RESPONSE_TIME, Figure.UPTIME),
+        own_labels=LABELS,
         price_parts=_price_parts,
         fixed_price=hourly_price("", _NODE, _NODE_MONTHLY, "by the documentation"),
         bill_service="Load Balancer",

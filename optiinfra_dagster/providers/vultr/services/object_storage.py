@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.figures import Figure
 from optiinfra_dagster.providers.parsing import Item, as_text
-from optiinfra_dagster.providers.vultr.kind import VultrKind, resource, status_of
+from optiinfra_dagster.providers.vultr.kind import VultrKind, not_offered, resource, status_of
 
 _NAME = "vultr:object_storage"
 
@@ -15,7 +16,7 @@ def _read(item: Item, account_id: str) -> Resource:
         item,
         account_id,
         kind=_NAME,
-        resource_type=ResourceType.VOLUME,
+        resource_type=ResourceType.OBJECT_STORAGE,
         state=state,
         status=status_of(state, active=Status.AVAILABLE),
         unit="GiB",  # it has no size of its own
@@ -26,12 +27,13 @@ def _read(item: Item, account_id: str) -> Resource:
 KINDS = (
     VultrKind(
         name=_NAME,
-        resource_type=ResourceType.VOLUME,
+        resource_type=ResourceType.OBJECT_STORAGE,
         operation="list-object-storages",
         path="object-storage",
         key="object_storages",
         permission="objstore",
         to_resource=_read,
         bill_words=("object storage",),
+        not_offered=not_offered(Figure.NETWORK_IO, Figure.RESPONSE_TIME, Figure.UPTIME),
     ),
 )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.figures import Figure
 from optiinfra_dagster.providers.parsing import Item, as_text, network
-from optiinfra_dagster.providers.vultr.kind import VultrKind, resource
+from optiinfra_dagster.providers.vultr.kind import VultrKind, not_offered, resource
 
 _NAME = "vultr:vpc"
 
@@ -31,5 +32,6 @@ KINDS = (
         key="vpcs",
         to_resource=_read,
         bill_words=("vpc", "nat"),
+        not_offered=not_offered(Figure.NETWORK_IO, Figure.RESPONSE_TIME, Figure.UPTIME),
     ),
 )

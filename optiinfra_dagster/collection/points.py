@@ -1,0 +1,117 @@
+"""Which points of an answer count, and what is then known of the windows that were asked for. The same for every cloud.
+
+An answer also covers the window before, whose late points are merged into its slice. What is known of the windows asked
+for must not rest on those: a metric that stopped would be `collected` for one window longer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.model.inventory import Status
+from optiinfra_dagster.model.metrics import Coverage, CoverageState
+from optiinfra_dagster.providers.figures import (
+    NOTHING_TO_MEASURE,
+    Figure,
+    coverage_of_what_is_not_offered,
+)
+from optiinfra_dagster.providers.parsing import as_datetime
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.inventory import Resource
+    from optiinfra_dagster.model.metrics import MetricsResult, Series
+    from optiinfra_dagster.providers.kind import Kind
+
+ALL_METRICS = "(all)"  # the metric's name in the coverage of a resource of which no metric is collected
+
+_NOT_FINITE = "the cloud's values are NaN or infinity"
+_NONE_OF_THE_TIME = "the cloud returned no points of this time"
+
+
+def to_ask(resources: Sequence[Resource], start: datetime) -> list[Resource]:
+    """The resources that may have points since `start`: what is terminated only if it is known to have ended later."""
+    return [r for r in resources if r.status is not Status.TERMINATED or _ended_since(r, start)]
+
+
+def _ended_since(resource: Resource, start: datetime) -> bool:
+    stopped_at = as_datetime(resource.metadata.get("stopped_at"))
+    return stopped_at is not None and stopped_at >= start
+
+
+def keep_what_counts(answer: MetricsResult) -> set[tuple[str, str]]:
+    """Take the points out of an answer that are no numbers, or older than their resource.
+
+    A cloud that finds metrics by name also tells those of what had the name before. Returns the resources and metrics
+    that had values which are no numbers.
+    """
+    kept, odd = [], set()
+    for series in answer.series:
+        finite = all(map(isfinite, series.values))
+        if not finite:
+            odd.add((series.resource.resource_id, series.metric.name))
+        created_at = series.resource.created_at if series.resource.instance_uid else None
+        born = created_at.timestamp() if created_at else 0.0
+        if not finite or (born and min(series.timestamps, default=born) + series.metric.period <= born):
+            points = [
+                (time, value)
+                for time, value in zip(series.timestamps, series.values, strict=True)
+                if isfinite(value) and time + series.metric.period > born
+            ]
+            series = replace(series, timestamps=[t for t, _ in points], values=[v for _, v in points])  # noqa: PLW2901
+        if series.timestamps:
+            kept.append(series)
+    answer.series = kept
+    return odd
+
+
+def settle_coverage(
+    answer: MetricsResult,
+    begin: datetime,
+    resources: Sequence[Resource],
+    kinds: Mapping[str, Kind],
+    daily: Collection[str] = (),
+) -> None:
+    """Take out of an answer what does not count, and have its coverage tell of the windows from `begin` on alone.
+
+    Each of the `resources`, which were asked about, then has some coverage. Of those in `daily`, other slices have the
+    totals of days, so that a metric may be collected without a point in this answer.
+    """
+    told = {(series.resource.resource_id, series.metric.name) for series in answer.series}
+    odd = keep_what_counts(answer)
+    for resource in resources if daily else ():
+        if resource.resource_id in daily and (kind := kinds.get(resource.kind)):
+            told -= {(resource.resource_id, m.name) for m in kind.metrics if "day" in m.statistics}
+    lacking = told - {(s.resource.resource_id, s.metric.name) for s in answer.series if _reaches(s, begin)}
+    for place, one in enumerate(answer.coverage):
+        key = one.resource_id, one.metric_name
+        if one.state is CoverageState.COLLECTED and key in lacking:
+            state, reason = CoverageState.NO_POINTS, _NONE_OF_THE_TIME
+            if key in odd:
+                state, reason = CoverageState.ERROR, _NOT_FINITE
+            answer.coverage[place] = replace(one, state=state, reason=reason)
+    answer.coverage += coverage_of_what_is_not_offered(kinds, resources, answer.coverage)
+    answer.coverage += _of_the_rest(resources, answer.coverage)
+
+
+def _reaches(series: Series, begin: datetime) -> bool:
+    """True if a series has a point whose period reaches beyond a time, or that belongs to a window from there on."""
+    if series.window is not None:
+        return series.window >= begin
+    return max(series.timestamps) + series.metric.period > begin.timestamp()
+
+
+def _of_the_rest(resources: Sequence[Resource], known: Collection[Coverage]) -> Iterator[Coverage]:
+    """A row for each resource that has none yet: nothing is collected of its kind, or there is nothing to measure."""
+    told = {one.resource_id for one in known}
+    for resource in resources:
+        if resource.resource_id in told:
+            continue
+        nothing = NOTHING_TO_MEASURE.get(resource.resource_type, {})
+        state, reason = CoverageState.NOT_COLLECTED, f"no metric of {resource.kind} is collected"
+        if nothing.keys() >= set(Figure):
+            state, reason = CoverageState.NOT_OFFERED, next(iter(nothing.values()))
+        yield Coverage(resource.resource_id, resource.resource_type, ALL_METRICS, state, reason)

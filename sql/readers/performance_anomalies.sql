@@ -1,0 +1,168 @@
+-- Where a figure left everything that it was in two weeks, within the 24 hours that end with the hour `window`: a ranked
+-- list, and no alert. The running hour takes part as far as it was collected.
+--
+-- An hour leaves it whose highest value is above every one, or whose lowest is below every one, of the 14 days before its
+-- own and of its own day so far, by more than a quarter of the usual range. Then the series is quiet for 24 hours, and
+-- what is told is how far it went since. A series of fewer than 3 days, and totals of whole days, are left out.
+--
+-- usual_range: from the middle one of the days' lowest values to the middle one of their highest, and at least 1 % of
+--   the largest value.
+-- ranges: how far the value is beyond what was before, in usual ranges; null where all of before was 0.
+--
+-- shows: window_start provider resource_type resource_name metric_name statistic ranges direction value minimum_before
+--   maximum_before unit since days_before usual_range region resource_id instance_uid
+-- ordered by: ranges DESC NULLS LAST
+-- if empty: no figure left what it was in the two weeks before, or fewer than 3 days of it are known
+-- covers: 1 hour
+-- computed from: performance/hourly performance/daily
+-- kept: 30 days
+-- key: customer_id provider resource_type resource_id instance_uid metric_name statistic
+-- types: days_before UInt8
+WITH
+{window:DateTime('UTC')} + INTERVAL 1 HOUR AS end,
+end - INTERVAL 72 HOUR AS looked_back,   -- what was told before is found again, so that any hour can be computed again
+toStartOfDay(looked_back) AS first_hour,
+toStartOfDay({window:DateTime('UTC')}) AS this_day,
+spans AS
+(
+    SELECT
+        customer_id, provider, resource_id, instance_uid, metric_name, statistic, resource_name, resource_type, region,
+        metric_type, unit, window_start, first_at, minimum, maximum, true AS is_day
+    FROM performance_daily
+    WHERE window_start >= first_hour - INTERVAL 14 DAY AND window_start < this_day AND period_seconds < 86400
+        AND (window_start, batch) IN
+        (
+            SELECT window_start, batch FROM published_batches
+            WHERE dataset = 'performance_daily' AND window_start >= first_hour - INTERVAL 14 DAY
+                AND window_start < this_day
+        )
+    UNION ALL
+    SELECT
+        customer_id, provider, resource_id, instance_uid, metric_name, statistic, resource_name, resource_type, region,
+        metric_type, unit, window_start, first_at, minimum, maximum, false AS is_day
+    FROM performance_hourly
+    WHERE window_start >= first_hour AND window_start < end AND period_seconds < 86400
+        AND (window_start, batch) IN
+        (
+            SELECT window_start, batch FROM published_batches
+            WHERE dataset = 'performance_hourly' AND window_start >= first_hour AND window_start < end
+        )
+),
+parts AS
+(
+    SELECT
+        customer_id, provider, resource_id, instance_uid, metric_name, statistic,
+        argMax((spans.resource_name, spans.resource_type, spans.region, spans.metric_type, spans.unit), window_start)
+            AS facts,
+        max(window_start) AS newest,
+        min(spans.first_at) AS first_at,
+        maxIf(spans.maximum, NOT is_day AND window_start >= end - INTERVAL 24 HOUR) AS highest,
+        minIf(spans.minimum, NOT is_day AND window_start >= end - INTERVAL 24 HOUR) AS lowest,
+        countIf(NOT is_day AND window_start >= end - INTERVAL 24 HOUR) AS hours_listed,
+        maxIf(spans.maximum, is_day AND window_start >= this_day - INTERVAL 14 DAY
+            AND window_start < toStartOfDay(end - INTERVAL 24 HOUR)) AS highest_before,
+        minIf(spans.minimum, is_day AND window_start >= this_day - INTERVAL 14 DAY
+            AND window_start < toStartOfDay(end - INTERVAL 24 HOUR)) AS lowest_before,
+        countIf(is_day AND window_start >= this_day - INTERVAL 14 DAY
+            AND window_start < toStartOfDay(end - INTERVAL 24 HOUR)) AS days_compared,
+        groupArrayIf((toUnixTimestamp(window_start), spans.minimum, spans.maximum), is_day) AS days,
+        groupArrayIf((toUnixTimestamp(window_start), spans.minimum, spans.maximum), NOT is_day) AS hours
+    FROM spans
+    GROUP BY customer_id, provider, resource_id, instance_uid, metric_name, statistic
+),
+-- What tells no id, as what was collected before ids were kept, belongs to the first id of its series.
+named AS
+(
+    SELECT
+        * EXCEPT (instance_uid),
+        if(empty(parts.instance_uid), argMin(parts.instance_uid, (empty(parts.instance_uid), parts.first_at)) OVER (
+            PARTITION BY customer_id, provider, resource_id, metric_name, statistic), parts.instance_uid) AS instance_uid
+    FROM parts
+),
+-- Only what is beyond all whole days that every listed hour is compared with can have left them: a few of all series.
+series AS
+(
+    SELECT
+        customer_id, provider, resource_id, instance_uid, metric_name, statistic,
+        argMax(named.facts, newest) AS facts,
+        groupArrayArray(named.days) AS days,
+        arraySort(groupArrayArray(named.hours)) AS hours
+    FROM named
+    GROUP BY customer_id, provider, resource_id, instance_uid, metric_name, statistic
+    HAVING sum(hours_listed) > 0 AND
+        (
+            sum(days_compared) = 0
+            OR maxIf(highest, hours_listed > 0) > maxIf(highest_before, days_compared > 0)
+            OR minIf(lowest, hours_listed > 0) < minIf(lowest_before, days_compared > 0)
+        )
+),
+-- Each hour that may be told of, and what it is compared with.
+compared AS
+(
+    SELECT
+        customer_id, provider, resource_id, instance_uid, metric_name, statistic,
+        one.1 AS hour, one.2 AS minimum, one.3 AS maximum,
+        intDiv(hour, 86400) * 86400 AS day,
+        arrayFilter(d -> d.1 >= day - 14 * 86400 AND d.1 < day, days) AS days_before,
+        arrayConcat(days_before, arrayFilter(h -> h.1 >= day AND h.1 < hour, hours)) AS all_before
+    FROM series
+    ARRAY JOIN hours AS one
+    WHERE hour >= toUnixTimestamp(looked_back) AND length(days_before) >= 3
+),
+left_hours AS
+(
+    SELECT
+        *,
+        greatest(
+            arrayReduce('quantileExactInclusive(0.5)', arrayMap(d -> d.3, days_before))
+                - arrayReduce('quantileExactInclusive(0.5)', arrayMap(d -> d.2, days_before)),
+            0.01 * greatest(abs(lowest), abs(highest))) AS usual
+    FROM
+    (
+        SELECT
+            *,
+            arrayMin(x -> x.2, all_before) AS lowest,
+            arrayMax(x -> x.3, all_before) AS highest,
+            greatest(maximum - highest, lowest - minimum) AS beyond
+        FROM compared
+    )
+    WHERE beyond > 0 AND beyond > 0.25 * usual
+),
+-- The last hour that is told of: one that none within the 24 hours before it was told of.
+told AS
+(
+    SELECT
+        customer_id, provider, resource_id, instance_uid, metric_name, statistic,
+        arrayFold((told_at, hour) -> if(hour - told_at >= 86400, hour, told_at),
+            arraySort(groupArray(l.hour)), toUInt32(0)) AS told_at,
+        arrayFirst(x -> x.1 = told_at, groupArray((l.hour, l.lowest, l.highest, l.usual, l.maximum - l.highest = l.beyond,
+            toUInt8(length(l.days_before))))) AS at
+    FROM left_hours AS l
+    GROUP BY customer_id, provider, resource_id, instance_uid, metric_name, statistic
+    HAVING told_at >= toUnixTimestamp(end - INTERVAL 24 HOUR)
+)
+SELECT
+    customer_id,
+    provider,
+    resource_id,
+    instance_uid,
+    s.facts.1 AS resource_name,
+    s.facts.2 AS resource_type,
+    s.facts.3 AS region,
+    s.facts.4 AS metric_type,
+    metric_name,
+    statistic,
+    toDateTime(t.told_at, 'UTC') AS since,   -- the hour in which it left what it was
+    if(t.at.5, 'above', 'below') AS direction,
+    if(t.at.5,
+        arrayMax(h -> if(h.1 >= told_at, h.3, -inf), s.hours),
+        arrayMin(h -> if(h.1 >= told_at, h.2, inf), s.hours)) AS value,   -- the furthest since then
+    t.at.2 AS minimum_before,   -- the lowest value of the 14 days before
+    t.at.3 AS maximum_before,   -- the highest value of the 14 days before
+    t.at.4 AS usual_range,   -- from the days' usual lowest to their usual highest value
+    if(usual_range = 0, NULL, if(t.at.5, value - maximum_before, minimum_before - value) / usual_range)
+        AS ranges,   -- how far the value is beyond what was before, in usual ranges
+    s.facts.5 AS unit,
+    t.at.6 AS days_before   -- how many of the 14 days before have points; at least 3
+FROM told AS t
+INNER JOIN series AS s USING (customer_id, provider, resource_id, instance_uid, metric_name, statistic)
