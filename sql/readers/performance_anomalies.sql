@@ -1,9 +1,9 @@
--- Where a figure left everything that it was in two weeks, within the 24 hours that end with the hour `window`: a ranked
--- list, and no alert. The running hour takes part as far as it was collected.
+-- Where a figure left all that it was in two weeks, within the 24 hours that end with the hour `window`: a ranked list,
+-- and no alert. The running hour takes part as far as it was collected.
 --
--- An hour leaves it whose highest value is above every one, or whose lowest is below every one, of the 14 days before its
--- own and of its own day so far, by more than a quarter of the usual range. Then the series is quiet for 24 hours, and
--- what is told is how far it went since. A series of fewer than 3 days, and totals of whole days, are left out.
+-- An hour leaves it whose highest value is above every one, or whose lowest is below every one, of the 14 days before
+-- its own and of its own day so far, by more than a quarter of the usual range. Then the series is quiet for 24 hours,
+-- and what is told is how far it went since. Of fewer than 3 days, and of totals of whole days, nothing is told.
 --
 -- usual_range: from the middle one of the days' lowest values to the middle one of their highest, and at least 1 % of
 --   the largest value.
@@ -42,12 +42,14 @@ far AS
     SELECT customer_id, provider, resource_id, metric_name, statistic
     FROM
     (
-        SELECT customer_id, provider, resource_id, instance_uid, metric_name, statistic, minimum, maximum, true AS is_day
+        SELECT
+            customer_id, provider, resource_id, instance_uid, metric_name, statistic, minimum, maximum, true AS is_day
         FROM performance_daily
         WHERE window_start >= this_day - INTERVAL 14 DAY AND window_start < toStartOfDay(end - INTERVAL 24 HOUR)
             AND period_seconds < 86400 AND (window_start, batch) IN days_published
         UNION ALL
-        SELECT customer_id, provider, resource_id, instance_uid, metric_name, statistic, minimum, maximum, false AS is_day
+        SELECT
+            customer_id, provider, resource_id, instance_uid, metric_name, statistic, minimum, maximum, false AS is_day
         FROM performance_hourly
         WHERE window_start >= end - INTERVAL 24 HOUR AND window_start < end AND period_seconds < 86400
             AND (window_start, batch) IN hours_published
@@ -64,15 +66,15 @@ spans AS
     FROM
     (
         SELECT
-            customer_id, provider, resource_id, instance_uid, metric_name, statistic, resource_name, resource_type, region,
-            metric_type, unit, window_start, first_at, minimum, maximum, true AS is_day
+            customer_id, provider, resource_id, instance_uid, metric_name, statistic, resource_name, resource_type,
+            region, metric_type, unit, window_start, first_at, minimum, maximum, true AS is_day
         FROM performance_daily
         WHERE window_start >= first_hour - INTERVAL 14 DAY AND window_start < this_day AND period_seconds < 86400
             AND (window_start, batch) IN days_published
         UNION ALL
         SELECT
-            customer_id, provider, resource_id, instance_uid, metric_name, statistic, resource_name, resource_type, region,
-            metric_type, unit, window_start, first_at, minimum, maximum, false AS is_day
+            customer_id, provider, resource_id, instance_uid, metric_name, statistic, resource_name, resource_type,
+            region, metric_type, unit, window_start, first_at, minimum, maximum, false AS is_day
         FROM performance_hourly
         WHERE window_start >= first_hour AND window_start < end AND period_seconds < 86400
             AND (window_start, batch) IN hours_published
@@ -98,7 +100,8 @@ named AS
     SELECT
         * EXCEPT (instance_uid),
         if(empty(parts.instance_uid), argMin(parts.instance_uid, (empty(parts.instance_uid), parts.first_at)) OVER (
-            PARTITION BY customer_id, provider, resource_id, metric_name, statistic), parts.instance_uid) AS instance_uid
+            PARTITION BY customer_id, provider, resource_id, metric_name, statistic), parts.instance_uid)
+            AS instance_uid
     FROM parts
 ),
 series AS
@@ -152,8 +155,8 @@ told AS
         any(l.hours) AS hours,
         arrayFold((told_at, hour) -> if(hour - told_at >= 86400, hour, told_at),
             arraySort(groupArray(l.hour)), toUInt32(0)) AS told_at,
-        arrayFirst(x -> x.1 = told_at, groupArray((l.hour, l.lowest, l.highest, l.usual, l.maximum - l.highest = l.beyond,
-            toUInt8(length(l.days_before))))) AS at
+        arrayFirst(x -> x.1 = told_at, groupArray((l.hour, l.lowest, l.highest, l.usual,
+            l.maximum - l.highest = l.beyond, toUInt8(length(l.days_before))))) AS at
     FROM left_hours AS l
     GROUP BY customer_id, provider, resource_id, instance_uid, metric_name, statistic
     HAVING told_at >= toUnixTimestamp(end - INTERVAL 24 HOUR)
