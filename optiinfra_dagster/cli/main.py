@@ -32,7 +32,19 @@ if TYPE_CHECKING:
 
 
 class Command(TyperCommand):
-    """A command that refuses an option given twice, where the parser would let the last one win."""
+    """A command that refuses an option given twice, where the parser would let the last one win.
+
+    It ends with 141 where the reader of the output goes away: of that, Typer would make a silent 1.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it, and print what is still to be printed."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _leave_pipe()
+        return result
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse what is given twice."""
@@ -114,8 +126,6 @@ def main() -> None:
         app(prog_name="optiinfra")
     except OptiInfraError as error:
         fail(str(error))
-    except BrokenPipeError:
-        _leave_pipe()
     except OSError as error:
         fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}. {_remedy(error)}")
     except SystemExit as ended:
@@ -321,20 +331,17 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
     ),
 ) -> None:
     """Print what a reader says of a customer."""
-    from optiinfra_dagster.cli import output
-    from optiinfra_dagster.cli.read import Query, known, read_rows
+    from optiinfra_dagster.cli.read import Query, known, print_rows
 
     settings = load_settings()
     known(family, reader)
-    result = read_rows(
-        _clickhouse(settings),
-        settings,
-        Query(family, reader, customer, provider, from_, to, resource_id, limit, cost.value),
-    )
-    output.show(result.rows, format_.value, sys.stdout, result.columns, result.title)
-    if result.note:
-        say(result.note)
-    if result.rows is None:
+    query = Query(family, reader, customer, provider, from_, to, resource_id, limit, cost.value)
+    found = print_rows(_clickhouse(settings), settings, query, format_.value, sys.stdout)
+    for warning in found.warnings:
+        say(f"warning: {warning}")
+    if found.note:
+        say(found.note)
+    if found.rows is None:
         raise SystemExit(1)
 
 

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import IO, TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 
+from optiinfra_dagster.cli import output
 from optiinfra_dagster.config.customers import FAMILIES, select
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.text import ago
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
-from optiinfra_dagster.storage import cost_shown, readers
-from optiinfra_dagster.storage.readers import Source, Wanted, sources
+from optiinfra_dagster.storage import cost_shown, readers, text
+from optiinfra_dagster.storage.readers import Wanted, sources
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    import pyarrow as pa
     from clickhouse_connect.driver.client import Client
 
+    from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
+    from optiinfra_dagster.storage.readers import Page, Source, Standing, Statement
+
+T = TypeVar("T")
+_IN_MEMORY = 1 << 20  # of text; what is longer is kept in a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +47,19 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """The rows, or None where none was ever published, with a note for a person.
+class Result(Generic[T]):
+    """The rows, as whoever asked for them took them; None where none was ever published.
 
-    `columns` are those of a table, `title` is what stands above it.
+    `note` says why there are none, `warnings` which providers are late or failed. `title` is what stands above a table.
     """
 
-    rows: pa.Table | None
+    rows: T | None
     note: str = ""
-    columns: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     title: str = ""
+
+
+Taken = tuple[T, bool]  # rows in some form, and whether there are any
 
 
 def known(family: str, reader: str) -> Source:
@@ -70,57 +80,166 @@ def known(family: str, reader: str) -> Source:
     return of_family[reader]
 
 
-def read_rows(clickhouse: ClickHouse, settings: Settings, query: Query) -> Result:
-    """The customer's rows: of the newest published window, or of the times asked for.
+def read_rows(
+    clickhouse: ClickHouse, settings: Settings, query: Query, take: Callable[[Client, Statement], Taken[T]]
+) -> Result[T]:
+    """The customer's rows: of each provider's newest published window, or of the times asked for.
 
-    `metrics` go by the points' own timestamps, readers by the windows they were computed for.
+    `metrics` go by the points' own timestamps, readers by the windows they were computed for. `take` reads the rows.
+
     """
     source = known(query.family, query.reader)
-    wanted = _checked(settings, query)
+    if source.of_one_resource and not query.resource_id:
+        raise ConfigError(
+            f"{query.family} {query.reader} tells of one resource: name it with --resource-id, in full as "
+            "`optiinfra read resource inventory` does."
+        )
+    (customer,) = select(load_customers(settings.customers_path), [query.customer])
+    wanted, now = _checked(query), datetime.now(UTC)
+    expected = [
+        provider
+        for provider in customer.providers
+        if customer.collects(provider, query.family) and query.provider in {None, provider}
+    ]
     with clickhouse.session() as client:
-        collected, computed = readers.newest(client, source, wanted)
-        if collected is None:
-            return Result(
-                None, f"No {query.family} was collected yet for {_whom(query)}: {_why_never(client, wanted)}."
-            )
-        if computed is None:
+        found = readers.standings(client, wanted, expected)
+        chosen = _chosen(found, expected, now)
+        if not chosen:
+            return Result(None, f"No {query.family} was collected yet for {_whom(query)}: {_why_never(query, found)}.")
+        slices = _slices(client, source, chosen)
+        if not slices:
             return Result(None, f"The reader {query.family} {query.reader} was not computed yet: run `optiinfra run`.")
-        if wanted.begin is None and wanted.end is None and not source.is_history:
-            wanted = replace(wanted, begin=computed, end=computed + windows.WINDOW)
+        is_newest = wanted.begin is None and wanted.end is None
+        if is_newest and not source.is_history:
+            wanted = replace(wanted, slices=slices)
         elif wanted.begin and source.time == "window_start":
             # The slice that holds the time begins before it.
             wanted = replace(wanted, begin=windows.floor_to(source.length, wanted.begin))
-        columns = readers.columns(client, source.view)
-        if query.resource_id and "resource_id" not in columns:
-            raise ConfigError(f"{query.family} {query.reader} has no rows per resource: leave out --resource-id.")
-        if query.provider and "provider" not in columns:
-            raise ConfigError(f"{query.family} {query.reader} has no rows per provider: leave out --provider.")
-        if not cost_shown.has(query.cost, columns):
-            raise ConfigError(
-                f"{query.family} {query.reader} does not tell the {query.cost} cost of its rows: leave out --cost."
-            )
-        rows = readers.find(client, source, wanted, columns)
-        note = "" if rows.num_rows else _why_empty(client, query, wanted, source.if_empty)
-    return Result(rows, note, source.shows, f"{_whom(query)}: {query.family} {query.reader}")
+        statement = _statement(client, source, query, wanted)
+        rows, are_there = take(client, statement)
+        note = _why_empty(client, query, wanted, source.if_empty) if not are_there else ""
+    late = _late({**dict.fromkeys(expected), **chosen}, found, customer, settings, now) if is_newest else []
+    return Result(rows, note, late, f"{_whom(query)}: {query.family} {query.reader}")
+
+
+def print_rows(clickhouse: ClickHouse, settings: Settings, query: Query, format_: str, out: TextIO) -> Result[Any]:
+    """Print them as a `table` of the first ones, or all as `csv` or `json`.
+
+    Text is kept in a file until all of it is there. So whoever reads it gets the whole or nothing, however the engine
+    ends, and may take their time, while other processes have the engine again.
+    """
+    if format_ == "table":
+        of_table = read_rows(clickhouse, settings, query, _page)
+        if of_table.rows is not None:
+            output.show(of_table.rows, out, of_table.title)
+        return of_table
+    write = text.write_json if format_ == "json" else text.write_csv
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
+
+        def take(client: Client, statement: Statement) -> Taken[IO[bytes]]:
+            return file, write(client, statement, file, embedded=clickhouse.embedded)
+
+        of_text = read_rows(clickhouse, settings, query, take)
+        if of_text.rows is not None:
+            output.copy(of_text.rows, out)
+        elif format_ == "json":
+            out.write("[]\n")
+    return of_text
+
+
+def as_records(client: Client, statement: Statement) -> Taken[list[dict[str, Any]]]:
+    """All rows with all columns, as values."""
+    rows = readers.records(client, statement)
+    return rows, bool(rows)
+
+
+def _page(client: Client, statement: Statement) -> Taken[Page]:
+    page = readers.page(client, statement, output.TABLE_ROWS)
+    return page, bool(page.rows)
+
+
+def _chosen(found: Mapping[str, Standing], expected: Sequence[str], now: datetime) -> dict[str, datetime]:
+    """The newest window of each provider that is read: of those expected and of the last day, or of what there is."""
+    collected = {provider: standing.collected for provider, standing in found.items() if standing.collected}
+    chosen = {
+        provider: window
+        for provider, window in collected.items()
+        if provider in expected or window > now - timedelta(days=1)
+    }
+    return chosen or collected
+
+
+def _slices(client: Client, source: Source, chosen: Mapping[str, datetime]) -> dict[str, datetime]:
+    """The window to read of each provider, and the newest of them for whatever belongs to none."""
+    computed = {window: window for window in chosen.values()}
+    if source.reader is not None:
+        computed = readers.computed(client, source.reader, set(chosen.values()))
+    slices = {provider: computed[window] for provider, window in chosen.items() if window in computed}
+    return {"": max(slices.values()), **slices} if slices else {}
+
+
+def _statement(client: Client, source: Source, query: Query, wanted: Wanted) -> Statement:
+    """What is wanted as a SELECT, after a check that the source can tell it."""
+    columns = readers.columns(client, source.view)
+    name = f"{query.family} {query.reader}"
+    if query.resource_id and "resource_id" not in columns:
+        raise ConfigError(f"{name} has no rows per resource: leave out --resource-id.")
+    if query.provider and "provider" not in columns:
+        raise ConfigError(f"{name} has no rows per provider: leave out --provider.")
+    if not cost_shown.has(query.cost, columns):
+        raise ConfigError(f"{name} does not tell the {query.cost} cost of its rows: leave out --cost.")
+    if "provider" not in columns:
+        wanted = replace(wanted, slices={"": wanted.slices[""]} if wanted.slices else {})
+    return readers.statement(source, wanted, columns)
+
+
+def _late(
+    asked: Mapping[str, datetime | None],
+    found: Mapping[str, Standing],
+    customer: Customer,
+    settings: Settings,
+    now: datetime,
+) -> list[str]:
+    """A sentence of each provider whose newest window is older than it should be, or was tried in vain since.
+
+    A poll is allowed for what is being collected now.
+    """
+    due = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    due -= timedelta(minutes=customer.poll_minutes)
+    sentences = []
+    for provider, window in asked.items():
+        standing = found.get(provider)
+        failed = standing is not None and (window is None or standing.tried > window)
+        if window is not None and window >= due and not failed:
+            continue
+        is_of = "nothing was collected yet" if window is None else f"its newest window is {windows.key(window)}"
+        age = f", {ago(now - window)} ago" if window else ""
+        said = f"; {_attempt(standing)}" if standing is not None and failed else ""
+        sentences.append(f"{provider}: {is_of}{age}{said}.")
+    return sentences
+
+
+def _attempt(standing: Standing) -> str:
+    """How the last attempt at a provider ended."""
+    said = f"the last attempt, at {windows.key(standing.tried)}, is recorded as {standing.status}"
+    return f"{said}: {standing.error.rstrip('.')}" if standing.error else said
 
 
 def _whom(query: Query) -> str:
     return f"{query.customer} on {query.provider}" if query.provider else query.customer
 
 
-def _why_never(client: Client, wanted: Wanted) -> str:
+def _why_never(query: Query, found: Mapping[str, Standing]) -> str:
     """The status and error of the newest attempt; how to collect where there was none."""
-    attempt = readers.last_attempt(client, wanted)
-    if attempt is None:
-        return f"run `optiinfra collect --customer {wanted.customer}`"
-    provider, status, error = attempt
-    said = f"the last attempt ({provider}) is recorded as {status}"
-    return f"{said}: {error.rstrip('.')}" if error else said
+    if not found:
+        return f"run `optiinfra collect --customer {query.customer}`"
+    newest = max(found.values(), key=lambda standing: standing.tried)
+    said = f"the last attempt ({newest.provider}) is recorded as {newest.status}"
+    return f"{said}: {newest.error.rstrip('.')}" if newest.error else said
 
 
-def _checked(settings: Settings, query: Query) -> Wanted:
-    """Resolve a query, after a check that its customer and provider exist and that its times make a range."""
-    select(load_customers(settings.customers_path), [query.customer])
+def _checked(query: Query) -> Wanted:
+    """Resolve a query, after a check that its provider exists and that its times make a range."""
     if query.provider and query.provider not in PROVIDERS:
         raise ConfigError(
             f"There is no provider '{query.provider}'{closest(query.provider, PROVIDERS)}. "

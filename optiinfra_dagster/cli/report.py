@@ -6,7 +6,7 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.cli.read import Query, read_rows
+from optiinfra_dagster.cli.read import Query, as_records, read_rows
 from optiinfra_dagster.config.customers import select
 from optiinfra_dagster.model.errors import ConfigError, StorageError
 from optiinfra_dagster.providers.registry import load_customers
@@ -53,11 +53,10 @@ def write_report(clickhouse: ClickHouse, settings: Settings, customer: str, out:
 def _answer(clickhouse: ClickHouse, settings: Settings, part: page.Part, customer: str, now: datetime) -> Answer:
     """What a reader says of the customer, or why it says nothing."""
     begin = None if part.back is None else f"{now - part.back:%Y-%m-%dT%H:%MZ}"
-    result = read_rows(clickhouse, settings, Query(*part.reader, customer, from_=begin))
+    result = read_rows(clickhouse, settings, Query(*part.reader, customer, from_=begin), as_records)
     if result.rows is None:
         return Answer(note=result.note)
-    rows = result.rows.to_pylist()
-    return Answer(rows, result.note, max((row["window_start"] for row in rows), default=now))
+    return Answer(result.rows, result.note, max((row["window_start"] for row in result.rows), default=now))
 
 
 def _why_nothing(customer: str, attempts: Sequence[Row]) -> str:

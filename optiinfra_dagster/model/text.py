@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 
@@ -22,6 +23,15 @@ def shortened(text: str, limit: int = 240) -> str:
 def counted(n: int, what: str) -> str:
     """`1 window`, `1,200 windows`."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def ago(age: timedelta) -> str:
+    """How long ago, in its two largest units: `25 min`, `3 h 5 min`, `2 days 4 h`."""
+    minutes = max(0, int(age.total_seconds())) // 60
+    days, hours, rest = minutes // 1440, minutes % 1440 // 60, minutes % 60
+    if days:
+        return f"{counted(days, 'day')} {hours} h"
+    return f"{hours} h {rest} min" if hours else f"{rest} min"
 
 
 def plain(text: str) -> str:

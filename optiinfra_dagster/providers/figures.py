@@ -58,7 +58,9 @@ NOTHING_TO_MEASURE: Mapping[ResourceType, Mapping[Figure, str]] = {
     ResourceType.NETWORK: dict.fromkeys((Figure.CPU, Figure.MEMORY, Figure.DISK_IO), _NO_PROCESSOR),
     ResourceType.SERVERLESS: {Figure.DISK_IO: "it has no disk of its own"},
     ResourceType.LOAD_BALANCER: {Figure.DISK_IO: "it has no disk"},
-    ResourceType.ADDRESS: dict.fromkeys(Figure, "it is a number"),
+    ResourceType.ADDRESS: dict.fromkeys(
+        (Figure.CPU, Figure.MEMORY, Figure.DISK_IO, Figure.RESPONSE_TIME), "it is a number, behind which something runs"
+    ),
     ResourceType.SNAPSHOT: dict.fromkeys(Figure, _NOTHING),
 }
 """The figures that things of a type cannot have on any cloud, and why. No coverage is recorded of them."""
@@ -91,7 +93,8 @@ def coverage_of_what_is_not_offered(
     reasons = {name: dict(_reasons(kind)) for name, kind in kinds.items() if kind.not_offered}
     if not reasons:
         return
-    told = {(one.resource_id, FIGURE_OF.get(one.metric_name)) for one in known}
+    names = {name for of_kind in reasons.values() for figure in of_kind for name in METRICS_OF[figure]}
+    told = {(one.resource_id, FIGURE_OF[one.metric_name]) for one in known if one.metric_name in names}
     for resource in resources:
         for figure, reason in reasons.get(resource.kind, {}).items():
             if (resource.resource_id, figure) not in told:

@@ -232,6 +232,8 @@ class Machines:
 
     def __init__(self, resources: Sequence[Resource], labels: Sequence[str] = MACHINE_LABELS) -> None:
         self._labels = labels
+        self._reused = {rank for rank, label in enumerate(labels) if label in _REUSED}
+        self._created = {one.resource_id: one.created_at.timestamp() for one in resources if one.created_at}
         self._by_name: dict[str, Resource | None] = {}
         self._owners: dict[tuple[Any, ...], tuple[int, Resource] | None] = {}  # each question names them again
         for resource in resources:
@@ -253,15 +255,14 @@ class Machines:
 
     def since_creation(self, owned: _Owned) -> _Owned:
         """A series without what a predecessor told, which had the same name or address before the resource was made."""
-        created = owned.resource.created_at
-        if created is None or self._labels[owned.surer[0]] not in _REUSED or owned.starts[0] >= created.timestamp():
+        if owned.rank not in self._reused:
             return owned
-        kept = [
-            (start, value)
-            for start, value in zip(owned.starts, owned.values, strict=True)
-            if start >= created.timestamp()
-        ]
-        return owned._replace(starts=[start for start, _ in kept], values=[value for _, value in kept])
+        created = self._created.get(owned.resource.resource_id, 0.0)
+        if owned.starts[0] >= created:
+            return owned
+        points = zip(owned.starts, owned.values, strict=True)
+        kept = {start: value for start, value in points if start >= created}
+        return owned._replace(starts=list(kept), values=list(kept.values()))
 
     def _search(self, names: Iterable[Any]) -> tuple[int, Resource] | None:
         for rank, value in enumerate(names):
@@ -360,18 +361,20 @@ def read_metrics(
 
 
 class _Owned(NamedTuple):
-    """A series of a resource; `surer` sorts those of one resource, the surest first."""
+    """A series of a resource; `rank` is that of the label which named it."""
 
     resource: Resource
-    surer: tuple[int, str]
+    rank: int
+    labels: dict[str, Any]
     starts: list[int]
     values: list[float]
 
     def with_rest_of(self, other: _Owned) -> _Owned:
-        """The same with the points of another where it has none."""
-        points = dict(zip(other.starts, other.values, strict=True)) | dict(zip(self.starts, self.values, strict=True))
+        """One series of two: where both have a point, that counts whose label names the resource most surely."""
+        surer, rest = sorted((self, other), key=lambda one: (one.rank, str(one.labels)))
+        points = dict(zip(rest.starts, rest.values, strict=True)) | dict(zip(surer.starts, surer.values, strict=True))
         starts = sorted(points)
-        return self._replace(starts=starts, values=[points[start] for start in starts])
+        return surer._replace(starts=starts, values=[points[start] for start in starts])
 
 
 def _series(owned: _Owned, metric: Metric) -> Series:
@@ -404,11 +407,7 @@ def _owned(machines: Machines, matrix: Matrix) -> Iterator[_Owned]:
         if owner is None:
             continue
         rank, resource = owner
-        owned = machines.since_creation(_Owned(resource, (rank, str(labels)), starts, values))
+        owned = machines.since_creation(_Owned(resource, rank, labels, starts, values))
         known = best.get(resource.resource_id)
-        if known is None:
-            best[resource.resource_id] = owned
-        else:
-            surest, other = sorted((known, owned), key=lambda one: one.surer)
-            best[resource.resource_id] = surest.with_rest_of(other)
+        best[resource.resource_id] = owned if known is None else known.with_rest_of(owned)
     yield from (owned for owned in best.values() if owned.values)

@@ -15,6 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import CloudError, CollectionError
@@ -143,13 +144,13 @@ class _Wishes:
         for name, rows in metrics.items():
             own = {metric.name for metric in kinds[name].metrics if metric.period <= WINDOW.total_seconds()}
             for metric_name in dict.fromkeys(metric.name for metric in rows):
-                places = [wishes.told.get((resource.resource_id, metric_name)) for resource in by_kind[name]]
-                wanted = [
-                    resource
-                    for resource, place in zip(by_kind[name], places, strict=True)
-                    if (metric_name not in own or place is None or coverage[place].state in FILLED)
-                    and not (metric_name in _PROBED and resource.status in _OFF)
-                ]
+                wanted = by_kind[name]
+                if metric_name in _PROBED:
+                    wanted = [resource for resource in wanted if resource.status not in _OFF]
+                if metric_name in own:
+                    places = [wishes.told.get((resource.resource_id, metric_name)) for resource in wanted]
+                    untold = [place is None or coverage[place].state in FILLED for place in places]
+                    wanted = list(compress(wanted, untold))
                 if wanted:
                     wishes.questions.append(([metric for metric in rows if metric.name == metric_name], wanted))
                     wishes.kinds.add(name)
@@ -157,13 +158,14 @@ class _Wishes:
 
     def settle(self, result: PrometheusResult | CloudError, answer: MetricsResult, account_id: str) -> None:
         """Take the series, and say of each figure that was asked for what is known of it now."""
-        exporters: dict[tuple[str, str], str] = {}
+        exporters: dict[str, dict[str, str]] = defaultdict(dict)  # by the name of a metric, and resource
         failures: Mapping[str, CloudError] = {}
         if isinstance(result, CloudError):
             answer.problems.append(Problem.of(account_id, result))
         else:
             answer.series += result.series
-            exporters = {(one.resource.resource_id, one.metric.name): one.metric.namespace for one in result.series}
+            for one in result.series:
+                exporters[one.metric.name][one.resource.resource_id] = one.metric.namespace
             failures = result.failures
             for text, error in {str(error): error for error in failures.values()}.items():
                 lost = sum(str(failure) == text for failure in failures.values())
@@ -172,36 +174,43 @@ class _Wishes:
         for metrics, resources in self.questions:
             failure = result if isinstance(result, CloudError) else None
             failure = failure or next((failures[one.api_metric] for one in metrics if one.api_metric in failures), None)
+            name = metrics[0].name
+            known, sources = exporters[name], {one.namespace: _from(one.namespace) for one in metrics}
             for resource in resources:
-                self._note(answer, resource, metrics[0].name, exporters, failure)
+                exporter = known.get(resource.resource_id)
+                found = (CoverageState.COLLECTED, sources[exporter]) if exporter else None
+                self._note(answer, resource, name, found, failure)
 
     def _note(
         self,
         answer: MetricsResult,
         resource: Resource,
         name: str,
-        exporters: Mapping[tuple[str, str], str],
+        found: tuple[CoverageState, str] | None,
         failure: CloudError | None,
     ) -> None:
-        key = resource.resource_id, name
-        place = self.told.get(key)
-        before = None if place is None else answer.coverage[place]
-        state, reason = CoverageState.AGENT_MISSING, NO_SERIES
-        if exporter := exporters.get(key):
-            state, reason = CoverageState.COLLECTED, f"from the customer's Prometheus, by {exporter}"
-        elif before is not None and before.state not in FILLED:
+        place = self.told.get((resource.resource_id, name)) if self.told else None
+        if found is not None:
+            state, reason = found
+        elif place is not None and answer.coverage[place].state not in FILLED:
             return  # the cloud's totals of the day
         elif failure is not None:
             state, reason = CoverageState.of(failure.cause), str(failure)
-        elif before is not None:
+        elif place is not None:
             return  # the cloud's words on its own figure, such as how to get its agent
         elif resource.status in _OFF:
             state, reason = CoverageState.NOT_OFFERED, f"the {_noun(resource)} is {resource.status}"
+        else:
+            state, reason = CoverageState.AGENT_MISSING, NO_SERIES
         coverage = Coverage(resource.resource_id, resource.resource_type, name, state, reason)
         if place is None:
             answer.coverage.append(coverage)
         else:
             answer.coverage[place] = coverage
+
+
+def _from(exporter: str) -> str:
+    return f"from the customer's Prometheus, by {exporter}"
 
 
 def _noun(resource: Resource) -> str:

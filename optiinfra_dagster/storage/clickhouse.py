@@ -81,6 +81,7 @@ class ClickHouse:
             StorageError: cannot be opened or reached, is locked by another process, or a statement failed.
         """
         from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+        from urllib3.exceptions import HTTPError
 
         with self._lock:
             try:
@@ -92,6 +93,11 @@ class ClickHouse:
             except ClickHouseError as error:
                 self._schema_checked = False
                 raise StorageError(self._explain(error)) from error
+            except HTTPError as error:  # of a stream: what comes before it is the client's to explain
+                raise StorageError(
+                    f"ClickHouse at {self.place}: the answer broke off: {_first_line(error)} Run the same again; if it "
+                    "keeps breaking off, look into the server's log and that of a proxy before it."
+                ) from error
 
     def changed_at(self, table: str) -> int | None:
         """The time of the last change of a table of an embedded place, in ns, without opening it; None if unknown.

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage import cost_shown
 from optiinfra_dagster.storage.reader_tables import shown_table
-from optiinfra_dagster.storage.sql import readers
+from optiinfra_dagster.storage.sql import read_sql, readers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
-    import pyarrow as pa
     from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.storage.sql import Reader
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The view that rows are read from, and the columns, order and texts with which people see them."""
+    """The view or (SELECT) that rows are read from, and the columns, order and texts with which people see them."""
 
     view: str
     shows: tuple[str, ...]  # the most telling first: a terminal shows as many as it has room for
@@ -34,11 +34,19 @@ class Source:
     length: timedelta = windows.WINDOW  # of a slice
     is_history: bool = False  # not slices of windows: all of it is read
     reader: Reader | None = None  # None where the rows themselves are read
+    of_one_resource: bool = False  # one must be named
+    # Of rows themselves: which of them count from a time on, and how far their times and their windows lie apart.
+    since: str = ""
+    window_before: timedelta = timedelta(0)
+    window_after: timedelta = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Whose rows, and which of them. An empty text and None are no limit."""
+    """Whose rows, and which of them. An empty text and None are no limit.
+
+    `slices` are the windows to read by provider, instead of a range of times; the provider "" stands for all others.
+    """
 
     family: str
     customer: str
@@ -48,11 +56,39 @@ class Wanted:
     resource_id: str = ""
     limit: int | None = None
     cost: str = "billed"  # which of `cost_shown.COSTS` the amount is
+    slices: Mapping[str, datetime] = field(default_factory=dict)
 
 
-def _metrics(view: str, shows: str, key: str) -> Source:
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The rows that are wanted, before it is said which of their columns, in the order for people."""
+
+    types: Mapping[str, str]  # of the columns
+    rows: str  # a SELECT
+    order: str
+    limit: int | None
+    parameters: dict[str, Any]
+    shows: Sequence[str] = ()  # the columns for people
+
+    def select(self, columns: str, limit: int | None = None) -> str:
+        """The SELECT of some columns or expressions, of at most `limit` rows."""
+        most = min((one for one in (limit, self.limit) if one), default=None)
+        return f"SELECT {columns} FROM ({self.rows}) ORDER BY {self.order}" + (f" LIMIT {most}" if most else "")  # noqa: S608 - names are the code's own
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The first rows of an answer, as values; `total` counts all rows, in which each column of `same` has one value."""
+
+    types: Mapping[str, str]
+    rows: Sequence[Sequence[Any]]
+    total: int
+    same: frozenset[str]
+
+
+def _metrics(view: str, shows: str, key: str, **of_rows: Any) -> Source:
     """The published rows of a family themselves."""
-    return Source(view, tuple(shows.split()), tuple(key.split()), time="timestamp")
+    return Source(view, tuple(shows.split()), tuple(key.split()), time="timestamp", **of_rows)
 
 
 _ROWS: Mapping[str, Mapping[str, Source]] = {
@@ -61,15 +97,34 @@ _ROWS: Mapping[str, Mapping[str, Source]] = {
             "performance_metrics_current",
             "timestamp provider resource_type resource_name metric_name statistic metric_value unit region resource_id",
             "provider resource_type resource_id metric_name statistic",
+            # A total of a day stands at its start, in the window that it was read in: up to four days later.
+            since="if(period_seconds > 900, timestamp + toIntervalSecond(period_seconds) > {begin:DateTime('UTC')}, "
+            "timestamp >= {begin:DateTime('UTC')})",
+            window_before=timedelta(days=1),
+            window_after=timedelta(days=4),
         )
     },
-    "resource": {},
+    "resource": {
+        "timeline": Source(
+            f"({read_sql('queries/resource_timeline')})",
+            ("at", "until", "reader", "what", "says", "provider", "instance_uid"),
+            ("reader", "what"),
+            ordered_by="at",
+            time="at",
+            is_history=True,
+            of_one_resource=True,
+        )
+    },
     "cost": {
         "metrics": _metrics(
             "costs",  # cost_metrics_current has bills and estimates of the same days
             "charge_day provider service_name resource_name amount currency cost_kind cost_type charge_category "
             "region_id is_final sub_account_id resource_id",
             "provider resource_id sub_account_id service_name charge_day",
+            # What is billed is of a whole day, at whose start it stands.
+            since="if(cost_kind = 'billed', charge_day >= toDate({begin:DateTime('UTC')}, 'UTC'), "
+            "timestamp >= {begin:DateTime('UTC')})",
+            window_before=timedelta(days=1),
         ),
         "restatements": Source(
             "cost_restatements_current",
@@ -112,85 +167,153 @@ def columns(client: Client, view: str) -> dict[str, str]:
     return {row[0]: row[1] for row in client.query(f"DESCRIBE TABLE {view}").result_rows}
 
 
-def find(client: Client, source: Source, wanted: Wanted, types: Mapping[str, str]) -> pa.Table:
-    """The rows as Arrow, in the order for people. `types` are those of `columns`.
-
-    Times are made DateTime64, which Arrow knows as times; of a DateTime it makes a bare number.
-    """
+def statement(source: Source, wanted: Wanted, types: Mapping[str, str]) -> Statement:
+    """The rows that are wanted. `types` are those of `columns`."""
     conditions = ["customer_id = {customer:String}"]
     if wanted.provider:
         conditions.append("provider = {provider:String}")
     if wanted.begin:
-        conditions.append(f"{source.time} >= {{begin:DateTime('UTC')}}")
+        conditions.append(source.since or f"{source.time} >= {{begin:DateTime('UTC')}}")
     if wanted.end:
         conditions.append(f"{source.time} < {{end:DateTime('UTC')}}")
-    # Rows stand in the window that holds their timestamp: the bound on window_start is what skips old parts.
+    # Bounds on window_start are what skips old parts.
     if wanted.begin and not source.is_history:
-        conditions.append("window_start >= {begin_window:DateTime('UTC')}")
+        conditions.append("window_start >= {first_window:DateTime('UTC')}")
     if wanted.end and not source.is_history:
-        conditions.append("window_start < {end:DateTime('UTC')}")
+        conditions.append("window_start < {end_of_windows:DateTime('UTC')}")
     if wanted.resource_id:
         conditions.append("resource_id = {resource:String}")
-    times = [f"toDateTime64({name}, 0, 'UTC') AS {name}" for name, kind in types.items() if "DateTime(" in kind]
-    list_of_times = ", ".join(times)
+    conditions += _of_slices(wanted.slices)
     instead = [f"{sql} AS {name}" for name, sql in cost_shown.instead(wanted.cost, types).items()]
     list_of_instead = f" REPLACE ({', '.join(instead)})" if instead else ""
-    order = [*filter(None, [source.ordered_by]), *source.key, source.time]
-    sql = (
-        f"SELECT *{f' REPLACE ({list_of_times})' if times else ''} "  # noqa: S608 - names are the code's own
-        f"FROM (SELECT *{list_of_instead} FROM {source.view} AS t WHERE {' AND '.join(conditions)}) "
-        f"ORDER BY {', '.join(order)}" + (f" LIMIT {wanted.limit}" if wanted.limit else "")
-    )
     parameters = {
         "customer": wanted.customer,
         "provider": wanted.provider,
         "begin": _text(wanted.begin),
-        "begin_window": _text(windows.floor(wanted.begin) if wanted.begin else None),
         "end": _text(wanted.end),
+        "first_window": _text(windows.floor(wanted.begin) - source.window_before if wanted.begin else None),
+        "end_of_windows": _text(wanted.end + source.window_after if wanted.end else None),
         "resource": wanted.resource_id,
     }
-    return client.query_arrow(sql, parameters=parameters, use_strings=True)
-
-
-def newest(client: Client, source: Source, wanted: Wanted) -> tuple[datetime | None, datetime | None]:
-    """The customer's newest published window of the family, and the newest of the source that tells of it.
-
-    A reader's window is newer than the customer's where its last collection failed: that window says nothing of it.
-    """
-    of_customer = (
-        "customer_id = {customer:String} AND dataset = {family:String} AND status IN ('ok', 'partial') "
-        "AND (empty({provider:String}) OR provider = {provider:String})"
+    return Statement(
+        types,
+        f"SELECT *{list_of_instead} FROM {source.view} AS t WHERE {' AND '.join(conditions)}",  # noqa: S608 - names are the code's own
+        ", ".join([*filter(None, [source.ordered_by]), *source.key, source.time]),
+        wanted.limit,
+        parameters,
+        source.shows,
     )
-    parameters: dict[str, str | int] = {
-        "customer": wanted.customer, "family": wanted.family, "provider": wanted.provider,
-    }  # fmt: skip
-    collected = _latest(client, of_customer, parameters, datetime.now(UTC) - timedelta(days=1))
-    if collected is None or source.reader is None:
-        return collected, collected
-    of_reader = (
-        "dataset = {dataset:String} AND customer_id = '' AND status IN ('ok', 'partial') "
-        "AND window_start <= fromUnixTimestamp({collected:UInt32})"
-    )
-    parameters["dataset"] = shown_table(client, source.reader)
-    parameters["collected"] = int(collected.timestamp())
-    return collected, _latest(client, of_reader, parameters, collected - timedelta(days=1))
 
 
-def last_attempt(client: Client, wanted: Wanted) -> tuple[str, str, str] | None:
-    """The provider, status and error of the newest attempt at the customer's family; None where there was none."""
-    attempts = client.query(
-        "SELECT provider, toString(status), error FROM metric_batches "
-        "WHERE customer_id = {customer:String} AND dataset = {family:String} "
-        "AND (empty({provider:String}) OR provider = {provider:String}) ORDER BY published_at DESC, batch DESC LIMIT 1",
-        parameters={"customer": wanted.customer, "family": wanted.family, "provider": wanted.provider},
+def _of_slices(slices: Mapping[str, datetime]) -> list[str]:
+    """The conditions of rows that stand in the slice of their provider."""
+    if not slices:
+        return []
+    starts = sorted({int(start.timestamp()) for start in slices.values()})
+    named = {provider: int(start.timestamp()) for provider, start in slices.items() if provider}
+    conditions = [
+        f"window_start >= fromUnixTimestamp({starts[0]})",
+        f"window_start <= fromUnixTimestamp({starts[-1]})",
+    ]
+    if len(starts) > 1:
+        of_others = int(slices[""].timestamp())
+        own = f"transform(toString(provider), {list(named)}, {list(named.values())}, {of_others})"
+        conditions.append(f"toUnixTimestamp(window_start) = {own}")
+    return conditions
+
+
+def page(client: Client, wanted: Statement, size: int) -> Page:
+    """The first rows, at most `size`, with the columns for people."""
+    columns = wanted.shows
+    listed = ", ".join(columns)
+    rows = client.query(wanted.select(listed, size + 1), parameters=wanted.parameters, tz_mode="aware").result_rows
+    types = {name: wanted.types[name] for name in columns}
+    if len(rows) <= size:
+        values = list(zip(*rows, strict=True)) or [()] * len(columns)
+        same = (name for name, of_rows in zip(columns, values, strict=True) if len(set(map(repr, of_rows))) == 1)
+        return Page(types, rows, len(rows), frozenset(same))
+    counts = ", ".join(f"uniqUpTo(1)(tuple({name}))" for name in columns)
+    ((total, *distinct),) = client.query(
+        f"SELECT count(), {counts} FROM ({wanted.select(listed)})",  # noqa: S608 - names are the code's own
+        parameters=wanted.parameters,
     ).result_rows
-    return (str(attempts[0][0]), str(attempts[0][1]), str(attempts[0][2])) if attempts else None
+    one = (name for name, values in zip(columns, distinct, strict=True) if values == 1)
+    return Page(types, rows[:size], total, frozenset(one))
+
+
+def records(client: Client, wanted: Statement) -> list[dict[str, Any]]:
+    """All rows with all columns, as values."""
+    rows = client.query(wanted.select("*"), parameters=wanted.parameters, tz_mode="aware")
+    return list(rows.named_results())
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a provider of a customer stands: its newest published window, and its newest attempt."""
+
+    provider: str
+    collected: datetime | None
+    tried: datetime
+    status: str
+    error: str
+
+
+def standings(client: Client, wanted: Wanted, providers: Collection[str]) -> dict[str, Standing]:
+    """By provider, those of the customer's family that the ledger knows something of.
+
+    It is read as a whole only where its last day does not tell of all `providers` that are expected.
+    """
+    found: dict[str, Standing] = {}
+    for since in (datetime.now(UTC) - timedelta(days=1), datetime.fromtimestamp(0, UTC)):
+        rows = client.query(
+            read_sql("queries/standings"),
+            parameters={
+                "customer": wanted.customer,
+                "family": wanted.family,
+                "provider": wanted.provider,
+                "since": int(since.timestamp()),
+            },
+        ).result_rows
+        for provider, published, newest, tried, status, error in rows:
+            collected = datetime.fromtimestamp(newest, UTC) if published else None
+            found[provider] = Standing(provider, collected, datetime.fromtimestamp(tried, UTC), status, error)
+        if all(provider in found and found[provider].collected for provider in providers or [""]):
+            break
+    return found
+
+
+def computed(client: Client, reader: Reader, collected: Collection[datetime]) -> dict[datetime, datetime]:
+    """For each of some windows, the reader's newest slice that is of it or of one before; none where there is none.
+
+    A reader's window is newer than a provider's where its last collection failed: that window says nothing of it.
+    """
+    found: dict[datetime, datetime] = {}
+    for since in (min(collected) - timedelta(days=1), datetime.fromtimestamp(0, UTC)):
+        rows = client.query(
+            "SELECT DISTINCT toUnixTimestamp(window_start) AS seconds FROM metric_batches "
+            "WHERE dataset = {dataset:String} AND customer_id = '' AND status IN ('ok', 'partial') "
+            "AND window_start >= fromUnixTimestamp({since:UInt32}) "
+            "AND window_start <= fromUnixTimestamp({last:UInt32}) ORDER BY seconds",
+            parameters={
+                "dataset": shown_table(client, reader),
+                "since": int(since.timestamp()),
+                "last": int(max(collected).timestamp()),
+            },
+        ).result_rows
+        starts = [datetime.fromtimestamp(seconds, UTC) for (seconds,) in rows]
+        for window in collected:
+            if place := bisect_right(starts, window):
+                found[window] = starts[place - 1]
+        if len(found) == len(set(collected)):
+            break
+    return found
 
 
 def is_collected(client: Client, wanted: Wanted) -> bool:
     """True if a slice of the customer's family was published in the times that are wanted."""
     ((count,),) = client.query(
-        "SELECT count() FROM published_batches WHERE customer_id = {customer:String} AND dataset = {family:String} "
+        "SELECT count() FROM published_batches WHERE customer_id = {customer:String} "
+        "AND dataset IN ({family:String}, concat({family:String}, '_billed')) "
         "AND (empty({provider:String}) OR provider = {provider:String}) "
         "AND window_start >= fromUnixTimestamp({begin:UInt32}) AND window_start < fromUnixTimestamp({end:UInt32})",
         parameters={
@@ -200,19 +323,6 @@ def is_collected(client: Client, wanted: Wanted) -> bool:
         },
     ).result_rows  # fmt: skip
     return bool(count)
-
-
-def _latest(client: Client, condition: str, parameters: Mapping[str, str | int], day: datetime) -> datetime | None:
-    """The newest window in the ledger that meets a condition; the whole history is read only if `day` on has none."""
-    for since in (int(day.timestamp()), 0):
-        count, at = client.query(
-            "SELECT count(), toUnixTimestamp(max(window_start)) FROM metric_batches "  # noqa: S608
-            f"WHERE {condition} AND window_start >= fromUnixTimestamp({{since:UInt32}})",
-            parameters={**parameters, "since": since},
-        ).result_rows[0]
-        if count:
-            return datetime.fromtimestamp(at, UTC)
-    return None
 
 
 def _text(time: datetime | None) -> str:

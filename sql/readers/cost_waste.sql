@@ -168,6 +168,7 @@ priced AS
     WHERE window_start > {window:DateTime('UTC')} - INTERVAL 1 DAY AND window_start <= {window:DateTime('UTC')}
         AND cost_kind = 'estimated' AND resource_id != ''
     GROUP BY customer_id, provider, account_id, resource_id, currency
+    HAVING estimate != 0
 ),
 bills AS
 (

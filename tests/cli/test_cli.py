@@ -476,7 +476,7 @@ def test_json_is_one_array_with_zoned_times(ask: Run, collected: Collected) -> N
     assert rows
     assert {row["customer_id"] for row in rows} == {"acme"}
     assert {row["window_start"] for row in rows} == {f"{collected.window:%Y-%m-%dT%H:%M:%SZ}"}
-    assert all(row["timestamp"].endswith("Z") and isinstance(row["metric_value"], float) for row in rows)
+    assert all(row["timestamp"].endswith("Z") and isinstance(row["metric_value"], (int, float)) for row in rows)
     assert isinstance(rows[0]["metadata"], dict)
 
 
@@ -524,17 +524,26 @@ def test_never_collected_is_not_collected_and_empty(ask: Run) -> None:
     assert "no performance of acme was collected in that time" in before.err
 
 
-def test_a_reader_of_the_output_that_goes_away_is_no_error(collected: Collected) -> None:
-    command = " ".join(f"'{part}'" for part in [*PROGRAM, "read", "performance", "metrics", "--customer", "acme"])
+@pytest.mark.parametrize("format_", ["csv", "json", "table"])
+def test_a_reader_of_the_output_that_goes_away_is_no_error(collected: Collected, format_: str) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [*PROGRAM, "read", "performance", "metrics", "--customer", "acme", "--format", format_]
     done = subprocess.run(
-        ["bash", "-c", f"{command} --format csv | head -1"],
-        env=collected.env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout.count("\n") == 1
-    assert done.stderr == ""
+        command, env=collected.env, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False
+    )  # fmt: skip
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("format_", ["csv", "json", "table"])
+def test_a_full_disk_is_told(collected: Collected, format_: str) -> None:
+    command = [*PROGRAM, "read", "performance", "metrics", "--customer", "acme", "--format", format_]
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(command, env=collected.env, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: No space left on device. Free some space")
+    assert done.stderr.count("\n") == 1
 
 
 # --- The lab ---------------------------------------------------------------------------------------------------------

@@ -129,6 +129,7 @@ SNAPSHOTS = [
     snapshot("copy-of-unknown-age", None),
     snapshot("copy-being-made", 91 * D, status=Status.STARTING),
     snapshot("old-volume", 400 * D, metadata={}),
+    snapshot("hours-used-up", 91 * D),
 ]
 ADDRESSES = [address("idle-address", Status.AVAILABLE), address("used-address", Status.IN_USE, "eni-1")]
 
@@ -159,7 +160,8 @@ def waste(migrated_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> dic
         typed = [Offer(Sized(one, "db.m5.large")) for one in DATABASES if one.resource_id != "cache"]
         sizes.keep(client, CUSTOMER, "aws", NOW, typed, NOW)
         dear = [*DATABASES, *ADDRESSES, *(one for one in now if one.resource_id != "free"), machine("euros")]
-        prices = {one.resource_id: "0.25" for one in dear}
+        # Beyond the hours of a month that are charged, an estimate is 0.
+        prices = {one.resource_id: "0.25" for one in dear} | {"hours-used-up": "0"}
         publish_estimates(place, estimates(CUSTOMER, NOW, prices, account=ACCOUNT))
         bill = [charge((TODAY - D).date(), "24", account=ACCOUNT, resource_id="euros", currency="EUR")]
         publish_bill(place, [(TODAY - D).date()], bill, customer=CUSTOMER, read=[ACCOUNT])
@@ -184,8 +186,14 @@ def test_what_is_of_no_use_is_told_and_nothing_else(waste: dict[str, Row]) -> No
         "empty": "without_nodes",
         "idle-address": "unattached",
         "old-copy": "old_snapshot",
+        "hours-used-up": "old_snapshot",
         "euros": "stopped",
     }
+
+
+def test_an_estimate_of_nothing_is_no_amount(waste: dict[str, Row]) -> None:
+    row = waste["hours-used-up"]
+    assert (row["monthly_amount"], row["amount_from"]) == (None, "unknown")
 
 
 @pytest.mark.parametrize(

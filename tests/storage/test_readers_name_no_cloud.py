@@ -22,7 +22,9 @@ def test_the_kinds_that_waste_rests_on_are_known_as_such() -> None:
     kinds = {name: kind for provider in PROVIDERS.values() for name, kind in provider.kinds.items()}
     assert {name for name, kind in kinds.items() if kind.attachable} == {
         "ebs:volume", "ec2:address", "gcp:disk", "gcp:address", "azure:disk", "azure:public_ip", "vultr:block",
+        "vultr:address",
     }  # fmt: skip
     assert {name for name, kind in kinds.items() if kind.silent_when_idle} == {
         "elb:classic", "elbv2:application", "elbv2:network", "elbv2:gateway", "gcp:forwarding_rule",
+        "gcp:bucket", "gcp:cloud_function", "gcp:cloud_run_service", "gcp:app_engine_service", "lambda:function",
     }  # fmt: skip

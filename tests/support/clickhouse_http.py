@@ -43,7 +43,7 @@ from urllib.parse import parse_qsl, urlsplit
 if TYPE_CHECKING:
     from types import TracebackType
 
-FaultKind = Literal["drop_before", "drop_after", "unavailable", "exception"]
+FaultKind = Literal["drop_before", "drop_after", "cut", "unavailable", "exception"]
 
 # Parameters of the request itself; every other one that is not a param_ is a setting of the query.
 TRANSPORT_PARAMETERS = frozenset(
@@ -330,7 +330,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers["X-ClickHouse-Summary"] = json.dumps(answer.summary)
             if answer.format:
                 headers["X-ClickHouse-Format"] = answer.format
-            return self._answer(status, answer.body, headers)
+            return self._answer(status, answer.body, headers, cut=fault is not None and fault.kind == "cut")
         except ServerError as error:
             status = HTTP_STATUS.get(error.code, 500)
             headers["X-ClickHouse-Exception-Code"] = str(error.code)
@@ -377,14 +377,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _drop(self) -> None:
         self.close_connection = True
 
-    def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+    def _answer(self, status: int, body: bytes, headers: Mapping[str, str], *, cut: bool = False) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Type", "text/plain; charset=UTF-8")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body[: len(body) // 2] if cut else body)
+        if cut:
+            self._drop()
 
 
 class _Server(ThreadingHTTPServer):
@@ -551,7 +553,8 @@ class ClickHouseHttp:
         """Let statements that `match` finds go wrong: the next `times`, after `skip` good ones.
 
         drop_before: the connection closes, nothing was done. drop_after: it was done, the connection closes without an
-        answer. unavailable: HTTP 503, nothing was done. exception: ClickHouse's error `code`, nothing was done.
+        answer. cut: it was done, the connection closes in the middle of the answer.
+        unavailable: HTTP 503, nothing was done. exception: ClickHouse's error `code`, nothing was done.
         """
         self._order("fault", fault=asdict(Fault(kind, match, times, skip, code)))
 

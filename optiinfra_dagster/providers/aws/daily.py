@@ -36,6 +36,13 @@ def span_of(request: MetricsRequest[AwsAccount]) -> tuple[datetime, datetime]:
     return today - timedelta(days=_DAYS_BACK), today
 
 
+def first_of(request: MetricsRequest[AwsAccount], question: Question) -> float:
+    """The start of the first day that is wanted: what other windows have is not told twice."""
+    start, _ = span_of(request)
+    known = request.daily.get(question.resource.resource_id)
+    return start.timestamp() if known is None else max(start.timestamp(), known + DAY_SECONDS)
+
+
 def settle(request: MetricsRequest[AwsAccount], questions: Iterable[Question]) -> None:
     """Settle the questions of whole days that need not be asked in this window."""
     _, today = span_of(request)

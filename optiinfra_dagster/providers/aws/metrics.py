@@ -59,7 +59,8 @@ def price(request: MetricsRequest[AwsAccount]) -> Decimal:
             if remembered[place].get(question.name) == []:
                 continue
         priced.append(question)
-    return price_of(priced)
+    daily.settle(request, priced)
+    return price_of([question for question in priced if question.state is None])
 
 
 # --- Asking ---------------------------------------------------------------------------------------------------------
@@ -254,9 +255,11 @@ class _Run:
                 failure = error
         start, end = (moment.timestamp() for moment in self.common.span_of(batch))
         for (question, statistic), answer in zip(queries, answers, strict=True):
-            series = answer.series(question, statistic, start, end)
+            of_days = daily.is_daily(question)
+            first = daily.first_of(self.common.request, question) if of_days else start
+            series = answer.series(question, statistic, first, end)
             if series is not None:
-                series.window = self.common.request.present if daily.is_daily(question) else None
+                series.window = self.common.request.present if of_days else None
                 question.series.append(series)
         if failure is None:
             self._judge(region, queries, answers)

@@ -22,7 +22,8 @@ def untagged(resources: Sequence[Resource]) -> dict[str, list[Resource]]:
     """The resources whose listing has no tags, by region."""
     found: dict[str, list[Resource]] = {}
     for resource in resources:
-        if KINDS[resource.kind].tagged_as:
+        kind = KINDS.get(resource.kind)
+        if kind is not None and kind.tagged_as:
             found.setdefault(resource.region, []).append(resource)
     return found
 

@@ -21,10 +21,10 @@ from optiinfra_dagster.providers.azure.inventory import UNREADABLE, VISIBLE, gro
 from optiinfra_dagster.providers.azure.kind import subscription_of
 from optiinfra_dagster.providers.azure.metrics import collect
 from optiinfra_dagster.providers.azure.roles import MONITORING_READER
-from optiinfra_dagster.providers.azure.services import KINDS, QUERY, to_resource
+from optiinfra_dagster.providers.azure.services import KINDS, QUERY, to_resources
 from optiinfra_dagster.providers.azure.transport import calling
 from optiinfra_dagster.providers.billing.scope import newest_statement
-from optiinfra_dagster.providers.parsing import ODD
+from optiinfra_dagster.providers.parsing import ODD, as_dicts, dig
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, Source
@@ -46,7 +46,7 @@ def check(customer_id: str, account: AzureAccount, families: Collection[str] = F
         for subscription in subscriptions:
             try:
                 with calling(Meter(), _SECONDS):
-                    measured = _measured(principal.ask(QUERY, [subscription]).data)
+                    measured = _measured(dig(principal.ask(QUERY, [subscription]), "data"))
                     problems += _missing(principal, subscription, measured is None and "performance" in families)
                 if "cost" in families and not any(problem.message == UNREADABLE for problem in problems):
                     problems += _uncharged(principal, account)
@@ -59,7 +59,9 @@ def check(customer_id: str, account: AzureAccount, families: Collection[str] = F
 
 
 def _missing(principal: Principal, subscription: str, unmeasured: bool) -> Iterator[Problem]:
-    if subscription not in {subscription_of(row) for row in principal.ask(VISIBLE, [subscription]).data or ()}:
+    if subscription not in {
+        subscription_of(row) for row in as_dicts(dig(principal.ask(VISIBLE, [subscription]), "data"))
+    }:
         yield Problem(subscription, "", "", Cause.PERMISSION, UNREADABLE)
         return
     try:
@@ -69,7 +71,7 @@ def _missing(principal: Principal, subscription: str, unmeasured: bool) -> Itera
             return  # a role of the customer's own that reads, but does not let itself be looked up
         raise
     # Resource Graph leaves out what may not be read, without an error: a collection cannot tell that from deleted.
-    for kind in KINDS.values():
+    for kind in (kind for kind in KINDS.values() if kind.listed):
         action = kind.read_action
         if not any(_allows(role, action) for role in roles):
             message = f"the role does not show these resources. Allow {action}, or assign the role Reader"
@@ -100,9 +102,9 @@ def _measured(rows: Any) -> Resource | None:
     """The first resource that should have metrics now; None if there is none."""
     for row in rows if isinstance(rows, list) else ():
         with suppress(*ODD):
-            resource = to_resource(row)
-            if resource and resource.status is not Status.STOPPED and KINDS[resource.kind].metrics:
-                return resource
+            for resource in to_resources(row):
+                if resource.status is not Status.STOPPED and KINDS[resource.kind].metrics:
+                    return resource
     return None
 
 

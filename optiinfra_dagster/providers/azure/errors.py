@@ -33,7 +33,16 @@ _ROLE = ""  # the role that the call needs
 
 # Codes by which Azure's services refuse -> why, and what to do.
 _CODES: Mapping[str, tuple[Cause, str]] = {
-    **dict.fromkeys(("AuthenticationFailedMissingToken", "InvalidAuthenticationTokenTenant"), (Cause.AUTH, CREDENTIAL)),
+    **dict.fromkeys(
+        (
+            "AuthenticationFailed",
+            "AuthenticationFailedMissingToken",
+            "ExpiredAuthenticationToken",
+            "InvalidAuthenticationToken",
+            "InvalidAuthenticationTokenTenant",
+        ),
+        (Cause.AUTH, CREDENTIAL),
+    ),
     **dict.fromkeys(
         ("AccessDenied", "AuthorizationFailed", "Forbidden", "NoValidSubscriptionsInQueryRequest", "RBACAccessDenied"),
         (Cause.PERMISSION, _ROLE),
@@ -50,9 +59,10 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
         (Cause.THROTTLED, LATER),
     ),
 }
-# Codes by which they refuse a token as such.
-_SESSION = {"AuthenticationFailed", "ExpiredAuthenticationToken", "InvalidAuthenticationToken"}
+# Codes that no other session heals: the tenant is another one.
+_NO_SESSION = {"InvalidAuthenticationTokenTenant"}
 _STATUSES: Mapping[int, tuple[Cause, str]] = {
+    401: (Cause.AUTH, CREDENTIAL),
     403: (Cause.PERMISSION, _ROLE),
     408: (Cause.UNAVAILABLE, LATER),
     **dict.fromkeys(THROTTLED, (Cause.THROTTLED, LATER)),
@@ -91,18 +101,19 @@ def ends_all(error: CollectionError) -> bool:
 
 
 @contextmanager
-def explained(operation: str, remedy: str, secrets: Sequence[str] = ()) -> Iterator[None]:
+def explained(operation: str, remedy: str, secrets: Sequence[str] = (), *, session: bool = False) -> Iterator[None]:
     """Inside the block, what the SDK raises becomes a `RefusedError`, without the secrets.
 
     Args:
         operation: is named in the message.
         remedy: says which role the call needs.
         secrets: are struck out of the message.
+        session: is true where the call is made with one, which was opened anew before this.
     """
     try:
         yield
     except (sdk.AzureError, sdk.DeserializationError, sdk.SerializationError) as error:
-        refused = explain(error, operation, remedy)
+        refused = explain(error, operation, remedy, session=session)
     else:
         return
     # Not chained: the error holds the request, and with it the token.
@@ -112,7 +123,9 @@ def explained(operation: str, remedy: str, secrets: Sequence[str] = ()) -> Itera
     raise RefusedError(refused.cause, message, refused.status, by_session=refused.by_session)
 
 
-def explain(error: Exception, operation: str = "resourcegraph.Resources", role: str = READER) -> RefusedError:
+def explain(
+    error: Exception, operation: str = "resourcegraph.Resources", role: str = READER, *, session: bool = False
+) -> RefusedError:
     """Turn what the SDK raised into its cause and a message that names the call and the remedy."""
     login = re.search(r"AADSTS(\d+)", str(error))
     if login:
@@ -126,7 +139,7 @@ def explain(error: Exception, operation: str = "resourcegraph.Resources", role: 
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if isinstance(error, sdk.HttpResponseError) and status is not None:
-        return _explain_refusal(error, status, operation, role)
+        return _explain_refusal(error, status, operation, role, session=session)
     if isinstance(error, sdk.ClientAuthenticationError):
         return RefusedError(Cause.AUTH, f"no token could be obtained for this account. {_HOST}")
     if isinstance(error, sdk.ServiceRequestError):  # no connection, or a host that does not exist
@@ -137,17 +150,19 @@ def explain(error: Exception, operation: str = "resourcegraph.Resources", role: 
     return RefusedError(cause, f"{operation}: {type(error).__name__}: {shortened(str(error))}. {LATER}", status)
 
 
-def _explain_refusal(error: sdk.HttpResponseError, status: int, operation: str, role: str) -> RefusedError:
+def _explain_refusal(
+    error: sdk.HttpResponseError, status: int, operation: str, role: str, *, session: bool
+) -> RefusedError:
     # Resource Graph wraps the reason: BadRequest, and in its details NoValidSubscriptionsInQueryRequest.
     layers = [error.error, *(getattr(error.error, "details", None) or ())]
     reasons = [(str(layer.code), str(layer.message or "")) for layer in layers if getattr(layer, "code", None)]
     listed = [(code, text) for code, text in reasons if code in _CODES]
     code, text = (listed or reasons[-1:] or [_bare_reason(error) or (f"HTTP {status}", "")])[0]
     otherwise = (Cause.UNAVAILABLE, LATER) if status >= 500 else (Cause.BUG, _REPORT)
-    if code in _SESSION or (status == 401 and code not in _CODES):
+    cause, remedy = _CODES.get(code) or _STATUSES.get(status, otherwise)
+    if session and status == 401 and code not in _NO_SESSION:
         what = f"{operation}: {code}: Azure refuses the session, and the one that was opened in its place. {LATER}"
         return RefusedError(Cause.UNAVAILABLE, what, status, by_session=True)
-    cause, remedy = _CODES.get(code) or _STATUSES.get(status, otherwise)
     what = code if cause is Cause.AUTH or not text else f"{code}: {shortened(text)}"
     return RefusedError(cause, f"{operation}: {what}. {remedy or role}", status)
 

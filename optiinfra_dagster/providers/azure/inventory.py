@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,11 @@ from optiinfra_dagster.providers.azure.client import Principal, forget, open_pri
 from optiinfra_dagster.providers.azure.errors import ends_all
 from optiinfra_dagster.providers.azure.kind import Row, subscription_of
 from optiinfra_dagster.providers.azure.roles import READER
-from optiinfra_dagster.providers.azure.services import QUERY, kind_of, to_resource
+from optiinfra_dagster.providers.azure.services import QUERY, kind_of, to_resources
 from optiinfra_dagster.providers.azure.transport import calling
 from optiinfra_dagster.providers.paging import PageGuard
 from optiinfra_dagster.providers.parsing import ODD, as_text, dig
+from optiinfra_dagster.providers.threads import side_by_side
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -51,20 +51,21 @@ def pages(principal: Principal, query: str, subscriptions: Sequence[str]) -> Ite
             if token is not None and error.cause is Cause.BUG:  # a page token that is accepted no more
                 raise CloudError(Cause.INCOMPLETE, str(error)) from None
             raise
-        rows = _rows(answer.data)
+        rows = rows_of(answer)
         count += len(rows)
         yield rows
-        token = answer.skip_token
+        token = answer.get("$skipToken")
         if not token:
             break
         guard.check(token)
-    total = answer.total_records or 0
-    if str(answer.result_truncated).lower().endswith("true") or count < total:
+    total = answer.get("totalRecords") or 0
+    if str(answer.get("resultTruncated")).lower() == "true" or count < total:
         raise CloudError(Cause.INCOMPLETE, f"Resource Graph gave {count} of {total} rows and no further page")
 
 
-def _rows(data: Any) -> list[Row]:
+def rows_of(answer: Any) -> list[Row]:
     """The rows of an answer: a list of objects as asked for, or a table as early versions of the API give."""
+    data = answer.get("data")
     if isinstance(data, dict):
         names = [column["name"] for column in data["columns"]]
         return [dict(zip(names, values, strict=True)) for values in data["rows"]]
@@ -125,7 +126,7 @@ class _Listing:
         """Take one row in: a resource, a subscription, or a problem of its own."""
         try:
             self.settled.add(subscription_of(row))
-            if (resource := to_resource(row)) is not None:
+            for resource in to_resources(row):
                 # Rows that shift between pages come twice: the later word counts.
                 self.resources[resource.resource_id] = resource
         except ODD as error:
@@ -175,9 +176,14 @@ def collect(customer_id: str, accounts: Sequence[AzureAccount], meter: Meter) ->
         for principal, subscriptions in groups.items()
         for start in range(0, len(subscriptions), _TOGETHER)
     ]
+    parts: dict[int, Inventory] = {}
+
+    def run(number: int) -> None:
+        parts[number] = _list(*batches[number], meter)
+
+    side_by_side(run, range(len(batches)), most=_AT_ONCE, name=f"azure-{customer_id}")
     whole = Inventory(problems=problems)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix=f"azure-{customer_id}") as pool:
-        for part in pool.map(lambda batch: _list(batch[0], batch[1], meter), batches):
-            whole.resources += part.resources
-            whole.problems += part.problems
+    for _, part in sorted(parts.items()):
+        whole.resources += part.resources
+        whole.problems += part.problems
     return whole

@@ -99,6 +99,10 @@ def not_among(azure_type: str, *figures: str, **reasons: str) -> Mapping[str, st
     return dict.fromkeys(figures, document(azure_type)) | told
 
 
+def _no_parts(_row: Row, _resource: Resource) -> Iterator[Resource]:
+    yield from ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class AzureKind(Kind):
     """A kind of resource on Azure.
@@ -106,13 +110,16 @@ class AzureKind(Kind):
     `azure_type` is its type in Azure's spelling, which is the namespace of its metrics too; `read` takes a row's facts
     from `columns` and `COMMON_COLUMNS`. Two of these say the same of every kind: `created`, and `uid`, which is another
     for each resource that is made under the same id. `skipped_ids` ends the ids of what Azure made for itself.
-    `metric_rows` become `metrics`.
+    `parts` are the resources of other kinds that a row tells of too; `listed` is false for those kinds, which Resource
+    Graph has no rows of. `metric_rows` become `metrics`.
     """
 
     azure_type: str
     read: Callable[[Row], Facts]
     columns: Columns = field(default_factory=lambda: MappingProxyType({}))
     skipped_ids: str = ""
+    parts: Callable[[Row, Resource], Iterator[Resource]] = _no_parts
+    listed: bool = True
     metric_rows: InitVar[tuple[MetricRow, ...]] = ()
 
     def __post_init__(self, metric_rows: tuple[MetricRow, ...]) -> None:
@@ -163,7 +170,7 @@ class AzureKind(Kind):
             resource_id=resource_id,
             resource_name=as_text(row.get("name")) or resource_id.rpartition("/")[2] or resource_id,
             resource_type=self.resource_type,
-            status=_status(read),
+            status=status_of(read),
             cloud_status=read.word,
             created_at=created,
             capacity=read.capacity,
@@ -202,10 +209,11 @@ def subscription_of(row: Row) -> str:
 # The words of all services, in lower case; those of _PROVISIONED mean that nothing is known to be wrong.
 _STATUS_WORDS: Mapping[Status, str] = {
     Status.RUNNING: "active enabled running",
-    Status.STOPPED: "deallocated disabled hibernated offline paused shutdown stopped autoclosed offlinesecondary",
+    Status.STOPPED: "deallocated disabled hibernated offline paused shutdown stopped autoclosed offlinesecondary "
+    "suspended",
     Status.STARTING: (
         "accepted creating enabling initializing progressing provisioning registering restarting resuming starting "
-        "uninitialized"
+        "uninitialized pending"
     ),
     Status.STOPPING: (
         "deallocating deleting deprovisioning disabling dropping hibernating pausing stopping unprovisioning"
@@ -228,7 +236,7 @@ _PROVISIONED = {
     "succeeded", "updating", "upgrading", "migrating", "configuring", "configuringaad", "reconciling",
     "reconcilingclustercertificates", "reconcilingclusteretcdcertificates", "rotatingclustercertificates",
     "migrationsucceeded", "migrationcancelling", "migrated", "abortingmigration", "committingmigration",
-    "pendingmigrationcommit",
+    "pendingmigrationcommit", "patching",
 }  # fmt: skip
 
 
@@ -246,7 +254,8 @@ def is_provisioned(word: str) -> bool:
     return word.lower().replace(" ", "") in _PROVISIONED
 
 
-def _status(read: Facts) -> Status:
+def status_of(read: Facts) -> Status:
+    """The status of what was read, in our words."""
     plain = read.word.lower().replace(" ", "")
     if not plain:
         return read.silent

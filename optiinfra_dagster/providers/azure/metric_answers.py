@@ -43,12 +43,16 @@ def by_metric(resource_ids: Sequence[str], answer: object) -> dict[str, list[Ans
 
 
 def _name(metric: Item) -> str:
-    """The name of a metric of an answer; some answers have it in the id only."""
-    return (as_text(dig(metric, "name", "value")) or as_text(metric.get("id")).rpartition("/")[2]).lower()
+    """The name of a metric of an answer; some answers have it in the id only. It is compared, and not kept."""
+    written = dig(metric, "name", "value")
+    if not isinstance(written, str) or not written:
+        written = as_text(metric.get("id")).rpartition("/")[2]
+    return written.lower()
 
 
 def _code(metric: Item) -> str:
-    return as_text(metric.get("errorCode")) or "Success"
+    code = metric.get("errorCode")
+    return "Success" if code == "Success" else as_text(code) or "Success"
 
 
 def _points(metric: Item) -> list[Item]:

@@ -57,7 +57,9 @@ class Question(metric_questions.Question):
             key, name = statistic.lower(), self.metric.statistic_name(statistic)
             values = known.get(name, {})
             for point in points:
-                value = as_finite(written := point.get(key))
+                written = point.get(key)
+                # Asked of every point: a number as it should be is not looked at twice.
+                value = written if type(written) is float and math.isfinite(written) else as_finite(written)
                 if value is None:
                     readable = readable and (written is None or isinstance(written, float))  # NaN is no point either
                     continue

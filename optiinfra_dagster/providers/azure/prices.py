@@ -8,6 +8,7 @@ Priced are machines and uniform scale sets (Linux, Windows, Spot), managed disks
 vCore, PostgreSQL and MySQL flexible servers, caches for Redis, load balancers, application gateways v2, NAT gateways
 and the uptime tier of AKS. Not priced, because the inventory does not tell enough or use decides: DTU, serverless and
 Hyperscale databases, managed instances, single servers, Cosmos DB, Redis Enterprise, Ultra and Premium SSD v2 disks,
+snapshots and images, storage accounts, NetApp volumes, App Service plans, Container Apps,
 gateways v1, global load balancers, traffic, transactions and backups; and machines whose image costs a licence beside
 the machine. A customer's own discounts are on the bill only.
 """

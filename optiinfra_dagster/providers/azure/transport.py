@@ -11,12 +11,18 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from azure.core import PipelineClient
 from azure.core.pipeline.policies import RetryPolicy, UserAgentPolicy
 from azure.core.pipeline.transport import RequestsTransport
+from requests import Session
+from requests.adapters import HTTPAdapter
+from requests.cookies import RequestsCookieJar
+from urllib3.util import Retry
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 
@@ -84,6 +90,35 @@ def _wait(seconds: float, cause: Cause) -> None:
     time.sleep(seconds)
 
 
+# --- Connections -----------------------------------------------------------------------------------------------------
+
+
+class _Adapter(HTTPAdapter):
+    """Connections of requests that are read in larger pieces, as azure-core's own are; azure-core tries again."""
+
+    def __init__(self) -> None:
+        # Hosts: Resource Manager, Entra ID, the price list, and one for metrics in each region.
+        super().__init__(pool_connections=128, pool_maxsize=256, max_retries=Retry(total=False, redirect=False))
+
+    def init_poolmanager(self, *sizes: Any, **options: Any) -> None:
+        """Make the pools."""
+        super().init_poolmanager(*sizes, **options, blocksize=32 * 1024)
+
+
+@cache
+def connections() -> Session:
+    """The connections of all clients, which are those of all customers too.
+
+    A pool of connections to one host reads the certificates that are trusted, at 0.7 MB and 18 ms CPU: with pools of
+    their own, a thousand customers would take 2 GB. Nothing of a customer stays here: no cookie is kept.
+    """
+    session = Session()
+    session.cookies = RequestsCookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+    for protocol in ("http://", "https://"):
+        session.mount(protocol, _Adapter())
+    return session
+
+
 # --- Transports -------------------------------------------------------------------------------------------------------
 
 
@@ -95,7 +130,7 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # azure-core hides it
     """
 
     def __init__(self, operation: str, usd: Decimal = Decimal(0)) -> None:
-        super().__init__(**PATIENCE)
+        super().__init__(session=connections(), session_owner=False, **PATIENCE)
         self._operation, self._usd = operation, usd
         self._lock = threading.Lock()
         self._free_at = 0.0

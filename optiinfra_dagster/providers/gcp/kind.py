@@ -138,7 +138,8 @@ class GcpKind(Kind):
     def to_resource(self, data: Item, place: Place) -> Resource:
         """The resource that an asset of this kind is; `data` is the answer of its own API."""
         facts = self.read(data, place)
-        created = next(filter(None, map(as_datetime, (facts.created, *map(data.get, _CREATED)))), None)
+        told = facts.created or data.get("creationTimestamp") or data.get("createTime") or data.get("timeCreated")
+        created = as_datetime(told)  # by Compute Engine, most APIs, or Cloud Storage
         return Resource(
             account_id=place.account_id,
             region=facts.region or place.region,
@@ -155,9 +156,6 @@ class GcpKind(Kind):
             tags=as_labels(facts.labels),
             metadata=facts.metadata,
         )
-
-
-_CREATED = ("creationTimestamp", "createTime", "timeCreated")  # Compute Engine; most APIs; Cloud Storage
 
 
 def _own_id(data: Item, place: Place) -> str:

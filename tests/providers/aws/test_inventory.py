@@ -450,3 +450,56 @@ def test_an_address_that_nothing_uses_is_available_and_attached_to_nothing(start
     assert "attached_to" not in idle.metadata
     assert idle.resource_id.startswith("arn:aws:ec2:us-east-1:")
     assert ":elastic-ip/eipalloc-" in idle.resource_id
+
+
+def test_an_empty_account_is_a_call_for_each_listing(start_lab: StartLab) -> None:
+    start_lab()
+    meter = Meter()
+
+    assert gather(meter=meter) == Inventory()
+
+    assert sum(meter.calls.values()) == len(LISTINGS) + 1  # and AssumeRole
+
+
+def test_buckets_of_all_regions_are_one_call_and_those_of_other_regions_are_left_out(start_lab: StartLab) -> None:
+    start_lab(*(fleet("s3:bucket", 2, region=region) for region in ("us-east-1", "eu-west-1", "ap-south-1")))
+    meter = Meter()
+
+    inventory = gather(acme(regions=["eu-west-1", "ap-south-1"]), meter=meter)
+
+    assert Counter(one.region for one in inventory.resources) == {"eu-west-1": 2, "ap-south-1": 2}
+    assert meter.calls["ListBuckets"] == 1
+
+
+def test_snapshots_are_those_of_the_account_itself(start_lab: StartLab) -> None:
+    start_lab(fleet("ebs:snapshot", 3, size=50))
+
+    found = gather().resources
+
+    assert [(one.capacity, one.status, one.resource_type) for one in found] == [
+        (50, Status.AVAILABLE, ResourceType.SNAPSHOT)
+    ] * 3
+    assert all(one.created_at is not None and one.metadata["snapshot_of"] for one in found)
+
+
+def test_services_and_domains_come_in_the_batches_that_their_calls_allow(start_lab: StartLab) -> None:
+    start_lab(fleet("ecs:service", 101, tags={"env": "prod"}), fleet("opensearch:domain", 11))
+    meter = Meter()
+
+    inventory = gather(meter=meter)
+
+    assert inventory.problems == []
+    assert Counter(one.kind for one in inventory.resources) == {"ecs:service": 101, "opensearch:domain": 11}
+    assert {one.tags.get("env") for one in inventory.resources if one.kind == "ecs:service"} == {"prod"}
+    assert {name: meter.calls[name] for name in ("ListServices", "DescribeServices", "DescribeDomains")} == {
+        "ListServices": 2,
+        "DescribeServices": 11,
+        "DescribeDomains": 3,
+    }
+
+
+def test_what_new_listings_may_hold_never_comes_out(start_lab: StartLab) -> None:
+    kinds = ("lambda:function", "ecs:service", "opensearch:domain", "memorydb:cluster", "fsx:filesystem")
+    start_lab(*(fleet(kind, 2) for kind in (*kinds, "ebs:snapshot")))
+
+    assert "planted" not in repr(gather())

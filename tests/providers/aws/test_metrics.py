@@ -871,10 +871,12 @@ def test_what_is_told_of_whole_days_is_asked_until_the_newest_is_known(start_lab
     first, asked = ask({})
     same, asked_same = ask({})
     again, asked_again = ask({}, END - timedelta(minutes=30))
+    older, _ = ask({one.resource_id: today - 3 * day for one in buckets})
     known, asked_of_known = ask({one.resource_id: today - day for one in buckets})
 
     assert (asked, asked_same, asked_again, asked_of_known) == (2 * 2, 2 * 2, 0, 0)
     assert len(same.series) == len(first.series)
+    assert {tuple(one.timestamps) for one in older.series} == {(today - 2 * day, today - day)}
     assert {(one.metric.name, one.window) for one in first.series} == {
         ("storage_used", END - timedelta(minutes=15)),
         ("object_count", END - timedelta(minutes=15)),

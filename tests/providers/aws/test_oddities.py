@@ -223,7 +223,7 @@ def test_agent_dimensions_change(
 
 
 def test_agent_dimensions_change_where_the_listing_has_both(start_lab: StartLab) -> None:
-    both = {"type": "m6i.xlarge", "agent": True, "type_before": "m6i.large", "resized": RESIZED}
+    both: dict[str, Any] = {"type": "m6i.xlarge", "agent": True, "type_before": "m6i.large", "resized": RESIZED}
     start_lab(fleet("ec2:instance", name="web", volumes=0, **both))
     (machine,) = gather().resources
     before = replace(machine, metadata={**machine.metadata, "instance_type": "m6i.large"})
@@ -266,6 +266,8 @@ NAMED = [
     "dynamodb:table",
     "eks:cluster",
     "elb:classic",
+    "ecs:service",
+    "elasticache:serverless",
 ]
 
 
@@ -291,7 +293,7 @@ def test_replaced_machine(start_lab: StartLab, kind: str) -> None:
 
 
 def test_replaced_machine_of_ec2_has_another_id_and_a_restart_is_no_creation(start_lab: StartLab) -> None:
-    times = {"created": "2026-01-01T00:00:00Z", "restarted": "2026-11-19T08:00:00Z"}
+    times: dict[str, Any] = {"created": "2026-01-01T00:00:00Z", "restarted": "2026-11-19T08:00:00Z"}
     start_lab(fleet("ec2:instance", volumes=0, **times))
 
     (machine,) = gather().resources

@@ -223,7 +223,7 @@ def test_a_total_that_fails_leaves_the_charges(start_billing: StartLab, waits: l
     [
         ({"one": {"actions": ["Microsoft.Compute/*/read"]}}, None, Cause.PERMISSION, "role Cost Management Reader"),
         ({}, "optin_required", Cause.PERMISSION, "allow them to view charges"),
-        ({}, "unknown_key", Cause.UNAVAILABLE, "refuses the session"),
+        ({}, "unknown_key", Cause.AUTH, "client_secret"),
     ],
 )
 def test_a_refusal_names_the_remedy_and_gives_no_rows(

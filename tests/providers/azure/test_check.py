@@ -52,7 +52,7 @@ def test_an_unreadable_one_names_the_role(start_lab: StartLab) -> None:
     assert "Reader" in problem.message
 
 
-@pytest.mark.parametrize(("action", "cause"), [("deny", Cause.PERMISSION), ("unknown_key", Cause.UNAVAILABLE)])
+@pytest.mark.parametrize(("action", "cause"), [("deny", Cause.PERMISSION), ("unknown_key", Cause.AUTH)])
 def test_a_refusal_is_explained(start_lab: StartLab, action: str, cause: Cause) -> None:
     lab = start_lab()
     lab.control.add_faults({"action": action, "service": "resourcegraph"})

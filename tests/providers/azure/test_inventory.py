@@ -48,7 +48,7 @@ def test_every_kind_of_every_region_comes_out_once_in_one_call(start_lab: StartL
 
     assert inventory.problems == []
     assert ids(inventory) == expected(lab)
-    assert {one.kind for one in inventory.resources} == {*KINDS, "azure:sql_database"}
+    assert {one.kind for one in inventory.resources} == {*KINDS, "azure:sql_database", "azure:aks_pool"}
     assert {one.resource_type for one in inventory.resources} == set(ResourceType)
     assert {one.region for one in inventory.resources} == {*regions, "global"}
     assert {one.account_id for one in inventory.resources} == {SUBSCRIPTION}
@@ -148,6 +148,21 @@ def test_capacity_and_its_unit(start_lab: StartLab, kind: str, size: int | None,
     assert (one.capacity, one.unit) == (capacity, unit)
 
 
+def test_a_clusters_pools_are_told_beside_it(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("azure:aks", size=7, type="Standard_D8s_v5", tags={"env": "prod"}))
+    meter = Meter()
+
+    inventory = gather(lab, meter=meter)
+
+    cluster, pool = only(inventory, "azure:aks"), only(inventory, "azure:aks_pool")
+    assert pool.resource_id == f"{cluster.resource_id}/agentpools/nodepool1"
+    assert (pool.status, pool.cloud_status, pool.capacity) == (Status.RUNNING, "Running", None)
+    assert (pool.metadata["nodes"], pool.metadata["instance_type"]) == (7, "Standard_D8s_v5")
+    assert pool.metadata["cluster"] == cluster.resource_name
+    assert (pool.account_id, pool.region, pool.tags) == (cluster.account_id, cluster.region, {"env": "prod"})
+    assert meter.calls == {"Resources": 1}  # they come with their clusters
+
+
 def test_a_resource_without_properties_is_kept_and_unknown(start_lab: StartLab) -> None:
     keys = ["extended", "hardwareProfile", "storageProfile", "timeCreated", "provisioningState", "priority"]
     lab = start_lab(fleet("azure:vm", omit=keys, disks=0))
@@ -223,7 +238,7 @@ def test_a_refusal_costs_only_the_subscription_that_is_to_blame(start_lab: Start
         ("throttle", Cause.THROTTLED),
         ("deny", Cause.PERMISSION),
         ("error", Cause.UNAVAILABLE),
-        ("expired", Cause.UNAVAILABLE),  # a session, and not the credential
+        ("expired", Cause.AUTH),
         ("optin_required", Cause.CONFIG),
         ("disconnect", Cause.UNAVAILABLE),
     ],
@@ -314,22 +329,20 @@ def test_secrets_stay_where_they_are(start_lab: StartLab, caplog: pytest.LogCapt
     assert PLANTED not in caplog.text
 
 
-class _Answer:
+def _answer(data: Any, total: int = 0, token: str | None = None) -> dict[str, Any]:
     """An answer of Resource Graph in whatever form."""
-
-    def __init__(self, data: Any, total: int = 0, token: str | None = None) -> None:
-        self.data, self.total_records, self.skip_token, self.result_truncated = data, total, token, "false"
+    return {"data": data, "totalRecords": total, "$skipToken": token, "resultTruncated": "false"}
 
 
 class _Told:
     """A principal that is told what to answer."""
 
-    def __init__(self, *answers: _Answer) -> None:
+    def __init__(self, *answers: dict[str, Any]) -> None:
         self.answers = list(answers)
 
-    def ask(self, query: str, _subscriptions: list[str], _token: str | None = None) -> _Answer:
+    def ask(self, query: str, _subscriptions: list[str], _token: str | None = None) -> dict[str, Any]:
         if query == VISIBLE:
-            return _Answer([_SELF])
+            return _answer([_SELF])
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
@@ -343,7 +356,7 @@ _DISK = {
 }
 
 
-def told(*answers: _Answer) -> Inventory:
+def told(*answers: dict[str, Any]) -> Inventory:
     principal: Any = _Told(*answers)
     return _Listing(principal, [SUBSCRIPTION]).run()
 
@@ -351,7 +364,7 @@ def told(*answers: _Answer) -> Inventory:
 def test_one_odd_row_costs_that_row() -> None:
     odd = {**_DISK, "id": _DISK["id"] + "-odd", "storageGB": "hunter2"}
 
-    inventory = told(_Answer([odd, {"type": "microsoft.compute/disks"}, "nonsense", _DISK]))
+    inventory = told(_answer([odd, {"type": "microsoft.compute/disks"}, "nonsense", _DISK]))
 
     assert [(one.resource_name, one.capacity, one.region) for one in inventory.resources] == [
         ("d1-odd", None, "westeurope"),
@@ -372,21 +385,21 @@ def test_a_table_is_read_as_well() -> None:
         "rows": [[row.get(n) for n in names] for row in (_DISK, {**_DISK, "id": _DISK["id"] + "2"})],
     }
 
-    inventory = told(_Answer(table, 2))
+    inventory = told(_answer(table, 2))
 
     assert inventory.problems == []
     assert [one.resource_name for one in inventory.resources] == ["d1", "d12"]
 
 
 def test_a_row_that_two_pages_show_is_one_resource() -> None:
-    inventory = told(_Answer([_DISK], token="next"), _Answer([{**_DISK, "state": "Attached"}]))
+    inventory = told(_answer([_DISK], token="next"), _answer([{**_DISK, "state": "Attached"}]))
 
     (disk,) = inventory.resources
     assert disk.status is Status.IN_USE
 
 
 def test_a_page_that_comes_again_and_again_is_incomplete() -> None:
-    inventory = told(_Answer([_DISK], token="again"))
+    inventory = told(_answer([_DISK], token="again"))
 
     assert [one.resource_name for one in inventory.resources] == ["d1"]
     assert [problem.cause for problem in inventory.problems] == [Cause.INCOMPLETE]
@@ -394,6 +407,6 @@ def test_a_page_that_comes_again_and_again_is_incomplete() -> None:
 
 @pytest.mark.parametrize("data", [{"unheard": "of"}, 42])
 def test_an_answer_of_another_form_is_a_problem_of_the_account(data: Any) -> None:
-    (problem,) = told(_Answer(data)).problems
+    (problem,) = told(_answer(data)).problems
 
     assert (problem.account_id, problem.kind, problem.cause) == (SUBSCRIPTION, "", Cause.BUG)

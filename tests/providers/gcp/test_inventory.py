@@ -177,6 +177,7 @@ def test_what_bills_are_full_of_is_listed_too(start_lab: StartLab) -> None:
         fleet("gcp:address", name="spare"),
         fleet("gcp:netapp_volume", name="share", size=2048),
         fleet("gcp:cloud_run_service", name="api"),
+        fleet("gcp:cloud_run_service", name="api-2", engine="v2"),
         fleet("gcp:cloud_function", name="thumbs", type="GEN_2"),
         fleet("gcp:app_engine_service", name="default"),
     )
@@ -197,8 +198,12 @@ def test_what_bills_are_full_of_is_listed_too(start_lab: StartLab) -> None:
     serverless = {name: found[name] for name in ("api", "thumbs", "default")}
     assert {one.resource_type for one in serverless.values()} == {ResourceType.SERVERLESS}
     assert {one.status for one in serverless.values()} == {Status.RUNNING}
-    assert (found["api"].cloud_status, found["api"].metadata["memory_limit"]) == ("Ready=True", "512Mi")
-    assert (found["api"].created_at is None, len(found["api"].instance_uid)) == (False, 16)
+    assert (found["api"].cloud_status, found["api-2"].cloud_status) == ("Ready=True", "CONDITION_SUCCEEDED")
+    for api in (found["api"], found["api-2"]):
+        assert (api.status, api.metadata["memory_limit"]) == (Status.RUNNING, "512Mi")
+        assert str(api.metadata["max_instances"]) == "10"
+        assert api.metadata["revision"] == f"{api.resource_name}-00001-abc"
+        assert (api.created_at is None, len(api.instance_uid)) == (False, 16)
     assert found["thumbs"].metadata["service"] == "thumbs"
     assert found["default"].resource_id == f"//appengine.googleapis.com/apps/{PROJECT}/services/default"
 

@@ -67,6 +67,8 @@ def told(*skus: dict[str, Any]) -> dict[str, Decimal]:
         ("Spot Preemptible E2 Instance Core running in Paris", "Preemptible", "e2 core spot"),
         ("Preemptible E2 Instance Core running in Paris", "Preemptible", "e2 core spot"),
         ("Spot Preemptible Compute optimized Instance Core running in Johannesburg", "Preemptible", "c2 core spot"),
+        ("Storage Image in Belgium", "OnDemand", "image GiB"),
+        ("Storage Machine Image in Iowa", "OnDemand", "machine image GiB"),
         ("Nvidia Tesla T4 GPU running in Dammam", "OnDemand", "nvidia-tesla-t4 gpu"),
         ("Nvidia L4 GPU attached to Spot Preemptible VMs running in Iowa", "Preemptible", "nvidia-l4 gpu spot"),
         ("SSD backed Local Storage in Bangkok", "OnDemand", "local ssd GiB"),
@@ -129,7 +131,7 @@ FLEETS = (
     fleet("gcp:forwarding_rule"),
     fleet("gcp:gke_cluster"),
     fleet("gcp:address", 2),
-    fleet("gcp:snapshot"),
+    fleet("gcp:image"), fleet("gcp:machine_image"), fleet("gcp:snapshot"),
 )  # fmt: skip
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.lab.azure.kind import PLANTED, LabKind, Meter, Row, Use, own_id, share
+from optiinfra_dagster.lab.azure.kind import PLANTED, LabKind, Meter, Row, Use, bare_row, own_id, share
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from optiinfra_dagster.lab.azure.world import AzureFleet
 
+_POOLS = "Microsoft.ContainerService/managedClusters/agentPools"
 _SERVICE, _UPTIME = "Azure Kubernetes Service", "Standard Uptime SLA"
 
 
@@ -22,6 +24,8 @@ def _properties(row: Row, fleet: AzureFleet, created: datetime) -> Row:
         "count": fleet.size or 3,
         "vmSize": fleet.type or "Standard_D4s_v5",
         "mode": "System",
+        "provisioningState": "Succeeded",
+        "powerState": {"code": fleet.state or "Running"},
         "nodeLabels": {"token": PLANTED},
         "customCATrustCertificates": [PLANTED],
     }
@@ -35,6 +39,13 @@ def _properties(row: Row, fleet: AzureFleet, created: datetime) -> Row:
         "windowsProfile": {"adminUsername": PLANTED, "adminPassword": PLANTED},
         "linuxProfile": {"ssh": {"publicKeys": [{"keyData": PLANTED}]}},
     }
+
+
+def _pools(row: Row, _fleet: AzureFleet, _created: datetime) -> Iterator[Row]:
+    """The pools of a cluster. Resource Graph has no rows of them: nobody asks it for their type."""
+    for pool in row["properties"]["agentPoolProfiles"]:
+        more = {"location": row["location"], "tags": row["tags"], "properties": pool}
+        yield bare_row(f"{row['id']}/agentPools/{pool['name']}", _POOLS, **more)
 
 
 def _uses(row: Row) -> list[Use]:
@@ -58,6 +69,7 @@ def _openshift_v3(_row: Row, fleet: AzureFleet, _created: datetime) -> Row:
 
 
 KINDS = (
+    LabKind(name="azure:aks_pool", azure_type=_POOLS),
     LabKind(name="azure:openshift", azure_type="Microsoft.RedHatOpenShift/openShiftClusters", properties=_openshift),
     LabKind(
         name="azure:openshift_v3",
@@ -68,6 +80,7 @@ KINDS = (
         name="azure:aks",
         azure_type="Microsoft.ContainerService/managedClusters",
         properties=_properties,
+        children=_pools,
         metrics=(
             share("node_cpu_usage_percentage"),
             share("node_memory_working_set_percentage"),

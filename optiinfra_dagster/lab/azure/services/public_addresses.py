@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.lab.azure.kind import LabKind, Meter, Row, Use, own_id
+from optiinfra_dagster.lab.azure.kind import LabKind, LabMetric, Meter, Row, Use, own_id
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -38,6 +38,10 @@ KINDS = (
         name="azure:public_ip",
         azure_type="Microsoft.Network/publicIPAddresses",
         properties=_address,
+        metrics=(
+            LabMetric("ByteCount", "Bytes", 1e3, 2e9, "count"),
+            LabMetric("VipAvailability", "Count", 0, 100, "up"),
+        ),
         meters=(Meter(_SERVICE, _PRODUCT, "Standard", _METER, "1 Hour", Decimal("0.005")),),
         uses=_uses,
     ),

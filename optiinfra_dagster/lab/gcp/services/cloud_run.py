@@ -1,4 +1,4 @@
-"""Cloud Run: services, as the Knative API shows them."""
+"""Cloud Run: services, as the Knative API shows them; as version 2 of the API does where a fleet's engine is v2."""
 
 from __future__ import annotations
 
@@ -15,14 +15,33 @@ from optiinfra_dagster.lab.gcp.kind import (
 )
 
 
-def _service(asset: LabAsset) -> Shown:
-    """A service of Cloud Run."""
-    container = {
+def _container(asset: LabAsset) -> Shown:
+    return {
         "image": f"gcr.io/{asset.project}/{asset.name}",
         "env": [{"name": "PASSWORD", "value": SECRET}],
         "args": [SECRET],
         "resources": {"limits": {"cpu": "1000m", "memory": "512Mi"}},
     }
+
+
+def _second(asset: LabAsset) -> Shown:
+    """A service as version 2 of the API has it."""
+    return {
+        "name": asset.path,
+        "uid": f"{asset.seed:016x}",
+        "createTime": seconds(asset.created),
+        "labels": asset.fleet.tags,
+        "creator": SECRET,
+        "template": {"scaling": {"maxInstanceCount": 10}, "containers": [_container(asset)]},
+        "terminalCondition": {"type": "Ready", "state": asset.fleet.state or "CONDITION_SUCCEEDED"},
+        "latestReadyRevision": f"{asset.path}/revisions/{asset.name}-00001-abc",
+    }
+
+
+def _service(asset: LabAsset) -> Shown:
+    """A service of Cloud Run."""
+    if asset.fleet.engine == "v2":
+        return _second(asset)
     return {
         "apiVersion": "serving.knative.dev/v1",
         "kind": "Service",
@@ -37,7 +56,7 @@ def _service(asset: LabAsset) -> Shown:
         "spec": {
             "template": {
                 "metadata": {"annotations": {"autoscaling.knative.dev/maxScale": "10"}},
-                "spec": {"containerConcurrency": 80, "containers": [container]},
+                "spec": {"containerConcurrency": 80, "containers": [_container(asset)]},
             }
         },
         "status": {

@@ -41,6 +41,9 @@ ADDRESS = AwsKind(
     },
     bill_service="Amazon Virtual Private Cloud",
     attachable=True,
+    not_offered=dict.fromkeys(
+        ("network_io", "uptime"), "CloudWatch user guide: AWS services that publish CloudWatch metrics"
+    ),
 )
 
 KINDS = (ADDRESS,)

@@ -43,7 +43,7 @@ def _snapshot(item: Item, place: Place) -> Resource:
         unit="GiB",
         tags=tags,
         metadata=facts(
-            source=item.get("VolumeId"),
+            snapshot_of=as_text(item.get("VolumeId")) or "an unknown volume",
             tier=item.get("StorageTier"),
             encrypted=as_bool(item.get("Encrypted")),
         ),

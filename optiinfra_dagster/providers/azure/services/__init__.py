@@ -77,14 +77,15 @@ def kind_of(row: Row) -> str:
     return kind.name if kind else ""
 
 
-def to_resource(row: Row) -> Resource | None:
-    """Read one row; None for what is no resource of ours.
+def to_resources(row: Row) -> list[Resource]:
+    """Read one row: a resource and what it consists of; none for what is no resource of ours.
 
     Raises:
         ValueError and the like: the row has no id or type.
     """
     kind = KINDS_BY_TYPE.get(arm_id(name_of(row, "type")))
-    return kind.to_resource(row) if kind else None
+    whole = kind.to_resource(row) if kind else None
+    return [whole, *kind.parts(row, whole)] if kind and whole else []
 
 
 def components(resource: Resource) -> list[Component]:
@@ -116,7 +117,7 @@ def _query() -> str:
     """
     columns = _columns((COMMON_COLUMNS, *(kind.columns for kind in KINDS.values())))
     projected = ", ".join(_projected(*column) for column in columns.items())
-    types = ", ".join(f"'{name}'" for name in KINDS_BY_TYPE)
+    types = ", ".join(f"'{name}'" for name, kind in KINDS_BY_TYPE.items() if kind.listed)
     skipped = sorted({kind.skipped_ids for kind in KINDS.values() if kind.skipped_ids})
     return "\n| ".join(
         (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.providers.azure.kind import (
     AzureKind,
@@ -10,14 +13,17 @@ from optiinfra_dagster.providers.azure.kind import (
     MetricRow,
     Parts,
     Row,
+    arm_id,
+    document,
     fact_text,
     not_among,
     price_part,
     state_word,
+    status_of,
 )
-from optiinfra_dagster.providers.parsing import as_dicts, as_number, as_texts, facts
+from optiinfra_dagster.providers.parsing import as_bool, as_dicts, as_number, as_text, as_texts, dig, facts
 
-_SERVICE = "Azure Kubernetes Service"
+_SERVICE, _POOL = "Azure Kubernetes Service", "azure:aks_pool"
 _COLUMNS: Columns = {
     "uid": ("properties.resourceUID",),
     "state": ("properties.powerState.code",),
@@ -52,6 +58,37 @@ def _read(row: Row) -> Facts:
     )
 
 
+def _node_pools(row: Row, cluster: Resource) -> Iterator[Resource]:
+    """The pools of an AKS cluster. Their nodes are counted with it, and listed as scale sets."""
+    for pool in as_dicts(row.get("pools")):
+        if not (name := as_text(pool.get("name"))):
+            continue
+        word = as_text(dig(pool, "powerState", "code")) or as_text(pool.get("provisioningState"))
+        yield replace(
+            cluster,
+            kind=_POOL,
+            resource_id=f"{cluster.resource_id}/agentpools/{arm_id(name)}",
+            resource_name=name,
+            status=status_of(Facts(word, ready=Status.RUNNING)),
+            cloud_status=word,
+            created_at=None,
+            capacity=None,
+            unit="",
+            instance_uid="",
+            metadata=facts(
+                cluster=cluster.resource_name,
+                nodes=as_number(pool.get("count")),
+                instance_type=pool.get("vmSize"),
+                mode=pool.get("mode"),
+                priority=pool.get("scaleSetPriority"),
+                platform=pool.get("osType"),
+                autoscaled=as_bool(pool.get("enableAutoScaling")),
+                nodes_min=as_number(pool.get("minCount")),
+                nodes_max=as_number(pool.get("maxCount")),
+            ),
+        )
+
+
 def _parts(resource: Resource) -> Parts:
     """The uptime tier, for nodes are machines and scale sets of their own. Free and stopped clusters cost nothing."""
     if fact_text(resource, "tier").lower() == "standard" and resource.status is not Status.STOPPED:
@@ -66,6 +103,7 @@ _UNMEASURED = dict.fromkeys(
 KINDS = (
     AzureKind(
         name="azure:aks",
+        parts=_node_pools,
         azure_type="Microsoft.ContainerService/managedClusters",
         resource_type=ResourceType.KUBERNETES,
         columns=_COLUMNS,
@@ -84,6 +122,17 @@ KINDS = (
             "uptime",
             disk_io="it is told as a share of what nodes have, and as space",
             network_io="over which time node_network_in_bytes and its like count is not told",
+        ),
+    ),
+    AzureKind(
+        name=_POOL,
+        azure_type="Microsoft.ContainerService/managedClusters/agentPools",
+        listed=False,
+        resource_type=ResourceType.KUBERNETES,
+        read=_read,
+        not_offered=dict.fromkeys(
+            ("cpu", "memory", "disk_io", "network_io", "response_time", "uptime"),
+            f"{document('Microsoft.ContainerService/managedClusters')}: what a pool does is told of its scale set",
         ),
     ),
     AzureKind(

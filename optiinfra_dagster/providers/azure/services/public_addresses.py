@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
-from optiinfra_dagster.providers.azure.kind import AzureKind, Facts, Parts, Row, arm_id, fact_text, price_part
+from optiinfra_dagster.providers.azure.kind import (
+    AzureKind,
+    Facts,
+    MetricRow,
+    Parts,
+    Row,
+    arm_id,
+    fact_text,
+    price_part,
+)
 from optiinfra_dagster.providers.parsing import as_text, facts
 
 _SERVICE = "Virtual Network"
@@ -24,6 +33,10 @@ def _read(row: Row) -> Facts:
             address_version=row.get("addressVersion"),
         ),
     )
+
+
+def _held(resource: Resource) -> str:
+    return "" if resource.metadata.get("attached_to") else "nothing has the address"
 
 
 def _parts(resource: Resource) -> Parts:
@@ -47,6 +60,12 @@ KINDS = (
             "addressHolder": ("properties.ipConfiguration.id", "properties.natGateway.id"),
         },
         read=_read,
+        metric_rows=(
+            MetricRow("network_total", "network", "bytes/s", "ByteCount", "Total", "held"),
+            # Availability is written as 0 to 100 although its unit is Count.
+            MetricRow("uptime", "uptime", "percent", "VipAvailability", "Average", "held"),
+        ),
+        conditions={"held": _held},
         price_parts=_parts,
         bill_service=_SERVICE,
         attachable=True,

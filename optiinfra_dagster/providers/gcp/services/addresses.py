@@ -50,6 +50,7 @@ ADDRESS = GcpKind(
     skus=(Sku("idle address", compute.PRICES, "Static Ip Charge"),),
     bill_service=compute.BILL_SERVICE,
     attachable=True,
+    not_offered=dict.fromkeys(("network_io", "uptime"), "Cloud Monitoring: Google Cloud metrics, compute"),
 )
 
 KINDS = (ADDRESS,)

@@ -1,4 +1,7 @@
-"""Cloud Functions of both generations. Paid by use: no estimate."""
+"""Cloud Functions of both generations. Paid by use: no estimate.
+
+Cloud Asset Inventory may hear of a change half a day late (its supported asset types).
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,23 @@
-"""Compute Engine: images of disks and of whole machines, those that the project keeps. Their price is not modelled."""
+"""Compute Engine: images of disks and of whole machines, those that the project keeps.
+
+One kept in a region is priced by what it stores; those of continents are not.
+"""
 
 from __future__ import annotations
 
-from optiinfra_dagster.model.inventory import ResourceType
-from optiinfra_dagster.providers.gcp.kind import AssetFacts, GcpKind, Place, digits, last_part, short_link
+from optiinfra_dagster.model.cost import Component
+from optiinfra_dagster.model.inventory import Resource, ResourceType
+from optiinfra_dagster.providers.gcp.kind import (
+    AssetFacts,
+    GcpKind,
+    Place,
+    Sku,
+    decimal,
+    digits,
+    last_part,
+    short_link,
+)
+from optiinfra_dagster.providers.gcp.services import compute
 from optiinfra_dagster.providers.parsing import Item, as_number, as_text, as_texts, dig, facts
 
 _GIB = 2.0**30
@@ -16,6 +30,10 @@ def _gib(stored: float | None) -> float | None:
 def _only(places: list[str]) -> str:
     """The one region that something is kept in; "" for a continent's, and for several."""
     return places[0] if len(places) == 1 else ""
+
+
+def _stored(resource: Resource, key: str) -> list[Component]:
+    return [Component(key, decimal(resource.capacity))] if resource.capacity else []
 
 
 def _read_image(data: Item, _place: Place) -> AssetFacts:
@@ -45,6 +63,9 @@ IMAGE = GcpKind(
     unit="GiB",
     collection="images",
     number="image_id",
+    price_parts=lambda resource: _stored(resource, "image GiB"),
+    skus=(Sku("image GiB", compute.PRICES, "Storage Image"),),
+    bill_service=compute.BILL_SERVICE,
 )
 
 
@@ -71,6 +92,9 @@ MACHINE_IMAGE = GcpKind(
     unit="GiB",
     collection="machineImages",
     number="machine_image_id",
+    price_parts=lambda resource: _stored(resource, "machine image GiB"),
+    skus=(Sku("machine image GiB", compute.PRICES, "Storage Machine Image"),),
+    bill_service=compute.BILL_SERVICE,
 )
 
 KINDS = (IMAGE, MACHINE_IMAGE)

@@ -51,7 +51,7 @@ VOLUME = GcpKind(
             ("disk_write_ops", "disk", "ops/s", "operation_count", "ALIGN_RATE", 1, _WRITE),
             ("read_latency", "latency", "seconds", "average_latency", "ALIGN_MEAN", 0.001, _READING),
             ("write_latency", "latency", "seconds", "average_latency", "ALIGN_MEAN", 0.001, _WRITING),
-            ("stored", "storage", "bytes", "bytes_used", "ALIGN_MEAN"),
+            ("storage_used", "disk", "bytes", "bytes_used", "ALIGN_MEAN"),
         ),
     ),
     not_offered={"uptime": _SOURCE},

@@ -6,8 +6,9 @@ They have no list price here: neither the API nor Vultr's documents tell one.
 from __future__ import annotations
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
+from optiinfra_dagster.providers.figures import Figure
 from optiinfra_dagster.providers.parsing import Item, as_text
-from optiinfra_dagster.providers.vultr.kind import VultrKind, address, resource, whole_number
+from optiinfra_dagster.providers.vultr.kind import VultrKind, address, not_offered, resource, whole_number
 
 _NAME = "vultr:address"
 
@@ -39,5 +40,6 @@ KINDS = (
         bill_service="Reserved IP",
         bill_words=("reserved ip",),
         attachable=True,
+        not_offered=not_offered(Figure.NETWORK_IO, Figure.UPTIME),
     ),
 )

@@ -44,6 +44,7 @@ def _read(item: Item, account_id: str) -> Resource:
         name=as_text(item.get("description")),  # the portal shows it as the name
         capacity=_gibibytes(item.get("size")) or None,  # 0 until it is complete
         unit="GiB",
+        snapshot_of="a machine",  # Vultr does not tell which
         compressed_gib=_gibibytes(item.get("compressed_size")) or None,
     )
 
