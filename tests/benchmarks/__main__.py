@@ -423,7 +423,9 @@ def trends() -> None:
             read = rollups.fill(client, 1000, hour)
             for table in ("performance_hourly", "performance_daily"):
                 client.command(f"OPTIMIZE TABLE {table} FINAL")  # what the merges of a few hours do
+            size = sum(rollups.bytes_of_day(client).values())
         costs = [cpu(lambda: rollups.refresh(clickhouse, hour)) for _ in range(ROUNDS)]
+    line("bytes of the rollups of a series and day", size, None, "<= 1,000")
     line(f"CPU-s of trends from {read:,} rollups, all threads", min(costs), None, "<= 5")
 
 
