@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.cli.read import Query, read_rows
+from optiinfra_dagster.cli.read import Query, as_records, read_rows
 from optiinfra_dagster.storage.clickhouse import fetch
 from tests.support.pictured import WINDOW, filled
 
@@ -161,9 +161,9 @@ def test_a_dashboard_is_whole(name: str) -> None:
 
 
 def reader_rows(spine: Spine, name: str, **wanted: Any) -> list[dict[str, Any]]:
-    result = read_rows(spine.clickhouse, spine.settings, Query("cost", name, "acme"))
+    result = read_rows(spine.clickhouse, spine.settings, Query("cost", name, "acme"), as_records)
     assert result.rows is not None
-    return [row for row in result.rows.to_pylist() if all(row[key] == value for key, value in wanted.items())]
+    return [row for row in result.rows if all(row[key] == value for key, value in wanted.items())]
 
 
 def added(rows: Sequence[Mapping[str, Any]], column: str = "amount") -> Decimal | None:

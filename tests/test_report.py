@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optiinfra_dagster.cli import main, report
-from optiinfra_dagster.cli.read import Query, read_rows
+from optiinfra_dagster.cli.read import Query, as_records, read_rows
 from optiinfra_dagster.model.errors import ConfigError, OptiInfraError, StorageError
 from optiinfra_dagster.reports import bills, costs, others, page, plots, words
 from optiinfra_dagster.reports.section import Answer
@@ -152,9 +152,9 @@ def test_figures_are_those_of_the_readers(spine: Spine) -> None:
 
 
 def _answer(spine: Spine, family: str, name: str, customer: str = "acme") -> Answer:
-    result = read_rows(spine.clickhouse, spine.settings, Query(family, name, customer))
+    result = read_rows(spine.clickhouse, spine.settings, Query(family, name, customer), as_records)
     assert result.rows is not None, result.note
-    return Answer(result.rows.to_pylist(), result.note, WINDOW)
+    return Answer(result.rows, result.note, WINDOW)
 
 
 def test_gaps_and_failures_are_told_with_their_reasons(written: Path) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from optiinfra_dagster.config.secrets import HOW_TO_POINT, HOW_TO_REFER, Endpoint, Reference, Section, problem
 
@@ -28,6 +28,13 @@ class Account(Section):
     endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
     prometheus_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
     prometheus_token: Reference | None = Field(default=None, description=HOW_TO_REFER)
+
+    @field_validator("prometheus_token")
+    @classmethod
+    def _check_token(cls, value: Reference | None, info: ValidationInfo) -> Reference | None:
+        if value is not None and "prometheus_url" in info.data and info.data["prometheus_url"] is None:
+            raise problem("is of use only with prometheus_url", "Add prometheus_url, or remove prometheus_token")
+        return value
 
     def endpoint(self) -> str | None:
         """The URL that all calls for this account go to, or None for the cloud's own; ConfigError if it is unusable."""

@@ -28,7 +28,8 @@ def read_sql(name: str) -> str:
 
 
 _FACT = re.compile(
-    r"^(shows|ordered by|if empty|covers|computed from|also computes|kept|key|types|table): (.+(?:\n  .+)*)",
+    r"^(shows|ordered by|if empty|empty without|covers|computed from|also computes|kept|key|types|table): "
+    r"(.+(?:\n  .+)*)",
     re.MULTILINE,
 )
 _DESCRIBED = re.compile(r"^    (?:(?:(?!--).)*?\W)??([a-z_]\w*),?(?: +-- (.*))?$", re.MULTILINE)
@@ -39,8 +40,8 @@ _LENGTHS = {"": timedelta(minutes=15), "1 hour": timedelta(hours=1), "1 day": ti
 class Reader:
     """A reader, as the comment at the head of `sql/readers/<family>_<name>.sql` describes it.
 
-    After its prose stand `shows`, `kept` and `key` and, where they apply, `types`, `ordered by`, `if empty`, `covers`,
-    `computed from`, `also computes` and `table`; what is longer goes on in lines that are indented:
+    After its prose stand `shows`, `kept` and `key` and, where they apply, `types`, `ordered by`, `if empty`, `empty
+    without`, `covers`, `computed from`, `also computes` and `table`; what is longer goes on in lines that are indented:
 
         -- shows: window_start provider resource_name change
         -- kept: 90 days
@@ -67,6 +68,7 @@ class Reader:
     if_empty: str  # what it means that there are no rows
     length: timedelta  # what a slice of it covers
     computed_from: tuple[tuple[str, str], ...]  # readers; none where it is computed from what was collected
+    empty_without: str = ""  # the table without whose rows, from the start of a window's day on, it has none
     also_computes: str = ""  # the query of `sql/queries` that finds the slices to be computed with each of its windows
 
     @property
@@ -145,6 +147,7 @@ def _reader(path: Path) -> Reader:
         if_empty=facts.get("if empty", "nothing is there"),
         length=_LENGTHS[facts.get("covers", "")],
         computed_from=tuple(tuple(key.split("/", 1)) for key in facts.get("computed from", "").split()),  # type: ignore[misc]
+        empty_without=facts.get("empty without", ""),
         also_computes=facts.get("also computes", ""),
     )
 

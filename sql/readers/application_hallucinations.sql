@@ -4,6 +4,7 @@
 -- shows: window_start period provider application_id model_name n population rate rate_low rate_high corrected_rate
 --   worse_than_last_week last_week_rate none minor major unsupported_claims not_assessable failures over_budget tokens
 --   usd self_preference as_of complete
+-- empty without: application_metrics
 -- kept: 90 days
 -- key: customer_id provider application_id model_name judge_version period
 -- types: population UInt64, claims_checked UInt64, unsupported_claims UInt64, tokens UInt64, usd Nullable(Decimal(18,

@@ -3,6 +3,7 @@
 -- shows: window_start period provider application_id model_name metric_type n population mean low high
 --   worse_than_last_week last_week_mean not_assessable failures over_budget tokens usd very_poor poor fair good
 --   excellent self_preference as_of complete
+-- empty without: application_metrics
 -- kept: 90 days
 -- key: customer_id provider application_id model_name metric_type judge_version period
 -- types: population UInt64, tokens UInt64, usd Nullable(Decimal(18, 9))

@@ -2,11 +2,13 @@
 -- A deleted resource is not in that window's slice, so it is not here. A customer whose collection fails is, with the
 -- age of its data in `as_of`. Of what was replaced under its name, the newest instance alone is told.
 --
+-- A total of a whole day comes once, in some window of the day after: it is the newest of the last two days' windows.
+--
 -- shows: window_start provider resource_type resource_name metric_name statistic metric_value unit timestamp as_of
 --   region resource_id
 -- kept: 7 days
 -- key: customer_id provider resource_type resource_id metric_name statistic
--- table: performance_latest 00f7606c
+-- table: performance_latest 9c82223f
 WITH
 points AS
 (
@@ -26,15 +28,30 @@ points AS
     ) AS newest USING (customer_id, provider, window_start, batch)
     WHERE p.window_start <= {window:DateTime('UTC')} AND p.window_start > {window:DateTime('UTC')} - INTERVAL 1 DAY
 ),
--- Where two instances have points of the same time, the newer one is that whose points begin later.
+totals AS
+(
+    SELECT *
+    FROM performance_metrics
+    WHERE period_seconds >= 86400
+        AND window_start <= {window:DateTime('UTC')} AND window_start > {window:DateTime('UTC')} - INTERVAL 2 DAY
+        AND (customer_id, provider, window_start, batch) IN
+        (
+            SELECT customer_id, provider, window_start, batch
+            FROM published_batches
+            WHERE dataset = 'performance'
+                AND window_start <= {window:DateTime('UTC')}
+                AND window_start > {window:DateTime('UTC')} - INTERVAL 2 DAY
+        )
+),
+-- What is there, and which instance. Where two have points of the same time, the newer one is that whose points begin
+-- later.
 present AS
 (
-    SELECT customer_id, provider, resource_id, argMax(instance_uid, (newest, oldest)) AS uid
+    SELECT customer_id, provider, resource_id, argMax(instance_uid, (instance_uid != '', newest, oldest)) AS uid
     FROM
     (
         SELECT customer_id, provider, resource_id, instance_uid, max(p.timestamp) AS newest, min(p.timestamp) AS oldest
         FROM points AS p
-        WHERE instance_uid != ''
         GROUP BY customer_id, provider, resource_id, instance_uid
     )
     GROUP BY customer_id, provider, resource_id
@@ -53,8 +70,8 @@ SELECT
     argMax(p.metric_value, p.timestamp) AS metric_value,
     any(p.unit) AS unit,
     max(p.timestamp) AS timestamp,
-    p.window_start AS as_of
-FROM points AS p
-LEFT JOIN present USING (customer_id, provider, resource_id)
+    max(p.window_start) AS as_of
+FROM (SELECT * FROM points UNION ALL SELECT * FROM totals) AS p
+INNER JOIN present USING (customer_id, provider, resource_id)
 WHERE p.instance_uid IN ('', present.uid)
-GROUP BY customer_id, provider, resource_id, metric_name, statistic, as_of
+GROUP BY customer_id, provider, resource_id, metric_name, statistic

@@ -192,32 +192,39 @@ deviations AS
         (squares - squares_w) / more > 2.6 * squares_w / free_w AS weekdays_differ
     FROM lines
 ),
+fits AS
+(
+    SELECT
+        * EXCEPT (dx, dy, dx_w, dy_w, x_of_weekday, y_of_weekday, rest, rest_w),
+        days_n >= days_enough AS is_month_known,
+        if(weekdays_differ, rise_w, rise) AS month_rise,
+        if(weekdays_differ, rest_w, rest) AS month_rest,
+        if(weekdays_differ, squares_w, squares) AS month_squares,
+        if(weekdays_differ, free_w, free) AS month_free,
+        if(weekdays_differ, xx_w, xx) AS month_xx,
+        -- Each of the last seven whole days beside the same weekday before.
+        arrayMap(day -> y[indexOf(x, day)] - y[indexOf(x, day - 7)],
+            arrayFilter(day -> day >= 21 AND has(x, day - 7), x)) AS differences,
+        length(differences) AS pairs
+    FROM deviations
+),
 errors AS
 (
     SELECT
         *,
-        length(x) >= days_enough AS is_month_known,
-        if(weekdays_differ, rise_w, rise) AS month_rise,
-        if(weekdays_differ, rest_w, rest) AS month_rest,
-        if(weekdays_differ, squares_w / free_w / xx_w, squares / free / xx) AS variance,
-        if(weekdays_differ, free_w, free) AS month_free,
-        arraySum((one, other) -> one * other, arrayPopFront(month_rest), arrayPopBack(month_rest))
-            / arraySum(one -> one * one, month_rest) AS lag,
-        -- Of so few days it comes out low (Kendall 1954); of too few to tell, it is that of a strongly correlated series.
-        if(NOT is_month_known, 0.4, if(isNaN(lag), 0, least(0.9, greatest(0, lag + (1 + 4 * lag) / days_n))))
+        -- How much a day is like the one before. Of so few days it comes out low (Kendall 1954); where they are too few to
+        -- tell, it is that of a strongly correlated series.
+        arraySum((one, other) -> one * other, arrayPopFront(month_rest), arrayPopBack(month_rest)) / month_squares AS lag,
+        if(is_month_known, least(0.9, greatest(0, ifNotFinite(lag, 0) * (1 + 4 / days_n) + 1 / days_n)), 0.4)
             AS likeness,
-        sqrt((1 + likeness) / (1 - likeness)) AS wider,
+        sqrt(2 / (1 - likeness) - 1) AS wider,
         -- Student's t, two-sided 1 %: within 0.3 % of the tables from 12 degrees of freedom on.
-        2.5758 + 4.916 / month_free + 8.83 / pow(month_free, 2) AS t_of_month,
-        -- Each of the last seven whole days beside the same weekday before.
-        arrayMap(day -> y[indexOf(x, day)] - y[indexOf(x, day - 7)],
-            arrayFilter(day -> day >= 21 AND has(x, day - 7), x)) AS differences,
-        length(differences) AS pairs,
-        arrayAvg(differences) AS week_rise,
-        arraySum(one -> pow(one - week_rise, 2), differences) / (pairs - 1) / pairs AS week_variance,
-        [4.604, 4.032, 3.707][pairs - 4] AS t_of_week,
+        (2.5758 + 4.916 / month_free + 8.83 / pow(month_free, 2)) * sqrt(month_squares / month_free / month_xx) * wider
+            AS month_chance,
+        arrayAvg(differences) / 7 AS week_rise,
+        [4.604, 4.032, 3.707][pairs - 4] * sqrt(arrayReduce('varSamp', differences) / pairs) / 7 * wider AS week_chance,
         arrayMax(arrayMap(one -> abs(one), y)) AS largest
-    FROM deviations
+    FROM fits
 ),
 slopes AS
 (
@@ -226,8 +233,8 @@ slopes AS
         arrayJoin(arrayFilter(nth -> n[nth] > 0, [1, 2, 3])) AS i,
         periods[i] AS days,
         [false, pairs >= pairs_enough, is_month_known][i] AS is_told,
-        [0, week_rise / 7, month_rise][i] AS slope,
-        [0, t_of_week * sqrt(week_variance) / 7, t_of_month * sqrt(variance)][i] * wider AS chance,
+        [0, week_rise, month_rise][i] AS slope,
+        [0, week_chance, month_chance][i] AS chance,
         abs(slope) * least(28, days) > rounding * largest AS is_change,
         total[i] / n[i] AS mean,
         total_before[i] / n_before[i] AS mean_before,

@@ -61,6 +61,7 @@ def main() -> None:
             trends,
             cost_readers,
             outlook,
+            reading,
             fixed_cost_of_a_window,
         )
     }
@@ -423,7 +424,9 @@ def trends() -> None:
             read = rollups.fill(client, 1000, hour)
             for table in ("performance_hourly", "performance_daily"):
                 client.command(f"OPTIMIZE TABLE {table} FINAL")  # what the merges of a few hours do
+            size = sum(rollups.bytes_of_day(client).values())
         costs = [cpu(lambda: rollups.refresh(clickhouse, hour)) for _ in range(ROUNDS)]
+    line("bytes of the rollups of a series and day", size, None, "<= 1,000")
     line(f"CPU-s of trends from {read:,} rollups, all threads", min(costs), None, "<= 5")
 
 
@@ -468,6 +471,22 @@ def outlook() -> None:
                 replayed.fill(client, today, resources, 90)
                 spent = min(cpu(lambda: replayed.compute(client, today)) for _ in range(ROUNDS))
                 line(f"CPU-s of the outlook of {resources:,} resources x 90 days", spent, None, "<= 3")
+
+
+def reading() -> None:
+    """`optiinfra read` of a million points as CSV and JSON, and of the newest as a table, beside the engine alone."""
+    from tests.benchmarks import reading as rows
+
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        rows.fill(home, 1_000_000)
+        for format_, aim in (("csv", "<= 4"), ("json", "<= 4"), ("table", "<= 0.8")):
+            sides = [(rows.measure(home, "ours", format_), rows.measure(home, "plain", format_)) for _ in range(ROUNDS)]
+            ours, plain = ([of_round[place] for of_round in sides] for place in (0, 1))
+            cpus = min(side.cpu for side in ours), min(side.cpu for side in plain)
+            line(f"CPU-s of read as {format_}, all of the process", *cpus, aim)
+            peaks = min(side.peak for side in ours) / 2**20, min(side.peak for side in plain) / 2**20
+            line(f"peak memory of read as {format_}, MiB", *peaks, "<= 400")
 
 
 def fixed_cost_of_a_window() -> None:

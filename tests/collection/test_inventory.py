@@ -392,10 +392,13 @@ def test_the_search_finds_a_leak_of_each_cloud(
         kinds = {name: replace(kind, read=leaking(kind.read)) for name, kind in module.BY_ASSET_TYPE.items()}
         monkeypatch.setattr(module, "BY_ASSET_TYPE", kinds)
     else:  # Azure gives the columns that the query names and no others
+        read = module.to_resources
         monkeypatch.setattr(
             module, "QUERY", module.QUERY.replace("| project ", "| project leak = properties.osProfile, ")
         )
-        monkeypatch.setattr(module, "to_resource", leaking(module.to_resource))
+        monkeypatch.setattr(
+            module, "to_resources", lambda row: [leaking(lambda _row, one=one: one)(row) for one in read(row)]
+        )
     lab, window = start_lab(cloud.world(cloud.fleet(cloud.machine, "web"))), newest_window()
     enter(spine, cloud, lab)
     collect(spine, cloud.provider, window)

@@ -117,12 +117,12 @@ def test_points_of_before_it_was_made_are_its_predecessors() -> None:
 def test_every_resource_has_some_coverage() -> None:
     """What no metric is collected of says so; what has nothing to measure, too."""
     network = resource("vpc-1", kind="ec2:vpc", resource_type=ResourceType.NETWORK)
-    address = resource("ip-1", kind="ec2:address", resource_type=ResourceType.ADDRESS)
+    snapshot = resource("snap-1", kind="ebs:snapshot", resource_type=ResourceType.SNAPSHOT)
     answer = MetricsResult(coverage=[Coverage("i-1", ResourceType.COMPUTE, "cpu_utilization", CoverageState.COLLECTED)])
-    settle_coverage(answer, NOON, [resource("i-1"), network, address], KINDS)
+    settle_coverage(answer, NOON, [resource("i-1"), network, snapshot], KINDS)
     assert [(c.resource_id, c.metric_name, c.state.value, c.reason) for c in answer.coverage[1:]] == [
         ("vpc-1", ALL_METRICS, "not_collected", "no metric of ec2:vpc is collected"),
-        ("ip-1", ALL_METRICS, "not_offered", "it is a number"),
+        ("snap-1", ALL_METRICS, "not_offered", "there is nothing in it that runs"),
     ]
 
 

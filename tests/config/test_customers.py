@@ -303,6 +303,11 @@ WRONG: list[tuple[str, str, str, str]] = [
     ("        prometheus_url:", "      - api_key: {env: ACME_VULTR_KEY}\n        prometheus_url:", ".vultr[1].api_key",
      "same as in customers[0].vultr[0].api_key"),
     ("https://metrics", "http://metrics", ".vultr[0].prometheus_url", "plain http to another machine"),
+    # every cloud
+    ("prometheus_url: https://metrics.acme.example", "prometheus_token: {env: X}", ".vultr[0].prometheus_token",
+     "of use only with prometheus_url. Add prometheus_url, or remove"),
+    ("impersonate:", "prometheus_token: {env: X}\n        impersonate:", ".gcp[0].prometheus_token",
+     "of use only with prometheus_url. Add prometheus_url, or remove"),
     # application
     ("s3://acme-llm-logs/prod/", "https://hunter2", ".application.interactions", "Write s3://bucket/prefix"),
     ("s3://acme-llm-logs/prod/", "s3://", ".application.interactions", "Write s3://bucket/prefix"),

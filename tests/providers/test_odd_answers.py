@@ -33,7 +33,7 @@ from optiinfra_dagster.providers.aws import metrics as aws_performance
 from optiinfra_dagster.providers.azure import inventory as azure
 from optiinfra_dagster.providers.azure.account import AzureAccount
 from optiinfra_dagster.providers.azure.client import Principal
-from optiinfra_dagster.providers.azure.services import to_resource
+from optiinfra_dagster.providers.azure.services import to_resources
 from optiinfra_dagster.providers.catalog import metrics_for
 from optiinfra_dagster.providers.gcp import client as gcp_client
 from optiinfra_dagster.providers.gcp import inventory as gcp
@@ -87,7 +87,17 @@ class Samples:
         for module in (aws, vultr):
             listings = [replace(one, to_resource=self._noting(one.to_resource)) for one in module.LISTINGS]
             monkeypatch.setattr(module, "LISTINGS", tuple(listings))
-        monkeypatch.setattr(azure, "to_resource", self._noting(to_resource))
+
+        def read_row(row: Any) -> Resource | None:
+            found = to_resources(row)
+            for part in found[1:]:
+                check(part)
+            return found[0] if found else None
+
+        def note_row(row: Any) -> list[Resource]:
+            return [one for one in [self._noting(read_row)(row)] if one]
+
+        monkeypatch.setattr(azure, "to_resources", note_row)
         read_asset = gcp._read
 
         def read(asset: Any, project: str) -> Resource | None:

@@ -100,7 +100,7 @@ def draw(seed: int) -> World:
     acme, globex, vultr = ("acme", "aws"), ("globex", "gcp"), ("acme", "vultr")
     # The newest window of the one failed: what was asked and not answered lacks. The other is polled once an hour: the
     # running hour is not over, and what it has is complete.
-    ends = {acme: NOW + 2 * Q, globex: NOW, vultr: END}
+    ends = {acme: NOW + 2 * Q, globex: NOW, vultr: NOW + Q}
     world.points = {
         key: point for key, point in world.points.items() if point.window < ends[point.customer, point.provider]
     }
@@ -238,6 +238,7 @@ def _on_purpose() -> Iterator[Point]:
         kept, replaced = ("", "x")[back < 20], "second" if back < 8 else "first"
         yield Point(*acme, "kept", "cpu_utilization", "average", kept, "old", 43200, at, 5.0, at)
         yield Point(*acme, "replaced", "cpu_utilization", "average", replaced, "old", 43200, at, 5.0 + back, at)
+    yield Point("acme", "vultr", "totals", "uptime", "snapshot", "", "old", 900, NOW, 100.0, NOW)
     for back in range(2, 11):  # the totals of days: three of them came after an outage, on one day
         day = today - back * DAY
         told = today - DAY if back <= 4 else day + DAY

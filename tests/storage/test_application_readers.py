@@ -18,10 +18,9 @@ import pytest
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.model.text import to_json
 from optiinfra_dagster.quality import statistics
-from optiinfra_dagster.storage import arrow, migrations, schema
+from optiinfra_dagster.storage import arrow, migrations, reader_writer, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.reader_writer import write_select
-from optiinfra_dagster.storage.sql import read_sql
+from optiinfra_dagster.storage.sql import readers as readers_of_all
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.samples import BORDER, EARLY, LATE, W, select
 
@@ -102,9 +101,8 @@ def compute(clickhouse: ClickHouse, *readers: str, window: datetime = W) -> Foun
     """What readers publish for a window, by default all of them."""
     found: Found = {}
     for reader in readers or READERS:
-        table = f"application_{reader}"
-        write_select(clickhouse, table, read_sql(f"readers/{table}"), [window])
-        sql = f"SELECT * FROM {table}_current WHERE window_start = {{at:DateTime('UTC')}} ORDER BY ALL"
+        reader_writer.compute(clickhouse, readers_of_all()["application", reader], [window])
+        sql = f"SELECT * FROM application_{reader}_current WHERE window_start = {{at:DateTime('UTC')}} ORDER BY ALL"
         found[reader] = select(clickhouse, sql, at=window)
     return found
 
@@ -513,3 +511,36 @@ def test_a_window_that_is_computed_again_is_replaced(clickhouse: ClickHouse) -> 
     assert len(compute(clickhouse)["summary"]) == 4
     publish(clickhouse, interaction(3))
     assert {row["application_id"] for rows in compute(clickhouse).values() for row in rows} == {"chat"}
+
+
+def test_without_interactions_of_the_day_a_window_is_published_without_a_look(clickhouse: ClickHouse) -> None:
+    """What is not run would give nothing: the figures are of the window and of its day so far."""
+    publish(clickhouse, [*interaction(1, window=DAY - Q), *interaction(2, window=DAY + 4 * Q)])
+    asked = [DAY - 2 * Q, DAY - Q, DAY, DAY + 3 * Q, DAY + 4 * Q, DAY + 5 * Q, DAY + D - Q, DAY + D]
+    with_rows = [DAY - Q, DAY + 4 * Q, DAY + 5 * Q, DAY + D - Q]
+    for name in READERS:
+        reader = readers_of_all()["application", name]
+        counts = {window: reader_writer.compute(clickhouse, reader, [window])[window] for window in asked}
+        assert [window for window, count in counts.items() if count] == with_rows
+        again = {window: reader_writer.compute(clickhouse, reader, [window])[window] for window in asked}
+        assert again == counts
+        published = select(
+            clickhouse,
+            "SELECT window_start, rows FROM published_slices WHERE dataset = {table:String} ORDER BY window_start",
+            table=reader.table,
+        )
+        assert {row["window_start"]: row["rows"] for row in published} == counts
+        with clickhouse.session() as client:
+            said = {
+                window: client.query(
+                    f"SELECT count() FROM ({reader.select})", parameters={"window": f"{window:%Y-%m-%d %H:%M:%S}"}
+                ).result_rows[0][0]
+                for window in asked
+            }
+        assert said == counts
+
+
+def test_interactions_that_arrive_late_fill_a_window_that_had_none(clickhouse: ClickHouse) -> None:
+    assert compute(clickhouse)["summary"] == []
+    publish(clickhouse, interaction(1))
+    assert len(compute(clickhouse)["summary"]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 import shutil
@@ -13,7 +14,7 @@ import pytest
 
 from optiinfra_dagster.assets.partitions import window_partitions
 from optiinfra_dagster.assets.readers import build
-from optiinfra_dagster.cli import output, read
+from optiinfra_dagster.cli import read
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import StorageError
@@ -121,12 +122,12 @@ def test_a_new_reader_is_one_file(folder: Path, chdb_url: str, tmp_path: Path) -
 
     (tmp_path / "customers.yaml").write_text("customers:\n  - {id: acme, name: A, vultr: [{api_key: {env: K}}]}\n")
     settings = Settings(dagster_home=tmp_path, customers_path=tmp_path / "customers.yaml")
-    result = read.read_rows(clickhouse, settings, read.Query("performance", "busiest", "acme"))
-    out = io.StringIO()
-    output.show(result.rows, "csv", out, result.columns, result.title)
-    header, row = out.getvalue().splitlines()
-    assert header == "window_start,customer_id,provider,resource_id,highest,points,is_busy,note,last_at"
-    assert row.split(",")[1:7] == ["acme", "aws", "i-1", "9.0", "2", "True"]
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    read.print_rows(clickhouse, settings, read.Query("performance", "busiest", "acme"), "csv", out)
+    out.seek(0)
+    names, row = csv.reader(out)
+    assert ",".join(names) == "window_start,customer_id,provider,resource_id,highest,points,is_busy,note,last_at"
+    assert row[1:7] == ["acme", "aws", "i-1", "9", "2", "True"]
     with clickhouse.session() as client:
         made = client.command(f"SHOW CREATE TABLE {reader.table}")
     assert "ORDER BY (window_start, customer_id, provider, resource_id)" in str(made)

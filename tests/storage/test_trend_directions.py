@@ -66,7 +66,7 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]
 
 
 def read(
-    clickhouse: ClickHouse, worlds: Mapping[str, Days], n: Mapping[str, NDArray[Any]] | None = None
+    clickhouse: ClickHouse, worlds: Mapping[str, NDArray[Any]], n: Mapping[str, NDArray[Any]] | None = None
 ) -> list[dict[str, Any]]:
     """The trends of the worlds' series, each called `<world> <number>`. A day that is NaN has no rollup.
 

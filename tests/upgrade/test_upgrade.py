@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 BEFORE: Mapping[str, Any] = json.loads((HERE / "d6ef9c9.json").read_text())
 
-# Columns that a migration changed on purpose: 014 made silence a state of its own, 024 the values of rollups single
+# Columns that a migration changed on purpose: 014 made silence a state of its own, 025 the values of rollups single
 # precision, and dropped what lines through points were made of.
 _ROLLUPS = {"values", "mean_time", "time_squares", "value_squares", "products"}
 CHANGED = {
