@@ -16,6 +16,7 @@ MOST_KEYS = 10  # each is a row of cost/allocation by value and period, of up to
 
 # Usage is what costs are spread by, so it is not itself among the categories.
 SharedCategory = Literal["Purchase", "Tax", "Credit", "Adjustment"]
+SharedUsage = Literal["data_transfer"]  # what bills tell apart from what else a service costs
 
 DIMENSIONS = ("provider", "account", "region", "service")  # of cost/allocation, beside the customer's tag keys
 _RULES = ("proportional", "even")
@@ -62,16 +63,21 @@ class SharedCosts(Section):
     """The charges that all share, such as support, tax and data transfer, and how they are spread in cost allocation.
 
     A charge is shared if its service is among `services` or its category among `categories`; names are those of
-    `optiinfra read cost by_service`, to the letter. `by: proportional` spreads them by what each value costs otherwise,
-    `even` in equal parts over the values that cost something, `(untagged)` and the like apart. `by: {team: {web: 0.6,
-    data: 0.4}}` gives values of one dimension fixed shares, also where they cost nothing else: of a tag key of
-    `allocate_by`, or of provider, account, region or service. In other dimensions nothing is spread then.
+    `optiinfra read cost by_service`, to the letter. So is one that is for a `usage`: `data_transfer` is what moving data
+    costs, as far as a bill tells it apart. Exports in files, BigQuery and Vultr do; Azure's API does as the service
+    Bandwidth, and Cost Explorer does not.
+
+    `by: proportional` spreads them by what each value costs otherwise, `even` in equal parts over the values that cost
+    something, `(untagged)` and the like apart. `by: {team: {web: 0.6, data: 0.4}}` gives values of one dimension fixed
+    shares, also where they cost nothing else: of a tag key of `allocate_by`, or of provider, account, region, service.
+    In other dimensions nothing is spread then.
     """
 
     services: tuple[str, ...] = Field(default=(), description="Write a list of services, as the bill names them")
     categories: tuple[SharedCategory, ...] = Field(
         default=(), description="Write a list of Purchase, Tax, Credit, Adjustment"
     )
+    usage: tuple[SharedUsage, ...] = Field(default=(), description="Write [data_transfer]")
     by: Annotated[Literal["proportional", "even"] | FixedShares, PlainValidator(_rule)] = Field(
         default="proportional",
         validate_default=True,
@@ -81,8 +87,8 @@ class SharedCosts(Section):
     @field_validator("by")
     @classmethod
     def _refuse_none(cls, value: str | FixedShares, info: ValidationInfo) -> str | FixedShares:
-        if info.data.get("services") == () and info.data.get("categories") == ():
-            raise problem("names no charges to spread", "Add services or categories beside it")
+        if all(info.data.get(name) == () for name in ("services", "categories", "usage")):
+            raise problem("names no charges to spread", "Add services, categories or usage beside it")
         return value
 
 

@@ -146,7 +146,7 @@ class Customer(Section):
     allocate_by: tuple[str, ...] = Field(
         default=(), description=f"Write a list of up to {MOST_KEYS} tag keys, such as [team, env], in their own case"
     )
-    shared_costs: SharedCosts | None = Field(default=None, description="Write services: or categories: beneath it")
+    shared_costs: SharedCosts | None = Field(default=None, description="Write services:, categories: or usage: in it")
     application: Application | None = Field(default=None, description="Write interactions: beneath it")
 
     _check_keys = field_validator("allocate_by")(check_keys)

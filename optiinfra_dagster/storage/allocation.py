@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from optiinfra_dagster.config.customers import Customer
 
 _COLUMNS = (
-    "customer_id", "allocate_by", "shared_services", "shared_categories", "shared_by", "shared_dimension",
-    "shared_values", "shared_parts",
+    "customer_id", "allocate_by", "shared_services", "shared_categories", "shared_usage", "shared_by",
+    "shared_dimension", "shared_values", "shared_parts",
 )  # fmt: skip
-_Rules = tuple[list[str], list[str], list[str], str, str, list[str], list[Decimal]]
-_NOTHING: _Rules = ([], [], [], "", "", [], [])  # what counts where nothing was recorded
+_Rules = tuple[list[str], list[str], list[str], list[str], str, str, list[str], list[Decimal]]
+_NOTHING: _Rules = ([], [], [], [], "", "", [], [])  # what counts where nothing was recorded
 
 
 def record(client: Client, customers: Sequence[Customer]) -> list[str]:
     """Record what the customers file says of allocation, of customers where it changed; returns their ids."""
     known = {
-        customer: (list(keys), list(services), list(categories), by, dimension, list(values), list(parts))
-        for customer, keys, services, categories, by, dimension, values, parts in client.query(
+        customer: (list(keys), list(services), list(categories), list(usage), by, dimension, list(values), list(parts))
+        for customer, keys, services, categories, usage, by, dimension, values, parts in client.query(
             f"SELECT {', '.join(_COLUMNS)} FROM allocation_rules_current "  # noqa: S608 - the code's own names
             "WHERE customer_id IN {customers:Array(String)}",
             parameters={"customers": [customer.id for customer in customers]},
@@ -48,10 +48,10 @@ def _rules(customer: Customer) -> _Rules:
     shared, keys = customer.shared_costs, list(customer.allocate_by)
     if shared is None:
         return keys, *_NOTHING[1:]
-    services, categories = list(shared.services), list(map(str, shared.categories))
+    charges = list(shared.services), list(map(str, shared.categories)), list(map(str, shared.usage))
     if not isinstance(shared.by, FixedShares):
-        return keys, services, categories, shared.by, "", [], []
+        return keys, *charges, shared.by, "", [], []
     # A tag may be called as one of the other dimensions: it is the one that the customer named.
     dimension = f"tag:{shared.by.key}" if shared.by.key in keys else shared.by.key
     values, parts = [value for value, _ in shared.by.parts], [part for _, part in shared.by.parts]
-    return keys, services, categories, "fixed", dimension, values, parts
+    return keys, *charges, "fixed", dimension, values, parts

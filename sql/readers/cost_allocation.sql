@@ -24,7 +24,7 @@ WITH
 added AS
 (
     SELECT
-        customer_id, provider, sub_account_id, currency, region_id, service_name, resource_id, charge_category, tags,
+        customer_id, provider, sub_account_id, currency, region_id, service_name, resource_id, charge_category, used, tags,
         matched, c.periods AS periods,
         max((c.charge_day, abs(c.billed + c.estimated))) AS newest,
         countIf(c.cost_kind != 'arriving') AS counted,
@@ -38,7 +38,7 @@ added AS
         max(c.until) AS until
     FROM recent_costs(window = {window:DateTime('UTC')}) AS c
     GROUP BY customer_id, provider, sub_account_id, currency, region_id, service_name, resource_id, charge_category,
-        tags, matched, periods
+        used, tags, matched, periods
 ),
 lines AS
 (
@@ -49,7 +49,8 @@ lines AS
             argMaxIf(tags, (newest, tags), tags != '') OVER (PARTITION BY customer_id, provider, sub_account_id, resource_id),
             tags) AS known_tags,
         r.* EXCEPT (customer_id),
-        has(r.shared_services, a.service_name) OR has(r.shared_categories, a.charge_category) AS is_shared
+        has(r.shared_services, a.service_name) OR has(r.shared_categories, a.charge_category)
+            OR has(r.shared_usage, a.used) AS is_shared
     FROM added AS a
     LEFT JOIN allocation_rules_current AS r USING (customer_id)
 ),

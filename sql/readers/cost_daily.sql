@@ -36,7 +36,8 @@ SELECT
     contracted,
     provisional,
     matched,
-    until
+    until,
+    used   -- data_transfer, or empty: all else, and what the bill does not tell apart
 FROM costs_of_days(
     first = toDate({window:DateTime('UTC')}, 'UTC'), last = toDate({window:DateTime('UTC')}, 'UTC'),
     until = {window:DateTime('UTC')} + INTERVAL 1 DAY)

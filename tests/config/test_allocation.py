@@ -34,6 +34,8 @@ def test_costs_are_allocated_by_keys_in_their_own_case_and_shared_ones_in_propor
     of_account = load(tmp_path, "shared_costs: {services: [S], by: {account: {123456789012: 1}}}").shared_costs
     assert of_account is not None
     assert of_account.by == FixedShares("account", (("123456789012", Decimal(1)),))
+    transfer = load(tmp_path, "shared_costs: {usage: [data_transfer], by: even}").shared_costs
+    assert transfer == SharedCosts(usage=("data_transfer",), by="even")
     nothing = load(tmp_path, "paused: false")
     assert (nothing.allocate_by, nothing.shared_costs) == ((), None)
 
@@ -46,9 +48,10 @@ def test_costs_are_allocated_by_keys_in_their_own_case_and_shared_ones_in_propor
         ("allocate_by: team", "must be a list. Write a list"),
         ("allocate_by: [1]", "must be text, and YAML reads this as something else"),
         (f"allocate_by: [{', '.join('abcdefghijk')}]", "names more than 10 tag keys. Write a list"),
-        ("shared_costs: {by: even}", "names no charges to spread. Add services or categories"),
-        ("shared_costs: {}", "names no charges to spread. Add services or categories"),
+        ("shared_costs: {by: even}", "names no charges to spread. Add services, categories or usage"),
+        ("shared_costs: {}", "names no charges to spread. Add services, categories or usage"),
         ("shared_costs: {categories: [Taxes]}", "(did you mean 'Tax'?). Write a list of Purchase, Tax, Credit"),
+        ("shared_costs: {usage: [data_transfers]}", "(did you mean 'data_transfer'?). Write [data_transfer]"),
         ("shared_costs: {categories: [Usage]}", "is not a word that is known here. Write a list of Purchase, Tax"),
         ("shared_costs: {services: [S], by: evenly}", "(did you mean 'even'?). Write proportional, even, or shares"),
         ("shared_costs: {services: [S], by: {team: {a: 0.6, b: 0.3}}}", "has shares that add up to 0.9, and not to 1"),

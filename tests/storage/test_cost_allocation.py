@@ -97,6 +97,7 @@ class World:
         return charge(
             day_of(n), amount, service, "payer", sub_account_id=rng.choice(["one", "two"]), currency=currency,
             category=Category(category), resource_id=rng.choice(["", *(f"r-{k}" for k in range(6))]),
+            description=rng.choice(["", "", "Data transfer", "Network Internet Egress"]),
             region_id=rng.choice(["", "eu"]), tags=own, effective_cost=rng.choice([amount, amount + 1, None]),
             list_cost=rng.choice([amount * 2, None]),
         )  # fmt: skip
@@ -112,7 +113,7 @@ class World:
                 {
                     "provider": provider, "kind": "estimated", "day": day_of(n), "account": "one", "region": "eu",
                     "service": "EC2", "resource": name, "currency": currency, "amount": Decimal(amount),
-                    "effective": Decimal(amount), "listed": Decimal(amount), "category": "Usage",
+                    "effective": Decimal(amount), "listed": Decimal(amount), "category": "Usage", "description": "",
                     "tags": self.tags[name], "known": True, "until": window + Q,
                 }
             )  # fmt: skip
@@ -130,7 +131,8 @@ class World:
                 "provider": provider, "kind": kind, "day": day, "account": one.sub_account_id, "region": one.region_id,
                 "service": one.service_name, "resource": one.resource_id, "currency": one.currency,
                 "amount": one.amount, "effective": one.effective_cost, "listed": one.list_cost,
-                "category": str(one.category), "tags": tags, "known": known, "until": one.start + D,
+                "category": str(one.category), "description": one.description, "tags": tags, "known": known,
+                "until": one.start + D,
             }
         )  # fmt: skip
 
@@ -173,7 +175,7 @@ class World:
                 text = json.dumps(other["tags"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
                 line = (
                     other["day"], text, other["kind"], other["currency"], other["service"], other["region"],
-                    other["category"],
+                    other["category"], bool(other["description"]),
                 )  # fmt: skip
                 found[line] = other["tags"]
                 sums[line] += 0 if other["kind"] == "arriving" else other["amount"]
@@ -182,7 +184,11 @@ class World:
 
     def is_shared(self, row: Row) -> bool:
         shared = self.shared
-        return shared is not None and (row["service"] in shared.services or row["category"] in shared.categories)
+        return shared is not None and (
+            row["service"] in shared.services
+            or row["category"] in shared.categories
+            or ("data_transfer" in shared.usage and row["description"] != "")
+        )
 
     def expected(self) -> dict[tuple[str, ...], Row]:
         """What the reader is to say, by dimension, value, currency and period."""
@@ -267,6 +273,7 @@ RULES = [
     SharedCosts.model_validate(
         {"services": ["Support"], "categories": ["Tax"], "by": {"team": {"a": 0.7, "none": 0.3}}}
     ),
+    SharedCosts(services=("Support",), usage=("data_transfer",)),
     SharedCosts.model_validate({"categories": ["Tax"], "by": {"region": {"eu": 0.125, "us": 0.875}}}),
 ]
 
@@ -358,6 +365,30 @@ def test_support_is_borne_in_fixed_shares_also_by_a_team_that_costs_nothing(plac
     assert {row["shared"] for (dimension, _), row in found.items() if dimension != "tag:team"} == {None}
 
 
+def test_what_moving_data_costs_is_shared_whichever_cloud_tells_it(place: ClickHouse) -> None:
+    with place.session() as client:
+        allocation.record(client, [customer("moving", ["team"], SharedCosts(usage=("data_transfer",)))])
+    told = [
+        ("EC2", "Data transfer"), ("Compute Engine", "Network Internet Data Transfer Out from Americas to Americas"),
+        ("Compute Engine", "Network Inter Zone Egress"), ("Bandwidth", ""), ("AWS Data Transfer", ""),
+        ("Vultr", "Bandwidth beyond the quota"),
+    ]  # fmt: skip
+    of_web, of_data = (
+        {"resource_id": "i-1", "tags": '{"team":"web"}'},
+        {"resource_id": "i-2", "tags": '{"team":"data"}'},
+    )
+    bills = [
+        charge(day_of(2), "60", **of_web), charge(day_of(2), "20", **of_data),
+        charge(day_of(2), "20", description="Storage PD Capacity", **of_data),
+        *(charge(day_of(2), "5", service, description=words, **of_web) for service, words in told),
+    ]  # fmt: skip
+    publish_bill(place, [day_of(2)], bills, customer="moving")
+    said = {value: row for (dimension, value), row in allocated(place, "moving").items() if dimension == "tag:team"}
+    assert {value: (row["amount"], row["shared"]) for value, row in said.items()} == {
+        "web": (90, -12), "data": (40, 12),
+    }  # fmt: skip
+
+
 def test_a_resource_that_is_gone_has_its_last_tags_and_one_that_lost_them_has_none(place: ClickHouse) -> None:
     with place.session() as client:
         allocation.record(client, [customer("leavers", ["team"])])
@@ -423,6 +454,6 @@ def test_what_the_customers_file_says_is_recorded_where_it_changed(place: ClickH
     assert said == [["x"], [], ["x", "y"], ["x"]]
     rows = select(place, "SELECT * FROM allocation_rules_current WHERE customer_id IN ('x', 'y') ORDER BY customer_id")
     assert [tuple(row.values())[1:] for row in rows] == [
-        ([], [], [], "", "", [], []),
-        ([], [], ["Tax"], "even", "", [], []),
+        ([], [], [], [], "", "", [], []),
+        ([], [], ["Tax"], [], "even", "", [], []),
     ]

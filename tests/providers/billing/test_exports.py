@@ -181,6 +181,31 @@ def test_public_files_are_read(shared_data: Path, name: str, year: int, rows: in
     assert list(bill.read) == ["x"]
 
 
+@pytest.mark.parametrize(
+    ("row", "column", "texts"),
+    [
+        (cur, "line_item_usage_type", {"USE1-DataTransfer-Out-Bytes": 1, "USE1-USW2-AWS-Out-Bytes": 1,
+                                       "BoxUsage:m6i.large": 0, "NatGateway-Bytes": 0}),
+        (cur, "product_product_family", {"Data Transfer": 1, "Compute Instance": 0}),
+        (focus, "x_UsageType", {"EUC1-DataTransfer-Regional-Bytes": 1, "TimedStorage-ByteHrs": 0}),
+        (focus, "x_SkuMeterName", {"Standard Data Transfer Out": 1, "LRS Write Operations": 0}),
+        (focus, "ChargeDescription", {"Network Internet Egress from Americas to Americas": 1, "N1 Core": 0, "": 0}),
+        (azure, "MeterName", {"Intra Continent Data Transfer Out": 1, "P10 LRS Disk": 0}),
+        (gcp, "sku.description", {"Network Inter Zone Data Transfer Out": 1, "Storage PD Capacity": 0}),
+    ],
+)  # fmt: skip
+def test_what_moving_data_costs_is_told_apart(row: Callable[..., Row], column: str, texts: dict[str, int]) -> None:
+    """And nothing else: lines are not split by what they say besides."""
+    bill = bill_of(text_of([row(**{column: text}) for text in texts for _ in range(2)]))
+    assert bill.problems == []
+    told = {charge.description: charge.amount for charge in bill.charges}
+    assert told == {
+        "Data transfer": sum(3 for is_one in texts.values() if is_one),
+        "": sum(3 for is_one in texts.values() if not is_one),
+    }  # fmt: skip
+    assert len(bill.charges) == 2
+
+
 @pytest.mark.parametrize("name", ["Regions.csv", "FocusCost_1.2-preview.json"])
 def test_what_is_no_export_is_refused_by_name(shared_data: Path, name: str) -> None:
     reader = Reader(Statement("x", FIRST, LAST), [])

@@ -32,7 +32,7 @@ _SAME = {
     "issuer": "invoice_issuer", "invoice": "invoice_id", "sku": "sku_id", "sku_price": "sku_price_id",
     "pricing_category": "pricing_category", "pricing_unit": "pricing_unit", "consumed_unit": "consumed_unit",
     "commitment": "commitment_id", "commitment_type": "commitment_type", "commitment_status": "commitment_status",
-    "tags": "tags",
+    "tags": "tags", "usage": "description",
 }  # fmt: skip
 NUMBERS = ("period", "start", "end")
 
@@ -63,6 +63,7 @@ class Collected:
             "commitment_type": words.commitment_type_of,
             "commitment_status": words.commitment_status_of,
             "tags": words.tags_of,
+            "usage": words.usage_of,
         }
         names = ("sub_account", "service", "region", "resource", "category", "currency", "kind", "provider", *_SAME)
         self.words = {name: Words(spelled.get(name, str)) for name in names}

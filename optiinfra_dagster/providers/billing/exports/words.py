@@ -45,6 +45,16 @@ _USE_OF = {
 }
 _NO_ID = "00000000-0000-0000-0000-000000000000"  # Azure's, where a charge is of no subscription
 
+_TRANSFER = re.compile(r"data ?transfer|egress|bandwidth|\bAWS-(?:In|Out)-", re.IGNORECASE)
+
+
+def usage_of(text: str) -> str:
+    """What is used, by a usage type or the name of a meter: `Data transfer`, or nothing for all else.
+
+    No other text is kept: lines would be split by the thousands of them that there are.
+    """
+    return "Data transfer" if _TRANSFER.search(text) else ""
+
 
 def category_of(word: str) -> Category:
     """A cloud's word for the kind of a charge as FOCUS has it; one that is not known is an adjustment."""
