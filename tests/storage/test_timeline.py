@@ -99,9 +99,10 @@ def publish(clickhouse: ClickHouse) -> None:
 def timeline(chdb: ClickHouse, tmp_path: Path, resource_id: str, **more: Any) -> list[dict[str, Any]]:
     (tmp_path / "customers.yaml").write_text("customers:\n  - {id: acme, name: A, vultr: [{api_key: {env: K}}]}\n")
     settings = Settings(dagster_home=tmp_path, customers_path=tmp_path / "customers.yaml")
-    result = read.read_rows(chdb, settings, read.Query("resource", "timeline", "acme", resource_id=resource_id, **more))
+    query = read.Query("resource", "timeline", "acme", resource_id=resource_id, **more)
+    result = read.read_rows(chdb, settings, query, read.as_records)
     assert result.rows is not None
-    return [dict(row) for row in result.rows.to_pylist()]
+    return result.rows
 
 
 # reader -> the time of its lines, what they are of, what they must hold, and where its rows are
