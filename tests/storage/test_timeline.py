@@ -17,7 +17,6 @@ from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.inventory import ResourceType, Status
 from optiinfra_dagster.model.metrics import Coverage, CoverageState, Series
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
-from optiinfra_dagster.storage import readers as readers_of
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.cost_rows import estimate_rows
@@ -101,9 +100,7 @@ def timeline(chdb: ClickHouse, tmp_path: Path, resource_id: str, **more: Any) ->
     (tmp_path / "customers.yaml").write_text("customers:\n  - {id: acme, name: A, vultr: [{api_key: {env: K}}]}\n")
     settings = Settings(dagster_home=tmp_path, customers_path=tmp_path / "customers.yaml")
     query = read.Query("resource", "timeline", "acme", resource_id=resource_id, **more)
-    result = read.read_rows(
-        chdb, settings, query, lambda client, statement: (readers_of.records(client, statement), True)
-    )
+    result = read.read_rows(chdb, settings, query, read.as_records)
     assert result.rows is not None
     return result.rows
 
