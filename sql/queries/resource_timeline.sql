@@ -33,7 +33,7 @@ FROM coverage FINAL
 WHERE state != 'collected'
 UNION ALL
 SELECT
-    customer_id, provider, toString(resource_id), '',
+    customer_id, provider, toString(resource_id), toString(instance_uid),
     window_start, window_start + INTERVAL 1 DAY,
     'performance/daily',
     concat(metric_name, ', ', statistic),

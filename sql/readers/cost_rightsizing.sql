@@ -35,6 +35,12 @@ inventory AS
     FROM newest_inventories(window = {window:DateTime('UTC')})
     WHERE resource_type IN ('compute', 'database') AND status != 'terminated'
 ),
+-- What was replaced under its name is judged by what is its own. Days without a uid are from when it was made.
+instances AS
+(
+    SELECT customer_id, provider, resource_id, instance_uid AS uid, ifNull(created_at, toDateTime(0, 'UTC')) AS made
+    FROM inventory
+),
 -- The types that it had in the first inventory of each day.
 types AS
 (
@@ -42,7 +48,9 @@ types AS
         customer_id, provider, resource_id,
         groupUniqArray(arrayMap(name -> JSONExtractRaw(r.metadata, name), type_facts)) AS had
     FROM resource_metrics AS r
+    INNER JOIN instances AS i USING (customer_id, provider, resource_id)
     WHERE resource_type IN ('compute', 'database') AND window_start >= first_day
+        AND (r.instance_uid = i.uid OR (r.instance_uid = '' AND i.made <= window_start))
         AND window_start <= {window:DateTime('UTC')}
         AND (customer_id, provider, window_start, batch) IN
         (
@@ -70,7 +78,10 @@ metrics AS
         max(p.maximum) AS highest,
         min(p.minimum) AS lowest
     FROM performance_daily AS p
-    WHERE window_start >= first_day AND window_start < today AND resource_type IN ('compute', 'database')
+    INNER JOIN instances AS i USING (customer_id, provider, resource_id)
+    WHERE window_start >= first_day AND window_start < today
+        AND (p.instance_uid = i.uid OR (p.instance_uid = '' AND i.made < window_start + INTERVAL 1 DAY))
+        AND resource_type IN ('compute', 'database')
         AND metric_name IN ('cpu_utilization', 'memory_utilization', 'memory_free')
         AND statistic IN ('average', 'snapshot')
         AND (window_start, batch) IN

@@ -64,6 +64,12 @@ parked AS
     GROUP BY customer_id, provider, resource_id
     HAVING min(m.status = 'stopped') AND uniqExact(short_id) = any(length(v.attached_to))
 ),
+-- What was replaced under its name is judged by its own points. Days without a uid are its own from when it was made.
+instances AS
+(
+    SELECT customer_id, provider, resource_id, instance_uid AS uid, ifNull(created_at, toDateTime(0, 'UTC')) AS made
+    FROM inventory
+),
 metrics AS
 (
     SELECT
@@ -73,7 +79,9 @@ metrics AS
         sum(p.total) / points AS mean,
         max(p.maximum) AS highest
     FROM performance_daily AS p
+    INNER JOIN instances AS i USING (customer_id, provider, resource_id)
     WHERE window_start >= week_start AND window_start <= {window:DateTime('UTC')}
+        AND (p.instance_uid = i.uid OR (p.instance_uid = '' AND i.made < window_start + INTERVAL 1 DAY))
         AND (statistic = 'average' OR (statistic = 'snapshot' AND resource_type = 'database'))
         AND (metric_name IN ('cpu_utilization', 'connections')
             OR (resource_type = 'load_balancer' AND has(traffic_metrics, metric_name)))

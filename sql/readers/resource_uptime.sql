@@ -25,13 +25,12 @@ rollups AS
     FROM resource_days_current
     WHERE window_start >= today - INTERVAL 90 DAY AND window_start < today
 ),
--- Days that tell no uid are of the first instance that is named after them.
+-- Days that tell no uid are of the first instance that is named.
 named AS
 (
     SELECT customer_id, provider, resource_id, argMinIf(instance_uid, first_seen, instance_uid != '') AS first_uid
     FROM rollups
     GROUP BY customer_id, provider, resource_id
-    HAVING min(rollups.instance_uid) = '' AND first_uid != ''
 ),
 newest_complete AS
 (
@@ -71,8 +70,10 @@ measured AS
 (
     SELECT
         customer_id, provider, resource_id,
+        if(p.instance_uid = '', named.first_uid, toString(p.instance_uid)) AS uid,
         groupArray((window_start, p.n * p.period_seconds, p.total * p.period_seconds / 100)) AS its_days
     FROM performance_daily AS p
+    LEFT JOIN named USING (customer_id, provider, resource_id)
     WHERE window_start >= today - INTERVAL 90 DAY AND window_start < today
         AND metric_name = 'uptime' AND statistic IN ('average', 'snapshot')
         AND (window_start, batch) IN
@@ -80,7 +81,7 @@ measured AS
             SELECT window_start, batch FROM published_batches
             WHERE dataset = 'performance_daily' AND window_start >= today - INTERVAL 90 DAY AND window_start < today
         )
-    GROUP BY customer_id, provider, resource_id
+    GROUP BY customer_id, provider, resource_id, uid
 ),
 periods AS
 (
@@ -104,7 +105,7 @@ periods AS
         intDiv(gone - greatest(first_day, made), 900) AS windows
     FROM lives AS l
     LEFT JOIN newest_complete AS c USING (customer_id, provider)
-    LEFT JOIN measured AS m USING (customer_id, provider, resource_id)
+    LEFT JOIN measured AS m USING (customer_id, provider, resource_id, uid)
     ARRAY JOIN [30, 90] AS days
     WHERE notEmpty(inventories)
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from optiinfra_dagster.cli import output, read
+from optiinfra_dagster.cli import read
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import Category
@@ -580,6 +580,7 @@ RESOURCES = [
     balancer("quiet"),
     balancer("used"),
     balancer("silent"),
+    balancer("told-late"),
     balancer("unknown"),
     balancer("gap", kind="azure:load_balancer"),
 ]
@@ -607,6 +608,7 @@ PERFORMANCE = [
     *daily("lb/quiet", "request_rate", 0, 0),
     *daily("lb/used", "request_rate", 0, 0),
     *daily("lb/used", "network_total", 0.1, 1),
+    *daily("lb/told-late", "request_rate", 0.1, 5, [3]),  # points that came after their window was collected
 ]
 
 
@@ -626,6 +628,8 @@ def waste(place: ClickHouse) -> dict[str, Row]:
             ["wasteful", "aws", "lb/silent", "load_balancer", "request_rate", "no_points",
              "the cloud returned no points", NOW - 8 * D, 1],
             ["wasteful", "aws", "lb/gap", "load_balancer", "request_rate", "no_points",
+             "the cloud returned no points", NOW - 8 * D, 1],
+            ["wasteful", "aws", "lb/told-late", "load_balancer", "request_rate", "no_points",
              "the cloud returned no points", NOW - 8 * D, 1],
             ["wasteful", "aws", "lb/unknown", "load_balancer", "request_rate", "no_permission", "", NOW - 8 * D, 1],
         ]  # fmt: skip
@@ -697,7 +701,8 @@ def test_what_was_listed_before_an_upgrade_does_not_lose_its_waste(tmp_path: Pat
     clickhouse = ClickHouse(f"chdb://{tmp_path / 'clickhouse'}")
     resources = [volume("v-loose"), volume("fs-1", kind="efs:filesystem", metadata={}), balancer("silent"),
              balancer("gap", kind="azure:load_balancer")]  # fmt: skip
-    rows = resource_rows("wasteful", "aws", NOW, resources, NOW).drop_columns(["attachable", "silent_when_idle"])
+    unknown = ["attachable", "silent_when_idle", "instance_uid"]
+    rows = resource_rows("wasteful", "aws", NOW, resources, NOW).drop_columns(unknown)
     with clickhouse.session(migrated=False) as client:
         migrations.migrate(client, files[:14], alone=True)
         client.insert_arrow("resource_metrics", rows.append_column("batch", pa.array([1] * len(rows), pa.uint64())))
@@ -729,10 +734,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 def told(place: ClickHouse, settings: Settings, reader: str, **options: Any) -> list[Row]:
     """What is printed as JSON."""
-    out = io.StringIO()
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     query = read.Query("cost", reader, "told", **options)
-    output.show(read.read_rows(place, settings, query).rows, "json", out)
-    rows: list[Row] = json.loads(out.getvalue())
+    read.print_rows(place, settings, query, "json", out)
+    out.seek(0)
+    rows: list[Row] = json.load(out)
     return rows
 
 

@@ -57,14 +57,14 @@ def offer(of: Resource, **changes: Any) -> Offer:
 
 def days(
     name: str, metric: str, values: Sequence[float], customer: str, *, n: int = 288, statistic: str = "average",
-    ago: Iterable[int] = range(1, DAYS + 1), kind: str = "compute",
+    ago: Iterable[int] = range(1, DAYS + 1), kind: str = "compute", uid: str = "",
 ) -> list[Row]:  # fmt: skip
     """Rollups of whole days, so many days ago; each has `n` of 288 points, and the values."""
     return [
         {
             "window_start": TODAY - day * D, "batch": 1, "customer_id": customer, "provider": "aws",
             "resource_id": name, "resource_type": kind, "metric_name": metric, "statistic": statistic, "n": n,
-            "expected": 288, "total": sum(values), "minimum": min(values), "maximum": max(values),
+            "instance_uid": uid, "expected": 288, "total": sum(values), "minimum": min(values), "maximum": max(values),
             "values": sorted(values),
         }
         for day in ago
@@ -287,16 +287,20 @@ def found(place: ClickHouse) -> dict[str, Row]:
     named = (
         "plain", "both", "spiky", "busy", "full", "peak", "young", "stopped", "resized", "resized-today", "came-back",
         "unpriced", "unlisted", "dear", "smallest", "untyped", "gaps", "part-yes", "part-no", "snapshot", "free",
-        "free-unknown", "old-size", "database", "alone",
+        "free-unknown", "old-size", "database", "alone", "replaced", "switched", "terminated",
     )  # fmt: skip
     resources = {name: machine(name) for name in named}
     resources["stopped"] = machine("stopped", status=Status.STOPPED)
     database = {"kind": "rds:db", "resource_type": ResourceType.DATABASE, "status": Status.AVAILABLE}
     resources["database"] = machine("database", metadata={"class": "db.r6g.xlarge"}, **database)
     other = {"metadata": {"instance_type": "m6i.2xlarge"}}
+    resources["replaced"] = machine("replaced", instance_uid="b", created_at=TODAY - 4 * D)
+    resources["switched"] = machine("switched", instance_uid="a", created_at=TODAY - 40 * D)
+    resources["terminated"] = machine("terminated", status=Status.TERMINATED)
     before = [
         machine("resized", **other),
-        *(machine(name) for name in named if name not in {"resized", "young", "database"}),
+        machine("replaced", instance_uid="a", **other),
+        *(machine(name) for name in named if name not in {"resized", "young", "database", "replaced"}),
     ]
     offers = {name: offer(one) for name, one in resources.items() if name not in {"untyped", "old-size"}}
     offers["unpriced"] = offer(resources["unpriced"], monthly=None, smaller_monthly=None, currency="")
@@ -309,6 +313,8 @@ def found(place: ClickHouse) -> dict[str, Row]:
     offers["free-unknown"] = offer(resources["free-unknown"], memory_gib=None)
     offers["plain"] = offer(resources["plain"], note="its local disks are smaller, too")
     rollups = [
+        *of_days("replaced", uid="a"), *of_days("replaced", ago=range(1, 4), uid="b"), *of_days("terminated"),
+        *of_days("switched", ago=range(3, 15)), *of_days("switched", ago=range(1, 3), uid="a"),
         *of_days("plain"), *of_days("both", memory=[35.0]), *of_days("spiky", cpu=[10.0] * 39 + [60.0]),
         *of_days("busy", cpu=[36.0]), *of_days("full", memory=[41.0]), *of_days("peak", memory=[20.0] * 39 + [48.0]),
         *of_days("young", ago=range(1, 13)), *of_days("stopped"), *of_days("resized"), *of_days("resized-today"),
@@ -336,6 +342,7 @@ def found(place: ClickHouse) -> dict[str, Row]:
     ("name", "basis", "risk"),
     [
         ("plain", "CPU only", "medium"),
+        ("switched", "CPU only", "medium"),  # the days without a uid are its own
         ("both", "CPU and memory", "low"),
         ("spiky", "CPU only", "high"),  # its highest 5 minutes were 60 % of twice as many vCPUs
         ("part-yes", "CPU only", "medium"),  # memory that is known in part says no yes
@@ -363,6 +370,7 @@ def test_what_fits_is_suggested_with_what_it_rests_on(found: dict[str, Row], nam
         ("dear", "keep", "m6i.large costs no less"),
         ("young", "unknown", "85 % of the CPU of 14 days is known, and 90 % are needed"),
         ("gaps", "unknown", "86 % of the CPU of 14 days is known, and 90 % are needed"),
+        ("replaced", "unknown", "21 % of the CPU of 14 days is known, and 90 % are needed"),
         ("alone", "unknown", "0 % of the CPU of 14 days is known, and 90 % are needed"),
         ("stopped", "unknown", "it is not known to run: its status is stopped"),
         ("resized", "unknown", "its type has changed in the 14 days"),
@@ -390,6 +398,10 @@ def test_figures_of_too_little_or_of_another_type_are_not_told(found: dict[str, 
 
 def test_of_what_no_type_is_known_nothing_is_said(found: dict[str, Row]) -> None:
     assert found.keys().isdisjoint({"untyped", "old-size"})
+
+
+def test_of_what_is_terminated_nothing_is_said(found: dict[str, Row]) -> None:
+    assert "terminated" not in found
 
 
 def test_the_reason_has_the_figures(found: dict[str, Row]) -> None:

@@ -62,13 +62,13 @@ def address(name: str, status: Status, attached_to: str = "") -> Resource:
 
 def days(
     name: str, metric: str, mean: float, highest: float, *, ago: Iterable[int] = range(1, 8), n: int = 288,
-    statistic: str = "average",
+    statistic: str = "average", uid: str = "",
 ) -> list[Row]:  # fmt: skip
     return [
         {
             "window_start": TODAY - day * D, "batch": 1, "customer_id": CUSTOMER, "provider": "aws",
             "resource_id": name, "resource_type": "database", "metric_name": metric, "statistic": statistic, "n": n,
-            "expected": 288, "total": n * mean, "maximum": highest,
+            "instance_uid": uid, "expected": 288, "total": n * mean, "maximum": highest,
         }
         for day in ago
     ]  # fmt: skip
@@ -89,6 +89,9 @@ DATABASES = [
     database("off", status=Status.STOPPED),
     database("unknown", status=Status.UNKNOWN),
     database("silent"),
+    database("replaced", instance_uid="b"),
+    database("switched", instance_uid="a", created_at=TODAY - 30 * D),
+    database("renewed-before-the-switch", instance_uid="b", created_at=TODAY - 3 * D),
 ]
 PERFORMANCE = [
     *days("no-connections", "connections", 0, 0), *days("no-connections", "cpu_utilization", 9, 60),
@@ -100,6 +103,10 @@ PERFORMANCE = [
     *days("at-work", "cpu_utilization", 2.5, 4.9),
     *days("peaks", "cpu_utilization", 1.5, 5),
     *days("cache", "cpu_utilization", 0.1, 0.2),
+    # Its predecessor did nothing. What it did itself is known of a day.
+    *days("replaced", "connections", 0, 0, uid="a"), *days("replaced", "connections", 0, 0, ago=[1], uid="b"),
+    *days("switched", "connections", 0, 0, ago=range(2, 8)), *days("switched", "connections", 0, 0, ago=[1], uid="a"),
+    *days("renewed-before-the-switch", "connections", 0, 0),
     *(row for name in ("replica", "replica-by-role", "unknown") for row in days(name, "connections", 0, 0)),
 ]  # fmt: skip
 CLUSTERS: dict[str, list[float | None]] = {
@@ -182,6 +189,7 @@ def test_what_is_of_no_use_is_told_and_nothing_else(waste: dict[str, Row]) -> No
         "no-connections": "idle",
         "quiet": "idle",
         "quiet-snapshots": "idle",
+        "switched": "idle",
         "off": "stopped",
         "empty": "without_nodes",
         "idle-address": "unattached",

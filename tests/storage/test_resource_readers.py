@@ -50,7 +50,7 @@ class World:
     """Inventories by customer and provider, the newest last, and the uptime that clouds measured."""
 
     inventories: dict[Owner, list[Listed]] = field(default_factory=dict)
-    uptime: dict[tuple[Owner, str], dict[datetime, float]] = field(default_factory=dict)
+    uptime: dict[tuple[Owner, str, str], dict[datetime, float]] = field(default_factory=dict)
 
     def newest(self, owner: Owner, since: datetime) -> Listed | None:
         """The newest inventory, if it is not older than `since`."""
@@ -120,17 +120,17 @@ def publish(clickhouse: ClickHouse, world: World) -> None:
             status = SliceStatus.OK if one.complete else SliceStatus.PARTIAL
             lot.append(SliceResult(customer, provider, [one.window], status, rows=rows))
     Writer(clickhouse, schema.RESOURCE).flush(lot)
-    checks = []
-    for ((customer, provider), name), points in world.uptime.items():
+    measured = []
+    for ((customer, provider), name, uid), points in world.uptime.items():
         metric = replace(CPU, name="uptime", metric_type="uptime", period=300)
         seconds = [int(at.timestamp()) for at in points]
-        rows = performance_rows(
-            customer, provider, [Series(resource(name), metric, "average", seconds, [*points.values()])], EARLY
-        )
-        checks.append(
+        machine = resource(name, instance_uid=uid)
+        series = [Series(machine, metric, "average", seconds, list(points.values()))]
+        rows = performance_rows(customer, provider, series, EARLY)
+        measured.append(
             SliceResult(customer, provider, sorted({windows.floor(at) for at in points}), SliceStatus.OK, rows=rows)
         )
-    Writer(clickhouse, schema.PERFORMANCE).flush(checks)
+    Writer(clickhouse, schema.PERFORMANCE).flush(measured)
     for name, length in (("hourly", timedelta(hours=1)), ("daily", DAY)):
         if slices := sorted({windows.floor_to(length, at) for points in world.uptime.values() for at in points}):
             compute(clickhouse, readers()["performance", name], slices)
@@ -348,18 +348,33 @@ def days_of(world: World, day: datetime) -> Iterator[Row]:
 
 
 def lives(world: World) -> Seen:
-    """The listings of 90 days by instance: days that tell no uid are of the first that is named after them."""
+    """The listings of 90 days by instance: days that tell no uid are of the first that is named."""
     found: Seen = defaultdict(list)
     by_day = seen(world, TODAY - 90 * DAY, TODAY)
-    for (customer, provider, resource_id, uid), listings in by_day.items():
-        named = sorted(
-            (at, other[3])
-            for other, its in by_day.items()
-            if other[:3] == (customer, provider, resource_id) and other[3]
-            for at, _ in its
-        )
-        found[customer, provider, resource_id, uid or (named[0][1] if named else "")] += listings
+    for (*of, uid), listings in by_day.items():
+        found[(*of, uid or first_named(by_day, *of))] += listings  # type: ignore[index]
     return {key: sorted(listings, key=lambda one: one[0]) for key, listings in found.items()}
+
+
+def first_named(by_day: Seen, *of: str) -> str:
+    """The first uid of a customer's resource."""
+    named = sorted((at, key[3]) for key, listings in by_day.items() if key[:3] == of and key[3] for at, _ in listings)
+    return named[0][1] if named else ""
+
+
+def checks(world: World, customer: str, provider: str, name: str) -> dict[str, dict[datetime, float]]:
+    """What was measured of a resource, by uid: where there is none, the day's, else the first that is named."""
+    first = first_named(seen(world, TODAY - 90 * DAY, TODAY), customer, provider, name)
+    of_uid = {
+        uid: its for (owner, one, uid), its in world.uptime.items() if (owner, one) == ((customer, provider), name)
+    }
+    found: dict[str, dict[datetime, float]] = defaultdict(dict)
+    for uid, points in of_uid.items():
+        for at, value in points.items():
+            day = windows.floor_to(DAY, at)
+            of_day = [one for one, its in of_uid.items() if one and any(windows.floor_to(DAY, t) == day for t in its)]
+            found[uid or (of_day[0] if of_day else first)][at] = value
+    return found
 
 
 def up_for(world: World) -> Iterator[Row]:
@@ -377,10 +392,7 @@ def up_for(world: World) -> Iterator[Row]:
         for days in (30, 90):
             begin = TODAY - days * DAY
             within = [(at, one) for at, one in listings if at >= begin]
-            checks = [
-                value for at, value in world.uptime.get(((customer, provider), resource_id), {}).items()
-                if begin <= at < TODAY
-            ]  # fmt: skip
+            measured = checks(world, customer, provider, resource_id).get(uid, {})
             if not within:
                 continue
             of = (customer, provider, str(last.resource_type), days)
@@ -392,13 +404,14 @@ def up_for(world: World) -> Iterator[Row]:
                     "up": sum(one.status in UP for _, one in within),
                     "stopped": sum(one.status == "stopped" for _, one in within),
                     "windows": (gone - max(begin, made)) // Q,
-                    "checks": checks, "since": made, "last_seen": last_seen,
+                    "checks": [value for at, value in measured.items() if begin <= at < TODAY],
+                    "since": made, "last_seen": last_seen,
                 }
             )  # fmt: skip
             parts[*of, "", ""].append(parts[*of, resource_id, uid][0])
     for (customer, provider, resource_type, days, resource_id, uid), group in parts.items():
         known, expected = sum(one["known"] for one in group), sum(one["windows"] for one in group)
-        checks = [value for one in group for value in one["checks"]]
+        measures = [value for one in group for value in one["checks"]]
         facts = ("resource_name", "kind", "region", "status")
         yield {
             "customer_id": customer, "provider": provider, "resource_type": resource_type, "days": days,
@@ -406,8 +419,8 @@ def up_for(world: World) -> Iterator[Row]:
             "running": sum(one["up"] for one in group) / known if known else None,
             "stopped": sum(one["stopped"] for one in group) / known if known else None,
             "known": known / expected,
-            "measured": sum(checks) / len(checks) / 100 if checks else None,
-            "measured_known": min(1.0, len(checks) * 300 / 900 / expected),
+            "measured": sum(measures) / len(measures) / 100 if measures else None,
+            "measured_known": min(1.0, len(measures) * 300 / 900 / expected),
             "since": min(one["since"] for one in group), "last_seen": max(one["last_seen"] for one in group),
             **{fact: group[0][fact] if resource_id else "" for fact in facts},
         }  # fmt: skip
@@ -423,10 +436,10 @@ def test_days_and_uptime_are_those_of_plain_python(chdb: ClickHouse) -> None:
         if seed == 0:
             world.inventories["globex", "aws"] = [one for one in world.inventories["globex", "aws"] if not one.complete]
         for owner, name in ((("acme", "aws"), "m-1"), (("globex", "aws"), "m-2")):
-            points = {
-                at + n * timedelta(minutes=5): dice.choice([0.0, 50.0, 100.0]) for at in moments[:9] for n in range(3)
-            }
-            world.uptime[owner, name] = points
+            for at in moments[:9]:
+                uid = "" if at < moments[4] else "a"
+                of_window = {at + n * timedelta(minutes=5): dice.choice([0.0, 50.0, 100.0]) for n in range(3)}
+                world.uptime.setdefault((owner, name, uid), {}).update(of_window)
         publish(chdb, world)
         for day in sorted({windows.floor_to(DAY, at) for at in moments}):
             same(read(chdb, "days", day), list(days_of(world, day)))

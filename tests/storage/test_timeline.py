@@ -17,6 +17,7 @@ from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.inventory import ResourceType, Status
 from optiinfra_dagster.model.metrics import Coverage, CoverageState, Series
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.storage import readers as readers_of
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.cost_rows import estimate_rows
@@ -99,9 +100,12 @@ def publish(clickhouse: ClickHouse) -> None:
 def timeline(chdb: ClickHouse, tmp_path: Path, resource_id: str, **more: Any) -> list[dict[str, Any]]:
     (tmp_path / "customers.yaml").write_text("customers:\n  - {id: acme, name: A, vultr: [{api_key: {env: K}}]}\n")
     settings = Settings(dagster_home=tmp_path, customers_path=tmp_path / "customers.yaml")
-    result = read.read_rows(chdb, settings, read.Query("resource", "timeline", "acme", resource_id=resource_id, **more))
+    query = read.Query("resource", "timeline", "acme", resource_id=resource_id, **more)
+    result = read.read_rows(
+        chdb, settings, query, lambda client, statement: (readers_of.records(client, statement), True)
+    )
     assert result.rows is not None
-    return [dict(row) for row in result.rows.to_pylist()]
+    return result.rows
 
 
 # reader -> the time of its lines, what they are of, what they must hold, and where its rows are

@@ -26,12 +26,8 @@ OTHER = "other"
 COST_EXPLORER: Mapping[str, ResourceType | None] = {
     "amazon elastic compute cloud - compute": ResourceType.COMPUTE,  # of EC2's kinds, instances only
     "amazon lightsail": ResourceType.COMPUTE,
-    "aws lambda": ResourceType.SERVERLESS,
-    "amazon elastic container service": ResourceType.SERVERLESS,  # of which Fargate is charged for
-    "amazon fsx": ResourceType.VOLUME,
     "amazon documentdb (with mongodb compatibility)": ResourceType.DATABASE,
     "amazon neptune": ResourceType.DATABASE,
-    "amazon memorydb": ResourceType.DATABASE,
 }
 """AWS' services that charge for no kind, by their names in Cost Explorer, in lower case."""
 
