@@ -21,7 +21,7 @@ from optiinfra_dagster.providers import figures
 from optiinfra_dagster.providers.billing import told
 from optiinfra_dagster.providers.catalog import METRICS
 from optiinfra_dagster.providers.figures import Figure
-from optiinfra_dagster.providers.prometheus_exporters import EXPORTERS_OF
+from optiinfra_dagster.providers.prometheus_exporters import EXPORTERS_OF, MACHINE_LABELS
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, PROVIDERS
 from optiinfra_dagster.storage import descriptions, sql
 from optiinfra_dagster.storage.clickhouse import ClickHouse
@@ -233,7 +233,11 @@ def _prometheus() -> Iterator[str]:
     yield from ("## The customer's own Prometheus", "")
     yield (
         "What the cloud does not measure itself is read of machines (by blackbox_exporter also of databases and load "
-        "balancers), where an account names a `prometheus_url`. A cloud's own figure wins."
+        "balancers), where an account names a `prometheus_url`. A cloud's own figure wins. A series is of the resource "
+        f"whose id, address or name stands in one of its labels {_labels()}, the surest first; names that two "
+        "resources of the accounts share name neither. OpenTelemetry's `host.id` and `host.name` are attributes of a "
+        "resource, and have to be made labels (`promote_resource_attributes`, or the exporter's "
+        "`resource_to_telemetry_conversion`)."
     )
     yield ""
     yield from _table(
@@ -245,6 +249,10 @@ def _prometheus() -> Iterator[str]:
         ),
     )
     yield ""
+
+
+def _labels() -> str:
+    return ", ".join(f"`{label}`" for label in MACHINE_LABELS)
 
 
 def _permissions() -> Iterator[str]:

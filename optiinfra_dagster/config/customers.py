@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 from pydantic import Field, StrictBool, StrictInt, ValidationError, ValidationInfo, create_model, field_validator
 
 from optiinfra_dagster.config.accounts import Account, must_match
-from optiinfra_dagster.config.allocation import MOST_KEYS, SharedCosts, check_keys
+from optiinfra_dagster.config.allocation import MOST_KEYS, SharedCosts, check_keys, check_rule
 from optiinfra_dagster.config.secrets import (
     HOW_TO_POINT,
     HOW_TO_REFER,
@@ -150,6 +150,7 @@ class Customer(Section):
     application: Application | None = Field(default=None, description="Write interactions: beneath it")
 
     _check_keys = field_validator("allocate_by")(check_keys)
+    _check_rule = field_validator("shared_costs")(check_rule)
     _check_id = field_validator("id")(must_match(r"[a-z0-9-]{1,64}", "is not a customer id"))
 
     @field_validator("monthly_api_budget_usd", mode="before")

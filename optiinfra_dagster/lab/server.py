@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 
@@ -42,17 +42,37 @@ Handler = Callable[[Request], Response | None]
 
 
 class Server(ThreadingHTTPServer):
-    """A thread per connection on 127.0.0.1, each request given to one `handler`."""
+    """A thread per connection on 127.0.0.1, each request given to one `handler`.
+
+    A port that is chosen for it is none that a lab of this process had before: clients, tokens and signing keys are
+    remembered by address, and a new lab at an old address refuses those of the one that was there.
+    """
 
     daemon_threads = True
     block_on_close = False  # idle keep-alive connections must not hold up the end
     request_queue_size = 128
+    _had: ClassVar[set[int]] = set()
 
     def __init__(self, handler: Handler, port: int = 0) -> None:
-        super().__init__(("127.0.0.1", port), _Connection)
+        super().__init__(("127.0.0.1", port), _Connection, bind_and_activate=False)
+        self._bind(choose=port == 0)
+        self.server_activate()
         self.handler = handler
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
+
+    def _bind(self, *, choose: bool) -> None:
+        """Bind to the port asked for, or to one that no lab had; what is tried in vain is held until it is found."""
+        tried = []
+        self.server_bind()
+        while choose and self.server_address[1] in self._had:
+            tried.append(self.socket)
+            self.socket = socket.socket(self.address_family, self.socket_type)
+            self.server_address = ("127.0.0.1", 0)
+            self.server_bind()
+        self._had.add(int(self.server_address[1]))
+        for one in tried:
+            one.close()
 
     @property
     def url(self) -> str:

@@ -112,6 +112,7 @@ class LeftOutBecause(StrEnum):
     BILLING_ACCOUNT = "of the billing account itself"
     ANOTHER_PROVIDER = "of another provider"
     NOT_OVER = "of a day that is not over"
+    OUTSIDE = "of a day that the export's file is not about"
     TOO_OLD = "of a day older than costs are kept"
     PART_OF_ANOTHER = "a part of a charge that is told whole"
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
+
+from optiinfra_dagster.config.allocation import FixedShares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,15 +15,19 @@ if TYPE_CHECKING:
 
     from optiinfra_dagster.config.customers import Customer
 
-_COLUMNS = ("customer_id", "allocate_by", "shared_services", "shared_categories", "shared_by")
-_NOTHING: tuple[list[str], list[str], list[str], str] = ([], [], [], "")  # what counts where nothing was recorded
+_COLUMNS = (
+    "customer_id", "allocate_by", "shared_services", "shared_categories", "shared_by", "shared_dimension",
+    "shared_values", "shared_parts",
+)  # fmt: skip
+_Rules = tuple[list[str], list[str], list[str], str, str, list[str], list[Decimal]]
+_NOTHING: _Rules = ([], [], [], "", "", [], [])  # what counts where nothing was recorded
 
 
 def record(client: Client, customers: Sequence[Customer]) -> list[str]:
     """Record what the customers file says of allocation, of customers where it changed; returns their ids."""
     known = {
-        customer: (list(keys), list(services), list(categories), by)
-        for customer, keys, services, categories, by in client.query(
+        customer: (list(keys), list(services), list(categories), by, dimension, list(values), list(parts))
+        for customer, keys, services, categories, by, dimension, values, parts in client.query(
             f"SELECT {', '.join(_COLUMNS)} FROM allocation_rules_current "  # noqa: S608 - the code's own names
             "WHERE customer_id IN {customers:Array(String)}",
             parameters={"customers": [customer.id for customer in customers]},
@@ -37,8 +44,14 @@ def record(client: Client, customers: Sequence[Customer]) -> list[str]:
     return [str(row[0]) for row in changed]
 
 
-def _rules(customer: Customer) -> tuple[list[str], list[str], list[str], str]:
-    shared = customer.shared_costs
+def _rules(customer: Customer) -> _Rules:
+    shared, keys = customer.shared_costs, list(customer.allocate_by)
     if shared is None:
-        return list(customer.allocate_by), [], [], ""
-    return list(customer.allocate_by), list(shared.services), list(map(str, shared.categories)), shared.by
+        return keys, *_NOTHING[1:]
+    services, categories = list(shared.services), list(map(str, shared.categories))
+    if not isinstance(shared.by, FixedShares):
+        return keys, services, categories, shared.by, "", [], []
+    # A tag may be called as one of the other dimensions: it is the one that the customer named.
+    dimension = f"tag:{shared.by.key}" if shared.by.key in keys else shared.by.key
+    values, parts = [value for value, _ in shared.by.parts], [part for _, part in shared.by.parts]
+    return keys, services, categories, "fixed", dimension, values, parts

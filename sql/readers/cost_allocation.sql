@@ -8,7 +8,8 @@
 --   a tag without a value. A line has its own tags, else the inventory's of its day, else the last that are known of its
 --   resource: it may be gone.
 -- shared: what is added to the amount, or taken from it, where the costs that all share are spread by the rule under
---   shared_costs in the customers file; it adds up to 0. Null where there is no rule.
+--   shared_costs in the customers file; it adds up to 0. Null where there is no rule, and where the rule gives fixed
+--   shares of another dimension.
 -- amount, effective, arriving: as in cost summary.
 --
 -- shows: window_start period dimension value amount share effective shared currency resources billed estimated arriving
@@ -46,40 +47,47 @@ lines AS
         -- A resource that was listed and has no tags has none. Of several tags on a day, those of the dearest line count.
         if(tags = '' AND resource_id != '' AND NOT matched,
             argMaxIf(tags, (newest, tags), tags != '') OVER (PARTITION BY customer_id, provider, sub_account_id, resource_id),
-            tags) AS known_tags
+            tags) AS known_tags,
+        r.* EXCEPT (customer_id),
+        has(r.shared_services, a.service_name) OR has(r.shared_categories, a.charge_category) AS is_shared
     FROM added AS a
+    LEFT JOIN allocation_rules_current AS r USING (customer_id)
 ),
--- One row by value. A line is in a row of each dimension.
+-- One row by value. A line is in a row of each dimension, and what all share also in those of the values that bear fixed
+-- shares of it, which may cost nothing else.
 added_up AS
 (
     SELECT
         customer_id, l.currency AS currency, period, place.1 AS dimension, place.2 AS value,
-        any(r.shared_by) AS shared_by,
+        -- Fixed shares are of one dimension; in the others nothing is spread.
+        any(if(l.shared_by = 'fixed' AND place.1 != l.shared_dimension, '', l.shared_by)) AS shared_by,
+        any(l.shared_parts[indexOf(l.shared_values, place.2)]) AS fixed_part,
         sum(l.counted) AS counted,
-        sum(l.not_told) AS not_told,
-        sum(l.not_listed) AS not_listed,
-        sum(l.billed) AS billed,
-        sum(l.estimated) AS estimated,
-        sum(l.arriving) AS arriving,
-        sum(l.effective) AS effective,
-        sum(l.listed) AS listed,
-        sumIf(l.billed + l.estimated, has(r.shared_services, l.service_name) OR has(r.shared_categories, l.charge_category))
-            AS in_common,
-        uniqExactStateIf(l.resource_id, l.resource_id != '') AS resources,
-        max(l.until) AS until
+        sumIf(l.not_told, place.3) AS not_told,
+        sumIf(l.not_listed, place.3) AS not_listed,
+        sumIf(l.billed, place.3) AS billed,
+        sumIf(l.estimated, place.3) AS estimated,
+        sumIf(l.arriving, place.3) AS arriving,
+        sumIf(l.effective, place.3) AS effective,
+        sumIf(l.listed, place.3) AS listed,
+        sumIf(l.billed + l.estimated, place.3 AND l.is_shared) AS in_common,
+        uniqExactStateIf(l.resource_id, place.3 AND l.resource_id != '') AS resources,
+        countIf(place.3) AS own_lines,
+        maxIf(l.until, place.3) AS own_until
     FROM lines AS l
-    LEFT JOIN allocation_rules_current AS r USING (customer_id)
     ARRAY JOIN arrayIntersect(l.periods, ['yesterday', 'last_30_days', 'month_to_date']) AS period
     ARRAY JOIN arrayConcat(
-        [('provider', toString(l.provider)),
-         ('account', if(l.sub_account_id = '', '(no account)', toString(l.sub_account_id))),
-         ('region', if(l.region_id = '', '(no region)', toString(l.region_id))),
-         ('service', if(l.service_name = '', '(no service)', toString(l.service_name)))],
+        [('provider', toString(l.provider), true),
+         ('account', if(l.sub_account_id = '', '(no account)', toString(l.sub_account_id)), true),
+         ('region', if(l.region_id = '', '(no region)', toString(l.region_id)), true),
+         ('service', if(l.service_name = '', '(no service)', toString(l.service_name)), true)],
         arrayMap(key -> ('tag:' || key,
             multiIf(NOT JSONHas(l.known_tags, key), if(l.resource_id = '', '(no resource)', '(untagged)'),
                 JSONExtractRaw(l.known_tags, key) IN ('""', 'null'), '(empty)',
                 JSONType(l.known_tags, key) = 'String', JSONExtractString(l.known_tags, key),
-                JSONExtractRaw(l.known_tags, key))), r.allocate_by)) AS place
+                JSONExtractRaw(l.known_tags, key)), true), l.allocate_by),
+        if(l.is_shared AND l.counted > 0, arrayMap(v -> (toString(l.shared_dimension), v, false), l.shared_values), []))
+        AS place
     GROUP BY customer_id, currency, period, dimension, value
 ),
 ranked AS
@@ -90,8 +98,9 @@ ranked AS
         row_number() OVER
             (PARTITION BY customer_id, currency, period, dimension ORDER BY is_none DESC, billed + estimated DESC, value)
             AS place,
+        if(own_lines > 0, own_until, max(own_until) OVER (PARTITION BY customer_id, currency, period, dimension)) AS until,
         billed + estimated - in_common AS own,
-        multiIf(own <= 0, 0, shared_by = 'proportional', toDecimal128(own, 18), shared_by = 'even' AND NOT is_none, 1, 0)
+        multiIf(shared_by = 'fixed', fixed_part, own <= 0, 0, shared_by = 'proportional', toDecimal128(own, 18), shared_by = 'even' AND NOT is_none, 1, 0)
             AS weight
     FROM added_up
 ),

@@ -1,9 +1,9 @@
--- Where a figure left everything that it was in two weeks, within the 24 hours that end with the hour `window`: a ranked
--- list, and no alert. The running hour takes part as far as it was collected.
+-- Where a figure left all that it was in two weeks, within the 24 hours that end with the hour `window`: a ranked list,
+-- and no alert. The running hour takes part as far as it was collected.
 --
--- An hour leaves it whose highest value is above every one, or whose lowest is below every one, of the 14 days before its
--- own and of its own day so far, by more than a quarter of the usual range. Then the series is quiet for 24 hours, and
--- what is told is how far it went since. A series of fewer than 3 days, and totals of whole days, are left out.
+-- An hour leaves it whose highest value is above every one, or whose lowest is below every one, of the 14 days before
+-- its own and of its own day so far, by more than a quarter of the usual range. Then the series is quiet for 24 hours,
+-- and what is told is how far it went since. Of fewer than 3 days, and of totals of whole days, nothing is told.
 --
 -- usual_range: from the middle one of the days' lowest values to the middle one of their highest, and at least 1 % of
 --   the largest value.
@@ -23,30 +23,63 @@ WITH
 end - INTERVAL 72 HOUR AS looked_back,   -- what was told before is found again, so that any hour can be computed again
 toStartOfDay(looked_back) AS first_hour,
 toStartOfDay({window:DateTime('UTC')}) AS this_day,
+days_published AS
+(
+    SELECT window_start, batch
+    FROM published_batches
+    WHERE dataset = 'performance_daily' AND window_start >= first_hour - INTERVAL 14 DAY AND window_start < this_day
+),
+hours_published AS
+(
+    SELECT window_start, batch
+    FROM published_batches
+    WHERE dataset = 'performance_hourly' AND window_start >= first_hour AND window_start < end
+),
+-- A few of all series: only what is beyond all whole days that every hour of the last 24 is compared with may have left
+-- them. All else is read of these alone.
+far AS
+(
+    SELECT customer_id, provider, resource_id, metric_name, statistic
+    FROM
+    (
+        SELECT
+            customer_id, provider, resource_id, instance_uid, metric_name, statistic, minimum, maximum, true AS is_day
+        FROM performance_daily
+        WHERE window_start >= this_day - INTERVAL 14 DAY AND window_start < toStartOfDay(end - INTERVAL 24 HOUR)
+            AND period_seconds < 86400 AND (window_start, batch) IN days_published
+        UNION ALL
+        SELECT
+            customer_id, provider, resource_id, instance_uid, metric_name, statistic, minimum, maximum, false AS is_day
+        FROM performance_hourly
+        WHERE window_start >= end - INTERVAL 24 HOUR AND window_start < end AND period_seconds < 86400
+            AND (window_start, batch) IN hours_published
+    )
+    GROUP BY customer_id, provider, resource_id, instance_uid, metric_name, statistic
+    HAVING
+        countIf(NOT is_day) > 0
+        AND (countIf(is_day) = 0 OR maxIf(maximum, NOT is_day) > maxIf(maximum, is_day)
+            OR minIf(minimum, NOT is_day) < minIf(minimum, is_day))
+),
 spans AS
 (
-    SELECT
-        customer_id, provider, resource_id, instance_uid, metric_name, statistic, resource_name, resource_type, region,
-        metric_type, unit, window_start, first_at, minimum, maximum, true AS is_day
-    FROM performance_daily
-    WHERE window_start >= first_hour - INTERVAL 14 DAY AND window_start < this_day AND period_seconds < 86400
-        AND (window_start, batch) IN
-        (
-            SELECT window_start, batch FROM published_batches
-            WHERE dataset = 'performance_daily' AND window_start >= first_hour - INTERVAL 14 DAY
-                AND window_start < this_day
-        )
-    UNION ALL
-    SELECT
-        customer_id, provider, resource_id, instance_uid, metric_name, statistic, resource_name, resource_type, region,
-        metric_type, unit, window_start, first_at, minimum, maximum, false AS is_day
-    FROM performance_hourly
-    WHERE window_start >= first_hour AND window_start < end AND period_seconds < 86400
-        AND (window_start, batch) IN
-        (
-            SELECT window_start, batch FROM published_batches
-            WHERE dataset = 'performance_hourly' AND window_start >= first_hour AND window_start < end
-        )
+    SELECT *
+    FROM
+    (
+        SELECT
+            customer_id, provider, resource_id, instance_uid, metric_name, statistic, resource_name, resource_type,
+            region, metric_type, unit, window_start, first_at, minimum, maximum, true AS is_day
+        FROM performance_daily
+        WHERE window_start >= first_hour - INTERVAL 14 DAY AND window_start < this_day AND period_seconds < 86400
+            AND (window_start, batch) IN days_published
+        UNION ALL
+        SELECT
+            customer_id, provider, resource_id, instance_uid, metric_name, statistic, resource_name, resource_type,
+            region, metric_type, unit, window_start, first_at, minimum, maximum, false AS is_day
+        FROM performance_hourly
+        WHERE window_start >= first_hour AND window_start < end AND period_seconds < 86400
+            AND (window_start, batch) IN hours_published
+    )
+    WHERE (customer_id, provider, resource_id, metric_name, statistic) IN far
 ),
 parts AS
 (
@@ -56,15 +89,6 @@ parts AS
             AS facts,
         max(window_start) AS newest,
         min(spans.first_at) AS first_at,
-        maxIf(spans.maximum, NOT is_day AND window_start >= end - INTERVAL 24 HOUR) AS highest,
-        minIf(spans.minimum, NOT is_day AND window_start >= end - INTERVAL 24 HOUR) AS lowest,
-        countIf(NOT is_day AND window_start >= end - INTERVAL 24 HOUR) AS hours_listed,
-        maxIf(spans.maximum, is_day AND window_start >= this_day - INTERVAL 14 DAY
-            AND window_start < toStartOfDay(end - INTERVAL 24 HOUR)) AS highest_before,
-        minIf(spans.minimum, is_day AND window_start >= this_day - INTERVAL 14 DAY
-            AND window_start < toStartOfDay(end - INTERVAL 24 HOUR)) AS lowest_before,
-        countIf(is_day AND window_start >= this_day - INTERVAL 14 DAY
-            AND window_start < toStartOfDay(end - INTERVAL 24 HOUR)) AS days_compared,
         groupArrayIf((toUnixTimestamp(window_start), spans.minimum, spans.maximum), is_day) AS days,
         groupArrayIf((toUnixTimestamp(window_start), spans.minimum, spans.maximum), NOT is_day) AS hours
     FROM spans
@@ -76,10 +100,10 @@ named AS
     SELECT
         * EXCEPT (instance_uid),
         if(empty(parts.instance_uid), argMin(parts.instance_uid, (empty(parts.instance_uid), parts.first_at)) OVER (
-            PARTITION BY customer_id, provider, resource_id, metric_name, statistic), parts.instance_uid) AS instance_uid
+            PARTITION BY customer_id, provider, resource_id, metric_name, statistic), parts.instance_uid)
+            AS instance_uid
     FROM parts
 ),
--- Only what is beyond all whole days that every listed hour is compared with can have left them: a few of all series.
 series AS
 (
     SELECT
@@ -89,18 +113,12 @@ series AS
         arraySort(groupArrayArray(named.hours)) AS hours
     FROM named
     GROUP BY customer_id, provider, resource_id, instance_uid, metric_name, statistic
-    HAVING sum(hours_listed) > 0 AND
-        (
-            sum(days_compared) = 0
-            OR maxIf(highest, hours_listed > 0) > maxIf(highest_before, days_compared > 0)
-            OR minIf(lowest, hours_listed > 0) < minIf(lowest_before, days_compared > 0)
-        )
 ),
 -- Each hour that may be told of, and what it is compared with.
 compared AS
 (
     SELECT
-        customer_id, provider, resource_id, instance_uid, metric_name, statistic,
+        customer_id, provider, resource_id, instance_uid, metric_name, statistic, facts, hours,
         one.1 AS hour, one.2 AS minimum, one.3 AS maximum,
         intDiv(hour, 86400) * 86400 AS day,
         arrayFilter(d -> d.1 >= day - 14 * 86400 AND d.1 < day, days) AS days_before,
@@ -133,10 +151,12 @@ told AS
 (
     SELECT
         customer_id, provider, resource_id, instance_uid, metric_name, statistic,
+        any(l.facts) AS facts,
+        any(l.hours) AS hours,
         arrayFold((told_at, hour) -> if(hour - told_at >= 86400, hour, told_at),
             arraySort(groupArray(l.hour)), toUInt32(0)) AS told_at,
-        arrayFirst(x -> x.1 = told_at, groupArray((l.hour, l.lowest, l.highest, l.usual, l.maximum - l.highest = l.beyond,
-            toUInt8(length(l.days_before))))) AS at
+        arrayFirst(x -> x.1 = told_at, groupArray((l.hour, l.lowest, l.highest, l.usual,
+            l.maximum - l.highest = l.beyond, toUInt8(length(l.days_before))))) AS at
     FROM left_hours AS l
     GROUP BY customer_id, provider, resource_id, instance_uid, metric_name, statistic
     HAVING told_at >= toUnixTimestamp(end - INTERVAL 24 HOUR)
@@ -146,23 +166,22 @@ SELECT
     provider,
     resource_id,
     instance_uid,
-    s.facts.1 AS resource_name,
-    s.facts.2 AS resource_type,
-    s.facts.3 AS region,
-    s.facts.4 AS metric_type,
+    t.facts.1 AS resource_name,
+    t.facts.2 AS resource_type,
+    t.facts.3 AS region,
+    t.facts.4 AS metric_type,
     metric_name,
     statistic,
     toDateTime(t.told_at, 'UTC') AS since,   -- the hour in which it left what it was
     if(t.at.5, 'above', 'below') AS direction,
     if(t.at.5,
-        arrayMax(h -> if(h.1 >= told_at, h.3, -inf), s.hours),
-        arrayMin(h -> if(h.1 >= told_at, h.2, inf), s.hours)) AS value,   -- the furthest since then
+        arrayMax(h -> if(h.1 >= told_at, h.3, -inf), t.hours),
+        arrayMin(h -> if(h.1 >= told_at, h.2, inf), t.hours)) AS value,   -- the furthest since then
     t.at.2 AS minimum_before,   -- the lowest value of the 14 days before
     t.at.3 AS maximum_before,   -- the highest value of the 14 days before
     t.at.4 AS usual_range,   -- from the days' usual lowest to their usual highest value
     if(usual_range = 0, NULL, if(t.at.5, value - maximum_before, minimum_before - value) / usual_range)
         AS ranges,   -- how far the value is beyond what was before, in usual ranges
-    s.facts.5 AS unit,
+    t.facts.5 AS unit,
     t.at.6 AS days_before   -- how many of the 14 days before have points; at least 3
 FROM told AS t
-INNER JOIN series AS s USING (customer_id, provider, resource_id, instance_uid, metric_name, statistic)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.storage.sql import readers
-from tests.support.outlook import month_of, publish
+from tests.support.outlook import month_of, outlook, publish
 from tests.support.outlook_worlds import World
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 D = timedelta(days=1)
 TABLES = ("cost_daily", "cost_days", "cost_restated", "metric_batches")
 TUNED_ON = range(100, 260)  # the figures in the SQL were chosen by these worlds,
-JUDGED_BY = range(1000, 1040)  # and are judged by these
+JUDGED_BY = range(1000, 1200)  # and are judged by these: of 40 worlds a share of 90 % is known to 4 points only,
+REPLAYED = range(1000, 1040)  # but what the engine computes is replayed for these
 MONTHS = (date(2025, 3, 1), date(2025, 10, 1))
 
 
@@ -67,14 +69,31 @@ def replay(client: Client, seeds: Iterable[int], month: date, days: Iterable[int
             real = world.real(month, row["service_name"])
             if row["forecast"] is not None and abs(real) > 1e-9:
                 naive = world.naive(known[row["customer_id"]], month, row["service_name"])
-                told.append(
-                    Said(
-                        row["scope"], day, abs(float(row["forecast"]) - real) / abs(real),
-                        None if naive is None else abs(naive - real) / abs(real),
-                        float(row["low"]) <= real <= float(row["high"]),
-                    )
-                )  # fmt: skip
+                told.append(_said(row["scope"], day, row, real, naive))
     return told
+
+
+def replay_in_python(seeds: Iterable[int], months: Iterable[date], days: Sequence[int]) -> list[Said]:
+    """As `replay`, by the plain Python that the reader is compared with: many worlds in a few seconds."""
+    told = []
+    for seed, month in product(seeds, months):
+        world = World(seed, month_of(month, 3), month_of(month + 32 * D) - D)
+        for day in days:
+            known = world.known(month.replace(day=day))
+            for (scope, service), row in outlook(known).items():
+                real = world.real(month, service)
+                if row["forecast"] is not None and abs(real) > 1e-9:
+                    told.append(_said(scope, day, row, real, world.naive(known, month, service)))
+    return told
+
+
+def _said(scope: str, day: int, row: dict[str, Any], real: float, naive: float | None) -> Said:
+    """A forecast beside what the month cost in the end."""
+    return Said(
+        scope, day, abs(float(row["forecast"]) - real) / abs(real),
+        None if naive is None else abs(naive - real) / abs(real),
+        float(row["low"]) <= real <= float(row["high"]),
+    )  # fmt: skip
 
 
 def figures(told: Iterable[Said]) -> dict[str, float]:

@@ -133,8 +133,8 @@ def main() -> None:
                     )
                 )  # fmt: skip
                 client.command("OPTIMIZE TABLE performance_metrics FINAL")
-                for name, start in (("hourly", windows.floor_to(timedelta(hours=1), window)),):
-                    compute(clickhouse, readers()["performance", name], [start])
+                hour = windows.floor_to(timedelta(hours=1), window)
+                compute(clickhouse, readers()["performance", "hourly"], [hour])
                 names = ("hourly", "daily", "latest", "by_resource", "summary")
                 said = {name: _cpu(clickhouse, name, window) for name in names}
             print(f"{steps * 500:,} points:", {name: round(cost, 3) for name, cost in said.items()}, flush=True)

@@ -73,9 +73,10 @@ def test_what_is_spent_in_the_month_is_what_the_lab_billed_and_ends_at_the_limit
     collect(spine, [window])
     price = Decimal(spine.last("performance", "acme", window)["api_cost_usd"])
     assert price == lab.control.calls().billed_metrics[ACCOUNTS["acme"]] * METRIC_USD
+    listing = Decimal(spine.last("resource", "acme", window + 3 * W)["api_cost_usd"])  # of buckets
 
     # Enough for one more window, not for two.
-    spine.write_customers(lab, ["acme"], monthly_api_budget_usd=str(2 * price))
+    spine.write_customers(lab, ["acme"], monthly_api_budget_usd=str(2 * price + listing))
     said = [collect(spine, [window + n * W]) for n in (1, 2, 3)]
 
     kinds = [spine.last("performance", "acme", window + n * W)["outcome"] for n in (1, 2, 3)]

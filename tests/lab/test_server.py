@@ -21,7 +21,29 @@ import pytest
 from optiinfra_dagster.lab import CloudLab, LabControl
 from optiinfra_dagster.lab.arrival import BillsArrive
 from optiinfra_dagster.lab.gcp.billing import DEFAULT_TABLE
+from optiinfra_dagster.lab.server import Server
 from tests.lab.conftest import WORLD, connect
+
+
+def test_a_lab_is_nowhere_where_another_was() -> None:
+    """What is remembered by address, such as sessions, is of that lab."""
+    first = Server(lambda _request: None)
+    old = first.server_address[1]
+    first.server_close()
+    offered = [old]
+
+    class Reused(Server):
+        """One to which the system gives the port of the first, which is free again."""
+
+        def server_bind(self) -> None:
+            self.server_address = ("127.0.0.1", offered.pop() if offered and not self.server_address[1] else 0)
+            super().server_bind()
+
+    again = Reused(lambda _request: None)
+    asked = Server(lambda _request: None, old)  # free: nothing holds it any more
+    assert (again.server_address[1] != old, asked.server_address[1]) == (True, old)
+    for server in (again, asked):
+        server.server_close()
 
 
 def test_the_process_prints_its_environment_serves_and_ends_when_told(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from optiinfra_dagster.cli.check import _check_account as check_account
 from optiinfra_dagster.config.secrets import Endpoint, Reference
 from optiinfra_dagster.config.settings import DEMO_CUSTOMERS
 from optiinfra_dagster.lab import CloudLab
@@ -346,6 +347,19 @@ def test_a_prometheus_that_does_not_answer_is_a_problem(cloud: str) -> None:
     assert problem.cause is Cause.UNAVAILABLE
     assert "Prometheus at 127.0.0.1" in problem.message
     assert time.monotonic() - began < 5
+
+
+@CLOUDS
+def test_checking_customers_checks_their_prometheus_too(cloud: str) -> None:
+    customer = next(one for one in load_customers(DEMO_CUSTOMERS) if one.accounts(cloud))
+    (account, *_) = accounts_of(cloud, "http://127.0.0.1:9")
+
+    _, _, problems, _ = check_account(customer, PROVIDERS[cloud], account)
+    without = customer.model_copy(update={"families": ("resource",)})
+    _, _, nothing, _ = check_account(without, PROVIDERS[cloud], account)
+
+    assert ["Prometheus at 127.0.0.1" in problem for problem in problems] == [True]
+    assert nothing == []
 
 
 def test_an_account_without_a_prometheus_is_not_checked() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.config.allocation import SharedCosts
+from optiinfra_dagster.config.allocation import FixedShares, SharedCosts
 from optiinfra_dagster.model.cost import Category
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE
 from optiinfra_dagster.storage import allocation
@@ -194,40 +194,52 @@ class World:
         return {
             (dimension, value, currency, period): said
             for (dimension, currency, period), values in groups.items()
-            for value, said in self._said(values).items()
+            for value, said in self._said(dimension, values).items()
         }
 
-    def _said(self, values: dict[str, list[Row]]) -> dict[str, Row]:
+    def _said(self, dimension: str, values: dict[str, list[Row]]) -> dict[str, Row]:
+        by: str | FixedShares = self.shared.by if self.shared else ""
+        bearers: set[str] = set()
+        if isinstance(by, FixedShares):
+            if dimension not in (by.key, f"tag:{by.key}"):
+                by = ""
+            elif any(self.is_shared(r) and r["kind"] != "arriving" for rows in values.values() for r in rows):
+                bearers = {value for value, _ in by.parts}
+        values = {**{value: [] for value in bearers}, **values}
+
         def added(rows: Sequence[Row], name: str = "amount") -> Decimal:
             return sum((r[name] for r in rows), ZERO)
 
         counted = {value: [r for r in rows if r["kind"] != "arriving"] for value, rows in values.items()}
         amounts = {value: added(rows) for value, rows in counted.items()}
         common = {value: added([r for r in rows if self.is_shared(r)]) for value, rows in counted.items()}
-        shared = spread(amounts, common, self.shared.by if self.shared else "")
+        shared = spread(amounts, common, by)
         total = sum(amounts.values())
+        everything = [row for rows in values.values() for row in rows]
         return {
             value: {
                 "billed": added([r for r in rows if r["kind"] == "billed"]),
                 "estimated": added([r for r in rows if r["kind"] == "estimated"]),
                 "arriving": added([r for r in rows if r["kind"] == "arriving"]),
-                "amount": amounts[value] if counted[value] else None,
+                "amount": amounts[value] if counted[value] or value in bearers else None,
                 **{
                     name: added(counted[value], name)
-                    if counted[value] and None not in [r[name] for r in counted[value]]
+                    if (counted[value] or value in bearers) and None not in [r[name] for r in counted[value]]
                     else None
                     for name in ("effective", "listed")
                 },
-                "share": pytest.approx(float(amounts[value] / total)) if total and counted[value] else None,
+                "share": pytest.approx(float(amounts[value] / total))
+                if total and (counted[value] or value in bearers)
+                else None,
                 "shared": shared[value],
                 "resources": len({r["resource"] for r in rows} - {""}),
-                "as_of": max(r["until"] for r in rows),
+                "as_of": max(r["until"] for r in rows or everything),
             }
             for value, rows in values.items()
         }
 
 
-def spread(amounts: dict[str, Decimal], common: dict[str, Decimal], by: str) -> dict[str, Decimal | None]:
+def spread(amounts: dict[str, Decimal], common: dict[str, Decimal], by: str | FixedShares) -> dict[str, Decimal | None]:
     """What is added to each amount where the costs in common are spread, in units of the last digit."""
     if not by:
         return dict.fromkeys(amounts)
@@ -236,6 +248,8 @@ def spread(amounts: dict[str, Decimal], common: dict[str, Decimal], by: str) -> 
         value: 0 if own <= 0 else own if by == "proportional" else int(value not in NONE)
         for value, own in units.items()
     }
+    if isinstance(by, FixedShares):
+        weights = {value: int(dict(by.parts).get(value, ZERO).scaleb(18)) for value in amounts}
     shared, whole = {v: int(c.scaleb(18)) for v, c in common.items()}, sum(weights.values())
     if not whole:
         return dict.fromkeys(amounts, ZERO)
@@ -250,19 +264,23 @@ RULES = [
     None,
     SharedCosts(services=("Support",), categories=("Tax",)),
     SharedCosts(categories=("Tax",), by="even"),
+    SharedCosts.model_validate(
+        {"services": ["Support"], "categories": ["Tax"], "by": {"team": {"a": 0.7, "none": 0.3}}}
+    ),
+    SharedCosts.model_validate({"categories": ["Tax"], "by": {"region": {"eu": 0.125, "us": 0.875}}}),
 ]
 
 
 @pytest.fixture(scope="module")
 def drawn(place: ClickHouse) -> tuple[list[World], dict[str, list[Row]]]:
     """Worlds, and what the readers say of them."""
-    worlds = [World(f"random-{seed}", seed, RULES[seed % 3]) for seed in range(12)]
+    worlds = [World(f"random-{seed}", seed, RULES[seed % len(RULES)]) for seed in range(15)]
     for world in worlds:
         world.publish(place)
     return worlds, compute(place, "summary", "allocation")
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(15))
 def test_every_column_is_what_plain_python_says(drawn: tuple[list[World], dict[str, list[Row]]], seed: int) -> None:
     world, found = drawn[0][seed], drawn[1]
     said = {
@@ -316,6 +334,28 @@ def test_tax_and_support_are_borne_by_the_teams_in_a_column_of_its_own(place: Cl
         "a": (60, 12, pytest.approx(0.5)), "b": (30, 6, pytest.approx(0.25)),
         "(untagged)": (10, 2, pytest.approx(1 / 12)), "(no resource)": (20, -20, pytest.approx(1 / 6)),
     }  # fmt: skip
+
+
+def test_support_is_borne_in_fixed_shares_also_by_a_team_that_costs_nothing(place: ClickHouse) -> None:
+    shared = SharedCosts.model_validate(
+        {"services": ["Support"], "by": {"team": {"web": 0.6, "data": 0.3, "new": 0.1}}}
+    )
+    with place.session() as client:
+        allocation.record(client, [customer("fixed", ["team"], shared)])
+    bills = [
+        charge(day_of(2), "60", resource_id="i-1", tags='{"team":"web"}'),
+        charge(day_of(2), "30", resource_id="i-2", tags='{"team":"data"}'),
+        charge(day_of(2), "10", resource_id="i-3"),
+        charge(day_of(2), "0.000000000000000007", "Support"),
+    ]
+    publish_bill(place, [day_of(2)], bills, customer="fixed")
+    found = allocated(place, "fixed")
+    said = {value: row for (dimension, value), row in found.items() if dimension == "tag:team"}
+    assert {value: (row["amount"], int(row["shared"].scaleb(18))) for value, row in said.items()} == {
+        "web": (60, 5), "data": (30, 2), "new": (0, 0), "(untagged)": (10, 0),
+        "(no resource)": (Decimal("7e-18"), -7),
+    }  # fmt: skip
+    assert {row["shared"] for (dimension, _), row in found.items() if dimension != "tag:team"} == {None}
 
 
 def test_a_resource_that_is_gone_has_its_last_tags_and_one_that_lost_them_has_none(place: ClickHouse) -> None:
@@ -382,4 +422,7 @@ def test_what_the_customers_file_says_is_recorded_where_it_changed(place: ClickH
         said = [allocation.record(client, of) for of in files]
     assert said == [["x"], [], ["x", "y"], ["x"]]
     rows = select(place, "SELECT * FROM allocation_rules_current WHERE customer_id IN ('x', 'y') ORDER BY customer_id")
-    assert [tuple(row.values())[1:] for row in rows] == [([], [], [], ""), ([], [], ["Tax"], "even")]
+    assert [tuple(row.values())[1:] for row in rows] == [
+        ([], [], [], "", "", [], []),
+        ([], [], ["Tax"], "even", "", [], []),
+    ]

@@ -12,7 +12,18 @@ import pytest
 
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.sql import readers
-from tests.benchmarks.outlook import JUDGED_BY, MONTHS, computed, empty, figures, keep_all_years, replay, table
+from tests.benchmarks.outlook import (
+    JUDGED_BY,
+    MONTHS,
+    REPLAYED,
+    computed,
+    empty,
+    figures,
+    keep_all_years,
+    replay,
+    replay_in_python,
+    table,
+)
 from tests.support.outlook import Known, Row, month_of, outlook, publish
 from tests.support.outlook_worlds import World
 
@@ -88,24 +99,25 @@ def test_every_figure_is_that_of_plain_python(place: ClickHouse, today: date) ->
     assert len({row["reason"].translate(dict.fromkeys(b"0123456789")) for row in rows}) >= 3
 
 
-def test_a_forecast_is_near_and_its_interval_holds(place: ClickHouse) -> None:
-    """On the tenth day of a month, in worlds that no figure of the rule was chosen by."""
-    with place.session() as client:
-        told = replay(client, JUDGED_BY, MONTHS[0], [10])
+def test_a_forecast_is_near_and_its_interval_holds() -> None:
+    """On the tenth day of a month, in worlds that no figure of the rule was chosen by.
+
+    By the plain Python that the reader is compared with above. Of the 400 months a share of 90 % is known to 2 points.
+    """
+    told = replay_in_python(JUDGED_BY, MONTHS, [10])
     of_accounts = figures(said for said in told if said.scope == "account")
     of_services = figures(said for said in told if said.scope == "service")
-    assert of_accounts["n"] == len(JUDGED_BY), table(told)
-    assert of_accounts["error"] < min(0.05, of_accounts["naive"] / 3), table(told)
-    assert of_services["error"] < min(0.05, of_services["naive"] / 2), table(told)
-    assert 0.8 <= of_accounts["held"] <= 1, table(told)  # of 40
-    assert 0.85 <= of_services["held"] <= 0.95, table(told)
+    assert of_accounts["n"] == 2 * len(JUDGED_BY), table(told)
+    for of in (of_accounts, of_services):
+        assert of["error"] < min(0.05, of["naive"] / 3), table(told)
+        assert 0.85 <= of["held"] <= 0.95, table(told)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_forecasts_of_every_day_of_two_months_are_near_and_their_intervals_hold(place: ClickHouse) -> None:
     with place.session() as client:
-        told = [said for month in MONTHS for said in replay(client, JUDGED_BY, month, range(1, 32))]
+        told = [said for month in MONTHS for said in replay(client, REPLAYED, month, range(1, 32))]
     print(table(told))
     for scope in ("account", "service"):
         of = [said for said in told if said.scope == scope]

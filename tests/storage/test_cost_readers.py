@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from optiinfra_dagster.cli import output, read
+from optiinfra_dagster.cli import read
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import Category
@@ -734,10 +734,11 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 def told(place: ClickHouse, settings: Settings, reader: str, **options: Any) -> list[Row]:
     """What is printed as JSON."""
-    out = io.StringIO()
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     query = read.Query("cost", reader, "told", **options)
-    output.show(read.read_rows(place, settings, query).rows, "json", out)
-    rows: list[Row] = json.loads(out.getvalue())
+    read.print_rows(place, settings, query, "json", out)
+    out.seek(0)
+    rows: list[Row] = json.load(out)
     return rows
 
 

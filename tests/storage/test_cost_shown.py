@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.cli import output, read
+from optiinfra_dagster.cli import read
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model.cost import Category
 from optiinfra_dagster.model.errors import ConfigError
@@ -77,10 +77,11 @@ def told(
     place: ClickHouse, settings: Settings, reader: str, cost: str, customer: str = "whole", **of: Any
 ) -> list[Row]:
     """What is printed as JSON."""
-    out = io.StringIO()
+    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     query = read.Query("cost", reader, customer, cost=cost, **of)
-    output.show(read.read_rows(place, settings, query).rows, "json", out)
-    rows: list[Row] = json.loads(out.getvalue())
+    read.print_rows(place, settings, query, "json", out)
+    out.seek(0)
+    rows: list[Row] = json.load(out)
     return rows
 
 

@@ -1,8 +1,9 @@
 """List prices of AWS resources: on-demand prices by the hour, before discounts, tax and anything by use.
 
-What is charged by use (capacity units of load balancers, requests, transfer, Aurora storage, DynamoDB, EFS) has no
-estimate, and neither have spot instances, which have no list price, Aurora Serverless, Multi-AZ clusters of RDS, and
-databases with a volume of their own for logs. Fields of the price list:
+What is charged by use (capacity units of load balancers, requests, transfer, Aurora storage, DynamoDB, EFS, S3, Lambda,
+serverless caches) has no estimate, and neither have snapshots, whose price follows from what changed since the one
+before, Fargate and FSx, whose sizes are told elsewhere, spot instances, which have no list price, Aurora Serverless,
+Multi-AZ clusters of RDS, and databases with a volume of their own for logs. Fields of the price list:
 https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html
 """
 

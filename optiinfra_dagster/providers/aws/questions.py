@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.errors import Cause, CollectionError
@@ -28,6 +29,7 @@ _PRICE_USD = Decimal("0.00001")  # CloudWatch pricing: GetMetricData, per metric
 _RESOURCE_PART = re.compile(r"[^/:]+[/:](.+)")
 
 
+@lru_cache(maxsize=4096)  # each ARN is asked about for some ten metrics, one after the other
 def dimension_value(arn: str) -> str:
     """The value that CloudWatch knows a resource by, cut from its ARN; empty if that is no ARN."""
     fields = arn.split(":", 5)

@@ -48,6 +48,7 @@ def read(principal: Principal, source: Source[AzureAccount], request: BillReques
             provider_names=("microsoft", "azure"),
             period=month,
             covers=(run.first, run.last) if run is not None else None,
+            days=days,
             written=run.written if run is not None else None,
             settles=finality.SETTLES_AZURE,
             accounts=source.covers,

@@ -6,13 +6,13 @@ A statement is what an export says of a month now, in files that it replaces by 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, timedelta
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Generic
 
 from optiinfra_dagster.model.account import AccountT
-from optiinfra_dagster.model.cost import Bill
+from optiinfra_dagster.model.cost import Bill, LeftOut
 from optiinfra_dagster.providers.billing import finality
 from optiinfra_dagster.providers.billing.finality import is_final
 from optiinfra_dagster.providers.parsing import Item, as_dict
@@ -129,16 +129,24 @@ def months_of(first: date, last: date) -> list[date]:
 
 
 def of_days(bill: Bill, days: Collection[date]) -> Bill:
-    """What a bill tells of some days that are no statement: the charges that are of their own months."""
+    """What a bill that was read for some days tells of them, which is no statement of a month.
+
+    Its charges are replaced with their days, so each is in the bill of its own month. For the same reason, what was left
+    out is told with one of the days: the first that was read of its month, else the first of all.
+    """
     kept = set(days)
+    read = {source_id: [day for day in of_source if day in kept] for source_id, of_source in bill.read.items()}
+
+    def told_with(part: LeftOut) -> LeftOut:
+        of_source = read[part.billing_account_id]
+        day = next((day for day in of_source if day.replace(day=1) == part.billing_period), of_source[0])
+        return replace(part, day=day, period=day.replace(day=1))
+
     return Bill(
-        charges=[
-            charge
-            for charge in bill.charges
-            if charge.day in kept and charge.billing_period == charge.day.replace(day=1)
-        ],
-        read={source_id: [day for day in read if day in kept] for source_id, read in bill.read.items()},
+        charges=[replace(charge, period=None) for charge in bill.charges if charge.day in kept],
+        read=read,
         problems=bill.problems,
         arriving={source_id: of_source & kept for source_id, of_source in bill.arriving.items()},
         periods={source_id: set() for source_id in bill.read},
+        left_out=[told_with(part) for part in bill.left_out if read[part.billing_account_id]],
     )

@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import botocore.session
 import pytest
 from botocore import exceptions as sdk
 
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws.account import AwsAccount
-from optiinfra_dagster.providers.aws.client import Account, open_account, partition_of, session_name
+from optiinfra_dagster.providers.aws.client import _HOME_REGIONS, Account, open_account, partition_of, session_name
 from optiinfra_dagster.providers.aws.errors import explain
 from optiinfra_dagster.providers.aws.sdk import _utc
 from tests.providers.aws.conftest import ACME, StartLab, acme
@@ -316,6 +317,14 @@ def test_what_the_sdk_raises_has_a_cause(error: Exception, cause: Cause) -> None
 
     assert told.cause is cause
     assert str(told).startswith(f"rds.DescribeDBInstances in eu-west-1: {type(error).__name__}: ")
+
+
+def test_every_partition_that_the_sdk_knows_is_known_with_a_home() -> None:
+    session = botocore.session.Session()
+    for partition in session.get_available_partitions():
+        regions = session.get_available_regions("ec2", partition)
+        assert {partition_of(region) for region in regions} == {partition}
+        assert _HOME_REGIONS[partition] in session.get_available_regions("sts", partition) or partition == "aws"
 
 
 @pytest.mark.parametrize(

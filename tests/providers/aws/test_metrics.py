@@ -815,6 +815,14 @@ def test_engines_that_rds_only_lists_are_asked_under_their_own_name(engine: str,
     assert set(asked) == {namespace}
 
 
+def test_neptune_is_not_asked_what_it_does_not_have() -> None:
+    (database,) = instances(1, kind="rds:db", metadata={"engine": "neptune"})
+
+    asked = {one.metric.name for one in questions_of(database, START) if one.state is None}
+
+    assert asked == {"cpu_utilization", "memory_free", "network_in", "network_out"}
+
+
 @pytest.mark.parametrize(
     ("start", "end"), [(END, START), (START, START), (START.replace(tzinfo=None), END.replace(tzinfo=None))]
 )

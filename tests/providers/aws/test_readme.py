@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import MetricsRequest
@@ -24,7 +25,7 @@ def test_a_month_of_a_thousand_machines_costs_what_the_readme_says(start_lab: St
     assert said is not None, f"the README's row of AWS does not match {ROW.pattern}"
     of_instance, of_volume, of_agent, plain, with_agents = map(int, said.groups())
 
-    def month(machines: int = 10, **more: object) -> Decimal:
+    def month(machines: int = 10, **more: Any) -> Decimal:
         """A month of a thousand machines like those of a small world, each with a volume."""
         lab = start_lab(fleet("ec2:instance", machines, **more))
         meter = Meter()

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from optiinfra_dagster.model.cost import BillRequest
+from optiinfra_dagster.model.cost import BillRequest, LeftOutBecause
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
@@ -271,6 +271,80 @@ def test_weeks_are_read_across_the_end_of_a_month(start_billing: StartLab) -> No
 
     assert_reads(bill, "4")
     assert gets(lab) == 4
+
+
+def test_what_a_week_tells_of_other_days_and_of_others_is_named_as_left_out(start_billing: StartLab) -> None:
+    lab = start_billing()
+    others = focus("4").replace(SUBSCRIPTION, OTHER)
+    weeks = {
+        "20261028-20261103": [focus("1", "2026-10-31"), focus("2", "2026-11-01"), focus("-0.5", "2026-09-30"), others],
+        "20261104-20261110": [focus("8", "2026-11-04"), focus("-0.25", "2026-10-29"), focus("16", "2026-11-12")],
+        "20261109-20261115": [focus("32", "2026-11-10"), focus("64", "2026-11-12"), focus("-0.125", "2026-11-03")],
+    }
+    weeks["20261104-20261110"].append(focus("128", "2026-11-10"))  # which the week after states anew
+    for number, (days, lines) in enumerate(weeks.items()):
+        put_run(lab, f"{days}/run", {"part_0_0001.csv": lines}, at=on(4 + 7 * number))
+
+    bill = bill_of(lab)
+
+    assert_reads(bill, "107")
+    assert {charge.day for charge in bill.charges} <= set(bill.read[SOURCE])
+    assert {charge.billing_period for charge in bill.charges} == {date(2026, 10, 1), date(2026, 11, 1)}
+    left = {(one.because, one.day, one.period): one.amount for one in bill.left_out}
+    assert left == {
+        (LeftOutBecause.OUTSIDE, date(2026, 10, 28), date(2026, 10, 1)): Decimal("-0.5"),
+        (LeftOutBecause.ANOTHER_ACCOUNT, date(2026, 11, 1), date(2026, 11, 1)): 4,
+        (LeftOutBecause.OUTSIDE, date(2026, 11, 4), date(2026, 11, 1)): Decimal("-0.25"),
+        (LeftOutBecause.NOT_OVER, date(2026, 11, 4), date(2026, 11, 1)): 16,
+        (LeftOutBecause.OUTSIDE, date(2026, 11, 9), date(2026, 11, 1)): Decimal("-0.125"),
+    }
+    stated = sum(Decimal(line.split(",")[0]) for lines in weeks.values() for line in lines)
+    assert total(bill) + sum(left.values()) == stated - 128
+
+
+def test_a_charge_of_a_week_that_another_month_is_invoiced_with_is_kept(start_billing: StartLab) -> None:
+    lab = start_billing()
+    for days, day in (("20261101-20261107", "2026-11-02"), ("20261108-20261114", "2026-11-09")):
+        header, line = f"{HEADER},BillingPeriodStart", f"{focus('3', day)},2026-10-01T00:00Z"
+        content = f"{header}\n{line}".encode()
+        lab.azure.billing.put_blob(HOST, "costs", f"focus/daily/{days}/run/part_0.csv", content, on(16))
+
+    bill = bill_of(lab)
+
+    assert_reads(bill, "6")
+    assert {charge.billing_period for charge in bill.charges} == {date(2026, 11, 1)}  # they are replaced with their day
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_the_sums_of_runs_of_any_ranges_are_stored_or_named_as_left_out(start_billing: StartLab, data: Any) -> None:
+    """Of each day the newest run that states it counts; what it tells of days outside of its range is left out."""
+    lab = start_billing()
+    lab.azure.billing._blobs.clear()
+    dates = st.dates(date(2026, 10, 1), date(2026, 11, 19))
+    expected, owner, told = Decimal(0), dict[date, int](), list[tuple[date, date, list[tuple[date, Decimal]]]]()
+    for number in range(data.draw(st.integers(1, 4))):
+        first, last = sorted(data.draw(st.tuples(dates, dates)))
+        rows = data.draw(st.lists(st.tuples(dates, st.decimals(-999, 999, places=9)), min_size=1, max_size=8))
+        told.append((first, last, rows))
+        owner |= {first + timedelta(days=n): number for n in range((last - first).days + 1)}
+        lines = [focus(f"{amount:f}", f"{day}") for day, amount in rows]
+        put_run(lab, f"{first:%Y%m%d}-{last:%Y%m%d}/run-{number}", {"part_0.csv": lines}, on(20, number))
+    charged = Decimal(0)
+    counting = set(owner.values())
+    for number, (first, last, rows) in enumerate(told):
+        if number in counting:
+            of_days = sum((a for d, a in rows if first <= d <= last and owner[d] == number), Decimal(0))
+            charged += of_days
+            expected += of_days + sum((a for d, a in rows if not first <= d <= last), Decimal(0))
+
+    bill = bill_of(lab)
+
+    assert bill.problems == []
+    stored = sum((one.amount for one in bill.charges), Decimal(0))
+    assert stored + sum(one.amount for one in bill.left_out) == expected
+    if not bill.totals:
+        assert stored == charged
 
 
 @pytest.mark.parametrize("kind", ["PriceSheet", "ReservationRecommendations", "ReservationDetails"])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 AMOUNTS = ("amount", "effective", "list", "contracted", "pricing_quantity", "consumed_quantity")
 BECAUSE = tuple(LeftOutBecause)  # a row's number of it is one more than its place here, and 0 where it is not left out
-OF_ODD_DAYS = (LeftOutBecause.NOT_OVER, LeftOutBecause.TOO_OLD)
+OF_ODD_DAYS = (LeftOutBecause.NOT_OVER, LeftOutBecause.OUTSIDE, LeftOutBecause.TOO_OLD)
 # The fields that are words, by the names of their columns in formats.py, and what a charge calls them.
 _SAME = {
     "sub_account_name": "sub_account_name", "payer": "payer_account_id", "payer_name": "payer_account_name",

@@ -57,6 +57,7 @@ _QUANTITIES = ("pricing_quantity", "consumed_quantity")
 _LATEST = 4_102_444_800  # seconds of the year 2100: no charge ends then
 _NUMBER_OF = {because: place + 1 for place, because in enumerate(BECAUSE)}
 _PASSED_OVER = -1
+_READ, _OUTSIDE, _OF_ANOTHER = range(3)
 
 
 def read_export(  # noqa: PLR0913 - what is known of a statement is not known of another
@@ -69,6 +70,7 @@ def read_export(  # noqa: PLR0913 - what is known of a statement is not known of
     provider_names: Sequence[str] = (),
     period: date | None = None,
     covers: tuple[date, date] | None = None,
+    days: Collection[date] | None = None,
     written: datetime | None = None,
     settles: timedelta = timedelta(0),
     accounts: Collection[str] | None = None,
@@ -82,7 +84,8 @@ def read_export(  # noqa: PLR0913 - what is known of a statement is not known of
     """
     reader = Reader(
         Statement(
-            source_id, first, last, tuple(provider_names), period, covers, written, settles,
+            source_id, first, last, tuple(provider_names), period, covers,
+            None if days is None else frozenset(days), written, settles,
             None if accounts is None else frozenset(accounts), account_charges,
         ),
         resources,
@@ -106,6 +109,8 @@ class Statement:
         period: the first day of the month that it is the statement of; None where each row has its own.
         covers: the first and the last day that it is about: `Bill.read` has all of them that are over, also those
             without charges. None for the days from the first that has charges to the last.
+        days: those of `covers` that it is read for: others are passed over, for another statement tells them, and what
+            is dated outside of `covers` is left out. None for all that it tells.
         written: when it was written: of that day and later ones it cannot have all.
         settles: how long after its end a day may still get charges: `Bill.arriving` has those written before that,
             until their month is final.
@@ -119,6 +124,7 @@ class Statement:
     provider_names: tuple[str, ...] = ()
     period: date | None = None
     covers: tuple[date, date] | None = None
+    days: frozenset[date] | None = None
     written: datetime | None = None
     settles: timedelta = timedelta(0)
     accounts: frozenset[str] | None = None
@@ -288,6 +294,8 @@ class Reader:
     def _because(self, held: Held, texts: _Texts, codes: dict[str, Any], days: Any, amount: pa.Array) -> Any:
         """Why each row is no charge of the customer: the number of the reason, 0 where it is one."""
         because = np.zeros(len(days), np.int32)
+        if (places := self._places(days)) is not None:
+            because[places == _OUTSIDE] = _NUMBER_OF[LeftOutBecause.OUTSIDE]
         because[days < number_of(self._statement.last - _KEPT)] = _NUMBER_OF[LeftOutBecause.TOO_OLD]
         because[days > number_of(self._statement.over)] = _NUMBER_OF[LeftOutBecause.NOT_OVER]
         if self._statement.accounts is not None:
@@ -303,7 +311,18 @@ class Reader:
             nothing, something = own_ways.parts_of_others(held, amount)
             because[something] = _NUMBER_OF[LeftOutBecause.PART_OF_ANOTHER]
             because[nothing] = _PASSED_OVER
+        if places is not None:
+            because[places == _OF_ANOTHER] = _PASSED_OVER
         return because
+
+    def _places(self, days: Any) -> Any | None:
+        """Whether each day is one that the statement is read for; None where all are."""
+        statement = self._statement
+        if statement.days is None or statement.covers is None:
+            return None
+        first, last = (number_of(day) for day in statement.covers)
+        wanted = np.isin(days, [number_of(day) for day in statement.days]) | (days > number_of(statement.last))
+        return np.where((days < first) | (days > last), _OUTSIDE, np.where(wanted, _READ, _OF_ANOTHER))
 
     def _of_provider(self, texts: _Texts, count: int) -> Any:
         """True for each row of the provider that is asked for, by any of its names; without a name, for all.
