@@ -36,6 +36,7 @@ PARTS: Sequence[Part] = (
     Part(("cost", "rightsizing"), "Rightsizing", costs.rightsizing),
     Part(("cost", "allocation"), "Allocation", costs.allocation),
     Part(("resource", "changes"), "Changes", others.changes, timedelta(days=others.DAYS_OF_CHANGES)),
+    Part(("performance", "anomalies"), "Out of the ordinary", others.anomalies),
     Part(("application", "summary"), "LLM quality", others.quality),
 )
 
