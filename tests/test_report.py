@@ -9,7 +9,7 @@ import base64
 import html
 import re
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,7 +20,7 @@ import pytest
 from optiinfra_dagster.cli import main, report
 from optiinfra_dagster.cli.read import Query, as_records, read_rows
 from optiinfra_dagster.model.errors import ConfigError, OptiInfraError, StorageError
-from optiinfra_dagster.reports import costs, others, page, plots, words
+from optiinfra_dagster.reports import bills, costs, others, page, plots, words
 from optiinfra_dagster.reports.section import Answer
 from optiinfra_dagster.storage.sql import readers
 from tests.support.pictured import FORMULA, LETTERS, NAMES, SCRIPT, TODAY, WINDOW, filled
@@ -80,7 +80,8 @@ def test_a_browser_shows_every_section_and_plot_and_loads_nothing(written: Path)
     with browser("") as ui:
         ui.driver.get(written.as_uri())
         sections = ui.driver.find_elements("css selector", "main > section")
-        assert len(sections) == len([part for part in page.PARTS if part.reader in readers()]) + 1
+        shown = {section.get_attribute("id") for section in sections}
+        assert len(sections) == len(shown) == len(page.PARTS) + 1 - len({"invoices", "commitments"} - shown)
         for section in sections:
             name = section.get_attribute("id")
             assert section.is_displayed()
@@ -244,6 +245,56 @@ def test_allocation_has_a_plot_for_each_dimension_and_currency() -> None:
     assert words.UNKNOWN in texts
     assert "arriving" in texts
     assert len(section.tables[0].rows) == 3
+
+
+def _invoice(month: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "billing_period": date(2026, month, 1), "provider": "aws", "billing_account_id": SCRIPT, "invoice_id": "",
+        "currency": "USD", "total": Decimal(12), "charges": Decimal(10), "left_out": Decimal(2), "is_final": True,
+        "usage": Decimal(9), "purchases": Decimal(0), "taxes": Decimal(1), "credits": Decimal(0),
+        "differs": Decimal(2), "because": "2 left out", "as_of": _AT,
+    } | changes  # fmt: skip
+
+
+def test_invoices_have_a_figure_of_the_newest_month_and_a_plot_for_each_currency() -> None:
+    rows = [_invoice(3, is_final=False), _invoice(3), _invoice(2, total=Decimal(7)), _invoice(2, currency="EUR")]
+    section = bills.invoices(Answer(rows))
+    assert [(figure.label, figure.value, figure.facts) for figure in section.figures] == [
+        ("statements of 2026-02", "12.00 EUR", ["charges 10.00, left out 2.00", "final"]),
+        ("statements of 2026-03", "24.00 USD", ["charges 20.00, left out 4.00", "not final: may be restated"]),
+    ]
+    assert [plot.title for plot in section.plots] == ["Statements by month in EUR", "Statements by month in USD"]
+    assert {"2026-02", "2026-03", "left out"} <= set(re.findall(r">([^<]+)</text>", section.plots[1].svg))
+    assert "<script" not in section.plots[1].svg
+    assert [row[0] for row in section.tables[0].rows] == ["2026-03-01", "2026-03-01", "2026-02-01", "2026-02-01"]
+
+
+def test_of_a_commitment_what_the_bill_does_not_tell_is_unknown() -> None:
+    row: dict[str, Any] = {
+        "month": date(2026, 3, 1), "provider": "aws", "sub_account_id": "one", "commitment_id": SCRIPT,
+        "commitment_type": "SavingsPlan", "used": Decimal(30), "unused": Decimal("4.5"), "currency": "USD",
+        "utilisation": 0.87, "covered": Decimal(50), "coverage": 0.6, "saved": Decimal("15.5"), "is_final": False,
+    }  # fmt: skip
+    unknown = row | dict.fromkeys(("used", "unused", "utilisation", "covered", "coverage", "saved"))
+    section = bills.commitments(Answer([row, unknown, unknown | {"month": date(2026, 2, 1), "is_final": True}]))
+    assert [(figure.label, figure.value) for figure in section.figures] == [
+        ("unused in 2026-03", "4.50 USD, and 1 of 2 unknown"), ("saved in 2026-03", "15.50 USD, and 1 of 2 unknown"),
+    ]  # fmt: skip
+    (plot,) = section.plots
+    assert any(words.UNKNOWN in text for text in re.findall(r">([^<]+)</text>", plot.svg))
+    assert "<script" not in plot.svg
+    assert section.tables[0].rows[1][5:7] == [words.UNKNOWN, words.UNKNOWN]
+
+
+def test_a_customer_without_invoices_has_no_section_of_them() -> None:
+    nothing = Answer((), "no bill was read of these months")
+    rare = {("cost", "invoices"), ("cost", "commitments")}
+    assert [section.id for section in page.sections(dict.fromkeys(rare, nothing), Answer(), Answer())] == ["coverage"]
+    rows = Answer([_invoice(3)])
+    assert [one.id for one in page.sections({("cost", "invoices"): rows}, Answer(), Answer())] == [
+        "invoices",
+        "coverage",
+    ]
 
 
 def test_a_score_that_nobody_gave_is_unknown() -> None:

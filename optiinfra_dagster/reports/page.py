@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from optiinfra_dagster.reports import costs, others
+from optiinfra_dagster.reports import bills, costs, others
 from optiinfra_dagster.reports.section import Section
 
 if TYPE_CHECKING:
@@ -19,12 +19,17 @@ Key = tuple[str, str]
 
 
 class Part(NamedTuple):
-    """A section of the page, and the reader whose rows it shows; `back` is how far, where the newest are not enough."""
+    """A section of the page, and the reader whose rows it shows.
+
+    `back` is how far, where the newest rows are not enough. One that `is_rare` is there only where there are rows: most
+    customers have no such thing.
+    """
 
     reader: Key
     title: str
     build: Callable[[Answer], Section]
     back: timedelta | None = None
+    is_rare: bool = False
 
 
 PARTS: Sequence[Part] = (
@@ -35,6 +40,8 @@ PARTS: Sequence[Part] = (
     Part(("cost", "waste"), "Waste", costs.waste),
     Part(("cost", "rightsizing"), "Rightsizing", costs.rightsizing),
     Part(("cost", "allocation"), "Allocation", costs.allocation),
+    Part(("cost", "invoices"), "Invoices", bills.invoices, is_rare=True),
+    Part(("cost", "commitments"), "Commitments", bills.commitments, is_rare=True),
     Part(("resource", "changes"), "Changes", others.changes, timedelta(days=others.DAYS_OF_CHANGES)),
     Part(("performance", "anomalies"), "Out of the ordinary", others.anomalies),
     Part(("application", "summary"), "LLM quality", others.quality),
@@ -43,8 +50,8 @@ PARTS: Sequence[Part] = (
 
 def sections(answers: Mapping[Key, Answer], states: Answer, slices: Answer) -> list[Section]:
     """The sections of the page: of each reader that there is, and of what is not known."""
-    return [*(_section(part, answers[part.reader]) for part in PARTS if part.reader in answers),
-            others.coverage(states, slices)]  # fmt: skip
+    shown = [part for part in PARTS if part.reader in answers and (answers[part.reader].rows or not part.is_rare)]
+    return [*(_section(part, answers[part.reader]) for part in shown), others.coverage(states, slices)]
 
 
 def _section(part: Part, answer: Answer) -> Section:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from optiinfra_dagster.cli.check import check_customers
 from optiinfra_dagster.collection import run
 from optiinfra_dagster.lab.gcp.export_rows import BILLING_ACCOUNT
 from optiinfra_dagster.model.cost import LeftOutBecause
+from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.storage.sql import read_sql
 from tests.collection.test_cost import at_once
 from tests.support.spine import fleet, newest_window
@@ -183,6 +186,81 @@ def test_the_check_asks_cost_explorer_nothing_and_tells_what_a_collection_left_o
         assert f"{account} ({usd:,.2f} USD)" in line
     assert "below aws, each with its account_id" in line
     assert "not known" not in after
+
+
+# --- AWS: a Data Export of a payer -----------------------------------------------------------------------------------
+
+DATA_EXPORT = "s3://msp-billing/exports/costs"
+REPORT_COLUMNS = (
+    "bill_payer_account_id,line_item_usage_account_id,line_item_usage_start_date,line_item_usage_end_date,"
+    "line_item_line_item_type,line_item_unblended_cost,line_item_currency_code,line_item_product_code,"
+    "line_item_resource_id,product_region_code,bill_billing_period_start_date"
+)
+STATED = {PAYER: "10.0000000001", MEMBER: "700.5", STRANGER: "9000", "": "-0.25"}  # the last is a credit of no account
+
+
+def data_export(start_lab: StartLab) -> CloudLab:
+    """An export of a payer and two members in the payer's bucket, with a credit for none of them."""
+    accounts = [{"id": one, "roles": ["reader"], "fleets": []} for one in (PAYER, MEMBER, STRANGER)]
+    lab = start_lab({"aws": {"accounts": accounts}})
+    lines = [REPORT_COLUMNS]
+    for account, usd in STATED.items():
+        day, kind = f"{YESTERDAY}T00:00:00Z,{YESTERDAY}T01:00:00Z", "Usage" if account else "Credit"
+        period = f"{YESTERDAY.replace(day=1)}T00:00:00Z"
+        lines.append(f"{PAYER},{account},{day},{kind},{usd},USD,AmazonEC2,,us-east-1,{period}")
+    place = f"BILLING_PERIOD={YESTERDAY:%Y-%m}"
+    key = f"{DATA_EXPORT}/data/{place}/costs-00001.csv.gz"
+    lab.storage.put(key, gzip.compress("\n".join([*lines, ""]).encode()))
+    manifest = json.dumps({"dataFiles": [key]}).encode()
+    lab.storage.put(f"{DATA_EXPORT}/metadata/{place}/costs-Manifest.json", manifest)
+    return lab
+
+
+@pytest.mark.parametrize("bearing", [None, "acme", "globex"])
+def test_a_data_export_gives_each_customer_its_own_accounts(
+    start_lab: StartLab, spine: Spine, bearing: str | None
+) -> None:
+    lab = data_export(start_lab)
+    owned = {"acme": PAYER, "globex": MEMBER}
+    accounts = {
+        name: [aws(lab, account, cost_export=DATA_EXPORT, account_charges=name == bearing)]
+        for name, account in owned.items()
+    }
+    customers(spine, "aws", **accounts)
+
+    report = collected(spine, "aws")
+
+    usd = {account: Decimal(amount) for account, amount in STATED.items()}
+    own = {(name, account): usd[account] for name, account in owned.items()}
+    # What is of no account stands under the payer, which is acme's own account and none of globex'.
+    own |= {(bearing, PAYER): own.get((bearing, PAYER), Decimal(0)) + usd[""]} if bearing else {}
+    assert charged(spine) == own
+    assert left_out(spine, LeftOutBecause.BILLING_ACCOUNT) == {
+        (name, PAYER): usd[""] for name in owned if name != bearing
+    }
+    assert left_out(spine, LeftOutBecause.ANOTHER_ACCOUNT) == {
+        (name, account): usd[account]
+        for name in owned
+        for account in (PAYER, MEMBER, STRANGER)
+        if account != owned[name]
+    }
+    assert reconciled(spine, "aws") == 2
+    assert lab.control.calls().count("ce") == 0
+    told = {(one.data["customer"], one.data["account"]) for one in report.metadata(detailed=True)["left_out"].records}
+    assert {(name, STRANGER) for name in owned} <= told
+    said = checked(spine)
+    assert said.count("Write account_charges: true at the one customer that bears them") == (1 if bearing else 2)
+    assert f"{STRANGER} (9,000.00 USD)" in said
+
+
+def test_a_data_export_whose_own_charges_two_customers_claim_is_refused(start_lab: StartLab, spine: Spine) -> None:
+    lab = data_export(start_lab)
+    claiming = {"cost_export": DATA_EXPORT, "account_charges": True}
+    customers(spine, "aws", acme=[aws(lab, PAYER, **claiming)], globex=[aws(lab, MEMBER, **claiming)])
+
+    with pytest.raises(ConfigError, match="is said by acme and by globex of the aws billing account"):
+        collected(spine, "aws")
+    assert charged(spine) == {}
 
 
 # --- Google Cloud: one table of a billing account --------------------------------------------------------------------
