@@ -131,7 +131,7 @@ def months_of(first: date, last: date) -> list[date]:
 def of_days(bill: Bill, days: Collection[date]) -> Bill:
     """What a bill that was read for some days tells of them, which is no statement of a month.
 
-    Its charges are replaced with their days, so each is in the bill of its own month. For the same reason, what was
+    Its charges are replaced with their days, so each is in the bill of its own month. For the same reason, what
     was left out is told with one of the days: the first that was read of its month, else the first of all.
     """
     kept = set(days)
