@@ -41,6 +41,7 @@ CHANGED = {
 NEW_ASSETS = {
     "resource/by_account", "cost/daily", "cost/days", "cost/allocation", "cost/invoices", "cost/commitments",
     "cost/outlook", "cost/rightsizing", "application/unit_cost", "resource/days", "resource/uptime",
+    "performance/anomalies",
 }  # fmt: skip
 
 WINDOW = "2026-11-29T07:15Z"
