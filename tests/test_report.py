@@ -86,8 +86,8 @@ def test_a_browser_shows_every_section_and_plot_and_loads_nothing(written: Path)
             name = section.get_attribute("id")
             assert section.is_displayed()
             drawings = section.find_elements("css selector", "svg")
-            # Of no machine in this world is the next smaller type known.
-            assert bool(drawings) == (name not in {"summary", "rightsizing"}), name
+            # Of no machine in this world is the next smaller type known, and of none are three days of metrics.
+            assert bool(drawings) == (name not in {"summary", "rightsizing", "anomalies"}), name
             for drawing in drawings:
                 assert drawing.is_displayed()
                 assert drawing.size["width"] > 500
@@ -305,6 +305,18 @@ def test_a_score_that_nobody_gave_is_unknown() -> None:
     section = others.quality(Answer([row]))
     assert all(words.UNKNOWN in plot.svg for plot in section.plots)
     assert words.UNKNOWN in section.tables[0].rows[0]
+
+
+def test_what_is_out_of_the_ordinary_is_shown_the_furthest_first_and_an_unknown_size_as_such() -> None:
+    row = {
+        "provider": "aws", "resource_name": "web", "resource_type": "compute", "metric_name": "cpu_utilization",
+        "statistic": "average", "ranges": 7.9, "direction": "above", "value": 90.0, "minimum_before": 10.0,
+        "maximum_before": 11.0, "unit": "percent", "since": WINDOW, "days_before": 14, "resource_id": "i-1",
+    }  # fmt: skip
+    [shown] = others.anomalies(Answer([row, row | {"ranges": None}], at=WINDOW)).tables
+    assert len(shown.columns) == len(row)
+    assert [told[shown.columns.index("ranges")] for told in shown.rows] == ["7.90", words.UNKNOWN]
+    assert shown.rows[0][shown.columns.index("metric")] == "cpu utilization"
 
 
 def test_changes_of_a_day_without_any_are_none_and_take_their_place() -> None:

@@ -1,4 +1,4 @@
-"""Sections beside money: what changed, how good answers are, and what is not known."""
+"""Sections beside money: what changed, what is out of the ordinary, how good answers are, and what is not known."""
 
 from __future__ import annotations
 
@@ -46,6 +46,33 @@ def changes(answer: Answer) -> Section:
                 ("resource", "resource_name", words.name), ("type", "resource_type", words.name),
                 ("change", "change", words.name), ("before", "before", words.name), ("after", "after", words.name),
                 ("compared with", "previous_window", words.time), ("id", "resource_id", words.name),
+            ],
+        )
+    )  # fmt: skip
+    return section
+
+
+def anomalies(answer: Answer) -> Section:
+    """What left all that it was in two weeks."""
+    section = Section(
+        "anomalies",
+        "Out of the ordinary",
+        "What left, in the last 24 hours, all that it was in the 14 days before; the furthest first, in usual ranges "
+        "of a day. A list to look at, and no alarm: about one in three is nothing.",
+        f"as of {words.time(answer.at)}",
+    )
+    section.tables.append(
+        table(
+            "Furthest",
+            answer.rows,
+            [
+                ("provider", "provider", words.name), ("resource", "resource_name", words.name),
+                ("type", "resource_type", words.name), ("metric", "metric_name", _spaced),
+                ("statistic", "statistic", _spaced), ("ranges", "ranges", words.number),
+                ("direction", "direction", words.name), ("value", "value", words.number),
+                ("lowest before", "minimum_before", words.number), ("highest before", "maximum_before", words.number),
+                ("unit", "unit", words.name), ("since", "since", words.time),
+                ("days before", "days_before", words.number), ("id", "resource_id", words.name),
             ],
         )
     )  # fmt: skip

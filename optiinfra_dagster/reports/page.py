@@ -43,6 +43,7 @@ PARTS: Sequence[Part] = (
     Part(("cost", "invoices"), "Invoices", bills.invoices, is_rare=True),
     Part(("cost", "commitments"), "Commitments", bills.commitments, is_rare=True),
     Part(("resource", "changes"), "Changes", others.changes, timedelta(days=others.DAYS_OF_CHANGES)),
+    Part(("performance", "anomalies"), "Out of the ordinary", others.anomalies),
     Part(("application", "summary"), "LLM quality", others.quality),
 )
 

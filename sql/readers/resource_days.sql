@@ -12,44 +12,54 @@
 -- key: customer_id provider resource_type resource_id instance_uid
 -- types: resource_id String, instance_uid String, resource_name String
 WITH
-listed AS
+instances AS
 (
-    SELECT *
-    FROM resource_metrics
-    WHERE window_start >= {window:DateTime('UTC')} AND window_start < {window:DateTime('UTC')} + INTERVAL 1 DAY
-        AND resource_type IN ('compute', 'database', 'load_balancer', 'kubernetes', 'serverless')
-        AND status != 'terminated'
-        AND (customer_id, provider, window_start, batch) IN
+    SELECT
+        customer_id,
+        provider,
+        resource_id,
+        r.instance_uid AS uid,
+        argMax((r.resource_name, r.resource_type, r.kind, r.region, r.status, r.created_at), r.window_start) AS facts,
+        countIf(r.status != 'unknown') AS known,
+        countIf(r.status IN ('running', 'available', 'in_use')) AS up,
+        countIf(r.status = 'stopped') AS stopped,
+        min(r.window_start) AS first_seen,
+        max(r.window_start) AS last_seen
+    FROM resource_metrics AS r
+    WHERE r.window_start >= {window:DateTime('UTC')} AND r.window_start < {window:DateTime('UTC')} + INTERVAL 1 DAY
+        AND r.resource_type IN ('compute', 'database', 'load_balancer', 'kubernetes', 'serverless')
+        AND r.status != 'terminated'
+        AND (customer_id, provider, r.window_start, r.batch) IN
         (
             SELECT customer_id, provider, window_start, batch
             FROM published_batches
             WHERE dataset = 'resource' AND window_start >= {window:DateTime('UTC')}
                 AND window_start < {window:DateTime('UTC')} + INTERVAL 1 DAY
         )
+    GROUP BY customer_id, provider, resource_id, uid
 ),
 named AS
 (
-    SELECT customer_id, provider, resource_id, argMinIf(instance_uid, window_start, instance_uid != '') AS first_uid
-    FROM listed
-    GROUP BY customer_id, provider, resource_id
-    HAVING min(listed.instance_uid) = '' AND first_uid != ''
+    SELECT
+        *,
+        argMinIf(uid, first_seen, uid != '') OVER (PARTITION BY customer_id, provider, resource_id) AS first_uid
+    FROM instances
 )
 SELECT
-    l.customer_id AS customer_id,
-    l.provider AS provider,
+    customer_id,
+    provider,
     resource_id,
-    if(l.instance_uid = '', named.first_uid, l.instance_uid) AS instance_uid,
-    argMax(l.resource_name, l.window_start) AS resource_name,
-    argMax(l.resource_type, l.window_start) AS resource_type,
-    argMax(l.kind, l.window_start) AS kind,
-    argMax(l.region, l.window_start) AS region,
-    argMax(l.status, l.window_start) AS status,
-    argMax(tuple(l.created_at), l.window_start).1 AS created_at,
-    countIf(l.status != 'unknown') AS known,   -- in how many windows its state is known, of the day's 96
-    countIf(l.status IN ('running', 'available', 'in_use')) AS up,   -- in how many it was running, available or in use
-    countIf(l.status = 'stopped') AS stopped,   -- in how many it was stopped
-    min(l.window_start) AS first_seen,   -- the first window that lists it
-    max(l.window_start) AS last_seen   -- the last window that lists it
-FROM listed AS l
-LEFT JOIN named USING (customer_id, provider, resource_id)
+    if(uid = '', first_uid, uid) AS instance_uid,
+    argMax(n.facts, n.last_seen).1 AS resource_name,
+    argMax(n.facts, n.last_seen).2 AS resource_type,
+    argMax(n.facts, n.last_seen).3 AS kind,
+    argMax(n.facts, n.last_seen).4 AS region,
+    argMax(n.facts, n.last_seen).5 AS status,
+    argMax(n.facts, n.last_seen).6 AS created_at,
+    sum(n.known) AS known,   -- in how many windows its state is known, of the day's 96
+    sum(n.up) AS up,   -- in how many it was running, available or in use
+    sum(n.stopped) AS stopped,   -- in how many it was stopped
+    min(n.first_seen) AS first_seen,   -- the first window that lists it
+    max(n.last_seen) AS last_seen   -- the last window that lists it
+FROM named AS n
 GROUP BY customer_id, provider, resource_id, instance_uid

@@ -19,17 +19,71 @@
 -- types: resource_id String, instance_uid String, resource_name String, days UInt8
 WITH
 toStartOfDay({window:DateTime('UTC')}) AS today,
-rollups AS
+today - INTERVAL 30 DAY AS last_30,
+today - INTERVAL 90 DAY AS last_90,
+-- The rollups are read once, and the few that tell no uid are given theirs after that: the first that is named.
+instances AS
 (
-    SELECT *
-    FROM resource_days_current
-    WHERE window_start >= today - INTERVAL 90 DAY AND window_start < today
+    SELECT
+        customer_id,
+        provider,
+        resource_id,
+        r.instance_uid AS uid,
+        argMax((r.resource_name, r.resource_type, r.kind, r.region, r.status, r.created_at), window_start) AS facts,
+        min(r.first_seen) AS first_seen,
+        max(r.last_seen) AS last_seen,
+        [sumIf(r.known, window_start >= last_30), sum(r.known)] AS known,
+        [sumIf(r.up, window_start >= last_30), sum(r.up)] AS up,
+        [sumIf(r.stopped, window_start >= last_30), sum(r.stopped)] AS stopped
+    FROM resource_days_current AS r
+    WHERE window_start >= last_90 AND window_start < today
+    GROUP BY customer_id, provider, resource_id, uid
 ),
--- Days that tell no uid are of the first instance that is named.
-named AS
+lives AS
 (
-    SELECT customer_id, provider, resource_id, argMinIf(instance_uid, first_seen, instance_uid != '') AS first_uid
-    FROM rollups
+    SELECT
+        customer_id,
+        provider,
+        resource_id,
+        any(i.first_uid) AS first_uid,
+        if(i.uid = '', i.first_uid, i.uid) AS instance_uid,
+        argMax(i.facts, i.last_seen) AS facts,
+        min(i.first_seen) AS first_seen,
+        max(i.last_seen) AS last_seen,
+        sumForEach(i.known) AS known,
+        sumForEach(i.up) AS up,
+        sumForEach(i.stopped) AS stopped
+    FROM
+    (
+        SELECT
+            *,
+            argMinIf(uid, first_seen, uid != '') OVER (PARTITION BY customer_id, provider, resource_id) AS first_uid
+        FROM instances
+    ) AS i
+    GROUP BY customer_id, provider, resource_id, if(i.uid = '', i.first_uid, i.uid)
+),
+checks AS
+(
+    SELECT customer_id, provider, resource_id, groupArray((uid, seconds, percents)) AS of_uids
+    FROM
+    (
+        SELECT
+            customer_id,
+            provider,
+            resource_id,
+            toString(p.instance_uid) AS uid,
+            [sumIf(p.n * p.period_seconds, window_start >= last_30), sum(p.n * p.period_seconds)] AS seconds,
+            [sumIf(p.total * p.period_seconds, window_start >= last_30), sum(p.total * p.period_seconds)] AS percents
+        FROM performance_daily AS p
+        WHERE window_start >= last_90 AND window_start < today
+            AND metric_name = 'uptime' AND statistic IN ('average', 'snapshot')
+            AND (window_start, batch) IN
+            (
+                SELECT window_start, batch FROM published_batches
+                WHERE dataset = 'performance_daily' AND window_start >= last_90 AND window_start < today
+            )
+        GROUP BY customer_id, provider, resource_id, uid
+    )
     GROUP BY customer_id, provider, resource_id
 ),
 newest_complete AS
@@ -46,87 +100,49 @@ newest_complete AS
     WHERE complete
     GROUP BY customer_id, provider
 ),
-lives AS
-(
-    SELECT
-        customer_id,
-        provider,
-        resource_id,
-        if(r.instance_uid = '', named.first_uid, r.instance_uid) AS uid,
-        argMax(r.resource_name, window_start) AS resource_name,
-        argMax(r.resource_type, window_start) AS resource_type,
-        argMax(r.kind, window_start) AS kind,
-        argMax(r.region, window_start) AS region,
-        argMax(r.status, window_start) AS status,
-        argMax(tuple(r.created_at), window_start).1 AS created_at,
-        min(r.first_seen) AS first_seen,
-        max(r.last_seen) AS last_seen,
-        groupArray((window_start, r.known, r.up, r.stopped)) AS its_days
-    FROM rollups AS r
-    LEFT JOIN named USING (customer_id, provider, resource_id)
-    GROUP BY customer_id, provider, resource_id, uid
-),
-measured AS
-(
-    SELECT
-        customer_id, provider, resource_id,
-        if(p.instance_uid = '', named.first_uid, toString(p.instance_uid)) AS uid,
-        groupArray((window_start, p.n * p.period_seconds, p.total * p.period_seconds / 100)) AS its_days
-    FROM performance_daily AS p
-    LEFT JOIN named USING (customer_id, provider, resource_id)
-    WHERE window_start >= today - INTERVAL 90 DAY AND window_start < today
-        AND metric_name = 'uptime' AND statistic IN ('average', 'snapshot')
-        AND (window_start, batch) IN
-        (
-            SELECT window_start, batch FROM published_batches
-            WHERE dataset = 'performance_daily' AND window_start >= today - INTERVAL 90 DAY AND window_start < today
-        )
-    GROUP BY customer_id, provider, resource_id, uid
-),
 periods AS
 (
     SELECT
         customer_id,
         provider,
         resource_id,
-        l.uid AS uid,
-        l.resource_name AS resource_name,
-        l.resource_type AS resource_type,
-        l.kind AS kind,
-        l.region AS region,
-        l.status AS status,
+        instance_uid,
+        l.facts AS facts,
         l.last_seen AS last_seen,
-        days,
-        today - toIntervalDay(days) AS first_day,
-        arrayFilter(d -> d.1 >= first_day, l.its_days) AS inventories,
-        arrayFilter(d -> d.1 >= first_day, m.its_days) AS checks,
-        least(l.first_seen, toStartOfFifteenMinutes(ifNull(l.created_at, l.first_seen))) AS made,
+        least(l.first_seen, toStartOfFifteenMinutes(ifNull(facts.6, l.first_seen))) AS made,
         if(l.last_seen < c.at, l.last_seen + INTERVAL 15 MINUTE, today) AS gone,
-        intDiv(gone - greatest(first_day, made), 900) AS windows
+        period.1 AS days,
+        intDiv(gone - greatest(today - toIntervalDay(days), made), 900) AS windows,
+        l.known[period.2] AS known,
+        l.up[period.2] AS up,
+        l.stopped[period.2] AS stopped,
+        arrayFilter(x -> x.1 = instance_uid OR (x.1 = '' AND instance_uid = first_uid), m.of_uids) AS own,
+        arraySum(x -> x.2[period.2], own) AS seconds,
+        arraySum(x -> x.3[period.2], own) AS percents
     FROM lives AS l
     LEFT JOIN newest_complete AS c USING (customer_id, provider)
-    LEFT JOIN measured AS m USING (customer_id, provider, resource_id, uid)
-    ARRAY JOIN [30, 90] AS days
-    WHERE notEmpty(inventories)
+    LEFT JOIN checks AS m USING (customer_id, provider, resource_id)
+    ARRAY JOIN [(30, 1), (90, 2)] AS period
+    WHERE l.last_seen >= today - toIntervalDay(days)
 )
 SELECT
     p.customer_id AS customer_id,
     p.provider AS provider,
-    p.resource_type AS resource_type,
+    p.facts.2 AS resource_type,
     if(is_of_type, '', p.resource_id) AS resource_id,
-    if(is_of_type, '', p.uid) AS instance_uid,
+    if(is_of_type, '', p.instance_uid) AS instance_uid,
     p.days AS days,   -- of the period
-    if(is_of_type, '', any(p.resource_name)) AS resource_name,
-    if(is_of_type, '', any(p.kind)) AS kind,
-    if(is_of_type, '', any(p.region)) AS region,
-    if(is_of_type, '', any(p.status)) AS status,
-    uniqExact(p.resource_id, p.uid) AS resources,
-    sum(arraySum(d -> d.2, p.inventories)) AS known_windows,   -- in how many windows its state is known
-    sum(arraySum(d -> d.3, p.inventories)) / nullIf(known_windows, 0) AS running,   -- the share of them in which it was up, 0 to 1
-    sum(arraySum(d -> d.4, p.inventories)) / nullIf(known_windows, 0) AS stopped,   -- the share of them in which it was stopped
+    if(is_of_type, '', any(p.facts.1)) AS resource_name,
+    if(is_of_type, '', any(p.facts.3)) AS kind,
+    if(is_of_type, '', any(p.facts.4)) AS region,
+    if(is_of_type, '', any(p.facts.5)) AS status,
+    count() AS resources,
+    sum(p.known) AS known_windows,   -- in how many windows its state is known
+    sum(p.up) / nullIf(known_windows, 0) AS running,   -- the share of them in which it was up, 0 to 1
+    sum(p.stopped) / nullIf(known_windows, 0) AS stopped,   -- the share of them in which it was stopped
     known_windows / sum(p.windows) AS known,   -- the share of its windows in which its state is known, 0 to 1
-    sum(arraySum(d -> d.3, p.checks)) / nullIf(sum(arraySum(d -> d.2, p.checks)), 0) AS measured,   -- by its cloud, 0 to 1
-    least(1, sum(arraySum(d -> d.2, p.checks)) / (900 * sum(p.windows))) AS measured_known,   -- the share of its time that was measured
+    sum(p.percents) / 100 / nullIf(sum(p.seconds), 0) AS measured,   -- by its cloud, 0 to 1
+    least(1, sum(p.seconds) / (900 * sum(p.windows))) AS measured_known,   -- the share of its time that was measured
     min(p.made) AS since,   -- when it was made, or first listed
     max(p.last_seen) AS last_seen   -- the last window that lists it
 FROM periods AS p

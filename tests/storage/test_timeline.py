@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.inventory import ResourceType, Status
 from optiinfra_dagster.model.metrics import Coverage, CoverageState, Series
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
-from optiinfra_dagster.storage import readers as readers_of
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.cost_rows import estimate_rows
@@ -101,9 +101,7 @@ def timeline(chdb: ClickHouse, tmp_path: Path, resource_id: str, **more: Any) ->
     (tmp_path / "customers.yaml").write_text("customers:\n  - {id: acme, name: A, vultr: [{api_key: {env: K}}]}\n")
     settings = Settings(dagster_home=tmp_path, customers_path=tmp_path / "customers.yaml")
     query = read.Query("resource", "timeline", "acme", resource_id=resource_id, **more)
-    result = read.read_rows(
-        chdb, settings, query, lambda client, statement: (readers_of.records(client, statement), True)
-    )
+    result = read.read_rows(chdb, settings, query, read.as_records)
     assert result.rows is not None
     return result.rows
 
@@ -155,6 +153,16 @@ def test_a_timeline_says_in_words_what_happened(chdb: ClickHouse, tmp_path: Path
     assert (gap["what"], gap["until"]) == ("memory_utilization", None)
     assert gap["says"] == f"agent_missing: no agent at {NOW}"
     assert {line["at"] >= NOW for line in lines} == {True}
+
+
+@pytest.mark.parametrize("format_", ["table", "csv", "json"])
+def test_a_timeline_is_printed_in_every_format(chdb: ClickHouse, tmp_path: Path, format_: str) -> None:
+    timeline(chdb, tmp_path, "m")  # which writes the customers file
+    settings = Settings(dagster_home=tmp_path, customers_path=tmp_path / "customers.yaml")
+    printed = io.BytesIO()
+    out = io.TextIOWrapper(printed, "utf-8", write_through=True)
+    read.print_rows(chdb, settings, read.Query("resource", "timeline", "acme", resource_id="m"), format_, out)
+    assert all(reader in printed.getvalue().decode() for reader in LINES)
 
 
 def test_a_timeline_is_of_one_resource(chdb: ClickHouse, tmp_path: Path) -> None:

@@ -39,8 +39,9 @@ CHANGED = {
 
 # Since then.
 NEW_ASSETS = {
-    "resource/by_account", "cost/daily", "cost/days", "cost/allocation", "cost/invoices", "cost/commitments",
-    "cost/outlook", "cost/rightsizing", "application/unit_cost", "resource/days", "resource/uptime",
+    "application/unit_cost", "cost/allocation", "cost/commitments", "cost/daily", "cost/days", "cost/invoices",
+    "cost/outlook", "cost/rightsizing", "performance/anomalies", "resource/by_account", "resource/days",
+    "resource/uptime",
 }  # fmt: skip
 
 WINDOW = "2026-11-29T07:15Z"

@@ -155,7 +155,9 @@ class Account:
 
     def _by_session(self) -> bool:
         """True where the credentials are a session, which ends: of a role, or of this host."""
-        return bool(self._config.role_arn) or (self._config.access_key_id is None and bool(self._credentials.token))
+        if self._config.role_arn or isinstance(self._credentials, RefreshableCredentials):
+            return True
+        return self._config.access_key_id is None and bool(self._credentials.token)
 
     def _hide(self, error: CloudError) -> CloudError:
         """Take the customer's own secrets out of a message, should the cloud have quoted them."""

@@ -13,17 +13,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
-from io import BufferedReader, RawIOBase
-from typing import TYPE_CHECKING, Any, BinaryIO
+from io import BufferedReader, BytesIO, RawIOBase
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit
 
 from azure.core import exceptions as sdk
+from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.rest import HttpRequest
+from azure.mgmt.monitor import MonitorManagementClient
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.model.hosts import is_plain_loopback
 from optiinfra_dagster.model.text import shortened
-from optiinfra_dagster.providers.azure.credentials import Cloud, cloud_of, credential_of, environment
+from optiinfra_dagster.providers.azure.credentials import Cloud, NoCredential, cloud_of, credential_of, environment
 from optiinfra_dagster.providers.azure.errors import CREDENTIAL, explained
 from optiinfra_dagster.providers.azure.roles import BLOB_READER, COST_READER, MONITORING_READER, READER
 from optiinfra_dagster.providers.azure.sessions import Authorization, Session
@@ -34,13 +36,18 @@ from optiinfra_dagster.providers.azure.transport import (
     Retries,
     Transport,
     caller,
+    timeout,
 )
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+    from azure.core.pipeline import PipelineResponse
     from azure.core.rest import HttpResponse
+    from azure.mgmt.monitor.operations import MetricsOperations
 
     from optiinfra_dagster.providers.azure.account import AzureAccount
+
+T = TypeVar("T")
 
 PAGE = 1000
 """Rows of the largest page that Resource Graph gives."""
@@ -66,6 +73,7 @@ class Principal:
     _endpoint: str | None = None
     _secrets: Sequence[str] = ()
     _clients: dict[tuple[str, str], RestClient] = field(default_factory=dict)  # by operation and address
+    _monitors: dict[str, MonitorManagementClient] = field(default_factory=dict)  # by subscription
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, query: str, subscriptions: Sequence[str], skip_token: str | None = None) -> Any:
@@ -141,15 +149,35 @@ class Principal:
 
         https://learn.microsoft.com/rest/api/monitor/metrics/list-at-subscription-scope-post tells `query`.
         """
-        request = HttpRequest(
-            "POST",
-            f"/subscriptions/{subscription}/providers/Microsoft.Insights/metrics",
-            params={"api-version": "2024-02-01", "region": region},
-            json=dict(query),
-        )
-        # The operation of the SDK makes objects of every point.
-        client = self._client("ListAtSubscriptionScope", self.manager_host, self._cloud.manager_scope, _metrics)
-        return self._read(client.send, request, "monitor.ListAtSubscriptionScope", MONITORING_READER)
+        body = json.dumps(dict(query)).encode()
+
+        def send(operation: MetricsOperations) -> HttpResponse:
+            answer: Any = operation.list_at_subscription_scope_post(
+                region=region, body=BytesIO(body), cls=_as_it_came, timeout=timeout(), retry_on_methods=["POST"]
+            )
+            response: HttpResponse = answer
+            return response
+
+        monitor = self._monitor_of(subscription)
+        return self._read(send, monitor.metrics, "monitor.ListAtSubscriptionScope", MONITORING_READER)
+
+    def _monitor_of(self, subscription: str) -> MonitorManagementClient:
+        """The SDK's client for the metrics of a subscription in Resource Manager."""
+        with self._lock:
+            if subscription not in self._monitors:
+                transport, retries = _metrics("ListAtSubscriptionScope")
+                self._monitors[subscription] = MonitorManagementClient(
+                    self.session or NoCredential(),
+                    subscription,
+                    self._endpoint,
+                    cloud_setting=self._cloud.settings,
+                    authentication_policy=self._authorization(self.manager_host, self._cloud.manager_scope)
+                    or SansIOHTTPPolicy(),
+                    transport=transport,
+                    retry_policy=retries,
+                    user_agent="optiinfra",
+                )
+            return self._monitors[subscription]
 
     # --- Costs --------------------------------------------------------------------------------------------------------
 
@@ -212,18 +240,20 @@ class Principal:
         """The client for a host that counts its calls as `operation`; `scope` is that of the tokens it is shown."""
         with self._lock:
             if (operation, url) not in self._clients:
-                shown = self.session is not None and not is_plain_loopback(url)
-                authorization = Authorization(self.session, scope) if shown and self.session else None
                 transport, retries = carrier(operation)
-                self._clients[operation, url] = RestClient(url, transport, authorization, retries)
+                self._clients[operation, url] = RestClient(url, transport, self._authorization(url, scope), retries)
             return self._clients[operation, url]
+
+    def _authorization(self, url: str, scope: str) -> Authorization | None:
+        """What shows a host the session's token; None for a host that is shown none."""
+        return None if self.session is None or is_plain_loopback(url) else Authorization(self.session, scope)
 
     # --- Answers ------------------------------------------------------------------------------------------------------
 
     def _read(
         self,
-        send: Callable[[HttpRequest], HttpResponse],
-        request: HttpRequest,
+        send: Callable[[T], HttpResponse],
+        request: T,
         operation: str,
         remedy: str,
         parse: Callable[[str], Any] = json.loads,
@@ -237,6 +267,10 @@ class Principal:
 
     def _explained(self, operation: str, remedy: str) -> AbstractContextManager[None]:
         return explained(operation, remedy, self._secrets, session=self.session is not None)
+
+
+def _as_it_came(answer: PipelineResponse[Any, HttpResponse], _objects: object, _headers: object) -> HttpResponse:
+    return answer.http_response
 
 
 def _plain(operation: str) -> tuple[Transport, Retries]:

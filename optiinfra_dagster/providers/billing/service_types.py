@@ -26,13 +26,15 @@ OTHER = "other"
 COST_EXPLORER: Mapping[str, ResourceType | None] = {
     "amazon elastic compute cloud - compute": ResourceType.COMPUTE,  # of EC2's kinds, instances only
     "amazon lightsail": ResourceType.COMPUTE,
+    "amazon virtual private cloud": None,  # of addresses, and of endpoints and VPN connections as well
     "amazon documentdb (with mongodb compatibility)": ResourceType.DATABASE,
     "amazon neptune": ResourceType.DATABASE,
 }
-"""AWS' services that charge for no kind, by their names in Cost Explorer, in lower case."""
+"""AWS' services that charge for no kind, or for other things too (None), by their names in Cost Explorer."""
 
 COST_MANAGEMENT: Mapping[str, ResourceType | None] = {
     "virtual machines licenses": ResourceType.COMPUTE,
+    "virtual network": None,  # of addresses, and of peerings and private links as well
     "storage": None,  # of disks, and of blobs, files and queues as well
     **dict.fromkeys(
         ("sql managed instance", "azure cosmos db", "azure database for mariadb"),
