@@ -63,8 +63,8 @@ class SharedCosts(Section):
     """The charges that all share, such as support, tax and data transfer, and how they are spread in cost allocation.
 
     A charge is shared if its service is among `services` or its category among `categories`; names are those of
-    `optiinfra read cost by_service`, to the letter. So is one that is for a `usage`: `data_transfer` is what moving data
-    costs, as far as a bill tells it apart. Exports in files, BigQuery and Vultr do; Azure's API does as the service
+    `optiinfra read cost by_service`, to the letter. So is one that is for a `usage`: `data_transfer` is what moving
+    data costs, as far as a bill tells it apart. Exports in files, BigQuery and Vultr do; Azure's API does as the service
     Bandwidth, and Cost Explorer does not.
 
     `by: proportional` spreads them by what each value costs otherwise, `even` in equal parts over the values that cost
