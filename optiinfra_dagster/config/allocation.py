@@ -64,8 +64,8 @@ class SharedCosts(Section):
 
     A charge is shared if its service is among `services` or its category among `categories`; names are those of
     `optiinfra read cost by_service`, to the letter. So is one that is for a `usage`: `data_transfer` is what moving
-    data costs, as far as a bill tells it apart. Exports in files, BigQuery and Vultr do; Azure's API does as the service
-    Bandwidth, and Cost Explorer does not.
+    data costs, as far as a bill tells it apart. Exports in files, BigQuery and Vultr do; Azure's API does as the
+    service Bandwidth, and Cost Explorer does not.
 
     `by: proportional` spreads them by what each value costs otherwise, `even` in equal parts over the values that cost
     something, `(untagged)` and the like apart. `by: {team: {web: 0.6, data: 0.4}}` gives values of one dimension fixed
