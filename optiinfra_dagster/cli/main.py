@@ -183,7 +183,8 @@ def working() -> Iterator[tuple[Callable[[str], None], Callable[[str], None]]]:
 def _terminated_as_interrupted() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # as under nohup
+        # What is ignored, as under nohup, stays so; but Dagster ends helpers with SIGTERM, which would ignore it too.
+        if handler is not signal.SIG_IGN or number is signal.SIGTERM:
             signal.signal(number, _interrupt)
     try:
         yield

@@ -381,6 +381,14 @@ def test_a_signal_ends_the_whole_collection_and_says_so(tmp_path: Path, number: 
     assert spine.ledger("performance") == {}
 
 
+def test_a_collection_whose_starter_ignored_sigterm_ends_by_it(tmp_path: Path) -> None:
+    """Dagster's helpers inherit what is ignored, and it waits for each: a run took minutes that did nothing."""
+    with _slow_collection(tmp_path, "signal.signal(signal.SIGTERM, signal.SIG_IGN)") as (_, process):
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+
+
 def test_a_collection_that_was_killed_is_canceled_by_whoever_looks(tmp_path: Path) -> None:
     with (
         _slow_collection(tmp_path) as (spine, process),
@@ -397,16 +405,16 @@ def test_a_collection_that_was_killed_is_canceled_by_whoever_looks(tmp_path: Pat
 
 
 @contextmanager
-def _slow_collection(folder: Path) -> Iterator[tuple[Spine, subprocess.Popen[str]]]:
+def _slow_collection(folder: Path, first: str = "pass") -> Iterator[tuple[Spine, subprocess.Popen[str]]]:
     """A collection that has its inventory and hangs in its metrics, in a session of its own."""
     spine = Spine.at(folder / "home")
     with CloudLab(_tiny()) as lab:
         spine.write_customers(lab, ["acme"])
         lab.control.add_faults({"action": "delay", "operation": "GetMetricData", "seconds": 30})
+        # A shell's background jobs ignore Ctrl-C, and so would what they start; this test may be part of one.
+        code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {first}; {MAIN}"
         process = subprocess.Popen(
-            # A shell's background jobs ignore Ctrl-C, and so would what they start; this test may be part of one.
-            [sys.executable, "-c", f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {MAIN}",
-             "collect", "--family", "resource", "--family", "performance"],
+            [sys.executable, "-c", code, "collect", "--family", "resource", "--family", "performance"],
             env={**spine.env, **lab.env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             start_new_session=True,
         )  # fmt: skip
