@@ -341,6 +341,7 @@ def _rows(customers: range, windows_: list[datetime], resources: int) -> pa.Tabl
         "provider": constant("aws"),
         "metric_type": column(["cpu", "disk", "network", "memory"], [[0, 1, 1, 2, 2, 3][m] for *_, m in series]),
         "resource_id": column(ids, of_resource),
+        "instance_uid": constant(""),
         "resource_name": column([f"web-{i:05d}" for i in range(len(ids))], of_resource),
         "resource_type": constant("compute"),
         "region": constant("us-east-1"),
