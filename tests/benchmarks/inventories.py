@@ -24,7 +24,7 @@ AWS_ACCOUNT = "123456789012"
 SECRETS = {"BENCH_KEY": "AKIABENCH0000000001", "BENCH_SECRET": "bench", "BENCH_VULTR": "bench-vultr-key"}
 
 # Each kind of AWS is listed for itself, in each region: DescribeInstances in pages of 1,000, and one call for each of
-# the other 22 kinds. Vultr has 9 kinds, and pages of 500. The others list all kinds at once, in pages of 1,000.
+# the other 22 kinds. Vultr has 13 kinds, and pages of 500. The others list all kinds at once, in pages of 1,000.
 LEAST_CALLS = {"aws": 10 + 22, "gcp": 10, "azure": 10, "vultr": 20 + 12}
 LISTING = {"aws": "DescribeInstances", "gcp": "ListAssets", "azure": "Resources", "vultr": "list-instances"}
 
