@@ -1,4 +1,5 @@
--- FOCUS wants a type of every resource: the types that there are now, and `Other` for one of which none is known.
+-- FOCUS wants a type of every resource: ours in words, so that a new one needs no new view, and `Other` where none is
+-- known. All else of the view is as it was.
 CREATE OR REPLACE VIEW focus_columns AS
 WITH
     [
@@ -244,11 +245,7 @@ SELECT
     nullIf(transform(toString(region_id), region_ids, region_names, toString(region_id)), '') AS RegionName,
     nullIf(toString(resource_id), '') AS ResourceId,
     if(resource_id = '' OR resource_name = resource_id, NULL, nullIf(toString(resource_name), '')) AS ResourceName,
-    if(resource_id = '', NULL, transform(toString(cost_type),
-        ['compute', 'volume', 'database', 'load_balancer', 'network', 'kubernetes', 'object_storage', 'serverless',
-         'address', 'snapshot'],
-        ['Compute', 'Volume', 'Database', 'Load Balancer', 'Network', 'Kubernetes', 'Object Storage', 'Serverless',
-         'Address', 'Snapshot'], 'Other')) AS ResourceType,
+    if(resource_id = '', NULL, initcap(replaceAll(toString(cost_type), '_', ' '))) AS ResourceType,
     transform(ServiceSubcategory, subcategories, categories, 'Other') AS ServiceCategory,
     toString(service_name) AS ServiceName,
     if(is_of_cloud, cloud, toString(publisher)) AS ServiceProviderName,
