@@ -48,7 +48,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Result(Generic[T]):
-    """The rows, as whoever asked for them took them; None where none was ever published.
+    """The rows of a reading, in the form its caller wanted; None where none was ever published.
 
     `note` says why there are none, `warnings` which providers are late or failed. `title` is what stands above a table.
     """
@@ -85,8 +85,12 @@ def read_rows(
 ) -> Result[T]:
     """The customer's rows: of each provider's newest published window, or of the times asked for.
 
-    `metrics` go by the points' own timestamps, readers by the windows they were computed for. `take` reads the rows.
+    `metrics` go by the points' own timestamps, readers by the windows they were computed for. `take` executes the
+    statement in whatever form the caller wants the rows, and says whether there are any.
 
+    Raises:
+        ConfigError: the query names what is not there, or a reader of one resource without naming it.
+        StorageError: the tables cannot be read.
     """
     source = known(query.family, query.reader)
     if source.of_one_resource and not query.resource_id:

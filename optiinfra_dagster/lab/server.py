@@ -62,7 +62,11 @@ class Server(ThreadingHTTPServer):
         self._lock = threading.Lock()
 
     def _bind(self, *, choose: bool) -> None:
-        """Bind to the port asked for, or to one that no lab had; what is tried in vain is held until it is found."""
+        """Bind to the port asked for; with `choose`, to one that no lab of this process had before.
+
+        A client may still remember a session with the lab that had it. Ports that were offered again are held until
+        another is found, or the system would offer them once more.
+        """
         tried = []
         self.server_bind()
         while choose and self.server_address[1] in self._had:

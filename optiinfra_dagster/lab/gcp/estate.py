@@ -34,7 +34,7 @@ class GcpEstate:
         return [asset for asset in self.ever(project, kind) if asset.stands(now)]
 
     def ever(self, project: str, kind: str | None = None) -> list[LabAsset]:
-        """The same, with those that another of their name has replaced, or will replace."""
+        """The assets of all times: also those that are replaced by now, and those that do not stand yet."""
         with self._lock:
             if project not in self._assets:
                 self._assets[project] = list(_Builder(self._world, project).all(self.projects[project].fleets))
