@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from optiinfra_dagster.config.customers import FAMILIES, Application, Customer, select
+from optiinfra_dagster.config.application import Application
+from optiinfra_dagster.config.customers import FAMILIES, Customer, select
 from optiinfra_dagster.config.secrets import CredentialsFile, Endpoint, Reference
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.providers.aws.account import AwsAccount
