@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.providers.http import Patience, retrying
-from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.replies import Reply, error_code, read_completion, refusal_of, retry_after
 
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     from optiinfra_dagster.quality.pace import Pace
     from optiinfra_dagster.quality.rubric import Question
 
-MOST_ANSWER_TOKENS = 2048
-"""Of an answer and the reasoning before it; five short pieces of evidence take about 300."""
+MOST_ANSWER_TOKENS = 3072
+"""Of an answer and the reasoning before it; evidence takes about 200, and claims, chunks and facts up to 1,000."""
 
 _LISTING_SECONDS = 15.0  # for one list of models
 _LISTING_ATTEMPTS = 3
@@ -102,7 +101,7 @@ class GroqClient:
                 timeout=max(0.05, min(self._request_seconds, deadline - time.monotonic())),
             )
             self._pace.note(raw.headers)
-            return read_completion(raw.parse(), grounded=question.grounded)
+            return read_completion(raw.parse(), question)
         except groq.APITimeoutError:
             return Reply(failure=Failure.TIMEOUT, again=True, unanswered=True)
         except groq.APIConnectionError:
@@ -116,7 +115,7 @@ class GroqClient:
             return Reply(failure=Failure.MALFORMED, again=True, unanswered=True)
 
     def _request(self, question: Question) -> dict[str, Any]:
-        answer = {"name": "verdict", "strict": True, "schema": rubric.schema(grounded=question.grounded)}
+        answer = {"name": "verdict", "strict": True, "schema": question.schema}
         return {
             "model": self._model,
             "messages": question.messages,

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import Failure
-from optiinfra_dagster.quality import rubric
 
 if TYPE_CHECKING:
     from groq.types.chat import ChatCompletion
 
     from optiinfra_dagster.model.quality import Answer
+    from optiinfra_dagster.quality.rubric import Question
 
 _MOST_COUNTED = 10**8  # tokens of one answer: what tells more is mistaken
 
@@ -35,8 +35,8 @@ class Reply:
     unanswered: bool = False  # what it used is not known
 
 
-def read_completion(completion: ChatCompletion, *, grounded: bool) -> Reply:
-    """The verdict in a completion. The SDK does not check what it parses, so nothing is taken for granted."""
+def read_completion(completion: ChatCompletion, question: Question) -> Reply:
+    """The answer in a completion. The SDK does not check what it parses, so nothing is taken for granted."""
     usage = getattr(completion, "usage", None)
     counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
     prompt, answered = (n if type(n) is int and 0 <= n <= _MOST_COUNTED else None for n in counts)
@@ -54,7 +54,7 @@ def read_completion(completion: ChatCompletion, *, grounded: bool) -> Reply:
     if getattr(choices[0], "finish_reason", None) == "length":
         return replace(reply, failure=Failure.TRUNCATED)
     content = getattr(getattr(choices[0], "message", None), "content", None)
-    answer = rubric.read(content, grounded=grounded) if isinstance(content, str) else None
+    answer = question.read(content) if isinstance(content, str) else None
     return reply if answer is None else replace(reply, answer=answer, failure=None, again=False)
 
 
