@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from optiinfra_dagster.config.allocation import SharedCosts
-from optiinfra_dagster.config.customers import FAMILIES, Application
+from optiinfra_dagster.config.application import Application
+from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.config.settings import DEMO_CUSTOMERS, Settings
 from optiinfra_dagster.config.token_prices import TokenPrice
 from optiinfra_dagster.lab.control import DEMO_WORLD

@@ -14,24 +14,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
-from pydantic import Field, StrictBool, StrictInt, ValidationError, ValidationInfo, create_model, field_validator
+from pydantic import Field, StrictBool, StrictInt, ValidationError, create_model, field_validator
 
 from optiinfra_dagster.config.accounts import Account, must_match
 from optiinfra_dagster.config.allocation import MOST_KEYS, SharedCosts, check_keys, check_rule
+from optiinfra_dagster.config.application import Application
 from optiinfra_dagster.config.secrets import (
-    HOW_TO_POINT,
-    HOW_TO_REFER,
-    Endpoint,
     Held,
-    Reference,
     Section,
-    local_path,
     problem,
 )
-from optiinfra_dagster.config.token_prices import TokenPrice, check_models
+from optiinfra_dagster.config.token_prices import TokenPrice
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.config.yaml_reader import Document, Place, read, spell
 from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,84 +40,9 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 AccountT = TypeVar("AccountT", bound=Account)
 
 
+_TOLD = 20  # mistakes of a file: of one key misspelt at each of 1,000 customers, all would be 370 kB in every tick
+
 # --- Customers ------------------------------------------------------------------------------------------------------
-
-_HOUR = ("yyyy", "mm", "dd", "hh")
-_BUCKET = re.compile(r"(?:s3|gs)://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](?:/\S*)?")
-_CONTAINER = re.compile(
-    r"https://[a-z0-9]{3,24}\.blob\.core\.[a-z0-9.-]+/[a-z0-9][a-z0-9-]{1,61}[a-z0-9](?:/[^\s?#]*)?"
-)
-
-
-class Application(Section):
-    """The customer's LLM application: where its interactions are logged and how many of them are judged per window.
-
-    `interactions` is `s3://bucket/folder`, `gs://bucket/folder`,
-    `https://<account>.blob.core.windows.net/container/folder` (Azure), an absolute folder, or `clickhouse` (the table
-    llm_interactions). In a location, {provider} and the hour {yyyy}, {mm}, {dd}, {hh} (UTC) may stand for parts of
-    names, so that only those of a window are listed: `s3://acme-logs/{provider}/{yyyy}/{mm}/{dd}/{hh}/`.
-    `provider` is where the application runs, for records that do not say; where the customer has one provider only, it
-    is that one. An S3 bucket is read as the customer's first AWS account, or as this host, or with keys of its own,
-    which a store beside AWS needs (`endpoint_url`); a GCS bucket as the customer's first project, and a container of
-    Azure as its first Azure account, or each as this host.
-    `store_text` keeps prompt and response beside their scores; by default only scores are kept.
-    """
-
-    interactions: str = Field(
-        description="Write s3://bucket/prefix, gs://bucket/prefix, https://account.blob.core.windows.net/container/prefix"
-        ", a folder, or clickhouse"
-    )
-    provider: str | None = Field(default=None, description="Write a provider of this customer, such as aws")
-    endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
-    access_key_id: Reference | None = Field(default=None, description=HOW_TO_REFER)
-    secret_access_key: Reference | None = Field(default=None, validate_default=True, description=HOW_TO_REFER)
-    sample_per_window: StrictInt = Field(default=5, ge=1, le=1000, description="Write a whole number from 1 to 1000")
-    store_text: StrictBool = Field(default=False, description="Write true or false")
-    token_prices: tuple[TokenPrice, ...] = Field(default=(), description="Write a list, each with model: beneath it")
-
-    _check_models = field_validator("token_prices")(check_models)
-
-    @field_validator("interactions")
-    @classmethod
-    def _check_interactions(cls, value: str, info: ValidationInfo) -> str:
-        named = re.findall(r"\{(.*?)\}", value)
-        if unknown := [name for name in named if name not in {"provider", *_HOUR}]:
-            raise problem(
-                f"holds {{{unknown[0]}}}{closest(unknown[0], ('provider', *_HOUR))}, which stands for nothing",
-                "Only {provider}, {yyyy}, {mm}, {dd} and {hh} may stand there",
-            )
-        if (dated := set(named) & set(_HOUR)) != set(_HOUR[: len(dated)]):
-            raise problem("names a part of the hour without the parts before it", "Write {yyyy}, {mm}, {dd}, {hh}")
-        if value == "clickhouse" or _BUCKET.fullmatch(value) or _CONTAINER.fullmatch(value):
-            return value
-        if "://" in value or not value.strip():
-            raise problem("is not a place that interactions can be read from")
-        return str(local_path(value, info))
-
-    @field_validator("endpoint_url", "access_key_id")
-    @classmethod
-    def _check_use(cls, value: object, info: ValidationInfo) -> object:
-        location = info.data.get("interactions", "s3://")
-        schemes = ("s3://", "gs://", "https://") if info.field_name == "endpoint_url" else ("s3://",)
-        if value is not None and not location.startswith(schemes):
-            raise problem(f"is of use only with {', '.join(schemes)}", f"Remove {info.field_name}")
-        return value
-
-    @field_validator("secret_access_key")
-    @classmethod
-    def _check_keys(cls, value: Reference | None, info: ValidationInfo) -> Reference | None:
-        if "access_key_id" not in info.data:
-            return value
-        if (value is None) != (info.data["access_key_id"] is None):
-            missing = "secret_access_key" if value is None else "access_key_id"
-            raise problem(f"{missing} is missing, and the two keys work only together", "Add it, or remove the other")
-        if value is None and info.data.get("endpoint_url") and info.data.get("interactions", "").startswith("s3://"):
-            raise problem("is missing: a store beside AWS has keys of its own", HOW_TO_REFER)
-        return value
-
-    def endpoint(self) -> str | None:
-        """The URL of the object storage, or None for the cloud's own; ConfigError if it is unusable."""
-        return None if self.endpoint_url is None else self.endpoint_url.resolve()
 
 
 class Customer(Section):
@@ -289,7 +211,10 @@ class CustomersFile:
         customers = self._validate(document, path.absolute().parent) if document.parsed else ()
         if document.mistakes:
             mistakes = sorted(document.mistakes, key=lambda mistake: mistake.line)
-            raise ConfigError("\n".join(f"{path}:{mistake}" for mistake in mistakes))
+            lines = [f"{path}:{mistake}" for mistake in mistakes[:_TOLD]]
+            if (more := len(mistakes) - _TOLD) > 0:
+                lines.append(f"{path}: {counted(more, 'more mistake')}, told when these are mended.")
+            raise ConfigError("\n".join(lines))
         if state is not None:
             self._kept[path.absolute()] = state, customers
         return customers

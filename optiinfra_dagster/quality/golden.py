@@ -27,7 +27,7 @@ from optiinfra_dagster.model import quality
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.quality import GRADED, METRICS, Agreement
 from optiinfra_dagster.quality import rubric
-from optiinfra_dagster.quality.collect import judge_all
+from optiinfra_dagster.quality.asking import judge_all
 from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.statistics import sensitivity, spearman, specificity, weighted_kappa
 from optiinfra_dagster.storage.golden import load_agreements, store_agreements

@@ -1,46 +1,24 @@
-"""Interactions with an LLM, and the parsing of log lines into them.
+"""Interactions with an LLM as logs tell of them, and what in a log is none.
 
-Two shapes are read, both as JSON lines, or as an array that is in one line or has a record on each: flat records
-(`flat_records`) and OpenTelemetry spans (`spans`).
-
-Texts are customers' secrets: no repr and no error of this module holds one.
+Texts are customers' secrets: no repr of this module holds one.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from decimal import Decimal
+from enum import StrEnum
 
-from optiinfra_dagster.model.text import storable
-from optiinfra_dagster.providers.registry import PROVIDERS
-from optiinfra_dagster.quality.fields import (
-    BadFieldError,
-    Raw,
-    Reason,
-    count_of,
-    moment_of,
-    name_of,
-    parsed,
-    reply_of,
-    text_of,
-)  # fmt: skip
-from optiinfra_dagster.quality.flat_records import read_flat
-from optiinfra_dagster.quality.spans import read_span, spans_of
-
-MAX_LINE_BYTES = 4 * 2**20  # of one line, and so of one interaction
 UNKNOWN = "unknown"  # the application or model that a record does not name
-
-_ODD = (AttributeError, TypeError, ValueError, RecursionError)  # what values of other types than they should be raise
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Interaction:
     """A prompt and its response. `timestamp` is its start (zoned UTC); `provider` is "" where not said.
 
-    `context` is what the application gave the model to answer from, `reference` a known good answer.
+    `context` is what the application gave the model to answer from, `reference` a known good answer. Of one call there
+    may be several records: each names the ids under which the others may stand, as far as it knows them.
     """
 
     interaction_id: str
@@ -55,6 +33,12 @@ class Interaction:
     reference: str | None = None
     prompt_tokens: int | None = None
     response_tokens: int | None = None
+    other_ids: tuple[str, ...] = ()  # of the same call: trace and span, the API's id of the response, the outer span
+    session_id: str = ""  # the conversation
+    trace_id: str = ""  # by which the feedback of users is joined
+    is_refusal: bool = False  # the API says that the model refused
+    latency_ms: float | None = None
+    cost_usd: Decimal | None = None  # as the log tells it
 
     def __repr__(self) -> str:
         """Its ids, without its texts: they must never reach a log."""
@@ -64,111 +48,49 @@ class Interaction:
         )
 
 
+class Skip(StrEnum):
+    """What a call to a model is that is no interaction."""
+
+    STEP = "step"  # the model only calls tools
+    EMBEDDING = "embedding"
+    FAILED = "failed"  # the call ended with an error
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A call to a model that is no interaction: counted apart, neither judged nor a bad line."""
+
+    kind: Skip
+    interaction_id: str
+    application_id: str
+    model_name: str
+    timestamp: datetime
+    provider: str = ""
+    application_name: str = ""
+    prompt_tokens: int | None = None
+    response_tokens: int | None = None
+    other_ids: tuple[str, ...] = ()
+    latency_ms: float | None = None
+    cost_usd: Decimal | None = None
+
+
+class Reason(StrEnum):
+    """The reason for which a line of a log cannot be used."""
+
+    TOO_LARGE = "too_large"
+    NOT_UTF8 = "not_utf8"
+    NOT_JSON = "not_json"
+    WRONG_TYPE = "wrong_type"  # a field holds something else than it should
+    NO_TIME = "no_time"
+    NO_ID = "no_id"
+    NO_TEXTS = "no_texts"  # prompt or response is missing or empty
+    NO_PROVIDER = "no_provider"  # neither the record nor the customers file says where the application runs
+    CUT_FILE = "cut_file"  # a compressed file ends early or is damaged; what was before it was read
+
+
 @dataclass(frozen=True, slots=True)
 class BadLine:
     """A line, or one span of it, that is no use; `timestamp` where it could still be read."""
 
     reason: Reason
     timestamp: datetime | None = None
-
-
-def read_line(line: bytes) -> Iterator[Interaction | BadLine]:
-    """The interactions in a line of a log: mostly one, several in OTLP, none in a blank line or in other spans."""
-    if len(line) > MAX_LINE_BYTES:
-        yield BadLine(Reason.TOO_LARGE)
-        return
-    try:
-        text = line.decode("utf-8-sig").strip().removesuffix(",")
-        if text in {"", "[", "]"}:  # nothing, or the brackets around an array with a record on each line
-            return
-        content = json.loads(text)
-    except UnicodeDecodeError:
-        yield BadLine(Reason.NOT_UTF8)
-    except (ValueError, RecursionError):
-        yield BadLine(Reason.NOT_JSON)
-    else:
-        if isinstance(content, dict):
-            yield from read_record(content)
-        elif isinstance(content, list) and content and all(isinstance(record, dict) for record in content):
-            for record in content:
-                yield from read_record(record)
-        else:
-            yield BadLine(Reason.WRONG_TYPE)
-
-
-def read_record(record: Mapping[str, Any]) -> Iterator[Interaction | BadLine]:
-    """The interactions in a parsed record."""
-    try:
-        for raw in _raws(record):
-            yield _finish(raw) if raw else BadLine(Reason.WRONG_TYPE)
-    except _ODD:
-        yield BadLine(Reason.WRONG_TYPE)  # an OTLP envelope of another form
-
-
-def read_fields(fields: Sequence[Any], *, structured: bool) -> Interaction | BadLine:
-    """An interaction from the fields of `Interaction` in the order of the queries, times since the epoch.
-
-    With `structured`, texts that are messages in JSON are read as such.
-    """
-    raw = Raw(*fields)
-    if structured:
-        raw = raw._replace(prompt=parsed(raw.prompt), response=parsed(raw.response), context=parsed(raw.context))
-    return _finish(raw)
-
-
-def _raws(record: Mapping[str, Any]) -> Iterator[Raw | None]:
-    """The fields of each interaction; None for a span that is no span."""
-    spans = spans_of(record)
-    if spans is None:
-        yield read_flat(record)
-        return
-    for span, resource in spans:
-        try:
-            raw = read_span(span, resource)
-        except _ODD:
-            yield None
-            continue
-        if raw is not None:
-            yield raw
-
-
-def _finish(raw: Raw) -> Interaction | BadLine:
-    timestamp = moment_of(raw.timestamp)
-    if timestamp is None:
-        return BadLine(Reason.NO_TIME)
-    try:
-        interaction_id = name_of(raw.interaction_id)
-        if not interaction_id:
-            return BadLine(Reason.NO_ID, timestamp)
-        application_id = name_of(raw.application_id) or name_of(raw.application_name) or UNKNOWN
-        prompt, response = storable(text_of(raw.prompt)), storable(reply_of(raw.response))
-        if not prompt.strip() or not response.strip():
-            return BadLine(Reason.NO_TEXTS, timestamp)
-        return Interaction(
-            interaction_id,
-            application_id,
-            name_of(raw.application_name) or application_id,
-            name_of(raw.model_name) or UNKNOWN,
-            timestamp,
-            _provider(raw.provider),
-            prompt,
-            response,
-            storable(text_of(raw.context)) or None,
-            storable(text_of(raw.reference)) or None,
-            count_of(raw.prompt_tokens),
-            count_of(raw.response_tokens),
-        )
-    except BadFieldError as error:
-        return BadLine(error.reason, timestamp)
-    except _ODD:
-        return BadLine(Reason.WRONG_TYPE, timestamp)
-
-
-def _provider(value: object) -> str:
-    """The cloud that the application runs on; "" where the record does not say.
-
-    Other clouds that OpenTelemetry knows (`alibaba_cloud`) come as they are. Any other word does not say: `provider` is
-    also what some logs call the maker of the model.
-    """
-    word = value.strip().lower() if isinstance(value, str) else ""
-    return word if word in PROVIDERS or word.endswith("_cloud") else ""

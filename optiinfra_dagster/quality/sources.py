@@ -1,6 +1,6 @@
-"""The sources of a customer's interactions: JSON lines in S3, Google Cloud Storage, Azure or a folder; or ClickHouse.
+"""The sources of a customer's interactions: files in S3, Google Cloud Storage, Azure or a folder; or ClickHouse.
 
-Files are plain or gzip, told by their first bytes. What is listed for a window follows from the location:
+What is listed for a window follows from the location:
 
 - Where it names the hour (`{yyyy}`, `{mm}`, `{dd}`, `{hh}`, as far as it goes), only the hours or days of the window
   are listed, and those within `SPREAD` of it, since shippers name files by when they were opened or delivered.
@@ -15,22 +15,20 @@ window only, and in the same one whenever that is collected again. Bad lines hav
 
 from __future__ import annotations
 
-import gzip
 import re
 import time
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.object_storage.store import GoneError
-from optiinfra_dagster.quality.fields import Reason
-from optiinfra_dagster.quality.interactions import MAX_LINE_BYTES, BadLine, Interaction, read_fields, read_line
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason
+from optiinfra_dagster.quality.logs.reader import MAX_LINE_BYTES, read_fields, read_file
 from optiinfra_dagster.quality.stores import open_store
 from optiinfra_dagster.storage.interactions import LoggedTable, logged_interactions
 
@@ -134,7 +132,7 @@ class _Filter:
 
 
 class FileSource:
-    """JSON lines in files."""
+    """Files of a log."""
 
     def __init__(self, store: Store, location: str, default_provider: str) -> None:
         self.counts = SourceCounts()
@@ -223,7 +221,7 @@ class FileSource:
         moment: datetime | None = None  # of the newest line whose time could be read
         early: Counter[Reason] = Counter()  # bad lines before any such line
         touched = False
-        for item in _items(stream):
+        for item in read_file(stream):
             if item.timestamp is not None:
                 if moment is None and early and window.holds(item.timestamp):
                     counts.reasons += early
@@ -251,24 +249,6 @@ def _dated(template: str, moment: datetime) -> str:
     moment = moment.astimezone(UTC)
     parts = {"yyyy": f"{moment:%Y}", "mm": f"{moment:%m}", "dd": f"{moment:%d}", "hh": f"{moment:%H}"}
     return _PLACEHOLDER.sub(lambda match: parts[match[1]], template)
-
-
-def _items(stream: io.BufferedReader) -> Iterator[Interaction | BadLine]:
-    """The lines of a file; a damaged compressed file is read as far as it goes."""
-    if stream.peek(2)[:2] != b"\x1f\x8b":
-        yield from _of_lines(stream)
-        return
-    try:
-        yield from _of_lines(gzip.GzipFile(fileobj=stream))
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        yield BadLine(Reason.CUT_FILE)
-
-
-def _of_lines(stream: Any) -> Iterator[Interaction | BadLine]:
-    while line := stream.readline(MAX_LINE_BYTES + 1):
-        yield from read_line(line)
-        while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):  # pass over the rest of a line too large
-            line = stream.readline(MAX_LINE_BYTES + 1)
 
 
 # --- ClickHouse -----------------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from optiinfra_dagster.providers.object_storage.gcs import Gcs
 from optiinfra_dagster.providers.object_storage.s3 import S3
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.config.customers import Application, Customer
+    from optiinfra_dagster.config.application import Application
+    from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.azure.client import Principal
     from optiinfra_dagster.providers.object_storage.store import Store

@@ -171,10 +171,23 @@ class ClickHouse:
         remedy = REMEDIES.get(code) if isinstance(code, int) else None
         text = _first_line(error)
         if remedy is None and not self.embedded and code is None:
-            remedy = "check that the server runs and that OPTIINFRA_CLICKHOUSE_URL names its host and port"
             # `... (Caused by NewConnectionError("HTTPConnection(...): Failed to establish a new connection: ..."))`
             reason = re.search(r"Caused by \w+\(.*?\): (.*?)[\"']\)\)", text)
-            text = f"{reason[1]}." if reason else text
+            if "SSLError" in text:
+                untrusted = re.search(r"certificate verify failed: ([\w' -]*\w)", text)
+                text = f"its certificate is not trusted ({untrusted[1]})." if untrusted else "TLS failed."
+                remedy = (
+                    "give the server a certificate of a known authority, or name the file of its own authority in "
+                    "SSL_CERT_FILE; write http:// if it has no TLS on this port"
+                )
+            elif text.startswith("Unexpected response to server version query"):
+                text = "what answers there is not ClickHouse."
+                remedy = (
+                    "name the host and the HTTP port of ClickHouse (8123, with TLS 8443) in OPTIINFRA_CLICKHOUSE_URL"
+                )
+            else:
+                remedy = "check that the server runs and that OPTIINFRA_CLICKHOUSE_URL names its host and port"
+                text = f"{reason[1]}." if reason else text
         message = f"ClickHouse at {self.place}: {text}"
         return f"{message} Remedy: {remedy}." if remedy else message
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optiinfra_dagster.quality.fields import Reason
-from optiinfra_dagster.quality.interactions import MAX_LINE_BYTES, BadLine, Interaction, read_line, read_record
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason
+from optiinfra_dagster.quality.logs.reader import MAX_LINE_BYTES, read_line, read_record
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 250_000, tzinfo=UTC)
 NANOS = 1_795_262_400_250_000_000

@@ -11,8 +11,8 @@ import pytest
 
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.quality import golden
-from optiinfra_dagster.quality.fields import Reason
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, read_fields, read_line
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason
+from optiinfra_dagster.quality.logs.reader import read_fields, read_line
 from optiinfra_dagster.quality.pace import Pace
 from optiinfra_dagster.quality.replies import read_completion
 

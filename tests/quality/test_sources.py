@@ -22,8 +22,7 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.object_storage import gcs
 from optiinfra_dagster.providers.registry import load_customers
 from optiinfra_dagster.quality import sources, stores
-from optiinfra_dagster.quality.fields import Reason
-from optiinfra_dagster.quality.interactions import Interaction
+from optiinfra_dagster.quality.interactions import Interaction, Reason
 from optiinfra_dagster.quality.sources import FileSource, InteractionSource, open_source
 from optiinfra_dagster.storage import interactions as logged
 from optiinfra_dagster.storage.clickhouse import ClickHouse

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from optiinfra_dagster.quality.fields import Raw, filled, first
+from optiinfra_dagster.quality.logs.fields import Raw, filled, first
 
 # Spellings; the first that is there counts.
 _TIME = ("timestamp", "time", "ts", "created_at", "@timestamp", "datetime", "created")

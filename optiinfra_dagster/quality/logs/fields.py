@@ -9,10 +9,10 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, NamedTuple
 
 from optiinfra_dagster.model.text import storable
+from optiinfra_dagster.quality.interactions import Reason
 
 MAX_ID_LENGTH = 512
 
@@ -26,20 +26,6 @@ _TEXT_KEYS = (
     "inputBodyJson", "outputBodyJson",  # of Bedrock's invocation log
 )  # fmt: skip
 _MESSAGE_KEYS = {"role", "parts", "message", "finish_reason", "finishReason"}
-
-
-class Reason(StrEnum):
-    """The reason for which a line of a log cannot be used."""
-
-    TOO_LARGE = "too_large"
-    NOT_UTF8 = "not_utf8"
-    NOT_JSON = "not_json"
-    WRONG_TYPE = "wrong_type"  # a field holds something else than it should
-    NO_TIME = "no_time"
-    NO_ID = "no_id"
-    NO_TEXTS = "no_texts"  # prompt or response is missing or empty
-    NO_PROVIDER = "no_provider"  # neither the record nor the customers file says where the application runs
-    CUT_FILE = "cut_file"  # a compressed file ends early or is damaged; what was before it was read
 
 
 class BadFieldError(Exception):

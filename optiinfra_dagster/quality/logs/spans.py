@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from optiinfra_dagster.quality.fields import Raw, first, parsed
+from optiinfra_dagster.quality.logs.fields import Raw, first, parsed
 
 # Spellings of spans and log records: OTLP/JSON, SDKs, and the columns of ClickHouse's exporter.
 _SPAN_TIME = (

@@ -1,0 +1,1 @@
+"""Logs of LLM applications: the formats that people have, read into interactions."""
