@@ -137,6 +137,15 @@ class Question:
         return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": self.user}]
 
     @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON schema of the answer."""
+        return schema(grounded=self.grounded)
+
+    def read(self, text: str) -> Answer | None:
+        """An answer, or None if it is anything but exactly what was asked for."""
+        return read(text, grounded=self.grounded)
+
+    @property
     def most_prompt_tokens(self) -> int:
         """An upper bound of the prompt's tokens: no token is shorter than a byte, and the schema is shown too."""
         fixed = len(SYSTEM.encode()) + len(json.dumps(schema(grounded=self.grounded)))
