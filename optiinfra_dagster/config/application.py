@@ -6,6 +6,7 @@ import re
 
 from pydantic import Field, StrictBool, StrictInt, ValidationInfo, field_validator
 
+from optiinfra_dagster.config.accounts import BLOB_HOST
 from optiinfra_dagster.config.secrets import (
     HOW_TO_POINT,
     HOW_TO_REFER,
@@ -20,9 +21,7 @@ from optiinfra_dagster.config.wording import closest
 
 _HOUR = ("yyyy", "mm", "dd", "hh")
 _BUCKET = re.compile(r"(?:s3|gs)://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](?:/\S*)?")
-_CONTAINER = re.compile(
-    r"https://[a-z0-9]{3,24}\.blob\.core\.[a-z0-9.-]+/[a-z0-9][a-z0-9-]{1,61}[a-z0-9](?:/[^\s?#]*)?"
-)
+_CONTAINER = re.compile(rf"https://{BLOB_HOST}/[a-z0-9][a-z0-9-]{{1,61}}[a-z0-9](?:/[^\s?#]*)?")
 
 
 class Application(Section):

@@ -7,7 +7,7 @@ the package would cost every process 0.1 CPU-s of import (measured after dagster
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -21,11 +21,13 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 
+from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model.errors import ConfigError
-from optiinfra_dagster.model.hosts import is_loopback, is_plain_loopback
+from optiinfra_dagster.model.hosts import is_link_local, is_loopback, is_plain_loopback
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -34,6 +36,7 @@ DEMO_CUSTOMERS = Path(__file__).parents[1] / "lab" / "demo_customers.yaml"
 """The customers of the cloud lab, collected where no customers file is given."""
 
 _WINDOW = timedelta(minutes=15)
+_PREFIX = "OPTIINFRA_"
 
 
 def _absolute(value: object) -> object:
@@ -78,6 +81,8 @@ def _check_judge_url(value: str) -> str:
         raise ValueError("it holds a user name or password")
     if not host or parts.scheme not in {"http", "https"} or parts.fragment:
         raise ValueError("it is not a URL of scheme, host and path")
+    if is_link_local(host):
+        raise ValueError("its host is a link-local address, where clouds keep the credentials of this host")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("it is plain http to another machine, which would show the key to the network")
     return parts._replace(path=parts.path.rstrip("/")).geturl()
@@ -95,6 +100,12 @@ class Settings(BaseModel):
         validate_default=True,
         alias="DAGSTER_HOME",
         description="the folder for the state of Dagster and OptiInfra; ./.optiinfra if unset",
+    )
+    clickhouse_plain_http: bool = Field(
+        default=False,
+        alias="OPTIINFRA_CLICKHOUSE_PLAIN_HTTP",
+        description="true if the password of ClickHouse may be shown to the network between the machines; false if "
+        "unset",
     )
     clickhouse_url: SecretStr = Field(
         default_factory=lambda before: SecretStr(f"chdb://{before['dagster_home']}/clickhouse"),
@@ -298,7 +309,7 @@ class Settings(BaseModel):
 
     @field_validator("clickhouse_url")
     @classmethod
-    def _check_url(cls, value: SecretStr) -> SecretStr:
+    def _check_url(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         # No message here repeats any part of the URL, since what looks like a scheme may be a password.
         try:
             parts = urlsplit(value.get_secret_value())
@@ -319,6 +330,17 @@ class Settings(BaseModel):
         elif parts.fragment or "@" in parts.path + parts.query:
             # http://me:1/x@host parses as the host `me` and a path that holds the rest of the password.
             raise ValueError("it holds a special character as it is")
+        elif is_link_local(host):
+            raise ValueError("its host is a link-local address, where clouds keep the credentials of this host")
+        elif (
+            parts.scheme == "http"
+            and parts.password
+            and not (is_loopback(host) or info.data.get("clickhouse_plain_http"))
+        ):
+            raise ValueError(
+                "it is plain http to another machine, which would show the password to the network: use https, or set "
+                "OPTIINFRA_CLICKHOUSE_PLAIN_HTTP=true where that network is yours alone"
+            )
         return value
 
     @field_validator("groq_base_url")
@@ -343,6 +365,8 @@ class Settings(BaseModel):
                 raise ValueError("it is not a URL") from None
             if not parts.hostname or not (parts.scheme == "https" or is_plain_loopback(value.get_secret_value())):
                 raise ValueError("it is not an https URL")
+            if is_link_local(parts.hostname):
+                raise ValueError("its host is a link-local address, where clouds keep the credentials of this host")
         return value
 
     @field_validator(
@@ -379,15 +403,28 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         ConfigError: one line for each bad variable: its name, its value unless that is secret, and what it may be.
     """
     environment = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
+    misspelt = [f"There is no setting {name}{near}. Correct or unset it." for name, near in _misspelt(environment)]
     try:
-        return Settings.model_validate(environment)
+        settings = Settings.model_validate(environment)
     except ValidationError as error:
         mistakes = error.errors(include_url=False, include_input=False)
+    else:
+        if misspelt:
+            raise ConfigError("\n".join(misspelt))
+        return settings
     # Raised out here, so that it does not carry the values that pydantic's error knows.
     # A default that needs another, bad variable is no mistake of its own.
-    raise ConfigError(
-        "\n".join(_explain(item, environment) for item in mistakes if item["type"] != "default_factory_not_called")
-    )
+    explained = [_explain(item, environment) for item in mistakes if item["type"] != "default_factory_not_called"]
+    raise ConfigError("\n".join([*explained, *misspelt]))
+
+
+def _misspelt(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Variables that are nearly ours, with what may be meant; others are somebody's own, such as a key's."""
+    known = {str(field.alias): str(field.alias).removeprefix(_PREFIX) for field in Settings.model_fields.values()}
+    for name in sorted(environment):
+        rest = name.removeprefix(_PREFIX)
+        if name not in known and rest != name and (near := closest(rest, known.values(), cutoff=0.85)):
+            yield name, near.replace("'", f"'{_PREFIX}", 1)
 
 
 def _explain(details: ErrorDetails, environment: Mapping[str, str]) -> str:

@@ -70,7 +70,7 @@ def collect(
         raise ConfigError(f"{customer.id} has no `application` in the customers file: add one with `interactions`.")
     if judge is None:
         return Collected(SliceStatus.NOT_CONFIGURED, error=NO_KEY)
-    sample = Sample(customer.id, customer.application.sample_per_window)
+    sample = Sample(customer.id, window, customer.application.sample_per_window)
     for interaction in source.fetch(provider, window, window + windows.WINDOW):
         sample.add(interaction)
     # The applications in turn, so that none starves the others where a budget ends.

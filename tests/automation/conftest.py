@@ -52,11 +52,11 @@ class Ledger:
         permanent: bool = False,
         run_id: str | None = None,
         batch: int | None = None,
+        provider: str = "aws",
     ) -> int:
         """One attempt at the windows for the customers; returns its batch."""
         self._attempts += 1
         batch = batch or int(at.timestamp()) * 10**9 + self._attempts
-        provider = "aws"
         if family in {f"{family}_{name}" for family, name in readers()}:
             customers, provider = ("",), ""
         rows: list[list[Any]] = [

@@ -60,7 +60,7 @@ def _ours(folder: Path) -> int:
     from optiinfra_dagster.quality.sampling import Sample
     from optiinfra_dagster.quality.sources import FileSource
 
-    sample = Sample("bench", 5)
+    sample = Sample("bench", START, 5)
     for interaction in FileSource(Folder(folder, "interactions"), str(folder), "aws").fetch("aws", START, END):
         sample.add(interaction)
     assert [len(sample.chosen(application)) for application in sample.applications] == [5, 5, 5]

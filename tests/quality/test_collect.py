@@ -18,7 +18,7 @@ import pytest
 
 from optiinfra_dagster.lab.groq.naive import label_key
 from optiinfra_dagster.model.errors import Cause, CloudError
-from optiinfra_dagster.model.quality import METRICS
+from optiinfra_dagster.model.quality import METRICS, RETRIEVAL
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import statistics
 from optiinfra_dagster.quality.collect import Collected, collect
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.quality.interactions import Interaction
     from optiinfra_dagster.quality.judge import Judge
 
+ROWS = (*METRICS, *RETRIEVAL)  # the metrics of each interaction
 DIRECTION_UP = ("coherence", "relevance", "accuracy")
 
 
@@ -213,7 +214,7 @@ def test_faults_cost_no_score_and_keep_to_budget_and_time(lab: CloudLab, verdict
             assert row["score"] == clean[row["interaction_id"] + row["metric_type"]]["score"]
     (sample,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "sample")
     failed = sum(r["label"] == "judge_failed" for r in rows)
-    assert 5 * sum(sample["failed"].values()) == failed
+    assert len(ROWS) * sum(sample["failed"].values()) == failed
     assert sample["judged"] + sum(sample["failed"].values()) == 100
     assert sample["judged"] > 90
     # Timed out requests count with the most they may have taken, so what Groq counts is never more.
@@ -321,7 +322,7 @@ def test_rows_say_what_the_contract_says(lab: CloudLab, verdicts: Verdicts) -> N
 
     rows = rows_of(found)
     by = {(r["interaction_id"], r["metric_type"]): r for r in rows}
-    assert Counter(r["metric_type"] for r in rows) == {**dict.fromkeys(METRICS, 2), "sample": 2, "source": 1}
+    assert Counter(r["metric_type"] for r in rows) == {**dict.fromkeys(ROWS, 2), "sample": 2, "source": 1}
     assert by["", "source"]["details"] == {"interactions": 2, "bad_lines": 0, "other_provider": 0, "files": 1}
     assert by["i-2", "hallucination"]["label"] == "not_assessable"
     assert by["i-2", "hallucination"]["score"] is None
@@ -474,7 +475,9 @@ def _quoting(text: str) -> dict[str, Any]:
     found = {name: {"evidence": f"It says {text}.", "score": 4} for name in DIRECTION_UP}
     return {
         **found,
-        "hallucination": {"evidence": text, "claims_checked": 1, "unsupported_claims": 1, "label": "minor"},
+        "hallucination": {"claims": [{"claim": text, "verdict": "contradicted"}], "label": "minor"},
+        "retrieval": {"chunks": [{"chunk": 1, "relevance": "relevant"}]},
+        "recall": {"facts": [{"fact": text, "in_context": "yes"}]},
         "toxicity": {"evidence": text, "category": "none", "severity": 0},
     }
 
@@ -486,7 +489,8 @@ def test_with_store_text_texts_and_evidence_are_kept_also_in_the_cache(lab: Clou
         found = rows_of(run(lab, verdicts, [one], store_text=True))
         scored = [r for r in found if r["interaction_id"]]
         assert {(r["prompt_text"], r["response_text"]) for r in scored} == {(one.prompt, one.response)}
-        assert all("two years" in r["details"]["evidence"] for r in scored)
+        told = {r["metric_type"]: json.dumps(r["details"]) for r in scored}
+        assert {name for name, details in told.items() if "two years" in details} == set(METRICS)
     # The customer takes the permission back: the cache still holds evidence, the rows must not.
     assert "two years" not in repr(rows_of(run(lab, verdicts, [one], store_text=False)))
 
@@ -494,7 +498,7 @@ def test_with_store_text_texts_and_evidence_are_kept_also_in_the_cache(lab: Clou
 def test_equal_texts_are_asked_about_once(lab: CloudLab, verdicts: Verdicts) -> None:
     same = [replace(interaction(1), interaction_id=f"i-{n}") for n in range(4)]
     found = run(lab, verdicts, same)
-    assert (found.api_calls, len([r for r in rows_of(found) if r["interaction_id"]])) == (1, 20)
+    assert (found.api_calls, len([r for r in rows_of(found) if r["interaction_id"]])) == (1, 4 * len(ROWS))
     (sample,) = (r for r in rows_of(found) if r["metric_type"] == "sample")
     assert sample["details"]["tokens"] == next(r["tokens"] for r in rows_of(found) if r["interaction_id"])
 
