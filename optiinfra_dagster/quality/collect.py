@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +13,8 @@ from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.quality import ApplicationRow
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import rubric
-from optiinfra_dagster.quality.asking import NEED_A_HAND, explain, judge_all
+from optiinfra_dagster.quality.asking import explain, is_final, judge_all
+from optiinfra_dagster.quality.budget import Allowance
 from optiinfra_dagster.quality.rows import metric_rows, sample_row
 from optiinfra_dagster.quality.sampling import Sample
 from optiinfra_dagster.storage.rows import application_rows
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from optiinfra_dagster.quality.sources import InteractionSource
     from optiinfra_dagster.storage.verdicts import Verdicts
 
-NO_KEY = "LLM quality is not judged: set GROQ_API_KEY to a key of https://console.groq.com/keys."
-LINGER_SECONDS = 0.2
-"""A verdict waits so long for those that arrive soon after it, to be stored with them: each store is an insert."""
+NO_KEY = (
+    "LLM quality is not judged: set GROQ_API_KEY to a key of https://console.groq.com/keys, or "
+    "OPTIINFRA_JUDGE_BASE_URL and OPTIINFRA_JUDGE_API_KEY to those of another judge."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,8 @@ def collect(
     turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
     chosen = [interaction for turn in turns for interaction in turn if interaction is not None]
     store_text = customer.application.store_text
-    judged = judge_all(customer.id, chosen, judge, verdicts, store_text=store_text, now=now)
+    allowance = Allowance.of_window(judge.day, judge.late_share, window, now(), provider, customer.providers)
+    judged = judge_all(customer.id, chosen, judge, verdicts, store_text=store_text, now=now, allowance=allowance)
 
     scored = [
         (interaction, judged.verdicts[rubric.key_of(customer.id, judge.version, interaction)]) for interaction in chosen
@@ -98,12 +100,12 @@ def collect(
     counts = source.counts
     details = {name: getattr(counts, name) for name in ("interactions", "bad_lines", "other_provider", "files")}
     rows.append(ApplicationRow("source", window, details=details))
-    lacking = Counter(verdict.failure for _, verdict in scored if verdict.failure and not verdict.settled)
+    lacking = [verdict for _, verdict in scored if verdict.failure]
     return Collected(
         SliceStatus.PARTIAL if lacking else SliceStatus.OK,
         application_rows(customer.id, provider, window, rows, judge.model, judge.version, now()),
-        error=explain(lacking, len(scored), judge),
-        permanent=bool(lacking) and set(lacking) <= NEED_A_HAND,
+        error=explain(lacking, len(scored), judge, judged.reasons),
+        permanent=bool(lacking) and is_final(lacking),
         api_calls=judged.requests,
         judge_usd=judged.usd,
     )
