@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import CloudError
 from optiinfra_dagster.model.quality import Failure, Verdict
-from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.budget import Admission
-from optiinfra_dagster.quality.rubric import Question
+from optiinfra_dagster.quality.requests import keys_of, requests_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
+    from optiinfra_dagster.config.rubrics import Rubric
     from optiinfra_dagster.quality.budget import Budget
     from optiinfra_dagster.quality.interactions import Interaction
     from optiinfra_dagster.quality.judge import Judge
+    from optiinfra_dagster.quality.requests import Request
     from optiinfra_dagster.storage.verdicts import Verdicts
 
 LINGER_SECONDS = 0.2
@@ -35,6 +36,14 @@ class Judged:
 
     verdicts: Mapping[str, Verdict]
     asked: frozenset[str] = frozenset()
+
+    def of(
+        self, customer_id: str, judge_version: str, interaction: Interaction, own: Sequence[Rubric]
+    ) -> tuple[Verdict, dict[Rubric, Verdict | None]]:
+        """The verdict on an interaction by our metrics, and by each rubric; None by one that needs what it lacks."""
+        keys = keys_of(customer_id, judge_version, interaction, own)
+        by = {rubric: self.verdicts[key] for key, rubric in keys.items()}
+        return by[None], {rubric: by.get(rubric) for rubric in own}
 
     @property
     def requests(self) -> int:
@@ -55,8 +64,11 @@ def judge_all(
     *,
     store_text: bool,
     now: Callable[[], datetime],
+    own: Sequence[Rubric] = (),
 ) -> Judged:
-    """A verdict on each interaction, by `rubric.key_of`: known ones from the cache, the others asked for in turn.
+    """The verdicts on interactions by our metrics and the customer's `own` rubrics, by their keys.
+
+    Known ones come from the cache, the others are asked for in turn.
 
     A verdict is stored before the next question is sent in its place, so a kill loses at most `judge.concurrency`
     answers. Equal texts are asked about once.
@@ -65,17 +77,15 @@ def judge_all(
         CloudError: the judge cannot be used at all; what it answered before is stored.
         StorageError: verdicts could not be read or stored.
     """
-    questions: dict[str, Interaction] = {}
-    for interaction in interactions:
-        questions.setdefault(rubric.key_of(customer_id, judge.version, interaction), interaction)
+    wanted = [(one, keys_of(customer_id, judge.version, one, own)) for one in interactions]
     today = now().astimezone(UTC).date()
-    known, used = verdicts.load(customer_id, list(questions), today)
-    waiting = deque(key for key in questions if key not in known)
+    known, used = verdicts.load(customer_id, list({key: None for _, keys in wanted for key in keys}), today)
+    waiting = deque(requests_for(wanted, known))
     if not waiting:
         return Judged(known)
     judge.prepare()
     purse = [judge.run_budget, judge.day_budget(customer_id, today, *used)]
-    asking = _Asking(judge, purse, questions, waiting, known)
+    asking = _Asking(judge, purse, waiting, known)
     asked: set[str] = set()
     while asking.go_on():
         arrived = asking.wait()
@@ -93,28 +103,28 @@ class _Asking:
         self,
         judge: Judge,
         purse: list[Budget],
-        questions: Mapping[str, Interaction],
-        waiting: deque[str],
+        waiting: deque[Request],
         known: dict[str, Verdict],
     ) -> None:
-        self._judge, self._purse, self._questions, self._waiting, self._known = judge, purse, questions, waiting, known
+        self._judge, self._purse, self._waiting, self._known = judge, purse, waiting, known
         self._deadline = time.monotonic() + judge.seconds
-        self._under_way: dict[Future[Verdict], str] = {}
+        self._under_way: dict[Future[Verdict], Request] = {}
         self.refusal: CloudError | None = None
 
     def go_on(self) -> bool:
         """Put as many questions as may be under way; True while there is something to wait for."""
         while self._waiting and len(self._under_way) < self._judge.concurrency:
-            question = Question.about(self._questions[self._waiting[0]])
+            question = self._waiting[0].question
             in_time = time.monotonic() < self._deadline
             leave = self._judge.hold(question, self._purse) if in_time else Admission.NEVER
             if leave is Admission.LATER:
                 break
-            key = self._waiting.popleft()
+            request = self._waiting.popleft()
             if leave is Admission.GRANTED:
-                self._under_way[self._judge.ask(question, self._purse, self._deadline)] = key
+                self._under_way[self._judge.ask(question, self._purse, self._deadline)] = request
             else:
-                self._known[key] = self._judge.not_asked(Failure.OVER_BUDGET if in_time else Failure.OUT_OF_TIME)
+                failure = Failure.OVER_BUDGET if in_time else Failure.OUT_OF_TIME
+                self._known |= request.verdicts(self._judge.not_asked(failure))
         return bool(self._waiting or self._under_way)
 
     def wait(self) -> dict[str, Verdict]:
@@ -122,12 +132,12 @@ class _Asking:
         if not self._under_way:
             self._judge.budgets.wait(self._deadline)
             return {}
-        arrived = {}
+        arrived: dict[str, Verdict] = {}
         wait(self._under_way, return_when=FIRST_COMPLETED)
         for future in wait(self._under_way, timeout=LINGER_SECONDS).done:
-            key = self._under_way.pop(future)
+            request = self._under_way.pop(future)
             try:
-                arrived[key] = future.result()
+                arrived |= request.verdicts(future.result())
             except CloudError as error:
                 self.refusal = error
                 self._waiting.clear()

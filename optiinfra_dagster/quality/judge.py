@@ -191,7 +191,7 @@ class Judge:
         completion_tokens = verdict.completion_tokens + reply.completion_tokens
         return replace(
             verdict,
-            answer=reply.answer,
+            said=reply.said,
             failure=reply.failure,
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,

@@ -15,7 +15,7 @@ from optiinfra_dagster.model.quality import Failure
 if TYPE_CHECKING:
     from groq.types.chat import ChatCompletion
 
-    from optiinfra_dagster.model.quality import Answer
+    from optiinfra_dagster.model.quality import Said
     from optiinfra_dagster.quality.rubric import Question
 
 _MOST_COUNTED = 10**8  # tokens of one answer: what tells more is mistaken
@@ -25,7 +25,7 @@ _MOST_COUNTED = 10**8  # tokens of one answer: what tells more is mistaken
 class Reply:
     """The outcome of one request: an answer, a failure, or an error that ends all judging."""
 
-    answer: Answer | None = None
+    said: Said | None = None
     failure: Failure | None = None
     fatal: CloudError | None = None
     again: bool = False  # whether the same request may be answered later
@@ -54,8 +54,8 @@ def read_completion(completion: ChatCompletion, question: Question) -> Reply:
     if getattr(choices[0], "finish_reason", None) == "length":
         return replace(reply, failure=Failure.TRUNCATED)
     content = getattr(getattr(choices[0], "message", None), "content", None)
-    answer = question.read(content) if isinstance(content, str) else None
-    return reply if answer is None else replace(reply, answer=answer, failure=None, again=False)
+    said = question.read(content) if isinstance(content, str) else None
+    return reply if said is None else replace(reply, said=said, failure=None, again=False)
 
 
 def refusal_of(status: int, code: str, wait: float | None, model: str) -> Reply:

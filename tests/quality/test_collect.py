@@ -22,6 +22,7 @@ from optiinfra_dagster.model.quality import METRICS, RETRIEVAL
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import statistics
 from optiinfra_dagster.quality.collect import Collected, collect
+from optiinfra_dagster.quality.rules import RULES
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.verdicts import Used, Verdicts
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from optiinfra_dagster.quality.interactions import Interaction
     from optiinfra_dagster.quality.judge import Judge
 
-ROWS = (*METRICS, *RETRIEVAL)  # the metrics of each interaction
+JUDGED = (*METRICS, *RETRIEVAL)
+ROWS = (*JUDGED, *RULES)  # the rows of each interaction
 DIRECTION_UP = ("coherence", "relevance", "accuracy")
 
 
@@ -212,7 +214,7 @@ def test_faults_cost_no_score_and_keep_to_budget_and_time(lab: CloudLab, verdict
             assert row["score"] == clean[row["interaction_id"] + row["metric_type"]]["score"]
     (sample,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "sample")
     failed = sum(r["label"] == "judge_failed" for r in rows)
-    assert len(ROWS) * sum(sample["failed"].values()) == failed
+    assert len(JUDGED) * sum(sample["failed"].values()) == failed
     assert sample["judged"] + sum(sample["failed"].values()) == 100
     assert sample["judged"] > 90
     # Timed out requests count with the most they may have taken, so what Groq counts is never more.
@@ -385,7 +387,7 @@ def test_a_judge_that_is_away_leaves_a_partial_window_that_the_next_try_complete
     found = run(lab, verdicts, [interaction(1)])
     assert (found.outcome, found.permanent, found.api_calls) == (SliceStatus.PARTIAL, False, 6)
     assert "1 of 1 sampled interactions have no verdict" in found.error
-    assert all(r["score"] is None for r in rows_of(found))
+    assert all(r["score"] is None for r in rows_of(found) if r["metric_type"] not in RULES)
     lab.control.clear_faults()
     assert rows_of(run(lab, verdicts, [interaction(1)])) == clean
 
