@@ -37,7 +37,9 @@ class Failure(StrEnum):
 
     MALFORMED = "malformed"  # the answer is not what the schema asks for
     TRUNCATED = "truncated"  # the answer ended before it was complete
+    DECLINED = "declined"  # the model, or a filter before it, would not judge these texts
     THROTTLED = "throttled"  # rate limit or capacity
+    PAUSED = "paused"  # the server asked to wait for longer than there was time, as limits of a day do
     TIMEOUT = "timeout"
     UNAVAILABLE = "unavailable"  # server error or broken connection
     OUT_OF_TIME = "out_of_time"  # the time for judging a window was over
@@ -46,9 +48,15 @@ class Failure(StrEnum):
     OVER_BUDGET = "over_budget"  # not asked
 
     @property
-    def settled(self) -> bool:
-        """True if the judge answered, so that asking again would cost the same and tell the same."""
-        return self in {Failure.MALFORMED, Failure.TRUNCATED}
+    def of_the_question(self) -> bool:
+        """True if this very question failed, which it may again: it is asked `MOST_ASKINGS` times in all."""
+        return self in {
+            Failure.MALFORMED, Failure.TRUNCATED, Failure.DECLINED, Failure.TOO_LARGE, Failure.REFUSED,
+        }  # fmt: skip
+
+
+MOST_ASKINGS = 3
+"""How often one question is put to a judge that answers it badly, over all collections; an asking is some requests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,8 @@ class Verdict:
     """The judge's answer on one interaction, by our metrics or by one rubric of the customer, and what that took.
 
     `prompt_tokens` and `completion_tokens` are those of all answers, bad ones too; `unanswered_tokens` is the most that
-    requests without an answer may have used. `usd` is of the answers, None for a model without a known price.
+    requests without an answer may have used. `usd` is of the answers, None where the model's price or the tokens are
+    not known. `askings` counts how often the question failed by itself, earlier askings included.
     """
 
     judge_model: str
@@ -68,6 +77,7 @@ class Verdict:
     unanswered_tokens: int = 0
     requests: int = 0
     usd: Decimal | None = Decimal(0)
+    askings: int = 0
 
     @property
     def answer(self) -> Answer | None:
@@ -82,7 +92,7 @@ class Verdict:
     @property
     def settled(self) -> bool:
         """True if this stands: the judge is not asked again."""
-        return self.failure is None or self.failure.settled
+        return self.failure is None or (self.failure.of_the_question and self.askings >= MOST_ASKINGS)
 
 
 Category = Literal["none", "insult", "hate", "harassment", "sexual", "violence", "self_harm", "other"]

@@ -192,6 +192,7 @@ def sample_row(
     group: Sequence[tuple[Interaction, Verdict]],
     tokens: Tokens,
     price: TokenPrice | None,
+    by_rubrics: Sequence[Verdict] = (),
 ) -> ApplicationRow:
     """The row of an application's and model's sample: how much of it was judged, and what its verdicts took.
 
@@ -201,7 +202,7 @@ def sample_row(
     judged = [verdict for _, verdict in group if verdict.answer is not None]
     failed = Counter(verdict.failure.value for _, verdict in group if verdict.failure)
     # Interactions with equal texts share one verdict, which was paid for once.
-    paid = list({id(verdict): verdict for _, verdict in group}.values())
+    paid = list({id(verdict): verdict for verdict in (*(verdict for _, verdict in group), *by_rubrics)}.values())
     costs = [verdict.usd for verdict in paid]
     details = {
         "population": population,

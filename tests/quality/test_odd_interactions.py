@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -108,8 +107,8 @@ def test_odd_messages_in_a_table_are_counted(text: str) -> None:
 
 @pytest.mark.parametrize("tokens", [10**20, -1, 1.5, "9", None, True])
 def test_tokens_that_no_answer_can_have_are_not_known(tokens: object) -> None:
-    usage = SimpleNamespace(prompt_tokens=tokens, completion_tokens=5)
-    reply = read_completion(SimpleNamespace(usage=usage, choices=[]), Question.about(interaction()))  # type: ignore[arg-type]
+    usage = {"prompt_tokens": tokens, "completion_tokens": 5}
+    reply = read_completion({"usage": usage, "choices": []}, Question.about(interaction(1)))
     assert (reply.failure, reply.unanswered, reply.prompt_tokens) == (Failure.MALFORMED, True, 0)
 
 
