@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
@@ -68,3 +69,15 @@ def test_an_edited_file_with_every_limit_is_no_cause_for_a_warning(settings: Set
 @pytest.mark.parametrize("text", [b"", b"concurrency:\n", b"{", b"[]"])
 def test_a_file_that_is_none_is_left_to_dagster(settings: Settings, text: bytes) -> None:
     assert prepare(settings, text)[0] == text
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(None, 0o700), (0o755, 0o700), (0o750, 0o750), (0o700, 0o700), (0o777, 0o700)]
+)
+def test_others_may_not_look_into_the_folder(settings: Settings, before: int | None, after: int) -> None:
+    """With `store_text` it holds what people asked an LLM; a folder that is open to a group was opened on purpose."""
+    if before is not None:
+        settings.dagster_home.mkdir()
+        settings.dagster_home.chmod(before)
+    dagster_runs.prepare_home(settings)
+    assert stat.S_IMODE(settings.dagster_home.stat().st_mode) == after

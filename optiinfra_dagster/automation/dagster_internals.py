@@ -1,6 +1,7 @@
 """Names from Dagster's private modules: the one place to mend when an upgrade moves them."""
 
 from dagster._core.executor.base import Executor
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -15,5 +16,8 @@ __all__ = [
     "PARTITION_NAME_TAG",
     "SCHEDULE_NAME_TAG",
     "Executor",
+    "InstigatorState",
+    "InstigatorTick",
+    "TickStatus",
     "get_and_update_asset_status_cache_value",
 ]

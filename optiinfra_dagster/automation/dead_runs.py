@@ -87,6 +87,22 @@ def executor(settings: "Settings") -> dg.ExecutorDefinition:
     return in_process
 
 
+def is_gone(home: Path, run_id: str) -> bool:
+    """True if a run of this machine has no process any more, and nothing has ended it yet."""
+    try:
+        lock = os.open(home / FOLDER / run_id, os.O_RDWR)
+    except OSError:
+        return False  # it has ended, or is of another machine
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(lock)
+
+
 def end_dead(instance: dg.DagsterInstance, home: Path) -> list[dg.DagsterRun]:
     """End the runs whose process is gone, and return them.
 

@@ -22,6 +22,11 @@ GOING = [
 ]
 
 
+def every_window_schedule(provider: str) -> str:
+    """The name of the schedule that collects a provider."""
+    return f"{provider}_every_15_minutes"
+
+
 def active_runs(instance: dg.DagsterInstance, job: str) -> list[dg.DagsterRun]:
     """The runs of `job` that are not over; one whose process is gone is ended within a minute."""
     return list(instance.get_runs(dg.RunsFilter(job_name=job, statuses=GOING), limit=20))
@@ -51,7 +56,7 @@ def _every_window(provider: str, settings: Settings) -> dg.ScheduleDefinition:
     minutes = ",".join(str(quarter + settings.lag_minutes) for quarter in (0, 15, 30, 45))
 
     @dg.schedule(
-        name=f"{provider}_every_15_minutes",
+        name=every_window_schedule(provider),
         job_name=job,
         cron_schedule=f"{minutes} * * * *",
         execution_timezone="UTC",
@@ -68,7 +73,7 @@ def _every_window(provider: str, settings: Settings) -> dg.ScheduleDefinition:
         # A run costs 7 CPU-s before it finds that there is nothing to collect.
         if not any(c.collects(provider, family) for c in customers for family in FAMILIES_OF[provider]):
             return dg.SkipReason(f"No customer has {provider}.")
-        give_up_late(context.instance, f"{provider}_every_15_minutes", window, settings)
+        give_up_late(context.instance, every_window_schedule(provider), window, settings)
         # Whatever is going or waits: an inventory can be taken only now. Dagster's queue starts a schedule's runs one
         # after the other, and before what may wait.
         return dg.RunRequest(
@@ -88,7 +93,7 @@ def _golden_daily(settings: Settings) -> dg.ScheduleDefinition:
         description="Compare the judge with people once more, if it or the golden set changed.",
     )
     def golden_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if settings.golden_set is None or settings.groq_api_key is None:
+        if settings.golden_set is None or not settings.has_judge:
             return dg.SkipReason("OPTIINFRA_GOLDEN_SET and GROQ_API_KEY are not both set.")
         return dg.RunRequest(run_key=f"golden:{context.scheduled_execution_time:%Y-%m-%d}")
 

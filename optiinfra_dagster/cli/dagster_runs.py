@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -27,6 +28,8 @@ from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from optiinfra_dagster.storage.report import EVERY_SLICE_FAILED
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
@@ -50,7 +53,7 @@ def prepare_home(settings: Settings, warn: Callable[[str], None] = _warn) -> Non
 
     `warn` is told of what an edited dagster.yaml lacks.
     """
-    settings.dagster_home.mkdir(parents=True, exist_ok=True)
+    _make_private(settings.dagster_home)
     shipped = (files("optiinfra_dagster") / "dagster.yaml").read_bytes()
     own = settings.dagster_home / "dagster.yaml"
     before = own.read_bytes() if own.exists() else None
@@ -65,6 +68,17 @@ def prepare_home(settings: Settings, warn: Callable[[str], None] = _warn) -> Non
             f"{files('optiinfra_dagster') / 'dagster.yaml'}."
         )
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
+
+
+def _make_private(home: Path) -> None:
+    """Make the folder, for this user alone: with `store_text` it holds what people asked an LLM.
+
+    One that everybody may enter is closed, with all that is in it; one that is open to a group was opened on purpose.
+    """
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if home.stat().st_mode & 0o007:
+        with suppress(PermissionError):  # it is another user's
+            home.chmod(0o700)
 
 
 def _lacking_limits(own: bytes, shipped: bytes) -> list[str]:

@@ -1,7 +1,8 @@
 """The command line: `optiinfra run | collect | read | report | export | customers check | migrate | lab serve | dev`.
 
-Results go to standard output, all else to standard error. Exit codes: 0 all went well, 1 something failed and is
-explained, 2 the command line is wrong, 130 interrupted, 141 the reader of the output went away.
+`optiinfra status` and `optiinfra alerts` are in `operations.py`. Results go to standard output, all else to standard
+error. Exit codes: 0 all went well, 1 something failed and is explained, 2 the command line is wrong, 130 interrupted,
+141 the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from typer.core import TyperCommand
 
+from optiinfra_dagster.cli import operations
+from optiinfra_dagster.cli.command import Command, examples
 from optiinfra_dagster.config.settings import Settings, load_settings
-from optiinfra_dagster.model.errors import ConfigError, OptiInfraError
+from optiinfra_dagster.model.errors import OptiInfraError
 from optiinfra_dagster.model.text import counted
 from optiinfra_dagster.storage.readers import sources
 
@@ -31,39 +33,10 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 
-class Command(TyperCommand):
-    """A command that refuses an option given twice, where the parser would let the last one win.
-
-    It ends with 141 where the reader of the output goes away: of that, Typer would make a silent 1.
-    """
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run it, and print what is still to be printed."""
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _leave_pipe()
-        return result
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse what is given twice."""
-        *_, given = self.make_parser(ctx).parse_args(args=list(args))
-        for parameter in {one.name: one for one in given}.values():
-            if parameter.param_type_name == "option" and not parameter.multiple and given.count(parameter) > 1:
-                raise ConfigError(f"{parameter.opts[0]} is given {given.count(parameter)} times; it takes one value.")
-        return super().parse_args(ctx, args)
-
-
-def _examples(*commands: str) -> str:
-    """Text below a command's help, set apart by an empty line: a single line break is none there."""
-    return "Examples:\n\n" + "\n\n".join(f"  optiinfra {command}" for command in commands)
-
-
 app = typer.Typer(
     name="optiinfra",
     help="Cloud inventory, performance, cost and LLM quality of your customers, collected by Dagster into ClickHouse.",
-    epilog=_examples("run", "customers check", "collect --customer acme", "read performance summary --customer acme"),
+    epilog=examples("run", "customers check", "collect --customer acme", "read performance summary --customer acme"),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -74,6 +47,7 @@ export_app = typer.Typer(help="What is known, in files for other programs.", no_
 app.add_typer(customers_app, name="customers")
 app.add_typer(export_app, name="export")
 app.add_typer(lab_app, name="lab")
+operations.add_to(app)
 
 INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
 
@@ -142,12 +116,6 @@ def _leave_interrupted(terminal: int) -> NoReturn:
     with suppress(OSError):
         os.write(terminal, b"Interrupted. What was published stays; run the same command again to collect the rest.\n")
     os._exit(INTERRUPTED)
-
-
-def _leave_pipe() -> NoReturn:
-    """End because the reader of the output went away, as `head` does; what is still buffered has nowhere to go."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise SystemExit(141)
 
 
 def _remedy(error: OSError) -> str:
@@ -226,7 +194,7 @@ def _clickhouse(settings: Settings) -> ClickHouse:
     return ClickHouse(settings.clickhouse_url.get_secret_value(), linger=LINGER_SECONDS)
 
 
-@app.command(cls=Command, epilog=_examples("run", "run --window 2026-11-21T10:15Z"))
+@app.command(cls=Command, epilog=examples("run", "run --window 2026-11-21T10:15Z"))
 def run(
     window: Annotated[
         str | None, typer.Option(help="The window, as its start: 2026-11-21T10:15Z. Default: the newest.")
@@ -262,7 +230,7 @@ def dev() -> None:
 
 @app.command(
     cls=Command,
-    epilog=_examples(
+    epilog=examples(
         "collect --customer acme",
         "collect --provider aws --family performance --from 2026-11-21T00:00Z --to 2026-11-21T06:00Z",
         "collect --customer acme --refresh",
@@ -307,7 +275,7 @@ def collect(
 
 @app.command(
     cls=Command,
-    epilog=_examples(
+    epilog=examples(
         "read performance trends --customer acme",
         "read cost by_service --customer acme --provider aws --limit 20",
         "read cost allocation --customer acme --cost effective",
@@ -349,7 +317,7 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
 @export_app.command(
     "focus",
     cls=Command,
-    epilog=_examples(
+    epilog=examples(
         "export focus --customer acme --from 2026-10-01 --to 2026-11-01 --out costs.csv",
         "export focus --customer acme --from 2026-10-01 --to 2026-11-01 --version 1.4 --format parquet "
         "--out costs.parquet",
@@ -375,7 +343,7 @@ def export_focus(
         say(f"note: {note}")
 
 
-@app.command(cls=Command, epilog=_examples("report --customer acme --out report.html"))
+@app.command(cls=Command, epilog=examples("report --customer acme --out report.html"))
 def report(
     customer: Annotated[str, typer.Option(help="The customer's id.")],
     out: Annotated[Path, typer.Option(help="The file to write, such as report.html; replaced if it is there.")],
@@ -409,7 +377,7 @@ def migrate(
 
 
 @customers_app.command(
-    "check", cls=Command, epilog=_examples("customers check", "customers check --customer acme --customer globex")
+    "check", cls=Command, epilog=examples("customers check", "customers check --customer acme --customer globex")
 )
 def customers_check(
     customer: Annotated[list[str] | None, typer.Option(help="Only this customer; may be repeated.")] = None,

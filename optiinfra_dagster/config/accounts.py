@@ -10,6 +10,12 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from optiinfra_dagster.config.secrets import HOW_TO_POINT, HOW_TO_REFER, Endpoint, Reference, Section, problem
 
+BLOB_HOST = r"[a-z0-9]{3,24}\.blob\.core\.(?:windows\.net|chinacloudapi\.cn|usgovcloudapi\.net)"
+"""The hosts of storage accounts in Azure's clouds; a token for storage is shown to no other.
+
+https://learn.microsoft.com/azure/storage/common/storage-powershell-independent-clouds
+"""
+
 HOW_TO_CLAIM = "Write true at the one customer that bears the charges of the billing account itself, or leave it out"
 
 

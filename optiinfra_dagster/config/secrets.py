@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError, OptiInfraError
-from optiinfra_dagster.model.hosts import is_loopback
+from optiinfra_dagster.model.hosts import is_link_local, is_loopback
 
 HOW_TO_REFER = (
     "Write {env: NAME}, {file: /path} or {aws_secret: name}, with `key: NAME` beside it where the secret is JSON"
@@ -276,6 +276,8 @@ def _endpoint_fault(url: str) -> str | None:
         return "holds a user name or password"
     if parts.query or parts.fragment or re.search(r"\s", url):
         return "has something behind its path"
+    if is_link_local(host):
+        return "is a link-local address, where clouds keep the credentials of this host"
     if parts.scheme == "http" and not is_loopback(host):
         return "is plain http to another machine, which would show credentials to the network"
     return None

@@ -18,6 +18,7 @@ import yaml
 Place: TypeAlias = tuple[str | int, ...]
 """Where in the file: `("customers", 2, "aws", 0, "role_arn")`; empty for the file as a whole."""
 
+_MAX_REPEATED = 100_000  # values that aliases stand for: 1,000 customers have 20,000; nine levels of nine, a billion
 _MAX_DEPTH = 32  # no file of ours needs 8; each level is two frames of Python's stack
 
 
@@ -105,7 +106,8 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self.document = Document()
-        self._anchors: dict[str | None, object] = {}
+        self._anchors: dict[str | None, tuple[object, int]] = {}  # a value, and how many it is with all within
+        self._values = self._repeated = 0
         # The C parser is four times as fast, and part of every PyYAML wheel.
         self._events: Iterator[yaml.Event] = iter(
             yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
@@ -139,10 +141,17 @@ class _Reader:
         if isinstance(event, yaml.AliasEvent):
             # An anchor is known only once it ends, so that nothing can hold itself.
             if event.anchor in self._anchors:
-                return self._anchors[event.anchor]
+                value, size = self._anchors[event.anchor]
+                self._values += size
+                self._repeated += size
+                if self._repeated > _MAX_REPEATED:
+                    what = f"refers by * to over {_MAX_REPEATED:,} values, with those before it"
+                    raise _StopError(_line(event), what, "Write the values out")
+                return value
             self._refuse(event, place, "starts with * and so refers to an anchor that is not above it", quote)
             return None
-        value: object = None
+        before, value = self._values, None
+        self._values += 1
         if isinstance(event, yaml.SequenceStartEvent):
             value = self._list(place)
         elif isinstance(event, yaml.MappingStartEvent):
@@ -150,7 +159,7 @@ class _Reader:
         elif isinstance(event, yaml.ScalarEvent):
             value = self._scalar(event, place)
         if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
-            self._anchors[event.anchor] = value
+            self._anchors[event.anchor] = value, self._values - before
         tag = getattr(event, "tag", None)
         if tag not in {None, "!"} and tag not in _TAGS:
             self._refuse(event, place, "starts with ! and so is a YAML tag, which means nothing here", quote)

@@ -1,4 +1,8 @@
-"""Loopback hosts, this machine itself: they alone may be called over plain http, and no proxy stands on the way."""
+"""Hosts that are not like others: loopback is this machine itself, link-local is where clouds keep a host's keys.
+
+Loopback hosts alone may be called over plain http, and no proxy stands on the way. Link-local ones are never called
+because somebody wrote them down: what they answer is the credentials of this host.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,16 @@ def is_loopback(host: str | None) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_link_local(host: str | None) -> bool:
+    """True for 169.254.0.0/16 and fe80::/10, also as IPv4 in IPv6, and for the name of Google Cloud's metadata."""
+    try:
+        address = ipaddress.ip_address((host or "").strip("[]"))
+    except ValueError:
+        return host in {"metadata", "metadata.google.internal"}
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_link_local
 
 
 def is_plain_loopback(url: str | None) -> bool:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 LOCK_TIMEOUT_SECONDS = 120.0
+ANSWER_SECONDS = 300.0
 LINGER_SECONDS = 5.0  # of runs, sensors and the command line
 
 # Server: settings of every statement. A write is acknowledged when it is in a part, never when it is only queued.
@@ -50,11 +51,20 @@ class ClickHouse:
 
     Thread-safe. Sessions of one embedded place wait for each other, within the process and between processes, for at
     most `lock_timeout` seconds. After a session it stays open for `linger` seconds, or until another process waits.
+    A server's answer is waited for `answer_seconds`.
     """
 
-    def __init__(self, url: str, *, lock_timeout: float = LOCK_TIMEOUT_SECONDS, linger: float = 0.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        lock_timeout: float = LOCK_TIMEOUT_SECONDS,
+        linger: float = 0.0,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
         parts = urlsplit(url)
         self._url = url
+        self._answer_seconds = answer_seconds
         self._lock = threading.RLock()
         self._client: Client | None = None
         self._schema_checked = False
@@ -148,7 +158,7 @@ class ClickHouse:
                 settings=dict(SETTINGS),
                 client_name="optiinfra",
                 connect_timeout=10,
-                send_receive_timeout=300,
+                send_receive_timeout=self._answer_seconds,
                 autogenerate_session_id=False,  # sessions would serialise concurrent statements
             )
         except ClickHouseError as error:
@@ -161,10 +171,23 @@ class ClickHouse:
         remedy = REMEDIES.get(code) if isinstance(code, int) else None
         text = _first_line(error)
         if remedy is None and not self.embedded and code is None:
-            remedy = "check that the server runs and that OPTIINFRA_CLICKHOUSE_URL names its host and port"
             # `... (Caused by NewConnectionError("HTTPConnection(...): Failed to establish a new connection: ..."))`
             reason = re.search(r"Caused by \w+\(.*?\): (.*?)[\"']\)\)", text)
-            text = f"{reason[1]}." if reason else text
+            if "SSLError" in text:
+                untrusted = re.search(r"certificate verify failed: ([\w' -]*\w)", text)
+                text = f"its certificate is not trusted ({untrusted[1]})." if untrusted else "TLS failed."
+                remedy = (
+                    "give the server a certificate of a known authority, or name the file of its own authority in "
+                    "SSL_CERT_FILE; write http:// if it has no TLS on this port"
+                )
+            elif text.startswith("Unexpected response to server version query"):
+                text = "what answers there is not ClickHouse."
+                remedy = (
+                    "name the host and the HTTP port of ClickHouse (8123, with TLS 8443) in OPTIINFRA_CLICKHOUSE_URL"
+                )
+            else:
+                remedy = "check that the server runs and that OPTIINFRA_CLICKHOUSE_URL names its host and port"
+                text = f"{reason[1]}." if reason else text
         message = f"ClickHouse at {self.place}: {text}"
         return f"{message} Remedy: {remedy}." if remedy else message
 

@@ -11,7 +11,8 @@ import atexit
 import tempfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from filelock import FileLock, Timeout
@@ -20,12 +21,26 @@ from optiinfra_dagster.model.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from clickhouse_connect.driver.client import Client
 
 TURN_SECONDS = 1.0  # how long a process may have session after session while another one waits
 POLL_SECONDS = 0.05  # how often an engine without a session looks whether somebody waits
+
+
+def holder(path: Path) -> str:
+    """Who holds the engine at a folder: `process 1234 (dagster-daemon)`; empty where nobody does, or who is not known.
+
+    The kernel lists locks by the inode of the locked file (https://man7.org/linux/man-pages/man5/proc_locks.5.html).
+    """
+    with suppress(OSError, ValueError):
+        inode = str(path.with_name(f"{path.name}.lock").stat().st_ino)
+        for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+            fields = line.split()
+            if fields[1] != "->" and fields[-3].rpartition(":")[2] == inode:
+                command = Path(f"/proc/{int(fields[4])}/comm").read_text(encoding="utf-8", errors="replace")
+                return f"process {fields[4]} ({command.strip()})"
+    return ""
 
 
 class Engine:

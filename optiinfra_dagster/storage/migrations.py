@@ -180,6 +180,17 @@ def migrate(
     return done
 
 
+def lock_holder(client: Client) -> str:
+    """Until when a migration holds the server's lock, as text; empty where none does."""
+    if not client.command("EXISTS TABLE schema_migrations_lock"):
+        return ""
+    rows = client.query(
+        "SELECT toString(max(ends)) FROM (SELECT argMax(until, sequence) AS ends FROM schema_migrations_lock "
+        "GROUP BY holder HAVING ends > now64(3, 'UTC')) HAVING count() > 0"
+    ).result_rows
+    return f"{rows[0][0]} UTC" if rows else ""
+
+
 def _applied(client: Client) -> dict[str, str]:
     """The checksum of each applied file, by name."""
     rows = client.query("SELECT name, any(checksum) FROM schema_migrations GROUP BY name").result_rows

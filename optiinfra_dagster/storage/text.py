@@ -33,6 +33,10 @@ _SMALL = (
     "max_bytes_ratio_before_external_sort = 0, min_external_sort_block_bytes = 0"
 )
 _CHUNK = 1 << 18
+_TEXTS = {f"{low}{null}String{end}" for low, null, end in (
+    ("", "", ""), ("", "Nullable(", ")"), ("LowCardinality(", "", ")"), ("LowCardinality(", "Nullable(", "))"),
+)}  # fmt: skip
+_CONTROL = r"[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f]"  # all but tab and line breaks, which CSV may hold
 
 
 def write_csv(client: Client, statement: Statement, out: IO[bytes], *, embedded: bool) -> bool:
@@ -44,7 +48,9 @@ def write_csv(client: Client, statement: Statement, out: IO[bytes], *, embedded:
         if kind.endswith(("Float64", "Float64)")) and not kind.startswith("Array")
     ]
     found = False
-    columns = f"* REPLACE ({', '.join(known)})" if known else "*"
+    harmless = [f"{_harmless(name)} AS {name}" for name, kind in statement.types.items() if kind in _TEXTS]
+    replaced = [*known, *harmless]
+    columns = f"* REPLACE ({', '.join(replaced)})" if replaced else "*"
     sql = statement.select(columns) + _settings(embedded)
     with client.raw_stream(sql, statement.parameters, fmt="CSV") as stream:
         while chunk := stream.read(_CHUNK):
@@ -68,6 +74,15 @@ def write_json(client: Client, statement: Statement, out: IO[bytes], *, embedded
                 found = True
     out.write(b"\n]\n" if found else b"[]\n")
     return found
+
+
+def _harmless(name: str) -> str:
+    """The expression of a text that a spreadsheet does not take for a formula, without control characters such as ESC.
+
+    A name found in a cloud may be `=HYPERLINK(...)`. https://owasp.org/www-community/attacks/CSV_Injection.
+    """
+    in_one_line = f"if(match({name}, '{_CONTROL}'), replaceRegexpAll({name}, '{_CONTROL}+', ' '), {name})"
+    return f"if(match({name}, '^[\\x00-\\x20]*[=+@-]'), concat('\\'', {in_one_line}), {in_one_line})"
 
 
 def _settings(embedded: bool) -> str:

@@ -257,6 +257,7 @@ WRONG: list[tuple[str, str, str, str]] = [
      "access_key_id is missing, and the two keys work only together. Add it"),
     ("external_id:", "access_key_id:", ".aws[0].access_key_id", "second way in beside role_arn. Keep"),
     ("us-east-1,", "us-east-1a,", ".aws[0].regions", "availability zone us-east-1a, not a region. Write"),
+    ("us-east-1,", "us-esat-1,", ".aws[0].regions", "us-esat-1, which is no region (did you mean 'us-east-1'?). Write"),
     ("us-east-1,", "hunter2,", ".aws[0].regions", "not the code of a region. Write a list such as"),
     ("us-east-1,", "us-gov-west-1,", ".aws[0].regions", "holds a region twice. Remove one"),
     ("us-east-1,", "7,", ".aws[0].regions[0]", "must be text"),
@@ -274,6 +275,7 @@ WRONG: list[tuple[str, str, str, str]] = [
     ("http://127.0.0.1:5599", "{url: http://x}", ".aws[0].endpoint_url", "show credentials to the network. Write"),
     ("http://127.0.0.1:5599", "{file: hunter2}", ".aws[0].endpoint_url", "neither a URL nor a reference"),
     ("http://127.0.0.1:5599", "7", ".aws[0].endpoint_url", "neither a URL nor a reference to one. Write"),
+    ("http://127.0.0.1:5599", "https://169.254.169.254", ".aws[0].endpoint_url", "a link-local address, where clouds"),
     # gcp
     ("project_id: acme-prod\n", "project_id: Acme\n", ".gcp[0].project_id", "not the id of a Google Cloud"),
     ("project_id: acme-prod\n", "project_id: 123\n", ".gcp[0].project_id", "text, and YAML reads this as"),
@@ -288,6 +290,10 @@ WRONG: list[tuple[str, str, str, str]] = [
     ("billing_export_table: acme-prod.billing.gcp_billing_export_resource_v1_X", "account_charges: true",
      ".gcp[0].account_charges", "of use only with billing_export_table. Remove it, or add"),
     # azure
+    ("tenant_id: acme", "cost_export: https://x.blob.core.attacker.example/c/d\n        tenant_id: acme",
+     ".azure[0].cost_export", "not the address of a folder in blob storage. Write https://account"),
+    ("s3://acme-llm-logs/prod/", "https://acmelogs.blob.core.attacker.example/llm", ".application.interactions",
+     "not a place that interactions can be read from"),
     ("tenant_id: acme", "account_charges: true\n        tenant_id: acme", ".azure[0].account_charges",
      "of use only with cost_export. Remove it, or add cost_export"),
     ("00000000000a", "hunter2", ".azure[0].subscription_id", "is not a GUID. Write the subscription's id"),
@@ -444,6 +450,14 @@ def test_a_file_of_the_wrong_shape_is_told_where(file: Path, text: str, said: st
     lines = faults(file, text)
     assert any(said in line for line in lines), lines
     assert SECRET not in "\n".join(lines)
+
+
+def test_of_very_many_mistakes_the_first_are_told(file: Path) -> None:
+    one = "  - {{id: c-{0}, name: C, poll_minuts: 30, aws: [{{account_id: '{0:012}'}}]}}\n"
+    lines = faults(file, "customers:\n" + "".join(one.format(n) for n in range(1000)))
+    assert len(lines) == 21
+    assert "customers[0].poll_minuts: is not a known key (did you mean 'poll_minutes'?). Choose from id" in lines[0]
+    assert lines[-1] == " 980 more mistakes, told when these are mended."
 
 
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file(file: Path) -> None:

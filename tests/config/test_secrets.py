@@ -209,6 +209,11 @@ GOOD_URLS = [
     "http://[::1]:80/a",
 ]
 BAD_URLS = [
+    ("http://169.254.169.254", "a link-local address"),
+    ("https://169.254.170.2/v2/credentials", "a link-local address"),
+    ("https://[fe80::1]", "a link-local address"),
+    ("https://[::ffff:169.254.169.254]", "a link-local address"),
+    ("http://metadata.google.internal", "a link-local address"),
     ("http://example.com", "plain http to another machine"),
     ("http://10.0.0.1:80", "plain http to another machine"),
     ("http://0.0.0.0", "plain http to another machine"),

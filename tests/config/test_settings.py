@@ -166,6 +166,9 @@ def test_a_bad_value_is_named_with_its_variable_and_the_remedy(name: str, value:
         ("chdb://memory", "three slashes"),
         ("chdb://relative/hunter2", "three slashes"),
         ("chdb:///hunter2?path=x", "may not hold"),
+        ("http://me:hunter2@10.0.0.5:8123/db", "show the password to the network"),
+        ("https://169.254.169.254/hunter2", "link-local"),
+        ("https://me:hunter2@[fe80::1]:8443", "link-local"),
     ],
 )
 def test_a_bad_clickhouse_url_is_explained_without_showing_it(url: str, reason: str) -> None:
@@ -173,6 +176,24 @@ def test_a_bad_clickhouse_url_is_explained_without_showing_it(url: str, reason: 
     assert message.startswith("OPTIINFRA_CLICKHOUSE_URL cannot be used: ")
     assert reason in message
     assert PASSWORD not in message
+
+
+def test_a_network_of_ones_own_may_see_the_password() -> None:
+    url = "http://me:hunter2@clickhouse:8123/db"
+    settings = load_settings({"OPTIINFRA_CLICKHOUSE_URL": url, "OPTIINFRA_CLICKHOUSE_PLAIN_HTTP": "true"})
+    assert settings.clickhouse_url.get_secret_value() == url
+
+
+def test_a_misspelt_variable_is_named_with_the_nearest() -> None:
+    message = fault("OPTIINFRA_CONCURENCY", "3")
+    assert message == (
+        "There is no setting OPTIINFRA_CONCURENCY (did you mean 'OPTIINFRA_CONCURRENCY'?). Correct or unset it."
+    )
+
+
+@pytest.mark.parametrize("name", ["OPTIINFRA_LONG_TESTS", "OPTIINFRA_LAB_AWS", "OPTIINFRA_ACME_KEY", "CONCURENCY"])
+def test_somebody_elses_variable_is_nothing_to_us(name: str) -> None:
+    load_settings({name: "x"})
 
 
 def test_all_bad_variables_are_named_at_once() -> None:
@@ -185,7 +206,7 @@ def test_all_bad_variables_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("url", "place"),
     [
-        ("http://me:hunter2@host:8123/db?password=hunter2", "http://host:8123/db"),
+        ("http://me:hunter2@127.0.0.1:8123/db?password=hunter2", "http://127.0.0.1:8123/db"),
         ("https://hunter2@host", "https://host"),
         ("https://me:p%40hunter2@[::1]:8443", "https://[::1]:8443"),
         ("chdb:///var/lib/optiinfra", "chdb:///var/lib/optiinfra"),

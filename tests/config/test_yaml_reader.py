@@ -88,3 +88,16 @@ def test_a_syntax_error_is_told_with_its_line_and_without_the_text(text: str, li
 def test_a_mistake_is_one_line_that_spells_its_place() -> None:
     assert str(Mistake(7, ("a", 0, "b-c", "no word"), "is wrong", "Write x")) == "7 a[0].b-c.?: is wrong. Write x."
     assert str(Mistake(7, (), "is wrong", "Write x")) == "7: is wrong. Write x."
+
+
+def test_a_file_cannot_grow_by_its_aliases() -> None:
+    levels = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+    document = read(f"a0: &a0 [x]\n{levels}")
+    assert not document.parsed
+    (mistake,) = document.mistakes
+    assert (mistake.line, mistake.what) == (6, "refers by * to over 100,000 values, with those before it")
+
+
+def test_a_thousand_customers_may_share_a_list() -> None:
+    document = read("all: &all [a, b, c]\ncustomers:\n" + "  - {regions: *all}\n" * 1000)
+    assert document.mistakes == []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -12,16 +14,34 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pytest
 
+from optiinfra_dagster.lab.server import Response, Server
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse, fetch
 from optiinfra_dagster.storage.writer import Writer
 from tests.support import killing
+from tests.support.certificates import self_signed
 from tests.support.clickhouse_http import ClickHouseHttp
 from tests.support.samples import W, collected, seen_values, view
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+@contextmanager
+def answering(certificate: Path | None = None) -> Iterator[int]:
+    """The port of a web server that is no ClickHouse, with TLS where it has a certificate."""
+    server = Server(lambda _: Response(200, b"<html>It works!</html>"))
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.stop()
 
 
 def refusal(clickhouse: ClickHouse) -> str:
@@ -149,6 +169,32 @@ def test_a_port_where_nobody_listens_is_named() -> None:
 
 def test_a_host_that_does_not_exist_is_named() -> None:
     assert "check that the server runs" in refusal(ClickHouse("http://default:secret@no-such-host.invalid:8123"))
+
+
+def test_another_server_on_the_port_is_told() -> None:
+    with answering() as port:
+        message = refusal(ClickHouse(f"http://default:secret@127.0.0.1:{port}"))
+    told = (
+        f"ClickHouse at http://127.0.0.1:{port}: what answers there is not ClickHouse. Remedy: name the host and the "
+    )
+    assert message == told + "HTTP port of ClickHouse (8123, with TLS 8443) in OPTIINFRA_CLICKHOUSE_URL."
+
+
+def test_a_certificate_that_nobody_trusts_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = self_signed(tmp_path)
+    with answering(certificate) as port:
+        message = refusal(ClickHouse(f"https://default:secret@127.0.0.1:{port}"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        after = refusal(ClickHouse(f"https://default:secret@127.0.0.1:{port}"))
+    assert "its certificate is not trusted (self-signed certificate). Remedy: give the server a certificate" in message
+    assert "what answers there is not ClickHouse" in after  # the remedy works
+
+
+def test_plain_http_where_tls_is_spoken_is_told(tmp_path: Path) -> None:
+    with answering() as port:
+        message = refusal(ClickHouse(f"https://default:secret@127.0.0.1:{port}"))
+    assert "TLS failed. Remedy: " in message
+    assert "write http:// if it has no TLS on this port" in message
 
 
 def test_a_wrong_password_is_not_repeated(clickhouse_http: ClickHouseHttp) -> None:

@@ -45,6 +45,7 @@ ODD = [
     ", ",
     "NULL",
     "\\N",
+    "=1+1",
 ]
 TAGS = ["{}", "", '{"team":"ü","it\'s":"a\\\\b\\"}\\n{"}', '{"a.b":{"c":[1,null,true]},"big":12345678901234567890}']
 
@@ -98,6 +99,12 @@ def expected(n: int) -> dict[str, Any]:
     }
 
 
+def in_a_spreadsheet(cell: str) -> str:
+    """A text as CSV has it."""
+    cell = cell.replace("\x01", " ")
+    return f"'{cell}" if cell.lstrip()[:1] in {"=", "+", "-", "@"} and cell else cell
+
+
 def written(clickhouse: ClickHouse, format_: str, of: Statement) -> str:
     """The text of an export."""
     out = io.BytesIO()
@@ -124,7 +131,7 @@ def test_csv_tells_null_from_an_empty_text(clickhouse: ClickHouse, count: int) -
     for n, row in zip(reversed(range(count)), rows, strict=True):
         found, wanted = dict(zip(names, row, strict=True)), expected(n)
         for name in ("name", "at", "day", "amount", "last"):
-            assert found[name] == (wanted[name] or "")
+            assert found[name] == in_a_spreadsheet(wanted[name] or "")
         for name in ("share", "value"):
             assert (float(found[name]) if found[name] else None) == wanted[name]
         assert (found["n"], found["hash"], found["known"]) == (str(n), str(wanted["hash"]), str(wanted["known"]))
@@ -137,6 +144,28 @@ def test_csv_tells_null_from_an_empty_text(clickhouse: ClickHouse, count: int) -
 
 def test_a_limit_takes_the_first_in_order(clickhouse: ClickHouse) -> None:
     assert [row["n"] for row in json.loads(written(clickhouse, "json", statement(100, limit=3)))] == [99, 98, 97]
+
+
+@pytest.mark.parametrize(
+    "kind", ["String", "LowCardinality(String)", "Nullable(String)", "LowCardinality(Nullable(String))"]
+)
+@pytest.mark.parametrize(
+    ("stored", "cell"),
+    [
+        ('=HYPERLINK("http://a.example","x")', '\'=HYPERLINK("http://a.example","x")'),
+        ("\t=1+1", "'\t=1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("-2+3", "'-2+3"),
+        ("\x1b[2Jgone", " [2Jgone"),
+        ("a-b=c", "a-b=c"),
+        ("it's", "it's"),
+    ],
+)
+def test_a_spreadsheet_takes_no_text_for_a_formula(clickhouse: ClickHouse, kind: str, stored: str, cell: str) -> None:
+    rows = f"SELECT CAST({{stored:String}} AS {kind}) AS name"
+    of = Statement({"name": kind}, rows, "1", None, {"stored": stored})
+    assert list(csv.reader(io.StringIO(written(clickhouse, "csv", of), newline="")))[1] == [cell]
+    assert json.loads(written(clickhouse, "json", of)) == [{"name": stored}]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,10 @@ from pydantic import Field, StrictBool, ValidationInfo, field_validator
 
 from optiinfra_dagster.config.accounts import HOW_TO_CLAIM, Account, must_match
 from optiinfra_dagster.config.secrets import HOW_TO_REFER, Reference, problem
+from optiinfra_dagster.config.wording import closest
+
+# The last word of a region's code: those of new regions have been made of the same ones since 2006.
+_DIRECTIONS = ("north", "northeast", "east", "southeast", "south", "southwest", "west", "northwest", "central")
 
 
 class AwsAccount(Account):
@@ -111,6 +115,11 @@ class AwsAccount(Account):
                 raise problem(f"holds the availability zone {region}, not a region")
             if not re.fullmatch(r"[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}", region):
                 raise problem("holds something that is not the code of a region")
+            *before, direction, number = region.split("-")
+            if direction not in _DIRECTIONS:
+                near = closest(direction, _DIRECTIONS)
+                meant = near.replace("'", f"'{'-'.join(before)}-", 1).replace("'?", f"-{number}'?")
+                raise problem(f"holds {region}, which is no region{meant}")
         if len(set(value)) != len(value):
             raise problem("holds a region twice", "Remove one")
         return value

@@ -6,7 +6,7 @@ import re
 
 from pydantic import Field, StrictBool, ValidationInfo, field_validator
 
-from optiinfra_dagster.config.accounts import HOW_TO_CLAIM, Account, must_match
+from optiinfra_dagster.config.accounts import BLOB_HOST, HOW_TO_CLAIM, Account, must_match
 from optiinfra_dagster.config.secrets import HOW_TO_POINT, HOW_TO_REFER, Endpoint, Reference, problem
 
 _GUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
@@ -43,7 +43,7 @@ class AzureAccount(Account):
     _check_guid = field_validator("subscription_id", "client_id")(must_match(_GUID, "is not a GUID"))
     _check_export = field_validator("cost_export")(
         must_match(
-            r"https://[a-z0-9]{3,24}\.blob\.core\.[a-z0-9.-]+/[a-z0-9-]{3,63}(?:/[^?#]*)?",
+            rf"https://{BLOB_HOST}/[a-z0-9-]{{3,63}}(?:/[^?#]*)?",
             "is not the address of a folder in blob storage",
         )
     )

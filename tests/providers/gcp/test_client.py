@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-import ipaddress
 import json
 import os
 import ssl
@@ -14,13 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import exceptions as auth
 from google.auth import iam
 
@@ -35,6 +31,10 @@ from optiinfra_dagster.providers.gcp.inventory import collect
 from optiinfra_dagster.providers.gcp.monitoring import open_monitoring
 from optiinfra_dagster.providers.gcp.services import BY_ASSET_TYPE
 from tests.providers.gcp.conftest import PROJECT, Clock, StartLab, account, fleet
+from tests.support.certificates import new_key, pem, self_signed
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import rsa
 
 READER = "reader@acme-prod.iam.gserviceaccount.com"
 
@@ -73,40 +73,15 @@ class Google:
         return {name.lower(): value for name, value in request.headers.items()}
 
 
-def _certificate(folder: Path, key: rsa.RSAPrivateKey) -> Path:
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "google stand-in")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "google.pem"
-    file.write_bytes(_pem(key) + certificate.public_bytes(serialization.Encoding.PEM))
-    return file
-
-
-def _pem(key: rsa.RSAPrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
 @pytest.fixture(scope="module")
 def key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(65537, 2048)
+    return new_key()
 
 
 @pytest.fixture
 def google(key: rsa.RSAPrivateKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
     google = Google(answers={"assets": (200, {"assets": []})})
-    certificate = _certificate(tmp_path, key)
+    certificate = self_signed(tmp_path, key)
     server = Server(google.answer)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
@@ -127,7 +102,7 @@ def key_file(key: rsa.RSAPrivateKey, google: Google, tmp_path: Path) -> Path:
     content = {
         "type": "service_account",
         "client_email": READER,
-        "private_key": _pem(key).decode(),
+        "private_key": pem(key).decode(),
         "private_key_id": "k1",
         "token_uri": f"{google.url}/token",
     }
@@ -310,7 +285,7 @@ def monitoring_over_tls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accepts: Callable[[str], bool] = lambda _key: True
 ) -> Iterator[tuple[str, list[dict[str, str]]]]:
     """A server that answers with no time series: its URL, and the metadata of each call."""
-    pem = (tmp_path / "google.pem").read_bytes()
+    pem = (tmp_path / "server.pem").read_bytes()
     trusted = grpc.ssl_channel_credentials(root_certificates=pem)
     monkeypatch.setattr(  # what Google's clients use on and off Compute Engine
         grpc, "compute_engine_channel_credentials", lambda call: grpc.composite_channel_credentials(trusted, call)

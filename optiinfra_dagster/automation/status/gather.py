@@ -1,0 +1,172 @@
+"""Looks at everything, each part guarded by itself: what is broken is a red line, and never hides the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from optiinfra_dagster.automation.ledger_watch import LedgerCache
+from optiinfra_dagster.automation.status import of_dagster, of_ledger, of_place, sections
+from optiinfra_dagster.automation.status.items import Item, Kind, Section, Status, Trouble, unread
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.errors import OptiInfraError
+from optiinfra_dagster.model.text import plain, shortened
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.config.settings import Settings
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+OF_LEDGER = (Item.COLLECTIONS, Item.CUSTOMERS, Item.GAPS, Item.BUDGETS)
+# Which item tells of a kind of trouble: where it could not be looked at, that kind's troubles are neither new nor over.
+TOLD_BY = {
+    Kind.SLICE_FAILING: Item.CUSTOMERS,
+    Kind.LATE: Item.COLLECTIONS,
+    Kind.GAP: Item.GAPS,
+    Kind.BUDGET: Item.BUDGETS,
+    Kind.COST_UNUSUAL: Item.COLLECTIONS,
+    Kind.CHECK: Item.RUNS,
+    Kind.RUN_FAILING: Item.RUNS,
+    Kind.DAEMON_SILENT: Item.DAEMONS,
+    Kind.CUSTOMERS_FILE: Item.CUSTOMERS_FILE,
+    Kind.CLICKHOUSE: Item.CLICKHOUSE,
+    Kind.DISK: Item.DISK,
+}
+
+
+@dataclass(slots=True)
+class Look:
+    """How to look: with the parts that take longer (`whole`), and what is remembered from look to look."""
+
+    whole: bool = True
+    check_keys: Sequence[dg.AssetCheckKey] = ()
+    remembered: LedgerCache | None = None
+    gaps: tuple[datetime, tuple[of_ledger.Gap, ...]] | None = field(default=None, init=False)
+
+
+def look(
+    settings: Settings, clickhouse: ClickHouse, instance: dg.DagsterInstance | str, now: datetime, how: Look
+) -> Status:
+    """How everything stands. `instance` is Dagster's, or why there is none."""
+    file, customers = of_place.customers_file(settings)
+    of_clickhouse, from_ledger = _ledger(settings, clickhouse, customers, now, how)
+    found: dict[Item, Section] = {file.item: file, of_clickhouse.item: of_clickhouse, **from_ledger}
+    housekeeping = None
+    if isinstance(instance, str):
+        for item in (Item.DAEMONS, Item.TICKS, Item.RUNS):
+            found[item] = unread(item, instance)
+    else:
+        found[Item.DAEMONS] = guarded(Item.DAEMONS, lambda: of_dagster.daemons(instance, now))
+        found[Item.TICKS] = guarded(Item.TICKS, lambda: of_dagster.ticks(instance, now))
+        found[Item.RUNS] = guarded(Item.RUNS, lambda: _runs(instance, settings, how, now))
+        with suppress(Exception):  # what is wrong with it stands in the lines above
+            housekeeping = of_dagster.last_housekeeping(instance)
+    found[Item.DISK] = guarded(
+        Item.DISK, lambda: of_place.disk(settings, clickhouse, housekeeping, now, with_parts=how.whole)
+    )
+    return Status(now, tuple(found[item] for item in Item if item in found))
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance | str:
+    """Dagster's instance of DAGSTER_HOME, or why it cannot be had. Nothing is made there."""
+    home = settings.dagster_home
+    if not home.is_dir():
+        return f"DAGSTER_HOME {home} {'is no folder' if home.exists() else 'does not exist'}"
+    if not (home / "dagster.yaml").is_file():
+        return f"{home} has no dagster.yaml. Run `optiinfra run` or `optiinfra dev`, or set DAGSTER_HOME"
+    try:
+        return dg.DagsterInstance.from_config(str(home))
+    except Exception as error:  # noqa: BLE001 - of YAML, SQLite, PostgreSQL and Dagster; all say what is wrong
+        return (
+            f"Dagster's state in {home} cannot be used: {_reason(error)}. Restore it, or move it away and start again"
+        )
+
+
+def guarded(item: Item, make: Callable[[], Section]) -> Section:
+    """The item, or a red line that says why it could not be looked at."""
+    try:
+        return make()
+    except OptiInfraError as error:
+        return unread(item, str(error))
+    except Exception as error:  # noqa: BLE001 - whatever is broken must not hide the other items
+        return unread(item, f"it could not be looked at: {_reason(error)}")
+
+
+def _runs(instance: dg.DagsterInstance, settings: Settings, how: Look, now: datetime) -> Section:
+    runs = of_dagster.runs(instance, settings.dagster_home, now)
+    failing = of_dagster.failing_checks(instance, how.check_keys) if how.check_keys else []
+    return replace(runs, troubles=(*runs.troubles, *failing))
+
+
+def _ledger(
+    settings: Settings, clickhouse: ClickHouse, customers: Sequence[Customer] | None, now: datetime, how: Look
+) -> tuple[Section, dict[Item, Section]]:
+    """ClickHouse itself, and the items that its ledger tells."""
+    if clickhouse.path is not None and not clickhouse.path.exists():
+        nothing = f"{clickhouse.place} does not exist: nothing was collected yet. Run `optiinfra run`"
+        return unread(Item.CLICKHOUSE, nothing, troubles=[Trouble(Kind.CLICKHOUSE, text=nothing)]), _unread(nothing)
+    try:
+        if customers is None:
+            with clickhouse.session(migrated=False) as client:
+                state, _ = of_place.clickhouse_state(client, clickhouse)
+            return state, _unread("the customers file cannot be used")
+        return _read(settings, clickhouse, customers, now, how)
+    except OptiInfraError as error:
+        return of_place.clickhouse_lost(clickhouse, str(error)), _unread("ClickHouse cannot be used")
+    except Exception as error:  # noqa: BLE001 - whatever is broken must not hide the other items
+        reason = f"{clickhouse.place} cannot be used: {_reason(error)}"
+        return of_place.clickhouse_lost(clickhouse, reason), _unread("ClickHouse cannot be used")
+
+
+def _read(
+    settings: Settings, clickhouse: ClickHouse, customers: Sequence[Customer], now: datetime, how: Look
+) -> tuple[Section, dict[Item, Section]]:
+    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    remembered = how.remembered or LedgerCache(clickhouse)
+
+    def load() -> tuple[Section, of_ledger.Facts | None, tuple[of_ledger.Gap, ...], of_ledger.Spending | None]:
+        with clickhouse.session(migrated=False) as client:
+            state, is_readable = of_place.clickhouse_state(client, clickhouse)
+            if not is_readable:
+                return state, None, (), None
+            facts = of_ledger.read_facts(client, customers, settings, now)
+            hour = now.replace(minute=0, second=0, microsecond=0)
+            if how.gaps is None or how.gaps[0] != hour or how.whole:  # what is older than a day changes seldom
+                how.gaps = hour, tuple(of_ledger.read_gaps(client, customers, settings, now))
+            spending = of_ledger.read_spending(client, customers, settings, now) if how.whole else None
+        return state, facts, how.gaps[1], spending
+
+    state, facts, gaps, spending = remembered.get((newest, tuple(customers)), now, load)
+    if facts is None:
+        return state, _unread(state.text)
+    changed = of_place.file_changed(settings)
+    collections = sections.collections(facts, settings, changed, now)
+    told = replace(collections, troubles=(*collections.troubles, *sections.unusual_costs(facts)))
+    return state, {
+        Item.COLLECTIONS: told,
+        Item.CUSTOMERS: sections.customers(facts, settings, now),
+        Item.GAPS: sections.gaps(gaps, facts.failing),
+        Item.BUDGETS: sections.budgets(facts, spending, settings),
+    }
+
+
+def _unread(reason: str) -> dict[Item, Section]:
+    return {item: unread(item, reason) for item in OF_LEDGER}
+
+
+def _reason(error: BaseException) -> str:
+    """An error in one line: its innermost cause, without a stack or a statement that a driver adds."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    return shortened(plain(text), 200)
+
+
+def was_looked_at(kind: Kind, status: Status) -> bool:
+    """True if the item that tells of a kind was looked at, so that what it does not tell of is over."""
+    return not status.of(TOLD_BY[kind]).unread

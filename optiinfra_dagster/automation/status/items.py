@@ -1,0 +1,157 @@
+"""The items of a status, each with a state, a sentence and its parts; and the troubles that alerts tell of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from optiinfra_dagster.model.text import plain, shortened
+
+LONGEST_TEXT = 400  # characters of a part; texts come from clouds and are as long as these like
+MOST_PARTS = 50  # of an item that are shown by name; the others are counted
+MOST_IN_LINE = 2  # of the worst parts, in the item's own line
+
+
+class State(StrEnum):
+    """How something stands. Only `red` makes the command end with 1."""
+
+    OK = "ok"
+    WARN = "warn"  # to be known: nothing is lost, or nobody can mend it any more
+    RED = "red"  # somebody has to do something
+
+
+class Item(StrEnum):
+    """The items of a status, in the order in which they are shown."""
+
+    DAEMONS = "daemons"
+    TICKS = "schedules and sensors"
+    COLLECTIONS = "collections"
+    CUSTOMERS = "failing customers"
+    GAPS = "gaps"
+    RUNS = "runs"
+    BUDGETS = "budgets"
+    CUSTOMERS_FILE = "customers file"
+    CLICKHOUSE = "clickhouse"
+    DISK = "disk"
+    ALERTS = "alerts"
+
+
+class Kind(StrEnum):
+    """The kinds of trouble that alerts tell of. What each means and its remedy stands in docs/operations.md."""
+
+    SLICE_FAILING = "slice_failing"
+    LATE = "late"
+    GAP = "gap"
+    BUDGET = "budget"
+    CHECK = "check"
+    RUN_FAILING = "run_failing"
+    COST_UNUSUAL = "cost_unusual"
+    DAEMON_SILENT = "daemon_silent"
+    CUSTOMERS_FILE = "customers_file"
+    CLICKHOUSE = "clickhouse"
+    DISK = "disk"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that goes on and that people are told of: once when it begins, and once when it is over.
+
+    `customer`, `provider` and `family` say whose it is, and are empty where it is nobody's own. While `cause` changes
+    the trouble is the same one, and its new cause is told.
+    """
+
+    kind: Kind
+    customer: str = ""
+    provider: str = ""
+    family: str = ""
+    cause: str = ""
+    text: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its identity as long as it goes on."""
+        return f"{self.kind}/{self.customer}/{self.provider}/{self.family}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an item: what it is of, how it stands, and what there is to say of it, in one line."""
+
+    state: State
+    name: str
+    text: str
+
+    def __post_init__(self) -> None:
+        """Keep to one line of bounded length, without control characters."""
+        object.__setattr__(self, "text", shortened(plain(self.text), LONGEST_TEXT))
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """An item of the status. `text` says it all in one line; `parts` are its details, the worst first.
+
+    `more` counts parts that were left out. What is `unread` could not be looked at: its troubles are neither there nor
+    over.
+    """
+
+    item: Item
+    state: State
+    text: str
+    parts: tuple[Part, ...] = ()
+    more: int = 0
+    troubles: tuple[Trouble, ...] = ()
+    undecided: frozenset[str] = frozenset()  # keys of troubles of which nothing is known now
+    unread: bool = False
+
+
+def section(
+    item: Item,
+    parts: Sequence[Part],
+    fine: str,
+    *,
+    troubles: Sequence[Trouble] = (),
+    undecided: Sequence[str] = (),
+) -> Section:
+    """The item of some parts: as bad as the worst of them. Its line names the worst, or is `fine`."""
+    worst = max((part.state for part in parts), key=list(State).index, default=State.OK)
+    ordered = sorted(parts, key=lambda part: -list(State).index(part.state))
+    text = fine
+    if worst is not State.OK:
+        named = [part for part in ordered if part.state is worst]
+        said = [f"{part.name}: {part.text}" if part.name else part.text for part in named[:MOST_IN_LINE]]
+        others = len([part for part in ordered if part.state is not State.OK]) - len(said)
+        text = "; ".join(said) + (f"; and {others:,} more" if others else "")
+    more = max(len(ordered) - MOST_PARTS, 0)
+    return Section(item, worst, text, tuple(ordered[:MOST_PARTS]), more, tuple(troubles), frozenset(undecided))
+
+
+def unread(item: Item, reason: str, *, state: State = State.RED, troubles: Sequence[Trouble] = ()) -> Section:
+    """An item that could not be looked at, and why."""
+    part = Part(state, "", reason)
+    return Section(item, state, part.text, (part,), troubles=tuple(troubles), unread=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How everything stands at a moment."""
+
+    at: datetime
+    sections: tuple[Section, ...]
+
+    @property
+    def state(self) -> State:
+        """The worst state of an item."""
+        return max((one.state for one in self.sections), key=list(State).index, default=State.OK)
+
+    def of(self, item: Item) -> Section:
+        """The section of an item.
+
+        Raises:
+            KeyError: it was not looked at.
+        """
+        for one in self.sections:
+            if one.item is item:
+                return one
+        raise KeyError(item)

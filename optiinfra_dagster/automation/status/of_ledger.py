@@ -1,0 +1,296 @@
+"""What the ledger tells of collections, gaps and budgets; and what its readers tell of unusual costs.
+
+Whatever is well is only counted inside ClickHouse, so that a tick costs the same with 1,000 customers and after a year.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.automation.repair_plan import repair_lookback
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.providers.registry import COLLECTED_FAMILIES, FAMILIES_OF
+from optiinfra_dagster.storage.sql import read_sql
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
+    from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.config.settings import Settings
+
+LATE = 2 * windows.WINDOW  # a customer whose newest attempt is older than the newest window by more was left out
+LOOKBACK = timedelta(hours=6)  # in which an attempt is looked for, beyond the longest poll of a customer
+SINCE_LOOKBACK = timedelta(days=7)  # in which it is looked for since when a customer fails
+MANY_FAILING = 50  # customers; of more, it is looked for in the last day only
+GAPS_LOOKBACK = timedelta(days=7)
+GAPS_LOOKBACK_TEXT = "7 days"
+
+LACKING = ("failed", "partial", "budget")  # outcomes of an attempt
+
+Owner = tuple[str, str, str]  # dataset, customer, provider
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """How a provider's family stands at the newest window."""
+
+    provider: str
+    family: str
+    expected: int  # customers
+    newest: datetime | None  # window that is published, None if none was in a month
+    incomplete: int
+    failed: int
+    missing: tuple[str, ...]  # customers without an attempt of late
+
+    @property
+    def all_there(self) -> int:
+        """The number of customers whose newest slice that was due is whole, or needs none."""
+        return self.expected - self.incomplete - self.failed - len(self.missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A customer's family that is not whole: since which window, and how its newest attempt ended."""
+
+    customer: str
+    provider: str
+    family: str
+    status: str  # failed, partial or budget
+    since: datetime
+    at_least: bool  # it may be longer ago
+    windows: int
+    error: str
+    permanent: bool
+    attempts: int
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Windows of a customer's family that are not there, and that nothing will fetch."""
+
+    customer: str
+    provider: str
+    family: str
+    windows: int
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Unusual:
+    """An account whose newest whole day cost something else than such days usually do."""
+
+    customer: str
+    provider: str
+    account: str
+    currency: str
+    day: str
+    by: Decimal
+    usual: Decimal
+    causes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was read of the ledger for the newest window."""
+
+    newest: datetime
+    families: tuple[Family, ...]
+    failing: tuple[Failing, ...]
+    unusual: tuple[Unusual, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """The customers that used four fifths of a budget: (customer, provider, spent, limit), and of the judge's day."""
+
+    calls: tuple[tuple[str, str, Decimal, Decimal], ...]
+    judged: tuple[tuple[str, int, int], ...]  # customer, tokens, requests
+    limited: int  # customers that have a budget for calls
+
+
+def read_facts(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> Facts:
+    """How the newest windows stand: of what is well only how much, of all else who and why."""
+    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    collecting = [customer for customer in customers if not customer.paused]
+    ids = sorted(customer.id for customer in collecting)
+    longest_poll = max((timedelta(minutes=customer.poll_minutes) for customer in collecting), default=windows.WINDOW)
+    first = newest - LOOKBACK - longest_poll
+    bounds = {"datasets": COLLECTED_FAMILIES, "customers": ids, "first": _text(first), "last": _text(newest)}
+    rows = client.query(
+        read_sql("queries/status_owners"), parameters={**bounds, "late": _text(newest - LATE)}
+    ).result_rows
+    found = {(provider, dataset): facts for dataset, provider, *facts in rows}
+    expected = {
+        (provider, family): {customer.id for customer in collecting if customer.collects(provider, family)}
+        for provider, names in FAMILIES_OF.items()
+        for family in names
+    }
+    ever: Mapping[tuple[str, str], int] = {}
+    if any(wanted and not found.get(key, (0, 0))[1] for key, wanted in expected.items()):
+        rows = client.query(read_sql("queries/status_newest"), parameters=bounds).result_rows
+        ever = {(provider, dataset): seconds for dataset, provider, seconds in rows}
+    families: list[Family] = []
+    failing: list[tuple[Owner, str]] = []
+    for (provider, family), wanted in expected.items():
+        if not wanted:
+            continue
+        count, published, others = found.get((provider, family), (0, 0, []))
+        missing = {customer for customer, _, tried in others if tried < (newest - LATE).timestamp()}
+        if len(wanted) != count:
+            seen = client.query(
+                read_sql("queries/status_seen"), parameters={"dataset": family, "provider": provider, **bounds}
+            ).result_rows
+            missing |= wanted - {customer for (customer,) in seen}
+        missing &= wanted
+        lacking = {customer: status for customer, status, _ in others if customer in wanted and status in LACKING}
+        counted = Counter(status for customer, status in lacking.items() if customer not in missing)
+        published = published or ever.get((provider, family), 0)
+        families.append(
+            Family(
+                provider, family, len(wanted), _utc(published) if published else None, counted["partial"],
+                counted["failed"], tuple(sorted(missing)),
+            )
+        )  # fmt: skip
+        failing += [((family, customer, provider), status) for customer, status in lacking.items()]
+    return Facts(
+        newest,
+        tuple(families),
+        tuple(_read_failing(client, failing, newest)),
+        tuple(_read_unusual(client, ids, newest)),
+    )
+
+
+def _read_failing(client: Client, failing: Sequence[tuple[Owner, str]], newest: datetime) -> list[Failing]:
+    if not failing:
+        return []
+    names = sorted({customer for (_, customer, _), _ in failing})
+    first = newest - (SINCE_LOOKBACK if len(names) <= MANY_FAILING else timedelta(days=1))
+    rows = client.query(
+        read_sql("queries/status_failing"),
+        parameters={
+            "datasets": COLLECTED_FAMILIES,
+            "customers": names,
+            "first": _text(first),
+            "last": _text(newest),
+        },
+    ).result_rows
+    facts = {(dataset, customer, provider): rest for dataset, customer, provider, *rest in rows}
+    found = []
+    for (family, customer, provider), status in failing:
+        if (family, customer, provider) not in facts:  # it was published meanwhile, and its rows are older
+            continue
+        whole_until, first_seen, count, (_, permanent, error, attempts, last) = facts[family, customer, provider]
+        since = _utc(whole_until) + windows.WINDOW if whole_until else _utc(first_seen)
+        found.append(
+            Failing(
+                customer, provider, family, status, since, not whole_until and since <= first + windows.WINDOW, count,
+                error, permanent, attempts, _utc(last),
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda one: (one.status != "failed", one.customer, one.provider, one.family))
+
+
+def _read_unusual(client: Client, ids: Sequence[str], newest: datetime) -> list[Unusual]:
+    rows = client.query(
+        read_sql("queries/cost_unusual"), parameters={"customers": list(ids), "last": _text(newest)}
+    ).result_rows
+    return [Unusual(*row) for row in rows]
+
+
+def read_gaps(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> list[Gap]:
+    """The windows of the last 7 days that are not there and will not be asked for again, by customer and family."""
+    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    first = max(windows.floor(now - GAPS_LOOKBACK), settings.partitions_start)
+    ends = newest - repair_lookback(settings) - windows.WINDOW
+    grace = timedelta(minutes=settings.snapshot_grace_minutes)
+    resource_ends = min(windows.floor(now - grace - windows.WINDOW), newest - LATE)
+    collecting = [customer for customer in customers if not customer.paused]
+    bounds: dict[str, Any] = {
+        "datasets": COLLECTED_FAMILIES,
+        "customers": sorted(customer.id for customer in collecting),
+        "first": _text(first),
+        "last": _text(newest),
+    }
+    rows = client.query(
+        read_sql("queries/status_gaps"),
+        parameters={
+            **bounds,
+            "ends": _text(max(ends, first - windows.WINDOW)),
+            "resource_ends": _text(max(resource_ends, first - windows.WINDOW)),
+            "most": settings.repair_max_attempts,
+        },
+    ).result_rows
+    if not rows:
+        return []
+    late_comers = sorted({customer for _, customer, _, began, _, _ in rows if began > first.timestamp()})
+    before: set[Owner] = set()
+    if late_comers:
+        known = client.query(
+            read_sql("queries/status_known_before"), parameters={**bounds, "customers": late_comers}
+        ).result_rows
+        before = {(dataset, customer, provider) for dataset, customer, provider in known}
+    by_id = {customer.id: customer for customer in collecting}
+    gaps = []
+    for family, customer, provider, began, filled, given_up in rows:
+        if not by_id[customer].collects(provider, family):
+            continue
+        end = resource_ends if family == "resource" else ends
+        begin = first if (family, customer, provider) in before else max(_utc(began), first)
+        wanted = windows.span(begin, end) if begin <= end else []
+        holes = sorted({w for w in wanted if int(w.timestamp()) not in set(filled)} | {_utc(one) for one in given_up})
+        if holes:
+            gaps.append(Gap(customer, provider, family, len(holes), holes[0], holes[-1]))
+    return sorted(gaps, key=lambda gap: (gap.customer, gap.provider, gap.family))
+
+
+def read_spending(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> Spending:
+    """What of this month's budgets for calls, and of today's for the judge, is nearly used up or gone."""
+    limits = {
+        customer.id: customer.monthly_api_budget_usd
+        for customer in customers
+        if customer.monthly_api_budget_usd is not None and not customer.paused
+    }
+    month = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    rows = (
+        client.query(
+            read_sql("queries/status_spent"),
+            parameters={
+                "customers": list(limits),
+                "limits": [int(limit * 1_000_000) for limit in limits.values()],
+                "begin": int(month.timestamp()),
+            },
+        ).result_rows
+        if limits
+        else []
+    )
+    midnight = datetime.combine(now.astimezone(UTC).date(), time(), UTC)
+    judged = client.query(
+        read_sql("queries/status_judged"),
+        parameters={
+            "begin": 1000 * int(midnight.timestamp()),
+            "end": 1000 * int((midnight + timedelta(days=1)).timestamp()),
+            "tokens": settings.judge_customer_day_tokens,
+            "requests": settings.judge_customer_day_requests,
+        },
+    ).result_rows
+    names = {customer.id for customer in customers}
+    return Spending(
+        tuple((customer, provider, Decimal(usd), limits[customer]) for customer, provider, usd in rows),
+        tuple((customer, int(tokens), int(count)) for customer, tokens, count in judged if customer in names),
+        len(limits),
+    )
+
+
+def _text(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _utc(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

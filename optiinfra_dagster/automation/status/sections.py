@@ -1,0 +1,180 @@
+"""The items that are told by the ledger, in words: collections, failing customers, gaps, budgets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.automation.ledger_watch import retry_delay
+from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section, State, Trouble, section
+from optiinfra_dagster.automation.status.of_ledger import GAPS_LOOKBACK_TEXT, LATE
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.text import ago, counted, plain, shortened
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.automation.status.of_ledger import Facts, Failing, Family, Gap, Spending
+    from optiinfra_dagster.config.settings import Settings
+
+MOST_NAMED = 5  # customers of a family that are missing
+LONGEST_CAUSE = 60
+
+
+def collections(facts: Facts, settings: Settings, file_changed: datetime | None, now: datetime) -> Section:
+    """Of each provider and family: the newest window, its age, and how many customers are in, failed or missing.
+
+    Red is what has stopped. A customer that fails is told of among the failing customers.
+    """
+    parts, troubles = [], []
+    # A customer that was added is asked for by the next schedule, whose run takes its time.
+    is_new = file_changed is not None and now - file_changed < LATE + windows.WINDOW
+    for one in facts.families:
+        state, said = _family(one, facts.newest, settings, now, is_new=is_new)
+        name = f"{one.provider} {one.family}"
+        parts.append(Part(state, name, said))
+        if state is State.RED:
+            troubles.append(Trouble(Kind.LATE, "", one.provider, one.family, text=f"{name}: {said}."))
+    if not facts.families:
+        parts.append(Part(State.WARN, "", "no customer is collected: all are paused, or their families are none"))
+    return section(
+        Item.COLLECTIONS, parts, f"{len(parts)} in time, newest window {windows.key(facts.newest)}", troubles=troubles
+    )
+
+
+def _family(one: Family, newest: datetime, settings: Settings, now: datetime, *, is_new: bool) -> tuple[State, str]:
+    counts = [f"{one.all_there:,} of {counted(one.expected, 'customer')} in"]
+    counts += [f"{n:,} {what}" for n, what in ((one.incomplete, "incomplete"), (one.failed, "failed")) if n]
+    state = State.OK
+    missing = len(one.missing)
+    if missing:
+        names = ", ".join(one.missing[:MOST_NAMED]) + (" ..." if missing > MOST_NAMED else "")
+        what = "wait for the next window" if is_new and missing < one.expected else "missing"
+        counts.append(f"{missing:,} {what} ({names})")
+        state = State.OK if what != "missing" else State.RED
+    waits = not missing and not one.failed  # polls are long, or budgets are used up: all is as it should be
+    if one.newest is None:
+        if waits and one.family == "application" and not settings.groq_api_key:
+            return State.WARN, "nothing is judged: GROQ_API_KEY is not set"
+        if missing == one.expected:
+            return State.RED, "nothing was collected yet. Run `optiinfra run`, or start a Dagster daemon"
+        return State.OK if waits else State.RED, f"nothing was published in a month; {', '.join(counts)}"
+    if newest - one.newest > LATE and not waits:
+        state = State.RED
+    age = now - one.newest - windows.WINDOW
+    return state, f"newest window {windows.key(one.newest)}, closed {ago(age)} ago; {', '.join(counts)}"
+
+
+def customers(facts: Facts, settings: Settings, now: datetime) -> Section:
+    """The customers whose slices fail: since when, why, and whether the next try may help."""
+    parts, troubles = [], []
+    for one in facts.failing:
+        name = f"{one.customer} {one.provider} {one.family}"
+        if one.status == "budget":
+            continue
+        parts.append(Part(State.RED if one.status == "failed" else State.WARN, name, _failing(one, settings, now)))
+        if one.status == "failed":
+            person = " It needs a person." if one.permanent else ""
+            said = f"{name} fails since window {windows.key(one.since)}: {shortened(plain(one.error), 300)}.{person}"
+            troubles.append(Trouble(Kind.SLICE_FAILING, one.customer, one.provider, one.family, cause_of(one), said))
+    undecided = [
+        Trouble(kind, customer, one.provider, one.family if kind is Kind.SLICE_FAILING else "").key
+        for one in facts.families
+        for customer in one.missing
+        for kind in (Kind.SLICE_FAILING, Kind.BUDGET)
+    ]
+    return section(Item.CUSTOMERS, parts, "none", troubles=troubles, undecided=undecided)
+
+
+def cause_of(one: Failing) -> str:
+    """What an incident is known by: the gist of an error that needs a person; all passing errors are one cause."""
+    if not one.permanent:
+        return "passing"
+    gist = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d[\d:.TZ/-]*", "#", plain(one.error))
+    return gist[:LONGEST_CAUSE]
+
+
+def _failing(one: Failing, settings: Settings, now: datetime) -> str:
+    least = "at least " if one.at_least else ""
+    what = "fails" if one.status == "failed" else "incomplete"
+    error = shortened(plain(one.error), 220) or "it does not say why"
+    if one.permanent:
+        follow = "needs a person"
+    else:
+        left = max(settings.repair_max_attempts + 1 - one.attempts, 0)
+        when = max(one.last + retry_delay(one.attempts), now)
+        follow = (
+            f"{counted(left, 'attempt')} left, the next after {when:%H:%M}Z"
+            if left
+            else "no attempt left for this window"
+        )
+    since = f"{what} since {least}{windows.key(one.since)} ({counted(one.windows, 'window')}): {error}"
+    return f"{since}; {follow}"
+
+
+def gaps(found: Sequence[Gap], failing: Sequence[Failing]) -> Section:
+    """The windows that nothing will fetch any more: they are lost, and so told of as a warning."""
+    still_failing = {(one.customer, one.provider, one.family) for one in failing if one.status == "failed"}
+    parts, troubles = [], []
+    for gap in found:
+        name = f"{gap.customer} {gap.provider} {gap.family}"
+        remedy = (
+            "an inventory of the past cannot be taken"
+            if gap.family == "resource"
+            else f"run `optiinfra collect --customer {gap.customer} --provider {gap.provider} --family {gap.family} "
+            f"--from {windows.key(gap.first)} --to {windows.key(gap.last + windows.WINDOW)}`"
+        )
+        said = f"{counted(gap.windows, 'window')} from {windows.key(gap.first)} to {windows.key(gap.last)}: {remedy}"
+        parts.append(Part(State.WARN, name, said))
+        if (gap.customer, gap.provider, gap.family) not in still_failing:  # or the gap would grow with every window
+            troubles.append(Trouble(Kind.GAP, gap.customer, gap.provider, gap.family, text=f"{name} lacks {said}."))
+    return section(Item.GAPS, parts, f"none in the last {GAPS_LOOKBACK_TEXT}", troubles=troubles)
+
+
+def budgets(facts: Facts, spending: Spending | None, settings: Settings) -> Section:
+    """The budgets of calls this month and of the judge today: spent, left, and what they stopped."""
+    parts, troubles = [], []
+    spent = (
+        {(customer, provider): (usd, limit) for customer, provider, usd, limit in spending.calls} if spending else {}
+    )
+    stopped: dict[tuple[str, str], Failing] = {}
+    for one in facts.failing:
+        if one.status == "budget":
+            stopped.setdefault((one.customer, one.provider), one)
+    for (customer, provider), one in stopped.items():
+        said = f"stopped since {windows.key(one.since)}: {shortened(plain(one.error), 220)}"
+        if (customer, provider) in spent:
+            usd, limit = spent[customer, provider]
+            said = f"{usd:.2f} of {limit:.2f} USD spent this month; {said}"
+        parts.append(Part(State.WARN, f"{customer} {provider}", said))
+        text = f"{customer} {provider} is {said}. Raise monthly_api_budget_usd, or wait for the next month."
+        troubles.append(Trouble(Kind.BUDGET, customer, provider, text=text))
+    for (customer, provider), (usd, limit) in spent.items():
+        if (customer, provider) not in stopped:
+            said = f"{usd:.2f} of {limit:.2f} USD spent this month, {max(limit - usd, limit * 0):.2f} left"
+            parts.append(Part(State.WARN if usd >= limit else State.OK, f"{customer} {provider}", said))
+    for customer, tokens, requests in spending.judged if spending else ():
+        over = tokens >= settings.judge_customer_day_tokens or requests >= settings.judge_customer_day_requests
+        said = (
+            f"the judge used {tokens:,} of {settings.judge_customer_day_tokens:,} tokens and {requests:,} of "
+            f"{settings.judge_customer_day_requests:,} requests today"
+        )
+        parts.append(Part(State.WARN if over else State.OK, f"{customer} judge", said))
+    limited = f"{counted(spending.limited, 'customer')} with a budget for calls" if spending else "not added up"
+    return section(Item.BUDGETS, parts, f"none is used up; {limited}", troubles=troubles)
+
+
+def unusual_costs(facts: Facts) -> list[Trouble]:
+    """The accounts whose newest whole day was no usual one."""
+    return [
+        Trouble(
+            Kind.COST_UNUSUAL,
+            one.customer,
+            one.provider,
+            f"{one.account}:{one.currency}",
+            text=f"{one.customer} {one.provider} {one.account or 'all accounts'}: {one.day} cost "
+            f"{abs(one.by):,.2f} {one.currency} {'more' if one.by > 0 else 'less'} than the usual "
+            f"{one.usual:,.2f}{f': {shortened(plain(one.causes), 250)}' if one.causes else ''}.",
+        )
+        for one in facts.unusual
+    ]

@@ -1,0 +1,46 @@
+"""What every command of the command line has: no option twice, a quiet end when its reader goes away, examples."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, NoReturn
+
+from typer.core import TyperCommand
+
+from optiinfra_dagster.model.errors import ConfigError
+
+
+class Command(TyperCommand):
+    """A command that refuses an option given twice, where the parser would let the last one win.
+
+    It ends with 141 where the reader of the output goes away: of that, Typer would make a silent 1.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it, and print what is still to be printed."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            leave_pipe()
+        return result
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Refuse what is given twice."""
+        *_, given = self.make_parser(ctx).parse_args(args=list(args))
+        for parameter in {one.name: one for one in given}.values():
+            if parameter.param_type_name == "option" and not parameter.multiple and given.count(parameter) > 1:
+                raise ConfigError(f"{parameter.opts[0]} is given {given.count(parameter)} times; it takes one value.")
+        return super().parse_args(ctx, args)
+
+
+def examples(*commands: str) -> str:
+    """Text below a command's help, set apart by an empty line: a single line break is none there."""
+    return "Examples:\n\n" + "\n\n".join(f"  optiinfra {command}" for command in commands)
+
+
+def leave_pipe() -> NoReturn:
+    """End because the reader of the output went away, as `head` does; what is still buffered has nowhere to go."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(141)
