@@ -52,14 +52,15 @@ LEFT SEMI JOIN (SELECT window_start, batch FROM published_batches WHERE dataset 
     USING (window_start, batch);
 
 -- The verdicts in figures: by application, model, metric and version of the judge, of the window, of the hour and of the
--- day so far, for the `metrics` that are asked for.
+-- day so far, for the `metrics` that are asked for; `rubric:` stands for all of the customers' own rubrics.
 --
 -- A sample is drawn of each window apart, so a judged interaction stands for population / answered of its window's. A
 -- mean is that of the scores with these weights, a rate the weighted share of scores above 0. Interactions that the
 -- judge failed on, or was not asked about for want of budget, are taken to be like the window's others, and windows in
 -- which nothing was judged to be like the others of the period; `failures`, `over_budget`, `windows` and `population`
 -- say how much that is. An answer without a score (not assessable) is not missing: what is estimated is the mean of those
--- that can be assessed. Without a sample's row, as for a second judge, each interaction stands for itself.
+-- that can be assessed. A second judge's and a rubric's verdicts stand for the interactions of the window, too, whose
+-- sample they are of. Without a sample's row each interaction stands for itself.
 --
 -- The intervals are 95 %: Wilson's, with `effective_n` in place of n, Kish's (sum of weights)² / (sum of squared weights),
 -- and for a mean that divided by how much scores vary in relation to yes-or-no ones of the same mean, which have the
@@ -89,18 +90,20 @@ wanted AS
         window_start, batch, customer_id, provider, application_id, application_name, model_name, judge_model,
         judge_version, metric_type = 'sample' AS is_sample, score, label, details, population,
         -- A sample's population and price are those of every metric.
-        if(is_sample, {metrics:Array(String)}, [toString(metric_type)]) AS metrics
+        if(is_sample, arrayPushBack({metrics:Array(String)}, 'sample'), [toString(metric_type)]) AS metrics
     FROM application_metrics
     WHERE window_start >= today AND window_start <= {window:DateTime('UTC')}
-        AND (metric_type = 'sample' OR metric_type IN {metrics:Array(String)})
+        AND (metric_type = 'sample' OR metric_type IN {metrics:Array(String)}
+            OR has({metrics:Array(String)}, 'rubric:') AND startsWith(metric_type, 'rubric:'))
     UNION ALL
     SELECT
         window_start, batch, customer_id, provider, application_id, '', model_name, judge_model,
         judge_version, metric_type = 'sample' AS is_sample, score, label, '', population,
-        if(is_sample, {metrics:Array(String)}, [toString(metric_type)])
+        [toString(metric_type)]
     FROM application_metrics
     WHERE window_start >= today - INTERVAL 7 DAY AND window_start < today
-        AND (metric_type = 'sample' OR metric_type IN {metrics:Array(String)})
+        AND (metric_type = 'sample' OR metric_type IN {metrics:Array(String)}
+            OR has({metrics:Array(String)}, 'rubric:') AND startsWith(metric_type, 'rubric:'))
 ),
 of_windows AS
 (
@@ -108,7 +111,8 @@ of_windows AS
         window_start, customer_id, provider, application_id, model_name, metric_type, judge_model, judge_version,
         max(a.application_name) AS name,
         any(p.complete) AS is_complete,
-        sum(a.population) AS all_of_it,
+        max(sum(a.population)) OVER (PARTITION BY window_start, customer_id, provider, application_id, model_name)
+            AS all_of_it,
         countIf(NOT a.is_sample) AS chosen,
         count(a.score) AS scored,
         sum(a.score) AS scores,
@@ -159,6 +163,7 @@ sums AS
         min(w.is_complete) AS complete
     FROM of_windows AS w
     ARRAY JOIN multiIf(
+        w.metric_type IN ('sample', 'rubric:'), [],
         w.window_start < today, ['last_week'],
         w.window_start < toStartOfHour({window:DateTime('UTC')}), ['day'],
         w.window_start < {window:DateTime('UTC')}, ['hour', 'day'],

@@ -26,7 +26,7 @@ from tests.support import samples
 from tests.support.samples import BORDER, EARLY, LATE, select
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 
 Q = timedelta(minutes=15)
@@ -133,7 +133,7 @@ WORSE = {
 GOOD: dict[str, str] = {}
 
 
-def many(count: int, labels: dict[str, str], window: datetime, **changes: Any) -> list[Row]:
+def many(count: int, labels: dict[str, str] | str, window: datetime, **changes: Any) -> list[Row]:
     return [one for i in range(count) for one in interaction(i, labels, window, **changes)]
 
 
@@ -212,11 +212,6 @@ def cases() -> dict[str, list[Row]]:
             sample(600),
             *many(2, WORSE, W, judge_version="second"),
             *many(4, WORSE, W - Q, judge_version="second"),
-        ],
-        "other metrics": [
-            *many(2, GOOD, W),
-            sample(10),
-            *(one | {"metric_type": "rubric:tone", "score": 0.25} for one in interaction(1)[:1]),
         ],
         "golden": [
             *many(6, {"hallucination": "minor", "toxicity": "mild"}, W, judge_version="golden-1"),
@@ -346,56 +341,36 @@ def test_last_weeks_figures_stand_beside_todays_for_who_looks_and_no_verdict_is_
     assert {row["worse_than_last_week"] for its in rows.values() for row in its} == {None}
 
 
-def test_a_judge_without_a_sample_of_its_own_has_the_plain_mean_of_its_verdicts(found: Found) -> None:
+def test_a_second_judges_verdicts_stand_for_the_window_whose_sample_they_are_of(found: Found) -> None:
     rows = of(found, "second judge")["hallucinations"]
     day = only(rows, period="day", judge_version="second")
-    assert (day["population"], day["n"], day["effective_n"], day["rate"]) == (0, 6, 6, 1.0)
+    # 2 of 600 in the window; of the one before it is not known how many interactions it had.
+    assert (day["population"], day["n"], day["rate"]) == (600, 6, close(600 / 604))
     assert only(rows, period="day", judge_version="v1")["rate"] == 0
 
 
-def test_metrics_of_others_change_no_figure(found: Found) -> None:
-    assert {row["coherence"] for row in of(found, "other metrics")["summary"]} == {1}
-
-
-def test_nobody_judged_is_said_with_the_population_and_without_a_score(found: Found) -> None:
-    rows = of(found, "nobody judged")
-    for row in (row for its in rows.values() for row in its):
-        assert {row[name] for name in ("mean", "low", "high", "rate", *METRICS) if name in row} == {None}
-        assert (row["population"], row["sampled"]) == ((70, 1) if row["model_name"] == "m-1" else (30, 0))
-        assert row["worse_than_last_week"] is None
-    assert [len(rows[reader]) for reader in READERS] == [18, 6, 6, 6]
-
-
-def test_two_versions_of_the_judge_are_two_rows(found: Found) -> None:
-    days = [row for row in of(found, "two judges")["summary"] if row["period"] == "day"]
-    assert [(d["judge_version"], d["coherence"], d["population"]) for d in days] == [("v0", 0, 10), ("v1", 1, 20)]
-
-
-def test_a_price_that_is_not_known_makes_the_sum_unknown(found: Found) -> None:
-    for rows in of(found, "price unknown").values():
-        assert {(row["period"], row["usd"]) for row in rows} == {
-            ("window", Decimal("0.500000000")), ("hour", None), ("day", None),
-        }  # fmt: skip
-
-
-def test_self_preference_is_flagged(found: Found) -> None:
-    for rows in of(found, "own model").values():
-        assert {(r["model_name"], r["self_preference"]) for r in rows} == {("m-1", True), ("other", False)}
-
-
-def test_a_day_that_holds_an_incomplete_window_is_incomplete(found: Found) -> None:
-    for rows in of(found, "incomplete").values():
-        assert {(row["period"], row["complete"]) for row in rows} == {("day", False), ("hour", False), ("window", True)}
-
-
-def test_a_day_goes_on_where_the_windows_collection_failed(found: Found) -> None:
-    for rows in of(found, "window failed").values():
-        assert {(row["period"], row["as_of"]) for row in rows} == {("day", W - Q), ("hour", W - Q)}
-
-
-def test_only_the_newest_published_batch_counts(found: Found) -> None:
-    one = only(of(found, "newest")["quality"], period="day", metric_type="coherence")
-    assert (one["n"], one["mean"], one["population"]) == (1, 0.5, 0)
+def test_rubrics_of_customers_have_figures_of_the_same_kind_and_change_none_of_the_others(
+    clickhouse: ClickHouse,
+) -> None:
+    rubric = {"metric_type": "rubric:tone", "judge_version": "v1-r1", "details": "{}"}
+    low, high = interaction(1, window=W - Q)[0], interaction(2)[0]
+    publish(
+        clickhouse,
+        [
+            *interaction(1, window=W - Q), sample(100, W - Q), low | rubric | {"score": 0.25, "label": "poor"},
+            *interaction(2), sample(300), high | rubric | {"score": 0.75, "label": "good"},
+        ],
+    )  # fmt: skip
+    of_rubrics = select(
+        clickhouse,
+        "SELECT * FROM application_figures(window = {at:DateTime('UTC')}, metrics = ['rubric:']) ORDER BY period",
+        at=W,
+    )
+    assert [(r["period"], r["metric_type"], r["judge_version"], r["mean"], r["population"]) for r in of_rubrics] == [
+        ("day", "rubric:tone", "v1-r1", close(0.625), 400), ("hour", "rubric:tone", "v1-r1", close(0.625), 400),
+        ("window", "rubric:tone", "v1-r1", 0.75, 300),
+    ]  # fmt: skip
+    assert {row["coherence"] for row in compute(clickhouse, "summary")["summary"]} == {1}
 
 
 def test_rates_are_corrected_once_the_judge_was_scored_on_a_golden_set(found: Found) -> None:
@@ -495,7 +470,7 @@ def average(values: Sequence[float], weights: Sequence[float]) -> float | None:
     return math.fsum(w * v for v, w in zip(values, weights, strict=True)) / math.fsum(weights) if values else None
 
 
-PERIODS = {
+PERIODS: dict[str, Callable[[datetime], bool]] = {
     "window": lambda at: at == W, "hour": lambda at: HOUR <= at <= W, "day": lambda at: DAY <= at <= W,
     "week": lambda at: DAY - 7 * D <= at < DAY,
 }  # fmt: skip
