@@ -54,13 +54,9 @@ def read_completion(completion: object, question: Question) -> Reply:
     if not isinstance(completion, dict):
         return Reply(failure=Failure.MALFORMED, again=True, unanswered=True)
     prompt, answered = _usage(completion.get("usage"))
-    reply = Reply(
-        failure=Failure.MALFORMED,
-        again=True,
-        prompt_tokens=prompt or 0,
-        completion_tokens=answered or 0,
-        unanswered=prompt is None or answered is None,
-    )
+    reply = Reply(failure=Failure.MALFORMED, again=True, unanswered=True)
+    if prompt is not None and answered is not None:
+        reply = replace(reply, prompt_tokens=prompt, completion_tokens=answered, unanswered=False)
     choices = completion.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         return reply
