@@ -143,7 +143,7 @@ def _read(call: Call, timestamp: datetime) -> Interaction | Skipped | BadLine:
             application_id=application_id or UNKNOWN,
             model_name=_model(call),
             timestamp=timestamp,
-            provider=_provider(call.provider),
+            provider=provider_of(call.provider),
             application_name=application_name,
             prompt_tokens=count_of(call.prompt_tokens),
             response_tokens=count_of(call.response_tokens),
@@ -165,7 +165,7 @@ def _read(call: Call, timestamp: datetime) -> Interaction | Skipped | BadLine:
         application_name=application_name,
         model_name=_model(call),
         timestamp=timestamp,
-        provider=_provider(call.provider),
+        provider=provider_of(call.provider),
         prompt=storable(prompt.text),
         response=response,
         context="\n".join(chunks) or None,
@@ -221,7 +221,7 @@ def _derived_id(call: Call, timestamp: datetime, prompt: str, response: str) -> 
     return hashlib.sha256(told.encode(errors="replace")).hexdigest()[:32]
 
 
-def _provider(value: object) -> str:
+def provider_of(value: object) -> str:
     """The cloud that the application runs on; "" where the record does not say.
 
     Other clouds that OpenTelemetry knows (`alibaba_cloud`) come as they are. Any other word does not say: `provider` is

@@ -56,7 +56,7 @@ class Doubles:
     def add(self, call: Call, source: object = None) -> Iterator[Interaction | Skipped | BadLine]:
         """Take a call; gives those that need not be held any longer. `source` joins pieces that have no ids."""
         if not call.is_span:
-            yield from self._give(read_call(call))
+            yield from self.give(read_call(call))
             return
         if call.is_piece:
             self._add_piece(call, source)
@@ -89,9 +89,10 @@ class Doubles:
                 del self._known[key]
         if not entry.gone:
             entry.gone = True
-            yield from self._give(read_call(entry.call) if entry.call.is_piece else entry.item)
+            yield from self.give(read_call(entry.call) if entry.call.is_piece else entry.item)
 
-    def _give(self, item: Interaction | Skipped | BadLine) -> Iterator[Interaction | Skipped | BadLine]:
+    def give(self, item: Interaction | Skipped | BadLine) -> Iterator[Interaction | Skipped | BadLine]:
+        """Give what need not be held, unless it was given before."""
         if not isinstance(item, BadLine):
             mark = hash((item.interaction_id, item.timestamp))  # ids may begin anew with each process
             if mark in self._seen:

@@ -28,13 +28,13 @@ END = (
     "response_created_at",
     "end_timestamp",
 )
-_ID = ("interaction_id", "id", "request_id", "requestId", "message_id", "event_id", "uuid", "run_id", "log_id", "_id")
-_APPLICATION = (
+ID = ("interaction_id", "id", "request_id", "requestId", "message_id", "event_id", "uuid", "run_id", "log_id", "_id")
+APPLICATION = (
     "application_id", "app_id", "application", "app", "service", "service_name", "service.name", "project_name",
     "serviceName", "project",
 )  # fmt: skip
-_APPLICATION_NAME = ("application_name", "app_name")
-_MODEL = (
+APPLICATION_NAME = ("application_name", "app_name")
+MODEL = (
     "model",
     "model_name",
     "model_id",
@@ -45,41 +45,41 @@ _MODEL = (
     "modelVersion",
     "model_version",
 )
-_PROVIDER = ("provider", "cloud_provider", "cloud.provider", "cloud")
-_PROMPT = (
+PROVIDER = ("provider", "cloud_provider", "cloud.provider", "cloud")
+PROMPT = (
     "prompt", "input", "question", "query", "request", "messages", "contents", "user_input", "prompt_text", "inputs",
     "prompt_messages", "input_messages", "request_body", "requestBody", "user_message", "instruction", "input_text",
 )  # fmt: skip
-_RESPONSE = (
+RESPONSE = (
     "response", "output", "completion", "answer", "choices", "candidates", "model_output", "response_text",
     "actual_output", "outputs", "content", "generations", "generated_text", "completion_message", "output_messages",
     "response_body", "responseBody", "output_text", "assistant_message", "reply", "generation",
 )  # fmt: skip
-_CONTEXT = (
+CONTEXT = (
     "context", "contexts", "retrieved_context", "documents", "sources", "knowledge", "retrieved_contexts",
     "retrieval_context", "retrieved_documents", "retrieved_docs", "source_documents", "chunks",
 )  # fmt: skip
-_REFERENCE = (
+REFERENCE = (
     "reference", "reference_answer", "expected", "expected_output", "ground_truth", "reference_output", "ground_truths",
     "ideal", "target",
 )  # fmt: skip
 PROMPT_TOKENS = (
     "prompt_tokens", "input_tokens", "promptTokens", "inputTokens", "promptTokenCount", "inputTokenCount", "tokens_in",
-    "input_token_count", "prompt_token_count", "prompt", "input",
+    "input_token_count", "prompt_token_count",
 )  # fmt: skip
 RESPONSE_TOKENS = (
     "response_tokens", "completion_tokens", "output_tokens", "completionTokens", "outputTokens", "candidatesTokenCount",
-    "outputTokenCount", "tokens_out", "output_token_count", "completion_token_count", "completion", "output",
+    "outputTokenCount", "tokens_out", "output_token_count", "completion_token_count",
 )  # fmt: skip
 SESSION = (
     "session_id", "sessionId", "conversation_id", "conversationId", "thread_id", "threadId", "chat_id", "session",
 )  # fmt: skip
-_TRACE = ("trace_id", "traceId", "trace")
+TRACE = ("trace_id", "traceId", "trace")
 COST = ("cost_usd", "cost", "response_cost", "total_cost", "totalCost", "usd_cost", "price_usd", "calculatedTotalCost")
-_LATENCY_MS = ("latency_ms", "latencyMs", "duration_ms", "durationMs", "delay_ms", "response_time_ms", "elapsed_ms")
+LATENCY_MS = ("latency_ms", "latencyMs", "duration_ms", "durationMs", "delay_ms", "response_time_ms", "elapsed_ms")
 _LATENCY_S = ("latency_s", "duration_s", "latency_seconds", "duration_seconds", "elapsed_s")
 _STATUS = ("status_code", "statusCode", "response_status", "http_status", "status")
-_USAGE = ("usage", "usageMetadata", "token_usage", "tokenUsage", "usage_details", "usage_metadata")
+USAGE = ("usage", "usageMetadata", "token_usage", "tokenUsage", "usage_details", "usage_metadata")
 _IN_A_BODY = ("system", "instructions", "systemInstruction", "system_instruction", "preamble", "system_prompt")
 _BESIDE = ("metadata", "meta", "extra", "attributes", "additional_metadata")  # where the rest may stand
 
@@ -89,22 +89,22 @@ def read_flat(record: Mapping[str, Any]) -> Iterator[Call]:
     call = Call(
         started=filled(record, TIME),
         ended=filled(record, END),
-        took_ms=first(record, _LATENCY_MS),
-        interaction_id=filled(record, _ID),
-        application_name=filled(record, _APPLICATION_NAME),
-        model_name=filled(record, _MODEL),
-        provider=filled(record, _PROVIDER),
+        took_ms=first(record, LATENCY_MS),
+        interaction_id=filled(record, ID),
+        application_name=filled(record, APPLICATION_NAME),
+        model_name=filled(record, MODEL),
+        provider=filled(record, PROVIDER),
         system=filled(record, _IN_A_BODY),
-        context=filled(record, _CONTEXT),
-        reference=filled(record, _REFERENCE),
+        context=filled(record, CONTEXT),
+        reference=filled(record, REFERENCE),
         session_id=filled(record, SESSION),
         cost_usd=first(record, COST),
         stopped=first(record, ("finish_reason", "stop_reason", "finishReason", "stopReason")),
     )
-    call.application_id = named = filled(record, _APPLICATION)
+    call.application_id = named = filled(record, APPLICATION)
     if isinstance(named, dict):
         call.application_id, call.application_name = named.get("id"), call.application_name or named.get("name")
-    trace = filled(record, _TRACE)
+    trace = filled(record, TRACE)
     call.trace_id = trace if isinstance(trace, str) else ""
     call.prompt, call.response = _texts(record)
     call.failed = has_failed(record)
@@ -123,8 +123,8 @@ def read_flat(record: Mapping[str, Any]) -> Iterator[Call]:
 
 def _texts(record: Mapping[str, Any]) -> tuple[Any, Any]:
     """Prompt and response; a conversation may have its answer at its end."""
-    prompt, response = filled(record, _PROMPT), filled(record, _RESPONSE)
-    if isinstance(prompt, dict) and not filled(prompt, _PROMPT) and "messages" in record:
+    prompt, response = filled(record, PROMPT), filled(record, RESPONSE)
+    if isinstance(prompt, dict) and not filled(prompt, PROMPT) and "messages" in record:
         prompt = record["messages"]
     if response is None:
         told = parsed(prompt)
@@ -136,7 +136,7 @@ def _texts(record: Mapping[str, Any]) -> tuple[Any, Any]:
                 return before, last
         if record.get("refusal"):
             response = {"refusal": record["refusal"]}
-    elif response is record.get("output") or response is record.get("content") or response is record.get("choices"):
+    elif not isinstance(response, str) and any(response is record.get(key) for key in ("output", "content", "choices")):
         # The body of an answer, with what it says besides.
         response = {**{key: record[key] for key in ("stop_reason",) if key in record}, "output": response}
     return prompt, response
@@ -145,16 +145,15 @@ def _texts(record: Mapping[str, Any]) -> tuple[Any, Any]:
 def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
     """What the bodies of request and response say, where the record itself does not."""
     asked, told = body_of(call.prompt), body_of(call.response)
-    usage = (
-        first(record, _USAGE) or first(told, _USAGE) or (told.get("response") or {}).get("usage")
-        if isinstance(told.get("response"), dict | None)
-        else first(record, _USAGE) or first(told, _USAGE)
-    )
-    usage = parsed(usage)
-    usage = {**record, **usage} if isinstance(usage, dict) else record
-    call.prompt_tokens = first(usage, PROMPT_TOKENS[:-2] if usage is record else PROMPT_TOKENS)
-    call.response_tokens = first(usage, RESPONSE_TOKENS[:-2] if usage is record else RESPONSE_TOKENS)
-    call.model_name = filled(told, _MODEL) or call.model_name or filled(asked, _MODEL)  # the release that answered
+    usage = parsed(first(record, USAGE) or first(told, USAGE))
+    usage = usage if isinstance(usage, dict) else {}
+    call.prompt_tokens = first(record, PROMPT_TOKENS)
+    call.response_tokens = first(record, RESPONSE_TOKENS)
+    if call.prompt_tokens is None:
+        call.prompt_tokens = first(usage, (*PROMPT_TOKENS, "prompt", "input"))
+    if call.response_tokens is None:
+        call.response_tokens = first(usage, (*RESPONSE_TOKENS, "completion", "output"))
+    call.model_name = filled(told, MODEL) or call.model_name or filled(asked, MODEL)  # the release that answered
     if call.started is None:
         call.started = filled(told, ("created", "created_at", "createTime"))
     if call.interaction_id is None:
@@ -173,11 +172,11 @@ def _fill_from_beside(call: Call, held: Mapping[str, Any]) -> None:
     call.started = call.started if call.started is not None else filled(held, TIME)
     call.ended = call.ended if call.ended is not None else filled(held, END)
     call.session_id = call.session_id or filled(held, SESSION)
-    call.model_name = call.model_name or filled(held, _MODEL)
-    call.application_id = call.application_id or filled(held, _APPLICATION)
-    call.interaction_id = call.interaction_id or filled(held, _ID[2:])
-    call.provider = call.provider or filled(held, _PROVIDER[1:])
-    call.trace_id = call.trace_id or str(filled(held, _TRACE) or "")
+    call.model_name = call.model_name or filled(held, MODEL)
+    call.application_id = call.application_id or filled(held, APPLICATION)
+    call.interaction_id = call.interaction_id or filled(held, ID[2:])
+    call.provider = call.provider or filled(held, PROVIDER[1:])
+    call.trace_id = call.trace_id or str(filled(held, TRACE) or "")
 
 
 def has_failed(record: Mapping[str, Any]) -> bool:
@@ -190,4 +189,4 @@ def has_failed(record: Mapping[str, Any]) -> bool:
     if isinstance(status, int) and not isinstance(status, bool) and 400 <= status < 600:
         return True
     error = filled(record, ("error", "error_message", "errorCode", "exception", "error_str"))
-    return bool(error) and filled(record, _RESPONSE) is None
+    return bool(error) and filled(record, RESPONSE) is None

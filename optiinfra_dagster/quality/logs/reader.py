@@ -19,6 +19,7 @@ from optiinfra_dagster.quality.logs.doubles import Doubles
 from optiinfra_dagster.quality.logs.envelopes import Span, spans_of
 from optiinfra_dagster.quality.logs.fields import BadFieldError
 from optiinfra_dagster.quality.logs.flat import read_flat
+from optiinfra_dagster.quality.logs.plain import read_plain
 from optiinfra_dagster.quality.logs.records import MAX_RECORD
 from optiinfra_dagster.quality.logs.spans import read_span
 
@@ -60,6 +61,8 @@ def _read(record: Any, doubles: Doubles) -> Iterator[Interaction | Skipped | Bad
         yield from doubles.pass_on(record)
     elif not isinstance(record, dict):
         yield from doubles.pass_on(BadLine(Reason.WRONG_TYPE))
+    elif (interaction := read_plain(record)) is not None:
+        yield from doubles.give(interaction)
     else:
         try:
             for call, source in _calls(record):
