@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.quality.real_libraries.calls import CLAUDE, CLAUDE_RELEASE, MODEL, RELEASE, Api, Call, Kind, calls
+from tests.quality.real_libraries.calls import CLAUDE, CLAUDE_RELEASE, MODEL, RELEASE, THOUGHT, Api, Call, Kind, calls
 
 ALL = tuple(Api)
 CONVERSATIONS = (Api.CHAT, Api.RESPONSES, Api.MESSAGES)
@@ -28,9 +28,10 @@ class Way:
     application: str = "shop-bot"  # "": the library's own name for it
     provider: str = "aws"
     unmade: frozenset[str] = frozenset()  # calls that the driver cannot make
-    lost: frozenset[str] = frozenset()  # whose answer is not in the log
+    lost: frozenset[str] = frozenset()  # whose question or answer is not in the log
     toolless: frozenset[str] = frozenset()  # whose prompt lacks the calls of tools and their results
     miscounted: frozenset[str] = frozenset()  # whose tokens are counted wrong
+    aloud: frozenset[str] = frozenset()  # whose thoughts are logged as the first of two answers
     as_asked: frozenset[str] = frozenset()  # whose model is the one asked for, not the one that answered
     refusals: frozenset[str] = frozenset()  # which the log says are refusals
 
@@ -53,6 +54,10 @@ class Way:
     def prompt_has(self, call: Call) -> list[str]:
         """What the prompt of a call must hold."""
         return [call.asked] if named(call, self.toolless) else call.prompt_has
+
+    def answer(self, call: Call) -> str:
+        """The answer that the log tells of."""
+        return THOUGHT if named(call, self.aloud) else call.answer
 
     def model(self, call: Call) -> str:
         """The model that the log names."""
@@ -91,23 +96,24 @@ _REFUSAL = frozenset({"refusal"})
 _BY_CLAUDE = frozenset({"messages.refusal"})  # OpenAI's become texts like others
 _OF_RESPONSES = frozenset({"responses.refusal"})
 _TOOLS_OF_RESPONSES = frozenset({"responses.tool_answer"})
+_UNLOGGED = _OF_RESPONSES | {"chat.picture"}
 _STREAMED = frozenset({"messages.stream"})  # adds what a stream says of its tokens so far
 
 WAYS = (
     _opentelemetry("openai_v2", *_V2, lost=_REFUSAL),
-    _opentelemetry("openai_v2_span", *_V2, lost=_REFUSAL),
-    _opentelemetry("openai_v2_event", *_V2, lost=_REFUSAL),
-    _opentelemetry("openai_v2_both", *_V2, lost=_REFUSAL),
+    _opentelemetry("openai_v2_span", *_V2, lost=_REFUSAL | {"picture"}),
+    _opentelemetry("openai_v2_event", *_V2, lost=_REFUSAL | {"picture"}),
+    _opentelemetry("openai_v2_both", *_V2, lost=_REFUSAL | {"picture"}),
     _opentelemetry("genai_span", *_GENAI, refusals=_BY_CLAUDE),
     _opentelemetry("genai_event", *_GENAI, refusals=_BY_CLAUDE),
     _opentelemetry("genai_both", *_GENAI, refusals=_BY_CLAUDE),
     _opentelemetry("genai_console", *_GENAI, refusals=_BY_CLAUDE),
     _opentelemetry("genai_without_content", *_GENAI, lost=frozenset({"*"})),
-    _opentelemetry("openllmetry", *_OPENLLMETRY, lost=_OF_RESPONSES, miscounted=_STREAMED, refusals=_REFUSAL),
-    _opentelemetry("openllmetry_console", *_OPENLLMETRY, lost=_OF_RESPONSES, miscounted=_STREAMED, refusals=_REFUSAL),
+    _opentelemetry("openllmetry", *_OPENLLMETRY, lost=_UNLOGGED, miscounted=_STREAMED, refusals=_REFUSAL),
+    _opentelemetry("openllmetry_console", *_OPENLLMETRY, lost=_UNLOGGED, miscounted=_STREAMED, refusals=_REFUSAL),
     _opentelemetry(
         "openllmetry_events", *_OPENLLMETRY, lost=_OF_RESPONSES | {"chat.refusal"}, miscounted=_STREAMED,
-        refusals=_BY_CLAUDE,
+        aloud=frozenset({"messages.thought"}), refusals=_BY_CLAUDE,
     ),
     _opentelemetry("openinference", *_OPENINFERENCE, refusals=_BY_CLAUDE),
     _opentelemetry("openinference_console", *_OPENINFERENCE, refusals=_BY_CLAUDE),

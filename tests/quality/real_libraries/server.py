@@ -301,15 +301,13 @@ def _message_steps(call: Call) -> Events:
     begun = {**whole, "content": [], "stop_reason": None, "usage": {**whole["usage"], "output_tokens": 1}}
     yield "message_start", {"message": begun}
     for index, block in enumerate(whole["content"]):
-        empty: dict[str, Any] = {"input": {}} if block["type"] == "tool_use" else {"text": ""}
+        kind = block["type"]
+        text = json.dumps(block["input"]) if kind == "tool_use" else block[kind]
+        empty: dict[str, Any] = {"input": {}} if kind == "tool_use" else {kind: ""}
         yield "content_block_start", {"index": index, "content_block": {**block, **empty}}
-        if block["type"] == "tool_use":
-            pieces = _pieces(json.dumps(block["input"]))
-            deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
-        else:
-            deltas = [{"type": "text_delta", "text": piece} for piece in _pieces(block["text"])]
-        for delta in deltas:
-            yield "content_block_delta", {"index": index, "delta": delta}
+        name, within = {"tool_use": ("input_json_delta", "partial_json")}.get(kind, (f"{kind}_delta", kind))
+        for piece in _pieces(text):
+            yield "content_block_delta", {"index": index, "delta": {"type": name, within: piece}}
         yield "content_block_stop", {"index": index}
     end = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
     yield "message_delta", {"delta": end, "usage": {"output_tokens": call.response_tokens}}
