@@ -194,8 +194,8 @@ class Doubles:
         merged.failed = failed
         # An agent's count is of all its calls, and of two that disagree on one call the lower was the API's.
         merged.prompt_tokens, merged.response_tokens = counts
-        if merged.is_piece:  # a span knows when its call was
-            merged.started, merged.ended = poorer.call.started or merged.started, poorer.call.ended or merged.ended
+        merged.started, merged.ended = _times(one, other) or (merged.started, merged.ended)
+        if merged.is_piece:
             merged.is_piece = poorer.call.is_piece
         # A span may end before all messages of its call are logged: those to come are added.
         merged.is_piece = merged.is_piece or awaits
@@ -212,6 +212,19 @@ def _awaits(one: _Entry, other: _Entry) -> bool:
     whole, pieces = sorted((one.call, other.call), key=lambda call: call.is_piece)
     is_bare = not (whole.is_piece or whole.prompt or whole.response)
     return is_bare and pieces.is_piece and not pieces.response
+
+
+def _times(one: _Entry, other: _Entry) -> tuple[object, object] | None:
+    """From when to when a call was, as its spans tell: an event knows its end only, and an agent does more than ask."""
+    times: list[tuple[datetime, datetime, Call]] = []
+    for entry in (one, other):
+        started, ended = moment_of(entry.call.started), moment_of(entry.call.ended)
+        is_span = entry.is_timed or not (entry.call.is_piece or entry.kind is Kind.AGENT)
+        if is_span and started is not None and ended is not None and started <= ended:
+            times.append((started, ended, entry.call))
+    if not times:
+        return None
+    return min(times, key=lambda time: time[0])[2].started, max(times, key=lambda time: time[1])[2].ended
 
 
 def _has_failed(one: _Entry, other: _Entry) -> bool:
