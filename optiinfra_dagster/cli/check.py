@@ -151,7 +151,7 @@ def _check_interactions(settings: Settings, clickhouse: ClickHouse, customer: Cu
     window = windows.newest_collectable(datetime.now(UTC), timedelta(minutes=settings.lag_minutes))
     try:
         source = open_source(customer, clickhouse=clickhouse)
-        count = source.probe(customer.providers, window, window + windows.WINDOW)
+        count, _ = source.look(customer.providers, window, window + windows.WINDOW)
     except OptiInfraError as error:
         return who, place, [str(error)], ""
     what = "rows in" if isinstance(source, TableSource) else "files around"

@@ -15,8 +15,11 @@ from optiinfra_dagster.model.quality import ApplicationRow
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.asking import NEED_A_HAND, explain, judge_all
+from optiinfra_dagster.quality.doubles import Doubles
+from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.rows import metric_rows, sample_row
 from optiinfra_dagster.quality.sampling import Sample
+from optiinfra_dagster.quality.unread import explain_unread
 from optiinfra_dagster.storage.rows import application_rows
 
 if TYPE_CHECKING:
@@ -25,13 +28,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.quality.interactions import Skipped
     from optiinfra_dagster.quality.judge import Judge
+    from optiinfra_dagster.quality.records import SourceCounts
     from optiinfra_dagster.quality.sources import InteractionSource
     from optiinfra_dagster.storage.verdicts import Verdicts
 
 NO_KEY = "LLM quality is not judged: set GROQ_API_KEY to a key of https://console.groq.com/keys."
-LINGER_SECONDS = 0.2
-"""A verdict waits so long for those that arrive soon after it, to be stored with them: each store is an insert."""
+_START_LOGGING = (
+    "Correct `interactions` in the customers file, or let the application deliver its log there (in ClickHouse: with "
+    "the customer's id in customer_id, or in the resource attribute customer.id of OpenTelemetry)."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +76,9 @@ def collect(
         raise ConfigError(f"{customer.id} has no `application` in the customers file: add one with `interactions`.")
     if judge is None:
         return Collected(SliceStatus.NOT_CONFIGURED, error=NO_KEY)
-    sample = Sample(customer.id, window, customer.application.sample_per_window)
-    for interaction in source.fetch(provider, window, window + windows.WINDOW):
-        sample.add(interaction)
+    sample, counts = draw(customer.id, customer.application.sample_per_window, provider, window, source)
+    if not counts.records and source.is_empty(provider):
+        return Collected(SliceStatus.FAILED, error=f"nothing was ever logged in {source.place}. {_START_LOGGING}")
     # The applications in turn, so that none starves the others where a budget ends.
     turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
     chosen = [interaction for turn in turns for interaction in turn if interaction is not None]
@@ -95,15 +102,53 @@ def collect(
                 sample.tokens(application_id, model), prices.get(model),
             )
         )  # fmt: skip
-    counts = source.counts
-    details = {name: getattr(counts, name) for name in ("interactions", "bad_lines", "other_provider", "files")}
-    rows.append(ApplicationRow("source", window, details=details))
+    rows.append(ApplicationRow("source", window, details=_source_details(counts)))
     lacking = Counter(verdict.failure for _, verdict in scored if verdict.failure and not verdict.settled)
+    error = " ".join(text for text in (explain_unread(counts), explain(lacking, len(scored), judge)) if text)
     return Collected(
-        SliceStatus.PARTIAL if lacking else SliceStatus.OK,
+        SliceStatus.PARTIAL if error else SliceStatus.OK,
         application_rows(customer.id, provider, window, rows, judge.model, judge.version, now()),
-        error=explain(lacking, len(scored), judge),
-        permanent=bool(lacking) and set(lacking) <= NEED_A_HAND,
+        error=error,
+        # What cannot be read stays so until the file changes, which is found without being asked for.
+        permanent=bool(error) and set(lacking) <= NEED_A_HAND,
         api_calls=judged.requests,
         judge_usd=judged.usd,
     )
+
+
+def draw(
+    customer_id: str, size: int, provider: str, window: datetime, source: InteractionSource
+) -> tuple[Sample, SourceCounts]:
+    """The sample of a window's calls, each of which counts once, and the counts of what was read for it.
+
+    Raises:
+        CloudError: the log changed while it was read, or as `InteractionSource.fetch`.
+        ConfigError, StorageError: as `InteractionSource.fetch`.
+    """
+    doubles, sample = Doubles(), Sample(customer_id, window, size)
+
+    def count(item: Interaction | Skipped) -> None:
+        if isinstance(item, Interaction):
+            sample.add(item)
+
+    for item in source.fetch(provider, window, window + windows.WINDOW):
+        if doubles.is_first(item):
+            count(item)
+    counts = source.counts
+    if not doubles.is_settled:
+        sample = Sample(customer_id, window, size)
+        for item in source.fetch(provider, window, window + windows.WINDOW):
+            if (told := doubles.settled(item)) is not None:
+                count(told)
+        doubles.check()
+    return sample, counts
+
+
+def _source_details(counts: SourceCounts) -> dict[str, object]:
+    """What was read for a window: kept beside its figures, with the digest by which late records are found."""
+    return {
+        **{name: getattr(counts, name) for name in ("interactions", "bad_lines", "other_provider", "files")},
+        "skipped": {kind.value: n for kind, n in sorted(counts.skipped.items())},
+        "reasons": {reason.value: n for reason, n in sorted(counts.reasons.items())},
+        "content": counts.content,
+    }
