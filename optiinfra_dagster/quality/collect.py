@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.verdicts import Verdicts
 
 NO_KEY = "LLM quality is not judged: set GROQ_API_KEY to a key of https://console.groq.com/keys."
-_START_LOGGING = (
+START_LOGGING = (
     "Correct `interactions` in the customers file, or let the application deliver its log there (in ClickHouse: with "
     "the customer's id in customer_id, or in the resource attribute customer.id of OpenTelemetry)."
 )
@@ -78,7 +78,7 @@ def collect(
         return Collected(SliceStatus.NOT_CONFIGURED, error=NO_KEY)
     sample, counts = draw(customer.id, customer.application.sample_per_window, provider, window, source)
     if not counts.records and source.is_empty(provider):
-        return Collected(SliceStatus.FAILED, error=f"nothing was ever logged in {source.place}. {_START_LOGGING}")
+        return Collected(SliceStatus.FAILED, error=f"nothing was ever logged in {source.place}. {START_LOGGING}")
     # The applications in turn, so that none starves the others where a budget ends.
     turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
     chosen = [interaction for turn in turns for interaction in turn if interaction is not None]

@@ -84,7 +84,8 @@ def open_source(
     application = customer.application
     if application is None:
         raise ConfigError(f"{customer.id} has no `application` in the customers file: add one with `interactions`.")
-    default = application.provider or (customer.providers[0] if len(customer.providers) == 1 else "")
+    providers = customer.application_providers
+    default = application.provider or (providers[0] if len(providers) == 1 else "")
     meter = meter or Meter()
     if application.interactions == "clickhouse":
         if clickhouse is None:
