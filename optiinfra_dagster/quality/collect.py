@@ -8,6 +8,8 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.quality import ApplicationRow
@@ -17,12 +19,11 @@ from optiinfra_dagster.quality.asking import explain, is_final, judge_all
 from optiinfra_dagster.quality.budget import Allowance
 from optiinfra_dagster.quality.rows import metric_rows, sample_row
 from optiinfra_dagster.quality.sampling import Sample
+from optiinfra_dagster.quality.second_judge import SecondJudge, SecondOpinions
 from optiinfra_dagster.storage.rows import application_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pyarrow as pa
 
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.quality.judge import Judge
@@ -58,6 +59,7 @@ def collect(
     judge: Judge | None,
     verdicts: Verdicts,
     now: Callable[[], datetime],
+    second: SecondJudge | None = None,
 ) -> Collected:
     """Judge a sample of a window's interactions; without a judge, say what to set.
 
@@ -101,11 +103,19 @@ def collect(
     details = {name: getattr(counts, name) for name in ("interactions", "bad_lines", "other_provider", "files")}
     rows.append(ApplicationRow("source", window, details=details))
     lacking = [verdict for _, verdict in scored if verdict.failure]
+    table = application_rows(customer.id, provider, window, rows, judge.model, judge.version, now())
+    others = SecondOpinions()
+    if second is not None:
+        others = second.opinions(customer.id, scored, verdicts, allowance, now, store_text=store_text)
+    if others.rows:
+        of_second = application_rows(customer.id, provider, window, others.rows, others.model, others.version, now())
+        table = pa.concat_tables([table, of_second])
+    error = explain(lacking, len(scored), judge, judged.reasons)
     return Collected(
         SliceStatus.PARTIAL if lacking else SliceStatus.OK,
-        application_rows(customer.id, provider, window, rows, judge.model, judge.version, now()),
-        error=explain(lacking, len(scored), judge, judged.reasons),
+        table,
+        error=f"{error} {others.error}".strip(),
         permanent=bool(lacking) and is_final(lacking),
-        api_calls=judged.requests,
-        judge_usd=judged.usd,
+        api_calls=judged.requests + others.requests,
+        judge_usd=judged.usd + others.usd,
     )
