@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import CloudError
 from optiinfra_dagster.model.quality import MOST_ASKINGS, Failure, Verdict
-from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.budget import Admission, Allowance, Wallet
 from optiinfra_dagster.quality.judge import ATTEMPTS
-from optiinfra_dagster.quality.rubric import Question
+from optiinfra_dagster.quality.requests import keys_of, requests_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from concurrent.futures import Future
     from datetime import datetime
 
+    from optiinfra_dagster.config.rubrics import Rubric
     from optiinfra_dagster.quality.interactions import Interaction
     from optiinfra_dagster.quality.judge import Judge
+    from optiinfra_dagster.quality.requests import Request
+    from optiinfra_dagster.quality.rubric import Question
     from optiinfra_dagster.storage.verdicts import Verdicts
 
 LINGER_SECONDS = 0.2
@@ -43,6 +45,14 @@ class Judged:
     verdicts: Mapping[str, Verdict]
     asked: Mapping[str, Verdict] = field(default_factory=dict)  # as they were asked now, without earlier askings
     reasons: Mapping[Failure, str] = field(default_factory=dict)
+
+    def of(
+        self, customer_id: str, judge_version: str, interaction: Interaction, own: Sequence[Rubric]
+    ) -> tuple[Verdict, dict[Rubric, Verdict | None]]:
+        """The verdict on an interaction by our metrics, and by each rubric; None by one that needs what it lacks."""
+        keys = keys_of(customer_id, judge_version, interaction, own)
+        by = {rubric: self.verdicts[key] for key, rubric in keys.items()}
+        return by[None], {rubric: by.get(rubric) for rubric in own}
 
     @property
     def requests(self) -> int:
@@ -64,8 +74,11 @@ def judge_all(
     store_text: bool,
     now: Callable[[], datetime],
     allowance: Allowance | None = None,
+    own: Sequence[Rubric] = (),
 ) -> Judged:
-    """A verdict on each interaction, by `rubric.key_of`: known ones from the cache, the others asked for in turn.
+    """The verdicts on interactions by our metrics and the customer's `own` rubrics, by their keys.
+
+    Known ones come from the cache, the others are asked for in turn.
 
     A verdict is stored before the next question is sent in its place, so a kill loses at most `judge.concurrency`
     answers. Equal texts are asked about once. `allowance` is what may be used, the whole day if it is not given.
@@ -74,17 +87,15 @@ def judge_all(
         CloudError: the judge cannot be used at all; what it answered before is stored.
         StorageError: verdicts could not be read or stored.
     """
-    questions: dict[str, Interaction] = {}
-    for interaction in interactions:
-        questions.setdefault(rubric.key_of(customer_id, judge.version, interaction), interaction)
-    known = verdicts.load(customer_id, list(questions))
-    waiting = deque(key for key in questions if key not in known or not known[key].settled)
+    wanted = [(one, keys_of(customer_id, judge.version, one, own)) for one in interactions]
+    known = verdicts.load(customer_id, list({key: None for _, keys in wanted for key in keys}))
+    waiting = deque(requests_for(wanted, [key for key, verdict in known.items() if verdict.settled]))
     if not waiting:
         return Judged(known)
     judge.prepare()
     begun = allowance or Allowance(judge.day, now())
     wallet = Wallet(verdicts.spend, customer_id, begun, judge.budgets)
-    asking = _Asking(judge, wallet, questions, waiting, known)
+    asking = _Asking(judge, wallet, waiting, known)
     asked: dict[str, Verdict] = {}
     try:
         while asking.go_on():
@@ -110,16 +121,14 @@ class _Asking:
         self,
         judge: Judge,
         wallet: Wallet,
-        questions: Mapping[str, Interaction],
-        waiting: deque[str],
+        waiting: deque[Request],
         known: dict[str, Verdict],
     ) -> None:
-        self._judge, self._wallet, self._known = judge, wallet, known
-        self._questions, self._waiting = questions, waiting
+        self._judge, self._wallet, self._known, self._waiting = judge, wallet, known, waiting
         self._purse = [judge.run_budget, wallet.budget]
-        self._ready: deque[tuple[str, Question]] = deque()
+        self._ready: deque[tuple[Request, Question]] = deque()
         self._deadline = time.monotonic() + judge.seconds
-        self._under_way: dict[Future[Verdict], str] = {}
+        self._under_way: dict[Future[Verdict], Request] = {}
         self.refusal: CloudError | None = None
         self.day_is_spent = False
 
@@ -128,7 +137,7 @@ class _Asking:
         while (self._ready or self._waiting) and len(self._under_way) < self._judge.concurrency:
             if not self._ready:
                 self._make_ready()
-            key, question = self._ready[0]
+            request, question = self._ready[0]
             failure: Failure | None = None
             if time.monotonic() >= self._deadline:
                 failure = Failure.OUT_OF_TIME
@@ -141,17 +150,18 @@ class _Asking:
                 failure = Failure.OVER_BUDGET if leave is Admission.NEVER else None
             self._ready.popleft()
             if failure is None:
-                self._under_way[self._judge.ask(question, self._purse, self._deadline)] = key
+                self._under_way[self._judge.ask(question, self._purse, self._deadline)] = request
             else:
-                self._known.setdefault(key, self._judge.not_asked(failure))
+                for key, verdict in request.verdicts(self._judge.not_asked(failure)).items():
+                    self._known.setdefault(key, verdict)
         return bool(self._ready or self._waiting or self._under_way)
 
     def _make_ready(self) -> None:
         """Take the next block of questions, and reserve what they may use of the customer's day."""
-        keys = [self._waiting.popleft() for _ in range(min(BLOCK, len(self._waiting)))]
-        self._ready.extend((key, Question.about(self._questions[key])) for key in keys)
+        requests = [self._waiting.popleft() for _ in range(min(BLOCK, len(self._waiting)))]
+        self._ready.extend((request, request.question) for request in requests)
         if not self.day_is_spent:
-            self._fill(sum(self._judge.most_tokens(question) for _, question in self._ready), len(keys))
+            self._fill(sum(self._judge.most_tokens(question) for _, question in self._ready), len(requests))
 
     def _fill(self, tokens: int, questions: int) -> None:
         # With all attempts at them: those that are not answered count with the most that they may have used.
@@ -172,12 +182,12 @@ class _Asking:
         if not self._under_way:
             self._judge.budgets.wait(self._deadline)
             return {}
-        arrived = {}
+        arrived: dict[str, Verdict] = {}
         wait(self._under_way, return_when=FIRST_COMPLETED)
         for future in wait(self._under_way, timeout=LINGER_SECONDS).done:
-            key = self._under_way.pop(future)
+            request = self._under_way.pop(future)
             try:
-                arrived[key] = future.result()
+                arrived |= request.verdicts(future.result())
             except CloudError as error:
                 self.refusal = error
                 self._waiting.clear()

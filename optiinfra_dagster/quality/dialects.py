@@ -154,7 +154,7 @@ def find(server: Server, effort: str | None, ask: Ask) -> Dialect:
         reply, sent = ask(dialect, question)
         if reply.fatal is not None:
             raise reply.fatal
-        if reply.answer is not None:
+        if reply.said is not None:
             return dialect
         if reply.failure is Failure.REFUSED:
             said = f"refused the last with {reply.refused}"

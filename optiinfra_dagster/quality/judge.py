@@ -274,7 +274,7 @@ class Judge:
     def _add(self, verdict: Verdict, reply: Reply, most: int) -> Verdict:
         prompt_tokens = verdict.prompt_tokens + reply.prompt_tokens
         completion_tokens = verdict.completion_tokens + reply.completion_tokens
-        is_free = reply.answer is None and not reply.prompt_tokens + reply.completion_tokens
+        is_free = reply.said is None and not reply.prompt_tokens + reply.completion_tokens
         of_reply = usd(self.price, reply.prompt_tokens, reply.completion_tokens)
         if is_free:
             cost = verdict.usd
@@ -282,7 +282,7 @@ class Judge:
             cost = None if verdict.usd is None or of_reply is None or reply.unanswered else verdict.usd + of_reply
         return replace(
             verdict,
-            answer=reply.answer,
+            said=reply.said,
             failure=reply.failure,
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from optiinfra_dagster.model.errors import CloudError
-    from optiinfra_dagster.model.quality import Answer
+    from optiinfra_dagster.model.quality import Said
     from optiinfra_dagster.quality.rubric import Question
 
 ANSWER = "verdict"
@@ -37,7 +37,7 @@ _APOLOGY = re.compile(
 class Reply:
     """The outcome of one request: an answer, a failure, or an error that ends all judging."""
 
-    answer: Answer | None = None
+    said: Said | None = None
     failure: Failure | None = None
     fatal: CloudError | None = None
     again: bool = False  # whether the same request may be answered later
@@ -71,8 +71,8 @@ def read_completion(completion: object, question: Question) -> Reply:
     text = _unwrapped(text)
     if "{" not in text and _APOLOGY.match(text):
         return replace(reply, failure=Failure.DECLINED, again=False)
-    answer = _answer(text, question)
-    return reply if answer is None else replace(reply, answer=answer, failure=None, again=False)
+    said = _answer(text, question)
+    return reply if said is None else replace(reply, said=said, failure=None, again=False)
 
 
 def _usage(usage: object) -> tuple[int | None, int | None]:
@@ -116,7 +116,7 @@ def _unwrapped(text: str) -> str:
     return found[1] if found else text
 
 
-def _answer(text: str, question: Question) -> Answer | None:
+def _answer(text: str, question: Question) -> Said | None:
     """The answer that a text is; None where a key stands twice, a number is none, or it is not what was asked for."""
     try:
         found = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_number)

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import CloudError
+from optiinfra_dagster.model.quality import METRICS, RETRIEVAL
 from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.asking import explain, judge_all
 from optiinfra_dagster.quality.judge import Judge
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from optiinfra_dagster.config.application import Application
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.model.quality import ApplicationRow, Verdict
     from optiinfra_dagster.quality.budget import Allowance
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 
 PREFIX = "second:"
 """Before the metric in the metric_type of its rows."""
+
+JUDGED = {*METRICS, *RETRIEVAL}
+"""The metrics that it judges: the customer's own rubrics and the rules are the first judge's and nobody's."""
 
 SHOWN = ("direction", "cause")  # what its rows have of the details that the first judge's rows have
 
@@ -71,12 +76,11 @@ class SecondJudge:
     def opinions(
         self,
         customer_id: str,
+        application: Application,
         scored: Sequence[tuple[Interaction, Verdict]],
         verdicts: Verdicts,
         allowance: Allowance,
         now: Callable[[], datetime],
-        *,
-        store_text: bool,
     ) -> SecondOpinions:
         """Its scores of the share of `scored` that the first judge has answered.
 
@@ -97,7 +101,7 @@ class SecondJudge:
                 [interaction for interaction, _ in asked],
                 judge,
                 verdicts,
-                store_text=store_text,
+                store_text=application.store_text,
                 now=now,
                 allowance=allowance,
             )
@@ -110,11 +114,11 @@ class SecondJudge:
             second = judged.verdicts[rubric.key_of(customer_id, version, interaction)]
             lacking += [second] if second.failure else []
             pairs = zip(
-                metric_rows(customer_id, interaction, first, store_text=False),
-                metric_rows(customer_id, interaction, second, store_text=False),
+                metric_rows(customer_id, interaction, application, first, {}),
+                metric_rows(customer_id, interaction, application, second, {}),
                 strict=True,
             )
-            rows += [_beside(of_first, of_second, first) for of_first, of_second in pairs]
+            rows += [_beside(*pair, first) for pair in pairs if pair[0].metric_type in JUDGED]
         missing = explain(lacking, len(asked), judge, judged.reasons)
         told = f"The second judge: {missing}" if missing else ""
         return SecondOpinions(rows, judge.model, version, judged.requests, judged.usd, told)
@@ -125,6 +129,8 @@ def _beside(of_first: ApplicationRow, of_second: ApplicationRow, first: Verdict)
     return replace(
         of_second,
         metric_type=PREFIX + of_second.metric_type,
+        prompt_text="",
+        response_text="",
         details={
             **details,
             "first": of_first.score,

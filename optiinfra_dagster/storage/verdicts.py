@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.quality import Answer, Failure, Verdict
+from pydantic import TypeAdapter
+
+from optiinfra_dagster.model.quality import Failure, Said, Verdict
 from optiinfra_dagster.storage.spend import Spend
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+_SAID: TypeAdapter[Said] = TypeAdapter(Said)
 
 KEYS_PER_QUERY = 5_000  # parameters travel in the URL, of which ClickHouse reads 1 MiB
 
@@ -61,7 +65,7 @@ class Verdicts:
                     key: Verdict(
                         model,
                         version,
-                        Answer.model_validate_json(answer) if answer else None,
+                        _SAID.validate_json(answer) if answer else None,
                         None if answer else Failure(failure),
                         *counts,
                     )
@@ -78,7 +82,7 @@ class Verdicts:
                 key,
                 verdict.judge_model,
                 verdict.judge_version,
-                _to_json(verdict.answer, store_text=store_text),
+                _to_json(verdict.said, store_text=store_text),
                 verdict.failure or "",
                 verdict.settled,
                 verdict.prompt_tokens,
@@ -88,14 +92,14 @@ class Verdicts:
                 verdict.usd,
             ]
             for key, verdict in verdicts.items()
-            if verdict.requests
+            if verdict.requests or verdict.said is not None
         ]
         if rows:
             with self._clickhouse.session() as client:
                 client.insert("application_verdicts", rows, column_names=_COLUMNS)
 
 
-def _to_json(answer: Answer | None, *, store_text: bool) -> str:
-    if answer is None:
+def _to_json(said: Said | None, *, store_text: bool) -> str:
+    if said is None:
         return ""
-    return (answer if store_text else answer.without_evidence()).model_dump_json()
+    return (said if store_text else said.without_evidence()).model_dump_json()

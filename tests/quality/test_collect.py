@@ -22,6 +22,7 @@ from optiinfra_dagster.model.quality import METRICS, RETRIEVAL
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import statistics
 from optiinfra_dagster.quality.collect import Collected, collect
+from optiinfra_dagster.quality.rules import RULES
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.spend import Amount, Purse, Spend
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from optiinfra_dagster.quality.interactions import Interaction
     from optiinfra_dagster.quality.judge import Judge
 
-ROWS = (*METRICS, *RETRIEVAL)  # the metrics of each interaction
+JUDGED = (*METRICS, *RETRIEVAL)
+ROWS = (*JUDGED, *RULES)  # the rows of each interaction
 DIRECTION_UP = ("coherence", "relevance", "accuracy")
 
 
@@ -97,6 +99,11 @@ def rows_of(found: Collected) -> list[dict[str, Any]]:
     for row in rows:
         row["details"], row["metadata"] = json.loads(row["details"]), json.loads(row["metadata"])
     return sorted(rows, key=lambda r: (r["application_id"], r["model_name"], r["interaction_id"], r["metric_type"]))
+
+
+def judged_rows(found: Collected) -> list[dict[str, Any]]:
+    """The rows that tell what the judge says, or that it says nothing."""
+    return [row for row in rows_of(found) if row["metric_type"] in JUDGED]
 
 
 def normalised(found: dict[str, Any], metric: str, *, grounded: bool) -> float | None:
@@ -214,7 +221,7 @@ def test_faults_cost_no_score_and_keep_to_budget_and_time(lab: CloudLab, verdict
             assert row["score"] == clean[row["interaction_id"] + row["metric_type"]]["score"]
     (sample,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "sample")
     failed = sum(r["label"] == "judge_failed" for r in rows)
-    assert len(ROWS) * sum(sample["failed"].values()) == failed
+    assert len(JUDGED) * sum(sample["failed"].values()) == failed
     assert sample["judged"] + sum(sample["failed"].values()) == 100
     assert sample["judged"] > 90
     # Timed out requests count with the most they may have taken, so what Groq counts is never more.
@@ -238,7 +245,7 @@ def test_a_budget_is_never_exceeded_and_ends_at_the_same_interaction(
     assert sample["judged"] + sample["over_budget"] == 30
     over = {r["interaction_id"] for r in rows_of(found) if r["label"] == "over_budget"}
     assert len(over) == sample["over_budget"] > 0
-    assert {(r["score"], r["tokens"]) for r in rows_of(found) if r["interaction_id"] in over} == {(None, 0)}
+    assert {(r["score"], r["tokens"]) for r in judged_rows(found) if r["interaction_id"] in over} == {(None, 0)}
     # They are asked in the order of their hashes, so who is left does not depend on how many are asked at a time.
     assert over == _over_with_one_at_a_time(lab, verdicts, interactions)
 
@@ -334,7 +341,7 @@ def test_rows_say_what_the_contract_says(lab: CloudLab, verdicts: Verdicts) -> N
     assert accuracy["details"]["direction"] == "higher_is_better"
     assert accuracy["details"]["prompt_length"] == len(grounded.prompt)
     assert accuracy["tokens"] > 500
-    assert len({(r["tokens"], r["metadata"]["usd"]) for r in rows if r["interaction_id"] == "i-1"}) == 1
+    assert len({(r["tokens"], r["metadata"]["usd"]) for r in judged_rows(found) if r["interaction_id"] == "i-1"}) == 1
     assert by["i-1", "toxicity"]["details"]["direction"] == "higher_is_worse"
     assert by["i-1", "toxicity"]["details"]["self_preference"] is True
     assert by["i-2", "toxicity"]["details"]["self_preference"] is False
@@ -397,7 +404,7 @@ def test_a_malformed_answer_is_asked_for_again_in_three_collections_and_then_no_
     assert [one.permanent for one in found] == [False, False, True, True]
     assert "1 malformed (1 asked 3 times and not again)" in found[3].error
     assert "OPTIINFRA_JUDGE_MODEL" in found[3].error
-    assert {(r["label"], r["score"], r["details"]["cause"]) for r in rows_of(found[3]) if r["interaction_id"]} == {
+    assert {(r["label"], r["score"], r["details"]["cause"]) for r in judged_rows(found[3])} == {
         ("judge_failed", None, "malformed")
     }
     assert rows_of(found[3]) == rows_of(found[2])
@@ -423,7 +430,7 @@ def test_a_judge_that_is_away_leaves_a_partial_window_that_the_next_try_complete
     found = run(lab, verdicts, [interaction(1)])
     assert (found.outcome, found.permanent, found.api_calls) == (SliceStatus.PARTIAL, False, 6)
     assert "1 of 1 sampled interactions have no verdict" in found.error
-    assert all(r["score"] is None for r in rows_of(found))
+    assert all(r["score"] is None for r in rows_of(found) if r["metric_type"] not in RULES)
     lab.control.clear_faults()
     assert rows_of(run(lab, verdicts, [interaction(1)])) == clean
 

@@ -171,7 +171,7 @@ class GroqApi(Service[GroqCall]):
         _, parts = naive.split(body["messages"])
         key = naive.label_key(parts.get("prompt", ""), parts.get("response", ""))
         found = self.labels.get(key) or naive.judge(body["messages"], schema)
-        found = {name: part for name, part in found.items() if name in schema["properties"]}
+        found = naive.fitting(found, schema)
         if not rules.conforms(found, schema):
             raise ValueError(f"the labels {found} are not in the form of the schema")
         content, finish = json.dumps(found), "stop"
