@@ -9,6 +9,8 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.quality import ApplicationRow
@@ -19,14 +21,13 @@ from optiinfra_dagster.quality.doubles import Doubles
 from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.rows import metric_rows, sample_row
 from optiinfra_dagster.quality.sampling import Sample
+from optiinfra_dagster.quality.second_judge import SecondJudge, SecondOpinions
 from optiinfra_dagster.quality.sessions import Sessions
 from optiinfra_dagster.quality.unread import explain_unread
 from optiinfra_dagster.storage.rows import application_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pyarrow as pa
 
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.model.quality import Verdict
@@ -69,6 +70,7 @@ def collect(
     judge: Judge | None,
     verdicts: Verdicts,
     now: Callable[[], datetime],
+    second: SecondJudge | None = None,
 ) -> Collected:
     """Judge a sample of a window's interactions; without a judge, say what to set.
 
@@ -89,7 +91,7 @@ def collect(
     turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
     chosen = [replace(one, earlier=sessions.before(one)) for turn in turns for one in turn if one is not None]
     store_text = application.store_text
-    allowance = Allowance.of_window(judge.day, judge.late_share, window, now(), provider, customer.providers)
+    allowance = Allowance.of_window(judge.day, judge.late_share, window, now(), provider, customer.application_providers)
     judged = judge_all(
         customer.id, chosen, judge, verdicts,
         store_text=store_text, now=now, allowance=allowance, own=application.rubrics,
@@ -116,16 +118,23 @@ def collect(
             )
         )  # fmt: skip
     rows.append(ApplicationRow("source", window, details=_source_details(counts)))
+    table = application_rows(customer.id, provider, window, rows, judge.model, judge.version, now())
+    others = SecondOpinions()
+    if second is not None:
+        others = second.opinions(customer.id, application, scored, verdicts, allowance, now)
+    if others.rows:
+        of_second = application_rows(customer.id, provider, window, others.rows, others.model, others.version, now())
+        table = pa.concat_tables([table, of_second])
     judging = explain(lacking, len(scored), judge, judged.reasons)
     error = " ".join(text for text in (explain_unread(counts), judging) if text)
     return Collected(
         SliceStatus.PARTIAL if error else SliceStatus.OK,
-        application_rows(customer.id, provider, window, rows, judge.model, judge.version, now()),
-        error=error,
+        table,
+        error=f"{error} {others.error}".strip(),
         # What cannot be read stays so until the file changes, which is found without being asked for.
         permanent=bool(error) and is_final(lacking),
-        api_calls=judged.requests,
-        judge_usd=judged.usd,
+        api_calls=judged.requests + others.requests,
+        judge_usd=judged.usd + others.usd,
     )
 
 
