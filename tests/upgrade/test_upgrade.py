@@ -39,7 +39,7 @@ CHANGED = {
 
 # Since then.
 NEW_ASSETS = {
-    "application/unit_cost", "cost/allocation", "cost/commitments", "cost/daily", "cost/days", "cost/invoices",
+    "application/alarms", "application/days", "application/unit_cost", "cost/allocation", "cost/commitments", "cost/daily", "cost/days", "cost/invoices",
     "cost/outlook", "cost/rightsizing", "performance/anomalies", "resource/by_account", "resource/days",
     "resource/uptime",
 }  # fmt: skip
