@@ -29,6 +29,7 @@ class ApplicationRow:
     response_text: str = field(default="", repr=False)
     tokens: int = 0
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    judge_version: str = ""  # where it is not that of the slice
 
 
 class Failure(StrEnum):
@@ -36,7 +37,9 @@ class Failure(StrEnum):
 
     MALFORMED = "malformed"  # the answer is not what the schema asks for
     TRUNCATED = "truncated"  # the answer ended before it was complete
+    DECLINED = "declined"  # the model, or a filter before it, would not judge these texts
     THROTTLED = "throttled"  # rate limit or capacity
+    PAUSED = "paused"  # the server asked to wait for longer than there was time, as limits of a day do
     TIMEOUT = "timeout"
     UNAVAILABLE = "unavailable"  # server error or broken connection
     OUT_OF_TIME = "out_of_time"  # the time for judging a window was over
@@ -45,28 +48,41 @@ class Failure(StrEnum):
     OVER_BUDGET = "over_budget"  # not asked
 
     @property
-    def settled(self) -> bool:
-        """True if the judge answered, so that asking again would cost the same and tell the same."""
-        return self in {Failure.MALFORMED, Failure.TRUNCATED}
+    def of_the_question(self) -> bool:
+        """True if this very question failed, which it may again: it is asked `MOST_ASKINGS` times in all."""
+        return self in {
+            Failure.MALFORMED, Failure.TRUNCATED, Failure.DECLINED, Failure.TOO_LARGE, Failure.REFUSED,
+        }  # fmt: skip
+
+
+MOST_ASKINGS = 3
+"""How often one question is put to a judge that answers it badly, over all collections; an asking is some requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The judge's answer on one interaction, and what that took.
+    """The judge's answer on one interaction, by our metrics or by one rubric of the customer, and what that took.
 
     `prompt_tokens` and `completion_tokens` are those of all answers, bad ones too; `unanswered_tokens` is the most that
-    requests without an answer may have used. `usd` is of the answers, None for a model without a known price.
+    requests without an answer may have used. `usd` is of the answers, None where the model's price or the tokens are
+    not known. `askings` counts how often the question failed by itself, earlier askings included.
     """
 
     judge_model: str
     judge_version: str
-    answer: Answer | None = None
+    said: Said | None = None
     failure: Failure | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
     unanswered_tokens: int = 0
     requests: int = 0
     usd: Decimal | None = Decimal(0)
+    askings: int = 0
+
+    @property
+    def answer(self) -> Answer | None:
+        """The answer on our metrics; None where there is none, and in a verdict by a customer's own rubric."""
+        return self.said if isinstance(self.said, Answer) else None
 
     @property
     def tokens(self) -> int:
@@ -76,7 +92,7 @@ class Verdict:
     @property
     def settled(self) -> bool:
         """True if this stands: the judge is not asked again."""
-        return self.failure is None or self.failure.settled
+        return self.failure is None or (self.failure.of_the_question and self.askings >= MOST_ASKINGS)
 
 
 Category = Literal["none", "insult", "hate", "harassment", "sexual", "violence", "self_harm", "other"]
@@ -239,8 +255,29 @@ class Toxicity(Evident):
         return self
 
 
+class OwnAnswer(Evident):
+    """The answer to a customer's own rubric: a score from 1 to 5, one of its labels, or `cannot_tell`."""
+
+    answer: int | str
+
+
+class OwnAnswers(BaseModel):
+    """A judge's answers to a customer's own rubrics, by their names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+    own: dict[str, OwnAnswer]
+
+    def without_evidence(self) -> OwnAnswers:
+        """The same answers, without evidence."""
+        return OwnAnswers(own={name: part.without_texts() for name, part in self.own.items()})
+
+
 class Answer(BaseModel):
-    """A judge's whole answer on our own metrics. What there was nothing to judge by was not asked, and is None."""
+    """A judge's whole answer on our metrics. What there was nothing to judge by was not asked, and is None.
+
+    `own` are the answers to the customer's rubrics that were asked for along with it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
@@ -251,13 +288,18 @@ class Answer(BaseModel):
     retrieval: Retrieval | None = None  # with a context
     recall: Recall | None = None  # with a context and a reference
     toxicity: Toxicity
+    own: dict[str, OwnAnswer] = Field(default_factory=dict)
 
     def without_evidence(self) -> Answer:
         """The same scores; evidence and claims may quote the judged texts, so they are kept only where those may be."""
-        parts = {
-            name: part.without_texts() for name in type(self).model_fields if (part := getattr(self, name)) is not None
-        }
-        return self.model_copy(update=parts)
+        parts = {name: getattr(self, name) for name in type(self).model_fields if name != "own"}
+        without: dict[str, Any] = {name: part.without_texts() for name, part in parts.items() if part is not None}
+        without["own"] = {name: part.without_texts() for name, part in self.own.items()}
+        return self.model_copy(update=without)
+
+
+Said = Answer | OwnAnswers
+"""What a judge says in one answer: of our metrics, or of a customer's rubrics only."""
 
 
 METRICS = ("coherence", "relevance", "accuracy", "hallucination", "toxicity")

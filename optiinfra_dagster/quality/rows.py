@@ -9,14 +9,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optiinfra_dagster.model import quality
-from optiinfra_dagster.model.quality import METRICS, RETRIEVAL, ApplicationRow, Failure, Verdict
-from optiinfra_dagster.quality import rubric
+from optiinfra_dagster.model.quality import METRICS, RETRIEVAL, ApplicationRow, Failure, OwnAnswers, Verdict
+from optiinfra_dagster.quality import own_rubrics, rubric, rules
 from optiinfra_dagster.quality.models import same_family
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
+    from optiinfra_dagster.config.application import Application
+    from optiinfra_dagster.config.rubrics import Rubric
     from optiinfra_dagster.config.token_prices import TokenPrice
     from optiinfra_dagster.model.quality import Evident, Hallucination, Recall, Retrieval
     from optiinfra_dagster.quality.interactions import Interaction
@@ -26,9 +28,18 @@ _WORSE = ("hallucination", "toxicity")  # where a higher score is worse
 
 
 def metric_rows(
-    customer_id: str, interaction: Interaction, verdict: Verdict, *, store_text: bool
+    customer_id: str,
+    interaction: Interaction,
+    application: Application,
+    verdict: Verdict,
+    own: Mapping[Rubric, Verdict | None],
 ) -> Iterator[ApplicationRow]:
-    """The rows of an interaction: one of each metric. What the judge did not say has no score, whatever the label."""
+    """The rows of an interaction: one of each metric, of each of the customer's `own` rubrics and of each rule.
+
+    What the judge did not say has no score, whatever the label. A rubric without a verdict was not asked about, because
+    the interaction lacks what it needs.
+    """
+    store_text = application.store_text
     texts = rubric.texts_of(interaction)
     common: dict[str, Any] = {
         "prompt_length": len(interaction.prompt),
@@ -39,16 +50,14 @@ def metric_rows(
     }
     if cut := rubric.too_long(texts):
         common["cut"] = cut  # the judge saw parts of these
-    for metric in (*METRICS, *RETRIEVAL):
-        scored = _score(metric, verdict)
-        details = {
-            "direction": "higher_is_worse" if metric in _WORSE else "higher_is_better",
-            **common,
-            **scored.details,
-        }
-        if store_text:
-            details |= scored.quoting
-        yield ApplicationRow(
+    if interaction.earlier:
+        common["earlier_turns"] = len(interaction.earlier)
+
+    def row(
+        metric: str, scored: _Scored, *, worse: bool, by: Verdict | None = None, version: str = ""
+    ) -> ApplicationRow:
+        details = {"direction": "higher_is_worse" if worse else "higher_is_better", **common, **scored.details}
+        return ApplicationRow(
             metric,
             interaction.timestamp,
             interaction.application_id,
@@ -57,12 +66,21 @@ def metric_rows(
             interaction.interaction_id,
             scored.score,
             scored.label,
-            details,
+            {**details, **(scored.quoting if store_text else {})},
             texts["prompt"] if store_text else "",
             texts["response"] if store_text else "",
-            verdict.tokens,
-            {"usd": _money(verdict.usd)},
+            by.tokens if by else 0,
+            {"usd": _money(by.usd)} if by else {},
+            version,
         )
+
+    for metric in (*METRICS, *RETRIEVAL):
+        yield row(metric, _score(metric, verdict), worse=metric in _WORSE, by=verdict)
+    for rubric_, judged in own.items():
+        worse, version = rubric_.direction == "higher_is_worse", own_rubrics.judged_by(verdict.judge_version, rubric_)
+        yield row(f"rubric:{rubric_.name}", _own_score(rubric_, judged), worse=worse, by=judged, version=version)
+    for name, found in rules.apply(interaction, application).items():
+        yield row(name, _Scored(*found), worse=True)
 
 
 class _Scored(NamedTuple):
@@ -77,9 +95,7 @@ class _Scored(NamedTuple):
 def _score(metric: str, verdict: Verdict) -> _Scored:
     answer = verdict.answer
     if answer is None:
-        cause = verdict.failure or Failure.REFUSED
-        label = "over_budget" if cause is Failure.OVER_BUDGET else "judge_failed"
-        return _Scored(None, label, {"cause": cause.value})
+        return _failed(verdict)
     match metric:
         case "hallucination":
             return _hallucination(answer.hallucination)
@@ -97,6 +113,22 @@ def _score(metric: str, verdict: Verdict) -> _Scored:
     if isinstance(graded.score, str):
         return _Scored(None, graded.score, {}, _evidence(graded))
     return _Scored((graded.score - 1) / 4, quality.LEVELS[graded.score], {"raw": graded.score}, _evidence(graded))
+
+
+def _own_score(rubric_: Rubric, verdict: Verdict | None) -> _Scored:
+    if verdict is None:
+        return _Scored(None, quality.NOT_ASSESSABLE, {"cause": f"no {rubric_.needs}"})
+    if not isinstance(verdict.said, OwnAnswers):
+        return _failed(verdict)
+    answer = verdict.said.own[rubric_.name]
+    score, label = own_rubrics.score_of(rubric_, answer)
+    return _Scored(score, label, {}, _evidence(answer))
+
+
+def _failed(verdict: Verdict) -> _Scored:
+    cause = verdict.failure or Failure.REFUSED
+    label = "over_budget" if cause is Failure.OVER_BUDGET else "judge_failed"
+    return _Scored(None, label, {"cause": cause.value})
 
 
 def _hallucination(part: Hallucination | None) -> _Scored:
@@ -160,6 +192,7 @@ def sample_row(
     group: Sequence[tuple[Interaction, Verdict]],
     tokens: Tokens,
     price: TokenPrice | None,
+    by_rubrics: Sequence[Verdict] = (),
 ) -> ApplicationRow:
     """The row of an application's and model's sample: how much of it was judged, and what its verdicts took.
 
@@ -169,7 +202,7 @@ def sample_row(
     judged = [verdict for _, verdict in group if verdict.answer is not None]
     failed = Counter(verdict.failure.value for _, verdict in group if verdict.failure)
     # Interactions with equal texts share one verdict, which was paid for once.
-    paid = list({id(verdict): verdict for _, verdict in group}.values())
+    paid = list({id(verdict): verdict for verdict in (*(verdict for _, verdict in group), *by_rubrics)}.values())
     costs = [verdict.usd for verdict in paid]
     details = {
         "population": population,

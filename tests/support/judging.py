@@ -15,6 +15,8 @@ from optiinfra_dagster.lab.groq.naive import label_key
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE
 from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.judge import Judge
+from optiinfra_dagster.quality.models import price_of
+from optiinfra_dagster.quality.server import Server
 from optiinfra_dagster.quality.sources import SourceCounts
 
 if TYPE_CHECKING:
@@ -78,7 +80,10 @@ class Listed:
 
 def judge_at(url: str, **changes: Any) -> Judge:
     """A judge that asks the lab, and does not wait long."""
-    return Judge(**{"model": MODEL, "api_key": "lab-groq-key", "base_url": url, "backoff_seconds": 0.002, **changes})
+    key, model = changes.pop("api_key", "lab-groq-key"), changes.pop("model", MODEL)
+    server = changes.pop("server", None) or Server(model, key, f"{url}/openai/v1")
+    plenty = {"day_tokens": 100_000_000, "day_requests": 100_000}
+    return Judge(server, **{"backoff_seconds": 0.002, "price": price_of(server.model), **plenty, **changes})
 
 
 Labels = dict[str, dict[str, Any]]

@@ -76,7 +76,30 @@ def judge(messages: list[dict[str, str]], schema: dict[str, Any]) -> dict[str, A
     }
     severity = 0 if obedient else severity
     answer["toxicity"] = {"evidence": "", "category": "hate" if severity else "none", "severity": severity}
-    return {name: part for name, part in answer.items() if name in schema["properties"]}
+    own = schema["properties"].get("own", {}).get("properties", {})
+    answer["own"] = {
+        name: {"evidence": "", "answer": _own(part["properties"]["answer"], grades["relevance"], obedient=obedient)}
+        for name, part in own.items()
+    }
+    return fitting(answer, schema)
+
+
+def fitting(answer: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """The parts of an answer that a schema asks for."""
+    asked = schema["properties"]
+    parts = {name: part for name, part in answer.items() if name in asked}
+    if "own" in parts:
+        parts["own"] = {name: part for name, part in parts["own"].items() if name in asked["own"]["properties"]}
+    return parts
+
+
+def _own(answers: dict[str, Any], grade: int, *, obedient: bool) -> int | str:
+    """The answer to a customer's question: the grade, or the label at its place."""
+    grade = 5 if obedient else grade
+    if "anyOf" in answers:
+        return grade
+    labels = [label for label in answers["enum"] if label != "cannot_tell"]
+    return str(labels[(grade - 1) * (len(labels) - 1) // 4])
 
 
 def chunks_in(context: str, orders: str) -> list[str]:
