@@ -212,18 +212,25 @@ def compare(labels: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) ->
 
 
 def _agreement(metric: str, pairs: Sequence[tuple[Any, Verdict]]) -> Agreement:
-    judged = [(label, verdict) for label, verdict in pairs if verdict.answer is not None]
-    numbers = [(_number(metric, label), _number(metric, _label_of(metric, verdict))) for label, verdict in judged]
+    """The agreement on one metric.
+
+    A positive that the judge did not score (it failed, or says that it is not assessable or cannot be told) is not
+    found. A negative that it did not score is left out: that is no proof that it leaves such answers alone.
+    """
+    numbers = [(_number(metric, label), _judged_number(metric, verdict)) for label, verdict in pairs]
+    failures = sum(verdict.answer is None for _, verdict in pairs)
     both = [(people, judge) for people, judge in numbers if people is not None and judge is not None]
     people, judge = [p for p, _ in both], [j for _, j in both]
     grades = [_grade(p) for p in people], [_grade(j) for j in judge]
+    missed = sum(p is not None and j is None and _is_positive(metric, _grade(p)) for p, j in numbers)
     truth, reported = ([_is_positive(metric, grade) for grade in side] for side in grades)
-    finds, leaves = sensitivity(truth, reported), specificity(truth, reported)
+    finds = sensitivity([*truth, *[True] * missed], [*reported, *[False] * missed])
+    leaves = specificity(truth, reported)
     return Agreement(
         metric_type=metric,
         n=len(both),
-        not_assessable=len(numbers) - len(both),
-        failures=len(pairs) - len(judged),
+        not_assessable=len(numbers) - failures - len(both),
+        failures=failures,
         weighted_kappa=weighted_kappa(*grades),
         spearman=spearman(people, judge),
         positives=finds.of,
@@ -234,7 +241,13 @@ def _agreement(metric: str, pairs: Sequence[tuple[Any, Verdict]]) -> Agreement:
         specificity=leaves.value,
         specificity_low=leaves.interval.low if leaves.interval else None,
         specificity_high=leaves.interval.high if leaves.interval else None,
+        missed=missed,
     )
+
+
+def _judged_number(metric: str, verdict: Verdict) -> float | None:
+    """The judge's label as a number; None where it gave none."""
+    return None if verdict.answer is None else _number(metric, _label_of(metric, verdict))
 
 
 def _label_of(metric: str, verdict: Verdict) -> float | str:
