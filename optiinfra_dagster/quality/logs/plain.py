@@ -6,7 +6,7 @@ looked up once; that is five times as fast as to look for every spelling in ever
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -49,7 +49,7 @@ _IGNORED = {
 _SIGNS = {"messages", "request", "traceId", "trace_id", "request_body", "choices", "candidates", "tokens_in", "modelId"}
 _MOST_LAYOUTS = 256
 
-_Layout = tuple[str | None, ...]  # for each field the name under which a record has it
+_Layout = tuple[Any, ...]  # for each field the name under which a record has it
 _LAYOUTS: dict[tuple[str, ...], _Layout | None] = {}
 
 
@@ -64,7 +64,7 @@ def read_plain(record: Mapping[str, Any]) -> Interaction | None:
             _LAYOUTS[names] = layout
     if layout is None:
         return None
-    fields = map(record.get, layout)
+    fields: Iterator[Any] = map(record.get, layout)
     moment, interaction_id, application_id, application_name, model_name, provider, prompt, response, *rest = fields
     context, reference, prompt_tokens, response_tokens, usage, session_id, trace_id, cost, latency = rest
     timestamp = moment_of(moment)
