@@ -156,5 +156,5 @@ def _check_interactions(settings: Settings, clickhouse: ClickHouse, customer: Cu
         return who, place, [str(error)], ""
     what = "rows in" if isinstance(source, TableSource) else "files around"
     remark = f"{count:,} {what} window {windows.key(window)}"
-    unjudged = "" if settings.groq_api_key else ", but nothing is judged: GROQ_API_KEY is not set"
+    unjudged = "" if settings.has_judge else ", but nothing is judged: GROQ_API_KEY is not set"
     return who, place, [], f"{remark}{unjudged}"

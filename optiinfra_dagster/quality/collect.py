@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import zip_longest
@@ -13,10 +13,11 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.quality import ApplicationRow
 from optiinfra_dagster.model.slices import SliceStatus
-from optiinfra_dagster.quality import rubric
-from optiinfra_dagster.quality.asking import NEED_A_HAND, explain, judge_all
+from optiinfra_dagster.quality.asking import explain, is_final, judge_all
+from optiinfra_dagster.quality.budget import Allowance
 from optiinfra_dagster.quality.rows import metric_rows, sample_row
 from optiinfra_dagster.quality.sampling import Sample
+from optiinfra_dagster.quality.sessions import Sessions
 from optiinfra_dagster.storage.rows import application_rows
 
 if TYPE_CHECKING:
@@ -25,13 +26,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.model.quality import Verdict
+    from optiinfra_dagster.quality.interactions import Interaction
     from optiinfra_dagster.quality.judge import Judge
     from optiinfra_dagster.quality.sources import InteractionSource
     from optiinfra_dagster.storage.verdicts import Verdicts
 
-NO_KEY = "LLM quality is not judged: set GROQ_API_KEY to a key of https://console.groq.com/keys."
-LINGER_SECONDS = 0.2
-"""A verdict waits so long for those that arrive soon after it, to be stored with them: each store is an insert."""
+NO_KEY = (
+    "LLM quality is not judged: set GROQ_API_KEY to a key of https://console.groq.com/keys, or "
+    "OPTIINFRA_JUDGE_BASE_URL and OPTIINFRA_JUDGE_API_KEY to those of another judge."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,43 +71,52 @@ def collect(
     """
     if customer.application is None:
         raise ConfigError(f"{customer.id} has no `application` in the customers file: add one with `interactions`.")
+    application = customer.application
     if judge is None:
         return Collected(SliceStatus.NOT_CONFIGURED, error=NO_KEY)
-    sample = Sample(customer.id, window, customer.application.sample_per_window)
+    sample = Sample(customer.id, window, application.sample_per_window)
+    sessions = Sessions()
     for interaction in source.fetch(provider, window, window + windows.WINDOW):
         sample.add(interaction)
+        sessions.add(interaction)
     # The applications in turn, so that none starves the others where a budget ends.
     turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
-    chosen = [interaction for turn in turns for interaction in turn if interaction is not None]
-    store_text = customer.application.store_text
-    judged = judge_all(customer.id, chosen, judge, verdicts, store_text=store_text, now=now)
+    chosen = [replace(one, earlier=sessions.before(one)) for turn in turns for one in turn if one is not None]
+    store_text = application.store_text
+    allowance = Allowance.of_window(judge.day, judge.late_share, window, now(), provider, customer.providers)
+    judged = judge_all(
+        customer.id, chosen, judge, verdicts,
+        store_text=store_text, now=now, allowance=allowance, own=application.rubrics,
+    )  # fmt: skip
 
-    scored = [
-        (interaction, judged.verdicts[rubric.key_of(customer.id, judge.version, interaction)]) for interaction in chosen
-    ]
-    rows = [
-        row
-        for interaction, verdict in scored
-        for row in metric_rows(customer.id, interaction, verdict, store_text=store_text)
-    ]
-    prices = {price.model: price for price in customer.application.token_prices}
+    scored: list[tuple[Interaction, Verdict]] = []
+    by_rubrics: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
+    rows: list[ApplicationRow] = []
+    lacking: list[Verdict] = []
+    for interaction in chosen:
+        verdict, by_own = judged.of(customer.id, judge.version, interaction, application.rubrics)
+        scored.append((interaction, verdict))
+        rows += metric_rows(customer.id, interaction, application, verdict, by_own)
+        given = [one for one in by_own.values() if one is not None]
+        by_rubrics[interaction.application_id, interaction.model_name] += given
+        lacking += [one for one in (verdict, *given) if one.failure][:1]
+    prices = {price.model: price for price in application.token_prices}
     for (application_id, model), population in sorted(sample.populations.items()):
         group = [(o, v) for o, v in scored if (o.application_id, o.model_name) == (application_id, model)]
         rows.append(
             sample_row(
                 window, application_id, model, population, group,
-                sample.tokens(application_id, model), prices.get(model),
+                sample.tokens(application_id, model), prices.get(model), by_rubrics[application_id, model],
             )
         )  # fmt: skip
     counts = source.counts
     details = {name: getattr(counts, name) for name in ("interactions", "bad_lines", "other_provider", "files")}
     rows.append(ApplicationRow("source", window, details=details))
-    lacking = Counter(verdict.failure for _, verdict in scored if verdict.failure and not verdict.settled)
     return Collected(
         SliceStatus.PARTIAL if lacking else SliceStatus.OK,
         application_rows(customer.id, provider, window, rows, judge.model, judge.version, now()),
-        error=explain(lacking, len(scored), judge),
-        permanent=bool(lacking) and set(lacking) <= NEED_A_HAND,
+        error=explain(lacking, len(scored), judge, judged.reasons),
+        permanent=bool(lacking) and is_final(lacking),
         api_calls=judged.requests,
         judge_usd=judged.usd,
     )

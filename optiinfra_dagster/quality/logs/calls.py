@@ -156,7 +156,9 @@ def _read(call: Call, timestamp: datetime) -> Interaction | Skipped | BadLine:
         return BadLine(Reason.TEXTS_NOT_LOGGED if not_logged else Reason.NO_TEXTS, timestamp)
     if reply.calls:
         response = f"{response}\n{storable(reply.calls)}"
-    told = [text_of(call.context), *prompt.context, *reply.context]
+    documents = call.context if isinstance(call.context, list) else [call.context]
+    told = (*map(text_of, documents), *prompt.context, *reply.context)
+    chunks = tuple(dict.fromkeys(storable(text) for text in told if text.strip()))
     return Interaction(
         interaction_id=interaction_id or _derived_id(call, timestamp, prompt.text, response),
         application_id=application_id or UNKNOWN,
@@ -166,7 +168,8 @@ def _read(call: Call, timestamp: datetime) -> Interaction | Skipped | BadLine:
         provider=provider_of(call.provider),
         prompt=storable(prompt.text),
         response=response,
-        context=storable("\n".join(dict.fromkeys(text for text in told if text))) or None,
+        context="\n".join(chunks) or None,
+        chunks=chunks if len(chunks) > 1 else (),
         reference=storable(text_of(call.reference)) or None,
         prompt_tokens=count_of(call.prompt_tokens),
         response_tokens=count_of(call.response_tokens),
