@@ -47,7 +47,7 @@ export_app = typer.Typer(help="What is known, in files for other programs.", no_
 app.add_typer(customers_app, name="customers")
 app.add_typer(export_app, name="export")
 app.add_typer(lab_app, name="lab")
-operations.add_to(app)
+app.add_typer(operations.app)  # nameless: its commands are commands here
 
 INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Protocol
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.object_storage.store import GoneError
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skipped
 from optiinfra_dagster.quality.logs.reader import MAX_LINE_BYTES, read_fields, read_file
 from optiinfra_dagster.quality.stores import open_store
 from optiinfra_dagster.storage.interactions import LoggedTable, logged_interactions
@@ -222,6 +222,8 @@ class FileSource:
         early: Counter[Reason] = Counter()  # bad lines before any such line
         touched = False
         for item in read_file(stream):
+            if isinstance(item, Skipped):
+                continue
             if item.timestamp is not None:
                 if moment is None and early and window.holds(item.timestamp):
                     counts.reasons += early
@@ -282,5 +284,5 @@ class TableSource:
                 item = BadLine(Reason.TOO_LARGE) if too_large else read_fields(fields, structured=table.has_spans)
                 if isinstance(item, BadLine):
                     counts.reasons[item.reason] += 1
-                elif window.wants(item):
+                elif isinstance(item, Interaction) and window.wants(item):
                     yield item
