@@ -17,6 +17,7 @@ from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.quality.collect import NO_KEY, collect
 from optiinfra_dagster.quality.judge import Judge
 from optiinfra_dagster.quality.sources import open_source
+from optiinfra_dagster.storage.dialects import Dialects
 from optiinfra_dagster.storage.log_files import collected_contents
 from optiinfra_dagster.storage.verdicts import Verdicts
 
@@ -35,7 +36,8 @@ MOST_LATE = 24
 @contextmanager
 def judging(context: Context) -> Iterator[Work]:
     """Lend what judges a customer's windows. All customers of a run share its judge, which keeps the run's budget."""
-    judge, verdicts = Judge.of(context.settings), Verdicts(context.clickhouse)
+    judge = Judge.of(context.settings, Dialects(context.clickhouse))
+    verdicts = Verdicts(context.clickhouse)
 
     def work(task: Task) -> Iterator[SliceResult]:
         customer, provider = task.customer, context.provider.name

@@ -19,6 +19,7 @@ from pydantic import Field, StrictBool, StrictInt, ValidationError, create_model
 from optiinfra_dagster.config.accounts import Account, must_match
 from optiinfra_dagster.config.allocation import MOST_KEYS, SharedCosts, check_keys, check_rule
 from optiinfra_dagster.config.application import Application
+from optiinfra_dagster.config.rubrics import Rubric
 from optiinfra_dagster.config.secrets import (
     Held,
     Section,
@@ -206,7 +207,7 @@ class CustomersFile:
         )
         self._sections: Mapping[str, type[Section]] = {
             "": self._file, "customers": self.customer_type, "application": Application, "shared_costs": SharedCosts,
-            "token_prices": TokenPrice, **account_types,
+            "token_prices": TokenPrice, "rubrics": Rubric, **account_types,
         }  # fmt: skip
         self._kept: dict[Path, tuple[tuple[int, int, int], tuple[Customer, ...]]] = {}
 

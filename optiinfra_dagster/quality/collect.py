@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import zip_longest
@@ -13,13 +13,16 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.quality import ApplicationRow
 from optiinfra_dagster.model.slices import SliceStatus
-from optiinfra_dagster.quality import rubric
-from optiinfra_dagster.quality.asking import NEED_A_HAND, explain, judge_all
+from optiinfra_dagster.quality.asking import explain, is_final, judge_all
+from optiinfra_dagster.quality.budget import Allowance
 from optiinfra_dagster.quality.doubles import Doubles
 from optiinfra_dagster.quality.interactions import Interaction
+from optiinfra_dagster.quality.records import SourceCounts
 from optiinfra_dagster.quality.rows import metric_rows, sample_row
 from optiinfra_dagster.quality.sampling import Sample
+from optiinfra_dagster.quality.sessions import Sessions
 from optiinfra_dagster.quality.unread import explain_unread
+from optiinfra_dagster.quality.usage import Usage
 from optiinfra_dagster.storage.rows import application_rows
 
 if TYPE_CHECKING:
@@ -28,13 +31,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.model.quality import Verdict
     from optiinfra_dagster.quality.interactions import Skipped
     from optiinfra_dagster.quality.judge import Judge
-    from optiinfra_dagster.quality.records import SourceCounts
     from optiinfra_dagster.quality.sources import InteractionSource
     from optiinfra_dagster.storage.verdicts import Verdicts
 
-NO_KEY = "LLM quality is not judged: set GROQ_API_KEY to a key of https://console.groq.com/keys."
+NO_KEY = (
+    "LLM quality is not judged: set GROQ_API_KEY to a key of https://console.groq.com/keys, or "
+    "OPTIINFRA_JUDGE_BASE_URL and OPTIINFRA_JUDGE_API_KEY to those of another judge."
+)
 START_LOGGING = (
     "Correct `interactions` in the customers file, or let the application deliver its log there (in ClickHouse: with "
     "the customer's id in customer_id, or in the resource attribute customer.id of OpenTelemetry)."
@@ -74,74 +80,97 @@ def collect(
     """
     if customer.application is None:
         raise ConfigError(f"{customer.id} has no `application` in the customers file: add one with `interactions`.")
+    application = customer.application
     if judge is None:
         return Collected(SliceStatus.NOT_CONFIGURED, error=NO_KEY)
-    sample, counts = draw(customer.id, customer.application.sample_per_window, provider, window, source)
+    drawn = draw(customer.id, application.sample_per_window, provider, window, source)
+    sample, counts = drawn.sample, drawn.counts
     if not counts.records and source.is_empty(provider):
         return Collected(SliceStatus.FAILED, error=f"nothing was ever logged in {source.place}. {START_LOGGING}")
     # The applications in turn, so that none starves the others where a budget ends.
     turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
-    chosen = [interaction for turn in turns for interaction in turn if interaction is not None]
-    store_text = customer.application.store_text
-    judged = judge_all(customer.id, chosen, judge, verdicts, store_text=store_text, now=now)
+    chosen = [replace(one, earlier=drawn.sessions.before(one)) for turn in turns for one in turn if one is not None]
+    store_text = application.store_text
+    allowance = Allowance.of_window(
+        judge.day, judge.late_share, window, now(), provider, customer.application_providers
+    )
+    judged = judge_all(
+        customer.id, chosen, judge, verdicts,
+        store_text=store_text, now=now, allowance=allowance, own=application.rubrics,
+    )  # fmt: skip
 
-    scored = [
-        (interaction, judged.verdicts[rubric.key_of(customer.id, judge.version, interaction)]) for interaction in chosen
-    ]
-    rows = [
-        row
-        for interaction, verdict in scored
-        for row in metric_rows(customer.id, interaction, verdict, store_text=store_text)
-    ]
-    prices = {price.model: price for price in customer.application.token_prices}
+    scored: list[tuple[Interaction, Verdict]] = []
+    by_rubrics: dict[tuple[str, str], list[Verdict]] = defaultdict(list)
+    rows: list[ApplicationRow] = []
+    lacking: list[Verdict] = []
+    for interaction in chosen:
+        verdict, by_own = judged.of(customer.id, judge.version, interaction, application.rubrics)
+        scored.append((interaction, verdict))
+        rows += metric_rows(customer.id, interaction, application, verdict, by_own)
+        given = [one for one in by_own.values() if one is not None]
+        by_rubrics[interaction.application_id, interaction.model_name] += given
+        lacking += [one for one in (verdict, *given) if one.failure][:1]
+    prices = {price.model: price for price in application.token_prices}
     for (application_id, model), population in sorted(sample.populations.items()):
         group = [(o, v) for o, v in scored if (o.application_id, o.model_name) == (application_id, model)]
         rows.append(
             sample_row(
                 window, application_id, model, population, group,
-                sample.tokens(application_id, model), prices.get(model),
+                sample.tokens(application_id, model), prices.get(model), by_rubrics[application_id, model],
             )
         )  # fmt: skip
+    rows += drawn.usage.rows(window, prices)
     rows.append(ApplicationRow("source", window, details=_source_details(counts)))
-    lacking = Counter(verdict.failure for _, verdict in scored if verdict.failure and not verdict.settled)
-    error = " ".join(text for text in (explain_unread(counts), explain(lacking, len(scored), judge)) if text)
+    unread = explain_unread(counts)
     return Collected(
-        SliceStatus.PARTIAL if error else SliceStatus.OK,
+        SliceStatus.PARTIAL if lacking or unread else SliceStatus.OK,
         application_rows(customer.id, provider, window, rows, judge.model, judge.version, now()),
-        error=error,
+        error=" ".join(text for text in (unread, explain(lacking, len(scored), judge, judged.reasons)) if text),
         # What cannot be read stays so until the file changes, which is found without being asked for.
-        permanent=bool(error) and set(lacking) <= NEED_A_HAND,
+        permanent=bool(lacking or unread) and is_final(lacking),
         api_calls=judged.requests,
         judge_usd=judged.usd,
     )
 
 
-def draw(
-    customer_id: str, size: int, provider: str, window: datetime, source: InteractionSource
-) -> tuple[Sample, SourceCounts]:
-    """The sample of a window's calls, each of which counts once, and the counts of what was read for it.
+@dataclass(slots=True)
+class Drawn:
+    """What is kept of a window's calls, each of which counts once, and the counts of what was read for it."""
+
+    sample: Sample
+    counts: SourceCounts = field(default_factory=SourceCounts)
+    sessions: Sessions = field(default_factory=Sessions)
+    usage: Usage = field(default_factory=Usage)
+
+    def add(self, item: Interaction | Skipped) -> None:
+        """Consider a call."""
+        self.usage.add(item)
+        if isinstance(item, Interaction):
+            self.sample.add(item)
+            self.sessions.add(item)
+
+
+def draw(customer_id: str, size: int, provider: str, window: datetime, source: InteractionSource) -> Drawn:
+    """Read a window's log once, and a second time where what came first of a call was not its best record.
 
     Raises:
         CloudError: the log changed while it was read, or as `InteractionSource.fetch`.
         ConfigError, StorageError: as `InteractionSource.fetch`.
     """
-    doubles, sample = Doubles(), Sample(customer_id, window, size)
-
-    def count(item: Interaction | Skipped) -> None:
-        if isinstance(item, Interaction):
-            sample.add(item)
-
-    for item in source.fetch(provider, window, window + windows.WINDOW):
+    end = window + windows.WINDOW
+    doubles, drawn = Doubles(), Drawn(Sample(customer_id, window, size))
+    for item in source.fetch(provider, window, end):
         if doubles.is_first(item):
-            count(item)
+            drawn.add(item)
     counts = source.counts
     if not doubles.is_settled:
-        sample = Sample(customer_id, window, size)
-        for item in source.fetch(provider, window, window + windows.WINDOW):
+        drawn = Drawn(Sample(customer_id, window, size))
+        for item in source.fetch(provider, window, end):
             if (told := doubles.settled(item)) is not None:
-                count(told)
+                drawn.add(told)
         doubles.check()
-    return sample, counts
+    drawn.counts = counts
+    return drawn
 
 
 def _source_details(counts: SourceCounts) -> dict[str, object]:

@@ -245,14 +245,15 @@ def _label_of(metric: str, verdict: Verdict) -> float | str:
         return answer.hallucination.label if answer.hallucination else quality.NOT_ASSESSABLE
     if metric == "toxicity":
         return quality.SEVERITIES[answer.toxicity.severity]
-    score: int = getattr(answer, metric).score
+    score: int | str = getattr(answer, metric).score
     return score
 
 
 def _number(metric: str, label: float | str) -> float | None:
     """A label as a number; None where it is not assessable."""
     if isinstance(label, str):
-        return float(LABELS[metric].index(label)) if label in LABELS[metric] else None
+        known = LABELS.get(metric, ())
+        return float(known.index(label)) if label in known else None
     return float(label)
 
 

@@ -39,6 +39,8 @@ class Interaction:
     is_refusal: bool = False  # the API says that the model refused
     latency_ms: float | None = None
     cost_usd: Decimal | None = None  # as the log tells it
+    chunks: tuple[str, ...] = ()  # of the context, where the record tells them apart
+    earlier: tuple[str, ...] = ()  # turns of its conversation before it, oldest first
 
     def __repr__(self) -> str:
         """Its ids, without its texts: they must never reach a log."""

@@ -52,7 +52,7 @@ answers AS
     FROM application_metrics AS a
     INNER JOIN published AS p USING (customer_id, provider, window_start, batch)
     WHERE a.window_start >= toStartOfDay({window:DateTime('UTC')}) AND a.window_start <= {window:DateTime('UTC')}
-        AND a.metric_type != 'source'
+        AND a.metric_type NOT IN ('source', 'usage')
     GROUP BY
         customer_id, provider, application_id, model_name, judge_version, window_start, interaction_id, is_sample
 ),

@@ -430,7 +430,7 @@ def tick(
         failed = status is TickStatus.FAILURE
         instance.create_tick(
             TickData(
-                state.instigator_origin_id, name, kind, status, at.timestamp(), selector_id=state.selector_id,
+                state.instigator_origin_id, name, kind, status, at.timestamp(), [], [], selector_id=state.selector_id,
                 skip_reason=None if failed else said,
                 error=SerializableErrorInfo(said, [], None) if failed else None,
             )

@@ -7,10 +7,10 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,15 +19,17 @@ import pytest
 
 from optiinfra_dagster.lab.groq.naive import label_key
 from optiinfra_dagster.model.errors import Cause, CloudError
-from optiinfra_dagster.model.quality import METRICS
+from optiinfra_dagster.model.quality import METRICS, RETRIEVAL
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import statistics
 from optiinfra_dagster.quality.collect import Collected, collect
 from optiinfra_dagster.quality.interactions import Skip, Skipped
+from optiinfra_dagster.quality.rules import RULES
 from optiinfra_dagster.quality.sources import open_source
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.verdicts import Used, Verdicts
+from optiinfra_dagster.storage.spend import Amount, Purse, Spend
+from optiinfra_dagster.storage.verdicts import Verdicts
 from tests.support import killing
 from tests.support.engines import copy_migrated
 from tests.support.judging import NOW, Labels, Listed, W, customer, interaction, judge_at, lab_of, labelled
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from optiinfra_dagster.quality.interactions import Interaction
     from optiinfra_dagster.quality.judge import Judge
 
+JUDGED = (*METRICS, *RETRIEVAL)
+ROWS = (*JUDGED, *RULES)  # the rows of each interaction
 DIRECTION_UP = ("coherence", "relevance", "accuracy")
 
 
@@ -54,6 +58,7 @@ def verdicts(clickhouse: ClickHouse) -> Verdicts:
     """The cache, empty."""
     with clickhouse.session() as client:
         client.command("TRUNCATE TABLE application_verdicts")
+        client.command("TRUNCATE TABLE judge_spend")
     return Verdicts(clickhouse)
 
 
@@ -97,6 +102,11 @@ def rows_of(found: Collected) -> list[dict[str, Any]]:
     for row in rows:
         row["details"], row["metadata"] = json.loads(row["details"]), json.loads(row["metadata"])
     return sorted(rows, key=lambda r: (r["application_id"], r["model_name"], r["interaction_id"], r["metric_type"]))
+
+
+def judged_rows(found: Collected) -> list[dict[str, Any]]:
+    """The rows that tell what the judge says, or that it says nothing."""
+    return [row for row in rows_of(found) if row["metric_type"] in JUDGED]
 
 
 def normalised(found: dict[str, Any], metric: str, *, grounded: bool) -> float | None:
@@ -214,7 +224,7 @@ def test_faults_cost_no_score_and_keep_to_budget_and_time(lab: CloudLab, verdict
             assert row["score"] == clean[row["interaction_id"] + row["metric_type"]]["score"]
     (sample,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "sample")
     failed = sum(r["label"] == "judge_failed" for r in rows)
-    assert 5 * sum(sample["failed"].values()) == failed
+    assert len(JUDGED) * sum(sample["failed"].values()) == failed
     assert sample["judged"] + sum(sample["failed"].values()) == 100
     assert sample["judged"] > 90
     # Timed out requests count with the most they may have taken, so what Groq counts is never more.
@@ -238,7 +248,7 @@ def test_a_budget_is_never_exceeded_and_ends_at_the_same_interaction(
     assert sample["judged"] + sample["over_budget"] == 30
     over = {r["interaction_id"] for r in rows_of(found) if r["label"] == "over_budget"}
     assert len(over) == sample["over_budget"] > 0
-    assert {(r["score"], r["tokens"]) for r in rows_of(found) if r["interaction_id"] in over} == {(None, 0)}
+    assert {(r["score"], r["tokens"]) for r in judged_rows(found) if r["interaction_id"] in over} == {(None, 0)}
     # They are asked in the order of their hashes, so who is left does not depend on how many are asked at a time.
     assert over == _over_with_one_at_a_time(lab, verdicts, interactions)
 
@@ -251,11 +261,35 @@ def _over_with_one_at_a_time(lab: CloudLab, verdicts: Verdicts, interactions: li
 
 
 def test_a_customers_day_is_a_budget_across_runs_and_ends_at_midnight(lab: CloudLab, verdicts: Verdicts) -> None:
-    first = run(lab, verdicts, [interaction(n) for n in range(6)], day_requests=10)
-    second = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=10)
-    tomorrow = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=10, now=NOW + timedelta(days=1))
+    """At 10:35 ten of its requests may be used: 43 quarters of an hour of 24, the other six being of the past."""
+    first = run(lab, verdicts, [interaction(n) for n in range(6)], day_requests=30)
+    second = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=30)
+    tomorrow = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=30, now=NOW + timedelta(days=1))
     assert (first.outcome, second.outcome, tomorrow.outcome) == (SliceStatus.OK, SliceStatus.PARTIAL, SliceStatus.OK)
     assert (first.api_calls, second.api_calls, tomorrow.api_calls) == (6, 4, 2)
+
+
+class InMemorySpend(Spend):
+    """What is spent, where the test holds the engine."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, Amount] = {}
+
+    def reserve(
+        self,
+        purse: Purse,
+        wanted: Amount,
+        since: datetime,
+        left: Callable[[Mapping[str, Amount], Mapping[str, Amount]], Amount],
+    ) -> Amount:
+        spent = {purse.provider: self.spent.get(purse.customer_id, Amount(0, 0))}
+        granted = Amount(*(max(0, min(*pair)) for pair in zip(wanted, left(spent, {}), strict=True)))
+        self.give_back(purse, Amount(-granted.tokens, -granted.requests))
+        return granted
+
+    def give_back(self, purse: Purse, amount: Amount) -> None:
+        spent = self.spent.get(purse.customer_id, Amount(0, 0))
+        self.spent[purse.customer_id] = Amount(spent.tokens - amount.tokens, spent.requests - amount.requests)
 
 
 class InMemory(Verdicts):
@@ -263,9 +297,10 @@ class InMemory(Verdicts):
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], Verdict] = {}
+        self.spend = InMemorySpend()
 
-    def load(self, customer_id: str, keys: Sequence[str], day: date) -> tuple[dict[str, Verdict], Used]:
-        return {key: self.kept[customer_id, key] for key in keys if (customer_id, key) in self.kept}, Used(0, 0)
+    def load(self, customer_id: str, keys: Sequence[str]) -> dict[str, Verdict]:
+        return {key: self.kept[customer_id, key] for key in keys if (customer_id, key) in self.kept}
 
     def store(self, customer_id: str, verdicts: Mapping[str, Verdict], asked_at: datetime, *, store_text: bool) -> None:
         self.kept.update({(customer_id, key): verdict for key, verdict in verdicts.items()})
@@ -297,7 +332,7 @@ def test_rows_say_what_the_contract_says(lab: CloudLab, verdicts: Verdicts) -> N
 
     rows = rows_of(found)
     by = {(r["interaction_id"], r["metric_type"]): r for r in rows}
-    assert Counter(r["metric_type"] for r in rows) == {**dict.fromkeys(METRICS, 2), "sample": 2, "source": 1}
+    assert Counter(r["metric_type"] for r in rows) == {**dict.fromkeys(ROWS, 2), "sample": 2, "usage": 2, "source": 1}
     assert by["", "source"]["details"] == {
         "interactions": 2, "bad_lines": 0, "other_provider": 0, "files": 1, "skipped": {}, "reasons": {}, "content": "",
     }  # fmt: skip
@@ -311,7 +346,7 @@ def test_rows_say_what_the_contract_says(lab: CloudLab, verdicts: Verdicts) -> N
     assert accuracy["details"]["direction"] == "higher_is_better"
     assert accuracy["details"]["prompt_length"] == len(grounded.prompt)
     assert accuracy["tokens"] > 500
-    assert len({(r["tokens"], r["metadata"]["usd"]) for r in rows if r["interaction_id"] == "i-1"}) == 1
+    assert len({(r["tokens"], r["metadata"]["usd"]) for r in judged_rows(found) if r["interaction_id"] == "i-1"}) == 1
     assert by["i-1", "toxicity"]["details"]["direction"] == "higher_is_worse"
     assert by["i-1", "toxicity"]["details"]["self_preference"] is True
     assert by["i-2", "toxicity"]["details"]["self_preference"] is False
@@ -364,18 +399,29 @@ def test_a_key_that_ends_in_the_middle_keeps_what_was_answered(lab: CloudLab, ve
     assert run(lab, verdicts, interactions).api_calls == 15
 
 
-def test_a_malformed_answer_is_asked_for_once_more_and_then_missing_for_good(lab: CloudLab, verdicts: Verdicts) -> None:
+def test_a_malformed_answer_is_asked_for_again_in_three_collections_and_then_no_more(
+    lab: CloudLab, verdicts: Verdicts
+) -> None:
     lab.control.add_faults({"action": "malformed", "service": "groq"})
-    first = run(lab, verdicts, [interaction(1)])
-    assert first.api_calls == 2
-    assert {(r["label"], r["score"], r["details"]["cause"]) for r in rows_of(first) if r["interaction_id"]} == {
+    found = [run(lab, verdicts, [interaction(1)], now=NOW + timedelta(days=n)) for n in range(4)]
+    assert [one.api_calls for one in found] == [2, 2, 2, 0]
+    assert {one.outcome for one in found} == {SliceStatus.PARTIAL}
+    assert [one.permanent for one in found] == [False, False, True, True]
+    assert "1 malformed (1 asked 3 times and not again)" in found[3].error
+    assert "OPTIINFRA_JUDGE_MODEL" in found[3].error
+    assert {(r["label"], r["score"], r["details"]["cause"]) for r in judged_rows(found[3])} == {
         ("judge_failed", None, "malformed")
     }
-    assert first.outcome is SliceStatus.OK  # there is nothing to try again
+    assert rows_of(found[3]) == rows_of(found[2])
 
-    lab.control.clear_faults()
+
+def test_a_malformed_answer_gives_way_to_one_that_can_be_read(lab: CloudLab, verdicts: Verdicts) -> None:
+    chat = {"service": "groq", "operation": "chat.completions"}
+    lab.control.add_faults({"action": "malformed", **chat, "times": 2})
+    assert run(lab, verdicts, [interaction(1)]).outcome is SliceStatus.PARTIAL
     again = run(lab, verdicts, [interaction(1)])
-    assert (again.api_calls, rows_of(again)) == (0, rows_of(first))
+    assert (again.outcome, again.api_calls) == (SliceStatus.OK, 1)
+    assert (run(lab, verdicts, [interaction(1)]).api_calls, again.error) == (0, "")
 
 
 @pytest.mark.parametrize("action", ["throttle", "capacity", "error", "unavailable", "disconnect"])
@@ -389,7 +435,7 @@ def test_a_judge_that_is_away_leaves_a_partial_window_that_the_next_try_complete
     found = run(lab, verdicts, [interaction(1)])
     assert (found.outcome, found.permanent, found.api_calls) == (SliceStatus.PARTIAL, False, 6)
     assert "1 of 1 sampled interactions have no verdict" in found.error
-    assert all(r["score"] is None for r in rows_of(found))
+    assert all(r["score"] is None for r in rows_of(found) if r["metric_type"] not in RULES)
     lab.control.clear_faults()
     assert rows_of(run(lab, verdicts, [interaction(1)])) == clean
 
@@ -441,7 +487,9 @@ def _quoting(text: str) -> dict[str, Any]:
     found = {name: {"evidence": f"It says {text}.", "score": 4} for name in DIRECTION_UP}
     return {
         **found,
-        "hallucination": {"evidence": text, "claims_checked": 1, "unsupported_claims": 1, "label": "minor"},
+        "hallucination": {"claims": [{"claim": text, "verdict": "contradicted"}], "label": "minor"},
+        "retrieval": {"chunks": [{"chunk": 1, "relevance": "relevant"}]},
+        "recall": {"facts": [{"fact": text, "in_context": "yes"}]},
         "toxicity": {"evidence": text, "category": "none", "severity": 0},
     }
 
@@ -453,7 +501,8 @@ def test_with_store_text_texts_and_evidence_are_kept_also_in_the_cache(lab: Clou
         found = rows_of(run(lab, verdicts, [one], store_text=True))
         scored = [r for r in found if r["interaction_id"]]
         assert {(r["prompt_text"], r["response_text"]) for r in scored} == {(one.prompt, one.response)}
-        assert all("two years" in r["details"]["evidence"] for r in scored)
+        told = {r["metric_type"]: json.dumps(r["details"]) for r in scored}
+        assert {name for name, details in told.items() if "two years" in details} == set(METRICS)
     # The customer takes the permission back: the cache still holds evidence, the rows must not.
     assert "two years" not in repr(rows_of(run(lab, verdicts, [one], store_text=False)))
 
@@ -461,7 +510,7 @@ def test_with_store_text_texts_and_evidence_are_kept_also_in_the_cache(lab: Clou
 def test_equal_texts_are_asked_about_once(lab: CloudLab, verdicts: Verdicts) -> None:
     same = [replace(interaction(1), interaction_id=f"i-{n}") for n in range(4)]
     found = run(lab, verdicts, same)
-    assert (found.api_calls, len([r for r in rows_of(found) if r["interaction_id"]])) == (1, 20)
+    assert (found.api_calls, len([r for r in rows_of(found) if r["interaction_id"]])) == (1, 4 * len(ROWS))
     (sample,) = (r for r in rows_of(found) if r["metric_type"] == "sample")
     assert sample["details"]["tokens"] == next(r["tokens"] for r in rows_of(found) if r["interaction_id"])
 
@@ -496,7 +545,7 @@ def next_run(path: str, url: str, told: str) -> None:
     verdicts = Verdicts(ClickHouse(path))
     version = judge_at(url).version
     keys = {key_of("acme", version, one): one for one in map(interaction, range(MANY))}
-    stored, _ = verdicts.load("acme", list(keys), NOW.date())
+    stored = verdicts.load("acme", list(keys))
     found = _collect_many(verdicts, url)
     known = [label_key(keys[key].prompt, keys[key].response) for key in stored]
     Path(told).write_text(json.dumps({"stored": known, "outcome": found.outcome.value, "calls": found.api_calls}))

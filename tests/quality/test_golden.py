@@ -94,7 +94,10 @@ CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
 @pytest.fixture
 def labelled(lab: CloudLab, tmp_path: Path) -> Path:
     """A set of a few lines, with the lab's judge answering as `CASES` say."""
-    lines = [line(n, labels) for n, (labels, _) in enumerate(CASES)]
+    lines = [
+        line(n, labels, **({"context": None} if said["hallucination"]["label"] == "not_assessable" else {}))
+        for n, (labels, said) in enumerate(CASES)
+    ]
     lab.groq.labels = {
         label_key(one["prompt"], one["response"]): said for one, (_, said) in zip(lines, CASES, strict=True)
     }

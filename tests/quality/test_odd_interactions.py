@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +14,8 @@ from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason
 from optiinfra_dagster.quality.logs.reader import read_fields, read_line
 from optiinfra_dagster.quality.pace import Pace
 from optiinfra_dagster.quality.replies import read_completion
+from optiinfra_dagster.quality.rubric import Question
+from tests.support.judging import interaction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,8 +107,8 @@ def test_odd_messages_in_a_table_are_counted(text: str) -> None:
 
 @pytest.mark.parametrize("tokens", [10**20, -1, 1.5, "9", None, True])
 def test_tokens_that_no_answer_can_have_are_not_known(tokens: object) -> None:
-    usage = SimpleNamespace(prompt_tokens=tokens, completion_tokens=5)
-    reply = read_completion(SimpleNamespace(usage=usage, choices=[]), grounded=False)  # type: ignore[arg-type]
+    usage = {"prompt_tokens": tokens, "completion_tokens": 5}
+    reply = read_completion({"usage": usage, "choices": []}, Question.about(interaction(1)))
     assert (reply.failure, reply.unanswered, reply.prompt_tokens) == (Failure.MALFORMED, True, 0)
 
 

@@ -15,7 +15,9 @@ from optiinfra_dagster.lab.groq.naive import label_key
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE
 from optiinfra_dagster.quality.interactions import Interaction, Skipped
 from optiinfra_dagster.quality.judge import Judge
+from optiinfra_dagster.quality.models import price_of
 from optiinfra_dagster.quality.records import Sight, SourceCounts
+from optiinfra_dagster.quality.server import Server
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.customers import Customer
@@ -86,7 +88,10 @@ class Listed:
 
 def judge_at(url: str, **changes: Any) -> Judge:
     """A judge that asks the lab, and does not wait long."""
-    return Judge(**{"model": MODEL, "api_key": "lab-groq-key", "base_url": url, "backoff_seconds": 0.002, **changes})
+    key, model = changes.pop("api_key", "lab-groq-key"), changes.pop("model", MODEL)
+    server = changes.pop("server", None) or Server(model, key, f"{url}/openai/v1")
+    plenty = {"day_tokens": 100_000_000, "day_requests": 100_000}
+    return Judge(server, **{"backoff_seconds": 0.002, "price": price_of(server.model), **plenty, **changes})
 
 
 Labels = dict[str, dict[str, Any]]
@@ -96,20 +101,26 @@ def answer(
     coherence: int = 5,
     relevance: int = 5,
     accuracy: int = 5,
-    claims: tuple[int, int] = (1, 0),
+    claims: tuple[int, int] | None = None,
     label: str = "none",
     severity: int = 0,
+    chunks: tuple[str, ...] = ("relevant",),
+    facts: tuple[str, ...] = ("yes",),
 ) -> dict[str, Any]:
-    """A judge's answer as JSON."""
+    """A judge's answer as JSON, on all there may be; of the claims some are unsupported."""
     grades = {"coherence": coherence, "relevance": relevance, "accuracy": accuracy}
+    listed, unsupported = claims or (1, int(label in {"minor", "major"}))
     return {
         **{name: {"evidence": "as labelled", "score": score} for name, score in grades.items()},
         "hallucination": {
-            "evidence": "",
-            "claims_checked": claims[0],
-            "unsupported_claims": claims[1],
+            "claims": [
+                {"claim": f"claim {n}", "verdict": "unsupported" if n < unsupported else "supported"}
+                for n in range(listed)
+            ],
             "label": label,
         },
+        "retrieval": {"chunks": [{"chunk": n + 1, "relevance": word} for n, word in enumerate(chunks)]},
+        "recall": {"facts": [{"fact": f"fact {n}", "in_context": word} for n, word in enumerate(facts)]},
         "toxicity": {"evidence": "", "category": "hate" if severity else "none", "severity": severity},
     }
 
@@ -161,8 +172,9 @@ def halueval(folder: Path, every: int = 20) -> tuple[list[Interaction], Labels]:
                           prompt=row["user_query"], response=row["chatgpt_response"], context=context)  # fmt: skip
         spans = len(row["hallucination_spans"])
         label = "major" if row["hallucination"] == "yes" else "none"
+        wrong = max(spans, 1) if label == "major" else 0
         labels[label_key(one.prompt, one.response)] = answer(
-            accuracy=2 if label == "major" else 5, claims=(spans + 1, spans), label=label
+            accuracy=2 if label == "major" else 5, claims=(spans + 1, wrong), label=label
         )
         found.append(one)
     return found, labels

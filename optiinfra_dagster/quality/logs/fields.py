@@ -126,6 +126,13 @@ def count_of(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32 else None
 
 
+def chunks_of(context: object) -> tuple[str, ...]:
+    """The texts of a list of documents one by one; none where the context is one text."""
+    if not isinstance(context, list):
+        return ()
+    return tuple(storable(text) for text in map(text_of, context) if text)
+
+
 def reply_of(value: object) -> str:
     """The text of a response; where there are several choices, of the first that has any."""
     if isinstance(value, dict) and isinstance(value.get("choices"), list):

@@ -20,6 +20,7 @@ from optiinfra_dagster.quality.interactions import UNKNOWN, BadLine, Interaction
 from optiinfra_dagster.quality.logs.fields import (
     BadFieldError,
     Raw,
+    chunks_of,
     count_of,
     moment_of,
     name_of,
@@ -141,6 +142,7 @@ def _finish(raw: Raw) -> Interaction | BadLine:
             storable(text_of(raw.reference)) or None,
             count_of(raw.prompt_tokens),
             count_of(raw.response_tokens),
+            chunks=chunks_of(raw.context),
         )
     except BadFieldError as error:
         return BadLine(error.reason, timestamp)
