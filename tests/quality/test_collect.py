@@ -332,7 +332,7 @@ def test_rows_say_what_the_contract_says(lab: CloudLab, verdicts: Verdicts) -> N
 
     rows = rows_of(found)
     by = {(r["interaction_id"], r["metric_type"]): r for r in rows}
-    assert Counter(r["metric_type"] for r in rows) == {**dict.fromkeys(ROWS, 2), "sample": 2, "source": 1}
+    assert Counter(r["metric_type"] for r in rows) == {**dict.fromkeys(ROWS, 2), "sample": 2, "usage": 2, "source": 1}
     assert by["", "source"]["details"] == {
         "interactions": 2, "bad_lines": 0, "other_provider": 0, "files": 1, "skipped": {}, "reasons": {}, "content": "",
     }  # fmt: skip
