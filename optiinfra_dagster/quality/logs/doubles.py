@@ -298,14 +298,14 @@ def _questions(entry: _Entry) -> list[_Key]:
 def _is_same(one: _Entry, other: _Entry) -> bool:
     """True for records of one call."""
     a, b = one.call, other.call
-    if a.trace_id and b.trace_id and a.trace_id != b.trace_id:
+    if (a.trace_id and b.trace_id and a.trace_id != b.trace_id) or (a.is_piece and b.is_piece):
         return False
     if a.trace_id and a.trace_id == b.trace_id and a.span_id and a.span_id == b.span_id:
         return True
     nested = bool(one.parents & other.spans or other.parents & one.spans)
     if a.response_id and b.response_id and (a.response_id == b.response_id or not nested):
         return a.response_id == b.response_id  # a gateway may give an id of its own
-    if not a.trace_id or a.trace_id != b.trace_id or not _overlap(a, b) or (a.is_piece and b.is_piece):
+    if not a.trace_id or a.trace_id != b.trace_id or not _overlap(a, b):
         return False
     if isinstance(one.item, Interaction) and isinstance(other.item, Interaction):
         return one.item.response.strip() == other.item.response.strip() and (nested or _is_same_prompt(one, other))
