@@ -47,7 +47,7 @@ days AS
     FROM application_days_current AS d
     WHERE window_start >= day - INTERVAL 58 DAY AND window_start <= day
 ),
--- The verdict is on the version of the judge that is the newest of the day.
+-- The verdict is by the version of the judge that answered most on the day: a second judge is asked about a share.
 judged AS
 (
     SELECT
@@ -55,11 +55,27 @@ judged AS
         provider,
         application_id,
         metric_type,
-        argMax((d.judge_version, d.judge_model, d.is_rate, d.higher_is_worse), (d.as_of, d.observations)) AS facts,
-        argMaxIf(d.application_name, d.as_of, d.application_name != '') AS application_name,
+        argMax((version, model_of_judge, is_share, is_worse), (observed, newest, version)) AS facts,
+        argMaxIf(name, observed, name != '') AS application_name,
         facts.1 AS judge_version
-    FROM days AS d
-    WHERE number = 58
+    FROM
+    (
+        SELECT
+            customer_id,
+            provider,
+            application_id,
+            metric_type,
+            d.judge_version AS version,
+            sum(d.observations) AS observed,
+            max(d.as_of) AS newest,
+            max(d.judge_model) AS model_of_judge,
+            any(d.is_rate) AS is_share,
+            max(d.higher_is_worse) AS is_worse,
+            max(d.application_name) AS name
+        FROM days AS d
+        WHERE number = 58
+        GROUP BY customer_id, provider, application_id, metric_type, version
+    )
     GROUP BY customer_id, provider, application_id, metric_type
 ),
 series_of_days AS
@@ -258,7 +274,7 @@ tested AS
         *,
         if(error > 0, erfc(normal_of_t(t, df) / sqrt(2)) / 2, 1.) AS p_of_scores,
         -- Of few events none is likelier to be seen than that all of them fell on these days.
-        if(facts.3 AND sign > 0, exp(hits * log(greatest(over(n_now, n_now + n_before), 1e-300))), 0.) AS least_p,
+        if(sign > 0, exp(hits * log(greatest(over(n_now, n_now + n_before), 1e-300))), 0.) AS least_p,
         greatest(p_of_scores, least_p) AS p,
         if(facts.3, sqrt(pow(figure - low_now, 2) + pow(high_before - usual, 2)), half) AS below,
         if(facts.3, sqrt(pow(high_now - figure, 2) + pow(usual - low_before, 2)), half) AS above,
