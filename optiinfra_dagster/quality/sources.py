@@ -28,7 +28,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.object_storage.store import GoneError
 from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skipped
-from optiinfra_dagster.quality.logs.reader import MAX_LINE_BYTES, read_fields, read_file
+from optiinfra_dagster.quality.logs.reader import MAX_LINE_BYTES, read_file, read_rows
 from optiinfra_dagster.quality.stores import open_store
 from optiinfra_dagster.storage.interactions import LoggedTable, logged_interactions
 
@@ -280,8 +280,9 @@ class TableSource:
     ) -> Iterator[Interaction]:
         for table in self._tables(provider, start, end):
             counts.other_provider += table.elsewhere
-            for *fields, too_large in table.rows:
-                item = BadLine(Reason.TOO_LARGE) if too_large else read_fields(fields, structured=table.has_spans)
+            for item in read_rows(table.rows, has_spans=table.has_spans):
+                if item.timestamp is not None and not window.holds(item.timestamp):
+                    continue  # of the minutes around
                 if isinstance(item, BadLine):
                     counts.reasons[item.reason] += 1
                 elif isinstance(item, Interaction) and window.wants(item):
