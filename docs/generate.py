@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.allocation import SharedCosts
+from optiinfra_dagster.config.customer_alerts import CustomerAlerts
 from optiinfra_dagster.config.customers import FAMILIES, Application
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.config.token_prices import TokenPrice
@@ -92,6 +93,7 @@ def _customers() -> Iterator[str]:
         "customers[]": CUSTOMERS_FILE.customer_type,
         **{f"{name}[]": provider.account_type for name, provider in PROVIDERS.items()},
         "shared_costs": SharedCosts,
+        "alerts": CustomerAlerts,
         "application": Application,
         "application.token_prices[]": TokenPrice,
     }

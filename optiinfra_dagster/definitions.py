@@ -13,7 +13,6 @@ from optiinfra_dagster.assets.collected import build
 from optiinfra_dagster.assets.partitions import window_partitions
 from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.automation import (
-    alerts,
     checks,
     dead_runs,
     housekeeping,
@@ -22,7 +21,9 @@ from optiinfra_dagster.automation import (
     repair_sensor,
     schedules,
 )
+from optiinfra_dagster.automation.alerting import sensor as alert_sensor
 from optiinfra_dagster.automation.ledger_watch import LOCK_SECONDS
+from optiinfra_dagster.automation.status import asset as status_asset
 from optiinfra_dagster.config.settings import Settings, load_settings
 from optiinfra_dagster.providers import registry
 from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
@@ -44,18 +45,23 @@ def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -
     ]
     all_jobs = jobs.build()
     # Ticks wait less for the embedded engine than runs do: the daemon gives up on a tick after 60 s.
-    ledger = ClickHouse(settings.clickhouse_url.get_secret_value(), lock_timeout=LOCK_SECONDS, linger=LINGER_SECONDS)
+    ledger = ClickHouse(
+        settings.clickhouse_url.get_secret_value(),
+        lock_timeout=LOCK_SECONDS,
+        linger=LINGER_SECONDS,
+        answer_seconds=LOCK_SECONDS,
+    )
     windowed = [*collected, *readers.build(partitions)]
     nightly_job, nightly = housekeeping.build(settings, partitions, [key for asset in windowed for key in asset.keys])
     return dg.Definitions(
-        assets=[*windowed, golden.build(settings)],
+        assets=[*windowed, golden.build(settings), status_asset.build(settings)],
         asset_checks=checks.build(settings, partitions),
         jobs=[*all_jobs, nightly_job],
         schedules=[*schedules.build(settings), nightly],
         sensors=[
             readers_sensor.build(settings, ledger),
             repair_sensor.build(settings, ledger, [job for job in all_jobs if job.name != jobs.READERS_JOB]),
-            alerts.build(settings),
+            alert_sensor.build(settings, ledger, checks.alerted_keys()),
             dead_runs.build(settings),
         ],
         # In process: a run of its own process is enough, a process per step would cost 4.6 CPU-s each.

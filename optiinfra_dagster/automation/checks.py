@@ -46,6 +46,16 @@ def build(settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition) -
     )
 
 
+def alerted_keys() -> list[dg.AssetCheckKey]:
+    """The checks whose errors are told of as alerts; what the others find is told from the ledger, by customer."""
+    return [
+        dg.AssetCheckKey(dg.AssetKey([provider, family]), name)
+        for provider, families in FAMILIES_OF.items()
+        for family in families
+        for name in ("no_duplicates", *(["totals_match"] if family == "cost" else []))
+    ]
+
+
 def _every_customer_published(
     provider: str, family: str, settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition
 ) -> dg.AssetChecksDefinition:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from optiinfra_dagster.automation.status.items import Kind
 from optiinfra_dagster.cli.command import Command, examples
 from optiinfra_dagster.config.settings import load_settings
 
@@ -18,13 +19,12 @@ class StatusFormat(StrEnum):
     JSON = "json"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command(cls=Command, epilog=examples("status", "status --details", "status --format json | jq '.items[]'"))(
-        status
-    )
+app = typer.Typer()
+alerts = typer.Typer(help="The incidents that go on, who was told, and what is silenced.", no_args_is_help=True)
+app.add_typer(alerts, name="alerts")
 
 
+@app.command(cls=Command, epilog=examples("status", "status --details", "status --format json | jq '.items[]'"))
 def status(
     format_: Annotated[StatusFormat, typer.Option("--format", help="How to print it.")] = StatusFormat.TABLE,
     details: Annotated[bool, typer.Option("--details", help="Also the parts of each item.")] = False,
@@ -35,3 +35,56 @@ def status(
     as_json = format_ is StatusFormat.JSON
     if not print_status(load_settings(), typer.echo, as_json=as_json, details=details):
         raise SystemExit(1)
+
+
+@alerts.command("list", cls=Command)
+def alerts_list() -> None:
+    """List the incidents that go on, the sinks that cannot be reached, and what is silenced."""
+    from optiinfra_dagster.cli.alerts import known
+
+    for line in known(load_settings()):
+        typer.echo(line)
+
+
+@alerts.command("test", cls=Command)
+def alerts_test() -> None:
+    """Send a test message to every sink, those of customers too; ends with 1 where one does not take it."""
+    from optiinfra_dagster.cli.alerts import try_sinks
+
+    refused = False
+    for name, reason in try_sinks(load_settings()):
+        typer.echo(f"{name}: {reason or 'taken'}")
+        refused = refused or bool(reason)
+    if refused:
+        raise SystemExit(1)
+
+
+@alerts.command(
+    "silence",
+    cls=Command,
+    epilog=examples(
+        "alerts silence --customer acme --until 2026-12-01T08:00Z --why 'their key is being replaced'",
+        "alerts silence --kind cost_unusual --until 2026-12-01T00:00Z",
+    ),
+)
+def alerts_silence(
+    until: Annotated[str, typer.Option(help="When it ends: 2026-12-01T08:00Z, in 90 days at most.")],
+    customer: Annotated[str, typer.Option(help="Only of this customer.")] = "",
+    provider: Annotated[str, typer.Option(help="Only of this one: aws, gcp, azure or vultr.")] = "",
+    family: Annotated[str, typer.Option(help="Only of this one: resource, performance, cost or application.")] = "",
+    kind: Annotated[Kind | None, typer.Option(help="Only of this kind.")] = None,
+    why: Annotated[str, typer.Option(help="For those who read `optiinfra status`.")] = "",
+) -> None:
+    """Keep alerts back until a moment; what still goes on then is told then."""
+    from optiinfra_dagster.cli.alerts import silence
+
+    typer.echo(silence(load_settings(), until, customer, provider, family, kind, why))
+
+
+@alerts.command("unsilence", cls=Command)
+def alerts_unsilence() -> None:
+    """End every silence now."""
+    from optiinfra_dagster.cli.alerts import end_silences
+
+    for line in end_silences(load_settings()):
+        typer.echo(line)

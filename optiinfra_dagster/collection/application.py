@@ -16,6 +16,7 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.quality.collect import NO_KEY, collect
 from optiinfra_dagster.quality.judge import Judge
+from optiinfra_dagster.quality.second_judge import SecondJudge
 from optiinfra_dagster.quality.sources import open_source
 from optiinfra_dagster.storage.dialects import Dialects
 from optiinfra_dagster.storage.log_files import collected_contents
@@ -36,8 +37,9 @@ MOST_LATE = 24
 @contextmanager
 def judging(context: Context) -> Iterator[Work]:
     """Lend what judges a customer's windows. All customers of a run share its judge, which keeps the run's budget."""
-    judge = Judge.of(context.settings, Dialects(context.clickhouse))
-    verdicts = Verdicts(context.clickhouse)
+    dialects, verdicts = Dialects(context.clickhouse), Verdicts(context.clickhouse)
+    judge = Judge.of(context.settings, dialects)
+    second = SecondJudge.of(context.settings, judge, dialects) if judge is not None else None
 
     def work(task: Task) -> Iterator[SliceResult]:
         customer, provider = task.customer, context.provider.name
@@ -59,7 +61,7 @@ def judging(context: Context) -> Iterator[Work]:
         counted = _Counted(meter)
 
         def result(window: datetime) -> SliceResult:
-            judged = collect(customer, provider, window, source, judge, verdicts, context.now)
+            judged = collect(customer, provider, window, source, judge, verdicts, context.now, second)
             calls, usd = counted.since_last()
             return SliceResult(
                 customer.id,
@@ -86,6 +88,8 @@ def judging(context: Context) -> Iterator[Work]:
     try:
         yield work
     finally:
+        if second is not None:
+            second.judge.close()
         if judge is not None:
             judge.close()
 

@@ -19,6 +19,7 @@ from pydantic import Field, StrictBool, StrictInt, ValidationError, create_model
 from optiinfra_dagster.config.accounts import Account, must_match
 from optiinfra_dagster.config.allocation import MOST_KEYS, SharedCosts, check_keys, check_rule
 from optiinfra_dagster.config.application import Application
+from optiinfra_dagster.config.customer_alerts import CustomerAlerts
 from optiinfra_dagster.config.rubrics import Rubric
 from optiinfra_dagster.config.secrets import (
     Held,
@@ -72,6 +73,7 @@ class Customer(Section):
         default=(), description=f"Write a list of up to {MOST_KEYS} tag keys, such as [team, env], in their own case"
     )
     shared_costs: SharedCosts | None = Field(default=None, description="Write services:, categories: or usage: in it")
+    alerts: CustomerAlerts | None = Field(default=None, description="Write webhook: or mail_to: beneath it")
     application: Application | None = Field(default=None, description="Write interactions: beneath it")
 
     _check_keys = field_validator("allocate_by")(check_keys)
@@ -207,7 +209,7 @@ class CustomersFile:
         )
         self._sections: Mapping[str, type[Section]] = {
             "": self._file, "customers": self.customer_type, "application": Application, "shared_costs": SharedCosts,
-            "token_prices": TokenPrice, "rubrics": Rubric, **account_types,
+            "token_prices": TokenPrice, "rubrics": Rubric, "alerts": CustomerAlerts, **account_types,
         }  # fmt: skip
         self._kept: dict[Path, tuple[tuple[int, int, int], tuple[Customer, ...]]] = {}
 

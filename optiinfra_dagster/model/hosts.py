@@ -36,3 +36,15 @@ def is_plain_loopback(url: str | None) -> bool:
         return False
     parts = urlsplit(url)
     return parts.scheme == "http" and is_loopback(parts.hostname)
+
+
+def safe_url_fault(url: str) -> str | None:
+    """What is wrong with a URL that a message is sent to, or None: it must be https, or plain http of this machine."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "is not a URL"
+    if not host or not (parts.scheme == "https" or is_plain_loopback(url)):
+        return "is not an https URL"
+    return "is of a link-local host, which answers with the keys of this host" if is_link_local(host) else None

@@ -9,6 +9,8 @@ from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.quality import ApplicationRow
@@ -20,6 +22,7 @@ from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.records import SourceCounts
 from optiinfra_dagster.quality.rows import metric_rows, sample_row
 from optiinfra_dagster.quality.sampling import Sample
+from optiinfra_dagster.quality.second_judge import SecondJudge, SecondOpinions
 from optiinfra_dagster.quality.sessions import Sessions
 from optiinfra_dagster.quality.unread import explain_unread
 from optiinfra_dagster.quality.usage import Usage
@@ -27,8 +30,6 @@ from optiinfra_dagster.storage.rows import application_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pyarrow as pa
 
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.model.quality import Verdict
@@ -70,6 +71,7 @@ def collect(
     judge: Judge | None,
     verdicts: Verdicts,
     now: Callable[[], datetime],
+    second: SecondJudge | None = None,
 ) -> Collected:
     """Judge a sample of a window's interactions; without a judge, say what to set.
 
@@ -91,9 +93,8 @@ def collect(
     turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
     chosen = [replace(one, earlier=drawn.sessions.before(one)) for turn in turns for one in turn if one is not None]
     store_text = application.store_text
-    allowance = Allowance.of_window(
-        judge.day, judge.late_share, window, now(), provider, customer.application_providers
-    )
+    providers = customer.application_providers
+    allowance = Allowance.of_window(judge.day, judge.late_share, window, now(), provider, providers)
     judged = judge_all(
         customer.id, chosen, judge, verdicts,
         store_text=store_text, now=now, allowance=allowance, own=application.rubrics,
@@ -121,15 +122,23 @@ def collect(
         )  # fmt: skip
     rows += drawn.usage.rows(window, prices)
     rows.append(ApplicationRow("source", window, details=_source_details(counts)))
-    unread = explain_unread(counts)
+    table = application_rows(customer.id, provider, window, rows, judge.model, judge.version, now())
+    others = SecondOpinions()
+    if second is not None:
+        others = second.opinions(customer.id, application, scored, verdicts, allowance, now)
+    if others.rows:
+        of_second = application_rows(customer.id, provider, window, others.rows, others.model, others.version, now())
+        table = pa.concat_tables([table, of_second])
+    judging = explain(lacking, len(scored), judge, judged.reasons)
+    error = " ".join(text for text in (explain_unread(counts), judging) if text)
     return Collected(
-        SliceStatus.PARTIAL if lacking or unread else SliceStatus.OK,
-        application_rows(customer.id, provider, window, rows, judge.model, judge.version, now()),
-        error=" ".join(text for text in (unread, explain(lacking, len(scored), judge, judged.reasons)) if text),
+        SliceStatus.PARTIAL if error else SliceStatus.OK,
+        table,
+        error=f"{error} {others.error}".strip(),
         # What cannot be read stays so until the file changes, which is found without being asked for.
-        permanent=bool(lacking or unread) and is_final(lacking),
-        api_calls=judged.requests,
-        judge_usd=judged.usd,
+        permanent=bool(error) and is_final(lacking),
+        api_calls=judged.requests + others.requests,
+        judge_usd=judged.usd + others.usd,
     )
 
 

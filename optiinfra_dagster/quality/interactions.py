@@ -84,8 +84,8 @@ class Reason(StrEnum):
     NOT_JSON = "not_json"
     WRONG_TYPE = "wrong_type"  # a field holds something else than it should
     NO_TIME = "no_time"
-    NO_ID = "no_id"
     NO_TEXTS = "no_texts"  # prompt or response is missing or empty
+    TEXTS_NOT_LOGGED = "texts_not_logged"  # a span that tells of a call and has no texts: they are not captured
     NO_PROVIDER = "no_provider"  # neither the record nor the customers file says where the application runs
     CUT_FILE = "cut_file"  # a compressed file ends early or is damaged; what was before it was read
 

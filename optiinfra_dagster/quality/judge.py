@@ -81,10 +81,11 @@ class Judge:
     def of(cls, settings: Settings, memory: Memory | None = None) -> Judge | None:
         """The judge that the settings describe; None without a key."""
         server = Server.of(settings)
-        return None if server is None else cls._at(server, settings, memory)
+        return None if server is None else cls.at(server, settings, memory)
 
     @classmethod
-    def _at(cls, server: Server, settings: Settings, memory: Memory | None) -> Judge:
+    def at(cls, server: Server, settings: Settings, memory: Memory | None) -> Judge:
+        """A judge at a server, with what the settings say of judges."""
         return cls(
             server,
             effort=settings.judge_reasoning_effort,

@@ -45,7 +45,7 @@ def _luhn(digits: str) -> bool:
 def _is_card(text: str) -> bool:
     digits = re.sub(r"\D", "", text)
     # Numbers of card schemes begin with 2 to 6 (ISO/IEC 7812), and one that is a single digit over and over is none.
-    return 13 <= len(digits) <= 19 and digits[0] in "23456" and len(set(digits)) > 2 and _luhn(digits)
+    return digits[0] in "23456" and len(set(digits)) > 1 and _luhn(digits)
 
 
 def _is_iban(text: str) -> bool:
@@ -57,8 +57,9 @@ def _is_iban(text: str) -> bool:
 
 
 def _is_ip(text: str) -> bool:
+    """A public address. One of few digits is a version as likely."""
     try:
-        return ip_address(text).is_global
+        return ip_address(text).is_global and len(text) >= len("12.34.5.6")
     except ValueError:
         return False
 
@@ -79,7 +80,12 @@ _PII: Mapping[str, tuple[re.Pattern[str], Callable[[str], bool]]] = {
         re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w@])"),
         lambda text: not re.search(r"@(?:[\w-]+\.)*example\.(?:com|org|net)$", text.lower()),
     ),
-    "card": (re.compile(r"(?<![\w.-])\d(?:[ -]?\d){12,18}(?![\w-])"), _is_card),
+    "card": (
+        re.compile(
+            r"(?<![\w.-])(?<!\d )(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{1,7}|\d{4}([ -])\d{6}\2\d{4,5})(?![ -]?\w|-)"
+        ),
+        _is_card,
+    ),
     "iban": (re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?(?!\w)"), _is_iban),
     "ssn": (re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])"), _is_ssn),
     "phone": (
@@ -123,7 +129,8 @@ def _pii(interaction: Interaction, _application: Application) -> Found:
     if not found:
         return Found(0.0, "none", {})
     asked = kinds_of_pii(interaction.prompt)
-    return Found(1.0, "found", {"kinds": dict(sorted(found.items())), "in_prompt": sorted(found.keys() & asked.keys())})
+    details = {"category": "+".join(sorted(found)), "kinds": dict(sorted(found.items()))}
+    return Found(1.0, "found", {**details, "in_prompt": sorted(found.keys() & asked.keys())})
 
 
 # --- Refusals -------------------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ _REMEDIES = {
     Reason.NOT_JSON: "write whole JSON records, one a line",
     Reason.WRONG_TYPE: "write the log in one of the formats that docs/reference lists",
     Reason.NO_TIME: "give each record its time",
-    Reason.NO_ID: "give each record its id",
-    Reason.NO_TEXTS: "let the application's instrumentation record prompts and responses (of OpenTelemetry: "
+    Reason.NO_TEXTS: "write prompt and response into each record",
+    Reason.TEXTS_NOT_LOGGED: "let the application's instrumentation record prompts and responses (of OpenTelemetry: "
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true)",
     Reason.NO_PROVIDER: "write `provider` below `application` in the customers file, or into the records",
     Reason.CUT_FILE: "deliver the file whole; it is read again once it has changed",

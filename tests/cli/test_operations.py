@@ -1,9 +1,10 @@
-"""`optiinfra status` on places that are well, empty or broken: lines, JSON, and how it ends; never a traceback."""
+"""`optiinfra status` and `optiinfra alerts` where all is well, empty or broken: lines, JSON, and how they end."""
 
 from __future__ import annotations
 
 import json
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,15 @@ import pytest
 
 from optiinfra_dagster.automation.status.items import Item
 from optiinfra_dagster.cli import main
+from optiinfra_dagster.cli.dagster_runs import prepare_home
+from tests.support.alert_servers import webhook
 from tests.support.spine import Spine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NOW = datetime.now(UTC)
+TOMORROW = f"{NOW + timedelta(days=1):%Y-%m-%dT%H:%MZ}"
 ITEMS = [item for item in Item if item is not Item.ALERTS]
 
 
@@ -65,3 +70,56 @@ def test_whatever_is_broken_is_said_in_json_too(run: Callable[..., tuple[int, st
     assert [one["item"] for one in told["items"]] == ITEMS
     assert "s3cret" not in out
     assert "Traceback" not in out
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DAGSTER_HOME with a dagster.yaml."""
+    spine = Spine.at(tmp_path / "home", tables=False)
+    monkeypatch.setenv("DAGSTER_HOME", str(spine.home))
+    prepare_home(spine.settings)
+
+
+def test_a_silence_is_listed_and_ended(run: Callable[..., tuple[int, str, str]], home: None) -> None:
+    code, out, _ = run(
+        "alerts", "silence", "--customer", "acme", "--kind", "gap", "--until", TOMORROW, "--why", "moved"
+    )
+    assert (code, out) == (0, f"Silenced gap acme until {TOMORROW}: moved.\n")
+    assert run("alerts", "list")[1] == f"silenced: gap acme until {TOMORROW}: moved\n"
+    assert "1 silenced" in run("status")[1]
+    assert run("alerts", "unsilence")[1] == f"Ended: gap acme until {TOMORROW}: moved\n"
+    assert run("alerts", "list") == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--until", "2020-01-01T00:00Z"], "is not within the next 90 days"),
+        (["--until", "2999-01-01T00:00Z"], "is not within the next 90 days"),
+        (["--until", "tomorrow"], "is not a time"),
+        (["--until", TOMORROW, "--customer", "acmee"], "did you mean 'acme'?"),
+        (["--until", TOMORROW, "--provider", "awz"], "did you mean 'aws'?"),
+        (["--until", TOMORROW, "--family", "costs"], "did you mean 'cost'?"),
+    ],
+)
+def test_a_wrong_silence_is_refused(
+    run: Callable[..., tuple[int, str, str]], home: None, arguments: list[str], said: str
+) -> None:
+    code, out, err = run("alerts", "silence", *arguments)
+    assert (code != 0, out) == (True, "")
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_without_a_home_a_silence_says_so(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = run("alerts", "silence", "--until", TOMORROW)
+    assert (code, "has no dagster.yaml" in err) == (1, True)
+
+
+def test_every_sink_can_be_tried(run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    with webhook() as hook:
+        monkeypatch.setenv("OPTIINFRA_ALERT_WEBHOOK", hook.url)
+        hook.answers = ["403"]
+        assert run("alerts", "test")[:2] == (1, "log: taken\nOPTIINFRA_ALERT_WEBHOOK: it answered 403\n")
+        assert run("alerts", "test")[:2] == (0, "log: taken\nOPTIINFRA_ALERT_WEBHOOK: taken\n")
+        assert hook.texts[1] == "OptiInfra: This is a test of alerts: nothing is wrong."

@@ -378,7 +378,7 @@ def test_bad_lines_are_counted_and_the_others_read(tmp_path: Path) -> None:
     huge = record(7, prompt="x" * 9_000_000)
     write(
         tmp_path / "logs/a.jsonl",
-        lines(record(0), b"{", b"\xff\xfe", b"[]", huge, record(1), record(2, response=None), b"", record(3)),
+        lines(record(0), b"{", b"\xff\xfe", b"[5]", huge, record(1), record(2, response=None), b"", record(3)),
     )
     source = in_folder(tmp_path)
     assert ids(fetched(source)) == ["i0", "i1", "i3"]

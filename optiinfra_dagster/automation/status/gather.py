@@ -5,38 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from optiinfra_dagster.automation.alerting import incidents
 from optiinfra_dagster.automation.ledger_watch import LedgerCache
 from optiinfra_dagster.automation.status import of_dagster, of_ledger, of_place, sections
-from optiinfra_dagster.automation.status.items import Item, Kind, Section, Status, Trouble, unread
+from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section, State, Status, Trouble, section, unread
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.errors import OptiInfraError
-from optiinfra_dagster.model.text import plain, shortened
+from optiinfra_dagster.model.errors import BusyError, OptiInfraError
+from optiinfra_dagster.model.text import counted, plain, shortened
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
+LONG_BUSY = timedelta(minutes=10)  # of an embedded engine; a backfill's largest write takes a minute
 OF_LEDGER = (Item.COLLECTIONS, Item.CUSTOMERS, Item.GAPS, Item.BUDGETS)
-# Which item tells of a kind of trouble: where it could not be looked at, that kind's troubles are neither new nor over.
-TOLD_BY = {
-    Kind.SLICE_FAILING: Item.CUSTOMERS,
-    Kind.LATE: Item.COLLECTIONS,
-    Kind.GAP: Item.GAPS,
-    Kind.BUDGET: Item.BUDGETS,
-    Kind.COST_UNUSUAL: Item.COLLECTIONS,
-    Kind.CHECK: Item.RUNS,
-    Kind.RUN_FAILING: Item.RUNS,
-    Kind.DAEMON_SILENT: Item.DAEMONS,
-    Kind.CUSTOMERS_FILE: Item.CUSTOMERS_FILE,
-    Kind.CLICKHOUSE: Item.CLICKHOUSE,
-    Kind.DISK: Item.DISK,
-}
 
 
 @dataclass(slots=True)
@@ -47,6 +35,7 @@ class Look:
     check_keys: Sequence[dg.AssetCheckKey] = ()
     remembered: LedgerCache | None = None
     gaps: tuple[datetime, tuple[of_ledger.Gap, ...]] | None = field(default=None, init=False)
+    busy_since: datetime | None = field(default=None, init=False)  # since when every look found the engine held
 
 
 def look(
@@ -66,6 +55,7 @@ def look(
         found[Item.RUNS] = guarded(Item.RUNS, lambda: _runs(instance, settings, how, now))
         with suppress(Exception):  # what is wrong with it stands in the lines above
             housekeeping = of_dagster.last_housekeeping(instance)
+        found[Item.ALERTS] = guarded(Item.ALERTS, lambda: _alerts(instance, now))
     found[Item.DISK] = guarded(
         Item.DISK, lambda: of_place.disk(settings, clickhouse, housekeeping, now, with_parts=how.whole)
     )
@@ -114,13 +104,22 @@ def _ledger(
         if customers is None:
             with clickhouse.session(migrated=False) as client:
                 state, _ = of_place.clickhouse_state(client, clickhouse)
-            return state, _unread("the customers file cannot be used")
-        return _read(settings, clickhouse, customers, now, how)
+            told = state, _unread("the customers file cannot be used")
+        else:
+            told = _read(settings, clickhouse, customers, now, how)
+    except BusyError as error:
+        how.busy_since = how.busy_since or now
+        lost = of_place.clickhouse_lost(clickhouse, str(error))
+        # A long write is no trouble; somebody who never lets go is.
+        lasts = now - how.busy_since >= LONG_BUSY
+        return replace(lost, troubles=lost.troubles if lasts else (), unread=not lasts), _unread("ClickHouse is in use")
     except OptiInfraError as error:
         return of_place.clickhouse_lost(clickhouse, str(error)), _unread("ClickHouse cannot be used")
     except Exception as error:  # noqa: BLE001 - whatever is broken must not hide the other items
         reason = f"{clickhouse.place} cannot be used: {_reason(error)}"
         return of_place.clickhouse_lost(clickhouse, reason), _unread("ClickHouse cannot be used")
+    how.busy_since = None
+    return told
 
 
 def _read(
@@ -167,6 +166,20 @@ def _reason(error: BaseException) -> str:
     return shortened(plain(text), 200)
 
 
-def was_looked_at(kind: Kind, status: Status) -> bool:
-    """True if the item that tells of a kind was looked at, so that what it does not tell of is over."""
-    return not status.of(TOLD_BY[kind]).unread
+def _alerts(instance: dg.DagsterInstance, now: datetime) -> Section:
+    """The incidents that go on, the sinks that cannot be reached, and what is silenced."""
+    book = incidents.load(instance)
+    parts = [
+        Part(State.RED, sink, f"not reached since {_time(one.since)}, {counted(one.attempts, 'attempt')}: {one.said}")
+        for sink, one in book.trying.items()
+    ]
+    silenced = incidents.silences(instance, now)
+    parts += [Part(State.OK, "silenced", str(silence)) for silence in silenced]
+    going_on = [one for one in book.all() if one.over is None]
+    parts += [Part(State.OK, one.kind, f"since {_time(one.since)}: {one.text}") for one in going_on]
+    fine = f"{counted(len(going_on), 'incident')} going on, {len(silenced):,} silenced, every sink was reached"
+    return section(Item.ALERTS, parts, fine)
+
+
+def _time(timestamp: float) -> str:
+    return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%dT%H:%MZ}"

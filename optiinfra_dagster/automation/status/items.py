@@ -155,3 +155,24 @@ class Status:
             if one.item is item:
                 return one
         raise KeyError(item)
+
+
+# Which item tells of a kind of trouble: where it could not be looked at, that kind's troubles are neither new nor over.
+TOLD_BY = {
+    Kind.SLICE_FAILING: Item.CUSTOMERS,
+    Kind.LATE: Item.COLLECTIONS,
+    Kind.GAP: Item.GAPS,
+    Kind.BUDGET: Item.BUDGETS,
+    Kind.COST_UNUSUAL: Item.COLLECTIONS,
+    Kind.CHECK: Item.RUNS,
+    Kind.RUN_FAILING: Item.RUNS,
+    Kind.DAEMON_SILENT: Item.DAEMONS,
+    Kind.CUSTOMERS_FILE: Item.CUSTOMERS_FILE,
+    Kind.CLICKHOUSE: Item.CLICKHOUSE,
+    Kind.DISK: Item.DISK,
+}
+
+
+def was_looked_at(kind: Kind, status: Status) -> bool:
+    """True if the item that tells of a kind was looked at, so that what it does not tell of is over."""
+    return not status.of(TOLD_BY[kind]).unread

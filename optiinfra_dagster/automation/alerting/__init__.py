@@ -1,0 +1,1 @@
+"""Alerts: incidents that begin and are over, and the sinks that are told of both."""

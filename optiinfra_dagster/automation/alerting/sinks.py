@@ -1,0 +1,234 @@
+"""The sinks of alerts: the log, webhooks and e-mail; each takes messages and says what went wrong, without a secret."""
+
+from __future__ import annotations
+
+import json
+import smtplib
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote, urlsplit
+
+from optiinfra_dagster.automation.alerting.messages import Phase, Shape, body, payload, subject
+from optiinfra_dagster.model.errors import OptiInfraError
+from optiinfra_dagster.model.hosts import is_loopback, safe_url_fault
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.automation.alerting.messages import Message
+    from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.config.settings import Settings
+
+SECONDS = 10.0  # for a sink to answer
+LONGEST_WAIT = 3600.0  # that a sink may ask for
+_TEAMS_HOSTS = (".webhook.office.com", ".logic.azure.com", ".powerplatform.com")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a sink did not take a message; `wait` is how many seconds it asked to be left alone, if it did."""
+
+    reason: str
+    wait: float | None = None
+
+
+class Sink(Protocol):
+    """A place that is told of incidents. `name` is its identity from tick to tick; `customer` whose alone it is."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def customer(self) -> str:
+        """The customer's id, or empty."""
+
+    def send(self, messages: Sequence[Message]) -> Refused | None:
+        """Send the messages in one; None once they were taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSink:
+    """The log of the sensor, which always takes a message."""
+
+    log: Callable[[str], None]
+    name: str = "log"
+    customer: str = ""
+
+    def send(self, messages: Sequence[Message]) -> Refused | None:
+        """Log the messages."""
+        self.log(body(messages))
+        return None
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A moved webhook has not taken the message: a redirected POST would arrive as a GET without it."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Follow none: the answer stays what it is."""
+
+
+def open_url(request: urllib.request.Request) -> Refused | None:
+    """Send a request; None where it was answered 2xx. No message has the URL, which may be a secret.
+
+    Loopback is never asked for through a proxy.
+    """
+    direct = [urllib.request.ProxyHandler({})] if is_loopback(urlsplit(request.full_url).hostname) else []
+    opener = urllib.request.build_opener(_NoRedirects, *direct)
+    try:
+        with opener.open(request, timeout=SECONDS):
+            return None
+    except urllib.error.HTTPError as error:
+        with error:
+            return Refused(f"it answered {error.code}", _wait(error.headers.get("Retry-After")))
+    except urllib.error.URLError as error:
+        return Refused(_reason(error.reason if isinstance(error.reason, Exception) else error))
+    except (OSError, ValueError) as error:
+        return Refused(_reason(error))
+
+
+def _reason(error: Exception) -> str:
+    """What a failed connection says of itself, as far as it holds no part of a URL."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate cannot be trusted: {error.verify_message}"
+    return (error.strerror or "" if isinstance(error, OSError) else "") or type(error).__name__
+
+
+def _wait(header: str | None) -> float | None:
+    """The seconds of Retry-After; None where it is a date or missing."""
+    return min(float(header), LONGEST_WAIT) if header and header.isdecimal() else None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSink:
+    """A webhook. `find_url` looks its URL up, which may be kept in a file or a secret manager."""
+
+    find_url: Callable[[], str]
+    shape: Shape | None  # None: by its host
+    name: str
+    customer: str = ""
+
+    def send(self, messages: Sequence[Message]) -> Refused | None:
+        """POST the messages as JSON."""
+        try:
+            url = self.find_url()
+        except OptiInfraError as error:
+            return Refused(str(error))
+        if fault := safe_url_fault(url):
+            return Refused(f"its URL {fault}")
+        content = json.dumps(payload(messages, self.shape or shape_of(url))).encode()
+        return open_url(urllib.request.Request(url, content, {"Content-Type": "application/json"}))  # noqa: S310
+
+
+def shape_of(url: str) -> Shape:
+    """The shape that a webhook's host takes."""
+    host = urlsplit(url).hostname or ""
+    if host == "hooks.slack.com":
+        return Shape.SLACK
+    return Shape.TEAMS if host.endswith(_TEAMS_HOSTS) else Shape.GENERIC
+
+
+@dataclass(frozen=True, slots=True)
+class MailSink:
+    """One address, by SMTP. Other machines are only spoken to with TLS, at once (smtps) or after STARTTLS."""
+
+    server: str  # smtp://user:password@host:port or smtps://...
+    sender: str
+    to: str
+    customer: str = ""
+
+    @property
+    def name(self) -> str:
+        """Its address, and whose alone it is."""
+        return f"mail to {self.to}{f' of {self.customer}' if self.customer else ''}"
+
+    def send(self, messages: Sequence[Message]) -> Refused | None:
+        """Send one mail of the messages."""
+        try:
+            self._send(self._mail(messages))
+        except smtplib.SMTPRecipientsRefused as error:
+            code, _ = next(iter(error.recipients.values()))
+            return Refused(f"the server refused the address ({code})")
+        except smtplib.SMTPResponseException as error:
+            return Refused(f"the server answered {error.smtp_code}")
+        except smtplib.SMTPNotSupportedError:
+            return Refused("the server offers no login, or no TLS")
+        except (OSError, ValueError, smtplib.SMTPException) as error:
+            return Refused(_reason(error))
+        return None
+
+    def _send(self, mail: EmailMessage) -> None:
+        parts = urlsplit(self.server)
+        host = parts.hostname or ""
+        tls = ssl.create_default_context()
+        with (
+            smtplib.SMTP_SSL(host, parts.port or 465, timeout=SECONDS, context=tls)
+            if parts.scheme == "smtps"
+            else smtplib.SMTP(host, parts.port or 587, timeout=SECONDS)
+        ) as client:
+            client.ehlo()
+            if parts.scheme == "smtp" and (client.has_extn("starttls") or not is_loopback(host)):
+                client.starttls(context=tls)  # raises where the server offers none
+                client.ehlo()
+            if parts.username:
+                client.login(unquote(parts.username), unquote(parts.password or ""))
+            client.send_message(mail, self.sender, [self.to])
+
+    def _mail(self, messages: Sequence[Message]) -> EmailMessage:
+        mail = EmailMessage(policy=SMTP)
+        mail["From"], mail["To"], mail["Subject"] = self.sender, self.to, subject(messages)
+        mail["Date"] = format_datetime(datetime.now(UTC))
+        mail["Message-ID"] = f"<{messages[0].id}.{len(messages)}@{self.sender.rpartition('@')[2]}>"
+        mail["Auto-Submitted"] = "auto-generated"  # https://www.rfc-editor.org/rfc/rfc3834: nobody's absence answers it
+        over = all(one.phase is Phase.OVER for one in messages)
+        mail.set_content(f"{body(messages)}\n\n{_OVER if over else _GOING_ON}\n")
+        return mail
+
+
+_GOING_ON = "One message comes when it is over. `optiinfra status --details` says how everything stands now."
+_OVER = "`optiinfra status --details` says how everything stands now."
+
+
+def sinks_of(settings: Settings, customers: Sequence[Customer], log: Callable[[str], None]) -> list[Sink]:
+    """Every sink: those of the settings, which are told of everything, and those of customers, told of theirs."""
+    found: list[Sink] = [LogSink(log)]
+    shape = None if settings.alert_webhook_shape is None else Shape(settings.alert_webhook_shape)
+    if settings.alert_webhook:
+        found.append(WebhookSink(settings.alert_webhook.get_secret_value, shape, "OPTIINFRA_ALERT_WEBHOOK"))
+    server = settings.alert_smtp.get_secret_value() if settings.alert_smtp else ""
+    found += [MailSink(server, settings.alert_mail_from, to) for to in settings.alert_mail_to]
+    for customer in customers:
+        alerts = customer.alerts
+        if alerts is None:
+            continue
+        if alerts.webhook:
+            chosen = None if alerts.shape is None else Shape(alerts.shape)
+            found.append(WebhookSink(alerts.webhook.resolve, chosen, f"webhook of {customer.id}", customer.id))
+        if server:
+            found += [MailSink(server, settings.alert_mail_from, to, customer.id) for to in alerts.mail_to]
+    return found
+
+
+def secrets_of(settings: Settings) -> frozenset[str]:
+    """The secrets of the settings, which no message may hold."""
+    found = {
+        value.get_secret_value()
+        for value in (settings.groq_api_key, settings.alert_webhook, settings.alert_smtp, settings.heartbeat_url)
+        if value
+    }
+    for url in (settings.clickhouse_url, settings.alert_smtp):
+        if url:
+            with suppress(ValueError):
+                written = urlsplit(url.get_secret_value()).password or ""
+                found |= {written, unquote(written)}
+    return frozenset(one for one in found if len(one) >= SHORTEST_SECRET)
+
+
+SHORTEST_SECRET = 6  # characters; a shorter one would blot out parts of words
