@@ -177,7 +177,8 @@ _OF_TABLE: Mapping[str, Mapping[str, str]] = {
         "is_final": "true: the bill has settled, and the cloud does not restate it any more",
     },
     "application_metrics": {
-        "metric_type": "coherence, relevance, accuracy, hallucination or toxicity; sample and source tell of the whole",
+        "metric_type": "what was judged, such as coherence, with second: before it where the second judge did; "
+        "sample and source tell of the whole",
         "interaction_id": "the interaction that was judged",
         "score": "the judge's score, 0 to 1; null where there is none",
         "label": "the score in a word, or why there is none",
