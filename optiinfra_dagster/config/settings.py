@@ -271,6 +271,13 @@ class Settings(BaseModel):
         alias="OPTIINFRA_REPAIR_MAX_ATTEMPTS",
         description="how often a slice is tried again, from 0 to 100; 5 if unset",
     )
+    late_logs_hours: int = Field(
+        default=48,
+        ge=0,
+        le=168,
+        alias="OPTIINFRA_LATE_LOGS_HOURS",
+        description="how many hours back windows are judged again whose logs came late, from 0 to 168; 48 if unset",
+    )
     run_retention_days: int = Field(
         default=30,
         ge=1,

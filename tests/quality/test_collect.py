@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections import Counter
@@ -22,7 +23,9 @@ from optiinfra_dagster.model.quality import METRICS, RETRIEVAL
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import statistics
 from optiinfra_dagster.quality.collect import Collected, collect
+from optiinfra_dagster.quality.interactions import Skip, Skipped
 from optiinfra_dagster.quality.rules import RULES
+from optiinfra_dagster.quality.sources import open_source
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.spend import Amount, Purse, Spend
@@ -188,7 +191,7 @@ def test_the_tokens_of_all_requests_are_counted_beside_the_sample_at_the_price_o
     samples = {r["model_name"]: r["details"] for r in rows_of(found) if r["metric_type"] == "sample"}
     names = ("population", "requests_with_tokens", "input_tokens", "output_tokens", "input_usd_per_million")
     assert {model: [details[name] for name in names] for model, details in samples.items()} == {
-        "gpt-4o-mini": [5, 4, 403, 40, "0.15"],  # told[0] twice: the population counts every request
+        "gpt-4o-mini": [4, 3, 303, 30, "0.15"],  # told[0] twice: it is one request
         "unpriced": [1, 1, 7, 8, None],
     }
 
@@ -364,8 +367,10 @@ def test_rows_say_what_the_contract_says(lab: CloudLab, verdicts: Verdicts) -> N
 
     rows = rows_of(found)
     by = {(r["interaction_id"], r["metric_type"]): r for r in rows}
-    assert Counter(r["metric_type"] for r in rows) == {**dict.fromkeys(ROWS, 2), "sample": 2, "source": 1}
-    assert by["", "source"]["details"] == {"interactions": 2, "bad_lines": 0, "other_provider": 0, "files": 1}
+    assert Counter(r["metric_type"] for r in rows) == {**dict.fromkeys(ROWS, 2), "sample": 2, "usage": 2, "source": 1}
+    assert by["", "source"]["details"] == {
+        "interactions": 2, "bad_lines": 0, "other_provider": 0, "files": 1, "skipped": {}, "reasons": {}, "content": "",
+    }  # fmt: skip
     assert by["i-2", "hallucination"]["label"] == "not_assessable"
     assert by["i-2", "hallucination"]["score"] is None
     assert by["i-1", "hallucination"]["details"]["claims_checked"] == 1
@@ -600,3 +605,97 @@ def test_a_kill_loses_at_most_what_was_under_way(lab: CloudLab, tmp_path: Path, 
     assert {lab.groq.answered[key] for key in after["stored"]} == {1}
     assert len(lab.groq.answered) == MANY
     assert lab.groq.answered.total() <= MANY + (AT_A_TIME if where == "before" else 0)
+
+
+# --- What could not be read -------------------------------------------------------------------------------------------
+
+
+def of_file(tmp_path: Path, lab: CloudLab, verdicts: Verdicts, *lines: bytes, **application: Any) -> Collected:
+    """The window of a customer whose log is a file with these lines, or an empty folder."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    if lines:
+        (folder / "x.jsonl").write_bytes(b"\n".join(lines))
+        os.utime(folder / "x.jsonl", (NOW.timestamp(), NOW.timestamp()))
+    mine = customer(interactions=str(folder), **application)
+    judge = judge_at(lab.url)
+    try:
+        return collect(mine, "aws", W, open_source(mine), judge, verdicts, lambda: NOW)
+    finally:
+        judge.close()
+
+
+def line_of(n: int, **more: Any) -> bytes:
+    told = {"id": f"i{n}", "ts": W.isoformat(), "prompt": f"{SECRET} {n}?", "response": f"{SECRET} {n}.", **more}
+    return json.dumps(told).encode()
+
+
+def test_what_could_not_be_read_makes_a_window_partial_and_is_told_without_texts(
+    lab: CloudLab, verdicts: Verdicts, tmp_path: Path
+) -> None:
+    bad = [line_of(7)[:-9], line_of(8, ts=f"{SECRET}"), line_of(9)[:-9]]
+    found = of_file(tmp_path, lab, verdicts, line_of(1), *bad, line_of(2))
+    assert (found.outcome, found.permanent) == (SliceStatus.PARTIAL, True)
+    assert found.error.startswith("3 of 5 records of 1 file could not be read: 2 not_json, 1 no_time (first in ")
+    assert "Remedy: write whole JSON records, one a line; give each record its time." in found.error
+    assert "x.jsonl" in found.error
+    assert SECRET not in found.error
+    (source,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "source")
+    assert source["reasons"] == {"no_time": 1, "not_json": 2}
+    assert sum(r["metric_type"] == "toxicity" for r in rows_of(found)) == 2
+
+
+def test_a_log_that_nobody_can_read_is_not_a_quiet_one(lab: CloudLab, verdicts: Verdicts, tmp_path: Path) -> None:
+    found = of_file(tmp_path, lab, verdicts, *[json.dumps({"ts": W.isoformat(), "what": n}).encode() for n in range(9)])
+    assert found.outcome is SliceStatus.PARTIAL
+    assert found.error.startswith("9 of 9 records of 1 file could not be read: ")
+    assert not [r for r in rows_of(found) if r["metric_type"] == "sample"]
+
+
+def test_records_that_do_not_say_where_they_ran_name_the_field_to_write(
+    lab: CloudLab, verdicts: Verdicts, tmp_path: Path
+) -> None:
+    azure = [{"subscription_id": "a0000000-0000-4000-8000-000000000001"}]
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "x.jsonl").write_bytes(line_of(1))
+    mine = customer(interactions=str(folder)).model_copy(update={"azure": azure})
+    judge = judge_at(lab.url)
+    found = collect(mine, "aws", W, open_source(mine), judge, verdicts, lambda: NOW)
+    judge.close()
+    assert found.outcome is SliceStatus.PARTIAL
+    assert "1 no_provider" in found.error
+    assert "write `provider` below `application` in the customers file" in found.error
+
+
+def test_a_place_without_any_file_fails_and_says_what_to_do(lab: CloudLab, verdicts: Verdicts, tmp_path: Path) -> None:
+    found = of_file(tmp_path, lab, verdicts)
+    assert (found.outcome, found.rows, found.permanent) == (SliceStatus.FAILED, None, False)
+    assert found.error.startswith(f"nothing was ever logged in {tmp_path}/logs. Correct `interactions`")
+
+
+def test_a_quiet_window_of_a_place_with_files_is_ok(lab: CloudLab, verdicts: Verdicts, tmp_path: Path) -> None:
+    found = of_file(tmp_path, lab, verdicts, line_of(1, ts=(W - timedelta(hours=1)).isoformat()))
+    assert (found.outcome, found.error) == (SliceStatus.OK, "")
+    (source,) = (r["details"] for r in rows_of(found))
+    assert (source["interactions"], source["content"]) == (0, "0" * 16)
+
+
+def test_a_table_without_a_row_of_the_customer_fails_and_says_what_to_do(lab: CloudLab, verdicts: Verdicts) -> None:
+    mine = customer("nobody")
+    source = open_source(mine, clickhouse=verdicts._clickhouse)
+    judge = judge_at(lab.url)
+    found = collect(mine, "aws", W, source, judge, verdicts, lambda: NOW)
+    judge.close()
+    assert found.outcome is SliceStatus.FAILED
+    assert "customer's id in customer_id" in found.error
+
+
+def test_a_step_or_a_failed_call_is_counted_apart(lab: CloudLab, verdicts: Verdicts) -> None:
+    step = Skipped(Skip.STEP, "s1", "bot", "gpt-4o-mini", W)
+    judge = judge_at(lab.url)
+    found = collect(customer(), "aws", W, Listed([interaction(1), step, step]), judge, verdicts, lambda: NOW)
+    judge.close()
+    assert found.outcome is SliceStatus.OK
+    (sample,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "sample")
+    assert sample["population"] == 1

@@ -21,9 +21,10 @@ from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.object_storage import gcs
 from optiinfra_dagster.providers.registry import load_customers
-from optiinfra_dagster.quality import sources, stores
+from optiinfra_dagster.quality import files, stores
+from optiinfra_dagster.quality.files import FileSource
 from optiinfra_dagster.quality.interactions import Interaction, Reason
-from optiinfra_dagster.quality.sources import FileSource, InteractionSource, open_source
+from optiinfra_dagster.quality.sources import InteractionSource, open_source
 from optiinfra_dagster.storage import interactions as logged
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from tests.support.engines import copy_migrated
@@ -96,7 +97,7 @@ def customer(tmp_path: Path, lab: CloudLab | None = None, providers: str = "aws 
 def fetched(
     source: InteractionSource, provider: str = "aws", start: datetime = START, end: datetime = END
 ) -> list[Interaction]:
-    return list(source.fetch(provider, start, end))
+    return [item for item in source.fetch(provider, start, end) if isinstance(item, Interaction)]
 
 
 def told(items: list[Interaction]) -> list[tuple[Any, ...]]:
@@ -145,9 +146,9 @@ def test_every_interaction_of_the_window_is_found_whatever_its_shape(
     source = open_source(customer(tmp_path, lab, interactions=f"{bucket}/{DATED}"), meter=meter)
     assert told(fetched(source, provider)) == truth(lab, bucket, provider)
     assert (source.counts.interactions, source.counts.bad_lines, source.counts.files) == (20, 3, 1)
-    # 11 h, and 12 h for what is delivered late: no other hour of the 48 that are there.
-    assert listings(lab) == 2
-    assert meter.calls.total() == 2 + lab.control.calls().count(operation="GetObject")
+    # 11 h, and 12 h for what is delivered late, in one listing: no other hour of the 48 that are there.
+    assert listings(lab) == 1
+    assert meter.calls.total() == 1 + lab.control.calls().count(operation="GetObject")
     assert meter.cost_usd > 0
 
 
@@ -204,7 +205,7 @@ def test_bucket_may_have_keys_of_its_own_and_then_needs_no_account(lab: CloudLab
                     access_key_id=key, secret_access_key=key)  # fmt: skip
     meter = Meter()
     assert told(fetched(open_source(mine, meter=meter), "vultr")) == truth(lab, "s3://dated", "vultr")
-    assert meter.calls["ListObjectsV2"] == 2
+    assert meter.calls["ListObjectsV2"] == 1
 
 
 def test_host_reads_a_bucket_where_the_customer_has_no_account_of_that_cloud(
@@ -316,7 +317,7 @@ def test_budget_stops_before_the_call(lab: CloudLab, tmp_path: Path) -> None:
 
 
 def test_fetch_does_not_go_on_for_ever(lab: CloudLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PATIENCE_S", -1.0)
+    monkeypatch.setattr(files, "PATIENCE_S", -1.0)
     with pytest.raises(CloudError, match="s3://dated took over") as caught:
         fetched(open_source(customer(tmp_path, lab, interactions=f"s3://dated/{DATED}")))
     assert not caught.value.cause.permanent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.groq.naive import label_key
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE
-from optiinfra_dagster.quality.interactions import Interaction
+from optiinfra_dagster.quality.interactions import Interaction, Skipped
 from optiinfra_dagster.quality.judge import Judge
 from optiinfra_dagster.quality.models import price_of
+from optiinfra_dagster.quality.records import Sight, SourceCounts
 from optiinfra_dagster.quality.server import Server
-from optiinfra_dagster.quality.sources import SourceCounts
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.customers import Customer
@@ -67,15 +67,23 @@ def customer(name: str = "acme", *, sample: int = 1000, store_text: bool = False
 class Listed:
     """A source of the interactions in a list."""
 
-    interactions: Sequence[Interaction]
+    interactions: Sequence[Interaction | Skipped]
     counts: SourceCounts = field(default_factory=SourceCounts)
+    place: str = "the list"
+    empty: bool = False
 
-    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Interaction]:
+    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Interaction | Skipped]:
         self.counts = SourceCounts(interactions=len(self.interactions), files=1)
         yield from self.interactions
 
-    def probe(self, providers: Sequence[str], start: datetime, end: datetime) -> int:
-        return len(self.interactions)
+    def changed(self, provider: str, collected: Mapping[datetime, str]) -> list[datetime]:
+        return []
+
+    def is_empty(self, provider: str) -> bool:
+        return self.empty
+
+    def look(self, providers: Sequence[str], start: datetime, end: datetime) -> tuple[int, list[Sight]]:
+        return len(self.interactions), []
 
 
 def judge_at(url: str, **changes: Any) -> Judge:
