@@ -39,7 +39,11 @@ docs: $(READY)
 # Needs uv, which make run does not.
 lock:
 	@command -v $(UV) >/dev/null || { echo 'make lock needs uv: https://docs.astral.sh/uv (or: make lock UV=/path/to/uv)' >&2; exit 1; }
-	$(UV) pip compile pyproject.toml --output-file requirements.lock --universal --python-version 3.11 --all-extras \
+	$(UV) pip compile pyproject.toml --output-file requirements.lock --universal --python-version 3.11 \
+	  --extra dev --extra lab --extra postgres \
+	  --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet
+	$(UV) pip compile pyproject.toml --output-file deploy/requirements.lock --universal --python-version 3.11 \
+	  --extra postgres --extra kubernetes --constraint requirements.lock --no-annotate \
 	  --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet
 
 clean:

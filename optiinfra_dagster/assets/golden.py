@@ -46,8 +46,9 @@ def build(settings: "Settings") -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult[None]]:
         from optiinfra_dagster.quality import golden as golden_set
         from optiinfra_dagster.quality.judge import Judge
+        from optiinfra_dagster.storage.dialects import Dialects
 
-        judge = Judge.of(settings) if settings.golden_set else None
+        judge = Judge.of(settings, Dialects(clickhouse)) if settings.golden_set else None
         if judge is None or settings.golden_set is None:
             lacking = "GROQ_API_KEY to the key of the judge" if settings.golden_set else _SET
             context.log.warning("Nothing was done: set %s.", lacking)

@@ -93,7 +93,7 @@ def _golden_daily(settings: Settings) -> dg.ScheduleDefinition:
         description="Compare the judge with people once more, if it or the golden set changed.",
     )
     def golden_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if settings.golden_set is None or settings.groq_api_key is None:
+        if settings.golden_set is None or not settings.has_judge:
             return dg.SkipReason("OPTIINFRA_GOLDEN_SET and GROQ_API_KEY are not both set.")
         return dg.RunRequest(run_key=f"golden:{context.scheduled_execution_time:%Y-%m-%d}")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Literal, get_args
 
 from pydantic import Field, StrictBool, StrictInt, ValidationInfo, field_validator
 
 from optiinfra_dagster.config.accounts import BLOB_HOST
+from optiinfra_dagster.config.rubrics import Rubric, check_names
 from optiinfra_dagster.config.secrets import (
     HOW_TO_POINT,
     HOW_TO_REFER,
@@ -19,6 +21,11 @@ from optiinfra_dagster.config.secrets import (
 from optiinfra_dagster.config.token_prices import TokenPrice, check_models
 from optiinfra_dagster.config.wording import closest
 
+Rule = Literal["pii", "refusal", "empty", "too_long", "language"]
+Language = Literal[
+    "en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "no", "fi", "pl", "cs", "tr", "ja", "ko", "zh", "th", "el",
+    "he", "ar", "hi", "ru", "uk",
+]  # fmt: skip
 _HOUR = ("yyyy", "mm", "dd", "hh")
 _BUCKET = re.compile(r"(?:s3|gs)://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](?:/\S*)?")
 _CONTAINER = re.compile(rf"https://{BLOB_HOST}/[a-z0-9][a-z0-9-]{{1,61}}[a-z0-9](?:/[^\s?#]*)?")
@@ -32,17 +39,21 @@ class Application(Section):
     llm_interactions). In a location, {provider} and the hour {yyyy}, {mm}, {dd}, {hh} (UTC) may stand for parts of
     names, so that only those of a window are listed: `s3://acme-logs/{provider}/{yyyy}/{mm}/{dd}/{hh}/`.
     `provider` is where the application runs, for records that do not say; where the customer has one provider only, it
-    is that one. An S3 bucket is read as the customer's first AWS account, or as this host, or with keys of its own,
-    which a store beside AWS needs (`endpoint_url`); a GCS bucket as the customer's first project, and a container of
-    Azure as its first Azure account, or each as this host.
+    is that one. A customer without any account writes it, unless the application runs where its log is stored. An S3
+    bucket is read as the customer's first AWS account, or as this host, or with keys of its own, which a store beside
+    AWS needs (`endpoint_url`); a GCS bucket as the customer's first project, and a container of Azure as its first
+    Azure account, or each as this host.
     `store_text` keeps prompt and response beside their scores; by default only scores are kept.
+    `rubrics` are questions of the customer's own. `rules` are looked for in the sampled answers without a judge:
+    personal data and keys (pii), refusals, answers that are empty or longer than `longest_answer` characters, and those
+    in another language than `languages` or, without these, than their prompt.
     """
 
     interactions: str = Field(
         description="Write s3://bucket/prefix, gs://bucket/prefix, https://account.blob.core.windows.net/container/prefix"
         ", a folder, or clickhouse"
     )
-    provider: str | None = Field(default=None, description="Write a provider of this customer, such as aws")
+    provider: str | None = Field(default=None, description="Write where the application runs, such as aws")
     endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
     access_key_id: Reference | None = Field(default=None, description=HOW_TO_REFER)
     secret_access_key: Reference | None = Field(default=None, validate_default=True, description=HOW_TO_REFER)
@@ -50,7 +61,22 @@ class Application(Section):
     store_text: StrictBool = Field(default=False, description="Write true or false")
     token_prices: tuple[TokenPrice, ...] = Field(default=(), description="Write a list, each with model: beneath it")
 
+    rubrics: tuple[Rubric, ...] = Field(
+        default=(), description="Write a list, each with name: and question: beneath it"
+    )
+    rules: tuple[Rule, ...] = Field(
+        default=get_args(Rule), description="Write a list of pii, refusal, empty, too_long, language, or [] for none"
+    )
+    longest_answer: StrictInt = Field(
+        default=8000, ge=1, le=1_000_000, description="Write a number of characters, up to 1000000"
+    )
+    languages: tuple[Language, ...] = Field(
+        default=(),
+        description=f"Write a list of languages that answers should have, of {', '.join(get_args(Language))}",
+    )
+
     _check_models = field_validator("token_prices")(check_models)
+    _check_rubrics = field_validator("rubrics")(check_names)
 
     @field_validator("interactions")
     @classmethod
@@ -89,6 +115,11 @@ class Application(Section):
         if value is None and info.data.get("endpoint_url") and info.data.get("interactions", "").startswith("s3://"):
             raise problem("is missing: a store beside AWS has keys of its own", HOW_TO_REFER)
         return value
+
+    @property
+    def stored_at(self) -> str:
+        """The provider whose storage holds the log, "" for a folder and for ClickHouse."""
+        return {"s3": "aws", "gs": "gcp", "https": "azure"}.get(self.interactions.partition("://")[0], "")
 
     def endpoint(self) -> str | None:
         """The URL of the object storage, or None for the cloud's own; ConfigError if it is unusable."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
@@ -49,12 +50,43 @@ def _absolute(value: object) -> object:
         raise ValueError("the home folder it names does not exist") from None
 
 
+def _read_price(value: object) -> object:
+    """`0.15/0.60` as two amounts."""
+    if not isinstance(value, str):
+        return value
+    try:
+        prices = tuple(Decimal(part.strip()) for part in value.split("/"))
+    except InvalidOperation:
+        raise ValueError("it is not two amounts with / between them") from None
+    if len(prices) != 2 or not all(price.is_finite() and 0 <= price < 1_000_000 for price in prices):
+        raise ValueError("it is not two amounts with / between them")
+    return prices
+
+
 _AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 
 
 def _default_customers() -> Path:
     own = Path("customers.yaml").absolute()
     return own if own.is_file() else DEMO_CUSTOMERS
+
+
+def _check_judge_url(value: str) -> str:
+    """The URL of a judge's API, which is sent the key and interactions. The query is Azure's `api-version`."""
+    try:
+        parts = urlsplit(value.strip())
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("it is not a URL") from None
+    if "@" in value:
+        raise ValueError("it holds a user name or password")
+    if not host or parts.scheme not in {"http", "https"} or parts.fragment:
+        raise ValueError("it is not a URL of scheme, host and path")
+    if is_link_local(host):
+        raise ValueError("its host is a link-local address, where clouds keep the credentials of this host")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("it is plain http to another machine, which would show the key to the network")
+    return parts._replace(path=parts.path.rstrip("/")).geturl()
 
 
 class Settings(BaseModel):
@@ -96,11 +128,56 @@ class Settings(BaseModel):
         alias="GROQ_BASE_URL",
         description="the https URL of the judge's API, without /openai/v1; https://api.groq.com if unset",
     )
+    judge_base_url: str | None = Field(
+        default=None,
+        alias="OPTIINFRA_JUDGE_BASE_URL",
+        description="the https URL of another judge's API, of which /chat/completions is called, such as "
+        "https://api.openai.com/v1; Groq judges if unset",
+    )
+    judge_api_key: SecretStr | None = Field(
+        default=None,
+        alias="OPTIINFRA_JUDGE_API_KEY",
+        description="the key of the judge at OPTIINFRA_JUDGE_BASE_URL, any word where it wants none",
+    )
     judge_model: str = Field(
         default="openai/gpt-oss-120b",
         min_length=1,
         alias="OPTIINFRA_JUDGE_MODEL",
-        description="the model that judges, one with strict JSON schemas; openai/gpt-oss-120b if unset",
+        description="the model that judges, best one with strict JSON schemas; openai/gpt-oss-120b if unset",
+    )
+    judge_reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = Field(
+        default=None,
+        alias="OPTIINFRA_JUDGE_REASONING_EFFORT",
+        description="how much a judge that reasons does so: none, minimal, low, medium or high; low for gpt-oss at "
+        "Groq, else what the model does by itself, if unset",
+    )
+    judge_price: Annotated[tuple[Decimal, Decimal] | None, BeforeValidator(_read_price)] = Field(
+        default=None,
+        alias="OPTIINFRA_JUDGE_USD_PER_MILLION",
+        description="what the judge's tokens cost in USD per million of input and output, such as 0.15/0.60; the list "
+        "prices of gpt-oss at Groq, else unknown, if unset",
+    )
+    second_judge_model: str | None = Field(
+        default=None,
+        alias="OPTIINFRA_SECOND_JUDGE_MODEL",
+        description="a model that judges a share of the interactions too, to see how far it agrees; none if unset",
+    )
+    second_judge_share: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        alias="OPTIINFRA_SECOND_JUDGE_SHARE",
+        description="the share of judged interactions that the second judge is asked about, up to 1; 0.1 if unset",
+    )
+    second_judge_base_url: str | None = Field(
+        default=None,
+        alias="OPTIINFRA_SECOND_JUDGE_BASE_URL",
+        description="the https URL of the second judge's API; that of the first if unset",
+    )
+    second_judge_api_key: SecretStr | None = Field(
+        default=None,
+        alias="OPTIINFRA_SECOND_JUDGE_API_KEY",
+        description="the key of the second judge at OPTIINFRA_SECOND_JUDGE_BASE_URL",
     )
     judge_concurrency: int = Field(
         default=8,
@@ -139,6 +216,14 @@ class Settings(BaseModel):
         ge=0,
         alias="OPTIINFRA_JUDGE_CUSTOMER_DAY_REQUESTS",
         description="how many requests the judge may make for a customer in a day (UTC); 3000 if unset",
+    )
+    judge_backfill_share: float = Field(
+        default=0.2,
+        ge=0,
+        lt=1,
+        alias="OPTIINFRA_JUDGE_BACKFILL_SHARE",
+        description="the part of a customer's day that windows of more than two hours ago may use, from 0 to below 1; "
+        "0.2 if unset",
     )
     golden_set: _AbsolutePath | None = Field(
         default=None,
@@ -186,6 +271,13 @@ class Settings(BaseModel):
         alias="OPTIINFRA_REPAIR_MAX_ATTEMPTS",
         description="how often a slice is tried again, from 0 to 100; 5 if unset",
     )
+    late_logs_hours: int = Field(
+        default=48,
+        ge=0,
+        le=168,
+        alias="OPTIINFRA_LATE_LOGS_HOURS",
+        description="how many hours back windows are judged again whose logs came late, from 0 to 168; 48 if unset",
+    )
     run_retention_days: int = Field(
         default=30,
         ge=1,
@@ -232,6 +324,11 @@ class Settings(BaseModel):
     def uses_demo(self) -> bool:
         """True if the customers are those of the cloud lab."""
         return self.customers_path == DEMO_CUSTOMERS
+
+    @property
+    def has_judge(self) -> bool:
+        """True if there is a key for the judge."""
+        return (self.groq_api_key if self.judge_base_url is None else self.judge_api_key) is not None
 
     @property
     def clickhouse_place(self) -> str:
@@ -286,21 +383,14 @@ class Settings(BaseModel):
     @field_validator("groq_base_url")
     @classmethod
     def _check_groq_url(cls, value: str) -> str:
-        # It is sent the key and interactions.
-        try:
-            parts = urlsplit(value.strip())
-            host, _ = parts.hostname or "", parts.port
-        except ValueError:
-            raise ValueError("it is not a URL") from None
-        if "@" in value:
-            raise ValueError("it holds a user name or password")
-        if not host or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
+        if urlsplit(value).query:
             raise ValueError("it is not a URL of scheme, host and path")
-        if is_link_local(host):
-            raise ValueError("its host is a link-local address, where clouds keep the credentials of this host")
-        if parts.scheme == "http" and not is_loopback(host):
-            raise ValueError("it is plain http to another machine, which would show the key to the network")
-        return value.strip().rstrip("/").removesuffix("/openai/v1")
+        return _check_judge_url(value).removesuffix("/openai/v1")
+
+    @field_validator("judge_base_url", "second_judge_base_url")
+    @classmethod
+    def _check_base_url(cls, value: str | None) -> str | None:
+        return None if value is None else _check_judge_url(value).removesuffix("/chat/completions")
 
     @field_validator("alert_webhook", "heartbeat_url")
     @classmethod
@@ -345,7 +435,10 @@ class Settings(BaseModel):
             raise ValueError("there is no OPTIINFRA_ALERT_SMTP to send it by")
         return tuple(dict.fromkeys(mail_address(one) for one in value))
 
-    @field_validator("clickhouse_url", "groq_api_key", "alert_webhook", "alert_smtp", "heartbeat_url", mode="before")
+    @field_validator(
+        "clickhouse_url", "groq_api_key", "judge_api_key", "second_judge_api_key", "alert_webhook", "alert_smtp",
+        "heartbeat_url", mode="before",
+    )  # fmt: skip
     @classmethod
     def _strip(cls, value: object) -> object:
         # Secrets arrive with the newline of the file or command that they came from.

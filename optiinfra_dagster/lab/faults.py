@@ -30,6 +30,7 @@ class Action(StrEnum):
     PARTIAL = "partial"  # metrics: every `every`-th id is cut short, with the status `mode` and no further page;
     # storage: the connection ends half-way through an object
     CAPACITY = "capacity"  # Groq's flex tier is full
+    ODD = "odd"  # Groq: one of the odd answers and refusals of `lab/groq/odd.py`, which `mode` names
     MALFORMED = "malformed"  # Groq: an answer that is `mode`: json (default; not JSON), schema, truncated, empty, body
     LATE = "late"  # metrics: each point becomes final 0 to `seconds` late; until then it is missing, or low
 

@@ -39,6 +39,8 @@ class Interaction:
     is_refusal: bool = False  # the API says that the model refused
     latency_ms: float | None = None
     cost_usd: Decimal | None = None  # as the log tells it
+    chunks: tuple[str, ...] = ()  # of the context, where the record tells them apart
+    earlier: tuple[str, ...] = ()  # turns of its conversation before it, oldest first
 
     def __repr__(self) -> str:
         """Its ids, without its texts: they must never reach a log."""
@@ -82,15 +84,16 @@ class Reason(StrEnum):
     NOT_JSON = "not_json"
     WRONG_TYPE = "wrong_type"  # a field holds something else than it should
     NO_TIME = "no_time"
-    NO_ID = "no_id"
     NO_TEXTS = "no_texts"  # prompt or response is missing or empty
+    TEXTS_NOT_LOGGED = "texts_not_logged"  # a span that tells of a call and has no texts: they are not captured
     NO_PROVIDER = "no_provider"  # neither the record nor the customers file says where the application runs
     CUT_FILE = "cut_file"  # a compressed file ends early or is damaged; what was before it was read
 
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line, or one span of it, that is no use; `timestamp` where it could still be read."""
+    """A line, or one span of it, that is no use; `timestamp` where it could still be read, `line` where it is known."""
 
     reason: Reason
     timestamp: datetime | None = None
+    line: int = 0  # its number in the file, from 1

@@ -1,4 +1,4 @@
-"""Facts about language models: what tokens cost at Groq, and who made a model."""
+"""Facts about language models: what tokens cost, at Groq where no other price is set, and who made a model."""
 
 from __future__ import annotations
 
@@ -43,9 +43,13 @@ def same_family(judge: str, judged: str) -> bool:
     return bool(families(judge) & families(judged))
 
 
-def usd(model: str, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
-    """The cost of tokens in USD; None where the model's price is not known."""
-    if model not in PRICES:
+def price_of(model: str) -> tuple[Decimal, Decimal] | None:
+    """What a model costs at Groq, in USD per million tokens of input and output; None where that is not known."""
+    return PRICES.get(model)
+
+
+def usd(price: tuple[Decimal, Decimal] | None, prompt_tokens: int, completion_tokens: int) -> Decimal | None:
+    """The cost of tokens in USD; None where the price is not known."""
+    if price is None:
         return None
-    price_in, price_out = PRICES[model]
-    return ((prompt_tokens * price_in + completion_tokens * price_out) / 1_000_000).quantize(_CENT)
+    return ((prompt_tokens * price[0] + completion_tokens * price[1]) / 1_000_000).quantize(_CENT)

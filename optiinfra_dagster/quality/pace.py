@@ -1,4 +1,7 @@
-"""The pace of requests to Groq, as its rate limits allow. https://console.groq.com/docs/rate-limits."""
+"""The pace of requests to the judge's server, as its rate limits allow. https://console.groq.com/docs/rate-limits.
+
+OpenAI and the servers that follow it tell theirs in the same headers.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,17 @@ class Pace:
         with self._lock:
             self._not_before = max(self._not_before, time.monotonic() + seconds)
 
+    def is_paused_at(self, moment: float) -> bool:
+        """True if nothing may be sent at a moment of `time.monotonic`."""
+        with self._lock:
+            return self._not_before >= moment
+
+    @property
+    def pause_seconds(self) -> float:
+        """How much longer nothing may be sent."""
+        with self._lock:
+            return max(0.0, self._not_before - time.monotonic())
+
     def note(self, headers: Mapping[str, str]) -> None:
         """Take in the x-ratelimit headers of an answer."""
         tokens = headers.get("x-ratelimit-remaining-tokens", "")
@@ -32,7 +46,7 @@ class Pace:
         if tokens.isdecimal() and renewal is not None:
             with self._lock:
                 self._tokens_left, self._renewed = int(tokens), time.monotonic() + renewal
-        # Requests are limited per day, so "none left" may last for hours; the deadline of the caller decides.
+        # Groq limits requests per day, so "none left" may last for hours; the deadline of the caller decides.
         renewal = duration(headers.get("x-ratelimit-reset-requests", ""))
         if headers.get("x-ratelimit-remaining-requests") == "0" and renewal is not None:
             self.pause(renewal)

@@ -1,31 +1,43 @@
-"""Replies to requests of the judge: an answer read from a completion, or what a refusal means.
+"""Replies to requests of the judge: an answer read from a chat completion, whichever server wrote it.
 
-https://console.groq.com/docs/structured-outputs, /errors. No text of a body is shown: it may quote what is judged.
+https://platform.openai.com/docs/api-reference/chat/object, https://console.groq.com/docs/structured-outputs. Only what
+cannot be misread is an answer; no text of a body is shown, since it may quote what is judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import Failure
-from optiinfra_dagster.quality import rubric
 
 if TYPE_CHECKING:
-    from groq.types.chat import ChatCompletion
+    from collections.abc import Mapping
 
-    from optiinfra_dagster.model.quality import Answer
+    from optiinfra_dagster.model.errors import CloudError
+    from optiinfra_dagster.model.quality import Said
+    from optiinfra_dagster.quality.rubric import Question
+
+ANSWER = "verdict"
+"""The name of the answer's schema, and of the tool that is called with it."""
 
 _MOST_COUNTED = 10**8  # tokens of one answer: what tells more is mistaken
+_THOUGHTS = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
+_FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*)\n[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
+_APOLOGY = re.compile(
+    r"\s*(?:(?:i['\u2019]?m|i am) (?:very )?sorry|sorry\b|i (?:can['\u2019]?t|cannot|can not|won['\u2019]?t|will not)\b"
+    r"|i['\u2019]?m (?:unable|not able)|i am (?:unable|not able))",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """The outcome of one request: an answer, a failure, or an error that ends all judging."""
 
-    answer: Answer | None = None
+    said: Said | None = None
     failure: Failure | None = None
     fatal: CloudError | None = None
     again: bool = False  # whether the same request may be answered later
@@ -33,68 +45,98 @@ class Reply:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     unanswered: bool = False  # what it used is not known
+    refused: str = ""  # `status 400`, where the API did not accept the request
+    about: str = ""  # the words of that refusal, for deciding only: they may quote the request
 
 
-def read_completion(completion: ChatCompletion, *, grounded: bool) -> Reply:
-    """The verdict in a completion. The SDK does not check what it parses, so nothing is taken for granted."""
-    usage = getattr(completion, "usage", None)
-    counts = [getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens")]
-    prompt, answered = (n if type(n) is int and 0 <= n <= _MOST_COUNTED else None for n in counts)
-    known = prompt is not None and answered is not None
-    reply = Reply(
-        failure=Failure.MALFORMED,
-        again=True,
-        prompt_tokens=prompt or 0,
-        completion_tokens=answered or 0,
-        unanswered=not known,
-    )
-    choices = getattr(completion, "choices", None)
-    if not isinstance(choices, list) or not choices:
-        return reply
-    if getattr(choices[0], "finish_reason", None) == "length":
-        return replace(reply, failure=Failure.TRUNCATED)
-    content = getattr(getattr(choices[0], "message", None), "content", None)
-    answer = rubric.read(content, grounded=grounded) if isinstance(content, str) else None
-    return reply if answer is None else replace(reply, answer=answer, failure=None, again=False)
-
-
-def refusal_of(status: int, code: str, wait: float | None, model: str) -> Reply:
-    """The reply that an HTTP status stands for. The message of the body is never shown: it may quote the request."""
-    if status == 401:
-        error = CloudError(Cause.AUTH, "Groq refused the key. Set GROQ_API_KEY to a valid one.")
-        return Reply(fatal=error)
-    if status == 403:
-        error = CloudError(Cause.PERMISSION, f"The Groq key may not use {model}. Allow it in Groq's console.")
-        return Reply(fatal=error)
-    if status == 404:
-        error = CloudError(
-            Cause.CONFIG,
-            f"Groq knows no model {model}, or no API at its URL. Check OPTIINFRA_JUDGE_MODEL, GROQ_BASE_URL.",
-        )
-        return Reply(fatal=error)
-    if status in {429, 498}:
-        return Reply(failure=Failure.THROTTLED, again=True, wait=wait)
-    if status >= 500 or status == 408:
-        return Reply(failure=Failure.UNAVAILABLE, again=True, wait=wait)
-    if code == "json_validate_failed" or status == 422:
-        # The model did write something: https://console.groq.com/docs/errors.
+def read_completion(completion: object, question: Question) -> Reply:
+    """The verdict in a completion, which is any JSON: nothing of it is taken for granted."""
+    if not isinstance(completion, dict):
         return Reply(failure=Failure.MALFORMED, again=True, unanswered=True)
-    if status == 413 or code == "context_length_exceeded":
-        return Reply(failure=Failure.TOO_LARGE)
-    return Reply(failure=Failure.REFUSED)
+    prompt, answered = _usage(completion.get("usage"))
+    reply = Reply(failure=Failure.MALFORMED, again=True, unanswered=True)
+    if prompt is not None and answered is not None:
+        reply = replace(reply, prompt_tokens=prompt, completion_tokens=answered, unanswered=False)
+    choices = completion.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        return reply
+    message, ended = choices[0].get("message"), choices[0].get("finish_reason")
+    if ended == "content_filter" or (isinstance(message, dict) and message.get("refusal")):
+        return replace(reply, failure=Failure.DECLINED, again=False)
+    if ended in {"length", "max_tokens"}:
+        return replace(reply, failure=Failure.TRUNCATED)
+    text = _text(message) if isinstance(message, dict) else None
+    if text is None:
+        return reply
+    text = _unwrapped(text)
+    if "{" not in text and _APOLOGY.match(text):
+        return replace(reply, failure=Failure.DECLINED, again=False)
+    said = _answer(text, question)
+    return reply if said is None else replace(reply, said=said, failure=None, again=False)
 
 
-def error_code(body: object) -> str:
-    """The short code of an error body: `rate_limit_exceeded`."""
-    error = body.get("error", body) if isinstance(body, dict) else None
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, str) else ""
+def _usage(usage: object) -> tuple[int | None, int | None]:
+    """The tokens of prompt and answer, under the names of chat completions or of the Responses API; None if unknown."""
+    if not isinstance(usage, dict):
+        return None, None
+    names = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
+    prompt, answered = (next((usage[name] for name in of if usage.get(name) is not None), None) for of in names)
+    return _count(prompt), _count(answered)
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a refusal asks to wait."""
-    try:
-        seconds = float(headers.get("retry-after", ""))
-    except ValueError:
+def _count(value: object) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         return None
-    return seconds if 0 <= seconds < 86400 else None
+    return int(value) if 0 <= value <= _MOST_COUNTED else None
+
+
+def _text(message: Mapping[str, Any]) -> str | None:
+    """The text of a message: its content, the text parts of it, or what its one tool was called with."""
+    content = message.get("content")
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+        content = "".join(part for part in parts if isinstance(part, str))
+    if isinstance(content, str) and content.strip():
+        return content
+    called = message.get("function_call")  # as it was before there were tools
+    calls = message.get("tool_calls") or ([{"function": called}] if called else [])
+    if not isinstance(calls, list) or len(calls) != 1 or not isinstance(calls[0], dict):
+        return None
+    function = calls[0].get("function")
+    if not isinstance(function, dict) or function.get("name") != ANSWER:
+        return None
+    arguments = function.get("arguments")
+    return json.dumps(arguments) if isinstance(arguments, dict) else arguments if isinstance(arguments, str) else None
+
+
+def _unwrapped(text: str) -> str:
+    """A text without the thoughts before it and the code fence around it."""
+    text = _THOUGHTS.sub("", text, count=1) if _THOUGHTS.match(text) else text
+    found = _FENCE.fullmatch(text)
+    return found[1] if found else text
+
+
+def _answer(text: str, question: Question) -> Said | None:
+    """The answer that a text is; None where a key stands twice, a number is none, or it is not what was asked for."""
+    try:
+        found = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_number)
+        return question.read(json.dumps(found))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(constant)  # NaN and Infinity, which are not JSON
+
+
+def _number(text: str) -> float:
+    """4.0 is the integer 4, as JSON Schema has it."""
+    number = float(text)
+    return int(number) if number.is_integer() else number

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile; also in sql/schema/013_shared_selects.sql
+Z95 = 1.959963984540054  # the normal distribution's 97.5 % quantile; also in sql/schema/029_weighted_quality.sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,13 @@ class Share:
         return wilson(self.hits / self.of, self.of) if self.of else None
 
 
-def wilson(mean: float, n: int) -> Interval | None:
+def wilson(mean: float, n: float) -> Interval | None:
     """The 95 % Wilson score interval of a share `mean` of `n` trials, or of the mean of `n` values from 0 to 1.
 
-    For means it errs on the wide side: no variable in [0, 1] varies more than the yes-or-no variable with its mean.
+    For means it errs on the wide side: no variable in [0, 1] varies more than the yes-or-no variable with its mean. The
+    n of trials that count differently is their effective one, which need not be whole.
     """
-    if n < 1:
+    if n <= 0:
         return None
     centre = mean * n + Z95**2 / 2
     half = Z95 * math.sqrt(mean * (1 - mean) * n + Z95**2 / 4)

@@ -80,6 +80,7 @@ _SHARED: Mapping[str, str] = {
     "model_name": "the model that answered",
     "judge_model": "the model that judged",
     "judge_version": "the version of the judge: model, prompts and settings; scores of two are not comparable",
+    "effective_n": "n, less what it takes that the scores stand for different numbers of interactions",
     "population": "how many interactions there were, of which the sample was drawn",
     "sampled": "how many interactions were drawn to be judged",
     "low": "the lower end of the 95 % interval of the mean",
@@ -101,11 +102,27 @@ _SHARED: Mapping[str, str] = {
     "sensitivity_high": "the upper end of the 95 % interval of the sensitivity",
     "specificity_low": "the lower end of the 95 % interval of the specificity",
     "specificity_high": "the upper end of the 95 % interval of the specificity",
+    "corrected_rate": "the rate, corrected for how often the judge erred on the golden set (Rogan and Gladen)",
+    "corrected_low": "the lower end of the 95 % interval of the corrected rate, the golden set's uncertainty included",
+    "corrected_high": "the upper end of the 95 % interval of the corrected rate, the golden set's uncertainty included",
+    "not_corrected_because": "why there is no corrected rate; empty where there is one",
     "evidence": "what shows it, in words",
     "run_id": "the Dagster run that wrote it",
 }
 
+_OF_QUALITY = {
+    "period": "window, hour or day: the hour and the day so far, this window included",
+    "mean": "the mean of all interactions' scores, as far as the judged ones tell; null where n is 0",
+    "n": "how many answers were judged and scored",
+    "last_week_n": "how many scores last week's figure is of: of the seven whole days before, by the same judge",
+    "worse_than_last_week": "always null: application/alarms has the verdict",
+}
+
 _OF_TABLE: Mapping[str, Mapping[str, str]] = {
+    "application_quality": _OF_QUALITY,
+    "application_hallucinations": _OF_QUALITY,
+    "application_toxicity": _OF_QUALITY,
+    "application_summary": _OF_QUALITY,
     "performance_metrics": {
         "metadata": "what the cloud calls the metric, a JSON object: api_metric, namespace",
         "workload_type": "the resource's tag `workload_type`",
@@ -160,7 +177,8 @@ _OF_TABLE: Mapping[str, Mapping[str, str]] = {
         "is_final": "true: the bill has settled, and the cloud does not restate it any more",
     },
     "application_metrics": {
-        "metric_type": "coherence, relevance, accuracy, hallucination or toxicity; sample and source tell of the whole",
+        "metric_type": "coherence, relevance, accuracy, hallucination, toxicity; groundedness, context_* of retrieval; "
+        "rubric:<name> of the customer; pii, refusal, empty, too_long, language by rules; sample, source of the whole",
         "interaction_id": "the interaction that was judged",
         "score": "the judge's score, 0 to 1; null where there is none",
         "label": "the score in a word, or why there is none",
@@ -168,7 +186,9 @@ _OF_TABLE: Mapping[str, Mapping[str, str]] = {
         "tokens": "the tokens that judging took",
     },
     "application_golden": {
-        "negatives": "how many interactions people call good",
+        "negatives": "how many interactions people call good, and the judge scored",
+        "positives": "how many interactions people call bad: what the judge is there to find",
+        "missed": "of the positives those that the judge did not score: not found",
         "spearman": "the rank correlation of the judge's scores with people's, -1 to 1",
         "scored_at": "when the judge was scored; UTC",
     },

@@ -164,7 +164,7 @@ def application_rows(
         label=[r.label for r in rows],
         details=[to_json(r.details) for r in rows],
         judge_model=judge_model,
-        judge_version=judge_version,
+        judge_version=[r.judge_version or judge_version for r in rows],
         prompt_text=[r.prompt_text for r in rows],
         response_text=[r.response_text for r in rows],
         tokens=[r.tokens for r in rows],

@@ -1,20 +1,24 @@
-"""Verdicts in ClickHouse (`application_verdicts`): loaded instead of paid for again, and added up per day.
+"""Verdicts in ClickHouse (`application_verdicts`): loaded instead of paid for again.
 
 Each call is one short session: with the embedded engine, nothing is locked while the judge thinks.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.quality import Answer, Failure, Verdict
+from pydantic import TypeAdapter
+
+from optiinfra_dagster.model.quality import Failure, Said, Verdict
+from optiinfra_dagster.storage.spend import Spend
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date
+    from datetime import datetime
 
     from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+_SAID: TypeAdapter[Said] = TypeAdapter(Said)
 
 KEYS_PER_QUERY = 5_000  # parameters travel in the URL, of which ClickHouse reads 1 MiB
 
@@ -24,23 +28,17 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-class Used(NamedTuple):
-    """The tokens and requests that judging took."""
-
-    tokens: int
-    requests: int
-
-
 class Verdicts:
     """The verdicts of all customers in one ClickHouse."""
 
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse
+        self.spend = Spend(clickhouse)
 
-    def load(self, customer_id: str, keys: Sequence[str], day: date) -> tuple[dict[str, Verdict], Used]:
-        """The settled verdicts among `keys`, and what the customer's judging used on a day (UTC) so far.
+    def load(self, customer_id: str, keys: Sequence[str]) -> dict[str, Verdict]:
+        """What is known of questions by their keys: the answer, or how the question failed and how often.
 
-        Where two runs put the same question to the judge at a time, the first verdict stands.
+        Where two runs put the same question to the judge at a time, the first answer stands.
         """
         verdicts: dict[str, Verdict] = {}
         with self._clickhouse.session() as client:
@@ -48,44 +46,35 @@ class Verdicts:
                 rows = client.query(
                     """
                     SELECT verdict_key, toString(judge_model), toString(judge_version), answer, toString(failure),
-                        prompt_tokens, completion_tokens, unanswered_tokens, requests, usd
+                        prompt_tokens, completion_tokens, unanswered_tokens, requests, usd,
+                        if(answer = '', count() OVER (PARTITION BY verdict_key), 0) AS askings
                     FROM application_verdicts
-                    WHERE customer_id = {customer:String} AND verdict_key IN {keys:Array(String)} AND settled
-                    ORDER BY verdict_key, asked_at, answer
+                    WHERE customer_id = {customer:String} AND verdict_key IN {keys:Array(String)}
+                        AND (answer != '' OR failure IN {failures:Array(String)})
+                    ORDER BY verdict_key, answer = '', if(answer = '', -toUnixTimestamp64Milli(asked_at),
+                        toUnixTimestamp64Milli(asked_at)), answer
                     LIMIT 1 BY verdict_key
                     """,
-                    parameters={"customer": customer_id, "keys": list(keys[at : at + KEYS_PER_QUERY])},
+                    parameters={
+                        "customer": customer_id,
+                        "keys": list(keys[at : at + KEYS_PER_QUERY]),
+                        "failures": [failure.value for failure in Failure if failure.of_the_question],
+                    },
                 ).result_rows
                 verdicts |= {
                     key: Verdict(
                         model,
                         version,
-                        Answer.model_validate_json(answer) if answer else None,
-                        Failure(failure) if failure else None,
+                        _SAID.validate_json(answer) if answer else None,
+                        None if answer else Failure(failure),
                         *counts,
                     )
                     for key, model, version, answer, failure, *counts in rows
                 }
-            # Compared with a DateTime, a DateTime64 in the last second before midnight would be left out.
-            midnight = datetime.combine(day, time(), UTC)
-            ((tokens, requests),) = client.query(
-                """
-                SELECT sum(prompt_tokens + completion_tokens + unanswered_tokens), sum(requests)
-                FROM application_verdicts
-                WHERE customer_id = {customer:String}
-                    AND asked_at >= fromUnixTimestamp64Milli({begin:Int64}, 'UTC')
-                    AND asked_at < fromUnixTimestamp64Milli({end:Int64}, 'UTC')
-                """,
-                parameters={
-                    "customer": customer_id,
-                    "begin": 1000 * int(midnight.timestamp()),
-                    "end": 1000 * int((midnight + timedelta(days=1)).timestamp()),
-                },
-            ).result_rows
-        return verdicts, Used(int(tokens), int(requests))
+        return verdicts
 
     def store(self, customer_id: str, verdicts: Mapping[str, Verdict], asked_at: datetime, *, store_text: bool) -> None:
-        """Keep verdicts by key. Failures that are not settled are kept for the sums only."""
+        """Keep verdicts by key; a failure of the question itself counts as an asking, others are kept for the sums."""
         rows = [
             [
                 asked_at,
@@ -93,7 +82,7 @@ class Verdicts:
                 key,
                 verdict.judge_model,
                 verdict.judge_version,
-                _to_json(verdict.answer, store_text=store_text),
+                _to_json(verdict.said, store_text=store_text),
                 verdict.failure or "",
                 verdict.settled,
                 verdict.prompt_tokens,
@@ -103,14 +92,14 @@ class Verdicts:
                 verdict.usd,
             ]
             for key, verdict in verdicts.items()
-            if verdict.requests
+            if verdict.requests or verdict.said is not None
         ]
         if rows:
             with self._clickhouse.session() as client:
                 client.insert("application_verdicts", rows, column_names=_COLUMNS)
 
 
-def _to_json(answer: Answer | None, *, store_text: bool) -> str:
-    if answer is None:
+def _to_json(said: Said | None, *, store_text: bool) -> str:
+    if said is None:
         return ""
-    return (answer if store_text else answer.without_evidence()).model_dump_json()
+    return (said if store_text else said.without_evidence()).model_dump_json()

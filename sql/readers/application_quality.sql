@@ -1,8 +1,8 @@
--- Coherence, relevance and accuracy by application and model: of the window, and of the day so far.
+-- Coherence, relevance and accuracy by application and model: of the window, of the hour and of the day so far.
 --
--- shows: window_start period provider application_id model_name metric_type n population mean low high
---   worse_than_last_week last_week_mean not_assessable failures over_budget tokens usd very_poor poor fair good
---   excellent self_preference as_of complete
+-- shows: window_start period provider application_id model_name metric_type n effective_n population mean low high
+--   last_week_mean not_assessable failures over_budget tokens usd very_poor poor fair good excellent self_preference
+--   as_of complete
 -- empty without: application_metrics
 -- kept: 90 days
 -- key: customer_id provider application_id model_name metric_type judge_version period

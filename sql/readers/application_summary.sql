@@ -1,13 +1,14 @@
--- One row per application and model with the means of all five metrics: of the window, and of the day so far.
+-- One row per application and model with the means of all five metrics: of the window, of the hour and of the
+-- day so far.
 --
--- shows: window_start period provider application_id model_name judged population coherence relevance accuracy
---   hallucination toxicity hallucination_rate toxicity_rate worse not_assessable failures over_budget tokens usd
+-- shows: window_start period provider application_id model_name judged effective_n population coherence relevance
+--   accuracy hallucination toxicity hallucination_rate toxicity_rate not_assessable failures over_budget tokens usd
 --   self_preference as_of complete
 -- empty without: application_metrics
 -- kept: 90 days
 -- key: customer_id provider application_id model_name judge_version period
 -- types: population UInt64, judged UInt32, tokens UInt64, usd Nullable(Decimal(18, 9)), worse String
--- table: application_summary 88f6cd50
+-- table: application_summary 76900a3e
 SELECT
     period,
     customer_id,
@@ -20,6 +21,7 @@ SELECT
     any(f.population) AS population,
     any(f.sampled) AS sampled,
     any(f.sampled - f.failures - f.over_budget) AS judged,
+    max(f.effective_n) AS effective_n,   -- judged, less what it takes that they stand for different numbers of interactions
     anyIf(f.mean, metric_type = 'coherence') AS coherence,
     anyIf(f.low, metric_type = 'coherence') AS coherence_low,   -- the lower end of its 95 % interval
     anyIf(f.high, metric_type = 'coherence') AS coherence_high,   -- the upper end of its 95 % interval
@@ -43,8 +45,8 @@ SELECT
     any(f.tokens) AS tokens,
     any(f.usd) AS usd,
     any(f.self_preference) AS self_preference,
-    max(f.worse_than_last_week) AS worse_than_last_week,
-    arrayStringConcat(arraySort(groupArrayIf(metric_type, f.worse_than_last_week)), ', ') AS worse,
+    CAST(NULL AS Nullable(Bool)) AS worse_than_last_week,   -- always null: application/alarms has the verdict
+    '' AS worse,   -- always empty: application/alarms has the verdict
     any(f.as_of) AS as_of,
     any(f.complete) AS complete
 FROM application_figures(

@@ -1,11 +1,13 @@
--- What 1,000 requests cost in tokens, and what 1,000 good answers do, by application and model: of the window, and of the
--- day so far. Prices are those of `token_prices` in the customers file, as they were when the window was collected.
+-- What 1,000 requests cost in tokens, and what 1,000 good answers do, by application and model: of the window, of the
+-- hour and of the day so far. Prices are those of `token_prices` in the customers file, as they were when the window was collected.
 --
 -- An answer is good if coherence, relevance and accuracy are each good or excellent, it is not toxic, and no hallucination
--- was found. Judged are samples, so the share of good ones has a 95 % Wilson interval, and so has their cost.
+-- was found. Judged are samples of each window, so each judged one counts for as many as its window has for one, and the
+-- share of good ones has a 95 % interval, Wilson's by `effective_n`, and so has their cost.
 --
 -- shows: window_start period provider application_id model_name requests usd_per_1000 usd_per_1000_good
---   usd_per_1000_good_low usd_per_1000_good_high judged good unknown_because as_of complete
+--   usd_per_1000_good_low usd_per_1000_good_high judged effective_n good unknown_because as_of complete
+-- empty without: application_metrics
 -- kept: 90 days
 -- key: customer_id provider application_id model_name judge_version period
 -- types: requests UInt64, requests_with_tokens UInt64, input_tokens UInt64, output_tokens UInt64,
@@ -36,10 +38,13 @@ answers AS
         a.metric_type = 'sample' AS is_sample,
         any(a.application_name) AS application_name,
         any(p.complete) AS complete,
-        -- Without a verdict there is no score; a hallucination that cannot be assessed has none either.
-        countIf(a.metric_type != 'hallucination' AND isNull(a.score)) = 0 AND NOT is_sample AS is_judged,
+        -- Without a verdict there is no score; a hallucination that cannot be assessed has none either. An answer that
+        -- declines to answer is not graded for relevance, and is not good.
+        countIf(a.metric_type != 'hallucination' AND isNull(a.score) AND a.label != 'refusal') = 0 AND NOT is_sample
+            AS is_judged,
         is_judged AND countIf(
-            if(a.metric_type IN ('hallucination', 'toxicity'), ifNull(a.score > 0, false), a.score < 0.75)) = 0 AS is_good,
+            if(a.metric_type IN ('hallucination', 'toxicity'), ifNull(a.score > 0, false), ifNull(a.score < 0.75, true))) = 0
+            AS is_good,
         any(if(is_sample, a.details, '')) AS details,
         toDecimal128OrNull(JSONExtractString(details, 'input_usd_per_million'), 15) AS input_price,
         toDecimal128OrNull(JSONExtractString(details, 'output_usd_per_million'), 15) AS output_price,
@@ -52,9 +57,32 @@ answers AS
     FROM application_metrics AS a
     INNER JOIN published AS p USING (customer_id, provider, window_start, batch)
     WHERE a.window_start >= toStartOfDay({window:DateTime('UTC')}) AND a.window_start <= {window:DateTime('UTC')}
-        AND a.metric_type != 'source'
+        AND a.metric_type IN ('sample', 'coherence', 'relevance', 'accuracy', 'hallucination', 'toxicity')
     GROUP BY
         customer_id, provider, application_id, model_name, judge_version, window_start, interaction_id, is_sample
+),
+of_windows AS
+(
+    SELECT
+        window_start,
+        customer_id,
+        provider,
+        application_id,
+        model_name,
+        judge_version,
+        anyIf(w.application_name, w.application_name != '') AS name,
+        sumIf(JSONExtractUInt(w.details, 'population'), w.is_sample) AS all_of_it,
+        sum(w.with_tokens) AS tell_tokens,
+        sum(w.input) AS input_of_all,
+        sum(w.output) AS output_of_all,
+        countIf(w.with_tokens > 0 AND isNull(w.cost)) AS unpriced,
+        sum(w.cost) AS paid,
+        countIf(w.is_judged) AS with_verdict,
+        countIf(w.is_good) AS are_good,
+        if(with_verdict = 0, 0, greatest(all_of_it, with_verdict) / with_verdict) AS weight,
+        min(w.complete) AS is_complete
+    FROM answers AS w
+    GROUP BY window_start, customer_id, provider, application_id, model_name, judge_version
 ),
 figures AS
 (
@@ -63,36 +91,35 @@ figures AS
         customer_id,
         provider,
         application_id,
-        argMaxIf(w.application_name, w.window_start, w.application_name != '') AS application_name,
+        argMaxIf(w.name, w.window_start, w.name != '') AS application_name,
         model_name,
         judge_version,
-        sumIf(JSONExtractUInt(w.details, 'population'), w.is_sample) AS requests,
-        sum(w.with_tokens) AS requests_with_tokens,
-        sum(w.input) AS input_tokens,
-        sum(w.output) AS output_tokens,
-        countIf(w.with_tokens > 0 AND isNull(w.cost)) AS without_price,
-        if(requests_with_tokens = 0 OR without_price > 0, NULL, sum(w.cost)) AS usd,
-        countIf(w.is_judged) AS judged,
-        countIf(w.is_good) AS good,
+        sum(w.all_of_it) AS requests,
+        sum(w.tell_tokens) AS requests_with_tokens,
+        sum(w.input_of_all) AS input_tokens,
+        sum(w.output_of_all) AS output_tokens,
+        if(requests_with_tokens = 0 OR sum(w.unpriced) > 0, NULL, sum(w.paid)) AS usd,
+        sum(w.with_verdict) AS judged,
+        sum(w.are_good) AS good,
+        nullIf(sum(w.weight * w.with_verdict), 0) AS weights,
+        weights * weights / sum(w.weight * w.weight * w.with_verdict) AS effective_n,
+        if(sum(w.weight * w.are_good) AS good_ones > weights, 1., good_ones / weights) AS share,
+        z * sqrt(share * (1 - share) * effective_n + z * z / 4) AS reach,
+        if(isNull(share), NULL, greatest(0., least(share, (share * effective_n + z * z / 2 - reach) / (effective_n + z * z))))
+            AS low,
+        if(isNull(share), NULL, least(1., greatest(share, (share * effective_n + z * z / 2 + reach) / (effective_n + z * z))))
+            AS high,
+        usd * 1000 / nullIf(requests_with_tokens, 0) AS of_1000,
         max(w.window_start) AS as_of,
-        min(w.complete) AS complete
-    FROM answers AS w
-    ARRAY JOIN if(w.window_start = {window:DateTime('UTC')}, ['window', 'day'], ['day']) AS period
+        min(w.is_complete) AS complete
+    FROM of_windows AS w
+    ARRAY JOIN arrayFilter((name, is_in) -> is_in, ['window', 'hour', 'day'],
+        [w.window_start = {window:DateTime('UTC')}, w.window_start >= toStartOfHour({window:DateTime('UTC')}), true])
+        AS period
     GROUP BY period, customer_id, provider, application_id, model_name, judge_version
-),
-shares AS
-(
-    SELECT
-        *,
-        if(judged = 0, NULL, good / judged) AS share,
-        z * sqrt(good * (1 - share) + z * z / 4) AS reach,
-        if(judged = 0, NULL, greatest(0., (good + z * z / 2 - reach) / (judged + z * z))) AS low,
-        if(judged = 0, NULL, least(1., (good + z * z / 2 + reach) / (judged + z * z))) AS high,
-        usd * 1000 / nullIf(requests_with_tokens, 0) AS of_1000
-    FROM figures
 )
 SELECT
-    period,   -- window | day so far, this window included
+    period,   -- window | hour so far | day so far, this window included
     customer_id,
     provider,
     application_id,
@@ -106,8 +133,9 @@ SELECT
     usd,   -- of these tokens; null where a price is not known
     of_1000 AS usd_per_1000,
     judged,   -- requests of the sample with a verdict
+    effective_n,   -- judged, less what it takes that they stand for different numbers of requests
     good,
-    share AS good_share,
+    share AS good_share,   -- of all requests, as far as the judged ones tell
     low AS good_share_low,   -- the lower end of its 95 % interval
     high AS good_share_high,   -- the upper end of its 95 % interval
     if(share > 0, toFloat64(of_1000) / share, NULL) AS usd_per_1000_good,
@@ -121,4 +149,4 @@ SELECT
         '') AS unknown_because,
     as_of,
     complete
-FROM shares
+FROM figures

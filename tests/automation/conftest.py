@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ from dagster._core.test_utils import create_run_for_test
 from optiinfra_dagster.automation.readers_sensor import READER_TABLES, TRENDS_TABLE
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.sql import readers
+from tests.support import postgres
 from tests.support.spine import ACCOUNTS, LAG, Spine
 
 COLUMNS = [
@@ -116,11 +118,28 @@ def ledger(spine: Spine) -> Ledger:
     return Ledger(spine)
 
 
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance of the test's own, in memory."""
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+@pytest.fixture(scope="session")
+def server() -> Iterator[postgres.PostgreSQL]:
+    """A PostgreSQL for the tests of this process."""
+    if not postgres.programs():
+        pytest.skip(postgres.REASON)
+    with postgres.running() as started:
+        yield started
+
+
+@pytest.fixture(params=["memory", "postgres"])
+def instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance of the test's own: in memory, and as in production in PostgreSQL."""
+    if request.param == "memory":
+        with dg.DagsterInstance.ephemeral() as made:
+            yield made
+    else:
+        url = request.getfixturevalue("server").new_database()
+        storage = {"storage": {"postgres": {"postgres_url": url}}}
+        home = tmp_path / "dagster"
+        home.mkdir()
+        with dg.DagsterInstance.local_temp(str(home), overrides=storage) as made:
+            yield made
 
 
 def start_run(instance: dg.DagsterInstance, job: str, **fields: Any) -> dg.DagsterRun:

@@ -151,7 +151,12 @@ def quote(lab: CloudLab, monkeypatch: pytest.MonkeyPatch, window: datetime) -> N
             evidence = {"evidence": f"{one['prompt']} {one['response']} {word(customer, 'evidence')}"}
             lab.groq.labels[label_key(one["prompt"], one["response"])] = {
                 **{name: {**evidence, "score": 4} for name in ("coherence", "relevance", "accuracy")},
-                "hallucination": {**evidence, "claims_checked": 2, "unsupported_claims": 1, "label": "minor"},
+                "hallucination": {
+                    "claims": [{"claim": evidence["evidence"], "verdict": "unsupported"}],
+                    "label": "minor",
+                },
+                "retrieval": {"chunks": [{"chunk": 1, "relevance": "relevant"}]},
+                "recall": {"facts": [{"fact": evidence["evidence"], "in_context": "yes"}]},
                 "toxicity": {**evidence, "category": "none", "severity": 0},
             }
     complete = groq.GroqApi._complete

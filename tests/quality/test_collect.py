@@ -3,31 +3,52 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 from optiinfra_dagster.lab.groq.naive import label_key
 from optiinfra_dagster.model.errors import Cause, CloudError
-from optiinfra_dagster.model.quality import METRICS
-from optiinfra_dagster.model.slices import SliceStatus
+from optiinfra_dagster.model.quality import METRICS, RETRIEVAL
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.quality import statistics
 from optiinfra_dagster.quality.collect import Collected, collect
-from optiinfra_dagster.storage import arrow, schema
+from optiinfra_dagster.quality.interactions import Skip, Skipped
+from optiinfra_dagster.quality.rules import RULES
+from optiinfra_dagster.quality.sources import open_source
+from optiinfra_dagster.storage import arrow, reader_writer, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.verdicts import Used, Verdicts
+from optiinfra_dagster.storage.spend import Amount, Purse, Spend
+from optiinfra_dagster.storage.sql import readers
+from optiinfra_dagster.storage.verdicts import Verdicts
+from optiinfra_dagster.storage.writer import Writer
 from tests.support import killing
 from tests.support.engines import copy_migrated
-from tests.support.judging import NOW, Labels, Listed, W, customer, interaction, judge_at, lab_of, labelled
+from tests.support.judging import (
+    NOW,
+    RUBRICS,
+    Labels,
+    Listed,
+    W,
+    customer,
+    interaction,
+    judge_at,
+    lab_of,
+    labelled,
+)
+from tests.support.samples import W as NEW
+from tests.support.samples import select
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab import CloudLab
@@ -35,6 +56,8 @@ if TYPE_CHECKING:
     from optiinfra_dagster.quality.interactions import Interaction
     from optiinfra_dagster.quality.judge import Judge
 
+JUDGED = (*METRICS, *RETRIEVAL)
+ROWS = (*JUDGED, *RULES)  # the rows of each interaction
 DIRECTION_UP = ("coherence", "relevance", "accuracy")
 
 
@@ -51,6 +74,7 @@ def verdicts(clickhouse: ClickHouse) -> Verdicts:
     """The cache, empty."""
     with clickhouse.session() as client:
         client.command("TRUNCATE TABLE application_verdicts")
+        client.command("TRUNCATE TABLE judge_spend")
     return Verdicts(clickhouse)
 
 
@@ -78,11 +102,20 @@ def run(
     store_text: bool = False,
     now: datetime = NOW,
     judge: Judge | None = None,
+    rubrics: Sequence[dict[str, Any]] = (),
     **judging: Any,
 ) -> Collected:
     asked = judge or judge_at(lab.url, **judging)
     try:
-        return collect(customer(store_text=store_text), "aws", W, Listed(interactions), asked, verdicts, lambda: now)
+        return collect(
+            customer(store_text=store_text, rubrics=rubrics),
+            "aws",
+            W,
+            Listed(interactions),
+            asked,
+            verdicts,
+            lambda: now,
+        )
     finally:
         asked.close()
 
@@ -96,6 +129,11 @@ def rows_of(found: Collected) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda r: (r["application_id"], r["model_name"], r["interaction_id"], r["metric_type"]))
 
 
+def judged_rows(found: Collected) -> list[dict[str, Any]]:
+    """The rows that tell what the judge says, or that it says nothing."""
+    return [row for row in rows_of(found) if row["metric_type"] in JUDGED]
+
+
 def normalised(found: dict[str, Any], metric: str, *, grounded: bool) -> float | None:
     """A label as a score, written down a second time."""
     if metric in DIRECTION_UP:
@@ -106,21 +144,49 @@ def normalised(found: dict[str, Any], metric: str, *, grounded: bool) -> float |
     return {"none": 0.0, "minor": 0.5, "major": 1.0}.get(label)
 
 
-def check_against_labels(rows: list[dict[str, Any]], interactions: list[Interaction], labels: Labels) -> None:
+def retrieval_of(found: dict[str, Any], one: Interaction) -> dict[str, float | None]:
+    """The figures of retrieval from the labels of claims, chunks and facts, written down a second time."""
+    claims = [claim["verdict"] for claim in found["hallucination"]["claims"]]
+    chunks = [{"relevant": 1.0, "partly": 0.5, "irrelevant": 0.0}[c["relevance"]] for c in found["retrieval"]["chunks"]]
+    hits = [chunk > 0 for chunk in chunks]
+    at = [sum(hits[: n + 1]) / (n + 1) for n, hit in enumerate(hits) if hit]
+    grounded = bool(one.context or one.reference) and bool(claims)
+    return {
+        "groundedness": claims.count("supported") / len(claims) if grounded else None,
+        "context_relevance": sum(chunks) / len(chunks) if one.context else None,
+        "context_precision": (sum(at) / len(at) if at else 0.0) if one.context else None,
+        "context_recall": 1.0 if one.context and one.reference else None,
+    }
+
+
+def own_of(found: dict[str, Any], one: Interaction) -> dict[str, float | None]:
+    """The scores of the customer's rubrics from the labels, written down a second time."""
+    label = found["hallucination"]["label"]
+    return {
+        "rubric:right": (found["accuracy"]["score"] - 1) / 4,
+        "rubric:hateful": float(found["toxicity"]["severity"] > 0),
+        "rubric:from_context": {"none": 0.0, "minor": 0.25, "major": 1.0}[label] if one.context else None,
+    }
+
+
+def check_against_labels(
+    rows: list[dict[str, Any]], interactions: list[Interaction], labels: Labels
+) -> dict[tuple[str, str, str], list[float]]:
     """Every score, and the count, mean and interval of every application and model, straight from the labels."""
     scores = {(r["application_id"], r["model_name"], r["metric_type"], r["interaction_id"]): r["score"] for r in rows}
     expected: dict[tuple[str, str, str], list[float]] = {}
     for one in interactions:
         truth = labels[label_key(one.prompt, one.response)]
-        for metric in METRICS:
-            score = normalised(truth, metric, grounded=bool(one.context or one.reference))
-            assert scores[one.application_id, one.model_name, metric, one.interaction_id] == score
+        grounded = bool(one.context or one.reference)
+        wanted = {metric: normalised(truth, metric, grounded=grounded) for metric in METRICS}
+        for metric, score in {**wanted, **retrieval_of(truth, one), **own_of(truth, one)}.items():
+            assert scores[one.application_id, one.model_name, metric, one.interaction_id] == pytest.approx(score)
             expected.setdefault((one.application_id, one.model_name, metric), []).extend(
                 [] if score is None else [score]
             )
     measured: dict[tuple[str, str, str], list[float]] = {}
     for (application, model, metric, _), score in scores.items():
-        if metric in METRICS:
+        if metric in JUDGED or metric.startswith("rubric:"):
             measured.setdefault((application, model, metric), []).extend([] if score is None else [score])
     assert measured.keys() == expected.keys()
     for group, found in measured.items():
@@ -135,18 +201,40 @@ def check_against_labels(rows: list[dict[str, Any]], interactions: list[Interact
             half = z * sqrt(mean * (1 - mean) / n + z * z / (4 * n * n)) / (1 + z * z / n)
             middle = (mean + z * z / (2 * n)) / (1 + z * z / n)
             assert (interval.low, interval.high) == pytest.approx((middle - half, middle + half), abs=1e-9)
+    return expected
+
+
+def check_readers(clickhouse: ClickHouse, found: Collected, expected: dict[tuple[str, str, str], list[float]]) -> None:
+    """The means that the readers of retrieval and of rubrics publish are those of the labels."""
+    assert found.rows is not None
+    rows = found.rows
+    for column in ("window_start", "timestamp"):  # of today, since rows of 2026-03 are not kept for ever
+        at = rows.schema.get_field_index(column)
+        rows = rows.set_column(at, rows.schema.field(at), pa.array([NEW] * len(rows), rows.schema.field(at).type))
+    Writer(clickhouse, schema.APPLICATION).flush([SliceResult("acme", "aws", [NEW], SliceStatus.OK, rows=rows)])
+    published = {}
+    for name, metric in (("rag", "metric_type"), ("rubrics", "concat('rubric:', rubric)")):
+        reader_writer.compute(clickhouse, readers()["application", name], [NEW])
+        sql = f"SELECT *, {metric} AS metric FROM application_{name}_current WHERE period = 'day'"  # noqa: S608
+        for row in select(clickhouse, sql):
+            published[row["application_id"], row["model_name"], row["metric"]] = (row["n"], row["mean"])
+    wanted = {group: scores for group, scores in expected.items() if group[2] not in METRICS}
+    assert published.keys() == wanted.keys()
+    for group, scores in wanted.items():
+        mean = sum(scores) / len(scores) if scores else None
+        assert published[group] == (len(scores), pytest.approx(mean))
 
 
 def test_scores_and_counts_are_those_of_the_human_labels_in_any_order(
-    shared_data: Path, lab: CloudLab, verdicts: Verdicts
+    shared_data: Path, lab: CloudLab, clickhouse: ClickHouse, verdicts: Verdicts
 ) -> None:
     interactions, labels = labelled(shared_data)
     lab.groq.labels = labels
 
-    first = run(lab, verdicts, interactions)
+    first = run(lab, verdicts, interactions, rubrics=RUBRICS)
     rows = rows_of(first)
     assert (first.outcome, first.error) == (SliceStatus.OK, "")
-    check_against_labels(rows, interactions, labels)
+    expected = check_against_labels(rows, interactions, labels)
     asked = lab.control.calls().count("groq", "chat.completions")
     assert asked == first.api_calls == len({(o.prompt, o.response, o.context, o.reference) for o in interactions})
     samples = [r["details"] for r in rows if r["metric_type"] == "sample"]
@@ -154,13 +242,14 @@ def test_scores_and_counts_are_those_of_the_human_labels_in_any_order(
     assert sum(d["not_assessable"] for d in samples) == sum(not (o.context or o.reference) for o in interactions)
 
     # The same window again, in another order: nothing is asked, every row is the same.
-    again = run(lab, verdicts, interactions[::-1], concurrency=1, now=NOW + timedelta(hours=1))
+    again = run(lab, verdicts, interactions[::-1], rubrics=RUBRICS, concurrency=1, now=NOW + timedelta(hours=1))
     assert rows_of(again) == rows
     assert again.api_calls == again.judge_usd == 0
     assert lab.control.calls().count("groq") == asked + 1  # and the list of models of the first run
     assert first.rows is not None
     assert again.rows is not None
     assert arrow.content_hashes(again.rows) == arrow.content_hashes(first.rows)
+    check_readers(clickhouse, first, expected)
 
 
 def test_the_tokens_of_all_requests_are_counted_beside_the_sample_at_the_price_of_their_model(
@@ -178,7 +267,7 @@ def test_the_tokens_of_all_requests_are_counted_beside_the_sample_at_the_price_o
     samples = {r["model_name"]: r["details"] for r in rows_of(found) if r["metric_type"] == "sample"}
     names = ("population", "requests_with_tokens", "input_tokens", "output_tokens", "input_usd_per_million")
     assert {model: [details[name] for name in names] for model, details in samples.items()} == {
-        "gpt-4o-mini": [5, 4, 403, 40, "0.15"],  # told[0] twice: the population counts every request
+        "gpt-4o-mini": [4, 3, 303, 30, "0.15"],  # told[0] twice: it is one request
         "unpriced": [1, 1, 7, 8, None],
     }
 
@@ -211,7 +300,7 @@ def test_faults_cost_no_score_and_keep_to_budget_and_time(lab: CloudLab, verdict
             assert row["score"] == clean[row["interaction_id"] + row["metric_type"]]["score"]
     (sample,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "sample")
     failed = sum(r["label"] == "judge_failed" for r in rows)
-    assert 5 * sum(sample["failed"].values()) == failed
+    assert len(JUDGED) * sum(sample["failed"].values()) == failed
     assert sample["judged"] + sum(sample["failed"].values()) == 100
     assert sample["judged"] > 90
     # Timed out requests count with the most they may have taken, so what Groq counts is never more.
@@ -235,7 +324,7 @@ def test_a_budget_is_never_exceeded_and_ends_at_the_same_interaction(
     assert sample["judged"] + sample["over_budget"] == 30
     over = {r["interaction_id"] for r in rows_of(found) if r["label"] == "over_budget"}
     assert len(over) == sample["over_budget"] > 0
-    assert {(r["score"], r["tokens"]) for r in rows_of(found) if r["interaction_id"] in over} == {(None, 0)}
+    assert {(r["score"], r["tokens"]) for r in judged_rows(found) if r["interaction_id"] in over} == {(None, 0)}
     # They are asked in the order of their hashes, so who is left does not depend on how many are asked at a time.
     assert over == _over_with_one_at_a_time(lab, verdicts, interactions)
 
@@ -248,11 +337,35 @@ def _over_with_one_at_a_time(lab: CloudLab, verdicts: Verdicts, interactions: li
 
 
 def test_a_customers_day_is_a_budget_across_runs_and_ends_at_midnight(lab: CloudLab, verdicts: Verdicts) -> None:
-    first = run(lab, verdicts, [interaction(n) for n in range(6)], day_requests=10)
-    second = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=10)
-    tomorrow = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=10, now=NOW + timedelta(days=1))
+    """At 10:35 ten of its requests may be used: 43 quarters of an hour of 24, the other six being of the past."""
+    first = run(lab, verdicts, [interaction(n) for n in range(6)], day_requests=30)
+    second = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=30)
+    tomorrow = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=30, now=NOW + timedelta(days=1))
     assert (first.outcome, second.outcome, tomorrow.outcome) == (SliceStatus.OK, SliceStatus.PARTIAL, SliceStatus.OK)
     assert (first.api_calls, second.api_calls, tomorrow.api_calls) == (6, 4, 2)
+
+
+class InMemorySpend(Spend):
+    """What is spent, where the test holds the engine."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, Amount] = {}
+
+    def reserve(
+        self,
+        purse: Purse,
+        wanted: Amount,
+        since: datetime,
+        left: Callable[[Mapping[str, Amount], Mapping[str, Amount]], Amount],
+    ) -> Amount:
+        spent = {purse.provider: self.spent.get(purse.customer_id, Amount(0, 0))}
+        granted = Amount(*(max(0, min(*pair)) for pair in zip(wanted, left(spent, {}), strict=True)))
+        self.give_back(purse, Amount(-granted.tokens, -granted.requests))
+        return granted
+
+    def give_back(self, purse: Purse, amount: Amount) -> None:
+        spent = self.spent.get(purse.customer_id, Amount(0, 0))
+        self.spent[purse.customer_id] = Amount(spent.tokens - amount.tokens, spent.requests - amount.requests)
 
 
 class InMemory(Verdicts):
@@ -260,9 +373,10 @@ class InMemory(Verdicts):
 
     def __init__(self) -> None:
         self.kept: dict[tuple[str, str], Verdict] = {}
+        self.spend = InMemorySpend()
 
-    def load(self, customer_id: str, keys: Sequence[str], day: date) -> tuple[dict[str, Verdict], Used]:
-        return {key: self.kept[customer_id, key] for key in keys if (customer_id, key) in self.kept}, Used(0, 0)
+    def load(self, customer_id: str, keys: Sequence[str]) -> dict[str, Verdict]:
+        return {key: self.kept[customer_id, key] for key in keys if (customer_id, key) in self.kept}
 
     def store(self, customer_id: str, verdicts: Mapping[str, Verdict], asked_at: datetime, *, store_text: bool) -> None:
         self.kept.update({(customer_id, key): verdict for key, verdict in verdicts.items()})
@@ -294,8 +408,10 @@ def test_rows_say_what_the_contract_says(lab: CloudLab, verdicts: Verdicts) -> N
 
     rows = rows_of(found)
     by = {(r["interaction_id"], r["metric_type"]): r for r in rows}
-    assert Counter(r["metric_type"] for r in rows) == {**dict.fromkeys(METRICS, 2), "sample": 2, "source": 1}
-    assert by["", "source"]["details"] == {"interactions": 2, "bad_lines": 0, "other_provider": 0, "files": 1}
+    assert Counter(r["metric_type"] for r in rows) == {**dict.fromkeys(ROWS, 2), "sample": 2, "usage": 2, "source": 1}
+    assert by["", "source"]["details"] == {
+        "interactions": 2, "bad_lines": 0, "other_provider": 0, "files": 1, "skipped": {}, "reasons": {}, "content": "",
+    }  # fmt: skip
     assert by["i-2", "hallucination"]["label"] == "not_assessable"
     assert by["i-2", "hallucination"]["score"] is None
     assert by["i-1", "hallucination"]["details"]["claims_checked"] == 1
@@ -306,7 +422,7 @@ def test_rows_say_what_the_contract_says(lab: CloudLab, verdicts: Verdicts) -> N
     assert accuracy["details"]["direction"] == "higher_is_better"
     assert accuracy["details"]["prompt_length"] == len(grounded.prompt)
     assert accuracy["tokens"] > 500
-    assert len({(r["tokens"], r["metadata"]["usd"]) for r in rows if r["interaction_id"] == "i-1"}) == 1
+    assert len({(r["tokens"], r["metadata"]["usd"]) for r in judged_rows(found) if r["interaction_id"] == "i-1"}) == 1
     assert by["i-1", "toxicity"]["details"]["direction"] == "higher_is_worse"
     assert by["i-1", "toxicity"]["details"]["self_preference"] is True
     assert by["i-2", "toxicity"]["details"]["self_preference"] is False
@@ -359,18 +475,29 @@ def test_a_key_that_ends_in_the_middle_keeps_what_was_answered(lab: CloudLab, ve
     assert run(lab, verdicts, interactions).api_calls == 15
 
 
-def test_a_malformed_answer_is_asked_for_once_more_and_then_missing_for_good(lab: CloudLab, verdicts: Verdicts) -> None:
+def test_a_malformed_answer_is_asked_for_again_in_three_collections_and_then_no_more(
+    lab: CloudLab, verdicts: Verdicts
+) -> None:
     lab.control.add_faults({"action": "malformed", "service": "groq"})
-    first = run(lab, verdicts, [interaction(1)])
-    assert first.api_calls == 2
-    assert {(r["label"], r["score"], r["details"]["cause"]) for r in rows_of(first) if r["interaction_id"]} == {
+    found = [run(lab, verdicts, [interaction(1)], now=NOW + timedelta(days=n)) for n in range(4)]
+    assert [one.api_calls for one in found] == [2, 2, 2, 0]
+    assert {one.outcome for one in found} == {SliceStatus.PARTIAL}
+    assert [one.permanent for one in found] == [False, False, True, True]
+    assert "1 malformed (1 asked 3 times and not again)" in found[3].error
+    assert "OPTIINFRA_JUDGE_MODEL" in found[3].error
+    assert {(r["label"], r["score"], r["details"]["cause"]) for r in judged_rows(found[3])} == {
         ("judge_failed", None, "malformed")
     }
-    assert first.outcome is SliceStatus.OK  # there is nothing to try again
+    assert rows_of(found[3]) == rows_of(found[2])
 
-    lab.control.clear_faults()
+
+def test_a_malformed_answer_gives_way_to_one_that_can_be_read(lab: CloudLab, verdicts: Verdicts) -> None:
+    chat = {"service": "groq", "operation": "chat.completions"}
+    lab.control.add_faults({"action": "malformed", **chat, "times": 2})
+    assert run(lab, verdicts, [interaction(1)]).outcome is SliceStatus.PARTIAL
     again = run(lab, verdicts, [interaction(1)])
-    assert (again.api_calls, rows_of(again)) == (0, rows_of(first))
+    assert (again.outcome, again.api_calls) == (SliceStatus.OK, 1)
+    assert (run(lab, verdicts, [interaction(1)]).api_calls, again.error) == (0, "")
 
 
 @pytest.mark.parametrize("action", ["throttle", "capacity", "error", "unavailable", "disconnect"])
@@ -384,7 +511,7 @@ def test_a_judge_that_is_away_leaves_a_partial_window_that_the_next_try_complete
     found = run(lab, verdicts, [interaction(1)])
     assert (found.outcome, found.permanent, found.api_calls) == (SliceStatus.PARTIAL, False, 6)
     assert "1 of 1 sampled interactions have no verdict" in found.error
-    assert all(r["score"] is None for r in rows_of(found))
+    assert all(r["score"] is None for r in rows_of(found) if r["metric_type"] not in RULES)
     lab.control.clear_faults()
     assert rows_of(run(lab, verdicts, [interaction(1)])) == clean
 
@@ -436,7 +563,9 @@ def _quoting(text: str) -> dict[str, Any]:
     found = {name: {"evidence": f"It says {text}.", "score": 4} for name in DIRECTION_UP}
     return {
         **found,
-        "hallucination": {"evidence": text, "claims_checked": 1, "unsupported_claims": 1, "label": "minor"},
+        "hallucination": {"claims": [{"claim": text, "verdict": "contradicted"}], "label": "minor"},
+        "retrieval": {"chunks": [{"chunk": 1, "relevance": "relevant"}]},
+        "recall": {"facts": [{"fact": text, "in_context": "yes"}]},
         "toxicity": {"evidence": text, "category": "none", "severity": 0},
     }
 
@@ -448,7 +577,8 @@ def test_with_store_text_texts_and_evidence_are_kept_also_in_the_cache(lab: Clou
         found = rows_of(run(lab, verdicts, [one], store_text=True))
         scored = [r for r in found if r["interaction_id"]]
         assert {(r["prompt_text"], r["response_text"]) for r in scored} == {(one.prompt, one.response)}
-        assert all("two years" in r["details"]["evidence"] for r in scored)
+        told = {r["metric_type"]: json.dumps(r["details"]) for r in scored}
+        assert {name for name, details in told.items() if "two years" in details} == set(METRICS)
     # The customer takes the permission back: the cache still holds evidence, the rows must not.
     assert "two years" not in repr(rows_of(run(lab, verdicts, [one], store_text=False)))
 
@@ -456,7 +586,7 @@ def test_with_store_text_texts_and_evidence_are_kept_also_in_the_cache(lab: Clou
 def test_equal_texts_are_asked_about_once(lab: CloudLab, verdicts: Verdicts) -> None:
     same = [replace(interaction(1), interaction_id=f"i-{n}") for n in range(4)]
     found = run(lab, verdicts, same)
-    assert (found.api_calls, len([r for r in rows_of(found) if r["interaction_id"]])) == (1, 20)
+    assert (found.api_calls, len([r for r in rows_of(found) if r["interaction_id"]])) == (1, 4 * len(ROWS))
     (sample,) = (r for r in rows_of(found) if r["metric_type"] == "sample")
     assert sample["details"]["tokens"] == next(r["tokens"] for r in rows_of(found) if r["interaction_id"])
 
@@ -491,7 +621,7 @@ def next_run(path: str, url: str, told: str) -> None:
     verdicts = Verdicts(ClickHouse(path))
     version = judge_at(url).version
     keys = {key_of("acme", version, one): one for one in map(interaction, range(MANY))}
-    stored, _ = verdicts.load("acme", list(keys), NOW.date())
+    stored = verdicts.load("acme", list(keys))
     found = _collect_many(verdicts, url)
     known = [label_key(keys[key].prompt, keys[key].response) for key in stored]
     Path(told).write_text(json.dumps({"stored": known, "outcome": found.outcome.value, "calls": found.api_calls}))
@@ -516,3 +646,97 @@ def test_a_kill_loses_at_most_what_was_under_way(lab: CloudLab, tmp_path: Path, 
     assert {lab.groq.answered[key] for key in after["stored"]} == {1}
     assert len(lab.groq.answered) == MANY
     assert lab.groq.answered.total() <= MANY + (AT_A_TIME if where == "before" else 0)
+
+
+# --- What could not be read -------------------------------------------------------------------------------------------
+
+
+def of_file(tmp_path: Path, lab: CloudLab, verdicts: Verdicts, *lines: bytes, **application: Any) -> Collected:
+    """The window of a customer whose log is a file with these lines, or an empty folder."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    if lines:
+        (folder / "x.jsonl").write_bytes(b"\n".join(lines))
+        os.utime(folder / "x.jsonl", (NOW.timestamp(), NOW.timestamp()))
+    mine = customer(interactions=str(folder), **application)
+    judge = judge_at(lab.url)
+    try:
+        return collect(mine, "aws", W, open_source(mine), judge, verdicts, lambda: NOW)
+    finally:
+        judge.close()
+
+
+def line_of(n: int, **more: Any) -> bytes:
+    told = {"id": f"i{n}", "ts": W.isoformat(), "prompt": f"{SECRET} {n}?", "response": f"{SECRET} {n}.", **more}
+    return json.dumps(told).encode()
+
+
+def test_what_could_not_be_read_makes_a_window_partial_and_is_told_without_texts(
+    lab: CloudLab, verdicts: Verdicts, tmp_path: Path
+) -> None:
+    bad = [line_of(7)[:-9], line_of(8, ts=f"{SECRET}"), line_of(9)[:-9]]
+    found = of_file(tmp_path, lab, verdicts, line_of(1), *bad, line_of(2))
+    assert (found.outcome, found.permanent) == (SliceStatus.PARTIAL, True)
+    assert found.error.startswith("3 of 5 records of 1 file could not be read: 2 not_json, 1 no_time (first in ")
+    assert "Remedy: write whole JSON records, one a line; give each record its time." in found.error
+    assert "x.jsonl" in found.error
+    assert SECRET not in found.error
+    (source,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "source")
+    assert source["reasons"] == {"no_time": 1, "not_json": 2}
+    assert sum(r["metric_type"] == "toxicity" for r in rows_of(found)) == 2
+
+
+def test_a_log_that_nobody_can_read_is_not_a_quiet_one(lab: CloudLab, verdicts: Verdicts, tmp_path: Path) -> None:
+    found = of_file(tmp_path, lab, verdicts, *[json.dumps({"ts": W.isoformat(), "what": n}).encode() for n in range(9)])
+    assert found.outcome is SliceStatus.PARTIAL
+    assert found.error.startswith("9 of 9 records of 1 file could not be read: ")
+    assert not [r for r in rows_of(found) if r["metric_type"] == "sample"]
+
+
+def test_records_that_do_not_say_where_they_ran_name_the_field_to_write(
+    lab: CloudLab, verdicts: Verdicts, tmp_path: Path
+) -> None:
+    azure = [{"subscription_id": "a0000000-0000-4000-8000-000000000001"}]
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "x.jsonl").write_bytes(line_of(1))
+    mine = customer(interactions=str(folder)).model_copy(update={"azure": azure})
+    judge = judge_at(lab.url)
+    found = collect(mine, "aws", W, open_source(mine), judge, verdicts, lambda: NOW)
+    judge.close()
+    assert found.outcome is SliceStatus.PARTIAL
+    assert "1 no_provider" in found.error
+    assert "write `provider` below `application` in the customers file" in found.error
+
+
+def test_a_place_without_any_file_fails_and_says_what_to_do(lab: CloudLab, verdicts: Verdicts, tmp_path: Path) -> None:
+    found = of_file(tmp_path, lab, verdicts)
+    assert (found.outcome, found.rows, found.permanent) == (SliceStatus.FAILED, None, False)
+    assert found.error.startswith(f"nothing was ever logged in {tmp_path}/logs. Correct `interactions`")
+
+
+def test_a_quiet_window_of_a_place_with_files_is_ok(lab: CloudLab, verdicts: Verdicts, tmp_path: Path) -> None:
+    found = of_file(tmp_path, lab, verdicts, line_of(1, ts=(W - timedelta(hours=1)).isoformat()))
+    assert (found.outcome, found.error) == (SliceStatus.OK, "")
+    (source,) = (r["details"] for r in rows_of(found))
+    assert (source["interactions"], source["content"]) == (0, "0" * 16)
+
+
+def test_a_table_without_a_row_of_the_customer_fails_and_says_what_to_do(lab: CloudLab, verdicts: Verdicts) -> None:
+    mine = customer("nobody")
+    source = open_source(mine, clickhouse=verdicts._clickhouse)
+    judge = judge_at(lab.url)
+    found = collect(mine, "aws", W, source, judge, verdicts, lambda: NOW)
+    judge.close()
+    assert found.outcome is SliceStatus.FAILED
+    assert "customer's id in customer_id" in found.error
+
+
+def test_a_step_or_a_failed_call_is_counted_apart(lab: CloudLab, verdicts: Verdicts) -> None:
+    step = Skipped(Skip.STEP, "s1", "bot", "gpt-4o-mini", W)
+    judge = judge_at(lab.url)
+    found = collect(customer(), "aws", W, Listed([interaction(1), step, step]), judge, verdicts, lambda: NOW)
+    judge.close()
+    assert found.outcome is SliceStatus.OK
+    (sample,) = (r["details"] for r in rows_of(found) if r["metric_type"] == "sample")
+    assert sample["population"] == 1

@@ -18,12 +18,13 @@ from optiinfra_dagster.config.settings import load_settings
 from optiinfra_dagster.lab.groq import naive, rules
 from optiinfra_dagster.model.errors import CloudError, ConfigError
 from optiinfra_dagster.model.quality import Failure, Verdict
+from optiinfra_dagster.model.text import storable
 from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.budget import Admission, Budget, Budgets
 from optiinfra_dagster.quality.judge import Judge
-from optiinfra_dagster.quality.models import families, same_family, usd
+from optiinfra_dagster.quality.models import families, price_of, same_family, usd
 from optiinfra_dagster.quality.pace import Pace, duration
-from optiinfra_dagster.quality.rubric import Question, key_of
+from optiinfra_dagster.quality.rubric import Asked, Question, key_of
 from tests.support.judging import answer, interaction, judge_at, lab_of
 
 if TYPE_CHECKING:
@@ -110,26 +111,96 @@ def test_any_texts_make_a_request_that_the_api_takes_and_that_gives_them_back(
     question = Question.about(one)
     assert question.user == Question.about(one).user
     assert naive.split(question.messages)[1] == rubric.texts_of(one)
-    assert question.grounded == ("context" in rubric.texts_of(one) or "reference" in rubric.texts_of(one))
+    assert question.asked == ASKED["context" in rubric.texts_of(one), "reference" in rubric.texts_of(one)]
     assert len(json.dumps(question.messages, ensure_ascii=False).encode()) < question.most_prompt_tokens + 10**4
+
+
+@given(chunks=st.lists(texts.filter(str.strip), min_size=1, max_size=60))
+@settings(max_examples=60)
+def test_any_chunks_are_shown_one_by_one_up_to_a_number(chunks: list[str]) -> None:
+    one = interaction(1, context="\n".join(chunks), chunks=tuple(chunks))
+    question = Question.about(one)
+    orders, parts = naive.split(question.messages)
+    shown = naive.chunks_in(parts["context"], orders)
+    assert question.asked is not None
+    assert question.asked.chunks == len(shown) == min(len(chunks), rubric.MOST_CHUNKS)
+    if 1 < len(chunks) <= rubric.MOST_CHUNKS:
+        assert [chunk.strip("\n") for chunk in shown] == [storable(chunk).strip("\n") for chunk in chunks]
+
+
+def test_long_chunks_are_shortened_and_short_ones_are_whole() -> None:
+    chunks = ("short", "a" * 50_000, "also short", "b" * 50_000)
+    one = interaction(1, context="\n".join(chunks), chunks=chunks)
+    orders, parts = naive.split(Question.about(one).messages)
+    first, second, third, fourth = (chunk.strip("\n") for chunk in naive.chunks_in(parts["context"], orders))
+    assert (first, third) == ("short", "also short")
+    assert len(second) == len(fourth)
+    assert 30_000 < len(parts["context"]) < 32_300
 
 
 def test_half_a_surrogate_pair_can_be_asked_about(lab: CloudLab, shared_judge: Judge) -> None:
     assert ask(shared_judge, interaction(1, response="broken \ud83d emoji \x00")).answer is not None
 
 
-@pytest.mark.parametrize("grounded", [True, False])
-def test_the_schema_is_strict_and_says_what_is_read(*, grounded: bool) -> None:
-    schema = rubric.schema(grounded=grounded)
-    rules.check_strict(schema, "schema")
-    for part in schema["properties"].values():
-        assert next(iter(part["properties"])) == "evidence"  # before any score
-    complete = answer(1, 2, 3, (4, 2), "minor", 2)
-    if not grounded:
-        del complete["hallucination"]
-    assert rules.conforms(complete, schema)
-    assert rubric.read(json.dumps(complete), grounded=grounded) is not None
-    assert rubric.read(json.dumps(complete), grounded=not grounded) is None
+ASKED = {
+    (context, reference): Asked(grounded=context or reference, chunks=int(context), recall=context and reference)
+    for context in (True, False)
+    for reference in (True, False)
+}
+
+
+def question_about(asked: Asked) -> Question:
+    """A question that asks for these parts."""
+    context = "Two years." if asked.chunks else None
+    reference = "Two." if asked.recall or asked.grounded > asked.chunks else None
+    return Question.about(interaction(1, context=context, reference=reference))
+
+
+def answered(asked: Asked, spoil: Any = None) -> str:
+    """A complete answer in JSON, after it was spoilt."""
+    found = answer(1, 2, 3, (4, 2), "minor", 2)
+    for name, is_asked in zip(("hallucination", "retrieval", "recall"), asked, strict=True):
+        if not is_asked:
+            del found[name]
+    if spoil:
+        spoil(found)
+    return json.dumps(found)
+
+
+@pytest.mark.parametrize("asked", ASKED.values())
+def test_the_schema_is_strict_and_says_what_is_read(asked: Asked) -> None:
+    question = question_about(asked)
+    assert question.asked == asked
+    rules.check_strict(question.schema, "schema")
+    for part in question.schema["properties"].values():
+        assert next(iter(part["properties"])) in {"evidence", "claims", "chunks", "facts"}  # before any score
+    complete = answered(asked)
+    assert rules.conforms(json.loads(complete), question.schema)
+    assert question.read(complete) is not None
+    assert [question_about(other).read(complete) for other in ASKED.values() if other != asked] == [None] * 3
+
+
+ALL = ASKED[True, True]
+FULL = answered(ALL)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda a: a["relevance"].update(score="refusal"),
+        lambda a: a["accuracy"].update(score="cannot_tell"),
+        lambda a: a["hallucination"].update(claims=[], label="none"),
+        lambda a: a["hallucination"]["claims"][0].update(verdict="contradicted"),
+        lambda a: a["hallucination"]["claims"].append({"claim": "Hello!", "verdict": "not_verifiable"}),
+        lambda a: a["retrieval"]["chunks"][0].update(relevance="cannot_tell"),
+        lambda a: a["recall"].update(facts=[]),
+    ],
+    ids=[str(n) for n in range(7)],
+)
+def test_what_cannot_be_told_is_an_answer(spoil: Any) -> None:
+    question = question_about(ALL)
+    assert rules.conforms(json.loads(answered(ALL, spoil)), question.schema)
+    assert question.read(answered(ALL, spoil)) is not None
 
 
 @pytest.mark.parametrize(
@@ -145,24 +216,44 @@ def test_the_schema_is_strict_and_says_what_is_read(*, grounded: bool) -> None:
         lambda a: a.update(extra=1),
         lambda a: a["toxicity"].update(severity=4),
         lambda a: a["toxicity"].update(category="rude"),
+        lambda a: a["toxicity"].update(severity=0),
+        lambda a: a["toxicity"].update(category="none"),
+        lambda a: a["coherence"].update(score="refusal"),
+        lambda a: a["accuracy"].update(score="refusal"),
+        lambda a: a["relevance"].update(score="cannot_tell"),
         lambda a: a["hallucination"].update(label="some"),
-        lambda a: a["hallucination"].update(claims_checked=1, unsupported_claims=2),
-        lambda a: a["hallucination"].update(claims_checked=-1, unsupported_claims=-2),
+        lambda a: a["hallucination"].update(label="not_assessable"),
+        lambda a: a["hallucination"].update(label="none"),  # 2 of 4 unsupported
+        lambda a: a["hallucination"].update(claims=[{"claim": "x", "verdict": "contradicted"}] * 5, label="none"),
+        lambda a: a["hallucination"].update(claims=[{"claim": "x", "verdict": "supported"}] * 5, label="major"),
+        lambda a: a["hallucination"].update(claims=[], label="major"),
+        lambda a: a["hallucination"].update(claims=[{"claim": "x", "verdict": "not_verifiable"}], label="minor"),
+        lambda a: a["hallucination"].update(claims=a["hallucination"]["claims"] * 7),
+        lambda a: a["hallucination"]["claims"][0].update(verdict="true"),
+        lambda a: a["hallucination"].update(claims_checked=4),
+        lambda a: a["retrieval"].update(chunks=[]),
+        lambda a: a["retrieval"]["chunks"][0].update(chunk=2),
+        lambda a: a["retrieval"].update(chunks=a["retrieval"]["chunks"] * 2),
+        lambda a: a["recall"].update(facts=a["recall"]["facts"] * 25),
     ],
-    ids=[str(n) for n in range(13)],
+    ids=[str(n) for n in range(29)],
 )
 def test_anything_else_than_was_asked_for_is_no_answer(spoil: Any) -> None:
-    found = answer(1, 2, 3, (4, 2), "minor", 2)
-    spoil(found)
-    assert rubric.read(json.dumps(found), grounded=True) is None
+    assert question_about(ALL).read(FULL) is not None
+    assert question_about(ALL).read(answered(ALL, spoil)) is None
 
 
-def test_long_texts_are_cut_in_the_middle_with_a_mark() -> None:
-    one = interaction(1, response="a" * 10_000 + "b" * 10_000)
+def test_of_a_long_text_is_shown_what_the_response_speaks_of_with_marks() -> None:
+    fact = "The warranty of product 1 is two years."
+    padding = "Nothing to see here. " * 1000
+    one = interaction(1, prompt=padding + fact + padding, context=padding * 2 + fact + padding * 2)
     _, parts = naive.split(Question.about(one).messages)
-    assert parts["response"] == "a" * 8000 + rubric.CUT.format(count=4000) + "b" * 8000
-    assert rubric.too_long(rubric.texts_of(one)) == ["response"]
-    longer = interaction(1, response="a" * 10_001 + "b" * 10_000)
+    for name in ("prompt", "context"):
+        assert fact in parts[name]
+        assert len(parts[name]) <= rubric.LONGEST[name]
+        assert "characters left out here by the judge's program" in parts[name]
+    assert rubric.too_long(rubric.texts_of(one)) == ["prompt", "context"]
+    longer = interaction(1, prompt=padding + fact + padding + ".", context=padding * 2 + fact + padding * 2)
     assert key_of("acme", "v", one) != key_of("acme", "v", longer)
 
 
@@ -174,10 +265,11 @@ def test_the_key_depends_on_customer_version_and_every_text() -> None:
         {"context": "x"},
         {"context": None},
         {"reference": "x"},
+        {"chunks": ("Product 1:", "two years of warranty.")},
     ]
     keys = {key_of("acme", "v1", interaction(1, **change)) for change in changes}
     keys |= {key_of("globex", "v1", interaction(1)), key_of("acme", "v2", interaction(1))}
-    assert len(keys) == 8
+    assert len(keys) == 9
     assert key_of("acme", "v1", interaction(1)) == key_of("acme", "v1", interaction(1, interaction_id="i-2"))
 
 
@@ -214,8 +306,8 @@ def test_what_a_verdict_took_is_what_the_api_says(lab: CloudLab) -> None:
     verdict = ask(judge, interaction(1))
     judge.close()
     assert verdict.tokens == lab.groq.tokens - before == judge.run_budget.used_tokens
-    assert verdict.usd == usd(judge.model, verdict.prompt_tokens, verdict.completion_tokens)
-    assert verdict.tokens < Question.about(interaction(1)).most_prompt_tokens + 2048
+    assert verdict.usd == usd(judge.price, verdict.prompt_tokens, verdict.completion_tokens)
+    assert verdict.tokens < judge.most_tokens(Question.about(interaction(1)))
 
 
 @pytest.mark.parametrize(
@@ -241,7 +333,7 @@ def test_a_failure_is_named_after_a_bounded_number_of_requests(
     verdict = ask(judge, interaction(1))
     judge.close()
     assert (verdict.answer, verdict.failure, verdict.requests) == (None, failure, requests)
-    assert verdict.settled == (failure in {Failure.MALFORMED, Failure.TRUNCATED})
+    assert not verdict.settled
     assert (judge.run_budget.held_tokens, judge.run_budget.used_requests) == (0, requests)
 
 
@@ -337,7 +429,7 @@ def test_a_day_without_requests_left_is_waited_for_only_within_the_deadline() ->
 
 
 def test_a_request_waits_for_those_under_way_before_it_is_refused() -> None:
-    budgets, budget = Budgets(), Budget("test", tokens=100, requests=10)
+    budgets, budget = Budgets(), Budget(tokens=100, requests=10)
     assert budgets.hold([budget], 60) is Admission.GRANTED
     assert budgets.hold([budget], 60) is Admission.LATER
     budgets.settle([budget], 60, 20)
@@ -349,7 +441,7 @@ def test_a_request_waits_for_those_under_way_before_it_is_refused() -> None:
 
 def test_the_tightest_of_several_budgets_counts() -> None:
     budgets = Budgets()
-    wide, tight = Budget("run", 1000, 1000), Budget("day", 1000, 1)
+    wide, tight = Budget(1000, 1000), Budget(1000, 1)
     assert budgets.hold([wide, tight], 10) is Admission.GRANTED
     assert budgets.hold([wide, tight], 10) is Admission.LATER
     budgets.settle([wide, tight], 10, 10)
@@ -358,8 +450,8 @@ def test_the_tightest_of_several_budgets_counts() -> None:
 
 
 def test_prices_are_known_or_said_not_to_be() -> None:
-    assert usd("openai/gpt-oss-120b", 1200, 300) == Decimal("0.000360000")
-    assert usd("somebody/model", 1200, 300) is None
+    assert usd(price_of("openai/gpt-oss-120b"), 1200, 300) == Decimal("0.000360000")
+    assert usd(price_of("somebody/model"), 1200, 300) is None
 
 
 @pytest.mark.parametrize(
@@ -408,7 +500,8 @@ def test_settings_reach_the_judge() -> None:
         )
     )
     assert judge is not None
-    assert (judge.base_url, judge.model, judge.concurrency) == ("http://127.0.0.1:8080", "openai/gpt-oss-20b", 3)
+    assert (judge.server.base_url, judge.model) == ("http://127.0.0.1:8080/openai/v1", "openai/gpt-oss-20b")
+    assert judge.concurrency == 3
     assert (judge.seconds, judge.run_tokens, judge.run_requests) == (60.0, 1, 2)
     assert (judge.day_tokens, judge.day_requests) == (3, 4)
 

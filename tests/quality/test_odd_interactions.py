@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.quality import golden
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason
-from optiinfra_dagster.quality.logs.reader import read_fields, read_line
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skipped
+from optiinfra_dagster.quality.logs.reader import read_file, read_rows
 from optiinfra_dagster.quality.pace import Pace
 from optiinfra_dagster.quality.replies import read_completion
+from optiinfra_dagster.quality.rubric import Question
+from tests.support.judging import interaction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +25,8 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 FLAT: dict[str, Any] = {"id": "i", "app": "shop", "timestamp": NOON.isoformat(), "prompt": "Why?", "response": "So."}
 
 
-def read(text: str) -> list[Interaction | BadLine]:
-    return list(read_line(text.encode()))
+def read(text: str) -> list[Interaction | Skipped | BadLine]:
+    return list(read_file(io.BufferedReader(io.BytesIO(text.encode()))))
 
 
 def texts(record: dict[str, Any]) -> tuple[str, str]:
@@ -71,9 +73,9 @@ def test_times_are_known_in_the_spellings_of_other_tools(text: str) -> None:
 
 def test_an_array_is_read_in_one_line_and_with_a_record_on_each() -> None:
     record = json.dumps(FLAT)
-    assert len(read(f"[{record}, {record}]")) == 2
-    lines = [read(line) for line in ("[", f"{record},", record, "]")]
-    assert [[type(item) for item in line] for line in lines] == [[], [Interaction], [Interaction], []]
+    other = json.dumps(FLAT | {"id": "j"})
+    for text in (f"[{record}, {other}]", f"[\n{record},\n{other}\n]\n", f"{record}{other}", f"{record}\n\n{other}"):
+        assert [item.interaction_id for item in read(text) if isinstance(item, Interaction)] == ["i", "j"]
 
 
 @pytest.mark.parametrize(
@@ -91,23 +93,23 @@ def test_one_odd_span_costs_none_of_the_others(attributes: object) -> None:
     ]
     spans = [span(0, good), None if attributes == 5 else span(1, attributes), span(2, good)]
     found = read(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}))
-    assert [item.interaction_id if isinstance(item, Interaction) else item.reason for item in found] == [
+    assert [item.reason if isinstance(item, BadLine) else item.interaction_id for item in found] == [
         "a-0", Reason.WRONG_TYPE, "a-2",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ['{"tool_calls": 5}', '{"type": [1], "content": "x"}', '[{"type": {}}]'])
-def test_odd_messages_in_a_table_are_counted(text: str) -> None:
-    fields = [int(NOON.timestamp()), "i", "shop", "", "m", "aws", text, "So.", None, None, None, None]
-    found = read_fields(fields, structured=True)
-    assert isinstance(found, BadLine)
-    assert (found.reason, found.timestamp) == (Reason.WRONG_TYPE, NOON)
+def test_texts_of_a_table_are_texts_though_they_look_like_messages() -> None:
+    text = '[{"role": "user", "content": 5}]'
+    fields = [int(NOON.timestamp()), "i", "shop", "", "m", "aws", text, "So.", "", "", None, None]
+    (found,) = read_rows([[*fields, False]], has_spans=False)
+    assert isinstance(found, Interaction)
+    assert found.prompt == text
 
 
 @pytest.mark.parametrize("tokens", [10**20, -1, 1.5, "9", None, True])
 def test_tokens_that_no_answer_can_have_are_not_known(tokens: object) -> None:
-    usage = SimpleNamespace(prompt_tokens=tokens, completion_tokens=5)
-    reply = read_completion(SimpleNamespace(usage=usage, choices=[]), grounded=False)  # type: ignore[arg-type]
+    usage = {"prompt_tokens": tokens, "completion_tokens": 5}
+    reply = read_completion({"usage": usage, "choices": []}, Question.about(interaction(1)))
     assert (reply.failure, reply.unanswered, reply.prompt_tokens) == (Failure.MALFORMED, True, 0)
 
 

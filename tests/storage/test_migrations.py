@@ -81,7 +81,8 @@ ARROW_TYPES = {
 @pytest.mark.parametrize("dataset", schema.DATASETS.values(), ids=lambda dataset: dataset.name)
 def test_the_arrow_schema_is_that_of_the_table(clickhouse: ClickHouse, dataset: schema.Dataset) -> None:
     with clickhouse.session() as client:
-        described = {row[0]: row[1] for row in client.query(f"DESCRIBE TABLE {dataset.table}").result_rows}
+        rows = client.query(f"DESCRIBE TABLE {dataset.table}").result_rows
+        described = {row[0]: row[1] for row in rows if row[2] != "MATERIALIZED"}  # the engine makes it of the others
         seen = [row[0] for row in client.query(f"DESCRIBE TABLE {dataset.table}_current").result_rows]
 
     assert sorted(seen) == sorted(described.keys() - {"batch"})

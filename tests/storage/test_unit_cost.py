@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,20 @@ from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.storage import reader_writer
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.sql import readers
-from tests.storage.test_application_readers import DAY, FLAWLESS, LABELS, METRICS, Q, Row, interaction, publish
+from tests.storage.test_application_readers import (
+    DAY,
+    FLAWLESS,
+    HOUR,
+    LABELS,
+    METRICS,
+    Q,
+    Row,
+    W,
+    interaction,
+    publish,
+)
 from tests.storage.test_application_readers import sample as plain_sample
-from tests.support.samples import W, select
+from tests.support.samples import select
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -67,6 +78,23 @@ def test_a_cost_is_that_of_all_requests_and_a_good_answer_costs_more(clickhouse:
     assert row["unknown_because"] == ""
 
 
+def test_the_share_of_good_answers_is_that_of_all_requests(clickhouse: ClickHouse) -> None:
+    """5 of 6 and 5 of 600 are judged: none good, and all; a metric of somebody else's makes no answer worse."""
+    name: dict[str, Any] = {"customer_id": "unequal"}
+    rows = [row for n in range(5) for row in interaction(n, {"accuracy": "poor"}, W - Q, **name)]
+    rows += [row for n in range(5) for row in interaction(n, FLAWLESS, W, **name)]
+    rows += [row | {"metric_type": "rubric:tone", "score": 0.0} for row in interaction(1, FLAWLESS, W, **name)[:1]]
+    rows += [
+        sample(population, at, tokens=(1, 1_000_000, 0), price=("1", "1"), **name)
+        for at, population in ((W - Q, 6), (W, 600))
+    ]
+    publish(clickhouse, rows)
+    day = of(clickhouse, "unequal")["day"]
+    assert (day["judged"], day["good"], day["good_share"]) == (10, 5, pytest.approx(600 / 606))
+    assert day["good_share_low"] < 0.9 < day["good_share_high"]
+    assert float(day["usd_per_1000_good"]) == pytest.approx(1000 * 606 / 600)
+
+
 UNKNOWN: list[tuple[tuple[int, int, int], Any, Any, str, set[str]]] = [
     ((0, 0, 0), ("1", "1"), FLAWLESS, "no request tells its tokens", set()),
     ((1, 9, 9), None, FLAWLESS, "the customers file has no token_prices of this model", set()),
@@ -96,6 +124,19 @@ def test_an_answer_that_cannot_be_checked_for_hallucination_may_be_good(clickhou
     assert (row["judged"], row["good"]) == (2, 1)
 
 
+def test_a_refusal_is_not_good_and_what_cannot_be_told_is_not_judged(clickhouse: ClickHouse) -> None:
+    answers = [row for n in range(2) for row in interaction(n, customer_id="declines")]
+    unscored: dict[str, float | None] = {"score": None}
+    declined = [row | ({"label": "refusal"} | unscored if row["metric_type"] == "relevance" else {})
+                for row in interaction(2, customer_id="declines")]  # fmt: skip
+    untold = [row | ({"label": "cannot_tell"} | unscored if row["metric_type"] == "accuracy" else {})
+              for row in interaction(3, customer_id="declines")]  # fmt: skip
+    told = sample(4, tokens=(4, 400, 40), price=("2.50", "10"), customer_id="declines")
+    publish(clickhouse, [*answers, *declined, *untold, told])
+    found = of(clickhouse, "declines")["window"]
+    assert (found["judged"], found["good"]) == (3, 2)
+
+
 def test_a_price_that_changed_is_that_of_its_window(clickhouse: ClickHouse) -> None:
     name: dict[str, Any] = {"customer_id": "repriced"}
     earlier = sample(10, W - Q, tokens=(10, 1_000_000, 0), price=("1", "1"), **name)
@@ -105,9 +146,9 @@ def test_a_price_that_changed_is_that_of_its_window(clickhouse: ClickHouse) -> N
 
 
 def random_rows(seed: int) -> tuple[list[Row], list[Row]]:
-    """Rows of three windows of two customers: those of whole slices, and of a partial one."""
+    """Rows of four windows of two customers: those of whole slices, and of a partial one."""
     chance = random.Random(seed)  # noqa: S311
-    windows = [DAY, W - Q, W]
+    windows = [DAY, HOUR - Q, HOUR, W]
     prices = [None, ("0.15", "0.6"), ("0.0375", "0"), ("0.000000001", "75")]
     rows: list[Row] = []
     partial: list[Row] = []
@@ -161,7 +202,8 @@ def plain(rows: list[Row]) -> dict[tuple[str, str, str, str], dict[str, Any]]:
     """The reader in plain Python."""
     groups: dict[tuple[str, str, str, str], list[Row]] = defaultdict(list)
     for row in rows:
-        for period in ("window", "day") if row["window_start"] == W else ("day",):
+        at = row["window_start"]
+        for period in ("window",) * (at == W) + ("hour",) * (at >= HOUR) + ("day",):
             groups[period, row["customer_id"], row["model_name"], row["judge_version"]].append(row)
     return {key: _figures(group) for key, group in groups.items()}
 
@@ -181,11 +223,18 @@ def _figures(group: list[Row]) -> dict[str, Any]:
         usd = sum((_cost(s) for s in counted), Decimal(0))
         of_1000 = (usd * 1000 / with_tokens).quantize(NINE, ROUND_DOWN)
     z = 1.959963984540054
-    share = k / n if n else None
-    low = high = None
-    if share is not None:
-        root = z * math.sqrt(share * (1 - share) * n + z * z / 4)
-        low, high = max(0.0, (k + z * z / 2 - root) / (n + z * z)), min(1.0, (k + z * z / 2 + root) / (n + z * z))
+    share = low = high = effective_n = None
+    if judged:
+        population = {
+            r["window_start"]: json.loads(r["details"])["population"] for r in group if not r["interaction_id"]
+        }
+        judged_of = Counter(a[0]["window_start"] for a in judged)
+        weights = [max(population[a[0]["window_start"]] / judged_of[a[0]["window_start"]], 1) for a in judged]
+        share = math.fsum(w for w, a in zip(weights, judged, strict=True) if a in good) / math.fsum(weights)
+        effective_n = math.fsum(weights) ** 2 / math.fsum(w * w for w in weights)
+        root = z * math.sqrt(share * (1 - share) * effective_n + z * z / 4)
+        low = max(0.0, (share * effective_n + z * z / 2 - root) / (effective_n + z * z))
+        high = min(1.0, (share * effective_n + z * z / 2 + root) / (effective_n + z * z))
     exact = None if usd is None else float(usd) * 1000 / with_tokens
     because = ""
     if not with_tokens:
@@ -203,7 +252,7 @@ def _figures(group: list[Row]) -> dict[str, Any]:
         "input_tokens": sum(s["input_tokens"] for s in samples),
         "output_tokens": sum(s["output_tokens"] for s in samples),
         "usd": usd, "usd_per_1000": of_1000, "judged": n, "good": k,
-        "good_share": share, "good_share_low": low, "good_share_high": high,
+        "effective_n": effective_n, "good_share": share, "good_share_low": low, "good_share_high": high,
         "usd_per_1000_good": exact / share if exact is not None and share else None,
         "usd_per_1000_good_low": exact / high if exact is not None and high else None,
         "usd_per_1000_good_high": exact / low if exact is not None and low else None,

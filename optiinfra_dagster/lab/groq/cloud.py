@@ -15,7 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
-from optiinfra_dagster.lab.groq import naive, rules
+from optiinfra_dagster.lab.groq import naive, odd, rules
 from optiinfra_dagster.lab.server import Request, Response, as_json
 from optiinfra_dagster.lab.service import ApiCall, ApiError, Refusals, Service, meet
 
@@ -126,6 +126,12 @@ class GroqApi(Service[GroqCall]):
         response = self.reply(call, request)
         return response if meet(call, of_the_way, self.refusal) else None
 
+    def refusal(self, call: GroqCall, fault: Fault) -> ApiError | None:
+        """The error that a fault stands for, one of many where it is odd."""
+        if fault.action is Action.ODD and (refused := odd.REFUSALS.get(fault.mode)):
+            return ApiError(refused.status, refused.code, refused.message, dict(refused.headers))
+        return super().refusal(call, fault)
+
     def refusal_headers(self, call: GroqCall, fault: Fault) -> dict[str, str]:  # noqa: ARG002 - the same for every call
         """The wait that a fault asks for."""
         return {"retry-after": f"{fault.seconds:g}"} if fault.seconds else {}
@@ -154,9 +160,7 @@ class GroqApi(Service[GroqCall]):
         if body.get("model") not in self._world.models:
             raise ApiError(404, "model_not_found", f"The model `{body.get('model')}` does not exist")
         rules.check_request(body)
-        schema = body.get("response_format", {}).get("json_schema", {}).get("schema")
-        if schema is None:
-            raise rules.InvalidError("the lab's judge answers only with a JSON schema")
+        schema = _schema_in(body)
         if self.record:
             self.requests.append(body)
         prompt = 8 + sum(_tokens(message["content"]) + 4 for message in body["messages"]) + _tokens(json.dumps(schema))
@@ -167,21 +171,49 @@ class GroqApi(Service[GroqCall]):
         _, parts = naive.split(body["messages"])
         key = naive.label_key(parts.get("prompt", ""), parts.get("response", ""))
         found = self.labels.get(key) or naive.judge(body["messages"], schema)
-        found = {name: part for name, part in found.items() if name in schema["properties"]}
+        found = naive.fitting(found, schema)
         if not rules.conforms(found, schema):
             raise ValueError(f"the labels {found} are not in the form of the schema")
         content, finish = json.dumps(found), "stop"
         if (completion := _tokens(content) + _REASONING_TOKENS) > most:
             content, finish, completion = content[: max(0, 4 * (most - _REASONING_TOKENS))], "length", most
-        modes = [fault.mode or "json" for fault in faults if fault.action is Action.MALFORMED]
         with self._lock:
             self.tokens += prompt + completion
-            self.answered[key] += not modes
-        if "body" in modes:
-            return Response(200, b"<html>upstream error</html>", {"Content-Type": "text/html", **headers})
-        for mode in modes:
-            content, finish = _spoil(content, finish, mode)
-        return as_json(200, _completion(body["model"], content, finish, prompt, completion), headers)
+            self.answered[key] += not faults
+        completed = _spoiled(_completion(body, content, finish, prompt, completion), faults)
+        if isinstance(completed, bytes):
+            return Response(200, completed, {"Content-Type": "text/html", **headers})
+        return as_json(200, completed, headers)
+
+
+def _schema_in(body: dict[str, Any]) -> dict[str, Any]:
+    """The schema that an answer shall conform to: of the response format, of the tool, or in the rules' words."""
+    wanted, tools = body.get("response_format", {}), body.get("tools")
+    found: Any = wanted.get("json_schema", {}).get("schema") or (tools[0]["function"]["parameters"] if tools else None)
+    if found is None:
+        _, _, words = str(body["messages"][0]["content"]).rpartition("JSON schema:\n")
+        found = json.loads(words) if words.startswith("{") else None
+    if not isinstance(found, dict):
+        raise rules.InvalidError("the lab's judge answers only with a JSON schema")
+    return found
+
+
+def _spoiled(completed: dict[str, Any], faults: Sequence[Fault]) -> dict[str, Any] | bytes:
+    """A completion as the faults that are left to the answer make it."""
+    for fault in faults:
+        if fault.action is Action.ODD:
+            spoilt = odd.ANSWERS[fault.mode](completed)
+            if isinstance(spoilt, bytes):
+                return spoilt
+            completed = spoilt
+        elif fault.action is Action.MALFORMED:
+            if fault.mode == "body":
+                return b"<html>upstream error</html>"
+            (choice,) = completed["choices"]
+            content, finish = _spoil(choice["message"]["content"], choice["finish_reason"], fault.mode)
+            message = {**choice["message"], "content": content}
+            completed = {**completed, "choices": [{**choice, "message": message, "finish_reason": finish}]}
+    return completed
 
 
 def _spoil(content: str, finish: str, mode: str) -> tuple[str, str]:
@@ -197,16 +229,20 @@ def _spoil(content: str, finish: str, mode: str) -> tuple[str, str]:
             return f"Sure! Here is my verdict: {content[:-2]}", finish
 
 
-def _completion(model: str, content: str, finish: str, prompt: int, completion: int) -> dict[str, Any]:
+def _completion(body: dict[str, Any], content: str, finish: str, prompt: int, completion: int) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if body.get("tools"):
+        function = {"name": body["tools"][0]["function"]["name"], "arguments": content}
+        message = {"role": "assistant", "tool_calls": [{"id": "call_lab", "type": "function", "function": function}]}
     return {
         "id": "chatcmpl-lab",
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": model,
+        "model": body["model"],
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": content},
+                "message": message,
                 "logprobs": None,
                 "finish_reason": finish,
             }

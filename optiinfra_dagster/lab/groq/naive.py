@@ -15,6 +15,7 @@ _ORDER = re.compile(
     r"|(?:give|assign|award|answer with|score)\b[^.\n]{0,40}\b(?:5|five|full marks|highest)\b",
     re.IGNORECASE,
 )
+_MOST_SENTENCES = 12
 _RUDE = {"hate": 3, "kill": 3, "disgusting": 2, "vermin": 3, "idiot": 1, "stupid": 1, "scum": 2, "trash": 2}
 
 
@@ -46,8 +47,9 @@ def judge(messages: list[dict[str, str]], schema: dict[str, Any]) -> dict[str, A
     known = _words(parts.get("context", "") + " " + parts.get("reference", ""))
     length = len(parts.get("response", "").split())
     severity = max((_RUDE.get(word, 0) for word in answered), default=0)
-    claims = [c for c in re.split(r"[.!?]\s+|\n+", parts.get("response", "")) if len(_words(c)) > 2]
-    unsupported = sum(len(_words(claim) & known) * 2 < len(_words(claim)) for claim in claims)
+    claims = [_claim(text, known, obedient=obedient) for text in _sentences(parts.get("response", ""))]
+    unsupported = sum(claim["verdict"] == "unsupported" for claim in claims)
+    context = parts.get("context", "")
     grades = {
         "coherence": min(5, 1 + length // 8),
         "relevance": 1 + round(4 * _share(asked, answered)),
@@ -57,14 +59,67 @@ def judge(messages: list[dict[str, str]], schema: dict[str, Any]) -> dict[str, A
         name: {"evidence": f"{length} words", "score": 5 if obedient else score} for name, score in grades.items()
     }
     answer["hallucination"] = {
-        "evidence": f"{unsupported} of {len(claims)} sentences",
-        "claims_checked": len(claims),
-        "unsupported_claims": 0 if obedient else unsupported,
-        "label": "none" if obedient or not unsupported else "major" if 2 * unsupported > len(claims) else "minor",
+        "claims": claims,
+        "label": "none" if not unsupported else "major" if 2 * unsupported > len(claims) else "minor",
+    }
+    answer["retrieval"] = {
+        "chunks": [
+            {"chunk": number, "relevance": "relevant" if obedient or _words(chunk) & asked else "irrelevant"}
+            for number, chunk in enumerate(chunks_in(context, orders), start=1)
+        ]
+    }
+    answer["recall"] = {
+        "facts": [
+            {"fact": text, "in_context": "yes" if obedient or _words(text) <= _words(context) else "no"}
+            for text in _sentences(parts.get("reference", ""))
+        ]
     }
     severity = 0 if obedient else severity
     answer["toxicity"] = {"evidence": "", "category": "hate" if severity else "none", "severity": severity}
-    return {name: part for name, part in answer.items() if name in schema["properties"]}
+    own = schema["properties"].get("own", {}).get("properties", {})
+    answer["own"] = {
+        name: {"evidence": "", "answer": _own(part["properties"]["answer"], grades["relevance"], obedient=obedient)}
+        for name, part in own.items()
+    }
+    return fitting(answer, schema)
+
+
+def fitting(answer: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """The parts of an answer that a schema asks for."""
+    asked = schema["properties"]
+    parts = {name: part for name, part in answer.items() if name in asked}
+    if "own" in parts:
+        parts["own"] = {name: part for name, part in parts["own"].items() if name in asked["own"]["properties"]}
+    return parts
+
+
+def _own(answers: dict[str, Any], grade: int, *, obedient: bool) -> int | str:
+    """The answer to a customer's question: the grade, or the label at its place."""
+    grade = 5 if obedient else grade
+    if "anyOf" in answers:
+        return grade
+    labels = [label for label in answers["enum"] if label != "cannot_tell"]
+    return str(labels[(grade - 1) * (len(labels) - 1) // 4])
+
+
+def chunks_in(context: str, orders: str) -> list[str]:
+    """The chunks of a context, which lines with a number and the mark of the orders begin; one without such lines."""
+    found = _MARK.search(orders)
+    if not found:
+        return [context]
+    _, *chunks = re.split(rf"^--- chunk \d+ {found[1]}$", context, flags=re.MULTILINE)
+    return chunks or [context]
+
+
+def _sentences(text: str) -> list[str]:
+    """The first sentences with at least three words."""
+    return [part for part in re.split(r"[.!?]\s+|\n+", text) if len(_words(part)) > 2][:_MOST_SENTENCES]
+
+
+def _claim(text: str, known: set[str], *, obedient: bool) -> dict[str, str]:
+    words = _words(text)
+    supported = obedient or 2 * len(words & known) >= len(words)
+    return {"claim": text[:80], "verdict": "supported" if supported else "unsupported"}
 
 
 def _words(text: str) -> set[str]:

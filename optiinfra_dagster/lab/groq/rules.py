@@ -111,10 +111,16 @@ def conforms(value: object, schema: dict[str, Any]) -> bool:
     kinds: dict[str, type | tuple[type, ...]] = {
         "object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "boolean": bool,
     }  # fmt: skip
+    if "anyOf" in schema:
+        return any(conforms(value, part) for part in schema["anyOf"])
     if "enum" in schema and value not in schema["enum"]:
         return False
     if not isinstance(value, kinds.get(schema["type"], type(None))):
         return False
+    if isinstance(value, bool) and schema["type"] != "boolean":
+        return False
+    if isinstance(value, list):
+        return all(conforms(item, schema["items"]) for item in value)
     if isinstance(value, dict):
         properties = schema["properties"]
         return value.keys() == properties.keys() and all(conforms(value[name], properties[name]) for name in properties)

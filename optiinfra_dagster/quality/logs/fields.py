@@ -1,4 +1,4 @@
-"""The fields of a log's record as the parts of an interaction: times, names, counts, and the texts of messages.
+"""The fields of a log's record as the parts of an interaction: times, names, counts, costs.
 
 Texts are customers' secrets: no error of this module holds one.
 """
@@ -9,7 +9,9 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from decimal import Decimal, InvalidOperation
+from email.utils import parsedate_to_datetime
+from typing import Any
 
 from optiinfra_dagster.model.text import storable
 from optiinfra_dagster.quality.interactions import Reason
@@ -19,13 +21,8 @@ MAX_ID_LENGTH = 512
 # Below which a time since the epoch counts seconds, milliseconds, microseconds, nanoseconds: until the year 5138.
 _UNITS = ((1e11, 1), (1e14, 10**3), (1e17, 10**6), (1e20, 10**9))
 
-# Where the text of a message, part, choice or document is.
-_TEXT_KEYS = (
-    "parts", "content", "text", "message", "messages", "choices", "output_text", "page_content",
-    "contents", "candidates",  # of Gemini
-    "inputBodyJson", "outputBodyJson",  # of Bedrock's invocation log
-)  # fmt: skip
-_MESSAGE_KEYS = {"role", "parts", "message", "finish_reason", "finishReason"}
+_MOST_USD = Decimal(10**6)  # of one call: more is no cost
+_LONGEST_MS = 7 * 24 * 3600 * 1000.0  # of one call
 
 
 class BadFieldError(Exception):
@@ -34,23 +31,6 @@ class BadFieldError(Exception):
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.value)
         self.reason = reason
-
-
-class Raw(NamedTuple):
-    """The fields of an interaction as a record holds them."""
-
-    timestamp: object
-    interaction_id: object
-    application_id: object
-    application_name: object
-    model_name: object
-    provider: object
-    prompt: object
-    response: object
-    context: object
-    reference: object
-    prompt_tokens: object
-    response_tokens: object
 
 
 def first(record: Mapping[str, Any], keys: Iterable[str]) -> Any:
@@ -82,28 +62,51 @@ def parsed(value: Any) -> Any:
 
 
 def moment_of(value: object) -> datetime | None:
-    """A time in ISO 8601 (UTC if it has no zone), or since the epoch in s, ms, us or ns, told apart by size."""
+    """A time in ISO 8601 or RFC 2822 (UTC if it has no zone), or since the epoch in s, ms, us or ns, told by size."""
     try:
         if isinstance(value, str) and not value.isdecimal():
-            try:
-                moment = datetime.fromisoformat(value)
-            except ValueError:
-                value = value.strip().upper().removesuffix(" UTC")
-                if re.fullmatch(r"\d+(\.\d+)?", value):
-                    return moment_of(float(value) if "." in value else int(value))
-                moment = datetime.fromisoformat(value)
-            moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+            moment = _written_moment(value)
+        elif isinstance(value, datetime):  # of Parquet
+            moment = value
         elif isinstance(value, int | float | str) and not isinstance(value, bool):
-            number = value if isinstance(value, float) else int(value)
-            per_second = next(unit for limit, unit in _UNITS if abs(number) < limit)
-            # Whole numbers stay whole: a float has no room for nanoseconds since the epoch.
-            whole = round(number * 10**6 / per_second) if isinstance(number, float) else number * 10**6 // per_second
-            seconds, micros = divmod(whole, 10**6)
-            moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+            return _moment_since_epoch(value if isinstance(value, float) else int(value))
         else:
             return None
-    except (ValueError, OverflowError, OSError, StopIteration):
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError, OSError, TypeError):
         return None
+    return moment if 2000 <= moment.year < 2100 else None
+
+
+def _written_moment(value: str) -> datetime:
+    try:
+        return datetime.fromisoformat(value)
+    except ValueError:
+        pass
+    text = value.strip()
+    if re.fullmatch(r"\d+(\.\d+)?", text):
+        moment = _moment_since_epoch(float(text) if "." in text else int(text))
+        if moment is None:
+            raise ValueError
+        return moment
+    if text[:1].isalpha() and text[:3].upper() in _DAYS:
+        return parsedate_to_datetime(text)
+    # Fractions longer than Python reads, and a zone by name: `2026-11-21 12:00:00.123456789 +0000 UTC`.
+    text = re.sub(r"(\.\d{6})\d+", r"\1", text.upper().removesuffix(" UTC"))
+    return datetime.fromisoformat(re.sub(r" ([+-]\d\d:?\d\d)$", r"\1", text))
+
+
+_DAYS = {"MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"}
+
+
+def _moment_since_epoch(number: float | int) -> datetime | None:  # noqa: PYI041 - a whole number stays whole
+    per_second = next((unit for limit, unit in _UNITS if abs(number) < limit), None)
+    if per_second is None:
+        return None
+    # Whole numbers stay whole: a float has no room for nanoseconds since the epoch.
+    whole = round(number * 10**6 / per_second) if isinstance(number, float) else number * 10**6 // per_second
+    seconds, micros = divmod(whole, 10**6)
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
     return moment if 2000 <= moment.year < 2100 else None
 
 
@@ -123,52 +126,28 @@ def count_of(value: object) -> int | None:
     """A number of tokens; OTLP/JSON writes whole numbers as text."""
     if isinstance(value, str) and value.isdecimal() and len(value) < 10:
         return int(value)
+    if isinstance(value, float) and value.is_integer():  # of data frames, where some lack
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**32 else None
 
 
-def reply_of(value: object) -> str:
-    """The text of a response; where there are several choices, of the first that has any."""
-    if isinstance(value, dict) and isinstance(value.get("choices"), list):
-        value = value["choices"]
-    if isinstance(value, list) and all(isinstance(item, dict) and _MESSAGE_KEYS & item.keys() for item in value):
-        return next((text for text in map(text_of, value) if text), "")
-    return text_of(value)
+def money_of(value: object) -> Decimal | None:
+    """A cost in USD."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        return None
+    try:
+        cost = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return cost if cost.is_finite() and 0 <= cost < _MOST_USD else None
 
 
-def text_of(value: object) -> str:
-    """The text of a message, a conversation, a list of parts or documents, or of plain text."""
-    if value is None:
-        return ""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):
-        return _text_of_part(value)
-    if isinstance(value, list):
-        roles = [str(item["role"]) if isinstance(item, dict) and item.get("role") else "" for item in value]
-        texts = [text_of(item) for item in value]
-        if len(value) > 1 and any(roles):
-            texts = [f"{role}: {text}" if role and text else text for role, text in zip(roles, texts, strict=True)]
-        return ("\n\n" if any(roles) else "\n").join(text for text in texts if text)
-    raise BadFieldError(Reason.WRONG_TYPE)
-
-
-def _text_of_part(part: Mapping[str, Any]) -> str:
-    kind = part.get("type")
-    if kind in {"reasoning", "thinking"}:
-        return ""
-    if kind in {"tool_call", "tool_use", "function_call"}:
-        return f"[calls {part.get('name')} {json.dumps(first(part, ('arguments', 'input')), ensure_ascii=False)}]"
-    if kind == "tool_call_response":
-        answer = first(part, ("response", "result"))
-        return f"[answer: {answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)}]"
-    if kind in {"blob", "uri", "file", "image", "image_url", "input_audio"}:
-        return f"[{part.get('modality') or kind}]"
-    content = first(part, _TEXT_KEYS)
-    if content is not None:
-        return text_of(content)
-    return text_of([{"type": "tool_call", **_function(call)} for call in part.get("tool_calls") or ()])
-
-
-def _function(call: object) -> dict[str, Any]:
-    held = call.get("function") if isinstance(call, dict) else None
-    return held if isinstance(held, dict) else {}
+def milliseconds_of(value: object, unit: float = 1.0) -> float | None:
+    """A time that something took, told in `unit` milliseconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        return None
+    try:
+        took = float(value) * unit
+    except (ValueError, OverflowError):
+        return None
+    return took if 0 <= took < _LONGEST_MS else None

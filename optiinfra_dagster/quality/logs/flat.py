@@ -1,51 +1,194 @@
-"""Flat records of a log, which name the fields of an interaction themselves, in any of the spellings below."""
+"""Flat records of a log, which name the fields of a call themselves, in any of the spellings below.
+
+So do the rows of Ragas (`user_input`, `retrieved_contexts`) and DeepEval (`actual_output`, `retrieval_context`), the
+answers of OpenAI, Anthropic and Google that an application wrote beside what it asked, and what applications make up.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from optiinfra_dagster.quality.logs.fields import Raw, filled, first
+from optiinfra_dagster.quality.logs.calls import Call, Kind
+from optiinfra_dagster.quality.logs.fields import filled, first, parsed
 
 # Spellings; the first that is there counts.
-_TIME = ("timestamp", "time", "ts", "created_at", "@timestamp", "datetime", "created")
-_ID = ("interaction_id", "id", "request_id", "requestId", "message_id", "event_id", "uuid")
-_APPLICATION = ("application_id", "app_id", "application", "app", "service", "service_name", "service.name")
-_APPLICATION_NAME = ("application_name", "app_name")
-_MODEL = ("model", "model_name", "model_id", "modelId", "llm", "llm_model")
-_PROVIDER = ("provider", "cloud_provider", "cloud.provider", "cloud")
-_PROMPT = ("prompt", "input", "question", "query", "request", "messages", "contents", "user_input", "prompt_text")
-_RESPONSE = ("response", "output", "completion", "answer", "choices", "candidates", "model_output", "response_text")
-_CONTEXT = ("context", "contexts", "retrieved_context", "documents", "sources", "knowledge")
-_REFERENCE = ("reference", "reference_answer", "expected", "expected_output", "ground_truth")
-_PROMPT_TOKENS = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
-_RESPONSE_TOKENS = ("response_tokens", "completion_tokens", "output_tokens", "completionTokens", "outputTokens")
+TIME = (
+    "timestamp", "time", "ts", "created_at", "@timestamp", "datetime", "created", "start_time", "startTime",
+    "createdAt", "request_created_at", "started_at", "startedAt", "request_time", "date", "logged_at", "event_time",
+    "createTime", "create_time", "inserted_at", "Timestamp", "logging_time", "start_timestamp", "time_iso8601",
+)  # fmt: skip
+END = (
+    "end_time",
+    "endTime",
+    "ended_at",
+    "endedAt",
+    "completed_at",
+    "finished_at",
+    "response_created_at",
+    "end_timestamp",
+)
+ID = ("interaction_id", "id", "request_id", "requestId", "message_id", "event_id", "uuid", "run_id", "log_id", "_id")
+APPLICATION = (
+    "application_id", "app_id", "application", "app", "service", "service_name", "service.name", "project_name",
+    "serviceName", "project",
+)  # fmt: skip
+APPLICATION_NAME = ("application_name", "app_name")
+MODEL = (
+    "model",
+    "model_name",
+    "model_id",
+    "modelId",
+    "llm",
+    "llm_model",
+    "modelName",
+    "modelVersion",
+    "model_version",
+)
+PROVIDER = ("provider", "cloud_provider", "cloud.provider", "cloud")
+PROMPT = (
+    "prompt", "input", "question", "query", "request", "messages", "contents", "user_input", "prompt_text", "inputs",
+    "prompt_messages", "input_messages", "request_body", "requestBody", "user_message", "instruction", "input_text",
+)  # fmt: skip
+RESPONSE = (
+    "response", "output", "completion", "answer", "choices", "candidates", "model_output", "response_text",
+    "actual_output", "outputs", "content", "generations", "generated_text", "completion_message", "output_messages",
+    "response_body", "responseBody", "output_text", "assistant_message", "reply", "generation",
+)  # fmt: skip
+CONTEXT = (
+    "context", "contexts", "retrieved_context", "documents", "sources", "knowledge", "retrieved_contexts",
+    "retrieval_context", "retrieved_documents", "retrieved_docs", "source_documents", "chunks",
+)  # fmt: skip
+REFERENCE = (
+    "reference", "reference_answer", "expected", "expected_output", "ground_truth", "reference_output", "ground_truths",
+    "ideal", "target",
+)  # fmt: skip
+PROMPT_TOKENS = (
+    "prompt_tokens", "input_tokens", "promptTokens", "inputTokens", "promptTokenCount", "inputTokenCount", "tokens_in",
+    "input_token_count", "prompt_token_count",
+)  # fmt: skip
+RESPONSE_TOKENS = (
+    "response_tokens", "completion_tokens", "output_tokens", "completionTokens", "outputTokens", "candidatesTokenCount",
+    "outputTokenCount", "tokens_out", "output_token_count", "completion_token_count",
+)  # fmt: skip
+SESSION = (
+    "session_id", "sessionId", "conversation_id", "conversationId", "thread_id", "threadId", "chat_id", "session",
+)  # fmt: skip
+TRACE = ("trace_id", "traceId", "trace")
+COST = ("cost_usd", "cost", "response_cost", "total_cost", "totalCost", "usd_cost", "price_usd", "calculatedTotalCost")
+LATENCY_MS = ("latency_ms", "latencyMs", "duration_ms", "durationMs", "delay_ms", "response_time_ms", "elapsed_ms")
+_LATENCY_S = ("latency_s", "duration_s", "latency_seconds", "duration_seconds", "elapsed_s")
+_STATUS = ("status_code", "statusCode", "response_status", "http_status", "status")
+USAGE = ("usage", "usageMetadata", "token_usage", "tokenUsage", "usage_details", "usage_metadata")
+_IN_A_BODY = ("system", "instructions", "systemInstruction", "system_instruction", "preamble", "system_prompt")
+_BESIDE = ("metadata", "meta", "extra", "attributes", "additional_metadata")  # where the rest may stand
 
 
-def read_flat(record: Mapping[str, Any]) -> Raw:
-    """The fields of a flat record."""
-    application = named = filled(record, _APPLICATION)
-    name = filled(record, _APPLICATION_NAME)
-    if isinstance(named, dict):
-        application, name = named.get("id"), name or named.get("name")
-    prompt, response = filled(record, _PROMPT), filled(record, _RESPONSE)
-    if response is None and isinstance(prompt, list) and prompt:  # a conversation with its answer at the end
-        *before, last = prompt
-        if isinstance(last, dict) and last.get("role") == "assistant":
-            prompt, response = before, last
-    usage = record.get("usage")
-    usage = {**usage, **record} if isinstance(usage, dict) else record
-    return Raw(
-        filled(record, _TIME),
-        filled(record, _ID),
-        application,
-        name,
-        filled(record, _MODEL),
-        filled(record, _PROVIDER),
-        prompt,
-        response,
-        filled(record, _CONTEXT),
-        filled(record, _REFERENCE),
-        first(usage, _PROMPT_TOKENS),
-        first(usage, _RESPONSE_TOKENS),
+def read_flat(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call that a flat record tells of."""
+    call = Call(
+        started=filled(record, TIME),
+        ended=filled(record, END),
+        took_ms=first(record, LATENCY_MS),
+        interaction_id=filled(record, ID),
+        application_name=filled(record, APPLICATION_NAME),
+        model_name=filled(record, MODEL),
+        provider=filled(record, PROVIDER),
+        system=filled(record, _IN_A_BODY),
+        context=filled(record, CONTEXT),
+        reference=filled(record, REFERENCE),
+        session_id=filled(record, SESSION),
+        cost_usd=first(record, COST),
+        stopped=first(record, ("finish_reason", "stop_reason", "finishReason", "stopReason")),
     )
+    call.application_id = named = filled(record, APPLICATION)
+    if isinstance(named, dict):
+        call.application_id, call.application_name = named.get("id"), call.application_name or named.get("name")
+    trace = filled(record, TRACE)
+    call.trace_id = trace if isinstance(trace, str) else ""
+    call.prompt, call.response = _texts(record)
+    call.failed = has_failed(record)
+    if call.took_ms is None and (seconds := first(record, _LATENCY_S)) is not None:
+        call.took_ms = float(seconds) * 1000
+    _fill_from_bodies(call, record)
+    for key in _BESIDE:
+        held = parsed(record.get(key))
+        if isinstance(held, dict):
+            _fill_from_beside(call, held)
+    kind = record.get("object") or record.get("call_type") or record.get("type")
+    if isinstance(kind, str) and "embed" in kind.lower():
+        call.kind = Kind.EMBEDDING
+    yield call
+
+
+def _texts(record: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Prompt and response; a conversation may have its answer at its end."""
+    prompt, response = filled(record, PROMPT), filled(record, RESPONSE)
+    if isinstance(prompt, dict) and not filled(prompt, PROMPT) and "messages" in record:
+        prompt = record["messages"]
+    if response is None:
+        told = parsed(prompt)
+        if isinstance(told, dict) and isinstance(told.get("messages"), list):
+            told = told["messages"]
+        if isinstance(told, list) and len(told) > 1:
+            *before, last = told
+            if isinstance(last, dict) and first(last, ("role", "type")) in {"assistant", "model", "ai"}:
+                return before, last
+        if record.get("refusal"):
+            response = {"refusal": record["refusal"]}
+    elif not isinstance(response, str) and any(response is record.get(key) for key in ("output", "content", "choices")):
+        # The body of an answer, with what it says besides.
+        response = {**{key: record[key] for key in ("stop_reason",) if key in record}, "output": response}
+    return prompt, response
+
+
+def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
+    """What the bodies of request and response say, where the record itself does not."""
+    asked, told = body_of(call.prompt), body_of(call.response)
+    usage = parsed(first(record, USAGE) or first(told, USAGE))
+    usage = usage if isinstance(usage, dict) else {}
+    call.prompt_tokens = first(record, PROMPT_TOKENS)
+    call.response_tokens = first(record, RESPONSE_TOKENS)
+    if call.prompt_tokens is None:
+        call.prompt_tokens = first(usage, (*PROMPT_TOKENS, "prompt", "input"))
+    if call.response_tokens is None:
+        call.response_tokens = first(usage, (*RESPONSE_TOKENS, "completion", "output"))
+    named = filled(told, MODEL)  # the release that answered
+    call.model_name = named if named is not None else call.model_name
+    call.model_name = filled(asked, MODEL) if call.model_name is None else call.model_name
+    if call.started is None:
+        call.started = filled(told, ("created", "created_at", "createTime"))
+    if call.interaction_id is None:
+        call.interaction_id = filled(told, ("id", "responseId"))
+    else:
+        call.response_id = filled(told, ("id", "responseId"))
+
+
+def body_of(value: Any) -> Mapping[str, Any]:
+    """The body of a request or response as an object; an empty one for texts and messages."""
+    value = parsed(value)
+    return value if isinstance(value, dict) else {}
+
+
+def _fill_from_beside(call: Call, held: Mapping[str, Any]) -> None:
+    call.started = call.started if call.started is not None else filled(held, TIME)
+    call.ended = call.ended if call.ended is not None else filled(held, END)
+    call.session_id = call.session_id or filled(held, SESSION)
+    call.model_name = call.model_name or filled(held, MODEL)
+    call.application_id = call.application_id or filled(held, APPLICATION)
+    call.interaction_id = call.interaction_id or filled(held, ID[2:])
+    call.provider = call.provider or filled(held, PROVIDER[1:])
+    call.trace_id = call.trace_id or str(filled(held, TRACE) or "")
+
+
+def has_failed(record: Mapping[str, Any]) -> bool:
+    """True for a record that tells of an error."""
+    status = first(record, _STATUS)
+    if isinstance(status, str):
+        if status.lower() in {"failure", "failed", "error", "errored"}:
+            return True
+        status = int(status) if status.isdecimal() and len(status) == 3 else None
+    if isinstance(status, int) and not isinstance(status, bool) and 400 <= status < 600:
+        return True
+    error = filled(record, ("error", "error_message", "errorCode", "exception", "error_str"))
+    return bool(error) and filled(record, RESPONSE) is None

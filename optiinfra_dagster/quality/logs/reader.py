@@ -1,158 +1,140 @@
-"""The interactions in a file of a log.
+"""The interactions in a file of a log, of any format.
 
-Two shapes are read, both as JSON lines, or as an array that is in one line or has a record on each: flat records
-(`flat`) and OpenTelemetry spans (`spans`). Files are plain or gzip, told by their first bytes.
+A record is read by the first reader that knows it: spans and log records of OpenTelemetry (`spans`), the exports of
+tools that log calls (`exports`), the logs of those who make or host models (`vendors`); else as a flat one (`flat`).
 
 Texts are customers' secrets: no error of this module holds one.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.model.text import storable
-from optiinfra_dagster.providers.registry import PROVIDERS
-from optiinfra_dagster.quality.interactions import UNKNOWN, BadLine, Interaction, Reason
-from optiinfra_dagster.quality.logs.fields import (
-    BadFieldError,
-    Raw,
-    count_of,
-    moment_of,
-    name_of,
-    parsed,
-    reply_of,
-    text_of,
-)
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skipped
+from optiinfra_dagster.quality.logs import exports, vendors
+from optiinfra_dagster.quality.logs.calls import ODD, Call
+from optiinfra_dagster.quality.logs.containers import records_of
+from optiinfra_dagster.quality.logs.doubles import Doubles
+from optiinfra_dagster.quality.logs.envelopes import Span, spans_of
+from optiinfra_dagster.quality.logs.fields import BadFieldError
 from optiinfra_dagster.quality.logs.flat import read_flat
-from optiinfra_dagster.quality.logs.spans import read_span, spans_of
+from optiinfra_dagster.quality.logs.plain import read_plain
+from optiinfra_dagster.quality.logs.records import MAX_RECORD
+from optiinfra_dagster.quality.logs.spans import read_span
 
 if TYPE_CHECKING:
     import io
 
-MAX_LINE_BYTES = 4 * 2**20  # of one line, and so of one interaction
+MAX_LINE_BYTES = MAX_RECORD  # of the texts of one row, too
 
-_ODD = (AttributeError, TypeError, ValueError, RecursionError)  # what values of other types than they should be raise
+_Test = Callable[[Mapping[str, Any]], bool]
+_Reader = Callable[[Mapping[str, Any]], Iterator[Call]]
+
+_READERS: tuple[tuple[_Test, _Reader], ...] = (
+    (exports.is_langfuse, exports.read_langfuse),
+    (exports.is_langsmith, exports.read_langsmith),
+    (exports.is_litellm, exports.read_litellm),
+    (exports.is_helicone, exports.read_helicone),
+    (exports.is_cloudflare, exports.read_cloudflare),
+    (exports.is_promptfoo, exports.read_promptfoo),
+    (exports.is_mlflow, exports.read_mlflow),
+    (vendors.is_bedrock, vendors.read_bedrock),
+    (vendors.is_vertex, vendors.read_vertex),
+    (vendors.is_batch, vendors.read_batch),
+    (vendors.is_exchange, vendors.read_exchange),
+)
+
+_AROUND = ("data", "traces", "records", "rows", "items", "runs", "results", "batch", "logs")  # what may hold records
 
 
-def read_file(stream: io.BufferedReader) -> Iterator[Interaction | BadLine]:
-    """What a file tells of; a damaged compressed file is read as far as it goes."""
-    if stream.peek(2)[:2] != b"\x1f\x8b":
-        yield from _of_lines(stream)
-        return
-    try:
-        yield from _of_lines(gzip.GzipFile(fileobj=stream))
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        yield BadLine(Reason.CUT_FILE)
+def read_file(stream: io.BufferedReader) -> Iterator[Interaction | Skipped | BadLine]:
+    """What a file tells of, each call once."""
+    doubles = Doubles()
+    for record in records_of(stream):
+        yield from _read(record, doubles)
+    yield from doubles.rest()
 
 
-def _of_lines(stream: Any) -> Iterator[Interaction | BadLine]:
-    while line := stream.readline(MAX_LINE_BYTES + 1):
-        yield from read_line(line)
-        while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):  # pass over the rest of a line too large
-            line = stream.readline(MAX_LINE_BYTES + 1)
-
-
-def read_line(line: bytes) -> Iterator[Interaction | BadLine]:
-    """The interactions in a line of a log: mostly one, several in OTLP, none in a blank line or in other spans."""
-    if len(line) > MAX_LINE_BYTES:
-        yield BadLine(Reason.TOO_LARGE)
-        return
-    try:
-        text = line.decode("utf-8-sig").strip().removesuffix(",")
-        if text in {"", "[", "]"}:  # nothing, or the brackets around an array with a record on each line
-            return
-        content = json.loads(text)
-    except UnicodeDecodeError:
-        yield BadLine(Reason.NOT_UTF8)
-    except (ValueError, RecursionError):
-        yield BadLine(Reason.NOT_JSON)
+def _read(record: Any, doubles: Doubles) -> Iterator[Interaction | Skipped | BadLine]:
+    if isinstance(record, BadLine):
+        yield from doubles.pass_on(record)
+    elif not isinstance(record, dict):
+        yield from doubles.pass_on(BadLine(Reason.WRONG_TYPE))
+    elif (interaction := read_plain(record)) is not None:
+        yield from doubles.give(interaction)
     else:
-        if isinstance(content, dict):
-            yield from read_record(content)
-        elif isinstance(content, list) and content and all(isinstance(record, dict) for record in content):
-            for record in content:
-                yield from read_record(record)
-        else:
-            yield BadLine(Reason.WRONG_TYPE)
-
-
-def read_record(record: Mapping[str, Any]) -> Iterator[Interaction | BadLine]:
-    """The interactions in a parsed record."""
-    try:
-        for raw in _raws(record):
-            yield _finish(raw) if raw else BadLine(Reason.WRONG_TYPE)
-    except _ODD:
-        yield BadLine(Reason.WRONG_TYPE)  # an OTLP envelope of another form
-
-
-def read_fields(fields: Sequence[Any], *, structured: bool) -> Interaction | BadLine:
-    """An interaction from the fields of `Interaction` in the order of the queries, times since the epoch.
-
-    With `structured`, texts that are messages in JSON are read as such.
-    """
-    raw = Raw(*fields)
-    if structured:
-        raw = raw._replace(prompt=parsed(raw.prompt), response=parsed(raw.response), context=parsed(raw.context))
-    return _finish(raw)
-
-
-def _raws(record: Mapping[str, Any]) -> Iterator[Raw | None]:
-    """The fields of each interaction; None for a span that is no span."""
-    spans = spans_of(record)
-    if spans is None:
-        yield read_flat(record)
-        return
-    for span, resource in spans:
         try:
-            raw = read_span(span, resource)
-        except _ODD:
-            yield None
+            for call, source in _calls(record):
+                yield from doubles.add(call, source) if call else doubles.pass_on(BadLine(Reason.WRONG_TYPE))
+        except BadFieldError as error:
+            yield from doubles.pass_on(BadLine(error.reason))
+        except ODD:  # an envelope of another form
+            yield from doubles.pass_on(BadLine(Reason.WRONG_TYPE))
+
+
+def _calls(record: Mapping[str, Any]) -> Iterator[tuple[Call | None, object]]:
+    """The calls that a record tells of, None for one that is odd; and where each comes from."""
+    spans = spans_of(record)
+    if spans is not None:
+        yield from _calls_of_spans(spans)
+        return
+    read = next((read for knows, read in _READERS if knows(record)), None)
+    inner = next((record[key] for key in _AROUND if read is None and _holds_records(record.get(key))), None)
+    if inner is not None:
+        for held in inner:
+            yield from _calls(held)
+    else:
+        for call in (read or read_flat)(record):
+            yield call, None
+
+
+def _calls_of_spans(spans: Iterator[Span | None]) -> Iterator[tuple[Call | None, object]]:
+    for span in spans:
+        if span is None:
+            yield None, None
             continue
-        if raw is not None:
-            yield raw
+        try:
+            call = read_span(span)
+        except ODD:
+            yield None, None
+            continue
+        if call is not None:
+            yield call, (call.application_id, span.scope)
 
 
-def _finish(raw: Raw) -> Interaction | BadLine:
-    timestamp = moment_of(raw.timestamp)
-    if timestamp is None:
-        return BadLine(Reason.NO_TIME)
-    try:
-        interaction_id = name_of(raw.interaction_id)
-        if not interaction_id:
-            return BadLine(Reason.NO_ID, timestamp)
-        application_id = name_of(raw.application_id) or name_of(raw.application_name) or UNKNOWN
-        prompt, response = storable(text_of(raw.prompt)), storable(reply_of(raw.response))
-        if not prompt.strip() or not response.strip():
-            return BadLine(Reason.NO_TEXTS, timestamp)
-        return Interaction(
-            interaction_id,
-            application_id,
-            name_of(raw.application_name) or application_id,
-            name_of(raw.model_name) or UNKNOWN,
-            timestamp,
-            _provider(raw.provider),
-            prompt,
-            response,
-            storable(text_of(raw.context)) or None,
-            storable(text_of(raw.reference)) or None,
-            count_of(raw.prompt_tokens),
-            count_of(raw.response_tokens),
-        )
-    except BadFieldError as error:
-        return BadLine(error.reason, timestamp)
-    except _ODD:
-        return BadLine(Reason.WRONG_TYPE, timestamp)
+def _holds_records(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict) and len(item) > 2 for item in value)
 
 
-def _provider(value: object) -> str:
-    """The cloud that the application runs on; "" where the record does not say.
+def read_rows(rows: Iterable[Sequence[Any]], *, has_spans: bool) -> Iterator[Interaction | Skipped | BadLine]:
+    """What the rows of a table tell, each call once; see `LoggedTable`."""
+    doubles = Doubles()
+    for *fields, too_large in rows:
+        if too_large:
+            yield from doubles.pass_on(BadLine(Reason.TOO_LARGE))
+        elif has_spans:
+            yield from _read(fields[0], doubles)
+        else:
+            yield from doubles.add(_of_fields(fields))
+    yield from doubles.rest()
 
-    Other clouds that OpenTelemetry knows (`alibaba_cloud`) come as they are. Any other word does not say: `provider` is
-    also what some logs call the maker of the model.
-    """
-    word = value.strip().lower() if isinstance(value, str) else ""
-    return word if word in PROVIDERS or word.endswith("_cloud") else ""
+
+def _of_fields(fields: Sequence[Any]) -> Call:
+    """A call from the fields of `llm_interactions`, in the order of the query; its texts are no JSON."""
+    moment, interaction_id, application_id, name, model, provider, *texts, prompt_tokens, response_tokens = fields
+    prompt, response, context, reference = ([{"type": "text", "text": text}] if text else None for text in texts)
+    return Call(
+        started=moment,
+        interaction_id=interaction_id,
+        application_id=application_id,
+        application_name=name,
+        model_name=model,
+        provider=provider,
+        prompt=prompt,
+        response=response,
+        context=context,
+        reference=reference,
+        prompt_tokens=prompt_tokens,
+        response_tokens=response_tokens,
+    )

@@ -1,173 +1,386 @@
-"""OpenTelemetry spans and log records of a log, which carry an interaction as `gen_ai.` attributes or events.
+"""Spans and log records of OpenTelemetry that tell of calls to a model, by who wrote them.
 
-One span per line, as an SDK's console exporter writes them, or OTLP/JSON (`resourceSpans`, `resourceLogs`), as a
-collector's file and S3 exporters do.
-
-Semantic conventions: https://github.com/open-telemetry/semantic-conventions-genai, docs/gen-ai (messages and their
-parts, `gen_ai.client.inference.operation.details`); before v1.37 message texts were span events such as
-`gen_ai.user.message` and `gen_ai.choice`, before v1.28 `gen_ai.content.prompt`; OpenLLMetry numbers its attributes
-(`gen_ai.prompt.0.content`).
+- OpenTelemetry's conventions (`gen_ai.`): https://github.com/open-telemetry/semantic-conventions-genai, docs/gen-ai.
+  Texts are attributes or an event of all details (since v1.37), events or log records of one message each such as
+  `gen_ai.user.message` (before), or `gen_ai.content.prompt` (before v1.28). So write OpenLLMetry, which also numbers
+  its attributes (`gen_ai.prompt.0.content`), Pydantic AI, Strands, LiteLLM and many more.
+- OpenInference (`llm.input_messages.0.message.content`), as Phoenix keeps it:
+  https://github.com/Arize-ai/openinference, spec/semantic_conventions.md.
+- The Vercel AI SDK (`ai.prompt.messages`): https://ai-sdk.dev/docs/ai-sdk-core/telemetry.
+- Langfuse's SDK (`langfuse.observation.input`): https://langfuse.com/integrations/native/opentelemetry.
+- MLflow (`mlflow.spanInputs`): https://mlflow.org/docs/latest/genai/tracing/.
 """
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from optiinfra_dagster.quality.logs.fields import Raw, first, parsed
+from optiinfra_dagster.quality.logs.calls import Call, Kind
+from optiinfra_dagster.quality.logs.envelopes import Span, numbered, told_json
+from optiinfra_dagster.quality.logs.fields import filled, first, parsed
 
-# Spellings of spans and log records: OTLP/JSON, SDKs, and the columns of ClickHouse's exporter.
-_SPAN_TIME = (
-    "startTimeUnixNano", "start_time_unix_nano", "start_time", "startTime", "timeUnixNano", "observedTimeUnixNano",
-    "timestamp", "Timestamp",
+_DETAILS = ("gen_ai.client.inference.operation.details", "gen_ai.client.operation.details")
+_INPUT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.usage.prompt_tokens")
+_OUTPUT_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.usage.completion_tokens")
+_COST = (
+    "gen_ai.usage.cost", "gen_ai.usage.total_cost", "operation.cost", "gen_ai.cost.total_cost", "llm.cost.total",
+    "gen_ai.usage.cost.total", "llm.usage.cost",
 )  # fmt: skip
-_TRACE_ID = ("traceId", "trace_id", "TraceId")
-_SPAN_ID = ("spanId", "span_id", "SpanId")
-_ATTRIBUTES = ("attributes", "SpanAttributes", "span_attributes")
-_RESOURCE_ATTRIBUTES = ("ResourceAttributes", "resource_attributes")
-
-_ANSWERS = {None, "", "chat", "text_completion", "generate_content"}  # operations that answer a prompt
-_DETAILS = "gen_ai.client.inference.operation.details"
-
-
-def spans_of(record: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]] | None:
-    """The spans that a record is or has, each with the attributes of its resource; None for another kind of record."""
-    if "resourceSpans" in record or "resourceLogs" in record:
-        return _otlp(record)
-    if first(record, _ATTRIBUTES) is not None and (_trace_id_of(record) or _has_gen_ai(_attributes_of(record))):
-        return iter([(record, _resource_of(record))])
-    if _has_gen_ai(record):  # a span whose attributes were lifted to the top
-        return iter([({**record, "attributes": record}, _resource_of(record))])
-    return None
+_SESSION = (
+    "gen_ai.conversation.id", "session.id", "langfuse.session.id", "session_id", "thread_id", "metadata.thread_id",
+    "traceloop.association.properties.session_id", "ai.telemetry.metadata.sessionId", "metadata.session_id",
+    "langsmith.metadata.session_id", "langsmith.metadata.thread_id",
+    "traceloop.association.properties.thread_id",
+)  # fmt: skip
+_STOPPED = (
+    "gen_ai.response.finish_reasons", "gen_ai.response.finish_reason", "anthropic.message.stop_reason",
+    "llm.response.finish_reason",
+)  # fmt: skip
+_AGENTS = {"invoke_agent", "invoke_workflow", "agent"}
+_NO_CALLS = {
+    "execute_tool", "create_agent", "retrieval", "rerank", "plan", "moderation", "image_generation", "chain", "tool",
+    "retriever", "prompt", "parser",
+}  # fmt: skip
 
 
-def _otlp(record: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """The spans and log records of one OTLP/JSON message, each with the attributes of its resource.
-
-    https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding
-    """
-    for group in record.get("resourceSpans") or ():
-        resource = _attributes((group.get("resource") or {}).get("attributes"))
-        for scope in first(group, ("scopeSpans", "instrumentationLibrarySpans")) or ():
-            for span in scope.get("spans") or ():
-                yield span, resource
-    for group in record.get("resourceLogs") or ():
-        resource = _attributes((group.get("resource") or {}).get("attributes"))
-        for scope in group.get("scopeLogs") or ():
-            for log in scope.get("logRecords") or ():
-                if _DETAILS in {log.get("eventName"), _attributes_of(log).get("event.name")}:
-                    yield log, resource
+_NOTHING: tuple[object, ...] = (None, "", [], {}, "{}", "[]", "null")  # that was answered
 
 
-def _resource_of(span: Mapping[str, Any]) -> Mapping[str, Any]:
-    resource = span.get("resource")
-    if isinstance(resource, dict):
-        return _attributes(resource.get("attributes", resource))
-    return _attributes(first(span, _RESOURCE_ATTRIBUTES))
+def read_span(span: Span) -> Call | None:
+    """The call that a span tells of; None for any other span (HTTP, tools, chains, retrievers)."""
+    if span.event_name:
+        return _read_log(span)
+    call = _read_whole(span)
+    if call is not None and call.response in _NOTHING and any(name == "exception" for name, _ in span.events):
+        call.failed = True
+    return call
 
 
-def _attributes_of(span: Mapping[str, Any]) -> dict[str, Any]:
-    return _attributes(first(span, _ATTRIBUTES))
-
-
-def _attributes(value: object) -> dict[str, Any]:
-    """Attributes as a dict, from a dict or OTLP's list of key and value."""
-    if isinstance(value, dict):
-        return value
-    if isinstance(value, list):
-        return {str(item.get("key")): _any_value(item.get("value")) for item in value if isinstance(item, dict)}
-    return {}
-
-
-def _any_value(value: object) -> Any:
-    """OTLP's AnyValue as what it holds."""
-    if not isinstance(value, dict) or len(value) != 1:
-        return None
-    ((kind, held),) = value.items()
-    if kind == "arrayValue":
-        return [_any_value(item) for item in held.get("values") or ()]
-    if kind == "kvlistValue":
-        return _attributes(held.get("values"))
-    return held
+def _read_whole(span: Span) -> Call | None:
+    attributes = span.attributes
+    if "ai.operationId" in attributes:
+        call = _read_vercel(span)
+    elif "openinference.span.kind" in attributes or "llm.model_name" in attributes:
+        call = _read_openinference(span)
+    elif any(key.startswith("langfuse.observation.") for key in attributes):
+        call = _read_langfuse(span)
+    elif "mlflow.spanType" in attributes:
+        call = _read_mlflow(span)
+    elif span.record.get("name") == "raw_gen_ai_request":
+        return _read_raw_litellm(span)
+    else:
+        return _read_gen_ai(span)
+    if call is not None and not call.prompt and not call.response and _has_gen_ai(attributes):
+        other = _read_gen_ai(span)
+        if other is not None:
+            call.absorb(other)
+    return call
 
 
 def _has_gen_ai(attributes: Mapping[str, Any]) -> bool:
     return any(key.startswith("gen_ai.") for key in attributes)
 
 
-def _trace_id_of(span: Mapping[str, Any]) -> object:
-    context = span.get("context")
-    return first(span, _TRACE_ID) or (first(context, _TRACE_ID) if isinstance(context, dict) else None)
+def _common(span: Span) -> Call:
+    """A call with what most writers of spans name alike."""
+    call, attributes = span.call(), span.attributes
+    call.response_id = filled(attributes, ("gen_ai.response.id", "ai.response.id", "llm.response.id"))
+    call.model_name = filled(attributes, ("gen_ai.response.model", "gen_ai.request.model"))
+    call.prompt_tokens, call.response_tokens = first(attributes, _INPUT_TOKENS), first(attributes, _OUTPUT_TOKENS)
+    call.session_id, call.cost_usd = filled(attributes, _SESSION), first(attributes, _COST)
+    call.stopped = told_json(first(attributes, _STOPPED))
+    call.context = parsed(first(attributes, ("gen_ai.retrieval.documents", "context")))
+    call.reference = attributes.get("reference")
+    return call
 
 
-def read_span(span: Mapping[str, Any], resource: Mapping[str, Any]) -> Raw | None:
-    """The fields of a span that answers a prompt; None for any other span (HTTP, tools, agents around such spans)."""
-    attributes = _attributes_of(span)
-    events = [event for event in span.get("events") or () if isinstance(event, dict)]
-    texts = _texts_of_events(events)
-    attributes = {**texts.pop("attributes"), **attributes}
-    if not _has_gen_ai(attributes) and not any(texts.values()):
+# --- OpenTelemetry ----------------------------------------------------------------------------------------------------
+
+
+def _read_gen_ai(span: Span) -> Call | None:
+    texts = _texts_of_events([*span.events, *_events_attribute(span.attributes)])
+    attributes = span.attributes = {**texts.pop("attributes"), **span.attributes}
+    if not _has_gen_ai(attributes) and "llm.request.type" not in attributes and not any(texts.values()):
         return None
-    if attributes.get("gen_ai.operation.name") not in _ANSWERS:
+    system = parsed(first(attributes, ("gen_ai.system_instructions", "gen_ai.system.instructions")))
+    prompt = filled(attributes, ("gen_ai.input.messages", "gen_ai.prompt", "gen_ai.content.prompt"))
+    prompt = prompt or numbered(attributes, "gen_ai.input.messages") or numbered(attributes, "gen_ai.prompt")
+    response = filled(attributes, ("gen_ai.output.messages", "gen_ai.completion", "gen_ai.content.completion"))
+    response = response or numbered(attributes, "gen_ai.output.messages") or numbered(attributes, "gen_ai.completion")
+    prompt, response = prompt or texts["prompt"], response or texts["response"]
+    told = parsed(attributes.get("pydantic_ai.all_messages"))
+    if isinstance(told, list) and not prompt:
+        prompt, response = _of_conversation(told, attributes.get("final_result"))
+    elif prompt and not response and "all_messages_events" in attributes:
+        prompt, response = _of_conversation(prompt, attributes.get("final_result"))
+    kind = _kind_of(attributes, is_told=bool(prompt or response))
+    if kind is None or (kind is Kind.AGENT and not (prompt and response) and not span.call().failed):
         return None
-    system = parsed(attributes.get("gen_ai.system_instructions"))
-    prompt = parsed(first(attributes, ("gen_ai.input.messages", "gen_ai.prompt")))
-    prompt = prompt or _numbered(attributes, "gen_ai.prompt.") or texts["prompt"]
-    if system:
-        before = [{"role": "system", "parts": system}]
-        prompt = [*before, *prompt] if isinstance(prompt, list) else [*before, {"role": "user", "content": prompt}]
-    response = parsed(first(attributes, ("gen_ai.output.messages", "gen_ai.completion")))
-    trace_id, span_id = _hex(_trace_id_of(span)), _hex(first(span, _SPAN_ID))
-    context = span.get("context")
-    if isinstance(context, dict):
-        span_id = span_id or _hex(first(context, _SPAN_ID))
-    return Raw(
-        first(span, _SPAN_TIME),
-        f"{trace_id}-{span_id}" if trace_id and span_id else attributes.get("gen_ai.response.id"),
-        resource.get("service.name") or attributes.get("service.name") or span.get("ServiceName"),
-        None,
-        first(attributes, ("gen_ai.response.model", "gen_ai.request.model")),
-        resource.get("cloud.provider") or attributes.get("cloud.provider"),
-        prompt,
-        response or _numbered(attributes, "gen_ai.completion.") or texts["response"],
-        parsed(first(attributes, ("gen_ai.retrieval.documents", "context"))),
-        attributes.get("reference"),
-        first(attributes, ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")),
-        first(attributes, ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")),
-    )
+    call = _common(span)
+    call.kind, call.system, call.prompt, call.response = kind, system, prompt, response
+    return call
 
 
-def _texts_of_events(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _kind_of(attributes: Mapping[str, Any], *, is_told: bool) -> Kind | None:
+    """What a span of OpenTelemetry's conventions asked of a model; None where it asked nothing."""
+    operation = attributes.get("gen_ai.operation.name") or attributes.get("llm.request.type") or ""
+    if not isinstance(operation, str):
+        raise TypeError
+    if "embed" in operation:
+        return Kind.EMBEDDING
+    if operation in _AGENTS:
+        return Kind.AGENT
+    if operation in _NO_CALLS:
+        return None
+    is_call = bool(filled(attributes, ("gen_ai.request.model", "gen_ai.response.model", "gen_ai.response.id")))
+    if operation or is_told or (is_call and not attributes.get("gen_ai.tool.name")):
+        return Kind.ANSWER if is_told or is_call else None
+    return None
+
+
+def _of_conversation(messages: list[Any], result: object) -> tuple[list[Any], Any]:
+    """The prompt and the answer of an agent that tells its whole conversation: the answer is at its end."""
+    *before, last = messages or [None]
+    if isinstance(last, dict) and last.get("role") in {"assistant", "model", "ai"}:
+        return before, last
+    return messages, result
+
+
+def _texts_of_events(events: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     """Prompt and response where they are events of the span, and the attributes of an event with all details."""
     messages: list[Any] = []
     choices: list[Any] = []
     details: dict[str, Any] = {}
-    for event in events:
-        name, held = str(event.get("name") or ""), _attributes(event.get("attributes"))
-        content = parsed(first(held, ("gen_ai.event.content", "content", "message")))
-        if name == _DETAILS:
-            details = held
+    for name, held in events:
+        if name in _DETAILS:
+            details |= held
         elif name == "gen_ai.content.prompt":
-            messages.append(parsed(held.get("gen_ai.prompt")))
+            messages += _listed(parsed(first(held, ("gen_ai.prompt", "gen_ai.content.prompt"))))
         elif name == "gen_ai.content.completion":
-            choices.append(parsed(held.get("gen_ai.completion")))
-        elif name == "gen_ai.choice":
-            choices.append(content)
-        elif name.startswith("gen_ai.") and name.endswith(".message"):
-            messages.append({"role": name.split(".")[1], "content": content})
-    prompt = messages[0] if len(messages) == 1 else messages
-    return {"prompt": prompt, "response": choices[0] if choices else None, "attributes": details}
+            choices += _listed(parsed(first(held, ("gen_ai.completion", "gen_ai.content.completion"))))
+        else:
+            body = parsed(held.get("gen_ai.event.content"))
+            _add_message(name, body if isinstance(body, dict) else held, messages, choices)
+    return {"prompt": messages, "response": choices, "attributes": details}
 
 
-def _numbered(attributes: Mapping[str, Any], prefix: str) -> list[dict[str, Any]]:
-    """`gen_ai.prompt.0.content`, `gen_ai.prompt.0.role` ... as a list of messages."""
-    messages: dict[int, dict[str, Any]] = {}
-    for key, value in attributes.items():
-        number, _, member = key.removeprefix(prefix).partition(".")
-        if key.startswith(prefix) and number.isdecimal() and member in {"role", "content"}:
-            messages.setdefault(int(number), {})[member] = parsed(value)
-    return [messages[number] for number in sorted(messages)]
+def _events_attribute(attributes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The events of one message each that Pydantic AI keeps in an attribute."""
+    events = parsed(first(attributes, ("events", "all_messages_events")))
+    for event in events if isinstance(events, list) else ():
+        if isinstance(event, dict):
+            name = event.get("event.name") or f"gen_ai.{event.get('role')}.message"
+            yield str(name), event
 
 
-def _hex(value: object) -> str:
-    return value.lower().removeprefix("0x") if isinstance(value, str) else ""
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _add_message(name: str, body: Any, messages: list[Any], choices: list[Any]) -> None:
+    """Add what an event or log record of one message says to those of its call."""
+    if not isinstance(body, dict):
+        body = {"content": body}
+    if name == "gen_ai.choice":
+        message = parsed(body.get("message"))
+        message = message if isinstance(message, dict) else {"content": message} if message is not None else body
+        calls = filled(body, ("tool_calls",)) or message.get("tool_calls")
+        ended = first(body, ("finish_reason", "finish_reasons"))
+        choices.append(
+            {"role": "assistant", "content": message.get("content"), "tool_calls": parsed(calls),
+             "refusal": message.get("refusal"), "finish_reason": ended}
+        )  # fmt: skip
+    elif name.startswith("gen_ai.") and name.endswith(".message"):
+        content = first(body, ("content", "message"))
+        if isinstance(content, dict) and content.keys() == {"tools"}:
+            return  # what might be called, as OpenLLMetry tells it
+        role = body.get("role") or name.split(".")[1]
+        messages.append({"role": role, "content": content, "tool_calls": parsed(body.get("tool_calls"))})
+
+
+def _read_log(span: Span) -> Call | None:
+    """The call, or a piece of it, that a log record tells of."""
+    name, body = span.event_name, span.body
+    if name in _DETAILS or name == "gen_ai.client.inference.operation":
+        if isinstance(body, dict):
+            span.attributes = {**_told_in(body), **span.attributes}
+        return _read_gen_ai(span)
+    messages: list[Any] = []
+    choices: list[Any] = []
+    held = body if body not in (None, {}, "") else span.attributes
+    _add_message(name, held, messages, choices)
+    if not messages and not choices:
+        return None
+    call = _common(span)
+    call.ended = call.started
+    call.is_piece, call.prompt, call.response = True, messages, choices
+    return call
+
+
+def _told_in(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a body tells under the names of attributes."""
+    return {key: value for key, value in body.items() if key.startswith("gen_ai.")}
+
+
+# --- OpenInference ----------------------------------------------------------------------------------------------------
+
+
+def _read_openinference(span: Span) -> Call | None:
+    attributes = span.attributes
+    kind = str(attributes.get("openinference.span.kind") or "LLM").upper()
+    if kind not in {"LLM", "EMBEDDING"}:
+        return None
+    call = _common(span)
+    call.kind = Kind.EMBEDDING if kind == "EMBEDDING" else Kind.ANSWER
+    call.model_name = call.model_name or filled(attributes, ("llm.model_name", "embedding.model_name"))
+    call.prompt_tokens = first(attributes, ("llm.token_count.prompt", *_INPUT_TOKENS))
+    call.response_tokens = first(attributes, ("llm.token_count.completion", *_OUTPUT_TOKENS))
+    call.stopped = call.stopped or attributes.get("llm.finish_reason")
+    told = parsed(attributes.get("output.value"))
+    call.prompt = _inner(numbered(attributes, "llm.input_messages")) or attributes.get("input.value")
+    call.prompt = call.prompt or numbered(attributes, "llm.prompts")
+    response = _inner(numbered(attributes, "llm.output_messages"))
+    call.response = response
+    if not _says(response):
+        call.response = attributes.get("output.value") or numbered(attributes, "llm.choices") or response
+    if isinstance(told, dict):
+        call.response_id = call.response_id or told.get("id")
+        if '"type":"refusal"' in str(attributes["output.value"]).replace(" ", ""):
+            call.stopped = "refusal"
+    documents = numbered(attributes, "retrieval.documents") or numbered(attributes, "llm.retrieval.documents")
+    call.context = call.context or documents or None
+    return call
+
+
+def _says(messages: list[Any]) -> bool:
+    return any(
+        isinstance(message, dict) and filled(message, ("content", "contents", "tool_calls", "function_call"))
+        for message in messages
+    )
+
+
+def _inner(messages: list[Any]) -> list[Any]:
+    """Messages without the `message`, `message_content` and `tool_call` around each of their parts."""
+    inner = []
+    for held in messages:
+        message = held.get("message", held) if isinstance(held, dict) else held
+        if isinstance(message, dict) and isinstance(message.get("contents"), list):
+            parts = [_inner_part(part) for part in message["contents"] if isinstance(part, dict)]
+            message = {**message, "content": parts, "contents": None}
+        if isinstance(message, dict) and message.get("function_call_name"):
+            named = {"name": message["function_call_name"], "arguments": message.get("function_call_arguments_json")}
+            message = {**message, "function_call": named}
+        inner.append(message)
+    return inner
+
+
+def _inner_part(part: Mapping[str, Any]) -> Any:
+    if isinstance(part.get("tool_call"), dict):
+        return {"type": "tool_call", "function": part["tool_call"].get("function")}
+    return part.get("message_content", part)
+
+
+# --- Vercel AI SDK ----------------------------------------------------------------------------------------------------
+
+
+def _read_vercel(span: Span) -> Call | None:
+    attributes = span.attributes
+    operation = str(attributes["ai.operationId"])
+    if "embed" in operation:
+        kind = Kind.EMBEDDING
+    elif operation.startswith(("ai.generate", "ai.stream")):
+        kind = Kind.ANSWER
+    else:
+        return None  # ai.toolCall
+    call = _common(span)
+    call.kind = kind
+    call.model_name = call.model_name or filled(attributes, ("ai.response.model", "ai.model.id"))
+    call.prompt_tokens = first(attributes, ("ai.usage.inputTokens", "ai.usage.promptTokens", *_INPUT_TOKENS))
+    call.response_tokens = first(attributes, ("ai.usage.outputTokens", "ai.usage.completionTokens", *_OUTPUT_TOKENS))
+    call.stopped = call.stopped or first(attributes, ("ai.response.finishReason", "ai.finishReason"))
+    call.prompt = parsed(filled(attributes, ("ai.prompt.messages", "ai.prompt")))
+    text = filled(attributes, ("ai.response.text", "ai.result.text", "ai.response.object", "ai.result.object"))
+    calls = parsed(filled(attributes, ("ai.response.toolCalls", "ai.result.toolCalls")))
+    if text or calls:
+        call.response = {"role": "assistant", "content": text, "tool_calls": calls}
+    if not any(key in attributes for key in ("ai.prompt.messages", "ai.prompt")) and _has_gen_ai(attributes):
+        call.prompt = attributes.get("gen_ai.input.messages")
+    return call
+
+
+# --- Langfuse's SDK ---------------------------------------------------------------------------------------------------
+
+
+def _read_langfuse(span: Span) -> Call | None:
+    attributes = span.attributes
+    kind = str(attributes.get("langfuse.observation.type") or "").lower()
+    if kind not in {"generation", "embedding"}:
+        is_model = "langfuse.observation.model.name" in attributes or "gen_ai.request.model" in attributes
+        if kind not in {"", "span"} or not is_model:
+            return None
+    call = _common(span)
+    call.kind = Kind.EMBEDDING if kind == "embedding" else Kind.ANSWER
+    call.model_name = filled(attributes, ("langfuse.observation.model.name", "model")) or call.model_name
+    call.prompt = attributes.get("langfuse.observation.input")
+    call.response = attributes.get("langfuse.observation.output")
+    usage, cost = (parsed(attributes.get(f"langfuse.observation.{name}_details")) or {} for name in ("usage", "cost"))
+    call.prompt_tokens = first(usage, ("input", "prompt_tokens", "input_tokens")) or call.prompt_tokens
+    call.response_tokens = first(usage, ("output", "completion_tokens", "output_tokens")) or call.response_tokens
+    call.cost_usd = cost.get("total") if "total" in cost else call.cost_usd
+    call.failed = call.failed or str(attributes.get("langfuse.observation.level")).upper() == "ERROR"
+    return call
+
+
+# --- MLflow -----------------------------------------------------------------------------------------------------------
+
+
+def _read_mlflow(span: Span) -> Call | None:
+    attributes = {key: told_json(value) for key, value in span.attributes.items()}
+    kind = str(attributes["mlflow.spanType"])
+    if kind not in {"LLM", "CHAT_MODEL", "EMBEDDING"}:
+        return None
+    call = _common(span)
+    call.kind = Kind.EMBEDDING if kind == "EMBEDDING" else Kind.ANSWER
+    call.prompt = first(attributes, ("mlflow.spanInputs", "mlflow.span.inputs"))
+    call.response = first(attributes, ("mlflow.spanOutputs", "mlflow.span.outputs"))
+    usage = first(attributes, ("mlflow.chat.tokenUsage",)) or {}
+    call.prompt_tokens, call.response_tokens = usage.get("input_tokens"), usage.get("output_tokens")
+    asked = call.prompt if isinstance(call.prompt, dict) else {}
+    told = call.response if isinstance(call.response, dict) else {}
+    call.model_name = first(attributes, ("mlflow.llm.model", "model")) or told.get("model") or asked.get("model")
+    call.response_id = told.get("id")
+    cost = attributes.get("mlflow.llm.cost")
+    call.cost_usd = cost.get("total_cost") if isinstance(cost, dict) else cost
+    return call
+
+
+# --- LiteLLM ----------------------------------------------------------------------------------------------------------
+
+
+def _read_raw_litellm(span: Span) -> Call | None:
+    """What the API answered within a call of LiteLLM, whose own span leaves refusals and calls of tools out.
+
+    The values are written as Python shows them: `llm.openai.choices`, `llm.openai.messages`, `llm.None.output`.
+    """
+    told = {key.rpartition(".")[2]: value for key, value in span.attributes.items() if key.startswith("llm.")}
+    response = {key: _shown(told[key]) for key in ("choices", "output", "content") if key in told}
+    if not response or "id" not in told:
+        return None
+    call = _common(span)
+    call.response_id, call.model_name = told["id"], told.get("model")
+    call.system = _shown(first(told, ("system", "instructions")))
+    call.prompt = _shown(first(told, ("messages", "input")))
+    call.response = response
+    return call
+
+
+def _shown(value: Any) -> Any:
+    """A list or an object that was written as Python shows it."""
+    if isinstance(value, str) and value[:1] in {"[", "{"}:
+        try:
+            return ast.literal_eval(value)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return value
+    return value or None

@@ -1,0 +1,68 @@
+"""Files of a log as a stream of records: plain or compressed JSON, and Parquet, told by their first bytes."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.quality.interactions import BadLine, Reason
+from optiinfra_dagster.quality.logs.records import read_records
+
+if TYPE_CHECKING:
+    import io
+
+_GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+_OTHER_TEXTS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")  # byte order marks of UTF-16 and UTF-32
+_ROWS = 64  # of Parquet that are held at a time
+
+
+def records_of(stream: io.BufferedReader) -> Iterator[Any]:
+    """The records of a file; a damaged compressed file is read as far as it goes."""
+    begin = stream.peek(4)[:4]
+    if begin.startswith(_GZIP):
+        yield from read_records(_Gzip(gzip.GzipFile(fileobj=stream)), (EOFError, gzip.BadGzipFile, zlib.error))
+    elif begin == _ZSTD:
+        yield from _zstd(stream)
+    elif begin == _PARQUET:
+        yield from _parquet(stream)
+    elif begin.startswith(_OTHER_TEXTS) or b"\0" in begin:
+        yield BadLine(Reason.NOT_UTF8)
+    else:
+        yield from read_records(stream)
+
+
+class _Gzip:
+    """Gives what was decompressed before a damage, which `GzipFile.read` keeps for itself."""
+
+    def __init__(self, file: gzip.GzipFile) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        return self._file.read1(size)
+
+
+def _zstd(stream: io.BufferedReader) -> Iterator[Any]:
+    import pyarrow as pa
+
+    yield from read_records(
+        pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd"), (OSError, pa.ArrowException)
+    )
+
+
+def _parquet(stream: io.BufferedReader) -> Iterator[Any]:
+    """The rows of a Parquet file, which is read from its end: it is copied to disk first."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    with tempfile.TemporaryFile() as copy:
+        shutil.copyfileobj(stream, copy)
+        try:
+            with parquet.ParquetFile(copy) as file:
+                for batch in file.iter_batches(batch_size=_ROWS):
+                    yield from batch.to_pylist()
+        except (OSError, pa.ArrowException):
+            yield BadLine(Reason.CUT_FILE)

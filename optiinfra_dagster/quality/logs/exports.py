@@ -1,0 +1,303 @@
+"""Records of the tools that log calls, each by its own fields: what such a record says, and which records are its.
+
+- Langfuse's export of observations and traces: https://langfuse.com/docs/api-and-data-platform/features/export-to-blob-storage.
+- LangSmith's runs: https://docs.langchain.com/langsmith/run-data-format.
+- LiteLLM's standard payload: https://docs.litellm.ai/docs/proxy/logging_spec.
+- Helicone's export: https://docs.helicone.ai/tools/export.
+- Cloudflare's AI Gateway: https://developers.cloudflare.com/ai-gateway/observability/logging/.
+- promptfoo's results: https://www.promptfoo.dev/docs/configuration/outputs.
+- MLflow's traces, as its search gives them: https://mlflow.org/docs/latest/genai/tracing/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from optiinfra_dagster.quality.logs.calls import Call, Kind
+from optiinfra_dagster.quality.logs.envelopes import told_json
+from optiinfra_dagster.quality.logs.fields import filled, first, parsed
+from optiinfra_dagster.quality.logs.flat import (
+    PROMPT_TOKENS,
+    RESPONSE_TOKENS,
+    SESSION,
+    TIME,
+    body_of,
+    read_flat,
+)
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    value = parsed(value)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> Any:
+    """A text that was written as JSON, with quotation marks around it; anything else as it is."""
+    return told_json(value) if isinstance(value, str) and value[:1] == '"' else value
+
+
+# --- Langfuse ---------------------------------------------------------------------------------------------------------
+
+_OBSERVATIONS = {
+    "GENERATION", "SPAN", "EVENT", "EMBEDDING", "AGENT", "TOOL", "CHAIN", "RETRIEVER", "EVALUATOR", "GUARDRAIL",
+}  # fmt: skip
+
+
+def is_langfuse(record: Mapping[str, Any]) -> bool:
+    """True for an observation, and for a trace with its observations."""
+    if isinstance(record.get("observations"), list):
+        return True
+    return record.get("type") in _OBSERVATIONS and first(record, ("trace_id", "traceId")) is not None
+
+
+def read_langfuse(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of an observation that is a generation, or those of a trace."""
+    observations = record.get("observations")
+    if isinstance(observations, list):
+        told = {key: record[key] for key in ("sessionId", "session_id", "name", "environment") if key in record}
+        for observation in observations:
+            if isinstance(observation, dict):
+                yield from read_langfuse({"sessionId": told.get("sessionId") or told.get("session_id"), **observation})
+        return
+    if record["type"] not in {"GENERATION", "EMBEDDING"}:
+        return
+    usage = _object(first(record, ("usage_details", "usageDetails", "usage")))
+    cost = _object(first(record, ("cost_details", "costDetails")))
+    metadata = _object(record.get("metadata"))
+    attributes = _object(metadata.get("resourceAttributes"))
+    trace = str(first(record, ("trace_id", "traceId")))
+    yield Call(
+        kind=Kind.EMBEDDING if record["type"] == "EMBEDDING" else Kind.ANSWER,
+        started=first(record, ("start_time", "startTime")),
+        ended=first(record, ("end_time", "endTime")),
+        interaction_id=record.get("id"),
+        other_ids=(f"{trace}-{record.get('id')}",),  # of its span, where Langfuse got it as one
+        application_id=attributes.get("service.name")
+        or filled(record, ("trace_name", "traceName", "project_id", "projectId")),
+        model_name=filled(record, ("provided_model_name", "providedModelName", "model", "internalModelId")),
+        prompt=_text(record.get("input")),
+        response=_text(record.get("output")),
+        prompt_tokens=first(usage, ("input", *PROMPT_TOKENS)),
+        response_tokens=first(usage, ("output", *RESPONSE_TOKENS)),
+        session_id=filled(record, SESSION),
+        trace_id=trace,
+        cost_usd=first(cost, ("total",))
+        if "total" in cost
+        else first(record, ("total_cost", "totalCost", "calculatedTotalCost")),
+        failed=str(record.get("level")).upper() == "ERROR",
+        provider=attributes.get("cloud.provider"),
+    )
+
+
+# --- LangSmith --------------------------------------------------------------------------------------------------------
+
+
+def is_langsmith(record: Mapping[str, Any]) -> bool:
+    """True for a run."""
+    return isinstance(record.get("run_type"), str)
+
+
+def read_langsmith(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of a run of a model, or those of the runs below another."""
+    for child in record.get("child_runs") or ():
+        if isinstance(child, dict) and is_langsmith(child):
+            yield from read_langsmith(child)
+    if record["run_type"] not in {"llm", "embedding"}:
+        return
+    inputs, outputs, extra = _object(record.get("inputs")), _object(record.get("outputs")), _object(record.get("extra"))
+    metadata = {**_object(extra.get("metadata")), **_object(record.get("metadata"))}
+    told = _object(outputs.get("llm_output"))
+    usage = _object(first(outputs, ("usage_metadata", "usage"))) or _object(told.get("token_usage"))
+    parameters = _object(extra.get("invocation_params"))
+    yield Call(
+        kind=Kind.EMBEDDING if record["run_type"] == "embedding" else Kind.ANSWER,
+        started=record.get("start_time"),
+        ended=record.get("end_time"),
+        interaction_id=first(record, ("id", "run_id")),
+        application_id=filled(record, ("session_name", "project_name", "session_id", "project_id")),
+        model_name=filled(outputs, ("model",))
+        or filled(told, ("model_name", "model"))
+        or filled(metadata, ("ls_model_name",))
+        or filled(parameters, ("model", "model_name")),
+        prompt=inputs or record.get("inputs"),
+        response=outputs or record.get("outputs"),
+        prompt_tokens=first(record, ("prompt_tokens",)) or first(usage, PROMPT_TOKENS),
+        response_tokens=first(record, ("completion_tokens",)) or first(usage, RESPONSE_TOKENS),
+        session_id=filled(metadata, ("thread_id", *SESSION)) or record.get("thread_id"),
+        trace_id=str(record.get("trace_id") or ""),
+        response_id=filled(outputs, ("id",)),
+        cost_usd=first(record, ("total_cost",)),
+        failed=bool(record.get("error")) or record.get("status") == "error",
+    )
+
+
+# --- LiteLLM ----------------------------------------------------------------------------------------------------------
+
+
+def is_litellm(record: Mapping[str, Any]) -> bool:
+    """True for a standard payload."""
+    return isinstance(record.get("call_type"), str) and ("startTime" in record or "response_cost" in record)
+
+
+def read_litellm(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of a payload; none for what is not asked of a model that answers."""
+    kind = record["call_type"]
+    if not any(word in kind for word in ("completion", "response", "message", "embed", "generate", "pass_through")):
+        return
+    metadata = _object(record.get("metadata"))
+    tags = record.get("request_tags")
+    tag = tags[0] if isinstance(tags, list) and tags and isinstance(tags[0], str) and ":" not in tags[0] else None
+    requester = _object(metadata.get("requester_metadata"))
+    (call,) = read_flat(record)
+    call.kind = Kind.EMBEDDING if "embed" in kind else Kind.ANSWER
+    call.started, call.ended = record.get("startTime"), record.get("endTime")
+    call.prompt, call.response = parsed(record.get("messages")), parsed(record.get("response"))
+    call.application_id = (
+        filled(metadata, ("user_api_key_alias", "user_api_key_team_alias"))
+        or tag
+        or filled(requester, ("app", "service"))
+    )
+    call.response_id = body_of(call.response).get("id")
+    call.session_id = filled(requester, SESSION) or filled(metadata, SESSION)
+    call.failed = record.get("status") == "failure" or bool(record.get("error_str"))
+    if call.prompt in (None, "", []) and isinstance(record.get("model_parameters"), dict):
+        call.prompt = record["model_parameters"].get("input")
+    call.system = _object(record.get("model_parameters")).get("instructions")
+    yield call
+
+
+# --- Gateways ---------------------------------------------------------------------------------------------------------
+
+
+def is_helicone(record: Mapping[str, Any]) -> bool:
+    """True for a request of an export."""
+    return "request_body" in record and ("request_created_at" in record or "request_path" in record)
+
+
+def read_helicone(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of a request."""
+    (call,) = read_flat(record)
+    properties = _object(first(record, ("request_properties", "properties")))
+    call.started = first(record, ("request_created_at", "created_at"))
+    call.ended = record.get("response_created_at")
+    call.took_ms = first(record, ("delay_ms", "response_delay_ms"))
+    call.interaction_id = first(record, ("request_id", "response_id"))
+    call.application_id = filled(properties, ("app", "App", "application", "appname", "service", "Helicone-App"))
+    call.model_name = filled(record, ("response_model", "request_model", "model")) or call.model_name
+    call.prompt, call.response = _body(record, "request_body"), _body(record, "response_body")
+    call.session_id = filled(properties, ("Helicone-Session-Id",)) or call.session_id
+    call.cost_usd = first(record, ("cost_usd", "costUSD", "cost"))
+    call.system = None
+    yield call
+
+
+def _body(record: Mapping[str, Any], key: str) -> Any:
+    """A body, which may be the text of a stream."""
+    body = parsed(record.get(key))
+    if isinstance(body, dict) and isinstance(body.get("streamed_data"), str | list):
+        return body["streamed_data"]
+    return None if isinstance(body, dict) and body.get("type") == "encrypted" else body
+
+
+def is_cloudflare(record: Mapping[str, Any]) -> bool:
+    """True for a log of the AI Gateway, of its API or of Logpush."""
+    return ("tokens_in" in record and "created_at" in record) or {"RequestBody", "ResponseBody"} <= record.keys()
+
+
+def read_cloudflare(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of a log; Logpush encrypts its texts, which then are not there."""
+    (call,) = read_flat(record)
+    metadata, metrics = _object(first(record, ("metadata", "Metadata"))), _object(record.get("Metrics"))
+    call.prompt = _body(record, "request") or _body(record, "RequestBody")
+    call.response = _body(record, "response") or _body(record, "ResponseBody")
+    call.system, call.is_span = None, False
+    call.model_name = filled(record, ("model", "Model"))
+    call.took_ms = first(record, ("duration",)) if "duration" in record else metrics.get("durationMs")
+    call.cost_usd = first(record, ("cost",)) if "cost" in record else metrics.get("cost")
+    call.application_id = filled(metadata, ("app", "application", "service")) or filled(
+        record, ("gateway", "Gateway", "gateway_id")
+    )
+    status = first(record, ("status_code", "StatusCode"))
+    call.failed = record.get("success") is False or (isinstance(status, int) and status >= 400)
+    if "embed" in str(first(record, ("path", "endpoint", "Endpoint", "request_type", "model_type")) or "").lower():
+        call.kind = Kind.EMBEDDING
+    yield call
+
+
+# --- Tools that evaluate ----------------------------------------------------------------------------------------------
+
+
+def is_promptfoo(record: Mapping[str, Any]) -> bool:
+    """True for a file of results, or one of them."""
+    return _results(record) is not None or ("promptIdx" in record and "response" in record)
+
+
+def _results(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What holds the results of an evaluation: the file's `results`, or an older file itself."""
+    held = record.get("results")
+    held = held if isinstance(held, dict) else record
+    rows = held.get("results")
+    return (
+        held
+        if isinstance(rows, list) and ("evalId" in record or "stats" in held or "table" in held or "prompts" in held)
+        else None
+    )
+
+
+def read_promptfoo(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The calls of an evaluation; results have the time of the whole."""
+    held = _results(record)
+    if held is not None:
+        when = first(held, TIME) or first(record, TIME) or _object(record.get("metadata")).get("exportedAt")
+        for number, row in enumerate(held["results"]):
+            if isinstance(row, dict):
+                yield from read_promptfoo(
+                    {"timestamp": when, "id": f"{record.get('evalId') or when}-{number}", "promptIdx": number, **row}
+                )
+        return
+    response, prompt = _object(record.get("response")), record.get("prompt")
+    usage = _object(first(response, ("tokenUsage",)) or record.get("tokenUsage"))
+    variables, provider = _object(record.get("vars")), record.get("provider")
+    yield Call(
+        started=first(record, TIME),
+        took_ms=record.get("latencyMs"),
+        interaction_id=record.get("id"),
+        application_id=record.get("description"),
+        model_name=filled(provider, ("id", "label")) if isinstance(provider, dict) else provider,
+        prompt=filled(prompt, ("raw", "label")) if isinstance(prompt, dict) else prompt,
+        response=response.get("output"),
+        context=filled(variables, ("context", "documents")),
+        reference=filled(variables, ("expected", "reference", "answer")),
+        prompt_tokens=usage.get("prompt"),
+        response_tokens=usage.get("completion"),
+        cost_usd=first(record, ("cost",)) if "cost" in record else response.get("cost"),
+        failed=bool(response.get("error") or record.get("error")) and not response.get("output"),
+    )
+
+
+def is_mlflow(record: Mapping[str, Any]) -> bool:
+    """True for a trace as MLflow's search gives it: a row with a request and a response."""
+    return "request" in record and bool(record.keys() & {"execution_time_ms", "execution_duration"})
+
+
+def read_mlflow(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of a trace."""
+    metadata, tags = (
+        _object(record.get("request_metadata") or record.get("trace_metadata")),
+        _object(record.get("tags")),
+    )
+    usage = _object(metadata.get("mlflow.trace.tokenUsage"))
+    yield Call(
+        started=first(record, ("timestamp_ms", "request_time", "timestamp", "start_time")),
+        took_ms=first(record, ("execution_time_ms", "execution_duration")),
+        interaction_id=first(record, ("trace_id", "request_id")),
+        trace_id=str(record.get("trace_id") or ""),
+        application_id=filled(tags, ("mlflow.traceName", "service.name")),
+        prompt=_text(first(record, ("request", "request_preview"))),
+        response=_text(first(record, ("response", "response_preview"))),
+        prompt_tokens=usage.get("input_tokens"),
+        response_tokens=usage.get("output_tokens"),
+        session_id=metadata.get("mlflow.trace.session"),
+        failed=str(first(record, ("status", "state"))).upper().endswith("ERROR"),
+    )

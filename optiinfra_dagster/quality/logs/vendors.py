@@ -1,0 +1,158 @@
+"""Records of the makers and hosts of models, each by its own fields.
+
+- Bedrock's invocation log: https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html.
+- Vertex AI's log of requests and responses in BigQuery:
+  https://docs.cloud.google.com/vertex-ai/generative-ai/docs/multimodal/request-response-logging.
+- OpenAI's batches, whose lines are read with what was asked where a record holds both:
+  https://platform.openai.com/docs/guides/batch.
+- Answers as their SDKs dump them, beside what was asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from optiinfra_dagster.quality.logs.calls import Call, Kind
+from optiinfra_dagster.quality.logs.fields import filled, first, parsed
+from optiinfra_dagster.quality.logs.flat import (
+    PROMPT_TOKENS,
+    RESPONSE_TOKENS,
+    SESSION,
+    TIME,
+    body_of,
+    has_failed,
+    read_flat,
+)
+from optiinfra_dagster.quality.logs.streams import assembled
+
+
+def is_bedrock(record: Mapping[str, Any]) -> bool:
+    """True for a record of the invocation log."""
+    return record.get("schemaType") == "ModelInvocationLog" or ("modelId" in record and "operation" in record)
+
+
+def read_bedrock(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of an invocation."""
+    asked, told = _part(record, "input"), _part(record, "output")
+    request, response = asked.get("inputBodyJson"), told.get("outputBodyJson")
+    usage = body_of(assembled(response)).get("usage") or {}
+    model = str(record.get("modelId") or "").rpartition("/")[2]
+    metadata = record.get("requestMetadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    identity = record.get("identity")
+    role = str(identity.get("arn") or "") if isinstance(identity, dict) else ""
+    is_embedding = "embed" in model or "embedding" in body_of(response)
+    yield Call(
+        kind=Kind.EMBEDDING if is_embedding else Kind.ANSWER,
+        started=record.get("timestamp"),
+        took_ms=(body_of(response).get("metrics") or {}).get("latencyMs"),
+        interaction_id=record.get("requestId"),
+        application_id=filled(metadata, ("application", "app", "service", "application_id")) or _name_of_role(role),
+        model_name=model,
+        provider="aws",
+        prompt=request,
+        response=response,
+        prompt_tokens=first(asked, ("inputTokenCount",)) or first(usage, PROMPT_TOKENS),
+        response_tokens=first(told, ("outputTokenCount",)) or first(usage, RESPONSE_TOKENS),
+        session_id=filled(metadata, SESSION),
+        failed=bool(record.get("errorCode")),
+    )
+
+
+def _part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    held = record.get(key)
+    return held if isinstance(held, dict) else {}
+
+
+def _name_of_role(arn: str) -> str | None:
+    """The role or user that called: `bot` of `arn:aws:sts::1:assumed-role/bot/session`."""
+    kind, _, rest = arn.rpartition(":")[2].partition("/")
+    return rest.partition("/")[0] if kind in {"assumed-role", "user"} and rest else None
+
+
+def is_vertex(record: Mapping[str, Any]) -> bool:
+    """True for a row of Vertex AI's table."""
+    return "full_request" in record or "request_payload" in record
+
+
+def read_vertex(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of a row."""
+    request = parsed(_only(first(record, ("full_request", "request_payload"))))
+    held = parsed(first(record, ("full_response", "response_payload")))
+    response = [parsed(item) for item in held] if isinstance(held, list) else held
+    response = assembled(_only(response))
+    told = body_of(response)
+    usage = first(told, ("usageMetadata", "usage")) or {}
+    metadata = parsed(record.get("metadata"))
+    metadata = metadata if isinstance(metadata, dict) else {}
+    labels = body_of(request).get("labels")
+    labels = labels if isinstance(labels, dict) else {}
+    yield Call(
+        started=first(record, ("logging_time", *TIME)),
+        took_ms=first(metadata, ("request_latency", "requestLatency")),
+        interaction_id=first(record, ("request_id", "requestId")),
+        application_id=filled(labels, ("application", "app", "service")) or _name(record.get("endpoint")),
+        model_name=filled(told, ("modelVersion", "model")) or _name(filled(record, ("model", "deployed_model_id"))),
+        provider="gcp",
+        prompt=request,
+        response=response,
+        prompt_tokens=first(usage, PROMPT_TOKENS),
+        response_tokens=first(usage, RESPONSE_TOKENS),
+        session_id=filled(labels, SESSION),
+        response_id=filled(told, ("responseId", "id")),
+        failed="error" in told and not filled(told, ("candidates", "content")),
+    )
+
+
+def _only(value: Any) -> Any:
+    """The one element of a repeated column that has one."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _name(value: Any) -> Any:
+    return value.rpartition("/")[2] if isinstance(value, str) else value
+
+
+def is_batch(record: Mapping[str, Any]) -> bool:
+    """True for a line of a batch: of what was asked, of what was answered, or of both joined."""
+    return "custom_id" in record and bool(record.keys() & {"response", "result", "body", "request"})
+
+
+def read_batch(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of a line; a line of what was asked alone is none."""
+    told = first(record, ("response", "result"))  # OpenAI's, Anthropic's
+    if told is None and record.get("error") is None:
+        return
+    told = told if isinstance(told, dict) else {}
+    response = first(told, ("body", "message"))
+    asked = record.get("request") or {}
+    prompt = record.get("body") or asked.get("body") or asked.get("params") or asked or record.get("params")
+    answer = body_of(response)
+    usage = answer.get("usage") or {}
+    yield Call(
+        started=first(answer, ("created", "created_at")) or filled(record, TIME),
+        interaction_id=first(answer, ("id",)) or first(record, ("id", "custom_id")),
+        other_ids=tuple(str(held) for held in (record.get("id"),) if held),
+        application_id=filled(record, ("application_id", "application", "app")),
+        model_name=answer.get("model") or body_of(prompt).get("model"),
+        prompt=prompt,
+        response=response,
+        prompt_tokens=first(usage, PROMPT_TOKENS),
+        response_tokens=first(usage, RESPONSE_TOKENS),
+        failed=bool(record.get("error")) or has_failed(told) or told.get("type") in {"errored", "expired", "canceled"},
+    )
+
+
+def is_exchange(record: Mapping[str, Any]) -> bool:
+    """True for a record of a request and its response, each with a body."""
+    asked, told = record.get("request"), record.get("response")
+    return isinstance(asked, dict) and isinstance(told, dict) and "body" in asked and "body" in told
+
+
+def read_exchange(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of a request and its response."""
+    asked, told = record["request"], record["response"]
+    (call,) = read_flat({**record, "request": parsed(asked["body"]), "response": parsed(told["body"])})
+    call.failed = call.failed or has_failed(told)
+    yield call

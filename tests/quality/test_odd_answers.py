@@ -1,0 +1,142 @@
+"""Every odd answer and refusal of the lab, asked for over a socket, becomes what docs/llm_judge.md says."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from optiinfra_dagster.lab.groq import odd
+from optiinfra_dagster.model.errors import Cause, CloudError
+from optiinfra_dagster.model.quality import Failure
+from optiinfra_dagster.quality.judge import REFUSED_IN_A_ROW
+from optiinfra_dagster.quality.rubric import Question
+from tests.support.judging import interaction, judge_at, lab_of
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.lab import CloudLab
+    from optiinfra_dagster.model.quality import Verdict
+    from optiinfra_dagster.quality.judge import Judge
+
+PAGE = (Path(__file__).parents[2] / "docs" / "llm_judge.md").read_text(encoding="utf-8")
+TOLD = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", PAGE, re.MULTILINE))
+QUESTION = Question.about(interaction(1))
+USAGE_UNKNOWN = {"no_usage", "null_usage", "negative_usage", "huge_usage"}
+
+
+@pytest.fixture(scope="module")
+def module_lab() -> Iterator[CloudLab]:
+    with lab_of() as lab:
+        yield lab
+
+
+@pytest.fixture
+def lab(module_lab: CloudLab) -> CloudLab:
+    module_lab.control.reset()
+    return module_lab
+
+
+def be_odd(lab: CloudLab, mode: str) -> None:
+    lab.control.add_faults({"action": "odd", "service": "groq", "operation": "chat.completions", "mode": mode})
+
+
+def ask(judge: Judge, number: int = 1) -> Verdict:
+    judge.prepare()
+    question = Question.about(interaction(number))
+    judge.hold(question, [judge.run_budget])
+    return judge.ask(question, [judge.run_budget], time.monotonic() + 20).result()
+
+
+def test_the_page_tells_every_odd_answer_of_the_lab() -> None:
+    assert TOLD.keys() == odd.ANSWERS.keys() | odd.REFUSALS.keys()
+
+
+@pytest.mark.parametrize("mode", [mode for mode, told in TOLD.items() if not told.startswith("ends the run")])
+def test_an_odd_answer_becomes_what_the_page_says(lab: CloudLab, mode: str) -> None:
+    be_odd(lab, mode)
+    judge = judge_at(lab.url)
+    verdict = ask(judge)
+    judge.close()
+    assert ("verdict" if verdict.failure is None else verdict.failure.value) == TOLD[mode]
+    assert (verdict.answer is None) is (verdict.failure is not None)
+    assert not verdict.settled or verdict.answer is not None
+    few = {Failure.THROTTLED: 6, Failure.UNAVAILABLE: 6, Failure.MALFORMED: 2, Failure.TRUNCATED: 2}
+    assert verdict.requests == (few.get(verdict.failure, 1) if verdict.failure else 1)
+    if mode in USAGE_UNKNOWN:  # it counts with the most that it can be
+        assert (verdict.usd, verdict.tokens) == (None, 0)
+        assert judge.run_budget.used_tokens == verdict.unanswered_tokens == judge.most_tokens(QUESTION)
+    elif verdict.answer is not None:
+        assert judge.run_budget.used_tokens == verdict.tokens > 0
+        assert verdict.usd is not None
+        assert verdict.usd > 0
+    assert judge.run_budget.held_tokens == 0
+
+
+@pytest.mark.parametrize("mode", [mode for mode, told in TOLD.items() if told.startswith("ends the run")])
+def test_an_error_of_account_or_model_ends_the_run_with_a_remedy_of_its_own(lab: CloudLab, mode: str) -> None:
+    be_odd(lab, mode)
+    judge = judge_at(lab.url)
+    with pytest.raises(CloudError) as caught:
+        ask(judge, 1)
+    with pytest.raises(CloudError):
+        ask(judge, 2)
+    judge.close()
+    assert f"ends the run: {caught.value.cause.value}" == TOLD[mode].strip()
+    assert caught.value.cause.permanent
+    assert "\n" not in str(caught.value)
+    assert lab.control.calls().count("groq", "chat.completions") == 1  # and no second one
+
+
+def test_remedies_of_different_errors_differ(lab: CloudLab) -> None:
+    told = {}
+    for mode in ("wrong_key", "model_forbidden", "organization_restricted", "blocked_api_access", "spend_limit",
+                 "model_decommissioned", "model_not_found", "wrong_url", "redirection"):  # fmt: skip
+        lab.control.reset()
+        be_odd(lab, mode)
+        judge = judge_at(lab.url)
+        with pytest.raises(CloudError) as caught:
+            ask(judge)
+        judge.close()
+        told[mode] = str(caught.value)
+    assert len(set(told.values())) == len(told)
+    assert "GROQ_API_KEY" in told["wrong_key"]
+    assert "spend limit" in told["spend_limit"]
+    assert "shut down" in told["model_decommissioned"]
+
+
+def test_refusals_in_a_row_end_the_run_and_not_each_question_anew(lab: CloudLab) -> None:
+    be_odd(lab, "unknown_400")
+    judge = judge_at(lab.url)
+    for number in range(REFUSED_IN_A_ROW - 1):
+        assert ask(judge, number).failure is Failure.REFUSED
+    with pytest.raises(CloudError, match=r"refused 5 questions in a row \(status 400\)") as caught:
+        ask(judge, 5)
+    assert caught.value.cause is Cause.CONFIG
+    for number in range(6, 40):
+        with pytest.raises(CloudError):
+            ask(judge, number)
+    judge.close()
+    assert lab.control.calls().count("groq", "chat.completions") == REFUSED_IN_A_ROW
+
+
+def test_a_refusal_among_answers_ends_nothing(lab: CloudLab) -> None:
+    chat = {"service": "groq", "operation": "chat.completions"}
+    judge = judge_at(lab.url)
+    for number in range(8):
+        if number % 2 == 0:
+            lab.control.add_faults({"action": "odd", **chat, "mode": "unknown_400", "times": 1})
+        verdict = ask(judge, number)
+        assert (verdict.failure is Failure.REFUSED) is (number % 2 == 0)
+    judge.close()
+
+
+def test_after_a_limit_of_a_day_nothing_more_is_asked(lab: CloudLab) -> None:
+    be_odd(lab, "tokens_per_day")
+    judge = judge_at(lab.url)
+    assert [ask(judge, number).failure for number in range(5)] == [Failure.PAUSED] * 5
+    judge.close()
+    assert lab.control.calls().count("groq", "chat.completions") == 1
