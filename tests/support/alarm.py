@@ -46,7 +46,9 @@ class Cells:
 def divide(above: Any, below: Any) -> Floats:
     """The quotient, 0 where there is nothing below."""
     above, below = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
-    return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
+    out = np.zeros(above.shape)
+    np.divide(above, below, out=out, where=below > 0)
+    return out
 
 
 def compare(  # noqa: PLR0915 - one formula after the other, in the order of the SQL

@@ -145,7 +145,9 @@ def _read(
         return state, _unread(state.text)
     changed = of_place.file_changed(settings)
     collections = sections.collections(facts, settings, changed, now)
-    told = replace(collections, troubles=(*collections.troubles, *sections.unusual_costs(facts)))
+    told = replace(
+        collections, troubles=(*collections.troubles, *sections.unusual_costs(facts), *sections.worse_quality(facts))
+    )
     return state, {
         Item.COLLECTIONS: told,
         Item.CUSTOMERS: sections.customers(facts, settings, now),

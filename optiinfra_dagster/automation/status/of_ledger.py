@@ -97,6 +97,30 @@ class Unusual:
 
 
 @dataclass(frozen=True, slots=True)
+class Worse:
+    """A metric of an application, or of one model of it, that got worse by its newest verdict.
+
+    The figures are shares of answers, or mean scores from 0 to 1; `low` and `high` bound their difference.
+    """
+
+    customer: str
+    provider: str
+    application: str
+    model: str  # empty: all traffic
+    metric: str
+    day: str
+    of_shares: bool
+    seen_in: int  # days: 1, or 3 that end with `day`
+    now: float
+    before: float
+    low: float
+    high: float
+    n: int  # different texts that were judged on the day
+    q: float
+    days: int  # in a row that it has been told; 1: it is new
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What was read of the ledger for the newest window."""
 
@@ -104,6 +128,7 @@ class Facts:
     families: tuple[Family, ...]
     failing: tuple[Failing, ...]
     unusual: tuple[Unusual, ...]
+    worse: tuple[Worse, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +189,7 @@ def read_facts(client: Client, customers: Sequence[Customer], settings: Settings
         tuple(families),
         tuple(_read_failing(client, failing, newest)),
         tuple(_read_unusual(client, ids, newest)),
+        tuple(quality_worse(client, ids, newest)),
     )
 
 
@@ -202,6 +228,14 @@ def _read_unusual(client: Client, ids: Sequence[str], newest: datetime) -> list[
         read_sql("queries/cost_unusual"), parameters={"customers": list(ids), "last": _text(newest)}
     ).result_rows
     return [Unusual(*row) for row in rows]
+
+
+def quality_worse(client: Client, ids: Sequence[str], newest: datetime) -> list[Worse]:
+    """What of these customers' LLM applications got worse, by the newest verdicts at a window."""
+    rows = client.query(
+        read_sql("queries/quality_alarms"), parameters={"customers": list(ids), "last": _text(newest)}
+    ).result_rows
+    return [Worse(*row) for row in rows]
 
 
 def read_gaps(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> list[Gap]:
