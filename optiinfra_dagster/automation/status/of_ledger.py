@@ -97,6 +97,17 @@ class Unusual:
 
 
 @dataclass(frozen=True, slots=True)
+class Worse:
+    """An application that got worse on its newest judged day, and the metrics that did."""
+
+    customer: str
+    provider: str
+    application: str
+    name: str
+    metrics: tuple[tuple[str, str, str, float | None, float | None], ...]  # metric, model, day, figure, usual
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What was read of the ledger for the newest window."""
 
@@ -104,6 +115,7 @@ class Facts:
     families: tuple[Family, ...]
     failing: tuple[Failing, ...]
     unusual: tuple[Unusual, ...]
+    worse: tuple[Worse, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +176,7 @@ def read_facts(client: Client, customers: Sequence[Customer], settings: Settings
         tuple(families),
         tuple(_read_failing(client, failing, newest)),
         tuple(_read_unusual(client, ids, newest)),
+        tuple(_read_worse(client, ids, newest)),
     )
 
 
@@ -202,6 +215,16 @@ def _read_unusual(client: Client, ids: Sequence[str], newest: datetime) -> list[
         read_sql("queries/cost_unusual"), parameters={"customers": list(ids), "last": _text(newest)}
     ).result_rows
     return [Unusual(*row) for row in rows]
+
+
+def _read_worse(client: Client, ids: Sequence[str], newest: datetime) -> list[Worse]:
+    rows = client.query(
+        read_sql("queries/quality_worse"), parameters={"customers": list(ids), "last": _text(newest)}
+    ).result_rows
+    return [
+        Worse(customer, provider, application, name, tuple(map(tuple, metrics)))
+        for customer, provider, application, name, metrics in rows
+    ]
 
 
 def read_gaps(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> list[Gap]:

@@ -178,3 +178,21 @@ def unusual_costs(facts: Facts) -> list[Trouble]:
         )
         for one in facts.unusual
     ]
+
+
+def worse_quality(facts: Facts) -> list[Trouble]:
+    """The applications that got worse on their newest judged day. No text of an interaction is in it."""
+    troubles = []
+    for one in facts.worse:
+        metrics = [
+            f"{metric}{f' of {model}' if model else ''} on {day}"
+            + (f" {figure:.3g} instead of {usual:.3g}" if figure is not None and usual is not None else "")
+            for metric, model, day, figure, usual in one.metrics
+        ]
+        named = ", ".join(dict.fromkeys(metric for metric, *_ in one.metrics))
+        text = (
+            f"{one.customer} {one.provider}: the application {one.name or one.application} got worse: "
+            f"{shortened('; '.join(metrics), 300)}. See `optiinfra read application alarms --customer {one.customer}`."
+        )
+        troubles.append(Trouble(Kind.QUALITY_WORSE, one.customer, one.provider, one.application, named, text))
+    return troubles
