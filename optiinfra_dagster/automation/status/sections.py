@@ -185,7 +185,8 @@ def _worse(one: Worse) -> str:
     when = f"{'on' if one.seen_in == 1 else 'in the three days to'} {one.day}"
     return (
         f"{of}: {plain(one.metric)} was {now} {when}, {before} in the same hours of the 8 weeks before "
-        f"(difference {low} to {high}, {one.n:,} different texts judged on the day). See `optiinfra read application alarms --customer {one.customer}`."
+        f"(difference {low} to {high}, {one.n:,} different texts judged on the day). "
+        f"See `optiinfra read application alarms --customer {one.customer}`."
     )
 
 
