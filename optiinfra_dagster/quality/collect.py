@@ -91,7 +91,9 @@ def collect(
     turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
     chosen = [replace(one, earlier=sessions.before(one)) for turn in turns for one in turn if one is not None]
     store_text = application.store_text
-    allowance = Allowance.of_window(judge.day, judge.late_share, window, now(), provider, customer.application_providers)
+    allowance = Allowance.of_window(
+        judge.day, judge.late_share, window, now(), provider, customer.application_providers
+    )
     judged = judge_all(
         customer.id, chosen, judge, verdicts,
         store_text=store_text, now=now, allowance=allowance, own=application.rubrics,

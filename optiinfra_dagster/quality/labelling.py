@@ -19,6 +19,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.quality import METRICS
 from optiinfra_dagster.quality.golden import Texts, texts_of
+from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.sources import open_source
 from optiinfra_dagster.storage.golden import judged_cases
 
@@ -115,6 +116,8 @@ class _Logs:
     def _of_window(self, provider: str, window: datetime) -> Iterator[tuple[tuple[str, str], Texts]]:
         source = open_source(self._customer, clickhouse=self._clickhouse)
         for one in source.fetch(provider, window, window + windows.WINDOW):
+            if not isinstance(one, Interaction):
+                continue
             if (provider, window, one.application_id, one.interaction_id) in self._wanted:
                 yield (one.application_id, one.interaction_id), texts_of(one)
 
