@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
 from dagster._core.scheduler.instigation import (
@@ -22,6 +24,7 @@ from dagster._core.scheduler.instigation import (
 from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 
+from optiinfra_dagster.automation.status import asset as status_asset
 from optiinfra_dagster.automation.status import show
 from optiinfra_dagster.automation.status.gather import Look, look, open_instance
 from optiinfra_dagster.automation.status.items import Item, Kind, Section, State, Status
@@ -34,8 +37,6 @@ from optiinfra_dagster.storage.sql import readers
 from tests.automation.conftest import NOW, W0, Ledger, before, start_run
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from tests.support.clickhouse_http import ClickHouseHttp
     from tests.support.spine import Spine
 
@@ -304,6 +305,25 @@ def test_a_dead_clickhouse_is_one_red_line_and_hides_nothing(settled: Spine, url
     assert all(status.of(item).unread for item in (Item.COLLECTIONS, Item.CUSTOMERS, Item.GAPS, Item.BUDGETS))
     assert status.of(Item.CUSTOMERS_FILE).state is State.OK
     assert "s3cret" not in show.to_json(status)
+
+
+def test_a_clickhouse_that_never_answers_is_not_waited_for(settled: Spine) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(20)
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        status = look(settled.settings, ClickHouse(url, answer_seconds=1), "not asked for", NOW, Look())
+    assert "Read timed out" in status.of(Item.CLICKHOUSE).text
+
+
+def test_the_asset_shows_the_status_of_now_when_it_is_materialized(home: tuple[Spine, dg.DagsterInstance]) -> None:
+    spine, instance = home
+    result = dg.materialize(
+        [status_asset.build(spine.settings)], instance=instance, resources={"clickhouse": spine.clickhouse}
+    )
+    (event,) = result.asset_materializations_for_node("operations__status")
+    assert event.metadata["state"].value == "red"  # no daemon runs here
+    assert "| red | daemons |" in str(event.metadata["status"].value)
 
 
 def test_a_server_without_tables_asks_for_a_migration(settled: Spine, clickhouse_url: str) -> None:

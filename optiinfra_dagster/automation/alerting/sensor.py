@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "alert"
 REFRESHED_EVERY = timedelta(hours=6)  # the status asset, while nothing changes
-REFRESHED_AT_MOST_EVERY = timedelta(minutes=15)
+REFRESHED_AT_MOST_EVERY = timedelta(minutes=5)
 
 
 class Watch:
