@@ -1,4 +1,4 @@
-"""Simulated scores of LLM applications over 59 days: ones in which nothing changes, and ones that get worse at the end.
+"""Simulated scores of LLM applications over 87 days: ones in which nothing changes, and ones that get worse at the end.
 
 An application has five metrics: three means of five grades, .865 in the middle, and two shares of 5 and 2 %, all
 independent, which gives the most false alarms. A world is made of one seed, and has many applications.
