@@ -300,7 +300,7 @@ def test_a_customer_without_invoices_has_no_section_of_them() -> None:
 def test_a_score_that_nobody_gave_is_unknown() -> None:
     row: dict[str, Any] = {
         "period": "day", "provider": "aws", "application_id": LETTERS, "model_name": "m", "population": 3, "judged": 0,
-        "worse_than_last_week": None, "failures": 3, "over_budget": 0, "complete": True, "as_of": _AT,
+        "failures": 3, "over_budget": 0, "complete": True, "as_of": _AT,
     } | {f"{score}{end}": None for score in others.SCORES for end in ("", "_low", "_high")}  # fmt: skip
     section = others.quality(Answer([row]))
     assert all(words.UNKNOWN in plot.svg for plot in section.plots)

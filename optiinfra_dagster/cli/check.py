@@ -16,7 +16,10 @@ from optiinfra_dagster.model.problems import describe
 from optiinfra_dagster.providers import prometheus_figures
 from optiinfra_dagster.providers.billing.scope import keep_own
 from optiinfra_dagster.providers.registry import PROVIDERS, AnyProvider, load_customers
+from optiinfra_dagster.quality.collect import START_LOGGING
+from optiinfra_dagster.quality.interactions import Reason
 from optiinfra_dagster.quality.sources import TableSource, open_source
+from optiinfra_dagster.quality.unread import reasons, remedies
 from optiinfra_dagster.storage.bills import recently_left_out
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.config.accounts import Account
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.model.cost import LeftOut
+    from optiinfra_dagster.quality.records import Sight
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 _Checked: TypeAlias = tuple[str, str, list[str], str]  # whose, of what, what is missing, what else is to be said
@@ -53,7 +57,7 @@ def check_customers(settings: Settings, clickhouse: ClickHouse, ids: tuple[str, 
         if customer.application is not None and "application" in customer.families:
             attempts.append(partial(_check_interactions, settings, clickhouse, customer))
     found = 0
-    with ThreadPoolExecutor(min(settings.concurrency, len(attempts)), thread_name_prefix="check") as pool:
+    with ThreadPoolExecutor(max(1, min(settings.concurrency, len(attempts))), thread_name_prefix="check") as pool:
         for checked in pool.map(lambda attempt: attempt(), attempts):
             if isinstance(checked, list):
                 for line in checked:
@@ -148,13 +152,43 @@ def _collected(clickhouse: ClickHouse, customers: Sequence[str]) -> dict[tuple[s
 
 def _check_interactions(settings: Settings, clickhouse: ClickHouse, customer: Customer) -> _Checked:
     who, place = f"{customer.id} application", customer.application.interactions if customer.application else ""
-    window = windows.newest_collectable(datetime.now(UTC), timedelta(minutes=settings.lag_minutes))
+    end = windows.newest_collectable(datetime.now(UTC), timedelta(minutes=settings.lag_minutes)) + windows.WINDOW
     try:
         source = open_source(customer, clickhouse=clickhouse)
-        count = source.probe(customer.providers, window, window + windows.WINDOW)
+        count, sights = source.look(customer.application_providers, end - timedelta(days=1), end)
+        if not sights and source.is_empty(next(iter(customer.application_providers))):
+            return who, place, [f"nothing was ever logged in {source.place}. {START_LOGGING}"], ""
     except OptiInfraError as error:
         return who, place, [str(error)], ""
-    what = "rows in" if isinstance(source, TableSource) else "files around"
-    remark = f"{count:,} {what} window {windows.key(window)}"
+    what = "rows in" if isinstance(source, TableSource) else "files about"
+    remark = f"{count:,} {what} the day until {windows.key(end)}"
+    problems = [problem for sight in sights for problem in _unread(sight)]
     unjudged = "" if settings.has_judge else ", but nothing is judged: GROQ_API_KEY is not set"
-    return who, place, [], f"{remark}{unjudged}"
+    return who, place, problems, "; ".join([remark, *map(_described, sights)]) + unjudged
+
+
+def _unread(sight: Sight) -> Iterator[str]:
+    """What of a file or table is no use, and what to do."""
+    if sight.reasons.total() == sight.records:
+        yield f"no record of {_described(sight)} can be read. Remedy: {remedies(sight.reasons)}"
+    if sight.without_provider:
+        yield (
+            f"{sight.without_provider:,} of {sight.records:,} records of {sight.place} do not say where the "
+            f"application runs. Remedy: {remedies({Reason.NO_PROVIDER: 1})}"
+        )
+
+
+def _described(sight: Sight) -> str:
+    """`logs/x.jsonl: 12 records, 10 interactions, 2 embedding, application shop, model m, 10:15Z to 10:29Z`."""
+    parts = [f"{sight.records:,} records", f"{sight.interactions:,} interactions"]
+    parts += [f"{count:,} {kind.value}" for kind, count in sorted(sight.skipped.items())]
+    if sight.reasons:
+        parts.append(f"unreadable {reasons(sight.reasons)}")
+    for what, names in (("application", sight.applications), ("model", sight.models)):
+        if names:
+            shown = [name for name, _ in names.most_common(_MOST_NAMED)]
+            more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+            parts.append(f"{what}{'s' if len(names) > 1 else ''} {', '.join(shown)}{more}")
+    if sight.first and sight.last:
+        parts.append(f"{sight.first:%Y-%m-%dT%H:%MZ} to {sight.last:%Y-%m-%dT%H:%MZ}")
+    return f"{sight.place}: {', '.join(parts)}"

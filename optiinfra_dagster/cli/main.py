@@ -1,8 +1,8 @@
 """The command line: `optiinfra run | collect | read | report | export | customers check | migrate | lab serve | dev`.
 
-`optiinfra status` and `optiinfra alerts` are in `operations.py`. Results go to standard output, all else to standard
-error. Exit codes: 0 all went well, 1 something failed and is explained, 2 the command line is wrong, 130 interrupted,
-141 the reader of the output went away.
+`optiinfra status` and `optiinfra alerts` are in `operations.py`, `optiinfra golden` in `golden.py`. Results go to
+standard output, all else to standard error. Exit codes: 0 all went well, 1 something failed and is explained, 2 the
+command line is wrong, 130 interrupted, 141 the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from optiinfra_dagster.cli import operations
+from optiinfra_dagster.cli import golden, operations
 from optiinfra_dagster.cli.command import Command, examples
 from optiinfra_dagster.config.settings import Settings, load_settings
 from optiinfra_dagster.model.errors import OptiInfraError
@@ -46,6 +46,7 @@ lab_app = typer.Typer(help="The cloud lab: local stand-ins of the clouds.", no_a
 export_app = typer.Typer(help="What is known, in files for other programs.", no_args_is_help=True)
 app.add_typer(customers_app, name="customers")
 app.add_typer(export_app, name="export")
+app.add_typer(golden.app, name="golden")
 app.add_typer(lab_app, name="lab")
 app.add_typer(operations.app)  # nameless: its commands are commands here
 

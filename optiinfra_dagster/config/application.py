@@ -39,9 +39,10 @@ class Application(Section):
     llm_interactions). In a location, {provider} and the hour {yyyy}, {mm}, {dd}, {hh} (UTC) may stand for parts of
     names, so that only those of a window are listed: `s3://acme-logs/{provider}/{yyyy}/{mm}/{dd}/{hh}/`.
     `provider` is where the application runs, for records that do not say; where the customer has one provider only, it
-    is that one. An S3 bucket is read as the customer's first AWS account, or as this host, or with keys of its own,
-    which a store beside AWS needs (`endpoint_url`); a GCS bucket as the customer's first project, and a container of
-    Azure as its first Azure account, or each as this host.
+    is that one. A customer without any account writes it, unless the application runs where its log is stored. An S3
+    bucket is read as the customer's first AWS account, or as this host, or with keys of its own, which a store beside
+    AWS needs (`endpoint_url`); a GCS bucket as the customer's first project, and a container of Azure as its first
+    Azure account, or each as this host.
     `store_text` keeps prompt and response beside their scores; by default only scores are kept.
     `rubrics` are questions of the customer's own. `rules` are looked for in the sampled answers without a judge:
     personal data and keys (pii), refusals, answers that are empty or longer than `longest_answer` characters, and those
@@ -52,7 +53,7 @@ class Application(Section):
         description="Write s3://bucket/prefix, gs://bucket/prefix, https://account.blob.core.windows.net/container/prefix"
         ", a folder, or clickhouse"
     )
-    provider: str | None = Field(default=None, description="Write a provider of this customer, such as aws")
+    provider: str | None = Field(default=None, description="Write where the application runs, such as aws")
     endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
     access_key_id: Reference | None = Field(default=None, description=HOW_TO_REFER)
     secret_access_key: Reference | None = Field(default=None, validate_default=True, description=HOW_TO_REFER)
@@ -114,6 +115,11 @@ class Application(Section):
         if value is None and info.data.get("endpoint_url") and info.data.get("interactions", "").startswith("s3://"):
             raise problem("is missing: a store beside AWS has keys of its own", HOW_TO_REFER)
         return value
+
+    @property
+    def stored_at(self) -> str:
+        """The provider whose storage holds the log, "" for a folder and for ClickHouse."""
+        return {"s3": "aws", "gs": "gcp", "https": "azure"}.get(self.interactions.partition("://")[0], "")
 
     def endpoint(self) -> str | None:
         """The URL of the object storage, or None for the cloud's own; ConfigError if it is unusable."""

@@ -50,6 +50,8 @@ _TOLD = 20  # mistakes of a file: of one key misspelt at each of 1,000 customers
 class Customer(Section):
     """A customer: accounts by provider, the families to collect, how often, and what the calls may cost.
 
+    A customer may have an application only, and no account.
+
     Its fields for accounts are added by `CustomersFile`, one per provider, each a list of that provider's accounts.
 
     `monthly_api_budget_usd` is what the clouds may charge this customer for our calls, per provider; None is no limit.
@@ -99,6 +101,17 @@ class Customer(Section):
         """The providers on which this customer has at least one account, in the order of the registry."""
         return tuple(provider for provider in self.account_types if self.accounts(provider))
 
+    @property
+    def application_providers(self) -> tuple[str, ...]:
+        """The providers on which the customer's LLM application may run, in the order of the registry.
+
+        They are those with accounts, and the one that the application names; with neither, the one that stores its log.
+        """
+        if self.application is None:
+            return ()
+        known = {*self.providers, self.application.provider or ""} - {""} or {self.application.stored_at}
+        return tuple(provider for provider in self.account_types if provider in known)
+
     def accounts(self, provider: str) -> tuple[Account, ...]:
         """The accounts on one provider; ConfigError if there is no such provider."""
         known = list(self.account_types)
@@ -121,11 +134,11 @@ class Customer(Section):
     def collects(self, provider: str, family: str) -> bool:
         """True if slices of this provider and family exist for this customer.
 
-        They do if the customer is not paused, the family is among `families`, the customer has an account on the
-        provider and, for the family application, the customer describes an application.
+        They do if the customer is not paused, the family is among `families`, and there is something of the customer on
+        the provider: its application for the family application, an account for the others.
         """
-        described = family != "application" or self.application is not None
-        return not self.paused and family in self.families and described and bool(self.accounts(provider))
+        there = provider in self.application_providers if family == "application" else bool(self.accounts(provider))
+        return not self.paused and family in self.families and there
 
 
 def select(customers: Sequence[Customer], ids: Collection[str]) -> tuple[Customer, ...]:
@@ -243,8 +256,9 @@ class CustomersFile:
         known = ", ".join(self._account_types)
         for index, customer in enumerate(customers):
             place = ("customers", index)
-            if not customer.providers:
-                document.complain(place, "has no account on any provider", f"Add one of {known}")
+            if not customer.providers and not customer.application_providers:
+                or_named = "" if customer.application is None else ", or write below application: provider: aws"
+                document.complain(place, "has no account on any provider", f"Add one of {known}{or_named}")
             provider = customer.application.provider if customer.application else None
             if provider and provider not in self._account_types:
                 near = closest(provider, self._account_types)

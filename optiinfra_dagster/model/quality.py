@@ -316,7 +316,8 @@ RETRIEVAL = ("groundedness", "context_relevance", "context_precision", "context_
 class Agreement:
     """The agreement of a version of the judge with people on one metric; the columns of `application_golden`.
 
-    What a judge is there to find is positive: a score of 2 or lower, any hallucination, any toxicity.
+    What a judge is there to find is positive: a score of 2 or lower, any hallucination, any toxicity. `missed` are the
+    positives that it did not score; they are among `positives`, and not found.
     """
 
     metric_type: str
@@ -333,3 +334,4 @@ class Agreement:
     specificity: float | None
     specificity_low: float | None
     specificity_high: float | None
+    missed: int

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
@@ -15,19 +17,23 @@ from optiinfra_dagster.model.quality import ApplicationRow
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality.asking import explain, is_final, judge_all
 from optiinfra_dagster.quality.budget import Allowance
+from optiinfra_dagster.quality.doubles import Doubles
+from optiinfra_dagster.quality.interactions import Interaction
+from optiinfra_dagster.quality.records import SourceCounts
 from optiinfra_dagster.quality.rows import metric_rows, sample_row
 from optiinfra_dagster.quality.sampling import Sample
+from optiinfra_dagster.quality.second_judge import SecondJudge, SecondOpinions
 from optiinfra_dagster.quality.sessions import Sessions
+from optiinfra_dagster.quality.unread import explain_unread
+from optiinfra_dagster.quality.usage import Usage
 from optiinfra_dagster.storage.rows import application_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pyarrow as pa
-
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.model.quality import Verdict
-    from optiinfra_dagster.quality.interactions import Interaction
+    from optiinfra_dagster.quality.interactions import Skipped
     from optiinfra_dagster.quality.judge import Judge
     from optiinfra_dagster.quality.sources import InteractionSource
     from optiinfra_dagster.storage.verdicts import Verdicts
@@ -35,6 +41,10 @@ if TYPE_CHECKING:
 NO_KEY = (
     "LLM quality is not judged: set GROQ_API_KEY to a key of https://console.groq.com/keys, or "
     "OPTIINFRA_JUDGE_BASE_URL and OPTIINFRA_JUDGE_API_KEY to those of another judge."
+)
+START_LOGGING = (
+    "Correct `interactions` in the customers file, or let the application deliver its log there (in ClickHouse: with "
+    "the customer's id in customer_id, or in the resource attribute customer.id of OpenTelemetry)."
 )
 
 
@@ -61,6 +71,7 @@ def collect(
     judge: Judge | None,
     verdicts: Verdicts,
     now: Callable[[], datetime],
+    second: SecondJudge | None = None,
 ) -> Collected:
     """Judge a sample of a window's interactions; without a judge, say what to set.
 
@@ -74,16 +85,16 @@ def collect(
     application = customer.application
     if judge is None:
         return Collected(SliceStatus.NOT_CONFIGURED, error=NO_KEY)
-    sample = Sample(customer.id, window, application.sample_per_window)
-    sessions = Sessions()
-    for interaction in source.fetch(provider, window, window + windows.WINDOW):
-        sample.add(interaction)
-        sessions.add(interaction)
+    drawn = draw(customer.id, application.sample_per_window, provider, window, source)
+    sample, counts = drawn.sample, drawn.counts
+    if not counts.records and source.is_empty(provider):
+        return Collected(SliceStatus.FAILED, error=f"nothing was ever logged in {source.place}. {START_LOGGING}")
     # The applications in turn, so that none starves the others where a budget ends.
     turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
-    chosen = [replace(one, earlier=sessions.before(one)) for turn in turns for one in turn if one is not None]
+    chosen = [replace(one, earlier=drawn.sessions.before(one)) for turn in turns for one in turn if one is not None]
     store_text = application.store_text
-    allowance = Allowance.of_window(judge.day, judge.late_share, window, now(), provider, customer.providers)
+    providers = customer.application_providers
+    allowance = Allowance.of_window(judge.day, judge.late_share, window, now(), provider, providers)
     judged = judge_all(
         customer.id, chosen, judge, verdicts,
         store_text=store_text, now=now, allowance=allowance, own=application.rubrics,
@@ -109,14 +120,73 @@ def collect(
                 sample.tokens(application_id, model), prices.get(model), by_rubrics[application_id, model],
             )
         )  # fmt: skip
-    counts = source.counts
-    details = {name: getattr(counts, name) for name in ("interactions", "bad_lines", "other_provider", "files")}
-    rows.append(ApplicationRow("source", window, details=details))
+    rows += drawn.usage.rows(window, prices)
+    rows.append(ApplicationRow("source", window, details=_source_details(counts)))
+    table = application_rows(customer.id, provider, window, rows, judge.model, judge.version, now())
+    others = SecondOpinions()
+    if second is not None:
+        others = second.opinions(customer.id, application, scored, verdicts, allowance, now)
+    if others.rows:
+        of_second = application_rows(customer.id, provider, window, others.rows, others.model, others.version, now())
+        table = pa.concat_tables([table, of_second])
+    judging = explain(lacking, len(scored), judge, judged.reasons)
+    error = " ".join(text for text in (explain_unread(counts), judging) if text)
     return Collected(
-        SliceStatus.PARTIAL if lacking else SliceStatus.OK,
-        application_rows(customer.id, provider, window, rows, judge.model, judge.version, now()),
-        error=explain(lacking, len(scored), judge, judged.reasons),
-        permanent=bool(lacking) and is_final(lacking),
-        api_calls=judged.requests,
-        judge_usd=judged.usd,
+        SliceStatus.PARTIAL if error else SliceStatus.OK,
+        table,
+        error=f"{error} {others.error}".strip(),
+        # What cannot be read stays so until the file changes, which is found without being asked for.
+        permanent=bool(error) and is_final(lacking),
+        api_calls=judged.requests + others.requests,
+        judge_usd=judged.usd + others.usd,
     )
+
+
+@dataclass(slots=True)
+class Drawn:
+    """What is kept of a window's calls, each of which counts once, and the counts of what was read for it."""
+
+    sample: Sample
+    counts: SourceCounts = field(default_factory=SourceCounts)
+    sessions: Sessions = field(default_factory=Sessions)
+    usage: Usage = field(default_factory=Usage)
+
+    def add(self, item: Interaction | Skipped) -> None:
+        """Consider a call."""
+        self.usage.add(item)
+        if isinstance(item, Interaction):
+            self.sample.add(item)
+            self.sessions.add(item)
+
+
+def draw(customer_id: str, size: int, provider: str, window: datetime, source: InteractionSource) -> Drawn:
+    """Read a window's log once, and a second time where what came first of a call was not its best record.
+
+    Raises:
+        CloudError: the log changed while it was read, or as `InteractionSource.fetch`.
+        ConfigError, StorageError: as `InteractionSource.fetch`.
+    """
+    end = window + windows.WINDOW
+    doubles, drawn = Doubles(), Drawn(Sample(customer_id, window, size))
+    for item in source.fetch(provider, window, end):
+        if doubles.is_first(item):
+            drawn.add(item)
+    counts = source.counts
+    if not doubles.is_settled:
+        drawn = Drawn(Sample(customer_id, window, size))
+        for item in source.fetch(provider, window, end):
+            if (told := doubles.settled(item)) is not None:
+                drawn.add(told)
+        doubles.check()
+    drawn.counts = counts
+    return drawn
+
+
+def _source_details(counts: SourceCounts) -> dict[str, object]:
+    """What was read for a window: kept beside its figures, with the digest by which late records are found."""
+    return {
+        **{name: getattr(counts, name) for name in ("interactions", "bad_lines", "other_provider", "files")},
+        "skipped": {kind.value: n for kind, n in sorted(counts.skipped.items())},
+        "reasons": {reason.value: n for reason, n in sorted(counts.reasons.items())},
+        "content": counts.content,
+    }

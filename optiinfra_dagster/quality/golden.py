@@ -7,7 +7,8 @@ A golden set is a JSONL file, one labelled interaction per line; what nobody lab
 
 `prompt`, `response` and at least one label are needed. Coherence, relevance and accuracy are from 1 to 5, higher is
 better, and may be means of several people. Hallucination is none, minor, major or not_assessable; toxicity is none,
-mild, moderate or severe. Other keys of a line are not read, so notes and sources may stand there.
+mild, moderate or severe; null is no label. `id`, where it is there, is that of `optiinfra golden add`, which does not
+choose the interaction again. Other keys of a line are not read, so notes and sources may stand there.
 
 The judge's agreement with the labels is kept in `application_golden`, per version of the judge and content of the set.
 Verdicts go through the same cache and budgets as customers' do, so that a run which was cut short is taken up again.
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -64,11 +65,26 @@ class _Labels(BaseModel):
 class _Line(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, hide_input_in_errors=True)
 
+    id: str = ""
     prompt: str
     response: str
     context: str | None = None
     reference: str | None = None
     labels: _Labels
+
+
+class Texts(NamedTuple):
+    """The texts of an interaction that people and judge look at."""
+
+    prompt: str
+    response: str
+    context: str | None
+    reference: str | None
+
+
+def texts_of(interaction: Interaction) -> Texts:
+    """The texts of an interaction, as a line of a golden set has them."""
+    return Texts(interaction.prompt, interaction.response, interaction.context, interaction.reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +94,7 @@ class GoldenSet:
     interactions: Sequence[Interaction]
     labels: Sequence[Mapping[str, Any]]  # metric -> what people say; metrics without a label are not there
     digest: str
+    ids: frozenset[str] = frozenset()  # of the lines that have one
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +120,7 @@ def load(path: Path) -> GoldenSet:
         raise ConfigError(
             f"The golden set {path} cannot be read: {reason}. Correct OPTIINFRA_GOLDEN_SET or the file."
         ) from None
-    interactions, labels, mistakes = [], [], []
+    interactions, labels, ids, mistakes = [], [], set(), []
     for number, text in enumerate(lines, start=1):
         if not text.strip():
             continue
@@ -116,6 +133,7 @@ def load(path: Path) -> GoldenSet:
         if not labelled:
             mistakes.append(f"line {number}: labels is empty")
         interactions.append(_interaction(number, line))
+        ids.add(line.id)
         labels.append(labelled)
     if mistakes:
         more = f"\nand {len(mistakes) - MISTAKES_TOLD} more" if len(mistakes) > MISTAKES_TOLD else ""
@@ -123,7 +141,7 @@ def load(path: Path) -> GoldenSet:
         raise ConfigError(f"The golden set {path} has wrong lines:\n{shown}{more}")
     if not interactions:
         raise ConfigError(f"The golden set {path} is empty: write one labelled interaction per line.")
-    return GoldenSet(interactions, labels, blake2b(content, digest_size=8).hexdigest())
+    return GoldenSet(interactions, labels, blake2b(content, digest_size=8).hexdigest(), frozenset(ids - {""}))
 
 
 def _mistake(error: ValidationError) -> str:
@@ -212,18 +230,25 @@ def compare(labels: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) ->
 
 
 def _agreement(metric: str, pairs: Sequence[tuple[Any, Verdict]]) -> Agreement:
-    judged = [(label, verdict) for label, verdict in pairs if verdict.answer is not None]
-    numbers = [(_number(metric, label), _number(metric, _label_of(metric, verdict))) for label, verdict in judged]
+    """The agreement on one metric.
+
+    A positive that the judge did not score (it failed, or says that it is not assessable or cannot be told) is not
+    found. A negative that it did not score is left out: that is no proof that it leaves such answers alone.
+    """
+    numbers = [(_number(metric, label), _judged_number(metric, verdict)) for label, verdict in pairs]
+    failures = sum(verdict.answer is None for _, verdict in pairs)
     both = [(people, judge) for people, judge in numbers if people is not None and judge is not None]
     people, judge = [p for p, _ in both], [j for _, j in both]
     grades = [_grade(p) for p in people], [_grade(j) for j in judge]
+    missed = sum(p is not None and j is None and _is_positive(metric, _grade(p)) for p, j in numbers)
     truth, reported = ([_is_positive(metric, grade) for grade in side] for side in grades)
-    finds, leaves = sensitivity(truth, reported), specificity(truth, reported)
+    finds = sensitivity([*truth, *[True] * missed], [*reported, *[False] * missed])
+    leaves = specificity(truth, reported)
     return Agreement(
         metric_type=metric,
         n=len(both),
-        not_assessable=len(numbers) - len(both),
-        failures=len(pairs) - len(judged),
+        not_assessable=len(numbers) - failures - len(both),
+        failures=failures,
         weighted_kappa=weighted_kappa(*grades),
         spearman=spearman(people, judge),
         positives=finds.of,
@@ -234,7 +259,13 @@ def _agreement(metric: str, pairs: Sequence[tuple[Any, Verdict]]) -> Agreement:
         specificity=leaves.value,
         specificity_low=leaves.interval.low if leaves.interval else None,
         specificity_high=leaves.interval.high if leaves.interval else None,
+        missed=missed,
     )
+
+
+def _judged_number(metric: str, verdict: Verdict) -> float | None:
+    """The judge's label as a number; None where it gave none."""
+    return None if verdict.answer is None else _number(metric, _label_of(metric, verdict))
 
 
 def _label_of(metric: str, verdict: Verdict) -> float | str:

@@ -92,7 +92,8 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line, or one span of it, that is no use; `timestamp` where it could still be read."""
+    """A line, or one span of it, that is no use; `timestamp` where it could still be read, `line` where it is known."""
 
     reason: Reason
     timestamp: datetime | None = None
+    line: int = 0  # its number in the file, from 1

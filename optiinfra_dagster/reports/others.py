@@ -85,8 +85,8 @@ def quality(answer: Answer) -> Section:
     section = Section(
         "quality",
         "LLM quality",
-        "Means of the judged answers of the day so far, each with its 95 % interval. Of hallucination and toxicity, "
-        "less is better.",
+        "Means of all answers of the day so far, as far as the judged ones tell, each with its 95 % interval. Of "
+        "hallucination and toxicity, less is better.",
         facts(rows),
     )
     for score in SCORES:
@@ -107,8 +107,7 @@ def quality(answer: Answer) -> Section:
                 ("provider", "provider", words.name), ("application", "application_id", words.name),
                 ("model", "model_name", words.name), ("answers", "population", words.number),
                 ("judged", "judged", words.number), *((score, score, str) for score in SCORES),
-                ("worse than last week", "worse_than_last_week", words.yes), ("judge failed", "failures", words.number),
-                ("over budget", "over_budget", words.number), *AS_OF,
+                ("judge failed", "failures", words.number), ("over budget", "over_budget", words.number), *AS_OF,
             ],
         )
     )  # fmt: skip

@@ -1,8 +1,9 @@
-"""The agreement of versions of the judge with golden sets (`application_golden`)."""
+"""The agreement of versions of the judge with golden sets (`application_golden`), and what may be added to one."""
 
 from __future__ import annotations
 
-from dataclasses import astuple, fields
+from dataclasses import astuple, dataclass, fields
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.quality import METRICS, Agreement
@@ -10,7 +11,6 @@ from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
@@ -49,3 +49,39 @@ def store_agreements(
     ]
     with clickhouse.session() as client:
         client.insert("application_golden", rows, column_names=columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A judged interaction. `apart` is how far versions of the judge are from each other on it, 0 to 1.
+
+    `is_near` is true where a score is next to where a metric's good and bad meet, or where the judge could not tell.
+    """
+
+    provider: str
+    window: datetime
+    application_id: str
+    model_name: str
+    interaction_id: str
+    apart: float
+    is_near: bool
+
+
+def judged_cases(clickhouse: ClickHouse, customer_id: str, begin: datetime, end: datetime) -> list[Case]:
+    """The customer's interactions that were judged in the published windows of [begin, end).
+
+    Raises:
+        StorageError: they could not be read.
+    """
+    parameters = {
+        "customer": customer_id,
+        "begin": int(begin.timestamp()),
+        "end": int(end.timestamp()),
+        "metrics": list(METRICS),
+    }
+    with clickhouse.session() as client:
+        rows = client.query(read_sql("queries/worth_labelling"), parameters=parameters).result_rows
+    return [
+        Case(provider, datetime.fromtimestamp(seconds, UTC), application, model, interaction, apart, bool(is_near))
+        for provider, seconds, application, model, interaction, apart, is_near in rows
+    ]

@@ -210,7 +210,8 @@ APPLICATION = Dataset(
             ("collected_at", TIME),
         ]
     ),
-    key=("customer_id", "provider", "application_id", "model_name", "interaction_id", "metric_type"),
+    # With the window: many applications number their interactions anew when they start.
+    key=("customer_id", "provider", "window_start", "application_id", "model_name", "interaction_id", "metric_type"),
 )
 
 

@@ -13,7 +13,8 @@ SELECT
     negatives,
     specificity,
     specificity_low,
-    specificity_high
+    specificity_high,
+    missed
 FROM application_golden
 WHERE judge_version = {version:String} AND golden_set = {digest:String}
 ORDER BY scored_at DESC

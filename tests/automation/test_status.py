@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
@@ -30,6 +30,7 @@ from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.sql import readers
 from tests.automation.conftest import NOW, W0, Ledger, before, start_run
 
 if TYPE_CHECKING:
@@ -533,3 +534,34 @@ def test_a_thousand_failing_customers_stay_a_page(settled: Spine, ledger: Ledger
     assert len(section.troubles) == 1000
     assert len("\n".join(show.lines(status, details=True))) < 40_000
     assert len(show.to_markdown(status)) < 20_000
+
+
+# --- What readers say ------------------------------------------------------------------------------------------------
+
+
+def published(spine: Spine, reader: tuple[str, str], window: datetime, rows: list[dict[str, Any]]) -> None:
+    """Rows of a reader, as if computed for a window; what is not said has its column's default."""
+    table = readers()[reader].table
+    with spine.clickhouse.session() as client:
+        client.command(f"TRUNCATE TABLE {table}")
+        for row in rows:
+            full = {"window_start": f"{window:%Y-%m-%d %H:%M:%S}", "batch": 7, **row}
+            client.command(
+                f"INSERT INTO {table} ({', '.join(full)}) FORMAT JSONEachRow {json.dumps(full, default=str)}"
+            )
+
+
+def test_an_unusual_day_of_an_account_is_a_trouble_of_its_customer(settled: Spine, ledger: Ledger) -> None:
+    ledger.collected(before(1), W0)
+    ledger.add(readers()["cost", "outlook"].table, [W0], batch=7)
+    row = {"customer_id": "acme", "provider": "aws", "sub_account_id": "111", "currency": "USD", "scope": "account"}
+    day = {"day": f"{W0:%Y-%m-%d}", "unusual_by": "40.5", "usual_day": "10", "is_unusual": True, "causes": "web-1 +40"}
+    published(
+        settled,
+        ("cost", "outlook"),
+        W0,
+        [row | day, row | day | {"sub_account_id": "222", "is_unusual": False}, row | {"sub_account_id": "333"}],
+    )
+    (trouble,) = stands(settled).of(Item.COLLECTIONS).troubles
+    assert trouble.key == "cost_unusual/acme/aws/111:USD"
+    assert trouble.text == f"acme aws 111: {W0:%Y-%m-%d} cost 40.50 USD more than the usual 10.00: web-1 +40."

@@ -56,6 +56,7 @@ def main() -> None:
             exports,
             estimates,
             interactions,
+            intervals,
             insert_rows,
             bytes_per_row,
             trends,
@@ -297,6 +298,15 @@ def estimates() -> None:
     from tests.benchmarks import estimates as demo
 
     demo.main()
+
+
+def intervals() -> None:
+    """How often the 95 % intervals of LLM quality hold the truth: over rates from 0.01 to 0.5, and of the worst."""
+    from tests.benchmarks.intervals import report
+
+    with tempfile.TemporaryDirectory() as folder:
+        for figure, mean, least in report(ClickHouse(f"chdb://{folder}/clickhouse"), 2000 if FULL else 200):
+            line(f"{figure}, % held, least beside it", 100 * mean, 100 * least, "95 ± 1.5", ratio=None)
 
 
 def interactions() -> None:

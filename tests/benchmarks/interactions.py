@@ -57,12 +57,11 @@ def measure(folder: Path, side: str) -> Side:
 
 def _ours(folder: Path) -> int:
     from optiinfra_dagster.providers.object_storage.folder import Folder
-    from optiinfra_dagster.quality.sampling import Sample
-    from optiinfra_dagster.quality.sources import FileSource
+    from optiinfra_dagster.quality.collect import draw
+    from optiinfra_dagster.quality.files import FileSource
 
-    sample = Sample("bench", START, 5)
-    for interaction in FileSource(Folder(folder, "interactions"), str(folder), "aws").fetch("aws", START, END):
-        sample.add(interaction)
+    source = FileSource(Folder(folder, "interactions"), str(folder), "aws")
+    sample = draw("bench", 5, "aws", START, source).sample
     assert [len(sample.chosen(application)) for application in sample.applications] == [5, 5, 5]
     return sum(sample.populations.values())
 

@@ -353,13 +353,30 @@ def test_customers_check_proves_where_interactions_are(run: Run, spine: Spine, t
         spine.write_customers(lab, ["acme"], application={"interactions": str(tmp_path / "logs")})
         missing = run("customers", "check", **lab.env)
         (tmp_path / "logs").mkdir()
-        (tmp_path / "logs" / "one.jsonl").write_text("{}\n")
+        none = run("customers", "check", **lab.env)
+        (tmp_path / "logs" / "one.jsonl").write_text('{}\n{"secret words": \n')
+        unread = run("customers", "check", **lab.env)
+        told = {
+            "ts": newest_window().isoformat(),
+            "id": "1",
+            "app": "shop",
+            "model": "m",
+            "prompt": "p",
+            "response": "r",
+        }
+        (tmp_path / "logs" / "one.jsonl").write_text(f"{json.dumps(told)}\n{{\n")
         found = run("customers", "check", **lab.env)
         unjudged = run("customers", "check", **{**lab.env, "GROQ_API_KEY": None})
     assert missing.code == 1
     assert f"acme application: There is no folder {tmp_path / 'logs'}. Create it" in missing.out
+    assert none.code == unread.code == 1
+    assert f"acme application: nothing was ever logged in {tmp_path}/logs. Correct `interactions`" in none.out
+    assert f"acme application: no record of {tmp_path}/logs/one.jsonl: 2 records, 0 interactions, unread" in unread.out
+    assert "1 no_time, 1 not_json can be read. Remedy: give each record its time; write whole JSON" in unread.out
+    assert "secret" not in unread.out
     assert found.code == 0
-    assert f"acme application {tmp_path / 'logs'}: ok, 1 files around window" in found.out
+    assert f"acme application {tmp_path / 'logs'}: ok, 1 files about the day until " in found.out
+    assert "one.jsonl: 2 records, 1 interactions, unreadable 1 not_json, application shop, model m, " in found.out
     assert "nothing is judged: GROQ_API_KEY is not set" in unjudged.out
 
 

@@ -87,6 +87,36 @@ def line_of(text: str, part: str) -> int:
     return text.count("\n", 0, text.index(part)) + 1
 
 
+@pytest.mark.parametrize(
+    ("accounts", "application", "providers"),
+    [
+        ("", "{interactions: /logs, provider: vultr}", ("vultr",)),
+        ("", "{interactions: clickhouse, provider: gcp}", ("gcp",)),
+        ("", "{interactions: 's3://acme-logs/', provider: vultr}", ("vultr",)),
+        ("", "{interactions: 's3://acme-logs/'}", ("aws",)),
+        ("", "{interactions: 'gs://acme-logs/'}", ("gcp",)),
+        ("", "{interactions: 'https://acme.blob.core.windows.net/logs/'}", ("azure",)),
+        ("\n    aws: [{account_id: '000000000003'}]", "{interactions: 'gs://acme-logs/'}", ("aws",)),
+        ("\n    aws: [{account_id: '000000000003'}]", "{interactions: clickhouse, provider: gcp}", ("aws", "gcp")),
+    ],
+)
+def test_an_application_is_collected_where_it_may_run(
+    file: Path, accounts: str, application: str, providers: tuple[str, ...]
+) -> None:
+    """With no account at all, a customer has its application and nothing else."""
+    (one,) = load(file, f"customers:\n  - id: acme\n    name: Acme{accounts}\n    application: {application}\n")
+    assert one.application_providers == providers
+    assert tuple(provider for provider in PROVIDERS if one.collects(provider, "application")) == providers
+    assert [provider for provider in PROVIDERS if one.collects(provider, "cost")] == ["aws"] * bool(accounts)
+
+
+def test_an_application_that_may_run_anywhere_is_refused(file: Path) -> None:
+    text = "customers:\n  - id: acme\n    name: Acme\n    application: {interactions: /logs}\n"
+    (mistake,) = faults(file, text)
+    assert "has no account on any provider. Add one of aws" in mistake
+    assert "or write below application: provider: aws" in mistake
+
+
 def test_a_full_file_is_read(file: Path) -> None:
     acme, globex = load(file, VALID)
     assert acme == type(acme)(  # type: ignore[call-arg]  # a field of accounts for each provider

@@ -15,6 +15,7 @@ from optiinfra_dagster.assets import golden as golden_asset
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.lab.groq.naive import label_key
 from optiinfra_dagster.model.errors import CloudError, ConfigError
+from optiinfra_dagster.model.quality import Answer, Failure, Verdict
 from optiinfra_dagster.quality import golden, statistics
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from tests.support.engines import copy_migrated
@@ -172,8 +173,10 @@ def test_the_figures_are_those_of_labels_and_answers(clickhouse: ClickHouse, jud
 
     hallucination = of["hallucination"]  # none major minor none | none major none minor; two not assessable
     assert (hallucination.n, hallucination.not_assessable) == (4, 2)
-    assert (hallucination.sensitivity, hallucination.specificity) == (0.5, 0.5)
-    bounds = statistics.wilson(0.5, 2)
+    # Of the two one is a major one to people: it is not found.
+    assert (hallucination.positives, hallucination.missed, hallucination.negatives) == (3, 1, 2)
+    assert (hallucination.sensitivity, hallucination.specificity) == (1 / 3, 0.5)
+    bounds = statistics.wilson(1 / 3, 3)
     assert bounds is not None
     assert (hallucination.sensitivity_low, hallucination.sensitivity_high) == (bounds.low, bounds.high)
     assert hallucination.weighted_kappa == statistics.weighted_kappa([0, 2, 1, 0], [0, 2, 0, 1])
@@ -185,6 +188,26 @@ def test_the_figures_are_those_of_labels_and_answers(clickhouse: ClickHouse, jud
     rows = select(clickhouse, "SELECT * FROM application_golden_current ORDER BY metric_type")
     assert {(row["judge_version"], row["judge_model"]) for row in rows} == {(judge.version, judge.model)}
     assert {row["metric_type"]: row["spearman"] for row in rows} == {m: one.spearman for m, one in of.items()}
+
+
+@pytest.mark.parametrize("failure", [None, Failure.MALFORMED])
+def test_a_positive_without_a_score_is_not_found_and_a_negative_without_one_proves_nothing(
+    failure: Failure | None,
+) -> None:
+    """2 of 4 positives are found, the others not scored; 1 of 2 negatives is scored, and left alone."""
+    said = [answer(1, 1, 1, label=label) for label in ("major", "minor")]
+    found = [Verdict("m", "v", Answer.model_validate(one)) for one in said]
+    clean = Verdict("m", "v", Answer.model_validate(answer(5, 5, 5)))
+    unscored = Verdict(
+        "m", "v", None if failure else Answer.model_validate(answer(3, 3, 3) | {"hallucination": None}), failure
+    )
+    labels = ["major", "minor", "major", "minor", "none", "none"]
+    [agreement] = golden.compare(
+        [{"hallucination": label} for label in labels], [*found, unscored, unscored, clean, unscored]
+    )
+    assert (agreement.positives, agreement.missed, agreement.sensitivity) == (4, 2, 0.5)
+    assert (agreement.negatives, agreement.specificity, agreement.n) == (1, 1.0, 3)
+    assert (agreement.failures, agreement.not_assessable) == ((3, 0) if failure else (0, 3))
 
 
 def test_a_version_of_the_judge_is_asked_about_a_set_once(

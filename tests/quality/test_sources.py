@@ -21,9 +21,10 @@ from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.object_storage import gcs
 from optiinfra_dagster.providers.registry import load_customers
-from optiinfra_dagster.quality import sources, stores
+from optiinfra_dagster.quality import files, stores
+from optiinfra_dagster.quality.files import FileSource
 from optiinfra_dagster.quality.interactions import Interaction, Reason
-from optiinfra_dagster.quality.sources import FileSource, InteractionSource, open_source
+from optiinfra_dagster.quality.sources import InteractionSource, open_source
 from optiinfra_dagster.storage import interactions as logged
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from tests.support.engines import copy_migrated
@@ -96,7 +97,7 @@ def customer(tmp_path: Path, lab: CloudLab | None = None, providers: str = "aws 
 def fetched(
     source: InteractionSource, provider: str = "aws", start: datetime = START, end: datetime = END
 ) -> list[Interaction]:
-    return list(source.fetch(provider, start, end))
+    return [item for item in source.fetch(provider, start, end) if isinstance(item, Interaction)]
 
 
 def told(items: list[Interaction]) -> list[tuple[Any, ...]]:
@@ -145,9 +146,9 @@ def test_every_interaction_of_the_window_is_found_whatever_its_shape(
     source = open_source(customer(tmp_path, lab, interactions=f"{bucket}/{DATED}"), meter=meter)
     assert told(fetched(source, provider)) == truth(lab, bucket, provider)
     assert (source.counts.interactions, source.counts.bad_lines, source.counts.files) == (20, 3, 1)
-    # 11 h, and 12 h for what is delivered late: no other hour of the 48 that are there.
-    assert listings(lab) == 2
-    assert meter.calls.total() == 2 + lab.control.calls().count(operation="GetObject")
+    # 11 h, and 12 h for what is delivered late, in one listing: no other hour of the 48 that are there.
+    assert listings(lab) == 1
+    assert meter.calls.total() == 1 + lab.control.calls().count(operation="GetObject")
     assert meter.cost_usd > 0
 
 
@@ -204,7 +205,7 @@ def test_bucket_may_have_keys_of_its_own_and_then_needs_no_account(lab: CloudLab
                     access_key_id=key, secret_access_key=key)  # fmt: skip
     meter = Meter()
     assert told(fetched(open_source(mine, meter=meter), "vultr")) == truth(lab, "s3://dated", "vultr")
-    assert meter.calls["ListObjectsV2"] == 2
+    assert meter.calls["ListObjectsV2"] == 1
 
 
 def test_host_reads_a_bucket_where_the_customer_has_no_account_of_that_cloud(
@@ -316,7 +317,7 @@ def test_budget_stops_before_the_call(lab: CloudLab, tmp_path: Path) -> None:
 
 
 def test_fetch_does_not_go_on_for_ever(lab: CloudLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "PATIENCE_S", -1.0)
+    monkeypatch.setattr(files, "PATIENCE_S", -1.0)
     with pytest.raises(CloudError, match="s3://dated took over") as caught:
         fetched(open_source(customer(tmp_path, lab, interactions=f"s3://dated/{DATED}")))
     assert not caught.value.cause.permanent
@@ -457,6 +458,15 @@ CREATE TABLE otel_traces (
 """
 
 
+OTEL_LOGS = """
+CREATE TABLE otel_logs (
+    Timestamp DateTime64(9), TraceId String, SpanId String, SeverityText LowCardinality(String),
+    ServiceName LowCardinality(String), Body String, ResourceAttributes Map(LowCardinality(String), String),
+    ScopeName String, LogAttributes Map(LowCardinality(String), String), EventName String
+) ENGINE = MergeTree PARTITION BY toDate(Timestamp) ORDER BY (ServiceName, Timestamp)
+"""
+
+
 @pytest.mark.parametrize("rows_at_a_time", [1, 2000])
 def test_table_is_read_by_customer_provider_and_time(
     tmp_path: Path, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
@@ -524,9 +534,50 @@ def test_traces_of_opentelemetry_are_read_where_they_are(tmp_path: Path) -> None
         client.insert("otel_traces", rows, names)
     found = sorted(fetched(source), key=lambda item: item.interaction_id)
     assert found == [
-        Interaction(f"t-s{n}", "shop", "shop", "m", START, "aws", "p", "r", prompt_tokens=4) for n in range(6)
+        Interaction(f"t-s{n}", "shop", "shop", "m", START, "aws", "p", "r", prompt_tokens=4, trace_id="t", latency_ms=0)
+        for n in range(6)
     ]
-    assert source.counts.reasons == {Reason.NO_TEXTS: 1}
+    assert source.counts.reasons == {Reason.TEXTS_NOT_LOGGED: 1}
+
+
+@pytest.mark.parametrize("has_names", [True, False], ids=["a column of names", "names as attributes"])
+@pytest.mark.parametrize("rows_at_a_time", [1, 2000])
+def test_spans_and_their_log_records_are_one_call(
+    tmp_path: Path, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch, *, has_names: bool
+) -> None:
+    monkeypatch.setattr(logged, "ROWS_AT_ONCE", rows_at_a_time)
+    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path / 'clickhouse')}")
+    resource = {"customer.id": "acme", "cloud.provider": "aws"}
+    late = END - timedelta(seconds=2)  # whose answer is logged in the next window
+    spans = [
+        [moment, f"t{number}", "s", "", "chat", "shop", resource, {"gen_ai.request.model": "m"}, 3 * 10**9, "Unset"]
+        for number, moment in enumerate((START, late, END))
+    ]
+    spans += [
+        [START, "t9", f"s{n}", "s0" * n, "chat", "shop", resource, {**held, "gen_ai.response.id": "r"}, 10**9, "Unset"]
+        for n, held in enumerate(({"gen_ai.prompt": "p", "gen_ai.completion": "r"}, {"gen_ai.request.model": "m"}))
+    ]
+    spans += [[START, "t8", "s", "", "chat", "shop", resource, {"gen_ai.system": "openai"}, 10**9, "Error"]]
+    span_names = ["Timestamp", "TraceId", "SpanId", "ParentSpanId", "SpanName", "ServiceName", "ResourceAttributes",
+                  "SpanAttributes", "Duration", "StatusCode"]  # fmt: skip
+    logs = []
+    for number, moment in enumerate((START, late, END)):
+        answer = {"index": 0, "message": {"content": f"r{number}"}}
+        for name, after, body in (("gen_ai.user.message", 0, {"content": "p"}), ("gen_ai.choice", 3, answer)):
+            attributes = {} if has_names else {"event.name": name}
+            named = [name] if has_names else []
+            logs.append([moment + timedelta(seconds=after), f"t{number}", "s", "shop", resource, attributes,
+                         json.dumps(body), *named])  # fmt: skip
+    log_names = ["Timestamp", "TraceId", "SpanId", "ServiceName", "ResourceAttributes", "LogAttributes", "Body"]
+    with clickhouse.session() as client:
+        client.command(OTEL_TRACES)
+        client.command(OTEL_LOGS if has_names else OTEL_LOGS.replace(", EventName String", ""))
+        client.insert("otel_traces", spans, span_names)
+        client.insert("otel_logs", logs, log_names + ["EventName"] * has_names)
+    source = open_source(customer(tmp_path, None, interactions="clickhouse"), clickhouse=clickhouse)
+    found = [(item.interaction_id, item.model_name, item.response, item.latency_ms) for item in fetched(source)]
+    assert sorted(found) == [("t0-s", "m", "r0", 3000), ("t1-s", "m", "r1", 3000), ("t9-s0", "m", "r", 1000)]
+    assert source.counts.reasons == {}
 
 
 # --- The customers file -----------------------------------------------------------------------------------------------

@@ -82,8 +82,8 @@ def world(
     """The five metrics. `mean_to` and `rate_to` are what the first mean and rate are on the last `changed` days.
 
     `between_days`: the standard deviation of days' log odds of a hit, and in fifths of it the fraction that moves a
-    grade: down goes further than up, so bad days are further off than good ones. `night`: by how much more is bad from 0
-    to 8 o'clock. `busy_by_day`: three of four answers are from 8 to 20 o'clock.
+    grade: down goes further than up, so bad days are further off than good ones. `night`: by how much more is bad from
+    0 to 8 o'clock. `busy_by_day`: three of four answers are from 8 to 20 o'clock.
     """
     share = np.ones(HOURS)
     if busy_by_day:

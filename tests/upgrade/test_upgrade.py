@@ -39,7 +39,8 @@ CHANGED = {
 
 # Since then.
 NEW_ASSETS = {
-    "application/alarms", "application/days", "application/unit_cost", "cost/allocation", "cost/commitments",
+    "application/agreement", "application/alarms", "application/answers", "application/days", "application/rag",
+    "application/rubrics", "application/unit_cost", "application/usage", "cost/allocation", "cost/commitments",
     "cost/daily", "cost/days", "cost/invoices", "cost/outlook", "cost/rightsizing", "performance/anomalies",
     "resource/by_account", "resource/days", "resource/uptime",
 }  # fmt: skip

@@ -250,26 +250,32 @@ def read_gaps(client: Client, customers: Sequence[Customer], settings: Settings,
         "datasets": COLLECTED_FAMILIES,
         "customers": sorted(customer.id for customer in collecting),
         "first": _text(first),
-        "last": _text(newest),
+        "last": _text(newest - LATE),
     }
+    odd = client.query(read_sql("queries/status_lacking"), parameters=bounds).result_rows
+    late_comers = sorted({customer for _, customer, _, began, _ in odd if began > first.timestamp()})
+    before: set[Owner] = set()
+    if late_comers:  # or customers that were there already, and whose first windows are a hole
+        known = client.query(
+            read_sql("queries/status_known_before"), parameters={**bounds, "customers": late_comers}
+        ).result_rows
+        before = {(dataset, customer, provider) for dataset, customer, provider in known}
+    lacking = {
+        customer for dataset, customer, provider, _, lacks in odd if lacks or (dataset, customer, provider) in before
+    }
+    if not lacking:
+        return []
     rows = client.query(
         read_sql("queries/status_gaps"),
         parameters={
             **bounds,
+            "customers": sorted(lacking),
+            "last": _text(newest),
             "ends": _text(max(ends, first - windows.WINDOW)),
             "resource_ends": _text(max(resource_ends, first - windows.WINDOW)),
             "most": settings.repair_max_attempts,
         },
     ).result_rows
-    if not rows:
-        return []
-    late_comers = sorted({customer for _, customer, _, began, _, _ in rows if began > first.timestamp()})
-    before: set[Owner] = set()
-    if late_comers:
-        known = client.query(
-            read_sql("queries/status_known_before"), parameters={**bounds, "customers": late_comers}
-        ).result_rows
-        before = {(dataset, customer, provider) for dataset, customer, provider in known}
     by_id = {customer.id: customer for customer in collecting}
     gaps = []
     for family, customer, provider, began, filled, given_up in rows:

@@ -1,0 +1,99 @@
+"""The records of a log as they are read: how many there are of each kind, and what is in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skip, Skipped
+
+LOOKED_AT = 10_000  # records of a file or table, to say what is in it
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """Counts of one fetch. `files` hold lines of the window; `bytes` were read, as stored.
+
+    `content` is the digest of the window's records, `first_bad` the place of the first line that could not be used.
+    """
+
+    interactions: int = 0
+    other_provider: int = 0
+    files: int = 0
+    bytes: int = 0
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    skipped: Counter[Skip] = field(default_factory=Counter)
+    content: str = ""
+    first_bad: str = ""
+
+    @property
+    def bad_lines(self) -> int:
+        """The number of lines that could not be used, for any reason."""
+        return self.reasons.total()
+
+    @property
+    def records(self) -> int:
+        """The number of records of the window, of every provider and use."""
+        return self.interactions + self.other_provider + self.skipped.total() + self.bad_lines
+
+
+@dataclass(slots=True)
+class Sight:
+    """What a look at a source found: in one file, or in some rows."""
+
+    place: str
+    records: int = 0
+    interactions: int = 0
+    without_provider: int = 0
+    skipped: Counter[Skip] = field(default_factory=Counter)
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    applications: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    first: datetime | None = None
+    last: datetime | None = None
+
+    def add(self, item: Interaction | Skipped | BadLine, default_provider: str) -> None:
+        """Count a record."""
+        self.records += 1
+        if item.timestamp is not None:
+            self.first = min(self.first or item.timestamp, item.timestamp)
+            self.last = max(self.last or item.timestamp, item.timestamp)
+        if isinstance(item, BadLine):
+            self.reasons[item.reason] += 1
+            return
+        self.applications[item.application_id] += 1
+        self.models[item.model_name] += 1
+        self.without_provider += not (item.provider or default_provider)
+        if isinstance(item, Skipped):
+            self.skipped[item.kind] += 1
+        else:
+            self.interactions += 1
+
+
+class Filter:
+    """Decides which records are of the window [start, end) and of a provider, and counts them.
+
+    `default` is the provider of records that name none.
+    """
+
+    def __init__(self, provider: str, start: datetime, end: datetime, default: str, counts: SourceCounts) -> None:
+        self._provider, self._start, self._end = provider, start, end
+        self._default, self._counts = default, counts
+
+    def holds(self, moment: datetime) -> bool:
+        """True for a time of the window."""
+        return self._start <= moment < self._end
+
+    def wants(self, item: Interaction | Skipped) -> bool:
+        """Count a record of the window; True if it is of the provider."""
+        provider = item.provider or self._default
+        if not provider:
+            self._counts.reasons[Reason.NO_PROVIDER] += 1
+        elif provider != self._provider:
+            self._counts.other_provider += 1
+        elif isinstance(item, Skipped):
+            self._counts.skipped[item.kind] += 1
+        else:
+            self._counts.interactions += 1
+        return provider == self._provider
