@@ -66,7 +66,8 @@ sums AS
         sum(w.chosen) AS sampled,
         sum(w.scored) AS n,
         nullIf(sum(w.weight * w.scored), 0) AS weights,
-        least(1., sum(w.weight * w.scores) / weights) AS mean,
+        sum(w.weight * w.scores) AS scores,
+        if(scores > weights, 1., scores / weights) AS mean,   -- not least(), which leaves nulls out
         weights * weights / sum(w.weight * w.weight * w.scored) AS effective_n,
         sumMap(w.by_label) AS by_label,
         max(w.window_start) AS as_of,

@@ -103,13 +103,9 @@ class Doubles:
     def _hold(self, entry: _Entry) -> None:
         self._queue.append(entry)
         self._characters += entry.size
-        self._know(entry)
-
-    def _know(self, entry: _Entry) -> None:
-        for key in _keys(entry):
-            if key not in entry.keys:
-                entry.keys.append(key)
-                self._known.setdefault(key, []).append(entry)
+        entry.keys = _keys(entry)
+        for key in entry.keys:
+            self._known.setdefault(key, []).append(entry)
 
     # --- Pieces -----------------------------------------------------------------------------------------------------
 
@@ -127,7 +123,6 @@ class Doubles:
             self._hold(entry)
         else:
             _fill(entry, call)
-            self._know(entry)
         if not call.trace_id:
             self._open[source] = entry
 
@@ -181,50 +176,31 @@ class Doubles:
         other.gone = True
         richer, poorer = sorted((one, other), key=_worth, reverse=True)
         failed = _has_failed(one, other)
-        counts = [
-            min(
-                (count for count in (count_of(getattr(entry.call, name)) for entry in (one, other)) if count),
-                default=None,
-            )
-            for name in ("prompt_tokens", "response_tokens")
-        ]
-        awaits = _awaits(one, other)
+        counts = [_least(one, other, name) for name in ("prompt_tokens", "response_tokens")]
+        piece = next((entry.call for entry in (one, other) if entry.call.is_piece), None)
+        whole = other.call if piece is one.call else one.call
+        texts = (piece.prompt, piece.response) if piece is not None and not (whole.prompt or whole.response) else None
+        times = whole.started, whole.ended
         merged = richer.call
         merged.absorb(poorer.call)
         merged.failed = failed
-        # An agent's count is of all its calls, and of two that disagree on one call the lower was the API's.
         merged.prompt_tokens, merged.response_tokens = counts
-        merged.started, merged.ended = _times(one, other) or (merged.started, merged.ended)
-        if merged.is_piece:
-            merged.is_piece = poorer.call.is_piece
-        # A span may end before all messages of its call are logged: those to come are added.
-        merged.is_piece = merged.is_piece or awaits
+        if piece is not None:
+            merged.started, merged.ended = times[0] or merged.started, times[1] or merged.ended
+            merged.is_piece = texts is not None  # there may be more of them
+            merged.prompt, merged.response = texts or (merged.prompt, merged.response)
         entry = _Entry(merged)
-        entry.is_timed = awaits
+        entry.is_timed = piece is not None
         calls = [held for held in (one, other) if held.kind is not Kind.AGENT]
         entry.spans = {span for held in calls for span in held.spans}
         entry.parents = {span for held in calls for span in held.parents}
         return entry
 
 
-def _awaits(one: _Entry, other: _Entry) -> bool:
-    """True for a span that holds no messages, and some of its messages without its answer."""
-    whole, pieces = sorted((one.call, other.call), key=lambda call: call.is_piece)
-    is_bare = not (whole.is_piece or whole.prompt or whole.response)
-    return is_bare and pieces.is_piece and not pieces.response
-
-
-def _times(one: _Entry, other: _Entry) -> tuple[object, object] | None:
-    """From when to when a call was, as its spans tell: an event knows its end only, and an agent does more than ask."""
-    times: list[tuple[datetime, datetime, Call]] = []
-    for entry in (one, other):
-        started, ended = moment_of(entry.call.started), moment_of(entry.call.ended)
-        is_span = entry.is_timed or not (entry.call.is_piece or entry.kind is Kind.AGENT)
-        if is_span and started is not None and ended is not None and started <= ended:
-            times.append((started, ended, entry.call))
-    if not times:
-        return None
-    return min(times, key=lambda time: time[0])[2].started, max(times, key=lambda time: time[1])[2].ended
+def _least(one: _Entry, other: _Entry, name: str) -> int | None:
+    """The lower of two counts: an agent's is of all its calls, and of two that disagree the lower was the API's."""
+    counts = (count_of(getattr(entry.call, name)) for entry in (one, other))
+    return min((count for count in counts if count), default=None)
 
 
 def _has_failed(one: _Entry, other: _Entry) -> bool:
