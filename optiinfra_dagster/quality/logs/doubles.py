@@ -103,9 +103,13 @@ class Doubles:
     def _hold(self, entry: _Entry) -> None:
         self._queue.append(entry)
         self._characters += entry.size
-        entry.keys = _keys(entry)
-        for key in entry.keys:
-            self._known.setdefault(key, []).append(entry)
+        self._know(entry)
+
+    def _know(self, entry: _Entry) -> None:
+        for key in _keys(entry):
+            if key not in entry.keys:
+                entry.keys.append(key)
+                self._known.setdefault(key, []).append(entry)
 
     # --- Pieces -----------------------------------------------------------------------------------------------------
 
@@ -123,6 +127,7 @@ class Doubles:
             self._hold(entry)
         else:
             _fill(entry, call)
+            self._know(entry)
         if not call.trace_id:
             self._open[source] = entry
 
@@ -180,14 +185,14 @@ class Doubles:
         piece = next((entry.call for entry in (one, other) if entry.call.is_piece), None)
         whole = other.call if piece is one.call else one.call
         texts = (piece.prompt, piece.response) if piece is not None and not (whole.prompt or whole.response) else None
-        times = whole.started, whole.ended
+        times = _times(one, other)
         merged = richer.call
         merged.absorb(poorer.call)
         merged.failed = failed
         merged.prompt_tokens, merged.response_tokens = counts
+        merged.started, merged.ended = times or (merged.started, merged.ended)
         if piece is not None:
-            merged.started, merged.ended = times[0] or merged.started, times[1] or merged.ended
-            merged.is_piece = texts is not None  # there may be more of them
+            merged.is_piece = texts is not None and not texts[1]  # its answer is still to come
             merged.prompt, merged.response = texts or (merged.prompt, merged.response)
         entry = _Entry(merged)
         entry.is_timed = piece is not None
@@ -201,6 +206,19 @@ def _least(one: _Entry, other: _Entry, name: str) -> int | None:
     """The lower of two counts: an agent's is of all its calls, and of two that disagree the lower was the API's."""
     counts = (count_of(getattr(entry.call, name)) for entry in (one, other))
     return min((count for count in counts if count), default=None)
+
+
+def _times(one: _Entry, other: _Entry) -> tuple[object, object] | None:
+    """From when to when a call was, as its spans tell: an event knows its end only, and an agent does more than ask."""
+    times: list[tuple[datetime, datetime, Call]] = []
+    for entry in (one, other):
+        started, ended = moment_of(entry.call.started), moment_of(entry.call.ended)
+        is_span = entry.is_timed or not (entry.call.is_piece or entry.kind is Kind.AGENT)
+        if is_span and started is not None and ended is not None and started <= ended:
+            times.append((started, ended, entry.call))
+    if not times:
+        return None
+    return min(times, key=lambda time: time[0])[2].started, max(times, key=lambda time: time[1])[2].ended
 
 
 def _has_failed(one: _Entry, other: _Entry) -> bool:

@@ -30,7 +30,8 @@ class Way:
     unmade: frozenset[str] = frozenset()  # calls that the driver cannot make
     lost: frozenset[str] = frozenset()  # whose question or answer is not in the log
     toolless: frozenset[str] = frozenset()  # whose prompt lacks the calls of tools and their results
-    miscounted: frozenset[str] = frozenset()  # whose tokens are counted wrong
+    unruly: frozenset[str] = frozenset()  # whose prompt lacks what the system said
+    miscounted: frozenset[str] = frozenset()  # whose tokens are counted wrong, or not at all
     aloud: frozenset[str] = frozenset()  # whose thoughts are logged as the first of two answers
     as_asked: frozenset[str] = frozenset()  # whose model is the one asked for, not the one that answered
     refusals: frozenset[str] = frozenset()  # which the log says are refusals
@@ -53,7 +54,10 @@ class Way:
 
     def prompt_has(self, call: Call) -> list[str]:
         """What the prompt of a call must hold."""
-        return [call.asked] if named(call, self.toolless) else call.prompt_has
+        if named(call, self.toolless):
+            return [call.asked]
+        ruled = call.messages[0]["role"] == "system" and named(call, self.unruly)
+        return call.prompt_has[1:] if ruled else call.prompt_has
 
     def answer(self, call: Call) -> str:
         """The answer that the log tells of."""
@@ -126,6 +130,11 @@ WAYS = (
     _langchain("openinference_langchain", "openinference-instrumentation-langchain", miscounted=_STREAMED),
     _langchain("openllmetry_langchain", "opentelemetry-instrumentation-langchain"),
     _langchain("genai_langchain", "opentelemetry-instrumentation-genai-langchain", "responses.refusal"),
+    Way(
+        "openinference_agents", "openinference-instrumentation-openai-agents", "openai_agents", "drive_openai_agents",
+        (Api.CHAT, Api.RESPONSES), unmade=frozenset({"stream_tool_step"}), as_asked=frozenset({"chat.*"}),
+        unruly=frozenset({"responses.*"}), miscounted=frozenset({"chat.stream"}),
+    ),
     _pydantic_ai("pydantic_ai"),
     _pydantic_ai("pydantic_ai_version_2"),
     _pydantic_ai("pydantic_ai_nested", lost=_OF_RESPONSES, miscounted=_STREAMED),
