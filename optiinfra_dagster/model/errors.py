@@ -19,6 +19,10 @@ class StorageError(OptiInfraError):
     """ClickHouse could not be opened, reached, or used."""
 
 
+class BusyError(StorageError):
+    """The embedded engine is held by another process, which may let go of it in a moment."""
+
+
 class Cause(StrEnum):
     """The reason for a failed call; it decides whether asking again can help."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import zip_longest
@@ -19,11 +19,13 @@ from optiinfra_dagster.quality.asking import explain, is_final, judge_all
 from optiinfra_dagster.quality.budget import Allowance
 from optiinfra_dagster.quality.doubles import Doubles
 from optiinfra_dagster.quality.interactions import Interaction
+from optiinfra_dagster.quality.records import SourceCounts
 from optiinfra_dagster.quality.rows import metric_rows, sample_row
 from optiinfra_dagster.quality.sampling import Sample
 from optiinfra_dagster.quality.second_judge import SecondJudge, SecondOpinions
 from optiinfra_dagster.quality.sessions import Sessions
 from optiinfra_dagster.quality.unread import explain_unread
+from optiinfra_dagster.quality.usage import Usage
 from optiinfra_dagster.storage.rows import application_rows
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.quality import Verdict
     from optiinfra_dagster.quality.interactions import Skipped
     from optiinfra_dagster.quality.judge import Judge
-    from optiinfra_dagster.quality.records import SourceCounts
     from optiinfra_dagster.quality.sources import InteractionSource
     from optiinfra_dagster.storage.verdicts import Verdicts
 
@@ -84,16 +85,16 @@ def collect(
     application = customer.application
     if judge is None:
         return Collected(SliceStatus.NOT_CONFIGURED, error=NO_KEY)
-    sample, sessions, counts = draw(customer.id, application.sample_per_window, provider, window, source)
+    drawn = draw(customer.id, application.sample_per_window, provider, window, source)
+    sample, counts = drawn.sample, drawn.counts
     if not counts.records and source.is_empty(provider):
         return Collected(SliceStatus.FAILED, error=f"nothing was ever logged in {source.place}. {START_LOGGING}")
     # The applications in turn, so that none starves the others where a budget ends.
     turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
-    chosen = [replace(one, earlier=sessions.before(one)) for turn in turns for one in turn if one is not None]
+    chosen = [replace(one, earlier=drawn.sessions.before(one)) for turn in turns for one in turn if one is not None]
     store_text = application.store_text
-    allowance = Allowance.of_window(
-        judge.day, judge.late_share, window, now(), provider, customer.application_providers
-    )
+    providers = customer.application_providers
+    allowance = Allowance.of_window(judge.day, judge.late_share, window, now(), provider, providers)
     judged = judge_all(
         customer.id, chosen, judge, verdicts,
         store_text=store_text, now=now, allowance=allowance, own=application.rubrics,
@@ -119,6 +120,7 @@ def collect(
                 sample.tokens(application_id, model), prices.get(model), by_rubrics[application_id, model],
             )
         )  # fmt: skip
+    rows += drawn.usage.rows(window, prices)
     rows.append(ApplicationRow("source", window, details=_source_details(counts)))
     table = application_rows(customer.id, provider, window, rows, judge.model, judge.version, now())
     others = SecondOpinions()
@@ -140,33 +142,44 @@ def collect(
     )
 
 
-def draw(
-    customer_id: str, size: int, provider: str, window: datetime, source: InteractionSource
-) -> tuple[Sample, Sessions, SourceCounts]:
-    """The sample of a window's calls, each of which counts once, its conversations, and the counts of what was read.
+@dataclass(slots=True)
+class Drawn:
+    """What is kept of a window's calls, each of which counts once, and the counts of what was read for it."""
+
+    sample: Sample
+    counts: SourceCounts = field(default_factory=SourceCounts)
+    sessions: Sessions = field(default_factory=Sessions)
+    usage: Usage = field(default_factory=Usage)
+
+    def add(self, item: Interaction | Skipped) -> None:
+        """Consider a call."""
+        self.usage.add(item)
+        if isinstance(item, Interaction):
+            self.sample.add(item)
+            self.sessions.add(item)
+
+
+def draw(customer_id: str, size: int, provider: str, window: datetime, source: InteractionSource) -> Drawn:
+    """Read a window's log once, and a second time where what came first of a call was not its best record.
 
     Raises:
         CloudError: the log changed while it was read, or as `InteractionSource.fetch`.
         ConfigError, StorageError: as `InteractionSource.fetch`.
     """
-    doubles, sample, sessions = Doubles(), Sample(customer_id, window, size), Sessions()
-
-    def count(item: Interaction | Skipped) -> None:
-        if isinstance(item, Interaction):
-            sample.add(item)
-            sessions.add(item)
-
-    for item in source.fetch(provider, window, window + windows.WINDOW):
+    end = window + windows.WINDOW
+    doubles, drawn = Doubles(), Drawn(Sample(customer_id, window, size))
+    for item in source.fetch(provider, window, end):
         if doubles.is_first(item):
-            count(item)
+            drawn.add(item)
     counts = source.counts
     if not doubles.is_settled:
-        sample, sessions = Sample(customer_id, window, size), Sessions()
-        for item in source.fetch(provider, window, window + windows.WINDOW):
+        drawn = Drawn(Sample(customer_id, window, size))
+        for item in source.fetch(provider, window, end):
             if (told := doubles.settled(item)) is not None:
-                count(told)
+                drawn.add(told)
         doubles.check()
-    return sample, sessions, counts
+    drawn.counts = counts
+    return drawn
 
 
 def _source_details(counts: SourceCounts) -> dict[str, object]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.quality import METRICS
+from optiinfra_dagster.quality.doubles import Doubles
 from optiinfra_dagster.quality.golden import Texts, texts_of
 from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.sources import open_source
@@ -115,7 +116,12 @@ class _Logs:
 
     def _of_window(self, provider: str, window: datetime) -> Iterator[tuple[tuple[str, str], Texts]]:
         source = open_source(self._customer, clickhouse=self._clickhouse)
-        for one in source.fetch(provider, window, window + windows.WINDOW):
+        doubles, end = Doubles(), window + windows.WINDOW
+        for item in source.fetch(provider, window, end):
+            doubles.is_first(item)
+        # A second time, since only now it is known which record of a call counts, and by which id.
+        for item in source.fetch(provider, window, end):
+            one = doubles.settled(item)
             if not isinstance(one, Interaction):
                 continue
             if (provider, window, one.application_id, one.interaction_id) in self._wanted:

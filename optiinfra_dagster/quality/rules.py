@@ -129,7 +129,8 @@ def _pii(interaction: Interaction, _application: Application) -> Found:
     if not found:
         return Found(0.0, "none", {})
     asked = kinds_of_pii(interaction.prompt)
-    return Found(1.0, "found", {"kinds": dict(sorted(found.items())), "in_prompt": sorted(found.keys() & asked.keys())})
+    details = {"category": "+".join(sorted(found)), "kinds": dict(sorted(found.items()))}
+    return Found(1.0, "found", {**details, "in_prompt": sorted(found.keys() & asked.keys())})
 
 
 # --- Refusals -------------------------------------------------------------------------------------------------------

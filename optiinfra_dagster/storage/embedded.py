@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from filelock import FileLock, Timeout
 
-from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.model.errors import BusyError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,7 +134,7 @@ class Engine:
             with self._queue.acquire(timeout=self._lock_timeout, poll_interval=0.01):
                 self._turn.acquire(timeout=max(0.0, give_up - time.monotonic()), poll_interval=0.01)
         except Timeout:
-            raise StorageError(
+            raise BusyError(
                 f"chdb://{self._path} is in use by another process and was not released within "
                 f"{self._lock_timeout:g} s. Wait for the running collection, stop the process that holds it, or use a "
                 "ClickHouse server."

@@ -55,8 +55,11 @@ def _has_nothing(client: Client, reader: Reader, window: datetime) -> bool:
         return False
     rows = client.query(
         f"SELECT 1 FROM {reader.empty_without} WHERE window_start >= toStartOfDay({{window:DateTime('UTC')}}) "  # noqa: S608 - the code's own names
-        "AND window_start <= {window:DateTime('UTC')} LIMIT 1",
-        parameters={"window": window.strftime("%Y-%m-%d %H:%M:%S")},
+        "AND window_start < {window:DateTime('UTC')} + toIntervalSecond({seconds:UInt32}) LIMIT 1",
+        parameters={
+            "window": window.strftime("%Y-%m-%d %H:%M:%S"),
+            "seconds": int(reader.length.total_seconds()),
+        },
     ).result_rows
     return not rows
 

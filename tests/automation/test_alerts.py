@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 from pydantic import SecretStr
 
 from optiinfra_dagster.automation.alerting import incidents
@@ -515,6 +516,21 @@ def test_a_dead_clickhouse_and_a_broken_file_are_told_and_nothing_is_called_over
     assert any(text.startswith("OptiInfra: Over after 1 min. It was: The customers file") for text in new)
     assert any("ClickHouse at http://127.0.0.1:9" in text for text in new)
     assert not any("acme aws resource fails" in text for text in new)
+
+
+def test_an_engine_in_use_is_told_of_only_where_nobody_lets_go_of_it(
+    spine: Spine, hook: Webhook, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    settings = spine.settings.model_copy(update={"alert_webhook": SecretStr(hook.url)})
+    folder = tmp_path / "clickhouse"
+    folder.mkdir()
+    watch = Watch(settings, ClickHouse(f"chdb://{folder}", lock_timeout=0.05))
+    with FileLock(f"{folder}.lock"):
+        for minute in range(10):
+            watch.tick(instance, NOW + minute * MINUTE, LOG)
+        assert hook.texts == []
+        watch.tick(instance, NOW + 10 * MINUTE, LOG)
+    assert [f"process {os.getpid()}" in text or "in use by another process" in text for text in hook.texts] == [True]
 
 
 def test_the_sensor_skips_with_what_it_did_and_shows_the_status_as_an_asset(

@@ -61,7 +61,7 @@ def _ours(folder: Path) -> int:
     from optiinfra_dagster.quality.files import FileSource
 
     source = FileSource(Folder(folder, "interactions"), str(folder), "aws")
-    sample, *_ = draw("bench", 5, "aws", START, source)
+    sample = draw("bench", 5, "aws", START, source).sample
     assert [len(sample.chosen(application)) for application in sample.applications] == [5, 5, 5]
     return sum(sample.populations.values())
 

@@ -77,7 +77,7 @@ def test_what_only_looks_like_it_is_none(text: str) -> None:
 
 def test_what_the_prompt_said_itself_is_told_apart() -> None:
     found = applied("I wrote to ann@acme.io from 52.95.110.1.", "pii", prompt="Write to ann@acme.io!")
-    assert found.details == {"kinds": {"email": 1, "ip": 1}, "in_prompt": ["email"]}
+    assert found.details == {"category": "email+ip", "kinds": {"email": 1, "ip": 1}, "in_prompt": ["email"]}
 
 
 @given(st.text(max_size=400))

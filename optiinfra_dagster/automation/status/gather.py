@@ -15,7 +15,7 @@ from optiinfra_dagster.automation.ledger_watch import LedgerCache
 from optiinfra_dagster.automation.status import of_dagster, of_ledger, of_place, sections
 from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section, State, Status, Trouble, section, unread
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.errors import OptiInfraError
+from optiinfra_dagster.model.errors import BusyError, OptiInfraError
 from optiinfra_dagster.model.text import counted, plain, shortened
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
+LONG_BUSY = timedelta(minutes=10)  # of an embedded engine; a backfill's largest write takes a minute
 OF_LEDGER = (Item.COLLECTIONS, Item.CUSTOMERS, Item.GAPS, Item.BUDGETS)
 
 
@@ -34,6 +35,7 @@ class Look:
     check_keys: Sequence[dg.AssetCheckKey] = ()
     remembered: LedgerCache | None = None
     gaps: tuple[datetime, tuple[of_ledger.Gap, ...]] | None = field(default=None, init=False)
+    busy_since: datetime | None = field(default=None, init=False)  # since when every look found the engine held
 
 
 def look(
@@ -102,13 +104,22 @@ def _ledger(
         if customers is None:
             with clickhouse.session(migrated=False) as client:
                 state, _ = of_place.clickhouse_state(client, clickhouse)
-            return state, _unread("the customers file cannot be used")
-        return _read(settings, clickhouse, customers, now, how)
+            told = state, _unread("the customers file cannot be used")
+        else:
+            told = _read(settings, clickhouse, customers, now, how)
+    except BusyError as error:
+        how.busy_since = how.busy_since or now
+        lost = of_place.clickhouse_lost(clickhouse, str(error))
+        # A long write is no trouble; somebody who never lets go is.
+        lasts = now - how.busy_since >= LONG_BUSY
+        return replace(lost, troubles=lost.troubles if lasts else (), unread=not lasts), _unread("ClickHouse is in use")
     except OptiInfraError as error:
         return of_place.clickhouse_lost(clickhouse, str(error)), _unread("ClickHouse cannot be used")
     except Exception as error:  # noqa: BLE001 - whatever is broken must not hide the other items
         reason = f"{clickhouse.place} cannot be used: {_reason(error)}"
         return of_place.clickhouse_lost(clickhouse, reason), _unread("ClickHouse cannot be used")
+    how.busy_since = None
+    return told
 
 
 def _read(
@@ -134,7 +145,9 @@ def _read(
         return state, _unread(state.text)
     changed = of_place.file_changed(settings)
     collections = sections.collections(facts, settings, changed, now)
-    told = replace(collections, troubles=(*collections.troubles, *sections.unusual_costs(facts)))
+    told = replace(
+        collections, troubles=(*collections.troubles, *sections.unusual_costs(facts), *sections.worse_quality(facts))
+    )
     return state, {
         Item.COLLECTIONS: told,
         Item.CUSTOMERS: sections.customers(facts, settings, now),

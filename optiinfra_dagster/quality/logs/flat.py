@@ -132,7 +132,7 @@ def _texts(record: Mapping[str, Any]) -> tuple[Any, Any]:
             told = told["messages"]
         if isinstance(told, list) and len(told) > 1:
             *before, last = told
-            if isinstance(last, dict) and last.get("role") in {"assistant", "model", "ai"}:
+            if isinstance(last, dict) and first(last, ("role", "type")) in {"assistant", "model", "ai"}:
                 return before, last
         if record.get("refusal"):
             response = {"refusal": record["refusal"]}
@@ -153,7 +153,9 @@ def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
         call.prompt_tokens = first(usage, (*PROMPT_TOKENS, "prompt", "input"))
     if call.response_tokens is None:
         call.response_tokens = first(usage, (*RESPONSE_TOKENS, "completion", "output"))
-    call.model_name = filled(told, MODEL) or call.model_name or filled(asked, MODEL)  # the release that answered
+    named = filled(told, MODEL)  # the release that answered
+    call.model_name = named if named is not None else call.model_name
+    call.model_name = filled(asked, MODEL) if call.model_name is None else call.model_name
     if call.started is None:
         call.started = filled(told, ("created", "created_at", "createTime"))
     if call.interaction_id is None:

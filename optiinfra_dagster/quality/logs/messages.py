@@ -155,11 +155,18 @@ def _is_structure(value: object) -> bool:
     if not isinstance(value, dict):
         return False
     return (
-        _is_message(value)
+        (_is_message(value) and value.get("role", "user") in _KNOWN_ROLES)
         or ("content" in value and value.keys() <= _OF_A_MESSAGE)
-        or any(isinstance(value.get(key), list) for key in _LISTS)
+        or any(_holds_objects(value.get(key)) for key in _LISTS)
         or any(isinstance(value.get(key), dict) for key in _OBJECTS)
     )
+
+
+_KNOWN_ROLES = {"user", "assistant", "system", "developer", "tool", "function", "model", "human", "ai"}
+
+
+def _holds_objects(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, dict | list) for item in value)
 
 
 def is_vector(value: object) -> bool:

@@ -64,8 +64,14 @@ def is_tool_part(value: Mapping[str, Any]) -> bool:
 
 
 def is_part(value: object) -> bool:
-    """True for a part of a message as its writers make it, with a type or under a known name."""
-    return isinstance(value, dict) and ("type" in value or "text" in value or bool(value.keys() & _CONVERSE))
+    """True for a part of a message as its writers make it: of a known type, or under a known name."""
+    if not isinstance(value, dict):
+        return False
+    known = value.get("type") in _SAID or is_tool_part(value) if isinstance(value.get("type"), str) else False
+    return known or value.keys() == {"text"} or bool(value.keys() & _CONVERSE)
+
+
+_SAID = {"text", "input_text", "output_text", "refusal", "document", "search_result"}
 
 
 def unwrapped_parts(value: object) -> object:

@@ -6,9 +6,9 @@ looked up once; that is five times as fast as to look for every spelling in ever
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 from optiinfra_dagster.model.text import storable
 from optiinfra_dagster.quality.interactions import UNKNOWN, Interaction
@@ -49,7 +49,7 @@ _IGNORED = {
 _SIGNS = {"messages", "request", "traceId", "trace_id", "request_body", "choices", "candidates", "tokens_in", "modelId"}
 _MOST_LAYOUTS = 256
 
-_Layout = tuple[Any, ...]  # for each field the name under which a record has it
+_Layout = tuple[str, ...]  # for each field the name under which a record has it, or ""
 _LAYOUTS: dict[tuple[str, ...], _Layout | None] = {}
 
 
@@ -64,7 +64,7 @@ def read_plain(record: Mapping[str, Any]) -> Interaction | None:
             _LAYOUTS[names] = layout
     if layout is None:
         return None
-    fields: Iterator[Any] = map(record.get, layout)
+    fields = map(record.get, layout)
     moment, interaction_id, application_id, application_name, model_name, provider, prompt, response, *rest = fields
     context, reference, prompt_tokens, response_tokens, usage, session_id, trace_id, cost, latency = rest
     timestamp = moment_of(moment)
@@ -75,19 +75,19 @@ def read_plain(record: Mapping[str, Any]) -> Interaction | None:
             return None
         prompt_tokens = first(usage, flat.PROMPT_TOKENS) if prompt_tokens is None else prompt_tokens
         response_tokens = first(usage, flat.RESPONSE_TOKENS) if response_tokens is None else response_tokens
-    if (context and not _is_plain(context)) or (reference and not _is_plain(reference)):
+    if not (context is None or _is_plain(context)) or not (reference is None or _is_plain(reference)):
         return None
     try:
         interaction_id = name_of(interaction_id)
-        application_name = _name(application_name) if application_name else ""
-        application_id = (_name(application_id) if application_id else "") or application_name or UNKNOWN
+        application_name = "" if application_name is None else _name(application_name)
+        application_id = ("" if application_id is None else _name(application_id)) or application_name or UNKNOWN
         if not interaction_id:
             return None
         return Interaction(
             interaction_id,
             application_id,
             application_name or application_id,
-            (_name(model_name) if model_name else "") or UNKNOWN,
+            ("" if model_name is None else _name(model_name)) or UNKNOWN,
             timestamp,
             provider_of(provider) if provider else "",
             storable(prompt),
@@ -97,8 +97,8 @@ def read_plain(record: Mapping[str, Any]) -> Interaction | None:
             None if prompt_tokens is None else count_of(prompt_tokens),
             None if response_tokens is None else count_of(response_tokens),
             (),
-            name_of(session_id) if session_id else "",
-            name_of(trace_id) if trace_id else "",
+            "" if session_id is None else name_of(session_id),
+            trace_id if isinstance(trace_id, str) else "",
             False,  # noqa: FBT003 - in the order of the fields, which is a third faster than by name
             None if latency is None else milliseconds_of(latency),
             None if cost is None else money_of(cost),
@@ -107,13 +107,13 @@ def read_plain(record: Mapping[str, Any]) -> Interaction | None:
         return None
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=1024, typed=True)
 def _name(value: str | int) -> str:
     """The name of an application or a model: there are few."""
     return name_of(value)
 
 
-def _is_plain(value: object) -> bool:
+def _is_plain(value: object) -> TypeGuard[str]:
     """True for text that is neither empty nor perhaps messages as JSON or server-sent events."""
     return isinstance(value, str) and value[:1] not in _NOT_PLAIN and not value.startswith(("data:", "event:"))
 
@@ -123,12 +123,12 @@ _NOT_PLAIN = {"", "[", "{", " ", "\n", "\t", "\r"}  # after white space, what is
 
 def _layout(names: tuple[str, ...]) -> _Layout | None:
     """Which name of a record holds which field; None for records that must be read in full."""
-    layout: list[str | None] = [None] * len(_FIELDS)
+    layout = [""] * len(_FIELDS)
     for name in names:
         field = _FIELD_OF.get(name)
-        if field is not None and layout[field] is None:
+        if field is not None and not layout[field]:
             layout[field] = name
         elif field is not None or name not in _IGNORED:
             return None  # of two names of a field, it depends on the values which counts
-    has_all = all(layout[field] is not None for field in _NEEDED)
+    has_all = all(layout[field] for field in _NEEDED)
     return tuple(layout) if has_all and not _SIGNS & set(names) else None

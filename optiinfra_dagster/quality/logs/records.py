@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from optiinfra_dagster.quality.interactions import BadLine, Reason
@@ -28,12 +29,13 @@ _MANY = {
 }  # fmt: skip
 
 # What may stand between records: the end of an array, the separator of RFC 7464, byte order marks of joined files.
+_HAS_MANY = re.compile(r'\{\s*"(resourceSpans|resourceLogs)"')  # worth to be looked through if some of it is no JSON
 _BETWEEN = re.compile("[\\s,\\]\x1e\ufeff]*")
 _SPACE = re.compile(r"\s*")
 _COMMAS = re.compile(r"[\s,]*")
 _PLAIN = re.compile(r"[^\s,\]}]*")
-_MARK = re.compile(r'["{}\[\]]')
-_STRING_END = re.compile(r'(?:[^"\\]|\\.)*"', re.DOTALL)
+_MARK = re.compile(r'["{}\[\]\n]')
+_STRING_END = re.compile(r'(?:[^"\\\n]|\\.)*"')
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _DECODER = json.JSONDecoder()
 _LONGEST_WORD = 12  # characters within which an error at the end of a text may be but the text's end
@@ -58,6 +60,13 @@ class _Text:
         self.odd = False  # some bytes were no UTF-8: they are in the text as halves of surrogate pairs
         self.damaged = False  # the stream ended with one of `damages`
         self._stream, self._damages, self._rest = stream, damages, b""
+        self._line, self._counted = 1, 0
+
+    def line(self) -> int:
+        """The number of the line that `at` is in, from 1."""
+        self._line += self.text.count("\n", self._counted, self.at)
+        self._counted = self.at
+        return self._line
 
     def more(self) -> bool:
         """Read on; False at the end. What was read before `at` is let go."""
@@ -70,7 +79,8 @@ class _Text:
             self.ended = not chunk
             text = self._decoded(data)
             if text:
-                self.text, self.at = self.text[self.at :] + text, 0
+                self.line()
+                self.text, self.at, self._counted = self.text[self.at :] + text, 0, 0
                 return True
         return False
 
@@ -139,9 +149,12 @@ class _Text:
                 return value
 
     def skip(self) -> bool:
-        """Pass over the value at `at` without holding it; False if the text ends before it."""
+        """Pass over the value at `at`, no JSON or too large, without holding it; False if its line ends before.
+
+        What is in one line is not sought beyond it: a line that was cut must not cost those behind it.
+        """
         if self.text[self.at] not in '{["':
-            return bool(self.passed(_PLAIN))
+            return self.passed(_PLAIN) not in {"", "\n"}
         depth = 0
         while True:
             match = _MARK.search(self.text, self.at)
@@ -150,6 +163,9 @@ class _Text:
                 if not self.more():
                     return False
                 continue
+            if match[0] == "\n":
+                self.at = match.start()
+                return False
             self.at = match.end()
             if match[0] == '"':
                 if not self._skip_string():
@@ -161,6 +177,10 @@ class _Text:
 
     def _skip_string(self) -> bool:
         while (match := _STRING_END.match(self.text, self.at)) is None:
+            end = self.text.find("\n", self.at)
+            if end >= 0:
+                self.at = end
+                return False
             # All of it belongs to the string, but for a backslash whose letter is yet to come.
             tail = len(self.text) - len(self.text.rstrip("\\"))
             self.at = max(self.at, len(self.text) - tail % 2)
@@ -176,7 +196,14 @@ def read_records(stream: Readable, damages: tuple[type[Exception], ...] = ()) ->
     Where reading ends with one of `damages`, what came before it is read, and counts as a file that was cut.
     """
     text = _Text(stream, damages)
+    lines = [1]  # of the value that is read
+    for value in _values(text, lines):
+        yield replace(value, line=lines[0]) if isinstance(value, BadLine) else value
+
+
+def _values(text: _Text, lines: list[int]) -> Iterator[Any]:
     while mark := text.passed(_BETWEEN):
+        lines[0] = text.line()
         if mark == "[":
             text.at += 1  # its records are as good as those that stand alone
             continue
@@ -189,14 +216,17 @@ def read_records(stream: Readable, damages: tuple[type[Exception], ...] = ()) ->
                 yield BadLine(Reason.WRONG_TYPE)
         except _TooLargeError:
             if mark == "{":
-                yield from _members(text, lambda inner: inner)
+                yield from _members(text, lambda inner: inner, Reason.TOO_LARGE)
             else:
                 text.next_line()
                 yield BadLine(Reason.TOO_LARGE)
         except UnicodeError:
             yield BadLine(Reason.NOT_UTF8)
         except (ValueError, RecursionError):
-            yield from _broken(text)
+            if _HAS_MANY.match(text.text, text.at):
+                yield from _members(text, lambda inner: inner, Reason.NOT_JSON)
+            else:
+                yield from _broken(text)
     if text.damaged:
         yield BadLine(Reason.CUT_FILE)
 
@@ -212,55 +242,62 @@ def _broken(text: _Text) -> Iterator[BadLine]:
         text.next_line()
 
 
-def _members(text: _Text, around: Callable[[Any], Any]) -> Iterator[Any]:
-    """What the too large object at `at` holds many of, each within the members that came before it."""
+def _members(text: _Text, around: Callable[[Any], Any], reason: Reason) -> Iterator[Any]:
+    """What the object at `at` holds many of, each within the members that came before it.
+
+    The object is too large or no JSON as a whole (`reason`); so it counts if it holds many of nothing.
+    """
     beside: dict[str, Any] = {}
-    many = False
+    has_many = False
     text.at += 1
-    while (mark := text.passed(_BETWEEN)) and mark != "}":
+    while (mark := text.passed(_COMMAS)) and mark != "}":
         try:
             key = text.value()
             if not isinstance(key, str) or text.passed(_SPACE) != ":":
                 raise ValueError
-            text.at += 1
-            mark = text.passed(_SPACE)
-            if key in _MANY and mark and mark in "[{":
-                many = True
-                within = _Within(around, beside, key, in_array=mark == "[")
-                yield from _elements(text, within) if mark == "[" else _members(text, within)
-            else:
-                beside[key] = text.value()
-        except _TooLargeError:
-            many = True
-            yield BadLine(Reason.TOO_LARGE)
-            if not text.skip():
-                return
-        except (ValueError, RecursionError):
-            yield BadLine(Reason.NOT_JSON)
+        except (ValueError, RecursionError, _TooLargeError):
+            yield BadLine(reason)
             text.next_line()
             return
+        text.at += 1
+        mark = text.passed(_SPACE)
+        if key in _MANY and mark and mark in "[{":
+            has_many = True
+            within = _Within(around, beside, key, in_array=mark == "[")
+            yield from _elements(text, within) if mark == "[" else _members(text, within, reason)
+            continue
+        try:
+            beside[key] = text.value()
+        except UnicodeError:
+            reason = Reason.NOT_UTF8
+        except (ValueError, RecursionError, _TooLargeError):
+            if not text.skip():
+                yield BadLine(reason)
+                return
     text.at += 1
-    if not many:
-        yield BadLine(Reason.TOO_LARGE)
+    if not has_many:
+        yield BadLine(reason)
 
 
 def _elements(text: _Text, around: Callable[[Any], Any]) -> Iterator[Any]:
-    """The elements of the array at `at`; one that is no JSON is passed over."""
+    """The elements of the array at `at`; one that is no JSON or too large is looked through or passed over."""
     text.at += 1
     while (mark := text.passed(_COMMAS)) and mark != "]":
+        reason = Reason.NOT_JSON
         try:
             yield around(text.value())
-        except _TooLargeError:
-            if mark == "{":
-                yield from _members(text, around)
-            else:
-                yield BadLine(Reason.TOO_LARGE)
-                if not text.skip():
-                    return
+            continue
         except UnicodeError:
             yield BadLine(Reason.NOT_UTF8)
+            continue
+        except _TooLargeError:
+            reason = Reason.TOO_LARGE
         except (ValueError, RecursionError):
-            yield BadLine(Reason.NOT_JSON)
+            pass
+        if mark == "{":
+            yield from _members(text, around, reason)
+        else:
+            yield BadLine(reason)
             if not text.skip():
                 return
     text.at += 1

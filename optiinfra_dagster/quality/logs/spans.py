@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from optiinfra_dagster.quality.logs.calls import Call, Kind
@@ -100,7 +100,7 @@ def _common(span: Span) -> Call:
 
 
 def _read_gen_ai(span: Span) -> Call | None:
-    texts = _texts_of_events(span.events)
+    texts = _texts_of_events([*span.events, *_events_attribute(span.attributes)])
     attributes = span.attributes = {**texts.pop("attributes"), **span.attributes}
     if not _has_gen_ai(attributes) and "llm.request.type" not in attributes and not any(texts.values()):
         return None
@@ -110,9 +110,11 @@ def _read_gen_ai(span: Span) -> Call | None:
     response = filled(attributes, ("gen_ai.output.messages", "gen_ai.completion", "gen_ai.content.completion"))
     response = response or numbered(attributes, "gen_ai.output.messages") or numbered(attributes, "gen_ai.completion")
     prompt, response = prompt or texts["prompt"], response or texts["response"]
-    told = parsed(attributes.get("pydantic_ai.all_messages") or attributes.get("all_messages_events"))
-    if not prompt and isinstance(told, list):
+    told = parsed(attributes.get("pydantic_ai.all_messages"))
+    if isinstance(told, list) and not prompt:
         prompt, response = _of_conversation(told, attributes.get("final_result"))
+    elif prompt and not response and "all_messages_events" in attributes:
+        prompt, response = _of_conversation(prompt, attributes.get("final_result"))
     kind = _kind_of(attributes, is_told=bool(prompt or response))
     if kind is None or (kind is Kind.AGENT and not (prompt and response) and not span.call().failed):
         return None
@@ -162,6 +164,15 @@ def _texts_of_events(events: Iterable[tuple[str, dict[str, Any]]]) -> dict[str, 
             body = parsed(held.get("gen_ai.event.content"))
             _add_message(name, body if isinstance(body, dict) else held, messages, choices)
     return {"prompt": messages, "response": choices, "attributes": details}
+
+
+def _events_attribute(attributes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The events of one message each that Pydantic AI keeps in an attribute."""
+    events = parsed(first(attributes, ("events", "all_messages_events")))
+    for event in events if isinstance(events, list) else ():
+        if isinstance(event, dict):
+            name = event.get("event.name") or f"gen_ai.{event.get('role')}.message"
+            yield str(name), event
 
 
 def _listed(value: Any) -> list[Any]:
@@ -289,7 +300,7 @@ def _read_vercel(span: Span) -> Call | None:
     call.prompt_tokens = first(attributes, ("ai.usage.inputTokens", "ai.usage.promptTokens", *_INPUT_TOKENS))
     call.response_tokens = first(attributes, ("ai.usage.outputTokens", "ai.usage.completionTokens", *_OUTPUT_TOKENS))
     call.stopped = call.stopped or first(attributes, ("ai.response.finishReason", "ai.finishReason"))
-    call.prompt = filled(attributes, ("ai.prompt.messages", "ai.prompt"))
+    call.prompt = parsed(filled(attributes, ("ai.prompt.messages", "ai.prompt")))
     text = filled(attributes, ("ai.response.text", "ai.result.text", "ai.response.object", "ai.result.object"))
     calls = parsed(filled(attributes, ("ai.response.toolCalls", "ai.result.toolCalls")))
     if text or calls:
