@@ -179,6 +179,17 @@ def test_nothing_new_costs_one_listing_and_reads_nothing(world: World) -> None:
     assert [world.batches(NOON + n * W) for n in range(5)] == [1] * 5
 
 
+def test_files_at_the_far_end_of_what_is_looked_at_are_not_read_again(free_spine: Spine, lab: CloudLab) -> None:
+    world = World(free_spine, lab, f"s3://logs/{DATED}")
+    world.spine.settings = world.spine.settings.model_copy(update={"late_logs_hours": 1})
+    for number in range(9):
+        at = NOON + number * W
+        world.deliver(f"2026/11/21/{at:%H}/{number}.jsonl", lines(record(number, at)), at + W)
+        world.lab.control.reset()
+        world.collect(at)
+        assert gets(world) == 1
+
+
 def test_a_file_that_grows_changes_only_the_windows_that_it_grew_by(folder: World) -> None:
     """As a day's log does: it is read again, and what was collected of it stays as it is."""
     log: list[dict[str, Any]] = []

@@ -112,14 +112,14 @@ def verdicts(clickhouse: ClickHouse, day: datetime = DAY) -> list[dict[str, Any]
 
 
 def drawn(seed: int) -> tuple[list[Score], Populations]:
-    """A world of some applications of two customers over 60 days, some of which become worse, or change their model."""
+    """A world of some applications of two customers over 88 days, some of which become worse, or change their model."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     scores: list[Score] = []
     populations: dict[Stratum, int] = {}
     for customer, provider in (("acme", "aws"), ("acme", "gcp"), ("globex", "aws")):
         for application in ("chat", "search"):
             is_plain = application == "chat" and provider == "aws"  # some have a verdict in each world
-            first = chance.choice([20, 60] if is_plain else [2, 5, 58])
+            first = chance.choice([20, 88] if is_plain else [2, 5, 86])
             hours = sorted(chance.sample(range(24), 6 if is_plain else chance.choice([1, 3])))
             models = ["m-1", "m-2", "m-3"] if is_plain else chance.choice([["m-1"], ["m-1", "m-2", ""]])
             new_version = 0 if is_plain else chance.choice([0, 0, 9])
@@ -168,7 +168,7 @@ class Rolled:
     sums: np.ndarray[Any, Any]  # weight, its square, weighted powers: 5 x 24
     observations: int = 0
     scores: int = 0
-    as_of: datetime = DAY - 100 * D
+    as_of: datetime = DAY - 200 * D
 
 
 Key = tuple[str, str, str, str]  # customer, provider, application, metric
@@ -232,7 +232,7 @@ def reason(observations: int, before: int, hours: float) -> str:
     if observations < alarm.LEAST_N:
         return f"{observations} different texts were judged, 20 are needed"
     if before < alarm.LEAST_DAYS:
-        return f"{before} of the 56 days before were judged by this version of the judge, 7 are needed"
+        return f"{before} of the 84 days before were judged by this version of the judge, 7 are needed"
     return "" if hours else "no hour of the day was judged on a day before"
 
 
@@ -403,8 +403,8 @@ def test_the_model_that_got_worse_is_named(told: ClickHouse) -> None:
     ("case", "reason"),
     [
         ("few", "9 different texts were judged, 20 are needed"),
-        ("young", "3 of the 56 days before were judged by this version of the judge, 7 are needed"),
-        ("new judge", "0 of the 56 days before were judged by this version of the judge, 7 are needed"),
+        ("young", "3 of the 84 days before were judged by this version of the judge, 7 are needed"),
+        ("new judge", "0 of the 84 days before were judged by this version of the judge, 7 are needed"),
         ("new hour", "no hour of the day was judged on a day before"),
     ],
 )
@@ -431,7 +431,7 @@ def test_alerts_tell_of_what_got_worse_in_a_sentence(told: ClickHouse) -> None:
     assert {one.days for one in found} == {1}
     text = troubles["quality_worse/worse/aws/chat:toxicity"]
     assert text.startswith(
-        f"worse aws chat: toxicity was 60.0 % on {DAY:%Y-%m-%d}, 12.5 % in the same hours of the 8 weeks"
+        f"worse aws chat: toxicity was 60.0 % on {DAY:%Y-%m-%d}, 12.5 % in the same hours of the 12 weeks"
     )
     assert text.endswith("See `optiinfra read application alarms --customer worse`.")
 

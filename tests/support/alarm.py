@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 SPAN = 3  # days that are looked at together, the newest among them
-BEFORE = 56  # days that they are compared with
+BEFORE = 84  # days that they are compared with
 DAYS = BEFORE + SPAN
 LEAST_DAYS = 7
 LEAST_N = 20

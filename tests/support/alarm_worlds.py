@@ -1,4 +1,4 @@
-"""Simulated scores of LLM applications over 59 days: ones in which nothing changes, and ones that get worse at the end.
+"""Simulated scores of LLM applications over 87 days: ones in which nothing changes, and ones that get worse at the end.
 
 An application has five metrics: three means of five grades, .865 in the middle, and two shares of 5 and 2 %, all
 independent, which gives the most false alarms. A world is made of one seed, and has many applications.
@@ -82,8 +82,8 @@ def world(
     """The five metrics. `mean_to` and `rate_to` are what the first mean and rate are on the last `changed` days.
 
     `between_days`: the standard deviation of days' log odds of a hit, and in fifths of it the fraction that moves a
-    grade: down goes further than up, so bad days are further off than good ones. `night`: by how much more is bad from 0
-    to 8 o'clock. `busy_by_day`: three of four answers are from 8 to 20 o'clock.
+    grade: down goes further than up, so bad days are further off than good ones. `night`: by how much more is bad from
+    0 to 8 o'clock. `busy_by_day`: three of four answers are from 8 to 20 o'clock.
     """
     share = np.ones(HOURS)
     if busy_by_day:

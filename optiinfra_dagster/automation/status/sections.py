@@ -182,10 +182,11 @@ def _worse(one: Worse) -> str:
     figures = (one.now, one.before, one.low, one.high)
     now, before, low, high = (f"{100 * value:.1f} %" if one.of_shares else f"{value:.3f}" for value in figures)
     of = f"{one.customer} {one.provider} {plain(one.application)}{f' on {plain(one.model)}' if one.model else ''}"
+    when = f"on {one.day}" if one.seen_in == 1 else f"in the three days to {one.day}"
     return (
-        f"{of}: {plain(one.metric)} was {now} {'on' if one.seen_in == 1 else 'in the three days to'} {one.day}, {before} "
-        f"in the same hours of the 8 weeks before (difference {low} to {high}, {one.n:,} different texts judged on the "
-        f"day). See `optiinfra read application alarms --customer {one.customer}`."
+        f"{of}: {plain(one.metric)} was {now} {when}, {before} in the same hours of the 12 weeks before (difference "
+        f"{low} to {high}, {one.n:,} different texts judged on the day). See `optiinfra read application alarms "
+        f"--customer {one.customer}`."
     )
 
 

@@ -104,7 +104,7 @@ def reply_of(value: object) -> Said:
     value = assembled(_unwrapped(value))
     turns = list(_turns(value, "", _RESPONSE, 0))
     told = [part.text for turn in turns for part in turn.parts if part.kind in {PartKind.RESULT, PartKind.DOCUMENT}]
-    spoken = [turn for turn in turns if turn.role in {"", "assistant"}]
+    spoken = [turn for turn in turns if turn.role in {"", "assistant", "unknown"}]
     is_conversation = len(spoken) < len(turns)  # it went on: the last that was said is the answer
     text, refused = "", False
     for turn in reversed(spoken) if is_conversation else spoken:

@@ -115,6 +115,8 @@ def _read_gen_ai(span: Span) -> Call | None:
         prompt, response = _of_conversation(told, attributes.get("final_result"))
     elif prompt and not response and "all_messages_events" in attributes:
         prompt, response = _of_conversation(prompt, attributes.get("final_result"))
+    if parsed(response) == {"output": None}:  # LangSmith's of a call without an answer
+        response = None
     kind = _kind_of(attributes, is_told=bool(prompt or response))
     if kind is None or (kind is Kind.AGENT and not (prompt and response) and not span.call().failed):
         return None
