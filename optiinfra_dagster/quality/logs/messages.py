@@ -232,8 +232,9 @@ def _is_message(value: Mapping[str, Any]) -> bool:
 
 
 def _has_message(value: Mapping[str, Any]) -> bool:
-    """True for a choice, a candidate, a generation: what holds a message and is no part of one."""
+    """True for a choice, a candidate, a generation, a response: what holds a message and is no part of one."""
     holds = any(isinstance(value.get(key), dict) for key in ("message", "content", "delta"))
+    holds = holds or value.get("object") == "response"
     return holds or any(key in value for key in _ENDED) or (isinstance(value.get("text"), str) and "message" in value)
 
 
