@@ -4,6 +4,7 @@
 -- shows: window_start period provider application_id model_name rubric direction n population mean low high labels
 --   not_assessable cannot_tell failures over_budget as_of complete
 -- empty without: application_metrics
+-- if empty: no customer has rubrics of its own: write them below application in the customers file
 -- kept: 90 days
 -- key: customer_id provider application_id model_name rubric judge_version period
 -- types: population UInt64, n UInt64, labels String, rubric LowCardinality(String), direction LowCardinality(String)
