@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_RECORD = 4 * 2**20  # characters of one record, and so of one interaction
-CHUNK = 2**18  # bytes that are read at a time
+CHUNK = 2**16  # bytes that are read at a time
 
 # Members that hold many records, and may so be larger than one.
 _MANY = {
@@ -68,11 +68,11 @@ class _Text:
         self._counted = self.at
         return self._line
 
-    def more(self) -> bool:
-        """Read on; False at the end. What was read before `at` is let go."""
+    def more(self, size: int = CHUNK) -> bool:
+        """Read on, at most so many bytes; False at the end. What was read before `at` is let go."""
         while not self.ended:
             try:
-                chunk = self._stream.read(CHUNK)
+                chunk = self._stream.read(size)
             except self._damages:
                 self.damaged, chunk = True, b""
             data, self._rest = self._rest + chunk, b""
@@ -135,7 +135,7 @@ class _Text:
                 if held > MAX_RECORD:
                     raise _TooLargeError from None
                 wanted = max(2 * held, CHUNK)  # so that a large value is not tried after every chunk
-                while len(self.text) - self.at < wanted and self.more():
+                while (lacks := wanted - len(self.text) + self.at) > 0 and self.more(max(lacks, CHUNK)):
                     pass
             else:
                 if end == len(self.text) and not self.ended and not isinstance(value, str | dict | list):
