@@ -49,7 +49,7 @@ def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -
         settings.clickhouse_url.get_secret_value(),
         lock_timeout=LOCK_SECONDS,
         linger=LINGER_SECONDS,
-        answer_seconds=LOCK_SECONDS,
+        answer_seconds=int(LOCK_SECONDS),
     )
     windowed = [*collected, *readers.build(partitions)]
     nightly_job, nightly = housekeeping.build(settings, partitions, [key for asset in windowed for key in asset.keys])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from optiinfra_dagster.config.settings import Settings
 
-PATIENCE_SECONDS = 15.0  # for ClickHouse: what answers later is as good as dead to who looks
+PATIENCE_SECONDS = 15  # for ClickHouse: what answers later is as good as dead to who looks
 
 
 def print_status(settings: Settings, out: Callable[[str], None], *, as_json: bool, details: bool) -> bool:

@@ -10,8 +10,8 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.quality.files import FileSource, Memory
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skipped
-from optiinfra_dagster.quality.logs.reader import MAX_LINE_BYTES, read_fields
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Skipped
+from optiinfra_dagster.quality.logs.reader import MAX_LINE_BYTES, read_rows
 from optiinfra_dagster.quality.records import LOOKED_AT, Filter, Sight, SourceCounts
 from optiinfra_dagster.quality.stores import open_store
 from optiinfra_dagster.storage.interactions import LoggedTable, logged_interactions
@@ -145,8 +145,9 @@ class TableSource:
     def _items(self, provider: str, start: datetime, end: datetime) -> Iterator[Interaction | Skipped | BadLine]:
         for table in self._tables(provider, start, end):
             self.counts.other_provider += table.elsewhere
-            for *fields, too_large in table.rows:
-                yield BadLine(Reason.TOO_LARGE) if too_large else read_fields(fields, structured=table.has_spans)
+            for item in read_rows(table.rows, has_spans=table.has_spans):
+                if item.timestamp is None or start <= item.timestamp < end:  # not of the minutes around
+                    yield item
 
     def _fetch(self, provider: str, start: datetime, end: datetime, window: Filter) -> Iterator[Interaction | Skipped]:
         counts = self.counts

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 LOCK_TIMEOUT_SECONDS = 120.0
-ANSWER_SECONDS = 300.0
+ANSWER_SECONDS = 300
 LINGER_SECONDS = 5.0  # of runs, sensors and the command line
 
 # Server: settings of every statement. A write is acknowledged when it is in a part, never when it is only queued.
@@ -60,7 +60,7 @@ class ClickHouse:
         *,
         lock_timeout: float = LOCK_TIMEOUT_SECONDS,
         linger: float = 0.0,
-        answer_seconds: float = ANSWER_SECONDS,
+        answer_seconds: int = ANSWER_SECONDS,
     ) -> None:
         parts = urlsplit(url)
         self._url = url

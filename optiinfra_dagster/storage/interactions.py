@@ -1,4 +1,8 @@
-"""Interactions that customers log into ClickHouse: the table llm_interactions, and OpenTelemetry's otel_traces."""
+"""Interactions that customers log into ClickHouse: the table llm_interactions, and OpenTelemetry's tables.
+
+The latter are otel_traces and otel_logs, as the OpenTelemetry Collector's ClickHouse exporter creates them where it
+writes to this database. The customer is the resource attribute `customer.id`.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +19,26 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 ROWS_AT_ONCE = 2000  # about as many are asked for at a time: the embedded engine holds a whole result in memory
+AROUND_S = (
+    300  # what tells of one call may be logged on both sides of a window's end, an answer minutes after its prompt
+)
 
-_OWN, _OTEL = "llm_interactions", "llm_interactions_otel"
+_SPAN = (
+    "Timestamp", "TraceId", "SpanId", "ParentSpanId", "name", "ServiceName", "ScopeName", "StatusCode", "Duration",
+    "ResourceAttributes", "SpanAttributes", "Events.Name", "Events.Attributes",
+)  # fmt: skip
+_LOG = (
+    "Timestamp", "TraceId", "SpanId", "ServiceName", "ScopeName", "EventName", "ResourceAttributes", "LogAttributes",
+    "Body",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedTable:
     """The interactions of one table: how many may be of the provider, how many ran elsewhere, and those of the former.
 
-    A row has the columns of `sql/queries/llm_interactions.sql`. With `has_spans`, texts may be messages in JSON.
+    A row has the columns of `sql/queries/llm_interactions.sql`. With `has_spans`, it is a record with the columns of
+    the exporter, and whether it is too large; rows are of the minutes around the time, too.
     """
 
     count: int
@@ -38,7 +53,7 @@ def logged_interactions(
     """Read a customer's interactions in [start, end), table by table; ClickHouse is held until the last is read.
 
     Args:
-        clickhouse: where the tables are; otel_traces need not be there.
+        clickhouse: where the tables are; those of OpenTelemetry need not be there.
         customer_id: whose interactions they are.
         provider: interactions that ran on it, or do not say where, are read.
         start: the first moment.
@@ -56,16 +71,39 @@ def logged_interactions(
         "longest": longest,
     }
     with clickhouse.session() as client:
-        for table in (_OWN, _OTEL) if client.command("EXISTS TABLE otel_traces") else (_OWN,):
-            sql = read_sql("queries/llm_interactions_count").replace("{table}", table)
-            ((count, elsewhere),) = client.query(sql, parameters=parameters).result_rows
-            yield LoggedTable(count, elsewhere, _rows(client, table, parameters, count), has_spans=table == _OTEL)
+        ((count, elsewhere),) = client.query(
+            read_sql("queries/llm_interactions_count"), parameters=parameters
+        ).result_rows
+        yield LoggedTable(count, elsewhere, _rows(client, parameters, count), has_spans=False)
+        if client.command("EXISTS TABLE otel_traces"):
+            ((count, elsewhere),) = client.query(read_sql("queries/otel_count"), parameters=parameters).result_rows
+            yield LoggedTable(count, elsewhere, _otel_rows(client, parameters, count), has_spans=True)
 
 
-def _rows(client: Client, table: str, parameters: dict[str, Any], count: int) -> Iterator[Sequence[Any]]:
-    sql = read_sql("queries/llm_interactions").replace("{table}", table)
+def _rows(client: Client, parameters: dict[str, Any], count: int) -> Iterator[Sequence[Any]]:
+    sql = read_sql("queries/llm_interactions")
     for start, end in _parts(parameters["start"], parameters["end"], count):
         yield from client.query(sql, parameters={**parameters, "start": start, "end": end}).result_rows
+
+
+def _otel_rows(client: Client, parameters: dict[str, Any], count: int) -> Iterator[Sequence[Any]]:
+    """Log records and spans by time, so that what tells of one call comes together."""
+    logs = _logs_query(client)
+    begin, until = (parameters["start"] - AROUND_S * 10**6, parameters["end"] + AROUND_S * 10**6)
+    for start, end in _parts(begin, until, max(count, 1)):
+        part = {**parameters, "start": start, "end": end}
+        for sql, names in ((logs, _LOG), (read_sql("queries/otel_spans"), _SPAN)):
+            for *fields, too_large in client.query(sql, parameters=part).result_rows if sql else ():
+                yield dict(zip(names, fields, strict=True)), too_large
+
+
+def _logs_query(client: Client) -> str:
+    """The query of log records, "" where none are logged; exporters before 2025 have no column for an event's name."""
+    if not client.command("EXISTS TABLE otel_logs"):
+        return ""
+    columns = {row[0] for row in client.query("DESCRIBE TABLE otel_logs").result_rows}
+    name = "EventName" if "EventName" in columns else "LogAttributes['event.name']"
+    return read_sql("queries/otel_logs").replace("{event_name}", name)
 
 
 def _parts(start: int, end: int, rows: int) -> Iterator[tuple[int, int]]:

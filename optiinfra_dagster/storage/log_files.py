@@ -82,6 +82,7 @@ def collected_contents(
 _LOG_TABLES = {
     "llm_interactions": {"customer_id": "customer_id", "time": "timestamp", "id": "interaction_id"},
     "otel_traces": {"customer_id": "ResourceAttributes['customer.id']", "time": "Timestamp", "id": "SpanId"},
+    "otel_logs": {"customer_id": "ResourceAttributes['customer.id']", "time": "Timestamp", "id": "SpanId"},
 }
 
 

@@ -1,5 +1,5 @@
--- The interactions of one customer in [start, end) that ran on a provider, or do not say where. {table} is
--- llm_interactions or llm_interactions_otel. The texts of a row that is too large stay where they are.
+-- The interactions of one customer in [start, end) that ran on a provider, or do not say where. The texts of a row that
+-- is too large stay where they are.
 WITH length(prompt) + length(response) + length(context) + length(reference) > {longest:UInt64} AS too_large
 SELECT
     toUnixTimestamp64Micro(timestamp),
@@ -15,7 +15,7 @@ SELECT
     prompt_tokens,
     response_tokens,
     too_large
-FROM {table}
+FROM llm_interactions
 WHERE customer_id = {customer:String}
     AND timestamp >= fromUnixTimestamp64Micro({start:Int64})
     AND timestamp < fromUnixTimestamp64Micro({end:Int64})

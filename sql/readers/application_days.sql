@@ -2,8 +2,8 @@
 -- `window` is the day.
 --
 -- A text that repeats counts once a day: prompt and response of the same hash are one observation, in the hour in which
--- it came first, with the mean of its scores and weights. A weight is how many interactions a judged one stands for: the
--- population of its window and model by how many of it were judged. Where no sample says so it is 1.
+-- it came first, with the mean of its scores and weights. A weight is how many interactions an answer stands for: those
+-- of its window and model by how many of them the judge answered on. Where no sample says how many there were it is 1.
 --
 -- Of hallucination and toxicity the observation is whether there is any; of the other metrics it is the score.
 --
@@ -13,7 +13,7 @@
 -- empty without: application_metrics
 -- covers: 1 day
 -- also computes: stale_application_days
--- kept: 100 days
+-- kept: 120 days
 -- key: customer_id provider application_id model_name metric_type judge_version
 WITH
 {window:DateTime('UTC')} AS day,
@@ -25,22 +25,15 @@ published AS
         AND window_start >= day AND window_start < day + INTERVAL 1 DAY
     GROUP BY customer_id, provider, window_start
 ),
-strata AS
+populations AS
 (
-    SELECT
-        customer_id,
-        provider,
-        window_start,
-        application_id,
-        model_name,
-        judge_version,
-        sum(JSONExtractUInt(a.details, 'population')) / nullIf(sum(JSONExtractUInt(a.details, 'judged')), 0) AS weight
+    SELECT customer_id, provider, window_start, application_id, model_name, max(a.population) AS population
     FROM application_metrics AS a
     INNER JOIN published AS p USING (customer_id, provider, window_start, batch)
     WHERE window_start >= day AND window_start < day + INTERVAL 1 DAY AND metric_type = 'sample'
-    GROUP BY customer_id, provider, window_start, application_id, model_name, judge_version
+    GROUP BY customer_id, provider, window_start, application_id, model_name
 ),
-scored AS
+answers AS
 (
     SELECT
         a.customer_id AS customer_id,
@@ -52,16 +45,18 @@ scored AS
         a.judge_model AS judge_model,
         a.judge_version AS judge_version,
         a.window_start AS window_start,
+        a.score AS score,
         p.complete AS complete,
         metric_type IN ('hallucination', 'toxicity') AS is_rate,
-        if(is_rate, toFloat64(a.score > 0), assumeNotNull(a.score)) AS value,
         JSONExtractString(a.details, 'direction') AS direction,
         concat(JSONExtractString(a.details, 'prompt_hash'), '/', JSONExtractString(a.details, 'response_hash')) AS hashes,
-        if(hashes = '/', a.interaction_id, hashes) AS text
+        if(hashes = '/', a.interaction_id, hashes) AS text,
+        countIf(a.label NOT IN ('judge_failed', 'over_budget')) OVER (PARTITION BY a.customer_id, a.provider,
+            a.window_start, a.application_id, a.model_name, a.metric_type, a.judge_version) AS answered
     FROM application_metrics AS a
     INNER JOIN published AS p USING (customer_id, provider, window_start, batch)
     WHERE a.window_start >= day AND a.window_start < day + INTERVAL 1 DAY
-        AND a.metric_type NOT IN ('sample', 'source') AND isNotNull(a.score)
+        AND a.metric_type NOT IN ('sample', 'source') AND direction != ''
 ),
 observed AS
 (
@@ -75,19 +70,18 @@ observed AS
         s.text AS text,
         any(s.is_rate) AS is_rate,
         max(s.direction = 'higher_is_worse') AS higher_is_worse,
-        max(s.direction != '') AS is_judged,
         max(s.application_name) AS application_name,
         max(s.judge_model) AS judge_model,
         toHour(min(s.window_start), 'UTC') AS hour,
         max(s.window_start) AS as_of,
         min(s.complete) AS complete,
         count() AS scores,
-        avg(s.value) AS value,
-        avg(if(t.weight > 0, t.weight, 1)) AS weight
-    FROM scored AS s
-    LEFT JOIN strata AS t USING (customer_id, provider, window_start, application_id, model_name, judge_version)
+        avg(if(s.is_rate, toFloat64(s.score > 0), s.score)) AS value,
+        avg(greatest(p.population, s.answered) / s.answered) AS weight
+    FROM answers AS s
+    LEFT JOIN populations AS p USING (customer_id, provider, window_start, application_id, model_name)
+    WHERE isNotNull(s.score)
     GROUP BY customer_id, provider, application_id, model_name, metric_type, judge_version, text
-    HAVING is_judged
 ),
 hours AS
 (

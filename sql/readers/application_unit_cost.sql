@@ -38,10 +38,13 @@ answers AS
         a.metric_type = 'sample' AS is_sample,
         any(a.application_name) AS application_name,
         any(p.complete) AS complete,
-        -- Without a verdict there is no score; a hallucination that cannot be assessed has none either.
-        countIf(a.metric_type != 'hallucination' AND isNull(a.score)) = 0 AND NOT is_sample AS is_judged,
+        -- Without a verdict there is no score; a hallucination that cannot be assessed has none either. An answer that
+        -- declines to answer is not graded for relevance, and is not good.
+        countIf(a.metric_type != 'hallucination' AND isNull(a.score) AND a.label != 'refusal') = 0 AND NOT is_sample
+            AS is_judged,
         is_judged AND countIf(
-            if(a.metric_type IN ('hallucination', 'toxicity'), ifNull(a.score > 0, false), a.score < 0.75)) = 0 AS is_good,
+            if(a.metric_type IN ('hallucination', 'toxicity'), ifNull(a.score > 0, false), ifNull(a.score < 0.75, true))) = 0
+            AS is_good,
         any(if(is_sample, a.details, '')) AS details,
         toDecimal128OrNull(JSONExtractString(details, 'input_usd_per_million'), 15) AS input_price,
         toDecimal128OrNull(JSONExtractString(details, 'output_usd_per_million'), 15) AS output_price,

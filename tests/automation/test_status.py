@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
 from dagster._core.scheduler.instigation import (
@@ -22,6 +24,7 @@ from dagster._core.scheduler.instigation import (
 from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 
+from optiinfra_dagster.automation.status import asset as status_asset
 from optiinfra_dagster.automation.status import show
 from optiinfra_dagster.automation.status.gather import Look, look, open_instance
 from optiinfra_dagster.automation.status.items import Item, Kind, Section, State, Status
@@ -30,11 +33,10 @@ from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.sql import readers
 from tests.automation.conftest import NOW, W0, Ledger, before, start_run
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from tests.support.clickhouse_http import ClickHouseHttp
     from tests.support.spine import Spine
 
@@ -305,6 +307,25 @@ def test_a_dead_clickhouse_is_one_red_line_and_hides_nothing(settled: Spine, url
     assert "s3cret" not in show.to_json(status)
 
 
+def test_a_clickhouse_that_never_answers_is_not_waited_for(settled: Spine) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(20)
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        status = look(settled.settings, ClickHouse(url, answer_seconds=1), "not asked for", NOW, Look())
+    assert "Read timed out" in status.of(Item.CLICKHOUSE).text
+
+
+def test_the_asset_shows_the_status_of_now_when_it_is_materialized(home: tuple[Spine, dg.DagsterInstance]) -> None:
+    spine, instance = home
+    result = dg.materialize(
+        [status_asset.build(spine.settings)], instance=instance, resources={"clickhouse": spine.clickhouse}
+    )
+    (event,) = result.asset_materializations_for_node("operations__status")
+    assert event.metadata["state"].value == "red"  # no daemon runs here
+    assert "| red | daemons |" in str(event.metadata["status"].value)
+
+
 def test_a_server_without_tables_asks_for_a_migration(settled: Spine, clickhouse_url: str) -> None:
     clickhouse = look(settled.settings, ClickHouse(clickhouse_url), "not asked for", NOW, Look()).of(Item.CLICKHOUSE)
     assert clickhouse.state is State.RED
@@ -533,3 +554,34 @@ def test_a_thousand_failing_customers_stay_a_page(settled: Spine, ledger: Ledger
     assert len(section.troubles) == 1000
     assert len("\n".join(show.lines(status, details=True))) < 40_000
     assert len(show.to_markdown(status)) < 20_000
+
+
+# --- What readers say ------------------------------------------------------------------------------------------------
+
+
+def published(spine: Spine, reader: tuple[str, str], window: datetime, rows: list[dict[str, Any]]) -> None:
+    """Rows of a reader, as if computed for a window; what is not said has its column's default."""
+    table = readers()[reader].table
+    with spine.clickhouse.session() as client:
+        client.command(f"TRUNCATE TABLE {table}")
+        for row in rows:
+            full = {"window_start": f"{window:%Y-%m-%d %H:%M:%S}", "batch": 7, **row}
+            client.command(
+                f"INSERT INTO {table} ({', '.join(full)}) FORMAT JSONEachRow {json.dumps(full, default=str)}"
+            )
+
+
+def test_an_unusual_day_of_an_account_is_a_trouble_of_its_customer(settled: Spine, ledger: Ledger) -> None:
+    ledger.collected(before(1), W0)
+    ledger.add(readers()["cost", "outlook"].table, [W0], batch=7)
+    row = {"customer_id": "acme", "provider": "aws", "sub_account_id": "111", "currency": "USD", "scope": "account"}
+    day = {"day": f"{W0:%Y-%m-%d}", "unusual_by": "40.5", "usual_day": "10", "is_unusual": True, "causes": "web-1 +40"}
+    published(
+        settled,
+        ("cost", "outlook"),
+        W0,
+        [row | day, row | day | {"sub_account_id": "222", "is_unusual": False}, row | {"sub_account_id": "333"}],
+    )
+    (trouble,) = stands(settled).of(Item.COLLECTIONS).troubles
+    assert trouble.key == "cost_unusual/acme/aws/111:USD"
+    assert trouble.text == f"acme aws 111: {W0:%Y-%m-%d} cost 40.50 USD more than the usual 10.00: web-1 +40."

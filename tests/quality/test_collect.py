@@ -15,24 +15,40 @@ from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 from optiinfra_dagster.lab.groq.naive import label_key
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import METRICS, RETRIEVAL
-from optiinfra_dagster.model.slices import SliceStatus
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.quality import statistics
 from optiinfra_dagster.quality.collect import Collected, collect
 from optiinfra_dagster.quality.interactions import Skip, Skipped
 from optiinfra_dagster.quality.rules import RULES
 from optiinfra_dagster.quality.sources import open_source
-from optiinfra_dagster.storage import arrow, schema
+from optiinfra_dagster.storage import arrow, reader_writer, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.spend import Amount, Purse, Spend
+from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.verdicts import Verdicts
+from optiinfra_dagster.storage.writer import Writer
 from tests.support import killing
 from tests.support.engines import copy_migrated
-from tests.support.judging import NOW, Labels, Listed, W, customer, interaction, judge_at, lab_of, labelled
+from tests.support.judging import (
+    NOW,
+    RUBRICS,
+    Labels,
+    Listed,
+    W,
+    customer,
+    interaction,
+    judge_at,
+    lab_of,
+    labelled,
+)
+from tests.support.samples import W as NEW
+from tests.support.samples import select
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab import CloudLab
@@ -86,11 +102,20 @@ def run(
     store_text: bool = False,
     now: datetime = NOW,
     judge: Judge | None = None,
+    rubrics: Sequence[dict[str, Any]] = (),
     **judging: Any,
 ) -> Collected:
     asked = judge or judge_at(lab.url, **judging)
     try:
-        return collect(customer(store_text=store_text), "aws", W, Listed(interactions), asked, verdicts, lambda: now)
+        return collect(
+            customer(store_text=store_text, rubrics=rubrics),
+            "aws",
+            W,
+            Listed(interactions),
+            asked,
+            verdicts,
+            lambda: now,
+        )
     finally:
         asked.close()
 
@@ -119,21 +144,49 @@ def normalised(found: dict[str, Any], metric: str, *, grounded: bool) -> float |
     return {"none": 0.0, "minor": 0.5, "major": 1.0}.get(label)
 
 
-def check_against_labels(rows: list[dict[str, Any]], interactions: list[Interaction], labels: Labels) -> None:
+def retrieval_of(found: dict[str, Any], one: Interaction) -> dict[str, float | None]:
+    """The figures of retrieval from the labels of claims, chunks and facts, written down a second time."""
+    claims = [claim["verdict"] for claim in found["hallucination"]["claims"]]
+    chunks = [{"relevant": 1.0, "partly": 0.5, "irrelevant": 0.0}[c["relevance"]] for c in found["retrieval"]["chunks"]]
+    hits = [chunk > 0 for chunk in chunks]
+    at = [sum(hits[: n + 1]) / (n + 1) for n, hit in enumerate(hits) if hit]
+    grounded = bool(one.context or one.reference) and bool(claims)
+    return {
+        "groundedness": claims.count("supported") / len(claims) if grounded else None,
+        "context_relevance": sum(chunks) / len(chunks) if one.context else None,
+        "context_precision": (sum(at) / len(at) if at else 0.0) if one.context else None,
+        "context_recall": 1.0 if one.context and one.reference else None,
+    }
+
+
+def own_of(found: dict[str, Any], one: Interaction) -> dict[str, float | None]:
+    """The scores of the customer's rubrics from the labels, written down a second time."""
+    label = found["hallucination"]["label"]
+    return {
+        "rubric:right": (found["accuracy"]["score"] - 1) / 4,
+        "rubric:hateful": float(found["toxicity"]["severity"] > 0),
+        "rubric:from_context": {"none": 0.0, "minor": 0.25, "major": 1.0}[label] if one.context else None,
+    }
+
+
+def check_against_labels(
+    rows: list[dict[str, Any]], interactions: list[Interaction], labels: Labels
+) -> dict[tuple[str, str, str], list[float]]:
     """Every score, and the count, mean and interval of every application and model, straight from the labels."""
     scores = {(r["application_id"], r["model_name"], r["metric_type"], r["interaction_id"]): r["score"] for r in rows}
     expected: dict[tuple[str, str, str], list[float]] = {}
     for one in interactions:
         truth = labels[label_key(one.prompt, one.response)]
-        for metric in METRICS:
-            score = normalised(truth, metric, grounded=bool(one.context or one.reference))
-            assert scores[one.application_id, one.model_name, metric, one.interaction_id] == score
+        grounded = bool(one.context or one.reference)
+        wanted = {metric: normalised(truth, metric, grounded=grounded) for metric in METRICS}
+        for metric, score in {**wanted, **retrieval_of(truth, one), **own_of(truth, one)}.items():
+            assert scores[one.application_id, one.model_name, metric, one.interaction_id] == pytest.approx(score)
             expected.setdefault((one.application_id, one.model_name, metric), []).extend(
                 [] if score is None else [score]
             )
     measured: dict[tuple[str, str, str], list[float]] = {}
     for (application, model, metric, _), score in scores.items():
-        if metric in METRICS:
+        if metric in JUDGED or metric.startswith("rubric:"):
             measured.setdefault((application, model, metric), []).extend([] if score is None else [score])
     assert measured.keys() == expected.keys()
     for group, found in measured.items():
@@ -148,18 +201,40 @@ def check_against_labels(rows: list[dict[str, Any]], interactions: list[Interact
             half = z * sqrt(mean * (1 - mean) / n + z * z / (4 * n * n)) / (1 + z * z / n)
             middle = (mean + z * z / (2 * n)) / (1 + z * z / n)
             assert (interval.low, interval.high) == pytest.approx((middle - half, middle + half), abs=1e-9)
+    return expected
+
+
+def check_readers(clickhouse: ClickHouse, found: Collected, expected: dict[tuple[str, str, str], list[float]]) -> None:
+    """The means that the readers of retrieval and of rubrics publish are those of the labels."""
+    assert found.rows is not None
+    rows = found.rows
+    for column in ("window_start", "timestamp"):  # of today, since rows of 2026-03 are not kept for ever
+        at = rows.schema.get_field_index(column)
+        rows = rows.set_column(at, rows.schema.field(at), pa.array([NEW] * len(rows), rows.schema.field(at).type))
+    Writer(clickhouse, schema.APPLICATION).flush([SliceResult("acme", "aws", [NEW], SliceStatus.OK, rows=rows)])
+    published = {}
+    for name, metric in (("rag", "metric_type"), ("rubrics", "concat('rubric:', rubric)")):
+        reader_writer.compute(clickhouse, readers()["application", name], [NEW])
+        sql = f"SELECT *, {metric} AS metric FROM application_{name}_current WHERE period = 'day'"  # noqa: S608
+        for row in select(clickhouse, sql):
+            published[row["application_id"], row["model_name"], row["metric"]] = (row["n"], row["mean"])
+    wanted = {group: scores for group, scores in expected.items() if group[2] not in METRICS}
+    assert published.keys() == wanted.keys()
+    for group, scores in wanted.items():
+        mean = sum(scores) / len(scores) if scores else None
+        assert published[group] == (len(scores), pytest.approx(mean))
 
 
 def test_scores_and_counts_are_those_of_the_human_labels_in_any_order(
-    shared_data: Path, lab: CloudLab, verdicts: Verdicts
+    shared_data: Path, lab: CloudLab, clickhouse: ClickHouse, verdicts: Verdicts
 ) -> None:
     interactions, labels = labelled(shared_data)
     lab.groq.labels = labels
 
-    first = run(lab, verdicts, interactions)
+    first = run(lab, verdicts, interactions, rubrics=RUBRICS)
     rows = rows_of(first)
     assert (first.outcome, first.error) == (SliceStatus.OK, "")
-    check_against_labels(rows, interactions, labels)
+    expected = check_against_labels(rows, interactions, labels)
     asked = lab.control.calls().count("groq", "chat.completions")
     assert asked == first.api_calls == len({(o.prompt, o.response, o.context, o.reference) for o in interactions})
     samples = [r["details"] for r in rows if r["metric_type"] == "sample"]
@@ -167,13 +242,14 @@ def test_scores_and_counts_are_those_of_the_human_labels_in_any_order(
     assert sum(d["not_assessable"] for d in samples) == sum(not (o.context or o.reference) for o in interactions)
 
     # The same window again, in another order: nothing is asked, every row is the same.
-    again = run(lab, verdicts, interactions[::-1], concurrency=1, now=NOW + timedelta(hours=1))
+    again = run(lab, verdicts, interactions[::-1], rubrics=RUBRICS, concurrency=1, now=NOW + timedelta(hours=1))
     assert rows_of(again) == rows
     assert again.api_calls == again.judge_usd == 0
     assert lab.control.calls().count("groq") == asked + 1  # and the list of models of the first run
     assert first.rows is not None
     assert again.rows is not None
     assert arrow.content_hashes(again.rows) == arrow.content_hashes(first.rows)
+    check_readers(clickhouse, first, expected)
 
 
 def test_the_tokens_of_all_requests_are_counted_beside_the_sample_at_the_price_of_their_model(
@@ -267,6 +343,41 @@ def test_a_customers_day_is_a_budget_across_runs_and_ends_at_midnight(lab: Cloud
     tomorrow = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=30, now=NOW + timedelta(days=1))
     assert (first.outcome, second.outcome, tomorrow.outcome) == (SliceStatus.OK, SliceStatus.PARTIAL, SliceStatus.OK)
     assert (first.api_calls, second.api_calls, tomorrow.api_calls) == (6, 4, 2)
+    assert "2 over_budget (until 10:45 UTC the customer's day allows" in second.error
+    assert (second.permanent, first.error) == (True, "")
+
+
+def test_a_backfill_takes_nothing_from_the_windows_of_now(lab: CloudLab, verdicts: Verdicts) -> None:
+    """Of 30 requests the past has six, all day; whether it or the present comes first changes nothing."""
+    later = NOW + timedelta(hours=8)
+    past = run(lab, verdicts, [interaction(n) for n in range(20)], day_requests=30, now=later)
+    again = run(lab, verdicts, [interaction(n) for n in range(20, 40)], day_requests=30, now=later)
+    judge = judge_at(lab.url, day_requests=30)
+    live = Listed([interaction(n) for n in range(40, 45)])
+    now = collect(customer(), "aws", W + timedelta(hours=8), live, judge, verdicts, lambda: later)
+    judge.close()
+    assert (past.api_calls, again.api_calls, now.api_calls) == (6, 0, 5)
+    assert "windows of the past may use" in past.error
+    assert "more come at 00:00 UTC" in again.error
+    assert now.outcome is SliceStatus.OK
+
+
+def test_one_customers_bad_questions_cost_another_no_verdict(lab: CloudLab) -> None:
+    """Questions beyond what the server takes are the business of who asks them."""
+    judge = judge_at(lab.url, concurrency=4, seconds=60)
+    huge = [interaction(n, prompt="x " * 70_000 + str(n), response="y " * 70_000, context=None) for n in range(12)]
+    with ThreadPoolExecutor(2) as pool:
+        sources = {"stormy": Listed(huge), "calm": Listed([interaction(n) for n in range(12)])}
+        kept = InMemory()
+        done = {
+            name: pool.submit(collect, customer(name), "aws", W, source, judge, kept, lambda: NOW)
+            for name, source in sources.items()
+        }
+        calm = done["calm"].result()
+        done["stormy"].result()
+    judge.close()
+    judged = [r for r in rows_of(calm) if r["metric_type"] == "coherence" and r["score"] is not None]
+    assert len(judged) == 12
 
 
 class InMemorySpend(Spend):

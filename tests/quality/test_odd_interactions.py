@@ -12,7 +12,7 @@ import pytest
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.quality import golden
 from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skipped
-from optiinfra_dagster.quality.logs.reader import read_fields, read_file
+from optiinfra_dagster.quality.logs.reader import read_file, read_rows
 from optiinfra_dagster.quality.pace import Pace
 from optiinfra_dagster.quality.replies import read_completion
 from optiinfra_dagster.quality.rubric import Question
@@ -98,13 +98,12 @@ def test_one_odd_span_costs_none_of_the_others(attributes: object) -> None:
     ]  # fmt: skip
 
 
-def test_odd_messages_in_a_table_are_counted() -> None:
-    text = '{"messages": [{"role": "user", "content": 5}]}'
-    fields = [int(NOON.timestamp()), "i", "shop", "", "m", "aws", text, "So.", None, None, None, None]
-    assert read_fields(fields, structured=True) == BadLine(Reason.WRONG_TYPE, NOON)
-    found = read_fields(fields, structured=False)
+def test_texts_of_a_table_are_texts_though_they_look_like_messages() -> None:
+    text = '[{"role": "user", "content": 5}]'
+    fields = [int(NOON.timestamp()), "i", "shop", "", "m", "aws", text, "So.", "", "", None, None]
+    (found,) = read_rows([[*fields, False]], has_spans=False)
     assert isinstance(found, Interaction)
-    assert found.prompt == text  # where prompts are plain text, it is one
+    assert found.prompt == text
 
 
 @pytest.mark.parametrize("tokens", [10**20, -1, 1.5, "9", None, True])

@@ -458,6 +458,15 @@ CREATE TABLE otel_traces (
 """
 
 
+OTEL_LOGS = """
+CREATE TABLE otel_logs (
+    Timestamp DateTime64(9), TraceId String, SpanId String, SeverityText LowCardinality(String),
+    ServiceName LowCardinality(String), Body String, ResourceAttributes Map(LowCardinality(String), String),
+    ScopeName String, LogAttributes Map(LowCardinality(String), String), EventName String
+) ENGINE = MergeTree PARTITION BY toDate(Timestamp) ORDER BY (ServiceName, Timestamp)
+"""
+
+
 @pytest.mark.parametrize("rows_at_a_time", [1, 2000])
 def test_table_is_read_by_customer_provider_and_time(
     tmp_path: Path, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
@@ -525,9 +534,50 @@ def test_traces_of_opentelemetry_are_read_where_they_are(tmp_path: Path) -> None
         client.insert("otel_traces", rows, names)
     found = sorted(fetched(source), key=lambda item: item.interaction_id)
     assert found == [
-        Interaction(f"t-s{n}", "shop", "shop", "m", START, "aws", "p", "r", prompt_tokens=4) for n in range(6)
+        Interaction(f"t-s{n}", "shop", "shop", "m", START, "aws", "p", "r", prompt_tokens=4, trace_id="t", latency_ms=0)
+        for n in range(6)
     ]
-    assert source.counts.reasons == {Reason.NO_TEXTS: 1}
+    assert source.counts.reasons == {Reason.TEXTS_NOT_LOGGED: 1}
+
+
+@pytest.mark.parametrize("has_names", [True, False], ids=["a column of names", "names as attributes"])
+@pytest.mark.parametrize("rows_at_a_time", [1, 2000])
+def test_spans_and_their_log_records_are_one_call(
+    tmp_path: Path, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch, *, has_names: bool
+) -> None:
+    monkeypatch.setattr(logged, "ROWS_AT_ONCE", rows_at_a_time)
+    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path / 'clickhouse')}")
+    resource = {"customer.id": "acme", "cloud.provider": "aws"}
+    late = END - timedelta(seconds=2)  # whose answer is logged in the next window
+    spans = [
+        [moment, f"t{number}", "s", "", "chat", "shop", resource, {"gen_ai.request.model": "m"}, 3 * 10**9, "Unset"]
+        for number, moment in enumerate((START, late, END))
+    ]
+    spans += [
+        [START, "t9", f"s{n}", "s0" * n, "chat", "shop", resource, {**held, "gen_ai.response.id": "r"}, 10**9, "Unset"]
+        for n, held in enumerate(({"gen_ai.prompt": "p", "gen_ai.completion": "r"}, {"gen_ai.request.model": "m"}))
+    ]
+    spans += [[START, "t8", "s", "", "chat", "shop", resource, {"gen_ai.system": "openai"}, 10**9, "Error"]]
+    span_names = ["Timestamp", "TraceId", "SpanId", "ParentSpanId", "SpanName", "ServiceName", "ResourceAttributes",
+                  "SpanAttributes", "Duration", "StatusCode"]  # fmt: skip
+    logs = []
+    for number, moment in enumerate((START, late, END)):
+        answer = {"index": 0, "message": {"content": f"r{number}"}}
+        for name, after, body in (("gen_ai.user.message", 0, {"content": "p"}), ("gen_ai.choice", 3, answer)):
+            attributes = {} if has_names else {"event.name": name}
+            named = [name] if has_names else []
+            logs.append([moment + timedelta(seconds=after), f"t{number}", "s", "shop", resource, attributes,
+                         json.dumps(body), *named])  # fmt: skip
+    log_names = ["Timestamp", "TraceId", "SpanId", "ServiceName", "ResourceAttributes", "LogAttributes", "Body"]
+    with clickhouse.session() as client:
+        client.command(OTEL_TRACES)
+        client.command(OTEL_LOGS if has_names else OTEL_LOGS.replace(", EventName String", ""))
+        client.insert("otel_traces", spans, span_names)
+        client.insert("otel_logs", logs, log_names + ["EventName"] * has_names)
+    source = open_source(customer(tmp_path, None, interactions="clickhouse"), clickhouse=clickhouse)
+    found = [(item.interaction_id, item.model_name, item.response, item.latency_ms) for item in fetched(source)]
+    assert sorted(found) == [("t0-s", "m", "r0", 3000), ("t1-s", "m", "r1", 3000), ("t9-s0", "m", "r", 1000)]
+    assert source.counts.reasons == {}
 
 
 # --- The customers file -----------------------------------------------------------------------------------------------

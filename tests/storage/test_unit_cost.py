@@ -124,6 +124,19 @@ def test_an_answer_that_cannot_be_checked_for_hallucination_may_be_good(clickhou
     assert (row["judged"], row["good"]) == (2, 1)
 
 
+def test_a_refusal_is_not_good_and_what_cannot_be_told_is_not_judged(clickhouse: ClickHouse) -> None:
+    answers = [row for n in range(2) for row in interaction(n, customer_id="declines")]
+    unscored: dict[str, float | None] = {"score": None}
+    declined = [row | ({"label": "refusal"} | unscored if row["metric_type"] == "relevance" else {})
+                for row in interaction(2, customer_id="declines")]  # fmt: skip
+    untold = [row | ({"label": "cannot_tell"} | unscored if row["metric_type"] == "accuracy" else {})
+              for row in interaction(3, customer_id="declines")]  # fmt: skip
+    told = sample(4, tokens=(4, 400, 40), price=("2.50", "10"), customer_id="declines")
+    publish(clickhouse, [*answers, *declined, *untold, told])
+    found = of(clickhouse, "declines")["window"]
+    assert (found["judged"], found["good"]) == (3, 2)
+
+
 def test_a_price_that_changed_is_that_of_its_window(clickhouse: ClickHouse) -> None:
     name: dict[str, Any] = {"customer_id": "repriced"}
     earlier = sample(10, W - Q, tokens=(10, 1_000_000, 0), price=("1", "1"), **name)

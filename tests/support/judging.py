@@ -167,15 +167,17 @@ def halueval(folder: Path, every: int = 20) -> tuple[list[Interaction], Labels]:
     lines = (folder / "llm_quality/HaluEval/data/general_data.json").read_text().splitlines()
     for n, line in enumerate(lines[::every]):
         row = json.loads(line)
-        context = f"Facts for question {row['ID']}." if n % 3 == 0 else None
+        chunks = tuple(f"Facts {number} for question {row['ID']}." for number in range(3 if n % 3 == 0 else 0))
         one = interaction(n, interaction_id=row["ID"], application_id="halueval", model_name="chatgpt",
-                          prompt=row["user_query"], response=row["chatgpt_response"], context=context)  # fmt: skip
+                          prompt=row["user_query"], response=row["chatgpt_response"],
+                          context="\n".join(chunks) or None, chunks=chunks)  # fmt: skip
         spans = len(row["hallucination_spans"])
         label = "major" if row["hallucination"] == "yes" else "none"
         wrong = max(spans, 1) if label == "major" else 0
         labels[label_key(one.prompt, one.response)] = answer(
-            accuracy=2 if label == "major" else 5, claims=(spans + 1, wrong), label=label
-        )
+            accuracy=2 if label == "major" else 5, claims=(spans + 1, wrong), label=label,
+            chunks=[("irrelevant", "relevant", "partly"), ("irrelevant",) * 3, ("relevant",) * 3][n // 3 % 3],
+        )  # fmt: skip
         found.append(one)
     return found, labels
 
@@ -214,7 +216,32 @@ def hatecheck(folder: Path, every: int = 24) -> tuple[list[Interaction], Labels]
 def labelled(folder: Path) -> tuple[list[Interaction], Labels]:
     """All the sets."""
     sets = [summeval(folder), halueval(folder), halueval2(folder), hatecheck(folder)]
-    return [one for found, _ in sets for one in found], {k: a for _, labels in sets for k, a in labels.items()}
+    labels = {k: a for _, of_set in sets for k, a in of_set.items()}
+    for said in labels.values():
+        # What people say once more, as the answers to `RUBRICS`.
+        said["own"] = {
+            "right": {"evidence": "", "answer": said["accuracy"]["score"]},
+            "hateful": {"evidence": "", "answer": "yes" if said["toxicity"]["severity"] else "no"},
+            "from_context": {"evidence": "", "answer": said["hallucination"]["label"]},
+        }
+    return [one for found, _ in sets for one in found], labels
+
+
+RUBRICS: Sequence[dict[str, Any]] = [
+    {
+        "name": "right", "question": "Is the answer right?", "anchors": {"1": "wrong", "5": "right"},
+        "direction": "higher_is_better",
+    },
+    {
+        "name": "hateful", "question": "Is the answer hateful?", "labels": ["no", "yes"],
+        "direction": "higher_is_worse",
+    },
+    {
+        "name": "from_context", "question": "Is there more in it than in the context?", "needs": "context",
+        "labels": {"none": 0, "minor": 0.25, "major": 1}, "direction": "higher_is_worse",
+    },
+]  # fmt: skip
+"""Rubrics of a customer whose answers follow from the labelled sets."""
 
 
 def lab_of(**groq: Any) -> CloudLab:

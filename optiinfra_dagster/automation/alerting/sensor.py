@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "alert"
 REFRESHED_EVERY = timedelta(hours=6)  # the status asset, while nothing changes
-REFRESHED_AT_MOST_EVERY = timedelta(minutes=15)
+REFRESHED_AT_MOST_EVERY = timedelta(minutes=5)
 
 
 class Watch:
@@ -38,7 +38,7 @@ class Watch:
     ) -> None:
         self._settings = settings
         self._clickhouse = clickhouse
-        self._how = Look(whole=False, check_keys=check_keys, remembered=LedgerCache(clickhouse))
+        self._how = Look(whole=False, migrates=True, check_keys=check_keys, remembered=LedgerCache(clickhouse))
         self._customers: tuple[Customer, ...] = ()  # those of the last valid file, whose sinks still count
         self._shown: tuple[datetime, list[str]] | None = None
 

@@ -32,6 +32,7 @@ class Look:
     """How to look: with the parts that take longer (`whole`), and what is remembered from look to look."""
 
     whole: bool = True
+    migrates: bool = False  # an embedded place is brought up to date, as by every sensor
     check_keys: Sequence[dg.AssetCheckKey] = ()
     remembered: LedgerCache | None = None
     gaps: tuple[datetime, tuple[of_ledger.Gap, ...]] | None = field(default=None, init=False)
@@ -129,7 +130,7 @@ def _read(
     remembered = how.remembered or LedgerCache(clickhouse)
 
     def load() -> tuple[Section, of_ledger.Facts | None, tuple[of_ledger.Gap, ...], of_ledger.Spending | None]:
-        with clickhouse.session(migrated=False) as client:
+        with clickhouse.session(migrated=how.migrates and clickhouse.embedded) as client:
             state, is_readable = of_place.clickhouse_state(client, clickhouse)
             if not is_readable:
                 return state, None, (), None
@@ -145,7 +146,8 @@ def _read(
         return state, _unread(state.text)
     changed = of_place.file_changed(settings)
     collections = sections.collections(facts, settings, changed, now)
-    told = replace(collections, troubles=(*collections.troubles, *sections.unusual_costs(facts)))
+    of_readers = (*sections.unusual_costs(facts), *sections.worse_quality(facts))
+    told = replace(collections, troubles=(*collections.troubles, *of_readers))
     return state, {
         Item.COLLECTIONS: told,
         Item.CUSTOMERS: sections.customers(facts, settings, now),

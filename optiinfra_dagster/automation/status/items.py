@@ -48,6 +48,7 @@ class Kind(StrEnum):
     CHECK = "check"
     RUN_FAILING = "run_failing"
     COST_UNUSUAL = "cost_unusual"
+    QUALITY_WORSE = "quality_worse"
     DAEMON_SILENT = "daemon_silent"
     CUSTOMERS_FILE = "customers_file"
     CLICKHOUSE = "clickhouse"
@@ -164,6 +165,7 @@ TOLD_BY = {
     Kind.GAP: Item.GAPS,
     Kind.BUDGET: Item.BUDGETS,
     Kind.COST_UNUSUAL: Item.COLLECTIONS,
+    Kind.QUALITY_WORSE: Item.COLLECTIONS,
     Kind.CHECK: Item.RUNS,
     Kind.RUN_FAILING: Item.RUNS,
     Kind.DAEMON_SILENT: Item.DAEMONS,

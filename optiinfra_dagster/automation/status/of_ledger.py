@@ -97,6 +97,30 @@ class Unusual:
 
 
 @dataclass(frozen=True, slots=True)
+class Worse:
+    """A metric of an application, or of one model of it, that got worse by its newest verdict.
+
+    The figures are shares of answers, or mean scores from 0 to 1; `low` and `high` bound their difference.
+    """
+
+    customer: str
+    provider: str
+    application: str
+    model: str  # empty: all traffic
+    metric: str
+    day: str
+    of_shares: bool
+    seen_in: int  # days: 1, or 3 that end with `day`
+    now: float
+    before: float
+    low: float
+    high: float
+    n: int  # different texts that were judged on the day
+    q: float
+    days: int  # in a row that it has been told; 1: it is new
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What was read of the ledger for the newest window."""
 
@@ -104,6 +128,7 @@ class Facts:
     families: tuple[Family, ...]
     failing: tuple[Failing, ...]
     unusual: tuple[Unusual, ...]
+    worse: tuple[Worse, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +189,7 @@ def read_facts(client: Client, customers: Sequence[Customer], settings: Settings
         tuple(families),
         tuple(_read_failing(client, failing, newest)),
         tuple(_read_unusual(client, ids, newest)),
+        tuple(quality_worse(client, ids, newest)),
     )
 
 
@@ -204,6 +230,14 @@ def _read_unusual(client: Client, ids: Sequence[str], newest: datetime) -> list[
     return [Unusual(*row) for row in rows]
 
 
+def quality_worse(client: Client, ids: Sequence[str], newest: datetime) -> list[Worse]:
+    """What of these customers' LLM applications got worse, by the newest verdicts at a window."""
+    rows = client.query(
+        read_sql("queries/quality_alarms"), parameters={"customers": list(ids), "last": _text(newest)}
+    ).result_rows
+    return [Worse(*row) for row in rows]
+
+
 def read_gaps(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> list[Gap]:
     """The windows of the last 7 days that are not there and will not be asked for again, by customer and family."""
     newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
@@ -216,26 +250,32 @@ def read_gaps(client: Client, customers: Sequence[Customer], settings: Settings,
         "datasets": COLLECTED_FAMILIES,
         "customers": sorted(customer.id for customer in collecting),
         "first": _text(first),
-        "last": _text(newest),
+        "last": _text(newest - LATE),
     }
+    odd = client.query(read_sql("queries/status_lacking"), parameters=bounds).result_rows
+    late_comers = sorted({customer for _, customer, _, began, _ in odd if began > first.timestamp()})
+    before: set[Owner] = set()
+    if late_comers:  # or customers that were there already, and whose first windows are a hole
+        known = client.query(
+            read_sql("queries/status_known_before"), parameters={**bounds, "customers": late_comers}
+        ).result_rows
+        before = {(dataset, customer, provider) for dataset, customer, provider in known}
+    lacking = {
+        customer for dataset, customer, provider, _, lacks in odd if lacks or (dataset, customer, provider) in before
+    }
+    if not lacking:
+        return []
     rows = client.query(
         read_sql("queries/status_gaps"),
         parameters={
             **bounds,
+            "customers": sorted(lacking),
+            "last": _text(newest),
             "ends": _text(max(ends, first - windows.WINDOW)),
             "resource_ends": _text(max(resource_ends, first - windows.WINDOW)),
             "most": settings.repair_max_attempts,
         },
     ).result_rows
-    if not rows:
-        return []
-    late_comers = sorted({customer for _, customer, _, began, _, _ in rows if began > first.timestamp()})
-    before: set[Owner] = set()
-    if late_comers:
-        known = client.query(
-            read_sql("queries/status_known_before"), parameters={**bounds, "customers": late_comers}
-        ).result_rows
-        before = {(dataset, customer, provider) for dataset, customer, provider in known}
     by_id = {customer.id: customer for customer in collecting}
     gaps = []
     for family, customer, provider, began, filled, given_up in rows:

@@ -13,7 +13,7 @@ from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section,
 from optiinfra_dagster.model.errors import OptiInfraError
 from optiinfra_dagster.model.text import ago, counted
 from optiinfra_dagster.providers.registry import load_customers
-from optiinfra_dagster.storage import migrations
+from optiinfra_dagster.storage import migrations, reader_tables
 from optiinfra_dagster.storage.embedded import holder
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def clickhouse_state(client: Client, clickhouse: ClickHouse) -> tuple[Section, b
     """Whether ClickHouse has every table of this version; and whether the ledger can be read."""
     applied = migrations.status(client)
     pending = [migration.name for migration, done in applied if not done]
+    pending += [] if pending else [reader.table for reader in reader_tables.missing(client)]
     if pending:
         what = f"{counted(len(pending), 'migration')} not applied, the first is {pending[0]}. Run `optiinfra migrate`"
         part = Part(State.RED, "", f"{clickhouse.place}: {what}")

@@ -14,7 +14,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.text import ago, counted, plain, shortened
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.automation.status.of_ledger import Facts, Failing, Family, Gap, Spending
+    from optiinfra_dagster.automation.status.of_ledger import Facts, Failing, Family, Gap, Spending, Worse
     from optiinfra_dagster.config.settings import Settings
 
 MOST_NAMED = 5  # customers of a family that are missing
@@ -162,6 +162,32 @@ def budgets(facts: Facts, spending: Spending | None, settings: Settings) -> Sect
         parts.append(Part(State.WARN if over else State.OK, f"{customer} judge", said))
     limited = f"{counted(spending.limited, 'customer')} with a budget for calls" if spending else "not added up"
     return section(Item.BUDGETS, parts, f"none is used up; {limited}", troubles=troubles)
+
+
+def worse_quality(facts: Facts) -> list[Trouble]:
+    """The applications whose answers got worse, each metric by itself."""
+    return [
+        Trouble(
+            Kind.QUALITY_WORSE,
+            one.customer,
+            one.provider,
+            ":".join(filter(None, [one.application, one.model, one.metric])),
+            text=_worse(one),
+        )
+        for one in facts.worse
+    ]
+
+
+def _worse(one: Worse) -> str:
+    figures = (one.now, one.before, one.low, one.high)
+    now, before, low, high = (f"{100 * value:.1f} %" if one.of_shares else f"{value:.3f}" for value in figures)
+    of = f"{one.customer} {one.provider} {plain(one.application)}{f' on {plain(one.model)}' if one.model else ''}"
+    when = f"on {one.day}" if one.seen_in == 1 else f"in the three days to {one.day}"
+    return (
+        f"{of}: {plain(one.metric)} was {now} {when}, {before} in the same hours of the 12 weeks before (difference "
+        f"{low} to {high}, {one.n:,} different texts judged on the day). See `optiinfra read application alarms "
+        f"--customer {one.customer}`."
+    )
 
 
 def unusual_costs(facts: Facts) -> list[Trouble]:

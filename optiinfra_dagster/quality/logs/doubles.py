@@ -103,13 +103,9 @@ class Doubles:
     def _hold(self, entry: _Entry) -> None:
         self._queue.append(entry)
         self._characters += entry.size
-        self._know(entry)
-
-    def _know(self, entry: _Entry) -> None:
-        for key in _keys(entry):
-            if key not in entry.keys:
-                entry.keys.append(key)
-                self._known.setdefault(key, []).append(entry)
+        entry.keys = _keys(entry)
+        for key in entry.keys:
+            self._known.setdefault(key, []).append(entry)
 
     # --- Pieces -----------------------------------------------------------------------------------------------------
 
@@ -127,7 +123,6 @@ class Doubles:
             self._hold(entry)
         else:
             _fill(entry, call)
-            self._know(entry)
         if not call.trace_id:
             self._open[source] = entry
 
@@ -181,37 +176,31 @@ class Doubles:
         other.gone = True
         richer, poorer = sorted((one, other), key=_worth, reverse=True)
         failed = _has_failed(one, other)
-        counts = [
-            min(
-                (count for count in (count_of(getattr(entry.call, name)) for entry in (one, other)) if count),
-                default=None,
-            )
-            for name in ("prompt_tokens", "response_tokens")
-        ]
-        awaits = _awaits(one, other)
+        counts = [_least(one, other, name) for name in ("prompt_tokens", "response_tokens")]
+        piece = next((entry.call for entry in (one, other) if entry.call.is_piece), None)
+        whole = other.call if piece is one.call else one.call
+        texts = (piece.prompt, piece.response) if piece is not None and not (whole.prompt or whole.response) else None
+        times = whole.started, whole.ended
         merged = richer.call
         merged.absorb(poorer.call)
         merged.failed = failed
-        # An agent's count is of all its calls, and of two that disagree on one call the lower was the API's.
         merged.prompt_tokens, merged.response_tokens = counts
-        if merged.is_piece:  # a span knows when its call was
-            merged.started, merged.ended = poorer.call.started or merged.started, poorer.call.ended or merged.ended
-            merged.is_piece = poorer.call.is_piece
-        # A span may end before all messages of its call are logged: those to come are added.
-        merged.is_piece = merged.is_piece or awaits
+        if piece is not None:
+            merged.started, merged.ended = times[0] or merged.started, times[1] or merged.ended
+            merged.is_piece = texts is not None  # there may be more of them
+            merged.prompt, merged.response = texts or (merged.prompt, merged.response)
         entry = _Entry(merged)
-        entry.is_timed = awaits
+        entry.is_timed = piece is not None
         calls = [held for held in (one, other) if held.kind is not Kind.AGENT]
         entry.spans = {span for held in calls for span in held.spans}
         entry.parents = {span for held in calls for span in held.parents}
         return entry
 
 
-def _awaits(one: _Entry, other: _Entry) -> bool:
-    """True for a span that holds no messages, and some of its messages without its answer."""
-    whole, pieces = sorted((one.call, other.call), key=lambda call: call.is_piece)
-    is_bare = not (whole.is_piece or whole.prompt or whole.response)
-    return is_bare and pieces.is_piece and not pieces.response
+def _least(one: _Entry, other: _Entry, name: str) -> int | None:
+    """The lower of two counts: an agent's is of all its calls, and of two that disagree the lower was the API's."""
+    counts = (count_of(getattr(entry.call, name)) for entry in (one, other))
+    return min((count for count in counts if count), default=None)
 
 
 def _has_failed(one: _Entry, other: _Entry) -> bool:
@@ -268,6 +257,7 @@ def _keys(entry: _Entry) -> list[_Key]:
             keys.append(("failed", call.trace_id))
         if call.is_piece and call.prompt:
             keys.append(("asked", call.trace_id))
+        keys.append(("bare" if _is_bare(call) else "told", call.trace_id))
     if call.response_id:
         keys.append(("response", str(call.response_id)))
     return keys
@@ -279,6 +269,7 @@ def _questions(entry: _Entry) -> list[_Key]:
     if call.trace_id:
         keys += [("span", call.trace_id, span) for span in entry.parents]
         keys += [("under", call.trace_id, span) for span in (*entry.spans, call.span_id)]
+        keys.append(("told" if _is_bare(call) else "bare", call.trace_id))
     return keys
 
 
@@ -287,12 +278,13 @@ def _is_same(one: _Entry, other: _Entry) -> bool:
     a, b = one.call, other.call
     if (a.trace_id and b.trace_id and a.trace_id != b.trace_id) or (a.is_piece and b.is_piece):
         return False
-    if a.trace_id and a.trace_id == b.trace_id and a.span_id and a.span_id == b.span_id:
+    in_one_trace = bool(a.trace_id) and a.trace_id == b.trace_id
+    if in_one_trace and ((a.span_id and a.span_id == b.span_id) or one.spans & other.spans):
         return True
     nested = bool(one.parents & other.spans or other.parents & one.spans)
     if a.response_id and b.response_id and (a.response_id == b.response_id or not nested):
         return a.response_id == b.response_id  # a gateway may give an id of its own
-    if not a.trace_id or a.trace_id != b.trace_id or not _overlap(a, b):
+    if not in_one_trace or not _overlap(a, b):
         return False
     if isinstance(one.item, Interaction) and isinstance(other.item, Interaction):
         return one.item.response.strip() == other.item.response.strip() and (nested or _is_same_prompt(one, other))
@@ -313,14 +305,29 @@ def _is_same_without_answer(one: _Entry, other: _Entry, *, nested: bool) -> bool
     a, b = one.call, other.call
     if Kind.AGENT in {a.kind, b.kind}:  # it fails with its call, whatever lies between
         return (a.failed and b.failed) or ((a.failed or b.failed) and nested)
-    siblings = bool(one.parents & other.parents) and a.scope != b.scope
+    siblings = a.scope != b.scope and (bool(one.parents & other.parents) or _is_within(a, b) or _is_within(b, a))
     if a.failed or b.failed:  # an attempt that was repeated within a call is none of its own
         return nested or (siblings and a.failed and b.failed)
     if Kind.EMBEDDING in {a.kind, b.kind}:
         return nested and a.kind is b.kind
     if _is_step(one) and _is_step(other):
-        return nested
+        return nested or (siblings and (_is_bare(a) or _is_bare(b)))
     return (nested or siblings) and any(isinstance(entry.item, BadLine) for entry in (one, other))
+
+
+def _is_bare(call: Call) -> bool:
+    """True for a span without messages, as a vendor's client writes one below or beside an instrumentation's."""
+    return not (call.is_piece or call.prompt or call.response)
+
+
+def _is_within(inner: Call, outer: Call) -> bool:
+    """True for a bare span that ran within another, of the same model: its release may be named besides."""
+    a, b = str(inner.model_name or ""), str(outer.model_name or "")
+    if not _is_bare(inner) or _is_bare(outer) or not (a.startswith(b) or b.startswith(a)):
+        return False
+    times = [moment_of(time) for time in (outer.started, inner.started, inner.ended, outer.ended)]
+    known = [time for time in times if time is not None]
+    return len(known) == len(times) and known == sorted(known)
 
 
 def _is_step(entry: _Entry) -> bool:

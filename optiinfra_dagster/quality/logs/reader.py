@@ -8,12 +8,12 @@ Texts are customers' secrets: no error of this module holds one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skipped
 from optiinfra_dagster.quality.logs import exports, vendors
-from optiinfra_dagster.quality.logs.calls import ODD, Call, read_call
+from optiinfra_dagster.quality.logs.calls import ODD, Call
 from optiinfra_dagster.quality.logs.containers import records_of
 from optiinfra_dagster.quality.logs.doubles import Doubles
 from optiinfra_dagster.quality.logs.envelopes import Span, spans_of
@@ -107,30 +107,34 @@ def _holds_records(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) and len(item) > 2 for item in value)
 
 
-def read_fields(fields: Sequence[Any], *, structured: bool) -> Interaction | Skipped | BadLine:
-    """An interaction from the fields of `llm_interactions`, in the order of the queries; times since the epoch.
+def read_rows(rows: Iterable[Sequence[Any]], *, has_spans: bool) -> Iterator[Interaction | Skipped | BadLine]:
+    """What the rows of a table tell, each call once; see `LoggedTable`."""
+    doubles = Doubles()
+    for *fields, too_large in rows:
+        if too_large:
+            yield from doubles.pass_on(BadLine(Reason.TOO_LARGE))
+        elif has_spans:
+            yield from _read(fields[0], doubles)
+        else:
+            yield from doubles.add(_of_fields(fields))
+    yield from doubles.rest()
 
-    With `structured`, texts that are messages in JSON are read as such.
-    """
+
+def _of_fields(fields: Sequence[Any]) -> Call:
+    """A call from the fields of `llm_interactions`, in the order of the query; its texts are no JSON."""
     moment, interaction_id, application_id, name, model, provider, *texts, prompt_tokens, response_tokens = fields
-    prompt, response, context, reference = texts if structured else map(_as_text, texts)
-    return read_call(
-        Call(
-            started=moment,
-            interaction_id=interaction_id,
-            application_id=application_id,
-            application_name=name,
-            model_name=model,
-            provider=provider,
-            prompt=prompt,
-            response=response,
-            context=context,
-            reference=reference,
-            prompt_tokens=prompt_tokens,
-            response_tokens=response_tokens,
-        )
+    prompt, response, context, reference = ([{"type": "text", "text": text}] if text else None for text in texts)
+    return Call(
+        started=moment,
+        interaction_id=interaction_id,
+        application_id=application_id,
+        application_name=name,
+        model_name=model,
+        provider=provider,
+        prompt=prompt,
+        response=response,
+        context=context,
+        reference=reference,
+        prompt_tokens=prompt_tokens,
+        response_tokens=response_tokens,
     )
-
-
-def _as_text(value: Any) -> Any:
-    return [{"type": "text", "text": value}] if value else value
