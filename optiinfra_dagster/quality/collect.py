@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import zip_longest
@@ -11,21 +11,15 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.quality import ApplicationRow
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality.asking import explain, is_final, judge_all
 from optiinfra_dagster.quality.budget import Allowance
-from optiinfra_dagster.quality.doubles import Doubles
-from optiinfra_dagster.quality.interactions import Interaction
-from optiinfra_dagster.quality.records import SourceCounts
+from optiinfra_dagster.quality.drawing import draw
 from optiinfra_dagster.quality.rows import metric_rows, sample_row
-from optiinfra_dagster.quality.sampling import Sample
 from optiinfra_dagster.quality.second_judge import SecondJudge, SecondOpinions
-from optiinfra_dagster.quality.sessions import Sessions
 from optiinfra_dagster.quality.unread import explain_unread
-from optiinfra_dagster.quality.usage import Usage
 from optiinfra_dagster.storage.rows import application_rows
 
 if TYPE_CHECKING:
@@ -33,8 +27,9 @@ if TYPE_CHECKING:
 
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.model.quality import Verdict
-    from optiinfra_dagster.quality.interactions import Skipped
+    from optiinfra_dagster.quality.interactions import Interaction
     from optiinfra_dagster.quality.judge import Judge
+    from optiinfra_dagster.quality.records import SourceCounts
     from optiinfra_dagster.quality.sources import InteractionSource
     from optiinfra_dagster.storage.verdicts import Verdicts
 
@@ -140,46 +135,6 @@ def collect(
         api_calls=judged.requests + others.requests,
         judge_usd=judged.usd + others.usd,
     )
-
-
-@dataclass(slots=True)
-class Drawn:
-    """What is kept of a window's calls, each of which counts once, and the counts of what was read for it."""
-
-    sample: Sample
-    counts: SourceCounts = field(default_factory=SourceCounts)
-    sessions: Sessions = field(default_factory=Sessions)
-    usage: Usage = field(default_factory=Usage)
-
-    def add(self, item: Interaction | Skipped) -> None:
-        """Consider a call."""
-        self.usage.add(item)
-        if isinstance(item, Interaction):
-            self.sample.add(item)
-            self.sessions.add(item)
-
-
-def draw(customer_id: str, size: int, provider: str, window: datetime, source: InteractionSource) -> Drawn:
-    """Read a window's log once, and a second time where what came first of a call was not its best record.
-
-    Raises:
-        CloudError: the log changed while it was read, or as `InteractionSource.fetch`.
-        ConfigError, StorageError: as `InteractionSource.fetch`.
-    """
-    end = window + windows.WINDOW
-    doubles, drawn = Doubles(), Drawn(Sample(customer_id, window, size))
-    for item in source.fetch(provider, window, end):
-        if doubles.is_first(item):
-            drawn.add(item)
-    counts = source.counts
-    if not doubles.is_settled:
-        drawn = Drawn(Sample(customer_id, window, size))
-        for item in source.fetch(provider, window, end):
-            if (told := doubles.settled(item)) is not None:
-                drawn.add(told)
-        doubles.check()
-    drawn.counts = counts
-    return drawn
 
 
 def _source_details(counts: SourceCounts) -> dict[str, object]:

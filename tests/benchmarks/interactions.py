@@ -57,7 +57,7 @@ def measure(folder: Path, side: str) -> Side:
 
 def _ours(folder: Path) -> int:
     from optiinfra_dagster.providers.object_storage.folder import Folder
-    from optiinfra_dagster.quality.collect import draw
+    from optiinfra_dagster.quality.drawing import draw
     from optiinfra_dagster.quality.files import FileSource
 
     source = FileSource(Folder(folder, "interactions"), str(folder), "aws")

@@ -138,4 +138,4 @@ def test_a_hundred_thousand_calls_take_little_memory() -> None:
         doubles.is_first(replace(base, interaction_id=f"{n:032x}-{n:016x}", other_ids=(f"chatcmpl-{n}",)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 40 * 2**20
+    assert peak < 16 * 2**20
