@@ -211,7 +211,7 @@ def cases() -> dict[str, list[Row]]:
             *many(6, GOOD, W),
             sample(600),
             *many(2, WORSE, W, judge_version="second"),
-            *many(4, WORSE, W - Q, judge_version="second"),
+            *many(4, GOOD, W - Q, judge_version="second"),
         ],
         "golden": [
             *many(6, {"hallucination": "minor", "toxicity": "mild"}, W, judge_version="golden-1"),
@@ -371,6 +371,47 @@ def test_rubrics_of_customers_have_figures_of_the_same_kind_and_change_none_of_t
         ("window", "rubric:tone", "v1-r1", 0.75, 300),
     ]  # fmt: skip
     assert {row["coherence"] for row in compute(clickhouse, "summary")["summary"]} == {1}
+
+
+def test_nobody_judged_is_said_with_the_population_and_without_a_score(found: Found) -> None:
+    rows = of(found, "nobody judged")
+    for row in (row for its in rows.values() for row in its):
+        assert {row[name] for name in ("mean", "low", "high", "rate", *METRICS) if name in row} == {None}
+        assert (row["population"], row["sampled"]) == ((70, 1) if row["model_name"] == "m-1" else (30, 0))
+        assert row["worse_than_last_week"] is None
+    assert [len(rows[reader]) for reader in READERS] == [18, 6, 6, 6]
+
+
+def test_two_versions_of_the_judge_are_two_rows(found: Found) -> None:
+    days = [row for row in of(found, "two judges")["summary"] if row["period"] == "day"]
+    assert [(d["judge_version"], d["coherence"], d["population"]) for d in days] == [("v0", 0, 10), ("v1", 1, 20)]
+
+
+def test_a_price_that_is_not_known_makes_the_sum_unknown(found: Found) -> None:
+    for rows in of(found, "price unknown").values():
+        assert {(row["period"], row["usd"]) for row in rows} == {
+            ("window", Decimal("0.500000000")), ("hour", None), ("day", None),
+        }  # fmt: skip
+
+
+def test_self_preference_is_flagged(found: Found) -> None:
+    for rows in of(found, "own model").values():
+        assert {(r["model_name"], r["self_preference"]) for r in rows} == {("m-1", True), ("other", False)}
+
+
+def test_a_day_that_holds_an_incomplete_window_is_incomplete(found: Found) -> None:
+    for rows in of(found, "incomplete").values():
+        assert {(row["period"], row["complete"]) for row in rows} == {("day", False), ("hour", False), ("window", True)}
+
+
+def test_a_day_goes_on_where_the_windows_collection_failed(found: Found) -> None:
+    for rows in of(found, "window failed").values():
+        assert {(row["period"], row["as_of"]) for row in rows} == {("day", W - Q), ("hour", W - Q)}
+
+
+def test_only_the_newest_published_batch_counts(found: Found) -> None:
+    one = only(of(found, "newest")["quality"], period="day", metric_type="coherence")
+    assert (one["n"], one["mean"], one["population"]) == (1, 0.5, 0)
 
 
 def test_rates_are_corrected_once_the_judge_was_scored_on_a_golden_set(found: Found) -> None:
