@@ -37,7 +37,7 @@ class Cells:
     third: Floats
 
     @classmethod
-    def of_counts(cls, values: Floats, counts: Floats) -> Cells:
+    def of_counts(cls, values: Floats, counts: NDArray[np.int64] | Floats) -> Cells:
         """Those of unweighted scores: `counts` has how often each of `values` occurs, in its last dimension."""
         n = counts.sum(-1).astype(float)
         return cls(n, n, *((counts * values**power).sum(-1) for power in (1, 2, 3)))
