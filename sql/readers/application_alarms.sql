@@ -14,7 +14,7 @@
 --   days less one, corrected for skewness; the smaller of the day's and of the three days', which have 90 and 10 % of
 --   the level.
 -- q_application, q_customer: the false discovery rates (Benjamini-Hochberg) at which p is found among all of the
---   application, and of the customer. An alarm is at most .0175 in the one and at most .1 in the other: where nothing
+--   application, and of the customer. An alarm is at most .016 in the one and at most .1 in the other: where nothing
 --   changed, at most 2 % of an application's days have one.
 -- visible_in_a_day, visible_in_three_days: the change that is found in 4 of 5 cases where five metrics are judged.
 --
@@ -278,8 +278,8 @@ tested AS
         greatest(p_of_scores, least_p) AS p,
         if(facts.3, sqrt(pow(figure - low_now, 2) + pow(high_before - usual, 2)), half) AS below,
         if(facts.3, sqrt(pow(high_now - figure, 2) + pow(usual - low_before, 2)), half) AS above,
-        -- As found in 4 of 5 cases at a level of .0175 * .9 / 5 in a day, and .0175 * .1 / 5 in three.
-        (t_of_normal(if(span = 1, 2.7317, 3.3903), df) + 0.8416) * sqrt(error) AS visible
+        -- As found in 4 of 5 cases at a level of .016 * .9 / 5 in a day, and .016 * .1 / 5 in three.
+        (t_of_normal(if(span = 1, 2.7611, 3.4141), df) + 0.8416) * sqrt(error) AS visible
     FROM straight
 ),
 spans AS
@@ -360,7 +360,7 @@ SELECT
     f.facts.1 AS judge_version,
     f.facts.3 AS is_rate,   -- the figures are shares of answers with any of it, not mean scores
     f.facts.4 AS higher_is_worse,
-    if(f.reason = '', f.q_application <= 0.0175 AND f.q_customer <= 0.1, NULL) AS alarm,   -- null: see reason
+    if(f.reason = '', f.q_application <= 0.016 AND f.q_customer <= 0.1, NULL) AS alarm,   -- null: see reason
     f.reason AS reason,   -- why there is no verdict
     f.of_day.1.1 AS scores,   -- of the day
     f.observations AS observations,   -- of the day: different texts

@@ -62,6 +62,7 @@ def main() -> None:
             trends,
             cost_readers,
             outlook,
+            alarm,
             reading,
             fixed_cost_of_a_window,
         )
@@ -482,6 +483,14 @@ def outlook() -> None:
                 replayed.fill(client, today, resources, 90)
                 spent = min(cpu(lambda: replayed.compute(client, today)) for _ in range(ROUNDS))
                 line(f"CPU-s of the outlook of {resources:,} resources x 90 days", spent, None, "<= 3")
+
+
+def alarm() -> None:
+    """False alarms and power of the alarm on LLM quality, beside two other rules."""
+    from tests.benchmarks import alarm as simulated
+
+    for text in simulated.lines(20_000 if FULL else 2_000):
+        print(text, flush=True)
 
 
 def reading() -> None:

@@ -18,7 +18,7 @@ BEFORE = 84  # days that they are compared with
 DAYS = BEFORE + SPAN
 LEAST_DAYS = 7
 LEAST_N = 20
-LEVEL = 0.0175  # of false discoveries within an application
+LEVEL = 0.016  # of false discoveries within an application
 LEVEL_OF_CUSTOMER = 0.1
 SHARE_OF_DAY = 0.9  # of the level; the rest is that of the three days
 Z95 = 1.959963984540054
@@ -37,7 +37,7 @@ class Cells:
     third: Floats
 
     @classmethod
-    def of_counts(cls, values: Floats, counts: Floats) -> Cells:
+    def of_counts(cls, values: Floats, counts: NDArray[np.int64] | Floats) -> Cells:
         """Those of unweighted scores: `counts` has how often each of `values` occurs, in its last dimension."""
         n = counts.sum(-1).astype(float)
         return cls(n, n, *((counts * values**power).sum(-1) for power in (1, 2, 3)))
@@ -134,7 +134,7 @@ def compare(  # noqa: PLR0915 - one formula after the other, in the order of the
     scale = Z95 * (8 * df + 3) / (8 * df + 1)
     t95 = np.sqrt(df * np.expm1(scale**2 / df))
     half = t95 * np.sqrt(welch + welch_before + days_now + days_before)
-    z_found = 2.7317 if span == 1 else 3.3903  # of .0175 / 5 in shares of 90 and 10 %
+    z_found = 2.7611 if span == 1 else 3.4141  # of .016 / 5 in shares of 90 and 10 %
     t_found = np.sqrt(df * np.expm1((z_found * (8 * df + 3) / (8 * df + 1)) ** 2 / df))
     visible = (t_found + 0.8416) * np.sqrt(error)
     low0, high0 = wilson(figure, effective)

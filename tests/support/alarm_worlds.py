@@ -17,7 +17,11 @@ from tests.support.alarm import DAYS, Cells
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from tests.support.alarm import Floats
+
+    Ints = NDArray[np.int64]
 
 HOURS = 24
 GRADES = np.arange(5) / 4
@@ -62,7 +66,7 @@ def odds(rate: float | Floats, more: Floats) -> Floats:
     return 1 / (1 + (1 / np.asarray(rate) - 1) * np.exp(-more))
 
 
-def of_counts(counts: Floats, values: Floats, *, is_rate: bool) -> Metric:
+def of_counts(counts: Ints, values: Floats, *, is_rate: bool) -> Metric:
     cells = Cells.of_counts(values, counts)
     return Metric(cells, cells, is_rate)
 
@@ -131,7 +135,7 @@ def repeated(rng: np.random.Generator, applications: int, a_day: int, *, texts: 
     return metrics
 
 
-def by_hour(hours: Floats, values: Floats) -> Floats:
+def by_hour(hours: Ints, values: Floats) -> Floats:
     """The sums of the last dimension, by hour."""
     return np.stack([np.where(hours == hour, values, 0).sum(-1) for hour in range(HOURS)], -1)
 
