@@ -54,7 +54,7 @@ def try_sinks(settings: Settings) -> Iterator[tuple[str, str]]:
         ConfigError: the customers file cannot be used.
     """
     now = datetime.now(UTC).timestamp()
-    test = Incident("test", "", "", "", "This is a test of alerts: nothing is wrong.", now, ["test"])
+    test = Incident("test", "", "", "", "", "This is a test of alerts: nothing is wrong.", now, ["test"])
     for sink in sinks_of(settings, load_customers(settings.customers_path), lambda text: print(text, file=sys.stderr)):
         refused = sink.send([message(test, secrets_of(settings))])
         yield sink.name, refused.reason if refused else ""

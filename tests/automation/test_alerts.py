@@ -38,7 +38,7 @@ LOG = logging.getLogger("test_alerts")
 
 
 def trouble(kind: Kind = Kind.SLICE_FAILING, customer: str = "acme", *, cause: str = "c", text: str = "") -> Trouble:
-    return Trouble(kind, customer, "aws", "cost", cause, text or f"{customer}'s {kind} because of {cause}.")
+    return Trouble(kind, customer, "aws", "cost", "", cause, text or f"{customer}'s {kind} because of {cause}.")
 
 
 def status(*troubles: Trouble, unread: Sequence[Item] = (), undecided: Sequence[str] = ()) -> Status:
@@ -228,7 +228,13 @@ def test_a_daemon_that_was_away_is_told_of_when_it_is_back(told: Told) -> None:
     assert told.hook.texts == []
     told.tick(minutes=60)
     told.tick(minutes=61)
-    assert [text.split(": ")[1][:18] for text in told.hook.texts] == ["Nobody looked from", "Over after 1 min. "[:18]]
+    told.tick(trouble(Kind.DAEMON_SILENT), minutes=100)  # not told: it starts with the one that looks
+    told.tick(minutes=101)
+    assert [text.split(": ")[1][:18] for text in told.hook.texts[:2]] == [
+        "Nobody looked from",
+        "Over after 1 min. "[:18],
+    ]
+    assert len(told.hook.texts) == 4
 
 
 # --- Who is told, and what is kept back ------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def test_a_failing_customer_is_red_with_since_when_why_and_the_next_try(settled:
         f"red fails since {windows.key(before(1))} (2 windows): throttled again; 4 attempts left, the next after "
         f"{NOW + 12 * MINUTE:%H:%M}Z"
     )
-    assert [trouble.key for trouble in failing.troubles] == ["slice_failing/globex/aws/performance"]
+    assert [trouble.key for trouble in failing.troubles] == ["slice_failing/globex/aws/performance/"]
     collections = status.of(Item.COLLECTIONS)
     assert collections.state is State.OK  # it goes on for the others
     assert texts(collections)["aws performance"].endswith("2 of 3 customers in, 1 failed")
@@ -139,7 +139,7 @@ def test_what_stopped_is_red_and_nobody_it_left_out_counts_as_healed(settled: Sp
     # Half a day later there is no attempt in sight at all, and nothing is known of the failing customer.
     away = stands(settled, now=NOW + timedelta(hours=12))
     assert "closed 13 h" in texts(away.of(Item.COLLECTIONS))["aws resource"]
-    assert "slice_failing/acme/aws/resource" in away.of(Item.CUSTOMERS).undecided
+    assert "slice_failing/acme/aws/resource/" in away.of(Item.CUSTOMERS).undecided
     assert away.of(Item.CUSTOMERS).troubles == ()
 
 
@@ -169,7 +169,7 @@ def test_a_long_poll_is_not_late(spine: Spine, ledger: Ledger) -> None:
             "DELETE FROM metric_batches WHERE customer_id = 'acme' AND dataset = 'performance' AND status = 'ok'",
             settings={"mutations_sync": 1},
         )
-    assert [t.key for t in stands(spine).of(Item.CUSTOMERS).troubles] == ["slice_failing/acme/aws/performance"]
+    assert [t.key for t in stands(spine).of(Item.CUSTOMERS).troubles] == ["slice_failing/acme/aws/performance/"]
 
 
 def test_a_paused_customer_and_one_that_left_the_file_are_nobodys_trouble(settled: Spine, ledger: Ledger) -> None:
@@ -211,7 +211,7 @@ def test_a_window_that_was_given_up_is_a_gap_once_the_customer_is_well(settled: 
     ledger.add("performance", [before(3)], customers=["initech"])
     status = stands(settled)
     assert set(texts(status.of(Item.GAPS))) == {"acme aws performance"}  # the other one is tried again
-    assert [t.key for t in status.of(Item.GAPS).troubles] == ["gap/acme/aws/performance"]
+    assert [t.key for t in status.of(Item.GAPS).troubles] == ["gap/acme/aws/performance/"]
 
 
 def test_a_gap_that_still_grows_is_told_of_when_the_failing_is_over(settled: Spine, ledger: Ledger) -> None:
@@ -255,7 +255,7 @@ def test_a_used_up_budget_is_told_with_what_is_left(spine: Spine, ledger: Ledger
     assert budgets.state is State.WARN
     assert texts(budgets)["acme aws"].startswith("warn 25.50 of 25.00 USD spent this month; stopped since")
     assert texts(budgets)["globex aws"] == "ok 8.50 of 10.00 USD spent this month, 1.50 left"
-    assert [t.key for t in budgets.troubles] == ["budget/acme/aws/"]
+    assert [t.key for t in budgets.troubles] == ["budget/acme/aws//"]
 
 
 def test_the_judges_day_is_shown_where_it_is_nearly_used_up(settled: Spine, ledger: Ledger) -> None:
@@ -409,7 +409,8 @@ def beat(instance: dg.DagsterInstance, at: datetime, process: str = "one", *, bu
 
 def test_daemons_are_told_by_their_heartbeats(home: tuple[Spine, dg.DagsterInstance]) -> None:
     spine, instance = home
-    assert stands(spine, instance).of(Item.DAEMONS).state is State.RED
+    never = stands(spine, instance).of(Item.DAEMONS)
+    assert (never.state, never.troubles) == (State.RED, ())  # they may be starting
     beat(instance, NOW - MINUTE / 2)
     assert stands(spine, instance).of(Item.DAEMONS).state is State.OK
     silent = stands(spine, instance, LATER).of(Item.DAEMONS)
@@ -418,7 +419,7 @@ def test_daemons_are_told_by_their_heartbeats(home: tuple[Spine, dg.DagsterInsta
     assert {t.kind for t in silent.troubles} == {Kind.DAEMON_SILENT}
     beat(instance, LATER, but="SENSOR")
     (one,) = stands(spine, instance, LATER).of(Item.DAEMONS).troubles
-    assert one.key == "daemon_silent//sensor/"
+    assert one.key == "daemon_silent////sensor"
 
 
 def test_a_second_daemon_and_a_clock_that_went_back_are_warnings(home: tuple[Spine, dg.DagsterInstance]) -> None:
@@ -498,7 +499,7 @@ def test_a_gone_run_a_waiting_one_and_a_failed_job_are_told(home: tuple[Spine, d
     assert texts(runs)[f"{going.run_id[:8]} aws_collection"].startswith("red its process is gone")
     assert "red its newest run" in texts(runs)["readers"]
     assert "Out of memory" in texts(runs)["readers"]
-    assert [t.key for t in runs.troubles] == ["run_failing//readers/"]
+    assert [t.key for t in runs.troubles] == ["run_failing////readers"]
     place.unlink()
     instance.report_run_canceled(going)
     instance.delete_run(failed.run_id)
@@ -583,5 +584,5 @@ def test_an_unusual_day_of_an_account_is_a_trouble_of_its_customer(settled: Spin
         [row | day, row | day | {"sub_account_id": "222", "is_unusual": False}, row | {"sub_account_id": "333"}],
     )
     (trouble,) = stands(settled).of(Item.COLLECTIONS).troubles
-    assert trouble.key == "cost_unusual/acme/aws/111:USD"
+    assert trouble.key == "cost_unusual/acme/aws/cost/111 USD"
     assert trouble.text == f"acme aws 111: {W0:%Y-%m-%d} cost 40.50 USD more than the usual 10.00: web-1 +40."

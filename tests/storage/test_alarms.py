@@ -426,11 +426,11 @@ def test_alerts_tell_of_what_got_worse_in_a_sentence(told: ClickHouse) -> None:
     facts = of_ledger.Facts(TODAY, (), (), (), tuple(found))
     troubles = {trouble.key: trouble.text for trouble in sections.worse_quality(facts)}
     assert troubles.keys() == {
-        "quality_worse/one of two models/aws/chat:toxicity", "quality_worse/one of two models/aws/chat:m-2:toxicity",
-        "quality_worse/worse/aws/chat:toxicity",
+        "quality_worse/one of two models/aws/application/chat:toxicity", "quality_worse/one of two models/aws/application/chat:m-2:toxicity",
+        "quality_worse/worse/aws/application/chat:toxicity",
     }  # fmt: skip
     assert {one.days for one in found} == {1}
-    text = troubles["quality_worse/worse/aws/chat:toxicity"]
+    text = troubles["quality_worse/worse/aws/application/chat:toxicity"]
     assert text.startswith(
         f"worse aws chat: toxicity was 60.0 % on {DAY:%Y-%m-%d}, 12.5 % in the same hours of the 12 weeks"
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.automation.status.items import Status
 
 MOST_SINGLE = 20  # messages to a sink in a tick; more are told in one: Slack takes about one a second
-TICK_SECONDS = 25.0  # for all sinks of a tick; the daemon gives up on a tick after 60 s
+TICK_SECONDS = 15.0  # for all sinks of a tick; the daemon gives up on a tick after 60 s
 FIRST_WAIT, LONGEST_WAIT = 30.0, 900.0  # seconds until a sink is tried again
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.automation.status.items import Kind, Trouble, was_looked_at
+from optiinfra_dagster.automation.status.items import Kind, Trouble, key_of, was_looked_at
 from optiinfra_dagster.model.text import plain
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Incident:
     customer: str
     provider: str
     family: str
+    subject: str
     text: str
     since: float
     causes: list[str]
@@ -44,7 +45,7 @@ class Incident:
     @property
     def key(self) -> str:
         """Its identity as long as it goes on, the one of its trouble."""
-        return f"{self.kind}/{self.customer}/{self.provider}/{self.family}"
+        return key_of(self.kind, self.customer, self.provider, self.family, self.subject)
 
 
 OVER = -1
@@ -112,6 +113,11 @@ class Book:
         troubles = {trouble.key: trouble for section in status.sections for trouble in section.troubles}
         undecided = {key for section in status.sections for key in section.undecided}
         if self.seen and now.timestamp() - self.seen > AWAY_SECONDS:
+            # Others have just been started, too, and may not have sent a heartbeat yet.
+            silent = [key for key, trouble in troubles.items() if trouble.kind is Kind.DAEMON_SILENT]
+            undecided.update(silent)
+            for key in silent:
+                del troubles[key]
             away = Trouble(
                 Kind.DAEMON_SILENT,
                 text=f"Nobody looked from {_time(self.seen)} to {_time(now.timestamp())}: the daemon, its code server "
@@ -134,18 +140,20 @@ class Book:
         if incident is None:
             text = plain(trouble.text)[:LONGEST_TEXT]
             begun = Incident(
-                trouble.kind, trouble.customer, trouble.provider, trouble.family, text, now.timestamp(), [trouble.cause]
-            )
+                trouble.kind, trouble.customer, trouble.provider, trouble.family, trouble.subject, text,
+                now.timestamp(), [trouble.cause],
+            )  # fmt: skip
             self.incidents.setdefault(key, []).append(begun)
         elif trouble.cause not in incident.causes and len(incident.causes) < MOST_CAUSES:
             incident.causes.append(trouble.cause)
             incident.text = plain(trouble.text)[:LONGEST_TEXT]
 
     def forget(self, sinks: Mapping[str, str]) -> None:
-        """Drop the incidents whose end is known to every sink that hears of it; `sinks` are customers by their sinks.
+        """Drop the incidents whose end is known to every sink that hears of it, and sinks that are no more.
 
-        A sink without a customer hears of everything.
+        `sinks` are customers by their sinks; a sink without a customer hears of everything.
         """
+        self.trying = {sink: trying for sink, trying in self.trying.items() if sink in sinks}
         for key, of_key in list(self.incidents.items()):
             kept = [
                 one

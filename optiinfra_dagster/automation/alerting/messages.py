@@ -55,7 +55,7 @@ class Message:
         one = self.incident
         return {
             "id": self.id, "phase": self.phase, "kind": one.kind, "customer": one.customer, "provider": one.provider,
-            "family": one.family, "cause": one.causes[-1], "since": _time(one.since),
+            "family": one.family, "subject": one.subject, "cause": one.causes[-1], "since": _time(one.since),
             "over": None if one.over is None else _time(one.over), "text": self.text,
         }  # fmt: skip
 
@@ -78,7 +78,7 @@ def subject(messages: Sequence[Message]) -> str:
         kinds = Counter(f"{one.incident.kind} {one.phase}" for one in messages)
         return f"OptiInfra: {', '.join(f'{count:,} x {kind}' for kind, count in kinds.most_common())}"[:LONGEST_SUBJECT]
     one = messages[0].incident
-    named = " ".join(part for part in (one.customer, one.provider, one.family) if part)
+    named = " ".join(part for part in (one.customer, one.provider, one.family, one.subject) if part)
     over = "over: " if messages[0].phase is Phase.OVER else ""
     return plain(f"OptiInfra: {over}{one.kind.replace('_', ' ')}{f' {named}' if named else ''}")[:LONGEST_SUBJECT]
 

@@ -59,21 +59,28 @@ class Kind(StrEnum):
 class Trouble:
     """Something that goes on and that people are told of: once when it begins, and once when it is over.
 
-    `customer`, `provider` and `family` say whose it is, and are empty where it is nobody's own. While `cause` changes
-    the trouble is the same one, and its new cause is told.
+    `customer`, `provider` and `family` say whose it is, `subject` which of several, such as an account, a check or a
+    job; each is empty where it says nothing. While `cause` changes the trouble is the same one, and its new cause is
+    told.
     """
 
     kind: Kind
     customer: str = ""
     provider: str = ""
     family: str = ""
+    subject: str = ""
     cause: str = ""
     text: str = ""
 
     @property
     def key(self) -> str:
         """Its identity as long as it goes on."""
-        return f"{self.kind}/{self.customer}/{self.provider}/{self.family}"
+        return key_of(self.kind, self.customer, self.provider, self.family, self.subject)
+
+
+def key_of(kind: str, customer: str = "", provider: str = "", family: str = "", subject: str = "") -> str:
+    """The identity of a trouble and of its incident."""
+    return f"{kind}/{customer}/{provider}/{family}/{subject}"
 
 
 @dataclass(frozen=True, slots=True)

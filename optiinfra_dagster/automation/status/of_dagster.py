@@ -45,7 +45,7 @@ ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
 def daemons(instance: dg.DagsterInstance, now: datetime) -> Section:
     """Whether each daemon that this instance needs sends heartbeats, and whether all are of one process."""
-    parts, ids, ages = [], set(), []
+    parts, troubles, ages, ids = [], [], [], set()
     for name, status in instance.get_daemon_statuses().items():
         beat = status.last_heartbeat
         if beat is None:
@@ -59,6 +59,9 @@ def daemons(instance: dg.DagsterInstance, now: datetime) -> Section:
         if age > SILENT:
             said = f"silent for {ago(age)}, since {_time(beat.timestamp)}{errors}. Start `dagster-daemon run` again"
             parts.append(Part(State.RED, name.lower(), said))
+            # One that never sent any may just be starting.
+            text = f"Dagster's daemon {name.lower()} is {said}."
+            troubles.append(Trouble(Kind.DAEMON_SILENT, subject=name.lower(), text=text))
         elif age < -SKEW:
             said = f"its last heartbeat is of {_time(beat.timestamp)}, in the future: the clock was set back"
             parts.append(Part(State.WARN, name.lower(), said))
@@ -69,11 +72,6 @@ def daemons(instance: dg.DagsterInstance, now: datetime) -> Section:
             Part(State.WARN, "", "heartbeats of two processes within a minute: a second daemon runs, or one has just "
                  "been started again. Stop all but one, or each tick may be done twice")
         )  # fmt: skip
-    troubles = [
-        Trouble(Kind.DAEMON_SILENT, provider=part.name, text=f"Dagster's daemon {part.name} is {part.text}.")
-        for part in parts
-        if part.state is State.RED
-    ]
     oldest = f", the oldest heartbeat is {_seconds(max(ages))} old" if ages else ""
     return section(Item.DAEMONS, parts, f"{counted(len(ages), 'daemon')} of one process{oldest}", troubles=troubles)
 
@@ -168,7 +166,7 @@ def runs(instance: dg.DagsterInstance, home: Path, now: datetime) -> Section:
             continue
         said = f"its newest run {run.run_id[:8]} failed at {_time(when)}: {reasons}"
         parts.append(Part(State.RED, job, said))
-        troubles.append(Trouble(Kind.RUN_FAILING, provider=job, text=f"{job}: {said}"))
+        troubles.append(Trouble(Kind.RUN_FAILING, subject=job, text=f"{job}: {said}"))
     fine = f"{len(records) - queued} going, {queued} waiting, none silent"
     return section(Item.RUNS, parts, fine, troubles=troubles)
 
@@ -218,7 +216,7 @@ def failing_checks(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey
         provider, family = key.asset_key.path
         where = f" for {record.partition}" if record.partition else ""
         said = f"The check {key.name} of {provider} {family} failed{where}: {_first_line(evaluation.description or '')}"
-        troubles.append(Trouble(Kind.CHECK, "", provider, f"{family}:{key.name}", text=said))
+        troubles.append(Trouble(Kind.CHECK, "", provider, family, key.name, text=said))
     return troubles
 
 

@@ -103,7 +103,7 @@ def disk(
         little = usage.free < max(LITTLE_SPACE, min(LITTLE_SHARE * usage.total, 10 * LITTLE_SPACE))
         parts.append(Part(State.RED if little else State.OK, name, said + (". Free some space" if little else "")))
         if little:
-            troubles.append(Trouble(Kind.DISK, provider=name, text=f"Only {said} for {name}. Free some space."))
+            troubles.append(Trouble(Kind.DISK, subject=name, text=f"Only {said} for {name}. Free some space."))
     if with_parts:
         parts += [Part(State.OK, name, text) for name, text in _sizes(home)]
     parts.append(_housekeeping(housekeeping, home, now))

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.automation.ledger_watch import retry_delay
-from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section, State, Trouble, section
+from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section, State, Trouble, key_of, section
 from optiinfra_dagster.automation.status.of_ledger import GAPS_LOOKBACK_TEXT, LATE
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.text import ago, counted, plain, shortened
@@ -76,9 +76,11 @@ def customers(facts: Facts, settings: Settings, now: datetime) -> Section:
         if one.status == "failed":
             person = " It needs a person." if one.permanent else ""
             said = f"{name} fails since window {windows.key(one.since)}: {shortened(plain(one.error), 300)}.{person}"
-            troubles.append(Trouble(Kind.SLICE_FAILING, one.customer, one.provider, one.family, cause_of(one), said))
+            troubles.append(
+                Trouble(Kind.SLICE_FAILING, one.customer, one.provider, one.family, cause=cause_of(one), text=said)
+            )
     undecided = [
-        Trouble(kind, customer, one.provider, one.family if kind is Kind.SLICE_FAILING else "").key
+        key_of(kind, customer, one.provider, one.family if kind is Kind.SLICE_FAILING else "")
         for one in facts.families
         for customer in one.missing
         for kind in (Kind.SLICE_FAILING, Kind.BUDGET)
@@ -171,6 +173,7 @@ def worse_quality(facts: Facts) -> list[Trouble]:
             Kind.QUALITY_WORSE,
             one.customer,
             one.provider,
+            "application",
             ":".join(filter(None, [one.application, one.model, one.metric])),
             text=_worse(one),
         )
@@ -197,7 +200,8 @@ def unusual_costs(facts: Facts) -> list[Trouble]:
             Kind.COST_UNUSUAL,
             one.customer,
             one.provider,
-            f"{one.account}:{one.currency}",
+            "cost",
+            f"{one.account} {one.currency}",
             text=f"{one.customer} {one.provider} {one.account or 'all accounts'}: {one.day} cost "
             f"{abs(one.by):,.2f} {one.currency} {'more' if one.by > 0 else 'less'} than the usual "
             f"{one.usual:,.2f}{f': {shortened(plain(one.causes), 250)}' if one.causes else ''}.",
