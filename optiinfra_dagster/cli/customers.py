@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,10 +65,18 @@ def check(
     """Prove every credential and permission, per customer and provider, before the first run."""
     from optiinfra_dagster.cli import subprocesses
     from optiinfra_dagster.cli.check import check_customers
+    from optiinfra_dagster.cli.main import working
 
     settings = load_settings()
-    with subprocesses.for_demo(settings, _note) as settings:
-        found = check_customers(settings, _clickhouse(settings), tuple(customer or ()), typer.echo)
+    ids, lines = tuple(customer or ()), list[str]()
+    if sys.stderr.isatty():  # one line moves there, and what stays comes after it
+        with working() as (note, progress), subprocesses.for_demo(settings, note) as settings:
+            found = check_customers(settings, _clickhouse(settings), ids, lines.append, progress)
+    else:
+        with subprocesses.for_demo(settings, _note) as settings:
+            found = check_customers(settings, _clickhouse(settings), ids, typer.echo)
+    for line in lines:
+        typer.echo(line)
     if found:
         raise OptiInfraError(f"{counted(found, 'problem')} found.")
 
