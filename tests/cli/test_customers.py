@@ -83,7 +83,7 @@ def policy(settings: Settings, cloud: str, customer: str | None = None, families
 
 def write(spine: Spine, **customer: Any) -> Settings:
     spine.settings.customers_path.write_text(
-        yaml.safe_dump({"customers": [{"id": "acme", "name": "Acme", **customer}]}), encoding="utf-8"
+        yaml.safe_dump({"customers": [{"id": "acme", "name": "Acme"} | customer]}), encoding="utf-8"
     )
     return spine.settings
 
@@ -486,3 +486,26 @@ def test_check_counts_what_is_done_and_tells_it_in_the_order_of_the_file(spine: 
     assert check_customers(spine.settings, spine.clickhouse, (), lines.append, done.append) == 100
     assert [line.split()[0] for line in lines] == names
     assert done == [f"Checked {number} of 100" for number in range(1, 101)]
+
+
+# --- a changed file -------------------------------------------------------------------------------------------------
+
+
+def test_a_changed_file_and_a_rotated_secret_are_used_by_the_next_run(tmp_path: Path) -> None:
+    """In one process, as that of the code server: nothing is kept that a restart would have to clear."""
+    spine, window, key = Spine.at(tmp_path / "home"), newest_window(), tmp_path / "key"
+    fleets = [{"kind": "vultr:instance"}]
+    with CloudLab({"vultr": {"accounts": [{"name": "acme", "keys": ["alive"], "fleets": fleets}]}}) as lab:
+        account = {"api_key": {"file": str(key)}, "endpoint_url": lab.url}
+        write(spine, vultr=[account])
+        key.write_text("revoked", encoding="utf-8")
+        spine.collect("resource", [window], provider="vultr")
+        assert spine.last("resource", "acme", window)["outcome"] == "failed"
+
+        key.write_text("alive\n", encoding="utf-8")
+        spine.collect("resource", [window], provider="vultr")
+        assert spine.last("resource", "acme", window)["outcome"] == "ok"
+
+        write(spine, id="globex", vultr=[account])
+        spine.collect("resource", [window], provider="vultr")
+        assert spine.last("resource", "globex", window)["outcome"] == "ok"
