@@ -12,9 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.config.alert_settings import AlertSettings
 from optiinfra_dagster.config.allocation import SharedCosts
 from optiinfra_dagster.config.customer_alerts import CustomerAlerts
 from optiinfra_dagster.config.customers import FAMILIES, Application
+from optiinfra_dagster.config.judge_settings import JudgeSettings
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.config.token_prices import TokenPrice
 from optiinfra_dagster.model.windows import WINDOW
@@ -82,10 +84,18 @@ def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[s
 
 
 def _settings() -> Iterator[str]:
-    yield from _table(
-        ("variable", "what to set it to"),
-        ((f"`{field.alias}`", field.description or "") for field in Settings.model_fields.values()),
-    )
+    of_others = {*JudgeSettings.model_fields, *AlertSettings.model_fields}
+    for title, names in (
+        ("", [name for name in Settings.model_fields if name not in of_others]),
+        ("The LLM judge", JudgeSettings.model_fields),
+        ("Alerts", AlertSettings.model_fields),
+    ):
+        if title:
+            yield from ("", f"## {title}", "")
+        fields = [Settings.model_fields[name] for name in names]
+        yield from _table(
+            ("variable", "what to set it to"), ((f"`{field.alias}`", field.description or "") for field in fields)
+        )
 
 
 def _customers() -> Iterator[str]:

@@ -36,6 +36,9 @@ READERS_LOOKBACK = timedelta(hours=6)
 ROLLUPS_LOOKBACK = timedelta(days=1)
 ROLLUPS_QUIET = timedelta(minutes=2)
 TRENDS_TABLE = readers()["performance", "trends"].table
+APPLICATION_READERS = tuple(
+    key for key, reader in readers().items() if key[0] == "application" and reader.length == windows.WINDOW
+)
 READER_TABLES = [reader.table for reader in readers().values() if reader.length == windows.WINDOW]
 
 
@@ -122,7 +125,7 @@ def stale_readers(
     now: datetime,
     quiet: timedelta = ROLLUPS_QUIET,
 ) -> list[StaleReaders]:
-    """Plan the readers to compute now, the newest first: recent windows, then rollups, then the trends over them.
+    """Plan the readers to compute now, the newest first: recent windows, late logs, rollups, the trends over them.
 
     Each is computed from the one before, so the next is told of only when there is nothing left of it.
     """
@@ -132,7 +135,32 @@ def stale_readers(
                 StaleReaders(tuple(readers()), first, last, max(stale[w] for w in windows.span(first, last)))
                 for first, last in reversed(list(windows.runs_of(list(stale))))
             ]
-        return stale_rollups(clickhouse, settings, now, quiet)
+        return stale_applications(clickhouse, settings, now) or stale_rollups(clickhouse, settings, now, quiet)
+
+
+def stale_applications(clickhouse: ClickHouse, settings: "Settings", now: datetime) -> list[StaleReaders]:
+    """The application readers of windows whose logs came hours late, and of the days that those belong to.
+
+    Windows that are recent are told by `stale_windows`, save that the last one of a day has the figures of all its
+    windows. Between them the day so far is as it was known then.
+    """
+    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    first = max(newest - timedelta(hours=settings.late_logs_hours), settings.partitions_start)
+    with clickhouse.session() as client:
+        rows = client.query(
+            read_sql("queries/stale_applications"),
+            parameters={
+                "first": f"{first:%Y-%m-%d %H:%M:%S}",
+                "last": f"{newest - windows.WINDOW:%Y-%m-%d %H:%M:%S}",
+                "old": f"{newest - READERS_LOOKBACK:%Y-%m-%d %H:%M:%S}",
+                "readers": [readers()[key].table for key in APPLICATION_READERS],
+            },
+        ).result_rows
+    found = {datetime.fromtimestamp(seconds, UTC): published for seconds, published in rows}
+    return [
+        StaleReaders(APPLICATION_READERS, first, last, max(found[w] for w in windows.span(first, last)))
+        for first, last in reversed(list(windows.runs_of(list(found))))
+    ]
 
 
 def stale_rollups(

@@ -9,15 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -25,10 +22,12 @@ from pydantic import (
     field_validator,
 )
 
+from optiinfra_dagster.config.alert_settings import AlertSettings
+from optiinfra_dagster.config.judge_settings import JudgeSettings
+from optiinfra_dagster.config.variables import stripped
 from optiinfra_dagster.config.wording import closest
-from optiinfra_dagster.model.addresses import mail_address
 from optiinfra_dagster.model.errors import ConfigError
-from optiinfra_dagster.model.hosts import is_link_local, is_loopback, safe_url_fault
+from optiinfra_dagster.model.hosts import is_link_local, is_loopback
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -50,19 +49,6 @@ def _absolute(value: object) -> object:
         raise ValueError("the home folder it names does not exist") from None
 
 
-def _read_price(value: object) -> object:
-    """`0.15/0.60` as two amounts."""
-    if not isinstance(value, str):
-        return value
-    try:
-        prices = tuple(Decimal(part.strip()) for part in value.split("/"))
-    except InvalidOperation:
-        raise ValueError("it is not two amounts with / between them") from None
-    if len(prices) != 2 or not all(price.is_finite() and 0 <= price < 1_000_000 for price in prices):
-        raise ValueError("it is not two amounts with / between them")
-    return prices
-
-
 _AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 
 
@@ -71,30 +57,8 @@ def _default_customers() -> Path:
     return own if own.is_file() else DEMO_CUSTOMERS
 
 
-def _check_judge_url(value: str) -> str:
-    """The URL of a judge's API, which is sent the key and interactions. The query is Azure's `api-version`."""
-    try:
-        parts = urlsplit(value.strip())
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        raise ValueError("it is not a URL") from None
-    if "@" in value:
-        raise ValueError("it holds a user name or password")
-    if not host or parts.scheme not in {"http", "https"} or parts.fragment:
-        raise ValueError("it is not a URL of scheme, host and path")
-    if is_link_local(host):
-        raise ValueError("its host is a link-local address, where clouds keep the credentials of this host")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError("it is plain http to another machine, which would show the key to the network")
-    return parts._replace(path=parts.path.rstrip("/")).geturl()
-
-
-class Settings(BaseModel):
+class Settings(JudgeSettings, AlertSettings):
     """The settings of this process. A field's alias is the variable of the environment, its description the value."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True, hide_input_in_errors=True
-    )
 
     dagster_home: _AbsolutePath = Field(
         default_factory=lambda: Path(".optiinfra").absolute(),
@@ -119,111 +83,6 @@ class Settings(BaseModel):
         default_factory=_default_customers,
         alias="OPTIINFRA_CUSTOMERS",
         description="the path of a customers file; if unset, ./customers.yaml or else the demo customers",
-    )
-    groq_api_key: SecretStr | None = Field(
-        default=None, alias="GROQ_API_KEY", description="the key of the LLM judge; nothing is judged if unset"
-    )
-    groq_base_url: str = Field(
-        default="https://api.groq.com",
-        alias="GROQ_BASE_URL",
-        description="the https URL of the judge's API, without /openai/v1; https://api.groq.com if unset",
-    )
-    judge_base_url: str | None = Field(
-        default=None,
-        alias="OPTIINFRA_JUDGE_BASE_URL",
-        description="the https URL of another judge's API, of which /chat/completions is called, such as "
-        "https://api.openai.com/v1; Groq judges if unset",
-    )
-    judge_api_key: SecretStr | None = Field(
-        default=None,
-        alias="OPTIINFRA_JUDGE_API_KEY",
-        description="the key of the judge at OPTIINFRA_JUDGE_BASE_URL, any word where it wants none",
-    )
-    judge_model: str = Field(
-        default="openai/gpt-oss-120b",
-        min_length=1,
-        alias="OPTIINFRA_JUDGE_MODEL",
-        description="the model that judges, best one with strict JSON schemas; openai/gpt-oss-120b if unset",
-    )
-    judge_reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = Field(
-        default=None,
-        alias="OPTIINFRA_JUDGE_REASONING_EFFORT",
-        description="how much a judge that reasons does so: none, minimal, low, medium or high; low for gpt-oss at "
-        "Groq, else what the model does by itself, if unset",
-    )
-    judge_price: Annotated[tuple[Decimal, Decimal] | None, BeforeValidator(_read_price)] = Field(
-        default=None,
-        alias="OPTIINFRA_JUDGE_USD_PER_MILLION",
-        description="what the judge's tokens cost in USD per million of input and output, such as 0.15/0.60; the list "
-        "prices of gpt-oss at Groq, else unknown, if unset",
-    )
-    second_judge_model: str | None = Field(
-        default=None,
-        alias="OPTIINFRA_SECOND_JUDGE_MODEL",
-        description="a model that judges a share of the interactions too, to see how far it agrees; none if unset",
-    )
-    second_judge_share: float = Field(
-        default=0.1,
-        gt=0,
-        le=1,
-        alias="OPTIINFRA_SECOND_JUDGE_SHARE",
-        description="the share of judged interactions that the second judge is asked about, up to 1; 0.1 if unset",
-    )
-    second_judge_base_url: str | None = Field(
-        default=None,
-        alias="OPTIINFRA_SECOND_JUDGE_BASE_URL",
-        description="the https URL of the second judge's API; that of the first if unset",
-    )
-    second_judge_api_key: SecretStr | None = Field(
-        default=None,
-        alias="OPTIINFRA_SECOND_JUDGE_API_KEY",
-        description="the key of the second judge at OPTIINFRA_SECOND_JUDGE_BASE_URL",
-    )
-    judge_concurrency: int = Field(
-        default=8,
-        ge=1,
-        le=128,
-        alias="OPTIINFRA_JUDGE_CONCURRENCY",
-        description="how many interactions are judged side by side, from 1 to 128; 8 if unset",
-    )
-    judge_seconds: float = Field(
-        default=600.0,
-        gt=0,
-        le=7200,
-        alias="OPTIINFRA_JUDGE_SECONDS",
-        description="how long the judging of one customer's window may take, up to 7200 s; 600 if unset",
-    )
-    judge_run_tokens: int = Field(
-        default=5_000_000,
-        ge=0,
-        alias="OPTIINFRA_JUDGE_RUN_TOKENS",
-        description="how many tokens the judge may use in a run; 5000000 if unset",
-    )
-    judge_run_requests: int = Field(
-        default=5_000,
-        ge=0,
-        alias="OPTIINFRA_JUDGE_RUN_REQUESTS",
-        description="how many requests the judge may make in a run; 5000 if unset",
-    )
-    judge_customer_day_tokens: int = Field(
-        default=3_000_000,
-        ge=0,
-        alias="OPTIINFRA_JUDGE_CUSTOMER_DAY_TOKENS",
-        description="how many tokens the judge may use for a customer in a day (UTC); 3000000 if unset",
-    )
-    judge_customer_day_requests: int = Field(
-        default=3_000,
-        ge=0,
-        alias="OPTIINFRA_JUDGE_CUSTOMER_DAY_REQUESTS",
-        description="how many requests the judge may make for a customer in a day (UTC); 3000 if unset",
-    )
-    judge_backfill_share: float = Field(
-        default=0.2,
-        ge=0,
-        lt=1,
-        alias="OPTIINFRA_JUDGE_BACKFILL_SHARE",
-        description="the part of a customer's day that windows of more than two hours ago may use, from 0 to below 1; "
-        "0.2 if unset",
     )
     golden_set: _AbsolutePath | None = Field(
         default=None,
@@ -285,50 +144,11 @@ class Settings(BaseModel):
         alias="OPTIINFRA_RUN_RETENTION_DAYS",
         description="after how many days Dagster's runs are deleted, from 1 to 3650; 30 if unset",
     )
-    alert_webhook: SecretStr | None = Field(
-        default=None,
-        alias="OPTIINFRA_ALERT_WEBHOOK",
-        description="the https URL that alerts are posted to; the log and e-mail alone have them if unset",
-    )
-    alert_webhook_shape: Literal["generic", "slack", "teams"] | None = Field(
-        default=None,
-        alias="OPTIINFRA_ALERT_WEBHOOK_SHAPE",
-        description="generic, slack or teams: what is posted there; chosen by its host if unset",
-    )
-    alert_smtp: SecretStr | None = Field(
-        default=None,
-        alias="OPTIINFRA_ALERT_SMTP",
-        description="smtp://user:password@host:587, which uses STARTTLS, or smtps://user:password@host:465, with % "
-        "codes for special characters; no alert is mailed if unset",
-    )
-    alert_mail_from: str = Field(
-        default="",
-        validate_default=True,
-        alias="OPTIINFRA_ALERT_MAIL_FROM",
-        description="the address that alerts are mailed from; it is needed with OPTIINFRA_ALERT_SMTP",
-    )
-    alert_mail_to: tuple[str, ...] = Field(
-        default=(),
-        alias="OPTIINFRA_ALERT_MAIL_TO",
-        description="the addresses that every alert is mailed to, with commas between; only those of customers.yaml "
-        "have mail if unset",
-    )
-    heartbeat_url: SecretStr | None = Field(
-        default=None,
-        alias="OPTIINFRA_HEARTBEAT_URL",
-        description="the https URL that is asked for every minute while collections are in time, so that its monitor "
-        "tells of a dead daemon; none if unset",
-    )
 
     @property
     def uses_demo(self) -> bool:
         """True if the customers are those of the cloud lab."""
         return self.customers_path == DEMO_CUSTOMERS
-
-    @property
-    def has_judge(self) -> bool:
-        """True if there is a key for the judge."""
-        return (self.groq_api_key if self.judge_base_url is None else self.judge_api_key) is not None
 
     @property
     def clickhouse_place(self) -> str:
@@ -380,69 +200,10 @@ class Settings(BaseModel):
             )
         return value
 
-    @field_validator("groq_base_url")
-    @classmethod
-    def _check_groq_url(cls, value: str) -> str:
-        if urlsplit(value).query:
-            raise ValueError("it is not a URL of scheme, host and path")
-        return _check_judge_url(value).removesuffix("/openai/v1")
-
-    @field_validator("judge_base_url", "second_judge_base_url")
-    @classmethod
-    def _check_base_url(cls, value: str | None) -> str | None:
-        return None if value is None else _check_judge_url(value).removesuffix("/chat/completions")
-
-    @field_validator("alert_webhook", "heartbeat_url")
-    @classmethod
-    def _check_webhook(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and (fault := safe_url_fault(value.get_secret_value())):
-            raise ValueError(f"it {fault}")
-        return value
-
-    @field_validator("alert_smtp")
-    @classmethod
-    def _check_smtp(cls, value: SecretStr | None) -> SecretStr | None:
-        # No message here repeats any part of the URL, since what looks like a host may be a password.
-        if value is None:
-            return value
-        try:
-            parts = urlsplit(value.get_secret_value())
-            host, _ = parts.hostname, parts.port
-        except ValueError:
-            raise ValueError("it is not a URL") from None
-        if parts.scheme not in {"smtp", "smtps"} or not host:
-            raise ValueError("it is not a URL of smtp or smtps and a host")
-        if parts.path.strip("/") or parts.query or parts.fragment:
-            raise ValueError("it has something behind its host: write special characters as % codes")
-        return value
-
-    @field_validator("alert_mail_from")
-    @classmethod
-    def _check_sender(cls, value: str, info: ValidationInfo) -> str:
-        if not value and info.data.get("alert_smtp") is not None:
-            raise ValueError("it is needed with OPTIINFRA_ALERT_SMTP")
-        return mail_address(value) if value else value
-
-    @field_validator("alert_mail_to", mode="before")
-    @classmethod
-    def _split_addresses(cls, value: object) -> object:
-        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-    @field_validator("alert_mail_to")
-    @classmethod
-    def _check_addresses(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if value and "alert_smtp" in info.data and info.data["alert_smtp"] is None:
-            raise ValueError("there is no OPTIINFRA_ALERT_SMTP to send it by")
-        return tuple(dict.fromkeys(mail_address(one) for one in value))
-
-    @field_validator(
-        "clickhouse_url", "groq_api_key", "judge_api_key", "second_judge_api_key", "alert_webhook", "alert_smtp",
-        "heartbeat_url", mode="before",
-    )  # fmt: skip
+    @field_validator("clickhouse_url", mode="before")
     @classmethod
     def _strip(cls, value: object) -> object:
-        # Secrets arrive with the newline of the file or command that they came from.
-        return value.strip() if isinstance(value, str) else value
+        return stripped(value)
 
     @field_validator("partitions_start", mode="before")
     @classmethod

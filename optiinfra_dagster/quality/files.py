@@ -102,7 +102,7 @@ class FileSource:
         until = time.monotonic() + PATIENCE_S
         with closing(self._store):
             listed = self._files(provider, start, end)
-            known = self._memory.load(self._scope(provider), self._since or start)
+            known = self._memory.load(self._scope(provider), (self._since or start) - UPLOAD)
             held = []
             try:
                 for file in listed.files:
@@ -175,7 +175,7 @@ class FileSource:
         held: list[Contents] = []
         with closing(self._store):
             listed = self._files(provider, start, end)
-            known = self._memory.load(self._scope(provider), self._since or start)
+            known = self._memory.load(self._scope(provider), (self._since or start) - UPLOAD)
             for file in listed.files:
                 self._refuse_after(until)
                 if not file.size or is_hidden(file):

@@ -39,6 +39,8 @@ REQUEST_SECONDS = 60.0  # an answer takes 1 to 5 s
 BACKOFF_SECONDS = 0.5  # where the answer names no time; doubles
 REFUSED_IN_A_ROW = 5
 """Questions that the API refuses one after the other before the run is over: no other would fare better."""
+AWAY_SECONDS = 60.0
+"""A server that did not answer is not looked for again so long: one that takes no connection costs a minute or more."""
 _PROBE_PATIENCE = Patience(BACKOFF_SECONDS, 10.0, 3)
 
 
@@ -76,6 +78,8 @@ class Judge:
         self._dialect = dialects.known(self.server)
         self._refusal: CloudError | None = None  # the key or the model is of no use: nothing more is asked
         self._refused_in_a_row = 0
+        self._versions: dict[Dialect, str] = {}
+        self._away: tuple[float, CloudError] | None = None  # until when nobody asks whether the server is there
 
     @classmethod
     def of(cls, settings: Settings, memory: Memory | None = None) -> Judge | None:
@@ -129,10 +133,12 @@ class Judge:
             CloudError: how the server is to be asked is not known yet, and could not be found out.
         """
         dialect = self._find_dialect()
-        options: dict[str, Any] = {**dialect.options(self.server, self.effort), "form": dialect.form}
-        if not self.server.is_groq:
-            options["base_url"] = self.server.base_url
-        return rubric.version(self.model, options)
+        if dialect not in self._versions:
+            options: dict[str, Any] = {**dialect.options(self.server, self.effort), "form": dialect.form}
+            if not self.server.is_groq:
+                options["base_url"] = self.server.base_url
+            self._versions[dialect] = rubric.version(self.model, options)
+        return self._versions[dialect]
 
     def prepare(self) -> None:
         """Make sure, once, that the key works and that the account has the model.
@@ -145,6 +151,7 @@ class Judge:
                 raise self._refusal
             if self._client is not None:
                 return
+            self._check_presence()
             server = self.server
             client = Client(server, self.pace, self.request_seconds, self.backoff_seconds)
             if server.is_groq:  # others list what an account may deploy, or nothing
@@ -152,8 +159,7 @@ class Judge:
                     available = client.models()
                 except CloudError as error:
                     client.close()
-                    if error.cause is not Cause.UNAVAILABLE:
-                        self._refusal = error
+                    self._remember(error)
                     raise
                 if server.model not in available:
                     client.close()
@@ -192,15 +198,26 @@ class Judge:
                 self._dialect = Dialect.from_json(found)
                 return self._dialect
             self.prepare()
+            self._check_presence()
             try:
                 self._dialect = dialects.find(self.server, self.effort, self._ask_once)
             except CloudError as error:
-                if error.cause is not Cause.UNAVAILABLE:
-                    self._refusal = error
+                self._remember(error)
                 raise
             if self.memory:
                 self.memory.keep(self.server.base_url, self.model, self._dialect.to_json())
             return self._dialect
+
+    def _remember(self, error: CloudError) -> None:
+        """Keep an error, so that customers one after the other do not each wait for a server that is away."""
+        if error.cause is Cause.UNAVAILABLE:
+            self._away = (time.monotonic() + AWAY_SECONDS, error)
+        else:
+            self._refusal = error
+
+    def _check_presence(self) -> None:
+        if self._away is not None and time.monotonic() < self._away[0]:
+            raise self._away[1]
 
     def _ask_once(self, dialect: Dialect, question: Question) -> tuple[Reply, Mapping[str, Any]]:
         """Ask a question that belongs to nobody, again where the server is away for a moment."""

@@ -24,8 +24,8 @@ TOGETHER_CHARACTERS = 2_500  # of those rubrics in all; our own metrics take 3,0
 
 def version_of(rubric: Rubric) -> str:
     """A rubric's version: it changes with every word of it."""
-    words = [rubric.name, rubric.question, rubric.anchors, rubric.labels, rubric.direction, rubric.needs]
-    return blake2b(json.dumps(words).encode(), digest_size=4).hexdigest()
+    everything = [told(rubric), rubric.labels, rubric.direction, rubric.needs]
+    return blake2b(json.dumps(everything).encode(), digest_size=4).hexdigest()
 
 
 def judged_by(judge_version: str, rubric: Rubric) -> str:

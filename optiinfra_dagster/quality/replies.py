@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.quality import Failure
@@ -46,7 +46,7 @@ class Reply:
     completion_tokens: int = 0
     unanswered: bool = False  # what it used is not known
     refused: str = ""  # `status 400`, where the API did not accept the request
-    about: str = ""  # the words of that refusal, for deciding only: they may quote the request
+    about: str = field(default="", repr=False)  # the words of that refusal, for deciding only: they may quote texts
 
 
 def read_completion(completion: object, question: Question) -> Reply:

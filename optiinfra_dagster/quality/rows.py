@@ -167,12 +167,8 @@ def _recall(part: Recall | None) -> _Scored:
         return _Scored(None, quality.NOT_ASSESSABLE, {"cause": "no context, or no reference"})
     if not part.facts:
         return _Scored(None, quality.NOT_ASSESSABLE, {"cause": "the reference states no fact"})
-    facts = [fact.model_dump() for fact in part.facts if fact.fact]
-    details, quoting = {"facts": len(part.facts)}, {"facts_listed": facts} if facts else {}
-    share = part.recall
-    if share is None:
-        return _Scored(None, quality.CANNOT_TELL, details, quoting)
-    return _Scored(share, _level(share), details, quoting)
+    share, details = part.recall, {"facts": len(part.facts)}
+    return _Scored(None, quality.CANNOT_TELL, details) if share is None else _Scored(share, _level(share), details)
 
 
 def _level(share: float) -> str:

@@ -219,7 +219,10 @@ class Question:
             return None
         chunks = len(answer.retrieval.chunks) if answer.retrieval is not None else 0
         given = Asked(answer.hallucination is not None, chunks, answer.recall is not None)
-        return answer if given == self.asked and self._are_answered(answer.own) else None
+        if given != self.asked or not self._are_answered(answer.own):
+            return None
+        # Facts were listed to be counted: a reference is stored nowhere, not even where prompt and response are.
+        return answer.model_copy(update={"recall": answer.recall and answer.recall.without_texts()})
 
     def _are_answered(self, answers: Mapping[str, OwnAnswer]) -> bool:
         if answers.keys() != {rubric.name for rubric in self.own}:

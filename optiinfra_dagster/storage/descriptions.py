@@ -178,7 +178,8 @@ _OF_TABLE: Mapping[str, Mapping[str, str]] = {
     },
     "application_metrics": {
         "metric_type": "coherence, relevance, accuracy, hallucination, toxicity; groundedness, context_* of retrieval; "
-        "rubric:<name> of the customer; pii, refusal, empty, too_long, language by rules; sample, source of the whole",
+        "rubric:<name> of the customer; pii, refusal, empty, too_long, language by rules; sample, source of the whole; "
+        "second:<metric> of the second judge",
         "interaction_id": "the interaction that was judged",
         "score": "the judge's score, 0 to 1; null where there is none",
         "label": "the score in a word, or why there is none",

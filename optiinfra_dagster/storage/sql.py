@@ -13,7 +13,7 @@ from pathlib import Path
 _PACKAGE = Path(__file__).parents[1]
 SQL = next(folder for folder in (_PACKAGE / "sql", _PACKAGE.parent / "sql") if folder.is_dir())
 
-_TABLE = re.compile(r"^CREATE TABLE (\w+)(?: AS (\w+);|\n\((.*?)^\))", re.MULTILINE | re.DOTALL)
+_TABLE = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)(?: AS (\w+);|\n\((.*?)^\))", re.MULTILINE | re.DOTALL)
 _COLUMN = re.compile(r"^ +(\w+) +(.+?) +CODEC\(.*?\)+,?(?: +-- (.*))?$", re.MULTILINE)
 _DROP = re.compile(r"^ALTER TABLE (\w+) (DROP COLUMN (?:.|\n)*?);", re.MULTILINE)
 _CHANGE = re.compile(

@@ -9,7 +9,7 @@ toStartOfDay({window:DateTime('UTC')}) AS today,
         SELECT window_start AS start, max(batch) AS newest
         FROM metric_batches
         WHERE startsWith(dataset, 'application_days') AND status = 'ok' AND rows > 0
-            AND window_start < today AND window_start >= today - INTERVAL 73 DAY
+            AND window_start < today AND window_start >= today - INTERVAL 101 DAY
         GROUP BY window_start
     ) AS computed
 ) AS rollups,
@@ -35,6 +35,6 @@ LEFT JOIN
     GROUP BY day
 ) AS verdicts USING (day)
 WHERE arrayExists(one -> one.1 = day, rollups)
-    AND (arrayExists(one -> one.1 <= day AND one.1 >= day - INTERVAL 58 DAY AND one.2 >= computed, rollups)
+    AND (arrayExists(one -> one.1 <= day AND one.1 >= day - INTERVAL 86 DAY AND one.2 >= computed, rollups)
         OR arrayExists(one -> one.1 = day AND one.2 >= computed, ends))
 ORDER BY day

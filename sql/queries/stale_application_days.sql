@@ -1,5 +1,5 @@
 -- The days before that of `window` whose rollup, `dataset`, is older than what was published of their interactions, or
--- missing. Files may be late, so of the last 14 days every window counts; of the 60 days before, which lack a rollup after
+-- missing. Files may be late, so of the last 14 days every window counts; of the 90 days before, which lack a rollup after
 -- an upgrade, the first. An attempt that found the same content names its old batch and changes nothing.
 SELECT toUnixTimestamp(day)
 FROM
@@ -11,7 +11,7 @@ FROM
         FROM metric_batches
         WHERE dataset = 'application' AND status IN ('ok', 'partial')
             AND window_start < toStartOfDay({window:DateTime('UTC')})
-            AND window_start >= toStartOfDay({window:DateTime('UTC')}) - INTERVAL 60 DAY
+            AND window_start >= toStartOfDay({window:DateTime('UTC')}) - INTERVAL 90 DAY
             AND (window_start >= toStartOfDay({window:DateTime('UTC')}) - INTERVAL 14 DAY
                 OR window_start = toStartOfDay(window_start))
         GROUP BY customer_id, provider, window_start, batch
@@ -23,7 +23,7 @@ LEFT JOIN
     SELECT window_start AS day, max(batch) AS computed
     FROM metric_batches
     WHERE dataset = {dataset:String} AND status = 'ok'
-        AND window_start >= toStartOfDay({window:DateTime('UTC')}) - INTERVAL 60 DAY
+        AND window_start >= toStartOfDay({window:DateTime('UTC')}) - INTERVAL 90 DAY
     GROUP BY day
 ) AS rollups USING (day)
 WHERE computed <= toUnixTimestamp64Nano(toDateTime64(published, 9, 'UTC'))

@@ -1,7 +1,7 @@
 -- Whether an application got worse: one verdict a day for each metric, on all its traffic and on each of its models.
 -- `window` is the day; while it is not over, its figures are those so far and there is no verdict.
 --
--- The day, and the three days that end with it, are compared with the same hours of the 56 days before those three, as
+-- The day, and the three days that end with it, are compared with the same hours of the 84 days before those three (12 weeks), as
 -- judged by the same version of the judge; hours that lack on one side are left out on both. Observations are those of
 -- application/days: repeated texts count once, and each counts within its hour for as many interactions as it stands
 -- for. Hours count by how much their observations tell, so that a busy hour of few samples does not decide the day.
@@ -43,9 +43,9 @@ WITH
 (z, df) -> sqrt(df * (exp(pow(z * (8 * df + 3) / (8 * df + 1), 2) / df) - 1)) AS t_of_normal,
 days AS
 (
-    SELECT d.* EXCEPT (window_start), 58 - dateDiff('day', window_start, day) AS number
+    SELECT d.* EXCEPT (window_start), 86 - dateDiff('day', window_start, day) AS number
     FROM application_days_current AS d
-    WHERE window_start >= day - INTERVAL 58 DAY AND window_start <= day
+    WHERE window_start >= day - INTERVAL 86 DAY AND window_start <= day
 ),
 -- The verdict is by the version of the judge that answered most on the day: a second judge is asked about a share.
 judged AS
@@ -73,7 +73,7 @@ judged AS
             max(d.higher_is_worse) AS is_worse,
             max(d.application_name) AS name
         FROM days AS d
-        WHERE number = 58
+        WHERE number = 86
         GROUP BY customer_id, provider, application_id, metric_type, version
     )
     GROUP BY customer_id, provider, application_id, metric_type
@@ -118,8 +118,8 @@ added AS
         span,
         facts,
         of_days,
-        arrayFilter(x -> x.1 >= 59 - span, of_days) AS now,
-        arrayFilter(x -> x.1 < 56, of_days) AS before,
+        arrayFilter(x -> x.1 >= 87 - span, of_days) AS now,
+        arrayFilter(x -> x.1 < 84, of_days) AS before,
         arraySum(x -> x.2, now) AS n_now,
         arraySum(x -> x.2, before) AS n_before,
         arraySum(x -> x.3, now) AS first_now,
@@ -194,18 +194,18 @@ of_spans AS
         span,
         any(d.facts) AS facts,
         if(facts.4, 1, -1) AS sign,
-        anyIf(d.said, number = 58) AS said,
-        uniqExactIf(number, number < 56) AS days_before,
+        anyIf(d.said, number = 86) AS said,
+        uniqExactIf(number, number < 84) AS days_before,
         sumForEach(d.of_hours) AS sums,
-        countIf(number < 56 AND d.n > 0) AS days,
-        over(sumIf(pow(d.worse_by, 2) * d.precision, number < 56), days - 1) AS dispersion,
-        over(sumIf(pow(d.worse_by, 2) * d.precision, number < 56 AND d.worse_by > 0),
-            countIf(number < 56 AND d.worse_by > 0 AND d.precision > 0)) AS of_bad_days,
-        over(days - 1, sumIf(d.precision, number < 56)
-            - over(sumIf(pow(d.precision, 2), number < 56), sumIf(d.precision, number < 56))) AS usual_day,
-        over(sumIf(pow(d.n, 2), number >= 59 - span), pow(sumIf(d.n, number >= 59 - span), 2)) AS in_now,
-        over(sumIf(pow(d.n, 3), number >= 59 - span), pow(sumIf(d.n, number >= 59 - span), 3)) AS in_now_cubed,
-        over(sumIf(pow(d.n, 2), number < 56), pow(sumIf(d.n, number < 56), 2)) AS in_before
+        countIf(number < 84 AND d.n > 0) AS days,
+        over(sumIf(pow(d.worse_by, 2) * d.precision, number < 84), days - 1) AS dispersion,
+        over(sumIf(pow(d.worse_by, 2) * d.precision, number < 84 AND d.worse_by > 0),
+            countIf(number < 84 AND d.worse_by > 0 AND d.precision > 0)) AS of_bad_days,
+        over(days - 1, sumIf(d.precision, number < 84)
+            - over(sumIf(pow(d.precision, 2), number < 84), sumIf(d.precision, number < 84))) AS usual_day,
+        over(sumIf(pow(d.n, 2), number >= 87 - span), pow(sumIf(d.n, number >= 87 - span), 2)) AS in_now,
+        over(sumIf(pow(d.n, 3), number >= 87 - span), pow(sumIf(d.n, number >= 87 - span), 3)) AS in_now_cubed,
+        over(sumIf(pow(d.n, 2), number < 84), pow(sumIf(d.n, number < 84), 2)) AS in_before
     FROM of_days AS d
     GROUP BY series, span
 ),
@@ -314,7 +314,7 @@ reasoned AS
         multiIf(
             (series.1, series.2) NOT IN ended AND (SELECT count() FROM later) = 0, 'the day is not over',
             observations < 20, format('{} different texts were judged, 20 are needed', toString(observations)),
-            of_day.2 < 7, format('{} of the 56 days before were judged by this version of the judge, 7 are needed',
+            of_day.2 < 7, format('{} of the 84 days before were judged by this version of the judge, 7 are needed',
                 toString(of_day.2)),
             of_day.3 = 0, 'no hour of the day was judged on a day before',
             '') AS reason
@@ -382,7 +382,7 @@ SELECT
     if(f.is_alone, NULL, f.three.3 - f.three.4 + f.three.6) AS high_of_three_days,   -- the upper end of its interval
     if(f.is_alone, NULL, f.one.8) AS visible_in_a_day,   -- the change that a day shows in 4 of 5 cases
     if(f.is_alone, NULL, f.three.8) AS visible_in_three_days,   -- the change that three days show in 4 of 5 cases
-    f.of_day.2 AS days_before,   -- of the 56 that the day is compared with, those that were judged
+    f.of_day.2 AS days_before,   -- of the 84 that the day is compared with, those that were judged
     f.of_day.3 AS hours,   -- of the day, those that are compared
     if(f.is_alone OR f.of_day.2 < 2, NULL, f.of_day.4) AS day_to_day,   -- 1: days vary as chance has it
     f.of_day.1.3 AS as_of,

@@ -12,7 +12,7 @@
 -- key: customer_id provider application_id model_name judge_version period
 -- types: population UInt64, n UInt64, judged_refusals UInt64, cannot_tell UInt64, pii_kinds String, languages String
 SELECT
-    period,   -- the window, or the day so far with it
+    period,   -- the window, the hour so far, or the day so far
     customer_id,
     provider,
     application_id,

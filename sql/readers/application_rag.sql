@@ -12,7 +12,7 @@
 -- key: customer_id provider application_id model_name metric_type judge_version period
 -- types: population UInt64, claims_checked UInt64, unsupported_claims UInt64
 SELECT
-    period,   -- the window, or the day so far with it
+    period,   -- the window, the hour so far, or the day so far
     customer_id,
     provider,
     application_id,

@@ -13,8 +13,15 @@ import pytest
 from optiinfra_dagster.automation import ledger_watch
 from optiinfra_dagster.automation.jobs import READERS_JOB
 from optiinfra_dagster.automation.ledger_watch import LedgerCache
-from optiinfra_dagster.automation.readers_sensor import READER_TABLES, TRENDS_TABLE, readers_requests
+from optiinfra_dagster.automation.readers_sensor import (
+    APPLICATION_READERS,
+    READER_TABLES,
+    TRENDS_TABLE,
+    readers_requests,
+    stale_applications,
+)
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.storage.sql import readers
 from tests.automation.conftest import NOW, W0, Ledger, before, start_run
 
 if TYPE_CHECKING:
@@ -248,3 +255,61 @@ def test_a_failed_run_is_asked_for_again_later_with_a_new_key_and_a_bounded_numb
     assert keys[0] != keys[1]
     (answer,) = readers_requests(instance, spine.clickhouse, spine.settings, NOW)
     assert isinstance(answer, dg.SkipReason)
+
+
+# --- Logs that came late ----------------------------------------------------------------------------------------------
+
+
+def application(ledger: Ledger, at: datetime, *asked: datetime) -> None:
+    """The application family of every customer, published."""
+    ledger.add("application", asked, at=at)
+
+
+def application_readers(ledger: Ledger, at: datetime, *asked: datetime) -> None:
+    for key in APPLICATION_READERS:
+        ledger.add(readers()[key].table, asked, at=at)
+
+
+def asked_readers(spine: Spine, now: datetime = NOW) -> list[tuple[tuple[str, ...], str]]:
+    """The names of the readers asked for, and of which windows."""
+    return [
+        (tuple(name for _, name in one.readers), stretch(one.first, one.last))
+        for one in stale_applications(spine.clickhouse, spine.settings, now)
+    ]
+
+
+def test_the_readers_of_logs_that_came_hours_late_are_asked_for_once(spine: Spine, ledger: Ledger, ask: Ask) -> None:
+    late, names = before(40), tuple(name for _, name in APPLICATION_READERS)
+    hours = timedelta(hours=9)
+    application(ledger, NOW - hours, late, before(41))
+    application_readers(ledger, NOW - hours + MINUTE, late, before(41))
+    assert asked_readers(spine) == []
+    application(ledger, NOW, late)
+    assert asked_readers(spine) == [(names, stretch(late))]
+    assert ask() == [stretch(late)]
+    application_readers(ledger, NOW + MINUTE, late)
+    assert asked_readers(spine) == []
+    # An attempt that found nothing new names the batch that holds what it found.
+    same = ledger.add("application", [late], at=NOW - hours)
+    application_readers(ledger, NOW + 2 * MINUTE, late)
+    ledger.add("application", [late], at=NOW + 3 * MINUTE, batch=same)
+    assert asked_readers(spine) == []
+
+
+def test_the_last_window_of_a_past_day_follows_each_of_its_windows(spine: Spine, ledger: Ledger) -> None:
+    now = NOW.replace(hour=3, minute=0) + timedelta(days=1)
+    midnight = now.replace(hour=0)
+    last, late = midnight - windows.WINDOW, midnight - 40 * windows.WINDOW
+    application(ledger, now - timedelta(hours=4), late, last)
+    application_readers(ledger, now - timedelta(hours=3), late, last)
+    assert asked_readers(spine, now) == []
+    application(ledger, now, late)
+    assert [of for _, of in asked_readers(spine, now)] == [stretch(last), stretch(late)]
+    application_readers(ledger, now + MINUTE, late, last)
+    assert asked_readers(spine, now) == []
+
+
+def test_a_backfill_of_applications_from_before_asks_for_none_of_its_readers(spine: Spine, ledger: Ledger) -> None:
+    application(ledger, NOW, before(60), before(1000))
+    application_readers(ledger, NOW - timedelta(days=9), before(1000))
+    assert asked_readers(spine) == []

@@ -586,30 +586,3 @@ def test_an_unusual_day_of_an_account_is_a_trouble_of_its_customer(settled: Spin
     (trouble,) = stands(settled).of(Item.COLLECTIONS).troubles
     assert trouble.key == "cost_unusual/acme/aws/cost/111 USD"
     assert trouble.text == f"acme aws 111: {W0:%Y-%m-%d} cost 40.50 USD more than the usual 10.00: web-1 +40."
-
-
-def test_an_application_that_got_worse_is_a_trouble_until_a_day_is_judged_well(settled: Spine, ledger: Ledger) -> None:
-    ledger.collected(before(1), W0)
-    day = windows.floor_to(timedelta(days=1), W0) - timedelta(days=1)
-    table = readers()["application", "alarms"].table
-    for back, batch in ((1, 6), (0, 7)):
-        ledger.add(table, [day - timedelta(days=back)], batch=batch)
-    row = {
-        "customer_id": "acme",
-        "provider": "aws",
-        "application_id": "bot",
-        "application_name": "Bot",
-        "model_name": "",
-    }
-    worse = {"metric_type": "quality", "alarm": True, "figure": 0.61, "usual": 0.72}
-    earlier = {"window_start": f"{day - timedelta(days=1):%Y-%m-%d %H:%M:%S}", "batch": 6}
-    published(
-        settled,
-        ("application", "alarms"),
-        day,
-        [row | worse, row | worse | {"metric_type": "toxicity", "alarm": False},
-         row | worse | {"metric_type": "toxicity"} | earlier, row | worse | {"metric_type": "new", "alarm": None}],
-    )  # fmt: skip
-    (trouble,) = stands(settled).of(Item.COLLECTIONS).troubles
-    assert (trouble.key, trouble.cause) == ("quality_worse/acme/aws/application/bot", "quality")
-    assert f"the application Bot got worse: quality on {day:%Y-%m-%d} 0.61 instead of 0.72." in trouble.text

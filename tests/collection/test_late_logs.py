@@ -179,6 +179,17 @@ def test_nothing_new_costs_one_listing_and_reads_nothing(world: World) -> None:
     assert [world.batches(NOON + n * W) for n in range(5)] == [1] * 5
 
 
+def test_files_at_the_far_end_of_what_is_looked_at_are_not_read_again(free_spine: Spine, lab: CloudLab) -> None:
+    world = World(free_spine, lab, f"s3://logs/{DATED}")
+    world.spine.settings = world.spine.settings.model_copy(update={"late_logs_hours": 1})
+    for number in range(9):
+        at = NOON + number * W
+        world.deliver(f"2026/11/21/{at:%H}/{number}.jsonl", lines(record(number, at)), at + W)
+        world.lab.control.reset()
+        world.collect(at)
+        assert gets(world) == 1
+
+
 def test_a_file_that_grows_changes_only_the_windows_that_it_grew_by(folder: World) -> None:
     """As a day's log does: it is read again, and what was collected of it stays as it is."""
     log: list[dict[str, Any]] = []
@@ -311,6 +322,46 @@ def test_rows_that_come_late_into_a_table_are_judged(folder: World) -> None:
     folder.collect(NOON + 2 * W)
     assert folder.judged() == {NOON: ids(1, 2), NOON + W: ids(3)}
     assert [folder.batches(NOON + n * W) for n in range(3)] == [2, 1, 1]
+
+
+# --- A lab whose deliveries are unkind ------------------------------------------------------------------------------
+
+UNKIND: dict[str, dict[str, Any]] = {
+    "late": {"late_minutes": 40},
+    "very late": {"late_minutes": 100, "compressed": False},
+    "doubled": {"doubled": True},
+    "cut": {"cut": True},
+    "growing": {"growing": True},
+    "growing and doubled": {"growing": True, "doubled": True, "compressed": False, "shape": "otlp"},
+}
+
+
+@pytest.mark.parametrize(("how", "bucket"), zip(UNKIND, BUCKETS * 2, strict=True))
+def test_whatever_the_delivery_each_interaction_is_judged_once(
+    free_spine: Spine, monkeypatch: pytest.MonkeyPatch, bucket: str, how: str
+) -> None:
+    clock = [NOON]
+    bot = {"id": "bot", "provider": "aws", "location": f"{bucket}{DATED}", "per_window": 3, "history_hours": 24}
+    account = {"id": "1" * 12, "access_keys": ["KEY1"], "roles": ["reader"], "regions": ["us-east-1"]}
+    of = {"aws": {"accounts": [account]}, "applications": [{**bot, **UNKIND[how]}]}
+    with CloudLab(of, now=lambda: clock[0]) as lab:
+        for name, value in lab.env.items():
+            monkeypatch.setenv(name, value)
+        world = World(free_spine, lab, f"{bucket}{DATED}")
+        asked = [NOON + n * W for n in range(12)]
+        for window in asked:
+            clock[0] = window + W + LAG
+            world.collect(window)
+        delivered = asked[: 12 - UNKIND[how].get("late_minutes", 0) // 15 - 2]
+        truth = {
+            window: Counter(
+                r["interaction_id"] for r in lab.storage.expected(bucket.rstrip("/"), "aws", window, window + W)
+            )
+            for window in delivered
+        }
+        found = world.judged()
+        assert {window: found.get(window) for window in delivered} == truth
+        assert all(count == 3 for window, count in world.populations().items() if window in delivered)
 
 
 # --- Kills, and two runs at once -------------------------------------------------------------------------------------

@@ -41,6 +41,9 @@ SUBSCRIPTIONS = {name: f"{n:08d}-0000-4000-8000-000000000000" for n, name in enu
 PARTS = ("prompt", "response", "context", "reference", "evidence")
 TOLD = ("judged", "malformed", "truncated", "bad_lines")
 SPOILT = ("schema", "truncated", "json", "body")
+TONE = {
+    "name": "tone", "question": "Is the answer friendly?", "labels": ["cold", "warm"], "direction": "higher_is_better",
+}  # fmt: skip
 
 
 def word(customer: str, what: str) -> str:
@@ -137,7 +140,12 @@ def write_customers(spine: Spine, lab: CloudLab, places: dict[str, str]) -> None
             "id": customer,
             "name": customer.title(),
             provider: [{**accounts[customer], **at}],
-            "application": {"interactions": places[customer], "sample_per_window": 50, "store_text": stored},
+            "application": {
+                "interactions": places[customer],
+                "sample_per_window": 50,
+                "store_text": stored,
+                "rubrics": [TONE],
+            },
         }
         for customer, (provider, stored) in CUSTOMERS.items()
     ]
@@ -158,6 +166,7 @@ def quote(lab: CloudLab, monkeypatch: pytest.MonkeyPatch, window: datetime) -> N
                 "retrieval": {"chunks": [{"chunk": 1, "relevance": "relevant"}]},
                 "recall": {"facts": [{"fact": evidence["evidence"], "in_context": "yes"}]},
                 "toxicity": {**evidence, "category": "none", "severity": 0},
+                "own": {"tone": {**evidence, "answer": "warm"}},
             }
     complete = groq.GroqApi._complete
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +13,6 @@ from optiinfra_dagster.model.errors import ConfigError
 from tests.config.test_allocation import load
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from optiinfra_dagster.config.application import Application
 
 NAMED = "name: names_source, question: 'Does it name its source?'"
@@ -44,6 +44,14 @@ def test_a_rubric_has_anchors_or_labels(tmp_path: Path) -> None:
     assert second.labels == (("cold", 0.0), ("neutral", 0.5), ("warm", 1.0))
     assert third.labels == (("none", 0.0), ("some", 0.25), ("all of it", 1.0))
     assert (second.needs, third.needs, third.direction) == ("none", "context", "higher_is_worse")
+
+
+def test_the_example_of_the_documentation_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "llm_judge.md").read_text(encoding="utf-8")
+    [written] = re.findall(r"```yaml\n    application:\n(.*?)```", page, re.DOTALL)
+    described = load(tmp_path, "application:\n" + written).application
+    assert described is not None
+    assert [(one.name, one.needs) for one in described.rubrics] == [("names_source", "context"), ("tone", "none")]
 
 
 def test_rules_are_all_looked_for_unless_some_are_named(tmp_path: Path) -> None:

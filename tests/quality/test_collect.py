@@ -343,6 +343,41 @@ def test_a_customers_day_is_a_budget_across_runs_and_ends_at_midnight(lab: Cloud
     tomorrow = run(lab, verdicts, [interaction(n) for n in range(6, 12)], day_requests=30, now=NOW + timedelta(days=1))
     assert (first.outcome, second.outcome, tomorrow.outcome) == (SliceStatus.OK, SliceStatus.PARTIAL, SliceStatus.OK)
     assert (first.api_calls, second.api_calls, tomorrow.api_calls) == (6, 4, 2)
+    assert "2 over_budget (until 10:45 UTC the customer's day allows" in second.error
+    assert (second.permanent, first.error) == (True, "")
+
+
+def test_a_backfill_takes_nothing_from_the_windows_of_now(lab: CloudLab, verdicts: Verdicts) -> None:
+    """Of 30 requests the past has six, all day; whether it or the present comes first changes nothing."""
+    later = NOW + timedelta(hours=8)
+    past = run(lab, verdicts, [interaction(n) for n in range(20)], day_requests=30, now=later)
+    again = run(lab, verdicts, [interaction(n) for n in range(20, 40)], day_requests=30, now=later)
+    judge = judge_at(lab.url, day_requests=30)
+    live = Listed([interaction(n) for n in range(40, 45)])
+    now = collect(customer(), "aws", W + timedelta(hours=8), live, judge, verdicts, lambda: later)
+    judge.close()
+    assert (past.api_calls, again.api_calls, now.api_calls) == (6, 0, 5)
+    assert "windows of the past may use" in past.error
+    assert "more come at 00:00 UTC" in again.error
+    assert now.outcome is SliceStatus.OK
+
+
+def test_one_customers_bad_questions_cost_another_no_verdict(lab: CloudLab) -> None:
+    """Questions beyond what the server takes are the business of who asks them."""
+    judge = judge_at(lab.url, concurrency=4, seconds=60)
+    huge = [interaction(n, prompt="x " * 70_000 + str(n), response="y " * 70_000, context=None) for n in range(12)]
+    with ThreadPoolExecutor(2) as pool:
+        sources = {"stormy": Listed(huge), "calm": Listed([interaction(n) for n in range(12)])}
+        kept = InMemory()
+        done = {
+            name: pool.submit(collect, customer(name), "aws", W, source, judge, kept, lambda: NOW)
+            for name, source in sources.items()
+        }
+        calm = done["calm"].result()
+        done["stormy"].result()
+    judge.close()
+    judged = [r for r in rows_of(calm) if r["metric_type"] == "coherence" and r["score"] is not None]
+    assert len(judged) == 12
 
 
 class InMemorySpend(Spend):

@@ -14,6 +14,7 @@ from optiinfra_dagster.lab.groq import odd
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.quality.judge import REFUSED_IN_A_ROW
+from optiinfra_dagster.quality.refusals import LONGEST_NAMED_WAIT, error_body, retry_after
 from optiinfra_dagster.quality.rubric import Question
 from tests.support.judging import interaction, judge_at, lab_of
 
@@ -140,3 +141,51 @@ def test_after_a_limit_of_a_day_nothing_more_is_asked(lab: CloudLab) -> None:
     assert [ask(judge, number).failure for number in range(5)] == [Failure.PAUSED] * 5
     judge.close()
     assert lab.control.calls().count("groq", "chat.completions") == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "2"}, 2.0),
+        ({"retry-after": "0.25"}, 0.25),
+        ({"retry-after": "2m59.56s"}, 179.56),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        ({"retry-after": "90000"}, 90000.0),  # more than a day is not none
+        ({"retry-after": "1e300"}, LONGEST_NAMED_WAIT),
+        ({"retry-after": "Fri, 01 Jan 2100 00:00:00 GMT"}, LONGEST_NAMED_WAIT),
+        ({"retry-after": "Sat, 01 Jan 2000 00:00:00 GMT"}, 0.0),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": ""}, None),
+        ({}, None),
+    ],
+    ids=str,
+)
+def test_a_named_wait_is_read_in_every_shape(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers) == (seconds if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "text"),
+    [
+        ({"error": {"code": "Model_Not_Found", "message": "No."}}, "model_not_found", "no."),
+        ({"error": {"code": 400, "type": "BadRequestError", "message": "No."}}, "badrequesterror", "no."),
+        ({"error": {"code": "400", "type": None, "message": "No."}}, "", "no."),
+        ({"error": {"code": None, "innererror": {"code": "ResponsibleAIPolicyViolation"}}},
+         "responsibleaipolicyviolation", ""),
+        ({"error": "No."}, "", "no."),
+        ([{"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "Quota."}}], "", "quota."),
+        ({"object": "error", "message": "No.", "type": "BadRequestError", "code": 400}, "badrequesterror", "no."),
+        ({"detail": "Not Found"}, "", "not found"),
+        ({"error": None}, "", "none"),
+        ([], "", ""),
+        (None, "", ""),
+        ("<html>", "", ""),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_error_bodies_of_all_shapes_are_read(body: object, code: str, text: str) -> None:
+    found = error_body(body)
+    assert (found.code, found.text) == (code, text)
+    assert "no." not in repr(found)

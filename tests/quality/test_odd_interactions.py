@@ -124,3 +124,10 @@ def test_a_golden_set_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     path = tmp_path / "golden.jsonl"
     path.write_text(json.dumps(line) + "\r\n\r\n", encoding="utf-8-sig")
     assert golden.load(path).labels == [{"coherence": 4.0}]
+
+
+def test_what_is_no_json_names_its_line() -> None:
+    good = b'{"id": "1", "ts": "2026-11-21T10:00:00Z", "prompt": "p", "response": "r"}\n'
+    data = good * 3 + b"{broken\n" + good + b"\n\n" + b'{"also": \n' + good
+    found = [item for item in read_file(io.BufferedReader(io.BytesIO(data))) if isinstance(item, BadLine)]
+    assert [(item.reason, item.line) for item in found] == [(Reason.NOT_JSON, 4), (Reason.NOT_JSON, 8)]

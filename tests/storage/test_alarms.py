@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import math
 import random
+import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from optiinfra_dagster.automation.status import of_ledger, sections
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.model.text import to_json
@@ -109,14 +112,14 @@ def verdicts(clickhouse: ClickHouse, day: datetime = DAY) -> list[dict[str, Any]
 
 
 def drawn(seed: int) -> tuple[list[Score], Populations]:
-    """A world of some applications of two customers over 60 days, some of which become worse, or change their model."""
+    """A world of some applications of two customers over 88 days, some of which become worse, or change their model."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     scores: list[Score] = []
     populations: dict[Stratum, int] = {}
     for customer, provider in (("acme", "aws"), ("acme", "gcp"), ("globex", "aws")):
         for application in ("chat", "search"):
             is_plain = application == "chat" and provider == "aws"  # some have a verdict in each world
-            first = chance.choice([20, 60] if is_plain else [2, 5, 58])
+            first = chance.choice([20, 88] if is_plain else [2, 5, 86])
             hours = sorted(chance.sample(range(24), 6 if is_plain else chance.choice([1, 3])))
             models = ["m-1", "m-2", "m-3"] if is_plain else chance.choice([["m-1"], ["m-1", "m-2", ""]])
             new_version = 0 if is_plain else chance.choice([0, 0, 9])
@@ -130,7 +133,12 @@ def drawn(seed: int) -> tuple[list[Score], Populations]:
                         window = DAY - back * D + hour * HOUR + chance.randrange(4) * Q
                         if chance.random() < 0.2 or (back > 9 and model == "m-2"):
                             continue
-                        whose = {"application": application, "model": model, "version": version, "customer": customer}
+                        whose: dict[str, Any] = {
+                            "application": application,
+                            "model": model,
+                            "version": version,
+                            "customer": customer,
+                        }
                         count = chance.choice([1, 2, 8, 9])
                         if is_weighted:
                             key = (customer, provider, window, application, model)
@@ -160,7 +168,7 @@ class Rolled:
     sums: np.ndarray[Any, Any]  # weight, its square, weighted powers: 5 x 24
     observations: int = 0
     scores: int = 0
-    as_of: datetime = DAY - 100 * D
+    as_of: datetime = DAY - 200 * D
 
 
 Key = tuple[str, str, str, str]  # customer, provider, application, metric
@@ -224,7 +232,7 @@ def reason(observations: int, before: int, hours: float) -> str:
     if observations < alarm.LEAST_N:
         return f"{observations} different texts were judged, 20 are needed"
     if before < alarm.LEAST_DAYS:
-        return f"{before} of the 56 days before were judged by this version of the judge, 7 are needed"
+        return f"{before} of the 84 days before were judged by this version of the judge, 7 are needed"
     return "" if hours else "no hour of the day was judged on a day before"
 
 
@@ -288,3 +296,153 @@ def test_every_column_is_what_plain_python_says(chdb_url: str, seed: int) -> Non
                 assert said[one][name] == value, (one, name)
     assert {row["reason"] == "" for row in rows} == {True, False}
     assert any(row["model_name"] for row in rows)
+
+
+# --- By hand ---------------------------------------------------------------------------------------------------------
+
+
+def day_of(back: int, bad: int, count: int = 40, *, hours: Sequence[int] = (9, 15), **changes: Any) -> list[Score]:
+    """The toxicity of `count` answers in each of some hours of a day, the first `bad` of them bad."""
+    start = DAY - back * D
+    return [
+        Score(start + hour * HOUR, "toxicity", 1 / 3 if number < bad else 0.0, **changes)
+        for hour in hours
+        for number in range(count)
+    ]
+
+
+def usual(days: Iterable[int] = range(1, 15), **changes: Any) -> list[Score]:
+    """Days of 10 to 15 % bad answers."""
+    return [one for back in days for one in day_of(back, 4 + back % 3, **changes)]
+
+
+def cases() -> dict[str, list[Score]]:
+    """The answers of each customer that a test below tells of."""
+    return {
+        "steady": [*usual(), *day_of(0, 5)],
+        "worse": [*usual(), *day_of(0, 24)],
+        "better": [*usual(), *day_of(0, 0)],
+        # The same at noon and worse at night: of the day only the night came in.
+        "night only": [*usual(), *usual(hours=[3]), *usual(hours=[3]), *day_of(0, 5, hours=[3])]
+        + [one for back in range(1, 15) for one in day_of(back, 30, 40, hours=[3])],
+        "new hour": [*usual(), *day_of(0, 40, hours=[4])],
+        "one text": [*usual(), *day_of(0, 5), *day_of(0, 100, 100, text="same")],
+        "many texts": [*usual(), *day_of(0, 5), *day_of(0, 100, 100)],
+        "new judge": [*usual(), *day_of(0, 24, version="v2")],
+        "judge changed at noon": [*usual(), *day_of(0, 24, hours=[9]), *day_of(0, 0, 39, hours=[15], version="v2")],
+        "new model": [*usual(), *day_of(0, 24, model="m-2")],
+        "one of two models": [*usual(), *usual(model="m-2"), *day_of(0, 5), *day_of(0, 24, model="m-2")],
+        "few": [*usual(), *day_of(0, 9, 9, hours=[9])],
+        "young": [*usual(range(1, 6)), *day_of(0, 24)],
+        "rare": [*(one for back in range(1, 15) for one in day_of(back, 0)), *day_of(0, 0), *day_of(0, 1, 1)[:1]],
+        "small windows": [
+            one
+            for back in range(15)
+            for one in [*day_of(back, 1), *day_of(back, 4 if back else 40, 4 if back else 40, hours=[12])]
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def told(migrated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """A place with the verdicts of the day and of the one before, on every case; the day after it has begun."""
+    folder = tmp_path_factory.mktemp("alarms") / "clickhouse"
+    shutil.copytree(migrated_folder, folder, symlinks=True)
+    clickhouse = ClickHouse(f"chdb://{folder}")
+    with clickhouse.session():
+        scores = [replace(one, customer=customer) for customer, its in cases().items() for one in its]
+        sizes = {whose(one): 6 if one.window.hour == 12 else 600 for one in scores if one.customer == "small windows"}
+        publish(clickhouse, scores, sizes)
+        publish(clickhouse, [Score(TODAY, "toxicity", 1.0, customer="worse") for _ in range(30)])
+        write_select(clickhouse, DAYS.table, DAYS.select, [DAY - back * D for back in range(-1, 20)])
+        write_select(clickhouse, ALARMS.table, ALARMS.select, [DAY - D, DAY, TODAY])
+        yield clickhouse
+
+
+def said_of(clickhouse: ClickHouse, customer: str, day: datetime = DAY, model: str = "") -> dict[str, Any]:
+    """The one verdict on a customer's only metric."""
+    sql = (
+        f"SELECT * FROM {ALARMS.view} WHERE customer_id = {{customer:String}} AND model_name = {{model:String}} "
+        "AND window_start = {at:DateTime('UTC')}"
+    )
+    [row] = select(clickhouse, sql, customer=customer, at=day, model=model)
+    return row
+
+
+@pytest.mark.parametrize(
+    ("case", "is_alarm"),
+    [
+        ("steady", False), ("worse", True), ("better", False), ("night only", False), ("one text", False),
+        ("many texts", True), ("new model", True), ("one of two models", True), ("rare", False),
+        ("small windows", False), ("judge changed at noon", True),
+    ],
+)  # fmt: skip
+def test_an_alarm_is_told_of_what_got_worse_only(told: ClickHouse, case: str, is_alarm: bool) -> None:
+    row = said_of(told, case)
+    assert (row["alarm"], row["reason"]) == (is_alarm, "")
+    assert said_of(told, case, DAY - D)["alarm"] is False
+
+
+def test_a_verdict_tells_what_it_is_of(told: ClickHouse) -> None:
+    row = said_of(told, "worse")
+    assert (row["figure"], row["usual"]) == (pytest.approx(0.6), pytest.approx(0.125, abs=0.01))
+    assert 0.3 < row["low"] < row["effect"] < row["high"] < 0.6
+    assert (row["observations"], row["days_before"], row["hours"], row["seen_in_days"]) == (80, 12, 2, 1)
+    assert row["q_application"] <= alarm.LEVEL
+    assert (row["application_name"], row["judge_version"], row["as_of"]) == ("Chat", "v1", DAY + 15 * HOUR)
+
+
+def test_the_model_that_got_worse_is_named(told: ClickHouse) -> None:
+    assert said_of(told, "one of two models", model="m-2")["alarm"] is True
+    assert said_of(told, "one of two models", model="m-1")["alarm"] is False
+    with pytest.raises(ValueError, match="not enough values"):  # it has no days before to be compared with
+        said_of(told, "new model", model="m-2")
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("few", "9 different texts were judged, 20 are needed"),
+        ("young", "3 of the 84 days before were judged by this version of the judge, 7 are needed"),
+        ("new judge", "0 of the 84 days before were judged by this version of the judge, 7 are needed"),
+        ("new hour", "no hour of the day was judged on a day before"),
+    ],
+)
+def test_where_there_is_no_verdict_the_reason_is_said(told: ClickHouse, case: str, reason: str) -> None:
+    row = said_of(told, case)
+    assert (row["alarm"], row["p"], row["q_customer"], row["reason"]) == (None, None, None, reason)
+
+
+def test_a_day_that_is_not_over_has_figures_and_no_verdict(told: ClickHouse) -> None:
+    row = said_of(told, "worse", TODAY)
+    assert (row["alarm"], row["reason"], row["observations"]) == (None, "the day is not over", 30)
+
+
+def test_alerts_tell_of_what_got_worse_in_a_sentence(told: ClickHouse) -> None:
+    with told.session() as client:
+        found = of_ledger.quality_worse(client, ["steady", "worse", "one of two models"], TODAY + 10 * HOUR)
+        assert of_ledger.quality_worse(client, ["worse"], TODAY + 5 * D) == []
+    facts = of_ledger.Facts(TODAY, (), (), (), tuple(found))
+    troubles = {trouble.key: trouble.text for trouble in sections.worse_quality(facts)}
+    assert troubles.keys() == {
+        "quality_worse/one of two models/aws/application/chat:toxicity",
+        "quality_worse/one of two models/aws/application/chat:m-2:toxicity",
+        "quality_worse/worse/aws/application/chat:toxicity",
+    }  # fmt: skip
+    assert {one.days for one in found} == {1}
+    text = troubles["quality_worse/worse/aws/application/chat:toxicity"]
+    assert text.startswith(
+        f"worse aws chat: toxicity was 60.0 % on {DAY:%Y-%m-%d}, 12.5 % in the same hours of the 12 weeks"
+    )
+    assert text.endswith("See `optiinfra read application alarms --customer worse`.")
+
+
+def test_a_day_that_is_collected_again_has_its_verdict_again(told: ClickHouse) -> None:
+    """Computing the windows of today finds the day before whose windows were published anew."""
+    assert said_of(told, "many texts")["alarm"] is True
+    publish(told, [replace(one, customer="many texts") for one in day_of(0, 5)])
+    for reader in (DAYS, ALARMS):
+        assert DAY in compute(told, reader, [TODAY])
+    assert said_of(told, "many texts")["alarm"] is False
+    for reader in (DAYS, ALARMS):
+        assert compute(told, reader, [TODAY]).keys() == {TODAY}

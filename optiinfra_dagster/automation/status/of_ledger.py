@@ -98,13 +98,26 @@ class Unusual:
 
 @dataclass(frozen=True, slots=True)
 class Worse:
-    """An application that got worse on its newest judged day, and the metrics that did."""
+    """A metric of an application, or of one model of it, that got worse by its newest verdict.
+
+    The figures are shares of answers, or mean scores from 0 to 1; `low` and `high` bound their difference.
+    """
 
     customer: str
     provider: str
     application: str
-    name: str
-    metrics: tuple[tuple[str, str, str, float | None, float | None], ...]  # metric, model, day, figure, usual
+    model: str  # empty: all traffic
+    metric: str
+    day: str
+    of_shares: bool
+    seen_in: int  # days: 1, or 3 that end with `day`
+    now: float
+    before: float
+    low: float
+    high: float
+    n: int  # different texts that were judged on the day
+    q: float
+    days: int  # in a row that it has been told; 1: it is new
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +189,7 @@ def read_facts(client: Client, customers: Sequence[Customer], settings: Settings
         tuple(families),
         tuple(_read_failing(client, failing, newest)),
         tuple(_read_unusual(client, ids, newest)),
-        tuple(_read_worse(client, ids, newest)),
+        tuple(quality_worse(client, ids, newest)),
     )
 
 
@@ -217,14 +230,12 @@ def _read_unusual(client: Client, ids: Sequence[str], newest: datetime) -> list[
     return [Unusual(*row) for row in rows]
 
 
-def _read_worse(client: Client, ids: Sequence[str], newest: datetime) -> list[Worse]:
+def quality_worse(client: Client, ids: Sequence[str], newest: datetime) -> list[Worse]:
+    """What of these customers' LLM applications got worse, by the newest verdicts at a window."""
     rows = client.query(
-        read_sql("queries/quality_worse"), parameters={"customers": list(ids), "last": _text(newest)}
+        read_sql("queries/quality_alarms"), parameters={"customers": list(ids), "last": _text(newest)}
     ).result_rows
-    return [
-        Worse(customer, provider, application, name, tuple(map(tuple, metrics)))
-        for customer, provider, application, name, metrics in rows
-    ]
+    return [Worse(*row) for row in rows]
 
 
 def read_gaps(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> list[Gap]:

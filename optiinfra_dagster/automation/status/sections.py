@@ -14,7 +14,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.text import ago, counted, plain, shortened
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.automation.status.of_ledger import Facts, Failing, Family, Gap, Spending
+    from optiinfra_dagster.automation.status.of_ledger import Facts, Failing, Family, Gap, Spending, Worse
     from optiinfra_dagster.config.settings import Settings
 
 MOST_NAMED = 5  # customers of a family that are missing
@@ -54,7 +54,7 @@ def _family(one: Family, newest: datetime, settings: Settings, now: datetime, *,
         state = State.OK if what != "missing" else State.RED
     waits = not missing and not one.failed  # polls are long, or budgets are used up: all is as it should be
     if one.newest is None:
-        if waits and one.family == "application" and not settings.groq_api_key:
+        if waits and one.family == "application" and not settings.has_judge:
             return State.WARN, "nothing is judged: GROQ_API_KEY is not set"
         if missing == one.expected:
             return State.RED, "nothing was collected yet. Run `optiinfra run`, or start a Dagster daemon"
@@ -166,6 +166,33 @@ def budgets(facts: Facts, spending: Spending | None, settings: Settings) -> Sect
     return section(Item.BUDGETS, parts, f"none is used up; {limited}", troubles=troubles)
 
 
+def worse_quality(facts: Facts) -> list[Trouble]:
+    """The applications whose answers got worse, each metric by itself."""
+    return [
+        Trouble(
+            Kind.QUALITY_WORSE,
+            one.customer,
+            one.provider,
+            "application",
+            ":".join(filter(None, [one.application, one.model, one.metric])),
+            text=_worse(one),
+        )
+        for one in facts.worse
+    ]
+
+
+def _worse(one: Worse) -> str:
+    figures = (one.now, one.before, one.low, one.high)
+    now, before, low, high = (f"{100 * value:.1f} %" if one.of_shares else f"{value:.3f}" for value in figures)
+    of = f"{one.customer} {one.provider} {plain(one.application)}{f' on {plain(one.model)}' if one.model else ''}"
+    when = f"on {one.day}" if one.seen_in == 1 else f"in the three days to {one.day}"
+    return (
+        f"{of}: {plain(one.metric)} was {now} {when}, {before} in the same hours of the 12 weeks before (difference "
+        f"{low} to {high}, {one.n:,} different texts judged on the day). See `optiinfra read application alarms "
+        f"--customer {one.customer}`."
+    )
+
+
 def unusual_costs(facts: Facts) -> list[Trouble]:
     """The accounts whose newest whole day was no usual one."""
     return [
@@ -181,23 +208,3 @@ def unusual_costs(facts: Facts) -> list[Trouble]:
         )
         for one in facts.unusual
     ]
-
-
-def worse_quality(facts: Facts) -> list[Trouble]:
-    """The applications that got worse on their newest judged day. No text of an interaction is in it."""
-    troubles = []
-    for one in facts.worse:
-        metrics = [
-            f"{metric}{f' of {model}' if model else ''} on {day}"
-            + (f" {figure:.3g} instead of {usual:.3g}" if figure is not None and usual is not None else "")
-            for metric, model, day, figure, usual in one.metrics
-        ]
-        named = ", ".join(dict.fromkeys(metric for metric, *_ in one.metrics))
-        text = (
-            f"{one.customer} {one.provider}: the application {one.name or one.application} got worse: "
-            f"{shortened('; '.join(metrics), 300)}. See `optiinfra read application alarms --customer {one.customer}`."
-        )
-        troubles.append(
-            Trouble(Kind.QUALITY_WORSE, one.customer, one.provider, "application", one.application, named, text)
-        )
-    return troubles

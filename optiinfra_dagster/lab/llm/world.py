@@ -15,6 +15,10 @@ class LlmApplication(BaseModel):
     OpenTelemetry spans as an SDK writes them, or OTLP/JSON. `bad_lines` useless lines are mixed in. With `file`, flat
     records of JSON lines are told instead of made-up ones, `per_window` of them in turn, with times and ids that fit
     the window.
+
+    Delivery is as unkind as is said: `late_minutes` after it would be usual; `doubled`, with each file once more under
+    another name a window later; `cut`, with half of the bytes until a window after the rest is there; `growing`, with
+    one file for an hour, to which each window is added.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,3 +37,7 @@ class LlmApplication(BaseModel):
     bad_lines: int = Field(default=0, ge=0)
     history_hours: int = Field(default=48, ge=1)  # how long a file is kept
     file: FilePath | None = None
+    late_minutes: int = Field(default=0, ge=0)
+    doubled: bool = False
+    cut: bool = False
+    growing: bool = False

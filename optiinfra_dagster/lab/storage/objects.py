@@ -73,12 +73,30 @@ class Objects:
     def _of_log(self, log: Log, prefix: str) -> Iterator[Object]:
         application, now = log.application, self._now()
         ending = "jsonl.gz" if application.compressed else "jsonl"
+        delay = WINDOW + _DELIVERY + timedelta(minutes=application.late_minutes)
         for window in _windows(now - timedelta(hours=application.history_hours), now):
-            key = f"{_filled(_split(application.location)[1], application.provider, window)}{window:%H%M}-"
-            key += f"{application.provider}-{application.id}.{ending}"
-            modified = window + WINDOW + _DELIVERY
-            if key.startswith(prefix) and modified <= now:
-                yield Object(key, modified, lambda window=window: log.content(window))  # type: ignore[misc]
+            first = window.replace(minute=0) if application.growing else window
+            folder = _filled(_split(application.location)[1], application.provider, first)
+            name = f"{first:%H%M}-{application.provider}-{application.id}"
+            for copy in range(1 + application.doubled):
+                key, modified = f"{folder}{name}{'-again' * copy}.{ending}", window + delay + copy * WINDOW
+                if not key.startswith(prefix) or modified > now:
+                    continue
+                if application.cut and modified + WINDOW > now:
+                    yield Object(key, modified, lambda window=window: _half(log.content(window)))  # type: ignore[misc]
+                elif application.growing:  # the newest of its states is the one that is listed
+                    yield Object(key, modified, lambda first=first, last=window: _joined(log, first, last))  # type: ignore[misc]
+                else:
+                    written = modified + WINDOW * application.cut
+                    yield Object(key, written, lambda window=window: log.content(window))  # type: ignore[misc]
+
+
+def _half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _joined(log: Log, first: datetime, last: datetime) -> bytes:
+    return b"".join(log.content(window) for window in _windows(first, last + WINDOW))
 
 
 def _split(url: str) -> tuple[str, str]:

@@ -257,6 +257,7 @@ def _keys(entry: _Entry) -> list[_Key]:
             keys.append(("failed", call.trace_id))
         if call.is_piece and call.prompt:
             keys.append(("asked", call.trace_id))
+        keys.append(("bare" if _is_bare(call) else "told", call.trace_id))
     if call.response_id:
         keys.append(("response", str(call.response_id)))
     return keys
@@ -268,6 +269,7 @@ def _questions(entry: _Entry) -> list[_Key]:
     if call.trace_id:
         keys += [("span", call.trace_id, span) for span in entry.parents]
         keys += [("under", call.trace_id, span) for span in (*entry.spans, call.span_id)]
+        keys.append(("told" if _is_bare(call) else "bare", call.trace_id))
     return keys
 
 
@@ -276,12 +278,13 @@ def _is_same(one: _Entry, other: _Entry) -> bool:
     a, b = one.call, other.call
     if (a.trace_id and b.trace_id and a.trace_id != b.trace_id) or (a.is_piece and b.is_piece):
         return False
-    if a.trace_id and a.trace_id == b.trace_id and a.span_id and a.span_id == b.span_id:
+    in_one_trace = bool(a.trace_id) and a.trace_id == b.trace_id
+    if in_one_trace and ((a.span_id and a.span_id == b.span_id) or one.spans & other.spans):
         return True
     nested = bool(one.parents & other.spans or other.parents & one.spans)
     if a.response_id and b.response_id and (a.response_id == b.response_id or not nested):
         return a.response_id == b.response_id  # a gateway may give an id of its own
-    if not a.trace_id or a.trace_id != b.trace_id or not _overlap(a, b):
+    if not in_one_trace or not _overlap(a, b):
         return False
     if isinstance(one.item, Interaction) and isinstance(other.item, Interaction):
         return one.item.response.strip() == other.item.response.strip() and (nested or _is_same_prompt(one, other))
@@ -302,14 +305,29 @@ def _is_same_without_answer(one: _Entry, other: _Entry, *, nested: bool) -> bool
     a, b = one.call, other.call
     if Kind.AGENT in {a.kind, b.kind}:  # it fails with its call, whatever lies between
         return (a.failed and b.failed) or ((a.failed or b.failed) and nested)
-    siblings = bool(one.parents & other.parents) and a.scope != b.scope
+    siblings = a.scope != b.scope and (bool(one.parents & other.parents) or _is_within(a, b) or _is_within(b, a))
     if a.failed or b.failed:  # an attempt that was repeated within a call is none of its own
         return nested or (siblings and a.failed and b.failed)
     if Kind.EMBEDDING in {a.kind, b.kind}:
         return nested and a.kind is b.kind
     if _is_step(one) and _is_step(other):
-        return nested
+        return nested or (siblings and (_is_bare(a) or _is_bare(b)))
     return (nested or siblings) and any(isinstance(entry.item, BadLine) for entry in (one, other))
+
+
+def _is_bare(call: Call) -> bool:
+    """True for a span without messages, as a vendor's client writes one below or beside an instrumentation's."""
+    return not (call.is_piece or call.prompt or call.response)
+
+
+def _is_within(inner: Call, outer: Call) -> bool:
+    """True for a bare span that ran within another, of the same model: its release may be named besides."""
+    a, b = str(inner.model_name or ""), str(outer.model_name or "")
+    if not _is_bare(inner) or _is_bare(outer) or not (a.startswith(b) or b.startswith(a)):
+        return False
+    times = [moment_of(time) for time in (outer.started, inner.started, inner.ended, outer.ended)]
+    known = [time for time in times if time is not None]
+    return len(known) == len(times) and known == sorted(known)
 
 
 def _is_step(entry: _Entry) -> bool:

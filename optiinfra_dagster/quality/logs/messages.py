@@ -104,7 +104,7 @@ def reply_of(value: object) -> Said:
     value = assembled(_unwrapped(value))
     turns = list(_turns(value, "", _RESPONSE, 0))
     told = [part.text for turn in turns for part in turn.parts if part.kind in {PartKind.RESULT, PartKind.DOCUMENT}]
-    spoken = [turn for turn in turns if turn.role in {"", "assistant"}]
+    spoken = [turn for turn in turns if turn.role in {"", "assistant", "unknown"}]
     is_conversation = len(spoken) < len(turns)  # it went on: the last that was said is the answer
     text, refused = "", False
     for turn in reversed(spoken) if is_conversation else spoken:
@@ -232,8 +232,9 @@ def _is_message(value: Mapping[str, Any]) -> bool:
 
 
 def _has_message(value: Mapping[str, Any]) -> bool:
-    """True for a choice, a candidate, a generation: what holds a message and is no part of one."""
+    """True for a choice, a candidate, a generation, a response: what holds a message and is no part of one."""
     holds = any(isinstance(value.get(key), dict) for key in ("message", "content", "delta"))
+    holds = holds or value.get("object") == "response"
     return holds or any(key in value for key in _ENDED) or (isinstance(value.get("text"), str) and "message" in value)
 
 

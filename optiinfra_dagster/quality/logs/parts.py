@@ -102,6 +102,8 @@ def parts_of(value: object, depth: int) -> Iterator[Part]:
 def _part(part: Mapping[str, Any], depth: int) -> Iterator[Part]:
     kind = part.get("type")
     kind = kind if isinstance(kind, str) else ""
+    if kind == "text" and (inner := _written_part(part.get("content"))) is not None:
+        part, kind = inner, str(inner["type"])
     if kind in _THOUGHTS or part.get("thought") is True or "reasoningContent" in part or kind == "encrypted":
         return
     call, result = first(part, ("toolUse", "functionCall")), first(part, ("toolResult", "functionResponse"))
@@ -113,6 +115,20 @@ def _part(part: Mapping[str, Any], depth: int) -> Iterator[Part]:
         yield from _own_tool(part, kind)
     else:
         yield from _said(part, kind, depth)
+
+
+def _written_part(text: object) -> Mapping[str, Any] | None:
+    """A part of OpenAI or Anthropic that was written as text: OpenLLMetry does so with what LangChain gives it."""
+    part = parsed(text)
+    if not isinstance(part, dict) or not isinstance(part.get("type"), str):
+        return None
+    return part if part.keys() >= _WRITTEN.get(part["type"], {""}) else None
+
+
+# By type, what such a part has at least.
+_WRITTEN = {
+    "function_call": {"name", "call_id", "arguments"}, "tool_use": {"name", "id", "input"}, "refusal": {"refusal"},
+}  # fmt: skip
 
 
 def _own_tool(part: Mapping[str, Any], kind: str) -> Iterator[Part]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from optiinfra_dagster.quality.interactions import BadLine, Reason
@@ -59,6 +60,13 @@ class _Text:
         self.odd = False  # some bytes were no UTF-8: they are in the text as halves of surrogate pairs
         self.damaged = False  # the stream ended with one of `damages`
         self._stream, self._damages, self._rest = stream, damages, b""
+        self._line, self._counted = 1, 0
+
+    def line(self) -> int:
+        """The number of the line that `at` is in, from 1."""
+        self._line += self.text.count("\n", self._counted, self.at)
+        self._counted = self.at
+        return self._line
 
     def more(self) -> bool:
         """Read on; False at the end. What was read before `at` is let go."""
@@ -71,7 +79,8 @@ class _Text:
             self.ended = not chunk
             text = self._decoded(data)
             if text:
-                self.text, self.at = self.text[self.at :] + text, 0
+                self.line()
+                self.text, self.at, self._counted = self.text[self.at :] + text, 0, 0
                 return True
         return False
 
@@ -187,7 +196,14 @@ def read_records(stream: Readable, damages: tuple[type[Exception], ...] = ()) ->
     Where reading ends with one of `damages`, what came before it is read, and counts as a file that was cut.
     """
     text = _Text(stream, damages)
+    lines = [1]  # of the value that is read
+    for value in _values(text, lines):
+        yield replace(value, line=lines[0]) if isinstance(value, BadLine) else value
+
+
+def _values(text: _Text, lines: list[int]) -> Iterator[Any]:
     while mark := text.passed(_BETWEEN):
+        lines[0] = text.line()
         if mark == "[":
             text.at += 1  # its records are as good as those that stand alone
             continue

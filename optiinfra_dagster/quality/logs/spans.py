@@ -115,6 +115,8 @@ def _read_gen_ai(span: Span) -> Call | None:
         prompt, response = _of_conversation(told, attributes.get("final_result"))
     elif prompt and not response and "all_messages_events" in attributes:
         prompt, response = _of_conversation(prompt, attributes.get("final_result"))
+    if parsed(response) == {"output": None}:  # LangSmith's of a call without an answer
+        response = None
     kind = _kind_of(attributes, is_told=bool(prompt or response))
     if kind is None or (kind is Kind.AGENT and not (prompt and response) and not span.call().failed):
         return None
@@ -234,7 +236,11 @@ def _read_openinference(span: Span) -> Call | None:
         return None
     call = _common(span)
     call.kind = Kind.EMBEDDING if kind == "EMBEDDING" else Kind.ANSWER
-    call.model_name = call.model_name or filled(attributes, ("llm.model_name", "embedding.model_name"))
+    models = ("llm.model_name", "embedding.model_name", "llm.response.model_name", "llm.request.model_name")
+    call.model_name = call.model_name or filled(attributes, models)
+    asked = parsed(attributes.get("llm.invocation_parameters"))
+    if not call.model_name and isinstance(asked, dict):  # all that a failed call of OpenAI's tells
+        call.model_name = asked.get("model")
     call.prompt_tokens = first(attributes, ("llm.token_count.prompt", *_INPUT_TOKENS))
     call.response_tokens = first(attributes, ("llm.token_count.completion", *_OUTPUT_TOKENS))
     call.stopped = call.stopped or attributes.get("llm.finish_reason")

@@ -44,14 +44,14 @@ def _opened(event: object) -> object:
     return event
 
 
-_EVENTS = {
-    "messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata",
-}  # fmt: skip
+_EVENTS = {"messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop"}
 _TYPES = ("message_", "content_block_", "response.", "ping", "error")
 
 
 def _is_chunk(event: Mapping[str, Any]) -> bool:
     if str(event.get("object") or "").endswith(".chunk") or event.keys() & _EVENTS:
+        return True
+    if event.keys() == {"metadata"}:  # Bedrock's last; others have such a key among more
         return True
     kind = event.get("type")
     if isinstance(kind, str) and kind.startswith(_TYPES):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ CONVERSATIONS = (Api.CHAT, Api.RESPONSES, Api.MESSAGES)
 class Way:
     """One way to write: the package that writes, and the environment and driver that make it do so.
 
-    What a library leaves out is named by interface and name of the call (`chat.refusal`), or by name alone.
+    What a library leaves out is named by interface and name of the call (`chat.refusal`, `responses.*`), or by name.
     """
 
     name: str
@@ -67,13 +67,19 @@ class Way:
         return CLAUDE_RELEASE if claude else RELEASE
 
 
-def named(call: Call, names: Container[str]) -> bool:
+def named(call: Call, names: frozenset[str]) -> bool:
     """Whether a call is among these."""
-    return "*" in names or call.name in names or f"{call.api}.{call.name}" in names
+    return bool({"*", call.name, f"{call.api}.*", f"{call.api}.{call.name}"} & names)
 
 
 def _opentelemetry(name: str, package: str, environment: str, apis: tuple[Api, ...], **more: Any) -> Way:
     return Way(name, package, environment, "drive_opentelemetry", apis, **more)
+
+
+def _langchain(name: str, package: str, *lost: str, **more: Any) -> Way:
+    as_asked = frozenset() if name.startswith("genai") else frozenset({"responses.*", "stream"})
+    more = {"lost": frozenset({"chat.refusal", *lost}), "as_asked": as_asked, **more}
+    return Way(name, package, "langchain", "drive_langchain", CONVERSATIONS, **more)
 
 
 def _pydantic_ai(name: str, **more: Any) -> Way:
@@ -117,6 +123,9 @@ WAYS = (
     ),
     _opentelemetry("openinference", *_OPENINFERENCE, refusals=_BY_CLAUDE),
     _opentelemetry("openinference_console", *_OPENINFERENCE, refusals=_BY_CLAUDE),
+    _langchain("openinference_langchain", "openinference-instrumentation-langchain", miscounted=_STREAMED),
+    _langchain("openllmetry_langchain", "opentelemetry-instrumentation-langchain"),
+    _langchain("genai_langchain", "opentelemetry-instrumentation-genai-langchain", "responses.refusal"),
     _pydantic_ai("pydantic_ai"),
     _pydantic_ai("pydantic_ai_version_2"),
     _pydantic_ai("pydantic_ai_nested", lost=_OF_RESPONSES, miscounted=_STREAMED),
