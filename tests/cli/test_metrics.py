@@ -12,16 +12,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from optiinfra_dagster.cli.dagster_runs import prepare_home
 from tests.support.spine import Spine, newest_window
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MAIN = (sys.executable, "-c", "from optiinfra_dagster.cli.main import main; main()", "metrics")
 of_prometheus = pytest.mark.skipif(
@@ -71,6 +69,12 @@ def test_promtool_finds_nothing_wrong(spine: Spine, more: list[str]) -> None:
         ["promtool", "check", "metrics"], input=found.stdout, capture_output=True, text=True, check=False
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_the_documentation_has_each_of_them_and_no_other(spine: Spine) -> None:
+    told = set(re.findall(r"^# TYPE (\w+)", printed(spine).stdout, re.MULTILINE))
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    assert set(re.findall(r"`(optiinfra_\w+)`", page)) == told
 
 
 def test_what_cannot_be_read_is_a_warning_and_a_zero(spine: Spine) -> None:
