@@ -1,6 +1,6 @@
 """The command line: `optiinfra run | collect | read | report | export | customers check | migrate | lab serve | dev`.
 
-`optiinfra status` and `optiinfra alerts` are in `operations.py`, `optiinfra golden` in `golden.py`. Results go to
+`optiinfra status`, `metrics` and `alerts` are in `operations.py`, `optiinfra golden` in `golden.py`. Results go to
 standard output, all else to standard error. Exit codes: 0 all went well, 1 something failed and is explained, 2 the
 command line is wrong, 130 interrupted, 141 the reader of the output went away.
 """
