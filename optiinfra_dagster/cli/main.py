@@ -24,7 +24,7 @@ import typer
 from optiinfra_dagster.cli import golden, operations
 from optiinfra_dagster.cli.command import Command, examples
 from optiinfra_dagster.config.settings import Settings, load_settings
-from optiinfra_dagster.model.errors import OptiInfraError
+from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.model.text import counted
 from optiinfra_dagster.storage.readers import sources
 
@@ -50,6 +50,7 @@ app.add_typer(golden.app, name="golden")
 app.add_typer(lab_app, name="lab")
 app.add_typer(operations.app)  # nameless: its commands are commands here
 
+USAGE = 2  # what Typer makes of a command line that does not parse
 INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
 
 
@@ -89,7 +90,7 @@ class Cost(StrEnum):
 
 
 def main() -> None:
-    """Run the command line; a failure that is explained by its message is printed as that message, exit code 1."""
+    """Run the command line; a failure that is explained by its message is printed as that message."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error
@@ -99,6 +100,8 @@ def main() -> None:
     logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
     try:
         app(prog_name="optiinfra")
+    except UsageError as error:
+        fail(str(error), USAGE)
     except OptiInfraError as error:
         fail(str(error))
     except OSError as error:
@@ -203,9 +206,10 @@ def run(
 ) -> None:
     """Collect one window of every asset, refresh the readers, and say what came of it."""
     from optiinfra_dagster.cli import subprocesses
-    from optiinfra_dagster.cli.collect import run_window
+    from optiinfra_dagster.cli.collect import chosen_window, run_window
 
     settings = load_settings()
+    chosen_window(settings, window)  # what cannot be meant is refused before the lab is started for it
     with working() as (tell, progress), subprocesses.for_demo(settings, tell) as settings:
         outcome = run_window(settings, _clickhouse(settings), window, tell, progress)
     _report(outcome)
@@ -256,7 +260,7 @@ def collect(
 ) -> None:
     """Trigger a collection: real Dagster runs, one per provider and stretch of windows, seen in the UI."""
     from optiinfra_dagster.cli import subprocesses
-    from optiinfra_dagster.cli.collect import Request, collect_windows
+    from optiinfra_dagster.cli.collect import Request, asked_for, collect_windows
 
     settings = load_settings()
     request = Request(
@@ -267,6 +271,7 @@ def collect(
         to=to,
         refresh=refresh,
     )
+    asked_for(settings, request)
     with working() as (tell, progress), subprocesses.for_demo(settings, tell) as settings:
         outcome = collect_windows(settings, _clickhouse(settings), request, tell, progress)
     _report(outcome)
@@ -385,8 +390,11 @@ def customers_check(
 ) -> None:
     """Prove every credential and permission, per customer and provider, before the first run."""
     from optiinfra_dagster.cli import check, subprocesses
+    from optiinfra_dagster.config.customers import select
+    from optiinfra_dagster.providers.registry import load_customers
 
     settings = load_settings()
+    select(load_customers(settings.customers_path), customer or ())
     with subprocesses.for_demo(settings, say) as settings:
         found = check.check_customers(settings, _clickhouse(settings), tuple(customer or ()), typer.echo)
     if found:

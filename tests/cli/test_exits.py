@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import ssl
+import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from optiinfra_dagster.cli import main
+from optiinfra_dagster.cli.subprocesses import MARKER
 from optiinfra_dagster.config.proxies import SPARED, settle_proxies
 from optiinfra_dagster.config.settings import DEMO_CUSTOMERS, load_settings
 from optiinfra_dagster.lab import CloudLab
@@ -23,8 +31,233 @@ from optiinfra_dagster.quality.client import Client
 from optiinfra_dagster.quality.pace import Pace
 from optiinfra_dagster.quality.server import Server
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from tests.support.certificates import new_key, pem
+from tests.support.certificates import new_key, pem, self_signed
+from tests.support.engines import copy_migrated
 from tests.support.forward_proxy import PROXIES, ForwardProxy, forward_proxy
+from tests.support.spine import Spine
+
+Run = Callable[..., tuple[int, str, str]]
+
+COMMANDS = {
+    "run": ["run"],
+    "collect": ["collect"],
+    "read": ["read", "performance", "latest", "--customer", "acme"],
+    "report": ["report", "--customer", "acme", "--out", "OUT/report.html"],
+    "export": ["export", "focus", "--customer", "acme", "--from", "2026-10-01", "--to", "2026-11-01", "--out",
+               "OUT/costs.csv"],
+    "golden": ["golden", "add", "--customer", "acme", "--out", "OUT/labels.jsonl"],
+    "migrate": ["migrate"],
+    "migrate status": ["migrate", "--status"],
+    "dev": ["dev"],
+}  # fmt: skip
+"""The commands that cannot do without ClickHouse."""
+
+
+@pytest.fixture
+def spine(tmp_path: Path) -> Spine:
+    """A customer in a cloud that is not there, and nothing collected."""
+    spine = Spine.at(tmp_path / "home", tables=False)
+    spine.write_customers("http://127.0.0.1:9", ["acme"])
+    return spine
+
+
+@pytest.fixture
+def run(spine: Spine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs a command in this process: its exit code, and what it printed; `env` is set on top of the spine's."""
+
+    def run(*arguments: str, **env: str) -> tuple[int, str, str]:
+        names = ("DAGSTER_HOME", "OPTIINFRA_CLICKHOUSE_URL", "OPTIINFRA_CUSTOMERS")
+        for name, value in {**{name: spine.env[name] for name in names}, **env}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("sys.argv", ["optiinfra", *(one.replace("OUT", str(tmp_path)) for one in arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+def one_line(ended: tuple[int, str, str], code: int, *parts: str) -> None:
+    """Assert that a command ended with `code` and one plain line that holds `parts`, and printed nothing else."""
+    found, out, err = ended
+    assert (found, out, err.count("\n")) == (code, "", 1), err
+    assert err.startswith("error: ")
+    for part in parts:
+        assert part in err, err
+
+
+# --- ClickHouse -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_says_that_clickhouse_is_not_there(run: Run, spine: Spine, command: str) -> None:
+    ended = run(*COMMANDS[command], OPTIINFRA_CLICKHOUSE_URL="http://me:s3cr3t@127.0.0.1:9")
+    one_line(ended, 1, "ClickHouse at http://127.0.0.1:9: ", "Remedy: check that the server runs and that")
+    assert "s3cr3t" not in ended[2]
+    assert {path.name for path in spine.home.iterdir()} == {"customers.yaml"}
+
+
+class _NotFound(BaseHTTPRequestHandler):
+    """A server of something else, whose POST is a page that says 404."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_error(404)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class named it
+        """Say nothing."""
+
+
+class _Page(_NotFound):
+    """One that takes whatever it is sent."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>Welcome</html>")
+
+
+class _Gateway(_NotFound):
+    """One whose ClickHouse is down."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_error(502)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up at the sight of a certificate is what is tried here."""
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler], certificate: Path | None = None) -> Iterator[str]:
+    """The URL, with a password, of a server for the duration."""
+    with _Server(("127.0.0.1", 0), handler) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        yield f"{'https' if certificate else 'http'}://me:s3cr3t@127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("command", ["collect", "read", "migrate"])
+@pytest.mark.parametrize("handler", [_NotFound, _Page, BaseHTTPRequestHandler])
+def test_another_server_on_the_port_is_told_apart(
+    run: Run, command: str, handler: type[BaseHTTPRequestHandler], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BaseHTTPRequestHandler, "log_message", lambda *_: None)
+    with serving(handler) as url:
+        ended = run(*COMMANDS[command], OPTIINFRA_CLICKHOUSE_URL=url)
+    one_line(ended, 1, "what answers there is not ClickHouse", "(8123, with TLS 8443)")
+
+
+def test_a_gateway_without_its_server_is_not_another_server(run: Run) -> None:
+    with serving(_Gateway) as url:
+        one_line(
+            run("read", *COMMANDS["read"][1:], OPTIINFRA_CLICKHOUSE_URL=url), 1, "502", "check that the server runs"
+        )
+
+
+@pytest.mark.parametrize("command", ["collect", "read", "migrate"])
+def test_a_certificate_that_nobody_trusts_is_told(run: Run, tmp_path: Path, command: str) -> None:
+    with serving(BaseHTTPRequestHandler, self_signed(tmp_path)) as url:
+        ended = run(*COMMANDS[command], OPTIINFRA_CLICKHOUSE_URL=url)
+    one_line(ended, 1, "its certificate is not trusted (self-signed certificate)", "SSL_CERT_FILE")
+    assert "s3cr3t" not in ended[2]
+
+
+# --- DAGSTER_HOME -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["run", "collect", "dev", "read", "migrate"])
+def test_a_home_that_is_a_file_is_named(run: Run, tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").write_text("")
+    place = {"DAGSTER_HOME": str(tmp_path / "file"), "OPTIINFRA_CLICKHOUSE_URL": f"chdb://{tmp_path}/file/clickhouse"}
+    one_line(run(*COMMANDS[command], **place), 1, f"{tmp_path}/file", "Not a directory", "DAGSTER_HOME")
+
+
+def test_a_home_that_is_a_file_is_named_though_clickhouse_is_elsewhere(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    copy_migrated(tmp_path / "place")
+    ended = run("collect", DAGSTER_HOME=str(tmp_path / "file"), OPTIINFRA_CLICKHOUSE_URL=f"chdb://{tmp_path}/place")
+    one_line(ended, 1, f"File exists: {tmp_path}/file", "Set DAGSTER_HOME to a folder")
+
+
+@pytest.mark.parametrize(
+    "damaged", ["history/runs.db", "history/runs/index.db", "schedules/schedules.db", "dagster.yaml"]
+)
+def test_a_damaged_state_is_told_and_nothing_is_lost(run: Run, spine: Spine, damaged: str) -> None:
+    copy_migrated(spine.home / "clickhouse")
+    file = spine.home / damaged
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"storage: [\0" * 1000)
+    code, out, err = run("collect")
+    assert (code, out) == (1, "")
+    assert "Traceback" not in err
+    (said,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert f"Dagster's state in {spine.home} cannot be used: " in said
+    assert "Restore what is damaged of dagster.yaml, history and schedules, or move that away" in said
+    assert file.read_bytes() == b"storage: [\0" * 1000
+    assert run("read", "resource", "inventory", "--customer", "acme")[0] == 1  # nothing was collected; it can be read
+
+
+# --- What was typed ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["collect", "--customer", "acmee"],
+        ["customers", "check", "--customer", "acmee"],
+        ["read", "performance", "latest", "--customer", "acmee"],
+        ["report", "--customer", "acmee", "--out", "OUT/report.html"],
+        ["export", "focus", "--customer", "acmee", "--from", "2026-10-01", "--to", "2026-11-01", "--out", "OUT/x.csv"],
+        ["golden", "add", "--customer", "acmee", "--out", "OUT/labels.jsonl"],
+        ["alerts", "silence", "--customer", "acmee", "--until", f"{datetime.now(UTC) + timedelta(days=1):%FT%H:%MZ}"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_an_unknown_customer_is_a_usage_error_of_every_command(run: Run, spine: Spine, arguments: list[str]) -> None:
+    one_line(run(*arguments), 2, "no customer 'acmee' (did you mean 'acme'?)")
+    assert {path.name for path in spine.home.iterdir()} == {"customers.yaml"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--window", "yesterday"],
+        ["run", "--window", "2026-10-01T00:07Z"],
+        ["run", "--window", "2019-01-01T00:00Z"],
+        ["collect", "--customer", "acmee"],
+        ["collect", "--provider", "awz"],
+        ["collect", "--from", "2026-11-20"],
+        ["collect", "--family", "resource", "--from", "2026-10-01T00:00Z", "--to", "2026-10-02T00:00Z"],
+        ["customers", "check", "--customer", "nobody"],
+        ["read", "performance", "latest", "--customer", "acme", "--from", "10:15"],
+        ["read", "performance", "newest", "--customer", "acme"],
+        ["golden", "add", "--customer", "acme", "--from", "10:15", "--out", "OUT/labels.jsonl"],
+        ["export", "focus", "--customer", "acme", "--from", "x", "--to", "2026-11-01", "--out", "OUT/x.csv"],
+        ["alerts", "silence", "--until", "soon"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_be_meant_is_refused_before_the_demo_starts(
+    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    def start(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.delenv(MARKER, raising=False)
+    one_line(run(*arguments, OPTIINFRA_CUSTOMERS=str(DEMO_CUSTOMERS)), 2)
+
 
 # --- Proxies ----------------------------------------------------------------------------------------------------------
 
