@@ -24,6 +24,7 @@ from pydantic import (
 
 from optiinfra_dagster.config.alert_settings import AlertSettings
 from optiinfra_dagster.config.judge_settings import JudgeSettings
+from optiinfra_dagster.config.proxies import settle_proxies
 from optiinfra_dagster.config.shards import Shards, read_shards
 from optiinfra_dagster.config.variables import stripped
 from optiinfra_dagster.config.wording import closest
@@ -234,9 +235,13 @@ class Settings(JudgeSettings, AlertSettings):
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from `environ`, by default the environment of this process. Empty means not set.
 
+    Its proxies are settled there too: everything that calls a cloud begins here.
+
     Raises:
         ConfigError: one line for each bad variable: its name, its value unless that is secret, and what it may be.
     """
+    if environ is None:
+        settle_proxies(os.environ)
     environment = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
     misspelt = [f"There is no setting {name}{near}. Correct or unset it." for name, near in _misspelt(environment)]
     try:

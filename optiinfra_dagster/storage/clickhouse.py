@@ -180,6 +180,9 @@ class ClickHouse:
                     "give the server a certificate of a known authority, or name the file of its own authority in "
                     "SSL_CERT_FILE; write http:// if it has no TLS on this port"
                 )
+            elif refused := re.search(r"Caused by ProxyError\('.*?', \w+\(['\"](.*?)['\"]\)", text):
+                text = f"the proxy that the environment names does not let it through: {refused[1]}."
+                remedy = "add the server's host to NO_PROXY, or have the proxy allow it"
             elif text.startswith("Unexpected response to server version query"):
                 text = "what answers there is not ClickHouse."
                 remedy = (
