@@ -47,6 +47,7 @@ def _warn(message: str) -> None:
 # SHA-256 of every dagster.yaml that was shipped before: a copy that nobody edited is replaced by the current one.
 SHIPPED_BEFORE = {
     "ba545ee1f7b409a9852f2b6c7d39a20b43228473253b20cfad750338a8718e35",
+    "733d1d11606933922f7fc222f80632eb3fb0227b24c20f12c174877e6ded9f63",
     "c6a05d4c9bc325a318210293bd914c10c0d17af8a4aa540090896f6a5100b428",
 }
 

@@ -25,6 +25,7 @@ from pydantic import (
 from optiinfra_dagster.config.alert_settings import AlertSettings
 from optiinfra_dagster.config.judge_settings import JudgeSettings
 from optiinfra_dagster.config.proxies import settle_proxies
+from optiinfra_dagster.config.shards import Shards, read_shards
 from optiinfra_dagster.config.variables import stripped
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model.errors import ConfigError
@@ -108,6 +109,12 @@ class Settings(JudgeSettings, AlertSettings):
         le=256,
         alias="OPTIINFRA_CONCURRENCY",
         description="how many customers are collected side by side, from 1 to 256; 16 if unset",
+    )
+    shards: Annotated[Shards, BeforeValidator(read_shards)] = Field(
+        default=Shards(),
+        alias="OPTIINFRA_SHARDS",
+        description="into how many runs, for as many machines, a window's collection is divided by customer, from 1 to "
+        "64: 4, or aws=4,vultr=1; the judge's budget of a run is divided among them; 1 if unset",
     )
     snapshot_grace_minutes: int = Field(
         default=30,
