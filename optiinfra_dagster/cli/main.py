@@ -1,8 +1,8 @@
-"""The command line: `optiinfra run | collect | read | report | export | customers check | migrate | lab serve | dev`.
+"""The command line: `optiinfra run | collect | read | report | export | migrate | lab serve | dev`.
 
-`optiinfra status`, `metrics` and `alerts` are in `operations.py`, `optiinfra golden` in `golden.py`. Results go to
-standard output, all else to standard error. Exit codes: 0 all went well, 1 something failed and is explained, 2 the
-command line is wrong, 130 interrupted, 141 the reader of the output went away.
+`optiinfra status`, `metrics` and `alerts` are in `operations.py`, `optiinfra golden` in `golden.py`, `optiinfra
+customers` in `customers.py`. Results go to standard output, all else to standard error. Exit codes: 0 all went well, 1
+something failed and is explained, 2 the command line is wrong, 130 interrupted, 141 the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from optiinfra_dagster.cli import golden, operations
+from optiinfra_dagster.cli import customers, golden, operations
 from optiinfra_dagster.cli.command import Command, examples
 from optiinfra_dagster.config.settings import Settings, load_settings
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
-from optiinfra_dagster.model.text import counted
 from optiinfra_dagster.storage.readers import sources
 
 if TYPE_CHECKING:
@@ -41,10 +40,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-customers_app = typer.Typer(help="The customers file.", no_args_is_help=True)
 lab_app = typer.Typer(help="The cloud lab: local stand-ins of the clouds.", no_args_is_help=True)
 export_app = typer.Typer(help="What is known, in files for other programs.", no_args_is_help=True)
-app.add_typer(customers_app, name="customers")
+app.add_typer(customers.app, name="customers")
 app.add_typer(export_app, name="export")
 app.add_typer(golden.app, name="golden")
 app.add_typer(lab_app, name="lab")
@@ -380,25 +378,6 @@ def migrate(
         typer.echo(f"{'applied' if done else 'pending'}  {migration.name}")
     if status and not all(done for _, done in state):
         raise SystemExit(1)
-
-
-@customers_app.command(
-    "check", cls=Command, epilog=examples("customers check", "customers check --customer acme --customer globex")
-)
-def customers_check(
-    customer: Annotated[list[str] | None, typer.Option(help="Only this customer; may be repeated.")] = None,
-) -> None:
-    """Prove every credential and permission, per customer and provider, before the first run."""
-    from optiinfra_dagster.cli import check, subprocesses
-    from optiinfra_dagster.config.customers import select
-    from optiinfra_dagster.providers.registry import load_customers
-
-    settings = load_settings()
-    select(load_customers(settings.customers_path), customer or ())
-    with subprocesses.for_demo(settings, say) as settings:
-        found = check.check_customers(settings, _clickhouse(settings), tuple(customer or ()), typer.echo)
-    if found:
-        fail(f"{counted(found, 'problem')} found.")
 
 
 @lab_app.command("serve", cls=Command)

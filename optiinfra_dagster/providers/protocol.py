@@ -16,6 +16,7 @@ from optiinfra_dagster.config.customers import FAMILIES, Family
 from optiinfra_dagster.model.cost import Bill, PriceList
 from optiinfra_dagster.model.metrics import MetricsResult
 from optiinfra_dagster.model.sizes import MachineTypes
+from optiinfra_dagster.providers.policy import Policy
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -73,6 +74,14 @@ class Provider(Protocol[AccountT]):
         """The permissions that a credential needs for `families`, in the cloud's own words, sorted."""
         del families
         return ()
+
+    def policy(self, account: AccountT | None, families: Collection[str], interactions: str = "") -> Policy:
+        """What lets an account be read for `families`, and no more, for who administers it; None is any account.
+
+        `interactions` is the place of the application's log, where it is read as this account; else empty.
+        """
+        del account, interactions
+        return Policy("\n".join(self.permissions(families)))
 
     def check(self, customer_id: str, account: AccountT, families: Collection[str]) -> list[Problem]:
         """The permissions and settings that the families of an account lack, each with its remedy."""

@@ -158,6 +158,7 @@ _IAM_PREFIXES = {
     "elb": "elasticloadbalancing",
     "elbv2": "elasticloadbalancing",
     "efs": "elasticfilesystem",
+    "opensearch": "es",
     "resourcegroupstaggingapi": "tag",
 }
 
@@ -197,7 +198,15 @@ def refusal_of(answer: Mapping[str, Any]) -> Refusal:
 
 
 # Operations that IAM knows under another name.
-_IAM_ACTIONS = {"ListBuckets": "ListAllMyBuckets"}
+_IAM_ACTIONS = {
+    "ListBuckets": "ListAllMyBuckets",
+    "ListObjectsV2": "ListBucket",
+}
+
+
+def iam_action(service: str, operation: str) -> str:
+    """The action that IAM checks at a call, such as `es:ListDomainNames` for that of opensearch."""
+    return f"{_IAM_PREFIXES.get(service, service)}:{_IAM_ACTIONS.get(operation, operation)}"
 
 
 def explain(error: Exception, service: str, region: str, operation: str = "") -> CloudError:
@@ -230,11 +239,7 @@ def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
             cause = Cause.AUTH
             remedy = "Check role_arn and the external id, and that the role's trust policy names this host's identity"
     action = re.search(r"to perform: ([\w-]+:\w+)", text)
-    remedy = remedy.format(
-        action=action[1]
-        if action
-        else f"{_IAM_PREFIXES.get(service, service)}:{_IAM_ACTIONS.get(operation, operation)}"
-    )
+    remedy = remedy.format(action=action[1] if action else iam_action(service, operation))
     quoted = "" if cause is Cause.AUTH else shortened(text.partition("Encoded authorization")[0])
     what = f"{code}: {quoted}" if quoted else code
     return CloudError(cause, f"{service}.{operation} in {region}: {what}. {remedy}")

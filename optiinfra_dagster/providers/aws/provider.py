@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.problems import Problem
     from optiinfra_dagster.model.sizes import MachineType, Sized
     from optiinfra_dagster.providers.aws.kind import AwsKind
+    from optiinfra_dagster.providers.policy import Policy
 
 
 class Aws:
@@ -44,6 +45,12 @@ class Aws:
         ce:GetCostAndUsage.
         """
         return actions(families)
+
+    def policy(self, account: AwsAccount | None, families: Collection[str], interactions: str = "") -> Policy:
+        """What lets an account be read, and no more."""
+        from optiinfra_dagster.providers.aws import policy
+
+        return policy.policy(account, families, interactions)
 
     def inventory(self, customer_id: str, accounts: Sequence[AwsAccount], meter: Meter) -> Inventory:
         """List every kind of resource in all accounts."""

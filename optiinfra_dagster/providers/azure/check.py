@@ -20,7 +20,7 @@ from optiinfra_dagster.providers.azure.billing import probe, read
 from optiinfra_dagster.providers.azure.inventory import UNREADABLE, VISIBLE, group
 from optiinfra_dagster.providers.azure.kind import subscription_of
 from optiinfra_dagster.providers.azure.metrics import collect
-from optiinfra_dagster.providers.azure.roles import MONITORING_READER
+from optiinfra_dagster.providers.azure.roles import METRICS_ACTION, MONITORING_READER
 from optiinfra_dagster.providers.azure.services import KINDS, QUERY, to_resources
 from optiinfra_dagster.providers.azure.transport import calling
 from optiinfra_dagster.providers.billing.scope import newest_statement
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.azure.client import Principal
 
 _SECONDS = 60.0
-METRICS_ACTION = "microsoft.insights/metrics/read"
 
 
 def check(customer_id: str, account: AzureAccount, families: Collection[str] = FAMILIES) -> list[Problem]:

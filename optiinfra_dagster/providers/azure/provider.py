@@ -11,12 +11,7 @@ from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.model.sizes import MachineTypes
 from optiinfra_dagster.providers.azure.account import AzureAccount
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
-from optiinfra_dagster.providers.azure.roles import (
-    BLOB_READER_ROLE,
-    COST_READER_ROLE,
-    MONITORING_READER_ROLE,
-    READER_ROLE,
-)
+from optiinfra_dagster.providers.azure.roles import built_in
 from optiinfra_dagster.providers.azure.services import KINDS, components
 
 if TYPE_CHECKING:
@@ -27,12 +22,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.problems import Problem
     from optiinfra_dagster.model.sizes import MachineType, Sized
     from optiinfra_dagster.providers.kind import Kind
-
-_ROLES: Mapping[str, tuple[str, ...]] = {
-    "resource": (READER_ROLE,),
-    "performance": (MONITORING_READER_ROLE,),
-    "cost": (COST_READER_ROLE, BLOB_READER_ROLE),
-}
+    from optiinfra_dagster.providers.policy import Policy
 
 
 class Azure:
@@ -51,7 +41,13 @@ class Azure:
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
         """The roles that the application or identity needs, on the subscription; for an export on its storage too."""
-        return tuple(sorted({role for family in families for role in _ROLES.get(family, ())}))
+        return built_in(families)
+
+    def policy(self, account: AzureAccount | None, families: Collection[str], interactions: str = "") -> Policy:
+        """What lets an account be read, and no more."""
+        from optiinfra_dagster.providers.azure import policy
+
+        return policy.policy(account, families, interactions)
 
     def inventory(self, customer_id: str, accounts: Sequence[AzureAccount], meter: Meter) -> Inventory:
         """List every kind of resource in all accounts."""

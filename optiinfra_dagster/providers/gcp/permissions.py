@@ -6,6 +6,8 @@ from collections.abc import Collection
 
 INVENTORY = "roles/cloudasset.viewer"
 METRICS = "roles/monitoring.viewer"
+OBJECTS = "roles/storage.objectViewer"
+"""On the bucket of a log of interactions."""
 BILLS = ("roles/bigquery.dataViewer", "roles/bigquery.jobUser")
 
 # What a key of an account takes besides, for the credential that is given.

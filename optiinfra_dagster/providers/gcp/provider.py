@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.problems import Problem
     from optiinfra_dagster.model.sizes import MachineType, Sized
     from optiinfra_dagster.providers.kind import Kind
+    from optiinfra_dagster.providers.policy import Policy
 
 
 class Gcp:
@@ -48,6 +49,12 @@ class Gcp:
         roles/iam.serviceAccountTokenCreator on it.
         """
         return permissions.of_families(families)
+
+    def policy(self, account: GcpAccount | None, families: Collection[str], interactions: str = "") -> Policy:
+        """What lets an account be read, and no more."""
+        from optiinfra_dagster.providers.gcp import policy
+
+        return policy.policy(account, families, interactions)
 
     def inventory(self, customer_id: str, accounts: Sequence[GcpAccount], meter: Meter) -> Inventory:
         """List every kind of resource in all accounts."""

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
+from optiinfra_dagster.providers.gcp.permissions import OBJECTS
 from optiinfra_dagster.providers.object_storage.store import File, GoneError, Page, Stream
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ PATIENCE_S = 60.0  # for one request with its repetitions
 _LIST_USD, _GET_USD = Decimal("0.000005"), Decimal("0.0000004")
 _CHUNK_BYTES = 8 * 2**20  # of one ranged request
 _TIMEOUT_S = (5.0, 30.0)  # to connect; between two pieces of an answer
-_ROLE = "roles/storage.objectViewer"
 
 
 class Gcs:
@@ -102,7 +102,7 @@ class Gcs:
             ) from None
         except google.Forbidden:
             raise CloudError(
-                Cause.PERMISSION, f"{what} is not allowed. Grant {_ROLE} on the bucket to the account that collects"
+                Cause.PERMISSION, f"{what} is not allowed. Grant {OBJECTS} on the bucket to the account that collects"
             ) from None
         except google.Unauthorized:
             raise CloudError(

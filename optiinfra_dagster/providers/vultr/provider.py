@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.model.cost import Bill
+from optiinfra_dagster.providers.policy import needed
 from optiinfra_dagster.providers.vultr.account import VultrAccount
 from optiinfra_dagster.providers.vultr.bill_sources import bill_sources
 from optiinfra_dagster.providers.vultr.kind import BILLING, VIEW
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.problems import Problem
     from optiinfra_dagster.model.sizes import MachineType, MachineTypes, Sized
     from optiinfra_dagster.providers.kind import Kind
+    from optiinfra_dagster.providers.policy import Policy
 
 
 class Vultr:
@@ -48,6 +50,13 @@ class Vultr:
         if "cost" in families:
             needed |= {BILLING, VIEW}
         return tuple(sorted(needed))
+
+    def policy(self, account: VultrAccount | None, families: Collection[str], interactions: str = "") -> Policy:
+        """What the user of the key has to be allowed, and no more."""
+        from optiinfra_dagster.providers.vultr import policy
+
+        del interactions  # read with keys of their own
+        return policy.policy(self.permissions(needed(families)), account.name if account else "OptiInfra")
 
     def inventory(self, customer_id: str, accounts: Sequence[VultrAccount], meter: Meter) -> Inventory:
         """List every kind of resource in all accounts."""

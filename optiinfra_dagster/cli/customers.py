@@ -1,0 +1,112 @@
+"""The commands about customers: `optiinfra customers check | policy | remove | show`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from optiinfra_dagster.cli.command import Command, examples
+from optiinfra_dagster.config.settings import load_settings
+from optiinfra_dagster.model.errors import ConfigError, OptiInfraError
+from optiinfra_dagster.model.text import counted
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.config.settings import Settings
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+app = typer.Typer(
+    help="The customers: what may be read of them, what is known, and how they are removed.", no_args_is_help=True
+)
+
+
+def _note(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def _clickhouse(settings: Settings) -> ClickHouse:
+    from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
+
+    return ClickHouse(settings.clickhouse_url.get_secret_value(), linger=LINGER_SECONDS)
+
+
+@app.command(
+    "policy",
+    cls=Command,
+    epilog=examples(
+        "customers policy aws > policy.json",
+        "customers policy gcp --customer acme",
+        "customers policy azure --family resource --family performance",
+    ),
+)
+def policy(
+    cloud: Annotated[str, typer.Argument(help="aws, gcp, azure or vultr")],
+    customer: Annotated[
+        str | None, typer.Option(help="For the accounts of this customer. Default: for any account.")
+    ] = None,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(help="Only for this one: resource, performance, cost or application; may be repeated."),
+    ] = None,
+) -> None:
+    """Print what a cloud has to allow and no more: an IAM policy, gcloud commands, a custom role, settings of a key."""
+    from optiinfra_dagster.cli.policies import tell_policies
+
+    tell_policies(load_settings(), cloud, customer, tuple(dict.fromkeys(family or ())), typer.echo, _note)
+
+
+@app.command(
+    "check", cls=Command, epilog=examples("customers check", "customers check --customer acme --customer globex")
+)
+def check(
+    customer: Annotated[list[str] | None, typer.Option(help="Only this customer; may be repeated.")] = None,
+) -> None:
+    """Prove every credential and permission, per customer and provider, before the first run."""
+    from optiinfra_dagster.cli import subprocesses
+    from optiinfra_dagster.cli.check import check_customers
+    from optiinfra_dagster.config.customers import select
+    from optiinfra_dagster.providers.registry import load_customers
+
+    settings = load_settings()
+    select(load_customers(settings.customers_path), customer or ())  # before the lab is started
+    with subprocesses.for_demo(settings, _note) as settings:
+        found = check_customers(settings, _clickhouse(settings), tuple(customer or ()), typer.echo)
+    if found:
+        raise OptiInfraError(f"{counted(found, 'problem')} found.")
+
+
+@app.command("remove", cls=Command, epilog=examples("customers remove acme", "customers remove acme --erase --yes"))
+def remove(
+    customer: Annotated[str, typer.Argument(help="The customer's id.")],
+    erase: Annotated[
+        bool, typer.Option("--erase", help="Delete every row of the customer, once it is out of the customers file.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for the customer's id before it is erased.")] = False,
+) -> None:
+    """Say what stops the collection of a customer and what is stored of it; with --erase, delete that for good."""
+    from optiinfra_dagster.cli import removal
+
+    settings = load_settings()
+    if not erase:
+        if yes:
+            raise ConfigError("--yes is of use only with --erase.")
+        removal.describe_removal(settings, _clickhouse(settings), customer, typer.echo)
+        return
+
+    def is_sure(what: str) -> bool:
+        _note(what)
+        return yes or typer.prompt(f"Type {customer} to go on", err=True, default="", show_default=False) == customer
+
+    if not removal.erase_customer(settings, _clickhouse(settings), customer, is_sure, typer.echo):
+        raise OptiInfraError("Nothing was erased: what was typed is not the customer's id.")
+
+
+@app.command("show", cls=Command, epilog=examples("customers show", "customers show acme"))
+def show(
+    customer: Annotated[list[str] | None, typer.Argument(help="Only these customers. Default: all.")] = None,
+) -> None:
+    """Print what the customers file says of each customer, secrets as references, and what is stored of it."""
+    from optiinfra_dagster.cli.shown_customers import show_customers
+
+    settings = load_settings()
+    show_customers(settings, _clickhouse(settings), tuple(customer or ()), typer.echo)

@@ -1,0 +1,69 @@
+"""`optiinfra customers policy`: what the administrator of a customer's cloud has to allow, and no more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.config.customers import FAMILIES, select
+from optiinfra_dagster.config.wording import closest
+from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optiinfra_dagster.cli.output import Say
+    from optiinfra_dagster.config.accounts import Account
+    from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.config.settings import Settings
+    from optiinfra_dagster.providers.policy import Policy
+
+
+def tell_policies(
+    settings: Settings, cloud: str, customer_id: str | None, families: Sequence[str], tell: Say, note: Say
+) -> None:
+    """Tell the policy of a cloud: of any account, or of each account of a customer, equal ones once.
+
+    The customers file is read only where a customer is named. What the cloud takes goes to `tell`, the rest to `note`.
+
+    Raises:
+        ConfigError: the cloud, a family or the customer is not known, or the customer has no account there.
+    """
+    if cloud not in PROVIDERS:
+        raise ConfigError(
+            f"There is no provider '{cloud}'{closest(cloud, PROVIDERS)}. Choose from {', '.join(PROVIDERS)}."
+        )
+    for family in families:
+        if family not in FAMILIES:
+            raise ConfigError(
+                f"There is no family '{family}'{closest(family, FAMILIES)}. Choose from {', '.join(FAMILIES)}."
+            )
+    names: dict[Policy, list[str]] = {}
+    if customer_id is None:
+        names[PROVIDERS[cloud].policy(None, families or FAMILIES)] = [f"any account of {cloud}"]
+    else:
+        (customer,) = select(load_customers(settings.customers_path), [customer_id])
+        if not customer.accounts(cloud):
+            there = f"It has accounts on {', '.join(customer.providers)}" if customer.providers else "It has no account"
+            raise ConfigError(f"{customer.id} has no account on {cloud}. {there}.")
+        for account in customer.accounts(cloud):
+            wanted = [family for family in customer.families if not families or family in families]
+            made = PROVIDERS[cloud].policy(account, wanted, _interactions(customer, cloud, account, wanted))
+            names.setdefault(made, []).append(account.name)
+    for made, of in names.items():
+        note(f"For {', '.join(of)}:")
+        if made.text:
+            tell(made.text)
+        else:
+            note(f"Nothing has to be allowed for {', '.join(families)}.")
+        for line in made.notes:
+            note(line)
+
+
+def _interactions(customer: Customer, cloud: str, account: Account, families: Sequence[str]) -> str:
+    """The place of the application's log, where it is read as this account: the first on the cloud that stores it."""
+    application = customer.application
+    if application is None or "application" not in families or application.stored_at != cloud:
+        return ""
+    is_reader = account is customer.accounts(cloud)[0] and application.access_key_id is None
+    return application.interactions if is_reader else ""

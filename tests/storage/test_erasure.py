@@ -1,0 +1,208 @@
+"""A customer is erased from every table there is, whole, and nobody else is touched."""
+# ruff: noqa: S608 - the statements are the tests' own
+
+from __future__ import annotations
+
+import signal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.storage import erasure, schema
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.writer import Writer
+from tests.support import killing
+from tests.support.samples import W, collected, view, windows_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from clickhouse_connect.driver.client import Client
+
+NOW = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}"  # rows of another time would expire
+OTEL = """
+CREATE TABLE otel_traces
+(Timestamp DateTime64(9), ResourceAttributes Map(LowCardinality(String), String), SpanId String)
+ENGINE = MergeTree ORDER BY Timestamp
+"""
+
+
+@pytest.fixture
+def otel(url: str) -> Iterator[None]:
+    """The table of the OpenTelemetry Collector's exporter, which is not there by itself."""
+    with ClickHouse(url).session() as client:
+        client.command(OTEL)
+    yield
+    with ClickHouse(url).session() as client:
+        client.command("DROP TABLE otel_traces SYNC")
+
+
+def tables_of_engine(client: Client) -> list[str]:
+    """Every table that stores rows."""
+    found = client.query(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree' ORDER BY name"
+    )
+    return [row[0] for row in found.result_rows]
+
+
+def fill(client: Client, table: str, customers: Iterable[str]) -> None:
+    """A row of each customer, of now; the other columns have their defaults."""
+    rows = client.query(
+        "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String} "
+        "AND default_kind NOT IN ('MATERIALIZED', 'ALIAS')",
+        parameters={"table": table},
+    ).result_rows
+    times = [name for name, kind in rows if kind.startswith("Date")]
+    for customer in customers:
+        if "ResourceAttributes" in {name for name, _ in rows}:
+            owner, value = "ResourceAttributes", f"map('customer.id', '{customer}')"
+        else:
+            owner, value = "customer_id", f"'{customer}'"
+        names = ", ".join([owner, *times])
+        values = ", ".join([value, *(f"'{NOW}'" for _ in times)])
+        client.command(f"INSERT INTO {table} ({names}) SELECT {values}")
+
+
+def found_in_text(client: Client, word: str) -> dict[str, int]:
+    """How many rows of each table have a word anywhere, whatever the columns are called."""
+    counts = {}
+    for table in tables_of_engine(client):
+        sql = f"SELECT count() FROM {table} WHERE position(toString(tuple(*)), {{word:String}}) > 0"
+        counts[table] = client.query(sql, parameters={"word": word}).result_rows[0][0]
+    return {table: count for table, count in counts.items() if count}
+
+
+def of_others(client: Client, customer: str) -> dict[str, Any]:
+    """A sum over all rows of every table that are not of a customer."""
+    return {
+        table: client.query(
+            f"SELECT count(), sum(cityHash64(toString(tuple(*)))) FROM {table} WHERE {owner} != {{customer:String}}",
+            parameters={"customer": customer},
+        ).result_rows
+        for table, owner in erasure.owned_tables(client).items()
+    }
+
+
+@pytest.mark.usefixtures("otel")
+def test_every_table_with_a_customer_is_known_and_the_ledger_goes_first(url: str) -> None:
+    with ClickHouse(url).session() as client:
+        owned = erasure.owned_tables(client)
+        assert next(iter(owned)) == "metric_batches"
+        assert owned["otel_traces"] == "ResourceAttributes['customer.id']"
+        assert {
+            "application_verdicts",
+            "coverage",
+            "judge_spend",
+            "llm_interactions",
+            "performance_hourly",
+        } <= owned.keys()
+        # What is left has nothing of a customer: figures of the judge, list prices, which migrations were applied.
+        left = set(tables_of_engine(client)) - owned.keys()
+        for table in left:
+            names = [row[0] for row in client.query(f"DESCRIBE TABLE {table}").result_rows]
+            assert not [name for name in names if "customer" in name or name in {"resource_id", "account_id"}], table
+
+
+@pytest.mark.usefixtures("otel")
+def test_nothing_of_the_customer_is_left_in_any_table(url: str) -> None:
+    with ClickHouse(url).session() as client:
+        tables = erasure.owned_tables(client)
+        for table in tables:
+            fill(client, table, ["acme", "acme-2", "acm"])
+        others = of_others(client, "acme")
+        assert erasure.stored_rows(client, "acme") == dict.fromkeys(tables, 1)
+
+        assert erasure.erase(client, "acme") == dict.fromkeys(tables, 1)
+
+        assert erasure.stored_rows(client, "acme") == {}
+        assert of_others(client, "acme") == others
+        erasure.erase(client, "acme-2")
+        assert found_in_text(client, "acme") == {}
+        assert erasure.stored_rows(client, "acm") == dict.fromkeys(tables, 1)
+        assert erasure.erase(client, "acme") == {}  # again
+
+
+IDS = st.sampled_from(["a", "a-", "aa", "b", "a_", "%"])
+
+
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.tuples(st.integers(0, 6), IDS), max_size=12), erased=IDS)
+def test_rows_of_others_stay_as_they_are(url: str, rows: list[tuple[int, str]], erased: str) -> None:
+    with ClickHouse(url).session() as client:
+        tables = list(erasure.owned_tables(client))
+        for number, customer in rows:
+            fill(client, tables[number * 7 % len(tables)], [customer])
+        before = of_others(client, erased)
+        erasure.erase(client, erased)
+        assert erasure.stored_rows(client, erased) == {}
+        assert of_others(client, erased) == before
+
+
+def test_without_a_customer_nothing_is_erased(url: str) -> None:
+    """Rows of readers in the ledger have an empty customer."""
+    with ClickHouse(url).session() as client:
+        fill(client, "metric_batches", [""])
+        with pytest.raises(ValueError, match="empty"):
+            erasure.erase(client, "")
+        assert client.query("SELECT count() FROM metric_batches").result_rows == [(1,)]
+
+
+def kill_at(url: str, step: int) -> None:
+    """Erase Acme, and die before the table of number `step`."""
+    seen: list[str] = []
+
+    def tell(text: str) -> None:
+        seen.append(text)
+        if len(seen) > step:
+            killing.die()
+
+    with ClickHouse(url).session() as client:
+        erasure.erase(client, "acme", tell)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_a_kill_shows_no_half_and_is_healed_by_running_it_again(url: str, step: int) -> None:
+    clickhouse = ClickHouse(url, lock_timeout=30)
+    writer = Writer(clickhouse, schema.PERFORMANCE)
+    for customer in ("acme", "globex"):
+        writer.flush([collected(customer, windows_from(W, 2))])
+    with clickhouse.session() as client:
+        fill(client, "llm_interactions", ["acme", "globex"])
+        others, seen = of_others(client, "acme"), [row for row in view(clickhouse) if "globex" in row]
+
+    assert killing.run(kill_at, url, step) == -signal.SIGKILL
+
+    with clickhouse.session() as client:
+        if step:  # the ledger is the first: what has no ledger row is seen by nobody
+            assert view(clickhouse) == seen
+        erasure.erase(client, "acme")
+        assert erasure.stored_rows(client, "acme") == {}
+        assert of_others(client, "acme") == others
+
+
+def test_a_customer_who_comes_back_is_collected_as_if_new(url: str) -> None:
+    clickhouse = ClickHouse(url)
+    batch = [collected("acme", windows_from(W, 2))]
+    Writer(clickhouse, schema.PERFORMANCE).flush(batch)
+    before = view(clickhouse)
+    with clickhouse.session() as client:
+        erasure.erase(client, "acme")
+    assert view(clickhouse) == []
+    Writer(clickhouse, schema.PERFORMANCE).flush(batch)
+    assert view(clickhouse) == before
+
+
+def test_who_goes_on_writing_is_told(url: str) -> None:
+    with ClickHouse(url).session() as client:
+
+        def write(_text: str) -> None:
+            for table in ("coverage", "llm_interactions"):  # deleted in this order
+                fill(client, table, ["acme"])
+
+        write("")
+        with pytest.raises(StorageError, match="still being written to coverage"):
+            erasure.erase(client, "acme", write)
