@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count
+from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
 from optiinfra_dagster.config.customers import Customer, select
@@ -35,10 +37,17 @@ if TYPE_CHECKING:
 _Checked: TypeAlias = tuple[str, str, list[str], str]  # whose, of what, what is missing, what else is to be said
 
 
-def check_customers(settings: Settings, clickhouse: ClickHouse, ids: tuple[str, ...], tell: Say) -> int:
+def check_customers(
+    settings: Settings,
+    clickhouse: ClickHouse,
+    ids: tuple[str, ...],
+    tell: Say,
+    progress: Say = lambda _text: None,
+) -> int:
     """Prove every account of every customer, and the place of its interactions, several side by side.
 
-    Tells one line each, in the order of the file, and returns how many problems there are.
+    Tells one line each, in the order of the file, and returns how many problems there are. `progress` is told how many
+    are done, in the order in which they end.
     """
     attempts: list[Callable[[], _Checked | list[str]]] = []
     customers = select(load_customers(settings.customers_path), ids)
@@ -56,9 +65,16 @@ def check_customers(settings: Settings, clickhouse: ClickHouse, ids: tuple[str, 
             ]
         if customer.application is not None and "application" in customer.families:
             attempts.append(partial(_check_interactions, settings, clickhouse, customer))
-    found = 0
+    found, done, counting = 0, count(1), Lock()
+
+    def make(attempt: Callable[[], _Checked | list[str]]) -> _Checked | list[str]:
+        checked = attempt()
+        with counting:
+            progress(f"Checked {next(done)} of {len(attempts)}")
+        return checked
+
     with ThreadPoolExecutor(max(1, min(settings.concurrency, len(attempts))), thread_name_prefix="check") as pool:
-        for checked in pool.map(lambda attempt: attempt(), attempts):
+        for checked in pool.map(make, attempts):
             if isinstance(checked, list):
                 for line in checked:
                     tell(line)
@@ -155,13 +171,13 @@ def _check_interactions(settings: Settings, clickhouse: ClickHouse, customer: Cu
     end = windows.newest_collectable(datetime.now(UTC), timedelta(minutes=settings.lag_minutes)) + windows.WINDOW
     try:
         source = open_source(customer, clickhouse=clickhouse)
-        count, sights = source.look(customer.application_providers, end - timedelta(days=1), end)
+        records, sights = source.look(customer.application_providers, end - timedelta(days=1), end)
         if not sights and source.is_empty(next(iter(customer.application_providers))):
             return who, place, [f"nothing was ever logged in {source.place}. {START_LOGGING}"], ""
     except OptiInfraError as error:
         return who, place, [str(error)], ""
     what = "rows in" if isinstance(source, TableSource) else "files about"
-    remark = f"{count:,} {what} the day until {windows.key(end)}"
+    remark = f"{records:,} {what} the day until {windows.key(end)}"
     problems = [problem for sight in sights for problem in _unread(sight)]
     unjudged = "" if settings.has_judge else ", but nothing is judged: GROQ_API_KEY is not set"
     return who, place, problems, "; ".join([remark, *map(_described, sights)]) + unjudged
@@ -181,7 +197,7 @@ def _unread(sight: Sight) -> Iterator[str]:
 def _described(sight: Sight) -> str:
     """`logs/x.jsonl: 12 records, 10 interactions, 2 embedding, application shop, model m, 10:15Z to 10:29Z`."""
     parts = [f"{sight.records:,} records", f"{sight.interactions:,} interactions"]
-    parts += [f"{count:,} {kind.value}" for kind, count in sorted(sight.skipped.items())]
+    parts += [f"{number:,} {kind.value}" for kind, number in sorted(sight.skipped.items())]
     if sight.reasons:
         parts.append(f"unreadable {reasons(sight.reasons)}")
     for what, names in (("application", sight.applications), ("model", sight.models)):

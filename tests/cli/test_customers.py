@@ -17,6 +17,7 @@ from dagster import DagsterInstance, DagsterRunStatus, job
 from pydantic import SecretStr
 
 from optiinfra_dagster.cli import main
+from optiinfra_dagster.cli.check import check_customers
 from optiinfra_dagster.cli.collect import Request, collect_windows
 from optiinfra_dagster.cli.dagster_runs import prepare_home
 from optiinfra_dagster.cli.policies import tell_policies
@@ -468,3 +469,20 @@ def test_show_tells_the_file_where_clickhouse_is_not_there(
     assert done.code == 0
     assert "aws 111111111111" in done.out
     assert "stored: not known: ClickHouse at http://127.0.0.1:9" in done.out
+
+
+# --- check ----------------------------------------------------------------------------------------------------------
+
+
+def test_check_counts_what_is_done_and_tells_it_in_the_order_of_the_file(spine: Spine, tmp_path: Path) -> None:
+    names = [f"c-{number:03}" for number in range(100)]
+    customers = [
+        {"id": name, "name": name, "application": {"interactions": str(tmp_path / name), "provider": "aws"}}
+        for name in names
+    ]
+    spine.settings.customers_path.write_text(yaml.safe_dump({"customers": customers}), encoding="utf-8")
+    lines: list[str] = []
+    done: list[str] = []
+    assert check_customers(spine.settings, spine.clickhouse, (), lines.append, done.append) == 100
+    assert [line.split()[0] for line in lines] == names
+    assert done == [f"Checked {number} of 100" for number in range(1, 101)]
