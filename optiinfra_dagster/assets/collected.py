@@ -88,7 +88,7 @@ def build(
             customers = tuple(customer for customer in customers if customer.collects(provider, family))
             DUE_OF_RUN[context.run.run_id, provider, family] = tuple(customer.id for customer in customers)
             batches = collect_slices(
-                Context(PROVIDERS[provider], clickhouse, settings, now=lambda: datetime.now(UTC)),
+                Context(PROVIDERS[provider], clickhouse, scope.share(settings), now=lambda: datetime.now(UTC)),
                 family,
                 customers,
                 windows_of_run,

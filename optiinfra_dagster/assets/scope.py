@@ -1,17 +1,26 @@
 """The scope of a run, from its run config: which customers, whether to collect again, which shard."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import dagster as dg
 from pydantic import Field, field_validator
 
 from optiinfra_dagster.config.customers import Customer, select
+from optiinfra_dagster.config.settings import Settings
 
 # (run id, provider, family) -> the customers that the run asks for. Its checks run in the same process, and must not
 # ask for a customer that was added meanwhile.
 DUE_OF_RUN: dict[tuple[str, str, str], tuple[str, ...]] = {}
+
+
+WHOLE = "1/1"  # the shard that is everything
+
+
+def shards(count: int) -> Sequence[str]:
+    """The names of so many shards: `1/4` to `4/4`."""
+    return [f"{index}/{count}" for index in range(1, count + 1)]
 
 
 class Scope(dg.ConfigurableResource[Any]):
@@ -19,7 +28,7 @@ class Scope(dg.ConfigurableResource[Any]):
 
     customers: list[str] = Field(default=[], description="Only these customers; empty: all")
     refresh: bool = Field(default=False, description="Collect also what is published already, and replace it")
-    shard: str = Field(default="1/1", description="i/n: only the i-th of n parts of the customers")
+    shard: str = Field(default=WHOLE, description="i/n: only the i-th of n parts of the customers")
 
     @field_validator("shard")
     @classmethod
@@ -38,6 +47,15 @@ class Scope(dg.ConfigurableResource[Any]):
         chosen = select(tuple(customers), self.customers) if self.customers else tuple(customers)
         index, _, count = self.shard.partition("/")
         return tuple(c for c in chosen if _bucket(c.id, int(count)) == int(index) - 1)
+
+    def share(self, settings: Settings) -> Settings:
+        """The settings of this run: what the judge may use in a run is divided among the shards."""
+        count = int(self.shard.partition("/")[2])
+        divided = {
+            "judge_run_tokens": settings.judge_run_tokens // count,
+            "judge_run_requests": settings.judge_run_requests // count,
+        }
+        return settings if count == 1 else settings.model_copy(update=divided)
 
 
 def _bucket(customer_id: str, buckets: int) -> int:

@@ -20,6 +20,8 @@ RUN_TAGS = {"dagster/retry_on_asset_or_op_failure": "false"}
 # Which of the runs in Dagster's queue starts first: the highest. What a person starts in the UI has 0. How many of a
 # kind may be going is said in dagster.yaml.
 SCHEDULED_TAGS = {"dagster/priority": "10"}
+# On the schedules' runs: of runs with the same value one starts after the other, of each provider or shard of it.
+IN_TURN_TAG = "optiinfra/in_turn"
 READERS_TAGS = {"dagster/priority": "5"}
 REPAIR_TAGS = {"dagster/priority": "-5"}
 READERS_TAG = "optiinfra/readers"

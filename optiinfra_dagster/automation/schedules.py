@@ -5,12 +5,14 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from optiinfra_dagster.assets import golden
+from optiinfra_dagster.assets.scope import WHOLE, Scope, shards
 from optiinfra_dagster.automation.dagster_internals import PARTITION_NAME_TAG, SCHEDULE_NAME_TAG
 from optiinfra_dagster.automation.jobs import collection_job
-from optiinfra_dagster.automation.run_tags import SCHEDULED_TAGS
+from optiinfra_dagster.automation.run_tags import IN_TURN_TAG, SCHEDULED_TAGS
 from optiinfra_dagster.config.settings import Settings
+from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.errors import OptiInfraError
+from optiinfra_dagster.model.errors import ConfigError, OptiInfraError
 from optiinfra_dagster.providers.registry import FAMILIES_OF, load_customers
 
 GOING = [
@@ -20,6 +22,7 @@ GOING = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+MOST_GOING = 200  # runs of a job: three windows of the most shards
 
 
 def every_window_schedule(provider: str) -> str:
@@ -29,7 +32,7 @@ def every_window_schedule(provider: str) -> str:
 
 def active_runs(instance: dg.DagsterInstance, job: str) -> list[dg.DagsterRun]:
     """The runs of `job` that are not over; one whose process is gone is ended within a minute."""
-    return list(instance.get_runs(dg.RunsFilter(job_name=job, statuses=GOING), limit=20))
+    return list(instance.get_runs(dg.RunsFilter(job_name=job, statuses=GOING), limit=MOST_GOING))
 
 
 def give_up_late(instance: dg.DagsterInstance, schedule: str, newest: datetime, settings: Settings) -> None:
@@ -47,7 +50,17 @@ def give_up_late(instance: dg.DagsterInstance, schedule: str, newest: datetime, 
 
 
 def build(settings: Settings) -> list[dg.ScheduleDefinition]:
-    """Every schedule."""
+    """Every schedule.
+
+    Raises:
+        ConfigError: OPTIINFRA_SHARDS names a provider that does not exist.
+    """
+    for named in settings.shards.by_provider:
+        if named not in FAMILIES_OF:
+            raise ConfigError(
+                f"OPTIINFRA_SHARDS names {named!r}, which is no provider{closest(named, FAMILIES_OF)}. "
+                f"Set it to a number, or to numbers of {', '.join(FAMILIES_OF)}, such as aws=4."
+            )
     return [*(_every_window(provider, settings) for provider in FAMILIES_OF), _golden_daily(settings)]
 
 
@@ -64,23 +77,39 @@ def _every_window(provider: str, settings: Settings) -> dg.ScheduleDefinition:
         description=f"Collect the newest window of {provider}, {settings.lag_minutes} minutes after it closed: the "
         "newest points of a cloud are wrong.",
     )
-    def every_window(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def every_window(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         window = windows.newest_collectable(context.scheduled_execution_time, timedelta(minutes=settings.lag_minutes))
         try:
             customers = load_customers(settings.customers_path)
         except OptiInfraError as error:
             return dg.SkipReason(str(error))
         # A run costs 7 CPU-s before it finds that there is nothing to collect.
-        if not any(c.collects(provider, family) for c in customers for family in FAMILIES_OF[provider]):
+        collected = [c for c in customers if any(c.collects(provider, family) for family in FAMILIES_OF[provider])]
+        if not collected:
             return dg.SkipReason(f"No customer has {provider}.")
         give_up_late(context.instance, every_window_schedule(provider), window, settings)
-        # Whatever is going or waits: an inventory can be taken only now. Dagster's queue starts a schedule's runs one
+        # Whatever is going or waits: an inventory can be taken only now. Dagster's queue starts the runs of a shard one
         # after the other, and before what may wait.
-        return dg.RunRequest(
-            run_key=f"{provider}:{windows.key(window)}", partition_key=windows.key(window), tags=SCHEDULED_TAGS
-        )
+        return [
+            request(provider, windows.key(window), shard)
+            for shard in shards(settings.shards.of(provider))
+            if Scope(shard=shard).select(collected)
+        ]
 
     return every_window
+
+
+def request(provider: str, window: str, shard: str) -> dg.RunRequest:
+    """The run of a window, or of a shard of it."""
+    if shard == WHOLE:
+        tags = {**SCHEDULED_TAGS, IN_TURN_TAG: provider}
+        return dg.RunRequest(run_key=f"{provider}:{window}", partition_key=window, tags=tags)
+    return dg.RunRequest(
+        run_key=f"{provider}:{window}:{shard}",
+        partition_key=window,
+        tags={**SCHEDULED_TAGS, IN_TURN_TAG: f"{provider}:{shard}"},
+        run_config={"resources": {"scope": {"config": {"shard": shard}}}},
+    )
 
 
 def _golden_daily(settings: Settings) -> dg.ScheduleDefinition:

@@ -12,10 +12,10 @@ from optiinfra_dagster.automation.alerting import incidents
 from optiinfra_dagster.automation.alerting.incidents import Incident, Silence
 from optiinfra_dagster.automation.alerting.messages import message
 from optiinfra_dagster.automation.alerting.sinks import secrets_of, sinks_of
-from optiinfra_dagster.automation.status.gather import open_instance
+from optiinfra_dagster.automation.status.gather import need_instance
 from optiinfra_dagster.config.customers import select
 from optiinfra_dagster.config.wording import closest
-from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.errors import UsageError
 from optiinfra_dagster.model.text import plain
 from optiinfra_dagster.model.windows import parse_time
 from optiinfra_dagster.providers.registry import COLLECTED_FAMILIES, PROVIDERS, load_customers
@@ -66,18 +66,19 @@ def silence(
     """Silence what the options name; returns it in words.
 
     Raises:
-        ConfigError: an option is wrong, or Dagster's storage cannot be used.
+        UsageError: an option is wrong.
+        ConfigError: Dagster's storage cannot be used.
     """
     now = datetime.now(UTC)
     end = parse_time(until, "--until")
     if not now < end <= now + LONGEST_SILENCE:
-        raise ConfigError(f"--until {until} is not within the next {LONGEST_SILENCE.days} days.")
+        raise UsageError(f"--until {until} is not within the next {LONGEST_SILENCE.days} days.")
     if customer:
         select(load_customers(settings.customers_path), [customer])
     for name, value, names in (("provider", provider, list(PROVIDERS)), ("family", family, COLLECTED_FAMILIES)):
         if value and value not in names:
             near = closest(value, names)
-            raise ConfigError(f"There is no {name} '{value}'{near}. Choose from {', '.join(names)}.")
+            raise UsageError(f"There is no {name} '{value}'{near}. Choose from {', '.join(names)}.")
     instance = _instance(settings)
     made = Silence(end.timestamp(), kind or "", customer, provider, family, plain(why)[:200])
     incidents.save_silences(instance, [*incidents.silences(instance, now), made])
@@ -99,10 +100,7 @@ def end_silences(settings: Settings) -> Iterator[str]:
 
 def _instance(settings: Settings) -> dg.DagsterInstance:
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
-    instance = open_instance(settings)
-    if isinstance(instance, str):
-        raise ConfigError(f"{instance}.")
-    return instance
+    return need_instance(settings)
 
 
 def _time(timestamp: float) -> str:

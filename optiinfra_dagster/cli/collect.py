@@ -15,7 +15,7 @@ from optiinfra_dagster.cli.dagster_runs import Runner
 from optiinfra_dagster.config.customers import FAMILIES, Customer, select
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.errors import ConfigError, UsageError
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.model.text import counted
 from optiinfra_dagster.providers.registry import FAMILIES_OF, PROVIDERS, load_customers
@@ -58,17 +58,7 @@ def run_window(
     customers = load_customers(settings.customers_path)
     if settings.uses_demo:
         say("No customers.yaml here: using the demo customers and the cloud lab. See the README for your own clouds.")
-    now = datetime.now(UTC)
-    if window is None:
-        first = last = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
-    else:
-        start = windows.parse_time(window, "--window")
-        if start != windows.floor(start):
-            nearest = windows.key(windows.floor(start))
-            raise ConfigError(f"--window {window}: a window starts on a quarter of an hour, as in {nearest}.")
-        first = last = start
-        _check_time(settings, "--window", window, start, now)
-        _check_closed(settings, first, now)
+    first = last = chosen_window(settings, window)
     runner = _runner(settings, clickhouse, progress or say)
     outcome = _collect(settings, runner, customers, Request(), (first, last), say)
     say(f"{len(readers())} readers of {_spell(first, last)}")
@@ -79,6 +69,24 @@ def run_window(
     return outcome
 
 
+def chosen_window(settings: Settings, window: str | None) -> datetime:
+    """The window that was typed, or the newest.
+
+    Raises:
+        UsageError: it is not the start of a window that can be collected by now.
+    """
+    now = datetime.now(UTC)
+    if window is None:
+        return windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    start = windows.parse_time(window, "--window")
+    if start != windows.floor(start):
+        nearest = windows.key(windows.floor(start))
+        raise UsageError(f"--window {window}: a window starts on a quarter of an hour, as in {nearest}.")
+    _check_time(settings, "--window", window, start, now)
+    _check_closed(settings, start, now)
+    return start
+
+
 def collect_windows(
     settings: Settings, clickhouse: ClickHouse, request: Request, say: Say, progress: Say | None = None
 ) -> RunReport:
@@ -86,13 +94,7 @@ def collect_windows(
 
     `progress` gets a line per flush, else `say` does.
     """
-    for value in request.providers:
-        _one_of("provider", value, [*PROVIDERS])
-    for value in request.families:
-        _one_of("family", value, FAMILIES)
-    customers = select(load_customers(settings.customers_path), request.customers)
-    now = datetime.now(UTC)
-    span = requested_windows(settings, request.from_, request.to, now)
+    customers, span = asked_for(settings, request)
     if not any(c.collects(p, f) for c in customers for p, f in _wanted(request)):
         what = ", ".join(f"{p}/{f}" for p, f in _wanted(request))
         raise ConfigError(
@@ -113,6 +115,34 @@ def collect_windows(
     return outcome
 
 
+def asked_for(settings: Settings, request: Request) -> tuple[tuple[Customer, ...], tuple[datetime, datetime]]:
+    """The customers and the first and last window of a request.
+
+    Raises:
+        UsageError: it names what is not there, or times that cannot be meant.
+        ConfigError: the customers file cannot be used.
+    """
+    for value in request.providers:
+        _one_of("provider", value, [*PROVIDERS])
+    for value in request.families:
+        _one_of("family", value, FAMILIES)
+    customers = select(load_customers(settings.customers_path), request.customers)
+    first, last = requested_windows(settings, request.from_, request.to, datetime.now(UTC))
+    if request.families == ("resource",) and not _present(settings, first, last):
+        raise UsageError(
+            f"The clouds tell what exists now, not what existed at {windows.key(last)}: an inventory can be taken "
+            f"until {settings.snapshot_grace_minutes} minutes after its window. Leave out --from and --to to take one "
+            "now."
+        )
+    return customers, (first, last)
+
+
+def _present(settings: Settings, first: datetime, last: datetime) -> list[datetime]:
+    """The windows of a range whose inventory can still be taken."""
+    grace, now = timedelta(minutes=settings.snapshot_grace_minutes), datetime.now(UTC)
+    return [window for window in windows.span(first, last) if now <= window + windows.WINDOW + grace]
+
+
 def _wanted(request: Request) -> list[tuple[str, str]]:
     """The (provider, family) pairs of a request."""
     return [
@@ -130,7 +160,7 @@ def requested_windows(
     """The first and last window of [from, to), or the newest one.
 
     Raises:
-        ConfigError: not a zoned time, in the future, before the partitions begin, or empty.
+        UsageError: not a zoned time, in the future, before the partitions begin, or empty.
     """
     newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
     begin = windows.parse_time(from_, "--from") if from_ is not None else None
@@ -139,7 +169,7 @@ def requested_windows(
         if text and time:
             _check_time(settings, option, text, time, now)
     if begin and to and begin >= end:
-        raise ConfigError(f"--from {from_} is not before --to {to}: swap them, or widen the range.")
+        raise UsageError(f"--from {from_} is not before --to {to}: swap them, or widen the range.")
     last = min(windows.floor(end - timedelta(microseconds=1)), newest)
     first = windows.floor(begin) if begin else last
     if first > last:
@@ -149,9 +179,9 @@ def requested_windows(
 
 def _check_time(settings: Settings, option: str, text: str, time: datetime, now: datetime) -> None:
     if time > now:
-        raise ConfigError(f"{option} {text} is in the future; it is {now:%Y-%m-%dT%H:%MZ} now.")
+        raise UsageError(f"{option} {text} is in the future; it is {now:%Y-%m-%dT%H:%MZ} now.")
     if time < settings.partitions_start:
-        raise ConfigError(
+        raise UsageError(
             f"{option} {text} is before the first window, {windows.key(settings.partitions_start)}. "
             "Ask for a later time, or set OPTIINFRA_PARTITIONS_START (Dagster then rebuilds its partition status)."
         )
@@ -160,7 +190,7 @@ def _check_time(settings: Settings, option: str, text: str, time: datetime, now:
 def _check_closed(settings: Settings, window: datetime, now: datetime) -> None:
     newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
     if window > newest:
-        raise ConfigError(
+        raise UsageError(
             f"Window {windows.key(window)} cannot be collected yet: the newest is {windows.key(newest)}, collected "
             f"{settings.lag_minutes} minutes after its end."
         )
@@ -177,15 +207,7 @@ def _collect(
     """Collect with a run per provider and span of windows; inventories only where they can still be taken."""
     first, last = span
     outcome = RunReport()
-    grace = timedelta(minutes=settings.snapshot_grace_minutes)
-    now = datetime.now(UTC)
-    present = [w for w in windows.span(first, last) if now <= w + windows.WINDOW + grace]
-    if request.families == ("resource",) and not present:
-        raise ConfigError(
-            f"The clouds tell what exists now, not what existed at {windows.key(last)}: an inventory can be taken "
-            f"until {settings.snapshot_grace_minutes} minutes after its window. Leave out --from and --to to take one "
-            "now."
-        )
+    present = _present(settings, first, last)
     for provider, implemented in FAMILIES_OF.items():
         wanted = [
             family
@@ -238,7 +260,7 @@ def _spell(first: datetime, last: datetime) -> str:
 
 def _one_of(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
-        raise ConfigError(f"There is no {what} '{value}'{closest(value, known)}. Choose from {', '.join(known)}.")
+        raise UsageError(f"There is no {what} '{value}'{closest(value, known)}. Choose from {', '.join(known)}.")
 
 
 # --- The outcome -----------------------------------------------------------------------------------------------------

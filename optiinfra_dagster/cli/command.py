@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from typer.core import TyperCommand
 
-from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.errors import UsageError
 
 
 class Command(TyperCommand):
@@ -31,7 +31,7 @@ class Command(TyperCommand):
         *_, given = self.make_parser(ctx).parse_args(args=list(args))
         for parameter in {one.name: one for one in given}.values():
             if parameter.param_type_name == "option" and not parameter.multiple and given.count(parameter) > 1:
-                raise ConfigError(f"{parameter.opts[0]} is given {given.count(parameter)} times; it takes one value.")
+                raise UsageError(f"{parameter.opts[0]} is given {given.count(parameter)} times; it takes one value.")
         return super().parse_args(ctx, args)
 
 

@@ -18,12 +18,15 @@ from uuid import uuid4
 
 import dagster as dg
 import yaml
+from sqlalchemy.exc import SQLAlchemyError
 
 from optiinfra_dagster.automation import dead_runs
 from optiinfra_dagster.automation.run_tags import range_tags
+from optiinfra_dagster.automation.status.gather import cannot_be_used, need_instance
 from optiinfra_dagster.collection.pool import stop_collecting
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from optiinfra_dagster.storage.report import EVERY_SLICE_FAILED
 
@@ -44,6 +47,7 @@ def _warn(message: str) -> None:
 # SHA-256 of every dagster.yaml that was shipped before: a copy that nobody edited is replaced by the current one.
 SHIPPED_BEFORE = {
     "ba545ee1f7b409a9852f2b6c7d39a20b43228473253b20cfad750338a8718e35",
+    "733d1d11606933922f7fc222f80632eb3fb0227b24c20f12c174877e6ded9f63",
     "c6a05d4c9bc325a318210293bd914c10c0d17af8a4aa540090896f6a5100b428",
 }
 
@@ -116,12 +120,12 @@ class Runner:
 
     def __init__(self, settings: Settings, clickhouse: ClickHouse, progress: Callable[[str], None]) -> None:
         prepare_home(settings)
+        self._instance = need_instance(settings)
         self._defs = build_defs(
             settings,
             {"clickhouse": clickhouse, "io_manager": ClickHouseIOManager(clickhouse, progress=progress)},
         )
-        self._instance = dg.DagsterInstance.get()
-        self._home = settings.dagster_home
+        self._settings = settings
 
     def run(
         self,
@@ -136,6 +140,7 @@ class Runner:
         """Materialize `assets` of `job` for the windows from `first` to `last` in one run.
 
         Raises:
+            ConfigError: Dagster's state cannot be used.
             KeyboardInterrupt: at once; the run is recorded as canceled. Its threads may still be at work, but nothing
                 comes of it any more.
         """
@@ -156,7 +161,7 @@ class Runner:
                 raise_on_error=False,
             )
 
-        with dead_runs.holding(self._home, run_id):
+        with dead_runs.holding(self._settings.dagster_home, run_id):
             try:
                 result = _in_thread(execute)
             except KeyboardInterrupt:
@@ -164,6 +169,8 @@ class Runner:
                 if run := self._instance.get_run_by_id(run_id):
                     self._instance.report_run_canceled(run, "Interrupted at the command line.")
                 raise
+            except SQLAlchemyError as error:
+                raise ConfigError(f"{cannot_be_used(self._settings, error)}.") from error
         failures = [e for e in result.all_events if e.event_type is dg.DagsterEventType.STEP_FAILURE]
         explained = [e for e in failures if _is_explained_by_ledger(e)]
         errors = _errors([e for e in failures if e not in explained])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.config.customers import select
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.errors import ConfigError, UsageError
 from optiinfra_dagster.model.text import counted
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 from optiinfra_dagster.storage import focus
@@ -49,7 +49,8 @@ def export_focus(clickhouse: ClickHouse, settings: Settings, request: Request) -
     """Write the customer's settled charges to a file.
 
     Raises:
-        ConfigError: what was typed cannot be meant, or no bill has settled on any of the days.
+        UsageError: what was typed cannot be meant.
+        ConfigError: no bill has settled on any of the days.
     """
     (customer,) = select(load_customers(settings.customers_path), [request.customer])
     wanted = _wanted(request)
@@ -101,15 +102,15 @@ def _whom(request: Request) -> str:
 
 def _wanted(request: Request) -> Wanted:
     if request.provider and request.provider not in PROVIDERS:
-        raise ConfigError(
+        raise UsageError(
             f"There is no provider '{request.provider}'{closest(request.provider, PROVIDERS)}. "
             f"Choose from {', '.join(PROVIDERS)}."
         )
     first, end = _day(request.from_, "--from"), _day(request.to, "--to")
     if first > (today := datetime.now(UTC).date()):
-        raise ConfigError(f"--from {request.from_} is in the future; it is {today} now.")
+        raise UsageError(f"--from {request.from_} is in the future; it is {today} now.")
     if first >= end:
-        raise ConfigError(f"--from {request.from_} is not before --to {request.to}: swap them, or widen the range.")
+        raise UsageError(f"--from {request.from_} is not before --to {request.to}: swap them, or widen the range.")
     return Wanted(request.customer, first, end, request.provider or "")
 
 
@@ -119,9 +120,9 @@ def _day(text: str, option: str) -> date:
         text += "T00:00Z"
     moment = windows.parse_time(text, option)
     if moment.time() != time():
-        raise ConfigError(f"{option} {text} is no start of a day in UTC, and charges are of days: write {moment:%F}.")
+        raise UsageError(f"{option} {text} is no start of a day in UTC, and charges are of days: write {moment:%F}.")
     if not date(1970, 1, 1) <= moment.date() <= date(2149, 6, 5):  # what the engine takes for a day
-        raise ConfigError(f"{option} {text} is too far from now: write a day such as {datetime.now(UTC):%F}.")
+        raise UsageError(f"{option} {text} is too far from now: write a day such as {datetime.now(UTC):%F}.")
     return moment.date()
 
 
@@ -129,8 +130,8 @@ def _check_file(request: Request) -> None:
     """Refuse, before anything is read, a file that could not be written or would not be what its name says."""
     out = request.out
     if out.suffix != f".{request.format}":
-        raise ConfigError(f"--out {out} does not end in .{request.format}: name it so, or choose another --format.")
+        raise UsageError(f"--out {out} does not end in .{request.format}: name it so, or choose another --format.")
     if out.is_dir():
-        raise ConfigError(f"--out {out} is a folder: name a file in it.")
+        raise UsageError(f"--out {out} is a folder: name a file in it.")
     if not out.parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no folder {out.parent}. Make it first.")
+        raise UsageError(f"--out {out}: there is no folder {out.parent}. Make it first.")

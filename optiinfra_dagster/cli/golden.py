@@ -11,7 +11,7 @@ import typer
 from optiinfra_dagster.cli.command import Command, examples
 from optiinfra_dagster.config.settings import load_settings
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.errors import ConfigError, UsageError
 from optiinfra_dagster.model.text import counted
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def add_cases(
     """Write the file; what there is to say of it, the first line once it is written.
 
     Raises:
-        CloudError, ConfigError: what was typed cannot be meant, nothing was judged, or the logs cannot be read.
+        UsageError: what was typed cannot be meant.
+        CloudError, ConfigError: nothing was judged, or the logs cannot be read.
         StorageError: ClickHouse cannot be read.
     """
     from optiinfra_dagster.config.customers import select
@@ -82,7 +83,7 @@ def add_cases(
     end = windows.parse_time(to, "--to") if to else datetime.now(UTC)
     begin = windows.parse_time(from_, "--from") if from_ else end - USUAL
     if begin >= end:
-        raise ConfigError("--from is not before --to: exchange the two.")
+        raise UsageError("--from is not before --to: exchange the two.")
     if out.exists():
         raise labelling.is_there(out)
     known = golden.load(settings.golden_set) if settings.golden_set and settings.golden_set.exists() else None

@@ -1,6 +1,6 @@
 """The command line: `optiinfra run | collect | read | report | export | migrate | lab serve | dev`.
 
-`optiinfra status` and `optiinfra alerts` are in `operations.py`, `optiinfra golden` in `golden.py`, `optiinfra
+`optiinfra status`, `metrics` and `alerts` are in `operations.py`, `optiinfra golden` in `golden.py`, `optiinfra
 customers` in `customers.py`. Results go to standard output, all else to standard error. Exit codes: 0 all went well, 1
 something failed and is explained, 2 the command line is wrong, 130 interrupted, 141 the reader of the output went away.
 """
@@ -24,7 +24,7 @@ import typer
 from optiinfra_dagster.cli import customers, golden, operations
 from optiinfra_dagster.cli.command import Command, examples
 from optiinfra_dagster.config.settings import Settings, load_settings
-from optiinfra_dagster.model.errors import OptiInfraError
+from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.storage.readers import sources
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ app.add_typer(golden.app, name="golden")
 app.add_typer(lab_app, name="lab")
 app.add_typer(operations.app)  # nameless: its commands are commands here
 
+USAGE = 2  # what Typer makes of a command line that does not parse
 INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
 
 
@@ -87,7 +88,7 @@ class Cost(StrEnum):
 
 
 def main() -> None:
-    """Run the command line; a failure that is explained by its message is printed as that message, exit code 1."""
+    """Run the command line; a failure that is explained by its message is printed as that message."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error
@@ -97,6 +98,8 @@ def main() -> None:
     logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
     try:
         app(prog_name="optiinfra")
+    except UsageError as error:
+        fail(str(error), USAGE)
     except OptiInfraError as error:
         fail(str(error))
     except OSError as error:
@@ -201,9 +204,10 @@ def run(
 ) -> None:
     """Collect one window of every asset, refresh the readers, and say what came of it."""
     from optiinfra_dagster.cli import subprocesses
-    from optiinfra_dagster.cli.collect import run_window
+    from optiinfra_dagster.cli.collect import chosen_window, run_window
 
     settings = load_settings()
+    chosen_window(settings, window)  # what cannot be meant is refused before the lab is started for it
     with working() as (tell, progress), subprocesses.for_demo(settings, tell) as settings:
         outcome = run_window(settings, _clickhouse(settings), window, tell, progress)
     _report(outcome)
@@ -254,7 +258,7 @@ def collect(
 ) -> None:
     """Trigger a collection: real Dagster runs, one per provider and stretch of windows, seen in the UI."""
     from optiinfra_dagster.cli import subprocesses
-    from optiinfra_dagster.cli.collect import Request, collect_windows
+    from optiinfra_dagster.cli.collect import Request, asked_for, collect_windows
 
     settings = load_settings()
     request = Request(
@@ -265,6 +269,7 @@ def collect(
         to=to,
         refresh=refresh,
     )
+    asked_for(settings, request)
     with working() as (tell, progress), subprocesses.for_demo(settings, tell) as settings:
         outcome = collect_windows(settings, _clickhouse(settings), request, tell, progress)
     _report(outcome)

@@ -1,4 +1,4 @@
-"""The commands for who keeps it running: `optiinfra status` and `optiinfra alerts`."""
+"""The commands for who keeps it running: `optiinfra status`, `optiinfra metrics` and `optiinfra alerts`."""
 
 from __future__ import annotations
 
@@ -35,6 +35,32 @@ def status(
     as_json = format_ is StatusFormat.JSON
     if not print_status(load_settings(), typer.echo, as_json=as_json, details=details):
         raise SystemExit(1)
+
+
+@app.command(
+    cls=Command,
+    epilog=examples("metrics > optiinfra.prom", "metrics --serve 9464", "metrics --by-customer | grep api_cost"),
+)
+def metrics(
+    port: Annotated[
+        int | None, typer.Option("--serve", min=0, max=65535, help="Serve them at this port; 0 chooses a free one.")
+    ] = None,
+    address: Annotated[str, typer.Option(help="The address to serve at; by default this machine alone.")] = "127.0.0.1",
+    by_customer: Annotated[
+        bool, typer.Option("--by-customer", help="Counters and gaps of each customer: many more series.")
+    ] = False,
+) -> None:
+    """Print the metrics of this installation itself in Prometheus' text format, or serve them to it."""
+    from optiinfra_dagster.cli.metrics import serve, text
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    if port is not None:
+        serve(load_settings(), say, address, port, by_customer=by_customer)
+        return
+    printed = text(load_settings(), lambda line: say(f"warning: {line}"), by_customer=by_customer)
+    typer.echo(printed, nl=False)
 
 
 @alerts.command("list", cls=Command)

@@ -11,7 +11,7 @@ from optiinfra_dagster.cli import output
 from optiinfra_dagster.config.customers import FAMILIES, select
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.errors import UsageError
 from optiinfra_dagster.model.text import ago
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 from optiinfra_dagster.storage import cost_shown, readers, text
@@ -66,15 +66,15 @@ def known(family: str, reader: str) -> Source:
     """The source that a reader is read from.
 
     Raises:
-        ConfigError: there is no such family or reader.
+        UsageError: there is no such family or reader.
     """
     if family not in FAMILIES:
         choice = ", ".join(sources())
-        raise ConfigError(f"There is no family '{family}'{closest(family, FAMILIES)}. Choose from {choice}.")
+        raise UsageError(f"There is no family '{family}'{closest(family, FAMILIES)}. Choose from {choice}.")
     of_family = sources()[family]
     if reader not in of_family:
         choice = ", ".join(of_family)
-        raise ConfigError(
+        raise UsageError(
             f"There is no reader '{reader}' of {family}{closest(reader, of_family)}. Choose from {choice}."
         )
     return of_family[reader]
@@ -89,12 +89,12 @@ def read_rows(
     statement in whatever form the caller wants the rows, and says whether there are any.
 
     Raises:
-        ConfigError: the query names what is not there, or a reader of one resource without naming it.
+        UsageError: the query names what is not there, or a reader of one resource without naming it.
         StorageError: the tables cannot be read.
     """
     source = known(query.family, query.reader)
     if source.of_one_resource and not query.resource_id:
-        raise ConfigError(
+        raise UsageError(
             f"{query.family} {query.reader} tells of one resource: name it with --resource-id, in full as "
             "`optiinfra read resource inventory` does."
         )
@@ -187,11 +187,11 @@ def _statement(client: Client, source: Source, query: Query, wanted: Wanted) -> 
     columns = readers.columns(client, source.view)
     name = f"{query.family} {query.reader}"
     if query.resource_id and "resource_id" not in columns:
-        raise ConfigError(f"{name} has no rows per resource: leave out --resource-id.")
+        raise UsageError(f"{name} has no rows per resource: leave out --resource-id.")
     if query.provider and "provider" not in columns:
-        raise ConfigError(f"{name} has no rows per provider: leave out --provider.")
+        raise UsageError(f"{name} has no rows per provider: leave out --provider.")
     if not cost_shown.has(query.cost, columns):
-        raise ConfigError(f"{name} does not tell the {query.cost} cost of its rows: leave out --cost.")
+        raise UsageError(f"{name} does not tell the {query.cost} cost of its rows: leave out --cost.")
     if "provider" not in columns:
         wanted = replace(wanted, slices={"": wanted.slices[""]} if wanted.slices else {})
     return readers.statement(source, wanted, columns)
@@ -245,16 +245,16 @@ def _why_never(query: Query, found: Mapping[str, Standing]) -> str:
 def _checked(query: Query) -> Wanted:
     """Resolve a query, after a check that its provider exists and that its times make a range."""
     if query.provider and query.provider not in PROVIDERS:
-        raise ConfigError(
+        raise UsageError(
             f"There is no provider '{query.provider}'{closest(query.provider, PROVIDERS)}. "
             f"Choose from {', '.join(PROVIDERS)}."
         )
     begin = windows.parse_time(query.from_, "--from") if query.from_ is not None else None
     end = windows.parse_time(query.to, "--to") if query.to is not None else None
     if begin and begin > (now := datetime.now(UTC)):
-        raise ConfigError(f"--from {query.from_} is in the future; it is {now:%Y-%m-%dT%H:%MZ} now.")
+        raise UsageError(f"--from {query.from_} is in the future; it is {now:%Y-%m-%dT%H:%MZ} now.")
     if begin and end and begin >= end:
-        raise ConfigError(f"--from {query.from_} is not before --to {query.to}: swap them, or widen the range.")
+        raise UsageError(f"--from {query.from_} is not before --to {query.to}: swap them, or widen the range.")
     return Wanted(
         query.family, query.customer, query.provider or "", begin, end, query.resource_id or "", query.limit, query.cost
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.cli.read import Query, as_records, read_rows
 from optiinfra_dagster.config.customers import select
-from optiinfra_dagster.model.errors import ConfigError, StorageError
+from optiinfra_dagster.model.errors import ConfigError, StorageError, UsageError
 from optiinfra_dagster.providers.registry import load_customers
 from optiinfra_dagster.reports import page
 from optiinfra_dagster.reports.section import Answer
@@ -28,7 +28,8 @@ def write_report(clickhouse: ClickHouse, settings: Settings, customer: str, out:
     """Write the page of a customer to a file, in place of what is there.
 
     Raises:
-        ConfigError: there is no such customer, or the file cannot be written.
+        UsageError: there is no such customer or folder.
+        ConfigError: the file cannot be written.
         StorageError: nothing was collected of the customer yet.
     """
     (chosen,) = select(load_customers(settings.customers_path), [customer])
@@ -71,9 +72,9 @@ def _why_nothing(customer: str, attempts: Sequence[Row]) -> str:
 def _check_place(out: Path) -> None:
     """Refuse a place that cannot be written to before work is spent on the page."""
     if out.is_dir():
-        raise ConfigError(f"--out {out} is a folder: name a file in it, such as {out / 'report.html'}.")
+        raise UsageError(f"--out {out} is a folder: name a file in it, such as {out / 'report.html'}.")
     if not out.absolute().parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no folder {out.absolute().parent}. Create it, or name another place.")
+        raise UsageError(f"--out {out}: there is no folder {out.absolute().parent}. Create it, or name another place.")
     if not os.access(out.absolute().parent, os.W_OK):
         raise ConfigError(f"--out {out}: this user may not write to {out.absolute().parent}. Name another place.")
 

@@ -29,7 +29,7 @@ from optiinfra_dagster.config.secrets import (
 from optiinfra_dagster.config.token_prices import TokenPrice
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.config.yaml_reader import Document, Place, read, spell
-from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.errors import ConfigError, UsageError
 from optiinfra_dagster.model.text import counted
 
 if TYPE_CHECKING:
@@ -145,14 +145,14 @@ def select(customers: Sequence[Customer], ids: Collection[str]) -> tuple[Custome
     """The customers with these ids, in the order of the file; all of them where `ids` is empty.
 
     Raises:
-        ConfigError: an id is unknown; the message lists the known ones.
+        UsageError: an id is unknown; the message lists the known ones.
     """
     known = [customer.id for customer in customers]
     unknown = [name for name in ids if name not in known]
     if unknown:
         names = "; ".join(f"there is no customer '{name}'{closest(name, known)}" for name in unknown)
         shown = ", ".join(known[:50]) + (f" and {len(known) - 50} more" if len(known) > 50 else "")
-        raise ConfigError(f"{names[0].upper()}{names[1:]}. The customers file has: {shown or 'none'}.")
+        raise UsageError(f"{names[0].upper()}{names[1:]}. The customers file has: {shown or 'none'}.")
     return tuple(customer for customer in customers if not ids or customer.id in ids)
 
 

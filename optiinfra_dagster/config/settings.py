@@ -24,6 +24,8 @@ from pydantic import (
 
 from optiinfra_dagster.config.alert_settings import AlertSettings
 from optiinfra_dagster.config.judge_settings import JudgeSettings
+from optiinfra_dagster.config.proxies import settle_proxies
+from optiinfra_dagster.config.shards import Shards, read_shards
 from optiinfra_dagster.config.variables import stripped
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model.errors import ConfigError
@@ -107,6 +109,12 @@ class Settings(JudgeSettings, AlertSettings):
         le=256,
         alias="OPTIINFRA_CONCURRENCY",
         description="how many customers are collected side by side, from 1 to 256; 16 if unset",
+    )
+    shards: Annotated[Shards, BeforeValidator(read_shards)] = Field(
+        default=Shards(),
+        alias="OPTIINFRA_SHARDS",
+        description="into how many runs, for as many machines, a window's collection is divided by customer, from 1 to "
+        "64: 4, or aws=4,vultr=1; the judge's budget of a run is divided among them; 1 if unset",
     )
     snapshot_grace_minutes: int = Field(
         default=30,
@@ -227,9 +235,13 @@ class Settings(JudgeSettings, AlertSettings):
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from `environ`, by default the environment of this process. Empty means not set.
 
+    Its proxies are settled there too: everything that calls a cloud begins here.
+
     Raises:
         ConfigError: one line for each bad variable: its name, its value unless that is secret, and what it may be.
     """
+    if environ is None:
+        settle_proxies(os.environ)
     environment = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
     misspelt = [f"There is no setting {name}{near}. Correct or unset it." for name, near in _misspelt(environment)]
     try:

@@ -54,6 +54,10 @@ class ConfigError(CollectionError):
     cause = Cause.CONFIG
 
 
+class UsageError(ConfigError):
+    """What was typed cannot be meant: an argument is wrong by itself, or names what is not there."""
+
+
 class CloudError(CollectionError):
     """A cloud refused or failed a call.
 

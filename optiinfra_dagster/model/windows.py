@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,14 +75,14 @@ def parse_time(text: str, option: str) -> datetime:
     """A time typed by a person, as zoned UTC; `option` names where it stands.
 
     Raises:
-        ConfigError: not ISO 8601, or without a zone.
+        UsageError: not ISO 8601, or without a zone.
     """
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ConfigError(f"{option} {text!r} is not a time: write it as 2026-11-21T10:15Z.") from None
+        raise UsageError(f"{option} {text!r} is not a time: write it as 2026-11-21T10:15Z.") from None
     if time.tzinfo is None:
-        raise ConfigError(
+        raise UsageError(
             f"{option} {text!r} has no time zone: add Z for UTC, as in {time:%Y-%m-%dT%H:%M}Z, or an offset (+01:00)."
         )
     return time.astimezone(UTC)

@@ -14,7 +14,7 @@ _REMEDIES = {
     Reason.TOO_LARGE: "write records of at most 4 MiB",
     Reason.NOT_UTF8: "write the log as UTF-8",
     Reason.NOT_JSON: "write whole JSON records, one a line",
-    Reason.WRONG_TYPE: "write the log in one of the formats that docs/reference lists",
+    Reason.WRONG_TYPE: "write the log in one of the formats of docs/log_formats.md",
     Reason.NO_TIME: "give each record its time",
     Reason.NO_TEXTS: "write prompt and response into each record",
     Reason.TEXTS_NOT_LOGGED: "let the application's instrumentation record prompts and responses (of OpenTelemetry: "

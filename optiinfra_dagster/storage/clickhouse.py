@@ -45,6 +45,9 @@ REMEDIES: Mapping[int, str] = {
     243: "the disk is full: free some space",
 }
 
+# ClickHouse's own refusals have a code. Of the others, 502 to 504 are of a gateway whose server is down.
+_FOREIGN_ANSWER = re.compile(r"received HTTP status (?!50[234])\d{3}")
+
 
 class ClickHouse:
     """A place that holds the metrics tables, named by a URL whose password is never shown.
@@ -180,7 +183,10 @@ class ClickHouse:
                     "give the server a certificate of a known authority, or name the file of its own authority in "
                     "SSL_CERT_FILE; write http:// if it has no TLS on this port"
                 )
-            elif text.startswith("Unexpected response to server version query"):
+            elif refused := re.search(r"Caused by ProxyError\('.*?', \w+\(['\"](.*?)['\"]\)", text):
+                text = f"the proxy that the environment names does not let it through: {refused[1]}."
+                remedy = "add the server's host to NO_PROXY, or have the proxy allow it"
+            elif text.startswith("Unexpected response to server version query") or _FOREIGN_ANSWER.search(text):
                 text = "what answers there is not ClickHouse."
                 remedy = (
                     "name the host and the HTTP port of ClickHouse (8123, with TLS 8443) in OPTIINFRA_CLICKHOUSE_URL"

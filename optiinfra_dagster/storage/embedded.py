@@ -142,7 +142,7 @@ class Engine:
         except OSError as error:
             raise StorageError(
                 f"chdb://{self._path} cannot be used: {error.strerror or error} ({error.filename}). "
-                "Set OPTIINFRA_CLICKHOUSE_URL to a writable place."
+                "Set OPTIINFRA_CLICKHOUSE_URL to a writable place, or DAGSTER_HOME, below which it is by default."
             ) from error
 
     def _is_wanted(self) -> bool:

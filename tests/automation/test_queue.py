@@ -14,7 +14,8 @@ from dagster._core.test_utils import create_test_daemon_workspace_context
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 
-from optiinfra_dagster.automation import run_tags
+from optiinfra_dagster.assets.scope import WHOLE
+from optiinfra_dagster.automation import run_tags, schedules
 from optiinfra_dagster.automation.jobs import READERS_JOB, collection_job
 from optiinfra_dagster.automation.repair_plan import Repair
 from optiinfra_dagster.providers.registry import FAMILIES_OF
@@ -37,8 +38,12 @@ class Site:
     def add_scheduled(self, window: str = "") -> None:
         """What the four schedules ask for at a tick, with the tag that Dagster adds."""
         for provider in FAMILIES_OF:
-            tags = {**run_tags.SCHEDULED_TAGS, "dagster/schedule_name": f"{provider}_every_15_minutes"}
-            self.add(f"{provider} scheduled{window}", collection_job(provider), tags)
+            self.add_shard(provider, f"{provider} scheduled{window}")
+
+    def add_shard(self, provider: str, name: str, shard: str = WHOLE) -> None:
+        """What one schedule asks for, for one shard."""
+        tags = {"dagster/schedule_name": f"{provider}_every_15_minutes", **schedules.request(provider, "", shard).tags}
+        self.add(name, collection_job(provider), tags)
 
     def add_repairs(self, *families: str, count: int = 1) -> None:
         """Repairs of every provider, as the sensor tags them."""
@@ -119,11 +124,21 @@ def test_a_schedules_runs_are_started_one_after_the_other(site: Site) -> None:
     assert site.iterate() == ["gcp scheduled second"]
 
 
+def test_shards_of_a_window_are_collected_side_by_side_and_each_before_its_next_window(site: Site) -> None:
+    for window in ("first", "second"):
+        for shard in ("1/2", "2/2"):
+            site.add_shard("aws", f"{shard} {window}", shard)
+    assert sorted(site.iterate()) == ["1/2 first", "2/2 first"]
+    assert site.iterate() == []
+    site.end("2/2 first")
+    assert site.iterate() == ["2/2 second"]
+
+
 def test_what_the_sensor_asks_for_carries_the_tags_of_the_limits() -> None:
     limits = yaml.safe_load((files("optiinfra_dagster") / "dagster.yaml").read_text())["concurrency"]["runs"]
     keys = {limit["key"] for limit in limits["tag_concurrency_limits"]}
     past = Repair("aws", ("performance",), ("acme",), before(9), before(1))
     present = Repair("aws", ("resource", "performance"), ("acme",), W0, W0)
-    assert keys == {*past.tags, "dagster/backfill", "dagster/schedule_name"} & keys
+    assert keys == {*past.tags, "dagster/backfill", run_tags.IN_TURN_TAG} & keys
     assert run_tags.CATCH_UP_TAG in past.tags
     assert run_tags.CATCH_UP_TAG not in present.tags

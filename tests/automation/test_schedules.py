@@ -12,10 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optiinfra_dagster.assets import partitions
+from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.automation import schedules
 from optiinfra_dagster.config.settings import Settings
+from optiinfra_dagster.config.shards import Shards
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.providers.registry import load_customers
 from tests.automation.conftest import queue_run, start_run
+from tests.support.spine import ACCOUNTS
 
 if TYPE_CHECKING:
     from tests.support.spine import Spine
@@ -56,6 +61,25 @@ def test_a_tick_asks_for_the_newest_window_that_closed_the_lag_ago(instance: dg.
     (request,) = ask(instance, spine.settings).run_requests or []
     assert request.partition_key == "2026-11-21T10:00Z"
     assert request.run_key == "aws:2026-11-21T10:00Z"
+
+
+def test_a_tick_asks_for_every_shard_that_has_a_customer(instance: dg.DagsterInstance, spine: Spine) -> None:
+    settings = spine.settings.model_copy(update={"shards": Shards(of_all=1, by_provider={"aws": 40})})
+    requests = ask(instance, settings).run_requests or []
+    asked = [request.run_config["resources"]["scope"]["config"]["shard"] for request in requests]
+    customers = load_customers(settings.customers_path)
+    of_shards = [[c.id for c in Scope(shard=shard).select(customers)] for shard in asked]
+    assert all(of_shards)
+    assert sorted(one for each in of_shards for one in each) == sorted(ACCOUNTS)
+    assert len({request.run_key for request in requests}) == len(requests)
+    assert {request.partition_key for request in requests} == {"2026-11-21T10:00Z"}
+    assert [request.tags["optiinfra/in_turn"] for request in requests] == [f"aws:{shard}" for shard in asked]
+
+
+def test_shards_of_a_provider_that_does_not_exist_are_refused(spine: Spine) -> None:
+    settings = spine.settings.model_copy(update={"shards": Shards(by_provider={"awz": 2})})
+    with pytest.raises(ConfigError, match=r"OPTIINFRA_SHARDS names 'awz', which is no provider \(did you mean 'aws'"):
+        schedules.build(settings)
 
 
 def test_a_tick_that_is_evaluated_late_asks_for_the_window_of_its_own_time(

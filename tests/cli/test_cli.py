@@ -587,7 +587,7 @@ def test_lab_serve_prints_the_environment_and_ends_on_request(spine: Spine) -> N
                 break
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=90)
     assert process.returncode == 0
     names = {line.removeprefix("export ").partition("=")[0] for line in lines[:-1]}
     assert names >= {"OPTIINFRA_LAB_AWS", "AWS_ENDPOINT_URL", "ACME_EXTERNAL_ID"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import dagster as dg
 import pytest
 
 from optiinfra_dagster.automation.run_tags import range_tags
+from optiinfra_dagster.cli.dagster_runs import prepare_home
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
 from tests.support.spine import ACCOUNTS, Spine, newest_window
@@ -181,6 +183,57 @@ def test_a_kill_in_the_middle_costs_what_was_not_flushed(start_lab: StartLab, tm
     clean.collect("performance", [window])
     for table in ("resource_metrics", "performance_metrics"):
         assert content(spine, table) == content(clean, table)
+
+
+@pytest.mark.timeout(300)  # two processes beside each other, each 10 CPU-s
+def test_shards_as_two_processes_at_once_collect_every_slice_once(
+    start_lab: StartLab, spine: Spine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")  # set by what makes the home, and put back after the test
+    lab, window = start_lab(), newest_window()
+    spine.write_customers(lab, families=["resource", "performance"])
+    prepare_home(spine.settings)
+    started = []
+    for shard in ("1/2", "2/2"):
+        config = {**QUIET, "resources": {"scope": {"config": {"shard": shard}}}}
+        file = tmp_path / f"shard{shard[0]}.yaml"
+        file.write_text(json.dumps(config))
+        command = [
+            sys.executable, "-m", "dagster", "job", "execute", "-m", "optiinfra_dagster.definitions",
+            "-j", "aws_collection", "--tags", json.dumps({"dagster/partition": windows.key(window)}),
+            "--config", str(file),
+        ]  # fmt: skip
+        started.append(subprocess.Popen(command, env={**spine.env, **lab.env}, stderr=subprocess.PIPE, text=True))
+    for process in started:
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+    for family in ("resource", "performance"):
+        attempts = {customer: [row["outcome"] for row in rows] for customer, rows in spine.ledger(family).items()}
+        assert attempts == {customer: ["ok"] for customer in ACCOUNTS}
+    by_run = spine.query("SELECT run_id, groupUniqArray(customer_id) AS of FROM metric_batches GROUP BY run_id")
+    assert sorted(sorted(row["of"]) for row in by_run) == [["acme"], ["globex", "initech"]]
+
+
+def test_the_check_of_a_shard_does_not_hide_what_failed_in_another(
+    start_lab: StartLab, spine: Spine, instance: dg.DagsterInstance
+) -> None:
+    """Acme is in the second shard, the two others in the first."""
+    lab, window = start_lab(), newest_window()
+    spine.write_customers(lab)
+    lab.control.add_faults({"action": "deny", "account": ACCOUNTS["globex"]})
+
+    def check(shard: str, at: datetime) -> dg.AssetCheckEvaluation:
+        evaluations = materialize(spine, instance, at, shard=shard).get_asset_check_evaluations()
+        name = ("every_customer_published", dg.AssetKey(["aws", "resource"]))
+        (found,) = [one for one in evaluations if (one.check_name, one.asset_key) == name]
+        return found
+
+    first = check("2/2", window)
+    assert (first.passed, first.metadata["customers_due"].value) == (True, 1)  # nothing is known of the others yet
+    assert check("1/2", window).metadata["customers_missing"].value == ["globex"]
+    last = check("2/2", window)
+    assert (last.passed, last.metadata["customers_due"].value) == (False, 3)
+    assert last.metadata["customers_missing"].value == ["globex"]
 
 
 def run(spine: Spine, env: dict[str, str], *arguments: str) -> None:

@@ -157,6 +157,14 @@ def test_a_shard_that_makes_no_sense_is_refused(shard: str) -> None:
         Scope(shard=shard)
 
 
+def test_shards_together_use_no_more_of_the_judge_than_one_run(spine: Spine) -> None:
+    whole = spine.settings
+    parts = [Scope(shard=f"{i}/3").share(whole) for i in (1, 2, 3)]
+    for limit in ("judge_run_tokens", "judge_run_requests"):
+        assert 0 <= getattr(whole, limit) - sum(getattr(part, limit) for part in parts) < 3
+    assert Scope().share(whole) is whole
+
+
 # --- When ------------------------------------------------------------------------------------------------------------
 
 

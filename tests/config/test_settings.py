@@ -78,6 +78,19 @@ def test_every_variable_is_read(here: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "aws", "vultr"), [("1", 1, 1), ("4", 4, 4), ("aws=4", 4, 1), (" aws = 4 , vultr=2", 4, 2), ("64", 64, 64)]
+)
+def test_shards_are_a_number_or_one_for_each_provider(value: str, aws: int, vultr: int) -> None:
+    shards = load_settings({"OPTIINFRA_SHARDS": value}).shards
+    assert (shards.of("aws"), shards.of("vultr")) == (aws, vultr)
+
+
+@pytest.mark.parametrize("value", ["0", "65", "-1", "many", "aws", "aws=", "aws=0", "aws=1,aws=2", "4,vultr=1", "²"])
+def test_shards_that_make_no_sense_are_refused(value: str) -> None:
+    assert fault("OPTIINFRA_SHARDS", value).startswith(f"OPTIINFRA_SHARDS={value!r} cannot be used: ")
+
+
 def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPTIINFRA_LAG_MINUTES", "7")
     assert load_settings().lag_minutes == 7

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from optiinfra_dagster.quality.interactions import Reason
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -63,3 +66,20 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 def test_the_readme_is_a_front_door_and_not_a_book() -> None:
     assert len((PROJECT / "README.md").read_bytes()) <= 13_500
+
+
+def test_log_formats_are_those_of_the_examples() -> None:
+    text = (PROJECT / "docs/log_formats.md").read_text(encoding="utf-8")
+    lines = (PROJECT / "tests/quality/formats.jsonl").read_text(encoding="utf-8").splitlines()
+    shapes = [json.loads(line)["shape"] for line in lines]
+    for pattern in re.findall(
+        r"`([a-z_0-9]+\*?)`", "".join(re.findall(r"^\|.*\|$", text.split("## What counts")[0], re.MULTILINE))
+    ):
+        if pattern.endswith("*"):
+            assert any(shape.startswith(pattern[:-1]) for shape in shapes), pattern
+
+
+def test_log_formats_tell_every_reason_and_its_remedy() -> None:
+    text = (PROJECT / "docs/log_formats.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)$", text, re.MULTILINE))
+    assert rows.keys() == {reason.value for reason in Reason}

@@ -426,7 +426,8 @@ def test_alerts_tell_of_what_got_worse_in_a_sentence(told: ClickHouse) -> None:
     facts = of_ledger.Facts(TODAY, (), (), (), tuple(found))
     troubles = {trouble.key: trouble.text for trouble in sections.worse_quality(facts)}
     assert troubles.keys() == {
-        "quality_worse/one of two models/aws/application/chat:toxicity", "quality_worse/one of two models/aws/application/chat:m-2:toxicity",
+        "quality_worse/one of two models/aws/application/chat:toxicity",
+        "quality_worse/one of two models/aws/application/chat:m-2:toxicity",
         "quality_worse/worse/aws/application/chat:toxicity",
     }  # fmt: skip
     assert {one.days for one in found} == {1}

@@ -220,7 +220,14 @@ def secrets_of(settings: Settings) -> frozenset[str]:
     """The secrets of the settings, which no message may hold."""
     found = {
         value.get_secret_value()
-        for value in (settings.groq_api_key, settings.alert_webhook, settings.alert_smtp, settings.heartbeat_url)
+        for value in (
+            settings.groq_api_key,
+            settings.judge_api_key,
+            settings.second_judge_api_key,
+            settings.alert_webhook,
+            settings.alert_smtp,
+            settings.heartbeat_url,
+        )
         if value
     }
     for url in (settings.clickhouse_url, settings.alert_smtp):

@@ -15,7 +15,7 @@ from optiinfra_dagster.automation.ledger_watch import LedgerCache
 from optiinfra_dagster.automation.status import of_dagster, of_ledger, of_place, sections
 from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section, State, Status, Trouble, section, unread
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.errors import BusyError, OptiInfraError
+from optiinfra_dagster.model.errors import BusyError, ConfigError, OptiInfraError
 from optiinfra_dagster.model.text import counted, plain, shortened
 
 if TYPE_CHECKING:
@@ -73,9 +73,27 @@ def open_instance(settings: Settings) -> dg.DagsterInstance | str:
     try:
         return dg.DagsterInstance.from_config(str(home))
     except Exception as error:  # noqa: BLE001 - of YAML, SQLite, PostgreSQL and Dagster; all say what is wrong
-        return (
-            f"Dagster's state in {home} cannot be used: {_reason(error)}. Restore it, or move it away and start again"
-        )
+        return cannot_be_used(settings, error)
+
+
+def cannot_be_used(settings: Settings, error: Exception) -> str:
+    """What is said where Dagster's state cannot be read or written; the folder may hold ClickHouse's data too."""
+    return (
+        f"Dagster's state in {settings.dagster_home} cannot be used: {_reason(error)}. Restore what is damaged of "
+        "dagster.yaml, history and schedules, or move that away and start again: what was collected is in ClickHouse"
+    )
+
+
+def need_instance(settings: Settings) -> dg.DagsterInstance:
+    """Dagster's instance of DAGSTER_HOME.
+
+    Raises:
+        ConfigError: it cannot be had.
+    """
+    instance = open_instance(settings)
+    if isinstance(instance, str):
+        raise ConfigError(f"{instance}.")
+    return instance
 
 
 def guarded(item: Item, make: Callable[[], Section]) -> Section:

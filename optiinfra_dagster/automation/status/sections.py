@@ -54,7 +54,7 @@ def _family(one: Family, newest: datetime, settings: Settings, now: datetime, *,
         state = State.OK if what != "missing" else State.RED
     waits = not missing and not one.failed  # polls are long, or budgets are used up: all is as it should be
     if one.newest is None:
-        if waits and one.family == "application" and not settings.groq_api_key:
+        if waits and one.family == "application" and not settings.has_judge:
             return State.WARN, "nothing is judged: GROQ_API_KEY is not set"
         if missing == one.expected:
             return State.RED, "nothing was collected yet. Run `optiinfra run`, or start a Dagster daemon"

@@ -1,0 +1,131 @@
+"""`optiinfra metrics`: what it prints is as Prometheus wants it, and a real Prometheus scrapes what it serves."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from optiinfra_dagster.cli.dagster_runs import prepare_home
+from tests.support.spine import Spine, newest_window
+
+MAIN = (sys.executable, "-c", "from optiinfra_dagster.cli.main import main; main()", "metrics")
+of_prometheus = pytest.mark.skipif(
+    not all(map(shutil.which, ("prometheus", "promtool"))), reason="needs Debian's prometheus"
+)
+
+
+@pytest.fixture
+def spine(tmp_path: Path) -> Spine:
+    """A home with a dagster.yaml, and one window in its ledger."""
+    spine = Spine.at(tmp_path / "home")
+    spine.write_customers("http://127.0.0.1:9", families=["performance"])
+    home = os.environ.get("DAGSTER_HOME")
+    prepare_home(spine.settings)
+    os.environ.pop("DAGSTER_HOME") if home is None else os.environ.update(DAGSTER_HOME=home)
+    spine.collect("performance", [newest_window()])  # nothing listens there: each customer fails
+    return spine
+
+
+def printed(spine: Spine, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*MAIN, *arguments], env={**spine.env, **env}, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@contextmanager
+def serving(command: list[str], env: dict[str, str], listening: str) -> Iterator[str]:
+    """What a program says that it listens at; the program runs meanwhile."""
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+        assert process.stderr is not None
+        said = next((found for line in process.stderr if (found := re.search(listening, line))), None)
+        try:
+            assert said, f"{command[0]} did not start"
+            yield said[0]
+        finally:
+            process.kill()
+
+
+@of_prometheus
+@pytest.mark.parametrize("more", [[], ["--by-customer"]])
+def test_promtool_finds_nothing_wrong(spine: Spine, more: list[str]) -> None:
+    found = printed(spine, *more)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert 'optiinfra_newest_slices{family="performance",provider="aws",state="failed"} 3.0\n' in found.stdout
+    assert ('customer="acme"' in found.stdout) == bool(more)
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=found.stdout, capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+
+
+def test_the_documentation_has_each_of_them_and_no_other(spine: Spine) -> None:
+    told = set(re.findall(r"^# TYPE (\w+)", printed(spine).stdout, re.MULTILINE))
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    assert set(re.findall(r"`(optiinfra_\w+)`", page)) == told
+
+
+def test_what_cannot_be_read_is_a_warning_and_a_zero(spine: Spine) -> None:
+    found = printed(spine, OPTIINFRA_CLICKHOUSE_URL="http://me:s3cret@127.0.0.1:9")
+    assert found.returncode == 0
+    assert 'optiinfra_readable{part="ledger"} 0.0' in found.stdout
+    assert 'optiinfra_readable{part="dagster"} 1.0' in found.stdout
+    assert "optiinfra_slice_attempts" not in found.stdout
+    (line,) = found.stderr.splitlines()
+    assert line.startswith("warning: ledger has no metrics: ClickHouse at http://127.0.0.1:9: ")
+    assert "s3cret" not in found.stdout + found.stderr
+
+
+def test_a_port_that_is_taken_is_named(spine: Spine) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        found = printed(spine, "--serve", port)
+    assert found.returncode == 1
+    assert found.stderr.startswith(f"error: 127.0.0.1:{port} cannot be listened on: Address already in use.")
+
+
+@of_prometheus
+def test_a_real_prometheus_scrapes_it_and_answers(spine: Spine, tmp_path: Path) -> None:
+    with serving([*MAIN, "--serve", "0"], spine.env, r"http://127\.0\.0\.1:\d+/metrics") as metrics:
+        config = {
+            "scrape_configs": [
+                {
+                    "job_name": "optiinfra",
+                    "scrape_interval": "1s",
+                    "static_configs": [{"targets": [metrics.removeprefix("http://").removesuffix("/metrics")]}],
+                }
+            ]
+        }
+        (tmp_path / "prometheus.yml").write_text(json.dumps(config))
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{one.getsockname()[1]}"
+        command = [
+            "prometheus",
+            f"--web.listen-address={address}",
+            f"--config.file={tmp_path / 'prometheus.yml'}",
+            f"--storage.tsdb.path={tmp_path / 'data'}",
+        ]
+        with serving(command, dict(os.environ), "ready to receive web requests"):
+            query = 'sum by (provider, family) (optiinfra_newest_slices{state="failed"})'
+            deadline = time.monotonic() + 60
+            answer: list[dict[str, Any]] = []
+            while not answer and time.monotonic() < deadline:  # until it has scraped
+                time.sleep(0.2)
+                asked = httpx.get(f"http://{address}/api/v1/query", params={"query": query}, trust_env=False)
+                answer = asked.json()["data"]["result"]
+    assert [(one["metric"], one["value"][1]) for one in answer] == [({"family": "performance", "provider": "aws"}, "3")]
