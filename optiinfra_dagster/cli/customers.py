@@ -65,19 +65,13 @@ def check(
     """Prove every credential and permission, per customer and provider, before the first run."""
     from optiinfra_dagster.cli import subprocesses
     from optiinfra_dagster.cli.check import check_customers
-<<<<<<< HEAD
+    from optiinfra_dagster.cli.main import working
     from optiinfra_dagster.config.customers import select
     from optiinfra_dagster.providers.registry import load_customers
 
     settings = load_settings()
-    select(load_customers(settings.customers_path), customer or ())  # before the lab is started
-    with subprocesses.for_demo(settings, _note) as settings:
-        found = check_customers(settings, _clickhouse(settings), tuple(customer or ()), typer.echo)
-=======
-    from optiinfra_dagster.cli.main import working
-
-    settings = load_settings()
     ids, lines = tuple(customer or ()), list[str]()
+    select(load_customers(settings.customers_path), ids)  # before the lab is started
     if sys.stderr.isatty():  # one line moves there, and what stays comes after it
         with working() as (note, progress), subprocesses.for_demo(settings, note) as settings:
             found = check_customers(settings, _clickhouse(settings), ids, lines.append, progress)
@@ -86,7 +80,6 @@ def check(
             found = check_customers(settings, _clickhouse(settings), ids, typer.echo)
     for line in lines:
         typer.echo(line)
->>>>>>> h-customers
     if found:
         raise OptiInfraError(f"{counted(found, 'problem')} found.")
 
