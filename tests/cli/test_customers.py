@@ -442,7 +442,7 @@ def test_show_tells_what_is_written_and_what_is_stored(run: Run, stored: Spine) 
     assert f"  stored: aws performance: {first} to {last}, 2 slices" in lines
     assert lines[-1] == "  stored: nothing yet"
     assert "globex" not in run("show", "initech").out
-    assert run("show", "initch").code == 1
+    assert run("show", "initch").code == 2
 
 
 def test_show_tells_where_a_secret_is_and_never_the_secret(
