@@ -55,7 +55,7 @@ class ConfigError(CollectionError):
 
 
 class UsageError(ConfigError):
-    """What was typed cannot be meant: an argument of the command line is wrong by itself, or names what is not there."""
+    """What was typed cannot be meant: an argument is wrong by itself, or names what is not there."""
 
 
 class CloudError(CollectionError):
