@@ -208,6 +208,28 @@ def test_a_damaged_state_is_told_and_nothing_is_lost(run: Run, spine: Spine, dam
     assert run("read", "resource", "inventory", "--customer", "acme")[0] == 1  # nothing was collected; it can be read
 
 
+def test_a_full_disk_is_told_where_sqlite_speaks_of_an_io_error(run: Run, spine: Spine, tmp_path: Path) -> None:
+    copy_migrated(tmp_path / "place")
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(small)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode:
+        pytest.skip("needs a small disk, and may not mount one here")
+    try:
+        (small / "filling").write_bytes(bytes(2**20 + 2**19))
+        ended = run("collect", DAGSTER_HOME=str(small), OPTIINFRA_CLICKHOUSE_URL=f"chdb://{tmp_path}/place")
+        code, _, err = ended
+        assert code == 1
+        assert f"the disk of {small} is full: free some space" in err
+        assert "Traceback" not in err
+    finally:
+        subprocess.run(["umount", str(small)], check=False)
+
+
 # --- What was typed ---------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -76,8 +77,14 @@ def open_instance(settings: Settings) -> dg.DagsterInstance | str:
         return cannot_be_used(settings, error)
 
 
+_FULL = 2**20  # bytes: what SQLite and its journal need for a write
+
+
 def cannot_be_used(settings: Settings, error: Exception) -> str:
     """What is said where Dagster's state cannot be read or written; the folder may hold ClickHouse's data too."""
+    with suppress(OSError):
+        if shutil.disk_usage(settings.dagster_home).free < _FULL:  # SQLite then speaks of an I/O error
+            return f"the disk of {settings.dagster_home} is full: free some space, then run the same again"
     return (
         f"Dagster's state in {settings.dagster_home} cannot be used: {_reason(error)}. Restore what is damaged of "
         "dagster.yaml, history and schedules, or move that away and start again: what was collected is in ClickHouse"
