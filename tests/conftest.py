@@ -37,23 +37,28 @@ def pytest_xdist_auto_num_workers() -> int:
 
 # What is computed inside ClickHouse is the same whatever carries the statements: these are tried over HTTP on request.
 ENGINE_ONLY = {
-    "test_application_readers", "test_cost_readers", "test_costs", "test_coverage", "test_history",
+    "test_application_readers", "test_cost_readers", "test_costs", "test_coverage", "test_erasure", "test_history",
     "test_performance_readers", "test_readers",
 }  # fmt: skip
 
+
+# Alerts keep a few values in Dagster's storage; what is looked up there by time and tag is tried on PostgreSQL always.
+NOT_BY_STORAGE = {"test_alerts"}
 
 SLOWEST = {"test_cli", "test_run"}  # files; begun first, so that the others do not wait for them in the end
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out what takes minutes, unless OPTIINFRA_LONG_TESTS is set: tests marked `long`, and repeats over HTTP."""
+    """Leave out what takes minutes, unless OPTIINFRA_LONG_TESTS is set: tests marked `long`, and repeats elsewhere."""
     items.sort(key=lambda item: item.path.stem not in SLOWEST)
     if LONG:
         return
     skip = pytest.mark.skip(reason="takes long: OPTIINFRA_LONG_TESTS=1 make test runs it")
     for item in items:
         over_http = isinstance(item, pytest.Function) and "[http" in item.name
-        if item.get_closest_marker("long") or (over_http and item.path.stem in ENGINE_ONLY):
+        on_postgres = isinstance(item, pytest.Function) and "[postgres" in item.name
+        repeated = (over_http and item.path.stem in ENGINE_ONLY) or (on_postgres and item.path.stem in NOT_BY_STORAGE)
+        if item.get_closest_marker("long") or repeated:
             item.add_marker(skip)
 
 

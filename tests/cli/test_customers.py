@@ -153,6 +153,7 @@ AWS_BESIDE_KINDS = {
 }
 
 
+@pytest.mark.long
 def test_the_policy_of_aws_allows_what_a_whole_collection_calls_and_nothing_else(whole: Whole) -> None:
     of_clouds = {"groq", "prometheus", "vultr", "cloudasset", "monitoring", "bigquery", "cloudbilling", "storage"}
     of_clouds |= {"resourcegraph", "authorization", "monitor", "costmanagement", "retailprices", "blob"}
@@ -174,6 +175,7 @@ def test_a_managed_policy_of_aws_may_have_6144_characters(spine: Spine) -> None:
     assert len("".join(policy(spine.settings, "aws").lines[0].split())) < 6144
 
 
+@pytest.mark.long
 def test_the_roles_of_gcp_are_of_every_service_that_is_called(whole: Whole) -> None:
     text = policy(whole.settings, "gcp").lines[0]
     role_of = {
@@ -190,6 +192,7 @@ def test_the_roles_of_gcp_are_of_every_service_that_is_called(whole: Whole) -> N
     }
 
 
+@pytest.mark.long
 def test_the_role_of_azure_allows_what_is_called_and_shows_every_kind(whole: Whole) -> None:
     shown = {kind.read_action for kind in AZURE_KINDS.values() if kind.listed}
     action_of = {
@@ -204,6 +207,7 @@ def test_the_role_of_azure_allows_what_is_called_and_shows_every_kind(whole: Who
     assert called == set(policy(whole.settings, "azure").json["Actions"])
 
 
+@pytest.mark.long
 def test_a_vultr_user_with_the_permissions_of_the_policy_is_read_whole(whole: Whole) -> None:
     """The lab refuses what the user's permissions do not allow."""
     assert whole.seen("vultr") >= {"list-instances", "list-load-balancers", "list-object-storages", "list-invoices"}

@@ -413,7 +413,9 @@ def _reopened(home: str, url: str, place: str) -> World:
     return World(Spine.at(Path(home)), lab, place)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("step", ["learnt", "kept", "1", "2", "3", "4"])
+@pytest.mark.parametrize(
+    "step", ["learnt", "kept", "1", *(pytest.param(step, marks=pytest.mark.long) for step in ("2", "3", "4"))]
+)
 def test_a_kill_at_any_point_loses_and_doubles_nothing(folder: World, step: str) -> None:
     """The run of the second window finds noon's late file; it dies, and is run again."""
     folder.spine.clickhouse = ClickHouse(folder.spine.settings.clickhouse_url.get_secret_value())  # does not linger

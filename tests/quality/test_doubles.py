@@ -130,6 +130,7 @@ def test_each_call_counts_once_in_any_order(calls: list[int], chance: random.Ran
         )
 
 
+@pytest.mark.long
 def test_a_hundred_thousand_calls_take_little_memory() -> None:
     doubles = Doubles()
     base = interaction(1)
