@@ -397,7 +397,7 @@ def test_the_command_says_what_it_wrote_and_what_is_wrong(
     for name in ("DAGSTER_HOME", "OPTIINFRA_CLICKHOUSE_URL", "OPTIINFRA_CUSTOMERS"):
         monkeypatch.setenv(name, spine.env[name])
     out = tmp_path / "report.html"
-    for customer, code, said in (("acme", 0, f"Wrote {out}\n"), ("nobody", 1, "error: There is no customer 'nobody'")):
+    for customer, code, said in (("acme", 0, f"Wrote {out}\n"), ("nobody", 2, "error: There is no customer 'nobody'")):
         monkeypatch.setattr(sys, "argv", ["optiinfra", "report", "--customer", customer, "--out", str(out)])
         with pytest.raises(SystemExit) as ended:
             main.main()

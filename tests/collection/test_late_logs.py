@@ -414,7 +414,7 @@ def _reopened(home: str, url: str, place: str) -> World:
 
 
 @pytest.mark.parametrize(
-    "step", ["learnt", "kept", "1", *(pytest.param(step, marks=pytest.mark.long) for step in ("2", "3", "4"))]
+    "step", ["1", *(pytest.param(step, marks=pytest.mark.long) for step in ("learnt", "kept", "2", "3", "4"))]
 )
 def test_a_kill_at_any_point_loses_and_doubles_nothing(folder: World, step: str) -> None:
     """The run of the second window finds noon's late file; it dies, and is run again."""
