@@ -11,7 +11,6 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +25,7 @@ import yaml
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.lab.server import Request, Response, Server
 from tests.support.certificates import self_signed
+from tests.support.moved_clock import until
 
 PROJECT = Path(__file__).parents[1]
 DEPLOY = PROJECT / "deploy"
@@ -230,13 +230,13 @@ def proxy(tmp_path: Path) -> Iterator[tuple[int, list[dict[str, str]]]]:
     )
     with subprocess.Popen([nginx, "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "error.log")]) as process:
         try:
-            until = time.monotonic() + 20
-            while time.monotonic() < until and process.poll() is None:
+
+            def listens() -> bool:
+                assert process.poll() is None, (tmp_path / "error.log").read_text()
                 with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.02)
-            assert process.poll() is None, (tmp_path / "error.log").read_text()
+                    return probe.connect_ex(("127.0.0.1", port)) == 0
+
+            until(listens, 20, "nginx to listen")
             yield port, seen
         finally:
             process.terminate()

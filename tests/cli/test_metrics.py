@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import httpx
 import pytest
 
 from optiinfra_dagster.cli.dagster_runs import prepare_home
+from tests.support.moved_clock import until
 from tests.support.spine import Spine, newest_window
 
 MAIN = (sys.executable, "-c", "from optiinfra_dagster.cli.main import main; main()", "metrics")
@@ -122,10 +122,12 @@ def test_a_real_prometheus_scrapes_it_and_answers(spine: Spine, tmp_path: Path) 
         ]
         with serving(command, dict(os.environ), "ready to receive web requests"):
             query = 'sum by (provider, family) (optiinfra_newest_slices{state="failed"})'
-            deadline = time.monotonic() + 60
-            answer: list[dict[str, Any]] = []
-            while not answer and time.monotonic() < deadline:  # until it has scraped
-                time.sleep(0.2)
+
+            def answered() -> list[dict[str, Any]]:
                 asked = httpx.get(f"http://{address}/api/v1/query", params={"query": query}, trust_env=False)
-                answer = asked.json()["data"]["result"]
+                found: list[dict[str, Any]] = asked.json()["data"]["result"]
+                return found
+
+            until(answered, 60, "Prometheus to scrape")
+            answer = answered()
     assert [(one["metric"], one["value"][1]) for one in answer] == [({"family": "performance", "provider": "aws"}, "3")]

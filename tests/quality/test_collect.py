@@ -44,7 +44,6 @@ from tests.support.judging import (
     customer,
     interaction,
     judge_at,
-    lab_of,
     labelled,
 )
 from tests.support.samples import W as NEW
@@ -59,39 +58,6 @@ if TYPE_CHECKING:
 JUDGED = (*METRICS, *RETRIEVAL)
 ROWS = (*JUDGED, *RULES)  # the rows of each interaction
 DIRECTION_UP = ("coherence", "relevance", "accuracy")
-
-
-@pytest.fixture(scope="module")
-def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    """An embedded engine, opened once; its customers are the tests' own."""
-    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path_factory.mktemp('quality') / 'clickhouse')}")
-    with clickhouse.session():
-        yield clickhouse
-
-
-@pytest.fixture
-def verdicts(clickhouse: ClickHouse) -> Verdicts:
-    """The cache, empty."""
-    with clickhouse.session() as client:
-        client.command("TRUNCATE TABLE application_verdicts")
-        client.command("TRUNCATE TABLE judge_spend")
-    return Verdicts(clickhouse)
-
-
-@pytest.fixture(scope="module")
-def module_lab() -> Iterator[CloudLab]:
-    with lab_of() as lab:
-        yield lab
-
-
-@pytest.fixture
-def lab(module_lab: CloudLab) -> CloudLab:
-    """The lab without labels, counts and faults."""
-    module_lab.control.reset()
-    module_lab.groq.labels = {}
-    module_lab.groq.answered.clear()
-    module_lab.groq.tokens = 0
-    return module_lab
 
 
 def run(

@@ -19,7 +19,7 @@ from optiinfra_dagster.model.quality import Answer, Failure, Verdict
 from optiinfra_dagster.quality import golden, statistics
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from tests.support.engines import copy_migrated
-from tests.support.judging import answer, judge_at, lab_of
+from tests.support.judging import answer, judge_at
 from tests.support.samples import select
 
 if TYPE_CHECKING:
@@ -43,19 +43,6 @@ def clickhouse(module_clickhouse: ClickHouse) -> ClickHouse:
         for table in ("application_verdicts", "application_golden"):
             client.command(f"TRUNCATE TABLE {table}")
     return module_clickhouse
-
-
-@pytest.fixture(scope="module")
-def module_lab() -> Iterator[CloudLab]:
-    with lab_of() as lab:
-        yield lab
-
-
-@pytest.fixture
-def lab(module_lab: CloudLab) -> CloudLab:
-    module_lab.control.reset()
-    module_lab.groq.labels = {}
-    return module_lab
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,42 +15,14 @@ from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import own_rubrics
 from optiinfra_dagster.quality.collect import Collected, collect
 from optiinfra_dagster.quality.rubric import Question
-from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.verdicts import Verdicts
-from tests.support.engines import copy_migrated
-from tests.support.judging import NOW, Listed, W, answer, customer, interaction, judge_at, lab_of
+from tests.support.judging import NOW, Listed, W, answer, customer, interaction, judge_at
 from tests.support.samples import select
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab import CloudLab
     from optiinfra_dagster.quality.interactions import Interaction
-
-
-@pytest.fixture(scope="module")
-def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path_factory.mktemp('rubrics') / 'clickhouse')}")
-    with clickhouse.session():
-        yield clickhouse
-
-
-@pytest.fixture
-def verdicts(clickhouse: ClickHouse) -> Verdicts:
-    with clickhouse.session() as client:
-        client.command("TRUNCATE TABLE application_verdicts")
-    return Verdicts(clickhouse)
-
-
-@pytest.fixture(scope="module")
-def module_lab() -> Iterator[CloudLab]:
-    with lab_of() as lab:
-        yield lab
-
-
-@pytest.fixture
-def lab(module_lab: CloudLab) -> CloudLab:
-    module_lab.control.reset()
-    module_lab.groq.labels = {}
-    return module_lab
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+    from optiinfra_dagster.storage.verdicts import Verdicts
 
 
 def rubric(name: str = "names_source", **changes: Any) -> dict[str, Any]:

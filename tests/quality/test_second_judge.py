@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,38 +12,15 @@ from optiinfra_dagster.model.quality import METRICS
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality.collect import Collected, collect
 from optiinfra_dagster.quality.second_judge import PREFIX, SecondJudge
-from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.verdicts import Verdicts
 from tests.support.chat_server import ChatServer, serving
-from tests.support.engines import copy_migrated
-from tests.support.judging import NOW, Listed, W, customer, interaction, judge_at, lab_of
+from tests.support.judging import NOW, Listed, W, customer, interaction, judge_at
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab import CloudLab
     from optiinfra_dagster.quality.interactions import Interaction
+    from optiinfra_dagster.storage.verdicts import Verdicts
 
 MANY = [interaction(n) for n in range(200)]
-
-
-@pytest.fixture(scope="module")
-def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path_factory.mktemp('second') / 'clickhouse')}")
-    with clickhouse.session():
-        yield clickhouse
-
-
-@pytest.fixture
-def verdicts(clickhouse: ClickHouse) -> Verdicts:
-    with clickhouse.session() as client:
-        client.command("TRUNCATE TABLE application_verdicts")
-        client.command("TRUNCATE TABLE judge_spend")
-    return Verdicts(clickhouse)
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[CloudLab]:
-    with lab_of() as lab:
-        yield lab
 
 
 def run(lab: CloudLab, verdicts: Verdicts, server: ChatServer, interactions: list[Interaction], share: float,

@@ -62,6 +62,10 @@ FROZEN = {
     "026_fixed_shares": "e7d583f905e43ec442b1cda75273919fafbb717f915ece187a25ef08d7dfee42",
     "027_data_transfer": "a129685597797a281391de2fe3e644d03c4096299529e2f57ee82d4f167ff576",
     "028_focus_types": "60856f8057d7805cf2a47398ddda2de8936952af7301c760e59ce513500595f8",
+    "029_weighted_quality": "a52baaada5b7425e111fb63b0a9cd66ac9afcae1e945216e6f2e487ece4a9f22",
+    "030_application_usage": "591b49fd52ea49fb1a716bfaae3ef360c55a8a3ccd59e1a9c83d748500809bc4",
+    "031_second_judge": "3d7aea3ff73f65b6aa89ac7c0593264a0dd08777f79d5424b6a9ad352da1ee14",
+    "032_otel_interactions": "3ebd4197b7db63014c45822bfd74bc215e4e372eef719c3fa5dd510f52b03268",
 }
 
 ARROW_TYPES = {
