@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.config.accounts import Account
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.model.cost import LeftOut
-    from optiinfra_dagster.quality.records import Sight
+    from optiinfra_dagster.quality.counts import Sight
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 _Checked: TypeAlias = tuple[str, str, list[str], str]  # whose, of what, what is missing, what else is to be said

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.model.quality import Verdict
+    from optiinfra_dagster.quality.counts import SourceCounts
     from optiinfra_dagster.quality.interactions import Interaction
     from optiinfra_dagster.quality.judge import Judge
-    from optiinfra_dagster.quality.records import SourceCounts
     from optiinfra_dagster.quality.sources import InteractionSource
     from optiinfra_dagster.storage.verdicts import Verdicts
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.quality.counts import SourceCounts
 from optiinfra_dagster.quality.doubles import Doubles
 from optiinfra_dagster.quality.interactions import Interaction
-from optiinfra_dagster.quality.records import SourceCounts
 from optiinfra_dagster.quality.sampling import Sample
 from optiinfra_dagster.quality.sessions import Sessions
 from optiinfra_dagster.quality.usage import Usage

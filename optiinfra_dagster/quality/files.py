@@ -5,7 +5,7 @@ Of what is read, the time in each line decides. A bad line whose time cannot be 
 before it, so that it counts in one window only, and in the same one whenever that is collected again. Bad lines have no
 provider: they count for each.
 
-What a file holds of each window is remembered, as digests (`contents`). So a file is read once for each of its windows,
+What a file holds of each window is remembered, as digests (`digests`). So a file is read once for each of its windows,
 and again only if it changed; and records that come after their window was collected are found, in whichever file.
 """
 
@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.providers.object_storage.store import GoneError
-from optiinfra_dagster.quality import contents
-from optiinfra_dagster.quality.contents import Contents, Reading
+from optiinfra_dagster.quality import digests
+from optiinfra_dagster.quality.counts import LOOKED_AT, Filter, Sight, SourceCounts
+from optiinfra_dagster.quality.digests import Contents, Reading
 from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skipped
 from optiinfra_dagster.quality.listing import Listed, Location, is_hidden, newest
 from optiinfra_dagster.quality.logs.reader import read_file
-from optiinfra_dagster.quality.records import LOOKED_AT, Filter, Sight, SourceCounts
 from optiinfra_dagster.storage.log_files import ReadFile, keep_files, load_files
 
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ class Memory:
 
     def note(self, file: File, held: Contents) -> None:
         """Remember what a file holds, in ClickHouse once it is kept."""
-        version = contents.version_of(file)
+        version = digests.version_of(file)
         if self._known is not None:
             self._known[file.key, version] = held
-        self._new.append(ReadFile(file.key, version, file.modified, contents.remembered(file, held)))
+        self._new.append(ReadFile(file.key, version, file.modified, digests.remembered(file, held)))
 
     def keep(self, location: str) -> None:
         """Keep what is new."""
@@ -107,7 +107,7 @@ class FileSource:
             try:
                 for file in listed.files:
                     if file.size and not is_hidden(file) and file.modified >= start - UPLOAD:
-                        of_file = known.get((file.key, contents.version_of(file)))
+                        of_file = known.get((file.key, digests.version_of(file)))
                         if of_file is None:
                             of_file = self._learn(file, until)
                         held.append(of_file)
@@ -127,7 +127,7 @@ class FileSource:
             window
             for window, content in sorted(collected.items(), reverse=True)
             if (seconds := int(window.timestamp())) not in gone
-            and contents.digest_of([{seconds: total[seconds]}], window, window + windows.WINDOW) != content
+            and digests.digest_of([{seconds: total[seconds]}], window, window + windows.WINDOW) != content
         ]
 
     def is_empty(self, provider: str) -> bool:
@@ -180,8 +180,8 @@ class FileSource:
                 self._refuse_after(until)
                 if not file.size or is_hidden(file):
                     continue
-                of_file = known.get((file.key, contents.version_of(file)))
-                if of_file is not None and contents.is_remembered(file, start):
+                of_file = known.get((file.key, digests.version_of(file)))
+                if of_file is not None and digests.is_remembered(file, start):
                     if not any(start.timestamp() <= seconds < end.timestamp() for seconds in of_file):
                         continue
                 elif file.modified < start - UPLOAD or not location.named_for(file.key, start, end):
@@ -195,7 +195,7 @@ class FileSource:
                 held.append(reading.contents())
                 self._memory.note(file, held[-1])
         self._memory.keep(self._scope(provider))
-        counts.content = contents.digest_of(held, start, end)
+        counts.content = digests.digest_of(held, start, end)
 
     def _refuse_after(self, until: float) -> None:
         if time.monotonic() > until:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Protocol
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.quality.counts import LOOKED_AT, Filter, Sight, SourceCounts
 from optiinfra_dagster.quality.files import FileSource, Memory
 from optiinfra_dagster.quality.interactions import BadLine, Interaction, Skipped
 from optiinfra_dagster.quality.logs.reader import MAX_LINE_BYTES, read_rows
-from optiinfra_dagster.quality.records import LOOKED_AT, Filter, Sight, SourceCounts
 from optiinfra_dagster.quality.stores import open_store
 from optiinfra_dagster.storage.interactions import LoggedTable, logged_interactions
 from optiinfra_dagster.storage.log_files import has_logged, logged_contents

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.quality.interactions import Reason
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.quality.records import SourceCounts
+    from optiinfra_dagster.quality.counts import SourceCounts
 
 _REMEDIES = {
     Reason.TOO_LARGE: "write records of at most 4 MiB",

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 ROWS_AT_ONCE = 2000  # about as many are asked for at a time: the embedded engine holds a whole result in memory
-AROUND_S = (
-    300  # what tells of one call may be logged on both sides of a window's end, an answer minutes after its prompt
-)
+# What tells of one call may be logged on both sides of a window's end, an answer minutes after its prompt.
+AROUND_S = 300
 
 _SPAN = (
     "Timestamp", "TraceId", "SpanId", "ParentSpanId", "name", "ServiceName", "ScopeName", "StatusCode", "Duration",

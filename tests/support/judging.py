@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.groq.naive import label_key
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE
+from optiinfra_dagster.quality.counts import Sight, SourceCounts
 from optiinfra_dagster.quality.interactions import Interaction, Skipped
 from optiinfra_dagster.quality.judge import Judge
 from optiinfra_dagster.quality.models import price_of
-from optiinfra_dagster.quality.records import Sight, SourceCounts
 from optiinfra_dagster.quality.server import Server
 
 if TYPE_CHECKING:

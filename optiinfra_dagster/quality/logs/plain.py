@@ -34,17 +34,8 @@ _FIELD_OF = {name: field for field, names in enumerate(_FIELDS) for name in name
 _NEEDED = {_FIELD_OF[name] for name in ("timestamp", "interaction_id", "prompt", "response")}
 # Names beside those that change nothing; with any other name a record is read in full.
 _IGNORED = {
-    "user",
-    "user_id",
-    "temperature",
-    "max_tokens",
-    "environment",
-    "level",
-    "language",
-    "tags",
-    "version",
-    "lang",
-}
+    "user", "user_id", "temperature", "max_tokens", "environment", "level", "language", "tags", "version", "lang",
+}  # fmt: skip
 # Names among the spellings that other forms have, too.
 _SIGNS = {"messages", "request", "traceId", "trace_id", "request_body", "choices", "candidates", "tokens_in", "modelId"}
 _MOST_LAYOUTS = 256

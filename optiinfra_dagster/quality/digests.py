@@ -1,4 +1,4 @@
-"""What files of a log hold of each window, as digests: a file that was read once need not be read again to know that.
+"""Digests of what files of a log hold of each window, by which one that was read need not be read again.
 
 The digest of a window is the sum of the digests of its records, whichever files they are in. So a window whose digest
 is another one than when it was collected has records that came late; a file that was renamed, or that grew by records

@@ -1,4 +1,4 @@
-"""The records of a log as they are read: how many there are of each kind, and what is in them."""
+"""Counts of the records of a log as they are read: how many there are of each kind, and what is in them."""
 
 from __future__ import annotations
 
