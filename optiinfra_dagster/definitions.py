@@ -36,7 +36,7 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """Every asset, check, job, schedule and sensor for `settings`; `overrides` replaces resources by name."""
-    clickhouse = ClickHouse(settings.clickhouse_url.get_secret_value(), linger=LINGER_SECONDS)
+    clickhouse = ClickHouse.of(settings, linger=LINGER_SECONDS)
     partitions = window_partitions(settings.partitions_start)
     collected = [
         build(provider, family, settings, partitions)
@@ -45,8 +45,8 @@ def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -
     ]
     all_jobs = jobs.build()
     # Ticks wait less for the embedded engine than runs do: the daemon gives up on a tick after 60 s.
-    ledger = ClickHouse(
-        settings.clickhouse_url.get_secret_value(),
+    ledger = ClickHouse.of(
+        settings,
         lock_timeout=LOCK_SECONDS,
         linger=LINGER_SECONDS,
         answer_seconds=int(LOCK_SECONDS),

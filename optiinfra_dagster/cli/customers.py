@@ -28,7 +28,7 @@ def _note(text: str) -> None:
 def _clickhouse(settings: Settings) -> ClickHouse:
     from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
 
-    return ClickHouse(settings.clickhouse_url.get_secret_value(), linger=LINGER_SECONDS)
+    return ClickHouse.of(settings, linger=LINGER_SECONDS)
 
 
 @app.command(

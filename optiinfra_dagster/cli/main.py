@@ -193,7 +193,7 @@ def _report(outcome: RunReport) -> None:
 def _clickhouse(settings: Settings) -> ClickHouse:
     from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
 
-    return ClickHouse(settings.clickhouse_url.get_secret_value(), linger=LINGER_SECONDS)
+    return ClickHouse.of(settings, linger=LINGER_SECONDS)
 
 
 @app.command(cls=Command, epilog=examples("run", "run --window 2026-11-21T10:15Z"))

@@ -43,9 +43,7 @@ def serve(settings: Settings, say: Callable[[str], None], address: str, port: in
 
 def _registry(settings: Settings, warn: Callable[[str], None], by_customer: bool) -> CollectorRegistry:
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
-    clickhouse = ClickHouse(
-        settings.clickhouse_url.get_secret_value(), lock_timeout=PATIENCE_SECONDS, answer_seconds=PATIENCE_SECONDS
-    )
+    clickhouse = ClickHouse.of(settings, lock_timeout=PATIENCE_SECONDS, answer_seconds=PATIENCE_SECONDS)
     registry = CollectorRegistry()
     registry.register(OwnMetrics(settings, clickhouse, by_customer=by_customer, warn=warn))
     return registry

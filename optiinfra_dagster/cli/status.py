@@ -22,9 +22,7 @@ PATIENCE_SECONDS = 15  # for ClickHouse: what answers later is as good as dead t
 def print_status(settings: Settings, out: Callable[[str], None], *, as_json: bool, details: bool) -> bool:
     """Print the status; true if nothing is red. Nothing is written, made or mended."""
     os.environ["DAGSTER_HOME"] = str(settings.dagster_home)
-    clickhouse = ClickHouse(
-        settings.clickhouse_url.get_secret_value(), lock_timeout=PATIENCE_SECONDS, answer_seconds=PATIENCE_SECONDS
-    )
+    clickhouse = ClickHouse.of(settings, lock_timeout=PATIENCE_SECONDS, answer_seconds=PATIENCE_SECONDS)
     instance = open_instance(settings)
     status = look(settings, clickhouse, instance, datetime.now(UTC), Look())
     if as_json:

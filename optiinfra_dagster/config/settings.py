@@ -25,6 +25,7 @@ from pydantic import (
 from optiinfra_dagster.config.alert_settings import AlertSettings
 from optiinfra_dagster.config.judge_settings import JudgeSettings
 from optiinfra_dagster.config.proxies import settle_proxies
+from optiinfra_dagster.config.replication import Replication  # noqa: TC001 - pydantic resolves the field
 from optiinfra_dagster.config.shards import Shards, read_shards
 from optiinfra_dagster.config.variables import stripped
 from optiinfra_dagster.config.wording import closest
@@ -80,6 +81,12 @@ class Settings(JudgeSettings, AlertSettings):
         alias="OPTIINFRA_CLICKHOUSE_URL",
         description="chdb:///absolute/folder, http://user:password@host:8123/database or the same with https, "
         "with % codes for special characters; the embedded engine under DAGSTER_HOME if unset",
+    )
+    clickhouse_replication: Replication | None = Field(
+        default=None,
+        alias="OPTIINFRA_CLICKHOUSE_REPLICATION",
+        description="how the tables of several replicas are kept the same: none, database, path or cloud; found out "
+        "by asking the server if unset",
     )
     customers_path: _AbsolutePath = Field(
         default_factory=_default_customers,

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
 
+    from optiinfra_dagster.config.replication import Replication
+    from optiinfra_dagster.config.settings import Settings
+
 LOCK_TIMEOUT_SECONDS = 120.0
 ANSWER_SECONDS = 300
 LINGER_SECONDS = 5.0  # of runs, sensors and the command line
@@ -54,7 +57,7 @@ class ClickHouse:
 
     Thread-safe. Sessions of one embedded place wait for each other, within the process and between processes, for at
     most `lock_timeout` seconds. After a session it stays open for `linger` seconds, or until another process waits.
-    A server's answer is waited for `answer_seconds`.
+    A server's answer is waited for `answer_seconds`. Its `replication` is found out where None is given.
     """
 
     def __init__(
@@ -64,10 +67,12 @@ class ClickHouse:
         lock_timeout: float = LOCK_TIMEOUT_SECONDS,
         linger: float = 0.0,
         answer_seconds: int = ANSWER_SECONDS,
+        replication: Replication | None = None,
     ) -> None:
         parts = urlsplit(url)
         self._url = url
         self._answer_seconds = answer_seconds
+        self._replication_asked = replication
         self._lock = threading.RLock()
         self._client: Client | None = None
         self._schema_checked = False
@@ -77,6 +82,24 @@ class ClickHouse:
         self.place = f"chdb://{self.path}" if self.embedded else f"{parts.scheme}://{parts.hostname}{port}"
         self._engine = (
             Engine(self.path, self._connect_embedded, lock_timeout=lock_timeout, linger=linger) if self.path else None
+        )
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        lock_timeout: float = LOCK_TIMEOUT_SECONDS,
+        linger: float = 0.0,
+        answer_seconds: int = ANSWER_SECONDS,
+    ) -> ClickHouse:
+        """The place that the settings name."""
+        return cls(
+            settings.clickhouse_url.get_secret_value(),
+            lock_timeout=lock_timeout,
+            linger=linger,
+            answer_seconds=answer_seconds,
+            replication=settings.clickhouse_replication,
         )
 
     def __repr__(self) -> str:

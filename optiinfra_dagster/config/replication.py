@@ -1,0 +1,14 @@
+"""How the tables of a ClickHouse of several replicas are kept the same on all of them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Replication(StrEnum):
+    """Who replicates. The value is what `OPTIINFRA_CLICKHOUSE_REPLICATION` says."""
+
+    NONE = "none"  # nobody: one server, or the embedded engine
+    DATABASE = "database"  # a database of the engine Replicated: statements reach every replica, paths are its own
+    PATH = "path"  # tables by paths of Keeper that hold the macros {shard} and {replica}; statements ON CLUSTER
+    CLOUD = "cloud"  # ClickHouse Cloud: SharedMergeTree, whatever the statements say
