@@ -17,6 +17,7 @@ from optiinfra_dagster.storage import migrations, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.migrations import Migration
 from optiinfra_dagster.storage.sql import readers
+from optiinfra_dagster.storage.topology import SINGLE
 from tests.support import killing
 from tests.support.samples import select
 
@@ -402,7 +403,7 @@ def test_the_lock_of_a_killed_migration_ends(fresh: ClickHouse, monkeypatch: pyt
     with fresh.session(migrated=False) as client:
         client.command(migrations._CREATE_LOCK)
         monkeypatch.setattr(migrations, "LEASE_SECONDS", 1.5)
-        migrations._Lock(client).acquire(pytest.fail)
+        migrations._Lock(client, SINGLE).acquire(pytest.fail)
         monkeypatch.undo()
         assert migrations.migrate(client, [Migration("001_first", "CREATE VIEW v AS SELECT 1;")], say=said.append)
     assert len(said) == 1
@@ -412,7 +413,7 @@ def test_a_migration_that_lost_its_lock_stops(fresh: ClickHouse) -> None:
     now = [1000.0]
     with fresh.session(migrated=False) as client:
         client.command(migrations._CREATE_LOCK)
-        lock = migrations._Lock(client, clock=lambda: now[0])
+        lock = migrations._Lock(client, SINGLE, clock=lambda: now[0])
         lock.acquire(pytest.fail)
         for seconds in (300, 329):
             now[0] += seconds
