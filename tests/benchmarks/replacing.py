@@ -1,7 +1,7 @@
 """A slice replaced again and again while others read it: how often do they see what never was?
 
-Each loader replaces the same slice, one window of one customer. Version i has rows that all say i, and 300 or 500 of
-them. So a read is right if it has all rows of one version and no others. What is wrong is told apart: `empty` (the slice
+Each loader replaces the same slice, one window of one customer. Version i has rows that all say i, 300 or 500 of them.
+So a read is right if it has all rows of one version and no others. What is wrong is told apart: `empty` (the slice
 vanished), `mixed` (rows of two versions, or a part of one), `older` (a version older than the same reader saw before).
 
 - `ours` is the slice protocol, read through `performance_metrics_current`.
@@ -9,8 +9,8 @@ vanished), `mixed` (rows of two versions, or a part of one), `older` (a version 
   inserts, sent over HTTP instead of its driver, since the test server speaks HTTP only. Read is its table.
 - `delete, insert` is what loaders written by hand do: a lightweight delete, then an insert.
 
-They go through the servers of the tests, which answer one statement at a time: a reader waits for the writer's statement
-and never sees the middle of one. So what is counted are gaps between statements; a server adds its own.
+They go through the servers of the tests, which answer one statement at a time: a reader waits for the writer's
+statement and never sees the middle of one. So what is counted are gaps between statements; a server adds its own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.schema import DATASETS
 from optiinfra_dagster.storage.writer import Writer
-from tests.support.clickhouse_http import ClickHouseHttp
 from tests.support.samples import W, collected, points
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
+
+    from tests.support.clickhouse_http import ClickHouseHttp
 
 DATABASE = "replacing"
 READERS = 2
@@ -173,7 +174,7 @@ class _Connection:
         except DatabaseError as error:
             raise ServerException(str(error), error.code) from error
 
-    def insert_dataframe(self, statement: str, frame: pd.DataFrame, settings: dict[str, Any]) -> None:  # noqa: ARG002
+    def insert_dataframe(self, statement: str, frame: pd.DataFrame, settings: dict[str, Any]) -> None:
         """Insert a data frame into the table that the statement names."""
         table = statement.split()[2].replace("`", "")
         if frame["window_start"].dt.tz is not None:
@@ -250,8 +251,10 @@ def verdict(count: int, lowest: int, highest: int, newest: int) -> str:
 
 
 def after_failures(loader: Loader, server: ClickHouseHttp) -> tuple[int, int]:
-    """Let each statement of a replacement in turn find the connection closed; returns the failures tried, and after how
-    many of them the slice was neither that of before nor the new one."""
+    """Let each statement of a replacement in turn find the connection closed.
+
+    Returns how many failures were tried, and after how many of them the slice was no version, whole.
+    """
     database = DATABASE if not isinstance(loader, Ours) else "optiinfra_metrics"
     reader, version = client_of(server.url(), database), 2
     loader.replace(version)
