@@ -271,7 +271,8 @@ def after_failures(loader: Loader, server: ClickHouseHttp) -> tuple[int, int]:
             server.reset()
             return tried, broken
         tried += 1
-        broken += bool(verdict(*reader.query(loader.question).result_rows[0], newest=0))
+        count, lowest, highest = reader.query(loader.question).result_rows[0]
+        broken += bool(verdict(count, lowest, highest, 0))
         loader.replace(version)
 
 
