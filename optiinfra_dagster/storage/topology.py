@@ -52,7 +52,7 @@ class _Cluster:
 
     name: str
     shards: int
-    others: int  # replicas that are other machines
+    others: int  # replicas that are other servers
 
 
 def caught_up(client: Client, topology: Topology, table: str) -> Mapping[str, int]:
@@ -99,7 +99,7 @@ def _detect(client: Client, database: str, asked: Replication | None) -> Topolog
     ).result_rows[0]
     tables = {name: engine for name, engine in engines if name in made_tables()}
     forms = _forms(tables)
-    if cloud_mode in {"1", "true"} or "Shared" in forms.values():
+    if cloud_mode in {"1", "true"} or "Shared" in {database_engine, *forms.values()}:
         found = Replication.CLOUD
     elif database_engine == "Replicated":
         found = Replication.DATABASE
@@ -183,15 +183,14 @@ def _how_to_make(database: str) -> str:
 def _clusters(client: Client) -> list[_Cluster] | None:
     """The clusters that this server is part of; None where the user may not ask.
 
-    Addresses of the machine itself are no replicas: example configurations have such clusters.
+    As it is installed, a server is in one, `default`, by itself.
     """
     from clickhouse_connect.driver.exceptions import DatabaseError
 
     try:
         rows = client.query(
-            "SELECT cluster, uniqExact(shard_num), "
-            "countIf(NOT is_local AND NOT startsWith(host_address, '127.') AND host_address != '::1') "
-            "FROM system.clusters GROUP BY cluster HAVING max(is_local) ORDER BY cluster"
+            "SELECT cluster, uniqExact(shard_num), countIf(NOT is_local) FROM system.clusters GROUP BY cluster "
+            "HAVING max(is_local) ORDER BY cluster"
         ).result_rows
     except DatabaseError as error:
         if error.code != ACCESS_DENIED:
