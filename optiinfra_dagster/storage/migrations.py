@@ -95,9 +95,9 @@ class Migration:
         """
         found = [_repeatable(statement) for statement in self.statements]
         for i, statement in enumerate(found):
-            if alike := re.fullmatch(r"(CREATE TABLE IF NOT EXISTS )(\w+) AS (\w+)", statement):
-                head = f"{alike[1]}{alike[3]}\n"
-                found[i] = next(f"{alike[1]}{alike[2]}\n{s.removeprefix(head)}" for s in found if s.startswith(head))
+            if like := re.fullmatch(r"CREATE TABLE IF NOT EXISTS (\w+) AS (\w+)", statement):
+                other = next(s for s in found if re.match(rf"CREATE TABLE IF NOT EXISTS {like[2]}\s", s))
+                found[i] = other.replace(like[2], like[1], 1)
         return found
 
 

@@ -168,8 +168,10 @@ class Replicas:
     def as_if(self, replication: Replication) -> Iterator[None]:
         """Another replicates meanwhile."""
         before, self.replication = self.replication, replication
-        yield
-        self.replication = before
+        try:
+            yield
+        finally:
+            self.replication = before
 
     @contextmanager
     def held(self, replica: int, table: str) -> Iterator[None]:
