@@ -515,9 +515,9 @@ def replacing() -> None:
     from tests.benchmarks.replacing import measure
 
     found = {(of.place, of.loader): of.seen for of in measure(50)}
-    for place, loader in found:
+    for (place, loader), ours in found.items():
         if loader == "ours":
-            ours, theirs = found[place, loader], found[place, "dagster-clickhouse"]
+            theirs = found[place, "dagster-clickhouse"]
             line(f"{place}: % of reads wrong", 100 * ours.share_wrong, 100 * theirs.share_wrong, "0")
             line(f"{place}: replacing a slice, ms", ours.p50, theirs.p50, "told")
 
