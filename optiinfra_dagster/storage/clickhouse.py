@@ -125,11 +125,11 @@ class ClickHouse:
             try:
                 with self._open() as client:
                     if migrated and not self._schema_checked:
-                        migrations.ensure(client, apply=self.embedded)
+                        migrations.ensure(client, self.topology(client), apply=self.embedded)
                         self._schema_checked = True
                     yield client
             except ClickHouseError as error:
-                self._schema_checked = False
+                self._schema_checked, self._topology = False, None
                 raise StorageError(self._explain(error)) from error
             except HTTPError as error:  # of a stream: what comes before it is the client's to explain
                 raise StorageError(

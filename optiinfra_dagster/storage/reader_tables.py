@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.storage import ddl
 from optiinfra_dagster.storage.sql import readers
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.storage.sql import Reader
+    from optiinfra_dagster.storage.topology import Topology
 
 _SOME_WINDOW = {"window": "2026-01-01 00:00:00"}  # a SELECT has the same columns for each
 
@@ -39,18 +41,18 @@ def missing(client: Client, among: Iterable[Reader] | None = None) -> list[Reade
     return sorted(lacking, key=lambda reader: len(reader.computed_from))
 
 
-def create(client: Client, reader: Reader) -> None:
+def create(client: Client, topology: Topology, reader: Reader) -> None:
     """Make the reader's table, and its view where it has none or shows a table that nothing was published of.
 
     Raises:
         StorageError: the SELECT lacks a column that its rows are sorted by.
     """
-    client.command(_table(reader, column_types(client, reader)))
-    client.command(_view(reader, "CREATE VIEW IF NOT EXISTS"))
-    show(client, reader)
+    ddl.run(client, topology, _table(reader, column_types(client, reader)))
+    ddl.run(client, topology, _view(reader, "CREATE VIEW IF NOT EXISTS"))
+    show(client, topology, reader)
 
 
-def show(client: Client, reader: Reader) -> None:
+def show(client: Client, topology: Topology, reader: Reader) -> None:
     """Have the view show the reader's own table, once it is filled as far as the one of before, and drop that one.
 
     A table that was made later is another version's, which is left alone: its programs are at work, too.
@@ -68,11 +70,11 @@ def show(client: Client, reader: Reader) -> None:
         return
     shown = shown_table(client, reader)
     if shown in before and _is_filled(client, reader.table, shown):
-        client.command(_view(reader, "CREATE OR REPLACE VIEW"))
+        ddl.run(client, topology, _view(reader, "CREATE OR REPLACE VIEW"))
         shown = reader.table
     if shown == reader.table:
         for name in before:
-            client.command(f"DROP TABLE IF EXISTS {name}")
+            ddl.run(client, topology, f"DROP TABLE IF EXISTS {name}")
 
 
 def shown_table(client: Client, reader: Reader) -> str:

@@ -63,7 +63,7 @@ _ENGINE = re.compile(
     re.IGNORECASE,
 )
 _DATABASE_ENGINE = re.compile(rb"\s+ENGINE\s*=\s*Replicated\s*\([^)]*\)", re.IGNORECASE)
-_SYSTEM = re.compile(rb"\bsystem\.(clusters|databases|tables|replicas)\b")
+_SYSTEM = re.compile(rb"\bsystem\.(clusters|databases|macros|tables|replicas)\b")
 
 Table = tuple[str, str]  # database and name
 
@@ -376,6 +376,8 @@ class Replicas:
         )
         cluster = DATABASE if self.replication is Replication.DATABASE else "default"
         views = {
+            "macros": "(SELECT t.1 AS macro, t.2 AS substitution FROM (SELECT arrayJoin("
+            f"[('shard', '1'), ('replica', '{_replica_name(replica)}')]) AS t))",
             "databases": f"(SELECT * REPLACE (if('{of_database}' != '' AND name = '{DATABASE}', '{of_database}', "
             "engine) AS engine) FROM system.databases)",
             "tables": f"(SELECT * REPLACE ({engine}) FROM system.tables)",
