@@ -417,5 +417,8 @@ def test_a_server_without_the_database_says_what_to_do_and_is_given_one(clickhou
         migrations.migrate(client)
         assert all(done for _, done in migrations.status(client))
         client.command("DROP DATABASE `no-such_database` SYNC")
-    with pytest.raises(StorageError, match="Run `optiinfra migrate`"), ClickHouse(clickhouse._url).session():
+    with (
+        pytest.raises(StorageError, match="Run `optiinfra migrate`"),
+        ClickHouse(clickhouse_http.url("no-such_database")).session(),
+    ):
         pass
