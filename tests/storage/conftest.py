@@ -9,7 +9,7 @@ import pytest
 
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from tests.support.engines import copy_migrated, migrated_engine
+from tests.support.engines import copy_migrated, kept_open, migrated_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,8 +71,7 @@ def url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def open_engine(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
     """An embedded engine that stays open from test to test, and makes way when a test opens one of its own."""
-    folder = copy_migrated(tmp_path_factory.mktemp("open") / "clickhouse")
-    return ClickHouse(f"chdb://{folder}", lock_timeout=30, linger=3_600)
+    return kept_open(tmp_path_factory.mktemp("open") / "clickhouse")
 
 
 @pytest.fixture(params=["chdb", "http"])
