@@ -14,7 +14,7 @@ import pytest
 
 from optiinfra_dagster.assets.partitions import window_partitions
 from optiinfra_dagster.assets.readers import build
-from optiinfra_dagster.cli import read
+from optiinfra_dagster.cli.printing import print_rows
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import StorageError
@@ -23,6 +23,7 @@ from optiinfra_dagster.storage import readers as rows_of
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from optiinfra_dagster.storage.reader_writer import compute
+from optiinfra_dagster.storage.reading import Query
 from tests.support.samples import collected, select
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def test_a_new_reader_is_one_file(folder: Path, chdb_url: str, tmp_path: Path) -
     (tmp_path / "customers.yaml").write_text("customers:\n  - {id: acme, name: A, vultr: [{api_key: {env: K}}]}\n")
     settings = Settings(dagster_home=tmp_path, customers_path=tmp_path / "customers.yaml")
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    read.print_rows(clickhouse, settings, read.Query("performance", "busiest", "acme"), "csv", out)
+    print_rows(clickhouse, settings, Query("performance", "busiest", "acme"), "csv", out)
     out.seek(0)
     names, row = csv.reader(out)
     assert ",".join(names) == "window_start,customer_id,provider,resource_id,highest,points,is_busy,note,last_at"
