@@ -257,12 +257,14 @@ def fetch(client: Client, sql: str, parameters: Mapping[str, Any] | None = None)
     import pyarrow as pa
 
     params = {k: _bindable(v) for k, v in (parameters or {}).items()}
+    table = client.query_arrow(sql, parameters=params, use_strings=True)
+    if pa.uint32() not in table.schema.types:
+        return table
     times = {
         row[0]
         for row in client.query(f"DESCRIBE TABLE ({sql})", parameters=params).result_rows
         if "DateTime(" in row[1] and "DateTime64" not in row[1]
     }
-    table = client.query_arrow(sql, parameters=params, use_strings=True)
     for index, field in enumerate(table.schema):
         if field.name in times:
             seconds = table.column(index).cast(pa.int64()).cast(pa.timestamp("s", "UTC"))

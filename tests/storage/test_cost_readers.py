@@ -29,6 +29,7 @@ from optiinfra_dagster.storage.rows import resource_rows
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
+from tests.support.engines import kept_open
 from tests.support.samples import resource, select
 
 if TYPE_CHECKING:
@@ -195,10 +196,8 @@ PARTS = (*NAMES, "taxes", "credits", "purchases")
 
 
 @pytest.fixture(scope="module")
-def place(migrated_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
-    folder = tmp_path_factory.mktemp("costs") / "clickhouse"
-    shutil.copytree(migrated_folder, folder, symlinks=True)
-    return ClickHouse(f"chdb://{folder}")
+def place(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
+    return kept_open(tmp_path_factory.mktemp("costs") / "clickhouse")
 
 
 def compute(clickhouse: ClickHouse, *names: str, window: datetime = NOW) -> dict[str, list[Row]]:

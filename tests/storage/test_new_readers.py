@@ -268,3 +268,21 @@ def test_the_rules_give_the_tables_that_migrations_made(chdb_url: str) -> None:
             ).result_rows[0]
             assert reader.kept == int(kept), reader.table
             assert set(key.split(", ")) <= {"window_start", *reader.key}, reader.table
+
+
+DESCRIBED = {"cost_daily", "application_quality", "resource_uptime"}
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_the_types_of_a_select_are_those_that_it_is_described_with(chdb_url: str, every: bool) -> None:
+    selects = {reader.file: reader.select for reader in sql.readers().values() if every or reader.file in DESCRIBED}
+    selects["odd"] = (
+        "SELECT toDecimal64(1, 2) AS a, [(1, 'x')] AS b, CAST(NULL, 'Nullable(DateTime(\\'UTC\\'))') AS c, 1 = 1 AS d "
+        "-- a comment\nSETTINGS max_threads = 1"
+    )
+    selects["union"] = "SELECT 1 AS a UNION ALL SELECT 300"
+    with ClickHouse(chdb_url).session() as client:
+        for name, select in selects.items():
+            rows = client.query(f"DESCRIBE TABLE ({select})", parameters=reader_tables._SOME_WINDOW).result_rows
+            assert reader_tables._columns(client, select) == [row[:2] for row in rows], name
+            assert len(rows) >= 1
