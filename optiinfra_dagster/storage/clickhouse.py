@@ -21,6 +21,7 @@ from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.database import DATABASE, use_database
 from optiinfra_dagster.storage.embedded import Engine
+from optiinfra_dagster.storage.lines import takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,12 +37,17 @@ ANSWER_SECONDS = 300
 LINGER_SECONDS = 5.0  # of runs, sensors and the command line
 
 # Server: settings of every statement. A write is acknowledged when it is in a part, never when it is only queued.
-SETTINGS: Mapping[str, Any] = {"async_insert": 0, "wait_end_of_query": 1}
+# An answer is whole before it is sent, so that an error never comes in the middle of one.
+_ALLOWED: Mapping[str, Any] = {"wait_end_of_query": 1}
+SETTINGS: Mapping[str, Any] = {"async_insert": 0, **_ALLOWED}
+
+MAY_ONLY_READ = "name a user who may write in OPTIINFRA_CLICKHOUSE_URL, this one may only read (`readonly`)"
 
 # https://clickhouse.com/docs: error codes whose message a user can act on.
 REMEDIES: Mapping[int, str] = {
     516: "check the user and password in OPTIINFRA_CLICKHOUSE_URL",
-    497: "grant the user of OPTIINFRA_CLICKHOUSE_URL the right it names",
+    497: "grant the user of OPTIINFRA_CLICKHOUSE_URL the right it names; `optiinfra grants` prints what each role takes",
+    164: MAY_ONLY_READ,
     81: "run `optiinfra migrate`",
     60: "run `optiinfra migrate`",
     241: "the server is out of memory: ask for less at once, or raise its memory limit",
@@ -181,12 +187,14 @@ class ClickHouse:
                 port=parts.port or (8443 if parts.scheme == "https" else 8123),
                 username=unquote(parts.username or "default"),
                 password=unquote(parts.password or ""),
-                settings=dict(SETTINGS),
                 client_name="optiinfra",
                 connect_timeout=10,
                 send_receive_timeout=self._answer_seconds,
                 autogenerate_session_id=False,  # sessions would serialise concurrent statements
             )
+            # A user with readonly = 1 may not send any; the one that is no setting to the server says how it answers.
+            for name, value in SETTINGS.items() if takes_settings(client) else _ALLOWED.items():
+                client.set_client_setting(name, value)
         except ClickHouseError as error:
             raise StorageError(self._explain(error)) from error
         use_database(client, parts.path.strip("/") or DATABASE)
@@ -196,6 +204,8 @@ class ClickHouse:
         code = getattr(error, "code", None)
         remedy = REMEDIES.get(code) if isinstance(code, int) else None
         text = _first_line(error)
+        if code is None and re.fullmatch(r"Setting \w+ is readonly", text):  # the client's own refusal to send it
+            text, remedy = f"{text}.", MAY_ONLY_READ
         if remedy is None and not self.embedded and code is None:
             # `... (Caused by NewConnectionError("HTTPConnection(...): Failed to establish a new connection: ..."))`
             reason = re.search(r"Caused by \w+\(.*?\): (.*?)[\"']\)\)", text)

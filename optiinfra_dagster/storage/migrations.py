@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import reader_tables
 from optiinfra_dagster.storage.database import DATABASE, use_database
-from optiinfra_dagster.storage.sql import SQL, readers
+from optiinfra_dagster.storage.sql import SQL, readers, statements_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -76,9 +76,8 @@ class Migration:
 
     @property
     def statements(self) -> list[str]:
-        """The file's statements without its comments, which may hold semicolons."""
-        code = "\n".join(line.partition("--")[0].rstrip() for line in self.text.splitlines())
-        return [statement.strip() for statement in code.split(";") if statement.strip()]
+        """The file's statements."""
+        return statements_of(self.text)
 
 
 def load(folder: Path = SQL / "schema") -> tuple[Migration, ...]:
