@@ -46,7 +46,7 @@ MAY_ONLY_READ = "name a user who may write in OPTIINFRA_CLICKHOUSE_URL, this one
 # https://clickhouse.com/docs: error codes whose message a user can act on.
 REMEDIES: Mapping[int, str] = {
     516: "check the user and password in OPTIINFRA_CLICKHOUSE_URL",
-    497: "grant the user of OPTIINFRA_CLICKHOUSE_URL the right it names; `optiinfra grants` prints what each role takes",
+    497: "grant the user of OPTIINFRA_CLICKHOUSE_URL the right it names; `optiinfra grants` prints all of them",
     164: MAY_ONLY_READ,
     81: "run `optiinfra migrate`",
     60: "run `optiinfra migrate`",

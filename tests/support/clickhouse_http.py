@@ -250,14 +250,14 @@ class Engine:
             if name not in TRANSPORT_PARAMETERS and not name.startswith("param_")
         }
         try:
+            if database := parameters.get("database"):
+                connection.query(f"USE `{database}`", "TabSeparated")
             own = {**SERVER_SETTINGS, **self._of_user(connection, user)}
             connection.query(f"SET {_assignments(own)}", "TabSeparated")
             assignments = [_assignments(settings)] if settings else []
             assignments += [f"{name} = DEFAULT" for name in earlier - settings.keys()]
             if assignments:
                 connection.query(f"SET {', '.join(assignments)}", "TabSeparated")
-            if database := parameters.get("database"):
-                connection.query(f"USE `{database}`", "TabSeparated")
             yield connection
         finally:
             if session:
