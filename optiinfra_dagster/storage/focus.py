@@ -134,7 +134,7 @@ def write(client: Client, wanted: Wanted, version: str, path: Path, *, embedded:
                     types = readers.columns(client, VERSIONS[version])
                     line = lines.csv_line(types.items())
                     rows = rows.replace("SELECT *", f"SELECT {line}", 1)
-                    format_, head = lines.FORMAT, f"{','.join(f'"{name}"' for name in types)}\n".encode()
+                    format_, head = lines.FORMAT, ",".join(f'"{name}"' for name in types).encode() + b"\n"
             stream: Any = client.raw_stream(rows, wanted.parameters, settings=settings, fmt=format_)
             with stream, part.open("wb") as file:
                 file.write(head)

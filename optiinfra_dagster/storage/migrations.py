@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-UNKNOWN_DATABASE = 81  # ClickHouse's error code
+UNKNOWN_DATABASE, ACCESS_DENIED = 81, 497  # ClickHouse's error codes
 
 _CREATE_LOG = """
 CREATE TABLE IF NOT EXISTS schema_migrations
@@ -124,8 +124,25 @@ def ensure(client: Client, *, apply: bool) -> None:
     if not pending:
         return
     if not apply:
+        _check_is_seen(client, pending[0])
         raise StorageError(f"The tables are not up to date: {pending[0]} is missing. Run `optiinfra migrate`.")
     migrate(client, alone=True)
+
+
+def _check_is_seen(client: Client, table: str) -> None:
+    """Raise StorageError if the client's user may not even know whether there is such a table: it may be there."""
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    try:
+        client.command(f"EXISTS TABLE `{table}`")
+    except DatabaseError as error:
+        if error.code != ACCESS_DENIED:
+            raise
+        raise StorageError(
+            f"The user of OPTIINFRA_CLICKHOUSE_URL may not see {table}, or it is not there. After an upgrade run "
+            "`optiinfra migrate`, then have the user's rights granted again: a customer's role by `optiinfra customers "
+            "grant CUSTOMER`, others as `optiinfra grants` prints them."
+        ) from error
 
 
 def migrate(

@@ -19,7 +19,6 @@ from optiinfra_dagster.storage.readers import Statement
 from tests.support.clickhouse_http import ClickHouseHttp
 
 
-
 @pytest.fixture(scope="module", params=["chdb", "http", "readonly"])
 def clickhouse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     """A place of each transport in turn, and a user who may not send settings; no tables: rows come from nowhere."""
