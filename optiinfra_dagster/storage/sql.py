@@ -27,6 +27,12 @@ def read_sql(name: str) -> str:
     return (SQL / f"{name}.sql").read_text(encoding="utf-8")
 
 
+def statements_of(text: str) -> list[str]:
+    """The statements of a file's text, without their semicolons and its comments, which may hold semicolons."""
+    code = "\n".join(line.partition("--")[0].rstrip() for line in text.splitlines())
+    return [statement.strip() for statement in code.split(";") if statement.strip()]
+
+
 _FACT = re.compile(
     r"^(shows|ordered by|if empty|empty without|covers|computed from|also computes|kept|key|types|table): "
     r"(.+(?:\n  .+)*)",
