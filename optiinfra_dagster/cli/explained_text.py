@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
 from optiinfra_dagster.cli.output import cell
@@ -64,6 +65,8 @@ def _value(value: Any) -> str:
         return "unknown"
     if isinstance(value, float):
         return repr(value)
+    if isinstance(value, Decimal):
+        return _amount(value)
     if isinstance(value, (list, tuple, dict)):
         return shortened(plain(str(value)), 100)
     return shortened(cell(value), 200) if isinstance(value, (datetime, bool)) else plain(str(value))
@@ -107,9 +110,9 @@ def _layer(layer: Layer) -> Iterator[str]:
     if left_out:
         yield f"{indent}  ... and {counted(left_out, 'more stretch')}; --format json has the counts"
     if layer.checked:
-        verdicts = ", ".join(f"{count:,} {text}" for text, count in layer.checked.verdicts.items())
+        verdicts = ", ".join(f"{text}: {count:,}" for text, count in layer.checked.verdicts.items())
         of_all = f"{layer.checked.slices:,} of {counted(layer.checked.of, 'published slice')}"
-        yield f"{indent}  hashed again, {of_all}: {verdicts}"
+        yield f"{indent}  hashed again, {of_all}; {verdicts}"
 
 
 def _range(one: Range) -> str:
@@ -169,7 +172,10 @@ def _restated(of: Explanation) -> Iterator[str]:
 
 
 def _amount(value: Any) -> str:
-    return "no line" if value is None else f"{value.normalize():f}"
+    if value is None:
+        return "no line"
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _failed(of: Explanation) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.readers import Source, Statement
     from optiinfra_dagster.storage.sql import Reader
 
+_HEAD = re.compile(r"\A(?:--.*\n)+")  # of a reader's file: it describes the SELECT
 _LATELY = timedelta(days=2)  # a row of so short ago is told of what failed after it
 _NEWEST_ROWS = {"metrics": "what was collected, as it is published", "timeline": "all that is known of one resource"}
 
@@ -151,7 +153,7 @@ def _origin(client: Client, asked: Asked, reader: Reader | None, begin: datetime
         file=f"sql/readers/{source.reader.file}.sql",
         version=source.reader.version,
         read_by=read_by,
-        computed_by=statements.bound(source.reader.select, statements.of_window(begin)),
+        computed_by=statements.bound(_HEAD.sub("", source.reader.select), statements.of_window(begin)),
     )
 
 
@@ -167,18 +169,10 @@ def _layers(
     computed_at = _read_at(mine) if mine and mine.batch else datetime.now(UTC)
     closed = windows.newest_collectable(computed_at, asked.lag) + windows.WINDOW
     until = min(begin + length, max(closed, begin + windows.WINDOW))
-    own_times = narrow.times(row, begin, begin + length)
+    times = narrow.times(row, begin, begin + length)
+    kept = _cut(all_spans, until, times) or _cut(all_spans, until, None)
     found: list[Beneath] = []
     ledger_of: dict[str, list[Slice]] = {}
-    kept: list[Span] = []
-    for span in all_spans:
-        first, last = span.begin, min(span.end, until)
-        of_length = _length(span.what)
-        if own_times and not span.by:
-            first = max(first, windows.floor_to(of_length, own_times[0]))
-            last = min(last, own_times[1])
-        if first < last:
-            kept.append(replace(span, begin=first, end=last))
     begins = _first_tried(client, row, kept)
     for span in kept:
         for layer in _of_span(client, row, span, begins):
@@ -187,6 +181,19 @@ def _layers(
                 ledger_of[span.what] = list(layer.slices)
     at_of = {span.what: _reading_times(span, ledger_of, computed_at) for span in all_spans}
     return [_with_changes(layer, at_of[layer.name]) for layer in found], beside
+
+
+def _cut(of: Sequence[Span], until: datetime, times: tuple[datetime, datetime] | None) -> list[Span]:
+    """The spans as far as they lie in the row's own times and before what was still to come."""
+    kept = []
+    for span in of:
+        first, last = span.begin, min(span.end, until)
+        if times and not span.by:
+            first = max(first, windows.floor_to(_length(span.what), times[0]))
+            last = min(last, times[1])
+        if first < last:
+            kept.append(replace(span, begin=first, end=last))
+    return kept
 
 
 def _first_tried(client: Client, row: Mapping[str, Any], kept: Sequence[Span]) -> dict[tuple[str, str], datetime]:
