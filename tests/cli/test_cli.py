@@ -23,6 +23,7 @@ from dagster import DagsterInstance
 
 from optiinfra_dagster.automation import dead_runs
 from optiinfra_dagster.cli import main
+from optiinfra_dagster.cli.command import readers_help
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.clickhouse import ClickHouse
@@ -189,9 +190,9 @@ def test_a_command_line_that_does_not_parse_is_a_usage_error(run: Run, arguments
 
 def test_help_names_every_reader_and_gives_examples(run: Run) -> None:
     for family, of_family in sources().items():
-        (listed,) = re.findall(rf"{family}: ([\w, ]+)\.", main._readers_help())
+        (listed,) = re.findall(rf"{family}: ([\w, ]+)\.", readers_help())
         assert sorted(listed.split(", ")) == sorted(of_family)
-    for command in (["run"], ["collect"], ["read"], ["customers", "check"]):
+    for command in (["run"], ["collect"], ["read"], ["explain"], ["customers", "check"]):
         assert f"optiinfra {' '.join(command)}" in run(*command, "--help").out
 
 
