@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import ddl, reader_tables
 from optiinfra_dagster.storage.database import DATABASE, use_database
-from optiinfra_dagster.storage.sql import SQL, readers
+from optiinfra_dagster.storage.sql import SQL, readers, statements_of
 from optiinfra_dagster.storage.topology import SINGLE, caught_up, detect
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from optiinfra_dagster.storage.topology import Topology
 
-UNKNOWN_DATABASE = 81  # ClickHouse's error code
+UNKNOWN_DATABASE, ACCESS_DENIED = 81, 497  # ClickHouse's error codes
 
 _CREATE_LOG = """CREATE TABLE IF NOT EXISTS schema_migrations
 (
@@ -83,9 +83,8 @@ class Migration:
 
     @property
     def statements(self) -> list[str]:
-        """The file's statements without its comments, which may hold semicolons."""
-        code = "\n".join(line.partition("--")[0].rstrip() for line in self.text.splitlines())
-        return [statement.strip() for statement in code.split(";") if statement.strip()]
+        """The file's statements."""
+        return statements_of(self.text)
 
     @property
     def repeatable(self) -> list[str]:
@@ -151,8 +150,25 @@ def ensure(client: Client, topology: Topology = SINGLE, *, apply: bool) -> None:
     if not pending:
         return
     if not apply:
+        _check_is_seen(client, pending[0])
         raise StorageError(f"The tables are not up to date: {pending[0]} is missing. Run `optiinfra migrate`.")
     migrate(client, alone=True)
+
+
+def _check_is_seen(client: Client, table: str) -> None:
+    """Raise StorageError if the client's user may not even know whether there is such a table: it may be there."""
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    try:
+        client.command(f"EXISTS TABLE `{table}`")
+    except DatabaseError as error:
+        if error.code != ACCESS_DENIED:
+            raise
+        raise StorageError(
+            f"The user of OPTIINFRA_CLICKHOUSE_URL may not see {table}, or it is not there. After an upgrade run "
+            "`optiinfra migrate`, then have the user's rights granted again: a customer's role by `optiinfra customers "
+            "grant CUSTOMER`, others as `optiinfra grants` prints them."
+        ) from error
 
 
 def migrate(

@@ -276,7 +276,7 @@ def lapse(client: Client) -> None:
     client.command("TRUNCATE TABLE IF EXISTS schema_migrations_lock")
 
 
-@pytest.mark.parametrize("statements", [2, 4, 9, 25])
+@pytest.mark.parametrize("statements", [4, 25, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 9))])
 def test_a_kill_between_statements_is_made_good_by_the_next_migration(
     clickhouse_http: ClickHouseHttp, clickhouse_url: str, statements: int
 ) -> None:
@@ -385,7 +385,7 @@ def test_a_migration_whose_last_answer_got_lost_ends_well_when_it_is_run_again(
         ]
 
 
-@pytest.mark.parametrize("statements", [1, 3, 20, 60])
+@pytest.mark.parametrize("statements", [1, 20, *(pytest.param(n, marks=pytest.mark.long) for n in (3, 60))])
 def test_ctrl_c_in_the_first_opening_of_an_embedded_place_is_made_good(tmp_path: Path, statements: int) -> None:
     url = f"chdb://{tmp_path / 'place'}"
     assert killing.run(killing.migrate, url, statements, signal.SIGINT) == 1  # a KeyboardInterrupt
@@ -417,5 +417,8 @@ def test_a_server_without_the_database_says_what_to_do_and_is_given_one(clickhou
         migrations.migrate(client)
         assert all(done for _, done in migrations.status(client))
         client.command("DROP DATABASE `no-such_database` SYNC")
-    with pytest.raises(StorageError, match="Run `optiinfra migrate`"), ClickHouse(clickhouse._url).session():
+    with (
+        pytest.raises(StorageError, match="Run `optiinfra migrate`"),
+        ClickHouse(clickhouse_http.url("no-such_database")).session(),
+    ):
         pass
