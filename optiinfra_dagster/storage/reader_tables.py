@@ -39,6 +39,17 @@ def missing(client: Client, among: Iterable[Reader] | None = None) -> list[Reade
     return sorted(lacking, key=lambda reader: len(reader.computed_from))
 
 
+def existing(client: Client) -> list[str]:
+    """The tables of readers that there are, those of other versions among them."""
+    names = "|".join(reader.file for reader in readers().values())
+    rows = client.query(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND match(name, {names:String}) "
+        "ORDER BY name",
+        parameters={"names": f"^({names})(_v[0-9a-f]{{8}})?$"},
+    ).result_rows
+    return [name for (name,) in rows]
+
+
 def create(client: Client, reader: Reader) -> None:
     """Make the reader's table, and its view where it has none or shows a table that nothing was published of.
 
