@@ -304,7 +304,8 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
     ),
 ) -> None:
     """Print what a reader says of a customer."""
-    from optiinfra_dagster.cli.read import Query, known, print_rows
+    from optiinfra_dagster.cli.printing import print_rows
+    from optiinfra_dagster.storage.reading import Query, known
 
     settings = load_settings()
     known(family, reader)

@@ -22,6 +22,7 @@ from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.database import DATABASE, use_database
 from optiinfra_dagster.storage.embedded import Engine
+from optiinfra_dagster.storage.topology import SINGLE, Topology, detect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -80,6 +81,7 @@ class ClickHouse:
         self._lock = threading.RLock()
         self._client: Client | None = None
         self._schema_checked = False
+        self._topology: Topology | None = None
         self.embedded = parts.scheme == "chdb"
         self.path = Path(url.removeprefix("chdb://")).absolute() if self.embedded else None
         port = f":{parts.port}" if parts.port else ""
@@ -139,6 +141,27 @@ class ClickHouse:
                     f"ClickHouse at {self.place}: the answer broke off: {_first_line(error)} Run the same again; if it "
                     "keeps breaking off, look into the server's log and that of a proxy before it."
                 ) from error
+
+    def replication(self, client: Client) -> Replication:
+        """Who replicates the tables; nobody does those of an embedded engine.
+
+        Raises:
+            StorageError: see `topology`.
+        """
+        return self.topology(client).replication
+
+    def topology(self, client: Client) -> Topology:
+        """What the server is, which is asked once, by `client` of one of this place's sessions.
+
+        Raises:
+            StorageError: it is too old, is not what the settings say, or would work by half.
+        """
+        if self._topology is None:
+            try:
+                self._topology = SINGLE if self.embedded else detect(client, self._replication_asked)
+            except StorageError as error:
+                raise StorageError(f"ClickHouse at {self.place}: {error}") from error
+        return self._topology
 
     def changed_at(self, table: str) -> int | None:
         """The time of the last change of a table of an embedded place, in ns, without opening it; None if unknown.

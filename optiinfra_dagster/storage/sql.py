@@ -168,3 +168,18 @@ def columns() -> dict[str, dict[str, tuple[str, str]]]:
             for name in re.findall(r"DROP COLUMN IF EXISTS (\w+)", dropped):
                 found[table].pop(name, None)
     return found
+
+
+@cache
+def made_tables() -> frozenset[str]:
+    """The names of the tables of the project: those of `sql/schema/`, of migrations, and of readers by this version."""
+    made = {
+        name
+        for path in (SQL / "schema").glob("*.sql")
+        for name in re.findall(
+            r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    return frozenset(
+        {*made, "schema_migrations", "schema_migrations_lock", *(reader.table for reader in readers().values())}
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -99,11 +100,17 @@ def test_a_run_publishes_checks_and_tells(start_lab: StartLab, spine: Spine, ins
 def test_a_second_run_calls_nobody(start_lab: StartLab, spine: Spine, instance: dg.DagsterInstance) -> None:
     lab, window = start_lab(), newest_window()
     spine.write_customers(lab)
-    assert materialize(spine, instance, window).success
+    first = materialize(spine, instance, window)
+    assert first.success
     before = spine.view("performance_metrics")
     lab.control.reset()
+    spine.settings.customers_path.write_text(f"# edited\n{spine.settings.customers_path.read_text()}")
     again = materialize(spine, instance, window)
     assert again.success
+    # An edit is used by the next run, without a restart, and the materialization says which state of the file it was.
+    versions = [metadata(result, "performance")["customers_file"] for result in (first, again)]
+    assert all(re.fullmatch(r"of 20\d\d-\d\d-\d\dT\d\d:\d\dZ, version [0-9a-f]{8}", version) for version in versions)
+    assert versions[0].split()[-1] != versions[1].split()[-1]
     assert lab.control.calls().count() == 0
     told = metadata(again, "performance")
     assert (told["slices"], told["dagster/row_count"]) == ({"already published": 3}, len(before))
