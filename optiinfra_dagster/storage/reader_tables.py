@@ -12,6 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.storage import as_of_views
 from optiinfra_dagster.storage.sql import readers
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def show(client: Client, reader: Reader) -> None:
     shown = shown_table(client, reader)
     if shown in before and _is_filled(client, reader.table, shown):
         client.command(_view(reader, "CREATE OR REPLACE VIEW"))
+        as_of_views.derive(client)
         shown = reader.table
     if shown == reader.table:
         for name in before:

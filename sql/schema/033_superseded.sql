@@ -22,6 +22,14 @@ FROM metric_batches AS b
 WHERE b.status IN ('ok', 'partial')
 GROUP BY dataset, customer_id, provider, window_start, b.batch;
 
+-- `published_batches` as it was at a time: the batch of each slice that was seen then. The views of what was known at a
+-- time, which end with `_as_of` and take the same parameter, are derived from those of what is known now.
+CREATE OR REPLACE VIEW published_batches_as_of AS
+SELECT dataset, customer_id, provider, window_start, max(batch) AS batch
+FROM metric_batches
+WHERE status IN ('ok', 'partial') AND published_at <= {as_of:DateTime64(3, 'UTC')}
+GROUP BY dataset, customer_id, provider, window_start;
+
 -- Up to when the superseded batches of a dataset were cleared away: the nightly job looks at what was published since. A
 -- dataset that is not there yet has been cleared up to this migration: before it, superseded batches were deleted at once.
 CREATE TABLE IF NOT EXISTS superseded_cleared
