@@ -88,6 +88,10 @@ def select(clickhouse: ClickHouse, sql: str, **parameters: Any) -> list[dict[str
 
 
 Row = tuple[Any, ...]
+NOT_SUPERSEDED = (
+    "(customer_id, provider, window_start, batch) NOT IN (SELECT customer_id, provider, window_start, batch "
+    "FROM published_versions WHERE isNotNull(until))"
+)
 _CONTENT = "customer_id, provider, window_start, resource_id, timestamp, metric_value, collected_at"
 
 
@@ -104,9 +108,7 @@ def raw(clickhouse: ClickHouse) -> list[Row]:
     """What the performance table holds, published or not, but for what was superseded; without the batches' numbers."""
     rows = select(
         clickhouse,
-        f"SELECT {_CONTENT} FROM performance_metrics WHERE (customer_id, provider, window_start, batch) NOT IN "
-        "(SELECT customer_id, provider, window_start, batch FROM published_versions "
-        "WHERE dataset = 'performance' AND isNotNull(until)) ORDER BY ALL",
+        f"SELECT {_CONTENT} FROM performance_metrics WHERE {NOT_SUPERSEDED} ORDER BY ALL",
     )
     return [tuple(row.values()) for row in rows]
 
