@@ -75,7 +75,7 @@ def test_a_day_restated_twice_is_its_last_statement_and_the_history_has_both(cli
         key=repr,
     )
     assert freshness(clickhouse) == {"EC2": (READ[0], READ[2]), "Tax": (READ[2], READ[2])}
-    assert select(clickhouse, f"SELECT uniqExact(batch) AS n FROM cost_metrics WHERE {NOT_SUPERSEDED}") == [{"n": 1}]
+    assert select(clickhouse, "SELECT uniqExact(batch) AS n FROM cost_metrics WHERE " + NOT_SUPERSEDED) == [{"n": 1}]
 
 
 def test_reading_the_same_again_changes_nothing(clickhouse: ClickHouse) -> None:
@@ -143,8 +143,8 @@ def test_the_estimate_of_midnight_and_the_day_s_bill_do_not_touch_each_other(cli
         publish_estimates(clickhouse, estimates("acme", start, {"i-1": amount}))
         publish_bill(clickhouse, [DAY], [charge(DAY, f"{amount}0")], at=at)
     publish_estimates(clickhouse, estimates("acme", start, {"i-1": "3"}))
-    of_them = f"cost_type != 'reading' AND {NOT_SUPERSEDED}"
-    rows = select(clickhouse, f"SELECT cost_kind, amount FROM cost_metrics WHERE {of_them} ORDER BY ALL")
+    lines = "SELECT cost_kind, amount FROM cost_metrics WHERE cost_type != 'reading' AND "
+    rows = select(clickhouse, lines + NOT_SUPERSEDED + " ORDER BY ALL")
     assert [tuple(row.values()) for row in rows] == [("billed", Decimal(20)), ("estimated", Decimal(3))]
     current = select(clickhouse, "SELECT count() AS n FROM cost_metrics_current")
     assert current == [{"n": 3}]
