@@ -17,6 +17,7 @@ from optiinfra_dagster.config.keeping import Keeping
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import StorageError, UsageError
 from optiinfra_dagster.model.slices import SliceStatus
+from optiinfra_dagster.model.text import ago
 from optiinfra_dagster.storage import as_of_views, erasure, reader_tables, schema, superseded
 from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.readers import columns, sources
@@ -203,8 +204,9 @@ def test_lateness_is_that_of_the_time(world: World) -> None:
     writer.flush([failed(span=[NEWEST + windows.WINDOW])])
 
     time = world.at(late)
+    old = NEWEST - 5 * HOUR
     assert world.read("performance", "metrics", as_of=time).warnings == [
-        f"As of {time}, aws: its newest window is {windows.key(NEWEST - 5 * HOUR)}, 5 h ago."
+        f"As of {time}, aws: its newest window is {windows.key(old)}, {ago(datetime.fromisoformat(time) - old)} ago."
     ]
 
 

@@ -75,7 +75,7 @@ def test_a_day_restated_twice_is_its_last_statement_and_the_history_has_both(cli
         key=repr,
     )
     assert freshness(clickhouse) == {"EC2": (READ[0], READ[2]), "Tax": (READ[2], READ[2])}
-    assert select(clickhouse, "SELECT uniqExact(batch) AS n FROM cost_metrics WHERE " + NOT_SUPERSEDED) == [{"n": 1}]
+    assert select(clickhouse, "SELECT uniqExact(batch) AS n FROM cost_metrics WHERE " + NOT_SUPERSEDED) == [{"n": 1}]  # noqa: S608
 
 
 def test_reading_the_same_again_changes_nothing(clickhouse: ClickHouse) -> None:
