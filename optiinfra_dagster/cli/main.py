@@ -376,7 +376,8 @@ def migrate(
     clickhouse = _clickhouse(settings)
     with clickhouse.session(migrated=False) as client:
         if not status:
-            for name in migrations.migrate(client, alone=clickhouse.embedded, say=say):
+            topology = clickhouse.topology(client)
+            for name in migrations.migrate(client, alone=clickhouse.embedded, topology=topology, say=say):
                 typer.echo(f"applied {name}")
         state = migrations.status(client)
     for migration, done in state:

@@ -11,10 +11,14 @@ import re
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.storage import ddl
+
 if TYPE_CHECKING:
     from datetime import datetime
 
     from clickhouse_connect.driver.client import Client
+
+    from optiinfra_dagster.storage.topology import Topology
 
 PARAMETER = "{as_of:DateTime64(3, 'UTC')}"
 
@@ -36,7 +40,7 @@ def text(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
 
-def derive(client: Client) -> list[str]:
+def derive(client: Client, topology: Topology) -> list[str]:
     """Make the views that there are not yet, or whose view of what is known now is another; returns their names."""
     rows = client.query(
         "SELECT name, as_select FROM system.tables WHERE database = currentDatabase() AND engine = 'View' "
@@ -48,6 +52,6 @@ def derive(client: Client) -> list[str]:
         derived, changed = _LEDGER.subn(f"published_batches_as_of(as_of = {PARAMETER})", select)
         if name.endswith("_as_of") or not changed or selects.get(name_of(name)) == derived:
             continue
-        client.command(f"CREATE OR REPLACE VIEW {name_of(name)} AS {derived}")
+        ddl.run(client, topology, f"CREATE OR REPLACE VIEW {name_of(name)} AS {derived}")
         made.append(name_of(name))
     return made

@@ -53,8 +53,8 @@ def delete_batches(client: Client, table: str, where: str, leftovers: Sequence[t
 def _of_customers(provider: str, customers: Sequence[str]) -> str:
     if list(customers) == [""]:
         return ""
-    names = ", ".join(_quote(customer) for customer in customers)
-    return f" AND provider = {_quote(provider)} AND customer_id IN ({names})"
+    names = ", ".join(quote(customer) for customer in customers)
+    return f" AND provider = {quote(provider)} AND customer_id IN ({names})"
 
 
 def delete_where(client: Client, table: str, where: str) -> None:
@@ -71,6 +71,7 @@ def delete_where(client: Client, table: str, where: str) -> None:
         client.command(statement, settings={"lightweight_deletes_sync": 2, **size})
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """A text as a statement has it."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

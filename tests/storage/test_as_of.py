@@ -23,6 +23,7 @@ from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.readers import columns, sources
 from optiinfra_dagster.storage.reading import Query, as_records, read_rows
 from optiinfra_dagster.storage.sql import readers
+from optiinfra_dagster.storage.topology import SINGLE
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.bills import charge, publish_bill
 from tests.support.samples import age, collected, failed
@@ -255,7 +256,7 @@ def test_before_an_upgrade_that_changed_a_reader_is_refused(world: World) -> Non
             f"LEFT SEMI JOIN (SELECT window_start, batch FROM published_batches "
             f"WHERE dataset = '{before.table}') AS b USING (window_start, batch)"
         )
-        as_of_views.derive(client)
+        as_of_views.derive(client, SINGLE)
     world.default_rows(before.table, 2, NEWEST)
     old = world.mark()
     assert len(world.read("cost", "summary", as_of=world.at(old)).rows or []) == 2
@@ -264,7 +265,7 @@ def test_before_an_upgrade_that_changed_a_reader_is_refused(world: World) -> Non
         client.command(f"DROP TABLE {before.table}")
         client.command(f"CREATE TABLE {before.table} AS {reader.table}")  # made before, by the clock of its metadata
         client.command(reader_tables._view(reader, "CREATE OR REPLACE VIEW"))
-        as_of_views.derive(client)
+        as_of_views.derive(client, SINGLE)
     new = world.mark()
 
     with pytest.raises(StorageError, match=r"computed otherwise at .*, by an earlier version, .*; the oldest time is "):
