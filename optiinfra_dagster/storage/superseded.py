@@ -73,7 +73,7 @@ def clear(client: Client, keeping: Keeping, now: datetime) -> dict[str, int]:
     """
     from optiinfra_dagster.storage.schema import DATASETS
 
-    since = dict(map(tuple, client.query(read_sql("queries/superseded_cleared")).result_rows))
+    since: dict[str, int] = dict(map(tuple, client.query(read_sql("queries/superseded_cleared")).result_rows))
     tables = {name: (dataset.table, dataset.where) for name, dataset in DATASETS.items()}
     tables |= {table: (table, "1") for table in reader_tables.existing(client)}
     deleted: dict[str, int] = {}
