@@ -1,13 +1,11 @@
-"""What superseded versions of a day cost: its bytes on disk, and the CPU time of readers.
-
-Run as `python -m tests.benchmarks.as_of` it compares a day's slices with none, one and ten superseded versions each.
-"""
+"""What superseded versions of a day cost: its bytes on disk, and the CPU time of readers."""
 
 from __future__ import annotations
 
 import resource
 import tempfile
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
@@ -61,7 +59,7 @@ def measures(clickhouse: ClickHouse, client: Client, day: datetime) -> dict[str,
     made: dict[str, Callable[[], object]] = {}
     for name in ("hourly", "latest", "by_resource", "summary"):
         reader = readers()["performance", name]
-        made[name] = lambda reader=reader: compute(clickhouse, reader, [windows.floor_to(reader.length, window)])
+        made[name] = partial(compute, clickhouse, reader, [windows.floor_to(reader.length, window)])
     total = "SELECT count(), sum(metric_value) FROM {} WHERE customer_id = 'bench' AND window_start {} {}"
     for name, view in (
         ("", "performance_metrics_current"),
@@ -69,9 +67,8 @@ def measures(clickhouse: ClickHouse, client: Client, day: datetime) -> dict[str,
     ):
         for of, comparison, first in (("window", "=", window), ("day", ">=", day)):
             sql = total.format(view, comparison, f"fromUnixTimestamp({int(first.timestamp())})")
-            made[f"a {of}{name}"] = lambda sql=sql: client.query(
-                sql, parameters={"as_of": as_of_views.text(datetime.now(UTC))}
-            )
+            time = as_of_views.text(datetime.now(UTC))
+            made[f"a {of}{name}"] = partial(client.query, sql, parameters={"as_of": time})
     return made
 
 
@@ -95,16 +92,3 @@ def measured(superseded: int) -> tuple[int, dict[str, float]]:
             fill(client, day, superseded + 1)
             found = {name: cpu(call) for name, call in measures(clickhouse, client, day).items()}
             return bytes_on_disk(client), found
-
-
-def main() -> None:
-    """Print them, and how many times those without superseded versions they are."""
-    plain, costs = measured(0)
-    for superseded in (0, 1, 10):
-        size, found = (plain, costs) if not superseded else measured(superseded)
-        times = {name: f"{cost:.3f} ({cost / costs[name]:.1f}x)" for name, cost in found.items()}
-        print(f"{superseded} superseded: {size:,} bytes ({size / plain:.1f}x);", times, flush=True)
-
-
-if __name__ == "__main__":
-    main()
