@@ -76,7 +76,7 @@ def refuse_lost(client: Client, source: Source, wanted: Wanted, name: str) -> No
             continue
         _, _, _, oldest, expired = _lost(client, part, wanted, _FOREVER if wanted.slices else part.end)
         remedy = (
-            "They have expired: ask for later windows with --from."
+            "They have expired: ask for a later time, or with --from for later windows."
             if expired
             else f"The oldest time is {_seconds(oldest)}; OPTIINFRA_KEEP_SUPERSEDED_HOURS says how long rows are kept "
             "after they were replaced."

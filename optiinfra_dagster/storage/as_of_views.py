@@ -40,18 +40,15 @@ def text(time: datetime) -> str:
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
 
-def derive(client: Client, topology: Topology) -> list[str]:
-    """Make the views that there are not yet, or whose view of what is known now is another; returns their names."""
+def derive(client: Client, topology: Topology) -> None:
+    """Make the views that there are not yet, and anew those whose view of what is known now is another by now."""
     rows = client.query(
         "SELECT name, as_select FROM system.tables WHERE database = currentDatabase() AND engine = 'View' "
         "AND (endsWith(name, '_current') OR name = 'costs' OR endsWith(name, '_as_of'))"
     ).result_rows
     selects = dict(map(tuple, rows))
-    made = []
     for name, select in selects.items():
         derived, changed = _LEDGER.subn(f"published_batches_as_of(as_of = {PARAMETER})", select)
         if name.endswith("_as_of") or not changed or selects.get(name_of(name)) == derived:
             continue
         ddl.run(client, topology, f"CREATE OR REPLACE VIEW {name_of(name)} AS {derived}")
-        made.append(name_of(name))
-    return made

@@ -213,7 +213,7 @@ def migrate(
             reader_tables.show(client, topology, reader)
         if of_readers:
             renew()
-            done += as_of_views.derive(client, topology)
+            as_of_views.derive(client, topology)
     return done
 
 
