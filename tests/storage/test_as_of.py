@@ -287,8 +287,8 @@ STEPS = st.one_of(
 SOURCES = [("performance", "metrics"), ("performance", "latest"), ("performance", "hourly")]
 
 
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(st.tuples(STEPS, st.integers(1, 30)), min_size=4, max_size=6))
+@settings(max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(STEPS, st.integers(1, 30)), min_size=3, max_size=5))
 def test_as_of_any_time_is_what_was_read_then_or_a_refusal(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Any, int]]
 ) -> None:
