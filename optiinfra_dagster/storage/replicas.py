@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.replication import Replication
 from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from clickhouse_connect.driver.client import Client
 
-LEDGER_TABLE = "metric_batches"
 WAIT_SECONDS = 60  # for a replica to catch up with a table, and for the others to have an INSERT's rows
 SHORT_WAIT_SECONDS = 2  # once a replica is down that alone has rows which are missing here
 
@@ -124,17 +124,19 @@ def tables_behind(client: Client, text: str) -> list[str]:
 
     The ledger comes first.
     """
-    rows = client.query(
-        "SELECT name, engine, as_select FROM system.tables WHERE database = currentDatabase()"
-    ).result_rows
-    kinds = {name: (engine, select) for name, engine, select in rows}
-    found: set[str] = set()
+    tables: set[str] = set()
+    seen: set[str] = set()
     texts = [text]
     while texts:
-        for name in set(re.findall(r"\w+", texts.pop())) & kinds.keys() - found:
-            found.add(name)
-            texts.append(kinds[name][1])
-    tables = [name for name in found if kinds[name][0].endswith("MergeTree")]
+        words = set(re.findall(r"\w+", " ".join(texts))) - seen
+        seen |= words
+        rows = client.query(
+            "SELECT name, endsWith(engine, 'MergeTree'), as_select FROM system.tables "
+            "WHERE database = currentDatabase() AND name IN {names:Array(String)}",
+            parameters={"names": sorted(words)},
+        ).result_rows
+        tables |= {name for name, is_table, _ in rows if is_table}
+        texts = [select for _, _, select in rows if select]
     return sorted(tables, key=lambda name: (name != LEDGER_TABLE, name))
 
 

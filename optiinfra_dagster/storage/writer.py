@@ -22,6 +22,7 @@ import pyarrow as pa
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.slices import AlreadyPublished, SliceKey, SliceResult
 from optiinfra_dagster.storage import arrow, coverage, merge
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.deletes import delete_batches
 from optiinfra_dagster.storage.ledger import LedgerRow, Published, next_batch, publish, published
 
@@ -80,7 +81,7 @@ class Writer:
         keys = [key for item in batch for key in item.keys]
         result = FlushResult()
         to_write: list[pa.Table] = []
-        with self._clickhouse.session(writes=self._dataset.table) as client:
+        with self._clickhouse.session(writes=f"{LEDGER_TABLE} {self._dataset.table}") as client:
             before = published(
                 client, self._dataset.name, [key.window for key in keys], sorted({item.customer_id for item in batch})
             )

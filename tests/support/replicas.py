@@ -88,6 +88,7 @@ class Replicas:
 
     Attributes:
         servers: the engines, whose `statements` and `fault` may be used; a fault of a write is not replicated.
+        ports: of the replicas.
         may_sync: false for a user without the right SYSTEM SYNC REPLICA.
     """
 
@@ -115,7 +116,7 @@ class Replicas:
         self._down: set[int] = set()
         self._actions: list[tuple[re.Pattern[bytes], Literal["before", "after"], Callable[[], None]]] = []
         self._draw = random.Random(3)  # noqa: S311 - the same draws every time
-        self._fronts = [Port(self, i) for i in range(count)]
+        self.ports = [Port(self, i) for i in range(count)]
         self._balancer = Port(self, None)
         self._stack = ExitStack()
 
@@ -123,7 +124,7 @@ class Replicas:
         with ExitStack() as stack:
             for server in self.servers:
                 stack.enter_context(server)
-            for front in (*self._fronts, self._balancer):
+            for front in (*self.ports, self._balancer):
                 stack.callback(front.close)
                 front.open()
             self._stack = stack.pop_all()
@@ -143,7 +144,7 @@ class Replicas:
         if via is None:
             ports = [self._balancer.port]
         else:
-            ports = [self._fronts[i].port for i in ((via,) if isinstance(via, int) else via)]
+            ports = [self.ports[i].port for i in ((via,) if isinstance(via, int) else via)]
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         return f"http://default:{self.servers[0].password}@{hosts}/{database}"
 
@@ -178,10 +179,15 @@ class Replicas:
         yield
         self._held.discard((replica, table))
 
+    def reconnect(self) -> None:
+        """Close every connection: the next ones are those of a new process."""
+        for port in (*self.ports, self._balancer):
+            port.hang_up()
+
     def stop(self, replica: int) -> None:
         """Let a replica die: its connections close, new ones are refused. It keeps what it has."""
         self._down.add(replica)
-        self._fronts[replica].close()
+        self.ports[replica].close()
         self._balancer.hang_up(replica)
 
     def start(self, replica: int) -> None:
@@ -190,7 +196,7 @@ class Replicas:
             while self._missed_ddl[replica]:
                 self._forward(replica, self._missed_ddl[replica].popleft())
             self._down.discard(replica)
-            self._fronts[replica].open()
+            self.ports[replica].open()
 
     def at(self, match: str, action: Callable[[], None], *, when: Literal["before", "after"] = "before") -> None:
         """Do something once, when a statement comes that `match` finds: before it is done, or before it is answered."""
@@ -371,7 +377,7 @@ class Replicas:
         of_database = {Replication.DATABASE: "Replicated", Replication.CLOUD: "Shared"}.get(self.replication, "")
         active = ", ".join(f"'{_replica_name(i)}', {int(i not in self._down)}" for i in range(count))
         hosts = ", ".join(
-            f"({i + 1}, '10.0.0.{i + 1}', {self._fronts[i].port}, {int(i == replica)}, '{_replica_name(i)}')"
+            f"({i + 1}, '10.0.0.{i + 1}', {self.ports[i].port}, {int(i == replica)}, '{_replica_name(i)}')"
             for i in range(count)
         )
         cloud = int(self.replication is Replication.CLOUD)
