@@ -126,7 +126,7 @@ def tables_behind(client: Client, text: str) -> list[str]:
     """
     tables: set[str] = set()
     seen: set[str] = set()
-    texts = [text]
+    texts = [re.sub(r"--.*", "", text)]
     while texts:
         words = set(re.findall(r"\w+", " ".join(texts))) - seen
         seen |= words

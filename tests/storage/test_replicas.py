@@ -44,6 +44,7 @@ def replicas(running: Replicas) -> Iterator[Replicas]:
     for server in running.servers:
         server.reset()
     yield running
+    running.start_all()
     running.settle()
     with ClickHouse(running.url(via=0)).session() as client:
         for table in TABLES:
@@ -119,7 +120,7 @@ def returned(replicas: Replicas, *attempts: Any) -> None:
     for attempt in attempts:
         flush(at(replicas, 0), attempt)
     replicas.start(1)
-    assert replicas.waiting(1, "metric_batches") == replicas.waiting(1, "performance_metrics") == len(attempts)
+    assert replicas.waiting(1, "metric_batches") == len(attempts) <= replicas.waiting(1, "performance_metrics")
 
 
 def test_a_replica_that_comes_back_catches_up_before_it_publishes(replicas: Replicas) -> None:
@@ -284,7 +285,8 @@ def test_a_reader_whose_table_feeds_views_is_verified(replicas: Replicas) -> Non
     flush(at(replicas, 0), collected())
     with at(replicas, 0).session() as client:
         client.command(
-            "CREATE MATERIALIZED VIEW fed ENGINE = ReplicatedMergeTree ORDER BY n AS SELECT 1 AS n FROM performance_summary"
+            "CREATE MATERIALIZED VIEW fed ENGINE = ReplicatedMergeTree ORDER BY n "
+            "AS SELECT 1 AS n FROM performance_summary"
         )
     try:
         assert write_select(at(replicas, 1), READER.table, READER.select, [W]) == {W: 1}

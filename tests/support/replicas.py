@@ -29,7 +29,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import urlencode
 
@@ -73,7 +73,8 @@ class Write:
     """A write of a table on its way to the replicas that do not hold it yet."""
 
     request: Request
-    holders: set[int] = field(default_factory=set)
+    origin: int
+    holders: set[int]
 
 
 class Replicas:
@@ -198,6 +199,11 @@ class Replicas:
             self._down.discard(replica)
             self.ports[replica].open()
 
+    def start_all(self) -> None:
+        """Bring back those that are down."""
+        for replica in sorted(self._down):
+            self.start(replica)
+
     def at(self, match: str, action: Callable[[], None], *, when: Literal["before", "after"] = "before") -> None:
         """Do something once, when a statement comes that `match` finds: before it is done, or before it is answered."""
         self._actions.append((re.compile(match.encode(), re.IGNORECASE), when, action))
@@ -235,7 +241,7 @@ class Replicas:
             raise Gone
         text, database = request.statement, request.parameters.get("database", "default")
         if found := _SYNC.match(text):
-            return self._sync(replica, _table(found, database))
+            return self._sync(replica, _table(found, database), found["how"].decode())
         if self.replication is not Replication.NONE and _DDL.match(text):
             return self._run_ddl(replica, request)
         if (found := _WRITE.match(text)) and self._replicates(table := _table(found, database)):
@@ -249,8 +255,11 @@ class Replicas:
     def _replicates(self, table: Table) -> bool:
         return self.replication is not Replication.NONE and table not in self._plain
 
-    def _sync(self, replica: int, table: Table) -> Response:
-        """SYSTEM SYNC REPLICA: with LIGHTWEIGHT, too, it takes over everything, and deletes in particular."""
+    def _sync(self, replica: int, table: Table, how: str) -> Response:
+        """SYSTEM SYNC REPLICA: with LIGHTWEIGHT, too, it takes over everything, and deletes in particular.
+
+        With FROM it waits for nothing that others than the named replicas have written.
+        """
         name = ".".join(table)
         if not self.may_sync:
             raise ServerError(
@@ -262,7 +271,8 @@ class Replicas:
             raise ServerError(36, f"Table {name} is not replicated. (BAD_ARGUMENTS)")
         with self._lock:
             self._take_over(replica, table)
-            if self._queues[replica][table]:
+            named = {i for i in range(len(self.servers)) if _replica_name(i) in how.partition("FROM")[2]}
+            if any(not named or write.origin in named for write in self._queues[replica][table]):
                 raise ServerError(
                     159,
                     f"SYNC REPLICA {name}: command timed out. See the 'receive_timeout' setting. (TIMEOUT_EXCEEDED)",
@@ -302,7 +312,7 @@ class Replicas:
     def _pass_on(self, replica: int, table: Table, request: Request, wanted: int) -> None:
         """Queue a write for the other replicas, and wait until `wanted` have it."""
         others = [other for other in range(len(self.servers)) if other != replica]
-        write = Write(request, {replica})
+        write = Write(request, replica, {replica})
         for other in others:
             self._queues[other][table].append(write)
         self._act(request, "after")  # before it is anywhere else
