@@ -21,7 +21,7 @@ from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.database import DATABASE, use_database
 from optiinfra_dagster.storage.embedded import Engine
 from optiinfra_dagster.storage.replicas import Replicas
-from optiinfra_dagster.storage.server import Server
+from optiinfra_dagster.storage.server import ALLOWED, Server
 from optiinfra_dagster.storage.topology import SINGLE, Topology, detect
 
 if TYPE_CHECKING:
@@ -38,12 +38,15 @@ ANSWER_SECONDS = 300
 LINGER_SECONDS = 5.0  # of runs, sensors and the command line
 
 # Server: settings of every statement. A write is acknowledged when it is in a part, never when it is only queued.
-SETTINGS: Mapping[str, Any] = {"async_insert": 0, "wait_end_of_query": 1}
+SETTINGS: Mapping[str, Any] = {"async_insert": 0, **ALLOWED}
+
+MAY_ONLY_READ = "name a user who may write in OPTIINFRA_CLICKHOUSE_URL, this one may only read (`readonly`)"
 
 # https://clickhouse.com/docs: error codes whose message a user can act on.
 REMEDIES: Mapping[int, str] = {
     516: "check the user and password in OPTIINFRA_CLICKHOUSE_URL",
-    497: "grant the user of OPTIINFRA_CLICKHOUSE_URL the right it names",
+    497: "grant the user of OPTIINFRA_CLICKHOUSE_URL the right it names; `optiinfra grants` prints all of them",
+    164: MAY_ONLY_READ,
     81: "run `optiinfra migrate`",
     60: "run `optiinfra migrate`",
     241: "the server is out of memory: ask for less at once, or raise its memory limit",
@@ -131,13 +134,13 @@ class ClickHouse:
             try:
                 with self._open() as client:
                     if migrated and not self._schema_checked:
-                        migrations.ensure(client, apply=self.embedded)
+                        migrations.ensure(client, self.topology(client), apply=self.embedded)
                         self._schema_checked = True
                     if reads or writes:
                         self._prepare(client, reads, writes)
                     yield client
             except ClickHouseError as error:
-                self._schema_checked = False
+                self._schema_checked, self._topology = False, None
                 raise StorageError(self._explain(error)) from error
             except HTTPError as error:  # of a stream: what comes before it is the client's to explain
                 raise StorageError(
@@ -218,6 +221,8 @@ class ClickHouse:
         code = getattr(error, "code", None)
         remedy = REMEDIES.get(code) if isinstance(code, int) else None
         text = _first_line(error)
+        if code is None and re.fullmatch(r"Setting \w+ is readonly", text):  # the client's own refusal to send it
+            text, remedy = f"{text}.", MAY_ONLY_READ
         if remedy is None and not self.embedded and code is None:
             # `... (Caused by NewConnectionError("HTTPConnection(...): Failed to establish a new connection: ..."))`
             reason = re.search(r"Caused by \w+\(.*?\): (.*?)[\"']\)\)", text)
@@ -257,12 +262,14 @@ def fetch(client: Client, sql: str, parameters: Mapping[str, Any] | None = None)
     import pyarrow as pa
 
     params = {k: _bindable(v) for k, v in (parameters or {}).items()}
+    table = client.query_arrow(sql, parameters=params, use_strings=True)
+    if pa.uint32() not in table.schema.types:
+        return table
     times = {
         row[0]
         for row in client.query(f"DESCRIBE TABLE ({sql})", parameters=params).result_rows
         if "DateTime(" in row[1] and "DateTime64" not in row[1]
     }
-    table = client.query_arrow(sql, parameters=params, use_strings=True)
     for index, field in enumerate(table.schema):
         if field.name in times:
             seconds = table.column(index).cast(pa.int64()).cast(pa.timestamp("s", "UTC"))

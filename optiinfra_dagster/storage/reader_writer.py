@@ -35,7 +35,7 @@ def compute(
         windows = sorted({*windows, *_stale(client, reader, max(windows))})
         idle = [window for window in windows if _has_nothing(client, reader, window)]
         counts = write_select(clickhouse, reader.table, reader.select, windows, run_id=run_id, idle=idle)
-        reader_tables.show(client, reader)
+        reader_tables.show(client, clickhouse.topology(client), reader)
     return counts
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.server_url import read_server_url
 from optiinfra_dagster.storage.database import DATABASE, use_database
+from optiinfra_dagster.storage.lines import takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
 CONNECT_SECONDS = 10  # for each host
+
+# Of the settings, the one that is none to the server, so that a user with readonly = 1 may send it as well: an answer is
+# whole before it is sent, and an error never comes in the middle of one.
+ALLOWED: Mapping[str, Any] = {"wait_end_of_query": 1}
 
 
 class Server:
@@ -68,12 +73,13 @@ class Server:
             port=host.port,
             username=self._url.user,
             password=self._url.password,
-            settings=dict(self._settings),
             client_name="optiinfra",
             connect_timeout=CONNECT_SECONDS,
             send_receive_timeout=self._answer_seconds,
             query_retries=0,  # what a gateway answered 503 or 504 to may have been done: an INSERT is not sent twice
             autogenerate_session_id=False,  # sessions would serialise concurrent statements
         )
+        for name, value in (self._settings if takes_settings(client) else ALLOWED).items():
+            client.set_client_setting(name, value)
         use_database(client, self._url.database or DATABASE)
         return client

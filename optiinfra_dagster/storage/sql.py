@@ -19,6 +19,9 @@ _DROP = re.compile(r"^ALTER TABLE (\w+) (DROP COLUMN (?:.|\n)*?);", re.MULTILINE
 _CHANGE = re.compile(
     r"^ALTER TABLE (\w+) (?:ADD COLUMN IF NOT EXISTS|MODIFY COLUMN(?: IF EXISTS)?) (\w+) (.+?) CODEC", re.MULTILINE
 )
+_KEPT = re.compile(
+    r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)\n\((?:(?!^CREATE).)*?^TTL \D+(\d+) DAY", re.MULTILINE | re.DOTALL
+)
 
 
 @cache
@@ -27,8 +30,14 @@ def read_sql(name: str) -> str:
     return (SQL / f"{name}.sql").read_text(encoding="utf-8")
 
 
+def statements_of(text: str) -> list[str]:
+    """The statements of a file's text, without their semicolons and its comments, which may hold semicolons."""
+    code = "\n".join(line.partition("--")[0].rstrip() for line in text.splitlines())
+    return [statement.strip() for statement in code.split(";") if statement.strip()]
+
+
 _FACT = re.compile(
-    r"^(shows|ordered by|if empty|empty without|covers|computed from|also computes|kept|key|types|table): "
+    r"^(shows|ordered by|if empty|empty without|covers|computed from|also computes|reads|kept|key|types|table): "
     r"(.+(?:\n  .+)*)",
     re.MULTILINE,
 )
@@ -41,7 +50,8 @@ class Reader:
     """A reader, as the comment at the head of `sql/readers/<family>_<name>.sql` describes it.
 
     After its prose stand `shows`, `kept` and `key` and, where they apply, `types`, `ordered by`, `if empty`, `empty
-    without`, `covers`, `computed from`, `also computes` and `table`; what is longer goes on in lines that are indented:
+    without`, `covers`, `computed from`, `also computes`, `reads` (`explanation/reach.py`) and `table`; what is longer
+    goes on in lines that are indented:
 
         -- shows: window_start provider resource_name change
         -- kept: 90 days
@@ -70,6 +80,7 @@ class Reader:
     computed_from: tuple[tuple[str, str], ...]  # readers; none where it is computed from what was collected
     empty_without: str = ""  # the table without whose rows, from the start of a window's day on, it has none
     also_computes: str = ""  # the query of `sql/queries` that finds the slices to be computed with each of its windows
+    reads: str = ""  # which slices it reads, for `reach.py`; empty where its file does not say
 
     @property
     def file(self) -> str:
@@ -149,6 +160,7 @@ def _reader(path: Path) -> Reader:
         computed_from=tuple(tuple(key.split("/", 1)) for key in facts.get("computed from", "").split()),  # type: ignore[misc]
         empty_without=facts.get("empty without", ""),
         also_computes=facts.get("also computes", ""),
+        reads=facts.get("reads", ""),
     )
 
 
@@ -167,6 +179,15 @@ def columns() -> dict[str, dict[str, tuple[str, str]]]:
         for table, dropped in _DROP.findall(text):
             for name in re.findall(r"DROP COLUMN IF EXISTS (\w+)", dropped):
                 found[table].pop(name, None)
+    return found
+
+
+@cache
+def kept_days() -> dict[str, int]:
+    """How many days the rows of the tables of `sql/schema/` are kept; a table without a TTL is not there."""
+    found = {}
+    for path in sorted((SQL / "schema").glob("*.sql")):
+        found.update({table: int(days) for table, days in _KEPT.findall(path.read_text(encoding="utf-8"))})
     return found
 
 
