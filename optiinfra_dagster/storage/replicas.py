@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.config.replication import Replication
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage.database import LEDGER_TABLE
+from optiinfra_dagster.storage.lines import takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,7 +51,7 @@ class Replicas:
         Raises:
             StorageError: the replica cannot catch up, or the user writes and has no right to make it.
         """
-        if replication is Replication.CLOUD and _takes_settings(client):
+        if replication is Replication.CLOUD and takes_settings(client):
             client.set_client_setting("select_sequential_consistency", 1)
         if replication not in {Replication.DATABASE, Replication.PATH}:
             return
@@ -70,7 +71,7 @@ class Replicas:
     def _sync(self, client: Client, tables: Iterable[str], *, must: bool) -> None:
         from clickhouse_connect.driver.exceptions import DatabaseError
 
-        if not must and not (self._may_sync and _takes_settings(client)):
+        if not must and not (self._may_sync and takes_settings(client)):
             return
         for table in tables:
             if table in self._synced:
@@ -131,19 +132,13 @@ def tables_behind(client: Client, text: str) -> list[str]:
         words = set(re.findall(r"\w+", " ".join(texts))) - seen
         seen |= words
         rows = client.query(
-            "SELECT name, endsWith(engine, 'MergeTree'), as_select FROM system.tables "
+            "SELECT name, startsWith(engine, 'Replicated'), as_select FROM system.tables "
             "WHERE database = currentDatabase() AND name IN {names:Array(String)}",
             parameters={"names": sorted(words)},
         ).result_rows
         tables |= {name for name, is_table, _ in rows if is_table}
         texts = [select for _, _, select in rows if select]
     return sorted(tables, key=lambda name: (name != LEDGER_TABLE, name))
-
-
-def _takes_settings(client: Client) -> bool:
-    """True unless the client's user has `readonly = 1`, and so may not say how a statement is to be run."""
-    readonly = client.server_settings.get("readonly")
-    return readonly is None or readonly.value != "1"
 
 
 def _active_replicas(client: Client) -> int | str:

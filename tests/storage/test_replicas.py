@@ -6,11 +6,14 @@ it, and otherwise never.
 
 from __future__ import annotations
 
+import ast
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import optiinfra_dagster
 from optiinfra_dagster.config.replication import Replication
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.slices import SliceStatus
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 READER = readers()["performance", "summary"]
 TABLES = ("metric_batches", "performance_metrics", READER.table, "coverage", "judge_spend")
 SLICES = windows_from(W, 4)
+PACKAGE = Path(optiinfra_dagster.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -307,3 +311,59 @@ def test_on_cloud_every_select_asks(replicas: Replicas) -> None:
         assert seen_values(at(replicas, 0)) == [1, 2, 3] * len(SLICES)
     inserts = [s for server in replicas.servers for s in server.statements() if s.text.startswith("INSERT")]
     assert not any("insert_quorum" in s.settings for s in inserts)
+
+
+# --- What the code says of itself -------------------------------------------------------------------------------------
+
+
+def test_every_session_that_inserts_says_what_it_writes() -> None:
+    """Rows of a session that does not say so would be on one replica only, for a while."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))]
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    inserting = {"insert_arrow", "insert_rows", "_insert_select"}
+    while True:  # until no function is found any more that is given a client and inserts with it
+        found = {
+            f.name
+            for f in functions
+            if f.name != "read_spending"  # what it calls has the name of one that inserts
+            and any(a.arg == "client" for a in f.args.args)
+            and not _sessions(f)
+            and _calls(f) & inserting
+        }
+        if found <= inserting:
+            break
+        inserting |= found
+    assert {"publish", "record_imports", "keep_prices"} <= inserting
+    silent = [
+        ast.unparse(session)
+        for f in functions
+        for block, session in _sessions(f)
+        if _calls(block) & inserting and not any(k.arg == "writes" for k in session.keywords)
+    ]
+    assert silent == []
+
+
+def test_no_insert_may_be_sent_twice() -> None:
+    """clickhouse-connect sends `insert` again when the server closes the connection: `insert_rows` is for that."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in {"insert", "insert_df", "raw_insert"}:
+                assert not isinstance(node.value, ast.Name) or node.value.id != "client" or path.stem == "inserts", path
+
+
+def _calls(node: ast.AST) -> set[str]:
+    calls = [call.func for call in ast.walk(node) if isinstance(call, ast.Call)]
+    return {f.attr if isinstance(f, ast.Attribute) else f.id for f in calls if isinstance(f, ast.Attribute | ast.Name)}
+
+
+def _sessions(node: ast.AST) -> list[tuple[ast.With, ast.Call]]:
+    return [
+        (block, item.context_expr)
+        for block in ast.walk(node)
+        if isinstance(block, ast.With)
+        for item in block.items
+        if isinstance(item.context_expr, ast.Call)
+        and isinstance(item.context_expr.func, ast.Attribute)
+        and item.context_expr.func.attr == "session"
+        and item.optional_vars is not None
+    ]
