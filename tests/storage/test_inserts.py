@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 TABLE = (
     "CREATE OR REPLACE TABLE values_of_rows (at DateTime64(3, 'UTC'), second DateTime('UTC'), "
-    "text LowCardinality(String), big UInt64, money Nullable(Decimal(18, 9)), yes Bool, score Nullable(Float64), many Array(Decimal(9, 6)), "
-    "names Array(String)) ENGINE = MergeTree ORDER BY at"
+    "text LowCardinality(String), big UInt64, money Nullable(Decimal(18, 9)), yes Bool, score Nullable(Float64), "
+    "many Array(Decimal(9, 6)), names Array(String)) ENGINE = MergeTree ORDER BY at"
 )
 COLUMNS = ("at", "second", "text", "big", "money", "yes", "score", "many", "names")
 AT = datetime(2026, 11, 30, 3, 4, 5, 678000, UTC)
