@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.cli.explain import explain
 from optiinfra_dagster.cli.read import Query
+
+from optiinfra_dagster.cli.explain import explain
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.metrics import Coverage, CoverageState
