@@ -6,8 +6,10 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
 import pytest
 
+from optiinfra_dagster.cli import export, metrics, read, report, status
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import (
     access,
@@ -22,12 +24,15 @@ from optiinfra_dagster.storage import (
 from optiinfra_dagster.storage.clickhouse import ClickHouse, fetch
 from optiinfra_dagster.storage.sql import readers as all_readers
 from optiinfra_dagster.storage.writer import Writer
+from tests.support.bills import charge, publish_bill
 from tests.support.clickhouse_http import ClickHouseHttp
 from tests.support.engines import copy_migrated
 from tests.support.samples import W, collected, failed
+from tests.support.spine import Spine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 DATABASE = "optiinfra_metrics"
 
@@ -204,3 +209,36 @@ def test_who_only_reads_writes_nothing_and_is_told(server: ClickHouseHttp) -> No
     for refused in (of_flush, of_command):
         assert "\n" not in str(refused.value)
         assert "name a user who may write in OPTIINFRA_CLICKHOUSE_URL" in str(refused.value)
+
+
+def test_every_command_that_reads_works_for_who_only_reads(
+    server: ClickHouseHttp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And prints what it prints for others."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    days = [datetime.now(UTC).date() - timedelta(days=one) for one in (40, 41)]
+    odd = charge(days[0], "1.50", resource_id="i-1", charge_description='a "b", c', tags='{"a": "b"}')
+    publish_bill(of(server, "writer"), days, [odd, charge(days[1], "-0.1", charge_category="Credit")])
+    spine = Spine.at(tmp_path, server.url(DATABASE, "reader", ""))
+    spine.write_customers("http://127.0.0.1:1", ["acme"])
+    files = {}
+    for user in ("reader", "writer"):
+        clickhouse = of(server, user)
+        for format_, version in (("csv", "1.2"), ("csv", "1.4"), ("parquet", "1.2")):
+            out = tmp_path / f"{user}.{version}.{format_}"
+            begin, end = f"{days[1]:%Y-%m-%d}", f"{days[0] + timedelta(days=1):%Y-%m-%d}"
+            export.export_focus(clickhouse, spine.settings, export.Request("acme", begin, end, version, format_, out))
+            files[user, version, format_] = out
+        report.write_report(clickhouse, spine.settings, "acme", tmp_path / f"{user}.html")
+    for version in ("1.2", "1.4"):
+        text = files["reader", version, "csv"].read_text()
+        assert text == files["writer", version, "csv"].read_text()
+        assert text.count("\n") == 3
+    assert pq.read_table(files["reader", "1.2", "parquet"]).equals(pq.read_table(files["writer", "1.2", "parquet"]))
+    warnings: list[str] = []
+    assert "optiinfra_up" in metrics.text(spine.settings, warnings.append, by_customer=True) or not warnings
+    shown: list[str] = []
+    status.print_status(spine.settings, shown.append, as_json=False, details=True)
+    assert not any("privileges" in line or "readonly" in line for line in [*warnings, *shown])
+    rows = read.read_rows(of(server, "reader"), spine.settings, read.Query("cost", "metrics", "acme"), read.as_records)
+    assert rows.rows is not None

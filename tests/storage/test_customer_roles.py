@@ -181,7 +181,8 @@ SHAPES = (
     "SELECT groupUniqArray(customer_id) FROM {t}", "SELECT (SELECT groupArray(customer_id) FROM {u}) FROM {t}",
     "SELECT 1 FROM {t} WHERE 'globex' IN (SELECT customer_id FROM {u})",
     "SELECT * FROM merge('" + DATABASE + "', '.*')", "SELECT * FROM view(SELECT * FROM {t})",
-    "SELECT * FROM mergeTreeIndex(currentDatabase(), '{t}')", "SELECT * FROM remote('localhost', currentDatabase(), '{t}')",
+    "SELECT * FROM mergeTreeIndex(currentDatabase(), '{t}')",
+    "SELECT * FROM remote('localhost', currentDatabase(), '{t}')",
     "SELECT * FROM {t} ORDER BY ALL DESC LIMIT 1 WITH TIES", "SELECT * FROM {t} SETTINGS enable_analyzer = 0",
     "SELECT customer_id FROM {t} SETTINGS optimize_move_to_prewhere = 0, allow_experimental_analyzer = 0",
     "SELECT * FROM system.parts_columns", "SELECT * FROM system.parts", "EXPLAIN indexes = 1 SELECT * FROM {t}",
@@ -191,7 +192,7 @@ SHAPES = (
 
 def test_no_shape_of_a_query_shows_another_customer(lenient: Place) -> None:
     """Drawn from shapes and tables. Errors are allowed, rows and counts of globex are not."""
-    chance = random.Random(0)
+    chance = random.Random(0)  # noqa: S311
     with lenient.of().session() as client:
         tables = [name for name, has_rows in relations(client).items() if has_rows]
     tables = ["metric_batches", "costs", "performance_metrics", "coverage", "cost_summary_current", *tables]
@@ -267,7 +268,7 @@ def test_what_cannot_be_granted_is_said(lenient: Place, settings: Settings) -> N
     with lenient.of().session() as client:
         access.run(client, ["GRANT SHOW ROW POLICIES ON *.* TO `optiinfra__writer`"])
     with pytest.raises(
-        StorageError, match="may not manage access: .*or hand an administrator what --print prints"
+        StorageError, match=r"may not manage access: .*or hand an administrator what --print prints"
     ) as refused:
         lenient.grant("acme", by="writer")
     assert "\n" not in str(refused.value)
