@@ -34,7 +34,7 @@ def statements_of(text: str) -> list[str]:
 
 
 _FACT = re.compile(
-    r"^(shows|ordered by|if empty|empty without|covers|computed from|also computes|kept|key|types|table): "
+    r"^(shows|ordered by|if empty|empty without|covers|computed from|also computes|reads|kept|key|types|table): "
     r"(.+(?:\n  .+)*)",
     re.MULTILINE,
 )
@@ -47,7 +47,8 @@ class Reader:
     """A reader, as the comment at the head of `sql/readers/<family>_<name>.sql` describes it.
 
     After its prose stand `shows`, `kept` and `key` and, where they apply, `types`, `ordered by`, `if empty`, `empty
-    without`, `covers`, `computed from`, `also computes` and `table`; what is longer goes on in lines that are indented:
+    without`, `covers`, `computed from`, `also computes`, `reads` (`explanation/reach.py`) and `table`; what is longer
+    goes on in lines that are indented:
 
         -- shows: window_start provider resource_name change
         -- kept: 90 days
@@ -76,6 +77,7 @@ class Reader:
     computed_from: tuple[tuple[str, str], ...]  # readers; none where it is computed from what was collected
     empty_without: str = ""  # the table without whose rows, from the start of a window's day on, it has none
     also_computes: str = ""  # the query of `sql/queries` that finds the slices to be computed with each of its windows
+    reads: str = ""  # which slices it reads, for `reach.py`; empty where its file does not say
 
     @property
     def file(self) -> str:
@@ -155,6 +157,7 @@ def _reader(path: Path) -> Reader:
         computed_from=tuple(tuple(key.split("/", 1)) for key in facts.get("computed from", "").split()),  # type: ignore[misc]
         empty_without=facts.get("empty without", ""),
         also_computes=facts.get("also computes", ""),
+        reads=facts.get("reads", ""),
     )
 
 
@@ -174,3 +177,18 @@ def columns() -> dict[str, dict[str, tuple[str, str]]]:
             for name in re.findall(r"DROP COLUMN IF EXISTS (\w+)", dropped):
                 found[table].pop(name, None)
     return found
+
+
+@cache
+def made_tables() -> frozenset[str]:
+    """The names of the tables of the project: those of `sql/schema/`, of migrations, and of readers by this version."""
+    made = {
+        name
+        for path in (SQL / "schema").glob("*.sql")
+        for name in re.findall(
+            r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    return frozenset(
+        {*made, "schema_migrations", "schema_migrations_lock", *(reader.table for reader in readers().values())}
+    )

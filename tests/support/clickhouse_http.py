@@ -43,6 +43,8 @@ from urllib.parse import parse_qsl, urlsplit
 from tests.support import access as access_control
 
 if TYPE_CHECKING:
+    from email.message import Message
+    from io import BufferedIOBase
     from types import TracebackType
 
 FaultKind = Literal["drop_before", "drop_after", "cut", "unavailable", "exception"]
@@ -164,6 +166,44 @@ def decode_body(body: bytes, encoding: str) -> bytes:
         return bytes(decoded)
     except (OSError, EOFError, RuntimeError, zlib.error, zstd.ZstdError) as error:
         raise ServerError(117, f"Cannot decompress the {encoding} body: {error}") from error
+
+
+def read_statement(headers: Message, body: bytes, parameters: dict[str, str]) -> bytes:
+    """The statement of a request with its data; a form's fields are parameters too, which large values travel as.
+
+    Raises:
+        ServerError: something that is not offered here.
+    """
+    content_type = headers.get("Content-Type", "")
+    if content_type.startswith("multipart/form-data"):
+        head = f"Content-Type: {content_type}\r\n\r\n".encode()
+        form = email.message_from_bytes(head + body, policy=email.policy.HTTP)
+        for part in form.iter_parts():
+            if part.get_filename():
+                raise ServerError(48, "External data is not offered here. (NOT_IMPLEMENTED)")
+            name = str(part.get_param("name", header="content-disposition"))
+            payload = part.get_payload(decode=True)
+            assert isinstance(payload, bytes)
+            parameters[name] = payload.decode()
+        body = b""
+    if parameters.get("decompress") == "1":
+        raise ServerError(48, "Block compression is not offered here. (NOT_IMPLEMENTED)")
+    body = decode_body(body, headers.get("Content-Encoding", ""))
+    query = parameters.get("query", "").encode()
+    return query + b"\n" + body if query and body else query or body
+
+
+def read_body(headers: Message, stream: BufferedIOBase) -> bytes:
+    """The body of a request, in one piece or in chunks."""
+    if headers.get("Transfer-Encoding", "").lower() != "chunked":
+        return stream.read(int(headers.get("Content-Length", 0)))
+    body = bytearray()
+    while size := int(stream.readline().split(b";")[0], 16):
+        body += stream.read(size)
+        stream.readline()
+    while stream.readline().strip():  # trailers
+        pass
+    return bytes(body)
 
 
 class Engine:
@@ -334,21 +374,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve(b"")
 
     def do_POST(self) -> None:
-        self._serve(self._read_body())
+        self._serve(read_body(self.headers, self.rfile))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class named it
         """Nothing: a test's output is for its failure."""
-
-    def _read_body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        body = bytearray()
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        while self.rfile.readline().strip():  # trailers
-            pass
-        return bytes(body)
 
     def _serve(self, body: bytes) -> None:
         url = urlsplit(self.path)
@@ -364,7 +393,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer = Answer()
         try:
             user = self._authenticate(parameters)
-            statement = self._statement(body, parameters)
+            statement = read_statement(self.headers, body, parameters)
             if not statement.strip():
                 return self._answer(200, b"Ok.\n", headers)
             fault = self.server.fault_for(statement)
@@ -406,26 +435,6 @@ class _Handler(BaseHTTPRequestHandler):
                 "(AUTHENTICATION_FAILED)",
             )
         return user
-
-    def _statement(self, body: bytes, parameters: dict[str, str]) -> bytes:
-        """The statement with its data; a form's fields are parameters too, which large values travel as."""
-        content_type = self.headers.get("Content-Type", "")
-        if content_type.startswith("multipart/form-data"):
-            head = f"Content-Type: {content_type}\r\n\r\n".encode()
-            form = email.message_from_bytes(head + body, policy=email.policy.HTTP)
-            for part in form.iter_parts():
-                if part.get_filename():
-                    raise ServerError(48, "External data is not offered here. (NOT_IMPLEMENTED)")
-                name = str(part.get_param("name", header="content-disposition"))
-                payload = part.get_payload(decode=True)
-                assert isinstance(payload, bytes)
-                parameters[name] = payload.decode()
-            body = b""
-        if parameters.get("decompress") == "1":
-            raise ServerError(48, "Block compression is not offered here. (NOT_IMPLEMENTED)")
-        body = decode_body(body, self.headers.get("Content-Encoding", ""))
-        query = parameters.get("query", "").encode()
-        return query + b"\n" + body if query and body else query or body
 
     def _drop(self) -> None:
         self.close_connection = True
