@@ -96,11 +96,13 @@ NEEDS = {
     "ALTER DELETE": "DELETE FROM cost_daily WHERE 0 SETTINGS lightweight_delete_mode = 'lightweight_update_force'",
     "SYSTEM SYNC REPLICA": "SYSTEM SYNC REPLICA coverage",
     "SELECT ON system.clusters": "SELECT count() FROM system.clusters",
+    "SELECT ON system.macros": "SELECT count() FROM system.macros",
+    "SELECT ON system.replicas": "SELECT count() FROM system.replicas",
     "SELECT ON system.mutations": "SELECT count() FROM system.mutations",
     "SELECT ON system.parts": "SELECT count() FROM system.parts",
     "SHOW ROW POLICIES": "SELECT count() FROM system.row_policies",
 }
-UNENFORCED = {"TABLE ENGINE"}  # the embedded engine asks for no grant of engines, as servers may not
+UNENFORCED = {"TABLE ENGINE", "CLUSTER"}  # the embedded engine asks for no grant of these, as a server may not
 
 
 def rights_of(process: str) -> list[str]:
