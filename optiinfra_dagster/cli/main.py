@@ -1,9 +1,9 @@
 """The command line: `optiinfra run | collect | read | report | export | migrate | lab serve | dev`.
 
-`optiinfra status`, `metrics` and `alerts` are in `operations.py`, `optiinfra explain` in `explain_command.py`,
-`optiinfra golden` in `golden.py`, `optiinfra customers` in `customers.py`. Results go to standard output, all else to
-standard error. Exit codes: 0 all went well, 1 something failed and is explained, 2 the command line is wrong, 130
-interrupted, 141 the reader of the output went away.
+`optiinfra status`, `metrics`, `grants`, `mcp` and `alerts` are in `operations.py`, `optiinfra explain` in
+`explain_command.py`, `optiinfra golden` in `golden.py`, `optiinfra customers` in `customers.py`. Results go to standard
+output, all else to standard error. Exit codes: 0 all went well, 1 something failed and is explained, 2 the command line
+is wrong, 130 interrupted, 141 the reader of the output went away.
 """
 
 from __future__ import annotations

@@ -100,6 +100,16 @@ class Settings(JudgeSettings, AlertSettings):
         alias="OPTIINFRA_GOLDEN_SET",
         description="the path of a JSONL file of labelled interactions; the judge is not compared with people if unset",
     )
+    mcp_tokens_path: _AbsolutePath | None = Field(
+        default=None,
+        alias="OPTIINFRA_MCP_TOKENS",
+        description="the path of the file that says which token may ask `optiinfra mcp` about which customers",
+    )
+    mcp_token: SecretStr | None = Field(
+        default=None,
+        alias="OPTIINFRA_MCP_TOKEN",
+        description="the token by which an assistant on this machine asks `optiinfra mcp`",
+    )
     lag_minutes: int = Field(
         default=5,
         ge=0,

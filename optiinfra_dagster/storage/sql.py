@@ -19,6 +19,9 @@ _DROP = re.compile(r"^ALTER TABLE (\w+) (DROP COLUMN (?:.|\n)*?);", re.MULTILINE
 _CHANGE = re.compile(
     r"^ALTER TABLE (\w+) (?:ADD COLUMN IF NOT EXISTS|MODIFY COLUMN(?: IF EXISTS)?) (\w+) (.+?) CODEC", re.MULTILINE
 )
+_KEPT = re.compile(
+    r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)\n\((?:(?!^CREATE).)*?^TTL \D+(\d+) DAY", re.MULTILINE | re.DOTALL
+)
 
 
 @cache
@@ -176,6 +179,15 @@ def columns() -> dict[str, dict[str, tuple[str, str]]]:
         for table, dropped in _DROP.findall(text):
             for name in re.findall(r"DROP COLUMN IF EXISTS (\w+)", dropped):
                 found[table].pop(name, None)
+    return found
+
+
+@cache
+def kept_days() -> dict[str, int]:
+    """How many days the rows of the tables of `sql/schema/` are kept; a table without a TTL is not there."""
+    found = {}
+    for path in sorted((SQL / "schema").glob("*.sql")):
+        found.update({table: int(days) for table, days in _KEPT.findall(path.read_text(encoding="utf-8"))})
     return found
 
 
