@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 import pytest
 
-from optiinfra_dagster.cli import export, metrics, read, report, status
-from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.cli import export, metrics, report, status
+from optiinfra_dagster.cli.access import tell_grants
+from optiinfra_dagster.model.errors import ConfigError, StorageError
 from optiinfra_dagster.storage import (
     access,
     coverage,
@@ -19,9 +20,11 @@ from optiinfra_dagster.storage import (
     reader_tables,
     reader_writer,
     readers,
+    reading,
     schema,
 )
 from optiinfra_dagster.storage.clickhouse import ClickHouse, fetch
+from optiinfra_dagster.storage.sql import SQL, statements_of
 from optiinfra_dagster.storage.sql import readers as all_readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.bills import charge, publish_bill
@@ -242,5 +245,33 @@ def test_every_command_that_reads_works_for_who_only_reads(
     shown: list[str] = []
     status.print_status(spine.settings, shown.append, as_json=False, details=True)
     assert not any("privileges" in line or "readonly" in line for line in [*warnings, *shown])
-    rows = read.read_rows(of(server, "reader"), spine.settings, read.Query("cost", "metrics", "acme"), read.as_records)
+    rows = reading.read_rows(
+        of(server, "reader"), spine.settings, reading.Query("cost", "metrics", "acme"), reading.as_records
+    )
     assert rows.rows is not None
+
+
+def test_the_statements_are_printed_for_the_database_of_the_url(tmp_path: Path) -> None:
+    settings = Spine.at(tmp_path, "http://default@127.0.0.1:1/own`s").settings
+    printed: list[str] = []
+    tell_grants(settings, "reader", "graf`ana", printed.append)
+    assert printed[0] == "CREATE ROLE IF NOT EXISTS `optiinfra__reader`;"
+    assert printed[1] == "GRANT SELECT ON `own\\`s`.* TO `optiinfra__reader`;"
+    assert printed[-1] == "GRANT `optiinfra__reader` TO `graf\\`ana`;"
+    with_all: list[str] = []
+    tell_grants(settings, None, "", with_all.append)
+    assert set(printed[:-1]) < set(with_all)
+    with pytest.raises(ConfigError, match="There is no role 'writter'; did you mean 'writer'"):
+        tell_grants(settings, "writter", "", print)
+    with pytest.raises(ConfigError, match="--user is of use with one role"):
+        tell_grants(settings, None, "grafana", print)
+
+
+def test_every_statement_is_one_of_clickhouse(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As its parser takes them, those with rows of customers too."""
+    places = {"role": "`r`", "database": "`d`", "table": "`t`", "permits": "`p`", "policy": "`p`", "whom": "ALL"}
+    with ClickHouse(f"chdb://{tmp_path_factory.mktemp('parser') / 'clickhouse'}").session(migrated=False) as client:
+        for path in sorted((SQL / "grants").glob("*.sql")):
+            for statement in statements_of(path.read_text()):
+                filled = statement.format(**places, condition="customer_id = 'acme' OR customer_id = ''")
+                assert client.command("SELECT formatQuery({s:String})", parameters={"s": filled})
