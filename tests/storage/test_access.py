@@ -11,6 +11,7 @@ import pytest
 
 from optiinfra_dagster.cli import export, metrics, report, status
 from optiinfra_dagster.cli.access import tell_grants
+from optiinfra_dagster.model.cost import Category
 from optiinfra_dagster.model.errors import ConfigError, StorageError
 from optiinfra_dagster.storage import (
     access,
@@ -26,6 +27,7 @@ from optiinfra_dagster.storage import (
 from optiinfra_dagster.storage.clickhouse import ClickHouse, fetch
 from optiinfra_dagster.storage.sql import SQL, statements_of
 from optiinfra_dagster.storage.sql import readers as all_readers
+from optiinfra_dagster.storage.topology import SINGLE
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.bills import charge, publish_bill
 from tests.support.clickhouse_http import ClickHouseHttp
@@ -174,7 +176,7 @@ def test_the_writer_collects_computes_deletes_and_erases(server: ClickHouseHttp)
             f"window_start, batch FROM published_batches WHERE dataset = '{old}') AS b USING (window_start, batch)",
         ):
             client.command(statement)
-        reader_tables.create(client, reader)
+        reader_tables.create(client, SINGLE, reader)
     clickhouse = of(server, "writer")
     for batch in (collected("erased"), collected("erased"), failed("erased"), collected("acme"), collected("globex")):
         Writer(clickhouse, schema.PERFORMANCE, run_id="test").flush([batch])
@@ -222,8 +224,8 @@ def test_every_command_that_reads_works_for_who_only_reads(
     """And prints what it prints for others."""
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     days = [datetime.now(UTC).date() - timedelta(days=one) for one in (40, 41)]
-    odd = charge(days[0], "1.50", resource_id="i-1", charge_description='a "b", c', tags='{"a": "b"}')
-    publish_bill(of(server, "writer"), days, [odd, charge(days[1], "-0.1", charge_category="Credit")])
+    odd = charge(days[0], "1.50", resource_id="i-1", description='a "b", c', metadata={"a": 'x"y'})
+    publish_bill(of(server, "writer"), days, [odd, charge(days[1], "-0.1", category=Category.CREDIT)])
     spine = Spine.at(tmp_path, server.url(DATABASE, "reader", ""))
     spine.write_customers("http://127.0.0.1:1", ["acme"])
     files = {}
@@ -261,7 +263,7 @@ def test_the_statements_are_printed_for_the_database_of_the_url(tmp_path: Path) 
     with_all: list[str] = []
     tell_grants(settings, None, "", with_all.append)
     assert set(printed[:-1]) < set(with_all)
-    with pytest.raises(ConfigError, match="There is no role 'writter'; did you mean 'writer'"):
+    with pytest.raises(ConfigError, match="There is no role 'writter' .did you mean 'writer'"):
         tell_grants(settings, "writter", "", print)
     with pytest.raises(ConfigError, match="--user is of use with one role"):
         tell_grants(settings, None, "grafana", print)

@@ -47,7 +47,7 @@ def fill(client: Client, only: Sequence[str]) -> None:
         if table == "schema_migrations" or (only and table not in only):
             continue
         texts = [name for name, kind in kinds.items() if "String" in kind and "Array" not in kind and "Map" not in kind]
-        rows = []
+        rows, named = list[str](), list[str]()
         for customer in ("acme", "globex"):
             values = {"window_start": "toStartOfDay(now())", "batch": f"{BATCH}", "charge_day": "today()"}
             values |= dict.fromkeys(texts, f"'of-{customer}'")
@@ -96,7 +96,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return spine.settings
 
 
-def started(folder: Path, settings: Settings, kind: Literal[lenient, strict]) -> Iterator[Place]:
+def started(folder: Path, settings: Settings, kind: Literal["lenient", "strict"]) -> Iterator[Place]:
     """Such a place, by what it lets users without a policy read."""
     with ClickHouseHttp(copy_migrated(folder / "engine"), access=kind) as server:
         place = Place(server, settings, {})
@@ -180,7 +180,7 @@ SHAPES = (
     "SELECT * FROM {t} UNION ALL SELECT * FROM {t}", "WITH x AS (SELECT * FROM {t}) SELECT * FROM x",
     "SELECT groupUniqArray(customer_id) FROM {t}", "SELECT (SELECT groupArray(customer_id) FROM {u}) FROM {t}",
     "SELECT 1 FROM {t} WHERE 'globex' IN (SELECT customer_id FROM {u})",
-    "SELECT * FROM merge('" + DATABASE + "', '.*')", "SELECT * FROM view(SELECT * FROM {t})",
+    "SELECT * FROM merge(currentDatabase(), '^cost_')", "SELECT * FROM view(SELECT * FROM {t})",
     "SELECT * FROM mergeTreeIndex(currentDatabase(), '{t}')",
     "SELECT * FROM remote('localhost', currentDatabase(), '{t}')",
     "SELECT * FROM {t} ORDER BY ALL DESC LIMIT 1 WITH TIES", "SELECT * FROM {t} SETTINGS enable_analyzer = 0",
@@ -195,17 +195,19 @@ def test_no_shape_of_a_query_shows_another_customer(lenient: Place) -> None:
     chance = random.Random(0)  # noqa: S311
     with lenient.of().session() as client:
         tables = [name for name, has_rows in relations(client).items() if has_rows]
-    tables = ["metric_batches", "costs", "performance_metrics", "coverage", "cost_summary_current", *tables]
+    tables = ["metric_batches", "performance_metrics", "coverage", "costs", "cost_summary_current", *tables]
+    answered = 0
     with lenient.of("people").session(migrated=False) as client:
-        for shape in [*SHAPES, *chance.choices(SHAPES, k=40 if not LONG else 2000)]:
-            t, u = chance.choice(tables[:5]), chance.choice(tables)
+        for shape in [*SHAPES, *chance.choices(SHAPES, k=2000 if LONG else 0)]:
+            t, u = (chance.choice(tables if LONG else tables[:3]) for _ in range(2))
             statement = shape.replace("{t}", t).replace("{u}", u)
             try:
                 text = client.raw_query(statement, fmt="TabSeparatedRaw").decode()
             except DatabaseError:
                 continue
-            asked = statement.replace("globex", "")
-            assert "globex" not in text.replace(statement, asked), statement
+            answered += 1
+            assert "globex" not in text, statement
+    assert answered > len(SHAPES) / 2
 
 
 def test_others_read_as_before(lenient: Place, strict: Place) -> None:
@@ -257,7 +259,7 @@ def test_a_user_of_two_customers_reads_neither_and_what_is_revoked_is_gone(lenie
 
 
 def test_what_cannot_be_granted_is_said(lenient: Place, settings: Settings) -> None:
-    with pytest.raises(ConfigError, match="There is no customer 'acne'; did you mean 'acme'"):
+    with pytest.raises(ConfigError, match="There is no customer 'acne' .did you mean 'acme'"):
         lenient.grant("acne")
     with pytest.raises(ConfigError, match="There is no customer 'a`; DROP"):
         lenient.grant("a`; DROP")
