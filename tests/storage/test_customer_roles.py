@@ -147,9 +147,12 @@ def relations(client: Client) -> dict[str, bool]:
 def test_no_table_and_no_view_shows_another_customer(lenient: Place) -> None:
     with lenient.of().session() as client:
         names = relations(client)
+    # A view of another kind is in each few; all of them take seconds.
+    views = sorted(name for name, has_rows in names.items() if not has_rows)
+    asked = {*names} - {*views} | {*(views if LONG else [*views[::5], *WITH_PARAMETER, *SHOWN])}
     shown = set()
     with lenient.of("people").session() as client:
-        for name in names:
+        for name in sorted(asked):
             try:
                 text = said(client, f"SELECT * FROM {name}")
             except DatabaseError as error:  # a parameter is missing
@@ -159,12 +162,13 @@ def test_no_table_and_no_view_shows_another_customer(lenient: Place) -> None:
             if "acme" in text:
                 shown.add(name)
     # What is asked for in vain proves nothing: of what people read there are rows.
-    assert {reader.view for reader in readers().values()} <= shown
-    assert {"metric_batches", "costs", "performance_metrics_current", "coverage", "coverage_current"} <= shown
+    assert {reader.view for reader in readers().values()} & asked <= shown
+    assert SHOWN <= shown
     # Prompts, spending and what the judge was told are nobody's to read.
     assert not shown & {"llm_interactions", "judge_spend", "application_verdicts", "application_log_files"}
 
 
+SHOWN = {"metric_batches", "costs", "performance_metrics_current", "coverage", "coverage_current"}
 WITH_PARAMETER = dict.fromkeys(
     ("newest_inventories", "recent_costs", "known_days", "days_until", "costs_until", "costs_of_days",
      "cost_rollups_of_today", "application_figures", "corrected_figures"), "window = now()"
@@ -259,7 +263,7 @@ def test_a_user_of_two_customers_reads_neither_and_what_is_revoked_is_gone(lenie
 
 
 def test_what_cannot_be_granted_is_said(lenient: Place, settings: Settings) -> None:
-    with pytest.raises(ConfigError, match="There is no customer 'acne' .did you mean 'acme'"):
+    with pytest.raises(ConfigError, match=r"There is no customer 'acne' .did you mean 'acme'"):
         lenient.grant("acne")
     with pytest.raises(ConfigError, match="There is no customer 'a`; DROP"):
         lenient.grant("a`; DROP")
