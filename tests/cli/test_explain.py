@@ -6,15 +6,18 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from optiinfra_dagster.cli import main
 from optiinfra_dagster.cli.explain import AmbiguousError, print_explanation
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
+from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.explanation import checksums, reach
 from optiinfra_dagster.storage.explanation.model import Recomputed
 from optiinfra_dagster.storage.sql import read_sql, readers
@@ -393,3 +396,27 @@ def test_the_text_says_the_verdict_first_and_the_select_last(world: World) -> No
     ]  # fmt: skip
     assert "  complete: not complete" in text
     assert f"toDateTime('{HOUR:%Y-%m-%d %H:%M:%S}', 'UTC')" in text.partition("The SELECT of ")[2]
+
+
+def test_the_command_ends_with_2_where_a_row_must_be_chosen(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And with 0 where one is explained; the answer is on standard output, all else on standard error."""
+    monkeypatch.setattr(ClickHouse, "of", lambda *_, **__: world.spine.clickhouse)
+    for name, value in world.spine.env.items():
+        monkeypatch.setenv(name, value)
+    given = ["explain", "performance", "metrics", "--customer", "acme", "--from", windows.key(HOUR)]
+
+    monkeypatch.setattr(sys, "argv", ["optiinfra", *given])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert err.startswith("error: 12 rows are left, and one is explained.")
+
+    monkeypatch.setattr(sys, "argv", ["optiinfra", *given, "--row", "2", "--format", "json"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, err) == (0, "")
+    assert json.loads(out)["row"]["customer_id"] == "acme"
