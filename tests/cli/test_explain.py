@@ -53,7 +53,9 @@ def test_every_reader_is_explained(world: World, family: str, name: str) -> None
     assert found.own.rows >= 1
     assert found.beneath
     with world.spine.clickhouse.session() as client:
-        client.query(f"DESCRIBE TABLE ({found.origin.computed_by})")  # it can be run as it is printed
+        # That it can be run as it is printed is tried of one of each kind: to analyse the longest takes 2 CPU-s.
+        can_run = "DESCRIBE TABLE ({})" if name in {"summary", "by_service"} else "EXPLAIN AST {}"
+        client.query(can_run.format(found.origin.computed_by))
         assert client.query(f"SELECT count() FROM ({found.origin.read_by})").result_rows == [(1,)]
     json.dumps(found.as_dict())
     out = io.StringIO()
