@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.cli.read import Query, as_records, read_rows
 from optiinfra_dagster.storage.clickhouse import fetch
+from optiinfra_dagster.storage.reading import Query, as_records, read_rows
 from tests.support.pictured import WINDOW, filled
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optiinfra_dagster.cli import main, report
-from optiinfra_dagster.cli.read import Query, as_records, read_rows
 from optiinfra_dagster.model.errors import ConfigError, OptiInfraError, StorageError
 from optiinfra_dagster.reports import bills, costs, others, page, plots, words
 from optiinfra_dagster.reports.section import Answer
+from optiinfra_dagster.storage.reading import Query, as_records, read_rows
 from optiinfra_dagster.storage.sql import readers
 from tests.support.pictured import FORMULA, LETTERS, NAMES, SCRIPT, TODAY, WINDOW, filled
 from tests.test_ui import browser

@@ -13,6 +13,7 @@ import dagster as dg
 from optiinfra_dagster.assets.columns import described
 from optiinfra_dagster.assets.facts import FRESHNESS, OWNERS, PACKAGE, code_of_provider, code_references
 from optiinfra_dagster.assets.scope import DUE_OF_RUN, Scope
+from optiinfra_dagster.config.customers import version_of
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import OptiInfraError
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
@@ -86,6 +87,9 @@ def build(
         try:
             customers = scope.select(load_customers(settings.customers_path))
             customers = tuple(customer for customer in customers if customer.collects(provider, family))
+            version = version_of(settings.customers_path)  # an edit is used by the next run, without a restart
+            context.log.info("Customers file %s: %d collect %s of %s.", version, len(customers), family, provider)
+            context.add_output_metadata({"customers_file": version})
             DUE_OF_RUN[context.run.run_id, provider, family] = tuple(customer.id for customer in customers)
             batches = collect_slices(
                 Context(PROVIDERS[provider], clickhouse, scope.share(settings), now=lambda: datetime.now(UTC)),

@@ -1,9 +1,9 @@
 """The command line: `optiinfra run | collect | read | report | export | migrate | lab serve | dev`.
 
-`optiinfra status`, `metrics` and `alerts` are in `operations.py`, `optiinfra explain` in `explain_command.py`,
-`optiinfra golden` in `golden.py`, `optiinfra customers` in `customers.py`. Results go to standard output, all else to
-standard error. Exit codes: 0 all went well, 1 something failed and is explained, 2 the command line is wrong, 130
-interrupted, 141 the reader of the output went away.
+`optiinfra status`, `metrics`, `grants`, `mcp` and `alerts` are in `operations.py`, `optiinfra explain` in
+`explain_command.py`, `optiinfra golden` in `golden.py`, `optiinfra customers` in `customers.py`. Results go to standard
+output, all else to standard error. Exit codes: 0 all went well, 1 something failed and is explained, 2 the command line
+is wrong, 130 interrupted, 141 the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -301,7 +301,8 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
     ),
 ) -> None:
     """Print what a reader says of a customer."""
-    from optiinfra_dagster.cli.read import Query, known, print_rows
+    from optiinfra_dagster.cli.printing import print_rows
+    from optiinfra_dagster.storage.reading import Query, known
 
     settings = load_settings()
     known(family, reader)
@@ -368,7 +369,8 @@ def migrate(
     clickhouse = _clickhouse(settings)
     with clickhouse.session(migrated=False) as client:
         if not status:
-            for name in migrations.migrate(client, alone=clickhouse.embedded, say=say):
+            topology = clickhouse.topology(client)
+            for name in migrations.migrate(client, alone=clickhouse.embedded, topology=topology, say=say):
                 typer.echo(f"applied {name}")
         state = migrations.status(client)
     for migration, done in state:

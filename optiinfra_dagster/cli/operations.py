@@ -1,4 +1,4 @@
-"""The commands for who keeps it running: `optiinfra status`, `optiinfra metrics` and `optiinfra alerts`."""
+"""The commands for who keeps it running: `optiinfra status`, `metrics`, `grants`, `mcp` and `alerts`."""
 
 from __future__ import annotations
 
@@ -61,6 +61,37 @@ def metrics(
         return
     printed = text(load_settings(), lambda line: say(f"warning: {line}"), by_customer=by_customer)
     typer.echo(printed, nl=False)
+
+
+@app.command(cls=Command, epilog=examples("grants writer", "grants reader --user grafana | clickhouse-client"))
+def grants(
+    role: Annotated[str | None, typer.Argument(help="migrator, writer or reader. Default: all three.")] = None,
+    user: Annotated[str, typer.Option(help="A user of ClickHouse who gets the role.")] = "",
+) -> None:
+    """Print the statements that give `migrate`, the runs, or who only reads the rights in ClickHouse that it takes."""
+    from optiinfra_dagster.cli.access import tell_grants
+
+    tell_grants(load_settings(), role, user, typer.echo)
+
+
+@app.command(
+    cls=Command, epilog=examples("mcp --customer acme", "mcp --serve 8765", "mcp --serve 8765 --address 10.0.0.5")
+)
+def mcp(
+    customer: Annotated[
+        list[str] | None,
+        typer.Option(help="Whom this machine's assistant may ask about, without a token; may be repeated."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--serve", min=0, max=65535, help="Serve at this port over HTTP; 0 chooses a free one."),
+    ] = None,
+    address: Annotated[str, typer.Option(help="The address to serve at; by default this machine alone.")] = "127.0.0.1",
+) -> None:
+    """Let an AI assistant ask the readers, read-only: over standard input and output, or over HTTP with a token."""
+    from optiinfra_dagster.cli.assistant import serve
+
+    serve(load_settings(), lambda line: typer.echo(line, err=True), tuple(dict.fromkeys(customer or ())), port, address)
 
 
 @alerts.command("list", cls=Command)

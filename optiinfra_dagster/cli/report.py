@@ -6,13 +6,13 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.cli.read import Query, as_records, read_rows
 from optiinfra_dagster.config.customers import select
 from optiinfra_dagster.model.errors import ConfigError, StorageError, UsageError
 from optiinfra_dagster.providers.registry import load_customers
 from optiinfra_dagster.reports import page
 from optiinfra_dagster.reports.section import Answer
 from optiinfra_dagster.storage.clickhouse import fetch
+from optiinfra_dagster.storage.reading import Query, as_records, read_rows
 from optiinfra_dagster.storage.sql import read_sql, readers
 
 if TYPE_CHECKING:

@@ -7,9 +7,11 @@ a line of its own: file, line number, place, what is wrong, what to write instea
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
@@ -139,6 +141,18 @@ class Customer(Section):
         """
         there = provider in self.application_providers if family == "application" else bool(self.accounts(provider))
         return not self.paused and family in self.families and there
+
+
+def version_of(path: Path) -> str:
+    """Which state of a customers file this is, for people: `of 2026-11-30T03:10Z, version 1a2b3c4d`.
+
+    The version is a digest of what the file says. It says nothing of the secrets, which are elsewhere.
+    """
+    try:
+        text, changed = path.read_bytes(), datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except OSError:
+        return "of an unknown time"
+    return f"of {changed:%Y-%m-%dT%H:%MZ}, version {hashlib.blake2b(text, digest_size=4).hexdigest()}"
 
 
 def select(customers: Sequence[Customer], ids: Collection[str]) -> tuple[Customer, ...]:

@@ -19,12 +19,21 @@ _DROP = re.compile(r"^ALTER TABLE (\w+) (DROP COLUMN (?:.|\n)*?);", re.MULTILINE
 _CHANGE = re.compile(
     r"^ALTER TABLE (\w+) (?:ADD COLUMN IF NOT EXISTS|MODIFY COLUMN(?: IF EXISTS)?) (\w+) (.+?) CODEC", re.MULTILINE
 )
+_KEPT = re.compile(
+    r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)\n\((?:(?!^CREATE).)*?^TTL \D+(\d+) DAY", re.MULTILINE | re.DOTALL
+)
 
 
 @cache
 def read_sql(name: str) -> str:
     """The text of `sql/<name>.sql`."""
     return (SQL / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def statements_of(text: str) -> list[str]:
+    """The statements of a file's text, without their semicolons and its comments, which may hold semicolons."""
+    code = "\n".join(line.partition("--")[0].rstrip() for line in text.splitlines())
+    return [statement.strip() for statement in code.split(";") if statement.strip()]
 
 
 _FACT = re.compile(
@@ -171,3 +180,27 @@ def columns() -> dict[str, dict[str, tuple[str, str]]]:
             for name in re.findall(r"DROP COLUMN IF EXISTS (\w+)", dropped):
                 found[table].pop(name, None)
     return found
+
+
+@cache
+def kept_days() -> dict[str, int]:
+    """How many days the rows of the tables of `sql/schema/` are kept; a table without a TTL is not there."""
+    found = {}
+    for path in sorted((SQL / "schema").glob("*.sql")):
+        found.update({table: int(days) for table, days in _KEPT.findall(path.read_text(encoding="utf-8"))})
+    return found
+
+
+@cache
+def made_tables() -> frozenset[str]:
+    """The names of the tables of the project: those of `sql/schema/`, of migrations, and of readers by this version."""
+    made = {
+        name
+        for path in (SQL / "schema").glob("*.sql")
+        for name in re.findall(
+            r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", path.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    return frozenset(
+        {*made, "schema_migrations", "schema_migrations_lock", *(reader.table for reader in readers().values())}
+    )

@@ -381,8 +381,17 @@ def test_customers_check_proves_where_interactions_are(run: Run, spine: Spine, t
     assert "nothing is judged: GROQ_API_KEY is not set" in unjudged.out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("group", [False, True], ids=["process", "group"])
+@pytest.mark.parametrize(
+    ("number", "group"),  # to the process alone, or to its group as well
+    [
+        (signal.SIGINT, True),
+        (signal.SIGTERM, False),
+        (signal.SIGHUP, True),
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, True, marks=pytest.mark.long),
+        pytest.param(signal.SIGHUP, False, marks=pytest.mark.long),
+    ],
+)
 def test_a_signal_ends_the_whole_collection_and_says_so(tmp_path: Path, number: signal.Signals, group: bool) -> None:
     kill = os.killpg if group else os.kill
     with _slow_collection(tmp_path) as (spine, process):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.cli.read import Query, Result, as_records, print_rows, read_rows
+from optiinfra_dagster.cli.printing import print_rows
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
@@ -20,6 +20,7 @@ from optiinfra_dagster.model.text import ago
 from optiinfra_dagster.storage import readers as rows_of
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.reader_writer import compute
+from optiinfra_dagster.storage.reading import Query, Result, as_records, read_rows
 from optiinfra_dagster.storage.rows import resource_rows
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer

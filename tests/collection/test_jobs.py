@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from optiinfra_dagster.automation.run_tags import range_tags
 from optiinfra_dagster.cli.dagster_runs import prepare_home
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
+from tests.support.engines import copy_dagster
 from tests.support.spine import ACCOUNTS, Spine, newest_window
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ CLI = "from optiinfra_dagster.cli.main import main; main()"
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """A Dagster instance with its SQLite storage in the test's folder."""
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+    with dg.DagsterInstance.local_temp(copy_dagster(tmp_path)) as instance:
         yield instance
 
 
@@ -99,11 +101,17 @@ def test_a_run_publishes_checks_and_tells(start_lab: StartLab, spine: Spine, ins
 def test_a_second_run_calls_nobody(start_lab: StartLab, spine: Spine, instance: dg.DagsterInstance) -> None:
     lab, window = start_lab(), newest_window()
     spine.write_customers(lab)
-    assert materialize(spine, instance, window).success
+    first = materialize(spine, instance, window)
+    assert first.success
     before = spine.view("performance_metrics")
     lab.control.reset()
+    spine.settings.customers_path.write_text(f"# edited\n{spine.settings.customers_path.read_text()}")
     again = materialize(spine, instance, window)
     assert again.success
+    # An edit is used by the next run, without a restart, and the materialization says which state of the file it was.
+    versions = [metadata(result, "performance")["customers_file"] for result in (first, again)]
+    assert all(re.fullmatch(r"of 20\d\d-\d\d-\d\dT\d\d:\d\dZ, version [0-9a-f]{8}", version) for version in versions)
+    assert versions[0].split()[-1] != versions[1].split()[-1]
     assert lab.control.calls().count() == 0
     told = metadata(again, "performance")
     assert (told["slices"], told["dagster/row_count"]) == ({"already published": 3}, len(before))

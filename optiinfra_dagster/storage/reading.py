@@ -1,20 +1,18 @@
-"""The command `optiinfra read`: one customer's rows of a reader or of the metrics themselves, or why there are none."""
+"""What `optiinfra read` reads: one customer's rows of a reader or of the metrics themselves, or why there are none."""
 
 from __future__ import annotations
 
-import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import IO, TYPE_CHECKING, Any, Generic, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from optiinfra_dagster.cli import output
 from optiinfra_dagster.config.customers import FAMILIES, select
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import UsageError
 from optiinfra_dagster.model.text import ago
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
-from optiinfra_dagster.storage import cost_shown, readers, text
+from optiinfra_dagster.storage import cost_shown, readers
 from optiinfra_dagster.storage.readers import Wanted, sources
 
 if TYPE_CHECKING:
@@ -25,10 +23,9 @@ if TYPE_CHECKING:
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
-    from optiinfra_dagster.storage.readers import Page, Source, Standing, Statement
+    from optiinfra_dagster.storage.readers import Source, Standing, Statement
 
 T = TypeVar("T")
-_IN_MEMORY = 1 << 20  # of text; what is longer is kept in a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +48,14 @@ class Result(Generic[T]):
     """The rows of a reading, in the form its caller wanted; None where none was ever published.
 
     `note` says why there are none, `warnings` which providers are late or failed. `title` is what stands above a table.
+    `slices` are the windows that were read by provider, the newest of each; none where a range of times was asked for.
     """
 
     rows: T | None
     note: str = ""
     warnings: Sequence[str] = ()
     title: str = ""
+    slices: Mapping[str, datetime] = field(default_factory=dict)
 
 
 Taken = tuple[T, bool]  # rows in some form, and whether there are any
@@ -123,43 +122,14 @@ def read_rows(
         rows, are_there = take(client, statement)
         note = _why_empty(client, query, wanted, source.if_empty) if not are_there else ""
     late = _late({**dict.fromkeys(expected), **chosen}, found, customer, settings, now) if is_newest else []
-    return Result(rows, note, late, f"{_whom(query)}: {query.family} {query.reader}")
-
-
-def print_rows(clickhouse: ClickHouse, settings: Settings, query: Query, format_: str, out: TextIO) -> Result[Any]:
-    """Print them as a `table` of the first ones, or all as `csv` or `json`.
-
-    Text is kept in a file until all of it is there. So whoever reads it gets the whole or nothing, however the engine
-    ends, and may take their time, while other processes have the engine again.
-    """
-    if format_ == "table":
-        of_table = read_rows(clickhouse, settings, query, _page)
-        if of_table.rows is not None:
-            output.show(of_table.rows, out, of_table.title)
-        return of_table
-    write = text.write_json if format_ == "json" else text.write_csv
-    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
-
-        def take(client: Client, statement: Statement) -> Taken[IO[bytes]]:
-            return file, write(client, statement, file, embedded=clickhouse.embedded)
-
-        of_text = read_rows(clickhouse, settings, query, take)
-        if of_text.rows is not None:
-            output.copy(of_text.rows, out)
-        elif format_ == "json":
-            out.write("[]\n")
-    return of_text
+    title = f"{_whom(query)}: {query.family} {query.reader}"
+    return Result(rows, note, late, title, {name: at for name, at in slices.items() if name} if is_newest else {})
 
 
 def as_records(client: Client, statement: Statement) -> Taken[list[dict[str, Any]]]:
     """All rows with all columns, as values."""
     rows = readers.records(client, statement)
     return rows, bool(rows)
-
-
-def _page(client: Client, statement: Statement) -> Taken[Page]:
-    page = readers.page(client, statement, output.TABLE_ROWS)
-    return page, bool(page.rows)
 
 
 def _chosen(found: Mapping[str, Standing], expected: Sequence[str], now: datetime) -> dict[str, datetime]:

@@ -1,0 +1,1 @@
+"""What `optiinfra mcp` serves: the readers as tools of an assistant, each bound to the customers of a token."""

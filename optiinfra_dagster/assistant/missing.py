@@ -1,0 +1,119 @@
+"""What an answer lacks, by the ledger: slices that are partial, failed, or were never tried."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.text import plain, shortened
+from optiinfra_dagster.providers.registry import PROVIDERS
+from optiinfra_dagster.storage.sql import read_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from clickhouse_connect.driver.client import Client
+
+    from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.config.settings import Settings
+    from optiinfra_dagster.storage.reading import Query
+
+NEVER = "not_collected"
+EXPIRED = "expired"
+LONGEST_REASON = 300  # characters: an error may be as long as a cloud likes
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Windows of a provider that are not whole, all for one kind of reason.
+
+    `state` is partial, failed, budget or not_configured as the ledger has it, `not_collected` where no attempt is
+    recorded, and `expired` where rows are not kept so long. `windows` counts them; of bills they are days.
+    """
+
+    provider: str
+    state: str
+    windows: int | None
+    first: datetime
+    last: datetime
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As an answer has it."""
+        return {
+            "provider": self.provider or None,
+            "state": self.state,
+            "windows": self.windows,
+            "first": windows.key(self.first),
+            "last": windows.key(self.last),
+            "reason": self.reason,
+        }
+
+
+def missing(
+    client: Client,
+    customer: Customer,
+    query: Query,
+    slices: Mapping[str, datetime],
+    settings: Settings,
+    kept: timedelta | None,
+) -> list[Missing]:
+    """What an answer lacks: of `slices`, the newest ones by provider, or of the times that the query names.
+
+    From the first of these windows to the newest that must be there. A window that is not due, since the customer is
+    asked less often, is whole. `kept` is how long rows are kept, None where they stay.
+    """
+    now = datetime.now(UTC)
+    due = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    due -= timedelta(minutes=customer.poll_minutes)
+    begin = windows.parse_time(query.from_, "from") if query.from_ else None
+    end = windows.parse_time(query.to, "to") if query.to else None
+    is_newest = begin is None and end is None
+    found: list[Missing] = []
+    if begin is not None and kept is not None and begin < now - kept:
+        said = f"rows are kept for {kept.days} days, and older ones are gone"
+        found.append(Missing("", EXPIRED, None, begin, now - kept, said))
+    providers = [
+        name
+        for name in PROVIDERS
+        if query.provider in {None, name} and (customer.collects(name, query.family) or name in slices)
+    ]
+    for provider in providers:
+        first = slices.get(provider, due) if is_newest else windows.floor(begin) if begin else None
+        last = now if end is None else end - timedelta(seconds=1)
+        found += _of_provider(client, query, provider, first, last, min(due, windows.floor(last)))
+    return found
+
+
+def _of_provider(
+    client: Client, query: Query, provider: str, first: datetime | None, last: datetime, due: datetime
+) -> Iterator[Missing]:
+    """Of a provider's windows from `first`, or the first that was tried, to `last`; those up to `due` must be there."""
+    rows = client.query(
+        read_sql("queries/slices_as_shown"),
+        parameters={
+            "customer": query.customer,
+            "family": query.family,
+            "provider": provider,
+            "first": int(first.timestamp()) if first else 0,
+            "last": int(last.timestamp()),
+            "due": int(due.timestamp()),
+        },
+    ).result_rows
+    tried = [row for row in rows if row[1] == query.family]
+    for _, dataset, state, count, _, begin, end, why in rows:
+        if state != "whole":
+            reason = shortened(plain(why), LONGEST_REASON) or "it does not say why"
+            of = "of bills: " if dataset != query.family else ""
+            yield Missing(provider, state, count, _utc(begin), _utc(end), of + reason)
+    if first is None:
+        first = _utc(min(row[5] for row in tried)) if tried else due
+    never = (due - first) // windows.WINDOW + 1 - sum(row[4] for row in tried) if first <= due else 0
+    if never > 0:
+        yield Missing(provider, NEVER, never, first, due, "no attempt is recorded")
+
+
+def _utc(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,30 @@
+-- How a customer's slices of a family and of its bills between two windows stand, by provider: whole (published in full,
+-- or not due), partial (published, and something is missing), or why they are not there; with the error of the newest. `due` counts those
+-- up to the newest window that must be there.
+SELECT
+    provider,
+    dataset,
+    multiIf(shown = 'ok' OR (shown = '' AND last = 'not_due'), 'whole', shown = 'partial', 'partial', last) AS state,
+    count() AS windows,
+    countIf(window_start <= fromUnixTimestamp({due:UInt32})) AS due,
+    toUnixTimestamp(min(window_start)) AS first,
+    toUnixTimestamp(max(window_start)) AS last_window,
+    argMax(if(shown = 'partial', shown_error, error), window_start) AS why
+FROM
+(
+    SELECT
+        provider,
+        dataset,
+        window_start,
+        argMax(toString(b.status), (b.published_at, b.batch)) AS last,
+        argMax(b.error, (b.published_at, b.batch)) AS error,
+        argMaxIf(toString(b.status), b.batch, b.status IN ('ok', 'partial')) AS shown,
+        argMaxIf(b.error, b.batch, b.status IN ('ok', 'partial')) AS shown_error
+    FROM metric_batches AS b
+    WHERE customer_id = {customer:String} AND dataset IN ({family:String}, concat({family:String}, '_billed'))
+        AND provider = {provider:String}
+        AND window_start >= fromUnixTimestamp({first:UInt32}) AND window_start <= fromUnixTimestamp({last:UInt32})
+    GROUP BY provider, dataset, window_start
+)
+GROUP BY provider, dataset, state
+ORDER BY provider, dataset, state
