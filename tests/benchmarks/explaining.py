@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from optiinfra_dagster.cli.explain import explain
-from optiinfra_dagster.cli.read import Query
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
+from optiinfra_dagster.storage.explanation.ask import explain
+from optiinfra_dagster.storage.reading import Query
 from optiinfra_dagster.storage.sql import readers
 
 if TYPE_CHECKING:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optiinfra_dagster.cli import main
-from optiinfra_dagster.cli.explain import AmbiguousError, print_explanation
+from optiinfra_dagster.cli.explained_text import print_explanation
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.explanation import checksums, reach
+from optiinfra_dagster.storage.explanation.ask import AmbiguousError
 from optiinfra_dagster.storage.explanation.model import Recomputed
 from optiinfra_dagster.storage.sql import read_sql, readers
 from tests.cli import explained_world
