@@ -153,7 +153,7 @@ def _of_source(family: str, name: str, source: Source) -> Tool:
         arguments["provider"] = Argument(_choice(list(PROVIDERS), "only this cloud"))
     arguments["from"] = Argument(_text("from this time on, such as 2026-11-21T00:00Z; default: the newest window"))
     arguments["to"] = Argument(_text("before this time"))
-    if "resource_id" in has or source.of_one_resource:
+    if "resource_id" in has:
         described = "only this resource; its full id, as resource_inventory has it"
         arguments["resource_id"] = Argument(_text(described), required=source.of_one_resource)
     costs = [cost for cost in cost_shown.COSTS if cost_shown.has(cost, dict.fromkeys(has, ""))]
@@ -185,7 +185,9 @@ def _of_source(family: str, name: str, source: Source) -> Tool:
 
 def source_columns(source: Source) -> set[str]:
     """The columns of a source, as far as the code knows them without asking ClickHouse."""
-    return {*source.shows, *columns().get(table_of(source), ()), *(source.reader.columns if source.reader else ())}
+    own = source.reader.columns if source.reader else ()
+    of_one = ("resource_id",) if source.of_one_resource else ()
+    return {*source.shows, *columns().get(table_of(source), ()), *own, *of_one}
 
 
 def table_of(source: Source) -> str:

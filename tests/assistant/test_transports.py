@@ -49,9 +49,7 @@ class Served:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> World:
     """A world without readers' slices."""
-    world = make_world(tmp_path_factory.mktemp("served") / "home")
-    world.spine.clickhouse.close()
-    return world
+    return make_world(tmp_path_factory.mktemp("served") / "home")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +103,6 @@ def test_a_desktop_client_over_standard_input_and_output(small: World) -> None:
     assert beta["rows"] == small.printed("performance", "metrics", "beta")
     assert json.loads(acme.content[0].text) == acme.structured_content
     assert acme.structured_content["rows"] == small.printed("performance", "metrics")
-    small.spine.clickhouse.close()
 
 
 @pytest.mark.parametrize(
@@ -139,6 +136,20 @@ def test_whoever_may_not_ask_is_refused_at_the_start(
     assert said in told.err
     assert "x" * 40 not in told.err
     assert "Traceback" not in told.err
+
+
+def test_status_is_of_the_tokens_customers_alone(small: World) -> None:
+    found = small.ask("status")
+    (acme,) = found["customers"]
+    failing = next(item for item in acme["items"] if item["item"] == "failing customers")
+    assert failing["state"] == "red"
+    assert "acme gcp performance" in {part["of"] for part in failing["details"]}
+    text = json.dumps(found)
+    assert "beta" not in text
+    assert str(small.spine.home) not in text
+    assert "/run/secrets" not in text
+    assert [one["customer"] for one in small.ask("status", of=("acme", "beta"))["customers"]] == ["acme", "beta"]
+    assert [one["customer"] for one in small.ask("status", {"customer": "beta"}, of=("acme", "beta"))["customers"]] == ["beta"]
 
 
 def test_no_other_command_loads_the_sdk() -> None:
