@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 from collections.abc import Iterator
@@ -28,6 +29,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # xdist's: a test process of a run that has made it
         folder = make_shared_folder()
         config.add_cleanup(lambda: remove_shared_folder(folder))
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Collect no garbage while tests are found: of hundreds of thousands of objects hardly one is."""
+    gc.disable()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Collect it again, but leave out what was made by now, which lives as long as the process."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_xdist_auto_num_workers() -> int:

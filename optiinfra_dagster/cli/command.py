@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from typer.core import TyperCommand
 
 from optiinfra_dagster.model.errors import UsageError
+from optiinfra_dagster.storage.readers import sources
 
 
 class Command(TyperCommand):
@@ -38,6 +39,11 @@ class Command(TyperCommand):
 def examples(*commands: str) -> str:
     """Text below a command's help, set apart by an empty line: a single line break is none there."""
     return "Examples:\n\n" + "\n\n".join(f"  optiinfra {command}" for command in commands)
+
+
+def readers_help() -> str:
+    """The readers of each family, for the help of commands that take one."""
+    return " ".join(f"{family}: {', '.join(of_family)}." for family, of_family in sources().items())
 
 
 def leave_pipe() -> NoReturn:

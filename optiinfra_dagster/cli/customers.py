@@ -1,4 +1,4 @@
-"""The commands about customers: `optiinfra customers check | policy | remove | show`."""
+"""The commands about customers: `optiinfra customers check | grant | policy | remove | revoke | show`."""
 
 from __future__ import annotations
 
@@ -82,6 +82,33 @@ def check(
         typer.echo(line)
     if found:
         raise OptiInfraError(f"{counted(found, 'problem')} found.")
+
+
+@app.command(
+    "grant", cls=Command, epilog=examples("customers grant acme", "customers grant acme --user acme_grafana --print")
+)
+def grant(
+    customer: Annotated[str, typer.Argument(help="The customer's id.")],
+    user: Annotated[str, typer.Option(help="A user of ClickHouse who gets the role.")] = "",
+    only_print: Annotated[bool, typer.Option("--print", help="Print the statements, and change nothing.")] = False,
+) -> None:
+    """Make a role in ClickHouse that reads this customer's rows and no others; after an upgrade, once more."""
+    from optiinfra_dagster.cli.access import grant_customer
+
+    settings = load_settings()
+    grant_customer(settings, _clickhouse(settings), customer, user, typer.echo, only_print=only_print)
+
+
+@app.command("revoke", cls=Command, epilog=examples("customers revoke acme", "customers revoke acme --print"))
+def revoke(
+    customer: Annotated[str, typer.Argument(help="The customer's id.")],
+    only_print: Annotated[bool, typer.Option("--print", help="Print the statements, and change nothing.")] = False,
+) -> None:
+    """Drop the role that `customers grant` made, and its row policies."""
+    from optiinfra_dagster.cli.access import revoke_customer
+
+    settings = load_settings()
+    revoke_customer(settings, _clickhouse(settings), customer, typer.echo, only_print=only_print)
 
 
 @app.command("remove", cls=Command, epilog=examples("customers remove acme", "customers remove acme --erase --yes"))

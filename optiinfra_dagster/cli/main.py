@@ -1,8 +1,9 @@
 """The command line: `optiinfra run | collect | read | report | export | migrate | lab serve | dev`.
 
-`optiinfra status`, `metrics`, `mcp` and `alerts` are in `operations.py`, `optiinfra golden` in `golden.py`, `optiinfra
-customers` in `customers.py`. Results go to standard output, all else to standard error. Exit codes: 0 all went well, 1
-something failed and is explained, 2 the command line is wrong, 130 interrupted, 141 the reader of the output went away.
+`optiinfra status`, `metrics`, `grants`, `mcp` and `alerts` are in `operations.py`, `optiinfra explain` in
+`explain_command.py`, `optiinfra golden` in `golden.py`, `optiinfra customers` in `customers.py`. Results go to standard
+output, all else to standard error. Exit codes: 0 all went well, 1 something failed and is explained, 2 the command line
+is wrong, 130 interrupted, 141 the reader of the output went away.
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from optiinfra_dagster.cli import customers, golden, operations
-from optiinfra_dagster.cli.command import Command, examples
+from optiinfra_dagster.cli import customers, explain_command, golden, operations
+from optiinfra_dagster.cli.command import Command, examples, readers_help
 from optiinfra_dagster.config.settings import Settings, load_settings
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
-from optiinfra_dagster.storage.readers import sources
 
 if TYPE_CHECKING:
     from optiinfra_dagster.cli.collect import RunReport
@@ -47,13 +47,10 @@ app.add_typer(export_app, name="export")
 app.add_typer(golden.app, name="golden")
 app.add_typer(lab_app, name="lab")
 app.add_typer(operations.app)  # nameless: its commands are commands here
+app.add_typer(explain_command.app)
 
 USAGE = 2  # what Typer makes of a command line that does not parse
 INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
-
-
-def _readers_help() -> str:
-    return " ".join(f"{family}: {', '.join(of_family)}." for family, of_family in sources().items())
 
 
 class Format(StrEnum):
@@ -289,7 +286,7 @@ def collect(
 )
 def read(  # noqa: PLR0913, PLR0917 - these are its options
     family: Annotated[str, typer.Argument(help="resource, performance, cost or application")],
-    reader: Annotated[str, typer.Argument(help=_readers_help())],
+    reader: Annotated[str, typer.Argument(help=readers_help())],
     customer: Annotated[str, typer.Option(help="The customer's id.")],
     provider: Annotated[str | None, typer.Option(help="Only this one: aws, gcp, azure or vultr.")] = None,
     from_: Annotated[
@@ -372,7 +369,8 @@ def migrate(
     clickhouse = _clickhouse(settings)
     with clickhouse.session(migrated=False) as client:
         if not status:
-            for name in migrations.migrate(client, alone=clickhouse.embedded, say=say):
+            topology = clickhouse.topology(client)
+            for name in migrations.migrate(client, alone=clickhouse.embedded, topology=topology, say=say):
                 typer.echo(f"applied {name}")
         state = migrations.status(client)
     for migration, done in state:

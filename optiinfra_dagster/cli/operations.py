@@ -1,4 +1,4 @@
-"""The commands for who keeps it running: `optiinfra status`, `metrics`, `mcp` and `alerts`."""
+"""The commands for who keeps it running: `optiinfra status`, `metrics`, `grants`, `mcp` and `alerts`."""
 
 from __future__ import annotations
 
@@ -61,6 +61,17 @@ def metrics(
         return
     printed = text(load_settings(), lambda line: say(f"warning: {line}"), by_customer=by_customer)
     typer.echo(printed, nl=False)
+
+
+@app.command(cls=Command, epilog=examples("grants writer", "grants reader --user grafana | clickhouse-client"))
+def grants(
+    role: Annotated[str | None, typer.Argument(help="migrator, writer or reader. Default: all three.")] = None,
+    user: Annotated[str, typer.Option(help="A user of ClickHouse who gets the role.")] = "",
+) -> None:
+    """Print the statements that give `migrate`, the runs, or who only reads the rights in ClickHouse that it takes."""
+    from optiinfra_dagster.cli.access import tell_grants
+
+    tell_grants(load_settings(), role, user, typer.echo)
 
 
 @app.command(

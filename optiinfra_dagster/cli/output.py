@@ -45,7 +45,7 @@ def show(page: Page, out: TextIO, title: str = "") -> None:
     values = dict(zip(columns, zip(*page.rows, strict=True), strict=True))
     same = [name for name in columns if name in CONTEXT and name in page.same]
     names = [name for name in columns if name not in same] or columns[:1]
-    cells = {name: [_cell(value) for value in values[name]] for name in names}
+    cells = {name: [cell(value) for value in values[name]] for name in names}
     names = [name for name in names if any(cells[name])] or names[:1]
     if wide is not None:
         cells = {name: [_cut(name, cell) for cell in cells[name]] for name in names}
@@ -53,7 +53,7 @@ def show(page: Page, out: TextIO, title: str = "") -> None:
     fitting = list(names)
     while wide is not None and len(fitting) > 1 and sum(widths[name] + 2 for name in fitting) - 2 > wide:
         fitting.pop()
-    facts = ", ".join([title, *(f"{name} {_cell(values[name][0])}" for name in same)]).removeprefix(", ")
+    facts = ", ".join([title, *(f"{name} {cell(values[name][0])}" for name in same)]).removeprefix(", ")
     if facts:
         out.write(f"{facts}\n")
     right = {name for name in names if _is_number(page.types[name])}
@@ -80,7 +80,7 @@ def _is_number(kind: str) -> bool:
     return kind.removeprefix("Nullable(").startswith(("Float", "Int", "UInt", "Decimal"))
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
     """A value in a table: no line break and no control character of a name found in a cloud reaches the terminal."""
     if value is None:
         return ""

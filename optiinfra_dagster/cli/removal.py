@@ -26,6 +26,7 @@ KEPT_ELSEWHERE = (
     "Not erased: backups and exported files, messages that were sent, and Dagster's history of runs, which names "
     "customers until it is purged (OPTIINFRA_RUN_RETENTION_DAYS)."
 )
+_ROLE = "A role that `customers grant` made in ClickHouse is dropped by: optiinfra customers revoke {}"
 _GOING = (DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING)
 
 
@@ -59,6 +60,8 @@ def describe_removal(settings: Settings, clickhouse: ClickHouse, customer_id: st
         )
     else:
         tell("Nothing of it is stored.")
+    if not clickhouse.embedded:
+        tell(_ROLE.format(customer_id))
 
 
 def erase_customer(
@@ -94,6 +97,8 @@ def erase_customer(
     for table, count in deleted.items():
         tell(f"{table}: {counted(count, 'row')} deleted")
     tell(f"Nothing of {customer_id} is stored any more. {KEPT_ELSEWHERE}")
+    if not clickhouse.embedded:
+        tell(_ROLE.format(customer_id))
     return True
 
 

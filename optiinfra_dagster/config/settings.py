@@ -26,6 +26,7 @@ from optiinfra_dagster.config.alert_settings import AlertSettings
 from optiinfra_dagster.config.judge_settings import JudgeSettings
 from optiinfra_dagster.config.proxies import settle_proxies
 from optiinfra_dagster.config.replication import Replication  # noqa: TC001 - pydantic resolves the field
+from optiinfra_dagster.config.server_url import read_server_url
 from optiinfra_dagster.config.shards import Shards, read_shards
 from optiinfra_dagster.config.variables import stripped
 from optiinfra_dagster.config.wording import closest
@@ -80,7 +81,8 @@ class Settings(JudgeSettings, AlertSettings):
         validate_default=True,
         alias="OPTIINFRA_CLICKHOUSE_URL",
         description="chdb:///absolute/folder, http://user:password@host:8123/database or the same with https, "
-        "with % codes for special characters; the embedded engine under DAGSTER_HOME if unset",
+        "with % codes for special characters, and with a comma between the hosts of several replicas; the embedded "
+        "engine under DAGSTER_HOME if unset",
     )
     clickhouse_replication: Replication | None = Field(
         default=None,
@@ -195,7 +197,6 @@ class Settings(JudgeSettings, AlertSettings):
         # No message here repeats any part of the URL, since what looks like a scheme may be a password.
         try:
             parts = urlsplit(value.get_secret_value())
-            host, _ = parts.hostname, parts.port
         except ValueError:
             raise ValueError("it is not a URL") from None
         if parts.scheme == "chdb":
@@ -207,23 +208,24 @@ class Settings(JudgeSettings, AlertSettings):
                 raise ValueError("its folder may not hold ? or #")
         elif parts.scheme not in {"http", "https"}:
             raise ValueError("its scheme is not one of chdb, http and https")
-        elif not host:
-            raise ValueError("it names no host")
-        elif parts.fragment or "@" in parts.path + parts.query:
+        else:
+            cls._check_hosts(value.get_secret_value(), plain_http=info.data.get("clickhouse_plain_http", False))
+        return value
+
+    @staticmethod
+    def _check_hosts(url: str, *, plain_http: bool) -> None:
+        server, parts = read_server_url(url), urlsplit(url)
+        if parts.fragment or "@" in parts.path + parts.query:
             # http://me:1/x@host parses as the host `me` and a path that holds the rest of the password.
             raise ValueError("it holds a special character as it is")
-        elif is_link_local(host):
+        if any(is_link_local(host.name) for host in server.hosts):
             raise ValueError("its host is a link-local address, where clouds keep the credentials of this host")
-        elif (
-            parts.scheme == "http"
-            and parts.password
-            and not (is_loopback(host) or info.data.get("clickhouse_plain_http"))
-        ):
+        is_far = not all(is_loopback(host.name) for host in server.hosts)
+        if server.scheme == "http" and server.password and is_far and not plain_http:
             raise ValueError(
                 "it is plain http to another machine, which would show the password to the network: use https, or set "
                 "OPTIINFRA_CLICKHOUSE_PLAIN_HTTP=true where that network is yours alone"
             )
-        return value
 
     @field_validator("clickhouse_url", mode="before")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -42,3 +42,31 @@ def plain(text: str) -> str:
 def to_json(values: Mapping[str, Any]) -> str:
     """A JSON object with sorted keys, so that equal content is equal text."""
     return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+_SECRETS = (
+    (re.compile(r"(://[^/\s:@]*:)[^/\s@]+@"), r"\1***@"),  # the password of a URL
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}"), r"\1 ***"),
+    (
+        re.compile(
+            r"(?i)\b([\w-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|signature|sig|credential)[\w-]*"
+            r"[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;]{4,}"
+        ),
+        r"\1***",
+    ),
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"), "***"),
+    (re.compile(r"\b(?:gsk|sk)[_-][A-Za-z0-9_-]{16,}"), "***"),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), "***"),
+)
+
+
+def masked(text: str, secrets: Collection[str] = ()) -> str:
+    """The text without the `secrets`, and without what looks like one: `***` stands there.
+
+    No message is meant to hold any; this is for those that a cloud's own words brought along.
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    return text

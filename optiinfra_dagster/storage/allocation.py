@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.allocation import FixedShares
+from optiinfra_dagster.storage.inserts import insert_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ def record(client: Client, customers: Sequence[Customer]) -> list[str]:
         if (rules := _rules(customer)) != known.get(customer.id, _NOTHING)
     ]
     if changed:
-        client.insert("allocation_rules", changed, column_names=[*_COLUMNS, "recorded_at"])
+        insert_rows(client, "allocation_rules", [*_COLUMNS, "recorded_at"], changed)
     return [str(row[0]) for row in changed]
 
 

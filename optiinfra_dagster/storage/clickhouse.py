@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.database import DATABASE, use_database
 from optiinfra_dagster.storage.embedded import Engine
+from optiinfra_dagster.storage.replicas import Replicas
+from optiinfra_dagster.storage.server import ALLOWED, Server
 from optiinfra_dagster.storage.topology import SINGLE, Topology, detect
 
 if TYPE_CHECKING:
@@ -37,16 +38,22 @@ ANSWER_SECONDS = 300
 LINGER_SECONDS = 5.0  # of runs, sensors and the command line
 
 # Server: settings of every statement. A write is acknowledged when it is in a part, never when it is only queued.
-SETTINGS: Mapping[str, Any] = {"async_insert": 0, "wait_end_of_query": 1}
+SETTINGS: Mapping[str, Any] = {"async_insert": 0, **ALLOWED}
+
+MAY_ONLY_READ = "name a user who may write in OPTIINFRA_CLICKHOUSE_URL, this one may only read (`readonly`)"
 
 # https://clickhouse.com/docs: error codes whose message a user can act on.
 REMEDIES: Mapping[int, str] = {
     516: "check the user and password in OPTIINFRA_CLICKHOUSE_URL",
-    497: "grant the user of OPTIINFRA_CLICKHOUSE_URL the right it names",
+    497: "grant the user of OPTIINFRA_CLICKHOUSE_URL the right it names; `optiinfra grants` prints all of them",
+    164: MAY_ONLY_READ,
     81: "run `optiinfra migrate`",
     60: "run `optiinfra migrate`",
     241: "the server is out of memory: ask for less at once, or raise its memory limit",
     243: "the disk is full: free some space",
+    242: "the replica has no connection to Keeper: look into its log",
+    285: "another replica went down just now: run the same again",
+    319: "another replica went down just now, and nothing was published: run the same again",
 }
 
 # ClickHouse's own refusals have a code. Of the others, 502 to 504 are of a gateway whose server is down.
@@ -70,21 +77,19 @@ class ClickHouse:
         answer_seconds: int = ANSWER_SECONDS,
         replication: Replication | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        self._url = url
-        self._answer_seconds = answer_seconds
         self._replication_asked = replication
         self._lock = threading.RLock()
-        self._client: Client | None = None
+        self._client: Client | None = None  # of a session
         self._schema_checked = False
         self._topology: Topology | None = None
-        self.embedded = parts.scheme == "chdb"
+        self.embedded = url.startswith("chdb:")
         self.path = Path(url.removeprefix("chdb://")).absolute() if self.embedded else None
-        port = f":{parts.port}" if parts.port else ""
-        self.place = f"chdb://{self.path}" if self.embedded else f"{parts.scheme}://{parts.hostname}{port}"
         self._engine = (
             Engine(self.path, self._connect_embedded, lock_timeout=lock_timeout, linger=linger) if self.path else None
         )
+        self._server = None if self.embedded else Server(url, answer_seconds=answer_seconds, settings=SETTINGS)
+        self._replicas = Replicas()
+        self.place = self._server.place if self._server else f"chdb://{self.path}"
 
     @classmethod
     def of(
@@ -109,11 +114,15 @@ class ClickHouse:
         return f"ClickHouse({self.place})"
 
     @contextmanager
-    def session(self, *, migrated: bool = True) -> Iterator[Client]:
+    def session(self, *, migrated: bool = True, reads: str = "", writes: str = "") -> Iterator[Client]:
         """A client whose default database holds the project's tables.
 
         With `migrated`, the first session of a process makes sure that the schema is the one of this version: an
         embedded place is brought up to date, a server must have been (`optiinfra migrate`).
+
+        `reads` and `writes` name the tables and views of which the session is to see all that was written before, on
+        whichever of several replicas (see `replicas`): names, or a SELECT. One that writes has its rows on all active
+        replicas after each INSERT.
 
         Raises:
             StorageError: cannot be opened or reached, is locked by another process, or a statement failed.
@@ -125,17 +134,26 @@ class ClickHouse:
             try:
                 with self._open() as client:
                     if migrated and not self._schema_checked:
-                        migrations.ensure(client, apply=self.embedded)
+                        migrations.ensure(client, self.topology(client), apply=self.embedded)
                         self._schema_checked = True
+                    if reads or writes:
+                        self._prepare(client, reads, writes)
                     yield client
             except ClickHouseError as error:
-                self._schema_checked = False
+                self._schema_checked, self._topology = False, None
                 raise StorageError(self._explain(error)) from error
             except HTTPError as error:  # of a stream: what comes before it is the client's to explain
                 raise StorageError(
                     f"ClickHouse at {self.place}: the answer broke off: {_first_line(error)} Run the same again; if it "
                     "keeps breaking off, look into the server's log and that of a proxy before it."
                 ) from error
+
+    def _prepare(self, client: Client, reads: str, writes: str) -> None:
+        replication = self.replication(client)
+        try:
+            self._replicas.prepare(client, replication, reads, writes)
+        except StorageError as error:
+            raise StorageError(f"ClickHouse at {self.place}: {error}") from error
 
     def replication(self, client: Client) -> Replication:
         """Who replicates the tables; nobody does those of an embedded engine.
@@ -170,13 +188,20 @@ class ClickHouse:
 
     @contextmanager
     def _open(self) -> Iterator[Client]:
-        """The client; a server's is made once."""
+        """The client, which sessions within a session share."""
         if self._engine:
             with self._engine.session() as client:
                 yield client
-        else:
-            self._client = self._client or self._connect_server()
+        elif self._client:
             yield self._client
+        elif self._server:
+            client = self._server.client()
+            self._client = client
+            try:
+                yield client
+            finally:
+                self._client = None
+                self._replicas.end(client)
 
     def _connect_embedded(self) -> Client:
         import clickhouse_connect
@@ -192,33 +217,12 @@ class ClickHouse:
             ) from error
         return client
 
-    def _connect_server(self) -> Client:
-        import clickhouse_connect
-        from clickhouse_connect.driver.exceptions import Error as ClickHouseError
-
-        parts = urlsplit(self._url)
-        try:
-            client = clickhouse_connect.get_client(
-                interface=parts.scheme,
-                host=parts.hostname or "localhost",
-                port=parts.port or (8443 if parts.scheme == "https" else 8123),
-                username=unquote(parts.username or "default"),
-                password=unquote(parts.password or ""),
-                settings=dict(SETTINGS),
-                client_name="optiinfra",
-                connect_timeout=10,
-                send_receive_timeout=self._answer_seconds,
-                autogenerate_session_id=False,  # sessions would serialise concurrent statements
-            )
-        except ClickHouseError as error:
-            raise StorageError(self._explain(error)) from error
-        use_database(client, parts.path.strip("/") or DATABASE)
-        return client
-
     def _explain(self, error: Exception) -> str:
         code = getattr(error, "code", None)
         remedy = REMEDIES.get(code) if isinstance(code, int) else None
         text = _first_line(error)
+        if code is None and re.fullmatch(r"Setting \w+ is readonly", text):  # the client's own refusal to send it
+            text, remedy = f"{text}.", MAY_ONLY_READ
         if remedy is None and not self.embedded and code is None:
             # `... (Caused by NewConnectionError("HTTPConnection(...): Failed to establish a new connection: ..."))`
             reason = re.search(r"Caused by \w+\(.*?\): (.*?)[\"']\)\)", text)
@@ -258,12 +262,14 @@ def fetch(client: Client, sql: str, parameters: Mapping[str, Any] | None = None)
     import pyarrow as pa
 
     params = {k: _bindable(v) for k, v in (parameters or {}).items()}
+    table = client.query_arrow(sql, parameters=params, use_strings=True)
+    if pa.uint32() not in table.schema.types:
+        return table
     times = {
         row[0]
         for row in client.query(f"DESCRIBE TABLE ({sql})", parameters=params).result_rows
         if "DateTime(" in row[1] and "DateTime64" not in row[1]
     }
-    table = client.query_arrow(sql, parameters=params, use_strings=True)
     for index, field in enumerate(table.schema):
         if field.name in times:
             seconds = table.column(index).cast(pa.int64()).cast(pa.timestamp("s", "UTC"))

@@ -11,9 +11,13 @@ if TYPE_CHECKING:
 DATABASE = "optiinfra_metrics"
 
 
-def use_database(client: Client, name: str, *, create: bool = False) -> None:
-    """Make `name` the database of every following statement; a server's is created by `optiinfra migrate` only."""
+def use_database(client: Client, name: str, *, create: bool = False, cluster: str = "") -> None:
+    """Make `name` the database of every following statement; a server's is created by `optiinfra migrate` only.
+
+    Where a cluster is named, it is created on every server of it.
+    """
     if create:
         client.database = None
-        client.command(f"CREATE DATABASE IF NOT EXISTS `{name.replace('`', '')}`")
+        everywhere = f" ON CLUSTER '{cluster}'" if cluster else ""
+        client.command(f"CREATE DATABASE IF NOT EXISTS `{name.replace('`', '')}`{everywhere}")
     client.database = name

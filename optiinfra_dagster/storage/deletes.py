@@ -33,10 +33,10 @@ def delete_batches(client: Client, dataset: Dataset, leftovers: Sequence[tuple[S
         for first, last in runs_of(its_windows):
             stretches.setdefault((provider, batch, first, last), []).append(customer)
     named = [
-        f"(provider = {_quote(provider)} AND batch = {batch} "
+        f"(provider = {quote(provider)} AND batch = {batch} "
         f"AND window_start >= fromUnixTimestamp({int(first.timestamp())}) "
         f"AND window_start <= fromUnixTimestamp({int(last.timestamp())}) "
-        f"AND customer_id IN ({', '.join(_quote(customer) for customer in customers)}))"
+        f"AND customer_id IN ({', '.join(quote(customer) for customer in customers)}))"
         for (provider, batch, first, last), customers in stretches.items()
     ]
     for i in range(0, len(named), STRETCHES_PER_DELETE):
@@ -65,6 +65,7 @@ def delete_where(client: Client, table: str, where: str) -> None:
         client.command(statement, settings={"lightweight_deletes_sync": 2, **size})
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
+    """A text as a statement has it."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.storage.inserts import insert_rows
+
 if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
@@ -36,5 +38,5 @@ class Dialects:
             StorageError: it could not be written.
         """
         row = [datetime.now(UTC), base_url, model, dialect]
-        with self._clickhouse.session() as client:
-            client.insert("judge_dialects", [row], column_names=["found_at", "base_url", "model", "dialect"])
+        with self._clickhouse.session(writes="judge_dialects") as client:
+            insert_rows(client, "judge_dialects", ["found_at", "base_url", "model", "dialect"], [row])

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.storage import lines, readers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,8 +127,17 @@ def write(client: Client, wanted: Wanted, version: str, path: Path, *, embedded:
                 settings=dict(_SETTINGS),
             )
         else:
-            stream: Any = client.raw_stream(rows, wanted.parameters, settings=dict(_SETTINGS), fmt=FORMATS[ending])
+            settings, format_, head = dict(_SETTINGS), FORMATS[ending], b""
+            if not lines.takes_settings(client):
+                settings = {}
+                if ending == "csv":
+                    types = readers.columns(client, VERSIONS[version])
+                    line = lines.csv_line(types.items())
+                    rows = rows.replace("SELECT *", f"SELECT {line}", 1)
+                    format_, head = lines.FORMAT, ",".join(f'"{name}"' for name in types).encode() + b"\n"
+            stream: Any = client.raw_stream(rows, wanted.parameters, settings=settings, fmt=format_)
             with stream, part.open("wb") as file:
+                file.write(head)
                 while chunk := stream.read(_CHUNK):
                     file.write(chunk)
         part.replace(path)

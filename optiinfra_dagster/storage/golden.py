@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.quality import METRICS, Agreement
+from optiinfra_dagster.storage.inserts import insert_rows
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def load_agreements(clickhouse: ClickHouse, judge_version: str, golden_set: str)
     Raises:
         StorageError: they could not be read.
     """
-    with clickhouse.session() as client:
+    with clickhouse.session(reads="application_golden") as client:
         parameters = {"version": judge_version, "digest": golden_set}
         rows = client.query(read_sql("queries/golden_scores"), parameters=parameters).result_rows
     return sorted((Agreement(*row) for row in rows), key=lambda agreement: METRICS.index(agreement.metric_type))
@@ -47,8 +48,8 @@ def store_agreements(
     rows = [
         [judge_version, judge_model, golden_set, *astuple(agreement), run_id, scored_at] for agreement in agreements
     ]
-    with clickhouse.session() as client:
-        client.insert("application_golden", rows, column_names=columns)
+    with clickhouse.session(writes="application_golden") as client:
+        insert_rows(client, "application_golden", columns, rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from optiinfra_dagster.storage.inserts import insert_rows
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ def keep_files(
     ]  # fmt: skip
     columns = ["customer_id", "location", "file", "version", "modified", "windows", "digests", "read_at"]
     if rows:
-        with clickhouse.session() as client:
-            client.insert("application_log_files", rows, column_names=columns)
+        with clickhouse.session(writes="application_log_files") as client:
+            insert_rows(client, "application_log_files", columns, rows)
 
 
 def collected_contents(

@@ -8,8 +8,14 @@ runner adds IF EXISTS and IF NOT EXISTS.
 
 One migration runs at a time. An embedded engine has one process, by its file lock, which a kill frees. On a server the
 lock is a row of `schema_migrations_lock` with an end, which is put off while statements run: others wait for it, after
-a kill for up to LEASE_SECONDS. It holds for one server, where a row is seen by whoever asks after it was written, and
-for a client that is never suspended between renewing the lock and sending the statement.
+a kill for up to LEASE_SECONDS. It holds where a row is seen by whoever looks after it was written, and for a client
+that is never suspended between renewing the lock and sending the statement.
+
+On several replicas a row is seen so, since whoever looks first has its replica catch up (SYSTEM SYNC REPLICA). An
+INSERT is answered when it stands in the table's log in Keeper; the replica that catches up reads that log after its own
+INSERT was put there, and so everything that came before; then it fetches the rows. This asks for no majority, as an
+INSERT with a quorum would, and two INSERTs do not refuse each other. It wants the client to stay at one replica, as
+everything does that is written here. Their clocks may differ by less than LEASE_SECONDS - STATEMENT_SECONDS.
 """
 
 from __future__ import annotations
@@ -24,9 +30,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import StorageError
-from optiinfra_dagster.storage import reader_tables
+from optiinfra_dagster.storage import ddl, reader_tables
 from optiinfra_dagster.storage.database import DATABASE, use_database
-from optiinfra_dagster.storage.sql import SQL, readers
+from optiinfra_dagster.storage.sql import SQL, readers, statements_of
+from optiinfra_dagster.storage.topology import SINGLE, caught_up, detect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -34,10 +41,11 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-UNKNOWN_DATABASE = 81  # ClickHouse's error code
+    from optiinfra_dagster.storage.topology import Topology
 
-_CREATE_LOG = """
-CREATE TABLE IF NOT EXISTS schema_migrations
+UNKNOWN_DATABASE, ACCESS_DENIED = 81, 497  # ClickHouse's error codes
+
+_CREATE_LOG = """CREATE TABLE IF NOT EXISTS schema_migrations
 (
     name        String,
     checksum    String,
@@ -50,8 +58,7 @@ STATEMENT_SECONDS = 300.0  # the client waits no longer for a statement
 LEASE_SECONDS = STATEMENT_SECONDS + 30.0
 
 # A holder's newest row counts. Times are the server's.
-_CREATE_LOCK = """
-CREATE TABLE IF NOT EXISTS schema_migrations_lock
+_CREATE_LOCK = """CREATE TABLE IF NOT EXISTS schema_migrations_lock
 (
     holder    String,
     sequence  UInt32,
@@ -76,9 +83,21 @@ class Migration:
 
     @property
     def statements(self) -> list[str]:
-        """The file's statements without its comments, which may hold semicolons."""
-        code = "\n".join(line.partition("--")[0].rstrip() for line in self.text.splitlines())
-        return [statement.strip() for statement in code.split(";") if statement.strip()]
+        """The file's statements."""
+        return statements_of(self.text)
+
+    @property
+    def repeatable(self) -> list[str]:
+        """The statements so that they may be run again after a kill.
+
+        A table that is made AS another one of the file is spelt out: of a replicated one, the path would be copied.
+        """
+        found = [_repeatable(statement) for statement in self.statements]
+        for i, statement in enumerate(found):
+            if alike := re.fullmatch(r"(CREATE TABLE IF NOT EXISTS )(\w+) AS (\w+)", statement):
+                head = f"{alike[1]}{alike[3]}\n"
+                found[i] = next(f"{alike[1]}{alike[2]}\n{s.removeprefix(head)}" for s in found if s.startswith(head))
+        return found
 
 
 def load(folder: Path = SQL / "schema") -> tuple[Migration, ...]:
@@ -86,8 +105,12 @@ def load(folder: Path = SQL / "schema") -> tuple[Migration, ...]:
     return tuple(Migration(path.stem, path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.sql")))
 
 
-def status(client: Client, migrations: Sequence[Migration] | None = None) -> list[tuple[Migration, bool]]:
-    """Each migration, and whether it was applied.
+def status(
+    client: Client, migrations: Sequence[Migration] | None = None, topology: Topology = SINGLE
+) -> list[tuple[Migration, bool]]:
+    """Each migration, and whether it was applied, as far as the replica knows that was asked.
+
+    With a `topology` of several replicas it knows what all did.
 
     Raises:
         StorageError: an applied file was edited, or the tables were made by a newer version.
@@ -103,7 +126,7 @@ def status(client: Client, migrations: Sequence[Migration] | None = None) -> lis
         exists = 0
     if not exists:
         return [(migration, False) for migration in known]
-    applied = _applied(client)
+    applied = _applied(client, topology)
     for migration in known:
         if migration.name in applied and applied[migration.name] != migration.checksum:
             raise StorageError(
@@ -117,16 +140,35 @@ def status(client: Client, migrations: Sequence[Migration] | None = None) -> lis
     return [(migration, migration.name in applied) for migration in known]
 
 
-def ensure(client: Client, *, apply: bool) -> None:
+def ensure(client: Client, topology: Topology = SINGLE, *, apply: bool) -> None:
     """Bring the tables up to date, or raise if they are not and `apply` is false."""
     pending = [migration.name for migration, done in status(client) if not done]
+    if pending and topology != SINGLE:
+        pending = [migration.name for migration, done in status(client, topology=topology) if not done]
     if not pending:
         pending = [reader.table for reader in reader_tables.missing(client)]
     if not pending:
         return
     if not apply:
+        _check_is_seen(client, pending[0])
         raise StorageError(f"The tables are not up to date: {pending[0]} is missing. Run `optiinfra migrate`.")
     migrate(client, alone=True)
+
+
+def _check_is_seen(client: Client, table: str) -> None:
+    """Raise StorageError if the client's user may not even know whether there is such a table: it may be there."""
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    try:
+        client.command(f"EXISTS TABLE `{table}`")
+    except DatabaseError as error:
+        if error.code != ACCESS_DENIED:
+            raise
+        raise StorageError(
+            f"The user of OPTIINFRA_CLICKHOUSE_URL may not see {table}, or it is not there. After an upgrade run "
+            "`optiinfra migrate`, then have the user's rights granted again: a customer's role by `optiinfra customers "
+            "grant CUSTOMER`, others as `optiinfra grants` prints them."
+        ) from error
 
 
 def migrate(
@@ -134,6 +176,7 @@ def migrate(
     migrations: Sequence[Migration] | None = None,
     *,
     alone: bool = False,
+    topology: Topology | None = None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> list[str]:
     """Apply what is pending among `migrations`, by default all and the tables of readers; returns the names.
@@ -142,27 +185,33 @@ def migrate(
         client: its database is made where it is missing.
         migrations: in order.
         alone: nobody else can be migrating, since the caller has the lock of an embedded engine.
+        topology: what the server is; None to ask it.
         say: told when this waits for another migration.
 
     Raises:
-        StorageError: an applied file was edited, the tables were made by a newer version, or the lock was lost.
+        StorageError: an applied file was edited, the tables were made by a newer version, the lock was lost, a
+            replica did not carry out a statement, or the server is none that is supported: see `topology`.
     """
-    use_database(client, client.database or DATABASE, create=True)
-    client.command(_CREATE_LOG)
+    if topology is None:
+        topology = SINGLE if alone else detect(client, None)
+    use_database(client, client.database or DATABASE, create=True, cluster=topology.cluster)
+    ddl.run(client, topology, _CREATE_LOG)
     done = []
-    lock: AbstractContextManager[Callable[[], None]] = nullcontext(_nothing) if alone else _locked(client, say)
+    lock: AbstractContextManager[Callable[[], None]] = (
+        nullcontext(_nothing) if alone else _locked(client, topology, say)
+    )
     with lock as renew:
         of_readers = migrations is None
         if migrations is None:
-            status(client)
+            status(client, topology=topology)
             migrations = load()
-        applied = _applied(client)
+        applied = _applied(client, topology)
         for migration in migrations:
             if migration.name in applied:
                 continue
-            for statement in migration.statements:
+            for statement in migration.repeatable:
                 renew()
-                client.command(_repeatable(statement))
+                ddl.run(client, topology, statement)
             renew()
             # Not client.insert, which is sent again when the server closes the connection.
             client.command(
@@ -172,11 +221,11 @@ def migrate(
             done.append(migration.name)
         for reader in reader_tables.missing(client) if of_readers else ():
             renew()
-            reader_tables.create(client, reader)
+            reader_tables.create(client, topology, reader)
             done.append(reader.table)
         for reader in readers().values() if of_readers else ():  # a kill may have come between its table and its view
             renew()
-            reader_tables.show(client, reader)
+            reader_tables.show(client, topology, reader)
     return done
 
 
@@ -191,9 +240,12 @@ def lock_holder(client: Client) -> str:
     return f"{rows[0][0]} UTC" if rows else ""
 
 
-def _applied(client: Client) -> dict[str, str]:
+def _applied(client: Client, topology: Topology) -> dict[str, str]:
     """The checksum of each applied file, by name."""
-    rows = client.query("SELECT name, any(checksum) FROM schema_migrations GROUP BY name").result_rows
+    rows = client.query(
+        "SELECT name, any(checksum) FROM schema_migrations GROUP BY name",
+        settings=dict(caught_up(client, topology, "schema_migrations")),
+    ).result_rows
     return dict(map(tuple, rows))
 
 
@@ -208,12 +260,12 @@ def _nothing() -> None:
 
 
 @contextmanager
-def _locked(client: Client, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
+def _locked(client: Client, topology: Topology, say: Callable[[str], None]) -> Iterator[Callable[[], None]]:
     """The server's lock; gives the function that makes sure of it for one statement more."""
     from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
-    client.command(_CREATE_LOCK)
-    lock = _Lock(client)
+    ddl.run(client, topology, _CREATE_LOCK)
+    lock = _Lock(client, topology)
     lock.acquire(say)
     try:
         yield lock.renew
@@ -230,8 +282,9 @@ class _Lock:
     again.
     """
 
-    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, client: Client, topology: Topology, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
+        self._topology = topology
         self._clock = clock
         self._holder = uuid.uuid4().hex
         self._sequence = 0
@@ -286,5 +339,6 @@ class _Lock:
             "SELECT holder FROM schema_migrations_lock WHERE holder != {holder:String} "
             "GROUP BY holder HAVING argMax(until, sequence) > now64(3, 'UTC')",
             parameters={"holder": self._holder},
+            settings=dict(caught_up(self._client, self._topology, "schema_migrations_lock")),
         ).result_rows
         return bool(rows)

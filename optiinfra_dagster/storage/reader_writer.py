@@ -30,11 +30,11 @@ def compute(
 
     A rollup that says so also computes its slices of before that are older than what they are computed from.
     """
-    with clickhouse.session() as client:
+    with clickhouse.session(reads=reader.select, writes=reader.table) as client:
         windows = sorted({*windows, *_stale(client, reader, max(windows))})
         idle = [window for window in windows if _has_nothing(client, reader, window)]
         counts = write_select(clickhouse, reader.table, reader.select, windows, run_id=run_id, idle=idle)
-        reader_tables.show(client, reader)
+        reader_tables.show(client, clickhouse.topology(client), reader)
     return counts
 
 
@@ -83,7 +83,7 @@ def write_select(
     Raises:
         StorageError: ClickHouse failed, or does not have the rows that it says it wrote; nothing is visible then.
     """
-    with clickhouse.session() as client:
+    with clickhouse.session(reads=select, writes=table) as client:
         before = published(client, table, windows)
         batch = next_batch(before.values())
         if not before and set(idle) >= set(windows):  # nothing to write, and nothing to replace

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from optiinfra_dagster.storage.inserts import insert_rows
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
@@ -56,7 +58,7 @@ class Spend:
         What is written is read again with what others wrote meanwhile, and given back where that is too much: of two
         that reserve the last of a day at the same moment, both may get nothing, but never both all of it.
         """
-        with self._clickhouse.session() as client:
+        with self._clickhouse.session(writes="judge_spend") as client:
             granted = _least(wanted, left(*_spent(client, purse, since)))
             if not all(granted):
                 return Amount(0, 0)
@@ -69,12 +71,12 @@ class Spend:
     def give_back(self, purse: Purse, amount: Amount) -> None:
         """Give back what was reserved and not used."""
         if any(amount):
-            with self._clickhouse.session() as client:
+            with self._clickhouse.session(writes="judge_spend") as client:
                 _add(client, purse, Amount(-amount.tokens, -amount.requests))
 
     def of_day(self, purse: Purse) -> Amount:
         """What all clouds of the customer spent on the purse's day (UTC) of its part of the day."""
-        with self._clickhouse.session() as client:
+        with self._clickhouse.session(reads="judge_spend") as client:
             spent, _ = _spent(client, purse, purse.at)
         return Amount(
             sum(amount.tokens for amount in spent.values()), sum(amount.requests for amount in spent.values())
@@ -87,10 +89,8 @@ def _least(wanted: Amount, left: Amount) -> Amount:
 
 def _add(client: Client, purse: Purse, amount: Amount) -> None:
     row = [purse.at, purse.customer_id, purse.provider, purse.late, amount.tokens, amount.requests]
-    # An INSERT that is sent again after a broken connection counts once; two equal amounts count twice.
-    client.insert(
-        "judge_spend", [row], column_names=_COLUMNS, settings={"insert_deduplication_token": uuid.uuid4().hex}
-    )
+    # Of two equal amounts each counts.
+    insert_rows(client, "judge_spend", _COLUMNS, [row], {"insert_deduplication_token": uuid.uuid4().hex})
 
 
 def _spent(client: Client, purse: Purse, since: datetime) -> tuple[dict[str, Amount], dict[str, Amount]]:

@@ -30,8 +30,14 @@ def read_sql(name: str) -> str:
     return (SQL / f"{name}.sql").read_text(encoding="utf-8")
 
 
+def statements_of(text: str) -> list[str]:
+    """The statements of a file's text, without their semicolons and its comments, which may hold semicolons."""
+    code = "\n".join(line.partition("--")[0].rstrip() for line in text.splitlines())
+    return [statement.strip() for statement in code.split(";") if statement.strip()]
+
+
 _FACT = re.compile(
-    r"^(shows|ordered by|if empty|empty without|covers|computed from|also computes|kept|key|types|table): "
+    r"^(shows|ordered by|if empty|empty without|covers|computed from|also computes|reads|kept|key|types|table): "
     r"(.+(?:\n  .+)*)",
     re.MULTILINE,
 )
@@ -44,7 +50,8 @@ class Reader:
     """A reader, as the comment at the head of `sql/readers/<family>_<name>.sql` describes it.
 
     After its prose stand `shows`, `kept` and `key` and, where they apply, `types`, `ordered by`, `if empty`, `empty
-    without`, `covers`, `computed from`, `also computes` and `table`; what is longer goes on in lines that are indented:
+    without`, `covers`, `computed from`, `also computes`, `reads` (`explanation/reach.py`) and `table`; what is longer
+    goes on in lines that are indented:
 
         -- shows: window_start provider resource_name change
         -- kept: 90 days
@@ -73,6 +80,7 @@ class Reader:
     computed_from: tuple[tuple[str, str], ...]  # readers; none where it is computed from what was collected
     empty_without: str = ""  # the table without whose rows, from the start of a window's day on, it has none
     also_computes: str = ""  # the query of `sql/queries` that finds the slices to be computed with each of its windows
+    reads: str = ""  # which slices it reads, for `reach.py`; empty where its file does not say
 
     @property
     def file(self) -> str:
@@ -152,6 +160,7 @@ def _reader(path: Path) -> Reader:
         computed_from=tuple(tuple(key.split("/", 1)) for key in facts.get("computed from", "").split()),  # type: ignore[misc]
         empty_without=facts.get("empty without", ""),
         also_computes=facts.get("also computes", ""),
+        reads=facts.get("reads", ""),
     )
 
 

@@ -1,12 +1,15 @@
 """Rows as CSV or JSON text: the engine writes it, a server's or the one in this process, and no row becomes an object.
 
-A million rows take 1 to 3 CPU-s so, and 20 to 120 if each value passes through Python.
+A million rows take 1 to 3 CPU-s so, and 20 to 120 if each value passes through Python. A user who may not send settings
+gets the same text by way of `lines`.
 """
 
 from __future__ import annotations
 
 from itertools import groupby
 from typing import IO, TYPE_CHECKING
+
+from optiinfra_dagster.storage import lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,11 +51,14 @@ def write_csv(client: Client, statement: Statement, out: IO[bytes], *, embedded:
         if kind.endswith(("Float64", "Float64)")) and not kind.startswith("Array")
     ]
     found = False
-    harmless = [f"{_harmless(name)} AS {name}" for name, kind in statement.types.items() if kind in _TEXTS]
-    replaced = [*known, *harmless]
-    columns = f"* REPLACE ({', '.join(replaced)})" if replaced else "*"
-    sql = statement.select(columns) + _settings(embedded)
-    with client.raw_stream(sql, statement.parameters, fmt="CSV") as stream:
+    harmless = {name: _harmless(name) for name, kind in statement.types.items() if kind in _TEXTS}
+    replaced = [*known, *(f"{text} AS {name}" for name, text in harmless.items())]
+    columns, format_ = f"* REPLACE ({', '.join(replaced)})" if replaced else "*", "CSV"
+    if not (by_settings := lines.takes_settings(client)):
+        columns = lines.csv_line((harmless.get(name, name), kind) for name, kind in statement.types.items())
+        format_ = lines.FORMAT
+    sql = statement.select(columns) + (_settings(embedded) if by_settings else "")
+    with client.raw_stream(sql, statement.parameters, fmt=format_) as stream:
         while chunk := stream.read(_CHUNK):
             out.write(chunk)
             found = True
@@ -61,7 +67,9 @@ def write_csv(client: Client, statement: Statement, out: IO[bytes], *, embedded:
 
 def write_json(client: Client, statement: Statement, out: IO[bytes], *, embedded: bool) -> bool:
     """Write an array with an object for each row, each on a line of its own; true if there is any row."""
-    sql = statement.select(_object(statement.types)) + _settings(embedded)
+    by_settings = lines.takes_settings(client)
+    sql = statement.select(_object(statement.types, by_settings=by_settings))
+    sql += _settings(embedded) if by_settings else ""
     found, rest = False, b""
     # Of the formats that the embedded engine sends in parts, JSON's own would have the objects as quoted text, and CSV
     # would double every quote. So a row is one text of TabSeparated, which escapes what JSON seldom has.
@@ -97,12 +105,14 @@ def _unescaped(rows: bytes) -> bytes:
     return rows.replace(b"\\'", b"'").replace(b"\\\\", b"\\") if b"\\" in rows else rows
 
 
-def _object(types: Mapping[str, str]) -> str:
+def _object(types: Mapping[str, str], *, by_settings: bool) -> str:
     """The expression of a row as a JSON object, its columns in order; those that hold JSON stand in it as they are."""
     members: list[str] = []
     for holds_json, names in groupby(types, lambda name: name in JSON_COLUMNS and "String" in types[name]):
         if holds_json:
             members += [f"""'"{name}":' || {_as_json(name)}""" for name in names]
+        elif not by_settings:
+            members += [f"""'"{name}":' || {lines.json_value(name, types[name])}""" for name in names]
         else:
             members.append(f"substring(toJSONString(tuple({', '.join(names)})), 2, -1)")  # without the braces
     listed = " || ',' || ".join(members)

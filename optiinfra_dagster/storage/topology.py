@@ -18,6 +18,8 @@ from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage.sql import made_tables
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from clickhouse_connect.driver.client import Client
 
 VARIABLE = "OPTIINFRA_CLICKHOUSE_REPLICATION"
@@ -50,7 +52,17 @@ class _Cluster:
 
     name: str
     shards: int
-    others: int  # replicas that are other machines
+    others: int  # replicas that are other servers
+
+
+def caught_up(client: Client, topology: Topology, table: str) -> Mapping[str, int]:
+    """Have the replica that `client` talks to hold every row of a table that was written to any before this.
+
+    Returns the settings with which the table is read then.
+    """
+    if topology.is_replicated:
+        client.command(f"SYSTEM SYNC REPLICA {table} LIGHTWEIGHT")
+    return {"select_sequential_consistency": 1} if topology.replication is Replication.CLOUD else {}
 
 
 def detect(client: Client, asked: Replication | None) -> Topology:
@@ -87,7 +99,7 @@ def _detect(client: Client, database: str, asked: Replication | None) -> Topolog
     ).result_rows[0]
     tables = {name: engine for name, engine in engines if name in made_tables()}
     forms = _forms(tables)
-    if cloud_mode in {"1", "true"} or "Shared" in forms.values():
+    if cloud_mode in {"1", "true"} or "Shared" in {database_engine, *forms.values()}:
         found = Replication.CLOUD
     elif database_engine == "Replicated":
         found = Replication.DATABASE
@@ -171,15 +183,14 @@ def _how_to_make(database: str) -> str:
 def _clusters(client: Client) -> list[_Cluster] | None:
     """The clusters that this server is part of; None where the user may not ask.
 
-    Addresses of the machine itself are no replicas: example configurations have such clusters.
+    As it is installed, a server is in one, `default`, by itself.
     """
     from clickhouse_connect.driver.exceptions import DatabaseError
 
     try:
         rows = client.query(
-            "SELECT cluster, uniqExact(shard_num), "
-            "countIf(NOT is_local AND NOT startsWith(host_address, '127.') AND host_address != '::1') "
-            "FROM system.clusters GROUP BY cluster HAVING max(is_local) ORDER BY cluster"
+            "SELECT cluster, uniqExact(shard_num), countIf(NOT is_local) FROM system.clusters GROUP BY cluster "
+            "HAVING max(is_local) ORDER BY cluster"
         ).result_rows
     except DatabaseError as error:
         if error.code != ACCESS_DENIED:

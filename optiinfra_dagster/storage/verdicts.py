@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 
 from optiinfra_dagster.model.quality import Failure, Said, Verdict
+from optiinfra_dagster.storage.inserts import insert_rows
 from optiinfra_dagster.storage.spend import Spend
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Verdicts:
         Where two runs put the same question to the judge at a time, the first answer stands.
         """
         verdicts: dict[str, Verdict] = {}
-        with self._clickhouse.session() as client:
+        with self._clickhouse.session(reads="application_verdicts") as client:
             for at in range(0, len(keys), KEYS_PER_QUERY):
                 rows = client.query(
                     """
@@ -95,8 +96,8 @@ class Verdicts:
             if verdict.requests or verdict.said is not None
         ]
         if rows:
-            with self._clickhouse.session() as client:
-                client.insert("application_verdicts", rows, column_names=_COLUMNS)
+            with self._clickhouse.session(writes="application_verdicts") as client:
+                insert_rows(client, "application_verdicts", _COLUMNS, rows)
 
 
 def _to_json(said: Said | None, *, store_text: bool) -> str:

@@ -80,7 +80,7 @@ class Writer:
         keys = [key for item in batch for key in item.keys]
         result = FlushResult()
         to_write: list[pa.Table] = []
-        with self._clickhouse.session() as client:
+        with self._clickhouse.session(writes=self._dataset.table) as client:
             before = published(
                 client, self._dataset.name, [key.window for key in keys], sorted({item.customer_id for item in batch})
             )

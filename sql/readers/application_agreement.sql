@@ -7,6 +7,7 @@
 --   agreement_high first_mean second_mean failures judge_model second_model as_of complete
 -- empty without: application_metrics
 -- if empty: there is no second judge: set OPTIINFRA_SECOND_JUDGE_MODEL
+-- reads: application since day
 -- kept: 90 days
 -- key: customer_id provider application_id metric_type judge_version second_version period
 -- types: n UInt32, failures UInt32

@@ -27,6 +27,7 @@
 -- covers: 1 day
 -- computed from: application/days
 -- also computes: stale_application_alarms
+-- reads: application/days since day - 86 days
 -- kept: 400 days
 -- key: customer_id provider application_id model_name metric_type
 -- types: seen_in_days Nullable(UInt8), days_before UInt8, hours UInt8

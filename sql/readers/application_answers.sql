@@ -8,6 +8,7 @@
 --   pii_rate pii_low pii_high pii_kinds empty_rate too_long_rate other_language_rate languages judged_refusals
 --   cannot_tell as_of complete
 -- empty without: application_metrics
+-- reads: application since day - 7 days
 -- kept: 90 days
 -- key: customer_id provider application_id model_name judge_version period
 -- types: population UInt64, n UInt64, judged_refusals UInt64, cannot_tell UInt64, pii_kinds String, languages String

@@ -13,6 +13,7 @@
 -- empty without: application_metrics
 -- covers: 1 day
 -- also computes: stale_application_days
+-- reads: application
 -- kept: 120 days
 -- key: customer_id provider application_id model_name metric_type judge_version
 WITH

@@ -6,6 +6,7 @@
 --   corrected_rate corrected_low corrected_high not_corrected_because last_week_rate none minor major
 --   unsupported_claims not_assessable failures over_budget tokens usd self_preference as_of complete
 -- empty without: application_metrics
+-- reads: application since day - 7 days, application_golden
 -- kept: 90 days
 -- key: customer_id provider application_id model_name judge_version period
 -- types: population UInt64, claims_checked UInt64, unsupported_claims UInt64, tokens UInt64, usd Nullable(Decimal(18,

@@ -4,6 +4,7 @@
 --   last_week_mean not_assessable failures over_budget tokens usd very_poor poor fair good excellent self_preference
 --   as_of complete
 -- empty without: application_metrics
+-- reads: application since day - 7 days
 -- kept: 90 days
 -- key: customer_id provider application_id model_name metric_type judge_version period
 -- types: population UInt64, tokens UInt64, usd Nullable(Decimal(18, 9))

@@ -8,6 +8,7 @@
 -- shows: window_start period provider application_id model_name metric_type n population mean low high not_assessable
 --   cannot_tell failures over_budget claims_checked unsupported_claims as_of complete
 -- empty without: application_metrics
+-- reads: application since day - 7 days
 -- kept: 90 days
 -- key: customer_id provider application_id model_name metric_type judge_version period
 -- types: population UInt64, claims_checked UInt64, unsupported_claims UInt64

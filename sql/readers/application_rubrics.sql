@@ -5,6 +5,7 @@
 --   not_assessable cannot_tell failures over_budget as_of complete
 -- empty without: application_metrics
 -- if empty: no customer has rubrics of its own: write them below application in the customers file
+-- reads: application since day - 7 days
 -- kept: 90 days
 -- key: customer_id provider application_id model_name rubric judge_version period
 -- types: population UInt64, n UInt64, labels String, rubric LowCardinality(String), direction LowCardinality(String)

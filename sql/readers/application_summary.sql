@@ -5,6 +5,7 @@
 --   accuracy hallucination toxicity hallucination_rate toxicity_rate not_assessable failures over_budget tokens usd
 --   self_preference as_of complete
 -- empty without: application_metrics
+-- reads: application since day - 7 days
 -- kept: 90 days
 -- key: customer_id provider application_id model_name judge_version period
 -- types: population UInt64, judged UInt32, tokens UInt64, usd Nullable(Decimal(18, 9)), worse String

@@ -8,6 +8,7 @@
 -- shows: window_start period provider application_id model_name requests usd_per_1000 usd_per_1000_good
 --   usd_per_1000_good_low usd_per_1000_good_high judged effective_n good unknown_because as_of complete
 -- empty without: application_metrics
+-- reads: application since day
 -- kept: 90 days
 -- key: customer_id provider application_id model_name judge_version period
 -- types: requests UInt64, requests_with_tokens UInt64, input_tokens UInt64, output_tokens UInt64,

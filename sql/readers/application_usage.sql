@@ -6,6 +6,7 @@
 --
 -- shows: window_start period provider application_id model_name requests failed failed_share steps embeddings refusals
 --   input_tokens output_tokens latency_mean_ms latency_p50_ms latency_p95_ms usd usd_from as_of complete
+-- reads: application since day
 -- kept: 90 days
 -- key: customer_id provider application_id model_name period
 -- types: requests UInt64, interactions UInt64, steps UInt64, embeddings UInt64, failed UInt64, refusals UInt64,

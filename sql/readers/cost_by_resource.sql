@@ -9,6 +9,7 @@
 --   provisional services region_id sub_account_id as_of tags resource_id
 -- ordered by: period, currency, amount DESC
 -- computed from: cost/daily
+-- reads: cost/daily since day - 30 days, cost since day, cost_billed since day
 -- kept: 3 days
 -- key: customer_id provider resource_id sub_account_id currency period
 -- types: resource_id String, resource_name String, services String, tags String

@@ -20,6 +20,9 @@
 --   unusual_by is_unusual causes reason days fees as_of
 -- ordered by: provider, sub_account_id, currency, scope, forecast DESC
 -- computed from: cost/daily cost/days resource/changes performance/daily
+-- reads: cost/daily since month - 2 months, cost/days since month - 2 months, cost since day, cost_billed since
+--   month - 2 months, resource/changes since day - 11 days, performance/daily since day - 15 days to day, prices,
+--   cost_restated
 -- kept: 90 days
 -- key: customer_id provider sub_account_id currency scope service_name
 -- types: causes String

@@ -16,6 +16,8 @@
 -- ordered by: currency DESC, saving DESC, monthly_amount DESC
 -- if empty: no machine or database of a known type is in the newest inventory
 -- computed from: cost/daily performance/daily
+-- reads: resource last 1 day by as_of, resource since day - 14 days, performance/daily since day - 14 days to day,
+--   machine_sizes
 -- kept: 90 days
 -- key: customer_id provider resource_type resource_id
 -- types: resource_id String, resource_name String, reason String

@@ -15,6 +15,7 @@
 -- if empty: no figure left what it was in the two weeks before, or fewer than 3 days of it are known
 -- covers: 1 hour
 -- computed from: performance/hourly performance/daily
+-- reads: performance/hourly since day - 3 days, performance/daily since day - 17 days
 -- kept: 30 days
 -- key: customer_id provider resource_type resource_id instance_uid metric_name statistic
 -- types: days_before UInt8

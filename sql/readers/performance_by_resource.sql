@@ -5,6 +5,7 @@
 --
 -- shows: window_start provider resource_type resource_name metric_name statistic mean minimum maximum last_value unit
 --   points last_at region resource_id
+-- reads: performance
 -- kept: 7 days
 -- key: customer_id provider resource_type resource_id metric_name statistic instance_uid
 -- table: performance_by_resource e08fc784

@@ -6,6 +6,7 @@
 --   first_at region resource_id instance_uid
 -- covers: 1 day
 -- computed from: performance/hourly
+-- reads: performance/hourly
 -- kept: 90 days
 -- key: customer_id provider resource_type resource_id instance_uid metric_name statistic first_at
 -- table: performance_daily

@@ -5,6 +5,7 @@
 -- shows: window_start provider resource_type resource_name metric_name statistic n expected total minimum maximum unit
 --   first_at region resource_id instance_uid
 -- covers: 1 hour
+-- reads: performance
 -- kept: 90 days
 -- key: customer_id provider resource_type resource_id instance_uid metric_name statistic first_at
 -- types: expected UInt32

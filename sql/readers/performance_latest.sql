@@ -6,6 +6,7 @@
 --
 -- shows: window_start provider resource_type resource_name metric_name statistic metric_value unit timestamp as_of
 --   region resource_id
+-- reads: performance last 2 days by as_of
 -- kept: 7 days
 -- key: customer_id provider resource_type resource_id metric_name statistic
 -- table: performance_latest 9c82223f

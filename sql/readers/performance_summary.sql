@@ -2,6 +2,7 @@
 --
 -- shows: window_start provider resource_type metric_name statistic resources points mean minimum maximum p95 unit
 --   complete
+-- reads: performance
 -- kept: 90 days
 -- key: customer_id provider resource_type metric_name statistic
 -- table: performance_summary 89d2730b

@@ -18,6 +18,7 @@
 -- if empty: no whole hour of the period was rolled up yet
 -- covers: 1 hour
 -- computed from: performance/hourly performance/daily
+-- reads: performance/hourly last 60 days, performance/daily last 61 days
 -- kept: 7 days
 -- key: customer_id provider resource_type resource_id instance_uid metric_name statistic days
 -- types: days UInt8, coverage Float64

@@ -2,6 +2,7 @@
 -- What a cloud still lists as terminated does not count.
 --
 -- shows: window_start provider resource_type kind resources running stopped other capacity unit regions as_of complete
+-- reads: resource last 1 day by as_of
 -- kept: 90 days
 -- key: customer_id provider resource_type kind
 -- types: other UInt32

@@ -9,6 +9,7 @@
 --
 -- shows: window_start provider resource_type resource_name change before after previous_window region resource_id
 -- if empty: nothing changed since the complete inventory before, or there is none yet
+-- reads: resource, resource last 7 days by previous_window
 -- kept: 400 days
 -- key: customer_id provider resource_type resource_id change
 -- types: resource_id String, instance_uid String, resource_name String, before String, after String

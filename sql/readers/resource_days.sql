@@ -8,6 +8,7 @@
 -- if empty: no inventory of the day lists anything that runs
 -- covers: 1 day
 -- also computes: stale_resource_days
+-- reads: resource
 -- kept: 100 days
 -- key: customer_id provider resource_type resource_id instance_uid
 -- types: resource_id String, instance_uid String, resource_name String

@@ -14,6 +14,8 @@
 -- if empty: no day is over since the first inventory of anything that runs
 -- covers: 1 day
 -- computed from: resource/days performance/daily
+-- reads: resource/days since day - 90 days to day, performance/daily since day - 90 days to day, resource since
+--   day - 7 days to day
 -- kept: 7 days
 -- key: customer_id provider resource_type resource_id instance_uid days
 -- types: resource_id String, instance_uid String, resource_name String, days UInt8

@@ -14,6 +14,7 @@ from dagster._core.execution.api import execute_run_iterator
 from optiinfra_dagster.automation import dead_runs
 from optiinfra_dagster.definitions import build_defs
 from tests.automation.conftest import queue_run, start_run
+from tests.support.engines import copy_dagster
 
 if TYPE_CHECKING:
     from tests.support.spine import Spine
@@ -134,7 +135,7 @@ def test_every_job_of_the_daemon_holds_the_lock_of_its_run(spine: "Spine", tmp_p
     def looking() -> None:
         look()
 
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+    with dg.DagsterInstance.local_temp(copy_dagster(tmp_path)) as instance:
         run = instance.create_run_for_job(looking)
         events = list(execute_run_iterator(InMemoryJob(looking), run, instance))
     assert seen == [run.run_id], events

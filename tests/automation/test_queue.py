@@ -20,6 +20,7 @@ from optiinfra_dagster.automation.jobs import READERS_JOB, collection_job
 from optiinfra_dagster.automation.repair_plan import Repair
 from optiinfra_dagster.providers.registry import FAMILIES_OF
 from tests.automation.conftest import W0, before, queue_run
+from tests.support.engines import copy_dagster
 
 SCHEDULED = {f"{provider} scheduled" for provider in FAMILIES_OF}
 
@@ -74,7 +75,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
         shipped["concurrency"]["runs"]["max_concurrent_runs"] = request.param
     launcher = {"run_launcher": {"module": "dagster._core.test_utils", "class": "MockedRunLauncher"}}
     with (
-        dg.DagsterInstance.local_temp(str(tmp_path), overrides={**shipped, **launcher}) as instance,
+        dg.DagsterInstance.local_temp(copy_dagster(tmp_path), overrides={**shipped, **launcher}) as instance,
         create_test_daemon_workspace_context(EmptyWorkspaceTarget(), instance) as workspace,
     ):
         yield Site(instance, workspace)

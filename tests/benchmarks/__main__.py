@@ -64,6 +64,7 @@ def main() -> None:
             outlook,
             alarm,
             reading,
+            replacing,
             fixed_cost_of_a_window,
         )
     }
@@ -507,6 +508,18 @@ def reading() -> None:
             line(f"CPU-s of read as {format_}, all of the process", *cpus, aim)
             peaks = min(side.peak for side in ours) / 2**20, min(side.peak for side in plain) / 2**20
             line(f"peak memory of read as {format_}, MiB", *peaks, "<= 400")
+
+
+def replacing() -> None:
+    """Wrong reads of a slice that is replaced meanwhile: beside Dagster's IO manager for ClickHouse."""
+    from tests.benchmarks.replacing import measure
+
+    found = {(of.place, of.loader): of.seen for of in measure(50)}
+    for (place, loader), ours in found.items():
+        if loader == "ours":
+            theirs = found[place, "dagster-clickhouse"]
+            line(f"{place}: % of reads wrong", 100 * ours.share_wrong, 100 * theirs.share_wrong, "0")
+            line(f"{place}: replacing a slice, ms", ours.p50, theirs.p50, "told")
 
 
 def fixed_cost_of_a_window() -> None:

@@ -9,18 +9,27 @@ vanished), `mixed` (rows of two versions, or a part of one), `older` (a version 
   inserts, sent over HTTP instead of its driver, since the test server speaks HTTP only. Read is its table.
 - `delete, insert` is what loaders written by hand do: a lightweight delete, then an insert.
 
-They go through the servers of the tests, which answer one statement at a time: a reader waits for the writer's
+On two replicas, the writer has one of them and the readers both; what one got comes to the other up to LAG seconds
+later, each table by itself. The tables of the others are made as replicated ones for them: left to themselves, both
+make tables that stay on the replica that they were made on.
+
+`python -m tests.benchmarks.replacing [replacements]` prints the whole table, as docs/replacing.md has it.
+
+All go through the servers of the tests, which answer one statement at a time: a reader waits for the writer's
 statement and never sees the middle of one. So what is counted are gaps between statements; a server adds its own.
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 import threading
 import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
@@ -29,11 +38,15 @@ import dagster as dg
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from optiinfra_dagster.assets.partitions import window_partitions
+from optiinfra_dagster.config.replication import Replication
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.database import DATABASE
 from optiinfra_dagster.storage.schema import DATASETS
 from optiinfra_dagster.storage.writer import Writer
+from tests.support.clickhouse_http import ClickHouseHttp
+from tests.support.replicas import Replicas
 from tests.support.samples import W, collected, points
 
 if TYPE_CHECKING:
@@ -43,10 +56,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
 
-    from tests.support.clickhouse_http import ClickHouseHttp
 
-DATABASE = "replacing"
 READERS = 2
+LAG = 0.3
+_COLUMNS = ("window_start", "customer_id", "resource_id", "metric_value")
 
 
 def rows_of(version: int) -> pa.Table:
@@ -62,7 +75,7 @@ class Loader(Protocol):
     question: str
 
     def prepare(self, url: str) -> None:
-        """Make what it needs at a server."""
+        """Make what it needs at a server, or at several replicas."""
 
     def replace(self, version: int) -> None:
         """Have the slice hold the rows of a version."""
@@ -70,7 +83,7 @@ class Loader(Protocol):
 
 def _question(table: str) -> str:
     return (
-        f"SELECT count(), toUInt32(min(metric_value)), toUInt32(max(metric_value)) FROM {table} "  # noqa: S608 - names of this file
+        f"SELECT count(), toUInt32(min(metric_value)), toUInt32(max(metric_value)) FROM {DATABASE}.{table} "  # noqa: S608 - names of this file
         f"WHERE window_start = toDateTime('{W:%Y-%m-%d %H:%M:%S}', 'UTC')"
     )
 
@@ -100,21 +113,14 @@ class DeleteInsert:
 
     def prepare(self, url: str) -> None:
         """A table of the same columns."""
-        self._client = client_of(url, "default")
-        self._client.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
-        self._client.database = DATABASE
-        self._client.command(
-            "CREATE TABLE IF NOT EXISTS by_hand (window_start DateTime('UTC'), customer_id String, resource_id String, "
-            "metric_value Float64) ENGINE = MergeTree ORDER BY (customer_id, window_start)"
-        )
+        self._client = _with_table(url, "by_hand")
 
     def replace(self, version: int) -> None:
         """Both statements."""
         self._client.command(
             f"DELETE FROM by_hand WHERE customer_id = 'acme' AND window_start = '{W:%Y-%m-%d %H:%M:%S}'"  # noqa: S608
         )
-        columns = ["window_start", "customer_id", "resource_id", "metric_value"]
-        self._client.insert_arrow("by_hand", rows_of(version).select(columns))
+        self._client.insert_arrow("by_hand", rows_of(version).select(list(_COLUMNS)))
 
 
 class DagsterClickhouse:
@@ -129,7 +135,7 @@ class DagsterClickhouse:
         from dagster_clickhouse.db_client import ClickhouseDbClient
         from dagster_clickhouse_pandas import ClickhousePandasTypeHandler
 
-        client = client_of(url, "default")
+        client = _with_table(url, "slices")
 
         class OverHttp(ClickhouseDbClient):
             @staticmethod
@@ -154,7 +160,7 @@ class DagsterClickhouse:
             asset_partitions_def=self._partitions,
             definition_metadata={"partition_expr": "window_start"},
         )
-        rows = rows_of(version).select(["window_start", "customer_id", "resource_id", "metric_value"])
+        rows = rows_of(version).select(list(_COLUMNS))
         self._manager.handle_output(context, rows.to_pandas())
 
 
@@ -182,7 +188,19 @@ class _Connection:
         self._client.insert_df(table, frame)
 
 
-def client_of(url: str, database: str = DATABASE) -> Client:
+def _with_table(url: str, name: str) -> Client:
+    """A client of a database that has an empty table of the columns that matter, on every replica."""
+    client = client_of(url)
+    client.command(f"CREATE DATABASE IF NOT EXISTS {DATABASE}")
+    client.database = DATABASE
+    client.command(
+        f"CREATE TABLE IF NOT EXISTS {name} (window_start DateTime('UTC'), customer_id String, resource_id String, "
+        "metric_value Float64) ENGINE = MergeTree ORDER BY (customer_id, window_start)"
+    )
+    return client
+
+
+def client_of(url: str, database: str = "default") -> Client:
     """A plain client of a server."""
     parts = urlsplit(url)
     return clickhouse_connect.get_client(
@@ -200,28 +218,29 @@ class Seen:
     milliseconds: list[float] = field(default_factory=list)
 
     @property
+    def share_wrong(self) -> float:
+        """The share of reads that were wrong."""
+        return self.wrong.total() / self.reads
+
+    @property
     def p50(self) -> float:
         """The median time of a replacement, in ms."""
         return statistics.median(self.milliseconds)
 
 
-def watch(loader: Loader, writes_to: str, reads_from: Sequence[str], replacements: int, readers: int = READERS) -> Seen:
+def watch(loader: Loader, reads_from: Sequence[str], replacements: int, readers: int = READERS) -> Seen:
     """Replace the slice again and again while `readers` for each of `reads_from` ask for it without a pause."""
-    loader.replace(1)
     seen, over, lock = Seen(), threading.Event(), threading.Lock()
-    database = DATABASE if not isinstance(loader, Ours) else "optiinfra_metrics"
 
     def read(url: str) -> None:
-        client, newest = client_of(url, database), 0
-        reads, wrong = 0, Counter[str]()
+        client, newest, reads, wrong = client_of(url), 0, 0, Counter[str]()
         while not over.is_set():
-            count, lowest, highest = client.query(loader.question).result_rows[0]
+            said, version = _look(client, loader, newest)
             reads += 1
-            said = verdict(count, lowest, highest, newest)
             if said:
                 wrong[said] += 1
             else:
-                newest = highest
+                newest = version
         with lock:
             seen.reads += reads
             seen.wrong += wrong
@@ -241,6 +260,12 @@ def watch(loader: Loader, writes_to: str, reads_from: Sequence[str], replacement
     return seen
 
 
+def _look(client: Client, loader: Loader, newest: int) -> tuple[str, int]:
+    """What is wrong with the slice, empty for nothing, and its version."""
+    count, lowest, highest = client.query(loader.question).result_rows[0]
+    return verdict(count, lowest, highest, newest), highest
+
+
 def verdict(count: int, lowest: int, highest: int, newest: int) -> str:
     """What is wrong with a read, after one of the version `newest`; empty for nothing."""
     if count == 0:
@@ -255,8 +280,7 @@ def after_failures(loader: Loader, server: ClickHouseHttp) -> tuple[int, int]:
 
     Returns how many failures were tried, and after how many of them the slice was no version, whole.
     """
-    database = DATABASE if not isinstance(loader, Ours) else "optiinfra_metrics"
-    reader, version = client_of(server.url(), database), 2
+    reader, version = client_of(server.url()), 2
     loader.replace(version)
     tried = broken = 0
     while True:
@@ -271,9 +295,80 @@ def after_failures(loader: Loader, server: ClickHouseHttp) -> tuple[int, int]:
             server.reset()
             return tried, broken
         tried += 1
-        count, lowest, highest = reader.query(loader.question).result_rows[0]
-        broken += bool(verdict(count, lowest, highest, 0))
+        broken += bool(_look(reader, loader, 0)[0])
         loader.replace(version)
 
 
 LOADERS: tuple[type[Loader], ...] = (Ours, DagsterClickhouse, DeleteInsert)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A loader's row of the table."""
+
+    loader: str
+    place: str
+    seen: Seen
+    failures: tuple[int, int] | None = None  # of one server: see `after_failures`
+
+
+def on_one_server(loader: Loader, replacements: int) -> Figures:
+    """The figures of a server."""
+    with ClickHouseHttp() as server:
+        loader.prepare(server.url(DATABASE))
+        loader.replace(1)
+        seen = watch(loader, [server.url()], replacements)
+        return Figures(loader.name, "one server", seen, after_failures(loader, server))
+
+
+def on_two_replicas(loader: Loader, replacements: int) -> Figures:
+    """The figures of two replicas."""
+    with TemporaryDirectory() as folder, Replicas(Path(folder)) as replicas, _catching_up(replicas):
+        with replicas.as_if(Replication.CLOUD):  # whatever table is made, is made as a replicated one
+            loader.prepare(replicas.url(via=0))
+        loader.replace(1)
+        replicas.settle()
+        seen = watch(loader, [replicas.url(via=0, database=""), replicas.url(via=1, database="")], replacements)
+        return Figures(loader.name, f"two replicas, up to {LAG:g} s apart", seen)
+
+
+@contextmanager
+def _catching_up(replicas: Replicas) -> Iterator[None]:
+    """Meanwhile each replica takes over what it lacks, every LAG seconds."""
+    over = threading.Event()
+
+    def settle() -> None:
+        while not over.wait(LAG):
+            replicas.settle()
+
+    thread = threading.Thread(target=settle)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def measure(replacements: int) -> list[Figures]:
+    """The figures of every loader."""
+    return [of(loader(), replacements) for of in (on_one_server, on_two_replicas) for loader in LOADERS]
+
+
+def main() -> None:
+    """Print the table."""
+    replacements = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    print("| place | loader | reads | empty | mixed | older | wrong | p50 of a replacement | broken after a failure |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for of in measure(replacements):
+        wrong, seen = of.seen.wrong, of.seen
+        counts = " | ".join(str(wrong[kind]) for kind in ("empty", "mixed", "older"))
+        broken = f"{of.failures[1]} of {of.failures[0]}" if of.failures else ""
+        print(
+            f"| {of.place} | {of.loader} | {seen.reads:,} | {counts} | {seen.share_wrong:.2%} | {seen.p50:.0f} ms "
+            f"| {broken} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -23,6 +23,7 @@ from dagster import DagsterInstance
 
 from optiinfra_dagster.automation import dead_runs
 from optiinfra_dagster.cli import main
+from optiinfra_dagster.cli.command import readers_help
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.clickhouse import ClickHouse
@@ -189,9 +190,9 @@ def test_a_command_line_that_does_not_parse_is_a_usage_error(run: Run, arguments
 
 def test_help_names_every_reader_and_gives_examples(run: Run) -> None:
     for family, of_family in sources().items():
-        (listed,) = re.findall(rf"{family}: ([\w, ]+)\.", main._readers_help())
+        (listed,) = re.findall(rf"{family}: ([\w, ]+)\.", readers_help())
         assert sorted(listed.split(", ")) == sorted(of_family)
-    for command in (["run"], ["collect"], ["read"], ["customers", "check"]):
+    for command in (["run"], ["collect"], ["read"], ["explain"], ["customers", "check"]):
         assert f"optiinfra {' '.join(command)}" in run(*command, "--help").out
 
 
@@ -380,8 +381,17 @@ def test_customers_check_proves_where_interactions_are(run: Run, spine: Spine, t
     assert "nothing is judged: GROQ_API_KEY is not set" in unjudged.out
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("group", [False, True], ids=["process", "group"])
+@pytest.mark.parametrize(
+    ("number", "group"),  # to the process alone, or to its group as well
+    [
+        (signal.SIGINT, True),
+        (signal.SIGTERM, False),
+        (signal.SIGHUP, True),
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.long),
+        pytest.param(signal.SIGTERM, True, marks=pytest.mark.long),
+        pytest.param(signal.SIGHUP, False, marks=pytest.mark.long),
+    ],
+)
 def test_a_signal_ends_the_whole_collection_and_says_so(tmp_path: Path, number: signal.Signals, group: bool) -> None:
     kill = os.killpg if group else os.kill
     with _slow_collection(tmp_path) as (spine, process):

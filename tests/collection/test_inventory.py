@@ -35,6 +35,7 @@ from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.schema import RESOURCE
 from optiinfra_dagster.storage.sql import read_sql
 from optiinfra_dagster.storage.writer import Writer
+from tests.support.engines import copy_dagster
 from tests.support.leaks import places_of
 from tests.support.spine import Spine, newest_window
 
@@ -316,7 +317,7 @@ def run_jobs(spine: Spine, home: Path, window: datetime, *jobs: str, **scope: An
     """Run jobs on an instance in `home`, logging to the console as well."""
     overrides = {"clickhouse": spine.clickhouse, "io_manager": ClickHouseIOManager(spine.clickhouse)}
     defs = build_defs(spine.settings, overrides)
-    with dg.DagsterInstance.local_temp(str(home)) as instance:
+    with dg.DagsterInstance.local_temp(copy_dagster(home)) as instance:
         for job in jobs:
             config = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
             config |= {} if job == READERS_JOB else {"resources": {"scope": {"config": scope}}}

@@ -17,6 +17,7 @@ from optiinfra_dagster.automation.run_tags import range_tags
 from optiinfra_dagster.cli.dagster_runs import prepare_home
 from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
+from tests.support.engines import copy_dagster
 from tests.support.spine import ACCOUNTS, Spine, newest_window
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ CLI = "from optiinfra_dagster.cli.main import main; main()"
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """A Dagster instance with its SQLite storage in the test's folder."""
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+    with dg.DagsterInstance.local_temp(copy_dagster(tmp_path)) as instance:
         yield instance
 
 

@@ -26,6 +26,7 @@ from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from optiinfra_dagster.storage.sql import readers
+from tests.support.engines import copy_dagster
 from tests.support.leaks import places_of
 from tests.support.spine import Spine, newest_window
 
@@ -187,7 +188,7 @@ def run(spine: Spine, window: datetime) -> None:
     defs = build_defs(spine.settings, overrides)
     of_application = [dg.AssetKey([family, name]) for family, name in readers() if family == "application"]
     jobs = {collection_job(provider): None for provider, _ in CUSTOMERS.values()} | {READERS_JOB: of_application}
-    with dg.DagsterInstance.local_temp(str(spine.home)) as instance:
+    with dg.DagsterInstance.local_temp(copy_dagster(spine.home)) as instance:
         for job, selection in jobs.items():
             result = defs.resolve_job_def(job).execute_in_process(
                 instance=instance,

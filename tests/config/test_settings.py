@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
 
+from optiinfra_dagster.config.server_url import read_server_url
 from optiinfra_dagster.config.settings import DEMO_CUSTOMERS, Settings, load_settings
 from optiinfra_dagster.model.errors import ConfigError
 
@@ -182,6 +183,11 @@ def test_a_bad_value_is_named_with_its_variable_and_the_remedy(name: str, value:
         ("http://me:hunter2@10.0.0.5:8123/db", "show the password to the network"),
         ("https://169.254.169.254/hunter2", "link-local"),
         ("https://me:hunter2@[fe80::1]:8443", "link-local"),
+        ("https://me:hunter2@db1:8443,169.254.169.254/db", "link-local"),
+        ("http://me:hunter2@127.0.0.1:8123,10.0.0.5:8123/db", "show the password to the network"),
+        ("https://me:hunter2@db1:8443,/db", "names no host"),
+        ("https://me:hunter2@db1:8443,db2:port/db", "not a URL"),
+        ("https://me:a,hunter2/x@db1:8443/db", "not a URL"),
     ],
 )
 def test_a_bad_clickhouse_url_is_explained_without_showing_it(url: str, reason: str) -> None:
@@ -189,6 +195,16 @@ def test_a_bad_clickhouse_url_is_explained_without_showing_it(url: str, reason: 
     assert message.startswith("OPTIINFRA_CLICKHOUSE_URL cannot be used: ")
     assert reason in message
     assert PASSWORD not in message
+
+
+def test_several_replicas_are_named_by_one_url() -> None:
+    url = "https://me:a%2Cb@db1:8444,[::1],DB2,db2/metrics"
+    settings = load_settings({"OPTIINFRA_CLICKHOUSE_URL": url})
+    assert settings.clickhouse_place == "https://db1:8444,[::1],DB2,db2/metrics"
+    server = read_server_url(url)
+    assert [(host.name, host.port) for host in server.hosts] == [("db1", 8444), ("::1", 8443), ("db2", 8443)]
+    assert (server.user, server.password, server.database) == ("me", "a,b", "metrics")
+    assert server.place == "https://db1:8444,[::1],db2"
 
 
 def test_a_network_of_ones_own_may_see_the_password() -> None:

@@ -15,7 +15,7 @@ from optiinfra_dagster.quality.budget import LATE_AFTER, TICKS, Admission, Allow
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.spend import Amount, Purse, Spend
-from tests.support.engines import copy_migrated
+from tests.support.engines import kept_open
 
 DAY = datetime(2026, 3, 4, tzinfo=UTC)
 NONE = Amount(0, 0)
@@ -162,7 +162,7 @@ def test_the_golden_set_has_the_whole_day_at_once() -> None:
 
 @pytest.fixture(scope="module")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
-    return ClickHouse(f"chdb://{copy_migrated(tmp_path_factory.mktemp('spend') / 'clickhouse')}")
+    return kept_open(tmp_path_factory.mktemp("spend") / "clickhouse")
 
 
 @pytest.fixture

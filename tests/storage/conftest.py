@@ -9,11 +9,13 @@ import pytest
 
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from tests.support.engines import copy_migrated, migrated_engine
+from tests.support.engines import copy_migrated, kept_open, migrated_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from clickhouse_connect.driver.client import Client
 
     from tests.support.clickhouse_http import ClickHouseHttp
 
@@ -46,12 +48,17 @@ def http_url(migrated_database: str, clickhouse_http: ClickHouseHttp) -> Iterato
     yield migrated_database
     clickhouse_http.reset()
     with ClickHouse(migrated_database).session() as client:
-        used = client.query(
-            "SELECT name FROM system.tables WHERE database = currentDatabase() AND total_rows > 0 "
-            "AND name != 'schema_migrations'"
-        )
-        for (table,) in used.result_rows:
-            client.command(f"TRUNCATE TABLE {table}")
+        _empty(client)
+
+
+def _empty(client: Client) -> None:
+    """Remove every row of the tables."""
+    used = client.query(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND total_rows > 0 "
+        "AND name != 'schema_migrations'"
+    )
+    for (table,) in used.result_rows:
+        client.command(f"TRUNCATE TABLE {table}")
 
 
 @pytest.fixture(params=["chdb", "http"])
@@ -61,9 +68,20 @@ def url(request: pytest.FixtureRequest) -> str:
     return found
 
 
-@pytest.fixture
-def clickhouse(url: str) -> Iterator[ClickHouse]:
-    """The same, as what the package takes; opened once, since an embedded engine takes its time to open."""
-    clickhouse = ClickHouse(url, lock_timeout=30)
-    with clickhouse.session():
+@pytest.fixture(scope="session")
+def open_engine(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
+    """An embedded engine that stays open from test to test, and makes way when a test opens one of its own."""
+    return kept_open(tmp_path_factory.mktemp("open") / "clickhouse")
+
+
+@pytest.fixture(params=["chdb", "http"])
+def clickhouse(request: pytest.FixtureRequest) -> Iterator[ClickHouse]:
+    """The same without rows, as what the package takes; not opened anew for each test, which takes half a CPU-s."""
+    if request.param == "http":
+        with (clickhouse := ClickHouse(request.getfixturevalue("http_url"))).session():
+            yield clickhouse
+        return
+    clickhouse = request.getfixturevalue("open_engine")
+    with clickhouse.session() as client:
         yield clickhouse
+        _empty(client)

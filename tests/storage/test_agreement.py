@@ -15,20 +15,22 @@ import pytest
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality.statistics import weighted_kappa, wilson
 from optiinfra_dagster.storage import reader_writer
-from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.sql import readers
 from tests.storage.test_application_readers import Row, interaction, publish, row
+from tests.support.engines import kept_open
 from tests.support.samples import W, select
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 Q = timedelta(minutes=15)
 
 
 @pytest.fixture(scope="module")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
-    return ClickHouse(f"chdb://{tmp_path_factory.mktemp('agreement')}/place")
+    return kept_open(tmp_path_factory.mktemp("agreement") / "clickhouse")
 
 
 def second(number: int, first: float | None, score: float | None, window: datetime = W, **changes: Any) -> Row:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import random
-import shutil
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.sql import readers
 from tests.benchmarks.outlook import (
     JUDGED_BY,
@@ -24,21 +22,22 @@ from tests.benchmarks.outlook import (
     replay_in_python,
     table,
 )
+from tests.support.engines import kept_open
 from tests.support.outlook import Known, Row, month_of, outlook, publish
 from tests.support.outlook_worlds import World
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
 D = timedelta(days=1)
 
 
 @pytest.fixture(scope="module")
-def place(migrated_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
+def place(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
     """A place that keeps rows of any year."""
-    folder = tmp_path_factory.mktemp("outlook") / "clickhouse"
-    shutil.copytree(migrated_folder, folder, symlinks=True)
-    clickhouse = ClickHouse(f"chdb://{folder}")
+    clickhouse = kept_open(tmp_path_factory.mktemp("outlook") / "clickhouse")
     with clickhouse.session() as client:
         keep_all_years(client)
     return clickhouse

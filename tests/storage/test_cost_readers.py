@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 
-from optiinfra_dagster.cli import read
+from optiinfra_dagster.cli.printing import print_rows
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import Category
@@ -24,10 +24,12 @@ from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.providers.kind import Kind
 from optiinfra_dagster.storage import migrations, reader_writer, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.reading import Query
 from optiinfra_dagster.storage.rows import resource_rows
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
+from tests.support.engines import kept_open
 from tests.support.samples import resource, select
 
 if TYPE_CHECKING:
@@ -194,10 +196,8 @@ PARTS = (*NAMES, "taxes", "credits", "purchases")
 
 
 @pytest.fixture(scope="module")
-def place(migrated_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
-    folder = tmp_path_factory.mktemp("costs") / "clickhouse"
-    shutil.copytree(migrated_folder, folder, symlinks=True)
-    return ClickHouse(f"chdb://{folder}")
+def place(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
+    return kept_open(tmp_path_factory.mktemp("costs") / "clickhouse")
 
 
 def compute(clickhouse: ClickHouse, *names: str, window: datetime = NOW) -> dict[str, list[Row]]:
@@ -735,8 +735,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def told(place: ClickHouse, settings: Settings, reader: str, **options: Any) -> list[Row]:
     """What is printed as JSON."""
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    query = read.Query("cost", reader, "told", **options)
-    read.print_rows(place, settings, query, "json", out)
+    query = Query("cost", reader, "told", **options)
+    print_rows(place, settings, query, "json", out)
     out.seek(0)
     rows: list[Row] = json.load(out)
     return rows

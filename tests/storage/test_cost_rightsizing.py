@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -15,16 +14,17 @@ from optiinfra_dagster.model.inventory import ResourceType, Status
 from optiinfra_dagster.model.sizes import Offer, Sized
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import reader_writer, schema, sizes
-from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.rows import resource_rows
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
+from tests.support.engines import kept_open
 from tests.support.samples import resource, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from optiinfra_dagster.model.inventory import Resource
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 Q, D = timedelta(minutes=15), timedelta(days=1)
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -91,11 +91,9 @@ def measured(clickhouse: ClickHouse, rows: Sequence[Row]) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(migrated_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
+def place(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
     """The tables, with every day of rollups published."""
-    folder = tmp_path_factory.mktemp("sizes") / "clickhouse"
-    shutil.copytree(migrated_folder, folder, symlinks=True)
-    clickhouse = ClickHouse(f"chdb://{folder}")
+    clickhouse = kept_open(tmp_path_factory.mktemp("sizes") / "clickhouse")
     with clickhouse.session() as client:
         ledger = [["performance_daily", "", "", TODAY - n * D, 1, "ok"] for n in range(20)]
         names = ["dataset", "customer_id", "provider", "window_start", "batch", "status"]

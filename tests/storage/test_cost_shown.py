@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.cli import read
+from optiinfra_dagster.cli.printing import print_rows
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model.cost import Category
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.cost_shown import COSTS
+from optiinfra_dagster.storage.reading import Query
 from tests.storage.test_cost_readers import NOW, TODAY, compute, day_of
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
 
@@ -78,8 +79,8 @@ def told(
 ) -> list[Row]:
     """What is printed as JSON."""
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    query = read.Query("cost", reader, customer, cost=cost, **of)
-    read.print_rows(place, settings, query, "json", out)
+    query = Query("cost", reader, customer, cost=cost, **of)
+    print_rows(place, settings, query, "json", out)
     out.seek(0)
     rows: list[Row] = json.load(out)
     return rows

@@ -19,7 +19,7 @@ LAST = BORDER + DAYS * 96 * windows.WINDOW - windows.WINDOW
 @pytest.fixture
 def history(chdb_url: str) -> ClickHouse:
     """Four weeks, a part per day as collections and merges leave them, and the newest window in a part of its own."""
-    clickhouse = ClickHouse(chdb_url)
+    clickhouse = ClickHouse(chdb_url, linger=3_600)
     with clickhouse.session() as client:
         client.command("SYSTEM STOP MERGES")
         for day in range(DAYS):
@@ -115,7 +115,7 @@ MONTHS = 13  # a part of each, by the partition key
 @pytest.fixture
 def bills(chdb_url: str) -> ClickHouse:
     """More than a year of days, each with a bill, an estimate and the rollup of both."""
-    clickhouse = ClickHouse(chdb_url)
+    clickhouse = ClickHouse(chdb_url, linger=3_600)
     days = f"SELECT toStartOfDay(fromUnixTimestamp({int(LAST.timestamp())})) - toIntervalDay(number) AS day"
     with clickhouse.session() as client:
         client.command("SYSTEM STOP MERGES")

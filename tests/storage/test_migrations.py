@@ -15,9 +15,12 @@ from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import migrations, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.database import DATABASE
 from optiinfra_dagster.storage.migrations import Migration
 from optiinfra_dagster.storage.sql import readers
+from optiinfra_dagster.storage.topology import SINGLE
 from tests.support import killing
+from tests.support.engines import copy_migrated
 from tests.support.samples import select
 
 if TYPE_CHECKING:
@@ -126,66 +129,6 @@ def test_files_that_installations_have_applied_stay_as_they_are() -> None:
     assert {m.name: m.checksum for m in migrations.load() if m.name in FROZEN} == FROZEN
 
 
-def faults(statement: str) -> list[str]:
-    """Why a statement of a new file cannot be run again after a kill, and how to write it."""
-    code = re.sub(r"'(?:[^'\\]|\\.)*'", "''", " ".join(statement.split()))
-    head = code.partition("(")[0]
-    found = []
-    if re.match(r"CREATE (TABLE|VIEW|OR REPLACE VIEW) ", code):
-        if code.startswith("CREATE TABLE ") and re.search(r" AS ", head):
-            found.append("CREATE TABLE ... AS: a replicated table's path would be that of the other one")
-    elif re.match(r"DROP ", code):
-        if not re.match(r"DROP (TABLE|VIEW) IF EXISTS ", code):
-            found.append("DROP TABLE IF EXISTS, DROP VIEW IF EXISTS")
-    elif re.match(r"ALTER TABLE \w+ UPDATE ", code):
-        # A constant gives the same however often it is set.
-        if not re.search(r" UPDATE \w+ = (''|\d+) WHERE .* SETTINGS mutations_sync = [12]$", code):
-            found.append("ALTER TABLE t UPDATE column = constant WHERE ... SETTINGS mutations_sync = 2")
-    elif re.match(r"ALTER TABLE ", code):
-        of_column = r"(?:ADD|DROP|CLEAR|MODIFY|RENAME|COMMENT|MATERIALIZE) (?:COLUMN|INDEX|PROJECTION|CONSTRAINT)"
-        parts = re.findall(rf"\b{of_column}\b(?! IF (?:NOT )?EXISTS )", code)
-        found += [f"{part} IF [NOT] EXISTS" for part in parts]
-        if not re.search(rf"\b(?:{of_column}|MODIFY (?:TTL|SETTING))\b", code):
-            found.append("ALTER TABLE of columns, indices, projections, constraints, TTL or settings only")
-    else:
-        found.append(f"{code.split()[0]}: only CREATE TABLE, CREATE VIEW, ALTER TABLE and DROP can be run again")
-    return found
-
-
-def test_the_statements_of_new_files_can_be_run_again() -> None:
-    new = [m for m in migrations.load() if m.name not in FROZEN]
-    assert {f"{m.name}: {s[:60]}": faults(s) for m in new for s in m.statements if faults(s)} == {}
-
-
-@pytest.mark.parametrize(
-    ("statement", "good"),
-    [
-        ("CREATE TABLE t (a UInt8 DEFAULT 1) ENGINE = MergeTree ORDER BY a TTL toDate(a) AS x", True),
-        ("CREATE TABLE IF NOT EXISTS t (a UInt8 COMMENT 'as AS') ENGINE = MergeTree ORDER BY a", True),
-        ("CREATE TABLE t AS u", False),
-        ("CREATE TABLE t\nENGINE = MergeTree ORDER BY a AS SELECT 1 AS a", False),
-        ("CREATE VIEW v AS SELECT 1", True),
-        ("DROP VIEW IF EXISTS v", True),
-        ("DROP VIEW v", False),
-        ("DROP TABLE t", False),
-        ("ALTER TABLE t ADD COLUMN IF NOT EXISTS a UInt8, DROP INDEX IF EXISTS i", True),
-        ("ALTER TABLE t ADD COLUMN IF NOT EXISTS a UInt8, DROP INDEX i", False),
-        ("ALTER TABLE t MODIFY COLUMN a UInt16", False),
-        ("ALTER TABLE t MODIFY COLUMN IF EXISTS a UInt16", True),
-        ("ALTER TABLE t MODIFY TTL a + INTERVAL 1 DAY", True),
-        ("CREATE OR REPLACE VIEW v AS SELECT 1", True),
-        ("ALTER TABLE t UPDATE a = a + 1 WHERE 1 SETTINGS mutations_sync = 2", False),
-        ("ALTER TABLE t UPDATE a = 'x' WHERE b = 'y'", False),
-        ("ALTER TABLE t UPDATE a = 'x' WHERE b = 'y' SETTINGS mutations_sync = 2", True),
-        ("RENAME TABLE t TO u", False),
-        ("INSERT INTO t SELECT * FROM u", False),
-        ("EXCHANGE TABLES t AND u", False),
-    ],
-)
-def test_what_cannot_be_run_again_is_noticed(statement: str, good: bool) -> None:
-    assert (faults(statement) == []) is good
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A schema folder of the test's own."""
@@ -284,32 +227,38 @@ def made(client: Client, database: str) -> dict[str, str]:
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Client]:
-    """An embedded engine whose database `whole` was migrated without a kill."""
-    with ClickHouse(f"chdb://{tmp_path / 'place'}").session(migrated=False) as client:
-        client.database = "whole"
-        migrations.migrate(client, alone=True)
+    """An embedded engine whose own database was migrated without a kill."""
+    with ClickHouse(f"chdb://{copy_migrated(tmp_path / 'place')}").session(migrated=False) as client:
         yield client
 
 
-def test_a_migration_that_is_killed_at_each_statement_in_turn_ends_well(engine: Client) -> None:
-    """Each attempt comes one statement further than the one before."""
-    engine.database = "killed"
-    lives = kills = applied = 0
-    while not migrated_or_killed(engine, lives):
-        engine.database = "killed"
-        kills += 1
-        now = sum(done for _, done in migrations.status(engine))
-        lives, applied = (lives + 1, applied) if now == applied else (2, now)
+def kill_points(migration: Migration) -> list[int]:
+    """After how many statements of a file it is killed: half-way, after what drops, and before it is recorded."""
+    statements = migration.statements
+    dropped = [i for i, statement in enumerate(statements, start=1) if statement.startswith("DROP")]
+    return sorted({*dropped, len(statements), (len(statements) + 1) // 2})
 
-    assert kills > sum(len(m.statements) + 1 for m in migrations.load())
-    assert made(engine, "killed") == made(engine, "whole")
-    assert all(done for _, done in migrations.status(engine))
+
+def test_a_migration_that_is_killed_in_every_file_ends_well(engine: Client) -> None:
+    """Every statement is run twice at least, and each attempt comes further than the one before."""
+    engine.database = "killed"
+    again = 0
+    for migration in migrations.load():
+        for statements in kill_points(migration):
+            # CREATE DATABASE and CREATE TABLE schema_migrations come first.
+            assert not migrated_or_killed(engine, 2 + again + statements)
+            again = 0
+        again = len(migration.statements) + 1
+    engine.database = "killed"
+    assert [migration.name for migration, done in migrations.status(engine) if not done] == [migration.name]
+    assert migrated_or_killed(engine, 1_000)
+    assert made(engine, "killed") == made(engine, DATABASE)
 
 
 @pytest.mark.long
 def test_a_migration_that_is_killed_at_any_one_statement_ends_well(engine: Client) -> None:
     """Each kill point by itself, made good by the next attempt."""
-    whole = made(engine, "whole")
+    whole = made(engine, DATABASE)
     lives, done = 0, False
     while not done:
         engine.database = f"killed_{lives}"
@@ -327,7 +276,7 @@ def lapse(client: Client) -> None:
     client.command("TRUNCATE TABLE IF EXISTS schema_migrations_lock")
 
 
-@pytest.mark.parametrize("statements", [2, 4, 9, 25])
+@pytest.mark.parametrize("statements", [4, 25, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 9))])
 def test_a_kill_between_statements_is_made_good_by_the_next_migration(
     clickhouse_http: ClickHouseHttp, clickhouse_url: str, statements: int
 ) -> None:
@@ -402,7 +351,7 @@ def test_the_lock_of_a_killed_migration_ends(fresh: ClickHouse, monkeypatch: pyt
     with fresh.session(migrated=False) as client:
         client.command(migrations._CREATE_LOCK)
         monkeypatch.setattr(migrations, "LEASE_SECONDS", 1.5)
-        migrations._Lock(client).acquire(pytest.fail)
+        migrations._Lock(client, SINGLE).acquire(pytest.fail)
         monkeypatch.undo()
         assert migrations.migrate(client, [Migration("001_first", "CREATE VIEW v AS SELECT 1;")], say=said.append)
     assert len(said) == 1
@@ -412,7 +361,7 @@ def test_a_migration_that_lost_its_lock_stops(fresh: ClickHouse) -> None:
     now = [1000.0]
     with fresh.session(migrated=False) as client:
         client.command(migrations._CREATE_LOCK)
-        lock = migrations._Lock(client, clock=lambda: now[0])
+        lock = migrations._Lock(client, SINGLE, clock=lambda: now[0])
         lock.acquire(pytest.fail)
         for seconds in (300, 329):
             now[0] += seconds
@@ -436,7 +385,7 @@ def test_a_migration_whose_last_answer_got_lost_ends_well_when_it_is_run_again(
         ]
 
 
-@pytest.mark.parametrize("statements", [1, 3, 20, 60])
+@pytest.mark.parametrize("statements", [1, 20, *(pytest.param(n, marks=pytest.mark.long) for n in (3, 60))])
 def test_ctrl_c_in_the_first_opening_of_an_embedded_place_is_made_good(tmp_path: Path, statements: int) -> None:
     url = f"chdb://{tmp_path / 'place'}"
     assert killing.run(killing.migrate, url, statements, signal.SIGINT) == 1  # a KeyboardInterrupt
@@ -468,5 +417,8 @@ def test_a_server_without_the_database_says_what_to_do_and_is_given_one(clickhou
         migrations.migrate(client)
         assert all(done for _, done in migrations.status(client))
         client.command("DROP DATABASE `no-such_database` SYNC")
-    with pytest.raises(StorageError, match="Run `optiinfra migrate`"), ClickHouse(clickhouse._url).session():
+    with (
+        pytest.raises(StorageError, match="Run `optiinfra migrate`"),
+        ClickHouse(clickhouse_http.url("no-such_database")).session(),
+    ):
         pass

@@ -14,7 +14,7 @@ import pytest
 
 from optiinfra_dagster.assets.partitions import window_partitions
 from optiinfra_dagster.assets.readers import build
-from optiinfra_dagster.cli import read
+from optiinfra_dagster.cli.printing import print_rows
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import StorageError
@@ -23,6 +23,7 @@ from optiinfra_dagster.storage import readers as rows_of
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from optiinfra_dagster.storage.reader_writer import compute
+from optiinfra_dagster.storage.reading import Query
 from tests.support.samples import collected, select
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def test_a_new_reader_is_one_file(folder: Path, chdb_url: str, tmp_path: Path) -
     (tmp_path / "customers.yaml").write_text("customers:\n  - {id: acme, name: A, vultr: [{api_key: {env: K}}]}\n")
     settings = Settings(dagster_home=tmp_path, customers_path=tmp_path / "customers.yaml")
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    read.print_rows(clickhouse, settings, read.Query("performance", "busiest", "acme"), "csv", out)
+    print_rows(clickhouse, settings, Query("performance", "busiest", "acme"), "csv", out)
     out.seek(0)
     names, row = csv.reader(out)
     assert ",".join(names) == "window_start,customer_id,provider,resource_id,highest,points,is_busy,note,last_at"
@@ -267,3 +268,21 @@ def test_the_rules_give_the_tables_that_migrations_made(chdb_url: str) -> None:
             ).result_rows[0]
             assert reader.kept == int(kept), reader.table
             assert set(key.split(", ")) <= {"window_start", *reader.key}, reader.table
+
+
+DESCRIBED = {"cost_daily", "application_quality", "resource_uptime"}
+
+
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_the_types_of_a_select_are_those_that_it_is_described_with(chdb_url: str, every: bool) -> None:
+    selects = {reader.file: reader.select for reader in sql.readers().values() if every or reader.file in DESCRIBED}
+    selects["odd"] = (
+        "SELECT toDecimal64(1, 2) AS a, [(1, 'x')] AS b, CAST(NULL, 'Nullable(DateTime(\\'UTC\\'))') AS c, 1 = 1 AS d "
+        "-- a comment\nSETTINGS max_threads = 1"
+    )
+    selects["union"] = "SELECT 1 AS a UNION ALL SELECT 300"
+    with ClickHouse(chdb_url).session() as client:
+        for name, select in selects.items():
+            rows = client.query(f"DESCRIBE TABLE ({select})", parameters=reader_tables._SOME_WINDOW).result_rows
+            assert reader_tables._columns(client, select) == [row[:2] for row in rows], name
+            assert len(rows) >= 1

@@ -21,6 +21,7 @@ from optiinfra_dagster.storage.sql import readers
 from tests.storage import performance_world
 from tests.storage.performance_world import DAY, END, NOW, Point, Q, World, publish, roll_up
 from tests.storage.test_readers import inclusive
+from tests.support.engines import kept_open
 from tests.support.samples import select
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ T = {
 @pytest.fixture(scope="module", params=[1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 13))])
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A world, and the place that has it, read by every reader, with late points and what they make stale."""
-    clickhouse = ClickHouse(f"chdb://{tmp_path_factory.mktemp('world')}/clickhouse")
+    clickhouse = kept_open(tmp_path_factory.mktemp("world") / "clickhouse")
     world = performance_world.draw(request.param)
     with clickhouse.session():
         publish(clickhouse, world)

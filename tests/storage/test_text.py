@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,16 +16,19 @@ from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import text
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.readers import Statement
-
-if TYPE_CHECKING:
-    from tests.support.clickhouse_http import ClickHouseHttp
+from tests.support.clickhouse_http import ClickHouseHttp
 
 
-@pytest.fixture(scope="module", params=["chdb", "http"])
+@pytest.fixture(scope="module", params=["chdb", "http", "readonly"])
 def clickhouse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    """A place of each transport in turn, without tables: these rows come from nowhere."""
+    """A place of each transport in turn, and a user who may not send settings; no tables: rows come from nowhere."""
     if request.param == "http":
         yield ClickHouse(request.getfixturevalue("clickhouse_http").url("default"))
+    elif request.param == "readonly":
+        with ClickHouseHttp(access="lenient") as server:
+            with ClickHouse(server.url()).session(migrated=False) as client:
+                client.command("CREATE USER reader SETTINGS readonly = 1")
+            yield ClickHouse(server.url("default", "reader", ""))
     else:
         clickhouse = ClickHouse(f"chdb://{tmp_path_factory.mktemp('engine') / 'clickhouse'}")
         with clickhouse.session(migrated=False):

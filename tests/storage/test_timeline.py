@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.cli import read
+from optiinfra_dagster.cli.printing import print_rows
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import Estimate
@@ -22,6 +22,7 @@ from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.cost_rows import estimate_rows
 from optiinfra_dagster.storage.reader_writer import compute
+from optiinfra_dagster.storage.reading import Query, as_records, read_rows
 from optiinfra_dagster.storage.rows import performance_rows, resource_rows
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
@@ -100,8 +101,8 @@ def publish(clickhouse: ClickHouse) -> None:
 def timeline(chdb: ClickHouse, tmp_path: Path, resource_id: str, **more: Any) -> list[dict[str, Any]]:
     (tmp_path / "customers.yaml").write_text("customers:\n  - {id: acme, name: A, vultr: [{api_key: {env: K}}]}\n")
     settings = Settings(dagster_home=tmp_path, customers_path=tmp_path / "customers.yaml")
-    query = read.Query("resource", "timeline", "acme", resource_id=resource_id, **more)
-    result = read.read_rows(chdb, settings, query, read.as_records)
+    query = Query("resource", "timeline", "acme", resource_id=resource_id, **more)
+    result = read_rows(chdb, settings, query, as_records)
     assert result.rows is not None
     return result.rows
 
@@ -161,7 +162,7 @@ def test_a_timeline_is_printed_in_every_format(chdb: ClickHouse, tmp_path: Path,
     settings = Settings(dagster_home=tmp_path, customers_path=tmp_path / "customers.yaml")
     printed = io.BytesIO()
     out = io.TextIOWrapper(printed, "utf-8", write_through=True)
-    read.print_rows(chdb, settings, read.Query("resource", "timeline", "acme", resource_id="m"), format_, out)
+    print_rows(chdb, settings, Query("resource", "timeline", "acme", resource_id="m"), format_, out)
     assert all(reader in printed.getvalue().decode() for reader in LINES)
 
 

@@ -15,14 +15,16 @@ import pyarrow as pa
 import pytest
 
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.reader_writer import compute
 from optiinfra_dagster.storage.sql import readers
+from tests.support.engines import kept_open
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
+
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
 
     Days = NDArray[np.float64]  # the mean of each day, by series and day
 
@@ -60,7 +62,7 @@ def _autoregressive(rho: float, rng: np.random.Generator) -> Days:
 
 @pytest.fixture(scope="module")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
-    clickhouse = ClickHouse(f"chdb://{tmp_path_factory.mktemp('directions')}/clickhouse")
+    clickhouse = kept_open(tmp_path_factory.mktemp("directions") / "clickhouse")
     with clickhouse.session():
         yield clickhouse
 

@@ -13,7 +13,6 @@ import pytest
 
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.storage import reader_writer
-from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.sql import readers
 from tests.storage.test_application_readers import (
     DAY,
@@ -28,10 +27,13 @@ from tests.storage.test_application_readers import (
     publish,
 )
 from tests.storage.test_application_readers import sample as plain_sample
+from tests.support.engines import kept_open
 from tests.support.samples import select
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 GOOD = {"coherence", "relevance", "accuracy"}
 NINE = Decimal("0.000000001")
@@ -50,7 +52,7 @@ def sample(population: int, window: datetime = W, *, tokens: tuple[int, int, int
 @pytest.fixture(scope="module")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
     """A place for all tests, each of which has customers of its own."""
-    return ClickHouse(f"chdb://{tmp_path_factory.mktemp('unit_cost')}/place")
+    return kept_open(tmp_path_factory.mktemp("unit_cost") / "clickhouse")
 
 
 def compute(clickhouse: ClickHouse) -> list[Row]:

@@ -16,16 +16,18 @@ from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.quality.interactions import Interaction, Skip, Skipped
 from optiinfra_dagster.quality.usage import Usage, bin_of
 from optiinfra_dagster.storage import reader_writer
-from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.rows import application_rows
 from optiinfra_dagster.storage.schema import APPLICATION
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.storage.test_application_readers import DAY, Q
+from tests.support.engines import kept_open
 from tests.support.samples import W, select
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 Call = Interaction | Skipped
 
@@ -48,7 +50,7 @@ def call(n: int = 0, kind: Skip | None = None, window: datetime = W, **changes: 
 @pytest.fixture(scope="module")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
     """A place for all tests, each of which has customers of its own."""
-    return ClickHouse(f"chdb://{tmp_path_factory.mktemp('usage')}/place")
+    return kept_open(tmp_path_factory.mktemp("usage") / "clickhouse")
 
 
 def publish(clickhouse: ClickHouse, customer: str, calls: dict[datetime, list[Call]], *, partial: bool = False) -> None:

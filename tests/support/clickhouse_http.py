@@ -40,6 +40,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import parse_qsl, urlsplit
 
+from tests.support import access as access_control
+
 if TYPE_CHECKING:
     from email.message import Message
     from io import BufferedIOBase
@@ -207,21 +209,44 @@ def read_body(headers: Message, stream: BufferedIOBase) -> bytes:
 class Engine:
     """The embedded engine behind the interface: each request is a context of its own, as on a server."""
 
-    def __init__(self, path: str) -> None:
-        import chdb
-
-        connect: Callable[[str], Any] = chdb.connect
-        self._connect: Callable[[], Any] = lambda: connect(path)
+    def __init__(self, path: str, access: access_control.Access | None = None) -> None:
+        self.access = access
+        self._path = path
         self._base = self._connect()  # keeps the engine open between requests
         self.version = self._base.query("SELECT version()", "TabSeparated").bytes().decode().strip()
         self._lock = threading.Lock()
         self._sessions: OrderedDict[str, tuple[Any, set[str]]] = OrderedDict()
         self._busy: set[str] = set()
         self._busy_lock = threading.Lock()
+        self._is_stale = False
         self._spool = Path(f"{path}.spool")
         self._spool.mkdir(exist_ok=True)
 
-    def run(self, statement: bytes, parameters: Mapping[str, str]) -> Answer:
+    def _connect(self) -> Any:
+        import chdb
+
+        connect: Callable[[str], Any] = chdb.connect
+        if self.access is None:
+            return connect(self._path)
+        config = access_control.write(self.access, Path(f"{self._path}.access"))
+        return connect(f"{self._path}?config-file={config}")
+
+    def _change_access(self, statement: str, user: str) -> Answer:
+        """Carry out a statement about access: the engine is opened anew, since it reads its users then."""
+        assert self.access is not None
+        self.access.change(statement, user)
+        self._is_stale = True
+        return Answer()
+
+    def _reopen(self) -> None:
+        for connection, _ in self._sessions.values():
+            connection.close()
+        self._sessions.clear()
+        self._base.close()
+        self._base = self._connect()
+        self._is_stale = False
+
+    def run(self, statement: bytes, parameters: Mapping[str, str], user: str = "default") -> Answer:
         """Run one statement with the URL's parameters.
 
         Raises:
@@ -233,8 +258,20 @@ class Engine:
                 raise ServerError(373, f"Session {session} is locked by a concurrent client. (SESSION_IS_LOCKED)")
             self._busy |= {session} - {""}
         try:
-            with self._lock, self._context(session, parameters) as context:
-                return self._run(context, statement, parameters)
+            with self._lock:
+                if self.access is not None:
+                    text = statement[:100_000].decode(errors="replace")
+                    if self.access.is_meant(text):
+                        return self._change_access(text, user)
+                    self.access.check(text, user)
+                    if "system.row_policies" in text:
+                        statement = self.access.told(statement.decode()).encode()
+                    if self._is_stale:
+                        self._reopen()
+                with self._context(session, parameters, user) as context:
+                    return self._run(context, statement, parameters)
+        except access_control.RefusedError as error:
+            raise ServerError(error.code, str(error)) from error
         except RuntimeError as error:
             found = re.match(r"Code: (\d+)\. DB::Exception: ", str(error))
             code = int(found[1]) if found else 1001
@@ -243,21 +280,24 @@ class Engine:
             self._busy.discard(session)
 
     @contextmanager
-    def _context(self, session: str, parameters: Mapping[str, str]) -> Iterator[Any]:
+    def _context(self, session: str, parameters: Mapping[str, str], user: str) -> Iterator[Any]:
         """A connection with the request's settings and database; a session's one lives on, its request settings not."""
         connection, earlier = self._sessions.pop(session, (None, set()))
         connection = connection or self._connect()
-        settings = SERVER_SETTINGS | {
+        settings = {
             name: value
             for name, value in parameters.items()
             if name not in TRANSPORT_PARAMETERS and not name.startswith("param_")
         }
         try:
-            assignments = [f"{name} = {_quote(value)}" for name, value in settings.items()]
-            assignments += [f"{name} = DEFAULT" for name in earlier - settings.keys()]
-            connection.query(f"SET {', '.join(assignments)}", "TabSeparated")
             if database := parameters.get("database"):
                 connection.query(f"USE `{database}`", "TabSeparated")
+            own = {**SERVER_SETTINGS, **self._of_user(connection, user)}
+            connection.query(f"SET {_assignments(own)}", "TabSeparated")
+            assignments = [_assignments(settings)] if settings else []
+            assignments += [f"{name} = DEFAULT" for name in earlier - settings.keys()]
+            if assignments:
+                connection.query(f"SET {', '.join(assignments)}", "TabSeparated")
             yield connection
         finally:
             if session:
@@ -266,6 +306,14 @@ class Engine:
                     self._sessions.popitem(last=False)[1][0].close()
             else:
                 connection.close()
+
+    def _of_user(self, connection: Any, user: str) -> dict[str, str]:
+        """Take the user's roles; returns the settings of its profile."""
+        if self.access is None:
+            return {}
+        connection.query(self.access.enabled(user), "TabSeparated")
+        readonly = self.access.users[user].readonly
+        return {"readonly": str(readonly)} if readonly else {}
 
     def _run(self, connection: Any, statement: bytes, parameters: Mapping[str, str]) -> Answer:
         values = {name[6:]: value for name, value in parameters.items() if name.startswith("param_")}
@@ -296,6 +344,10 @@ class Engine:
 
 def _quote(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _assignments(settings: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} = {_quote(value)}" for name, value in settings.items())
 
 
 def _summary(result: Any) -> dict[str, str]:
@@ -340,7 +392,7 @@ class _Handler(BaseHTTPRequestHandler):
         status = 0
         answer = Answer()
         try:
-            self._authenticate(parameters)
+            user = self._authenticate(parameters)
             statement = read_statement(self.headers, body, parameters)
             if not statement.strip():
                 return self._answer(200, b"Ok.\n", headers)
@@ -352,7 +404,7 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._answer(status, b"upstream connect error\n", {})
             if fault and fault.kind == "exception":
                 raise ServerError(fault.code, "Asked for by the test.")
-            answer = self.server.engine.run(statement, parameters)
+            answer = self.server.engine.run(statement, parameters, user)
             if fault and fault.kind == "drop_after":
                 return self._drop()
             status = 200
@@ -369,19 +421,20 @@ class _Handler(BaseHTTPRequestHandler):
             if statement.strip():
                 self.server.record(statement, parameters, status, int(answer.summary.get("written_rows", 0)))
 
-    def _authenticate(self, parameters: Mapping[str, str]) -> None:
+    def _authenticate(self, parameters: Mapping[str, str]) -> str:
         user = self.headers.get("X-ClickHouse-User") or parameters.get("user") or "default"
         password = self.headers.get("X-ClickHouse-Key") or parameters.get("password") or ""
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if scheme == "Basic":
             with suppress(binascii.Error, UnicodeDecodeError):
                 user, _, password = base64.b64decode(token).decode().partition(":")
-        if (user, password) != ("default", self.server.password):
+        if password != self.server.password_of(user):
             raise ServerError(
                 516,
                 f"{user}: Authentication failed: password is incorrect, or there is no user with such name. "
                 "(AUTHENTICATION_FAILED)",
             )
+        return user
 
     def _drop(self) -> None:
         self.close_connection = True
@@ -422,6 +475,13 @@ class _Server(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):  # a client may leave
             super().handle_error(request, client_address)
+
+    def password_of(self, user: str) -> str | None:
+        """None if there is no such user."""
+        if self.engine.access is None:
+            return self.password if user == "default" else None
+        known = self.engine.access.users.get(user)
+        return known.password if known else None
 
     def hang_up(self) -> None:
         """Close what is open, as the kernel does for a server that died."""
@@ -473,10 +533,12 @@ def main() -> None:
     parser.add_argument("--path", required=True, help="folder of the engine")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--password", default="")
+    parser.add_argument("--access", choices=["lenient", "strict"], help="users, roles, rights and row policies")
     arguments = parser.parse_args()
     os.environ["TZ"] = "UTC"  # before the engine is loaded: its zone is the process's
 
-    engine = Engine(arguments.path)
+    access = access_control.Access(arguments.password, lenient=arguments.access == "lenient")
+    engine = Engine(arguments.path, access if arguments.access else None)
     # Bound but never listening: the port stays this process's own, and refuses, while the server is down.
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -504,14 +566,25 @@ def main() -> None:
 class ClickHouseHttp:
     """The server as a test sees it: a context manager that starts the process and ends it.
 
+    With `access`, it has users, roles, rights and row policies, made by ClickHouse's statements as `default`: `lenient`
+    lets users without a policy read a table that has some, as a server does by default, `strict` does not.
+
     Attributes:
         port: on 127.0.0.1; the same after `kill` and `start`.
         password: of the only user, `default`.
         path: folder of the engine; a temporary one unless given.
     """
 
-    def __init__(self, path: Path | None = None, *, password: str = "secret", port: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        password: str = "secret",
+        port: int = 0,
+        access: Literal["", "lenient", "strict"] = "",
+    ) -> None:
         self.password = password
+        self._access = access
         self.port = port
         self._folder = tempfile.TemporaryDirectory(prefix="clickhouse-http-")
         self.path = path or Path(self._folder.name, "engine")
@@ -537,7 +610,7 @@ class ClickHouseHttp:
             str(self.port),
         ]
         self._process = subprocess.Popen(
-            [*command, "--password", self.password],
+            [*command, "--password", self.password, *(["--access", self._access] if self._access else [])],
             cwd=Path(__file__).resolve().parents[2],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -552,9 +625,9 @@ class ClickHouseHttp:
             self._process.communicate()
             self._process = None
 
-    def url(self, database: str = "") -> str:
+    def url(self, database: str = "", user: str = "default", password: str | None = None) -> str:
         """What OPTIINFRA_CLICKHOUSE_URL takes."""
-        return f"http://default:{self.password}@127.0.0.1:{self.port}/{database}"
+        return f"http://{user}:{self.password if password is None else password}@127.0.0.1:{self.port}/{database}"
 
     def fault(
         self, kind: FaultKind, *, match: str = r"^\s*INSERT", times: int = 1, skip: int = 0, code: int = 0

@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.inventory import ResourceType, Status
@@ -17,17 +16,16 @@ from optiinfra_dagster.model.metrics import Coverage, CoverageState
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.providers.registry import PROVIDERS
 from optiinfra_dagster.storage import reader_writer, schema
+from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.rows import resource_rows
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.storage.test_application_readers import interaction, sample
 from tests.storage.test_application_readers import publish as publish_answers
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
+from tests.support.engines import made_once
 from tests.support.samples import points, resource
 from tests.support.spine import ACCOUNTS, Spine
-
-if TYPE_CHECKING:
-    from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 WINDOW = windows.floor(datetime.now(UTC)) - timedelta(hours=1)
 TODAY = WINDOW.date()
@@ -48,14 +46,21 @@ CUSTOMERS = "customers:\n" + "".join(
 
 @cache
 def filled() -> Spine:
-    """The world, with a customers file, made once in a process: filling it takes 10 CPU-s. It is to be read only."""
+    """The world, with a customers file, made once in a test run: filling it takes 15 CPU-s. It is to be read only."""
+
+    def make(home: Path) -> None:
+        spine = Spine.at(home)
+        spine.settings.customers_path.write_text(CUSTOMERS)
+        clickhouse = ClickHouse(spine.settings.clickhouse_url.get_secret_value())
+        with clickhouse.session():
+            fill(clickhouse)
+
+    # A process that began in another window has a world of its own.
+    made = made_once(f"pictured-{windows.key(WINDOW).replace(':', '')}", make)
     folder = Path(tempfile.mkdtemp(prefix="optiinfra-pictured-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    spine = Spine.at(folder / "home")
-    spine.settings.customers_path.write_text(CUSTOMERS)
-    with spine.clickhouse.session():
-        fill(spine.clickhouse)
-    return spine
+    shutil.copytree(made, folder / "home", symlinks=True)
+    return Spine.at(folder / "home")
 
 
 def fill(clickhouse: ClickHouse, window: datetime = WINDOW) -> None:

@@ -63,7 +63,7 @@ _ENGINE = re.compile(
     re.IGNORECASE,
 )
 _DATABASE_ENGINE = re.compile(rb"\s+ENGINE\s*=\s*Replicated\s*\([^)]*\)", re.IGNORECASE)
-_SYSTEM = re.compile(rb"\bsystem\.(clusters|databases|tables|replicas)\b")
+_SYSTEM = re.compile(rb"\bsystem\.(clusters|databases|macros|replicas|settings|tables)\b")
 
 Table = tuple[str, str]  # database and name
 
@@ -371,14 +371,18 @@ class Replicas:
         of_database = {Replication.DATABASE: "Replicated", Replication.CLOUD: "Shared"}.get(self.replication, "")
         active = ", ".join(f"'{_replica_name(i)}', {int(i not in self._down)}" for i in range(count))
         hosts = ", ".join(
-            f"({i + 1}, '127.0.0.1', {self._fronts[i].port}, {int(i == replica)}, '{_replica_name(i)}')"
+            f"({i + 1}, '10.0.0.{i + 1}', {self._fronts[i].port}, {int(i == replica)}, '{_replica_name(i)}')"
             for i in range(count)
         )
+        cloud = int(self.replication is Replication.CLOUD)
         cluster = DATABASE if self.replication is Replication.DATABASE else "default"
         views = {
             "databases": f"(SELECT * REPLACE (if('{of_database}' != '' AND name = '{DATABASE}', '{of_database}', "
             "engine) AS engine) FROM system.databases)",
             "tables": f"(SELECT * REPLACE ({engine}) FROM system.tables)",
+            "settings": f"(SELECT * REPLACE (if(name = 'cloud_mode', '{cloud}', value) AS value) FROM system.settings)",
+            "macros": "(SELECT t.1 AS macro, t.2 AS substitution FROM (SELECT arrayJoin([('shard', 'shard1'), "
+            f"('replica', '{_replica_name(replica)}'), ('cluster', 'default')]) AS t))",
             "replicas": f"(SELECT database, name AS table, concat('Replicated', engine) AS engine, 0 AS is_readonly, "
             f"'{_replica_name(replica)}' AS replica_name, {count} AS total_replicas, {up} AS active_replicas, "
             f"map({active}) AS replica_is_active FROM system.tables WHERE {replicates} "

@@ -1,0 +1,111 @@
+"""`optiinfra grants`, `customers grant` and `customers revoke`: who may do what in ClickHouse, as its statements."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from optiinfra_dagster.config.wording import closest
+from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.providers.registry import load_customers
+from optiinfra_dagster.storage import access, erasure
+from optiinfra_dagster.storage.database import DATABASE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clickhouse_connect.driver.client import Client
+
+    from optiinfra_dagster.cli.output import Say
+    from optiinfra_dagster.config.settings import Settings
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+
+def tell_grants(settings: Settings, process: str | None, user: str, tell: Say) -> None:
+    """Tell the statements that give a process its rights, or each of the three processes.
+
+    Raises:
+        ConfigError: there is no such process, or all of them are to be one user.
+    """
+    if process is not None and process not in access.PROCESSES:
+        raise ConfigError(
+            f"There is no role '{process}'{closest(process, access.PROCESSES)}. "
+            f"Choose from {', '.join(access.PROCESSES)}."
+        )
+    if process is None and user:
+        raise ConfigError(f"--user is of use with one role. Choose from {', '.join(access.PROCESSES)}.")
+    url = urlsplit(settings.clickhouse_url.get_secret_value())
+    database = url.path.strip("/") if url.scheme != "chdb" else ""
+    for one in [process] if process else access.PROCESSES:
+        _tell_statements(access.of_process(one, database or DATABASE, user), tell)
+
+
+def grant_customer(
+    settings: Settings, clickhouse: ClickHouse, customer_id: str, user: str, tell: Say, *, only_print: bool
+) -> None:
+    """Let a role read the rows of one customer and no others, and give it to a user where one is named.
+
+    Raises:
+        ConfigError: no server, or the customer is neither in the file nor in the database.
+        StorageError: the user of OPTIINFRA_CLICKHOUSE_URL may not manage access.
+    """
+    _check_is_server(clickhouse)
+    with clickhouse.session() as client:
+        _check_is_known(settings, customer_id, erasure.stored_customers(client))
+        statements = access.of_customer(client, customer_id, user)
+        if only_print:
+            _tell_statements(statements, tell)
+            return
+        access.run(client, statements)
+        count = sum(statement.startswith("GRANT SELECT") for statement in statements) - 1  # without schema_migrations
+        tell(
+            f"The role optiinfra_{customer_id} reads the rows of {customer_id} in {count} tables and views of "
+            f"{client.database}{f', and the user {user} has it' if user else ''}."
+        )
+    tell("After each upgrade run the same command again: what a migration makes is not readable before.")
+
+
+def revoke_customer(
+    settings: Settings, clickhouse: ClickHouse, customer_id: str, tell: Say, *, only_print: bool
+) -> None:
+    """Drop a customer's role and its row policies.
+
+    Raises:
+        ConfigError: no server, or nobody knows the customer.
+        StorageError: the user of OPTIINFRA_CLICKHOUSE_URL may not manage access.
+    """
+    _check_is_server(clickhouse)
+    with clickhouse.session() as client:
+        _check_is_known(settings, customer_id, _known_here(client))
+        statements = access.revoked(client, customer_id)
+        if only_print:
+            _tell_statements(statements, tell)
+            return
+        access.run(client, statements)
+    tell(f"There is no role optiinfra_{customer_id} any more: who had it reads nothing of {customer_id}.")
+
+
+def _known_here(client: Client) -> list[str]:
+    return sorted({*erasure.stored_customers(client), *access.granted_customers(client)})
+
+
+def _check_is_server(clickhouse: ClickHouse) -> None:
+    if clickhouse.embedded:
+        raise ConfigError(
+            f"{clickhouse.place} is the embedded engine, which one process opens and which has no users: who may read "
+            "its folder reads all. Name a ClickHouse server in OPTIINFRA_CLICKHOUSE_URL."
+        )
+
+
+def _check_is_known(settings: Settings, customer_id: str, others: Sequence[str]) -> None:
+    known = [*(customer.id for customer in load_customers(settings.customers_path)), *others]
+    if customer_id not in known:
+        raise ConfigError(
+            f"There is no customer '{customer_id}'{closest(customer_id, known)} in {settings.customers_path}, and "
+            "nothing of it is stored."
+        )
+
+
+def _tell_statements(statements: Sequence[str], tell: Say) -> None:
+    for statement in statements:
+        tell(f"{statement};")

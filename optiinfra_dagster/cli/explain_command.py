@@ -1,0 +1,62 @@
+"""The command `optiinfra explain`."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from optiinfra_dagster.cli.command import Command, examples, readers_help
+from optiinfra_dagster.config.settings import load_settings
+
+app = typer.Typer()
+
+
+class TextFormat(StrEnum):
+    """The output formats of `explain`."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "explain cost summary --customer acme --provider aws --where period=yesterday",
+        "explain performance summary --customer acme --where metric_name=cpu_utilization --row 1",
+        "explain performance metrics --customer acme --resource-id i-0abc --row 1 --format json | jq .reasons",
+        "explain resource inventory --customer acme --resource-id i-0abc --recompute",
+    ),
+)
+def explain(  # noqa: PLR0913, PLR0917 - these are its options
+    family: Annotated[str, typer.Argument(help="resource, performance, cost or application")],
+    reader: Annotated[str, typer.Argument(help=readers_help())],
+    customer: Annotated[str, typer.Option(help="The customer's id.")],
+    provider: Annotated[str | None, typer.Option(help="Only this one: aws, gcp, azure or vultr.")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="From this time on: 2026-11-21T00:00Z. Default: the newest window.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Before this time.")] = None,
+    resource_id: Annotated[str | None, typer.Option(help="Only this resource; its full id.")] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only rows with this value: period=today; may be repeated.")
+    ] = None,
+    row: Annotated[int | None, typer.Option(min=1, help="Of the rows that are left the one with this number.")] = None,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Run the reader's SELECT again and compare the row.")
+    ] = False,
+    format_: Annotated[TextFormat, typer.Option("--format", help="How to print the explanation.")] = TextFormat.TEXT,
+) -> None:
+    """Say where a row that `read` prints comes from, whether it may be trusted, and how to check it."""
+    from optiinfra_dagster.cli import explain as explaining
+    from optiinfra_dagster.cli.read import Query, known
+    from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
+
+    settings = load_settings()
+    known(family, reader)
+    query = Query(family, reader, customer, provider, from_, to, resource_id)
+    clickhouse = ClickHouse.of(settings, linger=LINGER_SECONDS)
+    found = explaining.explain(clickhouse, settings, query, where=where or (), row=row, recompute=recompute)
+    explaining.print_explanation(found, format_.value, sys.stdout)

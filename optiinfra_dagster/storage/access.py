@@ -1,0 +1,224 @@
+"""Who may do what in ClickHouse: the statements of `sql/grants/`, for processes and for a customer's own people.
+
+A customer's role reads its rows alone. Views run with the rights and policies of who asks (SQL SECURITY INVOKER, which
+is ClickHouse's default for views, and what is assumed of views that do not say it), so the policies are on the tables
+below them, and once more on the views. The role gets SELECT on named tables and views, never on the database: of what
+is made later it sees nothing until it is granted again.
+
+A row policy counts for SELECT alone; the role has no other right.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.storage.sql import read_sql, readers, statements_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from clickhouse_connect.driver.client import Client
+
+PROCESSES = ("migrator", "writer", "reader")
+
+# Two underscores, which no customer's id has: the role of a customer named `reader` is another one.
+_OF_PROCESS = "optiinfra__{}"
+EVERYONE = "optiinfra__everyone"
+_OF_CUSTOMER = "optiinfra_{}"
+
+# ClickHouse's error codes.
+_ACCESS_DENIED, _UNKNOWN_USER, _UNKNOWN_ROLE, _NO_STORAGE = 497, 192, 511, 514
+
+_LEDGER = "metric_batches"
+_IS_ID = re.compile(r"[a-z0-9-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Relation:
+    """A table or view: the column with the customer's id, "" for none, and the names that its SELECT mentions."""
+
+    name: str
+    owner: str
+    mentions: frozenset[str]
+    is_view: bool
+    is_invokers: bool
+
+
+def of_process(process: str, database: str, user: str = "") -> list[str]:
+    """The statements that give a process its rights, and the role to a user where one is named."""
+    role = _OF_PROCESS.format(process)
+    return [*_filled(f"grants/{process}", database, role=role), *_to_user(role, user)]
+
+
+def of_customer(client: Client, customer_id: str, user: str = "") -> list[str]:
+    """The statements that let a role read the rows of one customer; each may be run again.
+
+    Raises:
+        StorageError: the database has no tables of the project yet.
+    """
+    role, database = _role(customer_id), str(client.database)
+    relations = _relations(client)
+    if _LEDGER not in relations:
+        raise StorageError(f"There are no tables in {database} to grant. Run `optiinfra migrate`.")
+    policies = _policies(client)
+    of_others = {table for name, table in policies if not name.startswith(_OF_CUSTOMER.format(""))}
+    statements = _filled("grants/customer", database, role=role)
+    for name in _readable(relations):
+        owner = relations[name].owner
+        if not owner:  # a view with a parameter, whose columns are not known before it has a value
+            statements += _filled("grants/customer_select", database, role=role, table=name)
+            continue
+        condition = f"{owner} = '{customer_id}'"
+        # The slices of readers are of nobody, and every reader's view asks for them; what went wrong with one may name
+        # anybody.
+        if name == _LEDGER:
+            condition = f"{condition} OR (customer_id = '' AND error = '')"
+        elif relations[name].mentions == {_LEDGER}:
+            condition = f"{condition} OR customer_id = ''"
+        # Whoever has policies of their own on a table has said who may read it: to let everybody would undo that.
+        is_shared = of_others & {name, ""}
+        statements += [
+            *_filled(
+                "grants/customer_policies",
+                database,
+                condition,
+                role=role,
+                table=name,
+                permits=f"{role}_permits" if is_shared else EVERYONE,
+                whom=role if is_shared else "",
+            ),
+            *_filled("grants/customer_select", database, role=role, table=name),
+        ]
+    return [*statements, *_to_user(role, user)]
+
+
+def revoked(client: Client, customer_id: str) -> list[str]:
+    """The statements that take a customer's role back: the role first, so that its policies never end before it."""
+    role, database = _role(customer_id), str(client.database)
+    own, found = {role, f"{role}_permits"}, dict[str, set[str]]()
+    for name, table in _policies(client):
+        found.setdefault(table, set()).add(name)
+    statements = [f"DROP ROLE IF EXISTS {_quoted(role)}"]
+    for table, names in sorted(found.items()):
+        left = names - own
+        if left == {EVERYONE}:  # nobody is kept from anything any more
+            left = set()
+        statements += [
+            statement
+            for name in sorted(names - left, key=lambda name: (name == EVERYONE, name))  # that one goes last
+            for statement in _filled("grants/customer_revoked", database, policy=name, table=table)
+        ]
+    return statements
+
+
+def granted_customers(client: Client) -> list[str]:
+    """The customers who have a role here, or of whose role policies are left, sorted."""
+    prefix = _OF_CUSTOMER.format("")
+    ids = {name.removeprefix(prefix) for name, _ in _policies(client) if name.startswith(prefix)}
+    return sorted(one for one in ids if _IS_ID.fullmatch(one))
+
+
+def run(client: Client, statements: Sequence[str]) -> None:
+    """Run them in order.
+
+    Raises:
+        StorageError: the client's user may not manage access, or there is no such user to give the role to.
+    """
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    try:
+        for statement in statements:
+            client.command(statement)
+    except DatabaseError as error:
+        said = str(error).split("\n", 1)[0].removeprefix(f"Code: {error.code}. DB::Exception: ")
+        if error.code in {_ACCESS_DENIED, _NO_STORAGE}:
+            raise StorageError(
+                f"The user of OPTIINFRA_CLICKHOUSE_URL may not manage access: {said} Name an administrator there "
+                "(`access_management` in users.xml, or the grants ROLE ADMIN, CREATE ROW POLICY and SELECT WITH GRANT "
+                "OPTION), or hand an administrator what --print prints."
+            ) from error
+        if error.code in {_UNKNOWN_USER, _UNKNOWN_ROLE}:
+            raise StorageError(f"{said} Make it with CREATE USER first, then run the same command again.") from error
+        raise
+
+
+def _role(customer_id: str) -> str:
+    if not _IS_ID.fullmatch(customer_id):
+        raise ValueError("not a customer's id")
+    return _OF_CUSTOMER.format(customer_id)
+
+
+def _relations(client: Client) -> Mapping[str, _Relation]:
+    """Every table and view of the database by name."""
+    columns = client.query(
+        "SELECT table, name FROM system.columns WHERE database = currentDatabase() "
+        "AND name IN ('customer_id', 'x_CustomerId')"
+    ).result_rows
+    owners = dict(map(tuple, columns))
+    rows = client.query(
+        "SELECT name, as_select, engine = 'View', match(create_table_query, 'SQL SECURITY (DEFINER|NONE)') "
+        "FROM system.tables WHERE database = currentDatabase() AND NOT is_temporary"
+    ).result_rows
+    names = {name for name, *_ in rows}
+    # The engine names the database of each table that a view reads.
+    mentioned = re.compile(rf"`?{re.escape(str(client.database))}`?\.`?(\w+)")
+    return {
+        name: _Relation(
+            name,
+            owners.get(name, ""),
+            frozenset(mentioned.findall(select)) & names - {name},
+            is_view=bool(is_view),
+            is_invokers=not is_others,
+        )
+        for name, select, is_view, is_others in rows
+    }
+
+
+def _readable(relations: Mapping[str, _Relation]) -> list[str]:
+    """The views for people, and what they and `optiinfra read` read, as far as nothing of it is without an owner.
+
+    A view that runs with somebody else's rights is left out: the policies would not count for what it reads.
+    """
+
+    def below(name: str, seen: frozenset[str] = frozenset()) -> Iterator[str]:
+        yield name
+        for other in relations[name].mentions - seen:
+            yield from below(other, seen | {name})
+
+    found = {reader.table for reader in readers().values()} & relations.keys()
+    for name, relation in relations.items():
+        if not (relation.is_view and relation.owner):
+            continue
+        all_of_it = set(below(name))
+        if all(relations[one].is_invokers if relations[one].is_view else relations[one].owner for one in all_of_it):
+            found |= all_of_it
+    return sorted(found, key=lambda name: (relations[name].is_view, name))
+
+
+def _policies(client: Client) -> list[tuple[str, str]]:
+    """The name and table of every row policy of the database; "" is the table of one that is of all tables."""
+    rows = client.query(
+        "SELECT short_name, table FROM system.row_policies WHERE database = currentDatabase()"
+    ).result_rows
+    return [(name, table) for name, table in rows]
+
+
+def _filled(file: str, database: str, condition: str = "", **names: str) -> list[str]:
+    """The statements of a file with names, as identifiers, in their places; `whom` is everybody where it is empty."""
+    places = {"database": _quoted(database), "condition": condition}
+    places |= {place: _quoted(name) if name else "ALL" for place, name in names.items()}
+    return [
+        re.sub(r"\{(\w+)\}", lambda place: places[place[1]], statement) for statement in statements_of(read_sql(file))
+    ]
+
+
+def _to_user(role: str, user: str) -> list[str]:
+    return [f"GRANT {_quoted(role)} TO {_quoted(user)}"] if user else []
+
+
+def _quoted(name: str) -> str:
+    """A name as an identifier, whatever it holds."""
+    return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"

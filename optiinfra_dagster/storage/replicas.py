@@ -1,0 +1,172 @@
+"""What a session needs where several replicas hold the tables: to see what others wrote, and to be seen by them.
+
+A table is replicated by itself, so a ledger row may come to a replica before the rows that it publishes. Two things
+keep readers from seeing that:
+
+- Every INSERT of a session that writes is answered only when all active replicas have its rows (`insert_quorum`). A
+  ledger row is sent after that, so wherever it comes, the rows are there. The quorum is the number of active replicas,
+  and not 'auto', which is the majority: of two, that is both, and nothing could be written while one is down; of three,
+  it is two, and the third could see the ledger row first.
+- A replica that was down meanwhile has missed rows. It catches up with SYSTEM SYNC REPLICA before a session reads: the
+  ledger first and the rows after it, so that the rows of each ledger row that it has then are there.
+
+ClickHouse Cloud has one storage for all its replicas, which may lag in knowing what is in it: there
+`select_sequential_consistency` asks before each SELECT.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.config.replication import Replication
+from optiinfra_dagster.model.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from clickhouse_connect.driver.client import Client
+
+LEDGER_TABLE = "metric_batches"
+WAIT_SECONDS = 60  # for a replica to catch up with a table, and for the others to have an INSERT's rows
+SHORT_WAIT_SECONDS = 2  # once a replica is down that alone has rows which are missing here
+
+# ClickHouse's error codes.
+TIMEOUT_EXCEEDED, READONLY, ACCESS_DENIED = 159, 164, 497
+
+
+class Replicas:
+    """How the sessions of one `ClickHouse` keep up with its replicas."""
+
+    def __init__(self) -> None:
+        self._may_sync = True
+        self._wait = WAIT_SECONDS
+        self._synced: set[str] = set()  # tables, in this session
+        self._has_quorum = False
+
+    def prepare(self, client: Client, replication: Replication, reads: str, writes: str) -> None:
+        """See what others wrote to the tables that `reads` and `writes` name, and write to all active replicas.
+
+        Raises:
+            StorageError: the replica cannot catch up, or the user writes and has no right to make it.
+        """
+        if replication is Replication.CLOUD and _takes_settings(client):
+            client.set_client_setting("select_sequential_consistency", 1)
+        if replication not in {Replication.DATABASE, Replication.PATH}:
+            return
+        self._sync(client, tables_behind(client, f"{reads} {writes}"), must=bool(writes))
+        if writes and not self._has_quorum:
+            client.set_client_setting("insert_quorum", _active_replicas(client))
+            client.set_client_setting("insert_quorum_timeout", 1000 * WAIT_SECONDS)
+            self._has_quorum = True
+
+    def end(self, client: Client) -> None:
+        """End the session: what was known of the replicas counts no more."""
+        self._synced.clear()
+        if self._has_quorum:
+            client.set_client_setting("insert_quorum", 0)
+            self._has_quorum = False
+
+    def _sync(self, client: Client, tables: Iterable[str], *, must: bool) -> None:
+        from clickhouse_connect.driver.exceptions import DatabaseError
+
+        if not must and not (self._may_sync and _takes_settings(client)):
+            return
+        for table in tables:
+            if table in self._synced:
+                continue
+            try:
+                self._catch_up(client, table)
+            except DatabaseError as error:
+                if must or error.code not in {ACCESS_DENIED, READONLY}:
+                    raise
+                self._may_sync = False  # a reader's user: what is written to all active replicas it sees all the same
+                return
+            self._synced.add(table)
+
+    def _catch_up(self, client: Client, table: str) -> None:
+        """Wait until this replica has what the log of a table holds now.
+
+        Rows that a replica alone has which died are not waited for: nothing was published of them, since a ledger row
+        comes after its rows are everywhere. The others are asked for by name then.
+        """
+        from clickhouse_connect.driver.exceptions import DatabaseError
+
+        statement = f"SYSTEM SYNC REPLICA {table} LIGHTWEIGHT"
+        try:
+            client.command(statement, settings={"receive_timeout": self._wait})
+        except DatabaseError as error:
+            if error.code != TIMEOUT_EXCEEDED:
+                raise
+        else:
+            self._wait = WAIT_SECONDS
+            return
+        active, down = _names(client, table)
+        if active and down:
+            self._wait = SHORT_WAIT_SECONDS
+            others = ", ".join(f"'{name}'" for name in active)
+            try:
+                client.command(f"{statement} FROM {others}", settings={"receive_timeout": WAIT_SECONDS})
+            except DatabaseError as error:
+                if error.code != TIMEOUT_EXCEEDED:
+                    raise
+            else:
+                return
+        gone = f", and of its replicas {', '.join(down)} cannot be reached" if down else ""
+        raise StorageError(
+            f"the replica lacks rows of {table} that others have, and did not get them within {WAIT_SECONDS} s{gone}. "
+            "Run the same again; if that does not help, look into system.replication_queue on that replica."
+        )
+
+
+def tables_behind(client: Client, text: str) -> list[str]:
+    """The tables that a text names, such as a SELECT or a list of names, or that views which it names read from.
+
+    The ledger comes first.
+    """
+    rows = client.query(
+        "SELECT name, engine, as_select FROM system.tables WHERE database = currentDatabase()"
+    ).result_rows
+    kinds = {name: (engine, select) for name, engine, select in rows}
+    found: set[str] = set()
+    texts = [text]
+    while texts:
+        for name in set(re.findall(r"\w+", texts.pop())) & kinds.keys() - found:
+            found.add(name)
+            texts.append(kinds[name][1])
+    tables = [name for name in found if kinds[name][0].endswith("MergeTree")]
+    return sorted(tables, key=lambda name: (name != LEDGER_TABLE, name))
+
+
+def _takes_settings(client: Client) -> bool:
+    """True unless the client's user has `readonly = 1`, and so may not say how a statement is to be run."""
+    readonly = client.server_settings.get("readonly")
+    return readonly is None or readonly.value != "1"
+
+
+def _active_replicas(client: Client) -> int | str:
+    """How many replicas of the ledger are up, as a quorum: 0 for this one alone, 'auto' where the user may not ask."""
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    try:
+        rows = client.query(
+            "SELECT active_replicas FROM system.replicas WHERE database = currentDatabase() AND table = {table:String}",
+            parameters={"table": LEDGER_TABLE},
+        ).result_rows
+    except DatabaseError as error:
+        if error.code != ACCESS_DENIED:
+            raise
+        rows = []
+    if not rows:
+        return "auto"
+    return int(rows[0][0]) if rows[0][0] > 1 else 0
+
+
+def _names(client: Client, table: str) -> tuple[list[str], list[str]]:
+    """The names of a table's replicas that are up, and of those that are down."""
+    rows = client.query(
+        "SELECT replica_is_active FROM system.replicas WHERE database = currentDatabase() AND table = {table:String}",
+        parameters={"table": table},
+    ).result_rows
+    is_active = dict(rows[0][0]) if rows else {}
+    return sorted(n for n, up in is_active.items() if up), sorted(n for n, up in is_active.items() if not up)

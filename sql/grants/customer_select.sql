@@ -1,0 +1,1 @@
+GRANT SELECT ON {database}.{table} TO {role};
