@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any, TextIO
 from optiinfra_dagster.automation.alerting.sinks import SHORTEST_SECRET, secrets_of
 from optiinfra_dagster.cli.explained_text import write
 from optiinfra_dagster.cli.output import cell
-from optiinfra_dagster.cli.read import known, read_rows
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.model.text import counted, masked
 from optiinfra_dagster.storage.explanation.statements import filters
+from optiinfra_dagster.storage.reading import known, read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from clickhouse_connect.driver.client import Client
 
-    from optiinfra_dagster.cli.read import Query, Taken
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
     from optiinfra_dagster.storage.explanation.model import Explanation
     from optiinfra_dagster.storage.readers import Statement
+    from optiinfra_dagster.storage.reading import Query, Taken
 
 CANDIDATES = 10  # rows that are listed where there is more than one
 

@@ -51,8 +51,8 @@ def explain(  # noqa: PLR0913, PLR0917 - these are its options
 ) -> None:
     """Say where a row that `read` prints comes from, whether it may be trusted, and how to check it."""
     from optiinfra_dagster.cli import explain as explaining
-    from optiinfra_dagster.cli.read import Query, known
     from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
+    from optiinfra_dagster.storage.reading import Query, known
 
     settings = load_settings()
     known(family, reader)

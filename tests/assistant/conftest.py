@@ -17,6 +17,7 @@ from mcp import Client
 
 from optiinfra_dagster.assistant.access import Access
 from optiinfra_dagster.assistant.server import make_server
+from optiinfra_dagster.cli.explain_tool import explain_tool
 from optiinfra_dagster.cli.printing import print_rows
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
@@ -72,7 +73,9 @@ class World:
     def result(
         self, tool: str, arguments: Mapping[str, Any] | None = None, *, of: tuple[str, ...] = ("acme",)
     ) -> CallToolResult:
-        server = make_server(self.spine.clickhouse, self.spine.settings, lambda _: Access("t", of), self.said.append)
+        server = make_server(
+            self.spine.clickhouse, self.spine.settings, lambda _: Access("t", of), self.said.append, [explain_tool()]
+        )
 
         async def call() -> CallToolResult:
             async with Client(server) as client:

@@ -357,7 +357,7 @@ def test_what_nobody_foresaw_shows_nothing(world: World, monkeypatch: pytest.Mon
         raise RuntimeError("password=hunter2")
 
     broken: Mapping[str, Tool] = {name: replace(tool, run=fail) for name, tool in tools().items()}
-    monkeypatch.setattr("optiinfra_dagster.assistant.tools.tools", lambda: broken)
+    monkeypatch.setattr("optiinfra_dagster.assistant.server.tools", lambda: broken)
     said, logged = asked_of(world)
     assert said == "The server failed to answer, so nothing is known. Its log says where."
     assert logged.startswith("error: t, resource_inventory: RuntimeError at ")

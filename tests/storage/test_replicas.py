@@ -6,26 +6,19 @@ it, and otherwise never.
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from optiinfra_dagster.config.replication import Replication
-from optiinfra_dagster.model.errors import StorageError
-from optiinfra_dagster.model.slices import MergeLatePoints, SliceStatus
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.replicas import Replicas
-from tests.support.samples import W, collected, ledger, select, windows_from
+from tests.support.samples import collected, ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
+    from collections.abc import Iterator
 
 QUARTER = timedelta(minutes=15)
 READER = "performance_summary"
