@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -167,15 +168,8 @@ def _refused(sentence: str) -> CallToolResult:
 
 def _in_words_of_tools(sentence: str) -> str:
     """A sentence about options of the command line, about arguments."""
-    for option in ("provider", "from", "to", "cost", "where", "row"):
-        sentence = (
-            sentence.replace(f"--{option} ", f"{option} ")
-            .replace(f"--{option}.", f"{option}.")
-            .replace(f"--{option}:", f"{option}:")
-        )
-    return sentence.replace("--resource-id", "resource_id").replace(
-        "`optiinfra read resource inventory`", "resource_inventory"
-    )
+    sentence = re.sub(r"--(provider|from|to|cost|where|row)\b", r"\1", sentence).replace("--resource-id", "resource_id")
+    return sentence.replace("`optiinfra read resource inventory`", "resource_inventory")
 
 
 def _listed(tool: Tool, customers: tuple[str, ...]) -> ListedTool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import socket
 import subprocess
@@ -218,7 +217,7 @@ def test_a_token_that_was_taken_out_is_refused_at_once(small: World) -> None:
 
     assert [anyio.run(status, TOKENS[name]) for name in ("acme", "beta")] == [404, 404]
     write_tokens(spine, beta=["beta"])
-    os.replace(tokens_of, path)
+    tokens_of.replace(path)
     write_tokens(spine, acme=["acme"], beta=["beta"], both=["acme", "beta"])
     assert [anyio.run(status, TOKENS[name]) for name in ("acme", "beta")] == [401, 404]
     path.write_text("tokens: 7")
@@ -238,5 +237,5 @@ def test_a_port_that_is_taken_is_said(small: World, monkeypatch: pytest.MonkeyPa
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=rf"127.0.0.1:{port} cannot be listened on: .* Choose another --serve"):
             serve_http(small.spine.clickhouse, small.spine.settings, tokens, print, "127.0.0.1", port)
-    with pytest.raises(ConfigError, match="no.such.host.invalid:0 cannot be listened on"):
+    with pytest.raises(ConfigError, match=r"no.such.host.invalid:0 cannot be listened on"):
         serve_http(small.spine.clickhouse, small.spine.settings, tokens, print, "no.such.host.invalid", 0)
