@@ -145,7 +145,7 @@ class _Answers:
         from optiinfra_dagster.storage import migrations
 
         with self._clickhouse.session(migrated=False) as client:
-            migrations.ensure(client, apply=False)
+            migrations.ensure(client, self._clickhouse.topology(client), apply=False)
             yield
 
     def _tell(self, access: Access, name: str, error: Exception) -> None:

@@ -21,7 +21,7 @@ from optiinfra_dagster.cli.explain_tool import explain_tool
 from optiinfra_dagster.cli.printing import print_rows
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
-from optiinfra_dagster.storage import reader_tables, schema
+from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.reader_writer import compute, write_select
 from optiinfra_dagster.storage.reading import Query
 from optiinfra_dagster.storage.rows import resource_rows
@@ -147,7 +147,7 @@ def make_world(home: Path) -> World:
             publish_bill(spine.clickhouse, [day], charges, customer=customer, read=[account])
             publish(
                 spine.clickhouse,
-                [*interaction(1, LABELS, newest, **chat), sample(10, newest, **chat)],
+                [*interaction(1, LABELS, newest, **chat), sample(10, newest, tokens=0, usd="0", **chat)],
                 SliceStatus.PARTIAL if customer == "acme" else SliceStatus.OK,
             )
     return World(spine, newest)
@@ -174,4 +174,3 @@ def publish_drawn(world: World, reader: Reader) -> None:
             f"FROM generateRandom('{structure}', 7, 12, 2) LIMIT 6)",
             [windows.floor_to(reader.length, world.newest)],
         )
-        reader_tables.show(client, reader)

@@ -22,6 +22,7 @@ from optiinfra_dagster.assistant.tools import Tool, source_columns, tools
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage import readers as rows_of
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.sql import readers as every_reader
 from tests.assistant.conftest import CUSTOMERS, World
 
 if TYPE_CHECKING:
@@ -374,7 +375,7 @@ def test_what_was_never_made_is_not_made(world: World, tmp_path: Path) -> None:
 
 def test_tables_of_before_are_refused_and_left_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("optiinfra_dagster.storage.migrations.migrate", lambda *_, **__: pytest.fail("written"))
-    monkeypatch.setattr("optiinfra_dagster.storage.reader_tables.missing", lambda _: list(rows_of.readers().values()))
+    monkeypatch.setattr("optiinfra_dagster.storage.reader_tables.missing", lambda _: list(every_reader().values()))
     said, logged = asked_of(world)
     assert said.startswith("The tables cannot be read now")
     assert "Run `optiinfra migrate`" in logged

@@ -35,6 +35,7 @@ class Served:
 
     world: World
     url: str
+    client: httpx.Client  # one for all requests by hand: each new one reads all certificates
 
     def post(self, token: str | None, **headers: str) -> httpx.Response:
         """A question by hand, as a client of the handshake's era asks it."""
@@ -42,7 +43,7 @@ class Served:
         told = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-06-18", **headers}
         if token is not None:
             told["authorization"] = f"Bearer {token}"
-        return httpx.post(self.url, json=body, headers=told, timeout=60)
+        return self.client.post(self.url, json=body, headers=told)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,8 @@ def served(small: World) -> Iterator[Served]:
         url = next((found[0] for line in process.stderr if (found := re.search(r"http://\S+", line))), None)
         try:
             assert url, "it did not start"
-            yield Served(small, url)
+            with httpx.Client(timeout=60) as client:
+                yield Served(small, url, client)
         finally:
             process.terminate()
 
@@ -166,21 +168,24 @@ def test_a_client_over_http_sees_the_customers_of_its_token(served: Served) -> N
     assert over_http(served.url, TOKENS["acme"], rows_of_beta)[1:] == (True, "There is no customer 'beta'.")
 
 
-@pytest.mark.parametrize("token", [None, "", "nobody", TOKENS["acme"][:-1], TOKENS["acme"] + "a", "ä" * 20])
-def test_without_a_token_that_is_known_nothing_is_told(served: Served, token: str | None) -> None:
-    headers = {"authorization": f"Bearer {token}".encode("latin-1")} if token is not None else {}
-    for method, path in (("POST", "/mcp"), ("GET", "/mcp"), ("DELETE", "/mcp"), ("GET", "/"), ("GET", "/nowhere")):
-        answer = httpx.request(method, served.url.removesuffix("/mcp") + path, headers=headers)
-        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-        assert answer.json() == {"error": "Send a token that is known here: Authorization: Bearer TOKEN."}
+def test_without_a_token_that_is_known_nothing_is_told(served: Served) -> None:
+    asked = [("POST", "/mcp"), ("GET", "/mcp"), ("DELETE", "/mcp"), ("GET", "/"), ("GET", "/nowhere")]
+    for token in (None, "", "nobody", TOKENS["acme"][:-1], TOKENS["acme"] + "a", "ä" * 20):
+        headers = {b"authorization": f"Bearer {token}".rstrip().encode("latin-1")} if token is not None else {}
+        for method, path in asked:
+            answer = served.client.request(method, served.url.removesuffix("/mcp") + path, headers=headers)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+            assert answer.json() == {"error": "Send a token that is known here: Authorization: Bearer TOKEN."}
 
 
 def test_a_token_is_taken_in_the_header_alone(served: Served) -> None:
     assert served.post(TOKENS["acme"]).status_code == 200
     assert served.post(None).status_code == 401
     for url in (f"{served.url}?token={TOKENS['acme']}", f"{served.url}?access_token={TOKENS['acme']}"):
-        assert httpx.post(url, json={}, cookies={"token": TOKENS["acme"]}).status_code == 401
-    assert httpx.post(served.url, json={}, headers={"authorization": f"Basic {TOKENS['acme']}"}).status_code == 401
+        assert served.client.post(url, json={}, headers={"cookie": f"token={TOKENS['acme']}"}).status_code == 401
+    assert (
+        served.client.post(served.url, json={}, headers={"authorization": f"Basic {TOKENS['acme']}"}).status_code == 401
+    )
 
 
 def test_a_page_of_another_site_is_refused_even_with_a_token(served: Served) -> None:
@@ -191,12 +196,12 @@ def test_a_page_of_another_site_is_refused_even_with_a_token(served: Served) -> 
 def test_questions_that_make_no_sense_are_refused(served: Served) -> None:
     headers = {"authorization": f"Bearer {TOKENS['acme']}", "accept": "application/json, text/event-stream"}
     for body in (b"", b"[]", b"{", b"\xff" * 10, b"[" * 100_000, json.dumps({"jsonrpc": "2.0"}).encode()):
-        answer = httpx.post(
-            served.url, content=body, headers={**headers, "content-type": "application/json"}, timeout=60
-        )
+        answer = served.client.post(served.url, content=body, headers={**headers, "content-type": "application/json"})
         assert 400 <= answer.status_code < 500
         assert "Traceback" not in answer.text
-    large = httpx.post(served.url, content=b" " * (2 << 20), headers={**headers, "content-type": "application/json"})
+    large = served.client.post(
+        served.url, content=b" " * (2 << 20), headers={**headers, "content-type": "application/json"}
+    )
     assert large.status_code == 413
     assert served.post(TOKENS["acme"]).status_code == 200
 
