@@ -169,7 +169,7 @@ def _refused(sentence: str) -> CallToolResult:
 def _in_words_of_tools(sentence: str) -> str:
     """A sentence about options of the command line, about arguments."""
     sentence = re.sub(r"--(provider|from|to|cost|where|row)\b", r"\1", sentence).replace("--resource-id", "resource_id")
-    return sentence.replace("`optiinfra read resource inventory`", "resource_inventory")
+    return re.sub(r"`optiinfra read (\w+) (\w+)[^`]*`", r"\1_\2", sentence)
 
 
 def _listed(tool: Tool, customers: tuple[str, ...]) -> ListedTool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.assistant.private import Private
 from optiinfra_dagster.assistant.tools import Argument, Tool, choice, free_text, tools
 from optiinfra_dagster.config.customers import select
+from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 
 if TYPE_CHECKING:
@@ -54,7 +55,12 @@ def _run(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[str, An
         family, reader, name, values.get("provider"), values.get("from"), values.get("to"), values.get("resource_id")
     )
     where = [f"{column}={value}" for column, value in values.get("where", {}).items()]
-    found = explain(clickhouse, settings, query, where=where, row=values.get("row")).as_dict()
+    try:
+        found = explain(clickhouse, settings, query, where=where, row=values.get("row")).as_dict()
+    except OptiInfraError as error:
+        if type(error) is OptiInfraError:  # there is no such row: for who asks, and no fault of the server
+            raise UsageError(str(error)) from error
+        raise
     (customer,) = select(load_customers(settings.customers_path), [name])
     text = Private(settings, customer).masked(json.dumps(_of_the_row(found)))
     told: dict[str, Any] = json.loads(text)

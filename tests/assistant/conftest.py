@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from optiinfra_dagster.storage.sql import Reader
 
-REFUSED = "there is no file /run/secrets/acme.json. Create it"
+REFUSED = "there is no file /run/secrets/acme.json for id-4f1b9e0d. Create it"
 LABELS = {"coherence": "good", "hallucination": "not_assessable"}
 COMPUTED = [("resource", "inventory"), ("resource", "summary"), ("performance", "latest"), ("application", "quality")]
 TOKENS = {"acme": "a" * 40, "beta": "b" * 40, "both": "c" * 40}

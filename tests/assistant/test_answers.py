@@ -89,7 +89,8 @@ def test_bounds_of_a_figure_are_named(world: World) -> None:
 # --- What is missing -------------------------------------------------------------------------------------------------
 
 
-def test_a_provider_that_failed_is_told_with_its_rows_of_before(world: World) -> None:
+def test_a_provider_that_failed_is_told_with_its_rows_of_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_ID", "id-4f1b9e0d")
     found = world.ask("performance_metrics")
     hour_ago = world.newest - timedelta(hours=1)
     assert found["as_of"]["windows"] == {"aws": windows.key(world.newest), "gcp": windows.key(hour_ago)}
@@ -100,8 +101,9 @@ def test_a_provider_that_failed_is_told_with_its_rows_of_before(world: World) ->
     assert [(one["provider"], one["state"]) for one in found["coverage"]] == [
         ("gcp", "failed"), ("gcp", "not_collected"),
     ]  # fmt: skip
-    assert found["coverage"][0]["reason"] == "there is no file (a file of the host). Create it"
+    assert found["coverage"][0]["reason"] == "there is no file (a file of the host) for (a secret). Create it"
     assert "/run/secrets" not in json.dumps(found)
+    assert "id-4f1b9e0d" not in json.dumps(found)
     whole = world.ask("performance_metrics", {"provider": "aws"})
     assert (whole["complete"], whole["coverage"], whole["warnings"]) == (True, [], [])
 
