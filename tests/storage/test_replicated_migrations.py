@@ -67,6 +67,12 @@ def applied(client: Client) -> list[str]:
     return [name for (name,) in rows]
 
 
+def engines_of(client: Client) -> dict[str, str]:
+    """The engine of each table and view."""
+    rows = client.query("SELECT name, engine FROM system.tables WHERE database = currentDatabase()").result_rows
+    return dict(map(tuple, rows))
+
+
 @pytest.mark.parametrize("replication", [Replication.DATABASE, Replication.PATH])
 def test_tables_are_made_on_every_replica_and_replicate(replicas: Replicas, replication: Replication) -> None:
     with replicas.as_if(replication):
@@ -77,9 +83,7 @@ def test_tables_are_made_on_every_replica_and_replicate(replicas: Replicas, repl
             client.command("INSERT INTO a VALUES (1)")
         assert migrate(replicas, via=1) == []
         with ClickHouse(replicas.url(via=1)).session(migrated=False) as client:
-            engines = dict(
-                client.query("SELECT name, engine FROM system.tables WHERE database = currentDatabase()").result_rows
-            )
+            engines = engines_of(client)
     assert engines.pop("v") == "View"
     assert set(engines) == {"a", "b", "schema_migrations", "schema_migrations_lock"}
     assert set(engines.values()) == {"ReplicatedMergeTree"}
@@ -199,9 +203,7 @@ def test_the_whole_schema_is_made_on_two_replicas(replicas: Replicas, replicatio
                 migration.name for migration in files[14:]
             ]
         with ClickHouse(replicas.url(via=0)).session() as client:
-            engines = dict(
-                client.query("SELECT name, engine FROM system.tables WHERE database = currentDatabase()").result_rows
-            )
+            engines = engines_of(client)
     assert {engine for engine in engines.values() if engine != "View"} == {
         "ReplicatedMergeTree",
         "ReplicatedReplacingMergeTree",

@@ -177,7 +177,9 @@ def literals(folder: Path) -> list[tuple[str, str]]:
     for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                found.append((path.name, "".join(n.value if isinstance(n, ast.Constant) else "_" for n in node.values)))
+                found.append(
+                    (path.name, "".join(str(n.value) if isinstance(n, ast.Constant) else "_" for n in node.values))
+                )
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append((path.name, node.value))
     return found

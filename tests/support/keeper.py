@@ -18,9 +18,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 JAR = Path("/usr/share/java/zookeeper.jar")
@@ -99,7 +100,8 @@ def _main(port: int, folder: Path) -> None:
 
     config = folder / "config.xml"
     config.write_text(CONFIG.format(port=port))
-    engine = chdb.connect(f"{folder}/engine?config-file={config}")
+    connect: Callable[[str], Any] = chdb.connect
+    engine = connect(f"{folder}/engine?config-file={config}")
     against = []
     for database, statement in json.load(sys.stdin):
         try:
