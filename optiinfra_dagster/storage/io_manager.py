@@ -82,7 +82,7 @@ class ClickHouseIOManager(dg.IOManager):
         metadata = (upstream.definition_metadata if upstream else None) or context.definition_metadata or {}
         table, where = _source(metadata)
         partitions = [windows.from_key(key) for key in context.asset_partition_keys]
-        with self._clickhouse.session() as client:
+        with self._clickhouse.session(reads=f"{table}_current") as client:
             rows = fetch(
                 client,
                 f"SELECT * FROM {table}_current "  # noqa: S608 - names are the code's own

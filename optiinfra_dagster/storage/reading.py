@@ -13,6 +13,7 @@ from optiinfra_dagster.model.errors import UsageError
 from optiinfra_dagster.model.text import ago
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 from optiinfra_dagster.storage import as_of, cost_shown, readers
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.readers import Wanted, sources
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def read_rows(
         for provider in PROVIDERS
         if customer.collects(provider, query.family) and query.provider in {None, provider}
     ]
-    with clickhouse.session() as client:
+    with clickhouse.session(reads=f"{LEDGER_TABLE} {source.view}") as client:
         found = readers.standings(client, wanted, expected)
         chosen = _chosen(found, expected, now)
         if not chosen:

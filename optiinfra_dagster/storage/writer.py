@@ -23,8 +23,10 @@ import pyarrow as pa
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.slices import AlreadyPublished, SliceKey, SliceResult
 from optiinfra_dagster.storage import arrow, coverage, merge, superseded
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.deletes import delete_batches
 from optiinfra_dagster.storage.ledger import LedgerRow, Published, next_batch, publish, published
+from optiinfra_dagster.storage.schema import BILLED
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -94,7 +96,7 @@ class Writer:
         keys = [key for item in batch for key in item.keys]
         result = FlushResult()
         to_write: list[pa.Table] = []
-        with self._clickhouse.session(writes=self._dataset.table) as client:
+        with self._clickhouse.session(writes=self._tables()) as client:
             before = published(
                 client, self._dataset.name, [key.window for key in keys], sorted({item.customer_id for item in batch})
             )
@@ -114,6 +116,11 @@ class Writer:
             for attempt in attempts:
                 merge.record_import(client, attempt)
         return result
+
+    def _tables(self) -> str:
+        """The tables that a flush writes."""
+        of_bills = ("cost_readings", "cost_restated") if self._dataset.name == BILLED.name else ()
+        return " ".join((LEDGER_TABLE, self._dataset.table, "coverage", *of_bills))
 
     def _write(
         self,
