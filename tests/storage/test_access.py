@@ -220,6 +220,7 @@ def test_who_only_reads_writes_nothing_and_is_told(server: ClickHouseHttp) -> No
         assert "name a user who may write in OPTIINFRA_CLICKHOUSE_URL" in str(refused.value)
 
 
+@pytest.mark.long
 def test_every_command_that_reads_works_for_who_only_reads(
     server: ClickHouseHttp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,7 +255,7 @@ def test_every_command_that_reads_works_for_who_only_reads(
     status.print_status(spine.settings, shown.append, as_json=False, details=True)
     assert not any("privileges" in line or "readonly" in line for line in [*warnings, *shown])
     rows = reading.read_rows(
-        of(server, "reader"), spine.settings, reading.Query("cost", "metrics", "acme"), reading.as_records
+        of(server, "reader"), spine.settings, reading.Query("performance", "metrics", "acme"), reading.as_records
     )
     assert rows.rows is not None
 
