@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.config.held_secrets import SHORTEST_SECRET, secrets_of
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.model.text import counted, masked
+from optiinfra_dagster.storage.explanation.model import shown
 from optiinfra_dagster.storage.explanation.statements import filters
 from optiinfra_dagster.storage.reading import known, read_rows
 
