@@ -15,6 +15,7 @@ from optiinfra_dagster.model.cost import first_of_month_before
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.providers.registry import FAMILIES_OF, load_customers
 from optiinfra_dagster.storage import ledger
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _every_customer_published(
         if due is None:  # the check alone was run
             customers = scope.select(load_customers(settings.customers_path))
             due = tuple(c.id for c in customers if c.collects(provider, family))
-        with clickhouse.session() as client:
+        with clickhouse.session(reads=LEDGER_TABLE) as client:
             states = ledger.slice_states(client, family, provider, checked, EXCUSED)
         if scope.shard != WHOLE and not scope.customers:
             # The check of the window is that of the shard that ends last: it must not hide what failed in another.
@@ -119,7 +120,7 @@ def _no_duplicates(
     def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
         from optiinfra_dagster.storage.schema import DATASETS
 
-        with clickhouse.session() as client:
+        with clickhouse.session(reads=duplicate_keys(DATASETS[family])) as client:
             twice = client.query(
                 duplicate_keys(DATASETS[family]),
                 parameters={"provider": provider, **_bounds(_windows(context))},
@@ -157,7 +158,7 @@ def _within_budget(
         limits = {
             c.id: c.monthly_api_budget_usd for c in load_customers(settings.customers_path) if c.accounts(provider)
         }
-        with clickhouse.session() as client:
+        with clickhouse.session(reads=LEDGER_TABLE) as client:
             reasons = ledger.stopped_by_budget(client, provider, _windows(context))
             spent = ledger.spent_this_month(client, provider, sorted(limits), datetime.now(UTC))
         return dg.AssetCheckResult(
@@ -202,7 +203,7 @@ def _totals_match(provider: str, partitions: dg.TimeWindowPartitionsDefinition) 
     def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
         checked = _windows(context)
         first = datetime.combine(first_of_month_before(min(checked).date()), time(), UTC)
-        with clickhouse.session() as client:
+        with clickhouse.session(reads=read_sql("queries/billed_totals")) as client:
             rows = client.query(
                 read_sql("queries/billed_totals"),
                 parameters={"provider": provider, **_bounds([first, *checked])},

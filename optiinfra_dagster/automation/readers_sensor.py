@@ -13,6 +13,7 @@ from optiinfra_dagster.automation.schedules import active_runs
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import FAMILIES_OF, load_customers
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.sql import read_sql, readers
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def stale_readers(
 
     Each is computed from the one before, so the next is told of only when there is nothing left of it.
     """
-    with clickhouse.session():  # one for all: an embedded engine takes its time to open
+    with clickhouse.session(reads=LEDGER_TABLE):  # one for all: an embedded engine takes its time to open
         if stale := stale_windows(clickhouse, customers, settings, now):
             return [
                 StaleReaders(tuple(readers()), first, last, max(stale[w] for w in windows.span(first, last)))

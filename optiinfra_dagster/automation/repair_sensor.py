@@ -31,6 +31,7 @@ from optiinfra_dagster.automation.schedules import active_runs
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import COLLECTED_FAMILIES, FAMILIES_OF, load_customers
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def read_attempts(
         "first": f"{oldest:%Y-%m-%d %H:%M:%S}",
         "last": f"{newest:%Y-%m-%d %H:%M:%S}",
     }
-    with clickhouse.session() as client:
+    with clickhouse.session(reads=LEDGER_TABLE) as client:
         overview = client.query(
             read_sql("queries/repair_overview"), parameters={**bounds, "turn": f"{turn:%Y-%m-%d %H:%M:%S}"}
         ).result_rows

@@ -20,6 +20,7 @@ from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.model.text import counted
 from optiinfra_dagster.providers.registry import FAMILIES_OF, PROVIDERS, load_customers
 from optiinfra_dagster.storage import ledger
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.sql import readers
 
 if TYPE_CHECKING:
@@ -275,7 +276,7 @@ def _add_troubles(
     request: Request = Request(),
 ) -> None:
     """The newest error of each customer, provider and family whose newest attempt in the range lacks something."""
-    with clickhouse.session() as client:
+    with clickhouse.session(reads=LEDGER_TABLE) as client:
         troubles = ledger.unfinished(client, [customer.id for customer in customers], first, last)
     wanted = _wanted(request)
     for trouble in troubles:
@@ -306,7 +307,7 @@ def totals(
     run_ids: Sequence[str],
 ) -> list[str]:
     """Per provider and family: what is published of the range, and what these runs called and cost the customers."""
-    with clickhouse.session() as client:
+    with clickhouse.session(reads=LEDGER_TABLE) as client:
         published = ledger.run_totals(client, [customer.id for customer in customers], first, last, run_ids)
         bills = ledger.billed_days(client, run_ids)
     span = _spell(first, last)
@@ -334,7 +335,7 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, custom
     """The rows of the window's readers, and where to look next."""
     # Some readers publish hours or days: the one that holds the window.
     starts = {reader.table: windows.floor_to(reader.length, window) for reader in readers().values()}
-    with clickhouse.session() as client:
+    with clickhouse.session(reads=LEDGER_TABLE) as client:
         count = ledger.reader_rows(client, starts.values())
     lines = [""]
     for reader in readers().values():

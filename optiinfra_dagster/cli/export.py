@@ -14,6 +14,7 @@ from optiinfra_dagster.model.errors import ConfigError, UsageError
 from optiinfra_dagster.model.text import counted
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 from optiinfra_dagster.storage import focus
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.focus import Wanted
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def export_focus(clickhouse: ClickHouse, settings: Settings, request: Request) -
     wanted = _wanted(request)
     _check_file(request)
     today = datetime.now(UTC).date()
-    with clickhouse.session() as client:
+    with clickhouse.session(reads=f"{LEDGER_TABLE} cost_metrics") as client:
         accounts = focus.accounts(client, wanted)
         if not any(account.days for account in accounts):
             raise ConfigError(

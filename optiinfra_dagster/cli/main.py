@@ -282,6 +282,7 @@ def collect(
         "read cost allocation --customer acme --cost effective",
         "read cost metrics --customer acme --from 2026-11-01T00:00Z --format csv > costs.csv",
         "read resource inventory --customer acme --format json | jq '.[].resource_id'",
+        "read cost summary --customer acme --as-of 2026-11-20T17:00Z",
     ),
 )
 def read(  # noqa: PLR0913, PLR0917 - these are its options
@@ -299,6 +300,9 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
     cost: Annotated[Cost, typer.Option(help="Which cost the amount is: what is billed, effective, or listed.")] = (
         Cost.BILLED
     ),
+    as_of: Annotated[
+        str | None, typer.Option(help="What was known at this time, as far as it is kept: 2026-11-21T00:00Z.")
+    ] = None,
 ) -> None:
     """Print what a reader says of a customer."""
     from optiinfra_dagster.cli.printing import print_rows
@@ -306,7 +310,7 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
 
     settings = load_settings()
     known(family, reader)
-    query = Query(family, reader, customer, provider, from_, to, resource_id, limit, cost.value)
+    query = Query(family, reader, customer, provider, from_, to, resource_id, limit, cost.value, as_of)
     found = print_rows(_clickhouse(settings), settings, query, format_.value, sys.stdout)
     for warning in found.warnings:
         say(f"warning: {warning}")

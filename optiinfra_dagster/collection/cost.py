@@ -29,6 +29,7 @@ from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.storage import arrow, bills, inventory, schema
 from optiinfra_dagster.storage import sizes as stored_sizes
 from optiinfra_dagster.storage.cost_rows import ImportedDay, charge_rows, estimate_rows, midnight
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +85,7 @@ class CostCollector:
         """Read the bills that are due and yield the days that were read; returns what could not be read."""
         customer, at = task.customer, self._context.now().astimezone(UTC).replace(microsecond=0)
         sources = self._provider.bill_sources(customer.accounts(self._provider.name))
-        with self._context.clickhouse.session() as client:
+        with self._context.clickhouse.session(reads="cost_readings") as client:
             known = bills.bill_imports(client, self._provider.name, [customer.id], at)
         never = bills.BillImports()
         of_source = {source.id: known.get((customer.id, source.id), never) for source in sources}
@@ -108,7 +109,7 @@ class CostCollector:
                 "budget: not read. Raise monthly_api_budget_usd in the customers file, or wait for the next month."
             )
             return [Problem(source.id, "", "", Cause.BUDGET, text) for source in due]
-        with self._context.clickhouse.session() as client:
+        with self._context.clickhouse.session(writes="cost_readings") as client:
             bills.record_imports(client, customer.id, self._provider.name, [s.id for s in due], at, done=False)
         bill = self._provider.bills(request, meter)
         yield from self._days(task, sources, keep_own(bill, sources), at)
@@ -124,7 +125,7 @@ class CostCollector:
         imported = [
             row for source in sources for day in bill.read.get(source.id, ()) for row in _imported(source, day, bill)
         ]
-        with self._context.clickhouse.session() as client:
+        with self._context.clickhouse.session(reads=f"{LEDGER_TABLE} cost_metrics") as client:
             before = bills.days_outside(client, customer, name, bill.periods)
         rows = charge_rows(customer, name, bill, imported, resources, at)
         told = {source_id: {*days, *before.get(source_id, ())} for source_id, days in bill.read.items()}
@@ -139,7 +140,7 @@ class CostCollector:
         failed = {problem.account_id for problem in bill.problems if not problem.cause.permanent}
         ended = BillImport([source_id for source_id in bill.read if source_id not in failed], at)
         if not days_of:  # nothing is new
-            with self._context.clickhouse.session() as client:
+            with self._context.clickhouse.session(writes="cost_readings") as client:
                 bills.record_imports(client, customer, name, ended.accounts, at, done=True)
         for index, (scopes, days) in enumerate(days_of.items()):
             midnights = [midnight(day) for day in days]
@@ -188,7 +189,7 @@ class CostCollector:
             estimates += [estimate for estimate in told if estimate is not None]
             offers += [sizes.offer(machine, self._provider, prices) for machine in its]
         if offers:
-            with self._context.clickhouse.session() as client:
+            with self._context.clickhouse.session(writes="machine_sizes") as client:
                 stored_sizes.keep(client, task.customer.id, self._provider.name, window, offers, at)
         by = f"inventory of {windows.key(snapshot.window)} x list price"
         return estimate_rows(task.customer.id, self._provider.name, window, estimates, by, at), problems
@@ -203,7 +204,7 @@ class CostCollector:
 
     def _by_currency(self, customer_id: str, resources: Sequence[Resource], at: datetime) -> dict[str, list[Resource]]:
         """The resources by the currency that their account is billed in, as far as a bill has told; else USD."""
-        with self._context.clickhouse.session() as client:
+        with self._context.clickhouse.session(reads=f"{LEDGER_TABLE} cost_metrics") as client:
             billed = bills.billed_currencies(client, self._provider.name, customer_id, at)
         groups: dict[str, list[Resource]] = {}
         for resource in resources:
@@ -245,14 +246,14 @@ class CostCollector:
                     priced = {(price.region, price.key) for price in answer.prices if price.currency == currency}
                     unpriced |= {place for place in lacking if priced.isdisjoint({place, ("", place[1])})}
                     self._cache.put(sorted(unpriced), *memory)
-                with self._context.clickhouse.session() as client:
+                with self._context.clickhouse.session(writes="prices") as client:
                     bills.keep_prices(client, name, answer.prices, at)
                 self._prices.clear()
                 known = self._read_prices(*of_window)
         return _in_currency(known, wanted, unpriced, currency), problems
 
     def _read_prices(self, window: datetime, currency: str) -> Prices:
-        with self._context.clickhouse.session() as client:
+        with self._context.clickhouse.session(reads="prices") as client:
             known = self._prices[window, currency] = bills.prices(client, self._provider.name, window, currency)
         return known
 

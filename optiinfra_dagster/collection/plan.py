@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage import inventory
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.ledger import Spent, spent_this_month
 from optiinfra_dagster.storage.sql import read_sql
 
@@ -68,7 +69,7 @@ def with_daily_totals(context: Context, tasks: Sequence[Task]) -> list[Task]:
     if not context.provider.has_daily_totals:
         return list(tasks)
     windows_of_all = sorted({window for task in tasks for window in task.windows})
-    with context.clickhouse.session() as client:
+    with context.clickhouse.session(reads=read_sql("queries/newest_daily")) as client:
         rows = client.query(
             read_sql("queries/newest_daily"),
             parameters={
@@ -90,7 +91,7 @@ def with_budgets(context: Context, tasks: Sequence[Task]) -> list[Task]:
     limited = [customer for customer, limit in limits.items() if limit is not None]
     if not limited:
         return list(tasks)
-    with context.clickhouse.session() as client:
+    with context.clickhouse.session(reads=LEDGER_TABLE) as client:
         spent = spent_this_month(client, context.provider.name, limited, context.now())
     budgeted = []
     for task in tasks:

@@ -21,6 +21,7 @@ from optiinfra_dagster.collection.pool import SLOW_TIMES, SlotPool, in_flush_bat
 from optiinfra_dagster.model.errors import CloudError, OptiInfraError
 from optiinfra_dagster.model.slices import AlreadyPublished, SliceKey, SliceResult, SliceStatus
 from optiinfra_dagster.storage import allocation
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.ledger import published
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def collect_slices(
     partial ones are collected again where that is still possible.
     """
     if family == "cost":  # the readers that follow go by it
-        with context.clickhouse.session() as client:
+        with context.clickhouse.session(writes="allocation_rules") as client:
             allocation.record(client, customers)
     tasks, complete = _plan(context, family, customers, requested, refresh=refresh)
     if tasks and family in {"performance", "cost"}:
@@ -70,7 +71,7 @@ def _plan(
         customer.id: with_poll(requested, customer.poll_minutes) if family == "performance" else requested
         for customer in customers
     }
-    with context.clickhouse.session() as client:
+    with context.clickhouse.session(reads=LEDGER_TABLE) as client:
         ledger = published(
             client,
             family,

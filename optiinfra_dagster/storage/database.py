@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 
 DATABASE = "optiinfra_metrics"
+LEDGER_TABLE = "metric_batches"
 
 
 def use_database(client: Client, name: str, *, create: bool = False, cluster: str = "") -> None:

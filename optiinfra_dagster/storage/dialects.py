@@ -23,7 +23,7 @@ class Dialects:
         Raises:
             StorageError: it could not be read.
         """
-        with self._clickhouse.session() as client:
+        with self._clickhouse.session(reads="judge_dialects") as client:
             rows = client.query(
                 "SELECT argMax(dialect, found_at) FROM judge_dialects "
                 "WHERE base_url = {base_url:String} AND model = {model:String}",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.text import counted
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-LEDGER_TABLE = "metric_batches"
 _OTEL_CUSTOMER = "ResourceAttributes['customer.id']"
 _POLL_SECONDS = (0.01, 1.0)  # at first, and at most
 _ROUNDS = 3  # of deleting what a run has written meanwhile

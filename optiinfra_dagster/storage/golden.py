@@ -80,7 +80,7 @@ def judged_cases(clickhouse: ClickHouse, customer_id: str, begin: datetime, end:
         "end": int(end.timestamp()),
         "metrics": list(METRICS),
     }
-    with clickhouse.session() as client:
+    with clickhouse.session(reads=read_sql("queries/worth_labelling")) as client:
         rows = client.query(read_sql("queries/worth_labelling"), parameters=parameters).result_rows
     return [
         Case(provider, datetime.fromtimestamp(seconds, UTC), application, model, interaction, apart, bool(is_near))

@@ -40,7 +40,7 @@ def newest(
         "provider": provider, "customers": list(customers), "window": window,
         "oldest": window - lookback,
     }  # fmt: skip
-    with clickhouse.session() as client:
+    with clickhouse.session(reads=read_sql("queries/newest_inventory")) as client:
         rows = fetch(client, read_sql("queries/newest_inventory"), parameters)
         of_customer = inventory_windows(client, provider, customers, window, since=window - lookback)
     listed = {

@@ -72,14 +72,17 @@ class ClickHouseIOManager(dg.IOManager):
             self._write_rows(context, obj, windows_of_run)
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """The published rows of the partition or range, as the type the asset asks for: pandas (default) or Arrow."""
+        """The published rows of the partition or range, as the type the asset asks for: pandas (default) or Arrow.
+
+        They are those that are published now; of an earlier time, see `MetricsTables.session`.
+        """
         import pyarrow as pa
 
         upstream = context.upstream_output
         metadata = (upstream.definition_metadata if upstream else None) or context.definition_metadata or {}
         table, where = _source(metadata)
         partitions = [windows.from_key(key) for key in context.asset_partition_keys]
-        with self._clickhouse.session() as client:
+        with self._clickhouse.session(reads=f"{table}_current") as client:
             rows = fetch(
                 client,
                 f"SELECT * FROM {table}_current "  # noqa: S608 - names are the code's own

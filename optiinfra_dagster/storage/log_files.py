@@ -33,7 +33,7 @@ def load_files(
     Raises:
         StorageError: they could not be read.
     """
-    with clickhouse.session() as client:
+    with clickhouse.session(reads=read_sql("queries/log_files")) as client:
         rows = client.query(
             read_sql("queries/log_files"),
             parameters={"customer": customer_id, "location": location, "since": int(since.timestamp())},
@@ -67,7 +67,7 @@ def collected_contents(
     Raises:
         StorageError: they could not be read.
     """
-    with clickhouse.session() as client:
+    with clickhouse.session(reads=read_sql("queries/collected_contents")) as client:
         rows = client.query(
             read_sql("queries/collected_contents"),
             parameters={

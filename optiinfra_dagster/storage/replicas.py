@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.replication import Replication
 from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.storage.database import LEDGER_TABLE
+from optiinfra_dagster.storage.lines import takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from clickhouse_connect.driver.client import Client
 
-LEDGER_TABLE = "metric_batches"
 WAIT_SECONDS = 60  # for a replica to catch up with a table, and for the others to have an INSERT's rows
 SHORT_WAIT_SECONDS = 2  # once a replica is down that alone has rows which are missing here
 
@@ -50,7 +51,7 @@ class Replicas:
         Raises:
             StorageError: the replica cannot catch up, or the user writes and has no right to make it.
         """
-        if replication is Replication.CLOUD and _takes_settings(client):
+        if replication is Replication.CLOUD and takes_settings(client):
             client.set_client_setting("select_sequential_consistency", 1)
         if replication not in {Replication.DATABASE, Replication.PATH}:
             return
@@ -70,7 +71,7 @@ class Replicas:
     def _sync(self, client: Client, tables: Iterable[str], *, must: bool) -> None:
         from clickhouse_connect.driver.exceptions import DatabaseError
 
-        if not must and not (self._may_sync and _takes_settings(client)):
+        if not must and not (self._may_sync and takes_settings(client)):
             return
         for table in tables:
             if table in self._synced:
@@ -124,24 +125,20 @@ def tables_behind(client: Client, text: str) -> list[str]:
 
     The ledger comes first.
     """
-    rows = client.query(
-        "SELECT name, engine, as_select FROM system.tables WHERE database = currentDatabase()"
-    ).result_rows
-    kinds = {name: (engine, select) for name, engine, select in rows}
-    found: set[str] = set()
-    texts = [text]
+    tables: set[str] = set()
+    seen: set[str] = set()
+    texts = [re.sub(r"--.*", "", text)]
     while texts:
-        for name in set(re.findall(r"\w+", texts.pop())) & kinds.keys() - found:
-            found.add(name)
-            texts.append(kinds[name][1])
-    tables = [name for name in found if kinds[name][0].endswith("MergeTree")]
+        words = set(re.findall(r"\w+", " ".join(texts))) - seen
+        seen |= words
+        rows = client.query(
+            "SELECT name, startsWith(engine, 'Replicated'), as_select FROM system.tables "
+            "WHERE database = currentDatabase() AND name IN {names:Array(String)}",
+            parameters={"names": sorted(words)},
+        ).result_rows
+        tables |= {name for name, is_table, _ in rows if is_table}
+        texts = [select for _, _, select in rows if select]
     return sorted(tables, key=lambda name: (name != LEDGER_TABLE, name))
-
-
-def _takes_settings(client: Client) -> bool:
-    """True unless the client's user has `readonly = 1`, and so may not say how a statement is to be run."""
-    readonly = client.server_settings.get("readonly")
-    return readonly is None or readonly.value != "1"
 
 
 def _active_replicas(client: Client) -> int | str:

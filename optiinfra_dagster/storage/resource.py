@@ -29,18 +29,25 @@ class MetricsTables(dg.ConfigurableResource[Any]):
     _clickhouse: ClickHouse | None = PrivateAttr(default=None)
 
     @contextmanager
-    def session(self) -> "Iterator[Client]":
+    def session(self, *, reads: str = "") -> "Iterator[Client]":
         """A client whose default database holds the tables; query the `_current` views.
+
+        What was known at a time (UTC) is in those that end with `_as_of`, for instance
+        `cost_summary_as_of(as_of = '2026-11-30 02:00:00')`. They answer with less once rows of that time were cleared
+        away, where `optiinfra read --as-of` refuses.
+
+        `reads` is the SQL, or the names of the tables and views, where all that was written before is to be seen on
+        whichever of several replicas.
 
         Raises:
             StorageError: cannot be opened or reached, is locked by another process, or a statement failed.
         """
         if self._clickhouse is None:
             self._clickhouse = ClickHouse(self.url, lock_timeout=self.lock_timeout, linger=LINGER_SECONDS)
-        with self._clickhouse.session() as client:
+        with self._clickhouse.session(reads=reads) as client:
             yield client
 
     def query(self, sql: str, parameters: "Mapping[str, Any] | None" = None) -> "pa.Table":
         """The rows of a SELECT, with zoned times: `SELECT * FROM costs WHERE customer_id = {c:String}`."""
-        with self.session() as client:
+        with self.session(reads=sql) as client:
             return fetch(client, sql, parameters)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10  # for each host
 
-# Of the settings, the one that is none to the server, so that a user with readonly = 1 may send it as well: an answer is
-# whole before it is sent, and an error never comes in the middle of one.
+# Of the settings, the one that is none to the server, so that a user with readonly = 1 may send it as well: an answer
+# is whole before it is sent, and an error never comes in the middle of one.
 ALLOWED: Mapping[str, Any] = {"wait_end_of_query": 1}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def stored_windows(clickhouse: ClickHouse, customers: Sequence[str]) -> dict[str
     """
     if clickhouse.path is not None and not clickhouse.path.exists():
         return {}
-    with clickhouse.session() as client:
+    with clickhouse.session(reads=LEDGER_TABLE) as client:
         rows = client.query(read_sql("queries/stored_windows"), parameters={"customers": list(customers)}).result_rows
     found: dict[str, list[StoredWindows]] = {}
     for customer, provider, dataset, first, last, count in rows:

@@ -6,29 +6,34 @@ it, and otherwise never.
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
-from datetime import timedelta
-from typing import TYPE_CHECKING
+import ast
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import optiinfra_dagster
 from optiinfra_dagster.config.replication import Replication
 from optiinfra_dagster.model.errors import StorageError
-from optiinfra_dagster.model.slices import MergeLatePoints, SliceStatus
+from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.reader_writer import write_select
+from optiinfra_dagster.storage.replicas import tables_behind
+from optiinfra_dagster.storage.spend import Amount, Purse, Spend
+from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.replicas import Replicas
-from tests.support.samples import W, collected, ledger, select, windows_from
+from tests.support.samples import W, batches, collected, ledger, raw, seen_values, view, windows_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from datetime import datetime
+    from collections.abc import Iterator
 
-QUARTER = timedelta(minutes=15)
-READER = "performance_summary"
+READER = readers()["performance", "summary"]
+TABLES = ("metric_batches", "performance_metrics", READER.table, "coverage", "judge_spend")
+SLICES = windows_from(W, 4)
+PACKAGE = Path(optiinfra_dagster.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +44,326 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
 
 @pytest.fixture
 def replicas(running: Replicas) -> Iterator[Replicas]:
+    """Two replicas without rows."""
+    for server in running.servers:
+        server.reset()
     yield running
+    running.start_all()
     running.settle()
     with ClickHouse(running.url(via=0)).session() as client:
-        for table in ("metric_batches", "performance_metrics", READER):
+        for table in TABLES:
             client.command(f"TRUNCATE TABLE {table}")
     running.settle()
 
 
-def test_first(replicas: Replicas) -> None:
-    Writer(ClickHouse(replicas.url()), schema.PERFORMANCE).flush([collected()])
-    assert [len(ledger(ClickHouse(replicas.url(via=i)))) for i in (0, 1)] == [1, 1]
+@pytest.fixture(params=["request", "connection", "hosts"])
+def url(request: pytest.FixtureRequest, replicas: Replicas) -> str:
+    """What a customer's URL may lead to: a balancer of either kind, or the replicas by their names."""
+    if request.param == "hosts":
+        return replicas.url(via=(0, 1))
+    replicas.balance = request.param
+    return replicas.url()
+
+
+def process(replicas: Replicas, url: str) -> ClickHouse:
+    """The place as a new process has it."""
+    replicas.reconnect()
+    return ClickHouse(url)
+
+
+def flush(clickhouse: ClickHouse, *attempts: Any) -> None:
+    Writer(clickhouse, schema.PERFORMANCE).flush(attempts or [collected()])
+
+
+def replica_of(replicas: Replicas, clickhouse: ClickHouse) -> int:
+    """Which replica a process talks to."""
+    with clickhouse.session() as client:
+        client.command("SELECT 'it is me'")
+    return ["it is me" in server.statements()[-1].text for server in replicas.servers].index(True)
+
+
+def at(replicas: Replicas, replica: int) -> ClickHouse:
+    return ClickHouse(replicas.url(via=replica))
+
+
+# --- One process after the other, wherever the balancer sends it ------------------------------------------------------
+
+
+def test_slices_are_published_whole_whatever_the_balancer_does(replicas: Replicas, url: str) -> None:
+    """A complete answer, a partial one after it that must not replace it, and a reader of what is there."""
+    for window in SLICES:
+        flush(process(replicas, url), collected(span=(window,), values=(1, 2, 3)))
+        partial = collected(span=(window,), values=(9,), status=SliceStatus.PARTIAL, error="throttled")
+        flush(process(replicas, url), partial)
+        assert write_select(process(replicas, url), READER.table, READER.select, [window]) == {window: 1}
+
+    replicas.settle()
+    for replica in (0, 1):
+        clickhouse = at(replicas, replica)
+        assert seen_values(clickhouse) == [1, 2, 3] * len(SLICES)
+        assert raw(clickhouse) == view(clickhouse)
+        assert {row["rows"] for row in ledger(clickhouse) if row["status"] == "ok"} == {3, 1}
+    inserts = [s for server in replicas.servers for s in server.statements() if s.text.startswith("INSERT")]
+    assert {s.settings["insert_quorum"] for s in inserts} == {"2"}
+
+
+def test_a_process_stays_with_its_replica_and_processes_spread(replicas: Replicas) -> None:
+    for _ in range(12):
+        flush(ClickHouse(replicas.url(via=(0, 1))), collected())
+    flushes = [sum("active_replicas" in s.text for s in server.statements()) for server in replicas.servers]
+    assert sum(flushes) == 12
+    assert all(flushes), flushes
+
+
+# --- A replica that comes back has missed things ----------------------------------------------------------------------
+
+
+def returned(replicas: Replicas, *attempts: Any) -> None:
+    """Replica 1 was down while something was published on replica 0, is back, and has got nothing of it yet."""
+    replicas.stop(1)
+    for attempt in attempts:
+        flush(at(replicas, 0), attempt)
+    replicas.start(1)
+    assert replicas.waiting(1, "metric_batches") == len(attempts) <= replicas.waiting(1, "performance_metrics")
+
+
+def test_a_replica_that_comes_back_catches_up_before_it_publishes(replicas: Replicas) -> None:
+    returned(replicas, collected(values=(1, 2, 3)))
+    flush(at(replicas, 1), collected(values=(9,), status=SliceStatus.PARTIAL, error="throttled"))
+    assert [seen_values(at(replicas, i)) for i in (0, 1)] == [[1, 2, 3]] * 2
+
+
+@pytest.mark.parametrize("first", ["metric_batches", "performance_metrics", ""])
+def test_a_reader_is_not_computed_from_what_a_replica_has_missed(replicas: Replicas, first: str) -> None:
+    returned(replicas, collected())
+    replicas.advance(1, first)
+    assert write_select(at(replicas, 1), READER.table, READER.select, [W]) == {W: 1}
+
+
+def test_a_reading_session_sees_rows_with_their_ledger_row(replicas: Replicas) -> None:
+    """The ledger came first: who does not wait sees a published slice without rows."""
+    flush(at(replicas, 0), collected(values=(7,)))
+    returned(replicas, collected(values=(1, 2)))
+    replicas.advance(1, "metric_batches")
+    asked = "SELECT count() FROM performance_metrics_current"
+    with at(replicas, 1).session() as client:
+        assert client.command(asked) == 0
+    with at(replicas, 1).session(reads=asked) as client:
+        assert client.command(asked) == 2
+
+
+def test_a_table_is_waited_for_once_a_session(replicas: Replicas) -> None:
+    clickhouse = at(replicas, 0)
+    with clickhouse.session(reads="performance_metrics_current") as client:
+        flush(at(replicas, 1), collected())
+        assert replicas.waiting(0, "performance_metrics") == 0  # by the quorum
+        with at(replicas, 1).session() as other:
+            other.command("DELETE FROM performance_metrics WHERE 1")
+        with clickhouse.session(reads="performance_metrics"):
+            assert client.command("SELECT count() FROM performance_metrics") == 2
+    with clickhouse.session(reads="performance_metrics") as client:
+        assert client.command("SELECT count() FROM performance_metrics") == 0
+
+
+def test_the_tables_behind_a_select_are_found(replicas: Replicas) -> None:
+    with at(replicas, 0).session() as client:
+        assert tables_behind(client, READER.select) == ["metric_batches", "performance_metrics"]
+        assert tables_behind(client, "coverage, judge_spend") == ["coverage", "judge_spend"]
+        assert tables_behind(client, "SELECT 1") == []
+
+
+def test_a_replica_that_cannot_catch_up_says_so_and_nothing_is_published(replicas: Replicas) -> None:
+    returned(replicas, collected(values=(1, 2, 3)))
+    with replicas.held(1, "performance_metrics"):
+        with pytest.raises(StorageError, match=r"the replica lacks rows of performance_metrics .* within 60 s\. Run"):
+            flush(at(replicas, 1), collected(values=(9,)))
+        with pytest.raises(StorageError, match="lacks rows of performance_metrics"):
+            write_select(at(replicas, 1), READER.table, READER.select, [W])
+    flush(at(replicas, 1), collected(values=(9,)))
+    assert seen_values(at(replicas, 0)) == [9]
+
+
+def test_who_may_not_sync_reads_and_does_not_write(replicas: Replicas) -> None:
+    flush(at(replicas, 0), collected())
+    replicas.may_sync = False
+    try:
+        with at(replicas, 1).session(reads="performance_metrics_current") as client:
+            assert client.command("SELECT count() FROM performance_metrics_current") == 2
+        with pytest.raises(StorageError, match=r"the grant SYSTEM SYNC REPLICA ON .*Remedy: grant"):
+            flush(at(replicas, 1), collected())
+    finally:
+        replicas.may_sync = True
+
+
+# --- Replicas die -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO `?performance_metrics",
+        r"SELECT customer_id.*\n?.*FROM performance_metrics",
+        "INSERT INTO `?metric_batches",
+    ],
+)
+def test_a_replica_that_dies_in_the_middle_of_a_flush_loses_and_doubles_nothing(
+    replicas: Replicas, statement: str, when: Any
+) -> None:
+    clickhouse = ClickHouse(replicas.url(via=(0, 1)))
+    flush(clickhouse, collected(values=(1, 1, 1)))
+    own = replica_of(replicas, clickhouse)
+    replicas.at(statement, lambda: replicas.stop(own), when=when)
+    with pytest.raises(StorageError, match=r"http://127\.0\.0\.1:\d+,127\.0\.0\.1:\d+"):
+        flush(clickhouse, collected(values=(2, 2)))
+    assert seen_values(at(replicas, 1 - own)) in ([1, 1, 1], [2, 2])
+
+    flush(clickhouse, collected(values=(3, 3)))  # on the other replica
+
+    assert seen_values(at(replicas, 1 - own)) == [3, 3]
+    replicas.start(own)
+    flush(at(replicas, own), collected(values=(3, 3)))  # sweeps what the dead one had alone
+    replicas.settle()
+    for replica in (0, 1):
+        assert seen_values(at(replicas, replica)) == [3, 3]
+        assert raw(at(replicas, replica)) == view(at(replicas, replica))
+
+
+def test_rows_that_do_not_reach_the_others_are_not_published(replicas: Replicas) -> None:
+    flush(at(replicas, 0), collected(values=(1,)))
+    with replicas.held(1, "performance_metrics"), pytest.raises(StorageError, match="went down just now, and nothing"):
+        flush(at(replicas, 0), collected(values=(2, 2)))
+    assert [seen_values(at(replicas, i)) for i in (0, 1)] == [[1], [1]]
+    flush(at(replicas, 1), collected(values=(3,)))
+    assert [seen_values(at(replicas, i)) for i in (0, 1)] == [[3], [3]]
+    replicas.settle()
+    assert [len(batches(at(replicas, i))) for i in (0, 1)] == [1, 1]
+
+
+def test_no_replica_that_can_be_reached(replicas: Replicas) -> None:
+    clickhouse = ClickHouse(replicas.url(via=(0, 1)))
+    flush(clickhouse)
+    replicas.stop(0)
+    flush(clickhouse)
+    replicas.stop(1)
+    with pytest.raises(StorageError, match=r"http://127\.0\.0\.1:\d+,127\.0\.0\.1:\d+: .*refused"):
+        flush(clickhouse)
+    replicas.start(0)
+    replicas.start(1)
+    flush(clickhouse)
+
+
+# --- Two at once ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", ["inserted", "verified", "published"])
+def test_two_writers_on_two_replicas_leave_one_of_them_whole(replicas: Replicas, step: str) -> None:
+    between = {step: lambda: flush(at(replicas, 1), collected(values=(7, 8, 9)))}
+
+    def steps(name: str) -> None:
+        between.pop(name, lambda: None)()
+
+    Writer(at(replicas, 0), schema.PERFORMANCE, steps=steps).flush([collected(values=(1, 2))])
+
+    assert [seen_values(at(replicas, i)) for i in (0, 1)] == [[7, 8, 9]] * 2
+    flush(at(replicas, 1), collected(values=(7, 8, 9)))
+    replicas.settle()
+    for replica in (0, 1):
+        assert raw(at(replicas, replica)) == view(at(replicas, replica))
+
+
+def test_the_last_of_a_days_budget_is_not_granted_on_both_replicas(replicas: Replicas) -> None:
+    purse = Purse("acme", datetime.now(UTC), late=False, provider="aws")
+
+    def reserve(replica: int) -> Amount:
+        return Spend(at(replicas, replica)).reserve(purse, Amount(60, 6), purse.at, _left_of_100)
+
+    assert [reserve(0), reserve(1)] == [Amount(60, 6), Amount(40, 4)]
+
+
+def _left_of_100(today: Any, _since: Any) -> Amount:
+    return Amount(100 - sum(a.tokens for a in today.values()), 10 - sum(a.requests for a in today.values()))
+
+
+def test_a_reader_whose_table_feeds_views_is_verified(replicas: Replicas) -> None:
+    flush(at(replicas, 0), collected())
+    with at(replicas, 0).session() as client:
+        client.command(
+            "CREATE MATERIALIZED VIEW fed ENGINE = ReplicatedMergeTree ORDER BY n "
+            "AS SELECT 1 AS n FROM performance_summary"
+        )
+    try:
+        assert write_select(at(replicas, 1), READER.table, READER.select, [W]) == {W: 1}
+    finally:
+        with at(replicas, 0).session() as client:
+            client.command("DROP VIEW fed SYNC")
+
+
+# --- Others who replicate ---------------------------------------------------------------------------------------------
+
+
+def test_on_cloud_every_select_asks(replicas: Replicas) -> None:
+    with replicas.as_if(Replication.CLOUD):
+        for window in SLICES:
+            flush(ClickHouse(replicas.url()), collected(span=(window,), values=(1, 2, 3)))
+            flush(ClickHouse(replicas.url()), collected(span=(window,), values=(9,), status=SliceStatus.PARTIAL))
+            assert write_select(ClickHouse(replicas.url()), READER.table, READER.select, [window]) == {window: 1}
+        assert seen_values(at(replicas, 0)) == [1, 2, 3] * len(SLICES)
+    inserts = [s for server in replicas.servers for s in server.statements() if s.text.startswith("INSERT")]
+    assert not any("insert_quorum" in s.settings for s in inserts)
+
+
+# --- What the code says of itself -------------------------------------------------------------------------------------
+
+
+def test_every_session_that_inserts_says_what_it_writes() -> None:
+    """Rows of a session that does not say so would be on one replica only, for a while."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py"))]
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    inserting = {"insert_arrow", "insert_rows", "_insert_select"}
+    while True:  # until no function is found any more that is given a client and inserts with it
+        found = {
+            f.name
+            for f in functions
+            if f.name != "read_spending"  # what it calls has the name of one that inserts
+            and any(a.arg == "client" for a in f.args.args)
+            and not _sessions(f)
+            and _calls(f) & inserting
+        }
+        if found <= inserting:
+            break
+        inserting |= found
+    assert {"publish", "record_imports", "keep_prices"} <= inserting
+    silent = [
+        ast.unparse(session)
+        for f in functions
+        for block, session in _sessions(f)
+        if _calls(block) & inserting and not any(k.arg == "writes" for k in session.keywords)
+    ]
+    assert silent == []
+
+
+def test_no_insert_may_be_sent_twice() -> None:
+    """clickhouse-connect sends `insert` again when the server closes the connection: `insert_rows` is for that."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in {"insert", "insert_df", "raw_insert"}:
+                assert not isinstance(node.value, ast.Name) or node.value.id != "client" or path.stem == "inserts", path
+
+
+def _calls(node: ast.AST) -> set[str]:
+    calls = [call.func for call in ast.walk(node) if isinstance(call, ast.Call)]
+    return {f.attr if isinstance(f, ast.Attribute) else f.id for f in calls if isinstance(f, ast.Attribute | ast.Name)}
+
+
+def _sessions(node: ast.AST) -> list[tuple[ast.With, ast.Call]]:
+    return [
+        (block, item.context_expr)
+        for block in ast.walk(node)
+        if isinstance(block, ast.With)
+        for item in block.items
+        if isinstance(item.context_expr, ast.Call)
+        and isinstance(item.context_expr.func, ast.Attribute)
+        and item.context_expr.func.attr == "session"
+        and item.optional_vars is not None
+    ]

@@ -77,8 +77,8 @@ class Port:
             self._server.hang_up()
             self._server = None
 
-    def hang_up(self, replica: int) -> None:
-        """Close the connections that go to a replica."""
+    def hang_up(self, replica: int | None = None) -> None:
+        """Close the connections, or those that go to a replica."""
         if self._server:
             self._server.hang_up(replica)
 

@@ -29,7 +29,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import urlencode
 
@@ -73,7 +73,8 @@ class Write:
     """A write of a table on its way to the replicas that do not hold it yet."""
 
     request: Request
-    holders: set[int] = field(default_factory=set)
+    origin: int
+    holders: set[int]
 
 
 class Replicas:
@@ -88,6 +89,7 @@ class Replicas:
 
     Attributes:
         servers: the engines, whose `statements` and `fault` may be used; a fault of a write is not replicated.
+        ports: of the replicas.
         may_sync: false for a user without the right SYSTEM SYNC REPLICA.
     """
 
@@ -115,7 +117,7 @@ class Replicas:
         self._down: set[int] = set()
         self._actions: list[tuple[re.Pattern[bytes], Literal["before", "after"], Callable[[], None]]] = []
         self._draw = random.Random(3)  # noqa: S311 - the same draws every time
-        self._fronts = [Port(self, i) for i in range(count)]
+        self.ports = [Port(self, i) for i in range(count)]
         self._balancer = Port(self, None)
         self._stack = ExitStack()
 
@@ -123,7 +125,7 @@ class Replicas:
         with ExitStack() as stack:
             for server in self.servers:
                 stack.enter_context(server)
-            for front in (*self._fronts, self._balancer):
+            for front in (*self.ports, self._balancer):
                 stack.callback(front.close)
                 front.open()
             self._stack = stack.pop_all()
@@ -143,7 +145,7 @@ class Replicas:
         if via is None:
             ports = [self._balancer.port]
         else:
-            ports = [self._fronts[i].port for i in ((via,) if isinstance(via, int) else via)]
+            ports = [self.ports[i].port for i in ((via,) if isinstance(via, int) else via)]
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
         return f"http://default:{self.servers[0].password}@{hosts}/{database}"
 
@@ -168,8 +170,10 @@ class Replicas:
     def as_if(self, replication: Replication) -> Iterator[None]:
         """Another replicates meanwhile."""
         before, self.replication = self.replication, replication
-        yield
-        self.replication = before
+        try:
+            yield
+        finally:
+            self.replication = before
 
     @contextmanager
     def held(self, replica: int, table: str) -> Iterator[None]:
@@ -178,10 +182,15 @@ class Replicas:
         yield
         self._held.discard((replica, table))
 
+    def reconnect(self) -> None:
+        """Close every connection: the next ones are those of a new process."""
+        for port in (*self.ports, self._balancer):
+            port.hang_up()
+
     def stop(self, replica: int) -> None:
         """Let a replica die: its connections close, new ones are refused. It keeps what it has."""
         self._down.add(replica)
-        self._fronts[replica].close()
+        self.ports[replica].close()
         self._balancer.hang_up(replica)
 
     def start(self, replica: int) -> None:
@@ -190,7 +199,12 @@ class Replicas:
             while self._missed_ddl[replica]:
                 self._forward(replica, self._missed_ddl[replica].popleft())
             self._down.discard(replica)
-            self._fronts[replica].open()
+            self.ports[replica].open()
+
+    def start_all(self) -> None:
+        """Bring back those that are down."""
+        for replica in sorted(self._down):
+            self.start(replica)
 
     def at(self, match: str, action: Callable[[], None], *, when: Literal["before", "after"] = "before") -> None:
         """Do something once, when a statement comes that `match` finds: before it is done, or before it is answered."""
@@ -229,7 +243,7 @@ class Replicas:
             raise Gone
         text, database = request.statement, request.parameters.get("database", "default")
         if found := _SYNC.match(text):
-            return self._sync(replica, _table(found, database))
+            return self._sync(replica, _table(found, database), found["how"].decode())
         if self.replication is not Replication.NONE and _DDL.match(text):
             return self._run_ddl(replica, request)
         if (found := _WRITE.match(text)) and self._replicates(table := _table(found, database)):
@@ -243,8 +257,11 @@ class Replicas:
     def _replicates(self, table: Table) -> bool:
         return self.replication is not Replication.NONE and table not in self._plain
 
-    def _sync(self, replica: int, table: Table) -> Response:
-        """SYSTEM SYNC REPLICA: with LIGHTWEIGHT, too, it takes over everything, and deletes in particular."""
+    def _sync(self, replica: int, table: Table, how: str) -> Response:
+        """SYSTEM SYNC REPLICA: with LIGHTWEIGHT, too, it takes over everything, and deletes in particular.
+
+        With FROM it waits for nothing that others than the named replicas have written.
+        """
         name = ".".join(table)
         if not self.may_sync:
             raise ServerError(
@@ -256,7 +273,8 @@ class Replicas:
             raise ServerError(36, f"Table {name} is not replicated. (BAD_ARGUMENTS)")
         with self._lock:
             self._take_over(replica, table)
-            if self._queues[replica][table]:
+            named = {i for i in range(len(self.servers)) if _replica_name(i) in how.partition("FROM")[2]}
+            if any(not named or write.origin in named for write in self._queues[replica][table]):
                 raise ServerError(
                     159,
                     f"SYNC REPLICA {name}: command timed out. See the 'receive_timeout' setting. (TIMEOUT_EXCEEDED)",
@@ -296,7 +314,7 @@ class Replicas:
     def _pass_on(self, replica: int, table: Table, request: Request, wanted: int) -> None:
         """Queue a write for the other replicas, and wait until `wanted` have it."""
         others = [other for other in range(len(self.servers)) if other != replica]
-        write = Write(request, {replica})
+        write = Write(request, replica, {replica})
         for other in others:
             self._queues[other][table].append(write)
         self._act(request, "after")  # before it is anywhere else
@@ -371,7 +389,7 @@ class Replicas:
         of_database = {Replication.DATABASE: "Replicated", Replication.CLOUD: "Shared"}.get(self.replication, "")
         active = ", ".join(f"'{_replica_name(i)}', {int(i not in self._down)}" for i in range(count))
         hosts = ", ".join(
-            f"({i + 1}, '10.0.0.{i + 1}', {self._fronts[i].port}, {int(i == replica)}, '{_replica_name(i)}')"
+            f"({i + 1}, '10.0.0.{i + 1}', {self.ports[i].port}, {int(i == replica)}, '{_replica_name(i)}')"
             for i in range(count)
         )
         cloud = int(self.replication is Replication.CLOUD)
