@@ -12,6 +12,7 @@ from optiinfra_dagster.config.access_tokens import load_grants
 from optiinfra_dagster.model.errors import ConfigError
 
 TOKEN = "0f" * 32
+OTHER = "a" * 64
 HASH = hashlib.sha256(TOKEN.encode()).hexdigest()
 
 
@@ -60,7 +61,7 @@ def test_tokens_by_digest_and_by_reference(tmp_path: Path, monkeypatch: pytest.M
             "tokens.yaml:2 tokens[1]: its token stands twice in the file.",
         ),
         (
-            f"tokens: [{{name: a, sha256: '{HASH}', customers: [a]}},\n {{name: a, sha256: {'a' * 64}, customers: [b]}}]",
+            f"tokens: [{{name: a, sha256: '{HASH}', customers: [a]}},\n {{name: a, sha256: {OTHER}, customers: [a]}}]",
             "tokens.yaml:2 tokens[1]: its name stands twice in the file.",
         ),
     ],
