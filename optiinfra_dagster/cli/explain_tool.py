@@ -76,9 +76,11 @@ def _of_the_row(found: dict[str, Any]) -> dict[str, Any]:
     told["origin"] = {key: value for key, value in found["origin"].items() if key != "computed_by"}  # 10,000 characters
     if found["origin"]["kind"] == "reader":
         told.pop("checksum")
-        told["own"] = found["own"] and {k: v for k, v in found["own"].items() if k not in {"rows", "content_hash"}}
+        told["own"] = found["own"] and {
+            k: v for k, v in found["own"].items() if k not in {"rows", "content_hash", "counted"}
+        }
     told["beneath"] = [
-        {k: v for k, v in layer.items() if not (layer["is_reader"] and k in {"rows", "ranges", "checksum"})}
+        {k: v for k, v in layer.items() if not (layer["is_reader"] and k in {"rows", "ranges", "checked", "checksum"})}
         for layer in found["beneath"]
     ]
     return told

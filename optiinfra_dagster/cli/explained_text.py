@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _WIDTH = 116
 _VERDICTS = {True: "complete", False: "not complete", None: "not known"}
 _UNALTERED = {
-    True: "yes: the rows that were hashed again match the ledger",
+    True: "yes: the collected rows that were hashed again match the ledger",
     False: "no: somebody changed rows after they were published",
     None: "not known: nothing could be hashed again, or not all of it",
 }
@@ -122,7 +122,7 @@ def _layer(layer: Layer) -> Iterator[str]:
     if layer.checked:
         verdicts = ", ".join(f"{text}: {count:,}" for text, count in layer.checked.verdicts.items())
         of_all = f"{layer.checked.slices:,} of {counted(layer.checked.of, 'published slice')}"
-        yield f"{indent}  hashed again, {of_all}; {verdicts}"
+        yield f"{indent}  {'counted' if of.is_reader else 'hashed'} again, {of_all}; {verdicts}"
 
 
 def _range(one: Range) -> str:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.cost import Category
 from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.metrics import Coverage, CoverageState
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
@@ -128,9 +129,14 @@ def _collect(spine: Spine) -> None:
         points.flush([collected(customer, [SECOND], names=names, status=SliceStatus.PARTIAL, error=missing)])
         points.flush([collected(customer, [LAST], names=names, coverage=covered, **paid)])
     amounts = {"i-1": "0.25", "i-2": "0.5"}
-    publish_estimates(spine.clickhouse, *(estimates(customer, LAST, amounts) for customer in ("acme", "globex")))
+    publish_estimates(
+        spine.clickhouse, *(estimates(customer, LAST, amounts) for customer in ("acme", "globex", "initech"))
+    )
     for customer in ("acme", "globex"):
         publish_bill(spine.clickhouse, [BILLED.date()], [charge(BILLED.date(), "5")], customer=customer)
+    publish_estimates(spine.clickhouse, estimates("acme", FIRST, amounts))  # and not of the two windows after it
+    of_one_key = [charge(BILLED.date(), "5"), charge(BILLED.date(), "-1", category=Category.CREDIT)]
+    publish_bill(spine.clickhouse, [BILLED.date()], of_one_key, customer="initech")
     application = SliceResult("acme", "aws", [LAST], SliceStatus.OK)
     Writer(spine.clickhouse, schema.APPLICATION).flush([application])
 

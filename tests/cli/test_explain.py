@@ -44,7 +44,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 # --- Every reader ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("family", "name"), list(readers()))
+# One in five tries the same code as all of them, and costs a fifth; the rest is tried on request.
+EXPLAINED = [pytest.param(*key, marks=[pytest.mark.long] if n % 5 else []) for n, key in enumerate(readers())]
+
+
+@pytest.mark.parametrize(("family", "name"), EXPLAINED)
 def test_every_reader_is_explained(world: World, family: str, name: str) -> None:
     is_billed_day = (family, name) in {("cost", "daily"), ("cost", "days")}
     at = BILLED if is_billed_day else windows.floor_to(readers()[family, name].length, LAST)
@@ -261,6 +265,35 @@ def test_a_row_that_is_changed_by_hand_does_not_match(world: World) -> None:
     assert again.differing == (FIRST, LAST)
 
 
+def test_rows_of_a_reader_are_counted_again(world: World) -> None:
+    """The ledger has no hash of them."""
+    of = {"provider": "aws", "from_": windows.key(LAST), "resource_id": "i-1"}
+    assert world.explain("performance", "by_resource", "globex", **of, row=1).unaltered is True
+    its = f"window_start = fromUnixTimestamp({int(LAST.timestamp())}) AND customer_id = 'globex'"
+    world.command(f"INSERT INTO performance_by_resource SELECT * FROM performance_by_resource WHERE {its}")
+    more = world.explain("performance", "by_resource", "globex", **of, row=1)
+    assert (more.unaltered, more.own and more.own.counted) == (False, checksums.MORE)
+    assert "more rows of the row's own slice than were published: somebody added some." in more.reasons[0]
+    world.command(f"DELETE FROM performance_by_resource WHERE {its}")
+    fewer = world.explain("performance", "by_resource", **of, row=1)
+    assert (fewer.unaltered, fewer.own and fewer.own.counted) == (None, checksums.FEWER)
+    assert any("fewer rows than were published" in one for one in fewer.reasons)
+
+
+def test_a_readers_row_that_is_changed_by_hand_differs_when_it_is_computed_again(world: World) -> None:
+    world.command(
+        "ALTER TABLE resource_inventory UPDATE region = 'mars' WHERE customer_id = 'initech' AND resource_id = 'i-2' "
+        "SETTINGS mutations_sync = 2"
+    )
+    found = world.explain(
+        "resource", "inventory", "initech", from_=windows.key(LAST), resource_id="i-2", recompute=True
+    )
+    assert found.unaltered is None
+    assert found.reasons == [
+        "Computed again now, the row differs in region: nothing was published since, somebody changed it."
+    ]
+
+
 # --- Rows that are not a reader's ------------------------------------------------------------------------------------
 
 
@@ -289,6 +322,9 @@ def test_a_charge_is_explained_by_its_bill_and_an_estimate_by_its_window(world: 
 def test_a_restatement_is_explained_by_the_day_of_the_bill(world: World) -> None:
     found = world.explain("cost", "restatements", "globex")
     assert (found.row["before"], found.row["after"]) == (5, 7)
+    assert world.value(f"SELECT count() FROM ({found.origin.read_by})") == (1,)
+    at = found.as_dict()["row"]["seen_at"]
+    assert world.explain("cost", "restatements", "globex", where=[f"seen_at={at}"]).row == found.row
     assert found.own is not None
     assert (found.own.dataset, found.own.begin) == ("cost_billed", BILLED)
 
@@ -300,6 +336,25 @@ def test_a_line_of_a_timeline_is_explained_by_the_reader_it_names(world: World) 
     gap = world.explain("resource", "timeline", "globex", resource_id="i-1", where=["reader=coverage"])
     assert gap.own is None
     assert (gap.complete, len(gap.reasons)) == (None, 1)
+
+
+@pytest.mark.parametrize(("reader", "row"), [("metrics", 2), ("daily", 1), ("daily", 2)])
+def test_of_rows_with_one_key_each_is_told_by_its_own_select(world: World, reader: str, row: int) -> None:
+    """A charge and a credit of one service: what is computed again is compared with the right one of them."""
+    of = {"from_": windows.key(BILLED), "to": windows.key(BILLED + DAY)}
+    found = world.explain("cost", reader, "initech", row=row, recompute=True, **of)
+    assert world.value(f"SELECT count(), any(amount) FROM ({found.origin.read_by})") == (1, found.row["amount"])
+    assert found.recomputed is None or found.recomputed == Recomputed(found=True, differs={})
+
+
+def test_the_day_that_goes_on_is_not_complete_without_its_windows(world: World) -> None:
+    found = world.explain("cost", "by_service", from_=windows.key(LAST), row=1)
+    missing = [one.start for one in layer(found, "cost").of.slices if one.state == "missing"]
+    assert missing == [SECOND, THIRD]
+    if LAST.hour != 23:  # of a day that is over the share of it that is known is told
+        said = " ".join(found.reasons)
+        assert f"2 of {len(layer(found, 'cost').of.slices):,} slices are never tried" in said
+        assert f"cost, aws: nothing was collected before {windows.key(FIRST)}" in said
 
 
 # --- Which row -------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from optiinfra_dagster.config.held_secrets import SHORTEST_SECRET, secrets_of
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.model.text import counted, masked
 from optiinfra_dagster.storage.explanation.model import shown
-from optiinfra_dagster.storage.explanation.statements import filters
+from optiinfra_dagster.storage.explanation.statements import filters, telling
 from optiinfra_dagster.storage.reading import known, read_rows
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ def _chosen(
             rows=f"SELECT * FROM ({statement.rows}) WHERE {' AND '.join(conditions)}",  # noqa: S608 - names are the code's own
             parameters={**statement.parameters, **parameters},
         )
+    # The order has ties, which are to be the same rows at each asking.
+    statement = replace(statement, order=", ".join([statement.order, *telling(statement.types)]))
     skipped = f" OFFSET {row - 1}" if row else ""
     found = client.query(
         statement.select("*", 1 if row else CANDIDATES + 1) + skipped,
@@ -132,8 +134,8 @@ def _none_left(query: Query, where: Sequence[str], row: int | None, total: int) 
 
 def _ambiguous(rows: Sequence[Mapping[str, Any]], total: int, statement: Statement) -> str:
     """The first rows, by the columns that tell them apart."""
-    telling = [name for name in statement.shows if name in statement.types]
-    apart = [name for name in telling if len({repr(row[name]) for row in rows}) > 1][:6] or telling[:3]
+    shows = [name for name in statement.shows if name in statement.types]
+    apart = [name for name in shows if len({repr(row[name]) for row in rows}) > 1][:6] or shows[:3]
     lines = [f"{counted(total, 'row')} are left, and one is explained. Add --where column=value, or --row:"]
     for number, row in enumerate(rows, 1):
         lines.append(f"  --row {number}  " + ", ".join(f"{name}={shown(row[name])}" for name in apart))

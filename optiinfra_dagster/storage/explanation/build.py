@@ -64,7 +64,7 @@ def explained(client: Client, asked: Asked) -> Explanation:
         layers = [_collected(row, dataset, owner[1], mine, length)]
     until = max((layer.end for layer in layers), default=begin + length)
     since = min((layer.begin for layer in layers if not layer.is_reader), default=begin)
-    days = _days(client, asked, layers, until)
+    days = _days(client, asked, reader, layers, until)
     layers = [_with_billed_days(layer, days) for layer in layers]
     told = [_checked(client, row, layer) for layer in layers]
     kinds = {layer.dataset for layer in layers}
@@ -72,6 +72,7 @@ def explained(client: Client, asked: Asked) -> Explanation:
     computed_at = _read_at(mine) if mine and mine.batch else None
     restated = facts.restatements(client, row, *_days_of(row, since, until)) if BILLS.name in kinds else []
     later = [one for one in restated if computed_at is not None and one.seen_at > computed_at]
+    counted = checksums.count(client, dataset, [mine]) if mine and mine.batch and reader else None
     shown_gaps, gaps_left_out = facts.told([replace(gap, reason=asked.masked(gap.reason)) for gap in gaps])
     shown_restated, restated_left_out = facts.told(later)
     explanation = Explanation(
@@ -82,7 +83,7 @@ def explained(client: Client, asked: Asked) -> Explanation:
         as_of=None,
         row=row,
         origin=_origin(client, asked, reader, begin),
-        own=own(dataset, owner[1], replace(mine, error=asked.masked(mine.error)), length) if mine else None,
+        own=own(dataset, owner[1], replace(mine, error=asked.masked(mine.error)), length, counted) if mine else None,
         beneath=[_masked(layer, asked.masked) for layer in told],
         beside=beside,
         calls=Calls.of([one for layer in layers if not layer.is_reader for one in layer.slices]),
@@ -137,8 +138,10 @@ def _origin(client: Client, asked: Asked, reader: Reader | None, begin: datetime
     family, name = asked.name
     names = dict.fromkeys(("customer_id", "window_start", *source.key, source.time))
     keys = [column for column in names if column in types]
-    where = " AND ".join(statements.condition(column, types[column], row[column]) for column in keys)
-    read_by = f"SELECT * FROM {source.view} WHERE {where}"  # noqa: S608 - names are the code's own
+    read_by = _select_of(source.view, row, types, keys)
+    # A key that leaves several is that of what the reader counts; all else that can be compared tells the row.
+    if not source.view.startswith("(") and client.query(f"SELECT count() FROM ({read_by})").result_rows != [(1,)]:  # noqa: S608
+        read_by = _select_of(source.view, row, types, [*keys, *(c for c in statements.telling(types) if c not in keys)])
     if source.reader is None:
         described = reader.description if reader else _NEWEST_ROWS.get(name, source.if_empty)
         kind = "history" if source.is_history else "rows"
@@ -155,6 +158,11 @@ def _origin(client: Client, asked: Asked, reader: Reader | None, begin: datetime
         read_by=read_by,
         computed_by=statements.bound(_HEAD.sub("", source.reader.select), statements.of_window(begin)),
     )
+
+
+def _select_of(view: str, row: Mapping[str, Any], types: Mapping[str, str], columns: Sequence[str]) -> str:
+    where = " AND ".join(statements.condition(column, types[column], row[column]) for column in columns)
+    return f"SELECT * FROM {view} WHERE {where}"  # noqa: S608 - names are the code's own
 
 
 # --- What lies beneath -----------------------------------------------------------------------------------------------
@@ -331,10 +339,12 @@ def _collected(row: Mapping[str, Any], dataset: str, provider: str, mine: Slice,
 # --- What else is known ----------------------------------------------------------------------------------------------
 
 
-def _days(client: Client, asked: Asked, layers: Sequence[Beneath], until: datetime) -> list[facts.Days]:
+def _days(
+    client: Client, asked: Asked, reader: Reader | None, layers: Sequence[Beneath], until: datetime
+) -> list[facts.Days]:
     """The days of costs, where the row is of costs that are known by day."""
     of_bills = [layer.begin for layer in layers if layer.dataset == BILLS.name]
-    if not of_bills or asked.name[0] != "cost":
+    if not of_bills or (reader.family if reader else asked.name[0]) != "cost":
         return []
     return facts.days(client, asked.row, min(of_bills), until)
 
@@ -358,10 +368,12 @@ def _with_billed_days(layer: Beneath, days: Sequence[facts.Days]) -> Beneath:
 
 
 def _checked(client: Client, row: Mapping[str, Any], layer: Beneath) -> Layer:
-    """The layer with its rows hashed again, as far as they are of collected slices and not too many."""
+    """The layer with its rows hashed again, those of readers counted, as far as they are not too many."""
     published = layer.published
-    if layer.is_reader or not published:
+    if not published:
         return Layer(layer, None, None)
+    if layer.is_reader:
+        return Layer(layer, checksums.count(client, layer.table, published), None)
     dataset = DATASETS[layer.dataset]
     owner = (str(row["customer_id"]), layer.provider)
     checked = checksums.check(client, dataset, owner, published)

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.schema import Dataset
 
 MOST_ROWS = 100_000  # rows of a dataset that are hashed: 0.5 CPU-s
+MOST_COUNTED = 10_000_000  # rows of a reader, of all customers, that are counted: 0.1 CPU-s
 
 MATCHES = "matches the ledger"
 DIFFERS = "does not match the ledger"
 EXPIRED = "the rows are older than the table keeps them"
+COUNTED = "as many rows as the ledger says"
+MORE = "more rows than the ledger says"
+FEWER = "fewer rows than the ledger says"
 OTHER_VERSION = "not told: published by a version with other columns"
 
 _NOTHING = (0, 0)
@@ -32,7 +36,7 @@ _ADDED = re.compile(r"^ALTER TABLE (\w+) ADD COLUMN IF NOT EXISTS (\w+)", re.MUL
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The slices of a dataset whose rows were hashed again: how many, of how many that are published, and the verdicts.
+    """The slices whose rows were hashed or counted again: how many, of how many that are published, and the verdicts.
 
     `verdicts` counts the slices by verdict; `differing` are the starts of those that do not match.
     """
@@ -69,15 +73,10 @@ def check(
     """Hash the stored rows of a customer's and provider's published slices as the ledger did, the newest first."""
     from optiinfra_dagster.storage import arrow, merge
 
-    chosen: list[Slice] = []
-    rows = 0
-    for one in reversed(slices):
-        if chosen and rows + one.rows > most_rows:
-            break
-        chosen.append(one)
-        rows += one.rows
+    chosen = _newest(slices, most_rows)
     if not chosen:
         return Checked(0, 0, 0, {}, ())
+    rows = sum(one.rows for one in chosen)
     starts = [one.start for one in chosen]
     found = arrow.conform(
         dataset,
@@ -91,7 +90,7 @@ def check(
         ),
     )
     contents = arrow.content_hashes(found)
-    expires = _expires(client, dataset)
+    expires = _expires(client, dataset.table)
     older = _Older(found, _columns_added(client, dataset))
     verdicts: dict[str, int] = {}
     differing = []
@@ -105,6 +104,44 @@ def check(
         if verdict == DIFFERS:
             differing.append(one.start)
     return Checked(len(chosen), len(slices), rows, verdicts, tuple(sorted(differing)))
+
+
+def count(client: Client, table: str, slices: Sequence[Slice], most_rows: int = MOST_COUNTED) -> Checked:
+    """Count the stored rows of a reader's published slices, which the ledger does not hash, the newest first."""
+    chosen = _newest(slices, most_rows)
+    if not chosen:
+        return Checked(0, 0, 0, {}, ())
+    rows = client.query(
+        f"SELECT toUnixTimestamp(window_start), batch, count() FROM {table} "  # noqa: S608 - the code's own names
+        "WHERE window_start >= fromUnixTimestamp({first:UInt32}) AND window_start <= fromUnixTimestamp({last:UInt32}) "
+        "GROUP BY window_start, batch",
+        parameters={"first": int(chosen[-1].start.timestamp()), "last": int(chosen[0].start.timestamp())},
+    ).result_rows
+    stored = {(seconds, batch): found for seconds, batch, found in rows}
+    expires = _expires(client, table)
+    verdicts: dict[str, int] = {}
+    differing = []
+    for one in chosen:
+        found = stored.get((int(one.start.timestamp()), one.batch), 0)
+        verdict = COUNTED if found == one.rows else MORE if found > one.rows else FEWER
+        if verdict == FEWER and expires is not None and one.start < expires:
+            verdict = EXPIRED
+        verdicts[verdict] = verdicts.get(verdict, 0) + 1
+        if verdict in {MORE, FEWER}:
+            differing.append(one.start)
+    return Checked(len(chosen), len(slices), sum(one.rows for one in chosen), verdicts, tuple(sorted(differing)))
+
+
+def _newest(slices: Sequence[Slice], most_rows: int) -> list[Slice]:
+    """The newest slices, so many that their rows are not too many, and one at least."""
+    chosen: list[Slice] = []
+    rows = 0
+    for one in reversed(slices):
+        if chosen and rows + one.rows > most_rows:
+            break
+        chosen.append(one)
+        rows += one.rows
+    return chosen
 
 
 class _Older:
@@ -164,12 +201,12 @@ def _columns_added(client: Client, dataset: Dataset) -> list[tuple[datetime, tup
     return found
 
 
-def _expires(client: Client, dataset: Dataset) -> datetime | None:
+def _expires(client: Client, table: str) -> datetime | None:
     """The time before which the table's rows have expired; None where they never do."""
     rows = client.query(
         "SELECT toUInt32OrZero(extract(engine_full, 'toIntervalDay\\((\\d+)\\)')), toUnixTimestamp(now()) "
         "FROM system.tables WHERE database = currentDatabase() AND name = {table:String}",
-        parameters={"table": dataset.table},
+        parameters={"table": table},
     ).result_rows
     days, now = map(int, rows[0]) if rows else (0, 0)
     return datetime.fromtimestamp(now - 86400 * days, UTC) if days else None

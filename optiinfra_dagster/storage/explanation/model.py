@@ -42,7 +42,11 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """The slice that a row is in: a reader's, which holds all customers, or one that was collected."""
+    """The slice that a row is in: a reader's, which holds all customers, or one that was collected.
+
+    `counted` says whether as many rows of a reader's are stored as were published; None of one that was collected,
+    whose rows are hashed.
+    """
 
     dataset: str
     provider: str
@@ -55,6 +59,7 @@ class Own:
     published_at: datetime | None
     run_id: str
     error: str
+    counted: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ class Layer:
     """What lies beneath a row, of one dataset or reader and one provider, with what its checksums say."""
 
     of: Beneath
-    checked: Checked | None  # None for readers, whose content the ledger does not hash
+    checked: Checked | None  # of readers the rows are counted: the ledger does not hash their content
     checksum: OfRows | None
 
 
@@ -183,7 +188,7 @@ def of_interest(ranges: Sequence[Range]) -> tuple[list[Range], int]:
     return [one for one in ranges if id(one) in chosen], max(0, len(ranges) - MOST_RANGES)
 
 
-def own(dataset: str, provider: str, of: Slice, length: timedelta) -> Own:
+def own(dataset: str, provider: str, of: Slice, length: timedelta, counted: Checked | None) -> Own:
     """The slice that a row is in."""
     status = {"complete": "ok"}.get(of.state, of.state)
     return Own(
@@ -198,6 +203,7 @@ def own(dataset: str, provider: str, of: Slice, length: timedelta) -> Own:
         of.published_at,
         of.run_id,
         of.error,
+        next(iter(counted.verdicts), None) if counted else None,
     )
 
 

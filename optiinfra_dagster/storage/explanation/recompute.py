@@ -33,7 +33,11 @@ def row(client: Client, reader: Reader, stored: Mapping[str, Any], types: Mappin
     rows = list(found.named_results())
     if not rows:
         return Recomputed(found=False, differs={})
-    differs = {name: (stored[name], rows[0][name]) for name in names if not _alike(stored[name], rows[0][name])}
+    # Of several rows with the key the one that is most like it.
+    differs = min(
+        ({name: (stored[name], one[name]) for name in names if not _alike(stored[name], one[name])} for one in rows),
+        key=len,
+    )
     return Recomputed(found=True, differs=differs)
 
 

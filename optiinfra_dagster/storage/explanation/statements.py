@@ -34,10 +34,17 @@ def condition(name: str, kind: str, value: Any) -> str:
     return f"{name} = {literal(value, kind)}"
 
 
+def telling(types: Mapping[str, str]) -> list[str]:
+    """The columns that tell rows apart: those that can be compared exactly, and sorted."""
+    return [name for name, kind in types.items() if not re.search(r"Float|Map\(|Array\(|Tuple\(|JSON", kind)]
+
+
 def literal(value: Any, kind: str = "") -> str:
     """A value as ClickHouse reads it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, datetime) and value.microsecond:
+        return f"toDateTime64('{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}', 6, 'UTC')"
     if isinstance(value, datetime):
         return f"toDateTime('{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}', 'UTC')"
     if isinstance(value, date):
@@ -87,7 +94,8 @@ def _checked(text: str, value: str, kind: str) -> str:
     """The value as a text that ClickHouse casts to the type."""
     plain = _plain(kind)
     if plain.startswith("DateTime"):
-        return parse_time(value, f"--where {text.partition('=')[0]}=").strftime("%Y-%m-%d %H:%M:%S")
+        time = parse_time(value, f"--where {text.partition('=')[0]}=")
+        return f"{time:%Y-%m-%d %H:%M:%S.%f}" if plain.startswith("DateTime64") else f"{time:%Y-%m-%d %H:%M:%S}"
     try:
         if plain == "Date":
             return str(date.fromisoformat(value))

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model.text import counted, shortened
 from optiinfra_dagster.model.windows import key
 from optiinfra_dagster.storage.explanation import checksums, facts
-from optiinfra_dagster.storage.explanation.slices import FINE, MISSING, PARTIAL
+from optiinfra_dagster.storage.explanation.slices import BEFORE, FINE, MISSING, PARTIAL
 from optiinfra_dagster.storage.schema import BILLED, COST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     from optiinfra_dagster.storage.explanation.model import Explanation, Layer
-    from optiinfra_dagster.storage.explanation.slices import Beneath
+    from optiinfra_dagster.storage.explanation.slices import Beneath, Slice
 
 _STANDS = {PARTIAL: "partial", MISSING: "never tried", "failed": "failed", "budget": "left out for the budget"}
 _TOLD_DAYS = 5
+_COMPUTE = "Compute the reader again: re-materialize the asset in Dagster."
 
 
 def judged(explanation: Explanation) -> Explanation:
@@ -32,28 +34,41 @@ def judged(explanation: Explanation) -> Explanation:
     altered = list(_altered(explanation))
     changed = [sentence for layer in explanation.beneath for sentence in _changed(layer.of)]
     changed += _restated(explanation)
+    different = _different(explanation, is_explained=bool(changed))
     complete = False if lacks or changed else None if unknown else True
     return replace(
         explanation,
         complete=complete,
-        unaltered=False if altered else _unaltered(explanation),
-        reasons=[*altered, *lacks, *changed, *unknown],
+        unaltered=False if altered else None if different else _unaltered(explanation),
+        reasons=[*altered, *_fewer(explanation), *lacks, *changed, *different, *unknown],
     )
 
 
 def _lacks(explanation: Explanation, of: Beneath) -> Iterator[str]:
     """A sentence for each way in which slices of a layer lack something."""
-    by_days = bool(explanation.days) and of.dataset in {COST.name, BILLED.name}
-    for state, count in of.counts.items():
-        # Of costs it counts whether a day is known: by its bill, or by its estimates.
-        if state in FINE or (by_days and state == MISSING):
-            continue
+    for state in of.counts:
         those = [one for one in of.slices if one.state == state]
+        if state == MISSING:
+            those = _not_by_days(explanation, of, those)
+        if state in FINE or not those:
+            continue
+        count = len(those)
         error = next((one.error for one in reversed(those) if one.error), "")
         when = key(those[0].start) if count == 1 else f"{key(those[0].start)} to {key(those[-1].start)}"
         done = "not computed" if of.is_reader and state == MISSING else _STANDS.get(state, state)
         said = f": {shortened(error)}" if error else ""
         yield f"{_whose(of)}: {count:,} of {counted(len(of.slices), 'slice')} {_are(count)} {done} ({when}){said}."
+
+
+def _not_by_days(explanation: Explanation, of: Beneath, slices: Sequence[Slice]) -> list[Slice]:
+    """Those of some slices of which no day of costs tells.
+
+    Of costs it counts whether a day is known, by its bill or by its estimates, once the day is over.
+    """
+    if not explanation.days or of.dataset not in {COST.name, BILLED.name}:
+        return list(slices)
+    going_on = max(layer.of.end for layer in explanation.beneath).replace(hour=0, minute=0)
+    return [one for one in slices if one.start >= going_on]
 
 
 def _lacking_days(explanation: Explanation) -> list[str]:
@@ -90,12 +105,7 @@ def _changed(of: Beneath) -> list[str]:
     verb = "computed" if of.is_reader else "published"
     when = key(changed[0].start) if len(changed) == 1 else f"{key(changed[0].start)} to {key(changed[-1].start)}"
     count = f"{counted(len(changed), 'slice')} {'was' if len(changed) == 1 else 'were'}"
-    return [
-        (
-            f"{_whose(of)}: {count} {verb} after this row was ({when}); it does not hold what they say. Compute the "
-            "reader again: re-materialize the asset in Dagster."
-        )
-    ]
+    return [f"{_whose(of)}: {count} {verb} after this row was ({when}); it does not hold what they say. {_COMPUTE}"]
 
 
 def _restated(explanation: Explanation) -> list[str]:
@@ -115,23 +125,59 @@ def _unknown(explanation: Explanation) -> Iterator[str]:
         of = layer.of
         if not of.slices and of.dataset not in {COST.name, BILLED.name}:
             yield f"{_whose(of)}: nothing was ever {'computed' if of.is_reader else 'collected'}."
+        before = _not_by_days(explanation, of, [one for one in of.slices if one.state == BEFORE])
+        is_told = of.is_reader or of.dataset == BILLED.name or (of.dataset == COST.name and not explanation.days)
+        if before and not is_told:
+            begun = before[-1].start + of.length
+            when = f"before {key(begun)}" if begun < of.end else "of these times"
+            yield f"{_whose(of)}: nothing was collected {when}: {len(before):,} of {counted(len(of.slices), 'slice')}."
 
 
 def _altered(explanation: Explanation) -> Iterator[str]:
+    if explanation.own and explanation.own.counted == checksums.MORE:
+        yield f"There are more rows of the row's own slice than were published: somebody added some. {_COMPUTE}"
     for layer in explanation.beneath:
+        if layer.checked and (count := layer.checked.verdicts.get(checksums.MORE)):
+            has = f"{counted(count, 'slice')} {_have(count)}"
+            yield f"{_whose(layer.of)}: {has} more rows than were published ({_when(layer.checked.differing)})."
         if layer.checked and (count := layer.checked.verdicts.get(checksums.DIFFERS)):
-            starts = layer.checked.differing
-            when = ", ".join(map(key, starts[:_TOLD_DAYS])) + (" and others" if len(starts) > _TOLD_DAYS else "")
+            when = _when(layer.checked.differing)
             yield (
                 f"{_whose(layer.of)}: the rows of {counted(count, 'slice')} are not those that were published "
                 f"({when}): somebody changed the table. Collect them again: `optiinfra collect --refresh`."
             )
 
 
+def _fewer(explanation: Explanation) -> list[str]:
+    """Sentences of slices of readers that have fewer rows than were published."""
+    whose = ["The row's own slice has"] if explanation.own and explanation.own.counted == checksums.FEWER else []
+    whose += [
+        f"{_whose(layer.of)}: {counted(count, 'slice')} ({_when(layer.checked.differing)}) {_have(count)}"
+        for layer in explanation.beneath
+        if layer.checked and (count := layer.checked.verdicts.get(checksums.FEWER))
+    ]
+    return [f"{one} fewer rows than were published: somebody deleted some, or a customer was erased." for one in whose]
+
+
+def _different(explanation: Explanation, *, is_explained: bool) -> list[str]:
+    """A sentence where the row, computed again, is another one; what was published since may be why."""
+    again = explanation.recomputed
+    if again is None or (again.found and not again.differs):
+        return []
+    what = f"differs in {', '.join(again.differs)}" if again.found else "is not there"
+    beside = f" or changed {', '.join(explanation.beside)}" if explanation.beside else ""
+    why = (
+        "see what was published since" if is_explained else f"nothing was published since, somebody changed it{beside}"
+    )
+    return [f"Computed again now, the row {what}: {why}."]
+
+
 def _unaltered(explanation: Explanation) -> bool | None:
     """True if everything that was hashed again matches, and something was."""
-    checked = [layer.checked for layer in explanation.beneath if layer.checked and layer.checked.slices]
-    if not checked or any(_not_told(layer) for layer in explanation.beneath):
+    hashed = [
+        layer for layer in explanation.beneath if layer.checked and layer.checked.slices and not layer.of.is_reader
+    ]
+    if not hashed or _fewer(explanation) or any(_not_told(layer) for layer in hashed):
         return None
     return True
 
@@ -142,6 +188,14 @@ def _not_told(layer: Layer) -> bool:
 
 def _whose(of: Beneath) -> str:
     return f"{of.name}, {of.provider}" if of.provider else of.name
+
+
+def _when(starts: Sequence[datetime]) -> str:
+    return ", ".join(map(key, starts[:_TOLD_DAYS])) + (" and others" if len(starts) > _TOLD_DAYS else "")
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
 
 
 def _are(count: int) -> str:
