@@ -123,3 +123,33 @@ def test_every_sink_can_be_tried(run: Callable[..., tuple[int, str, str]], monke
         assert run("alerts", "test")[:2] == (1, "log: taken\nOPTIINFRA_ALERT_WEBHOOK: it answered 403\n")
         assert run("alerts", "test")[:2] == (0, "log: taken\nOPTIINFRA_ALERT_WEBHOOK: taken\n")
         assert hook.texts[1] == "OptiInfra: This is a test of alerts: nothing is wrong."
+
+
+# --- optiinfra grants, customers grant and revoke --------------------------------------------------------------------
+
+
+def test_grants_are_printed_as_statements_without_a_server(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, err = run("grants", "reader", "--user", "grafana", OPTIINFRA_CLICKHOUSE_URL="http://127.0.0.1:9/own")
+    assert (code, err) == (0, "")
+    assert all(line.endswith(";") for line in out.splitlines())
+    assert out.splitlines()[1] == "GRANT SELECT ON `own`.* TO `optiinfra__reader`;"
+    assert out.splitlines()[-1] == "GRANT `optiinfra__reader` TO `grafana`;"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["grants", "reeder"], "There is no role 'reeder' (did you mean 'reader'?)."),
+        (["grants", "--user", "grafana"], "--user is of use with one role."),
+        (["customers", "grant", "acme"], "which has no users"),
+        (["customers", "grant", "acme", "--print"], "which has no users"),
+        (["customers", "revoke", "acme"], "Name a ClickHouse server in OPTIINFRA_CLICKHOUSE_URL."),
+    ],
+)
+def test_what_cannot_be_granted_ends_with_one_line(
+    run: Callable[..., tuple[int, str, str]], arguments: list[str], said: str
+) -> None:
+    code, out, err = run(*arguments)
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert err.startswith("error: ")
+    assert said in err

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from optiinfra_dagster.cli import main
 from optiinfra_dagster.cli.access import grant_customer, revoke_customer
 from optiinfra_dagster.model.errors import ConfigError, StorageError
 from optiinfra_dagster.storage import access
@@ -280,3 +282,26 @@ def test_what_cannot_be_granted_is_said(lenient: Place, settings: Settings) -> N
     grant_customer(settings, lenient.of("writer"), "acme", "people", printed.append, only_print=True)
     assert printed[0] == "CREATE ROLE IF NOT EXISTS `optiinfra_acme`;"
     assert printed[-1] == "GRANT `optiinfra_acme` TO `people`;"
+
+
+def test_the_command_grants_prints_revokes_and_says_what_it_may_not(
+    lenient: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def run(*arguments: str, url: str = lenient.server.url(DATABASE)) -> tuple[int, str, str]:
+        monkeypatch.setenv("OPTIINFRA_CLICKHOUSE_URL", url)
+        monkeypatch.setattr(sys, "argv", ["optiinfra", "customers", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("OPTIINFRA_CUSTOMERS", str(lenient.settings.customers_path))
+    code, out, err = run("grant", "acme", url=lenient.server.url(DATABASE, "bob", ""))  # ClickHouse's error 497
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "Not enough privileges" in err
+    code, out, err = run("grant", "acme", "--user", "people", "--print")
+    assert (code, err, out.splitlines()[-1]) == (0, "", "GRANT `optiinfra_acme` TO `people`;")
+    code, out, err = run("revoke", "acne")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: There is no customer 'acne' (did you mean 'acme'?)")
