@@ -11,21 +11,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 import optiinfra_dagster
 from optiinfra_dagster.config.replication import Replication
 from optiinfra_dagster.model.errors import StorageError
-from optiinfra_dagster.model.slices import SliceStatus
+from optiinfra_dagster.model.slices import SliceKey, SliceStatus
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.ledger import LedgerRow, publish
 from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.replicas import tables_behind
 from optiinfra_dagster.storage.spend import Amount, Purse, Spend
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.replicas import Replicas
-from tests.support.samples import W, batches, collected, ledger, raw, seen_values, view, windows_from
+from tests.support.samples import W, batches, collected, ledger, points, raw, seen_values, view, windows_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,17 +155,20 @@ def test_a_reading_session_sees_rows_with_their_ledger_row(replicas: Replicas) -
 
 
 def test_the_ledger_is_waited_for_before_the_rows(replicas: Replicas) -> None:
-    """What is published between the two waits is not known without its rows."""
-    writer = at(replicas, 0)
-    replicas.stop(1)
-    with writer.session(writes="metric_batches performance_metrics"):  # of the only active replica
-        replicas.start(1)
-        again = "SYSTEM SYNC REPLICA"
-        replicas.at(again, lambda: replicas.at(again, lambda: flush(writer)))
-        with at(replicas, 1).session(reads="performance_metrics_current") as client:
-            published = client.command("SELECT sum(rows) FROM metric_batches")
-            assert client.command("SELECT count() FROM performance_metrics_current") == published
-        assert len(ledger(at(replicas, 0))) == 1  # it was published
+    """What is published between the two waits, by one who waits for no replica, is not known without its rows."""
+
+    def publish_here() -> None:
+        rows = points("acme", [W]).append_column("batch", pa.array([7, 7], pa.uint64()))
+        with at(replicas, 0).session() as client:
+            client.insert_arrow("performance_metrics", rows)
+            publish(client, "performance", [LedgerRow(SliceKey("acme", "aws", W), SliceStatus.OK, 2)], 7, "")
+
+    again = "SYSTEM SYNC REPLICA"
+    replicas.at(again, lambda: replicas.at(again, publish_here))
+    with at(replicas, 1).session(reads="performance_metrics_current") as client:
+        published = client.command("SELECT sum(rows) FROM metric_batches")
+        assert client.command("SELECT count() FROM performance_metrics_current") == published
+    assert len(ledger(at(replicas, 0))) == 1
 
 
 def test_a_table_is_waited_for_once_a_session(replicas: Replicas) -> None:
