@@ -67,6 +67,7 @@ def answer(clickhouse: ClickHouse, settings: Settings, query: Query, limit: int)
         "as_of": {
             "from": _time(query.from_),
             "to": _time(query.to),
+            "known_at": _time(query.as_of),
             "windows": {name: windows.key(at) for name, at in found.slices.items()},
         },
         "complete": rows.whole and not lacking and not found.warnings,

@@ -23,7 +23,7 @@ from mcp_types import (
 from mcp_types import Tool as ListedTool
 
 from optiinfra_dagster.assistant.tools import Tool, known_tool, no_such_customer, tools
-from optiinfra_dagster.model.errors import BusyError, OptiInfraError, StorageError, UsageError
+from optiinfra_dagster.model.errors import BusyError, LostError, OptiInfraError, StorageError, UsageError
 from optiinfra_dagster.model.text import plain
 from optiinfra_dagster.providers.registry import load_customers
 
@@ -121,6 +121,8 @@ class _Answers:
                 found = tool.run(self._clickhouse, self._settings, call)
         except UsageError as error:
             return _refused(_in_words_of_tools(str(error)))
+        except LostError as error:
+            return _refused(_in_words_of_tools(str(error)))
         except BusyError as error:
             self._tell(access, name, error)
             return _refused("The tables are being written, and were not free in time: ask again in a minute.")
@@ -168,7 +170,11 @@ def _refused(sentence: str) -> CallToolResult:
 
 def _in_words_of_tools(sentence: str) -> str:
     """A sentence about options of the command line, about arguments."""
-    sentence = re.sub(r"--(provider|from|to|cost|where|row)\b", r"\1", sentence).replace("--resource-id", "resource_id")
+    sentence = (
+        re.sub(r"--(provider|from|to|cost|where|row)\b", r"\1", sentence)
+        .replace("--resource-id", "resource_id")
+        .replace("--as-of", "as_of")
+    )
     return re.sub(r"`optiinfra read (\w+) (\w+)[^`]*`", r"\1_\2", sentence)
 
 

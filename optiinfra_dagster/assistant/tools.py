@@ -155,6 +155,8 @@ def _of_source(family: str, name: str, source: Source) -> Tool:
     if "resource_id" in has:
         described = "only this resource; its full id, as resource_inventory has it"
         arguments["resource_id"] = Argument(free_text(described), required=source.of_one_resource)
+    if not source.view.startswith("("):
+        arguments["as_of"] = Argument(free_text("what was known at this time, as far as it is kept; default: now"))
     costs = [cost for cost in cost_shown.COSTS if cost_shown.has(cost, dict.fromkeys(has, ""))]
     if len(costs) > 1:
         arguments["cost"] = Argument(choice(costs, "which cost the amount is; default: billed"))
@@ -175,7 +177,7 @@ def _of_source(family: str, name: str, source: Source) -> Tool:
         values = call.values
         query = Query(
             family, name, customer, values.get("provider"), values.get("from"), values.get("to"),
-            values.get("resource_id"), None, values.get("cost", "billed"),
+            values.get("resource_id"), None, values.get("cost", "billed"), values.get("as_of"),
         )  # fmt: skip
         return answer(clickhouse, settings, query, values.get("limit", ROWS))
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.errors import StorageError, UsageError
+from optiinfra_dagster.model.errors import LostError, UsageError
 from optiinfra_dagster.storage.reader_tables import shown_table
 from optiinfra_dagster.storage.sql import read_sql
 
@@ -44,7 +44,7 @@ def refuse_other_table(client: Client, reader: Reader, time: datetime) -> None:
     """Raise if people read another table of the reader at a time: an upgrade has changed what it computes since.
 
     Raises:
-        StorageError: they did, and that table is gone, or not filled again.
+        LostError: they did, and that table is gone, or not filled again.
     """
     rows = client.query(
         read_sql("queries/reader_shown_at"),
@@ -53,7 +53,7 @@ def refuse_other_table(client: Client, reader: Reader, time: datetime) -> None:
     for others, own, since in rows:
         if others > own:
             oldest = f"; the oldest time is {_seconds(since)}" if since else ""
-            raise StorageError(
+            raise LostError(
                 f"{reader.family} {reader.name} was computed otherwise at {_seconds(_milliseconds(time))}, by an "
                 f"earlier version, whose table is gone{oldest}. Ask for a later time, or for what it was computed "
                 f"from: `optiinfra read {reader.family} metrics`."
@@ -66,7 +66,7 @@ def refuse_lost(client: Client, source: Source, wanted: Wanted, name: str) -> No
     To be called after the rows were read: rows only go, so what is whole now was whole then.
 
     Raises:
-        StorageError: rows are gone. It names the oldest time as of which what is wanted can be read.
+        LostError: rows are gone. It names the oldest time as of which what is wanted can be read.
     """
     if wanted.as_of is None:
         return
@@ -81,7 +81,7 @@ def refuse_lost(client: Client, source: Source, wanted: Wanted, name: str) -> No
             else f"The oldest time is {_seconds(oldest)}; OPTIINFRA_KEEP_SUPERSEDED_HOURS says how long rows are kept "
             "after they were replaced."
         )
-        raise StorageError(
+        raise LostError(
             f"{name} of {wanted.customer} cannot be read as of {_seconds(_milliseconds(wanted.as_of))}: rows that were "
             f"known then are gone, of windows from {first} to {last}. {remedy}"
         )

@@ -141,7 +141,7 @@ class ClickHouse:
                     if migrated and not self._schema_checked:
                         migrations.ensure(client, self.topology(client), apply=self.embedded)
                         self._schema_checked = True
-                    if reads or writes:
+                    if migrated and not self.embedded:
                         self._prepare(client, reads, writes)
                     yield client
             except ClickHouseError as error:

@@ -53,7 +53,7 @@ class Replicas:
         """
         if replication is Replication.CLOUD and takes_settings(client):
             client.set_client_setting("select_sequential_consistency", 1)
-        if replication not in {Replication.DATABASE, Replication.PATH}:
+        if replication not in {Replication.DATABASE, Replication.PATH} or not (reads or writes):
             return
         self._sync(client, tables_behind(client, f"{reads} {writes}"), must=bool(writes))
         if writes and not self._has_quorum:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +144,18 @@ def test_rows_that_are_kept_no_longer_are_told(world: World) -> None:
     assert missing.EXPIRED not in {
         one["state"] for one in world.ask("cost_metrics", {"from": windows.key(begin)})["coverage"]
     }
+
+
+def test_what_was_known_at_a_time(world: World) -> None:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    found = world.ask("performance_metrics", {"as_of": now})
+    assert found["rows"] == world.printed("performance", "metrics", as_of=now)
+    assert (found["total"], found["as_of"]["known_at"]) == (4, now)
+    before = world.ask("performance_metrics", {"as_of": windows.key(world.newest)})
+    assert (before["rows"], before["complete"]) == ([], False)
+    assert before["note"].startswith("No performance was collected yet for acme by ")
+    assert "is in the future" in world.ask("performance_metrics", {"as_of": "2999-01-01T00:00Z"})
+    assert world.ask("resource_timeline", {"as_of": now, "resource_id": "x"}).startswith("resource_timeline takes no")
 
 
 def test_nothing_found_says_why(world: World) -> None:

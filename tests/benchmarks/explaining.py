@@ -23,10 +23,12 @@ from optiinfra_dagster.storage.reading import Query
 from optiinfra_dagster.storage.sql import readers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from clickhouse_connect.driver.client import Client
 
 CUSTOMERS = "customers:\n  - {id: acme, name: Acme, vultr: [{api_key: {env: K}}]}\n"
-ROWS = 100  # points of a window
+ROWS = 20  # points of a window
 EXPLAINED = (
     ("performance", "metrics"), ("performance", "trends"), ("cost", "summary"), ("cost", "trends"), ("cost", "outlook"),
 )  # fmt: skip
@@ -57,9 +59,10 @@ def fill(home: Path, days: int) -> None:
                 _publish(client, reader.table, "", "", midnight, days * 86400 // seconds, seconds)
             elif (family, name) in EXPLAINED:
                 at = windows.floor_to(reader.length, last)
+                days_of_row = (", days", ", 30") if (family, name) == ("performance", "trends") else ("", "")
                 client.command(
-                    f"INSERT INTO {reader.table} (window_start, batch, customer_id, provider) "
-                    f"SELECT fromUnixTimestamp({int(at.timestamp())}), 1, 'acme', 'vultr'"
+                    f"INSERT INTO {reader.table} (window_start, batch, customer_id, provider{days_of_row[0]}) "
+                    f"SELECT fromUnixTimestamp({int(at.timestamp())}), 1, 'acme', 'vultr'{days_of_row[1]}"
                 )
                 _publish(client, reader.table, "", "", at, 1, 900, 1)
 
@@ -83,7 +86,7 @@ def _publish(
     )
 
 
-def measure(home: Path) -> dict[str, float]:
+def measure(home: Path) -> Iterator[tuple[str, float]]:
     """The CPU-s of an explanation, by reader; each is the second of two."""
     settings = Settings(
         dagster_home=home,
@@ -91,7 +94,6 @@ def measure(home: Path) -> dict[str, float]:
         customers_path=home / "customers.yaml",
     )
     clickhouse = ClickHouse.of(settings, linger=LINGER_SECONDS)
-    found = {}
     with clickhouse.session():
         for family, name in EXPLAINED:
             query = Query(family, name, "acme")
@@ -99,13 +101,13 @@ def measure(home: Path) -> dict[str, float]:
             begun = time.process_time()
             explanation = explain(clickhouse, settings, query, row=1)
             spent = time.process_time() - begun
-            found[f"{family}/{name}, {sum(len(one.of.slices) for one in explanation.beneath):,} slices"] = spent
-    return found
+            slices = sum(len(one.of.slices) for one in explanation.beneath)
+            yield f"{family}/{name}, {slices:,} slices", spent
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         place = Path(folder)
         fill(place, int(sys.argv[1]) if len(sys.argv) > 1 else 90)
-        for what, cpu in measure(place).items():
-            print(f"{what}: {cpu:.2f} CPU-s")
+        for what, cpu in measure(place):
+            print(f"{what}: {cpu:.2f} CPU-s", flush=True)

@@ -12,6 +12,7 @@ from optiinfra_dagster.config.access_tokens import load_grants
 from optiinfra_dagster.model.errors import ConfigError
 
 TOKEN = "0f" * 32
+OTHER = "a" * 64
 HASH = hashlib.sha256(TOKEN.encode()).hexdigest()
 
 
@@ -56,14 +57,12 @@ def test_tokens_by_digest_and_by_reference(tmp_path: Path, monkeypatch: pytest.M
         ("tokens: [{name: a, token: {env: NO_SUCH_TOKEN}, customers: [acme]}]", "NO_SUCH_TOKEN is not set."),
         ("tokens: [{name: a, token: {env: SHORT_TOKEN}, customers: [acme]}]", "has 7 characters, and may be guessed."),
         (
-            f"tokens:\n- {{name: a, sha256: '{HASH}', customers: [acme]}}\n"
-            f"- {{name: b, sha256: '{HASH.upper()}', customers: [globex]}}\n",
-            "tokens.yaml:3 tokens[1]: its token stands twice in the file.",
+            f"tokens: [{{name: a, sha256: '{HASH}', customers: [a]}},\n {{name: b, sha256: '{HASH}', customers: [b]}}]",
+            "tokens.yaml:2 tokens[1]: its token stands twice in the file.",
         ),
         (
-            f"tokens:\n- {{name: a, sha256: '{HASH}', customers: [acme]}}\n"
-            f"- {{name: a, sha256: '{'0' * 64}', customers: [globex]}}\n",
-            "tokens.yaml:3 tokens[1]: its name stands twice in the file.",
+            f"tokens: [{{name: a, sha256: '{HASH}', customers: [a]}},\n {{name: a, sha256: {OTHER}, customers: [a]}}]",
+            "tokens.yaml:2 tokens[1]: its name stands twice in the file.",
         ),
     ],
 )
@@ -78,7 +77,7 @@ def test_what_is_wrong_is_said_without_the_token(
 
 
 def test_a_file_that_cannot_be_read_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read: No such file or directory. Correct OPTIINFRA_MCP_TOKENS"):
+    with pytest.raises(ConfigError, match="No such file or directory"):
         load_grants(tmp_path / "none.yaml")
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load_grants(tmp_path)

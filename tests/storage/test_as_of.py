@@ -311,8 +311,8 @@ def _tell_histories(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[
         for step, hours in steps:
             match step:
                 case "collect", count, status, back:
-                    rows = {"values": range(count)} if count else {"rows": None}
-                    attempt = collected(span=[NEWEST - back * windows.WINDOW], status=status, **rows)
+                    points = {"values": range(count)} if count else {"rows": None}
+                    attempt = collected(span=[NEWEST - back * windows.WINDOW], status=status, **points)
                     if status is SliceStatus.FAILED:
                         attempt = failed(span=[NEWEST - back * windows.WINDOW])
                     world.writer(schema.PERFORMANCE).flush([attempt])

@@ -67,6 +67,12 @@ def applied(client: Client) -> list[str]:
     return [name for (name,) in rows]
 
 
+def engines_of(client: Client) -> dict[str, str]:
+    """The engine of each table and view."""
+    rows = client.query("SELECT name, engine FROM system.tables WHERE database = currentDatabase()").result_rows
+    return dict(map(tuple, rows))
+
+
 @pytest.mark.parametrize("replication", [Replication.DATABASE, Replication.PATH])
 def test_tables_are_made_on_every_replica_and_replicate(replicas: Replicas, replication: Replication) -> None:
     with replicas.as_if(replication):
@@ -77,9 +83,7 @@ def test_tables_are_made_on_every_replica_and_replicate(replicas: Replicas, repl
             client.command("INSERT INTO a VALUES (1)")
         assert migrate(replicas, via=1) == []
         with ClickHouse(replicas.url(via=1)).session(migrated=False) as client:
-            engines = dict(
-                client.query("SELECT name, engine FROM system.tables WHERE database = currentDatabase()").result_rows
-            )
+            engines = engines_of(client)
     assert engines.pop("v") == "View"
     assert set(engines) == {"a", "b", "schema_migrations", "schema_migrations_lock"}
     assert set(engines.values()) == {"ReplicatedMergeTree"}
@@ -173,3 +177,38 @@ def test_ddl_waits_for_every_replica_and_nothing_else_is_said(replicas: Replicas
     of_ddl = {text: settings for text, settings in seen.items() if text.startswith(("CREATE TABLE", "ALTER", "DROP"))}
     assert len(of_ddl) >= 6
     assert all(s.items() >= {(k, str(v)) for k, v in ddl.REPLICATED_SETTINGS.items()} for s in of_ddl.values())
+
+
+def test_tables_of_an_older_version_are_taken_over_with_their_rows(replicas: Replicas) -> None:
+    migrate(replicas, via=0, files=FILES[:1])
+    with ClickHouse(replicas.url(via=0)).session(migrated=False) as client:
+        client.command("INSERT INTO a VALUES (7)")
+    assert migrate(replicas, via=1) == NAMES[1:]
+    assert each(replicas, lambda client: client.query("SELECT x FROM v").result_rows) == [[(7,)], [(7,)]]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("replication", [Replication.DATABASE, Replication.PATH])
+def test_the_whole_schema_is_made_on_two_replicas(replicas: Replicas, replication: Replication) -> None:
+    """Beginning at one, from an older version with rows, and ending at the other."""
+    files = migrations.load()
+    with replicas.as_if(replication):
+        clickhouse = ClickHouse(replicas.url(via=0), replication=replication)
+        with clickhouse.session(migrated=False) as client:
+            migrations.migrate(client, files[:14], topology=clickhouse.topology(client))
+            client.command("INSERT INTO coverage (customer_id, state, since) VALUES ('acme', 'error', 1)")
+        clickhouse = ClickHouse(replicas.url(via=1))
+        with clickhouse.session(migrated=False) as client:
+            assert migrations.migrate(client, topology=clickhouse.topology(client))[: len(files[14:])] == [
+                migration.name for migration in files[14:]
+            ]
+        with ClickHouse(replicas.url(via=0)).session() as client:
+            engines = engines_of(client)
+    assert {engine for engine in engines.values() if engine != "View"} == {
+        "ReplicatedMergeTree",
+        "ReplicatedReplacingMergeTree",
+    }
+    first, second = each(replicas, lambda client: made(client, DATABASE))
+    assert first == second
+    rows = each(replicas, lambda client: client.query("SELECT customer_id FROM coverage_current").result_rows)
+    assert rows == [[("acme",)], [("acme",)]]

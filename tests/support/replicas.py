@@ -179,8 +179,10 @@ class Replicas:
     def held(self, replica: int, table: str) -> Iterator[None]:
         """Meanwhile a replica takes over nothing of a table, whoever waits for it."""
         self._held.add((replica, table))
-        yield
-        self._held.discard((replica, table))
+        try:
+            yield
+        finally:
+            self._held.discard((replica, table))
 
     def reconnect(self) -> None:
         """Close every connection: the next ones are those of a new process."""
