@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,8 +28,18 @@ ROW = (AT, AT, 'a\n"b"\t\'ü\\ 🙂', 2**64 - 1, Decimal("0.000000001"), True, 0
 
 def test_values_are_kept_as_they_are(clickhouse: ClickHouse) -> None:
     zoned = AT.astimezone(timezone(timedelta(hours=5, minutes=45)))
-    nothing = (zoned + timedelta(seconds=1), zoned, "", 0, None, False, None, [], [])
-    of_enum = (AT + timedelta(seconds=2), AT, next(iter(Failure)), 1, Decimal(12345), False, float(1), [], [])
+    nothing: tuple[Any, ...] = (zoned + timedelta(seconds=1), zoned, "", 0, None, False, None, [], [])
+    of_enum: tuple[Any, ...] = (
+        AT + timedelta(seconds=2),
+        AT,
+        next(iter(Failure)),
+        1,
+        Decimal(12345),
+        False,
+        1.0,
+        [],
+        [],
+    )
     with clickhouse.session() as client:
         client.command(TABLE)
         insert_rows(client, "values_of_rows", COLUMNS, [ROW, nothing, of_enum])

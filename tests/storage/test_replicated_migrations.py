@@ -188,6 +188,7 @@ def test_tables_of_an_older_version_are_taken_over_with_their_rows(replicas: Rep
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("replication", [Replication.DATABASE, Replication.PATH])
 def test_the_whole_schema_is_made_on_two_replicas(replicas: Replicas, replication: Replication) -> None:
     """Beginning at one, from an older version with rows, and ending at the other."""
