@@ -163,6 +163,8 @@ def _check_is_seen(client: Client, table: str) -> None:
     try:
         client.command(f"EXISTS TABLE `{table}`")
     except DatabaseError as error:
+        if error.code == UNKNOWN_DATABASE:  # so is every table
+            return
         if error.code != ACCESS_DENIED:
             raise
         raise StorageError(
