@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from tests.support.clickhouse_http import ClickHouseHttp
-from tests.support.engines import make_shared_folder, remove_shared_folder
+from tests.support.engines import kept_open, make_shared_folder, remove_shared_folder, served_engine
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -84,9 +89,17 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def clickhouse_http() -> Iterator[ClickHouseHttp]:
+def open_engine(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
+    """An embedded engine that stays open from test to test; who wrote to it empties it."""
+    return kept_open(tmp_path_factory.mktemp("open") / "clickhouse")
+
+
+@pytest.fixture(scope="session")
+def clickhouse_http(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouseHttp]:
     """A ClickHouse server, one per test process; take `clickhouse_url` too for a database of the test's own."""
-    with ClickHouseHttp() as server:
+    folder = tmp_path_factory.mktemp("server") / "engine"
+    shutil.copytree(served_engine(), folder, symlinks=True)
+    with ClickHouseHttp(folder) as server:
         yield server
 
 

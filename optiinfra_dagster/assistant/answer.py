@@ -59,7 +59,7 @@ def answer(clickhouse: ClickHouse, settings: Settings, query: Query, limit: int)
 
         found = read_rows(clickhouse, settings, query, take)
         lacking = missing(client, customer, query, found.slices, settings, _kept(source, query.family))
-    rows = found.rows or Rows((), 0, whole=False, columns=())
+    rows = found.rows or Rows([], 0, whole=False, columns=())
     private = Private(settings, customer)
     return {
         "reader": f"{query.family} {query.reader}",
@@ -67,6 +67,7 @@ def answer(clickhouse: ClickHouse, settings: Settings, query: Query, limit: int)
         "as_of": {
             "from": _time(query.from_),
             "to": _time(query.to),
+            "known_at": _time(query.as_of),
             "windows": {name: windows.key(at) for name, at in found.slices.items()},
         },
         "complete": rows.whole and not lacking and not found.warnings,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.text import plain, shortened
 from optiinfra_dagster.providers.registry import PROVIDERS
+from optiinfra_dagster.storage import as_of_views
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 NEVER = "not_collected"
 EXPIRED = "expired"
+_FOREVER = datetime(2200, 1, 1, tzinfo=UTC)  # as of which everything is known
 LONGEST_REASON = 300  # characters: an error may be as long as a cloud likes
 
 
@@ -65,7 +67,8 @@ def missing(
     From the first of these windows to the newest that must be there. A window that is not due, since the customer is
     asked less often, is whole. `kept` is how long rows are kept, None where they stay.
     """
-    now = datetime.now(UTC)
+    known_at = windows.parse_time(query.as_of, "as_of") if query.as_of else None
+    now = known_at or datetime.now(UTC)
     due = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
     due -= timedelta(minutes=customer.poll_minutes)
     begin = windows.parse_time(query.from_, "from") if query.from_ else None
@@ -83,12 +86,18 @@ def missing(
     for provider in providers:
         first = slices.get(provider, due) if is_newest else windows.floor(begin) if begin else None
         last = now if end is None else end - timedelta(seconds=1)
-        found += _of_provider(client, query, provider, first, last, min(due, windows.floor(last)))
+        found += _of_provider(client, query, provider, first, last, min(due, windows.floor(last)), known_at)
     return found
 
 
 def _of_provider(
-    client: Client, query: Query, provider: str, first: datetime | None, last: datetime, due: datetime
+    client: Client,
+    query: Query,
+    provider: str,
+    first: datetime | None,
+    last: datetime,
+    due: datetime,
+    known_at: datetime | None,
 ) -> Iterator[Missing]:
     """Of a provider's windows from `first`, or the first that was tried, to `last`; those up to `due` must be there."""
     rows = client.query(
@@ -100,6 +109,7 @@ def _of_provider(
             "first": int(first.timestamp()) if first else 0,
             "last": int(last.timestamp()),
             "due": int(due.timestamp()),
+            "known_at": as_of_views.text(known_at or _FOREVER),
         },
     ).result_rows
     tried = [row for row in rows if row[1] == query.family]

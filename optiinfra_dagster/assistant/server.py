@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from mcp_types import (
 from mcp_types import Tool as ListedTool
 
 from optiinfra_dagster.assistant.tools import Tool, known_tool, no_such_customer, tools
-from optiinfra_dagster.model.errors import BusyError, OptiInfraError, StorageError, UsageError
+from optiinfra_dagster.model.errors import BusyError, LostError, OptiInfraError, StorageError, UsageError
 from optiinfra_dagster.model.text import plain
 from optiinfra_dagster.providers.registry import load_customers
 
@@ -67,14 +68,20 @@ _OF_READERS: dict[str, Any] = {
 Who = Callable[["ServerRequestContext[Any, Any]"], "Access"]
 
 
-def make_server(clickhouse: ClickHouse, settings: Settings, who: Who, say: Callable[[str], None]) -> Server[Any]:
-    """The server. `who` tells whose request it is; `say` is told of failures, for the one who runs it."""
-    answers = _Answers(clickhouse, settings, say)
+def make_server(
+    clickhouse: ClickHouse, settings: Settings, who: Who, say: Callable[[str], None], more: Sequence[Tool] = ()
+) -> Server[Any]:
+    """The server of `tools()` and `more`.
+
+    `who` tells whose request it is; `say` is told of failures, for the one who runs it.
+    """
+    offered = {**tools(), **{tool.name: tool for tool in more}}
+    answers = _Answers(clickhouse, settings, say, offered)
     turns = anyio.CapacityLimiter(AT_ONCE)
 
     async def listed(context: ServerRequestContext[Any, Any], _: PaginatedRequestParams | None) -> ListToolsResult:
         customers = who(context).customers
-        return ListToolsResult(tools=[_listed(tool, customers) for tool in tools().values()])
+        return ListToolsResult(tools=[_listed(tool, customers) for tool in offered.values()])
 
     async def called(context: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
         call = partial(answers.of, who(context), params.name, params.arguments or {})
@@ -93,15 +100,18 @@ def make_server(clickhouse: ClickHouse, settings: Settings, who: Who, say: Calla
 class _Answers:
     """Answers calls; whatever fails becomes one plain sentence."""
 
-    def __init__(self, clickhouse: ClickHouse, settings: Settings, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, clickhouse: ClickHouse, settings: Settings, say: Callable[[str], None], offered: Mapping[str, Tool]
+    ) -> None:
         self._clickhouse = clickhouse
         self._settings = settings
         self._say = say
+        self._tools = offered
 
     def of(self, access: Access, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
         """The answer to a call, or why there is none."""
         try:
-            tool = known_tool(name)
+            tool = known_tool(name, self._tools)
             call = tool.checked(arguments, access.customers)
             known = {customer.id for customer in load_customers(self._settings.customers_path)}
             for customer in call.customers:
@@ -110,6 +120,8 @@ class _Answers:
             with self._reading():
                 found = tool.run(self._clickhouse, self._settings, call)
         except UsageError as error:
+            return _refused(_in_words_of_tools(str(error)))
+        except LostError as error:
             return _refused(_in_words_of_tools(str(error)))
         except BusyError as error:
             self._tell(access, name, error)
@@ -135,7 +147,7 @@ class _Answers:
         from optiinfra_dagster.storage import migrations
 
         with self._clickhouse.session(migrated=False) as client:
-            migrations.ensure(client, apply=False)
+            migrations.ensure(client, self._clickhouse.topology(client), apply=False)
             yield
 
     def _tell(self, access: Access, name: str, error: Exception) -> None:
@@ -158,11 +170,12 @@ def _refused(sentence: str) -> CallToolResult:
 
 def _in_words_of_tools(sentence: str) -> str:
     """A sentence about options of the command line, about arguments."""
-    for option in ("provider", "from", "to", "cost"):
-        sentence = sentence.replace(f"--{option} ", f"{option} ").replace(f"--{option}.", f"{option}.")
-    return sentence.replace("--resource-id", "resource_id").replace(
-        "`optiinfra read resource inventory`", "resource_inventory"
+    sentence = (
+        re.sub(r"--(provider|from|to|cost|where|row)\b", r"\1", sentence)
+        .replace("--resource-id", "resource_id")
+        .replace("--as-of", "as_of")
     )
+    return re.sub(r"`optiinfra read (\w+) (\w+)[^`]*`", r"\1_\2", sentence)
 
 
 def _listed(tool: Tool, customers: tuple[str, ...]) -> ListedTool:

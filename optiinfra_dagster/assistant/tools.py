@@ -126,7 +126,7 @@ def tools() -> Mapping[str, Tool]:
             "readers",
             "What each reader tells, and column by column what it means, with units.",
             "Ask it before you interpret a column.",
-            {"reader": Argument(_choice([tool.name for tool in found], "only this one, with its columns"))},
+            {"reader": Argument(choice([tool.name for tool in found], "only this one, with its columns"))},
             _readers,
             of_all=True,
         ),
@@ -134,31 +134,32 @@ def tools() -> Mapping[str, Tool]:
     return {tool.name: tool for tool in found}
 
 
-def known_tool(name: str) -> Tool:
+def known_tool(name: str, among: Mapping[str, Tool]) -> Tool:
     """The tool of a name.
 
     Raises:
         UsageError: there is none.
     """
-    found = tools().get(name)
-    if found is None:
-        raise UsageError(f"There is no tool '{_word(name)}'{closest(_word(name), tools())}.")
-    return found
+    if name not in among:
+        raise UsageError(f"There is no tool '{_word(name)}'{closest(_word(name), among)}.")
+    return among[name]
 
 
 def _of_source(family: str, name: str, source: Source) -> Tool:
     has = source_columns(source)
     arguments: dict[str, Argument] = {}
     if "provider" in has:
-        arguments["provider"] = Argument(_choice(list(PROVIDERS), "only this cloud"))
-    arguments["from"] = Argument(_text("from this time on, such as 2026-11-21T00:00Z; default: the newest window"))
-    arguments["to"] = Argument(_text("before this time"))
-    if "resource_id" in has or source.of_one_resource:
+        arguments["provider"] = Argument(choice(list(PROVIDERS), "only this cloud"))
+    arguments["from"] = Argument(free_text("from this time on, such as 2026-11-21T00:00Z; default: the newest window"))
+    arguments["to"] = Argument(free_text("before this time"))
+    if "resource_id" in has:
         described = "only this resource; its full id, as resource_inventory has it"
-        arguments["resource_id"] = Argument(_text(described), required=source.of_one_resource)
+        arguments["resource_id"] = Argument(free_text(described), required=source.of_one_resource)
+    if not source.view.startswith("("):
+        arguments["as_of"] = Argument(free_text("what was known at this time, as far as it is kept; default: now"))
     costs = [cost for cost in cost_shown.COSTS if cost_shown.has(cost, dict.fromkeys(has, ""))]
     if len(costs) > 1:
-        arguments["cost"] = Argument(_choice(costs, "which cost the amount is; default: billed"))
+        arguments["cost"] = Argument(choice(costs, "which cost the amount is; default: billed"))
     most = {
         "type": "integer",
         "minimum": 1,
@@ -176,7 +177,7 @@ def _of_source(family: str, name: str, source: Source) -> Tool:
         values = call.values
         query = Query(
             family, name, customer, values.get("provider"), values.get("from"), values.get("to"),
-            values.get("resource_id"), None, values.get("cost", "billed"),
+            values.get("resource_id"), None, values.get("cost", "billed"), values.get("as_of"),
         )  # fmt: skip
         return answer(clickhouse, settings, query, values.get("limit", ROWS))
 
@@ -185,7 +186,9 @@ def _of_source(family: str, name: str, source: Source) -> Tool:
 
 def source_columns(source: Source) -> set[str]:
     """The columns of a source, as far as the code knows them without asking ClickHouse."""
-    return {*source.shows, *columns().get(table_of(source), ()), *(source.reader.columns if source.reader else ())}
+    own = source.reader.columns if source.reader else ()
+    of_one = ("resource_id",) if source.of_one_resource else ()
+    return {*source.shows, *columns().get(table_of(source), ()), *own, *of_one}
 
 
 def table_of(source: Source) -> str:
@@ -206,11 +209,13 @@ def _readers(clickhouse: ClickHouse, _: Settings, call: Call) -> dict[str, Any]:
     return described(clickhouse, call.values.get("reader"))
 
 
-def _text(description: str) -> dict[str, Any]:
+def free_text(description: str) -> dict[str, Any]:
+    """The schema of a text."""
     return {"type": "string", "description": description}
 
 
-def _choice(words: Sequence[str], description: str) -> dict[str, Any]:
+def choice(words: Sequence[str], description: str) -> dict[str, Any]:
+    """The schema of one of some words."""
     return {"type": "string", "enum": list(words), "description": description}
 
 
@@ -221,6 +226,12 @@ def _check(name: str, value: object, schema: Mapping[str, Any]) -> None:
             raise UsageError(f"{name} must be a whole number.")
         if not schema["minimum"] <= value <= schema["maximum"]:
             raise UsageError(f"{name} must be from {schema['minimum']} to {schema['maximum']:,}.")
+        return
+    if schema["type"] == "object":
+        if not isinstance(value, dict):
+            raise UsageError(f"{name} must be an object.")
+        for key, one in value.items():
+            _check(f"{name}.{_word(key)}", one, schema["additionalProperties"])
         return
     if not isinstance(value, str):
         raise UsageError(f"{name} must be text.")

@@ -13,13 +13,14 @@ from optiinfra_dagster.assistant.server import make_server
 from optiinfra_dagster.model.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mcp.server.context import ServerRequestContext
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from optiinfra_dagster.assistant.access import Access, Tokens
+    from optiinfra_dagster.assistant.tools import Tool
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
@@ -29,12 +30,14 @@ MOST_BODY = 1 << 20  # bytes of a question
 _ACCESS = "optiinfra.access"  # in the scope of a request
 
 
-def serve_stdio(clickhouse: ClickHouse, settings: Settings, access: Access, say: Callable[[str], None]) -> None:
+def serve_stdio(
+    clickhouse: ClickHouse, settings: Settings, access: Access, say: Callable[[str], None], more: Sequence[Tool] = ()
+) -> None:
     """Answer whoever started this process, until they close its standard input."""
     from mcp.server.stdio import stdio_server
 
     _quiet()
-    server = make_server(clickhouse, settings, lambda _: access, say)
+    server = make_server(clickhouse, settings, lambda _: access, say, more)
 
     async def serve() -> None:
         async with stdio_server() as (reads, writes):
@@ -44,7 +47,13 @@ def serve_stdio(clickhouse: ClickHouse, settings: Settings, access: Access, say:
 
 
 def serve_http(
-    clickhouse: ClickHouse, settings: Settings, tokens: Tokens, say: Callable[[str], None], address: str, port: int
+    clickhouse: ClickHouse,
+    settings: Settings,
+    tokens: Tokens,
+    say: Callable[[str], None],
+    address: str,
+    port: int,
+    more: Sequence[Tool] = (),
 ) -> None:
     """Answer whoever has a token, until interrupted; port 0 chooses a free one.
 
@@ -55,7 +64,7 @@ def serve_http(
 
     _quiet()
     listening = _listen(address, port)
-    app = http_app(clickhouse, settings, tokens, say, address)
+    app = http_app(clickhouse, settings, tokens, say, address, more)
     config = uvicorn.Config(
         app, access_log=False, log_config=None, server_header=False, limit_concurrency=MOST_REQUESTS, lifespan="on",
         timeout_graceful_shutdown=5,
@@ -66,7 +75,12 @@ def serve_http(
 
 
 def http_app(
-    clickhouse: ClickHouse, settings: Settings, tokens: Tokens, say: Callable[[str], None], address: str
+    clickhouse: ClickHouse,
+    settings: Settings,
+    tokens: Tokens,
+    say: Callable[[str], None],
+    address: str,
+    more: Sequence[Tool] = (),
 ) -> ASGIApp:
     """The application of the server over HTTP: each request by itself, so that a token is looked at with each."""
 
@@ -74,7 +88,7 @@ def http_app(
         access: Access = cast("Request", context.request).scope[_ACCESS]
         return access
 
-    server = make_server(clickhouse, settings, who, say)
+    server = make_server(clickhouse, settings, who, say, more)
     app = server.streamable_http_app(
         streamable_http_path=PATH,
         json_response=True,

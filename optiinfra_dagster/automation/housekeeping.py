@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from optiinfra_dagster.automation.run_tags import RUN_TAGS
-from optiinfra_dagster.storage import coverage
+from optiinfra_dagster.storage import coverage, superseded
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
@@ -42,10 +42,24 @@ def build(
         with clickhouse.session() as client:
             coverage.forget(client, datetime.now(UTC) - COVERAGE_KEPT)
 
-    @dg.job(name=HOUSEKEEPING_JOB, description="Delete old runs of Dagster and old states of coverage.", tags=RUN_TAGS)
+    @dg.op(
+        name="clear_superseded",
+        description="Delete the rows of batches that were superseded and are kept no longer.",
+    )
+    def clear(context: dg.OpExecutionContext, clickhouse: dg.ResourceParam[Any]) -> None:
+        with clickhouse.session(reads="metric_batches superseded_cleared") as client:
+            cleared = superseded.clear(client, settings.keep_superseded, datetime.now(UTC))
+        context.add_output_metadata({"deleted_batches": sum(cleared.values()), "by_dataset": cleared})
+
+    @dg.job(
+        name=HOUSEKEEPING_JOB,
+        description="Delete old runs of Dagster, old states of coverage, and superseded batches.",
+        tags=RUN_TAGS,
+    )
     def housekeeping() -> None:
         delete()
         forget()
+        clear()
 
     schedule = dg.ScheduleDefinition(
         name="nightly_housekeeping",
@@ -53,7 +67,7 @@ def build(
         cron_schedule="10 3 * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Deletes old runs and old states of coverage at night.",
+        description="Deletes old runs, old states of coverage and superseded batches at night.",
     )
     return housekeeping, schedule
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.automation.alerting import incidents
 from optiinfra_dagster.automation.alerting.incidents import Incident, Silence
 from optiinfra_dagster.automation.alerting.messages import message
-from optiinfra_dagster.automation.alerting.sinks import secrets_of, sinks_of
+from optiinfra_dagster.automation.alerting.sinks import sinks_of
 from optiinfra_dagster.automation.status.gather import need_instance
 from optiinfra_dagster.config.customers import select
+from optiinfra_dagster.config.held_secrets import secrets_of
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model.errors import UsageError
 from optiinfra_dagster.model.text import plain

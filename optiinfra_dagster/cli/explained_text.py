@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from optiinfra_dagster.cli.output import cell
 from optiinfra_dagster.model.text import counted, plain, shortened
-from optiinfra_dagster.storage.explanation.model import of_interest
+from optiinfra_dagster.storage.explanation.model import of_interest, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +25,15 @@ _UNALTERED = {
     False: "no: somebody changed rows after they were published",
     None: "not known: nothing could be hashed again, or not all of it",
 }
+
+
+def print_explanation(explanation: Explanation, format_: str, out: TextIO) -> None:
+    """Print it as `text` or `json`."""
+    if format_ == "json":
+        json.dump(explanation.as_dict(), out, indent=1, ensure_ascii=False)
+        out.write("\n")
+    else:
+        write(explanation, out)
 
 
 def write(of: Explanation, out: TextIO) -> None:
@@ -66,7 +76,7 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, Decimal):
-        return _amount(value)
+        return shown(value)
     if isinstance(value, (list, tuple, dict)):
         return shortened(plain(str(value)), 100)
     return shortened(cell(value), 200) if isinstance(value, (datetime, bool)) else plain(str(value))
@@ -104,8 +114,8 @@ def _layer(layer: Layer) -> Iterator[str]:
     counts = ", ".join(f"{count:,} {state}" for state, count in of.counts.items()) or "never tried"
     whose = f"{of.name} on {of.provider}" if of.provider else of.name
     yield f"{indent}{whose}, {_time(of.begin)} to {_time(of.end)}: {counts}{_calls_of(of)}"
-    shown, left_out = of_interest(of.ranges)
-    for one in shown:
+    told, left_out = of_interest(of.ranges)
+    for one in told:
         yield f"{indent}  {_range(one)}"
     if left_out:
         yield f"{indent}  ... and {counted(left_out, 'more stretch')}; --format json has the counts"
@@ -171,11 +181,8 @@ def _restated(of: Explanation) -> Iterator[str]:
         yield f"{counted(of.restated_before, 'amount')} restated before it was computed, which it holds"
 
 
-def _amount(value: Any) -> str:
-    if value is None:
-        return "no line"
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+def _amount(value: Decimal | None) -> str:
+    return "no line" if value is None else shown(value)
 
 
 def _failed(of: Explanation) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The command line: `optiinfra run | collect | read | report | export | migrate | lab serve | dev`.
 
 `optiinfra status`, `metrics`, `grants`, `mcp` and `alerts` are in `operations.py`, `optiinfra explain` in
-`explain_command.py`, `optiinfra golden` in `golden.py`, `optiinfra customers` in `customers.py`. Results go to standard
+`explain.py`, `optiinfra golden` in `golden.py`, `optiinfra customers` in `customers.py`. Results go to standard
 output, all else to standard error. Exit codes: 0 all went well, 1 something failed and is explained, 2 the command line
 is wrong, 130 interrupted, 141 the reader of the output went away.
 """
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from optiinfra_dagster.cli import customers, explain_command, golden, operations
+from optiinfra_dagster.cli import customers, explain, golden, operations
 from optiinfra_dagster.cli.command import Command, examples, readers_help
 from optiinfra_dagster.config.settings import Settings, load_settings
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
@@ -47,7 +47,7 @@ app.add_typer(export_app, name="export")
 app.add_typer(golden.app, name="golden")
 app.add_typer(lab_app, name="lab")
 app.add_typer(operations.app)  # nameless: its commands are commands here
-app.add_typer(explain_command.app)
+app.add_typer(explain.app)
 
 USAGE = 2  # what Typer makes of a command line that does not parse
 INTERRUPTED = 130  # what Typer makes of a KeyboardInterrupt
@@ -282,6 +282,7 @@ def collect(
         "read cost allocation --customer acme --cost effective",
         "read cost metrics --customer acme --from 2026-11-01T00:00Z --format csv > costs.csv",
         "read resource inventory --customer acme --format json | jq '.[].resource_id'",
+        "read cost summary --customer acme --as-of 2026-11-20T17:00Z",
     ),
 )
 def read(  # noqa: PLR0913, PLR0917 - these are its options
@@ -299,6 +300,9 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
     cost: Annotated[Cost, typer.Option(help="Which cost the amount is: what is billed, effective, or listed.")] = (
         Cost.BILLED
     ),
+    as_of: Annotated[
+        str | None, typer.Option(help="What was known at this time, as far as it is kept: 2026-11-21T00:00Z.")
+    ] = None,
 ) -> None:
     """Print what a reader says of a customer."""
     from optiinfra_dagster.cli.printing import print_rows
@@ -306,7 +310,7 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
 
     settings = load_settings()
     known(family, reader)
-    query = Query(family, reader, customer, provider, from_, to, resource_id, limit, cost.value)
+    query = Query(family, reader, customer, provider, from_, to, resource_id, limit, cost.value, as_of)
     found = print_rows(_clickhouse(settings), settings, query, format_.value, sys.stdout)
     for warning in found.warnings:
         say(f"warning: {warning}")

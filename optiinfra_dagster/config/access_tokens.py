@@ -106,13 +106,14 @@ def load_grants(path: Path) -> tuple[Grant, ...]:
     grants: list[Grant] = []
     for index, one in enumerate(found):
         place: Place = ("tokens", index)
-        grants.append(Grant(one.name, _digest(path, place, one), tuple(dict.fromkeys(one.customers))))
-        for key, others in (("name", [g.name for g in grants[:-1]]), ("token", [g.digest for g in grants[:-1]])):
-            if (one.name if key == "name" else grants[-1].digest) in others:
-                raise ConfigError(
-                    f"{path}:{document.line(place)} {spell(place)}: its {key} stands twice in the file. Give each "
-                    "holder a token of its own."
-                )
+        digest = _digest(path, place, one)
+        same_name = any(one.name == other.name for other in grants)
+        if same_name or any(digest == other.digest for other in grants):
+            raise ConfigError(
+                f"{path}:{document.line(place)} {spell(place)}: its {'name' if same_name else 'token'} stands twice in "
+                "the file. Give each holder a token of its own."
+            )
+        grants.append(Grant(one.name, digest, tuple(dict.fromkeys(one.customers))))
     return tuple(grants)
 
 

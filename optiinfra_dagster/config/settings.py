@@ -24,6 +24,7 @@ from pydantic import (
 
 from optiinfra_dagster.config.alert_settings import AlertSettings
 from optiinfra_dagster.config.judge_settings import JudgeSettings
+from optiinfra_dagster.config.keeping import Keeping, read_keeping
 from optiinfra_dagster.config.proxies import settle_proxies
 from optiinfra_dagster.config.replication import Replication  # noqa: TC001 - pydantic resolves the field
 from optiinfra_dagster.config.server_url import read_server_url
@@ -89,6 +90,13 @@ class Settings(JudgeSettings, AlertSettings):
         alias="OPTIINFRA_CLICKHOUSE_REPLICATION",
         description="how the tables of several replicas are kept the same: none, database, path or cloud; found out "
         "by asking the server if unset",
+    )
+    keep_superseded: Annotated[Keeping, BeforeValidator(read_keeping)] = Field(
+        default=Keeping(),
+        alias="OPTIINFRA_KEEP_SUPERSEDED_HOURS",
+        description="the hours for which what was replaced can still be read as of a time, by family, reader or "
+        "`rollups`, at least 10 minutes: 48, or cost=168,cost_daily=24,24; if unset, 168 of cost, 24 of the other "
+        "families, and 10 minutes of rollups, which cover an hour or a day",
     )
     customers_path: _AbsolutePath = Field(
         default_factory=_default_customers,

@@ -23,6 +23,10 @@ class BusyError(StorageError):
     """The embedded engine is held by another process, which may let go of it in a moment."""
 
 
+class LostError(StorageError):
+    """What was known at a time is not there any more."""
+
+
 class Cause(StrEnum):
     """The reason for a failed call; it decides whether asking again can help."""
 

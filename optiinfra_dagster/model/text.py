@@ -50,7 +50,7 @@ _SECRETS = (
     (
         re.compile(
             r"(?i)\b([\w-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|signature|sig|credential)[\w-]*"
-            r"[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;]{4,}"
+            r"(?:\s*=\s*|[\"']\s*:\s*)[\"']?)[^\s\"'&,;]{4,}"
         ),
         r"\1***",
     ),

@@ -68,9 +68,6 @@ def of_customer(client: Client, customer_id: str, user: str = "") -> list[str]:
     statements = _filled("grants/customer", database, role=role)
     for name in _readable(relations):
         owner = relations[name].owner
-        if not owner:  # a view with a parameter, whose columns are not known before it has a value
-            statements += _filled("grants/customer_select", database, role=role, table=name)
-            continue
         condition = f"{owner} = '{customer_id}'"
         # The slices of readers are of nobody, and every reader's view asks for them; what went wrong with one may name
         # anybody.
@@ -80,18 +77,15 @@ def of_customer(client: Client, customer_id: str, user: str = "") -> list[str]:
             condition = f"{condition} OR customer_id = ''"
         # Whoever has policies of their own on a table has said who may read it: to let everybody would undo that.
         is_shared = of_others & {name, ""}
-        statements += [
-            *_filled(
-                "grants/customer_policies",
-                database,
-                condition,
-                role=role,
-                table=name,
-                permits=f"{role}_permits" if is_shared else EVERYONE,
-                whom=role if is_shared else "",
-            ),
-            *_filled("grants/customer_select", database, role=role, table=name),
-        ]
+        statements += _filled(
+            "grants/customer_rows",
+            database,
+            condition,
+            role=role,
+            table=name,
+            permits=f"{role}_permits" if is_shared else EVERYONE,
+            whom=role if is_shared else "",
+        )
     return [*statements, *_to_user(role, user)]
 
 
@@ -193,7 +187,7 @@ def _readable(relations: Mapping[str, _Relation]) -> list[str]:
         if not (relation.is_view and relation.owner):
             continue
         all_of_it = set(below(name))
-        if all(relations[one].is_invokers if relations[one].is_view else relations[one].owner for one in all_of_it):
+        if all(relations[one].owner and relations[one].is_invokers for one in all_of_it):
             found |= all_of_it
     return sorted(found, key=lambda name: (relations[name].is_view, name))
 

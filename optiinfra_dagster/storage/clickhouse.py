@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.config.keeping import Keeping
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.database import DATABASE, use_database
@@ -66,6 +67,7 @@ class ClickHouse:
     Thread-safe. Sessions of one embedded place wait for each other, within the process and between processes, for at
     most `lock_timeout` seconds. After a session it stays open for `linger` seconds, or until another process waits.
     A server's answer is waited for `answer_seconds`. Its `replication` is found out where None is given.
+    `keeping` says how long superseded batches stay.
     """
 
     def __init__(
@@ -76,8 +78,10 @@ class ClickHouse:
         linger: float = 0.0,
         answer_seconds: int = ANSWER_SECONDS,
         replication: Replication | None = None,
+        keeping: Keeping | None = None,
     ) -> None:
         self._replication_asked = replication
+        self.keeping = keeping or Keeping()
         self._lock = threading.RLock()
         self._client: Client | None = None  # of a session
         self._schema_checked = False
@@ -107,6 +111,7 @@ class ClickHouse:
             linger=linger,
             answer_seconds=answer_seconds,
             replication=settings.clickhouse_replication,
+            keeping=settings.keep_superseded,
         )
 
     def __repr__(self) -> str:

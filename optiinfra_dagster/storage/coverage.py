@@ -108,11 +108,11 @@ def forget(client: Client, before: datetime) -> None:
     # Named one by one: a replicated table refuses a DELETE with a SELECT in it, which replicas might answer otherwise.
     for i in range(0, len(keys), _KEYS_PER_DELETE):
         named = ", ".join(
-            f"({', '.join(quote(part) for part in key)}, fromUnixTimestamp({since}))"
-            for *key, since in keys[i : i + _KEYS_PER_DELETE]
+            f"({', '.join(quote(part) for part in key)}, {since})" for *key, since in keys[i : i + _KEYS_PER_DELETE]
         )
         client.command(
-            f"DELETE FROM coverage WHERE (customer_id, provider, resource_id, metric_name, since) IN ({named})",  # noqa: S608 - quoted
+            "DELETE FROM coverage WHERE (customer_id, provider, resource_id, metric_name, toUnixTimestamp(since)) "  # noqa: S608 - quoted
+            f"IN ({named})",
             settings={"lightweight_deletes_sync": 2, "max_query_size": MAX_DELETE_BYTES},
         )
 

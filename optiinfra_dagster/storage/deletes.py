@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.model.slices import SliceKey
-    from optiinfra_dagster.storage.schema import Dataset
 
 # A delete names its slices in its SQL, for which the server's default limit is 256 KiB.
 STRETCHES_PER_DELETE = 200
 MAX_DELETE_BYTES = 64 * 1024 * 1024
 
 
-def delete_batches(client: Client, dataset: Dataset, leftovers: Sequence[tuple[SliceKey, int]]) -> None:
-    """Delete the rows of a batch of a slice, for each (slice, batch) in `leftovers`.
+def delete_batches(client: Client, table: str, where: str, leftovers: Sequence[tuple[SliceKey, int]]) -> None:
+    """Delete the rows of a batch of a slice, for each (slice, batch) in `leftovers`, as far as `where` holds.
 
-    Slices are named by stretches of windows: 26,880 of them one by one took 3.0 CPU-s, as 20 stretches 0.2.
+    A slice without customer is a whole window's, of a reader. Slices are named by stretches of windows: 26,880 of them
+    one by one took 3.0 CPU-s, as 20 stretches 0.2.
     """
     of_owner: dict[tuple[str, str, int], list[datetime]] = {}
     for key, batch in leftovers:
@@ -33,22 +33,28 @@ def delete_batches(client: Client, dataset: Dataset, leftovers: Sequence[tuple[S
         for first, last in runs_of(its_windows):
             stretches.setdefault((provider, batch, first, last), []).append(customer)
     named = [
-        f"(provider = {quote(provider)} AND batch = {batch} "
+        f"(batch = {batch} "
         f"AND window_start >= fromUnixTimestamp({int(first.timestamp())}) "
-        f"AND window_start <= fromUnixTimestamp({int(last.timestamp())}) "
-        f"AND customer_id IN ({', '.join(quote(customer) for customer in customers)}))"
+        f"AND window_start <= fromUnixTimestamp({int(last.timestamp())}){_of_customers(provider, customers)})"
         for (provider, batch, first, last), customers in stretches.items()
     ]
     for i in range(0, len(named), STRETCHES_PER_DELETE):
         part = list(stretches)[i : i + STRETCHES_PER_DELETE]
         delete_where(
             client,
-            dataset.table,
-            f"{dataset.where} "
+            table,
+            f"{where} "
             f"AND window_start >= fromUnixTimestamp({int(min(first for *_, first, _ in part).timestamp())}) "
             f"AND window_start <= fromUnixTimestamp({int(max(last for *_, last in part).timestamp())}) "
             f"AND ({' OR '.join(named[i : i + STRETCHES_PER_DELETE])})",
         )
+
+
+def _of_customers(provider: str, customers: Sequence[str]) -> str:
+    if list(customers) == [""]:
+        return ""
+    names = ", ".join(quote(customer) for customer in customers)
+    return f" AND provider = {quote(provider)} AND customer_id IN ({names})"
 
 
 def delete_where(client: Client, table: str, where: str) -> None:

@@ -132,7 +132,7 @@ def write(client: Client, wanted: Wanted, version: str, path: Path, *, embedded:
                 settings = {}
                 if ending == "csv":
                     types = readers.columns(client, VERSIONS[version])
-                    line = lines.csv_line(types.items())
+                    line = lines.csv_line(types.items(), by_default=True)
                     rows = rows.replace("SELECT *", f"SELECT {line}", 1)
                     format_, head = lines.FORMAT, ",".join(f'"{name}"' for name in types).encode() + b"\n"
             stream: Any = client.raw_stream(rows, wanted.parameters, settings=settings, fmt=format_)

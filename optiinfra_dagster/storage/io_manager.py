@@ -72,7 +72,10 @@ class ClickHouseIOManager(dg.IOManager):
             self._write_rows(context, obj, windows_of_run)
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """The published rows of the partition or range, as the type the asset asks for: pandas (default) or Arrow."""
+        """The published rows of the partition or range, as the type the asset asks for: pandas (default) or Arrow.
+
+        They are those that are published now; of an earlier time, see `MetricsTables.session`.
+        """
         import pyarrow as pa
 
         upstream = context.upstream_output

@@ -23,9 +23,14 @@ def takes_settings(client: Client) -> bool:
     return readonly is None or readonly.value != "1"
 
 
-def csv_line(cells: Iterable[tuple[str, str]]) -> str:
-    """The expression of a line of CSV from the expression and the type of each cell; null is nothing."""
-    return " || ',' || ".join(_or_null(value, kind, _cell, "") for value, kind in cells)
+def csv_line(cells: Iterable[tuple[str, str]], *, by_default: bool = False) -> str:
+    """The expression of a line of CSV from the expression and the type of each cell; null is nothing.
+
+    As `text` has it: decimals with all their digits, True and False. With `by_default`, as `focus` does, which leaves
+    both to the engine: decimals without zeros at the end, true and false.
+    """
+    cell = _default_cell if by_default else _cell
+    return " || ',' || ".join(_or_null(value, kind, cell, "") for value, kind in cells)
 
 
 def json_value(value: str, kind: str) -> str:
@@ -48,6 +53,12 @@ def _cell(value: str, kind: str) -> str:
     if kind == "Bool":
         return f"if({value}, 'True', 'False')"
     return f"""'"' || replaceAll({_text(value, kind)}, '"', '""') || '"'"""
+
+
+def _default_cell(value: str, kind: str) -> str:
+    if kind == "Bool" or kind.startswith("Decimal"):
+        return f"toString({value})"
+    return _cell(value, kind)
 
 
 def _json(value: str, kind: str) -> str:

@@ -1,6 +1,7 @@
 """Numbered .sql files in `sql/schema/`, applied once, in order, and remembered with a checksum.
 
-After them come the tables of readers that no file made (`reader_tables`).
+After them come the tables of readers that no file made (`reader_tables`), and the views of what was known at a time
+(`as_of_views`).
 
 A kill at any statement is made good by migrating again: a file that was not recorded is run from its beginning, and
 every statement may be run twice. The files from 014 on are written so; for the ones before, which are frozen, the
@@ -30,7 +31,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import StorageError
-from optiinfra_dagster.storage import ddl, reader_tables
+from optiinfra_dagster.storage import as_of_views, ddl, reader_tables
 from optiinfra_dagster.storage.database import DATABASE, use_database
 from optiinfra_dagster.storage.sql import SQL, readers, statements_of
 from optiinfra_dagster.storage.topology import SINGLE, caught_up, detect
@@ -94,9 +95,9 @@ class Migration:
         """
         found = [_repeatable(statement) for statement in self.statements]
         for i, statement in enumerate(found):
-            if alike := re.fullmatch(r"(CREATE TABLE IF NOT EXISTS )(\w+) AS (\w+)", statement):
-                head = f"{alike[1]}{alike[3]}\n"
-                found[i] = next(f"{alike[1]}{alike[2]}\n{s.removeprefix(head)}" for s in found if s.startswith(head))
+            if like := re.fullmatch(r"CREATE TABLE IF NOT EXISTS (\w+) AS (\w+)", statement):
+                other = next(s for s in found if re.match(rf"CREATE TABLE IF NOT EXISTS {like[2]}\s", s))
+                found[i] = other.replace(like[2], like[1], 1)
         return found
 
 
@@ -226,6 +227,9 @@ def migrate(
         for reader in readers().values() if of_readers else ():  # a kill may have come between its table and its view
             renew()
             reader_tables.show(client, topology, reader)
+        if of_readers:
+            renew()
+            as_of_views.derive(client, topology)
     return done
 
 

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import StorageError
-from optiinfra_dagster.storage import ddl
+from optiinfra_dagster.storage import as_of_views, ddl
 from optiinfra_dagster.storage.sql import readers
 
 if TYPE_CHECKING:
@@ -39,6 +39,17 @@ def missing(client: Client, among: Iterable[Reader] | None = None) -> list[Reade
     present = {name for (name,) in rows}
     lacking = [reader for reader in own if not present >= {reader.table, reader.view}]
     return sorted(lacking, key=lambda reader: len(reader.computed_from))
+
+
+def existing(client: Client) -> list[str]:
+    """The tables of readers that there are, those of other versions among them."""
+    names = "|".join(reader.file for reader in readers().values())
+    rows = client.query(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND match(name, {names:String}) "
+        "ORDER BY name",
+        parameters={"names": f"^({names})(_v[0-9a-f]{{8}})?$"},
+    ).result_rows
+    return [name for (name,) in rows]
 
 
 def create(client: Client, topology: Topology, reader: Reader) -> None:
@@ -71,6 +82,7 @@ def show(client: Client, topology: Topology, reader: Reader) -> None:
     shown = shown_table(client, reader)
     if shown in before and _is_filled(client, reader.table, shown):
         ddl.run(client, topology, _view(reader, "CREATE OR REPLACE VIEW"))
+        as_of_views.derive(client, topology)
         shown = reader.table
     if shown == reader.table:
         for name in before:

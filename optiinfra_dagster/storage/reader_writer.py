@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.slices import SliceKey, SliceStatus
-from optiinfra_dagster.storage import reader_tables
+from optiinfra_dagster.storage import reader_tables, superseded
 from optiinfra_dagster.storage.database import LEDGER_TABLE
-from optiinfra_dagster.storage.deletes import delete_where
+from optiinfra_dagster.storage.deletes import delete_batches
 from optiinfra_dagster.storage.ledger import LedgerRow, next_batch, publish, published
 from optiinfra_dagster.storage.sql import read_sql
 
@@ -143,16 +143,14 @@ def write_select(
         steps("verified")
         publish(client, table, entries, batch, run_id)
         steps("published")
-        wanted = set(windows)
-        old = [str(int(w.timestamp())) for w, b in seen if b < batch and w in wanted]
-        if old:
-            delete_where(
-                client,
-                table,
-                f"window_start >= fromUnixTimestamp({bounds['first']}) "
-                f"AND window_start <= fromUnixTimestamp({bounds['last']}) "
-                f"AND toUnixTimestamp(window_start) IN ({', '.join(sorted(set(old)))}) AND batch < {batch}",
-            )
+        old: dict[SliceKey, list[int]] = {}
+        for window, found_batch in seen:
+            key = SliceKey("", "", window)
+            # The batch that this one supersedes is not due yet.
+            if found_batch < batch and window in counts and not (key in before and before[key].batch == found_batch):
+                old.setdefault(key, []).append(found_batch)
+        leftovers = superseded.due(client, table, old, clickhouse.keeping, datetime.now(UTC))
+        delete_batches(client, table, "1", leftovers)
         steps("cleaned")
     return counts
 

@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.storage import cost_shown
+from optiinfra_dagster.storage import as_of_views, cost_shown
 from optiinfra_dagster.storage.reader_tables import shown_table
 from optiinfra_dagster.storage.sql import read_sql, readers
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.storage.sql import Reader
+
+
+_NOW = datetime(2200, 1, 1, tzinfo=UTC)  # as of which everything is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Wanted:
     limit: int | None = None
     cost: str = "billed"  # which of `cost_shown.COSTS` the amount is
     slices: Mapping[str, datetime] = field(default_factory=dict)
+    as_of: datetime | None = None  # what was known at a time, instead of now
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +198,12 @@ def statement(source: Source, wanted: Wanted, types: Mapping[str, str]) -> State
         "first_window": _text(windows.floor(wanted.begin) - source.window_before if wanted.begin else None),
         "end_of_windows": _text(wanted.end + source.window_after if wanted.end else None),
         "resource": wanted.resource_id,
+        "as_of": as_of_views.text(wanted.as_of or _NOW),
     }
+    view = as_of_views.call(source.view) if wanted.as_of else source.view
     return Statement(
         types,
-        f"SELECT *{list_of_instead} FROM {source.view} AS t WHERE {' AND '.join(conditions)}",  # noqa: S608 - names are the code's own
+        f"SELECT *{list_of_instead} FROM {view} AS t WHERE {' AND '.join(conditions)}",  # noqa: S608 - names are the code's own
         ", ".join([*filter(None, [source.ordered_by]), *source.key, source.time]),
         wanted.limit,
         parameters,
@@ -264,7 +270,7 @@ def standings(client: Client, wanted: Wanted, providers: Collection[str]) -> dic
     It is read as a whole only where its last day does not tell of all `providers` that are expected.
     """
     found: dict[str, Standing] = {}
-    for since in (datetime.now(UTC) - timedelta(days=1), datetime.fromtimestamp(0, UTC)):
+    for since in ((wanted.as_of or datetime.now(UTC)) - timedelta(days=1), datetime.fromtimestamp(0, UTC)):
         rows = client.query(
             read_sql("queries/standings"),
             parameters={
@@ -272,6 +278,7 @@ def standings(client: Client, wanted: Wanted, providers: Collection[str]) -> dic
                 "family": wanted.family,
                 "provider": wanted.provider,
                 "since": int(since.timestamp()),
+                "as_of": as_of_views.text(wanted.as_of or _NOW),
             },
         ).result_rows
         for provider, published, newest, tried, status, error in rows:
@@ -282,7 +289,9 @@ def standings(client: Client, wanted: Wanted, providers: Collection[str]) -> dic
     return found
 
 
-def computed(client: Client, reader: Reader, collected: Collection[datetime]) -> dict[datetime, datetime]:
+def computed(
+    client: Client, reader: Reader, collected: Collection[datetime], as_of: datetime | None = None
+) -> dict[datetime, datetime]:
     """For each of some windows, the reader's newest slice that is of it or of one before; none where there is none.
 
     A reader's window is newer than a provider's where its last collection failed: that window says nothing of it.
@@ -293,8 +302,10 @@ def computed(client: Client, reader: Reader, collected: Collection[datetime]) ->
             "SELECT DISTINCT toUnixTimestamp(window_start) AS seconds FROM metric_batches "
             "WHERE dataset = {dataset:String} AND customer_id = '' AND status IN ('ok', 'partial') "
             "AND window_start >= fromUnixTimestamp({since:UInt32}) "
-            "AND window_start <= fromUnixTimestamp({last:UInt32}) ORDER BY seconds",
+            "AND window_start <= fromUnixTimestamp({last:UInt32}) AND published_at <= {as_of:DateTime64(3, 'UTC')} "
+            "ORDER BY seconds",
             parameters={
+                "as_of": as_of_views.text(as_of or _NOW),
                 "dataset": shown_table(client, reader),
                 "since": int(since.timestamp()),
                 "last": int(max(collected).timestamp()),
@@ -311,13 +322,15 @@ def computed(client: Client, reader: Reader, collected: Collection[datetime]) ->
 
 def is_collected(client: Client, wanted: Wanted) -> bool:
     """True if a slice of the customer's family was published in the times that are wanted."""
+    ledger = as_of_views.call("published_batches") if wanted.as_of else "published_batches"
     ((count,),) = client.query(
-        "SELECT count() FROM published_batches WHERE customer_id = {customer:String} "
+        f"SELECT count() FROM {ledger} WHERE customer_id = {{customer:String}} "  # noqa: S608 - names are the code's own
         "AND dataset IN ({family:String}, concat({family:String}, '_billed')) "
         "AND (empty({provider:String}) OR provider = {provider:String}) "
         "AND window_start >= fromUnixTimestamp({begin:UInt32}) AND window_start < fromUnixTimestamp({end:UInt32})",
         parameters={
             "customer": wanted.customer, "family": wanted.family, "provider": wanted.provider,
+            "as_of": as_of_views.text(wanted.as_of or _NOW),
             "begin": int(windows.floor(wanted.begin).timestamp()) if wanted.begin else 0,
             "end": int(wanted.end.timestamp()) if wanted.end else 2**32 - 1,
         },

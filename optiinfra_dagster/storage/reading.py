@@ -12,7 +12,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import UsageError
 from optiinfra_dagster.model.text import ago
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
-from optiinfra_dagster.storage import cost_shown, readers
+from optiinfra_dagster.storage import as_of, cost_shown, readers
 from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.readers import Wanted, sources
 
@@ -42,6 +42,7 @@ class Query:
     resource_id: str | None = None
     limit: int | None = None
     cost: str = "billed"
+    as_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,12 @@ def read_rows(
     """The customer's rows: of each provider's newest published window, or of the times asked for.
 
     `metrics` go by the points' own timestamps, readers by the windows they were computed for. `take` executes the
-    statement in whatever form the caller wants the rows, and says whether there are any.
+    statement in whatever form the caller wants the rows, and says whether there are any. As of a time, it is what was
+    known then.
 
     Raises:
         UsageError: the query names what is not there, or a reader of one resource without naming it.
-        StorageError: the tables cannot be read.
+        StorageError: the tables cannot be read, or what was known at the time is not there any more.
     """
     source = known(query.family, query.reader)
     if source.of_one_resource and not query.resource_id:
@@ -99,7 +101,13 @@ def read_rows(
             "`optiinfra read resource inventory` does."
         )
     (customer,) = select(load_customers(settings.customers_path), [query.customer])
-    wanted, now = _checked(query), datetime.now(UTC)
+    wanted = _checked(query)
+    if wanted.as_of and source.view.startswith("("):
+        raise UsageError(
+            f"{query.family} {query.reader} tells what is known now: what was known of the coverage of metrics before "
+            "is not kept. Leave out --as-of, or read resource changes, resource days or cost waste with it."
+        )
+    now = wanted.as_of or datetime.now(UTC)
     expected = [
         provider
         for provider in PROVIDERS
@@ -109,10 +117,15 @@ def read_rows(
         found = readers.standings(client, wanted, expected)
         chosen = _chosen(found, expected, now)
         if not chosen:
-            return Result(None, f"No {query.family} was collected yet for {_whom(query)}: {_why_never(query, found)}.")
-        slices = _slices(client, source, chosen)
+            by_then = f" by {query.as_of}" if query.as_of else ""
+            why = _why_never(query, found)
+            return Result(None, f"No {query.family} was collected yet for {_whom(query)}{by_then}: {why}.")
+        if wanted.as_of and source.reader:
+            as_of.refuse_other_table(client, source.reader, wanted.as_of)
+        slices = _slices(client, source, chosen, wanted.as_of)
         if not slices:
-            return Result(None, f"The reader {query.family} {query.reader} was not computed yet: run `optiinfra run`.")
+            remedy = f" by {query.as_of}." if query.as_of else ": run `optiinfra run`."
+            return Result(None, f"The reader {query.family} {query.reader} was not computed yet{remedy}")
         is_newest = wanted.begin is None and wanted.end is None
         if is_newest and not source.is_history:
             wanted = replace(wanted, slices=slices)
@@ -121,9 +134,13 @@ def read_rows(
             wanted = replace(wanted, begin=windows.floor_to(source.length, wanted.begin))
         statement = _statement(client, source, query, wanted)
         rows, are_there = take(client, statement)
+        as_of.refuse_lost(client, source, wanted, f"{query.family} {query.reader}")
         note = _why_empty(client, query, wanted, source.if_empty) if not are_there else ""
     late = _late({**dict.fromkeys(expected), **chosen}, found, customer, settings, now) if is_newest else []
     title = f"{_whom(query)}: {query.family} {query.reader}"
+    if query.as_of:
+        title += f", as of {query.as_of}"
+        late = [f"As of {query.as_of}, {sentence}" for sentence in late]
     return Result(rows, note, late, title, {name: at for name, at in slices.items() if name} if is_newest else {})
 
 
@@ -144,11 +161,13 @@ def _chosen(found: Mapping[str, Standing], expected: Sequence[str], now: datetim
     return chosen or collected
 
 
-def _slices(client: Client, source: Source, chosen: Mapping[str, datetime]) -> dict[str, datetime]:
+def _slices(
+    client: Client, source: Source, chosen: Mapping[str, datetime], known_at: datetime | None
+) -> dict[str, datetime]:
     """The window to read of each provider, and the newest of them for whatever belongs to none."""
     computed = {window: window for window in chosen.values()}
     if source.reader is not None:
-        computed = readers.computed(client, source.reader, set(chosen.values()))
+        computed = readers.computed(client, source.reader, set(chosen.values()), known_at)
     slices = {provider: computed[window] for provider, window in chosen.items() if window in computed}
     return {"": max(slices.values()), **slices} if slices else {}
 
@@ -227,7 +246,15 @@ def _checked(query: Query) -> Wanted:
     if begin and end and begin >= end:
         raise UsageError(f"--from {query.from_} is not before --to {query.to}: swap them, or widen the range.")
     return Wanted(
-        query.family, query.customer, query.provider or "", begin, end, query.resource_id or "", query.limit, query.cost
+        query.family,
+        query.customer,
+        query.provider or "",
+        begin,
+        end,
+        query.resource_id or "",
+        query.limit,
+        query.cost,
+        as_of=as_of.checked_time(query.as_of, datetime.now(UTC)) if query.as_of is not None else None,
     )
 
 

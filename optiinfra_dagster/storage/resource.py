@@ -32,6 +32,10 @@ class MetricsTables(dg.ConfigurableResource[Any]):
     def session(self, *, reads: str = "") -> "Iterator[Client]":
         """A client whose default database holds the tables; query the `_current` views.
 
+        What was known at a time (UTC) is in those that end with `_as_of`, for instance
+        `cost_summary_as_of(as_of = '2026-11-30 02:00:00')`. They answer with less once rows of that time were cleared
+        away, where `optiinfra read --as-of` refuses.
+
         `reads` is the SQL, or the names of the tables and views, where all that was written before is to be seen on
         whichever of several replicas.
 

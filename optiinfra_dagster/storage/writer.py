@@ -2,8 +2,9 @@
 
 A slice is replaced as a whole by an attempt: the rows of one (dataset, customer, provider, window). Each attempt
 gets a new, higher batch number; its rows become visible when a row of the ledger (`metric_batches`) names that
-batch, and not before; rows of older batches are deleted afterwards. A kill between any two steps leaves the old slice
-or the new one, never a mixture, and the next attempt clears away what the kill left.
+batch, and not before; rows of older batches are deleted some time afterwards (`superseded`), so that a reader that
+began before loses none. A kill between any two steps leaves the old slice or the new one, never a mixture, and the next
+attempt clears away what the kill left.
 
 Slices are written in flushes: one INSERT per table and month, one verifying query, one INSERT of all their ledger
 rows (one block, so atomic), one delete.
@@ -21,7 +22,7 @@ import pyarrow as pa
 
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.slices import AlreadyPublished, SliceKey, SliceResult
-from optiinfra_dagster.storage import arrow, coverage, merge
+from optiinfra_dagster.storage import arrow, coverage, merge, superseded
 from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.deletes import delete_batches
 from optiinfra_dagster.storage.ledger import LedgerRow, Published, next_batch, publish, published
@@ -46,6 +47,19 @@ class FlushResult:
     reread: int = 0
     corrected: int = 0
     rows_written: int = 0
+
+
+@dataclass(slots=True)
+class _Found:
+    """Rows of slices that are not of their published batches.
+
+    `rubbish` nobody publishes: it may be deleted. `old` are batches below the published ones, of `orphans` the highest
+    ones above, which may be another writer's.
+    """
+
+    rubbish: list[tuple[SliceKey, int]] = field(default_factory=list)
+    old: dict[SliceKey, list[int]] = field(default_factory=dict)
+    orphans: dict[SliceKey, int] = field(default_factory=dict)
 
 
 class Writer:
@@ -126,15 +140,17 @@ class Writer:
         if rows is not None:
             self._insert(client, rows, batch)
         self._step("inserted")
-        leftovers, orphans = self._verify(client, entries, before, batch, keys)
+        found = self._verify(client, entries, before, batch, keys)
         self._step("verified")
         coverage.record(client, self._dataset.name, covered, version=batch)
         if entries:
             publish(client, self._dataset.name, entries, batch, self._run_id)
         self._step("published")
-        delete_batches(client, self._dataset, leftovers)
+        now, keeping = datetime.now(UTC), self._clickhouse.keeping
+        leftovers = found.rubbish + superseded.due(client, self._dataset.name, found.old, keeping, now)
+        delete_batches(client, self._dataset.table, self._dataset.where, leftovers)
         self._step("cleaned")
-        return orphans
+        return found.orphans
 
     def _supersede(self, client: Client, orphans: Mapping[SliceKey, int]) -> None:
         """Publish what is published once more, above the rows that an attempt at the same slices left unpublished.
@@ -188,12 +204,8 @@ class Writer:
         before: Mapping[SliceKey, Published],
         batch: int,
         keys: Sequence[SliceKey],
-    ) -> tuple[list[tuple[SliceKey, int]], dict[SliceKey, int]]:
-        """Raise unless every row is there.
-
-        Returns the (slice, batch) pairs to delete after publishing, and of the slices with rows above the published
-        batch that must not be deleted the highest such batch.
-        """
+    ) -> _Found:
+        """Raise unless every row is there; returns what else is there of the slices."""
         counts = self._counts(client, keys)
         current = {key: old.batch for key, old in before.items()}
         lost = []
@@ -204,17 +216,19 @@ class Writer:
                     lost.append(entry)
         if lost:
             self._raise_if_lost(client, lost, counts, batch)
-        leftovers: list[tuple[SliceKey, int]] = []
-        orphans: dict[SliceKey, int] = {}
+        found = _Found()
         for key, batches in counts.items():
             newest_batch = current.get(key, 0)
             for row_batch in batches:
                 # The lock of an embedded place says that nobody else is writing; on a server nothing does.
-                if row_batch < newest_batch or (row_batch > newest_batch and self._clickhouse.embedded):
-                    leftovers.append((key, row_batch))
+                if row_batch > newest_batch and self._clickhouse.embedded:
+                    found.rubbish.append((key, row_batch))
                 elif row_batch > newest_batch and newest_batch:
-                    orphans[key] = max(row_batch, orphans.get(key, 0))
-        return leftovers, orphans
+                    found.orphans[key] = max(row_batch, found.orphans.get(key, 0))
+                # The batch that this flush supersedes is not due yet: to ask the ledger of it would be in vain.
+                elif row_batch < newest_batch and not (key in before and row_batch == before[key].batch):
+                    found.old.setdefault(key, []).append(row_batch)
+        return found
 
     def _raise_if_lost(
         self, client: Client, lost: Sequence[LedgerRow], counts: Mapping[SliceKey, Mapping[int, int]], batch: int

@@ -5,5 +5,7 @@ GRANT SELECT, INSERT, ALTER DELETE ON {database}.* TO {role};
 GRANT CREATE VIEW, DROP TABLE ON {database}.* TO {role};
 GRANT SYSTEM SYNC REPLICA ON {database}.* TO {role};
 GRANT SELECT ON system.clusters TO {role};
+GRANT SELECT ON system.macros TO {role};
 GRANT SELECT ON system.mutations TO {role};
 GRANT SELECT ON system.parts TO {role};
+GRANT SELECT ON system.replicas TO {role};

@@ -1,6 +1,6 @@
 -- How a customer's slices of a family and of its bills between two windows stand, by provider: whole (published in full,
 -- or not due), partial (published, and something is missing), or why they are not there; with the error of the newest. `due` counts those
--- up to the newest window that must be there.
+-- up to the newest window that must be there; `known_at` leaves out what was recorded later.
 SELECT
     provider,
     dataset,
@@ -24,6 +24,7 @@ FROM
     WHERE customer_id = {customer:String} AND dataset IN ({family:String}, concat({family:String}, '_billed'))
         AND provider = {provider:String}
         AND window_start >= fromUnixTimestamp({first:UInt32}) AND window_start <= fromUnixTimestamp({last:UInt32})
+        AND published_at <= {known_at:DateTime64(3, 'UTC')}
     GROUP BY provider, dataset, window_start
 )
 GROUP BY provider, dataset, state

@@ -1,4 +1,4 @@
--- How each provider of a customer stands in a family: how many attempts since a moment published something, the newest
+-- How each provider of a customer stood in a family at a time: how many attempts since a moment published something, the newest
 -- window of those, and of the newest window that was tried, how its last attempt ended.
 SELECT
     provider,
@@ -10,5 +10,5 @@ SELECT
 FROM metric_batches
 WHERE customer_id = {customer:String} AND dataset = {family:String}
     AND (empty({provider:String}) OR provider = {provider:String})
-    AND window_start >= fromUnixTimestamp({since:UInt32})
+    AND window_start >= fromUnixTimestamp({since:UInt32}) AND published_at <= {as_of:DateTime64(3, 'UTC')}
 GROUP BY provider

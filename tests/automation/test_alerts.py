@@ -20,8 +20,9 @@ from optiinfra_dagster.automation.alerting.deliver import MOST_SINGLE, tell
 from optiinfra_dagster.automation.alerting.incidents import Silence
 from optiinfra_dagster.automation.alerting.messages import Shape
 from optiinfra_dagster.automation.alerting.sensor import Watch, build, ping
-from optiinfra_dagster.automation.alerting.sinks import secrets_of, shape_of, sinks_of
+from optiinfra_dagster.automation.alerting.sinks import shape_of, sinks_of
 from optiinfra_dagster.automation.status.items import Item, Kind, Section, State, Status, Trouble
+from optiinfra_dagster.config.held_secrets import secrets_of
 from optiinfra_dagster.config.settings import Settings, load_settings
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.providers.registry import load_customers

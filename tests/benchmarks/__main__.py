@@ -65,6 +65,7 @@ def main() -> None:
             alarm,
             reading,
             replacing,
+            as_of,
             fixed_cost_of_a_window,
         )
     }
@@ -520,6 +521,18 @@ def replacing() -> None:
             theirs = found[place, "dagster-clickhouse"]
             line(f"{place}: % of reads wrong", 100 * ours.share_wrong, 100 * theirs.share_wrong, "0")
             line(f"{place}: replacing a slice, ms", ours.p50, theirs.p50, "told")
+
+
+def as_of() -> None:
+    """A day of which every slice has a superseded version, and ten of them, beside one that has none."""
+    from tests.benchmarks.as_of import measured
+
+    plain, costs = measured(0)
+    for superseded in (1, 10):
+        size, found = measured(superseded)
+        line(f"bytes of a day, {superseded} superseded of each slice", size, plain, "told")
+        for name, ours in found.items():
+            line(f"CPU-s of {name}, {superseded} superseded of each slice", ours, costs[name], "<= 1.2")
 
 
 def fixed_cost_of_a_window() -> None:

@@ -7,15 +7,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.cli.read import Query
-
-from optiinfra_dagster.cli.explain import explain
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.metrics import Coverage, CoverageState
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import schema
+from optiinfra_dagster.storage.explanation.ask import explain
 from optiinfra_dagster.storage.reader_writer import compute
+from optiinfra_dagster.storage.reading import Query
 from optiinfra_dagster.storage.rows import resource_rows
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer

@@ -457,8 +457,10 @@ def _tiny() -> dict[str, Any]:
 # --- Reading ---------------------------------------------------------------------------------------------------------
 
 
+# A second time costs 20 CPU-s more. That it changes nothing is also tried family by family, and reader by reader.
 @pytest.mark.timeout(240)  # two processes of 15 s on a machine with other work
-def test_run_twice_ends_well_with_the_same_counts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("again", [False, pytest.param(True, marks=pytest.mark.long)])
+def test_a_run_ends_well_and_again_with_the_same_counts(tmp_path: Path, again: bool) -> None:
     spine = Spine.at(tmp_path / "home")
     window = windows.key(newest_window())
 
@@ -485,7 +487,7 @@ def test_run_twice_ends_well_with_the_same_counts(tmp_path: Path) -> None:
         # Nothing was there before, no day of an inventory is over.
         maybe = {"cost/waste", "cost/commitments", "performance/anomalies", "resource/uptime"}
         assert empty - maybe == {name for name in rows if name.startswith("application/")}
-        assert counts() == first
+        assert not again or counts() == first
 
 
 def test_every_reader_has_columns_to_show_and_they_exist(collected: Collected) -> None:

@@ -173,6 +173,18 @@ def test_a_certificate_that_nobody_trusts_is_told(run: Run, tmp_path: Path, comm
     assert "s3cr3t" not in ended[2]
 
 
+@pytest.mark.parametrize("command", ["collect", "read", "migrate"])
+def test_a_clickhouse_that_would_work_by_half_is_refused(run: Run, clickhouse_url: str, command: str) -> None:
+    ended = run(
+        *COMMANDS[command], OPTIINFRA_CLICKHOUSE_URL=clickhouse_url, OPTIINFRA_CLICKHOUSE_REPLICATION="database"
+    )
+    one_line(ended, 1, "OPTIINFRA_CLICKHOUSE_REPLICATION is database, but", "CREATE DATABASE")
+    with ClickHouse(clickhouse_url).session(migrated=False) as client:
+        client.command("CREATE TABLE cost_metrics (x UInt8) ENGINE = Memory")
+    ended = run(*COMMANDS[command], OPTIINFRA_CLICKHOUSE_URL=clickhouse_url)
+    one_line(ended, 1, "cost_metrics is of the engine Memory", "Move it to another database")
+
+
 # --- DAGSTER_HOME -----------------------------------------------------------------------------------------------------
 
 

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optiinfra_dagster.lab import CloudLab
+from tests.support.engines import empty
 from tests.support.spine import Spine, world
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 StartLab = Callable[..., CloudLab]
 
@@ -39,14 +42,19 @@ def start_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartLab]:
 
 
 @pytest.fixture
-def spine(tmp_path: Path) -> Iterator[Spine]:
-    """A spine in a folder of its own, without customers yet; its engine stays open, since each opening takes 0.3 s."""
-    spine = Spine.at(tmp_path / "home")
-    with spine.clickhouse.session():
+def spine(tmp_path: Path, open_engine: ClickHouse) -> Iterator[Spine]:
+    """A spine in a folder of its own, without customers yet; its engine, held open, is empty and elsewhere."""
+    spine = Spine.at(tmp_path / "home", open_engine.place)
+    spine.clickhouse = open_engine
+    with open_engine.session() as client:
         yield spine
+        empty(client)
 
 
 @pytest.fixture
 def free_spine(tmp_path: Path) -> Spine:
-    """The same, not held open: collections of costs and of LLM quality open the engine in threads of their own."""
+    """A spine with an engine of its own, not held open.
+
+    Collections of costs and of LLM quality open the engine in threads of their own.
+    """
     return Spine.at(tmp_path / "home")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tests.collection.conftest import StartLab
 
+METRICS = ["resource", "performance"]  # the bill of three accounts takes half of a run's time
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 CLI = "from optiinfra_dagster.cli.main import main; main()"
 
@@ -100,7 +101,7 @@ def test_a_run_publishes_checks_and_tells(start_lab: StartLab, spine: Spine, ins
 
 def test_a_second_run_calls_nobody(start_lab: StartLab, spine: Spine, instance: dg.DagsterInstance) -> None:
     lab, window = start_lab(), newest_window()
-    spine.write_customers(lab)
+    spine.write_customers(lab, families=METRICS)
     first = materialize(spine, instance, window)
     assert first.success
     before = spine.view("performance_metrics")
@@ -122,7 +123,7 @@ def test_run_config_limits_a_range_to_a_customer(
     start_lab: StartLab, spine: Spine, instance: dg.DagsterInstance
 ) -> None:
     lab, window = start_lab(), newest_window()
-    spine.write_customers(lab)
+    spine.write_customers(lab, families=METRICS)
     result = materialize(spine, instance, window - windows.WINDOW, window, customers=["globex"])
     assert result.success
     assert {row["customer_id"] for row in spine.view("performance_metrics")} == {"globex"}
@@ -230,7 +231,7 @@ def test_the_check_of_a_shard_does_not_hide_what_failed_in_another(
 ) -> None:
     """Acme is in the second shard, the two others in the first."""
     lab, window = start_lab(), newest_window()
-    spine.write_customers(lab)
+    spine.write_customers(lab, families=METRICS)
     lab.control.add_faults({"action": "deny", "account": ACCOUNTS["globex"]})
 
     def check(shard: str, at: datetime) -> dg.AssetCheckEvaluation:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 
-from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from tests.support.engines import copy_migrated, kept_open, migrated_engine
+from tests.support.engines import SERVED, copy_migrated, empty, migrated_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from clickhouse_connect.driver.client import Client
 
     from tests.support.clickhouse_http import ClickHouseHttp
 
@@ -26,15 +22,6 @@ def migrated_folder() -> Path:
     return migrated_engine()
 
 
-@pytest.fixture(scope="session")
-def migrated_database(clickhouse_http: ClickHouseHttp) -> str:
-    """The URL of a database on the test server, brought up to date as `optiinfra migrate` does."""
-    url = clickhouse_http.url(f"storage_{uuid.uuid4().hex[:12]}")
-    with ClickHouse(url).session(migrated=False) as client:
-        migrations.migrate(client)
-    return url
-
-
 @pytest.fixture
 def chdb_url(tmp_path: Path) -> str:
     """An embedded place of the test's own."""
@@ -42,23 +29,14 @@ def chdb_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def http_url(migrated_database: str, clickhouse_http: ClickHouseHttp) -> Iterator[str]:
+def http_url(clickhouse_http: ClickHouseHttp) -> Iterator[str]:
     """A database on the test server, without rows and faults."""
+    url = clickhouse_http.url(SERVED)
     clickhouse_http.reset()
-    yield migrated_database
+    yield url
     clickhouse_http.reset()
-    with ClickHouse(migrated_database).session() as client:
-        _empty(client)
-
-
-def _empty(client: Client) -> None:
-    """Remove every row of the tables."""
-    used = client.query(
-        "SELECT name FROM system.tables WHERE database = currentDatabase() AND total_rows > 0 "
-        "AND name != 'schema_migrations'"
-    )
-    for (table,) in used.result_rows:
-        client.command(f"TRUNCATE TABLE {table}")
+    with ClickHouse(url).session() as client:
+        empty(client)
 
 
 @pytest.fixture(params=["chdb", "http"])
@@ -66,12 +44,6 @@ def url(request: pytest.FixtureRequest) -> str:
     """A migrated place of each transport in turn."""
     found: str = request.getfixturevalue(f"{request.param}_url")
     return found
-
-
-@pytest.fixture(scope="session")
-def open_engine(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
-    """An embedded engine that stays open from test to test, and makes way when a test opens one of its own."""
-    return kept_open(tmp_path_factory.mktemp("open") / "clickhouse")
 
 
 @pytest.fixture(params=["chdb", "http"])
@@ -84,4 +56,4 @@ def clickhouse(request: pytest.FixtureRequest) -> Iterator[ClickHouse]:
     clickhouse = request.getfixturevalue("open_engine")
     with clickhouse.session() as client:
         yield clickhouse
-        _empty(client)
+        empty(client)

@@ -6,9 +6,14 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
 import pytest
 
-from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.cli import export, metrics, report, status
+from optiinfra_dagster.cli.access import tell_grants
+from optiinfra_dagster.model.cost import Category
+from optiinfra_dagster.model.errors import ConfigError, StorageError
+from optiinfra_dagster.reports import page
 from optiinfra_dagster.storage import (
     access,
     coverage,
@@ -17,17 +22,24 @@ from optiinfra_dagster.storage import (
     reader_tables,
     reader_writer,
     readers,
+    reading,
     schema,
 )
 from optiinfra_dagster.storage.clickhouse import ClickHouse, fetch
+from optiinfra_dagster.storage.sql import SQL, statements_of
 from optiinfra_dagster.storage.sql import readers as all_readers
+from optiinfra_dagster.storage.topology import SINGLE
 from optiinfra_dagster.storage.writer import Writer
+from tests.conftest import LONG
+from tests.support.bills import charge, publish_bill
 from tests.support.clickhouse_http import ClickHouseHttp
 from tests.support.engines import copy_migrated
 from tests.support.samples import W, collected, failed
+from tests.support.spine import Spine, newest_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 DATABASE = "optiinfra_metrics"
 
@@ -91,11 +103,13 @@ NEEDS = {
     "ALTER DELETE": "DELETE FROM cost_daily WHERE 0 SETTINGS lightweight_delete_mode = 'lightweight_update_force'",
     "SYSTEM SYNC REPLICA": "SYSTEM SYNC REPLICA coverage",
     "SELECT ON system.clusters": "SELECT count() FROM system.clusters",
+    "SELECT ON system.macros": "SELECT count() FROM system.macros",
+    "SELECT ON system.replicas": "SELECT count() FROM system.replicas",
     "SELECT ON system.mutations": "SELECT count() FROM system.mutations",
     "SELECT ON system.parts": "SELECT count() FROM system.parts",
     "SHOW ROW POLICIES": "SELECT count() FROM system.row_policies",
 }
-UNENFORCED = {"TABLE ENGINE"}  # the embedded engine asks for no grant of engines, as servers may not
+UNENFORCED = {"TABLE ENGINE", "CLUSTER"}  # the embedded engine asks for no grant of these, as a server may not
 
 
 def rights_of(process: str) -> list[str]:
@@ -164,7 +178,7 @@ def test_the_writer_collects_computes_deletes_and_erases(server: ClickHouseHttp)
             f"window_start, batch FROM published_batches WHERE dataset = '{old}') AS b USING (window_start, batch)",
         ):
             client.command(statement)
-        reader_tables.create(client, reader)
+        reader_tables.create(client, SINGLE, reader)
     clickhouse = of(server, "writer")
     for batch in (collected("erased"), collected("erased"), failed("erased"), collected("acme"), collected("globex")):
         Writer(clickhouse, schema.PERFORMANCE, run_id="test").flush([batch])
@@ -183,7 +197,7 @@ def test_who_only_reads_reads_all_and_sends_no_setting(server: ClickHouseHttp) -
     server.reset()
     with clickhouse.session() as client:
         for family, of_family in readers.sources().items():
-            for source in of_family.values():
+            for source in list(of_family.values())[:: 1 if LONG else 6]:  # the same kinds of statements for all
                 types = readers.columns(client, source.view)
                 one = "x" if source.of_one_resource else ""
                 asked = readers.Wanted(family, "acme", begin=W, end=W + timedelta(days=1), resource_id=one)
@@ -204,3 +218,69 @@ def test_who_only_reads_writes_nothing_and_is_told(server: ClickHouseHttp) -> No
     for refused in (of_flush, of_command):
         assert "\n" not in str(refused.value)
         assert "name a user who may write in OPTIINFRA_CLICKHOUSE_URL" in str(refused.value)
+
+
+@pytest.mark.long
+def test_every_command_that_reads_works_for_who_only_reads(
+    server: ClickHouseHttp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And prints what it prints for others."""
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    days = [datetime.now(UTC).date() - timedelta(days=one) for one in (40, 41)]
+    odd = charge(days[0], "1.50", resource_id="i-1", description='a "b", c', metadata={"a": 'x"y'})
+    publish_bill(of(server, "writer"), days, [odd, charge(days[1], "-0.1", category=Category.CREDIT)])
+    spine = Spine.at(tmp_path, server.url(DATABASE, "reader", ""))
+    spine.write_customers("http://127.0.0.1:1", ["acme"])
+    Writer(of(server, "writer"), schema.PERFORMANCE, run_id="test").flush([collected("acme", [newest_window()])])
+    part = next(part.reader for part in page.PARTS if part.reader[0] == "performance")
+    reader_writer.compute(of(server, "writer"), all_readers()[part], [newest_window()])
+    files = {}
+    for user in ("reader", "writer"):
+        clickhouse = of(server, user)
+        for format_, version in (("csv", "1.2"), ("csv", "1.4"), ("parquet", "1.2")):
+            out = tmp_path / f"{user}.{version}.{format_}"
+            begin, end = f"{days[1]:%Y-%m-%d}", f"{days[0] + timedelta(days=1):%Y-%m-%d}"
+            export.export_focus(clickhouse, spine.settings, export.Request("acme", begin, end, version, format_, out))
+            files[user, version, format_] = out
+        report.write_report(clickhouse, spine.settings, "acme", tmp_path / f"{user}.html")
+    for version in ("1.2", "1.4"):
+        text = files["reader", version, "csv"].read_text()
+        assert text == files["writer", version, "csv"].read_text()
+        assert text.count("\n") == 3
+    assert pq.read_table(files["reader", "1.2", "parquet"]).equals(pq.read_table(files["writer", "1.2", "parquet"]))
+    warnings: list[str] = []
+    assert 'customer="acme"' in metrics.text(spine.settings, warnings.append, by_customer=True)
+    assert [line for line in warnings if not line.startswith("dagster has no metrics")] == []
+    shown: list[str] = []
+    status.print_status(spine.settings, shown.append, as_json=False, details=True)
+    assert not any("privileges" in line or "readonly" in line for line in [*warnings, *shown])
+    rows = reading.read_rows(
+        of(server, "reader"), spine.settings, reading.Query("performance", "metrics", "acme"), reading.as_records
+    )
+    assert rows.rows is not None
+
+
+def test_the_statements_are_printed_for_the_database_of_the_url(tmp_path: Path) -> None:
+    settings = Spine.at(tmp_path, "http://default@127.0.0.1:1/own`s").settings
+    printed: list[str] = []
+    tell_grants(settings, "reader", "graf`ana", printed.append)
+    assert printed[0] == "CREATE ROLE IF NOT EXISTS `optiinfra__reader`;"
+    assert printed[1] == "GRANT SELECT ON `own\\`s`.* TO `optiinfra__reader`;"
+    assert printed[-1] == "GRANT `optiinfra__reader` TO `graf\\`ana`;"
+    with_all: list[str] = []
+    tell_grants(settings, None, "", with_all.append)
+    assert set(printed[:-1]) < set(with_all)
+    with pytest.raises(ConfigError, match=r"There is no role 'writter' .did you mean 'writer'"):
+        tell_grants(settings, "writter", "", print)
+    with pytest.raises(ConfigError, match="--user is of use with one role"):
+        tell_grants(settings, None, "grafana", print)
+
+
+def test_every_statement_is_one_of_clickhouse(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As its parser takes them, those with rows of customers too."""
+    places = {"role": "`r`", "database": "`d`", "table": "`t`", "permits": "`p`", "policy": "`p`", "whom": "ALL"}
+    with ClickHouse(f"chdb://{tmp_path_factory.mktemp('parser') / 'clickhouse'}").session(migrated=False) as client:
+        for path in sorted((SQL / "grants").glob("*.sql")):
+            for statement in statements_of(path.read_text()):
+                filled = statement.format(**places, condition="customer_id = 'acme' OR customer_id = ''")
+                assert client.command("SELECT formatQuery({s:String})", parameters={"s": filled})

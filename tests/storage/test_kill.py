@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.writer import Writer
 from tests.support import killing
-from tests.support.samples import Row, collected, raw, seen_values, select, view
+from tests.support.samples import Row, age, collected, raw, seen_values, select, view
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +59,13 @@ def test_a_kill_leaves_the_old_or_the_new_and_the_next_attempt_clears_up(
         Writer(clickhouse, schema.PERFORMANCE).flush(killing.second_batch())
         assert view(clickhouse) == after == raw(clickhouse)
         assert coverage(clickhouse) == covered
+        known = select(clickhouse, "SELECT count() AS n FROM published_versions WHERE isNotNull(until)")
+        assert known == [{"n": 8}]  # of acme and hooli: what the kill left is none of them
+
+        age(clickhouse, timedelta(days=2))
+        Writer(clickhouse, schema.PERFORMANCE).flush(killing.second_batch())
+        assert view(clickhouse) == after
+        assert select(clickhouse, "SELECT count() AS n FROM performance_metrics") == [{"n": len(after)}]
 
 
 def test_a_kill_of_an_attempt_whose_content_nobody_gets_again_is_cleared_up(url: str) -> None:

@@ -23,6 +23,7 @@ from tests.support.samples import (  # fmt: skip
     EARLY,
     LATE,
     W,
+    age,
     batches,
     collected,
     failed,
@@ -272,11 +273,12 @@ def test_a_flush_is_one_insert_of_one_part_and_one_ledger_block(writer: Writer, 
 def test_many_slices_are_replaced_in_one_flush(writer: Writer, clickhouse: ClickHouse) -> None:
     # So many that naming each in the delete would pass the server's limit on the length of a statement.
     span = windows_from(W, 2_000)
-    for value in (1, 2):
+    for value in (1, 2, 3):
         writer.flush([collected(f"customer-{i}", span, values=[value]) for i in range(3)])
+        age(clickhouse, timedelta(days=2))
 
     [found] = select(clickhouse, "SELECT count() AS rows, sum(metric_value) AS total FROM performance_metrics")
-    assert found == {"rows": 6_000, "total": 12_000}
+    assert found == {"rows": 12_000, "total": 6_000 * (2 + 3)}
 
 
 def test_slices_scattered_over_batches_are_replaced_in_one_flush(
@@ -286,9 +288,12 @@ def test_slices_scattered_over_batches_are_replaced_in_one_flush(
     span = windows_from(W, 16)
     for i in range(4):
         writer.flush([collected("acme", span[i::4], values=[i]), collected("o'brien", span[i::4], values=[i])])
-    writer.flush([collected("acme", span, values=[9])])
+    for value in (8, 9):
+        age(clickhouse, timedelta(days=2))
+        writer.flush([collected("acme", span, values=[value])])
 
     assert seen_values(clickhouse) == [9] * 16
+    assert len(batches(clickhouse)) == 2 + 4  # those of the other customer
     assert seen_values(clickhouse, "o'brien") == [0, 1, 2, 3] * 4
     assert raw(clickhouse) == view(clickhouse)
 

@@ -115,7 +115,7 @@ class Access:
         """Raise RefusedError if a statement reads a table of `system` that the user may not."""
         granted = [grant for role in self.users[user].roles for grant in self.roles[role]]
         for table in _SYSTEM_TABLE.findall(statement):
-            enough = (f"ON system.{table}", "ON *.*", _OF_SHOW.get(table, "ON *.*"))
+            enough = (f"ON system.{table}", "ALL ON *.*", _OF_SHOW.get(table, "ALL ON *.*"))
             if table in ALWAYS_READABLE or any(right in grant for right in enough for grant in granted):
                 continue
             raise RefusedError(

@@ -584,7 +584,7 @@ class ClickHouseHttp:
         access: Literal["", "lenient", "strict"] = "",
     ) -> None:
         self.password = password
-        self._access = access
+        self.access = access
         self.port = port
         self._folder = tempfile.TemporaryDirectory(prefix="clickhouse-http-")
         self.path = path or Path(self._folder.name, "engine")
@@ -610,7 +610,7 @@ class ClickHouseHttp:
             str(self.port),
         ]
         self._process = subprocess.Popen(
-            [*command, "--password", self.password, *(["--access", self._access] if self._access else [])],
+            [*command, "--password", self.password, *(["--access", self.access] if self.access else [])],
             cwd=Path(__file__).resolve().parents[2],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -15,10 +15,14 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from tests.support.clickhouse_http import ClickHouseHttp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from clickhouse_connect.driver.client import Client
 
 SHARED = "TESTS_SHARED_FOLDER"  # names the folder that all processes of a test run share
 
@@ -79,6 +83,30 @@ def kept_open(folder: Path) -> ClickHouse:
     It makes way when the process opens another one. Each opening takes 0.4 CPU-s.
     """
     return ClickHouse(f"chdb://{copy_migrated(folder)}", lock_timeout=30, linger=3_600)
+
+
+SERVED = "storage"  # the database of `served_engine` that has the tables
+
+
+@cache
+def served_engine() -> Path:
+    """The folder of a test server with a database that was brought up to date as `optiinfra migrate` does."""
+
+    def make(folder: Path) -> None:
+        with ClickHouseHttp(folder) as server, ClickHouse(server.url(SERVED)).session(migrated=False) as client:
+            migrations.migrate(client)
+
+    return made_once("served", make)
+
+
+def empty(client: Client) -> None:
+    """Remove every row of the tables."""
+    used = client.query(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND total_rows > 0 "
+        "AND name != 'schema_migrations'"
+    )
+    for (table,) in used.result_rows:
+        client.command(f"TRUNCATE TABLE {table}")
 
 
 @cache

@@ -88,6 +88,10 @@ def select(clickhouse: ClickHouse, sql: str, **parameters: Any) -> list[dict[str
 
 
 Row = tuple[Any, ...]
+NOT_SUPERSEDED = (
+    "(customer_id, provider, window_start, batch) NOT IN (SELECT customer_id, provider, window_start, batch "
+    "FROM published_versions WHERE isNotNull(until))"
+)
 _CONTENT = "customer_id, provider, window_start, resource_id, timestamp, metric_value, collected_at"
 
 
@@ -101,10 +105,12 @@ def view(clickhouse: ClickHouse, customer: str | None = None) -> list[Row]:
 
 
 def raw(clickhouse: ClickHouse) -> list[Row]:
-    """What the performance table holds, published or not, without the batches' numbers."""
-    return [
-        tuple(row.values()) for row in select(clickhouse, f"SELECT {_CONTENT} FROM performance_metrics ORDER BY ALL")
-    ]
+    """What the performance table holds, published or not, but for what was superseded; without the batches' numbers."""
+    rows = select(
+        clickhouse,
+        f"SELECT {_CONTENT} FROM performance_metrics WHERE {NOT_SUPERSEDED} ORDER BY ALL",
+    )
+    return [tuple(row.values()) for row in rows]
 
 
 def batches(clickhouse: ClickHouse) -> list[int]:
@@ -129,3 +135,14 @@ def seen_values(clickhouse: ClickHouse, customer: str = "acme") -> list[float]:
 def windows_from(first: datetime, count: int) -> list[datetime]:
     """So many windows from `first` on."""
     return windows.span(first, first + (count - 1) * windows.WINDOW)
+
+
+def age(clickhouse: ClickHouse, by: timedelta) -> None:
+    """Make everything that was published so much older."""
+    with clickhouse.session() as client:
+        client.command(
+            "ALTER TABLE metric_batches UPDATE "
+            "published_at = fromUnixTimestamp64Milli(toUnixTimestamp64Milli(published_at) - {ms:Int64}, 'UTC') WHERE 1",
+            parameters={"ms": int(by.total_seconds() * 1000)},
+            settings={"mutations_sync": 2},
+        )

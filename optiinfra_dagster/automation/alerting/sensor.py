@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from optiinfra_dagster.automation.alerting.deliver import tell
-from optiinfra_dagster.automation.alerting.sinks import open_url, secrets_of, sinks_of
+from optiinfra_dagster.automation.alerting.sinks import open_url, sinks_of
 from optiinfra_dagster.automation.ledger_watch import LedgerCache
 from optiinfra_dagster.automation.status import asset
 from optiinfra_dagster.automation.status.gather import Look, look
 from optiinfra_dagster.automation.status.items import Item, State
+from optiinfra_dagster.config.held_secrets import secrets_of
 from optiinfra_dagster.model.errors import OptiInfraError
 from optiinfra_dagster.model.text import counted
 from optiinfra_dagster.providers.registry import load_customers

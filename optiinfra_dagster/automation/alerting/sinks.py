@@ -8,7 +8,6 @@ import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -214,28 +213,3 @@ def sinks_of(settings: Settings, customers: Sequence[Customer], log: Callable[[s
         if server:
             found += [MailSink(server, settings.alert_mail_from, to, customer.id) for to in alerts.mail_to]
     return found
-
-
-def secrets_of(settings: Settings) -> frozenset[str]:
-    """The secrets of the settings, which no message may hold."""
-    found = {
-        value.get_secret_value()
-        for value in (
-            settings.groq_api_key,
-            settings.judge_api_key,
-            settings.second_judge_api_key,
-            settings.alert_webhook,
-            settings.alert_smtp,
-            settings.heartbeat_url,
-        )
-        if value
-    }
-    for url in (settings.clickhouse_url, settings.alert_smtp):
-        if url:
-            with suppress(ValueError):
-                written = urlsplit(url.get_secret_value()).password or ""
-                found |= {written, unquote(written)}
-    return frozenset(one for one in found if len(one) >= SHORTEST_SECRET)
-
-
-SHORTEST_SECRET = 6  # characters; a shorter one would blot out parts of words

@@ -26,6 +26,7 @@ DIFFERS = "does not match the ledger"
 EXPIRED = "the rows are older than the table keeps them"
 OTHER_VERSION = "not told: published by a version with other columns"
 
+_NOTHING = (0, 0)
 _ADDED = re.compile(r"^ALTER TABLE (\w+) ADD COLUMN IF NOT EXISTS (\w+)", re.MULTILINE)
 
 
@@ -91,49 +92,62 @@ def check(
     )
     contents = arrow.content_hashes(found)
     expires = _expires(client, dataset)
-    newer = _columns_added(client, dataset)
+    older = _Older(found, _columns_added(client, dataset))
     verdicts: dict[str, int] = {}
     differing = []
     for one in chosen:
         key = (*owner, int(one.start.timestamp()))
-        said = (one.rows, one.content_hash)
-        verdict = MATCHES if contents.get(key, (0, 0)) == said else DIFFERS
-        if verdict == DIFFERS and expires is not None and one.start < expires and key not in contents:
-            verdict = EXPIRED
-        elif verdict == DIFFERS:
-            verdict = _by_columns_of_then(found, one, key, newer)
+        verdict = MATCHES
+        if contents.get(key, _NOTHING) != (one.rows, one.content_hash):
+            is_gone = expires is not None and one.start < expires and key not in contents
+            verdict = EXPIRED if is_gone else older.verdict(one, key, contents.get(key, _NOTHING)[0])
         verdicts[verdict] = verdicts.get(verdict, 0) + 1
         if verdict == DIFFERS:
             differing.append(one.start)
     return Checked(len(chosen), len(slices), rows, verdicts, tuple(sorted(differing)))
 
 
-def _by_columns_of_then(
-    found: pa.Table, one: Slice, key: tuple[str, str, int], added: Sequence[tuple[datetime, Sequence[str]]]
-) -> str:
-    """The verdict on a slice by the columns that its table had when it was published.
+class _Older:
+    """The hashes of rows without the columns that migrations added: those of slices from before them.
 
-    Columns that were added since count for nothing where they are empty in all rows, and only there.
+    Such a column counts for nothing in a slice where it is empty in all rows, and only there.
     """
-    from optiinfra_dagster.storage import arrow
 
-    rows = arrow.of_windows(arrow.of_slice(found, key[0], key[1]), [one.start])
-    since = [names for at, names in added if one.published_at is not None and at >= one.published_at]
-    if not since:
-        return DIFFERS
-    dropped: list[str] = []
-    for names in reversed(since):
-        dropped += [name for name in names if name in rows.column_names]
-        if any(_is_filled(rows[name]) for name in dropped):
-            break
-        content = arrow.content_hashes(rows.drop_columns(dropped)).get(key, (0, 0))
-        if content == (one.rows, one.content_hash):
-            return MATCHES
-    return OTHER_VERSION if rows.num_rows == one.rows else DIFFERS
+    def __init__(self, rows: pa.Table, added: Sequence[tuple[datetime, Sequence[str]]]) -> None:
+        self._rows = rows
+        self._added = added
+        self._hashes: dict[int, tuple[Mapping[tuple[str, str, int], tuple[int, int]], set[int]]] = {}
 
+    def verdict(self, one: Slice, key: tuple[str, str, int], stored: int) -> str:
+        """The verdict on a slice, of which so many rows are stored, that does not match as it is."""
+        since = [n for n, (at, _) in enumerate(self._added) if one.published_at is not None and at >= one.published_at]
+        if not since or stored != one.rows:
+            return DIFFERS
+        for first in reversed(since):
+            contents, filled = self._without(first)
+            if contents.get(key) == (one.rows, one.content_hash) and key[2] not in filled:
+                return MATCHES
+        return OTHER_VERSION
 
-def _is_filled(column: pa.ChunkedArray) -> bool:
-    return any(value not in {None, "", 0} for value in column.unique().to_pylist())
+    def _without(self, first: int) -> tuple[Mapping[tuple[str, str, int], tuple[int, int]], set[int]]:
+        """The hashes without the columns of the migration of this number and later ones, and where these hold anything.
+
+        Windows are in epoch seconds.
+        """
+        from optiinfra_dagster.storage import arrow
+
+        if first not in self._hashes:
+            named = {name for _, names in self._added[first:] for name in names}
+            dropped = [name for name in self._rows.column_names if name in named]
+            starts = [int(start.timestamp()) for start in self._rows["window_start"].to_pylist()]
+            filled = {
+                start
+                for name in dropped
+                for start, value in zip(starts, self._rows[name].to_pylist(), strict=True)
+                if value not in {None, "", 0}
+            }
+            self._hashes[first] = arrow.content_hashes(self._rows.drop_columns(dropped)), filled
+        return self._hashes[first]
 
 
 def _columns_added(client: Client, dataset: Dataset) -> list[tuple[datetime, tuple[str, ...]]]:

@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.model.text import plain
+
 if TYPE_CHECKING:
     from optiinfra_dagster.storage.explanation.checksums import Checked, OfRows
     from optiinfra_dagster.storage.explanation.facts import Days, Gap, Restatement
@@ -209,3 +211,13 @@ def _key(value: Any) -> str:
     if isinstance(value, datetime):
         return time(value)
     return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def shown(value: Any) -> str:
+    """A value in a line of text: money without zeros at its end, empty where it is not known."""
+    if isinstance(value, datetime):
+        return time(value)
+    if isinstance(value, Decimal):
+        text = f"{value:f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    return "" if value is None else plain(str(value))

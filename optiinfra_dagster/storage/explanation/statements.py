@@ -75,7 +75,10 @@ def filters(given: Iterable[str], types: Mapping[str, str]) -> tuple[list[str], 
         if not value and "Nullable" in kind:
             conditions.append(f"(isNull({name}) OR toString({name}) = '')")
             continue
-        conditions.append(f"{name} = CAST({{{parameter}:String}} AS {_plain(kind)})")
+        if _is_cast(_plain(kind)):
+            conditions.append(f"{name} = CAST({{{parameter}:String}} AS {_plain(kind)})")
+        else:
+            conditions.append(f"toString({name}) = {{{parameter}:String}}")
         parameters[parameter] = _checked(text, value, kind)
     return conditions, parameters
 
@@ -99,6 +102,10 @@ def _checked(text: str, value: str, kind: str) -> str:
         wanted = {"Date": "a day such as 2026-11-21", "Bool": "true or false"}.get(plain, "a number")
         raise UsageError(f"--where {text}: {text.partition('=')[0]} is compared with {wanted}.") from None
     return value
+
+
+def _is_cast(plain: str) -> bool:
+    return plain.startswith("Date") or plain == "Bool" or _NUMBER.fullmatch(plain) is not None
 
 
 def _plain(kind: str) -> str:

@@ -1,0 +1,84 @@
+"""`optiinfra explain` as a tool of an assistant: of the row alone, without what the reader's slice has of others."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.assistant.private import Private
+from optiinfra_dagster.assistant.tools import Argument, Tool, choice, free_text, tools
+from optiinfra_dagster.config.customers import select
+from optiinfra_dagster.model.errors import OptiInfraError, UsageError
+from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.assistant.tools import Call
+    from optiinfra_dagster.config.settings import Settings
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+MOST_BYTES = 200_000  # as JSON; past it stretches of slices are only counted
+
+
+def explain_tool() -> Tool:
+    """The tool; its arguments are those of the reader, and which of its rows is meant."""
+    of_readers = [name for name, tool in tools().items() if "limit" in tool.arguments]
+    where = {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "description": 'columns and their values, such as {"period": "yesterday"}',
+    }
+    return Tool(
+        "explain",
+        "Where one row of a reader comes from, whether it may be trusted and why not: the slices beneath it and what "
+        "they lack, calls and what they cost, restatements, whether the stored rows still match the ledger.",
+        "Give `where` or `row` until one row is left. complete and unaltered are null where that cannot be told.",
+        {
+            "reader": Argument(choice(of_readers, "the reader whose row it is"), required=True),
+            "where": Argument(where),
+            "row": Argument({"type": "integer", "minimum": 1, "maximum": 1_000_000, "description": "the row's number"}),
+            "provider": Argument(choice(list(PROVIDERS), "only this cloud")),
+            "resource_id": Argument(free_text("only this resource; its full id")),
+            "from": Argument(free_text("from this time on; default: the newest window")),
+            "to": Argument(free_text("before this time")),
+        },
+        _run,
+    )
+
+
+def _run(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[str, Any]:
+    from optiinfra_dagster.storage.explanation.ask import explain
+    from optiinfra_dagster.storage.reading import Query
+
+    (name,), values = call.customers, call.values
+    family, _, reader = values["reader"].partition("_")
+    query = Query(
+        family, reader, name, values.get("provider"), values.get("from"), values.get("to"), values.get("resource_id")
+    )
+    where = [f"{column}={value}" for column, value in values.get("where", {}).items()]
+    try:
+        found = explain(clickhouse, settings, query, where=where, row=values.get("row")).as_dict()
+    except OptiInfraError as error:
+        if type(error) is OptiInfraError:  # there is no such row: for who asks, and no fault of the server
+            raise UsageError(str(error)) from error
+        raise
+    (customer,) = select(load_customers(settings.customers_path), [name])
+    text = Private(settings, customer).masked(json.dumps(_of_the_row(found)))
+    told: dict[str, Any] = json.loads(text)
+    if len(text) > MOST_BYTES:
+        for layer in told["beneath"]:
+            layer["ranges_left_out"] += len(layer.pop("ranges", ()))
+    return told
+
+
+def _of_the_row(found: dict[str, Any]) -> dict[str, Any]:
+    """The explanation without what tells of other customers: a reader's slice holds the rows of all."""
+    told = {key: value for key, value in found.items() if key != "origin"}
+    told["origin"] = {key: value for key, value in found["origin"].items() if key != "computed_by"}  # 10,000 characters
+    if found["origin"]["kind"] == "reader":
+        told.pop("checksum")
+        told["own"] = found["own"] and {k: v for k, v in found["own"].items() if k not in {"rows", "content_hash"}}
+    told["beneath"] = [
+        {k: v for k, v in layer.items() if not (layer["is_reader"] and k in {"rows", "ranges", "checksum"})}
+        for layer in found["beneath"]
+    ]
+    return told

@@ -1,0 +1,176 @@
+"""Whether what was known at a time is still there: an answer as of a time is whole, or it is refused.
+
+The ledger tells which batch of each slice was published then, and how many rows it had; the tables tell which are
+left. Rows go when their batch has been superseded for long enough (`superseded`), when they expire, and when a customer
+is erased; an upgrade that changes a reader gives it another table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.errors import LostError, UsageError
+from optiinfra_dagster.storage.reader_tables import shown_table
+from optiinfra_dagster.storage.sql import read_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from clickhouse_connect.driver.client import Client
+
+    from optiinfra_dagster.storage.readers import Source, Wanted
+    from optiinfra_dagster.storage.sql import Reader
+
+_FOREVER = datetime(2100, 1, 1, tzinfo=UTC)
+_BILLS = {"cost": "cost_kind = 'estimated'", "cost_billed": "cost_kind = 'billed'"}
+
+
+def checked_time(typed: str, now: datetime) -> datetime:
+    """The time that a person typed.
+
+    Raises:
+        UsageError: it is no time, or in the future.
+    """
+    time = windows.parse_time(typed, "--as-of")
+    if time > now:
+        raise UsageError(f"--as-of {typed} is in the future; it is {now:%Y-%m-%dT%H:%M:%SZ} now.")
+    return time
+
+
+def refuse_other_table(client: Client, reader: Reader, time: datetime) -> None:
+    """Raise if people read another table of the reader at a time: an upgrade has changed what it computes since.
+
+    Raises:
+        LostError: they did, and that table is gone, or not filled again.
+    """
+    rows = client.query(
+        read_sql("queries/reader_shown_at"),
+        parameters={"shown": shown_table(client, reader), "file": reader.file, "as_of": int(time.timestamp() * 1000)},
+    ).result_rows
+    for others, own, since in rows:
+        if others > own:
+            oldest = f"; the oldest time is {_seconds(since)}" if since else ""
+            raise LostError(
+                f"{reader.family} {reader.name} was computed otherwise at {_seconds(_milliseconds(time))}, by an "
+                f"earlier version, whose table is gone{oldest}. Ask for a later time, or for what it was computed "
+                f"from: `optiinfra read {reader.family} metrics`."
+            )
+
+
+def refuse_lost(client: Client, source: Source, wanted: Wanted, name: str) -> None:
+    """Raise unless every row that was published of what is wanted, at the time it is wanted as of, is still there.
+
+    To be called after the rows were read: rows only go, so what is whole now was whole then.
+
+    Raises:
+        LostError: rows are gone. It names the oldest time as of which what is wanted can be read.
+    """
+    if wanted.as_of is None:
+        return
+    for part in _parts(client, source, wanted):
+        lost, first, last = _lost(client, part, wanted, part.end)[:3]
+        if not lost:
+            continue
+        _, _, _, oldest, expired = _lost(client, part, wanted, _FOREVER if wanted.slices else part.end)
+        remedy = (
+            "They have expired: ask for a later time, or with --from for later windows."
+            if expired
+            else f"The oldest time is {_seconds(oldest)}; OPTIINFRA_KEEP_SUPERSEDED_HOURS says how long rows are kept "
+            "after they were replaced."
+        )
+        raise LostError(
+            f"{name} of {wanted.customer} cannot be read as of {_seconds(_milliseconds(wanted.as_of))}: rows that were "
+            f"known then are gone, of windows from {first} to {last}. {remedy}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A dataset's slices from `begin` to before `end`, of the table's rows for which `where` holds."""
+
+    dataset: str
+    table: str
+    begin: datetime
+    end: datetime
+    where: str = "1"
+    of_all: bool = False  # a slice is a whole window
+
+
+def _parts(client: Client, source: Source, wanted: Wanted) -> Iterator[_Part]:
+    """What is read, but for a history: its rows stay."""
+    if source.is_history:
+        return
+    if wanted.slices:
+        begin, end = min(wanted.slices.values()), max(wanted.slices.values()) + timedelta(seconds=1)
+    else:
+        begin = wanted.begin or datetime.fromtimestamp(0, UTC)
+        begin = windows.floor(begin) - source.window_before if begin.timestamp() > 0 else begin
+        end = wanted.end + source.window_after if wanted.end else _FOREVER
+    if source.reader is not None:
+        table = shown_table(client, source.reader)
+        yield _Part(table, table, begin, end, of_all=True)
+    elif wanted.family == "cost":
+        # Estimates count where the bill of their day has not been read: that stands at the day's start.
+        begin = windows.floor_to(timedelta(days=1), begin)
+        for dataset, where in _BILLS.items():
+            yield _Part(dataset, "cost_metrics", begin, end, where)
+    else:
+        yield _Part(wanted.family, f"{wanted.family}_metrics", begin, end)
+
+
+def _lost(client: Client, part: _Part, wanted: Wanted, end: datetime) -> tuple[int, str, str, int, int]:
+    """How many slices lack rows that were known at the time, and their first and last window.
+
+    Then, of all batches that lack rows: when the last of them was superseded (ms), and how many never were.
+    """
+    owner = "" if part.of_all else "customer_id, provider, "
+    mine = "customer_id = {customer:String} AND (empty({provider:String}) OR provider = {provider:String})"
+    range_ = "window_start >= fromUnixTimestamp({begin:UInt32}) AND window_start < fromUnixTimestamp({end:UInt32})"
+    # A customer who was erased is missing from a reader's slice, which is deleted as a whole.
+    is_lost = "found = 0" if part.of_all else "found < rows"
+    ((lost, first, last, oldest, expired),) = client.query(
+        f"""
+        WITH fromUnixTimestamp64Milli({{as_of:Int64}}, 'UTC') AS time
+        SELECT
+            countIf(since <= time AND (isNull(until) OR until > time)),
+            formatDateTime(minIf(window_start, since <= time AND (isNull(until) OR until > time)), '%FT%H:%iZ'),
+            formatDateTime(maxIf(window_start, since <= time AND (isNull(until) OR until > time)), '%FT%H:%iZ'),
+            ifNull(toUnixTimestamp64Milli(max(until)), 0),
+            countIf(isNull(until))
+        FROM
+        (
+            SELECT * FROM published_versions
+            WHERE dataset = {{dataset:String}} AND {"customer_id = ''" if part.of_all else mine}
+                AND {range_}
+        ) AS v
+        LEFT JOIN
+        (
+            SELECT {owner}window_start, batch, count() AS found
+            FROM {part.table}
+            WHERE {range_} AND {part.where} AND {"1" if part.of_all else mine}
+            GROUP BY {owner}window_start, batch
+        ) AS r USING ({owner}window_start, batch)
+        WHERE rows > 0 AND {is_lost} AND (isNull(until) OR until > since)
+        """,  # noqa: S608 - names are the code's own
+        parameters={
+            "as_of": _milliseconds(wanted.as_of) if wanted.as_of else 0,
+            "dataset": part.dataset,
+            "customer": wanted.customer,
+            "provider": wanted.provider,
+            "begin": int(part.begin.timestamp()),
+            "end": int(end.timestamp()),
+        },
+    ).result_rows
+    return lost, first, last, oldest, expired
+
+
+def _milliseconds(time: datetime) -> int:
+    return int(time.timestamp() * 1000)
+
+
+def _seconds(milliseconds: int) -> str:
+    """A time to be typed, not before it."""
+    return f"{datetime.fromtimestamp(-(-milliseconds // 1000), UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,54 @@
+"""Views of what was known at a time: `cost_summary_as_of(as_of = '2026-11-30 02:00:00')` beside `cost_summary_current`.
+
+There is one for each view of published rows, and for `costs`. Each is derived from that view as the engine has it, with
+the ledger up to the time in place of the whole ledger, so that no SELECT is written twice. The other views that take a
+window as their parameter have no such form: what they gave at a time stands in the readers' tables.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.storage import ddl
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from clickhouse_connect.driver.client import Client
+
+    from optiinfra_dagster.storage.topology import Topology
+
+PARAMETER = "{as_of:DateTime64(3, 'UTC')}"
+
+_LEDGER = re.compile(r"(?:(?:\w+|`[^`]+`)\.)?\bpublished_batches\b")
+
+
+def name_of(view: str) -> str:
+    """The name of the view of what was known at a time, beside a view of what is known now."""
+    return f"{view.removesuffix('_current')}_as_of"
+
+
+def call(view: str) -> str:
+    """What stands in a FROM for the same rows as of the parameter `as_of`."""
+    return f"{name_of(view)}(as_of = {PARAMETER})"
+
+
+def text(time: datetime) -> str:
+    """A time as the text of the parameter."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+
+
+def derive(client: Client, topology: Topology) -> None:
+    """Make the views that there are not yet, and anew those whose view of what is known now is another by now."""
+    rows = client.query(
+        "SELECT name, as_select FROM system.tables WHERE database = currentDatabase() AND engine = 'View' "
+        "AND (endsWith(name, '_current') OR name = 'costs' OR endsWith(name, '_as_of'))"
+    ).result_rows
+    selects = dict(map(tuple, rows))
+    for name, select in selects.items():
+        derived, changed = _LEDGER.subn(f"published_batches_as_of(as_of = {PARAMETER})", select)
+        if name.endswith("_as_of") or not changed or selects.get(name_of(name)) == derived:
+            continue
+        ddl.run(client, topology, f"CREATE OR REPLACE VIEW {name_of(name)} AS {derived}")

@@ -1,0 +1,124 @@
+"""Superseded batches: kept for readers that began before, and for reading as of a time; then deleted.
+
+A batch is superseded when a higher one of its slice is published, which is what the ledger says (`published_versions`).
+Its rows are deleted no sooner than a time after that (`config.keeping`): by the next flush of the slice, or by the
+nightly job where no flush comes. Rows that were never published, which a kill left, and which are below a published
+batch, nobody can see: they go at once.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.slices import SliceKey
+from optiinfra_dagster.storage import reader_tables
+from optiinfra_dagster.storage.deletes import delete_batches
+from optiinfra_dagster.storage.sql import read_sql, readers
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from clickhouse_connect.driver.client import Client
+
+    from optiinfra_dagster.config.keeping import Keeping
+
+_MARGIN = timedelta(hours=1)  # between clocks that differ, and for a publish that was on its way
+_SLICES_AT_ONCE = 20_000
+
+
+def kept_for(keeping: Keeping, dataset: str) -> timedelta:
+    """How long the superseded batches of a dataset, or of a reader's table, are kept."""
+    return keeping.of(dataset, is_rollup=dataset in _rollups() or dataset.rpartition("_v")[0] in _rollups())
+
+
+def _rollups() -> set[str]:
+    """The readers whose slices are longer than a window: each is computed again with every window of it."""
+    return {reader.file for reader in readers().values() if reader.length > windows.WINDOW}
+
+
+def due(
+    client: Client, dataset: str, old: Mapping[SliceKey, Collection[int]], keeping: Keeping, now: datetime
+) -> list[tuple[SliceKey, int]]:
+    """Those of the batches below the published ones, `old`, whose rows may be deleted now.
+
+    To be asked after a publish: what somebody else published meanwhile is then known to be, or is below a higher batch
+    and was never seen.
+    """
+    if not old:
+        return []
+    rows = client.query(
+        read_sql("queries/superseded_at"),
+        parameters={
+            "dataset": dataset,
+            "first": int(min(key.window for key in old).timestamp()),
+            "last": int(max(key.window for key in old).timestamp()),
+            "customers": sorted({key.customer_id for key in old}),
+        },
+    ).result_rows
+    until = {
+        (SliceKey(customer, provider, datetime.fromtimestamp(seconds, UTC)), batch): milliseconds
+        for customer, provider, seconds, batch, milliseconds in rows
+    }
+    latest = int((now - kept_for(keeping, dataset)).timestamp() * 1000)
+    return [(key, batch) for key, batches in old.items() for batch in batches if until.get((key, batch), 0) <= latest]
+
+
+def clear(client: Client, keeping: Keeping, now: datetime) -> dict[str, int]:
+    """Delete what is due of every dataset and reader; returns how many batches of slices, by table.
+
+    Looked at are the slices of which something was published since the last time, so that history costs nothing. Killed
+    at any point, it is done again from where it was.
+    """
+    from optiinfra_dagster.storage.schema import DATASETS
+
+    since: dict[str, int] = dict(map(tuple, client.query(read_sql("queries/superseded_cleared")).result_rows))
+    tables = {name: (dataset.table, dataset.where) for name, dataset in DATASETS.items()}
+    tables |= {table: (table, "1") for table in reader_tables.existing(client)}
+    deleted: dict[str, int] = {}
+    for name, (table, where) in tables.items():
+        begin = since.get(name, since[""])
+        end = int((now - kept_for(keeping, name)).timestamp() * 1000)
+        if end <= begin:
+            continue
+        rows = client.query(
+            read_sql("queries/superseded_between"),
+            parameters={"dataset": name, "begin": begin - int(_MARGIN.total_seconds() * 1000), "end": end},
+        ).result_rows
+        old = [(SliceKey(c, p, datetime.fromtimestamp(seconds, UTC)), batch) for c, p, seconds, batch in rows]
+        present = _present(client, table, where, old)
+        for i in range(0, len(present), _SLICES_AT_ONCE):
+            delete_batches(client, table, where, present[i : i + _SLICES_AT_ONCE])
+        if present:
+            deleted[name] = len(present)
+        client.command(
+            "INSERT INTO superseded_cleared (dataset, until) "
+            "SELECT {dataset:String}, fromUnixTimestamp64Milli({until:Int64}, 'UTC')",
+            parameters={"dataset": name, "until": end},
+        )
+    return deleted
+
+
+def _present(
+    client: Client, table: str, where: str, old: Collection[tuple[SliceKey, int]]
+) -> list[tuple[SliceKey, int]]:
+    """Those of some batches that have rows still: most were deleted by a flush."""
+    if not old:
+        return []
+    of_all = all(key.customer_id == "" for key, _ in old)
+    identity = "'' AS customer, '' AS cloud" if of_all else "customer_id AS customer, provider AS cloud"
+    rows = client.query(
+        f"SELECT DISTINCT {identity}, toUnixTimestamp(window_start), batch FROM {table} "  # noqa: S608 - the code's own names
+        "WHERE window_start IN arrayMap(one -> fromUnixTimestamp(one), {windows:Array(UInt32)}) "
+        "AND window_start >= fromUnixTimestamp({first:UInt32}) AND window_start <= fromUnixTimestamp({last:UInt32}) "
+        f"AND {where}",
+        parameters={
+            "windows": sorted({int(key.window.timestamp()) for key, _ in old}),
+            "first": int(min(key.window for key, _ in old).timestamp()),
+            "last": int(max(key.window for key, _ in old).timestamp()),
+        },
+    ).result_rows
+    wanted = set(old)
+    found = ((SliceKey(c, p, datetime.fromtimestamp(seconds, UTC)), batch) for c, p, seconds, batch in rows)
+    return [one for one in found if one in wanted]

@@ -1,1 +1,0 @@
-GRANT SELECT ON {database}.{table} TO {role};

@@ -1,0 +1,406 @@
+"""What tools answer: the rows of `optiinfra read`, with what they are of and what they lack; and nobody else's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from filelock import FileLock
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mcp import Client
+
+from optiinfra_dagster.assistant import answer, missing
+from optiinfra_dagster.assistant.access import Access
+from optiinfra_dagster.assistant.server import make_server
+from optiinfra_dagster.assistant.tools import Tool, source_columns, tools
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.storage import readers as rows_of
+from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.sql import readers as every_reader
+from tests.assistant.conftest import CUSTOMERS, World
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mcp_types import ListToolsResult
+
+SOURCES = {f"{family}_{name}": source for family, of in rows_of.sources().items() for name, source in of.items()}
+BOTH = ("acme", "beta")
+
+
+def needed(tool: str) -> dict[str, Any]:
+    return {"resource_id": "acme-aws-1"} if SOURCES[tool].of_one_resource else {}
+
+
+def listed(world: World, of: tuple[str, ...]) -> ListToolsResult:
+    async def ask() -> ListToolsResult:
+        server = make_server(world.spine.clickhouse, world.spine.settings, lambda _: Access("t", of), print)
+        async with Client(server) as client:
+            return await client.list_tools()
+
+    return anyio.run(ask)
+
+
+# --- Rows ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tool", SOURCES)
+def test_rows_are_those_of_read(world: World, tool: str) -> None:
+    family, _, name = tool.partition("_")
+    found = world.ask(tool, needed(tool))
+    printed = world.printed(family, name, **needed(tool))
+    assert found["rows"] == printed
+    assert (found["total"], found["truncated"]) == (len(printed), False)
+    assert printed or tool == "cost_restatements"  # no bill has changed
+    assert {row.get("customer_id", "acme") for row in printed} <= {"acme"}
+
+
+def test_what_is_unknown_is_null(world: World) -> None:
+    rows = {row["metric_type"]: row for row in world.ask("application_metrics")["rows"]}
+    assert (rows["hallucination"]["score"], rows["hallucination"]["label"]) == (None, "not_assessable")
+    assert rows["coherence"]["score"] == 0.75
+    amounts = {row["amount"] for row in world.ask("cost_metrics")["rows"]}
+    assert all(isinstance(amount, str) for amount in amounts)
+
+
+def test_the_code_knows_which_columns_readers_have(world: World) -> None:
+    """Of what an argument is about: the list of tools is made without ClickHouse."""
+    with world.spine.clickhouse.session() as client:
+        for tool, source in SOURCES.items():
+            real = set(rows_of.columns(client, source.view))
+            about = {"provider", "resource_id", "amount", "effective", "listed", "complete"}
+            assert source_columns(source) & about == real & about, tool
+
+
+def test_bounds_of_a_figure_are_named(world: World) -> None:
+    assert world.ask("application_toxicity")["interval"]["rate"] == {
+        "low": "rate_low", "high": "rate_high", "what": "the lower end of the 95 % interval of the rate",
+    }  # fmt: skip
+    assert world.ask("cost_outlook")["interval"]["forecast"]["what"] == "the lower end of the 90 % interval"
+    assert world.ask("cost_summary")["interval"] == {}
+
+
+# --- What is missing -------------------------------------------------------------------------------------------------
+
+
+def test_a_provider_that_failed_is_told_with_its_rows_of_before(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_ID", "id-4f1b9e0d")
+    found = world.ask("performance_metrics")
+    hour_ago = world.newest - timedelta(hours=1)
+    assert found["as_of"]["windows"] == {"aws": windows.key(world.newest), "gcp": windows.key(hour_ago)}
+    assert {row["provider"] for row in found["rows"]} == {"aws", "gcp"}
+    assert found["complete"] is False
+    (warning,) = found["warnings"]
+    assert warning.startswith(f"gcp: its newest window is {windows.key(hour_ago)}")
+    assert [(one["provider"], one["state"]) for one in found["coverage"]] == [
+        ("gcp", "failed"), ("gcp", "not_collected"),
+    ]  # fmt: skip
+    assert found["coverage"][0]["reason"] == "there is no file (a file of the host) for (a secret). Create it"
+    assert "/run/secrets" not in json.dumps(found)
+    assert "id-4f1b9e0d" not in json.dumps(found)
+    whole = world.ask("performance_metrics", {"provider": "aws"})
+    assert (whole["complete"], whole["coverage"], whole["warnings"]) == (True, [], [])
+
+
+def test_a_partial_slice_is_no_whole_one(world: World) -> None:
+    found = world.ask("application_metrics", {"provider": "aws"})
+    assert [(one["provider"], one["state"], one["windows"]) for one in found["coverage"]] == [("aws", "partial", 1)]
+    assert found["complete"] is False
+    assert world.ask("application_metrics", of=("beta",))["complete"] is True
+
+
+def test_a_row_that_says_it_is_not_complete_is_believed(world: World) -> None:
+    """Be it shown or not."""
+    with world.spine.clickhouse.session() as client:
+        ((count,),) = client.query(
+            "SELECT countIf(NOT complete) FROM cost_waste_current WHERE customer_id = 'beta'"
+        ).result_rows
+    assert world.ask("cost_waste", {"limit": 1}, of=("beta",))["complete"] == (count == 0)
+
+
+def test_times_that_were_never_collected_are_counted(world: World) -> None:
+    begin = world.newest - timedelta(hours=2)
+    found = world.ask(
+        "performance_metrics", {"from": windows.key(begin), "to": windows.key(world.newest), "provider": "aws"}
+    )
+    assert (found["rows"], found["complete"]) == ([], False)
+    assert found["note"].startswith("No rows: no performance of acme on aws was collected")
+    (never,) = found["coverage"]
+    assert (never["state"], never["first"]) == ("not_collected", windows.key(begin))
+    assert 6 <= never["windows"] <= 8  # the last ones may still come
+    assert found["as_of"]["from"] == f"{begin:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def test_rows_that_are_kept_no_longer_are_told(world: World) -> None:
+    begin = world.newest - timedelta(days=200)
+    states = {one["state"] for one in world.ask("performance_metrics", {"from": windows.key(begin)})["coverage"]}
+    assert missing.EXPIRED in states
+    assert missing.EXPIRED not in {
+        one["state"] for one in world.ask("cost_metrics", {"from": windows.key(begin)})["coverage"]
+    }
+
+
+def test_what_was_known_at_a_time(world: World) -> None:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    found = world.ask("performance_metrics", {"as_of": now})
+    assert found["rows"] == world.printed("performance", "metrics", as_of=now)
+    assert (found["total"], found["as_of"]["known_at"]) == (4, now)
+    before = world.ask("performance_metrics", {"as_of": windows.key(world.newest)})
+    assert (before["rows"], before["complete"]) == ([], False)
+    assert before["note"].startswith("No performance was collected yet for acme by ")
+    assert "is in the future" in world.ask("performance_metrics", {"as_of": "2999-01-01T00:00Z"})
+    assert world.ask("resource_timeline", {"as_of": now, "resource_id": "x"}).startswith("resource_timeline takes no")
+
+
+def test_nothing_found_says_why(world: World) -> None:
+    found = world.ask("performance_metrics", {"resource_id": "i-nowhere"})
+    assert (found["rows"], found["total"]) == ([], 0)
+    assert found["note"].startswith("No rows: collected, and nothing is known of i-nowhere.")
+    assert world.ask("resource_changes", {"provider": "vultr"})["complete"] is False
+
+
+# --- Bounds ----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_and_bytes_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = world.ask("performance_metrics")
+    one = world.ask("performance_metrics", {"limit": 1})
+    assert (one["rows"], one["total"], one["truncated"]) == (everything["rows"][:1], everything["total"], True)
+    monkeypatch.setattr(answer, "MOST_BYTES", len(json.dumps(everything["rows"][0])) + 40)
+    few = world.ask("performance_metrics")
+    assert (few["rows"], few["total"], few["truncated"]) == (everything["rows"][:1], everything["total"], True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"limit": 1001}, "limit must be from 1 to 1,000."),
+        ({"limit": 0}, "limit must be from 1 to 1,000."),
+        ({"limit": "5"}, "limit must be a whole number."),
+        ({"limit": True}, "limit must be a whole number."),
+        ({"provider": "awz"}, "There is no provider 'awz' (did you mean 'aws'?). Choose from aws, gcp, azure, vultr."),
+        ({"provider": 3}, "provider must be text."),
+        ({"resource": "x"}, "performance_summary takes no argument 'resource'"),
+        ({"from": "yesterday"}, "from 'yesterday' is not a time: write it as 2026-11-21T10:15Z."),
+        ({"from": "2999-01-01T00:00Z"}, "from 2999-01-01T00:00Z is in the future"),
+        ({"to": "2026-01-01T00:00"}, "to '2026-01-01T00:00' has no time zone"),
+        ({"from": "2026-02-01T00:00Z", "to": "2026-01-01T00:00Z"}, "is not before to 2026-01-01T00:00Z"),
+        ({"from": "\ud800"}, "from must be text of 1 to 2,048 characters"),
+        ({"to": "a\x00b"}, "to must be text of 1 to 2,048 characters"),
+        ({"to": "9" * 5000}, "to must be text of 1 to 2,048 characters"),
+    ],
+    ids=repr,
+)
+def test_wrong_arguments_are_one_plain_sentence(world: World, arguments: dict[str, Any], said: str) -> None:
+    found = world.result("performance_summary", arguments)
+    assert found.is_error
+    text = found.content[0].text  # type: ignore[union-attr]
+    assert said in text
+    assert "--" not in text
+    assert "\n" not in text
+
+
+def test_what_a_reader_does_not_take_is_not_offered(world: World) -> None:
+    by_name = {tool.name: tool for tool in listed(world, BOTH).tools}
+    assert "resource_id" not in by_name["cost_summary"].input_schema["properties"]
+    assert "provider" not in by_name["cost_allocation"].input_schema["properties"]
+    assert "cost" in by_name["cost_summary"].input_schema["properties"]
+    assert by_name["resource_timeline"].input_schema["required"] == ["customer", "resource_id"]
+    said = world.ask("resource_timeline")
+    assert said.startswith("resource_timeline needs resource_id")
+    assert "did you mean 'cost_summary'" in world.ask("cost_sumary")
+
+
+# --- Whose -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_list_names_only_the_customers_of_the_token(world: World) -> None:
+    tools_of_acme = listed(world, ("acme",))
+    assert len(tools_of_acme.tools) == len(tools()) == len(SOURCES) + 2
+    assert "beta" not in tools_of_acme.model_dump_json()
+    for tool in listed(world, BOTH).tools:
+        assert tool.input_schema["properties"]["customer"]["enum"] == list(BOTH)
+        assert tool.annotations is not None
+        assert (tool.annotations.read_only_hint, tool.annotations.destructive_hint) == (True, False)
+        assert "null is unknown" in (tool.description or "") or tool.name in {"status", "readers"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "beta",
+        "nobody",
+        "ACME",
+        "Beta",
+        "acme ",
+        "acme' OR '1'='1",
+        "acme\\",
+        "acme,beta",
+        "%",
+        "\uff41\uff43\uff4d\uff45",
+        "\u0430cme",
+        "../beta",
+    ],
+)
+def test_whoever_else_is_asked_for_is_not_there(world: World, name: str) -> None:
+    """A customer of another token, and one that nobody has: the same sentence."""
+    for tool in ("resource_inventory", "status"):
+        assert world.ask(tool, {"customer": name}) == f"There is no customer '{name.strip()}'."
+    assert world.ask("resource_inventory", of=BOTH).startswith("resource_inventory needs customer: one of acme, beta")
+
+
+def test_a_customer_that_left_the_file_is_not_there(world: World) -> None:
+    assert world.ask("resource_inventory", of=("gone",)) == "There is no customer 'gone'."
+
+
+@pytest.mark.parametrize("tool", [name for name in SOURCES if "resource_id" in source_columns(SOURCES[name])])
+def test_a_resource_of_another_customer_is_not_known(world: World, tool: str) -> None:
+    found = world.ask(tool, {"resource_id": "beta-aws-1"})
+    assert (found["rows"], found["total"]) == ([], 0)
+
+
+_WORDS = st.sampled_from(
+    ["acme", "beta", "beta-aws-1", "aws", "billed", "2026-11-01T00:00Z", "' OR 1=1 --", "') UNION ALL", "{x:String}",
+     "\\", "\x1b[31m", "\ud800", "", "🦀" * 9, "cost_summary"]
+)  # fmt: skip
+_VALUES = st.one_of(
+    _WORDS, st.text(max_size=20), st.integers(-5, 2000), st.none(), st.booleans(), st.floats(), st.lists(_WORDS),
+    st.dictionaries(_WORDS, _WORDS, max_size=2),
+)  # fmt: skip
+_NAMES = st.sampled_from(["customer", "provider", "from", "to", "resource_id", "limit", "cost", "reader", "sql", ""])
+
+
+@settings(max_examples=30)
+@given(
+    tool=st.sampled_from([*SOURCES, "readers", "no_such_tool"]), arguments=st.dictionaries(_NAMES, _VALUES, max_size=4)
+)
+def test_no_arguments_give_another_customers_rows(world: World, tool: str, arguments: dict[str, Any]) -> None:
+    said = len(world.said)
+    found = world.result(tool, arguments)
+    assert world.said[said:] == []  # nothing failed that was not foreseen
+    if found.is_error:
+        assert "\n" not in found.content[0].text  # type: ignore[union-attr]
+        return
+    assert found.structured_content is not None
+    rows = found.structured_content.get("rows", [])
+    assert {row.get("customer_id", "acme") for row in rows} <= {"acme"}
+    assert not [row for row in rows if "beta" in json.dumps(row)]
+
+
+# --- What columns mean -----------------------------------------------------------------------------------------------
+
+
+def test_readers_are_described(world: World) -> None:
+    found = world.ask("readers")["readers"]
+    assert [one["reader"] for one in found] == list(SOURCES)
+    assert all(one["tells"] for one in found)
+    (one,) = world.ask("readers", {"reader": "cost_outlook"})["readers"]
+    low = next(column for column in one["columns"] if column["column"] == "low")
+    assert low["what"] == "the lower end of the 90 % interval"
+    assert low["type"].startswith("Nullable(Decimal")
+
+
+# --- Explanations ----------------------------------------------------------------------------------------------------
+
+
+def test_a_row_is_explained_without_what_is_of_others(world: World) -> None:
+    several = world.ask("explain", {"reader": "resource_summary"})
+    assert "2 rows are left, and one is explained. Add where column=value, or row:" in several
+    found = world.ask("explain", {"reader": "resource_summary", "where": {"provider": "aws"}})
+    assert (found["row"]["customer_id"], found["row"]["provider"]) == ("acme", "aws")
+    assert found["own"]["run_id"] is not None
+    assert not {"rows", "content_hash"} & found["own"].keys()
+    assert "checksum" not in found
+    assert "beta" not in json.dumps(found)
+    of_aws = world.ask("explain", {"reader": "performance_metrics", "row": 1, "provider": "aws"})
+    assert of_aws["unaltered"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "explain needs reader"),
+        ({"reader": "resource_sumary"}, "did you mean 'resource_summary'"),
+        ({"reader": "resource_summary", "where": {"provder": "aws"}}, "there is no column 'provder'"),
+        ({"reader": "resource_summary", "where": {"provider": 3}}, "where.provider must be text."),
+        ({"reader": "resource_summary", "where": ["provider=aws"]}, "where must be an object."),
+        ({"reader": "resource_summary", "where": {"1=1 OR customer_id": "beta"}}, "there is no column '1'"),
+        ({"reader": "resource_summary", "where": {"customer_id": "beta"}}, "no row has customer_id=beta"),
+    ],
+    ids=repr,
+)
+def test_an_explanation_of_nothing_is_a_sentence(world: World, arguments: dict[str, Any], said: str) -> None:
+    answer = world.ask("explain", arguments)
+    assert isinstance(answer, str)
+    assert said in answer
+    assert "--" not in answer
+
+
+# --- Failures --------------------------------------------------------------------------------------------------------
+
+
+def asked_of(world: World, clickhouse: ClickHouse | None = None, **settings_: Any) -> tuple[str, str]:
+    """What is answered, and logged, by a server of other settings."""
+    spine = replace(world.spine, clickhouse=clickhouse or world.spine.clickhouse)
+    spine.settings = spine.settings.model_copy(update=settings_)
+    other = World(spine, world.newest)
+    said = other.ask("resource_inventory")
+    assert isinstance(said, str)
+    assert "\n" not in said
+    return said, "\n".join(other.said)
+
+
+def test_a_clickhouse_that_is_down_is_a_sentence(world: World) -> None:
+    down = ClickHouse("http://reader:hunter2@127.0.0.1:9/x")
+    said, logged = asked_of(world, down)
+    assert said == "The tables cannot be read now, so nothing is known. The log of the server says why."
+    assert logged.startswith("error: t, resource_inventory: ClickHouse at http://127.0.0.1:9: ")
+    assert "hunter2" not in said + logged
+
+
+def test_an_engine_that_is_held_is_a_sentence(world: World, tmp_path: Path) -> None:
+    (tmp_path / "held").mkdir()
+    with FileLock(tmp_path / "held.lock"):
+        said, logged = asked_of(world, ClickHouse(f"chdb://{tmp_path}/held", lock_timeout=0.05))
+    assert "ask again in a minute" in said
+    assert "in use by another process" in logged
+
+
+def test_what_was_never_made_is_not_made(world: World, tmp_path: Path) -> None:
+    said, _ = asked_of(world, ClickHouse(f"chdb://{tmp_path}/none"))
+    assert said == "Nothing was collected yet: run `optiinfra run`."
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_of_before_are_refused_and_left_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("optiinfra_dagster.storage.migrations.migrate", lambda *_, **__: pytest.fail("written"))
+    monkeypatch.setattr("optiinfra_dagster.storage.reader_tables.missing", lambda _: list(every_reader().values()))
+    said, logged = asked_of(world)
+    assert said.startswith("The tables cannot be read now")
+    assert "Run `optiinfra migrate`" in logged
+
+
+def test_a_broken_customers_file_is_a_sentence(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "customers.yaml"
+    path.write_text(CUSTOMERS.replace("name: Acme", "nam: Acme"))
+    said, logged = asked_of(world, customers_path=path)
+    assert said == "The server is not set up rightly, so nothing is known. Its log says why."
+    assert str(path) in logged
+
+
+def test_what_nobody_foresaw_shows_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> dict[str, Any]:
+        raise RuntimeError("password=hunter2")
+
+    broken: Mapping[str, Tool] = {name: replace(tool, run=fail) for name, tool in tools().items()}
+    monkeypatch.setattr("optiinfra_dagster.assistant.server.tools", lambda: broken)
+    said, logged = asked_of(world)
+    assert said == "The server failed to answer, so nothing is known. Its log says where."
+    assert logged.startswith("error: t, resource_inventory: RuntimeError at ")
+    assert "hunter2" not in said + logged
