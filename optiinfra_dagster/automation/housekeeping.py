@@ -47,7 +47,7 @@ def build(
         description="Delete the rows of batches that were superseded and are kept no longer.",
     )
     def clear(context: dg.OpExecutionContext, clickhouse: dg.ResourceParam[Any]) -> None:
-        with clickhouse.session(reads="metric_batches superseded_cleared") as client:
+        with clickhouse.session(writes="metric_batches superseded_cleared") as client:
             cleared = superseded.clear(client, settings.keep_superseded, datetime.now(UTC))
         context.add_output_metadata({"deleted_batches": sum(cleared.values()), "by_dataset": cleared})
 
