@@ -36,11 +36,7 @@ def test_values_are_kept_as_they_are(clickhouse: ClickHouse) -> None:
         1,
         Decimal(12345),
         False,
-<<<<<<< HEAD
         float(1),
-=======
-        1.0,
->>>>>>> h-protocol
         [],
         [],
     )

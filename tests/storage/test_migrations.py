@@ -69,6 +69,7 @@ FROZEN = {
     "030_application_usage": "591b49fd52ea49fb1a716bfaae3ef360c55a8a3ccd59e1a9c83d748500809bc4",
     "031_second_judge": "3d7aea3ff73f65b6aa89ac7c0593264a0dd08777f79d5424b6a9ad352da1ee14",
     "032_otel_interactions": "3ebd4197b7db63014c45822bfd74bc215e4e372eef719c3fa5dd510f52b03268",
+    "033_superseded": "ef31049d542d048e346e2bba43ea309851be9b0545718ab1857d93b4b11f1022",
 }
 
 ARROW_TYPES = {
