@@ -74,8 +74,9 @@ def show(client: Client, topology: Topology, reader: Reader) -> None:
     if not reader.is_own:
         return
     rows = client.query(
-        "SELECT name, extract(comment, {made:String}) AS at, if(at = '', toUnixTimestamp(metadata_modification_time), 0) "
-        "FROM system.tables WHERE database = currentDatabase() AND match(name, {names:String})",
+        "SELECT name, extract(comment, {made:String}) AS made, "
+        "if(made = '', toUnixTimestamp(metadata_modification_time), 0) FROM system.tables "
+        "WHERE database = currentDatabase() AND match(name, {names:String})",
         parameters={"made": f"^{_MADE}(.*)", "names": f"^{reader.file}(_v[0-9a-f]{{8}})?$"},
     ).result_rows
     made = {name: order for name, *order in rows}
