@@ -71,7 +71,7 @@ class Readers:
 
 @pytest.mark.parametrize(
     ("reads", "times"),
-    [(300, 10), pytest.param(10_000, 200, marks=[pytest.mark.long, pytest.mark.timeout(1800)])],
+    [(100, 6), pytest.param(10_000, 200, marks=[pytest.mark.long, pytest.mark.timeout(1800)])],
 )
 def test_every_read_beside_re_collections_is_of_whole_slices(tmp_path: Path, reads: int, times: int) -> None:
     """What was superseded before is deleted meanwhile, as if eleven minutes had passed since each time but the last."""
@@ -84,7 +84,7 @@ def test_every_read_beside_re_collections_is_of_whole_slices(tmp_path: Path, rea
         try:
             for i in range(1, times + 1):
                 readers.wait_for(i * reads // (times + 1))
-                if i % 5 == 0:
+                if i % 3 == 0:
                     age(clickhouse, timedelta(minutes=11))
                 writer.flush([collected(span=SPAN, values=(i, i))])
             readers.wait_for(reads)
