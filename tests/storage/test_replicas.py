@@ -6,8 +6,9 @@ it, and otherwise never.
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
-from itertools import permutations
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import clickhouse_connect
@@ -109,12 +110,19 @@ def test_slices_are_published_whole_whatever_the_balancer_does(replicas: Replica
     assert {s.settings["insert_quorum"] for s in inserts} == {"2"}
 
 
-def test_a_process_stays_with_its_replica_and_processes_spread(replicas: Replicas) -> None:
-    for _ in range(12):
-        flush(ClickHouse(replicas.url(via=(0, 1))), collected())
-    flushes = [sum("active_replicas" in s.text for s in server.statements()) for server in replicas.servers]
-    assert sum(flushes) == 12
-    assert all(flushes), flushes
+def test_a_process_stays_with_its_replica_and_processes_spread(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in (0, 1):  # two processes' draws
+        monkeypatch.setattr("random.SystemRandom", partial(random.Random, seed))
+        clickhouse = ClickHouse(replicas.url(via=(0, 1)))
+        for _ in range(2):
+            flush(clickhouse, collected())
+    assert flushes(replicas) == [2, 2]
+
+
+def flushes(replicas: Replicas) -> list[int]:
+    return [sum("active_replicas" in s.text for s in server.statements()) for server in replicas.servers]
 
 
 # --- A replica that comes back has missed things ----------------------------------------------------------------------
@@ -222,7 +230,9 @@ def test_who_may_not_sync_reads_and_does_not_write(replicas: Replicas) -> None:
     "statement",
     [
         "INSERT INTO `?performance_metrics",
-        r"SELECT customer_id.*\n?.*FROM performance_metrics",
+        pytest.param(
+            r"SELECT customer_id.*\n?.*FROM performance_metrics", marks=pytest.mark.long
+        ),  # as before the ledger
         "INSERT INTO `?metric_batches",
     ],
 )
@@ -307,24 +317,25 @@ def test_slices_are_seen_whole_beside_re_publishing_on_either_replica(
 
     assert [values for values in seen if len(values) != 2 or len(set(values)) != 1] == []
     assert {values[0] for values in seen} == {1, 2, 3, 4}
-    assert sum(server_deletes(replicas)) >= 2
-
-
-def server_deletes(replicas: Replicas) -> list[int]:
-    return [sum(s.text.startswith("DELETE") for s in server.statements()) for server in replicas.servers]
+    deletes = [s for server in replicas.servers for s in server.statements() if s.text.startswith("DELETE")]
+    assert len(deletes) >= 2
 
 
 def test_a_returned_replica_shows_nothing_only_while_its_ledger_is_ahead_of_its_rows(replicas: Replicas) -> None:
-    """Every order in which two publishes come to it: what decision 12 leaves open, and no more than that."""
-    for order in sorted(set(permutations("rrll"))):  # rows and ledger
-        flush(at(replicas, 0), collected(values=(1, 1)))
-        returned(replicas, collected(values=(2, 2)), collected(values=(3, 3)))
+    """However far two publishes have come to each table: what decision 12 leaves open, and no more than that.
+
+    What is seen follows from how far that is: the three orders come to each of the nine cases.
+    """
+    flush(at(replicas, 0), collected(values=(0, 0)))
+    for number, order in enumerate(("rrll", "llrr", "rlrl")):  # rows and ledger
+        before = 2 * number
+        returned(replicas, *[collected(values=(value, value)) for value in (before + 1, before + 2)])
         ask, come = asks(replicas, 1), {"r": 0, "l": 0}
-        assert ask() == [1, 1]
+        assert ask() == [before] * 2
         for one in order:
             replicas.advance(1, {"r": "performance_metrics", "l": "metric_batches"}[one], writes=1)
             come[one] += 1
-            assert ask() == ([1 + come["l"]] * 2 if come["r"] >= come["l"] else []), order
+            assert ask() == ([before + come["l"]] * 2 if come["r"] >= come["l"] else []), order
         replicas.settle()
 
 
@@ -379,10 +390,10 @@ def test_a_reader_whose_table_feeds_views_is_verified(replicas: Replicas) -> Non
 
 def test_on_cloud_every_select_asks(replicas: Replicas) -> None:
     with replicas.as_if(Replication.CLOUD):
-        for window in SLICES:
+        for window in SLICES[:2]:
             flush(ClickHouse(replicas.url()), collected(span=(window,), values=(1, 2, 3)))
             flush(ClickHouse(replicas.url()), collected(span=(window,), values=(9,), status=SliceStatus.PARTIAL))
             assert write_select(ClickHouse(replicas.url()), READER.table, READER.select, [window]) == {window: 1}
-        assert seen_values(at(replicas, 0)) == [1, 2, 3] * len(SLICES)
+        assert seen_values(at(replicas, 0)) == [1, 2, 3] * 2
     inserts = [s for server in replicas.servers for s in server.statements() if s.text.startswith("INSERT")]
     assert not any("insert_quorum" in s.settings for s in inserts)
