@@ -217,11 +217,11 @@ def migrated_or_killed(client: Client, lives: int) -> bool:
 
 
 def made(client: Client, database: str) -> dict[str, str]:
-    """The tables and views of a database, and how each is made."""
+    """The tables and views of a database, and how each is made, whenever that was."""
     client.database = database
     rows = client.query(
-        "SELECT name, replaceAll(create_table_query, concat(currentDatabase(), '.'), '') FROM system.tables "
-        "WHERE database = currentDatabase()"
+        "SELECT name, replaceAll(replaceRegexpOne(create_table_query, 'COMMENT \\'made at .*\\'', ''), "
+        "concat(currentDatabase(), '.'), '') FROM system.tables WHERE database = currentDatabase()"
     ).result_rows
     return dict(map(tuple, rows))
 
