@@ -17,7 +17,6 @@ from mcp_types import CallToolRequestParams
 
 from optiinfra_dagster.assistant.access import Access
 from optiinfra_dagster.assistant.server import make_server
-from optiinfra_dagster.cli.explain_tool import explain_tool
 from optiinfra_dagster.cli.printing import print_rows
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
@@ -75,7 +74,7 @@ class World:
     ) -> CallToolResult:
         """The same as it is sent. Without a client, which asks for the list of tools first, and checks it each time."""
         spine, access = self.spine, Access("t", of)
-        server = make_server(spine.clickhouse, spine.settings, lambda _: access, self.said.append, [explain_tool()])
+        server = make_server(spine.clickhouse, spine.settings, lambda _: access, self.said.append)
         entry = server.get_request_handler("tools/call")
         assert entry is not None
 

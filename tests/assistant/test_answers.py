@@ -222,13 +222,13 @@ def test_what_a_reader_does_not_take_is_not_offered(world: World) -> None:
 
 def test_the_list_names_only_the_customers_of_the_token(world: World) -> None:
     tools_of_acme = listed(world, ("acme",))
-    assert len(tools_of_acme.tools) == len(tools()) == len(SOURCES) + 2
+    assert len(tools_of_acme.tools) == len(tools()) == len(SOURCES) + 3
     assert "beta" not in tools_of_acme.model_dump_json()
     for tool in listed(world, BOTH).tools:
         assert tool.input_schema["properties"]["customer"]["enum"] == list(BOTH)
         assert tool.annotations is not None
         assert (tool.annotations.read_only_hint, tool.annotations.destructive_hint) == (True, False)
-        assert "null is unknown" in (tool.description or "") or tool.name in {"status", "readers"}
+        assert "null is unknown" in (tool.description or "") or tool.name in {"explain", "status", "readers"}
 
 
 @pytest.mark.parametrize(
