@@ -89,9 +89,7 @@ def test_figures_are_those_of_plain_python(clickhouse: ClickHouse) -> None:
         began = W - timedelta(minutes=draw.choice([3, 40, 60, 1500, 9000]), seconds=draw.randrange(60))
         provider, application = draw.choice(["aws", "gcp"]), draw.choice(["chat", "search"])
         interactions.append((f"i-{n}", provider, application, began))
-        ids[provider][floor(began)].add(
-            f"i-{n}", (f"other-{n}",), f"t-{n}", began, (application, application.title())
-        )
+        ids[provider][floor(began)].add(f"i-{n}", (f"other-{n}",), f"t-{n}", began, (application, application.title()))
         for metric in ("relevance", "hallucination", "rubric:rude"):
             if draw.random() < 0.5:
                 score = draw.choice([0.0, 0.25, 0.5, 0.75, 1.0, None])
@@ -127,9 +125,7 @@ def test_figures_are_those_of_plain_python(clickhouse: ClickHouse) -> None:
         name, provider, application, _ = interactions[number]
         known = {label for label in labels if label != "unknown"}
         verdict = "mixed" if len(known) == 2 else next(iter(known), "unknown")
-        scores = {
-            r["metric_type"]: r["score"] for r in rows if r["interaction_id"] == name and r["score"] is not None
-        }
+        scores = {r["metric_type"]: r["score"] for r in rows if r["interaction_id"] == name and r["score"] is not None}
         for metric in ("", *scores):
             of = expected[provider, application, metric]
             of["interactions"] += 1
@@ -173,7 +169,9 @@ def test_interaction_that_comes_later_than_its_feedback_is_found_then(clickhouse
     assert {key: row["without_interaction"] for key, row in found.items()} == {("aws", "shop", ""): 1}
     know(clickhouse, "late", "i-1", W - timedelta(days=3))
     found = compute(clickhouse, "late")
-    assert {key: (row["without_interaction"], row["bad"]) for key, row in found.items()} == {("aws", "chat", ""): (0, 1)}
+    assert {key: (row["without_interaction"], row["bad"]) for key, row in found.items()} == {
+        ("aws", "chat", ""): (0, 1)
+    }
 
 
 @pytest.mark.parametrize(("given", "application"), [(0, ""), (70, "first"), (130, "second"), (400, "last")])
