@@ -198,6 +198,8 @@ def _described(sight: Sight) -> str:
     """`logs/x.jsonl: 12 records, 10 interactions, 2 embedding, application shop, model m, 10:15Z to 10:29Z`."""
     parts = [f"{sight.records:,} records", f"{sight.interactions:,} interactions"]
     parts += [f"{number:,} {kind.value}" for kind, number in sorted(sight.skipped.items())]
+    if sight.feedback:
+        parts.append(f"{sight.feedback:,} feedback")
     if sight.reasons:
         parts.append(f"unreadable {reasons(sight.reasons)}")
     for what, names in (("application", sight.applications), ("model", sight.models)):

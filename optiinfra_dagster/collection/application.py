@@ -19,6 +19,7 @@ from optiinfra_dagster.quality.judge import Judge
 from optiinfra_dagster.quality.second_judge import SecondJudge
 from optiinfra_dagster.quality.sources import open_source
 from optiinfra_dagster.storage.dialects import Dialects
+from optiinfra_dagster.storage.known_interactions import KnownInteractions
 from optiinfra_dagster.storage.log_files import collected_contents
 from optiinfra_dagster.storage.verdicts import Verdicts
 
@@ -38,6 +39,7 @@ MOST_LATE = 24
 def judging(context: Context) -> Iterator[Work]:
     """Lend what judges a customer's windows. All customers of a run share its judge, which keeps the run's budget."""
     dialects, verdicts = Dialects(context.clickhouse), Verdicts(context.clickhouse)
+    known = KnownInteractions(context.clickhouse)
     judge = Judge.of(context.settings, dialects)
     second = SecondJudge.of(context.settings, judge, dialects) if judge is not None else None
 
@@ -62,6 +64,7 @@ def judging(context: Context) -> Iterator[Work]:
 
         def result(window: datetime) -> SliceResult:
             judged = collect(customer, provider, window, source, judge, verdicts, context.now, second)
+            known.keep(customer.id, provider, window, judged.ids)
             calls, usd = counted.since_last()
             return SliceResult(
                 customer.id,

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from pydantic import Field, StrictBool, StrictInt, ValidationInfo, field_validator
 
 from optiinfra_dagster.config.accounts import BLOB_HOST
+from optiinfra_dagster.config.feedback_scales import FeedbackScale, check_feedback
 from optiinfra_dagster.config.rubrics import Rubric, check_names
 from optiinfra_dagster.config.secrets import (
     HOW_TO_POINT,
@@ -44,6 +45,7 @@ class Application(Section):
     AWS needs (`endpoint_url`); a GCS bucket as the customer's first project, and a container of Azure as its first
     Azure account, or each as this host.
     `store_text` keeps prompt and response beside their scores; by default only scores are kept.
+    `feedback` says what the numbers of users' feedback mean, by its name.
     `rubrics` are questions of the customer's own. `rules` are looked for in the sampled answers without a judge:
     personal data and keys (pii), refusals, answers that are empty or longer than `longest_answer` characters, and those
     in another language than `languages` or, without these, than their prompt.
@@ -75,6 +77,11 @@ class Application(Section):
         description=f"Write a list of languages that answers should have, of {', '.join(get_args(Language))}",
     )
 
+    feedback: tuple[FeedbackScale, ...] = Field(
+        default=(), description="Write a list, each with name: and scale: beneath it"
+    )
+
+    _check_feedback = field_validator("feedback")(check_feedback)
     _check_models = field_validator("token_prices")(check_models)
     _check_rubrics = field_validator("rubrics")(check_names)
 

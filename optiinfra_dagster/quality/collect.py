@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from itertools import zip_longest
@@ -20,6 +20,7 @@ from optiinfra_dagster.quality.drawing import draw
 from optiinfra_dagster.quality.rows import metric_rows, sample_row
 from optiinfra_dagster.quality.second_judge import SecondJudge, SecondOpinions
 from optiinfra_dagster.quality.unread import explain_unread
+from optiinfra_dagster.storage.known_interactions import Ids
 from optiinfra_dagster.storage.rows import application_rows
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ START_LOGGING = (
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The result of one window: the fields of its slice, and what was paid for judging it now.
+    """The result of one window: the fields of its slice, what was paid for judging it now, and its interactions' ids.
 
     `judge_usd` is no field of the slice: the ledger's costs are what the customer's clouds charge.
     """
@@ -56,6 +57,7 @@ class Collected:
     permanent: bool = False
     api_calls: int = 0
     judge_usd: Decimal = Decimal(0)
+    ids: Ids = field(default_factory=Ids)
 
 
 def collect(
@@ -80,7 +82,7 @@ def collect(
     application = customer.application
     if judge is None:
         return Collected(SliceStatus.NOT_CONFIGURED, error=NO_KEY)
-    drawn = draw(customer.id, application.sample_per_window, provider, window, source)
+    drawn = draw(customer.id, application, provider, window, source)
     sample, counts = drawn.sample, drawn.counts
     if not counts.records and source.is_empty(provider):
         return Collected(SliceStatus.FAILED, error=f"nothing was ever logged in {source.place}. {START_LOGGING}")
@@ -116,8 +118,10 @@ def collect(
             )
         )  # fmt: skip
     rows += drawn.usage.rows(window, prices)
-    rows.append(ApplicationRow("source", window, details=_source_details(counts)))
+    rows.append(ApplicationRow("source", window, details=_source_details(counts, drawn.feedback.evaluations)))
     table = application_rows(customer.id, provider, window, rows, judge.model, judge.version, now())
+    if said := list(drawn.feedback.rows()):  # by no judge
+        table = pa.concat_tables([table, application_rows(customer.id, provider, window, said, "", "", now())])
     others = SecondOpinions()
     if second is not None:
         others = second.opinions(customer.id, application, scored, verdicts, allowance, now)
@@ -134,13 +138,15 @@ def collect(
         permanent=bool(error) and is_final(lacking),
         api_calls=judged.requests + others.requests,
         judge_usd=judged.usd + others.usd,
+        ids=drawn.ids,
     )
 
 
-def _source_details(counts: SourceCounts) -> dict[str, object]:
+def _source_details(counts: SourceCounts, evaluations: int) -> dict[str, object]:
     """What was read for a window: kept beside its figures, with the digest by which late records are found."""
     return {
         **{name: getattr(counts, name) for name in ("interactions", "bad_lines", "other_provider", "files")},
+        **({"feedback": counts.feedback, "evaluations": evaluations} if counts.feedback else {}),
         "skipped": {kind.value: n for kind, n in sorted(counts.skipped.items())},
         "reasons": {reason.value: n for reason, n in sorted(counts.reasons.items())},
         "content": counts.content,

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skip, Skipped
+from optiinfra_dagster.quality.interactions import BadLine, Feedback, Item, Reason, Skip, Skipped, Wanted
 
 LOOKED_AT = 10_000  # records of a file or table, to say what is in it
 
@@ -20,6 +20,7 @@ class SourceCounts:
 
     interactions: int = 0
     other_provider: int = 0
+    feedback: int = 0
     files: int = 0
     bytes: int = 0
     reasons: Counter[Reason] = field(default_factory=Counter)
@@ -35,7 +36,7 @@ class SourceCounts:
     @property
     def records(self) -> int:
         """The number of records of the window, of every provider and use."""
-        return self.interactions + self.other_provider + self.skipped.total() + self.bad_lines
+        return self.interactions + self.feedback + self.other_provider + self.skipped.total() + self.bad_lines
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class Sight:
     place: str
     records: int = 0
     interactions: int = 0
+    feedback: int = 0
     without_provider: int = 0
     skipped: Counter[Skip] = field(default_factory=Counter)
     reasons: Counter[Reason] = field(default_factory=Counter)
@@ -53,7 +55,7 @@ class Sight:
     first: datetime | None = None
     last: datetime | None = None
 
-    def add(self, item: Interaction | Skipped | BadLine, default_provider: str) -> None:
+    def add(self, item: Item, default_provider: str) -> None:
         """Count a record."""
         self.records += 1
         if item.timestamp is not None:
@@ -61,6 +63,9 @@ class Sight:
             self.last = max(self.last or item.timestamp, item.timestamp)
         if isinstance(item, BadLine):
             self.reasons[item.reason] += 1
+            return
+        if isinstance(item, Feedback):
+            self.feedback += 1
             return
         self.applications[item.application_id] += 1
         self.models[item.model_name] += 1
@@ -85,9 +90,15 @@ class Filter:
         """True for a time of the window."""
         return self._start <= moment < self._end
 
-    def wants(self, item: Interaction | Skipped) -> bool:
-        """Count a record of the window; True if it is of the provider."""
+    def wants(self, item: Wanted) -> bool:
+        """Count a record of the window; True if it is of the provider.
+
+        Feedback that names no provider, where there is no default, is wanted of each: its interaction tells.
+        """
         provider = item.provider or self._default
+        if isinstance(item, Feedback) and provider in {"", self._provider}:
+            self._counts.feedback += 1
+            return True
         if not provider:
             self._counts.reasons[Reason.NO_PROVIDER] += 1
         elif provider != self._provider:

@@ -14,11 +14,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.quality.interactions import BadLine, Interaction
+from optiinfra_dagster.quality.interactions import BadLine, Feedback, Interaction
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.object_storage.store import File
-    from optiinfra_dagster.quality.interactions import Skipped
+    from optiinfra_dagster.quality.interactions import Item
 
 KEPT = timedelta(days=8)
 """What a file holds of windows longer before its last change is not remembered: a log of years would take years."""
@@ -36,7 +36,7 @@ class Reading:
     def __init__(self) -> None:
         self._sums: Counter[int] = Counter()
 
-    def add(self, item: Interaction | Skipped | BadLine, moment: datetime, times: int = 1) -> None:
+    def add(self, item: Item, moment: datetime, times: int = 1) -> None:
         """Count a record in the window of `moment`."""
         self._sums[int(moment.timestamp()) // _WINDOW_S * _WINDOW_S] += times * _digest(item)
 
@@ -45,10 +45,13 @@ class Reading:
         return {window: digest % _WHOLE for window, digest in self._sums.items()}
 
 
-def _digest(item: Interaction | Skipped | BadLine) -> int:
+def _digest(item: Item) -> int:
     """A number that another record does not have; texts go in by their lengths, as they are not to be kept."""
     if isinstance(item, BadLine):
         told = f"{item.reason}"
+    elif isinstance(item, Feedback):
+        told = f"feedback\0{item.ids}\0{item.trace_id}\0{item.name}\0{item.timestamp.timestamp()}\0{item.number}"
+        told += f"\0{item.word}\0{len(item.comment)}"
     else:
         told = f"{item.interaction_id}\0{item.application_id}\0{item.model_name}\0{item.timestamp.timestamp()}"
         if isinstance(item, Interaction):

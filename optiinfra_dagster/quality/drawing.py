@@ -1,4 +1,4 @@
-"""What is kept of a window's log while it is read: the sample to judge, conversations, and what was used."""
+"""What is kept of a window's log while it is read: the sample to judge, conversations, what was used, and feedback."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.quality.counts import SourceCounts
 from optiinfra_dagster.quality.doubles import Doubles
-from optiinfra_dagster.quality.interactions import Interaction
+from optiinfra_dagster.quality.feedback import Given, note_ids
+from optiinfra_dagster.quality.interactions import Feedback, Interaction
 from optiinfra_dagster.quality.sampling import Sample
 from optiinfra_dagster.quality.sessions import Sessions
 from optiinfra_dagster.quality.usage import Usage
+from optiinfra_dagster.storage.known_interactions import Ids
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from optiinfra_dagster.config.application import Application
     from optiinfra_dagster.quality.interactions import Skipped
     from optiinfra_dagster.quality.sources import InteractionSource
 
@@ -25,9 +28,11 @@ class Drawn:
     """What is kept of a window's calls, each of which counts once, and the counts of what was read for it."""
 
     sample: Sample
+    feedback: Given
     counts: SourceCounts = field(default_factory=SourceCounts)
     sessions: Sessions = field(default_factory=Sessions)
     usage: Usage = field(default_factory=Usage)
+    ids: Ids = field(default_factory=Ids)
 
     def add(self, item: Interaction | Skipped) -> None:
         """Consider a call."""
@@ -35,9 +40,12 @@ class Drawn:
         if isinstance(item, Interaction):
             self.sample.add(item)
             self.sessions.add(item)
+            note_ids(self.ids, item)
 
 
-def draw(customer_id: str, size: int, provider: str, window: datetime, source: InteractionSource) -> Drawn:
+def draw(
+    customer_id: str, application: Application, provider: str, window: datetime, source: InteractionSource
+) -> Drawn:
     """Read a window's log once, and a second time where what came first of a call was not its best record.
 
     Raises:
@@ -45,15 +53,18 @@ def draw(customer_id: str, size: int, provider: str, window: datetime, source: I
         ConfigError, StorageError: as `InteractionSource.fetch`.
     """
     end = window + windows.WINDOW
-    doubles, drawn = Doubles(), Drawn(Sample(customer_id, window, size))
+    size = application.sample_per_window
+    doubles, drawn = Doubles(), Drawn(Sample(customer_id, window, size), Given(customer_id, application))
     for item in source.fetch(provider, window, end):
-        if doubles.is_first(item):
+        if isinstance(item, Feedback):
+            drawn.feedback.add(item)
+        elif doubles.is_first(item):
             drawn.add(item)
     counts = source.counts
     if not doubles.is_settled:
-        drawn = Drawn(Sample(customer_id, window, size))
+        drawn = Drawn(Sample(customer_id, window, size), drawn.feedback)
         for item in source.fetch(provider, window, end):
-            if (told := doubles.settled(item)) is not None:
+            if not isinstance(item, Feedback) and (told := doubles.settled(item)) is not None:
                 drawn.add(told)
         doubles.check()
     drawn.counts = counts

@@ -24,7 +24,7 @@ from optiinfra_dagster.providers.object_storage.store import GoneError
 from optiinfra_dagster.quality import digests
 from optiinfra_dagster.quality.counts import LOOKED_AT, Filter, Sight, SourceCounts
 from optiinfra_dagster.quality.digests import Contents, Reading
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skipped
+from optiinfra_dagster.quality.interactions import BadLine, Item, Reason, Wanted
 from optiinfra_dagster.quality.listing import Listed, Location, is_hidden, newest
 from optiinfra_dagster.quality.logs.reader import read_file
 from optiinfra_dagster.storage.log_files import ReadFile, keep_files, load_files
@@ -88,7 +88,7 @@ class FileSource:
         self._span: tuple[str, datetime, datetime] | None = None  # what was listed
         self._listed = Listed([])
 
-    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Interaction | Skipped]:
+    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Wanted]:
         """See `InteractionSource`."""
         self.counts = counts = SourceCounts()
         located = provider if "{provider}" in self._location else self._default
@@ -169,7 +169,7 @@ class FileSource:
             self._span = provider, first, last
         return self._listed
 
-    def _fetch(self, provider: str, start: datetime, end: datetime, window: Filter) -> Iterator[Interaction | Skipped]:
+    def _fetch(self, provider: str, start: datetime, end: datetime, window: Filter) -> Iterator[Wanted]:
         counts, location = self.counts, self._located(provider)
         until = time.monotonic() + PATIENCE_S
         held: list[Contents] = []
@@ -202,9 +202,7 @@ class FileSource:
             message = f"reading {self._store.place} took over {PATIENCE_S:.0f} s: name the hour in `interactions`"
             raise CloudError(Cause.UNAVAILABLE, f"{message}, or write fewer files")
 
-    def _read(
-        self, items: Iterable[Interaction | Skipped | BadLine], file: File, window: Filter, reading: Reading
-    ) -> Iterator[Interaction | Skipped]:
+    def _read(self, items: Iterable[Item], file: File, window: Filter, reading: Reading) -> Iterator[Wanted]:
         """The wanted records of one file."""
         counts = self.counts
         touched = False
@@ -250,9 +248,7 @@ class FileSource:
         return sight
 
 
-def _dated(
-    items: Iterable[Interaction | Skipped | BadLine], modified: datetime
-) -> Iterator[tuple[Interaction | Skipped | BadLine, datetime]]:
+def _dated(items: Iterable[Item], modified: datetime) -> Iterator[tuple[Item, datetime]]:
     """Records with the time whose window they count in: their own, or that of the one before.
 
     Bad lines at the beginning have that of the first record behind them, or of the file's last change.

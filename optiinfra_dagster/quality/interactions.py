@@ -76,6 +76,42 @@ class Skipped:
     cost_usd: Decimal | None = None
 
 
+class Origin(StrEnum):
+    """Who gave feedback."""
+
+    HUMAN = "human"
+    MACHINE = "machine"  # an evaluator: a model or a program
+    UNSAID = "unsaid"  # the record does not say: the feedback's name may
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Feedback:
+    """What somebody said of an answer. `timestamp` is when it was given or last changed (zoned UTC).
+
+    It is about the interaction that has one of `ids`; without any, about the trace; without one, about `about`, such as
+    a conversation. `number` and `word` are what was said, as it was said; `scale` is `low..high` or `thumbs` where the
+    record tells it. `provider` is "" where not said.
+    """
+
+    timestamp: datetime
+    ids: tuple[str, ...] = ()
+    trace_id: str = ""
+    about: str = ""
+    name: str = ""
+    number: bool | float | None = None
+    word: str = ""
+    scale: str = ""
+    origin: Origin = Origin.HUMAN
+    application_id: str = ""
+    provider: str = ""
+    given_by: str = ""  # never kept
+    comment: str = ""
+
+    def __repr__(self) -> str:
+        """What it is about, without what was said, and by whom: that must never reach a log."""
+        return f"Feedback({self.ids!r}, {self.trace_id!r}, {self.name!r}, {self.timestamp.isoformat()})"
+
+
 class Reason(StrEnum):
     """The reason for which a line of a log cannot be used."""
 
@@ -97,3 +133,10 @@ class BadLine:
     reason: Reason
     timestamp: datetime | None = None
     line: int = 0  # its number in the file, from 1
+
+
+Wanted = Interaction | Skipped | Feedback
+"""What of a window's log is made something of."""
+
+Item = Wanted | BadLine
+"""What a log is read as."""

@@ -20,7 +20,7 @@ from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.quality import METRICS
 from optiinfra_dagster.quality.doubles import Doubles
 from optiinfra_dagster.quality.golden import Texts, texts_of
-from optiinfra_dagster.quality.interactions import Interaction
+from optiinfra_dagster.quality.interactions import Feedback, Interaction
 from optiinfra_dagster.quality.sources import open_source
 from optiinfra_dagster.storage.golden import judged_cases
 
@@ -118,10 +118,11 @@ class _Logs:
         source = open_source(self._customer, clickhouse=self._clickhouse)
         doubles, end = Doubles(), window + windows.WINDOW
         for item in source.fetch(provider, window, end):
-            doubles.is_first(item)
+            if not isinstance(item, Feedback):
+                doubles.is_first(item)
         # A second time, since only now it is known which record of a call counts, and by which id.
         for item in source.fetch(provider, window, end):
-            one = doubles.settled(item)
+            one = None if isinstance(item, Feedback) else doubles.settled(item)
             if not isinstance(one, Interaction):
                 continue
             if (provider, window, one.application_id, one.interaction_id) in self._wanted:

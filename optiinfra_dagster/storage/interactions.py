@@ -1,6 +1,6 @@
-"""Interactions that customers log into ClickHouse: the table llm_interactions, and OpenTelemetry's tables.
+"""Interactions that customers log into ClickHouse: the tables llm_interactions and llm_feedback, and OpenTelemetry's.
 
-The latter are otel_traces and otel_logs, as the OpenTelemetry Collector's ClickHouse exporter creates them where it
+These are otel_traces and otel_logs, as the OpenTelemetry Collector's ClickHouse exporter creates them where it
 writes to this database. The customer is the resource attribute `customer.id`.
 """
 
@@ -36,14 +36,16 @@ _LOG = (
 class LoggedTable:
     """The interactions of one table: how many may be of the provider, how many ran elsewhere, and those of the former.
 
-    A row has the columns of `sql/queries/llm_interactions.sql`. With `has_spans`, it is a record with the columns of
-    the exporter, and whether it is too large; rows are of the minutes around the time, too.
+    A row has the columns of `sql/queries/llm_interactions.sql`, or with `has_feedback` of `llm_feedback.sql`. With
+    `has_spans`, it is a record with the columns of the exporter, and whether it is too large; rows are of the minutes
+    around the time, too.
     """
 
     count: int
     elsewhere: int
     rows: Iterator[Sequence[Any]]
     has_spans: bool
+    has_feedback: bool = False
 
 
 def logged_interactions(
@@ -74,6 +76,8 @@ def logged_interactions(
             read_sql("queries/llm_interactions_count"), parameters=parameters
         ).result_rows
         yield LoggedTable(count, elsewhere, _rows(client, parameters, count), has_spans=False)
+        rows = client.query(read_sql("queries/llm_feedback"), parameters=parameters).result_rows
+        yield LoggedTable(len(rows), 0, iter(rows), has_spans=False, has_feedback=True)
         if client.command("EXISTS TABLE otel_traces"):
             ((count, elsewhere),) = client.query(read_sql("queries/otel_count"), parameters=parameters).result_rows
             yield LoggedTable(count, elsewhere, _otel_rows(client, parameters, count), has_spans=True)

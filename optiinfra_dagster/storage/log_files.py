@@ -80,8 +80,13 @@ def collected_contents(
     return {datetime.fromtimestamp(seconds, UTC): content for seconds, content in rows}
 
 
-_LOG_TABLES = {
+_LOG_TABLES: Mapping[str, Mapping[str, str]] = {
     "llm_interactions": {"customer_id": "customer_id", "time": "timestamp", "id": "interaction_id"},
+    "llm_feedback": {
+        "customer_id": "customer_id",
+        "time": "timestamp",
+        "id": "concat(interaction_id, trace_id, name, value)",
+    },
     "otel_traces": {"customer_id": "ResourceAttributes['customer.id']", "time": "Timestamp", "id": "SpanId"},
     "otel_logs": {"customer_id": "ResourceAttributes['customer.id']", "time": "Timestamp", "id": "SpanId"},
 }

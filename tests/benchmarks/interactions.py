@@ -56,12 +56,14 @@ def measure(folder: Path, side: str) -> Side:
 
 
 def _ours(folder: Path) -> int:
+    from optiinfra_dagster.config.application import Application
     from optiinfra_dagster.providers.object_storage.folder import Folder
     from optiinfra_dagster.quality.drawing import draw
     from optiinfra_dagster.quality.files import FileSource
 
     source = FileSource(Folder(folder, "interactions"), str(folder), "aws")
-    sample = draw("bench", 5, "aws", START, source).sample
+    application = Application(interactions="clickhouse", sample_per_window=5)
+    sample = draw("bench", application, "aws", START, source).sample
     assert [len(sample.chosen(application)) for application in sample.applications] == [5, 5, 5]
     return sum(sample.populations.values())
 

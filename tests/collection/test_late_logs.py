@@ -20,8 +20,11 @@ from pydantic import SecretStr
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.quality import files
+from optiinfra_dagster.storage import reader_writer
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.sql import readers
 from tests.support import killing
+from tests.support.samples import select
 from tests.support.spine import Spine
 
 if TYPE_CHECKING:
@@ -322,6 +325,57 @@ def test_rows_that_come_late_into_a_table_are_judged(folder: World) -> None:
     folder.collect(NOON + 2 * W)
     assert folder.judged() == {NOON: ids(1, 2), NOON + W: ids(3)}
     assert [folder.batches(NOON + n * W) for n in range(3)] == [2, 1, 1]
+
+
+def spoken(world: World, window: datetime) -> list[tuple[Any, ...]]:
+    """What the reader of feedback tells of the day up to a window."""
+    reader = readers()["application", "feedback"]
+    reader_writer.compute(world.spine.clickhouse, reader, [window])
+    sql = f"SELECT * FROM {reader.view} WHERE window_start = {{at:DateTime('UTC')}} ORDER BY ALL"  # noqa: S608
+    return [
+        (row["application_id"], row["metric_type"], row["feedback"], row["bad"], row["without_interaction"], row["n"])
+        for row in select(world.spine.clickhouse, sql, at=window)
+        if row["metric_type"] in {"", "toxicity"}
+    ]
+
+
+def test_feedback_of_the_day_after_that_is_delivered_late_is_joined_once(folder: World) -> None:
+    day = NOON + timedelta(days=1)
+    says = {
+        "timestamp": (day + timedelta(minutes=1)).isoformat(),
+        "feedback": {"interaction_id": "i1", "thumb": "down"},
+    }
+    folder.deliver("a.jsonl", lines(record(1, NOON)), NOON + W)
+    folder.collect(NOON)
+    folder.collect(day)
+    assert spoken(folder, day) == []
+    for name in ("b", "c"):
+        folder.deliver(f"{name}.jsonl", lines(says, says), day + 3 * W)
+    folder.collect(day + 3 * W)
+    assert [folder.batches(window) for window in (NOON, day, day + 3 * W)] == [1, 2, 1]
+    assert spoken(folder, day + 3 * W) == [("shop", "", 1, 1, 0, 0), ("shop", "toxicity", 1, 1, 0, 1)]
+    folder.collect(day + 4 * W)
+    assert folder.batches(day) == 2
+
+
+def test_feedback_that_comes_late_into_a_table_is_joined(folder: World) -> None:
+    folder.customers("clickhouse")
+
+    def insert(table: str, **values: Any) -> None:
+        with folder.spine.clickhouse.session() as client:
+            client.insert(table, [["acme", *values.values()]], ["customer_id", *values])
+
+    insert("llm_interactions", timestamp=NOON, application_id="shop", model_name="m", interaction_id="i1", prompt="p",
+           response="r")  # fmt: skip
+    folder.collect(NOON)
+    insert("llm_feedback", timestamp=NOON, interaction_id="i1", name="stars", value="1", comment="card 4111")
+    insert("llm_feedback", timestamp=NOON, interaction_id="i2", name="x", value="3", scale="1..10", given_by="jane")
+    folder.collect(NOON + W)
+    assert spoken(folder, NOON + W)[:2] == [("", "", 1, 0, 1, 0), ("shop", "", 1, 1, 0, 0)]
+    kept = [row for row in folder.spine.view("application_metrics") if row["metric_type"] == "feedback"]
+    assert sorted(row["label"] for row in kept) == ["bad", "bad"]
+    assert "4111" not in str(kept)
+    assert "jane" not in str(kept)
 
 
 # --- A lab whose deliveries are unkind ------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skipped
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Item, Reason, Skipped
 from optiinfra_dagster.quality.logs.calls import read_call
 from optiinfra_dagster.quality.logs.doubles import HELD, Doubles
 from optiinfra_dagster.quality.logs.flat import read_flat
@@ -36,7 +36,7 @@ NANOS = 1_795_262_400_000_000_000
 FLAT = {"id": "i", "app": "shop", "timestamp": NOON.isoformat(), "prompt": "Why?", "response": "So."}
 
 
-def read(content: bytes) -> list[Interaction | Skipped | BadLine]:
+def read(content: bytes) -> list[Item]:
     return list(read_file(io.BufferedReader(io.BytesIO(content))))
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skipped
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Item, Reason
 from optiinfra_dagster.quality.logs.reader import MAX_LINE_BYTES, read_file
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -29,11 +29,11 @@ USER = [{"role": "user", "parts": [{"type": "text", "content": "Why?"}]}]
 ASSISTANT = [{"role": "assistant", "parts": [{"type": "text", "content": "Because."}], "finish_reason": "stop"}]
 
 
-def read_bytes(content: bytes) -> list[Interaction | Skipped | BadLine]:
+def read_bytes(content: bytes) -> list[Item]:
     return list(read_file(io.BufferedReader(io.BytesIO(content))))
 
 
-def read(record: object) -> list[Interaction | Skipped | BadLine]:
+def read(record: object) -> list[Item]:
     return read_bytes(json.dumps(record).encode())
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skipped
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Item, Reason, Skipped
 from optiinfra_dagster.quality.logs.reader import read_file
 from tests.quality.real_libraries.calls import PICTURE, THOUGHT
 from tests.quality.real_libraries.libraries import WAYS, Way, named
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 EACH_WAY = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 
 
-def read(content: bytes) -> list[Interaction | Skipped | BadLine]:
+def read(content: bytes) -> list[Item]:
     return list(read_file(io.BufferedReader(io.BytesIO(content))))
 
 

@@ -23,7 +23,7 @@ from optiinfra_dagster.providers.object_storage import gcs
 from optiinfra_dagster.providers.registry import load_customers
 from optiinfra_dagster.quality import files, stores
 from optiinfra_dagster.quality.files import FileSource
-from optiinfra_dagster.quality.interactions import Interaction, Reason
+from optiinfra_dagster.quality.interactions import Feedback, Interaction, Reason
 from optiinfra_dagster.quality.sources import InteractionSource, open_source
 from optiinfra_dagster.storage import interactions as logged
 from optiinfra_dagster.storage.clickhouse import ClickHouse
@@ -298,12 +298,14 @@ def test_object_that_changes_between_listing_and_reading_is_passed_over(
         lab.storage.put(f"{place}moving/{number}.jsonl", lines(record(number)), NOW)
     source = open_source(customer(tmp_path, lab, interactions=f"{place}moving", provider="aws"))
     stream = source.fetch("aws", START, END)
-    assert next(stream).interaction_id == "i0"
+    first = next(stream)
+    assert isinstance(first, Interaction)
+    assert first.interaction_id == "i0"
     if change == "removed":
         del lab.storage._put[f"{place}moving"]["1.jsonl"]
     else:
         lab.storage.put(f"{place}moving/1.jsonl", lines(record(9)), NOW)
-    assert [item.interaction_id for item in stream] == ["i2"]
+    assert [item.interaction_id for item in stream if isinstance(item, Interaction)] == ["i2"]
 
 
 def test_budget_stops_before_the_call(lab: CloudLab, tmp_path: Path) -> None:
@@ -578,6 +580,42 @@ def test_spans_and_their_log_records_are_one_call(
     found = [(item.interaction_id, item.model_name, item.response, item.latency_ms) for item in fetched(source)]
     assert sorted(found) == [("t0-s", "m", "r0", 3000), ("t1-s", "m", "r1", 3000), ("t9-s0", "m", "r", 1000)]
     assert source.counts.reasons == {}
+
+
+def test_feedback_is_read_from_the_tables_of_opentelemetry(tmp_path: Path) -> None:
+    """Also what is said of an interaction of long ago, and in a span that is no call."""
+    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path / 'clickhouse')}")
+    resource = {"customer.id": "acme", "cloud.provider": "aws"}
+    name = "gen_ai.evaluation.result"
+    held = {"gen_ai.evaluation.name": "thumbs", "gen_ai.evaluation.score.value": "1"}
+    with clickhouse.session() as client:
+        client.command(OTEL_TRACES)
+        client.command(OTEL_LOGS)
+        client.insert(
+            "otel_logs",
+            [[moment, "t1", "s1", "shop", resource, held, name] for moment in (START, END)],
+            ["Timestamp", "TraceId", "SpanId", "ServiceName", "ResourceAttributes", "LogAttributes", "EventName"],
+        )
+        client.insert(
+            "otel_traces",
+            [[START, "t2", "s2", "http", "shop", resource, {"http.method": "GET"}, [START], [name], [held]]],
+            ["Timestamp", "TraceId", "SpanId", "SpanName", "ServiceName", "ResourceAttributes", "SpanAttributes",
+             "Events.Timestamp", "Events.Name", "Events.Attributes"],
+        )  # fmt: skip
+    source = open_source(customer(tmp_path, None, interactions="clickhouse"), clickhouse=clickhouse)
+    found = list(source.fetch("aws", START, END))
+    assert [(item.ids, item.number) for item in found if isinstance(item, Feedback)] == [
+        (("t1-s1",), 1.0), (("t2-s2",), 1.0),
+    ]  # fmt: skip
+    assert (len(found), source.counts.feedback, source.counts.bad_lines) == (2, 2, 0)
+
+
+def test_feedback_that_names_no_provider_is_wanted_of_each(tmp_path: Path) -> None:
+    one = {"timestamp": START.isoformat(), "feedback": {"interaction_id": "i", "thumb": "up"}}
+    write(tmp_path / "logs" / "a.jsonl", lines(one, {**one, "provider": "gcp"}))
+    source = in_folder(tmp_path, "aws gcp")
+    assert [len(list(source.fetch(provider, START, END))) for provider in ("aws", "gcp")] == [1, 2]
+    assert source.counts.bad_lines == 0
 
 
 # --- The customers file -----------------------------------------------------------------------------------------------

@@ -40,10 +40,10 @@ CHANGED = {
 
 # Since then.
 NEW_ASSETS = {
-    "application/agreement", "application/alarms", "application/answers", "application/days", "application/rag",
-    "application/rubrics", "application/unit_cost", "application/usage", "cost/allocation", "cost/commitments",
-    "cost/daily", "cost/days", "cost/invoices", "cost/outlook", "cost/rightsizing", "performance/anomalies",
-    "resource/by_account", "resource/days", "resource/uptime",
+    "application/agreement", "application/alarms", "application/answers", "application/days", "application/feedback",
+    "application/rag", "application/rubrics", "application/unit_cost", "application/usage", "cost/allocation",
+    "cost/commitments", "cost/daily", "cost/days", "cost/invoices", "cost/outlook", "cost/rightsizing",
+    "performance/anomalies", "resource/by_account", "resource/days", "resource/uptime",
 }  # fmt: skip
 
 WINDOW = "2026-11-29T07:15Z"

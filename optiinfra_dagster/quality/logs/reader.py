@@ -2,6 +2,7 @@
 
 A record is read by the first reader that knows it: spans and log records of OpenTelemetry (`spans`), the exports of
 tools that log calls (`exports`), the logs of those who make or host models (`vendors`); else as a flat one (`flat`).
+Feedback stands among them (`feedback`).
 
 Texts are customers' secrets: no error of this module holds one.
 """
@@ -11,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Reason, Skipped
+from optiinfra_dagster.quality.interactions import BadLine, Feedback, Item, Reason
 from optiinfra_dagster.quality.logs import exports, vendors
 from optiinfra_dagster.quality.logs.calls import ODD, Call
 from optiinfra_dagster.quality.logs.containers import records_of
 from optiinfra_dagster.quality.logs.doubles import Doubles
 from optiinfra_dagster.quality.logs.envelopes import Span, spans_of
+from optiinfra_dagster.quality.logs.feedback import evaluations_in, feedback_in, feedback_of_fields
 from optiinfra_dagster.quality.logs.fields import BadFieldError
 from optiinfra_dagster.quality.logs.flat import read_flat
 from optiinfra_dagster.quality.logs.plain import read_plain
@@ -30,6 +32,7 @@ MAX_LINE_BYTES = MAX_RECORD  # of the texts of one row, too
 
 _Test = Callable[[Mapping[str, Any]], bool]
 _Reader = Callable[[Mapping[str, Any]], Iterator[Call]]
+_Found = tuple[Call | Feedback | BadLine | None, object]
 
 _READERS: tuple[tuple[_Test, _Reader], ...] = (
     (exports.is_langfuse, exports.read_langfuse),
@@ -48,7 +51,7 @@ _READERS: tuple[tuple[_Test, _Reader], ...] = (
 _AROUND = ("data", "traces", "records", "rows", "items", "runs", "results", "batch", "logs")  # what may hold records
 
 
-def read_file(stream: io.BufferedReader) -> Iterator[Interaction | Skipped | BadLine]:
+def read_file(stream: io.BufferedReader) -> Iterator[Item]:
     """What a file tells of, each call once."""
     doubles = Doubles()
     for record in records_of(stream):
@@ -56,7 +59,7 @@ def read_file(stream: io.BufferedReader) -> Iterator[Interaction | Skipped | Bad
     yield from doubles.rest()
 
 
-def _read(record: Any, doubles: Doubles) -> Iterator[Interaction | Skipped | BadLine]:
+def _read(record: Any, doubles: Doubles) -> Iterator[Item]:
     if isinstance(record, BadLine):
         yield from doubles.pass_on(record)
     elif not isinstance(record, dict):
@@ -65,16 +68,26 @@ def _read(record: Any, doubles: Doubles) -> Iterator[Interaction | Skipped | Bad
         yield from doubles.give(interaction)
     else:
         try:
-            for call, source in _calls(record):
-                yield from doubles.add(call, source) if call else doubles.pass_on(BadLine(Reason.WRONG_TYPE))
+            for found, source in _calls(record):
+                if isinstance(found, Call):
+                    yield from doubles.add(found, source)
+                elif isinstance(found, Feedback):
+                    yield found
+                else:
+                    yield from doubles.pass_on(found or BadLine(Reason.WRONG_TYPE))
         except BadFieldError as error:
             yield from doubles.pass_on(BadLine(error.reason))
         except ODD:  # an envelope of another form
             yield from doubles.pass_on(BadLine(Reason.WRONG_TYPE))
 
 
-def _calls(record: Mapping[str, Any]) -> Iterator[tuple[Call | None, object]]:
-    """The calls that a record tells of, None for one that is odd; and where each comes from."""
+def _calls(record: Mapping[str, Any]) -> Iterator[_Found]:
+    """The calls and the feedback that a record tells of, None for one that is odd; and where each comes from."""
+    told, is_all = feedback_in(record)
+    for one in told:
+        yield one, None
+    if is_all:
+        return
     spans = spans_of(record)
     if spans is not None:
         yield from _calls_of_spans(spans)
@@ -89,16 +102,19 @@ def _calls(record: Mapping[str, Any]) -> Iterator[tuple[Call | None, object]]:
             yield call, None
 
 
-def _calls_of_spans(spans: Iterator[Span | None]) -> Iterator[tuple[Call | None, object]]:
+def _calls_of_spans(spans: Iterator[Span | None]) -> Iterator[_Found]:
     for span in spans:
         if span is None:
             yield None, None
             continue
         try:
+            evaluations = list(evaluations_in(span))
             call = read_span(span)
         except ODD:
             yield None, None
             continue
+        for one in evaluations:
+            yield one, None
         if call is not None:
             yield call, (call.application_id, span.scope)
 
@@ -107,10 +123,13 @@ def _holds_records(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) and len(item) > 2 for item in value)
 
 
-def read_rows(rows: Iterable[Sequence[Any]], *, has_spans: bool) -> Iterator[Interaction | Skipped | BadLine]:
+def read_rows(rows: Iterable[Sequence[Any]], *, has_spans: bool, has_feedback: bool = False) -> Iterator[Item]:
     """What the rows of a table tell, each call once; see `LoggedTable`."""
     doubles = Doubles()
     for *fields, too_large in rows:
+        if has_feedback:
+            yield feedback_of_fields(fields)
+            continue
         if too_large:
             yield from doubles.pass_on(BadLine(Reason.TOO_LARGE))
         elif has_spans:
