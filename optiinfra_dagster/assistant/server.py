@@ -58,7 +58,11 @@ _OF_READERS: dict[str, Any] = {
         "rows": {"type": "array", "items": {"type": "object"}},
         "total": {"type": "integer"},
         "truncated": {"type": "boolean"},
-        "complete": {"type": "boolean"},
+        "complete": {
+            "type": "boolean",
+            "description": "whether the newest windows, or those of the times asked for, are whole, and no row says "
+            "that it is not; what a reader over many days read of earlier ones, `explain` tells",
+        },
         "coverage": {"type": "array", "items": {"type": "object"}},
         "warnings": {"type": "array", "items": {"type": "string"}},
         "note": {"type": "string"},
