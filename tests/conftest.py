@@ -54,9 +54,10 @@ def pytest_xdist_auto_num_workers() -> int:
 
 # What is computed inside ClickHouse is the same whatever carries the statements: these are tried over HTTP on request.
 ENGINE_ONLY = {
-    "test_application_readers", "test_cost_readers", "test_costs", "test_coverage", "test_erasure", "test_history",
-    "test_performance_readers", "test_readers",
+    "test_application_readers", "test_bills", "test_cost_readers", "test_coverage", "test_erasure", "test_history",
+    "test_instances", "test_performance_readers", "test_readers",
 }  # fmt: skip
+OVER_HTTP_TOO = "test_a_reading_that_is_killed_"  # of test_bills: how a bill is written, step by step
 
 
 # Alerts keep a few values in Dagster's storage; what is looked up there by time and tag is tried on PostgreSQL always.
@@ -73,6 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     skip = pytest.mark.skip(reason="takes long: OPTIINFRA_LONG_TESTS=1 make test runs it")
     for item in items:
         over_http = isinstance(item, pytest.Function) and "[http" in item.name
+        over_http = over_http and not item.name.startswith(OVER_HTTP_TOO)
         on_postgres = isinstance(item, pytest.Function) and "[postgres" in item.name
         repeated = (over_http and item.path.stem in ENGINE_ONLY) or (on_postgres and item.path.stem in NOT_BY_STORAGE)
         if item.get_closest_marker("long") or repeated:

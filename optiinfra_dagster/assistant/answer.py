@@ -59,7 +59,7 @@ def answer(clickhouse: ClickHouse, settings: Settings, query: Query, limit: int)
 
         found = read_rows(clickhouse, settings, query, take)
         lacking = missing(client, customer, query, found.slices, settings, _kept(source, query.family))
-    rows = found.rows or Rows((), 0, whole=False, columns=())
+    rows = found.rows or Rows([], 0, whole=False, columns=())
     private = Private(settings, customer)
     return {
         "reader": f"{query.family} {query.reader}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -68,14 +68,12 @@ _OF_READERS: dict[str, Any] = {
 Who = Callable[["ServerRequestContext[Any, Any]"], "Access"]
 
 
-def make_server(
-    clickhouse: ClickHouse, settings: Settings, who: Who, say: Callable[[str], None], more: Sequence[Tool] = ()
-) -> Server[Any]:
-    """The server of `tools()` and `more`.
+def make_server(clickhouse: ClickHouse, settings: Settings, who: Who, say: Callable[[str], None]) -> Server[Any]:
+    """The server of `tools()`.
 
     `who` tells whose request it is; `say` is told of failures, for the one who runs it.
     """
-    offered = {**tools(), **{tool.name: tool for tool in more}}
+    offered = tools()
     answers = _Answers(clickhouse, settings, say, offered)
     turns = anyio.CapacityLimiter(AT_ONCE)
 

@@ -1,4 +1,4 @@
-"""The tools of an assistant: one for each reader, and `status` and `readers`, with what their arguments may be."""
+"""The tools of an assistant: one for each reader, `explain`, `status` and `readers`; what their arguments may be."""
 
 from __future__ import annotations
 
@@ -112,7 +112,17 @@ def no_such_customer(name: str) -> UsageError:
 def tools() -> Mapping[str, Tool]:
     """Every tool by name; those of readers in the order of `optiinfra read`."""
     found = [_of_source(family, name, source) for family, of in sources().items() for name, source in of.items()]
+    names = [tool.name for tool in found]
     found += [
+        Tool(
+            "explain",
+            "Where one row of a reader comes from, whether it may be trusted and why not: the slices beneath it and "
+            "what they lack, calls and what they cost, restatements, whether the stored rows still match the ledger.",
+            "Give `where` or `row` until one row is left. It is of what is published now, and takes no as_of. complete "
+            "and unaltered are null where that cannot be told.",
+            _of_explain(names),
+            _explain,
+        ),
         Tool(
             "status",
             "How the collection of each customer stands: what is late, failing, or lost for good, which budgets are "
@@ -126,12 +136,30 @@ def tools() -> Mapping[str, Tool]:
             "readers",
             "What each reader tells, and column by column what it means, with units.",
             "Ask it before you interpret a column.",
-            {"reader": Argument(choice([tool.name for tool in found], "only this one, with its columns"))},
+            {"reader": Argument(choice(names, "only this one, with its columns"))},
             _readers,
             of_all=True,
         ),
     ]
     return {tool.name: tool for tool in found}
+
+
+def _of_explain(readers: Sequence[str]) -> dict[str, Argument]:
+    """What `explain` takes."""
+    where = {
+        "type": "object",
+        "additionalProperties": {"type": "string"},
+        "description": 'columns and their values, such as {"period": "yesterday"}',
+    }
+    return {
+        "reader": Argument(choice(readers, "the reader whose row it is"), required=True),
+        "where": Argument(where),
+        "row": Argument({"type": "integer", "minimum": 1, "maximum": 1_000_000, "description": "the row's number"}),
+        "provider": Argument(choice(list(PROVIDERS), "only this cloud")),
+        "resource_id": Argument(free_text("only this resource; its full id")),
+        "from": Argument(free_text("from this time on; default: the newest window")),
+        "to": Argument(free_text("before this time")),
+    }
 
 
 def known_tool(name: str, among: Mapping[str, Tool]) -> Tool:
@@ -195,6 +223,12 @@ def table_of(source: Source) -> str:
     """The table of a source's rows, by which its columns are described."""
     table = source.reader.table if source.reader else source.view.removesuffix("_current")
     return _TABLES.get(table, table)
+
+
+def _explain(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[str, Any]:
+    from optiinfra_dagster.assistant.explained import explained
+
+    return explained(clickhouse, settings, call)
 
 
 def _status(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[str, Any]:

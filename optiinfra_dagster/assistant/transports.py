@@ -13,14 +13,13 @@ from optiinfra_dagster.assistant.server import make_server
 from optiinfra_dagster.model.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from mcp.server.context import ServerRequestContext
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from optiinfra_dagster.assistant.access import Access, Tokens
-    from optiinfra_dagster.assistant.tools import Tool
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
@@ -30,14 +29,12 @@ MOST_BODY = 1 << 20  # bytes of a question
 _ACCESS = "optiinfra.access"  # in the scope of a request
 
 
-def serve_stdio(
-    clickhouse: ClickHouse, settings: Settings, access: Access, say: Callable[[str], None], more: Sequence[Tool] = ()
-) -> None:
+def serve_stdio(clickhouse: ClickHouse, settings: Settings, access: Access, say: Callable[[str], None]) -> None:
     """Answer whoever started this process, until they close its standard input."""
     from mcp.server.stdio import stdio_server
 
     _quiet()
-    server = make_server(clickhouse, settings, lambda _: access, say, more)
+    server = make_server(clickhouse, settings, lambda _: access, say)
 
     async def serve() -> None:
         async with stdio_server() as (reads, writes):
@@ -53,7 +50,6 @@ def serve_http(
     say: Callable[[str], None],
     address: str,
     port: int,
-    more: Sequence[Tool] = (),
 ) -> None:
     """Answer whoever has a token, until interrupted; port 0 chooses a free one.
 
@@ -64,7 +60,7 @@ def serve_http(
 
     _quiet()
     listening = _listen(address, port)
-    app = http_app(clickhouse, settings, tokens, say, address, more)
+    app = http_app(clickhouse, settings, tokens, say, address)
     config = uvicorn.Config(
         app, access_log=False, log_config=None, server_header=False, limit_concurrency=MOST_REQUESTS, lifespan="on",
         timeout_graceful_shutdown=5,
@@ -80,7 +76,6 @@ def http_app(
     tokens: Tokens,
     say: Callable[[str], None],
     address: str,
-    more: Sequence[Tool] = (),
 ) -> ASGIApp:
     """The application of the server over HTTP: each request by itself, so that a token is looked at with each."""
 
@@ -88,7 +83,7 @@ def http_app(
         access: Access = cast("Request", context.request).scope[_ACCESS]
         return access
 
-    server = make_server(clickhouse, settings, who, say, more)
+    server = make_server(clickhouse, settings, who, say)
     app = server.streamable_http_app(
         streamable_http_path=PATH,
         json_response=True,

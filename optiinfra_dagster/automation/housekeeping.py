@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from optiinfra_dagster.automation.run_tags import RUN_TAGS
+from optiinfra_dagster.providers.day_cache import forget
 from optiinfra_dagster.storage import coverage, superseded
 
 if TYPE_CHECKING:
@@ -26,19 +27,29 @@ def build(
 
     @dg.op(
         name="delete_old_runs",
-        description=f"Delete the runs that began more than {settings.run_retention_days} days ago, with their events.",
+        description=f"Delete the runs that began more than {settings.run_retention_days} days ago, with their events, "
+        "their files and the executions of checks, and what the clouds' answers of earlier days are remembered in.",
     )
     def delete(context: dg.OpExecutionContext) -> None:
+        from optiinfra_dagster.automation import leftovers
+
         older = datetime.now(UTC) - timedelta(days=settings.run_retention_days)
         deleted = delete_old_runs(context.instance, partitions, keys, older)
         context.log.info("%d runs were deleted, created before %s.", deleted, f"{older:%Y-%m-%d}")
-        context.add_output_metadata({"deleted_runs": deleted})
+        context.add_output_metadata(
+            {
+                "deleted_runs": deleted,
+                "deleted_files_of_gone_runs": leftovers.of_gone_runs(context.instance, older, MAX_DELETED_PER_NIGHT),
+                "deleted_check_executions": leftovers.check_executions(context.instance, older),
+                "forgotten_answers": forget(settings.dagster_home / "memory"),
+            }
+        )
 
     @dg.op(
         name="forget_old_coverage",
         description=f"Delete the states of coverage that were over {COVERAGE_KEPT.days} days ago.",
     )
-    def forget(clickhouse: dg.ResourceParam[Any]) -> None:
+    def forget_coverage(clickhouse: dg.ResourceParam[Any]) -> None:
         with clickhouse.session() as client:
             coverage.forget(client, datetime.now(UTC) - COVERAGE_KEPT)
 
@@ -47,7 +58,7 @@ def build(
         description="Delete the rows of batches that were superseded and are kept no longer.",
     )
     def clear(context: dg.OpExecutionContext, clickhouse: dg.ResourceParam[Any]) -> None:
-        with clickhouse.session(reads="metric_batches superseded_cleared") as client:
+        with clickhouse.session(writes="metric_batches superseded_cleared") as client:
             cleared = superseded.clear(client, settings.keep_superseded, datetime.now(UTC))
         context.add_output_metadata({"deleted_batches": sum(cleared.values()), "by_dataset": cleared})
 
@@ -58,7 +69,7 @@ def build(
     )
     def housekeeping() -> None:
         delete()
-        forget()
+        forget_coverage()
         clear()
 
     schedule = dg.ScheduleDefinition(
@@ -82,8 +93,9 @@ def delete_old_runs(
     """Delete finished runs created before `older`, the oldest first; returns how many.
 
     A run takes the events of its materializations along, so which partitions are filled is first brought up to date in
-    the assets' status caches, from which Dagster goes on.
+    the assets' status caches, from which Dagster goes on. Its files go with it.
     """
+    from optiinfra_dagster.automation import leftovers
     from optiinfra_dagster.automation.dagster_internals import get_and_update_asset_status_cache_value
 
     wanted = dg.RunsFilter(statuses=OVER, created_before=older)
@@ -98,5 +110,6 @@ def delete_old_runs(
             break
         for record in page:
             instance.delete_run(record.dagster_run.run_id)
+            leftovers.of_run(instance, record.dagster_run.run_id)
         deleted += len(page)
     return deleted

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.assistant.access import Access, Tokens
-from optiinfra_dagster.cli.explain_tool import explain_tool
 from optiinfra_dagster.config.customers import select
 from optiinfra_dagster.model.errors import ConfigError, UsageError
 from optiinfra_dagster.model.hosts import is_loopback
@@ -42,12 +41,12 @@ def serve(
         tokens = _tokens(settings, say)
         if not is_loopback(address):
             say(f"warning: {address} is served without TLS: let a proxy with a certificate be all that reaches it.")
-        serve_http(clickhouse, settings, tokens, say, address, port, [explain_tool()])
+        serve_http(clickhouse, settings, tokens, say, address, port)
         return
     access = _of_starter(settings, say, customers)
     from optiinfra_dagster.assistant.transports import serve_stdio
 
-    serve_stdio(clickhouse, settings, access, say, [explain_tool()])
+    serve_stdio(clickhouse, settings, access, say)
 
 
 def _of_starter(settings: Settings, say: Callable[[str], None], customers: tuple[str, ...]) -> Access:

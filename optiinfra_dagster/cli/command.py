@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any, NoReturn
 
@@ -50,3 +51,12 @@ def leave_pipe() -> NoReturn:
     """End because the reader of the output went away, as `head` does; what is still buffered has nowhere to go."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     raise SystemExit(141)
+
+
+def end_silently() -> None:
+    """From now on Ctrl-C ends at once with 130, without a word: of a server that only answers nothing is left undone.
+
+    SIGTERM ends it as it ends any process, which a supervisor takes for a good end.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(128 + signal.SIGINT))

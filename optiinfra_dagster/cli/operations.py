@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from optiinfra_dagster.automation.status.items import Kind
-from optiinfra_dagster.cli.command import Command, examples
+from optiinfra_dagster.cli.command import Command, end_silently, examples
 from optiinfra_dagster.config.settings import load_settings
 
 
@@ -57,6 +57,7 @@ def metrics(
         typer.echo(line, err=True)
 
     if port is not None:
+        end_silently()
         serve(load_settings(), say, address, port, by_customer=by_customer)
         return
     printed = text(load_settings(), lambda line: say(f"warning: {line}"), by_customer=by_customer)
@@ -91,6 +92,7 @@ def mcp(
     """Let an AI assistant ask the readers, read-only: over standard input and output, or over HTTP with a token."""
     from optiinfra_dagster.cli.assistant import serve
 
+    end_silently()
     serve(load_settings(), lambda line: typer.echo(line, err=True), tuple(dict.fromkeys(customer or ())), port, address)
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 WINDOW = timedelta(minutes=15)
 KEY_FORMAT = "%Y-%m-%dT%H:%MZ"
 
+_YEARS = range(2000, 3000)  # of times that people type
+
 # The performance read reaches this far back before its window: a point that a cloud delivered late is corrected there.
 OVERLAP = WINDOW
 
@@ -75,7 +77,7 @@ def parse_time(text: str, option: str) -> datetime:
     """A time typed by a person, as zoned UTC; `option` names where it stands.
 
     Raises:
-        UsageError: not ISO 8601, or without a zone.
+        UsageError: not ISO 8601, without a zone, or of a year of which nothing can be known.
     """
     try:
         time = datetime.fromisoformat(text)
@@ -85,4 +87,6 @@ def parse_time(text: str, option: str) -> datetime:
         raise UsageError(
             f"{option} {text!r} has no time zone: add Z for UTC, as in {time:%Y-%m-%dT%H:%M}Z, or an offset (+01:00)."
         )
+    if time.year not in _YEARS:
+        raise UsageError(f"{option} {text} is too far from now: write a year from {_YEARS[0]} to {_YEARS[-1]}.")
     return time.astimezone(UTC)

@@ -11,6 +11,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -47,3 +48,14 @@ class DayCache:
 
     def _path(self, key: tuple[str, ...]) -> Path:
         return self._folder / f"{blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()}.json"
+
+
+def forget(folder: Path, now: Callable[[], float] = time.time) -> int:
+    """Delete what was remembered more than a day ago; returns how many values."""
+    forgotten = 0
+    for path in folder.glob("*") if folder.is_dir() else ():
+        with suppress(OSError):  # another process forgets, too
+            if now() - path.stat().st_mtime > DAY_SECONDS:
+                path.unlink()
+                forgotten += 1
+    return forgotten

@@ -13,10 +13,10 @@ a kill for up to LEASE_SECONDS. It holds where a row is seen by whoever looks af
 that is never suspended between renewing the lock and sending the statement.
 
 On several replicas a row is seen so, since whoever looks first has its replica catch up (SYSTEM SYNC REPLICA). An
-INSERT is answered when it stands in the table's log in Keeper; the replica that catches up reads that log after its own
-INSERT was put there, and so everything that came before; then it fetches the rows. This asks for no majority, as an
-INSERT with a quorum would, and two INSERTs do not refuse each other. It wants the client to stay at one replica, as
-everything does that is written here. Their clocks may differ by less than LEASE_SECONDS - STATEMENT_SECONDS.
+INSERT stands in the table's log in Keeper; the replica that catches up reads that log after its own INSERT was put
+there, and so everything that came before; then it fetches the rows. An INSERT is answered when all active replicas have
+its row, so that it outlives the one that took it; two at once do not refuse each other, since quorums are parallel. It
+wants the client to stay at one replica. Their clocks may differ by less than LEASE_SECONDS - STATEMENT_SECONDS.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import as_of_views, ddl, reader_tables
 from optiinfra_dagster.storage.database import DATABASE, use_database
+from optiinfra_dagster.storage.replicas import caught_up, everywhere
 from optiinfra_dagster.storage.sql import SQL, readers, statements_of
-from optiinfra_dagster.storage.topology import SINGLE, caught_up, detect
+from optiinfra_dagster.storage.topology import SINGLE, detect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -163,6 +164,8 @@ def _check_is_seen(client: Client, table: str) -> None:
     try:
         client.command(f"EXISTS TABLE `{table}`")
     except DatabaseError as error:
+        if error.code == UNKNOWN_DATABASE:  # so is every table
+            return
         if error.code != ACCESS_DENIED:
             raise
         raise StorageError(
@@ -218,6 +221,7 @@ def migrate(
             client.command(
                 "INSERT INTO schema_migrations (name, checksum) SELECT {name:String}, {checksum:String}",
                 parameters={"name": migration.name, "checksum": migration.checksum},
+                settings=dict(everywhere(client, topology, "schema_migrations")),
             )
             done.append(migration.name)
         for reader in reader_tables.missing(client) if of_readers else ():
@@ -270,11 +274,11 @@ def _locked(client: Client, topology: Topology, say: Callable[[str], None]) -> I
 
     ddl.run(client, topology, _CREATE_LOCK)
     lock = _Lock(client, topology)
-    lock.acquire(say)
     try:
+        lock.acquire(say)
         yield lock.renew
     finally:
-        with suppress(ClickHouseError):  # it ends by itself
+        with suppress(ClickHouseError):  # it ends by itself; a row that did not come everywhere may hold it, too
             lock.release()
 
 
@@ -335,6 +339,7 @@ class _Lock:
             "INSERT INTO schema_migrations_lock (holder, sequence, until) "
             "SELECT {holder:String}, {sequence:UInt32}, now64(3, 'UTC') + toIntervalMillisecond({ms:UInt32})",
             parameters={"holder": self._holder, "sequence": self._sequence, "ms": int(1000 * seconds)},
+            settings=dict(everywhere(self._client, self._topology, "schema_migrations_lock")),
         )
         self._until = begin + seconds
 

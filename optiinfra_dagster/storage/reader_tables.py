@@ -9,6 +9,7 @@ made good by the next migration or computation.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import StorageError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.sql import Reader
     from optiinfra_dagster.storage.topology import Topology
 
+_MADE = "made at "
 _SOME_WINDOW = {"window": "2026-01-01 00:00:00"}  # a SELECT has the same columns for each
 
 
@@ -58,7 +60,7 @@ def create(client: Client, topology: Topology, reader: Reader) -> None:
     Raises:
         StorageError: the SELECT lacks a column that its rows are sorted by.
     """
-    ddl.run(client, topology, _table(reader, column_types(client, reader)))
+    ddl.run(client, topology, _table(reader, column_types(client, reader), datetime.now(UTC)))
     ddl.run(client, topology, _view(reader, "CREATE VIEW IF NOT EXISTS"))
     show(client, topology, reader)
 
@@ -66,16 +68,18 @@ def create(client: Client, topology: Topology, reader: Reader) -> None:
 def show(client: Client, topology: Topology, reader: Reader) -> None:
     """Have the view show the reader's own table, once it is filled as far as the one of before, and drop that one.
 
-    A table that was made later is another version's, which is left alone: its programs are at work, too.
+    A table that was made later is another version's, which is left alone: its programs are at work, too. When it was
+    made, its comment says, on every replica the same; where it has none, it was made before those that have one.
     """
     if not reader.is_own:
         return
     rows = client.query(
-        "SELECT name, metadata_modification_time FROM system.tables "
+        "SELECT name, extract(comment, {made:String}) AS made, "
+        "if(made = '', toUnixTimestamp(metadata_modification_time), 0) FROM system.tables "
         "WHERE database = currentDatabase() AND match(name, {names:String})",
-        parameters={"names": f"^{reader.file}(_v[0-9a-f]{{8}})?$"},
+        parameters={"made": f"^{_MADE}(.*)", "names": f"^{reader.file}(_v[0-9a-f]{{8}})?$"},
     ).result_rows
-    made = dict(map(tuple, rows))
+    made = {name: order for name, *order in rows}
     before = [name for name, at in made.items() if name != reader.table and at <= made[reader.table]]
     if not before:
         return
@@ -150,7 +154,7 @@ def _by_rule(kind: str) -> str:
     return f"Nullable({plain})" if nullable else plain
 
 
-def _table(reader: Reader, types: Mapping[str, str]) -> str:
+def _table(reader: Reader, types: Mapping[str, str], now: datetime) -> str:
     columns = {"window_start": "DateTime('UTC')", "batch": "UInt64", **types}
     lines = []
     for name, kind in columns.items():
@@ -161,7 +165,8 @@ def _table(reader: Reader, types: Mapping[str, str]) -> str:
         f"CREATE TABLE IF NOT EXISTS {reader.table} ({', '.join(lines)}) ENGINE = MergeTree "
         f"PARTITION BY toYYYYMM(window_start) ORDER BY (window_start, {', '.join(reader.key)}) "
         f"TTL window_start + INTERVAL {reader.kept} DAY SETTINGS enable_block_number_column = 1, "
-        "enable_block_offset_column = 1, non_replicated_deduplication_window = 1000"
+        "enable_block_offset_column = 1, non_replicated_deduplication_window = 1000 "
+        f"COMMENT '{_MADE}{now:%Y-%m-%d %H:%M:%S.%f} UTC'"
     )
 
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
     from optiinfra_dagster.storage.readers import Source, Standing, Statement
 
+_FOREVER = datetime(2100, 1, 1, tzinfo=UTC)  # ClickHouse's DateTime ends in 2106
+
 T = TypeVar("T")
 
 
@@ -250,7 +252,7 @@ def _checked(query: Query) -> Wanted:
         query.customer,
         query.provider or "",
         begin,
-        end,
+        min(end, _FOREVER) if end else None,
         query.resource_id or "",
         query.limit,
         query.cost,

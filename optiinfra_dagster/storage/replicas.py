@@ -25,9 +25,11 @@ from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.lines import takes_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from clickhouse_connect.driver.client import Client
+
+    from optiinfra_dagster.storage.topology import Topology
 
 WAIT_SECONDS = 60  # for a replica to catch up with a table, and for the others to have an INSERT's rows
 SHORT_WAIT_SECONDS = 2  # once a replica is down that alone has rows which are missing here
@@ -57,8 +59,8 @@ class Replicas:
             return
         self._sync(client, tables_behind(client, f"{reads} {writes}"), must=bool(writes))
         if writes and not self._has_quorum:
-            client.set_client_setting("insert_quorum", _active_replicas(client))
-            client.set_client_setting("insert_quorum_timeout", 1000 * WAIT_SECONDS)
+            for name, value in _quorum(client, LEDGER_TABLE).items():
+                client.set_client_setting(name, value)
             self._has_quorum = True
 
     def end(self, client: Client) -> None:
@@ -77,7 +79,7 @@ class Replicas:
             if table in self._synced:
                 continue
             try:
-                self._catch_up(client, table)
+                self._wait = _catch_up(client, table, self._wait)
             except DatabaseError as error:
                 if must or error.code not in {ACCESS_DENIED, READONLY}:
                     raise
@@ -85,39 +87,56 @@ class Replicas:
                 return
             self._synced.add(table)
 
-    def _catch_up(self, client: Client, table: str) -> None:
-        """Wait until this replica has what the log of a table holds now.
 
-        Rows that a replica alone has which died are not waited for: nothing was published of them, since a ledger row
-        comes after its rows are everywhere. The others are asked for by name then.
-        """
-        from clickhouse_connect.driver.exceptions import DatabaseError
+def caught_up(client: Client, topology: Topology, table: str) -> Mapping[str, int]:
+    """Have the replica that `client` talks to hold every row of a table that was written to any before this.
 
-        statement = f"SYSTEM SYNC REPLICA {table} LIGHTWEIGHT"
+    Returns the settings with which the table is read then.
+
+    Raises:
+        StorageError: it did not get them within WAIT_SECONDS.
+    """
+    if topology.is_replicated:
+        _catch_up(client, table, WAIT_SECONDS)
+    return {"select_sequential_consistency": 1} if topology.replication is Replication.CLOUD else {}
+
+
+def everywhere(client: Client, topology: Topology, table: str) -> Mapping[str, int | str]:
+    """The settings of an INSERT that is answered when all active replicas of a table have its rows."""
+    return _quorum(client, table) if topology.is_replicated else {}
+
+
+def _catch_up(client: Client, table: str, seconds: int) -> int:
+    """Wait until this replica has what the log of a table holds now; for so long where a replica may be down.
+
+    Rows that a replica alone has which died are not waited for: nothing was published of them, since a ledger row
+    comes after its rows are everywhere. The others are asked for by name then. Returns how long to wait the next time.
+    """
+    from clickhouse_connect.driver.exceptions import DatabaseError
+
+    statement = f"SYSTEM SYNC REPLICA {table} LIGHTWEIGHT"
+    try:
+        client.command(statement, settings={"receive_timeout": seconds})
+    except DatabaseError as error:
+        if error.code != TIMEOUT_EXCEEDED:
+            raise
+    else:
+        return WAIT_SECONDS
+    active, down = _names(client, table)
+    if active and down:
+        others = ", ".join(f"'{name}'" for name in active)
         try:
-            client.command(statement, settings={"receive_timeout": self._wait})
+            client.command(f"{statement} FROM {others}", settings={"receive_timeout": WAIT_SECONDS})
         except DatabaseError as error:
             if error.code != TIMEOUT_EXCEEDED:
                 raise
         else:
-            self._wait = WAIT_SECONDS
-            return
-        active, down = _names(client, table)
-        if active and down:
-            self._wait = SHORT_WAIT_SECONDS
-            others = ", ".join(f"'{name}'" for name in active)
-            try:
-                client.command(f"{statement} FROM {others}", settings={"receive_timeout": WAIT_SECONDS})
-            except DatabaseError as error:
-                if error.code != TIMEOUT_EXCEEDED:
-                    raise
-            else:
-                return
-        gone = f", and of its replicas {', '.join(down)} cannot be reached" if down else ""
-        raise StorageError(
-            f"the replica lacks rows of {table} that others have, and did not get them within {WAIT_SECONDS} s{gone}. "
-            "Run the same again; if that does not help, look into system.replication_queue on that replica."
-        )
+            return SHORT_WAIT_SECONDS
+    gone = f", and of its replicas {', '.join(down)} cannot be reached" if down else ""
+    raise StorageError(
+        f"the replica lacks rows of {table} that others have, and did not get them within {WAIT_SECONDS} s{gone}. "
+        "Run the same again; if that does not help, look into system.replication_queue on that replica."
+    )
 
 
 def tables_behind(client: Client, text: str) -> list[str]:
@@ -141,22 +160,26 @@ def tables_behind(client: Client, text: str) -> list[str]:
     return sorted(tables, key=lambda name: (name != LEDGER_TABLE, name))
 
 
-def _active_replicas(client: Client) -> int | str:
-    """How many replicas of the ledger are up, as a quorum: 0 for this one alone, 'auto' where the user may not ask."""
+def _quorum(client: Client, table: str) -> dict[str, int | str]:
+    """The settings by which an INSERT waits for all replicas of a table that are up.
+
+    The quorum is their number: 0 where this one is alone, 'auto' where the user may not ask for it.
+    """
     from clickhouse_connect.driver.exceptions import DatabaseError
 
+    quorum: int | str = "auto"
     try:
         rows = client.query(
             "SELECT active_replicas FROM system.replicas WHERE database = currentDatabase() AND table = {table:String}",
-            parameters={"table": LEDGER_TABLE},
+            parameters={"table": table},
         ).result_rows
     except DatabaseError as error:
         if error.code != ACCESS_DENIED:
             raise
         rows = []
-    if not rows:
-        return "auto"
-    return int(rows[0][0]) if rows[0][0] > 1 else 0
+    if rows:
+        quorum = int(rows[0][0]) if rows[0][0] > 1 else 0
+    return {"insert_quorum": quorum, "insert_quorum_timeout": 1000 * WAIT_SECONDS}
 
 
 def _names(client: Client, table: str) -> tuple[list[str], list[str]]:

@@ -90,7 +90,7 @@ def _least(wanted: Amount, left: Amount) -> Amount:
 def _add(client: Client, purse: Purse, amount: Amount) -> None:
     row = [purse.at, purse.customer_id, purse.provider, purse.late, amount.tokens, amount.requests]
     # Of two equal amounts each counts.
-    insert_rows(client, "judge_spend", _COLUMNS, [row], {"insert_deduplication_token": uuid.uuid4().hex})
+    insert_rows(client, "judge_spend", _COLUMNS, [row], token=uuid.uuid4().hex)
 
 
 def _spent(client: Client, purse: Purse, since: datetime) -> tuple[dict[str, Amount], dict[str, Amount]]:

@@ -18,8 +18,6 @@ from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage.sql import made_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from clickhouse_connect.driver.client import Client
 
 VARIABLE = "OPTIINFRA_CLICKHOUSE_REPLICATION"
@@ -53,16 +51,6 @@ class _Cluster:
     name: str
     shards: int
     others: int  # replicas that are other servers
-
-
-def caught_up(client: Client, topology: Topology, table: str) -> Mapping[str, int]:
-    """Have the replica that `client` talks to hold every row of a table that was written to any before this.
-
-    Returns the settings with which the table is read then.
-    """
-    if topology.is_replicated:
-        client.command(f"SYSTEM SYNC REPLICA {table} LIGHTWEIGHT")
-    return {"select_sequential_consistency": 1} if topology.replication is Replication.CLOUD else {}
 
 
 def detect(client: Client, asked: Replication | None) -> Topology:

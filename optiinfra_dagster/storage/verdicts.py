@@ -5,6 +5,7 @@ Each call is one short session: with the embedded engine, nothing is locked whil
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
@@ -97,7 +98,7 @@ class Verdicts:
         ]
         if rows:
             with self._clickhouse.session(writes="application_verdicts") as client:
-                insert_rows(client, "application_verdicts", _COLUMNS, rows)
+                insert_rows(client, "application_verdicts", _COLUMNS, rows, token=uuid.uuid4().hex)
 
 
 def _to_json(said: Said | None, *, store_text: bool) -> str:

@@ -11,4 +11,5 @@ GRANT SYSTEM SYNC REPLICA ON {database}.* TO {role};
 GRANT CLUSTER ON *.* TO {role};
 GRANT SELECT ON system.clusters TO {role};
 GRANT SELECT ON system.macros TO {role};
+GRANT SELECT ON system.replicas TO {role};
 GRANT SHOW ROW POLICIES ON {database}.* TO {role};

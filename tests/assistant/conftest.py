@@ -8,16 +8,15 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import pytest
 import yaml
-from mcp import Client
+from mcp_types import CallToolRequestParams
 
 from optiinfra_dagster.assistant.access import Access
 from optiinfra_dagster.assistant.server import make_server
-from optiinfra_dagster.cli.explain_tool import explain_tool
 from optiinfra_dagster.cli.printing import print_rows
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
@@ -73,13 +72,15 @@ class World:
     def result(
         self, tool: str, arguments: Mapping[str, Any] | None = None, *, of: tuple[str, ...] = ("acme",)
     ) -> CallToolResult:
-        server = make_server(
-            self.spine.clickhouse, self.spine.settings, lambda _: Access("t", of), self.said.append, [explain_tool()]
-        )
+        """The same as it is sent. Without a client, which asks for the list of tools first, and checks it each time."""
+        spine, access = self.spine, Access("t", of)
+        server = make_server(spine.clickhouse, spine.settings, lambda _: access, self.said.append)
+        entry = server.get_request_handler("tools/call")
+        assert entry is not None
 
         async def call() -> CallToolResult:
-            async with Client(server) as client:
-                return await client.call_tool(tool, dict(arguments or {}))
+            params = CallToolRequestParams(name=tool, arguments=dict(arguments or {}))
+            return cast("CallToolResult", await entry.handler(cast("Any", None), params))
 
         return anyio.run(call)
 

@@ -2,23 +2,62 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
+import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from optiinfra_dagster.assets import partitions
+from optiinfra_dagster.automation import leftovers
 from optiinfra_dagster.automation.housekeeping import delete_old_runs
 from optiinfra_dagster.model import windows
 from tests.automation.conftest import start_run
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 PARTITIONS = partitions.window_partitions(windows.floor(datetime.now(UTC)) - timedelta(days=1))
 LATER = timedelta(seconds=1)
+LONG_AGO = timedelta(days=40)
 
 
 @dg.asset(partitions_def=PARTITIONS)
 def made() -> int:
     return 1
+
+
+@dg.asset
+def looked_at() -> int:
+    return 1
+
+
+@dg.asset_check(asset=looked_at)
+def is_one() -> dg.AssetCheckResult:
+    print("looked at")
+    return dg.AssetCheckResult(passed=True)
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """An instance with SQLite and local compute logs, as DAGSTER_HOME is by default."""
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        yield instance
+
+
+def files_of(instance: dg.DagsterInstance) -> set[str]:
+    """The ids of runs that have a file or a folder below DAGSTER_HOME."""
+    runs = {run.run_id for run in instance.get_runs()}
+    names = {
+        part.split(".db")[0]
+        for path in Path(instance.root_directory).rglob("*")
+        for part in path.relative_to(instance.root_directory).parts
+        if len(part.split(".db")[0]) == 36
+    }
+    return {"living" if name in runs else "gone" for name in names}
 
 
 def test_old_runs_are_deleted_and_their_partitions_stay_filled(instance: dg.DagsterInstance) -> None:
@@ -42,3 +81,35 @@ def test_a_night_deletes_no_more_than_its_share_and_nothing_young(instance: dg.D
     assert delete_old_runs(instance, PARTITIONS, [], datetime.now(UTC) - timedelta(days=30)) == 0
     assert delete_old_runs(instance, PARTITIONS, [], datetime.now(UTC) + LATER, most=2) == 2
     assert instance.get_runs_count() == 1
+
+
+def test_of_a_run_that_is_deleted_no_file_stays(on_disk: dg.DagsterInstance) -> None:
+    dg.materialize([looked_at, is_one], instance=on_disk)
+    assert files_of(on_disk) == {"living"}
+    assert delete_old_runs(on_disk, PARTITIONS, [], datetime.now(UTC) + LATER) == 1
+    assert files_of(on_disk) == set()
+
+
+def test_files_of_runs_that_are_gone_are_found_and_those_of_others_stay(on_disk: dg.DagsterInstance) -> None:
+    gone, living = (dg.materialize([looked_at, is_one], instance=on_disk).run_id for _ in range(2))
+    on_disk.delete_run(gone)  # in the UI
+    assert files_of(on_disk) == {"living", "gone"}
+    now = datetime.now(UTC)
+    assert leftovers.of_gone_runs(on_disk, now - LONG_AGO, most=9) == 0  # too young
+    old = (now - LONG_AGO).timestamp()
+    for path in Path(on_disk.root_directory).rglob("*"):
+        os.utime(path, (old, old))
+    assert leftovers.of_gone_runs(on_disk, now - LONG_AGO / 2, most=9) == 1
+    assert files_of(on_disk) == {"living"}
+    assert on_disk.all_logs(living)
+
+
+def test_old_executions_of_checks_go_and_the_newest_of_each_stays(instance: dg.DagsterInstance) -> None:
+    for _ in range(3):
+        dg.materialize([looked_at, is_one], instance=instance)
+    key = dg.AssetCheckKey(looked_at.key, "is_one")
+    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+    assert leftovers.check_executions(instance, datetime.now(UTC) - LONG_AGO) == 0
+    assert leftovers.check_executions(instance, datetime.now(UTC) + LATER) == 2
+    assert instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key].id == newest.id
+    assert len(instance.event_log_storage.get_asset_check_execution_history(key, limit=9)) == 1

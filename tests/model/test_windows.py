@@ -83,7 +83,13 @@ def test_a_typed_time_is_an_instant(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "remedy"),
-    [("yesterday", "is not a time: write it as"), ("2026-11-21T10:15", "add Z for UTC, as in 2026-11-21T10:15Z")],
+    [
+        ("yesterday", "is not a time: write it as"),
+        ("2026-11-21T10:15", "add Z for UTC, as in 2026-11-21T10:15Z"),
+        ("0001-01-01T00:00+14:00", "is too far from now: write a year from 2000 to 2999"),
+        ("1700-01-01T00:00Z", "is too far from now"),
+        ("9999-12-31T23:59-12:00", "is too far from now"),
+    ],
 )
 def test_a_typed_time_that_is_unclear_is_refused(text: str, remedy: str) -> None:
     with pytest.raises(ConfigError, match=remedy):

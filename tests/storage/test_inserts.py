@@ -36,7 +36,7 @@ def test_values_are_kept_as_they_are(clickhouse: ClickHouse) -> None:
         1,
         Decimal(12345),
         False,
-        1.0,
+        float(1),
         [],
         [],
     )

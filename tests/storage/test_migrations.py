@@ -69,6 +69,7 @@ FROZEN = {
     "030_application_usage": "591b49fd52ea49fb1a716bfaae3ef360c55a8a3ccd59e1a9c83d748500809bc4",
     "031_second_judge": "3d7aea3ff73f65b6aa89ac7c0593264a0dd08777f79d5424b6a9ad352da1ee14",
     "032_otel_interactions": "3ebd4197b7db63014c45822bfd74bc215e4e372eef719c3fa5dd510f52b03268",
+    "033_superseded": "ef31049d542d048e346e2bba43ea309851be9b0545718ab1857d93b4b11f1022",
 }
 
 ARROW_TYPES = {
@@ -216,11 +217,11 @@ def migrated_or_killed(client: Client, lives: int) -> bool:
 
 
 def made(client: Client, database: str) -> dict[str, str]:
-    """The tables and views of a database, and how each is made."""
+    """The tables and views of a database, and how each is made, whenever that was."""
     client.database = database
     rows = client.query(
-        "SELECT name, replaceAll(create_table_query, concat(currentDatabase(), '.'), '') FROM system.tables "
-        "WHERE database = currentDatabase()"
+        "SELECT name, replaceAll(replaceRegexpOne(create_table_query, 'COMMENT \\'made at .*\\'', ''), "
+        "concat(currentDatabase(), '.'), '') FROM system.tables WHERE database = currentDatabase()"
     ).result_rows
     return dict(map(tuple, rows))
 

@@ -24,6 +24,7 @@ from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from optiinfra_dagster.storage.reader_writer import compute
 from optiinfra_dagster.storage.reading import Query
+from optiinfra_dagster.storage.topology import SINGLE
 from tests.support.samples import collected, select
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def put(folder: Path, text: str, name: str = "performance_busiest") -> Reader:
 
 def tables(client: Client, stem: str = "performance_busiest") -> set[str]:
     rows = client.query("SELECT name FROM system.tables WHERE database = currentDatabase()").result_rows
-    return {name for (name,) in rows if name.startswith(stem)}
+    return {name for (name,) in rows if name.startswith(stem) and not name.endswith("_as_of")}
 
 
 def published(clickhouse: ClickHouse, *values: float, window: datetime = NOW) -> None:
@@ -155,6 +156,39 @@ def test_a_changed_select_has_a_table_of_its_own_which_is_shown_when_it_is_fille
     assert select(clickhouse, of_view, at=NOW) == [{"points": 2}]
     compute(clickhouse, new, [NOW])
     assert select(clickhouse, of_view, at=NOW) == [{"points": 4}]
+    with clickhouse.session() as client:
+        assert tables(client) == {new.table, "performance_busiest_current"}
+
+
+def test_a_table_that_was_made_later_is_kept_whenever_a_replica_got_it(folder: Path, chdb_url: str) -> None:
+    """A replica that is restored makes all tables anew, in any order: here the one of before comes last."""
+    old = put(folder, BUSIEST)
+    clickhouse = ClickHouse(chdb_url)
+    published(clickhouse, 4, 9)
+    compute(clickhouse, old, [NOW])
+    new = put(folder, CHANGED)
+    compute(clickhouse := ClickHouse(chdb_url), old, [NOW - Q])  # a program of before is at work, too
+    with clickhouse.session() as client:
+        client.command(f"ALTER TABLE {old.table} MODIFY SETTING max_parts_in_total = 50000")
+        changed = "SELECT metadata_modification_time FROM system.tables WHERE name = {table:String}"
+        of_old, of_new = (client.command(changed, parameters={"table": one.table}) for one in (old, new))
+        assert of_old >= of_new
+        reader_tables.show(client, SINGLE, old)
+        assert tables(client) == {old.table, new.table, "performance_busiest_current"}
+    compute(clickhouse, new, [NOW])
+    with clickhouse.session() as client:
+        assert tables(client) == {new.table, "performance_busiest_current"}
+
+
+def test_a_table_that_does_not_say_when_it_was_made_is_one_of_before(folder: Path, chdb_url: str) -> None:
+    old = put(folder, BUSIEST)
+    clickhouse = ClickHouse(chdb_url)
+    published(clickhouse, 4, 9)
+    compute(clickhouse, old, [NOW])
+    with clickhouse.session() as client:
+        client.command(f"ALTER TABLE {old.table} MODIFY COMMENT ''")
+    new = put(folder, CHANGED)
+    compute(ClickHouse(chdb_url), new, [NOW])
     with clickhouse.session() as client:
         assert tables(client) == {new.table, "performance_busiest_current"}
 

@@ -128,21 +128,47 @@ def test_two_migrations_at_two_replicas_apply_each_file_once(replicas: Replicas,
     assert each(replicas, applied) == [NAMES, NAMES]
 
 
-def test_the_lock_of_another_replica_is_seen(replicas: Replicas) -> None:
+@pytest.mark.parametrize("down", ["the other, and it comes back", "the one that took it"])
+def test_the_lock_of_another_replica_is_seen(replicas: Replicas, down: str) -> None:
     topology = Topology(Replication.DATABASE)
     migrate(replicas, via=0, files=[])
     clients = [ClickHouse(replicas.url(via=i)) for i in (0, 1)]
     with clients[0].session(migrated=False) as first, clients[1].session(migrated=False) as second:
         lock, other = migrations._Lock(first, topology), migrations._Lock(second, topology)
-        lock.acquire(pytest.fail)
-        assert replicas.waiting(1, "schema_migrations_lock") > 0
-        assert other._is_taken()
-        lock.release()
-        assert not other._is_taken()
+        if down == "the one that took it":
+            lock.acquire(pytest.fail)
+            replicas.stop(0)
+            assert other._is_taken()
+            replicas.start(0)
+        else:
+            replicas.stop(1)
+            lock.acquire(pytest.fail)
+            replicas.start(1)
+            assert replicas.waiting(1, "schema_migrations_lock") > 0
+            assert other._is_taken()
+            lock.release()
+            assert not other._is_taken()
+
+
+def test_a_replica_that_lacks_what_was_applied_says_so(replicas: Replicas) -> None:
+    migrate(replicas, via=0)
+    replicas.stop(1)
+    with ClickHouse(replicas.url(via=0)).session(migrated=False) as client:
+        client.command("INSERT INTO schema_migrations (name) SELECT '003_third'")
+    replicas.start(1)
+    with (
+        ClickHouse(replicas.url(via=1)).session(migrated=False) as client,
+        replicas.held(1, "schema_migrations"),
+        pytest.raises(StorageError, match="the replica lacks rows of schema_migrations that others have"),
+    ):
+        migrations.status(client, FILES, Topology(Replication.DATABASE))
 
 
 def test_a_session_that_came_to_a_replica_which_lags_finds_the_tables_up_to_date(replicas: Replicas) -> None:
+    migrate(replicas, via=0, files=[])
+    replicas.stop(1)
     migrate(replicas, via=0)
+    replicas.start(1)
     clickhouse = ClickHouse(replicas.url(via=1))
     with clickhouse.session(migrated=False) as client:
         assert not any(done for _, done in migrations.status(client, FILES))
@@ -188,6 +214,7 @@ def test_tables_of_an_older_version_are_taken_over_with_their_rows(replicas: Rep
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("replication", [Replication.DATABASE, Replication.PATH])
 def test_the_whole_schema_is_made_on_two_replicas(replicas: Replicas, replication: Replication) -> None:
     """Beginning at one, from an older version with rows, and ending at the other."""

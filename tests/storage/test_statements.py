@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,7 +99,11 @@ def every_statement(types: Mapping[str, Mapping[str, str]]) -> list[str]:
     found = [statement for migration in migrations.load() for statement in migration.repeatable]
     found += [migrations._CREATE_LOG.strip(), migrations._CREATE_LOCK.strip()]
     for reader in readers().values():
-        found.append(reader_tables._table(reader, types.get(reader.file) or dict.fromkeys(reader.key, "String")))
+        found.append(
+            reader_tables._table(
+                reader, types.get(reader.file) or dict.fromkeys(reader.key, "String"), datetime.now(UTC)
+            )
+        )
         found += [reader_tables._view(reader, verb) for verb in ("CREATE VIEW IF NOT EXISTS", "CREATE OR REPLACE VIEW")]
     return [*found, "DROP TABLE IF EXISTS cost_waste_v01234567"]
 

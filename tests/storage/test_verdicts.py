@@ -109,7 +109,7 @@ def test_a_server_takes_and_gives_them_too(server: ClickHouse) -> None:
 def test_verdicts_whose_answer_got_lost_are_kept_and_count_once(
     server: ClickHouse, clickhouse_http: ClickHouseHttp, kind: FaultKind
 ) -> None:
-    """clickhouse-connect sends the INSERT again, and the table knows a block that it has."""
+    """The INSERT is sent again, and the table knows a block that it has."""
     clickhouse_http.fault(kind, match="INSERT INTO `?application_verdicts")
     Verdicts(server).store("acme", {"k1": JUDGED}, NOON, store_text=True)
     assert Verdicts(server).load("acme", ["k1"]) == {"k1": JUDGED}

@@ -142,11 +142,9 @@ class Replicas:
 
     def url(self, *, via: int | tuple[int, ...] | None = None, database: str = DATABASE) -> str:
         """What OPTIINFRA_CLICKHOUSE_URL takes: of one replica, of several by their hosts, or else of the balancer."""
-        if via is None:
-            ports = [self._balancer.port]
-        else:
-            ports = [self.ports[i].port for i in ((via,) if isinstance(via, int) else via)]
-        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        chosen = (via,) if isinstance(via, int) else via
+        fronts = [self._balancer] if chosen is None else [self.ports[i] for i in chosen]
+        hosts = ",".join(f"127.0.0.1:{front.port}" for front in fronts)
         return f"http://default:{self.servers[0].password}@{hosts}/{database}"
 
     def advance(self, replica: int, table: str, writes: int | None = None) -> None:
@@ -203,8 +201,9 @@ class Replicas:
             self._down.discard(replica)
             self.ports[replica].open()
 
-    def start_all(self) -> None:
-        """Bring back those that are down."""
+    def calm(self) -> None:
+        """Bring back those that are down, and forget what `at` was told."""
+        self._actions.clear()
         for replica in sorted(self._down):
             self.start(replica)
 

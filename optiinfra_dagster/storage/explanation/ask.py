@@ -64,6 +64,8 @@ def explain(
     from optiinfra_dagster.storage.explanation.build import Asked, explained
 
     source = known(query.family, query.reader)
+    if query.as_of is not None:
+        raise UsageError("An explanation is of what is published now: leave out the time that it is read as of.")
     secrets = secrets_of(settings) | _secrets_in_environment(settings)
 
     def take(client: Client, statement: Statement) -> Taken[Explanation | None]:

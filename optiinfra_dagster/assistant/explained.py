@@ -1,4 +1,4 @@
-"""`optiinfra explain` as a tool of an assistant: of the row alone, without what the reader's slice has of others."""
+"""What the tool `explain` tells of a row: `optiinfra explain`, without what the reader's slice has of others."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.assistant.private import Private
-from optiinfra_dagster.assistant.tools import Argument, Tool, choice, free_text, tools
 from optiinfra_dagster.config.customers import select
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
-from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
+from optiinfra_dagster.providers.registry import load_customers
+from optiinfra_dagster.storage.explanation.ask import explain
+from optiinfra_dagster.storage.reading import Query
 
 if TYPE_CHECKING:
     from optiinfra_dagster.assistant.tools import Call
@@ -19,36 +20,13 @@ if TYPE_CHECKING:
 MOST_BYTES = 200_000  # as JSON; past it stretches of slices are only counted
 
 
-def explain_tool() -> Tool:
-    """The tool; its arguments are those of the reader, and which of its rows is meant."""
-    of_readers = [name for name, tool in tools().items() if "limit" in tool.arguments]
-    where = {
-        "type": "object",
-        "additionalProperties": {"type": "string"},
-        "description": 'columns and their values, such as {"period": "yesterday"}',
-    }
-    return Tool(
-        "explain",
-        "Where one row of a reader comes from, whether it may be trusted and why not: the slices beneath it and what "
-        "they lack, calls and what they cost, restatements, whether the stored rows still match the ledger.",
-        "Give `where` or `row` until one row is left. complete and unaltered are null where that cannot be told.",
-        {
-            "reader": Argument(choice(of_readers, "the reader whose row it is"), required=True),
-            "where": Argument(where),
-            "row": Argument({"type": "integer", "minimum": 1, "maximum": 1_000_000, "description": "the row's number"}),
-            "provider": Argument(choice(list(PROVIDERS), "only this cloud")),
-            "resource_id": Argument(free_text("only this resource; its full id")),
-            "from": Argument(free_text("from this time on; default: the newest window")),
-            "to": Argument(free_text("before this time")),
-        },
-        _run,
-    )
+def explained(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[str, Any]:
+    """Where one row of a reader comes from and what it lacks, as JSON-ready values.
 
-
-def _run(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[str, Any]:
-    from optiinfra_dagster.storage.explanation.ask import explain
-    from optiinfra_dagster.storage.reading import Query
-
+    Raises:
+        UsageError: no row is meant, or more than one.
+        StorageError: the tables cannot be read.
+    """
     (name,), values = call.customers, call.values
     family, _, reader = values["reader"].partition("_")
     query = Query(

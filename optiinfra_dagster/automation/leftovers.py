@@ -1,0 +1,96 @@
+"""What Dagster leaves behind when a run is deleted: its log files, its database, the executions of its checks.
+
+Of a run that is deleted, SQLite keeps a database of 140 kB without rows, the compute logs keep their folder, and the
+table of check executions keeps its rows: at 580 runs a day some 50 GB and 800,000 files in a year.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from optiinfra_dagster.automation.dagster_internals import (
+    AssetCheckExecutionsTable,
+    LocalComputeLogManager,
+    SqlEventLogStorage,
+    SqliteEventLogStorage,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    import dagster as dg
+
+_RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SHARD_FILES = ("", "-wal", "-shm", "-journal")
+_ROWS_AT_ONCE = 5_000  # a short lock each
+
+
+def of_run(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Delete the files of a run that was deleted: its compute logs, wherever they are, and its database."""
+    with suppress(OSError):  # a folder that somebody holds open; the next night looks again
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+    if (shard := _shard(instance, run_id)) is not None:
+        for ending in _SHARD_FILES:
+            shard.with_name(shard.name + ending).unlink(missing_ok=True)
+
+
+def of_gone_runs(instance: dg.DagsterInstance, older: datetime, most: int) -> int:
+    """Delete the files on this machine, unchanged since `older`, of runs that are there no more; returns of how many.
+
+    They are of runs that were deleted by other means than the nightly job, or before it knew of their files.
+    """
+    deleted = 0
+    for run_id in _runs_with_old_files(instance, older.timestamp()):
+        if deleted == most:
+            break
+        if not instance.has_run(run_id):
+            of_run(instance, run_id)
+            deleted += 1
+    return deleted
+
+
+def check_executions(instance: dg.DagsterInstance, older: datetime) -> int:
+    """Delete the executions of checks from before `older`, but for the newest of each check; returns how many."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        return 0
+    of = AssetCheckExecutionsTable.c
+    newest = sa.select(sa.func.max(of.id)).group_by(of.asset_key, of.check_name)
+    deleted = 0
+    with storage.index_connection() as connection:
+        kept = list(connection.execute(newest).scalars())
+        # Dagster writes times of UTC without a zone.
+        old = sa.and_(of.create_timestamp < older.replace(tzinfo=None), of.id.not_in(kept))
+        while ids := list(connection.execute(sa.select(of.id).where(old).limit(_ROWS_AT_ONCE)).scalars()):
+            connection.execute(AssetCheckExecutionsTable.delete().where(of.id.in_(ids)))
+            deleted += len(ids)
+    return deleted
+
+
+def _runs_with_old_files(instance: dg.DagsterInstance, older: float) -> Iterator[str]:
+    """The ids of runs with a database or a folder of compute logs that was not changed since."""
+    found: dict[str, Path] = {}
+    if (shard := _shard(instance, "any")) is not None:
+        found |= {path.stem: path for path in _listed(shard.parent)}
+    if isinstance(instance.compute_log_manager, LocalComputeLogManager):
+        found |= {path.name: path for path in _listed(Path(instance.storage_directory()))}
+    for run_id, path in found.items():
+        with suppress(OSError):  # gone meanwhile
+            if _RUN.fullmatch(run_id) and path.stat().st_mtime < older:
+                yield run_id
+
+
+def _listed(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _shard(instance: dg.DagsterInstance, run_id: str) -> Path | None:
+    """The database of a run's events; None where all runs share one."""
+    storage = instance.event_log_storage
+    return Path(storage.path_for_shard(run_id)) if isinstance(storage, SqliteEventLogStorage) else None
