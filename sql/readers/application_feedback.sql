@@ -13,7 +13,7 @@
 --   without_interaction as_of complete
 -- empty without: application_metrics
 -- if empty: no feedback was found in the logs: see docs/log_formats.md
--- reads: application since day
+-- reads: application since day - 35 days, application_interactions
 -- kept: 90 days
 -- key: customer_id provider application_id metric_type judge_version
 -- types: feedback UInt64, without_interaction UInt64, interactions UInt64, good UInt64, bad UInt64, mixed UInt64,
@@ -213,8 +213,8 @@ SELECT
         - z * sqrt(agreement * (1 - agreement) * n + z * z / 4)) / (n + z * z))) AS agreement_low,   -- the lower end of its 95 % interval
     if(isNull(agreement), NULL, least(1., (agreement * n + z * z / 2
         + z * sqrt(agreement * (1 - agreement) * n + z * z / 4)) / (n + z * z))) AS agreement_high,   -- the upper end of its 95 % interval
-    both_good,
-    both_bad,
+    both_good,   -- interactions that users and the judge call good
+    both_bad,   -- interactions that users and the judge call bad
     only_users_bad,   -- interactions that users call bad and the judge good
     only_judge_bad,   -- interactions that the judge calls bad and users good
     as_of,

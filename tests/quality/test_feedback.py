@@ -97,6 +97,13 @@ def test_feedback_without_a_time_is_a_bad_line() -> None:
     assert found == [BadLine(Reason.NO_TIME)]
 
 
+def test_what_is_called_feedback_and_is_none_changes_nothing() -> None:
+    call = {"timestamp": W.isoformat(), "id": "i", "prompt": "p", "response": "r"}
+    assert [type(item) for item in read({**call, "feedback": {"id": 5}})] == [Interaction]
+    assert [type(item) for item in read({**call, "feedback": "good"})] == [Interaction]
+    assert read({**call, "timestamp": None, "feedback": {"thumb": "up"}}) == [BadLine(Reason.NO_TIME, line=0)]
+
+
 def test_no_repr_tells_what_was_said_or_by_whom() -> None:
     assert not any(secret in repr(said(given_by=SECRETS[0], comment=SECRETS[1], word=SECRETS[2])) for secret in SECRETS)
 
