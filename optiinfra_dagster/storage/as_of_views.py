@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 PARAMETER = "{as_of:DateTime64(3, 'UTC')}"
 
+# The ledger, as the engine writes the views: named through `published_batches`, or by itself with what is published.
 _LEDGER = re.compile(r"(?:(?:\w+|`[^`]+`)\.)?\bpublished_batches\b")
+_PUBLISHED = re.compile(r"\(status IN \('ok', 'partial'\)\)")
 
 
 def name_of(view: str) -> str:
@@ -48,7 +50,8 @@ def derive(client: Client, topology: Topology) -> None:
     ).result_rows
     selects = dict(map(tuple, rows))
     for name, select in selects.items():
-        derived, changed = _LEDGER.subn(f"published_batches_as_of(as_of = {PARAMETER})", select)
-        if name.endswith("_as_of") or not changed or selects.get(name_of(name)) == derived:
+        derived, named = _LEDGER.subn(f"published_batches_as_of(as_of = {PARAMETER})", select)
+        derived, asked = _PUBLISHED.subn(rf"\g<0> AND (published_at <= {PARAMETER})", derived)
+        if name.endswith("_as_of") or not (named or asked) or selects.get(name_of(name)) == derived:
             continue
         ddl.run(client, topology, f"CREATE OR REPLACE VIEW {name_of(name)} AS {derived}")
