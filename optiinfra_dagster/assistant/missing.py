@@ -81,13 +81,27 @@ def missing(
     providers = [
         name
         for name in PROVIDERS
-        if query.provider in {None, name} and (customer.collects(name, query.family) or name in slices)
+        if query.provider in {None, name} and (name in _where(customer, query.family) or name in slices)
     ]
     for provider in providers:
         first = slices.get(provider, due) if is_newest else windows.floor(begin) if begin else None
         last = now if end is None else end - timedelta(seconds=1)
-        found += _of_provider(client, query, provider, first, last, min(due, windows.floor(last)), known_at)
+        why = _why_never(customer, provider, query.family)
+        found += _of_provider(client, query, provider, first, last, min(due, windows.floor(last)), known_at, why)
     return found
+
+
+def _where(customer: Customer, family: str) -> tuple[str, ...]:
+    """The providers on which the customer has what the family is of, be it collected now or not."""
+    return customer.application_providers if family == "application" else customer.providers
+
+
+def _why_never(customer: Customer, provider: str, family: str) -> str:
+    if customer.paused:
+        return "the customer is paused, and no attempt is recorded"
+    if not customer.collects(provider, family):
+        return "the customers file asks for none of it now, and no attempt is recorded"
+    return "no attempt is recorded"
 
 
 def _of_provider(
@@ -98,6 +112,7 @@ def _of_provider(
     last: datetime,
     due: datetime,
     known_at: datetime | None,
+    why_never: str,
 ) -> Iterator[Missing]:
     """Of a provider's windows from `first`, or the first that was tried, to `last`; those up to `due` must be there."""
     rows = client.query(
@@ -122,7 +137,7 @@ def _of_provider(
         first = _utc(min(row[5] for row in tried)) if tried else due
     never = (due - first) // windows.WINDOW + 1 - sum(row[4] for row in tried) if first <= due else 0
     if never > 0:
-        yield Missing(provider, NEVER, never, first, due, "no attempt is recorded")
+        yield Missing(provider, NEVER, never, first, due, why_never)
 
 
 def _utc(seconds: int) -> datetime:

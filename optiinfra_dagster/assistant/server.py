@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 AT_ONCE = 4  # calls; what an embedded engine or a server is asked at once is one
+AT_ONCE_OF_ONE = 2  # calls of one token; a third is refused, so that one assistant in a loop leaves room for others
 
 INSTRUCTIONS = (
     "What clouds and LLM applications of customers run, do and cost, collected every 15 minutes. Each tool is a "
@@ -55,7 +58,11 @@ _OF_READERS: dict[str, Any] = {
         "rows": {"type": "array", "items": {"type": "object"}},
         "total": {"type": "integer"},
         "truncated": {"type": "boolean"},
-        "complete": {"type": "boolean"},
+        "complete": {
+            "type": "boolean",
+            "description": "whether the newest windows, or those of the times asked for, are whole, and no row says "
+            "that it is not; what a reader over many days read of earlier ones, `explain` tells",
+        },
         "coverage": {"type": "array", "items": {"type": "object"}},
         "warnings": {"type": "array", "items": {"type": "string"}},
         "note": {"type": "string"},
@@ -76,14 +83,22 @@ def make_server(clickhouse: ClickHouse, settings: Settings, who: Who, say: Calla
     offered = tools()
     answers = _Answers(clickhouse, settings, say, offered)
     turns = anyio.CapacityLimiter(AT_ONCE)
+    under_way: Counter[str] = Counter()  # calls by whose they are
 
     async def listed(context: ServerRequestContext[Any, Any], _: PaginatedRequestParams | None) -> ListToolsResult:
         customers = who(context).customers
         return ListToolsResult(tools=[_listed(tool, customers) for tool in offered.values()])
 
     async def called(context: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
-        call = partial(answers.of, who(context), params.name, params.arguments or {})
-        return await anyio.to_thread.run_sync(call, limiter=turns)
+        access = who(context)
+        if under_way[access.name] >= AT_ONCE_OF_ONE:
+            return _refused(f"{AT_ONCE_OF_ONE} of your questions are being answered: ask again when one of them is.")
+        under_way[access.name] += 1
+        try:
+            call = partial(answers.of, access, params.name, params.arguments or {})
+            return await anyio.to_thread.run_sync(call, limiter=turns)
+        finally:
+            under_way[access.name] -= 1
 
     return Server(
         "optiinfra",
@@ -116,6 +131,7 @@ class _Answers:
                 if customer not in known:
                     raise no_such_customer(customer)
             with self._reading():
+                call = replace(call, tell=partial(self._tell, access, name))
                 found = tool.run(self._clickhouse, self._settings, call)
         except UsageError as error:
             return _refused(_in_words_of_tools(str(error)))

@@ -50,10 +50,14 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call whose arguments were checked; `customers` are those that it is about, one where the tool is a reader."""
+    """A call whose arguments were checked; `customers` are those that it is about, one where the tool is a reader.
+
+    `tell` is told of a part that failed where the others are answered all the same.
+    """
 
     customers: tuple[str, ...]
     values: Mapping[str, Any]
+    tell: Callable[[Exception], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,8 @@ def tools() -> Mapping[str, Tool]:
             "status",
             "How the collection of each customer stands: what is late, failing, or lost for good, which budgets are "
             "used up, and which costs or answers got unusual.",
-            "Ask it where an answer is not complete. States are ok, warn and red.",
+            "Ask it where an answer is not complete. States are ok, warn, red, and unknown where "
+            "it could not be looked at.",
             {},
             _status,
             of_all=True,
@@ -234,7 +239,7 @@ def _explain(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[str
 def _status(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[str, Any]:
     from optiinfra_dagster.assistant.standing import standing
 
-    return standing(clickhouse, settings, call.customers)
+    return standing(clickhouse, settings, call)
 
 
 def _readers(clickhouse: ClickHouse, _: Settings, call: Call) -> dict[str, Any]:

@@ -8,8 +8,8 @@ SELECT
     name,
     value,
     scale,
-    given_by,
-    comment,
+    leftUTF8(given_by, 500),
+    leftUTF8(comment, 2000),
     false AS too_large
 FROM llm_feedback
 WHERE customer_id = {customer:String}

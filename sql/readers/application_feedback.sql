@@ -13,7 +13,7 @@
 --   without_interaction as_of complete
 -- empty without: application_metrics
 -- if empty: no feedback was found in the logs: see docs/log_formats.md
--- reads: application since day
+-- reads: application since day - 35 days, application_interactions
 -- kept: 90 days
 -- key: customer_id provider application_id metric_type judge_version
 -- types: feedback UInt64, without_interaction UInt64, interactions UInt64, good UInt64, bad UInt64, mixed UInt64,
@@ -30,6 +30,24 @@ published AS
         AND window_start <= {window:DateTime('UTC')}
     GROUP BY customer_id, provider, window_start
 ),
+-- The interactions that something may have been said of.
+candidates AS
+(
+    SELECT customer_id, id_hash, timestamp, interaction_hash, window_start, provider, application_id, application_name
+    FROM application_interactions
+    WHERE window_start >= toStartOfDay({window:DateTime('UTC')}) - INTERVAL 35 DAY
+        AND (customer_id, id_hash) IN
+        (
+            SELECT
+                customer_id,
+                arrayJoin(arrayPushBack(
+                    arrayMap(id -> halfMD5(concat('id ', id)), JSONExtract(details, 'ids', 'Array(String)')),
+                    halfMD5(concat('trace ', JSONExtractString(details, 'trace_id')))))
+            FROM application_metrics
+            WHERE window_start >= toStartOfDay({window:DateTime('UTC')}) AND window_start <= {window:DateTime('UTC')}
+                AND metric_type = 'feedback'
+        )
+),
 -- Each user's newest on each thing. What says nothing of its provider stands in the slice of each.
 said AS
 (
@@ -42,6 +60,8 @@ said AS
         max(JSONExtractInt(a.details, 'given_at')) AS given_at,
         any(JSONExtract(a.details, 'ids', 'Array(String)')) AS ids,
         any(JSONExtractString(a.details, 'trace_id')) AS trace_id,
+        multiIf(notEmpty(ids), arrayMap(id -> halfMD5(concat('id ', id)), ids),
+            trace_id != '', [halfMD5(concat('trace ', trace_id))], [toUInt64(0)]) AS id_hashes,
         max(a.window_start) AS as_of,
         min(p.complete) AS complete
     FROM application_metrics AS a
@@ -50,53 +70,41 @@ said AS
         AND a.metric_type = 'feedback'
     GROUP BY customer_id, said_id
 ),
-named AS
-(
-    SELECT
-        customer_id,
-        said_id,
-        s.given_at AS given_at,
-        arrayJoin(if(notEmpty(s.ids), arrayMap(id -> halfMD5(concat('id ', id)), s.ids),
-            if(s.trace_id = '', [], [halfMD5(concat('trace ', s.trace_id))]))) AS id_hash
-    FROM said AS s
-),
--- The interaction that each is about. Clocks may differ by a minute.
+-- With the interaction that each is about. Clocks may differ by a minute.
 joined AS
 (
     SELECT
         customer_id,
         said_id,
-        argMax((k.interaction_hash, k.window_start, k.provider, k.application_id, k.application_name),
-            (k.timestamp, k.interaction_hash)) AS found
-    FROM named AS n
-    INNER JOIN
-    (
-        SELECT *
-        FROM application_interactions
-        WHERE (customer_id, id_hash) IN (SELECT customer_id, id_hash FROM named)
-            AND window_start >= toStartOfDay({window:DateTime('UTC')}) - INTERVAL 35 DAY
-    ) AS k USING (customer_id, id_hash)
-    WHERE toUnixTimestamp64Micro(k.timestamp) <= n.given_at + 60000000
+        any(s.provider) AS provider,
+        any(s.application_id) AS application_id,
+        any(s.label) AS label,
+        any(s.as_of) AS as_of,
+        any(s.complete) AS complete,
+        argMaxIf((c.interaction_hash, c.window_start, c.provider, c.application_id, c.application_name),
+            (c.timestamp, c.interaction_hash),
+            c.interaction_hash != 0 AND toUnixTimestamp64Micro(c.timestamp) <= s.given_at + 60000000) AS found
+    FROM (SELECT *, arrayJoin(id_hashes) AS id_hash FROM said) AS s
+    LEFT JOIN candidates AS c USING (customer_id, id_hash)
     GROUP BY customer_id, said_id
 ),
--- One row of each interaction, and one of each thing without.
+-- One row of each interaction, and one of each application for what is said of none that is known.
 rated AS
 (
     SELECT
-        s.customer_id AS customer_id,
+        customer_id,
         j.found.1 AS interaction_hash,
         j.found.2 AS window_start,
-        if(interaction_hash = 0, s.provider, j.found.3) AS provider,
-        if(interaction_hash = 0, s.application_id, j.found.4) AS application_id,
+        if(interaction_hash = 0, j.provider, j.found.3) AS provider,
+        if(interaction_hash = 0, j.application_id, j.found.4) AS application_id,
         max(j.found.5) AS application_name,
         count() AS feedback,
-        countIf(s.label = 'good') AS of_good,
-        countIf(s.label = 'bad') AS of_bad,
+        countIf(j.label = 'good') AS of_good,
+        countIf(j.label = 'bad') AS of_bad,
         multiIf(of_good > 0 AND of_bad > 0, 'mixed', of_good > 0, 'good', of_bad > 0, 'bad', 'unknown') AS label,
-        max(s.as_of) AS as_of,
-        min(s.complete) AS complete
-    FROM said AS s
-    LEFT JOIN joined AS j USING (customer_id, said_id)
+        max(j.as_of) AS as_of,
+        min(j.complete) AS complete
+    FROM joined AS j
     GROUP BY customer_id, interaction_hash, window_start, provider, application_id
 ),
 judged AS
@@ -114,8 +122,8 @@ judged AS
             JSONExtractString(a.details, 'direction') = 'higher_is_worse', a.score > 0.5, a.score < 0.5) AS is_bad
     FROM application_metrics AS a
     INNER JOIN published AS p USING (customer_id, provider, window_start, batch)
-    WHERE (a.customer_id, a.provider, a.application_id) IN (SELECT customer_id, provider, application_id FROM rated)
-        AND a.window_start IN (SELECT window_start FROM rated)
+    WHERE (a.customer_id, a.provider, a.application_id, a.window_start) IN
+            (SELECT customer_id, provider, application_id, window_start FROM candidates)
         AND (metric IN ('coherence', 'relevance', 'accuracy', 'hallucination', 'toxicity', 'groundedness',
             'context_relevance', 'context_precision', 'context_recall') OR startsWith(metric, 'rubric:'))
         AND isNotNull(a.score)
@@ -141,35 +149,42 @@ opinions AS
         GROUP BY customer_id, provider, application_id, window_start, interaction_hash
     ) AS j USING (customer_id, provider, application_id, window_start, interaction_hash)
 ),
-figures AS
+counted AS
 (
     SELECT
         customer_id,
         provider,
         application_id,
         max(o.application_name) AS application_name,
-        opinion.1 AS metric_type,
-        opinion.2 AS judge_version,
+        o.opinion.1 AS metric_type,
+        o.opinion.2 AS judge_version,
         max(o.opinion.3) AS judge_model,
         sum(o.feedback) AS feedback,
         sumIf(o.feedback, o.interaction_hash = 0) AS without_interaction,
-        countIf(o.interaction_hash != 0) AS interactions,
-        countIf(o.interaction_hash != 0 AND o.label = 'good') AS good,
-        countIf(o.interaction_hash != 0 AND o.label = 'bad') AS bad,
-        countIf(o.interaction_hash != 0 AND o.label = 'mixed') AS mixed,
-        interactions - good - bad - mixed AS unknown,
+        sumMap([if(o.interaction_hash = 0, '', toString(o.label))], [toUInt64(1)]) AS labels,
+        sumMap([concat(o.label, toString(o.opinion.4))], [toUInt64(1)]) AS pairs,
         countIf(o.is_judged) AS judged,
-        countIf(metric_type != '' AND o.label = 'good' AND o.opinion.4 = 0) AS both_good,
-        countIf(metric_type != '' AND o.label = 'bad' AND o.opinion.4 = 1) AS both_bad,
-        countIf(metric_type != '' AND o.label = 'bad' AND o.opinion.4 = 0) AS only_users_bad,
-        countIf(metric_type != '' AND o.label = 'good' AND o.opinion.4 = 1) AS only_judge_bad,
-        both_good + both_bad + only_users_bad + only_judge_bad AS n,
-        if(good + bad = 0, NULL, good / (good + bad)) AS good_share,
-        if(n = 0, NULL, (both_good + both_bad) / n) AS agreement,
         max(o.as_of) AS as_of,
         min(o.complete) AS complete
     FROM opinions AS o
     GROUP BY customer_id, provider, application_id, metric_type, judge_version
+),
+figures AS
+(
+    SELECT
+        *,
+        labels.2[indexOf(labels.1, 'good')] AS good,
+        labels.2[indexOf(labels.1, 'bad')] AS bad,
+        labels.2[indexOf(labels.1, 'mixed')] AS mixed,
+        labels.2[indexOf(labels.1, 'unknown')] AS unknown,
+        if(metric_type = '', 0, pairs.2[indexOf(pairs.1, 'good0')]) AS both_good,
+        if(metric_type = '', 0, pairs.2[indexOf(pairs.1, 'bad1')]) AS both_bad,
+        if(metric_type = '', 0, pairs.2[indexOf(pairs.1, 'bad0')]) AS only_users_bad,
+        if(metric_type = '', 0, pairs.2[indexOf(pairs.1, 'good1')]) AS only_judge_bad,
+        both_good + both_bad + only_users_bad + only_judge_bad AS n,
+        if(good + bad = 0, NULL, good / (good + bad)) AS good_share,
+        if(n = 0, NULL, (both_good + both_bad) / n) AS agreement
+    FROM counted
 )
 SELECT
     customer_id,
@@ -181,7 +196,7 @@ SELECT
     judge_version,
     feedback,   -- what was said: each user's newest on each thing
     without_interaction,   -- what was said of an interaction that is not known, or not yet
-    interactions,   -- those that something was said of
+    good + bad + mixed + unknown AS interactions,   -- those that something was said of
     good,   -- interactions of which all that is known says good
     bad,   -- interactions of which all that is known says bad
     mixed,   -- interactions that some call good and some bad
@@ -198,8 +213,8 @@ SELECT
         - z * sqrt(agreement * (1 - agreement) * n + z * z / 4)) / (n + z * z))) AS agreement_low,   -- the lower end of its 95 % interval
     if(isNull(agreement), NULL, least(1., (agreement * n + z * z / 2
         + z * sqrt(agreement * (1 - agreement) * n + z * z / 4)) / (n + z * z))) AS agreement_high,   -- the upper end of its 95 % interval
-    both_good,
-    both_bad,
+    both_good,   -- interactions that users and the judge call good
+    both_bad,   -- interactions that users and the judge call bad
     only_users_bad,   -- interactions that users call bad and the judge good
     only_judge_bad,   -- interactions that the judge calls bad and users good
     as_of,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -153,6 +154,17 @@ def test_status_is_of_the_tokens_customers_alone(small: World) -> None:
     assert [one["customer"] for one in small.ask("status", {"customer": "beta"}, of=("acme", "beta"))["customers"]] == [
         "beta"
     ]
+
+
+def test_ctrl_c_ends_without_a_word(small: World) -> None:
+    """A process without a terminal's shell may have been started with SIGINT ignored, which this one undoes."""
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + MAIN[2]
+    command = [MAIN[0], "-c", code, "mcp", "--serve", "0"]
+    with subprocess.Popen(command, env=small.env, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "MCP is at" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(30), process.stderr.read()) == (130, "")
 
 
 def test_no_other_command_loads_the_sdk() -> None:

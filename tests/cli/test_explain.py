@@ -103,9 +103,12 @@ def test_what_a_reader_says_it_reads_is_what_its_select_reads(world: World, fami
         named |= set(re.findall(r"'(\w+)'", listed))
     beside = {
         table
-        for table in ("prices", "machine_sizes", "coverage", "allocation_rules", "cost_restated", "application_golden")
+        for table in (
+            "prices", "machine_sizes", "coverage", "allocation_rules", "cost_restated", "application_golden",
+            "application_interactions",
+        )
         if re.search(rf"\bFROM (?:\S+\.)?{table}\b", text)
-    }
+    }  # fmt: skip
     found = {tables.get(one, one) for one in named} - ONLY_IN_THE_LEDGER.get((family, name), set())
     assert found | beside == said
 

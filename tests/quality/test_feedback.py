@@ -20,6 +20,7 @@ from optiinfra_dagster.quality.opinions import opinion_of, shown_value
 from optiinfra_dagster.storage.known_interactions import Ids, KnownInteractions, hash_of
 from tests.quality.test_collect import rows_of, run
 from tests.support.judging import W, interaction
+from tests.support.samples import W as RECENT
 from tests.support.samples import select
 
 if TYPE_CHECKING:
@@ -94,6 +95,13 @@ def test_odd_values_are_no_error(example: dict[str, Any], value: object) -> None
 def test_feedback_without_a_time_is_a_bad_line() -> None:
     found = read({"feedback": {"interaction_id": "i", "thumb": "up"}})
     assert found == [BadLine(Reason.NO_TIME)]
+
+
+def test_what_is_called_feedback_and_is_none_changes_nothing() -> None:
+    call = {"timestamp": W.isoformat(), "id": "i", "prompt": "p", "response": "r"}
+    assert [type(item) for item in read({**call, "feedback": {"id": 5}})] == [Interaction]
+    assert [type(item) for item in read({**call, "feedback": "good"})] == [Interaction]
+    assert read({**call, "timestamp": None, "feedback": {"thumb": "up"}}) == [BadLine(Reason.NO_TIME, line=0)]
 
 
 def test_no_repr_tells_what_was_said_or_by_whom() -> None:
@@ -235,15 +243,15 @@ def test_window_has_rows_of_feedback_beside_its_scores(
     assert (source["interactions"], source["feedback"], source["evaluations"]) == (1, 2, 1)
     assert not any(secret in str(rows) for secret in SECRETS)
     for _ in range(2):
-        KnownInteractions(clickhouse).keep("acme", "aws", W, found.ids)
+        KnownInteractions(clickhouse).keep("acme", "aws", RECENT, found.ids)
     known = select(clickhouse, "SELECT * FROM application_interactions FINAL WHERE customer_id = 'acme'")
     assert {row["id_hash"] for row in known} == {
         hash_of("id", "i-1"), hash_of("id", "t-s"), hash_of("id", "s"), hash_of("id", "r-1"), hash_of("trace", "t"),
     }  # fmt: skip
-    assert {(row["interaction_hash"], row["provider"], row["application_id"], row["application_name"], row["window_start"],
-             row["timestamp"]) for row in known} == {
-        (hash_of("id", "i-1"), "aws", "bot", "Support bot", W, one.timestamp)
-    }  # fmt: skip
+    names = ("interaction_hash", "provider", "application_id", "application_name", "window_start", "timestamp")
+    assert {tuple(row[name] for name in names) for row in known} == {
+        (hash_of("id", "i-1"), "aws", "bot", "Support bot", RECENT, one.timestamp)
+    }
 
 
 def test_window_with_feedback_only_is_no_failure(lab: CloudLab, verdicts: Verdicts) -> None:

@@ -423,8 +423,7 @@ def test_alerts_tell_of_what_got_worse_in_a_sentence(told: ClickHouse) -> None:
     with told.session() as client:
         found = of_ledger.quality_worse(client, ["steady", "worse", "one of two models"], TODAY + 10 * HOUR)
         assert of_ledger.quality_worse(client, ["worse"], TODAY + 5 * D) == []
-    facts = of_ledger.Facts(TODAY, (), (), (), tuple(found))
-    troubles = {trouble.key: trouble.text for trouble in sections.worse_quality(facts)}
+    troubles = {trouble.key: trouble.text for trouble in sections.worse_quality(found)}
     assert troubles.keys() == {
         "quality_worse/one of two models/aws/application/chat:toxicity",
         "quality_worse/one of two models/aws/application/chat:m-2:toxicity",

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -80,87 +80,111 @@ def test_hashes_are_those_of_clickhouse(clickhouse: ClickHouse) -> None:
         assert select(clickhouse, sql, name=name)[0]["hash"] == hash_of("id", name)
 
 
-def test_figures_are_those_of_plain_python(clickhouse: ClickHouse) -> None:
-    """Interactions of today and of days before, judged or not, with what several users say of them, again and again."""
-    draw = random.Random(5)
-    ids, rows = {provider: defaultdict[datetime, Ids](Ids) for provider in ("aws", "gcp")}, []
-    interactions = []
-    for n in range(400):
+class Drawn:
+    """Interactions of today and of days before, judged or not, and what several users say of them, again and again."""
+
+    def __init__(self, seed: int) -> None:
+        self.draw = random.Random(seed)
+        self.rows: list[Row] = []
+        self.interactions: list[tuple[str, str, str, datetime]] = []
+        self.ids: dict[tuple[str, datetime], Ids] = defaultdict(Ids)
+        self.newest: dict[str, tuple[datetime, str, int]] = {}
+        self.taken: set[tuple[str, datetime]] = set()
+        for n in range(400):
+            self._add_interaction(n)
+        for n in range(600):
+            self._say(n)
+
+    def _add_interaction(self, n: int) -> None:
+        draw = self.draw
         began = W - timedelta(minutes=draw.choice([3, 40, 60, 1500, 9000]), seconds=draw.randrange(60))
         provider, application = draw.choice(["aws", "gcp"]), draw.choice(["chat", "search"])
-        interactions.append((f"i-{n}", provider, application, began))
-        ids[provider][floor(began)].add(f"i-{n}", (f"other-{n}",), f"t-{n}", began, (application, application.title()))
+        self.interactions.append((f"i-{n}", provider, application, began))
+        names = (application, application.title())
+        self.ids[provider, floor(began)].add(f"i-{n}", (f"other-{n}",), f"t-{n}", began, names)
         for metric in ("relevance", "hallucination", "rubric:rude"):
             if draw.random() < 0.5:
                 score = draw.choice([0.0, 0.25, 0.5, 0.75, 1.0, None])
-                rows.append(judged("drawn", f"i-{n}", metric, score, began, provider=provider,
-                                   application_id=application))  # fmt: skip
-    for provider, of_window in ids.items():
-        for window, held in of_window.items():
-            for _ in range(2):  # a window is collected again
-                KnownInteractions(clickhouse).keep("drawn", provider, window, held)
-    newest: dict[str, tuple[datetime, str, int | None]] = {}
-    for n in range(600):
-        about = draw.randrange(500)
-        key = f"{about}-{draw.randrange(3)}"
-        label = draw.choice(["good", "good", "bad", "unknown"])
-        given = DAY + timedelta(seconds=n + draw.randrange(int((W - DAY).total_seconds() // 900)) * 900)
-        if about < 400:
-            given = max(given, interactions[about][3] + timedelta(seconds=n % 7))
-        if any(r["interaction_id"] == key and r["window_start"] == floor(given) for r in rows):
-            continue
-        way = draw.choice([{"ids": (f"i-{about}",)}, {"ids": ("?", f"other-{about}")}, {"trace": f"t-{about}"}])
-        rows.append(said("drawn", key, label, given, *way.get("ids", ()), trace=str(way.get("trace", ""))))
-        if key not in newest or given > newest[key][0]:
-            newest[key] = given, label, about if about < 400 else None
-    publish(clickhouse, rows)
+                facts = {"provider": provider, "application_id": application}
+                self.rows.append(judged("drawn", f"i-{n}", metric, score, began, **facts))
 
-    of_interaction: dict[int, list[str]] = defaultdict(list)
-    for _, label, about_ in newest.values():
-        if about_ is not None:
-            of_interaction[about_].append(label)
-    expected: dict[tuple[str, str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    lost = sum(about_ is None for _, _, about_ in newest.values())
-    for number, labels in of_interaction.items():
-        name, provider, application, _ = interactions[number]
-        known = {label for label in labels if label != "unknown"}
-        verdict = "mixed" if len(known) == 2 else next(iter(known), "unknown")
-        scores = {r["metric_type"]: r["score"] for r in rows if r["interaction_id"] == name and r["score"] is not None}
-        for metric in ("", *scores):
-            of = expected[provider, application, metric]
-            of["interactions"] += 1
-            of["feedback"] += len(labels)
-            of[verdict] += 1
-            of["judged"] += bool(scores)
-            if metric and verdict in {"good", "bad"}:
-                is_bad = scores[metric] > {"hallucination": 0, "rubric:rude": 0.5}.get(metric, 9) or (
-                    metric == "relevance" and scores[metric] < 0.5
-                )
-                of["n"] += 1
-                of["agree"] += (verdict == "bad") == is_bad
-                of["only_users_bad"] += verdict == "bad" and not is_bad
-                of["only_judge_bad"] += verdict == "good" and is_bad
-    found = compute(clickhouse, "drawn")
+    def _say(self, n: int) -> None:
+        draw = self.draw
+        about = draw.randrange(500)
+        key, label = f"{about}-{draw.randrange(3)}", draw.choice(["good", "good", "bad", "unknown"])
+        given = DAY + timedelta(seconds=n + draw.randrange(int((W - DAY).total_seconds() // 900)) * 900)
+        if about < len(self.interactions):
+            given = max(given, self.interactions[about][3] + timedelta(seconds=n % 7))
+        if (key, floor(given)) in self.taken:
+            return
+        self.taken.add((key, floor(given)))
+        names, trace = draw.choice([((f"i-{about}",), ""), (("?", f"other-{about}"), "?"), ((), f"t-{about}")])
+        self.rows.append(said("drawn", key, label, given, *names, trace=trace))
+        if key not in self.newest or given > self.newest[key][0]:
+            self.newest[key] = given, label, about
+
+    def labels(self) -> dict[int, list[str]]:
+        """What counts of what was said, by interaction; those that are not known have higher numbers."""
+        found: dict[int, list[str]] = defaultdict(list)
+        for _, label, about in self.newest.values():
+            found[about].append(label)
+        return found
+
+    def expected(self) -> dict[tuple[str, str, str], Counter[str]]:
+        found: dict[tuple[str, str, str], Counter[str]] = defaultdict(Counter)
+        scores: dict[str, dict[str, float]] = defaultdict(dict)
+        for one in self.rows:
+            if one["metric_type"] != "feedback" and one["score"] is not None:
+                scores[one["interaction_id"]][one["metric_type"]] = one["score"]
+        for number, labels in self.labels().items():
+            if number >= len(self.interactions):
+                continue
+            name, provider, application, _ = self.interactions[number]
+            known = {label for label in labels if label != "unknown"}
+            verdict = "mixed" if len(known) == 2 else next(iter(known), "unknown")
+            for metric in ("", *scores[name]):
+                of = found[provider, application, metric]
+                of.update({"interactions": 1, "feedback": len(labels), verdict: 1, "judged": bool(scores[name])})
+                if metric and verdict in {"good", "bad"}:
+                    bad_by_judge = is_bad(metric, scores[name][metric])
+                    of.update({"n": 1, "agree": (verdict == "bad") == bad_by_judge})
+                    of.update(only_users_bad=verdict == "bad" and not bad_by_judge)
+                    of.update(only_judge_bad=verdict == "good" and bad_by_judge)
+        return found
+
+
+def is_bad(metric: str, score: float) -> bool:
+    return {"hallucination": score > 0, "rubric:rude": score > 0.5, "relevance": score < 0.5}[metric]
+
+
+def check_share(got: Row, names: tuple[str, str, str], hits: int, of: int) -> None:
+    share, low, high = (got[name] for name in names)
+    interval = wilson(hits / of, of) if of else None
+    if interval is None:
+        assert (share, low, high) == (None, None, None)
+    else:
+        assert (share, low, high) == pytest.approx((hits / of, interval.low, interval.high))
+
+
+def test_figures_are_those_of_plain_python(clickhouse: ClickHouse) -> None:
+    drawn = Drawn(5)
+    for (provider, window), ids in drawn.ids.items():
+        KnownInteractions(clickhouse).keep("drawn", provider, window, ids)
+        if window == floor(W):
+            KnownInteractions(clickhouse).keep("drawn", provider, window, ids)  # it is collected again
+    publish(clickhouse, drawn.rows)
+    found, expected = compute(clickhouse, "drawn"), drawn.expected()
+    lost = sum(len(labels) for about, labels in drawn.labels().items() if about >= len(drawn.interactions))
     without = found.pop(("aws", "", ""))
     assert (without["feedback"], without["without_interaction"], without["interactions"]) == (lost, lost, 0)
-    assert without["good_share"] is None
     assert found.keys() == expected.keys()
     for key, of in expected.items():
         got = found[key]
         for name in ("interactions", "feedback", "good", "bad", "mixed", "unknown", "judged", "n", "only_users_bad",
                      "only_judge_bad"):  # fmt: skip
             assert got[name] == of[name], (key, name)
-        rated = of["good"] + of["bad"]
-        shares = wilson(of["good"] / rated, rated)
-        assert shares is not None
-        assert (got["good_low"], got["good_high"]) == pytest.approx((shares.low, shares.high))
-        if of["n"]:
-            shares = wilson(of["agree"] / of["n"], of["n"])
-            assert shares is not None
-            assert got["agreement"] == pytest.approx(of["agree"] / of["n"])
-            assert (got["agreement_low"], got["agreement_high"]) == pytest.approx((shares.low, shares.high))
-        else:
-            assert got["agreement"] is None
+        check_share(got, ("good_share", "good_low", "good_high"), of["good"], of["good"] + of["bad"])
+        check_share(got, ("agreement", "agreement_low", "agreement_high"), of["agree"], of["n"])
 
 
 def test_interaction_that_comes_later_than_its_feedback_is_found_then(clickhouse: ClickHouse) -> None:

@@ -70,6 +70,7 @@ FROZEN = {
     "031_second_judge": "3d7aea3ff73f65b6aa89ac7c0593264a0dd08777f79d5424b6a9ad352da1ee14",
     "032_otel_interactions": "3ebd4197b7db63014c45822bfd74bc215e4e372eef719c3fa5dd510f52b03268",
     "033_superseded": "ef31049d542d048e346e2bba43ea309851be9b0545718ab1857d93b4b11f1022",
+    "034_feedback": "bf1cf2a3b729cfe4d101aa8ac669cfd39d3f1acbf8b4060ada9c4d6d264de5a7",
 }
 
 ARROW_TYPES = {

@@ -171,7 +171,7 @@ def test_a_table_that_was_made_later_is_kept_whenever_a_replica_got_it(folder: P
     with clickhouse.session() as client:
         client.command(f"ALTER TABLE {old.table} MODIFY SETTING max_parts_in_total = 50000")
         changed = "SELECT metadata_modification_time FROM system.tables WHERE name = {table:String}"
-        of_old, of_new = (client.command(changed, parameters={"table": one.table}) for one in (old, new))
+        of_old, of_new = (str(client.command(changed, parameters={"table": one.table})) for one in (old, new))
         assert of_old >= of_new
         reader_tables.show(client, SINGLE, old)
         assert tables(client) == {old.table, new.table, "performance_busiest_current"}

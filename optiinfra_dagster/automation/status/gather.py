@@ -171,7 +171,7 @@ def _read(
         return state, _unread(state.text)
     changed = of_place.file_changed(settings)
     collections = sections.collections(facts, settings, changed, now)
-    of_readers = (*sections.unusual_costs(facts), *sections.worse_quality(facts))
+    of_readers = (*sections.unusual_costs(facts.unusual), *sections.worse_quality(facts.worse))
     told = replace(collections, troubles=(*collections.troubles, *of_readers))
     return state, {
         Item.COLLECTIONS: told,

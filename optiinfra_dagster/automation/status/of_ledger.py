@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -110,13 +110,13 @@ class Worse:
     metric: str
     day: str
     of_shares: bool
-    seen_in: int  # days: 1, or 3 that end with `day`
-    now: float
-    before: float
-    low: float
-    high: float
+    seen_in: int | None  # days: 1, or 3 that end with `day`
+    now: float | None  # this and what follows: None where the verdict does not say
+    before: float | None
+    low: float | None
+    high: float | None
     n: int  # different texts that were judged on the day
-    q: float
+    q: float | None
     days: int  # in a row that it has been told; 1: it is new
 
 
@@ -127,8 +127,8 @@ class Facts:
     newest: datetime
     families: tuple[Family, ...]
     failing: tuple[Failing, ...]
-    unusual: tuple[Unusual, ...]
-    worse: tuple[Worse, ...]
+    unusual: tuple[Unusual, ...] = ()
+    worse: tuple[Worse, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +142,17 @@ class Spending:
 
 def read_facts(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> Facts:
     """How the newest windows stand: of what is well only how much, of all else who and why."""
+    facts = read_collections(client, customers, settings, now)
+    ids = sorted(customer.id for customer in customers if not customer.paused)
+    return replace(
+        facts,
+        unusual=tuple(unusual_costs(client, ids, facts.newest)),
+        worse=tuple(quality_worse(client, ids, facts.newest)),
+    )
+
+
+def read_collections(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> Facts:
+    """The same by the ledger alone: nothing of what readers tell."""
     newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
     collecting = [customer for customer in customers if not customer.paused]
     ids = sorted(customer.id for customer in collecting)
@@ -188,8 +199,6 @@ def read_facts(client: Client, customers: Sequence[Customer], settings: Settings
         newest,
         tuple(families),
         tuple(_read_failing(client, failing, newest)),
-        tuple(_read_unusual(client, ids, newest)),
-        tuple(quality_worse(client, ids, newest)),
     )
 
 
@@ -223,7 +232,8 @@ def _read_failing(client: Client, failing: Sequence[tuple[Owner, str]], newest: 
     return sorted(found, key=lambda one: (one.status != "failed", one.customer, one.provider, one.family))
 
 
-def _read_unusual(client: Client, ids: Sequence[str], newest: datetime) -> list[Unusual]:
+def unusual_costs(client: Client, ids: Sequence[str], newest: datetime) -> list[Unusual]:
+    """The accounts of these customers whose newest whole day was no usual one, by the outlook at a window."""
     rows = client.query(
         read_sql("queries/cost_unusual"), parameters={"customers": list(ids), "last": _text(newest)}
     ).result_rows

@@ -14,7 +14,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.text import ago, counted, plain, shortened
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.automation.status.of_ledger import Facts, Failing, Family, Gap, Spending, Worse
+    from optiinfra_dagster.automation.status.of_ledger import Facts, Failing, Family, Gap, Spending, Unusual, Worse
     from optiinfra_dagster.config.settings import Settings
 
 MOST_NAMED = 5  # customers of a family that are missing
@@ -166,7 +166,7 @@ def budgets(facts: Facts, spending: Spending | None, settings: Settings) -> Sect
     return section(Item.BUDGETS, parts, f"none is used up; {limited}", troubles=troubles)
 
 
-def worse_quality(facts: Facts) -> list[Trouble]:
+def worse_quality(found: Sequence[Worse]) -> list[Trouble]:
     """The applications whose answers got worse, each metric by itself."""
     return [
         Trouble(
@@ -177,13 +177,15 @@ def worse_quality(facts: Facts) -> list[Trouble]:
             ":".join(filter(None, [one.application, one.model, one.metric])),
             text=_worse(one),
         )
-        for one in facts.worse
+        for one in found
     ]
 
 
 def _worse(one: Worse) -> str:
     figures = (one.now, one.before, one.low, one.high)
-    now, before, low, high = (f"{100 * value:.1f} %" if one.of_shares else f"{value:.3f}" for value in figures)
+    now, before, low, high = (
+        "unknown" if value is None else f"{100 * value:.1f} %" if one.of_shares else f"{value:.3f}" for value in figures
+    )
     of = f"{one.customer} {one.provider} {plain(one.application)}{f' on {plain(one.model)}' if one.model else ''}"
     when = f"on {one.day}" if one.seen_in == 1 else f"in the three days to {one.day}"
     return (
@@ -193,7 +195,7 @@ def _worse(one: Worse) -> str:
     )
 
 
-def unusual_costs(facts: Facts) -> list[Trouble]:
+def unusual_costs(found: Sequence[Unusual]) -> list[Trouble]:
     """The accounts whose newest whole day was no usual one."""
     return [
         Trouble(
@@ -206,5 +208,5 @@ def unusual_costs(facts: Facts) -> list[Trouble]:
             f"{abs(one.by):,.2f} {one.currency} {'more' if one.by > 0 else 'less'} than the usual "
             f"{one.usual:,.2f}{f': {shortened(plain(one.causes), 250)}' if one.causes else ''}.",
         )
-        for one in facts.unusual
+        for one in found
     ]

@@ -31,6 +31,7 @@ LONGEST_COMMENT = 2000  # characters that are taken
 _TIMES = ("updatedAt", "updated_at", "modified_at", "timestamp", "createdAt", "created_at")
 _LANGFUSE = {"API": Origin.UNSAID, "ANNOTATION": Origin.HUMAN, "EVAL": Origin.MACHINE}
 _LANGSMITH = {"app": Origin.HUMAN, "model": Origin.MACHINE, "auto_eval": Origin.MACHINE}
+_OWN = {"interaction_id", "trace_id", "thumb", "stars", "score", "comment"}
 _SIGNS = ("feedback", "annotator_kind", "key", "dataType", "data_type", "source", "body", "scores")
 
 Told = Feedback | BadLine
@@ -56,9 +57,11 @@ def _feedback_in(record: Mapping[str, Any]) -> tuple[list[Told], bool]:
     if _is_langsmith(record):
         return [_langsmith(record)], True
     held = record.get("feedback")
-    if isinstance(held, dict) and held:
-        has_texts = first(record, PROMPT) is not None or first(record, RESPONSE) is not None
-        return [_plain(record, held, of_record=has_texts)], not has_texts
+    if isinstance(held, dict) and held.keys() & _OWN:
+        if first(record, PROMPT) is None and first(record, RESPONSE) is None:
+            return [_plain(record, held, of_record=False)], True
+        told = _plain(record, held, of_record=True)
+        return [told] if isinstance(told, Feedback) else [], False  # what is odd of the record is told of the call
     scores = record.get("scores")  # of a trace, as Langfuse's API gives it
     if isinstance(scores, list) and isinstance(record.get("observations"), list):
         return [_langfuse(score) for score in scores if isinstance(score, dict) and _is_langfuse(score)], False
