@@ -233,6 +233,7 @@ def migrate(
             reader_tables.show(client, topology, reader)
         if of_readers:
             renew()
+            reader_tables.renew_views(client, topology)
             as_of_views.derive(client, topology)
     return done
 
