@@ -216,7 +216,8 @@ def test_a_migrations_table_is_kept_while_its_select_is_the_same(folder: Path, c
     assert put(folder, kept, "resource_summary").table == "resource_summary"
 
 
-STATEMENTS = 5  # CREATE TABLE and VIEW, CREATE OR REPLACE VIEW and that of what was known at a time, DROP TABLE
+# CREATE TABLE of the log and of the reader, VIEW, CREATE OR REPLACE VIEW and that of what was known, DROP TABLE
+STATEMENTS = 6
 
 
 class Killed(Exception):  # noqa: N818
