@@ -101,7 +101,7 @@ def test_a_desktop_client_over_standard_input_and_output(small: World) -> None:
             return await rows_of_beta(client), await client.call_tool("performance_metrics", {"customer": "acme"})
 
     (count, is_error, beta), acme = anyio.run(run)
-    assert (count, is_error) == (46, False)
+    assert (count, is_error) == (47, False)
     assert beta["rows"] == small.printed("performance", "metrics", "beta")
     assert json.loads(acme.content[0].text) == acme.structured_content
     assert acme.structured_content["rows"] == small.printed("performance", "metrics")
@@ -175,7 +175,7 @@ def test_no_other_command_loads_the_sdk() -> None:
 
 def test_a_client_over_http_sees_the_customers_of_its_token(served: Served) -> None:
     count, is_error, found = over_http(served.url, TOKENS["both"], rows_of_beta)
-    assert (count, is_error) == (46, False)
+    assert (count, is_error) == (47, False)
     assert {row["customer_id"] for row in found["rows"]} == {"beta"}
     assert over_http(served.url, TOKENS["acme"], rows_of_beta)[1:] == (True, "There is no customer 'beta'.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
@@ -136,9 +136,9 @@ def test_the_engine_stays_closed_until_something_is_published_or_a_window_ends(
     remembered, quiet = LedgerCache(spine.clickhouse, settling=3 * MINUTE), "Every reader is up to date."
     sessions, session = [], spine.clickhouse.session
 
-    def counted() -> AbstractContextManager[Client]:
+    def counted(**named: Any) -> AbstractContextManager[Client]:
         sessions.append(1)
-        return session()
+        return session(**named)
 
     def tick(minutes: int) -> tuple[str | None, bool]:
         sessions.clear()

@@ -313,6 +313,7 @@ def test_a_url_that_is_none_is_told_and_not_shown(run: Run, url: str) -> None:
 # --- Clouds ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_denied_customer_is_named_and_the_others_are_collected(tmp_path: Path) -> None:
     spine = Spine.at(tmp_path / "home")
     with CloudLab(_tiny()) as lab:

@@ -653,6 +653,7 @@ def test_a_window_that_is_computed_again_is_replaced(clickhouse: ClickHouse) -> 
     assert {row["application_id"] for rows in compute(clickhouse).values() for row in rows} == {"chat"}
 
 
+@pytest.mark.long
 def test_without_interactions_of_the_day_a_window_is_published_without_a_look(clickhouse: ClickHouse) -> None:
     """What is not run would give nothing: the figures are of the window and of its day so far."""
     publish(clickhouse, [*interaction(1, window=DAY - Q), *interaction(2, window=DAY + 4 * Q)])

@@ -389,6 +389,7 @@ def test_a_day_of_which_nothing_but_the_beginning_of_a_bill_is_known_is_unknown(
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_months_of_an_account_that_is_charged_on_the_first_only_are_complete(place: ClickHouse) -> None:
     firsts = [TODAY.replace(day=1)]
     for _ in range(4):

@@ -129,7 +129,7 @@ def test_a_reader_that_is_computed_again_replaces_its_window(clickhouse: ClickHo
     performance(clickhouse, collected(span=[NOW], names=["i-2"]))
 
     assert [row["resource_id"] for row in read(clickhouse, "performance_latest")] == ["i-2"]
-    assert select(clickhouse, "SELECT count() AS n FROM performance_latest") == [{"n": 1}]
+    assert select(clickhouse, "SELECT count() AS n FROM performance_latest_current") == [{"n": 1}]
 
 
 def test_a_range_of_windows_is_computed_in_one_go(clickhouse: ClickHouse) -> None:
@@ -140,7 +140,7 @@ def test_a_range_of_windows_is_computed_in_one_go(clickhouse: ClickHouse) -> Non
         assert counts == dict.fromkeys(span[1:3], 1)
     rows = select(clickhouse, "SELECT window_start, maximum FROM performance_summary_current ORDER BY ALL")
     assert [tuple(row.values()) for row in rows] == [(span[1], 1), (span[2], 2)]
-    assert select(clickhouse, "SELECT count() AS n FROM performance_summary") == [{"n": 2}]
+    assert select(clickhouse, "SELECT count() AS n FROM performance_summary_current") == [{"n": 2}]
 
 
 @pytest.mark.parametrize("step", ["inserted", "verified", "published"])
@@ -160,7 +160,7 @@ def test_an_interrupted_reader_leaves_the_old_or_the_new(clickhouse: ClickHouse,
     assert seen == [{"maximum": 2.0 if step == "published" else 1.0}]
 
     assert [row["maximum"] for row in read(clickhouse, "performance_summary")] == [2]
-    assert select(clickhouse, "SELECT count() AS n FROM performance_summary") == [{"n": 1}]
+    assert select(clickhouse, "SELECT count() AS n FROM performance_summary_current") == [{"n": 1}]
 
 
 def test_inventory_and_its_summary_are_of_the_newest_inventory(clickhouse: ClickHouse) -> None:
