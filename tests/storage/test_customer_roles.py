@@ -260,7 +260,7 @@ def test_a_user_of_two_customers_reads_neither_and_what_is_revoked_is_gone(lenie
         assert left == [("theirs", "coverage")]
 
 
-def test_what_cannot_be_granted_is_said(lenient: Place, settings: Settings) -> None:
+def test_what_cannot_be_granted_is_said(lenient: Place, settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"There is no customer 'acne' .did you mean 'acme'"):
         lenient.grant("acne")
     with pytest.raises(ConfigError, match="There is no customer 'a`; DROP"):
@@ -277,7 +277,7 @@ def test_what_cannot_be_granted_is_said(lenient: Place, settings: Settings) -> N
         lenient.grant("acme", by="writer")
     assert "\n" not in str(refused.value)
     with pytest.raises(ConfigError, match="embedded engine, which one process opens and which has no users"):
-        grant_customer(settings, ClickHouse("chdb:///tmp/none"), "acme", "", print, only_print=True)
+        grant_customer(settings, ClickHouse(f"chdb://{tmp_path / 'none'}"), "acme", "", print, only_print=True)
     printed: list[str] = []
     grant_customer(settings, lenient.of("writer"), "acme", "people", printed.append, only_print=True)
     assert printed[0] == "CREATE ROLE IF NOT EXISTS `optiinfra_acme`;"

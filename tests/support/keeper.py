@@ -65,7 +65,7 @@ class ZooKeeper:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()
             except OSError:
-                time.sleep(0.1)
+                time.sleep(0.1)  # Java is starting; its port is all that tells when it is there
             else:
                 return self
         self.__exit__(None, None, None)

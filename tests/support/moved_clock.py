@@ -86,7 +86,9 @@ class Process:
                 os.killpg(self.pid, number)
             except ProcessLookupError:
                 break
-            time.sleep(0.2)  # for the children to end before they are killed
+            time.sleep(
+                0.2
+            )  # between asking and killing; a group's members cannot be waited for by who is not their parent
         self._process.wait(patience)
         self._out.close()
 
