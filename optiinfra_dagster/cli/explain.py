@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from optiinfra_dagster.cli.command import Command, examples, readers_help
+from optiinfra_dagster.cli.command import Command, examples
+from optiinfra_dagster.cli.options import (
+    CustomerOption,
+    FamilyArgument,
+    FromOption,
+    ProviderOption,
+    ReaderArgument,
+    ResourceOption,
+    ToOption,
+)
 from optiinfra_dagster.config.settings import load_settings
 
 app = typer.Typer()
@@ -31,15 +40,13 @@ class TextFormat(StrEnum):
     ),
 )
 def explain(  # noqa: PLR0913, PLR0917 - these are its options
-    family: Annotated[str, typer.Argument(help="resource, performance, cost or application")],
-    reader: Annotated[str, typer.Argument(help=readers_help())],
-    customer: Annotated[str, typer.Option(help="The customer's id.")],
-    provider: Annotated[str | None, typer.Option(help="Only this one: aws, gcp, azure or vultr.")] = None,
-    from_: Annotated[
-        str | None, typer.Option("--from", help="From this time on: 2026-11-21T00:00Z. Default: the newest window.")
-    ] = None,
-    to: Annotated[str | None, typer.Option("--to", help="Before this time.")] = None,
-    resource_id: Annotated[str | None, typer.Option(help="Only this resource; its full id.")] = None,
+    family: FamilyArgument,
+    reader: ReaderArgument,
+    customer: CustomerOption,
+    provider: ProviderOption = None,
+    from_: FromOption = None,
+    to: ToOption = None,
+    resource_id: ResourceOption = None,
     where: Annotated[
         list[str] | None, typer.Option(help="Only rows with this value: period=today; may be repeated.")
     ] = None,

@@ -23,7 +23,16 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from optiinfra_dagster.cli import customers, explain, golden, operations
-from optiinfra_dagster.cli.command import Command, examples, readers_help
+from optiinfra_dagster.cli.command import Command, examples
+from optiinfra_dagster.cli.options import (
+    CustomerOption,
+    FamilyArgument,
+    FromOption,
+    ProviderOption,
+    ReaderArgument,
+    ResourceOption,
+    ToOption,
+)
 from optiinfra_dagster.config.settings import Settings, load_settings
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 
@@ -286,15 +295,13 @@ def collect(
     ),
 )
 def read(  # noqa: PLR0913, PLR0917 - these are its options
-    family: Annotated[str, typer.Argument(help="resource, performance, cost or application")],
-    reader: Annotated[str, typer.Argument(help=readers_help())],
-    customer: Annotated[str, typer.Option(help="The customer's id.")],
-    provider: Annotated[str | None, typer.Option(help="Only this one: aws, gcp, azure or vultr.")] = None,
-    from_: Annotated[
-        str | None, typer.Option("--from", help="From this time on: 2026-11-21T00:00Z. Default: the newest window.")
-    ] = None,
-    to: Annotated[str | None, typer.Option("--to", help="Before this time.")] = None,
-    resource_id: Annotated[str | None, typer.Option(help="Only this resource; its full id.")] = None,
+    family: FamilyArgument,
+    reader: ReaderArgument,
+    customer: CustomerOption,
+    provider: ProviderOption = None,
+    from_: FromOption = None,
+    to: ToOption = None,
+    resource_id: ResourceOption = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many rows.")] = None,
     format_: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.TABLE,
     cost: Annotated[Cost, typer.Option(help="Which cost the amount is: what is billed, effective, or listed.")] = (

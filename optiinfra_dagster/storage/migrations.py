@@ -210,19 +210,14 @@ def migrate(
             status(client, topology=topology)
             migrations = load()
         applied = _applied(client, topology)
-        for migration in migrations:
-            if migration.name in applied:
-                continue
+        pending = [migration for migration in migrations if migration.name not in applied]
+        for migration in pending:
             for statement in migration.repeatable:
                 renew()
                 ddl.run(client, topology, statement)
-            renew()
-            # Not client.insert, which is sent again when the server closes the connection.
-            client.command(
-                "INSERT INTO schema_migrations (name, checksum) SELECT {name:String}, {checksum:String}",
-                parameters={"name": migration.name, "checksum": migration.checksum},
-                settings=dict(everywhere(client, topology, "schema_migrations")),
-            )
+            if migration is not pending[-1]:
+                renew()
+                _record(client, topology, migration)
             done.append(migration.name)
         for reader in reader_tables.missing(client) if of_readers else ():
             renew()
@@ -235,7 +230,19 @@ def migrate(
             renew()
             reader_tables.renew_views(client, topology)
             as_of_views.derive(client, topology)
+        if pending:  # the last one when the views that follow from the tables are there, too
+            renew()
+            _record(client, topology, pending[-1])
     return done
+
+
+def _record(client: Client, topology: Topology, migration: Migration) -> None:
+    """Note that a file was applied. Not by client.insert, which is sent again when the server closes the connection."""
+    client.command(
+        "INSERT INTO schema_migrations (name, checksum) SELECT {name:String}, {checksum:String}",
+        parameters={"name": migration.name, "checksum": migration.checksum},
+        settings=dict(everywhere(client, topology, "schema_migrations")),
+    )
 
 
 def lock_holder(client: Client) -> str:

@@ -94,14 +94,14 @@ def show(client: Client, topology: Topology, reader: Reader) -> None:
 
 
 def renew_views(client: Client, topology: Topology) -> None:
-    """Make the views anew that an earlier version made, which looked up the rows before the ledger."""
+    """Make the views of readers anew that look up the rows before the ledger, as they did before migration 035."""
     rows = client.query(
         "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine = 'View' "
         "AND endsWith(name, '_current') AND position(as_select, 'published_batches') > 0"
     ).result_rows
     old = {name for (name,) in rows}
     for reader in readers().values():
-        if reader.is_own and reader.view in old:
+        if reader.view in old:
             ddl.run(client, topology, _view(reader, "CREATE OR REPLACE VIEW", shown_table(client, reader)))
 
 

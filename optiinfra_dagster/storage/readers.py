@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,7 @@ class Source:
     is_history: bool = False  # not slices of windows: all of it is read
     reader: Reader | None = None  # None where the rows themselves are read
     of_one_resource: bool = False  # one must be named
+    is_unique: bool = False  # no two rows have the same key and time: a million are sorted by that alone
     # Of rows themselves: which of them count from a time on, and how far their times and their windows lie apart.
     since: str = ""
     window_before: timedelta = timedelta(0)
@@ -100,7 +102,8 @@ _ROWS: Mapping[str, Mapping[str, Source]] = {
         "metrics": _metrics(
             "performance_metrics_current",
             "timestamp provider resource_type resource_name metric_name statistic metric_value unit region resource_id",
-            "provider resource_type resource_id metric_name statistic",
+            "provider resource_type resource_id metric_name statistic instance_uid",
+            is_unique=True,
             # A total of a day stands at its start, in the window that it was read in: up to four days later.
             since="if(period_seconds > 900, timestamp + toIntervalSecond(period_seconds) > {begin:DateTime('UTC')}, "
             "timestamp >= {begin:DateTime('UTC')})",
@@ -204,11 +207,22 @@ def statement(source: Source, wanted: Wanted, types: Mapping[str, str]) -> State
     return Statement(
         types,
         f"SELECT *{list_of_instead} FROM {view} AS t WHERE {' AND '.join(conditions)}",  # noqa: S608 - names are the code's own
-        ", ".join([*filter(None, [source.ordered_by]), *source.key, source.time]),
+        ", ".join(_order(source, types)),
         wanted.limit,
         parameters,
         source.shows,
     )
+
+
+def _order(source: Source, types: Mapping[str, str]) -> list[str]:
+    """What rows are sorted by: at each asking the same rows come in the same order, those of one key, too."""
+    first = [*filter(None, [source.ordered_by]), *source.key, source.time]
+    return first if source.is_unique else [*first, *(name for name in telling(types) if name not in first)]
+
+
+def telling(types: Mapping[str, str]) -> list[str]:
+    """The columns that tell rows apart: those that can be compared exactly, and sorted."""
+    return [name for name, kind in types.items() if not re.search(r"Float|Map\(|Array\(|Tuple\(|JSON", kind)]
 
 
 def _of_slices(slices: Mapping[str, datetime]) -> list[str]:

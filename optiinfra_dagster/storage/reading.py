@@ -84,13 +84,18 @@ def known(family: str, reader: str) -> Source:
 
 
 def read_rows(
-    clickhouse: ClickHouse, settings: Settings, query: Query, take: Callable[[Client, Statement], Taken[T]]
+    clickhouse: ClickHouse,
+    settings: Settings,
+    query: Query,
+    take: Callable[[Client, Statement], Taken[T]],
+    *,
+    now: datetime | None = None,
 ) -> Result[T]:
     """The customer's rows: of each provider's newest published window, or of the times asked for.
 
     `metrics` go by the points' own timestamps, readers by the windows they were computed for. `take` executes the
     statement in whatever form the caller wants the rows, and says whether there are any. As of a time, it is what was
-    known then.
+    known then. Who is late is told by `now`, which is the time of the clock where none is given.
 
     Raises:
         UsageError: the query names what is not there, or a reader of one resource without naming it.
@@ -109,7 +114,7 @@ def read_rows(
             f"{query.family} {query.reader} tells what is known now: what was known of the coverage of metrics before "
             "is not kept. Leave out --as-of, or read resource changes, resource days or cost waste with it."
         )
-    now = wanted.as_of or datetime.now(UTC)
+    now = wanted.as_of or now or datetime.now(UTC)
     expected = [
         provider
         for provider in PROVIDERS

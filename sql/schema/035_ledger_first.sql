@@ -2,17 +2,7 @@
 -- their ledger row would be missed: a slice that is published in between would be read as empty. So a view asks the ledger
 -- first: the ledger stands in the view itself and is looked up with it, the rows stand in a `view(...)` and are looked up
 -- after that. What the ledger named then is there: superseded rows stay for ten minutes at least.
-
-CREATE OR REPLACE VIEW application_hallucinations_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM application_hallucinations) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'application_hallucinations' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
+-- (The views of readers are made by `reader_tables`, in the same way.)
 
 CREATE OR REPLACE VIEW application_metrics_current AS
 SELECT t.* EXCEPT (batch)
@@ -25,105 +15,6 @@ LEFT SEMI JOIN
     GROUP BY customer_id, provider, window_start
 ) AS b USING (customer_id, provider, window_start, batch);
 
-CREATE OR REPLACE VIEW application_quality_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM application_quality) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'application_quality' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
-
-CREATE OR REPLACE VIEW application_summary_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM application_summary) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'application_summary' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
-
-CREATE OR REPLACE VIEW application_toxicity_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM application_toxicity) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'application_toxicity' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
-
-CREATE OR REPLACE VIEW cost_daily_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM cost_daily) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'cost_daily' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
-
-CREATE OR REPLACE VIEW cost_days_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM cost_days) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'cost_days' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
-
-CREATE OR REPLACE VIEW performance_by_resource_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM performance_by_resource) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'performance_by_resource' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
-
-CREATE OR REPLACE VIEW performance_daily_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM performance_daily) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'performance_daily' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
-
-CREATE OR REPLACE VIEW performance_hourly_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM performance_hourly) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'performance_hourly' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
-
-CREATE OR REPLACE VIEW performance_latest_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM performance_latest) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'performance_latest' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
-
 CREATE OR REPLACE VIEW performance_metrics_current AS
 SELECT t.* EXCEPT (batch)
 FROM view(SELECT * FROM performance_metrics) AS t
@@ -135,50 +26,6 @@ LEFT SEMI JOIN
     GROUP BY customer_id, provider, window_start
 ) AS b USING (customer_id, provider, window_start, batch);
 
-CREATE OR REPLACE VIEW performance_summary_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM performance_summary) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'performance_summary' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
-
-CREATE OR REPLACE VIEW resource_by_type_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM resource_by_type) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'resource_by_type' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
-
-CREATE OR REPLACE VIEW resource_changes_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM resource_changes) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'resource_changes' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
-
-CREATE OR REPLACE VIEW resource_inventory_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM resource_inventory) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'resource_inventory' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
-
 CREATE OR REPLACE VIEW resource_metrics_current AS
 SELECT t.* EXCEPT (batch)
 FROM view(SELECT * FROM resource_metrics) AS t
@@ -189,17 +36,6 @@ LEFT SEMI JOIN
     WHERE dataset = 'resource' AND status IN ('ok', 'partial')
     GROUP BY customer_id, provider, window_start
 ) AS b USING (customer_id, provider, window_start, batch);
-
-CREATE OR REPLACE VIEW resource_summary_current AS
-SELECT t.* EXCEPT (batch)
-FROM view(SELECT * FROM resource_summary) AS t
-LEFT SEMI JOIN
-(
-    SELECT window_start, max(l.batch) AS batch
-    FROM metric_batches AS l
-    WHERE dataset = 'resource_summary' AND status IN ('ok', 'partial')
-    GROUP BY window_start
-) AS b USING (window_start, batch);
 
 CREATE OR REPLACE VIEW cost_metrics_current AS
 SELECT t.* EXCEPT (batch)

@@ -71,7 +71,7 @@ FROZEN = {
     "032_otel_interactions": "3ebd4197b7db63014c45822bfd74bc215e4e372eef719c3fa5dd510f52b03268",
     "033_superseded": "ef31049d542d048e346e2bba43ea309851be9b0545718ab1857d93b4b11f1022",
     "034_feedback": "bf1cf2a3b729cfe4d101aa8ac669cfd39d3f1acbf8b4060ada9c4d6d264de5a7",
-    "035_ledger_first": "090c778bd9c64c1e2595e0147e179c46e006b6f6d824be968f7a6e6b384e1841",
+    "035_ledger_first": "1d18ea8301bf714f74be7b9b89d72da727a71a54225a4dc73cf3ce20715f297f",
 }
 
 ARROW_TYPES = {

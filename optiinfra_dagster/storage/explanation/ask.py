@@ -12,7 +12,7 @@ from optiinfra_dagster.config.held_secrets import SHORTEST_SECRET, secrets_of
 from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.model.text import counted, masked
 from optiinfra_dagster.storage.explanation.model import shown
-from optiinfra_dagster.storage.explanation.statements import filters, telling
+from optiinfra_dagster.storage.explanation.statements import filters
 from optiinfra_dagster.storage.reading import known, read_rows
 
 if TYPE_CHECKING:
@@ -100,8 +100,6 @@ def _chosen(
             rows=f"SELECT * FROM ({statement.rows}) WHERE {' AND '.join(conditions)}",  # noqa: S608 - names are the code's own
             parameters={**statement.parameters, **parameters},
         )
-    # The order has ties, which are to be the same rows at each asking.
-    statement = replace(statement, order=", ".join([statement.order, *telling(statement.types)]))
     skipped = f" OFFSET {row - 1}" if row else ""
     found = client.query(
         statement.select("*", 1 if row else CANDIDATES + 1) + skipped,

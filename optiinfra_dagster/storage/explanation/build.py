@@ -14,6 +14,7 @@ from optiinfra_dagster.storage.explanation.model import Explanation, Failed, Lay
 from optiinfra_dagster.storage.explanation.reach import DAY, Span, spans
 from optiinfra_dagster.storage.explanation.slices import BEFORE, BILLED, MISSING, NO_BILL, Beneath, Calls, Slice
 from optiinfra_dagster.storage.reader_tables import shown_table
+from optiinfra_dagster.storage.readers import telling
 from optiinfra_dagster.storage.schema import APPLICATION, COST, DATASETS, PERFORMANCE
 from optiinfra_dagster.storage.schema import BILLED as BILLS
 from optiinfra_dagster.storage.sql import readers
@@ -141,7 +142,7 @@ def _origin(client: Client, asked: Asked, reader: Reader | None, begin: datetime
     read_by = _select_of(source.view, row, types, keys)
     # A key that leaves several is that of what the reader counts; all else that can be compared tells the row.
     if not source.view.startswith("(") and client.query(f"SELECT count() FROM ({read_by})").result_rows != [(1,)]:  # noqa: S608
-        read_by = _select_of(source.view, row, types, [*keys, *(c for c in statements.telling(types) if c not in keys)])
+        read_by = _select_of(source.view, row, types, [*keys, *(c for c in telling(types) if c not in keys)])
     if source.reader is None:
         described = reader.description if reader else _NEWEST_ROWS.get(name, source.if_empty)
         kind = "history" if source.is_history else "rows"

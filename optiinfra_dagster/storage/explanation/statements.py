@@ -34,11 +34,6 @@ def condition(name: str, kind: str, value: Any) -> str:
     return f"{name} = {literal(value, kind)}"
 
 
-def telling(types: Mapping[str, str]) -> list[str]:
-    """The columns that tell rows apart: those that can be compared exactly, and sorted."""
-    return [name for name, kind in types.items() if not re.search(r"Float|Map\(|Array\(|Tuple\(|JSON", kind)]
-
-
 def literal(value: Any, kind: str = "") -> str:
     """A value as ClickHouse reads it."""
     if isinstance(value, bool):
