@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,8 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import StorageError, UsageError
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.model.text import ago
-from optiinfra_dagster.storage import as_of_views, erasure, reader_tables, schema, superseded
+from optiinfra_dagster.storage import as_of_views, erasure, migrations, reader_tables, schema, superseded
+from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.readers import columns, sources
 from optiinfra_dagster.storage.reading import Query, as_records, read_rows
@@ -332,3 +334,20 @@ def _tell_histories(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[
                     assert oldest
                     assert datetime.fromisoformat(oldest[1]) > marked - world.moved
                     world.read(*key, as_of=oldest[1])
+
+
+def test_a_kill_before_the_views_of_a_time_are_made_is_made_good(
+    chdb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last migration is recorded when they are there, so the next session goes on with it."""
+    last = migrations.load()[-1].name
+    with ClickHouse(chdb_url).session() as client:
+        client.command(f"DELETE FROM schema_migrations WHERE name = '{last}'")
+        client.command("DROP VIEW costs_as_of")
+    with monkeypatch.context() as patched:
+        patched.setattr(as_of_views, "derive", lambda *_: sys.exit("killed"))
+        with pytest.raises(SystemExit), ClickHouse(chdb_url).session():
+            pass
+    with ClickHouse(chdb_url).session() as client:
+        assert client.command("EXISTS VIEW costs_as_of")
+        assert dict(migrations.status(client))[migrations.load()[-1]]

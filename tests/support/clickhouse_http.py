@@ -365,21 +365,29 @@ def _summary(result: Any) -> dict[str, str]:
     return {name: str(value) for name, value in counts.items()}
 
 
-class _Handler(BaseHTTPRequestHandler):
+class HttpHandler(BaseHTTPRequestHandler):
+    """Reads requests of ClickHouse's HTTP interface, whose statements `serve` answers."""
+
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body in one write: in two, the second waits 40 ms for the client's delayed ACK
-    server: _Server
 
     def do_GET(self) -> None:
-        self._serve(b"")
+        self.serve(b"")
 
     def do_POST(self) -> None:
-        self._serve(read_body(self.headers, self.rfile))
+        self.serve(read_body(self.headers, self.rfile))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class named it
         """Nothing: a test's output is for its failure."""
 
-    def _serve(self, body: bytes) -> None:
+    def serve(self, body: bytes) -> None:
+        raise NotImplementedError
+
+
+class _Handler(HttpHandler):
+    server: _Server
+
+    def serve(self, body: bytes) -> None:
         url = urlsplit(self.path)
         if url.path == "/ping":
             return self._answer(200, b"Ok.\n", {})

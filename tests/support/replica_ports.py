@@ -7,11 +7,11 @@ import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, Literal, NamedTuple, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from tests.support.clickhouse_http import HTTP_STATUS, ServerError, read_body, read_statement
+from tests.support.clickhouse_http import HTTP_STATUS, HttpHandler, ServerError, read_statement
 
 Balance = Literal["request", "connection"]
 
@@ -107,9 +107,7 @@ class _Server(ThreadingHTTPServer):
                     connection.shutdown(socket.SHUT_RDWR)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
+class _Handler(HttpHandler):
     server: _Server
 
     def setup(self) -> None:
@@ -120,16 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._fixed = fixed
         self.server.connections[self.request] = fixed
 
-    def do_GET(self) -> None:
-        self._serve(b"")
-
-    def do_POST(self) -> None:
-        self._serve(read_body(self.headers, self.rfile))
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class named it
-        """Nothing: a test's output is for its failure."""
-
-    def _serve(self, body: bytes) -> None:
+    def serve(self, body: bytes) -> None:
         url = urlsplit(self.path)
         parameters = dict(parse_qsl(url.query, keep_blank_values=True))
         cluster = self.server.cluster
