@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from optiinfra_dagster.automation.dagster_internals import (
+from optiinfra_dagster.automation.dagster_storages import (
     AssetCheckExecutionsTable,
     LocalComputeLogManager,
     SqlEventLogStorage,

@@ -93,7 +93,7 @@ def grant(
     only_print: Annotated[bool, typer.Option("--print", help="Print the statements, and change nothing.")] = False,
 ) -> None:
     """Make a role in ClickHouse that reads this customer's rows and no others; after an upgrade, once more."""
-    from optiinfra_dagster.cli.access import grant_customer
+    from optiinfra_dagster.cli.grants import grant_customer
 
     settings = load_settings()
     grant_customer(settings, _clickhouse(settings), customer, user, typer.echo, only_print=only_print)
@@ -105,7 +105,7 @@ def revoke(
     only_print: Annotated[bool, typer.Option("--print", help="Print the statements, and change nothing.")] = False,
 ) -> None:
     """Drop the role that `customers grant` made, and its row policies."""
-    from optiinfra_dagster.cli.access import revoke_customer
+    from optiinfra_dagster.cli.grants import revoke_customer
 
     settings = load_settings()
     revoke_customer(settings, _clickhouse(settings), customer, typer.echo, only_print=only_print)

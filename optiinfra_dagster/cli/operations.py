@@ -70,7 +70,7 @@ def grants(
     user: Annotated[str, typer.Option(help="A user of ClickHouse who gets the role.")] = "",
 ) -> None:
     """Print the statements that give `migrate`, the runs, or who only reads the rights in ClickHouse that it takes."""
-    from optiinfra_dagster.cli.access import tell_grants
+    from optiinfra_dagster.cli.grants import tell_grants
 
     tell_grants(load_settings(), role, user, typer.echo)
 

@@ -12,9 +12,9 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from optiinfra_dagster.cli import main
-from optiinfra_dagster.cli.access import grant_customer, revoke_customer
+from optiinfra_dagster.cli.grants import grant_customer, revoke_customer
 from optiinfra_dagster.model.errors import ConfigError, StorageError
-from optiinfra_dagster.storage import access
+from optiinfra_dagster.storage import grants
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.sql import readers
 from tests.conftest import LONG
@@ -109,8 +109,8 @@ def started(folder: Path, settings: Settings, kind: Literal["lenient", "strict"]
             own = f"CREATE ROW POLICY theirs ON {DATABASE}.coverage USING 0 AS PERMISSIVE TO `optiinfra__reader`"
             users = [f"CREATE USER {user}" for user in ("people", "both", "bob", "writer")]
             for process, user in (("writer", "writer"), ("reader", "bob")):
-                users += access.of_process(process, DATABASE, user)
-            access.run(client, [*users, own])
+                users += grants.of_process(process, DATABASE, user)
+            grants.run(client, [*users, own])
         place.grant("acme", "people")
         yield place
 
@@ -270,7 +270,7 @@ def test_what_cannot_be_granted_is_said(lenient: Place, settings: Settings, tmp_
     with pytest.raises(StorageError, match="grant"):
         lenient.grant("acme", by="writer")
     with lenient.of().session() as client:
-        access.run(client, ["GRANT SHOW ROW POLICIES ON *.* TO `optiinfra__writer`"])
+        grants.run(client, ["GRANT SHOW ROW POLICIES ON *.* TO `optiinfra__writer`"])
     with pytest.raises(
         StorageError, match=r"may not manage access: .*or hand an administrator what --print prints"
     ) as refused:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.providers.registry import load_customers
-from optiinfra_dagster.storage import access, erasure
+from optiinfra_dagster.storage import erasure, grants
 from optiinfra_dagster.storage.database import DATABASE
 
 if TYPE_CHECKING:
@@ -27,17 +27,17 @@ def tell_grants(settings: Settings, process: str | None, user: str, tell: Say) -
     Raises:
         ConfigError: there is no such process, or all of them are to be one user.
     """
-    if process is not None and process not in access.PROCESSES:
+    if process is not None and process not in grants.PROCESSES:
         raise ConfigError(
-            f"There is no role '{process}'{closest(process, access.PROCESSES)}. "
-            f"Choose from {', '.join(access.PROCESSES)}."
+            f"There is no role '{process}'{closest(process, grants.PROCESSES)}. "
+            f"Choose from {', '.join(grants.PROCESSES)}."
         )
     if process is None and user:
-        raise ConfigError(f"--user is of use with one role. Choose from {', '.join(access.PROCESSES)}.")
+        raise ConfigError(f"--user is of use with one role. Choose from {', '.join(grants.PROCESSES)}.")
     url = urlsplit(settings.clickhouse_url.get_secret_value())
     database = url.path.strip("/") if url.scheme != "chdb" else ""
-    for one in [process] if process else access.PROCESSES:
-        _tell_statements(access.of_process(one, database or DATABASE, user), tell)
+    for one in [process] if process else grants.PROCESSES:
+        _tell_statements(grants.of_process(one, database or DATABASE, user), tell)
 
 
 def grant_customer(
@@ -52,11 +52,11 @@ def grant_customer(
     _check_is_server(clickhouse)
     with clickhouse.session() as client:
         _check_is_known(settings, customer_id, erasure.stored_customers(client))
-        statements = access.of_customer(client, customer_id, user)
+        statements = grants.of_customer(client, customer_id, user)
         if only_print:
             _tell_statements(statements, tell)
             return
-        access.run(client, statements)
+        grants.run(client, statements)
         count = sum(statement.startswith("GRANT SELECT") for statement in statements) - 1  # without schema_migrations
         tell(
             f"The role optiinfra_{customer_id} reads the rows of {customer_id} in {count} tables and views of "
@@ -77,16 +77,16 @@ def revoke_customer(
     _check_is_server(clickhouse)
     with clickhouse.session() as client:
         _check_is_known(settings, customer_id, _known_here(client))
-        statements = access.revoked(client, customer_id)
+        statements = grants.revoked(client, customer_id)
         if only_print:
             _tell_statements(statements, tell)
             return
-        access.run(client, statements)
+        grants.run(client, statements)
     tell(f"There is no role optiinfra_{customer_id} any more: who had it reads nothing of {customer_id}.")
 
 
 def _known_here(client: Client) -> list[str]:
-    return sorted({*erasure.stored_customers(client), *access.granted_customers(client)})
+    return sorted({*erasure.stored_customers(client), *grants.granted_customers(client)})
 
 
 def _check_is_server(clickhouse: ClickHouse) -> None:

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from optiinfra_dagster.cli import export, metrics, report, status
-from optiinfra_dagster.cli.access import tell_grants
+from optiinfra_dagster.cli.grants import tell_grants
 from optiinfra_dagster.model.cost import Category
 from optiinfra_dagster.model.errors import ConfigError, StorageError
 from optiinfra_dagster.reports import page
 from optiinfra_dagster.storage import (
-    access,
     coverage,
     erasure,
+    grants,
     migrations,
     reader_tables,
     reader_writer,
@@ -47,7 +47,7 @@ DATABASE = "optiinfra_metrics"
 def administer(server: ClickHouseHttp, *statements: str) -> None:
     """Run statements as the administrator."""
     with ClickHouse(server.url()).session(migrated=False) as client:
-        access.run(client, statements)
+        grants.run(client, statements)
 
 
 def of(server: ClickHouseHttp, user: str) -> ClickHouse:
@@ -58,9 +58,9 @@ def of(server: ClickHouseHttp, user: str) -> ClickHouse:
 def with_users(server: ClickHouseHttp) -> ClickHouseHttp:
     """The server with the users `migrator`, `writer` and `reader`, who have the role of that name."""
     made = []
-    for process in access.PROCESSES:
+    for process in grants.PROCESSES:
         made.append(f"CREATE USER {process} SETTINGS readonly = {int(process == 'reader')}")
-        made += access.of_process(process, DATABASE, process)
+        made += grants.of_process(process, DATABASE, process)
     administer(server, *made, "CREATE USER looker SETTINGS readonly = 1", "GRANT `optiinfra__writer` TO looker")
     return server
 
@@ -115,7 +115,7 @@ UNENFORCED = {"TABLE ENGINE", "CLUSTER"}  # the embedded engine asks for no gran
 def rights_of(process: str) -> list[str]:
     """The rights of a role, one by one, as GRANT takes them."""
     found = []
-    for statement in access.of_process(process, DATABASE):
+    for statement in grants.of_process(process, DATABASE):
         if granted := re.fullmatch(r"GRANT (.*) ON (.*) TO .*", statement):
             found += [f"{right} ON {granted[2]}" for right in granted[1].split(", ")]
     return found
@@ -127,14 +127,14 @@ def key(right: str) -> str:
 
 
 # That each grant is needed costs a user with all the others: one in three is tried always, all on request.
-TRIED = [(process, right) for process in access.PROCESSES for right in rights_of(process)][:: 1 if LONG else 3]
+TRIED = [(process, right) for process in grants.PROCESSES for right in rights_of(process)][:: 1 if LONG else 3]
 
 
 @pytest.fixture(scope="module")
 def lacking(server: ClickHouseHttp) -> dict[tuple[str, str], str]:
     """A user of each role and right, who has all the role's rights but this one."""
     users, statements = {}, []
-    for process in access.PROCESSES:
+    for process in grants.PROCESSES:
         rights = rights_of(process)
         statements += [
             f"CREATE TABLE {DATABASE}.gone_{process} (a Int32) ENGINE = MergeTree ORDER BY a",
