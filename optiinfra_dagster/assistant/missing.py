@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 NEVER = "not_collected"
 EXPIRED = "expired"
-_FOREVER = datetime(2200, 1, 1, tzinfo=UTC)  # as of which everything is known
 LONGEST_REASON = 300  # characters: an error may be as long as a cloud likes
 
 
@@ -124,7 +123,7 @@ def _of_provider(
             "first": int(first.timestamp()) if first else 0,
             "last": int(last.timestamp()),
             "due": int(due.timestamp()),
-            "known_at": as_of_views.text(known_at or _FOREVER),
+            "known_at": as_of_views.text(known_at or as_of_views.EVER),
         },
     ).result_rows
     tried = [row for row in rows if row[1] == query.family]

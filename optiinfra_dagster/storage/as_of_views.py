@@ -8,18 +8,17 @@ window as their parameter have no such form: what they gave at a time stands in 
 from __future__ import annotations
 
 import re
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.storage import ddl
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.storage.topology import Topology
 
+EVER = datetime(2200, 1, 1, tzinfo=UTC)  # as of which everything is known
 PARAMETER = "{as_of:DateTime64(3, 'UTC')}"
 
 # The ledger, as the engine writes the views: named through `published_batches`, or by itself with what is published.

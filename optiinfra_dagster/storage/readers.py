@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.sql import Reader
 
 
-_NOW = datetime(2200, 1, 1, tzinfo=UTC)  # as of which everything is known
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     """The view or (SELECT) that rows are read from, and the columns, order and texts with which people see them."""
@@ -201,7 +198,7 @@ def statement(source: Source, wanted: Wanted, types: Mapping[str, str]) -> State
         "first_window": _text(windows.floor(wanted.begin) - source.window_before if wanted.begin else None),
         "end_of_windows": _text(wanted.end + source.window_after if wanted.end else None),
         "resource": wanted.resource_id,
-        "as_of": as_of_views.text(wanted.as_of or _NOW),
+        "as_of": as_of_views.text(wanted.as_of or as_of_views.EVER),
     }
     view = as_of_views.call(source.view) if wanted.as_of else source.view
     return Statement(
@@ -292,7 +289,7 @@ def standings(client: Client, wanted: Wanted, providers: Collection[str]) -> dic
                 "family": wanted.family,
                 "provider": wanted.provider,
                 "since": int(since.timestamp()),
-                "as_of": as_of_views.text(wanted.as_of or _NOW),
+                "as_of": as_of_views.text(wanted.as_of or as_of_views.EVER),
             },
         ).result_rows
         for provider, published, newest, tried, status, error in rows:
@@ -319,7 +316,7 @@ def computed(
             "AND window_start <= fromUnixTimestamp({last:UInt32}) AND published_at <= {as_of:DateTime64(3, 'UTC')} "
             "ORDER BY seconds",
             parameters={
-                "as_of": as_of_views.text(as_of or _NOW),
+                "as_of": as_of_views.text(as_of or as_of_views.EVER),
                 "dataset": shown_table(client, reader),
                 "since": int(since.timestamp()),
                 "last": int(max(collected).timestamp()),
@@ -344,7 +341,7 @@ def is_collected(client: Client, wanted: Wanted) -> bool:
         "AND window_start >= fromUnixTimestamp({begin:UInt32}) AND window_start < fromUnixTimestamp({end:UInt32})",
         parameters={
             "customer": wanted.customer, "family": wanted.family, "provider": wanted.provider,
-            "as_of": as_of_views.text(wanted.as_of or _NOW),
+            "as_of": as_of_views.text(wanted.as_of or as_of_views.EVER),
             "begin": int(windows.floor(wanted.begin).timestamp()) if wanted.begin else 0,
             "end": int(wanted.end.timestamp()) if wanted.end else 2**32 - 1,
         },
