@@ -31,7 +31,9 @@ def compute(
 
     A rollup that says so also computes its slices of before that are older than what they are computed from.
     """
-    with clickhouse.session(reads=reader.select, writes=f"{LEDGER_TABLE} {reader.table}") as client:
+    with clickhouse.session(
+        reads=" ".join((reader.select, *reader.empty_without)), writes=f"{LEDGER_TABLE} {reader.table}"
+    ) as client:
         windows = sorted({*windows, *_stale(client, reader, max(windows))})
         idle = [window for window in windows if _has_nothing(client, reader, window)]
         counts = write_select(clickhouse, reader.table, reader.select, windows, run_id=run_id, idle=idle)
@@ -51,12 +53,17 @@ def _stale(client: Client, reader: Reader, window: datetime) -> list[datetime]:
 
 
 def _has_nothing(client: Client, reader: Reader, window: datetime) -> bool:
-    """True if it takes no look at the SELECT to know that it gives no rows: that look alone takes 0.03 CPU-s."""
+    """True if it takes no look at the SELECT to know that it gives no rows: that look alone takes 0.03 to 3 CPU-s."""
     if not reader.empty_without:
         return False
+    when = (
+        "true"
+        if reader.empty_if_never
+        else "window_start >= toStartOfDay({window:DateTime('UTC')}) "
+        "AND window_start < {window:DateTime('UTC')} + toIntervalSecond({seconds:UInt32})"
+    )
     rows = client.query(
-        f"SELECT 1 FROM {reader.empty_without} WHERE window_start >= toStartOfDay({{window:DateTime('UTC')}}) "  # noqa: S608 - the code's own names
-        "AND window_start < {window:DateTime('UTC')} + toIntervalSecond({seconds:UInt32}) LIMIT 1",
+        " UNION ALL ".join(f"(SELECT 1 FROM {table} WHERE {when} LIMIT 1)" for table in reader.empty_without),  # noqa: S608 - the code's own names
         parameters={
             "window": window.strftime("%Y-%m-%d %H:%M:%S"),
             "seconds": int(reader.length.total_seconds()),

@@ -78,7 +78,10 @@ class Reader:
     if_empty: str  # what it means that there are no rows
     length: timedelta  # what a slice of it covers
     computed_from: tuple[tuple[str, str], ...]  # readers; none where it is computed from what was collected
-    empty_without: str = ""  # the table without whose rows, from the start of a window's day on, it has none
+    empty_without: tuple[
+        str, ...
+    ] = ()  # without a row of these tables, from the start of a window's day on, it has none
+    empty_if_never: bool = False  # without one of any time, rather
     also_computes: str = ""  # the query of `sql/queries` that finds the slices to be computed with each of its windows
     reads: str = ""  # which slices it reads, for `reach.py`; empty where its file does not say
 
@@ -139,6 +142,7 @@ def _reader(path: Path) -> Reader:
     types = dict(part.split(" ", 1) for part in re.split(r", (?=\w+ [A-Z])", facts.get("types", "")) if part)
     code = " ".join(re.sub(r"--.*", "", text).split())
     of = (code, kept[1], *key, *(f"{column} {kind}" for column, kind in types.items()))
+    without, ever, _ = facts.get("empty without", "").partition(" of any time")
     _, _, last_select = text.rpartition("\nSELECT\n")
     return Reader(
         family=family,
@@ -158,7 +162,8 @@ def _reader(path: Path) -> Reader:
         if_empty=facts.get("if empty", "nothing is there"),
         length=_LENGTHS[facts.get("covers", "")],
         computed_from=tuple(tuple(key.split("/", 1)) for key in facts.get("computed from", "").split()),  # type: ignore[misc]
-        empty_without=facts.get("empty without", ""),
+        empty_without=tuple(without.split()),
+        empty_if_never=bool(ever),
         also_computes=facts.get("also computes", ""),
         reads=facts.get("reads", ""),
     )

@@ -16,6 +16,7 @@
 --   as_of
 -- ordered by: period, currency, dimension, amount DESC
 -- computed from: cost/daily
+-- empty without: cost_metrics cost_daily cost_days of any time
 -- reads: cost/daily since day - 30 days, cost since day, cost_billed since day, allocation_rules
 -- kept: 7 days
 -- key: customer_id dimension value currency period

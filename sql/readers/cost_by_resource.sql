@@ -9,6 +9,7 @@
 --   provisional services region_id sub_account_id as_of tags resource_id
 -- ordered by: period, currency, amount DESC
 -- computed from: cost/daily
+-- empty without: cost_metrics cost_daily cost_days of any time
 -- reads: cost/daily since day - 30 days, cost since day, cost_billed since day
 -- kept: 3 days
 -- key: customer_id provider resource_id sub_account_id currency period

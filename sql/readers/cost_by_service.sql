@@ -8,6 +8,7 @@
 --   estimated arriving provisional resources sub_account_id as_of
 -- ordered by: period, currency, amount DESC
 -- computed from: cost/daily
+-- empty without: cost_metrics cost_daily cost_days of any time
 -- reads: cost/daily since day - 30 days, cost since day, cost_billed since day
 -- kept: 90 days
 -- key: customer_id provider sub_account_id service_name currency cost_type period

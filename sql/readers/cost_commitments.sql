@@ -12,6 +12,7 @@
 --   purchased eligible sub_account_id is_final
 -- ordered by: month DESC, provider, currency, unused DESC
 -- if empty: no bill that was read names a commitment
+-- empty without: cost_metrics of any time
 -- reads: cost_billed since month - 5 months
 -- kept: 7 days
 -- key: customer_id provider sub_account_id commitment_id currency month

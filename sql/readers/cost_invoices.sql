@@ -13,6 +13,7 @@
 --   left_out_because payer_account_id as_of
 -- ordered by: billing_period DESC, provider, billing_account_id, currency, total DESC
 -- if empty: no bill was read of these months
+-- empty without: cost_metrics of any time
 -- reads: cost_billed since month - 13 months
 -- kept: 7 days
 -- key: customer_id provider billing_account_id billing_period invoice_id currency

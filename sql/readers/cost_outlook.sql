@@ -20,6 +20,7 @@
 --   unusual_by is_unusual causes reason days fees as_of
 -- ordered by: provider, sub_account_id, currency, scope, forecast DESC
 -- computed from: cost/daily cost/days resource/changes performance/daily
+-- empty without: cost_metrics cost_daily cost_days of any time
 -- reads: cost/daily since month - 2 months, cost/days since month - 2 months, cost since day, cost_billed since
 --   month - 2 months, resource/changes since day - 11 days, performance/daily since day - 15 days to day, prices,
 --   cost_restated

@@ -16,6 +16,7 @@
 -- ordered by: currency DESC, saving DESC, monthly_amount DESC
 -- if empty: no machine or database of a known type is in the newest inventory
 -- computed from: cost/daily performance/daily
+-- empty without: resource_metrics of any time
 -- reads: resource last 1 day by as_of, resource since day - 14 days, performance/daily since day - 14 days to day,
 --   machine_sizes
 -- kept: 90 days

@@ -11,6 +11,7 @@
 --   estimated_share arriving provisional days complete as_of
 -- ordered by: provider, days, sub_account_id, period
 -- computed from: cost/daily cost/days
+-- empty without: cost_metrics cost_daily cost_days of any time
 -- reads: cost/daily since day - 30 days, cost/days since day - 30 days, cost since day, cost_billed since day
 -- kept: 90 days
 -- key: customer_id provider sub_account_id currency period

@@ -10,6 +10,7 @@
 --   arriving taxes credits purchases provisional days complete
 -- ordered by: provider, currency, period, period_start
 -- computed from: cost/daily cost/days
+-- empty without: cost_metrics cost_daily cost_days of any time
 -- reads: cost/daily since month - 5 months, cost/days since month - 5 months, cost since day, cost_billed since
 --   day
 -- kept: 7 days

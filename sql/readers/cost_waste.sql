@@ -24,6 +24,7 @@
 -- ordered by: currency DESC, monthly_amount DESC
 -- if empty: nothing that costs is known to be unattached, stopped, idle, old or without nodes
 -- computed from: cost/daily performance/daily
+-- empty without: resource_metrics of any time
 -- reads: resource last 1 day by as_of, resource since day - 7 days, performance/daily since day - 7 days,
 --   performance last 7 days, cost/daily since day - 14 days, cost last 1 day, cost_billed since day, coverage,
 --   machine_sizes
