@@ -34,7 +34,7 @@ from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import as_of_views, ddl, reader_tables
 from optiinfra_dagster.storage.database import DATABASE, use_database
 from optiinfra_dagster.storage.replicas import caught_up, everywhere
-from optiinfra_dagster.storage.sql import SQL, readers, statements_of
+from optiinfra_dagster.storage.sql import SQL, statements_of
 from optiinfra_dagster.storage.topology import SINGLE, detect
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def migrate(
             renew()
             reader_tables.create(client, topology, reader)
             done.append(reader.table)
-        for reader in readers().values() if of_readers else ():  # a kill may have come between its table and its view
+        for reader in reader_tables.with_others(client) if of_readers else ():  # of a version before
             renew()
             reader_tables.show(client, topology, reader)
         if of_readers:

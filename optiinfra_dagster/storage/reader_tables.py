@@ -54,15 +54,24 @@ def existing(client: Client) -> list[str]:
     return [name for (name,) in rows]
 
 
+def with_others(client: Client) -> list[Reader]:
+    """The readers that have a table beside the one of this version."""
+    there = existing(client)
+    return [
+        reader
+        for reader in readers().values()
+        if any(name != reader.table and re.fullmatch(rf"{reader.file}(_v[0-9a-f]{{8}})?", name) for name in there)
+    ]
+
+
 def create(client: Client, topology: Topology, reader: Reader) -> None:
-    """Make the reader's table, and its view where it has none or shows a table that nothing was published of.
+    """Make the reader's table, and its view where it has none; what the view shows then, `show` decides.
 
     Raises:
         StorageError: the SELECT lacks a column that its rows are sorted by.
     """
     ddl.run(client, topology, _table(reader, column_types(client, reader), datetime.now(UTC)))
     ddl.run(client, topology, _view(reader, "CREATE VIEW IF NOT EXISTS"))
-    show(client, topology, reader)
 
 
 def show(client: Client, topology: Topology, reader: Reader) -> None:
