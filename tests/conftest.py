@@ -55,7 +55,7 @@ def pytest_xdist_auto_num_workers() -> int:
 # What is computed inside ClickHouse is the same whatever carries the statements: these are tried over HTTP on request.
 ENGINE_ONLY = {
     "test_application_readers", "test_bills", "test_cost_readers", "test_coverage", "test_erasure", "test_history",
-    "test_focus", "test_instances", "test_kill", "test_performance_readers", "test_readers",
+    "test_focus", "test_instances", "test_kill", "test_performance_readers", "test_readers", "test_superseded",
 }  # fmt: skip
 OVER_HTTP_TOO = "test_a_reading_that_is_killed_"  # of test_bills: how a bill is written, step by step
 
