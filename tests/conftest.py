@@ -55,9 +55,17 @@ def pytest_xdist_auto_num_workers() -> int:
 # What is computed inside ClickHouse is the same whatever carries the statements: these are tried over HTTP on request.
 ENGINE_ONLY = {
     "test_application_readers", "test_bills", "test_cost_readers", "test_coverage", "test_erasure", "test_history",
-    "test_focus", "test_instances", "test_kill", "test_performance_readers", "test_readers",
+    "test_focus", "test_instances", "test_kill", "test_performance_readers", "test_readers", "test_slices",
+    "test_superseded",
 }  # fmt: skip
-OVER_HTTP_TOO = "test_a_reading_that_is_killed_"  # of test_bills: how a bill is written, step by step
+# Of test_bills, how a bill is written, step by step; of test_slices, where the code asks for the transport, or a server
+# takes what is sent in another way.
+OVER_HTTP_TOO = (
+    "test_a_reading_that_is_killed_", "test_published_rows_are_seen_", "test_a_flush_is_one_insert_",
+    "test_many_slices_are_replaced_", "test_customers_named_like_sql_", "test_identical_rows_are_written_again_",
+    "test_windows_of_any_zone_", "test_rows_that_did_not_arrive_", "test_rows_of_a_reader_that_got_lost_",
+    "test_a_slice_of_a_reader_", "test_a_reader_whose_table_feeds_", "test_a_failed_attempt_sweeps_",
+)  # fmt: skip
 
 
 # Alerts keep a few values in Dagster's storage; what is looked up there by time and tag is tried on PostgreSQL always.

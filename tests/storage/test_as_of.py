@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optiinfra_dagster.config.keeping import Keeping
@@ -27,7 +27,9 @@ from optiinfra_dagster.storage.reading import Query, as_records, read_rows
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.topology import SINGLE
 from optiinfra_dagster.storage.writer import Writer
+from tests.storage.test_superseded import only_of
 from tests.support.bills import charge, publish_bill
+from tests.support.engines import empty
 from tests.support.samples import age, collected, failed
 from tests.support.spine import Spine, newest_window
 
@@ -49,7 +51,7 @@ HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 @dataclass
 class World:
-    """A place of the test's own, whose past can be moved back."""
+    """What a test has put into a place, whose past can be moved back."""
 
     spine: Spine
     moved: timedelta = timedelta(0)
@@ -85,22 +87,36 @@ class World:
         write_select(self.spine.clickhouse, table, f"SELECT {listed} FROM numbers({count})", [start])
 
 
-@contextmanager
-def opened(folder: Path) -> Iterator[World]:
-    """A world whose tables were made a month ago: superseded batches of before that are not looked for."""
+def made(folder: Path) -> Spine:
+    """A place whose tables were made a month ago: superseded batches of before that are not looked for."""
     spine = Spine.at(folder / "home")
+    spine.clickhouse = ClickHouse(f"chdb://{folder}/home/clickhouse", linger=3_600)
     spine.settings.customers_path.write_text(CUSTOMERS)
     with spine.clickhouse.session() as client:
         client.command(
             "ALTER TABLE schema_migrations UPDATE applied_at = applied_at - INTERVAL 30 DAY WHERE 1 "
             "SETTINGS mutations_sync = 2"
         )
+    return spine
+
+
+@pytest.fixture(scope="module")
+def spine(tmp_path_factory: pytest.TempPathFactory) -> Spine:
+    """The place of all worlds, each of which leaves it empty."""
+    return made(tmp_path_factory.mktemp("as_of"))
+
+
+@contextmanager
+def opened(spine: Spine) -> Iterator[World]:
+    """A world without rows."""
+    with spine.clickhouse.session() as client:
         yield World(spine)
+        empty(client)
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with opened(tmp_path) as world:
+def world(spine: Spine) -> Iterator[World]:
+    with opened(spine) as world:
         yield world
 
 
@@ -157,6 +173,7 @@ def test_what_is_not_kept_is_refused_with_the_oldest_time(world: World) -> None:
     assert values(world, world.at(first)) == [1]
 
     with world.spine.clickhouse.session() as client:
+        only_of(client, "performance")
         assert superseded.clear(client, Keeping(HOUR * 0.75), datetime.now(UTC)) == {"performance": 1}
 
     message = r"performance metrics of acme cannot be read as of .*: rows that were known then are gone, of windows "
@@ -246,7 +263,8 @@ def test_an_erased_customer_takes_no_other_customers_past_along(world: World) ->
     assert len(world.read("resource", "by_type", as_of=world.at(marked)).rows or []) == 1
 
 
-def test_before_an_upgrade_that_changed_a_reader_is_refused(world: World) -> None:
+def test_before_an_upgrade_that_changed_a_reader_is_refused(tmp_path: Path) -> None:
+    world = World(made(tmp_path))
     reader = readers()["cost", "summary"]
     before = replace(reader, version="0123abcd")
     world.writer(schema.COST).flush([failed(span=[NEWEST], status=SliceStatus.OK)])
@@ -288,27 +306,35 @@ STEPS = st.one_of(
 SOURCES = [("performance", "metrics"), ("performance", "latest"), ("performance", "hourly")]
 
 
-@settings(max_examples=2, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(st.tuples(STEPS, st.integers(1, 30)), min_size=3, max_size=4))
-def test_as_of_any_time_is_what_was_read_then_or_a_refusal(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Any, int]]
-) -> None:
-    _tell_histories(tmp_path_factory, steps)
+# Each step, and how many hours pass after it. What the last one clears away was superseded 25 hours before it.
+HISTORY: list[tuple[Any, int]] = [
+    (("collect", 2, SliceStatus.OK, 0), 2),
+    (("compute", 1), 1),
+    (("rollup", 1), 1),
+    (("collect", 3, SliceStatus.OK, 0), 25),
+    (("clear", 20), 1),
+]
+
+
+def test_as_of_any_time_is_what_was_read_then_or_a_refusal(spine: Spine) -> None:
+    """Of one history; others are drawn on request."""
+    assert _refused_of_history(spine, HISTORY) == 3  # `metrics` before the second collection
 
 
 @pytest.mark.long
 @settings(max_examples=100, deadline=None)
 @given(steps=st.lists(st.tuples(STEPS, st.integers(1, 30)), min_size=3, max_size=14))
-def test_as_of_any_time_of_long_histories(
-    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Any, int]]
-) -> None:
-    _tell_histories(tmp_path_factory, steps)
+def test_as_of_any_time_of_long_histories(spine: Spine, steps: list[tuple[Any, int]]) -> None:
+    _refused_of_history(spine, steps)
 
 
-def _tell_histories(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[Any, int]]) -> None:
+def _refused_of_history(spine: Spine, steps: list[tuple[Any, int]]) -> int:
+    """Have a history, and read all sources as of each time in it; how many of these readings were refused."""
+    refusals = 0
     hour = windows.floor_to(HOUR, NEWEST)
     answers: list[tuple[datetime, dict[tuple[str, str], Any]]] = []
-    with opened(tmp_path_factory.mktemp("histories")) as world, world.spine.clickhouse.session() as client:
+    with opened(spine) as world, world.spine.clickhouse.session() as client:
+        only_of(client, "performance", *(readers()[source].table for source in SOURCES[1:]))
         for step, hours in steps:
             match step:
                 case "collect", count, status, back:
@@ -334,6 +360,8 @@ def _tell_histories(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[
                     assert oldest
                     assert datetime.fromisoformat(oldest[1]) > marked - world.moved
                     world.read(*key, as_of=oldest[1])
+                    refusals += 1
+    return refusals
 
 
 def test_a_kill_before_the_views_of_a_time_are_made_is_made_good(

@@ -4,22 +4,25 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.storage.clickhouse import ClickHouse
+from tests.support.engines import kept_open
 from tests.support.samples import BORDER
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 DAYS = 28  # of one month, so that the partition key alone does not skip anything
 LAST = BORDER + DAYS * 96 * windows.WINDOW - windows.WINDOW
 
 
-@pytest.fixture
-def history(chdb_url: str) -> ClickHouse:
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
     """Four weeks, a part per day as collections and merges leave them, and the newest window in a part of its own."""
-    clickhouse = ClickHouse(chdb_url, linger=3_600)
+    clickhouse = kept_open(tmp_path_factory.mktemp("history") / "clickhouse")
     with clickhouse.session() as client:
         client.command("SYSTEM STOP MERGES")
         for day in range(DAYS):
@@ -112,10 +115,10 @@ def test_a_reader_reads_no_more_than_its_time(history: ClickHouse, reader: str, 
 MONTHS = 13  # a part of each, by the partition key
 
 
-@pytest.fixture
-def bills(chdb_url: str) -> ClickHouse:
+@pytest.fixture(scope="module")
+def bills(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
     """More than a year of days, each with a bill, an estimate and the rollup of both."""
-    clickhouse = ClickHouse(chdb_url, linger=3_600)
+    clickhouse = kept_open(tmp_path_factory.mktemp("bills") / "clickhouse")
     days = f"SELECT toStartOfDay(fromUnixTimestamp({int(LAST.timestamp())})) - toIntervalDay(number) AS day"
     with clickhouse.session() as client:
         client.command("SYSTEM STOP MERGES")

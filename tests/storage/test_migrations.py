@@ -19,6 +19,7 @@ from optiinfra_dagster.storage.database import DATABASE
 from optiinfra_dagster.storage.migrations import Migration
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.topology import SINGLE
+from tests.conftest import LONG
 from tests.support import killing
 from tests.support.engines import copy_migrated
 from tests.support.samples import select
@@ -137,7 +138,9 @@ def folder(tmp_path: Path) -> Path:
     """A schema folder of the test's own."""
     folder = tmp_path / "schema"
     folder.mkdir()
-    (folder / "002_second.sql").write_text("CREATE VIEW v AS\nSELECT a FROM t; -- a comment; with a semicolon\n")
+    (folder / "002_second.sql").write_text(
+        "CREATE VIEW v AS\nSELECT a FROM t; -- a comment; with a semicolon\nCREATE VIEW w AS SELECT a FROM v;\n"
+    )
     (folder / "001_first.sql").write_text("-- why; and how\nCREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a;\n")
     return folder
 
@@ -236,10 +239,11 @@ def engine(tmp_path: Path) -> Iterator[Client]:
 
 
 def kill_points(migration: Migration) -> list[int]:
-    """After how many statements of a file it is killed: half-way, after what drops, and before it is recorded."""
+    """After how many statements of a file it is killed: after what drops, before it is recorded, a new one half-way."""
     statements = migration.statements
     dropped = [i for i, statement in enumerate(statements, start=1) if statement.startswith("DROP")]
-    return sorted({*dropped, len(statements), (len(statements) + 1) // 2})
+    halves = {(len(statements) + 1) // 2} if LONG or migration.name not in FROZEN else set[int]()
+    return sorted({*dropped, len(statements), *halves})
 
 
 def test_a_migration_that_is_killed_in_every_file_ends_well(engine: Client) -> None:
@@ -279,42 +283,48 @@ def lapse(client: Client) -> None:
     client.command("TRUNCATE TABLE IF EXISTS schema_migrations_lock")
 
 
-@pytest.mark.parametrize("statements", [4, 25, *(pytest.param(n, marks=pytest.mark.long) for n in (2, 9))])
+@pytest.mark.parametrize("kills", [(4, 25), *(pytest.param((n,), marks=pytest.mark.long) for n in (2, 4, 9, 25))])
 def test_a_kill_between_statements_is_made_good_by_the_next_migration(
-    clickhouse_http: ClickHouseHttp, clickhouse_url: str, statements: int
+    clickhouse_url: str, kills: tuple[int, ...]
 ) -> None:
-    assert killing.run(killing.migrate, clickhouse_url, statements) == -signal.SIGKILL
-
+    """One after the other, the second in a later file than the first."""
     clickhouse = ClickHouse(clickhouse_url)
-    with pytest.raises(StorageError, match="optiinfra migrate"), clickhouse.session():
-        pass
+    for statements in kills:
+        assert killing.run(killing.migrate, clickhouse_url, statements) == -signal.SIGKILL
+        with pytest.raises(StorageError, match="optiinfra migrate"), clickhouse.session():
+            pass
+        with clickhouse.session(migrated=False) as client:
+            lapse(client)
+
     with clickhouse.session(migrated=False) as client:
-        lapse(client)
-        assert migrations.migrate(client)
+        pending = [migration.name for migration, done in migrations.status(client) if not done]
+        assert migrations.migrate(client) == [*pending, *TABLES_OF_READERS]
         assert all(done for _, done in migrations.status(client))
     with clickhouse.session() as client:
         assert client.query("SELECT count() FROM performance_metrics_current").first_item == {"count()": 0}
 
 
-def test_two_migrations_at_once_apply_each_file_once(clickhouse_url: str) -> None:
+def test_two_migrations_at_once_apply_each_file_once(clickhouse_url: str, folder: Path) -> None:
+    files = migrations.load(folder)
     together = threading.Barrier(2)
 
     def migrate(_: int) -> list[str]:
         with ClickHouse(clickhouse_url).session(migrated=False) as client:
             together.wait(30)
-            return migrations.migrate(client)
+            return migrations.migrate(client, files)
 
     with ThreadPoolExecutor(2) as threads:
         first, second = threads.map(migrate, range(2))
 
-    names = [m.name for m in migrations.load()]
-    assert sorted([first, second]) == [[], [*names, *TABLES_OF_READERS]]
-    with ClickHouse(clickhouse_url).session() as client:
+    names = [m.name for m in files]
+    assert sorted([first, second]) == [[], names]
+    with ClickHouse(clickhouse_url).session(migrated=False) as client:
         assert [row[0] for row in client.query("SELECT name FROM schema_migrations ORDER BY name").result_rows] == names
 
 
-def test_a_migration_waits_for_another_one_and_says_so(clickhouse_url: str) -> None:
+def test_a_migration_waits_for_another_one_and_says_so(clickhouse_url: str, folder: Path) -> None:
     """The second begins in the middle of a file of the first."""
+    files = migrations.load(folder)
     said: list[str] = []
     waits = threading.Event()
 
@@ -324,20 +334,20 @@ def test_a_migration_waits_for_another_one_and_says_so(clickhouse_url: str) -> N
 
     def second() -> list[str]:
         with ClickHouse(clickhouse_url).session(migrated=False) as client:
-            return migrations.migrate(client, say=wait)
+            return migrations.migrate(client, files, say=wait)
 
     with ThreadPoolExecutor(1) as threads, ClickHouse(clickhouse_url).session(migrated=False) as client:
         command, later = client.command, []
 
         def hooked(statement: str, **named: Any) -> Any:
-            if statement.startswith("CREATE VIEW IF NOT EXISTS costs") and not waits.is_set():
+            if statement.startswith("CREATE VIEW IF NOT EXISTS w") and not waits.is_set():
                 later.append(threads.submit(second))
                 assert waits.wait(30)
             return command(statement, **named)
 
         client.command = hooked  # type: ignore[assignment, method-assign]
-        first = migrations.migrate(client)
-        assert (first, [later[0].result(60)]) == ([*(m.name for m in migrations.load()), *TABLES_OF_READERS], [[]])
+        first = migrations.migrate(client, files)
+        assert (first, [later[0].result(60)]) == ([m.name for m in files], [[]])
     assert said == ["Another migration is at work: waiting for it, or after a kill for 330 s at most."]
 
 
@@ -388,22 +398,30 @@ def test_a_migration_whose_last_answer_got_lost_ends_well_when_it_is_run_again(
         ]
 
 
-@pytest.mark.parametrize("statements", [1, 20, *(pytest.param(n, marks=pytest.mark.long) for n in (3, 60))])
-def test_ctrl_c_in_the_first_opening_of_an_embedded_place_is_made_good(tmp_path: Path, statements: int) -> None:
+INTERRUPTED = 1  # the exit code after a KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        ((1, signal.SIGINT), (5, signal.SIGKILL), (20, signal.SIGINT)),
+        *(pytest.param(((n, signal.SIGINT),), marks=pytest.mark.long) for n in (1, 3, 20, 60)),
+        pytest.param(((5, signal.SIGKILL),), marks=pytest.mark.long),
+    ],
+    ids=str,
+)
+def test_ctrl_c_or_a_kill_in_the_first_openings_of_an_embedded_place_is_made_good(
+    tmp_path: Path, ends: tuple[tuple[int, signal.Signals], ...]
+) -> None:
+    """The place comes up to date by itself; each opening comes further than the one before."""
     url = f"chdb://{tmp_path / 'place'}"
-    assert killing.run(killing.migrate, url, statements, signal.SIGINT) == 1  # a KeyboardInterrupt
+    for statements, by in ends:
+        ended = killing.run(killing.migrate, url, statements, by)
+        assert ended == (INTERRUPTED if by == signal.SIGINT else -signal.SIGKILL)
 
     with ClickHouse(url).session() as client:
         assert all(done for _, done in migrations.status(client))
         assert client.query("SELECT count() FROM costs").first_item == {"count()": 0}
-
-
-def test_an_embedded_place_that_a_kill_left_half_migrated_comes_up_to_date_by_itself(tmp_path: Path) -> None:
-    url = f"chdb://{tmp_path / 'place'}"
-    assert killing.run(killing.migrate, url, 5) == -signal.SIGKILL
-
-    with ClickHouse(url).session() as client:
-        assert all(done for _, done in migrations.status(client))
 
 
 def test_a_server_that_was_not_migrated_says_what_to_do(fresh: ClickHouse) -> None:
@@ -411,14 +429,17 @@ def test_a_server_that_was_not_migrated_says_what_to_do(fresh: ClickHouse) -> No
         pass
 
 
-def test_a_server_without_the_database_says_what_to_do_and_is_given_one(clickhouse_http: ClickHouseHttp) -> None:
+def test_a_server_without_the_database_says_what_to_do_and_is_given_one(
+    clickhouse_http: ClickHouseHttp, folder: Path
+) -> None:
+    files = migrations.load(folder)
     clickhouse = ClickHouse(clickhouse_http.url("no-such_database"))
     with pytest.raises(StorageError, match=r"001_ledger is missing\. Run `optiinfra migrate`"), clickhouse.session():
         pass
     with clickhouse.session(migrated=False) as client:
         assert not any(done for _, done in migrations.status(client))
-        migrations.migrate(client)
-        assert all(done for _, done in migrations.status(client))
+        migrations.migrate(client, files)
+        assert all(done for _, done in migrations.status(client, files))
         client.command("DROP DATABASE `no-such_database` SYNC")
     with (
         pytest.raises(StorageError, match="Run `optiinfra migrate`"),

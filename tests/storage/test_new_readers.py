@@ -25,6 +25,7 @@ from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from optiinfra_dagster.storage.reader_writer import compute
 from optiinfra_dagster.storage.reading import Query
 from optiinfra_dagster.storage.topology import SINGLE
+from tests.support.engines import empty
 from tests.support.samples import collected, select
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 NOW = windows.floor(datetime.now(UTC)) - timedelta(hours=1)
 Q = windows.WINDOW
+LINGER = 3_600.0  # the engine is opened once for all sessions of a ClickHouse
 
 BUSIEST = """\
 -- The busiest resources of the window.
@@ -61,10 +63,16 @@ GROUP BY customer_id, provider, resource_id
 CHANGED = BUSIEST.replace("count() AS points", "toUInt64(2 * count()) AS points").replace("30 days", "20 days")
 
 
+FEW = {"performance_latest", "performance_summary", "resource_summary"}
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of `sql/` that the program reads."""
+    """A copy of `sql/` that the program reads, with few readers: each is looked at over and over."""
     shutil.copytree(sql.SQL, tmp_path / "sql")
+    for path in (tmp_path / "sql" / "readers").glob("*.sql"):
+        if path.stem not in FEW:
+            path.unlink()
     monkeypatch.setattr(sql, "SQL", tmp_path / "sql")
     _forget()
     yield tmp_path / "sql"
@@ -96,10 +104,32 @@ def published(clickhouse: ClickHouse, *values: float, window: datetime = NOW) ->
     Writer(clickhouse, schema.PERFORMANCE).flush([collected(span=[window], values=list(values))])
 
 
+@pytest.fixture
+def place(folder: Path, open_engine: ClickHouse) -> Iterator[ClickHouse]:
+    """The engine that stays open; what the test's own reader has there is gone after the test."""
+    del folder
+    with open_engine.session() as client:
+        yield open_engine
+        rows = client.query(
+            "SELECT if(engine = 'View', 'VIEW', 'TABLE'), name FROM system.tables "
+            "WHERE database = currentDatabase() AND startsWith(name, 'performance_busiest')"
+        ).result_rows
+        for kind, name in rows:
+            client.command(f"DROP {kind} {name}")
+        empty(client)
+
+
+def upgraded(clickhouse: ClickHouse) -> ClickHouse:
+    """The place, once it was brought up to date, as an opening of it does."""
+    with clickhouse.session() as client:
+        migrations.migrate(client, alone=True)
+    return clickhouse
+
+
 def test_a_new_reader_is_one_file(folder: Path, chdb_url: str, tmp_path: Path) -> None:
     """The file is dropped in; the place is opened, the asset materialized, its rows read by the command line."""
     reader = put(folder, BUSIEST)
-    clickhouse = ClickHouse(chdb_url)
+    clickhouse = ClickHouse(chdb_url, linger=LINGER)
     published(clickhouse, 4, 9)
 
     assets = {asset.key.to_user_string(): asset for asset in build(window_partitions(NOW - timedelta(days=2)))}
@@ -138,14 +168,14 @@ def test_a_new_reader_is_one_file(folder: Path, chdb_url: str, tmp_path: Path) -
 
 def test_a_changed_select_has_a_table_of_its_own_which_is_shown_when_it_is_filled(folder: Path, chdb_url: str) -> None:
     old = put(folder, BUSIEST)
-    clickhouse = ClickHouse(chdb_url)
+    clickhouse = ClickHouse(chdb_url, linger=LINGER)
     published(clickhouse, 4, 9)
     compute(clickhouse, old, [NOW])
     of_view = "SELECT points FROM performance_busiest_current WHERE window_start = {at:DateTime('UTC')}"
 
     new = put(folder, CHANGED)
     assert new.table != old.table
-    clickhouse = ClickHouse(chdb_url)  # as after an upgrade
+    clickhouse = ClickHouse(chdb_url, linger=LINGER)  # as after an upgrade
     assert select(clickhouse, of_view, at=NOW) == [{"points": 2}]
     with clickhouse.session() as client:
         assert reader_tables.shown_table(client, new) == old.table
@@ -160,14 +190,14 @@ def test_a_changed_select_has_a_table_of_its_own_which_is_shown_when_it_is_fille
         assert tables(client) == {new.table, "performance_busiest_current"}
 
 
-def test_a_table_that_was_made_later_is_kept_whenever_a_replica_got_it(folder: Path, chdb_url: str) -> None:
+def test_a_table_that_was_made_later_is_kept_whenever_a_replica_got_it(folder: Path, place: ClickHouse) -> None:
     """A replica that is restored makes all tables anew, in any order: here the one of before comes last."""
     old = put(folder, BUSIEST)
-    clickhouse = ClickHouse(chdb_url)
+    clickhouse = upgraded(place)
     published(clickhouse, 4, 9)
     compute(clickhouse, old, [NOW])
     new = put(folder, CHANGED)
-    compute(clickhouse := ClickHouse(chdb_url), old, [NOW - Q])  # a program of before is at work, too
+    compute(upgraded(clickhouse), old, [NOW - Q])  # a program of before is at work, too
     with clickhouse.session() as client:
         client.command(f"ALTER TABLE {old.table} MODIFY SETTING max_parts_in_total = 50000")
         changed = "SELECT metadata_modification_time FROM system.tables WHERE name = {table:String}"
@@ -180,15 +210,15 @@ def test_a_table_that_was_made_later_is_kept_whenever_a_replica_got_it(folder: P
         assert tables(client) == {new.table, "performance_busiest_current"}
 
 
-def test_a_table_that_does_not_say_when_it_was_made_is_one_of_before(folder: Path, chdb_url: str) -> None:
+def test_a_table_that_does_not_say_when_it_was_made_is_one_of_before(folder: Path, place: ClickHouse) -> None:
     old = put(folder, BUSIEST)
-    clickhouse = ClickHouse(chdb_url)
+    clickhouse = upgraded(place)
     published(clickhouse, 4, 9)
     compute(clickhouse, old, [NOW])
     with clickhouse.session() as client:
         client.command(f"ALTER TABLE {old.table} MODIFY COMMENT ''")
     new = put(folder, CHANGED)
-    compute(ClickHouse(chdb_url), new, [NOW])
+    compute(upgraded(clickhouse), new, [NOW])
     with clickhouse.session() as client:
         assert tables(client) == {new.table, "performance_busiest_current"}
 
@@ -209,7 +239,7 @@ def test_a_migrations_table_is_kept_while_its_select_is_the_same(folder: Path, c
     text = before.select
     changed = put(folder, text.replace("count() AS resources", "count() + 0 AS resources"), "resource_summary")
     assert changed.table == f"resource_summary_v{changed.version}"
-    clickhouse = ClickHouse(chdb_url)
+    clickhouse = ClickHouse(chdb_url, linger=LINGER)
     with clickhouse.session() as client:  # nothing was published of it
         assert tables(client, "resource_summary") == {changed.table, "resource_summary_current"}
     kept = re.sub(r"(-- table: resource_summary) \w+", rf"\1 {changed.version}", changed.select)
@@ -226,11 +256,11 @@ class Killed(Exception):  # noqa: N818
 
 @pytest.mark.parametrize("lives", range(STATEMENTS + 1))
 def test_a_kill_at_any_statement_is_made_good(
-    folder: Path, chdb_url: str, lives: int, monkeypatch: pytest.MonkeyPatch
+    folder: Path, place: ClickHouse, lives: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the migration that makes the table, and of the computation that shows it and drops the one of before."""
     old = put(folder, BUSIEST)
-    clickhouse = ClickHouse(chdb_url)
+    clickhouse = upgraded(place)
     published(clickhouse, 4, 9)
     compute(clickhouse, old, [NOW])
     new = put(folder, CHANGED)
@@ -288,10 +318,12 @@ def test_a_key_that_the_select_lacks_is_told(folder: Path, chdb_url: str) -> Non
         pass
 
 
-def test_the_rules_give_the_tables_that_migrations_made(chdb_url: str) -> None:
+def test_the_rules_give_the_tables_that_migrations_made(open_engine: ClickHouse) -> None:
     """So that a reader whose SELECT changes keeps its types, its key but for the order, and for how long it is kept."""
-    with ClickHouse(chdb_url).session() as client:
-        for reader in sql.readers().values():
+    made_by_migrations = [reader for reader in sql.readers().values() if not reader.is_own]
+    assert made_by_migrations
+    with open_engine.session() as client:
+        for reader in made_by_migrations:
             described = client.query(f"DESCRIBE TABLE {reader.table}").result_rows
             made = {row[0]: row[1] for row in described if row[0] not in {"window_start", "batch", "values"}}
             rules = reader_tables.column_types(client, reader)
@@ -309,14 +341,14 @@ DESCRIBED = {"cost_daily", "application_quality", "resource_uptime"}
 
 
 @pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.long)])
-def test_the_types_of_a_select_are_those_that_it_is_described_with(chdb_url: str, every: bool) -> None:
+def test_the_types_of_a_select_are_those_that_it_is_described_with(open_engine: ClickHouse, every: bool) -> None:
     selects = {reader.file: reader.select for reader in sql.readers().values() if every or reader.file in DESCRIBED}
     selects["odd"] = (
         "SELECT toDecimal64(1, 2) AS a, [(1, 'x')] AS b, CAST(NULL, 'Nullable(DateTime(\\'UTC\\'))') AS c, 1 = 1 AS d "
         "-- a comment\nSETTINGS max_threads = 1"
     )
     selects["union"] = "SELECT 1 AS a UNION ALL SELECT 300"
-    with ClickHouse(chdb_url).session() as client:
+    with open_engine.session() as client:
         for name, select in selects.items():
             rows = client.query(f"DESCRIBE TABLE ({select})", parameters=reader_tables._SOME_WINDOW).result_rows
             assert reader_tables._columns(client, select) == [row[:2] for row in rows], name

@@ -9,8 +9,6 @@ import dagster as dg
 from optiinfra_dagster.storage.resource import MetricsTables
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pytest
 
 
@@ -21,7 +19,7 @@ def slices(metrics: MetricsTables) -> int:
     return n
 
 
-def test_an_asset_of_somebody_else_reads_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("METRICS_URL", f"chdb://{tmp_path}/clickhouse")
+def test_an_asset_of_somebody_else_reads_the_tables(chdb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METRICS_URL", chdb_url)
     result = dg.materialize([slices], resources={"metrics": MetricsTables(url=dg.EnvVar("METRICS_URL"))})
     assert result.output_for_node("slices") == 0

@@ -155,7 +155,7 @@ def table_of(rows: list[tuple[Any, ...]]) -> pa.Table:
     )
 
 
-@settings(max_examples=50)  # of a busy machine
+@settings(max_examples=25)
 @given(st.lists(values, max_size=12).flatmap(lambda rows: st.tuples(st.just(rows), st.permutations(rows))))
 def test_the_order_of_rows_says_nothing(orders: tuple[list[Any], list[Any]]) -> None:
     given_rows, shuffled = (table_of(rows) for rows in orders)
@@ -181,7 +181,7 @@ def _counted(rows: list[tuple[Any, ...]]) -> dict[tuple[str, str, int], int]:
     return counted
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.lists(values, min_size=1, max_size=8), st.data())
 def test_every_change_of_a_row_changes_the_hash(rows: list[tuple[Any, ...]], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(rows) - 1))

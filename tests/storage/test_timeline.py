@@ -26,6 +26,7 @@ from optiinfra_dagster.storage.reading import Query, as_records, read_rows
 from optiinfra_dagster.storage.rows import performance_rows, resource_rows
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
+from tests.support.engines import copy_migrated
 from tests.support.samples import CPU, EARLY, resource, select
 
 if TYPE_CHECKING:
@@ -44,9 +45,10 @@ def disk(name: str, **changes: Any) -> Resource:
     return resource(name, resource_type=ResourceType.VOLUME, kind="ebs:volume", unit="GiB", **changes)
 
 
-@pytest.fixture
-def chdb(chdb_url: str) -> Iterator[ClickHouse]:
-    clickhouse = ClickHouse(chdb_url)
+@pytest.fixture(scope="module")
+def chdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """Two days of two customers, which the tests only read."""
+    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path_factory.mktemp('timeline') / 'clickhouse')}")
     with clickhouse.session():
         publish(clickhouse)
         yield clickhouse

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from optiinfra_dagster.model.quality import Answer, Failure, Verdict
-from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.verdicts import Verdicts
 from tests.support.engines import copy_migrated
@@ -90,11 +89,8 @@ def test_more_keys_than_fit_one_query_are_found(verdicts: Verdicts, monkeypatch:
 
 
 @pytest.fixture
-def server(clickhouse_url: str) -> ClickHouse:
-    server = ClickHouse(clickhouse_url)
-    with server.session(migrated=False) as client:
-        migrations.migrate(client)
-    return server
+def server(http_url: str) -> ClickHouse:
+    return ClickHouse(http_url)
 
 
 def test_a_server_takes_and_gives_them_too(server: ClickHouse) -> None:
