@@ -274,7 +274,7 @@ def add_rates(found: Mapping[tuple[Key, str], dict[str, Any]]) -> None:
                 row["alarm"] = row["alarm"] is not False and bool(q <= level)
 
 
-@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(3, 9))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 9))])
 def test_every_column_is_what_plain_python_says(chdb_url: str, seed: int) -> None:
     clickhouse = ClickHouse(chdb_url)
     scores, populations = drawn(seed)
@@ -312,7 +312,11 @@ def day_of(back: int, bad: int, count: int = 40, *, hours: Sequence[int] = (9, 1
     ]
 
 
-def usual(days: Iterable[int] = range(1, 15), **changes: Any) -> list[Score]:
+# The days before; most are those whose verdicts are too old to be computed again.
+BEFORE = [1, 2, *range(15, 27)]
+
+
+def usual(days: Iterable[int] = BEFORE, **changes: Any) -> list[Score]:
     """Days of 10 to 15 % bad answers."""
     return [one for back in days for one in day_of(back, 4 + back % 3, **changes)]
 
@@ -325,7 +329,7 @@ def cases() -> dict[str, list[Score]]:
         "better": [*usual(), *day_of(0, 0)],
         # The same at noon and worse at night: of the day only the night came in.
         "night only": [*usual(), *usual(hours=[3]), *usual(hours=[3]), *day_of(0, 5, hours=[3])]
-        + [one for back in range(1, 15) for one in day_of(back, 30, 40, hours=[3])],
+        + [one for back in BEFORE for one in day_of(back, 30, 40, hours=[3])],
         "new hour": [*usual(), *day_of(0, 40, hours=[4])],
         "one text": [*usual(), *day_of(0, 5), *day_of(0, 100, 100, text="same")],
         "many texts": [*usual(), *day_of(0, 5), *day_of(0, 100, 100)],
@@ -334,11 +338,11 @@ def cases() -> dict[str, list[Score]]:
         "new model": [*usual(), *day_of(0, 24, model="m-2")],
         "one of two models": [*usual(), *usual(model="m-2"), *day_of(0, 5), *day_of(0, 24, model="m-2")],
         "few": [*usual(), *day_of(0, 9, 9, hours=[9])],
-        "young": [*usual(range(1, 6)), *day_of(0, 24)],
-        "rare": [*(one for back in range(1, 15) for one in day_of(back, 0)), *day_of(0, 0), *day_of(0, 1, 1)[:1]],
+        "young": [*usual(BEFORE[:5]), *day_of(0, 24)],
+        "rare": [*(one for back in BEFORE for one in day_of(back, 0)), *day_of(0, 0), *day_of(0, 1, 1)[:1]],
         "small windows": [
             one
-            for back in range(15)
+            for back in [0, *BEFORE]
             for one in [*day_of(back, 1), *day_of(back, 4 if back else 40, 4 if back else 40, hours=[12])]
         ],
     }
@@ -355,7 +359,7 @@ def told(migrated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         sizes = {whose(one): 6 if one.window.hour == 12 else 600 for one in scores if one.customer == "small windows"}
         publish(clickhouse, scores, sizes)
         publish(clickhouse, [Score(TODAY, "toxicity", 1.0, customer="worse") for _ in range(30)])
-        write_select(clickhouse, DAYS.table, DAYS.select, [DAY - back * D for back in range(-1, 20)])
+        write_select(clickhouse, DAYS.table, DAYS.select, [DAY - back * D for back in (-1, 0, *BEFORE)])
         write_select(clickhouse, ALARMS.table, ALARMS.select, [DAY - D, DAY, TODAY])
         yield clickhouse
 

@@ -55,8 +55,9 @@ class Series:
         return {key: (min(low for low, _ in of), max(high for _, high in of)) for key, of in of_day.items()}
 
 
-def publish(client: Client, world: Mapping[Key, Series], since: int) -> None:
-    """Publish the hours from `since` on and all whole days before today, beside what a later batch replaced."""
+def publish(client: Client, world: Mapping[Key, Series], since: int, *, replaced: bool = True) -> None:
+    """Publish the hours from `since` on and all whole days before today, beside what a later batch has `replaced`."""
+    batches = (1, 2) if replaced else (2,)
     tables: dict[str, list[list[Any]]] = {"performance_hourly": [], "performance_daily": []}
     for (provider, resource, metric, statistic), series in world.items():
         who = ["acme", provider, resource, f"name of {resource}", "compute", "r-1", "cpu", metric, statistic, "percent"]
@@ -64,17 +65,19 @@ def publish(client: Client, world: Mapping[Key, Series], since: int) -> None:
         for hour, (low, high) in series.hours.items():
             if hour >= since:
                 at = [hour, hour, 2, low, high, series.uids.get(hour, ""), series.period]
-                tables["performance_hourly"] += [[*who, *at], [*who, hour, hour, 1, low - 1e6, high + 1e6, *at[5:]]]
+                old = [*who, hour, hour, 1, low - 1e6, high + 1e6, *at[5:]]
+                tables["performance_hourly"] += [[*who, *at], old][: len(batches)]
         for (day, uid), (low, high) in series.days().items():
             if day < MIDNIGHT:
                 at = [day, max(day, first), 2, low, high, uid, series.period]
-                tables["performance_daily"] += [[*who, *at], [*who, day, day, 1, low - 1e6, high + 1e6, *at[5:]]]
+                old = [*who, day, day, 1, low - 1e6, high + 1e6, *at[5:]]
+                tables["performance_daily"] += [[*who, *at], old][: len(batches)]
     names = ["customer_id", "provider", "resource_id", "resource_name", "resource_type", "region", "metric_type",
              "metric_name", "statistic", "unit", "window_start", "first_at", "batch", "minimum", "maximum",
              "instance_uid", "period_seconds"]  # fmt: skip
     for table, rows in tables.items():
         client.insert(table, rows, column_names=names)
-        ledger = [[table, "", "", start, batch, "ok"] for start in {row[10] for row in rows} for batch in (1, 2)]
+        ledger = [[table, "", "", start, batch, "ok"] for start in {row[10] for row in rows} for batch in batches]
         of_ledger = ["dataset", "customer_id", "provider", "window_start", "batch", "status"]
         client.insert("metric_batches", ledger, column_names=of_ledger)
 
@@ -159,7 +162,7 @@ def drawn(seed: int) -> dict[Key, Series]:
     return world
 
 
-@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(3, 12))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 12))])
 def test_every_column_is_what_plain_python_says(chdb_url: str, seed: int) -> None:
     world = drawn(seed)
     clickhouse = ClickHouse(chdb_url)
@@ -282,9 +285,10 @@ def scored(series: Mapping[str, Labelled], events: Mapping[str, Iterable[int]]) 
     }  # fmt: skip
 
 
-def test_on_labelled_real_series_it_beats_three_sigmas(shared_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.long)])
+def test_on_labelled_real_series_it_beats_three_sigmas(shared_data: Path, tmp_path: Path, every: int) -> None:
     """Each day of each series is a series of its own, moved to yesterday: 24 windows tell what is said of all."""
-    series = labelled(shared_data / "nab")
+    series = dict([*labelled(shared_data / "nab").items()][::every])
     yesterday, world, of = MIDNIGHT - DAY, {}, {}
     for name, (times, values, _) in series.items():
         hours = hours_of(times, values)
@@ -295,7 +299,7 @@ def test_on_labelled_real_series_it_beats_three_sigmas(shared_data: Path, tmp_pa
     clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path / 'clickhouse')}")
     events: dict[str, list[int]] = defaultdict(list)
     with clickhouse.session() as client:
-        publish(client, world, yesterday - 4 * DAY)
+        publish(client, world, yesterday - 4 * DAY, replaced=False)
         compute(clickhouse, ANOMALIES, [TODAY - timedelta(hours=back) for back in range(1, 25)])
         said = select(clickhouse, f"SELECT resource_id, since FROM {ANOMALIES.view} WHERE since = window_start")  # noqa: S608
     for row in said:

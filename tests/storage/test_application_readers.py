@@ -642,15 +642,16 @@ def test_the_intervals_of_rates_are_those_of_the_statistics_module(found: Found)
 
 def test_windows_on_both_sides_of_a_months_border_are_pooled(clickhouse: ClickHouse) -> None:
     publish(clickhouse, many(20, GOOD, BORDER - Q) + many(10, WORSE, BORDER) + many(10, WORSE, BORDER + Q))
-    [day] = [row for row in compute(clickhouse, window=BORDER + Q)["summary"] if row["period"] == "day"]
+    [day] = [row for row in compute(clickhouse, "summary", window=BORDER + Q)["summary"] if row["period"] == "day"]
     assert (day["judged"], day["accuracy"]) == (20, 0)
 
 
 def test_a_window_that_is_computed_again_is_replaced(clickhouse: ClickHouse) -> None:
     publish(clickhouse, [*interaction(1), *interaction(2, application_id="gone")])
-    assert len(compute(clickhouse)["summary"]) == 6
+    names = ("quality", "summary")
+    assert len(compute(clickhouse, *names)["summary"]) == 6
     publish(clickhouse, interaction(3))
-    assert {row["application_id"] for rows in compute(clickhouse).values() for row in rows} == {"chat"}
+    assert {row["application_id"] for rows in compute(clickhouse, *names).values() for row in rows} == {"chat"}
 
 
 @pytest.mark.long
@@ -682,6 +683,6 @@ def test_without_interactions_of_the_day_a_window_is_published_without_a_look(cl
 
 
 def test_interactions_that_arrive_late_fill_a_window_that_had_none(clickhouse: ClickHouse) -> None:
-    assert compute(clickhouse)["summary"] == []
+    assert compute(clickhouse, "summary")["summary"] == []
     publish(clickhouse, interaction(1))
-    assert len(compute(clickhouse)["summary"]) == 3
+    assert len(compute(clickhouse, "summary")["summary"]) == 3

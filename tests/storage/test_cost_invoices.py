@@ -18,6 +18,7 @@ from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.cost_rows import ImportedDay, charge_rows, midnight
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
+from tests.conftest import LONG
 from tests.storage.test_cost_readers import NOW, TODAY, day_of
 from tests.support.bills import charge, estimates, publish_estimates
 from tests.support.samples import select
@@ -175,7 +176,7 @@ def text(amount: Decimal) -> str:
     return f"{amount.normalize():f}" if amount else "0"
 
 
-SEEDS = range(8)
+SEEDS = range(8 if LONG else 3)
 
 
 @pytest.fixture(scope="module")

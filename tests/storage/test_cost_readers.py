@@ -6,8 +6,8 @@ from __future__ import annotations
 import io
 import json
 import random
-import shutil
 from collections import defaultdict
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,6 @@ D = timedelta(days=1)
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 NOW = TODAY + timedelta(hours=1)  # the window that readers are computed for; nothing of it has to be over
 READERS = ("daily", "days", "summary", "trends", "by_service", "by_resource", "waste")
-CUSTOMER = "random"
 
 Row = dict[str, Any]
 
@@ -61,12 +60,14 @@ class World:
 
     def __init__(self, seed: int) -> None:
         rng = random.Random(seed)  # noqa: S311
+        self.customer = f"random-{seed}"
         self.estimates: list[SliceResult] = []
         self.charges: list[Charge] = []
         self.read: dict[str, list[date]] = {"one": [], "two": []}
         self.arriving: dict[str, set[date]] = {"one": set(), "two": set()}
         self.rows: list[Row] = []  # everything that was said, counted or not
-        ago = sorted({0, 1, 2, 29, 30, 31, *rng.sample(range(3, 170), 12)})
+        # Few days in all worlds together: each takes a slice of every rollup.
+        ago = sorted({0, 1, 2, 29, 30, 31, *rng.sample(range(3, 22), 9), 75, 140, 165})
         for n in ago:
             for account, currency in (("one", "USD"), ("two", "EUR")):
                 if n and rng.random() < 0.6:
@@ -97,7 +98,7 @@ class World:
             amounts = {name: f"{rng.randrange(10**6)}e-7" for name in rng.sample(["i-1", "i-2", "i-3"], 2)}
             window = midnight + n * Q
             if window <= NOW:
-                one = estimates(f"{CUSTOMER}", window, amounts, provider=account, account=account, currency=currency)
+                one = estimates(self.customer, window, amounts, provider=account, account=account, currency=currency)
                 self.estimates.append(one)
                 for name, amount in amounts.items():
                     self._say("estimated", window, account, currency, "EC2", name, Decimal(amount))
@@ -135,7 +136,7 @@ class World:
         for account, days in self.read.items():
             its = [one for one in self.charges if one.billing_account_id == account]
             publish_bill(
-                clickhouse, days, its, customer=CUSTOMER, provider=account, read=[account],
+                clickhouse, days, its, customer=self.customer, provider=account, read=[account],
                 names={"i-1": "web", "i-2": "db"}, arriving=self.arriving[account],
             )  # fmt: skip
 
@@ -211,18 +212,40 @@ def compute(clickhouse: ClickHouse, *names: str, window: datetime = NOW) -> dict
     return found
 
 
+Case = Callable[[ClickHouse], None]
+CASES: list[Case] = []
+
+
+def case(publish: Case) -> Case:
+    """What publishes the rows that a test is of, of a customer of its own; those of all are computed at once."""
+    CASES.append(publish)
+    return publish
+
+
+@pytest.fixture(scope="module")
+def computed(place: ClickHouse) -> dict[str, list[Row]]:
+    """What the readers say of the worlds that are drawn and of those by hand."""
+    with place.session():
+        for world in WORLDS.values():
+            world.publish(place)
+        for publish in CASES:
+            publish(place)
+        return compute(place)
+
+
+WORLDS = {seed: World(seed) for seed in SEEDS}
+
+
 @pytest.fixture(scope="module", params=SEEDS)
-def drawn(
-    request: pytest.FixtureRequest, migrated_folder: Any, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[World, dict[str, list[Row]]]:
+def drawn(request: pytest.FixtureRequest, computed: dict[str, list[Row]]) -> tuple[World, dict[str, list[Row]]]:
     """A world, and what the readers say of it."""
-    folder = tmp_path_factory.mktemp("drawn") / "clickhouse"
-    shutil.copytree(migrated_folder, folder, symlinks=True)
-    clickhouse = ClickHouse(f"chdb://{folder}")
-    with clickhouse.session():
-        world = World(request.param)
-        world.publish(clickhouse)
-        return world, compute(clickhouse, "summary", "trends", "by_service", "by_resource")
+    world = WORLDS[request.param]
+    return world, of_customer(computed, world.customer)
+
+
+def of_customer(computed: dict[str, list[Row]], customer: str) -> dict[str, list[Row]]:
+    """What readers say of a customer."""
+    return {name: [r for r in rows if r["customer_id"] == customer] for name, rows in computed.items()}
 
 
 Drawn = tuple[World, dict[str, list[Row]]]
@@ -336,11 +359,7 @@ def test_trends_are_the_sums_of_their_days_and_compare_whole_periods_only(drawn:
 # --- By hand ---------------------------------------------------------------------------------------------------------
 
 
-def rows_of(clickhouse: ClickHouse, customer: str, *names: str) -> dict[str, list[Row]]:
-    """What readers say of a customer."""
-    return {
-        name: [r for r in rows if r["customer_id"] == customer] for name, rows in compute(clickhouse, *names).items()
-    }
+Computed = dict[str, list[Row]]
 
 
 def whole_day(customer: str, day: date, usd: str = "1.0416") -> list[SliceResult]:
@@ -349,14 +368,17 @@ def whole_day(customer: str, day: date, usd: str = "1.0416") -> list[SliceResult
     return [estimates(customer, midnight + n * Q, {"i-1": usd}) for n in range(96)]
 
 
-def test_a_day_that_is_still_arriving_keeps_its_estimate_and_compares_with_nothing(place: ClickHouse) -> None:
+@case
+def publish_arriving(place: ClickHouse) -> None:
+    publish_estimates(place, *whole_day("arriving", day_of(1)), *whole_day("arriving", day_of(2)))
+    days = [day_of(n) for n in range(1, 15)]
+    bills = [charge(day_of(n), "100" if n > 1 else "4") for n in range(1, 15) if n != 2]
+    publish_bill(place, days, bills, customer="arriving", arriving=[day_of(1), day_of(2)])
+
+
+def test_a_day_that_is_still_arriving_keeps_its_estimate_and_compares_with_nothing(computed: Computed) -> None:
     """Yesterday the bill tells 4 USD of, so far; and of the day before that nothing at all."""
-    with place.session():
-        publish_estimates(place, *whole_day("arriving", day_of(1)), *whole_day("arriving", day_of(2)))
-        days = [day_of(n) for n in range(1, 15)]
-        bills = [charge(day_of(n), "100" if n > 1 else "4") for n in range(1, 15) if n != 2]
-        publish_bill(place, days, bills, customer="arriving", arriving=[day_of(1), day_of(2)])
-        found = rows_of(place, "arriving", "summary", "trends", "by_service")
+    found = of_customer(computed, "arriving")
     said = {row["period"]: row for row in found["summary"]}
     assert [said["yesterday"][name] for name in ("amount", "estimated", "billed", "arriving", "days")] == [
         Decimal("99.9936"), Decimal("99.9936"), 0, 4, 1,
@@ -370,11 +392,16 @@ def test_a_day_that_is_still_arriving_keeps_its_estimate_and_compares_with_nothi
     }  # fmt: skip
 
 
-def test_a_day_of_which_nothing_but_the_beginning_of_a_bill_is_known_is_unknown(place: ClickHouse) -> None:
-    with place.session():
-        bills = [charge(day_of(1), "4"), charge(day_of(2), "100")]
-        publish_bill(place, [day_of(1), day_of(2)], bills, customer="begun", arriving=[day_of(1)])
-        found = rows_of(place, "begun", "summary", "trends", "by_service", "days")
+@case
+def publish_begun(place: ClickHouse) -> None:
+    bills = [charge(day_of(1), "4"), charge(day_of(2), "100")]
+    publish_bill(place, [day_of(1), day_of(2)], bills, customer="begun", arriving=[day_of(1)])
+
+
+def test_a_day_of_which_nothing_but_the_beginning_of_a_bill_is_known_is_unknown(
+    place: ClickHouse, computed: Computed
+) -> None:
+    found = of_customer(computed, "begun")
     [yesterday] = [row for row in found["summary"] if row["period"] == "yesterday"]
     assert [yesterday[n] for n in ("amount", "effective", "taxes", "arriving", "days", "complete")] == [
         None, None, None, 4, 0, False,
@@ -397,7 +424,7 @@ def test_months_of_an_account_that_is_charged_on_the_first_only_are_complete(pla
     days = [(firsts[-1] + n * D).date() for n in range((TODAY - firsts[-1]).days)]
     with place.session():
         publish_bill(place, days, [charge(m.date(), "50") for m in firsts if m.date() in days], customer="sparse")
-        found = rows_of(place, "sparse", "summary", "trends")
+        found = of_customer(compute(place, "summary", "trends"), "sparse")
     whole = [
         row
         for row in found["trends"]
@@ -410,87 +437,105 @@ def test_months_of_an_account_that_is_charged_on_the_first_only_are_complete(pla
     assert (yesterday["amount"], yesterday["days"]) == (50 if day_of(1).day == 1 else 0, 1)
 
 
-def test_a_day_is_complete_if_every_account_s_is(place: ClickHouse) -> None:
+@case
+def publish_barely(place: ClickHouse) -> None:
+    days = [day_of(n) for n in range(1, 10)]
+    publish_bill(place, days, [charge(day, "10") for day in days], customer="barely")
+    publish_bill(place, days[2:], [charge(day, "5", account="other") for day in days[2:]], customer="barely",
+                 read=["other"])  # fmt: skip
+    publish_estimates(place, estimates("barely", TODAY - D, {"i-1": "0.1"}, account="other"))
+    publish_bill(place, [day_of(40)], [charge(day_of(40), "1", account="ended")], customer="barely", read=["ended"])
+
+
+def test_a_day_is_complete_if_every_account_s_is(computed: Computed) -> None:
     """One account is billed, of the other a quarter of an hour is known; and a third one ended a month ago."""
-    with place.session():
-        days = [day_of(n) for n in range(1, 10)]
-        publish_bill(place, days, [charge(day, "10") for day in days], customer="barely")
-        publish_bill(place, days[2:], [charge(day, "5", account="other") for day in days[2:]], customer="barely",
-                     read=["other"])  # fmt: skip
-        publish_estimates(place, estimates("barely", TODAY - D, {"i-1": "0.1"}, account="other"))
-        publish_bill(place, [day_of(40)], [charge(day_of(40), "1", account="ended")], customer="barely", read=["ended"])
-        found = rows_of(place, "barely", "trends")
+    found = of_customer(computed, "barely")
     said = {row["period_start"]: row for row in found["trends"] if row["period"] == "day"}
     assert [(said[day_of(n)]["days"], said[day_of(n)]["complete"]) for n in (1, 2, 3, 4)] == [
         (pytest.approx(1 / 96), False), (0, False), (1, True), (1, True),
     ]  # fmt: skip
 
 
-def test_an_upfront_fee_is_billed_on_a_day_and_effective_over_its_term(place: ClickHouse) -> None:
-    days = [day_of(n) for n in range(1, 40)]
+@case
+def publish_upfront(place: ClickHouse) -> None:
+    days = [day_of(n) for n in range(1, 22)]
     bills = [charge(day, "0", effective_cost=Decimal(24)) for day in days]
     bills.append(charge(day_of(20), "8760", category=Category.PURCHASE, effective_cost=Decimal(0)))
-    with place.session():
-        publish_bill(place, days, bills, customer="upfront")
-        found = rows_of(place, "upfront", "summary", "by_service", "trends")
+    publish_bill(place, days, bills, customer="upfront")
+
+
+def test_an_upfront_fee_is_billed_on_a_day_and_effective_over_its_term(computed: Computed) -> None:
+    found = of_customer(computed, "upfront")
     for name in ("summary", "by_service"):
         [row] = [row for row in found[name] if row["period"] == "last_30_days"]
-        assert [row[n] for n in ("amount", "effective", "purchases", "usage", "taxes")] == [8760, 720, 8760, 0, 0]
+        assert [row[n] for n in ("amount", "effective", "purchases", "usage", "taxes")] == [8760, 21 * 24, 8760, 0, 0]
     [day] = [row for row in found["trends"] if row["period"] == "day" and row["period_start"] == day_of(20)]
     assert (day["amount"], day["effective"], day["purchases"]) == (8760, 24, 8760)
 
 
-def test_a_bill_and_an_estimate_in_two_currencies_are_never_added(place: ClickHouse) -> None:
-    with place.session():
-        days = [day_of(n) for n in range(1, 10)]
-        publish_bill(place, days, [charge(day, "100", currency="EUR") for day in days], customer="mixed")
-        publish_estimates(place, estimates("mixed", TODAY, {"i-1": "1"}))
-        found = rows_of(place, "mixed", "summary")
+@case
+def publish_mixed(place: ClickHouse) -> None:
+    days = [day_of(n) for n in range(1, 10)]
+    publish_bill(place, days, [charge(day, "100", currency="EUR") for day in days], customer="mixed")
+    publish_estimates(place, estimates("mixed", TODAY, {"i-1": "1"}))
+
+
+def test_a_bill_and_an_estimate_in_two_currencies_are_never_added(computed: Computed) -> None:
+    found = of_customer(computed, "mixed")
     said = {(row["period"], row["currency"]): row["amount"] for row in found["summary"]}
     assert (said["today", "USD"], said["yesterday", "EUR"], said["last_30_days", "EUR"]) == (1, 100, 900)
     assert said["last_30_days", "USD"] == 0
 
 
-def test_a_window_of_before_is_computed_as_it_was_then(place: ClickHouse) -> None:
+@case
+def publish_earlier(place: ClickHouse) -> None:
+    publish_estimates(place, *(estimates("earlier", TODAY + n * Q, {"i-1": "1"}) for n in range(3)))
+
+
+def test_a_window_of_before_is_computed_as_it_was_then(place: ClickHouse, computed: Computed) -> None:
     """What later windows of the same day add is no part of it."""
     with place.session():
-        publish_estimates(place, *(estimates("earlier", TODAY + n * Q, {"i-1": "1"}) for n in range(3)))
-        first = compute(place, "summary", window=TODAY)["summary"]
-        again = compute(place, "summary", window=TODAY + 2 * Q)["summary"]
         before = compute(place, "summary", window=TODAY)["summary"]
     amounts = [[r["amount"] for r in rows if (r["customer_id"], r["period"]) == ("earlier", "today")]
-               for rows in (first, again, before)]  # fmt: skip
-    assert amounts == [[1], [3], [1]]
+               for rows in (computed["summary"], before)]  # fmt: skip
+    assert amounts == [[3], [1]]
 
 
+@case
+def publish_changed(place: ClickHouse) -> None:
+    publish_bill(place, [day_of(40), day_of(41)], [charge(day_of(40), "1")], customer="changed")
+
+
+@pytest.mark.usefixtures("computed")
 def test_a_day_whose_bill_changes_is_computed_again_and_no_other(place: ClickHouse) -> None:
     with place.session() as client:
-        publish_bill(place, [day_of(50), day_of(51)], [charge(day_of(50), "1")], customer="changed")
-        compute(place, "summary")
         before = client.query(
             "SELECT window_start, batch FROM published_batches WHERE dataset = 'cost_daily'"
         ).result_rows
-        publish_bill(place, [day_of(50), day_of(51)], [charge(day_of(50), "2")], customer="changed")
-        compute(place, "summary")
+        publish_bill(place, [day_of(40), day_of(41)], [charge(day_of(40), "2")], customer="changed")
+        compute(place, "daily")
         after = client.query(
             "SELECT window_start, batch FROM published_batches WHERE dataset = 'cost_daily'"
         ).result_rows
-    assert {at.date() for at, _ in set(map(tuple, after)) - set(map(tuple, before))} == {day_of(50), TODAY.date()}
+    assert {at.date() for at, _ in set(map(tuple, after)) - set(map(tuple, before))} == {day_of(40), TODAY.date()}
     rows = select(place, "SELECT amount FROM cost_daily_current WHERE customer_id = 'changed'")
     assert rows == [{"amount": 2}]
 
 
-def test_the_tags_of_a_line_are_its_own_else_the_inventory_s(place: ClickHouse) -> None:
+@case
+def publish_tagged(place: ClickHouse) -> None:
     gone = estimates("tagged", TODAY - D, {"i-gone": "1"}, tags={"team": "a"})
-    with place.session():
-        publish_estimates(place, gone, estimates("tagged", TODAY - D + Q, {"i-gone": "1"}, tags={"team": "b"}))
-        bills = [
-            charge(day_of(1), "1", resource_id="i-gone"),
-            charge(day_of(1), "2", resource_id="i-own", tags='{"team":"c"}'),
-            charge(day_of(1), "3", "Tax"),
-        ]
-        publish_bill(place, [day_of(1)], bills, customer="tagged")
-        compute(place, "summary")
+    publish_estimates(place, gone, estimates("tagged", TODAY - D + Q, {"i-gone": "1"}, tags={"team": "b"}))
+    bills = [
+        charge(day_of(1), "1", resource_id="i-gone"),
+        charge(day_of(1), "2", resource_id="i-own", tags='{"team":"c"}'),
+        charge(day_of(1), "3", "Tax"),
+    ]
+    publish_bill(place, [day_of(1)], bills, customer="tagged")
+
+
+@pytest.mark.usefixtures("computed")
+def test_the_tags_of_a_line_are_its_own_else_the_inventory_s(place: ClickHouse) -> None:
     rows = select(
         place, "SELECT resource_id, tags, tags_from, amount FROM cost_daily_current WHERE customer_id = 'tagged'"
     )
@@ -499,35 +544,53 @@ def test_the_tags_of_a_line_are_its_own_else_the_inventory_s(place: ClickHouse) 
     ]  # fmt: skip
 
 
-def test_region_type_and_name_are_of_a_resource_s_newest_day_whatever_the_order(place: ClickHouse) -> None:
-    with place.session():
-        bills = [
-            charge(day_of(2), "9", resource_id="i-1", region_id="old", cost_type="volume"),
-            charge(day_of(1), "1", "A", resource_id="i-1", region_id="dear", cost_type="other"),
-            charge(day_of(1), "3", "B", resource_id="i-1", region_id="new", cost_type="compute"),
-            charge(day_of(1), "3", "C", resource_id="i-1", region_id="", cost_type="compute"),
-        ]
-        publish_bill(place, [day_of(1), day_of(2)], bills, customer="moved", names={"i-1": "web"})
-        found = rows_of(place, "moved", "by_resource")
+@case
+def publish_moved(place: ClickHouse) -> None:
+    bills = [
+        charge(day_of(2), "9", resource_id="i-1", region_id="old", cost_type="volume"),
+        charge(day_of(1), "1", "A", resource_id="i-1", region_id="dear", cost_type="other"),
+        charge(day_of(1), "3", "B", resource_id="i-1", region_id="new", cost_type="compute"),
+        charge(day_of(1), "3", "C", resource_id="i-1", region_id="", cost_type="compute"),
+    ]
+    publish_bill(place, [day_of(1), day_of(2)], bills, customer="moved", names={"i-1": "web"})
+
+
+def test_region_type_and_name_are_of_a_resource_s_newest_day_whatever_the_order(computed: Computed) -> None:
+    found = of_customer(computed, "moved")
     [row] = [row for row in found["by_resource"] if row["period"] == "last_30_days"]
     assert (row["region_id"], row["cost_type"], row["resource_name"]) == ("new", "compute", "web")
 
 
+MONDAY = (TODAY - TODAY.weekday() * D).date()  # of this week
+
+
+@case
+def publish_weeks(place: ClickHouse) -> None:
+    days = [MONDAY - n * D for n in range(1, 15)]
+    bills = [charge(day, "2" if day >= MONDAY - 7 * D else "1") for day in days]
+    publish_bill(place, days, bills, customer="weeks")
+
+
+def test_whole_weeks_are_compared(computed: Computed) -> None:
+    weeks = [r for r in of_customer(computed, "weeks")["trends"] if r["period"] == "week"]
+    assert [(r["period_start"], r["amount"], r["complete"], r["change"]) for r in weeks] == [
+        (MONDAY - 14 * D, 7, True, None), (MONDAY - 7 * D, 14, True, 7),
+    ]  # fmt: skip
+
+
+@pytest.mark.long
 def test_whole_months_are_compared(place: ClickHouse) -> None:
-    last = TODAY.replace(day=1) - D
-    months = [(last - D * 40).replace(day=1), last.replace(day=1)]
+    last = (TODAY.replace(day=1) - D).date()
+    first = (last.replace(day=1) - D).replace(day=1)
+    days = [first + n * D for n in range((last - first).days + 1)]
     with place.session():
-        days = [m.date() + n * D for m in months for n in range(31) if (m + n * D).month == m.month]
-        between = [d for d in (months[0].date() + n * D for n in range(62)) if d < TODAY.replace(day=1).date()]
-        days = sorted({*days, *between})
-        publish_bill(place, days, [charge(day, "2" if day >= months[1].date() else "1") for day in days],
-                     customer="months")  # fmt: skip
-        rows = [r for r in compute(place, "trends")["trends"] if r["customer_id"] == "months"]
-    newest = next(r for r in rows if (r["period"], r["period_start"]) == ("month", months[1].date()))
+        bills = [charge(day, "2" if day.month == last.month else "1") for day in days]
+        publish_bill(place, days, bills, customer="months")
+        rows = of_customer(compute(place, "trends"), "months")["trends"]
+    newest = next(r for r in rows if (r["period"], r["period_start"]) == ("month", last.replace(day=1)))
     assert newest["complete"]
     assert newest["amount"] == 2 * last.day
-    start_before = (months[1] - D).replace(day=1).date()
-    before = next(r for r in rows if (r["period"], r["period_start"]) == ("month", start_before))
+    before = next(r for r in rows if (r["period"], r["period_start"]) == ("month", first))
     assert newest["change"] == newest["amount"] - before["amount"]
 
 
@@ -613,9 +676,8 @@ PERFORMANCE = [
 ]
 
 
-@pytest.fixture(scope="module")
-def waste(place: ClickHouse) -> dict[str, Row]:
-    """What the reader says of `RESOURCES`, by the end of their ids."""
+@case
+def publish_wasteful(place: ClickHouse) -> None:
     week = [NOW - n * Q for n in range(7 * 96)]
     with place.session() as client:
         inventoried(place, [machine("i-gone", Status.STOPPED)], NOW - Q)
@@ -645,7 +707,12 @@ def waste(place: ClickHouse) -> dict[str, Row]:
                  for name in (f"{ARN}i-stopped-billed", f"{ARN}i-idle")
                  for day, amount in zip(days, ("24", "48", "30"), strict=True)]  # fmt: skip
         publish_bill(place, days, bills, customer="wasteful", read=["123456789012"])
-        rows = [r for r in compute(place, "waste")["waste"] if r["customer_id"] == "wasteful"]
+
+
+@pytest.fixture(scope="module")
+def waste(computed: Computed) -> dict[str, Row]:
+    """What the reader says of `RESOURCES`, by the end of their ids."""
+    rows = of_customer(computed, "wasteful")["waste"]
     assert len({r["resource_id"] for r in rows}) == len(rows)
     return {r["resource_id"].rsplit("/", 1)[-1]: r for r in rows}
 
@@ -696,6 +763,7 @@ def test_waste_is_told_with_its_evidence(waste: dict[str, Row], name: str, parts
     assert (waste[name]["as_of"], waste[name]["complete"]) == (NOW, True)
 
 
+@pytest.mark.long
 def test_what_was_listed_before_an_upgrade_does_not_lose_its_waste(tmp_path: Path) -> None:
     """Rows of before the facts were written have those of the kinds that were known then."""
     files = migrations.load()
@@ -743,14 +811,18 @@ def told(place: ClickHouse, settings: Settings, reader: str, **options: Any) -> 
     return rows
 
 
+@case
+def publish_told(place: ClickHouse) -> None:
+    for window in (TODAY - D, NOW):
+        publish_estimates(place, estimates("told", window, {"i-1": "0.5"}, provider="vultr"))
+    for amount in ("1e-9", "12.5"):
+        publish_bill(place, [day_of(1)], [charge(day_of(1), amount)], customer="told", provider="vultr")
+
+
+@pytest.mark.usefixtures("computed")
 def test_bills_estimates_and_restatements_are_read_with_money_as_text(place: ClickHouse, settings: Settings) -> None:
     yesterday = day_of(1)
     with place.session():
-        for window in (TODAY - D, NOW):
-            publish_estimates(place, estimates("told", window, {"i-1": "0.5"}, provider="vultr"))
-        for amount in ("1e-9", "12.5"):
-            publish_bill(place, [yesterday], [charge(yesterday, amount)], customer="told", provider="vultr")
-        compute(place)
         [now] = told(place, settings, "metrics")
         since = told(place, settings, "metrics", from_=(TODAY - D).isoformat(), to=(NOW + Q).isoformat())
         [change] = told(place, settings, "restatements")

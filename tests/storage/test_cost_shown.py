@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 READERS = ("summary", "by_service", "by_resource", "trends", "allocation")
-DAYS = [day_of(n) for n in range(1, 6)]
+DAYS = [day_of(n) for n in range(1, 4)]
 
 
 def line(day: date, amount: int, service: str, effective: int | None, listed: int | None) -> Charge:
