@@ -52,9 +52,13 @@ def spine(tmp_path: Path, open_engine: ClickHouse) -> Iterator[Spine]:
 
 
 @pytest.fixture
-def free_spine(tmp_path: Path) -> Spine:
-    """A spine with an engine of its own, not held open.
+def free_spine(tmp_path: Path, open_engine: ClickHouse) -> Iterator[Spine]:
+    """A spine with the same engine, of which no session is held.
 
-    Collections of costs and of LLM quality open the engine in threads of their own.
+    Collections of costs and of LLM quality have sessions in threads of their own.
     """
-    return Spine.at(tmp_path / "home")
+    spine = Spine.at(tmp_path / "home", open_engine.place)
+    spine.clickhouse = open_engine
+    yield spine
+    with open_engine.session() as client:
+        empty(client)

@@ -183,16 +183,14 @@ def seen(spine: Spine) -> list[tuple[Any, ...]]:
 # --- Bills -----------------------------------------------------------------------------------------------------------
 
 
-def test_in_a_day_of_96_windows_a_bill_is_read_at_its_cadence_and_every_call_is_metered(
-    cloud: Cloud, spine: Spine
-) -> None:
+def test_in_a_day_a_bill_is_read_at_its_cadence_and_every_call_is_metered(cloud: Cloud, spine: Spine) -> None:
     put: list[SliceResult] = []
     [customer] = load_customers(spine.settings.customers_path)
     writer = Writer(spine.clickhouse, schema.BILLED)
     moment = W
     context = plan.Context(PROVIDERS[PROVIDER], spine.clickhouse, spine.settings, now=lambda: moment)
     collector = CostCollector(context)
-    for window in windows.within(W, D):
+    for window in [*windows.within(W, D)][::4]:
         moment = later(window)
         found = list(collector.collect(plan.Task(customer, (window,), InventorySnapshot(W, [MACHINE]))))
         if bills := [one for one in found if one.dataset]:  # writing the estimates takes its time

@@ -112,18 +112,18 @@ def world() -> dict[str, Any]:
     """The same small fleets for every customer on every cloud."""
     of = {customer: accounts(customer) for customer in CUSTOMERS}
     aws_fleets = [
-        {"kind": "ec2:instance", "region": "us-east-1", "count": 3},
+        {"kind": "ec2:instance", "region": "us-east-1"},
         {"kind": "rds:db", "region": "us-east-1"},
     ]
     gcp_fleets = [
-        {"kind": "gcp:instance", "region": "us-central1", "count": 3},
+        {"kind": "gcp:instance", "region": "us-central1"},
         {"kind": "gcp:sql_instance", "region": "us-central1"},
     ]
     azure_fleets = [
-        {"kind": "azure:vm", "region": "westeurope", "count": 3},
+        {"kind": "azure:vm", "region": "westeurope"},
         {"kind": "azure:postgresql", "region": "northeurope"},
     ]
-    vultr_fleets = [{"kind": "vultr:instance", "count": 5}, {"kind": "vultr:database", "count": 3}]
+    vultr_fleets = [{"kind": "vultr:instance", "count": 2}, {"kind": "vultr:database"}]
     return {
         "secrets": {f"{customer.upper()}_KEY": f"{customer}-key" for customer in CUSTOMERS},
         "aws": {

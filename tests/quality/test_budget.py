@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from optiinfra_dagster.model.windows import WINDOW
 from optiinfra_dagster.quality.budget import LATE_AFTER, TICKS, Admission, Allowance, Budgets, Wallet
-from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.spend import Amount, Purse, Spend
-from tests.support.engines import kept_open
+from tests.support.engines import SERVED, empty, kept_open
+
+if TYPE_CHECKING:
+    from tests.support.clickhouse_http import ClickHouseHttp
 
 DAY = datetime(2026, 3, 4, tzinfo=UTC)
 NONE = Amount(0, 0)
@@ -88,7 +91,7 @@ windows_of_a_day = st.lists(
 
 
 @given(day=windows_of_a_day, tokens=st.integers(0, 400_000), share=st.floats(0, 0.9), most=st.integers(200, 9_000))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_day_takes_more_than_its_budget_whatever_is_killed(
     day: list[tuple[int, int, bool, str, int | None]], tokens: int, share: float, most: int
 ) -> None:
@@ -107,7 +110,7 @@ def test_no_day_takes_more_than_its_budget_whatever_is_killed(
 
 
 @given(tokens=st.integers(100_000, 10_000_000), hungry=st.integers(50, 500))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_the_evening_has_its_part_however_hungry_the_morning_is(tokens: int, hungry: int) -> None:
     ledger, most = Ledger(), 500
     for tick in range(TICKS):
@@ -212,10 +215,10 @@ def test_the_quarter_of_an_hour_is_told_apart_by_cloud(spend: Spend) -> None:
     assert seen[0][1] == {"aws": Amount(20, 2), "gcp": Amount(5, 1)}
 
 
-def test_runs_side_by_side_on_a_server_never_take_more_than_there_is(clickhouse_url: str) -> None:
-    server = ClickHouse(clickhouse_url)
-    with server.session(migrated=False) as client:
-        migrations.migrate(client)
+def test_runs_side_by_side_on_a_server_never_take_more_than_there_is(clickhouse_http: ClickHouseHttp) -> None:
+    server = ClickHouse(clickhouse_http.url(SERVED))
+    with server.session() as client:
+        empty(client)
     granted: list[Amount] = []
 
     def take() -> None:
@@ -229,3 +232,5 @@ def test_runs_side_by_side_on_a_server_never_take_more_than_there_is(clickhouse_
     taken = sum(amount.tokens for amount in granted)
     assert taken <= 100
     assert Spend(server).of_day(purse()).tokens == taken
+    with server.session() as client:
+        empty(client)

@@ -26,11 +26,11 @@ from optiinfra_dagster.quality.files import FileSource
 from optiinfra_dagster.quality.interactions import Feedback, Interaction, Reason
 from optiinfra_dagster.quality.sources import InteractionSource, open_source
 from optiinfra_dagster.storage import interactions as logged
-from optiinfra_dagster.storage.clickhouse import ClickHouse
-from tests.support.engines import copy_migrated
+from tests.support.engines import empty
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 NOW = datetime(2026, 11, 21, 12, 7, 30, tzinfo=UTC)
 START = datetime(2026, 11, 21, 11, 45, tzinfo=UTC)
@@ -469,12 +469,21 @@ CREATE TABLE otel_logs (
 """
 
 
+@pytest.fixture
+def clickhouse(open_engine: ClickHouse) -> Iterator[ClickHouse]:
+    """An engine with every table and no row; its traces and logs are gone after the test."""
+    yield open_engine
+    with open_engine.session() as client:
+        for table in ("otel_traces", "otel_logs"):
+            client.command(f"DROP TABLE IF EXISTS {table} SYNC")
+        empty(client)
+
+
 @pytest.mark.parametrize("rows_at_a_time", [1, 2000])
 def test_table_is_read_by_customer_provider_and_time(
-    tmp_path: Path, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clickhouse: ClickHouse, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(logged, "ROWS_AT_ONCE", rows_at_a_time)
-    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path / 'clickhouse')}")
     columns = ["timestamp", "customer_id", "provider", "application_id", "model_name", "interaction_id", "prompt",
                "response", "context", "prompt_tokens"]  # fmt: skip
     rows: list[list[Any]] = [
@@ -500,8 +509,7 @@ def test_table_is_read_by_customer_provider_and_time(
     assert source.counts.reasons == {Reason.NO_TEXTS: 1, Reason.TOO_LARGE: 1}
 
 
-def test_traces_of_opentelemetry_are_read_where_they_are(tmp_path: Path) -> None:
-    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path / 'clickhouse')}")
+def test_traces_of_opentelemetry_are_read_where_they_are(tmp_path: Path, clickhouse: ClickHouse) -> None:
     model = {"gen_ai.operation.name": "chat", "gen_ai.response.model": "m", "gen_ai.usage.input_tokens": "4"}
     user, assistant = (
         '[{"role":"user","parts":[{"type":"text","content":"p"}]}]',
@@ -542,13 +550,19 @@ def test_traces_of_opentelemetry_are_read_where_they_are(tmp_path: Path) -> None
     assert source.counts.reasons == {Reason.TEXTS_NOT_LOGGED: 1}
 
 
-@pytest.mark.parametrize("has_names", [True, False], ids=["a column of names", "names as attributes"])
-@pytest.mark.parametrize("rows_at_a_time", [1, 2000])
+@pytest.mark.parametrize(
+    ("rows_at_a_time", "has_names"),
+    [
+        pytest.param(1, True, id="one row at a time, a column of names"),
+        pytest.param(2000, False, id="names as attributes"),
+        pytest.param(1, False, id="one row at a time, names as attributes", marks=pytest.mark.long),
+        pytest.param(2000, True, id="a column of names", marks=pytest.mark.long),
+    ],
+)
 def test_spans_and_their_log_records_are_one_call(
-    tmp_path: Path, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch, *, has_names: bool
+    tmp_path: Path, clickhouse: ClickHouse, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch, *, has_names: bool
 ) -> None:
     monkeypatch.setattr(logged, "ROWS_AT_ONCE", rows_at_a_time)
-    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path / 'clickhouse')}")
     resource = {"customer.id": "acme", "cloud.provider": "aws"}
     late = END - timedelta(seconds=2)  # whose answer is logged in the next window
     spans = [
@@ -582,9 +596,8 @@ def test_spans_and_their_log_records_are_one_call(
     assert source.counts.reasons == {}
 
 
-def test_feedback_is_read_from_the_tables_of_opentelemetry(tmp_path: Path) -> None:
+def test_feedback_is_read_from_the_tables_of_opentelemetry(tmp_path: Path, clickhouse: ClickHouse) -> None:
     """Also what is said of an interaction of long ago, and in a span that is no call."""
-    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path / 'clickhouse')}")
     resource = {"customer.id": "acme", "cloud.provider": "aws"}
     name = "gen_ai.evaluation.result"
     held = {"gen_ai.evaluation.name": "thumbs", "gen_ai.evaluation.score.value": "1"}

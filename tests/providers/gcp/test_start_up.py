@@ -8,7 +8,6 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import yaml
 
 from optiinfra_dagster.storage import bills
@@ -18,15 +17,18 @@ from tests.support.spine import Spine, newest_window
 if TYPE_CHECKING:
     from pathlib import Path
 
-TABLE = f"{PROJECT}.billing.gcp_billing_export_resource_v1_01A2B3_C4D5E6_F7A8B9"
+DATASET = "billing.gcp_billing_export_resource_v1_01A2B3_C4D5E6_F7A8B9"
 COLLECT = """
 import json, sys
 from datetime import datetime
 from pathlib import Path
 from tests.support.spine import Spine
 spine = Spine.at(Path(sys.argv[1]))
-report = spine.collect("cost", [datetime.fromisoformat(sys.argv[2])], provider="gcp")
-print(json.dumps({"ledger": [row["outcome"] for row in spine.ledger("cost")["acme"]], "modules": [*sys.modules]}))
+for customer in ("acme", "globex"):
+    spine.collect("cost", [datetime.fromisoformat(sys.argv[2])], provider="gcp", customers=[customer])
+    outcomes = [row["outcome"] for row in spine.ledger("cost")[customer]]
+    print(json.dumps({"ledger": outcomes, "modules": [*sys.modules]}), flush=True)
+    sys.stdin.readline()
 """
 
 ASK = """
@@ -51,33 +53,40 @@ def test_sources_prices_and_kinds_take_no_sdk() -> None:
     assert {name for name in modules if name.split(".")[0] in {"google", "grpc", "requests", "pandas"}} == set()
 
 
-@pytest.mark.parametrize("due", [False, True])
-def test_the_client_of_bigquery_is_loaded_only_for_a_bill_that_is_due(
-    start_lab: StartLab, tmp_path: Path, due: bool
-) -> None:
-    lab, spine, window = start_lab(fleet("gcp:disk", 2)), Spine.at(tmp_path / "home"), newest_window()
-    project = {"project_id": PROJECT, "billing_export_table": TABLE, "endpoint_url": lab.url}
-    project["bigquery_endpoint_url"] = lab.url
-    spine.settings.customers_path.write_text(
-        yaml.safe_dump({"customers": [{"id": "acme", "name": "Acme", "gcp": [project]}]})
-    )
+def test_the_client_of_bigquery_is_loaded_only_for_a_bill_that_is_due(start_lab: StartLab, tmp_path: Path) -> None:
+    """One process collects for a customer whose bill is not due, and then for one whose bill is."""
+    due, projects = {"acme": False, "globex": True}, {"acme": PROJECT, "globex": "globex-prod"}
+    lab = start_lab(fleet("gcp:disk", 2), projects=({"id": "globex-prod", "fleets": [fleet("gcp:disk")]},))
+    spine, window = Spine.at(tmp_path / "home"), newest_window()
+    at = {"endpoint_url": lab.url, "bigquery_endpoint_url": lab.url}
+    customers = [
+        {
+            "id": customer,
+            "name": customer.title(),
+            "gcp": [{"project_id": project, "billing_export_table": f"{project}.{DATASET}", **at}],
+        }
+        for customer, project in projects.items()
+    ]
+    spine.settings.customers_path.write_text(yaml.safe_dump({"customers": customers}))
     spine.collect("resource", [window], provider="gcp")
     now = datetime.now(UTC).replace(microsecond=0)
     with spine.clickhouse.session() as client:
-        read_at = now - timedelta(hours=5 if due else 1)
-        bills.record_imports(client, "acme", "gcp", [TABLE], read_at, done=True)
+        for customer, is_due in due.items():
+            read_at = now - timedelta(hours=5 if is_due else 1)
+            bills.record_imports(client, customer, "gcp", [f"{projects[customer]}.{DATASET}"], read_at, done=True)
 
-    done = subprocess.run(
+    with subprocess.Popen(
         [sys.executable, "-c", COLLECT, str(spine.home), window.isoformat()],
-        env=spine.env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    assert answer["ledger"] == ["ok"]
-    for module in ("google.cloud.bigquery", "dagster_gcp"):
-        assert (module in answer["modules"]) == due
-    assert (lab.control.calls().count("bigquery") > 0) == due
+        env=spine.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for is_due in due.values():
+            answer: dict[str, Any] = json.loads(next(line for line in process.stdout if line.startswith("{")))
+            assert answer["ledger"] == ["ok"]
+            for module in ("google.cloud.bigquery", "dagster_gcp"):
+                assert (module in answer["modules"]) == is_due
+            assert (lab.control.calls().count("bigquery") > 0) == is_due
+            process.stdin.write("\n")
+            process.stdin.flush()
+    assert process.returncode == 0
