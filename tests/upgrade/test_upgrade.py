@@ -79,7 +79,7 @@ def test_every_table_and_view_has_the_rows_that_it_had(clickhouse: ClickHouse) -
 def test_the_cost_readers_go_on_with_the_days_of_before(clickhouse: ClickHouse) -> None:
     """Their rollups are computed with the first window after the upgrade; amounts are those of then.
 
-    Of the older days the bills are taken out of the ledger: each takes half a CPU-second.
+    The bills of older days are taken out of the ledger: each day is an INSERT of two rollups.
     """
     window = windows.from_key(WINDOW)
     with clickhouse.session() as client:
