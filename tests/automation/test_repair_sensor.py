@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from optiinfra_dagster import definitions
 from optiinfra_dagster.automation import ledger_watch, repair_plan, run_tags
 from optiinfra_dagster.automation.ledger_watch import retry_delay
 from optiinfra_dagster.automation.repair_plan import Attempts, Repair, plan_repairs, with_crashes
@@ -418,9 +419,9 @@ def evaluate(spine: Spine, instance: dg.DagsterInstance, name: str, place: str |
     settings = spine.settings
     if place:
         settings = settings.model_copy(update={"clickhouse_url": SecretStr(place)})
-    definitions = build_defs(settings)
-    context = dg.build_sensor_context(instance, definitions=definitions)
-    answer = definitions.get_repository_def().get_sensor_def(name).evaluate_tick(context)
+    built = build_defs(settings)
+    context = dg.build_sensor_context(instance, definitions=built)
+    answer = built.get_repository_def().get_sensor_def(name).evaluate_tick(context)
     assert not answer.run_requests
     return str(answer.skip_message)
 
@@ -443,7 +444,7 @@ def test_a_locked_engine_is_a_tick_skipped_within_the_daemons_patience(
     instance: dg.DagsterInstance, spine: Spine, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ledger_watch.LOCK_SECONDS <= 30
-    monkeypatch.setattr(ledger_watch, "LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(definitions, "LOCK_SECONDS", 1.0)
     with Path(f"{spine.clickhouse.path}.lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # as another process has it
         assert "is in use by another process" in evaluate(spine, instance, name)

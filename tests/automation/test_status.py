@@ -35,6 +35,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.sql import readers
 from tests.automation.conftest import NOW, W0, Ledger, before, start_run
+from tests.support.engines import SERVED, empty
 
 if TYPE_CHECKING:
     from tests.support.clickhouse_http import ClickHouseHttp
@@ -332,12 +333,10 @@ def test_a_server_without_tables_asks_for_a_migration(settled: Spine, clickhouse
     assert "migrations not applied, the first is 001_ledger. Run `optiinfra migrate`" in clickhouse.text
 
 
-def test_a_server_is_asked_the_same_way(settled: Spine, clickhouse_url: str, clickhouse_http: ClickHouseHttp) -> None:
-    from optiinfra_dagster.storage import migrations
-
-    clickhouse = ClickHouse(clickhouse_url)
-    with clickhouse.session(migrated=False) as client:
-        migrations.migrate(client)
+def test_a_server_is_asked_the_same_way(settled: Spine, clickhouse_http: ClickHouseHttp) -> None:
+    clickhouse = ClickHouse(clickhouse_http.url(SERVED))
+    with clickhouse.session() as client:
+        empty(client)
     status = look(settled.settings, clickhouse, "not asked for", NOW, Look())
     assert status.of(Item.CLICKHOUSE).state is State.OK, status.of(Item.CLICKHOUSE)
     assert "nothing was collected yet" in status.of(Item.COLLECTIONS).text

@@ -26,10 +26,12 @@ from optiinfra_dagster.cli import main
 from optiinfra_dagster.cli.command import readers_help
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.reader_writer import compute
 from optiinfra_dagster.storage.readers import sources
 from optiinfra_dagster.storage.sql import readers
+from tests.support.engines import SERVED, copy_dagster, copy_migrated
 from tests.support.spine import ACCOUNTS, Spine, fleet, newest_window, world
 
 if TYPE_CHECKING:
@@ -98,8 +100,8 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collected]:
         spine.write_customers(lab)
         for family in ("resource", "performance"):
             spine.collect(family, [window], customers=["acme", "initech"])
-        for reader in readers().values():
-            compute(spine.clickhouse, reader, [window])
+        for key in (("resource", "inventory"), ("performance", "latest"), ("performance", "summary")):  # read here
+            compute(spine.clickhouse, readers()[key], [window])
         yield Collected(spine, {**spine.env, **lab.env}, window)
 
 
@@ -241,10 +243,9 @@ def test_a_customers_file_that_is_not_there_is_named(run: Run, tmp_path: Path) -
 READ = ["read", "performance", "latest", "--customer", "acme"]
 
 
-def test_a_place_in_use_by_another_process_is_told(
-    run: Run, spine: Spine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_place_in_use_by_another_process_is_told(run: Run, spine: Spine, monkeypatch: pytest.MonkeyPatch) -> None:
     place = spine.settings.clickhouse_url.get_secret_value()
+    copy_migrated(spine.home / "clickhouse")
     monkeypatch.setattr(main, "_clickhouse", lambda _settings: ClickHouse(place, lock_timeout=0.2))
     held, done = threading.Event(), threading.Event()
 
@@ -297,9 +298,18 @@ def test_a_server_without_the_tables_asks_for_migrate(run: Run, clickhouse_url: 
     refused(run(*READ, OPTIINFRA_CLICKHOUSE_URL=clickhouse_url), "optiinfra migrate")
     done = run("migrate", "--status", OPTIINFRA_CLICKHOUSE_URL=clickhouse_url)
     assert (done.code, {line.split()[0] for line in done.out.splitlines()}) == (1, {"pending"})
-    done = run("migrate", OPTIINFRA_CLICKHOUSE_URL=clickhouse_url)
-    assert done.code == 0
-    done = run("migrate", "--status", OPTIINFRA_CLICKHOUSE_URL=clickhouse_url)
+
+
+def test_a_server_that_lacks_the_newest_file_is_migrated(run: Run, clickhouse_http: ClickHouseHttp) -> None:
+    url, newest = clickhouse_http.url(SERVED), migrations.load()[-1].name
+    with ClickHouse(url).session() as client:
+        client.command("DELETE FROM schema_migrations WHERE name = {name:String}", parameters={"name": newest})
+    refused(run(*READ, OPTIINFRA_CLICKHOUSE_URL=url), f"{newest} is missing", "optiinfra migrate")
+    done = run("migrate", "--status", OPTIINFRA_CLICKHOUSE_URL=url)
+    pending = [line for line in done.out.splitlines() if line.startswith("pending")]
+    assert (done.code, [newest in line for line in pending]) == (1, [True])
+    assert run("migrate", OPTIINFRA_CLICKHOUSE_URL=url).code == 0
+    done = run("migrate", "--status", OPTIINFRA_CLICKHOUSE_URL=url)
     assert (done.code, {line.split()[0] for line in done.out.splitlines()}) == (0, {"applied"})
 
 
@@ -386,8 +396,8 @@ def test_customers_check_proves_where_interactions_are(run: Run, spine: Spine, t
     ("number", "group"),  # to the process alone, or to its group as well
     [
         (signal.SIGINT, True),
-        (signal.SIGTERM, False),
         (signal.SIGHUP, True),
+        pytest.param(signal.SIGTERM, False, marks=pytest.mark.long),  # the next test sends it to one that ignored it
         pytest.param(signal.SIGINT, False, marks=pytest.mark.long),
         pytest.param(signal.SIGTERM, True, marks=pytest.mark.long),
         pytest.param(signal.SIGHUP, False, marks=pytest.mark.long),
@@ -400,6 +410,11 @@ def test_a_signal_ends_the_whole_collection_and_says_so(tmp_path: Path, number: 
         with suppress(ProcessLookupError):
             kill(process.pid, signal.SIGTERM)  # as `timeout` does
         _, err = process.communicate(timeout=120)
+    _is_interrupted(spine, process, err)
+
+
+def _is_interrupted(spine: Spine, process: subprocess.Popen[str], err: str) -> None:
+    """Assert that a collection of which `err` is left has ended, and that its run has too."""
     assert process.returncode == 130
     assert err.rstrip().endswith("run the same command again to collect the rest.")
     assert "optiinfra_dagster" not in err  # no traceback; Dagster's own helpers print theirs at Ctrl-C
@@ -411,10 +426,10 @@ def test_a_signal_ends_the_whole_collection_and_says_so(tmp_path: Path, number: 
 
 def test_a_collection_whose_starter_ignored_sigterm_ends_by_it(tmp_path: Path) -> None:
     """Dagster's helpers inherit what is ignored, and it waits for each: a run took minutes that did nothing."""
-    with _slow_collection(tmp_path, "signal.signal(signal.SIGTERM, signal.SIG_IGN)") as (_, process):
+    with _slow_collection(tmp_path, "signal.signal(signal.SIGTERM, signal.SIG_IGN)") as (spine, process):
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-    assert process.returncode == 130
+        _, err = process.communicate(timeout=60)
+    _is_interrupted(spine, process, err)
 
 
 def test_a_collection_that_was_killed_is_canceled_by_whoever_looks(tmp_path: Path) -> None:
@@ -435,6 +450,7 @@ def test_a_collection_that_was_killed_is_canceled_by_whoever_looks(tmp_path: Pat
 @contextmanager
 def _slow_collection(folder: Path, first: str = "pass") -> Iterator[tuple[Spine, subprocess.Popen[str]]]:
     """A collection that has its inventory and hangs in its metrics, in a session of its own."""
+    copy_dagster(folder / "home")
     spine = Spine.at(folder / "home")
     with CloudLab(_tiny()) as lab:
         spine.write_customers(lab, ["acme"])
@@ -564,7 +580,11 @@ def test_never_collected_is_not_collected_and_empty(ask: Run) -> None:
     assert "no performance of acme was collected in that time" in before.err
 
 
-@pytest.mark.parametrize("format_", ["csv", "json", "table"])
+# CSV and JSON are copied to the output by the same code.
+FORMATS = [pytest.param("csv", marks=pytest.mark.long), "json", "table"]
+
+
+@pytest.mark.parametrize("format_", FORMATS)
 def test_a_reader_of_the_output_that_goes_away_is_no_error(collected: Collected, format_: str) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
@@ -576,7 +596,7 @@ def test_a_reader_of_the_output_that_goes_away_is_no_error(collected: Collected,
     assert (done.returncode, done.stderr) == (141, "")
 
 
-@pytest.mark.parametrize("format_", ["csv", "json", "table"])
+@pytest.mark.parametrize("format_", FORMATS)
 def test_a_full_disk_is_told(collected: Collected, format_: str) -> None:
     command = [*PROGRAM, "read", "performance", "metrics", "--customer", "acme", "--format", format_]
     with Path("/dev/full").open("w", encoding="utf-8") as full:

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from optiinfra_dagster.cli import main
 from optiinfra_dagster.cli.dagster_runs import prepare_home
 from tests.support.moved_clock import until
 from tests.support.spine import Spine, newest_window
@@ -27,10 +28,13 @@ of_prometheus = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def spine(tmp_path: Path) -> Spine:
-    """A home with a dagster.yaml, and one window in its ledger."""
-    spine = Spine.at(tmp_path / "home")
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def spine(tmp_path_factory: pytest.TempPathFactory) -> Spine:
+    """A home with a dagster.yaml, and one window in its ledger; nobody changes it."""
+    spine = Spine.at(tmp_path_factory.mktemp("metrics") / "home")
     spine.write_customers("http://127.0.0.1:9", families=["performance"])
     home = os.environ.get("DAGSTER_HOME")
     prepare_home(spine.settings)
@@ -39,10 +43,20 @@ def spine(tmp_path: Path) -> Spine:
     return spine
 
 
-def printed(spine: Spine, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*MAIN, *arguments], env={**spine.env, **env}, capture_output=True, text=True, check=False, timeout=60
-    )
+@pytest.fixture
+def run(spine: Spine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command in this process: its exit code, and what it printed; `env` is set on top of the spine's."""
+
+    def run(*arguments: str, **env: str) -> tuple[int, str, str]:
+        for name in ("DAGSTER_HOME", "OPTIINFRA_CLICKHOUSE_URL", "OPTIINFRA_CUSTOMERS"):
+            monkeypatch.setenv(name, env.get(name, spine.env[name]))
+        monkeypatch.setattr(sys, "argv", ["optiinfra", "metrics", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return run
 
 
 @contextmanager
@@ -60,42 +74,40 @@ def serving(command: list[str], env: dict[str, str], listening: str) -> Iterator
 
 @of_prometheus
 @pytest.mark.parametrize("more", [[], ["--by-customer"]])
-def test_promtool_finds_nothing_wrong(spine: Spine, more: list[str]) -> None:
-    found = printed(spine, *more)
-    assert (found.returncode, found.stderr) == (0, "")
-    assert 'optiinfra_newest_slices{family="performance",provider="aws",state="failed"} 3.0\n' in found.stdout
-    assert ('customer="acme"' in found.stdout) == bool(more)
-    checked = subprocess.run(
-        ["promtool", "check", "metrics"], input=found.stdout, capture_output=True, text=True, check=False
-    )
+def test_promtool_finds_nothing_wrong(run: Run, more: list[str]) -> None:
+    code, out, err = run(*more)
+    assert (code, err) == (0, "")
+    assert 'optiinfra_newest_slices{family="performance",provider="aws",state="failed"} 3.0\n' in out
+    assert ('customer="acme"' in out) == bool(more)
+    checked = subprocess.run(["promtool", "check", "metrics"], input=out, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
-def test_the_documentation_has_each_of_them_and_no_other(spine: Spine) -> None:
-    told = set(re.findall(r"^# TYPE (\w+)", printed(spine).stdout, re.MULTILINE))
+def test_the_documentation_has_each_of_them_and_no_other(run: Run) -> None:
+    told = set(re.findall(r"^# TYPE (\w+)", run()[1], re.MULTILINE))
     page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
     assert set(re.findall(r"`(optiinfra_\w+)`", page)) == told
 
 
-def test_what_cannot_be_read_is_a_warning_and_a_zero(spine: Spine) -> None:
-    found = printed(spine, OPTIINFRA_CLICKHOUSE_URL="http://me:s3cret@127.0.0.1:9")
-    assert found.returncode == 0
-    assert 'optiinfra_readable{part="ledger"} 0.0' in found.stdout
-    assert 'optiinfra_readable{part="dagster"} 1.0' in found.stdout
-    assert "optiinfra_slice_attempts" not in found.stdout
-    (line,) = found.stderr.splitlines()
+def test_what_cannot_be_read_is_a_warning_and_a_zero(run: Run) -> None:
+    code, out, err = run(OPTIINFRA_CLICKHOUSE_URL="http://me:s3cret@127.0.0.1:9")
+    assert code == 0
+    assert 'optiinfra_readable{part="ledger"} 0.0' in out
+    assert 'optiinfra_readable{part="dagster"} 1.0' in out
+    assert "optiinfra_slice_attempts" not in out
+    (line,) = err.splitlines()
     assert line.startswith("warning: ledger has no metrics: ClickHouse at http://127.0.0.1:9: ")
-    assert "s3cret" not in found.stdout + found.stderr
+    assert "s3cret" not in out + err
 
 
-def test_a_port_that_is_taken_is_named(spine: Spine) -> None:
+def test_a_port_that_is_taken_is_named(run: Run) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
-        found = printed(spine, "--serve", port)
-    assert found.returncode == 1
-    assert found.stderr.startswith(f"error: 127.0.0.1:{port} cannot be listened on: Address already in use.")
+        code, _, err = run("--serve", port)
+    assert code == 1
+    assert err.startswith(f"error: 127.0.0.1:{port} cannot be listened on: Address already in use.")
 
 
 @of_prometheus
@@ -105,7 +117,7 @@ def test_a_real_prometheus_scrapes_it_and_answers(spine: Spine, tmp_path: Path) 
             "scrape_configs": [
                 {
                     "job_name": "optiinfra",
-                    "scrape_interval": "1s",
+                    "scrape_interval": "4s",  # each opens the engine
                     "static_configs": [{"targets": [metrics.removeprefix("http://").removesuffix("/metrics")]}],
                 }
             ]
@@ -123,11 +135,14 @@ def test_a_real_prometheus_scrapes_it_and_answers(spine: Spine, tmp_path: Path) 
         with serving(command, dict(os.environ), "ready to receive web requests"):
             query = 'sum by (provider, family) (optiinfra_newest_slices{state="failed"})'
 
+            client = httpx.Client(trust_env=False)  # one, since each reads all certificates
+
             def answered() -> list[dict[str, Any]]:
-                asked = httpx.get(f"http://{address}/api/v1/query", params={"query": query}, trust_env=False)
+                asked = client.get(f"http://{address}/api/v1/query", params={"query": query})
                 found: list[dict[str, Any]] = asked.json()["data"]["result"]
                 return found
 
             until(answered, 60, "Prometheus to scrape")
             answer = answered()
+            client.close()
     assert [(one["metric"], one["value"][1]) for one in answer] == [({"family": "performance", "provider": "aws"}, "3")]

@@ -50,6 +50,10 @@ NOW = NEWEST + timedelta(minutes=21)  # while the next window is being collected
 LATE = NEWEST - timedelta(hours=2)
 HOURLY = NEWEST - timedelta(minutes=45)
 LONG_AGO = NEWEST - timedelta(days=3)
+COMPUTED = [
+    ("performance", "hourly"), ("performance", "daily"), ("performance", "trends"), ("performance", "anomalies"),
+    ("performance", "by_resource"), ("performance", "summary"), ("resource", "inventory"),
+]  # fmt: skip
 DAY = (NEWEST - timedelta(days=20)).date()  # its bill has settled
 
 
@@ -99,13 +103,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 attempt("acme", "vultr", NEWEST, SliceStatus.FAILED, "the key is refused"),
             ]
         )
-        for reader in readers().values():
-            if reader.family in {"performance", "resource"}:
-                compute(
-                    spine.clickhouse,
-                    reader,
-                    sorted({windows.floor_to(reader.length, w) for w in (LATE, HOURLY, NEWEST)}),
-                )
+        for key in COMPUTED:
+            length = readers()[key].length
+            spans = sorted({windows.floor_to(length, w) for w in (LATE, HOURLY, NEWEST)})
+            compute(spine.clickhouse, readers()[key], spans)
         publish_bill(spine.clickhouse, [DAY], [charge(DAY, "5")])
         Writer(spine.clickhouse, schema.COST).flush([attempt("acme", "aws", NEWEST, SliceStatus.OK)])
         compute(spine.clickhouse, readers()["cost", "daily"], [datetime(*DAY.timetuple()[:3], tzinfo=UTC)])

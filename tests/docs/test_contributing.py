@@ -36,7 +36,7 @@ print(json.dumps([keys, customer.collects("hetzner", "resource"), customer.colle
 def project(tmp_path: Path) -> Path:
     """A copy of the package with the provider that the page adds: its files, and the added lines of the registry."""
     for folder in ("optiinfra_dagster", "sql"):
-        shutil.copytree(PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / folder, tmp_path / folder)  # with what is compiled, which stays valid
     for path, code in re.findall(r"```python\n# (providers/\S+)\n(.*?)```", TEXT, re.DOTALL):
         file = tmp_path / "optiinfra_dagster" / path
         file.parent.mkdir(exist_ok=True)
