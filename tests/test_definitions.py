@@ -13,8 +13,8 @@ import dagster as dg
 import pytest
 import yaml
 
+from optiinfra_dagster.assembly import build_defs
 from optiinfra_dagster.config.settings import Settings
-from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.storage.schema import DATASETS
 from optiinfra_dagster.storage.sql import SQL, readers
 from tests.conftest import PROJECT
@@ -191,6 +191,15 @@ def test_the_definitions_load_without_any_sdk(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert not set(heavy) & set(json.loads(done.stdout))
+
+
+def test_the_command_line_does_not_build_what_it_builds_later() -> None:
+    """`definitions` builds everything when it is imported, 1 CPU-s; a command does so for its own settings."""
+    code = "import json, sys, optiinfra_dagster.cli.dagster_runs; print(json.dumps([*sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    loaded = json.loads(done.stdout)
+    assert "optiinfra_dagster.assembly" in loaded
+    assert "optiinfra_dagster.definitions" not in loaded
 
 
 def test_the_workspace_names_what_can_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,11 @@ import dagster as dg
 import yaml
 from sqlalchemy.exc import SQLAlchemyError
 
+from optiinfra_dagster.assembly import build_defs
 from optiinfra_dagster.automation import dead_runs
 from optiinfra_dagster.automation.run_tags import range_tags
 from optiinfra_dagster.automation.status.gather import cannot_be_used, need_instance
 from optiinfra_dagster.collection.pool import stop_collecting
-from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
+from optiinfra_dagster.assembly import build_defs
 from optiinfra_dagster.assets.partitions import window_partitions
 from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.automation import checks
 from optiinfra_dagster.automation.jobs import collection_job
 from optiinfra_dagster.automation.repair_plan import Repair
-from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.report import Report

@@ -11,8 +11,8 @@ import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run_iterator
 
+from optiinfra_dagster.assembly import build_defs
 from optiinfra_dagster.automation import dead_runs
-from optiinfra_dagster.definitions import build_defs
 from tests.automation.conftest import queue_run, start_run
 from tests.support.engines import copy_dagster
 

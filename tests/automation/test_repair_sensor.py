@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from optiinfra_dagster import definitions
+from optiinfra_dagster import assembly
+from optiinfra_dagster.assembly import build_defs
 from optiinfra_dagster.automation import ledger_watch, repair_plan, run_tags
 from optiinfra_dagster.automation.ledger_watch import retry_delay
 from optiinfra_dagster.automation.repair_plan import Attempts, Repair, plan_repairs, with_crashes
 from optiinfra_dagster.automation.repair_sensor import read_attempts, repair_requests
 from optiinfra_dagster.config.settings import Settings
-from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, load_customers
 from tests.automation.conftest import NOW, W0, Ledger, before, start_run
@@ -444,7 +444,7 @@ def test_a_locked_engine_is_a_tick_skipped_within_the_daemons_patience(
     instance: dg.DagsterInstance, spine: Spine, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert ledger_watch.LOCK_SECONDS <= 30
-    monkeypatch.setattr(definitions, "LOCK_SECONDS", 1.0)
+    monkeypatch.setattr(assembly, "LOCK_SECONDS", 1.0)
     with Path(f"{spine.clickhouse.path}.lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # as another process has it
         assert "is in use by another process" in evaluate(spine, instance, name)

@@ -18,10 +18,10 @@ import dagster as dg
 import pytest
 import yaml
 
+from optiinfra_dagster.assembly import build_defs
 from optiinfra_dagster.automation.jobs import READERS_JOB, collection_job
 from optiinfra_dagster.collection.plan import Context
 from optiinfra_dagster.collection.run import collect_slices
-from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.lab.aws import kind as aws_answers
 from optiinfra_dagster.lab.azure import kind as azure_answers
 from optiinfra_dagster.lab.control import DEMO_WORLD

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
+from optiinfra_dagster.assembly import build_defs
 from optiinfra_dagster.automation.run_tags import range_tags
 from optiinfra_dagster.cli.dagster_runs import prepare_home
-from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
 from tests.support.engines import copy_dagster
 from tests.support.spine import ACCOUNTS, Spine, newest_window

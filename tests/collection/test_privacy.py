@@ -15,8 +15,8 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from optiinfra_dagster.assembly import build_defs
 from optiinfra_dagster.automation.jobs import READERS_JOB, collection_job
-from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.lab.faults import Action, Fault
 from optiinfra_dagster.lab.groq import cloud as groq
 from optiinfra_dagster.lab.groq.naive import label_key, split

@@ -14,9 +14,9 @@ import pytest
 import yaml
 from botocore.config import Config
 
+from optiinfra_dagster.assembly import build_defs
 from optiinfra_dagster.automation.jobs import collection_job
 from optiinfra_dagster.collection import pool
-from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.lab.server import Response
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import Cause

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pytest
 
+from optiinfra_dagster.assembly import build_defs
 from optiinfra_dagster.config.settings import Settings
-from optiinfra_dagster.definitions import build_defs
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage import reader_writer, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse

@@ -1,10 +1,10 @@
-"""The one place where everything is put together: `build_defs()`, and `defs` for Dagster's own tools."""
+"""The one place where everything is put together: `build_defs()`."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -24,10 +24,12 @@ from optiinfra_dagster.automation import (
 from optiinfra_dagster.automation.alerting import sensor as alert_sensor
 from optiinfra_dagster.automation.ledger_watch import LOCK_SECONDS
 from optiinfra_dagster.automation.status import asset as status_asset
-from optiinfra_dagster.config.settings import Settings, load_settings
 from optiinfra_dagster.providers import registry
 from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.config.settings import Settings
 
 # Single-run backfills and partitioned checks are what the design stands on; that they may still change is known.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
@@ -73,6 +75,3 @@ def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -
             **(overrides or {}),
         },
     )
-
-
-defs = build_defs(load_settings())
