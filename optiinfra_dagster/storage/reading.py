@@ -125,7 +125,7 @@ def read_rows(
         chosen = _chosen(found, expected, now)
         if not chosen:
             by_then = f" by {query.as_of}" if query.as_of else ""
-            why = _why_never(query, found)
+            why = _why_never(query, customer, found, expected)
             return Result(None, f"No {query.family} was collected yet for {_whom(query)}{by_then}: {why}.")
         if wanted.as_of and source.reader:
             as_of.refuse_other_table(client, source.reader, wanted.as_of)
@@ -230,8 +230,12 @@ def _whom(query: Query) -> str:
     return f"{query.customer} on {query.provider}" if query.provider else query.customer
 
 
-def _why_never(query: Query, found: Mapping[str, Standing]) -> str:
-    """The status and error of the newest attempt; how to collect where there was none."""
+def _why_never(query: Query, customer: Customer, found: Mapping[str, Standing], expected: Sequence[str]) -> str:
+    """The status and error of the newest attempt; where there was none, how to collect, or why nobody does."""
+    if not found and customer.paused:
+        return f"{query.customer} is paused in the customers file"
+    if not found and not expected:
+        return f"the customers file has none to be collected for {_whom(query)}. Add it there, or read another family"
     if not found:
         return f"run `optiinfra collect --customer {query.customer}`"
     newest = max(found.values(), key=lambda standing: standing.tried)

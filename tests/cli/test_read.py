@@ -39,6 +39,10 @@ customers:
     gcp: [{project_id: acme-prod}]
     azure: [{subscription_id: a0000000-0000-4000-8000-000000000001}]
     vultr: [{api_key: {env: NO_SUCH_KEY}}]
+  - id: resting
+    name: Resting
+    paused: true
+    aws: [{account_id: "333333333333", role_arn: "arn:aws:iam::333333333333:role/r"}]
   - id: hourly
     name: Hourly
     poll_minutes: 60
@@ -151,6 +155,23 @@ def test_a_provider_without_any_attempt_is_named(world: World) -> None:
     late = world.read("resource", "inventory").warnings
     assert [warning.partition(":")[0] for warning in late] == ["gcp", "vultr"]
     assert late[1] == "vultr: nothing was collected yet."
+
+
+def test_what_nobody_is_to_collect_is_not_advised_to_be_collected(world: World) -> None:
+    said = {
+        "quality": world.read("application", "quality").note,
+        "paused": world.read("resource", "inventory", "resting").note,
+        "elsewhere": world.read("performance", "summary", "hourly", provider="vultr").note,
+        "asked for": world.read("cost", "summary", "hourly").note,
+    }
+    nobody = "the customers file has none to be collected for"
+    assert said == {
+        "quality": f"No application was collected yet for acme: {nobody} acme. Add it there, or read another family.",
+        "paused": "No resource was collected yet for resting: resting is paused in the customers file.",
+        "elsewhere": f"No performance was collected yet for hourly on vultr: {nobody} hourly on vultr. Add it there, "
+        "or read another family.",
+        "asked for": "No cost was collected yet for hourly: run `optiinfra collect --customer hourly`.",
+    }
 
 
 def test_a_customer_that_is_asked_every_hour_is_late_after_that(world: World) -> None:
