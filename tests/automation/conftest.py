@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,6 +42,25 @@ class Ledger:
     def __init__(self, spine: Spine) -> None:
         self._spine = spine
         self._attempts = 0
+        self._held: list[list[Any]] | None = None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Write what is added meanwhile in one go: an INSERT takes 25 ms."""
+        if self._held is not None:
+            yield
+            return
+        self._held = []
+        yield
+        rows, self._held = self._held, None
+        self._write(rows)
+
+    def _write(self, rows: list[list[Any]]) -> None:
+        if self._held is not None:
+            self._held += rows
+        elif rows:
+            with self._spine.clickhouse.session() as client:
+                client.insert("metric_batches", rows, column_names=COLUMNS)
 
     def add(
         self,
@@ -69,18 +89,18 @@ class Ledger:
             for customer in customers
             for window in asked
         ]  # fmt: skip
-        with self._spine.clickhouse.session() as client:
-            client.insert("metric_batches", rows, column_names=COLUMNS)
+        self._write(rows)
         return batch
 
     def collected(self, *asked: datetime) -> None:
         """Both families of every customer, published."""
-        self.add("resource", asked)
-        self.add("performance", asked)
+        with self.together():
+            self.add("resource", asked)
+            self.add("performance", asked)
 
     def readers(self, *asked: datetime) -> None:
         """Every reader, computed now."""
-        with self._spine.clickhouse.session():  # one for all, since an embedded engine takes its time to open
+        with self.together():
             for table in READER_TABLES:
                 self.add(table, asked)
             self.rollups(*asked)
@@ -89,7 +109,7 @@ class Ledger:
         """The rollups of the windows' hours and days, and the trends of those hours."""
         hours = sorted({windows.floor_to(timedelta(hours=1), w) for w in asked})
         days = sorted({windows.floor_to(timedelta(days=1), w) for w in asked})
-        with self._spine.clickhouse.session():
+        with self.together():
             self.add("performance_hourly", hours, at=at)
             self.add("performance_daily", days, at=at)
             if trends:

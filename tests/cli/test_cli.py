@@ -396,7 +396,7 @@ def test_customers_check_proves_where_interactions_are(run: Run, spine: Spine, t
     ("number", "group"),  # to the process alone, or to its group as well
     [
         (signal.SIGINT, True),
-        (signal.SIGHUP, True),
+        pytest.param(signal.SIGHUP, True, marks=pytest.mark.long),
         pytest.param(signal.SIGTERM, False, marks=pytest.mark.long),  # the next test sends it to one that ignored it
         pytest.param(signal.SIGINT, False, marks=pytest.mark.long),
         pytest.param(signal.SIGTERM, True, marks=pytest.mark.long),
