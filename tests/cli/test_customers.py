@@ -382,7 +382,7 @@ def test_who_is_still_in_the_file_is_not_erased(run: Run, stored: Spine) -> None
 
 
 def test_a_customer_is_erased_when_the_id_is_typed(run: Run, stored: Spine) -> None:
-    for typed in ("", "y\n"):
+    for typed in ("", "y\n", "globex\n"):
         done = run("remove", "acme", "--erase", typed=typed)
         assert done.code != 0
         assert "Traceback" not in done.err

@@ -16,7 +16,7 @@ from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality.statistics import weighted_kappa, wilson
 from optiinfra_dagster.storage import reader_writer
 from optiinfra_dagster.storage.sql import readers
-from tests.storage.test_application_readers import Row, interaction, publish, row
+from tests.storage.test_application_readers import Row, interaction, publish, row, sample
 from tests.support.engines import kept_open
 from tests.support.samples import W, select
 
@@ -170,8 +170,10 @@ def test_rows_of_a_second_judge_change_no_other_reader(clickhouse: ClickHouse) -
             found[name] = [r for r in select(clickhouse, sql, at=W) if r["customer_id"] == "alone"]
         return found
 
-    rows = [one for n in range(3) for one in interaction(n, customer_id="alone")]
+    rows = [one for n in range(3) for one in interaction(n, window=W, customer_id="alone")]
+    rows.append(sample(40, W, tokens=1000, usd="0.01", customer_id="alone"))
     publish(clickhouse, rows)
     before = others()
+    assert all(before.values())
     publish(clickhouse, [*rows, *(second(n, 1.0, 0.25, customer_id="alone") for n in range(3))])
     assert others() == before
