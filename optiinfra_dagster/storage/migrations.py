@@ -223,7 +223,7 @@ def migrate(
             renew()
             reader_tables.create(client, topology, reader)
             done.append(reader.table)
-        for reader in reader_tables.with_others(client) if of_readers else ():  # of a version before
+        for reader in reader_tables.with_other_versions(client) if of_readers else ():
             renew()
             reader_tables.show(client, topology, reader)
         if of_readers:

@@ -54,8 +54,8 @@ def existing(client: Client) -> list[str]:
     return [name for (name,) in rows]
 
 
-def with_others(client: Client) -> list[Reader]:
-    """The readers that have a table beside the one of this version."""
+def with_other_versions(client: Client) -> list[Reader]:
+    """The readers of which there is a table of another version, too."""
     there = existing(client)
     return [
         reader

@@ -58,7 +58,7 @@ def _has_nothing(client: Client, reader: Reader, window: datetime) -> bool:
         return False
     when = (
         "true"
-        if reader.empty_if_never
+        if reader.empty_without_ever
         else "window_start >= toStartOfDay({window:DateTime('UTC')}) "
         "AND window_start < {window:DateTime('UTC')} + toIntervalSecond({seconds:UInt32})"
     )

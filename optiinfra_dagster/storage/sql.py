@@ -58,6 +58,9 @@ class Reader:
         -- key: customer_id provider resource_id
         -- types: resource_id String
 
+    `-- empty without: cost_metrics cost_daily of any time` says that the SELECT gives no rows while neither table has
+    one, so that it need not be looked at; without `of any time`, one since the start of the window's day.
+
     Its table follows from the SELECT (`reader_tables`) and is named by it, so that a changed SELECT has a table of its
     own. `-- table: cost_waste` says that a migration made the table, which stays whatever the SELECT is;
     `-- table: cost_waste 0123abcd` that it stays while the SELECT's `version` is that one. Where an edit leaves the
@@ -78,10 +81,8 @@ class Reader:
     if_empty: str  # what it means that there are no rows
     length: timedelta  # what a slice of it covers
     computed_from: tuple[tuple[str, str], ...]  # readers; none where it is computed from what was collected
-    empty_without: tuple[
-        str, ...
-    ] = ()  # without a row of these tables, from the start of a window's day on, it has none
-    empty_if_never: bool = False  # without one of any time, rather
+    empty_without: tuple[str, ...] = ()  # tables; where none of them has a row, the SELECT gives none
+    empty_without_ever: bool = False  # a row of any time counts, not only one since the start of the window's day
     also_computes: str = ""  # the query of `sql/queries` that finds the slices to be computed with each of its windows
     reads: str = ""  # which slices it reads, for `reach.py`; empty where its file does not say
 
@@ -163,7 +164,7 @@ def _reader(path: Path) -> Reader:
         length=_LENGTHS[facts.get("covers", "")],
         computed_from=tuple(tuple(key.split("/", 1)) for key in facts.get("computed from", "").split()),  # type: ignore[misc]
         empty_without=tuple(without.split()),
-        empty_if_never=bool(ever),
+        empty_without_ever=bool(ever),
         also_computes=facts.get("also computes", ""),
         reads=facts.get("reads", ""),
     )

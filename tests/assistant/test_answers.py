@@ -54,10 +54,7 @@ def listed(world: World, of: tuple[str, ...]) -> ListToolsResult:
 
 
 # Of three readers one tries the same code as all of them; the others are tried on request.
-THIRDS = pytest.mark.parametrize("third", [0, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2))])
-
-
-@THIRDS
+@pytest.mark.parametrize("third", [0, *(pytest.param(n, marks=pytest.mark.long) for n in (1, 2))])
 def test_rows_are_those_of_read(world: World, third: int) -> None:
     """Of each reader, with its nulls; all that differ are told at once."""
     wrong = []
@@ -355,9 +352,8 @@ def test_a_customer_that_left_the_file_is_not_there(world: World) -> None:
     assert world.ask("resource_inventory", of=("gone",)) == "There is no customer 'gone'."
 
 
-@THIRDS
-def test_a_resource_of_another_customer_is_not_known(world: World, third: int) -> None:
-    tools_of_one = [name for name in SOURCES if "resource_id" in source_columns(SOURCES[name])][third::3]
+def test_a_resource_of_another_customer_is_not_known(world: World) -> None:
+    tools_of_one = [name for name in SOURCES if "resource_id" in source_columns(SOURCES[name])]
     assert tools_of_one
     found = {tool: world.ask(tool, {"resource_id": "beta-aws-1"})["rows"] for tool in tools_of_one}
     assert found == {tool: [] for tool in tools_of_one}

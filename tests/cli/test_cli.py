@@ -298,6 +298,9 @@ def test_a_server_without_the_tables_asks_for_migrate(run: Run, clickhouse_url: 
     refused(run(*READ, OPTIINFRA_CLICKHOUSE_URL=clickhouse_url), "optiinfra migrate")
     done = run("migrate", "--status", OPTIINFRA_CLICKHOUSE_URL=clickhouse_url)
     assert (done.code, {line.split()[0] for line in done.out.splitlines()}) == (1, {"pending"})
+    assert run("migrate", OPTIINFRA_CLICKHOUSE_URL=clickhouse_url).code == 0
+    done = run("migrate", "--status", OPTIINFRA_CLICKHOUSE_URL=clickhouse_url)
+    assert (done.code, {line.split()[0] for line in done.out.splitlines()}) == (0, {"applied"})
 
 
 def test_a_server_that_lacks_the_newest_file_is_migrated(run: Run, clickhouse_http: ClickHouseHttp) -> None:
@@ -396,7 +399,7 @@ def test_customers_check_proves_where_interactions_are(run: Run, spine: Spine, t
     ("number", "group"),  # to the process alone, or to its group as well
     [
         (signal.SIGINT, True),
-        pytest.param(signal.SIGHUP, True, marks=pytest.mark.long),
+        (signal.SIGHUP, True),
         pytest.param(signal.SIGTERM, False, marks=pytest.mark.long),  # the next test sends it to one that ignored it
         pytest.param(signal.SIGINT, False, marks=pytest.mark.long),
         pytest.param(signal.SIGTERM, True, marks=pytest.mark.long),

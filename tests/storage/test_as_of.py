@@ -27,6 +27,7 @@ from optiinfra_dagster.storage.reading import Query, as_records, read_rows
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.topology import SINGLE
 from optiinfra_dagster.storage.writer import Writer
+from tests.conftest import LONG
 from tests.storage.test_superseded import only_of
 from tests.support.bills import charge, publish_bill
 from tests.support.engines import empty
@@ -90,7 +91,7 @@ class World:
 def made(folder: Path) -> Spine:
     """A place whose tables were made a month ago: superseded batches of before that are not looked for."""
     spine = Spine.at(folder / "home")
-    spine.clickhouse = ClickHouse(f"chdb://{folder}/home/clickhouse", linger=3_600)
+    spine.clickhouse = ClickHouse(spine.clickhouse.place, linger=3_600)
     spine.settings.customers_path.write_text(CUSTOMERS)
     with spine.clickhouse.session() as client:
         client.command(
@@ -317,14 +318,13 @@ HISTORY: list[tuple[Any, int]] = [
 
 
 def test_as_of_any_time_is_what_was_read_then_or_a_refusal(spine: Spine) -> None:
-    """Of one history; others are drawn on request."""
+    """Of one history, in which three readings must be refused."""
     assert _refused_of_history(spine, HISTORY) == 3  # `metrics` before the second collection
 
 
-@pytest.mark.long
-@settings(max_examples=100, deadline=None)
-@given(steps=st.lists(st.tuples(STEPS, st.integers(1, 30)), min_size=3, max_size=14))
-def test_as_of_any_time_of_long_histories(spine: Spine, steps: list[tuple[Any, int]]) -> None:
+@settings(max_examples=100 if LONG else 4, deadline=None)
+@given(steps=st.lists(st.tuples(STEPS, st.integers(1, 30)), min_size=3, max_size=14 if LONG else 5))
+def test_as_of_any_time_of_drawn_histories(spine: Spine, steps: list[tuple[Any, int]]) -> None:
     _refused_of_history(spine, steps)
 
 

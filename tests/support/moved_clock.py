@@ -86,9 +86,7 @@ class Process:
                 os.killpg(self.pid, number)
             except ProcessLookupError:
                 break
-            time.sleep(
-                0.2
-            )  # between asking and killing; a group's members cannot be waited for by who is not their parent
+            time.sleep(0.2)  # between asking and killing: who is not their parent cannot wait for a group's members
         self._process.wait(patience)
         self._out.close()
 

@@ -958,11 +958,11 @@ def test_ten_thousand_instances_keep_to_five_hundred_calls_a_window(start_lab: S
 
     result = read(resources, with_prometheus(), meter=meter)
 
-    # A request that is refused or cut off is sent again, and is a call too. Where other work delays what is sent, Vultr
-    # sees more than its limit in a second and refuses one or two.
-    again = lab.control.calls().count() - 531
-    assert 0 <= again <= 5
+    # What is refused or cut off is sent again, and is a call too: one was, in one of two runs beside all other tests.
+    again = meter.calls["get-instance-bandwidth"] - 500
+    assert 0 <= again <= 2
     assert meter.calls == {"get-instance-bandwidth": 500 + again, "query_range": 31}
+    assert 531 <= lab.control.calls().count(status=200) <= 531 + again
     assert Counter(one.state for one in of(result, "uptime")) == {CoverageState.COLLECTED: 10_000}
     assert len(result.coverage) == 10_000 * 12
 
