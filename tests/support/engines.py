@@ -65,8 +65,8 @@ def migrated_engine() -> Path:
     """The folder of the engine; nobody opens it after it was made."""
 
     def make(folder: Path) -> None:
-        with ClickHouse(f"chdb://{folder / 'clickhouse'}").session():
-            pass
+        with ClickHouse(f"chdb://{folder / 'clickhouse'}").session() as client:
+            keep_rows_of_any_date(client)
 
     return made_once("migrated", make) / "clickhouse"
 
@@ -95,8 +95,22 @@ def served_engine() -> Path:
     def make(folder: Path) -> None:
         with ClickHouseHttp(folder) as server, ClickHouse(server.url(SERVED)).session(migrated=False) as client:
             migrations.migrate(client)
+            keep_rows_of_any_date(client)
 
     return made_once("served", make)
+
+
+def keep_rows_of_any_date(client: Client) -> None:
+    """Let the tables keep what tests write under fixed dates, however long ago these are by now.
+
+    The engine drops what is older than a table's TTL as soon as it is written, and no library moves the engine's clock.
+    """
+    with_ttl = client.query(
+        r"SELECT name, extract(engine_full, ' TTL (.+?) \+ toIntervalDay') FROM system.tables "
+        "WHERE database = currentDatabase() AND engine_full LIKE '% TTL %'"
+    )
+    for table, time in with_ttl.result_rows:
+        client.command(f"ALTER TABLE {table} MODIFY TTL {time} + INTERVAL 20000 DAY")
 
 
 def empty(client: Client) -> None:

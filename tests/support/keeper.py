@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -62,14 +63,18 @@ class ZooKeeper:
         )  # fmt: skip
         until = time.monotonic() + 120
         while self._process.poll() is None and time.monotonic() < until:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
-                time.sleep(0.1)  # Java is starting; its port is all that tells when it is there
-            else:
+            if self._serves():
                 return self
+            time.sleep(0.1)  # Java is starting
         self.__exit__(None, None, None)
         raise RuntimeError("ZooKeeper did not start")
+
+    def _serves(self) -> bool:
+        """True if it answers; where its port is open only, it cuts off the first that want a session."""
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+            connection.sendall(b"srvr")
+            return connection.recv(100).startswith(b"Zookeeper version")
+        return False
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._process.kill()
