@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from tests.support.engines import SERVED, copy_migrated, empty, migrated_engine
+from tests.support.engines import SERVED, copy_migrated, empty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.clickhouse_http import ClickHouseHttp
-
-
-@pytest.fixture(scope="session")
-def migrated_folder() -> Path:
-    """The folder of an embedded engine whose tables are up to date, to be copied."""
-    return migrated_engine()
 
 
 @pytest.fixture

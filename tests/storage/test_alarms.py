@@ -5,12 +5,10 @@ from __future__ import annotations
 
 import math
 import random
-import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,7 @@ from optiinfra_dagster.storage.reader_writer import compute, write_select
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.support import alarm
+from tests.support.engines import copy_migrated
 from tests.support.samples import select
 
 D, HOUR, Q = timedelta(days=1), timedelta(hours=1), timedelta(minutes=15)
@@ -349,10 +348,10 @@ def cases() -> dict[str, list[Score]]:
 
 
 @pytest.fixture(scope="module")
-def told(migrated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     """A place with the verdicts of the day and of the one before, on every case; the day after it has begun."""
     folder = tmp_path_factory.mktemp("alarms") / "clickhouse"
-    shutil.copytree(migrated_folder, folder, symlinks=True)
+    copy_migrated(folder)
     clickhouse = ClickHouse(f"chdb://{folder}")
     with clickhouse.session():
         scores = [replace(one, customer=customer) for customer, its in cases().items() for one in its]

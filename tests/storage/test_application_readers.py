@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import math
 import random
-import shutil
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -23,6 +22,7 @@ from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.sql import readers as readers_of_all
 from optiinfra_dagster.storage.writer import Writer
 from tests.support import samples
+from tests.support.engines import copy_migrated
 from tests.support.samples import BORDER, EARLY, LATE, select
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """What the readers say of every customer, on both transports; computed once, since every case is a customer."""
     if request.param == "chdb":
         folder = tmp_path_factory.mktemp("application") / "clickhouse"
-        shutil.copytree(request.getfixturevalue("migrated_folder"), folder, symlinks=True)
+        copy_migrated(folder)
         clickhouse = ClickHouse(f"chdb://{folder}")
     else:
         clickhouse = ClickHouse(request.getfixturevalue("clickhouse_http").url("application_readers"))

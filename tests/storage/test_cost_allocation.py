@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from decimal import Decimal
@@ -20,12 +19,12 @@ from optiinfra_dagster.storage.clickhouse import ClickHouse
 from tests.conftest import LONG
 from tests.storage.test_cost_readers import TODAY, D, Q, compute, day_of, periods_of
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
+from tests.support.engines import copy_migrated
 from tests.support.samples import resource, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import date
-    from pathlib import Path
 
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.model.slices import SliceResult
@@ -43,9 +42,9 @@ def customer(name: str, allocate_by: Sequence[str] = KEYS, shared: SharedCosts |
 
 
 @pytest.fixture(scope="module")
-def place(migrated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     folder = tmp_path_factory.mktemp("allocation") / "clickhouse"
-    shutil.copytree(migrated_folder, folder, symlinks=True)
+    copy_migrated(folder)
     clickhouse = ClickHouse(f"chdb://{folder}")
     with clickhouse.session():
         yield clickhouse

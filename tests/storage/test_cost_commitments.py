@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections import defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -16,12 +15,12 @@ from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.sql import readers
 from tests.storage.test_cost_readers import NOW, TODAY, day_of
 from tests.support.bills import charge, publish_bill
+from tests.support.engines import copy_migrated
 from tests.support.samples import select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import date
-    from pathlib import Path
 
     from optiinfra_dagster.model.cost import Charge
 
@@ -30,9 +29,9 @@ ZERO = Decimal(0)
 
 
 @pytest.fixture(scope="module")
-def place(migrated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     folder = tmp_path_factory.mktemp("commitments") / "clickhouse"
-    shutil.copytree(migrated_folder, folder, symlinks=True)
+    copy_migrated(folder)
     clickhouse = ClickHouse(f"chdb://{folder}")
     with clickhouse.session():
         yield clickhouse

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -21,11 +20,11 @@ from optiinfra_dagster.storage.writer import Writer
 from tests.conftest import LONG
 from tests.storage.test_cost_readers import NOW, TODAY, day_of
 from tests.support.bills import charge, estimates, publish_estimates
+from tests.support.engines import copy_migrated
 from tests.support.samples import select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from optiinfra_dagster.model.cost import Charge
 
@@ -48,9 +47,9 @@ def month(n: int) -> date:
 
 
 @pytest.fixture(scope="module")
-def place(migrated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     folder = tmp_path_factory.mktemp("invoices") / "clickhouse"
-    shutil.copytree(migrated_folder, folder, symlinks=True)
+    copy_migrated(folder)
     clickhouse = ClickHouse(f"chdb://{folder}")
     with clickhouse.session():
         yield clickhouse

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 from decimal import Decimal
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -20,11 +19,11 @@ from optiinfra_dagster.storage.cost_shown import COSTS
 from optiinfra_dagster.storage.reading import Query
 from tests.storage.test_cost_readers import NOW, TODAY, compute, day_of
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
+from tests.support.engines import copy_migrated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
-    from pathlib import Path
 
     from optiinfra_dagster.model.cost import Charge
 
@@ -49,9 +48,9 @@ BILLS = [
 
 
 @pytest.fixture(scope="module")
-def place(migrated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     folder = tmp_path_factory.mktemp("shown") / "clickhouse"
-    shutil.copytree(migrated_folder, folder, symlinks=True)
+    copy_migrated(folder)
     clickhouse = ClickHouse(f"chdb://{folder}")
     with clickhouse.session():
         publish_bill(clickhouse, DAYS, BILLS, customer="whole")

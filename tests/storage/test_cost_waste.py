@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from optiinfra_dagster.storage.rows import resource_rows
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
+from tests.support.engines import copy_migrated
 from tests.support.samples import resource, select
 
 if TYPE_CHECKING:
@@ -147,10 +147,10 @@ def inventoried(clickhouse: ClickHouse, found: Sequence[Resource], window: datet
 
 
 @pytest.fixture(scope="module")
-def waste(migrated_folder: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
+def waste(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
     """What the reader says, by resource, each of which it tells once."""
     folder = tmp_path_factory.mktemp("waste") / "clickhouse"
-    shutil.copytree(migrated_folder, folder, symlinks=True)
+    copy_migrated(folder)
     place = ClickHouse(f"chdb://{folder}")
     with place.session() as client:
         for ago in range(7, -1, -1):

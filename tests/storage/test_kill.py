@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.writer import Writer
 from tests.support import killing
+from tests.support.engines import copy_migrated
 from tests.support.samples import Row, age, collected, raw, seen_values, select, view
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ STEPS = [
 
 
 @pytest.fixture(scope="module")
-def clean(migrated_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Row], list[Row], list[Any]]:
+def clean(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Row], list[Row], list[Any]]:
     """What is there before the killed attempt, after a clean one, and the coverage that it recorded."""
     folder = tmp_path_factory.mktemp("clean") / "clickhouse"
-    shutil.copytree(migrated_folder, folder, symlinks=True)
+    copy_migrated(folder)
     clickhouse = ClickHouse(f"chdb://{folder}")
     with clickhouse.session():
         writer = Writer(clickhouse, schema.PERFORMANCE)

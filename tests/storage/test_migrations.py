@@ -103,10 +103,10 @@ def test_the_arrow_schema_is_that_of_the_table(clickhouse: ClickHouse, dataset: 
     assert set(dataset.key) <= plain.keys()
 
 
-def test_every_expiring_table_is_outlived_by_the_ledger(clickhouse: ClickHouse) -> None:
+def test_every_expiring_table_is_outlived_by_the_ledger(tmp_path: Path) -> None:
     """Without its ledger row a slice is not seen."""
     rows = select(
-        clickhouse,
+        ClickHouse(f"chdb://{copy_migrated(tmp_path / 'place', expiring=True)}"),
         "SELECT name, toUInt32OrZero(extract(engine_full, 'toIntervalDay\\((\\d+)\\)')) AS days FROM system.tables "
         "WHERE database = currentDatabase() AND engine_full LIKE '%TTL%'",
     )
@@ -234,7 +234,8 @@ def made(client: Client, database: str) -> dict[str, str]:
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Client]:
     """An embedded engine whose own database was migrated without a kill."""
-    with ClickHouse(f"chdb://{copy_migrated(tmp_path / 'place')}").session(migrated=False) as client:
+    folder = copy_migrated(tmp_path / "place", expiring=True)
+    with ClickHouse(f"chdb://{folder}").session(migrated=False) as client:
         yield client
 
 

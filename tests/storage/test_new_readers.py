@@ -25,7 +25,7 @@ from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from optiinfra_dagster.storage.reader_writer import compute
 from optiinfra_dagster.storage.reading import Query
 from optiinfra_dagster.storage.topology import SINGLE
-from tests.support.engines import empty
+from tests.support.engines import copy_migrated, empty
 from tests.support.samples import collected, select
 
 if TYPE_CHECKING:
@@ -318,11 +318,12 @@ def test_a_key_that_the_select_lacks_is_told(folder: Path, chdb_url: str) -> Non
         pass
 
 
-def test_the_rules_give_the_tables_that_migrations_made(open_engine: ClickHouse) -> None:
+def test_the_rules_give_the_tables_that_migrations_made(tmp_path: Path) -> None:
     """So that a reader whose SELECT changes keeps its types, its key but for the order, and for how long it is kept."""
     made_by_migrations = [reader for reader in sql.readers().values() if not reader.is_own]
     assert made_by_migrations
-    with open_engine.session() as client:
+    folder = copy_migrated(tmp_path / "clickhouse", expiring=True)
+    with ClickHouse(f"chdb://{folder}").session() as client:
         for reader in made_by_migrations:
             described = client.query(f"DESCRIBE TABLE {reader.table}").result_rows
             made = {row[0]: row[1] for row in described if row[0] not in {"window_start", "batch", "values"}}

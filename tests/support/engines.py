@@ -65,15 +65,30 @@ def migrated_engine() -> Path:
     """The folder of the engine; nobody opens it after it was made."""
 
     def make(folder: Path) -> None:
-        with ClickHouse(f"chdb://{folder / 'clickhouse'}").session() as client:
-            keep_rows_of_any_date(client)
+        with ClickHouse(f"chdb://{folder / 'clickhouse'}").session():
+            pass
 
     return made_once("migrated", make) / "clickhouse"
 
 
-def copy_migrated(folder: Path) -> Path:
-    """Make a new engine at `folder`, with every table and no row."""
-    shutil.copytree(migrated_engine(), folder, symlinks=True)
+@cache
+def keeping_engine() -> Path:
+    """The folder of a copy whose tables keep rows of any date; nobody opens it after it was made."""
+
+    def make(folder: Path) -> None:
+        shutil.copytree(migrated_engine(), folder / "clickhouse", symlinks=True)
+        with ClickHouse(f"chdb://{folder / 'clickhouse'}").session() as client:
+            keep_rows_of_any_date(client)
+
+    return made_once("keeping", make) / "clickhouse"
+
+
+def copy_migrated(folder: Path, *, expiring: bool = False) -> Path:
+    """Make a new engine at `folder`, with every table and no row.
+
+    With `expiring`, the tables drop what is older than the product keeps.
+    """
+    shutil.copytree(migrated_engine() if expiring else keeping_engine(), folder, symlinks=True)
     return folder
 
 
