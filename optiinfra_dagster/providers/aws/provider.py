@@ -1,4 +1,4 @@
-"""AWS as a provider: which module does what. SDKs are imported when a method is called."""
+"""AWS as a provider: which module does what. SDKs and kinds are imported when a method is called."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.model.sizes import MachineTypes
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.bill_sources import bill_sources
-from optiinfra_dagster.providers.aws.services import KINDS, actions
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
@@ -36,6 +35,8 @@ class Aws:
     @property
     def kinds(self) -> Mapping[str, AwsKind]:
         """The kinds of resource by name."""
+        from optiinfra_dagster.providers.aws.services import KINDS
+
         return KINDS
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
@@ -44,6 +45,8 @@ class Aws:
         An account with a `cost_export` needs s3:ListBucket and s3:GetObject on its bucket, in place of
         ce:GetCostAndUsage.
         """
+        from optiinfra_dagster.providers.aws.services import actions
+
         return actions(families)
 
     def policy(self, account: AwsAccount | None, families: Collection[str], interactions: str = "") -> Policy:
@@ -94,7 +97,7 @@ class Aws:
 
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
-        known = KINDS.get(kind)
+        known = self.kinds.get(kind)
         return (known.bill_service if known else "") or kind
 
     def machine_types(

@@ -1,4 +1,4 @@
-"""Azure as a provider: which module does what. SDKs are imported when a method is called."""
+"""Azure as a provider: which module does what. SDKs and kinds are imported when a method is called."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from optiinfra_dagster.model.sizes import MachineTypes
 from optiinfra_dagster.providers.azure.account import AzureAccount
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
 from optiinfra_dagster.providers.azure.roles import built_in
-from optiinfra_dagster.providers.azure.services import KINDS, components
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
@@ -37,6 +36,8 @@ class Azure:
     @property
     def kinds(self) -> Mapping[str, Kind]:
         """The kinds of resource by name."""
+        from optiinfra_dagster.providers.azure.services import KINDS
+
         return KINDS
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
@@ -85,11 +86,14 @@ class Azure:
 
     def components(self, resource: Resource) -> list[Component]:
         """The parts of a resource that have a list price."""
+        from optiinfra_dagster.providers.azure.services import components
+
         return components(resource)
 
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
-        return (KINDS[kind].bill_service if kind in KINDS else "") or kind
+        known = self.kinds.get(kind)
+        return (known.bill_service if known else "") or kind
 
     def machine_types(
         self, customer_id: str, accounts: Sequence[AzureAccount], kinds: Collection[str], meter: Meter

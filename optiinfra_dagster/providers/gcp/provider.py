@@ -1,4 +1,4 @@
-"""Google Cloud as a provider: which module does what. SDKs are imported when a method is called, and only if it calls.
+"""Google Cloud as a provider: which module does what. SDKs and kinds are imported when a method is called.
 
 A cost collection asks for sources, prices and components in every window, and for bills when one is due: only then is
 BigQuery's client imported.
@@ -15,7 +15,6 @@ from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.model.sizes import MachineTypes
 from optiinfra_dagster.providers.gcp import bill_sources, permissions
 from optiinfra_dagster.providers.gcp.account import GcpAccount
-from optiinfra_dagster.providers.gcp.services import KINDS
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
@@ -40,6 +39,8 @@ class Gcp:
     @property
     def kinds(self) -> Mapping[str, Kind]:
         """The kinds of resource by name."""
+        from optiinfra_dagster.providers.gcp.services import KINDS
+
         return KINDS
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
@@ -90,12 +91,13 @@ class Gcp:
 
     def components(self, resource: Resource) -> list[Component]:
         """The parts of a resource that have a list price."""
-        kind = KINDS.get(resource.kind)
+        kind = self.kinds.get(resource.kind)
         return list(kind.price_parts(resource)) if kind is not None and kind.price_parts is not None else []
 
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
-        return KINDS[kind].bill_service or kind if kind in KINDS else kind
+        known = self.kinds.get(kind)
+        return (known.bill_service if known else "") or kind
 
     def machine_types(
         self, customer_id: str, accounts: Sequence[GcpAccount], kinds: Collection[str], meter: Meter

@@ -12,8 +12,6 @@ from optiinfra_dagster.model.cost import Bill
 from optiinfra_dagster.providers.policy import needed
 from optiinfra_dagster.providers.vultr.account import VultrAccount
 from optiinfra_dagster.providers.vultr.bill_sources import bill_sources
-from optiinfra_dagster.providers.vultr.kind import BILLING, VIEW
-from optiinfra_dagster.providers.vultr.services import KINDS, LISTINGS
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import BillRequest, Component, PriceList, Source
@@ -38,10 +36,15 @@ class Vultr:
     @property
     def kinds(self) -> Mapping[str, Kind]:
         """The kinds of resource by name."""
+        from optiinfra_dagster.providers.vultr.services import KINDS
+
         return KINDS
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
         """The permissions of the user whose API key it is, in the words of `acls` in get-account."""
+        from optiinfra_dagster.providers.vultr.kind import BILLING, VIEW
+        from optiinfra_dagster.providers.vultr.services import LISTINGS
+
         needed = set[str]()
         if "resource" in families:
             needed |= {kind.permission for kind in LISTINGS}
@@ -100,7 +103,8 @@ class Vultr:
 
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
-        return KINDS[kind].bill_service or kind if kind in KINDS else kind
+        known = self.kinds.get(kind)
+        return (known.bill_service if known else "") or kind
 
     def machine_types(
         self, customer_id: str, accounts: Sequence[VultrAccount], kinds: Collection[str], meter: Meter
