@@ -7,10 +7,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.config.customers import FAMILIES
-from optiinfra_dagster.model.sizes import MachineTypes
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.bill_sources import bill_sources
+from optiinfra_dagster.providers.protocol import Provider
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
@@ -23,12 +22,11 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.policy import Policy
 
 
-class Aws:
-    """AWS; see `protocol.Provider` for what each method is for."""
+class Aws(Provider[AwsAccount]):
+    """AWS; see `Provider` for what each method is for."""
 
     name = "aws"
     account_type = AwsAccount
-    families = FAMILIES
     metrics_history = timedelta(days=63)  # CloudWatch user guide: points of 5 minutes are kept for 63 days
     has_daily_totals = True
 
@@ -99,13 +97,6 @@ class Aws:
         """The bill's name of the service that charges for a kind."""
         known = self.kinds.get(kind)
         return (known.bill_service if known else "") or kind
-
-    def machine_types(
-        self, customer_id: str, accounts: Sequence[AwsAccount], kinds: Collection[str], meter: Meter
-    ) -> MachineTypes:
-        """None: the names of types tell their sizes."""
-        del customer_id, accounts, kinds, meter
-        return MachineTypes()
 
     def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
         """A machine or database in its type and in the next smaller one."""

@@ -7,11 +7,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.config.customers import FAMILIES
-from optiinfra_dagster.model.sizes import MachineTypes
 from optiinfra_dagster.providers.azure.account import AzureAccount
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
 from optiinfra_dagster.providers.azure.roles import built_in
+from optiinfra_dagster.providers.protocol import Provider
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
@@ -24,14 +23,12 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.policy import Policy
 
 
-class Azure:
-    """Azure; see `protocol.Provider` for what each method is for."""
+class Azure(Provider[AzureAccount]):
+    """Azure; see `Provider` for what each method is for."""
 
     name = "azure"
     account_type = AzureAccount
-    families = FAMILIES
     metrics_history = timedelta(days=93)  # Azure Monitor metrics overview: platform metrics are kept for 93 days
-    has_daily_totals = False
 
     @property
     def kinds(self) -> Mapping[str, Kind]:
@@ -94,13 +91,6 @@ class Azure:
         """The bill's name of the service that charges for a kind."""
         known = self.kinds.get(kind)
         return (known.bill_service if known else "") or kind
-
-    def machine_types(
-        self, customer_id: str, accounts: Sequence[AzureAccount], kinds: Collection[str], meter: Meter
-    ) -> MachineTypes:
-        """None: the names of types tell their sizes."""
-        del customer_id, accounts, kinds, meter
-        return MachineTypes()
 
     def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
         """A machine or database in its type and in the next smaller one."""

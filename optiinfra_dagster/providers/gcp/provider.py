@@ -11,10 +11,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.config.customers import FAMILIES
-from optiinfra_dagster.model.sizes import MachineTypes
 from optiinfra_dagster.providers.gcp import bill_sources, permissions
 from optiinfra_dagster.providers.gcp.account import GcpAccount
+from optiinfra_dagster.providers.protocol import Provider
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
@@ -27,14 +26,12 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.policy import Policy
 
 
-class Gcp:
-    """Google Cloud; see `protocol.Provider` for what each method is for."""
+class Gcp(Provider[GcpAccount]):
+    """Google Cloud; see `Provider` for what each method is for."""
 
     name = "gcp"
     account_type = GcpAccount
-    families = FAMILIES
     metrics_history = timedelta(days=42)  # Cloud Monitoring keeps points as sampled for 6 weeks, then every 10 minutes
-    has_daily_totals = False
 
     @property
     def kinds(self) -> Mapping[str, Kind]:
@@ -98,13 +95,6 @@ class Gcp:
         """The bill's name of the service that charges for a kind."""
         known = self.kinds.get(kind)
         return (known.bill_service if known else "") or kind
-
-    def machine_types(
-        self, customer_id: str, accounts: Sequence[GcpAccount], kinds: Collection[str], meter: Meter
-    ) -> MachineTypes:
-        """None: the names of types tell their sizes."""
-        del customer_id, accounts, kinds, meter
-        return MachineTypes()
 
     def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
         """A machine or database in its type and in the next smaller one."""

@@ -7,14 +7,13 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.config.customers import FAMILIES
-from optiinfra_dagster.model.cost import Bill
 from optiinfra_dagster.providers.policy import needed
+from optiinfra_dagster.providers.protocol import Provider
 from optiinfra_dagster.providers.vultr.account import VultrAccount
 from optiinfra_dagster.providers.vultr.bill_sources import bill_sources
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.model.cost import BillRequest, Component, PriceList, Source
+    from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
     from optiinfra_dagster.model.inventory import Inventory, Resource
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.model.metrics import MetricsRequest, MetricsResult
@@ -24,12 +23,11 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.policy import Policy
 
 
-class Vultr:
-    """Vultr; see `protocol.Provider` for what each method is for."""
+class Vultr(Provider[VultrAccount]):
+    """Vultr; see `Provider` for what each method is for."""
 
     name = "vultr"
     account_type = VultrAccount
-    families = FAMILIES
     metrics_history = timedelta(days=15)  # Prometheus: --storage.tsdb.retention.time, unless somebody changed it
     has_daily_totals = True
 
@@ -140,8 +138,3 @@ class Vultr:
         from optiinfra_dagster.providers.vultr import check
 
         return check.check(customer_id, account, families)
-
-    def newest_bill(self, customer_id: str, source: Source[VultrAccount]) -> Bill:
-        """Nothing is read: the bill of an account is of nothing else."""
-        del customer_id, source
-        return Bill()
