@@ -12,8 +12,10 @@ gc.disable()  # nothing becomes garbage here: to look for it while all is loaded
 from optiinfra_dagster.assembly import build_defs  # noqa: E402 - see the line above
 from optiinfra_dagster.config.settings import load_settings  # noqa: E402
 
-defs = build_defs(load_settings())
-# What is loaded stays for the life of the process. Python would walk all of it again and again, and when the process
-# ends: for that alone, 0.4 CPU-s of each run.
-gc.freeze()
-gc.enable()
+try:
+    defs = build_defs(load_settings())
+finally:
+    # What is loaded stays for the life of the process. Python would walk all of it again and again, and when the
+    # process ends: for that alone, 0.4 CPU-s of each run.
+    gc.freeze()
+    gc.enable()
