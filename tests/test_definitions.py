@@ -180,17 +180,28 @@ def test_the_columns_of_every_asset_are_those_of_its_view(defs: dg.Definitions, 
             assert {one.name: one.description for one in columns}["days"] == "1, 7 or 30"
 
 
-def test_the_definitions_load_without_any_sdk(tmp_path: Path) -> None:
+LOAD = """
+import gc, json, sys, optiinfra_dagster.definitions
+print(json.dumps([[*sys.modules], gc.isenabled(), gc.get_freeze_count(), len(gc.get_objects())]))
+"""
+
+
+def test_the_definitions_load_without_sdk_and_kinds_and_are_never_looked_through_for_garbage(tmp_path: Path) -> None:
     heavy = [
         "boto3", "botocore", "pandas", "pyarrow", "clickhouse_connect", "chdb", "moto", "google.cloud", "azure", "groq",
         "numpy", "rich.table", "sqlalchemy", "alembic", "mcp", "uvicorn", "optiinfra_dagster.lab",
+        *(f"optiinfra_dagster.providers.{cloud}.services" for cloud in ("aws", "azure", "gcp", "vultr")),
     ]  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", "import json, sys, optiinfra_dagster.definitions; print(json.dumps([*sys.modules]))"],
+        [sys.executable, "-c", LOAD],
         env={"DAGSTER_HOME": str(tmp_path), "PATH": ""}, cwd=PROJECT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert not set(heavy) & set(json.loads(done.stdout))
+    loaded, enabled, frozen, looked_through = json.loads(done.stdout)
+    assert not set(heavy) & set(loaded)
+    assert enabled
+    assert frozen > 100_000
+    assert looked_through < 1_000
 
 
 def test_the_command_line_does_not_build_what_it_builds_later() -> None:

@@ -1,4 +1,4 @@
-"""The collection assets: one factory for the matrix of providers and families, because data drives it.
+"""The collection assets: one factory makes the asset of each provider and family.
 
 `<provider>/<family>` collects its family of metrics for every customer that has the provider. The work itself is in
 `collection/`.
@@ -22,7 +22,7 @@ from optiinfra_dagster.storage.io_manager import SliceStream
 if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
 
-# What a family of the same window works from.
+# The families that a family needs of the same window.
 UPSTREAM: dict[str, tuple[str, ...]] = {
     "resource": (),
     "performance": ("resource",),
@@ -30,7 +30,7 @@ UPSTREAM: dict[str, tuple[str, ...]] = {
     "application": (),
 }
 
-# Which file of `collection/` has a family's work.
+# The file of `collection/` that collects a family.
 COLLECTS = {
     "resource": "inventory.py",
     "performance": "metrics.py",

@@ -13,7 +13,7 @@ from optiinfra_dagster.model.errors import CloudError, OptiInfraError
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
-    from optiinfra_dagster.quality.golden import Scored
+    from optiinfra_dagster.quality.golden import GoldenScore
 
 KEY = dg.AssetKey(["application", "golden"])
 
@@ -67,7 +67,7 @@ def build(settings: "Settings") -> dg.AssetsDefinition:
     return golden
 
 
-def _metadata(scored: "Scored", judge_model: str) -> dict[str, Any]:
+def _metadata(scored: "GoldenScore", judge_model: str) -> dict[str, Any]:
     """Metadata for the asset's page: the figures, and the number of requests, zero if the figures were known."""
     return {
         "judge_model": judge_model,

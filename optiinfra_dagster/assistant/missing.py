@@ -27,7 +27,7 @@ LONGEST_REASON = 300  # characters: an error may be as long as a cloud likes
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
+class MissingWindows:
     """Windows of a provider that are not whole, all for one kind of reason.
 
     `state` is partial, failed, budget or not_configured as the ledger has it, `not_collected` where no attempt is
@@ -60,7 +60,7 @@ def missing(
     slices: Mapping[str, datetime],
     settings: Settings,
     kept: timedelta | None,
-) -> list[Missing]:
+) -> list[MissingWindows]:
     """What an answer lacks: of `slices`, the newest ones by provider, or of the times that the query names.
 
     From the first of these windows to the newest that must be there. A window that is not due, since the customer is
@@ -73,10 +73,10 @@ def missing(
     begin = windows.parse_time(query.from_, "from") if query.from_ else None
     end = windows.parse_time(query.to, "to") if query.to else None
     is_newest = begin is None and end is None
-    found: list[Missing] = []
+    found: list[MissingWindows] = []
     if begin is not None and kept is not None and begin < now - kept:
         said = f"rows are kept for {kept.days} days, and older ones are gone"
-        found.append(Missing("", EXPIRED, None, begin, now - kept, said))
+        found.append(MissingWindows("", EXPIRED, None, begin, now - kept, said))
     providers = [
         name
         for name in PROVIDERS
@@ -112,7 +112,7 @@ def _of_provider(
     due: datetime,
     known_at: datetime | None,
     why_never: str,
-) -> Iterator[Missing]:
+) -> Iterator[MissingWindows]:
     """Of a provider's windows from `first`, or the first that was tried, to `last`; those up to `due` must be there."""
     rows = client.query(
         read_sql("queries/slices_as_shown"),
@@ -131,12 +131,12 @@ def _of_provider(
         if state != "whole":
             reason = shortened(plain(why), LONGEST_REASON) or "it does not say why"
             of = "of bills: " if dataset != query.family else ""
-            yield Missing(provider, state, count, _utc(begin), _utc(end), of + reason)
+            yield MissingWindows(provider, state, count, _utc(begin), _utc(end), of + reason)
     if first is None:
         first = _utc(min(row[5] for row in tried)) if tried else due
     never = (due - first) // windows.WINDOW + 1 - sum(row[4] for row in tried) if first <= due else 0
     if never > 0:
-        yield Missing(provider, NEVER, never, first, due, why_never)
+        yield MissingWindows(provider, NEVER, never, first, due, why_never)
 
 
 def _utc(seconds: int) -> datetime:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from optiinfra_dagster.config.settings import Settings
-    from optiinfra_dagster.quality.labelling import Chosen
+    from optiinfra_dagster.quality.labelling import Selection
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 USUAL = timedelta(days=7)
@@ -110,7 +110,7 @@ def add_cases(
         yield f"{chosen.gone} were left out: they are no longer in the logs."
 
 
-def _nothing(customer_id: str, begin: datetime, end: datetime, chosen: Chosen) -> str:
+def _nothing(customer_id: str, begin: datetime, end: datetime, chosen: Selection) -> str:
     time = f"from {begin:%Y-%m-%dT%H:%MZ} to {end:%Y-%m-%dT%H:%MZ}"
     if chosen.known or chosen.gone:
         return (

@@ -60,7 +60,7 @@ def judging(context: Context) -> Iterator[Work]:
             late=late,
             now=context.now,
         )
-        counted = _Counted(meter)
+        counted = _MeterReading(meter)
 
         def result(window: datetime) -> SliceResult:
             judged = collect(customer, provider, window, source, judge, verdicts, context.now, second)
@@ -97,7 +97,7 @@ def judging(context: Context) -> Iterator[Work]:
             judge.close()
 
 
-class _Counted:
+class _MeterReading:
     """What a meter counts, from one slice to the next."""
 
     def __init__(self, meter: Meter) -> None:

@@ -27,11 +27,11 @@ SLOW_TIMES = 4
 TaskT = TypeVar("TaskT")
 
 
-class _Ended:
+class _End:
     """A task's last item in the queue."""
 
 
-_ENDED = _Ended()
+_END = _End()
 
 _stopping = threading.Event()
 
@@ -51,11 +51,11 @@ def in_flush_batches(  # noqa: C901 - two small closures and a loop, simpler tog
     if not tasks:
         return
     # A bounded queue: when ClickHouse is slow, collection waits instead of filling the memory.
-    finished: queue.Queue[SliceResult | _Ended] = queue.Queue(maxsize=2 * slots.most)
+    finished: queue.Queue[SliceResult | _End] = queue.Queue(maxsize=2 * slots.most)
     stop = threading.Event()
 
-    def emit(item: SliceResult | _Ended) -> None:
-        while not stop.is_set() and (item is _ENDED or not _stopping.is_set()):
+    def emit(item: SliceResult | _End) -> None:
+        while not stop.is_set() and (item is _END or not _stopping.is_set()):
             try:
                 return finished.put(item, timeout=0.5)
             except queue.Full:
@@ -71,7 +71,7 @@ def in_flush_batches(  # noqa: C901 - two small closures and a loop, simpler tog
                         if stop.is_set() or _stopping.is_set():
                             break
         finally:
-            emit(_ENDED)
+            emit(_END)
 
     with ThreadPoolExecutor(min(slots.threads, len(tasks)), thread_name_prefix="customer") as pool:
         for task in tasks:
@@ -123,7 +123,7 @@ class SlotPool:
 
 
 def _next_batch(
-    finished: queue.Queue[SliceResult | _Ended], going: int, slots: SlotPool
+    finished: queue.Queue[SliceResult | _End], going: int, slots: SlotPool
 ) -> tuple[list[SliceResult], int]:
     """The slices that arrive until a batch is full or old, and how many of the `going` tasks ended meanwhile."""
     batch: list[SliceResult] = []
@@ -135,7 +135,7 @@ def _next_batch(
             item = finished.get(timeout=min(wait, SLOW_SECONDS / 10))
         except queue.Empty:
             continue
-        if isinstance(item, _Ended):
+        if isinstance(item, _End):
             ended += 1
             continue
         batch.append(item)

@@ -9,6 +9,6 @@ class Replication(StrEnum):
     """Who replicates. The value is what `OPTIINFRA_CLICKHOUSE_REPLICATION` says."""
 
     NONE = "none"  # nobody: one server, or the embedded engine
-    DATABASE = "database"  # a database of the engine Replicated: statements reach every replica, paths are its own
+    DATABASE = "database"  # a database of the engine Replicated, which sends statements to all and chooses paths
     PATH = "path"  # tables by paths of Keeper that hold the macros {shard} and {replica}; statements ON CLUSTER
     CLOUD = "cloud"  # ClickHouse Cloud: SharedMergeTree, whatever the statements say

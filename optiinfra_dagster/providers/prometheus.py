@@ -253,7 +253,7 @@ class Machines:
         except TypeError:  # a label that is no text at all
             return self._search(names)
 
-    def since_creation(self, owned: _Owned) -> _Owned:
+    def since_creation(self, owned: _ResourceSeries) -> _ResourceSeries:
         """A series without what a predecessor told, which had the same name or address before the resource was made."""
         if owned.rank not in self._reused:
             return owned
@@ -360,7 +360,7 @@ def read_metrics(
     return result
 
 
-class _Owned(NamedTuple):
+class _ResourceSeries(NamedTuple):
     """A series of a resource; `rank` is that of the label which named it."""
 
     resource: Resource
@@ -369,7 +369,7 @@ class _Owned(NamedTuple):
     starts: list[int]
     values: list[float]
 
-    def with_rest_of(self, other: _Owned) -> _Owned:
+    def with_rest_of(self, other: _ResourceSeries) -> _ResourceSeries:
         """One series of two: where both have a point, that counts whose label names the resource most surely."""
         surer, rest = sorted((self, other), key=lambda one: (one.rank, str(one.labels)))
         points = dict(zip(rest.starts, rest.values, strict=True)) | dict(zip(surer.starts, surer.values, strict=True))
@@ -377,7 +377,7 @@ class _Owned(NamedTuple):
         return surer._replace(starts=starts, values=[points[start] for start in starts])
 
 
-def _series(owned: _Owned, metric: Metric) -> Series:
+def _series(owned: _ResourceSeries, metric: Metric) -> Series:
     factor, offset, values = metric.factor, metric.offset, owned.values
     if factor != 1 or offset:
         values = [value * factor + offset for value in values]
@@ -396,18 +396,18 @@ def _read(prometheus: Prometheus, metric: Metric, start: datetime, end: datetime
     return whole
 
 
-def _owned(machines: Machines, matrix: Matrix) -> Iterator[_Owned]:
+def _owned(machines: Machines, matrix: Matrix) -> Iterator[_ResourceSeries]:
     """The series of each resource: of several at a moment, that whose label names it most surely.
 
     Several are the parts of a long range, or follow each other where a machine's labels changed, as with a new image.
     """
-    best: dict[str, _Owned] = {}
+    best: dict[str, _ResourceSeries] = {}
     for labels, starts, values in matrix.series:
         owner = machines.owner(labels) if values else None
         if owner is None:
             continue
         rank, resource = owner
-        owned = machines.since_creation(_Owned(resource, rank, labels, starts, values))
+        owned = machines.since_creation(_ResourceSeries(resource, rank, labels, starts, values))
         known = best.get(resource.resource_id)
         best[resource.resource_id] = owned if known is None else known.with_rest_of(owned)
     yield from (owned for owned in best.values() if owned.values)

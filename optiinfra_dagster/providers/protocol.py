@@ -1,8 +1,8 @@
 """The contract of a provider: what the rest of the program asks of a cloud. No SDK is imported here.
 
-A provider is a folder with a class that fits `Provider`, and a line in `registry.py`. Its methods import the modules
-that need an SDK when they are called, so that loading the definitions stays cheap: the four SDKs together take
-3.5 CPU-s and 350 MB to import.
+A provider is a folder with a class that fits `Provider`, and two lines in `registry.py`. Its methods import the modules
+that need an SDK, and its kinds, when they are called, so that who needs its name and accounts alone pays for no more:
+the four SDKs together take 3.5 CPU-s and 350 MB to import, the kinds 0.05 CPU-s.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Every provider. One more is a folder and a line here."""
+"""Every provider. One more is a folder, and two lines here: its import and its place in `_ALL`."""
 
 from __future__ import annotations
 

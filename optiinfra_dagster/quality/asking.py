@@ -36,7 +36,7 @@ BLOCK = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgeResult:
     """The verdicts on some interactions, by their keys, and what asking took now (cached verdicts take nothing).
 
     `reasons` says more of failures that are nobody's question's: what ran out, and when more comes.
@@ -75,7 +75,7 @@ def judge_all(
     now: Callable[[], datetime],
     allowance: Allowance | None = None,
     own: Sequence[Rubric] = (),
-) -> Judged:
+) -> JudgeResult:
     """The verdicts on interactions by our metrics and the customer's `own` rubrics, by their keys.
 
     Known ones come from the cache, the others are asked for in turn.
@@ -91,11 +91,11 @@ def judge_all(
     known = verdicts.load(customer_id, list({key: None for _, keys in wanted for key in keys}))
     waiting = deque(requests_for(wanted, [key for key, verdict in known.items() if verdict.settled]))
     if not waiting:
-        return Judged(known)
+        return JudgeResult(known)
     judge.prepare()
     begun = allowance or Allowance(judge.day, now())
     wallet = Wallet(verdicts.spend, customer_id, begun, judge.budgets)
-    asking = _Asking(judge, wallet, waiting, known)
+    asking = _QuestionPool(judge, wallet, waiting, known)
     asked: dict[str, Verdict] = {}
     try:
         while asking.go_on():
@@ -111,10 +111,10 @@ def judge_all(
     if paused := judge.pace.pause_seconds:
         until = now() + timedelta(seconds=paused)
         reasons[Failure.PAUSED] = f"{judge.server.name} asked to wait until {until:%Y-%m-%d %H:%M} UTC"
-    return Judged(known, asked, reasons)
+    return JudgeResult(known, asked, reasons)
 
 
-class _Asking:
+class _QuestionPool:
     """Questions put to a judge a few at a time, each in the place of one whose verdict was taken."""
 
     def __init__(

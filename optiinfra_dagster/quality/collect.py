@@ -45,7 +45,7 @@ START_LOGGING = (
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
+class WindowResult:
     """The result of one window: the fields of its slice, what was paid for judging it now, and its interactions' ids.
 
     `judge_usd` is no field of the slice: the ledger's costs are what the customer's clouds charge.
@@ -69,7 +69,7 @@ def collect(
     verdicts: Verdicts,
     now: Callable[[], datetime],
     second: SecondJudge | None = None,
-) -> Collected:
+) -> WindowResult:
     """Judge a sample of a window's interactions; without a judge, say what to set.
 
     Raises:
@@ -81,11 +81,11 @@ def collect(
         raise ConfigError(f"{customer.id} has no `application` in the customers file: add one with `interactions`.")
     application = customer.application
     if judge is None:
-        return Collected(SliceStatus.NOT_CONFIGURED, error=NO_KEY)
+        return WindowResult(SliceStatus.NOT_CONFIGURED, error=NO_KEY)
     drawn = draw(customer.id, application, provider, window, source)
     sample, counts = drawn.sample, drawn.counts
     if not counts.records and source.is_empty(provider):
-        return Collected(SliceStatus.FAILED, error=f"nothing was ever logged in {source.place}. {START_LOGGING}")
+        return WindowResult(SliceStatus.FAILED, error=f"nothing was ever logged in {source.place}. {START_LOGGING}")
     # The applications in turn, so that none starves the others where a budget ends.
     turns = zip_longest(*(sample.chosen(application) for application in sample.applications))
     chosen = [replace(one, earlier=drawn.sessions.before(one)) for turn in turns for one in turn if one is not None]
@@ -130,7 +130,7 @@ def collect(
         table = pa.concat_tables([table, of_second])
     judging = explain(lacking, len(scored), judge, judged.reasons)
     error = " ".join(text for text in (explain_unread(counts), judging) if text)
-    return Collected(
+    return WindowResult(
         SliceStatus.PARTIAL if error else SliceStatus.OK,
         table,
         error=f"{error} {others.error}".strip(),

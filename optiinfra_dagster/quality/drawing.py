@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.quality.counts import SourceCounts
 from optiinfra_dagster.quality.doubles import Doubles
-from optiinfra_dagster.quality.feedback import Given, note_ids
+from optiinfra_dagster.quality.feedback import WindowFeedback, note_ids
 from optiinfra_dagster.quality.interactions import Feedback, Interaction
 from optiinfra_dagster.quality.sampling import Sample
 from optiinfra_dagster.quality.sessions import Sessions
@@ -28,7 +28,7 @@ class Drawn:
     """What is kept of a window's calls, each of which counts once, and the counts of what was read for it."""
 
     sample: Sample
-    feedback: Given
+    feedback: WindowFeedback
     counts: SourceCounts = field(default_factory=SourceCounts)
     sessions: Sessions = field(default_factory=Sessions)
     usage: Usage = field(default_factory=Usage)
@@ -54,7 +54,7 @@ def draw(
     """
     end = window + windows.WINDOW
     size = application.sample_per_window
-    doubles, drawn = Doubles(), Drawn(Sample(customer_id, window, size), Given(customer_id, application))
+    doubles, drawn = Doubles(), Drawn(Sample(customer_id, window, size), WindowFeedback(customer_id, application))
     for item in source.fetch(provider, window, end):
         if isinstance(item, Feedback):
             drawn.feedback.add(item)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 METRIC = "feedback"
 
 
-class Given:
+class WindowFeedback:
     """The feedback of a window while its log is read."""
 
     def __init__(self, customer_id: str, application: Application) -> None:

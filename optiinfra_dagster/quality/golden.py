@@ -98,7 +98,7 @@ class GoldenSet:
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class GoldenScore:
     """The agreement figures of the judge's version, and how many requests they took now."""
 
     judge_version: str
@@ -174,7 +174,7 @@ def score(
     *,
     run_id: str = "",
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Scored:
+) -> GoldenScore:
     """The judge's agreement with a golden set: as it was found before, else by judging the set now.
 
     Raises:
@@ -183,7 +183,7 @@ def score(
     """
     before = load_agreements(clickhouse, judge.version, golden.digest)
     if before:
-        return Scored(judge.version, before, 0)
+        return GoldenScore(judge.version, before, 0)
     verdicts, requests = [], 0
     for part in _parts(golden.interactions):
         judged = judge_all(OWNER, part, judge, Verdicts(clickhouse), store_text=False, now=now)
@@ -207,7 +207,7 @@ def score(
         run_id=run_id,
         scored_at=now(),
     )
-    return Scored(judge.version, agreements, requests)
+    return GoldenScore(judge.version, agreements, requests)
 
 
 def _parts(interactions: Sequence[Interaction]) -> Iterator[Sequence[Interaction]]:

@@ -44,7 +44,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class Selection:
     """The lines to be labelled, by what they were chosen for, and how many were passed over.
 
     `known` are in the golden set already or have the texts of another one, `gone` are no longer in the logs.
@@ -63,7 +63,7 @@ def cases_to_label(
     end: datetime,
     count: int,
     golden: GoldenSet | None,
-) -> Chosen:
+) -> Selection:
     """The `count` interactions of [begin, end) to be labelled; the same ones whenever the same is known.
 
     With `store_text` their texts are read from the customer's logs, otherwise only ids are told.
@@ -152,7 +152,7 @@ def _id(customer_id: str, case: Case) -> str:
 
 def _told(
     customer_id: str, chosen: Mapping[Case, Reason], texts: Mapping[Case, Texts | None], known: int, gone: int
-) -> Chosen:
+) -> Selection:
     lines = [
         {
             "id": _id(customer_id, case),
@@ -164,7 +164,7 @@ def _told(
         }
         for case, reason in chosen.items()
     ]
-    return Chosen(lines, Counter(chosen.values()), known, gone)
+    return Selection(lines, Counter(chosen.values()), known, gone)
 
 
 def write(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:

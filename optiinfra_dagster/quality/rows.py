@@ -54,7 +54,7 @@ def metric_rows(
         common["earlier_turns"] = len(interaction.earlier)
 
     def row(
-        metric: str, scored: _Scored, *, worse: bool, by: Verdict | None = None, version: str = ""
+        metric: str, scored: _MetricScore, *, worse: bool, by: Verdict | None = None, version: str = ""
     ) -> ApplicationRow:
         details = {"direction": "higher_is_worse" if worse else "higher_is_better", **common, **scored.details}
         return ApplicationRow(
@@ -80,10 +80,10 @@ def metric_rows(
         worse, version = rubric_.direction == "higher_is_worse", own_rubrics.judged_by(verdict.judge_version, rubric_)
         yield row(f"rubric:{rubric_.name}", _own_score(rubric_, judged), worse=worse, by=judged, version=version)
     for name, found in rules.apply(interaction, application).items():
-        yield row(name, _Scored(*found), worse=True)
+        yield row(name, _MetricScore(*found), worse=True)
 
 
-class _Scored(NamedTuple):
+class _MetricScore(NamedTuple):
     """A metric's score from 0 to 1, its label, and what else is to be told; `quoting` may quote what is judged."""
 
     score: float | None
@@ -92,7 +92,7 @@ class _Scored(NamedTuple):
     quoting: Mapping[str, Any] = MappingProxyType({})
 
 
-def _score(metric: str, verdict: Verdict) -> _Scored:
+def _score(metric: str, verdict: Verdict) -> _MetricScore:
     answer = verdict.answer
     if answer is None:
         return _failed(verdict)
@@ -108,32 +108,32 @@ def _score(metric: str, verdict: Verdict) -> _Scored:
         case "toxicity":
             severity, category = answer.toxicity.severity, answer.toxicity.category
             raw = {"raw": severity, "category": category}
-            return _Scored(severity / 3, quality.SEVERITIES[severity], raw, _evidence(answer.toxicity))
+            return _MetricScore(severity / 3, quality.SEVERITIES[severity], raw, _evidence(answer.toxicity))
     graded = getattr(answer, metric)
     if isinstance(graded.score, str):
-        return _Scored(None, graded.score, {}, _evidence(graded))
-    return _Scored((graded.score - 1) / 4, quality.LEVELS[graded.score], {"raw": graded.score}, _evidence(graded))
+        return _MetricScore(None, graded.score, {}, _evidence(graded))
+    return _MetricScore((graded.score - 1) / 4, quality.LEVELS[graded.score], {"raw": graded.score}, _evidence(graded))
 
 
-def _own_score(rubric_: Rubric, verdict: Verdict | None) -> _Scored:
+def _own_score(rubric_: Rubric, verdict: Verdict | None) -> _MetricScore:
     if verdict is None:
-        return _Scored(None, quality.NOT_ASSESSABLE, {"cause": f"no {rubric_.needs}"})
+        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": f"no {rubric_.needs}"})
     if not isinstance(verdict.said, OwnAnswers):
         return _failed(verdict)
     answer = verdict.said.own[rubric_.name]
     score, label = own_rubrics.score_of(rubric_, answer)
-    return _Scored(score, label, {}, _evidence(answer))
+    return _MetricScore(score, label, {}, _evidence(answer))
 
 
-def _failed(verdict: Verdict) -> _Scored:
+def _failed(verdict: Verdict) -> _MetricScore:
     cause = verdict.failure or Failure.REFUSED
     label = "over_budget" if cause is Failure.OVER_BUDGET else "judge_failed"
-    return _Scored(None, label, {"cause": cause.value})
+    return _MetricScore(None, label, {"cause": cause.value})
 
 
-def _hallucination(part: Hallucination | None) -> _Scored:
+def _hallucination(part: Hallucination | None) -> _MetricScore:
     if part is None:
-        return _Scored(None, quality.NOT_ASSESSABLE, {"cause": "no context or reference"})
+        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "no context or reference"})
     counts = {
         "claims_checked": part.checked,
         "unsupported_claims": part.unsupported,
@@ -141,34 +141,42 @@ def _hallucination(part: Hallucination | None) -> _Scored:
         "not_verifiable_claims": part.count("not_verifiable"),
     }
     claims = [claim.model_dump() for claim in part.claims if claim.claim]
-    return _Scored(quality.HALLUCINATION[part.label], part.label, counts, {"claims": claims} if claims else {})
+    return _MetricScore(quality.HALLUCINATION[part.label], part.label, counts, {"claims": claims} if claims else {})
 
 
-def _groundedness(part: Hallucination | None) -> _Scored:
+def _groundedness(part: Hallucination | None) -> _MetricScore:
     """The share of the claims that are supported, of those that a source could decide."""
     if part is None:
-        return _Scored(None, quality.NOT_ASSESSABLE, {"cause": "no context or reference"})
+        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "no context or reference"})
     if not part.checked:
-        return _Scored(None, quality.NOT_ASSESSABLE, {"cause": "the response states no fact"})
+        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "the response states no fact"})
     share = part.count("supported") / part.checked
-    return _Scored(share, _level(share), {"claims_checked": part.checked, "unsupported_claims": part.unsupported})
+    return _MetricScore(share, _level(share), {"claims_checked": part.checked, "unsupported_claims": part.unsupported})
 
 
-def _retrieval(metric: str, part: Retrieval | None) -> _Scored:
+def _retrieval(metric: str, part: Retrieval | None) -> _MetricScore:
     if part is None:
-        return _Scored(None, quality.NOT_ASSESSABLE, {"cause": "no context"})
+        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "no context"})
     share = part.relevance if metric == "context_relevance" else part.precision
     details = {"chunks": len(part.chunks)}
-    return _Scored(None, quality.CANNOT_TELL, details) if share is None else _Scored(share, _level(share), details)
+    return (
+        _MetricScore(None, quality.CANNOT_TELL, details)
+        if share is None
+        else _MetricScore(share, _level(share), details)
+    )
 
 
-def _recall(part: Recall | None) -> _Scored:
+def _recall(part: Recall | None) -> _MetricScore:
     if part is None:
-        return _Scored(None, quality.NOT_ASSESSABLE, {"cause": "no context, or no reference"})
+        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "no context, or no reference"})
     if not part.facts:
-        return _Scored(None, quality.NOT_ASSESSABLE, {"cause": "the reference states no fact"})
+        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "the reference states no fact"})
     share, details = part.recall, {"facts": len(part.facts)}
-    return _Scored(None, quality.CANNOT_TELL, details) if share is None else _Scored(share, _level(share), details)
+    return (
+        _MetricScore(None, quality.CANNOT_TELL, details)
+        if share is None
+        else _MetricScore(share, _level(share), details)
+    )
 
 
 def _level(share: float) -> str:

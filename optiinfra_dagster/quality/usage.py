@@ -27,7 +27,7 @@ BINS_PER_OCTAVE = 12
 
 
 @dataclass(slots=True)
-class _Used:
+class _ModelUsage:
     """The sums of one model of an application. Times are whole microseconds, so that their order changes nothing."""
 
     names: set[str] = field(default_factory=set)
@@ -47,13 +47,13 @@ class Usage:
     """The usage of a window, by application and model; each call is added once."""
 
     def __init__(self) -> None:
-        self._used: dict[tuple[str, str], _Used] = {}
+        self._used: dict[tuple[str, str], _ModelUsage] = {}
 
     def add(self, item: Interaction | Skipped) -> None:
         """Count a call."""
         used = self._used.get((item.application_id, item.model_name))
         if used is None:
-            used = self._used[item.application_id, item.model_name] = _Used()
+            used = self._used[item.application_id, item.model_name] = _ModelUsage()
         if isinstance(item, Interaction):
             used.kinds["interactions"] += 1
             used.refusals += item.is_refusal

@@ -30,7 +30,7 @@ class WindowCoverage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Open:
+class _OpenState:
     """A state that lasts, as the table has it; `since` in epoch seconds."""
 
     resource_id: str
@@ -77,10 +77,10 @@ def record(client: Client, dataset: str, covered: Sequence[WindowCoverage], vers
             "providers": sorted({provider for _, provider in newest}),
         },
     ).result_rows
-    lasting: dict[tuple[str, str], list[_Open]] = {}
+    lasting: dict[tuple[str, str], list[_OpenState]] = {}
     for customer, provider, *state in states:
         if (customer, provider) in newest:
-            lasting.setdefault((customer, provider), []).append(_Open(*state))
+            lasting.setdefault((customer, provider), []).append(_OpenState(*state))
     # The highest version of a key wins: a clock that went backwards must not make a change lose.
     version = max([version, *(state.version + 1 for of_owner in lasting.values() for state in of_owner)])
     rows = [row for owner, c in newest.items() for row in _changes(c, lasting.get(owner, []), version)]
@@ -117,7 +117,7 @@ def forget(client: Client, before: datetime) -> None:
         )
 
 
-def _changes(current: WindowCoverage, lasting: Sequence[_Open], version: int) -> list[list[object]]:
+def _changes(current: WindowCoverage, lasting: Sequence[_OpenState], version: int) -> list[list[object]]:
     """The rows that close what ended with a window and open what began with it."""
     now = {(c.resource_id, c.metric_name): (str(c.resource_type), c.state.value, c.reason) for c in current.coverage}
     owner = [current.customer_id, current.provider]

@@ -160,7 +160,7 @@ def newest_tried(
     return {(customer, provider): _utc(seconds) for customer, provider, seconds in rows}
 
 
-class Unfinished(NamedTuple):
+class UnfinishedSlices(NamedTuple):
     """Slices of a customer, provider and dataset whose newest attempts lack something alike: `status` says how.
 
     `error` is that of the newest window among them.
@@ -174,14 +174,14 @@ class Unfinished(NamedTuple):
     error: str
 
 
-def unfinished(client: Client, customers: Sequence[str], first: datetime, last: datetime) -> list[Unfinished]:
+def unfinished(client: Client, customers: Sequence[str], first: datetime, last: datetime) -> list[UnfinishedSlices]:
     """The slices from `first` to `last` that failed, are partial or were left out for a budget, counted, in order."""
     rows = client.query(
         read_sql("queries/unfinished_slices"),
         parameters={"customers": list(customers), **_between((first, last))},
     ).result_rows
     return [
-        Unfinished(customer, provider, dataset, SliceStatus(status), slices, error)
+        UnfinishedSlices(customer, provider, dataset, SliceStatus(status), slices, error)
         for customer, provider, dataset, status, slices, error in rows
     ]
 

@@ -30,7 +30,7 @@ _EMPTY = (0, 0)
 
 
 @dataclass(slots=True)
-class Combined:
+class CombinedSlices:
     """The rows and ledger rows to be written of an attempt's slices.
 
     `entries` are the ledger rows and `rows` the rows of those that get a new batch, None for none. `unchanged` are
@@ -47,7 +47,7 @@ class Combined:
 
 def combine(
     client: Client, dataset: Dataset, slices: SliceResult, content: Content, before: Mapping[SliceKey, Published]
-) -> Combined:
+) -> CombinedSlices:
     """Combine slices, with the `content` of their rows, by their write mode with what is published, `before`."""
     match slices.mode:
         case Replace():
@@ -82,9 +82,9 @@ def read_current(
 
 def _replaced(
     slices: SliceResult, rows: pa.Table | None, content: Content, before: Mapping[SliceKey, Published]
-) -> Combined:
+) -> CombinedSlices:
     """The slices with `rows`; none is written whose content is published, or more complete."""
-    combined = Combined()
+    combined = CombinedSlices()
     for index, key in enumerate(slices.keys):
         count, content_hash = content.get(key.content_key, _EMPTY)
         entry = LedgerRow(key, slices.status, count, content_hash, slices.error, slices.permanent)
@@ -123,12 +123,12 @@ def _of_windows(rows: pa.Table, windows: Collection[datetime], *, of: int | None
 
 def _with_late_points(
     client: Client, dataset: Dataset, slices: SliceResult, content: Content, before: Mapping[SliceKey, Published]
-) -> Combined:
+) -> CombinedSlices:
     """The published windows among the slices, with the points that differ from the published ones or are new.
 
     The points of a resource that is gone, and not asked for again, stay.
     """
-    combined = Combined()
+    combined = CombinedSlices()
     changed = []
     for key in slices.keys:
         old, new = before.get(key), content.get(key.content_key, _EMPTY)
@@ -186,7 +186,7 @@ def _with_billed_accounts(
     content: Content,
     before: Mapping[SliceKey, Published],
     mode: MergeBilledAccounts,
-) -> Combined:
+) -> CombinedSlices:
     """Billed days completed with what is published of them; the restatements among them are noted."""
     if not any(key in before for key in slices.keys):
         return _replaced(slices, slices.rows, content, before)

@@ -50,11 +50,11 @@ class FlushResult:
 
 
 @dataclass(slots=True)
-class _Found:
-    """Rows of slices that are not of their published batches.
+class _Leftovers:
+    """The batches of slices that have rows and are not the published ones.
 
-    `rubbish` nobody publishes: it may be deleted. `old` are batches below the published ones, of `orphans` the highest
-    ones above, which may be another writer's.
+    `rubbish` is published by nobody and may be deleted. `old` are batches below the published one, `orphans` the
+    highest one above it, which may be another writer's.
     """
 
     rubbish: list[tuple[SliceKey, int]] = field(default_factory=list)
@@ -204,7 +204,7 @@ class Writer:
         before: Mapping[SliceKey, Published],
         batch: int,
         keys: Sequence[SliceKey],
-    ) -> _Found:
+    ) -> _Leftovers:
         """Raise unless every row is there; returns what else is there of the slices."""
         counts = self._counts(client, keys)
         current = {key: old.batch for key, old in before.items()}
@@ -216,7 +216,7 @@ class Writer:
                     lost.append(entry)
         if lost:
             self._raise_if_lost(client, lost, counts, batch)
-        found = _Found()
+        found = _Leftovers()
         for key, batches in counts.items():
             newest_batch = current.get(key, 0)
             for row_batch in batches:

@@ -20,7 +20,7 @@ from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.explanation import checksums, reach
 from optiinfra_dagster.storage.explanation.ask import AmbiguousError
-from optiinfra_dagster.storage.explanation.model import Recomputed
+from optiinfra_dagster.storage.explanation.model import Recomputation
 from optiinfra_dagster.storage.sql import read_sql, readers
 from tests.cli import explained_world
 from tests.cli.explained_world import BILLED, DAY, FIRST, HOUR, LAST, SECOND, SECRET, THIRD, World, layer, today
@@ -218,7 +218,7 @@ def test_a_restated_day_is_told_with_before_and_after(world: World) -> None:
 
 
 def test_computing_again_says_what_is_different(world: World) -> None:
-    assert world.explain("performance", "hourly", recompute=True, **HOURLY).recomputed == Recomputed(
+    assert world.explain("performance", "hourly", recompute=True, **HOURLY).recomputed == Recomputation(
         found=True, differs={}
     )
     again = world.explain("performance", "hourly", "globex", recompute=True, **HOURLY).recomputed
@@ -347,7 +347,7 @@ def test_of_rows_with_one_key_each_is_told_by_its_own_select(world: World, reade
     of = {"from_": windows.key(BILLED), "to": windows.key(BILLED + DAY)}
     found = world.explain("cost", reader, "initech", row=row, recompute=True, **of)
     assert world.value(f"SELECT count(), any(amount) FROM ({found.origin.read_by})") == (1, found.row["amount"])
-    assert found.recomputed is None or found.recomputed == Recomputed(found=True, differs={})
+    assert found.recomputed is None or found.recomputed == Recomputation(found=True, differs={})
 
 
 def test_the_day_that_goes_on_is_not_complete_without_its_windows(world: World) -> None:

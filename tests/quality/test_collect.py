@@ -23,7 +23,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import METRICS, RETRIEVAL
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.quality import statistics
-from optiinfra_dagster.quality.collect import Collected, collect
+from optiinfra_dagster.quality.collect import WindowResult, collect
 from optiinfra_dagster.quality.interactions import Skip, Skipped
 from optiinfra_dagster.quality.rules import RULES
 from optiinfra_dagster.quality.sources import open_source
@@ -70,7 +70,7 @@ def run(
     judge: Judge | None = None,
     rubrics: Sequence[dict[str, Any]] = (),
     **judging: Any,
-) -> Collected:
+) -> WindowResult:
     asked = judge or judge_at(lab.url, **judging)
     try:
         return collect(
@@ -86,7 +86,7 @@ def run(
         asked.close()
 
 
-def rows_of(found: Collected) -> list[dict[str, Any]]:
+def rows_of(found: WindowResult) -> list[dict[str, Any]]:
     """Rows as dicts in an order of their own, with JSON read and without the time of collection."""
     assert found.rows is not None
     rows = found.rows.drop_columns(["collected_at"]).to_pylist()
@@ -95,7 +95,7 @@ def rows_of(found: Collected) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda r: (r["application_id"], r["model_name"], r["interaction_id"], r["metric_type"]))
 
 
-def judged_rows(found: Collected) -> list[dict[str, Any]]:
+def judged_rows(found: WindowResult) -> list[dict[str, Any]]:
     """The rows that tell what the judge says, or that it says nothing."""
     return [row for row in rows_of(found) if row["metric_type"] in JUDGED]
 
@@ -170,7 +170,9 @@ def check_against_labels(
     return expected
 
 
-def check_readers(clickhouse: ClickHouse, found: Collected, expected: dict[tuple[str, str, str], list[float]]) -> None:
+def check_readers(
+    clickhouse: ClickHouse, found: WindowResult, expected: dict[tuple[str, str, str], list[float]]
+) -> None:
     """The means that the readers of retrieval and of rubrics publish are those of the labels."""
     assert found.rows is not None
     rows = found.rows
@@ -388,7 +390,7 @@ def test_customers_side_by_side_share_the_budget_of_a_run(lab: CloudLab) -> None
     judge = judge_at(lab.url, run_tokens=40_000, concurrency=4)
     kept = InMemory()
 
-    def one(name: str) -> Collected:
+    def one(name: str) -> WindowResult:
         source = Listed([interaction(n, prompt=f"{name} {n}?") for n in range(10)])
         return collect(customer(name), "aws", W, source, judge, kept, lambda: NOW)
 
@@ -629,7 +631,7 @@ def next_run(path: str, url: str, told: str) -> None:
     Path(told).write_text(json.dumps({"stored": known, "outcome": found.outcome.value, "calls": found.api_calls}))
 
 
-def _collect_many(verdicts: Verdicts, url: str) -> Collected:
+def _collect_many(verdicts: Verdicts, url: str) -> WindowResult:
     judge = judge_at(url, concurrency=AT_A_TIME)
     interactions = [interaction(n) for n in range(MANY)]
     return collect(customer(), "aws", W, Listed(interactions), judge, verdicts, lambda: NOW)
@@ -653,7 +655,7 @@ def test_a_kill_loses_at_most_what_was_under_way(lab: CloudLab, tmp_path: Path, 
 # --- What could not be read -------------------------------------------------------------------------------------------
 
 
-def of_file(tmp_path: Path, lab: CloudLab, verdicts: Verdicts, *lines: bytes, **application: Any) -> Collected:
+def of_file(tmp_path: Path, lab: CloudLab, verdicts: Verdicts, *lines: bytes, **application: Any) -> WindowResult:
     """The window of a customer whose log is a file with these lines, or an empty folder."""
     folder = tmp_path / "logs"
     folder.mkdir()

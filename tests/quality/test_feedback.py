@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from optiinfra_dagster.config.application import Application
-from optiinfra_dagster.quality.feedback import Given, note_ids
+from optiinfra_dagster.quality.feedback import WindowFeedback, note_ids
 from optiinfra_dagster.quality.interactions import BadLine, Feedback, Interaction, Item, Origin, Reason
 from optiinfra_dagster.quality.logs.reader import read_file
 from optiinfra_dagster.quality.opinions import opinion_of, shown_value
@@ -43,7 +43,7 @@ def application(**fields: Any) -> Application:
 
 
 def given(*feedback: Feedback, **fields: Any) -> list[ApplicationRow]:
-    held = Given("acme", application(**fields))
+    held = WindowFeedback("acme", application(**fields))
     for one in feedback:
         held.add(one)
     return list(held.rows())

@@ -14,7 +14,7 @@ from optiinfra_dagster.cli.golden import add_cases
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.quality import golden
-from optiinfra_dagster.quality.labelling import Chosen, cases_to_label, is_there
+from optiinfra_dagster.quality.labelling import Selection, cases_to_label, is_there
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from tests.storage.test_application_readers import FLAWLESS, W, interaction, publish
 from tests.support.engines import copy_migrated
@@ -63,11 +63,11 @@ def logs(tmp_path: Path) -> Path:
     return folder
 
 
-def chosen(clickhouse: ClickHouse, count: int, known: golden.GoldenSet | None = None, **of_customer: Any) -> Chosen:
+def chosen(clickhouse: ClickHouse, count: int, known: golden.GoldenSet | None = None, **of_customer: Any) -> Selection:
     return cases_to_label(clickhouse, customer(**of_customer), W - 24 * HOUR, W + HOUR, count, known)
 
 
-def numbers(found: Chosen, reason: str) -> set[int]:
+def numbers(found: Selection, reason: str) -> set[int]:
     return {int(line["id"].rpartition("-")[2]) for line in found.lines if line["chosen_for"] == reason}
 
 

@@ -13,7 +13,7 @@ from optiinfra_dagster.lab.groq import naive, rules
 from optiinfra_dagster.lab.groq.naive import label_key
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality import own_rubrics
-from optiinfra_dagster.quality.collect import Collected, collect
+from optiinfra_dagster.quality.collect import WindowResult, collect
 from optiinfra_dagster.quality.rubric import Question
 from tests.support.judging import NOW, Listed, W, answer, customer, interaction, judge_at
 from tests.support.samples import select
@@ -44,7 +44,7 @@ SELLS = rubric("sells", question="Does it sell things?", labels={"no": 0, "a bit
 
 def run(
     lab: CloudLab, verdicts: Verdicts, rubrics: list[dict[str, Any]], *some: Interaction, **changes: Any
-) -> Collected:
+) -> WindowResult:
     judge = judge_at(lab.url)
     by = customer(rubrics=rubrics, rules=[], **changes)
     try:
@@ -53,7 +53,7 @@ def run(
         judge.close()
 
 
-def rows_of(found: Collected) -> dict[tuple[str, str], dict[str, Any]]:
+def rows_of(found: WindowResult) -> dict[tuple[str, str], dict[str, Any]]:
     """Rows by interaction and metric."""
     assert found.rows is not None
     rows = found.rows.drop_columns(["collected_at"]).to_pylist()

@@ -10,7 +10,7 @@ import pytest
 from optiinfra_dagster.config.settings import load_settings
 from optiinfra_dagster.model.quality import METRICS
 from optiinfra_dagster.model.slices import SliceStatus
-from optiinfra_dagster.quality.collect import Collected, collect
+from optiinfra_dagster.quality.collect import WindowResult, collect
 from optiinfra_dagster.quality.second_judge import PREFIX, SecondJudge
 from tests.support.chat_server import ChatServer, serving
 from tests.support.judging import NOW, Listed, W, customer, interaction, judge_at
@@ -24,7 +24,7 @@ MANY = [interaction(n) for n in range(200)]
 
 
 def run(lab: CloudLab, verdicts: Verdicts, server: ChatServer, interactions: list[Interaction], share: float,
-        **judging: Any) -> Collected:  # fmt: skip
+        **judging: Any) -> WindowResult:  # fmt: skip
     first = judge_at(lab.url)
     second = SecondJudge(judge_at("", server=server.server(), **judging), share)
     try:
@@ -34,7 +34,7 @@ def run(lab: CloudLab, verdicts: Verdicts, server: ChatServer, interactions: lis
         second.judge.close()
 
 
-def rows_of(found: Collected) -> list[dict[str, Any]]:
+def rows_of(found: WindowResult) -> list[dict[str, Any]]:
     assert found.rows is not None
     rows: list[dict[str, Any]] = found.rows.to_pylist()
     return [row | {"details": json.loads(row["details"])} for row in rows]

@@ -20,6 +20,7 @@ def test_no_reader_names_a_cloud_or_a_kind(file: str) -> None:
 
 def test_the_kinds_that_waste_rests_on_are_known_as_such() -> None:
     kinds = {name: kind for provider in PROVIDERS.values() for name, kind in provider.kinds.items()}
+    # A kind that is attachable, or silent when idle, is named here too: `cost waste` then judges it by that.
     assert {name for name, kind in kinds.items() if kind.attachable} == {
         "ebs:volume", "ec2:address", "gcp:disk", "gcp:address", "azure:disk", "azure:public_ip", "vultr:block",
         "vultr:address",

@@ -1,4 +1,4 @@
-"""The three calls of the lab's Azure Monitor that tell what resources measure."""
+"""The metrics of the lab's Azure Monitor, and the three calls that read them."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def label_of(raw: Raw, row: int, selector: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Aligned:
+class AlignedSeries:
     """Aligned samples: a value per series and period, where there is one; for distributions, counts per bucket."""
 
     ends: Whole
@@ -38,7 +38,9 @@ class Aligned:
     buckets: Floats | None
 
     @classmethod
-    def of(cls, raw: Raw, aligner: str, period: int, ends: Whole, starts: Any, values: Floats, there: Any) -> Aligned:
+    def of(
+        cls, raw: Raw, aligner: str, period: int, ends: Whole, starts: Any, values: Floats, there: Any
+    ) -> AlignedSeries:
         """Align samples, of which those of a period begin at the columns `starts`."""
         if not len(ends) or not len(raw.labels):
             empty = np.empty((len(raw.labels), len(ends)))
@@ -80,15 +82,15 @@ def mean(buckets: Floats) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Reduced:
+class ReducedSeries:
     """The series of an answer: their labels, and for each a value per period, where there is one."""
 
     resources: list[dict[str, str]]
     metrics: list[dict[str, str]]
-    aligned: Aligned
+    aligned: AlignedSeries
 
     @classmethod
-    def of(cls, raw: Raw, aligned: Aligned, reducer: str, fields: list[str]) -> Reduced:
+    def of(cls, raw: Raw, aligned: AlignedSeries, reducer: str, fields: list[str]) -> ReducedSeries:
         """Reduce aligned series to one for each value of `fields`; without a reducer they stay as they are."""
         if reducer == "REDUCE_NONE":
             resources = [
@@ -127,7 +129,7 @@ class Reduced:
             [{name: value for (where, _, name), value in labels.items() if where.startswith(kind)} for labels in named]
             for kind in ("resource", "metric")
         )
-        return cls(resources, metrics, Aligned(aligned.ends, result, counts > 0, None))
+        return cls(resources, metrics, AlignedSeries(aligned.ends, result, counts > 0, None))
 
     def write(self, answer: Any, metric: LabMetric, offset: int, size: int, *, headers: bool) -> bool:
         """Add the series of a page: `size` points from the `offset`-th on, newest first. True if there are more.

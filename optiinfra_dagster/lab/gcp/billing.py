@@ -74,14 +74,14 @@ class Exports:
             month=_invoice_month(now),
             adjustment="GENERAL_ADJUSTMENT",
         )
-        self.restated(table, row)
+        self.add_row(table, row)
 
-    def restated(self, table: str, row: ExportRow) -> None:
-        """Export a row besides."""
+    def add_row(self, table: str, row: ExportRow) -> None:
+        """Export one more row."""
         self._restated[table].append(row)
 
     def restate_project(self, project: str, day: date, amount: Decimal) -> None:
-        """The same for the export that a project is in.
+        """Correct a past day, as `restate` does, in the export that a project is in.
 
         Raises:
             LookupError: it is in none.
@@ -94,7 +94,7 @@ class Exports:
         )
 
     def expected(self, table: str, first: date, last: date) -> dict[tuple[date, str, str, str], Decimal]:
-        """The truth: the costs of days by project, service and resource, of what is exported by now."""
+        """The costs of days by project, service and resource, of what is exported by now: the truth for tests."""
         costs: dict[tuple[date, str, str, str], Decimal] = defaultdict(Decimal)
         for row in self.rows(table):
             if first <= row.day <= last:
@@ -178,7 +178,7 @@ class Exports:
         """Answer a request of BigQuery; `parts` are those of its path.
 
         Raises:
-            ApiError: it cannot be.
+            ApiError: it cannot be answered.
         """
         match operation:
             case "tables.get":

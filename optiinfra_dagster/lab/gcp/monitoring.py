@@ -24,7 +24,7 @@ from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from grpc_status import rpc_status  # type: ignore[import-untyped]
 
 from optiinfra_dagster.lab.faults import Action, Fault, FaultBook
-from optiinfra_dagster.lab.gcp.aggregation import PERCENTILES, Aligned, Reduced, label_of, mean, percentile
+from optiinfra_dagster.lab.gcp.aggregation import PERCENTILES, AlignedSeries, ReducedSeries, label_of, mean, percentile
 from optiinfra_dagster.lab.gcp.errors import GcpError
 from optiinfra_dagster.lab.gcp.kind import AGENT
 from optiinfra_dagster.lab.gcp.metrics import SAMPLE, Raw
@@ -236,7 +236,7 @@ class GcpMonitoring:
         raw = raw.only([row for row in range(len(raw.labels)) if _matches(raw, row, terms)])
         period = aggregation.alignment_period.seconds
         aligned = self._aligned(raw, aligner, start, end, period, call.faults)
-        reduced = Reduced.of(raw, aligned, reducer, list(aggregation.group_by_fields))
+        reduced = ReducedSeries.of(raw, aligned, reducer, list(aggregation.group_by_fields))
         mark = f"{digest(request.filter, str(request.interval), str(aggregation)):x}"
         offset = _offset(request.page_token, mark)
         size = min(request.page_size or _MOST_POINTS, _MOST_POINTS)
@@ -261,7 +261,9 @@ class GcpMonitoring:
             raise GcpError(404, "NOT_FOUND", text + "it could take up to 10 minutes to become available.")
         return metric
 
-    def _aligned(self, raw: Raw, aligner: str, start: int, end: int, period: int, faults: Sequence[Fault]) -> Aligned:
+    def _aligned(
+        self, raw: Raw, aligner: str, start: int, end: int, period: int, faults: Sequence[Fault]
+    ) -> AlignedSeries:
         """Bring every series to one value for each period; periods end at the end of the interval, and before."""
         first = end - (end - start) // period * period
         minutes = np.arange(first // SAMPLE * SAMPLE, end, SAMPLE, dtype=np.int64)
@@ -279,7 +281,7 @@ class GcpMonitoring:
                     there &= late <= now
         period_ends = first + -(-(ends - first) // period) * period
         starts = np.flatnonzero(np.diff(period_ends, prepend=-1))
-        return Aligned.of(raw, aligner, period, period_ends[starts], starts, values, there)
+        return AlignedSeries.of(raw, aligner, period, period_ends[starts], starts, values, there)
 
     # --- Truth ----------------------------------------------------------------------------------------------------
 

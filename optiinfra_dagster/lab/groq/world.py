@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class GroqWorld(BaseModel):
-    """An organisation at Groq. `minute` is the length of the lab's minute in seconds, for tests that shall not wait."""
+    """An organisation at Groq. `minute` is the length of the lab's minute in seconds: short, tests need not wait."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""AWS as a provider: which module does what. SDKs are imported when a method is called."""
+"""AWS as a provider: which module does what. SDKs and kinds are imported when a method is called."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.config.customers import FAMILIES
-from optiinfra_dagster.model.sizes import MachineTypes
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.bill_sources import bill_sources
-from optiinfra_dagster.providers.aws.services import KINDS, actions
+from optiinfra_dagster.providers.protocol import Provider
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
@@ -24,18 +22,19 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.policy import Policy
 
 
-class Aws:
-    """AWS; see `protocol.Provider` for what each method is for."""
+class Aws(Provider[AwsAccount]):
+    """AWS; see `Provider` for what each method is for."""
 
     name = "aws"
     account_type = AwsAccount
-    families = FAMILIES
     metrics_history = timedelta(days=63)  # CloudWatch user guide: points of 5 minutes are kept for 63 days
     has_daily_totals = True
 
     @property
     def kinds(self) -> Mapping[str, AwsKind]:
         """The kinds of resource by name."""
+        from optiinfra_dagster.providers.aws.services import KINDS
+
         return KINDS
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
@@ -44,6 +43,8 @@ class Aws:
         An account with a `cost_export` needs s3:ListBucket and s3:GetObject on its bucket, in place of
         ce:GetCostAndUsage.
         """
+        from optiinfra_dagster.providers.aws.services import actions
+
         return actions(families)
 
     def policy(self, account: AwsAccount | None, families: Collection[str], interactions: str = "") -> Policy:
@@ -94,15 +95,8 @@ class Aws:
 
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
-        known = KINDS.get(kind)
+        known = self.kinds.get(kind)
         return (known.bill_service if known else "") or kind
-
-    def machine_types(
-        self, customer_id: str, accounts: Sequence[AwsAccount], kinds: Collection[str], meter: Meter
-    ) -> MachineTypes:
-        """None: the names of types tell their sizes."""
-        del customer_id, accounts, kinds, meter
-        return MachineTypes()
 
     def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
         """A machine or database in its type and in the next smaller one."""

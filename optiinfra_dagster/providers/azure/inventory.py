@@ -102,7 +102,7 @@ class _Listing:
                     self._keep(row)
                     has_rows = True
         except ODD as error:
-            message = f"Resource Graph answered in a form of its own: {type(error).__name__}"
+            message = f"Resource Graph answered in another form than documented: {type(error).__name__}"
             self._fail(subscriptions, Cause.BUG, message)
         except CloudError as error:
             if error.cause in {Cause.PERMISSION, Cause.CONFIG} and len(subscriptions) > 1 and not has_rows:
@@ -127,7 +127,7 @@ class _Listing:
         try:
             self.settled.add(subscription_of(row))
             for resource in to_resources(row):
-                # Rows that shift between pages come twice: the later word counts.
+                # Rows that shift between pages come twice: the later one counts.
                 self.resources[resource.resource_id] = resource
         except ODD as error:
             name = as_text(dig(row, "id"))[:500] or as_text(dig(row, "name"))[:500] or "a row without id"

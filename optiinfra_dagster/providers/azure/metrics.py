@@ -259,7 +259,7 @@ class _Run:
         try:
             codes = batch.read(read(json.loads(answer) if isinstance(answer, str) else answer), self.times)
         except ODD as error:
-            message = f"{operation} answered in a form of its own: {type(error).__name__}"
+            message = f"{operation} answered in another form than documented: {type(error).__name__}"
             raise CloudError(Cause.BUG, message) from None
         for code, questions in codes.items():
             message = f"{operation}: Azure Monitor could not read metrics: {code}"

@@ -1,4 +1,4 @@
-"""Azure as a provider: which module does what. SDKs are imported when a method is called."""
+"""Azure as a provider: which module does what. SDKs and kinds are imported when a method is called."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.config.customers import FAMILIES
-from optiinfra_dagster.model.sizes import MachineTypes
 from optiinfra_dagster.providers.azure.account import AzureAccount
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
 from optiinfra_dagster.providers.azure.roles import built_in
-from optiinfra_dagster.providers.azure.services import KINDS, components
+from optiinfra_dagster.providers.protocol import Provider
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
@@ -25,18 +23,18 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.policy import Policy
 
 
-class Azure:
-    """Azure; see `protocol.Provider` for what each method is for."""
+class Azure(Provider[AzureAccount]):
+    """Azure; see `Provider` for what each method is for."""
 
     name = "azure"
     account_type = AzureAccount
-    families = FAMILIES
     metrics_history = timedelta(days=93)  # Azure Monitor metrics overview: platform metrics are kept for 93 days
-    has_daily_totals = False
 
     @property
     def kinds(self) -> Mapping[str, Kind]:
         """The kinds of resource by name."""
+        from optiinfra_dagster.providers.azure.services import KINDS
+
         return KINDS
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
@@ -85,18 +83,14 @@ class Azure:
 
     def components(self, resource: Resource) -> list[Component]:
         """The parts of a resource that have a list price."""
+        from optiinfra_dagster.providers.azure.services import components
+
         return components(resource)
 
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
-        return (KINDS[kind].bill_service if kind in KINDS else "") or kind
-
-    def machine_types(
-        self, customer_id: str, accounts: Sequence[AzureAccount], kinds: Collection[str], meter: Meter
-    ) -> MachineTypes:
-        """None: the names of types tell their sizes."""
-        del customer_id, accounts, kinds, meter
-        return MachineTypes()
+        known = self.kinds.get(kind)
+        return (known.bill_service if known else "") or kind
 
     def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
         """A machine or database in its type and in the next smaller one."""

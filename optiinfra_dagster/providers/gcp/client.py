@@ -117,7 +117,7 @@ class Project:
                     raise final(error) from None
                 items = answer.get(key) or []
                 if not isinstance(items, list):
-                    raise CloudError(Cause.BUG, f"{operation} answered in a form of its own")
+                    raise CloudError(Cause.BUG, f"{operation} answered in another form than documented")
                 yield items
                 token = as_text(answer.get("nextPageToken"))
                 if not token:

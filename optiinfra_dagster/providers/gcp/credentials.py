@@ -157,7 +157,7 @@ def _of_host(meter: Meter) -> Any:
 # --- Requests for tokens --------------------------------------------------------------------------------------------
 
 
-class _Counting(HTTPAdapter):
+class _CountingAdapter(HTTPAdapter):
     """Sends requests, and counts each attempt.
 
     google-auth copies a session for look-ups in the background (of regional access boundaries), which nobody would
@@ -178,6 +178,6 @@ class _Counting(HTTPAdapter):
 
 def count_requests(session: requests.Session, meter: Meter, operation: str) -> None:
     """Have a meter count every request of a session, under a name."""
-    adapter = _Counting(meter, operation)
+    adapter = _CountingAdapter(meter, operation)
     session.mount("https://", adapter)
     session.mount("http://", adapter)  # loopback, and the metadata server of Compute Engine

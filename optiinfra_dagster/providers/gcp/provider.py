@@ -1,4 +1,4 @@
-"""Google Cloud as a provider: which module does what. SDKs are imported when a method is called, and only if it calls.
+"""Google Cloud as a provider: which module does what. SDKs and kinds are imported when a method is called.
 
 A cost collection asks for sources, prices and components in every window, and for bills when one is due: only then is
 BigQuery's client imported.
@@ -11,11 +11,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.config.customers import FAMILIES
-from optiinfra_dagster.model.sizes import MachineTypes
 from optiinfra_dagster.providers.gcp import bill_sources, permissions
 from optiinfra_dagster.providers.gcp.account import GcpAccount
-from optiinfra_dagster.providers.gcp.services import KINDS
+from optiinfra_dagster.providers.protocol import Provider
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
@@ -28,18 +26,18 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.policy import Policy
 
 
-class Gcp:
-    """Google Cloud; see `protocol.Provider` for what each method is for."""
+class Gcp(Provider[GcpAccount]):
+    """Google Cloud; see `Provider` for what each method is for."""
 
     name = "gcp"
     account_type = GcpAccount
-    families = FAMILIES
     metrics_history = timedelta(days=42)  # Cloud Monitoring keeps points as sampled for 6 weeks, then every 10 minutes
-    has_daily_totals = False
 
     @property
     def kinds(self) -> Mapping[str, Kind]:
         """The kinds of resource by name."""
+        from optiinfra_dagster.providers.gcp.services import KINDS
+
         return KINDS
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
@@ -90,19 +88,13 @@ class Gcp:
 
     def components(self, resource: Resource) -> list[Component]:
         """The parts of a resource that have a list price."""
-        kind = KINDS.get(resource.kind)
+        kind = self.kinds.get(resource.kind)
         return list(kind.price_parts(resource)) if kind is not None and kind.price_parts is not None else []
 
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
-        return KINDS[kind].bill_service or kind if kind in KINDS else kind
-
-    def machine_types(
-        self, customer_id: str, accounts: Sequence[GcpAccount], kinds: Collection[str], meter: Meter
-    ) -> MachineTypes:
-        """None: the names of types tell their sizes."""
-        del customer_id, accounts, kinds, meter
-        return MachineTypes()
+        known = self.kinds.get(kind)
+        return (known.bill_service if known else "") or kind
 
     def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
         """A machine or database in its type and in the next smaller one."""

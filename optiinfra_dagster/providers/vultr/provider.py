@@ -7,16 +7,13 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.config.customers import FAMILIES
-from optiinfra_dagster.model.cost import Bill
 from optiinfra_dagster.providers.policy import needed
+from optiinfra_dagster.providers.protocol import Provider
 from optiinfra_dagster.providers.vultr.account import VultrAccount
 from optiinfra_dagster.providers.vultr.bill_sources import bill_sources
-from optiinfra_dagster.providers.vultr.kind import BILLING, VIEW
-from optiinfra_dagster.providers.vultr.services import KINDS, LISTINGS
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.model.cost import BillRequest, Component, PriceList, Source
+    from optiinfra_dagster.model.cost import Bill, BillRequest, Component, PriceList, Source
     from optiinfra_dagster.model.inventory import Inventory, Resource
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.model.metrics import MetricsRequest, MetricsResult
@@ -26,22 +23,26 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.policy import Policy
 
 
-class Vultr:
-    """Vultr; see `protocol.Provider` for what each method is for."""
+class Vultr(Provider[VultrAccount]):
+    """Vultr; see `Provider` for what each method is for."""
 
     name = "vultr"
     account_type = VultrAccount
-    families = FAMILIES
     metrics_history = timedelta(days=15)  # Prometheus: --storage.tsdb.retention.time, unless somebody changed it
     has_daily_totals = True
 
     @property
     def kinds(self) -> Mapping[str, Kind]:
         """The kinds of resource by name."""
+        from optiinfra_dagster.providers.vultr.services import KINDS
+
         return KINDS
 
     def permissions(self, families: Collection[str]) -> tuple[str, ...]:
         """The permissions of the user whose API key it is, in the words of `acls` in get-account."""
+        from optiinfra_dagster.providers.vultr.kind import BILLING, VIEW
+        from optiinfra_dagster.providers.vultr.services import LISTINGS
+
         needed = set[str]()
         if "resource" in families:
             needed |= {kind.permission for kind in LISTINGS}
@@ -100,7 +101,8 @@ class Vultr:
 
     def bill_service(self, kind: str) -> str:
         """The bill's name of the service that charges for a kind."""
-        return KINDS[kind].bill_service or kind if kind in KINDS else kind
+        known = self.kinds.get(kind)
+        return (known.bill_service if known else "") or kind
 
     def machine_types(
         self, customer_id: str, accounts: Sequence[VultrAccount], kinds: Collection[str], meter: Meter
@@ -136,8 +138,3 @@ class Vultr:
         from optiinfra_dagster.providers.vultr import check
 
         return check.check(customer_id, account, families)
-
-    def newest_bill(self, customer_id: str, source: Source[VultrAccount]) -> Bill:
-        """Nothing is read: the bill of an account is of nothing else."""
-        del customer_id, source
-        return Bill()

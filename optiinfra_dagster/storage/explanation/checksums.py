@@ -35,7 +35,7 @@ _ADDED = re.compile(r"^ALTER TABLE (\w+) ADD COLUMN IF NOT EXISTS (\w+)", re.MUL
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class ChecksumResult:
     """The slices whose rows were hashed or counted again: how many, of how many that are published, and the verdicts.
 
     `verdicts` counts the slices by verdict; `differing` are the starts of those that do not match.
@@ -69,13 +69,13 @@ def of_rows(client: Client, select: str, parameters: Mapping[str, Any]) -> OfRow
 
 def check(
     client: Client, dataset: Dataset, owner: tuple[str, str], slices: Sequence[Slice], most_rows: int = MOST_ROWS
-) -> Checked:
+) -> ChecksumResult:
     """Hash the stored rows of a customer's and provider's published slices as the ledger did, the newest first."""
     from optiinfra_dagster.storage import arrow, merge
 
     chosen = _newest(slices, most_rows)
     if not chosen:
-        return Checked(0, 0, 0, {}, ())
+        return ChecksumResult(0, 0, 0, {}, ())
     rows = sum(one.rows for one in chosen)
     starts = [one.start for one in chosen]
     found = arrow.conform(
@@ -103,14 +103,14 @@ def check(
         verdicts[verdict] = verdicts.get(verdict, 0) + 1
         if verdict == DIFFERS:
             differing.append(one.start)
-    return Checked(len(chosen), len(slices), rows, verdicts, tuple(sorted(differing)))
+    return ChecksumResult(len(chosen), len(slices), rows, verdicts, tuple(sorted(differing)))
 
 
-def count(client: Client, table: str, slices: Sequence[Slice], most_rows: int = MOST_COUNTED) -> Checked:
+def count(client: Client, table: str, slices: Sequence[Slice], most_rows: int = MOST_COUNTED) -> ChecksumResult:
     """Count the stored rows of a reader's published slices, which the ledger does not hash, the newest first."""
     chosen = _newest(slices, most_rows)
     if not chosen:
-        return Checked(0, 0, 0, {}, ())
+        return ChecksumResult(0, 0, 0, {}, ())
     rows = client.query(
         f"SELECT toUnixTimestamp(window_start), batch, count() FROM {table} "  # noqa: S608 - the code's own names
         "WHERE window_start >= fromUnixTimestamp({first:UInt32}) AND window_start <= fromUnixTimestamp({last:UInt32}) "
@@ -129,7 +129,7 @@ def count(client: Client, table: str, slices: Sequence[Slice], most_rows: int = 
         verdicts[verdict] = verdicts.get(verdict, 0) + 1
         if verdict in {MORE, FEWER}:
             differing.append(one.start)
-    return Checked(len(chosen), len(slices), sum(one.rows for one in chosen), verdicts, tuple(sorted(differing)))
+    return ChecksumResult(len(chosen), len(slices), sum(one.rows for one in chosen), verdicts, tuple(sorted(differing)))
 
 
 def _newest(slices: Sequence[Slice], most_rows: int) -> list[Slice]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.model.text import plain
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.storage.explanation.checksums import Checked, OfRows
+    from optiinfra_dagster.storage.explanation.checksums import ChecksumResult, OfRows
     from optiinfra_dagster.storage.explanation.facts import Days, Gap, Restatement
     from optiinfra_dagster.storage.explanation.slices import Beneath, Calls, Range, Slice
 
@@ -67,7 +67,7 @@ class Layer:
     """What lies beneath a row, of one dataset or reader and one provider, with what its checksums say."""
 
     of: Beneath
-    checked: Checked | None  # of readers the rows are counted: the ledger does not hash their content
+    checked: ChecksumResult | None  # of readers the rows are counted: the ledger does not hash their content
     checksum: OfRows | None
 
 
@@ -86,7 +86,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Recomputed:
+class Recomputation:
     """The row as the reader's SELECT gives it now: whether it is there, and the columns that differ, stored and now."""
 
     found: bool
@@ -120,7 +120,7 @@ class Explanation:
     restated_before: int
     failed_since: Sequence[Failed]
     checksum: OfRows | None
-    recomputed: Recomputed | None
+    recomputed: Recomputation | None
     complete: bool | None
     unaltered: bool | None
     reasons: Sequence[str]
@@ -188,7 +188,7 @@ def of_interest(ranges: Sequence[Range]) -> tuple[list[Range], int]:
     return [one for one in ranges if id(one) in chosen], max(0, len(ranges) - MOST_RANGES)
 
 
-def own(dataset: str, provider: str, of: Slice, length: timedelta, counted: Checked | None) -> Own:
+def own(dataset: str, provider: str, of: Slice, length: timedelta, counted: ChecksumResult | None) -> Own:
     """The slice that a row is in."""
     status = {"complete": "ok"}.get(of.state, of.state)
     return Own(

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.storage.explanation import statements
-from optiinfra_dagster.storage.explanation.model import Recomputed
+from optiinfra_dagster.storage.explanation.model import Recomputation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _NEAR = 1e-9  # sums of floats differ in their last digits by the order in which they are added
 
 
-def row(client: Client, reader: Reader, stored: Mapping[str, Any], types: Mapping[str, str]) -> Recomputed | None:
+def row(client: Client, reader: Reader, stored: Mapping[str, Any], types: Mapping[str, str]) -> Recomputation | None:
     """The row as the SELECT gives it now; None for a line of a timeline, which is not a row of the reader."""
     names = [name for name in types if name in stored and name != "window_start"]
     if not set(reader.key) <= set(names):
@@ -32,13 +32,13 @@ def row(client: Client, reader: Reader, stored: Mapping[str, Any], types: Mappin
     )
     rows = list(found.named_results())
     if not rows:
-        return Recomputed(found=False, differs={})
+        return Recomputation(found=False, differs={})
     # Of several rows with the key the one that is most like it.
     differs = min(
         ({name: (stored[name], one[name]) for name in names if not _alike(stored[name], one[name])} for one in rows),
         key=len,
     )
-    return Recomputed(found=True, differs=differs)
+    return Recomputation(found=True, differs=differs)
 
 
 def _alike(stored: Any, now: Any) -> bool:

@@ -16,7 +16,7 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.client import _HOME_REGIONS, Account, open_account, partition_of, session_name
 from optiinfra_dagster.providers.aws.errors import explain
-from optiinfra_dagster.providers.aws.sdk import _utc
+from optiinfra_dagster.providers.aws.sdk import Sdk, _utc
 from tests.providers.aws.conftest import ACME, StartLab, acme
 
 
@@ -66,6 +66,13 @@ def test_customers_that_share_a_client_call_with_their_own_credentials(start_lab
     assert counts == list(range(1, 13)) * 10
     calls = lab.control.calls()
     assert {id_: calls.count(operation="DescribeVpcs", account=id_) for id_ in numbers} == dict.fromkeys(numbers, 10)
+
+
+def test_a_client_that_is_known_waits_for_none_that_is_being_made() -> None:
+    sdk_ = Sdk()
+    known = sdk_.client("ec2", "us-east-1", None)
+    with sdk_._lock, ThreadPoolExecutor(1) as pool:
+        assert pool.submit(sdk_.client, "ec2", "us-east-1", None).result(timeout=10) is known
 
 
 def test_a_call_of_nobody_is_not_made_with_this_hosts_credentials(start_lab: StartLab) -> None:

@@ -233,7 +233,8 @@ def test_every_question_to_the_list_is_tried_here() -> None:
     tried = [key for key, _ in (*BY_THE_HOUR, *BY_THE_MONTH)]
     for kind in KINDS.values():
         for pattern in kind.price_queries:
-            assert any(re.fullmatch(pattern, key) for key in tried), pattern
+            found = any(re.fullmatch(pattern, key) for key in tried)
+            assert found, f"add a key of '{pattern}' of {kind.name}, with its price, to BY_THE_HOUR or BY_THE_MONTH"
 
 
 @pytest.mark.parametrize(("key", "usd"), BY_THE_MONTH)
@@ -380,7 +381,8 @@ def test_an_estimate_is_whole_or_absent_for_every_kind(start_lab: StartLab) -> N
     given = prices.fetch("acme", [acme()], wanted, Meter()).prices
     assert {(price.region, price.key) for price in given} == wanted
     priced = {one.kind for one in found if needs[one.resource_id]}
-    assert priced == {name for name, kind in PROVIDERS["aws"].kinds.items() if kind.price_parts}
+    missing = {name for name, kind in PROVIDERS["aws"].kinds.items() if kind.price_parts} - priced
+    assert not missing, f"add a fleet of {', '.join(sorted(missing))} to FLEETS in this file"
 
     def estimates(*without: str) -> dict[str, Decimal]:
         known = {(p.region, p.key): KnownPrice(p, NOW, NOW) for p in given if p.key not in without}

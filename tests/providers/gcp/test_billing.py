@@ -196,7 +196,7 @@ def test_days_that_have_not_settled_are_read_and_arriving(start_lab: StartLab, s
     clock = Time(datetime(2026, 11, 22, 0, 30, tzinfo=UTC))
     lab = start_lab(*FEW, now=clock, bills_arrive={"hours": 60, "share": share})
     disk = ExportRow(LAST, clock.now - timedelta(hours=4), PROJECT, "Cloud Storage", "us", Decimal(1))
-    lab.gcp.exports.restated(TABLE, disk)
+    lab.gcp.exports.add_row(TABLE, disk)
     bill = read(lab, now=clock.now)
     assert bill.read[TABLE][-1] == LAST
     assert bill.arriving == {TABLE: {date(2026, 11, 19), date(2026, 11, 20), LAST}}

@@ -1,4 +1,4 @@
-"""The sums of an export's rows as charges, totals, and what was left out."""
+"""Adds up the rows of a billing export: charges, the total of each statement, and what was left out."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.billing.exports.resources import KnownResources
 
 AMOUNTS = ("amount", "effective", "list", "contracted", "pricing_quantity", "consumed_quantity")
-BECAUSE = tuple(LeftOutBecause)  # a row's number of it is one more than its place here, and 0 where it is not left out
+BECAUSE = tuple(LeftOutBecause)  # in a row: 0 where it is a charge, else one more than the reason's place here
+# Reasons that lie in a row's day: the month that it names may be one whose statement was not read.
 OF_ODD_DAYS = (LeftOutBecause.NOT_OVER, LeftOutBecause.OUTSIDE, LeftOutBecause.TOO_OLD)
-# The fields that are words, by the names of their columns in formats.py, and what a charge calls them.
-_SAME = {
+# Text fields: the name of the column in formats.py, and of the charge's field.
+_TEXTS = {
     "sub_account_name": "sub_account_name", "payer": "payer_account_id", "payer_name": "payer_account_name",
     "zone": "availability_zone", "class": "charge_class", "frequency": "charge_frequency", "publisher": "publisher",
     "issuer": "invoice_issuer", "invoice": "invoice_id", "sku": "sku_id", "sku_price": "sku_price_id",
@@ -37,15 +38,15 @@ _SAME = {
 NUMBERS = ("period", "start", "end")
 
 
-def _kept(column: Any, which: Any) -> Any:
-    """The rows of a column that are wanted."""
-    if which.all():
+def _filtered(column: Any, mask: Any) -> Any:
+    """The rows of a column where `mask` is true."""
+    if mask.all():
         return column
-    return column[which] if isinstance(column, np.ndarray) else column.filter(pa.array(which))
+    return column[mask] if isinstance(column, np.ndarray) else column.filter(pa.array(mask))
 
 
-class Collected:
-    """The rows of an export, added up: those that are charges, and those that are left out."""
+class ExportSums:
+    """The sums of an export's rows: of those that are charges, and of those that are left out."""
 
     def __init__(self, known: KnownResources) -> None:
         self._known = known
@@ -65,7 +66,7 @@ class Collected:
             "tags": words.tags_of,
             "usage": words.usage_of,
         }
-        names = ("sub_account", "service", "region", "resource", "category", "currency", "kind", "provider", *_SAME)
+        names = ("sub_account", "service", "region", "resource", "category", "currency", "kind", "provider", *_TEXTS)
         self.words = {name: Words(spelled.get(name, str)) for name in names}
         self.numbers = {name: Numbers() for name in NUMBERS}
         self._lines = Lines((*names, *NUMBERS))
@@ -78,22 +79,22 @@ class Collected:
     def add(
         self, codes: dict[str, Any], days: Any, amounts: Mapping[str, pa.Array], because: Any, rows: int = 1
     ) -> None:
-        """Add rows, each of which stands for `rows` of the file; -1 as `because` passes one over."""
+        """Add rows, each of which stands for `rows` of the file. A row whose `because` is -1 is ignored."""
         count = len(days)
         columns = {**codes, "day": days, "because": because, **amounts, "rows": np.full(count, rows, np.int64)}
         mine, stated = because == 0, because >= 0
-        self._totals.add({name: _kept(columns[name], stated) for name in ("period", "currency", "amount", "rows")})
+        self._totals.add({name: _filtered(columns[name], stated) for name in ("period", "currency", "amount", "rows")})
         of_months = codes["period"] if mine.all() else codes["period"][~np.isin(because, self._odd)]
         self._periods.update(np.flatnonzero(np.bincount(of_months)).tolist())
         if not mine.all():
             left = because > 0
             self._left.add(
                 {
-                    name: _kept(columns[name], left)
+                    name: _filtered(columns[name], left)
                     for name in ("because", "sub_account", "provider", "period", "currency", "amount", "rows")
                 }
             )
-            columns = {name: _kept(column, mine) for name, column in columns.items()}
+            columns = {name: _filtered(column, mine) for name, column in columns.items()}
             count = int(np.count_nonzero(mine))
         if not count:
             return
@@ -105,17 +106,17 @@ class Collected:
         currencies, found = self.words["currency"].values, dict[tuple[date, str], Decimal]()
         for period, currency, amount, _ in rows_of(self._totals.table()):
             if amount is not None and currencies[currency]:
-                key = self._told_with(period), currencies[currency]
+                key = self._month_of(period), currencies[currency]
                 found[key] = found.get(key, Decimal(0)) + amount
         return [Total(month, source_id, currency, plain(amount)) for (month, currency), amount in sorted(found.items())]
 
-    def _told_with(self, period: int) -> date:
-        """The statement that a row is told with: its own or, of a row of an odd day, the nearest that was read."""
+    def _month_of(self, period: int) -> date:
+        """The statement that a row is counted in: its own or, where its day is odd, the nearest one that was read."""
         known, own = sorted(self.periods()), day_of(self.numbers["period"].values[period])
         return min(max(own, known[0]), known[-1])
 
     def left_out(self, source_id: str) -> list[LeftOut]:
-        """What the charges have not, by reason, account or provider, and currency, told with the statement's month."""
+        """The sums that no charge has, by the statement's month, reason, account or provider, and currency."""
         found: dict[tuple[date, LeftOutBecause, str, str], tuple[Decimal, int]] = {}
         accounts, providers, currencies = (self.words[name].values for name in ("sub_account", "provider", "currency"))
         for because, account, provider, period, currency, amount, rows in rows_of(self._left.table()):
@@ -123,7 +124,7 @@ class Collected:
                 continue
             reason = BECAUSE[because - 1]
             whose = providers[provider] if reason is LeftOutBecause.ANOTHER_PROVIDER else accounts[account]
-            key = self._told_with(period), reason, whose, currencies[currency]
+            key = self._month_of(period), reason, whose, currencies[currency]
             before = found.get(key, (Decimal(0), 0))
             found[key] = before[0] + amount, before[1] + rows
         return [
@@ -132,10 +133,7 @@ class Collected:
         ]
 
     def periods(self) -> set[date]:
-        """The months of the statements that rows are of.
-
-        A row of an odd day does not tell of a month: its own may be one whose statement was not read.
-        """
+        """The months of the statements that were read, as the rows name them; those of odd days do not count."""
         values = self.numbers["period"].values
         return {day_of(values[code]) for code in self._periods or range(len(values))}
 
@@ -156,8 +154,8 @@ class Collected:
         rounded = any(not pa.types.is_decimal128(table.schema.field(name).type) for name in AMOUNTS)
         for line, number, amount, effective, listed, contracted, priced, consumed, rows in rows_of(table):
             if line != head_of:
-                told = {name: values[name][codes[line]] for name, codes in columns.items()}
-                head, head_of = self._head(told, several=several, amortized=amortized), line
+                of_line = {name: values[name][codes[line]] for name, codes in columns.items()}
+                head, head_of = self._head(of_line, several=several, amortized=amortized), line
             provider = values["provider"][columns["provider"][line]]
             self.rows[provider] = self.rows.get(provider, 0) + rows
             currency = head["currency"]
@@ -199,26 +197,26 @@ class Collected:
         order[np.lexsort(ranked[::-1])] = np.arange(len(order))
         return columns, values, order
 
-    def _head(self, told: Mapping[str, Any], *, several: bool, amortized: bool) -> dict[str, Any]:
+    def _head(self, line: Mapping[str, Any], *, several: bool, amortized: bool) -> dict[str, Any]:
         """The fields of a charge that are the same for all charges of a line."""
-        known = self._known.resource(told["resource"])
-        of_type = known.resource_type.value if known else service_types.of_export(told["service"], told["kind"])
+        known = self._known.resource(line["resource"])
+        of_type = known.resource_type.value if known else service_types.of_export(line["service"], line["kind"])
         marks = {
-            "matched_by": self._known.matched_by(told["resource"]),
-            "provider_name": told["provider"] if several else "",
+            "matched_by": self._known.matched_by(line["resource"]),
+            "provider_name": line["provider"] if several else "",
             "cost": "amortized" if amortized else "",
         }
         return {
-            "sub_account_id": told["sub_account"],
-            "service_name": told["service"],
-            "currency": told["currency"],
-            "category": Category(told["category"]),
+            "sub_account_id": line["sub_account"],
+            "service_name": line["service"],
+            "currency": line["currency"],
+            "category": Category(line["category"]),
             "cost_type": of_type,
-            "resource_id": told["resource"],
-            "region_id": told["region"] or (known.region if known else ""),
+            "resource_id": line["resource"],
+            "region_id": line["region"] or (known.region if known else ""),
             "metadata": {word: mark for word, mark in marks.items() if mark},
-            "period": day_of(told["period"]),
-            "charge_start": time_of(told["start"]),
-            "charge_end": time_of(told["end"]),
-            **{ours: told[name] for name, ours in _SAME.items()},
+            "period": day_of(line["period"]),
+            "charge_start": time_of(line["start"]),
+            "charge_end": time_of(line["end"]),
+            **{ours: line[name] for name, ours in _TEXTS.items()},
         }

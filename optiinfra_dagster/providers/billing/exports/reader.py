@@ -29,7 +29,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.billing import finality
 from optiinfra_dagster.providers.billing.exports import formats, own_ways
-from optiinfra_dagster.providers.billing.exports.charges import AMOUNTS, BECAUSE, NUMBERS, Collected
+from optiinfra_dagster.providers.billing.exports.charges import AMOUNTS, BECAUSE, NUMBERS, ExportSums
 from optiinfra_dagster.providers.billing.exports.decimals import (
     EXACT,
     UnreadableError,
@@ -162,8 +162,8 @@ class Reader:
 
     def __init__(self, statement: Statement, resources: Sequence[Resource]) -> None:
         self._statement = statement
-        self._collected = Collected(KnownResources(resources))
-        self._words, self._market = self._collected.words, Words(formats.canonical)
+        self._sums = ExportSums(KnownResources(resources))
+        self._words, self._market = self._sums.words, Words(formats.canonical)
         self._times, self._amortization = Times(), own_ways.Amortization()
         self._layout: tuple[formats.Format, str] | None = None
         self._oldest, self._newest = 1 << 30, -1
@@ -224,7 +224,7 @@ class Reader:
                 sold, self._words["service"].codes(texts["market_service"], count), codes["service"]
             )
         days, numbers = self._dated(held)
-        codes |= {name: self._collected.numbers[name].codes(numbers[name]) for name in NUMBERS}
+        codes |= {name: self._sums.numbers[name].codes(numbers[name]) for name in NUMBERS}
         amounts = self._amounts(held, codes)
         unknown = codes["currency"] == 0
         if unknown.any() and pc.any(pc.and_(pa.array(unknown), pc.not_equal(amounts["amount"], Decimal(0)))).as_py():
@@ -236,7 +236,7 @@ class Reader:
         of_month = days[~another & (months_of(days) == numbers["period"])]
         if len(of_month):
             self._oldest, self._newest = min(self._oldest, int(of_month.min())), max(self._newest, int(of_month.max()))
-        self._collected.add(codes, days.astype(np.int32), amounts, because)
+        self._sums.add(codes, days.astype(np.int32), amounts, because)
         if held.get("credits"):
             self._add_credits(held["credits"][0], codes, days, because)
 
@@ -362,7 +362,7 @@ class Reader:
         unknown = of_credits["currency"] == 0
         if unknown.any() and pc.any(pc.and_(pa.array(unknown), pc.not_equal(exact, Decimal(0)))).as_py():
             raise UnreadableError("currency", "is empty in a row that has a cost")
-        self._collected.add(
+        self._sums.add(
             of_credits, days[owners].astype(np.int32), {"amount": exact, "effective": exact}, because[owners], rows=0
         )
 
@@ -387,13 +387,13 @@ class Reader:
             return bill
         with localcontext(EXACT):
             amortized = self._amortization.found
-            bill.charges = list(self._collected.charges(statement.source_id, statement.last, amortized=amortized))
-            bill.totals = self._collected.totals(statement.source_id)
-            bill.left_out = self._collected.left_out(statement.source_id)
-        self.rows = self._collected.rows
+            bill.charges = list(self._sums.charges(statement.source_id, statement.last, amortized=amortized))
+            bill.totals = self._sums.totals(statement.source_id)
+            bill.left_out = self._sums.left_out(statement.source_id)
+        self.rows = self._sums.rows
         days = self._days_read()
         bill.read = {statement.source_id: days}
-        bill.periods = {statement.source_id: {statement.period} if statement.period else self._collected.periods()}
+        bill.periods = {statement.source_id: {statement.period} if statement.period else self._sums.periods()}
         if statement.written is not None:
             begins, today = arriving_from(statement.written.astimezone(UTC), statement.settles), statement.last + _DAY
             bill.arriving = {
