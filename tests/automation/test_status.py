@@ -129,6 +129,14 @@ def test_a_failure_that_was_made_good_is_forgotten(settled: Spine, ledger: Ledge
     assert stands(settled, now=NOW + 3 * MINUTE).of(Item.CUSTOMERS).state is State.OK
 
 
+def test_a_family_that_was_taken_out_after_it_failed_fails_no_more(settled: Spine, ledger: Ledger) -> None:
+    ledger.collected(before(2))
+    ledger.add("resource", [before(1), W0])
+    ledger.add("performance", [before(1)], "failed", error="throttled")
+    ledger.add("performance", [W0], "not_configured")
+    assert stands(settled).of(Item.CUSTOMERS).state is State.OK
+
+
 def test_what_stopped_is_red_and_nobody_it_left_out_counts_as_healed(settled: Spine, ledger: Ledger) -> None:
     ledger.collected(before(5))
     ledger.add("resource", [before(4)], "failed", customers=["acme"], error="AccessDenied", permanent=True)

@@ -163,6 +163,13 @@ def read_collections(client: Client, customers: Sequence[Customer], settings: Se
         read_sql("queries/status_owners"), parameters={**bounds, "late": _text(newest - LATE)}
     ).result_rows
     found = {(provider, dataset): facts for dataset, provider, *facts in rows}
+    odd = {customer for *_, others in found.values() for customer, lacks, _ in others if lacks}
+    outcomes: dict[Owner, str] = {}
+    if odd:
+        rows = client.query(
+            read_sql("queries/status_newest_due"), parameters={**bounds, "customers": sorted(odd)}
+        ).result_rows
+        outcomes = {(dataset, customer, provider): status for dataset, customer, provider, status in rows}
     expected = {
         (provider, family): {customer.id for customer in collecting if customer.collects(provider, family)}
         for provider, names in FAMILIES_OF.items()
@@ -185,7 +192,11 @@ def read_collections(client: Client, customers: Sequence[Customer], settings: Se
             ).result_rows
             missing |= wanted - {customer for (customer,) in seen}
         missing &= wanted
-        lacking = {customer: status for customer, status, _ in others if customer in wanted and status in LACKING}
+        lacking = {
+            customer: status
+            for customer, _, _ in others
+            if customer in wanted and (status := outcomes.get((family, customer, provider), "")) in LACKING
+        }
         counted = Counter(status for customer, status in lacking.items() if customer not in missing)
         published = published or ever.get((provider, family), 0)
         families.append(
