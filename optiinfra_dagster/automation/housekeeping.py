@@ -108,8 +108,6 @@ def delete_old_runs(
         page: Sequence[dg.RunRecord] = instance.get_run_records(wanted, limit=min(PAGE, most - deleted), ascending=True)
         if not page:
             break
-        for record in page:
-            instance.delete_run(record.dagster_run.run_id)
-            leftovers.of_run(instance, record.dagster_run.run_id)
+        leftovers.delete_runs(instance, [record.dagster_run.run_id for record in page])
         deleted += len(page)
     return deleted

@@ -21,7 +21,7 @@ from optiinfra_dagster.automation.dagster_storages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     import dagster as dg
@@ -29,6 +29,29 @@ if TYPE_CHECKING:
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHARD_FILES = ("", "-wal", "-shm", "-journal")
 _ROWS_AT_ONCE = 5_000  # a short lock each
+_RUNS_AT_ONCE = 25  # 1,000 events: about 0.1 s, in which no run can write events of its own
+
+
+def delete_runs(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
+    """Delete runs, with their events and files. Killed at any point, it is done again with those that are left.
+
+    On SQLite a run's own database goes as a file: to open it, as Dagster does to empty it, takes 50 ms of CPU. And the
+    events by which assets are found go in few transactions, each of which waits for the disk.
+    """
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqliteEventLogStorage):
+        for run_id in run_ids:
+            instance.delete_run(run_id)
+            of_run(instance, run_id)
+        return
+    for i in range(0, len(run_ids), _RUNS_AT_ONCE):
+        together = run_ids[i : i + _RUNS_AT_ONCE]
+        with storage.index_connection() as connection:
+            for run_id in together:
+                storage.delete_events_for_run(connection, run_id)
+        for run_id in together:
+            of_run(instance, run_id)
+            instance.run_storage.delete_run(run_id)
 
 
 def of_run(instance: dg.DagsterInstance, run_id: str) -> None:

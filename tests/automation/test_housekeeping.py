@@ -13,6 +13,7 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 
 from optiinfra_dagster.assets import partitions
 from optiinfra_dagster.automation import leftovers
+from optiinfra_dagster.automation.dagster_storages import SqlEventLogStorage
 from optiinfra_dagster.automation.housekeeping import delete_old_runs
 from optiinfra_dagster.model import windows
 from tests.automation.conftest import start_run
@@ -88,6 +89,23 @@ def test_of_a_run_that_is_deleted_no_file_stays(on_disk: dg.DagsterInstance) -> 
     assert files_of(on_disk) == {"living"}
     assert delete_old_runs(on_disk, PARTITIONS, [], datetime.now(UTC) + LATER) == 1
     assert files_of(on_disk) == set()
+
+
+def test_of_a_run_that_is_deleted_no_event_stays_and_its_partition_is_filled(on_disk: dg.DagsterInstance) -> None:
+    key = PARTITIONS.get_partition_keys()[0]
+    dg.materialize([made], instance=on_disk, partition_key=key)
+    dg.materialize([looked_at, is_one], instance=on_disk)
+    assert delete_old_runs(on_disk, PARTITIONS, [made.key], datetime.now(UTC) + LATER) == 2
+    assert isinstance(on_disk.event_log_storage, SqlEventLogStorage)
+    with on_disk.event_log_storage.index_connection() as connection:
+        left = [
+            connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar()  # noqa: S608
+            for table in ("event_logs", "asset_event_tags")
+        ]
+    assert (left, on_disk.get_runs_count()) == ([0, 0], 0)
+    cached = get_and_update_asset_status_cache_value(on_disk, made.key, PARTITIONS)
+    assert cached
+    assert list(cached.deserialize_materialized_partition_subsets(PARTITIONS).get_partition_keys()) == [key]
 
 
 def test_files_of_runs_that_are_gone_are_found_and_those_of_others_stay(on_disk: dg.DagsterInstance) -> None:
