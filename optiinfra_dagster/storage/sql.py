@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -185,6 +186,17 @@ def columns() -> dict[str, dict[str, tuple[str, str]]]:
         for table, dropped in _DROP.findall(text):
             for name in re.findall(r"DROP COLUMN IF EXISTS (\w+)", dropped):
                 found[table].pop(name, None)
+    return found
+
+
+@cache
+def reader_types() -> dict[str, dict[str, str]]:
+    """The columns and types of the tables that follow from readers' SELECTs, as `make docs` found them in the engine.
+
+    A table is named by its SELECT: one that has changed, or that somebody has added, is not there until then.
+    """
+    path = SQL / "readers" / "columns.json"
+    found: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return found
 
 

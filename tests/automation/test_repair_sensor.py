@@ -312,7 +312,12 @@ def test_the_month_before_is_read_only_of_those_who_may_have_come_later(
     spine: Spine, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(repair_sensor, "read_sql", lambda name: asked.append(name) or read_sql(name))
+
+    def read(name: str) -> str:
+        asked.append(name)
+        return read_sql(name)
+
+    monkeypatch.setattr(repair_sensor, "read_sql", read)
     first = before(spine.settings.repair_lookback_hours * 4)
     ledger.collected(first)
     customers = load_customers(spine.settings.customers_path)

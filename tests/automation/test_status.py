@@ -303,7 +303,9 @@ def test_where_a_readers_view_is_broken_only_what_it_tells_is_undecided(settled:
     assert [was_looked_at(kind, status) for kind in (Kind.COST_UNUSUAL, Kind.QUALITY_WORSE, Kind.LATE)] == [
         False, True, True,
     ]  # fmt: skip
-    assert [status.of(item).unread for item in (Item.CUSTOMERS, Item.GAPS, Item.BUDGETS, Item.CLICKHOUSE)] == 4 * [False]
+    assert [status.of(item).unread for item in (Item.CUSTOMERS, Item.GAPS, Item.BUDGETS, Item.CLICKHOUSE)] == 4 * [
+        False
+    ]
 
 
 def test_a_broken_customers_file_is_red_and_the_rest_is_looked_at(spine: Spine, ledger: Ledger) -> None:

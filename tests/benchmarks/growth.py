@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,12 +35,12 @@ from optiinfra_dagster.storage import coverage, superseded
 from optiinfra_dagster.storage.sql import readers
 from tests.benchmarks import storage_replay
 from tests.benchmarks.ui_pages import Pages, pages
-from tests.support import postgres
 from tests.support.engines import kept_open
 
 if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
     from tests.benchmarks.storage_replay import Recording
+    from tests.support import postgres
 
 CUSTOMERS = 1_000
 LEDGER_DAYS = 30
@@ -113,7 +114,7 @@ class Growth:
     def _nights(self, instance: dg.DagsterInstance, settings: Settings) -> Iterator[Figure]:
         site = storage_replay.Site(instance, self.recording)
         partitions = window_partitions(settings.partitions_start)
-        keys = [dg.AssetKey.from_db_string(one["asset_key"]) for one in self.recording.asset_keys]
+        keys = [dg.AssetKey(yaml.safe_load(one["asset_key"])) for one in self.recording.asset_keys]
         days = 2 * settings.run_retention_days
         first = self.recording.window - days * DAY
         year = windows.span(settings.partitions_start, first)
@@ -128,7 +129,7 @@ class Growth:
 
             def purge(older: datetime = older) -> None:
                 nonlocal deleted
-                deleted = delete_old_runs(instance, partitions, [key for key in keys if key], older)
+                deleted = delete_old_runs(instance, partitions, keys, older)
                 leftovers.of_gone_runs(instance, older, MAX_DELETED_PER_NIGHT)
                 leftovers.check_executions(instance, older)
 
@@ -149,11 +150,11 @@ class Growth:
         for part, (size, files) in sizes.items():
             yield Figure(f"MB of {part}", size / 1e6)
             yield Figure(f"files of {part}", files)
-        yield Figure("MB of DAGSTER_HOME, without ClickHouse", sum(size for size, _ in sizes.values()) / 1e6, "<= 2,000")
+        yield Figure(
+            "MB of DAGSTER_HOME, without ClickHouse", sum(size for size, _ in sizes.values()) / 1e6, "<= 2,000"
+        )
         if self.server:
-            with instance.run_storage.connect() as connection:  # type: ignore[attr-defined]
-                size = storage_replay.database_size(connection)
-            yield Figure("MB of the database", size / 1e6)
+            yield Figure("MB of the database", storage_replay.database_size(instance) / 1e6)
 
     def _ticks(self, instance: dg.DagsterInstance, settings: Settings) -> Iterator[Figure]:
         now = storage_replay.now_of(self.recording)
@@ -180,7 +181,7 @@ class Growth:
             def tidy() -> None:
                 with clickhouse.session() as client:
                     coverage.forget(client, now - timedelta(days=90))
-                    superseded.clear(client, settings.keep_superseded, now)
+                    superseded.clear(client, settings.keep_superseded, now + 40 * DAY)  # all that is kept is due
 
             yield Figure("CPU-s of ClickHouse's part of housekeeping", self._cpu(tidy))
 
@@ -189,7 +190,7 @@ class Growth:
         asked = {**PAGES, **{name: {"assetKeys": every} for name in OF_ALL_ASSETS}}
         for name, variables in asked.items():
             aim = "<= 0.05" if name == "AssetCheckDetailsQuery" else "told"
-            yield Figure(f"CPU-s of {name}", self._least(lambda n=name, v=variables: ui.ask(n, **v)), aim)
+            yield Figure(f"CPU-s of {name}", self._least(partial(ui.ask, name, **variables)), aim)
 
     def _cpu(self, work: Callable[[], object]) -> float:
         """CPU seconds of this process, and of the server where there is one."""
@@ -218,7 +219,7 @@ def write_customers(path: Path) -> None:
 
 
 def fill_ledger(clickhouse: ClickHouse, newest: datetime, days: int = LEDGER_DAYS) -> None:
-    """The ledger of all customers and readers, well in every window of the last `days`, merged into one part a month."""
+    """The ledger of all customers and readers, well in every window of `days`, merged into one part a month."""
     tables = {reader.table: int(reader.length.total_seconds()) for reader in readers().values()}
     with clickhouse.session() as client:
         for names, owners, seconds in (
@@ -234,9 +235,13 @@ def fill_ledger(clickhouse: ClickHouse, newest: datetime, days: int = LEDGER_DAY
             client.command(
                 f"""
                 INSERT INTO metric_batches
-                WITH intDiv(number, {many}) * {seconds} + {first} AS start, start + {max(900, seconds) + 400} AS at
-                SELECT arrayJoin({names}), {owners}, if({owners} = '', '', 'aws'), fromUnixTimestamp(start), at * 1000000000,
-                    10, 1, 'ok', false, '', 3, 0.001, toString(intHash64(start)), fromUnixTimestamp64Milli(toInt64(at) * 1000)
+                WITH
+                    intDiv(number, {many}) * {seconds} + {first} AS start,
+                    start + {max(900, seconds) + 400} AS at,
+                    {owners} AS customer
+                SELECT arrayJoin({names}), customer, if(customer = '', '', 'aws'), fromUnixTimestamp(start),
+                    at * 1000000000, 10, 1, 'ok', false, '', 3, 0.001, toString(intHash64(start)),
+                    fromUnixTimestamp64Milli(toInt64(at) * 1000)
                 FROM numbers({many * count})
                 """,  # noqa: S608 - the code's own names
                 settings={"max_partitions_per_insert_block": 0},

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import sqlalchemy as sa
+from dagster._core.events.log import EventLogEntry
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
 from dagster._core.scheduler.instigation import (
     InstigatorState,
@@ -35,10 +36,12 @@ from dagster._core.storage.event_log.schema import (
     SqlEventLogStorageTable,
 )
 from dagster._core.storage.partition_status_cache import AssetStatusCacheValue
+from dagster._core.storage.runs import SqlRunStorage
 from dagster._core.storage.runs.schema import RunsTable, RunTagsTable, SnapshotsTable
+from dagster._core.storage.schedules import SqlScheduleStorage
 from dagster._core.storage.schedules.schema import JobTickTable
 
-from optiinfra_dagster.automation.dagster_storages import SqliteEventLogStorage
+from optiinfra_dagster.automation.dagster_storages import SqlEventLogStorage, SqliteEventLogStorage
 from optiinfra_dagster.model import windows
 
 if TYPE_CHECKING:
@@ -119,9 +122,21 @@ class Site:
     _next_event: int = field(default=1, init=False)
 
     @property
-    def sharded(self) -> bool:
+    def _events(self) -> SqlEventLogStorage:
+        found = self.instance.event_log_storage
+        assert isinstance(found, SqlEventLogStorage)
+        return found
+
+    @property
+    def _runs(self) -> SqlRunStorage:
+        found = self.instance.run_storage
+        assert isinstance(found, SqlRunStorage)
+        return found
+
+    @property
+    def _is_sharded(self) -> bool:
         """True for SQLite, where the events of each run have a database of their own."""
-        return isinstance(self.instance.event_log_storage, SqliteEventLogStorage)
+        return isinstance(self._events, SqliteEventLogStorage)
 
     def begin(self, partitions: dg.TimeWindowPartitionsDefinition, filled: Sequence[str]) -> None:
         """Make the assets known, with the status of the windows of a year before, whose runs are long gone."""
@@ -131,9 +146,9 @@ class Site:
             {**_typed(AssetKeyTable, one), "id": None, "cached_status_data": dg.serialize_value(cached)}
             for one in self.recording.asset_keys
         ]
-        with self.instance.event_log_storage.index_connection() as connection:
+        with self._events.index_connection() as connection:
             _insert(connection, AssetKeyTable, keys)
-        with self.instance.run_storage.connect() as connection:
+        with self._runs.connect() as connection:
             _insert(connection, SnapshotsTable, [{**one, "id": None} for one in self.recording.snapshots])
 
     def fill(self, of_day: Sequence[datetime]) -> None:
@@ -143,23 +158,18 @@ class Site:
             renamed = {one["run_id"]: str(uuid.uuid4()) for one in self.recording.runs}
             for table, row in self._of_window(window, renamed):
                 rows.setdefault(table, []).append(row)
-            if self.sharded:
+            if self._is_sharded:
                 for old, new in renamed.items():
                     self._copy_files(old, new, window)
-        with self.instance.run_storage.connect() as connection:
+        with self._runs.connect() as connection:
             for table in (RunsTable, RunTagsTable):
                 _insert(connection, table, rows.pop(table))
-        with self.instance.event_log_storage.index_connection() as connection:
+        with self._events.index_connection() as connection:
             for table, of_table in rows.items():
                 _insert(connection, table, of_table)
-            newest = max(of_day) - self.recording.window
-            for one in self.recording.asset_keys:
-                shifted = _shifted(_typed(AssetKeyTable, one), newest)
-                connection.execute(
-                    AssetKeyTable.update()
-                    .where(AssetKeyTable.c.asset_key == one["asset_key"])
-                    .values(last_materialization_timestamp=shifted["last_materialization_timestamp"])
-                )
+        for row in rows[SqlEventLogStorageTable]:
+            if row["dagster_event_type"] == "ASSET_MATERIALIZATION" and row["partition"] == windows.key(max(of_day)):
+                self._events.store_asset_event(dg.deserialize_value(row["event"], EventLogEntry), row["id"])
 
     def ticks(self, until: datetime) -> None:
         """A day of ticks that asked for nothing, which is how long they are kept."""
@@ -184,7 +194,9 @@ class Site:
                         "timestamp": at.replace(tzinfo=None), "tick_body": dg.serialize_value(tick),
                     }
                 )  # fmt: skip
-        with self.instance.schedule_storage.connect() as connection:
+        schedules = self.instance.schedule_storage
+        assert isinstance(schedules, SqlScheduleStorage)
+        with schedules.connect() as connection:
             _insert(connection, JobTickTable, sorted(made, key=lambda row: row["timestamp"]))
 
     def _of_window(self, window: datetime, renamed: Mapping[str, str]) -> Iterator[tuple[sa.Table, Row]]:
@@ -200,7 +212,7 @@ class Site:
             yield RunsTable, copied(RunsTable, row)
         for row in recorded.run_tags:
             yield RunTagsTable, copied(RunTagsTable, row)
-        events = recorded.index if self.sharded else [row for rows in recorded.shards.values() for row in rows]
+        events = recorded.index if self._is_sharded else [row for rows in recorded.shards.values() for row in rows]
         ids: dict[str, int] = {}
         for row in events:
             ids[row["event"]] = self._next_event
@@ -292,6 +304,8 @@ def sizes(home: Path) -> dict[str, tuple[int, int]]:
     }
 
 
-def database_size(connection: Any) -> int:
+def database_size(instance: dg.DagsterInstance) -> int:
     """The bytes of a database of PostgreSQL."""
-    return int(connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar())
+    assert isinstance(instance.run_storage, SqlRunStorage)
+    with instance.run_storage.connect() as connection:
+        return int(connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar())

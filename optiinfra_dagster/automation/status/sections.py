@@ -54,7 +54,9 @@ def without_readers(collected: Section, lost: Sequence[tuple[str, str]]) -> Sect
     if not lost:
         return collected
     parts = [
-        Part(State.WARN, reader, f"it cannot be read, so nothing is known of what it tells: {shortened(plain(why), 200)}")
+        Part(
+            State.WARN, reader, f"it cannot be read, so nothing is known of what it tells: {shortened(plain(why), 200)}"
+        )
         for reader, why in lost
     ]
     joined = section(Item.COLLECTIONS, [*collected.parts, *parts], collected.text, troubles=collected.troubles)
