@@ -543,11 +543,11 @@ def growth() -> None:
 
     with tempfile.TemporaryDirectory() as folder, grown.recorded(Path(folder) / "recorded") as recording:
         for figure in grown.Growth(recording, Path(folder) / "sqlite").figures():
-            line(f"SQLite: {figure.says}", figure.value, None, figure.aim)
+            line(f"SQLite: {figure.says}", figure.value, figure.baseline, figure.aim)
         if postgres.programs():
             with postgres.running() as server:
                 for figure in grown.Growth(recording, Path(folder) / "postgres", server).figures():
-                    line(f"PostgreSQL: {figure.says}", figure.value, None, figure.aim)
+                    line(f"PostgreSQL: {figure.says}", figure.value, figure.baseline, figure.aim)
 
 
 def fixed_cost_of_a_window() -> None:

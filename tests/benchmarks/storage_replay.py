@@ -308,4 +308,4 @@ def database_size(instance: dg.DagsterInstance) -> int:
     """The bytes of a database of PostgreSQL."""
     assert isinstance(instance.run_storage, SqlRunStorage)
     with instance.run_storage.connect() as connection:
-        return int(connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar())
+        return int(connection.execute(sa.text("SELECT pg_database_size(current_database())")).scalar_one())
