@@ -35,23 +35,22 @@ _RUNS_AT_ONCE = 25  # 1,000 events: about 0.1 s, in which no run can write event
 def delete_runs(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
     """Delete runs, with their events and files. Killed at any point, it is done again with those that are left.
 
-    On SQLite a run's own database goes as a file: to open it, as Dagster does to empty it, takes 50 ms of CPU. And the
-    events by which assets are found go in few transactions, each of which waits for the disk.
+    Events of many runs go in one transaction, where Dagster takes some of each run, and connects for each: 75 ms of CPU
+    on PostgreSQL. On SQLite a run's own database goes as a file: to open it, only to empty it, takes 50 ms.
     """
     storage = instance.event_log_storage
-    if not isinstance(storage, SqliteEventLogStorage):
-        for run_id in run_ids:
-            instance.delete_run(run_id)
-            of_run(instance, run_id)
-        return
     for i in range(0, len(run_ids), _RUNS_AT_ONCE):
         together = run_ids[i : i + _RUNS_AT_ONCE]
-        with storage.index_connection() as connection:
-            for run_id in together:
-                storage.delete_events_for_run(connection, run_id)
+        if isinstance(storage, SqlEventLogStorage):
+            with storage.index_connection() as connection:
+                for run_id in together:
+                    storage.delete_events_for_run(connection, run_id)
         for run_id in together:
+            if isinstance(storage, SqlEventLogStorage):
+                instance.run_storage.delete_run(run_id)
+            else:
+                instance.delete_run(run_id)
             of_run(instance, run_id)
-            instance.run_storage.delete_run(run_id)
 
 
 def of_run(instance: dg.DagsterInstance, run_id: str) -> None:
