@@ -127,7 +127,29 @@ def test_old_executions_of_checks_go_and_the_newest_of_each_stays(instance: dg.D
         dg.materialize([looked_at, is_one], instance=instance)
     key = dg.AssetCheckKey(looked_at.key, "is_one")
     newest = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
-    assert leftovers.check_executions(instance, datetime.now(UTC) - LONG_AGO) == 0
-    assert leftovers.check_executions(instance, datetime.now(UTC) + LATER) == 2
+    long_ago = datetime.now(UTC) - LONG_AGO
+    assert leftovers.check_executions(instance, long_ago, long_ago) == 0
+    assert leftovers.check_executions(instance, datetime.now(UTC) + LATER, long_ago) == 2
     assert instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key].id == newest.id
     assert len(instance.event_log_storage.get_asset_check_execution_history(key, limit=9)) == 1
+
+
+PASSES: list[bool] = []  # of the next executions
+
+
+@dg.asset_check(asset=made, partitions_def=PARTITIONS)
+def is_well() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=PASSES.pop(0))
+
+
+def test_executions_of_partitions_that_passed_go_sooner_and_a_failure_never_comes_back(
+    instance: dg.DagsterInstance,
+) -> None:
+    healed, failing, well, newest = PARTITIONS.get_partition_keys()[:4]
+    PASSES[:] = [False, False, True, True, False]
+    for partition in (healed, failing, healed, well, newest):
+        dg.materialize([made, is_well], instance=instance, partition_key=partition)
+    now = datetime.now(UTC) + LATER
+    assert leftovers.check_executions(instance, now - LONG_AGO, now) == 3  # both of the healed one among them
+    left = instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(made.key, "is_well"), limit=9)
+    assert {(one.partition, one.status.value) for one in left} == {(failing, "FAILED"), (newest, "FAILED")}

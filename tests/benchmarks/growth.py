@@ -24,7 +24,7 @@ from optiinfra_dagster.automation import leftovers
 from optiinfra_dagster.automation.alerting.sensor import Watch
 from optiinfra_dagster.automation.checks import alerted_keys
 from optiinfra_dagster.automation.dead_runs import end_dead
-from optiinfra_dagster.automation.housekeeping import MAX_DELETED_PER_NIGHT, delete_old_runs
+from optiinfra_dagster.automation.housekeeping import MAX_DELETED_PER_NIGHT, PASSED_CHECKS_KEPT, delete_old_runs
 from optiinfra_dagster.automation.own_metrics import OwnMetrics
 from optiinfra_dagster.automation.readers_sensor import readers_requests
 from optiinfra_dagster.automation.repair_sensor import repair_requests
@@ -128,11 +128,11 @@ class Growth:
             older = end - settings.run_retention_days * DAY
             began = time.monotonic()
 
-            def purge(older: datetime = older) -> None:
+            def purge(older: datetime = older, end: datetime = end) -> None:
                 nonlocal deleted
                 deleted = delete_old_runs(instance, partitions, keys, older)
                 leftovers.of_gone_runs(instance, older, MAX_DELETED_PER_NIGHT)
-                leftovers.check_executions(instance, older)
+                leftovers.check_executions(instance, older, end - PASSED_CHECKS_KEPT)
 
             nights.append((self._cpu(purge), time.monotonic() - began))
         site.ticks(storage_replay.now_of(self.recording))
