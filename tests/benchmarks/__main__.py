@@ -541,7 +541,10 @@ def growth() -> None:
     from tests.benchmarks import growth as grown
     from tests.support import postgres
 
-    with tempfile.TemporaryDirectory() as folder, grown.recorded(Path(folder) / "recorded") as recording:
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,  # the embedded engine is open to the end
+        grown.recorded(Path(folder) / "recorded") as recording,
+    ):
         for figure in grown.Growth(recording, Path(folder) / "sqlite").figures():
             line(f"SQLite: {figure.says}", figure.value, figure.baseline, figure.aim)
         if postgres.programs():

@@ -76,7 +76,7 @@ def record(home: Path) -> Recording:
         [str(Path(sys.executable).with_name("optiinfra")), "run"],
         check=True,
         env={**environment, **start, "DAGSTER_HOME": str(home)},
-        stdout=subprocess.DEVNULL,
+        capture_output=True,
     )
     return read(home)
 
