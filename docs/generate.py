@@ -6,6 +6,7 @@ A test compares each page with what this writes, so they cannot go stale.
 from __future__ import annotations
 
 import functools
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.sql import Reader
 
 FOLDER = Path(__file__).parent / "reference"
+READER_COLUMNS = sql.SQL / "readers" / "columns.json"
 
 
 def pages() -> Mapping[str, str]:
@@ -286,14 +288,25 @@ def _permissions() -> Iterator[str]:
         yield ""
 
 
+def reader_columns() -> str:
+    """The types of the columns of readers' own tables, for the definitions, which ask no engine."""
+    own = {reader.table for reader in sql.readers().values() if reader.is_own}
+    types = {
+        table: {name: kind for name, kind in of_table.items() if name != "batch"}
+        for table, of_table in _column_types().items()
+        if table in own
+    }
+    return json.dumps(types, indent=0) + "\n"
+
+
 def main() -> None:
-    """Write every page whose text changed, and name it."""
+    """Write every page whose text changed, and the columns of readers, and name what was written."""
     FOLDER.mkdir(exist_ok=True)
-    for name, text in pages().items():
-        path = FOLDER / name
+    written = {FOLDER / name: text for name, text in pages().items()} | {READER_COLUMNS: reader_columns()}
+    for path, text in written.items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
-            sys.stdout.write(f"docs/reference/{name}\n")
+            sys.stdout.write(f"{path.relative_to(FOLDER.parents[1])}\n")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ HOUSEKEEPING_JOB = "housekeeping"
 OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 PAGE = 500
 COVERAGE_KEPT = timedelta(days=90)  # of states that are over: as long as the metrics
+PASSED_CHECKS_KEPT = timedelta(days=1)  # executions of checks, where the newest of the partition passed
 MAX_DELETED_PER_NIGHT = 20_000  # a month's backlog of about 580 runs a day, so that a first night ends
 
 
@@ -28,19 +29,23 @@ def build(
     @dg.op(
         name="delete_old_runs",
         description=f"Delete the runs that began more than {settings.run_retention_days} days ago, with their events, "
-        "their files and the executions of checks, and what the clouds' answers of earlier days are remembered in.",
+        "their files and the executions of checks, executions from before yesterday where they passed, and what the "
+        "clouds' answers of earlier days are remembered in.",
     )
     def delete(context: dg.OpExecutionContext) -> None:
         from optiinfra_dagster.automation import leftovers
 
-        older = datetime.now(UTC) - timedelta(days=settings.run_retention_days)
+        now = datetime.now(UTC)
+        older = now - timedelta(days=settings.run_retention_days)
         deleted = delete_old_runs(context.instance, partitions, keys, older)
         context.log.info("%d runs were deleted, created before %s.", deleted, f"{older:%Y-%m-%d}")
         context.add_output_metadata(
             {
                 "deleted_runs": deleted,
                 "deleted_files_of_gone_runs": leftovers.of_gone_runs(context.instance, older, MAX_DELETED_PER_NIGHT),
-                "deleted_check_executions": leftovers.check_executions(context.instance, older),
+                "deleted_check_executions": leftovers.check_executions(
+                    context.instance, older, now - PASSED_CHECKS_KEPT
+                ),
                 "forgotten_answers": forget(settings.dagster_home / "memory"),
             }
         )
@@ -108,8 +113,6 @@ def delete_old_runs(
         page: Sequence[dg.RunRecord] = instance.get_run_records(wanted, limit=min(PAGE, most - deleted), ascending=True)
         if not page:
             break
-        for record in page:
-            instance.delete_run(record.dagster_run.run_id)
-            leftovers.of_run(instance, record.dagster_run.run_id)
+        leftovers.delete_runs(instance, [record.dagster_run.run_id for record in page])
         deleted += len(page)
     return deleted

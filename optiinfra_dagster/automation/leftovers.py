@@ -21,14 +21,37 @@ from optiinfra_dagster.automation.dagster_storages import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     import dagster as dg
 
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHARD_FILES = ("", "-wal", "-shm", "-journal")
+_PASSED = "SUCCEEDED"  # as Dagster writes that an execution of a check passed
 _ROWS_AT_ONCE = 5_000  # a short lock each
+_RUNS_AT_ONCE = 25  # 1,000 events: about 0.1 s, in which no run can write events of its own
+
+
+def delete_runs(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
+    """Delete runs, with their events and files. Killed at any point, it is done again with those that are left.
+
+    Events of many runs go in one transaction, where Dagster takes some of each run, and connects for each: 75 ms of CPU
+    on PostgreSQL. On SQLite a run's own database goes as a file: to open it, only to empty it, takes 50 ms.
+    """
+    storage = instance.event_log_storage
+    for i in range(0, len(run_ids), _RUNS_AT_ONCE):
+        together = run_ids[i : i + _RUNS_AT_ONCE]
+        if isinstance(storage, SqlEventLogStorage):
+            with storage.index_connection() as connection:
+                for run_id in together:
+                    storage.delete_events_for_run(connection, run_id)
+        for run_id in together:
+            if isinstance(storage, SqlEventLogStorage):
+                instance.run_storage.delete_run(run_id)
+            else:
+                instance.delete_run(run_id)
+            of_run(instance, run_id)
 
 
 def of_run(instance: dg.DagsterInstance, run_id: str) -> None:
@@ -55,22 +78,36 @@ def of_gone_runs(instance: dg.DagsterInstance, older: datetime, most: int) -> in
     return deleted
 
 
-def check_executions(instance: dg.DagsterInstance, older: datetime) -> int:
-    """Delete the executions of checks from before `older`, but for the newest of each check; returns how many."""
+def check_executions(instance: dg.DagsterInstance, older: datetime, passed_older: datetime) -> int:
+    """Delete the executions of checks from before `older`, but for the newest of each check; returns how many.
+
+    Those of a partition whose newest execution passed go if they are from before `passed_older`. Dagster's UI adds up
+    every execution of every check whenever it shows the assets, 0.9 ms of CPU each: 24 s with 7 days of 40 checks.
+    """
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
         return 0
     of = AssetCheckExecutionsTable.c
-    newest = sa.select(sa.func.max(of.id)).group_by(of.asset_key, of.check_name)
-    deleted = 0
+    every = sa.select(of.id, of.asset_key, of.check_name, of.partition, of.execution_status, of.create_timestamp)
+    newest: dict[tuple[str, str], int] = {}
+    passed: dict[tuple[str, str, str | None], bool] = {}
     with storage.index_connection() as connection:
-        kept = list(connection.execute(newest).scalars())
+        rows = connection.execute(every.order_by(of.id)).all()
+        for row in rows:
+            newest[row.asset_key, row.check_name] = row.id
+            passed[row.asset_key, row.check_name, row.partition] = row.execution_status == _PASSED
         # Dagster writes times of UTC without a zone.
-        old = sa.and_(of.create_timestamp < older.replace(tzinfo=None), of.id.not_in(kept))
-        while ids := list(connection.execute(sa.select(of.id).where(old).limit(_ROWS_AT_ONCE)).scalars()):
-            connection.execute(AssetCheckExecutionsTable.delete().where(of.id.in_(ids)))
-            deleted += len(ids)
-    return deleted
+        limits = {False: older.replace(tzinfo=None), True: max(older, passed_older).replace(tzinfo=None)}
+        old = [
+            row.id
+            for row in rows
+            if row.create_timestamp < limits[passed[row.asset_key, row.check_name, row.partition]]
+            and row.id != newest[row.asset_key, row.check_name]
+        ]
+    for i in range(0, len(old), _ROWS_AT_ONCE):
+        with storage.index_connection() as connection:
+            connection.execute(AssetCheckExecutionsTable.delete().where(of.id.in_(old[i : i + _ROWS_AT_ONCE])))
+    return len(old)
 
 
 def _runs_with_old_files(instance: dg.DagsterInstance, older: float) -> Iterator[str]:

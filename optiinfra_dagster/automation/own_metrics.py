@@ -148,7 +148,7 @@ class OwnMetrics(Collector):
             for family in families
             if customer.collects(provider, family)
         )
-        facts = of_ledger.read_facts(client, customers, self._settings, now)
+        facts = of_ledger.read_collections(client, customers, self._settings, now)
         gaps = of_ledger.read_gaps(client, customers, self._settings, now)
         return _Ledger(facts.families, tuple(gaps), wanted, attempts, judged)
 

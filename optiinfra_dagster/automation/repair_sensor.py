@@ -1,6 +1,6 @@
 """The sensor that asks again for slices that failed or are missing; `repair_plan.py` decides which."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,8 @@ from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.config.settings import Settings
 
@@ -131,6 +133,32 @@ def _failed_repairs(instance: dg.DagsterInstance, since: datetime) -> list[tuple
     return found
 
 
+def _collected_before(
+    client: "Client",
+    customers: "Iterable[Customer]",
+    began: Mapping[Owner, datetime],
+    bounds: Mapping[str, Any],
+    start: datetime,
+) -> set[Owner]:
+    """The owners without an attempt at the first window, `start`, that had one in the month before.
+
+    Of the others it is known that they did not come later: that month of 1,000 customers takes 0.6 CPU-s.
+    """
+    late = {
+        customer.id
+        for customer in customers
+        for provider, families in FAMILIES_OF.items()
+        if any(customer.collects(provider, family) for family in families)
+        and began.get((customer.id, provider), datetime.max.replace(tzinfo=UTC)) > start
+    }
+    if not late:
+        return set()
+    rows = client.query(
+        read_sql("queries/collected_before"), parameters={**bounds, "customers": sorted(late)}
+    ).result_rows
+    return {(customer, provider) for customer, provider in rows}
+
+
 def read_attempts(
     clickhouse: ClickHouse, customers: "Iterable[Customer]", settings: "Settings", now: datetime
 ) -> tuple[dict[Slice, Attempts], set[Owner]]:
@@ -151,15 +179,15 @@ def read_attempts(
         overview = client.query(
             read_sql("queries/repair_overview"), parameters={**bounds, "turn": f"{turn:%Y-%m-%d %H:%M:%S}"}
         ).result_rows
-        rows = client.query(read_sql("queries/collected_before"), parameters=bounds).result_rows
-        before: set[Owner] = {(customer, provider) for customer, provider in rows}
-        oldest = max(oldest, settings.partitions_start)
-        began = dict.fromkeys(before, oldest)
+        began: dict[Owner, datetime] = {}
         of_slices: dict[tuple[str, str, str], tuple[int, int]] = {}
+        start = max(oldest, settings.partitions_start)
         for family, customer, provider, seconds, attempted, not_whole in overview:
-            first = max(datetime.fromtimestamp(seconds, UTC), oldest)
+            first = max(datetime.fromtimestamp(seconds, UTC), start)
             began[customer, provider] = min(first, began.get((customer, provider), first))
             of_slices[family, customer, provider] = attempted, not_whole
+        before = _collected_before(client, customers, began, bounds, start)
+        began |= dict.fromkeys(before, start)
         lacking = {
             (customer.id, provider)
             for customer in customers

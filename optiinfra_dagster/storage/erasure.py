@@ -15,7 +15,7 @@ from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from clickhouse_connect.driver.client import Client
 
@@ -37,12 +37,12 @@ def owned_tables(client: Client) -> dict[str, str]:
 def stored_rows(client: Client, customer_id: str) -> dict[str, int]:
     """How many rows each table has of a customer; those that have none are left out."""
     tables = owned_tables(client)
-    parameters = {"customer": customer_id}
-    counts = {
-        table: int(client.query(_counting(table, owner), parameters=parameters).result_rows[0][0])
+    counting = " UNION ALL ".join(
+        f"(SELECT '{table}', count() FROM `{table}` WHERE {owner} = {{customer:String}})"  # noqa: S608 - the engine's own names
         for table, owner in tables.items()
-    }
-    return {table: count for table, count in counts.items() if count}
+    )
+    counts = dict(map(tuple, client.query(counting, parameters={"customer": customer_id}).result_rows))
+    return {table: counts[table] for table in tables if counts[table]}
 
 
 def stored_customers(client: Client) -> list[str]:
@@ -75,8 +75,10 @@ def erase(client: Client, customer_id: str, tell: Callable[[str], None] = lambda
                 parameters={"customer": customer_id},
                 settings={"mutations_sync": 0},  # a table of a year takes longer than a server's answer is waited for
             )
-            _wait(client, table)
             deleted[table] = deleted.get(table, 0) + rows
+            if table == LEDGER_TABLE:
+                _wait(client, [table])
+        _wait(client, list(left))
     if left := stored_rows(client, customer_id):
         raise StorageError(
             f"Rows of {customer_id} are still being written to {', '.join(left)}. Stop what writes them, an agent or a "
@@ -85,21 +87,18 @@ def erase(client: Client, customer_id: str, tell: Callable[[str], None] = lambda
     return deleted
 
 
-def _wait(client: Client, table: str) -> None:
-    """Wait for every mutation of a table; StorageError where one fails."""
+def _wait(client: Client, tables: Sequence[str]) -> None:
+    """Wait for every mutation of some tables; StorageError where one fails."""
     pause, longest = _POLL_SECONDS
     while True:
-        rows = client.query(read_sql("queries/unfinished_mutations"), parameters={"table": table}).result_rows
+        rows = client.query(read_sql("queries/unfinished_mutations"), parameters={"tables": tables}).result_rows
         if not rows:
             return
-        if reason := next((reason for (reason,) in rows if reason), ""):
+        if failed := next(((table, reason) for table, reason in rows if reason), None):
+            table, reason = failed
             raise StorageError(
                 f"ClickHouse could not rewrite {table} without the customer: {reason.splitlines()[0][:300]}. It goes "
                 "on trying; mend that, and run the same command again."
             )
         time.sleep(pause)
         pause = min(pause * 2, longest)
-
-
-def _counting(table: str, owner: str) -> str:
-    return f"SELECT count() FROM `{table}` WHERE {owner} = {{customer:String}}"  # noqa: S608 - the engine's own names

@@ -18,6 +18,7 @@ from optiinfra_dagster.model.slices import AlreadyPublished, SliceResult, SliceS
 from optiinfra_dagster.storage import descriptions, readers
 from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.storage.report import Report
+from optiinfra_dagster.storage.sql import reader_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -101,7 +102,7 @@ class ClickHouseIOManager(dg.IOManager):
         with self._clickhouse.session() as client:
             if select.preview:
                 metadata["preview"] = dg.MetadataValue.md(select.preview(client, starts[-1]))
-            if reader.is_own:  # its columns are not known before
+            if reader.is_own and reader.table not in reader_types():  # its columns are not known before
                 metadata["dagster/column_schema"] = dg.TableSchema(
                     columns=[
                         dg.TableColumn(name, kind, description=descriptions.of(reader.file, name, reader) or None)

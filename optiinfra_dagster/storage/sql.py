@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ def statements_of(text: str) -> list[str]:
 
 
 _FACT = re.compile(
-    r"^(shows|ordered by|if empty|empty without|covers|computed from|also computes|reads|kept|key|types|table): "
-    r"(.+(?:\n  .+)*)",
+    r"^(shows|ordered by|if empty|empty without|covers|computed from|also computes|days of|reads|kept|key|types|table)"
+    r": (.+(?:\n  .+)*)",
     re.MULTILINE,
 )
 _DESCRIBED = re.compile(r"^    (?:(?:(?!--).)*?\W)??([a-z_]\w*),?(?: +-- (.*))?$", re.MULTILINE)
@@ -50,8 +51,8 @@ class Reader:
     """A reader, as the comment at the head of `sql/readers/<family>_<name>.sql` describes it.
 
     After its prose stand `shows`, `kept` and `key` and, where they apply, `types`, `ordered by`, `if empty`, `empty
-    without`, `covers`, `computed from`, `also computes`, `reads` (`explanation/reach.py`) and `table`; what is longer
-    goes on in lines that are indented:
+    without`, `covers`, `computed from`, `also computes`, `days of`, `reads` (`explanation/reach.py`) and `table`; what
+    is longer goes on in lines that are indented:
 
         -- shows: window_start provider resource_name change
         -- kept: 90 days
@@ -60,6 +61,9 @@ class Reader:
 
     `-- empty without: cost_metrics cost_daily of any time` says that the SELECT gives no rows while neither table has
     one, so that it need not be looked at; without `of any time`, one since the start of the window's day.
+
+    `-- days of: known_days` says that the SELECT is all of one day of that view, which takes `first`, `last` and
+    `until` and tells the `charge_day`: several days that are computed again are then written together.
 
     Its table follows from the SELECT (`reader_tables`) and is named by it, so that a changed SELECT has a table of its
     own. `-- table: cost_waste` says that a migration made the table, which stays whatever the SELECT is;
@@ -84,6 +88,7 @@ class Reader:
     empty_without: tuple[str, ...] = ()  # tables; where none of them has a row, the SELECT gives none
     empty_without_ever: bool = False  # a row of any time counts, not only one since the start of the window's day
     also_computes: str = ""  # the query of `sql/queries` that finds the slices to be computed with each of its windows
+    days_of: str = ""  # the view of a stretch of days that it selects one day of
     reads: str = ""  # which slices it reads, for `reach.py`; empty where its file does not say
 
     @property
@@ -166,6 +171,7 @@ def _reader(path: Path) -> Reader:
         empty_without=tuple(without.split()),
         empty_without_ever=bool(ever),
         also_computes=facts.get("also computes", ""),
+        days_of=facts.get("days of", ""),
         reads=facts.get("reads", ""),
     )
 
@@ -185,6 +191,17 @@ def columns() -> dict[str, dict[str, tuple[str, str]]]:
         for table, dropped in _DROP.findall(text):
             for name in re.findall(r"DROP COLUMN IF EXISTS (\w+)", dropped):
                 found[table].pop(name, None)
+    return found
+
+
+@cache
+def reader_types() -> dict[str, dict[str, str]]:
+    """The columns and types of the tables that follow from readers' SELECTs, as `make docs` found them in the engine.
+
+    A table is named by its SELECT: one that has changed, or that somebody has added, is not there until then.
+    """
+    path = SQL / "readers" / "columns.json"
+    found: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     return found
 
 

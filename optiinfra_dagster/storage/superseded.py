@@ -76,28 +76,51 @@ def clear(client: Client, keeping: Keeping, now: datetime) -> dict[str, int]:
     since: dict[str, int] = dict(map(tuple, client.query(read_sql("queries/superseded_cleared")).result_rows))
     tables = {name: (dataset.table, dataset.where) for name, dataset in DATASETS.items()}
     tables |= {table: (table, "1") for table in reader_tables.existing(client)}
+    spans = {
+        name: (since.get(name, since[""]), int((now - kept_for(keeping, name)).timestamp() * 1000)) for name in tables
+    }
+    spans = {name: (begin, end) for name, (begin, end) in spans.items() if begin < end}
+    old = _superseded(client, spans)
     deleted: dict[str, int] = {}
-    for name, (table, where) in tables.items():
-        begin = since.get(name, since[""])
-        end = int((now - kept_for(keeping, name)).timestamp() * 1000)
-        if end <= begin:
-            continue
-        rows = client.query(
-            read_sql("queries/superseded_between"),
-            parameters={"dataset": name, "begin": begin - int(_MARGIN.total_seconds() * 1000), "end": end},
-        ).result_rows
-        old = [(SliceKey(c, p, datetime.fromtimestamp(seconds, UTC)), batch) for c, p, seconds, batch in rows]
-        present = _present(client, table, where, old)
+    for name, batches in old.items():
+        table, where = tables[name]
+        present = _present(client, table, where, batches)
         for i in range(0, len(present), _SLICES_AT_ONCE):
             delete_batches(client, table, where, present[i : i + _SLICES_AT_ONCE])
         if present:
             deleted[name] = len(present)
-        client.command(
-            "INSERT INTO superseded_cleared (dataset, until) "
-            "SELECT {dataset:String}, fromUnixTimestamp64Milli({until:Int64}, 'UTC')",
-            parameters={"dataset": name, "until": end},
-        )
+        _note(client, {name: spans[name][1]})
+    _note(client, {name: end for name, (_, end) in spans.items() if name not in old})
     return deleted
+
+
+def _superseded(client: Client, spans: Mapping[str, tuple[int, int]]) -> dict[str, list[tuple[SliceKey, int]]]:
+    """The batches that were superseded in a span of each dataset (ms): most have none, so all are asked for at once."""
+    found: dict[str, list[tuple[SliceKey, int]]] = {}
+    if spans:
+        margin = int(_MARGIN.total_seconds() * 1000)
+        rows = client.query(
+            read_sql("queries/superseded_between"),
+            parameters={
+                "datasets": list(spans),
+                "begins": [begin - margin for begin, _ in spans.values()],
+                "ends": [end for _, end in spans.values()],
+            },
+        ).result_rows
+        for name, customer, provider, seconds, batch in rows:
+            key = SliceKey(customer, provider, datetime.fromtimestamp(seconds, UTC))
+            found.setdefault(name, []).append((key, batch))
+    return found
+
+
+def _note(client: Client, cleared: Mapping[str, int]) -> None:
+    """Note up to when (ms) datasets are cleared."""
+    if cleared:
+        client.command(
+            "INSERT INTO superseded_cleared (dataset, until) SELECT one.1, fromUnixTimestamp64Milli(one.2, 'UTC') "
+            "FROM (SELECT arrayJoin(arrayZip({datasets:Array(String)}, {untils:Array(Int64)})) AS one)",
+            parameters={"datasets": list(cleared), "untils": list(cleared.values())},
+        )
 
 
 def _present(

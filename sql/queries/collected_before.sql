@@ -1,5 +1,5 @@
--- The customers and providers that had an attempt in the month before a window: they did not begin after it.
+-- Which of some customers' providers had an attempt in the month before a window: they did not begin after it.
 SELECT DISTINCT customer_id, provider
 FROM metric_batches
-WHERE dataset IN {datasets:Array(String)} AND customer_id != ''
+WHERE dataset IN {datasets:Array(String)} AND customer_id IN {customers:Array(String)}
     AND window_start >= {first:DateTime('UTC')} - INTERVAL 31 DAY AND window_start < {first:DateTime('UTC')}

@@ -6,14 +6,10 @@ SELECT
     customer_id,
     provider,
     toUnixTimestamp(min(window_start)) AS first_seconds,
-    countIf(window_start <= {turn:DateTime('UTC')}) AS attempted,
-    countIf(NOT whole) AS lacking
-FROM
-(
-    SELECT dataset, customer_id, provider, window_start, max(status = 'ok') AS whole
-    FROM metric_batches
-    WHERE dataset IN {datasets:Array(String)} AND customer_id != ''
-        AND window_start >= {first:DateTime('UTC')} AND window_start <= {last:DateTime('UTC')}
-    GROUP BY dataset, customer_id, provider, window_start
-)
+    groupBitmapIf(toUInt32(toUnixTimestamp(window_start)), window_start <= {turn:DateTime('UTC')}) AS attempted,
+    groupBitmap(toUInt32(toUnixTimestamp(window_start)))
+        - groupBitmapIf(toUInt32(toUnixTimestamp(window_start)), status = 'ok') AS lacking
+FROM metric_batches
+WHERE dataset IN {datasets:Array(String)} AND customer_id != ''
+    AND window_start >= {first:DateTime('UTC')} AND window_start <= {last:DateTime('UTC')}
 GROUP BY dataset, customer_id, provider

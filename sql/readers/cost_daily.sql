@@ -8,6 +8,7 @@
 -- ordered by: window_start, currency, amount DESC
 -- covers: 1 day
 -- also computes: stale_cost_days
+-- days of: costs_of_days
 -- empty without: cost_metrics of any time
 -- reads: cost, cost_billed
 -- kept: 800 days

@@ -7,6 +7,7 @@
 -- ordered by: window_start, provider, sub_account_id
 -- covers: 1 day
 -- also computes: stale_cost_days
+-- days of: known_days
 -- empty without: cost_metrics of any time
 -- reads: cost, cost_billed
 -- kept: 800 days

@@ -13,6 +13,7 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 
 from optiinfra_dagster.assets import partitions
 from optiinfra_dagster.automation import leftovers
+from optiinfra_dagster.automation.dagster_storages import SqlEventLogStorage
 from optiinfra_dagster.automation.housekeeping import delete_old_runs
 from optiinfra_dagster.model import windows
 from tests.automation.conftest import start_run
@@ -90,6 +91,23 @@ def test_of_a_run_that_is_deleted_no_file_stays(on_disk: dg.DagsterInstance) -> 
     assert files_of(on_disk) == set()
 
 
+def test_of_a_run_that_is_deleted_no_event_stays_and_its_partition_is_filled(on_disk: dg.DagsterInstance) -> None:
+    key = PARTITIONS.get_partition_keys()[0]
+    dg.materialize([made], instance=on_disk, partition_key=key)
+    dg.materialize([looked_at, is_one], instance=on_disk)
+    assert delete_old_runs(on_disk, PARTITIONS, [made.key], datetime.now(UTC) + LATER) == 2
+    assert isinstance(on_disk.event_log_storage, SqlEventLogStorage)
+    with on_disk.event_log_storage.index_connection() as connection:
+        left = [
+            connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar()  # noqa: S608
+            for table in ("event_logs", "asset_event_tags")
+        ]
+    assert (left, on_disk.get_runs_count()) == ([0, 0], 0)
+    cached = get_and_update_asset_status_cache_value(on_disk, made.key, PARTITIONS)
+    assert cached
+    assert list(cached.deserialize_materialized_partition_subsets(PARTITIONS).get_partition_keys()) == [key]
+
+
 def test_files_of_runs_that_are_gone_are_found_and_those_of_others_stay(on_disk: dg.DagsterInstance) -> None:
     gone, living = (dg.materialize([looked_at, is_one], instance=on_disk).run_id for _ in range(2))
     on_disk.delete_run(gone)  # in the UI
@@ -109,7 +127,29 @@ def test_old_executions_of_checks_go_and_the_newest_of_each_stays(instance: dg.D
         dg.materialize([looked_at, is_one], instance=instance)
     key = dg.AssetCheckKey(looked_at.key, "is_one")
     newest = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
-    assert leftovers.check_executions(instance, datetime.now(UTC) - LONG_AGO) == 0
-    assert leftovers.check_executions(instance, datetime.now(UTC) + LATER) == 2
+    long_ago = datetime.now(UTC) - LONG_AGO
+    assert leftovers.check_executions(instance, long_ago, long_ago) == 0
+    assert leftovers.check_executions(instance, datetime.now(UTC) + LATER, long_ago) == 2
     assert instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key].id == newest.id
     assert len(instance.event_log_storage.get_asset_check_execution_history(key, limit=9)) == 1
+
+
+PASSES: list[bool] = []  # of the next executions
+
+
+@dg.asset_check(asset=made, partitions_def=PARTITIONS)
+def is_well() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=PASSES.pop(0))
+
+
+def test_executions_of_partitions_that_passed_go_sooner_and_a_failure_never_comes_back(
+    instance: dg.DagsterInstance,
+) -> None:
+    healed, failing, well, newest = PARTITIONS.get_partition_keys()[:4]
+    PASSES[:] = [False, False, True, True, False]
+    for partition in (healed, failing, healed, well, newest):
+        dg.materialize([made, is_well], instance=instance, partition_key=partition)
+    now = datetime.now(UTC) + LATER
+    assert leftovers.check_executions(instance, now - LONG_AGO, now) == 3  # both of the healed one among them
+    left = instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(made.key, "is_well"), limit=9)
+    assert {(one.partition, one.status.value) for one in left} == {(failing, "FAILED"), (newest, "FAILED")}

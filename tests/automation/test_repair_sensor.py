@@ -16,13 +16,14 @@ from pydantic import SecretStr
 
 from optiinfra_dagster import assembly
 from optiinfra_dagster.assembly import build_defs
-from optiinfra_dagster.automation import ledger_watch, repair_plan, run_tags
+from optiinfra_dagster.automation import ledger_watch, repair_plan, repair_sensor, run_tags
 from optiinfra_dagster.automation.ledger_watch import retry_delay
 from optiinfra_dagster.automation.repair_plan import Attempts, Repair, plan_repairs, with_crashes
 from optiinfra_dagster.automation.repair_sensor import read_attempts, repair_requests
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, load_customers
+from optiinfra_dagster.storage.sql import read_sql
 from tests.automation.conftest import NOW, W0, Ledger, before, start_run
 from tests.support.spine import ACCOUNTS, Spine
 
@@ -305,6 +306,29 @@ def gap(ledger: Ledger) -> datetime:
     ledger.add("performance", windows.span(before(4), W0), customers=["acme", "globex"])
     ledger.add("performance", [before(1), W0], customers=["initech"])
     return before(2)
+
+
+def test_the_month_before_is_read_only_of_those_who_may_have_come_later(
+    spine: Spine, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def read(name: str) -> str:
+        asked.append(name)
+        return read_sql(name)
+
+    monkeypatch.setattr(repair_sensor, "read_sql", read)
+    first = before(spine.settings.repair_lookback_hours * 4)
+    ledger.collected(first)
+    customers = load_customers(spine.settings.customers_path)
+    assert read_attempts(spine.clickhouse, customers, spine.settings, NOW)[1] == set()
+    assert "queries/collected_before" not in asked
+    # One whose first attempt in sight is later: did it come then, or does it lack what was before?
+    with spine.clickhouse.session() as client:
+        client.command("TRUNCATE TABLE metric_batches")
+    ledger.collected(first - windows.WINDOW, first + windows.WINDOW)
+    assert {owner[0] for owner in read_attempts(spine.clickhouse, customers, spine.settings, NOW)[1]} == set(ACCOUNTS)
+    assert "queries/collected_before" in asked
 
 
 def test_a_gap_is_one_range_run_limited_to_its_family_and_customer(

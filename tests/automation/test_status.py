@@ -28,7 +28,7 @@ from optiinfra_dagster.assembly import build_defs
 from optiinfra_dagster.automation.status import asset as status_asset
 from optiinfra_dagster.automation.status import show
 from optiinfra_dagster.automation.status.gather import Look, look, open_instance
-from optiinfra_dagster.automation.status.items import Item, Kind, Section, State, Status
+from optiinfra_dagster.automation.status.items import Item, Kind, Section, State, Status, was_looked_at
 from optiinfra_dagster.automation.status.of_dagster import LONGEST_BETWEEN_TICKS
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
@@ -127,6 +127,14 @@ def test_a_failure_that_was_made_good_is_forgotten(settled: Spine, ledger: Ledge
     ledger.add("performance", [W0], at=NOW + MINUTE)
     ledger.add("performance", [W0], "failed", error="throttled", at=NOW + 2 * MINUTE)  # a refresh of what is whole
     assert stands(settled, now=NOW + 3 * MINUTE).of(Item.CUSTOMERS).state is State.OK
+
+
+def test_a_family_that_was_taken_out_after_it_failed_fails_no_more(settled: Spine, ledger: Ledger) -> None:
+    ledger.collected(before(2))
+    ledger.add("resource", [before(1), W0])
+    ledger.add("performance", [before(1)], "failed", error="throttled")
+    ledger.add("performance", [W0], "not_configured")
+    assert stands(settled).of(Item.CUSTOMERS).state is State.OK
 
 
 def test_what_stopped_is_red_and_nobody_it_left_out_counts_as_healed(settled: Spine, ledger: Ledger) -> None:
@@ -277,6 +285,27 @@ def test_the_judges_day_is_shown_where_it_is_nearly_used_up(settled: Spine, ledg
 
 
 # --- What is broken is a line ----------------------------------------------------------------------------------------
+
+
+def test_where_a_readers_view_is_broken_only_what_it_tells_is_undecided(settled: Spine, ledger: Ledger) -> None:
+    ledger.collected(before(1), W0)
+    (view,) = settled.query("SELECT create_table_query AS sql FROM system.tables WHERE name = 'cost_outlook_current'")
+    with settled.clickhouse.session() as client:
+        client.command("CREATE OR REPLACE VIEW cost_outlook_current AS SELECT 1 AS other")
+        try:
+            status = stands(settled)
+        finally:
+            client.command(view["sql"].replace("CREATE VIEW", "CREATE OR REPLACE VIEW"))
+    collections = status.of(Item.COLLECTIONS)
+    assert collections.state is State.WARN
+    assert collections.text.startswith("cost outlook: it cannot be read, so nothing is known of what it tells: ")
+    assert "3 of 3 customers in" in texts(collections)["aws resource"]
+    assert [was_looked_at(kind, status) for kind in (Kind.COST_UNUSUAL, Kind.QUALITY_WORSE, Kind.LATE)] == [
+        False, True, True,
+    ]  # fmt: skip
+    assert [status.of(item).unread for item in (Item.CUSTOMERS, Item.GAPS, Item.BUDGETS, Item.CLICKHOUSE)] == 4 * [
+        False
+    ]
 
 
 def test_a_broken_customers_file_is_red_and_the_rest_is_looked_at(spine: Spine, ledger: Ledger) -> None:

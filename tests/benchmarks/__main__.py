@@ -66,6 +66,7 @@ def main() -> None:
             reading,
             replacing,
             as_of,
+            growth,
             fixed_cost_of_a_window,
         )
     }
@@ -533,6 +534,23 @@ def as_of() -> None:
         line(f"bytes of a day, {superseded} superseded of each slice", size, plain, "told")
         for name, ours in found.items():
             line(f"CPU-s of {name}, {superseded} superseded of each slice", ours, costs[name], "<= 1.2")
+
+
+def growth() -> None:
+    """An installation that was left alone: its nights, ticks, pages and disk, on SQLite and on PostgreSQL."""
+    from tests.benchmarks import growth as grown
+    from tests.support import postgres
+
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,  # the embedded engine is open to the end
+        grown.recorded(Path(folder) / "recorded") as recording,
+    ):
+        for figure in grown.Growth(recording, Path(folder) / "sqlite").figures():
+            line(f"SQLite: {figure.says}", figure.value, figure.baseline, figure.aim)
+        if postgres.programs():
+            with postgres.running() as server:
+                for figure in grown.Growth(recording, Path(folder) / "postgres", server).figures():
+                    line(f"PostgreSQL: {figure.says}", figure.value, figure.baseline, figure.aim)
 
 
 def fixed_cost_of_a_window() -> None:

@@ -39,6 +39,8 @@ def test_the_reference_is_what_the_code_says(tmp_path: Path, monkeypatch: pytest
     stale = [name for name, text in generated.items() if written.get(name) != text]
     assert stale == [], f"run `make docs` and commit docs/reference: {stale}"
     assert written.keys() == generated.keys()
+    columns = generate.READER_COLUMNS.read_text(encoding="utf-8")
+    assert columns == generate.reader_columns(), "run `make docs` and commit sql/readers/columns.json"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(PROJECT)))

@@ -19,6 +19,7 @@ from optiinfra_dagster.cli.printing import print_rows
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import Category
+from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.providers.kind import Kind
@@ -520,6 +521,42 @@ def test_a_day_whose_bill_changes_is_computed_again_and_no_other(place: ClickHou
     assert {at.date() for at, _ in set(map(tuple, after)) - set(map(tuple, before))} == {day_of(40), TODAY.date()}
     rows = select(place, "SELECT amount FROM cost_daily_current WHERE customer_id = 'changed'")
     assert rows == [{"amount": 2}]
+
+
+@pytest.mark.usefixtures("computed")
+@pytest.mark.parametrize("name", ["daily", "days"])
+def test_days_in_a_row_are_written_at_once_and_say_what_each_by_itself_says(
+    place: ClickHouse, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = readers()["cost", name]
+    days = [TODAY - n * D for n in (31, 30, 29, 2, 1)]
+    inserts, insert = [], reader_writer._insert_select
+
+    def noting(client: Any, statement: str, *rest: Any, **more: Any) -> int | None:
+        inserts.append(statement)
+        return insert(client, statement, *rest, **more)
+
+    monkeypatch.setattr(reader_writer, "_insert_select", noting)
+    said = []
+    for days_of in ("", reader.days_of):
+        counts = reader_writer.write_select(place, reader.table, reader.select, days, days_of=days_of)
+        rows = select(place, f"SELECT * EXCEPT batch FROM {reader.view} WHERE window_start < today() ORDER BY ALL")
+        said.append((counts, rows))
+    assert said[0] == said[1]
+    assert min(said[1][0].values()) > 0
+    assert len(inserts) == len(days) + 2
+
+    def lose(step: str) -> None:
+        if step == "inserted":
+            with place.session() as client:
+                newest = f"(SELECT max(batch) FROM {reader.table})"
+                client.command(
+                    f"DELETE FROM {reader.table} WHERE window_start = toDateTime('{days[1]:%F %T}', 'UTC') "
+                    f"AND batch = {client.query(f'SELECT {newest}').result_rows[0][0]}"
+                )
+
+    with pytest.raises(StorageError, match=rf"rows were written for {days[1]:%F}.*, 0 arrived"):
+        reader_writer.write_select(place, reader.table, reader.select, days, days_of=reader.days_of, steps=lose)
 
 
 @case

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import erasure, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.sql import read_sql
 from optiinfra_dagster.storage.writer import Writer
 from tests.conftest import LONG
 from tests.support import killing
@@ -131,6 +132,21 @@ def test_nothing_of_the_customer_is_left_in_any_table(clickhouse: ClickHouse) ->
         assert found_in_text(client, "acme", but="acme-2") == {}
         assert found_in_text(client, "acme", but="no such name").keys() == tables.keys()
         assert erasure.erase(client, "acme") == {}  # again
+
+
+def test_the_tables_are_waited_for_together(clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def read(name: str) -> str:
+        asked.append(name)
+        return read_sql(name)
+
+    monkeypatch.setattr(erasure, "read_sql", read)
+    monkeypatch.setattr(erasure, "_POLL_SECONDS", (1.0, 1.0))  # longer than the mutations of a few rows take
+    with clickhouse.session() as client:
+        fill(client, list(erasure.owned_tables(client)), ["acme"])
+        erasure.erase(client, "acme")
+    assert asked.count("queries/unfinished_mutations") <= 6  # not one by one: there are more than 50 tables
 
 
 NAMES = ["a", "a-", "aa", "b", "a_", "%"]

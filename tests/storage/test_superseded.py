@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,8 @@ from optiinfra_dagster.storage.writer import Writer
 from tests.support.samples import W, age, batches, collected, failed, raw, seen_values, select, view, windows_from
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.storage.clickhouse import ClickHouse
@@ -170,6 +172,29 @@ def test_a_night_looks_at_what_was_published_since_the_last_one(clickhouse: Clic
         )
         assert superseded.clear(client, Keeping(), datetime.now(UTC) + 2 * DAY) == {}
     assert rows_of(clickhouse, "performance_metrics") == 2
+
+
+def test_a_night_without_anything_superseded_is_a_few_statements(
+    clickhouse: ClickHouse, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer.flush([collected(values=[1])])
+    with clickhouse.session() as client:
+        told: list[str] = []
+
+        def noting(asks: Callable[..., Any]) -> Callable[..., Any]:
+            def ask(sql: str, **more: Any) -> Any:
+                told.append(sql)
+                return asks(sql, **more)
+
+            return ask
+
+        for name in ("query", "command"):
+            monkeypatch.setattr(client, name, noting(getattr(client, name)))
+        later = datetime.now(UTC) + 20 * DAY  # every dataset is kept for less
+        assert superseded.clear(client, Keeping(), later) == {}
+        assert len(told) <= 5  # and not two of each dataset and reader, which are more than 50
+        assert superseded.clear(client, Keeping(), later) == {}
+        assert not [sql for sql in told[5:] if "published_versions" in sql]  # all is cleared up to then
 
 
 def test_a_shorter_time_clears_away_what_a_longer_one_had_kept(clickhouse: ClickHouse, writer: Writer) -> None:

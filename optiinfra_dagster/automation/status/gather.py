@@ -172,7 +172,7 @@ def _read(
     changed = of_place.file_changed(settings)
     collections = sections.collections(facts, settings, changed, now)
     of_readers = (*sections.unusual_costs(facts.unusual), *sections.worse_quality(facts.worse))
-    told = replace(collections, troubles=(*collections.troubles, *of_readers))
+    told = sections.without_readers(replace(collections, troubles=(*collections.troubles, *of_readers)), facts.unread)
     return state, {
         Item.COLLECTIONS: told,
         Item.CUSTOMERS: sections.customers(facts, settings, now),

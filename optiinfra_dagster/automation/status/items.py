@@ -101,7 +101,7 @@ class Section:
     """An item of the status. `text` says it all in one line; `parts` are its details, the worst first.
 
     `more` counts parts that were left out. What is `unread` could not be looked at: its troubles are neither there nor
-    over.
+    over. The same holds for the troubles of `undecided` keys and kinds, of which nothing is known now.
     """
 
     item: Item
@@ -110,7 +110,8 @@ class Section:
     parts: tuple[Part, ...] = ()
     more: int = 0
     troubles: tuple[Trouble, ...] = ()
-    undecided: frozenset[str] = frozenset()  # keys of troubles of which nothing is known now
+    undecided: frozenset[str] = frozenset()
+    undecided_kinds: frozenset[Kind] = frozenset()
     unread: bool = False
 
 
@@ -183,5 +184,6 @@ TOLD_BY = {
 
 
 def was_looked_at(kind: Kind, status: Status) -> bool:
-    """True if the item that tells of a kind was looked at, so that what it does not tell of is over."""
-    return not status.of(TOLD_BY[kind]).unread
+    """True if the item that tells of a kind was looked at for it, so that what it does not tell of is over."""
+    told_by = status.of(TOLD_BY[kind])
+    return not told_by.unread and kind not in told_by.undecided_kinds

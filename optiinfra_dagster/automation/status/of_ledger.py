@@ -6,11 +6,11 @@ Whatever is well is only counted inside ClickHouse, so that a tick costs the sam
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from optiinfra_dagster.automation.repair_plan import repair_lookback
 from optiinfra_dagster.model import windows
@@ -30,9 +30,11 @@ MANY_FAILING = 50  # customers; of more, it is looked for in the last day only
 GAPS_LOOKBACK = timedelta(days=7)
 GAPS_LOOKBACK_TEXT = "7 days"
 
+COST_OUTLOOK, APPLICATION_ALARMS = "cost outlook", "application alarms"  # the readers that tell of troubles
 LACKING = ("failed", "partial", "budget")  # outcomes of an attempt
 
 Owner = tuple[str, str, str]  # dataset, customer, provider
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ class Facts:
     failing: tuple[Failing, ...]
     unusual: tuple[Unusual, ...] = ()
     worse: tuple[Worse, ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()  # the readers that could not be read, and why
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +144,30 @@ class Spending:
 
 
 def read_facts(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> Facts:
-    """How the newest windows stand: of what is well only how much, of all else who and why."""
+    """How the newest windows stand: of what is well only how much, of all else who and why.
+
+    A reader's view that is broken hides only what that reader tells.
+    """
+    from clickhouse_connect.driver.exceptions import DatabaseError, OperationalError
+
     facts = read_collections(client, customers, settings, now)
     ids = sorted(customer.id for customer in customers if not customer.paused)
+    unread: list[tuple[str, str]] = []
+
+    def read(reader: str, query: Callable[[Client, Sequence[str], datetime], list[ResultT]]) -> tuple[ResultT, ...]:
+        try:
+            return tuple(query(client, ids, facts.newest))
+        except OperationalError:  # the server is gone
+            raise
+        except DatabaseError as error:
+            unread.append((reader, str(error)))
+            return ()
+
     return replace(
         facts,
-        unusual=tuple(unusual_costs(client, ids, facts.newest)),
-        worse=tuple(quality_worse(client, ids, facts.newest)),
+        unusual=read(COST_OUTLOOK, unusual_costs),
+        worse=read(APPLICATION_ALARMS, quality_worse),
+        unread=tuple(unread),
     )
 
 
@@ -163,6 +183,13 @@ def read_collections(client: Client, customers: Sequence[Customer], settings: Se
         read_sql("queries/status_owners"), parameters={**bounds, "late": _text(newest - LATE)}
     ).result_rows
     found = {(provider, dataset): facts for dataset, provider, *facts in rows}
+    odd = {customer for *_, others in found.values() for customer, lacks, _ in others if lacks}
+    outcomes: dict[Owner, str] = {}
+    if odd:
+        rows = client.query(
+            read_sql("queries/status_newest_due"), parameters={**bounds, "customers": sorted(odd)}
+        ).result_rows
+        outcomes = {(dataset, customer, provider): status for dataset, customer, provider, status in rows}
     expected = {
         (provider, family): {customer.id for customer in collecting if customer.collects(provider, family)}
         for provider, names in FAMILIES_OF.items()
@@ -185,7 +212,11 @@ def read_collections(client: Client, customers: Sequence[Customer], settings: Se
             ).result_rows
             missing |= wanted - {customer for (customer,) in seen}
         missing &= wanted
-        lacking = {customer: status for customer, status, _ in others if customer in wanted and status in LACKING}
+        lacking = {
+            customer: status
+            for customer, _, _ in others
+            if customer in wanted and (status := outcomes.get((family, customer, provider), "")) in LACKING
+        }
         counted = Counter(status for customer, status in lacking.items() if customer not in missing)
         published = published or ever.get((provider, family), 0)
         families.append(

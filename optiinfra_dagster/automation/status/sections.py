@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.automation.ledger_watch import retry_delay
 from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section, State, Trouble, key_of, section
-from optiinfra_dagster.automation.status.of_ledger import GAPS_LOOKBACK_TEXT, LATE
+from optiinfra_dagster.automation.status.of_ledger import APPLICATION_ALARMS, COST_OUTLOOK, GAPS_LOOKBACK_TEXT, LATE
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.text import ago, counted, plain, shortened
 
@@ -40,6 +41,27 @@ def collections(facts: Facts, settings: Settings, file_changed: datetime | None,
     return section(
         Item.COLLECTIONS, parts, f"{len(parts)} in time, newest window {windows.key(facts.newest)}", troubles=troubles
     )
+
+
+_TOLD_BY_READER = {COST_OUTLOOK: Kind.COST_UNUSUAL, APPLICATION_ALARMS: Kind.QUALITY_WORSE}
+
+
+def without_readers(collected: Section, lost: Sequence[tuple[str, str]]) -> Section:
+    """The collections, with a line of each reader that could not be read, whose troubles are undecided.
+
+    It is a warning: nothing that is collected is lost, and the heartbeat goes on.
+    """
+    if not lost:
+        return collected
+    parts = [
+        Part(
+            State.WARN, reader, f"it cannot be read, so nothing is known of what it tells: {shortened(plain(why), 200)}"
+        )
+        for reader, why in lost
+    ]
+    joined = section(Item.COLLECTIONS, [*collected.parts, *parts], collected.text, troubles=collected.troubles)
+    kinds = frozenset(_TOLD_BY_READER[reader] for reader, _ in lost)
+    return replace(joined, more=joined.more + collected.more, undecided_kinds=kinds)
 
 
 def _family(one: Family, newest: datetime, settings: Settings, now: datetime, *, is_new: bool) -> tuple[State, str]:
