@@ -72,7 +72,8 @@ def explained(client: Client, asked: Asked) -> Explanation:
     gaps = facts.gaps(client, row, since, until) if PERFORMANCE.name in kinds else []
     computed_at = _read_at(mine) if mine and mine.batch else None
     restated = facts.restatements(client, row, *_days_of(row, since, until)) if BILLS.name in kinds else []
-    later = [one for one in restated if computed_at is not None and one.seen_at > computed_at]
+    # The second in which a change was seen is all that is stored: one of the row's own second may have come after it.
+    later = [one for one in restated if computed_at is not None and one.seen_at >= computed_at.replace(microsecond=0)]
     counted = checksums.count(client, dataset, [mine]) if mine and mine.batch and reader else None
     shown_gaps, gaps_left_out = facts.told([replace(gap, reason=asked.masked(gap.reason)) for gap in gaps])
     shown_restated, restated_left_out = facts.told(later)
