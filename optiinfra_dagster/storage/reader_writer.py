@@ -122,7 +122,7 @@ def write_select(
         todo = [window for window in windows if window not in idle]
         source = _Source(table, select, columns, days_of, batch, has_views=has_views, embedded=clickhouse.embedded)
         stretches = _stretches(todo, kept_from) if days_of else [[window] for window in todo]
-        said_of = [(together, source.write(client, together)) for together in stretches]
+        said_of = [(together, source.insert_stretch(client, together)) for together in stretches]
         steps("inserted")
         bounds = {"first": int(min(windows).timestamp()), "last": int(max(windows).timestamp())}
         found = client.query(
@@ -175,7 +175,7 @@ class _Source:
     has_views: bool
     embedded: bool
 
-    def write(self, client: Client, together: Sequence[datetime]) -> int:
+    def insert_stretch(self, client: Client, together: Sequence[datetime]) -> int:
         """Insert the rows of a window, or of some days in a row; returns how many there are."""
         start, source = "{window:DateTime('UTC')}", f"({self.select})"
         parameters = {"window": _text(together[0])}
