@@ -215,6 +215,20 @@ def test_a_window_that_was_given_up_is_a_gap_once_the_customer_is_well(settled: 
     assert [t.key for t in status.of(Item.GAPS).troubles] == ["gap/acme/aws/performance/"]
 
 
+def test_a_window_that_a_remedy_came_for_is_no_gap_while_it_is_tried_again(settled: Spine, ledger: Ledger) -> None:
+    """Else every mended credential is followed by an alert of gaps that the next repair fills."""
+    ledger.collected(before(4))
+    ledger.add("resource", windows.span(before(3), W0))
+    ledger.add("performance", windows.span(before(3), W0), customers=["globex", "initech"])
+    missed, refused = windows.span(before(3), before(1)), {"customers": ["acme"], "permanent": True, "error": "denied"}
+    ledger.add("performance", missed, "failed", at=NOW, **refused)
+    ledger.add("performance", [W0], customers=["acme"], at=NOW + MINUTE)
+    assert stands(settled).of(Item.GAPS).state is State.OK
+    for n in range(2, 8):  # as often as repairs are tried
+        ledger.add("performance", missed, "failed", at=NOW + n * MINUTE, **refused)
+    assert set(texts(stands(settled).of(Item.GAPS))) == {"acme aws performance"}
+
+
 def test_a_gap_that_still_grows_is_told_of_when_the_failing_is_over(settled: Spine, ledger: Ledger) -> None:
     ledger.collected(*windows.span(before(8), before(6)))
     later = windows.span(before(5), W0)
