@@ -75,13 +75,16 @@ def test_what_a_person_has_remedied_is_asked_for_again(spine: Spine, ledger: Led
     every = windows.span(before(4), W0)
     ledger.add("resource", every)
     ledger.add("performance", every, customers=["acme", "globex"])
-    refused = {"permanent": True, "customers": ["initech"], "error": "AccessDenied"}
+
+    def refuse(asked: Sequence[datetime], at: datetime) -> None:
+        ledger.add("performance", asked, status, customers=["initech"], permanent=True, error="AccessDenied", at=at)
+
     for window in every[:-1]:
-        ledger.add("performance", [window], status, at=window + windows.WINDOW + 5 * MINUTE, **refused)
+        refuse([window], window + windows.WINDOW + 5 * MINUTE)
     assert plan(spine, NOW) == []
     ledger.add("performance", [W0], customers=["initech"], at=NOW)
     assert plan(spine, NOW) == [repair(["performance"], ["initech"], before(4), before(1), attempt=1)]
-    ledger.add("performance", every[:-1], status, at=NOW + MINUTE, **refused)  # it was not that after all
+    refuse(every[:-1], NOW + MINUTE)  # it was not that after all
     assert plan(spine, NOW + 12 * MINUTE) == []
 
 
