@@ -223,6 +223,7 @@ def test_many_at_once_share_a_message(told: Told) -> None:
     assert told.hook.texts[0].startswith("OptiInfra: 500 x slice_failing begin:\n- c0's")
     assert told.hook.texts[0].endswith(f"- and {500 - MOST_SINGLE} more: `optiinfra status`")
     assert len(told.hook.texts[0]) < 4000
+    assert {one["customer"] for one in told.hook.received[0][2]["incidents"]} == set(names)  # none is told again
     assert told.tick(*(trouble(customer=name) for name in names), collected=names, minutes=1) == 0
 
 

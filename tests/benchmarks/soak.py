@@ -491,7 +491,10 @@ class Findings:
                 open_ |= {key} if end is None else set()
             if self.holes(owner) and not self.refused(owner):
                 key = f"gap/{customer}/{provider}/{family}/"
-                least[key] = most[key] = 1
+                most[key] = 1
+                # The sensor looks for gaps once an hour; a window is one when its successor cannot be taken either.
+                hour = self.soak.site.clock.now().replace(minute=0, second=0, microsecond=0)
+                least[key] = int(min(self.holes(owner)) + 4 * W <= hour)
                 open_.add(key)
         happened = {text.split()[1] for text in self.soak.happened if "left out" not in text}
         for name, key in (("broken_file", "customers_file////"), ("full_disk", "disk////")):
