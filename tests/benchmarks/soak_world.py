@@ -205,13 +205,16 @@ COMPARED = {
 
 
 def rows_of(spine: Spine, family: str, first: datetime, last: datetime) -> Counter[tuple[Any, ...]]:
-    """What readers see of a family's windows and, of costs, of the bills' days; each row as often as it is there."""
+    """What readers see of a family's windows and, of costs, of the settled days; each row as often as it is there.
+
+    What a bill says of other days depends on when it was read.
+    """
     table, columns = COMPARED[family]
+    of_bills = " AND cost_kind = 'estimated' OR is_settled AND cost_type != 'left_out'" if family == "cost" else ""
     rows = spine.query(
         f"SELECT {columns} FROM {table} WHERE (window_start >= {{first:DateTime('UTC')}} AND "  # noqa: S608
-        f"window_start <= {{last:DateTime('UTC')}}{' OR cost_kind = {billed:String}' if family == 'cost' else ''})",
+        f"window_start <= {{last:DateTime('UTC')}}{of_bills})",
         first=f"{first:%Y-%m-%d %H:%M:%S}",
         last=f"{last:%Y-%m-%d %H:%M:%S}",
-        **({"billed": "billed"} if family == "cost" else {}),
     )
     return Counter(tuple(row.values()) for row in rows)
