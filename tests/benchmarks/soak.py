@@ -479,14 +479,8 @@ class Findings:
                 spans = [*spans, (one.at, None)] if failing else [*spans[:-1], (spans[-1][0], one.at)]
         return spans
 
-    def alerts(self) -> None:
-        """Each incident that had to be told was told once when it began and once when it was over, and no other."""
-        told = [one for _, _, content in self.soak.hook.received for one in content["incidents"]]
-        if twice := [one for one, count in Counter(one["id"] for one in told).items() if count > 1]:
-            self.say(f"{len(twice)} messages came twice")
-        of: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for one in told:
-            of["/".join(one[name] for name in ("kind", "customer", "provider", "family", "subject"))].append(one)
+    def expected(self) -> tuple[Counter[str], Counter[str], set[str]]:
+        """How often each incident had to begin at least and at most, and which cannot be over."""
         least, most, open_ = Counter[str](), Counter[str](), set[str]()
         for owner in self.owners:
             family, customer, provider = owner
@@ -506,6 +500,21 @@ class Findings:
         for name, key in (("broken_file", "customers_file////"), ("full_disk", "disk////")):
             least[key] = most[key] = int(name in happened)
         least["daemon_silent////"] = most["daemon_silent////"] = len(happened & {"power_cut", "clock_jump"})
+        for provider in self.soak.plan.clouds:
+            if any(text.endswith(f"outage of {provider}") for text in self.soak.happened):
+                # All of it fails for half an hour, or longer where something else comes on top.
+                most.update({f"late//{provider}/{family}/": 1 for family in FAMILIES})
+        return least, most, open_
+
+    def alerts(self) -> None:
+        """Each incident that had to be told was told once when it began and once when it was over, and no other."""
+        told = [one for _, _, content in self.soak.hook.received for one in content["incidents"]]
+        if twice := [one for one, count in Counter(one["id"] for one in told).items() if count > 1]:
+            self.say(f"{len(twice)} messages came twice")
+        of: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for one in told:
+            of["/".join(one[name] for name in ("kind", "customer", "provider", "family", "subject"))].append(one)
+        least, most, open_ = self.expected()
         for key in sorted(of.keys() | most.keys()):
             phases = [one["phase"] for one in of[key]]
             begun = len({one["since"] for one in of[key]})
