@@ -121,6 +121,7 @@ class Soak:
     happened: list[str] = field(default_factory=list)
     lost: set[datetime] = field(default_factory=set)  # windows whose inventories nobody could take
     perhaps_lost: set[datetime] = field(default_factory=set)
+    unlisted: dict[str, set[datetime]] = field(default_factory=dict)  # of a cloud in an outage, which may be lost
     notes: list[str] = field(default_factory=list)
     deaths: int = 0  # of a daemon or a code server by itself
     cpu: float = 0.0  # of processes that have ended
@@ -291,6 +292,8 @@ class Soak:
     def broken_file(self) -> None:
         """The customers file is broken before a tick, and mended seven minutes later."""
         path = self.site.spine.settings.customers_path
+        if {self.plan.at.get("power_cut"), self.plan.at.get("clock_jump")} & {self.plan.at["broken_file"] + 1}:
+            self.perhaps_lost.add(FIRST + self.plan.at["broken_file"] * W)  # a repair has its turn with the next tick
         self.customers.write(path, broken=True)
         self.pass_to(self.site.clock.now() + 7 * MINUTE)
         self.customers.write(path)
@@ -300,6 +303,7 @@ class Soak:
         clouds = [cloud for cloud in self.plan.clouds if cloud != "aws"] or ["aws"]
         cloud = clouds[self.plan.seed % len(clouds)]
         self.happened[-1] += f" of {cloud}"
+        self.unlisted[cloud] = {FIRST + (self.plan.at["outage"] + n) * W for n in range(2)}
         self.faults(*({"action": "unavailable", "account": a} for a in self.customers.accounts(cloud).values()))
         self.pass_to(self.plan.tick(self.plan.at["outage"] + 2) - 2 * MINUTE)
         self.faults()
@@ -431,7 +435,9 @@ class Findings:
             spoilt = (customer, provider) == (self.soak.customers.spoilt, "vultr") and family == "resource"
             of_spoilt = {FIRST + n * W for n in range(*self.soak.spoilt)} if spoilt else set()
             wanted = self.soak.lost if family == "resource" else set()
-            may = wanted | of_spoilt | (self.soak.perhaps_lost if family == "resource" else set())
+            may = wanted | of_spoilt
+            if family == "resource":
+                may |= self.soak.perhaps_lost | self.soak.unlisted.get(provider, set())
             if not wanted <= holes or not holes <= may:
                 self.say(f"{name} lacks {_keys(holes)}, and had to lack {_keys(wanted)}, at most {_keys(may)}")
             if bool(holes) != (name in told):
