@@ -243,6 +243,7 @@ def test_a_gap_that_still_grows_is_told_of_when_the_failing_is_over(settled: Spi
     status = stands(settled)
     assert "acme aws resource" in texts(status.of(Item.GAPS))
     assert status.of(Item.GAPS).troubles == ()
+    assert status.of(Item.GAPS).undecided == {"gap/acme/aws/resource/"}  # one that was told before is not over
 
 
 def test_the_windows_before_a_customer_came_are_no_gap(settled: Spine, ledger: Ledger) -> None:
