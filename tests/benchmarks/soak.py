@@ -164,8 +164,11 @@ class Soak:
         return heard and now - incidents.load(self.site.instance).seen < 100
 
     def work_of(self, cloud: str) -> list[int]:
-        """Wait for a run worker of a cloud; its process ids."""
+        """Wait for a run worker of a cloud, of this tick or else of the next; its process ids."""
         found: list[int] = []
+        now = self.site.clock.now()
+        if now - LAG - windows.floor(now - LAG) > MINUTE:  # its runs may be over
+            self.pass_to(windows.floor(now - LAG) + W + LAG + timedelta(seconds=1))
 
         def working() -> bool:
             found[:] = self.site.workers(f"{cloud}_collection")
