@@ -8,6 +8,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
     PARTITION_NAME_TAG,
     SCHEDULE_NAME_TAG,
+    WILL_RETRY_TAG,
 )
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "ASSET_PARTITION_RANGE_START_TAG",
     "PARTITION_NAME_TAG",
     "SCHEDULE_NAME_TAG",
+    "WILL_RETRY_TAG",
     "Executor",
     "InstigatorState",
     "InstigatorTick",

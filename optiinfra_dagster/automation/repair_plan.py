@@ -117,7 +117,7 @@ def plan_repairs(
 
     A slice is missing if it was never attempted although an earlier one of its customer and provider was, within the
     lookback or `before` it: windows from before a customer came are not asked for. Slices whose last error only a
-    person can remedy are left alone.
+    person can remedy are left alone until a later attempt at another window is whole: somebody has remedied it.
     """
     newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
     oldest = max(newest - repair_lookback(settings), settings.partitions_start)
@@ -161,12 +161,13 @@ def _due(
     While the newest attempted window fails, what is older would fail too: only the newest is tried, as a probe. Once it
     is well, the first window that is due takes all the others that failed along, so that they share a run.
     """
-    due = [w for w in span if _is_due(family, customer, w, known.get(w), settings, now)]
+    remedied = max((of_window.last for of_window in known.values() if of_window.status == "ok"), default=None)
+    due = [w for w in span if _is_due(family, customer, w, known.get(w), remedied, settings, now)]
     attempted = [w for w, of_window in known.items() if of_window.status not in {"missing", "not_due"}]
     latest = max(attempted, default=None)
     if not due or latest is None:
         return due
-    if known[latest].status in FAILING and not known[latest].permanent:
+    if _may_help(known[latest], remedied):
         return [w for w in due if w >= latest]
     return [
         w
@@ -174,12 +175,16 @@ def _due(
         if w in due
         or (
             (of_window := known.get(w))
-            and of_window.status in FAILING
-            and not of_window.permanent
+            and _may_help(of_window, remedied)
             and of_window.count <= settings.repair_max_attempts
             and _in_time(family, w, settings, now)
         )
     ]
+
+
+def _may_help(known: Attempts, remedied: datetime | None) -> bool:
+    """True if a slice fails, and trying again may help: what needed a person was `remedied` since."""
+    return known.status in FAILING and (not known.permanent or (remedied is not None and known.last < remedied))
 
 
 def _without_inventory(attempts: Mapping[Slice, Attempts]) -> set[tuple[str, str]]:
@@ -197,7 +202,13 @@ def _without_inventory(attempts: Mapping[Slice, Attempts]) -> set[tuple[str, str
 
 
 def _is_due(
-    family: str, customer: "Customer", window: datetime, known: Attempts | None, settings: "Settings", now: datetime
+    family: str,
+    customer: "Customer",
+    window: datetime,
+    known: Attempts | None,
+    remedied: datetime | None,
+    settings: "Settings",
+    now: datetime,
 ) -> bool:
     if not _in_time(family, window, settings, now):
         return False
@@ -213,7 +224,7 @@ def _is_due(
         # The schedule has its turn first.
         over = poll_end(window, customer.poll_minutes if family == "performance" else 15)
         return now > over + timedelta(minutes=settings.lag_minutes) + windows.WINDOW
-    return known.status in FAILING and not known.permanent
+    return _may_help(known, remedied)
 
 
 def _in_time(family: str, window: datetime, settings: "Settings", now: datetime) -> bool:

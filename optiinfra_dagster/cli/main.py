@@ -231,14 +231,14 @@ def dev() -> None:
     from optiinfra_dagster.cli import subprocesses
     from optiinfra_dagster.cli.collect import run_window
 
-    settings = load_settings()
+    settings, port = load_settings(), subprocesses.ui_port()
     with _terminated_as_interrupted(), subprocesses.for_demo(settings, say) as settings:
         with working() as (tell, progress):
             outcome = run_window(settings, _clickhouse(settings), None, tell, progress)
         _report(outcome)
         for error in outcome.errors:
             say(f"error: {error}")
-        subprocesses.dagster_dev(settings)
+        subprocesses.dagster_dev(settings, port)
 
 
 @app.command(

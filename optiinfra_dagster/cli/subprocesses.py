@@ -6,6 +6,7 @@ import importlib
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.cli.dagster_runs import prepare_home
 from optiinfra_dagster.config.settings import load_settings
-from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.errors import ConfigError, OptiInfraError
 from optiinfra_dagster.storage.sql import SQL
 
 if TYPE_CHECKING:
@@ -68,17 +69,44 @@ def for_demo(settings: Settings, say: Callable[[str], None]) -> Iterator[Setting
             process.kill()
 
 
-def dagster_dev(settings: Settings) -> None:
-    """Dagster's UI and daemon in the foreground, on http://127.0.0.1:3000."""
+def ui_port() -> int:
+    """The port of Dagster's UI: PORT, or 3000.
+
+    Raises:
+        ConfigError: it is none, or it cannot be listened on.
+    """
+    text = os.environ.get("PORT", "3000")
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise ConfigError(f"PORT is {text!r}: write a number from 1 to 65535.")
+    try:
+        socket.create_server(("127.0.0.1", int(text))).close()
+    except OSError as error:
+        raise ConfigError(
+            f"127.0.0.1:{text} cannot be listened on: {error.strerror}. End what listens there, or choose another port "
+            "for the UI: PORT=3001."
+        ) from error
+    return int(text)
+
+
+def dagster_dev(settings: Settings, port: int) -> None:
+    """Dagster's UI and daemon in the foreground, on http://127.0.0.1 and a port.
+
+    Raises:
+        OptiInfraError: they ended badly, and nobody had asked for it.
+    """
     prepare_home(settings)
     workspace = SQL.parent / "workspace.yaml"
     target = ["-w", str(workspace)] if workspace.exists() else ["-m", "optiinfra_dagster.definitions"]
-    command = [sys.executable, "-m", "dagster", "dev", *target, "-h", "127.0.0.1", "-p", os.environ.get("PORT", "3000")]
+    command = [sys.executable, "-m", "dagster", "dev", *target, "-h", "127.0.0.1", "-p", str(port)]
     # In a session of its own, so that it is told to end once, and all that it started is known.
     process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - this interpreter, Dagster's own command
     try:
         while process.poll() is None:  # waking up, since a signal may have been delivered to another thread
             time.sleep(0.5)
+        if process.returncode:
+            raise OptiInfraError(
+                f"Dagster's UI and daemon ended by themselves with {process.returncode}; what they said stands above."
+            )
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):

@@ -1,7 +1,7 @@
 -- Of each slice of some customers with a hole between two windows: the first window that was tried, and the windows
 -- that have what can be had, which are published, left out for a budget, or not configured. A hole is a window before
 -- the end of its dataset, after which it may still be filled; `given_up` are windows after that, which are asked for no
--- more: only a person could have helped, or they were tried too often.
+-- more: only a person could have helped and nothing was whole since, or they were tried too often.
 SELECT
     dataset,
     customer_id,
@@ -18,7 +18,8 @@ FROM
         window_start,
         if(dataset = 'resource', {resource_ends:DateTime('UTC')}, {ends:DateTime('UTC')}) AS ends,
         countIf(b.status IN ('ok', 'partial', 'budget', 'not_configured')) > 0 AS filled,
-        argMax(b.permanent, (published_at, batch))
+        max(maxIf(published_at, b.status = 'ok')) OVER (PARTITION BY dataset, customer_id, provider) AS remedied,
+        (argMax(b.permanent, (published_at, batch)) AND max(published_at) >= remedied)
             OR uniqExactIf(run_id, b.status = 'failed') > {most:UInt32} AS hopeless
     FROM metric_batches AS b
     WHERE dataset IN {datasets:Array(String)} AND customer_id IN {customers:Array(String)}

@@ -110,6 +110,9 @@ def told(instance: dg.DagsterInstance, hook: Webhook, tmp_path: Path) -> Iterato
 
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_is_told_once_to_every_sink_when_it_begins_and_when_it_is_over(told: Told, kind: Kind) -> None:
+    if kind is Kind.LATE:  # which is told once the daemon has looked for half an hour
+        for minutes in (-30, -20, -10):
+            told.tick(minutes=minutes)
     for minutes in range(3):
         told.tick(trouble(kind), minutes=minutes)
     begun = f"acme's {kind} because of c."
@@ -220,6 +223,7 @@ def test_many_at_once_share_a_message(told: Told) -> None:
     assert told.hook.texts[0].startswith("OptiInfra: 500 x slice_failing begin:\n- c0's")
     assert told.hook.texts[0].endswith(f"- and {500 - MOST_SINGLE} more: `optiinfra status`")
     assert len(told.hook.texts[0]) < 4000
+    assert {one["customer"] for one in told.hook.received[0][2]["incidents"]} == set(names)  # none is told again
     assert told.tick(*(trouble(customer=name) for name in names), collected=names, minutes=1) == 0
 
 
@@ -236,6 +240,27 @@ def test_a_daemon_that_was_away_is_told_of_when_it_is_back(told: Told) -> None:
         "Over after 1 min. "[:18],
     ]
     assert len(told.hook.texts) == 4
+
+
+def test_a_collection_is_late_only_once_it_had_its_time_after_a_start(told: Told) -> None:
+    """Else a first start tells of every family of every cloud that nothing was collected yet, and a restart too."""
+    late = trouble(Kind.LATE, "")
+    for minutes in (0, 10, 20, 29):
+        assert told.tick(late, minutes=minutes) == 0
+    assert told.tick(late, minutes=30) == 3  # the log, the webhook and the mail
+    assert told.tick(minutes=40) == 3  # over
+    told.log.clear()
+    told.tick(late, minutes=100)
+    assert len(told.log) == 1
+    assert "Nobody looked" in told.log[0]
+    told.tick(late, minutes=114)
+    told.tick(late, minutes=128)
+    assert len(told.log) == 2  # that it is over
+    told.tick(late, minutes=131)
+    assert told.log[2] == f"OptiInfra: {late.text}"
+    told.tick(late, minutes=200)  # it has gone on since before: that it has ended is not known
+    told.tick(late, minutes=201)
+    assert not any("Over" in text for text in told.log[3:] if late.text in text)
 
 
 # --- Who is told, and what is kept back ------------------------------------------------------------------------------

@@ -3,150 +3,39 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import signal
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
-import yaml
-from dagster._core.definitions.run_request import InstigatorType
 
-from optiinfra_dagster.automation.schedules import GOING
-from optiinfra_dagster.lab import LabControl
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.sql import readers
-from tests.support.moved_clock import PROJECT, MovedClock, Process, free_port, start_lab, until
-from tests.support.spine import ACCOUNTS, Spine, fleet, world
+from tests.support.daemon_site import PATIENCE, DaemonSite
+from tests.support.moved_clock import morning, until
+from tests.support.spine import ACCOUNTS, fleet, world
 
-# Far from a midnight and a month's end; a start of partitions that is recent, so that they are few.
-FIRST = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+FIRST = morning()
 W = windows.WINDOW
 LAG = timedelta(minutes=5)
 MINUTE = timedelta(minutes=1)
-PATIENCE = 150.0  # real seconds for one step; it takes 15 to 25 on two free cores
 
 
-class Site:
-    """A lab and a home under a moved clock, and the daemon that works there."""
+class Site(DaemonSite):
+    """A place with three customers of AWS, and what is looked at of it."""
 
     def __init__(self, folder: Path, start: datetime) -> None:
-        self.clock = MovedClock(folder, start)
-        self.spine = Spine.at(folder / "home")
-        shutil.copy(PROJECT / "optiinfra_dagster" / "dagster.yaml", self.spine.home / "dagster.yaml")
-        (folder / "world.yaml").write_text(yaml.safe_dump(world([fleet("ec2:instance", 1, name="web")])))
-        self._env = {**self.spine.env, **self.clock.env, "OPTIINFRA_PARTITIONS_START": "2026-11-22T00:00Z"}
-        self._log = folder / "daemon.log"
-        self._lab, lab_env = start_lab(self._env, folder / "world.yaml", folder / "lab.log")
-        self._env |= lab_env
-        self.lab = LabControl(lab_env["OPTIINFRA_LAB_AWS"])
-        self.spine.write_customers(lab_env["OPTIINFRA_LAB_AWS"], families=["resource", "performance"])
-        with self.spine.clickhouse.session():
-            pass  # the tables, once and before the clock matters
-        self.instance = dg.DagsterInstance.from_config(str(self.spine.home))
-        # The daemon's own code server would end at each jump, since it hears from the daemon every 20 s of the clock.
-        port = free_port()
-        (folder / "workspace.yaml").write_text(
-            yaml.safe_dump(
-                {"load_from": [{"grpc_server": {"host": "127.0.0.1", "port": port, "location_name": "optiinfra"}}]}
-            )
+        super().__init__(
+            folder,
+            start,
+            world([fleet("ec2:instance", 1, name="web")]),
+            lambda spine, env: spine.write_customers(env["OPTIINFRA_LAB_AWS"], families=["resource", "performance"]),
+            OPTIINFRA_PARTITIONS_START=windows.key(FIRST - 10 * 4 * W),  # recent, so that they are few
         )
-        self._commands = {
-            "code": [
-                "dagster",
-                "api",
-                "grpc",
-                "-m",
-                "optiinfra_dagster.definitions",
-                "-h",
-                "127.0.0.1",
-                "-p",
-                str(port),
-            ],
-            "daemon": ["dagster._daemon", "run", "-w", str(folder / "workspace.yaml")],
-        }
-        self.processes: dict[str, Process] = {}
-
-    def start(self) -> None:
-        """Start the code server and `dagster-daemon run`, and wait until the daemon works."""
-        for name, command in self._commands.items():
-            self.processes[name] = Process([sys.executable, "-m", *command], self._env, self._log)
-        # A schedule that the daemon has not seen yet begins with its first tick after that.
-        self.wait_for(
-            lambda: any(
-                state.instigator_type is InstigatorType.SCHEDULE for state in self.instance.all_instigator_state()
-            ),
-            "the daemon to know the schedule",
-            self.clock.now() + timedelta(minutes=3),
-        )
-
-    def stop(self) -> None:
-        """Stop them, with the run workers."""
-        for process in self.processes.values():
-            process.stop()
-        self.processes = {}
-
-    def cpu_seconds(self) -> float:
-        """CPU time so far of the daemon, the code server and every run worker that has ended."""
-        return sum(process.cpu_seconds() for process in self.processes.values())
-
-    def close(self) -> None:
-        """End everything."""
-        self.stop()
-        self._lab.stop()
-        self.instance.dispose()
-
-    def wait_for(self, condition: Any, what: str, hurry_until: datetime | None = None) -> None:
-        """Wait until `condition` holds and no run is going.
-
-        `hurry_until` lets the clock run ahead to that moment, half a minute at a time.
-
-        Sensors tick every 30 and 60 seconds of the moved clock; nothing jumps while a run is going.
-        """
-        polls = 0
-
-        def check() -> bool:
-            nonlocal polls
-            assert not any(process.ended for process in self.processes.values()), self.tail()
-            polls += 1
-            if self.going():
-                return False
-            if hurry_until and polls % 6 == 0:
-                self.clock.advance_to(min(self.clock.now() + timedelta(seconds=30), hurry_until))
-            # Conditions open ClickHouse, which the daemon's sensors and runs want to themselves.
-            return polls % 4 == 0 and bool(condition()) and not self.going()
-
-        try:
-            until(check, PATIENCE, what)
-        except AssertionError as error:
-            raise AssertionError(
-                f"{error}; at {self.clock.now():%H:%M:%S}, runs {self.runs()}\n{self.tail()}"
-            ) from None
-
-    def tail(self, last: int | None = 6000) -> str:
-        """The end of the daemon's log."""
-        return self._log.read_text()[-last if last else 0 :] if self._log.exists() else ""
-
-    def going(self) -> list[dg.DagsterRun]:
-        """The runs that are not over."""
-        return list(self.instance.get_runs(dg.RunsFilter(statuses=GOING)))
-
-    def runs(self, job: str | None = None) -> list[tuple[str, str, str, str]]:
-        """(job, first window, last window, status) of every run, oldest first."""
-        found = []
-        for run in reversed(self.instance.get_runs(dg.RunsFilter(job_name=job))):
-            one = run.tags.get("dagster/partition", "")
-            first = run.tags.get("dagster/asset_partition_range_start", one)
-            last = run.tags.get("dagster/asset_partition_range_end", one)
-            found.append((run.job_name, first[11:16], last[11:16], run.status.value))
-        return found
 
     def ledger(self) -> dict[tuple[str, str], list[str]]:
         """(dataset, window) -> "customer outcome" of each attempt, in order; a reader has no customer."""
@@ -259,22 +148,8 @@ def test_a_run_worker_that_was_killed_is_run_once_more(site: Site) -> None:
     site.start()
     site.lab.add_faults({"action": "delay", "seconds": 15, "operation": "DescribeInstances"})
     site.clock.advance_to(window + W + LAG)
-    workers: list[int] = []
-
-    def working() -> bool:
-        events = [
-            entry.user_message or entry.message
-            for run in site.instance.get_runs(
-                dg.RunsFilter(job_name="aws_collection", statuses=[dg.DagsterRunStatus.STARTED])
-            )
-            for entry in site.instance.all_logs(run.run_id)
-        ]
-        found = (re.search(r"Executing steps in process \(pid: (\d+)\)", event) for event in events)
-        workers[:] = [int(match[1]) for match in found if match]
-        return bool(workers)
-
-    until(working, PATIENCE, "a run worker")
-    os.kill(workers[0], signal.SIGKILL)
+    until(lambda: site.workers("aws_collection"), PATIENCE, "a run worker")
+    os.kill(site.workers("aws_collection")[0], signal.SIGKILL)
     site.lab.clear_faults()
     site.wait_for(lambda: site.published("performance", window), "the second attempt", window + W + LAG + 9 * MINUTE)
     killed, again = (run for run in reversed(site.instance.get_runs()) if run.job_name == "aws_collection")
@@ -294,9 +169,7 @@ def test_after_a_power_cut_the_run_is_ended_and_tried_again_within_minutes(site:
     site.clock.advance_to(window + W + LAG)
     held = site.spine.home / "running"
     until(lambda: held.is_dir() and list(held.glob("[!.]*")), PATIENCE, "a run worker")
-    for pid in {pid for process in site.processes.values() for pid in process.descendants()}:
-        os.kill(pid, signal.SIGKILL)
-    site.stop()
+    site.kill("code", "daemon")
     site.lab.clear_faults()
     (cut,) = (run for run in site.going() if run.job_name == "aws_collection")
     site.start()

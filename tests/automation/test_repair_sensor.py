@@ -70,6 +70,25 @@ def test_what_only_a_person_can_remedy_is_left_alone(spine: Spine, ledger: Ledge
     assert plan(spine, NOW + 10 * MINUTE) == []
 
 
+@pytest.mark.parametrize("status", ["failed", "partial"])
+def test_what_a_person_has_remedied_is_asked_for_again(spine: Spine, ledger: Ledger, status: str) -> None:
+    """A later window was published since: metrics and costs of the days before the remedy can still be had."""
+    every = windows.span(before(4), W0)
+    ledger.add("resource", every)
+    ledger.add("performance", every, customers=["acme", "globex"])
+
+    def refuse(asked: Sequence[datetime], at: datetime) -> None:
+        ledger.add("performance", asked, status, customers=["initech"], permanent=True, error="AccessDenied", at=at)
+
+    for window in every[:-1]:
+        refuse([window], window + windows.WINDOW + 5 * MINUTE)
+    assert plan(spine, NOW) == []
+    ledger.add("performance", [W0], customers=["initech"], at=NOW)
+    assert plan(spine, NOW) == [repair(["performance"], ["initech"], before(4), before(1), attempt=1)]
+    refuse(every[:-1], NOW + MINUTE)  # it was not that after all
+    assert plan(spine, NOW + 12 * MINUTE) == []
+
+
 def test_a_partial_slice_is_asked_for_again(spine: Spine, ledger: Ledger) -> None:
     ledger.collected(before(1))
     ledger.add("resource", [W0])
@@ -194,7 +213,8 @@ def test_metrics_are_not_retried_while_their_inventory_waits_for_a_person(spine:
     ledger.add("resource", [W0], customers=["newcomer"], at=later)  # a person has helped
     attempts, _ = read_attempts(spine.clickhouse, customers, spine.settings, later)
     assert plan_repairs(customers, attempts, spine.settings, later) == [
-        repair(["performance"], ["newcomer"], W0, attempt=1)  # the others once that one is well
+        repair(["performance"], ["newcomer"], W0, attempt=1),  # the others once that one is well
+        repair(["resource"], ["newcomer"], before(1), attempt=1),  # which can still be taken
     ]
 
 
@@ -229,7 +249,9 @@ def test_every_slice_is_asked_for_at_most_once_and_none_that_is_whole_or_beyond_
         assert family != "resource" or window >= NOW - timedelta(minutes=45)
         if known and known.status != "ok":  # between others it is skipped, at no cost
             assert known.count <= settings.repair_max_attempts
-            assert not (known.permanent and known.status in {"failed", "partial"})
+            well = [k.last for (f, c, _, _), k in attempts.items() if (f, c, k.status) == (family, one[1], "ok")]
+            is_remedied = any(at > known.last for at in well)
+            assert is_remedied or not (known.permanent and known.status in {"failed", "partial"})
     for r in plan_repairs(customers, attempts, settings, NOW):
         for edge in (r.first, r.last):
             for customer in r.customers:

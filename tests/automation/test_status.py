@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 MINUTE = timedelta(minutes=1)
 OLD = NOW - timedelta(days=2)
+LAST_TRY = {"dagster/max_retries": "0"}  # of a run: Dagster's `run_retries` do not try it once more
 LATER = NOW + 10 * MINUTE
 
 
@@ -223,6 +224,24 @@ def test_a_window_that_was_given_up_is_a_gap_once_the_customer_is_well(settled: 
     assert [t.key for t in status.of(Item.GAPS).troubles] == ["gap/acme/aws/performance/"]
 
 
+def test_a_window_that_a_remedy_came_for_is_no_gap_while_it_is_tried_again(settled: Spine, ledger: Ledger) -> None:
+    """Else every mended credential is followed by an alert of gaps that the next repair fills."""
+    ledger.collected(before(4))
+    ledger.add("resource", windows.span(before(3), W0))
+    ledger.add("performance", windows.span(before(3), W0), customers=["globex", "initech"])
+    missed = windows.span(before(3), before(1))
+
+    def refuse(at: datetime) -> None:
+        ledger.add("performance", missed, "failed", customers=["acme"], permanent=True, error="denied", at=at)
+
+    refuse(NOW)
+    ledger.add("performance", [W0], customers=["acme"], at=NOW + MINUTE)
+    assert stands(settled).of(Item.GAPS).state is State.OK
+    for n in range(2, 8):  # as often as repairs are tried
+        refuse(NOW + n * MINUTE)
+    assert set(texts(stands(settled).of(Item.GAPS))) == {"acme aws performance"}
+
+
 def test_a_gap_that_still_grows_is_told_of_when_the_failing_is_over(settled: Spine, ledger: Ledger) -> None:
     ledger.collected(*windows.span(before(8), before(6)))
     later = windows.span(before(5), W0)
@@ -232,6 +251,7 @@ def test_a_gap_that_still_grows_is_told_of_when_the_failing_is_over(settled: Spi
     status = stands(settled)
     assert "acme aws resource" in texts(status.of(Item.GAPS))
     assert status.of(Item.GAPS).troubles == ()
+    assert status.of(Item.GAPS).undecided == {"gap/acme/aws/resource/"}  # one that was told before is not over
 
 
 def test_the_windows_before_a_customer_came_are_no_gap(settled: Spine, ledger: Ledger) -> None:
@@ -514,6 +534,21 @@ def test_every_schedule_and_sensor_is_expected(spine: Spine) -> None:
     assert found == set(LONGEST_BETWEEN_TICKS)
 
 
+def test_a_run_that_dagster_tries_once_more_is_no_trouble_yet(home: tuple[Spine, dg.DagsterInstance]) -> None:
+    """Else each worker that is killed is an alert, which is over three minutes later without anybody's doing."""
+    spine, instance = home
+    killed = start_run(instance, "readers")
+    instance.report_run_failed(killed, "Out of memory.")
+    assert stands(spine, instance, datetime.now(UTC)).of(Item.RUNS).state is State.OK
+    again = start_run(instance, "readers", tags=LAST_TRY)
+    instance.report_run_failed(again, "Out of memory.")
+    assert [t.key for t in stands(spine, instance, datetime.now(UTC)).of(Item.RUNS).troubles] == [
+        "run_failing////readers"
+    ]
+    for run in (killed, again):
+        instance.delete_run(run.run_id)
+
+
 def test_a_gone_run_a_waiting_one_and_a_failed_job_are_told(home: tuple[Spine, dg.DagsterInstance]) -> None:
     spine, instance = home
     now = datetime.now(UTC)
@@ -521,7 +556,7 @@ def test_a_gone_run_a_waiting_one_and_a_failed_job_are_told(home: tuple[Spine, d
     (spine.home / "running").mkdir(exist_ok=True)
     place = spine.home / "running" / going.run_id
     place.write_text("")  # nobody holds its lock
-    failed = start_run(instance, "readers")
+    failed = start_run(instance, "readers", tags=LAST_TRY)
     instance.report_run_failed(failed, "Out of memory.")
     runs = stands(spine, instance, now).of(Item.RUNS)
     assert texts(runs)[f"{going.run_id[:8]} aws_collection"].startswith("red its process is gone")

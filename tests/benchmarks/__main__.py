@@ -2,7 +2,8 @@
 
 `python -m tests.benchmarks [NAME ...]` runs those named, or all. CPU seconds are those of the measured process (and of
 the children it waits for, where that is said). Baseline and subject alternate, and the best of the rounds counts, so
-that a busy machine disturbs both alike. A figure whose aim is "told" has none. OPTIINFRA_BENCH_FULL=1 takes an export
+that a busy machine disturbs both alike. A figure whose aim is "told" has none. `soak`, which takes ten minutes, is run
+only where it is named. OPTIINFRA_BENCH_FULL=1 takes an export
 of 1 GB and 100,000 interactions.
 """
 
@@ -70,14 +71,17 @@ def main() -> None:
             fixed_cost_of_a_window,
         )
     }
+    named_only = {"soak": soak}
     parser = argparse.ArgumentParser("python -m tests.benchmarks", description="Print figures; see `make bench`.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(benchmarks)}; default: all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"one of {', '.join(benchmarks)}; default: all; or soak"
+    )
     names = parser.parse_args().names
-    if unknown := [name for name in names if name not in benchmarks]:
-        parser.error(f"there is no benchmark {unknown[0]}: choose from {', '.join(benchmarks)}")
+    if unknown := [name for name in names if name not in benchmarks | named_only]:
+        parser.error(f"there is no benchmark {unknown[0]}: choose from {', '.join(benchmarks | named_only)}")
     print(f"{'figure':<58}{'ours':>12}{'baseline':>12}{'ratio':>8}   aim")
     for name in names or benchmarks:
-        benchmarks[name]()
+        (benchmarks | named_only)[name]()
 
 
 def line(figure: str, ours: float, baseline: float | None, aim: str, ratio: float | None = None) -> None:
@@ -551,6 +555,13 @@ def growth() -> None:
             with postgres.running() as server:
                 for figure in grown.Growth(recording, Path(folder) / "postgres", server).figures():
                     line(f"PostgreSQL: {figure.says}", figure.value, figure.baseline, figure.aim)
+
+
+def soak() -> None:
+    """Hours of a moved clock while things break."""
+    from tests.benchmarks.soak import soak as run
+
+    run()
 
 
 def fixed_cost_of_a_window() -> None:

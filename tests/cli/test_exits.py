@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import subprocess
 import threading
@@ -18,7 +19,7 @@ from typing import NoReturn
 import pytest
 
 from optiinfra_dagster.cli import main
-from optiinfra_dagster.cli.subprocesses import MARKER
+from optiinfra_dagster.cli.subprocesses import MARKER, dagster_dev
 from optiinfra_dagster.config.proxies import SPARED, settle_proxies
 from optiinfra_dagster.config.settings import DEMO_CUSTOMERS, load_settings
 from optiinfra_dagster.lab import CloudLab
@@ -85,6 +86,34 @@ def one_line(ended: tuple[int, str, str], code: int, *parts: str) -> None:
     assert err.startswith("error: ")
     for part in parts:
         assert part in err, err
+
+
+# --- The UI's port ----------------------------------------------------------------------------------------------------
+
+
+def test_dev_says_that_its_port_is_taken_before_anything_is_collected(run: Run, spine: Spine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ended = run("dev", PORT=str(port))
+    one_line(ended, 1, f"127.0.0.1:{port} cannot be listened on", "PORT=")
+    assert not (spine.home / "clickhouse").exists()
+
+
+def test_dev_says_that_its_port_is_no_number(run: Run) -> None:
+    one_line(run("dev", PORT="http"), 1, "PORT is 'http'", "from 1 to 65535")
+
+
+def test_dev_ends_badly_where_dagsters_own_servers_do(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, spine: Spine
+) -> None:
+    """It ended with 0, as if somebody had wanted it."""
+    ending = tmp_path / "dagster" / "__main__.py"
+    ending.parent.mkdir()
+    ending.write_text("raise SystemExit(3)\n")
+    ending.with_name("__init__.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(OptiInfraError, match="ended by themselves with 3"):
+        dagster_dev(spine.settings, 3000)
 
 
 # --- ClickHouse -------------------------------------------------------------------------------------------------------

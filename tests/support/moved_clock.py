@@ -29,6 +29,17 @@ LIBRARIES = [
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
+def morning() -> datetime:
+    """Ten o'clock of today or soon, on a day that is far from a month's end.
+
+    The embedded engine lives by the real clock: what is older than a reader's table keeps would be dropped at once.
+    """
+    day = datetime.now(UTC).replace(hour=10, minute=0, second=0, microsecond=0)
+    while not 2 <= day.day <= 26:
+        day += timedelta(days=1)
+    return day
+
+
 class MovedClock:
     """A clock ahead of the real one; `env` puts it on a process and its children."""
 

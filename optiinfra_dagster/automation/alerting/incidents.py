@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _INCIDENTS, _SILENCES = "optiinfra/incidents", "optiinfra/silences"  # keys in Dagster's key-value table
 LONGEST_TEXT = 700
 AWAY_SECONDS = 900.0  # without a look, which there is every minute; a restart takes less
+LATE_AFTER_SECONDS = 1800.0  # of looks on end; before that, collections had no time to be in time
 MOST_CAUSES = 10  # of an incident, that are told
 
 
@@ -94,6 +95,7 @@ class Book:
     incidents: dict[str, list[Incident]] = field(default_factory=dict)  # by key; those that are over come first
     trying: dict[str, Trying] = field(default_factory=dict)  # by sink
     seen: float = 0.0  # when the status was last looked at
+    watching: float = 0.0  # since when it has been looked at without a break
 
     def going_on(self, key: str) -> Incident | None:
         """The incident with a key that is not over."""
@@ -112,12 +114,16 @@ class Book:
         """
         troubles = {trouble.key: trouble for section in status.sections for trouble in section.troubles}
         undecided = {key for section in status.sections for key in section.undecided}
-        if self.seen and now.timestamp() - self.seen > AWAY_SECONDS:
-            # Others have just been started, too, and may not have sent a heartbeat yet.
-            silent = [key for key, trouble in troubles.items() if trouble.kind is Kind.DAEMON_SILENT]
-            undecided.update(silent)
-            for key in silent:
-                del troubles[key]
+        was_away = now.timestamp() - self.seen > AWAY_SECONDS
+        if was_away:
+            self.watching = now.timestamp()
+        # Others have just been started, too: daemons may not have sent a heartbeat, and nothing was collected yet.
+        too_early = {Kind.DAEMON_SILENT} if self.seen and was_away else set[Kind]()
+        if now.timestamp() - self.watching < LATE_AFTER_SECONDS:
+            too_early.add(Kind.LATE)
+        undecided.update(key for key, trouble in troubles.items() if trouble.kind in too_early)
+        troubles = {key: trouble for key, trouble in troubles.items() if trouble.kind not in too_early}
+        if self.seen and was_away:
             away = Trouble(
                 Kind.DAEMON_SILENT,
                 text=f"Nobody looked from {_time(self.seen)} to {_time(now.timestamp())}: the daemon, its code server "
@@ -178,7 +184,7 @@ def load(instance: dg.DagsterInstance) -> Book:
             incident = Incident(**one)
             incidents.setdefault(incident.key, []).append(incident)
         trying = {sink: Trying(**one) for sink, one in saved.get("trying", {}).items()}
-        return Book(incidents, trying, float(saved.get("seen", 0.0)))
+        return Book(incidents, trying, float(saved.get("seen", 0.0)), float(saved.get("watching", 0.0)))
     except TypeError:
         return Book()
 
@@ -189,6 +195,7 @@ def save(instance: dg.DagsterInstance, book: Book) -> None:
         "incidents": [asdict(one) for one in book.all()],
         "trying": {sink: asdict(trying) for sink, trying in book.trying.items()},
         "seen": book.seen,
+        "watching": book.watching,
     }
     instance.daemon_cursor_storage.set_cursor_values({_INCIDENTS: json.dumps(content, ensure_ascii=False)})
 

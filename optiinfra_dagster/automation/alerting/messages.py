@@ -117,7 +117,7 @@ def payload(messages: Sequence[Message], shape: Shape) -> dict[str, Any]:
         }
         attachment = {"contentType": "application/vnd.microsoft.card.adaptive", "contentUrl": None, "content": card}
         return {"type": "message", "attachments": [attachment]}
-    return {"text": text, "incidents": [one.fields for one in messages[:MOST_LINES]]}
+    return {"text": text, "incidents": [one.fields for one in messages]}
 
 
 def _time(timestamp: float) -> str:

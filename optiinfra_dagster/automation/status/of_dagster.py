@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from optiinfra_dagster.automation import dead_runs
-from optiinfra_dagster.automation.dagster_internals import InstigatorState, InstigatorTick, TickStatus
+from optiinfra_dagster.automation.dagster_internals import WILL_RETRY_TAG, InstigatorState, InstigatorTick, TickStatus
 from optiinfra_dagster.automation.housekeeping import HOUSEKEEPING_JOB
 from optiinfra_dagster.automation.jobs import READERS_JOB, collection_job
 from optiinfra_dagster.automation.schedules import GOING, every_window_schedule
@@ -159,6 +159,8 @@ def runs(instance: dg.DagsterInstance, home: Path, now: datetime) -> Section:
     for job in (*(collection_job(provider) for provider in FAMILIES_OF), READERS_JOB, HOUSEKEEPING_JOB):
         newest_run = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=ENDED), limit=1)
         if not newest_run or newest_run[0].dagster_run.status is not dg.DagsterRunStatus.FAILURE:
+            continue
+        if newest_run[0].dagster_run.tags.get(WILL_RETRY_TAG) == "true":  # a crash: it is tried once more by Dagster
             continue
         run, when = newest_run[0].dagster_run, newest_run[0].end_time or newest_run[0].create_timestamp.timestamp()
         reasons = _reasons(instance, run.run_id)

@@ -139,7 +139,7 @@ def _failing(one: Failing, settings: Settings, now: datetime) -> str:
 def gaps(found: Sequence[Gap], failing: Sequence[Failing]) -> Section:
     """The windows that nothing will fetch any more: they are lost, and so told of as a warning."""
     still_failing = {(one.customer, one.provider, one.family) for one in failing if one.status == "failed"}
-    parts, troubles = [], []
+    parts, troubles, undecided = [], [], []
     for gap in found:
         name = f"{gap.customer} {gap.provider} {gap.family}"
         remedy = (
@@ -150,9 +150,13 @@ def gaps(found: Sequence[Gap], failing: Sequence[Failing]) -> Section:
         )
         said = f"{counted(gap.windows, 'window')} from {windows.key(gap.first)} to {windows.key(gap.last)}: {remedy}"
         parts.append(Part(State.WARN, name, said))
-        if (gap.customer, gap.provider, gap.family) not in still_failing:  # or the gap would grow with every window
-            troubles.append(Trouble(Kind.GAP, gap.customer, gap.provider, gap.family, text=f"{name} lacks {said}."))
-    return section(Item.GAPS, parts, f"none in the last {GAPS_LOOKBACK_TEXT}", troubles=troubles)
+        told = Trouble(Kind.GAP, gap.customer, gap.provider, gap.family, text=f"{name} lacks {said}.")
+        if (gap.customer, gap.provider, gap.family) in still_failing:  # it would grow with every window
+            undecided.append(told.key)
+        else:
+            troubles.append(told)
+    fine = f"none in the last {GAPS_LOOKBACK_TEXT}"
+    return section(Item.GAPS, parts, fine, troubles=troubles, undecided=undecided)
 
 
 def budgets(facts: Facts, spending: Spending | None, settings: Settings) -> Section:
