@@ -19,6 +19,11 @@ ONE, TWO, CLOSED = (f"{n}0000000-aaaa-4000-8000-000000000000" for n in (1, 2, 3)
 QUERY = "Resources | where type in~ ('microsoft.compute/virtualmachines') | project id, type | order by id asc"
 
 
+def noon() -> datetime:
+    """The time in the labs: metrics of `SPAN` are there for 93 days."""
+    return datetime(2026, 11, 20, 12, 1, tzinfo=UTC)
+
+
 @pytest.fixture(scope="module")
 def lab() -> Iterator[CloudLab]:
     machines = [{"kind": "azure:vm", "region": "westeurope", "count": 3, "disks": 2}]
@@ -27,7 +32,7 @@ def lab() -> Iterator[CloudLab]:
         {"id": TWO, "fleets": machines},
         {"id": CLOSED, "fleets": machines, "actions": []},
     ]
-    with CloudLab({"azure": {"subscriptions": subscriptions, "quota": 1000}}) as lab:
+    with CloudLab({"azure": {"subscriptions": subscriptions, "quota": 1000}}, now=noon) as lab:
         yield lab
 
 
@@ -210,9 +215,9 @@ def test_a_batch_tells_the_metrics_of_each_resource(lab: CloudLab) -> None:
 
 def test_values_depend_on_the_world_alone(lab: CloudLab) -> None:
     fleets = [{"kind": "azure:vm", "region": "westeurope", "count": 3, "disks": 2}]
-    with CloudLab({"azure": {"subscriptions": [{"id": ONE, "fleets": fleets}]}}) as again:
+    with CloudLab({"azure": {"subscriptions": [{"id": ONE, "fleets": fleets}]}}, now=noon) as again:
         assert batch(again, machines())[1] == batch(lab, machines())[1]
-    with CloudLab({"seed": 2, "azure": {"subscriptions": [{"id": ONE, "fleets": fleets}]}}) as other:
+    with CloudLab({"seed": 2, "azure": {"subscriptions": [{"id": ONE, "fleets": fleets}]}}, now=noon) as other:
         assert batch(other, machines())[1] != batch(lab, machines())[1]
 
 
@@ -263,7 +268,7 @@ def test_a_batch_that_azure_would_refuse_is_refused(
 
 def test_a_batch_of_two_regions_is_refused() -> None:
     fleets = [{"kind": "azure:vm", "region": one, "name": one, "disks": 0} for one in ("eastus", "westus")]
-    with CloudLab({"azure": {"subscriptions": [{"id": ONE, "fleets": fleets}]}}) as lab:
+    with CloudLab({"azure": {"subscriptions": [{"id": ONE, "fleets": fleets}]}}, now=noon) as lab:
         ids = [one.replace("vm-001", region) for one in machines(1) for region in ("eastus", "westus")]
 
         assert batch(lab, ids)[0] == 400
@@ -293,7 +298,7 @@ def test_without_a_filter_a_subscription_has_one_series(lab: CloudLab) -> None:
 
 def test_a_filter_splits_by_resource_and_the_first_ten_are_shown_unless_top_is_set() -> None:
     fleets = [{"kind": "azure:vm", "region": "westeurope", "count": 12, "disks": 0}]
-    with CloudLab({"azure": {"subscriptions": [{"id": ONE, "fleets": fleets}]}}) as lab:
+    with CloudLab({"azure": {"subscriptions": [{"id": ONE, "fleets": fleets}]}}, now=noon) as lab:
         every = {"filter": "Microsoft.ResourceId eq '*'"}
         some = {"filter": " or ".join(f"Microsoft.ResourceId eq '{one}'" for one in machines(2))}
         shown = [scope(lab, **query)[1]["value"][0]["timeseries"] for query in (every, every | {"top": 50}, some)]
@@ -308,7 +313,7 @@ def test_a_filter_splits_by_resource_and_the_first_ten_are_shown_unless_top_is_s
 
 def test_what_does_not_run_has_points_without_values() -> None:
     fleets = [{"kind": "azure:vm", "region": "westeurope", "state": "deallocated", "disks": 0}]
-    with CloudLab({"azure": {"subscriptions": [{"id": ONE, "fleets": fleets}]}}) as lab:
+    with CloudLab({"azure": {"subscriptions": [{"id": ONE, "fleets": fleets}]}}, now=noon) as lab:
         _, answer, _ = batch(lab, machines(1))
 
     points = answer["values"][0]["value"][0]["timeseries"][0]["data"]

@@ -30,6 +30,9 @@ def account(lab: CloudLab, subscription: str = SUBSCRIPTION, **fields: Any) -> A
     return AzureAccount.model_validate({"subscription_id": subscription, "endpoint_url": lab.url, **fields})
 
 
+NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
+
+
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that the client waited; they pass at once."""
@@ -41,7 +44,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def start_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartLab]:
-    """Starts a lab in which one subscription runs the given fleets.
+    """Starts a lab in which it is `NOW` and one subscription runs the given fleets: Azure keeps metrics for 93 days.
 
     What is remembered of it, such as a wait that it asked for, is not held against a lab that has its port later.
     """
@@ -50,12 +53,12 @@ def start_lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[StartLab]:
 
         def start(*fleets: dict[str, Any], others: tuple[dict[str, Any], ...] = (), **azure: Any) -> CloudLab:
             subscriptions = [{"id": SUBSCRIPTION, "fleets": list(fleets)}, *others]
-            return labs.enter_context(CloudLab({"azure": {"subscriptions": subscriptions, **azure}}))
+            world = {"azure": {"subscriptions": subscriptions, **azure}}
+            return labs.enter_context(CloudLab(world, now=lambda: NOW))
 
         yield start
 
 
-NOW = datetime(2026, 11, 21, 9, tzinfo=UTC)
 BILLED_FLEETS = (
     fleet("azure:vm", 2),
     fleet("azure:vm", region="eastus", name="off", state="deallocated"),

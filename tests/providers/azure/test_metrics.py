@@ -33,7 +33,7 @@ from optiinfra_dagster.providers.azure.inventory import collect
 from optiinfra_dagster.providers.azure.services import KINDS
 from optiinfra_dagster.providers.catalog import METRICS, metrics_for
 from optiinfra_dagster.storage.rows import performance_rows
-from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
+from tests.providers.azure.conftest import NOW, OTHER, SUBSCRIPTION, StartLab, account, fleet
 
 START, END = datetime(2026, 11, 20, 11, 30, tzinfo=UTC), datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 VM_METRICS, REDIS_METRICS = (len(metrics_for("azure", kind)) for kind in ("azure:vm", "azure:redis"))
@@ -177,7 +177,7 @@ def worlds(draw: st.DrawFn) -> dict[str, Any]:
 def test_every_cell_of_a_drawn_world_is_the_clouds(world: dict[str, Any], minutes: int, length: int) -> None:
     start = START + timedelta(minutes=minutes)
     end = start + timedelta(minutes=length)
-    with CloudLab(world) as lab:
+    with CloudLab(world, now=lambda: NOW) as lab:
         accounts = [account(lab), account(lab, OTHER)]
         resources = inventory(lab, *accounts)
 
@@ -251,7 +251,7 @@ def test_a_recorded_series_comes_out_as_it_went_in(
         wanted.setdefault(at // 300 * 300, []).append(value)
     divisor = 1 if metric == "Network In Total" else None  # a total adds up, averages do not
 
-    with CloudLab({"azure": world}) as lab:
+    with CloudLab({"azure": world}, now=lambda: NOW) as lab:
         result = read(inventory(lab), account(lab), start=end - timedelta(days=2), end=end)
 
     (series,) = [one for one in result.series if one.metric.name == name]
