@@ -159,11 +159,9 @@ def _retrieval(metric: str, part: Retrieval | None) -> _MetricScore:
         return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "no context"})
     share = part.relevance if metric == "context_relevance" else part.precision
     details = {"chunks": len(part.chunks)}
-    return (
-        _MetricScore(None, quality.CANNOT_TELL, details)
-        if share is None
-        else _MetricScore(share, _level(share), details)
-    )
+    if share is None:
+        return _MetricScore(None, quality.CANNOT_TELL, details)
+    return _MetricScore(share, _level(share), details)
 
 
 def _recall(part: Recall | None) -> _MetricScore:
@@ -172,11 +170,9 @@ def _recall(part: Recall | None) -> _MetricScore:
     if not part.facts:
         return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "the reference states no fact"})
     share, details = part.recall, {"facts": len(part.facts)}
-    return (
-        _MetricScore(None, quality.CANNOT_TELL, details)
-        if share is None
-        else _MetricScore(share, _level(share), details)
-    )
+    if share is None:
+        return _MetricScore(None, quality.CANNOT_TELL, details)
+    return _MetricScore(share, _level(share), details)
 
 
 def _level(share: float) -> str:

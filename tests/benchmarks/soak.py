@@ -154,7 +154,7 @@ class Soak:
                 self.site.processes.pop(name).stop()
                 self.site.launch(name)
         if self.deaf:
-            time.sleep(3)
+            time.sleep(3)  # instead: a few rounds of the sensors, which work on without saying so
             return True
         if self.site.going():
             return False
@@ -217,7 +217,7 @@ class Soak:
         self.work_of(self.plan.clouds[0])
         self.cpu += self.site.processes["daemon"].cpu_seconds()
         self.site.kill("daemon")
-        time.sleep(5)
+        time.sleep(5)  # the runs go on by themselves for a while, as they must
         self.site.clock.advance_to(self.site.clock.now() + 2 * MINUTE)
         self.site.launch("daemon")
         self.faults()

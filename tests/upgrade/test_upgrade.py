@@ -22,6 +22,7 @@ from optiinfra_dagster.storage import reader_writer, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.explanation import checksums, slices
 from optiinfra_dagster.storage.sql import readers
+from tests.support.engines import keep_rows_of_any_date
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,8 +61,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clickhouse(home: Path) -> ClickHouse:
-    """The database; its first session migrates it."""
-    return ClickHouse(f"chdb://{home}/clickhouse")
+    """The database, migrated. What its new tables are given is of that time, too, and stays."""
+    clickhouse = ClickHouse(f"chdb://{home}/clickhouse")
+    with clickhouse.session() as client:
+        keep_rows_of_any_date(client)
+    return clickhouse
 
 
 def test_every_table_and_view_has_the_rows_that_it_had(clickhouse: ClickHouse) -> None:
