@@ -131,7 +131,7 @@ def _listen(address: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((address, port), family=family, backlog=128)
     except (OSError, UnicodeError) as error:
-        said = getattr(error, "strerror", None) or error
+        said = (getattr(error, "strerror", None) or str(error)).partition(" (while ")[0]  # which names it again
         raise ConfigError(
             f"{address}:{port} cannot be listened on: {said}. Choose another --serve or --address."
         ) from error

@@ -256,7 +256,8 @@ def test_a_port_that_is_taken_is_said(small: World, monkeypatch: pytest.MonkeyPa
     tokens = Tokens(small.spine.home / "tokens.yaml", print)
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigError, match=rf"127.0.0.1:{port} cannot be listened on: .* Choose another --serve"):
+        said = rf"127.0.0.1:{port} cannot be listened on: Address already in use. Choose another --serve"
+        with pytest.raises(ConfigError, match=said):
             serve_http(small.spine.clickhouse, small.spine.settings, tokens, print, "127.0.0.1", port)
     with pytest.raises(ConfigError, match=r"no.such.host.invalid:0 cannot be listened on"):
         serve_http(small.spine.clickhouse, small.spine.settings, tokens, print, "no.such.host.invalid", 0)

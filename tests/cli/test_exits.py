@@ -95,7 +95,7 @@ def test_dev_says_that_its_port_is_taken_before_anything_is_collected(run: Run, 
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         ended = run("dev", PORT=str(port))
-    one_line(ended, 1, f"127.0.0.1:{port} cannot be listened on", "PORT=")
+    one_line(ended, 1, f"127.0.0.1:{port} cannot be listened on: Address already in use. End", "PORT=")
     assert not (spine.home / "clickhouse").exists()
 
 
