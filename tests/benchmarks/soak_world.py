@@ -194,7 +194,8 @@ COMPARED = {
         "cost_metrics_current",
         (
             "customer_id, provider, resource_id, service_name, cost_type, cost_kind, currency, amount, "
-            "charge_category, sub_account_id, billing_account_id, timestamp, window_start"
+            "charge_category, sku_id, charge_description, sub_account_id, billing_account_id, billing_period, "
+            "timestamp, window_start"
         ),
     ),
     "resource": (

@@ -61,7 +61,7 @@ class DaemonSite:
         module = "optiinfra_dagster.definitions"
         self._commands = {
             "code": ["dagster", "api", "grpc", "-m", module, "-h", "127.0.0.1", "-p", str(port)],
-            "daemon": ["dagster._daemon", "run", "-w", str(folder / "workspace.yaml")],
+            "daemon": ["tests.support.moved_daemon", "run", "-w", str(folder / "workspace.yaml")],
         }
         self.processes: dict[str, Process] = {}
 
