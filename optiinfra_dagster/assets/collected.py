@@ -76,6 +76,7 @@ def build(
         code_version=code_of_provider(provider),
         freshness_policy=FRESHNESS,
         retry_policy=RETRY,
+        pool=provider,  # no limit of its own: docs/operations.md says when to set one
         tags={"family": family},
     )
     def collect(context: dg.AssetExecutionContext, scope: Scope, clickhouse: dg.ResourceParam[Any]) -> SliceStream:

@@ -23,6 +23,12 @@ def shards(count: int) -> Sequence[str]:
     return [f"{index}/{count}" for index in range(1, count + 1)]
 
 
+def shard_of(customer_id: str, count: int) -> str:
+    """The name of the one of so many shards that a customer belongs to, whatever the other customers are."""
+    digest = hashlib.blake2b(customer_id.encode(), digest_size=8).digest()
+    return f"{int.from_bytes(digest, 'big') % count + 1}/{count}"
+
+
 class Scope(dg.ConfigurableResource[Any]):
     """Run config `resources: {scope: {config: {customers: [acme], refresh: true}}}`; the default is every customer."""
 
@@ -39,14 +45,14 @@ class Scope(dg.ConfigurableResource[Any]):
         return value
 
     def select(self, customers: Iterable[Customer]) -> tuple[Customer, ...]:
-        """The customers of this run. A customer belongs to exactly one shard, whatever the other customers are.
+        """The customers of this run.
 
         Raises:
             ConfigError: a named customer is not in the customers file.
         """
         chosen = select(tuple(customers), self.customers) if self.customers else tuple(customers)
-        index, _, count = self.shard.partition("/")
-        return tuple(c for c in chosen if _bucket(c.id, int(count)) == int(index) - 1)
+        count = int(self.shard.partition("/")[2])
+        return tuple(customer for customer in chosen if shard_of(customer.id, count) == self.shard)
 
     def share(self, settings: Settings) -> Settings:
         """The settings of this run: what the judge may use in a run is divided among the shards."""
@@ -56,8 +62,3 @@ class Scope(dg.ConfigurableResource[Any]):
             "judge_run_requests": settings.judge_run_requests // count,
         }
         return settings if count == 1 else settings.model_copy(update=divided)
-
-
-def _bucket(customer_id: str, buckets: int) -> int:
-    digest = hashlib.blake2b(customer_id.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % buckets

@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.automation.run_tags import CATCH_UP_TAG, REPAIR_TAG, REPAIR_TAGS, RUN_TAGS
+from optiinfra_dagster.assets.scope import WHOLE, shard_of
+from optiinfra_dagster.automation.ledger_watch import retry_delay
+from optiinfra_dagster.automation.run_tags import (
+    CATCH_UP_TAG,
+    REPAIR_TAG,
+    REPAIR_TAGS,
+    RUN_TAGS,
+    SHARD_TAG,
+    range_tags,
+)
 from optiinfra_dagster.collection.plan import poll_end
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import FAMILIES_OF
@@ -15,8 +24,7 @@ from optiinfra_dagster.providers.registry import FAMILIES_OF
 if TYPE_CHECKING:
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.config.settings import Settings
-from optiinfra_dagster.automation.ledger_watch import retry_delay
-from optiinfra_dagster.automation.run_tags import range_tags
+    from optiinfra_dagster.config.shards import Shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ FAILING = {"failed", "partial"}
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """A run that asks for slices again: windows in a row, the same families and customers throughout."""
+    """A run that asks for slices again: windows in a row, the same families and customers, of one shard, throughout."""
 
     provider: str
     families: tuple[str, ...]
@@ -49,6 +57,7 @@ class Repair:
     first: datetime
     last: datetime
     attempt: int = 0  # the most that one of its slices was attempted before
+    shard: str = WHOLE
 
     @property
     def key(self) -> str:
@@ -71,6 +80,7 @@ class Repair:
             **REPAIR_TAGS,
             REPAIR_TAG: f"{self.provider}:{'+'.join(self.families)}",
             **({} if "resource" in self.families else {CATCH_UP_TAG: self.provider}),
+            **({} if self.shard == WHOLE else {SHARD_TAG: self.shard}),
         }
 
     @property
@@ -145,7 +155,7 @@ def plan_repairs(
                     span_of_family = span
                 for window in _due(family, customer, span_of_family, known, settings, now):
                     wanted[provider, customer.id, window][family] = known[window].count if window in known else 0
-    return _grouped(wanted, attempts)
+    return _grouped(wanted, attempts, settings.shards)
 
 
 def _due(
@@ -233,28 +243,32 @@ def _in_time(family: str, window: datetime, settings: "Settings", now: datetime)
 
 
 def _grouped(
-    wanted: Mapping[tuple[str, str, datetime], Mapping[str, int]], attempts: Mapping[Slice, Attempts]
+    wanted: Mapping[tuple[str, str, datetime], Mapping[str, int]], attempts: Mapping[Slice, Attempts], shards: "Shards"
 ) -> list[Repair]:
     """Group into as few runs as possible: stretches of windows, customers with the same stretch and families together.
+
+    Customers of different shards are in different runs, as when they were collected: one of all would take as many
+    times longer.
 
     A stretch goes on over windows that are whole, which a run skips at no cost.
     """
     by_customer: dict[tuple[str, str, tuple[str, ...]], list[datetime]] = defaultdict(list)
     for (provider, customer_id, window), families in wanted.items():
         by_customer[provider, customer_id, tuple(sorted(families, reverse=True))].append(window)
-    together: dict[tuple[str, tuple[str, ...], datetime, datetime], list[str]] = defaultdict(list)
+    together: dict[tuple[str, tuple[str, ...], datetime, datetime, str], list[str]] = defaultdict(list)
     for (provider, customer_id, names), its_windows in by_customer.items():
         for first, last in _stretches(provider, customer_id, names, its_windows, attempts):
-            together[provider, names, first, last].append(customer_id)
+            shard = shard_of(customer_id, shards.of(provider))
+            together[provider, names, first, last, shard].append(customer_id)
     repairs = []
-    for (provider, names, first, last), customers in together.items():
+    for (provider, names, first, last, shard), customers in together.items():
         attempt = max(
             max(wanted[provider, customer, window].values())
             for customer in customers
             for window in windows.span(first, last)
             if (provider, customer, window) in wanted
         )
-        repairs.append(Repair(provider, names, tuple(sorted(customers)), first, last, attempt))
+        repairs.append(Repair(provider, names, tuple(sorted(customers)), first, last, attempt, shard))
     return sorted(repairs, key=lambda r: (r.last, r.provider), reverse=True)
 
 

@@ -22,6 +22,8 @@ RUN_TAGS = {"dagster/retry_on_asset_or_op_failure": "false"}
 SCHEDULED_TAGS = {"dagster/priority": "10"}
 # On the schedules' runs: of runs with the same value one starts after the other, of each provider or shard of it.
 IN_TURN_TAG = "optiinfra/in_turn"
+# On the runs of a shard, the schedules' and repairs.
+SHARD_TAG = "optiinfra/shard"
 READERS_TAGS = {"dagster/priority": "5"}
 REPAIR_TAGS = {"dagster/priority": "-5"}
 READERS_TAG = "optiinfra/readers"

@@ -8,7 +8,7 @@ from optiinfra_dagster.assets import golden
 from optiinfra_dagster.assets.scope import WHOLE, Scope, shards
 from optiinfra_dagster.automation.dagster_internals import PARTITION_NAME_TAG, SCHEDULE_NAME_TAG
 from optiinfra_dagster.automation.jobs import collection_job
-from optiinfra_dagster.automation.run_tags import IN_TURN_TAG, SCHEDULED_TAGS
+from optiinfra_dagster.automation.run_tags import IN_TURN_TAG, SCHEDULED_TAGS, SHARD_TAG
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model import windows
@@ -107,7 +107,7 @@ def request(provider: str, window: str, shard: str) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"{provider}:{window}:{shard}",
         partition_key=window,
-        tags={**SCHEDULED_TAGS, IN_TURN_TAG: f"{provider}:{shard}"},
+        tags={**SCHEDULED_TAGS, IN_TURN_TAG: f"{provider}:{shard}", SHARD_TAG: shard},
         run_config={"resources": {"scope": {"config": {"shard": shard}}}},
     )
 

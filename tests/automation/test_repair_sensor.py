@@ -16,11 +16,13 @@ from pydantic import SecretStr
 
 from optiinfra_dagster import assembly
 from optiinfra_dagster.assembly import build_defs
+from optiinfra_dagster.assets.scope import WHOLE, Scope, shard_of, shards
 from optiinfra_dagster.automation import ledger_watch, repair_plan, repair_sensor, run_tags
 from optiinfra_dagster.automation.ledger_watch import retry_delay
 from optiinfra_dagster.automation.repair_plan import Attempts, Repair, plan_repairs, with_crashes
 from optiinfra_dagster.automation.repair_sensor import read_attempts, repair_requests
 from optiinfra_dagster.config.settings import Settings
+from optiinfra_dagster.config.shards import Shards
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, load_customers
 from optiinfra_dagster.storage.sql import read_sql
@@ -387,6 +389,50 @@ def test_a_run_of_other_windows_does_not_hold_a_repair_up(
     start_run(instance, "aws_collection", tags=run_tags.range_tags(first, last))
     (request,) = ask(instance, spine)
     assert isinstance(request, dg.RunRequest)
+
+
+# --- Shards ----------------------------------------------------------------------------------------------------------
+
+
+def sharded(spine: Spine, shards: Shards) -> Settings:
+    return spine.settings.model_copy(update={"shards": shards})
+
+
+def test_customers_of_two_shards_share_no_repair(spine: Spine, ledger: Ledger) -> None:
+    """One run of all of them would take as many times longer as there are shards."""
+    ledger.collected(before(5))
+    settings = sharded(spine, Shards(by_provider={"aws": 2}))
+    attempts, earlier = read(spine, NOW)
+    customers = load_customers(spine.settings.customers_path)
+    repairs = plan_repairs(customers, attempts, settings, NOW, earlier)
+    of_metrics = [r for r in repairs if r.families == ("performance",)]
+    assert {r.shard: set(r.customers) for r in of_metrics} == {
+        shard: ids for shard in shards(2) if (ids := {customer.id for customer in Scope(shard=shard).select(customers)})
+    }
+    assert len(of_metrics) > 1
+    assert all(r.tags["optiinfra/shard"] == r.shard for r in repairs)
+    assert {r.shard for r in plan(spine)} == {WHOLE}
+    assert not any("optiinfra/shard" in r.tags for r in plan(spine))
+
+
+@pytest.mark.parametrize(
+    ("going", "waits"), [("{mine}", True), ("{other}", False), ("1/5", True), (None, True)],
+    ids=["its own", "another", "of another number of shards", "of no shard"],
+)  # fmt: skip
+def test_a_repair_waits_for_its_own_shard_only(
+    instance: dg.DagsterInstance, spine: Spine, gap: datetime, going: str | None, waits: bool
+) -> None:
+    settings = sharded(spine, Shards(of_all=2))
+    mine = shard_of("initech", 2)
+    other = next(shard for shard in shards(2) if shard != mine)
+    tags = {"dagster/schedule_name": "aws_every_15_minutes", "dagster/partition": windows.key(W0)}
+    if going:
+        tags["optiinfra/shard"] = going.format(mine=mine, other=other)
+    start_run(instance, "aws_collection", tags=tags)
+    (answer,) = repair_requests(instance, spine.clickhouse, settings, NOW)
+    assert isinstance(answer, dg.SkipReason if waits else dg.RunRequest)
+    if isinstance(answer, dg.RunRequest):
+        assert answer.tags["optiinfra/shard"] == mine
 
 
 def run_of(instance: dg.DagsterInstance, request: dg.RunRequest, **fields: Any) -> dg.DagsterRun:

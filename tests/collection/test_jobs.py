@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -21,10 +22,11 @@ from tests.support.engines import copy_dagster
 from tests.support.spine import ACCOUNTS, Spine, newest_window
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
+    from optiinfra_dagster.lab import CloudLab
     from tests.collection.conftest import StartLab
 
 METRICS = ["resource", "performance"]  # the bill of three accounts takes half of a run's time
@@ -208,36 +210,72 @@ def test_a_kill_in_the_middle_costs_what_was_not_flushed(start_lab: StartLab, tm
         assert content(spine, table) == content(clean, table)
 
 
+@contextlib.contextmanager
+def two_shards(spine: Spine, lab: CloudLab, folder: Path) -> Iterator[tuple[dg.DagsterInstance, Callable[[], None]]]:
+    """A home, and what runs the newest window of AWS there, in two processes at once, a shard each."""
+    prepare_home(spine.settings)
+    tags = json.dumps({"dagster/partition": windows.key(newest_window())})
+
+    def run() -> None:
+        started = []
+        for shard in ("1/2", "2/2"):
+            file = folder / f"shard{shard[0]}.yaml"
+            file.write_text(json.dumps({**QUIET, "resources": {"scope": {"config": {"shard": shard}}}}))
+            command = [
+                sys.executable, "-m", "dagster", "job", "execute", "-m", "optiinfra_dagster.definitions",
+                "-j", "aws_collection", "--tags", tags, "--config", str(file),
+            ]  # fmt: skip
+            started.append(subprocess.Popen(command, env={**spine.env, **lab.env}, stderr=subprocess.PIPE, text=True))
+        for process in started:
+            _, err = process.communicate()
+            assert process.returncode == 0, err
+
+    with dg.DagsterInstance.from_config(str(spine.home)) as instance:
+        assert instance.get_run_records(limit=1) == []  # two that make SQLite's tables at once collide
+        yield instance, run
+
+
 @pytest.mark.long
 @pytest.mark.timeout(300)  # two processes beside each other, each 10 CPU-s
 def test_shards_as_two_processes_at_once_collect_every_slice_once(
     start_lab: StartLab, spine: Spine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", "")  # set by what makes the home, and put back after the test
-    lab, window = start_lab(), newest_window()
+    lab = start_lab()
     spine.write_customers(lab, families=["resource", "performance"])
-    prepare_home(spine.settings)
-    with dg.DagsterInstance.from_config(str(spine.home)) as made:  # two that make SQLite's tables at once collide
-        assert made.get_run_records(limit=1) == []
-    started = []
-    for shard in ("1/2", "2/2"):
-        config = {**QUIET, "resources": {"scope": {"config": {"shard": shard}}}}
-        file = tmp_path / f"shard{shard[0]}.yaml"
-        file.write_text(json.dumps(config))
-        command = [
-            sys.executable, "-m", "dagster", "job", "execute", "-m", "optiinfra_dagster.definitions",
-            "-j", "aws_collection", "--tags", json.dumps({"dagster/partition": windows.key(window)}),
-            "--config", str(file),
-        ]  # fmt: skip
-        started.append(subprocess.Popen(command, env={**spine.env, **lab.env}, stderr=subprocess.PIPE, text=True))
-    for process in started:
-        _, err = process.communicate()
-        assert process.returncode == 0, err
+    with two_shards(spine, lab, tmp_path) as (_, run):
+        run()
     for family in ("resource", "performance"):
         attempts = {customer: [row["outcome"] for row in rows] for customer, rows in spine.ledger(family).items()}
         assert attempts == {customer: ["ok"] for customer in ACCOUNTS}
     by_run = spine.query("SELECT run_id, groupUniqArray(customer_id) AS of FROM metric_batches GROUP BY run_id")
     assert sorted(sorted(row["of"]) for row in by_run) == [["acme"], ["globex", "initech"]]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)  # two processes, for most of the time one after the other
+@pytest.mark.parametrize("limit", [1, None])
+def test_the_limit_of_a_providers_pool_holds_across_runs(
+    start_lab: StartLab, spine: Spine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    lab = start_lab()
+    lab.control.add_faults({"action": "delay", "seconds": 3})  # for a time in which the two would be seen together
+    spine.write_customers(lab, families=["resource"])
+    with two_shards(spine, lab, tmp_path) as (instance, run):
+        if limit:
+            instance.event_log_storage.set_concurrency_slots("aws", limit)
+        run()
+        of_runs = []
+        for of_run in instance.get_runs():
+            moments = {
+                entry.get_dagster_event().event_type: entry.timestamp
+                for entry in instance.all_logs(of_run.run_id)
+                if entry.is_dagster_event and entry.get_dagster_event().step_key == "aws__resource"
+            }
+            of_runs.append((moments[dg.DagsterEventType.STEP_START], moments[dg.DagsterEventType.STEP_SUCCESS]))
+        first, second = sorted(of_runs)
+        assert (first[1] <= second[0]) is (limit == 1)
 
 
 def test_the_check_of_a_shard_does_not_hide_what_failed_in_another(
