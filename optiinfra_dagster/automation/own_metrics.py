@@ -34,6 +34,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import OptiInfraError
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.providers.registry import COLLECTED_FAMILIES, FAMILIES_OF, load_customers
+from optiinfra_dagster.storage.io_manager import CPU_SECONDS
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -214,11 +215,16 @@ class OwnMetrics(Collector):
         going = instance.get_runs_count(dg.RunsFilter(statuses=[one for one in GOING if one not in WAITING]))
         yield _gauge("runs", "Runs that wait or are going.", ("state",), {("waiting",): waiting, ("going",): going})
         lasted: dict[tuple[str, ...], float] = {}
+        used: dict[tuple[str, ...], float] = {}
         for job in (*map(collection_job, FAMILIES_OF), READERS_JOB):
             for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=of_dagster.ENDED), limit=1):
                 if record.start_time and record.end_time:
                     lasted[job,] = record.end_time - record.start_time
+                if (cpu := _cpu_seconds(instance, record.dagster_run.run_id)) is not None:
+                    used[job,] = cpu
         yield _gauge("last_run_duration_seconds", "How long the newest run that ended took.", ("job",), lasted)
+        what = "What the newest run that ended used of a CPU until its last output, its start included."
+        yield _gauge("last_run_cpu_seconds", what, ("job",), used)
         beats: dict[tuple[str, ...], float] = {
             (name.lower(),): status.last_heartbeat.timestamp
             for name, status in instance.get_daemon_statuses().items()
@@ -232,6 +238,15 @@ class OwnMetrics(Collector):
                 open_ones[incident.kind,] = open_ones.get((incident.kind,), 0) + 1
         yield _gauge("incidents", "Incidents that go on.", ("kind",), open_ones)
         yield _gauge("unreached_sinks", "Sinks of alerts that could not be reached.", (), {(): len(book.trying)})
+
+
+def _cpu_seconds(instance: dg.DagsterInstance, run_id: str) -> float | None:
+    """The CPU seconds that a run told of with its outputs, None where it had none."""
+    connection = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    made = [one.asset_materialization for one in connection.records]
+    # By asset: an output of many windows is a materialization of each, and all say the same.
+    told = {one.asset_key: one.metadata[CPU_SECONDS].value for one in made if one and CPU_SECONDS in one.metadata}
+    return sum(float(str(value)) for value in told.values()) if told else None
 
 
 def _families(families: Sequence[of_ledger.Family]) -> Iterator[Metric]:

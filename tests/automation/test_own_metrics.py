@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import dagster as dg
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -18,8 +19,6 @@ from tests.automation.conftest import Ledger, queue_run, start_run
 from tests.support.spine import LAG
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from tests.support.spine import Spine
 
 MIDNIGHT = windows.floor_to(timedelta(days=1), datetime.now(UTC))
@@ -165,6 +164,31 @@ def test_series_are_as_many_with_more_customers_unless_asked_for(spine: Spine, l
     assert many.of("slice_attempts_total", provider="aws", family="performance", outcome="ok") == 43
     assert many.keys() == few.keys()
     assert len(scrape(spine, by_customer=True)) > len(few_each) + 40
+
+
+def test_the_cpu_of_a_run_is_counted_once_however_many_windows_it_had(
+    spine: Spine, instance: dg.DagsterInstance
+) -> None:
+    partitions = dg.StaticPartitionsDefinition(["one", "two", "three"])
+
+    @dg.asset(partitions_def=partitions, backfill_policy=dg.BackfillPolicy.single_run())
+    def resource():  # type: ignore[no-untyped-def] # noqa: ANN202 - Dagster cannot read a type that is a text
+        return dg.MaterializeResult(metadata={"cpu_seconds": 7.5})
+
+    @dg.asset(deps=[resource])
+    def cost():  # type: ignore[no-untyped-def] # noqa: ANN202 - Dagster cannot read a type that is a text
+        return dg.MaterializeResult(metadata={"cpu_seconds": 0.25})
+
+    for selected, told in (([cost], 0.25), ([resource, cost], 7.75)):
+        job = dg.define_asset_job(collection_job("aws"), dg.AssetSelection.assets(*selected))
+        defs = dg.Definitions([resource, cost], jobs=[job])
+        tags = {"dagster/asset_partition_range_start": "one", "dagster/asset_partition_range_end": "three"}
+        defs.resolve_job_def(collection_job("aws")).execute_in_process(
+            instance=instance, tags=tags if resource in selected else {}
+        )
+        found = scrape(spine, instance)
+        assert found.of("last_run_cpu_seconds", job="aws_collection") == told
+        assert ("last_run_cpu_seconds", frozenset({("job", "gcp_collection")})) not in found
 
 
 def test_runs_and_incidents_are_those_of_dagster(spine: Spine, instance: dg.DagsterInstance) -> None:

@@ -98,7 +98,9 @@ def test_a_run_publishes_checks_and_tells(
 ) -> None:
     lab, window, customers = start_lab(), newest_window(), ["acme", "globex"]
     spine.write_customers(lab, customers)
+    began = os.times()
     result = materialize(job, instance, window, of=())
+    ended = os.times()
     assert result.success
     assert all(check.passed for check in result.get_asset_check_evaluations())
     calls = lab.control.calls()
@@ -109,6 +111,8 @@ def test_a_run_publishes_checks_and_tells(
     # A customer enters its account once, for all families.
     assert sum(t["api_calls"] for t in told) == calls.count()
     assert told[1]["api_calls"] == calls.count("cloudwatch")
+    of_the_run = ended.user + ended.system - began.user - began.system  # the first output tells what was before, too
+    assert 0 < sum(t["cpu_seconds"] for t in told[1:]) < of_the_run
     table = told[1]["customers"].records
     assert [(r.data["customer"], r.data["outcome"]) for r in table] == [(c, "ok") for c in customers]
 
