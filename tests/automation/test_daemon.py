@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_request import InstigatorType
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.sql import readers
@@ -178,3 +180,40 @@ def test_after_a_power_cut_the_run_is_ended_and_tried_again_within_minutes(site:
     assert ended is not None
     assert ended.status is dg.DagsterRunStatus.FAILURE
     assert not (held / cut.run_id).exists()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_clock_that_is_set_back_stops_the_schedules_alone_and_says_so(site: Site) -> None:
+    """Dagster's scheduler asks for no tick before its last one. Sensors go on, and nothing is collected twice."""
+    first, second = FIRST, FIRST + W
+    everyone = Counter(f"{customer} ok" for customer in ACCOUNTS)
+    site.start()
+    site.clock.advance_to(first + W + LAG)
+    site.wait_for(lambda: site.published("performance", first), "the first window", first + W + LAG + 9 * MINUTE)
+
+    runs = len(site.instance.get_runs())
+    site.clock.set_back(timedelta(hours=2))
+    back = site.clock.now()
+    sensors = {"repair", "refresh_readers", "alert"}
+
+    def ticked() -> set[str]:
+        return {
+            state.instigator_name
+            for state in site.instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+            for tick in site.instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=5)
+            if back.timestamp() + 5 < tick.timestamp < site.clock.now().timestamp() + 5
+        }
+
+    site.wait_for(lambda: sensors <= ticked(), "the sensors to go on", back + timedelta(minutes=6))
+    told = site.status()
+    assert "the clock was set back" in json.dumps(told["schedules and sensors"])
+    assert told["schedules and sensors"]["state"] != "ok"
+    assert len(site.instance.get_runs()) == runs
+
+    site.clock.advance_to(second + W + LAG)
+    site.wait_for(lambda: site.published("performance", second), "the next window", second + W + LAG + 9 * MINUTE)
+    assert site.status()["schedules and sensors"]["state"] == "ok"
+    for window in (first, second):
+        assert site.outcome("resource", window) == site.outcome("performance", window) == everyone
+    assert {status for *_, status in site.runs()} == {"SUCCESS"}

@@ -11,13 +11,11 @@ those of a clean run, and gaps, failures, alerts and runs with what the events m
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import random
 import resource
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -36,7 +34,7 @@ from optiinfra_dagster.model import windows
 from tests.benchmarks.soak_world import CLOUDS, FAMILIES, Customers, clean_run, rows_of
 from tests.support.alert_servers import Webhook, webhook
 from tests.support.daemon_site import DaemonSite
-from tests.support.moved_clock import PROJECT, morning, until
+from tests.support.moved_clock import morning, until
 from tests.support.spine import LAG
 
 W = windows.WINDOW
@@ -384,11 +382,7 @@ class Findings:
             for customer in soak.customers.ids
             for family in FAMILIES
         ]
-        told = subprocess.run(
-            [str(Path(sys.executable).with_name("optiinfra")), "status", "--format", "json"],
-            cwd=PROJECT, env=soak.site.env, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        self.status = {item["item"]: item for item in json.loads(told.stdout)["items"]}
+        self.status = soak.site.status()
 
     def say(self, text: str) -> None:
         """Something is wrong."""

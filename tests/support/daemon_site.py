@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -124,6 +126,12 @@ class DaemonSite:
             raise AssertionError(
                 f"{error}; at {self.clock.now():%H:%M:%S}, runs {self.runs()}\n{self.tail()}"
             ) from None
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """What `optiinfra status` says under this clock, by item."""
+        command = [str(Path(sys.executable).with_name("optiinfra")), "status", "--format", "json"]
+        told = subprocess.run(command, cwd=PROJECT, env=self.env, capture_output=True, text=True, check=False)
+        return {item["item"]: item for item in json.loads(told.stdout)["items"]}
 
     def tail(self, last: int | None = 6000) -> str:
         """The end of the daemon's log."""

@@ -69,6 +69,11 @@ class MovedClock:
             self._offset += timedelta(seconds=int((moment - self.now()).total_seconds()) + 1)
             self._write()
 
+    def set_back(self, by: timedelta) -> None:
+        """Jump back, as after a wrong time was put right."""
+        self._offset -= by
+        self._write()
+
     def _write(self) -> None:
         new = self._file.with_suffix(".new")
         new.write_text(f"{self._offset.total_seconds():+.0f}s\n")

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from optiinfra_dagster.quality.interactions import BadLine, Interaction, Skip, Skipped
 from optiinfra_dagster.quality.logs.calls import Call, Kind, read_call
 from optiinfra_dagster.quality.logs.fields import count_of, moment_of
+from optiinfra_dagster.quality.logs.retrievals import Retrievals
 
 _Key = tuple[object, ...]
 
@@ -52,6 +53,7 @@ class Doubles:
         self._known: dict[_Key, list[_Entry]] = {}
         self._seen: set[int] = set()  # hashes of the ids and times that were given
         self._open: dict[object, _Entry] = {}  # pieces without ids, by their source
+        self.retrievals = Retrievals()
 
     def add(self, call: Call, source: object = None) -> Iterator[Interaction | Skipped | BadLine]:
         """Take a call; gives those that need not be held any longer. `source` joins pieces that have no ids."""
@@ -98,7 +100,7 @@ class Doubles:
             if mark in self._seen:
                 return
             self._seen.add(mark)
-        yield item
+        yield self.retrievals.given_to(item) if isinstance(item, Interaction) else item
 
     def _hold(self, entry: _Entry) -> None:
         self._queue.append(entry)

@@ -2,7 +2,7 @@
 
 A record is read by the first reader that knows it: spans and log records of OpenTelemetry (`spans`), the exports of
 tools that log calls (`exports`), the logs of those who make or host models (`vendors`); else as a flat one (`flat`).
-Feedback stands among them (`feedback`).
+Feedback (`feedback`) and what was retrieved for a call (`retrievals`) stand among them.
 
 Texts are customers' secrets: no error of this module holds one.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.quality.interactions import BadLine, Feedback, Item, Reason
-from optiinfra_dagster.quality.logs import exports, vendors
+from optiinfra_dagster.quality.logs import exports, retrievals, vendors
 from optiinfra_dagster.quality.logs.calls import ODD, Call
 from optiinfra_dagster.quality.logs.containers import records_of
 from optiinfra_dagster.quality.logs.doubles import Doubles
@@ -23,6 +23,7 @@ from optiinfra_dagster.quality.logs.fields import BadFieldError
 from optiinfra_dagster.quality.logs.flat import read_flat
 from optiinfra_dagster.quality.logs.plain import read_plain
 from optiinfra_dagster.quality.logs.records import MAX_RECORD
+from optiinfra_dagster.quality.logs.retrievals import Retrieval
 from optiinfra_dagster.quality.logs.spans import read_span
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ MAX_LINE_BYTES = MAX_RECORD  # of the texts of one row, too
 
 _Test = Callable[[Mapping[str, Any]], bool]
 _Reader = Callable[[Mapping[str, Any]], Iterator[Call]]
-_Found = tuple[Call | Feedback | BadLine | None, object]
+_Found = tuple[Call | Feedback | Retrieval | BadLine | None, object]
 
 _READERS: tuple[tuple[_Test, _Reader], ...] = (
     (exports.is_langfuse, exports.read_langfuse),
@@ -73,6 +74,8 @@ def _read(record: Any, doubles: Doubles) -> Iterator[Item]:
                     yield from doubles.add(found, source)
                 elif isinstance(found, Feedback):
                     yield found
+                elif isinstance(found, Retrieval):
+                    doubles.retrievals.add(found)
                 else:
                     yield from doubles.pass_on(found or BadLine(Reason.WRONG_TYPE))
         except BadFieldError as error:
@@ -82,7 +85,7 @@ def _read(record: Any, doubles: Doubles) -> Iterator[Item]:
 
 
 def _calls(record: Mapping[str, Any]) -> Iterator[_Found]:
-    """The calls and the feedback that a record tells of, None for one that is odd; and where each comes from."""
+    """The calls that a record tells of, feedback and retrievals, None for one that is odd; and where each is from."""
     told, is_all = feedback_in(record)
     for one in told:
         yield one, None
@@ -98,6 +101,8 @@ def _calls(record: Mapping[str, Any]) -> Iterator[_Found]:
         for held in inner:
             yield from _calls(held)
     else:
+        for retrieval in retrievals.of_record(record):
+            yield retrieval, None
         for call in (read or read_flat)(record):
             yield call, None
 
@@ -117,6 +122,8 @@ def _calls_of_spans(spans: Iterator[Span | None]) -> Iterator[_Found]:
             yield one, None
         if call is not None:
             yield call, (call.application_id, span.scope)
+        elif (retrieval := retrievals.of_span(span)) is not None:
+            yield retrieval, None
 
 
 def _holds_records(value: object) -> bool:
