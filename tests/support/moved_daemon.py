@@ -15,11 +15,11 @@ from dagster._daemon.cli import main
 
 
 class _Shutdown(threading.Event):
-    """The event that ends the daemon's threads; a wait for it ends also when the clock has passed its end."""
+    """The event that ends the daemon's threads; a wait for it ends sooner where the clock jumps over its end."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        end = time.time() + (timeout or 0)
-        while not self.is_set() and (left := end - time.time()) > 0:
+        end, latest = time.time() + (timeout or 0), time.monotonic() + (timeout or 0)
+        while not self.is_set() and (left := min(end - time.time(), latest - time.monotonic())) > 0:
             super().wait(min(left, 0.5))
         return self.is_set()
 
