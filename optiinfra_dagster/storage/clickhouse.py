@@ -20,7 +20,7 @@ from optiinfra_dagster.config.keeping import Keeping
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.database import DATABASE, use_database
-from optiinfra_dagster.storage.embedded import Engine
+from optiinfra_dagster.storage.embedded import Engine, load_library
 from optiinfra_dagster.storage.replicas import Replicas
 from optiinfra_dagster.storage.server import ALLOWED, Server
 from optiinfra_dagster.storage.topology import SINGLE, Topology, detect
@@ -212,6 +212,7 @@ class ClickHouse:
         import clickhouse_connect
         from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
+        load_library()
         try:
             client = clickhouse_connect.get_client(interface="chdb", path=str(self.path), settings=dict(SETTINGS))
             use_database(client, DATABASE, create=True)

@@ -8,6 +8,8 @@ another process waits: to wait, a process holds the lock `<folder>.queue`, which
 from __future__ import annotations
 
 import atexit
+import importlib
+import sys
 import tempfile
 import threading
 import time
@@ -41,6 +43,22 @@ def holder(path: Path) -> str:
                 command = Path(f"/proc/{int(fields[4])}/comm").read_text(encoding="utf-8", errors="replace")
                 return f"process {fields[4]} ({command.strip()})"
     return ""
+
+
+def load_library() -> None:
+    """Load the engine's library, without pyarrow and its numpy where nothing needed them before: 0.13 CPU-s.
+
+    chdb does without pyarrow where it is not installed (its `state/sqlitelike.py`), which `None` says, and looks for it
+    when it is loaded, for answers as Arrow tables; clickhouse-connect makes those itself. Another thread must not find
+    it missing meanwhile, so it is hidden only where there is none.
+    """
+    if "pyarrow" in sys.modules or threading.active_count() > 1:
+        return
+    sys.modules["pyarrow"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("chdb.state")
+    finally:
+        del sys.modules["pyarrow"]
 
 
 class Engine:
