@@ -24,7 +24,7 @@ from optiinfra_dagster.config.application import Application
 from optiinfra_dagster.config.customer_alerts import CustomerAlerts
 from optiinfra_dagster.config.rubrics import Rubric
 from optiinfra_dagster.config.secrets import (
-    Held,
+    DeferredValue,
     Section,
     problem,
 )
@@ -396,7 +396,7 @@ def _items(parent: object, key: str) -> list[object]:
 def _mark_places(section: Section, place: Place) -> None:
     """Tell every value that is looked up later where the file mentions it."""
     for name, value in section:
-        if isinstance(value, Held):
+        if isinstance(value, DeferredValue):
             value.found_at(spell((*place, name)))
         elif isinstance(value, Section):
             _mark_places(value, (*place, name))

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.config.keeping import Keeping
+from optiinfra_dagster.config.retention import Retention
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.database import DATABASE, use_database
@@ -78,10 +78,10 @@ class ClickHouse:
         linger: float = 0.0,
         answer_seconds: int = ANSWER_SECONDS,
         replication: Replication | None = None,
-        keeping: Keeping | None = None,
+        keeping: Retention | None = None,
     ) -> None:
         self._replication_asked = replication
-        self.keeping = keeping or Keeping()
+        self.keeping = keeping or Retention()
         self._lock = threading.RLock()
         self._client: Client | None = None  # of a session
         self._schema_checked = False

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.slices import AlreadyPublished, SliceResult, SliceStatus
+from optiinfra_dagster.model.slices import PublishedWindows, SliceResult, SliceStatus
 from optiinfra_dagster.storage import descriptions, readers
 from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.storage.report import Report
@@ -36,7 +36,7 @@ MAX_PARTITIONS_WITH_DETAIL = 8
 class SliceStream:
     """The output of a collection asset: its slices as they finish, in batches that are each worth a flush."""
 
-    batches: Iterable[Sequence[SliceResult | AlreadyPublished]]
+    batches: Iterable[Sequence[SliceResult | PublishedWindows]]
 
 
 @dataclass(frozen=True)

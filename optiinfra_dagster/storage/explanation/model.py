@@ -72,7 +72,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedAttempts:
     """Attempts that did not end well after what was read: at the same slices, or at newer ones."""
 
     dataset: str
@@ -118,7 +118,7 @@ class Explanation:
     restated_since: Sequence[Restatement]
     restated_left_out: int
     restated_before: int
-    failed_since: Sequence[Failed]
+    failed_since: Sequence[FailedAttempts]
     checksum: OfRows | None
     recomputed: Recomputation | None
     complete: bool | None
