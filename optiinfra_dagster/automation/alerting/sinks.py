@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from optiinfra_dagster.automation.alerting.messages import Phase, Shape, body, payload, subject
 from optiinfra_dagster.model.errors import OptiInfraError
 from optiinfra_dagster.model.hosts import is_loopback, safe_url_fault
+from optiinfra_dagster.model.retry_after import retry_after
 
 if TYPE_CHECKING:
     from optiinfra_dagster.automation.alerting.messages import Message
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
 
 SECONDS = 10.0  # for a sink to answer
-LONGEST_WAIT = 3600.0  # that a sink may ask for
 _TEAMS_HOSTS = (".webhook.office.com", ".logic.azure.com", ".powerplatform.com")
 
 
@@ -86,7 +86,7 @@ def open_url(request: urllib.request.Request) -> Refusal | None:
             return None
     except urllib.error.HTTPError as error:
         with error:
-            return Refusal(f"it answered {error.code}", _wait(error.headers.get("Retry-After")))
+            return Refusal(f"it answered {error.code}", retry_after(error.headers.get("Retry-After")))
     except urllib.error.URLError as error:
         return Refusal(_reason(error.reason if isinstance(error.reason, Exception) else error))
     except (OSError, ValueError) as error:
@@ -98,11 +98,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate cannot be trusted: {error.verify_message}"
     return (error.strerror or "" if isinstance(error, OSError) else "") or type(error).__name__
-
-
-def _wait(header: str | None) -> float | None:
-    """The seconds of Retry-After; None where it is a date or missing."""
-    return min(float(header), LONGEST_WAIT) if header and header.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)
