@@ -1,4 +1,4 @@
-"""Which machines and databases there are in which type, and what the next smaller type of each would cost.
+"""Finds the type of each machine and database, and what the next smaller type would cost.
 
 The price of a smaller type is asked for with those of what there is, and is one more of them: once a day and type.
 """
@@ -58,7 +58,7 @@ def _listed(
 
 
 def of(machines: Iterable[SizeStep], resources: Iterable[Resource]) -> list[SizeStep]:
-    """Those of the machines that are among some resources."""
+    """The part of these machines that is among some resources."""
     among = {id(resource) for resource in resources}
     return [machine for machine in machines if id(machine.resource) in among]
 

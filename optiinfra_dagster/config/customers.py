@@ -144,7 +144,7 @@ class Customer(Section):
 
 
 def version_of(path: Path) -> str:
-    """Which state of a customers file this is, for people: `of 2026-11-30T03:10Z, version 1a2b3c4d`.
+    """The version of a customers file, for people: `of 2026-11-30T03:10Z, version 1a2b3c4d`.
 
     The version is a digest of what the file says. It says nothing of the secrets, which are elsewhere.
     """

@@ -1,4 +1,4 @@
-"""Whether what was known at a time is still there: an answer as of a time is whole, or it is refused.
+"""Checks that all rows of a past time are still stored: an answer as of a time is whole, or it is refused.
 
 The ledger tells which batch of each slice was published then, and how many rows it had; the tables tell which are
 left. Rows go when their batch has been superseded for long enough (`superseded`), when they expire, and when a customer
@@ -29,7 +29,7 @@ _BILLS = {"cost": "cost_kind = 'estimated'", "cost_billed": "cost_kind = 'billed
 
 
 def checked_time(typed: str, now: datetime) -> datetime:
-    """The time that a person typed.
+    """The time that a person typed, after a check that it is a time of the past.
 
     Raises:
         UsageError: it is no time, or in the future.

@@ -42,7 +42,7 @@ _WHERE = (
 
 @dataclass(frozen=True, slots=True)
 class ChargeFilter:
-    """Whose charges: those of days from `first`, before `end`; `provider` "" is every cloud."""
+    """Which charges are exported: a customer's, of days from `first` to before `end`; `provider` "" is every cloud."""
 
     customer: str
     first: date

@@ -30,7 +30,7 @@ _LAST_DIGIT = Decimal("1e-9")  # of what the ledger says that calls cost
 
 @dataclass(slots=True)
 class LedgerRow:
-    """A ledger row in the making: the outcome of one slice of a flush.
+    """A row that is to be written to the ledger: the outcome of one slice of a flush.
 
     `batch` is None for the batch of the flush; an attempt that gave the published content again names the batch that
     holds it, so its API calls are kept and nothing is written twice.
@@ -219,7 +219,7 @@ def slice_states(
 
 @dataclass(frozen=True, slots=True)
 class MonthSpend:
-    """The cost of a customer's calls to one provider this month, and whether its budget already stopped a slice."""
+    """A customer's spending this month: the cost of its calls to one provider, and whether its budget stopped a slice."""
 
     usd: Decimal = Decimal(0)
     stopped: bool = False

@@ -45,7 +45,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Whose rows, and which of them. An empty text and None are no limit.
+    """Which rows are asked for: of which customer, family, times and resource. An empty text and None are no limit.
 
     `slices` are the windows to read by provider, instead of a range of times; the provider "" stands for all others.
     """
@@ -64,7 +64,7 @@ class RowFilter:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The rows that are wanted, before it is said which of their columns, in the order for people."""
+    """A SELECT of the rows that are asked for, in the order for people; its columns are chosen when it is run."""
 
     types: Mapping[str, str]  # of the columns
     rows: str  # a SELECT

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A reading as it was typed."""
+    """What a person asked `optiinfra read` for, as it was typed."""
 
     family: str
     reader: str
@@ -49,7 +49,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Result(Generic[T]):
-    """The rows of a reading, in the form its caller wanted; None where none was ever published.
+    """The answer of `read_rows`: the rows in the form that its caller wanted; None where none was ever published.
 
     `note` says why there are none, `warnings` which providers are late or failed. `title` is what stands above a table.
     `slices` are the windows that were read by provider, the newest of each; none where a range of times was asked for.
@@ -66,7 +66,7 @@ FoundRows = tuple[T, bool]  # rows in some form, and whether there are any
 
 
 def known(family: str, reader: str) -> Source:
-    """The source that a reader is read from.
+    """Check that there is such a reader; returns the source that it is read from.
 
     Raises:
         UsageError: there is no such family or reader.

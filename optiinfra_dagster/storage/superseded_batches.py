@@ -1,4 +1,4 @@
-"""Superseded batches: kept for readers that began before, and for reading as of a time; then deleted.
+"""Deletes superseded batches once they have been kept for SELECTs that began before, and for reading as of a time.
 
 A batch is superseded when a higher one of its slice is published, which is what the ledger says (`published_versions`).
 Its rows are deleted no sooner than a time after that (`config.retention`): by the next flush of the slice, or by the
