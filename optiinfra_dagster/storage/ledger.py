@@ -219,7 +219,7 @@ def slice_states(
 
 @dataclass(frozen=True, slots=True)
 class MonthSpend:
-    """A customer's spending this month: the cost of its calls to one provider, and whether its budget stopped a slice."""
+    """A customer's month at one provider: the cost of the calls, and whether the budget already stopped a slice."""
 
     usd: Decimal = Decimal(0)
     stopped: bool = False

@@ -182,7 +182,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
 
 
 def of_interest(ranges: Sequence[Range]) -> tuple[list[Range], int]:
-    """At most `MOST_RANGES` stretches, in order of time, rather those that lack something; and how many are left out."""
+    """At most `MOST_RANGES` stretches, in order of time, above all those that lack something; how many are left out."""
     ranked = sorted(ranges, key=lambda one: (one.state == "complete" and not one.changed_since, -one.begin.timestamp()))
     chosen = set(map(id, ranked[:MOST_RANGES]))
     return [one for one in ranges if id(one) in chosen], max(0, len(ranges) - MOST_RANGES)
