@@ -4,8 +4,8 @@ One process at a time can have the folder open, and opening costs 0.3 CPU-s, mos
 a session does often takes a hundredth of that. So an engine may stay open for the sessions that follow, but not while
 another process waits: to wait, a process holds the lock `<folder>.queue`, which whoever has the folder can see.
 
-ClickHouse's `lazy_load_tables` would halve what opening costs. In 26.9 a table that was attached so refuses every delete
-and is missing in `system.parts`: https://github.com/ClickHouse/ClickHouse/issues/120415 and 120416.
+ClickHouse's `lazy_load_tables` would halve what opening costs. In 26.9 tables that were attached so refuse every delete
+and are missing in `system.parts`: https://github.com/ClickHouse/ClickHouse/issues/120415 and 120416.
 """
 
 from __future__ import annotations
