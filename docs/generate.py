@@ -22,7 +22,7 @@ from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.config.token_prices import TokenPrice
 from optiinfra_dagster.model.windows import WINDOW
 from optiinfra_dagster.providers import figures
-from optiinfra_dagster.providers.billing import told
+from optiinfra_dagster.providers.billing import charge_facts
 from optiinfra_dagster.providers.catalog import METRICS
 from optiinfra_dagster.providers.figures import Figure
 from optiinfra_dagster.providers.prometheus_exporters import EXPORTERS_OF, MACHINE_LABELS
@@ -122,16 +122,16 @@ def _customers() -> Iterator[str]:
 
 
 def _bills() -> Iterator[str]:
-    fields = sorted({field for of_source in told.TOLD.values() for field in of_source})
+    fields = sorted({field for of_source in charge_facts.TOLD.values() for field in of_source})
     yield from _table(
-        ("field", *told.TOLD),
+        ("field", *charge_facts.TOLD),
         (
-            (f"`{field}`", *("yes" if field in of_source else "" for of_source in told.TOLD.values()))
+            (f"`{field}`", *("yes" if field in of_source else "" for of_source in charge_facts.TOLD.values()))
             for field in fields
         ),
     )
     yield ""
-    yield from _table(("source", "how it knows the category of a charge"), iter(told.CATEGORIES.items()))
+    yield from _table(("source", "how it knows the category of a charge"), iter(charge_facts.CATEGORIES.items()))
 
 
 def _readers() -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from optiinfra_dagster.assets import golden, readers
-from optiinfra_dagster.assets.collected import build
+from optiinfra_dagster.assets.collection_assets import build
 from optiinfra_dagster.assets.partitions import window_partitions
 from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.automation import (

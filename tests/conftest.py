@@ -56,7 +56,7 @@ def pytest_xdist_auto_num_workers() -> int:
 ENGINE_ONLY = {
     "test_application_readers", "test_bills", "test_cost_readers", "test_coverage", "test_erasure", "test_history",
     "test_focus", "test_instances", "test_kill", "test_performance_readers", "test_readers", "test_slices",
-    "test_superseded",
+    "test_superseded_batches",
 }  # fmt: skip
 # Of test_bills, how a bill is written, step by step; of test_slices, where the code asks for the transport, or a server
 # takes what is sent in another way.

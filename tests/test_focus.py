@@ -31,7 +31,7 @@ from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.providers.registry import PROVIDERS
 from optiinfra_dagster.storage import focus, migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.focus import FORMATS, VERSIONS, Wanted
+from optiinfra_dagster.storage.focus import FORMATS, VERSIONS, ChargeFilter
 from tests.conftest import PROJECT
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
 from tests.support.samples import resource
@@ -447,7 +447,7 @@ def test_files_hold_what_the_view_shows(
         assert len(shown) == 3
         for ending in FORMATS:
             with clickhouse.session() as client:
-                wanted = Wanted(customer, MONTH, END, "aws")
+                wanted = ChargeFilter(customer, MONTH, END, "aws")
                 focus.write(client, wanted, version, tmp_path / f"out.{ending}", embedded=clickhouse.embedded)
         same_as_parquet(shown, tmp_path / "out.parquet", version)
         same_as_csv(shown, tmp_path / "out.csv", version)
@@ -655,9 +655,9 @@ def test_the_validator_accepts_what_is_exported_of_the_demo(
     file = tmp_path / "costs.parquet"
     today = datetime.now(UTC).date()
     with demo.clickhouse.session() as client:
-        wanted = Wanted("acme", today - timedelta(days=70), today, provider)
+        wanted = ChargeFilter("acme", today - timedelta(days=70), today, provider)
         for one in [provider] if provider else PROVIDERS:
-            of_one = Wanted(wanted.customer, wanted.first, wanted.end, one)
+            of_one = ChargeFilter(wanted.customer, wanted.first, wanted.end, one)
             assert sum(found.count for found in focus.charges(client, of_one)) > 100
         focus.write(client, wanted, "1.2", file, embedded=True)
     failed = failures(validator, file, tmp_path / "validator")
@@ -695,7 +695,7 @@ def test_the_validator_accepts_charges_of_which_all_is_told(
         publish_bill(spine.clickhouse, [DAY], told_by(provider), customer=customer, provider=provider)
     file = tmp_path / "costs.parquet"
     with spine.clickhouse.session() as client:
-        focus.write(client, Wanted(customer, MONTH, END), "1.2", file, embedded=True)
+        focus.write(client, ChargeFilter(customer, MONTH, END), "1.2", file, embedded=True)
     failed = failures(validator, file, tmp_path / "validator")
     assert {rule: said for rule, said in failed.items() if rule not in NEVER_TOLD} == {}
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.assistant.missing import missing
+from optiinfra_dagster.assistant.gaps import missing
 from optiinfra_dagster.assistant.private import Private
 from optiinfra_dagster.assistant.tools import table_of
 from optiinfra_dagster.config.customers import select
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
     from optiinfra_dagster.storage.readers import Source, Statement
-    from optiinfra_dagster.storage.reading import Query, Taken
+    from optiinfra_dagster.storage.reading import FoundRows, Query
 
 MOST_BYTES = 200_000  # of the rows as JSON: some 50,000 tokens, all that a model has room for
 MOST_MISSING = 40  # kinds of what is missing
@@ -53,7 +53,7 @@ def answer(clickhouse: ClickHouse, settings: Settings, query: Query, limit: int)
     (customer,) = select(load_customers(settings.customers_path), [query.customer])
     with clickhouse.session() as client:
 
-        def take(client: Client, statement: Statement) -> Taken[Rows]:
+        def take(client: Client, statement: Statement) -> FoundRows[Rows]:
             rows = _rows(client, statement, limit, embedded=clickhouse.embedded)
             return rows, bool(rows.total)
 

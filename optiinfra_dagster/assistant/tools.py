@@ -11,7 +11,7 @@ from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model.errors import UsageError
 from optiinfra_dagster.model.text import plain, shortened
 from optiinfra_dagster.providers.registry import PROVIDERS
-from optiinfra_dagster.storage import cost_shown
+from optiinfra_dagster.storage import cost_choice
 from optiinfra_dagster.storage.readers import Source, sources
 from optiinfra_dagster.storage.sql import columns
 
@@ -190,7 +190,7 @@ def _of_source(family: str, name: str, source: Source) -> Tool:
         arguments["resource_id"] = Argument(free_text(described), required=source.of_one_resource)
     if not source.view.startswith("("):
         arguments["as_of"] = Argument(free_text("what was known at this time, as far as it is kept; default: now"))
-    costs = [cost for cost in cost_shown.COSTS if cost_shown.has(cost, dict.fromkeys(has, ""))]
+    costs = [cost for cost in cost_choice.COSTS if cost_choice.has(cost, dict.fromkeys(has, ""))]
     if len(costs) > 1:
         arguments["cost"] = Argument(choice(costs, "which cost the amount is; default: billed"))
     most = {
@@ -231,19 +231,19 @@ def table_of(source: Source) -> str:
 
 
 def _explain(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[str, Any]:
-    from optiinfra_dagster.assistant.explained import explained
+    from optiinfra_dagster.assistant.explanations import explained
 
     return explained(clickhouse, settings, call)
 
 
 def _status(clickhouse: ClickHouse, settings: Settings, call: Call) -> dict[str, Any]:
-    from optiinfra_dagster.assistant.standing import standing
+    from optiinfra_dagster.assistant.collection_status import standing
 
     return standing(clickhouse, settings, call)
 
 
 def _readers(clickhouse: ClickHouse, _: Settings, call: Call) -> dict[str, Any]:
-    from optiinfra_dagster.assistant.described import described
+    from optiinfra_dagster.assistant.descriptions import described
 
     return described(clickhouse, call.values.get("reader"))
 

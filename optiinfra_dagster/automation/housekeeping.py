@@ -8,7 +8,7 @@ import dagster as dg
 
 from optiinfra_dagster.automation.run_tags import RUN_TAGS
 from optiinfra_dagster.providers.day_cache import forget
-from optiinfra_dagster.storage import coverage, superseded
+from optiinfra_dagster.storage import coverage, superseded_batches
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
@@ -64,7 +64,7 @@ def build(
     )
     def clear(context: dg.OpExecutionContext, clickhouse: dg.ResourceParam[Any]) -> None:
         with clickhouse.session(writes="metric_batches superseded_cleared") as client:
-            cleared = superseded.clear(client, settings.keep_superseded, datetime.now(UTC))
+            cleared = superseded_batches.clear(client, settings.keep_superseded, datetime.now(UTC))
         context.add_output_metadata({"deleted_batches": sum(cleared.values()), "by_dataset": cleared})
 
     @dg.job(

@@ -15,7 +15,7 @@ from optiinfra_dagster.model.text import counted
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 from optiinfra_dagster.storage import focus
 from optiinfra_dagster.storage.database import LEDGER_TABLE
-from optiinfra_dagster.storage.focus import Wanted
+from optiinfra_dagster.storage.focus import ChargeFilter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +89,7 @@ def export_focus(clickhouse: ClickHouse, settings: Settings, request: Request) -
     return export
 
 
-def _never_read(customer: Customer, wanted: Wanted, read: set[str]) -> list[str]:
+def _never_read(customer: Customer, wanted: ChargeFilter, read: set[str]) -> list[str]:
     return [
         f"{provider}: nothing is in the file: no bill of it was read for these days"
         for provider in customer.providers
@@ -101,7 +101,7 @@ def _whom(request: Request) -> str:
     return f"{request.customer} on {request.provider}" if request.provider else request.customer
 
 
-def _wanted(request: Request) -> Wanted:
+def _wanted(request: Request) -> ChargeFilter:
     if request.provider and request.provider not in PROVIDERS:
         raise UsageError(
             f"There is no provider '{request.provider}'{closest(request.provider, PROVIDERS)}. "
@@ -112,7 +112,7 @@ def _wanted(request: Request) -> Wanted:
         raise UsageError(f"--from {request.from_} is in the future; it is {today} now.")
     if first >= end:
         raise UsageError(f"--from {request.from_} is not before --to {request.to}: swap them, or widen the range.")
-    return Wanted(request.customer, first, end, request.provider or "")
+    return ChargeFilter(request.customer, first, end, request.provider or "")
 
 
 def _day(text: str, option: str) -> date:

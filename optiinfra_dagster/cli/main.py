@@ -8,9 +8,7 @@ is wrong, 130 interrupted, 141 the reader of the output went away.
 
 from __future__ import annotations
 
-import atexit
 import errno
-import gc
 import io
 import logging
 import os
@@ -102,8 +100,6 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks is no error
     # A run's standard error goes through processes of Dagster, which Ctrl-C ends too.
     terminal = os.dup(2)
-    # Python looks for garbage once more when a process ends, among all that was loaded: 0.1 CPU-s of each `read`.
-    atexit.register(gc.freeze)
     # What it would say of a failure is in the failure's message.
     logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
     try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
     from optiinfra_dagster.storage.readers import Page, Statement
-    from optiinfra_dagster.storage.reading import Query, Result, Taken
+    from optiinfra_dagster.storage.reading import FoundRows, Query, Result
 
 _IN_MEMORY = 1 << 20  # of text; what is longer is kept in a file
 
@@ -34,7 +34,7 @@ def print_rows(clickhouse: ClickHouse, settings: Settings, query: Query, format_
     write = text.write_json if format_ == "json" else text.write_csv
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
 
-        def take(client: Client, statement: Statement) -> Taken[IO[bytes]]:
+        def take(client: Client, statement: Statement) -> FoundRows[IO[bytes]]:
             return file, write(client, statement, file, embedded=clickhouse.embedded)
 
         of_text = read_rows(clickhouse, settings, query, take)
@@ -45,6 +45,6 @@ def print_rows(clickhouse: ClickHouse, settings: Settings, query: Query, format_
     return of_text
 
 
-def _page(client: Client, statement: Statement) -> Taken[Page]:
+def _page(client: Client, statement: Statement) -> FoundRows[Page]:
     page = readers.page(client, statement, output.TABLE_ROWS)
     return page, bool(page.rows)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.customers import select
-from optiinfra_dagster.config.secrets import Held, Section
+from optiinfra_dagster.config.secrets import DeferredValue, Section
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.text import counted
 from optiinfra_dagster.providers.registry import load_customers
-from optiinfra_dagster.storage.stored import StoredWindows, stored_windows
+from optiinfra_dagster.storage.published_spans import StoredWindows, stored_windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,7 +75,7 @@ def _written(section: Section, besides: str = "") -> Iterator[str]:
 
 def _text(value: object) -> str:
     """A value as a person reads it; a secret, which is a reference, as the file writes it."""
-    if isinstance(value, Section) and not isinstance(value, Held):
+    if isinstance(value, Section) and not isinstance(value, DeferredValue):
         return f"{{{', '.join(_written(value))}}}"
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value)) or "none"

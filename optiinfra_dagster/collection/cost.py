@@ -13,9 +13,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from optiinfra_dagster.collection import sizes
+from optiinfra_dagster.collection.list_prices import Prices, priced
 from optiinfra_dagster.collection.outcome import all_permanent, status_of
 from optiinfra_dagster.collection.plan import INVENTORY_LOOKBACK
-from optiinfra_dagster.collection.priced import Prices, priced
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import BillRequest, Estimate, first_of_month_before
 from optiinfra_dagster.model.errors import Cause
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.collection.plan import Context, Task
     from optiinfra_dagster.model.cost import Bill, Source
     from optiinfra_dagster.model.inventory import Resource
-    from optiinfra_dagster.model.sizes import Offer, Sized
+    from optiinfra_dagster.model.sizes import Offer, SizeStep
     from optiinfra_dagster.providers.registry import AnyProvider
     from optiinfra_dagster.storage.inventory import InventorySnapshot
 
@@ -173,7 +173,7 @@ class CostCollector:
             text = f"no inventory was published yet, so nothing is estimated. Collect {collect_first} first."
             return None, [Problem(task.customer.id, "", "", Cause.UNAVAILABLE, text)]
         existing = [resource for resource in snapshot.resources if resource.status is not Status.TERMINATED]
-        machines: list[Sized] = []
+        machines: list[SizeStep] = []
         problems: list[Problem] = []
         if is_present:
             with self._lock:

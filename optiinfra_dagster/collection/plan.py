@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage import inventory
 from optiinfra_dagster.storage.database import LEDGER_TABLE
-from optiinfra_dagster.storage.ledger import Spent, spent_this_month
+from optiinfra_dagster.storage.ledger import MonthSpend, spent_this_month
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def with_budgets(context: Context, tasks: Sequence[Task]) -> list[Task]:
         spent = spent_this_month(client, context.provider.name, limited, context.now())
     budgeted = []
     for task in tasks:
-        limit, known = limits[task.customer.id], spent.get(task.customer.id, Spent())
+        limit, known = limits[task.customer.id], spent.get(task.customer.id, MonthSpend())
         budget = None if limit is None else max(limit - known.usd, Decimal(0))
         budgeted.append(replace(task, budget_usd=budget, over_budget_told=known.stopped))
     return budgeted

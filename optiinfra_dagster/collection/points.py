@@ -1,4 +1,4 @@
-"""Which points of an answer count, and what is then known of the windows that were asked for. The same for every cloud.
+"""Decides, alike for every cloud, which points of an answer count, and what coverage says of the windows asked for.
 
 An answer also covers the window before, whose late points are merged into its slice. What is known of the windows asked
 for must not rest on those: a metric that stopped would be `collected` for one window longer.

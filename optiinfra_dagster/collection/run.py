@@ -1,7 +1,7 @@
 """A collection run: one family of one provider for many customers, side by side.
 
 Each (customer, window) is a slice of its own: what one customer's credential, throttle or bug costs is that customer's
-slice, recorded in the ledger with its true error. Nothing here knows Dagster: `assets/collected.py` calls it.
+slice, recorded in the ledger with its true error. Nothing here knows Dagster: `assets/collection_assets.py` calls it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from optiinfra_dagster.collection.metrics import collect_metrics
 from optiinfra_dagster.collection.plan import Context, Task, with_budgets, with_daily_totals, with_poll, with_snapshots
 from optiinfra_dagster.collection.pool import SLOW_TIMES, SlotPool, in_flush_batches
 from optiinfra_dagster.model.errors import CloudError, OptiInfraError
-from optiinfra_dagster.model.slices import AlreadyPublished, SliceKey, SliceResult, SliceStatus
+from optiinfra_dagster.model.slices import PublishedWindows, SliceKey, SliceResult, SliceStatus
 from optiinfra_dagster.storage import allocation
 from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.ledger import published
@@ -39,7 +39,7 @@ def collect_slices(
     *,
     refresh: bool = False,
     log: Callable[[str], None] = lambda _message: None,
-) -> Iterator[Sequence[SliceResult | AlreadyPublished]]:
+) -> Iterator[Sequence[SliceResult | PublishedWindows]]:
     """Collect the `requested` windows of `family` for `customers`, several customers at a time.
 
     Yields flush batches as they fill. Published slices are left out unless `refresh`, and named in the first batch;
@@ -64,7 +64,7 @@ def collect_slices(
 
 def _plan(
     context: Context, family: str, customers: Sequence[Customer], requested: Collection[datetime], *, refresh: bool
-) -> tuple[list[Task], list[AlreadyPublished]]:
+) -> tuple[list[Task], list[PublishedWindows]]:
     """The tasks of those customers that lack something, and the slices that are published already."""
     provider = context.provider.name
     windows_of = {
@@ -95,7 +95,7 @@ def _plan(
             (wanted if fresh else kept).append(window)
             rows += old.rows if old and not fresh else 0
         if kept:
-            complete.append(AlreadyPublished(customer.id, provider, kept, rows))
+            complete.append(PublishedWindows(customer.id, provider, kept, rows))
         if wanted:
             tasks.append(Task(customer, tuple(wanted), refresh=refresh))
     return tasks, complete

@@ -1,4 +1,4 @@
-"""Which machines and databases there are in which type, and what the next smaller type of each would cost.
+"""Finds the type of each machine and database, and what the next smaller type would cost.
 
 The price of a smaller type is asked for with those of what there is, and is one more of them: once a day and type.
 """
@@ -9,16 +9,16 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.collection.priced import priced
+from optiinfra_dagster.collection.list_prices import priced
 from optiinfra_dagster.model.inventory import ResourceType
-from optiinfra_dagster.model.sizes import MachineType, MachineTypes, Offer, Sized
+from optiinfra_dagster.model.sizes import MachineType, MachineTypes, Offer, SizeStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
+    from optiinfra_dagster.collection.list_prices import Prices
     from optiinfra_dagster.collection.plan import Task
-    from optiinfra_dagster.collection.priced import Prices
     from optiinfra_dagster.model.cost import Component
     from optiinfra_dagster.model.inventory import Resource
     from optiinfra_dagster.model.meter import Meter
@@ -32,7 +32,7 @@ _MONTH = 730  # hours, as in every figure of a month here
 
 def sized(
     provider: AnyProvider, task: Task, resources: Iterable[Resource], cache: DayCache, at: datetime, meter: Meter
-) -> tuple[list[Sized], list[Problem]]:
+) -> tuple[list[SizeStep], list[Problem]]:
     """The machines and databases among some resources, each with its type and the next smaller one.
 
     Lists of types are read once a day; without one, nothing is known of its kinds, and they are left out.
@@ -57,13 +57,13 @@ def _listed(
     return listed
 
 
-def of(machines: Iterable[Sized], resources: Iterable[Resource]) -> list[Sized]:
-    """Those of the machines that are among some resources."""
+def of(machines: Iterable[SizeStep], resources: Iterable[Resource]) -> list[SizeStep]:
+    """The part of these machines that is among some resources."""
     among = {id(resource) for resource in resources}
     return [machine for machine in machines if id(machine.resource) in among]
 
 
-def offer(machine: Sized, provider: AnyProvider, prices: Prices) -> Offer:
+def offer(machine: SizeStep, provider: AnyProvider, prices: Prices) -> Offer:
     """What a machine costs a month, and would in its smaller type."""
 
     def monthly(resource: Resource) -> tuple[Decimal, str] | None:

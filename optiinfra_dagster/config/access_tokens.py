@@ -48,7 +48,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A token as it is known here: by its digest, and with the ids of the customers that it may be asked about."""
+    """The rights of one token, known by its digest: the ids of the customers that its holder may ask about."""
 
     name: str
     digest: bytes = field(repr=False)  # SHA-256
@@ -118,7 +118,7 @@ def load_grants(path: Path) -> tuple[Grant, ...]:
 
 
 def digest_of(token: str) -> bytes:
-    """What a token is compared by."""
+    """The digest of a token, by which tokens are compared."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 

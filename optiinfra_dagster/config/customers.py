@@ -24,7 +24,7 @@ from optiinfra_dagster.config.application import Application
 from optiinfra_dagster.config.customer_alerts import CustomerAlerts
 from optiinfra_dagster.config.rubrics import Rubric
 from optiinfra_dagster.config.secrets import (
-    Held,
+    DeferredValue,
     Section,
     problem,
 )
@@ -144,7 +144,7 @@ class Customer(Section):
 
 
 def version_of(path: Path) -> str:
-    """Which state of a customers file this is, for people: `of 2026-11-30T03:10Z, version 1a2b3c4d`.
+    """The version of a customers file, for people: `of 2026-11-30T03:10Z, version 1a2b3c4d`.
 
     The version is a digest of what the file says. It says nothing of the secrets, which are elsewhere.
     """
@@ -396,7 +396,7 @@ def _items(parent: object, key: str) -> list[object]:
 def _mark_places(section: Section, place: Place) -> None:
     """Tell every value that is looked up later where the file mentions it."""
     for name, value in section:
-        if isinstance(value, Held):
+        if isinstance(value, DeferredValue):
             value.found_at(spell((*place, name)))
         elif isinstance(value, Section):
             _mark_places(value, (*place, name))

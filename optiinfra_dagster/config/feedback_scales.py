@@ -1,4 +1,4 @@
-"""What the numbers of users' feedback mean, where their names and records do not tell it."""
+"""The scales of users' feedback in customers.yaml, for numbers that do not say on which scale they are."""
 
 from __future__ import annotations
 

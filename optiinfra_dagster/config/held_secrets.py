@@ -1,4 +1,4 @@
-"""The secrets that this installation's settings hold, so that no message does."""
+"""Finds the secrets of this installation's settings, so that messages can leave them out."""
 
 from __future__ import annotations
 

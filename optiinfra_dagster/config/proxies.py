@@ -1,4 +1,4 @@
-"""The proxies of the environment, as every SDK understands them alike, and the hosts that none stands before.
+"""Rewrites the proxy variables of the environment so that all SDKs understand them alike.
 
 Each SDK reads HTTPS_PROXY, NO_PROXY and their kin for itself: some in upper case too, gRPC in lower case only; some do
 not know ALL_PROXY. All read `https_proxy` and `no_proxy`.

@@ -171,7 +171,7 @@ class Section(BaseModel):
         return ((name, value) for name, value in super().__repr_args__() if value not in (None, ()))
 
 
-class Held(Section):
+class DeferredValue(Section):
     """A value that is not known until it is used. `_place` is where the file mentions it, for messages."""
 
     _place: str = PrivateAttr(default="this value")
@@ -199,7 +199,7 @@ class Held(Section):
         raise error
 
 
-class Reference(Held):
+class Reference(DeferredValue):
     """The place of a secret: exactly one of `env`, `file` and `aws_secret`, and `key` for a member of a JSON object.
 
     A relative `file` starts at the folder of the customers file. An AWS secret is read with this host's own
@@ -283,7 +283,7 @@ def _endpoint_fault(url: str) -> str | None:
     return None
 
 
-class Endpoint(Held):
+class Endpoint(DeferredValue):
     """A URL that stands in for a cloud's own: written out (`url`), or kept in an environment variable (`env`).
 
     It must be https, except that the loopback hosts localhost, 127.0.0.0/8 and ::1 may be plain http.
@@ -319,7 +319,7 @@ class Endpoint(Held):
         return url
 
 
-class CredentialsFile(Held):
+class CredentialsFile(DeferredValue):
     """The path of a credentials file: written out (`path`), or kept in an environment variable (`env`)."""
 
     path: Path | None = None

@@ -24,9 +24,9 @@ from pydantic import (
 
 from optiinfra_dagster.config.alert_settings import AlertSettings
 from optiinfra_dagster.config.judge_settings import JudgeSettings
-from optiinfra_dagster.config.keeping import Keeping, read_keeping
 from optiinfra_dagster.config.proxies import settle_proxies
 from optiinfra_dagster.config.replication import Replication  # noqa: TC001 - pydantic resolves the field
+from optiinfra_dagster.config.retention import Retention, read_keeping
 from optiinfra_dagster.config.server_url import read_server_url
 from optiinfra_dagster.config.shards import Shards, read_shards
 from optiinfra_dagster.config.variables import stripped
@@ -91,8 +91,8 @@ class Settings(JudgeSettings, AlertSettings):
         description="how the tables of several replicas are kept the same: none, database, path or cloud; found out "
         "by asking the server if unset",
     )
-    keep_superseded: Annotated[Keeping, BeforeValidator(read_keeping)] = Field(
-        default=Keeping(),
+    keep_superseded: Annotated[Retention, BeforeValidator(read_keeping)] = Field(
+        default=Retention(),
         alias="OPTIINFRA_KEEP_SUPERSEDED_HOURS",
         description="the hours for which what was replaced can still be read as of a time, by family, reader or "
         "`rollups`, at least 10 minutes: 48, or cost=168,cost_daily=24,24; if unset, 168 of cost, 24 of the other "

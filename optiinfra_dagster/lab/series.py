@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
-Recorded = tuple[Whole, Floats]
+RecordedPoints = tuple[Whole, Floats]
 """The times, in seconds since the epoch and in order, and the values of a recorded series."""
 
 DAY = 86_400
@@ -28,7 +28,7 @@ def chance(keys: Any, times: Any, salt: int = 0) -> Floats:
     return np.asarray((x ^ (x >> np.uint64(31))) >> np.uint64(11), np.float64) / float(1 << 53)
 
 
-def recorded_points(file: Path, shift_seconds: int = 0, ends_at: datetime | None = None) -> Recorded:
+def recorded_points(file: Path, shift_seconds: int = 0, ends_at: datetime | None = None) -> RecordedPoints:
     """Read a CSV of `timestamp,value` (naive UTC): seconds since the epoch in order, each once, and their values."""
     with file.open(encoding="utf-8", newline="") as lines:
         rows = [(datetime.fromisoformat(row["timestamp"]), float(row["value"])) for row in csv.DictReader(lines)]

@@ -124,7 +124,7 @@ class LeftOutBecause(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A sum that a statement has and the charges have not: charges plus what was left out are the statement.
+    """An amount of a statement that is not among the charges; charges and what was left out add up to the statement.
 
     `day` is the day that it is told with: the charge's own, or the first day of the statement's month. `account_id` is
     the account or provider that it is of.

@@ -1,4 +1,4 @@
-"""Hosts that are not like others: loopback is this machine itself, link-local is where clouds keep a host's keys.
+"""Checks of hosts: which are this machine itself (loopback), and which hold the host's keys in a cloud (link-local).
 
 Loopback hosts alone may be called over plain http, and no proxy stands on the way. Link-local ones are never called
 because somebody wrote them down: what they answer is the credentials of this host.

@@ -1,4 +1,4 @@
-"""The memory of a request: answers that need not be asked for again the same day."""
+"""The interface of a memory of clouds' answers, so that what changes once a day is asked for once a day."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 
 class DayMemory(Protocol):
-    """JSON values by key, each forgotten after a day at the latest; a memory that loses them only costs calls."""
+    """A memory of JSON values by key, each forgotten after a day at the latest; to lose one costs a call."""
 
     def get(self, *key: str) -> Any:
         """The value remembered under `key`; None where there is none."""

@@ -70,7 +70,7 @@ class Verdict:
 
     judge_model: str
     judge_version: str
-    said: Said | None = None
+    said: JudgeAnswer | None = None
     failure: Failure | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -133,7 +133,7 @@ class Evident(_Part):
     evidence: str = Field(repr=False)
 
 
-class Graded(Evident):
+class ScoredDimension(Evident):
     """A dimension with a score; higher is better."""
 
     score: Score
@@ -281,7 +281,7 @@ class Answer(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
-    coherence: Graded
+    coherence: ScoredDimension
     relevance: Relevance
     accuracy: Accuracy
     hallucination: Hallucination | None = None  # with a context or a reference
@@ -298,7 +298,7 @@ class Answer(BaseModel):
         return self.model_copy(update=without)
 
 
-Said = Answer | OwnAnswers
+JudgeAnswer = Answer | OwnAnswers
 """What a judge says in one answer: of our metrics, or of a customer's rubrics only."""
 
 

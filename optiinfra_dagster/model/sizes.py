@@ -34,7 +34,7 @@ class MachineTypes:
 
 
 @dataclass(frozen=True, slots=True)
-class Sized:
+class SizeStep:
     """A machine or database of a type, and the same in the next smaller type of the family.
 
     `smaller` is the resource as it would be listed then, so that it is priced as it is; None where there is no such
@@ -61,7 +61,7 @@ class Offer:
     None where the list has no price.
     """
 
-    sized: Sized
+    sized: SizeStep
     monthly: Decimal | None = None
     smaller_monthly: Decimal | None = None
     currency: str = ""

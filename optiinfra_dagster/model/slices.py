@@ -125,7 +125,7 @@ class SliceResult:
 
 
 @dataclass(frozen=True, slots=True)
-class AlreadyPublished:
+class PublishedWindows:
     """Windows of one customer and provider that a plan leaves out: they are published, with so many `rows` in all.
 
     Nothing is collected or written of them, but what a killed attempt left of them is cleared away.

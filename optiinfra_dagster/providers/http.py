@@ -6,8 +6,6 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
@@ -74,19 +72,6 @@ class _Waits:
         if not isinstance(error, CloudError):
             raise TypeError("only cloud errors are tried again")
         return error
-
-
-def retry_after(value: str | None) -> float | None:
-    """The seconds of a Retry-After header, which holds them or a date (RFC 9110, 10.2.3); None for neither."""
-    if not value:
-        return None
-    try:
-        if value.strip().isdigit():
-            return float(value)
-        moment = parsedate_to_datetime(value)
-        return max((moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds(), 0.0)
-    except ValueError:
-        return None
 
 
 def retrying(

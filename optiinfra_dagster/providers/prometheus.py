@@ -21,7 +21,8 @@ import httpx
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.model.metrics import Series
-from optiinfra_dagster.providers.http import Patience, retry_after, retrying
+from optiinfra_dagster.model.retry_after import retry_after
+from optiinfra_dagster.providers.http import Patience, retrying
 from optiinfra_dagster.providers.httpx_transport import open_client, read_whole
 from optiinfra_dagster.providers.prometheus_exporters import MACHINE_LABELS
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.model.metrics import MetricsRequest
     from optiinfra_dagster.model.problems import Problem
-    from optiinfra_dagster.model.sizes import MachineType, Sized
+    from optiinfra_dagster.model.sizes import MachineType, SizeStep
     from optiinfra_dagster.providers.kind import Kind
 
 AccountT = TypeVar("AccountT", bound=Account)
@@ -143,7 +143,7 @@ class Provider(Protocol[AccountT]):
         del customer_id, accounts, kinds, meter
         return MachineTypes()
 
-    def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
+    def sized(self, resource: Resource, types: Sequence[MachineType]) -> SizeStep | None:
         """A machine or database of a type, and in the next smaller one; None for what has no type. Makes no call.
 
         `types` are those of `machine_types`.

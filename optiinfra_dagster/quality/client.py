@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.providers.http import Patience, retrying
-from optiinfra_dagster.quality.refusals import ErrorBody, error_body, refusal_of, retry_after
+from optiinfra_dagster.quality.refusals import ErrorBody, error_body, named_wait, refusal_of
 from optiinfra_dagster.quality.replies import Reply, read_completion
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Client:
             listed = self._sdk.get("models", cast_to=httpx.Response, options={"timeout": _LISTING_SECONDS}).json()
             return {str(model["id"]) for model in listed["data"]}
         except groq.APIStatusError as refused:
-            wait = retry_after(refused.response.headers)
+            wait = named_wait(refused.response.headers)
             fatal = refusal_of(refused.status_code, error_body(refused.body), wait, self._server).fatal
         except (groq.APIError, ValueError, TypeError, KeyError):
             pass  # no answer, or one of another form
@@ -111,7 +111,7 @@ class Client:
             headers: Mapping[str, str] = error.response.headers
             self._pace.note(headers)
             body = error_body(error.body) if isinstance(error.body, dict | list) else ErrorBody()
-            return refusal_of(error.status_code, body, retry_after(headers), self._server)
+            return refusal_of(error.status_code, body, named_wait(headers), self._server)
         except (groq.APIError, ValueError, RecursionError):
             # A body that is not JSON, or not a completion.
             return Reply(failure=Failure.MALFORMED, again=True, unanswered=True)

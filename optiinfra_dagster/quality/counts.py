@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from optiinfra_dagster.quality.interactions import BadLine, Feedback, Item, Reason, Skip, Skipped, Wanted
+from optiinfra_dagster.quality.interactions import BadLine, Feedback, Item, LogRecord, Reason, Skip, SkippedCall
 
 LOOKED_AT = 10_000  # records of a file or table, to say what is in it
 
@@ -70,7 +70,7 @@ class Sight:
         self.applications[item.application_id] += 1
         self.models[item.model_name] += 1
         self.without_provider += not (item.provider or default_provider)
-        if isinstance(item, Skipped):
+        if isinstance(item, SkippedCall):
             self.skipped[item.kind] += 1
         else:
             self.interactions += 1
@@ -90,7 +90,7 @@ class Filter:
         """True for a time of the window."""
         return self._start <= moment < self._end
 
-    def wants(self, item: Wanted) -> bool:
+    def wants(self, item: LogRecord) -> bool:
         """Count a record of the window; True if it is of the provider.
 
         Feedback that names no provider, where there is no default, is wanted of each: its interaction tells.
@@ -103,7 +103,7 @@ class Filter:
             self._counts.reasons[Reason.NO_PROVIDER] += 1
         elif provider != self._provider:
             self._counts.other_provider += 1
-        elif isinstance(item, Skipped):
+        elif isinstance(item, SkippedCall):
             self._counts.skipped[item.kind] += 1
         else:
             self._counts.interactions += 1

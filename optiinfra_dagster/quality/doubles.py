@@ -22,7 +22,7 @@ from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.quality.interactions import UNKNOWN, Interaction
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.quality.interactions import Skipped
+    from optiinfra_dagster.quality.interactions import SkippedCall
 
 _MOST_LENGTH = 2**24 - 1
 _END = 64  # characters of a text, by which texts of one length are told apart
@@ -47,7 +47,7 @@ class Doubles:
         self._restarted: set[int] = set()  # ids that several calls have
         self._told: set[int] = set()
 
-    def is_first(self, item: Interaction | Skipped) -> bool:
+    def is_first(self, item: Interaction | SkippedCall) -> bool:
         """Note a record; True if it is the first of its call."""
         own = hash(item.interaction_id)
         is_new = not item.other_ids and self._own.get(own) < 0 and self._other.get(own) < 0
@@ -68,7 +68,7 @@ class Doubles:
         self._note_ids(item, call)
         return not found
 
-    def settled(self, item: Interaction | Skipped) -> Interaction | Skipped | None:
+    def settled(self, item: Interaction | SkippedCall) -> Interaction | SkippedCall | None:
         """The record if it is the one that counts, and was not given before; else None."""
         found = self._calls(item)
         if not found:
@@ -91,7 +91,7 @@ class Doubles:
         if len(self._told) != len(self._best) - len(self._joined):
             raise CloudError(Cause.INCOMPLETE, f"the log changed while it was read. {LATER}")
 
-    def _calls(self, item: Interaction | Skipped) -> set[int]:
+    def _calls(self, item: Interaction | SkippedCall) -> set[int]:
         """The calls that a record is of: none, one, or several that it shows to be one."""
         found = set()
         own = hash(item.interaction_id)
@@ -109,7 +109,7 @@ class Doubles:
                 found.add(self._root(call))
         return found
 
-    def _new(self, item: Interaction | Skipped, richness: int) -> int:
+    def _new(self, item: Interaction | SkippedCall, richness: int) -> int:
         call = len(self._best)
         own = hash(item.interaction_id)
         owners = self._owners(own)
@@ -122,7 +122,7 @@ class Doubles:
         self._best.append(richness)
         return call
 
-    def _note_ids(self, item: Interaction | Skipped, call: int) -> None:
+    def _note_ids(self, item: Interaction | SkippedCall, call: int) -> None:
         own = hash(item.interaction_id)
         if self._own.add(own, call) != call:
             calls = self._more.setdefault(own, [])
@@ -184,16 +184,16 @@ class _Index:
         self._keys, self._values, self._mask = keys, values, mask
 
 
-def _micros(item: Interaction | Skipped) -> int:
+def _micros(item: Interaction | SkippedCall) -> int:
     return round(item.timestamp.timestamp() * 1e6)
 
 
-def _prompt(item: Interaction | Skipped) -> int:
+def _prompt(item: Interaction | SkippedCall) -> int:
     """A number for the prompt; 0 where there is none to tell calls apart by."""
     return hash(item.prompt) if isinstance(item, Interaction) else 0
 
 
-def _richness(item: Interaction | Skipped) -> int:
+def _richness(item: Interaction | SkippedCall) -> int:
     """The more is known of a call, the more; of two records that tell as much, it orders them by what they tell.
 
     The same in every process: what is chosen of a window must be chosen again.

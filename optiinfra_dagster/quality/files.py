@@ -24,8 +24,8 @@ from optiinfra_dagster.providers.object_storage.store import GoneError
 from optiinfra_dagster.quality import digests
 from optiinfra_dagster.quality.counts import LOOKED_AT, Filter, Sight, SourceCounts
 from optiinfra_dagster.quality.digests import Contents, Reading
-from optiinfra_dagster.quality.interactions import BadLine, Item, Reason, Wanted
-from optiinfra_dagster.quality.listing import Listed, Location, is_hidden, newest
+from optiinfra_dagster.quality.interactions import BadLine, Item, LogRecord, Reason
+from optiinfra_dagster.quality.listing import FileListing, Location, is_hidden, newest
 from optiinfra_dagster.quality.logs.reader import read_file
 from optiinfra_dagster.storage.log_files import ReadFile, keep_files, load_files
 
@@ -86,9 +86,9 @@ class FileSource:
         self._memory = memory or Memory(None, "", lambda: datetime.now(UTC))
         self._since, self._late = since, late
         self._span: tuple[str, datetime, datetime] | None = None  # what was listed
-        self._listed = Listed([])
+        self._listed = FileListing([])
 
-    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Wanted]:
+    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[LogRecord]:
         """See `InteractionSource`."""
         self.counts = counts = SourceCounts()
         located = provider if "{provider}" in self._location else self._default
@@ -160,7 +160,7 @@ class FileSource:
     def _scope(self, provider: str) -> str:
         return f"{self._store.place} {self._location.replace('{provider}', provider)}"
 
-    def _files(self, provider: str, start: datetime, end: datetime) -> Listed:
+    def _files(self, provider: str, start: datetime, end: datetime) -> FileListing:
         """The files that may hold records of [start, end), listed once for all windows since `since`."""
         if self._span is None or self._span[0] != provider or start < self._span[1] or end > self._span[2]:
             first = min(start, self._since or start)
@@ -169,7 +169,7 @@ class FileSource:
             self._span = provider, first, last
         return self._listed
 
-    def _fetch(self, provider: str, start: datetime, end: datetime, window: Filter) -> Iterator[Wanted]:
+    def _fetch(self, provider: str, start: datetime, end: datetime, window: Filter) -> Iterator[LogRecord]:
         counts, location = self.counts, self._located(provider)
         until = time.monotonic() + PATIENCE_S
         held: list[Contents] = []
@@ -202,7 +202,7 @@ class FileSource:
             message = f"reading {self._store.place} took over {PATIENCE_S:.0f} s: name the hour in `interactions`"
             raise CloudError(Cause.UNAVAILABLE, f"{message}, or write fewer files")
 
-    def _read(self, items: Iterable[Item], file: File, window: Filter, reading: Reading) -> Iterator[Wanted]:
+    def _read(self, items: Iterable[Item], file: File, window: Filter, reading: Reading) -> Iterator[LogRecord]:
         """The wanted records of one file."""
         counts = self.counts
         touched = False

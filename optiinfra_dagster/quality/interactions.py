@@ -59,7 +59,7 @@ class Skip(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedCall:
     """A call to a model that is no interaction: counted apart, neither judged nor a bad line."""
 
     kind: Skip
@@ -135,8 +135,8 @@ class BadLine:
     line: int = 0  # its number in the file, from 1
 
 
-Wanted = Interaction | Skipped | Feedback
+LogRecord = Interaction | SkippedCall | Feedback
 """What of a window's log is made something of."""
 
-Item = Wanted | BadLine
+Item = LogRecord | BadLine
 """What a log is read as."""

@@ -28,7 +28,7 @@ _FORMS = {"yyyy": "%Y", "mm": "%m", "dd": "%d", "hh": "%H"}
 _DATED = re.compile(r"(\D*)(\d{4})(\D*)(0[1-9]|1[0-2])(\D*)(0[1-9]|[12]\d|3[01])")
 
 
-class Listed(NamedTuple):
+class FileListing(NamedTuple):
     """The files that were listed: all whose keys are from `after` on and before `before`, where these are not empty."""
 
     files: list[File]
@@ -64,7 +64,7 @@ class Location:
         """True if a file is of [start, end), or about it, by its name; always where names tell no hour."""
         return not self.is_dated or key.startswith(tuple(self._hours(start, end)))
 
-    def files(self, start: datetime, end: datetime) -> Listed:
+    def files(self, start: datetime, end: datetime) -> FileListing:
         """The files that may hold records of [start, end).
 
         Raises:
@@ -82,8 +82,10 @@ class Location:
                     break
                 found += own
             else:
-                return Listed(found, after, before)
-        return Listed([file for hour in hours for page in self._store.pages(hour) for file in page.files], "\U0010ffff")
+                return FileListing(found, after, before)
+        return FileListing(
+            [file for hour in hours for page in self._store.pages(hour) for file in page.files], "\U0010ffff"
+        )
 
     def is_empty(self) -> bool:
         """True if there is no file at all.
@@ -108,11 +110,11 @@ class Location:
             moment += timedelta(hours=1)
         return name
 
-    def _undated(self, start: datetime, end: datetime) -> Listed:
+    def _undated(self, start: datetime, end: datetime) -> FileListing:
         prefix = self._prefix
         first = next(self._store.pages(prefix))
         if not first.more:
-            return Listed(first.files)
+            return FileListing(first.files)
         form = _DATED.match(first.files[0].key, len(prefix))
         if form is None or self._sorts_behind(f"{prefix}{form[1]}3"):
             raise ConfigError(
@@ -122,7 +124,7 @@ class Location:
             )
         day = f"{prefix}{form[1]}{{yyyy}}{form[3]}{{mm}}{form[5]}{{dd}}"
         after, before = _dated(day, start - SPREAD), _dated(day, end + SPREAD + timedelta(days=1))
-        return Listed([f for page in self._store.pages(prefix, after, before) for f in page.files], after, before)
+        return FileListing([f for page in self._store.pages(prefix, after, before) for f in page.files], after, before)
 
     def _sorts_behind(self, key: str) -> bool:
         """True if there are names that no date reaches."""
@@ -135,7 +137,7 @@ def _dated(template: str, moment: datetime) -> str:
     return _PLACEHOLDER.sub(lambda match: moment.strftime(_FORMS[match[1]]), template)
 
 
-def newest(listed: Listed) -> Iterator[File]:
+def newest(listed: FileListing) -> Iterator[File]:
     """The files with content that are no part of a shipper's own bookkeeping, the newest first."""
     files = [file for file in listed.files if file.size and not is_hidden(file)]
     return iter(sorted(files, key=lambda file: (file.modified, file.key), reverse=True))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import Failure
-from optiinfra_dagster.providers import http
+from optiinfra_dagster.model.retry_after import retry_after
 from optiinfra_dagster.quality.pace import duration
 from optiinfra_dagster.quality.replies import Reply
 
@@ -159,7 +159,7 @@ def _wait_in(text: str) -> float | None:
     return duration(found[1].rstrip(".")) if found else None
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
+def named_wait(headers: Mapping[str, str]) -> float | None:
     """The seconds that a refusal asks to wait: milliseconds, seconds with or without a fraction, or a date."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
@@ -169,7 +169,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         if math.isfinite(seconds) and seconds >= 0:
             return min(seconds, LONGEST_NAMED_WAIT)
     named = headers.get("retry-after", "")
-    seconds_to = http.retry_after(named)
+    seconds_to = retry_after(named)
     if seconds_to is None:
         seconds_to = duration(named.strip())
     return None if seconds_to is None else min(seconds_to, LONGEST_NAMED_WAIT)

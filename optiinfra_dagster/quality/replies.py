@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from optiinfra_dagster.model.errors import CloudError
-    from optiinfra_dagster.model.quality import Said
+    from optiinfra_dagster.model.quality import JudgeAnswer
     from optiinfra_dagster.quality.rubric import Question
 
 ANSWER = "verdict"
@@ -37,7 +37,7 @@ _APOLOGY = re.compile(
 class Reply:
     """The outcome of one request: an answer, a failure, or an error that ends all judging."""
 
-    said: Said | None = None
+    said: JudgeAnswer | None = None
     failure: Failure | None = None
     fatal: CloudError | None = None
     again: bool = False  # whether the same request may be answered later
@@ -116,7 +116,7 @@ def _unwrapped(text: str) -> str:
     return found[1] if found else text
 
 
-def _answer(text: str, question: Question) -> Said | None:
+def _answer(text: str, question: Question) -> JudgeAnswer | None:
     """The answer that a text is; None where a key stands twice, a number is none, or it is not what was asked for."""
     try:
         found = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_number)

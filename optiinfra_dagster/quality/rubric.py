@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from optiinfra_dagster.config.rubrics import Rubric
-    from optiinfra_dagster.model.quality import OwnAnswer, Said
+    from optiinfra_dagster.model.quality import JudgeAnswer, OwnAnswer
     from optiinfra_dagster.quality.interactions import Interaction
 
 INTRODUCTION = """\
@@ -87,7 +87,7 @@ models take (https://console.groq.com/docs/models), so also a text of rare chara
 MOST_CHUNKS = 20  # that are judged one by one; further ones count as a part of the last
 
 
-class Asked(NamedTuple):
+class AnswerParts(NamedTuple):
     """The parts of an answer on our metrics that are asked for besides those that always are."""
 
     grounded: bool  # hallucination: with a context or a reference
@@ -124,7 +124,7 @@ _TEXT = {"type": "string"}
 _SCORE = _enum("integer", LEVELS)
 
 
-def schema(asked: Asked | None, own: Sequence[Rubric] = ()) -> dict[str, Any]:
+def schema(asked: AnswerParts | None, own: Sequence[Rubric] = ()) -> dict[str, Any]:
     """The JSON schema of the answer. Properties are generated in this order, so evidence comes before its score."""
     properties = {} if asked is None else _of_our_metrics(asked)
     if own:
@@ -133,7 +133,7 @@ def schema(asked: Asked | None, own: Sequence[Rubric] = ()) -> dict[str, Any]:
     return _object(**properties)
 
 
-def _of_our_metrics(asked: Asked) -> dict[str, Any]:
+def _of_our_metrics(asked: AnswerParts) -> dict[str, Any]:
     properties = {
         "coherence": _object(evidence=_TEXT, score=_SCORE),
         "relevance": _object(evidence=_TEXT, score={"anyOf": [_SCORE, _enum("string", [REFUSAL])]}),
@@ -163,7 +163,7 @@ class Question:
     """
 
     user: str
-    asked: Asked | None
+    asked: AnswerParts | None
     own: tuple[Rubric, ...] = ()
 
     @classmethod
@@ -172,7 +172,7 @@ class Question:
         texts = texts_of(interaction)
         chunks = chunks_of(interaction)
         mark = _digest(json.dumps([texts, chunks, interaction.earlier]), size=16)
-        asked = Asked(
+        asked = AnswerParts(
             grounded="context" in texts or "reference" in texts,
             chunks=len(chunks),
             recall="context" in texts and "reference" in texts,
@@ -208,7 +208,7 @@ class Question:
         fixed = len(self._system.encode()) + len(json.dumps(self.schema))
         return fixed + len(self.user.encode()) + 100  # what the chat format puts around messages
 
-    def read(self, text: str) -> Said | None:
+    def read(self, text: str) -> JudgeAnswer | None:
         """A judge's answer, or None if it is anything but exactly what was asked for."""
         try:
             if self.asked is None:
@@ -218,7 +218,7 @@ class Question:
         except ValidationError:
             return None
         chunks = len(answer.retrieval.chunks) if answer.retrieval is not None else 0
-        given = Asked(answer.hallucination is not None, chunks, answer.recall is not None)
+        given = AnswerParts(answer.hallucination is not None, chunks, answer.recall is not None)
         if given != self.asked or not self._are_answered(answer.own):
             return None
         # Facts were listed to be counted: a reference is stored nowhere, not even where prompt and response are.
@@ -313,7 +313,7 @@ def _digest(text: str, *, size: int) -> str:
 
 def version(model: str, options: Mapping[str, Any]) -> str:
     """The judge's version: it changes with the rules, the schema, what is cut, the model and its options."""
-    everything = schema(Asked(grounded=True, chunks=1, recall=True))
+    everything = schema(AnswerParts(grounded=True, chunks=1, recall=True))
     excerpts = [dict(LONGEST), MOST_CHUNKS, CHUNK, MARK]
     question = [SYSTEM, everything, MOST_LISTED, excerpts, model, dict(options)]
     return _digest(json.dumps(question), size=8)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.quality.interactions import Interaction
 
 
-class Found(NamedTuple):
+class RuleResult(NamedTuple):
     """What a rule says of an answer: 1 if it has what the rule looks for, 0 if not, None if that cannot be told."""
 
     score: float | None
@@ -28,7 +28,7 @@ class Found(NamedTuple):
     details: Mapping[str, Any]
 
 
-def apply(interaction: Interaction, application: Application) -> dict[str, Found]:
+def apply(interaction: Interaction, application: Application) -> dict[str, RuleResult]:
     """What the application's rules say of an interaction, by the name of the rule."""
     return {name: RULES[name](interaction, application) for name in application.rules}
 
@@ -123,14 +123,14 @@ def kinds_of_pii(text: str) -> Counter[str]:
     return found
 
 
-def _pii(interaction: Interaction, _application: Application) -> Found:
+def _pii(interaction: Interaction, _application: Application) -> RuleResult:
     """Personal data or secrets in the answer; those that the prompt has already are told apart."""
     found = kinds_of_pii(interaction.response)
     if not found:
-        return Found(0.0, "none", {})
+        return RuleResult(0.0, "none", {})
     asked = kinds_of_pii(interaction.prompt)
     details = {"category": "+".join(sorted(found)), "kinds": dict(sorted(found.items()))}
-    return Found(1.0, "found", {**details, "in_prompt": sorted(found.keys() & asked.keys())})
+    return RuleResult(1.0, "found", {**details, "in_prompt": sorted(found.keys() & asked.keys())})
 
 
 # --- Refusals -------------------------------------------------------------------------------------------------------
@@ -154,14 +154,14 @@ _DECLINES = re.compile(
 _LONGEST_REFUSAL = 600  # characters: what is longer goes on to answer
 
 
-def _refusal(interaction: Interaction, _application: Application) -> Found:
+def _refusal(interaction: Interaction, _application: Application) -> RuleResult:
     """The model declines: its API says so, or the answer begins with the words for it and has not much more."""
     if interaction.is_refusal:
-        return Found(1.0, "refusal", {"told_by": "api"})
+        return RuleResult(1.0, "refusal", {"told_by": "api"})
     response = interaction.response.strip()
     if len(response) <= _LONGEST_REFUSAL and _DECLINES.match(response.replace("\u2019", "'")):
-        return Found(1.0, "refusal", {"told_by": "words"})
-    return Found(0.0, "none", {})
+        return RuleResult(1.0, "refusal", {"told_by": "words"})
+    return RuleResult(0.0, "none", {})
 
 
 # --- Form -----------------------------------------------------------------------------------------------------------
@@ -169,31 +169,31 @@ def _refusal(interaction: Interaction, _application: Application) -> Found:
 _NOTHING = {"null", "undefined", "nan"}  # what a program writes for nothing
 
 
-def _empty(interaction: Interaction, _application: Application) -> Found:
+def _empty(interaction: Interaction, _application: Application) -> RuleResult:
     """No letter or digit in the answer, or a program's word for nothing. Without any text it is no interaction."""
     response = interaction.response.strip()
     is_empty = response.lower() in _NOTHING or not any(character.isalnum() for character in response)
-    return Found(float(is_empty), "empty" if is_empty else "none", {})
+    return RuleResult(float(is_empty), "empty" if is_empty else "none", {})
 
 
-def _too_long(interaction: Interaction, application: Application) -> Found:
+def _too_long(interaction: Interaction, application: Application) -> RuleResult:
     """More characters than the application's answers should have."""
     is_long = len(interaction.response) > application.longest_answer
-    return Found(float(is_long), "too_long" if is_long else "none", {"longest": application.longest_answer})
+    return RuleResult(float(is_long), "too_long" if is_long else "none", {"longest": application.longest_answer})
 
 
-def _language(interaction: Interaction, application: Application) -> Found:
+def _language(interaction: Interaction, application: Application) -> RuleResult:
     """Another language than the application's `languages`, or without those another than the prompt's."""
     found = language_of(interaction.response)
     expected: set[str] = set(application.languages)
     if not expected and (asked := language_of(interaction.prompt)):
         expected = {asked}
     if not found or not expected:
-        return Found(None, found or "unknown", {})
-    return Found(float(found not in expected), found, {"expected": sorted(expected)})
+        return RuleResult(None, found or "unknown", {})
+    return RuleResult(float(found not in expected), found, {"expected": sorted(expected)})
 
 
-RULES: Mapping[str, Callable[[Interaction, Application], Found]] = {
+RULES: Mapping[str, Callable[[Interaction, Application], RuleResult]] = {
     "pii": _pii,
     "refusal": _refusal,
     "empty": _empty,

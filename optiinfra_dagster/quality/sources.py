@@ -11,7 +11,7 @@ from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.quality.counts import LOOKED_AT, Filter, Sight, SourceCounts
 from optiinfra_dagster.quality.files import FileSource, Memory
-from optiinfra_dagster.quality.interactions import BadLine, Item, Wanted
+from optiinfra_dagster.quality.interactions import BadLine, Item, LogRecord
 from optiinfra_dagster.quality.logs.reader import MAX_LINE_BYTES, read_rows
 from optiinfra_dagster.quality.stores import open_store
 from optiinfra_dagster.storage.interactions import LoggedTable, logged_interactions
@@ -28,7 +28,7 @@ class InteractionSource(Protocol):
     place: str
     counts: SourceCounts
 
-    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Wanted]:
+    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[LogRecord]:
         """What was logged of [start, end) on a provider, as it comes; bad lines are counted and left out.
 
         Raises:
@@ -108,7 +108,7 @@ class TableSource:
         self.counts = SourceCounts()
         self._clickhouse, self._customer_id, self._default = clickhouse, customer_id, default_provider
 
-    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Wanted]:
+    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[LogRecord]:
         """See `InteractionSource`. ClickHouse is held meanwhile: nothing else may be waited for between two items."""
         self.counts = counts = SourceCounts()
         return self._fetch(provider, start, end, Filter(provider, start, end, self._default, counts))
@@ -149,7 +149,7 @@ class TableSource:
                 if item.timestamp is None or start <= item.timestamp < end:  # not of the minutes around
                     yield item
 
-    def _fetch(self, provider: str, start: datetime, end: datetime, window: Filter) -> Iterator[Wanted]:
+    def _fetch(self, provider: str, start: datetime, end: datetime, window: Filter) -> Iterator[LogRecord]:
         counts = self.counts
         # Before the rows: what comes between is found to be new the next time.
         there = logged_contents(self._clickhouse, self._customer_id, start, end)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from optiinfra_dagster.config.token_prices import TokenPrice
-    from optiinfra_dagster.quality.interactions import Skipped
+    from optiinfra_dagster.quality.interactions import SkippedCall
 
 BINS_PER_OCTAVE = 12
 
@@ -49,7 +49,7 @@ class Usage:
     def __init__(self) -> None:
         self._used: dict[tuple[str, str], _ModelUsage] = {}
 
-    def add(self, item: Interaction | Skipped) -> None:
+    def add(self, item: Interaction | SkippedCall) -> None:
         """Count a call."""
         used = self._used.get((item.application_id, item.model_name))
         if used is None:
@@ -102,7 +102,7 @@ class Usage:
             yield ApplicationRow("usage", window, application_id, min(used.names, default=""), model, details=details)
 
 
-def used_in_full(item: Interaction | Skipped) -> bool:
+def used_in_full(item: Interaction | SkippedCall) -> bool:
     """True for a call that did not fail: how long a failure took is no latency of answers."""
     return isinstance(item, Interaction) or item.kind is not Skip.FAILED
 

@@ -1,4 +1,4 @@
-"""Tells ClickHouse how the customers have their costs allocated: cost/allocation is computed there."""
+"""Stores the customers' rules of cost allocation in ClickHouse, where the reader cost/allocation is computed."""
 
 from __future__ import annotations
 

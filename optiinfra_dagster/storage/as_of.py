@@ -1,4 +1,4 @@
-"""Whether what was known at a time is still there: an answer as of a time is whole, or it is refused.
+"""Checks that all rows of a past time are still stored: an answer as of a time is whole, or it is refused.
 
 The ledger tells which batch of each slice was published then, and how many rows it had; the tables tell which are
 left. Rows go when their batch has been superseded for long enough (`superseded`), when they expire, and when a customer
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from optiinfra_dagster.storage.readers import Source, Wanted
+    from optiinfra_dagster.storage.readers import RowFilter, Source
     from optiinfra_dagster.storage.sql import Reader
 
 _FOREVER = datetime(2100, 1, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ _BILLS = {"cost": "cost_kind = 'estimated'", "cost_billed": "cost_kind = 'billed
 
 
 def checked_time(typed: str, now: datetime) -> datetime:
-    """The time that a person typed.
+    """The time that a person typed, after a check that it is a time of the past.
 
     Raises:
         UsageError: it is no time, or in the future.
@@ -60,7 +60,7 @@ def refuse_other_table(client: Client, reader: Reader, time: datetime) -> None:
             )
 
 
-def refuse_lost(client: Client, source: Source, wanted: Wanted, name: str) -> None:
+def refuse_lost(client: Client, source: Source, wanted: RowFilter, name: str) -> None:
     """Raise unless every row that was published of what is wanted, at the time it is wanted as of, is still there.
 
     To be called after the rows were read: rows only go, so what is whole now was whole then.
@@ -99,7 +99,7 @@ class _Part:
     of_all: bool = False  # a slice is a whole window
 
 
-def _parts(client: Client, source: Source, wanted: Wanted) -> Iterator[_Part]:
+def _parts(client: Client, source: Source, wanted: RowFilter) -> Iterator[_Part]:
     """What is read, but for a history: its rows stay."""
     if source.is_history:
         return
@@ -121,7 +121,7 @@ def _parts(client: Client, source: Source, wanted: Wanted) -> Iterator[_Part]:
         yield _Part(wanted.family, f"{wanted.family}_metrics", begin, end)
 
 
-def _lost(client: Client, part: _Part, wanted: Wanted, end: datetime) -> tuple[int, str, str, int, int]:
+def _lost(client: Client, part: _Part, wanted: RowFilter, end: datetime) -> tuple[int, str, str, int, int]:
     """How many slices lack rows that were known at the time, and their first and last window.
 
     Then, of all batches that lack rows: when the last of them was superseded (ms), and how many never were.

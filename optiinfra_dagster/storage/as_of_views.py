@@ -32,7 +32,7 @@ def name_of(view: str) -> str:
 
 
 def call(view: str) -> str:
-    """What stands in a FROM for the same rows as of the parameter `as_of`."""
+    """The text for a FROM that gives a view's rows as of the parameter `as_of`."""
     return f"{name_of(view)}(as_of = {PARAMETER})"
 
 
@@ -42,7 +42,7 @@ def text(time: datetime) -> str:
 
 
 def derive(client: Client, topology: Topology) -> None:
-    """Make the views that there are not yet, and anew those whose view of what is known now is another by now."""
+    """Make the views that are missing, and again those whose view of what is known now has changed since."""
     rows = client.query(
         "SELECT name, as_select FROM system.tables WHERE database = currentDatabase() AND engine = 'View' "
         "AND (endsWith(name, '_current') OR name = 'costs' OR endsWith(name, '_as_of'))"

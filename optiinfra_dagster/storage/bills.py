@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from optiinfra_dagster.model.cost import LeftOut
     from optiinfra_dagster.model.slices import MergeBilledAccounts, SliceKey
-    from optiinfra_dagster.storage.ledger import Published
+    from optiinfra_dagster.storage.ledger import PublishedBatch
 
 # --- Imports of bills ------------------------------------------------------------------------------------------------
 
@@ -363,7 +363,7 @@ def days_outside(
 
 
 def note_restatements(
-    client: Client, rows: pa.Table, old: pa.Table, before: Mapping[SliceKey, Published], at: datetime
+    client: Client, rows: pa.Table, old: pa.Table, before: Mapping[SliceKey, PublishedBatch], at: datetime
 ) -> int:
     """Record the restatements of published days, by service; to be called before the days are published again.
 

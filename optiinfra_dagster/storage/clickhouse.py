@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.config.keeping import Keeping
+from optiinfra_dagster.config.retention import Retention
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import migrations
 from optiinfra_dagster.storage.database import DATABASE, use_database
-from optiinfra_dagster.storage.embedded import Engine
+from optiinfra_dagster.storage.embedded import Engine, load_library
 from optiinfra_dagster.storage.replicas import Replicas
 from optiinfra_dagster.storage.server import ALLOWED, Server
 from optiinfra_dagster.storage.topology import SINGLE, Topology, detect
@@ -78,10 +78,10 @@ class ClickHouse:
         linger: float = 0.0,
         answer_seconds: int = ANSWER_SECONDS,
         replication: Replication | None = None,
-        keeping: Keeping | None = None,
+        keeping: Retention | None = None,
     ) -> None:
         self._replication_asked = replication
-        self.keeping = keeping or Keeping()
+        self.keeping = keeping or Retention()
         self._lock = threading.RLock()
         self._client: Client | None = None  # of a session
         self._schema_checked = False
@@ -212,6 +212,7 @@ class ClickHouse:
         import clickhouse_connect
         from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
+        load_library()
         try:
             client = clickhouse_connect.get_client(interface="chdb", path=str(self.path), settings=dict(SETTINGS))
             use_database(client, DATABASE, create=True)

@@ -1,4 +1,4 @@
-"""Coverage as states: what changed since the last time is written, what did not is not."""
+"""Coverage of metrics, stored as states with a begin and an end: only what changed since the last time is written."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def record(client: Client, dataset: str, covered: Sequence[WindowCoverage], vers
 
 
 def forget(client: Client, before: datetime) -> None:
-    """Delete the states that were over before a time: machines that come and go would add to every look for ever.
+    """Delete the states that were over before a time; with each machine that comes and goes, reading would take longer.
 
     By key, and so with the row from when the state lasted, which would be back without the one that closed it. That is
     also why the table has no TTL.

@@ -1,4 +1,4 @@
-"""Runs the statements that make, change and drop tables and views, in the form that the server's topology wants.
+"""Runs the statements that make, change and drop tables and views, on one server or on all replicas.
 
 The files of `sql/schema/` say plain engines, which is what one server, the embedded engine and ClickHouse Cloud take.
 Elsewhere a table has the Replicated engine of the same name; in a database of the engine Replicated the statement

@@ -72,6 +72,6 @@ def delete_where(client: Client, table: str, where: str) -> None:
 
 
 def quote(text: str) -> str:
-    """A text as a statement has it."""
+    """A text as a literal of SQL, quoted and escaped."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

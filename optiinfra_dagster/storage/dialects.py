@@ -1,4 +1,4 @@
-"""How each judge's server is to be asked (`judge_dialects`), as it was found out before."""
+"""Stores how each judge's server has to be asked (`judge_dialects`), so that it is found out once."""
 
 from __future__ import annotations
 

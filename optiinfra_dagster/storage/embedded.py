@@ -3,11 +3,16 @@
 One process at a time can have the folder open, and opening costs 0.3 CPU-s, most of it for attaching tables, where what
 a session does often takes a hundredth of that. So an engine may stay open for the sessions that follow, but not while
 another process waits: to wait, a process holds the lock `<folder>.queue`, which whoever has the folder can see.
+
+ClickHouse's `lazy_load_tables` would halve what opening costs. In 26.9 tables that were attached so refuse every delete
+and are missing in `system.parts`: https://github.com/ClickHouse/ClickHouse/issues/120415 and 120416.
 """
 
 from __future__ import annotations
 
 import atexit
+import importlib
+import sys
 import tempfile
 import threading
 import time
@@ -41,6 +46,22 @@ def holder(path: Path) -> str:
                 command = Path(f"/proc/{int(fields[4])}/comm").read_text(encoding="utf-8", errors="replace")
                 return f"process {fields[4]} ({command.strip()})"
     return ""
+
+
+def load_library() -> None:
+    """Load the engine's library, without pyarrow and its numpy where nothing needed them before: 0.13 CPU-s.
+
+    chdb does without pyarrow where it is not installed (its `state/sqlitelike.py`), which `None` says, and looks for it
+    when it is loaded, for answers as Arrow tables; clickhouse-connect makes those itself. Another thread must not find
+    it missing meanwhile, so it is hidden only where there is none.
+    """
+    if "pyarrow" in sys.modules or threading.active_count() > 1:
+        return
+    sys.modules["pyarrow"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("chdb.state")
+    finally:
+        del sys.modules["pyarrow"]
 
 
 class Engine:

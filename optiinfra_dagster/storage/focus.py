@@ -41,8 +41,8 @@ _WHERE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Whose charges: those of days from `first`, before `end`; `provider` "" is every cloud."""
+class ChargeFilter:
+    """Which charges are exported: a customer's, of days from `first` to before `end`; `provider` "" is every cloud."""
 
     customer: str
     first: date
@@ -83,7 +83,7 @@ class Charges:
     commits: bool
 
 
-def accounts(client: Client, wanted: Wanted) -> list[Account]:
+def accounts(client: Client, wanted: ChargeFilter) -> list[Account]:
     """The accounts of which a bill has settled on one of the days, or was read and has not."""
     rows = client.query(
         "SELECT provider, sub_account_id, uniqExactIf(toDate(window_start, 'UTC'), is_settled) "
@@ -96,7 +96,7 @@ def accounts(client: Client, wanted: Wanted) -> list[Account]:
     return [Account(*row) for row in rows]
 
 
-def charges(client: Client, wanted: Wanted) -> list[Charges]:
+def charges(client: Client, wanted: ChargeFilter) -> list[Charges]:
     """The charges of each source."""
     rows = client.query(
         "SELECT x_Provider, x_SourceId, count(), "  # noqa: S608 - the condition is the code's own
@@ -109,7 +109,7 @@ def charges(client: Client, wanted: Wanted) -> list[Charges]:
     return [Charges(*row) for row in rows]
 
 
-def write(client: Client, wanted: Wanted, version: str, path: Path, *, embedded: bool) -> None:
+def write(client: Client, wanted: ChargeFilter, version: str, path: Path, *, embedded: bool) -> None:
     """Write the charges to a file, which is there once it is whole; its ending names the format.
 
     An engine inside this process writes it itself, a server sends it: neither is ever held in memory as a whole.
@@ -145,6 +145,6 @@ def write(client: Client, wanted: Wanted, version: str, path: Path, *, embedded:
         part.unlink(missing_ok=True)
 
 
-def days_of(wanted: Wanted, today: date) -> int:
+def days_of(wanted: ChargeFilter, today: date) -> int:
     """How many of the days are over."""
     return max(0, (min(wanted.end, today) - wanted.first) // timedelta(days=1))

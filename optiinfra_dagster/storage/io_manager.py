@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.slices import AlreadyPublished, SliceResult, SliceStatus
+from optiinfra_dagster.model.slices import PublishedWindows, SliceResult, SliceStatus
 from optiinfra_dagster.storage import descriptions, readers
 from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.storage.report import Report
@@ -39,7 +39,7 @@ CPU_SECONDS = "cpu_seconds"  # in every output's metadata: what the process spen
 class SliceStream:
     """The output of a collection asset: its slices as they finish, in batches that are each worth a flush."""
 
-    batches: Iterable[Sequence[SliceResult | AlreadyPublished]]
+    batches: Iterable[Sequence[SliceResult | PublishedWindows]]
 
 
 @dataclass(frozen=True)

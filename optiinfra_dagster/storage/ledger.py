@@ -30,7 +30,7 @@ _LAST_DIGIT = Decimal("1e-9")  # of what the ledger says that calls cost
 
 @dataclass(slots=True)
 class LedgerRow:
-    """A ledger row in the making: the outcome of one slice of a flush.
+    """A row that is to be written to the ledger: the outcome of one slice of a flush.
 
     `batch` is None for the batch of the flush; an attempt that gave the published content again names the batch that
     holds it, so its API calls are kept and nothing is written twice.
@@ -48,7 +48,7 @@ class LedgerRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedBatch:
     """The newest published batch of a slice."""
 
     batch: int
@@ -61,7 +61,7 @@ class Published:
 
 def published(
     client: Client, dataset: str, windows: Collection[datetime], customers: Sequence[str] | None = None
-) -> dict[SliceKey, Published]:
+) -> dict[SliceKey, PublishedBatch]:
     """The newest published batch of each slice of `dataset` between the first and the last of `windows`."""
     if not windows:
         return {}
@@ -70,12 +70,12 @@ def published(
         parameters={"dataset": dataset, **_between(windows), "customers": list(customers or [])},
     ).result_rows
     return {
-        SliceKey(customer, provider, _utc(seconds)): Published(batch, SliceStatus(status), *facts)
+        SliceKey(customer, provider, _utc(seconds)): PublishedBatch(batch, SliceStatus(status), *facts)
         for customer, provider, seconds, batch, status, *facts in rows
     }
 
 
-def next_batch(newest: Iterable[Published], now: Callable[[], int] = time.time_ns) -> int:
+def next_batch(newest: Iterable[PublishedBatch], now: Callable[[], int] = time.time_ns) -> int:
     """A number higher than any batch in `newest`, and in practice than any other: nanoseconds since the epoch.
 
     A clock that went backwards is overtaken by counting on from the highest number seen, by a step of up to a second
@@ -218,21 +218,21 @@ def slice_states(
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
-    """The cost of a customer's calls to one provider this month, and whether its budget already stopped a slice."""
+class MonthSpend:
+    """A customer's month at one provider: the cost of the calls, and whether the budget already stopped a slice."""
 
     usd: Decimal = Decimal(0)
     stopped: bool = False
 
 
-def spent_this_month(client: Client, provider: str, customers: Sequence[str], now: datetime) -> dict[str, Spent]:
+def spent_this_month(client: Client, provider: str, customers: Sequence[str], now: datetime) -> dict[str, MonthSpend]:
     """The cost of the calls of this calendar month (UTC) by customer; one that is not there spent nothing."""
     begin = now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     rows = client.query(
         read_sql("queries/spent_since"),
         parameters={"provider": provider, "customers": list(customers), "begin": int(begin.timestamp())},
     ).result_rows
-    return {customer: Spent(Decimal(usd), bool(stopped)) for customer, usd, stopped in rows}
+    return {customer: MonthSpend(Decimal(usd), bool(stopped)) for customer, usd, stopped in rows}
 
 
 def stopped_by_budget(client: Client, provider: str, windows: Collection[datetime]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Rows as lines of CSV or JSON by expressions alone, for a user of ClickHouse who may not send settings.
+"""Makes CSV and JSON by expressions within a SELECT, for users of ClickHouse who may not send settings.
 
 The text is the same as that of `text` and `focus`, which tell the server by settings how to write times, decimals and
 nulls. Without them each row is one text, which the format TabSeparatedRaw leaves as it is.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from optiinfra_dagster.model.slices import SliceKey, SliceResult
-    from optiinfra_dagster.storage.ledger import Published
+    from optiinfra_dagster.storage.ledger import PublishedBatch
     from optiinfra_dagster.storage.schema import Dataset
 
 Content = Mapping[tuple[str, str, int], tuple[int, int]]
@@ -46,7 +46,7 @@ class CombinedSlices:
 
 
 def combine(
-    client: Client, dataset: Dataset, slices: SliceResult, content: Content, before: Mapping[SliceKey, Published]
+    client: Client, dataset: Dataset, slices: SliceResult, content: Content, before: Mapping[SliceKey, PublishedBatch]
 ) -> CombinedSlices:
     """Combine slices, with the `content` of their rows, by their write mode with what is published, `before`."""
     match slices.mode:
@@ -81,7 +81,7 @@ def read_current(
 
 
 def _replaced(
-    slices: SliceResult, rows: pa.Table | None, content: Content, before: Mapping[SliceKey, Published]
+    slices: SliceResult, rows: pa.Table | None, content: Content, before: Mapping[SliceKey, PublishedBatch]
 ) -> CombinedSlices:
     """The slices with `rows`; none is written whose content is published, or more complete."""
     combined = CombinedSlices()
@@ -122,7 +122,7 @@ def _of_windows(rows: pa.Table, windows: Collection[datetime], *, of: int | None
 
 
 def _with_late_points(
-    client: Client, dataset: Dataset, slices: SliceResult, content: Content, before: Mapping[SliceKey, Published]
+    client: Client, dataset: Dataset, slices: SliceResult, content: Content, before: Mapping[SliceKey, PublishedBatch]
 ) -> CombinedSlices:
     """The published windows among the slices, with the points that differ from the published ones or are new.
 
@@ -184,7 +184,7 @@ def _with_billed_accounts(
     dataset: Dataset,
     slices: SliceResult,
     content: Content,
-    before: Mapping[SliceKey, Published],
+    before: Mapping[SliceKey, PublishedBatch],
     mode: MergeBilledAccounts,
 ) -> CombinedSlices:
     """Billed days completed with what is published of them; the restatements among them are noted."""

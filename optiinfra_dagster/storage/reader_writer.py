@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.slices import SliceKey, SliceStatus
-from optiinfra_dagster.storage import reader_tables, superseded
+from optiinfra_dagster.storage import reader_tables, superseded_batches
 from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.deletes import delete_batches
 from optiinfra_dagster.storage.ledger import LedgerRow, next_batch, publish, published
@@ -157,7 +157,7 @@ def write_select(
             # The batch that this one supersedes is not due yet.
             if found_batch < batch and window in counts and not (key in before and before[key].batch == found_batch):
                 old.setdefault(key, []).append(found_batch)
-        leftovers = superseded.due(client, table, old, clickhouse.keeping, datetime.now(UTC))
+        leftovers = superseded_batches.due(client, table, old, clickhouse.keeping, datetime.now(UTC))
         delete_batches(client, table, "1", leftovers)
         steps("cleaned")
     return counts

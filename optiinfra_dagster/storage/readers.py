@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.storage import as_of_views, cost_shown
+from optiinfra_dagster.storage import as_of_views, cost_choice
 from optiinfra_dagster.storage.reader_tables import shown_table
 from optiinfra_dagster.storage.sql import read_sql, readers
 
@@ -44,8 +44,8 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Whose rows, and which of them. An empty text and None are no limit.
+class RowFilter:
+    """Which rows are asked for: of which customer, family, times and resource. An empty text and None are no limit.
 
     `slices` are the windows to read by provider, instead of a range of times; the provider "" stands for all others.
     """
@@ -57,14 +57,14 @@ class Wanted:
     end: datetime | None = None
     resource_id: str = ""
     limit: int | None = None
-    cost: str = "billed"  # which of `cost_shown.COSTS` the amount is
+    cost: str = "billed"  # which of `cost_choice.COSTS` the amount is
     slices: Mapping[str, datetime] = field(default_factory=dict)
     as_of: datetime | None = None  # what was known at a time, instead of now
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The rows that are wanted, before it is said which of their columns, in the order for people."""
+    """A SELECT of the rows that are asked for, in the order for people; its columns are chosen when it is run."""
 
     types: Mapping[str, str]  # of the columns
     rows: str  # a SELECT
@@ -171,7 +171,7 @@ def columns(client: Client, view: str) -> dict[str, str]:
     return {row[0]: row[1] for row in client.query(f"DESCRIBE TABLE {view}").result_rows}
 
 
-def statement(source: Source, wanted: Wanted, types: Mapping[str, str]) -> Statement:
+def statement(source: Source, wanted: RowFilter, types: Mapping[str, str]) -> Statement:
     """The rows that are wanted. `types` are those of `columns`."""
     conditions = ["customer_id = {customer:String}"]
     if wanted.provider:
@@ -188,7 +188,7 @@ def statement(source: Source, wanted: Wanted, types: Mapping[str, str]) -> State
     if wanted.resource_id:
         conditions.append("resource_id = {resource:String}")
     conditions += _of_slices(wanted.slices)
-    instead = [f"{sql} AS {name}" for name, sql in cost_shown.instead(wanted.cost, types).items()]
+    instead = [f"{sql} AS {name}" for name, sql in cost_choice.instead(wanted.cost, types).items()]
     list_of_instead = f" REPLACE ({', '.join(instead)})" if instead else ""
     parameters = {
         "customer": wanted.customer,
@@ -275,7 +275,7 @@ class Standing:
     error: str
 
 
-def standings(client: Client, wanted: Wanted, providers: Collection[str]) -> dict[str, Standing]:
+def standings(client: Client, wanted: RowFilter, providers: Collection[str]) -> dict[str, Standing]:
     """By provider, those of the customer's family that the ledger knows something of.
 
     It is read as a whole only where its last day does not tell of all `providers` that are expected.
@@ -331,7 +331,7 @@ def computed(
     return found
 
 
-def is_collected(client: Client, wanted: Wanted) -> bool:
+def is_collected(client: Client, wanted: RowFilter) -> bool:
     """True if a slice of the customer's family was published in the times that are wanted."""
     ledger = as_of_views.call("published_batches") if wanted.as_of else "published_batches"
     ((count,),) = client.query(

@@ -12,9 +12,9 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import UsageError
 from optiinfra_dagster.model.text import ago
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
-from optiinfra_dagster.storage import as_of, cost_shown, readers
+from optiinfra_dagster.storage import as_of, cost_choice, readers
 from optiinfra_dagster.storage.database import LEDGER_TABLE
-from optiinfra_dagster.storage.readers import Wanted, sources
+from optiinfra_dagster.storage.readers import RowFilter, sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A reading as it was typed."""
+    """What a person asked `optiinfra read` for, as it was typed."""
 
     family: str
     reader: str
@@ -49,7 +49,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Result(Generic[T]):
-    """The rows of a reading, in the form its caller wanted; None where none was ever published.
+    """The answer of `read_rows`: the rows in the form that its caller wanted; None where none was ever published.
 
     `note` says why there are none, `warnings` which providers are late or failed. `title` is what stands above a table.
     `slices` are the windows that were read by provider, the newest of each; none where a range of times was asked for.
@@ -62,11 +62,11 @@ class Result(Generic[T]):
     slices: Mapping[str, datetime] = field(default_factory=dict)
 
 
-Taken = tuple[T, bool]  # rows in some form, and whether there are any
+FoundRows = tuple[T, bool]  # rows in some form, and whether there are any
 
 
 def known(family: str, reader: str) -> Source:
-    """The source that a reader is read from.
+    """Check that there is such a reader; returns the source that it is read from.
 
     Raises:
         UsageError: there is no such family or reader.
@@ -87,7 +87,7 @@ def read_rows(
     clickhouse: ClickHouse,
     settings: Settings,
     query: Query,
-    take: Callable[[Client, Statement], Taken[T]],
+    take: Callable[[Client, Statement], FoundRows[T]],
     *,
     now: datetime | None = None,
 ) -> Result[T]:
@@ -151,7 +151,7 @@ def read_rows(
     return Result(rows, note, late, title, {name: at for name, at in slices.items() if name} if is_newest else {})
 
 
-def as_records(client: Client, statement: Statement) -> Taken[list[dict[str, Any]]]:
+def as_records(client: Client, statement: Statement) -> FoundRows[list[dict[str, Any]]]:
     """All rows with all columns, as values."""
     rows = readers.records(client, statement)
     return rows, bool(rows)
@@ -179,7 +179,7 @@ def _slices(
     return {"": max(slices.values()), **slices} if slices else {}
 
 
-def _statement(client: Client, source: Source, query: Query, wanted: Wanted) -> Statement:
+def _statement(client: Client, source: Source, query: Query, wanted: RowFilter) -> Statement:
     """What is wanted as a SELECT, after a check that the source can tell it."""
     columns = readers.columns(client, source.view)
     name = f"{query.family} {query.reader}"
@@ -187,7 +187,7 @@ def _statement(client: Client, source: Source, query: Query, wanted: Wanted) -> 
         raise UsageError(f"{name} has no rows per resource: leave out --resource-id.")
     if query.provider and "provider" not in columns:
         raise UsageError(f"{name} has no rows per provider: leave out --provider.")
-    if not cost_shown.has(query.cost, columns):
+    if not cost_choice.has(query.cost, columns):
         raise UsageError(f"{name} does not tell the {query.cost} cost of its rows: leave out --cost.")
     if "provider" not in columns:
         wanted = replace(wanted, slices={"": wanted.slices[""]} if wanted.slices else {})
@@ -243,7 +243,7 @@ def _why_never(query: Query, customer: Customer, found: Mapping[str, Standing], 
     return f"{said}: {newest.error.rstrip('.')}" if newest.error else said
 
 
-def _checked(query: Query) -> Wanted:
+def _checked(query: Query) -> RowFilter:
     """Resolve a query, after a check that its provider exists and that its times make a range."""
     if query.provider and query.provider not in PROVIDERS:
         raise UsageError(
@@ -256,7 +256,7 @@ def _checked(query: Query) -> Wanted:
         raise UsageError(f"--from {query.from_} is in the future; it is {now:%Y-%m-%dT%H:%MZ} now.")
     if begin and end and begin >= end:
         raise UsageError(f"--from {query.from_} is not before --to {query.to}: swap them, or widen the range.")
-    return Wanted(
+    return RowFilter(
         query.family,
         query.customer,
         query.provider or "",
@@ -269,7 +269,7 @@ def _checked(query: Query) -> Wanted:
     )
 
 
-def _why_empty(client: Client, query: Query, wanted: Wanted, nothing: str) -> str:
+def _why_empty(client: Client, query: Query, wanted: RowFilter, nothing: str) -> str:
     """A note on an empty result: nothing was collected, or nothing was found in what was collected."""
     if not readers.is_collected(client, wanted):
         return f"No rows: no {query.family} of {_whom(query)} was collected in that time."

@@ -10,9 +10,9 @@ import dagster as dg
 
 from optiinfra_dagster.model.cost import by_month
 from optiinfra_dagster.model.slices import (
-    AlreadyPublished,
     MergeBilledAccounts,
     MergeLatePoints,
+    PublishedWindows,
     SliceResult,
     SliceStatus,
 )
@@ -55,12 +55,12 @@ class Report:
         )
         self._permanent = True
 
-    def add(self, batch: Sequence[SliceResult | AlreadyPublished], flushed: FlushResult) -> None:
+    def add(self, batch: Sequence[SliceResult | PublishedWindows], flushed: FlushResult) -> None:
         """Count a flush."""
         from optiinfra_dagster.storage.cost_rows import left_out_in  # and pyarrow, which the definitions do without
 
         for item in batch:
-            if isinstance(item, AlreadyPublished):
+            if isinstance(item, PublishedWindows):
                 self._count(item, "already published", item.rows)
                 continue
             self.api_calls += item.api_calls
@@ -82,7 +82,7 @@ class Report:
         self.corrected += flushed.corrected
         self.reread += flushed.reread
 
-    def _count(self, item: SliceResult | AlreadyPublished, outcome: str, rows: int) -> None:
+    def _count(self, item: SliceResult | PublishedWindows, outcome: str, rows: int) -> None:
         self.outcomes[outcome] += len(item.windows)
         customer = self.customers[item.customer_id]
         customer["slices"] += len(item.windows)

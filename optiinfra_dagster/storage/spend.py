@@ -32,7 +32,7 @@ class Amount(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Purse:
-    """Whose day is spent from: a customer's at a time, its part for windows of the past or the other, by one cloud."""
+    """A part of a customer's daily budget for the judge: one cloud's, for windows of the past or for current ones."""
 
     customer_id: str
     at: datetime

@@ -54,7 +54,7 @@ class _Cluster:
 
 
 def detect(client: Client, asked: Replication | None) -> Topology:
-    """What the server is; `asked` is what the settings say, None to find out.
+    """Find out who replicates the server's tables; `asked` is what the settings say, None where they say nothing.
 
     Raises:
         StorageError: it is too old, is not what was asked for, or would work by half.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
-from optiinfra_dagster.model.quality import Failure, Said, Verdict
+from optiinfra_dagster.model.quality import Failure, JudgeAnswer, Verdict
 from optiinfra_dagster.storage.inserts import insert_rows
 from optiinfra_dagster.storage.spend import Spend
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
-_SAID: TypeAdapter[Said] = TypeAdapter(Said)
+_SAID: TypeAdapter[JudgeAnswer] = TypeAdapter(JudgeAnswer)
 
 KEYS_PER_QUERY = 5_000  # parameters travel in the URL, of which ClickHouse reads 1 MiB
 
@@ -101,7 +101,7 @@ class Verdicts:
                 insert_rows(client, "application_verdicts", _COLUMNS, rows, token=uuid.uuid4().hex)
 
 
-def _to_json(said: Said | None, *, store_text: bool) -> str:
+def _to_json(said: JudgeAnswer | None, *, store_text: bool) -> str:
     if said is None:
         return ""
     return (said if store_text else said.without_evidence()).model_dump_json()

@@ -21,11 +21,11 @@ import numpy as np
 import pyarrow as pa
 
 from optiinfra_dagster.model.errors import StorageError
-from optiinfra_dagster.model.slices import AlreadyPublished, SliceKey, SliceResult
-from optiinfra_dagster.storage import arrow, coverage, merge, superseded
+from optiinfra_dagster.model.slices import PublishedWindows, SliceKey, SliceResult
+from optiinfra_dagster.storage import arrow, coverage, merge, superseded_batches
 from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.deletes import delete_batches
-from optiinfra_dagster.storage.ledger import LedgerRow, Published, next_batch, publish, published
+from optiinfra_dagster.storage.ledger import LedgerRow, PublishedBatch, next_batch, publish, published
 from optiinfra_dagster.storage.schema import BILLED
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Writer:
         self._run_id = run_id
         self._step = steps
 
-    def flush(self, batch: Sequence[SliceResult | AlreadyPublished]) -> FlushResult:
+    def flush(self, batch: Sequence[SliceResult | PublishedWindows]) -> FlushResult:
         """Write, verify, publish and clean up a batch's slices together; of those published already, only clean up.
 
         Raises:
@@ -127,7 +127,7 @@ class Writer:
         client: Client,
         rows: pa.Table | None,
         entries: Sequence[LedgerRow],
-        before: Mapping[SliceKey, Published],
+        before: Mapping[SliceKey, PublishedBatch],
         keys: Sequence[SliceKey],
         covered: Sequence[coverage.WindowCoverage] = (),
         above: int = 0,
@@ -147,7 +147,7 @@ class Writer:
             publish(client, self._dataset.name, entries, batch, self._run_id)
         self._step("published")
         now, keeping = datetime.now(UTC), self._clickhouse.keeping
-        leftovers = found.rubbish + superseded.due(client, self._dataset.name, found.old, keeping, now)
+        leftovers = found.rubbish + superseded_batches.due(client, self._dataset.name, found.old, keeping, now)
         delete_batches(client, self._dataset.table, self._dataset.where, leftovers)
         self._step("cleaned")
         return found.orphans
@@ -201,7 +201,7 @@ class Writer:
         self,
         client: Client,
         entries: Sequence[LedgerRow],
-        before: Mapping[SliceKey, Published],
+        before: Mapping[SliceKey, PublishedBatch],
         batch: int,
         keys: Sequence[SliceKey],
     ) -> _Leftovers:
@@ -274,17 +274,17 @@ class Writer:
 
 
 def by_dataset(
-    batch: Sequence[SliceResult | AlreadyPublished], own: str
-) -> dict[str, list[SliceResult | AlreadyPublished]]:
+    batch: Sequence[SliceResult | PublishedWindows], own: str
+) -> dict[str, list[SliceResult | PublishedWindows]]:
     """The slices of a flush batch by the dataset that they belong to, which is `own` where they name none."""
-    parts: dict[str, list[SliceResult | AlreadyPublished]] = {}
+    parts: dict[str, list[SliceResult | PublishedWindows]] = {}
     for item in batch:
         name = item.dataset if isinstance(item, SliceResult) else ""
         parts.setdefault(name or own, []).append(item)
     return parts
 
 
-def _refuse_duplicates(batch: Sequence[SliceResult | AlreadyPublished]) -> None:
+def _refuse_duplicates(batch: Sequence[SliceResult | PublishedWindows]) -> None:
     seen: set[SliceKey] = set()
     for item in batch:
         keys = item.keys

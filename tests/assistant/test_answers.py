@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mcp import Client
 from mcp_types import CallToolRequestParams
 
-from optiinfra_dagster.assistant import answer, missing
+from optiinfra_dagster.assistant import answer, gaps
 from optiinfra_dagster.assistant.access import Access
 from optiinfra_dagster.assistant.server import make_server
 from optiinfra_dagster.assistant.tools import Tool, source_columns, tools
@@ -151,8 +151,8 @@ def test_times_that_were_never_collected_are_counted(world: World) -> None:
 def test_rows_that_are_kept_no_longer_are_told(world: World) -> None:
     begin = world.newest - timedelta(days=200)
     states = {one["state"] for one in world.ask("performance_metrics", {"from": windows.key(begin)})["coverage"]}
-    assert missing.EXPIRED in states
-    assert missing.EXPIRED not in {
+    assert gaps.EXPIRED in states
+    assert gaps.EXPIRED not in {
         one["state"] for one in world.ask("cost_metrics", {"from": windows.key(begin)})["coverage"]
     }
 

@@ -6,7 +6,8 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -148,6 +149,15 @@ def test_a_webhook_is_told_again_until_it_answers_2xx(told: Told, answer: str, p
     assert len(told.box.mails) == len(told.log) == (1 if phase == "begin" else 2)
     assert all("T0KEN" not in line for line in told.warnings)
     assert f"OPTIINFRA_ALERT_WEBHOOK: it answered {answer[:3]}. It is tried again." in told.warnings[0]
+
+
+def test_a_webhook_is_left_alone_until_the_time_that_it_names(told: Told) -> None:
+    told.hook.answers = [f"503:{format_datetime(datetime.now(UTC) + 5 * MINUTE, usegmt=True)}"]
+    posts = []
+    for minutes in (0, 3, 4, 6):
+        told.tick(trouble(), minutes=minutes)
+        posts.append(len(told.hook.received))
+    assert posts == [1, 1, 1, 2]
 
 
 @pytest.mark.parametrize("answer", ["451 later", "550 no such mailbox"])

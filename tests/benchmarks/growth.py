@@ -31,7 +31,7 @@ from optiinfra_dagster.automation.repair_sensor import repair_requests
 from optiinfra_dagster.automation.status.gather import Look, look
 from optiinfra_dagster.config.settings import Settings, load_settings
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.storage import coverage, superseded
+from optiinfra_dagster.storage import coverage, superseded_batches
 from optiinfra_dagster.storage.sql import readers
 from tests.benchmarks import storage_replay
 from tests.benchmarks.ui_pages import Pages, pages
@@ -185,7 +185,8 @@ class Growth:
             def tidy() -> None:
                 with clickhouse.session() as client:
                     coverage.forget(client, now - timedelta(days=90))
-                    superseded.clear(client, settings.keep_superseded, now + 40 * DAY)  # all that is kept is due
+                    # All that is kept is due.
+                    superseded_batches.clear(client, settings.keep_superseded, now + 40 * DAY)
 
             yield Figure("CPU-s of ClickHouse's part of housekeeping", self._cpu(tidy))
 

@@ -58,8 +58,8 @@ def measure(folder: Path, side: str) -> Side:
 def _ours(folder: Path) -> int:
     from optiinfra_dagster.config.application import Application
     from optiinfra_dagster.providers.object_storage.folder import Folder
-    from optiinfra_dagster.quality.drawing import draw
     from optiinfra_dagster.quality.files import FileSource
+    from optiinfra_dagster.quality.window_calls import draw
 
     source = FileSource(Folder(folder, "interactions"), str(folder), "aws")
     application = Application(interactions="clickhouse", sample_per_window=5)

@@ -187,7 +187,7 @@ def test_rows_of_the_same_key_come_in_the_same_order(world: World) -> None:
     found = rows_of.sources()["cost"]["metrics"]
     with world.spine.clickhouse.session() as client:
         types = rows_of.columns(client, found.view)
-    order = rows_of.statement(found, rows_of.Wanted("cost", "acme"), types).order.split(", ")
+    order = rows_of.statement(found, rows_of.RowFilter("cost", "acme"), types).order.split(", ")
     assert order[: len(found.key) + 1] == [*found.key, found.time]
     assert {"charge_description", "charge_category", "amount"} <= set(order)
     assert len(order) == len(set(order))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 from pydantic import ValidationError
 
-from optiinfra_dagster.config.secrets import CredentialsFile, Endpoint, Held, Reference
+from optiinfra_dagster.config.secrets import CredentialsFile, DeferredValue, Endpoint, Reference
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
 
 SECRET = "hunter2"
@@ -126,7 +126,7 @@ def test_references_to_the_same_source_are_equal_wherever_they_stand() -> None:
 
 
 @pytest.mark.parametrize("kind", [Reference, Endpoint, CredentialsFile])
-def test_a_dump_can_be_read_again(kind: type[Held]) -> None:
+def test_a_dump_can_be_read_again(kind: type[DeferredValue]) -> None:
     held = kind.model_validate({"env": "THE_SECRET"})
     assert kind.model_validate_json(held.model_dump_json()) == held
 

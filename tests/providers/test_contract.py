@@ -19,7 +19,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.cost import BillRequest, Charge
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import CoverageState, MetricsRequest
-from optiinfra_dagster.providers.billing.told import CATEGORIES, TOLD
+from optiinfra_dagster.providers.billing.charge_facts import CATEGORIES, TOLD
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 from tests.support.bills import sums_of, totals_of

@@ -17,13 +17,13 @@ from optiinfra_dagster.providers.vultr import siblings as vultr
 from tests.support.samples import resource
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.model.sizes import MachineType, Sized
+    from optiinfra_dagster.model.sizes import MachineType, SizeStep
 
 # (type, vCPUs, GiB of memory, the smaller type, its vCPUs, its part of the memory)
 Row = tuple[str, float, float | None, str, float, float | None]
 
 
-def as_told(found: Sized | None) -> Row:
+def as_told(found: SizeStep | None) -> Row:
     assert found is not None
     assert found.smaller is not None, found.why_not
     assert found.smaller_vcpus is not None
@@ -33,7 +33,7 @@ def as_told(found: Sized | None) -> Row:
     )  # fmt: skip
 
 
-def why_not(found: Sized | None) -> str:
+def why_not(found: SizeStep | None) -> str:
     assert found is not None
     assert (found.smaller, found.smaller_type, found.smaller_vcpus, found.memory_share) == (None, "", None, None)
     return found.why_not
@@ -42,11 +42,11 @@ def why_not(found: Sized | None) -> str:
 # --- AWS ----------------------------------------------------------------------------------------------------------
 
 
-def ec2(instance_type: str, **changes: Any) -> Sized | None:
+def ec2(instance_type: str, **changes: Any) -> SizeStep | None:
     return aws.sized(resource("i", kind="ec2:instance", metadata={"instance_type": instance_type}, **changes))
 
 
-def rds(instance_class: str) -> Sized | None:
+def rds(instance_class: str) -> SizeStep | None:
     return aws.sized(resource("d", kind="rds:db", metadata={"class": instance_class, "engine": "postgres"}))
 
 
@@ -124,11 +124,11 @@ def test_classes_without_a_smaller_one() -> None:
 # --- Google Cloud ---------------------------------------------------------------------------------------------------
 
 
-def gce(machine_type: str, **facts: Any) -> Sized | None:
+def gce(machine_type: str, **facts: Any) -> SizeStep | None:
     return gcp.sized(resource("i", kind="gcp:instance", metadata={"machine_type": machine_type, **facts}))
 
 
-def cloud_sql(tier: str) -> Sized | None:
+def cloud_sql(tier: str) -> SizeStep | None:
     return gcp.sized(resource("d", kind="gcp:sql_instance", metadata={"class": tier, "engine": "POSTGRES_16"}))
 
 
@@ -198,7 +198,7 @@ def test_tiers_without_a_smaller_one() -> None:
 # --- Azure --------------------------------------------------------------------------------------------------------
 
 
-def vm(size: str, kind: str = "azure:vm", **facts: Any) -> Sized | None:
+def vm(size: str, kind: str = "azure:vm", **facts: Any) -> SizeStep | None:
     return azure.sized(resource("v", kind=kind, metadata={"instance_type": size, **facts}))
 
 
@@ -299,7 +299,7 @@ def types() -> list[MachineType]:
     return [*vultr.read_plans("vultr:instance", PLANS), *vultr.read_plans("vultr:database", DATABASES)]
 
 
-def planned(plan: str, kind: str = "vultr:instance", region: str = "ewr") -> Sized | None:
+def planned(plan: str, kind: str = "vultr:instance", region: str = "ewr") -> SizeStep | None:
     return vultr.sized(resource("v", kind=kind, region=region, metadata={"plan": plan}), types())
 
 

@@ -24,7 +24,7 @@ from optiinfra_dagster.model.quality import METRICS, RETRIEVAL
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.quality import statistics
 from optiinfra_dagster.quality.collect import WindowResult, collect
-from optiinfra_dagster.quality.interactions import Skip, Skipped
+from optiinfra_dagster.quality.interactions import Skip, SkippedCall
 from optiinfra_dagster.quality.rules import RULES
 from optiinfra_dagster.quality.sources import open_source
 from optiinfra_dagster.storage import arrow, reader_writer, schema
@@ -737,7 +737,7 @@ def test_a_table_without_a_row_of_the_customer_fails_and_says_what_to_do(lab: Cl
 
 
 def test_a_step_or_a_failed_call_is_counted_apart(lab: CloudLab, verdicts: Verdicts) -> None:
-    step = Skipped(Skip.STEP, "s1", "bot", "gpt-4o-mini", W)
+    step = SkippedCall(Skip.STEP, "s1", "bot", "gpt-4o-mini", W)
     judge = judge_at(lab.url)
     found = collect(customer(), "aws", W, Listed([interaction(1), step, step]), judge, verdicts, lambda: NOW)
     judge.close()

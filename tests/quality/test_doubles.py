@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from optiinfra_dagster.model.errors import CloudError
 from optiinfra_dagster.quality.doubles import Doubles
-from optiinfra_dagster.quality.interactions import Interaction, Skip, Skipped
+from optiinfra_dagster.quality.interactions import Interaction, Skip, SkippedCall
 from tests.support.judging import W, interaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-Record = Interaction | Skipped
+Record = Interaction | SkippedCall
 
 
 def counted(records: Sequence[Record]) -> list[Record]:
@@ -33,10 +33,10 @@ def counted(records: Sequence[Record]) -> list[Record]:
     return found
 
 
-def skipped(n: int, kind: Skip = Skip.STEP, **changes: Any) -> Skipped:
+def skipped(n: int, kind: Skip = Skip.STEP, **changes: Any) -> SkippedCall:
     fields: dict[str, Any] = {"interaction_id": f"i-{n}", "application_id": "bot", "model_name": "gpt-4o-mini",
                               "timestamp": W + timedelta(seconds=n)}  # fmt: skip
-    return Skipped(kind, **{**fields, **changes})
+    return SkippedCall(kind, **{**fields, **changes})
 
 
 def test_equal_records_count_once_and_need_no_second_reading() -> None:

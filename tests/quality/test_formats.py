@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Item, Reason, Skipped
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Item, Reason, SkippedCall
 from optiinfra_dagster.quality.logs.calls import read_call
 from optiinfra_dagster.quality.logs.doubles import HELD, Doubles
 from optiinfra_dagster.quality.logs.flat import read_flat
@@ -61,7 +61,7 @@ def check(example: dict[str, Any]) -> None:
     found = read("\n".join(example["lines"]).encode() + b"\n")
     told = [item for item in found if isinstance(item, Interaction)]
     assert len(told) == want["interactions"]
-    assert {item.kind.value for item in found if isinstance(item, Skipped)} == {want["skipped"]} - {None}
+    assert {item.kind.value for item in found if isinstance(item, SkippedCall)} == {want["skipped"]} - {None}
     assert {item.reason.value for item in found if isinstance(item, BadLine)} == {want["bad"]} - {None}
     for first in told[:1]:
         said = {
@@ -286,7 +286,7 @@ VALUES = st.recursive(
 @settings(max_examples=80)
 def test_no_record_of_known_names_raises_or_shows_its_texts(record: dict[str, Any]) -> None:
     for item in read(lines(record)):
-        assert MARK not in repr(item) or isinstance(item, Skipped | Interaction)
+        assert MARK not in repr(item) or isinstance(item, SkippedCall | Interaction)
         if isinstance(item, Interaction):
             shown = repr(item)
             for text in (item.prompt, item.response, item.context or ""):

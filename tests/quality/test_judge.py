@@ -24,7 +24,7 @@ from optiinfra_dagster.quality.budget import Admission, Budget, Budgets
 from optiinfra_dagster.quality.judge import Judge
 from optiinfra_dagster.quality.models import families, price_of, same_family, usd
 from optiinfra_dagster.quality.pace import Pace, duration
-from optiinfra_dagster.quality.rubric import Asked, Question, key_of
+from optiinfra_dagster.quality.rubric import AnswerParts, Question, key_of
 from tests.support.judging import answer, interaction, judge_at, lab_of
 
 if TYPE_CHECKING:
@@ -143,20 +143,20 @@ def test_half_a_surrogate_pair_can_be_asked_about(lab: CloudLab, shared_judge: J
 
 
 ASKED = {
-    (context, reference): Asked(grounded=context or reference, chunks=int(context), recall=context and reference)
+    (context, reference): AnswerParts(grounded=context or reference, chunks=int(context), recall=context and reference)
     for context in (True, False)
     for reference in (True, False)
 }
 
 
-def question_about(asked: Asked) -> Question:
+def question_about(asked: AnswerParts) -> Question:
     """A question that asks for these parts."""
     context = "Two years." if asked.chunks else None
     reference = "Two." if asked.recall or asked.grounded > asked.chunks else None
     return Question.about(interaction(1, context=context, reference=reference))
 
 
-def answered(asked: Asked, spoil: Any = None) -> str:
+def answered(asked: AnswerParts, spoil: Any = None) -> str:
     """A complete answer in JSON, after it was spoilt."""
     found = answer(1, 2, 3, (4, 2), "minor", 2)
     for name, is_asked in zip(("hallucination", "retrieval", "recall"), asked, strict=True):
@@ -168,7 +168,7 @@ def answered(asked: Asked, spoil: Any = None) -> str:
 
 
 @pytest.mark.parametrize("asked", ASKED.values())
-def test_the_schema_is_strict_and_says_what_is_read(asked: Asked) -> None:
+def test_the_schema_is_strict_and_says_what_is_read(asked: AnswerParts) -> None:
     question = question_about(asked)
     assert question.asked == asked
     rules.check_strict(question.schema, "schema")

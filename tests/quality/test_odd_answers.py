@@ -14,7 +14,7 @@ from optiinfra_dagster.lab.groq import odd
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.quality.judge import REFUSED_IN_A_ROW
-from optiinfra_dagster.quality.refusals import LONGEST_NAMED_WAIT, error_body, retry_after
+from optiinfra_dagster.quality.refusals import LONGEST_NAMED_WAIT, error_body, named_wait
 from optiinfra_dagster.quality.rubric import Question
 from tests.support.judging import interaction, judge_at, lab_of
 
@@ -163,7 +163,7 @@ def test_after_a_limit_of_a_day_nothing_more_is_asked(lab: CloudLab) -> None:
     ids=str,
 )
 def test_a_named_wait_is_read_in_every_shape(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(headers) == (seconds if seconds is None else pytest.approx(seconds))
+    assert named_wait(headers) == (seconds if seconds is None else pytest.approx(seconds))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Item, Reason, Skipped
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Item, Reason, SkippedCall
 from optiinfra_dagster.quality.logs.reader import read_file
 from tests.quality.real_libraries.calls import PICTURE, THOUGHT
 from tests.quality.real_libraries.libraries import WAYS, Way, named
@@ -42,7 +42,7 @@ def check(way: Way, content: bytes) -> None:
     assert len({each.interaction_id for each in interactions.values()}) == len(interactions)
     for call in way.interactions():
         _check_interaction(way, call, interactions[way.answer(call)])
-    assert Counter(each.kind.value for each in found if isinstance(each, Skipped)) == way.others()
+    assert Counter(each.kind.value for each in found if isinstance(each, SkippedCall)) == way.others()
     bad = Counter(each.reason for each in found if isinstance(each, BadLine))
     assert bad.keys() <= {Reason.NO_TEXTS, Reason.TEXTS_NOT_LOGGED}
     assert bad.total() == way.without_texts()

@@ -22,7 +22,7 @@ def application(**changes: Any) -> Application:
     return described
 
 
-def applied(response: str, rule: str, prompt: str = "What is it?", told: str = "", **changes: Any) -> rules.Found:
+def applied(response: str, rule: str, prompt: str = "What is it?", told: str = "", **changes: Any) -> rules.RuleResult:
     one = interaction(1, prompt=prompt, response=response, is_refusal=told == "api")
     return rules.apply(one, application(**changes))[rule]
 

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optiinfra_dagster.config.keeping import Keeping
+from optiinfra_dagster.config.retention import Retention
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import StorageError, UsageError
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.model.text import ago
-from optiinfra_dagster.storage import as_of_views, erasure, migrations, reader_tables, schema, superseded
+from optiinfra_dagster.storage import as_of_views, erasure, migrations, reader_tables, schema, superseded_batches
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.readers import columns, sources
@@ -28,7 +28,7 @@ from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.topology import SINGLE
 from optiinfra_dagster.storage.writer import Writer
 from tests.conftest import LONG
-from tests.storage.test_superseded import only_of
+from tests.storage.test_superseded_batches import only_of
 from tests.support.bills import charge, publish_bill
 from tests.support.engines import empty
 from tests.support.samples import age, collected, failed
@@ -175,7 +175,7 @@ def test_what_is_not_kept_is_refused_with_the_oldest_time(world: World) -> None:
 
     with world.spine.clickhouse.session() as client:
         only_of(client, "performance")
-        assert superseded.clear(client, Keeping(HOUR * 0.75), datetime.now(UTC)) == {"performance": 1}
+        assert superseded_batches.clear(client, Retention(HOUR * 0.75), datetime.now(UTC)) == {"performance": 1}
 
     message = r"performance metrics of acme cannot be read as of .*: rows that were known then are gone, of windows "
     with pytest.raises(StorageError, match=message) as refused:
@@ -348,7 +348,7 @@ def _refused_of_history(spine: Spine, steps: list[tuple[Any, int]]) -> int:
                 case "rollup", count:
                     world.default_rows("performance_hourly", count, hour)
                 case "clear", keep:
-                    superseded.clear(client, Keeping(timedelta(hours=keep)), datetime.now(UTC))
+                    superseded_batches.clear(client, Retention(timedelta(hours=keep)), datetime.now(UTC))
             told = {key: world.read(*key).rows for key in SOURCES}
             answers.append((world.mark(timedelta(hours=hours)), told))
         for marked, told in answers:

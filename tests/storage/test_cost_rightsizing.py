@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from optiinfra_dagster.model.inventory import ResourceType, Status
-from optiinfra_dagster.model.sizes import Offer, Sized
+from optiinfra_dagster.model.sizes import Offer, SizeStep
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import reader_writer, schema, sizes
 from optiinfra_dagster.storage.rows import resource_rows
@@ -52,7 +52,7 @@ def offer(of: Resource, **changes: Any) -> Offer:
     }  # fmt: skip
     prices: Row = {"monthly": Decimal(200), "smaller_monthly": Decimal(100), "currency": "USD"}
     prices |= {name: changes.pop(name) for name in tuple(prices) if name in changes}
-    return Offer(Sized(of, **facts | changes), **prices)
+    return Offer(SizeStep(of, **facts | changes), **prices)
 
 
 def days(

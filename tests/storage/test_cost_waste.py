@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from optiinfra_dagster.model.inventory import ResourceType, Status
-from optiinfra_dagster.model.sizes import Offer, Sized
+from optiinfra_dagster.model.sizes import Offer, SizeStep
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.providers.kind import Kind
 from optiinfra_dagster.storage import reader_writer, schema, sizes
@@ -164,7 +164,7 @@ def waste(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
         ledger = [["performance_daily", "", "", TODAY - n * D, 1, "ok"] for n in range(9)]
         names = ["dataset", "customer_id", "provider", "window_start", "batch", "status"]
         client.insert("metric_batches", ledger, column_names=names)
-        typed = [Offer(Sized(one, "db.m5.large")) for one in DATABASES if one.resource_id != "cache"]
+        typed = [Offer(SizeStep(one, "db.m5.large")) for one in DATABASES if one.resource_id != "cache"]
         sizes.keep(client, CUSTOMER, "aws", NOW, typed, NOW)
         dear = [*DATABASES, *ADDRESSES, *(one for one in now if one.resource_id != "free"), machine("euros")]
         # Beyond the hours of a month that are charged, an estimate is 0.

@@ -202,7 +202,7 @@ def test_who_only_reads_reads_all_and_sends_no_setting(server: ClickHouseHttp) -
             for source in list(of_family.values())[:: 1 if LONG else 6]:  # the same kinds of statements for all
                 types = readers.columns(client, source.view)
                 one = "x" if source.of_one_resource else ""
-                asked = readers.Wanted(family, "acme", begin=W, end=W + timedelta(days=1), resource_id=one)
+                asked = readers.RowFilter(family, "acme", begin=W, end=W + timedelta(days=1), resource_id=one)
                 readers.records(client, readers.statement(source, asked, types))
         assert fetch(client, "SELECT count() AS n FROM metric_batches")["n"][0].as_py() > 0
     assert all(statement.settings == {} for statement in server.statements())

@@ -13,7 +13,7 @@ import pytest
 
 from optiinfra_dagster.assets import partitions
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.slices import AlreadyPublished, SliceResult, SliceStatus
+from optiinfra_dagster.model.slices import PublishedWindows, SliceResult, SliceStatus
 from optiinfra_dagster.storage import arrow, schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager, Select, SliceStream
@@ -135,7 +135,7 @@ def test_what_only_a_person_can_remedy_is_not_tried_again(clickhouse: ClickHouse
 def test_what_is_not_due_or_there_already_is_no_failure(clickhouse: ClickHouse) -> None:
     def mixed(asked: Sequence[datetime]) -> SliceStream:
         not_due = SliceResult("hooli", "aws", list(asked), SliceStatus.NOT_DUE)
-        return SliceStream([[AlreadyPublished("acme", "aws", asked)], [not_due, failed("initech", asked)]])
+        return SliceStream([[PublishedWindows("acme", "aws", asked)], [not_due, failed("initech", asked)]])
 
     result = materialize(clickhouse, asset(mixed))
     assert result.success

@@ -165,7 +165,7 @@ def test_the_views_and_the_questions_are_answered_as_plain_python_does(
     assert {tuple(row.values()) for row in view} == published
 
     assert answer(chdb, ledger.published, "performance", SPAN[1:3], ["acme", "globex"]) == {
-        SliceKey(customer, provider, window): ledger.Published(
+        SliceKey(customer, provider, window): ledger.PublishedBatch(
             a.batch, SliceStatus(a.status), a.rows, a.content_hash, a.error, a.permanent
         )
         for (dataset, customer, provider, window), a in newest_batches.items()

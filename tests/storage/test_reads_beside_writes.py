@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import clickhouse_connect
 import pytest
 
-from optiinfra_dagster.config.keeping import Keeping
+from optiinfra_dagster.config.retention import Retention
 from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.database import DATABASE
@@ -77,7 +77,7 @@ class Readers:
 @pytest.mark.parametrize(("reads", "times"), [(100, 6), (10_000, 200)])
 def test_every_read_beside_re_collections_is_of_whole_slices(tmp_path: Path, reads: int, times: int) -> None:
     """What was superseded before is deleted meanwhile, as if eleven minutes had passed since each time but the last."""
-    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path / 'engine')}", keeping=Keeping(timedelta(0), {}))
+    clickhouse = ClickHouse(f"chdb://{copy_migrated(tmp_path / 'engine')}", keeping=Retention(timedelta(0), {}))
     writer = Writer(clickhouse, schema.PERFORMANCE)
     with clickhouse.session() as client:
         writer.flush([collected(span=SPAN, values=(0, 0))])

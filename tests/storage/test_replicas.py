@@ -15,8 +15,8 @@ import clickhouse_connect
 import pyarrow as pa
 import pytest
 
-from optiinfra_dagster.config.keeping import Keeping
 from optiinfra_dagster.config.replication import Replication
+from optiinfra_dagster.config.retention import Retention
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.model.slices import SliceKey, SliceStatus
 from optiinfra_dagster.storage import schema
@@ -305,8 +305,8 @@ def test_slices_are_seen_whole_beside_re_publishing_on_either_replica(
     replicas: Replicas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before and after each write, between the replicas too, and with what was superseded twice deleted meanwhile."""
-    monkeypatch.setattr("optiinfra_dagster.config.keeping.LEAST", timedelta(0))  # the ten minutes are over
-    keeping = Keeping(timedelta(0), {})
+    monkeypatch.setattr("optiinfra_dagster.config.retention.LEAST", timedelta(0))  # the ten minutes are over
+    keeping = Retention(timedelta(0), {})
     flush(at(replicas, 0), collected(values=(1, 1)))
     readers = [asks(replicas, replica) for replica in (0, 1)]
     seen: list[list[float]] = []

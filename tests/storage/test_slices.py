@@ -12,7 +12,7 @@ import pytest
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import StorageError
-from optiinfra_dagster.model.slices import AlreadyPublished, MergeLatePoints, SliceResult, SliceStatus
+from optiinfra_dagster.model.slices import MergeLatePoints, PublishedWindows, SliceResult, SliceStatus
 from optiinfra_dagster.storage import deletes, schema
 from optiinfra_dagster.storage import ledger as ledger_queries
 from optiinfra_dagster.storage.clickhouse import ClickHouse
@@ -506,14 +506,14 @@ def _interrupted(clickhouse: ClickHouse, at: str) -> Writer:
     "again",
     [
         collected(values=[1, 2], collected_at=LATE),
-        AlreadyPublished("acme", "aws", [W]),
+        PublishedWindows("acme", "aws", [W]),
         collected(values=[1], mode=MergeLatePoints()),
         collected(values=[5, 6, 7]),
     ],
     ids=["unchanged", "already published", "correction", "changed"],
 )
 def test_what_an_interrupted_attempt_left_is_swept_by_the_next(
-    writer: Writer, clickhouse: ClickHouse, again: SliceResult | AlreadyPublished
+    writer: Writer, clickhouse: ClickHouse, again: SliceResult | PublishedWindows
 ) -> None:
     writer.flush([collected(values=[1, 2]), collected("other")])
     with pytest.raises(InterruptedError):
@@ -550,7 +550,7 @@ def test_a_partial_slice_that_is_republished_over_rubbish_keeps_its_error(
     with pytest.raises(InterruptedError):
         _interrupted(clickhouse, "inserted").flush([collected(values=[3])])
 
-    writer.flush([AlreadyPublished("acme", "aws", [W])])
+    writer.flush([PublishedWindows("acme", "aws", [W])])
 
     assert raw(clickhouse) == view(clickhouse)
     assert seen_values(clickhouse) == [1, 2]
@@ -571,7 +571,7 @@ def test_two_writers_of_a_slice_at_once_leave_one_of_them_whole(http_url: str, s
     Writer(clickhouse, schema.PERFORMANCE, steps=steps).flush([collected(values=[1, 2])])
 
     assert seen_values(clickhouse) == [7, 8, 9]
-    Writer(clickhouse, schema.PERFORMANCE).flush([AlreadyPublished("acme", "aws", [W])])
+    Writer(clickhouse, schema.PERFORMANCE).flush([PublishedWindows("acme", "aws", [W])])
     assert seen_values(clickhouse) == [7, 8, 9]
     assert raw(clickhouse) == view(clickhouse)
 

@@ -13,7 +13,7 @@ import pytest
 
 from optiinfra_dagster.config.token_prices import TokenPrice
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
-from optiinfra_dagster.quality.interactions import Interaction, Skip, Skipped
+from optiinfra_dagster.quality.interactions import Interaction, Skip, SkippedCall
 from optiinfra_dagster.quality.usage import Usage, bin_of
 from optiinfra_dagster.storage import reader_writer
 from optiinfra_dagster.storage.rows import application_rows
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
-Call = Interaction | Skipped
+Call = Interaction | SkippedCall
 
 PRICES = {
     "m-1": TokenPrice(model="m-1", input_usd_per_million=Decimal("0.15"), output_usd_per_million=Decimal("0.6")),
@@ -43,7 +43,7 @@ def call(n: int = 0, kind: Skip | None = None, window: datetime = W, **changes: 
                               "model_name": "m-1", "timestamp": window + timedelta(seconds=n % 900), "provider": "aws",
                               **changes}  # fmt: skip
     if kind is not None:
-        return Skipped(kind, **fields)
+        return SkippedCall(kind, **fields)
     return Interaction(prompt="p", response="r", **fields)
 
 

@@ -14,7 +14,7 @@ from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.lab.groq.naive import label_key
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE
 from optiinfra_dagster.quality.counts import Sight, SourceCounts
-from optiinfra_dagster.quality.interactions import Feedback, Interaction, Wanted
+from optiinfra_dagster.quality.interactions import Feedback, Interaction, LogRecord
 from optiinfra_dagster.quality.judge import Judge
 from optiinfra_dagster.quality.models import price_of
 from optiinfra_dagster.quality.server import Server
@@ -67,12 +67,12 @@ def customer(name: str = "acme", *, sample: int = 1000, store_text: bool = False
 class Listed:
     """A source of the interactions in a list."""
 
-    interactions: Sequence[Wanted]
+    interactions: Sequence[LogRecord]
     counts: SourceCounts = field(default_factory=SourceCounts)
     place: str = "the list"
     empty: bool = False
 
-    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[Wanted]:
+    def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[LogRecord]:
         self.counts = SourceCounts(files=1)
         for item in self.interactions:
             if isinstance(item, Feedback):

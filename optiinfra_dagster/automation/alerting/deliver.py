@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.automation.alerting import incidents
-from optiinfra_dagster.automation.alerting.incidents import OVER, Trying
+from optiinfra_dagster.automation.alerting.incidents import OVER, SinkRetry
 from optiinfra_dagster.automation.alerting.messages import message
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def deliver(
                 said = refused.reason
                 for secret in secrets:
                     said = said.replace(secret, "***")
-                book.trying[sink.name] = Trying(since, attempts, now.timestamp() + min(wait, LONGEST_WAIT), said)
+                book.trying[sink.name] = SinkRetry(since, attempts, now.timestamp() + min(wait, LONGEST_WAIT), said)
                 log(f"{len(due):,} alerts could not be told to {sink.name}: {said}. It is tried again.")
                 save()
                 break

@@ -79,7 +79,7 @@ class Silence:
 
 
 @dataclass(slots=True)
-class Trying:
+class SinkRetry:
     """A sink that could not be reached: since when, how often it was tried, and when it is tried again."""
 
     since: float
@@ -93,7 +93,7 @@ class Book:
     """What is known of incidents and sinks from tick to tick."""
 
     incidents: dict[str, list[Incident]] = field(default_factory=dict)  # by key; those that are over come first
-    trying: dict[str, Trying] = field(default_factory=dict)  # by sink
+    trying: dict[str, SinkRetry] = field(default_factory=dict)  # by sink
     seen: float = 0.0  # when the status was last looked at
     watching: float = 0.0  # since when it has been looked at without a break
 
@@ -183,7 +183,7 @@ def load(instance: dg.DagsterInstance) -> Book:
         for one in saved.get("incidents", ()):
             incident = Incident(**one)
             incidents.setdefault(incident.key, []).append(incident)
-        trying = {sink: Trying(**one) for sink, one in saved.get("trying", {}).items()}
+        trying = {sink: SinkRetry(**one) for sink, one in saved.get("trying", {}).items()}
         return Book(incidents, trying, float(saved.get("seen", 0.0)), float(saved.get("watching", 0.0)))
     except TypeError:
         return Book()

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from optiinfra_dagster.automation.alerting.messages import Phase, Shape, body, payload, subject
 from optiinfra_dagster.model.errors import OptiInfraError
 from optiinfra_dagster.model.hosts import is_loopback, safe_url_fault
+from optiinfra_dagster.model.retry_after import retry_after
 
 if TYPE_CHECKING:
     from optiinfra_dagster.automation.alerting.messages import Message
@@ -26,12 +27,11 @@ if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
 
 SECONDS = 10.0  # for a sink to answer
-LONGEST_WAIT = 3600.0  # that a sink may ask for
 _TEAMS_HOSTS = (".webhook.office.com", ".logic.azure.com", ".powerplatform.com")
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refusal:
     """Why a sink did not take a message; `wait` is how many seconds it asked to be left alone, if it did."""
 
     reason: str
@@ -49,7 +49,7 @@ class Sink(Protocol):
     def customer(self) -> str:
         """The customer's id, or empty."""
 
-    def send(self, messages: Sequence[Message]) -> Refused | None:
+    def send(self, messages: Sequence[Message]) -> Refusal | None:
         """Send the messages in one; None once they were taken."""
 
 
@@ -61,7 +61,7 @@ class LogSink:
     name: str = "log"
     customer: str = ""
 
-    def send(self, messages: Sequence[Message]) -> Refused | None:
+    def send(self, messages: Sequence[Message]) -> Refusal | None:
         """Log the messages."""
         self.log(body(messages))
         return None
@@ -74,7 +74,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Follow none: the answer stays what it is."""
 
 
-def open_url(request: urllib.request.Request) -> Refused | None:
+def open_url(request: urllib.request.Request) -> Refusal | None:
     """Send a request; None where it was answered 2xx. No message has the URL, which may be a secret.
 
     Loopback is never asked for through a proxy.
@@ -86,11 +86,11 @@ def open_url(request: urllib.request.Request) -> Refused | None:
             return None
     except urllib.error.HTTPError as error:
         with error:
-            return Refused(f"it answered {error.code}", _wait(error.headers.get("Retry-After")))
+            return Refusal(f"it answered {error.code}", retry_after(error.headers.get("Retry-After")))
     except urllib.error.URLError as error:
-        return Refused(_reason(error.reason if isinstance(error.reason, Exception) else error))
+        return Refusal(_reason(error.reason if isinstance(error.reason, Exception) else error))
     except (OSError, ValueError) as error:
-        return Refused(_reason(error))
+        return Refusal(_reason(error))
 
 
 def _reason(error: Exception) -> str:
@@ -98,11 +98,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate cannot be trusted: {error.verify_message}"
     return (error.strerror or "" if isinstance(error, OSError) else "") or type(error).__name__
-
-
-def _wait(header: str | None) -> float | None:
-    """The seconds of Retry-After; None where it is a date or missing."""
-    return min(float(header), LONGEST_WAIT) if header and header.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +109,14 @@ class WebhookSink:
     name: str
     customer: str = ""
 
-    def send(self, messages: Sequence[Message]) -> Refused | None:
+    def send(self, messages: Sequence[Message]) -> Refusal | None:
         """POST the messages as JSON."""
         try:
             url = self.find_url()
         except OptiInfraError as error:
-            return Refused(str(error))
+            return Refusal(str(error))
         if fault := safe_url_fault(url):
-            return Refused(f"its URL {fault}")
+            return Refusal(f"its URL {fault}")
         content = json.dumps(payload(messages, self.shape or shape_of(url))).encode()
         return open_url(urllib.request.Request(url, content, {"Content-Type": "application/json"}))  # noqa: S310
 
@@ -148,19 +143,19 @@ class MailSink:
         """Its address, and whose alone it is."""
         return f"mail to {self.to}{f' of {self.customer}' if self.customer else ''}"
 
-    def send(self, messages: Sequence[Message]) -> Refused | None:
+    def send(self, messages: Sequence[Message]) -> Refusal | None:
         """Send one mail of the messages."""
         try:
             self._send(self._mail(messages))
         except smtplib.SMTPRecipientsRefused as error:
             code, _ = next(iter(error.recipients.values()))
-            return Refused(f"the server refused the address ({code})")
+            return Refusal(f"the server refused the address ({code})")
         except smtplib.SMTPResponseException as error:
-            return Refused(f"the server answered {error.smtp_code}")
+            return Refusal(f"the server answered {error.smtp_code}")
         except smtplib.SMTPNotSupportedError:
-            return Refused("the server offers no login, or no TLS")
+            return Refusal("the server offers no login, or no TLS")
         except (OSError, ValueError, smtplib.SMTPException) as error:
-            return Refused(_reason(error))
+            return Refusal(_reason(error))
         return None
 
     def _send(self, mail: EmailMessage) -> None:

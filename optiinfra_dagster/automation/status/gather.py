@@ -154,7 +154,7 @@ def _read(
     newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
     remembered = how.remembered or LedgerCache(clickhouse)
 
-    def load() -> tuple[Section, of_ledger.Facts | None, tuple[of_ledger.Gap, ...], of_ledger.Spending | None]:
+    def load() -> tuple[Section, of_ledger.Facts | None, tuple[of_ledger.Gap, ...], of_ledger.BudgetUse | None]:
         with clickhouse.session(migrated=how.migrates and clickhouse.embedded) as client:
             state, is_readable = of_place.clickhouse_state(client, clickhouse)
             if not is_readable:

@@ -56,7 +56,7 @@ class Family:
 
 
 @dataclass(frozen=True, slots=True)
-class Failing:
+class FamilyFailure:
     """A customer's family that is not whole: since which window, and how its newest attempt ended."""
 
     customer: str
@@ -128,14 +128,14 @@ class Facts:
 
     newest: datetime
     families: tuple[Family, ...]
-    failing: tuple[Failing, ...]
+    failing: tuple[FamilyFailure, ...]
     unusual: tuple[Unusual, ...] = ()
     worse: tuple[Worse, ...] = ()
     unread: tuple[tuple[str, str], ...] = ()  # the readers that could not be read, and why
 
 
 @dataclass(frozen=True, slots=True)
-class Spending:
+class BudgetUse:
     """The customers that used four fifths of a budget: (customer, provider, spent, limit), and of the judge's day."""
 
     calls: tuple[tuple[str, str, Decimal, Decimal], ...]
@@ -233,7 +233,7 @@ def read_collections(client: Client, customers: Sequence[Customer], settings: Se
     )
 
 
-def _read_failing(client: Client, failing: Sequence[tuple[Owner, str]], newest: datetime) -> list[Failing]:
+def _read_failing(client: Client, failing: Sequence[tuple[Owner, str]], newest: datetime) -> list[FamilyFailure]:
     if not failing:
         return []
     names = sorted({customer for (_, customer, _), _ in failing})
@@ -255,7 +255,7 @@ def _read_failing(client: Client, failing: Sequence[tuple[Owner, str]], newest: 
         whole_until, first_seen, count, (_, permanent, error, attempts, last) = facts[family, customer, provider]
         since = _utc(whole_until) + windows.WINDOW if whole_until else _utc(first_seen)
         found.append(
-            Failing(
+            FamilyFailure(
                 customer, provider, family, status, since, not whole_until and since <= first + windows.WINDOW, count,
                 error, permanent, attempts, _utc(last),
             )
@@ -331,7 +331,7 @@ def read_gaps(client: Client, customers: Sequence[Customer], settings: Settings,
     return sorted(gaps, key=lambda gap: (gap.customer, gap.provider, gap.family))
 
 
-def read_spending(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> Spending:
+def read_spending(client: Client, customers: Sequence[Customer], settings: Settings, now: datetime) -> BudgetUse:
     """What of this month's budgets for calls, and of today's for the judge, is nearly used up or gone."""
     limits = {
         customer.id: customer.monthly_api_budget_usd
@@ -362,7 +362,7 @@ def read_spending(client: Client, customers: Sequence[Customer], settings: Setti
         },
     ).result_rows
     names = {customer.id for customer in customers}
-    return Spending(
+    return BudgetUse(
         tuple((customer, provider, Decimal(usd), limits[customer]) for customer, provider, usd in rows),
         tuple((customer, int(tokens), int(count)) for customer, tokens, count in judged if customer in names),
         len(limits),

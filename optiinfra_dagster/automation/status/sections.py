@@ -15,7 +15,15 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.text import ago, counted, plain, shortened
 
 if TYPE_CHECKING:
-    from optiinfra_dagster.automation.status.of_ledger import Facts, Failing, Family, Gap, Spending, Unusual, Worse
+    from optiinfra_dagster.automation.status.of_ledger import (
+        BudgetUse,
+        Facts,
+        Family,
+        FamilyFailure,
+        Gap,
+        Unusual,
+        Worse,
+    )
     from optiinfra_dagster.config.settings import Settings
 
 MOST_NAMED = 5  # customers of a family that are missing
@@ -110,7 +118,7 @@ def customers(facts: Facts, settings: Settings, now: datetime) -> Section:
     return section(Item.CUSTOMERS, parts, "none", troubles=troubles, undecided=undecided)
 
 
-def cause_of(one: Failing) -> str:
+def cause_of(one: FamilyFailure) -> str:
     """What an incident is known by: the gist of an error that needs a person; all passing errors are one cause."""
     if not one.permanent:
         return "passing"
@@ -118,7 +126,7 @@ def cause_of(one: Failing) -> str:
     return gist[:LONGEST_CAUSE]
 
 
-def _failing(one: Failing, settings: Settings, now: datetime) -> str:
+def _failing(one: FamilyFailure, settings: Settings, now: datetime) -> str:
     least = "at least " if one.at_least else ""
     what = "fails" if one.status == "failed" else "incomplete"
     error = shortened(plain(one.error), 220) or "it does not say why"
@@ -136,7 +144,7 @@ def _failing(one: Failing, settings: Settings, now: datetime) -> str:
     return f"{since}; {follow}"
 
 
-def gaps(found: Sequence[Gap], failing: Sequence[Failing]) -> Section:
+def gaps(found: Sequence[Gap], failing: Sequence[FamilyFailure]) -> Section:
     """The windows that nothing will fetch any more: they are lost, and so told of as a warning."""
     still_failing = {(one.customer, one.provider, one.family) for one in failing if one.status == "failed"}
     parts, troubles, undecided = [], [], []
@@ -159,13 +167,13 @@ def gaps(found: Sequence[Gap], failing: Sequence[Failing]) -> Section:
     return section(Item.GAPS, parts, fine, troubles=troubles, undecided=undecided)
 
 
-def budgets(facts: Facts, spending: Spending | None, settings: Settings) -> Section:
+def budgets(facts: Facts, spending: BudgetUse | None, settings: Settings) -> Section:
     """The budgets of calls this month and of the judge today: spent, left, and what they stopped."""
     parts, troubles = [], []
     spent = (
         {(customer, provider): (usd, limit) for customer, provider, usd, limit in spending.calls} if spending else {}
     )
-    stopped: dict[tuple[str, str], Failing] = {}
+    stopped: dict[tuple[str, str], FamilyFailure] = {}
     for one in facts.failing:
         if one.status == "budget":
             stopped.setdefault((one.customer, one.provider), one)

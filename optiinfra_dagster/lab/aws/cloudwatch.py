@@ -19,7 +19,7 @@ from optiinfra_dagster.lab.aws.kind import Dimensions
 from optiinfra_dagster.lab.aws.metrics import Points, Series, generate, series_of
 from optiinfra_dagster.lab.aws.wire import AwsError, Call
 from optiinfra_dagster.lab.faults import Action, Fault
-from optiinfra_dagster.lab.series import DAY, Recorded, chance, recorded_points
+from optiinfra_dagster.lab.series import DAY, RecordedPoints, chance, recorded_points
 from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _STATISTIC = re.compile(r"Average|Sum|Minimum|Maximum|SampleCount|p(100|\d{1,2}(
 _ID = re.compile(r"[a-z][a-zA-Z0-9_]*")
 MOST_SAMPLES = 500_000  # computed at once
 Key = tuple[str, str, Dimensions]
-Row = Recorded  # what an answer holds of a question: times ascending, values
+Row = RecordedPoints  # what an answer holds of a question: times ascending, values
 Cursor = tuple[int, int]  # (time, number of the question) of a page's first point
 NOTHING: Row = (np.empty(0, np.int64), np.empty(0))
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from optiinfra_dagster.lab.aws.kind import runs
-from optiinfra_dagster.lab.series import DAY, Floats, Recorded, Whole, chance
+from optiinfra_dagster.lab.series import DAY, Floats, RecordedPoints, Whole, chance
 from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Series:
     key: int
     start: int  # seconds since the epoch; before it the resource did not exist
     end: int = 2**40  # from then on the metric has other dimensions
-    recorded: Recorded | None = None  # times and values served in place of generated ones
+    recorded: RecordedPoints | None = None  # times and values served in place of generated ones
 
 
 def series_of(resource: LabResource) -> Iterator[Series]:

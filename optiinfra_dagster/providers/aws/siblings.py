@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.sizes import Sized
+from optiinfra_dagster.model.sizes import SizeStep
 from optiinfra_dagster.providers.parsing import as_text
 from optiinfra_dagster.providers.sizing import (
     BURSTABLE,
@@ -55,7 +55,7 @@ _GROUPS = ("eks:nodegroup-name", "aws:autoscaling:groupName")  # tags that AWS w
 _KINDS = {"ec2:instance": "instance_type", "rds:db": "class"}
 
 
-def sized(resource: Resource) -> Sized | None:
+def sized(resource: Resource) -> SizeStep | None:
     """A machine or database with its size and the next smaller one; None for other kinds, and for serverless ones."""
     fact = _KINDS.get(resource.kind)
     name = as_text(resource.metadata.get(fact)) if fact else ""
@@ -63,31 +63,31 @@ def sized(resource: Resource) -> Sized | None:
         return None
     prefix, plain = ("db.", name.removeprefix("db.")) if name.startswith("db.") else ("", name)
     if re.match(r"t\d", plain):
-        return Sized(resource, name, why_not=BURSTABLE)
+        return SizeStep(resource, name, why_not=BURSTABLE)
     named = _TYPE.fullmatch(plain)
     if named is None:
-        return Sized(resource, name, why_not=NO_FAMILY)
+        return SizeStep(resource, name, why_not=NO_FAMILY)
     letters, generation, features, size, times = named[1], int(named[2]), named[3], named[4], named[5]
     if letters in _ACCELERATED:
-        return Sized(resource, name, why_not=WITH_ACCELERATORS)
+        return SizeStep(resource, name, why_not=WITH_ACCELERATORS)
     family = f"{letters}{generation}{features}"
     sizes = _SIZES.get(family)
     if sizes is None and letters in _GENERAL and generation >= 5:
         sizes = (0.25, *_USUAL) if _has_medium(generation, features) and not prefix else _USUAL
     units = _IN_XLARGE.get(size) or float(times or 1)
     if sizes is None or units not in sizes:
-        return Sized(resource, name, why_not=NO_FAMILY)
+        return SizeStep(resource, name, why_not=NO_FAMILY)
     cores = _ODD_CORES.get(plain, units * _CORES)
     memory = cores * _MEMORY[letters] if letters in _GENERAL and generation >= 5 and family != "c5n" else None
     below = next_below(sizes, units)
     if resource.kind == "ec2:instance" and resource.capacity not in {None, cores}:
         why_not = "its CPU options give it other vCPUs than its type has"
-        return Sized(resource, name, resource.capacity, memory, why_not=why_not)
+        return SizeStep(resource, name, resource.capacity, memory, why_not=why_not)
     if below is None:
-        return Sized(resource, name, cores, memory, why_not=SMALLEST)
+        return SizeStep(resource, name, cores, memory, why_not=SMALLEST)
     smaller = f"{prefix}{family}.{_size_name(below)}"
     local = letters in _WITH_DISKS or generation <= 3 or "d" in features
-    return Sized(
+    return SizeStep(
         resource,
         name,
         cores,

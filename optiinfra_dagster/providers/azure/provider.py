@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.model.metrics import MetricsRequest, MetricsResult
     from optiinfra_dagster.model.problems import Problem
-    from optiinfra_dagster.model.sizes import MachineType, Sized
+    from optiinfra_dagster.model.sizes import MachineType, SizeStep
     from optiinfra_dagster.providers.kind import Kind
     from optiinfra_dagster.providers.policy import Policy
 
@@ -92,7 +92,7 @@ class Azure(Provider[AzureAccount]):
         known = self.kinds.get(kind)
         return (known.bill_service if known else "") or kind
 
-    def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
+    def sized(self, resource: Resource, types: Sequence[MachineType]) -> SizeStep | None:
         """A machine or database in its type and in the next smaller one."""
         del types
         from optiinfra_dagster.providers.azure import siblings

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.sizes import Sized
+from optiinfra_dagster.model.sizes import SizeStep
 from optiinfra_dagster.providers.azure.sizes import vcpus
 from optiinfra_dagster.providers.parsing import as_number, as_text
 from optiinfra_dagster.providers.sizing import (
@@ -53,7 +53,7 @@ _MACHINES = {"azure:vm", "azure:vmss"}
 _SERVERS = {"azure:postgresql", "azure:mysql"}
 
 
-def sized(resource: Resource) -> Sized | None:
+def sized(resource: Resource) -> SizeStep | None:
     """A machine or database with its size and the next smaller one; None for other kinds, and for what is in a pool."""
     if resource.kind == "azure:sql_database":
         return _database(resource)
@@ -64,31 +64,31 @@ def sized(resource: Resource) -> Sized | None:
         return None
     cores = vcpus(size)
     if _BURSTABLE.match(size):
-        return Sized(resource, size, cores, why_not=BURSTABLE)
+        return SizeStep(resource, size, cores, why_not=BURSTABLE)
     if _ACCELERATED.match(size):
-        return Sized(resource, size, cores, why_not=WITH_ACCELERATORS)
+        return SizeStep(resource, size, cores, why_not=WITH_ACCELERATORS)
     if counted := _COUNTED.fullmatch(size):
         return _counted(resource, fact, cores, counted)
     return _of_series(resource, fact, size, cores)
 
 
-def _of_series(resource: Resource, fact: str, size: str, cores: int | None) -> Sized:
+def _of_series(resource: Resource, fact: str, size: str, cores: int | None) -> SizeStep:
     """A size whose name has its vCPUs."""
     named = _SIZE.fullmatch(size)
     if named is None or cores is None:
-        return Sized(resource, size, cores, why_not=NO_FAMILY)
+        return SizeStep(resource, size, cores, why_not=NO_FAMILY)
     start, letter, number, constrained, features, version = named.groups()
     sizes = _OF.get(f"{letter.upper()}{features.lower().replace('s', '')} v{version}", ())
     if constrained or int(number) not in sizes:
-        return Sized(resource, size, cores, why_not=NO_FAMILY)
+        return SizeStep(resource, size, cores, why_not=NO_FAMILY)
     count, below = int(number), next_below(sizes, int(number))
     memory = _memory(letter.upper(), features.lower(), count)
     if below is None:
-        return Sized(resource, size, cores, memory, why_not=SMALLEST)
+        return SizeStep(resource, size, cores, memory, why_not=SMALLEST)
     smaller = f"{start}{letter}{below:g}{features}_v{version}"
     share = below / count if memory is not None else None
     local = letter.upper() == "L" or "d" in features.lower() or version in {"2", "3"}
-    return Sized(
+    return SizeStep(
         resource,
         size,
         count,
@@ -118,27 +118,27 @@ def _memory(letter: str, features: str, cores: int) -> float | None:
     return float(cores * each)
 
 
-def _counted(resource: Resource, fact: str, cores: int | None, counted: re.Match[str]) -> Sized:
+def _counted(resource: Resource, fact: str, cores: int | None, counted: re.Match[str]) -> SizeStep:
     start, letters, number = counted[1], counted[2], int(counted[3])
     row = 10 if number > 10 else 0
     memory = 14.0 * 2 ** (number - 11) if row else 3.5 * 2 ** (number - 1)
     if number - row == 1:
-        return Sized(resource, counted[0], cores, memory, why_not=SMALLEST)
+        return SizeStep(resource, counted[0], cores, memory, why_not=SMALLEST)
     smaller = f"{start}{letters}{number - 1}_v2"
     to, note = retyped(resource, **{fact: smaller}), "its temporary disk is smaller, too"
-    return Sized(resource, counted[0], cores, memory, to, smaller, vcpus(smaller), 0.5, note=note)
+    return SizeStep(resource, counted[0], cores, memory, to, smaller, vcpus(smaller), 0.5, note=note)
 
 
-def _database(resource: Resource) -> Sized | None:
+def _database(resource: Resource) -> SizeStep | None:
     """A database of a number of vCores; None for one in a pool, which has none of its own, and for a serverless one."""
     known = resource.metadata
     sku, cores = as_text(known.get("sku")), as_number(known.get("units"))
     if "elastic_pool" in known or not sku or "_s_" in sku.lower():
         return None
     if sku.lower() not in {"gp_gen5", "bc_gen5"} or cores is None or cores not in _OF_SQL:
-        return Sized(resource, sku, why_not=NO_FAMILY)
+        return SizeStep(resource, sku, why_not=NO_FAMILY)
     name, memory, below = f"{sku}_{cores:g}", cores * _GIB_OF_SQL, next_below(_OF_SQL, cores)
     if below is None:
-        return Sized(resource, name, cores, memory, why_not=SMALLEST)
+        return SizeStep(resource, name, cores, memory, why_not=SMALLEST)
     to = retyped(resource, units=below)
-    return Sized(resource, name, cores, memory, to, f"{sku}_{below:g}", below, below / cores)
+    return SizeStep(resource, name, cores, memory, to, f"{sku}_{below:g}", below, below / cores)

@@ -54,7 +54,7 @@ _OPERATIONS = (
 )
 
 
-class _Metered(HTTPAdapter):
+class _MeteredAdapter(HTTPAdapter):
     """Counts each request under its name; the next query costs `usd`, and asking again for it nothing more."""
 
     __attrs__ = [*HTTPAdapter.__attrs__, "meter", "usd"]  # noqa: RUF012 - a list in the base class too
@@ -111,7 +111,7 @@ class Export:
     name: str
     project: Project
     client: bigquery.Client
-    metered: _Metered
+    metered: _MeteredAdapter
     unread: int = MOST_BYTES
     table: bigquery.Table = field(init=False)
 
@@ -242,7 +242,7 @@ def open_export(account: GcpAccount, name: str, meter: Meter) -> Iterator[Export
 @contextmanager
 def _entered(account: GcpAccount, project: Project, name: str, meter: Meter) -> Iterator[Export]:
     """An export whose table was found, read with the project's credentials as they are now."""
-    metered, endpoint = _Metered(meter), project.endpoint
+    metered, endpoint = _MeteredAdapter(meter), project.endpoint
     with requests.Session() as for_tokens:
         session = AuthorizedSession(  # type: ignore[no-untyped-call]
             project.credentials, auth_request=Request(for_tokens)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.sizes import Sized
+from optiinfra_dagster.model.sizes import SizeStep
 from optiinfra_dagster.providers.gcp.services.compute import MEMORY_PER_CORE, SHARED_CORE, vcpus
 from optiinfra_dagster.providers.parsing import as_text
 from optiinfra_dagster.providers.sizing import (
@@ -56,7 +56,7 @@ _GROUPS = ("goog-k8s-node-pool-name", "goog-k8s-cluster-name")  # labels that GK
 _KINDS = {"gcp:instance": "machine_type", "gcp:sql_instance": "class"}
 
 
-def sized(resource: Resource) -> Sized | None:
+def sized(resource: Resource) -> SizeStep | None:
     """A machine or database with its size and the next smaller one; None for other kinds."""
     fact = _KINDS.get(resource.kind)
     name = as_text(resource.metadata.get(fact)) if fact else ""
@@ -65,29 +65,29 @@ def sized(resource: Resource) -> Sized | None:
     prefix, plain = ("db-", name.removeprefix("db-")) if fact == "class" else ("", name)
     cores = vcpus(plain)
     if plain in SHARED_CORE or re.match(r"e2-custom-(micro|small|medium)-", plain):
-        return Sized(resource, name, cores, why_not=BURSTABLE)
+        return SizeStep(resource, name, cores, why_not=BURSTABLE)
     if resource.metadata.get("gpus") or plain.startswith(_ACCELERATED):
-        return Sized(resource, name, cores, why_not=WITH_ACCELERATORS)
+        return SizeStep(resource, name, cores, why_not=WITH_ACCELERATORS)
     if custom := _CUSTOM.fullmatch(plain):
         return _custom(resource, fact, prefix, custom)
     predefined = _PREDEFINED.fullmatch(plain)
     if predefined is None:
-        return Sized(resource, name, cores, why_not=NO_FAMILY)
+        return SizeStep(resource, name, cores, why_not=NO_FAMILY)
     series, shape, count = predefined[1], predefined[2], int(predefined[3])
     sizes = _CORES.get((series, shape)) or _CORES.get((series, ""), ())
     each = MEMORY_PER_CORE.get(series, {}).get(shape)
     if count not in sizes or each is None:
-        return Sized(resource, name, cores, why_not=NO_FAMILY)
+        return SizeStep(resource, name, cores, why_not=NO_FAMILY)
     memory, below = count * float(each), next_below(sizes, count)
     if below is None:
-        return Sized(resource, name, count, memory, why_not=SMALLEST)
+        return SizeStep(resource, name, count, memory, why_not=SMALLEST)
     smaller = f"{prefix}{series}-{shape}-{below:g}"
     to = retyped(resource, **{fact: smaller})
     note = notes(resource, groups=_GROUPS)
-    return Sized(resource, name, count, memory, to, smaller, below, below / count, note=note)
+    return SizeStep(resource, name, count, memory, to, smaller, below, below / count, note=note)
 
 
-def _custom(resource: Resource, fact: str, prefix: str, custom: re.Match[str]) -> Sized:
+def _custom(resource: Resource, fact: str, prefix: str, custom: re.Match[str]) -> SizeStep:
     """A custom type in half, or the reason why it has none."""
     name, series, cores, mib = f"{prefix}{custom[0]}", custom[1] or "n1", int(custom[2]), int(custom[3])
     half, memory = cores // 2, mib // 2
@@ -96,6 +96,8 @@ def _custom(resource: Resource, fact: str, prefix: str, custom: re.Match[str]) -
     enough = half >= (1 if series == "n1" else 2) and memory >= (_LEAST_OF_DATABASE if prefix else 1)
     if not whole or not enough or memory % _MIB_STEP or mib % 2:
         why_not = f"half of it, {cores / 2:g} vCPUs and {mib / 2 / 1024:g} GiB, is no custom type"
-        return Sized(resource, name, cores, mib / 1024, why_not=why_not)
+        return SizeStep(resource, name, cores, mib / 1024, why_not=why_not)
     smaller = f"{prefix}{f'{custom[1]}-' if custom[1] else ''}custom-{half}-{memory}"
-    return Sized(resource, name, cores, mib / 1024, retyped(resource, **{fact: smaller}), smaller, half, memory / mib)
+    return SizeStep(
+        resource, name, cores, mib / 1024, retyped(resource, **{fact: smaller}), smaller, half, memory / mib
+    )

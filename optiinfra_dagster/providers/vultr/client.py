@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
-from optiinfra_dagster.providers.http import Patience, retry_after, retrying
+from optiinfra_dagster.model.retry_after import retry_after
+from optiinfra_dagster.providers.http import Patience, retrying
 from optiinfra_dagster.providers.httpx_transport import open_client, read_whole
 from optiinfra_dagster.providers.paging import PageGuard
 from optiinfra_dagster.providers.parsing import as_number, as_text, dig

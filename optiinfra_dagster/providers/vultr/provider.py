@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.model.metrics import MetricsRequest, MetricsResult
     from optiinfra_dagster.model.problems import Problem
-    from optiinfra_dagster.model.sizes import MachineType, MachineTypes, Sized
+    from optiinfra_dagster.model.sizes import MachineType, MachineTypes, SizeStep
     from optiinfra_dagster.providers.kind import Kind
     from optiinfra_dagster.providers.policy import Policy
 
@@ -113,7 +113,7 @@ class Vultr(Provider[VultrAccount]):
 
         return siblings.machine_types(accounts, kinds, meter)
 
-    def sized(self, resource: Resource, types: Sequence[MachineType]) -> Sized | None:
+    def sized(self, resource: Resource, types: Sequence[MachineType]) -> SizeStep | None:
         """A machine or database in its type and in the next smaller one."""
         from optiinfra_dagster.providers.vultr import siblings
 

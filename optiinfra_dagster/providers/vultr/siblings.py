@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.errors import CollectionError
 from optiinfra_dagster.model.problems import Problem
-from optiinfra_dagster.model.sizes import MachineType, MachineTypes, Sized
+from optiinfra_dagster.model.sizes import MachineType, MachineTypes, SizeStep
 from optiinfra_dagster.providers.parsing import as_number, as_text, as_texts
 from optiinfra_dagster.providers.sizing import NO_FAMILY, SMALLEST, WITH_ACCELERATORS, notes, retyped
 from optiinfra_dagster.providers.vultr.account import account_name
@@ -65,17 +65,17 @@ def read_plans(kind: str, items: Iterable[Any]) -> Iterator[MachineType]:
             yield MachineType(kind, name, family, cores, ram / _MIB, as_number(item.get("disk")), regions)
 
 
-def sized(resource: Resource, types: Sequence[MachineType]) -> Sized | None:
+def sized(resource: Resource, types: Sequence[MachineType]) -> SizeStep | None:
     """A machine or database with its size and the next smaller one among `types`; None for other kinds."""
     plan = as_text(resource.metadata.get("plan"))
     if resource.kind not in _KINDS or not plan:
         return None
     if plan.startswith(_OLD_GPU):
-        return Sized(resource, plan, resource.capacity, why_not=WITH_ACCELERATORS)
+        return SizeStep(resource, plan, resource.capacity, why_not=WITH_ACCELERATORS)
     of_kind = [one for one in types if one.kind == resource.kind]
     own = next((one for one in of_kind if one.name == plan), None)
     if own is None:
-        return Sized(resource, plan, why_not=NO_FAMILY)
+        return SizeStep(resource, plan, why_not=NO_FAMILY)
     region = resource.region.lower()
     below = [
         one
@@ -85,9 +85,9 @@ def sized(resource: Resource, types: Sequence[MachineType]) -> Sized | None:
     had_here = [one for one in below if one.regions is None or region in one.regions]
     if not had_here:
         why_not = "no smaller plan of its family can be had in its region now" if below else SMALLEST
-        return Sized(resource, plan, own.vcpus, own.memory_gib, why_not=why_not)
+        return SizeStep(resource, plan, own.vcpus, own.memory_gib, why_not=why_not)
     to = max(had_here, key=lambda one: (one.vcpus, one.memory_gib, one.disk_gib or 0, one.name))
-    return Sized(
+    return SizeStep(
         resource,
         plan,
         own.vcpus,

@@ -15,7 +15,7 @@ from typing import Any
 
 from optiinfra_dagster.model.text import storable
 from optiinfra_dagster.providers.registry import PROVIDERS
-from optiinfra_dagster.quality.interactions import UNKNOWN, BadLine, Interaction, Reason, Skip, Skipped
+from optiinfra_dagster.quality.interactions import UNKNOWN, BadLine, Interaction, Reason, Skip, SkippedCall
 from optiinfra_dagster.quality.logs.fields import (
     BadFieldError,
     count_of,
@@ -24,7 +24,7 @@ from optiinfra_dagster.quality.logs.fields import (
     money_of,
     name_of,
 )
-from optiinfra_dagster.quality.logs.messages import Said, prompt_of, reply_of, text_of
+from optiinfra_dagster.quality.logs.messages import MessageContent, prompt_of, reply_of, text_of
 
 ODD = (AttributeError, TypeError, ValueError, KeyError, IndexError, RecursionError)  # what odd values raise
 
@@ -107,7 +107,7 @@ _TOLD = [
 ]  # fmt: skip
 
 
-def read_call(call: Call) -> Interaction | Skipped | BadLine:
+def read_call(call: Call) -> Interaction | SkippedCall | BadLine:
     """What a call is: an interaction, a call that is none, or no use."""
     timestamp = moment_of(call.started) or moment_of(call.ended)
     if timestamp is None:
@@ -120,7 +120,7 @@ def read_call(call: Call) -> Interaction | Skipped | BadLine:
         return BadLine(Reason.WRONG_TYPE, timestamp)
 
 
-def _read(call: Call, timestamp: datetime) -> Interaction | Skipped | BadLine:
+def _read(call: Call, timestamp: datetime) -> Interaction | SkippedCall | BadLine:
     application_id = name_of(call.application_id) or name_of(call.application_name)
     application_name = name_of(call.application_name) or application_id or UNKNOWN
     interaction_id = name_of(call.interaction_id) or call.own_id
@@ -128,8 +128,8 @@ def _read(call: Call, timestamp: datetime) -> Interaction | Skipped | BadLine:
     if latency_ms is None and (ended := moment_of(call.ended)) is not None and ended >= timestamp:
         latency_ms = (ended - timestamp).total_seconds() * 1000
     stopped = _words(call.stopped)
-    prompt = Said() if call.failed else _prompt(call)
-    reply = Said() if call.failed else reply_of(call.response)
+    prompt = MessageContent() if call.failed else _prompt(call)
+    reply = MessageContent() if call.failed else reply_of(call.response)
     response = storable(reply.text)
     kind = _skip(call, reply, stopped)
     ids = call.other_ids
@@ -137,7 +137,7 @@ def _read(call: Call, timestamp: datetime) -> Interaction | Skipped | BadLine:
     if response_id and response_id != interaction_id and response_id not in ids:
         ids += (response_id,)
     if kind is not None:
-        return Skipped(
+        return SkippedCall(
             kind=kind,
             interaction_id=interaction_id or _derived_id(call, timestamp, prompt.text, reply.calls),
             application_id=application_id or UNKNOWN,
@@ -182,13 +182,13 @@ def _read(call: Call, timestamp: datetime) -> Interaction | Skipped | BadLine:
     )
 
 
-def _prompt(call: Call) -> Said:
+def _prompt(call: Call) -> MessageContent:
     if call.system in _NOTHING:
         return prompt_of(call.prompt)
     return prompt_of({"system": call.system, "messages": call.prompt})
 
 
-def _skip(call: Call, reply: Said, stopped: set[str]) -> Skip | None:
+def _skip(call: Call, reply: MessageContent, stopped: set[str]) -> Skip | None:
     if call.failed:
         return Skip.FAILED
     if call.kind is Kind.EMBEDDING or reply.is_vector:

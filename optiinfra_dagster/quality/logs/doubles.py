@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from optiinfra_dagster.quality.interactions import BadLine, Interaction, Skip, Skipped
+from optiinfra_dagster.quality.interactions import BadLine, Interaction, Skip, SkippedCall
 from optiinfra_dagster.quality.logs.calls import Call, Kind, read_call
 from optiinfra_dagster.quality.logs.fields import count_of, moment_of
 from optiinfra_dagster.quality.logs.retrievals import Retrievals
@@ -37,7 +37,7 @@ class _Entry:
         self.is_timed = False  # by a span, whose messages are logged apart
         self.kind = call.kind
         self.number = 1  # of the call within its span
-        self.item: Interaction | Skipped | BadLine = item or read_call(call)
+        self.item: Interaction | SkippedCall | BadLine = item or read_call(call)
         self.size = len(self.item.prompt) + len(self.item.response) if isinstance(self.item, Interaction) else 100
         self.keys: list[_Key] = []
         # The spans that are this call, but for an agent's, and those around them.
@@ -55,7 +55,7 @@ class Doubles:
         self._open: dict[object, _Entry] = {}  # pieces without ids, by their source
         self.retrievals = Retrievals()
 
-    def add(self, call: Call, source: object = None) -> Iterator[Interaction | Skipped | BadLine]:
+    def add(self, call: Call, source: object = None) -> Iterator[Interaction | SkippedCall | BadLine]:
         """Take a call; gives those that need not be held any longer. `source` joins pieces that have no ids."""
         if not call.is_span:
             yield from self.give(read_call(call))
@@ -74,14 +74,14 @@ class Doubles:
         else:
             self._queue.append(_Entry(Call(), item))
 
-    def rest(self) -> Iterator[Interaction | Skipped | BadLine]:
+    def rest(self) -> Iterator[Interaction | SkippedCall | BadLine]:
         """Give what is still held, at the end of the file."""
         for entry in list(self._queue):
             self._settle(entry)
         while self._queue:
             yield from self._out()
 
-    def _out(self) -> Iterator[Interaction | Skipped | BadLine]:
+    def _out(self) -> Iterator[Interaction | SkippedCall | BadLine]:
         self._settle(self._queue[0])
         entry = self._queue.popleft()
         self._characters -= entry.size
@@ -93,7 +93,7 @@ class Doubles:
             entry.gone = True
             yield from self.give(read_call(entry.call) if entry.call.is_piece else entry.item)
 
-    def give(self, item: Interaction | Skipped | BadLine) -> Iterator[Interaction | Skipped | BadLine]:
+    def give(self, item: Interaction | SkippedCall | BadLine) -> Iterator[Interaction | SkippedCall | BadLine]:
         """Give what need not be held, unless it was given before."""
         if not isinstance(item, BadLine):
             mark = hash((item.interaction_id, item.timestamp))  # ids may begin anew with each process
@@ -255,7 +255,7 @@ def _fill(entry: _Entry, piece: Call) -> None:
 
 def _worth(entry: _Entry) -> tuple[int, int, int, int]:
     item, call = entry.item, entry.call
-    rank = 3 if isinstance(item, Interaction) else 2 if isinstance(item, Skipped) else 1
+    rank = 3 if isinstance(item, Interaction) else 2 if isinstance(item, SkippedCall) else 1
     return (
         rank,
         call.kind is not Kind.AGENT,
@@ -351,7 +351,7 @@ def _is_within(inner: Call, outer: Call) -> bool:
 
 
 def _is_step(entry: _Entry) -> bool:
-    return isinstance(entry.item, Skipped) and entry.item.kind is Skip.STEP
+    return isinstance(entry.item, SkippedCall) and entry.item.kind is Skip.STEP
 
 
 def _overlap(a: Call, b: Call) -> bool:

@@ -34,10 +34,10 @@ _LANGSMITH = {"app": Origin.HUMAN, "model": Origin.MACHINE, "auto_eval": Origin.
 _OWN = {"interaction_id", "trace_id", "thumb", "stars", "score", "comment"}
 _SIGNS = ("feedback", "annotator_kind", "key", "dataType", "data_type", "source", "body", "scores")
 
-Told = Feedback | BadLine
+FeedbackRecord = Feedback | BadLine
 
 
-def feedback_in(record: Mapping[str, Any]) -> tuple[list[Told], bool]:
+def feedback_in(record: Mapping[str, Any]) -> tuple[list[FeedbackRecord], bool]:
     """The feedback that a record tells, and whether it is all that the record tells."""
     if not any(sign in record for sign in _SIGNS):
         return [], False
@@ -47,7 +47,7 @@ def feedback_in(record: Mapping[str, Any]) -> tuple[list[Told], bool]:
         return [BadLine(error.reason)], True
 
 
-def _feedback_in(record: Mapping[str, Any]) -> tuple[list[Told], bool]:
+def _feedback_in(record: Mapping[str, Any]) -> tuple[list[FeedbackRecord], bool]:
     if "annotator_kind" in record:
         return [_phoenix(record)], True
     if record.get("type") == "score-create" and isinstance(record.get("body"), dict):
@@ -79,7 +79,7 @@ def _is_langfuse(record: Mapping[str, Any]) -> bool:
 _STRINGS = ("stringValue", "string_value", "longStringValue", "long_string_value")
 
 
-def _langfuse(record: Mapping[str, Any]) -> Told:
+def _langfuse(record: Mapping[str, Any]) -> FeedbackRecord:
     kind = str(first(record, ("dataType", "data_type")) or "").upper()
     value = record.get("value")
     word = filled(record, _STRINGS) or (value if isinstance(value, str) else "")
@@ -116,7 +116,7 @@ def _is_langsmith(record: Mapping[str, Any]) -> bool:
     return isinstance(record.get("key"), str) and bool(told) and bool(record.keys() & {"run_id", "trace_id"})
 
 
-def _langsmith(record: Mapping[str, Any]) -> Told:
+def _langsmith(record: Mapping[str, Any]) -> FeedbackRecord:
     source, config = _object(record.get("feedback_source")), _object(record.get("feedback_config"))
     run, trace = _id(record.get("run_id")), _id(record.get("trace_id"))
     value = record.get("value")
@@ -138,7 +138,7 @@ def _langsmith(record: Mapping[str, Any]) -> Told:
 # --- Phoenix ----------------------------------------------------------------------------------------------------------
 
 
-def _phoenix(record: Mapping[str, Any]) -> Told:
+def _phoenix(record: Mapping[str, Any]) -> FeedbackRecord:
     result = _object(record.get("result"))
     flat = {**record, **{f"result.{name}": value for name, value in result.items()}}  # as its data frames have it
     label, score, explanation = (first(flat, (f"result.{name}", name)) for name in ("label", "score", "explanation"))
@@ -160,7 +160,7 @@ def _phoenix(record: Mapping[str, Any]) -> Told:
 # --- OpenTelemetry ----------------------------------------------------------------------------------------------------
 
 
-def evaluations_in(span: Span) -> Iterator[Told]:
+def evaluations_in(span: Span) -> Iterator[FeedbackRecord]:
     """The results of evaluations that a log record is, or that are events of a span.
 
     The conventions do not say who evaluated: the name of the evaluation may.
@@ -173,7 +173,7 @@ def evaluations_in(span: Span) -> Iterator[Told]:
             yield _evaluation(span, attributes, "")
 
 
-def _evaluation(span: Span, held: Mapping[str, Any], event_name: str) -> Told:
+def _evaluation(span: Span, held: Mapping[str, Any], event_name: str) -> FeedbackRecord:
     call = span.call()
     whole = f"{call.trace_id}-{call.span_id}" if call.trace_id and call.span_id else ""
     response = _id(held.get("gen_ai.response.id"))
@@ -206,7 +206,7 @@ def _as_number(value: object) -> object:
 # --- Our own ----------------------------------------------------------------------------------------------------------
 
 
-def _plain(record: Mapping[str, Any], held: Mapping[str, Any], *, of_record: bool) -> Told:
+def _plain(record: Mapping[str, Any], held: Mapping[str, Any], *, of_record: bool) -> FeedbackRecord:
     """Feedback by itself, or, with `of_record`, beside the interaction that it is about."""
     own = _id(first(held, ("interaction_id",))) or (_id(first(record, ID)) if of_record else "")
     thumb, stars = held.get("thumb"), held.get("stars")
@@ -240,7 +240,7 @@ def _feedback(
     given_by: object = None,
     comment: object = None,
     **facts: Any,
-) -> Told:
+) -> FeedbackRecord:
     timestamp = moment_of(filled(record, _TIMES) or filled(record, TIME))
     if timestamp is None:
         return BadLine(Reason.NO_TIME)
@@ -292,7 +292,7 @@ def _id(value: object) -> str:
         return ""
 
 
-def feedback_of_fields(fields: list[Any]) -> Told:
+def feedback_of_fields(fields: list[Any]) -> FeedbackRecord:
     """Feedback from the fields of `llm_feedback`, in the order of the query."""
     moment, interaction_id, trace_id, application_id, provider, name, value, scale, given_by, comment = fields
     held = {

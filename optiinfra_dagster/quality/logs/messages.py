@@ -39,7 +39,7 @@ class _Turn(NamedTuple):
 
 
 @dataclass(slots=True)
-class Said:
+class MessageContent:
     """A prompt or an answer. `calls` are those of tools; `context` is what tools and documents told."""
 
     text: str = ""
@@ -69,14 +69,14 @@ _ENDED = ("finish_reason", "finishReason", "stop_reason", "stopReason")
 _REFUSED = {"refusal", "content_filter", "SAFETY", "content-filter", "guardrail_intervened", "content_filtered"}
 
 
-def prompt_of(value: object) -> Said:
+def prompt_of(value: object) -> MessageContent:
     """A prompt: text, a message, a conversation, or the body of a request.
 
     Raises:
         BadFieldError: it is none.
     """
     if isinstance(value, str) and value[:1] not in _JSON_BEGINS:
-        return Said(value)
+        return MessageContent(value)
     turns = [turn for turn in _turns(_unwrapped(value), "", _REQUEST, 0) if turn.parts]
     texts = []
     for turn in turns:
@@ -90,17 +90,17 @@ def prompt_of(value: object) -> Said:
     else:
         text = "\n".join(text for _, text in texts)
     told = [part.text for turn in turns for part in turn.parts if part.kind in {PartKind.RESULT, PartKind.DOCUMENT}]
-    return Said(text, context=told)
+    return MessageContent(text, context=told)
 
 
-def reply_of(value: object) -> Said:
+def reply_of(value: object) -> MessageContent:
     """An answer; where there are several to choose from, the first that has any text.
 
     Raises:
         BadFieldError: it is none.
     """
     if isinstance(value, str) and value[:1] not in _JSON_BEGINS and not value.startswith(("data:", "event:")):
-        return Said(value)
+        return MessageContent(value)
     value = assembled(_unwrapped(value))
     turns = list(_turns(value, "", _RESPONSE, 0))
     told = [part.text for turn in turns for part in turn.parts if part.kind in {PartKind.RESULT, PartKind.DOCUMENT}]
@@ -115,7 +115,7 @@ def reply_of(value: object) -> Said:
         if text:
             break
     calls = "\n".join(part.text for turn in turns for part in turn.parts if part.kind is PartKind.CALL)
-    return Said(text, calls, told, refused, is_vector(value))
+    return MessageContent(text, calls, told, refused, is_vector(value))
 
 
 def text_of(value: object) -> str:

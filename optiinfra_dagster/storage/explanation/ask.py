@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
     from optiinfra_dagster.storage.explanation.model import Explanation
     from optiinfra_dagster.storage.readers import Statement
-    from optiinfra_dagster.storage.reading import Query, Taken
+    from optiinfra_dagster.storage.reading import FoundRows, Query
 
 CANDIDATES = 10  # rows that are listed where there is more than one
 
@@ -61,18 +61,18 @@ def explain(
         StorageError: the tables cannot be read.
     """
     # pyarrow, which the checksums need, costs every other command 0.25 CPU-s.
-    from optiinfra_dagster.storage.explanation.build import Asked, explained
+    from optiinfra_dagster.storage.explanation.build import ExplanationRequest, explained
 
     source = known(query.family, query.reader)
     if query.as_of is not None:
         raise UsageError("An explanation is of what is published now: leave out the time that it is read as of.")
     secrets = secrets_of(settings) | _secrets_in_environment(settings)
 
-    def take(client: Client, statement: Statement) -> Taken[Explanation | None]:
+    def take(client: Client, statement: Statement) -> FoundRows[Explanation | None]:
         of = _chosen(client, statement, query, where, row)
         if of is None:
             return None, False
-        asked = Asked(
+        asked = ExplanationRequest(
             name=(query.family, query.reader),
             source=source,
             statement=statement,

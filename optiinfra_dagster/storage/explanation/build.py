@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.storage.explanation import checksums, facts, narrow, recompute, statements, verdict
 from optiinfra_dagster.storage.explanation import slices as of_slices
-from optiinfra_dagster.storage.explanation.model import Explanation, Failed, Layer, Origin, own
+from optiinfra_dagster.storage.explanation.model import Explanation, FailedAttempts, Layer, Origin, own
 from optiinfra_dagster.storage.explanation.reach import DAY, Span, spans
 from optiinfra_dagster.storage.explanation.slices import BEFORE, BILLED, MISSING, NO_BILL, Beneath, Calls, Slice
 from optiinfra_dagster.storage.reader_tables import shown_table
@@ -33,7 +33,7 @@ _NEWEST_ROWS = {"metrics": "what was collected, as it is published", "timeline":
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ExplanationRequest:
     """A row, and what it takes to explain it. `name` is family and reader, `lag` how long a window is waited for.
 
     `masked` takes secrets out of a text. `recompute` asks whether the reader's SELECT gives the same row now.
@@ -48,7 +48,7 @@ class Asked:
     recompute: bool = False
 
 
-def explained(client: Client, asked: Asked) -> Explanation:
+def explained(client: Client, asked: ExplanationRequest) -> Explanation:
     """The explanation of a row.
 
     Raises:
@@ -107,7 +107,7 @@ def explained(client: Client, asked: Asked) -> Explanation:
     return verdict.judged(explanation)
 
 
-def _reader(asked: Asked) -> Reader | None:
+def _reader(asked: ExplanationRequest) -> Reader | None:
     """The reader whose slice holds the row; of a timeline's line that which the line names."""
     if asked.source.reader is not None:
         return asked.source.reader
@@ -115,7 +115,9 @@ def _reader(asked: Asked) -> Reader | None:
     return readers().get((family, name))
 
 
-def _slice_of(client: Client, asked: Asked, reader: Reader | None) -> tuple[str, tuple[str, str], timedelta, datetime]:
+def _slice_of(
+    client: Client, asked: ExplanationRequest, reader: Reader | None
+) -> tuple[str, tuple[str, str], timedelta, datetime]:
     """The dataset, owner, length and start of the slice that a row is in; no dataset where it is in none."""
     row = asked.row
     owner = (str(row["customer_id"]), str(row.get("provider") or ""))
@@ -134,7 +136,7 @@ def _dataset_of(family: str) -> str:
     return {"cost": COST.name, "application": APPLICATION.name}.get(family, family)
 
 
-def _origin(client: Client, asked: Asked, reader: Reader | None, begin: datetime) -> Origin:
+def _origin(client: Client, asked: ExplanationRequest, reader: Reader | None, begin: datetime) -> Origin:
     """What the row was read from, and the SELECTs."""
     source, types, row = asked.source, asked.statement.types, asked.row
     family, name = asked.name
@@ -171,7 +173,7 @@ def _select_of(view: str, row: Mapping[str, Any], types: Mapping[str, str], colu
 
 
 def _layers(
-    client: Client, asked: Asked, reader: Reader, begin: datetime, length: timedelta, mine: Slice | None
+    client: Client, asked: ExplanationRequest, reader: Reader, begin: datetime, length: timedelta, mine: Slice | None
 ) -> tuple[list[Beneath], list[str]]:
     """The slices beneath a reader's, of the row's customer, provider and times, the nearest first."""
     row = asked.row
@@ -342,7 +344,7 @@ def _collected(row: Mapping[str, Any], dataset: str, provider: str, mine: Slice,
 
 
 def _days(
-    client: Client, asked: Asked, reader: Reader | None, layers: Sequence[Beneath], until: datetime
+    client: Client, asked: ExplanationRequest, reader: Reader | None, layers: Sequence[Beneath], until: datetime
 ) -> list[facts.Days]:
     """The days of costs, where the row is of costs that are known by day."""
     of_bills = [layer.begin for layer in layers if layer.dataset == BILLS.name]
@@ -401,10 +403,10 @@ def _checksum_of_slice(client: Client, row: Mapping[str, Any], mine: Slice, data
 
 
 def _failed_since(
-    client: Client, asked: Asked, layers: Sequence[Beneath], until: datetime, now: datetime
-) -> list[Failed]:
+    client: Client, asked: ExplanationRequest, layers: Sequence[Beneath], until: datetime, now: datetime
+) -> list[FailedAttempts]:
     """The attempts that did not end well after what was read: at its own slices, and of a newest row at newer ones."""
-    found: list[Failed] = []
+    found: list[FailedAttempts] = []
     owner_id = str(asked.row["customer_id"])
     for layer in (one for one in layers if not one.is_reader):
         groups = [([one for one in layer.slices if one.failed_since], False)]
@@ -417,7 +419,7 @@ def _failed_since(
             if slices:
                 newest = max(slices, key=lambda one: one.start)
                 found.append(
-                    Failed(
+                    FailedAttempts(
                         layer.dataset,
                         layer.provider,
                         len(slices),

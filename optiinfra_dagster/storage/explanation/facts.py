@@ -145,7 +145,7 @@ def days(client: Client, row: Mapping[str, Any], begin: datetime, end: datetime)
 
 
 def told(items: Sequence[Any]) -> tuple[list[Any], int]:
-    """The first ones, and how many there are beside them."""
+    """The first of some facts, and how many there are beside them."""
     return list(items[:MOST_TOLD]), max(0, len(items) - MOST_TOLD)
 
 

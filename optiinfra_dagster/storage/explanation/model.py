@@ -72,7 +72,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedAttempts:
     """Attempts that did not end well after what was read: at the same slices, or at newer ones."""
 
     dataset: str
@@ -118,7 +118,7 @@ class Explanation:
     restated_since: Sequence[Restatement]
     restated_left_out: int
     restated_before: int
-    failed_since: Sequence[Failed]
+    failed_since: Sequence[FailedAttempts]
     checksum: OfRows | None
     recomputed: Recomputation | None
     complete: bool | None
@@ -182,7 +182,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
 
 
 def of_interest(ranges: Sequence[Range]) -> tuple[list[Range], int]:
-    """At most `MOST_RANGES`, those that lack something before others, in order of time; and how many are left."""
+    """At most `MOST_RANGES` stretches, in order of time, above all those that lack something; how many are left out."""
     ranked = sorted(ranges, key=lambda one: (one.state == "complete" and not one.changed_since, -one.begin.timestamp()))
     chosen = set(map(id, ranked[:MOST_RANGES]))
     return [one for one in ranges if id(one) in chosen], max(0, len(ranges) - MOST_RANGES)

@@ -12,8 +12,8 @@ import pytest
 
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.model.retry_after import retry_after
 from optiinfra_dagster.providers import httpx_transport
-from optiinfra_dagster.providers.http import retry_after
 from optiinfra_dagster.providers.vultr import client, rate_limiter
 from optiinfra_dagster.providers.vultr.account import VultrAccount, account_name
 from optiinfra_dagster.providers.vultr.client import open_account

@@ -26,7 +26,7 @@ from optiinfra_dagster.providers.billing.exports.words import ENTRY, PAIR
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-Held = dict[str, list[pa.Array]]
+ColumnChunks = dict[str, list[pa.Array]]
 """The arrays of each of our fields in a batch of rows."""
 
 NESTED = ("credits", "product", "tags")  # the fields whose columns may hold lists and records
@@ -41,7 +41,7 @@ class Amortization:
         self._line_types, self._pricing = Words(formats.canonical), Words(formats.canonical)
         self.found = self._actual = False
 
-    def of_report(self, held: Held, amount: pa.Array) -> pa.Array:
+    def of_report(self, held: ColumnChunks, amount: pa.Array) -> pa.Array:
         """CUR: the amortized cost, by the formula of the CUR queries of AWS' Well-Architected Labs."""
         types = self._line_types.codes(list(map(coded, held["category"])), len(amount))
         of_type = {word: types == code for code, word in enumerate(self._line_types.values)}
@@ -70,7 +70,7 @@ class Amortization:
                 effective = pc.if_else(where, made, effective) if same else exactly(pc.if_else, where, made, effective)
         return effective
 
-    def look(self, held: Held, amount: pa.Array, codes: dict[str, Any]) -> None:
+    def look(self, held: ColumnChunks, amount: pa.Array, codes: dict[str, Any]) -> None:
         """Azure: note whether the rows are of actual or of amortized costs; the two have the same header.
 
         The purchase of a commitment uses nothing of it, though its row has the same PricingModel as usage.
@@ -97,7 +97,7 @@ class Amortization:
             )
 
 
-def priced(held: Held, price_of: str, amount: pa.Array, quantity: pa.Array) -> pa.Array:
+def priced(held: ColumnChunks, price_of: str, amount: pa.Array, quantity: pa.Array) -> pa.Array:
     """Azure: the quantity times a price, where that is in the bill's currency.
 
     Unknown where the price is 0 and there is a cost, as the retail price is of what was bought.
@@ -114,7 +114,7 @@ def priced(held: Held, price_of: str, amount: pa.Array, quantity: pa.Array) -> p
     return pc.if_else(known, cost, None)
 
 
-def parts_of_others(held: Held, amount: pa.Array) -> tuple[Any, Any]:
+def parts_of_others(held: ColumnChunks, amount: pa.Array) -> tuple[Any, Any]:
     """CUR: the rows that split an instance's charge among its containers, and those of them that cost something.
 
     AWS has what a container takes of the instance in columns of its own (split_line_item_*), and 0 in the cost column.

@@ -40,7 +40,7 @@ from optiinfra_dagster.providers.billing.exports.decimals import (
 )
 from optiinfra_dagster.providers.billing.exports.files import ExportFile, opened
 from optiinfra_dagster.providers.billing.exports.resources import KnownResources
-from optiinfra_dagster.providers.billing.exports.sums import Coded, Words, coded
+from optiinfra_dagster.providers.billing.exports.sums import CodedTexts, Words, coded
 from optiinfra_dagster.providers.billing.exports.times import DAY, Times, day_of, months_of, number_of
 from optiinfra_dagster.providers.billing.finality import arriving_from, is_final
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from optiinfra_dagster.model.inventory import Resource
-    from optiinfra_dagster.providers.billing.exports.own_ways import Held
+    from optiinfra_dagster.providers.billing.exports.own_ways import ColumnChunks
 
 _NOT_DATA = ("/", ".json", ".yml", ".yaml", ".sql", ".md5", "_success", ".html")  # what clouds write beside an export
 _DAY = timedelta(days=1)
@@ -141,11 +141,11 @@ class Statement:
 class _Texts:
     """The columns of a batch's fields as their distinct texts; several fields may be told by one column."""
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: ColumnChunks) -> None:
         self._held = held
-        self._coded: dict[int, Coded] = {}
+        self._coded: dict[int, CodedTexts] = {}
 
-    def __getitem__(self, field: str) -> list[Coded]:
+    def __getitem__(self, field: str) -> list[CodedTexts]:
         found = []
         for array in self._held.get(field, ()):
             if id(array) not in self._coded:
@@ -208,7 +208,7 @@ class Reader:
 
     # --- Rows ---------------------------------------------------------------------------------------------------------
 
-    def _add(self, held: Held, tags: Sequence[str]) -> None:
+    def _add(self, held: ColumnChunks, tags: Sequence[str]) -> None:
         """Add the rows of a batch: the arrays of each of our fields; `tags` are the names of the tags' columns."""
         for field, arrays in held.items():
             if field not in own_ways.NESTED and any(pa.types.is_nested(array.type) for array in arrays):
@@ -240,7 +240,7 @@ class Reader:
         if held.get("credits"):
             self._add_credits(held["credits"][0], codes, days, because)
 
-    def _plain(self, held: Held, tags: Sequence[str]) -> Held:
+    def _plain(self, held: ColumnChunks, tags: Sequence[str]) -> ColumnChunks:
         """The arrays without maps."""
         if held.get("product"):
             held = held | {"service": [own_ways.product_names(held["product"][0]), *held["service"]]}
@@ -248,7 +248,7 @@ class Reader:
             held = held | {"tags": own_ways.tag_texts(held["tags"], tags)}
         return held
 
-    def _amounts(self, held: Held, codes: dict[str, Any]) -> dict[str, pa.Array]:
+    def _amounts(self, held: ColumnChunks, codes: dict[str, Any]) -> dict[str, pa.Array]:
         """The amounts of rows; those that their file lacks are not in it."""
         amounts = {
             name: decimals(held[name][0], name) for name in AMOUNTS if name not in _QUANTITIES and held.get(name)
@@ -268,7 +268,7 @@ class Reader:
             amounts["effective"] = amounts["amount"]
         return amounts
 
-    def _dated(self, held: Held) -> tuple[Any, dict[str, Any]]:
+    def _dated(self, held: ColumnChunks) -> tuple[Any, dict[str, Any]]:
         """Each row's UTC day, and its period, and its start and end where these are not of one day (0 where they are).
 
         Days and periods are days since 1970-01-01, starts and ends seconds.
@@ -291,7 +291,7 @@ class Reader:
 
     # --- Whose a row is -----------------------------------------------------------------------------------------------
 
-    def _because(self, held: Held, texts: _Texts, codes: dict[str, Any], days: Any, amount: pa.Array) -> Any:
+    def _because(self, held: ColumnChunks, texts: _Texts, codes: dict[str, Any], days: Any, amount: pa.Array) -> Any:
         """Why each row is no charge of the customer: the number of the reason, 0 where it is one."""
         because = np.zeros(len(days), np.int32)
         if (places := self._places(days)) is not None:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
-Coded: TypeAlias = tuple[list[str | None], Any]
+CodedTexts: TypeAlias = tuple[list[str | None], Any]
 """A column of text: its distinct texts, and the place of each row's among them, -1 for null."""
 
 
-def coded(array: pa.Array) -> Coded:
+def coded(array: pa.Array) -> CodedTexts:
     """A column as its distinct texts."""
     with_texts = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
     places = with_texts.indices
@@ -47,7 +47,7 @@ class Words:
             self.values.append(value)
         return self._of_value[value]
 
-    def codes(self, columns: Sequence[Coded], count: int) -> Any:
+    def codes(self, columns: Sequence[CodedTexts], count: int) -> Any:
         """The number of each row's word: that of the first column which has one."""
         codes: Any = None
         for texts, places in columns:

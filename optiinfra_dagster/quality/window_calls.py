@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from optiinfra_dagster.config.application import Application
-    from optiinfra_dagster.quality.interactions import Skipped
+    from optiinfra_dagster.quality.interactions import SkippedCall
     from optiinfra_dagster.quality.sources import InteractionSource
 
 
 @dataclass(slots=True)
-class Drawn:
+class WindowCalls:
     """What is kept of a window's calls, each of which counts once, and the counts of what was read for it."""
 
     sample: Sample
@@ -34,7 +34,7 @@ class Drawn:
     usage: Usage = field(default_factory=Usage)
     ids: Ids = field(default_factory=Ids)
 
-    def add(self, item: Interaction | Skipped) -> None:
+    def add(self, item: Interaction | SkippedCall) -> None:
         """Consider a call."""
         self.usage.add(item)
         if isinstance(item, Interaction):
@@ -45,7 +45,7 @@ class Drawn:
 
 def draw(
     customer_id: str, application: Application, provider: str, window: datetime, source: InteractionSource
-) -> Drawn:
+) -> WindowCalls:
     """Read a window's log once, and a second time where what came first of a call was not its best record.
 
     Raises:
@@ -54,7 +54,7 @@ def draw(
     """
     end = window + windows.WINDOW
     size = application.sample_per_window
-    doubles, drawn = Doubles(), Drawn(Sample(customer_id, window, size), WindowFeedback(customer_id, application))
+    doubles, drawn = Doubles(), WindowCalls(Sample(customer_id, window, size), WindowFeedback(customer_id, application))
     for item in source.fetch(provider, window, end):
         if isinstance(item, Feedback):
             drawn.feedback.add(item)
@@ -62,7 +62,7 @@ def draw(
             drawn.add(item)
     counts = source.counts
     if not doubles.is_settled:
-        drawn = Drawn(Sample(customer_id, window, size), drawn.feedback)
+        drawn = WindowCalls(Sample(customer_id, window, size), drawn.feedback)
         for item in source.fetch(provider, window, end):
             if not isinstance(item, Feedback) and (told := doubles.settled(item)) is not None:
                 drawn.add(told)

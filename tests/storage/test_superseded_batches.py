@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.config.keeping import Keeping, read_keeping
+from optiinfra_dagster.config.retention import Retention, read_keeping
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.slices import AlreadyPublished, SliceResult
-from optiinfra_dagster.storage import reader_tables, schema, superseded
+from optiinfra_dagster.model.slices import PublishedWindows, SliceResult
+from optiinfra_dagster.storage import reader_tables, schema, superseded_batches
 from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.writer import Writer
 from tests.support.samples import W, age, batches, collected, failed, raw, seen_values, select, view, windows_from
@@ -62,9 +62,9 @@ def only_of(client: Client, *datasets: str) -> None:
     )
 
 
-def clear(clickhouse: ClickHouse, keeping: Keeping | None = None) -> dict[str, int]:
+def clear(clickhouse: ClickHouse, keeping: Retention | None = None) -> dict[str, int]:
     with clickhouse.session() as client:
-        return superseded.clear(client, keeping or Keeping(), datetime.now(UTC))
+        return superseded_batches.clear(client, keeping or Retention(), datetime.now(UTC))
 
 
 def test_a_reader_that_began_before_a_publish_finds_its_rows(clickhouse: ClickHouse, writer: Writer) -> None:
@@ -80,11 +80,11 @@ def test_a_reader_that_began_before_a_publish_finds_its_rows(clickhouse: ClickHo
 
 @pytest.mark.parametrize(
     "later",
-    [collected(values=[4]), collected(values=[3]), AlreadyPublished("acme", "aws", [W]), failed()],
+    [collected(values=[4]), collected(values=[3]), PublishedWindows("acme", "aws", [W]), failed()],
     ids=["changed", "unchanged", "already published", "failed"],
 )
 def test_the_next_flush_of_a_slice_deletes_what_is_due(
-    clickhouse: ClickHouse, writer: Writer, later: SliceResult | AlreadyPublished
+    clickhouse: ClickHouse, writer: Writer, later: SliceResult | PublishedWindows
 ) -> None:
     writer.flush([collected(values=[1]), collected("other", values=[1])])
     age(clickhouse, DAY)
@@ -105,11 +105,11 @@ def test_the_next_flush_of_a_slice_deletes_what_is_due(
 
 
 def test_costs_are_kept_longer_than_others(clickhouse: ClickHouse) -> None:
-    assert superseded.kept_for(clickhouse.keeping, "cost_billed") == 7 * DAY
-    assert superseded.kept_for(clickhouse.keeping, "cost_summary_v0123abcd") == 7 * DAY
-    assert superseded.kept_for(clickhouse.keeping, "performance_latest") == DAY
+    assert superseded_batches.kept_for(clickhouse.keeping, "cost_billed") == 7 * DAY
+    assert superseded_batches.kept_for(clickhouse.keeping, "cost_summary_v0123abcd") == 7 * DAY
+    assert superseded_batches.kept_for(clickhouse.keeping, "performance_latest") == DAY
     for rollup in ("cost_daily", "cost_days", "performance_hourly", "resource_days_v0123abcd"):
-        assert superseded.kept_for(clickhouse.keeping, rollup) == 10 * MINUTE
+        assert superseded_batches.kept_for(clickhouse.keeping, rollup) == 10 * MINUTE
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_night_looks_at_what_was_published_since_the_last_one(clickhouse: Clic
             "INSERT INTO superseded_cleared SELECT 'performance', fromUnixTimestamp64Milli({at:Int64}, 'UTC')",
             parameters={"at": begin},
         )
-        assert superseded.clear(client, Keeping(), datetime.now(UTC) + 2 * DAY) == {}
+        assert superseded_batches.clear(client, Retention(), datetime.now(UTC) + 2 * DAY) == {}
     assert rows_of(clickhouse, "performance_metrics") == 2
 
 
@@ -191,9 +191,9 @@ def test_a_night_without_anything_superseded_is_a_few_statements(
         for name in ("query", "command"):
             monkeypatch.setattr(client, name, noting(getattr(client, name)))
         later = datetime.now(UTC) + 20 * DAY  # every dataset is kept for less
-        assert superseded.clear(client, Keeping(), later) == {}
+        assert superseded_batches.clear(client, Retention(), later) == {}
         assert len(told) <= 5  # and not two of each dataset and reader, which are more than 50
-        assert superseded.clear(client, Keeping(), later) == {}
+        assert superseded_batches.clear(client, Retention(), later) == {}
         assert not [sql for sql in told[5:] if "published_versions" in sql]  # all is cleared up to then
 
 
@@ -204,8 +204,8 @@ def test_a_shorter_time_clears_away_what_a_longer_one_had_kept(clickhouse: Click
     with clickhouse.session() as client:
         only_of(client, "performance")
         later = datetime.now(UTC) + timedelta(hours=3)
-        assert superseded.clear(client, Keeping(timedelta(hours=5)), later) == {}
-        assert superseded.clear(client, Keeping(timedelta(hours=2)), later) == {"performance": 1}
+        assert superseded_batches.clear(client, Retention(timedelta(hours=5)), later) == {}
+        assert superseded_batches.clear(client, Retention(timedelta(hours=2)), later) == {"performance": 1}
     assert seen_values(clickhouse) == [2]
     assert rows_of(clickhouse, "performance_metrics") == 1
 
@@ -216,9 +216,9 @@ def test_a_killed_night_is_done_again(clickhouse: ClickHouse, writer: Writer) ->
     later = datetime.now(UTC) + 2 * DAY
     with clickhouse.session() as client:
         only_of(client, "performance")
-        assert superseded.clear(client, Keeping(), later) == {"performance": 1}
+        assert superseded_batches.clear(client, Retention(), later) == {"performance": 1}
         client.command("DELETE FROM superseded_cleared WHERE dataset = 'performance'")  # as if it had not come to that
-        assert superseded.clear(client, Keeping(), later) == {}
+        assert superseded_batches.clear(client, Retention(), later) == {}
     assert rows_of(clickhouse, "performance_metrics") == 1
 
 
@@ -234,8 +234,8 @@ def test_a_killed_night_is_done_again(clickhouse: ClickHouse, writer: Writer) ->
 )
 def test_the_setting_is_read(text: str, expected: dict[str, float]) -> None:
     keeping = read_keeping(text)
-    assert isinstance(keeping, Keeping)
-    hours = {name: superseded.kept_for(keeping, name) / timedelta(hours=1) for name in expected}
+    assert isinstance(keeping, Retention)
+    hours = {name: superseded_batches.kept_for(keeping, name) / timedelta(hours=1) for name in expected}
     assert hours == pytest.approx(expected)
 
 

@@ -1,7 +1,7 @@
-"""Superseded batches: kept for readers that began before, and for reading as of a time; then deleted.
+"""Deletes superseded batches once they have been kept for SELECTs that began before, and for reading as of a time.
 
 A batch is superseded when a higher one of its slice is published, which is what the ledger says (`published_versions`).
-Its rows are deleted no sooner than a time after that (`config.keeping`): by the next flush of the slice, or by the
+Its rows are deleted no sooner than a time after that (`config.retention`): by the next flush of the slice, or by the
 nightly job where no flush comes. Rows that were never published, which a kill left, and which are below a published
 batch, nobody can see: they go at once.
 """
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from clickhouse_connect.driver.client import Client
 
-    from optiinfra_dagster.config.keeping import Keeping
+    from optiinfra_dagster.config.retention import Retention
 
 _MARGIN = timedelta(hours=1)  # between clocks that differ, and for a publish that was on its way
 _SLICES_AT_ONCE = 20_000
 
 
-def kept_for(keeping: Keeping, dataset: str) -> timedelta:
+def kept_for(keeping: Retention, dataset: str) -> timedelta:
     """How long the superseded batches of a dataset, or of a reader's table, are kept."""
     return keeping.of(dataset, is_rollup=dataset in _rollups() or dataset.rpartition("_v")[0] in _rollups())
 
@@ -39,7 +39,7 @@ def _rollups() -> set[str]:
 
 
 def due(
-    client: Client, dataset: str, old: Mapping[SliceKey, Collection[int]], keeping: Keeping, now: datetime
+    client: Client, dataset: str, old: Mapping[SliceKey, Collection[int]], keeping: Retention, now: datetime
 ) -> list[tuple[SliceKey, int]]:
     """Those of the batches below the published ones, `old`, whose rows may be deleted now.
 
@@ -65,7 +65,7 @@ def due(
     return [(key, batch) for key, batches in old.items() for batch in batches if until.get((key, batch), 0) <= latest]
 
 
-def clear(client: Client, keeping: Keeping, now: datetime) -> dict[str, int]:
+def clear(client: Client, keeping: Retention, now: datetime) -> dict[str, int]:
     """Delete what is due of every dataset and reader; returns how many batches of slices, by table.
 
     Looked at are the slices of which something was published since the last time, so that history costs nothing. Killed

@@ -15,7 +15,7 @@ from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model.cost import Category
 from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from optiinfra_dagster.storage.cost_shown import COSTS
+from optiinfra_dagster.storage.cost_choice import COSTS
 from optiinfra_dagster.storage.reading import Query
 from tests.storage.test_cost_readers import NOW, TODAY, compute, day_of
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates

@@ -19,7 +19,7 @@ _DEFAULTS = {"cost": timedelta(days=7), ROLLUPS: LEAST}
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class Retention:
     """How long a batch is kept after it was superseded.
 
     `named` has the times of families (`cost`), of `rollups`, and of single datasets and readers (`cost_billed`,
@@ -38,7 +38,7 @@ class Keeping:
 
 
 def read_keeping(value: object) -> object:
-    """The times that a text names, those of `Keeping()` where it names none; anything else as it is.
+    """The times that a text names, those of `Retention()` where it names none; anything else as it is.
 
     Raises:
         ValueError: a part is neither a number of hours nor a name with one, a name is there twice or cannot be one, or
@@ -63,8 +63,8 @@ def read_keeping(value: object) -> object:
         else:
             named[name] = _hours(hours)
     if rest is None:
-        return Keeping(named=_DEFAULTS | named)
-    return Keeping(rest, {ROLLUPS: LEAST} | named)
+        return Retention(named=_DEFAULTS | named)
+    return Retention(rest, {ROLLUPS: LEAST} | named)
 
 
 def _hours(text: str) -> timedelta:
