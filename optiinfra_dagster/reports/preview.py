@@ -5,13 +5,13 @@ They are made in every run, so they take one small query and no Matplotlib, whic
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.model import markdown
 from optiinfra_dagster.reports import words
 
 if TYPE_CHECKING:
@@ -143,22 +143,21 @@ def _markdown(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         if amount is not None:
             largest[currency] = max(largest.get(currency, amount), amount)
     at = headings.index("amount")
-    lines = [[*headings[: at + 1], " ", "currency", *headings[at + 1 :]]]
+    lines = []
     for currency, amount, *cells in rows:
         texts = [_text(cell) for cell in cells]
         lines.append(
             [*texts[: at + 1], _bar(amount, largest.get(currency)), _text(currency or words.NO_CURRENCY),
              *texts[at + 1 :]]
         )  # fmt: skip
-    rule = "|".join("---" if n != at else "--:" for n in range(len(lines[0])))
-    return "\n".join([f"| {' | '.join(lines[0])} |", f"|{rule}|", *(f"| {' | '.join(line)} |" for line in lines[1:])])
+    return markdown.table([*headings[: at + 1], " ", "currency", *headings[at + 1 :]], lines, right=["amount"])
 
 
 def _bar(amount: Decimal | None, largest: Decimal | None) -> str:
     """A bar of text: nothing of what is not known, and of what is credited."""
     if amount is None or not largest or largest <= 0 or amount <= 0:
         return ""
-    return "█" * max(1, round(BAR * float(amount / largest)))
+    return markdown.bar(float(amount / largest), BAR)
 
 
 def _text(value: Any) -> str:
@@ -173,4 +172,4 @@ def _text(value: Any) -> str:
         return words.number(value, 1)
     if isinstance(value, date):
         return words.time(value)
-    return re.sub(r"([\\`*_\[\]<>|~$&:@])", r"\\\1", words.name(value))
+    return markdown.escaped(words.name(value))
