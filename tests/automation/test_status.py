@@ -396,6 +396,8 @@ def test_the_check_of_the_status_names_the_customers_and_what_to_do(settled: Spi
         f"| red | failing customers | initech aws resource | fails since {windows.key(W0)} (1 window): AccessDenied. "
         "Check role_arn; needs a person |"
     ) in text
+    # The inventory first: what fails for lack of it stands below.
+    assert text.index("initech aws resource") < text.index("initech aws performance")
     assert check.metadata["customers"].value == "initech"
     assert check.metadata["customers_failing"].value == 1
 
