@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -10,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
-from filelock import FileLock, Timeout
 
 from optiinfra_dagster.automation.alerting import incidents
 from optiinfra_dagster.automation.ledger_watch import LedgerCache
@@ -84,17 +85,22 @@ def open_instance(settings: Settings) -> dg.DagsterInstance | str:
 
 @contextmanager
 def _opening(home: Path) -> Iterator[None]:
-    """Let one process at a time open a home: two that are the first to make its tables in SQLite would both fail."""
-    lock = FileLock(home / "opening.lock", timeout=OPENING_SECONDS)
-    try:
-        lock.acquire()
-    except (OSError, Timeout):  # a folder that may not be written; somebody who was stopped while opening
+    """Let one process at a time open a home: two that are the first to make its tables in SQLite would both fail.
+
+    The lock is on dagster.yaml, so that nothing is made in a home that cannot be used; who is killed lets go of it.
+    """
+    deadline = time.monotonic() + OPENING_SECONDS
+    with (home / "dagster.yaml").open("rb") as held:
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05)
+            except OSError:  # a file system without locks
+                break
+            else:
+                break
         yield
-        return
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 _FULL = 2**20  # bytes: what SQLite and its journal need for a write
