@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 EXCUSED = (SliceStatus.NOT_DUE, SliceStatus.NOT_CONFIGURED, SliceStatus.BUDGET)
 
 MOST_NAMED = 12  # customers in a check's table: Dagster's storage keeps every evaluation
+MOST_LISTED = 100  # customers whose spending is listed, those first whom a budget stopped
 LONGEST_ERROR = 300  # characters
 SINCE_LOOKBACK = timedelta(days=7)  # in which it is looked for since when a customer fails
 
@@ -171,7 +172,7 @@ def _no_duplicates(
         return dg.AssetCheckResult(
             passed=not twice,
             severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(f"{customer}: {n} keys stand twice" for customer, n in twice)
+            description=_listed([f"{customer}: {n} keys stand twice" for customer, n in twice])
             or "No key stands twice.",
             metadata={"duplicate_keys": sum(n for _, n in twice)},
         )
@@ -207,10 +208,10 @@ def _within_budget(
         return dg.AssetCheckResult(
             passed=not reasons,
             severity=dg.AssetCheckSeverity.WARN,  # it is what the customer asked for
-            description="; ".join(f"{customer}: {error}" for customer, error in reasons.items())[:2000]
+            description=_listed([f"{customer}: {error}" for customer, error in sorted(reasons.items())])
             or "No budget kept a slice from being collected.",
             metadata={
-                "customers_over_budget": sorted(reasons),
+                "customers_over_budget": named(reasons),
                 "spent_this_month": dg.MetadataValue.table(
                     [
                         dg.TableRecord(
@@ -220,8 +221,8 @@ def _within_budget(
                                 "budget_usd": "none" if limit is None else str(limit),
                             }
                         )
-                        for customer, limit in sorted(limits.items())
-                    ]
+                        for customer, limit in sorted(limits.items(), key=lambda one: (one[0] not in reasons, one[0]))
+                    ][:MOST_LISTED]
                 ),
             },
         )
@@ -258,7 +259,7 @@ def _totals_match(provider: str, partitions: dg.TimeWindowPartitionsDefinition) 
         return dg.AssetCheckResult(
             passed=not wrong,
             severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(map(str, wrong))[:2000]
+            description=_listed([str(one) for one in wrong])
             or (
                 f"What is charged and left out adds up: {told}."
                 if sums
@@ -307,6 +308,13 @@ def _is_sum(charged: Decimal, total: str) -> bool:
     wanted = Decimal(total)
     last_digit = Decimal(1).scaleb(min(int(wanted.as_tuple().exponent), -2))  # JSON has 12 for 12.00
     return abs(charged - wanted) * 2 <= last_digit
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """The first of some texts, which may come from clouds, and how many more there are; the UI shows it as Markdown."""
+    more = len(texts) - MOST_NAMED
+    shown = [markdown.escaped(shortened(text, LONGEST_ERROR)) for text in texts[:MOST_NAMED]]
+    return "; ".join([*shown, *([f"and {more:,} more"] if more > 0 else [])])
 
 
 def _windows(context: dg.AssetCheckExecutionContext) -> list[datetime]:

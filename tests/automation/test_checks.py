@@ -250,3 +250,25 @@ def test_duplicate_keys_are_counted_for_each_customer(spine: Spine, ledger: Ledg
     assert not found.passed
     assert found.description == "acme: 1 keys stand twice"
     assert found.metadata["duplicate_keys"].value == 1
+
+
+def test_of_many_budgets_that_stopped_a_slice_a_dozen_is_told_and_those_are_listed_first(
+    spine: Spine, ledger: Ledger
+) -> None:
+    everybody = [f"customer-{n:03d}" for n in range(120)]
+    accounts = "".join(
+        f"  - {{id: {name}, name: {name}, aws: [{{account_id: '{n:012d}'}}]}}\n" for n, name in enumerate(everybody)
+    )
+    spine.settings.customers_path.write_text(f"customers:\n{accounts}")
+    stopped = everybody[-14:]
+    ledger.add(FAMILY, [WINDOW], "budget", customers=stopped, error="25 USD are spent")
+    found = evaluate(spine, "within_budget")
+    assert not found.passed
+    text = str(found.description)
+    assert text.startswith("customer-106: 25 USD are spent; customer-107: ")
+    assert text.endswith("customer-117: 25 USD are spent; and 2 more")
+    assert found.metadata["customers_over_budget"].value == f"{', '.join(stopped[:12])} and 2 more"
+    table = found.metadata["spent_this_month"]
+    assert isinstance(table, dg.TableMetadataValue)
+    listed = [str(one.data["customer"]) for one in table.records]
+    assert (len(listed), listed[:15]) == (100, [*stopped, "customer-000"])
