@@ -14,6 +14,13 @@ export PYTHONDONTWRITEBYTECODE :=
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 
+# Two makes at once would build .venv into each other. The lock is on the open file, so that it ends with who holds it,
+# however that ends.
+ONE_AT_A_TIME = exec 9<requirements.lock; \
+	lock='import fcntl, sys; fcntl.flock(9, fcntl.LOCK_EX | int(sys.argv[1]))'; \
+	$$python -c "$$lock" 4 2>/dev/null || { \
+	  echo "Another make builds $(VENV) here: waiting for it ..."; $$python -c "$$lock" 0; }
+
 run: $(READY)
 	@$(BIN)/optiinfra run
 
@@ -70,14 +77,17 @@ $(LOCKED): requirements.lock
 	  echo "$$python cannot build virtual environments: its venv module is missing." >&2; \
 	  echo "On Debian and Ubuntu: apt-get install python$$found-venv" >&2; exit 1; \
 	fi; \
+	$(ONE_AT_A_TIME); if [ $@ -nt requirements.lock ]; then exit 0; fi; \
 	echo "Building $(VENV) with Python $$found (once, takes about a minute) ..."; \
-	$$python -m venv --clear $(VENV)
-	@sed -n '/^pip==/,/# via/p' requirements.lock > $(VENV)/pip.lock
-	@$(PIP) --require-hashes --requirement $(VENV)/pip.lock
-	@$(PIP) --require-hashes --no-deps --no-compile --requirement requirements.lock
-	@touch $@
+	set -e; \
+	$$python -m venv --clear $(VENV); \
+	sed -n '/^pip==/,/# via/p' requirements.lock > $(VENV)/pip.lock; \
+	$(PIP) --require-hashes --requirement $(VENV)/pip.lock; \
+	$(PIP) --require-hashes --no-deps --no-compile --requirement requirements.lock; \
+	touch $@
 
 # The project itself, editable; hatchling is in the lock, so nothing is downloaded here.
 $(READY): $(LOCKED) pyproject.toml
-	@$(PIP) --no-deps --no-build-isolation --editable .
-	@touch $@
+	@python=$(BIN)/python; $(ONE_AT_A_TIME); \
+	if [ $@ -nt $(LOCKED) ] && [ $@ -nt pyproject.toml ]; then exit 0; fi; \
+	set -e; $(PIP) --no-deps --no-build-isolation --editable .; touch $@

@@ -54,6 +54,7 @@ EXPECTED: dict[str, Any] = {
         [f"{key}:{check}" for key in COLLECTED for check in ("every_customer_published", "no_duplicates")]
         + [f"{key}:within_budget" for key in PERFORMANCES]
         + [f"{key}:totals_match" for key in COSTS]
+        + [f"{STATUS}:nothing_is_red"]
     ),
     "jobs": {
         **{

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import stat
 from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from optiinfra_dagster.automation.status.gather import need_instance
 from optiinfra_dagster.cli import dagster_runs
 from optiinfra_dagster.config.settings import Settings
+from optiinfra_dagster.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import Queue
+    from multiprocessing.synchronize import Barrier
 
 SHIPPED = (files("optiinfra_dagster") / "dagster.yaml").read_bytes()
 # The dagster.yaml of this version; where it changes, the old value goes to `runs.SHIPPED_BEFORE`.
@@ -81,3 +89,25 @@ def test_others_may_not_look_into_the_folder(settings: Settings, before: int | N
         settings.dagster_home.chmod(before)
     dagster_runs.prepare_home(settings)
     assert stat.S_IMODE(settings.dagster_home.stat().st_mode) == after
+
+
+def _open(folder: Path, ready: Barrier, said: Queue[str]) -> None:
+    settings = Settings(dagster_home=folder)
+    ready.wait(60)
+    try:
+        need_instance(settings)
+        said.put("opened")
+    except ConfigError as error:
+        said.put(str(error))
+
+
+def test_commands_that_are_the_first_in_a_home_at_once_all_open_it(settings: Settings) -> None:
+    dagster_runs.prepare_home(settings)
+    processes = multiprocessing.get_context("spawn")
+    ready, said = processes.Barrier(4), processes.Queue()
+    started = [processes.Process(target=_open, args=(settings.dagster_home, ready, said)) for _ in range(4)]
+    for one in started:
+        one.start()
+    for one in started:
+        one.join(120)
+    assert [said.get(timeout=5) for _ in started] == ["opened"] * 4

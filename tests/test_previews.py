@@ -34,8 +34,8 @@ def clickhouse() -> ClickHouse:
     return filled().clickhouse
 
 
-def of(clickhouse: ClickHouse, name: str) -> str:
-    made = preview.of(readers()["cost", name])
+def of(clickhouse: ClickHouse, name: str, family: str = "cost") -> str:
+    made = preview.of(readers()[family, name])
     assert made is not None
     with clickhouse.session() as client:
         return made(client, WINDOW)
@@ -53,7 +53,7 @@ def amount(text: str) -> Decimal | None:
     return None if text == words.UNKNOWN else Decimal(text.replace(",", ""))
 
 
-@pytest.mark.parametrize("name", [name for family, name in preview.PREVIEWS if ("cost", name) in readers()])
+@pytest.mark.parametrize("name", [name for family, name in preview.PREVIEWS if family == "cost"])
 def test_every_reader_of_costs_has_a_preview_that_fits_its_columns(clickhouse: ClickHouse, name: str) -> None:
     text = of(clickhouse, name)
     assert words.time(WINDOW) in text
@@ -85,6 +85,23 @@ def test_amounts_are_those_of_the_readers_and_currencies_are_apart(clickhouse: C
             found = amount(row["amount"])
             expected = 0 if found is None or found <= 0 else max(1, round(preview.BAR * float(found / largest)))
             assert len(row[""]) == pytest.approx(expected, abs=1)
+
+
+def test_quality_is_shown_with_bars_of_one_and_the_worst_first(clickhouse: ClickHouse) -> None:
+    stored = select(
+        clickhouse,
+        "SELECT customer_id, application_id, model_name, metric_type, mean, n FROM application_quality_current "
+        "WHERE window_start = {at:DateTime('UTC')} AND period = 'day' ORDER BY mean NULLS LAST",
+        at=WINDOW,
+    )
+    assert stored
+    rows = cells(of(clickhouse, "quality", "application"))
+    known = [row["mean"] for row in stored if row["mean"] is not None]
+    assert [row["mean, 0 to 1"] for row in rows] == [words.number(row["mean"]) for row in stored][: preview.ROWS]
+    assert [len(row[""]) for row in rows if row["mean, 0 to 1"] != words.UNKNOWN] == [
+        max(1, round(preview.BAR * mean)) if mean > 0 else 0 for mean in known[: preview.ROWS]
+    ]
+    assert "currency" not in rows[0]
 
 
 def test_a_name_is_no_markup(clickhouse: ClickHouse) -> None:

@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import pytest
 
+from optiinfra_dagster.automation import checks
 from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.text import shortened
 from optiinfra_dagster.providers.registry import FAMILIES_OF
 from tests.support.moved_clock import PROJECT, Process, free_port, until
-from tests.support.spine import Spine, world
+from tests.support.spine import ACCOUNTS, Spine, world
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -134,13 +136,14 @@ def browser(url: str) -> Iterator[Ui]:
 
 @contextmanager
 def dagster_dev(folder: Path) -> Iterator[tuple[Spine, str]]:
-    """`dagster dev -w workspace.yaml` on a new DAGSTER_HOME, with the lab; gives the spine and the UI's address."""
+    """`dagster dev -w workspace.yaml` on a new DAGSTER_HOME, with a lab that refuses initech; the spine and the UI."""
     programs()
     spine = Spine.at(folder / "home")
     shutil.copy(PROJECT / "optiinfra_dagster" / "dagster.yaml", spine.home / "dagster.yaml")
     port = free_port()
     with CloudLab(world()) as lab:
         spine.write_customers(lab)
+        lab.control.add_faults({"action": "deny", "account": ACCOUNTS["initech"]})
         with spine.clickhouse.session():
             pass
         now = datetime.now(UTC)
@@ -172,7 +175,7 @@ def answers(url: str) -> bool:
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_lineage_launchpad_partition_page_and_a_failed_check(tmp_path: Path) -> None:
+def test_lineage_launchpad_and_a_failing_customer_two_clicks_from_the_first_page(tmp_path: Path) -> None:
     with dagster_dev(tmp_path) as (spine, url), browser(url) as ui:
         ui.open("/asset-groups")
         until(lambda: {*FAMILIES_OF, "readers", "quality"} <= ui.drawn, PATIENCE, "the lineage's groups")
@@ -180,7 +183,7 @@ def test_lineage_launchpad_partition_page_and_a_failed_check(tmp_path: Path) -> 
         ui.click("//*[contains(@class, 'collapsedGroupNodeBox')][contains(., 'aws')]")
         until(lambda: {*FAMILIES} <= ui.drawn, PATIENCE, "the group to open")
 
-        # From the asset's page to the launchpad: one partition, one customer.
+        # From the asset's page to the launchpad: one partition, two customers, of whom AWS refuses one.
         key = windows.key(windows.floor(datetime.now(UTC)) - windows.WINDOW)
         ui.open("/assets/aws/resource")
         ui.click("//button[contains(., 'Materialize')]/following::button[1]")
@@ -192,7 +195,7 @@ def test_lineage_launchpad_partition_page_and_a_failed_check(tmp_path: Path) -> 
         )
         ui.driver.execute_script(
             "document.querySelector('.CodeMirror').CodeMirror.setValue(arguments[0])",
-            "resources:\n  scope:\n    config:\n      customers: [globex]\n",
+            "resources:\n  scope:\n    config:\n      customers: [globex, initech]\n",
         )
         ui.click("//input[@placeholder='Partition']")
         field.send_keys(key)
@@ -206,19 +209,30 @@ def test_lineage_launchpad_partition_page_and_a_failed_check(tmp_path: Path) -> 
         (run,) = (run for run in instance.get_runs(finished) if "dagster/sensor_name" not in run.tags)
         assert run.is_success
         assert run.tags["dagster/partition"] == key
-        assert set(spine.ledger("resource")) == {"globex"}
+        asked = spine.ledger("resource")
+        assert {customer: rows[-1]["outcome"] for customer, rows in asked.items()} == {
+            "globex": "ok", "initech": "failed",
+        }  # fmt: skip
+
+        # From the first page to the customer that fails, since when and why: two clicks.
+        ui.open("/")
+        ui.click("//a[contains(., 'aws_collection')]")
+        ui.click("//a[contains(., '1 / 2 Passed')]")
+        ui.see("every_customer_published", "Failed", "Not published: initech; 2 customers were due.")
+        cells = [cell.text for cell in ui.driver.find_elements("xpath", "//tr[td[1][text()='initech']]/td")]
+        assert cells == ["initech", "failed, needs a person", key, plain_error(asked["initech"][-1]["error"])]
 
         ui.open(f"/assets/aws/resource?view=partitions&partition={key}")
-        ui.see("dagster/row_count", "rows_written", "api_calls", "customers", "outcome", "globex")
+        ui.see("dagster/row_count", "rows_written", "api_calls", "customers_failed\n\t\ninitech\n", "outcome", "globex")
         shown = ui.text
         assert "acme" not in shown
-        (row,) = spine.ledger("resource")["globex"]
-        assert f"api_calls\n\t\n{row['api_calls']}\n" in shown
-        assert f"dagster/row_count\n\t\n{row['rows']}\n" in shown
+        assert f"api_calls\n\t\n{sum(rows[-1]['api_calls'] for rows in asked.values())}\n" in shown
+        assert f"dagster/row_count\n\t\n{asked['globex'][-1]['rows']}\n" in shown
 
-        # Two customers were left out: the check is not passed, and names them.
-        ui.open("/assets/aws/resource?view=checks")
-        ui.see("every_customer_published", "Failed", "acme: not collected yet; initech: not collected yet")
+
+def plain_error(text: str) -> str:
+    """An error as the check's table has it."""
+    return shortened(text, checks.LONGEST_ERROR)
 
 
 def take_picture(ui: Ui, picture: Path) -> None:

@@ -14,6 +14,7 @@ from optiinfra_dagster.assets.columns import described
 from optiinfra_dagster.assets.facts import FRESHNESS, OWNERS, PACKAGE, code_of_provider, code_references
 from optiinfra_dagster.assets.scope import DUE_OF_RUN, Scope
 from optiinfra_dagster.config.customers import version_of
+from optiinfra_dagster.config.secret_files import newest_secret
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import OptiInfraError
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
@@ -90,7 +91,10 @@ def build(
             customers = tuple(customer for customer in customers if customer.collects(provider, family))
             version = version_of(settings.customers_path)  # an edit is used by the next run, without a restart
             context.log.info("Customers file %s: %d collect %s of %s.", version, len(customers), family, provider)
-            context.add_output_metadata({"customers_file": version})
+            secret = newest_secret(customers)
+            if secret:
+                context.log.info("The newest secret file is %s; each is read when it is used.", secret)
+            context.add_output_metadata({"customers_file": version, **({"newest_secret": secret} if secret else {})})
             DUE_OF_RUN[context.run.run_id, provider, family] = tuple(customer.id for customer in customers)
             batches = collect_slices(
                 Context(PROVIDERS[provider], clickhouse, scope.share(settings), now=lambda: datetime.now(UTC)),

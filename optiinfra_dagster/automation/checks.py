@@ -1,19 +1,21 @@
 """Asset checks: is every customer in, is nothing in twice, is everybody within budget, and do the bills add up."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from optiinfra_dagster.assets.scope import DUE_OF_RUN, WHOLE, Scope
-from optiinfra_dagster.model import windows
+from optiinfra_dagster.model import markdown, windows
 from optiinfra_dagster.model.cost import first_of_month_before
 from optiinfra_dagster.model.slices import SliceStatus
+from optiinfra_dagster.model.text import counted, named, shortened
 from optiinfra_dagster.providers.registry import FAMILIES_OF, load_customers
+from optiinfra_dagster.reports import words
 from optiinfra_dagster.storage import ledger
 from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.sql import read_sql
@@ -24,6 +26,11 @@ if TYPE_CHECKING:
 
 # Outcomes that leave a window without rows for a good reason; a budget has a check of its own.
 EXCUSED = (SliceStatus.NOT_DUE, SliceStatus.NOT_CONFIGURED, SliceStatus.BUDGET)
+
+MOST_NAMED = 12  # customers in a check's table: Dagster's storage keeps every evaluation
+MOST_LISTED = 100  # customers whose spending is listed, those first whom a budget stopped
+LONGEST_ERROR = 300  # characters
+SINCE_LOOKBACK = timedelta(days=7)  # in which it is looked for since when a customer fails
 
 
 def build(settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
@@ -81,31 +88,68 @@ def _every_customer_published(
             # The check of the window is that of the shard that ends last: it must not hide what failed in another.
             customers = load_customers(settings.customers_path)
             due += tuple(c.id for c in customers if c.collects(provider, family) and c.id in states and c.id not in due)
-        missing, partial, helpless = {}, {}, []
+        missing: dict[str, _Odd] = {}
+        partial: dict[str, _Odd] = {}
+        helpless = []
         for customer in due:
             state = states.get(customer, ledger.SliceStates())
             if state.complete + state.incomplete < len(checked):
-                missing[customer] = state.error or "not collected yet"
+                outcome = "failed, needs a person" if state.helpless else "failed"
+                missing[customer] = _Odd(customer, outcome if state.error else "not collected yet", state.error)
             elif state.incomplete:
-                partial[customer] = f"incomplete: {state.error}"
+                partial[customer] = _Odd(customer, "incomplete", state.error)
             if state.helpless:
                 helpless.append(customer)
-        named = {**partial, **missing}
+        odd = [*sorted(missing.values()), *sorted(partial.values())]
+        since: Mapping[str, datetime] = {}
+        if odd:
+            with clickhouse.session(reads=LEDGER_TABLE) as client:
+                shown = [one.customer for one in odd[:MOST_NAMED]]
+                last = max(checked)
+                since = ledger.failing_since(client, family, provider, shown, last - SINCE_LOOKBACK, last)
         return dg.AssetCheckResult(
-            passed=not named,
+            passed=not odd,
             # What is incomplete is published all the same, and says so itself.
             severity=dg.AssetCheckSeverity.ERROR if missing else dg.AssetCheckSeverity.WARN,
-            description="; ".join(f"{customer}: {error}" for customer, error in sorted(named.items()))[:2000]
-            or f"{len(due)} customers published.",
+            description=_told(missing, partial, since, len(due)) if odd else f"{len(due)} customers published.",
+            # Numbers are drawn over time in the UI, and of a list it shows nothing but a button.
             metadata={
                 "customers_due": len(due),
-                "customers_missing": sorted(missing),
-                "customers_incomplete": sorted(partial),
-                "customers_that_need_a_person": sorted(helpless),
+                "customers_not_whole": len(odd),
+                "customers_missing": named(missing),
+                "customers_incomplete": named(partial),
+                "customers_that_need_a_person": named(helpless),
             },
         )
 
     return check
+
+
+@dataclass(frozen=True, order=True)
+class _Odd:
+    """A customer whose slices are not whole: how its newest attempt ended, and what is said of it."""
+
+    customer: str
+    outcome: str
+    error: str
+
+
+def _told(missing: Mapping[str, _Odd], partial: Mapping[str, _Odd], since: Mapping[str, datetime], due: int) -> str:
+    """Who is not whole, and of the first of them a table; the UI shows it as Markdown."""
+    odd = [*sorted(missing.values()), *sorted(partial.values())]
+    groups = (("Not published", missing), ("Incomplete", partial))
+    head = ". ".join(f"{word}: {named(group, MOST_NAMED)}" for word, group in groups if group)
+    rows = [
+        (one.customer, one.outcome, windows.key(since[one.customer]) if one.customer in since else words.UNKNOWN,
+         markdown.escaped(shortened(one.error, LONGEST_ERROR)))
+        for one in odd[:MOST_NAMED]
+    ]  # fmt: skip
+    parts = [
+        f"{head}; {counted(due, 'customer')} were due.",
+        markdown.table(["customer", "outcome", "since", "why, and what to do"], rows),
+        *([f"and {len(odd) - MOST_NAMED:,} more: `optiinfra status --details`"] if len(odd) > MOST_NAMED else []),
+    ]
+    return "\n\n".join(parts)
 
 
 def _no_duplicates(
@@ -128,7 +172,7 @@ def _no_duplicates(
         return dg.AssetCheckResult(
             passed=not twice,
             severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(f"{customer}: {n} keys stand twice" for customer, n in twice)
+            description=_listed([f"{customer}: {n} keys stand twice" for customer, n in twice])
             or "No key stands twice.",
             metadata={"duplicate_keys": sum(n for _, n in twice)},
         )
@@ -164,10 +208,10 @@ def _within_budget(
         return dg.AssetCheckResult(
             passed=not reasons,
             severity=dg.AssetCheckSeverity.WARN,  # it is what the customer asked for
-            description="; ".join(f"{customer}: {error}" for customer, error in reasons.items())[:2000]
+            description=_listed([f"{customer}: {error}" for customer, error in sorted(reasons.items())])
             or "No budget kept a slice from being collected.",
             metadata={
-                "customers_over_budget": sorted(reasons),
+                "customers_over_budget": named(reasons),
                 "spent_this_month": dg.MetadataValue.table(
                     [
                         dg.TableRecord(
@@ -177,8 +221,8 @@ def _within_budget(
                                 "budget_usd": "none" if limit is None else str(limit),
                             }
                         )
-                        for customer, limit in sorted(limits.items())
-                    ]
+                        for customer, limit in sorted(limits.items(), key=lambda one: (one[0] not in reasons, one[0]))
+                    ][:MOST_LISTED]
                 ),
             },
         )
@@ -215,7 +259,7 @@ def _totals_match(provider: str, partitions: dg.TimeWindowPartitionsDefinition) 
         return dg.AssetCheckResult(
             passed=not wrong,
             severity=dg.AssetCheckSeverity.ERROR,
-            description="; ".join(map(str, wrong))[:2000]
+            description=_listed([str(one) for one in wrong])
             or (
                 f"What is charged and left out adds up: {told}."
                 if sums
@@ -264,6 +308,13 @@ def _is_sum(charged: Decimal, total: str) -> bool:
     wanted = Decimal(total)
     last_digit = Decimal(1).scaleb(min(int(wanted.as_tuple().exponent), -2))  # JSON has 12 for 12.00
     return abs(charged - wanted) * 2 <= last_digit
+
+
+def _listed(texts: Sequence[str]) -> str:
+    """The first of some texts, which may come from clouds, and how many more there are; the UI shows it as Markdown."""
+    more = len(texts) - MOST_NAMED
+    shown = [markdown.escaped(shortened(text, LONGEST_ERROR)) for text in texts[:MOST_NAMED]]
+    return "; ".join([*shown, *([f"and {more:,} more"] if more > 0 else [])])
 
 
 def _windows(context: dg.AssetCheckExecutionContext) -> list[datetime]:

@@ -25,6 +25,14 @@ def counted(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
+def named(names: Collection[str], most: int = 12) -> str:
+    """The first of some names in order, and how many more there are: `acme, globex and 188 more`; `none`."""
+    if not names:
+        return "none"
+    listed = ", ".join(sorted(names)[:most])
+    return f"{listed} and {len(names) - most:,} more" if len(names) > most else listed
+
+
 def ago(age: timedelta) -> str:
     """How long ago, in its two largest units: `25 min`, `3 h 5 min`, `2 days 4 h`."""
     minutes = max(0, int(age.total_seconds())) // 60

@@ -5,14 +5,15 @@ They are made in every run, so they take one small query and no Matplotlib, whic
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.model import markdown
 from optiinfra_dagster.reports import words
+from optiinfra_dagster.storage.sql import columns, reader_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +30,8 @@ BAR = 12  # characters of the longest
 class Preview:
     """What is shown of a reader: names, an amount with its bar, and what is to be known beside it, all SQL.
 
-    `of` are the columns of the reader that the expressions name; a reader without one has no preview.
+    `of` are the columns of the reader that the expressions name; a reader without one has no preview. Amounts of money
+    have a currency; others have none (`''`), a `heading` of their own, and bars of what a `whole` one is.
     """
 
     says: str
@@ -39,6 +41,11 @@ class Preview:
     beside: Mapping[str, str]
     where: str = "1"
     group: str = ""  # the newest come first, where rows are added up by time; else the dearest
+    heading: str = "amount"
+    currency: str = "v.currency"
+    whole: float | None = None  # None: the largest amount of the currency
+    order: str = "DESC NULLS LAST"
+    decimals: int = 1  # of figures that are no money
 
 
 _WHOSE = {"customer": "customer_id", "provider": "provider"}
@@ -104,64 +111,78 @@ PREVIEWS: Mapping[tuple[str, str], Preview] = {
         {"share": "concat(toString(round(100 * share)), ' %')"} | _KINDS | {"as of": "as_of"},
         "period = 'month_to_date' AND startsWith(dimension, 'tag:')",
     ),
+    ("application", "quality"): Preview(
+        "The answers of the day so far, the worst mean scores first",
+        "customer_id provider application_id model_name metric_type period mean low high n population complete as_of",
+        _WHOSE | {"application": "application_id", "model": "model_name", "score": "metric_type"},
+        "mean",
+        {"95 % from": "low", "to": "high", "judged": "n", "answers": "population"} | _STATE,
+        "period = 'day'",
+        heading="mean, 0 to 1",
+        currency="''",
+        whole=1.0,
+        order="ASC NULLS LAST",
+        decimals=2,
+    ),
 }
 
 
 def of(reader: Reader) -> Callable[[Client, datetime], str] | None:
     """What makes the preview of a window of a reader; None where it has none."""
     shown = PREVIEWS.get((reader.family, reader.name))
-    if shown is None or not set(shown.of.split()) <= set(reader.columns):
+    # Where a reader selects `*`, its table's columns stand in the schema, or in a file beside the readers.
+    known = {*reader.columns, *columns().get(reader.table, ()), *reader_types().get(reader.table, ())}
+    if shown is None or not known.issuperset(shown.of.split()):
         return None
     return partial(_preview, shown, reader.table)
 
 
 def _preview(shown: Preview, table: str, client: Client, window: datetime) -> str:
-    columns = {**shown.names, "amount": shown.amount, **shown.beside}
-    listed = ", ".join(f"{sql} AS c{n}" for n, sql in enumerate(columns.values()))
+    shown_columns = {**shown.names, shown.heading: shown.amount, **shown.beside}
+    listed = ", ".join(f"{sql} AS c{n}" for n, sql in enumerate(shown_columns.values()))
     group = f"GROUP BY currency, {shown.group} " if shown.group else ""
-    order = f"{shown.group} DESC" if shown.group else "amount_of DESC NULLS LAST"
+    order = f"{shown.group} DESC" if shown.group else f"amount_of {shown.order}"
     order = ", ".join([order, *(f"c{n}" for n in range(len(shown.names)))])
     rows = client.query(
         # Of the table, which was just computed: through the view it takes 26 CPU-ms instead of 9.
-        f"SELECT v.currency, {shown.amount} AS amount_of, {listed} FROM {table} AS v "  # noqa: S608 - the code's own
+        f"SELECT {shown.currency} AS currency_of, {shown.amount} AS amount_of, {listed} FROM {table} AS v "  # noqa: S608 - the code's own
         "WHERE window_start = fromUnixTimestamp({window:UInt32}) AND batch = "
         "(SELECT max(batch) FROM metric_batches WHERE dataset = {table:String} AND customer_id = '' "
         "AND window_start = fromUnixTimestamp({window:UInt32}) AND status = 'ok') "
         f"AND {shown.where} {group}"
-        f"ORDER BY currency DESC, {order} LIMIT {ROWS} BY currency",
+        f"ORDER BY currency_of DESC, {order} LIMIT {ROWS} BY currency_of",
         parameters={"window": int(window.timestamp()), "table": table},
         settings={"max_threads": 1},
     ).result_rows
     head = f"{shown.says}; window {words.time(window)}"
-    return f"{head}\n\n{_markdown(list(columns), rows)}" if rows else f"{head}: no rows"
+    return f"{head}\n\n{_markdown(shown, list(shown_columns), rows)}" if rows else f"{head}: no rows"
 
 
-def _markdown(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A Markdown table; each currency's bars are as long as its amounts are beside its largest."""
-    largest: dict[str, Decimal] = {}
+def _markdown(shown: Preview, headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table; each currency's bars are as long as its amounts are beside its largest, or beside the whole."""
+    largest: dict[str, Any] = {}
     for currency, amount, *_ in rows:
         if amount is not None:
-            largest[currency] = max(largest.get(currency, amount), amount)
-    at = headings.index("amount")
-    lines = [[*headings[: at + 1], " ", "currency", *headings[at + 1 :]]]
+            largest[currency] = shown.whole or max(largest.get(currency, amount), amount)
+    at = headings.index(shown.heading) + 1
+    has_currency = shown.currency != "''"
+    lines = []
     for currency, amount, *cells in rows:
-        texts = [_text(cell) for cell in cells]
-        lines.append(
-            [*texts[: at + 1], _bar(amount, largest.get(currency)), _text(currency or words.NO_CURRENCY),
-             *texts[at + 1 :]]
-        )  # fmt: skip
-    rule = "|".join("---" if n != at else "--:" for n in range(len(lines[0])))
-    return "\n".join([f"| {' | '.join(lines[0])} |", f"|{rule}|", *(f"| {' | '.join(line)} |" for line in lines[1:])])
+        texts = [_text(cell, shown.decimals) for cell in cells]
+        of_currency = [_text(currency or words.NO_CURRENCY)] if has_currency else []
+        lines.append([*texts[:at], _bar(amount, largest.get(currency)), *of_currency, *texts[at:]])
+    of_currency = ["currency"] if has_currency else []
+    return markdown.table([*headings[:at], " ", *of_currency, *headings[at:]], lines, right=[shown.heading])
 
 
-def _bar(amount: Decimal | None, largest: Decimal | None) -> str:
+def _bar(amount: Any, largest: Any) -> str:
     """A bar of text: nothing of what is not known, and of what is credited."""
     if amount is None or not largest or largest <= 0 or amount <= 0:
         return ""
-    return "█" * max(1, round(BAR * float(amount / largest)))
+    return markdown.bar(float(amount / largest), BAR)
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, decimals: int = 1) -> str:
     """A value as Markdown shows it: a name is no link, no markup and no end of a cell."""
     if value is None:
         return words.UNKNOWN
@@ -170,7 +191,7 @@ def _text(value: Any) -> str:
     if isinstance(value, Decimal):
         return words.money(value)
     if isinstance(value, int | float):
-        return words.number(value, 1)
+        return words.number(value, decimals)
     if isinstance(value, date):
         return words.time(value)
-    return re.sub(r"([\\`*_\[\]<>|~$&:@])", r"\\\1", words.name(value))
+    return markdown.escaped(words.name(value))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from optiinfra_dagster.model.slices import SliceKey, SliceStatus
 from optiinfra_dagster.model.text import storable
+from optiinfra_dagster.model.windows import WINDOW
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -212,6 +213,21 @@ def slice_states(
         },
     ).result_rows
     return {customer: SliceStates(*states) for customer, *states in rows}
+
+
+def failing_since(
+    client: Client, dataset: str, provider: str, customers: Sequence[str], first: datetime, last: datetime
+) -> dict[str, datetime]:
+    """Since which window between `first` and `last` these customers' slices are not whole, where any was due."""
+    rows = client.query(
+        read_sql("queries/status_failing"),
+        parameters={"datasets": [dataset], "customers": list(customers), "first": first, "last": last},
+    ).result_rows
+    found = {}
+    for _, customer, of_provider, whole_until, first_seen, not_whole, _ in rows:
+        if of_provider == provider and not_whole:
+            found[customer] = _utc(whole_until) + WINDOW if whole_until else _utc(first_seen)
+    return found
 
 
 # --- Costs of calls, and totals of runs ------------------------------------------------------------------------------

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from optiinfra_dagster.model import markdown
 from optiinfra_dagster.model.cost import by_month
+from optiinfra_dagster.model.metrics import CoverageState
 from optiinfra_dagster.model.slices import (
     MergeBilledAccounts,
     MergeLatePoints,
@@ -16,10 +18,11 @@ from optiinfra_dagster.model.slices import (
     SliceResult,
     SliceStatus,
 )
-from optiinfra_dagster.model.text import counted
+from optiinfra_dagster.model.text import counted, named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from optiinfra_dagster.model.cost import LeftOut
     from optiinfra_dagster.storage.writer import FlushResult
@@ -34,6 +37,10 @@ WORDS = {
 }
 MOST_OF_ERROR = 200  # characters, in a line of the log
 MOST_LEFT_OUT = 100  # lines of the table in the metadata
+MOST_CUSTOMERS = 100  # of the table, those that failed first: Dagster's storage keeps it for every run
+MOST_COVERED = 10  # customers of whom coverage is shown, the least known first
+_WORST_FIRST = ("failed", "partial", "budget")  # outcomes that come first in the table
+_KNOWN = (CoverageState.COLLECTED, CoverageState.NO_POINTS)
 EVERY_SLICE_FAILED = "every_slice_failed"
 """Metadata of an asset's failure whose reasons the ledger has, customer by customer."""
 
@@ -54,6 +61,7 @@ class Report:
             lambda: {"outcome": "", "slices": 0, "rows": 0, "api_calls": 0, "error": ""}
         )
         self._permanent = True
+        self._coverage: dict[str, tuple[datetime, Counter[CoverageState]]] = {}  # by customer, of its newest window
 
     def add(self, batch: Sequence[SliceResult | PublishedWindows], flushed: FlushResult) -> None:
         """Count a flush."""
@@ -72,6 +80,7 @@ class Report:
                 if item.rows is not None:
                     self.left_out[item.customer_id] += left_out_in(item.rows)
                 continue
+            self._cover(item)
             self._count(item, item.status.value, item.rows.num_rows if item.rows is not None else 0)
             customer = self.customers[item.customer_id]
             customer["api_calls"] += item.api_calls
@@ -88,6 +97,11 @@ class Report:
         customer["slices"] += len(item.windows)
         customer["rows"] += rows
         customer["outcome"] = ", ".join(sorted({*filter(None, customer["outcome"].split(", ")), outcome}))
+
+    def _cover(self, item: SliceResult) -> None:
+        newest = max(item.windows)
+        if item.coverage and (item.customer_id not in self._coverage or self._coverage[item.customer_id][0] < newest):
+            self._coverage[item.customer_id] = newest, Counter(one.state for one in item.coverage)
 
     def __str__(self) -> str:
         """A line for the log: `3 customers: 2 published, 1 failed (acme: ...); 840 rows written, 36 API calls`."""
@@ -122,11 +136,50 @@ class Report:
             metadata["corrected_share"] = self.corrected / self.reread
         if left_out := self._left_out():
             metadata["left_out"] = dg.MetadataValue.table(left_out)
+        if self.customers:
+            for name, outcome in (("customers_failed", "failed"), ("customers_incomplete", "partial")):
+                metadata[name] = named([customer for customer in self.customers if outcome in self._outcomes(customer)])
         if detailed and self.customers:
+            ordered = sorted(self.customers, key=lambda customer: (self._rank(customer), customer))
             metadata["customers"] = dg.MetadataValue.table(
-                [dg.TableRecord({"customer": name, **row}) for name, row in sorted(self.customers.items())]
+                [dg.TableRecord({"customer": name, **self.customers[name]}) for name in ordered[:MOST_CUSTOMERS]]
             )
+            if len(ordered) > MOST_CUSTOMERS:
+                metadata["customers_not_listed"] = len(ordered) - MOST_CUSTOMERS
+        if self._coverage:
+            metadata["coverage"] = dg.MetadataValue.md(self._covered())
         return metadata
+
+    def _outcomes(self, customer: str) -> list[str]:
+        outcomes: list[str] = self.customers[customer]["outcome"].split(", ")
+        return outcomes
+
+    def _rank(self, customer: str) -> int:
+        outcomes = self._outcomes(customer)
+        return min((n for n, one in enumerate(_WORST_FIRST) if one in outcomes), default=len(_WORST_FIRST))
+
+    def _covered(self) -> str:
+        """What is known of the customers' metrics, with bars; the least known first."""
+        counts = {customer: states for customer, (_, states) in self._coverage.items()}
+        known = {customer: sum(states[one] for one in _KNOWN) for customer, states in counts.items()}
+        least = sorted(counts, key=lambda customer: (known[customer] / counts[customer].total(), customer))
+        lacking = sorted({state for states in counts.values() for state in states}.difference(_KNOWN))
+        rows = [
+            [customer, f"{known[customer]:,}", markdown.bar(known[customer] / counts[customer].total()),
+             f"{counts[customer].total():,}", *(f"{counts[customer][state]:,}" for state in lacking)]
+            for customer in least[:MOST_COVERED]
+        ]  # fmt: skip
+        reasons = [state.replace("_", " ") for state in lacking]
+        parts = [
+            "Of each customer's metrics, those that are known; why the others are not.",
+            markdown.table(["customer", "known", "", "of", *reasons], rows, right=["known", "of", *reasons]),
+            *(
+                [f"and {counted(len(least) - MOST_COVERED, 'customer')} of whom more is known"]
+                if len(least) > MOST_COVERED
+                else []
+            ),
+        ]
+        return "\n\n".join(parts)
 
     def _left_out(self) -> list[dg.TableRecord]:
         """What the bills have and the customers' costs have not, by month."""

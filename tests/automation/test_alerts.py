@@ -583,7 +583,10 @@ def test_the_sensor_skips_with_what_it_did_and_shows_the_status_as_an_asset(
     result = sensor(dg.build_sensor_context(instance=instance))
     assert isinstance(result, dg.SensorResult)
     assert "told" in str(result.skip_reason)
-    (event,) = result.asset_events
+    event, check = result.asset_events
+    assert isinstance(event, dg.AssetMaterialization)
+    assert isinstance(check, dg.AssetCheckEvaluation)
+    assert check.asset_key == event.asset_key
     assert event.asset_key == dg.AssetKey(["operations", "status"])
     text = event.metadata["status"].value
     assert isinstance(text, str)
@@ -591,6 +594,22 @@ def test_the_sensor_skips_with_what_it_did_and_shows_the_status_as_an_asset(
     again = sensor(dg.build_sensor_context(instance=instance))
     assert isinstance(again, dg.SensorResult)
     assert again.asset_events == []
+
+
+def test_the_status_asset_is_refreshed_when_another_customer_fails(spine: Spine, ledger: Ledger) -> None:
+    ledger.collected(before(1))
+    ledger.add("performance", [W0], "failed", customers=["globex"], permanent=True, error="denied")
+    watch = Watch(spine.settings, spine.clickhouse)
+    instance = dg.DagsterInstance.ephemeral()
+
+    def refreshed(at: datetime) -> list[str]:
+        status, _ = watch.tick(instance, at, LOG)
+        return [str(one.metadata["customers"].value) for one in watch.refresh(status, at)]
+
+    assert refreshed(NOW) == ["globex", "globex"]
+    assert refreshed(NOW + 6 * MINUTE) == []
+    ledger.add("performance", [W0], "failed", customers=["acme"], permanent=True, error="denied")
+    assert refreshed(NOW + 12 * MINUTE) == ["acme, globex", "acme, globex"]
 
 
 @pytest.mark.parametrize(("state", "pinged"), [(State.OK, 1), (State.WARN, 1), (State.RED, 0)])

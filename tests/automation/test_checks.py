@@ -73,15 +73,59 @@ def test_a_window_with_every_customer_passes(spine: Spine, ledger: Ledger) -> No
     assert found.description == "3 customers published."
 
 
-def test_the_customers_that_are_missing_are_named_with_their_errors(spine: Spine, ledger: Ledger) -> None:
-    ledger.add(FAMILY, [WINDOW], customers=["acme"])
-    ledger.add(FAMILY, [WINDOW], "failed", customers=["globex"], permanent=True, error="AccessDenied")
+HEAD = "| customer | outcome | since | why, and what to do |\n|---|---|---|---|"
+
+
+def test_the_customers_that_are_missing_are_named_with_outcome_since_when_and_why(spine: Spine, ledger: Ledger) -> None:
+    ledger.add(FAMILY, [EARLIER, WINDOW], customers=["acme"])
+    ledger.add(FAMILY, [EARLIER], customers=["globex"])
+    ledger.add(FAMILY, [WINDOW], "failed", customers=["globex"], permanent=True, error="AccessDenied. Check role_arn")
     found = published(spine)
     assert not found.passed
     assert found.severity is dg.AssetCheckSeverity.ERROR
-    assert found.description == "globex: AccessDenied; initech: not collected yet"
-    assert found.metadata["customers_missing"].value == ["globex", "initech"]
-    assert found.metadata["customers_that_need_a_person"].value == ["globex"]
+    assert found.description == (
+        f"Not published: globex, initech; 3 customers were due.\n\n{HEAD}\n"
+        f"| globex | failed, needs a person | {windows.key(WINDOW)} | AccessDenied. Check role_arn |\n"
+        "| initech | not collected yet | unknown |  |"
+    )
+    assert found.metadata["customers_missing"].value == "globex, initech"
+    assert found.metadata["customers_that_need_a_person"].value == "globex"
+    assert found.metadata["customers_not_whole"].value == 2
+
+
+def test_since_when_a_customer_fails_is_told_beyond_the_windows_of_the_run(spine: Spine, ledger: Ledger) -> None:
+    ledger.add(FAMILY, [WINDOW], customers=["acme", "initech"])
+    ledger.add(FAMILY, [before(14)], customers=["globex"])
+    ledger.add(FAMILY, [EARLIER], "partial", customers=["globex"], error="half")
+    ledger.add(FAMILY, [WINDOW], "failed", customers=["globex"], error="throttled")
+    assert f"| globex | failed | {windows.key(EARLIER)} | throttled |" in str(published(spine).description)
+
+
+def test_of_many_failing_customers_a_dozen_is_named_and_the_others_are_counted(spine: Spine, ledger: Ledger) -> None:
+    everybody = [f"customer-{n:03d}" for n in range(200)]
+    accounts = "".join(
+        f"  - {{id: {name}, name: {name}, aws: [{{account_id: '{n:012d}'}}]}}\n" for n, name in enumerate(everybody)
+    )
+    spine.settings.customers_path.write_text(f"customers:\n{accounts}")
+    ledger.add(FAMILY, [WINDOW], "failed", customers=everybody, error="no | luck <b>" * 200)
+    found = published(spine)
+    text = str(found.description)
+    dozen = ", ".join(everybody[:12])
+    assert text.startswith(f"Not published: {dozen} and 188 more; 200 customers were due.\n")
+    assert text.endswith("\n\nand 188 more: `optiinfra status --details`")
+    rows = [line for line in text.splitlines() if line.startswith("| customer-")]
+    assert [row.split(" ")[1] for row in rows] == everybody[:12]
+    assert found.metadata["customers_missing"].value == f"{dozen} and 188 more"
+    assert found.metadata["customers_not_whole"].value == 200
+    assert len(text) < 6000
+
+
+def test_what_a_cloud_says_is_no_markup_of_the_table(spine: Spine, ledger: Ledger) -> None:
+    ledger.add(FAMILY, [WINDOW], customers=["acme", "globex"])
+    bad = "<img src=x> | [a](http://b) _c_ role_arn www.d.e f@g.h"
+    ledger.add(FAMILY, [WINDOW], "failed", customers=["initech"], error=bad)
+    text = str(published(spine).description)
+    assert "\\<img src=x\\> \\| \\[a\\](http\\://b) \\_c\\_ role_arn www\\.d.e f\\@g.h |" in text
 
 
 def test_an_error_that_was_overcome_is_not_told(spine: Spine, ledger: Ledger) -> None:
@@ -109,7 +153,11 @@ def test_a_partial_slice_is_a_warning_that_says_what_is_missing(spine: Spine, le
     found = published(spine)
     assert not found.passed
     assert found.severity is dg.AssetCheckSeverity.WARN
-    assert found.description == "initech: incomplete: region eu-west-1 refused"
+    assert found.description == (
+        f"Incomplete: initech; 3 customers were due.\n\n{HEAD}\n"
+        f"| initech | incomplete | {windows.key(WINDOW)} | region eu-west-1 refused |"
+    )
+    assert found.metadata["customers_incomplete"].value == "initech"
 
 
 def test_in_a_range_a_window_that_counts_twice_does_not_stand_for_one_that_is_missing(
@@ -121,21 +169,23 @@ def test_in_a_range_a_window_that_counts_twice_does_not_stand_for_one_that_is_mi
     ledger.add(FAMILY, [EARLIER], customers=["initech"])
     found = published(spine, EARLIER, WINDOW)
     assert not found.passed
-    assert found.metadata["customers_missing"].value == ["initech"]
+    assert found.metadata["customers_missing"].value == "initech"
 
 
 def test_a_poll_that_failed_after_its_windows_were_not_due_is_missing(spine: Spine, ledger: Ledger) -> None:
     ledger.add(FAMILY, [WINDOW], customers=["acme", "globex"])
     ledger.add(FAMILY, [WINDOW], "not_due", customers=["initech"])
     ledger.add(FAMILY, [WINDOW], "failed", customers=["initech"], error="throttled")
-    assert published(spine).description == "initech: throttled"
+    found = published(spine)
+    assert found.metadata["customers_missing"].value == "initech"
+    assert "| throttled |" in str(found.description)
 
 
 def test_a_run_of_some_customers_is_not_judged_by_the_others(spine: Spine, ledger: Ledger) -> None:
     ledger.add(FAMILY, [WINDOW], customers=["acme"])
     assert evaluate(spine, "every_customer_published", customers=["acme"]).passed
     found = evaluate(spine, "every_customer_published", customers=["acme", "globex"])
-    assert found.metadata["customers_missing"].value == ["globex"]
+    assert found.metadata["customers_missing"].value == "globex"
 
 
 def collect(spine: Spine, repair: Repair) -> dg.ExecuteInProcessResult:
@@ -200,3 +250,25 @@ def test_duplicate_keys_are_counted_for_each_customer(spine: Spine, ledger: Ledg
     assert not found.passed
     assert found.description == "acme: 1 keys stand twice"
     assert found.metadata["duplicate_keys"].value == 1
+
+
+def test_of_many_budgets_that_stopped_a_slice_a_dozen_is_told_and_those_are_listed_first(
+    spine: Spine, ledger: Ledger
+) -> None:
+    everybody = [f"customer-{n:03d}" for n in range(120)]
+    accounts = "".join(
+        f"  - {{id: {name}, name: {name}, aws: [{{account_id: '{n:012d}'}}]}}\n" for n, name in enumerate(everybody)
+    )
+    spine.settings.customers_path.write_text(f"customers:\n{accounts}")
+    stopped = everybody[-14:]
+    ledger.add(FAMILY, [WINDOW], "budget", customers=stopped, error="25 USD are spent")
+    found = evaluate(spine, "within_budget")
+    assert not found.passed
+    text = str(found.description)
+    assert text.startswith("customer-106: 25 USD are spent; customer-107: ")
+    assert text.endswith("customer-117: 25 USD are spent; and 2 more")
+    assert found.metadata["customers_over_budget"].value == f"{', '.join(stopped[:12])} and 2 more"
+    table = found.metadata["spent_this_month"]
+    assert isinstance(table, dg.TableMetadataValue)
+    listed = [str(one.data["customer"]) for one in table.records]
+    assert (len(listed), listed[:15]) == (100, [*stopped, "customer-000"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -374,6 +375,31 @@ def test_the_asset_shows_the_status_of_now_when_it_is_materialized(home: tuple[S
     (event,) = result.asset_materializations_for_node("operations__status")
     assert event.metadata["state"].value == "red"  # no daemon runs here
     assert "| red | daemons |" in str(event.metadata["status"].value)
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.check_name, check.passed) == ("nothing_is_red", False)
+
+
+def test_the_check_of_the_status_names_the_customers_and_what_to_do(settled: Spine, ledger: Ledger) -> None:
+    ledger.collected(before(1))
+    ledger.add("resource", [W0], customers=["acme", "globex"])
+    ledger.add("performance", [W0], customers=["acme", "globex"])
+    for family in ("resource", "performance"):
+        ledger.add(
+            family, [W0], "failed", customers=["initech"], permanent=True, error="AccessDenied. Check role_arn",
+        )  # fmt: skip
+    _, check = status_asset.events(stands(settled))
+    assert isinstance(check, dg.AssetCheckEvaluation)
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    text = str(check.description)
+    assert text.startswith("Customers in trouble: initech.\n\nAs of ")
+    assert (
+        f"| red | failing customers | initech aws resource | fails since {windows.key(W0)} (1 window): AccessDenied. "
+        "Check role_arn; needs a person |"
+    ) in text
+    # The inventory first: what fails for lack of it stands below.
+    assert text.index("initech aws resource") < text.index("initech aws performance")
+    assert check.metadata["customers"].value == "initech"
+    assert check.metadata["customers_failing"].value == 1
 
 
 def test_a_server_without_tables_asks_for_a_migration(settled: Spine, clickhouse_url: str) -> None:
@@ -598,8 +624,8 @@ def test_names_and_errors_from_clouds_are_no_markup_and_no_control_characters(se
     ledger.add("performance", [W0])
     status = stands(settled)
     shown = show.to_markdown(status)
-    assert "<img" not in shown
-    assert "](http" not in shown
+    for markup in ("<img", "](http", "| <", "[31m"):
+        assert re.search(rf"(?<!\\){re.escape(markup)}", shown) is None, markup
     assert "\x1b" not in "".join(show.lines(status, details=True))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from optiinfra_dagster.quality.interactions import Interaction, Skipped
+from optiinfra_dagster.quality.interactions import Interaction, SkippedCall
 from optiinfra_dagster.quality.logs import retrievals
 from optiinfra_dagster.quality.logs.reader import read_rows
 from tests.quality.test_formats import interactions, lines, read
@@ -156,7 +156,7 @@ def test_a_retriever_that_tells_of_no_texts_gives_none_and_is_no_bad_line(odd: d
 
 def test_a_step_and_a_failed_call_have_no_context() -> None:
     failed = call(status={"code": 2}, attributes={"llm.output_messages.0.message.content": ""})
-    assert [type(item) for item in read(lines(openinference(WARRANTY), failed))] == [Skipped]
+    assert [type(item) for item in read(lines(openinference(WARRANTY), failed))] == [SkippedCall]
 
 
 # --- Exports ----------------------------------------------------------------------------------------------------------

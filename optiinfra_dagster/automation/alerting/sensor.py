@@ -54,15 +54,16 @@ class Watch:
         taken, going_on = tell(instance, status, sinks, ids, now, log.warning, secrets_of(self._settings))
         return status, f"{counted(taken, 'message')} told, {counted(going_on, 'incident')} going on."
 
-    def refresh(self, status: "Status", now: datetime) -> dg.AssetMaterialization | None:
-        """The materialization of the status asset, where what it shows has changed."""
-        shown = [f"{one.item} {one.state}" for one in status.sections]
+    def refresh(self, status: "Status", now: datetime) -> list[dg.AssetMaterialization | dg.AssetCheckEvaluation]:
+        """The events of the status asset, where what it shows has changed: how an item stands, or what is not well."""
+        odd = ((one, [part.name for part in one.parts if part.state is not State.OK]) for one in status.sections)
+        shown = [f"{one.item} {one.state} {names}" for one, names in odd]
         if self._shown:
             age = now - self._shown[0]
             if age < REFRESHED_AT_MOST_EVERY or (shown == self._shown[1] and age < REFRESHED_EVERY):
-                return None
+                return []
         self._shown = now, shown
-        return asset.materialization(status)
+        return asset.events(status)
 
 
 def build(
@@ -83,8 +84,7 @@ def build(
         status, said = watch.tick(context.instance, now, context.log)
         if trouble := ping(settings, status):
             context.log.warning("OPTIINFRA_HEARTBEAT_URL could not be pinged: %s.", trouble)
-        event = watch.refresh(status, now)
-        return dg.SensorResult(skip_reason=said, asset_events=[event] if event else [])
+        return dg.SensorResult(skip_reason=said, asset_events=watch.refresh(status, now))
 
     return alert
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -20,10 +22,13 @@ from optiinfra_dagster.model.errors import BusyError, ConfigError, OptiInfraErro
 from optiinfra_dagster.model.text import counted, plain, shortened
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
+OPENING_SECONDS = 30.0  # until a home is opened beside who has opened it for so long; it takes one
 LONG_BUSY = timedelta(minutes=10)  # of an embedded engine; a backfill's largest write takes a minute
 OF_LEDGER = (Item.COLLECTIONS, Item.CUSTOMERS, Item.GAPS, Item.BUDGETS)
 
@@ -65,16 +70,37 @@ def look(
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance | str:
-    """Dagster's instance of DAGSTER_HOME, or why it cannot be had. Nothing is made there."""
+    """Dagster's instance of DAGSTER_HOME, or why it cannot be had. No home is made, but Dagster's tables in one are."""
     home = settings.dagster_home
     if not home.is_dir():
         return f"DAGSTER_HOME {home} {'is no folder' if home.exists() else 'does not exist'}"
     if not (home / "dagster.yaml").is_file():
         return f"{home} has no dagster.yaml. Run `optiinfra run` or `optiinfra dev`, or set DAGSTER_HOME"
     try:
-        return dg.DagsterInstance.from_config(str(home))
+        with _opening(home):
+            return dg.DagsterInstance.from_config(str(home))
     except Exception as error:  # noqa: BLE001 - of YAML, SQLite, PostgreSQL and Dagster; all say what is wrong
         return cannot_be_used(settings, error)
+
+
+@contextmanager
+def _opening(home: Path) -> Iterator[None]:
+    """Let one process at a time open a home: two that are the first to make its tables in SQLite would both fail.
+
+    The lock is on dagster.yaml, so that nothing is made in a home that cannot be used; who is killed lets go of it.
+    """
+    deadline = time.monotonic() + OPENING_SECONDS
+    with (home / "dagster.yaml").open("rb") as held:
+        while time.monotonic() < deadline:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.05)
+            except OSError:  # a file system without locks
+                break
+            else:
+                break
+        yield
 
 
 _FULL = 2**20  # bytes: what SQLite and its journal need for a write

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from optiinfra_dagster.automation.repair_plan import repair_lookback
+from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import COLLECTED_FAMILIES, FAMILIES_OF
 from optiinfra_dagster.storage.sql import read_sql
@@ -260,7 +261,9 @@ def _read_failing(client: Client, failing: Sequence[tuple[Owner, str]], newest: 
                 error, permanent, attempts, _utc(last),
             )
         )  # fmt: skip
-    return sorted(found, key=lambda one: (one.status != "failed", one.customer, one.provider, one.family))
+    return sorted(
+        found, key=lambda one: (one.status != "failed", one.customer, one.provider, FAMILIES.index(one.family))
+    )
 
 
 def unusual_costs(client: Client, ids: Sequence[str], newest: datetime) -> list[Unusual]:

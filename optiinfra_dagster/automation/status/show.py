@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.automation.status.items import Item
+from optiinfra_dagster.automation.status.items import Item, State
+from optiinfra_dagster.model import markdown
+from optiinfra_dagster.model.text import shortened
 
 if TYPE_CHECKING:
     from optiinfra_dagster.automation.status.items import Section, Status
 
 _NAME_WIDTH = max(len(item) for item in Item)
-MOST_MARKDOWN_PARTS = 20  # of an item: a materialization is kept in Dagster's storage
+MOST_MARKDOWN_PARTS = 12  # of an item: a materialization is kept in Dagster's storage
 LONGEST_CELL = 400
 
 
@@ -52,27 +53,28 @@ def to_json(status: Status) -> str:
 
 
 def to_markdown(status: Status) -> str:
-    """A table of the items, and beneath it the parts that are not well."""
-    rows = ["| | item | |", "|---|---|---|"]
-    rows += [f"| {one.state} | {one.item} | {_cell(one.text)} |" for one in status.sections]
-    for one in status.sections:
-        rows += _parts(one)
-    return "\n".join([f"As of {status.at:%Y-%m-%dT%H:%MZ}.", "", *rows])
+    """A table of all that is not well, the worst first, then what is well. Names and errors come from clouds."""
+    odd = [one for one in status.sections if one.state is not State.OK]
+    well = ", ".join(one.item for one in status.sections if one.state is State.OK)
+    rows = [row for state in (State.RED, State.WARN) for one in odd for row in _rows(one, state)]
+    parts = [
+        f"As of {status.at:%Y-%m-%dT%H:%MZ}{f'; well: {well}' if well else ''}.",
+        *([markdown.table(["state", "item", "of", "what is known"], rows)] if rows else []),
+    ]
+    return "\n\n".join(parts)
 
 
-def _parts(one: Section) -> Iterator[str]:
-    odd = [part for part in one.parts if part.state != "ok"]
-    if len(odd) < 2:
-        return
-    yield from ("", f"**{one.item}**", "")
-    yield from (f"- {part.state} {_cell(f'{part.name}: {part.text}')}" for part in odd[:MOST_MARKDOWN_PARTS])
-    if (more := len(odd) - MOST_MARKDOWN_PARTS + one.more) > 0:
-        yield f"- and {more:,} more"
+def _rows(one: Section, state: State) -> Iterator[tuple[str, str, str, str]]:
+    """The first parts of an item that are in a state, and how many more there are."""
+    found = [part for part in one.parts if part.state is state]
+    for part in found[:MOST_MARKDOWN_PARTS]:
+        said = markdown.escaped(shortened(part.text, LONGEST_CELL))
+        yield state, one.item, markdown.escaped(part.name), said
+    more = len(found) - MOST_MARKDOWN_PARTS + (one.more if one.state is state else 0)
+    if more > 0:
+        yield state, one.item, "", f"and {more:,} more: `optiinfra status --details`"
 
 
-def _cell(text: str) -> str:
-    """Text that is no Markdown and no HTML: names and errors come from clouds."""
-    short = textwrap.shorten(text, LONGEST_CELL, placeholder=" ...")
-    for sign in "\\`*_[]<>|":
-        short = short.replace(sign, f"&#{ord(sign)};")
-    return short
+def customers_of(status: Status) -> list[str]:
+    """The customers whose troubles make an item red, in order."""
+    return sorted({t.customer for one in status.sections if one.state is State.RED for t in one.troubles if t.customer})
