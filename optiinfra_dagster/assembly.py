@@ -54,7 +54,9 @@ def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -
         answer_seconds=int(LOCK_SECONDS),
     )
     windowed = [*collected, *readers.build(partitions)]
-    nightly_job, nightly = housekeeping.build(settings, partitions, [key for asset in windowed for key in asset.keys])
+    nightly_job, nightly = housekeeping.build(
+        settings, partitions, [key for one in windowed for key in one.keys], status_asset.KEY
+    )
     return dg.Definitions(
         assets=[*windowed, golden.build(settings), status_asset.build(settings)],
         asset_checks=checks.build(settings, partitions),

@@ -22,15 +22,21 @@ MAX_DELETED_PER_NIGHT = 20_000  # a month's backlog of about 580 runs a day, so 
 
 
 def build(
-    settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition, keys: Sequence[dg.AssetKey]
+    settings: "Settings",
+    partitions: dg.TimeWindowPartitionsDefinition,
+    keys: Sequence[dg.AssetKey],
+    status: dg.AssetKey,
 ) -> tuple[Any, dg.ScheduleDefinition]:
-    """The job and its nightly schedule; `keys` are the assets with those partitions."""
+    """The job and its nightly schedule; `keys` are the assets with those partitions, `status` is the one of the status.
+
+    What a sensor reports of the status is of no run, so that it does not go with one.
+    """
 
     @dg.op(
         name="delete_old_runs",
         description=f"Delete the runs that began more than {settings.run_retention_days} days ago, with their events, "
-        "their files and the executions of checks, executions from before yesterday where they passed, and what the "
-        "clouds' answers of earlier days are remembered in.",
+        "their files and the executions of checks, executions from before yesterday where they passed, what was "
+        "reported of the status before then, and what the clouds' answers of earlier days are remembered in.",
     )
     def delete(context: dg.OpExecutionContext) -> None:
         from optiinfra_dagster.automation import leftovers
@@ -46,6 +52,7 @@ def build(
                 "deleted_check_executions": leftovers.check_executions(
                     context.instance, older, now - PASSED_CHECKS_KEPT
                 ),
+                "deleted_reports_of_the_status": leftovers.reported_events(context.instance, status, older),
                 "forgotten_answers": forget(settings.dagster_home / "memory"),
             }
         )

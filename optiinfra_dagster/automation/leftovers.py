@@ -1,4 +1,4 @@
-"""What Dagster leaves behind when a run is deleted: its log files, its database, the executions of its checks.
+"""What Dagster keeps for ever: of runs that are deleted their files and executions of checks, and events of no run.
 
 Of a run that is deleted, SQLite keeps a database of 140 kB without rows, the compute logs keep their folder, and the
 table of check executions keeps its rows: at 580 runs a day some 50 GB and 800,000 files in a year.
@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from optiinfra_dagster.automation.dagster_storages import (
+    RUNLESS_RUN_ID,
     AssetCheckExecutionsTable,
+    AssetEventTagsTable,
     LocalComputeLogManager,
     SqlEventLogStorage,
+    SqlEventLogStorageTable,
     SqliteEventLogStorage,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     import dagster as dg
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 _RUN = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHARD_FILES = ("", "-wal", "-shm", "-journal")
 _PASSED = "SUCCEEDED"  # as Dagster writes that an execution of a check passed
+_EVALUATION = "ASSET_CHECK_EVALUATION"  # the type of event, which names its check in its text only
 _ROWS_AT_ONCE = 5_000  # a short lock each
 _RUNS_AT_ONCE = 25  # 1,000 events: about 0.1 s, in which no run can write events of its own
 
@@ -107,6 +112,49 @@ def check_executions(instance: dg.DagsterInstance, older: datetime, passed_older
     for i in range(0, len(old), _ROWS_AT_ONCE):
         with storage.index_connection() as connection:
             connection.execute(AssetCheckExecutionsTable.delete().where(of.id.in_(old[i : i + _ROWS_AT_ONCE])))
+    return len(old)
+
+
+def reported_events(instance: dg.DagsterInstance, key: dg.AssetKey, older: datetime) -> int:
+    """Delete the events of no run from before `older`: of an asset without partitions, and of checks; returns how many.
+
+    The newest of the asset stays, and those of executions that `check_executions` left: the UI shows both.
+    """
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        return 0
+    # SQLite has them twice: in a database of their own, and for what looks across runs.
+    count = _delete_reported(storage.index_connection, key, older, has_executions=True)
+    if isinstance(storage, SqliteEventLogStorage):
+        _delete_reported(lambda: storage.run_connection(RUNLESS_RUN_ID), key, older, has_executions=False)
+    return count
+
+
+def _delete_reported(
+    connect: Callable[[], AbstractContextManager[sa.Connection]],
+    key: dg.AssetKey,
+    older: datetime,
+    *,
+    has_executions: bool,
+) -> int:
+    of = SqlEventLogStorageTable.c
+    reported = sa.select(of.id, of.dagster_event_type, of.timestamp).where(
+        of.run_id == RUNLESS_RUN_ID, (of.asset_key == key.to_string()) | (of.dagster_event_type == _EVALUATION)
+    )
+    with connect() as connection:
+        rows = connection.execute(reported.order_by(of.id)).all()
+        kept = set({row.dagster_event_type: row.id for row in rows}.values())
+        if has_executions:
+            shown = connection.execute(sa.select(AssetCheckExecutionsTable.c.evaluation_event_storage_id)).all()
+            kept |= {one.evaluation_event_storage_id for one in shown}
+    limit = older.replace(tzinfo=None)  # Dagster writes times of UTC without a zone
+    old = [row.id for row in rows if row.timestamp < limit and row.id not in kept]
+    for i in range(0, len(old), _ROWS_AT_ONCE):
+        ids = old[i : i + _ROWS_AT_ONCE]
+        with connect() as connection:
+            connection.execute(SqlEventLogStorageTable.delete().where(of.id.in_(ids)))
+            if has_executions:
+                connection.execute(AssetEventTagsTable.delete().where(AssetEventTagsTable.c.event_id.in_(ids)))
     return len(old)
 
 

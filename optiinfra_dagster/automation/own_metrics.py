@@ -84,6 +84,7 @@ class OwnMetrics(Collector):
         self._clock = clock
         self._lock = threading.Lock()
         self._remembered = LedgerCache(clickhouse)
+        self._cpu: dict[str, tuple[str, float | None]] = {}  # job -> the newest run that ended, and its CPU seconds
 
     def collect(self) -> Iterator[Metric]:
         """Every metric with its series, each part guarded by itself. One scrape at a time."""
@@ -204,6 +205,13 @@ class OwnMetrics(Collector):
 
     # --- Dagster -----------------------------------------------------------------------------------------------------
 
+    def _cpu_of(self, instance: dg.DagsterInstance, job: str, run_id: str) -> float | None:
+        """The CPU seconds of a job's newest run, whose events are read once: it has ended."""
+        known = self._cpu.get(job)
+        if known is None or known[0] != run_id:
+            known = self._cpu[job] = run_id, _cpu_seconds(instance, run_id)
+        return known[1]
+
     def _of_dagster(self) -> Iterator[Metric]:
         if self._instance is None:
             opened = open_instance(self._settings)
@@ -220,7 +228,7 @@ class OwnMetrics(Collector):
             for record in instance.get_run_records(dg.RunsFilter(job_name=job, statuses=of_dagster.ENDED), limit=1):
                 if record.start_time and record.end_time:
                     lasted[job,] = record.end_time - record.start_time
-                if (cpu := _cpu_seconds(instance, record.dagster_run.run_id)) is not None:
+                if (cpu := self._cpu_of(instance, job, record.dagster_run.run_id)) is not None:
                     used[job,] = cpu
         yield _gauge("last_run_duration_seconds", "How long the newest run that ended took.", ("job",), lasted)
         what = "What the newest run that ended used of a CPU until its last output, its start included."

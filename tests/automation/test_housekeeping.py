@@ -134,6 +134,41 @@ def test_old_executions_of_checks_go_and_the_newest_of_each_stays(instance: dg.D
     assert len(instance.event_log_storage.get_asset_check_execution_history(key, limit=9)) == 1
 
 
+def test_old_events_that_a_sensor_reported_go_and_the_newest_of_each_kind_stays(instance: dg.DagsterInstance) -> None:
+    """The sensor of alerts reports what the status asset shows, up to 288 times a day."""
+    report_and_delete(instance)
+
+
+def test_they_go_where_each_run_has_a_database_too(on_disk: dg.DagsterInstance) -> None:
+    report_and_delete(on_disk)
+
+
+def report_and_delete(instance: dg.DagsterInstance) -> None:
+    other = dg.AssetKey("other")
+    for n in range(3):
+        instance.report_runless_asset_event(dg.AssetMaterialization(looked_at.key, metadata={"n": n}))
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(asset_key=looked_at.key, check_name="is_one", passed=True)
+        )
+    instance.report_runless_asset_event(dg.AssetMaterialization(other))
+    living = dg.materialize([looked_at], instance=instance).run_id
+    now = datetime.now(UTC)
+    assert leftovers.reported_events(instance, looked_at.key, now - LONG_AGO) == 0
+    assert leftovers.reported_events(instance, looked_at.key, now + LATER) == 2  # the checks' executions are all there
+    assert leftovers.check_executions(instance, now + LATER, now) == 2
+    assert leftovers.reported_events(instance, looked_at.key, now + LATER) == 2
+    assert leftovers.reported_events(instance, looked_at.key, now + LATER) == 0
+    shown = [one.asset_materialization for one in instance.fetch_materializations(looked_at.key, limit=9).records]
+    assert [one.metadata["n"].value for one in shown if one and "n" in one.metadata] == [2]
+    assert len(instance.fetch_materializations(other, limit=9).records) == 1
+    assert instance.all_logs(living)
+    assert len(instance.all_logs("")) == 3  # SQLite's second copy
+    check = dg.AssetCheckKey(looked_at.key, "is_one")
+    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key([check])[check]
+    assert newest.event
+    assert newest.evaluation
+
+
 PASSES: list[bool] = []  # of the next executions
 
 

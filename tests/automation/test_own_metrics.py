@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from optiinfra_dagster.automation import own_metrics
 from optiinfra_dagster.automation.alerting import incidents
 from optiinfra_dagster.automation.alerting.incidents import Book, Incident
 from optiinfra_dagster.automation.jobs import collection_job
@@ -189,6 +190,28 @@ def test_the_cpu_of_a_run_is_counted_once_however_many_windows_it_had(
         found = scrape(spine, instance)
         assert found.of("last_run_cpu_seconds", job="aws_collection") == told
         assert ("last_run_cpu_seconds", frozenset({("job", "gcp_collection")})) not in found
+
+
+def test_the_events_of_an_ended_run_are_read_once(
+    spine: Spine, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def read(_: dg.DagsterInstance, run_id: str) -> float:
+        asked.append(run_id)
+        return 1.5
+
+    monkeypatch.setattr(own_metrics, "_cpu_seconds", read)
+    registry = CollectorRegistry()
+    registry.register(OwnMetrics(spine.settings, spine.clickhouse, instance=instance, clock=lambda: NOON))
+    runs = []
+    for _ in range(2):
+        run = start_run(instance, collection_job("aws"))
+        instance.report_run_failed(run)
+        runs.append(run.run_id)
+        for _ in range(2):
+            assert Scraped(generate_latest(registry).decode()).of("last_run_cpu_seconds", job="aws_collection") == 1.5
+    assert asked == runs
 
 
 def test_runs_and_incidents_are_those_of_dagster(spine: Spine, instance: dg.DagsterInstance) -> None:

@@ -152,7 +152,7 @@ class Soak:
                 self.site.processes.pop(name).stop()
                 self.site.launch(name)
         if self.deaf:
-            time.sleep(3)  # instead: a few rounds of the sensors, which work on without saying so
+            time.sleep(3)  # a few rounds of the sensors: the disk is full, so nothing that they do can be seen
             return True
         if self.site.going():
             return False
@@ -215,7 +215,7 @@ class Soak:
         self.work_of(self.plan.clouds[0])
         self.cpu += self.site.processes["daemon"].cpu_seconds()
         self.site.kill("daemon")
-        time.sleep(5)  # the runs go on by themselves for a while, as they must
+        time.sleep(5)  # in which the runs go on without a daemon, as they must; how far they come is left open
         self.site.clock.advance_to(self.site.clock.now() + 2 * MINUTE)
         self.site.launch("daemon")
         self.faults()

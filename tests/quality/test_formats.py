@@ -98,6 +98,17 @@ def test_formats_may_follow_each_other_in_one_file() -> None:
     assert Reason.NOT_JSON not in reasons(whole.encode())
 
 
+@pytest.mark.parametrize("value", [3, "x", True, None, [1], {"a": 1}, {}], ids=repr)
+@pytest.mark.parametrize(
+    "key",
+    ["observations", "child_runs", "type", "run_type", "scores", "feedback", "annotations", "feedback_stats", "spans",
+     "events", "attributes", "results", "data", "traces", "records", "runs", "batch", "logs", "metadata", "tags",
+     "scope", "references", "status", "outputs", "output", "inputs", "extra", "body", "resource"],
+)  # fmt: skip
+def test_a_field_of_ones_own_that_a_tool_names_alike_makes_no_record_of_that_tool(key: str, value: object) -> None:
+    assert [type(item) for item in read(lines({**FLAT, key: value}))] == [Interaction]
+
+
 def test_a_file_that_is_read_again_has_the_same_ids() -> None:
     for example in EXAMPLES:
         content = "\n".join(example["lines"]).encode()

@@ -65,7 +65,7 @@ class ZooKeeper:
         while self._process.poll() is None and time.monotonic() < until:
             if self._serves():
                 return self
-            time.sleep(0.1)  # Java is starting
+            time.sleep(0.1)  # Java is starting, and nothing but an answer tells that it has
         self.__exit__(None, None, None)
         raise RuntimeError("ZooKeeper did not start")
 

@@ -95,7 +95,7 @@ def _opening(home: Path) -> Iterator[None]:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                time.sleep(0.05)
+                time.sleep(0.05)  # a wait of the kernel's for the lock could not end after a time
             except OSError:  # a file system without locks
                 break
             else:

@@ -35,6 +35,8 @@ from optiinfra_dagster.providers.vultr.services import KINDS, READS
 from optiinfra_dagster.providers.vultr.traffic import date, days_back, missing_days, remember_absent
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from optiinfra_dagster.model.meter import Meter
     from optiinfra_dagster.providers.vultr.account import VultrAccount
 
@@ -80,10 +82,9 @@ def _why_idle(resource: Resource) -> str:
     return f"the {_noun(resource)} is {word or 'in a state that Vultr does not tell'}"
 
 
-def _snapshot(resource: Resource, metric: Metric, request: MetricsRequest[VultrAccount], value: float) -> Series:
-    """The series of one point, of the present window."""
-    moment = [] if request.present is None else [int(request.present.timestamp())]
-    return Series(resource, metric, metric.statistic_name("snapshot"), moment, [value])
+def _snapshot(resource: Resource, metric: Metric, window: datetime, value: float) -> Series:
+    """The series of one point, of what was there in a window."""
+    return Series(resource, metric, metric.statistic_name("snapshot"), [int(window.timestamp())], [value])
 
 
 def _value(answer: Any, path: str) -> float | None:
@@ -146,20 +147,25 @@ class _Run:
     def take_power(self) -> None:
         """Read uptime from the inventory: 100 or 0 percent, as sampled once in the window.
 
-        Who stops a machine does not make it less reliable: stopped, it has no uptime.
+        Who stops a machine does not make it less reliable: stopped, it has no uptime. A window that is past has the
+        uptime that its own inventory tells.
         """
+        present, listed = self.request.present, self.request.listed
+        window = present
+        if present is None and listed is not None and self.request.start <= listed < self.request.end:
+            window = listed
         for metrics, resources in self.questions(POWER):
             for resource in resources:
                 up = _UP.get(resource.status)
                 if up is None:
                     self.settle(metrics, [resource], CoverageState.NOT_OFFERED, _why_idle(resource))
-                elif self.request.present is None:
+                elif window is None:
                     self.settle(metrics, [resource], CoverageState.NOT_OFFERED, _PRESENT_ONLY)
-                elif self.request.listed not in {None, self.request.present}:
+                elif listed not in {None, window}:
                     self.settle(metrics, [resource], CoverageState.ERROR, _NOT_LISTED)
                 else:
                     for metric in metrics:
-                        self.keep(_snapshot(resource, metric, self.request, up))
+                        self.keep(_snapshot(resource, metric, window, up))
 
     # --- Vultr's calls ----------------------------------------------------------------------------------------------
 
@@ -223,15 +229,18 @@ class _Run:
 
     def take_usage(self, answers: Sequence[Answer]) -> None:
         """Take what databases use now."""
+        present = self.request.present
+        if present is None:
+            for metrics, resources in self.questions(DATABASE_USAGE):
+                self.settle(metrics, resources, CoverageState.NOT_OFFERED, _PRESENT_ONLY)
+            return
         for resource, metrics, answer in self._answered(answers):
             for metric in metrics:
                 value = _value(answer.get("usage"), metric.api_metric)
                 if value is None:
                     self.settle([metric], [resource], CoverageState.NOT_OFFERED, "Vultr tells no such figure of it")
                 else:
-                    self.keep(_snapshot(resource, metric, self.request, metric.convert(value)))
-        for metrics, resources in () if self.request.present else self.questions(DATABASE_USAGE):
-            self.settle(metrics, resources, CoverageState.NOT_OFFERED, _PRESENT_ONLY)
+                    self.keep(_snapshot(resource, metric, present, metric.convert(value)))
 
     def take_traffic(self, answers: Sequence[Answer], days: Mapping[str, range]) -> list[str]:
         """Take the traffic of whole days; gives the machines whose answers had none of the days."""

@@ -46,9 +46,11 @@ _OBSERVATIONS = {
 
 def is_langfuse(record: Mapping[str, Any]) -> bool:
     """True for an observation, and for a trace with its observations."""
-    if isinstance(record.get("observations"), list):
+    held, kind = record.get("observations"), record.get("type")
+    if isinstance(held, list) and all(isinstance(one, dict) for one in held):
         return True
-    return record.get("type") in _OBSERVATIONS and first(record, ("trace_id", "traceId")) is not None
+    is_observation = isinstance(kind, str) and kind in _OBSERVATIONS
+    return is_observation and first(record, ("trace_id", "traceId")) is not None
 
 
 def read_langfuse(record: Mapping[str, Any]) -> Iterator[Call]:
@@ -93,9 +95,13 @@ def read_langfuse(record: Mapping[str, Any]) -> Iterator[Call]:
 # --- LangSmith --------------------------------------------------------------------------------------------------------
 
 
+_RUNS = {"llm", "chain", "tool", "retriever", "embedding", "prompt", "parser"}
+
+
 def is_langsmith(record: Mapping[str, Any]) -> bool:
     """True for a run."""
-    return isinstance(record.get("run_type"), str)
+    kind = record.get("run_type")
+    return isinstance(kind, str) and kind in _RUNS
 
 
 def read_langsmith(record: Mapping[str, Any]) -> Iterator[Call]:

@@ -69,18 +69,19 @@ def _found_by(span: Span) -> Iterator[str]:
 def of_record(record: Mapping[str, Any]) -> Iterator[Retrieval]:
     """What an observation of Langfuse or a run of LangSmith retrieved, and those within it."""
     for key in ("observations", "child_runs"):
-        for inner in record.get(key) or ():
+        held = record.get(key)
+        for inner in held if isinstance(held, list) else ():
             if isinstance(inner, dict):
                 yield from of_record(inner)
     if record.get("type") == "RETRIEVER":
-        held = record.get("output")
+        found = record.get("output")
     elif record.get("run_type") == "retriever":
-        held = record.get("outputs")
+        found = record.get("outputs")
     else:
         return
     trace = first(record, ("trace_id", "traceId"))
     try:
-        texts = tuple(_texts_in(held))
+        texts = tuple(_texts_in(found))
     except ODD:
         return
     if trace and texts:

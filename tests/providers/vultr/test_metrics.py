@@ -345,6 +345,19 @@ def test_an_older_inventory_tells_no_uptime(start_lab: StartLab) -> None:
     assert [one.state for one in of(older, "uptime")] == [CoverageState.ERROR]
 
 
+def test_a_window_that_is_repaired_later_has_the_uptime_that_its_own_inventory_tells(start_lab: StartLab) -> None:
+    start_lab(fleet("vultr:instance"), now=noon)
+    resources = inventory()
+    told = read(resources, present=None, listed=PRESENT)
+    points = {(s.resource.resource_id, *s.timestamps, *s.values) for s in told.series if s.metric.name == "uptime"}
+    assert points == {(one.resource_id, int(PRESENT.timestamp()), 100.0) for one in resources}
+    assert {one.state for one in of(told, "uptime")} == {CoverageState.COLLECTED}
+    for listed in (START - timedelta(minutes=15), END, None):
+        other = read(resources, present=None, listed=listed)
+        assert not [series for series in other.series if series.metric.name == "uptime"]
+        assert {one.state for one in of(other, "uptime")} == {CoverageState.NOT_OFFERED}
+
+
 def test_the_state_of_a_subscription_is_no_uptime(start_lab: StartLab) -> None:
     """A halted server, a database that refuses connections and a cluster that grows are all `active` at Vultr."""
     states = ["vultr:bare_metal", "vultr:database", "vultr:load_balancer", "vultr:kubernetes"]
