@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
-OPENING_SECONDS = 30.0  # until a home is opened beside who has opened it for so long; it takes one
+OPENING_SECONDS = 30.0  # to wait for a process that opens the home, which takes one; then it is opened all the same
 LONG_BUSY = timedelta(minutes=10)  # of an embedded engine; a backfill's largest write takes a minute
 OF_LEDGER = (Item.COLLECTIONS, Item.CUSTOMERS, Item.GAPS, Item.BUDGETS)
 
