@@ -1,4 +1,4 @@
-"""What Dagster keeps for ever: of runs that are deleted their files and executions of checks, and events of no run.
+"""Deletes what Dagster keeps for ever: files and checks' executions of runs that are gone, and events of no run.
 
 Of a run that is deleted, SQLite keeps a database of 140 kB without rows, the compute logs keep their folder, and the
 table of check executions keeps its rows: at 580 runs a day some 50 GB and 800,000 files in a year.

@@ -1,4 +1,4 @@
-"""The files that hold customers' secrets: which was changed last. Nothing here reads them."""
+"""Finds which of the files that hold customers' secrets was changed last. Nothing here reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was retrieved within a trace, and which of it a call was given.
+"""Joins the documents that a trace retrieved with the calls to a model that were given them, as their context.
 
 A retriever has a record of its own, anywhere in the trace: beside the call, or below another step of the chain. That a
 document reached the model shows in the call's prompt, which has its text then. What no prompt has was not given to any
