@@ -286,7 +286,7 @@ def test_accounts_that_name_one_prometheus_ask_it_once_and_others_are_kept_apart
             account.model_copy(update={"api_key": Reference(env=name), "prometheus_url": Endpoint(url=url)})
             for name, url in zip(names, (one, one, other), strict=True)
         ]
-        answer = collect("vultr", accounts, tmp_path, found, present=None)
+        answer = collect("vultr", accounts, tmp_path, found, present=None, listed=None)
 
     values = {(one.resource.account_id, value) for one in answer.series for value in one.values}
     assert values == {("A_KEY", 1.0), ("B_KEY", 1.0), ("C_KEY", 2.0)}
