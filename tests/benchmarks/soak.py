@@ -29,6 +29,7 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from optiinfra_dagster.automation.alerting import incidents
+from optiinfra_dagster.automation.jobs import READERS_JOB, collection_job
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model import windows
 from tests.benchmarks.soak_world import CLOUDS, FAMILIES, Customers, clean_run, rows_of
@@ -521,6 +522,10 @@ class Findings:
         for name, key in (("broken_file", "customers_file////"), ("full_disk", "disk////DAGSTER_HOME")):
             least[key] = most[key] = int(name in happened)
         least["daemon_silent////"] = most["daemon_silent////"] = len(happened & {"power_cut", "clock_jump"})
+        if "power_cut" in happened:
+            # A run that was starting fails after Dagster's 300 s, and as the daemon may be up before the code server,
+            # Dagster may be unable to try it once more: its job is failing until its next run has ended.
+            most.update(f"run_failing////{job}" for job in (*map(collection_job, self.soak.plan.clouds), READERS_JOB))
         for provider in self.soak.plan.clouds:
             if any(text.endswith(f"outage of {provider}") for text in self.soak.happened):
                 # All of it fails for half an hour, or longer where something else comes on top.
