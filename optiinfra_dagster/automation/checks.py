@@ -205,26 +205,26 @@ def _within_budget(
         with clickhouse.session(reads=LEDGER_TABLE) as client:
             reasons = ledger.stopped_by_budget(client, provider, _windows(context))
             spent = ledger.spent_this_month(client, provider, sorted(limits), datetime.now(UTC))
+        metadata: dict[str, Any] = {"customers_over_budget": named(reasons)}
+        if limits:  # Dagster refuses a table without rows
+            metadata["spent_this_month"] = dg.MetadataValue.table(
+                [
+                    dg.TableRecord(
+                        {
+                            "customer": customer,
+                            "spent_usd": str(spent[customer].usd if customer in spent else 0),
+                            "budget_usd": "none" if limit is None else str(limit),
+                        }
+                    )
+                    for customer, limit in sorted(limits.items(), key=lambda one: (one[0] not in reasons, one[0]))
+                ][:MOST_LISTED]
+            )
         return dg.AssetCheckResult(
             passed=not reasons,
             severity=dg.AssetCheckSeverity.WARN,  # it is what the customer asked for
             description=_listed([f"{customer}: {error}" for customer, error in sorted(reasons.items())])
             or "No budget kept a slice from being collected.",
-            metadata={
-                "customers_over_budget": named(reasons),
-                "spent_this_month": dg.MetadataValue.table(
-                    [
-                        dg.TableRecord(
-                            {
-                                "customer": customer,
-                                "spent_usd": str(spent[customer].usd if customer in spent else 0),
-                                "budget_usd": "none" if limit is None else str(limit),
-                            }
-                        )
-                        for customer, limit in sorted(limits.items(), key=lambda one: (one[0] not in reasons, one[0]))
-                    ][:MOST_LISTED]
-                ),
-            },
+            metadata=metadata,
         )
 
     return check

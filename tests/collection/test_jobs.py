@@ -93,6 +93,22 @@ def failure_of(result: dg.ExecuteInProcessResult) -> str:
     return str(told.description) if told else ""
 
 
+@pytest.mark.parametrize(
+    "customer", ["application: {interactions: LOGS, provider: aws}", "vultr: [{api_key: {env: KEY}}]"]
+)
+def test_a_run_succeeds_where_nobody_has_an_account(
+    customer: str, spine: Spine, job: dg.JobDefinition, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    """A customer may have logs alone, or another cloud."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    customer = customer.replace("LOGS", f"{logs}/")
+    spine.settings.customers_path.write_text(f"customers: [{{id: acme, name: Acme, {customer}}}]\n")
+    result = materialize(job, instance, newest_window(), of=())
+    assert result.success, failure_of(result)
+    assert {check.check_name for check in result.get_asset_check_evaluations()} >= {"within_budget", "totals_match"}
+
+
 def test_a_run_publishes_checks_and_tells(
     start_lab: StartLab, spine: Spine, job: dg.JobDefinition, instance: dg.DagsterInstance
 ) -> None:
