@@ -331,6 +331,15 @@ def _line(name: str, rows: int, customers: int, of_windows: int) -> str:
     return f"{text}  {of_windows:>6,} windows" if of_windows else text
 
 
+# The readers that a newcomer is shown first, with options worth knowing; those without rows are left out.
+_FIRST_READ = {
+    ("performance", "summary"): "",
+    ("cost", "by_service"): " --limit 10",
+    ("application", "summary"): "",
+    ("resource", "inventory"): " --format json",
+}
+
+
 def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, customer: str) -> list[str]:
     """The rows of the window's readers, and where to look next."""
     # Some readers publish hours or days: the one that holds the window.
@@ -342,14 +351,18 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, custom
         n = count.get((reader.table, starts[reader.table]), 0)
         why = "" if n else f"  {reader.if_empty}"
         lines.append(f"  {f'{reader.family}/{reader.name}':<28}{n:>10,} rows{why}")
+    worth_reading = [
+        f"{_command()} read {family} {name} --customer {customer}{options}"
+        for (family, name), options in _FIRST_READ.items()
+        if count.get((table := readers()[family, name].table, starts[table]))
+    ]
+    first, *others = [*worth_reading, "make dev, for the Dagster UI and the schedule"]
     return [
         *lines,
         "",
         f"Tables: database optiinfra_metrics at {settings.clickhouse_place}",
-        f"Next:   {_command()} read performance summary --customer {customer}",
-        f"        {_command()} read cost by_service --customer {customer} --limit 10",
-        f"        {_command()} read resource inventory --customer {customer} --format json",
-        "        make dev, for the Dagster UI and the schedule",
+        f"Next:   {first}",
+        *(f"        {other}" for other in others),
     ]
 
 

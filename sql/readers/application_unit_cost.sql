@@ -11,7 +11,7 @@
 -- reads: application since day
 -- kept: 90 days
 -- key: customer_id provider application_id model_name judge_version period
--- types: requests UInt64, requests_with_tokens UInt64, input_tokens UInt64, output_tokens UInt64,
+-- types: requests UInt64, requests_with_tokens UInt64, input_tokens Nullable(UInt64), output_tokens Nullable(UInt64),
 --   usd Nullable(Decimal(38, 18)), usd_per_1000 Nullable(Decimal(18, 9)), usd_per_1000_good Nullable(Decimal(18, 9)),
 --   usd_per_1000_good_low Nullable(Decimal(18, 9)), usd_per_1000_good_high Nullable(Decimal(18, 9)),
 --   judged UInt32, good UInt32
@@ -97,8 +97,8 @@ figures AS
         judge_version,
         sum(w.all_of_it) AS requests,
         sum(w.tell_tokens) AS requests_with_tokens,
-        sum(w.input_of_all) AS input_tokens,
-        sum(w.output_of_all) AS output_tokens,
+        if(requests_with_tokens = 0, NULL, sum(w.input_of_all)) AS input_tokens,
+        if(requests_with_tokens = 0, NULL, sum(w.output_of_all)) AS output_tokens,
         if(requests_with_tokens = 0 OR sum(w.unpriced) > 0, NULL, sum(w.paid)) AS usd,
         sum(w.with_verdict) AS judged,
         sum(w.are_good) AS good,
@@ -129,8 +129,8 @@ SELECT
     judge_version,
     requests,
     requests_with_tokens,   -- those that tell their tokens: what the cost is of
-    input_tokens,   -- of prompts
-    output_tokens,   -- of responses
+    input_tokens,   -- of their prompts; null where none tells them
+    output_tokens,   -- of their responses; null where none tells them
     usd,   -- of these tokens; null where a price is not known
     of_1000 AS usd_per_1000,
     judged,   -- requests of the sample with a verdict

@@ -5,12 +5,13 @@
 -- collected; of a model without a price it is what the logs tell. Percentiles of latencies are within 3 %.
 --
 -- shows: window_start period provider application_id model_name requests failed failed_share steps embeddings refusals
---   input_tokens output_tokens latency_mean_ms latency_p50_ms latency_p95_ms usd usd_from as_of complete
+--   requests_with_tokens input_tokens output_tokens latency_mean_ms latency_p50_ms latency_p95_ms usd usd_from as_of
+--   complete
 -- reads: application since day
 -- kept: 90 days
 -- key: customer_id provider application_id model_name period
 -- types: requests UInt64, interactions UInt64, steps UInt64, embeddings UInt64, failed UInt64, refusals UInt64,
---   requests_with_tokens UInt64, input_tokens UInt64, output_tokens UInt64, requests_with_latency UInt64,
+--   requests_with_tokens UInt64, input_tokens Nullable(UInt64), output_tokens Nullable(UInt64), requests_with_latency UInt64,
 --   requests_with_cost UInt64, usd Nullable(Decimal(38, 18)), usd_logged Nullable(Decimal(38, 18))
 WITH
 published AS
@@ -58,8 +59,8 @@ figures AS
         sum(JSONExtractUInt(u.details, 'failed')) AS failed,
         sum(JSONExtractUInt(u.details, 'refusals')) AS refusals,
         sum(u.with_tokens) AS requests_with_tokens,
-        sum(u.input) AS input_tokens,
-        sum(u.output) AS output_tokens,
+        if(requests_with_tokens = 0, NULL, sum(u.input)) AS input_tokens,
+        if(requests_with_tokens = 0, NULL, sum(u.output)) AS output_tokens,
         sum(JSONExtractUInt(u.details, 'requests_with_latency')) AS requests_with_latency,
         sum(JSONExtractUInt(u.details, 'latency_us')) AS latency_us,
         sumMap(arrayMap(bin -> toInt16OrZero(bin.1), u.held), arrayMap(bin -> bin.2, u.held)) AS bins,
@@ -89,8 +90,8 @@ SELECT
     failed / nullIf(requests, 0) AS failed_share,   -- 0 to 1
     refusals,   -- answers of which the API says that the model refused
     requests_with_tokens,   -- those that tell their tokens
-    input_tokens,   -- of prompts
-    output_tokens,   -- of responses
+    input_tokens,   -- of their prompts; null where none tells them
+    output_tokens,   -- of their responses; null where none tells them
     requests_with_latency,   -- those that tell how long they took, and did not fail
     latency_us / 1000 / nullIf(requests_with_latency, 0) AS latency_mean_ms,
     if(empty(below), NULL, exp2((bins.1[arrayFirstIndex(n -> n * 100 >= below[-1] * 50, below)] + 0.5) / 12) / 1000)
