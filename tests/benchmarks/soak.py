@@ -294,8 +294,12 @@ class Soak:
     def broken_file(self) -> None:
         """The customers file is broken before a tick, and mended seven minutes later."""
         path = self.site.spine.settings.customers_path
-        if {self.plan.at.get("power_cut"), self.plan.at.get("clock_jump")} & {self.plan.at["broken_file"] + 1}:
-            self.perhaps_lost.add(FIRST + self.plan.at["broken_file"] * W)  # a repair has its turn with the next tick
+        broken = self.plan.at["broken_file"]
+        away = {event.name: event.windows for event in EVENTS if event.name in {"power_cut", "clock_jump"}}
+        if broken + 1 in {self.plan.at.get(name) for name in away}:
+            self.perhaps_lost.add(FIRST + broken * W)  # a repair has its turn with the next tick
+        if any(self.plan.at.get(name) == broken - length for name, length in away.items()):
+            self.perhaps_lost.add(FIRST + (broken - 1) * W)  # it can be repaired for the last two minutes of its grace
         self.customers.write(path, broken=True)
         self.pass_to(self.site.clock.now() + 7 * MINUTE)
         self.customers.write(path)
