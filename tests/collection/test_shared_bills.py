@@ -280,7 +280,8 @@ def projects(start_lab: StartLab) -> tuple[CloudLab, dict[str, Decimal]]:
     of: dict[str, Decimal] = {}
     for (_, project, *_), amount in lab.gcp.exports.expected(TABLE, BEFORE, EARLIER).items():
         of[project] = of.get(project, Decimal(0)) + amount
-    assert set(of) == {*names, BILLING_ACCOUNT}
+    # Tax is of a month's last day, which is not certain yet on the first days of the next.
+    assert set(of) == {*names, *([BILLING_ACCOUNT] if EARLIER.month == TODAY.month else [])}
     return lab, of
 
 
@@ -303,11 +304,12 @@ def test_a_billing_table_gives_each_customer_its_own_projects(
 
     until = f"window_start < toDateTime('{EARLIER + timedelta(days=1)}', 'UTC')"
     own = {(name, project): of[project] for name, project in owned.items()}
+    nobodys = {BILLING_ACCOUNT: of[BILLING_ACCOUNT]} if BILLING_ACCOUNT in of else {}
     assert sums(spine, f"cost_type != 'left_out' AND {until}") == own | (
-        {(bearing, BILLING_ACCOUNT): of[BILLING_ACCOUNT]} if bearing else {}
+        {(bearing, account): amount for account, amount in nobodys.items()} if bearing else {}
     )
     told = sums(spine, f"charge_description = '{LeftOutBecause.BILLING_ACCOUNT}' AND {until}")
-    assert told == {(name, BILLING_ACCOUNT): of[BILLING_ACCOUNT] for name in owned if name != bearing}
+    assert told == {(name, account): nobodys[account] for name in owned if name != bearing for account in nobodys}
     others = sums(spine, f"charge_description = '{LeftOutBecause.ANOTHER_ACCOUNT}' AND {until}")
     assert others.items() <= {(name, project): of[project] for name in owned for project in of}.items()
     assert not others.keys() & own.keys()
@@ -318,7 +320,7 @@ def test_a_billing_table_gives_each_customer_its_own_projects(
     assert read == expected | ({(bearing, BILLING_ACCOUNT): read["acme", "acme-prod"]} if bearing else {})
     # The tax is of the month before: this month's statement has none yet.
     told_of = [line for line in checked(spine).splitlines() if "account_charges: true" in line]
-    assert len(told_of) == (1 if bearing else 2)
+    assert len(told_of) == (1 if bearing else 2) or not nobodys
     for line in told_of:
         assert f"the billing account itself, such as tax and support, which are left out: {BILLING_ACCOUNT} (" in line
 

@@ -97,7 +97,9 @@ def test_every_figure_is_that_of_plain_python(place: ClickHouse, today: date) ->
         }  # fmt: skip
         assert {n: float(v) if n in close and v is not None else v for n, v in found.items()} == row | close, key
     assert {bool(row["is_unusual"]) for row in rows} == {True, False}
-    assert len({row["reason"].translate(dict.fromkeys(b"0123456789")) for row in rows}) >= 3
+    # On a month's last day every day of it is told of, so what may be lacking is the month before.
+    kinds = {row["reason"].translate(dict.fromkeys(b"0123456789")) for row in rows}
+    assert len(kinds) >= (3 if (today + timedelta(days=1)).day > 1 else 2)
 
 
 @pytest.mark.parametrize("worlds", [JUDGED_BY[:80], pytest.param(JUDGED_BY, marks=LONG)], ids=len)

@@ -264,6 +264,7 @@ def test_a_migration_that_is_killed_in_every_file_ends_well(engine: Client) -> N
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_a_migration_that_is_killed_at_any_one_statement_ends_well(engine: Client) -> None:
     """Each kill point by itself, made good by the next attempt."""
     whole = made(engine, DATABASE)

@@ -117,11 +117,13 @@ def test_where_nothing_changes_up_or_down_is_said_of_three_in_a_hundred_at_most(
 ) -> None:
     rng = np.random.default_rng(seed)
     found = said(read(clickhouse, {kind: days_of(kind, rng) for kind in STATIONARY}))
-    for kind in STATIONARY:
-        for days in (7, 30):
-            seen = found[kind, days]
-            assert seen["up"] + seen["down"] <= 0.03 * SERIES, (kind, days, seen)
-            assert seen["unknown"] == 0
+    periods = [(kind, days) for kind in STATIONARY for days in (7, 30)]
+    wrong = {period: found[period]["up"] + found[period]["down"] for period in periods}
+    assert sum(wrong.values()) <= 0.03 * SERIES * len(wrong)
+    # With which weekday the series begin depends on today. Of 400, of which 3 in a hundred are wrong, more than 22 are
+    # so once in a thousand times.
+    assert max(wrong.values()) <= 0.055 * SERIES, wrong
+    assert not any(found[period]["unknown"] for period in periods)
 
 
 def test_a_real_slope_is_found_in_three_of_four(clickhouse: ClickHouse) -> None:
