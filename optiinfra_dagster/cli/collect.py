@@ -30,6 +30,15 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 
+# The readers that a newcomer is shown first, with options worth knowing.
+_FIRST_READ = {
+    ("performance", "summary"): "",
+    ("cost", "by_service"): " --limit 10",
+    ("application", "summary"): "",
+    ("resource", "inventory"): " --format json",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A collection as it was typed; empty means all, or for times the newest window."""
@@ -66,7 +75,7 @@ def run_window(
     _finish(outcome, runner.run("readers", list(readers()), first, last))
     _add_troubles(outcome, clickhouse, customers, first, last)
     outcome.lines += totals(clickhouse, customers, first, last, Request(), outcome.run_ids)
-    outcome.lines += summary(settings, clickhouse, first, customers[0].id)
+    outcome.lines += summary(settings, clickhouse, first, customers[0])
     return outcome
 
 
@@ -331,30 +340,22 @@ def _line(name: str, rows: int, customers: int, of_windows: int) -> str:
     return f"{text}  {of_windows:>6,} windows" if of_windows else text
 
 
-# The readers that a newcomer is shown first, with options worth knowing; those without rows are left out.
-_FIRST_READ = {
-    ("performance", "summary"): "",
-    ("cost", "by_service"): " --limit 10",
-    ("application", "summary"): "",
-    ("resource", "inventory"): " --format json",
-}
-
-
-def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, customer: str) -> list[str]:
-    """The rows of the window's readers, and where to look next."""
+def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, customer: Customer) -> list[str]:
+    """The rows of the window's readers, and where to look next: at what there is of a customer."""
     # Some readers publish hours or days: the one that holds the window.
     starts = {reader.table: windows.floor_to(reader.length, window) for reader in readers().values()}
     with clickhouse.session(reads=LEDGER_TABLE) as client:
         count = ledger.reader_rows(client, starts.values())
+    rows = {key: count.get((reader.table, starts[reader.table]), 0) for key, reader in readers().items()}
     lines = [""]
-    for reader in readers().values():
-        n = count.get((reader.table, starts[reader.table]), 0)
+    for (family, name), reader in readers().items():
+        n = rows[family, name]
         why = "" if n else f"  {reader.if_empty}"
-        lines.append(f"  {f'{reader.family}/{reader.name}':<28}{n:>10,} rows{why}")
+        lines.append(f"  {f'{family}/{name}':<28}{n:>10,} rows{why}")
     worth_reading = [
-        f"{_command()} read {family} {name} --customer {customer}{options}"
+        f"{_command()} read {family} {name} --customer {customer.id}{options}"
         for (family, name), options in _FIRST_READ.items()
-        if count.get((table := readers()[family, name].table, starts[table]))
+        if rows[family, name] and any(customer.collects(provider, family) for provider in FAMILIES_OF)
     ]
     first, *others = [*worth_reading, "make dev, for the Dagster UI and the schedule"]
     return [

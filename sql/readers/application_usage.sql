@@ -11,8 +11,9 @@
 -- kept: 90 days
 -- key: customer_id provider application_id model_name period
 -- types: requests UInt64, interactions UInt64, steps UInt64, embeddings UInt64, failed UInt64, refusals UInt64,
---   requests_with_tokens UInt64, input_tokens Nullable(UInt64), output_tokens Nullable(UInt64), requests_with_latency UInt64,
---   requests_with_cost UInt64, usd Nullable(Decimal(38, 18)), usd_logged Nullable(Decimal(38, 18))
+--   requests_with_tokens UInt64, input_tokens Nullable(UInt64), output_tokens Nullable(UInt64),
+--   requests_with_latency UInt64, requests_with_cost UInt64, usd Nullable(Decimal(38, 18)),
+--   usd_logged Nullable(Decimal(38, 18))
 WITH
 published AS
 (

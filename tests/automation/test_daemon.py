@@ -13,7 +13,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from optiinfra_dagster.automation.readers_sensor import stale_windows
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.providers.registry import load_customers
+from optiinfra_dagster.storage.sql import readers
 from tests.support.daemon_site import PATIENCE, DaemonSite
 from tests.support.moved_clock import morning, until
 from tests.support.spine import ACCOUNTS, fleet, world
@@ -36,6 +39,18 @@ class Site(DaemonSite):
             OPTIINFRA_PARTITIONS_START=windows.key(FIRST - 10 * 4 * W),  # recent, so that they are few
         )
 
+    def ledger(self) -> dict[tuple[str, str], list[str]]:
+        """(dataset, window) -> "customer outcome" of each attempt, in order; a reader has no customer."""
+        rows = self.spine.query(
+            "SELECT dataset, window_start, customer_id, toString(status) AS outcome FROM metric_batches "
+            "ORDER BY published_at, customer_id"
+        )
+        found: dict[tuple[str, str], list[str]] = {}
+        for row in rows:
+            key = (row["dataset"], f"{row['window_start']:%H:%M}")
+            found.setdefault(key, []).append(f"{row['customer_id']} {row['outcome']}".strip())
+        return found
+
     def outcome(self, family: str, window: datetime) -> Counter[str]:
         """How often each "customer outcome" of a window is in the ledger; corrections of late points do not count."""
         return Counter(self.ledger().get((family, f"{window:%H:%M}"), []))
@@ -43,6 +58,17 @@ class Site(DaemonSite):
     def published(self, family: str, window: datetime) -> bool:
         """Whether every customer's slice was published."""
         return {f"{customer} ok" for customer in ACCOUNTS} <= set(self.outcome(family, window))
+
+    def readers_done(self, *of: datetime) -> bool:
+        """Whether every reader has computed the windows from what is published now."""
+        customers = load_customers(self.spine.settings.customers_path)
+        stale = stale_windows(self.spine.clickhouse, customers, self.spine.settings, self.clock.now())
+        slices = {
+            (row["dataset"], row["window_start"])
+            for row in self.spine.query("SELECT DISTINCT dataset, window_start FROM metric_batches")
+        }
+        wanted = {(one.table, windows.floor_to(one.length, window)) for window in of for one in readers().values()}
+        return wanted <= slices and not set(of) & set(stale)
 
 
 @pytest.fixture

@@ -122,6 +122,8 @@ class Soak:
     perhaps_lost: set[datetime] = field(default_factory=set)
     unlisted: dict[str, set[datetime]] = field(default_factory=dict)  # of a cloud in an outage, which may be lost
     notes: list[str] = field(default_factory=list)
+    rounds_before: int = 0  # of the sensors, when it was waited last
+    powered: datetime | None = None  # when there was power again
     deaths: int = 0  # of a daemon or a code server by itself
     cpu: float = 0.0  # of processes that have ended
     spoilt: tuple[int, int] = (0, 0)
@@ -139,6 +141,7 @@ class Soak:
         """Wait until no run is going, and the daemons have been heard of."""
         if self.down:
             return
+        self.rounds_before = self.rounds()
         try:
             until(self._is_calm, PATIENCE, "all that is going to end")
         except AssertionError as error:
@@ -153,14 +156,17 @@ class Soak:
                 self.site.processes.pop(name).stop()
                 self.site.launch(name)
         if self.deaf:
-            time.sleep(3)  # a few rounds of the sensors: the disk is full, so nothing that they do can be seen
-            return True
+            return self.rounds() >= self.rounds_before + 3
         if self.site.going():
             return False
         now = self.site.clock.now().timestamp()
         beats = [status.last_heartbeat for status in self.site.instance.get_daemon_statuses().values()]
         heard = all(beat is not None and now - beat.timestamp < 90 for beat in beats)
         return heard and now - incidents.load(self.site.instance).seen < 100
+
+    def rounds(self) -> int:
+        """How often the sensors had their turn, by the log of the daemon, which is on another disk than its home."""
+        return self.site.tail(None).count("dagster.daemon.SensorDaemon")
 
     def work_of(self, cloud: str) -> list[int]:
         """Wait for a run worker of a cloud, of this tick or else of the next; its process ids."""
@@ -216,7 +222,8 @@ class Soak:
         self.work_of(self.plan.clouds[0])
         self.cpu += self.site.processes["daemon"].cpu_seconds()
         self.site.kill("daemon")
-        time.sleep(5)  # in which the runs go on without a daemon, as they must; how far they come is left open
+        going = len(self.site.going())
+        until(lambda: len(self.site.going()) < going, PATIENCE, "a run to end without the daemon")
         self.site.clock.advance_to(self.site.clock.now() + 2 * MINUTE)
         self.site.launch("daemon")
         self.faults()
@@ -241,6 +248,7 @@ class Soak:
         self.down = True
         self.gone_until(self.site.clock.now() + AWAY)
         self.down = False
+        self.powered = self.site.clock.now()
         self.site.launch("code", "daemon")
 
     def clock_jump(self) -> None:
@@ -545,6 +553,10 @@ class Findings:
         for one in told:
             of["/".join(one[name] for name in ("kind", "customer", "provider", "family", "subject"))].append(one)
         least, most, open_ = self.expected()
+        powered = self.soak.powered or FIRST
+        for one in (one for one in told if one["kind"] == "run_failing"):
+            if not powered <= datetime.fromisoformat(one["since"]) <= powered + 10 * MINUTE:
+                self.say(f"alerts: not of the power cut: {one['text'][:160]}")
         for key in sorted(of.keys() | most.keys()):
             phases = [one["phase"] for one in of[key]]
             begun = len({one["since"] for one in of[key]})

@@ -111,19 +111,26 @@ def said(rows: list[dict[str, Any]]) -> Said:
     return found
 
 
-@pytest.mark.parametrize("seed", [2026, pytest.param(1129, marks=pytest.mark.long)])
-def test_where_nothing_changes_up_or_down_is_said_of_three_in_a_hundred_at_most(
-    clickhouse: ClickHouse, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
+def test_where_nothing_changes_up_or_down_is_said_of_three_in_a_hundred_at_most(clickhouse: ClickHouse) -> None:
+    rng = np.random.default_rng(2026)
     found = said(read(clickhouse, {kind: days_of(kind, rng) for kind in STATIONARY}))
-    periods = [(kind, days) for kind in STATIONARY for days in (7, 30)]
-    wrong = {period: found[period]["up"] + found[period]["down"] for period in periods}
-    assert sum(wrong.values()) <= 0.03 * SERIES * len(wrong)
-    # With which weekday the series begin depends on today. Of 400, of which 3 in a hundred are wrong, more than 22 are
-    # so once in a thousand times.
-    assert max(wrong.values()) <= 0.055 * SERIES, wrong
-    assert not any(found[period]["unknown"] for period in periods)
+    for kind in STATIONARY:
+        for days in (7, 30):
+            seen = found[kind, days]
+            assert seen["up"] + seen["down"] <= 0.03 * SERIES, (kind, days, seen)
+            assert seen["unknown"] == 0
+
+
+@pytest.mark.long
+def test_neither_is_it_of_thousands_of_the_kind_that_wanders_most(clickhouse: ClickHouse) -> None:
+    """2.85 % of 30 days. Of 400 series chance alone makes up to 22 of 3 %, so these are as many as a bound needs."""
+    wrong = Counter[int]()
+    for seed in range(100, 120):
+        found = said(read(clickhouse, {"AR0.997": days_of("AR0.997", np.random.default_rng(seed))}))
+        for (_, days), seen in found.items():
+            wrong[days] += seen["up"] + seen["down"]
+    assert wrong.keys() == {7, 30}
+    assert max(wrong.values()) <= 0.03 * 20 * SERIES
 
 
 def test_a_real_slope_is_found_in_three_of_four(clickhouse: ClickHouse) -> None:

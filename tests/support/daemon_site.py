@@ -18,12 +18,8 @@ import dagster as dg
 import yaml
 from dagster._core.definitions.run_request import InstigatorType
 
-from optiinfra_dagster.automation.readers_sensor import stale_windows
 from optiinfra_dagster.automation.schedules import GOING
 from optiinfra_dagster.lab import LabControl
-from optiinfra_dagster.model import windows
-from optiinfra_dagster.providers.registry import load_customers
-from optiinfra_dagster.storage.sql import readers
 from tests.support.moved_clock import PROJECT, MovedClock, Process, free_port, start_lab, until
 from tests.support.spine import Spine
 
@@ -130,29 +126,6 @@ class DaemonSite:
             raise AssertionError(
                 f"{error}; at {self.clock.now():%H:%M:%S}, runs {self.runs()}\n{self.tail()}"
             ) from None
-
-    def ledger(self) -> dict[tuple[str, str], list[str]]:
-        """(dataset, window) -> "customer outcome" of each attempt, in order; a reader has no customer."""
-        rows = self.spine.query(
-            "SELECT dataset, window_start, customer_id, toString(status) AS outcome FROM metric_batches "
-            "ORDER BY published_at, customer_id"
-        )
-        found: dict[tuple[str, str], list[str]] = {}
-        for row in rows:
-            key = (row["dataset"], f"{row['window_start']:%H:%M}")
-            found.setdefault(key, []).append(f"{row['customer_id']} {row['outcome']}".strip())
-        return found
-
-    def readers_done(self, *of: datetime) -> bool:
-        """Whether every reader has computed the windows from what is published now."""
-        customers = load_customers(self.spine.settings.customers_path)
-        stale = stale_windows(self.spine.clickhouse, customers, self.spine.settings, self.clock.now())
-        slices = {
-            (row["dataset"], row["window_start"])
-            for row in self.spine.query("SELECT DISTINCT dataset, window_start FROM metric_batches")
-        }
-        wanted = {(one.table, windows.floor_to(one.length, window)) for window in of for one in readers().values()}
-        return wanted <= slices and not set(of) & set(stale)
 
     def status(self) -> dict[str, dict[str, Any]]:
         """What `optiinfra status` says under this clock, by item."""

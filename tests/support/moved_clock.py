@@ -102,7 +102,7 @@ class Process:
                 os.killpg(self.pid, number)
             except ProcessLookupError:
                 break
-            time.sleep(0.2)  # between asking and killing: who is not their parent cannot wait for a group's members
+            time.sleep(0.2)  # to end, then to be gone: who is not their parent cannot wait for a group's members
         self._process.wait(patience)
         self._out.close()
 

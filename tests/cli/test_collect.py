@@ -1,0 +1,57 @@
+"""What `optiinfra run` says at its end: the rows of every reader, and where to look next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from optiinfra_dagster.cli.collect import summary
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.providers.registry import load_customers
+from optiinfra_dagster.storage.sql import readers
+from tests.support.spine import Spine, newest_window
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WINDOW = newest_window()
+ROWS = {("application", "summary"): 3, ("cost", "by_service"): 2, ("resource", "inventory"): 0}
+
+
+@pytest.fixture(scope="module")
+def spine(tmp_path_factory: pytest.TempPathFactory) -> Spine:
+    """A place where three readers have published a window, one of them without rows."""
+    home: Path = tmp_path_factory.mktemp("ended") / "home"
+    spine = Spine.at(home)
+    published = [
+        [readers()[key].table, "", "", windows.floor_to(readers()[key].length, WINDOW), 1, count, "ok"]
+        for key, count in ROWS.items()
+    ]
+    names = ["dataset", "customer_id", "provider", "window_start", "batch", "rows", "status"]
+    with spine.clickhouse.session() as client:
+        client.insert("metric_batches", published, column_names=names)
+    return spine
+
+
+@pytest.mark.parametrize(
+    ("of_first", "worth_reading"),
+    [
+        ({"application": {"interactions": "s3://logs/", "provider": "aws"}}, ["application summary --customer first"]),
+        ({"aws": [{"account_id": "1" * 12}]}, ["cost by_service --customer first --limit 10"]),
+        ({"vultr": [{"api_key": {"env": "KEY"}}], "families": ["resource"]}, []),
+    ],
+)
+def test_a_run_ends_with_readers_that_have_rows_and_that_the_first_customer_has(
+    spine: Spine, of_first: dict[str, Any], worth_reading: list[str]
+) -> None:
+    other = {"id": "other", "name": "Other", "aws": [{"account_id": "2" * 12}]}
+    customers = [{"id": "first", "name": "First", **of_first}, other]
+    spine.settings.customers_path.write_text(yaml.safe_dump({"customers": customers}))
+    lines = summary(spine.settings, spine.clickhouse, WINDOW, load_customers(spine.settings.customers_path)[0])
+
+    at = next(number for number, line in enumerate(lines) if line.startswith("Next:"))
+    *commands, last = lines[at:]
+    assert [line.partition(" read ")[2] for line in commands] == worth_reading
+    assert last.endswith("make dev, for the Dagster UI and the schedule")
