@@ -202,14 +202,32 @@ def rolled_up(scores: Sequence[Score], populations: Populations) -> dict[tuple[K
     return found
 
 
-def of_series(key: Key, days: Mapping[datetime, Sequence[Rolled]]) -> dict[str, Any] | None:
-    """What must be said of a series, whose days hold what its models have; None of one without the day."""
+Days = Mapping[datetime, Sequence[Rolled]]  # of a series: what each of its models has
+
+
+def compared(key: Key, days: Days, span: int, of_application: float = 0) -> dict[str, Any]:
+    """The newest days of a series against those before."""
     cells = np.zeros((5, 1, alarm.DAYS, 24))
     for day, its in days.items():
         if 0 <= (DAY - day).days < alarm.DAYS:
             cells[:, 0, alarm.DAYS - 1 - (DAY - day).days] = sum(of.sums for of in its)
     worse = 1 if key[3] in {*RATES, "rubric:cost"} else -1
-    one, three = (alarm.compare(alarm.Cells(*cells), worse, key[3] in RATES, span) for span in (1, alarm.SPAN))
+    return alarm.compare(alarm.Cells(*cells), worse, key[3] in RATES, span, of_application)
+
+
+def dispersions(series: Mapping[tuple[Key, str], Days]) -> dict[tuple[str, str, str], float]:
+    """How far days lie from each other, by application: the mean of its metrics that were judged on 7 days before."""
+    found = defaultdict(list)
+    for (key, model), days in series.items():
+        one = compared(key, days, 1)
+        if not model and one["days_before"][0] >= alarm.LEAST_DAYS:
+            found[key[:3]].append(one["dispersion"][0])
+    return {application: float(np.mean(its)) for application, its in found.items()}
+
+
+def of_series(key: Key, days: Days, of_application: float) -> dict[str, Any] | None:
+    """What must be said of a series; None of one without the day."""
+    one, three = (compared(key, days, span, of_application) for span in (1, alarm.SPAN))
     observations = sum(of.observations for of in days.get(DAY, ()))
     before = sum(alarm.SPAN <= (DAY - day).days < alarm.DAYS for day in days)
     row: dict[str, Any] = dict.fromkeys(("p", "p_day", "p_three_days", "q_application", "q_customer", "alarm", "low"))
@@ -244,8 +262,11 @@ def expected(scores: Sequence[Score], populations: Populations) -> dict[tuple[Ke
     for (key, _, version, day), of in rolled.items():
         if day == DAY:
             answers[key][version].append(of)
+    series: dict[tuple[Key, str], Days] = {}
+    judges = {}
     for key, versions in answers.items():
         by = max(versions, key=lambda one: (sum(of.observations for of in versions[one]), one))
+        judges[key] = by
         its = {(model, day): of for (k, model, version, day), of in rolled.items() if (k, version) == (key, by)}
         models = {model for model, day in its if (DAY - day).days < alarm.DAYS} - {""}
         for model in ("", *models):
@@ -253,9 +274,13 @@ def expected(scores: Sequence[Score], populations: Populations) -> dict[tuple[Ke
             for (own, day), of in its.items():
                 if model in {"", own}:
                     days[day].append(of)
-            row = of_series(key, days)
-            if row and (not model or (len(models) > 1 and not row["reason"])):
-                found[key, model] = row | {"judge_version": by}
+            series[key, model] = days
+    vary = dispersions(series)
+    for (key, model), its_days in series.items():
+        row = of_series(key, its_days, vary.get(key[:3], 0))
+        has_models = sum(one == key for one, _ in series) > 2
+        if row and (not model or (has_models and not row["reason"])):
+            found[key, model] = row | {"judge_version": judges[key]}
     add_rates(found)
     return found
 

@@ -20,6 +20,7 @@ LEAST_DAYS = 7
 LEAST_N = 20
 LEVEL = 0.016  # of false discoveries within an application
 LEVEL_OF_CUSTOMER = 0.1
+DAYS_VARY = 1.15  # an application's mean dispersion above which bad days are taken to be further off
 SHARE_OF_DAY = 0.9  # of the level; the rest is that of the three days
 Z95 = 1.959963984540054
 
@@ -52,11 +53,12 @@ def divide(above: Any, below: Any) -> Floats:
 
 
 def compare(  # noqa: PLR0915 - one formula after the other, in the order of the SQL
-    cells: Cells, worse: Any, is_rate: Any, span: int
+    cells: Cells, worse: Any, is_rate: Any, span: int, of_application: Any = 0
 ) -> dict[str, Floats]:
     """The newest `span` days of each series against the same hours of the days before.
 
-    `worse` is 1 where a higher score is worse, else -1; both may be arrays, one value for each series.
+    `worse` is 1 where a higher score is worse, else -1; `of_application` is the mean of `dispersions` over the metrics
+    of each series' application. All may be arrays, one value for each series.
     """
     worse, is_rate = np.asarray(worse, float), np.asarray(is_rate, bool)
     n = divide(cells.weight**2, cells.squares)  # the unweighted scores that would tell as much
@@ -98,7 +100,8 @@ def compare(  # noqa: PLR0915 - one formula after the other, in the order of the
     dispersion = divide(squared.sum(1), days - 1)
     is_bad = (far * worse[..., None] > 0) & (precision > 0)
     of_bad = divide((squared * is_bad).sum(1), is_bad.sum(1))
-    ratio = np.maximum(np.where(dispersion > 1.8, np.maximum(dispersion, of_bad), dispersion), 0.7)
+    vary = (dispersion > 1.8) | (np.asarray(of_application) > DAYS_VARY)
+    ratio = np.maximum(np.where(vary, np.maximum(dispersion, of_bad), dispersion), 0.7)
     usual_day = divide(days - 1, precision.sum(1) - divide((precision**2).sum(1), precision.sum(1)))
     between = np.maximum(ratio - 1, 0) * usual_day
     now_n = of_days[:, now].sum(2)

@@ -145,9 +145,10 @@ def by_hour(hours: Ints, values: Floats) -> Floats:
 
 def verdicts(metrics: list[Metric]) -> Floats:
     """Whether each metric of each application has an alarm: each application is a customer of its own."""
+    vary = np.mean([alarm.compare(m.cells, m.worse, m.is_rate, 1)["dispersion"] for m in metrics], 0)
     p = np.stack(
         [
-            alarm.together(*(alarm.compare(m.cells, m.worse, m.is_rate, span)["p"] for span in (1, alarm.SPAN)))
+            alarm.together(*(alarm.compare(m.cells, m.worse, m.is_rate, span, vary)["p"] for span in (1, alarm.SPAN)))
             for m in metrics
         ],
         -1,
