@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.interaction_ids import Ids
 from optiinfra_dagster.model.quality import ApplicationRow
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.quality.asking import explain, is_final, judge_all
@@ -20,7 +21,6 @@ from optiinfra_dagster.quality.rows import metric_rows, sample_row
 from optiinfra_dagster.quality.second_judge import SecondJudge, SecondOpinions
 from optiinfra_dagster.quality.unread import explain_unread
 from optiinfra_dagster.quality.window_calls import draw
-from optiinfra_dagster.storage.known_interactions import Ids
 from optiinfra_dagster.storage.rows import application_rows
 
 if TYPE_CHECKING:

@@ -50,9 +50,11 @@ class Doubles:
     def is_first(self, item: Interaction | SkippedCall) -> bool:
         """Note a record; True if it is the first of its call."""
         own = hash(item.interaction_id)
-        is_new = not item.other_ids and self._own.get(own) < 0 and self._other.get(own) < 0
-        found = set() if is_new else self._calls(item)
         richness = _richness(item)
+        if not item.other_ids and self._own.get(own) < 0 and self._other.get(own) < 0:  # as most are
+            self._own.add(own, self._note(item, richness))
+            return True
+        found = self._calls(item)
         if not found:
             call = self._new(item, richness)
         else:
@@ -110,12 +112,15 @@ class Doubles:
         return found
 
     def _new(self, item: Interaction | SkippedCall, richness: int) -> int:
-        call = len(self._best)
         own = hash(item.interaction_id)
         owners = self._owners(own)
         if owners and any(self._applications[other] == hash(item.application_id) for other in owners):
             self._restarted.add(hash((item.application_id, item.interaction_id)))
             self.is_settled = False
+        return self._note(item, richness)
+
+    def _note(self, item: Interaction | SkippedCall, richness: int) -> int:
+        call = len(self._best)
         self._applications.append(hash(item.application_id))
         self._times.append(_micros(item))
         self._prompts.append(_prompt(item))
@@ -207,7 +212,7 @@ def _richness(item: Interaction | SkippedCall) -> int:
         + (item.latency_ms is not None)
         + (item.cost_usd is not None)
     )
-    told = f"{item.interaction_id}\0{item.application_id}\0{item.timestamp}\0{item.model_name}"
+    told = f"{item.interaction_id}\0{item.application_id}\0{_micros(item)}\0{item.model_name}"
     if not isinstance(item, Interaction):
         return known << 56 | _checksum(told)
     grounds = bool(item.context) + bool(item.reference)

@@ -15,11 +15,11 @@ from optiinfra_dagster.quality.interactions import Origin
 from optiinfra_dagster.quality.opinions import BAD, GOOD, is_of_users, opinion_of, shown_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from optiinfra_dagster.config.application import Application
+    from optiinfra_dagster.model.interaction_ids import Ids
     from optiinfra_dagster.quality.interactions import Feedback, Interaction
-    from optiinfra_dagster.storage.known_interactions import Ids
 
 METRIC = "feedback"
 
@@ -74,9 +74,10 @@ class WindowFeedback:
 
 def note_ids(ids: Ids, interaction: Interaction) -> None:
     """Note the ids by which feedback may name an interaction; a span is named by its own id, too."""
-    begin, further = f"{interaction.trace_id}-", list(interaction.other_ids)
+    further: Sequence[str] = interaction.other_ids
     if interaction.trace_id:
-        further += [one.removeprefix(begin) for one in (interaction.interaction_id, *further) if one.startswith(begin)]
+        begin, told = f"{interaction.trace_id}-", (interaction.interaction_id, *further)
+        further = [*further, *(one.removeprefix(begin) for one in told if one.startswith(begin))]
     ids.add(
         interaction.interaction_id,
         further,

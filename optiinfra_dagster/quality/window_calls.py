@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.interaction_ids import Ids
 from optiinfra_dagster.quality.counts import SourceCounts
 from optiinfra_dagster.quality.doubles import Doubles
 from optiinfra_dagster.quality.feedback import WindowFeedback, note_ids
@@ -13,7 +14,6 @@ from optiinfra_dagster.quality.interactions import Feedback, Interaction
 from optiinfra_dagster.quality.sampling import Sample
 from optiinfra_dagster.quality.sessions import Sessions
 from optiinfra_dagster.quality.usage import Usage
-from optiinfra_dagster.storage.known_interactions import Ids
 
 if TYPE_CHECKING:
     from datetime import datetime

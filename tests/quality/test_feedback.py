@@ -13,11 +13,12 @@ import pytest
 from pydantic import ValidationError
 
 from optiinfra_dagster.config.application import Application
+from optiinfra_dagster.model.interaction_ids import Ids, hash_of
 from optiinfra_dagster.quality.feedback import WindowFeedback, note_ids
 from optiinfra_dagster.quality.interactions import BadLine, Feedback, Interaction, Item, Origin, Reason
 from optiinfra_dagster.quality.logs.reader import read_file
 from optiinfra_dagster.quality.opinions import opinion_of, shown_value
-from optiinfra_dagster.storage.known_interactions import Ids, KnownInteractions, hash_of
+from optiinfra_dagster.storage.known_interactions import KnownInteractions
 from tests.quality.test_collect import rows_of, run
 from tests.support.judging import W, interaction
 from tests.support.samples import W as RECENT

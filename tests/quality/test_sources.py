@@ -6,6 +6,8 @@ import gzip
 import json
 import os
 import random
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -594,6 +596,16 @@ def test_spans_and_their_log_records_are_one_call(
     found = [(item.interaction_id, item.model_name, item.response, item.latency_ms) for item in fetched(source)]
     assert sorted(found) == [("t0-s", "m", "r0", 3000), ("t1-s", "m", "r1", 3000), ("t9-s0", "m", "r", 1000)]
     assert source.counts.reasons == {}
+
+
+def test_a_log_is_read_without_arrow() -> None:
+    """It is 40 MB, of the 60 that a window of 100,000 interactions may take."""
+    code = (
+        "import sys, optiinfra_dagster.quality.files, optiinfra_dagster.quality.window_calls; "
+        "print({'pyarrow', 'numpy', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True)
+    assert done.stdout == "set()\n"
 
 
 def test_feedback_is_read_from_the_tables_of_opentelemetry(tmp_path: Path, clickhouse: ClickHouse) -> None:

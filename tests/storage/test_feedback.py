@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from optiinfra_dagster.model.interaction_ids import Ids, hash_of
 from optiinfra_dagster.quality.statistics import wilson
 from optiinfra_dagster.storage import reader_writer
-from optiinfra_dagster.storage.known_interactions import Ids, KnownInteractions, hash_of
+from optiinfra_dagster.storage.known_interactions import KnownInteractions
 from optiinfra_dagster.storage.sql import readers
 from tests.storage.test_application_readers import Row, publish, row
 from tests.support.engines import kept_open

@@ -93,14 +93,14 @@ class Doubles:
             entry.gone = True
             yield from self.give(read_call(entry.call) if entry.call.is_piece else entry.item)
 
-    def give(self, item: Interaction | SkippedCall | BadLine) -> Iterator[Interaction | SkippedCall | BadLine]:
+    def give(self, item: Interaction | SkippedCall | BadLine) -> tuple[Interaction | SkippedCall | BadLine, ...]:
         """Give what need not be held, unless it was given before."""
         if not isinstance(item, BadLine):
             mark = hash((item.interaction_id, item.timestamp))  # ids may begin anew with each process
             if mark in self._seen:
-                return
+                return ()
             self._seen.add(mark)
-        yield self.retrievals.given_to(item) if isinstance(item, Interaction) else item
+        return (self.retrievals.given_to(item) if isinstance(item, Interaction) else item,)
 
     def _hold(self, entry: _Entry) -> None:
         self._queue.append(entry)

@@ -60,28 +60,31 @@ def read_file(stream: io.BufferedReader) -> Iterator[Item]:
     yield from doubles.rest()
 
 
-def _read(record: Any, doubles: Doubles) -> Iterator[Item]:
+def _read(record: Any, doubles: Doubles) -> Iterable[Item]:
     if isinstance(record, BadLine):
-        yield from doubles.pass_on(record)
-    elif not isinstance(record, dict):
+        return doubles.pass_on(record)
+    if not isinstance(record, dict):
+        return doubles.pass_on(BadLine(Reason.WRONG_TYPE))
+    if (interaction := read_plain(record)) is not None:
+        return doubles.give(interaction)
+    return _read_in_full(record, doubles)
+
+
+def _read_in_full(record: Mapping[str, Any], doubles: Doubles) -> Iterator[Item]:
+    try:
+        for found, source in _calls(record):
+            if isinstance(found, Call):
+                yield from doubles.add(found, source)
+            elif isinstance(found, Feedback):
+                yield found
+            elif isinstance(found, Retrieval):
+                doubles.retrievals.add(found)
+            else:
+                yield from doubles.pass_on(found or BadLine(Reason.WRONG_TYPE))
+    except BadFieldError as error:
+        yield from doubles.pass_on(BadLine(error.reason))
+    except ODD:  # an envelope of another form
         yield from doubles.pass_on(BadLine(Reason.WRONG_TYPE))
-    elif (interaction := read_plain(record)) is not None:
-        yield from doubles.give(interaction)
-    else:
-        try:
-            for found, source in _calls(record):
-                if isinstance(found, Call):
-                    yield from doubles.add(found, source)
-                elif isinstance(found, Feedback):
-                    yield found
-                elif isinstance(found, Retrieval):
-                    doubles.retrievals.add(found)
-                else:
-                    yield from doubles.pass_on(found or BadLine(Reason.WRONG_TYPE))
-        except BadFieldError as error:
-            yield from doubles.pass_on(BadLine(error.reason))
-        except ODD:  # an envelope of another form
-            yield from doubles.pass_on(BadLine(Reason.WRONG_TYPE))
 
 
 def _calls(record: Mapping[str, Any]) -> Iterator[_Found]:

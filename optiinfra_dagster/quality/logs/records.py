@@ -107,6 +107,11 @@ class _Text:
             if not self.more():
                 return ""
 
+    def _read_on(self) -> None:
+        """Read on where the line at `at` may not be whole: to try half a value costs as much as to read one."""
+        if not self.ended and len(self.text) - self.at < CHUNK and self.text.find("\n", self.at) < 0:
+            self.more()
+
     def next_line(self) -> None:
         """Go to the beginning of the next line."""
         while (end := self.text.find("\n", self.at)) < 0:
@@ -123,6 +128,7 @@ class _Text:
             ValueError, RecursionError, _TooLargeError: it is no JSON, too deep, too large. Reading stands where it did.
         """
         wanted = 0
+        self._read_on()
         while True:
             try:
                 value, end = _DECODER.raw_decode(self.text, self.at)
