@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,7 +25,7 @@ from optiinfra_dagster.storage.reader_writer import compute, write_select
 from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.support import alarm
-from tests.support.engines import copy_migrated
+from tests.support.engines import kept_open
 from tests.support.samples import select
 
 D, HOUR, Q = timedelta(days=1), timedelta(hours=1), timedelta(minutes=15)
@@ -350,6 +350,7 @@ def cases() -> dict[str, list[Score]]:
     return {
         "steady": [*usual(), *day_of(0, 5)],
         "worse": [*usual(), *day_of(0, 24)],
+        "collected again": [*usual(), *day_of(0, 24)],
         "better": [*usual(), *day_of(0, 0)],
         # The same at noon and worse at night: of the day only the night came in.
         "night only": [*usual(), *usual(hours=[3]), *usual(hours=[3]), *day_of(0, 5, hours=[3])]
@@ -373,11 +374,9 @@ def cases() -> dict[str, list[Score]]:
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+def told(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
     """A place with the verdicts of the day and of the one before, on every case; the day after it has begun."""
-    folder = tmp_path_factory.mktemp("alarms") / "clickhouse"
-    copy_migrated(folder)
-    clickhouse = ClickHouse(f"chdb://{folder}")
+    clickhouse = kept_open(tmp_path_factory.mktemp("alarms") / "clickhouse")  # other tests here have their own
     with clickhouse.session():
         scores = [replace(one, customer=customer) for customer, its in cases().items() for one in its]
         sizes = {whose(one): 6 if one.window.hour == 12 else 600 for one in scores if one.customer == "small windows"}
@@ -385,7 +384,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
         publish(clickhouse, [Score(TODAY, "toxicity", 1.0, customer="worse") for _ in range(30)])
         write_select(clickhouse, DAYS.table, DAYS.select, [DAY - back * D for back in (-1, 0, *BEFORE)])
         write_select(clickhouse, ALARMS.table, ALARMS.select, [DAY - D, DAY, TODAY])
-        yield clickhouse
+    return clickhouse
 
 
 def said_of(clickhouse: ClickHouse, customer: str, day: datetime = DAY, model: str = "") -> dict[str, Any]:
@@ -467,10 +466,10 @@ def test_alerts_tell_of_what_got_worse_in_a_sentence(told: ClickHouse) -> None:
 
 def test_a_day_that_is_collected_again_has_its_verdict_again(told: ClickHouse) -> None:
     """Computing the windows of today finds the day before whose windows were published anew."""
-    assert said_of(told, "many texts")["alarm"] is True
-    publish(told, [replace(one, customer="many texts") for one in day_of(0, 5)])
+    assert said_of(told, "collected again")["alarm"] is True
+    publish(told, [replace(one, customer="collected again") for one in day_of(0, 5)])
     for reader in (DAYS, ALARMS):
         assert DAY in compute(told, reader, [TODAY])
-    assert said_of(told, "many texts")["alarm"] is False
+    assert said_of(told, "collected again")["alarm"] is False
     for reader in (DAYS, ALARMS):
         assert compute(told, reader, [TODAY]).keys() == {TODAY}

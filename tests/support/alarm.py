@@ -20,7 +20,8 @@ LEAST_DAYS = 7
 LEAST_N = 20
 LEVEL = 0.016  # of false discoveries within an application
 LEVEL_OF_CUSTOMER = 0.1
-DAYS_VARY = 1.15  # an application's mean dispersion above which bad days are taken to be further off
+DAYS_VARY = 1.15  # an application's mean dispersion above which its days vary
+MORE = 1.1  # so much further off bad days are taken to be then
 SHARE_OF_DAY = 0.9  # of the level; the rest is that of the three days
 Z95 = 1.959963984540054
 
@@ -100,8 +101,9 @@ def compare(  # noqa: PLR0915 - one formula after the other, in the order of the
     dispersion = divide(squared.sum(1), days - 1)
     is_bad = (far * worse[..., None] > 0) & (precision > 0)
     of_bad = divide((squared * is_bad).sum(1), is_bad.sum(1))
-    vary = (dispersion > 1.8) | (np.asarray(of_application) > DAYS_VARY)
-    ratio = np.maximum(np.where(vary, np.maximum(dispersion, of_bad), dispersion), 0.7)
+    vary = np.asarray(of_application) > DAYS_VARY
+    spread = np.where((dispersion > 1.8) | vary, np.maximum(dispersion, of_bad), dispersion)
+    ratio = np.maximum(np.where(vary, MORE * spread, spread), 0.7)
     usual_day = divide(days - 1, precision.sum(1) - divide((precision**2).sum(1), precision.sum(1)))
     between = np.maximum(ratio - 1, 0) * usual_day
     now_n = of_days[:, now].sum(2)
