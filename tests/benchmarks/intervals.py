@@ -76,7 +76,8 @@ def coverage(
 ) -> dict[str, list[float]]:
     """Of each figure, the share of `draws` whose interval holds the truth, by rate."""
     chance = np.random.default_rng(seed)
-    customers = {f"bench-{seed}-{n}": rate for n, rate in enumerate(rates)}
+    # Another world in the same place has customers of its own, or windows that this one lacks would stay.
+    customers = {f"bench-{seed}-{len(world.populations)}-{n}": rate for n, rate in enumerate(rates)}
     golden = []
     for customer, rate in customers.items():
         _publish(clickhouse, customer, world, rate, draws, chance)
