@@ -19,7 +19,7 @@ from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws.billing import READING_SECONDS, read
 from optiinfra_dagster.providers.aws.client import Account, open_account
 from optiinfra_dagster.providers.aws.data_exports import try_export
-from optiinfra_dagster.providers.aws.errors import code_of, explain_cost_explorer, region_refused
+from optiinfra_dagster.providers.aws.errors import UnreachableError, code_of, explain_cost_explorer, region_refused
 from optiinfra_dagster.providers.aws.inventory import enabled_regions
 from optiinfra_dagster.providers.aws.kind import NOBODY, Listing, Probe
 from optiinfra_dagster.providers.aws.services import LISTINGS, actions
@@ -152,6 +152,8 @@ def _make(attempt: _Attempt, account: Account, meter: Meter) -> Problem | None:
                 if "NotFound" not in code_of(error):
                     raise
     except CloudError as error:
+        if isinstance(error, UnreachableError) and not account.offers(attempt.service, attempt.region):
+            return None
         if error.cause is Cause.AUTH:  # STS has just accepted this credential
             return Problem(account.account_id, attempt.region, "", Cause.CONFIG, region_refused(attempt.region))
         return Problem.of(account.account_id, explain_cost_explorer(error), attempt.region, attempt.kind)

@@ -144,6 +144,10 @@ class Account:
         self._judged[key] = (time.monotonic(), accepted)
         return accepted
 
+    def offers(self, service: str, region: str) -> bool:
+        """False where a host cannot be reached because a region does not have the service, as not each has MemoryDB."""
+        return self._sdk.offers(service, region, self.partition)
+
     def identity(self, meter: Meter) -> str:
         """The number of the account that the credential belongs to.
 

@@ -98,14 +98,21 @@ class _Run:
         return Inventory(list(resources.values()), problems)
 
     def _items(self, account: Account, region: str, listing: Listing) -> Iterator[Item]:
-        """What a listing yields; a host that did not answer has cost its time, and is not called again."""
-        host = (listing.service, region)
+        """What a listing yields; a host that did not answer has cost its time, and is not called again.
+
+        In a region that does not have the service, there is no host, and nothing to list.
+        """
+        host, answered = (listing.service, region), False
         if host in self._silent:
             raise self._silent[host]
         try:
             with account.call(listing.service, region, self.meter, until=self.until) as client:
-                yield from listing.items(client)
+                for item in listing.items(client):
+                    answered = True
+                    yield item
         except UnreachableError as error:
+            if not answered and not account.offers(*host):
+                return
             self._silent[host] = error
             raise
 

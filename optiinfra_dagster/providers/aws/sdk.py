@@ -184,6 +184,17 @@ class Sdk:
             region: str | None = self._session.get_config_variable("region")
         return region
 
+    def offers(self, service: str, region: str, partition: str) -> bool:
+        """False for a service that has no host in a region, by the list that came with the SDK.
+
+        The list may be older than the host: it says why a host cannot be reached, and not which to ask. Of a region
+        that is not in it, and of a service that it has nowhere, it tells nothing.
+        """
+        with self._lock:
+            regions, known = (self._session.get_available_regions(name, partition) for name in ("ec2", service))
+            listed = bool(known or self._session.get_available_regions(service))
+        return region in known or region not in regions or not listed
+
     def client(self, service: str, region: str, endpoint: str | None) -> Any:
         """The client of a service in a region, made when it is first asked for."""
         key = (service, region, endpoint)

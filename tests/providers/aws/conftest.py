@@ -41,6 +41,12 @@ def expected(lab: CloudLab, *kinds: str, account: str = ACME) -> dict[str, LabRe
     return {one.arn: one for place in places for kind in kinds for one in place.of(kind)}
 
 
+def nobody_at(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """Point a service at a port on which nobody listens, as the name of a host that does not exist leads nowhere."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{server.getsockname()[1]}")
+
+
 @pytest.fixture(autouse=True)
 def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let botocore try again at once: its random waits add up to 7 s for a call."""

@@ -5,7 +5,7 @@ import pytest
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.check import ACTIONS, check
-from tests.providers.aws.conftest import ACME, StartLab, acme, fleet
+from tests.providers.aws.conftest import ACME, StartLab, acme, fleet, nobody_at
 
 
 def test_an_account_that_lets_itself_be_read_has_no_problem(start_lab: StartLab) -> None:
@@ -80,6 +80,18 @@ def test_regions_after_the_first_are_tried_too(start_lab: StartLab) -> None:
     (problem,) = check("acme", acme(regions=["us-east-1", "me-south-1"]))
 
     assert problem.region == "me-south-1"
+
+
+@pytest.mark.parametrize(("region", "problems"), [("ap-northeast-3", 0), ("us-east-1", 1)])
+def test_a_service_that_a_region_does_not_have_is_no_problem(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, region: str, problems: int
+) -> None:
+    start_lab(fleet("ec2:vpc", region=region))
+    nobody_at(monkeypatch, "AWS_ENDPOINT_URL_MEMORYDB")
+
+    found = check("acme", acme(regions=[region]), ["resource"])
+
+    assert [problem.kind for problem in found] == ["memorydb:cluster"] * problems
 
 
 def test_a_reference_that_leads_nowhere_is_a_problem(start_lab: StartLab) -> None:

@@ -16,7 +16,7 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.inventory import collect
 from optiinfra_dagster.providers.aws.services import LISTINGS
-from tests.providers.aws.conftest import ACME, StartLab, acme, expected, fleet
+from tests.providers.aws.conftest import ACME, StartLab, acme, expected, fleet, nobody_at
 
 KINDS = (
     "ec2:instance",
@@ -346,6 +346,33 @@ def test_a_region_that_is_not_enabled_costs_that_region_only(start_lab: StartLab
     assert (problem.region, problem.cause) == ("me-south-1", Cause.CONFIG)
     assert "enable the region" in problem.message
     assert meter.calls["GetCallerIdentity"] == 1
+
+
+@pytest.mark.parametrize(("region", "lacking"), [("ap-northeast-3", 0), ("us-east-1", 1)])
+def test_a_service_that_a_region_does_not_have_is_no_gap(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, region: str, lacking: int
+) -> None:
+    """MemoryDB has no host in Osaka, a region that every account has; in Virginia, one that is silent is a gap."""
+    start_lab(fleet("ec2:vpc", region=region))
+    nobody_at(monkeypatch, "AWS_ENDPOINT_URL_MEMORYDB")
+
+    inventory = gather(acme(regions=[region]))
+
+    assert only(inventory, "ec2:vpc").region == region
+    assert [(problem.kind, problem.cause) for problem in inventory.problems] == (
+        [("memorydb:cluster", Cause.UNAVAILABLE)] * lacking
+    )
+
+
+def test_a_region_that_the_sdk_does_not_know_may_have_any_service(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_lab(fleet("ec2:vpc", region="ap-southeast-99"))
+    nobody_at(monkeypatch, "AWS_ENDPOINT_URL_MEMORYDB")
+
+    (problem,) = gather(acme(regions=["ap-southeast-99"])).problems
+
+    assert (problem.kind, problem.cause) == ("memorydb:cluster", Cause.UNAVAILABLE)
 
 
 def test_two_accounts_of_a_customer_keep_apart(start_lab: StartLab) -> None:
