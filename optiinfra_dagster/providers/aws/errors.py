@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
@@ -12,9 +14,11 @@ from botocore.parsers import ResponseParserError
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.model.text import shortened
+from optiinfra_dagster.providers.parsing import as_text, dig
 
-_ALLOW = "Allow {action} to the role or user that collects"
+_ALLOW = "Allow {action} {where}"
 _CREDENTIAL = "Check the access key, or the role, that the customers file refers to"
+_CLOCK = "Check this host's clock; with temporary credentials, renew them"
 _REGION = "Check that the region is enabled in the account, or correct `regions` in the customers file"
 
 # Codes by which AWS services refuse a request -> why, and what to do. Sources: "Common errors" of the EC2, IAM, STS
@@ -42,7 +46,7 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
     ),
     **dict.fromkeys(
         ("RequestExpired", "RequestTimeTooSkewed"),
-        (Cause.AUTH, "Check this host's clock; with temporary credentials, renew them"),
+        (Cause.AUTH, _CLOCK),
     ),
     **dict.fromkeys(
         (
@@ -110,6 +114,21 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
         (Cause.INCOMPLETE, LATER),
     ),
 }
+
+BY_ORGANIZATION = "in the organization's service control policy"
+"""What a message says where no policy of the account itself would help, as where an organization denies a region."""
+
+# Policies that AWS names where they decide, whatever the role's own allow (IAM user guide: troubleshoot access denied
+# error messages) -> where the action is to be allowed.
+_POLICIES: Mapping[str, str] = {
+    "service control policy": f"{BY_ORGANIZATION}, or leave {{region}} out of `regions` in the customers file",
+    "resource control policy": "in the organization's resource control policy",
+    "permissions boundary": "in the role's permissions boundary",
+    "VPC endpoint policy": "in the policy of the VPC endpoint that this host goes through",
+    "": "to the role or user that collects",
+}
+
+_SKEW_SECONDS = 240.0  # AWS takes signatures of 5 minutes around its own time, some services of 15
 
 # HTTP status, for codes that the table does not have, such as those that a proxy answers with.
 _STATUSES: Mapping[int, tuple[Cause, str]] = {
@@ -238,11 +257,25 @@ def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
         if cause is Cause.PERMISSION:
             cause = Cause.AUTH
             remedy = "Check role_arn and the external id, and that the role's trust policy names this host's identity"
+    if cause is Cause.AUTH and _is_of_the_clock(text, dig(error.response, "ResponseMetadata", "HTTPHeaders", "date")):
+        remedy = _CLOCK
     action = re.search(r"to perform: ([\w-]+:\w+)", text)
-    remedy = remedy.format(action=action[1] if action else iam_action(service, operation))
+    where = next(where for policy, where in _POLICIES.items() if policy in text).format(region=region)
+    remedy = remedy.format(action=action[1] if action else iam_action(service, operation), where=where)
     quoted = "" if cause is Cause.AUTH else shortened(text.partition("Encoded authorization")[0])
     what = f"{code}: {quoted}" if quoted else code
     return CloudError(cause, f"{service}.{operation} in {region}: {what}. {remedy}")
+
+
+def _is_of_the_clock(text: str, date: object) -> bool:
+    """True where a credential is refused because this host's clock is wrong: few services say so, all tell theirs."""
+    if re.search(r"\bSignature (expired|not yet current)\b", text):
+        return True
+    try:
+        told = parsedate_to_datetime(as_text(date))
+    except ValueError:
+        return False
+    return abs((told.replace(tzinfo=told.tzinfo or UTC) - datetime.now(UTC)).total_seconds()) > _SKEW_SECONDS
 
 
 def code_of(error: sdk.ClientError) -> str:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
@@ -14,7 +14,12 @@ from optiinfra_dagster.model.inventory import Inventory, Resource
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws import tags
 from optiinfra_dagster.providers.aws.client import Account, forget, open_account
-from optiinfra_dagster.providers.aws.errors import SessionRefusedError, UnreachableError, region_refused
+from optiinfra_dagster.providers.aws.errors import (
+    BY_ORGANIZATION,
+    SessionRefusedError,
+    UnreachableError,
+    region_refused,
+)
 from optiinfra_dagster.providers.aws.kind import Listing, Place
 from optiinfra_dagster.providers.aws.services import LISTINGS
 from optiinfra_dagster.providers.aws.tags import untagged
@@ -147,6 +152,19 @@ class _Run:
         if self.account is not None:
             forget(self.account)
 
+    def problems(self) -> Iterator[Problem]:
+        """The problems; what an organization denies in a region is one, however many kinds that costs."""
+        denied: dict[str, list[Problem]] = {}
+        for problem in self.inventory.problems:
+            if BY_ORGANIZATION in problem.message:
+                denied.setdefault(problem.region, []).append(problem)
+        for problem in self.inventory.problems:
+            alike = denied.get(problem.region, [])
+            if len(alike) < 2 or problem not in alike:
+                yield problem
+            elif problem is alike[0]:
+                yield replace(problem, kind="", message=f"{problem.message} ({len(alike)} kinds are denied alike)")
+
     def keep(self, part: Inventory) -> None:
         """Add the result of a listing."""
         self.inventory.resources += part.resources
@@ -199,5 +217,5 @@ def collect(customer_id: str, accounts: Sequence[AwsAccount], meter: Meter) -> I
             # A shared subnet is listed by its owner and by those who use it; the owner's word counts.
             if resource.resource_id not in whole or f":{resource.account_id}:" in resource.resource_id:
                 whole[resource.resource_id] = resource
-    problems = dict.fromkeys(problem for run in runs for problem in run.inventory.problems)
+    problems = dict.fromkeys(problem for run in runs for problem in run.problems())
     return Inventory(list(whole.values()), list(problems))

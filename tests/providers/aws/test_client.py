@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime, formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import botocore.session
@@ -291,6 +292,75 @@ def test_the_action_that_the_cloud_names_is_the_remedy() -> None:
     assert str(refusal_of("AccessDenied", message=text)).endswith(
         "Allow rds:ListTagsForResource to the role or user that collects"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (
+            "with an explicit deny in a service control policy",
+            "ec2:DescribeVpcs in the organization's service control policy, or leave eu-west-1 out of `regions`",
+        ),
+        ("because no service control policy allows the ec2:DescribeVpcs action", "or leave eu-west-1 out of `regions`"),
+        ("with an explicit deny in a resource control policy", "in the organization's resource control policy"),
+        ("because no permissions boundary allows the ec2:DescribeVpcs action", "in the role's permissions boundary"),
+        ("with an explicit deny in a permissions boundary", "in the role's permissions boundary"),
+        ("because no VPC endpoint policy allows the ec2:DescribeVpcs action", "in the policy of the VPC endpoint"),
+        ("with an explicit deny in an identity-based policy", "to the role or user that collects"),
+        ("because no identity-based policy allows the ec2:DescribeVpcs action", "to the role or user that collects"),
+    ],
+)
+def test_the_policy_that_denies_is_the_one_to_change(words: str, remedy: str) -> None:
+    """To allow an action to the role helps nothing where an organization denies its regions."""
+    denied = "ec2:DescribeVpcs on resource: arn:aws:ec2:eu-west-1:111111111111:vpc/*"
+    user = "arn:aws:sts::111111111111:assumed-role/reader/optiinfra-acme"
+    text = f"You are not authorized to perform this operation. User: {user} is not authorized to perform: {denied}"
+
+    error = refusal_of("UnauthorizedOperation", "DescribeVpcs", f"{text} {words}", 403)
+
+    assert error.cause is Cause.PERMISSION
+    assert remedy in str(error)
+    assert str(error).count("Allow ") == 1
+
+
+SERVER_TIME = format_datetime(datetime(2026, 11, 20, 12, 0, tzinfo=UTC), usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("SignatureDoesNotMatch", "Signature expired: 20261120T114000Z is now earlier than 20261120T114500Z"),
+        (
+            "InvalidSignatureException",
+            "Signature not yet current: 20261120T123000Z is still later than 20261120T121500Z",
+        ),
+        ("AuthFailure", "AWS was not able to validate the provided access credentials"),
+        ("RequestTimeTooSkewed", "The difference between the request time and the current time is too large."),
+    ],
+)
+def test_a_clock_that_is_wrong_is_told_from_a_wrong_key(code: str, text: str) -> None:
+    """Only some services say that it is the clock; the time of each answer shows it."""
+    answer = {
+        "Error": {"Code": code, "Message": text},
+        "ResponseMetadata": {"HTTPStatusCode": 403, "HTTPHeaders": {"date": SERVER_TIME}},
+    }
+
+    error = explain(sdk.ClientError(answer, "DescribeVpcs"), "ec2", "eu-west-1")
+
+    assert error.cause is Cause.AUTH
+    assert "Check this host's clock" in str(error)
+    assert "access key" not in str(error)
+
+
+@pytest.mark.parametrize("date", [None, "", "soon", "now"])
+def test_a_wrong_key_is_told_where_the_clock_is_right(date: str | None) -> None:
+    headers = {} if date is None else {"date": formatdate(usegmt=True) if date == "now" else date}
+    answer = {
+        "Error": {"Code": "AuthFailure", "Message": "AWS was not able to validate the provided access credentials"},
+        "ResponseMetadata": {"HTTPStatusCode": 401, "HTTPHeaders": headers},
+    }
+
+    assert "Check the access key" in str(explain(sdk.ClientError(answer, "DescribeVpcs"), "ec2", "eu-west-1"))
 
 
 def test_an_encoded_refusal_is_left_out() -> None:

@@ -10,6 +10,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from optiinfra_dagster.lab.aws import wire
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
@@ -188,6 +189,28 @@ def test_a_denied_kind_costs_that_kind_and_names_the_permission(start_lab: Start
     assert problem.cause is Cause.PERMISSION
     assert "rds:DescribeDBInstances" in problem.message
     assert {one.kind for one in inventory.resources} == {"ec2:instance", "ebs:volume"}
+
+
+def test_regions_that_an_organization_denies_are_a_problem_each(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every region is enabled, and all but one are denied: hundreds of calls, of which ten would be told."""
+    denied = ["ap-south-1", "eu-central-1", "eu-north-1"]
+    lab = start_lab(*(fleet("ec2:vpc", region=region, subnets=0) for region in (*denied, "us-east-1")))
+    text = "User: {caller} is not authorized to perform: {service}:{operation} with an explicit deny in a service"
+    monkeypatch.setitem(wire._MESSAGES, "deny", f"{text} control policy")
+    lab.control.add_faults(*({"action": "deny", "region": region} for region in denied))
+    lab.control.add_faults({"action": "deny", "region": "us-east-1", "operation": "DescribeDBInstances"})
+
+    inventory = gather(acme(regions=None))
+
+    *regions, one_kind = inventory.problems
+    assert [(problem.region, problem.kind) for problem in regions] == [(region, "") for region in denied]
+    assert all(f"leave {problem.region} out of `regions`" in problem.message for problem in regions)
+    assert all("kinds are denied alike" in problem.message for problem in regions)
+    assert (one_kind.region, one_kind.kind) == ("us-east-1", "rds:db")
+    assert {problem.cause for problem in inventory.problems} == {Cause.PERMISSION}
+    assert only(inventory, "ec2:vpc").region == "us-east-1"
 
 
 def test_a_listing_that_breaks_off_keeps_what_it_brought(start_lab: StartLab) -> None:
