@@ -10,7 +10,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from optiinfra_dagster.lab.aws import wire
+from optiinfra_dagster.lab.aws import cloud, wire
+from optiinfra_dagster.lab.aws.services import OPERATIONS
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
@@ -546,6 +547,20 @@ def test_services_and_domains_come_in_the_batches_that_their_calls_allow(start_l
         "DescribeServices": 11,
         "DescribeDomains": 3,
     }
+
+
+def test_a_cluster_that_is_gone_by_now_costs_no_service_of_the_others(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = start_lab(fleet("ecs:service", 3))
+    (arn,) = {one.replace(":service/", ":cluster/").rpartition("/")[0] for one in expected(lab, "ecs:service")}
+    clusters = {"clusterArns": [f"{arn}-of-before", arn]}
+    monkeypatch.setattr(cloud, "OPERATIONS", {**OPERATIONS, ("ecs", "ListClusters"): lambda *_call: clusters})
+
+    inventory = gather()
+
+    assert inventory.problems == []
+    assert len(inventory.resources) == 3
 
 
 def test_what_new_listings_may_hold_never_comes_out(start_lab: StartLab) -> None:

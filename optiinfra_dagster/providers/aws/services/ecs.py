@@ -15,6 +15,7 @@ from optiinfra_dagster.providers.aws.kind import (
     Listing,
     Place,
     batches,
+    described,
     dimensions,
     listed_names,
     made_at,
@@ -39,10 +40,15 @@ _PER_CALL = 10  # ECS API reference: DescribeServices
 
 
 def _items(ecs: Any) -> Iterator[Item]:
-    for cluster in listed_names(ecs, "list_clusters", "clusterArns"):
+    def services(cluster: str) -> Iterator[Item]:
         for names in batches(listed_names(ecs, "list_services", "serviceArns", cluster=cluster), _PER_CALL):
             answer = ecs.describe_services(cluster=cluster, services=names, include=["TAGS"])
             yield from as_dicts(answer.get("services"))
+
+    failures: list[Exception] = []
+    yield from described(listed_names(ecs, "list_clusters", "clusterArns"), services, failures)
+    if failures:
+        raise failures[0]
 
 
 def _service(item: Item, place: Place) -> Resource:
