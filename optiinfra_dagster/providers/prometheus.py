@@ -171,11 +171,13 @@ class Prometheus:
             answer = json.loads(body, object_hook=keep_numbers)
             if answer["status"] != "success" or answer["data"]["resultType"] != "matrix":
                 raise TypeError
-            series = [item for item in answer["data"]["result"] if isinstance(item, tuple)]
+            series = [item for item in answer["data"]["result"] or () if isinstance(item, tuple)]
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             raise self._failure(Cause.BUG, f"the answer is not one of Prometheus. {_URL}") from None
         # Some versions put mere remarks on PromQL in the same place.
         warnings = [w for w in answer.get("warnings") or () if isinstance(w, str) and not w.startswith("PromQL")]
+        if answer.get("isPartial") is True:  # VictoriaMetrics says it so, and does not say why
+            warnings.append("the answer is partial: a part of the storage did not answer")
         return Matrix(series, self._masked(_short(warnings[0])) if warnings else "")
 
     def _failure(self, cause: Cause, what: str, wait: float | None = None) -> CloudError:

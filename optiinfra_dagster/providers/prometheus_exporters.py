@@ -61,14 +61,16 @@ class Exporter:
 
 
 _DISKS = "[sv]d[a-z]+|xvd[a-z]+|nvme[0-9]+n[0-9]+"  # of Xen's machines too, as EC2 had them
-_NICS = "e(n|th).+"
+# Neither a VLAN on a card (`ens5.100`) nor the end of a pod's cable on AWS (`eni5f0c1d2a3b4`): the card has the bytes.
+NICS = "e(n[^i]|th)[^.]*"
+"""The names of network interfaces that are cards, as a pattern of PromQL."""
 
 
 def _written_out(promql: str, labels: Sequence[str]) -> str:
     return (
         promql.replace("(machine)", f"({', '.join((*labels, 'job'))})")
         .replace("disks}", f"device=~'{_DISKS}'}}")
-        .replace("nics}", f"device=~'{_NICS}'}}")
+        .replace("nics}", f"device=~'{NICS}'}}")
     )
 
 

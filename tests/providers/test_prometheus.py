@@ -14,7 +14,13 @@ from optiinfra_dagster.lab.server import Request, Response, Server
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
-from optiinfra_dagster.providers.prometheus import Machines, Prometheus, PrometheusConfig, read_metrics
+from optiinfra_dagster.providers.prometheus import (
+    Machines,
+    Prometheus,
+    PrometheusConfig,
+    PrometheusResult,
+    read_metrics,
+)
 from optiinfra_dagster.providers.prometheus_exporters import BLACKBOX_EXPORTER, NODE_EXPORTER, OPEN_TELEMETRY
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -102,6 +108,55 @@ def test_points_of_a_machine_are_read_with_the_token_of_the_config() -> None:
     assert result.failures == {}
     assert result.known == {"cpu_utilization": {ARN}}
     assert [one.values for one in result.series] == [[1.5, 2.5]]
+
+
+def answered_with(body: object) -> PrometheusResult:
+    """What becomes of an answer to the question for the CPU of one machine."""
+    server = Server(lambda _request: Response(200, json.dumps(body).encode()))
+    server.start()
+    try:
+        cpu = NODE_EXPORTER.metrics("aws", "ec2:instance")[:1]
+        with Prometheus(PrometheusConfig(server.url)) as prometheus:
+            asked = [(cpu, [machine(ARN)])]
+            return read_metrics(prometheus, Machines([machine(ARN)]), asked, START, START + PERIOD, Meter())
+    finally:
+        server.stop()
+
+
+PERIOD = timedelta(minutes=5)
+SERIES = {"metric": {"instance_id": "i-0abc"}, "values": [[int((START + PERIOD).timestamp()), "1.5"]]}
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        {"isPartial": True},  # VictoriaMetrics, where a part of its storage does not answer
+        {"warnings": ["fetch series for {} failed: store 2 is not reachable"]},  # Thanos
+    ],
+)
+def test_an_answer_that_is_not_whole_says_so(remark: dict[str, object]) -> None:
+    data = {"resultType": "matrix", "result": [SERIES]}
+
+    result = answered_with({"status": "success", "data": data, **remark})
+
+    (failure,) = result.failures.values()
+    assert failure.cause is Cause.INCOMPLETE
+    assert [one.values for one in result.series] == [[1.5]]
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"isPartial": False}, {"warnings": []}, {"warnings": None}, {"infos": ["PromQL info: x"]}]
+)
+def test_an_answer_that_is_whole_has_no_failure(more: dict[str, object]) -> None:
+    data = {"resultType": "matrix", "result": [SERIES]}
+
+    assert answered_with({"status": "success", "data": data, **more}).failures == {}
+
+
+def test_no_series_at_all_may_be_null() -> None:
+    result = answered_with({"status": "success", "data": {"resultType": "matrix", "result": None}})
+
+    assert (result.series, result.failures) == ([], {})
 
 
 def test_a_config_is_looked_up_in_the_fields_of_an_account(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ from optiinfra_dagster.providers.parsing import (
     facts,
     name_of,
 )
-from optiinfra_dagster.providers.prometheus_exporters import Exporter
+from optiinfra_dagster.providers.prometheus_exporters import NICS, Exporter
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.figures import Figure
@@ -268,8 +268,8 @@ V_AGENT = Exporter(
             "1 / 300 * sum by (machine) (sum_over_time(v_disk_stats_read{disks}[5m]))"),
         ("disk_write_ops", "disk", "ops/s",
             "1 / 300 * sum by (machine) (sum_over_time(v_disk_stats_writes_completed{disks}[5m]))"),
-        ("network_in", "network", "bytes/s", "sum by (machine) (rate(v_nic_bytes_rx{nic=~'e(n|th).+'}[5m]))"),
-        ("network_out", "network", "bytes/s", "sum by (machine) (rate(v_nic_bytes_tx{nic=~'e(n|th).+'}[5m]))"),
+        ("network_in", "network", "bytes/s", f"sum by (machine) (rate(v_nic_bytes_rx{{nic=~'{NICS}'}}[5m]))"),
+        ("network_out", "network", "bytes/s", f"sum by (machine) (rate(v_nic_bytes_tx{{nic=~'{NICS}'}}[5m]))"),
     ),
 )  # fmt: skip
 
