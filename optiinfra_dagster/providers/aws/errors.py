@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
@@ -14,11 +12,12 @@ from botocore.parsers import ResponseParserError
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
 from optiinfra_dagster.model.text import shortened
-from optiinfra_dagster.providers.parsing import as_text, dig
+from optiinfra_dagster.providers import clock
+from optiinfra_dagster.providers.parsing import dig
 
 _ALLOW = "Allow {action} {where}"
 _CREDENTIAL = "Check the access key, or the role, that the customers file refers to"
-_CLOCK = "Check this host's clock; with temporary credentials, renew them"
+_CLOCK = f"{clock.CHECK_CLOCK}; with temporary credentials, renew them"
 _REGION = "Check that the region is enabled in the account, or correct `regions` in the customers file"
 
 # Codes by which AWS services refuse a request -> why, and what to do. Sources: "Common errors" of the EC2, IAM, STS
@@ -127,8 +126,6 @@ _POLICIES: Mapping[str, str] = {
     "VPC endpoint policy": "in the policy of the VPC endpoint that this host goes through",
     "": "to the role or user that collects",
 }
-
-_SKEW_SECONDS = 240.0  # AWS takes signatures of 5 minutes around its own time, some services of 15
 
 # HTTP status, for codes that the table does not have, such as those that a proxy answers with.
 _STATUSES: Mapping[int, tuple[Cause, str]] = {
@@ -269,13 +266,7 @@ def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
 
 def _is_of_the_clock(text: str, date: object) -> bool:
     """True where a credential is refused because this host's clock is wrong: few services say so, all tell theirs."""
-    if re.search(r"\bSignature (expired|not yet current)\b", text):
-        return True
-    try:
-        told = parsedate_to_datetime(as_text(date))
-    except ValueError:
-        return False
-    return abs((told.replace(tzinfo=told.tzinfo or UTC) - datetime.now(UTC)).total_seconds()) > _SKEW_SECONDS
+    return bool(re.search(r"\bSignature (expired|not yet current)\b", text)) or clock.is_wrong(date)
 
 
 def code_of(error: sdk.ClientError) -> str:

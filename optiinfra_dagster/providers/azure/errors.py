@@ -13,6 +13,7 @@ from azure.identity import CredentialUnavailableError
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError, CollectionError
 from optiinfra_dagster.model.metrics import CoverageState
 from optiinfra_dagster.model.text import shortened
+from optiinfra_dagster.providers import clock
 from optiinfra_dagster.providers.azure.roles import READER
 from optiinfra_dagster.providers.azure.transport import THROTTLED
 
@@ -79,15 +80,18 @@ _AADSTS: Mapping[str, str] = {
     "7000229": "the application has no service principal in this tenant: let its administrator consent",
     "7000112": "the application is disabled in its tenant: enable it",
     **dict.fromkeys(("90002", "900023"), "there is no such tenant: correct tenant_id"),
+    "700024": f"the token of this host's identity is not valid now, or not any more. {clock.CHECK_CLOCK}",
     "53003": "a conditional access policy of the tenant refuses this host: except the application from it",
 }
+# Errors of Entra ID itself, which pass: it is busy, or what it asks does not answer.
+_PASSING = frozenset({"90006", "90012", "90024", "90033", "90055", "90090", "90091"})
 
 
 class RefusedError(CloudError):
     """A call that failed. `status` is that of HTTP; 0 where the host was not reached, or gave no answer.
 
-    `by_session` is true where Azure refuses a token, and the one of a new session after it: the credential is good, for
-    it was given both, and nobody has to correct it. Further calls will be refused alike all the same.
+    `by_session` is true where Azure refuses a token, and the one of a new session after it, or gives none for a while:
+    the credential is good, and nobody has to correct it. Further calls will be refused alike all the same.
     """
 
     def __init__(self, cause: Cause, message: str, status: int | None = None, *, by_session: bool = False) -> None:
@@ -128,6 +132,9 @@ def explain(
 ) -> RefusedError:
     """Turn what the SDK raised into its cause and a message that names the call and the remedy."""
     login = re.search(r"AADSTS(\d+)", str(error))
+    if login and login[1] in _PASSING:
+        what = f"Entra ID issues no token now: AADSTS{login[1]}. {LATER}"
+        return RefusedError(Cause.UNAVAILABLE, what, by_session=True)
     if login:
         remedy = _AADSTS.get(login[1], CREDENTIAL)
         return RefusedError(Cause.AUTH, f"Entra ID refuses to issue a token: AADSTS{login[1]}: {remedy}")

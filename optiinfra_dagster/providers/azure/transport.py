@@ -201,6 +201,12 @@ class Retries(RetryPolicy[Any, Any]):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**PATIENCE, **options})
 
+    def get_retry_after(self, response: Any) -> float | None:
+        """The seconds that the answer asks to wait; None where it names none, or none that can be read."""
+        with suppress(ValueError):
+            return super().get_retry_after(response)
+        return None
+
     def sleep(self, settings: dict[str, Any], transport: Any, response: Any = None) -> None:  # noqa: ARG002
         """Wait before the next attempt."""
         wait = self.get_retry_after(response) if response is not None else None

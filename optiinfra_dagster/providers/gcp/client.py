@@ -180,7 +180,7 @@ class Project:
             raise CloudError(Cause.UNAVAILABLE, f"{operation} got no answer: {type(error).__name__}. {LATER}") from None
         body = json_object(answer.content)
         if answer.status_code != 200:
-            raise explain(answer.status_code, body, self.caller, operation)
+            raise explain(answer.status_code, body, self.caller, operation, answer.headers.get("Date"))
         if body is None:
             raise CloudError(Cause.BUG, f"{operation}: {urlsplit(url).hostname} did not answer with JSON")
         return body

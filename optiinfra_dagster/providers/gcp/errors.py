@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from google.auth.exceptions import GoogleAuthError, TransportError
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
+from optiinfra_dagster.providers import clock
 from optiinfra_dagster.providers.gcp import permissions
 
 if TYPE_CHECKING:
@@ -72,6 +73,18 @@ _REASONS: Mapping[str, tuple[Cause, str]] = {
     _EXPIRED: (Cause.AUTH, "The access token is not taken any more"),
     "ACCESS_TOKEN_SCOPE_INSUFFICIENT": (Cause.AUTH, f"Give this host's service account the scope {SCOPE}"),
     "RATE_LIMIT_EXCEEDED": (Cause.THROTTLED, LATER),
+    # Older APIs say it with 403, as one says that something is forbidden.
+    **dict.fromkeys(
+        ("rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded"), (Cause.THROTTLED, LATER)
+    ),
+    "RESOURCE_USAGE_RESTRICTION_VIOLATED": (
+        Cause.PERMISSION,
+        "Let the organization policy gcp.restrictServiceUsage allow {api} in the project {payer}",
+    ),
+    "ORG_RESTRICTION_VIOLATION": (
+        Cause.PERMISSION,
+        "Let the organization restrictions of this host's network allow the organization of the project {project}",
+    ),
 }
 # Statuses of google.rpc.Code, then of HTTP, for answers of something in between.
 _STATUSES: Mapping[str | int, tuple[Cause, str]] = {
@@ -98,7 +111,9 @@ def final(error: CloudError) -> CloudError:
     return error
 
 
-def explain(status: int, body: Mapping[str, Any] | None, caller: Caller, operation: str) -> CloudError:
+def explain(
+    status: int, body: Mapping[str, Any] | None, caller: Caller, operation: str, date: object = None
+) -> CloudError:
     """The error that an answer other than 200 stands for, with its remedy.
 
     Args:
@@ -106,6 +121,7 @@ def explain(status: int, body: Mapping[str, Any] | None, caller: Caller, operati
         body: Google's error object (AIP-193), or None where something else answered.
         caller: who called.
         operation: what was called, for the message: `assets.list of projects/acme-prod`.
+        date: the time in the answer's head, by which a clock is told that makes tokens which nobody takes.
     """
     error = (body or {}).get("error")
     error = error if isinstance(error, dict) else {}
@@ -124,6 +140,8 @@ def explain(status: int, body: Mapping[str, Any] | None, caller: Caller, operati
         cause, remedy = Cause.UNAVAILABLE, LATER
     else:
         cause, remedy = _STATUSES.get(word) or _STATUSES.get(status) or (Cause.BUG, "")
+    if cause is Cause.AUTH and clock.is_wrong(date):
+        remedy = clock.CHECK_CLOCK
     remedy = remedy.format(
         api=caller.api,
         role=caller.role,
@@ -162,6 +180,8 @@ def explain_credential(error: GoogleAuthError, impersonate: str | None) -> Cloud
             f"{impersonate} cannot be impersonated. Grant {permissions.IMPERSONATION} on it to the "
             "credentials in use, and enable iamcredentials.googleapis.com in its project",
         )
+    if "reasonable timeframe" in str(error.args[:1]):  # `Invalid JWT: Token must be a short-lived token …`
+        return CloudError(Cause.AUTH, f"Google refuses the time of the credential. {clock.CHECK_CLOCK}")
     code = str(error.args[0]).partition(":")[0] if error.args else ""
     known = code if code.replace("_", "").isalpha() and len(code) <= 40 else type(error).__name__
     return CloudError(Cause.AUTH, f"Google refuses the credential ({known}). {_CREDENTIAL}")

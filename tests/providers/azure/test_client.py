@@ -176,6 +176,9 @@ def test_a_refused_login_names_the_remedy_and_no_secret(monkeypatch: pytest.Monk
         (sdk.ClientAuthenticationError("DefaultAzureCredential failed"), Cause.AUTH, "managed or workload identity"),
         (sdk.ClientAuthenticationError("AADSTS90002: Tenant not found"), Cause.AUTH, "correct tenant_id"),
         (sdk.ClientAuthenticationError("AADSTS99: unheard of"), Cause.AUTH, "Check tenant_id"),
+        (sdk.ClientAuthenticationError("AADSTS700024: not within its valid time range"), Cause.AUTH, "host's clock"),
+        (sdk.ClientAuthenticationError("AADSTS90055: too many requests"), Cause.UNAVAILABLE, "next collection"),
+        (sdk.ClientAuthenticationError("AADSTS90033: A transient error"), Cause.UNAVAILABLE, "next collection"),
         (sdk.ServiceRequestError("Failed to resolve host"), Cause.UNAVAILABLE, "Check that this host reaches it"),
         (sdk.ServiceResponseTimeoutError("Read timed out"), Cause.UNAVAILABLE, "next collection"),
         (sdk.DeserializationError("not JSON"), Cause.UNAVAILABLE, "proxy"),
@@ -187,6 +190,23 @@ def test_what_the_sdk_raises_is_explained(error: Exception, cause: Cause, told: 
 
     assert explained.cause is cause
     assert told in str(explained)
+
+
+def test_a_login_service_that_is_busy_is_asked_once_and_needs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def refuse(*_args: object, **_options: object) -> Any:
+        asked.append(_args)
+        raise sdk.ClientAuthenticationError("AADSTS90033: A transient error has occurred. Please try again.")
+
+    monkeypatch.setattr(ClientSecretCredential, "get_token_info", refuse)
+    monkeypatch.setattr(ClientSecretCredential, "get_token", refuse)
+
+    (problem,) = collect("acme", [azure(**_APPLICATION)], Meter()).problems
+
+    assert (problem.cause, problem.cause.permanent) == (Cause.UNAVAILABLE, False)
+    assert "AADSTS90033" in problem.message
+    assert len(asked) <= 2  # as it is, and with the secret read again
 
 
 def test_the_reason_inside_of_a_bad_request_counts() -> None:

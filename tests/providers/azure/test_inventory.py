@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from optiinfra_dagster.lab.azure.cloud import ResourceGraph
 from optiinfra_dagster.lab.azure.kind import PLANTED
 from optiinfra_dagster.lab.azure.services import FLEET_KINDS
 from optiinfra_dagster.model.errors import Cause
@@ -281,6 +282,21 @@ def test_what_passes_is_tried_again(start_lab: StartLab, waits: list[float], act
     assert ids(inventory) == expected(lab)
     assert meter.calls == {"Resources": 3}
     assert lab.control.calls().count("resourcegraph") == 3
+    assert 0 < sum(waits) < 10
+
+
+@pytest.mark.parametrize("written", ["soon", "Wed, 99 Foo", "", "-5", "nan"])
+def test_a_wait_that_cannot_be_read_is_one_of_our_own(
+    start_lab: StartLab, waits: list[float], monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    lab = start_lab(fleet("azure:vm"))
+    monkeypatch.setattr(ResourceGraph, "refusal_headers", lambda *_of: {"Retry-After": written})
+    lab.control.add_faults({"action": "throttle", "service": "resourcegraph", "times": 2, "seconds": 3})
+
+    inventory = gather(lab)
+
+    assert inventory.problems == []
+    assert ids(inventory) == expected(lab)
     assert 0 < sum(waits) < 10
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.gcp import credentials
 from optiinfra_dagster.providers.gcp.account import GcpAccount
 from optiinfra_dagster.providers.gcp.client import open_project
-from optiinfra_dagster.providers.gcp.errors import explain_credential
+from optiinfra_dagster.providers.gcp.errors import Caller, explain, explain_credential
 from optiinfra_dagster.providers.gcp.inventory import collect
 from optiinfra_dagster.providers.gcp.monitoring import open_monitoring
 from optiinfra_dagster.providers.gcp.services import BY_ASSET_TYPE
@@ -384,6 +385,16 @@ ERRORS: list[tuple[int, dict[str, Any] | None, Cause, str]] = [
         "Enable cloudasset.googleapis.com",
     ),
     (403, {"details": [{"reason": "SECURITY_POLICY_VIOLATED"}]}, Cause.PERMISSION, "VPC Service Controls"),
+    (
+        403,
+        {"details": [{"reason": "RESOURCE_USAGE_RESTRICTION_VIOLATED"}], "status": "PERMISSION_DENIED"},
+        Cause.PERMISSION,
+        "Let the organization policy gcp.restrictServiceUsage allow cloudasset.googleapis.com",
+    ),
+    (403, {"details": [{"reason": "ORG_RESTRICTION_VIOLATION"}]}, Cause.PERMISSION, "organization restrictions"),
+    (403, {"errors": [{"reason": "rateLimitExceeded"}]}, Cause.THROTTLED, "next collection"),
+    (403, {"errors": [{"reason": "userRateLimitExceeded"}]}, Cause.THROTTLED, "next collection"),
+    (403, {"errors": [{"reason": "quotaExceeded"}], "status": "PERMISSION_DENIED"}, Cause.THROTTLED, "next collection"),
     (403, None, Cause.PERMISSION, "HTTP 403"),
     (404, {"status": "NOT_FOUND"}, Cause.CONFIG, PROJECT),
     (429, {"status": "RESOURCE_EXHAUSTED"}, Cause.THROTTLED, "next collection"),
@@ -409,6 +420,28 @@ def test_an_error_tells_its_cause_and_remedy(
     assert caught.value.cause is cause
     assert remedy in str(caught.value)
     assert f"projects/{PROJECT}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("date", "remedy"), [("now", "Check the credentials file"), ("days ago", "Check this host's clock")]
+)
+def test_a_token_that_is_refused_for_its_time_is_told_by_the_clocks(date: str, remedy: str) -> None:
+    body = {"error": {"code": 401, "status": "UNAUTHENTICATED", "message": "Request had invalid credentials."}}
+    head = formatdate(usegmt=True) if date == "now" else "Fri, 20 Nov 2026 12:00:00 GMT"
+
+    error = explain(401, body, Caller(PROJECT, "cloudasset.googleapis.com", "x", None), "assets.list", head)
+
+    assert error.cause is Cause.AUTH
+    assert remedy in str(error)
+
+
+def test_a_token_that_cannot_be_had_for_its_time_names_the_clock() -> None:
+    said = "invalid_grant: Invalid JWT: Token must be a short-lived token (60 minutes) and in a reasonable timeframe."
+
+    error = explain_credential(auth.RefreshError(said, {"error": "invalid_grant"}), None)  # type: ignore[no-untyped-call]
+
+    assert error.cause is Cause.AUTH
+    assert "Check this host's clock" in str(error)
 
 
 def test_a_page_that_names_itself_as_the_next_ends_as_incomplete(google: Google, key_file: Path) -> None:
