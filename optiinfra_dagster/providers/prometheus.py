@@ -269,7 +269,8 @@ class Machines:
 
     def _search(self, names: Iterable[Any]) -> tuple[int, Resource] | None:
         for rank, value in enumerate(names):
-            resource = self._by_name.get(_host(value)) if isinstance(value, str) else None
+            host = _host(value) if isinstance(value, str) else ""
+            resource = self._by_name.get(host) or self._by_name.get(_made_of(host))
             if resource is not None:
                 return rank, resource
         return None
@@ -292,6 +293,20 @@ def _host(target: str) -> str:
         return str(ipaddress.ip_address(host)) if ":" in host else host
     except ValueError:
         return ""
+
+
+# What clouds call a machine in their own networks: EC2 by its address (`ip-10-0-0-3.ec2.internal`, and in short it says
+# so of itself) or id, Compute Engine by its name (`web.europe-west1-b.c.acme-prod.internal`).
+_OF_EC2 = re.compile(r"(?:ip-(\d+-\d+-\d+-\d+)|(i-[0-9a-f]+))(\.ec2\.internal|\.[a-z0-9-]+\.compute\.internal)?")
+_OF_COMPUTE_ENGINE = re.compile(r"([a-z0-9-]+)(?:\.[a-z0-9-]+)?\.c\.[a-z0-9.:-]+\.internal")
+
+
+def _made_of(host: str) -> str:
+    """The address, id or name that a cloud made a host's name of; "" for other names."""
+    if named := _OF_EC2.fullmatch(host):
+        return named[2] or named[1].replace("-", ".")
+    named = _OF_COMPUTE_ENGINE.fullmatch(host)
+    return named[1] if named else ""
 
 
 # --- All questions --------------------------------------------------------------------------------------------------

@@ -49,6 +49,12 @@ def machine(resource_id: str, **facts: str) -> Resource:
         {"instance": "10.1.2.3:9100"},
         {"instance": "https://web:9100/metrics"},
         {"hostname": "WEB"},
+        {"host_name": "ip-10-1-2-3"},  # as EC2 names its machines, by their address or their id
+        {"instance": "ip-10-1-2-3.ec2.internal:9100"},
+        {"host_name": "ip-10-1-2-3.eu-west-1.compute.internal"},
+        {"host_name": "i-0abc.eu-west-1.compute.internal"},
+        {"instance": "web.europe-west1-b.c.acme-prod.internal:9100"},  # as Compute Engine does
+        {"host_name": "web.c.acme-prod.internal"},
     ],
 )
 def test_a_machine_is_known_by_its_id_its_address_or_its_name(labels: dict[str, str]) -> None:
@@ -56,6 +62,16 @@ def test_a_machine_is_known_by_its_id_its_address_or_its_name(labels: dict[str, 
 
     assert owner is not None
     assert owner[1].resource_id == ARN
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["web.acme.example", "ip-10-1-2-3.acme.example", "ip-10-1-2-999", "web.internal", "web.c.internal", "10-1-2-3"],
+)
+def test_a_name_of_somebody_elses_is_no_machine_of_ours(name: str) -> None:
+    assert (
+        Machines([machine(ARN, private_ip="10.1.2.3")]).owner({"instance": f"{name}:9100", "host_name": name}) is None
+    )
 
 
 def test_labels_of_a_cloud_of_its_own_may_be_added() -> None:
