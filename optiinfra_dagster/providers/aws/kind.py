@@ -166,13 +166,15 @@ _ACCOUNT = re.compile(r"\d{12}")
 
 # The words of all services: in lower case, cut at a comma, with dashes.
 _STATUS_WORDS: Mapping[Status, str] = {
-    Status.RUNNING: "running active active-impaired updating degraded replication-not-authorized",
-    Status.STOPPED: "stopped paused archived",
+    Status.RUNNING: "running active active-impaired activenoninvocable updating degraded replication-not-authorized",
+    Status.STOPPED: "stopped paused archived deactivated",
     Status.STARTING: "pending creating starting rebooting rebooting-cluster-nodes provisioning resuming",
-    Status.STOPPING: "shutting-down stopping pausing archiving deleting draining delete-precheck final-snapshot",
+    Status.STOPPING: (
+        "shutting-down stopping pausing archiving deactivating deleting draining delete-precheck final-snapshot"
+    ),
     Status.TERMINATED: "terminated deleted",
     Status.AVAILABLE: (
-        "available backing-up backtracking completed recoverable recovering upgradingengineversion "
+        "available inactive backing-up backtracking completed recoverable recovering upgradingengineversion "
         "updatingservicesoftware cancelling-resize configuring-associated-roles "
         "configuring-enhanced-monitoring configuring-iam-database-auth configuring-log-exports converting-to-vpc "
         "failing-over maintenance migrating modifying moving-to-vpc preparing-data-migration promoting renaming "

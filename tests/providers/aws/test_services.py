@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import botocore.session
 import pytest
 
 from optiinfra_dagster.config.customers import FAMILIES
 from optiinfra_dagster.lab.aws.services import KINDS as LAB_KINDS
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.providers.aws import prices
+from optiinfra_dagster.providers.aws.kind import status_of
 from optiinfra_dagster.providers.aws.services import KINDS, LISTINGS, actions
 from optiinfra_dagster.providers.registry import PROVIDERS
 
@@ -97,6 +99,40 @@ def test_what_costs_nothing_now_has_no_parts() -> None:
     volume = of_kind(KINDS["ebs:volume"], volume_type="gp3", iops=3000, throughput_mib_s=125)
 
     assert [(part.key, part.quantity) for part in prices.components(volume)] == [("gp3 GiB", Decimal(2))]
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        pytest.param(of_kind(KINDS["ec2:nat_gateway"], availability_mode="regional"), id="a gateway in many zones"),
+        pytest.param(
+            of_kind(
+                KINDS["rds:db"], **{"class": "db.m6g.large"}, engine="oracle-ee", license_model="license-included",
+                storage_type="io2", iops=1000, more_volumes=2,
+            ),
+            id="a database with further volumes",
+        ),
+    ],
+)  # fmt: skip
+def test_what_has_parts_of_an_unknown_price_has_no_estimate(resource: Resource) -> None:
+    assert list(prices.components(resource)) == []
+
+
+# Service, and the name of an enumeration in the SDK's model.
+STATES = [
+    ("ec2", "InstanceStateName"), ("ec2", "VolumeState"), ("ec2", "SnapshotState"), ("ec2", "VpcState"),
+    ("ec2", "SubnetState"), ("ec2", "NatGatewayState"), ("elbv2", "LoadBalancerStateEnum"), ("eks", "ClusterStatus"),
+    ("eks", "NodegroupStatus"), ("dynamodb", "TableStatus"), ("efs", "LifeCycleState"), ("lambda", "State"),
+    ("opensearch", "DomainProcessingStatusType"), ("fsx", "FileSystemLifecycle"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("service", "enumeration"), STATES)
+def test_every_state_that_the_sdk_knows_has_a_status(service: str, enumeration: str) -> None:
+    words = botocore.session.get_session().get_service_model(service).shape_for(enumeration).enum
+
+    assert words
+    assert [word for word in words if status_of(word) is Status.UNKNOWN] == []
 
 
 def test_the_facts_that_waste_is_judged_by() -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
+
 from optiinfra_dagster.lab.gcp import services as lab
+from optiinfra_dagster.model.inventory import Status
+from optiinfra_dagster.providers.gcp.kind import status_of
 from optiinfra_dagster.providers.gcp.services import BY_ASSET_TYPE, KINDS, METRICS, SKUS
 from optiinfra_dagster.providers.registry import PROVIDERS
 
@@ -59,3 +63,31 @@ def test_roles_are_those_of_the_families() -> None:
         "roles/bigquery.jobUser",
         "roles/cloudasset.viewer",
     )
+
+
+# The enumerations of the APIs' references, of kinds whose words are read by the one table.
+STATES = {
+    "Instance.status": "DEPROVISIONING PENDING PENDING_STOP PROVISIONING REPAIRING RUNNING STAGING STOPPED STOPPING "
+    "SUSPENDED SUSPENDING TERMINATED",
+    "Disk.status": "CREATING DELETING FAILED READY RESTORING UNAVAILABLE",
+    "Snapshot.status": "CREATING DELETING FAILED READY UPLOADING",
+    "Image.status": "DELETING FAILED PENDING READY",
+    "MachineImage.status": "CREATING DELETING INVALID READY UPLOADING",
+    "SqlInstanceState": "RUNNABLE SUSPENDED PENDING_DELETE PENDING_CREATE MAINTENANCE FAILED ONLINE_MAINTENANCE "
+    "REPAIRING",
+    "GKE Cluster.Status": "PROVISIONING RUNNING RECONCILING STOPPING ERROR DEGRADED",
+    "GKE NodePool.Status": "PROVISIONING RUNNING RUNNING_WITH_ERROR RECONCILING STOPPING ERROR",
+    "Filestore Instance.State": "CREATING READY REPAIRING DELETING ERROR RESTORING SUSPENDED SUSPENDING RESUMING "
+    "REVERTING PROMOTING",
+    "Redis Instance.State": "CREATING READY UPDATING DELETING REPAIRING MAINTENANCE IMPORTING FAILING_OVER",
+    "Memcached Instance.State": "CREATING READY UPDATING DELETING PERFORMING_MAINTENANCE MEMCACHE_VERSION_UPGRADING",
+    "Functions v2 Function.State": "ACTIVE FAILED DEPLOYING DELETING",
+    "Functions v1 CloudFunctionStatus": "ACTIVE OFFLINE DEPLOY_IN_PROGRESS DELETE_IN_PROGRESS",
+    "NetApp Volume.State": "READY CREATING DELETING UPDATING RESTORING DISABLED ERROR PREPARING",
+    "AlloyDB Cluster.State": "READY STOPPED EMPTY CREATING DELETING FAILED BOOTSTRAPPING MAINTENANCE PROMOTING",
+}
+
+
+@pytest.mark.parametrize("enumeration", STATES)
+def test_every_state_of_the_references_has_a_status(enumeration: str) -> None:
+    assert [word for word in STATES[enumeration].split() if status_of(word) is Status.UNKNOWN] == []

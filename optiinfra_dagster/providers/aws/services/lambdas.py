@@ -17,7 +17,7 @@ def _function(item: Item, place: Place) -> Resource:
         resource_id=place.arn("lambda", f"function:{name}", listed=item.get("FunctionArn")),
         resource_name=name,
         resource_type=FUNCTION.resource_type,
-        status=Status.AVAILABLE if state in {"", "Inactive"} else status_of(state),  # inactive: not called for long
+        status=status_of(state) if state else Status.AVAILABLE,
         cloud_status=state,
         capacity=as_number(item.get("MemorySize")),
         unit="MiB",

@@ -69,6 +69,7 @@ def _database(item: Item, place: Place) -> Resource:
             iops=as_number(item.get("Iops")),
             throughput_mib_s=as_number(item.get("StorageThroughput")),
             log_volume=as_bool(item.get("DedicatedLogVolume")) or None,
+            more_volumes=count_of(item.get("AdditionalStorageVolumes")) or None,
             availability_zone=item.get("AvailabilityZone"),
             vpc_id=dig(item, "DBSubnetGroup", "VpcId"),
             cluster=item.get("DBClusterIdentifier"),
@@ -178,8 +179,9 @@ def _price_parts(resource: Resource) -> list[Component]:
     instance_class, engine = fact(resource, "class"), fact(resource, "engine")
     engine = "aurora-mysql" if engine == "aurora" else engine
     aurora = engine.startswith("aurora")
-    # The instances of a Multi-AZ cluster, and a volume for logs alone, have prices of their own.
-    if engine not in _ENGINES or "log_volume" in resource.metadata or ("cluster" in resource.metadata and not aurora):
+    # The instances of a Multi-AZ cluster, and volumes beside the one that is told, have prices of their own.
+    more = {"log_volume", "more_volumes"} & resource.metadata.keys() or ("cluster" in resource.metadata and not aurora)
+    if engine not in _ENGINES or more:
         return []
     deployment = "multi-az" if resource.metadata.get("multi_az") and not aurora else "single-az"
     storage = [] if aurora else _storage_parts(resource, engine, deployment)

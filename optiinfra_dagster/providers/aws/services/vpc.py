@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 from optiinfra_dagster.model.inventory import Resource, ResourceType
 from optiinfra_dagster.providers.aws.kind import (
     AwsKind,
     Listing,
     Place,
     PriceQuery,
-    always,
+    fact,
     metric_rows,
     paged,
+    part,
     status_of,
 )
 from optiinfra_dagster.providers.billing import service_names
@@ -27,6 +31,9 @@ from optiinfra_dagster.providers.parsing import (
     network,
     percent,
 )
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.model.cost import Component
 
 
 def _vpc(item: Item, place: Place) -> Resource:
@@ -91,9 +98,18 @@ def _nat_gateway(item: Item, place: Place) -> Resource:
         created_at=as_datetime(item.get("CreateTime")),
         tags=tags,
         metadata=facts(
-            vpc_id=item.get("VpcId"), subnet_id=item.get("SubnetId"), connectivity=item.get("ConnectivityType")
+            vpc_id=item.get("VpcId"),
+            subnet_id=item.get("SubnetId"),
+            connectivity=item.get("ConnectivityType"),
+            availability_mode=item.get("AvailabilityMode"),
         ),
     )
+
+
+def _nat_gateway_parts(resource: Resource) -> Iterator[Component]:
+    """The gateway; nothing for one that stands in as many zones as it is used in, and is charged for each."""
+    if fact(resource, "availability_mode") != "regional":
+        yield part("nat gateway")
 
 
 # --- The kinds --------------------------------------------------------------------------------------------------------
@@ -117,7 +133,7 @@ NAT_GATEWAY = AwsKind(
             ("network_out", "network", "bytes/s", "BytesOutToDestination", "Sum"),
         ),
     ),
-    price_parts=always("nat gateway"),
+    price_parts=_nat_gateway_parts,
     price_queries={
         "nat gateway": lambda: PriceQuery("AmazonEC2", {"productFamily": "NAT Gateway"}, "NatGateway-Hours")
     },

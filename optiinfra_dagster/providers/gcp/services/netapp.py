@@ -24,7 +24,6 @@ def _read_volume(data: Item, place: Place) -> AssetFacts:
             pool=last_part(data.get("storagePool")),
             zone=place.zone or data.get("zone"),
             protocol=",".join(sorted(as_texts(data.get("protocols")))),
-            used_gib=as_number(data.get("usedGib")),
         ),
     )
 
