@@ -213,7 +213,7 @@ _STATUS_WORDS: Mapping[Status, str] = {
     "suspended",
     Status.STARTING: (
         "accepted creating enabling initializing progressing provisioning registering restarting resuming starting "
-        "uninitialized pending"
+        "uninitialized pending inprogress resolvingdns"
     ),
     Status.STOPPING: (
         "deallocating deleting deprovisioning disabling dropping hibernating pausing stopping unprovisioning"
@@ -228,7 +228,7 @@ _STATUS_WORDS: Mapping[Status, str] = {
     Status.ERROR: (
         "canceled emergencymode failed inaccessible offlinechangingdwperformancetiers recovering recoverypending "
         "suspect scalefailed unrecoverable deletefailed dropfailed createfailed updatefailed enablefailed "
-        "disablefailed scalingfailed timedout migrationfailed migrationcancellationfailed unavailable"
+        "disablefailed scalingfailed deletionfailed timedout migrationfailed migrationcancellationfailed unavailable"
     ),
 }
 _STATUSES = {word: status for status, words in _STATUS_WORDS.items() for word in words.split()}
@@ -236,7 +236,7 @@ _PROVISIONED = {
     "succeeded", "updating", "upgrading", "migrating", "configuring", "configuringaad", "reconciling",
     "reconcilingclustercertificates", "reconcilingclusteretcdcertificates", "rotatingclustercertificates",
     "migrationsucceeded", "migrationcancelling", "migrated", "abortingmigration", "committingmigration",
-    "pendingmigrationcommit", "patching",
+    "pendingmigrationcommit", "patching", "adminupdating", "upgradingnodeimageversion",
 }  # fmt: skip
 
 

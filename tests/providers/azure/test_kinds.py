@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from optiinfra_dagster.providers.azure.kind import COMMON_COLUMNS, AzureKind
+from optiinfra_dagster.model.inventory import Status
+from optiinfra_dagster.providers.azure.kind import COMMON_COLUMNS, AzureKind, Facts, status_of
 from optiinfra_dagster.providers.azure.services import KINDS, KINDS_BY_TYPE, QUERY, to_resources
 from optiinfra_dagster.providers.azure.sizes import vcpus
 from optiinfra_dagster.providers.registry import PROVIDERS
@@ -116,3 +117,50 @@ def test_a_provider_tells_its_kinds_and_the_roles_that_each_family_takes() -> No
         "Cost Management Reader", "Monitoring Reader", "Reader", "Storage Blob Data Reader"
     )  # fmt: skip
     assert (azure.bill_service("azure:disk"), azure.bill_service("azure:vnet")) == ("Storage", "azure:vnet")
+
+
+def test_a_shared_disk_is_attached_though_resource_graph_does_not_name_its_machines() -> None:
+    """Those stand in `managedByExtended`, which is no column there."""
+    (disk,) = to_resources(
+        {
+            "id": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Compute/disks/d",
+            "type": "Microsoft.Compute/disks",
+            "managedBy": None,
+            "state": "Attached",
+            "maxShares": 2,
+        }
+    )
+
+    assert disk.status is Status.IN_USE
+    assert KINDS["azure:disk"].why_no_points(disk) == ""
+
+
+# The enumerations of the REST references, of what `state_word` reads.
+STATES = {
+    "VM power state": "starting running stopping stopped deallocating deallocated hibernating hibernated",
+    "DiskState": "Unattached Attached Reserved Frozen ActiveSAS ActiveSASFrozen ReadyToUpload ActiveUpload",
+    "DatabaseStatus": "Online Restoring RecoveryPending Recovering Suspect Offline Standby Shutdown EmergencyMode "
+    "AutoClosed Copying Creating Inaccessible OfflineSecondary Pausing Paused Resuming Scaling Disabled Stopping "
+    "Stopped Starting",
+    "PostgreSQL ServerState": "Ready Dropping Disabled Starting Stopping Stopped Updating Restarting Inaccessible "
+    "Provisioning",
+    "Redis ProvisioningState": "Creating Deleting Disabled Failed Linking Provisioning RecoveringScaleFailure Scaling "
+    "Succeeded Unlinking Unprovisioning Updating ConfiguringAAD",
+    "Redis Enterprise ResourceState": "Running Creating CreateFailed Updating UpdateFailed Deleting DeleteFailed "
+    "Enabling EnableFailed Disabling DisableFailed Disabled Scaling ScalingFailed Moving",
+    "AKS provisioning": "Succeeded Failed Canceled Creating Updating Deleting Starting Stopping Upgrading Scaling "
+    "UpgradingNodeImageVersion ReconcilingClusterCertificates",
+    "OpenShift ProvisioningState": "AdminUpdating Canceled Creating Deleting Failed Succeeded Updating",
+    "Container App": "Progressing Running Stopped Suspended Ready InProgress Succeeded Failed Canceled Deleting",
+    "Storage account": "available unavailable Creating ResolvingDNS Succeeded",
+    "Cosmos DB": "Uninitialized Initializing InternallyReady Online Deleting Succeeded Failed Canceled Updating "
+    "Creating Offline DeletionFailed",
+    "Front Door ResourceState": "Creating Active Deleting Disabled Migrating Migrated PendingMigrationCommit "
+    "CommittingMigration AbortingMigration Enabling Enabled Disabling",
+    "NetApp": "Accepted Creating Patching Updating Deleting Moving Failed Succeeded",
+}
+
+
+@pytest.mark.parametrize("enumeration", STATES)
+def test_every_state_of_the_references_has_a_status(enumeration: str) -> None:
+    assert [word for word in STATES[enumeration].split() if status_of(Facts(word)) is Status.UNKNOWN] == []

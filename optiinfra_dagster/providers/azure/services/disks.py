@@ -71,7 +71,8 @@ def _parts(resource: Resource) -> Parts:
 
 
 def _why_no_points(resource: Resource) -> str:
-    return "" if resource.metadata.get("attached_to") else "the disk is not attached to a machine"
+    attached = resource.status is Status.IN_USE or resource.metadata.get("attached_to")  # shared ones name no machine
+    return "" if attached else "the disk is not attached to a machine"
 
 
 KINDS = (
