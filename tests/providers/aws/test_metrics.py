@@ -104,9 +104,13 @@ def in_our_unit(metric: Metric, value: float) -> float:
     return value * FACTORS[conversion]
 
 
-OF_REDIS = {
-    "SuccessfulReadRequestLatency": "GetTypeCmdsLatency",
-    "SuccessfulWriteRequestLatency": "SetTypeCmdsLatency",
+# The names that some engines have for a metric of the catalogue, by engine or the beginning of its version.
+OTHERWISE = {
+    "redis": {
+        "SuccessfulReadRequestLatency": "GetTypeCmdsLatency",
+        "SuccessfulWriteRequestLatency": "SetTypeCmdsLatency",
+    },
+    "Elasticsearch": {"OpenSearchRequests": "ElasticsearchRequests"},
 }
 
 
@@ -119,13 +123,14 @@ def truth(
     lab: CloudLab, one: Resource, metric: Metric, statistic: str, start: datetime = START, end: datetime = END
 ) -> dict[int, float]:
     """The points that a statistic (in CloudWatch's words) must have, from the lab's own arithmetic."""
-    engine = str(one.metadata.get("engine"))
+    engine, version = str(one.metadata.get("engine")), str(one.metadata.get("engine_version"))
+    names = OTHERWISE.get(engine) or OTHERWISE.get(version.partition("_")[0], {})
     points = lab.expected_points(
         one.account_id,
         one.region,
         one.resource_id,
         {"docdb": "AWS/DocDB", "neptune": "AWS/Neptune"}.get(engine, metric.namespace),
-        OF_REDIS.get(metric.api_metric, metric.api_metric) if engine == "redis" else metric.api_metric,
+        names.get(metric.api_metric, metric.api_metric),
         statistic=statistic,
         period=300,
         start=start,
@@ -177,6 +182,7 @@ EVERYTHING = [
     fleet("lambda:function"),
     fleet("ecs:service"),
     fleet("opensearch:domain"),
+    fleet("opensearch:domain", engine="elasticsearch", name="legacy"),
     fleet("memorydb:cluster"),
     fleet("elasticache:serverless"),
 ]
@@ -194,6 +200,11 @@ def test_every_metric_of_the_catalogue_is_read_in_our_units(start_lab: StartLab)
     every = {(metric.kind, metric.name) for metric in METRICS if metric.provider == "aws" and metric.period == 300}
     assert collected == every
     assert {len(one.timestamps) for one in result.series} == {6}
+    rates = [one.resource for one in result.series if one.metric.name == "request_rate"]
+    assert {one.metadata["engine_version"] for one in rates if one.kind == "opensearch:domain"} == {
+        "OpenSearch_2.17",
+        "Elasticsearch_7.10",
+    }
 
 
 @st.composite

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def _domain(resource: LabResource, _region: Region) -> Shown:
         "Deleted": False,
         "Processing": False,
         "Endpoints": {"vpc": f"{PLANTED}.es.amazonaws.com"},
-        "EngineVersion": "OpenSearch_2.17",
+        "EngineVersion": "Elasticsearch_7.10" if _is_legacy(resource) else "OpenSearch_2.17",
         "ClusterConfig": {
             "InstanceType": resource.fleet.type or "r6g.large.search",
             "InstanceCount": resource.fleet.size or 2,
@@ -55,7 +56,13 @@ def _domain(resource: LabResource, _region: Region) -> Shown:
     }
 
 
+def _is_legacy(resource: LabResource) -> bool:
+    return resource.fleet.engine == "elasticsearch"
+
+
 def _as_published(resource: LabResource, metric: LabMetric) -> LabMetric | None:
+    if metric.name == "OpenSearchRequests" and _is_legacy(resource):
+        return replace(metric, name="ElasticsearchRequests")
     return None if metric.name in {"ReadThroughput", "WriteThroughput"} and not _has_volumes(resource) else metric
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
@@ -86,6 +87,13 @@ def _dimensions(resource: Resource, _metric: Metric, name: str) -> list[dict[str
     return dimensions(DomainName=name, ClientId=resource.account_id)
 
 
+def _published_as(resource: Resource, metric: Metric) -> Metric:
+    """The metric under the name that the engine has for it (developer guide: rename, summary of changes)."""
+    legacy = fact(resource, "engine_version").startswith("Elasticsearch")
+    renamed = legacy and metric.api_metric == "OpenSearchRequests"
+    return replace(metric, api_metric="ElasticsearchRequests") if renamed else metric
+
+
 def _price_parts(resource: Resource) -> Iterator[Component]:
     """Nothing for a domain with parts whose price is not known here: volumes, and nodes for rarely used data."""
     node, masters = fact(resource, "class"), fact_number(resource, "masters")
@@ -129,6 +137,7 @@ DOMAIN = AwsKind(
         "volumes": lambda resource: "" if fact(resource, "storage_type") else "its nodes have disks and no volumes"
     },
     dimensions_of=_dimensions,
+    published_as=_published_as,
     price_parts=_price_parts,
     price_queries={r"(\S+\.search) opensearch": _price_query},
     bill_service="Amazon OpenSearch Service",
