@@ -177,8 +177,14 @@ def enabled_regions(account: Account, meter: Meter, until: float | None = None) 
     Raises:
         CloudError: they could not be asked for; naming `regions` in the customers file does without.
     """
-    with account.call("ec2", account.home_region, meter, until=until) as ec2:
-        regions = as_dicts(ec2.describe_regions().get("Regions"))
+    try:
+        with account.call("ec2", account.home_region, meter, until=until) as ec2:
+            regions = as_dicts(ec2.describe_regions().get("Regions"))
+    except CloudError as error:
+        if error.cause is not Cause.PERMISSION:
+            raise
+        what = f"name the account's `regions` in the customers file, or heal this: {error}"
+        raise CloudError(error.cause, what) from None
     names = set(as_texts([region.get("RegionName") for region in regions]))
     if not names:  # none at all would pass for an account in which nothing runs
         raise CloudError(Cause.INCOMPLETE, "ec2.DescribeRegions named no region. It is asked again next time")

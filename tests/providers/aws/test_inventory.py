@@ -179,6 +179,19 @@ def test_without_a_choice_every_enabled_region_is_listed(start_lab: StartLab) ->
     assert (meter.calls["DescribeRegions"], meter.calls["DescribeVpcs"]) == (1, 3)
 
 
+def test_regions_that_may_not_be_asked_for_can_be_named(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("ec2:vpc"))
+    lab.control.add_faults({"action": "deny", "operation": "DescribeRegions"})
+
+    (problem,) = gather(acme(regions=None)).problems
+    named = gather(acme(regions=["us-east-1"]))
+
+    assert (problem.region, problem.kind, problem.cause) == ("", "", Cause.PERMISSION)
+    assert problem.message.startswith("name the account's `regions` in the customers file, or heal this: ")
+    assert "Allow ec2:DescribeRegions" in problem.message
+    assert named.problems == []
+
+
 def test_a_denied_kind_costs_that_kind_and_names_the_permission(start_lab: StartLab) -> None:
     lab = start_lab(fleet("ec2:instance", 2), fleet("rds:db", 2))
     lab.control.add_faults({"action": "deny", "operation": "DescribeDBInstances"})
