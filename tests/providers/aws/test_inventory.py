@@ -17,6 +17,7 @@ from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType,
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.inventory import collect
+from optiinfra_dagster.providers.aws.kind import Place
 from optiinfra_dagster.providers.aws.services import LISTINGS
 from tests.providers.aws.conftest import ACME, StartLab, acme, expected, fleet, nobody_at
 
@@ -514,6 +515,18 @@ def test_an_address_that_nothing_uses_is_available_and_attached_to_nothing(start
     assert "attached_to" not in idle.metadata
     assert idle.resource_id.startswith("arn:aws:ec2:us-east-1:")
     assert ":elastic-ip/eipalloc-" in idle.resource_id
+
+
+@pytest.mark.parametrize(("machine", "status"), [("i-1234567890abcdef0", Status.IN_USE), ("", Status.AVAILABLE)])
+def test_an_address_that_was_not_allocated_to_a_vpc_is_known_by_itself(machine: str, status: Status) -> None:
+    """The first example of the API reference: it has neither an allocation nor an association."""
+    (listing,) = [one for one in LISTINGS if one.kind == "ec2:address"]
+    item = {"Domain": "standard", "InstanceId": machine, "PublicIp": "198.51.100.0"}
+
+    address = listing.to_resource(item, Place("aws", ACME, "us-east-1"))
+
+    assert address.resource_id == f"arn:aws:ec2:us-east-1:{ACME}:elastic-ip/198.51.100.0"
+    assert (address.status, address.metadata.get("attached_to", "")) == (status, machine)
 
 
 def test_an_empty_account_is_a_call_for_each_listing(start_lab: StartLab) -> None:

@@ -16,7 +16,7 @@ def _addresses(ec2: Any) -> Iterator[Item]:
 
 
 def _address(item: Item, place: Place) -> Resource:
-    name, tags = name_of(item, "AllocationId"), as_labels(item.get("Tags"))
+    name, tags = as_text(item.get("AllocationId")) or name_of(item, "PublicIp"), as_labels(item.get("Tags"))
     attached_to = as_text(item.get("InstanceId")) or as_text(item.get("NetworkInterfaceId"))
     return Resource(
         account_id=place.account_id,
@@ -25,7 +25,7 @@ def _address(item: Item, place: Place) -> Resource:
         resource_id=place.arn("ec2", f"elastic-ip/{name}"),
         resource_name=tags.get("Name") or as_text(item.get("PublicIp")) or name,
         resource_type=ADDRESS.resource_type,
-        status=Status.IN_USE if item.get("AssociationId") else Status.AVAILABLE,
+        status=Status.IN_USE if attached_to or item.get("AssociationId") else Status.AVAILABLE,
         cloud_status="",  # the API tells no state
         tags=tags,
         metadata=facts(attached_to=attached_to, pool=item.get("PublicIpv4Pool")),
