@@ -19,7 +19,13 @@ from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws.billing import READING_SECONDS, read
 from optiinfra_dagster.providers.aws.client import Account, open_account
 from optiinfra_dagster.providers.aws.data_exports import try_export
-from optiinfra_dagster.providers.aws.errors import UnreachableError, code_of, explain_cost_explorer, region_refused
+from optiinfra_dagster.providers.aws.errors import (
+    NotOfferedError,
+    UnreachableError,
+    code_of,
+    explain_cost_explorer,
+    region_refused,
+)
 from optiinfra_dagster.providers.aws.inventory import enabled_regions
 from optiinfra_dagster.providers.aws.kind import NOBODY, Listing, Probe
 from optiinfra_dagster.providers.aws.services import LISTINGS, actions
@@ -152,7 +158,8 @@ def _make(attempt: _Attempt, account: Account, meter: Meter) -> Problem | None:
                 if "NotFound" not in code_of(error):
                     raise
     except CloudError as error:
-        if isinstance(error, UnreachableError) and not account.offers(attempt.service, attempt.region):
+        without_host = isinstance(error, UnreachableError) and not account.offers(attempt.service, attempt.region)
+        if without_host or isinstance(error, NotOfferedError):
             return None
         if error.cause is Cause.AUTH:  # STS has just accepted this credential
             return Problem(account.account_id, attempt.region, "", Cause.CONFIG, region_refused(attempt.region))

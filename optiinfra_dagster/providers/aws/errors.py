@@ -92,6 +92,7 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
             "InternalServerErrorException",
             "InternalServiceError",
             "InternalServiceFault",
+            "PendingVerification",
             "RequestTimeout",
             "RequestTimeoutException",
             "ServerException",
@@ -126,6 +127,9 @@ _POLICIES: Mapping[str, str] = {
     "VPC endpoint policy": "in the policy of the VPC endpoint that this host goes through",
     "": "to the role or user that collects",
 }
+
+# Codes by which a service does not know a call, in its protocols with forms and in those with JSON.
+_UNKNOWN_CALLS = {"InvalidAction", "UnknownOperationException"}
 
 # HTTP status, for codes that the table does not have, such as those that a proxy answers with.
 _STATUSES: Mapping[int, tuple[Cause, str]] = {
@@ -181,6 +185,10 @@ _IAM_PREFIXES = {
 
 class UnreachableError(CloudError):
     """A host that did not answer, however often it was tried."""
+
+
+class NotOfferedError(CloudError):
+    """A call that the service does not have in a region or partition, where it is older than elsewhere."""
 
 
 class SessionRefusedError(CloudError):
@@ -248,6 +256,8 @@ def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
     text = str(details.get("Message") or "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     otherwise = (Cause.UNAVAILABLE, LATER) if status >= 500 else (Cause.BUG, "Please report this")
+    if code in _UNKNOWN_CALLS:
+        return NotOfferedError(Cause.CONFIG, f"{service}.{operation} in {region}: {code}. {_REGION}")
     cause, remedy = _CODES.get(code) or _STATUSES.get(status, otherwise)
     if operation == "AssumeRole":
         service = "sts"

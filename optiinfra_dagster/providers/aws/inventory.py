@@ -16,6 +16,7 @@ from optiinfra_dagster.providers.aws import tags
 from optiinfra_dagster.providers.aws.client import Account, forget, open_account
 from optiinfra_dagster.providers.aws.errors import (
     BY_ORGANIZATION,
+    NotOfferedError,
     SessionRefusedError,
     UnreachableError,
     region_refused,
@@ -105,7 +106,7 @@ class _Run:
     def _items(self, account: Account, region: str, listing: Listing) -> Iterator[Item]:
         """What a listing yields; a host that did not answer has cost its time, and is not called again.
 
-        In a region that does not have the service, there is no host, and nothing to list.
+        In a region that does not have the service, or not this call of it, there is nothing to list.
         """
         host, answered = (listing.service, region), False
         if host in self._silent:
@@ -120,6 +121,9 @@ class _Run:
                 return
             self._silent[host] = error
             raise
+        except NotOfferedError:
+            if answered or listing.service == LISTINGS[0].service:  # without EC2, it is no region of AWS
+                raise
 
     def tag(self, region: str, resources: Sequence[Resource]) -> list[Problem]:
         """Add their tags to resources of a region whose listing has none; gives what hindered it."""

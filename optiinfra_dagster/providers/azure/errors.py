@@ -29,6 +29,10 @@ _VIEW_CHARGES = (
     "charges, or write cost_export in the customers file"
 )
 _SUBSCRIPTION = "Correct subscription_id in the customers file, or the tenant that it is looked for in"
+_REGISTER = (
+    "Register the resource provider that it names in the subscription "
+    "(az provider register --namespace <its name> --subscription <the id>)"
+)
 _REPORT = "Please report this"
 _ROLE = ""  # the role that the call needs
 
@@ -55,6 +59,7 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
         ("InvalidSubscriptionId", "SubscriptionNotFound", "SubscriptionNotRegistered", "TenantNotFound"),
         (Cause.CONFIG, _SUBSCRIPTION),
     ),
+    "MissingSubscriptionRegistration": (Cause.CONFIG, _REGISTER),
     **dict.fromkeys(
         ("RateLimiting", "ResourceRequestsThrottled", "TooManyRequests"),
         (Cause.THROTTLED, LATER),

@@ -16,6 +16,7 @@ from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws.account import AwsAccount
+from optiinfra_dagster.providers.aws.check import check
 from optiinfra_dagster.providers.aws.inventory import collect
 from optiinfra_dagster.providers.aws.kind import Place
 from optiinfra_dagster.providers.aws.services import LISTINGS
@@ -400,6 +401,46 @@ def test_a_service_that_a_region_does_not_have_is_no_gap(
     assert [(problem.kind, problem.cause) for problem in inventory.problems] == (
         [("memorydb:cluster", Cause.UNAVAILABLE)] * lacking
     )
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "code"),
+    [
+        ("elasticache", "DescribeServerlessCaches", "InvalidAction"),
+        ("fsx", "DescribeFileSystems", "UnknownOperationException"),
+    ],
+)
+def test_a_call_that_a_service_does_not_have_in_a_region_is_no_gap(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, service: str, operation: str, code: str
+) -> None:
+    """As in partitions that are behind: what cannot be asked for cannot have been made."""
+
+    def unknown(*_call: object) -> dict[str, Any]:
+        raise wire.AwsError(400, code, f"The action {operation} is not valid for this web service.")
+
+    start_lab(fleet("ec2:vpc", subnets=0))
+    monkeypatch.setattr(cloud, "OPERATIONS", {**OPERATIONS, (service, operation): unknown})
+
+    inventory = gather()
+
+    assert inventory.problems == []
+    assert only(inventory, "ec2:vpc")
+    assert check("acme", acme(), ["resource"]) == []
+
+
+def test_an_endpoint_that_knows_no_call_of_ec2_is_not_an_empty_region(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_call: object) -> dict[str, Any]:
+        raise wire.AwsError(400, "InvalidAction", "The action is not valid for this web service.")
+
+    start_lab(fleet("ec2:vpc"))
+    monkeypatch.setattr(cloud, "OPERATIONS", dict.fromkeys(OPERATIONS, unknown))
+
+    inventory = gather()
+
+    assert inventory.resources == []
+    assert "ec2:instance" in {problem.kind for problem in inventory.problems}
 
 
 def test_a_region_that_the_sdk_does_not_know_may_have_any_service(

@@ -209,6 +209,19 @@ def test_a_login_service_that_is_busy_is_asked_once_and_needs_nobody(monkeypatch
     assert len(asked) <= 2  # as it is, and with the secret read again
 
 
+def test_a_provider_that_is_not_registered_is_named_with_its_remedy() -> None:
+    text = "The subscription is not registered to use namespace 'microsoft.insights'."
+    error = sdk.HttpResponseError("conflict")
+    error.error = sdk.ODataV4Format({"code": "MissingSubscriptionRegistration", "message": text})
+    error.response = type("Response", (), {"status_code": 409})()
+
+    explained = explain(error, "monitor.getBatch")
+
+    assert explained.cause is Cause.CONFIG
+    assert "microsoft.insights" in str(explained)
+    assert "az provider register" in str(explained)
+
+
 def test_the_reason_inside_of_a_bad_request_counts() -> None:
     detail = {"code": "NoValidSubscriptionsInQueryRequest", "message": "There must be at least one subscription."}
     error = sdk.HttpResponseError("bad")
