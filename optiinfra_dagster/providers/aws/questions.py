@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.errors import Cause, CollectionError
+from optiinfra_dagster.model.inventory import Status
 from optiinfra_dagster.model.metrics import CoverageState, Metric
 from optiinfra_dagster.providers import metric_questions
 from optiinfra_dagster.providers.aws.kind import ADD_ON, AGENT, AwsKind
@@ -84,7 +85,7 @@ class Question(metric_questions.Question):
     def without_points(self) -> tuple[CoverageState, str]:
         """State and reason where points are missing without an error; metrics of an agent or add-on lack it."""
         metric = self.metric
-        if metric.condition in {ADD_ON, AGENT}:
+        if metric.condition in {ADD_ON, AGENT} and self.resource.status not in {Status.STOPPED, Status.TERMINATED}:
             return CoverageState.AGENT_MISSING, f"nothing publishes {metric.namespace} {metric.api_metric}"
         return metric_questions.Question.without_points(self)
 

@@ -341,6 +341,20 @@ def test_a_stopped_instance_is_not_asked_about(start_lab: StartLab) -> None:
     }
 
 
+def test_an_instance_that_was_shut_down_from_within_is_told_as_stopped_and_not_to_lack_an_agent(
+    start_lab: StartLab,
+) -> None:
+    """AWS tells the time of a stop only where somebody asked AWS for it."""
+    start_lab(fleet("ec2:instance", state="stopped", volumes=0))
+    untold = [replace(one, metadata={**one.metadata, "stopped_at": None}) for one in inventory()]
+
+    result = read(untold)
+
+    assert {(one.state, one.reason) for one in result.coverage} == {
+        (CoverageState.NOT_OFFERED, "the instance is stopped")
+    }
+
+
 def test_an_instance_that_stopped_in_the_window_is_asked_about(start_lab: StartLab) -> None:
     start_lab(fleet("ec2:instance", volumes=0))
     stopped = [
