@@ -248,8 +248,9 @@ def _prometheus() -> Iterator[str]:
     yield (
         "What the cloud does not measure itself is read of machines (by blackbox_exporter also of databases and load "
         "balancers), where an account names a `prometheus_url`. A cloud's own figure wins. A series is of the resource "
-        f"whose id, address or name stands in one of its labels {_labels()}, the surest first; names that two "
-        "resources of the accounts share name neither. OpenTelemetry's `host.id` and `host.name` are attributes of a "
+        f"whose id, address or name stands in one of its labels {_labels()}, the surest first, or whose host the cloud "
+        "named after one of them; names that two resources of the accounts share name neither. OpenTelemetry's "
+        "`host.id` and `host.name` are attributes of a "
         "resource, and have to be made labels (`promote_resource_attributes`, or the exporter's "
         "`resource_to_telemetry_conversion`)."
     )

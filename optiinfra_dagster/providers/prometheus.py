@@ -295,18 +295,27 @@ def _host(target: str) -> str:
         return ""
 
 
-# What clouds call a machine in their own networks: EC2 by its address (`ip-10-0-0-3.ec2.internal`, and in short it says
-# so of itself) or id, Compute Engine by its name (`web.europe-west1-b.c.acme-prod.internal`).
-_OF_EC2 = re.compile(r"(?:ip-(\d+-\d+-\d+-\d+)|(i-[0-9a-f]+))(\.ec2\.internal|\.[a-z0-9-]+\.compute\.internal)?")
-_OF_COMPUTE_ENGINE = re.compile(r"([a-z0-9-]+)(?:\.[a-z0-9-]+)?\.c\.[a-z0-9.:-]+\.internal")
+# The names that clouds make of an address, an id or a name, which is the group. EC2 calls a machine by its address, and
+# in short it calls itself so, or by its id; Compute Engine by its name. Hosts of databases begin with theirs, or hold
+# an id.
+_CLOUD_NAMES = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"ip-(\d+-\d+-\d+-\d+)(?:\.ec2\.internal|\.[a-z0-9-]+\.compute\.internal)?",
+        r"(i-[0-9a-f]+)(?:\.ec2\.internal|\.[a-z0-9-]+\.compute\.internal)",
+        r"([a-z0-9-]+)(?:\.[a-z0-9-]+)?\.c\.[a-z0-9.:-]+\.internal",
+        r"([a-z0-9-]+)\.(?:cluster-)?[a-z0-9]+\.[a-z0-9-]+\.(?:rds|docdb|neptune)\.amazonaws\.com(?:\.cn)?",
+        r"([a-z0-9-]+)\.(?:(?:postgres|mysql|mariadb)\.database\.azure\.com|(?:database|redis\.cache)\.windows\.net)",
+        r"vultr-prod-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})-[a-z0-9-]+\.vultrdb\.com",
+    )
+)
 
 
 def _made_of(host: str) -> str:
     """The address, id or name that a cloud made a host's name of; "" for other names."""
-    if named := _OF_EC2.fullmatch(host):
-        return named[2] or named[1].replace("-", ".")
-    named = _OF_COMPUTE_ENGINE.fullmatch(host)
-    return named[1] if named else ""
+    named = next(filter(None, (pattern.fullmatch(host) for pattern in _CLOUD_NAMES)), None)
+    found = named[1] if named else ""
+    return found.replace("-", ".") if found[:1].isdigit() and host.startswith("ip-") else found
 
 
 # --- All questions --------------------------------------------------------------------------------------------------

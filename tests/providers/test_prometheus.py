@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -62,6 +63,30 @@ def test_a_machine_is_known_by_its_id_its_address_or_its_name(labels: dict[str, 
 
     assert owner is not None
     assert owner[1].resource_id == ARN
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("orders.c9akciq32rny.eu-west-1.rds.amazonaws.com:5432", "orders"),
+        ("orders.cluster-c9akciq32rny.eu-west-1.rds.amazonaws.com:5432", "orders"),
+        ("papers.cluster-c9akciq32rny.eu-west-1.docdb.amazonaws.com:27017", "papers"),
+        ("acme-pg.postgres.database.azure.com:5432", "acme-pg"),
+        ("acme-sql.database.windows.net:1433", "acme-sql"),
+        ("acme-cache.redis.cache.windows.net:6380", "acme-cache"),
+        (
+            "vultr-prod-43b4c774-5dff-4ac0-a01f-78a23c2205b5-vultr-prod-3d5a.vultrdb.com:16751",
+            "43b4c774-5dff-4ac0-a01f-78a23c2205b5",
+        ),
+    ],
+)
+def test_a_database_is_known_by_the_host_that_its_clients_connect_to(target: str, name: str) -> None:
+    database = replace(machine(f"x:db/{name}"), resource_name=name, resource_type=ResourceType.DATABASE)
+
+    owner = Machines([database, machine(ARN)]).owner({"instance": target, "job": "blackbox"})
+
+    assert owner is not None
+    assert owner[1] is database
 
 
 @pytest.mark.parametrize(
