@@ -92,7 +92,7 @@ class _Run:
                     name = as_text(dig(item, listing.id_key))[:200] or "an item without id"
                     problem(Cause.BUG, f"{name} was skipped: {type(error).__name__}: {error}")
                 else:
-                    if listing.of_account and resource.region not in self.regions:
+                    if listing.of_account and resource.region not in {"", *self.regions}:
                         continue
                     # A listing that shifts between pages names an item twice: the later word counts.
                     resources[resource.resource_id] = resource

@@ -99,6 +99,8 @@ def questions_of(resource: Resource, start: datetime) -> Iterator[Question]:
         question = Question(kind, resource, kind.published_as(resource, metric))
         if reason:
             question.settle(CoverageState.NOT_OFFERED, reason)
+        elif not resource.region:
+            question.settle(CoverageState.ERROR, "its listing does not tell the region, in which its metrics are")
         elif not question.name:
             question.settle(CoverageState.ERROR, f"{resource.resource_id} is not the ARN of a resource")
         yield question

@@ -23,7 +23,7 @@ def untagged(resources: Sequence[Resource]) -> dict[str, list[Resource]]:
     found: dict[str, list[Resource]] = {}
     for resource in resources:
         kind = KINDS.get(resource.kind)
-        if kind is not None and kind.tagged_as:
+        if kind is not None and kind.tagged_as and resource.region:
             found.setdefault(resource.region, []).append(resource)
     return found
 

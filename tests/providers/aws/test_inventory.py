@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC
+from dataclasses import replace
+from datetime import UTC, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,12 +16,15 @@ from optiinfra_dagster.lab.aws.services import OPERATIONS
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.model.metrics import CoverageState, MetricsRequest
+from optiinfra_dagster.providers.aws import inventory as inventory_module
+from optiinfra_dagster.providers.aws import metrics
 from optiinfra_dagster.providers.aws.account import AwsAccount
 from optiinfra_dagster.providers.aws.check import check
 from optiinfra_dagster.providers.aws.inventory import collect
 from optiinfra_dagster.providers.aws.kind import Place
 from optiinfra_dagster.providers.aws.services import LISTINGS
-from tests.providers.aws.conftest import ACME, StartLab, acme, expected, fleet, nobody_at
+from tests.providers.aws.conftest import ACME, NOW, StartLab, acme, expected, fleet, nobody_at
 
 KINDS = (
     "ec2:instance",
@@ -587,6 +591,29 @@ def test_buckets_of_all_regions_are_one_call_and_those_of_other_regions_are_left
 
     assert Counter(one.region for one in inventory.resources) == {"eu-west-1": 2, "ap-south-1": 2}
     assert meter.calls["ListBuckets"] == 1
+
+
+def test_a_bucket_whose_region_is_not_told_is_there_all_the_same(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the example of the API reference; nothing is asked of a region that is not known."""
+    (listing,) = [one for one in LISTINGS if one.kind == "s3:bucket"]
+    untold = replace(listing, items=lambda _s3: iter([{"Name": "logs"}]))
+    monkeypatch.setattr(inventory_module, "LISTINGS", (LISTINGS[0], untold))
+    start_lab()
+    meter = Meter()
+
+    found = gather(meter=meter)
+    request = MetricsRequest("acme", [acme()], found.resources, NOW - timedelta(minutes=15), NOW, NOW)
+    coverage = metrics.collect(request, meter).coverage
+
+    assert found.problems == []
+    assert (only(found, "s3:bucket").resource_id, only(found, "s3:bucket").region) == ("arn:aws:s3:::logs", "")
+    assert {(one.metric_name, one.state) for one in coverage} == {
+        ("storage_used", CoverageState.ERROR),
+        ("object_count", CoverageState.ERROR),
+    }
+    assert meter.calls["GetResources"] == meter.calls["GetMetricData"] == 0
 
 
 def test_snapshots_are_those_of_the_account_itself(start_lab: StartLab) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.providers.aws.kind import AwsKind, Listing, Place, daily_rows, dimensions, paged
-from optiinfra_dagster.providers.parsing import Item, name_of
+from optiinfra_dagster.providers.parsing import Item, as_text, name_of
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.metrics import Metric
@@ -24,7 +24,7 @@ def _bucket(item: Item, place: Place) -> Resource:
     name = name_of(item, "Name")
     return Resource(
         account_id=place.account_id,
-        region=name_of(item, "BucketRegion"),
+        region=as_text(item.get("BucketRegion")),
         kind=BUCKET.name,
         resource_id=f"arn:{place.partition}:s3:::{name}",
         resource_name=name,
