@@ -75,6 +75,7 @@ def test_an_instance_carries_what_later_steps_need(start_lab: StartLab) -> None:
     assert instance.metadata["instance_id"] == listed.number  # what its metrics carry
     assert instance.metadata["machine_type"] == "n2-custom-8-16384"
     assert instance.metadata["network"] == f"projects/{PROJECT}/global/networks/default"
+    assert instance.metadata["public_ip"] == "203.0.113.1"  # by which a probe may know it
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ def _instance(asset: LabAsset) -> Shown:
                         "kind": "compute#accessConfig",
                         "type": "ONE_TO_ONE_NAT",
                         "name": "External NAT",
+                        **({"natIP": f"203.0.113.{asset.index % 256}"} if state == "RUNNING" else {}),
                         "networkTier": "PREMIUM",
                     }
                 ],

@@ -94,6 +94,7 @@ def _read_instance(data: Item, place: Place) -> AssetFacts:
     machine, state = last_part(data.get("machineType")), as_text(data.get("status"))
     scheduling = as_dict(data, "scheduling")
     interface: Item = next(iter(as_dicts(data.get("networkInterfaces"))), {})
+    outside: Item = next(iter(as_dicts(interface.get("accessConfigs"))), {})
     accelerators = as_dicts(data.get("guestAccelerators"))
     return AssetFacts(
         cloud_status=state,
@@ -107,6 +108,7 @@ def _read_instance(data: Item, place: Place) -> AssetFacts:
             network=short_link(interface.get("network")),
             subnetwork=short_link(interface.get("subnetwork")),
             private_ip=as_text(interface.get("networkIP")),
+            public_ip=as_text(outside.get("natIP")),
             provisioning_model=scheduling.get("provisioningModel"),
             preemptible=as_bool(scheduling.get("preemptible")),
             disks=length(data.get("disks")),
