@@ -90,7 +90,8 @@ class Agents:
     def listing(self) -> dict[str, Any]:
         """The parameters of ListMetrics."""
         active = {"RecentlyActive": "PT3H"} if self._recent else {}
-        narrowed = {"Dimensions": further_dimensions(self.metric)} if self.metric.filter else {}
+        (narrowing,) = further_dimensions(self.metric)
+        narrowed = {"Dimensions": narrowing} if narrowing else {}
         return {"Namespace": self.metric.namespace, "MetricName": self.metric.api_metric, **narrowed, **active}
 
 

@@ -100,18 +100,22 @@ class _Answer:
             elif not isinstance(value, float):  # NaN is no point, and no error
                 self.status = _UNREADABLE
 
-    def series(self, question: Question, statistic: str, start: float, end: float) -> Series | None:
-        """The points of [start, end) in the catalogue's unit, each time once; None where there are none."""
-        metric = question.metric
-        factor, offset = metric.factor, metric.offset
-        points = {
-            moment: value * factor + offset
-            for moment, value in zip(self.times, self.values, strict=True)
-            if start <= moment < end
-        }
-        if not points:
-            return None
-        return Series(question.resource, metric, metric.statistic_name(statistic), list(points), list(points.values()))
+    def points(self, start: float, end: float) -> dict[int, float]:
+        """The points of [start, end), each time once."""
+        return {moment: value for moment, value in zip(self.times, self.values, strict=True) if start <= moment < end}
+
+
+def _series(question: Question, statistic: str, parts: Sequence[dict[int, float]]) -> Series | None:
+    """The points of a statistic, those of all parts together, in the catalogue's unit; None where there are none."""
+    metric = question.metric
+    factor, offset = metric.factor, metric.offset
+    points = parts[0]
+    for part in parts[1:]:
+        points = {moment: points.get(moment, 0.0) + part.get(moment, 0.0) for moment in {**points, **part}}
+    if not points:
+        return None
+    values = [value * factor + offset for value in points.values()]
+    return Series(question.resource, metric, metric.statistic_name(statistic), list(points), values)
 
 
 @dataclass(slots=True)
@@ -245,29 +249,41 @@ class _Run:
 
     def _ask(self, region: str, batch: Sequence[Question]) -> None:
         """Send one batch and hand every question its answer; a batch that fails costs its own questions only."""
-        queries = [(question, statistic) for question in batch for statistic in question.metric.statistics]
+        queries = [(question, query) for question in batch for query in question.queries()]
         answers = [_Answer() for _ in queries]
         failure = self._stopped(region)
         if failure is None:
             try:
-                self._read(region, batch, answers)
+                self._read(region, batch, [query for _, query in queries], answers)
             except CloudError as error:
                 failure = error
-        start, end = (moment.timestamp() for moment in self.common.span_of(batch))
-        for (question, statistic), answer in zip(queries, answers, strict=True):
-            of_days = daily.is_daily(question)
-            first = daily.first_of(self.common.request, question) if of_days else start
-            series = answer.series(question, statistic, first, end)
-            if series is not None:
-                series.window = self.common.request.present if of_days else None
-                question.series.append(series)
+        told: dict[tuple[int, str], list[_Answer]] = {}
+        for (question, query), answer in zip(queries, answers, strict=True):
+            told.setdefault((id(question), query["MetricStat"]["Stat"]), []).append(answer)
+        for question in batch:
+            for statistic in question.metric.statistics:
+                self._keep(question, statistic, told[id(question), statistic])
         if failure is None:
-            self._judge(region, queries, answers)
+            self._judge(region, [question for question, _ in queries], answers)
         else:
             self._fail(region, batch, failure)
 
-    def _read(self, region: str, batch: Sequence[Question], answers: Sequence[_Answer]) -> None:
-        queries = [query for question in batch for query in question.queries()]
+    def _keep(self, question: Question, statistic: str, parts: Sequence[_Answer]) -> None:
+        """Hand a question the points of a statistic; a sum of which a part is not known is none."""
+        common = self.common
+        if len(parts) > 1 and any(part.status != "Complete" for part in parts):
+            return
+        start, end = (moment.timestamp() for moment in common.span_of([question]))
+        of_days = daily.is_daily(question)
+        first = daily.first_of(common.request, question) if of_days else start
+        series = _series(question, statistic, [part.points(first, end) for part in parts])
+        if series is not None:
+            series.window = common.request.present if of_days else None
+            question.series.append(series)
+
+    def _read(
+        self, region: str, batch: Sequence[Question], queries: Sequence[dict[str, Any]], answers: Sequence[_Answer]
+    ) -> None:
         ids = {f"m{n}": n for n in range(len(queries))}
         for name, query in zip(ids, queries, strict=True):
             query["Id"] = name
@@ -289,9 +305,9 @@ class _Run:
                 if token := as_text(dig(page, "NextToken")):
                     guard.check(token)  # every page is paid for
 
-    def _judge(self, region: str, queries: Sequence[tuple[Question, str]], answers: Sequence[_Answer]) -> None:
+    def _judge(self, region: str, questions: Sequence[Question], answers: Sequence[_Answer]) -> None:
         """Settle the questions that CloudWatch itself calls unfinished, and say so once for each code."""
-        for (question, _), answer in zip(queries, answers, strict=True):
+        for question, answer in zip(questions, answers, strict=True):
             if answer.status != "Complete" and question.state is None:
                 cause, state = _STATUS_CODES.get(answer.status, (Cause.INCOMPLETE, CoverageState.ERROR))
                 question.settle(state, f"CloudWatch: {answer.status}")

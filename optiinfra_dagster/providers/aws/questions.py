@@ -43,10 +43,14 @@ def dimension_value(arn: str) -> str:
 _UNPAID = "budget: what is left of monthly_api_budget_usd does not cover the call"  # no figures: it stays the same
 
 
-def further_dimensions(metric: Metric) -> list[dict[str, str]]:
-    """The dimensions that a metric has beside that of the resource: `Operation=GetItem`, `path=/`."""
-    name, _, value = metric.filter.partition("=")
-    return [{"Name": name, "Value": value}] if name else []
+def further_dimensions(metric: Metric) -> list[list[dict[str, str]]]:
+    """The dimensions that a metric has beside that of the resource, for each of the parts that it is the sum of.
+
+    Nearly all have one part: `Operation=GetItem`, `path=/`. Of several, `StorageType=StandardStorage|GlacierStorage`,
+    those of which there is nothing have no points.
+    """
+    name, _, values = metric.filter.partition("=")
+    return [[{"Name": name, "Value": value}] if name else [] for value in values.split("|")]
 
 
 @dataclass(slots=True)
@@ -71,16 +75,15 @@ class Question(metric_questions.Question):
         self.settle(CoverageState.of(error.cause), _UNPAID if error.cause is Cause.BUDGET else str(error))
 
     def queries(self) -> Iterator[dict[str, Any]]:
-        """A query for each statistic, still without an id."""
+        """A query for each statistic, still without an id; of a metric of several parts, for each of each part."""
         metric = self.metric
-        named = {
-            "Namespace": metric.namespace,
-            "MetricName": metric.api_metric,
-            "Dimensions": self.dimensions
-            or [*self.kind.dimensions_of(self.resource, metric, self.name), *further_dimensions(metric)],
-        }
-        for statistic in metric.statistics:
-            yield {"MetricStat": {"Metric": named, "Period": metric.period, "Stat": statistic}}
+        own = self.kind.dimensions_of(self.resource, metric, self.name)
+        for dimensions in (
+            [self.dimensions] if self.dimensions else [[*own, *part] for part in further_dimensions(metric)]
+        ):
+            named = {"Namespace": metric.namespace, "MetricName": metric.api_metric, "Dimensions": dimensions}
+            for statistic in metric.statistics:
+                yield {"MetricStat": {"Metric": named, "Period": metric.period, "Stat": statistic}}
 
     def without_points(self) -> tuple[CoverageState, str]:
         """State and reason where points are missing without an error; metrics of an agent or add-on lack it."""
@@ -115,7 +118,7 @@ def batches_of(questions: Iterable[Question], seconds: float) -> Iterator[list[Q
     batch: list[Question] = []
     queries = points = 0
     for question in questions:
-        more = len(question.metric.statistics)
+        more = len(question.metric.statistics) * _parts(question)
         more_points = more * math.ceil(seconds / question.metric.period)
         if batch and (queries + more > QUERIES_PER_CALL or points + more_points > POINTS_PER_PAGE):
             yield batch
@@ -129,4 +132,8 @@ def batches_of(questions: Iterable[Question], seconds: float) -> Iterator[list[Q
 
 def price_of(batch: Sequence[Question]) -> Decimal:
     """The price of a call with these questions, in USD."""
-    return _PRICE_USD * sum(-(-len(question.metric.statistics) // 5) for question in batch)
+    return _PRICE_USD * sum(-(-len(question.metric.statistics) // 5) * _parts(question) for question in batch)
+
+
+def _parts(question: Question) -> int:
+    return 1 if question.dimensions else len(further_dimensions(question.metric))

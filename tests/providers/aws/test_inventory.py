@@ -428,7 +428,7 @@ def test_a_call_that_a_service_does_not_have_in_a_region_is_no_gap(
     inventory = gather()
 
     assert inventory.problems == []
-    assert only(inventory, "ec2:vpc")
+    assert [one.kind for one in inventory.resources] == ["ec2:vpc"]
     assert check("acme", acme(), ["resource"]) == []
 
 

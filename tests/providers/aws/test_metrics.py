@@ -907,7 +907,7 @@ def test_what_is_told_of_whole_days_is_asked_until_the_newest_is_known(start_lab
     older, _ = ask({one.resource_id: today - 3 * day for one in buckets})
     known, asked_of_known = ask({one.resource_id: today - day for one in buckets})
 
-    assert (asked, asked_same, asked_again, asked_of_known) == (2 * 2, 2 * 2, 0, 0)
+    assert (asked, asked_same, asked_again, asked_of_known) == (2 * 13, 2 * 13, 0, 0)  # 12 classes, and the number
     assert len(same.series) == len(first.series)
     assert {tuple(one.timestamps) for one in older.series} == {(today - 2 * day, today - day)}
     assert {(one.metric.name, one.window) for one in first.series} == {
@@ -916,14 +916,36 @@ def test_what_is_told_of_whole_days_is_asked_until_the_newest_is_known(start_lab
     }
     for one in first.series:
         assert one.timestamps == [today - 3 * day, today - 2 * day, today - day]
-        truth_ = lab.expected_points(
-            ACME, "us-east-1", one.resource.resource_id, "AWS/S3", one.metric.api_metric, statistic="Average",
-            period=day, start=NOW - timedelta(days=3, hours=13), end=NOW, narrowed_to=one.metric.filter,
-        )  # fmt: skip
-        assert dict(zip(one.timestamps, one.values, strict=True)) == {int(t.timestamp()): v for t, v in truth_.items()}
+        of_classes = (
+            ("StandardStorage", "GlacierStorage") if one.metric.name == "storage_used" else ("AllStorageTypes",)
+        )
+        truth_: Counter[int] = Counter()
+        for of_class in of_classes:
+            part = lab.expected_points(
+                ACME, "us-east-1", one.resource.resource_id, "AWS/S3", one.metric.api_metric, statistic="Average",
+                period=day, start=NOW - timedelta(days=3, hours=13), end=NOW, narrowed_to=f"StorageType={of_class}",
+            )  # fmt: skip
+            assert part
+            truth_.update({int(time.timestamp()): value for time, value in part.items()})
+        assert dict(zip(one.timestamps, one.values, strict=True)) == truth_
     assert {one.state for one in first.coverage} == {CoverageState.COLLECTED}
     assert {one.state for one in again.coverage} == {CoverageState.NO_POINTS}  # none is known from other windows
     assert {one.state for one in known.coverage} == {CoverageState.COLLECTED}
+
+
+def test_a_sum_of_which_a_part_is_not_known_is_not_told(start_lab: StartLab, tmp_path: Path) -> None:
+    lab = start_lab(fleet("s3:bucket", created="2026-01-01T00:00:00Z"))
+    lab.control.add_faults({"action": "partial", "every": 12})
+    request = MetricsRequest(
+        "acme", [acme()], inventory(), START, END, END - timedelta(minutes=15), memory=DayCache(tmp_path)
+    )
+
+    result = metrics_.collect(request, Meter())
+
+    assert {one.cause for one in result.problems} == {Cause.INCOMPLETE}
+    lacking = {name for name, state in states(result).items() if state is CoverageState.ERROR}
+    assert "storage_used" in lacking
+    assert "storage_used" not in {one.metric.name for one in result.series}
 
 
 def test_of_a_past_range_whole_days_are_not_asked(start_lab: StartLab) -> None:

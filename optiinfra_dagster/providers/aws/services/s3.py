@@ -41,13 +41,20 @@ def _dimensions(resource: Resource, _metric: Metric, _name: str) -> list[dict[st
 _SOURCE = "S3 user guide: CloudWatch metrics dimensions, daily storage metrics for buckets"
 _REQUESTS = f"{_SOURCE}; metrics of requests only where the customer pays for them, under a filter's name"
 
+# What a bucket holds is told by class of storage, and is the sum of all: what S3 keeps beside objects is not in it.
+_CLASSES = (
+    "StandardStorage", "IntelligentTieringFAStorage", "IntelligentTieringIAStorage", "IntelligentTieringAAStorage",
+    "IntelligentTieringAIAStorage", "IntelligentTieringDAAStorage", "StandardIAStorage", "OneZoneIAStorage",
+    "ReducedRedundancyStorage", "GlacierInstantRetrievalStorage", "GlacierStorage", "DeepArchiveStorage",
+)  # fmt: skip
+
 BUCKET = AwsKind(
     name="s3:bucket",
     resource_type=ResourceType.OBJECT_STORAGE,
     metrics=(
         *daily_rows(
             "s3:bucket", "AWS/S3", "BucketName", _SOURCE,
-            ("storage_used", "disk", "bytes", "BucketSizeBytes"), narrowed_to="StorageType=StandardStorage",
+            ("storage_used", "disk", "bytes", "BucketSizeBytes"), narrowed_to=f"StorageType={'|'.join(_CLASSES)}",
         ),
         *daily_rows(
             "s3:bucket", "AWS/S3", "BucketName", _SOURCE,
