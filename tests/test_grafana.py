@@ -15,9 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from optiinfra_dagster.storage.clickhouse import fetch
+from optiinfra_dagster.model.inventory import ResourceType
+from optiinfra_dagster.model.metrics import Coverage, CoverageState, Series
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
+from optiinfra_dagster.storage import reader_writer, schema
+from optiinfra_dagster.storage.clickhouse import ClickHouse, fetch
 from optiinfra_dagster.storage.reading import Query, as_records, read_rows
+from optiinfra_dagster.storage.rows import performance_rows
+from optiinfra_dagster.storage.sql import readers
+from optiinfra_dagster.storage.writer import Writer
+from tests.storage.test_application_readers import interaction, sample
+from tests.storage.test_application_readers import publish as publish_answers
+from tests.support.engines import kept_open
 from tests.support.pictured import WINDOW, filled
+from tests.support.samples import CPU, EARLY, resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,7 +79,11 @@ def spine() -> Spine:
 
 
 def run(spine: Spine, sql: str, values: Mapping[str, Sequence[str]], **times: datetime) -> pa.Table:
-    with spine.clickhouse.session() as client:
+    return run_at(spine.clickhouse, sql, values, **times)
+
+
+def run_at(clickhouse: ClickHouse, sql: str, values: Mapping[str, Sequence[str]], **times: datetime) -> pa.Table:
+    with clickhouse.session() as client:
         return fetch(client, expanded(sql, values, **times), {})
 
 
@@ -218,3 +233,116 @@ def test_services_and_accounts_and_waste_are_the_readers(spine: Spine, currency:
     assert stat["amount"] == added(wasted, "monthly_amount")
     assert stat["resources"] == len(wasted)
     assert stat["without a price"] == sum(row["monthly_amount"] is None for row in wasted)
+
+
+# --- Customers, names and judges beside each other -------------------------------------------------------------------
+
+HOUR = WINDOW.replace(minute=0)
+BOTH: Mapping[str, Sequence[str]] = {
+    "customer": ["acme", "globex"],
+    "provider": ["aws"],
+    "metric": ["cpu_utilization"],
+    "statistic": ["average"],
+    "application": ["chat"],
+}
+
+
+def measured(customer: str, *machines: tuple[str, str, str, Sequence[float], int]) -> SliceResult:
+    """Points five minutes apart of machines: id, name, instance, values, and after how many minutes they begin."""
+    series = [
+        Series(
+            resource(name, resource_name=called, instance_uid=uid), CPU, "average",
+            [int(HOUR.timestamp()) + 60 * begin + 300 * n for n in range(len(of_one))], list(of_one),
+        )
+        for name, called, uid, of_one, begin in machines
+    ]  # fmt: skip
+    span = [HOUR + n * timedelta(minutes=15) for n in range(4)]
+    rows = performance_rows(customer, "aws", series, EARLY)
+    return SliceResult(customer, "aws", span, SliceStatus.OK, rows=rows)
+
+
+@pytest.fixture(scope="module")
+def alike(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
+    """Two customers with machines, applications and models of the same names, a new judge, and a replaced machine."""
+    clickhouse = kept_open(tmp_path_factory.mktemp("alike") / "clickhouse")
+    last = HOUR + timedelta(minutes=45)
+    with clickhouse.session():
+        acme = measured(
+            "acme", ("i-1", "web", "a", [10.0] * 12, 0), ("i-2", "web", "b", [90.0] * 12, 0),
+            ("i-3", "db", "old", [50.0] * 6, 0), ("i-3", "db", "new", [50.0] * 6, 30),
+        )  # fmt: skip
+        states = [
+            Coverage("i-1", ResourceType.COMPUTE, "response_time", CoverageState.NOT_COLLECTED, "no such metric"),
+            Coverage("i-1", ResourceType.COMPUTE, "cpu_utilization", CoverageState.COLLECTED),
+        ]
+        acme = SliceResult("acme", "aws", acme.windows, SliceStatus.OK, rows=acme.rows, coverage=states)
+        globex = measured("globex", ("i-1", "web", "a", [20.0] * 3, 45))
+        Writer(clickhouse, schema.PERFORMANCE).flush([acme, globex])
+        rows = []
+        for customer, label in (("acme", "excellent"), ("globex", "very_poor")):
+            of: dict[str, Any] = {"customer_id": customer}
+            rows += [*interaction(1, {"coherence": label}, last, **of), sample(10, last, usd="0.5", **of)]
+        judge: dict[str, Any] = {"customer_id": "acme", "judge_version": "v0"}
+        rows += [*interaction(2, {"coherence": "poor"}, HOUR, **judge), sample(10, HOUR, usd="0.25", **judge)]
+        rows.append(sample(10, last, usd=None, customer_id="globex", model_name="m-2"))
+        publish_answers(clickhouse, rows)
+        for family, name in (
+            ("performance", "hourly"), ("performance", "summary"), ("performance", "latest"), ("application", "summary"),
+        ):  # fmt: skip
+            reader = readers()[family, name]
+            reader_writer.compute(clickhouse, reader, [last if reader.length < timedelta(hours=1) else HOUR])
+    return clickhouse
+
+
+def of_panel(clickhouse: ClickHouse, title: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = run_at(clickhouse, query_of(title), BOTH).to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize(
+    "title",
+    [t for t, p in PANELS.items() if p["type"] == "timeseries" and t.split(":")[0] in {"performance", "quality"}],
+)
+def test_a_line_is_of_one_thing(alike: ClickHouse, title: str) -> None:
+    """Two rows of one time and label are one point to Grafana."""
+    rows = of_panel(alike, title)
+    lines = [tuple(value for value in row.values() if isinstance(value, str | datetime)) for row in rows]
+    assert lines
+    assert len(set(lines)) == len(lines)
+
+
+def test_machines_of_one_name_are_lines_of_their_own(alike: ClickHouse) -> None:
+    rows = of_panel(alike, "performance: The ten resources with the highest mean")
+    assert {row["resource"]: row["mean"] for row in rows} == {
+        "acme: web (aws) i-1": 10, "acme: web (aws) i-2": 90, "acme: db (aws)": 50, "globex: web (aws)": 20,
+    }  # fmt: skip
+
+
+def test_a_mean_of_customers_is_that_of_their_points(alike: ClickHouse) -> None:
+    (row,) = of_panel(alike, "performance: By type of resource")
+    # Of the hour's last quarter: 3 points of each of acme's three machines, and 3 of globex'.
+    assert row["mean"] == pytest.approx((10 + 90 + 50 + 20) / 4)
+    assert row["p95"] == pytest.approx(90)
+
+
+def test_a_machine_that_was_replaced_is_known_in_both_halves_of_the_hour(alike: ClickHouse) -> None:
+    (row,) = of_panel(alike, "performance: How much of each hour is known")
+    assert row["known"] == pytest.approx((12 + 12 + 12 + 3) / 48)
+
+
+def test_scores_of_customers_and_judges_are_not_mixed(alike: ClickHouse) -> None:
+    rows = of_panel(alike, "quality: Coherence")
+    assert {row["of"]: row["mean"] for row in rows} == {
+        "acme: chat, m-1 (aws), judged by judge v0": 0.25, "acme: chat, m-1 (aws), judged by judge v1": 1,
+        "globex: chat, m-1 (aws)": 0, "globex: chat, m-2 (aws)": None,
+    }  # fmt: skip
+
+
+def test_a_price_that_is_not_known_makes_what_judging_costs_unknown(alike: ClickHouse) -> None:
+    rows = of_panel(alike, "quality: What judging costs")
+    assert {row["of"]: row["usd"] for row in rows} == {"acme: chat": Decimal("0.5"), "globex: chat": None}
+
+
+def test_every_state_of_coverage_is_shown(alike: ClickHouse) -> None:
+    (row,) = of_panel(alike, "operations: Metrics by state")
+    assert {name: n for name, n in row.items() if n} == {"of": "aws compute", "collected": 1, "not collected": 1}
