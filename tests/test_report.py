@@ -183,6 +183,33 @@ def _outlook(account: str, **changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
+@pytest.mark.parametrize(("back", "doubtful"), [(0, ["4"]), (1, ["4", "5"]), (3, ["2", "3", "4", "5"])])
+def test_the_last_day_is_today_also_where_nothing_of_it_is_known(
+    back: int, doubtful: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest day with rows is not known wholly, which is no matter of course but for today."""
+    today = date(2026, 3, 5)
+    row: dict[str, Any] = {
+        "period": "day", "provider": "aws", "currency": "EUR", "amount": Decimal(5), "billed": Decimal(0),
+        "estimated": Decimal(5), "arriving": Decimal(0), "complete": True,
+    }  # fmt: skip
+    rows = [row | {"period_start": today - timedelta(days=n)} for n in range(back, 5)]
+    rows = [
+        one | {"complete": one["period_start"] not in {today - timedelta(days=n) for n in (1, back)}} for one in rows
+    ]
+    drawn: list[Any] = []
+
+    def draw(columns: Any, _unit: str) -> str:
+        drawn.append(columns)
+        return "<svg></svg>"
+
+    monkeypatch.setattr(plots, "days", draw)
+    costs.by_day(Answer(rows, at=datetime(2026, 3, 5, 10, 15, tzinfo=UTC)))
+    (columns,) = drawn
+    assert columns[-1][0] == today
+    assert [f"{day.day}" for day, _, is_unknown in columns if is_unknown] == doubtful
+
+
 def test_an_outlook_that_is_not_known_is_said_to_be_so() -> None:
     unknown = dict.fromkeys(("month_to_date", "forecast", "low", "high", "usual_day", "unusual_by", "is_unusual"))
     rows = [

@@ -59,7 +59,7 @@ def by_day(answer: Answer) -> Section:
     )
     for currency, of_currency in by(rows, "currency").items():
         of_day = by(of_currency, "period_start")
-        first, last = min(of_day), max(of_day)
+        first, last = min(of_day), answer.at.date() if answer.at else max(of_day)
         providers = {row["provider"] for row in of_currency}
         columns = []
         day = first
