@@ -287,7 +287,7 @@ def alike(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
         rows.append(sample(10, last, usd=None, customer_id="globex", model_name="m-2"))
         publish_answers(clickhouse, rows)
         for family, name in (
-            ("performance", "hourly"), ("performance", "summary"), ("performance", "latest"), ("application", "summary"),
+            ("performance", "hourly"), ("performance", "summary"), ("application", "summary"),
         ):  # fmt: skip
             reader = readers()[family, name]
             reader_writer.compute(clickhouse, reader, [last if reader.length < timedelta(hours=1) else HOUR])

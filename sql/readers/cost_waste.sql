@@ -4,7 +4,7 @@
 -- unattached: what is available, of a kind to be attached (`attachable`), and attached to nothing.
 -- machine_stopped: a volume whose machines are all stopped. They are found by the end of their ids, in the same account
 --   and region; a volume whose machine is not in the inventory is not told.
--- stopped: anything stopped that is still billed, or has a list price as it is.
+-- stopped: anything stopped that was billed on days on which it did not run, or has a list price as it is.
 -- old_snapshot: a copy of a disk (`snapshot_of`) that was made more than 90 days ago, where snapshots are listed.
 -- without_nodes: a Kubernetes cluster that runs, is charged for, and had no node in the first inventory of any of the
 --   seven days before the window's day, nor has any now.
@@ -16,18 +16,19 @@
 -- What is not known is not idle: most of the seven days' points must be there. Some clouds write no point for a load
 -- balancer while nothing comes through (`silent_when_idle`); there, seven days of answers without points count.
 --
--- monthly_amount: the mean of the days that were billed in the last 14 (of what is stopped the cheapest one, as it may
---   have run on the others) for 730 hours, else the newest estimate, at most a day old, for 730 hours.
+-- monthly_amount: the mean of the days that were billed in the last 14 for 730 hours, else the newest estimate, at most a
+--   day old, for 730 hours. Of what is stopped the cheapest of the days that it was stopped all through, by at least 90 %
+--   of their inventories and none that says otherwise, else the estimate since the newest inventory.
 --
 -- shows: window_start provider resource_type resource_name reason monthly_amount currency amount_from evidence status
 --   region as_of complete resource_id
 -- ordered by: currency DESC, monthly_amount DESC
 -- if empty: nothing that costs is known to be unattached, stopped, idle, old or without nodes
--- computed from: cost/daily performance/daily
+-- computed from: cost/daily performance/daily resource/days
 -- empty without: resource_metrics of any time
--- reads: resource last 1 day by as_of, resource since day - 7 days, performance/daily since day - 7 days,
---   performance last 7 days, cost/daily since day - 14 days, cost last 1 day, cost_billed since day, coverage,
---   machine_sizes
+-- reads: resource last 1 day by as_of, resource since day - 7 days, resource/days since day - 14 days to day,
+--   performance/daily since day - 7 days, performance last 7 days, cost/daily since day - 14 days, cost last 1 day,
+--   cost_billed since day, coverage, machine_sizes
 -- kept: 90 days
 -- key: customer_id provider resource_type resource_id
 -- types: resource_id String, resource_name String, evidence String
@@ -158,6 +159,26 @@ typed AS
     FROM machine_sizes
     WHERE window_start > {window:DateTime('UTC')} - INTERVAL 2 DAY AND window_start <= {window:DateTime('UTC')}
 ),
+-- What is stopped, and the days on which it did not run: on the others it cost what it does not cost now. Of types that
+-- do not run, no day is told apart.
+stopped AS
+(
+    SELECT
+        customer_id, provider, resource_id, as_of,
+        resource_type IN ('compute', 'database', 'load_balancer', 'kubernetes', 'serverless') AS may_run
+    FROM inventory
+    WHERE status = 'stopped'
+),
+days_stopped AS
+(
+    SELECT customer_id, provider, resource_id, toDate(window_start, 'UTC') AS charge_day
+    FROM resource_days_current AS r
+    WHERE window_start >= toStartOfDay({window:DateTime('UTC')}) - INTERVAL 14 DAY
+        AND window_start < toStartOfDay({window:DateTime('UTC')})
+        AND (customer_id, provider, resource_id) IN (SELECT customer_id, provider, resource_id FROM stopped)
+    GROUP BY customer_id, provider, resource_id, charge_day
+    HAVING sum(r.up) = 0 AND sum(r.stopped) >= known_enough * 96
+),
 spent AS
 (
     SELECT
@@ -177,8 +198,9 @@ priced AS
         argMax(c.amount, (c.amount != 0, c.window_start)) AS estimate,
         argMax(JSONExtractString(c.metadata, 'priced'), (c.amount != 0, c.window_start)) AS priced
     FROM cost_metrics_current AS c
+    LEFT JOIN stopped AS o USING (customer_id, provider, resource_id)
     WHERE window_start > {window:DateTime('UTC')} - INTERVAL 1 DAY AND window_start <= {window:DateTime('UTC')}
-        AND cost_kind = 'estimated' AND resource_id != ''
+        AND cost_kind = 'estimated' AND resource_id != '' AND window_start >= o.as_of
     GROUP BY customer_id, provider, account_id, resource_id, currency
     HAVING estimate != 0
 ),
@@ -192,6 +214,9 @@ bills AS
         max(charge_day) AS last_billed
     FROM spent AS s
     WHERE is_billed
+        AND ((customer_id, provider, resource_id) NOT IN
+                (SELECT customer_id, provider, resource_id FROM stopped WHERE may_run)
+            OR (customer_id, provider, resource_id, charge_day) IN (SELECT * FROM days_stopped))
     GROUP BY customer_id, provider, account_id, resource_id, currency
     HAVING total_billed > 0
 ),

@@ -713,6 +713,15 @@ PERFORMANCE = [
 ]
 
 
+STOPPED = [
+    {
+        "window_start": TODAY - n * D, "batch": 1, "customer_id": "wasteful", "provider": "aws",
+        "resource_id": f"{ARN}i-stopped-billed", "resource_type": "compute", "known": 96, "up": 0, "stopped": 96,
+    }
+    for n in range(1, 4)
+]  # fmt: skip
+
+
 @case
 def publish_wasteful(place: ClickHouse) -> None:
     week = [NOW - n * Q for n in range(7 * 96)]
@@ -720,7 +729,9 @@ def publish_wasteful(place: ClickHouse) -> None:
         inventoried(place, [machine("i-gone", Status.STOPPED)], NOW - Q)
         inventoried(place, RESOURCES)
         client.insert_arrow("performance_daily", pa.Table.from_pylist(PERFORMANCE))
-        ledger = [["performance_daily", "", "", TODAY - n * D, 1, "ok"] for n in range(8)]
+        days_of = readers()["resource", "days"].table
+        client.insert_arrow(days_of, pa.Table.from_pylist(STOPPED))
+        ledger = [[of, "", "", TODAY - n * D, 1, "ok"] for of in ("performance_daily", days_of) for n in range(8)]
         ledger += [["performance", "wasteful", "aws", window, 1, "ok"] for window in week]
         names = ["dataset", "customer_id", "provider", "window_start", "batch", "status"]
         client.insert("metric_batches", ledger, column_names=names)

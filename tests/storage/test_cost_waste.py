@@ -25,6 +25,7 @@ from tests.support.samples import resource, select
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from optiinfra_dagster.model.cost import Charge
     from optiinfra_dagster.model.inventory import Resource
 
 Q, D = timedelta(minutes=15), timedelta(days=1)
@@ -141,6 +142,41 @@ SNAPSHOTS = [
 ADDRESSES = [address("idle-address", Status.AVAILABLE), address("used-address", Status.IN_USE, "eni-1")]
 
 
+def machine(name: str) -> Resource:
+    return resource(name, status=Status.STOPPED)
+
+
+# Stopped machines: on how many windows of each of the days before they ran and were stopped, and what a day was billed.
+MACHINES: dict[str, list[tuple[int, int, str | None]]] = {
+    "euros": [(0, 96, "24")],
+    "stopped-today": [(96, 0, "24")] * 5,
+    "stopped-and-free": [*[(0, 96, None)] * 4, *[(96, 0, "24")] * 6],
+    "stopped-and-charged": [(0, 96, None), (0, 96, "6"), (0, 90, "7"), (50, 46, "3"), *[(96, 0, "24")] * 6],
+    "at-night": [(40, 56, "10")] * 10,
+    "known-for-an-hour": [(0, 4, "20")],
+}
+
+
+def states(name: str) -> list[Row]:
+    """The rollups of its whole days."""
+    return [
+        {
+            "window_start": TODAY - ago * D, "batch": 1, "customer_id": CUSTOMER, "provider": "aws",
+            "resource_id": name, "resource_name": name, "resource_type": "compute", "kind": "ec2:instance",
+            "known": up + stopped, "up": up, "stopped": stopped,
+        }
+        for ago, (up, stopped, _) in enumerate(MACHINES[name], 1)
+    ]  # fmt: skip
+
+
+def bills() -> list[Charge]:
+    return [
+        charge((TODAY - ago * D).date(), usd, account=ACCOUNT, resource_id=name,
+               currency="EUR" if name == "euros" else "USD")
+        for name, its in MACHINES.items() for ago, (_, _, usd) in enumerate(its, 1) if usd is not None
+    ]  # fmt: skip
+
+
 def inventoried(clickhouse: ClickHouse, found: Sequence[Resource], window: datetime) -> None:
     rows = resource_rows(CUSTOMER, "aws", window, found, window, KINDS)
     Writer(clickhouse, schema.RESOURCE).flush([SliceResult(CUSTOMER, "aws", [window], SliceStatus.OK, rows=rows)])
@@ -159,9 +195,11 @@ def waste(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
             # What a day has later does not count: that day's first inventory stands for it.
             inventoried(place, of_day, TODAY - ago * D + Q)
         now = [cluster(name, nodes[-1]) for name, nodes in CLUSTERS.items()]
-        inventoried(place, [*DATABASES, *ADDRESSES, *SNAPSHOTS, *now, machine("euros")], NOW)
+        inventoried(place, [*DATABASES, *ADDRESSES, *SNAPSHOTS, *now, *map(machine, MACHINES)], NOW)
         client.insert_arrow("performance_daily", pa.Table.from_pylist(PERFORMANCE))
-        ledger = [["performance_daily", "", "", TODAY - n * D, 1, "ok"] for n in range(9)]
+        days_of = readers()["resource", "days"].table
+        client.insert_arrow(days_of, pa.Table.from_pylist([row for name in MACHINES for row in states(name)]))
+        ledger = [[of, "", "", TODAY - n * D, 1, "ok"] for of in ("performance_daily", days_of) for n in range(15)]
         names = ["dataset", "customer_id", "provider", "window_start", "batch", "status"]
         client.insert("metric_batches", ledger, column_names=names)
         typed = [Offer(SizeStep(one, "db.m5.large")) for one in DATABASES if one.resource_id != "cache"]
@@ -170,18 +208,16 @@ def waste(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
         # Beyond the hours of a month that are charged, an estimate is 0.
         prices = {one.resource_id: "0.25" for one in dear} | {"hours-used-up": "0"}
         publish_estimates(place, estimates(CUSTOMER, NOW, prices, account=ACCOUNT))
-        bill = [charge((TODAY - D).date(), "24", account=ACCOUNT, resource_id="euros", currency="EUR")]
-        publish_bill(place, [(TODAY - D).date()], bill, customer=CUSTOMER, read=[ACCOUNT])
+        # What it cost while it ran.
+        publish_estimates(place, estimates(CUSTOMER, NOW - Q, {"stopped-today": "0.25"}, account=ACCOUNT))
+        read = [(TODAY - ago * D).date() for ago in range(1, 15)]
+        publish_bill(place, read, bills(), customer=CUSTOMER, read=[ACCOUNT])
         for name in ("daily", "days"):
             reader_writer.compute(place, readers()["cost", name], [TODAY])
         reader_writer.compute(place, READER, [NOW])
         rows = select(place, f"SELECT * FROM {READER.view} WHERE customer_id = '{CUSTOMER}'")  # noqa: S608
     assert len({row["resource_id"] for row in rows}) == len(rows)
     return {row["resource_id"]: row for row in rows}
-
-
-def machine(name: str) -> Resource:
-    return resource(name, status=Status.STOPPED)
 
 
 def test_what_is_of_no_use_is_told_and_nothing_else(waste: dict[str, Row]) -> None:
@@ -196,7 +232,15 @@ def test_what_is_of_no_use_is_told_and_nothing_else(waste: dict[str, Row]) -> No
         "old-copy": "old_snapshot",
         "hours-used-up": "old_snapshot",
         "euros": "stopped",
+        "stopped-and-charged": "stopped",
     }
+
+
+def test_what_a_stopped_machine_cost_while_it_ran_is_no_waste(waste: dict[str, Row]) -> None:
+    """The cheapest of the days on which it was stopped: those on which it ran for some time do not count."""
+    row = waste["stopped-and-charged"]
+    assert (row["monthly_amount"], row["amount_from"]) == (6 * Decimal(730) / 24, "billed")
+    assert f"billed on 2 days to {(TODAY - 2 * D).date()}" in row["evidence"]
 
 
 def test_an_estimate_of_nothing_is_no_amount(waste: dict[str, Row]) -> None:
