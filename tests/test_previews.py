@@ -15,13 +15,17 @@ from optiinfra_dagster.assets.partitions import window_partitions
 from optiinfra_dagster.assets.readers import build
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.reports import preview, words
+from optiinfra_dagster.storage import reader_writer
 from optiinfra_dagster.storage.io_manager import ClickHouseIOManager
 from optiinfra_dagster.storage.sql import readers
+from tests.support.bills import charge, publish_bill
+from tests.support.engines import kept_open
 from tests.support.pictured import SCRIPT, WINDOW, filled
 from tests.support.samples import select
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
@@ -85,6 +89,23 @@ def test_amounts_are_those_of_the_readers_and_currencies_are_apart(clickhouse: C
             found = amount(row["amount"])
             expected = 0 if found is None or found <= 0 else max(1, round(preview.BAR * float(found / largest)))
             assert len(row[""]) == pytest.approx(expected, abs=1)
+
+
+def test_a_day_of_which_nothing_is_known_of_a_customer_is_not_complete(tmp_path: Path) -> None:
+    """It has no row of the day, where another has one."""
+    clickhouse = kept_open(tmp_path / "clickhouse")
+    yesterday = WINDOW.date() - timedelta(days=1)
+    with clickhouse.session():
+        for customer, first in (("acme", 0), ("globex", 1)):
+            days = [yesterday - timedelta(days=n) for n in range(first, 4)]
+            publish_bill(clickhouse, days, [charge(day, "5") for day in days], customer=customer)
+        for name in ("daily", "days", "trends"):
+            reader = readers()["cost", name]
+            reader_writer.compute(clickhouse, reader, [windows.floor_to(reader.length, WINDOW)])
+        rows = cells(of(clickhouse, "trends"))
+    assert [(row["day"], row["amount"], row["unknown"], row["complete"]) for row in rows][:2] == [
+        (yesterday.isoformat(), "5.00", "1", "no"), ((yesterday - timedelta(days=1)).isoformat(), "10.00", "0", "yes"),
+    ]  # fmt: skip
 
 
 def test_quality_is_shown_with_bars_of_one_and_the_worst_first(clickhouse: ClickHouse) -> None:

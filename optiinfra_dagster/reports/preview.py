@@ -52,6 +52,8 @@ _WHOSE = {"customer": "customer_id", "provider": "provider"}
 _KINDS = {"billed": "billed", "estimated": "estimated", "arriving": "arriving"}
 _STATE = {"complete": "complete", "as of": "as_of"}
 _COST = "customer_id provider currency period amount billed estimated arriving"
+# Customers and providers without a row of a day, of those that have one of some day.
+_LACKING = "(max(count()) OVER (PARTITION BY v.currency) - count())"
 
 PREVIEWS: Mapping[tuple[str, str], Preview] = {
     ("cost", "summary"): Preview(
@@ -76,7 +78,7 @@ PREVIEWS: Mapping[tuple[str, str], Preview] = {
         {"day": "period_start"},
         "sumOrNull(amount)",
         {name: f"sum({column})" for name, column in _KINDS.items()}
-        | {"unknown": "countIf(isNull(amount))", "complete": "min(complete)"},
+        | {"unknown": f"countIf(isNull(amount)) + {_LACKING}", "complete": f"min(complete) AND {_LACKING} = 0"},
         "period = 'day'",
         "period_start",
     ),
