@@ -12,8 +12,8 @@
 -- kept: 90 days
 -- key: customer_id provider application_id model_name judge_version period
 -- types: requests UInt64, requests_with_tokens UInt64, input_tokens Nullable(UInt64), output_tokens Nullable(UInt64),
---   usd Nullable(Decimal(38, 18)), usd_per_1000 Nullable(Decimal(18, 9)), usd_per_1000_good Nullable(Decimal(18, 9)),
---   usd_per_1000_good_low Nullable(Decimal(18, 9)), usd_per_1000_good_high Nullable(Decimal(18, 9)),
+--   usd Nullable(Decimal(38, 18)), usd_per_1000 Nullable(Decimal(38, 9)), usd_per_1000_good Nullable(Decimal(38, 9)),
+--   usd_per_1000_good_low Nullable(Decimal(38, 9)), usd_per_1000_good_high Nullable(Decimal(38, 9)),
 --   judged UInt32, good UInt32
 WITH
 1.959963984540054 AS z,

@@ -147,6 +147,23 @@ def test_a_price_that_changed_is_that_of_its_window(clickhouse: ClickHouse) -> N
     assert (rows["window"]["usd"], rows["day"]["usd"], rows["day"]["usd_per_1000"]) == (3, 4, 200)
 
 
+def test_a_share_next_to_nothing_bounds_the_cost_by_any_amount(clickhouse: ClickHouse) -> None:
+    """One good answer in a window of one, and none of 5 judged in one of a million: a share of a millionth."""
+    name: dict[str, Any] = {"customer_id": "rare"}
+    rows = interaction(0, FLAWLESS, W - Q, **name)
+    rows += [row for n in range(1, 6) for row in interaction(n, {"accuracy": "poor"}, W, **name)]
+    rows += [
+        sample(population, at, tokens=(population, 1000 * population, 0), price=("2.50", "10"), **name)
+        for at, population in ((W - Q, 1), (W, 10**6))
+    ]
+    publish(clickhouse, rows)
+    row = of(clickhouse, "rare")["day"]
+    assert row["good_share"] == pytest.approx(1e-6, rel=1e-5)
+    assert float(row["usd_per_1000_good"]) == pytest.approx(2.5e6, rel=1e-5)
+    assert float(row["usd_per_1000_good_high"]) == pytest.approx(2.5 / row["good_share_low"])
+    assert row["usd_per_1000_good_high"] > 10**9
+
+
 def random_rows(seed: int) -> tuple[list[Row], list[Row]]:
     """Rows of four windows of two customers: those of whole slices, and of a partial one."""
     chance = random.Random(seed)  # noqa: S311
