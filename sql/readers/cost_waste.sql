@@ -2,8 +2,8 @@
 -- and what shows it. The first reason that holds is told:
 --
 -- unattached: what is available, of a kind to be attached (`attachable`), and attached to nothing.
--- machine_stopped: a volume whose machines are all stopped. They are found by the end of their ids, in the same account
---   and region; a volume whose machine is not in the inventory is not told.
+-- machine_stopped: a volume whose machines are all stopped. They are found by their ids or the end of these, in the same
+--   account and region; a volume whose machine is not in the inventory is not told.
 -- stopped: anything stopped that was billed on days on which it did not run, or has a list price as it is.
 -- old_snapshot: a copy of a disk (`snapshot_of`) that was made more than 90 days ago, where snapshots are listed.
 -- without_nodes: a Kubernetes cluster that runs, is charged for, and had no node in the first inventory of any of the
@@ -49,25 +49,40 @@ inventory AS
     SELECT
         *,
         lower(splitByChar('/', resource_id)[-1]) AS short_id,
-        arrayFilter(x -> x != '', arrayMap(x -> lower(splitByChar('/', trimBoth(x))[-1]),
+        JSONExtractString(metadata, 'zone') AS zone,
+        arrayFilter(x -> x != '', arrayMap(x -> lower(trimBoth(x)),
             splitByChar(',', JSONExtractString(metadata, 'attached_to')))) AS attached_to
     FROM newest_inventories(window = {window:DateTime('UTC')})
 ),
--- The volumes all of whose machines are known and stopped.
+-- The volumes all of whose machines are known and stopped. Of machines of one name it is the one that the volume names
+-- in full, else the one in its zone, if there is one.
 parked AS
 (
-    SELECT v.customer_id AS customer_id, v.provider AS provider, v.resource_id AS resource_id,
-        arrayStringConcat(arraySort(groupUniqArray(toString(m.resource_name))), ', ') AS machines
+    SELECT customer_id, provider, resource_id,
+        arrayStringConcat(arraySort(groupUniqArray(named)), ', ') AS machines
     FROM
     (
-        SELECT customer_id, provider, account_id, region, resource_id, attached_to, arrayJoin(attached_to) AS short_id
-        FROM inventory
-        WHERE resource_type = 'volume'
-    ) AS v
-    INNER JOIN (SELECT * FROM inventory WHERE resource_type = 'compute') AS m
-        USING (customer_id, provider, account_id, region, short_id)
+        SELECT
+            v.customer_id AS customer_id, v.provider AS provider, v.resource_id AS resource_id,
+            v.attached_to AS attached_to, v.machine AS machine,
+            toString(m.resource_name) AS named, m.status AS status,
+            v.zone != '' AND v.zone = m.zone AS is_near,
+            max(is_near) OVER (PARTITION BY customer_id, provider, resource_id, machine) AS is_any_near
+        FROM
+        (
+            SELECT
+                customer_id, provider, account_id, region, resource_id, zone, attached_to,
+                arrayJoin(attached_to) AS machine, splitByChar('/', machine)[-1] AS short_id
+            FROM inventory
+            WHERE resource_type = 'volume'
+        ) AS v
+        INNER JOIN (SELECT * FROM inventory WHERE resource_type = 'compute') AS m
+            USING (customer_id, provider, account_id, region, short_id)
+        WHERE position(v.machine, '/') = 0 OR v.machine = lower(m.resource_id)
+    )
+    WHERE is_near = is_any_near
     GROUP BY customer_id, provider, resource_id
-    HAVING min(m.status = 'stopped') AND uniqExact(short_id) = any(length(v.attached_to))
+    HAVING min(status = 'stopped') AND uniqExact(machine) = any(length(attached_to))
 ),
 -- What was replaced under its name is judged by its own points. Days without a uid are its own from when it was made.
 instances AS

@@ -157,6 +157,34 @@ MACHINES: dict[str, list[tuple[int, int, str | None]]] = {
 }
 
 
+ARM = "/subscriptions/s/resourcegroups/{}/providers/microsoft.compute/virtualmachines/web"
+
+
+def volume(name: str, attached_to: str, **changes: Any) -> Resource:
+    facts: Row = {
+        "kind": "disk", "resource_type": ResourceType.VOLUME, "status": Status.IN_USE, "region": "eu",
+        "metadata": {"attached_to": attached_to, **changes},
+    }  # fmt: skip
+    return resource(name, **facts)
+
+
+# Machines of one name in a region: in two resource groups, and in two zones.
+NAMESAKES = [
+    resource(ARM.format("dev"), resource_name="web", region="eu", status=Status.STOPPED),
+    resource(ARM.format("prod"), resource_name="web", region="eu"),
+    resource("zones/a/instances/db", resource_name="db", region="eu", status=Status.STOPPED, metadata={"zone": "a"}),
+    resource("zones/b/instances/db", resource_name="db", region="eu", metadata={"zone": "b"}),
+]
+VOLUMES = [
+    volume("disk-of-dev", ARM.format("dev")),
+    volume("disk-of-prod", ARM.format("prod")),
+    volume("disk-of-nobody-listed", ARM.format("gone")),
+    volume("disk-in-a", "db", zone="a"),
+    volume("disk-in-b", "db", zone="b"),
+    volume("disk-in-both", "db"),
+]
+
+
 def states(name: str) -> list[Row]:
     """The rollups of its whole days."""
     return [
@@ -195,7 +223,8 @@ def waste(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
             # What a day has later does not count: that day's first inventory stands for it.
             inventoried(place, of_day, TODAY - ago * D + Q)
         now = [cluster(name, nodes[-1]) for name, nodes in CLUSTERS.items()]
-        inventoried(place, [*DATABASES, *ADDRESSES, *SNAPSHOTS, *now, *map(machine, MACHINES)], NOW)
+        alike = [*NAMESAKES, *VOLUMES]
+        inventoried(place, [*DATABASES, *ADDRESSES, *SNAPSHOTS, *now, *map(machine, MACHINES), *alike], NOW)
         client.insert_arrow("performance_daily", pa.Table.from_pylist(PERFORMANCE))
         days_of = readers()["resource", "days"].table
         client.insert_arrow(days_of, pa.Table.from_pylist([row for name in MACHINES for row in states(name)]))
@@ -204,7 +233,7 @@ def waste(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
         client.insert("metric_batches", ledger, column_names=names)
         typed = [Offer(SizeStep(one, "db.m5.large")) for one in DATABASES if one.resource_id != "cache"]
         sizes.keep(client, CUSTOMER, "aws", NOW, typed, NOW)
-        dear = [*DATABASES, *ADDRESSES, *(one for one in now if one.resource_id != "free"), machine("euros")]
+        dear = [*DATABASES, *ADDRESSES, *VOLUMES, *(one for one in now if one.resource_id != "free"), machine("euros")]
         # Beyond the hours of a month that are charged, an estimate is 0.
         prices = {one.resource_id: "0.25" for one in dear} | {"hours-used-up": "0"}
         publish_estimates(place, estimates(CUSTOMER, NOW, prices, account=ACCOUNT))
@@ -233,6 +262,8 @@ def test_what_is_of_no_use_is_told_and_nothing_else(waste: dict[str, Row]) -> No
         "hours-used-up": "old_snapshot",
         "euros": "stopped",
         "stopped-and-charged": "stopped",
+        "disk-of-dev": "machine_stopped",
+        "disk-in-a": "machine_stopped",
     }
 
 
@@ -255,6 +286,7 @@ def test_an_estimate_of_nothing_is_no_amount(waste: dict[str, Row]) -> None:
         ("quiet", "CPU 1.5 % on average and 4.9 % in its highest 5 minutes, over 7 days of which 100 % are known"),
         ("empty", "no node for 7 days; 0 nodes; list price of 1 x empty"),
         ("idle-address", "attached to nothing; list price of"),
+        ("disk-of-dev", "attached to web, stopped; list price of"),
     ],
 )
 def test_it_is_told_with_its_evidence(waste: dict[str, Row], name: str, seen: str) -> None:
