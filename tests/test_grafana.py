@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.inventory import ResourceType
 from optiinfra_dagster.model.metrics import Coverage, CoverageState, Series
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
@@ -26,6 +27,7 @@ from optiinfra_dagster.storage.sql import readers
 from optiinfra_dagster.storage.writer import Writer
 from tests.storage.test_application_readers import interaction, sample
 from tests.storage.test_application_readers import publish as publish_answers
+from tests.support.bills import charge, publish_bill
 from tests.support.engines import kept_open
 from tests.support.pictured import WINDOW, filled
 from tests.support.samples import CPU, EARLY, resource
@@ -286,11 +288,15 @@ def alike(tmp_path_factory: pytest.TempPathFactory) -> ClickHouse:
         rows += [*interaction(2, {"coherence": "poor"}, HOUR, **judge), sample(10, HOUR, usd="0.25", **judge)]
         rows.append(sample(10, last, usd=None, customer_id="globex", model_name="m-2"))
         publish_answers(clickhouse, rows)
+        yesterday = WINDOW.date() - timedelta(days=1)
+        for account, first in (("one", 0), ("two", 1)):
+            days = [yesterday - timedelta(days=n) for n in range(first, 3)]
+            publish_bill(clickhouse, days, [charge(day, "1", account=account) for day in days], read=[account])
         for family, name in (
-            ("performance", "hourly"), ("performance", "summary"), ("application", "summary"),
+            ("performance", "hourly"), ("performance", "summary"), ("application", "summary"), ("cost", "days"),
         ):  # fmt: skip
             reader = readers()[family, name]
-            reader_writer.compute(clickhouse, reader, [last if reader.length < timedelta(hours=1) else HOUR])
+            reader_writer.compute(clickhouse, reader, [windows.floor_to(reader.length, last)])
     return clickhouse
 
 
@@ -341,6 +347,13 @@ def test_scores_of_customers_and_judges_are_not_mixed(alike: ClickHouse) -> None
 def test_a_price_that_is_not_known_makes_what_judging_costs_unknown(alike: ClickHouse) -> None:
     rows = of_panel(alike, "quality: What judging costs")
     assert {row["of"]: row["usd"] for row in rows} == {"acme: chat": Decimal("0.5"), "globex: chat": None}
+
+
+def test_a_day_of_which_an_account_lacks_is_known_in_part(alike: ClickHouse) -> None:
+    """It has no row of the day."""
+    rows = of_panel(alike, "cost: How much of each day is known")
+    assert [row["known"] for row in rows] == [1, 1, 0.5]
+    assert rows[-1]["time"].date() == WINDOW.date() - timedelta(days=1)
 
 
 def test_every_state_of_coverage_is_shown(alike: ClickHouse) -> None:
