@@ -2,14 +2,15 @@
 -- A deleted resource is not in that window's slice, so it is not here. A customer whose collection fails is, with the
 -- age of its data in `as_of`. Of what was replaced under its name, the newest instance alone is told.
 --
--- A total of a whole day comes once, in some window of the day after: it is the newest of the last two days' windows.
+-- A total of a whole day comes once, in some window of the day after: it is the newest of the last two days' windows. What
+-- has totals alone, such as a bucket, is told while the newest inventory, at most a day old, lists it.
 --
 -- shows: window_start provider resource_type resource_name metric_name statistic metric_value unit timestamp as_of
 --   region resource_id
--- reads: performance last 2 days by as_of
+-- reads: performance last 2 days by as_of, resource last 1 day by as_of
 -- kept: 7 days
 -- key: customer_id provider resource_type resource_id metric_name statistic
--- table: performance_latest 9c82223f
+-- table: performance_latest 44e36791
 WITH
 points AS
 (
@@ -53,6 +54,17 @@ present AS
     (
         SELECT customer_id, provider, resource_id, instance_uid, max(p.timestamp) AS newest, min(p.timestamp) AS oldest
         FROM points AS p
+        GROUP BY customer_id, provider, resource_id, instance_uid
+        UNION ALL
+        SELECT customer_id, provider, resource_id, instance_uid, max(t.timestamp) AS newest, min(t.timestamp) AS oldest
+        FROM totals AS t
+        WHERE (customer_id, provider, resource_id) NOT IN (SELECT customer_id, provider, resource_id FROM points)
+            AND (customer_id, provider, resource_id) IN
+            (
+                SELECT customer_id, provider, resource_id
+                FROM newest_inventories(window = {window:DateTime('UTC')})
+                WHERE status != 'terminated'
+            )
         GROUP BY customer_id, provider, resource_id, instance_uid
     )
     GROUP BY customer_id, provider, resource_id

@@ -150,6 +150,20 @@ def test_the_switch_splits_no_series(clickhouse: ClickHouse) -> None:
     }
 
 
+def test_latest_tells_what_has_totals_of_days_alone_as_long_as_it_is_listed(clickhouse: ClickHouse) -> None:
+    """Such as the size of a bucket: no window has a point of it but the one in which its day becomes known."""
+    publish(clickhouse, [("", "cpu", 0, 5)])
+    metric, day = replace(CPU, name="storage_used", period=86400), timedelta(days=1)
+    for window, value in ((NOW - 8 * Q - day, 1.0), (NOW - 8 * Q, 2.0)):
+        at = int((windows.floor_to(day, window) - day).timestamp())
+        series = [Series(resource(name), metric, "average", [at], [value], window) for name in ("bucket", "deleted")]
+        rows = performance_rows("acme", "aws", series, EARLY)
+        Writer(clickhouse, schema.PERFORMANCE).flush([SliceResult("acme", "aws", [window], SliceStatus.OK, rows=rows)])
+    inventoried(clickhouse, NOW, resource("m"), resource("bucket"))
+    told = {r["resource_id"]: (r["metric_value"], r["as_of"]) for r in read(clickhouse, "performance", "latest")}
+    assert told == {"m": (5, NOW), "bucket": (2, NOW - 8 * Q)}
+
+
 def test_what_has_no_uid_is_as_before(clickhouse: ClickHouse) -> None:
     publish(clickhouse, [("", "cpu", 0, 10), ("", "cpu", 5, 20)])
     for name, value in (("by_resource", "last_value"), ("latest", "metric_value")):
