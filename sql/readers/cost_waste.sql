@@ -18,7 +18,8 @@
 --
 -- monthly_amount: the mean of the days that were billed in the last 14 for 730 hours, else the newest estimate, at most a
 --   day old, for 730 hours. Of what is stopped the cheapest of the days that it was stopped all through, by at least 90 %
---   of their inventories and none that says otherwise, else the estimate since the newest inventory.
+--   of their inventories and none that says otherwise, where it is charged for on the newest of them that the bill of its
+--   account reaches; else the estimate since the newest inventory.
 --
 -- shows: window_start provider resource_type resource_name reason monthly_amount currency amount_from evidence status
 --   region as_of complete resource_id
@@ -179,7 +180,7 @@ typed AS
 stopped AS
 (
     SELECT
-        customer_id, provider, resource_id, as_of,
+        customer_id, provider, account_id, resource_id, as_of,
         resource_type IN ('compute', 'database', 'load_balancer', 'kubernetes', 'serverless') AS may_run
     FROM inventory
     WHERE status = 'stopped'
@@ -219,6 +220,21 @@ priced AS
     GROUP BY customer_id, provider, account_id, resource_id, currency
     HAVING estimate != 0
 ),
+newest_stopped AS
+(
+    SELECT customer_id, provider, account_id, resource_id, max(d.charge_day) AS newest_day
+    FROM days_stopped AS d
+    INNER JOIN stopped AS o USING (customer_id, provider, resource_id)
+    INNER JOIN
+    (
+        SELECT customer_id, provider, account_id, max(charge_day) AS until
+        FROM spent
+        WHERE is_billed
+        GROUP BY customer_id, provider, account_id
+    ) AS b USING (customer_id, provider, account_id)
+    WHERE d.charge_day <= b.until
+    GROUP BY customer_id, provider, account_id, resource_id
+),
 bills AS
 (
     SELECT
@@ -228,12 +244,13 @@ bills AS
         min(s.billed) AS least_billed,
         max(charge_day) AS last_billed
     FROM spent AS s
+    LEFT JOIN newest_stopped AS n USING (customer_id, provider, account_id, resource_id)
     WHERE is_billed
         AND ((customer_id, provider, resource_id) NOT IN
                 (SELECT customer_id, provider, resource_id FROM stopped WHERE may_run)
             OR (customer_id, provider, resource_id, charge_day) IN (SELECT * FROM days_stopped))
     GROUP BY customer_id, provider, account_id, resource_id, currency
-    HAVING total_billed > 0
+    HAVING total_billed > 0 AND last_billed >= any(n.newest_day)
 ),
 amounts AS
 (

@@ -151,7 +151,8 @@ MACHINES: dict[str, list[tuple[int, int, str | None]]] = {
     "euros": [(0, 96, "24")],
     "stopped-today": [(96, 0, "24")] * 5,
     "stopped-and-free": [*[(0, 96, None)] * 4, *[(96, 0, "24")] * 6],
-    "stopped-and-charged": [(0, 96, None), (0, 96, "6"), (0, 90, "7"), (50, 46, "3"), *[(96, 0, "24")] * 6],
+    "stopped-and-charged": [(0, 96, "6"), (0, 90, "7"), (50, 46, "3"), *[(96, 0, "24")] * 6],
+    "stopped-at-midnight": [(0, 96, None), (0, 96, "0.25"), *[(96, 0, "24")] * 6],  # of its last minutes
     "at-night": [(40, 56, "10")] * 10,
     "known-for-an-hour": [(0, 4, "20")],
 }
@@ -271,7 +272,7 @@ def test_what_a_stopped_machine_cost_while_it_ran_is_no_waste(waste: dict[str, R
     """The cheapest of the days on which it was stopped: those on which it ran for some time do not count."""
     row = waste["stopped-and-charged"]
     assert (row["monthly_amount"], row["amount_from"]) == (6 * Decimal(730) / 24, "billed")
-    assert f"billed on 2 days to {(TODAY - 2 * D).date()}" in row["evidence"]
+    assert f"billed on 2 days to {(TODAY - D).date()}" in row["evidence"]
 
 
 def test_an_estimate_of_nothing_is_no_amount(waste: dict[str, Row]) -> None:
