@@ -327,11 +327,17 @@ def test_a_customer_without_invoices_has_no_section_of_them() -> None:
 def test_a_score_that_nobody_gave_is_unknown() -> None:
     row: dict[str, Any] = {
         "period": "day", "provider": "aws", "application_id": LETTERS, "model_name": "m", "population": 3, "judged": 0,
-        "failures": 3, "over_budget": 0, "complete": True, "as_of": _AT,
+        "failures": 3, "over_budget": 0, "complete": True, "as_of": _AT, "judge_version": "v1",
     } | {f"{score}{end}": None for score in others.SCORES for end in ("", "_low", "_high")}  # fmt: skip
     section = others.quality(Answer([row]))
     assert all(words.UNKNOWN in plot.svg for plot in section.plots)
     assert words.UNKNOWN in section.tables[0].rows[0]
+    # An application on two clouds, and a judge that is new since noon: each figure says of which it is.
+    beside = [row, row | {"provider": "gcp"}, row | {"judge_version": "v2"}]
+    labels = re.findall(r">([^<]+judged[^<]*)<", others.quality(Answer(beside)).plots[0].svg)
+    assert {label.rpartition("(")[2] for label in labels} == {
+        "aws, 0 judged by v1)", "gcp, 0 judged by v1)", "aws, 0 judged by v2)",
+    }  # fmt: skip
 
 
 def test_what_is_out_of_the_ordinary_is_shown_the_furthest_first_and_an_unknown_size_as_such() -> None:

@@ -89,10 +89,12 @@ def quality(answer: Answer) -> Section:
         "hallucination and toxicity, less is better.",
         facts(rows),
     )
+    is_judge_new = len({row["judge_version"] for row in rows}) > 1
     for score in SCORES:
         shown = [
             plots.Interval(
-                f"{words.name(row['application_id'])}, {words.name(row['model_name'])} ({row['judged']} judged)",
+                f"{words.name(row['application_id'])}, {words.name(row['model_name'])} ({row['provider']}, "
+                f"{row['judged']} judged{' by ' + row['judge_version'] if is_judge_new else ''})",
                 *(row[f"{score}{end}"] for end in ("_low", "", "_high")),
             )
             for row in rows[:MOST_BARS]
@@ -105,7 +107,8 @@ def quality(answer: Answer) -> Section:
             written,
             [
                 ("provider", "provider", words.name), ("application", "application_id", words.name),
-                ("model", "model_name", words.name), ("answers", "population", words.number),
+                ("model", "model_name", words.name), ("version of the judge", "judge_version", words.name),
+                ("answers", "population", words.number),
                 ("judged", "judged", words.number), *((score, score, str) for score in SCORES),
                 ("judge failed", "failures", words.number), ("over budget", "over_budget", words.number), *AS_OF,
             ],
