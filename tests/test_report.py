@@ -19,10 +19,15 @@ import pytest
 
 from optiinfra_dagster.cli import main, report
 from optiinfra_dagster.model.errors import ConfigError, OptiInfraError, StorageError
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.reports import bills, costs, others, page, plots, words
 from optiinfra_dagster.reports.section import Answer
+from optiinfra_dagster.storage import schema
+from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.storage.reading import Query, as_records, read_rows
-from optiinfra_dagster.storage.sql import readers
+from optiinfra_dagster.storage.sql import read_sql, readers
+from optiinfra_dagster.storage.writer import Writer
+from tests.support.engines import kept_open
 from tests.support.pictured import FORMULA, LETTERS, NAMES, SCRIPT, TODAY, WINDOW, filled
 from tests.test_ui import browser
 
@@ -161,6 +166,24 @@ def test_gaps_and_failures_are_told_with_their_reasons(written: Path) -> None:
     said = "".join(Elements(written.read_text()).text)
     for part in ("agent missing", "no agent", "50.0 %", "azure resource: failed", "403 of"):
         assert part in said
+
+
+def test_a_collection_stands_as_its_newest_window_does(tmp_path: Path) -> None:
+    """Whatever came since of a backfill, or of the repair of an older window."""
+    clickhouse, older = kept_open(tmp_path / "clickhouse"), WINDOW - timedelta(days=2)
+    with clickhouse.session() as client:
+        for customer, status in (("acme", SliceStatus.FAILED), ("globex", SliceStatus.OK)):
+            backfilled = SliceStatus.OK if status is SliceStatus.FAILED else SliceStatus.FAILED
+            for window, of in ((WINDOW, status), (older, backfilled)):
+                error = "" if of is SliceStatus.OK else f"{window:%d} was refused"
+                Writer(clickhouse, schema.RESOURCE).flush([SliceResult(customer, "aws", [window], of, error=error)])
+        told = {
+            customer: fetch(client, read_sql("queries/report_slices"), {"customer": customer}).to_pylist()
+            for customer in ("acme", "globex")
+        }
+    assert [(row["status"], row["error"], row["published_window"]) for (row,) in told.values()] == [
+        ("failed", f"{WINDOW:%d} was refused", older), ("ok", "", WINDOW),
+    ]  # fmt: skip
 
 
 def test_a_reader_that_is_not_there_has_no_section(spine: Spine) -> None:
