@@ -206,6 +206,30 @@ def _outlook(account: str, **changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
+def test_an_account_of_which_a_period_tells_nothing_is_unknown_in_it() -> None:
+    """It has rows of other periods alone."""
+    row: dict[str, Any] = {
+        "provider": "aws", "currency": "USD", "period": "last_30_days", "amount": Decimal(5), "billed": Decimal(5),
+        "estimated": Decimal(0), "arriving": Decimal(0), "effective": None, "days": 29.5, "complete": True,
+        "as_of": _AT,
+    }  # fmt: skip
+    rows = [row | {"sub_account_id": name} for name in ("one", "two")]
+    rows.append(row | {"sub_account_id": "one", "period": "month_to_date", "days": 2.0})
+    rows.append(row | {"sub_account_id": "one", "currency": "EUR"})
+    section = costs.summary(Answer(rows))
+    figures = {(f.label, f.value): f.facts for f in section.figures}
+    assert list(figures) == [
+        ("the 30 days to yesterday", "5.00 EUR"),
+        ("month to date", "5.00 USD, and 1 of 2 unknown"), ("the 30 days to yesterday", "10.00 USD"),
+    ]  # fmt: skip
+    told = figures["month to date", "5.00 USD, and 1 of 2 unknown"]
+    assert told[1:] == ["0.0 days known of every account", "as of 2026-03-04 10:15Z, not complete: 1 of 2 rows"]
+    assert figures["the 30 days to yesterday", "10.00 USD"][1] == "29.5 days known of every account"
+    assert "not complete" in section.facts
+    unknown = [told[:5] for told in section.tables[0].rows if told[4] == words.UNKNOWN]
+    assert ["aws", "two", "month to date", "USD", words.UNKNOWN] in unknown
+
+
 @pytest.mark.parametrize(("back", "doubtful"), [(0, ["4"]), (1, ["4", "5"]), (3, ["2", "3", "4", "5"])])
 def test_the_last_day_is_today_also_where_nothing_of_it_is_known(
     back: int, doubtful: list[str], monkeypatch: pytest.MonkeyPatch

@@ -21,23 +21,24 @@ _AMOUNTS: Sequence[Column] = [(kind, kind, words.money) for kind in ("amount", "
 
 def summary(answer: Answer) -> Section:
     """What each account has cost, in each period."""
+    every = [*answer.rows, *_unknown_periods(answer.rows)]
     section = Section(
         "summary",
         "Cost",
         "The bill where a day has settled, else estimates from list prices. What is arriving, the bill's words on days "
         "that have not settled, is no part of an amount.",
-        facts([row for row in answer.rows if row["period"] != "today"]),  # which is never complete
+        facts([row for row in every if row["period"] != "today"]),  # which is never complete
     )
     names = {"month_to_date": "month to date", "last_30_days": "the 30 days to yesterday"}
-    for currency, of_currency in by(answer.rows, "currency").items():
+    for currency, of_currency in by(every, "currency").items():
         for period, title in names.items():
             rows = [row for row in of_currency if row["period"] == period]
-            if rows:
+            if any(row["as_of"] for row in rows):  # the reader says something of the period
                 section.figures.append(Figure(title, words.added(_amounts(rows), currency), _facts_of(rows)))
     section.tables.append(
         table(
             "By account",
-            [{**row, "period": row["period"].replace("_", " ")} for row in answer.rows],
+            [{**row, "period": row["period"].replace("_", " ")} for row in every],
             [
                 ("provider", "provider", words.name), ("account", "sub_account_id", words.name),
                 ("period", "period", words.name), ("currency", "currency", words.name), *_AMOUNTS,
@@ -241,6 +242,20 @@ def allocation(answer: Answer) -> Section:
         )
     )  # fmt: skip
     return section
+
+
+def _unknown_periods(rows: Sequence[Row]) -> list[Row]:
+    """The periods of which nothing is known of an account: the reader has no row of them."""
+    names = ("provider", "sub_account_id", "currency")
+    known = {(*(row[name] for name in names), row["period"]) for row in rows}
+    nothing: Row = {"effective": None, "amount": None, "days": 0.0, "as_of": None, "complete": False}
+    nothing |= dict.fromkeys(KINDS, Decimal(0))
+    return [
+        {**dict(zip(names, account, strict=True)), "period": period, **nothing}
+        for account in sorted({key[:3] for key in known})
+        for period in ("yesterday", "last_30_days", "month_to_date")
+        if (*account, period) not in known
+    ]
 
 
 def _amounts(rows: Iterable[Row]) -> list[Decimal | None]:
