@@ -31,8 +31,8 @@ class Ids:
             hashes.add(hash_of("trace", trace_id))
         number = self.names.setdefault(application, len(self.names))
         moment = round(timestamp.timestamp() * 1e6)
-        for one in hashes:
-            self.hashes.append(one)
+        for hashed in hashes:
+            self.hashes.append(hashed)
             self.interactions.append(own)
             self.moments.append(moment)
             self.applications.append(number)

@@ -42,7 +42,7 @@ W = windows.WINDOW
 MINUTE = timedelta(minutes=1)
 FIRST = morning()
 STEP = timedelta(seconds=170)  # of the clock: daemons are called silent after 300 s
-PATIENCE = 900.0  # real seconds for all that is going to end
+PATIENCE = 1800.0  # real seconds for all that is going to end: beside much other work, 900 were too few once
 DISK = 3 * 2**30  # bytes of the small disk: less than 1 GiB free is told
 AWAY = timedelta(minutes=43)  # of the power cut and the jump: the oldest inventories missed cannot be taken any more
 CLOSING = 3  # windows after the last event, in which all that can be mended is
