@@ -249,6 +249,19 @@ def test_encodings_and_containers_change_nothing(name: str, make: Callable[..., 
     assert sums(other) == {(DAY, plain.charges[0].currency): Decimal(3)}
 
 
+@pytest.mark.parametrize("marks", ["", "\ufeff"])  # Cost Management has written one before the first row as well
+@pytest.mark.parametrize(("header", "row"), [("", ""), (",", ","), (",", ""), ("", ","), (",,", ",")])
+@pytest.mark.parametrize("make", [gzip.compress, bytes])
+def test_lines_may_end_with_a_comma_and_begin_with_a_mark(
+    make: Callable[[bytes], bytes], header: str, row: str, marks: str
+) -> None:
+    rows = [azure(), azure()]
+    first, *others = text_of(rows).splitlines()
+    text = "\r\n".join((marks + first + header, marks + others[0] + row, others[1] + row, ""))
+    bill = bill_of(make(text.encode()))
+    assert (bill.charges, bill.problems) == (bill_of(text_of(rows)).charges, [])
+
+
 @pytest.mark.parametrize("make", [focus, cur, azure])
 def test_parquet_says_the_same_as_csv(make: Callable[..., Row]) -> None:
     rows = [make(), make()]
@@ -374,6 +387,19 @@ def test_empty_words_are_null(empty: str) -> None:
 )  # fmt: skip
 def test_days_are_known_in_every_spelling(text: str) -> None:
     assert [c.day for c in bill_of(text_of([focus(ChargePeriodStart=text)])).charges] == [DAY]
+
+
+@pytest.mark.parametrize(
+    ("text", "region"),
+    [
+        ("EastUS2", "eastus2"), ("US East 2", "eastus2"), ("US North Central", "northcentralus"),
+        ("EU West", "westeurope"), ("AP Southeast", "southeastasia"), ("IN Central", "centralindia"),
+        ("JA East", "japaneast"), ("DE West Central", "germanywestcentral"), ("UK South", "uksouth"),
+        ("AU Central 2", "australiacentral2"), ("Unassigned", ""), ("Global", "global"), ("Zone 1", "zone1"),
+    ],
+)  # fmt: skip
+def test_a_region_of_azure_has_one_id_however_it_is_written(text: str, region: str) -> None:
+    assert [c.region_id for c in bill_of(text_of([azure(ResourceLocation=text)])).charges] == [region]
 
 
 def test_columns_without_a_value_in_the_whole_file_are_null() -> None:

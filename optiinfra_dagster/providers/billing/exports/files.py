@@ -11,7 +11,7 @@ import gzip
 import io
 import shutil
 import tempfile
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -99,9 +99,9 @@ def _columns(stream: io.BufferedReader, stack: ExitStack) -> Columns:
 class _Source(io.RawIOBase):
     """Any object with `read(size)` as a raw stream; what it raises becomes a CloudError."""
 
-    def __init__(self, source: Any) -> None:
+    def __init__(self, source: Any, rest: bytes = b"") -> None:
         self._source = source
-        self._rest = b""
+        self._rest = rest  # that was read of it already
 
     def readable(self) -> bool:
         return True
@@ -186,6 +186,15 @@ def _csv(stream: io.BufferedReader) -> Columns:
     text = text.lstrip("\ufeff").rstrip("\r\n")
     delimiter = max(",;\t|", key=text.count)
     names = next(csv.reader([text], delimiter=delimiter), [])
+    first = stream.readline(_LONGEST_HEADER)
+    stream = io.BufferedReader(_Source(stream, first), 1 << 20)
+    with suppress(csv.Error):  # as of a longer value than Python's reader takes
+        row = next(csv.reader([first.decode(encoding, "ignore")], delimiter=delimiter), names)
+        # Of header and rows, one may end with delimiters that the other has not.
+        if not any(row[len(names) :]):
+            names += row[len(names) :]
+        if not any(names[len(row) :]):
+            names = names[: len(row)]
 
     def read(wanted: Sequence[int]) -> Iterator[list[pa.Array]]:
         if not stream.peek(1).strip(b"\0"):

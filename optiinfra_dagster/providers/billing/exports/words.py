@@ -104,9 +104,27 @@ def sub_account(text: str) -> str:
     return "" if text == _NO_ID else text.casefold()
 
 
+# What Azure writes in place of a region, and the countries and continents in its names of before, such as `US East 2`.
+_NO_REGIONS = {"unassigned", "unknown", "n/a"}
+_OF_BEFORE = re.compile(r"([a-z]{2})((?: (?:north|south|east|west|central|northeast|southeast))+)(?: (\d))?")
+_AREAS = {
+    "us": "{}us", "eu": "{}europe", "ap": "{}asia", "in": "{}india",
+    "ae": "uae{}", "at": "austria{}", "au": "australia{}", "be": "belgium{}", "br": "brazil{}", "ca": "canada{}",
+    "ch": "switzerland{}", "cl": "chile{}", "cn": "china{}", "de": "germany{}", "dk": "denmark{}", "es": "spain{}",
+    "fi": "finland{}", "fr": "france{}", "gr": "greece{}", "id": "indonesia{}", "il": "israel{}", "it": "italy{}",
+    "ja": "japan{}", "kr": "korea{}", "mx": "mexico{}", "my": "malaysia{}", "no": "norway{}", "nz": "newzealand{}",
+    "pl": "poland{}", "qa": "qatar{}", "sa": "saudiarabia{}", "se": "sweden{}", "tw": "taiwan{}", "uk": "uk{}",
+    "za": "southafrica{}",
+}  # fmt: skip
+
+
 def region_id(text: str) -> str:
-    """A region's id: Azure spells `westeurope` also `WestEurope` and `West Europe`."""
-    return text.casefold().replace(" ", "")
+    """A region's id: Azure spells `westeurope` also `WestEurope`, `West Europe` and `EU West`."""
+    text = text.casefold()
+    before = _OF_BEFORE.fullmatch(text)
+    if before and before[1] in _AREAS:
+        return _AREAS[before[1]].format(before[2].replace(" ", "")) + (before[3] or "")
+    return "" if text in _NO_REGIONS else text.replace(" ", "")
 
 
 def service_of(text: str) -> str:
