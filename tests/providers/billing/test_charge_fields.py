@@ -70,6 +70,25 @@ def test_focus_tells_every_field() -> None:
     assert told(charge_of(FOCUS)) == FOCUS_TOLD
 
 
+@pytest.mark.parametrize(
+    ("change", "costs"),
+    [
+        ({"ListCost": "0"}, ("1", None, "1.7")),
+        ({"ListCost": "0", "ContractedCost": "0"}, ("1", None, None)),
+        ({"EffectiveCost": "0.00"}, (None, "2", "1.7")),
+        ({"BilledCost": "0", "ListCost": "0"}, ("1", None, "1.7")),  # of what a commitment covers
+        ({"BilledCost": "-1.5", "ListCost": "0"}, ("1", None, "1.7")),
+        ({"BilledCost": "0", "EffectiveCost": "0", "ListCost": "0", "ContractedCost": "0"}, ("0", "0", "0")),
+        ({"BilledCost": "0", "ListCost": "0", "CommitmentDiscountStatus": "Unused"}, ("1", "0", "1.7")),
+        ({"ChargeCategory": "Purchase", "EffectiveCost": "0"}, ("0", "2", "1.7")),
+    ],
+)
+def test_usage_that_costs_something_has_no_price_of_nothing(change: Row, costs: tuple[str | None, ...]) -> None:
+    for charge in (charge_of(FOCUS | change), bill_of(parquet_of([FOCUS | change])).charges[0]):
+        found = charge.effective_cost, charge.list_cost, charge.contracted_cost
+        assert found == tuple(cost and Decimal(cost) for cost in costs)
+
+
 def test_focus_of_parquet_has_tags_in_a_map_and_times_as_times() -> None:
     row = FOCUS | {"Tags": [("team", "x"), ("env", "prod")]}
     kinds = {"Tags": pa.map_(pa.string(), pa.string())}
@@ -222,6 +241,35 @@ def test_what_commitments_cost_when_they_are_used_is_told_beside_what_was_charge
     assert sum(charge.effective_cost or 0 for charge in charges) == Decimal("33.95")
     lost = [charge.effective_cost for charge in charges if charge.commitment_status == "Unused"]
     assert sorted(cost for cost in lost if cost is not None) == [Decimal("0.75"), Decimal(1)]
+
+
+@pytest.mark.parametrize("public", ["", "0", "-10"])
+def test_what_a_negation_takes_back_is_worth_what_it_was(public: str) -> None:
+    """What a savings plan covers has its list price once, and the negation of its charge by demand none."""
+    of_plan = {"savings_plan_savings_plan_a_r_n": "arn:aws:savingsplans::1:savingsplan/a", "bill_invoice_id": ""}
+    covered = cur(
+        line_item_line_item_type="SavingsPlanCoveredUsage", line_item_unblended_cost="10",
+        line_item_net_unblended_cost="9", pricing_public_on_demand_cost="10",
+        savings_plan_savings_plan_effective_cost="7", **of_plan,
+    )  # fmt: skip
+    negation = covered | {
+        "line_item_line_item_type": "SavingsPlanNegation", "line_item_unblended_cost": "-10",
+        "line_item_net_unblended_cost": "-9", "pricing_public_on_demand_cost": public,
+        "savings_plan_savings_plan_effective_cost": "",
+    }  # fmt: skip
+    for rows in (
+        [covered, negation],
+        [{k: v for k, v in row.items() if "effective" not in k} for row in (covered, negation)],
+    ):
+        charges = bill_of(text_of(rows)).charges
+        assert [sum(charge.amount for charge in charges)] == [0]
+        assert sorted((charge.list_cost, charge.contracted_cost) for charge in charges) == [(0, 0), (10, 9)]
+
+
+def test_what_a_report_has_no_price_of_has_none() -> None:
+    """As of products of the marketplace, whose usage costs something."""
+    assert charge_of(cur(pricing_public_on_demand_cost="0")).list_cost is None
+    assert charge_of(cur(pricing_public_on_demand_cost="0", line_item_unblended_cost="0")).list_cost == 0
 
 
 # --- Azure ------------------------------------------------------------------------------------------------------------

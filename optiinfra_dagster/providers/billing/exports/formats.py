@@ -26,13 +26,15 @@ class Format:
     """A format of billing exports.
 
     A header with one of `marks` is of this format. `columns` tells, for each of our fields, the columns that hold it:
-    for amounts and days the first that the file has, for words the first that is not empty in the row.
+    for amounts and days the first that the file has, for words the first that is not empty in the row. A cost of
+    `zeros` is not known where it is 0 and the row's other costs are not.
     """
 
     name: str
     marks: tuple[str, ...]
     columns: Mapping[str, tuple[str, ...]]
     required: tuple[str, ...] = ("day", "amount", "currency", "service", "sub_account")
+    zeros: tuple[str, ...] = ()
 
 
 _SELLERS = ("PublisherName", "ServiceProviderName")  # the second since FOCUS 1.3
@@ -84,6 +86,7 @@ FOCUS = Format(
         "tags": ("Tags",),
     },
     ("day", "amount", "currency", "service", "sub_account", "category"),
+    zeros=("effective", "list", "contracted"),
 )
 
 # reservation_* and savings_plan_* are what `effective` is made of, and split_line_item_* what a container has of the
@@ -141,6 +144,7 @@ CUR = Format(
         "sp_used": ("savings_plan_used_commitment",),
     },
     ("day", "amount", "currency", "service", "sub_account", "category"),
+    zeros=("list",),
 )  # fmt: skip
 
 AZURE = Format(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from optiinfra_dagster.providers.billing.exports.sums import Words, coded
 from optiinfra_dagster.providers.billing.exports.words import ENTRY, PAIR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 ColumnChunks = dict[str, list[pa.Array]]
 """The arrays of each of our fields in a batch of rows."""
@@ -41,10 +43,22 @@ class Amortization:
         self._line_types, self._pricing = Words(formats.canonical), Words(formats.canonical)
         self.found = self._actual = False
 
-    def of_report(self, held: ColumnChunks, amount: pa.Array) -> pa.Array:
-        """CUR: the amortized cost, by the formula of the CUR queries of AWS' Well-Architected Labs."""
+    def of_report(self, held: ColumnChunks, amounts: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
+        """CUR: the amortized cost, by the formula of the CUR queries of AWS' Well-Architected Labs, and prices.
+
+        A negation takes back what was charged by demand for what a savings plan covers, and not what that is worth.
+        """
+        amount = amounts["amount"]
         types = self._line_types.codes(list(map(coded, held["category"])), len(amount))
         of_type = {word: types == code for code, word in enumerate(self._line_types.values)}
+        negation = pa.array(of_type.get("savingsplannegation", np.zeros(len(amount), bool)))
+        made = {
+            name: pc.if_else(negation, pa.scalar(Decimal(0), amounts[name].type), amounts[name])
+            for name in ("list", "contracted")
+            if name in amounts
+        }
+        if not (held.get("ri_effective") or held.get("sp_effective")):
+            return made
         nothing = pa.nulls(len(amount), NARROW)
         zero = pc.fill_null(nothing, 0)
 
@@ -65,10 +79,10 @@ class Amortization:
         effective = amount
         for word, make in makers.items():
             if word in of_type and of_type[word].any():
-                made, where = make(), pa.array(of_type[word])
-                same = made.type == effective.type
-                effective = pc.if_else(where, made, effective) if same else exactly(pc.if_else, where, made, effective)
-        return effective
+                own, where = make(), pa.array(of_type[word])
+                same = own.type == effective.type
+                effective = pc.if_else(where, own, effective) if same else exactly(pc.if_else, where, own, effective)
+        return made | {"effective": effective}
 
     def look(self, held: ColumnChunks, amount: pa.Array, codes: dict[str, Any]) -> None:
         """Azure: note whether the rows are of actual or of amortized costs; the two have the same header.
@@ -95,6 +109,23 @@ class Amortization:
                 "the files have both actual costs (purchases of reservations) and amortized costs (reservations spread "
                 "over usage): the same costs would be counted twice. Keep the export of actual costs in this folder.",
             )
+
+
+def without_zeros(amounts: Mapping[str, pa.Array], names: Sequence[str], usage: Any) -> dict[str, pa.Array]:
+    """The named costs, unknown where they are 0 and the row is of usage that costs something.
+
+    Cost Management writes 0 for list and contracted costs that it does not know.
+    """
+
+    def is_zero(name: str) -> pa.Array:
+        return pc.fill_null(pc.equal(amounts[name], pa.scalar(0)), fill_value=True)
+
+    told = dict[str, pa.Array]()
+    for name in (name for name in names if name in amounts):
+        others = ["amount", *(["effective"] if name != "effective" and "effective" in amounts else [])]
+        costs = pc.invert(reduce(pc.and_, map(is_zero, others)))
+        told[name] = pc.if_else(pc.and_(pc.and_(is_zero(name), costs), pa.array(usage)), None, amounts[name])
+    return told
 
 
 def priced(held: ColumnChunks, price_of: str, amount: pa.Array, quantity: pa.Array) -> pa.Array:

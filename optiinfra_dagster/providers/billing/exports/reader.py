@@ -257,8 +257,15 @@ class Reader:
             if held.get(name):
                 same = name != _QUANTITIES[0] and held[name][0] is (held.get(_QUANTITIES[0]) or [None])[0]
                 amounts[name] = amounts[_QUANTITIES[0]] if same else quantities(held[name][0])
-        if held.get("ri_effective") or held.get("sp_effective"):
-            amounts["effective"] = self._amortization.of_report(held, amounts["amount"])
+        layout = self._layout[0] if self._layout else formats.FOCUS
+        if layout.zeros:
+            status = self._words["commitment_status"]
+            used = (codes["category"] == self._words["category"].code(Category.USAGE)) & (
+                codes["commitment_status"] != status.code("Unused")
+            )
+            amounts |= own_ways.without_zeros(amounts, layout.zeros, used)
+        if layout is formats.CUR:
+            amounts |= self._amortization.of_report(held, amounts)
         if held.get("pricing"):
             self._amortization.look(held, amounts["amount"], codes)
         for name, price_of in (("list", "list_price"), ("contracted", "contracted_price")):
