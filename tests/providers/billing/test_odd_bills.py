@@ -94,6 +94,19 @@ def test_what_costs_nothing_needs_no_currency_and_a_credit_does() -> None:
     assert (bill.charges, "currency" in bill.problems[0].message) == ([], True)
 
 
+def test_rows_of_an_export_without_a_cost_are_left_out_and_told() -> None:
+    rows = [exports.focus(), exports.focus(BilledCost=""), exports.focus(BilledCost="NULL", ServiceName="Other")]
+    bill = bill_of(text_of(rows))
+    assert [charge.amount for charge in bill.charges] == [Decimal("1.5")]
+    assert bill.read == {"export": [DAY]}
+    (problem,) = bill.problems
+    assert (problem.cause, problem.account_id) == (Cause.INCOMPLETE, "export")
+    assert "2 rows have no cost" in problem.message
+    assert "1 row has no cost" in bill_of(text_of(rows[:2])).problems[0].message
+    of_another = exports.focus(BilledCost="", ProviderName="Oracle")
+    assert bill_of(text_of([rows[0], of_another]), provider=("aws",)).problems == []
+
+
 def test_a_row_is_of_a_provider_by_any_of_its_names() -> None:
     row = {name: value for name, value in exports.focus().items() if name != "ProviderName"}
     names = [("Snowflake", "Amazon Web Services EMEA SARL"), ("AWS", "A reseller"), ("Oracle", "Oracle")]

@@ -75,6 +75,7 @@ class ExportSums:
         self._odd = [BECAUSE.index(because) + 1 for because in OF_ODD_DAYS]
         self._periods: set[int] = set()
         self.rows: dict[str, int] = {}  # of the charges, by provider
+        self.without_cost = 0  # rows that would be charges
 
     def add(
         self, codes: dict[str, Any], days: Any, amounts: Mapping[str, pa.Array], because: Any, rows: int = 1
@@ -98,6 +99,7 @@ class ExportSums:
             count = int(np.count_nonzero(mine))
         if not count:
             return
+        self.without_cost += columns["amount"].null_count
         columns |= {name: pa.nulls(count, NARROW) for name in AMOUNTS if name not in amounts}
         self._sums.add({**columns, "line": self._lines.numbers(columns, count)})
 

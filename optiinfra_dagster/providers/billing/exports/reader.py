@@ -398,6 +398,10 @@ class Reader:
             bill.totals = self._sums.totals(statement.source_id)
             bill.left_out = self._sums.left_out(statement.source_id)
         self.rows = self._sums.rows
+        if count := self._sums.without_cost:
+            told = "1 row has" if count == 1 else f"{count:,} rows have"
+            text = f"{told} no cost: what that is of is left out. Run the export again, or ask its cloud why"
+            self.problems.append(Problem(statement.source_id, "", "", Cause.INCOMPLETE, text))
         days = self._days_read()
         bill.read = {statement.source_id: days}
         bill.periods = {statement.source_id: {statement.period} if statement.period else self._sums.periods()}
