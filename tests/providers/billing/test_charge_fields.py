@@ -95,6 +95,22 @@ def test_focus_of_parquet_has_tags_in_a_map_and_times_as_times() -> None:
     assert told(charge_of(row, **kinds)) == FOCUS_TOLD
 
 
+@pytest.mark.parametrize(
+    ("subcategory", "told_of_it"),
+    [
+        ("Used Commitment", ("Used", "")), ("Unused Commitment", ("Unused", "")), ("On-Demand", ("", "")),
+        ("Refund", ("", CORRECTION)), ("Rounding Error", ("", "")),
+    ],
+)  # fmt: skip
+def test_the_preview_of_focus_tells_of_commitments_and_refunds_in_a_subcategory(
+    subcategory: str, told_of_it: tuple[str, str]
+) -> None:
+    row = {k: v for k, v in FOCUS.items() if k not in {"CommitmentDiscountStatus", "ChargeClass"}}
+    charge = charge_of(row | {"ChargeSubcategory": subcategory, "PricingCategory": "Commitment-Based"})
+    assert (charge.commitment_status, charge.charge_class) == told_of_it
+    assert charge.pricing_category == "Committed"
+
+
 @pytest.mark.parametrize("without", [("ProviderName",), ("ProviderName", "PublisherName")])
 def test_names_of_providers_since_focus_1_3(without: tuple[str, ...]) -> None:
     row = FOCUS | {"ServiceProviderName": "MongoDB", "HostProviderName": "AWS"}
@@ -332,6 +348,23 @@ def test_azures_retail_price_is_a_list_cost_in_the_currency_of_the_bill(
     change: dict[str, str], listed: Decimal | None
 ) -> None:
     assert charge_of(AZURE | change).list_cost == listed
+
+
+@pytest.mark.parametrize(
+    ("change", "listed"),
+    [
+        ({}, Decimal("1.9")),
+        ({"paygCostInBillingCurrency": "0"}, None),  # of what was bought
+        ({"paygCostInBillingCurrency": "0", "CostInBillingCurrency": "0"}, Decimal(0)),
+        ({"paygCostInBillingCurrency": ""}, None),
+        ({"PricingCurrency": "EUR", "PayGPrice": "99"}, Decimal("1.9")),
+    ],
+)
+def test_a_customer_agreement_tells_the_list_cost_in_the_currency_of_the_bill(
+    change: dict[str, str], listed: Decimal | None
+) -> None:
+    row = AZURE | {"PricingCurrency": "USD", "paygCostInBillingCurrency": "1.9", "paygCostInUsd": "2.1"}
+    assert charge_of(row | change).list_cost == listed
 
 
 def test_a_refund_corrects() -> None:

@@ -68,7 +68,7 @@ FOCUS = Format(
         "zone": ("AvailabilityZone",),
         "resource": ("ResourceId",),
         "category": ("ChargeCategory",),
-        "class": ("ChargeClass",),
+        "class": ("ChargeClass", "ChargeSubcategory"),  # the second of 1.0-preview, which Azure still writes
         "frequency": ("ChargeFrequency",),
         "usage": ("x_UsageType", "x_SkuMeterName", "ChargeDescription"),
         "kind": ("ResourceType", "ServiceSubcategory", "ServiceCategory"),
@@ -82,7 +82,7 @@ FOCUS = Format(
         "pricing_category": ("PricingCategory",),
         "commitment": ("CommitmentDiscountId",),
         "commitment_type": ("CommitmentDiscountType",),
-        "commitment_status": ("CommitmentDiscountStatus",),
+        "commitment_status": ("CommitmentDiscountStatus", "ChargeSubcategory"),
         "tags": ("Tags",),
     },
     ("day", "amount", "currency", "service", "sub_account", "category"),
@@ -154,6 +154,7 @@ AZURE = Format(
         "day": ("Date", "UsageDateTime", "UsageDate"),
         "period": ("BillingPeriodStartDate",),
         "amount": ("CostInBillingCurrency", "Cost", "PreTaxCost", "ExtendedCost"),
+        "list": ("PaygCostInBillingCurrency",),
         "list_price": ("PayGPrice",),
         "contracted_price": ("UnitPrice",),
         "pricing_currency": ("PricingCurrency",),
@@ -189,6 +190,7 @@ AZURE = Format(
         "commitment_status": ("ChargeType", "PricingModel"),
         "tags": ("Tags",),
     },
+    zeros=("list",),
 )
 
 GCP = Format(

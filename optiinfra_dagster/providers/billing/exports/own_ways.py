@@ -111,8 +111,8 @@ class Amortization:
             )
 
 
-def without_zeros(amounts: Mapping[str, pa.Array], names: Sequence[str], usage: Any) -> dict[str, pa.Array]:
-    """The named costs, unknown where they are 0 and the row is of usage that costs something.
+def without_zeros(amounts: Mapping[str, pa.Array], names: Sequence[str], where: Any) -> dict[str, pa.Array]:
+    """The named costs, unknown in those of the rows `where` they are 0 and others are not.
 
     Cost Management writes 0 for list and contracted costs that it does not know.
     """
@@ -124,7 +124,7 @@ def without_zeros(amounts: Mapping[str, pa.Array], names: Sequence[str], usage: 
     for name in (name for name in names if name in amounts):
         others = ["amount", *(["effective"] if name != "effective" and "effective" in amounts else [])]
         costs = pc.invert(reduce(pc.and_, map(is_zero, others)))
-        told[name] = pc.if_else(pc.and_(pc.and_(is_zero(name), costs), pa.array(usage)), None, amounts[name])
+        told[name] = pc.if_else(pc.and_(pc.and_(is_zero(name), costs), pa.array(where)), None, amounts[name])
     return told
 
 

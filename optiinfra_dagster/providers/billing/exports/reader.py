@@ -259,17 +259,18 @@ class Reader:
                 amounts[name] = amounts[_QUANTITIES[0]] if same else quantities(held[name][0])
         layout = self._layout[0] if self._layout else formats.FOCUS
         if layout.zeros:
-            status = self._words["commitment_status"]
-            used = (codes["category"] == self._words["category"].code(Category.USAGE)) & (
-                codes["commitment_status"] != status.code("Unused")
+            usage = (codes["category"] == self._words["category"].code(Category.USAGE)) & (
+                codes["commitment_status"] != self._words["commitment_status"].code("Unused")
             )
-            amounts |= own_ways.without_zeros(amounts, layout.zeros, used)
+            # Cost Management has no price of what was bought, either.
+            where = np.ones_like(usage) if layout is formats.AZURE else usage
+            amounts |= own_ways.without_zeros(amounts, layout.zeros, where)
         if layout is formats.CUR:
             amounts |= self._amortization.of_report(held, amounts)
         if held.get("pricing"):
             self._amortization.look(held, amounts["amount"], codes)
         for name, price_of in (("list", "list_price"), ("contracted", "contracted_price")):
-            if held.get(price_of) and "pricing_quantity" in amounts:
+            if held.get(price_of) and "pricing_quantity" in amounts and name not in amounts:
                 amounts[name] = own_ways.priced(held, price_of, amounts["amount"], amounts["pricing_quantity"])
         if held.get("credits"):  # Google Cloud spreads nothing over time: what is paid is what running costs
             amounts["effective"] = amounts["amount"]

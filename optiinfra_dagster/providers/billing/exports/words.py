@@ -31,7 +31,7 @@ _PRICED_AS = {
     **dict.fromkeys(
         (
             "discountedusage", "savingsplancoveredusage", "rifee", "savingsplanrecurringfee", "savingsplanupfrontfee",
-            "savingsplannegation", "reserved", "reservation", "savingsplan", "committed",
+            "savingsplannegation", "reserved", "reservation", "savingsplan", "committed", "commitmentbased",
         ),
         "Committed",
     ),
@@ -40,8 +40,13 @@ _PRICED_AS = {
 }  # fmt: skip
 # The fee of a commitment is what was not used of it, once its use was taken off: so its effective cost is made.
 _USE_OF = {
-    **dict.fromkeys(("used", "discountedusage", "savingsplancoveredusage", "reservation", "savingsplan"), "Used"),
-    **dict.fromkeys(("unused", "rifee", "savingsplanrecurringfee", "unusedreservation", "unusedsavingsplan"), "Unused"),
+    **dict.fromkeys(
+        ("used", "usedcommitment", "discountedusage", "savingsplancoveredusage", "reservation", "savingsplan"), "Used"
+    ),
+    **dict.fromkeys(
+        ("unused", "unusedcommitment", "rifee", "savingsplanrecurringfee", "unusedreservation", "unusedsavingsplan"),
+        "Unused",
+    ),
 }
 _NO_ID = "00000000-0000-0000-0000-000000000000"  # Azure's, where a charge is of no subscription
 
