@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +35,7 @@ from optiinfra_dagster.providers.azure.errors import explained
 from optiinfra_dagster.providers.azure.services.virtual_machines import VIRTUAL_MACHINES
 from optiinfra_dagster.providers.azure.transport import RestClient, Transport, calling
 from optiinfra_dagster.providers.paging import PageGuard
+from optiinfra_dagster.providers.parsing import as_datetime
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -166,8 +168,9 @@ _CORES = re.compile(r"(?:(\d+) )?vCore", re.IGNORECASE)
 def price_of(region: str, key: str, items: Iterable[Mapping[str, Any]]) -> Price | None:
     """The price of a key among items of the list; None where there is none, or more than one that may be meant."""
     rates: dict[_Rank, set[tuple[Decimal, str]]] = defaultdict(set)  # hourly, with their currencies
+    now = datetime.now(UTC)
     for item in items:
-        hourly = _hourly(item)
+        hourly = _hourly(item) if _holds(item, now) else None
         rank = None if hourly is None else _rank(item, region, *key.split(" | "))
         if hourly is not None and rank is not None:
             rates[rank].add((hourly / rank.cores, str(item.get("currencyCode"))))
@@ -188,6 +191,12 @@ class _Rank(NamedTuple):
     secondary: bool  # it is no primary meter
     more: bool  # its product's name says more than ours
     cores: int  # that it is the price of
+
+
+def _holds(item: Mapping[str, Any], now: datetime) -> bool:
+    """False for a price that was announced, or that another one took the place of."""
+    start, end = (as_datetime(item.get(f"effective{which}Date")) for which in ("Start", "End"))
+    return (start is None or start <= now) and (end is None or now < end)
 
 
 def _hourly(item: Mapping[str, Any]) -> Decimal | None:

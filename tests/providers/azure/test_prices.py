@@ -128,6 +128,9 @@ def item(price: str, **more: Any) -> dict[str, Any]:
         ([item("5", unitOfMeasure="1 Fortnight"), item("5", retailPrice=None)], "0.2"),
         ([item("0.2")], "0.2"),
         ([item("0.21")], None),
+        ([item("0.21", effectiveStartDate="2099-01-01T00:00:00Z")], "0.2"),  # announced
+        ([item("0.19", effectiveStartDate="2020-01-01T00:00:00Z", effectiveEndDate="2026-01-01T00:00:00Z")], "0.2"),
+        ([item("0.21", effectiveStartDate="2026-01-01T00:00:00Z", effectiveEndDate="2099-01-01T00:00:00Z")], None),
     ],
 )
 def test_of_many_items_the_one_that_is_meant_counts(others: list[dict[str, Any]], hourly: str | None) -> None:
