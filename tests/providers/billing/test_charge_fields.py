@@ -193,6 +193,7 @@ def test_a_legacy_report_has_a_column_for_each_tag() -> None:
         ("RIFee", Category.PURCHASE, "", "Recurring", "Committed", "Unused"),
         ("SavingsPlanRecurringFee", Category.PURCHASE, "", "Recurring", "Committed", "Unused"),
         ("SavingsPlanUpfrontFee", Category.PURCHASE, "", "One-Time", "Committed", ""),
+        ("FlatRateSubscription", Category.PURCHASE, "", "Recurring", "Standard", ""),
         ("Refund", Category.ADJUSTMENT, CORRECTION, "", "Standard", ""),
         ("Tax", Category.TAX, "", "", "Standard", ""),
     ],
@@ -280,6 +281,27 @@ def test_what_a_negation_takes_back_is_worth_what_it_was(public: str) -> None:
         charges = bill_of(text_of(rows)).charges
         assert [sum(charge.amount for charge in charges)] == [0]
         assert sorted((charge.list_cost, charge.contracted_cost) for charge in charges) == [(0, 0), (10, 9)]
+
+
+@pytest.mark.parametrize("make", [text_of, parquet_of])
+@pytest.mark.parametrize("discount", ["-1", "1"])  # the net cost tells its sign
+def test_discounts_are_credits_whether_they_are_told_in_columns_or_in_lines(make: Any, discount: str) -> None:
+    row = cur(line_item_resource_id="i-1", pricing_public_on_demand_cost="12", resource_tags='{"user_team":"x"}')
+    usage = row | {"line_item_unblended_cost": "10", "line_item_net_unblended_cost": "9"}
+    line = row | {"line_item_line_item_type": "EdpDiscount", "line_item_unblended_cost": "-1"}
+    in_columns = [usage | {"discount_total_discount": discount}]
+    in_both = [*in_columns, line | {"line_item_net_unblended_cost": "0", "discount_total_discount": "0"}]
+
+    for rows in (in_columns, in_both):
+        bill = bill_of(make(rows))
+        assert {c.category: (c.amount, c.resource_id, c.tags) for c in bill.charges} == {
+            Category.USAGE: (10, "i-1", '{"team":"x"}'),
+            Category.CREDIT: (-1, "i-1", '{"team":"x"}'),
+        }
+        assert [total.amount for total in bill.totals] == [9]
+    (credit,) = [c for c in bill_of(make(in_columns)).charges if c.category == Category.CREDIT]
+    assert (credit.effective_cost, credit.list_cost, credit.pricing_quantity) == (-1, 0, None)
+    assert (credit.charge_frequency, credit.pricing_category, credit.commitment_status) == ("", "", "")
 
 
 def test_what_a_report_has_no_price_of_has_none() -> None:

@@ -27,7 +27,7 @@ MAP = pa.map_(pa.string(), pa.string())
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a statement, whatever the layout; `credits` are of Google Cloud only."""
+    """A line of a statement, whatever the layout; `credits` are of those that tell in a column what is taken off."""
 
     account: str
     day: date
@@ -77,6 +77,14 @@ def cur_row(line: Line) -> Row:
         line_item_line_item_type=_CUR_TYPES.get(line.kind, line.kind), product='{"product_name":"Amazon EC2"}',
         resource_tags='{"user_team":"x"}', split_line_item_parent_resource_id="", line_item_usage_amount="1",
     )  # fmt: skip
+
+
+def discounted_row(line: Line) -> Row:
+    """As a Data Export has it without "manual discount compatibility"."""
+    return cur_row(line) | {
+        "line_item_net_unblended_cost": str(line.cost + sum(line.credits)) if line.credits else "",
+        "discount_total_discount": str(sum(line.credits)),
+    }
 
 
 _LEGACY = {
@@ -136,6 +144,7 @@ LAYOUTS: dict[str, Layout] = {
     "FOCUS in Parquet": (focus_row, parquet),
     "CUR 2.0 in CSV": (cur_row, text),
     "CUR 2.0 in Parquet": (cur_row, parquet),
+    "CUR 2.0 with discounts in columns": (discounted_row, text),
     "legacy CUR in CSV": (legacy_row, text),
     "Azure in CSV": (azure_row, text),
     "Google Cloud in CSV": (gcp_row, text),
@@ -181,7 +190,7 @@ def test_charges_and_what_was_left_out_are_the_statement(
     wanted, left, charged, found_left = (defaultdict[tuple[str, ...], Decimal](Decimal) for _ in range(4))
     with localcontext(EXACT):
         for line in drawn:
-            amount = line.cost + (sum(line.credits) if layout.startswith("Google") else 0)
+            amount = line.cost + (sum(line.credits) if layout.startswith("Google") or "discounts" in layout else 0)
             account, because = line.account or PAYER, left_out_because(line, over, account_charges, names)
             if because is None:
                 wanted[account, line.day.isoformat(), line.currency] += amount

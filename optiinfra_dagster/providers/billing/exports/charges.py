@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -70,12 +71,26 @@ class ExportSums:
         self.words = {name: Words(spelled.get(name, str)) for name in names}
         self.numbers = {name: Numbers() for name in NUMBERS}
         self._lines = Lines((*names, *NUMBERS))
+        self._odd = [BECAUSE.index(because) + 1 for because in OF_ODD_DAYS]
+        self._begin()
+
+    def _begin(self) -> None:
         self._sums, self._totals = Sums(("line", "day"), AMOUNTS), Sums(("period", "currency"), ("amount",))
         self._left = Sums(("because", "sub_account", "provider", "period", "currency"), ("amount",))
-        self._odd = [BECAUSE.index(because) + 1 for because in OF_ODD_DAYS]
         self._periods: set[int] = set()
         self.rows: dict[str, int] = {}  # of the charges, by provider
         self.without_cost = 0  # rows that would be charges
+
+    def beside(self) -> ExportSums:
+        """Sums of rows with the same words, which these may `take`."""
+        others = copy(self)
+        others._begin()
+        return others
+
+    def take(self, others: ExportSums) -> None:
+        """Add what was added to sums that were made `beside` these."""
+        for mine, theirs in ((self._sums, others._sums), (self._totals, others._totals), (self._left, others._left)):
+            mine.take(theirs)
 
     def add(
         self, codes: dict[str, Any], days: Any, amounts: Mapping[str, pa.Array], because: Any, rows: int = 1

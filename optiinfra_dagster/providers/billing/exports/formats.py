@@ -89,8 +89,8 @@ FOCUS = Format(
     zeros=("effective", "list", "contracted"),
 )
 
-# reservation_* and savings_plan_* are what `effective` is made of, and split_line_item_* what a container has of the
-# charge of its instance: see own_ways.py.
+# reservation_* and savings_plan_* are what `effective` is made of, split_line_item_* what a container has of the charge
+# of its instance, and discount_total_discount the discounts where these are no lines of their own: see own_ways.py.
 CUR = Format(
     "AWS Cost and Usage Report",
     ("line_item_unblended_cost", "line_item_usage_start_date", "line_item_usage_account_id"),
@@ -135,6 +135,7 @@ CUR = Format(
         "commitment_status": ("line_item_line_item_type",),
         "tags": ("resource_tags", "resource_tags_user_*"),
         "split_of": ("split_line_item_parent_resource_id",),
+        "discount": ("discount_total_discount",),
         "ri_effective": ("reservation_effective_cost",),
         "ri_unused_upfront": ("reservation_unused_amortized_upfront_fee_for_billing_period",),
         "ri_unused_fee": ("reservation_unused_recurring_fee",),

@@ -42,6 +42,7 @@ class Amortization:
     def __init__(self) -> None:
         self._line_types, self._pricing = Words(formats.canonical), Words(formats.canonical)
         self.found = self._actual = False
+        self.has_discounts = False  # as lines of a report
 
     def of_report(self, held: ColumnChunks, amounts: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
         """CUR: the amortized cost, by the formula of the CUR queries of AWS' Well-Architected Labs, and prices.
@@ -51,6 +52,9 @@ class Amortization:
         amount = amounts["amount"]
         types = self._line_types.codes(list(map(coded, held["category"])), len(amount))
         of_type = {word: types == code for code, word in enumerate(self._line_types.values)}
+        costs = pc.fill_null(pc.not_equal(amount, pa.scalar(0)), fill_value=False).to_numpy(zero_copy_only=False)
+        discounts = [of_type[word] & costs for word in of_type if word.endswith("discount")]
+        self.has_discounts = self.has_discounts or any(lines.any() for lines in discounts)
         negation = pa.array(of_type.get("savingsplannegation", np.zeros(len(amount), bool)))
         made = {
             name: pc.if_else(negation, pa.scalar(Decimal(0), amounts[name].type), amounts[name])
@@ -109,6 +113,17 @@ class Amortization:
                 "the files have both actual costs (purchases of reservations) and amortized costs (reservations spread "
                 "over usage): the same costs would be counted twice. Keep the export of actual costs in this folder.",
             )
+
+
+def discounts(held: ColumnChunks, amount: pa.Array) -> pa.Array:
+    """CUR: the discounts of each row, to be added to its cost where the report has no lines of discounts.
+
+    A Data Export has them in columns, unless it was made with "manual discount compatibility".
+    """
+    told = decimals(held["discount"][0], "discount")
+    net = decimals(held["contracted"][0], "contracted") if held.get("contracted") else pa.nulls(len(amount), told.type)
+    some = pc.fill_null(pc.not_equal(told, pa.scalar(0)), fill_value=False)
+    return exactly(pc.coalesce, pc.if_else(some, exactly(pc.subtract, net, amount), None), pc.fill_null(told, 0))
 
 
 def without_zeros(amounts: Mapping[str, pa.Array], names: Sequence[str], where: Any) -> dict[str, pa.Array]:

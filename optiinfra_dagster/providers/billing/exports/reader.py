@@ -163,6 +163,7 @@ class Reader:
     def __init__(self, statement: Statement, resources: Sequence[Resource]) -> None:
         self._statement = statement
         self._sums = ExportSums(KnownResources(resources))
+        self._discounts = self._sums.beside()
         self._words, self._market = self._sums.words, Words(formats.canonical)
         self._times, self._amortization = Times(), own_ways.Amortization()
         self._layout: tuple[formats.Format, str] | None = None
@@ -239,6 +240,8 @@ class Reader:
         self._sums.add(codes, days.astype(np.int32), amounts, because)
         if held.get("credits"):
             self._add_credits(held["credits"][0], codes, days, because)
+        if held.get("discount"):
+            self._add_discounts(held, amounts["amount"], codes, days, because)
 
     def _plain(self, held: ColumnChunks, tags: Sequence[str]) -> ColumnChunks:
         """The arrays without maps."""
@@ -365,14 +368,31 @@ class Reader:
         if not len(owners):
             return
         exact = decimals(amounts, "credits")
-        of_credits = {name: column[owners] for name, column in codes.items()}
-        of_credits["category"] = np.full(len(owners), self._words["category"].code(Category.CREDIT), np.int32)
-        unknown = of_credits["currency"] == 0
+        unknown = codes["currency"][owners] == 0
         if unknown.any() and pc.any(pc.and_(pa.array(unknown), pc.not_equal(exact, Decimal(0)))).as_py():
             raise UnreadableError("currency", "is empty in a row that has a cost")
-        self._sums.add(
-            of_credits, days[owners].astype(np.int32), {"amount": exact, "effective": exact}, because[owners], rows=0
-        )
+        self._add_parts(self._sums, owners, {"amount": exact, "effective": exact}, codes, days, because)
+
+    def _add_discounts(
+        self, held: ColumnChunks, amount: pa.Array, codes: dict[str, Any], days: Any, because: Any
+    ) -> None:
+        """AWS: discounts that are told in columns; each becomes a charge of its own, as where AWS has lines of them."""
+        off = own_ways.discounts(held, amount)
+        owners = np.flatnonzero(pc.not_equal(off, pa.scalar(0)))
+        off = off.take(pa.array(owners))
+        of_credits = codes | {
+            name: np.zeros_like(codes[name]) for name in ("frequency", "pricing_category", "commitment_status")
+        }
+        costs = {"amount": off, "effective": off, "list": pa.array([0] * len(off), off.type)}
+        self._add_parts(self._discounts, owners, costs, of_credits, days, because)
+
+    def _add_parts(
+        self, sums: ExportSums, owners: Any, costs: dict[str, pa.Array], codes: dict[str, Any], days: Any, because: Any
+    ) -> None:
+        """Add parts of rows as credits; `owners` are the places of their rows."""
+        of_credits = {name: column[owners] for name, column in codes.items()}
+        of_credits["category"] = np.full(len(owners), self._words["category"].code(Category.CREDIT), np.int32)
+        sums.add(of_credits, days[owners].astype(np.int32), costs, because[owners], rows=0)
 
     # --- The bill -----------------------------------------------------------------------------------------------------
 
@@ -393,6 +413,8 @@ class Reader:
         bill, statement = Bill(problems=self.problems), self._statement
         if self.problems:
             return bill
+        if not self._amortization.has_discounts:
+            self._sums.take(self._discounts)
         with localcontext(EXACT):
             amortized = self._amortization.found
             bill.charges = list(self._sums.charges(statement.source_id, statement.last, amortized=amortized))

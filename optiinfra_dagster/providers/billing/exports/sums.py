@@ -143,6 +143,10 @@ class Sums:
         if sum(part.num_rows for part in self._parts) > self._limit:
             self._limit = max(self._MANY, 2 * self.table().num_rows)
 
+    def take(self, others: Sums) -> None:
+        """Add what was added to others of the same columns."""
+        self._parts += others._parts
+
     def table(self) -> pa.Table:
         """The keys and the sums."""
         if any(pa.types.is_decimal256(field.type) for part in self._parts for field in part.schema):

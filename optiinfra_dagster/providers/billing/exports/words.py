@@ -15,7 +15,7 @@ from optiinfra_dagster.providers.billing.exports.formats import canonical
 _CATEGORIES = {
     Category.USAGE: "usage regular discountedusage savingsplancoveredusage savingsplannegation unusedreservation "
     "unusedsavingsplan",
-    Category.PURCHASE: "purchase fee rifee savingsplanupfrontfee savingsplanrecurringfee",
+    Category.PURCHASE: "purchase fee rifee savingsplanupfrontfee savingsplanrecurringfee flatratesubscription",
     Category.TAX: "tax",
     Category.CREDIT: "credit discount bundleddiscount edpdiscount privateratediscount rivolumediscount sppdiscount",
     Category.ADJUSTMENT: "adjustment refund roundingadjustment roundingerror",
@@ -23,7 +23,7 @@ _CATEGORIES = {
 _CATEGORY_OF = {word: category for category, words in _CATEGORIES.items() for word in words.split()}
 _FREQUENCY_OF = {
     **dict.fromkeys(("usage", "discountedusage", "savingsplancoveredusage", "usagebased"), "Usage-Based"),
-    **dict.fromkeys(("rifee", "savingsplanrecurringfee", "recurring"), "Recurring"),
+    **dict.fromkeys(("rifee", "savingsplanrecurringfee", "flatratesubscription", "recurring"), "Recurring"),
     **dict.fromkeys(("fee", "savingsplanupfrontfee", "onetime"), "One-Time"),
 }
 _PRICED_AS = {
