@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -13,7 +15,18 @@ import pytest
 
 from optiinfra_dagster.model.cost import CORRECTION, Category, Charge
 from optiinfra_dagster.providers.billing.exports.reader import read_export
-from tests.providers.billing.test_exports import Row, azure, bill_of, cur, file_of, focus, gcp, parquet_of, text_of
+from tests.providers.billing.test_exports import (
+    Row,
+    azure,
+    bill_of,
+    cur,
+    file_of,
+    focus,
+    gcp,
+    parquet_of,
+    resource,
+    text_of,
+)
 
 
 def charge_of(row: Row, **types: pa.DataType) -> Charge:
@@ -169,6 +182,28 @@ def test_cur_2_of_parquet_has_maps() -> None:
     }
     words = pa.map_(pa.string(), pa.string())
     assert told(charge_of(row, resource_tags=words, product=words)) == CUR_TOLD
+
+
+def test_a_tag_of_a_report_has_the_key_that_the_inventory_has() -> None:
+    """AWS' reports spell keys as columns; what nobody has in the inventory, or two keys may be, stays as it is."""
+    keys = ["CostCenter", "karpenter.sh/nodepool", "team", "Team", "app-name", "AppName", "plain_key"]
+    known = replace(resource("arn:aws:ec2:us-east-1:1:instance/i-9"), tags=dict.fromkeys(keys, "x"))
+    told = {
+        "cost_center": "a",
+        "karpenter_sh_nodepool": "b",
+        "team": "c",
+        "app_name": "d",
+        "plain_key": "e",
+        "gone": "f",
+    }
+    row = CUR | {"resource_tags": json.dumps({f"user_{key}": value for key, value in told.items()})}
+    columns = {k: v for k, v in CUR.items() if k != "resource_tags"}
+    columns |= {f"resource_tags_user_{key}": value for key, value in told.items()}
+    for content in (text_of([row]), text_of([columns]), parquet_of([columns])):
+        (charge,) = bill_of(content, resources=[known]).charges
+        assert json.loads(charge.tags) == {
+            "CostCenter": "a", "karpenter.sh/nodepool": "b", "team": "c", "app_name": "d", "plain_key": "e", "gone": "f"
+        }  # fmt: skip
 
 
 def test_a_legacy_report_has_a_column_for_each_tag() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class ExportSums:
             "commitment": words.resource_path,
             "commitment_type": words.commitment_type_of,
             "commitment_status": words.commitment_status_of,
-            "tags": words.tags_of,
+            "tags": partial(words.tags_of, spelled=known.tag_key),
             "usage": words.usage_of,
         }
         names = ("sub_account", "service", "region", "resource", "category", "currency", "kind", "provider", *_TEXTS)

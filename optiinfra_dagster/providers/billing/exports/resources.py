@@ -26,6 +26,11 @@ class KnownResources:
         self._by_id = {resource.resource_id: resource for resource in resources}
         self._matcher = Matcher(resources, _names_of)
         self._matched_by: dict[str, str] = {}
+        self._tag_keys = {key for resource in resources for key in resource.tags if _is_of_aws(resource)}
+        spelled: dict[str, list[str]] = {}
+        for key in sorted(self._tag_keys):
+            spelled.setdefault(_as_aws_spells(key), []).append(key)
+        self._key_of = {of_report: keys[0] for of_report, keys in spelled.items() if len(keys) == 1}
 
     def id_of(self, text: str) -> str:
         """The inventory's id of what a bill calls `text`, which itself is the id where nothing is known of it."""
@@ -36,6 +41,10 @@ class KnownResources:
         # Azure's ids have no case, and its bills have them in several.
         return text.casefold() if text.startswith("/") else text
 
+    def tag_key(self, key: str) -> str:
+        """The key of a tag as the inventory has it: AWS' reports spell `CostCenter` as `cost_center`."""
+        return key if key in self._tag_keys else self._key_of.get(key, key)
+
     def resource(self, resource_id: str) -> Resource | None:
         """The resource of the inventory with an id."""
         return self._by_id.get(resource_id)
@@ -43,6 +52,15 @@ class KnownResources:
     def matched_by(self, resource_id: str) -> str:
         """The name that a resource was matched by: `id`, `short id`, `path` or `number`; "" where it was not."""
         return self._matched_by.get(resource_id, "")
+
+
+def _is_of_aws(resource: Resource) -> bool:
+    return resource.resource_id.startswith("arn:")
+
+
+def _as_aws_spells(key: str) -> str:
+    """A tag's key by the rule of column names: https://docs.aws.amazon.com/cur/latest/userguide/cur-ate-run.html."""
+    return re.sub("[^a-z0-9]+", "_", re.sub("([A-Z])", r"_\1", key).lower()).strip("_")
 
 
 def _names_of(resource: Resource) -> Iterator[Name]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from optiinfra_dagster.model.cost import CORRECTION, Category
 from optiinfra_dagster.model.text import to_json
@@ -144,8 +144,10 @@ def service_of(text: str) -> str:
 PAIR, ENTRY = "\x1f", "\x1e"  # between a key and its value, and after them, where tags were in columns or maps
 
 
-def tags_of(text: str) -> str:
+def tags_of(text: str, spelled: Callable[[str], str] = str) -> str:
     """Tags as a compact JSON object with sorted keys, the same text for the same tags; "" for none.
+
+    `spelled` gives a key as its owner spells it.
 
     Azure leaves the braces out at times, Google Cloud has a list of keys and values, and Python prints either.
     """
@@ -153,7 +155,7 @@ def tags_of(text: str) -> str:
         found = dict(entry.split(PAIR, 1) for entry in text.split(ENTRY) if PAIR in entry)
     else:
         found = _object(text)
-    tags = {_key(key): value for key, value in found.items() if key}
+    tags = {spelled(_key(key)): value for key, value in found.items() if key}
     return to_json(tags) if tags else ""
 
 
