@@ -1,7 +1,7 @@
 """Exports of AWS in S3, read in place of Cost Explorer: which of their files state what was charged.
 
 A Data Export (CUR 2.0 or FOCUS) or a Cost and Usage Report of before states a month anew several times a day, in the
-files that a new manifest names; the files of before are overwritten or stay.
+files that a new manifest names; the files of before are overwritten or stay. The manifest is written last.
 https://docs.aws.amazon.com/cur/latest/userguide/dataexports-export-delivery.html and
 https://docs.aws.amazon.com/cur/latest/userguide/understanding-report-versions.html
 """
@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.object_storage.store import File
 
 _DAY = timedelta(days=1)
+_WRITING = timedelta(hours=2)  # after which a file that is newer than its manifest is a copy, and not of a delivery
 
 # Of a Data Export: prefix/name/metadata/BILLING_PERIOD=2026-11/(execution/)name-Manifest.json. Of a Cost and Usage
 # Report: prefix/name/20261101-20261201/(assembly/)name-Manifest.json, and beside it others, for Redshift and Athena.
@@ -53,10 +54,11 @@ class _Export:
     place: str  # s3://bucket/prefix
     store: S3
     objects: Mapping[str, File]
+    at: datetime
 
     @classmethod
-    def listed(cls, place: str, account: Account, meter: Meter, until: float) -> _Export:
-        """What is below `place`, listed as an account; nothing is sent from `until` on."""
+    def listed(cls, place: str, account: Account, meter: Meter, until: float, at: datetime) -> _Export:
+        """What is below `place` at a time, listed as an account; nothing is sent from `until` on."""
         lend = partial(account.call, "s3", account.home_region, meter, until=until)
         bucket, _, prefix = place.removeprefix("s3://").partition("/")
         store = S3(bucket, lend, "cost_export", account.partition)
@@ -64,6 +66,7 @@ class _Export:
             place,
             store,
             {file.key: file for page in store.pages(f"{prefix}/" if prefix else "") for file in page.files},
+            at,
         )
 
     def months(self) -> dict[date, list[File]]:
@@ -126,7 +129,13 @@ class _Export:
             raise CloudError(Cause.INCOMPLETE, what)
         if not keys:
             raise CloudError(Cause.INCOMPLETE, f"{self.place}: the manifest {manifest.key} lists no file. {LATER}")
-        return [self.objects[key] for key in keys]
+        files = [self.objects[key] for key in keys]
+        if newer := [file for file in files if max(manifest.modified, self.at - _WRITING) < file.modified]:
+            what = (
+                f"{self.place}: {newer[0].key} is newer than the manifest {manifest.key}, so it is being written anew"
+            )
+            raise CloudError(Cause.INCOMPLETE, f"{what}. {LATER}")
+        return files
 
 
 def _month_of(key: str) -> date | None:
@@ -140,7 +149,7 @@ def _month_of(key: str) -> date | None:
 
 def try_export(config: AwsAccount, account: Account, meter: Meter, until: float) -> None:
     """Find the newest manifest of an account's export and read it. CloudError where that cannot be."""
-    export = _Export.listed(config.cost_export or "", account, meter, until)
+    export = _Export.listed(config.cost_export or "", account, meter, until, datetime.now(UTC))
     export.newest(*max(export.months().items()))
 
 
@@ -152,7 +161,7 @@ def read(
     Raises:
         CloudError: the export cannot be listed, there is none, or several state one month.
     """
-    export = _Export.listed(source.account.cost_export or "", account, meter, until)
+    export = _Export.listed(source.account.cost_export or "", account, meter, until, request.at)
     statements = Statements(request, source)
     wanted = set(months_of(request.first, request.last))
     changed = {

@@ -225,6 +225,34 @@ def test_a_delivery_of_which_a_file_is_missing_is_not_read(start_lab: StartLab) 
     assert_reads(beside_another, "55")
 
 
+def test_a_delivery_that_is_being_overwritten_is_read_when_its_manifest_is_there(start_lab: StartLab) -> None:
+    lab = start_lab()
+    place, first = "BILLING_PERIOD=2026-11", datetime(2026, 11, 19, 9, tzinfo=UTC)
+    parts = [f"{EXPORT}/data/{place}/costs-0000{n}.csv.gz" for n in (1, 2)]
+
+    def put(at: datetime, *usd: str, manifest: bool = True) -> None:
+        for part, amount in zip(parts, usd, strict=False):
+            lab.storage.put(part, csv_of(rows_of("2026-11", {2: amount})), at)
+        if manifest:
+            told = json.dumps({"dataFiles": parts}).encode()
+            lab.storage.put(f"{EXPORT}/metadata/{place}/costs-Manifest.json", told, at + timedelta(seconds=1))
+
+    def read_at(now: datetime) -> Bill:
+        return billing.read(asked(acme(cost_export=EXPORT), now=now), Meter())
+
+    put(first, "10", "20")
+    assert_reads(read_at(first + timedelta(hours=1)), "30")
+    again = first + timedelta(hours=8)
+    put(again, "11", manifest=False)  # the other part is of the delivery before
+    (problem,) = (meanwhile := read_at(again + timedelta(minutes=5))).problems
+    assert problem.cause is Cause.INCOMPLETE
+    assert "costs-00001.csv.gz is newer than the manifest" in problem.message
+    assert (meanwhile.charges, meanwhile.read) == ([], {})
+    assert_reads(read_at(again + timedelta(hours=3)), "31")  # they were copied, one after the other
+    put(again, "11", "21")
+    assert_reads(read_at(again + timedelta(minutes=10)), "32")
+
+
 def test_a_delivery_without_any_file_is_not_read(start_lab: StartLab) -> None:
     lab = start_lab()
     lab.storage.put(f"{EXPORT}/metadata/BILLING_PERIOD=2026-11/costs-Manifest.json", b"{}", on(19))
