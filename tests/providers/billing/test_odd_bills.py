@@ -170,22 +170,41 @@ def test_cost_managements_odd_rows_are_told(change: dict[str, Any]) -> None:
         azure.rows_of(page | change)
 
 
-def test_lines_of_google_without_a_cost_are_left_out_and_told() -> None:
+def google_line(**changes: Any) -> dict[str, Any]:
     names = [*export_queries._TEXTS, "labels_json", "credit_type", "credit_name"]
     numbers = {"amount": Decimal(2), "effective": Decimal(2), "list_cost": None, "used": None, "priced": None}
-    line = {
+    return {
         **dict.fromkeys(names, ""), **numbers, "day": DAY, "currency": "EUR", "is_total": 0, "project": "p",
-        "of_account": False, "own": True, "is_credit": False, "line_count": 1,
+        "of_account": False, "own": True, "is_credit": False, "line_count": 1, **changes,
     }  # fmt: skip
-    rows = [line, line | {"amount": None}, line | {"currency": None}, line | {"is_total": 1}]
+
+
+def google_bill(*rows: dict[str, Any]) -> Bill:
     answers = iter([[], rows])  # which days have corrections, and what all consist of
     export = SimpleNamespace(
         columns=set(export_queries.COLUMNS), partition_since=lambda _: "", query=lambda _sql, _parameters: next(answers)
     )
     request, bill = request_of("table"), Bill()
     gcp._Reading(request.sources[0], request, export, Matcher([], gcp.names_of), bill).read()  # type: ignore[arg-type]
+    return bill
+
+
+def test_lines_of_google_without_a_cost_are_left_out_and_told() -> None:
+    line = google_line()
+    bill = google_bill(line, line | {"amount": None}, line | {"currency": None}, line | {"is_total": 1})
     assert [charge.amount for charge in bill.charges] == [total.amount for total in bill.totals] == [Decimal(2)]
     assert [problem.cause for problem in bill.problems] == [Cause.INCOMPLETE]
+
+
+@pytest.mark.parametrize(
+    ("cost_type", "category"),
+    [
+        ("", "Usage"), ("regular", "Usage"), ("tax", "Tax"), ("adjustment", "Adjustment"),
+        ("rounding_error", "Adjustment"), ("rounding error", "Adjustment"),  # the second is Google's document's
+    ],
+)  # fmt: skip
+def test_googles_types_of_cost_are_categories(cost_type: str, category: str) -> None:
+    assert [charge.category for charge in google_bill(google_line(cost_type=cost_type)).charges] == [category]
 
 
 @pytest.mark.parametrize("unit", [Decimal(10) ** 18, Decimal("-1e30")])
