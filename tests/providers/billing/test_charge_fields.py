@@ -219,6 +219,15 @@ def test_a_legacy_report_has_a_column_for_each_tag() -> None:
     assert charge_of(athena | {"resource_tags_user_team": "x"}).tags == '{"team":"x"}'
 
 
+def test_tags_that_differ_in_case_or_punctuation_alone_are_several() -> None:
+    keys = {"Team": "a", "team": "b", "cost-center": "c", "costcenter": "d"}
+    row = {k: v for k, v in CUR.items() if k != "resource_tags"}
+    for name in ("resourceTags/user:{}", "resource_tags_user_{}"):
+        for content in (tagged := row | {name.format(k): v for k, v in keys.items()}), parquet_of([tagged]):
+            (charge,) = bill_of(content if isinstance(content, bytes) else text_of([content])).charges
+            assert json.loads(charge.tags) == keys
+
+
 @pytest.mark.parametrize(
     ("line_type", "category", "of_class", "frequency", "pricing", "status"),
     [

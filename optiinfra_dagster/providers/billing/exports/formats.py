@@ -243,9 +243,9 @@ def recognised(names: Sequence[str]) -> tuple[Format, dict[str, list[int]]]:
     Raises:
         CloudError: the header is of no format that is read, or lacks a column: which ones is said.
     """
-    places: dict[str, int] = {}
+    places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
-        places.setdefault(canonical(name), place)
+        places.setdefault(canonical(name), []).append(place)
     layout = next(
         (candidate for candidate in FORMATS if any(canonical(mark) in places for mark in candidate.marks)), None
     )
@@ -265,13 +265,20 @@ def recognised(names: Sequence[str]) -> tuple[Format, dict[str, list[int]]]:
     return layout, held
 
 
-def _places(columns: Sequence[str], places: Mapping[str, int]) -> list[int]:
-    """Where the columns are; one that ends with a star stands for all that begin so."""
+def _places(columns: Sequence[str], places: Mapping[str, Sequence[int]]) -> list[int]:
+    """Where the columns are; one that ends with a star stands for all that begin so.
+
+    Of several columns of a name it is the first. Those for a star may differ in what is not compared: `Team` and `team`
+    are two tags.
+    """
     found = []
     for name in map(str, columns):
         key = canonical(name)
         if name.endswith("*"):
-            found += [place for column, place in places.items() if column.startswith(key) and column != key]
+            found += [
+                place for column, several in places.items() if column.startswith(key) and column != key
+                for place in several
+            ]  # fmt: skip
         elif key in places:
-            found.append(places[key])
+            found.append(places[key][0])
     return found
