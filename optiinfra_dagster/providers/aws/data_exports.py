@@ -122,8 +122,8 @@ class _Export:
             raise CloudError(Cause.BUG, what) from None
 
     def _named(self, manifest: File, told: Item) -> list[File]:
-        """The data files that a manifest names."""
-        keys = [name.removeprefix(f"{self.store.place}/") for name in told["files"]]
+        """The data files that a manifest names, with the bucket that they were written to; here they may be copies."""
+        keys = [re.sub("^s3://[^/]+/", "", name) for name in told["files"]]
         if missing := [key for key in keys if key not in self.objects]:
             what = f"{self.place}: the manifest {manifest.key} lists {missing[0]}, which is not there. {LATER}"
             raise CloudError(Cause.INCOMPLETE, what)

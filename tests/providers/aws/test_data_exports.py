@@ -225,6 +225,17 @@ def test_a_delivery_of_which_a_file_is_missing_is_not_read(start_lab: StartLab) 
     assert_reads(beside_another, "55")
 
 
+def test_a_delivery_that_was_replicated_from_another_bucket_is_read(start_lab: StartLab) -> None:
+    lab = start_lab()
+    place = "BILLING_PERIOD=2026-11"
+    key = f"exports/costs/data/{place}/costs-00001.csv.gz"
+    lab.storage.put(f"s3://acme-billing/{key}", csv_of(rows_of("2026-11", {2: "60"})), on(19))
+    manifest = json.dumps({"dataFiles": [f"s3://acme-payer/{key}"]}).encode()
+    lab.storage.put(f"{EXPORT}/metadata/{place}/costs-Manifest.json", manifest, on(19))
+
+    assert_reads(bill_of(), "60")
+
+
 def test_a_delivery_that_is_being_overwritten_is_read_when_its_manifest_is_there(start_lab: StartLab) -> None:
     lab = start_lab()
     place, first = "BILLING_PERIOD=2026-11", datetime(2026, 11, 19, 9, tzinfo=UTC)
