@@ -332,6 +332,35 @@ def test_a_machine_that_is_shut_down_but_kept_is_paid_for() -> None:
     assert keys(thing("azure:vm", license="Windows_Server", **machine)) == {"Standard_D4s_v5 | linux spot": 1}
 
 
+@pytest.mark.parametrize("kind", ["azure:vm", "azure:vmss"])
+@pytest.mark.parametrize(
+    ("platform", "image", "licence", "system"),
+    [
+        ("Windows", "MicrosoftWindowsServer", "", "windows"),
+        ("Windows", "MicrosoftWindowsServer", "None", "windows"),  # what was brought was taken back
+        ("Windows", "MicrosoftWindowsServer", "Windows_Server", "linux"),
+        ("Windows", "MicrosoftWindowsDesktop", "Windows_Client", "linux"),
+        ("Linux", "Canonical", "None", "linux"),
+        ("Linux", "Canonical", "UBUNTU_PRO", None),
+        ("Linux", "RedHat", "RHEL_BYOS", "linux"),
+        ("Linux", "RedHat", "RHEL_BASE", None),  # by the hour, on a machine that was made with a subscription
+        ("Linux", "RedHat", "", None),
+        ("Linux", "RedHat", "None", None),
+        ("Linux", "SUSE", "SLES_BYOS", "linux"),
+    ],
+)
+def test_a_machine_pays_for_the_licence_that_is_not_brought(
+    kind: str, platform: str, image: str, licence: str, system: str | None
+) -> None:
+    row = {
+        "size": "Standard_D4s_v5", "units": 1, "osType": platform, "licenseType": licence, "imagePublisher": image,
+        "imageOffer": "x", "imageSku": "y", "orchestrationMode": "Uniform", "state": "PowerState/running",
+    }  # fmt: skip
+    read = KINDS[kind].read(row)
+    found = keys(thing(kind, **read.metadata))
+    assert found == ({} if system is None else {f"Standard_D4s_v5 | {system}": 1})
+
+
 def test_instances_of_a_flexible_scale_set_are_not_counted_twice() -> None:
     machine: dict[str, Any] = {"instance_type": "Standard_D4s_v5", "platform": "Linux", "instances": 3.0}
 

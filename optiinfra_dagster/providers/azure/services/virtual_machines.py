@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType
@@ -26,6 +27,15 @@ VIRTUAL_MACHINES = "Virtual Machines"
 """The price list's and the bill's name of the service."""
 
 
+def _licence(row: Row) -> Mapping[str, object]:
+    """What tells which licences a machine pays for; where one was brought and is no more, Azure says None."""
+    brought = as_text(row.get("licenseType"))
+    return {
+        "license": None if brought.lower() == "none" else brought,
+        "image": ":".join(as_texts([row.get("imagePublisher"), row.get("imageOffer"), row.get("imageSku")])),
+    }
+
+
 def _read_machine(row: Row) -> Facts:
     # One that is provisioned may run or not: Resource Graph has not looked into it yet.
     word = state_word(row)
@@ -37,8 +47,7 @@ def _read_machine(row: Row) -> Facts:
             instance_type=row.get("size"),
             platform=row.get("osType"),
             priority=row.get("priority"),
-            license=row.get("licenseType"),
-            image=":".join(as_texts([row.get("imagePublisher"), row.get("imageOffer"), row.get("imageSku")])),
+            **_licence(row),
             scale_set=arm_id(row.get("scaleSetId")),
         ),
     )
@@ -58,20 +67,24 @@ def _read_scale_set(row: Row) -> Facts:
             orchestration=row.get("orchestrationMode"),
             platform=row.get("osType"),
             priority=row.get("priority"),
+            **_licence(row),
         ),
     )
 
 
 # Publishers of images that cost a licence for each hour, which the machine's price is without, unless one is brought.
 _LICENSED = ("redhat:", "suse:", "microsoftsqlserver:")
+# Other types of licences, such as RHEL_BASE and UBUNTU_PRO, are paid for by the hour too.
+_BROUGHT = {"windows_server", "windows_client", "rhel_byos", "sles_byos"}
 
 
 def _parts(resource: Resource, count: float = 1) -> Parts:
     size = as_listed(fact_text(resource, "instance_type"))
-    if fact_text(resource, "image").lower().startswith(_LICENSED) and "license" not in resource.metadata:
+    licence = fact_text(resource, "license").lower()
+    if licence not in _BROUGHT and (licence or fact_text(resource, "image").lower().startswith(_LICENSED)):
         return
     # Who brings a licence of Windows pays what Linux costs.
-    windows = fact_text(resource, "platform").lower() == "windows" and "license" not in resource.metadata
+    windows = fact_text(resource, "platform").lower() == "windows" and not licence
     spot = " spot" if fact_text(resource, "priority").lower() in {"spot", "low"} else ""
     if size and count:
         yield price_part(VIRTUAL_MACHINES, size, f"{'windows' if windows else 'linux'}{spot}", count)
@@ -154,7 +167,11 @@ KINDS = (
             "size": ("sku.name",),
             "units": ("sku.capacity",),
             "osType": ("properties.virtualMachineProfile.storageProfile.osDisk.osType",),
+            "imagePublisher": ("properties.virtualMachineProfile.storageProfile.imageReference.publisher",),
+            "imageOffer": ("properties.virtualMachineProfile.storageProfile.imageReference.offer",),
+            "imageSku": ("properties.virtualMachineProfile.storageProfile.imageReference.sku",),
             "priority": ("properties.virtualMachineProfile.priority",),
+            "licenseType": ("properties.virtualMachineProfile.licenseType",),
             "orchestrationMode": ("properties.orchestrationMode",),
         },
         read=_read_scale_set,
