@@ -49,6 +49,7 @@ def _read_machine(row: Row) -> Facts:
             priority=row.get("priority"),
             **_licence(row),
             scale_set=arm_id(row.get("scaleSetId")),
+            host=arm_id(row.get("hostId")),
         ),
     )
 
@@ -68,6 +69,7 @@ def _read_scale_set(row: Row) -> Facts:
             platform=row.get("osType"),
             priority=row.get("priority"),
             **_licence(row),
+            host=arm_id(row.get("hostId")),
         ),
     )
 
@@ -81,6 +83,8 @@ _BROUGHT = {"windows_server", "windows_client", "rhel_byos", "sles_byos"}
 def _parts(resource: Resource, count: float = 1) -> Parts:
     size = as_listed(fact_text(resource, "instance_type"))
     licence = fact_text(resource, "license").lower()
+    if "host" in resource.metadata:  # which is what is paid
+        return
     if licence not in _BROUGHT and (licence or fact_text(resource, "image").lower().startswith(_LICENSED)):
         return
     # Who brings a licence of Windows pays what Linux costs.
@@ -142,6 +146,7 @@ KINDS = (
             "priority": ("properties.priority",),
             "licenseType": ("properties.licenseType",),
             "scaleSetId": ("properties.virtualMachineScaleSet.id",),
+            "hostId": ("properties.host.id", "properties.hostGroup.id"),
         },
         read=_read_machine,
         metric_rows=(
@@ -172,6 +177,7 @@ KINDS = (
             "imageSku": ("properties.virtualMachineProfile.storageProfile.imageReference.sku",),
             "priority": ("properties.virtualMachineProfile.priority",),
             "licenseType": ("properties.virtualMachineProfile.licenseType",),
+            "hostId": ("properties.hostGroup.id",),
             "orchestrationMode": ("properties.orchestrationMode",),
         },
         read=_read_scale_set,
