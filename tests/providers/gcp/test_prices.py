@@ -204,12 +204,22 @@ def test_a_machine_costs_its_local_disks_and_has_no_estimate_with_a_paid_licence
     assert parts("gcp:instance", **machine, paid_license=True) == {}
 
 
+def test_a_machine_that_is_bought_otherwise_has_no_estimate() -> None:
+    machine: dict[str, Any] = {"machine_type": "n2-standard-2"}
+
+    assert len(parts("gcp:instance", **machine, provisioning_model="STANDARD")) == 2
+    for model in ("FLEX_START", "RESERVATION_BOUND"):
+        assert parts("gcp:instance", **machine, provisioning_model=model) == {}
+    assert parts("gcp:instance", **machine, sole_tenant=True) == {}  # the node is paid
+
+
 def test_a_database_of_unknown_size_has_no_parts() -> None:
     assert parts("gcp:sql_instance", None, engine="POSTGRES_16", **{"class": "db-custom-2-7680"}) == {}
 
 
 def test_local_disks_and_licences_are_read_of_a_machine() -> None:
     data: dict[str, Any] = {
+        "scheduling": {"nodeAffinities": [{"key": "compute.googleapis.com/node-group-name", "operator": "IN"}]},
         "disks": [
             {
                 "type": "PERSISTENT",
@@ -217,10 +227,10 @@ def test_local_disks_and_licences_are_read_of_a_machine() -> None:
             },
             {"type": "SCRATCH", "diskSizeGb": "375"},
             {"type": "SCRATCH"},
-        ]
+        ],
     }
     place = Place("p", "//compute.googleapis.com/projects/p/zones/z/instances/i", "r", "z")
     facts = compute.INSTANCE.to_resource(data, place).metadata
-    assert (facts["local_ssd_gib"], "paid_license" in facts) == (750, False)
+    assert (facts["local_ssd_gib"], "paid_license" in facts, facts["sole_tenant"]) == (750, False, True)
     data["disks"][0]["licenses"] = ["https://x/compute/v1/projects/rhel-cloud/global/licenses/rhel-9-server"]
     assert compute.INSTANCE.to_resource(data, place).metadata["paid_license"] is True

@@ -111,6 +111,7 @@ def _read_instance(data: Item, place: Place) -> AssetFacts:
             public_ip=as_text(outside.get("natIP")),
             provisioning_model=scheduling.get("provisioningModel"),
             preemptible=as_bool(scheduling.get("preemptible")),
+            sole_tenant=bool(scheduling.get("nodeAffinities")) or None,
             disks=length(data.get("disks")),
             gpus=sum(as_int(accelerator.get("acceleratorCount")) or 0 for accelerator in accelerators) or None,
             gpu_type=last_part(accelerators[0].get("acceleratorType")) if accelerators else None,
@@ -171,10 +172,16 @@ _GPUS = {
 
 
 def _price_parts(resource: Resource) -> list[Component]:
-    """Cores, memory and GPUs; a stopped machine costs nothing but its disks."""
-    if is_stopped(resource):
+    """Cores, memory and GPUs; a stopped machine costs nothing but its disks.
+
+    What is bought by another model, such as FLEX_START, has prices of its own, and on a node of one tenant the node is
+    what is paid.
+    """
+    known = resource.metadata
+    model = str(known.get("provisioning_model") or "STANDARD")
+    if is_stopped(resource) or known.get("sole_tenant") or model not in {"STANDARD", "SPOT"}:
         return []
-    machine, known = str(resource.metadata.get("machine_type", "")), resource.metadata
+    machine = str(known.get("machine_type", ""))
     family, _, rest = machine.partition("-")
     shape, _, count = rest.partition("-")
     custom = re.fullmatch(r"(?:(\w+)-)?custom-(\d+)-(\d+)", machine)
@@ -191,7 +198,7 @@ def _price_parts(resource: Resource) -> list[Component]:
         cores, memory = Decimal(count), Decimal(count) * Decimal(MEMORY_PER_CORE[family][shape])
     else:
         return []
-    spot = " spot" if known.get("provisioning_model") == "SPOT" or known.get("preemptible") else ""
+    spot = " spot" if model == "SPOT" or known.get("preemptible") else ""
     parts = [Component(f"{family} {prefix}core{spot}", cores), Component(f"{family} {prefix}GiB RAM{spot}", memory)]
     if gpus:
         parts.append(Component(f"{gpu} gpu{spot}", Decimal(str(gpus))))
