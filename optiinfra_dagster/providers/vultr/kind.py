@@ -24,10 +24,12 @@ from optiinfra_dagster.providers.kind import Kind
 from optiinfra_dagster.providers.parsing import (
     Item,
     as_datetime,
+    as_dict,
     as_labels,
     as_number,
     as_text,
     as_texts,
+    dig,
     facts,
     name_of,
 )
@@ -306,14 +308,16 @@ def hours_of(plan: str) -> int:
 
 
 def plan_prices(prefix: str = "") -> Callable[[Iterable[Any]], Iterator[Price]]:
-    """A reader of a list of plans, whose keys are the plans' ids behind a prefix."""
+    """A reader of a list of plans, whose keys are the plans' ids behind a prefix; some cost more in some regions."""
 
     def read(items: Iterable[Any]) -> Iterator[Price]:
         for item in items:
-            monthly = amount(item.get("monthly_cost")) if isinstance(item, Mapping) else None
-            if monthly is not None and (plan := as_text(item.get("id"))):
-                hours = hours_of(plan)
-                yield hourly_price("", f"{prefix}{plan}", monthly, f"of {hours} hours", hours)
+            plan = as_text(dig(item, "id"))
+            hours = hours_of(plan)
+            for region, cost in {"": item, **as_dict(item, "location_cost")}.items():
+                monthly = amount(dig(cost, "monthly_cost"))
+                if plan and monthly is not None:
+                    yield hourly_price(region, f"{prefix}{plan}", monthly, f"of {hours} hours", hours)
 
     return read
 

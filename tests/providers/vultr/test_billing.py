@@ -25,6 +25,7 @@ from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.registry import PROVIDERS
 from optiinfra_dagster.providers.vultr import bill_lines, bill_sources, billing, prices
 from optiinfra_dagster.providers.vultr.inventory import collect
+from optiinfra_dagster.providers.vultr.kind import plan_prices
 from optiinfra_dagster.providers.vultr.services import KINDS
 from optiinfra_dagster.storage.bills import KnownPrice
 from tests.providers.vultr.conftest import StartLab, acme, fleet
@@ -439,6 +440,27 @@ def test_only_wanted_prices_are_asked_for(start_lab: StartLab) -> None:
     assert [(one.region, one.key, one.currency) for one in given_.prices] == [("", "vc2-2c-4gb", "USD")]
     assert meter.calls == {"list-plans": 1}
     assert prices.fetch("acme", [acme()], set(), Meter()).prices == []
+
+
+def test_a_plan_that_costs_more_in_a_region_has_its_price_there(start_lab: StartLab) -> None:
+    start(start_lab, fleet("vultr:instance", region="sao", plan="vc2-1c-1gb"))
+    (machine,) = collect("acme", [acme()], Meter()).resources
+    plans: list[Any] = [
+        {"id": "vc2-1c-1gb", "monthly_cost": 5, "location_cost": {"sao": {"monthly_cost": Decimal("7.5")}}},
+        {"id": "vc2-1c-2gb", "monthly_cost": 10, "location_cost": []},  # as PHP writes an object without entries
+        {"id": "vc2-2c-4gb", "monthly_cost": 20, "location_cost": {"sao": None, "del": {"monthly_cost": None}}},
+        {"id": "vcg-x", "monthly_cost": None, "location_cost": {"sao": {"monthly_cost": 730}}},
+    ]
+    read = list(plan_prices()(plans))
+    assert {(one.region, one.key): one.hourly.quantize(Decimal("1e-9")) for one in read} == {
+        ("", "vc2-1c-1gb"): Decimal("0.007440476"), ("sao", "vc2-1c-1gb"): Decimal("0.011160714"),
+        ("", "vc2-1c-2gb"): Decimal("0.014880952"), ("", "vc2-2c-4gb"): Decimal("0.029761905"),
+        ("sao", "vcg-x"): 1,
+    }  # fmt: skip
+    known = {(price.region, price.key): KnownPrice(price, NOW, NOW) for price in read}
+    estimate = estimated(machine, PROVIDERS["vultr"], known)
+    assert estimate is not None
+    assert abs(estimate.amount - Decimal("7.5") / 672 / 4) < Decimal("1e-12")
 
 
 def test_a_months_estimate_is_the_months_price_and_no_more(start_lab: StartLab) -> None:
