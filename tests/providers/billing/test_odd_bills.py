@@ -107,6 +107,22 @@ def test_rows_of_an_export_without_a_cost_are_left_out_and_told() -> None:
     assert bill_of(text_of([rows[0], of_another]), provider=("aws",)).problems == []
 
 
+@pytest.mark.parametrize("make", [exports.focus, exports.cur])
+def test_usage_by_the_month_is_refused_where_no_day_is_known(make: Any) -> None:
+    start, end, service = {
+        exports.focus: ("ChargePeriodStart", "ChargePeriodEnd", "ServiceName"),
+        exports.cur: ("line_item_usage_start_date", "line_item_usage_end_date", "line_item_product_code"),
+    }[make]
+    month = {start: "2026-10-01T00:00:00Z", end: "2026-11-01T00:00:00Z"}
+    hour = {start: "2026-10-05T03:00:00Z", end: "2026-10-05T04:00:00Z"}
+    rows = [make(**{service: name}) | month for name in ("AmazonS3", "AmazonEC2")]
+    bill = bill_of(text_of(rows))
+    assert (bill.charges, bill.read, [problem.cause for problem in bill.problems]) == ([], {}, [Cause.CONFIG])
+    assert "hourly or daily" in bill.problems[0].message
+    assert bill_of(text_of(rows[:1])).problems == []  # a service that is charged by the month, such as a hosted zone
+    assert bill_of(text_of([*rows, make() | hour])).problems == []
+
+
 def test_a_row_is_of_a_provider_by_any_of_its_names() -> None:
     row = {name: value for name, value in exports.focus().items() if name != "ProviderName"}
     names = [("Snowflake", "Amazon Web Services EMEA SARL"), ("AWS", "A reseller"), ("Oracle", "Oracle")]

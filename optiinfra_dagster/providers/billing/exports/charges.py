@@ -80,7 +80,7 @@ class ExportSums:
         self._left = Sums(("because", "sub_account", "provider", "period", "currency"), ("amount",))
         self._periods: set[int] = set()
         self.rows: dict[str, int] = {}  # of the charges, by provider
-        self.without_cost = 0  # rows that would be charges
+        self._without_cost = 0  # rows that would be charges
 
     def beside(self) -> ExportSums:
         """Sums of rows with the same words, which these may `take`."""
@@ -115,9 +115,16 @@ class ExportSums:
             count = int(np.count_nonzero(mine))
         if not count:
             return
-        self.without_cost += columns["amount"].null_count
+        self._without_cost += columns["amount"].null_count
         columns |= {name: pa.nulls(count, NARROW) for name in AMOUNTS if name not in amounts}
         self._sums.add({**columns, "line": self._lines.numbers(columns, count)})
+
+    def lacking(self) -> str:
+        """What a person should know of rows without a cost; nothing where there are none."""
+        if not self._without_cost:
+            return ""
+        told = "1 row has" if self._without_cost == 1 else f"{self._without_cost:,} rows have"
+        return f"{told} no cost: what that is of is left out. Run the export again, or ask its cloud why"
 
     def totals(self, source_id: str) -> list[Total]:
         """The sum of each statement's cost column, made apart from the charges and from what was left out."""

@@ -115,6 +115,31 @@ class Amortization:
             )
 
 
+class UsagePeriods:
+    """The periods of an export's usage: where they are months, nothing is known of its days."""
+
+    _MONTH = 27 * 86_400  # seconds
+
+    def __init__(self) -> None:
+        self._of_months: set[int] = set()  # services
+        self._shorter = False
+
+    def look(self, services: Any, seconds: Any, usage: Any) -> None:
+        """Note the periods of rows, those of `usage`, that are so long."""
+        long = usage & (seconds >= self._MONTH)
+        self._of_months.update(np.unique(services[long]).tolist())
+        self._shorter = self._shorter or bool((usage & ~long).any())
+
+    def check(self) -> None:
+        """CloudError where several services are told by the month, and none by a shorter time."""
+        if len(self._of_months) > 1 and not self._shorter:
+            raise CloudError(
+                Cause.CONFIG,
+                "the export tells usage by the month, so that its days are not known. Choose an hourly or daily time "
+                "granularity for it.",
+            )
+
+
 def discounts(held: ColumnChunks, amount: pa.Array) -> pa.Array:
     """CUR: the discounts of each row, to be added to its cost where the report has no lines of discounts.
 

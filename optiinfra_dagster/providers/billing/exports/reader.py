@@ -165,7 +165,7 @@ class Reader:
         self._sums = ExportSums(KnownResources(resources))
         self._discounts = self._sums.beside()
         self._words, self._market = self._sums.words, Words(formats.canonical)
-        self._times, self._amortization = Times(), own_ways.Amortization()
+        self._times, self._amortization, self._usage = Times(), own_ways.Amortization(), own_ways.UsagePeriods()
         self._layout: tuple[formats.Format, str] | None = None
         self._oldest, self._newest = 1 << 30, -1
         self._others: set[str] = set()
@@ -227,9 +227,8 @@ class Reader:
         days, numbers = self._dated(held)
         codes |= {name: self._sums.numbers[name].codes(numbers[name]) for name in NUMBERS}
         amounts = self._amounts(held, codes)
-        unknown = codes["currency"] == 0
-        if unknown.any() and pc.any(pc.and_(pa.array(unknown), pc.not_equal(amounts["amount"], Decimal(0)))).as_py():
-            raise UnreadableError("currency", "is empty in a row that has a cost")
+        self._usage.look(codes["service"], numbers["end"] - numbers["start"], self._of_usage(codes))
+        self._check_currency(codes["currency"], amounts["amount"])
         because = self._because(held, texts, codes, days, amounts["amount"])
         another = because == _NUMBER_OF[LeftOutBecause.ANOTHER_PROVIDER]
         self._others |= {self._words["provider"].values[code] for code in np.unique(codes["provider"][another])}
@@ -242,6 +241,11 @@ class Reader:
             self._add_credits(held["credits"][0], codes, days, because)
         if held.get("discount"):
             self._add_discounts(held, amounts["amount"], codes, days, because)
+
+    def _check_currency(self, currencies: Any, amount: pa.Array) -> None:
+        unknown = currencies == 0
+        if unknown.any() and pc.any(pc.and_(pa.array(unknown), pc.not_equal(amount, Decimal(0)))).as_py():
+            raise UnreadableError("currency", "is empty in a row that has a cost")
 
     def _plain(self, held: ColumnChunks, tags: Sequence[str]) -> ColumnChunks:
         """The arrays without maps."""
@@ -262,12 +266,9 @@ class Reader:
                 amounts[name] = amounts[_QUANTITIES[0]] if same else quantities(held[name][0])
         layout = self._layout[0] if self._layout else formats.FOCUS
         if layout.zeros:
-            usage = (codes["category"] == self._words["category"].code(Category.USAGE)) & (
-                codes["commitment_status"] != self._words["commitment_status"].code("Unused")
-            )
             # Cost Management has no price of what was bought, either.
-            where = np.ones_like(usage) if layout is formats.AZURE else usage
-            amounts |= own_ways.without_zeros(amounts, layout.zeros, where)
+            usage = np.ones(len(amounts["amount"]), bool) if layout is formats.AZURE else self._of_usage(codes)
+            amounts |= own_ways.without_zeros(amounts, layout.zeros, usage)
         if layout is formats.CUR:
             amounts |= self._amortization.of_report(held, amounts)
         if held.get("pricing"):
@@ -278,6 +279,11 @@ class Reader:
         if held.get("credits"):  # Google Cloud spreads nothing over time: what is paid is what running costs
             amounts["effective"] = amounts["amount"]
         return amounts
+
+    def _of_usage(self, codes: dict[str, Any]) -> Any:
+        """True for each row of usage, unused commitments apart."""
+        unused = codes["commitment_status"] == self._words["commitment_status"].code("Unused")
+        return (codes["category"] == self._words["category"].code(Category.USAGE)) & ~unused
 
     def _dated(self, held: ColumnChunks) -> tuple[Any, dict[str, Any]]:
         """Each row's UTC day, and its period, and its start and end where these are not of one day (0 where they are).
@@ -368,9 +374,7 @@ class Reader:
         if not len(owners):
             return
         exact = decimals(amounts, "credits")
-        unknown = codes["currency"][owners] == 0
-        if unknown.any() and pc.any(pc.and_(pa.array(unknown), pc.not_equal(exact, Decimal(0)))).as_py():
-            raise UnreadableError("currency", "is empty in a row that has a cost")
+        self._check_currency(codes["currency"][owners], exact)
         self._add_parts(self._sums, owners, {"amount": exact, "effective": exact}, codes, days, because)
 
     def _add_discounts(
@@ -400,6 +404,7 @@ class Reader:
         """The bill that was read; nothing but the problems where a file could not be."""
         try:
             self._amortization.check()
+            self._usage.check()
         except CloudError as error:
             self.problems.append(Problem(self._statement.source_id, "", "", error.cause, str(error)))
         if self._layout is None and not self.problems:
@@ -421,9 +426,7 @@ class Reader:
             bill.totals = self._sums.totals(statement.source_id)
             bill.left_out = self._sums.left_out(statement.source_id)
         self.rows = self._sums.rows
-        if count := self._sums.without_cost:
-            told = "1 row has" if count == 1 else f"{count:,} rows have"
-            text = f"{told} no cost: what that is of is left out. Run the export again, or ask its cloud why"
+        if text := self._sums.lacking():
             self.problems.append(Problem(statement.source_id, "", "", Cause.INCOMPLETE, text))
         days = self._days_read()
         bill.read = {statement.source_id: days}
