@@ -356,11 +356,13 @@ def test_a_machine_pays_for_the_licence_that_is_not_brought(
         "size": "Standard_D4s_v5", "units": 1, "osType": platform, "licenseType": licence, "imagePublisher": image,
         "imageOffer": "x", "imageSku": "y", "orchestrationMode": "Uniform", "state": "PowerState/running",
     }  # fmt: skip
-    read = KINDS[kind].read(row)
-    found = keys(thing(kind, **read.metadata))
-    assert found == ({} if system is None else {f"Standard_D4s_v5 | {system}": 1})
-    on_a_host = KINDS[kind].read(row | {"hostId": "/subscriptions/S/hostGroups/G/hosts/H"})
-    assert keys(thing(kind, **on_a_host.metadata)) == {}  # the host is paid
+
+    def parts(**more: str) -> dict[str, Decimal]:
+        facts: dict[str, Any] = dict(KINDS[kind].read(row | more).metadata)
+        return keys(thing(kind, **facts))
+
+    assert parts() == ({} if system is None else {f"Standard_D4s_v5 | {system}": 1})
+    assert parts(hostId="/subscriptions/S/hostGroups/G/hosts/H") == {}  # the host is paid
 
 
 def test_instances_of_a_flexible_scale_set_are_not_counted_twice() -> None:

@@ -20,7 +20,7 @@ from optiinfra_dagster.providers.billing.exports.times import day_of, time_of
 from optiinfra_dagster.providers.billing.finality import is_final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from optiinfra_dagster.providers.billing.exports.resources import KnownResources
 
@@ -52,7 +52,7 @@ class ExportSums:
 
     def __init__(self, known: KnownResources) -> None:
         self._known = known
-        spelled = {
+        spelled: dict[str, Callable[[str], str]] = {
             "sub_account": words.sub_account,
             "service": words.service_of,
             "region": words.region_id,
