@@ -94,12 +94,24 @@ def test_focus_tells_every_field() -> None:
         ({"BilledCost": "0", "EffectiveCost": "0", "ListCost": "0", "ContractedCost": "0"}, ("0", "0", "0")),
         ({"BilledCost": "0", "ListCost": "0", "CommitmentDiscountStatus": "Unused"}, ("1", "0", "1.7")),
         ({"ChargeCategory": "Purchase", "EffectiveCost": "0"}, ("0", "2", "1.7")),
+        # A savings plan costs something where it is used or unused, and not where it is bought.
+        ({"ChargeCategory": "Purchase", "CommitmentDiscountStatus": ""}, ("0", "2", "1.7")),
+        ({"ChargeCategory": "Purchase", "CommitmentDiscountStatus": "", "EffectiveCost": ""}, (None, "2", "1.7")),
+        ({"ChargeCategory": "Purchase", "CommitmentDiscountStatus": "", "CommitmentDiscountId": ""}, ("1", "2", "1.7")),
+        ({"BilledCost": "0", "EffectiveCost": "0", "CommitmentDiscountStatus": "Unused"}, (None, "2", "1.7")),
     ],
 )
 def test_usage_that_costs_something_has_no_price_of_nothing(change: Row, costs: tuple[str | None, ...]) -> None:
     for charge in (charge_of(FOCUS | change), bill_of(parquet_of([FOCUS | change])).charges[0]):
         found = charge.effective_cost, charge.list_cost, charge.contracted_cost
         assert found == tuple(cost and Decimal(cost) for cost in costs)
+
+
+def test_what_azure_writes_for_nothing_is_nothing() -> None:
+    charge = charge_of(FOCUS | {"SubAccountName": "Unassigned", "SkuPriceId": "-2", "BillingAccountName": "Unassigned"})
+    assert (charge.sub_account_name, charge.sku_price_id, charge.payer_account_name) == ("", "", "")
+    bought = {"ServiceName": "", "x_SkuMeterCategory": "", "x_SkuMeterSubcategory": "Virtual Machines Savings Plan"}
+    assert charge_of(FOCUS | bought).service_name == "Virtual Machines Savings Plan"
 
 
 def test_focus_of_parquet_has_tags_in_a_map_and_times_as_times() -> None:

@@ -67,6 +67,7 @@ class ExportSums:
             "commitment_status": words.commitment_status_of,
             "tags": partial(words.tags_of, spelled=known.tag_key),
             "usage": words.usage_of,
+            **dict.fromkeys(("sub_account_name", "payer_name", "sku_price"), words.told),
         }
         names = ("sub_account", "service", "region", "resource", "category", "currency", "kind", "provider", *_TEXTS)
         self.words = {name: Words(spelled.get(name, str)) for name in names}

@@ -61,7 +61,7 @@ FOCUS = Format(
         "payer": ("BillingAccountId",),
         "payer_name": ("BillingAccountName",),
         # Azure's have the meter category too, which its other bills call the service; of a vendor's product it is none.
-        "service": ("x_SkuMeterCategory", "ServiceName", "x_ServiceCode", *_SELLERS),
+        "service": ("x_SkuMeterCategory", "ServiceName", "x_ServiceCode", "x_SkuMeterSubcategory", *_SELLERS),
         "market": ("x_PublisherCategory",),
         "market_service": ("ServiceName", "x_SkuDescription", *_SELLERS),
         "region": ("RegionId", "Region"),

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from optiinfra_dagster.model.cost import Category
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.providers.billing.exports import formats
 from optiinfra_dagster.providers.billing.exports.decimals import (
@@ -151,11 +152,36 @@ def discounts(held: ColumnChunks, amount: pa.Array) -> pa.Array:
     return exactly(pc.coalesce, pc.if_else(some, exactly(pc.subtract, net, amount), None), pc.fill_null(told, 0))
 
 
-def without_zeros(amounts: Mapping[str, pa.Array], names: Sequence[str], where: Any) -> dict[str, pa.Array]:
-    """The named costs, unknown in those of the rows `where` they are 0 and others are not.
+def of_usage(codes: Mapping[str, Any], words: Mapping[str, Words]) -> Any:
+    """True for each row of usage, unused commitments apart."""
+    unused = codes["commitment_status"] == words["commitment_status"].code("Unused")
+    return (codes["category"] == words["category"].code(Category.USAGE)) & ~unused
 
-    Cost Management writes 0 for list and contracted costs that it does not know.
+
+def known_costs(
+    layout: formats.Format, amounts: Mapping[str, pa.Array], codes: Mapping[str, Any], words: Mapping[str, Words]
+) -> dict[str, pa.Array]:
+    """The costs of rows beside what was charged, as they are known.
+
+    Cost Management writes 0 for costs that it does not know: list and contracted costs of usage, and the effective cost
+    of what was not used of a commitment. And its purchases of savings plans have an effective cost, which is counted
+    where they are used. https://learn.microsoft.com/cloud-computing/finops/focus/conformance-summary tells it.
     """
+    # In its own layouts it has no price of what was bought, either.
+    of_layout = np.ones(len(amounts["amount"]), bool) if layout is formats.AZURE else of_usage(codes, words)
+    told = _without_zeros(amounts, layout.zeros, of_layout)
+    if layout is formats.FOCUS and (effective := told.get("effective")) is not None:
+        status = codes["commitment_status"]
+        bought = (codes["category"] == words["category"].code(Category.PURCHASE)) & (codes["commitment"] > 0)
+        zero = pa.scalar(Decimal(0), effective.type)
+        effective = pc.if_else(pc.and_(pa.array(bought & (status == 0)), effective.is_valid()), zero, effective)
+        unused = pa.array(status == words["commitment_status"].code("Unused"))
+        told["effective"] = pc.if_else(pc.and_(unused, pc.equal(effective, zero)), None, effective)
+    return told
+
+
+def _without_zeros(amounts: Mapping[str, pa.Array], names: Sequence[str], where: Any) -> dict[str, pa.Array]:
+    """The named costs, unknown in those of the rows `where` they are 0 and others are not."""
 
     def is_zero(name: str) -> pa.Array:
         return pc.fill_null(pc.equal(amounts[name], pa.scalar(0)), fill_value=True)

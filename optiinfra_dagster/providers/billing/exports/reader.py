@@ -227,7 +227,8 @@ class Reader:
         days, numbers = self._dated(held)
         codes |= {name: self._sums.numbers[name].codes(numbers[name]) for name in NUMBERS}
         amounts = self._amounts(held, codes)
-        self._usage.look(codes["service"], numbers["end"] - numbers["start"], self._of_usage(codes))
+        usage = own_ways.of_usage(codes, self._words)
+        self._usage.look(codes["service"], numbers["end"] - numbers["start"], usage)
         self._check_currency(codes["currency"], amounts["amount"])
         because = self._because(held, texts, codes, days, amounts["amount"])
         another = because == _NUMBER_OF[LeftOutBecause.ANOTHER_PROVIDER]
@@ -265,10 +266,7 @@ class Reader:
                 same = name != _QUANTITIES[0] and held[name][0] is (held.get(_QUANTITIES[0]) or [None])[0]
                 amounts[name] = amounts[_QUANTITIES[0]] if same else quantities(held[name][0])
         layout = self._layout[0] if self._layout else formats.FOCUS
-        if layout.zeros:
-            # Cost Management has no price of what was bought, either.
-            usage = np.ones(len(amounts["amount"]), bool) if layout is formats.AZURE else self._of_usage(codes)
-            amounts |= own_ways.without_zeros(amounts, layout.zeros, usage)
+        amounts |= own_ways.known_costs(layout, amounts, codes, self._words)
         if layout is formats.CUR:
             amounts |= self._amortization.of_report(held, amounts)
         if held.get("pricing"):
@@ -279,11 +277,6 @@ class Reader:
         if held.get("credits"):  # Google Cloud spreads nothing over time: what is paid is what running costs
             amounts["effective"] = amounts["amount"]
         return amounts
-
-    def _of_usage(self, codes: dict[str, Any]) -> Any:
-        """True for each row of usage, unused commitments apart."""
-        unused = codes["commitment_status"] == self._words["commitment_status"].code("Unused")
-        return (codes["category"] == self._words["category"].code(Category.USAGE)) & ~unused
 
     def _dated(self, held: ColumnChunks) -> tuple[Any, dict[str, Any]]:
         """Each row's UTC day, and its period, and its start and end where these are not of one day (0 where they are).

@@ -61,6 +61,11 @@ def usage_of(text: str) -> str:
     return "Data transfer" if _TRANSFER.search(text) else ""
 
 
+def told(text: str) -> str:
+    """A name or number; Azure writes `Unassigned` or -2 where there is none."""
+    return "" if text.casefold() in {"unassigned", "-2"} else text
+
+
 def category_of(word: str) -> Category:
     """A cloud's word for the kind of a charge as FOCUS has it; one that is not known is an adjustment."""
     return _CATEGORY_OF.get(canonical(word), Category.ADJUSTMENT) if word else Category.USAGE
