@@ -109,7 +109,7 @@ def _ask_all(
 
 
 # A region's code before a usage type; us-east-1 has none, or USE1. Not TS-, Outposts- or a Local Zone's USW2-LAX1-.
-_CODE = r"(?:(?:EU|[A-Z]{2,4}\d)-)?"
+_CODE = r"(?:(?:EU|[A-Z]{2,4}\d{1,2})-)?"
 _PLACES = ("AWS Region", "")  # of locationType: neither Outposts nor Local Zones nor Wavelength
 
 

@@ -248,7 +248,7 @@ def test_products_of_different_prices_that_may_both_be_meant_are_no_price(listed
     assert asked("nat gateway", "eks cluster") == {"eks cluster": Decimal("0.10")}
 
 
-@pytest.mark.parametrize("code", ["", "USE1-", "EU-", "EUW2-", "APN1-", "UGW1-", "CNN1-"])
+@pytest.mark.parametrize("code", ["", "USE1-", "EU-", "EUW2-", "APN1-", "APS10-", "UGW1-", "CNN1-"])
 def test_a_regions_code_may_stand_before_a_usage_type(listed: CloudLab, code: str) -> None:
     listed.aws.price_list.products = [row("AmazonEC2", "NAT Gateway", f"{code}NatGateway-Hours", "Hrs", "0.045")]
 
