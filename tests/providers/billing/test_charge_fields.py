@@ -318,11 +318,11 @@ def test_what_commitments_cost_when_they_are_used_is_told_beside_what_was_charge
 
 @pytest.mark.parametrize("public", ["", "0", "-10"])
 def test_what_a_negation_takes_back_is_worth_what_it_was(public: str) -> None:
-    """What a savings plan covers has its list price once, and the negation of its charge by demand none."""
+    """What a savings plan covers was used once, at its list price; the negation of its charge by demand has neither."""
     of_plan = {"savings_plan_savings_plan_a_r_n": "arn:aws:savingsplans::1:savingsplan/a", "bill_invoice_id": ""}
     covered = cur(
         line_item_line_item_type="SavingsPlanCoveredUsage", line_item_unblended_cost="10",
-        line_item_net_unblended_cost="9", pricing_public_on_demand_cost="10",
+        line_item_net_unblended_cost="9", pricing_public_on_demand_cost="10", line_item_usage_amount="100",
         savings_plan_savings_plan_effective_cost="7", **of_plan,
     )  # fmt: skip
     negation = covered | {
@@ -337,6 +337,7 @@ def test_what_a_negation_takes_back_is_worth_what_it_was(public: str) -> None:
         charges = bill_of(text_of(rows)).charges
         assert [sum(charge.amount for charge in charges)] == [0]
         costs = {(charge.list_cost, charge.contracted_cost) for charge in charges}
+        assert {(charge.pricing_quantity, charge.consumed_quantity) for charge in charges} == {(0, 0), (100, 100)}
         assert costs == {(Decimal(0), Decimal(0)), (Decimal(10), Decimal(9))}
 
 

@@ -48,7 +48,8 @@ class Amortization:
     def of_report(self, held: ColumnChunks, amounts: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
         """CUR: the amortized cost, by the formula of the CUR queries of AWS' Well-Architected Labs, and prices.
 
-        A negation takes back what was charged by demand for what a savings plan covers, and not what that is worth.
+        A negation takes back what was charged by demand for what a savings plan covers, and neither what that is worth
+        nor what was used.
         """
         amount = amounts["amount"]
         types = self._line_types.codes(list(map(coded, held["category"])), len(amount))
@@ -59,7 +60,7 @@ class Amortization:
         negation = pa.array(of_type.get("savingsplannegation", np.zeros(len(amount), bool)))
         made = {
             name: pc.if_else(negation, pa.scalar(Decimal(0), amounts[name].type), amounts[name])
-            for name in ("list", "contracted")
+            for name in ("list", "contracted", "pricing_quantity", "consumed_quantity")
             if name in amounts
         }
         if not (held.get("ri_effective") or held.get("sp_effective")):
