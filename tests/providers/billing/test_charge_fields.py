@@ -362,6 +362,28 @@ def test_discounts_are_credits_whether_they_are_told_in_columns_or_in_lines(make
     assert (credit.charge_frequency, credit.pricing_category, credit.commitment_status) == ("", "", "")
 
 
+def test_a_savings_plan_that_was_returned_cost_nothing_to_run() -> None:
+    """Its fee costs something where it is used, and its refund nothing, too; other refunds are as they are."""
+    plan = {
+        "savings_plan_savings_plan_a_r_n": "arn:aws:savingsplans::1:savingsplan/a", "reservation_effective_cost": "",
+        "savings_plan_start_time": "2026-10-01T00:00:00.000Z", "savings_plan_end_time": "2026-10-03T12:00:00.000Z",
+        "savings_plan_savings_plan_effective_cost": "", "bill_invoice_id": "",
+    }  # fmt: skip
+    rows = [
+        cur(line_item_line_item_type="SavingsPlanUpfrontFee", line_item_unblended_cost="900", **plan),
+        cur(line_item_line_item_type="Refund", line_item_unblended_cost="-900", **plan),
+        cur(line_item_line_item_type="Refund", line_item_unblended_cost="-8",
+            **plan | {"savings_plan_savings_plan_a_r_n": ""}),
+        cur(line_item_line_item_type="Refund", line_item_unblended_cost="-5",
+            **plan | {"savings_plan_end_time": "2027-10-01T00:00:00.000Z"}),
+    ]  # fmt: skip
+    times = {name: pa.timestamp("ms", "UTC") for name in ("savings_plan_start_time", "savings_plan_end_time")}
+    for charges in (bill_of(text_of(rows)).charges, bill_of(parquet_of(rows, **times)).charges):
+        assert sum(charge.amount for charge in charges) == -13
+        assert sum(charge.effective_cost or 0 for charge in charges) == -13
+        assert {charge.effective_cost for charge in charges} == {Decimal(0), Decimal(-8), Decimal(-5)}
+
+
 def test_what_a_report_has_no_price_of_has_none() -> None:
     """As of products of the marketplace, whose usage costs something."""
     assert charge_of(cur(pricing_public_on_demand_cost="0")).list_cost is None

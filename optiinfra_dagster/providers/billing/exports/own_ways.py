@@ -24,6 +24,7 @@ from optiinfra_dagster.providers.billing.exports.decimals import (
     trimmed,
 )
 from optiinfra_dagster.providers.billing.exports.sums import Words, coded
+from optiinfra_dagster.providers.billing.exports.times import DAY, Times
 from optiinfra_dagster.providers.billing.exports.words import ENTRY, PAIR
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Amortization:
 
     def __init__(self) -> None:
         self._line_types, self._pricing = Words(formats.canonical), Words(formats.canonical)
+        self._times = Times()
         self.found = self._actual = False
         self.has_discounts = False  # as lines of a report
 
@@ -82,6 +84,9 @@ class Amortization:
         if held.get("ri_arn") and "fee" in of_type:
             of_type["fee"] &= filled(held["ri_arn"][0]).to_numpy(zero_copy_only=False)
             makers["fee"] = lambda: zero
+        if "refund" in of_type and all(held.get(name) for name in ("sp_arn", "sp_start", "sp_end")):
+            of_type["refund"] &= self._returned(held)
+            makers["refund"] = lambda: zero
         effective = amount
         for word, make in makers.items():
             if word in of_type and of_type[word].any():
@@ -89,6 +94,16 @@ class Amortization:
                 same = own.type == effective.type
                 effective = pc.if_else(where, own, effective) if same else exactly(pc.if_else, where, own, effective)
         return made | {"effective": effective}
+
+    def _returned(self, held: ColumnChunks) -> Any:
+        """CUR: True for rows of savings plans that were returned, as they may be for a week."""
+        arn = filled(held["sp_arn"][0]).to_numpy(zero_copy_only=False)
+        try:
+            start = self._times.seconds_or(held["sp_start"][0], np.zeros(len(arn), np.int64), "sp_start")
+            end = self._times.seconds_or(held["sp_end"][0], start + DAY * 30, "sp_end")
+        except UnreadableError:  # of no amount
+            return np.zeros(len(arn), bool)
+        return arn & (end - start <= DAY * 7)
 
     def look(self, held: ColumnChunks, amount: pa.Array, codes: dict[str, Any]) -> None:
         """Azure: note whether the rows are of actual or of amortized costs; the two have the same header.
