@@ -337,7 +337,8 @@ def test_what_a_negation_takes_back_is_worth_what_it_was(public: str) -> None:
         charges = bill_of(text_of(rows)).charges
         assert [sum(charge.amount for charge in charges)] == [0]
         costs = {(charge.list_cost, charge.contracted_cost) for charge in charges}
-        assert {(charge.pricing_quantity, charge.consumed_quantity) for charge in charges} == {(0, 0), (100, 100)}
+        quantities = {(charge.pricing_quantity, charge.consumed_quantity) for charge in charges}
+        assert quantities == {(Decimal(0), Decimal(0)), (Decimal(100), Decimal(100))}
         assert costs == {(Decimal(0), Decimal(0)), (Decimal(10), Decimal(9))}
 
 
