@@ -454,6 +454,45 @@ def test_azures_retail_price_is_a_list_cost_in_the_currency_of_the_bill(
 
 
 @pytest.mark.parametrize(
+    ("unit", "quantity", "price", "cost", "contracted"),
+    [
+        ("100 Hours", "24", "9.6", "2.304", "2.304"),  # 24 hours
+        ("100 Hours", "24", "9.6", "0.7", "2.304"),  # of a reservation
+        ("100 Hours", "24", "0.096", "2.304", "2.304"),  # the price of one
+        ("100 Hours", "0.24", "9.6", "2.304", "2.304"),  # 0.24 hundreds of hours
+        ("10 Hours", "24", "0.096", "0.65", "2.304"),  # the price of one, and a reservation
+        ("10 Hours", "-24", "0.96", "-2.304", "-2.304"),
+        ("10K", "250000", "0.05", "1.24", "1.25"),
+        ("1M Tokens", "3000000", "2", "6", "6"),
+        ("10,000s", "20000", "0.05", "0.1", "0.1"),
+        ("3 Hours", "24", "3", "24", "24"),
+        ("1 GB/Month", "3", "2", "0.01", "6"),
+        ("100 Hours", "24", "9.6", "0", None),  # free or covered: nothing tells of what the price is
+        ("100 Hours", "24", "0", "0", "0"),
+        ("1 Hour", "24", "0.096", "0", "2.304"),
+        ("1 KB", "24", "2", "0.04", "48"),
+        ("0 Hours", "24", "2", "0.04", "48"),
+        ("Hours", "24", "2", "0.04", "48"),
+        ("", "24", "2", "0.04", "48"),
+    ],
+)
+def test_azures_price_is_of_one_or_of_as_many_as_the_unit_of_measure_says(
+    unit: str, quantity: str, price: str, cost: str, contracted: str | None
+) -> None:
+    charge = charge_of(
+        AZURE
+        | {
+            "UnitOfMeasure": unit, "Quantity": quantity, "UnitPrice": price, "PayGPrice": price,
+            "CostInBillingCurrency": cost,
+        }
+    )  # fmt: skip
+    right = None if contracted is None else Decimal(contracted)
+    for told_cost in (charge.contracted_cost, charge.list_cost):
+        assert (told_cost is None) == (right is None)
+        assert round(told_cost or 0, 12) == (right or 0)
+
+
+@pytest.mark.parametrize(
     ("change", "listed"),
     [
         ({}, Decimal("1.9")),

@@ -210,21 +210,58 @@ def _without_zeros(amounts: Mapping[str, pa.Array], names: Sequence[str], where:
     return told
 
 
+# The number of 100 Hours, 10,000s, 10K and 1M Tokens; 1 KB has no thousand.
+_BLOCK = re.compile(r"\s*(\d[\d,]*)\s*([KM](?![A-Za-z]))?")
+_MULTIPLES = {"K": 1_000, "M": 1_000_000}
+_ROOM = pa.decimal256(35, 18)
+
+
 def priced(held: ColumnChunks, price_of: str, amount: pa.Array, quantity: pa.Array) -> pa.Array:
     """Azure: the quantity times a price, where that is in the bill's currency.
 
     Unknown where the price is 0 and there is a cost, as the retail price is of what was bought.
     """
-    price, room = quantities(held[price_of][0]), pa.decimal256(35, 18)
+    price = quantities(held[price_of][0])
     try:
-        product = pc.multiply(price.cast(room), quantity.cast(room))
-        cost = pc.round(product, 18).cast(NARROW, safe=False)
+        cost = _times(price, quantity)
+        if held.get("pricing_unit"):
+            cost = _of_blocks(held["pricing_unit"][0], cost, amount)
     except pa.ArrowInvalid:  # a number that no price has
         return pa.nulls(len(amount), NARROW)
     known = pc.or_(pc.not_equal(price, pa.scalar(0)), pc.equal(amount, pa.scalar(0)))
     if held.get("pricing_currency"):
         known = pc.and_(known, pc.equal(trimmed(held["pricing_currency"][0]), trimmed(held["currency"][0])))
     return pc.if_else(known, cost, None)
+
+
+def _of_blocks(units: pa.Array, cost: pa.Array, amount: pa.Array) -> pa.Array:
+    """The costs where a price is of as many as the unit of measure says, and the quantity is of single ones.
+
+    An agreement's prices are, and other exports count the same unit in hundreds, or have the price of one. Discounts
+    only take off: it is a price of many where what that makes still covers what was charged (but for rounding). What
+    cost nothing does not tell.
+    """
+    words, places = coded(units)
+    sizes = [*(_block(word or "") for word in words), Decimal(1)]  # the last of rows that have no unit, which are at -1
+    single = np.array([size == 1 for size in sizes])[places]
+    if single.all():
+        return cost
+    shares = pa.array([round(1 / size, 18) for size in sizes], NARROW)
+    each = _times(cost, shares.take(pa.array(places % len(sizes))))
+    covers = pc.greater_equal(pc.abs(each), pc.abs(_times(amount, pa.scalar(Decimal("0.9"), NARROW))))
+    told = pc.or_(pc.not_equal(amount, pa.scalar(0)), pc.equal(cost, pa.scalar(0)))
+    return pc.if_else(pa.array(single), cost, pc.if_else(told, pc.if_else(covers, each, cost), None))
+
+
+def _block(unit: str) -> Decimal:
+    """How many a unit of measure is of."""
+    found = _BLOCK.match(unit)
+    return (Decimal(found[1].replace(",", "")) * _MULTIPLES.get(found[2], 1) if found else None) or Decimal(1)
+
+
+def _times(first: pa.Array, second: pa.Array) -> pa.Array:
+    """Their products, to 18 digits after the point."""
+    return pc.round(pc.multiply(first.cast(_ROOM), second.cast(_ROOM)), 18).cast(NARROW, safe=False)
 
 
 def parts_of_others(held: ColumnChunks, amount: pa.Array) -> tuple[Any, Any]:
