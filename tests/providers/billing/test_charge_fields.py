@@ -445,8 +445,19 @@ def test_azures_commitments_are_used_unused_or_bought(
         ({"PayGPrice": ""}, None),
         ({"PricingCurrency": "USD"}, None),  # the bill's is EUR
         ({"PricingCurrency": "EUR"}, Decimal(2)),
+        ({"PricingCurrency": "EUR", "exchangeRatePricingToBilling": "1"}, Decimal(2)),
+        ({"PricingCurrency": "USD", "exchangeRatePricingToBilling": "0.92"}, Decimal("1.84")),
+        ({"PricingCurrency": "USD", "exchangeRatePricingToBilling": ""}, None),
+        ({"PricingCurrency": "USD", "exchangeRatePricingToBilling": "0"}, None),
+        (
+            {
+                "PricingCurrency": "USD", "exchangeRatePricingToBilling": "150", "UnitOfMeasure": "100 Hours",
+                "Quantity": "24", "PayGPrice": "9.6", "CostInBillingCurrency": "345.6",
+            },
+            Decimal("345.6"),
+        ),
     ],
-)
+)  # fmt: skip
 def test_azures_retail_price_is_a_list_cost_in_the_currency_of_the_bill(
     change: dict[str, str], listed: Decimal | None
 ) -> None:

@@ -162,6 +162,7 @@ AZURE = Format(
         "list_price": ("PayGPrice",),
         "contracted_price": ("UnitPrice",),
         "pricing_currency": ("PricingCurrency",),
+        "exchange_rate": ("ExchangeRatePricingToBilling",),
         "pricing_quantity": ("Quantity", "UsageQuantity"),
         "pricing_unit": ("UnitOfMeasure",),
         "consumed_quantity": ("Quantity", "UsageQuantity"),

@@ -217,20 +217,23 @@ _ROOM = pa.decimal256(35, 18)
 
 
 def priced(held: ColumnChunks, price_of: str, amount: pa.Array, quantity: pa.Array) -> pa.Array:
-    """Azure: the quantity times a price, where that is in the bill's currency.
+    """Azure: the quantity times a price, where that is in the bill's currency or the row tells the rate to it.
 
     Unknown where the price is 0 and there is a cost, as the retail price is of what was bought.
     """
     price = quantities(held[price_of][0])
     try:
         cost = _times(price, quantity)
+        if held.get("pricing_currency"):
+            same = pc.equal(trimmed(held["pricing_currency"][0]), trimmed(held["currency"][0]))
+            rate = quantities(held["exchange_rate"][0]) if held.get("exchange_rate") else pa.nulls(len(cost), NARROW)
+            rate = pc.if_else(pc.equal(rate, pa.scalar(0)), None, rate)
+            cost = pc.if_else(same, cost, _times(cost, rate))
         if held.get("pricing_unit"):
             cost = _of_blocks(held["pricing_unit"][0], cost, amount)
     except pa.ArrowInvalid:  # a number that no price has
         return pa.nulls(len(amount), NARROW)
     known = pc.or_(pc.not_equal(price, pa.scalar(0)), pc.equal(amount, pa.scalar(0)))
-    if held.get("pricing_currency"):
-        known = pc.and_(known, pc.equal(trimmed(held["pricing_currency"][0]), trimmed(held["currency"][0])))
     return pc.if_else(known, cost, None)
 
 
