@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
 from pathlib import Path
@@ -425,6 +426,26 @@ def test_resources_have_the_inventorys_ids() -> None:
     assert [c.cost_type for c in bill.charges if c.resource_id == instance.resource_id] == ["compute"]
     disk = resource("/subscriptions/aaa/resourcegroups/rg/disks/d")
     assert [c.resource_id for c in bill_of(text_of([azure()]), resources=[disk]).charges] == [disk.resource_id]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "uid"),
+    [
+        ("acme-logs", "s3:::acme-logs", ""),
+        ("arn:aws:s3:::acme-logs", "s3:::acme-logs", ""),
+        ("arn:aws:rds:r:111:cluster:cluster-5UX6", "rds:r:111:cluster:db", "cluster-5UX6"),
+        ("arn:aws:rds:r:111:db:db", "rds:r:111:db:db", "db-77EXAMPLE"),
+        ("arn:aws:ec2:r::snapshot/snap-0123456789abcdef", "ec2:r:111:snapshot/snap-0123456789abcdef", ""),
+        ("arn:aws:ec2:r:9:eip/eipalloc-0123456789abcdef0", "ec2:r:111:elastic-ip/eipalloc-0123456789abcdef0", ""),
+        ("fs-0123abcd", "elasticfilesystem:r:111:file-system/fs-0123abcd", ""),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("of", [focus, cur])
+def test_what_aws_bills_calls_otherwise_is_the_inventorys(text: str, name: str, uid: str, of: Any) -> None:
+    own, other = (replace(resource(f"arn:aws:{one}"), instance_uid=uid) for one in (name, f"{name}-2"))
+    row = of(**{"ResourceId" if of is focus else "line_item_resource_id": text})
+    other = replace(other, instance_uid="cluster-OTHER")
+    assert [c.resource_id for c in bill_of(text_of([row]), resources=[own, other]).charges] == [own.resource_id]
 
 
 def test_an_id_that_two_resources_share_is_of_neither() -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.billing.matching import Name
 
 _EC2_ID = re.compile(r"/([a-z]+-[0-9a-f]{8,17})$")  # of an ARN: a bill has it alone
+_BUCKET = re.compile(r":s3:::([^/]+)$")
 _HOST = re.compile(r"^(?:https?:)?//[a-z.]+/(?:compute/v1/)?")  # of Google's links
 _NUMBERED = re.compile(r"/([a-zA-Z]+)/(\d{6,})$")  # the end of Google's global names
 _NUMBERS = {"instance_id": "instances", "disk_id": "disks", "forwarding_rule_id": "forwardingrules"}
@@ -66,8 +67,9 @@ def _as_aws_spells(key: str) -> str:
 def _names_of(resource: Resource) -> Iterator[Name]:
     text = resource.resource_id.casefold()
     yield "id", text
-    if text.startswith("arn:") and (short := _EC2_ID.search(text)):
-        yield "short id", short[1]
+    yield from _short_ids(text)
+    if ":rds:" in text and resource.instance_uid:  # what an Aurora cluster stores is billed by its uid
+        yield "id", f"{text.rpartition(':')[0]}:{resource.instance_uid.casefold()}"
     if (path := _HOST.sub("", text)) != text:
         yield "path", path
     for fact, collection in _NUMBERS.items():
@@ -75,10 +77,17 @@ def _names_of(resource: Resource) -> Iterator[Name]:
             yield "number", f"{collection}/{number}"
 
 
+def _short_ids(text: str) -> Iterator[Name]:
+    """What AWS' bills have in place of an ARN: the id of what is of EC2, and the name of a bucket."""
+    if text.startswith("arn:") and (short := _EC2_ID.search(text) or _BUCKET.search(text)):
+        yield "short id", short[1]
+
+
 def _names_in(text: str) -> Iterator[Name]:
     """The names to look for, the surest first."""
     text = text.casefold()
     yield from (("id", text), ("short id", text), ("path", text), ("number", text))
+    yield from _short_ids(text)  # of an ARN without the account, or with another word for the type
     if (path := _HOST.sub("", text)) != text:
         yield from (("id", path), ("path", path))
     if numbered := _NUMBERED.search(text):
