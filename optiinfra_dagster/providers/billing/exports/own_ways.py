@@ -226,15 +226,21 @@ def priced(held: ColumnChunks, price_of: str, amount: pa.Array, quantity: pa.Arr
         cost = _times(price, quantity)
         if held.get("pricing_currency"):
             same = pc.equal(trimmed(held["pricing_currency"][0]), trimmed(held["currency"][0]))
-            rate = quantities(held["exchange_rate"][0]) if held.get("exchange_rate") else pa.nulls(len(cost), NARROW)
-            rate = pc.if_else(pc.equal(rate, pa.scalar(0)), None, rate)
-            cost = pc.if_else(same, cost, _times(cost, rate))
+            cost = cost if pc.all(same, skip_nulls=False).as_py() else pc.if_else(same, cost, _exchanged(held, cost))
         if held.get("pricing_unit"):
             cost = _of_blocks(held["pricing_unit"][0], cost, amount)
     except pa.ArrowInvalid:  # a number that no price has
         return pa.nulls(len(amount), NARROW)
     known = pc.or_(pc.not_equal(price, pa.scalar(0)), pc.equal(amount, pa.scalar(0)))
     return pc.if_else(known, cost, None)
+
+
+def _exchanged(held: ColumnChunks, cost: pa.Array) -> pa.Array:
+    """The costs in the bill's currency; unknown where the row tells no rate."""
+    if not held.get("exchange_rate"):
+        return pa.nulls(len(cost), NARROW)
+    rate = quantities(held["exchange_rate"][0])
+    return _times(cost, pc.if_else(pc.equal(rate, pa.scalar(0)), None, rate))
 
 
 def _of_blocks(units: pa.Array, cost: pa.Array, amount: pa.Array) -> pa.Array:
@@ -251,7 +257,7 @@ def _of_blocks(units: pa.Array, cost: pa.Array, amount: pa.Array) -> pa.Array:
         return cost
     shares = pa.array([round(1 / size, 18) for size in sizes], NARROW)
     each = _times(cost, shares.take(pa.array(places % len(sizes))))
-    covers = pc.greater_equal(pc.abs(each), pc.abs(_times(amount, pa.scalar(Decimal("0.9"), NARROW))))
+    covers = pc.greater_equal(pc.abs(each.cast(pa.float64())), pc.multiply(pc.abs(amount.cast(pa.float64())), 0.9))
     told = pc.or_(pc.not_equal(amount, pa.scalar(0)), pc.equal(cost, pa.scalar(0)))
     return pc.if_else(pa.array(single), cost, pc.if_else(told, pc.if_else(covers, each, cost), None))
 
