@@ -25,6 +25,7 @@ from optiinfra_dagster.quality import digests
 from optiinfra_dagster.quality.counts import LOOKED_AT, Filter, Sight, SourceCounts
 from optiinfra_dagster.quality.digests import Contents, Reading
 from optiinfra_dagster.quality.interactions import BadLine, Item, LogRecord, Reason
+from optiinfra_dagster.quality.large_bodies import LargeBodies
 from optiinfra_dagster.quality.listing import FileListing, Location, is_hidden, newest
 from optiinfra_dagster.quality.logs.reader import read_file
 from optiinfra_dagster.storage.log_files import ReadFile, keep_files, load_files
@@ -87,6 +88,7 @@ class FileSource:
         self._since, self._late = since, late
         self._span: tuple[str, datetime, datetime] | None = None  # what was listed
         self._listed = FileListing([])
+        self._bodies = LargeBodies(store, ())
 
     def fetch(self, provider: str, start: datetime, end: datetime) -> Iterator[LogRecord]:
         """See `InteractionSource`."""
@@ -145,6 +147,7 @@ class FileSource:
             for provider in providers if "{provider}" in self._location else providers[:1]:
                 listed = self._located(provider).files(start, end)
                 files += listed.files
+                self._bodies = LargeBodies(self._store, listed.files)
                 found = list(newest(listed))
                 default = provider if "{provider}" in self._location else self._default
                 sights += [
@@ -166,6 +169,7 @@ class FileSource:
             first = min(start, self._since or start)
             last = end + self._late if self._since else end
             self._listed = self._located(provider).files(first, last)
+            self._bodies = LargeBodies(self._store, self._listed.files)
             self._span = provider, first, last
         return self._listed
 
@@ -189,7 +193,7 @@ class FileSource:
                 reading = Reading()
                 try:
                     with self._store.open(file) as stream:
-                        yield from self._read(read_file(stream), file, window, reading)
+                        yield from self._read(read_file(stream, self._bodies), file, window, reading)
                 except GoneError:
                     continue
                 held.append(reading.contents())
@@ -227,7 +231,7 @@ class FileSource:
         reading = Reading()
         try:
             with self._store.open(file) as stream:
-                for item, moment in _dated(read_file(stream), file.modified):
+                for item, moment in _dated(read_file(stream, self._bodies), file.modified):
                     reading.add(item, moment)
         except GoneError:
             return {}
@@ -239,7 +243,7 @@ class FileSource:
         sight = Sight(f"{self._store.place}/{file.key}" if "://" in self._store.place else file.key)
         try:
             with self._store.open(file) as stream:
-                for item in read_file(stream):
+                for item in read_file(stream, self._bodies):
                     sight.add(item, default_provider)
                     if sight.records >= LOOKED_AT:
                         break

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.quality.large_bodies import is_body
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.object_storage.store import File, Store
@@ -144,5 +145,5 @@ def newest(listed: FileListing) -> Iterator[File]:
 
 
 def is_hidden(file: File) -> bool:
-    """True for names that begin with a dot or an underscore, which shippers write for themselves."""
-    return file.key.rpartition("/")[2].startswith((".", "_"))
+    """True for names that begin with a dot or an underscore, which shippers write for themselves; and large bodies."""
+    return file.key.rpartition("/")[2].startswith((".", "_")) or is_body(file.key)

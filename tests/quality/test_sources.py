@@ -230,6 +230,47 @@ def test_blob_storage_is_never_called_at_another_host_than_its_own(tmp_path: Pat
         open_source(mine)
 
 
+def test_large_bodies_that_bedrock_keeps_beside_its_log_are_read_with_their_records(
+    lab: CloudLab, tmp_path: Path
+) -> None:
+    hour = "prod/AWSLogs/111111111111/BedrockModelInvocationLogs/us-east-1/2026/11/21/11"
+    request = {"messages": [{"role": "user", "content": [{"text": "Why? " * 30_000}]}]}
+    answer = {"output": {"message": {"role": "assistant", "content": [{"text": "So."}]}}, "stopReason": "end_turn"}
+
+    def logged(number: int, **parts: dict[str, Any]) -> dict[str, Any]:
+        whole = {"input": {"inputBodyJson": request}, "output": {"outputBodyJson": answer}, **parts}
+        return {
+            "schemaType": "ModelInvocationLog", "timestamp": START.isoformat(), "requestId": f"r{number}",
+            "operation": "Converse", "modelId": "amazon.nova-lite-v1:0", **whole,
+        }  # fmt: skip
+
+    def put(name: str, content: bytes) -> str:
+        lab.storage.put(f"s3://bedrock/{hour}/{name}", gzip.compress(content), NOW)
+        return f"s3://bedrock/{hour}/{name}"
+
+    asked = put("data/r1_input.json.gz", json.dumps(request).encode())
+    told = put("data/r2_output.json.gz", json.dumps(answer).encode())
+    larger = put("data/r4_input.json.gz", json.dumps({"messages": "x" * 5_000_000}).encode())
+    put(
+        "20261121T114500Z_1.json.gz",
+        lines(
+            logged(1, input={"inputBodyS3Path": asked}),
+            logged(2, output={"outputBodyS3Path": told}),
+            logged(3, input={"inputBodyS3Path": f"{asked}.gone"}),
+            logged(4, input={"inputBodyS3Path": larger}),
+        ),
+    )
+    lab.storage.put(f"s3://bedrock/{hour}/amazon-bedrock-logs-permission-check", b"", NOW)
+    place = "s3://bedrock/prod/AWSLogs/111111111111/BedrockModelInvocationLogs/us-east-1/{yyyy}/{mm}/{dd}/{hh}/"
+    source = open_source(customer(tmp_path, lab, interactions=place, provider="aws"))
+    found = fetched(source)
+    assert ids(found) == ["r1", "r2"]
+    assert {(item.prompt, item.response) for item in found} == {("Why? " * 30_000, "So.")}
+    assert source.counts.reasons == {Reason.NO_TEXTS: 1, Reason.TOO_LARGE: 1}
+    count, sights = source.look(["aws"], START, END)
+    assert (count, [sight.interactions for sight in sights]) == (5, [2])
+
+
 # --- What goes wrong --------------------------------------------------------------------------------------------------
 
 

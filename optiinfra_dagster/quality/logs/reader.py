@@ -52,11 +52,15 @@ _READERS: tuple[tuple[_Test, _Reader], ...] = (
 _AROUND = ("data", "traces", "records", "rows", "items", "runs", "results", "batch", "logs")  # what may hold records
 
 
-def read_file(stream: io.BufferedReader) -> Iterator[Item]:
-    """What a file tells of, each call once."""
+def read_file(stream: io.BufferedReader, bodies: Callable[[str], Any] | None = None) -> Iterator[Item]:
+    """What a file tells of, each call once; `bodies` gives what a record does not hold itself, by its address."""
     doubles = Doubles()
     for record in records_of(stream):
-        yield from _read(record, doubles)
+        try:
+            whole = vendors.with_bodies(record, bodies) if bodies and isinstance(record, dict) else record
+        except BadFieldError as error:
+            whole = BadLine(error.reason)
+        yield from _read(whole, doubles)
     yield from doubles.rest()
 
 

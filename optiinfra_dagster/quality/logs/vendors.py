@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from optiinfra_dagster.quality.logs.calls import Call, Kind
@@ -58,6 +58,22 @@ def read_bedrock(record: Mapping[str, Any]) -> Iterator[Call]:
         session_id=filled(metadata, SESSION),
         failed=bool(record.get("errorCode")),
     )
+
+
+_BODIES = (("input", "inputBody"), ("output", "outputBody"))
+
+
+def with_bodies(record: dict[str, Any], bodies: Callable[[str], Any]) -> dict[str, Any]:
+    """A record of the invocation log with those bodies of which it has only the address, from `bodies`.
+
+    Raises:
+        BadFieldError: a body is too large.
+    """
+    for part, name in _BODIES:
+        held = record.get(part)
+        if isinstance(held, dict) and f"{name}S3Path" in held and held.get(f"{name}Json") is None:
+            record = {**record, part: {**held, f"{name}Json": bodies(str(held[f"{name}S3Path"]))}}
+    return record
 
 
 def _part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
