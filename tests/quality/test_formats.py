@@ -13,6 +13,7 @@ import random
 import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,26 @@ def test_formats_may_follow_each_other_in_one_file() -> None:
 )  # fmt: skip
 def test_a_field_of_ones_own_that_a_tool_names_alike_makes_no_record_of_that_tool(key: str, value: object) -> None:
     assert [type(item) for item in read(lines({**FLAT, key: value}))] == [Interaction]
+
+
+def test_a_line_that_is_no_json_counts_within_what_a_shipper_wrote_too() -> None:
+    events = [{"id": "1", "timestamp": NANOS // 10**6, "message": message} for message in (json.dumps(FLAT), "START")]
+    content = lines({"messageType": "DATA_MESSAGE", "logGroup": "g", "logEvents": events})
+    assert [item.interaction_id for item in interactions(content)] == ["i"]
+    assert reasons(content) == [Reason.NOT_JSON]
+
+
+def test_ids_may_be_numbers_and_uuids_of_a_data_frame() -> None:
+    ids = {
+        "i1": pa.array([Decimal(123456789012345678901234567890)]),  # NUMERIC of BigQuery, as Vertex AI's request_id
+        "i2": pa.array([7.0]),
+        "i3": pa.array([bytes(range(16))], pa.binary(16)),
+    }
+    texts = {"timestamp": [NOON.isoformat()], "prompt": ["Why?"], "response": ["So."]}
+    for held, told in zip(ids.values(), ("123456789012345678901234567890", "7", bytes(range(16)).hex()), strict=True):
+        buffer = io.BytesIO()
+        parquet.write_table(pa.table({**texts, "id": held}), buffer)
+        assert [item.interaction_id for item in interactions(buffer.getvalue())] == [told]
 
 
 def test_a_file_that_is_read_again_has_the_same_ids() -> None:

@@ -234,6 +234,8 @@ def _has_failed(one: _Entry, other: _Entry) -> bool:
 
 def _is_next(held: Call, piece: Call) -> bool:
     """True for a message of a prompt that is of another call than those before it."""
+    if piece.interaction_id is not None and piece.interaction_id == held.interaction_id:
+        return False  # its log names the call
     if held.response:
         return True
     last, moment = moment_of(held.ended), moment_of(piece.started)

@@ -1,12 +1,16 @@
 """Spans and log records of OpenTelemetry, in every form in which they are stored.
 
 OTLP/JSON (`resourceSpans`, `resourceLogs`: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding), as a
-collector's file and S3 exporters write it; an SDK's console exporter; the columns of the collector's ClickHouse
-exporter; Phoenix's spans, of its API and its data frames; MLflow's traces; Jaeger's.
+collector's file and S3 exporters write it, or with the names and base64 ids that protobuf gives its JSON; an SDK's
+console exporter; the columns of the collector's ClickHouse
+exporter; Phoenix's spans, of its API and its data frames; MLflow's traces; Jaeger's; the tables of Azure's Application
+Insights, as its diagnostic settings and its workspace export them.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +29,14 @@ _TRACE_ID = ("traceId", "trace_id", "TraceId", "traceID", "context.trace_id")
 _SPAN_ID = ("spanId", "span_id", "SpanId", "spanID", "context.span_id")
 _PARENT_ID = ("parentSpanId", "parent_span_id", "ParentSpanId", "parent_id", "parentId")
 _ATTRIBUTES = ("attributes", "SpanAttributes", "LogAttributes", "span_attributes")
+_INSIGHTS = ("Properties", "customDimensions")
 _RESOURCE = ("ResourceAttributes", "resource_attributes", "otel_resource_attributes")
+_SPANS, _LOGS = ("resourceSpans", "resource_spans"), ("resourceLogs", "resource_logs")
+_OTLP = {*_SPANS, *_LOGS}
+_SCOPES_OF_SPANS = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans")
+_SCOPES_OF_LOGS = ("scopeLogs", "scope_logs", "instrumentationLibraryLogs", "instrumentation_library_logs")
+_SCOPE = ("scope", "instrumentationLibrary", "instrumentation_library")
+_BYTES_OF_AN_ID = {24: 16, 12: 8}  # in base64, as protobuf writes what OTLP writes in hexadecimal digits
 _ERRORS = {2, "2", "ERROR", "Error", "STATUS_CODE_ERROR", "error"}
 # Roots of attributes, where they come as objects within objects.
 _ROOTS = {
@@ -84,7 +95,7 @@ class Span:
 
 def spans_of(record: Mapping[str, Any]) -> Iterator[Span | None] | None:
     """The spans and log records that a record is or has, None for one that is odd; None for another kind of record."""
-    if "resourceSpans" in record or "resourceLogs" in record:
+    if record.keys() & _OTLP:
         return _otlp(record)
     held = record.get("data")
     if isinstance(held, dict) and isinstance(held.get("spans"), list):  # MLflow's trace
@@ -93,6 +104,9 @@ def spans_of(record: Mapping[str, Any]) -> Iterator[Span | None] | None:
         first(record, ("processes", "traceID", "info")), str | dict
     ):
         return _jaeger(record) if "traceID" in record else _each(record["spans"], {})
+    properties = _attributes(first(record, _INSIGHTS))
+    if _is_telling(properties):
+        return iter([_of_insights(record, properties)])
     attributes = _attributes_of(record)
     if attributes is not None and (_is_telling(attributes) or _has_trace(record)):
         return _each([record], {})
@@ -102,6 +116,28 @@ def spans_of(record: Mapping[str, Any]) -> Iterator[Span | None] | None:
     if _is_telling(record):  # a span whose attributes were lifted to the top
         return iter([Span(record, dict(record), _resource_of(record))])
     return None
+
+
+def _of_insights(record: Mapping[str, Any], properties: dict[str, Any]) -> Span:
+    """A dependency (a span), or a trace or event (a log record), of Application Insights or of its workspace.
+
+    https://learn.microsoft.com/azure/azure-monitor/reference/tables/appdependencies
+    """
+    took = first(record, ("DurationMs", "duration"))
+    own, around = first(record, ("Id", "id")), first(record, ("ParentId", "operation_ParentId"))
+    told = {
+        "start_time": first(record, ("TimeGenerated", "timestamp", "time")),
+        "Duration": None if took is None else float(took) * 10**6,
+        "trace_id": first(record, ("OperationId", "operation_Id")),
+        "span_id": around if took is None else own,
+        "parent_id": None if took is None else around,
+        "name": first(record, ("Name", "name")),
+        "status": "ERROR" if str(first(record, ("Success", "success"))).lower() == "false" else None,
+    }
+    resource = {"service.name": first(record, ("AppRoleName", "cloud_RoleName"))}
+    name = properties.get("event.name") or (told["name"] if took is None else None)
+    body = parsed(first(record, ("Message", "message")))
+    return Span(told, properties, resource, event_name=name if isinstance(name, str) else "", body=body)
 
 
 def _attributes_of(record: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -125,15 +161,15 @@ def _has_trace(record: Mapping[str, Any]) -> bool:
 
 
 def _otlp(record: Mapping[str, Any]) -> Iterator[Span | None]:
-    for group in record.get("resourceSpans") or ():
-        resource = _attributes((group.get("resource") or {}).get("attributes"))
-        for scope in first(group, ("scopeSpans", "instrumentationLibrarySpans")) or ():
-            name = str((first(scope, ("scope", "instrumentationLibrary")) or {}).get("name") or "")
-            yield from _each(scope.get("spans") or (), resource, name)
-    for group in record.get("resourceLogs") or ():
-        resource = _attributes((group.get("resource") or {}).get("attributes"))
-        for scope in first(group, ("scopeLogs", "instrumentationLibraryLogs")) or ():
-            yield from _each(scope.get("logRecords") or (), resource, str((scope.get("scope") or {}).get("name") or ""))
+    for names, scopes, records in (
+        (_SPANS, _SCOPES_OF_SPANS, ("spans",)),
+        (_LOGS, _SCOPES_OF_LOGS, ("logRecords", "log_records", "logs")),
+    ):
+        for group in first(record, names) or ():
+            resource = _attributes((group.get("resource") or {}).get("attributes"))
+            for scope in first(group, scopes) or ():
+                name = str((first(scope, _SCOPE) or {}).get("name") or "")
+                yield from _each(first(scope, records) or (), resource, name)
 
 
 def _jaeger(trace: Mapping[str, Any]) -> Iterator[Span | None]:
@@ -196,7 +232,7 @@ def _event_name(record: Mapping[str, Any], attributes: Mapping[str, Any]) -> str
 
 def _body(record: Mapping[str, Any]) -> Any:
     body = first(record, ("body", "Body"))
-    if isinstance(body, dict) and len(body) == 1 and next(iter(body)).endswith("Value"):
+    if isinstance(body, dict) and len(body) == 1 and next(iter(body)).endswith(("Value", "_value")):
         return any_value(body)
     return parsed(body)
 
@@ -225,9 +261,9 @@ def any_value(value: object) -> Any:
     if not isinstance(value, dict) or len(value) != 1:
         return None
     ((kind, held),) = value.items()
-    if kind == "arrayValue":
+    if kind in {"arrayValue", "array_value"}:
         return [any_value(item) for item in held.get("values") or ()]
-    if kind == "kvlistValue":
+    if kind in {"kvlistValue", "kvlist_value"}:
         return _attributes(held.get("values"))
     return held
 
@@ -302,7 +338,15 @@ def _listed(tree: Mapping[str, Any]) -> list[Any]:
 
 def _hex(value: object) -> str:
     """An id of a trace or span; no id is not all zeros."""
-    text = value.lower().removeprefix("0x") if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    if value.endswith("=") and len(value) in _BYTES_OF_AN_ID:
+        try:
+            held = base64.b64decode(value, validate=True)
+        except binascii.Error:
+            held = b""
+        value = held.hex() if len(held) == _BYTES_OF_AN_ID[len(value)] else value
+    text = value.lower().removeprefix("0x")
     return text if text.strip("0") or len(text) < 16 else ""
 
 

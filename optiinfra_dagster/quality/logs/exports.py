@@ -2,7 +2,7 @@
 
 - Langfuse's export of observations and traces: https://langfuse.com/docs/api-and-data-platform/features/export-to-blob-storage.
 - LangSmith's runs: https://docs.langchain.com/langsmith/run-data-format.
-- LiteLLM's standard payload: https://docs.litellm.ai/docs/proxy/logging_spec.
+- LiteLLM's standard payload, and the rows of its proxy's spend logs: https://docs.litellm.ai/docs/proxy/logging_spec.
 - Helicone's export: https://docs.helicone.ai/tools/export.
 - Cloudflare's AI Gateway: https://developers.cloudflare.com/ai-gateway/observability/logging/.
 - promptfoo's results: https://www.promptfoo.dev/docs/configuration/outputs.
@@ -23,6 +23,7 @@ from optiinfra_dagster.quality.logs.flat import (
     SESSION,
     TIME,
     body_of,
+    is_cached,
     read_flat,
 )
 
@@ -45,18 +46,24 @@ _OBSERVATIONS = {
 
 
 def is_langfuse(record: Mapping[str, Any]) -> bool:
-    """True for an observation, and for a trace with its observations."""
+    """True for an observation, and for a trace with its observations or without them."""
     held, kind = record.get("observations"), record.get("type")
-    if isinstance(held, list) and all(isinstance(one, dict) for one in held):
+    if (isinstance(held, list) and all(isinstance(one, dict) for one in held)) or _is_trace(record):
         return True
     is_observation = isinstance(kind, str) and kind in _OBSERVATIONS
     return is_observation and first(record, ("trace_id", "traceId")) is not None
 
 
+def _is_trace(record: Mapping[str, Any]) -> bool:
+    """True for a trace whose observations are exported apart: it repeats what its generations say."""
+    return "public" in record and "tags" in record and bool(record.keys() & {"bookmarked", "htmlPath"})
+
+
 def read_langfuse(record: Mapping[str, Any]) -> Iterator[Call]:
     """The call of an observation that is a generation, or those of a trace."""
     observations = record.get("observations")
-    if isinstance(observations, list):
+    if isinstance(observations, list) or _is_trace(record):
+        observations = observations if isinstance(observations, list) else []
         told = {key: record[key] for key in ("sessionId", "session_id", "name", "environment") if key in record}
         for observation in observations:
             if isinstance(observation, dict):
@@ -142,7 +149,7 @@ def read_langsmith(record: Mapping[str, Any]) -> Iterator[Call]:
 
 
 def is_litellm(record: Mapping[str, Any]) -> bool:
-    """True for a standard payload."""
+    """True for a standard payload or a spend log."""
     return isinstance(record.get("call_type"), str) and ("startTime" in record or "response_cost" in record)
 
 
@@ -159,17 +166,20 @@ def read_litellm(record: Mapping[str, Any]) -> Iterator[Call]:
     call.kind = Kind.EMBEDDING if "embed" in kind else Kind.ANSWER
     call.started, call.ended = record.get("startTime"), record.get("endTime")
     call.prompt, call.response = parsed(record.get("messages")), parsed(record.get("response"))
+    asked = _object(record.get("proxy_server_request"))  # where a spend log keeps what was asked
+    call.prompt = call.prompt or first(asked, ("messages", "input", "prompt"))
     call.application_id = (
         filled(metadata, ("user_api_key_alias", "user_api_key_team_alias"))
         or tag
         or filled(requester, ("app", "service"))
     )
-    call.response_id = body_of(call.response).get("id")
-    call.session_id = filled(requester, SESSION) or filled(metadata, SESSION)
+    call.response_id = None if is_cached(record) else body_of(call.response).get("id")
+    call.session_id = filled(requester, SESSION) or filled(metadata, SESSION) or record.get("session_id")
+    call.cost_usd = first(record, ("response_cost", "spend"))
     call.failed = record.get("status") == "failure" or bool(record.get("error_str"))
-    if call.prompt in (None, "", []) and isinstance(record.get("model_parameters"), dict):
-        call.prompt = record["model_parameters"].get("input")
-    call.system = _object(record.get("model_parameters")).get("instructions")
+    parameters = _object(record.get("model_parameters"))
+    call.prompt = call.prompt or parameters.get("input")
+    call.system = parameters.get("instructions") or first(asked, ("system", "instructions"))
     yield call
 
 

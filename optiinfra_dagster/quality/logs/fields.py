@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import Any
+from uuid import UUID
 
 from optiinfra_dagster.model.text import storable
 from optiinfra_dagster.quality.interactions import Reason
@@ -61,8 +63,21 @@ def parsed(value: Any) -> Any:
     return value
 
 
+def of_extended_json(value: object) -> object:
+    """What MongoDB writes as an object of one member: {"$oid": ...}, {"$date": {"$numberLong": ...}}."""
+    while isinstance(value, dict) and len(value) == 1 and next(iter(value)).startswith("$"):
+        (value,) = value.values()
+    return value
+
+
 def moment_of(value: object) -> datetime | None:
-    """A time in ISO 8601 or RFC 2822 (UTC if it has no zone), or since the epoch in s, ms, us or ns, told by size."""
+    """A time in ISO 8601 or RFC 2822 (UTC if it has no zone), or since the epoch in s, ms, us or ns, told by size.
+
+    MongoDB's and protobuf's (Firestore's) come as objects.
+    """
+    value = of_extended_json(value)
+    if isinstance(value, dict):
+        value = first(value, ("seconds", "_seconds"))
     try:
         if isinstance(value, str) and not value.isdecimal():
             moment = _written_moment(value)
@@ -91,6 +106,7 @@ def _written_moment(value: str) -> datetime:
         return moment
     if text[:1].isalpha() and text[:3].upper() in _DAYS:
         return parsedate_to_datetime(text)
+    text = re.sub(r"^(\d{4})/(\d\d)/(\d\d)\b", r"\1-\2-\3", text)
     # Fractions longer than Python reads, and a zone by name: `2026-11-21 12:00:00.123456789 +0000 UTC`.
     text = re.sub(r"(\.\d{6})\d+", r"\1", text.upper().removesuffix(" UTC"))
     return datetime.fromisoformat(re.sub(r" ([+-]\d\d:?\d\d)$", r"\1", text))
@@ -112,9 +128,14 @@ def _moment_since_epoch(number: float | int) -> datetime | None:  # noqa: PYI041
 
 def name_of(value: object) -> str:
     """An identifier or a name, "" if there is none."""
+    value = of_extended_json(value)
     if value is None:
         return ""
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, float | Decimal) and isfinite(value) and value == int(value):
+        value = int(value)  # of data frames, and NUMERIC of BigQuery
+    elif isinstance(value, bytes):  # a UUID of Parquet
+        value = value.hex()
+    if isinstance(value, bool) or not isinstance(value, str | int | UUID):
         raise BadFieldError(Reason.WRONG_TYPE)
     name = storable(str(value)).strip()
     if len(name) > MAX_ID_LENGTH:
@@ -124,6 +145,7 @@ def name_of(value: object) -> str:
 
 def count_of(value: object) -> int | None:
     """A number of tokens; OTLP/JSON writes whole numbers as text."""
+    value = of_extended_json(value)
     if isinstance(value, str) and value.isdecimal() and len(value) < 10:
         return int(value)
     if isinstance(value, float) and value.is_integer():  # of data frames, where some lack
@@ -133,6 +155,7 @@ def count_of(value: object) -> int | None:
 
 def money_of(value: object) -> Decimal | None:
     """A cost in USD."""
+    value = of_extended_json(value)
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
     try:

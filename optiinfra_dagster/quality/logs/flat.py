@@ -160,8 +160,16 @@ def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
         call.started = filled(told, ("created", "created_at", "createTime"))
     if call.interaction_id is None:
         call.interaction_id = filled(told, ("id", "responseId"))
-    else:
+    elif not is_cached(record):
         call.response_id = filled(told, ("id", "responseId"))
+    ended = told.get("incomplete_details") or record.get("incomplete_details")
+    if call.stopped is None and isinstance(ended, dict):  # of OpenAI's Responses
+        call.stopped = ended.get("reason")
+
+
+def is_cached(record: Mapping[str, Any]) -> bool:
+    """True for an answer from a gateway's cache: a call of its own, with the API's id of the answer that was kept."""
+    return any(str(record.get(key)).lower() in {"true", "hit"} for key in ("cache_hit", "cached", "cacheHit", "Cached"))
 
 
 def body_of(value: Any) -> Mapping[str, Any]:

@@ -2,7 +2,8 @@
 
 A record is read by the first reader that knows it: spans and log records of OpenTelemetry (`spans`), the exports of
 tools that log calls (`exports`), the logs of those who make or host models (`vendors`); else as a flat one (`flat`).
-Feedback (`feedback`) and what was retrieved for a call (`retrievals`) stand among them.
+Feedback (`feedback`) and what was retrieved for a call (`retrievals`) stand among them, and what a shipper of logs
+wrapped up is taken out first (`shippers`).
 
 Texts are customers' secrets: no error of this module holds one.
 """
@@ -24,6 +25,7 @@ from optiinfra_dagster.quality.logs.flat import read_flat
 from optiinfra_dagster.quality.logs.plain import read_plain
 from optiinfra_dagster.quality.logs.records import MAX_RECORD
 from optiinfra_dagster.quality.logs.retrievals import Retrieval
+from optiinfra_dagster.quality.logs.shippers import printed_in, shipped
 from optiinfra_dagster.quality.logs.spans import read_span
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ _READERS: tuple[tuple[_Test, _Reader], ...] = (
     (exports.is_mlflow, exports.read_mlflow),
     (vendors.is_bedrock, vendors.read_bedrock),
     (vendors.is_vertex, vendors.read_vertex),
+    (vendors.is_gateway, vendors.read_gateway),
     (vendors.is_batch, vendors.read_batch),
     (vendors.is_exchange, vendors.read_exchange),
 )
@@ -104,9 +107,13 @@ def _calls(record: Mapping[str, Any]) -> Iterator[_Found]:
         return
     read = next((read for knows, read in _READERS if knows(record)), None)
     inner = next((record[key] for key in _AROUND if read is None and _holds_records(record.get(key))), None)
+    inner = shipped(record) if read is None and inner is None else inner
     if inner is not None:
         for held in inner:
-            yield from _calls(held)
+            if held is None:
+                yield BadLine(Reason.NOT_JSON), None
+            else:
+                yield from _calls(held)
     else:
         for retrieval in retrievals.of_record(record):
             yield retrieval, None
@@ -131,6 +138,8 @@ def _calls_of_spans(spans: Iterator[Span | None]) -> Iterator[_Found]:
             yield call, (call.application_id, span.scope)
         elif (retrieval := retrievals.of_span(span)) is not None:
             yield retrieval, None
+        elif (printed := printed_in(span)) is not None:
+            yield from _calls(printed)
 
 
 def _holds_records(value: object) -> bool:

@@ -1,6 +1,7 @@
 """The records in the text of a log, one by one, in bounded memory.
 
-JSON may stand one value to a line, spread over many lines, one behind the other, or in arrays. Where one value is too
+JSON may stand one value to a line, spread over many lines, one behind the other, or in arrays; a time may stand before
+it in its line. Where one value is too
 large to be held, what it holds is read one by one: the spans of an OTLP message, the observations of a trace. Each then
 comes in what stood before it of the objects around it: `{"resourceSpans": [{"resource": ..., "scopeSpans": ...}]}` of
 500 spans as 500 such messages of one span.
@@ -25,11 +26,13 @@ CHUNK = 2**16  # bytes that are read at a time
 # Members that hold many records, and may so be larger than one.
 _MANY = {
     "resourceSpans", "scopeSpans", "instrumentationLibrarySpans", "spans", "resourceLogs", "scopeLogs", "logRecords",
+    "resource_spans", "scope_spans", "resource_logs", "scope_logs", "log_records",
     "data", "traces", "observations", "runs", "records", "results", "rows", "items", "batch",
 }  # fmt: skip
 
 # What may stand between records: the end of an array, the separator of RFC 7464, byte order marks of joined files.
-_HAS_MANY = re.compile(r'\{\s*"(resourceSpans|resourceLogs)"')  # worth to be looked through if some of it is no JSON
+# What is worth to be looked through if some of it is no JSON.
+_HAS_MANY = re.compile(r'\{\s*"(resource(?:Spans|Logs|_spans|_logs))"')
 _BETWEEN = re.compile("[\\s,\\]\x1e\ufeff]*")
 _SPACE = re.compile(r"\s*")
 _COMMAS = re.compile(r"[\s,]*")
@@ -37,6 +40,8 @@ _PLAIN = re.compile(r"[^\s,\]}]*")
 _MARK = re.compile(r'["{}\[\]\n]')
 _STRING_END = re.compile(r'(?:[^"\\\n]|\\.)*"')
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)) (?:std(?:out|err) F )?(?=\{)")
+_LONGEST_TIME = 60  # characters
 _DECODER = json.JSONDecoder()
 _LONGEST_WORD = 12  # characters within which an error at the end of a text may be but the text's end
 
@@ -154,6 +159,14 @@ class _Text:
                     raise UnicodeError
                 return value
 
+    def time(self) -> str:
+        """The time before an object, as CloudWatch's exports and Kubernetes write it, which is passed over; else ""."""
+        while len(self.text) - self.at < _LONGEST_TIME and self.more():
+            pass
+        match = _TIME.match(self.text, self.at)
+        self.at = match.end() if match else self.at
+        return match[1] if match else ""
+
     def skip(self) -> bool:
         """Pass over the value at `at`, no JSON or too large, without holding it; False if its line ends before.
 
@@ -214,12 +227,7 @@ def _values(text: _Text, lines: list[int]) -> Iterator[Any]:
             text.at += 1  # its records are as good as those that stand alone
             continue
         try:
-            value = text.value()
-            if mark == "{":
-                yield value
-            else:  # a line of something else is one bad line, whatever it has
-                text.next_line()
-                yield BadLine(Reason.WRONG_TYPE)
+            yield _whole(text, mark)
         except _TooLargeError:
             if mark == "{":
                 yield from _members(text, lambda inner: inner, Reason.TOO_LARGE)
@@ -235,6 +243,18 @@ def _values(text: _Text, lines: list[int]) -> Iterator[Any]:
                 yield from _broken(text)
     if text.damaged:
         yield BadLine(Reason.CUT_FILE)
+
+
+def _whole(text: _Text, mark: str) -> Any:
+    """The record at `at`, with a time that stands before it around it."""
+    when = text.time() if mark.isdecimal() else ""
+    value = text.value()
+    if when:
+        return {"timestamp": when, "message": value}
+    if mark == "{":
+        return value
+    text.next_line()  # a line of something else is one bad line, whatever it has
+    return BadLine(Reason.WRONG_TYPE)
 
 
 def _broken(text: _Text) -> Iterator[BadLine]:

@@ -9,6 +9,9 @@
 - The Vercel AI SDK (`ai.prompt.messages`): https://ai-sdk.dev/docs/ai-sdk-core/telemetry.
 - Langfuse's SDK (`langfuse.observation.input`): https://langfuse.com/integrations/native/opentelemetry.
 - MLflow (`mlflow.spanInputs`): https://mlflow.org/docs/latest/genai/tracing/.
+- Google's ADK (`gcp.vertex.agent.llm_request`): https://google.github.io/adk-docs/observability/cloud-trace/.
+- AWS's distribution of OpenTelemetry, which takes a span's texts out into a log record of its own, as AgentCore does:
+  https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/supported-frameworks-strands.html.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ _COST = (
 )  # fmt: skip
 _SESSION = (
     "gen_ai.conversation.id", "session.id", "langfuse.session.id", "session_id", "thread_id", "metadata.thread_id",
+    "gcp.vertex.agent.session_id",
     "traceloop.association.properties.session_id", "ai.telemetry.metadata.sessionId", "metadata.session_id",
     "langsmith.metadata.session_id", "langsmith.metadata.thread_id",
     "traceloop.association.properties.thread_id",
@@ -46,6 +50,7 @@ _NO_CALLS = {
 
 
 _NOTHING: tuple[object, ...] = (None, "", [], {}, "{}", "[]", "null")  # that was answered
+_ADK = "gcp.vertex.agent.llm_"
 
 
 def read_span(span: Span) -> Call | None:
@@ -110,6 +115,10 @@ def _read_gen_ai(span: Span) -> Call | None:
     response = filled(attributes, ("gen_ai.output.messages", "gen_ai.completion", "gen_ai.content.completion"))
     response = response or numbered(attributes, "gen_ai.output.messages") or numbered(attributes, "gen_ai.completion")
     prompt, response = prompt or texts["prompt"], response or texts["response"]
+    if not prompt and not response:
+        prompt, response = parsed(attributes.get(f"{_ADK}request")), parsed(attributes.get(f"{_ADK}response"))
+        asked = prompt.get("config") if isinstance(prompt, dict) else None
+        system = system or (asked.get("system_instruction") if isinstance(asked, dict) else None)
     told = parsed(attributes.get("pydantic_ai.all_messages"))
     if isinstance(told, list) and not prompt:
         prompt, response = _of_conversation(told, attributes.get("final_result"))
@@ -209,6 +218,8 @@ def _read_log(span: Span) -> Call | None:
         if isinstance(body, dict):
             span.attributes = {**_told_in(body), **span.attributes}
         return _read_gen_ai(span)
+    if isinstance(body, dict) and body.keys() & {"input", "output"} and body.keys() <= {"input", "output"}:
+        return _read_taken_out(span, body)
     messages: list[Any] = []
     choices: list[Any] = []
     held = body if body not in (None, {}, "") else span.attributes
@@ -219,6 +230,27 @@ def _read_log(span: Span) -> Call | None:
     call.ended = call.started
     call.is_piece, call.prompt, call.response = True, messages, choices
     return call
+
+
+def _read_taken_out(span: Span, body: Mapping[str, Any]) -> Call | None:
+    """The call whose texts were taken out of its span. The agent around it tells of the same answer in the same way."""
+    prompt, response = (_messages_taken_out(body.get(key)) for key in ("input", "output"))
+    if prompt and all(message.get("role") == "tool" for message in prompt):
+        return None  # of a tool that was run
+    call = _common(span)
+    call.kind, call.prompt, call.response = Kind.AGENT, prompt, response
+    call.stopped = [message["finish_reason"] for message in response if message.get("finish_reason")]
+    return call
+
+
+def _messages_taken_out(held: object) -> list[dict[str, Any]]:
+    messages = []
+    for message in _listed(held.get("messages") if isinstance(held, dict) else None):
+        content = message.get("content")
+        inner = content if isinstance(content, dict) else {"content": content}
+        told = first(inner, ("content", "message"))
+        messages.append({**message, "content": told, "finish_reason": inner.get("finish_reason")})
+    return messages
 
 
 def _told_in(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@
   https://docs.cloud.google.com/vertex-ai/generative-ai/docs/multimodal/request-response-logging.
 - OpenAI's batches, whose lines are read with what was asked where a record holds both:
   https://platform.openai.com/docs/guides/batch.
+- Azure API Management's logs of its gateway, and of the models behind it, whose rows hold one request in parts:
+  https://learn.microsoft.com/azure/api-management/api-management-howto-llm-logs.
 - Answers as their SDKs dump them, beside what was asked.
 """
 
@@ -128,6 +130,56 @@ def _only(value: Any) -> Any:
 
 def _name(value: Any) -> Any:
     return value.rpartition("/")[2] if isinstance(value, str) else value
+
+
+_GATEWAY = {"GatewayLogs", "ApiManagementGatewayLogs"}
+_MODELS = {"GatewayLlmLogs", "ApiManagementGatewayLlmLog"}
+_TO_MODELS = ("/completions", "/responses", "/messages", "/embeddings", "/converse", ":generatecontent")
+
+
+def is_gateway(record: Mapping[str, Any]) -> bool:
+    """True for a log of API Management, of a diagnostic setting or of a workspace's table."""
+    kind = first(record, ("category", "Category", "Type"))
+    return isinstance(kind, str) and kind.rpartition("/")[2] in _GATEWAY | _MODELS
+
+
+def read_gateway(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call that went through the gateway, or a part of one; none where the gateway leads to something else."""
+    held = parsed(first(record, ("properties", "Properties")))
+    told = {name[:1].lower() + name[1:]: value for name, value in {**record, **body_of(held)}.items()}
+    resource = str(first(told, ("_ResourceId", "resourceId")) or "").rpartition("/")[2].lower()
+    call = Call(
+        started=first(told, ("time", "timeGenerated")),
+        interaction_id=told.get("correlationId"),
+        application_id=resource or None,
+        provider="azure",
+    )
+    if str(first(record, ("category", "Category", "Type"))).rpartition("/")[2] in _MODELS:
+        call.trace_id = call.span_id = str(told.get("correlationId") or "")
+        call.is_span, call.is_piece = bool(call.trace_id), bool(call.trace_id)
+        call.model_name = filled(told, ("modelName", "deploymentName"))
+        call.prompt, call.response = (_messages(told.get(name)) for name in ("requestMessages", "responseMessages"))
+        call.prompt_tokens = told.get("promptTokens") or None  # 0 in the parts that do not tell
+        call.response_tokens = told.get("completionTokens") or None
+        yield call
+        return
+    asked, answered = (
+        parsed(first(told, (f"{side}Body", f"backend{side.capitalize()}Body"))) for side in ("request", "response")
+    )
+    status = first(told, ("responseCode", "backendResponseCode"))
+    call.failed = isinstance(status, int) and status >= 400
+    is_of_a_model = any(part in str(told.get("url") or told.get("backendUrl")).lower() for part in _TO_MODELS)
+    if is_of_a_model and asked and (answered or call.failed):
+        call.prompt, call.response = asked, answered
+        call.took_ms = first(told, ("durationMs", "totalTime"))
+        (body,) = read_flat({"request": asked, "response": answered})
+        call.absorb(body)
+        yield call
+
+
+def _messages(value: Any) -> list[Any]:
+    held = parsed(value)
+    return held if isinstance(held, list) else [held] if held else []
 
 
 def is_batch(record: Mapping[str, Any]) -> bool:

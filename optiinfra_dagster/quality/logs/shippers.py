@@ -1,0 +1,66 @@
+"""Records that a shipper of logs wrapped around those of an application: what an application printed comes in them.
+
+- Cloud Logging's entries, as sinks write them to buckets: https://cloud.google.com/logging/docs/reference/v2/rest/v2/LogEntry.
+  OpenTelemetry's exporter for it puts a log record's attributes into `labels` and its body into `jsonPayload`.
+- CloudWatch's subscriptions, as Firehose writes them:
+  https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html.
+- OpenTelemetry's collector, whose log records have a line that was printed as their body.
+- Docker, Fluent Bit, Fluentd, Vector, Filebeat, Splunk: the line that was printed, or what it says, is one member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from optiinfra_dagster.quality.logs.fields import filled, parsed
+from optiinfra_dagster.quality.logs.flat import PROMPT, RESPONSE, TIME
+
+if TYPE_CHECKING:
+    from optiinfra_dagster.quality.logs.envelopes import Span
+
+_LINES = ("log", "message", "msg", "@message", "event", "textPayload", "MESSAGE", "line")
+_TIMES = (*TIME, "receiveTimestamp")
+
+
+def shipped(record: Mapping[str, Any]) -> list[Mapping[str, Any] | None] | None:
+    """The records within one of a shipper, None for a line that is no JSON; None for a record of another kind."""
+    if isinstance(record.get("logEvents"), list) and "logGroup" in record:
+        return list(_of_cloudwatch(record))
+    if isinstance(record.get("jsonPayload"), dict) and "logName" in record:
+        return [_of_cloud_logging(record, record["jsonPayload"])]
+    if any(record.get(key) is not None for key in (*PROMPT, *RESPONSE)):
+        return None
+    inner = next((held for key in _LINES if isinstance(held := parsed(record.get(key)), dict) and len(held) > 1), None)
+    return None if inner is None else [_timed(inner, filled(record, _TIMES))]
+
+
+def printed_in(record: Span) -> Mapping[str, Any] | None:
+    """What an application printed, in the body of a log record; None for one that has something else."""
+    body = parsed(record.body)
+    if record.event_name or not isinstance(body, dict):
+        return None
+    is_call = filled(body, PROMPT) is not None and filled(body, RESPONSE) is not None
+    return _timed(body, record.call().started) if is_call else None
+
+
+def _of_cloudwatch(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | None]:
+    if record.get("messageType") == "CONTROL_MESSAGE":  # whether anybody is there
+        return
+    for event in record["logEvents"]:
+        held = parsed(event.get("message"))
+        yield _timed(held, event.get("timestamp")) if isinstance(held, dict) else None
+
+
+def _of_cloud_logging(entry: Mapping[str, Any], payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    labels, when = entry.get("labels"), filled(entry, _TIMES)
+    trace = str(entry.get("trace") or "").rpartition("/")[2]
+    if isinstance(labels, dict) and "event.name" in labels:
+        ids = {"trace_id": trace, "span_id": entry.get("spanId")}
+        return {**ids, "timestamp": when, "attributes": labels, "event_name": labels["event.name"], "body": payload}
+    return _timed({"trace_id": trace, **payload} if trace else payload, when)
+
+
+def _timed(record: Mapping[str, Any], when: object) -> Mapping[str, Any]:
+    """A record with the time of what is around it, unless it has its own."""
+    return record if when is None or filled(record, TIME) is not None else {**record, "timestamp": when}
