@@ -99,9 +99,9 @@ class Client:
             )
             self._pace.note(answer.headers)
             found = answer.json()
-            if isinstance(found, dict) and "error" in found and not found.get("choices"):
+            if failed := _failed_in(found):
                 # OpenRouter and others answer 200 before the model's own server has failed.
-                return refusal_of(_status_in(found["error"]), error_body(found), None, self._server)
+                return refusal_of(_status_in(failed["error"]), error_body(failed), None, self._server)
             return read_completion(found, question)
         except groq.APITimeoutError:
             return Reply(failure=Failure.TIMEOUT, again=True, unanswered=True)
@@ -115,6 +115,17 @@ class Client:
         except (groq.APIError, ValueError, RecursionError):
             # A body that is not JSON, or not a completion.
             return Reply(failure=Failure.MALFORMED, again=True, unanswered=True)
+
+
+def _failed_in(completion: object) -> Mapping[str, Any] | None:
+    """What holds the error of a completion that failed: itself, or the choice that was being written."""
+    if not isinstance(completion, dict):
+        return None
+    choices = completion.get("choices")
+    if "error" in completion and not choices:
+        return completion
+    first = choices[0] if isinstance(choices, list) and choices else None
+    return first if isinstance(first, dict) and first.get("error") else None
 
 
 def _status_in(error: object) -> int:

@@ -70,7 +70,9 @@ class Pace:
 
 
 def duration(text: str) -> float | None:
-    """Seconds of a duration as Groq writes it: `7.66s`, `2m59.56s`, `120ms`."""
+    """Seconds of a duration as Groq writes it: `7.66s`, `2m59.56s`, `120ms`; or of a number, as Azure does."""
+    if re.fullmatch(r"\d+(?:\.\d+)?", text):
+        return float(text)
     units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
     if not re.fullmatch(r"(?:\d+(?:\.\d+)?(?:ms|[dhms]))+", text):
         return None

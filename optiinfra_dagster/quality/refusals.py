@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -58,6 +59,7 @@ def error_body(body: object) -> ErrorBody:
 _NO_CREDIT = {
     "insufficient_quota", "billing_not_active", "billing_hard_limit_reached", "credit_balance_exhausted",
     "organization_spend_limit_exceeded", "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
+    "budget_exceeded",
 }  # fmt: skip
 _NO_MODEL = {"model_not_found", "model_decommissioned", "model_not_active", "deploymentnotfound", "unknown_model"}
 _NO_MODEL_TEXT = re.compile(r"\bmodel\b.*(?:does not exist|not found|decommissioned)|invalid model name")
@@ -96,6 +98,11 @@ _ACCOUNT_ERRORS: tuple[tuple[Callable[[int, ErrorBody], object], Cause, str], ..
         "{0.name} knows no model {0.model}. Set {0.model_setting} to one that it has.",
     ),
     (
+        lambda _, e: e.text.startswith("no endpoints found") and "policy" in e.text,
+        Cause.PERMISSION,
+        "{0.name} has {0.model} only where the account's privacy settings forbid it. Change them in {0.console}.",
+    ),
+    (
         lambda status, _: status == 403,
         Cause.PERMISSION,
         "{0.name} does not let the key use {0.model}. Allow it in {0.console}, or change {0.model_setting}.",
@@ -125,26 +132,34 @@ def _account_error(status: int, error: ErrorBody, server: Server) -> CloudError 
 
 _TOO_LONG = re.compile(
     r"context length|context window|maximum context|reduce (?:the length|your)|too many tokens|prompt is too long"
-    r"|request too large|exceeds the available context"
+    r"|request too large|exceeds the available context|context size has been exceeded|too large to process"
+    r"|exceeds the maximum number of tokens|maximum prompt length|input is too long|`inputs` (?:tokens|must have)"
 )
-_OF_A_DAY_TEXT = re.compile(r"\bper day\b|\b[tr]pd\b|\bdaily\b|\bper[- ]month\b")
-_FILTERED = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation"}
+_OF_A_LENGTH = {400, 422, 500}  # statuses under which servers say so
+_OF_A_DAY_TEXT = re.compile(r"\bper[- ]day\b|\b[tr]pd\b|\bdaily\b|\bper[- ]month\b")
+_FILTERED = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "data_inspection_failed"}
+_FILTERED_TEXT = re.compile(
+    r"\b(?:input|prompt|content|request) (?:was |were |has been |is )?flagged|violates usage guidelines"
+    r"|content exists risk"
+)
 _A_DAY = 3600.0  # seconds to wait where a limit of a day names none: by the hour something comes back
 
 
 def refusal_of(status: int, error: ErrorBody, wait: float | None, server: Server) -> Reply:
     """The reply that an HTTP status and its body stand for; `wait` is what the headers ask for, in seconds."""
-    if fatal := _account_error(status, error, server):
+    if error.code in _FILTERED or (400 <= status < 500 and _FILTERED_TEXT.search(error.text)):
+        return Reply(failure=Failure.DECLINED)  # whatever the status: a gateway's filter answers with 403
+    is_of_the_form = status == 404 and error.text.startswith("no endpoints found that")  # OpenRouter's of parameters
+    if not is_of_the_form and (fatal := _account_error(status, error, server)):
         return Reply(fatal=fatal)
-    if status == 413 or error.code == "context_length_exceeded" or (status == 400 and _TOO_LONG.search(error.text)):
+    is_too_long = status in _OF_A_LENGTH and _TOO_LONG.search(error.text)
+    if status == 413 or error.code == "context_length_exceeded" or is_too_long:
         return Reply(failure=Failure.TOO_LARGE)
     if status in {429, 498}:
         named = wait if wait is not None else _wait_in(error.text)
         if named is None and _OF_A_DAY_TEXT.search(error.text):
             named = _A_DAY
         return Reply(failure=Failure.THROTTLED, again=True, wait=named)
-    if error.code in _FILTERED:
-        return Reply(failure=Failure.DECLINED)
     if (status >= 500 and status != 501) or status in {408, 409, 425}:
         return Reply(failure=Failure.UNAVAILABLE, again=True, wait=wait)
     if error.code == "json_validate_failed":
@@ -154,13 +169,19 @@ def refusal_of(status: int, error: ErrorBody, wait: float | None, server: Server
 
 
 def _wait_in(text: str) -> float | None:
-    """The wait that a message names: `Please try again in 7m12.5s`."""
-    found = re.search(r"(?:try again|retry) (?:in|after) ([0-9][0-9a-z.]*)", text)
-    return duration(found[1].rstrip(".")) if found else None
+    """The wait that a message names: `Please try again in 7m12.5s`, `Please retry after 86400 seconds`."""
+    found = re.search(r"(?:try again|retry) (?:in|after) ([0-9][0-9a-z.]*)(?: (second|minute|hour|day))?", text)
+    if found is None:
+        return None
+    named = found[1].rstrip(".")
+    return duration(f"{named}{found[2][0]}" if found[2] else named)
 
 
 def named_wait(headers: Mapping[str, str]) -> float | None:
-    """The seconds that a refusal asks to wait: milliseconds, seconds with or without a fraction, or a date."""
+    """The seconds that a refusal asks to wait: milliseconds, seconds with or without a fraction, a date, or the moment.
+
+    Where Retry-After is not told, the reset of a rate limit is: seconds, or since the epoch in s or ms.
+    """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) * unit
@@ -172,4 +193,19 @@ def named_wait(headers: Mapping[str, str]) -> float | None:
     seconds_to = retry_after(named)
     if seconds_to is None:
         seconds_to = duration(named.strip())
+    if seconds_to is None:
+        seconds_to = _until_reset(headers)
     return None if seconds_to is None else min(seconds_to, LONGEST_NAMED_WAIT)
+
+
+def _until_reset(headers: Mapping[str, str]) -> float | None:
+    """The wait until the only limit that is told begins anew, as OpenRouter, Together and RFC drafts have it."""
+    reset = next((seconds for name in _RESETS if (seconds := duration(headers.get(name, ""))) is not None), None)
+    if reset is None or reset < _EPOCH_SECONDS:
+        return reset
+    ahead = (reset if reset < _EPOCH_MS else reset / 1000) - time.time()
+    return ahead if ahead > 0 else None
+
+
+_RESETS = ("x-ratelimit-reset", "ratelimit-reset")
+_EPOCH_SECONDS, _EPOCH_MS = 1e9, 1e12  # from which on a number is no wait, but a time

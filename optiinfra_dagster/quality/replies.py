@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ANSWER = "verdict"
 """The name of the answer's schema, and of the tool that is called with it."""
 
+_FILTERED = ("content_filter", "safety", "refusal", "sensitive")  # what such a reason of an end begins with
 _MOST_COUNTED = 10**8  # tokens of one answer: what tells more is mistaken
 _THOUGHTS = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
 _FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*)\n[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
@@ -60,8 +61,8 @@ def read_completion(completion: object, question: Question) -> Reply:
     choices = completion.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         return reply
-    message, ended = choices[0].get("message"), choices[0].get("finish_reason")
-    if ended == "content_filter" or (isinstance(message, dict) and message.get("refusal")):
+    message, ended = choices[0].get("message"), str(choices[0].get("finish_reason"))
+    if ended.startswith(_FILTERED) or (isinstance(message, dict) and message.get("refusal")):
         return replace(reply, failure=Failure.DECLINED, again=False)
     if ended in {"length", "max_tokens"}:
         return replace(reply, failure=Failure.TRUNCATED)

@@ -14,8 +14,9 @@ from optiinfra_dagster.lab.groq import odd
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.quality.judge import REFUSED_IN_A_ROW
-from optiinfra_dagster.quality.refusals import LONGEST_NAMED_WAIT, error_body, named_wait
+from optiinfra_dagster.quality.refusals import LONGEST_NAMED_WAIT, error_body, named_wait, refusal_of
 from optiinfra_dagster.quality.rubric import Question
+from optiinfra_dagster.quality.server import Server
 from tests.support.judging import interaction, judge_at, lab_of
 
 if TYPE_CHECKING:
@@ -154,6 +155,12 @@ def test_after_a_limit_of_a_day_nothing_more_is_asked(lab: CloudLab) -> None:
         ({"retry-after": "1e300"}, LONGEST_NAMED_WAIT),
         ({"retry-after": "Fri, 01 Jan 2100 00:00:00 GMT"}, LONGEST_NAMED_WAIT),
         ({"retry-after": "Sat, 01 Jan 2000 00:00:00 GMT"}, 0.0),
+        ({"x-ratelimit-reset": "1"}, 1.0),
+        ({"ratelimit-reset": "30"}, 30.0),
+        ({"retry-after": "2", "x-ratelimit-reset": "99"}, 2.0),
+        ({"x-ratelimit-reset": "4102444800000"}, LONGEST_NAMED_WAIT),  # in 2100, as OpenRouter tells a day's limit
+        ({"x-ratelimit-reset": "4102444800"}, LONGEST_NAMED_WAIT),
+        ({"x-ratelimit-reset": "1741305600000"}, None),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "nan"}, None),
         ({"retry-after": "soon"}, None),
@@ -164,6 +171,39 @@ def test_after_a_limit_of_a_day_nothing_more_is_asked(lab: CloudLab) -> None:
 )
 def test_a_named_wait_is_read_in_every_shape(headers: dict[str, str], seconds: float | None) -> None:
     assert named_wait(headers) == (seconds if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("Please try again in 7m12.5s.", 432.5),
+        ("Please try again in 20ms.", 0.02),
+        ("Please retry in 34.07s.", 34.07),
+        ("Please retry after 86400 seconds. Please go here: https://aka.ms/oai", 86400.0),
+        ("No deployments available, Try again in 60 seconds.", 60.0),
+        ("Try again in 5 minutes.", 300.0),
+        ("Rate limit exceeded: free-models-per-day.", 3600.0),
+        ("Try again later.", None),
+    ],
+)
+def test_a_wait_that_a_message_names_is_read(text: str, seconds: float | None) -> None:
+    server = Server("m", "k", "https://judge.example/v1")
+    wait = refusal_of(429, error_body({"error": {"message": text}}), None, server).wait
+    assert wait == (seconds if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096.",
+        "This model's maximum prompt length is 131072 but the request contains 200000 tokens.",
+        "Input is too long for requested model.",
+    ],
+)
+def test_a_question_that_is_too_long_is_told_in_many_words(text: str) -> None:
+    server = Server("m", "k", "https://judge.example/v1")
+    assert refusal_of(422, error_body({"message": text}), None, server).failure is Failure.TOO_LARGE
+    assert refusal_of(400, error_body({"error": text}), None, server).failure is Failure.TOO_LARGE
 
 
 @pytest.mark.parametrize(

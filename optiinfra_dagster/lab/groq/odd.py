@@ -32,6 +32,13 @@ REFUSALS: Mapping[str, Refusal] = {
     "context_length": Refusal(400, "context_length_exceeded", "Please reduce the length of the messages."),
     "context_length_vllm": Refusal(400, "", "This model's maximum context length is 8192 tokens."),
     "content_filter_400": Refusal(400, "content_filter", "The prompt triggered the content management policy."),
+    "content_flagged_403": Refusal(403, "", "The model requires moderation. Your input was flagged for violence."),
+    "prompt_flagged_400": Refusal(400, "invalid_prompt", "Your prompt was flagged as violating our usage policy."),
+    "context_length_gemini": Refusal(400, "", "The input token count (9) exceeds the maximum number of tokens."),
+    "context_length_500": Refusal(500, "server_error", "Context size has been exceeded."),
+    "no_parameters_404": Refusal(404, "", "No endpoints found that support the requested parameters."),
+    "proxy_budget": Refusal(400, "budget_exceeded", "Budget has been exceeded! Current cost: 1.0, Max budget: 0.5"),
+    "privacy_404": Refusal(404, "", "No endpoints found matching your data policy."),
     "flex_498": Refusal(498, "capacity_exceeded", "Flex tier capacity exceeded"),
     "tokens_per_minute": Refusal(429, "rate_limit_exceeded", "tokens per minute (TPM)", {"retry-after": "0.01"}),
     "tokens_per_day": Refusal(429, "rate_limit_exceeded", "tokens per day (TPD)", {"retry-after": "30000"}),
@@ -134,6 +141,7 @@ ANSWERS: Mapping[str, Callable[[Completion], Completion | bytes]] = {
     "key_twice": _with_content(_twice),
     "no_choices": _with(choices=[]),
     "null_choices": _with(choices=None),
+    "ended_by_an_object": _with_content(lambda content: content, finish_reason={"reason": "stop"}),
     "choice_is_text": _with(choices=["verdict"]),
     "no_usage": lambda completion: {name: value for name, value in completion.items() if name != "usage"},
     "null_usage": _with(usage=None),
@@ -147,6 +155,13 @@ ANSWERS: Mapping[str, Callable[[Completion], Completion | bytes]] = {
         },
     },
     "error_in_200": _with(choices=None, error={"message": "Provider returned error", "code": 502}),
+    "error_in_choice": lambda completion: {
+        **completion,
+        "choices": [
+            {**completion["choices"][0], "finish_reason": "error", "error": {"message": "Upstream error", "code": 502}}
+        ],
+    },
+    "filter_named": _with_content(lambda _: "", finish_reason="content_filter: PROHIBITED_CONTENT"),
     "html": lambda _: b"<html>502 Bad Gateway</html>",
     "null": lambda _: b"null",
 }
