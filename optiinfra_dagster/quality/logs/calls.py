@@ -24,7 +24,7 @@ from optiinfra_dagster.quality.logs.fields import (
     money_of,
     name_of,
 )
-from optiinfra_dagster.quality.logs.messages import MessageContent, prompt_of, reply_of, text_of
+from optiinfra_dagster.quality.logs.messages import MessageContent, is_vector, prompt_of, reply_of, text_of
 
 ODD = (AttributeError, TypeError, ValueError, KeyError, IndexError, RecursionError)  # what odd values raise
 
@@ -156,7 +156,8 @@ def _read(call: Call, timestamp: datetime) -> Interaction | SkippedCall | BadLin
         return BadLine(Reason.TEXTS_NOT_LOGGED if not_logged else Reason.NO_TEXTS, timestamp)
     if reply.calls:
         response = f"{response}\n{storable(reply.calls)}"
-    documents = call.context if isinstance(call.context, list) else [call.context]
+    found = None if is_vector(call.context) else call.context  # such as Ollama's, which is numbers of tokens
+    documents = found if isinstance(found, list) else [found]
     told = (*map(text_of, documents), *prompt.context, *reply.context)
     chunks = tuple(dict.fromkeys(storable(text) for text in told if text.strip()))
     return Interaction(

@@ -62,7 +62,7 @@ class Span:
         record, resource, attributes = self.record, self.resource, self.attributes
         context = record.get("context")
         context = context if isinstance(context, dict) else {}
-        ended = first(record, _END)
+        ended = _time(record, _END)
         took = None
         if ended is None and first(record, ("Duration",)) is not None:
             took = float(record["Duration"]) / 10**6
@@ -71,7 +71,7 @@ class Span:
         name = resource.get("service.name") or attributes.get("service.name") or record.get("ServiceName")
         name = name or record.get("service_name") or resource.get("openinference.project.name")
         return Call(
-            started=first(record, _START),
+            started=_time(record, _START),
             ended=ended,
             took_ms=took,
             trace_id=_hex(first(record, _TRACE_ID) or first(context, _TRACE_ID)),
@@ -91,6 +91,14 @@ class Span:
             code = first(self.record, ("StatusCode", "status_code", "otel_status_code"))
         code = code.removeprefix("StatusCode.") if isinstance(code, str) else code
         return (isinstance(code, str | int) and code in _ERRORS) or bool(self.attributes.get("error.type"))
+
+
+def _time(record: Mapping[str, Any], names: tuple[str, ...]) -> Any:
+    """The first of the times that is told; OTLP's 0 is no time."""
+    return next((value for name in names if (value := record.get(name)) not in _NO_TIME), None)
+
+
+_NO_TIME = (None, 0, "0")
 
 
 def spans_of(record: Mapping[str, Any]) -> Iterator[Span | None] | None:

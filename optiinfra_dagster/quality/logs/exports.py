@@ -56,7 +56,8 @@ def is_langfuse(record: Mapping[str, Any]) -> bool:
 
 def _is_trace(record: Mapping[str, Any]) -> bool:
     """True for a trace whose observations are exported apart: it repeats what its generations say."""
-    return "public" in record and "tags" in record and bool(record.keys() & {"bookmarked", "htmlPath"})
+    is_one = "public" in record and "tags" in record and bool(record.keys() & {"bookmarked", "htmlPath"})
+    return is_one and "type" not in record  # an observation may come with its trace's members
 
 
 def read_langfuse(record: Mapping[str, Any]) -> Iterator[Call]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from optiinfra_dagster.quality.logs.calls import Call, Kind
-from optiinfra_dagster.quality.logs.fields import filled, first, parsed
+from optiinfra_dagster.quality.logs.fields import filled, first, milliseconds_of, parsed
+from optiinfra_dagster.quality.logs.streams import assembled
 
 # Spellings; the first that is there counts.
 TIME = (
@@ -65,11 +66,11 @@ REFERENCE = (
 )  # fmt: skip
 PROMPT_TOKENS = (
     "prompt_tokens", "input_tokens", "promptTokens", "inputTokens", "promptTokenCount", "inputTokenCount", "tokens_in",
-    "input_token_count", "prompt_token_count",
+    "input_token_count", "prompt_token_count", "prompt_eval_count",
 )  # fmt: skip
 RESPONSE_TOKENS = (
     "response_tokens", "completion_tokens", "output_tokens", "completionTokens", "outputTokens", "candidatesTokenCount",
-    "outputTokenCount", "tokens_out", "output_token_count", "completion_token_count",
+    "outputTokenCount", "tokens_out", "output_token_count", "completion_token_count", "eval_count",
 )  # fmt: skip
 SESSION = (
     "session_id", "sessionId", "conversation_id", "conversationId", "thread_id", "threadId", "chat_id", "session",
@@ -77,6 +78,7 @@ SESSION = (
 TRACE = ("trace_id", "traceId", "trace")
 COST = ("cost_usd", "cost", "response_cost", "total_cost", "totalCost", "usd_cost", "price_usd", "calculatedTotalCost")
 LATENCY_MS = ("latency_ms", "latencyMs", "duration_ms", "durationMs", "delay_ms", "response_time_ms", "elapsed_ms")
+_LATENCY_NS = ("total_duration",)  # Ollama's
 _LATENCY_S = ("latency_s", "duration_s", "latency_seconds", "duration_seconds", "elapsed_s")
 _STATUS = ("status_code", "statusCode", "response_status", "http_status", "status")
 USAGE = ("usage", "usageMetadata", "token_usage", "tokenUsage", "usage_details", "usage_metadata")
@@ -136,6 +138,8 @@ def _texts(record: Mapping[str, Any]) -> tuple[Any, Any]:
                 return before, last
         if record.get("refusal"):
             response = {"refusal": record["refusal"]}
+        elif isinstance(record.get("message"), dict):  # Ollama's answer
+            response = record["message"]
     elif not isinstance(response, str) and any(response is record.get(key) for key in ("output", "content", "choices")):
         # The body of an answer, with what it says besides.
         response = {**{key: record[key] for key in ("stop_reason",) if key in record}, "output": response}
@@ -144,15 +148,19 @@ def _texts(record: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
     """What the bodies of request and response say, where the record itself does not."""
-    asked, told = body_of(call.prompt), body_of(call.response)
+    asked, told = body_of(call.prompt), body_of(assembled(parsed(call.response)))
     usage = parsed(first(record, USAGE) or first(told, USAGE))
     usage = usage if isinstance(usage, dict) else {}
     call.prompt_tokens = first(record, PROMPT_TOKENS)
     call.response_tokens = first(record, RESPONSE_TOKENS)
     if call.prompt_tokens is None:
-        call.prompt_tokens = first(usage, (*PROMPT_TOKENS, "prompt", "input"))
+        call.prompt_tokens = first(usage, (*PROMPT_TOKENS, "prompt", "input")) or first(told, PROMPT_TOKENS)
     if call.response_tokens is None:
-        call.response_tokens = first(usage, (*RESPONSE_TOKENS, "completion", "output"))
+        call.response_tokens = first(usage, (*RESPONSE_TOKENS, "completion", "output")) or first(told, RESPONSE_TOKENS)
+    if call.took_ms is None and (nanos := first(record, _LATENCY_NS) or first(told, _LATENCY_NS)) is not None:
+        call.took_ms = milliseconds_of(nanos, 1e-6)
+    is_error = told.get("status") == "failed" or isinstance(told.get("error"), dict)
+    call.failed = call.failed or (is_error and not filled(told, RESPONSE))
     named = filled(told, MODEL)  # the release that answered
     call.model_name = named if named is not None else call.model_name
     call.model_name = filled(asked, MODEL) if call.model_name is None else call.model_name

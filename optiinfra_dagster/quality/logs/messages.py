@@ -11,6 +11,7 @@ Texts are customers' secrets: no error of this module holds one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ from optiinfra_dagster.quality.logs.parts import (
     parts_of,
     unwrapped_parts,
 )
-from optiinfra_dagster.quality.logs.streams import assembled
+from optiinfra_dagster.quality.logs.streams import assembled, is_text_of_events
 
 
 class _Turn(NamedTuple):
@@ -69,6 +70,18 @@ _ENDED = ("finish_reason", "finishReason", "stop_reason", "stopReason")
 _REFUSED = {"refusal", "content_filter", "SAFETY", "content-filter", "guardrail_intervened", "content_filtered"}
 
 
+# A model's thoughts before its answer, as models write them that have no field for them; some begin within them, since
+# their template has written the first tag.
+_THOUGHTS = re.compile(r"\s*<(think(?:ing)?|reasoning)>.*?</\1>\s*", re.DOTALL)
+_BEGUN_THOUGHTS = re.compile(r"(?:(?!<think>).)*?</think>\s*", re.DOTALL)
+
+
+def without_thoughts(text: str) -> str:
+    """A text without the thoughts at its beginning."""
+    found = _THOUGHTS.match(text) or (_BEGUN_THOUGHTS.match(text) if "</think>" in text else None)
+    return text[found.end() :] if found else text
+
+
 def prompt_of(value: object) -> MessageContent:
     """A prompt: text, a message, a conversation, or the body of a request.
 
@@ -84,6 +97,8 @@ def prompt_of(value: object) -> MessageContent:
             f"[answer: {part.text}]" if part.kind is PartKind.RESULT and turn.role != "tool" else part.text
             for part in turn.parts
         ]
+        if turn.role == "assistant":
+            shown = [without_thoughts(text) for text in shown]
         texts.append((turn.role, "\n".join(shown)))
     if len({role for role, _ in texts}) > 1 or (len(texts) > 1 and any(role for role, _ in texts)):
         text = "\n\n".join(f"{role}: {text}" if role else text for role, text in texts)
@@ -99,19 +114,19 @@ def reply_of(value: object) -> MessageContent:
     Raises:
         BadFieldError: it is none.
     """
-    if isinstance(value, str) and value[:1] not in _JSON_BEGINS and not value.startswith(("data:", "event:")):
-        return MessageContent(value)
+    if isinstance(value, str) and value[:1] not in _JSON_BEGINS and not is_text_of_events(value):
+        return MessageContent(without_thoughts(value))
     value = assembled(_unwrapped(value))
     turns = list(_turns(value, "", _RESPONSE, 0))
     told = [part.text for turn in turns for part in turn.parts if part.kind in {PartKind.RESULT, PartKind.DOCUMENT}]
-    spoken = [turn for turn in turns if turn.role in {"", "assistant", "unknown"}]
+    spoken = [turn for turn in turns if turn.role not in _OTHERS]
     is_conversation = len(spoken) < len(turns)  # it went on: the last that was said is the answer
     text, refused = "", False
     for turn in reversed(spoken) if is_conversation else spoken:
         texts = [part.text for part in turn.parts if part.kind is PartKind.TEXT and part.text.strip()]
         refusals = [part.text for part in turn.parts if part.kind is PartKind.REFUSAL and part.text.strip()]
         refused = refused or bool(refusals) or turn.ended in _REFUSED
-        text = "\n".join(texts or refusals)
+        text = without_thoughts("\n".join(texts or refusals))
         if text:
             break
     calls = "\n".join(part.text for turn in turns for part in turn.parts if part.kind is PartKind.CALL)
@@ -131,6 +146,7 @@ def text_of(value: object) -> str:
 
 
 _JSON_BEGINS = {"[", "{"}
+_OTHERS = {"user", "system", "developer", "tool"}  # who speak in a conversation besides the model
 
 
 def _unwrapped(value: object) -> object:
@@ -167,6 +183,19 @@ _KNOWN_ROLES = {"user", "assistant", "system", "developer", "tool", "function", 
 
 def _holds_objects(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict | list) for item in value)
+
+
+def is_of_another_kind(value: object) -> bool:
+    """True for what a model answers that was not asked for a text: an order of documents, pictures, a moderation."""
+    body = parsed(value)
+    if not isinstance(body, dict):
+        return False
+    made = first(body, ("images", "artifacts"))
+    if isinstance(made, list) and made and not any(key in body for key in ("choices", "content", "message", "text")):
+        return True
+    told = first(body, ("results", "data"))
+    signs = {"relevance_score", "flagged", "b64_json", "revised_prompt"}
+    return isinstance(told, list) and bool(told) and all(isinstance(one, dict) and signs & one.keys() for one in told)
 
 
 def is_vector(value: object) -> bool:
@@ -258,6 +287,9 @@ def _parts_of_message(message: Mapping[str, Any], depth: int) -> Iterator[Part]:
     told = filled(message, ("content", "parts", "contents", "text", "message", "tool_results"))
     if told is not None:
         yield from parts_of(unwrapped_parts(told), depth)
+    spoken = message.get("audio")
+    if told is None and isinstance(spoken, dict) and isinstance(spoken.get("transcript"), str):
+        yield Part(PartKind.TEXT, spoken["transcript"])
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
         yield Part(PartKind.REFUSAL, refusal)

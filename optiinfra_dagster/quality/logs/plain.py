@@ -23,6 +23,7 @@ from optiinfra_dagster.quality.logs.fields import (
     money_of,
     name_of,
 )
+from optiinfra_dagster.quality.logs.streams import is_text_of_events
 
 # The spellings of each field, in the order in which `read_plain` takes them.
 _FIELDS = (
@@ -105,11 +106,13 @@ def _name(value: str | int) -> str:
 
 
 def _is_plain(value: object) -> TypeGuard[str]:
-    """True for text that is neither empty nor perhaps messages as JSON or server-sent events."""
-    return isinstance(value, str) and value[:1] not in _NOT_PLAIN and not value.startswith(("data:", "event:"))
+    """True for text that is neither empty nor perhaps messages as JSON, server-sent events, or begins with thoughts."""
+    return isinstance(value, str) and value[:1] not in _NOT_PLAIN and not is_text_of_events(value) and _END not in value
 
 
-_NOT_PLAIN = {"", "[", "{", " ", "\n", "\t", "\r"}  # after white space, what is there must be looked at
+_END = "</think>"
+# After white space, what is there must be looked at; with other signs begin JSON, events, and tags.
+_NOT_PLAIN = {"", "[", "{", " ", "\n", "\t", "\r", ":", "<"}
 
 
 def _layout(names: tuple[str, ...]) -> _Layout | None:

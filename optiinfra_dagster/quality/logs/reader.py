@@ -22,6 +22,7 @@ from optiinfra_dagster.quality.logs.envelopes import Span, spans_of
 from optiinfra_dagster.quality.logs.feedback import evaluations_in, feedback_in, feedback_of_fields
 from optiinfra_dagster.quality.logs.fields import BadFieldError
 from optiinfra_dagster.quality.logs.flat import read_flat
+from optiinfra_dagster.quality.logs.messages import is_of_another_kind
 from optiinfra_dagster.quality.logs.plain import read_plain
 from optiinfra_dagster.quality.logs.records import MAX_RECORD
 from optiinfra_dagster.quality.logs.retrievals import Retrieval
@@ -118,7 +119,8 @@ def _calls(record: Mapping[str, Any]) -> Iterator[_Found]:
         for retrieval in retrievals.of_record(record):
             yield retrieval, None
         for call in (read or read_flat)(record):
-            yield call, None
+            if not is_of_another_kind(call.response):
+                yield call, None
 
 
 def _calls_of_spans(spans: Iterator[Span | None]) -> Iterator[_Found]:

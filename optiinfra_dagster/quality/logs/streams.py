@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from optiinfra_dagster.quality.logs.fields import first, parsed
 
 def assembled(value: object) -> object:
     """A response of which `value` is the stream, in the form of a chat completion; anything else as it is."""
-    if isinstance(value, str) and value.lstrip().startswith(("data:", "event:")):
+    if isinstance(value, str) and is_text_of_events(value):
         value = _sent_events(value)
     if not isinstance(value, list) or not value:
         return value
@@ -25,6 +26,14 @@ def assembled(value: object) -> object:
     if not all(isinstance(event, dict) and _is_chunk(event) for event in events):
         return value
     return _put_together(event for event in events if isinstance(event, dict))
+
+
+def is_text_of_events(text: str) -> bool:
+    """True for the text of server-sent events, which may begin with comments."""
+    return _BEGIN_OF_EVENTS.match(text) is not None
+
+
+_BEGIN_OF_EVENTS = re.compile(r"\s*(?::[^\n]*\n\s*)*(?:data|event|id|retry):")
 
 
 def _sent_events(text: str) -> list[Any]:
@@ -44,6 +53,7 @@ def _opened(event: object) -> object:
     return event
 
 
+_DONE = {"response.completed", "response.incomplete", "response.failed"}
 _EVENTS = {"messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop"}
 _TYPES = ("message_", "content_block_", "response.", "ping", "error")
 
@@ -69,12 +79,9 @@ def _put_together(events: Iterator[dict[str, Any]]) -> dict[str, Any]:
     whole: dict[str, Any] = {}
     for event in events:
         done = event.get("response")
-        if isinstance(done, dict) and str(event.get("type")) in {"response.completed", "response.incomplete"}:
+        if isinstance(done, dict) and str(event.get("type")) in _DONE:
             return done
-        whole |= {key: event[key] for key in ("id", "model", "created", "usage", "usageMetadata") if event.get(key)}
-        started = event.get("message")
-        if isinstance(started, dict):
-            whole |= {key: started[key] for key in ("id", "model") if started.get(key)}
+        _note(event, whole)
         for piece in _pieces(event):
             if isinstance(piece.get("text"), str):
                 texts.append(piece["text"])
@@ -91,6 +98,16 @@ def _put_together(events: Iterator[dict[str, Any]]) -> dict[str, Any]:
         "tool_calls": [{"function": call} for call in calls.values()],
     }  # fmt: skip
     return {**whole, "choices": [{"index": 0, "message": message, "finish_reason": whole.pop("finish_reason", None)}]}
+
+
+def _note(event: Mapping[str, Any], whole: dict[str, Any]) -> None:
+    """Add what an event tells of the whole answer; its usage may be told by several, each in part."""
+    for told in (event, event.get("message"), event.get("metadata")):
+        if isinstance(told, dict):
+            whole |= {key: told[key] for key in ("id", "model", "created", "usageMetadata") if told.get(key)}
+            for key in ("usage", "metrics"):
+                if isinstance(told.get(key), dict):
+                    whole[key] = {**whole.get(key, {}), **told[key]}
 
 
 def _pieces(event: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -38,7 +38,8 @@ def read_bedrock(record: Mapping[str, Any]) -> Iterator[Call]:
     """The call of an invocation."""
     asked, told = _part(record, "input"), _part(record, "output")
     request, response = asked.get("inputBodyJson"), told.get("outputBodyJson")
-    usage = body_of(assembled(response)).get("usage") or {}
+    whole = body_of(assembled(response))
+    usage = whole.get("usage") or {}
     model = str(record.get("modelId") or "").rpartition("/")[2]
     metadata = record.get("requestMetadata")
     metadata = metadata if isinstance(metadata, dict) else {}
@@ -48,7 +49,7 @@ def read_bedrock(record: Mapping[str, Any]) -> Iterator[Call]:
     yield Call(
         kind=Kind.EMBEDDING if is_embedding else Kind.ANSWER,
         started=record.get("timestamp"),
-        took_ms=(body_of(response).get("metrics") or {}).get("latencyMs"),
+        took_ms=(whole.get("metrics") or {}).get("latencyMs"),
         interaction_id=record.get("requestId"),
         application_id=filled(metadata, ("application", "app", "service", "application_id")) or _name_of_role(role),
         model_name=model,
@@ -58,6 +59,7 @@ def read_bedrock(record: Mapping[str, Any]) -> Iterator[Call]:
         prompt_tokens=first(asked, ("inputTokenCount",)) or first(usage, PROMPT_TOKENS),
         response_tokens=first(told, ("outputTokenCount",)) or first(usage, RESPONSE_TOKENS),
         session_id=filled(metadata, SESSION),
+        stopped="guardrail_intervened" if whole.get("amazon-bedrock-guardrailAction") == "INTERVENED" else None,
         failed=bool(record.get("errorCode")),
     )
 
