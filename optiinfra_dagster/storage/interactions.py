@@ -78,8 +78,8 @@ def logged_interactions(
         yield LoggedTable(count, elsewhere, _rows(client, parameters, count), has_spans=False)
         rows = client.query(read_sql("queries/llm_feedback"), parameters=parameters).result_rows
         yield LoggedTable(len(rows), 0, iter(rows), has_spans=False, has_feedback=True)
-        if client.command("EXISTS TABLE otel_traces"):
-            ((count, elsewhere),) = client.query(read_sql("queries/otel_count"), parameters=parameters).result_rows
+        if counting := _otel_count(client):
+            ((count, elsewhere),) = client.query(counting, parameters=parameters).result_rows
             yield LoggedTable(count, elsewhere, _otel_rows(client, parameters, count), has_spans=True)
 
 
@@ -89,24 +89,32 @@ def _rows(client: Client, parameters: dict[str, Any], count: int) -> Iterator[Se
         yield from client.query(sql, parameters={**parameters, "start": start, "end": end}).result_rows
 
 
+def _otel_count(client: Client) -> str:
+    """The query that counts what OpenTelemetry's tables tell of, "" where there are none; log records may be alone."""
+    if client.command("EXISTS TABLE otel_traces"):
+        return read_sql("queries/otel_count")
+    return _logs_query(client, "otel_logs_count")
+
+
 def _otel_rows(client: Client, parameters: dict[str, Any], count: int) -> Iterator[Sequence[Any]]:
     """Log records and spans by time, so that what tells of one call comes together."""
-    logs = _logs_query(client)
+    logs = _logs_query(client, "otel_logs")
+    spans = read_sql("queries/otel_spans") if client.command("EXISTS TABLE otel_traces") else ""
     begin, until = (parameters["start"] - AROUND_S * 10**6, parameters["end"] + AROUND_S * 10**6)
     for start, end in _parts(begin, until, max(count, 1)):
         part = {**parameters, "start": start, "end": end}
-        for sql, names in ((logs, _LOG), (read_sql("queries/otel_spans"), _SPAN)):
+        for sql, names in ((logs, _LOG), (spans, _SPAN)):
             for *fields, too_large in client.query(sql, parameters=part).result_rows if sql else ():
                 yield dict(zip(names, fields, strict=True)), too_large
 
 
-def _logs_query(client: Client) -> str:
-    """The query of log records, "" where none are logged; exporters before 2025 have no column for an event's name."""
+def _logs_query(client: Client, query: str) -> str:
+    """A query of log records, "" where none are logged; exporters before 2025 have no column for an event's name."""
     if not client.command("EXISTS TABLE otel_logs"):
         return ""
     columns = {row[0] for row in client.query("DESCRIBE TABLE otel_logs").result_rows}
     name = "EventName" if "EventName" in columns else "LogAttributes['event.name']"
-    return read_sql("queries/otel_logs").replace("{event_name}", name)
+    return read_sql(f"queries/{query}").replace("{event_name}", name)
 
 
 def _parts(start: int, end: int, rows: int) -> Iterator[tuple[int, int]]:

@@ -649,6 +649,24 @@ def test_a_log_is_read_without_arrow() -> None:
     assert done.stdout == "set()\n"
 
 
+def test_log_records_are_read_where_no_spans_are_stored(tmp_path: Path, clickhouse: ClickHouse) -> None:
+    source = open_source(customer(tmp_path, None, interactions="clickhouse"), clickhouse=clickhouse)
+    answer = {"index": 0, "message": {"content": "r"}}
+    with clickhouse.session() as client:
+        client.command(OTEL_LOGS)
+        client.insert(
+            "otel_logs",
+            [[START, "t", "s", "shop", {"customer.id": "acme", "cloud.provider": provider}, {}, json.dumps(body), name]
+             for provider in ("aws", "gcp")
+             for name, body in (("gen_ai.user.message", {"content": "p"}), ("gen_ai.choice", answer))],
+            ["Timestamp", "TraceId", "SpanId", "ServiceName", "ResourceAttributes", "LogAttributes", "Body",
+             "EventName"],
+        )  # fmt: skip
+    assert [(item.prompt, item.response, item.application_id) for item in fetched(source)] == [("p", "r", "shop")]
+    assert source.counts.other_provider == 2
+    assert source.look(["aws"], START, END)[0] == 4
+
+
 def test_feedback_is_read_from_the_tables_of_opentelemetry(tmp_path: Path, clickhouse: ClickHouse) -> None:
     """Also what is said of an interaction of long ago, and in a span that is no call."""
     resource = {"customer.id": "acme", "cloud.provider": "aws"}
