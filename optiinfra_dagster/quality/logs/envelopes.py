@@ -18,6 +18,7 @@ from typing import Any
 
 from optiinfra_dagster.quality.logs.calls import Call
 from optiinfra_dagster.quality.logs.fields import first, parsed
+from optiinfra_dagster.quality.logs.flat import is_call
 
 _START = (
     "startTimeUnixNano", "start_time_unix_nano", "start_time", "startTime", "start_timestamp", "timeUnixNano",
@@ -116,7 +117,7 @@ def spans_of(record: Mapping[str, Any]) -> Iterator[Span | None] | None:
     if _is_telling(properties):
         return iter([_of_insights(record, properties)])
     attributes = _attributes_of(record)
-    if attributes is not None and (_is_telling(attributes) or _has_trace(record)):
+    if attributes is not None and (_is_telling(attributes) or (_has_trace(record) and not is_call(record))):
         return _each([record], {})
     attributes = attributes or {}
     if _event_name(record, attributes).startswith("gen_ai."):

@@ -6,6 +6,7 @@
 - Helicone's export: https://docs.helicone.ai/tools/export.
 - Cloudflare's AI Gateway: https://developers.cloudflare.com/ai-gateway/observability/logging/.
 - promptfoo's results: https://www.promptfoo.dev/docs/configuration/outputs.
+- OpenAI's Agents SDK, as its processors of traces export: https://openai.github.io/openai-agents-python/tracing/.
 - MLflow's traces, as its search gives them: https://mlflow.org/docs/latest/genai/tracing/.
 """
 
@@ -291,6 +292,23 @@ def read_promptfoo(record: Mapping[str, Any]) -> Iterator[Call]:
         cost_usd=first(record, ("cost",)) if "cost" in record else response.get("cost"),
         failed=bool(response.get("error") or record.get("error")) and not response.get("output"),
     )
+
+
+def is_openai_agents(record: Mapping[str, Any]) -> bool:
+    """True for a trace of the Agents SDK, or a span of one."""
+    return record.get("object") == "trace" or (record.get("object") == "trace.span" and "span_data" in record)
+
+
+def read_openai_agents(record: Mapping[str, Any]) -> Iterator[Call]:
+    """The call of a span; none of a trace, or of a step that asks no model. A response's texts are not in its span."""
+    told = _object(record.get("span_data"))
+    if told.get("type") not in {"generation", "response"}:
+        return
+    (call,) = read_flat({**told, "id": record.get("id"), "trace_id": record.get("trace_id"), "type": None})
+    call.started, call.ended = record.get("started_at"), record.get("ended_at")
+    call.response_id = told.get("response_id")
+    call.failed = call.failed or bool(record.get("error"))
+    yield call
 
 
 def is_mlflow(record: Mapping[str, Any]) -> bool:

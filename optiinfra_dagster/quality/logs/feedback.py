@@ -3,6 +3,8 @@
 - Langfuse's scores, exported, of its API, or as events: https://langfuse.com/docs/evaluation/scores/data-model.
 - LangSmith's feedback: https://docs.langchain.com/langsmith/feedback-data-format.
 - Phoenix's annotations: https://arize.com/docs/phoenix/tracing/how-to-tracing/feedback-and-annotations.
+- The ratings in Helicone's requests and in the logs of Cloudflare's AI Gateway, and the assessments of MLflow's traces:
+  https://docs.helicone.ai/features/advanced-usage/feedback, https://mlflow.org/docs/latest/genai/assessments/feedback/.
 - OpenTelemetry's event `gen_ai.evaluation.result`, of the conventions for generative AI.
 - A form of our own: `{"timestamp": ..., "feedback": {"interaction_id": ..., "thumb": "up"}}`.
 
@@ -32,7 +34,9 @@ _TIMES = ("updatedAt", "updated_at", "modified_at", "timestamp", "createdAt", "c
 _LANGFUSE = {"API": Origin.UNSAID, "ANNOTATION": Origin.HUMAN, "EVAL": Origin.MACHINE}
 _LANGSMITH = {"app": Origin.HUMAN, "model": Origin.MACHINE, "auto_eval": Origin.MACHINE}
 _OWN = {"interaction_id", "trace_id", "thumb", "stars", "score", "comment"}
-_SIGNS = ("feedback", "annotator_kind", "key", "dataType", "data_type", "source", "body", "scores")
+_SIGNS = (
+    "feedback", "feedback_rating", "annotator_kind", "key", "dataType", "data_type", "source", "body", "scores", "info",
+)  # fmt: skip
 
 FeedbackRecord = Feedback | BadLine
 
@@ -62,10 +66,7 @@ def _feedback_in(record: Mapping[str, Any]) -> tuple[list[FeedbackRecord], bool]
             return [_plain(record, held, of_record=False)], True
         told = _plain(record, held, of_record=True)
         return [told] if isinstance(told, Feedback) else [], False  # what is odd of the record is told of the call
-    scores = record.get("scores")  # of a trace, as Langfuse's API gives it
-    if isinstance(scores, list) and isinstance(record.get("observations"), list):
-        return [_langfuse(score) for score in scores if isinstance(score, dict) and _is_langfuse(score)], False
-    return [], False
+    return _of_gateway(record) or _of_mlflow(record) or _of_langfuse_trace(record), False
 
 
 # --- Langfuse ---------------------------------------------------------------------------------------------------------
@@ -77,6 +78,14 @@ def _is_langfuse(record: Mapping[str, Any]) -> bool:
 
 
 _STRINGS = ("stringValue", "string_value", "longStringValue", "long_string_value")
+
+
+def _of_langfuse_trace(record: Mapping[str, Any]) -> list[FeedbackRecord]:
+    """The scores of a trace, as the API gives it."""
+    scores = record.get("scores")
+    if not isinstance(scores, list) or not isinstance(record.get("observations"), list):
+        return []
+    return [_langfuse(score) for score in scores if isinstance(score, dict) and _is_langfuse(score)]
 
 
 def _langfuse(record: Mapping[str, Any]) -> FeedbackRecord:
@@ -154,6 +163,45 @@ def _phoenix(record: Mapping[str, Any]) -> FeedbackRecord:
         origin=Origin.HUMAN if str(record["annotator_kind"]).upper() == "HUMAN" else Origin.MACHINE,
         given_by=filled(record, ("user_id", "identifier")),
         comment=explanation,
+    )
+
+
+# --- Gateways, MLflow -------------------------------------------------------------------------------------------------
+
+
+def _of_gateway(record: Mapping[str, Any]) -> list[FeedbackRecord]:
+    """What a user said of a request, in the record of the request."""
+    rated, held = record.get("feedback_rating"), record.get("feedback")
+    is_cloudflare = "tokens_in" in record and held in (1, -1) and not isinstance(held, bool)
+    if not isinstance(rated, bool) and not is_cloudflare:
+        return []
+    when = filled(record, ("feedback_created_at", "response_created_at", *TIME))
+    own = _id(filled(record, ("request_id", "id")))
+    number = held if is_cloudflare else rated
+    told = {"timestamp": when}
+    return [_feedback(told, ids=(own,) if own else (), name="feedback", number=number, word="", scale="thumbs")]
+
+
+def _of_mlflow(record: Mapping[str, Any]) -> list[FeedbackRecord]:
+    """The assessments of a trace; what was expected of it is none."""
+    info = record.get("info")
+    told = info.get("assessments") if isinstance(info, dict) else None
+    return [_assessment(one) for one in told or () if isinstance(one, dict) and isinstance(one.get("feedback"), dict)]
+
+
+def _assessment(held: Mapping[str, Any]) -> FeedbackRecord:
+    source, value = _object(held.get("source")), held["feedback"].get("value")
+    trace, span = _id(held.get("trace_id")).removeprefix("tr-"), _id(held.get("span_id"))
+    return _feedback(
+        {"timestamp": first(held, ("last_update_time", "create_time"))},
+        ids=tuple(filter(None, (span, span and trace and f"{trace}-{span}"))),
+        trace_id=trace,
+        name=first(held, ("assessment_name", "name")),
+        number=value,
+        word=value,
+        origin=Origin.HUMAN if str(source.get("source_type")).upper() == "HUMAN" else Origin.MACHINE,
+        given_by=source.get("source_id"),
+        comment=held.get("rationale"),
     )
 
 

@@ -6,6 +6,7 @@ answers of OpenAI, Anthropic and Google that an application wrote beside what it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -50,6 +51,7 @@ PROVIDER = ("provider", "cloud_provider", "cloud.provider", "cloud")
 PROMPT = (
     "prompt", "input", "question", "query", "request", "messages", "contents", "user_input", "prompt_text", "inputs",
     "prompt_messages", "input_messages", "request_body", "requestBody", "user_message", "instruction", "input_text",
+    "prompts",
 )  # fmt: skip
 RESPONSE = (
     "response", "output", "completion", "answer", "choices", "candidates", "model_output", "response_text",
@@ -81,9 +83,25 @@ LATENCY_MS = ("latency_ms", "latencyMs", "duration_ms", "durationMs", "delay_ms"
 _LATENCY_NS = ("total_duration",)  # Ollama's
 _LATENCY_S = ("latency_s", "duration_s", "latency_seconds", "duration_seconds", "elapsed_s")
 _STATUS = ("status_code", "statusCode", "response_status", "http_status", "status")
-USAGE = ("usage", "usageMetadata", "token_usage", "tokenUsage", "usage_details", "usage_metadata")
+USAGE = ("usage", "usageMetadata", "token_usage", "tokenUsage", "usage_details", "usage_metadata", "metrics")
 _IN_A_BODY = ("system", "instructions", "systemInstruction", "system_instruction", "preamble", "system_prompt")
 _BESIDE = ("metadata", "meta", "extra", "attributes", "additional_metadata")  # where the rest may stand
+
+
+def is_call(record: Mapping[str, Any]) -> bool:
+    """True for a record that names a prompt and an answer as flat ones do."""
+    return filled(record, PROMPT) is not None and filled(record, RESPONSE) is not None
+
+
+def in_our_spelling(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record with `Prompt`, `UserInput` as `prompt`, `user_input`, where it is a call by these names only."""
+    if is_call(record):
+        return record
+    spelled = {_WORD.sub("_", key).lower(): value for key, value in record.items()}
+    return spelled if is_call(spelled) else record
+
+
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def read_flat(record: Mapping[str, Any]) -> Iterator[Call]:
@@ -140,7 +158,7 @@ def _texts(record: Mapping[str, Any]) -> tuple[Any, Any]:
             response = {"refusal": record["refusal"]}
         elif isinstance(record.get("message"), dict):  # Ollama's answer
             response = record["message"]
-    elif not isinstance(response, str) and any(response is record.get(key) for key in ("output", "content", "choices")):
+    elif isinstance(response, list) and any(response is record.get(key) for key in ("output", "content", "choices")):
         # The body of an answer, with what it says besides.
         response = {**{key: record[key] for key in ("stop_reason",) if key in record}, "output": response}
     return prompt, response
@@ -149,7 +167,8 @@ def _texts(record: Mapping[str, Any]) -> tuple[Any, Any]:
 def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
     """What the bodies of request and response say, where the record itself does not."""
     asked, told = body_of(call.prompt), body_of(assembled(parsed(call.response)))
-    usage = parsed(first(record, USAGE) or first(told, USAGE))
+    beside = body_of(told.get("llm_output"))  # LangChain's
+    usage = parsed(first(record, USAGE) or first(told, USAGE) or first(beside, USAGE))
     usage = usage if isinstance(usage, dict) else {}
     call.prompt_tokens = first(record, PROMPT_TOKENS)
     call.response_tokens = first(record, RESPONSE_TOKENS)
@@ -161,7 +180,7 @@ def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
         call.took_ms = milliseconds_of(nanos, 1e-6)
     is_error = told.get("status") == "failed" or isinstance(told.get("error"), dict)
     call.failed = call.failed or (is_error and not filled(told, RESPONSE))
-    named = filled(told, MODEL)  # the release that answered
+    named = filled(told, MODEL) or filled(beside, MODEL)  # the release that answered
     call.model_name = named if named is not None else call.model_name
     call.model_name = filled(asked, MODEL) if call.model_name is None else call.model_name
     if call.started is None:
@@ -177,7 +196,10 @@ def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
 
 def is_cached(record: Mapping[str, Any]) -> bool:
     """True for an answer from a gateway's cache: a call of its own, with the API's id of the answer that was kept."""
-    return any(str(record.get(key)).lower() in {"true", "hit"} for key in ("cache_hit", "cached", "cacheHit", "Cached"))
+    return any(str(record.get(key)).lower() in {"true", "hit"} for key in _CACHED)
+
+
+_CACHED = ("cache_hit", "cached", "cacheHit", "Cached", "cache_status")
 
 
 def body_of(value: Any) -> Mapping[str, Any]:

@@ -53,7 +53,7 @@ class MessageContent:
 _SYSTEM = ("system", "instructions", "systemInstruction", "system_instruction", "preamble")
 _REQUEST = (
     "messages", "input", "contents", "prompt", "inputText", "inputs", "message", "question", "query", "text",
-    "input_messages", "user_input", "instances", "content", "parts",
+    "input_messages", "user_input", "instances", "content", "parts", "prompts",
 )  # fmt: skip
 _RESPONSE = (
     "choices", "output", "candidates", "generations", "content", "output_text", "results", "outputs", "generation",
@@ -284,7 +284,7 @@ def _message(value: Mapping[str, Any], role: str, depth: int) -> Iterator[_Turn]
 
 
 def _parts_of_message(message: Mapping[str, Any], depth: int) -> Iterator[Part]:
-    told = filled(message, ("content", "parts", "contents", "text", "message", "tool_results"))
+    told = filled(message, ("content", "parts", "contents", "blocks", "text", "message", "tool_results"))
     if told is not None:
         yield from parts_of(unwrapped_parts(told), depth)
     spoken = message.get("audio")

@@ -36,7 +36,7 @@ class Part(NamedTuple):
 _IN_A_PART = (
     "text", "content", "parts", "message", "output_text", "page_content", "pageContent", "document.content", "value",
     "outputText", "messages", "choices", "contents", "candidates", "body", "inputBodyJson", "outputBodyJson",
-    "document", "data", "reference",
+    "document", "data", "reference", "snippet",
 )  # fmt: skip
 _THOUGHTS = {
     "reasoning", "thinking", "redacted_thinking", "reasoning_content", "reasoningContent", "thought", "summary_text",

@@ -21,7 +21,7 @@ from optiinfra_dagster.quality.logs.doubles import Doubles
 from optiinfra_dagster.quality.logs.envelopes import Span, spans_of
 from optiinfra_dagster.quality.logs.feedback import evaluations_in, feedback_in, feedback_of_fields
 from optiinfra_dagster.quality.logs.fields import BadFieldError
-from optiinfra_dagster.quality.logs.flat import read_flat
+from optiinfra_dagster.quality.logs.flat import in_our_spelling, read_flat
 from optiinfra_dagster.quality.logs.messages import is_of_another_kind
 from optiinfra_dagster.quality.logs.plain import read_plain
 from optiinfra_dagster.quality.logs.records import MAX_RECORD
@@ -46,6 +46,7 @@ _READERS: tuple[tuple[_Test, _Reader], ...] = (
     (exports.is_cloudflare, exports.read_cloudflare),
     (exports.is_promptfoo, exports.read_promptfoo),
     (exports.is_mlflow, exports.read_mlflow),
+    (exports.is_openai_agents, exports.read_openai_agents),
     (vendors.is_bedrock, vendors.read_bedrock),
     (vendors.is_vertex, vendors.read_vertex),
     (vendors.is_gateway, vendors.read_gateway),
@@ -118,7 +119,7 @@ def _calls(record: Mapping[str, Any]) -> Iterator[_Found]:
     else:
         for retrieval in retrievals.of_record(record):
             yield retrieval, None
-        for call in (read or read_flat)(record):
+        for call in read(record) if read else read_flat(in_our_spelling(record)):
             if not is_of_another_kind(call.response):
                 yield call, None
 

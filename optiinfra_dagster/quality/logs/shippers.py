@@ -5,7 +5,8 @@
 - CloudWatch's subscriptions, as Firehose writes them:
   https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html.
 - OpenTelemetry's collector, whose log records have a line that was printed as their body.
-- Docker, Fluent Bit, Fluentd, Vector, Filebeat, Splunk: the line that was printed, or what it says, is one member.
+- Docker, Fluent Bit, Fluentd, Vector, Filebeat, Splunk, EventBridge: the line that was printed, or what it says, is one
+  member.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.quality.logs.fields import filled, parsed
-from optiinfra_dagster.quality.logs.flat import PROMPT, RESPONSE, TIME
+from optiinfra_dagster.quality.logs.flat import PROMPT, RESPONSE, TIME, is_call
 
 if TYPE_CHECKING:
     from optiinfra_dagster.quality.logs.envelopes import Span
 
+_AROUND = ("data", "payload", "detail", "fields", "properties", "record", "value", "body", "params")
 _LINES = ("log", "message", "msg", "@message", "event", "textPayload", "MESSAGE", "line")
 _TIMES = (*TIME, "receiveTimestamp")
 
@@ -29,6 +31,10 @@ def shipped(record: Mapping[str, Any]) -> list[Mapping[str, Any] | None] | None:
         return list(_of_cloudwatch(record))
     if isinstance(record.get("jsonPayload"), dict) and "logName" in record:
         return [_of_cloud_logging(record, record["jsonPayload"])]
+    for key in _AROUND:
+        held = parsed(record.get(key))
+        if isinstance(held, dict) and is_call(held) and not is_call(record):
+            return [{**{name: value for name, value in record.items() if name != key}, **held}]
     if any(record.get(key) is not None for key in (*PROMPT, *RESPONSE)):
         return None
     inner = next((held for key in _LINES if isinstance(held := parsed(record.get(key)), dict) and len(held) > 1), None)
@@ -40,8 +46,7 @@ def printed_in(record: Span) -> Mapping[str, Any] | None:
     body = parsed(record.body)
     if record.event_name or not isinstance(body, dict):
         return None
-    is_call = filled(body, PROMPT) is not None and filled(body, RESPONSE) is not None
-    return _timed(body, record.call().started) if is_call else None
+    return _timed(body, record.call().started) if is_call(body) else None
 
 
 def _of_cloudwatch(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | None]:
