@@ -243,7 +243,7 @@ class FileSource:
         sight = Sight(f"{self._store.place}/{file.key}" if "://" in self._store.place else file.key)
         try:
             with self._store.open(file) as stream:
-                for item in read_file(stream, self._bodies):
+                for item, _ in _dated(read_file(stream, self._bodies), file.modified):
                     sight.add(item, default_provider)
                     if sight.records >= LOOKED_AT:
                         break
@@ -255,12 +255,16 @@ class FileSource:
 def _dated(items: Iterable[Item], modified: datetime) -> Iterator[tuple[Item, datetime]]:
     """Records with the time whose window they count in: their own, or that of the one before.
 
-    Bad lines at the beginning have that of the first record behind them, or of the file's last change.
+    Bad lines at the beginning have that of the first record behind them, or of the file's last change. So have records
+    of windows for which the file is not read, since it was written before.
     """
     moment: datetime | None = None
     early: list[BadLine] = []
     more: Counter[Reason] = Counter()
     for item in items:
+        if item.timestamp is not None and windows.floor(item.timestamp) - UPLOAD > modified:
+            yield BadLine(Reason.IN_FUTURE), modified
+            continue
         if item.timestamp is not None:
             if moment is None:
                 yield from _told_later(early, more, item.timestamp)

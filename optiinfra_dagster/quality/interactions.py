@@ -120,6 +120,7 @@ class Reason(StrEnum):
     NOT_JSON = "not_json"
     WRONG_TYPE = "wrong_type"  # a field holds something else than it should
     NO_TIME = "no_time"
+    IN_FUTURE = "in_future"  # its time is after that at which its file was written: no window would read it
     NO_TEXTS = "no_texts"  # prompt or response is missing or empty
     TEXTS_NOT_LOGGED = "texts_not_logged"  # a span that tells of a call and has no texts: they are not captured
     NO_PROVIDER = "no_provider"  # neither the record nor the customers file says where the application runs

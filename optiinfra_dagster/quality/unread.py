@@ -16,6 +16,7 @@ _REMEDIES = {
     Reason.NOT_JSON: "write whole JSON records, one a line",
     Reason.WRONG_TYPE: "write the log in one of the formats of docs/log_formats.md",
     Reason.NO_TIME: "give each record its time",
+    Reason.IN_FUTURE: "write times with their zone, or in UTC, and set the application's clock",
     Reason.NO_TEXTS: "write prompt and response into each record",
     Reason.TEXTS_NOT_LOGGED: "let the application's instrumentation record prompts and responses (of OpenTelemetry: "
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true)",

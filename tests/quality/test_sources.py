@@ -27,6 +27,7 @@ from optiinfra_dagster.quality import files, stores
 from optiinfra_dagster.quality.files import FileSource
 from optiinfra_dagster.quality.interactions import Feedback, Interaction, Reason
 from optiinfra_dagster.quality.sources import InteractionSource, open_source
+from optiinfra_dagster.quality.unread import explain_unread
 from optiinfra_dagster.storage import interactions as logged
 from tests.support.engines import empty
 
@@ -451,6 +452,21 @@ def test_bad_line_counts_in_one_window_only_and_again_in_the_same(tmp_path: Path
         fetched(source, "aws", quarter, quarter + timedelta(minutes=15))
         counts.append((source.counts.bad_lines, source.counts.files))
     assert counts == [(3, 1), (1, 1), (1, 2), (3, 1)]
+
+
+def test_records_of_a_time_after_their_file_was_written_are_counted_when_it_was(tmp_path: Path) -> None:
+    """As of an application that writes its local time without a zone, east of Greenwich: no window would read them."""
+    tokyo = [record(n, START + timedelta(hours=9)).items() for n in range(3)]
+    rows = [{**dict(row), "ts": dict(row)["ts"].removesuffix("+00:00")} for row in tokyo]
+    write(tmp_path / "logs/a.jsonl", lines(record(7, START + timedelta(minutes=40)), *rows), START)
+    source = in_folder(tmp_path)
+    assert fetched(source) == []
+    assert source.counts.reasons == {Reason.IN_FUTURE: 3}
+    assert "3 in_future" in explain_unread(source.counts)
+    assert "with their zone" in explain_unread(source.counts)
+    assert source.look(["aws"], START, END)[1][0].reasons == {Reason.IN_FUTURE: 3}
+    assert ids(fetched(source, "aws", END + timedelta(minutes=15), END + timedelta(minutes=30))) == ["i7"]
+    assert source.counts.reasons == {}
 
 
 def test_window_includes_its_start_and_not_its_end(tmp_path: Path) -> None:
