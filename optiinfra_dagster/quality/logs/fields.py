@@ -128,19 +128,22 @@ def _moment_since_epoch(number: float | int) -> datetime | None:  # noqa: PYI041
 
 def name_of(value: object) -> str:
     """An identifier or a name, "" if there is none."""
-    value = of_extended_json(value)
-    if value is None:
-        return ""
-    if isinstance(value, float | Decimal) and isfinite(value) and value == int(value):
-        value = int(value)  # of data frames, and NUMERIC of BigQuery
-    elif isinstance(value, bytes):  # a UUID of Parquet
-        value = value.hex()
-    if isinstance(value, bool) or not isinstance(value, str | int | UUID):
-        raise BadFieldError(Reason.WRONG_TYPE)
-    name = storable(str(value)).strip()
+    name = value if isinstance(value, str) else _written(of_extended_json(value))
+    name = storable(name).strip()
     if len(name) > MAX_ID_LENGTH:
         raise BadFieldError(Reason.WRONG_TYPE)
     return name
+
+
+def _written(value: object) -> str:
+    """An id that is no text; data frames and BigQuery have numbers with a point, and Parquet the bytes of UUIDs."""
+    if isinstance(value, float | Decimal) and isfinite(value) and value == int(value):
+        value = int(value)
+    elif isinstance(value, bytes):
+        value = value.hex()
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | UUID)):
+        raise BadFieldError(Reason.WRONG_TYPE)
+    return "" if value is None else str(value)
 
 
 def count_of(value: object) -> int | None:

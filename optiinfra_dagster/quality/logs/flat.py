@@ -196,10 +196,10 @@ def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
 
 def is_cached(record: Mapping[str, Any]) -> bool:
     """True for an answer from a gateway's cache: a call of its own, with the API's id of the answer that was kept."""
-    return any(str(record.get(key)).lower() in {"true", "hit"} for key in _CACHED)
+    return any(str(record[key]).lower() in {"true", "hit"} for key in _CACHED & record.keys())
 
 
-_CACHED = ("cache_hit", "cached", "cacheHit", "Cached", "cache_status")
+_CACHED = {"cache_hit", "cached", "cacheHit", "Cached", "cache_status"}
 
 
 def body_of(value: Any) -> Mapping[str, Any]:

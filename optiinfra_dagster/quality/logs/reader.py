@@ -21,7 +21,7 @@ from optiinfra_dagster.quality.logs.doubles import Doubles
 from optiinfra_dagster.quality.logs.envelopes import Span, spans_of
 from optiinfra_dagster.quality.logs.feedback import evaluations_in, feedback_in, feedback_of_fields
 from optiinfra_dagster.quality.logs.fields import BadFieldError
-from optiinfra_dagster.quality.logs.flat import in_our_spelling, read_flat
+from optiinfra_dagster.quality.logs.flat import in_our_spelling, is_call, read_flat
 from optiinfra_dagster.quality.logs.messages import is_of_another_kind
 from optiinfra_dagster.quality.logs.plain import read_plain
 from optiinfra_dagster.quality.logs.records import MAX_RECORD
@@ -108,20 +108,22 @@ def _calls(record: Mapping[str, Any]) -> Iterator[_Found]:
         yield from _calls_of_spans(spans)
         return
     read = next((read for knows, read in _READERS if knows(record)), None)
-    inner = next((record[key] for key in _AROUND if read is None and _holds_records(record.get(key))), None)
-    inner = shipped(record) if read is None and inner is None else inner
+    inner = None if read else _within(record)
     if inner is not None:
         for held in inner:
-            if held is None:
-                yield BadLine(Reason.NOT_JSON), None
-            else:
-                yield from _calls(held)
-    else:
-        for retrieval in retrievals.of_record(record):
-            yield retrieval, None
-        for call in read(record) if read else read_flat(in_our_spelling(record)):
-            if not is_of_another_kind(call.response):
-                yield call, None
+            yield from _calls(held) if held is not None else ((BadLine(Reason.NOT_JSON), None),)
+        return
+    for retrieval in retrievals.of_record(record):
+        yield retrieval, None
+    for call in read(record) if read else read_flat(in_our_spelling(record)):
+        if not is_of_another_kind(call.response):
+            yield call, None
+
+
+def _within(record: Mapping[str, Any]) -> Iterable[Mapping[str, Any] | None] | None:
+    """The records that one of no known tool holds, None for a line that is no JSON; None where it is one itself."""
+    held = next((record[key] for key in _AROUND if _holds_records(record.get(key))), None)
+    return shipped(record) if held is None and not is_call(record) else held
 
 
 def _calls_of_spans(spans: Iterator[Span | None]) -> Iterator[_Found]:

@@ -33,7 +33,7 @@ def shipped(record: Mapping[str, Any]) -> list[Mapping[str, Any] | None] | None:
         return [_of_cloud_logging(record, record["jsonPayload"])]
     for key in _AROUND:
         held = parsed(record.get(key))
-        if isinstance(held, dict) and is_call(held) and not is_call(record):
+        if isinstance(held, dict) and is_call(held):
             return [{**{name: value for name, value in record.items() if name != key}, **held}]
     if any(record.get(key) is not None for key in (*PROMPT, *RESPONSE)):
         return None
