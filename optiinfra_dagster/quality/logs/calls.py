@@ -28,6 +28,7 @@ from optiinfra_dagster.quality.logs.messages import MessageContent, is_vector, p
 
 ODD = (AttributeError, TypeError, ValueError, KeyError, IndexError, RecursionError)  # what odd values raise
 
+_SHORTEST_MS = 1.0  # of a call whose messages were logged as they came
 _STEPPED = {"tool_calls", "tool_call", "tool_use", "tool-calls", "function_call"}  # reasons for which a model stopped
 _REFUSED = {"refusal", "content_filter", "content-filter", "safety", "guardrail_intervened", "content_filtered"}
 
@@ -127,6 +128,8 @@ def _read(call: Call, timestamp: datetime) -> Interaction | SkippedCall | BadLin
     latency_ms = milliseconds_of(call.took_ms)
     if latency_ms is None and (ended := moment_of(call.ended)) is not None and ended >= timestamp:
         latency_ms = (ended - timestamp).total_seconds() * 1000
+    if call.is_piece and latency_ms is not None and latency_ms < _SHORTEST_MS:
+        latency_ms = None  # its messages were all logged at once, after it
     stopped = _words(call.stopped)
     prompt = MessageContent() if call.failed else _prompt(call)
     reply = MessageContent() if call.failed else reply_of(call.response)

@@ -236,8 +236,8 @@ def _is_next(held: Call, piece: Call) -> bool:
     """True for a message of a prompt that is of another call than those before it."""
     if piece.interaction_id is not None and piece.interaction_id == held.interaction_id:
         return False  # its log names the call
-    if held.response:
-        return True
+    if held.response:  # messages of one time may come in any order
+        return bool(held.prompt) and moment_of(held.started) != moment_of(piece.started)
     last, moment = moment_of(held.ended), moment_of(piece.started)
     return last is not None and moment is not None and moment - last > _PAUSE
 

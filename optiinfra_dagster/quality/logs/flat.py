@@ -83,7 +83,10 @@ LATENCY_MS = ("latency_ms", "latencyMs", "duration_ms", "durationMs", "delay_ms"
 _LATENCY_NS = ("total_duration",)  # Ollama's
 _LATENCY_S = ("latency_s", "duration_s", "latency_seconds", "duration_seconds", "elapsed_s")
 _STATUS = ("status_code", "statusCode", "response_status", "http_status", "status")
-USAGE = ("usage", "usageMetadata", "token_usage", "tokenUsage", "usage_details", "usage_metadata", "metrics")
+USAGE = (
+    "usage", "usageMetadata", "token_usage", "tokenUsage", "usage_details", "usage_metadata", "metrics", "tokens",
+)  # fmt: skip
+PROMPT_USAGE, RESPONSE_USAGE = (*PROMPT_TOKENS, "prompt", "input"), (*RESPONSE_TOKENS, "completion", "output")
 _IN_A_BODY = ("system", "instructions", "systemInstruction", "system_instruction", "preamble", "system_prompt")
 _BESIDE = ("metadata", "meta", "extra", "attributes", "additional_metadata")  # where the rest may stand
 
@@ -128,8 +131,8 @@ def read_flat(record: Mapping[str, Any]) -> Iterator[Call]:
     call.trace_id = trace if isinstance(trace, str) else ""
     call.prompt, call.response = _texts(record)
     call.failed = has_failed(record)
-    if call.took_ms is None and (seconds := first(record, _LATENCY_S)) is not None:
-        call.took_ms = float(seconds) * 1000
+    if call.took_ms is None:
+        call.took_ms = milliseconds_of(first(record, _LATENCY_S), 1000)
     _fill_from_bodies(call, record)
     for key in _BESIDE:
         held = parsed(record.get(key))
@@ -168,14 +171,17 @@ def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
     """What the bodies of request and response say, where the record itself does not."""
     asked, told = body_of(call.prompt), body_of(assembled(parsed(call.response)))
     beside = body_of(told.get("llm_output"))  # LangChain's
-    usage = parsed(first(record, USAGE) or first(told, USAGE) or first(beside, USAGE))
-    usage = usage if isinstance(usage, dict) else {}
+    usage = next((body for held in (record, told, beside) for key in USAGE if (body := body_of(held.get(key)))), {})
     call.prompt_tokens = first(record, PROMPT_TOKENS)
     call.response_tokens = first(record, RESPONSE_TOKENS)
     if call.prompt_tokens is None:
-        call.prompt_tokens = first(usage, (*PROMPT_TOKENS, "prompt", "input")) or first(told, PROMPT_TOKENS)
+        call.prompt_tokens = first(usage, PROMPT_USAGE)
+        if call.prompt_tokens is None:
+            call.prompt_tokens = first(told, PROMPT_TOKENS)
     if call.response_tokens is None:
-        call.response_tokens = first(usage, (*RESPONSE_TOKENS, "completion", "output")) or first(told, RESPONSE_TOKENS)
+        call.response_tokens = first(usage, RESPONSE_USAGE)
+        if call.response_tokens is None:
+            call.response_tokens = first(told, RESPONSE_TOKENS)
     if call.took_ms is None and (nanos := first(record, _LATENCY_NS) or first(told, _LATENCY_NS)) is not None:
         call.took_ms = milliseconds_of(nanos, 1e-6)
     is_error = told.get("status") == "failed" or isinstance(told.get("error"), dict)
@@ -227,6 +233,8 @@ def has_failed(record: Mapping[str, Any]) -> bool:
             return True
         status = int(status) if status.isdecimal() and len(status) == 3 else None
     if isinstance(status, int) and not isinstance(status, bool) and 400 <= status < 600:
+        return True
+    if record.get("success") is False or record.get("is_success") is False:
         return True
     error = filled(record, ("error", "error_message", "errorCode", "exception", "error_str"))
     return bool(error) and filled(record, RESPONSE) is None

@@ -65,8 +65,8 @@ def read_plain(record: Mapping[str, Any]) -> Interaction | None:
     if usage is not None:
         if not isinstance(usage, dict):
             return None
-        prompt_tokens = first(usage, flat.PROMPT_TOKENS) if prompt_tokens is None else prompt_tokens
-        response_tokens = first(usage, flat.RESPONSE_TOKENS) if response_tokens is None else response_tokens
+        prompt_tokens = first(usage, flat.PROMPT_USAGE) if prompt_tokens is None else prompt_tokens
+        response_tokens = first(usage, flat.RESPONSE_USAGE) if response_tokens is None else response_tokens
     if not (context is None or _is_plain(context)) or not (reference is None or _is_plain(reference)):
         return None
     try:

@@ -50,6 +50,7 @@ _NO_CALLS = {
 
 
 _NOTHING: tuple[object, ...] = (None, "", [], {}, "{}", "[]", "null")  # that was answered
+_OF_A_MESSAGE = {"content", "role", "tool_calls", "id", "index", "finish_reason", "message", "name", "refusal"}
 _ADK = "gcp.vertex.agent.llm_"
 
 
@@ -192,6 +193,9 @@ def _listed(value: Any) -> list[Any]:
 
 def _add_message(name: str, body: Any, messages: list[Any], choices: list[Any]) -> None:
     """Add what an event or log record of one message says to those of its call."""
+    told = parsed(body) if isinstance(body, str) else None
+    if isinstance(told, dict) and told and told.keys() <= _OF_A_MESSAGE:  # as .NET logs it
+        body = told
     if not isinstance(body, dict):
         body = {"content": body}
     if name == "gen_ai.choice":
