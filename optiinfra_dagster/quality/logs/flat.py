@@ -19,6 +19,8 @@ TIME = (
     "timestamp", "time", "ts", "created_at", "@timestamp", "datetime", "created", "start_time", "startTime",
     "createdAt", "request_created_at", "started_at", "startedAt", "request_time", "date", "logged_at", "event_time",
     "createTime", "create_time", "inserted_at", "Timestamp", "logging_time", "start_timestamp", "time_iso8601",
+    "processed_time", "requested_at", "received_at", "requestTime", "eventTime", "event_timestamp", "occurred_at",
+    "log_time", "TimeGenerated", "_time",
 )  # fmt: skip
 END = (
     "end_time",
@@ -46,17 +48,22 @@ MODEL = (
     "modelName",
     "modelVersion",
     "model_version",
+    "deployment_name",
+    "deployment",
+    "engine",
 )
 PROVIDER = ("provider", "cloud_provider", "cloud.provider", "cloud")
 PROMPT = (
     "prompt", "input", "question", "query", "request", "messages", "contents", "user_input", "prompt_text", "inputs",
     "prompt_messages", "input_messages", "request_body", "requestBody", "user_message", "instruction", "input_text",
-    "prompts",
+    "prompts", "user_prompt", "user_query", "user_question", "prompt_content", "query_text", "question_text",
 )  # fmt: skip
 RESPONSE = (
     "response", "output", "completion", "answer", "choices", "candidates", "model_output", "response_text",
     "actual_output", "outputs", "content", "generations", "generated_text", "completion_message", "output_messages",
-    "response_body", "responseBody", "output_text", "assistant_message", "reply", "generation",
+    "response_body", "responseBody", "output_text", "assistant_message", "reply", "generation", "model_response",
+    "assistant_response", "ai_response", "bot_response", "llm_response", "final_answer", "response_content",
+    "answer_text",
 )  # fmt: skip
 CONTEXT = (
     "context", "contexts", "retrieved_context", "documents", "sources", "knowledge", "retrieved_contexts",
