@@ -42,12 +42,12 @@ class Pace:
     def note(self, headers: Mapping[str, str]) -> None:
         """Take in the x-ratelimit headers of an answer."""
         tokens = headers.get("x-ratelimit-remaining-tokens", "")
-        renewal = duration(headers.get("x-ratelimit-reset-tokens", ""))
+        renewal = _renewal(headers, "tokens")
         if tokens.isdecimal() and renewal is not None:
             with self._lock:
                 self._tokens_left, self._renewed = int(tokens), time.monotonic() + renewal
         # Groq limits requests per day, so "none left" may last for hours; the deadline of the caller decides.
-        renewal = duration(headers.get("x-ratelimit-reset-requests", ""))
+        renewal = _renewal(headers, "requests")
         if headers.get("x-ratelimit-remaining-requests") == "0" and renewal is not None:
             self.pause(renewal)
 
@@ -67,6 +67,15 @@ class Pace:
             if due >= deadline:
                 return False
             time.sleep(due - now)
+
+
+def _renewal(headers: Mapping[str, str], of: str) -> float | None:
+    """The seconds until a limit begins anew; a number from which on it is a time is none."""
+    seconds = duration(headers.get(f"x-ratelimit-reset-{of}", ""))
+    return seconds if seconds is not None and seconds < EPOCH_SECONDS else None
+
+
+EPOCH_SECONDS = 1e9  # from which on a number is no wait, but a time
 
 
 def duration(text: str) -> float | None:

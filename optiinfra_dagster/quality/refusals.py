@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.model.retry_after import retry_after
-from optiinfra_dagster.quality.pace import duration
+from optiinfra_dagster.quality.pace import EPOCH_SECONDS, duration
 from optiinfra_dagster.quality.replies import Reply
 
 if TYPE_CHECKING:
@@ -201,11 +201,11 @@ def named_wait(headers: Mapping[str, str]) -> float | None:
 def _until_reset(headers: Mapping[str, str]) -> float | None:
     """The wait until the only limit that is told begins anew, as OpenRouter, Together and RFC drafts have it."""
     reset = next((seconds for name in _RESETS if (seconds := duration(headers.get(name, ""))) is not None), None)
-    if reset is None or reset < _EPOCH_SECONDS:
+    if reset is None or reset < EPOCH_SECONDS:
         return reset
     ahead = (reset if reset < _EPOCH_MS else reset / 1000) - time.time()
     return ahead if ahead > 0 else None
 
 
 _RESETS = ("x-ratelimit-reset", "ratelimit-reset")
-_EPOCH_SECONDS, _EPOCH_MS = 1e9, 1e12  # from which on a number is no wait, but a time
+_EPOCH_MS = 1e12  # from which on a time is told in ms

@@ -409,6 +409,15 @@ def test_durations_are_read_as_groq_writes_them(text: str, seconds: float | None
     assert duration(text) == (None if seconds is None else pytest.approx(seconds))
 
 
+def test_a_reset_in_seconds_is_waited_for_and_one_that_is_a_time_is_not() -> None:
+    pace = Pace()
+    pace.note({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1795262400"})
+    pace.note({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1795262400"})
+    assert pace.wait(1, time.monotonic() + 0.05)
+    pace.note({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "10"})  # as Azure tells it
+    assert 9 < pace.pause_seconds <= 10
+
+
 def test_the_pace_waits_for_tokens_but_not_beyond_the_deadline() -> None:
     pace = Pace()
     pace.note({"x-ratelimit-remaining-tokens": "100", "x-ratelimit-reset-tokens": "200ms"})
