@@ -42,6 +42,7 @@ _STOPPED = (
     "gen_ai.response.finish_reasons", "gen_ai.response.finish_reason", "anthropic.message.stop_reason",
     "llm.response.finish_reason",
 )  # fmt: skip
+_LISTS = ("gen_ai.input.messages", "gen_ai.output.messages", "ai.prompt.messages", "pydantic_ai.all_messages")
 _AGENTS = {"invoke_agent", "invoke_workflow", "agent"}
 _NO_CALLS = {
     "execute_tool", "create_agent", "retrieval", "rerank", "plan", "moderation", "image_generation", "chain", "tool",
@@ -55,13 +56,24 @@ _ADK = "gcp.vertex.agent.llm_"
 
 
 def read_span(span: Span) -> Call | None:
-    """The call that a span tells of; None for any other span (HTTP, tools, chains, retrievers)."""
+    """The call that a span tells of; None for any other span (HTTP, tools, chains, retrievers).
+
+    Raises:
+        TypeError: its messages were cut.
+    """
+    if any(_is_cut(span.attributes.get(name)) for name in _LISTS):
+        raise TypeError  # no answer is judged by what is left of it
     if span.event_name:
         return _read_log(span)
     call = _read_whole(span)
     if call is not None and call.response in _NOTHING and any(name == "exception" for name, _ in span.events):
         call.failed = True
     return call
+
+
+def _is_cut(value: object) -> bool:
+    """True for a list as JSON that lacks its end: exporters and backends cut long attributes."""
+    return isinstance(value, str) and value[:1] == "[" and not value.rstrip().endswith("]")
 
 
 def _read_whole(span: Span) -> Call | None:
