@@ -42,6 +42,10 @@ _STOPPED = (
     "gen_ai.response.finish_reasons", "gen_ai.response.finish_reason", "anthropic.message.stop_reason",
     "llm.response.finish_reason",
 )  # fmt: skip
+_PROMPTS = ("gen_ai.input.messages", "gen_ai.prompt", "gen_ai.content.prompt", "gen_ai.request.messages")
+_RESPONSES = (
+    "gen_ai.output.messages", "gen_ai.completion", "gen_ai.content.completion", "gen_ai.response.text",
+)  # fmt: skip
 _LISTS = ("gen_ai.input.messages", "gen_ai.output.messages", "ai.prompt.messages", "pydantic_ai.all_messages")
 _AGENTS = {"invoke_agent", "invoke_workflow", "agent"}
 _NO_CALLS = {
@@ -52,7 +56,8 @@ _NO_CALLS = {
 
 _NOTHING: tuple[object, ...] = (None, "", [], {}, "{}", "[]", "null")  # that was answered
 _OF_A_MESSAGE = {"content", "role", "tool_calls", "id", "index", "finish_reason", "message", "name", "refusal"}
-_ADK = "gcp.vertex.agent.llm_"
+# Bodies of request and response, as Google's ADK and Logfire keep them.
+_BODIES = ("gcp.vertex.agent.llm_request", "request_data"), ("gcp.vertex.agent.llm_response", "response_data")
 
 
 def read_span(span: Span) -> Call | None:
@@ -123,13 +128,13 @@ def _read_gen_ai(span: Span) -> Call | None:
     if not _has_gen_ai(attributes) and "llm.request.type" not in attributes and not any(texts.values()):
         return None
     system = parsed(first(attributes, ("gen_ai.system_instructions", "gen_ai.system.instructions")))
-    prompt = filled(attributes, ("gen_ai.input.messages", "gen_ai.prompt", "gen_ai.content.prompt"))
+    prompt = filled(attributes, _PROMPTS)
     prompt = prompt or numbered(attributes, "gen_ai.input.messages") or numbered(attributes, "gen_ai.prompt")
-    response = filled(attributes, ("gen_ai.output.messages", "gen_ai.completion", "gen_ai.content.completion"))
+    response = filled(attributes, _RESPONSES)
     response = response or numbered(attributes, "gen_ai.output.messages") or numbered(attributes, "gen_ai.completion")
     prompt, response = prompt or texts["prompt"], response or texts["response"]
     if not prompt and not response:
-        prompt, response = parsed(attributes.get(f"{_ADK}request")), parsed(attributes.get(f"{_ADK}response"))
+        prompt, response = (parsed(first(attributes, names)) for names in _BODIES)
         asked = prompt.get("config") if isinstance(prompt, dict) else None
         system = system or (asked.get("system_instruction") if isinstance(asked, dict) else None)
     told = parsed(attributes.get("pydantic_ai.all_messages"))
@@ -154,7 +159,7 @@ def _kind_of(attributes: Mapping[str, Any], *, is_told: bool) -> Kind | None:
         raise TypeError
     if "embed" in operation:
         return Kind.EMBEDDING
-    if operation in _AGENTS:
+    if operation in _AGENTS or (not operation and "event_loop.cycle_id" in attributes):  # Strands' cycles
         return Kind.AGENT
     if operation in _NO_CALLS:
         return None
@@ -359,8 +364,8 @@ def _read_vercel(span: Span) -> Call | None:
     calls = parsed(filled(attributes, ("ai.response.toolCalls", "ai.result.toolCalls")))
     if text or calls:
         call.response = {"role": "assistant", "content": text, "tool_calls": calls}
-    if not any(key in attributes for key in ("ai.prompt.messages", "ai.prompt")) and _has_gen_ai(attributes):
-        call.prompt = attributes.get("gen_ai.input.messages")
+    call.prompt = call.prompt or filled(attributes, _PROMPTS)  # all that its versions from 7 on write
+    call.response = call.response or filled(attributes, _RESPONSES)
     return call
 
 
