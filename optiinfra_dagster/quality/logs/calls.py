@@ -24,7 +24,14 @@ from optiinfra_dagster.quality.logs.fields import (
     money_of,
     name_of,
 )
-from optiinfra_dagster.quality.logs.messages import MessageContent, is_vector, prompt_of, reply_of, text_of
+from optiinfra_dagster.quality.logs.messages import (
+    MessageContent,
+    is_hidden_text,
+    is_vector,
+    prompt_of,
+    reply_of,
+    text_of,
+)
 
 ODD = (AttributeError, TypeError, ValueError, KeyError, IndexError, RecursionError)  # what odd values raise
 
@@ -157,6 +164,8 @@ def _read(call: Call, timestamp: datetime) -> Interaction | SkippedCall | BadLin
     if not prompt.text.strip() or not response.strip():
         not_logged = call.is_span and not prompt.text.strip() and not response.strip()
         return BadLine(Reason.TEXTS_NOT_LOGGED if not_logged else Reason.NO_TEXTS, timestamp)
+    if is_hidden_text(prompt.text) or is_hidden_text(response):
+        return BadLine(Reason.TEXTS_NOT_LOGGED, timestamp)
     if reply.calls:
         response = f"{response}\n{storable(reply.calls)}"
     found = None if is_vector(call.context) else call.context  # such as Ollama's, which is numbers of tokens

@@ -158,7 +158,8 @@ def is_litellm(record: Mapping[str, Any]) -> bool:
 def read_litellm(record: Mapping[str, Any]) -> Iterator[Call]:
     """The call of a payload; none for what is not asked of a model that answers."""
     kind = record["call_type"]
-    if not any(word in kind for word in ("completion", "response", "message", "embed", "generate", "pass_through")):
+    asks = any(word in kind for word in ("completion", "response", "message", "embed", "generate", "pass_through"))
+    if not asks or kind.removeprefix("a").startswith(("get_", "delete_", "list_", "cancel_")):
         return
     metadata = _object(record.get("metadata"))
     tags = record.get("request_tags")

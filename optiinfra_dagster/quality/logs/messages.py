@@ -82,6 +82,18 @@ def without_thoughts(text: str) -> str:
     return text[found.end() :] if found else text
 
 
+# What loggers write in place of a text that they are told to hide: `redacted-by-litellm`, `__REDACTED__`.
+_HIDDEN = re.compile(
+    r"(?:(?:\w+: )?(?:[\[<({_*]*+(?:redacted(?:[-_ ]by[-_ ]\w+)?|masked)[\]>)}_*]*+|\*{3,}+)\s*+)++", re.IGNORECASE
+)
+_MOST_HIDDEN = 2000  # characters of a conversation of such texts
+
+
+def is_hidden_text(text: str) -> bool:
+    """True for a text, or the turns of a conversation, in whose place only a word for that stands."""
+    return len(text) < _MOST_HIDDEN and _HIDDEN.fullmatch(text.strip()) is not None
+
+
 def prompt_of(value: object) -> MessageContent:
     """A prompt: text, a message, a conversation, or the body of a request.
 

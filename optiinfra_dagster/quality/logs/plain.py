@@ -23,6 +23,7 @@ from optiinfra_dagster.quality.logs.fields import (
     money_of,
     name_of,
 )
+from optiinfra_dagster.quality.logs.messages import is_hidden_text
 from optiinfra_dagster.quality.logs.streams import is_text_of_events
 
 # The spellings of each field, in the order in which `read_plain` takes them.
@@ -106,8 +107,10 @@ def _name(value: str | int) -> str:
 
 
 def _is_plain(value: object) -> TypeGuard[str]:
-    """True for text that is neither empty nor perhaps messages as JSON, server-sent events, or begins with thoughts."""
-    return isinstance(value, str) and value[:1] not in _NOT_PLAIN and not is_text_of_events(value) and _END not in value
+    """True for text that is neither empty nor hidden nor perhaps messages as JSON, server-sent events, or thoughts."""
+    if not isinstance(value, str) or value[:1] in _NOT_PLAIN:
+        return False
+    return not (is_text_of_events(value) or _END in value or is_hidden_text(value))
 
 
 _END = "</think>"
