@@ -12,7 +12,7 @@ import json
 import random
 import tracemalloc
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,16 @@ def test_a_line_that_is_no_json_counts_within_what_a_shipper_wrote_too() -> None
     content = lines({"messageType": "DATA_MESSAGE", "logGroup": "g", "logEvents": events})
     assert [item.interaction_id for item in interactions(content)] == ["i"]
     assert reasons(content) == [Reason.NOT_JSON]
+
+
+def test_times_of_a_data_frame_are_times_to_the_microsecond() -> None:
+    texts = {"id": ["i"], "prompt": ["Why?"], "response": ["So."]}
+    for kind in (pa.timestamp("ns", "UTC"), pa.timestamp("ns"), pa.timestamp("us", "Europe/Berlin")):
+        buffer = io.BytesIO()
+        unit = 1 if kind.unit == "ns" else 1000
+        parquet.write_table(pa.table({**texts, "timestamp": pa.array([(NANOS + 1789) // unit], kind)}), buffer)
+        (found,) = interactions(buffer.getvalue())
+        assert (type(found.timestamp), found.timestamp) == (datetime, NOON + timedelta(microseconds=1))
 
 
 def test_ids_may_be_numbers_and_uuids_of_a_data_frame() -> None:

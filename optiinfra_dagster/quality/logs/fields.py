@@ -81,8 +81,8 @@ def moment_of(value: object) -> datetime | None:
     try:
         if isinstance(value, str) and not value.isdecimal():
             moment = _written_moment(value)
-        elif isinstance(value, datetime):  # of Parquet
-            moment = value
+        elif isinstance(value, datetime):  # of Parquet, where nanoseconds come as pandas has them
+            moment = datetime.combine(value.date(), value.time(), value.tzinfo)
         elif isinstance(value, int | float | str) and not isinstance(value, bool):
             return _moment_since_epoch(value if isinstance(value, float) else int(value))
         else:
