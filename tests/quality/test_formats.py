@@ -127,6 +127,13 @@ def test_times_of_a_data_frame_are_times_to_the_microsecond() -> None:
         assert (type(found.timestamp), found.timestamp) == (datetime, NOON + timedelta(microseconds=1))
 
 
+def test_what_was_compressed_twice_is_read() -> None:
+    events = [gzip.compress(lines({"logGroup": "g", "logEvents": [{"message": json.dumps({**FLAT, "id": n})}]}))
+              for n in ("a", "b")]  # fmt: skip
+    assert [item.interaction_id for item in interactions(gzip.compress(b"".join(events)))] == ["a", "b"]
+    assert Reason.CUT_FILE in reasons(gzip.compress(b"".join(events))[:-20])
+
+
 def test_ids_may_be_numbers_and_uuids_of_a_data_frame() -> None:
     ids = {
         "i1": pa.array([Decimal(123456789012345678901234567890)]),  # NUMERIC of BigQuery, as Vertex AI's request_id

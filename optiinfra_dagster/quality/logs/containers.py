@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _GZIP, _ZSTD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 _OTHER_TEXTS = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")  # byte order marks of UTF-16 and UTF-32
+_DAMAGES = (EOFError, gzip.BadGzipFile, zlib.error)
 _ROWS = 64  # of Parquet that are held at a time
 
 
@@ -24,7 +25,10 @@ def records_of(stream: io.BufferedReader) -> Iterator[Any]:
     """The records of a file; a damaged compressed file is read as far as it goes."""
     begin = stream.peek(4)[:4]
     if begin.startswith(_GZIP):
-        yield from read_records(_Gzip(gzip.GzipFile(fileobj=stream)), (EOFError, gzip.BadGzipFile, zlib.error))
+        file = gzip.GzipFile(fileobj=stream)
+        if _is_gzip(file):  # as Firehose compresses once more what CloudWatch has compressed
+            file = gzip.GzipFile(fileobj=file, mode="rb")
+        yield from read_records(_Gzip(file), _DAMAGES)
     elif begin == _ZSTD:
         yield from _zstd(stream)
     elif begin == _PARQUET:
@@ -33,6 +37,13 @@ def records_of(stream: io.BufferedReader) -> Iterator[Any]:
         yield BadLine(Reason.NOT_UTF8)
     else:
         yield from read_records(stream)
+
+
+def _is_gzip(file: gzip.GzipFile) -> bool:
+    try:
+        return file.peek(2)[:2] == _GZIP
+    except _DAMAGES:  # which are met again where it is read
+        return False
 
 
 class _Gzip:
