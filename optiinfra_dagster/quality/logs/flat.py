@@ -177,18 +177,10 @@ def _texts(record: Mapping[str, Any]) -> tuple[Any, Any]:
 def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
     """What the bodies of request and response say, where the record itself does not."""
     asked, told = body_of(call.prompt), body_of(assembled(parsed(call.response)))
-    beside = body_of(told.get("llm_output"))  # LangChain's
-    usage = next((body for held in (record, told, beside) for key in USAGE if (body := body_of(held.get(key)))), {})
-    call.prompt_tokens = first(record, PROMPT_TOKENS)
-    call.response_tokens = first(record, RESPONSE_TOKENS)
-    if call.prompt_tokens is None:
-        call.prompt_tokens = first(usage, PROMPT_USAGE)
-        if call.prompt_tokens is None:
-            call.prompt_tokens = first(told, PROMPT_TOKENS)
-    if call.response_tokens is None:
-        call.response_tokens = first(usage, RESPONSE_USAGE)
-        if call.response_tokens is None:
-            call.response_tokens = first(told, RESPONSE_TOKENS)
+    beside = body_of(told.get("llm_output")) or body_of(told.get("meta"))  # LangChain's, Cohere's
+    _count_tokens(call, record, told, beside)
+    if call.context is None:
+        call.context = asked.get("documents")  # Cohere's
     if call.took_ms is None and (nanos := first(record, _LATENCY_NS) or first(told, _LATENCY_NS)) is not None:
         call.took_ms = milliseconds_of(nanos, 1e-6)
     is_error = told.get("status") == "failed" or isinstance(told.get("error"), dict)
@@ -205,6 +197,16 @@ def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
     ended = told.get("incomplete_details") or record.get("incomplete_details")
     if call.stopped is None and isinstance(ended, dict):  # of OpenAI's Responses
         call.stopped = ended.get("reason")
+
+
+def _count_tokens(call: Call, record: Mapping[str, Any], told: Mapping[str, Any], beside: Mapping[str, Any]) -> None:
+    """The tokens as the record tells them, else its usage or that of the answer, else the answer itself."""
+    usage = next((body for held in (record, told, beside) for key in USAGE if (body := body_of(held.get(key)))), {})
+    usage = {**body_of(usage.get("tokens")), **usage}
+    sources = ((record, PROMPT_TOKENS, RESPONSE_TOKENS), (usage, PROMPT_USAGE, RESPONSE_USAGE))
+    for held, asked, answered in (*sources, (told, PROMPT_TOKENS, RESPONSE_TOKENS)):
+        call.prompt_tokens = first(held, asked) if call.prompt_tokens is None else call.prompt_tokens
+        call.response_tokens = first(held, answered) if call.response_tokens is None else call.response_tokens
 
 
 def is_cached(record: Mapping[str, Any]) -> bool:

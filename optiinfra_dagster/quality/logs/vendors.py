@@ -56,6 +56,7 @@ def read_bedrock(record: Mapping[str, Any]) -> Iterator[Call]:
         provider="aws",
         prompt=request,
         response=response,
+        context=body_of(request).get("documents"),
         prompt_tokens=first(asked, ("inputTokenCount",)) or first(usage, PROMPT_TOKENS),
         response_tokens=first(told, ("outputTokenCount",)) or first(usage, RESPONSE_TOKENS),
         session_id=filled(metadata, SESSION),
