@@ -184,7 +184,7 @@ def named_wait(headers: Mapping[str, str]) -> float | None:
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
-            seconds = float(headers.get(name, "")) * unit
+            seconds = float(headers.get(name, "").partition(",")[0]) * unit  # a proxy may have added its own
         except ValueError:
             continue
         if math.isfinite(seconds) and seconds >= 0:

@@ -26,7 +26,7 @@ ANSWER = "verdict"
 _FILTERED = ("content_filter", "safety", "refusal", "sensitive")  # what such a reason of an end begins with
 _MOST_COUNTED = 10**8  # tokens of one answer: what tells more is mistaken
 _THOUGHTS = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
-_FENCE = re.compile(r"\s*```(?:json)?[ \t]*\n(.*)\n[ \t]*```\s*", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", re.DOTALL | re.IGNORECASE)
 _APOLOGY = re.compile(
     r"\s*(?:(?:i['\u2019]?m|i am) (?:very )?sorry|sorry\b|i (?:can['\u2019]?t|cannot|can not|won['\u2019]?t|will not)\b"
     r"|i['\u2019]?m (?:unable|not able)|i am (?:unable|not able))",
@@ -112,6 +112,7 @@ def _text(message: Mapping[str, Any]) -> str | None:
 
 def _unwrapped(text: str) -> str:
     """A text without the thoughts before it and the code fence around it."""
+    text = text.removeprefix("\ufeff")
     text = _THOUGHTS.sub("", text, count=1) if _THOUGHTS.match(text) else text
     found = _FENCE.fullmatch(text)
     return found[1] if found else text

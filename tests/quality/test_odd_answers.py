@@ -149,6 +149,7 @@ def test_after_a_limit_of_a_day_nothing_more_is_asked(lab: CloudLab) -> None:
     [
         ({"retry-after": "2"}, 2.0),
         ({"retry-after": "0.25"}, 0.25),
+        ({"retry-after": "3, 3"}, 3.0),
         ({"retry-after": "2m59.56s"}, 179.56),
         ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
         ({"retry-after": "90000"}, 90000.0),  # more than a day is not none

@@ -107,6 +107,8 @@ ANSWERS: Mapping[str, Callable[[Completion], Completion | bytes]] = {
     "think_block": _with_content(lambda content: f"<think>Let me see. {{}}</think>\n{content}"),
     "open_think_block": _with_content(lambda content: f"<think>Let me see.\n{content}"),
     "fence": _with_content(lambda content: f"```json\n{content}\n```"),
+    "fence_in_a_line": _with_content(lambda content: f"```{content}```\r\n"),
+    "byte_order_mark": _with_content(lambda content: f"\ufeff{content}"),
     "small_talk": _with_content(lambda content: f"Sure! Here is my verdict: {content}"),
     "cut_json": _with_content(lambda content: content[:-2]),
     "length": _with_content(lambda content: content[:60], finish_reason="length"),
