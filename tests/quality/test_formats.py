@@ -127,6 +127,15 @@ def test_times_of_a_data_frame_are_times_to_the_microsecond() -> None:
         assert (type(found.timestamp), found.timestamp) == (datetime, NOON + timedelta(microseconds=1))
 
 
+def test_messages_that_the_collector_compresses_one_by_one_are_read() -> None:
+    frames = [pa.compress(json.dumps({**FLAT, "id": n}).encode(), codec="zstd", asbytes=True) for n in ("a", "b")]
+    content = b"".join(len(frame).to_bytes(4) + frame for frame in frames)
+    assert [item.interaction_id for item in interactions(content)] == ["a", "b"]
+    assert [item.interaction_id for item in interactions(content[:-5])] == ["a"]
+    assert reasons(content[:-5]) == [Reason.CUT_FILE]
+    assert reasons(content[:20] + b"\xff" * 20) == [Reason.CUT_FILE]
+
+
 def test_what_was_compressed_twice_is_read() -> None:
     events = [gzip.compress(lines({"logGroup": "g", "logEvents": [{"message": json.dumps({**FLAT, "id": n})}]}))
               for n in ("a", "b")]  # fmt: skip

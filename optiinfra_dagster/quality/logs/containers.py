@@ -23,7 +23,7 @@ _ROWS = 64  # of Parquet that are held at a time
 
 def records_of(stream: io.BufferedReader) -> Iterator[Any]:
     """The records of a file; a damaged compressed file is read as far as it goes."""
-    begin = stream.peek(4)[:4]
+    begin, behind = stream.peek(8)[:4], stream.peek(8)[4:8]
     if begin.startswith(_GZIP):
         file = gzip.GzipFile(fileobj=stream)
         if _is_gzip(file):  # as Firehose compresses once more what CloudWatch has compressed
@@ -31,6 +31,8 @@ def records_of(stream: io.BufferedReader) -> Iterator[Any]:
         yield from read_records(_Gzip(file), _DAMAGES)
     elif begin == _ZSTD:
         yield from _zstd(stream)
+    elif behind == _ZSTD:
+        yield from read_records(_Frames(stream), (EOFError, OSError))
     elif begin == _PARQUET:
         yield from _parquet(stream)
     elif begin.startswith(_OTHER_TEXTS) or b"\0" in begin:
@@ -62,6 +64,38 @@ def _zstd(stream: io.BufferedReader) -> Iterator[Any]:
     yield from read_records(
         pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd"), (OSError, pa.ArrowException)
     )
+
+
+class _Frames:
+    """What the collector's file exporter compresses: each message by itself, behind its length.
+
+    https://github.com/open-telemetry/opentelemetry-collector-contrib/tree/main/exporter/fileexporter#file-format
+    """
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self._stream = stream
+
+    def read(self, _size: int) -> bytes:
+        """The next message, in a line of its own; none at the end.
+
+        Raises:
+            EOFError, OSError: the file was cut, or is damaged.
+        """
+        import pyarrow as pa
+
+        length = int.from_bytes(head := self._stream.read(_LENGTH))
+        if not head:
+            return b""
+        data = self._stream.read(length) if length <= _LONGEST_FRAME else b""
+        if len(data) < max(length, 1):
+            raise EOFError
+        try:
+            return bytes(pa.CompressedInputStream(pa.BufferReader(data), "zstd").read()) + b"\n"
+        except pa.ArrowException as error:
+            raise OSError from error
+
+
+_LENGTH, _LONGEST_FRAME = 4, 2**26  # bytes
 
 
 def _parquet(stream: io.BufferedReader) -> Iterator[Any]:
