@@ -243,7 +243,6 @@ def has_failed(record: Mapping[str, Any]) -> bool:
         status = int(status) if status.isdecimal() and len(status) == 3 else None
     if isinstance(status, int) and not isinstance(status, bool) and 400 <= status < 600:
         return True
-    if record.get("success") is False or record.get("is_success") is False:
-        return True
     error = filled(record, ("error", "error_message", "errorCode", "exception", "error_str"))
-    return bool(error) and filled(record, RESPONSE) is None
+    has_error = bool(error) or record.get("success") is False or record.get("is_success") is False
+    return has_error and filled(record, RESPONSE) is None
