@@ -42,11 +42,17 @@ def shipped(record: Mapping[str, Any]) -> list[Mapping[str, Any] | None] | None:
 
 
 def printed_in(record: Span) -> Mapping[str, Any] | None:
-    """What an application printed, in the body of a log record; None for one that has something else."""
-    body = parsed(record.body)
-    if record.event_name or not isinstance(body, dict):
+    """What an application printed, in the body or the attributes of a log record; None for a record of another kind."""
+    if record.event_name or record.body is None:
         return None
-    return _timed(body, record.call().started) if is_call(body) else None
+    held = next(
+        (told for told in (parsed(record.body), record.attributes) if isinstance(told, dict) and is_call(told)), None
+    )
+    if held is None:
+        return None
+    call = record.call()
+    told = {"service_name": call.application_id, "cloud.provider": call.provider, "trace_id": call.trace_id or None}
+    return _timed({**{key: value for key, value in told.items() if value is not None}, **held}, call.started)
 
 
 def _of_cloudwatch(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | None]:
