@@ -66,10 +66,10 @@ def read_langfuse(record: Mapping[str, Any]) -> Iterator[Call]:
     observations = record.get("observations")
     if isinstance(observations, list) or _is_trace(record):
         observations = observations if isinstance(observations, list) else []
-        told = {key: record[key] for key in ("sessionId", "session_id", "name", "environment") if key in record}
+        told = {"sessionId": first(record, ("sessionId", "session_id")), "traceName": record.get("name")}
         for observation in observations:
             if isinstance(observation, dict):
-                yield from read_langfuse({"sessionId": told.get("sessionId") or told.get("session_id"), **observation})
+                yield from read_langfuse({**told, **observation})
         return
     if record["type"] not in {"GENERATION", "EMBEDDING"}:
         return
