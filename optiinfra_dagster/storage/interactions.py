@@ -6,11 +6,12 @@ writes to this database. The customer is the resource attribute `customer.id`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def logged_interactions(
         longest: how many bytes of text a row may have before it comes without them.
 
     Raises:
+        ConfigError: OpenTelemetry's tables have columns of another form.
         StorageError: ClickHouse does not answer.
     """
     parameters = {
@@ -91,7 +93,7 @@ def _rows(client: Client, parameters: dict[str, Any], count: int) -> Iterator[Se
 
 def _otel_count(client: Client) -> str:
     """The query that counts what OpenTelemetry's tables tell of, "" where there are none; log records may be alone."""
-    if client.command("EXISTS TABLE otel_traces"):
+    if _columns(client, "otel_traces"):
         return read_sql("queries/otel_count")
     return _logs_query(client, "otel_logs_count")
 
@@ -110,11 +112,28 @@ def _otel_rows(client: Client, parameters: dict[str, Any], count: int) -> Iterat
 
 def _logs_query(client: Client, query: str) -> str:
     """A query of log records, "" where none are logged; exporters before 2025 have no column for an event's name."""
-    if not client.command("EXISTS TABLE otel_logs"):
+    columns = _columns(client, "otel_logs")
+    if not columns:
         return ""
-    columns = {row[0] for row in client.query("DESCRIBE TABLE otel_logs").result_rows}
     name = "EventName" if "EventName" in columns else "LogAttributes['event.name']"
     return read_sql(f"queries/{query}").replace("{event_name}", name)
+
+
+def _columns(client: Client, table: str) -> Mapping[str, str]:
+    """The types of a table's columns by their names; none where there is no such table.
+
+    Raises:
+        ConfigError: its attributes are JSON.
+    """
+    if not client.command(f"EXISTS TABLE {table}"):
+        return {}
+    columns = {row[0]: row[1] for row in client.query(f"DESCRIBE TABLE {table}").result_rows}
+    if columns.get("ResourceAttributes", "").startswith("JSON"):
+        raise ConfigError(
+            f"{table} has attributes of the type JSON, which are not read: let the collector make the table with maps, "
+            "that is without its feature gate clickhouse.json."
+        )
+    return columns
 
 
 def _parts(start: int, end: int, rows: int) -> Iterator[tuple[int, int]]:

@@ -665,6 +665,15 @@ def test_a_log_is_read_without_arrow() -> None:
     assert done.stdout == "set()\n"
 
 
+@pytest.mark.parametrize(("table", "columns"), [("otel_traces", OTEL_TRACES), ("otel_logs", OTEL_LOGS)])
+def test_attributes_that_are_json_are_named(tmp_path: Path, clickhouse: ClickHouse, table: str, columns: str) -> None:
+    source = open_source(customer(tmp_path, None, interactions="clickhouse"), clickhouse=clickhouse)
+    with clickhouse.session() as client:
+        client.command(columns.replace("Map(LowCardinality(String), String)", "JSON"))
+    with pytest.raises(ConfigError, match=f"{table} has attributes of the type JSON.*clickhouse.json"):
+        fetched(source)
+
+
 def test_log_records_are_read_where_no_spans_are_stored(tmp_path: Path, clickhouse: ClickHouse) -> None:
     source = open_source(customer(tmp_path, None, interactions="clickhouse"), clickhouse=clickhouse)
     answer = {"index": 0, "message": {"content": "r"}}
