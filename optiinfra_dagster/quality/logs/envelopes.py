@@ -114,7 +114,7 @@ def spans_of(record: Mapping[str, Any]) -> Iterator[Span | None] | None:
     ):
         return _jaeger(record) if "traceID" in record else _each(record["spans"], {})
     properties = _attributes(first(record, _INSIGHTS))
-    if _is_telling(properties):
+    if _is_telling(properties) or _is_of_insights(record):
         return iter([_of_insights(record, properties)])
     attributes = _attributes_of(record)
     if attributes is not None and (_is_telling(attributes) or (_has_trace(record) and not is_call(record))):
@@ -127,8 +127,15 @@ def spans_of(record: Mapping[str, Any]) -> Iterator[Span | None] | None:
     return None
 
 
+def _is_of_insights(record: Mapping[str, Any]) -> bool:
+    """True for a row of its tables, whatever it tells of."""
+    kind = record.get("Type")
+    is_of_workspace = isinstance(kind, str) and kind.startswith("App") and "OperationId" in record
+    return is_of_workspace or ("operation_Id" in record and "itemType" in record)
+
+
 def _of_insights(record: Mapping[str, Any], properties: dict[str, Any]) -> Span:
-    """A dependency (a span), or a trace or event (a log record), of Application Insights or of its workspace.
+    """A dependency or request (a span), or a trace or event (a log record), of Application Insights or its workspace.
 
     https://learn.microsoft.com/azure/azure-monitor/reference/tables/appdependencies
     """
