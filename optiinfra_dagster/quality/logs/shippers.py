@@ -5,8 +5,8 @@
 - CloudWatch's subscriptions, as Firehose writes them:
   https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/SubscriptionFilters.html.
 - OpenTelemetry's collector, whose log records have a line that was printed as their body.
-- Docker, Fluent Bit, Fluentd, Vector, Filebeat, Splunk, EventBridge: the line that was printed, or what it says, is one
-  member.
+- Docker, Fluent Bit, Fluentd, Vector, Filebeat, Splunk, journald, SNS, EventBridge: the line that was printed, or what
+  it says, is one member.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from optiinfra_dagster.quality.logs.envelopes import Span
 
 _AROUND = ("data", "payload", "detail", "fields", "properties", "record", "value", "body", "params")
-_LINES = ("log", "message", "msg", "@message", "event", "textPayload", "MESSAGE", "line")
-_TIMES = (*TIME, "receiveTimestamp")
+_LINES = ("log", "message", "msg", "@message", "event", "textPayload", "MESSAGE", "Message", "line")
+_TIMES = (*TIME, "receiveTimestamp", "__REALTIME_TIMESTAMP")
 
 
 def shipped(record: Mapping[str, Any]) -> list[Mapping[str, Any] | None] | None:
