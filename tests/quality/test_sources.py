@@ -28,6 +28,7 @@ from optiinfra_dagster.quality.files import FileSource
 from optiinfra_dagster.quality.interactions import Feedback, Interaction, Reason
 from optiinfra_dagster.quality.sources import InteractionSource, open_source
 from optiinfra_dagster.quality.unread import explain_unread
+from optiinfra_dagster.quality.window_calls import draw
 from optiinfra_dagster.storage import interactions as logged
 from tests.support.engines import empty
 
@@ -473,6 +474,16 @@ def test_window_includes_its_start_and_not_its_end(tmp_path: Path) -> None:
     moments = [START - timedelta(microseconds=1), START, END - timedelta(microseconds=1), END]
     write(tmp_path / "logs/a.jsonl", lines(*(record(n, moment) for n, moment in enumerate(moments))))
     assert ids(fetched(in_folder(tmp_path))) == ["i1", "i2"]
+
+
+def test_a_call_that_a_file_tells_again_with_more_counts_once_with_all_that_is_known(tmp_path: Path) -> None:
+    whole = record(0, prompt_tokens=12, completion_tokens=5)
+    write(tmp_path / "logs/a.jsonl", lines(record(0), whole, whole, record(1)))
+    application = customer(tmp_path, None, "aws", interactions="clickhouse").application
+    assert application is not None
+    drawn = draw("acme", application, "aws", START, in_folder(tmp_path))
+    (row,) = drawn.usage.rows(START, {})
+    assert (row.details["requests"], row.details["input_tokens"], row.details["output_tokens"]) == (2, 12, 5)
 
 
 def test_where_an_application_runs(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ class Doubles:
     def give(self, item: Interaction | SkippedCall | BadLine) -> tuple[Interaction | SkippedCall | BadLine, ...]:
         """Give what need not be held, unless it was given before."""
         if not isinstance(item, BadLine):
-            mark = hash((item.interaction_id, item.timestamp))  # ids may begin anew with each process
+            # Ids may begin anew with each process, and a call may be told again once more is known of it.
+            mark = hash((item.interaction_id, item.timestamp, _told(item)))
             if mark in self._seen:
                 return ()
             self._seen.add(mark)
@@ -202,6 +203,12 @@ class Doubles:
         entry.spans = {span for held in calls for span in held.spans}
         entry.parents = {span for held in calls for span in held.parents}
         return entry
+
+
+def _told(item: Interaction | SkippedCall) -> tuple[object, ...]:
+    """What of a call an export may tell later than the rest."""
+    later = (item.prompt_tokens, item.response_tokens, item.latency_ms, item.cost_usd)
+    return (*later, len(item.response), item.context is None) if isinstance(item, Interaction) else later
 
 
 def _least(one: _Entry, other: _Entry, name: str) -> int | None:

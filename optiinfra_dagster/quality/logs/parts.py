@@ -36,7 +36,7 @@ class Part(NamedTuple):
 _IN_A_PART = (
     "text", "content", "parts", "message", "output_text", "page_content", "pageContent", "document.content", "value",
     "outputText", "messages", "choices", "contents", "candidates", "body", "inputBodyJson", "outputBodyJson",
-    "document", "data", "reference", "snippet",
+    "document", "data", "reference", "snippet", "guardContent",
 )  # fmt: skip
 _THOUGHTS = {
     "reasoning", "thinking", "redacted_thinking", "reasoning_content", "reasoningContent", "thought", "summary_text",
@@ -53,7 +53,8 @@ _MEDIA = {
     "audio_url", "video_url", "media", "image-url", "image-data", "binary", "image_file", "output_audio", "url",
 }  # fmt: skip
 BOOKKEEPING = {"index", "finish_reason", "finishReason", "usage", "object", "logprobs", "stop_reason", "embedding",
-                "embeddings", "embeddingsByType", "promptFeedback", "usageMetadata", "error", "role", "id"}  # fmt: skip
+                "embeddings", "embeddingsByType", "promptFeedback", "usageMetadata", "error", "role", "id",
+                "cachePoint"}  # fmt: skip
 _CONVERSE = {"toolUse", "toolResult", "image", "document", "video", "reasoningContent"}
 
 
