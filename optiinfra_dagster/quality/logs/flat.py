@@ -180,7 +180,7 @@ def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
     beside = body_of(told.get("llm_output")) or body_of(told.get("meta"))  # LangChain's, Cohere's
     _count_tokens(call, record, told, beside)
     if call.context is None:
-        call.context = asked.get("documents")  # Cohere's
+        call.context = asked.get("documents") or grounds_of(told)  # Cohere's, Google's
     if call.took_ms is None and (nanos := first(record, _LATENCY_NS) or first(told, _LATENCY_NS)) is not None:
         call.took_ms = milliseconds_of(nanos, 1e-6)
     is_error = told.get("status") == "failed" or isinstance(told.get("error"), dict)
@@ -207,6 +207,15 @@ def _count_tokens(call: Call, record: Mapping[str, Any], told: Mapping[str, Any]
     for held, asked, answered in (*sources, (told, PROMPT_TOKENS, RESPONSE_TOKENS)):
         call.prompt_tokens = first(held, asked) if call.prompt_tokens is None else call.prompt_tokens
         call.response_tokens = first(held, answered) if call.response_tokens is None else call.response_tokens
+
+
+def grounds_of(answer: Mapping[str, Any]) -> list[Any] | None:
+    """What Google's models retrieved for an answer."""
+    candidates = answer.get("candidates")
+    first_one = candidates[0] if isinstance(candidates, list) and candidates else None
+    chunks = body_of(body_of(first_one).get("groundingMetadata")).get("groundingChunks")
+    found = [body_of(body_of(chunk).get("retrievedContext")).get("text") for chunk in chunks or ()]
+    return [text for text in found if text] or None
 
 
 def is_cached(record: Mapping[str, Any]) -> bool:

@@ -210,11 +210,14 @@ def is_of_another_kind(value: object) -> bool:
     return isinstance(told, list) and bool(told) and all(isinstance(one, dict) and signs & one.keys() for one in told)
 
 
+_VECTORS = ("embedding", "embeddings", "embeddingsByType", "data", "content", "message", "predictions", "values")
+
+
 def is_vector(value: object) -> bool:
     """True for what an embedding gives."""
-    for _ in range(4):
+    for _ in range(6):
         if isinstance(value, dict):
-            value = first(value, ("embedding", "embeddings", "embeddingsByType", "data", "content", "message"))
+            value = first(value, _VECTORS)
         elif isinstance(value, list) and value:
             if all(isinstance(item, int | float) for item in value):
                 return True

@@ -53,6 +53,7 @@ def _opened(event: object) -> object:
     return event
 
 
+_OF_THE_WHOLE = ("id", "responseId", "model", "modelVersion", "created", "usageMetadata")
 _DONE = {"response.completed", "response.incomplete", "response.failed"}
 _EVENTS = {"messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop", "messageStop"}
 _TYPES = ("message_", "content_block_", "response.", "ping", "error")
@@ -104,7 +105,7 @@ def _note(event: Mapping[str, Any], whole: dict[str, Any]) -> None:
     """Add what an event tells of the whole answer; its usage may be told by several, each in part."""
     for told in (event, event.get("message"), event.get("metadata")):
         if isinstance(told, dict):
-            whole |= {key: told[key] for key in ("id", "model", "created", "usageMetadata") if told.get(key)}
+            whole |= {key: told[key] for key in _OF_THE_WHOLE if told.get(key)}
             for key in ("usage", "metrics"):
                 if isinstance(told.get(key), dict):
                     whole[key] = {**whole.get(key, {}), **told[key]}

@@ -23,6 +23,7 @@ from optiinfra_dagster.quality.logs.flat import (
     SESSION,
     TIME,
     body_of,
+    grounds_of,
     has_failed,
     read_flat,
 )
@@ -116,14 +117,22 @@ def read_vertex(record: Mapping[str, Any]) -> Iterator[Call]:
         application_id=filled(labels, ("application", "app", "service")) or _name(record.get("endpoint")),
         model_name=filled(told, ("modelVersion", "model")) or _name(filled(record, ("model", "deployed_model_id"))),
         provider="gcp",
-        prompt=request,
+        prompt=_of_instances(request),
         response=response,
+        context=grounds_of(told),
         prompt_tokens=first(usage, PROMPT_TOKENS),
         response_tokens=first(usage, RESPONSE_TOKENS),
         session_id=filled(labels, SESSION),
         response_id=filled(told, ("responseId", "id")),
         failed="error" in told and not filled(told, ("candidates", "content")),
     )
+
+
+def _of_instances(request: Any) -> Any:
+    """What a request for predictions asks, where its instances name their prompts."""
+    instances = body_of(request).get("instances")
+    prompts = [body_of(one).get("prompt") for one in instances] if isinstance(instances, list) else []
+    return {"prompt": prompts} if prompts and all(prompts) else request
 
 
 def _only(value: Any) -> Any:
