@@ -261,8 +261,9 @@ def _dated(items: Iterable[Item], modified: datetime) -> Iterator[tuple[Item, da
     moment: datetime | None = None
     early: list[BadLine] = []
     more: Counter[Reason] = Counter()
+    latest = modified + UPLOAD
     for item in items:
-        if item.timestamp is not None and windows.floor(item.timestamp) - UPLOAD > modified:
+        if item.timestamp is not None and item.timestamp > latest and windows.floor(item.timestamp) > latest:
             yield BadLine(Reason.IN_FUTURE), modified
             continue
         if item.timestamp is not None:

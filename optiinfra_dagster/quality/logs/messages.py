@@ -84,7 +84,8 @@ def without_thoughts(text: str) -> str:
 
 # What loggers write in place of a text that they are told to hide: `redacted-by-litellm`, `__REDACTED__`.
 _HIDDEN = re.compile(
-    r"(?:(?:\w+: )?(?:[\[<({_*]*+(?:redacted(?:[-_ ]by[-_ ]\w+)?|masked)[\]>)}_*]*+|\*{3,}+)\s*+)++", re.IGNORECASE
+    r"(?:(?:\w{1,20}+: )?(?:[\[<({_*]*+(?:redacted(?:[-_ ]by[-_ ]\w+)?|masked)[\]>)}_*]*+|\*{3,}+)\s*+)++",
+    re.IGNORECASE,
 )
 _MOST_HIDDEN = 2000  # characters of a conversation of such texts
 

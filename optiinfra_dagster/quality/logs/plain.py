@@ -24,7 +24,6 @@ from optiinfra_dagster.quality.logs.fields import (
     name_of,
 )
 from optiinfra_dagster.quality.logs.messages import is_hidden_text
-from optiinfra_dagster.quality.logs.streams import is_text_of_events
 
 # The spellings of each field, in the order in which `read_plain` takes them.
 _FIELDS = (
@@ -110,10 +109,11 @@ def _is_plain(value: object) -> TypeGuard[str]:
     """True for text that is neither empty nor hidden nor perhaps messages as JSON, server-sent events, or thoughts."""
     if not isinstance(value, str) or value[:1] in _NOT_PLAIN:
         return False
-    return not (is_text_of_events(value) or _END in value or is_hidden_text(value))
+    return not (value.startswith(_EVENTS) or _END in value or is_hidden_text(value))
 
 
 _END = "</think>"
+_EVENTS = ("data:", "event:", "id:", "retry:")  # of server-sent events; comments before them begin with ":"
 # After white space, what is there must be looked at; with other signs begin JSON, events, and tags.
 _NOT_PLAIN = {"", "[", "{", " ", "\n", "\t", "\r", ":", "<"}
 

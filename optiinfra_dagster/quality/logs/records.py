@@ -1,10 +1,9 @@
 """The records in the text of a log, one by one, in bounded memory.
 
 JSON may stand one value to a line, spread over many lines, one behind the other, or in arrays; a time may stand before
-it in its line. Where one value is too
-large to be held, what it holds is read one by one: the spans of an OTLP message, the observations of a trace. Each then
-comes in what stood before it of the objects around it: `{"resourceSpans": [{"resource": ..., "scopeSpans": ...}]}` of
-500 spans as 500 such messages of one span.
+it in its line. Where one value is too large to be held, what it holds is read one by one: the spans of an OTLP message,
+the observations of a trace. Each then comes in what stood before it of the objects around it: `{"resourceSpans":
+[{"resource": ..., "scopeSpans": ...}]}` of 500 spans as 500 such messages of one span.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ _MANY = {
     "data", "traces", "observations", "runs", "records", "results", "rows", "items", "batch",
 }  # fmt: skip
 
-# What may stand between records: the end of an array, the separator of RFC 7464, byte order marks of joined files.
 # What is worth to be looked through if some of it is no JSON.
 _HAS_MANY = re.compile(r'\{\s*"(resource(?:Spans|Logs|_spans|_logs))"')
+# What may stand between records: the end of an array, the separator of RFC 7464, byte order marks of joined files.
 _BETWEEN = re.compile("[\\s,\\]\x1e\ufeff]*")
 _SPACE = re.compile(r"\s*")
 _COMMAS = re.compile(r"[\s,]*")
