@@ -55,7 +55,7 @@ class Skip(StrEnum):
 
     STEP = "step"  # the model only calls tools
     EMBEDDING = "embedding"
-    FAILED = "failed"  # the call ended with an error
+    FAILED = "failed"  # the call ended with an error, or by a filter or the limit of its length before its first word
 
 
 @dataclass(frozen=True, slots=True)

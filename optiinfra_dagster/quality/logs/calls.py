@@ -25,6 +25,8 @@ from optiinfra_dagster.quality.logs.fields import (
     name_of,
 )
 from optiinfra_dagster.quality.logs.messages import (
+    CUT,
+    REFUSED,
     MessageContent,
     is_hidden_text,
     is_vector,
@@ -37,7 +39,6 @@ ODD = (AttributeError, TypeError, ValueError, KeyError, IndexError, RecursionErr
 
 _SHORTEST_MS = 1.0  # of a call whose messages were logged as they came
 _STEPPED = {"tool_calls", "tool_call", "tool_use", "tool-calls", "function_call"}  # reasons for which a model stopped
-_REFUSED = {"refusal", "content_filter", "content-filter", "safety", "guardrail_intervened", "content_filtered"}
 
 
 class Kind(Enum):
@@ -141,7 +142,7 @@ def _read(call: Call, timestamp: datetime) -> Interaction | SkippedCall | BadLin
     prompt = MessageContent() if call.failed else _prompt(call)
     reply = MessageContent() if call.failed else reply_of(call.response)
     response = storable(reply.text)
-    kind = _skip(call, reply, stopped)
+    kind = _skip(call, prompt, reply, stopped)
     ids = call.other_ids
     response_id = _id_of(call.response_id)
     if response_id and response_id != interaction_id and response_id not in ids:
@@ -189,7 +190,7 @@ def _read(call: Call, timestamp: datetime) -> Interaction | SkippedCall | BadLin
         other_ids=ids,
         session_id=_id_of(call.session_id),
         trace_id=_id_of(call.trace_id),
-        is_refusal=reply.is_refusal or bool(stopped & _REFUSED),
+        is_refusal=reply.is_refusal or bool(stopped & REFUSED),
         latency_ms=latency_ms,
         cost_usd=money_of(call.cost_usd),
     )
@@ -201,13 +202,15 @@ def _prompt(call: Call) -> MessageContent:
     return prompt_of({"system": call.system, "messages": call.prompt})
 
 
-def _skip(call: Call, reply: MessageContent, stopped: set[str]) -> Skip | None:
+def _skip(call: Call, prompt: MessageContent, reply: MessageContent, stopped: set[str]) -> Skip | None:
     if call.failed:
         return Skip.FAILED
     if call.kind is Kind.EMBEDDING or reply.is_vector:
         return Skip.EMBEDDING
     if not reply.text.strip() and (reply.calls or stopped & _STEPPED):
         return Skip.STEP
+    if prompt.text.strip() and not reply.text.strip() and (reply.is_silent or stopped & (REFUSED | CUT)):
+        return Skip.FAILED
     return None
 
 

@@ -48,6 +48,7 @@ class MessageContent:
     context: list[str] = field(default_factory=list)
     is_refusal: bool = False
     is_vector: bool = False  # the answer of an embedding
+    is_silent: bool = False  # a filter, or the limit of its length, came before its first word
 
 
 _SYSTEM = ("system", "instructions", "systemInstruction", "system_instruction", "preamble")
@@ -67,7 +68,9 @@ _ROLES = {
     "TOOL": "tool",
 }  # fmt: skip
 _ENDED = ("finish_reason", "finishReason", "stop_reason", "stopReason")
-_REFUSED = {"refusal", "content_filter", "SAFETY", "content-filter", "guardrail_intervened", "content_filtered"}
+REFUSED = {"refusal", "content_filter", "safety", "content-filter", "guardrail_intervened", "content_filtered"}
+CUT = {"length", "max_tokens", "max_output_tokens", "model_length"}
+"""Reasons for which a model stopped before its answer was whole, in small letters."""
 
 
 # A model's thoughts before its answer, as models write them that have no field for them; some begin within them, since
@@ -138,12 +141,20 @@ def reply_of(value: object) -> MessageContent:
     for turn in reversed(spoken) if is_conversation else spoken:
         texts = [part.text for part in turn.parts if part.kind is PartKind.TEXT and part.text.strip()]
         refusals = [part.text for part in turn.parts if part.kind is PartKind.REFUSAL and part.text.strip()]
-        refused = refused or bool(refusals) or turn.ended in _REFUSED
+        refused = refused or bool(refusals) or turn.ended.lower() in REFUSED
         text = without_thoughts("\n".join(texts or refusals))
         if text:
             break
     calls = "\n".join(part.text for turn in turns for part in turn.parts if part.kind is PartKind.CALL)
-    return MessageContent(text, calls, told, refused, is_vector(value))
+    refused = refused or _is_blocked(value)
+    is_silent = not text and (refused or any(turn.ended.lower() in CUT for turn in spoken))
+    return MessageContent(text, calls, told, refused, is_vector(value), is_silent)
+
+
+def _is_blocked(answer: object) -> bool:
+    """True for an answer of Gemini to a prompt that a filter let not through."""
+    told = answer.get("promptFeedback") if isinstance(answer, dict) else None
+    return isinstance(told, dict) and bool(told.get("blockReason"))
 
 
 def text_of(value: object) -> str:
