@@ -209,9 +209,19 @@ def _skip(call: Call, prompt: MessageContent, reply: MessageContent, stopped: se
         return Skip.EMBEDDING
     if not reply.text.strip() and (reply.calls or stopped & _STEPPED):
         return Skip.STEP
-    if prompt.text.strip() and not reply.text.strip() and (reply.is_silent or stopped & (REFUSED | CUT)):
+    if prompt.text.strip() and not reply.text.strip() and _ended_before_a_word(call, reply, stopped):
         return Skip.FAILED
     return None
+
+
+def _ended_before_a_word(call: Call, reply: MessageContent, stopped: set[str]) -> bool:
+    """True for an answer without text that was cut within the model's thoughts, or that a filter let not begin.
+
+    Some libraries leave out the words of a refusal: that they were there, its tokens tell.
+    """
+    if reply.is_cut or stopped & CUT:
+        return True
+    return (reply.is_refusal or bool(stopped & REFUSED)) and not count_of(call.response_tokens)
 
 
 def _model(call: Call) -> str:

@@ -48,7 +48,7 @@ class MessageContent:
     context: list[str] = field(default_factory=list)
     is_refusal: bool = False
     is_vector: bool = False  # the answer of an embedding
-    is_silent: bool = False  # a filter, or the limit of its length, came before its first word
+    is_cut: bool = False  # at the limit of its length
 
 
 _SYSTEM = ("system", "instructions", "systemInstruction", "system_instruction", "preamble")
@@ -147,8 +147,8 @@ def reply_of(value: object) -> MessageContent:
             break
     calls = "\n".join(part.text for turn in turns for part in turn.parts if part.kind is PartKind.CALL)
     refused = refused or _is_blocked(value)
-    is_silent = not text and (refused or any(turn.ended.lower() in CUT for turn in spoken))
-    return MessageContent(text, calls, told, refused, is_vector(value), is_silent)
+    is_cut = any(turn.ended.lower() in CUT for turn in spoken)
+    return MessageContent(text, calls, told, refused, is_vector(value), is_cut)
 
 
 def _is_blocked(answer: object) -> bool:
