@@ -7,6 +7,7 @@ because somebody wrote them down: what they answer is the credentials of this ho
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 
@@ -40,6 +41,8 @@ def is_plain_loopback(url: str | None) -> bool:
 
 def safe_url_fault(url: str) -> str | None:
     """What is wrong with a URL that a message is sent to, or None: it must be https, or plain http of this machine."""
+    if not url.isascii() or re.search(r"[\x00-\x20\x7f]", url):
+        return "holds a space or a control character, or a letter beyond ASCII"
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

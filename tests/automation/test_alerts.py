@@ -29,7 +29,7 @@ from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.providers.registry import load_customers
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from tests.automation.conftest import NOW, W0, Ledger, before
-from tests.support.alert_servers import Mailbox, Webhook, smtp, webhook
+from tests.support.alert_servers import Mailbox, Webhook, one_answer, smtp, webhook
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.customers import Customer
@@ -302,6 +302,30 @@ def test_a_customers_webhook_that_cannot_be_looked_up_keeps_nobody_else_from_bei
     told.tick(trouble())
     assert len(told.hook.texts) == 1
     assert "webhook of acme: customers[0].alerts.webhook: the environment variable NO_SUCH_VARIABLE" in told.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "why"),
+    [
+        ("/T0KEN", b"SSH-2.0-OpenSSH_9.6\r\n", "what answers there does not speak HTTP"),
+        ("/T0KEN", b"HTTP/1.1 200 OK\r\n" + b"a" * 70_000, "what answers there does not speak HTTP"),
+        ("/T0KEN x", b"", "its URL holds a space or a control character"),
+        ("/T0KEN\x7f", b"", "its URL holds a space or a control character"),
+    ],
+)
+def test_a_customers_webhook_that_is_no_http_keeps_nobody_else_from_being_told(
+    told: Told, spine: Spine, monkeypatch: pytest.MonkeyPatch, path: str, answer: bytes, why: str
+) -> None:
+    with one_answer(answer) as url:
+        monkeypatch.setenv("ACME_HOOK", f"{url}{path}")
+        spine.extra = {"acme": {"alerts": {"webhook": {"env": "ACME_HOOK"}, "mail_to": ["team@acme.example"]}}}
+        spine.write_customers("http://127.0.0.1:9")
+        told.customers = load_customers(spine.settings.customers_path)
+        told.tick(trouble())
+    assert len(told.hook.texts) == 1
+    assert [mail["To"] for mail in told.box.mails] == ["ops@example.com", "team@acme.example"]
+    assert f"webhook of acme: {why}" in told.warnings[0]
+    assert "T0KEN" not in told.warnings[0]
 
 
 @pytest.mark.parametrize("url", ["http://hooks.example.com/T0KEN", "https://169.254.169.254/T0KEN", "ftp://x/T0KEN"])

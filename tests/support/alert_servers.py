@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
@@ -24,6 +25,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+
+@contextmanager
+def one_answer(answer: bytes) -> Iterator[str]:
+    """The URL of a server that answers these bytes, which need not be HTTP, to the first who connects, and closes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def once() -> None:
+            with suppress(OSError), server.accept()[0] as peer:
+                peer.recv(1 << 16)
+                peer.sendall(answer)
+
+        threading.Thread(target=once, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @dataclass

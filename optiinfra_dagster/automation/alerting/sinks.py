@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import smtplib
 import ssl
@@ -89,6 +90,8 @@ def open_url(request: urllib.request.Request) -> Refusal | None:
             return Refusal(f"it answered {error.code}", retry_after(error.headers.get("Retry-After")))
     except urllib.error.URLError as error:
         return Refusal(_reason(error.reason if isinstance(error.reason, Exception) else error))
+    except http.client.HTTPException:
+        return Refusal("what answers there does not speak HTTP")
     except (OSError, ValueError) as error:
         return Refusal(_reason(error))
 
@@ -97,6 +100,12 @@ def _reason(error: Exception) -> str:
     """What a failed connection says of itself, as far as it holds no part of a URL."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate cannot be trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return "TLS failed: there may be none on its port"
+    if isinstance(error, TimeoutError):
+        return f"it did not answer within {SECONDS:.0f} s"
+    if isinstance(error, smtplib.SMTPServerDisconnected):
+        return "it closed the connection"
     return (error.strerror or "" if isinstance(error, OSError) else "") or type(error).__name__
 
 
