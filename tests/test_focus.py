@@ -526,8 +526,8 @@ def test_the_command_says_what_it_wrote_and_what_is_not_in_it(spine: Spine, run:
     [
         ({"--customer": "acmee"}, ["no customer 'acmee'", "did you mean 'acme'?"]),
         ({"--provider": "awz"}, ["no provider 'awz'", "did you mean 'aws'?"]),
-        ({"--from": "yesterday"}, ["--from 'yesterday'", "is not a time"]),
-        ({"--from": "2026-13-01"}, ["--from", "is not a time"]),
+        ({"--from": "yesterday"}, ["--from 'yesterday'", "is not a day", "such as 20"]),
+        ({"--from": "2026-13-01"}, ["--from '2026-13-01'", "is not a day", "such as 20"]),
         ({"--from": f"{FROM}T10:00Z"}, ["--from", "no start of a day", f"write {FROM}"]),
         ({"--from": f"{FROM}T00:00"}, ["--from", "has no time zone"]),
         ({"--from": "2999-01-01"}, ["--from 2999-01-01", "too far"]),
@@ -540,6 +540,9 @@ def test_the_command_says_what_it_wrote_and_what_is_not_in_it(spine: Spine, run:
         ({"--format": "parquet"}, ["--out", "does not end in .parquet", "--format"]),
         ({"--out": "no/such/costs.csv"}, ["--out", "there is no folder", "Make it first"]),
         ({"--out": "folder.csv"}, ["--out", "is a folder"]),
+        ({"--out": "pipe.csv"}, ["--out", "is no file that can be replaced"]),
+        ({"--out": "/proc/costs.csv"}, ["--out", "is no file that can be replaced"]),
+        ({"--out": "/dev/costs.csv"}, ["--out", "is no file that can be replaced"]),
         ({"--out": "a*b/costs.csv"}, ["--out", "* ? { or }"]),
     ],
 )  # fmt: skip
@@ -550,6 +553,7 @@ def test_what_cannot_be_exported_is_refused_with_one_message_and_no_file(
     monkeypatch.chdir(tmp_path)
     for folder in ("folder.csv", "a*b"):
         (tmp_path / folder).mkdir()
+    os.mkfifo("pipe.csv")
     options = {"--customer": "acme", "--from": FROM, "--to": TO, "--out": "costs.csv"} | changed
     code, said, errors = run(*(word for option in options.items() for word in option))
     mistyped = "has settled" not in errors and "* ?" not in errors  # what only the engine knows is a failure

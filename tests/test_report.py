@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 import re
 import sys
 from datetime import UTC, date, datetime, timedelta
@@ -443,6 +444,14 @@ def test_an_unknown_customer_and_a_place_that_is_none_are_refused(spine: Spine, 
     assert f"there is no folder {tmp_path / 'missing'}" in message
     assert "is a folder: name a file in it" in refused(spine, "acme", tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["pipe", "/dev/report.html", "/proc/self/fd/1"])
+def test_a_device_is_never_replaced(spine: Spine, tmp_path: Path, place: str) -> None:
+    """The page of root became the file /dev/full, and the device was gone."""
+    os.mkfifo(tmp_path / "pipe")
+    assert "is no file that can be replaced" in refused(spine, "acme", tmp_path / place)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_what_was_never_collected_is_not_a_page_of_zeros(spine: Spine, tmp_path: Path) -> None:

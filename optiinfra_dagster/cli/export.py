@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.cli.output import check_file
 from optiinfra_dagster.config.customers import select
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model import windows
@@ -117,9 +118,12 @@ def _wanted(request: Request) -> ChargeFilter:
 
 def _day(text: str, option: str) -> date:
     """A day typed by a person: charges are of days, so a time must be the start of one in UTC."""
-    if re.fullmatch(r"\d{4}-\d\d-\d\d", text):
-        text += "T00:00Z"
-    moment = windows.parse_time(text, option)
+    try:
+        day = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is not a day: write one such as {datetime.now(UTC):%F}.") from None
+    is_day = re.fullmatch(r"\d{4}-\d\d-\d\d", text)
+    moment = day.replace(tzinfo=UTC) if is_day else windows.parse_time(text, option)
     if moment.time() != time():
         raise UsageError(f"{option} {text} is no start of a day in UTC, and charges are of days: write {moment:%F}.")
     if not date(1970, 1, 1) <= moment.date() <= date(2149, 6, 5):  # what the engine takes for a day
@@ -132,7 +136,4 @@ def _check_file(request: Request) -> None:
     out = request.out
     if out.suffix != f".{request.format}":
         raise UsageError(f"--out {out} does not end in .{request.format}: name it so, or choose another --format.")
-    if out.is_dir():
-        raise UsageError(f"--out {out} is a folder: name a file in it.")
-    if not out.parent.is_dir():
-        raise UsageError(f"--out {out}: there is no folder {out.parent}. Make it first.")
+    check_file(out, f"costs.{request.format}")

@@ -1,4 +1,7 @@
-"""Printing of rows: a table to look at, with the columns that matter, or the JSON or CSV that the engine made."""
+"""Printing of rows: a table to look at, with the columns that matter, or the JSON or CSV that the engine made.
+
+And the check of a file that results are written to.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
 from rich.cells import cell_len, set_cell_size
 
+from optiinfra_dagster.model.errors import ConfigError, UsageError
 from optiinfra_dagster.model.text import plain
 
 if TYPE_CHECKING:
@@ -24,6 +29,30 @@ CONTEXT = {
     "window_start", "provider", "as_of", "timestamp", "charge_day", "complete", "currency", "statistic",
     "previous_window", "sub_account_id", "self_preference",
 }  # fmt: skip
+
+
+# The kernel's, and its devices: of root, a file would take the place of /dev/null.
+_NO_FILES = (Path("/dev"), Path("/proc"), Path("/sys"))
+
+
+def check_file(out: Path, such_as: str) -> None:
+    """Refuse, before work is spent, a file that cannot be written whole and then put in the place of what is there.
+
+    Raises:
+        UsageError: it is a folder, a device or in no folder.
+        ConfigError: this user may not write there.
+    """
+    if out.is_dir():
+        raise UsageError(f"--out {out} is a folder: name a file in it, such as {out / such_as}.")
+    folder = out.absolute().parent
+    if not folder.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {folder}. Make it first, or name another place.")
+    inside = folder.resolve()
+    kernels = inside == _NO_FILES[0] or any(inside.is_relative_to(place) for place in _NO_FILES[1:])
+    if kernels or (out.exists() and not out.is_file()):
+        raise UsageError(f"--out {out} is no file that can be replaced: name one in a folder of yours.")
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"--out {out}: this user may not write to {folder}. Name another place.")
 
 
 def copy(text: IO[bytes], out: TextIO) -> None:

@@ -6,8 +6,9 @@ import os
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.cli.output import check_file
 from optiinfra_dagster.config.customers import select
-from optiinfra_dagster.model.errors import ConfigError, StorageError, UsageError
+from optiinfra_dagster.model.errors import ConfigError, StorageError
 from optiinfra_dagster.providers.registry import load_customers
 from optiinfra_dagster.reports import page
 from optiinfra_dagster.reports.section import Answer
@@ -33,7 +34,7 @@ def write_report(clickhouse: ClickHouse, settings: Settings, customer: str, out:
         StorageError: nothing was collected of the customer yet.
     """
     (chosen,) = select(load_customers(settings.customers_path), [customer])
-    _check_place(out)
+    check_file(out, "report.html")
     now = datetime.now(UTC)
     with clickhouse.session() as client:
         answers = {
@@ -67,16 +68,6 @@ def _why_nothing(customer: str, attempts: Sequence[Row]) -> str:
     newest = max(attempts, key=lambda row: row["attempted_at"])
     said = f"the last attempt ({newest['provider']} {newest['dataset']}) is recorded as {newest['status']}"
     return f"{said}: {newest['error'].rstrip('.')}" if newest["error"] else said
-
-
-def _check_place(out: Path) -> None:
-    """Refuse a place that cannot be written to before work is spent on the page."""
-    if out.is_dir():
-        raise UsageError(f"--out {out} is a folder: name a file in it, such as {out / 'report.html'}.")
-    if not out.absolute().parent.is_dir():
-        raise UsageError(f"--out {out}: there is no folder {out.absolute().parent}. Create it, or name another place.")
-    if not os.access(out.absolute().parent, os.W_OK):
-        raise ConfigError(f"--out {out}: this user may not write to {out.absolute().parent}. Name another place.")
 
 
 def _write(out: Path, html: str) -> None:
