@@ -17,7 +17,9 @@ from optiinfra_dagster.config.alert_settings import AlertSettings
 from optiinfra_dagster.config.allocation import SharedCosts
 from optiinfra_dagster.config.customer_alerts import CustomerAlerts
 from optiinfra_dagster.config.customers import FAMILIES, Application
+from optiinfra_dagster.config.feedback_scales import FeedbackScale
 from optiinfra_dagster.config.judge_settings import JudgeSettings
+from optiinfra_dagster.config.rubrics import Rubric
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.config.token_prices import TokenPrice
 from optiinfra_dagster.model.windows import WINDOW
@@ -108,6 +110,8 @@ def _customers() -> Iterator[str]:
         "alerts": CustomerAlerts,
         "application": Application,
         "application.token_prices[]": TokenPrice,
+        "application.rubrics[]": Rubric,
+        "application.feedback[]": FeedbackScale,
     }
     for name, section in sections.items():
         yield from (f"## {name}", "", (section.__doc__ or "").strip().replace("\n    ", "\n"), "")

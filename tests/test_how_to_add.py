@@ -7,24 +7,20 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import TYPE_CHECKING
+from typing import get_args
 
 import pytest
 
-from optiinfra_dagster.config.allocation import SharedCosts
-from optiinfra_dagster.config.application import Application
 from optiinfra_dagster.config.customers import FAMILIES
+from optiinfra_dagster.config.secrets import DeferredValue, Section
 from optiinfra_dagster.config.settings import DEMO_CUSTOMERS, Settings
-from optiinfra_dagster.config.token_prices import TokenPrice
 from optiinfra_dagster.lab.control import DEMO_WORLD
 from optiinfra_dagster.lab.world import World
 from optiinfra_dagster.model.metrics import STATISTICS, CoverageState
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, PROVIDERS
 from optiinfra_dagster.storage import sql
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from tests.conftest import PROJECT
 
 CLOUDS = pytest.mark.parametrize("cloud", PROVIDERS)
 
@@ -92,21 +88,33 @@ def test_every_word_of_a_state_can_be_stored() -> None:
     assert missing == []
 
 
+def sections(of: type[Section]) -> dict[str, type[Section]]:
+    """A part of the customers file and those within it, by name; a reference is told where it stands."""
+    found: dict[str, type[Section]] = {of.__name__: of}
+    for field in of.model_fields.values():
+        within = [field.annotation]
+        for kind in within:
+            within += get_args(kind)
+            if isinstance(kind, type) and issubclass(kind, Section) and not issubclass(kind, DeferredValue):
+                found |= sections(kind)
+    return found
+
+
 def test_every_key_and_setting_says_what_to_write() -> None:
     """A wrong value is answered with it, and it is the reference page."""
-    sections: dict[str, type[BaseModel]] = {
-        "config/settings.py": Settings,
-        "config/customers.py": CUSTOMERS_FILE.customer_type,
-        "config/customers.py: Application": Application,
-        "config/allocation.py": SharedCosts,
-        "config/token_prices.py": TokenPrice,
-        **{f"providers/{name}/account.py": provider.account_type for name, provider in PROVIDERS.items()},
-    }
+    of_customers = sections(CUSTOMERS_FILE.customer_type)
+    assert {"Customer", "AwsAccount", "Rubric", "FeedbackScale", "CustomerAlerts"} <= of_customers.keys()
     missing = [
-        f"{file}: {name} needs a Field(description=...) that says what to write"
-        for file, section in sections.items()
+        f"{section.__module__}: {name} needs a Field(description=...) that says what to write"
+        for section in (Settings, *of_customers.values())
         for name, field in section.model_fields.items()
         if not field.description
+    ]
+    page = (PROJECT / "docs/reference/customers.md").read_text()
+    missing += [
+        f"docs/generate.py: customers.md needs {name}"
+        for name, section in of_customers.items()
+        if (section.__doc__ or "?").partition("\n")[0] not in page
     ]
     assert missing == []
 

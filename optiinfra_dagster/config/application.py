@@ -98,8 +98,10 @@ class Application(Section):
             raise problem("names a part of the hour without the parts before it", "Write {yyyy}, {mm}, {dd}, {hh}")
         if value == "clickhouse" or _BUCKET.fullmatch(value) or _CONTAINER.fullmatch(value):
             return value
-        if "://" in value or not value.strip():
-            raise problem("is not a place that interactions can be read from")
+        # A scheme with a slash too few, a drive letter, or the table in another case is no folder.
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", value) or value.lower() == "clickhouse" or not value.strip():
+            near = closest(value, ("clickhouse",), cutoff=1)
+            raise problem(f"is not a place that interactions can be read from{near}")
         return str(local_path(value, info))
 
     @field_validator("endpoint_url", "access_key_id")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from optiinfra_dagster.config.secrets import HOW_TO_REFER, Reference, Section, problem
 from optiinfra_dagster.model.addresses import mail_address
@@ -22,6 +22,12 @@ class CustomerAlerts(Section):
         default=None, description="Write generic, slack or teams"
     )
     mail_to: tuple[str, ...] = Field(default=(), description="Write a list of addresses, such as [ops@example.com]")
+
+    @model_validator(mode="after")
+    def _check_somebody(self) -> CustomerAlerts:
+        if self.webhook is None and not self.mail_to:
+            raise problem("names nobody")
+        return self
 
     @field_validator("mail_to")
     @classmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from optiinfra_dagster.config.accounts import Account, must_match
 from optiinfra_dagster.config.allocation import MOST_KEYS, SharedCosts, check_keys, check_rule
 from optiinfra_dagster.config.application import Application
 from optiinfra_dagster.config.customer_alerts import CustomerAlerts
+from optiinfra_dagster.config.feedback_scales import FeedbackScale
 from optiinfra_dagster.config.rubrics import Rubric
 from optiinfra_dagster.config.secrets import (
     DeferredValue,
@@ -81,6 +83,13 @@ class Customer(Section):
     _check_keys = field_validator("allocate_by")(check_keys)
     _check_rule = field_validator("shared_costs")(check_rule)
     _check_id = field_validator("id")(must_match(r"[a-z0-9-]{1,64}", "is not a customer id"))
+
+    @field_validator("name")
+    @classmethod
+    def _refuse_blank(cls, value: str) -> str:
+        if not value.strip():
+            raise problem("is empty")
+        return value
 
     @field_validator("monthly_api_budget_usd", mode="before")
     @classmethod
@@ -223,7 +232,8 @@ class CustomersFile:
         )
         self._sections: Mapping[str, type[Section]] = {
             "": self._file, "customers": self.customer_type, "application": Application, "shared_costs": SharedCosts,
-            "token_prices": TokenPrice, "rubrics": Rubric, "alerts": CustomerAlerts, **account_types,
+            "token_prices": TokenPrice, "rubrics": Rubric, "feedback": FeedbackScale, "alerts": CustomerAlerts,
+            **account_types,
         }  # fmt: skip
         self._kept: dict[Path, tuple[tuple[int, int, int], tuple[Customer, ...]]] = {}
 
@@ -239,6 +249,7 @@ class CustomersFile:
             return kept[1]
         document = read(_read_text(path))
         customers = self._validate(document, path.absolute().parent) if document.parsed else ()
+        _find_odd_numbers(document)
         if document.mistakes:
             mistakes = sorted(document.mistakes, key=lambda mistake: mistake.line)
             lines = [f"{path}:{mistake}" for mistake in mistakes[:_TOLD]]
@@ -259,11 +270,15 @@ class CustomersFile:
         if not isinstance(document.data, dict):
             document.complain((), "the file is not a mapping of keys to values", "Start it with `customers:`")
             return ()
-        self._find_duplicates(document)
+        self._find_duplicates(document, folder)
         try:
             file = self._file.model_validate(document.data, context={"folder": folder})
         except ValidationError as error:
-            for details in error.errors(include_url=False):
+            errors = error.errors(include_url=False)
+            inside = {details["loc"][:-1] for details in errors}
+            for details in errors:
+                if details["type"] == "too_short" and details["loc"] in inside:
+                    continue  # of what it holds nothing is right, which is told
                 document.complain(details["loc"], *self._word(details))
             return ()
         customers: tuple[Customer, ...] = file.customers  # type: ignore[attr-defined]  # a field made above
@@ -295,15 +310,17 @@ class CustomersFile:
         remedy = (known.description if known else None) or "Correct it"
         if details["type"] == "plain":
             return details["ctx"]["what"], details["ctx"]["remedy"] or remedy
-        if details["type"] == "literal_error":
+        if details["type"] == "literal_error" and isinstance(details["input"], str):
             known_words = re.findall("'([^']+)'", details["ctx"]["expected"])
             return f"is not a word that is known here{closest(str(details['input']), known_words)}", remedy
         if details["input"] is None and details["type"] != "missing":
             return "has no value", remedy
+        if details["type"] == "literal_error":
+            return _WORDS["string_type"], remedy
         message = details["msg"]
         return _WORDS.get(details["type"], f"{message[:1].lower()}{message[1:]}"), remedy
 
-    def _find_duplicates(self, document: Document) -> None:
+    def _find_duplicates(self, document: Document, folder: Path) -> None:
         """Complain about a customer id, or an account, that stands twice in the file.
 
         An account belongs to one customer: in two, every call would be made and paid twice and its costs counted twice.
@@ -315,7 +332,7 @@ class CustomersFile:
             if not isinstance(value, str | dict):
                 return
             # A Vultr account is known only by where its key is kept. GUIDs are the same in either case.
-            identity = value.lower() if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            identity = value.lower() if isinstance(value, str) else _identity(value, folder)
             first = seen.setdefault((kind, identity), place)
             if first != place:
                 where = f"{spell(first)}, line {document.line(first)}"
@@ -335,6 +352,25 @@ class CustomersFile:
                             place,
                             "An account belongs to one customer: remove one of the two",
                         )
+
+
+def _identity(reference: Mapping[str, object], folder: Path) -> str:
+    """A reference by what it refers to: a file has many paths."""
+    members = {name: part for name, part in reference.items() if part is not None}
+    if isinstance(file := members.get("file"), str):
+        members["file"] = os.path.normpath(folder / file)
+    return json.dumps(members, sort_keys=True)
+
+
+def _find_odd_numbers(document: Document) -> None:
+    """Complain about numbers of which YAML makes others, where nothing else is wrong with them."""
+    for place in document.odd_numbers:
+        if not any(mistake.place == place for mistake in document.mistakes):
+            document.complain(
+                place,
+                "is another number to YAML than it looks: a 0 in front, 0x, 0b or a colon says that its base is not ten",
+                "Write the number without these, or in quotes if it is text",
+            )
 
 
 def _find_second_claims(customers: Sequence[Customer], document: Document) -> None:

@@ -51,6 +51,7 @@ class Document:
 
     `data` holds dicts with text keys, lists, text, numbers, truth values and None; dates stay text. What could not be
     read is None in `data` and named in `mistakes`. `parsed` is False where the text ends in a syntax error.
+    `odd_numbers` are where YAML reads another number than a person does: 010 is 8, and 1:30 is 90.
     """
 
     data: object = None
@@ -58,6 +59,7 @@ class Document:
     parsed: bool = True
     lines: dict[Place, int] = field(default_factory=dict)
     unread: set[Place] = field(default_factory=set)
+    odd_numbers: list[Place] = field(default_factory=list)
 
     def line(self, place: Place) -> int:
         """The line, from 1, where `place` starts; where it is not in the file, that of the nearest thing around it."""
@@ -203,6 +205,8 @@ class _Reader:
         if tag is None:
             tag = _RESOLVER.resolve(yaml.ScalarNode, event.value, event.implicit)  # type: ignore[no-untyped-call]
         convert = _SCALARS.get(str(tag))
+        if tag in _NUMBERS and _ODD_NUMBER.match(event.value):
+            self.document.odd_numbers.append(place)
         try:
             return event.value if convert is None else convert(yaml.ScalarNode(str(tag), event.value))
         except (ValueError, KeyError, OverflowError):
@@ -218,6 +222,8 @@ _SCALARS: dict[str, Callable[[yaml.ScalarNode], object]] = {
     "tag:yaml.org,2002:int": _RESOLVER.construct_yaml_int,
     "tag:yaml.org,2002:float": _RESOLVER.construct_yaml_float,
 }
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_ODD_NUMBER = re.compile(r"[-+]?0[0-9a-fx_]+$|.*:", re.IGNORECASE)
 _TAGS = {*_SCALARS, "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
 
 

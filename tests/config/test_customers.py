@@ -235,6 +235,7 @@ WRONG: list[tuple[str, str, str, str]] = [
     (_ID, "id: acme\n    id: acme\n", ".id", "written twice (first at line 2). Remove one"),
     (_NAME, "nam: Acme\n", ".nam", "not a known key (did you mean 'name'?). Choose from id, name"),
     (_NAME, 'name: ""\n', ".name", "is empty. Write the customer's name"),
+    (_NAME, 'name: " "\n', ".name", "is empty. Write the customer's name"),
     (_NAME, f"name: {'a' * 201}\n", ".name", "is too long. Write the customer's name"),
     (_NAME, 'name: "a\\tb"\n', ".name", "control character. Write it in one line"),
     (_NAME, "name: 012\n", ".name", "must be text"),
@@ -250,6 +251,13 @@ WRONG: list[tuple[str, str, str, str]] = [
     ("25.10", ".nan", ".monthly_api_budget_usd", "is not an amount. Write an amount"),
     ("25.10", "yes", ".monthly_api_budget_usd", "is not an amount. Write an amount"),
     ("25.10", "[25]", ".monthly_api_budget_usd", "is not an amount. Write an amount"),
+    ("25.10", "010", ".monthly_api_budget_usd", "is another number to YAML than it looks: a 0 in"),
+    ("25.10", "0x1F", ".monthly_api_budget_usd", "base is not ten. Write the number without these"),
+    ("25.10", "1:30", ".monthly_api_budget_usd", "base is not ten. Write the number without these"),
+    ("25.10", "1:30.5", ".monthly_api_budget_usd", "base is not ten. Write the number without these"),
+    ("poll_minutes: 30", "poll_minutes: 0b1111", ".poll_minutes", "base is not ten. Write the number without these"),
+    ("poll_minutes: 30", "poll_minutes: 036", ".poll_minutes", "base is not ten. Write the number without these"),
+    ("sample_per_window: 7", "sample_per_window: 1:30", ".application.sample_per_window", "base is not ten"),
     ("[resource, ", "[costs, ", ".families[0]", "(did you mean 'cost'?). Choose from resource"),
     ("[resource, ", "[hunter2, ", ".families[0]", "not a word that is known here. Choose from resource"),
     ("families: [resource, performance, cost, application]", "families: []", ".families", "an empty list"),
@@ -339,6 +347,8 @@ WRONG: list[tuple[str, str, str, str]] = [
     ("{env: ACME_VULTR_KEY}", "", ".vultr[0].api_key", "has no value. Write {env: NAME}"),
     ("        prometheus_url:", "      - api_key: {env: ACME_VULTR_KEY}\n        prometheus_url:", ".vultr[1].api_key",
      "same as in customers[0].vultr[0].api_key"),
+    ("        prometheus_url:", "      - api_key: {env: ACME_VULTR_KEY, key: ~}\n        prometheus_url:",
+     ".vultr[1].api_key", "same as in customers[0].vultr[0].api_key"),
     ("https://metrics", "http://metrics", ".vultr[0].prometheus_url", "plain http to another machine"),
     # every cloud
     ("prometheus_url: https://metrics.acme.example", "prometheus_token: {env: X}", ".vultr[0].prometheus_token",
@@ -348,6 +358,19 @@ WRONG: list[tuple[str, str, str, str]] = [
     # application
     ("s3://acme-llm-logs/prod/", "https://hunter2", ".application.interactions", "Write s3://bucket/prefix"),
     ("s3://acme-llm-logs/prod/", "s3://", ".application.interactions", "Write s3://bucket/prefix"),
+    ("s3://acme-llm-logs/prod/", "s3:/acme-llm-logs", ".application.interactions", "Write s3://bucket/prefix"),
+    ("s3://acme-llm-logs/prod/", "C:\\logs", ".application.interactions", "Write s3://bucket/prefix"),
+    ("s3://acme-llm-logs/prod/", "ClickHouse", ".application.interactions", "(did you mean 'clickhouse'?). Write s3"),
+    ("sample_per_window: 7", "provider: AWS", ".application.provider", "(did you mean 'aws'?). Choose from"),
+    ("sample_per_window: 7", "rules: [PII]", ".application.rules[0]", "(did you mean 'pii'?). Write a list"),
+    ("sample_per_window: 7", "languages: [no]", ".application.languages[0]",
+     "must be text, and YAML reads this as something else: quotes help. Write a list"),
+    ("sample_per_window: 7", "feedback: [{name: stars, scale: 1-5}]", ".application.feedback[0].scale",
+     "is no scale. Write worst..best"),
+    ("sample_per_window: 7", "feedback: [{nam: stars, scale: 1..5}]", ".application.feedback[0].nam",
+     "(did you mean 'name'?). Choose from name, scale"),
+    ("    application:\n", "    alerts: {shape: slack}\n    application:\n", ".alerts", "names nobody. Write"),
+    ("    application:\n", "    alerts: {mail_to: []}\n    application:\n", ".alerts", "names nobody. Write"),
     ("interactions:", "interaction:", ".application.interactions", "is missing. Write s3://bucket/prefix"),
     ("interactions:", "interaction:", ".application.interaction", "(did you mean 'interactions'?)"),
     ("sample_per_window: 7", "sample_per_window: 0", ".application.sample_per_window", "is too small. Write a"),
@@ -371,6 +394,28 @@ def test_a_mistake_is_told_with_its_line_place_and_remedy(
         near = line_of(VALID, old)
         assert int(found[0].split(" ")[0]) in {near, near - 1}  # where the key is gone, the line of what it was in
     assert SECRET not in "\n".join(lines)
+
+
+def test_a_number_in_another_base_is_told_once(file: Path) -> None:
+    """What its field says of it comes first: of an account, that its digits are lost."""
+    (mistake,) = faults(file, VALID.replace('"123456789012"', "012345670123"))
+    assert "lose leading zeros" in mistake
+
+
+def test_a_list_without_one_known_word_is_not_empty_as_well(file: Path) -> None:
+    (mistake,) = faults(file, VALID.replace("[resource, performance, cost, application]", "[Cost]"))
+    assert "families[0]: is not a word that is known here (did you mean 'cost'?)" in mistake
+
+
+@pytest.mark.parametrize(("one", "two"), [("k", "./k"), ("sub/../k", "k"), ("k", "FOLDER/k")])
+def test_a_key_file_is_the_same_however_its_path_is_written(file: Path, one: str, two: str) -> None:
+    """Else every call of the account would be made and paid twice, and its costs counted twice."""
+    text = "customers:\n" + "".join(
+        f"  - id: {name}\n    name: N\n    vultr:\n      - api_key: {{file: {path}}}\n"
+        for name, path in (("acme", one), ("globex", two.replace("FOLDER", str(file.parent))))
+    )
+    (mistake,) = faults(file, text)
+    assert "customers[1].vultr[0].api_key: is the same as in customers[0].vultr[0].api_key, line 5" in mistake
 
 
 GUID = "0000000-0000-4000-8000-00000000000a"

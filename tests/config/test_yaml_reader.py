@@ -54,6 +54,14 @@ def test_mistakes_name_line_and_place() -> None:
     assert "hunter2" not in str(document.mistakes)
 
 
+@pytest.mark.usefixtures("parser")
+def test_numbers_that_yaml_reads_otherwise_than_people_are_known() -> None:
+    odd = ["010", "-07", "0x1F", "0b11", "1:30", "1:30.5", "0_1"]
+    usual = ["0", "7", "-7", "0.5", "01.5", "1e3", "1_000", ".5", "08", "'010'", "10:30 h"]
+    document = read("".join(f"- {text}\n" for text in (*odd, *usual)))
+    assert document.odd_numbers == [(index,) for index in range(len(odd))]
+
+
 def test_what_could_not_be_read_is_not_complained_of_again() -> None:
     document = read("a: !x {b: 1}\n")
     document.complain(("a",), "is missing", "Write it")
