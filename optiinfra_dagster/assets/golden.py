@@ -50,7 +50,7 @@ def build(settings: "Settings") -> dg.AssetsDefinition:
 
         judge = Judge.of(settings, Dialects(clickhouse)) if settings.golden_set else None
         if judge is None or settings.golden_set is None:
-            lacking = "GROQ_API_KEY to the key of the judge" if settings.golden_set else _SET
+            lacking = f"{settings.judge_key_variable} to the key of the judge" if settings.golden_set else _SET
             context.log.warning("Nothing was done: set %s.", lacking)
             context.log_event(dg.AssetObservation(KEY, metadata={"status": "not_configured", "set": lacking}))
             return

@@ -79,6 +79,8 @@ def _every_window(provider: str, settings: Settings) -> dg.ScheduleDefinition:
     )
     def every_window(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         window = windows.newest_collectable(context.scheduled_execution_time, timedelta(minutes=settings.lag_minutes))
+        if window < settings.partitions_start:
+            return dg.SkipReason(f"The first window is {windows.key(settings.partitions_start)}.")
         try:
             customers = load_customers(settings.customers_path)
         except OptiInfraError as error:
@@ -122,8 +124,10 @@ def _golden_daily(settings: Settings) -> dg.ScheduleDefinition:
         description="Compare the judge with people once more, if it or the golden set changed.",
     )
     def golden_daily(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if settings.golden_set is None or not settings.has_judge:
-            return dg.SkipReason("OPTIINFRA_GOLDEN_SET and GROQ_API_KEY are not both set.")
+        if settings.golden_set is None:
+            return dg.SkipReason("OPTIINFRA_GOLDEN_SET is not set.")
+        if not settings.has_judge:
+            return dg.SkipReason(f"{settings.judge_key_variable} is not set.")
         return dg.RunRequest(run_key=f"golden:{context.scheduled_execution_time:%Y-%m-%d}")
 
     return golden_daily

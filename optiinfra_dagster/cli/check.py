@@ -179,7 +179,7 @@ def _check_interactions(settings: Settings, clickhouse: ClickHouse, customer: Cu
     what = "rows in" if isinstance(source, TableSource) else "files about"
     remark = f"{records:,} {what} the day until {windows.key(end)}"
     problems = [problem for sight in sights for problem in _unread(sight)]
-    unjudged = "" if settings.has_judge else ", but nothing is judged: GROQ_API_KEY is not set"
+    unjudged = "" if settings.has_judge else f", but nothing is judged: {settings.judge_key_variable} is not set"
     return who, place, problems, "; ".join([remark, *map(_described, sights)]) + unjudged
 
 

@@ -86,8 +86,9 @@ def chosen_window(settings: Settings, window: str | None) -> datetime:
         UsageError: it is not the start of a window that can be collected by now.
     """
     now = datetime.now(UTC)
+    newest = _newest(settings, now)
     if window is None:
-        return windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+        return newest
     start = windows.parse_time(window, "--window")
     if start != windows.floor(start):
         nearest = windows.key(windows.floor(start))
@@ -172,7 +173,7 @@ def requested_windows(
     Raises:
         UsageError: not a zoned time, in the future, before the partitions begin, or empty.
     """
-    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    newest = _newest(settings, now)
     begin = windows.parse_time(from_, "--from") if from_ is not None else None
     end = windows.parse_time(to, "--to") if to is not None else now
     for option, time, text in (("--from", begin, from_), ("--to", end, to)):
@@ -187,6 +188,18 @@ def requested_windows(
     return max(first, settings.partitions_start), max(last, settings.partitions_start)
 
 
+def _newest(settings: Settings, now: datetime) -> datetime:
+    """The newest window that can be collected by now; ConfigError if the first is still to come."""
+    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    if newest < settings.partitions_start:
+        at = settings.partitions_start + windows.WINDOW + timedelta(minutes=settings.lag_minutes)
+        raise ConfigError(
+            f"The first window is {windows.key(settings.partitions_start)}, and it can be collected from "
+            f"{at:%Y-%m-%dT%H:%MZ} on: wait, or set OPTIINFRA_PARTITIONS_START to an earlier time."
+        )
+    return newest
+
+
 def _check_time(settings: Settings, option: str, text: str, time: datetime, now: datetime) -> None:
     if time > now:
         raise UsageError(f"{option} {text} is in the future; it is {now:%Y-%m-%dT%H:%MZ} now.")
@@ -198,7 +211,7 @@ def _check_time(settings: Settings, option: str, text: str, time: datetime, now:
 
 
 def _check_closed(settings: Settings, window: datetime, now: datetime) -> None:
-    newest = windows.newest_collectable(now, timedelta(minutes=settings.lag_minutes))
+    newest = _newest(settings, now)
     if window > newest:
         raise UsageError(
             f"Window {windows.key(window)} cannot be collected yet: the newest is {windows.key(newest)}, collected "

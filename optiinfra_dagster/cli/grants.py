@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from optiinfra_dagster.config.wording import closest
-from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.errors import ConfigError, UsageError
 from optiinfra_dagster.providers.registry import load_customers
 from optiinfra_dagster.storage import erasure, grants
 from optiinfra_dagster.storage.database import DATABASE
@@ -25,15 +25,15 @@ def tell_grants(settings: Settings, process: str | None, user: str, tell: Say) -
     """Tell the statements that give a process its rights, or each of the three processes.
 
     Raises:
-        ConfigError: there is no such process, or all of them are to be one user.
+        UsageError: there is no such process, or all of them are to be one user.
     """
     if process is not None and process not in grants.PROCESSES:
-        raise ConfigError(
+        raise UsageError(
             f"There is no role '{process}'{closest(process, grants.PROCESSES)}. "
             f"Choose from {', '.join(grants.PROCESSES)}."
         )
     if process is None and user:
-        raise ConfigError(f"--user is of use with one role. Choose from {', '.join(grants.PROCESSES)}.")
+        raise UsageError(f"--user is of use with one role. Choose from {', '.join(grants.PROCESSES)}.")
     url = urlsplit(settings.clickhouse_url.get_secret_value())
     database = url.path.strip("/") if url.scheme != "chdb" else ""
     for one in [process] if process else grants.PROCESSES:

@@ -225,9 +225,10 @@ def run(
 def dev() -> None:
     """The same as `run`, then the Dagster UI and daemon on http://127.0.0.1:3000 with the schedules running."""
     from optiinfra_dagster.cli import subprocesses
-    from optiinfra_dagster.cli.collect import run_window
+    from optiinfra_dagster.cli.collect import chosen_window, run_window
 
     settings, port = load_settings(), subprocesses.ui_port()
+    chosen_window(settings, None)
     with _terminated_as_interrupted(), subprocesses.for_demo(settings, say) as settings:
         with working() as (tell, progress):
             outcome = run_window(settings, _clickhouse(settings), None, tell, progress)

@@ -10,6 +10,7 @@ import typer
 from optiinfra_dagster.automation.status.items import Kind
 from optiinfra_dagster.cli.command import Command, end_silently, examples
 from optiinfra_dagster.config.settings import load_settings
+from optiinfra_dagster.model.errors import UsageError
 
 
 class StatusFormat(StrEnum):
@@ -18,6 +19,11 @@ class StatusFormat(StrEnum):
     TABLE = "table"
     JSON = "json"
 
+
+THIS_MACHINE = "127.0.0.1"
+AddressOption = Annotated[
+    str, typer.Option(help="With --serve: the address to serve at; by default this machine alone.")
+]
 
 app = typer.Typer()
 alerts = typer.Typer(help="The incidents that go on, who was told, and what is silenced.", no_args_is_help=True)
@@ -45,7 +51,7 @@ def metrics(
     port: Annotated[
         int | None, typer.Option("--serve", min=0, max=65535, help="Serve them at this port; 0 chooses a free one.")
     ] = None,
-    address: Annotated[str, typer.Option(help="The address to serve at; by default this machine alone.")] = "127.0.0.1",
+    address: AddressOption = THIS_MACHINE,
     by_customer: Annotated[
         bool, typer.Option("--by-customer", help="Counters and gaps of each customer: many more series.")
     ] = False,
@@ -56,6 +62,7 @@ def metrics(
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
+    _check_address(port, address)
     if port is not None:
         end_silently()
         serve(load_settings(), say, address, port, by_customer=by_customer)
@@ -87,13 +94,19 @@ def mcp(
         int | None,
         typer.Option("--serve", min=0, max=65535, help="Serve at this port over HTTP; 0 chooses a free one."),
     ] = None,
-    address: Annotated[str, typer.Option(help="The address to serve at; by default this machine alone.")] = "127.0.0.1",
+    address: AddressOption = THIS_MACHINE,
 ) -> None:
     """Let an AI assistant ask the readers, read-only: over standard input and output, or over HTTP with a token."""
     from optiinfra_dagster.cli.assistant import serve
 
+    _check_address(port, address)
     end_silently()
     serve(load_settings(), lambda line: typer.echo(line, err=True), tuple(dict.fromkeys(customer or ())), port, address)
+
+
+def _check_address(port: int | None, address: str) -> None:
+    if port is None and address != THIS_MACHINE:
+        raise UsageError("--address is of use with --serve only: add --serve and a port, or leave it out.")
 
 
 @alerts.command("list", cls=Command)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.customers import FAMILIES, select
 from optiinfra_dagster.config.wording import closest
-from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.errors import ConfigError, UsageError
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
 
 if TYPE_CHECKING:
@@ -27,15 +27,16 @@ def tell_policies(
     The customers file is read only where a customer is named. What the cloud takes goes to `tell`, the rest to `note`.
 
     Raises:
-        ConfigError: the cloud, a family or the customer is not known, or the customer has no account there.
+        UsageError: the cloud, a family or the customer is not known.
+        ConfigError: the customer has no account there, or the customers file cannot be used.
     """
     if cloud not in PROVIDERS:
-        raise ConfigError(
+        raise UsageError(
             f"There is no provider '{cloud}'{closest(cloud, PROVIDERS)}. Choose from {', '.join(PROVIDERS)}."
         )
     for family in families:
         if family not in FAMILIES:
-            raise ConfigError(
+            raise UsageError(
                 f"There is no family '{family}'{closest(family, FAMILIES)}. Choose from {', '.join(FAMILIES)}."
             )
     names: dict[Policy, list[str]] = {}

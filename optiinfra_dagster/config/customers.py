@@ -368,7 +368,7 @@ def _find_odd_numbers(document: Document) -> None:
         if not any(mistake.place == place for mistake in document.mistakes):
             document.complain(
                 place,
-                "is another number to YAML than it looks: a 0 in front, 0x, 0b or a colon says that its base is not ten",
+                "is another number to YAML than it looks: a 0 in front, 0x, 0b or a colon says that its base is not 10",
                 "Write the number without these, or in quotes if it is text",
             )
 

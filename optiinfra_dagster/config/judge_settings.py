@@ -157,6 +157,11 @@ class JudgeSettings(Variables):
         """True if there is a key for the judge."""
         return (self.groq_api_key if self.judge_base_url is None else self.judge_api_key) is not None
 
+    @property
+    def judge_key_variable(self) -> str:
+        """The variable of that key."""
+        return "GROQ_API_KEY" if self.judge_base_url is None else "OPTIINFRA_JUDGE_API_KEY"
+
     @field_validator("groq_base_url")
     @classmethod
     def _check_groq_url(cls, value: str) -> str:

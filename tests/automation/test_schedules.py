@@ -63,6 +63,15 @@ def test_a_tick_asks_for_the_newest_window_that_closed_the_lag_ago(instance: dg.
     assert request.run_key == "aws:2026-11-21T10:00Z"
 
 
+def test_a_tick_before_the_first_window_asks_for_none(instance: dg.DagsterInstance, spine: Spine) -> None:
+    settings = spine.settings.model_copy(update={"partitions_start": datetime(2026, 11, 21, 10, 15, tzinfo=UTC)})
+    early = ask(instance, settings)
+    assert not early.run_requests
+    assert early.skip_message == "The first window is 2026-11-21T10:15Z."
+    (request,) = ask(instance, settings, TICK + windows.WINDOW).run_requests or []
+    assert request.partition_key == "2026-11-21T10:15Z"
+
+
 def test_a_tick_asks_for_every_shard_that_has_a_customer(instance: dg.DagsterInstance, spine: Spine) -> None:
     settings = spine.settings.model_copy(update={"shards": Shards(of_all=1, by_provider={"aws": 40})})
     requests = ask(instance, settings).run_requests or []

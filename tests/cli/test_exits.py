@@ -23,6 +23,7 @@ from optiinfra_dagster.cli.subprocesses import MARKER, dagster_dev
 from optiinfra_dagster.config.proxies import SPARED, settle_proxies
 from optiinfra_dagster.config.settings import DEMO_CUSTOMERS, load_settings
 from optiinfra_dagster.lab import CloudLab
+from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import CloudError, OptiInfraError, StorageError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.gcp.account import GcpAccount
@@ -308,6 +309,10 @@ def test_an_unknown_customer_is_a_usage_error_of_every_command(run: Run, spine: 
         ["golden", "add", "--customer", "acme", "--from", "10:15", "--out", "OUT/labels.jsonl"],
         ["export", "focus", "--customer", "acme", "--from", "x", "--to", "2026-11-01", "--out", "OUT/x.csv"],
         ["alerts", "silence", "--until", "soon"],
+        ["customers", "policy", "awz"],
+        ["grants", "reeder"],
+        ["metrics", "--address", "10.0.0.5"],
+        ["mcp", "--customer", "acme", "--address", "10.0.0.5"],
     ],
     ids=" ".join,
 )
@@ -320,6 +325,16 @@ def test_what_cannot_be_meant_is_refused_before_the_demo_starts(
     monkeypatch.setattr(subprocess, "Popen", start)
     monkeypatch.delenv(MARKER, raising=False)
     one_line(run(*arguments, OPTIINFRA_CUSTOMERS=str(DEMO_CUSTOMERS)), 2)
+
+
+@pytest.mark.parametrize("command", ["run", "dev", "collect"])
+@pytest.mark.parametrize("start", [timedelta(days=400), timedelta(minutes=15)])
+def test_a_first_window_that_is_still_to_come_is_told(run: Run, spine: Spine, command: str, start: timedelta) -> None:
+    """Who sets it to now has nothing to collect yet: it was an unknown partition, or a collection of the future."""
+    first = windows.floor(datetime.now(UTC)) + start
+    ended = run(command, OPTIINFRA_PARTITIONS_START=first.isoformat())
+    one_line(ended, 1, f"The first window is {windows.key(first)}", "wait, or set OPTIINFRA_PARTITIONS_START")
+    assert not (spine.home / "clickhouse").exists()
 
 
 # --- Proxies ----------------------------------------------------------------------------------------------------------

@@ -85,7 +85,7 @@ def _family(one: Family, newest: datetime, settings: Settings, now: datetime, *,
     waits = not missing and not one.failed  # polls are long, or budgets are used up: all is as it should be
     if one.newest is None:
         if waits and one.family == "application" and not settings.has_judge:
-            return State.WARN, "nothing is judged: GROQ_API_KEY is not set"
+            return State.WARN, f"nothing is judged: {settings.judge_key_variable} is not set"
         if missing == one.expected:
             return State.RED, "nothing was collected yet. Run `optiinfra run`, or start a Dagster daemon"
         return State.OK if waits else State.RED, f"nothing was published in a month; {', '.join(counts)}"
