@@ -15,6 +15,7 @@ GARBAGE_THRESHOLD = 10_000
 def start() -> None:
     """Run the command line, and end the process as soon as all is written and the engine is given back."""
     gc.set_threshold(GARBAGE_THRESHOLD)
+    _open_closed_streams()
     from optiinfra_dagster.cli.main import main
 
     codes: list[int] = []
@@ -25,6 +26,19 @@ def start() -> None:
         if ended.code is None or isinstance(ended.code, int):
             codes.append(ended.code or 0)
         raise
+
+
+def _open_closed_streams() -> None:
+    """Let what is printed to a closed stream go nowhere, as after `>&-`.
+
+    Python has None for such a stream, at which whoever prints fails, and the next file that is opened is that stream.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: SIM115, PTH123
 
 
 def _end(codes: list[int]) -> None:

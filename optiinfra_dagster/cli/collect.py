@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.automation.readers_sensor import stale_readers
@@ -370,7 +371,8 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, custom
         for (family, name), options in _FIRST_READ.items()
         if rows[family, name] and any(customer.collects(provider, family) for provider in FAMILIES_OF)
     ]
-    first, *others = [*worth_reading, "make dev, for the Dagster UI and the schedule"]
+    dev = "make dev" if Path("Makefile").is_file() else f"{_command()} dev"
+    first, *others = [*worth_reading, f"{dev}, for the Dagster UI and the schedule"]
     return [
         *lines,
         "",
@@ -381,5 +383,9 @@ def summary(settings: Settings, clickhouse: ClickHouse, window: datetime, custom
 
 
 def _command() -> str:
-    """The command line as this shell calls it: by name, or by the path it was called with."""
-    return "optiinfra" if shutil.which("optiinfra") else os.path.relpath(sys.argv[0])
+    """The command line as this shell calls it: by name, by the path it was called with, or as a module."""
+    if shutil.which("optiinfra"):
+        return "optiinfra"
+    if sys.argv[0].endswith("__main__.py"):
+        return f"{os.path.relpath(sys.executable)} -m optiinfra_dagster.cli"
+    return os.path.relpath(sys.argv[0])

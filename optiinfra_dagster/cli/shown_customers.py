@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.config.allocation import FixedShares
 from optiinfra_dagster.config.customers import select
 from optiinfra_dagster.config.secrets import DeferredValue, Section
 from optiinfra_dagster.model import windows
@@ -77,6 +78,10 @@ def _text(value: object) -> str:
     """A value as a person reads it; a secret, which is a reference, as the file writes it."""
     if isinstance(value, Section) and not isinstance(value, DeferredValue):
         return f"{{{', '.join(_written(value))}}}"
+    if isinstance(value, FixedShares):
+        return f"{{{value.key}: {_text(value.parts)}}}"
+    if isinstance(value, tuple) and value and isinstance(value[0], tuple):  # a mapping, as it is held
+        return f"{{{', '.join(f'{key}: {_text(of_key)}' for key, of_key in value)}}}"
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value)) or "none"
     if isinstance(value, bool):

@@ -187,6 +187,11 @@ class DeferredValue(Section):
     def __hash__(self) -> int:
         return hash((type(self), *self.__dict__.values()))
 
+    def __str__(self) -> str:
+        """`env ACME_KEY`: the source as people say it; what is written out, as it is."""
+        name, value = next((name, value) for name, value in self if value is not None)
+        return str(value) if name in {"url", "path"} else f"{name} {value}"
+
     def _look_up(self, read: Callable[[], _T]) -> _T:
         """Call `read`; its errors become ones that name the place, and carry no other error along."""
         error: OptiInfraError
@@ -256,10 +261,6 @@ class Reference(DeferredValue):
         if not value:
             raise _LookupFailedError(f"{self} is empty", "Put the secret there")
         return value
-
-    def __str__(self) -> str:
-        """`env ACME_KEY`: the source as people say it."""
-        return next(f"{name} {value}" for name, value in self if value is not None)
 
 
 def _endpoint_fault(url: str) -> str | None:

@@ -64,8 +64,15 @@ class World(_Strict):
                 raise ConfigError(f"The lab cannot use the world file {path}: it holds no mapping.")
             _place_files(data, path.parent)
             return cls.model_validate(data)
-        except (OSError, yaml.YAMLError, ValidationError) as error:
-            raise ConfigError(f"The lab cannot use the world file {path}: {error}") from error
+        except ValidationError as error:
+            mistakes = (
+                f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
+                for one in error.errors(include_url=False, include_input=False)
+            )
+            raise ConfigError(f"The lab cannot use the world file {path}: {'; '.join(mistakes)}.") from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            why = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())
+            raise ConfigError(f"The lab cannot use the world file {path}: {why}.") from error
 
 
 def _place_files(data: dict[str, Any], folder: Path) -> None:

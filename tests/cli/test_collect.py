@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,3 +57,25 @@ def test_a_run_ends_with_readers_that_have_rows_and_that_the_first_customer_has(
     *commands, last = lines[at:]
     assert [line.partition(" read ")[2] for line in commands] == worth_reading
     assert last.endswith("make dev, for the Dagster UI and the schedule")
+
+
+@pytest.mark.parametrize(
+    ("called", "command"),
+    [("sub/optiinfra", "sub/optiinfra"), ("/x/cli/__main__.py", "PYTHON -m optiinfra_dagster.cli")],
+)
+def test_what_a_run_proposes_can_be_typed_where_it_was_started(
+    spine: Spine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str, command: str
+) -> None:
+    """As a module, it proposed a path that is no program, and in a folder without a Makefile `make dev`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [called])
+    monkeypatch.setenv("PATH", "")
+    spine.settings.customers_path.write_text(
+        yaml.safe_dump({"customers": [{"id": "first", "name": "First", "aws": [{"account_id": "1" * 12}]}]})
+    )
+    lines = summary(spine.settings, spine.clickhouse, WINDOW, load_customers(spine.settings.customers_path)[0])
+    command = command.replace("PYTHON", os.path.relpath(sys.executable))
+    assert [line.removeprefix("Next:").strip() for line in lines[-2:]] == [
+        f"{command} read cost by_service --customer first --limit 10",
+        f"{command} dev, for the Dagster UI and the schedule",
+    ]

@@ -464,6 +464,39 @@ def test_show_tells_where_a_secret_is_and_never_the_secret(
     assert not (spine.home / "clickhouse").exists()  # nothing is made by looking
 
 
+def test_show_tells_everything_as_the_file_writes_it(run: Run, spine: Spine) -> None:
+    rubric = {"name": "cites", "question": "Does it cite a source?", "direction": "higher_is_better"}
+    application = {
+        "interactions": "/logs",
+        "rubrics": [
+            {**rubric, "anchors": {"1": "never", "5": "always"}},
+            {**rubric, "name": "kind", "labels": {"no": 0, "yes": 1}},
+        ],
+    }
+    shared = {"categories": ["Tax"], "by": {"team": {"data": 0.4, "web": 0.6}}}
+    write(
+        spine,
+        aws=[{"account_id": "111111111111", "endpoint_url": {"env": "AWS_URL"}}],
+        gcp=[{"project_id": "acme-prod", "credentials_file": "/run/k.json", "endpoint_url": "https://gcp.example"}],
+        azure=[{"subscription_id": "a0000000-0000-4000-8000-000000000001", "endpoint_url": "https://azure.example"}],
+        application=application,
+        allocate_by=["team"],
+        shared_costs=shared,
+    )
+    done = run("show")
+    out = done.out + done.err
+    for line in (
+        "  aws 111111111111: endpoint_url: env AWS_URL\n",
+        "  gcp acme-prod: endpoint_url: https://gcp.example; credentials_file: /run/k.json\n",
+        "  azure a0000000-0000-4000-8000-000000000001: endpoint_url: https://azure.example\n",
+        "anchors: {1: never, 5: always}",
+        "labels: {no: 0.0, yes: 1.0}",
+        "  shared_costs: categories: Tax; by: {team: {data: 0.4, web: 0.6}}\n",
+    ):
+        assert line in out, out
+    assert "FixedShares" not in out
+
+
 def test_show_tells_the_file_where_clickhouse_is_not_there(
     run: Run, spine: Spine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

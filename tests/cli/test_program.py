@@ -66,6 +66,19 @@ def test_an_answer_that_cannot_be_written_is_no_success() -> None:
     assert "No space left on device" in done.stderr
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("arguments", "code"), [("status", 1), ("read cost waste --customer acmee", 2), ("--help", 0)])
+def test_a_closed_stream_is_no_crash(tmp_path: Path, closed: str, arguments: str, code: int) -> None:
+    spine = Spine.at(tmp_path / "home", tables=False)
+    spine.write_customers("http://127.0.0.1:9", ["acme"])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'exec "$0" -m optiinfra_dagster.cli {arguments} {closed}', sys.executable],
+        cwd=PROJECT, env=spine.env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_installed_command_is_this_program() -> None:
     scripts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
     assert scripts == {"optiinfra": f"{program.__name__}:{program.start.__name__}"}
