@@ -227,6 +227,8 @@ class Settings(JudgeSettings, AlertSettings):
         if parts.fragment or "@" in parts.path + parts.query:
             # http://me:1/x@host parses as the host `me` and a path that holds the rest of the password.
             raise ValueError("it holds a special character as it is")
+        if "/" in server.database:
+            raise ValueError("what is behind its host is not one name of a database")
         if any(is_link_local(host.name) for host in server.hosts):
             raise ValueError("its host is a link-local address, where clouds keep the credentials of this host")
         is_far = not all(is_loopback(host.name) for host in server.hosts)

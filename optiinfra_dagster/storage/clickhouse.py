@@ -247,6 +247,12 @@ class ClickHouse:
                 remedy = (
                     "name the host and the HTTP port of ClickHouse (8123, with TLS 8443) in OPTIINFRA_CLICKHOUSE_URL"
                 )
+            elif "BadStatusLine(" in text:
+                text = "what answers there does not speak HTTP."
+                remedy = (
+                    "name the HTTP port of ClickHouse (8123) in OPTIINFRA_CLICKHOUSE_URL, and write https:// where it "
+                    "has TLS (8443)"
+                )
             else:
                 remedy = "check that the server runs and that OPTIINFRA_CLICKHOUSE_URL names its host and port"
                 text = f"{reason[1]}." if reason else text

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import StreamRequestHandler
 from typing import NoReturn
 
 import pytest
@@ -163,7 +164,7 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler], certificate: Path | None = None) -> Iterator[str]:
+def serving(handler: type[StreamRequestHandler], certificate: Path | None = None) -> Iterator[str]:
     """The URL, with a password, of a server for the duration."""
     with _Server(("127.0.0.1", 0), handler) as server:
         if certificate:
@@ -186,6 +187,31 @@ def test_another_server_on_the_port_is_told_apart(
     with serving(handler) as url:
         ended = run(*COMMANDS[command], OPTIINFRA_CLICKHOUSE_URL=url)
     one_line(ended, 1, "what answers there is not ClickHouse", "(8123, with TLS 8443)")
+
+
+class _TlsPort(StreamRequestHandler):
+    """A port with TLS, to which plain HTTP is no hello: it alerts and hangs up."""
+
+    answer = b"\x15\x03\x01\x00\x02\x02\x46"
+
+    def handle(self) -> None:
+        self.request.recv(1 << 16)
+        self.wfile.write(self.answer)
+
+
+class _Ssh(_TlsPort):
+    """A port of another protocol."""
+
+    answer = b"SSH-2.0-OpenSSH_9.6\r\n"
+
+
+@pytest.mark.parametrize("command", ["collect", "read", "migrate"])
+@pytest.mark.parametrize("handler", [_TlsPort, _Ssh])
+def test_a_port_that_speaks_no_http_is_told(run: Run, command: str, handler: type[StreamRequestHandler]) -> None:
+    with serving(handler) as url:
+        ended = run(*COMMANDS[command], OPTIINFRA_CLICKHOUSE_URL=url)
+    one_line(ended, 1, "what answers there does not speak HTTP. Remedy: ", "write https:// where it has TLS (8443)")
+    assert "s3cr3t" not in ended[2]
 
 
 def test_a_gateway_without_its_server_is_not_another_server(run: Run) -> None:

@@ -172,6 +172,7 @@ def test_a_bad_value_is_named_with_its_variable_and_the_remedy(name: str, value:
         ("http:///hunter2", "names no host"),
         ("http://me:hunter2@host:port/db", "not a URL"),
         ("http://[me:hunter2@host", "not a URL"),
+        ("https://me:hunter2@host/clickhouse/db", "not one name of a database"),
         ("http://me:1/hunter2@host:8123/db", "special character"),
         ("http://me:1?hunter2@host:8123/db", "special character"),
         ("http://me:1#hunter2@host:8123/db", "special character"),
