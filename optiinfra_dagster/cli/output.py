@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TABLE_ROWS = 50  # a table is for looking; json and csv are complete
 LONG = 44  # what text is cut to on a terminal
+SHORT = 16  # what it is cut to at most where the first number has no room
 
 # What is said above the table instead of in a column, where it is the same in every row.
 CONTEXT = {
@@ -65,7 +66,7 @@ def copy(text: IO[bytes], out: TextIO) -> None:
 def show(page: Page, out: TextIO, title: str = "") -> None:
     """Print a table of as many columns, from the left, as a terminal has room for; a file or a pipe has room for all.
 
-    Numbers are never cut: part of a number is another number.
+    Numbers are never cut: part of a number is another number. Where the first of them has no room, names are cut.
     """
     if not page.rows:
         return
@@ -79,13 +80,15 @@ def show(page: Page, out: TextIO, title: str = "") -> None:
     if wide is not None:
         cells = {name: [_cut(name, cell) for cell in cells[name]] for name in names}
     widths = {name: max(len(name), *map(cell_len, cells[name])) for name in names}
+    right = {name for name in names if _is_number(page.types[name])}
+    if wide is not None:
+        _make_room(wide, names, cells, widths, right)
     fitting = list(names)
     while wide is not None and len(fitting) > 1 and sum(widths[name] + 2 for name in fitting) - 2 > wide:
         fitting.pop()
     facts = ", ".join([title, *(f"{name} {cell(values[name][0])}" for name in same)]).removeprefix(", ")
     if facts:
         out.write(f"{facts}\n")
-    right = {name for name in names if _is_number(page.types[name])}
     bold = ("\x1b[1m", "\x1b[0m") if wide is not None and os.environ.get("TERM") != "dumb" else ("", "")
     out.write(f"{bold[0]}{_line(fitting, fitting, widths, right)}{bold[1]}\n")
     out.writelines(
@@ -95,6 +98,22 @@ def show(page: Page, out: TextIO, title: str = "") -> None:
         out.write(f"... {page.total - len(page.rows):,} more rows; --format csv or json prints all.\n")
     if left_out := names[len(fitting) :]:
         out.write(f"No room for {', '.join(left_out)}: widen the terminal, or use --format csv or json.\n")
+
+
+def _make_room(
+    wide: int, names: Sequence[str], cells: dict[str, list[str]], widths: dict[str, int], right: set[str]
+) -> None:
+    """Cut the longest texts before the first number as far as it takes, so that a table has what it is about."""
+    first = next((place for place, name in enumerate(names) if name in right), 0)
+    before = list(names[:first])
+    needed = names[: first + 2] if names[first + 1 : first + 2] == ["unit"] else names[: first + 1]
+    while before and (lacking := sum(widths[name] + 2 for name in needed) - 2 - wide) > 0:
+        longest = max(before, key=lambda name: widths[name])
+        width = max(widths[longest] - lacking, SHORT, len(longest))
+        if width >= widths[longest]:
+            break
+        cells[longest] = [_cut(longest, cell, width) for cell in cells[longest]]
+        widths[longest] = width
 
 
 def _line(texts: Sequence[str], names: Sequence[str], widths: dict[str, int], right: set[str]) -> str:
@@ -126,13 +145,13 @@ def cell(value: Any) -> str:
     return plain(str(value))
 
 
-def _cut(name: str, text: str) -> str:
-    """A text of at most `LONG` cells; of an id the end is kept, which tells one from another."""
-    if cell_len(text) <= LONG:
+def _cut(name: str, text: str, most: int = LONG) -> str:
+    """A text of at most `most` cells; of an id the end is kept, which tells one from another."""
+    if cell_len(text) <= most:
         return text
     if name == "resource_id":
-        return f"...{text[3 - LONG :]}"
-    return f"{set_cell_size(text, LONG - 3)}..."
+        return f"...{text[3 - most :]}"
+    return f"{set_cell_size(text, most - 3)}..."
 
 
 Say = Callable[[str], None]

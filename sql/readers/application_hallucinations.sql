@@ -2,7 +2,7 @@
 -- minor and major ones among what could be assessed: an answer without context or reference counts as not_assessable, not
 -- as clean.
 --
--- shows: window_start period provider application_id model_name n effective_n population rate rate_low rate_high
+-- shows: window_start period provider application_id model_name n rate rate_low rate_high effective_n population
 --   corrected_rate corrected_low corrected_high not_corrected_because last_week_rate none minor major
 --   unsupported_claims not_assessable failures over_budget tokens usd self_preference as_of complete
 -- empty without: application_metrics

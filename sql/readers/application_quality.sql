@@ -1,6 +1,6 @@
 -- Coherence, relevance and accuracy by application and model: of the window, of the hour and of the day so far.
 --
--- shows: window_start period provider application_id model_name metric_type n effective_n population mean low high
+-- shows: window_start period provider application_id model_name metric_type n mean low high effective_n population
 --   last_week_mean not_assessable failures over_budget tokens usd very_poor poor fair good excellent self_preference
 --   as_of complete
 -- empty without: application_metrics

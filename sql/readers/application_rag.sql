@@ -5,8 +5,8 @@
 -- the chunks is of use for the prompt. context_precision: whether those that are come first. context_recall: the share of
 -- a reference's facts that the context holds.
 --
--- shows: window_start period provider application_id model_name metric_type n population mean low high not_assessable
---   cannot_tell failures over_budget claims_checked unsupported_claims as_of complete
+-- shows: window_start period provider application_id model_name metric_type n mean low high population
+--   not_assessable cannot_tell failures over_budget claims_checked unsupported_claims as_of complete
 -- empty without: application_metrics
 -- reads: application since day - 7 days
 -- kept: 90 days

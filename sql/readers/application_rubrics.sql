@@ -1,7 +1,7 @@
 -- Scores by the customer's own rubrics, by application and model. Each rubric is a series of its own from the moment that
 -- a word of it changes, as its judge_version tells.
 --
--- shows: window_start period provider application_id model_name rubric direction n population mean low high labels
+-- shows: window_start period provider application_id model_name rubric n mean low high direction population labels
 --   not_assessable cannot_tell failures over_budget as_of complete
 -- empty without: application_metrics
 -- if empty: no customer has rubrics of its own: write them below application in the customers file

@@ -1,8 +1,8 @@
 -- One row per application and model with the means of all five metrics: of the window, of the hour and of the
 -- day so far.
 --
--- shows: window_start period provider application_id model_name judged effective_n population coherence relevance
---   accuracy hallucination toxicity hallucination_rate toxicity_rate not_assessable failures over_budget tokens usd
+-- shows: window_start period provider application_id model_name judged coherence relevance accuracy hallucination
+--   toxicity hallucination_rate toxicity_rate effective_n population not_assessable failures over_budget tokens usd
 --   self_preference as_of complete
 -- empty without: application_metrics
 -- reads: application since day - 7 days

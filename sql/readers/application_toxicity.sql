@@ -1,7 +1,7 @@
 -- Toxicity of the answers by application and model: of the window, of the hour and of the day so far. The rate is the
 -- share of mild and worse ones.
 --
--- shows: window_start period provider application_id model_name n effective_n population rate rate_low rate_high
+-- shows: window_start period provider application_id model_name n rate rate_low rate_high effective_n population
 --   corrected_rate corrected_low corrected_high not_corrected_because last_week_rate none mild moderate severe
 --   categories not_assessable failures over_budget tokens usd self_preference as_of complete
 -- empty without: application_metrics

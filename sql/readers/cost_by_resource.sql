@@ -5,7 +5,7 @@
 -- amount, effective, arriving: as in cost summary.
 -- resource_name, region_id, cost_type, tags: of its newest day that has one; of several there, of the dearest line.
 --
--- shows: window_start period provider resource_name cost_type amount effective currency billed estimated arriving
+-- shows: window_start period provider resource_name amount effective currency cost_type billed estimated arriving
 --   provisional services region_id sub_account_id as_of tags resource_id
 -- ordered by: period, currency, amount DESC
 -- computed from: cost/daily

@@ -4,8 +4,8 @@
 -- amount, effective, arriving: as in cost summary.
 -- cost_type: of a service that is charged for several, `other`.
 --
--- shows: window_start period provider service_name cost_type amount effective currency taxes credits purchases billed
---   estimated arriving provisional resources sub_account_id as_of
+-- shows: window_start period provider service_name amount effective currency cost_type taxes credits purchases
+--   billed estimated arriving provisional resources sub_account_id as_of
 -- ordered by: period, currency, amount DESC
 -- computed from: cost/daily
 -- empty without: cost_metrics cost_daily cost_days of any time

@@ -7,8 +7,8 @@
 -- days: how many of the period's days are known. A day counts whole where its bill has settled, also if it cost nothing; of
 --   an estimated one, each window is 1/96.
 --
--- shows: window_start provider sub_account_id period amount effective currency taxes credits purchases billed estimated
---   estimated_share arriving provisional days complete as_of
+-- shows: window_start provider sub_account_id period amount effective currency arriving billed estimated
+--   estimated_share taxes credits purchases provisional days complete as_of
 -- ordered by: provider, days, sub_account_id, period
 -- computed from: cost/daily cost/days
 -- empty without: cost_metrics cost_daily cost_days of any time

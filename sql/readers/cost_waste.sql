@@ -21,8 +21,8 @@
 --   of their inventories and none that says otherwise, where it is charged for on the newest of them that the bill of its
 --   account reaches; else the estimate since the newest inventory.
 --
--- shows: window_start provider resource_type resource_name reason monthly_amount currency amount_from evidence status
---   region as_of complete resource_id
+-- shows: window_start provider resource_type resource_name monthly_amount currency reason amount_from evidence
+--   status region as_of complete resource_id
 -- ordered by: currency DESC, monthly_amount DESC
 -- if empty: nothing that costs is known to be unattached, stopped, idle, old or without nodes
 -- computed from: cost/daily performance/daily resource/days

@@ -9,8 +9,8 @@
 --   the largest value.
 -- ranges: how far the value is beyond what was before, in usual ranges; null where all of before was 0.
 --
--- shows: window_start provider resource_type resource_name metric_name statistic ranges direction value minimum_before
---   maximum_before unit since days_before usual_range region resource_id instance_uid
+-- shows: window_start provider resource_type resource_name metric_name statistic ranges direction value unit
+--   minimum_before maximum_before since days_before usual_range region resource_id instance_uid
 -- ordered by: ranges DESC NULLS LAST
 -- if empty: no figure left what it was in the two weeks before, or fewer than 3 days of it are known
 -- covers: 1 hour

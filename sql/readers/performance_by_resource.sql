@@ -3,8 +3,8 @@
 -- instance_uid: what was replaced under its name has a row for each instance. Points that were stored without a uid, by a
 --   version that knew none, are those of the first instance that the window names.
 --
--- shows: window_start provider resource_type resource_name metric_name statistic mean minimum maximum last_value unit
---   points last_at region resource_id
+-- shows: window_start provider resource_type resource_name metric_name statistic mean unit minimum maximum
+--   last_value points last_at region resource_id
 -- reads: performance
 -- kept: 7 days
 -- key: customer_id provider resource_type resource_id metric_name statistic instance_uid

@@ -2,8 +2,8 @@
 --
 -- A total of a whole day, which comes after it, has a row of its own in the hour that it came in; first_at is its day.
 --
--- shows: window_start provider resource_type resource_name metric_name statistic n expected total minimum maximum unit
---   first_at region resource_id instance_uid
+-- shows: window_start provider resource_type resource_name metric_name statistic total unit n expected minimum
+--   maximum first_at region resource_id instance_uid
 -- covers: 1 hour
 -- reads: performance
 -- kept: 90 days

@@ -1,6 +1,6 @@
 -- One window in figures: per customer, provider, kind of resource, metric and statistic.
 --
--- shows: window_start provider resource_type metric_name statistic resources points mean minimum maximum p95 unit
+-- shows: window_start provider resource_type metric_name statistic mean unit resources points minimum maximum p95
 --   complete
 -- reads: performance
 -- kept: 90 days

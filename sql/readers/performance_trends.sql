@@ -13,7 +13,7 @@
 -- slope_per_day: of that line, or a seventh of that difference.
 -- A total of a whole day counts on its day, and is expected a day after it.
 --
--- shows: window_start provider resource_type resource_name metric_name statistic days mean p95 unit coverage
+-- shows: window_start provider resource_type resource_name metric_name statistic days mean unit p95 coverage
 --   change_percent direction slope_per_day minimum maximum n n_before region resource_id instance_uid
 -- if empty: no whole hour of the period was rolled up yet
 -- covers: 1 hour

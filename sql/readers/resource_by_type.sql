@@ -1,7 +1,8 @@
 -- How many resources of each kind, how many of them run, and their capacity, from the newest published inventories.
 -- What a cloud still lists as terminated does not count.
 --
--- shows: window_start provider resource_type kind resources running stopped other capacity unit regions as_of complete
+-- shows: window_start provider resource_type kind resources capacity unit running stopped other regions as_of
+--   complete
 -- reads: resource last 1 day by as_of
 -- kept: 90 days
 -- key: customer_id provider resource_type kind

@@ -9,6 +9,7 @@ import pytest
 
 from optiinfra_dagster.cli import output
 from optiinfra_dagster.storage.readers import Page
+from optiinfra_dagster.storage.sql import readers
 
 
 def page(columns: dict[str, tuple[str, list[object]]], total: int | None = None) -> Page:
@@ -83,6 +84,38 @@ def test_a_table_fits_the_terminal_and_no_number_is_cut(monkeypatch: pytest.Monk
     assert ("No room for" in body[-1]) == bool(left_out)
     if "resource_id" not in left_out:
         assert body[0].endswith("/i-0123456789abcdef0")  # the end tells one id from another
+
+
+@pytest.mark.parametrize("columns", [56, 60, 80])
+def test_names_make_room_for_the_first_number(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """A table of amounts without an amount says nothing: at 60 columns that of services had none."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "dumb")  # nothing is bold
+    out = Terminal()
+    output.show(
+        page(
+            {
+                "period": ("String", ["last_30_days", "today"]),
+                "service_name": ("String", ["Amazon Elastic Compute Cloud - Compute", "AWS Key Management Service"]),
+                "amount": ("Decimal(38, 18)", [Decimal("1452.68"), Decimal("0.01")]),
+            }
+        ),
+        out,
+    )
+    _, *body = out.getvalue().splitlines()
+    assert all(len(line) <= columns for line in body)
+    assert [line.rpartition("  ")[2] for line in body] == ["1,452.6800", "0.0100"]
+    assert ("..." in body[0]) == (columns < 64)
+
+
+@pytest.mark.parametrize(("family", "name"), list(readers()))
+def test_of_a_figure_the_unit_is_beside_the_first_of_its_columns(family: str, name: str) -> None:
+    """A narrow terminal leaves out columns from the right."""
+    shows = list(readers()[family, name].shows)
+    figures = {"mean", "total", "metric_value", "capacity", "minimum", "value"}
+    first = next((place for place, column in enumerate(shows) if column in figures), None)
+    if "unit" in shows and first is not None:
+        assert shows[first + 1] == "unit"
 
 
 def test_a_pipe_has_room_for_everything() -> None:
