@@ -84,7 +84,7 @@ def _from_file(path: Path) -> str:
             f"the file {path} cannot be read: {error.strerror}", "Make it readable, or correct the path here"
         ) from None
     # Not strict decoding: its error would carry the secret's bytes along.
-    text = content.decode("utf-8", errors="replace")
+    text = content.decode("utf-8-sig", errors="replace")  # editors of Windows put a mark of the byte order in front
     if "\N{REPLACEMENT CHARACTER}" in text:
         raise _LookupFailedError(f"the file {path} is not UTF-8 text", "Save the secret as plain text")
     return text
@@ -260,6 +260,11 @@ class Reference(DeferredValue):
         value = (text if self.key is None else _json_member(text, self.key)).rstrip("\r\n")
         if not value:
             raise _LookupFailedError(f"{self} is empty", "Put the secret there")
+        # A client would say so with the header that cannot be sent, and the secret in it.
+        if re.search(r"[\x00-\x1f\x7f]", value.strip()):
+            raise _LookupFailedError(
+                f"{self} holds a line break or another control character within the secret", "Put it there alone"
+            )
         return value
 
 

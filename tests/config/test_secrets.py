@@ -58,6 +58,26 @@ def test_a_rotated_secret_is_picked_up(tmp_path: Path) -> None:
     assert SECRET not in repr(reference) + str(reference) + reference.model_dump_json() + str(vars(reference))
 
 
+def test_a_file_of_windows_holds_the_secret_alone(tmp_path: Path) -> None:
+    """Notepad puts a mark of the byte order in front, which no header can carry and no password has."""
+    (tmp_path / "secret").write_bytes(f"\ufeff{SECRET}\r\n".encode())
+    assert Reference(file=tmp_path / "secret").resolve() == SECRET
+    (tmp_path / "json").write_bytes(f'\ufeff{{"password": "{SECRET}"}}'.encode())
+    assert Reference(file=tmp_path / "json", key="password").resolve() == SECRET
+
+
+@pytest.mark.parametrize("content", [f"{SECRET}\nmore", f"{SECRET}\r\n{SECRET}\n", f"{SECRET}\x1b[0m", f"a\t{SECRET}"])
+def test_a_secret_in_more_than_one_line_is_refused_before_a_client_shows_it(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of keys of AWS, the client's error had the header with the id of the key, and called for another try."""
+    monkeypatch.setenv("THE_SECRET", content)
+    said = "env THE_SECRET holds a line break or another control character within the secret. Put it there alone."
+    assert said in fault(Reference(env="THE_SECRET"))
+    (tmp_path / "secret").write_text(content, newline="")
+    assert "within the secret. Put it there alone." in fault(Reference(file=tmp_path / "secret"))
+
+
 def test_spaces_inside_a_secret_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_SECRET", f" {SECRET} ")
     assert Reference(env="THE_SECRET").resolve() == f" {SECRET} "
