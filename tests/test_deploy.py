@@ -21,6 +21,7 @@ from urllib.request import urlopen
 
 import pytest
 import yaml
+from sqlalchemy import create_engine
 
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.lab.server import Request, Response, Server
@@ -81,6 +82,15 @@ def camel(key: str) -> str:
     """`max_retries` as the chart spells it."""
     first, *rest = key.split("_")
     return first + "".join(part.title() for part in rest)
+
+
+def test_every_url_of_postgresql_names_the_driver_that_is_installed() -> None:
+    """SQLAlchemy takes psycopg where none is named, and Dagster's package brings psycopg2: no run would start."""
+    texts = [(DEPLOY / name).read_text() for name in ("compose.yaml", "README.md")]
+    written = re.findall(r"(postgresql[+\w]*)://", "".join(texts))
+    assert len(written) == 2
+    for scheme in (*written, load("kubernetes/values.yaml")["postgresql"]["postgresqlScheme"]):
+        assert create_engine(f"{scheme}://dagster@127.0.0.1/dagster").driver == "psycopg2"
 
 
 @with_validators

@@ -474,6 +474,29 @@ def test_a_home_that_cannot_be_used_is_red_and_nothing_is_made_in_it(fault: str,
         assert sorted(tmp_path.rglob("*")) == before_it
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("foo: bar", 'dagster.yaml cannot be used: Received unexpected config entry "foo" at the root. Correct it'),
+        ("run_retries: {enabled: maybe}", 'root:run_retries:enabled. Value "maybe"'),
+        ("storage: {postgres: {postgres_url: {env: NO_SUCH}}}", "the environment variable NO_SUCH is not set. Correct"),
+        ("telemetry:\n  enabled: [", "cannot be used: line 2 of dagster.yaml: "),
+        ("storage: {postgres: {postgres_url: 'postgresql://me:hunter2@127.0.0.1:1/x'}}",
+         "dagster.yaml names PostgreSQL without its driver. Write postgresql+psycopg2:// as the scheme of its URL"),
+        ("storage: {postgres: {postgres_url: 'postgresql+psycopg2://me:hunter2@127.0.0.1:1/x'}}",
+         "PostgreSQL, where Dagster's state is, cannot be used: connection to server at \"127.0.0.1\", port 1 failed"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_dagster_yaml_is_said(content: str, said: str, tmp_path: Path) -> None:
+    """Of PostgreSQL that was down, it was to restore or move away what is damaged; nothing was."""
+    (tmp_path / "dagster.yaml").write_text(content)
+    why = open_instance(Settings(dagster_home=tmp_path))
+    assert isinstance(why, str)
+    assert said in why
+    assert "\n" not in why
+    assert "hunter2" not in why
+
+
 def beat(instance: dg.DagsterInstance, at: datetime, process: str = "one", *, but: str = "") -> None:
     """A heartbeat of every daemon that the instance needs."""
     for name in instance.get_required_daemon_types():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import yaml
 
 from optiinfra_dagster.automation.alerting import incidents
 from optiinfra_dagster.automation.ledger_watch import LedgerCache
@@ -19,7 +21,7 @@ from optiinfra_dagster.automation.status import of_dagster, of_ledger, of_place,
 from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section, State, Status, Trouble, section, unread
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import BusyError, ConfigError, OptiInfraError
-from optiinfra_dagster.model.text import counted, plain, shortened
+from optiinfra_dagster.model.text import counted, masked, plain, shortened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,6 +113,17 @@ def cannot_be_used(settings: Settings, error: Exception) -> str:
     with suppress(OSError):
         if shutil.disk_usage(settings.dagster_home).free < _FULL:  # SQLite then speaks of an I/O error
             return f"the disk of {settings.dagster_home} is full: free some space, then run the same again"
+    config = settings.dagster_home / "dagster.yaml"
+    cause = _cause(error)
+    if isinstance(cause, ModuleNotFoundError) and cause.name == "psycopg":  # what SQLAlchemy takes where none is named
+        return f"{config} names PostgreSQL without its driver. Write postgresql+psycopg2:// as the scheme of its URL"
+    if type(cause).__module__.startswith("psycopg2"):
+        return (
+            f"PostgreSQL, where Dagster's state is, cannot be used: {_reason(error)}. Start it, or correct "
+            f"what {config} says of it"
+        )
+    if isinstance(error, dg.DagsterInvalidConfigError):
+        return f"{config} cannot be used: {_reason(error)}. Correct it"
     return (
         f"Dagster's state in {settings.dagster_home} cannot be used: {_reason(error)}. Restore what is damaged of "
         "dagster.yaml, history and schedules, or move that away and start again: what was collected is in ClickHouse"
@@ -213,10 +226,22 @@ def _unread(reason: str) -> dict[Item, Section]:
 
 def _reason(error: BaseException) -> str:
     """An error in one line: its innermost cause, without a stack or a statement that a driver adds."""
+    cause = _cause(error)
+    text = str(cause).strip()
+    if isinstance(cause, dg.DagsterInvalidConfigError):
+        of_key = cause.errors[0].message
+        unset = re.search(r'the environment variable "(\w+)" which is not set', of_key)
+        text = f"the environment variable {unset[1]} is not set" if unset else of_key.partition(" Expected: ")[0]
+    elif isinstance(cause, yaml.MarkedYAMLError) and cause.problem_mark:
+        text = f"line {cause.problem_mark.line + 1} of dagster.yaml: {cause.problem}"
+    return shortened(plain(masked(text.split("\n", 1)[0] or type(cause).__name__)), 200)
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The innermost cause of an error."""
     while error.__cause__ is not None:
         error = error.__cause__
-    text = str(error).strip().split("\n", 1)[0] or type(error).__name__
-    return shortened(plain(text), 200)
+    return error
 
 
 def _alerts(instance: dg.DagsterInstance, now: datetime) -> Section:
