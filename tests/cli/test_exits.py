@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -274,6 +275,23 @@ def test_a_damaged_state_is_told_and_nothing_is_lost(run: Run, spine: Spine, dam
     assert "Restore what is damaged of dagster.yaml, history and schedules, or move that away" in said
     assert file.read_bytes() == b"storage: [\0" * 1000
     assert run("read", "resource", "inventory", "--customer", "acme")[0] == 1  # nothing was collected; it can be read
+
+
+def test_a_home_that_may_not_be_written_to_is_told(run: Run, tmp_path: Path) -> None:
+    """Nothing is damaged in a home of another user, or on a disk that is mounted to be read."""
+    home = tmp_path / "other"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    mount = ["mount", "--bind", "-o", "ro", str(home), str(home)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs a place that may not be written to, and may not mount one here")
+    try:
+        if os.access(home, os.W_OK):
+            pytest.skip("this mount can be written to all the same")
+        ended = run("alerts", "list", DAGSTER_HOME=str(home))
+    finally:
+        subprocess.run(["umount", str(home)], check=True)
+    one_line(ended, 1, f"{home} may not be written to. Run as the user that the daemon runs as, or set DAGSTER_HOME.")
 
 
 def test_a_full_disk_is_told_where_sqlite_speaks_of_an_io_error(run: Run, spine: Spine, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import re
 import shutil
 import time
@@ -113,6 +114,10 @@ def cannot_be_used(settings: Settings, error: Exception) -> str:
     with suppress(OSError):
         if shutil.disk_usage(settings.dagster_home).free < _FULL:  # SQLite then speaks of an I/O error
             return f"the disk of {settings.dagster_home} is full: free some space, then run the same again"
+    for place in ("", "history", "history/runs.db", "schedules", "schedules/schedules.db"):
+        part = settings.dagster_home / place
+        if part.exists() and not os.access(part, os.W_OK):
+            return f"{part} may not be written to. Run as the user that the daemon runs as, or set DAGSTER_HOME"
     config = settings.dagster_home / "dagster.yaml"
     cause = _cause(error)
     if isinstance(cause, ModuleNotFoundError) and cause.name == "psycopg":  # what SQLAlchemy takes where none is named
