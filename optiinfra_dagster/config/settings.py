@@ -49,7 +49,7 @@ def _absolute(value: object) -> object:
     if not isinstance(value, str | Path):
         return value
     try:
-        return Path(value).expanduser().absolute()
+        return Path(value.strip() if isinstance(value, str) else value).expanduser().absolute()
     except RuntimeError:
         raise ValueError("the home folder it names does not exist") from None
 

@@ -117,6 +117,13 @@ def test_a_tilde_is_the_home_folder() -> None:
     assert load_settings({"DAGSTER_HOME": "~/state"}).dagster_home == Path.home() / "state"
 
 
+@pytest.mark.parametrize("written", ["/srv/x y\n", " /srv/x y", "/srv/x y\r\n"])
+def test_a_path_is_without_the_line_break_of_the_file_that_it_came_from(written: str) -> None:
+    """A folder whose name ends with a line break was made, and used."""
+    assert load_settings({"DAGSTER_HOME": written}).dagster_home == Path("/srv/x y")
+    assert load_settings({"OPTIINFRA_CUSTOMERS": written}).customers_path == Path("/srv/x y")
+
+
 def test_the_embedded_engine_lives_under_dagster_home(here: Path) -> None:
     odd = here / "a@b c"
     assert load_settings({"DAGSTER_HOME": str(odd)}).clickhouse_place == f"chdb://{odd}/clickhouse"
