@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
@@ -21,6 +21,9 @@ from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.providers.registry import CUSTOMERS_FILE, PROVIDERS
 from optiinfra_dagster.storage import sql
 from tests.conftest import PROJECT
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 CLOUDS = pytest.mark.parametrize("cloud", PROVIDERS)
 
@@ -104,9 +107,10 @@ def test_every_key_and_setting_says_what_to_write() -> None:
     """A wrong value is answered with it, and it is the reference page."""
     of_customers = sections(CUSTOMERS_FILE.customer_type)
     assert {"Customer", "AwsAccount", "Rubric", "FeedbackScale", "CustomerAlerts"} <= of_customers.keys()
+    models: list[type[BaseModel]] = [Settings, *of_customers.values()]
     missing = [
         f"{section.__module__}: {name} needs a Field(description=...) that says what to write"
-        for section in (Settings, *of_customers.values())
+        for section in models
         for name, field in section.model_fields.items()
         if not field.description
     ]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from optiinfra_dagster.config.secrets import HOW_TO_REFER, Reference, Section, problem
+from optiinfra_dagster.config.secrets import HOW_TO_REFER, Reference, Section, mistakes_of, problem
 from optiinfra_dagster.config.yaml_reader import read, spell
 from optiinfra_dagster.model.errors import ConfigError, OptiInfraError
 
@@ -99,7 +99,7 @@ def load_grants(path: Path) -> tuple[Grant, ...]:
         try:
             found = _Tokens.model_validate(document.data, context={"folder": path.absolute().parent}).tokens
         except ValidationError as error:
-            for details in error.errors(include_url=False, include_input=False):
+            for details in mistakes_of(error):
                 document.complain(*_explained(details))
     if document.mistakes:
         raise ConfigError("\n".join(f"{path}:{mistake}" for mistake in document.mistakes[:20]))

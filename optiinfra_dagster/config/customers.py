@@ -28,6 +28,7 @@ from optiinfra_dagster.config.rubrics import Rubric
 from optiinfra_dagster.config.secrets import (
     DeferredValue,
     Section,
+    mistakes_of,
     problem,
 )
 from optiinfra_dagster.config.token_prices import TokenPrice
@@ -274,11 +275,7 @@ class CustomersFile:
         try:
             file = self._file.model_validate(document.data, context={"folder": folder})
         except ValidationError as error:
-            errors = error.errors(include_url=False)
-            inside = {details["loc"][:-1] for details in errors}
-            for details in errors:
-                if details["type"] == "too_short" and details["loc"] in inside:
-                    continue  # of what it holds nothing is right, which is told
+            for details in mistakes_of(error):
                 document.complain(details["loc"], *self._word(details))
             return ()
         customers: tuple[Customer, ...] = file.customers  # type: ignore[attr-defined]  # a field made above

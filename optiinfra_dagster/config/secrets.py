@@ -10,15 +10,26 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError, OptiInfraError
 from optiinfra_dagster.model.hosts import is_link_local, is_loopback
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 HOW_TO_REFER = (
     "Write {env: NAME}, {file: /path} or {aws_secret: name}, with `key: NAME` beside it where the secret is JSON"
@@ -34,6 +45,13 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def problem(what: str, remedy: str = "") -> PydanticCustomError:
     """A validation error in our own words; without a remedy, the field's description is the remedy."""
     return PydanticCustomError("plain", "{what}. {remedy}", {"what": what, "remedy": remedy})
+
+
+def mistakes_of(error: ValidationError) -> list[ErrorDetails]:
+    """The mistakes of a file, without that a list is too short where it holds members and none of them is right."""
+    found = error.errors(include_url=False)
+    within = {tuple(one["loc"][:size]) for one in found for size in range(len(one["loc"]))}
+    return [one for one in found if one["type"] != "too_short" or one["loc"] not in within]
 
 
 def local_path(text: str | Path, info: ValidationInfo) -> Path:

@@ -73,6 +73,7 @@ def test_what_is_wrong_is_said_without_the_token(
     with pytest.raises(ConfigError) as wrong:
         load_grants(written(tmp_path, text))
     assert said in str(wrong.value)
+    assert ("is empty" in str(wrong.value)) == ("[]" in text and "token: []" not in text)
     assert not [secret for secret in (TOKEN, TOKEN[:-1], HASH, "hunter2") if secret in str(wrong.value)]
 
 
