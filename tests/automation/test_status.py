@@ -260,6 +260,16 @@ def test_the_windows_before_a_customer_came_are_no_gap(settled: Spine, ledger: L
     assert stands(settled).of(Item.GAPS).state is State.OK
 
 
+@pytest.mark.parametrize("days", [3, 20])
+def test_an_inventory_of_the_past_that_was_asked_for_does_not_make_a_customer_older(
+    settled: Spine, ledger: Ledger, days: int
+) -> None:
+    """Whoever materialized one old partition had hundreds of windows lost, told in an alert of each customer."""
+    ledger.collected(*windows.span(before(2), W0))
+    ledger.add("resource", [before(days * 96)], "failed", permanent=True, error="aws tells what exists now")
+    assert stands(settled).of(Item.GAPS).state is State.OK
+
+
 def test_a_hole_at_the_start_of_the_week_is_a_gap_of_a_customer_that_was_there(settled: Spine, ledger: Ledger) -> None:
     ledger.collected(before(8 * 96), *windows.span(before(6 * 96), W0))
     assert len(texts(stands(settled).of(Item.GAPS))) == 6
