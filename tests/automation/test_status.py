@@ -540,7 +540,11 @@ def test_a_second_daemon_and_a_clock_that_went_back_are_warnings(home: tuple[Spi
 
 
 def tick(
-    instance: dg.DagsterInstance, name: str, *ticks: tuple[datetime, TickStatus, str], running: bool = True
+    instance: dg.DagsterInstance,
+    name: str,
+    *ticks: tuple[datetime, TickStatus, str],
+    running: bool = True,
+    begun: datetime | None = None,
 ) -> None:
     """A schedule or sensor that the daemon knows, with these ticks, the oldest first."""
     kind = InstigatorType.SCHEDULE if "every" in name else InstigatorType.SENSOR
@@ -549,7 +553,9 @@ def tick(
         RemoteInstigatorOrigin(repository, name),
         kind,
         InstigatorStatus.DECLARED_IN_CODE if running else InstigatorStatus.STOPPED,
-        ScheduleInstigatorData("*/15 * * * *") if kind is InstigatorType.SCHEDULE else None,
+        ScheduleInstigatorData("*/15 * * * *", begun.timestamp() if begun else None)
+        if kind is InstigatorType.SCHEDULE
+        else None,
     )
     if instance.get_instigator_state(state.instigator_origin_id, state.selector_id):
         instance.update_instigator_state(state)
@@ -585,6 +591,17 @@ def test_ticks_are_told_with_their_skips_and_why(home: tuple[Spine, dg.DagsterIn
     assert found["gcp_every_15_minutes"].startswith("red it is stopped")
     assert "red its last tick was" in texts(stands(spine, instance, NOW + timedelta(hours=1)).of(Item.TICKS))["repair"]
     assert "alert_of_old" not in found
+
+
+def test_a_daemon_that_has_just_begun_does_not_know_every_sensor_yet(home: tuple[Spine, dg.DagsterInstance]) -> None:
+    """Seconds after its first start it was to be started again, so that it loads this version."""
+    spine, instance = home
+    instance.wipe_all_schedules()
+    tick(instance, "aws_every_15_minutes", begun=NOW)
+    soon = texts(stands(spine, instance, NOW + MINUTE).of(Item.TICKS))
+    assert soon["repair"] == "ok no tick yet: the daemon has just begun"
+    later = texts(stands(spine, instance, NOW + 3 * MINUTE).of(Item.TICKS))
+    assert later["repair"].startswith("red the daemon does not know it")
 
 
 def test_every_schedule_and_sensor_is_expected(spine: Spine) -> None:

@@ -21,6 +21,7 @@ from optiinfra_dagster.storage.report import EVERY_SLICE_FAILED
 SILENT = timedelta(minutes=5)  # a daemon sends a heartbeat every 30 s; a busy machine delays it
 TOGETHER = timedelta(seconds=60)  # heartbeats of one process: all its daemons send one within that time
 SKEW = timedelta(minutes=2)  # clocks of two machines may differ by so much
+STARTING = timedelta(minutes=2)  # a daemon that never ran here gets to know each sensor when it first looks at it
 MOST_RUNS = 100
 QUIET_RUN = timedelta(minutes=30)  # a run that goes on tells of each flush
 LONG_QUEUED = timedelta(minutes=30)
@@ -87,8 +88,11 @@ def ticks(instance: dg.DagsterInstance, now: datetime) -> Section:
         part = Part(State.RED, "", "no daemon has ever run here. Start `optiinfra dev`, or a Dagster daemon")
         return section(Item.TICKS, [part], "")
     made = instance.get_batch_ticks([state.selector_id for state in states.values()], limit=MOST_TICKS)
+    starts = any(begun is not None and now - begun < STARTING for begun in map(_begun, states.values()))
     parts = [
-        _ticks_of(states.get(name), made.get(states[name].selector_id, ()) if name in states else (), name, now)
+        Part(State.OK, name, "no tick yet: the daemon has just begun")
+        if starts and name not in states
+        else _ticks_of(states.get(name), made.get(states[name].selector_id, ()) if name in states else (), name, now)
         for name in LONGEST_BETWEEN_TICKS
     ]
     return section(Item.TICKS, parts, f"{len(parts)} run, the newest tick of each is in time")
@@ -104,11 +108,17 @@ def _ticks_of(state: InstigatorState | None, made: Sequence[InstigatorTick], nam
     if not state.is_running:
         return Part(State.RED, name, "it is stopped. Turn it on under Automation in Dagster's UI")
     if not made:
-        begun = getattr(state.instigator_data, "start_timestamp", None)  # of schedules; a sensor ticks within a minute
-        waits = begun is not None and now - datetime.fromtimestamp(begun, UTC) < LONGEST_BETWEEN_TICKS[name]
+        begun = _begun(state)
+        waits = begun is not None and now - begun < LONGEST_BETWEEN_TICKS[name]
         return Part(State.OK if waits or name in _ONCE_A_DAY else State.WARN, name, "no tick yet")
     state_of_tick, said = _newest_tick(made, LONGEST_BETWEEN_TICKS[name], now)
     return Part(state_of_tick, name, said)
+
+
+def _begun(state: InstigatorState) -> datetime | None:
+    """When the daemon got to know a schedule; of a sensor it is not kept, and each ticks within a minute."""
+    begun = getattr(state.instigator_data, "start_timestamp", None)
+    return None if begun is None else datetime.fromtimestamp(begun, UTC)
 
 
 def _newest_tick(made: Sequence[InstigatorTick], longest: timedelta, now: datetime) -> tuple[State, str]:
