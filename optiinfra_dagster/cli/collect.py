@@ -75,6 +75,8 @@ def run_window(
     say(f"{len(readers())} readers of {_spell(first, last)}")
     _finish(outcome, runner.run("readers", list(readers()), first, last))
     _add_troubles(outcome, clickhouse, customers, first, last)
+    if nothing := _nothing_to_do(settings, customers, Request()):
+        outcome.errors.append(nothing)
     outcome.lines += totals(clickhouse, customers, first, last, Request(), outcome.run_ids)
     outcome.lines += summary(settings, clickhouse, first, customers[0])
     return outcome
@@ -107,12 +109,8 @@ def collect_windows(
     `progress` gets a line per flush, else `say` does.
     """
     customers, span = asked_for(settings, request)
-    if not any(c.collects(p, f) for c in customers for p, f in _wanted(request)):
-        what = ", ".join(f"{p}/{f}" for p, f in _wanted(request))
-        raise ConfigError(
-            f"Nothing to do: no chosen customer that is not paused has {what} in {settings.customers_path}. "
-            "Choose another, or add it to the file."
-        )
+    if nothing := _nothing_to_do(settings, customers, request):
+        raise ConfigError(nothing)
     runner = _runner(settings, clickhouse, progress or say)
     outcome = _collect(settings, runner, customers, request, span, say)
     # Windows, then the rollups behind trends, then the trends: each is computed from the one before.
@@ -125,6 +123,20 @@ def collect_windows(
     _add_troubles(outcome, clickhouse, customers, *span, request)
     outcome.lines += totals(clickhouse, customers, *span, request, outcome.run_ids)
     return outcome
+
+
+def _nothing_to_do(settings: Settings, customers: Sequence[Customer], request: Request) -> str:
+    """Why none of the customers collects what is asked for; empty where one does."""
+    if any(c.collects(p, f) for c in customers for p, f in _wanted(request)):
+        return ""
+    if all(customer.paused for customer in customers):
+        whom = "the chosen customers are" if request.customers else "all customers are"
+        return f"Nothing to do: {whom} paused in {settings.customers_path}. Remove `paused: true` of one there."
+    what = ", ".join(f"{p}/{f}" for p, f in _wanted(request))
+    return (
+        f"Nothing to do: no chosen customer that is not paused has {what} in {settings.customers_path}. "
+        "Choose another, or add it to the file."
+    )
 
 
 def asked_for(settings: Settings, request: Request) -> tuple[tuple[Customer, ...], tuple[datetime, datetime]]:

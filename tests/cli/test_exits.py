@@ -371,6 +371,21 @@ def test_what_cannot_be_meant_is_refused_before_the_demo_starts(
     one_line(run(*arguments, OPTIINFRA_CUSTOMERS=str(DEMO_CUSTOMERS)), 2)
 
 
+@pytest.mark.parametrize("command", [["run"], ["collect"], ["collect", "--customer", "acme"]], ids=" ".join)
+def test_that_all_customers_are_paused_is_told(run: Run, spine: Spine, command: list[str]) -> None:
+    """A run ended well, with tables of zeros and no word of it."""
+    copy_migrated(spine.home / "clickhouse")
+    spine.extra = {"acme": {"paused": True}}
+    spine.write_customers("http://127.0.0.1:9", ["acme"])
+    code, _, err = run(*command)
+    whom = "the chosen customers are" if len(command) > 1 else "all customers are"
+    said = (
+        f"error: Nothing to do: {whom} paused in {spine.settings.customers_path}. Remove `paused: true` of one there."
+    )
+    assert code == 1
+    assert said in err.splitlines()
+
+
 @pytest.mark.parametrize("command", ["run", "dev", "collect"])
 @pytest.mark.parametrize("start", [timedelta(days=400), timedelta(minutes=15)])
 def test_a_first_window_that_is_still_to_come_is_told(run: Run, spine: Spine, command: str, start: timedelta) -> None:
