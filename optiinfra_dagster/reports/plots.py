@@ -34,6 +34,7 @@ COLOURS: Mapping[str, tuple[str, str]] = {
     "throttled": ("#8e6bb0", ""),
     "error": ("#7b241c", "///"),
     "created": ("#2e7d5b", ""),
+    "listed": ("#9cc3ad", ""),
     "deleted": ("#c0392b", ""),
 }
 OTHERS = ("#5b6770", "#9aa5ad", "#c9b37e", "#6d8f71", "#a57c9b")

@@ -2,6 +2,8 @@
 -- complete, that one against the newest complete one before it, at most a week older. A partial inventory takes no part,
 -- so what it could not list is neither deleted in its window nor created in the next.
 --
+-- created: what was not in the inventory before. What was made more than a day before that one is `listed` instead: an
+--   account, a region or a kind of resource has come into view.
 -- replaced: where a resource_id has another instance_uid than before, one thing was deleted and another created, and
 --   nothing else is told of it. A uid that only one of the two inventories has replaces nothing.
 -- terminated: what a cloud lists as terminated is gone. That is told once, as its status, and neither what it loses while
@@ -13,7 +15,7 @@
 -- kept: 400 days
 -- key: customer_id provider resource_type resource_id change
 -- types: resource_id String, instance_uid String, resource_name String, before String, after String
--- table: resource_changes c7989b4a
+-- table: resource_changes 4b17d3e6
 WITH
 inventories AS
 (
@@ -60,6 +62,7 @@ resources AS
             JSONExtractString(r.metadata, 'vm_size'),
             JSONExtractString(r.metadata, 'sku'),
             JSONExtractString(r.metadata, 'plan')]), ', ') AS size,
+        r.created_at AS created_at,
         r.tags AS tags,
         trimRight(concat(r.region, ' ', JSONExtractString(r.metadata, 'availability_zone'),
             JSONExtractString(r.metadata, 'zone'))) AS place
@@ -85,15 +88,17 @@ compared AS
         anyIf(size, NOT is_new) AS old_size, anyIf(size, is_new) AS new_size,
         anyIf(tags, NOT is_new) AS old_tags, anyIf(tags, is_new) AS new_tags,
         anyIf(place, NOT is_new) AS old_place, anyIf(place, is_new) AS new_place,
+        anyIf(created_at, is_new) AS new_made,
         anyIf(instance_uid, NOT is_new) AS old_uid, anyIf(instance_uid, is_new) AS new_uid,
         countIf(NOT is_new AND NOT is_gone) > 0 AS was_there,
         countIf(is_new) > 0 AS is_listed,
         countIf(is_new AND is_gone) > 0 AS is_terminated,
+        countIf(NOT is_new) = 0 AND ifNull(new_made < previous_window - INTERVAL 1 DAY, false) AS is_old,
         countIf(NOT is_new) = 0 OR (old_uid != '' AND new_uid != '' AND old_uid != new_uid) AS is_another,
         if(was_there, [('deleted', old_state, '')], []) AS deletion,
         multiIf(
             NOT is_listed, deletion,
-            is_another, arrayPushBack(deletion, ('created', '', new_state)),
+            is_another, arrayPushBack(deletion, (if(is_old, 'listed', 'created'), '', new_state)),
             is_terminated, if(was_there, [('status', old_state, new_state)], []),
             arrayFilter(x -> x.2 != x.3, [
                 ('status', old_state, new_state),
@@ -112,8 +117,8 @@ SELECT
     if(c.1 = 'deleted', old_name, new_name) AS resource_name,
     if(c.1 = 'deleted', old_type, new_type) AS resource_type,
     if(c.1 = 'deleted', old_in_region, new_in_region) AS region,
-    c.1 AS change,
-    c.2 AS before,   -- what it was; empty where the resource is new
+    c.1 AS change,   -- created, listed, deleted, status, resized, retagged, moved, renamed
+    c.2 AS before,   -- what it was; empty where the resource is new or newly listed
     c.3 AS after,   -- what it is now; empty where the resource is gone
     previous_window
 FROM compared

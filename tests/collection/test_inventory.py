@@ -239,11 +239,15 @@ def test_the_demo_world_comes_out_whole_on_every_cloud(start_lab: StartLab, spin
 def test_a_cut_listing_is_no_deletion_and_the_next_whole_one_no_creation(
     start_lab: StartLab, spine: Spine, cloud: Cloud, action: str
 ) -> None:
-    """Machines fill more than a page. One balancer is truly deleted while the listing is cut, and one disk is new."""
+    """Machines fill more than a page. One balancer is truly deleted while the listing is cut, and one disk is new.
+
+    Another was made long before, and nobody saw it.
+    """
+    whole, cut, healed = (newest_window() - n * W for n in (2, 1, 0))
     many = cloud.fleet(cloud.machine, "many-{n}", count=cloud.pages_of + 20)
     lab = start_lab(cloud.world(many, cloud.fleet(cloud.balancer, "gone")))
-    now_lab = start_lab(cloud.world(many, cloud.fleet(cloud.disk, "fresh")))
-    whole, cut, healed = (newest_window() - n * W for n in (2, 1, 0))
+    disks = [cloud.fleet(cloud.disk, "fresh", created=f"{cut:%Y-%m-%dT%H:%M:%SZ}"), cloud.fleet(cloud.disk, "old")]
+    now_lab = start_lab(cloud.world(many, *disks))
     enter(spine, cloud, lab)
     collect(spine, cloud.provider, whole)
     assert spine.last("resource", "acme", whole)["outcome"] == "ok"
@@ -268,6 +272,7 @@ def test_a_cut_listing_is_no_deletion_and_the_next_whole_one_no_creation(
     assert [(name, change) for name, change, *_ in changes(spine, healed)] == [
         ("fresh", "created"),
         ("gone", "deleted"),
+        ("old", "listed"),
     ]
     assert changes(spine, cut) == []  # computed again, it is the same
 

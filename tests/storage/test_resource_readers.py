@@ -223,7 +223,7 @@ def changed(world: World) -> Iterator[Row]:
             continue
         before, after = ({one.resource_id: one for one in inventory.resources} for inventory in week[-2:])
         for resource_id in before.keys() | after.keys():
-            for what, of, old, new in _changes(before.get(resource_id), after.get(resource_id)):
+            for what, of, old, new in _changes(before.get(resource_id), after.get(resource_id), week[-2].window):
                 yield {
                     "customer_id": customer, "provider": provider, "resource_id": resource_id, "change": what,
                     "instance_uid": of.instance_uid, "resource_name": of.resource_name,
@@ -232,14 +232,17 @@ def changed(world: World) -> Iterator[Row]:
                 }  # fmt: skip
 
 
-def _changes(old: Resource | None, new: Resource | None) -> Iterator[tuple[str, Resource, str, str]]:
+def _changes(
+    old: Resource | None, new: Resource | None, previous: datetime
+) -> Iterator[tuple[str, Resource, str, str]]:
     was_there = old is not None and old.status != "terminated"
     another = old is None or (new and old.instance_uid and new.instance_uid and old.instance_uid != new.instance_uid)
     if new is None or another:
         if old is not None and was_there:
             yield "deleted", old, state(old), ""
         if new is not None:
-            yield "created", new, "", state(new)
+            is_old = old is None and new.created_at is not None and new.created_at < previous - DAY
+            yield "listed" if is_old else "created", new, "", state(new)
     elif old is not None:
         facts: dict[str, Callable[[Resource], str]] = {
             "status": state,
