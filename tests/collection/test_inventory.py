@@ -304,7 +304,8 @@ def test_changes_are_told_with_before_and_after(start_lab: StartLab, spine: Spin
     old = [machine("keep"), machine("stop"), machine("grow", **small), machine("tag", tags=dev), machine("gone")]
     new = [machine("keep"), machine("stop", **cloud.stopped), machine("grow", **large), machine("tag", tags=prod)]
     window = newest_window()
-    for fleets, at in ((old, window - W), ([*new, cloud.fleet(cloud.disk, "fresh")], window)):
+    fresh = cloud.fleet(cloud.disk, "fresh", created=f"{window - W:%Y-%m-%dT%H:%M:%SZ}")
+    for fleets, at in ((old, window - W), ([*new, fresh], window)):
         enter(spine, cloud, start_lab(cloud.world(*fleets)))
         collect(spine, cloud.provider, at)
     running, stopped, available = cloud.states

@@ -89,7 +89,7 @@ def deliver(
                 attempts = trying.attempts + 1 if trying else 1
                 wait = refused.wait if refused.wait is not None else FIRST_WAIT * 2 ** min(attempts - 1, 10)
                 since = trying.since if trying else now.timestamp()
-                said = refused.reason
+                said = refused.reason.removesuffix(".")
                 for secret in secrets:
                     said = said.replace(secret, "***")
                 book.trying[sink.name] = SinkRetry(since, attempts, now.timestamp() + min(wait, LONGEST_WAIT), said)
