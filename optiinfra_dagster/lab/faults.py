@@ -25,6 +25,7 @@ class Action(StrEnum):
     EXPIRED = "expired"
     UNKNOWN_KEY = "unknown_key"
     OPTIN_REQUIRED = "optin_required"
+    UNKNOWN_CALL = "unknown_call"  # AWS: the service does not have the call there
     DISCONNECT = "disconnect"  # the connection closes without an answer
     DELAY = "delay"  # the answer comes `seconds` later; other faults still apply
     PARTIAL = "partial"  # metrics: every `every`-th id is cut short, with the status `mode` and no further page;
@@ -50,7 +51,8 @@ class Fault(BaseModel):
     times: int | None = None
     probability: float = Field(default=1.0, ge=0, le=1)
     seconds: float = 0.0
-    mode: str = ""  # late: missing (default) or low; partial: PartialData (default) or InternalError
+    # late: missing (default) or low; partial: PartialData (default) or InternalError; deny: the policy of AWS that does
+    mode: str = ""
     every: int = Field(default=2, ge=1)
 
 

@@ -79,7 +79,9 @@ class Aws(Service[Call]):
 
     def refusal(self, call: Call, fault: Fault) -> ApiError | None:
         """The error that a fault stands for, as the call's protocol words it."""
-        return None if fault.action in _ACTED_ELSEWHERE else refusal(call, fault.action.value)
+        if fault.action in _ACTED_ELSEWHERE:
+            return None
+        return refusal(call, fault.action.value, policy=fault.mode if fault.action is Action.DENY else "")
 
     def reply(self, call: Call, request: Request) -> Response:
         """The answer of the lab, or of Moto."""

@@ -64,6 +64,7 @@ REFUSALS: dict[str, tuple[tuple[int, str], tuple[int, str], tuple[int, str], int
     "expired": ((400, "RequestExpired"), (403, "ExpiredToken"), (400, "ExpiredTokenException"), 403),
     "unknown_key": ((401, "AuthFailure"), (403, "InvalidClientTokenId"), (400, "UnrecognizedClientException"), 403),
     "optin_required": ((401, "OptInRequired"), (403, "OptInRequired"), (403, "OptInRequired"), 403),
+    "unknown_call": ((400, "InvalidAction"), (400, "InvalidAction"), (400, "UnknownOperationException"), 400),
     "invalid": ((400, "InvalidParameterValue"), (400, "InvalidParameterValue"), (400, "ValidationException"), 400),
 }
 _MESSAGES = {
@@ -75,9 +76,10 @@ _MESSAGES = {
     "expired": "The security token included in the request is expired",
     "unknown_key": "The security token included in the request is invalid.",
     "optin_required": "You are not subscribed to this service in region {region}.",
+    "unknown_call": "The action {operation} is not valid for this web service.",
     "invalid": "A parameter is invalid.",
 }
-
+_DENIED_BY = "User: {caller} is not authorized to perform: {service}:{operation} with an explicit deny in a "
 
 _IAM_NAMES = {
     "elb": "elasticloadbalancing",
@@ -86,13 +88,15 @@ _IAM_NAMES = {
 }
 
 
-def refusal(call: Call, reason: str, message: str = "") -> AwsError:
-    """The error that `call` gets for `reason` (a key of `REFUSALS`), with the code and status of its protocol."""
+def refusal(call: Call, reason: str, message: str = "", *, policy: str = "") -> AwsError:
+    """The error that `call` gets for `reason` (a key of `REFUSALS`), with the code and status of its protocol.
+
+    `policy` is what denies the call, where the caller's own policies would allow it.
+    """
     ec2, query, modern, rest_status = REFUSALS[reason]
     service = _IAM_NAMES.get(call.service, call.service)
-    text = message or _MESSAGES[reason].format(
-        caller=call.caller, service=service, operation=call.operation, region=call.region
-    )
+    worded = f"{_DENIED_BY}{policy}" if policy else _MESSAGES[reason]
+    text = message or worded.format(caller=call.caller, service=service, operation=call.operation, region=call.region)
     status, code = ec2 if call.protocol == "ec2" else query
     if call.protocol == "json":
         status = modern[0]

@@ -36,7 +36,8 @@ class Figure:
 
 
 _DISKS = "device=~'[sv]d[a-z]+|xvd[a-z]+|nvme[0-9]+n[0-9]+'"
-_NICS = "device=~'e(n[^i]|th)[^.]*'"
+_CARDS = "e(n[^i]|th)[^.]*"
+_NICS = f"device=~'{_CARDS}'"
 _ROOT = "{mountpoint='/'}"
 _ROOT_FREE = "{mountpoint='/',state='free'}"
 
@@ -68,8 +69,8 @@ EXPRESSIONS: dict[str, Figure] = {
         ("disk_write", 1e3, 2e8, f"sum (rate(node_disk_written_bytes_total{{{_DISKS}}}[5m]))"),
         ("disk_read_ops", 0, 900, f"sum (rate(node_disk_reads_completed_total{{{_DISKS}}}[5m]))"),
         ("disk_write_ops", 1, 2e3, f"sum (rate(node_disk_writes_completed_total{{{_DISKS}}}[5m]))"),
-        ("network_in", 1e3, 1e8, "sum (rate(node_network_receive_bytes_total{device=~'e(n[^i]|th)[^.]*'}[5m]))"),
-        ("network_out", 1e3, 2e8, "sum (rate(node_network_transmit_bytes_total{device=~'e(n[^i]|th)[^.]*'}[5m]))"),
+        ("network_in", 1e3, 1e8, f"sum (rate(node_network_receive_bytes_total{{{_NICS}}}[5m]))"),
+        ("network_out", 1e3, 2e8, f"sum (rate(node_network_transmit_bytes_total{{{_NICS}}}[5m]))"),
     ),
     **_understood(
         "opentelemetry",
@@ -97,8 +98,8 @@ EXPRESSIONS: dict[str, Figure] = {
         ("disk_write", 1e3, 2e8, f"512 / 300 * sum (sum_over_time(v_disk_stats_sectors_written{{{_DISKS}}}[5m]))"),
         ("disk_read_ops", 0, 900, f"1 / 300 * sum (sum_over_time(v_disk_stats_read{{{_DISKS}}}[5m]))"),
         ("disk_write_ops", 1, 2e3, f"1 / 300 * sum (sum_over_time(v_disk_stats_writes_completed{{{_DISKS}}}[5m]))"),
-        ("network_in", 1e3, 1e8, "sum (rate(v_nic_bytes_rx{nic=~'e(n[^i]|th)[^.]*'}[5m]))"),
-        ("network_out", 1e3, 2e8, "sum (rate(v_nic_bytes_tx{nic=~'e(n[^i]|th)[^.]*'}[5m]))"),
+        ("network_in", 1e3, 1e8, f"sum (rate(v_nic_bytes_rx{{nic=~'{_CARDS}'}}[5m]))"),
+        ("network_out", 1e3, 2e8, f"sum (rate(v_nic_bytes_tx{{nic=~'{_CARDS}'}}[5m]))"),
     ),
     **_understood(
         "blackbox_exporter",

@@ -115,13 +115,11 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
     ),
 }
 
-BY_ORGANIZATION = "in the organization's service control policy"
-"""What a message says where no policy of the account itself would help, as where an organization denies a region."""
-
 # Policies that AWS names where they decide, whatever the role's own allow (IAM user guide: troubleshoot access denied
 # error messages) -> where the action is to be allowed.
 _POLICIES: Mapping[str, str] = {
-    "service control policy": f"{BY_ORGANIZATION}, or leave {{region}} out of `regions` in the customers file",
+    "service control policy": "in the organization's service control policy, or leave {region} out of `regions` in the "
+    "customers file",
     "resource control policy": "in the organization's resource control policy",
     "permissions boundary": "in the role's permissions boundary",
     "VPC endpoint policy": "in the policy of the VPC endpoint that this host goes through",
@@ -189,6 +187,10 @@ class UnreachableError(CloudError):
 
 class NotOfferedError(CloudError):
     """A call that the service does not have in a region or partition, where it is older than elsewhere."""
+
+
+class DeniedByOrganizationError(CloudError):
+    """A call that no policy of the account itself could allow, as in a region that an organization denies."""
 
 
 class SessionRefusedError(CloudError):
@@ -271,7 +273,8 @@ def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
     remedy = remedy.format(action=action[1] if action else iam_action(service, operation), where=where)
     quoted = "" if cause is Cause.AUTH else shortened(text.partition("Encoded authorization")[0])
     what = f"{code}: {quoted}" if quoted else code
-    return CloudError(cause, f"{service}.{operation} in {region}: {what}. {remedy}")
+    raised = DeniedByOrganizationError if "service control policy" in text else CloudError
+    return raised(cause, f"{service}.{operation} in {region}: {what}. {remedy}")
 
 
 def _is_of_the_clock(text: str, date: object) -> bool:

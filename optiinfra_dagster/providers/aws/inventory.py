@@ -15,7 +15,7 @@ from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws import tags
 from optiinfra_dagster.providers.aws.client import Account, forget, open_account
 from optiinfra_dagster.providers.aws.errors import (
-    BY_ORGANIZATION,
+    DeniedByOrganizationError,
     NotOfferedError,
     SessionRefusedError,
     UnreachableError,
@@ -50,7 +50,9 @@ class _Run:
     dead: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _accepted: dict[str, bool] = field(default_factory=dict)
-    _silent: dict[tuple[str, str], UnreachableError] = field(default_factory=dict)  # by service and region
+    # Hosts that did not answer, by service and region; None where the region does not have the service.
+    _silent: dict[tuple[str, str], UnreachableError | None] = field(default_factory=dict)
+    _denied: dict[str, list[Problem]] = field(default_factory=dict)  # by the organization, in each region
 
     def open(self) -> None:
         """Enter the account, find its regions, and make one first listing alone.
@@ -99,6 +101,7 @@ class _Run:
         except CloudError as error:
             if error.cause is not Cause.AUTH:
                 problem(error.cause, f"{error} ({len(resources)} listed before)" if resources else str(error))
+                self._note_denied(error, problems[-1])
             elif self._accepts_elsewhere(region, error):
                 problems.append(Problem(self.config.account_id, region, "", Cause.CONFIG, region_refused(region)))
         return Inventory(list(resources.values()), problems)
@@ -110,17 +113,18 @@ class _Run:
         """
         host, answered = (listing.service, region), False
         if host in self._silent:
-            raise self._silent[host]
+            if error := self._silent[host]:
+                raise error
+            return
         try:
             with account.call(listing.service, region, self.meter, until=self.until) as client:
                 for item in listing.items(client):
                     answered = True
                     yield item
         except UnreachableError as error:
-            if not answered and not account.offers(*host):
-                return
-            self._silent[host] = error
-            raise
+            self._silent[host] = error if answered or account.offers(*host) else None
+            if self._silent[host]:
+                raise
         except NotOfferedError:
             if answered or listing.service == LISTINGS[0].service:  # without EC2, it is no region of AWS
                 raise
@@ -156,14 +160,14 @@ class _Run:
         if self.account is not None:
             forget(self.account)
 
+    def _note_denied(self, error: CloudError, problem: Problem) -> None:
+        if isinstance(error, DeniedByOrganizationError):
+            self._denied.setdefault(problem.region, []).append(problem)
+
     def problems(self) -> Iterator[Problem]:
         """The problems; what an organization denies in a region is one, however many kinds that costs."""
-        denied: dict[str, list[Problem]] = {}
         for problem in self.inventory.problems:
-            if BY_ORGANIZATION in problem.message:
-                denied.setdefault(problem.region, []).append(problem)
-        for problem in self.inventory.problems:
-            alike = denied.get(problem.region, [])
+            alike = self._denied.get(problem.region, [])
             if len(alike) < 2 or problem not in alike:
                 yield problem
             elif problem is alike[0]:
@@ -187,7 +191,7 @@ def enabled_regions(account: Account, meter: Meter, until: float | None = None) 
     except CloudError as error:
         if error.cause is not Cause.PERMISSION:
             raise
-        what = f"name the account's `regions` in the customers file, or heal this: {error}"
+        what = f"name the account's `regions` in the customers file, or allow the call: {error}"
         raise CloudError(error.cause, what) from None
     names = set(as_texts([region.get("RegionName") for region in regions]))
     if not names:  # none at all would pass for an account in which nothing runs

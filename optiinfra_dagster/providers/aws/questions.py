@@ -77,13 +77,17 @@ class Question(metric_questions.Question):
     def queries(self) -> Iterator[dict[str, Any]]:
         """A query for each statistic, still without an id; of a metric of several parts, for each of each part."""
         metric = self.metric
-        own = self.kind.dimensions_of(self.resource, metric, self.name)
-        for dimensions in (
-            [self.dimensions] if self.dimensions else [[*own, *part] for part in further_dimensions(metric)]
-        ):
+        for dimensions in self._parts():
             named = {"Namespace": metric.namespace, "MetricName": metric.api_metric, "Dimensions": dimensions}
             for statistic in metric.statistics:
                 yield {"MetricStat": {"Metric": named, "Period": metric.period, "Stat": statistic}}
+
+    def _parts(self) -> list[list[dict[str, str]]]:
+        """The dimensions of each part of the metric."""
+        if self.dimensions:
+            return [self.dimensions]
+        own = self.kind.dimensions_of(self.resource, self.metric, self.name)
+        return [[*own, *further] for further in further_dimensions(self.metric)]
 
     def without_points(self) -> tuple[CoverageState, str]:
         """State and reason where points are missing without an error; metrics of an agent or add-on lack it."""

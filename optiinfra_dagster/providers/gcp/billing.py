@@ -239,7 +239,7 @@ class _Reading:
         )
 
     def _charge(self, row: Mapping[str, Any]) -> Charge:
-        service, cost_type = row["service"] or "Google Cloud", row["cost_type"].replace(" ", "_") or "regular"
+        service, cost_type = row["service"] or "Google Cloud", (row["cost_type"] or "regular").replace(" ", "_")
         resource, by = match(self.matcher, row["project"], row["resource_id"], row["resource_name"])
         period = _month(row["invoice_month"])
         named = "" if by == "id" else row["resource_id"] or row["resource_name"]

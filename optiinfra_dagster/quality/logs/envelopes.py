@@ -2,9 +2,9 @@
 
 OTLP/JSON (`resourceSpans`, `resourceLogs`: https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding), as a
 collector's file and S3 exporters write it, or with the names and base64 ids that protobuf gives its JSON; an SDK's
-console exporter; the columns of the collector's ClickHouse
-exporter; Phoenix's spans, of its API and its data frames; MLflow's traces; Jaeger's; the tables of Azure's Application
-Insights, as its diagnostic settings and its workspace export them.
+console exporter; the columns of the collector's ClickHouse exporter; Phoenix's spans, of its API and its data frames;
+MLflow's traces; Jaeger's; the tables of Azure's Application Insights, as its diagnostic settings and its workspace
+export them.
 """
 
 from __future__ import annotations

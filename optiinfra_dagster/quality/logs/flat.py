@@ -201,10 +201,12 @@ def _fill_from_bodies(call: Call, record: Mapping[str, Any]) -> None:
 
 def _count_tokens(call: Call, record: Mapping[str, Any], told: Mapping[str, Any], beside: Mapping[str, Any]) -> None:
     """The tokens as the record tells them, else its usage or that of the answer, else the answer itself."""
-    usage = next((body for held in (record, told, beside) for key in USAGE if (body := body_of(held.get(key)))), {})
-    usage = {**body_of(usage.get("tokens")), **usage}
-    sources = ((record, PROMPT_TOKENS, RESPONSE_TOKENS), (usage, PROMPT_USAGE, RESPONSE_USAGE))
-    for held, asked, answered in (*sources, (told, PROMPT_TOKENS, RESPONSE_TOKENS)):
+    usages = [body for held in (record, told, beside) for key in USAGE if (body := body_of(held.get(key)))]
+    for held, asked, answered in (
+        (record, PROMPT_TOKENS, RESPONSE_TOKENS),
+        *(({**body_of(usage.get("tokens")), **usage}, PROMPT_USAGE, RESPONSE_USAGE) for usage in usages),
+        (told, PROMPT_TOKENS, RESPONSE_TOKENS),
+    ):
         call.prompt_tokens = first(held, asked) if call.prompt_tokens is None else call.prompt_tokens
         call.response_tokens = first(held, answered) if call.response_tokens is None else call.response_tokens
 
