@@ -22,10 +22,10 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.providers.object_storage.store import GoneError
 from optiinfra_dagster.quality import digests
+from optiinfra_dagster.quality.bedrock_bodies import LargeBodies
 from optiinfra_dagster.quality.counts import LOOKED_AT, Filter, Sight, SourceCounts
 from optiinfra_dagster.quality.digests import Contents, Reading
 from optiinfra_dagster.quality.interactions import BadLine, Item, LogRecord, Reason
-from optiinfra_dagster.quality.large_bodies import LargeBodies
 from optiinfra_dagster.quality.listing import FileListing, Location, is_hidden, newest
 from optiinfra_dagster.quality.logs.reader import read_file
 from optiinfra_dagster.storage.log_files import ReadFile, keep_files, load_files

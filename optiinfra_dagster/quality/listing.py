@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from optiinfra_dagster.model.errors import ConfigError
-from optiinfra_dagster.quality.large_bodies import is_body
+from optiinfra_dagster.quality.bedrock_bodies import is_body
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.object_storage.store import File, Store

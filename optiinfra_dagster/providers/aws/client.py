@@ -145,7 +145,7 @@ class Account:
         return accepted
 
     def offers(self, service: str, region: str) -> bool:
-        """False where a host cannot be reached because a region does not have the service, as not each has MemoryDB."""
+        """False for a service that a region does not have, as not each has MemoryDB; asked where a host is silent."""
         return self._sdk.offers(service, region, self.partition)
 
     def identity(self, meter: Meter) -> str:

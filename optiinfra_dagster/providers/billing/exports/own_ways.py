@@ -48,7 +48,7 @@ class Amortization:
         self.has_discounts = False  # as lines of a report
 
     def of_report(self, held: ColumnChunks, amounts: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
-        """CUR: the amortized cost, by the formula of the CUR queries of AWS' Well-Architected Labs, and prices.
+        """CUR: the effective cost, amortized as the CUR queries of AWS' Well-Architected Labs do; and list costs and uses.
 
         A negation takes back what was charged by demand for what a savings plan covers, and neither what that is worth
         nor what was used.
@@ -177,7 +177,7 @@ def of_usage(codes: Mapping[str, Any], words: Mapping[str, Words]) -> Any:
 def known_costs(
     layout: formats.Format, amounts: Mapping[str, pa.Array], codes: Mapping[str, Any], words: Mapping[str, Words]
 ) -> dict[str, pa.Array]:
-    """The costs of rows beside what was charged, as they are known.
+    """The effective, list and contracted costs of rows, unknown where the export writes 0 because it knows none.
 
     Cost Management writes 0 for costs that it does not know: list and contracted costs of usage, and the effective cost
     of what was not used of a commitment. And its purchases of savings plans have an effective cost, which is counted
