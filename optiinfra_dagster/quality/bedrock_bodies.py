@@ -37,6 +37,9 @@ class LargeBodies:
         self._store = store
         self._files = {found[0]: file for file in files if (found := _BODY.search(file.key))}
 
+    def __len__(self) -> int:
+        return len(self._files)
+
     def __call__(self, address: str) -> Any:
         """The body at an address such as `s3://bucket/key`; None where it is not there or is no JSON.
 

@@ -48,7 +48,7 @@ class Amortization:
         self.has_discounts = False  # as lines of a report
 
     def of_report(self, held: ColumnChunks, amounts: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
-        """CUR: the effective cost, amortized as the CUR queries of AWS' Well-Architected Labs do; and list costs and uses.
+        """CUR: the effective cost, amortized as AWS' Well-Architected Labs do it, and list costs and uses.
 
         A negation takes back what was charged by demand for what a savings plan covers, and neither what that is worth
         nor what was used.
