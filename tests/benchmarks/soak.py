@@ -124,6 +124,7 @@ class Soak:
     notes: list[str] = field(default_factory=list)
     rounds_before: int = 0  # of the sensors, when it was waited last
     powered: datetime | None = None  # when there was power again
+    mended: datetime | None = None  # when the customers file was right again
     deaths: int = 0  # of a daemon or a code server by itself
     cpu: float = 0.0  # of processes that have ended
     spoilt: tuple[int, int] = (0, 0)
@@ -311,6 +312,7 @@ class Soak:
         self.customers.write(path, broken=True)
         self.pass_to(self.site.clock.now() + 7 * MINUTE)
         self.customers.write(path)
+        self.mended = self.site.clock.now()
 
     def outage(self) -> None:
         """One cloud answers nothing for two windows; then a backfill is asked for beside the repair."""
@@ -537,12 +539,18 @@ class Findings:
         if "power_cut" in happened:
             # A run that was starting fails after Dagster's 300 s, and as the daemon may be up before the code server,
             # Dagster may be unable to try it once more: its job is failing until its next run has ended.
-            most.update(f"run_failing////{job}" for job in (*map(collection_job, self.soak.plan.clouds), READERS_JOB))
+            most.update(self.jobs())
+        if "broken_file" in happened:
+            most.update(self.jobs())  # a run that was asked for before reads the broken file as it begins
         for provider in self.soak.plan.clouds:
             if any(text.endswith(f"outage of {provider}") for text in self.soak.happened):
                 # All of it fails for half an hour, or longer where something else comes on top.
                 most.update({f"late//{provider}/{family}/": 1 for family in FAMILIES})
         return least, most, open_
+
+    def jobs(self) -> list[str]:
+        """The incident of each job that fails."""
+        return [f"run_failing////{job}" for job in (*map(collection_job, self.soak.plan.clouds), READERS_JOB)]
 
     def alerts(self) -> None:
         """Each incident that had to be told was told once when it began and once when it was over, and no other."""
@@ -553,10 +561,12 @@ class Findings:
         for one in told:
             of["/".join(one[name] for name in ("kind", "customer", "provider", "family", "subject"))].append(one)
         least, most, open_ = self.expected()
-        powered = self.soak.powered or FIRST
+        spans = [(moment - before, moment + after) for moment, before, after in (
+                     (self.soak.powered, 0 * MINUTE, 10 * MINUTE), (self.soak.mended, 8 * MINUTE, 2 * MINUTE)
+                 ) if moment]  # fmt: skip
         for one in (one for one in told if one["kind"] == "run_failing"):
-            if not powered <= datetime.fromisoformat(one["since"]) <= powered + 10 * MINUTE:
-                self.say(f"alerts: not of the power cut: {one['text'][:160]}")
+            if not any(begin <= datetime.fromisoformat(one["since"]) <= end for begin, end in spans):
+                self.say(f"alerts: of neither the power cut nor the broken file: {one['text'][:160]}")
         for key in sorted(of.keys() | most.keys()):
             phases = [one["phase"] for one in of[key]]
             begun = len({one["since"] for one in of[key]})
