@@ -41,7 +41,8 @@ _ALTER_SECONDS = 60.0
 _ENGINE = re.compile(r"\bENGINE = (Replacing)?MergeTree(?:\((\w*)\))?")
 _WINDOW = re.compile(r"\bnon_replicated_deduplication_window = (\d+)")
 _NAMED = re.compile(
-    r"^(?:CREATE (?:OR REPLACE )?(?:TABLE|VIEW)(?: IF NOT EXISTS)?|DROP (?:TABLE|VIEW)(?: IF EXISTS)?|ALTER TABLE) \w+"
+    r"^(?:CREATE (?:OR REPLACE )?(?:TABLE|VIEW)(?: IF NOT EXISTS)?|DROP (?:TABLE|VIEW)(?: IF EXISTS)?|ALTER TABLE"
+    r"|EXCHANGE TABLES \w+ AND) \w+"
 )
 
 
@@ -66,8 +67,8 @@ def _replicated(found: re.Match[str], path: str) -> str:
     return f"ENGINE = Replicated{found[1] or ''}MergeTree{f'({arguments})' if arguments else ''}"
 
 
-def run(client: Client, topology: Topology, statement: str) -> None:
-    """Run a statement on every replica.
+def run(client: Client, topology: Topology, statement: str, more: Mapping[str, int] | None = None) -> None:
+    """Run a statement on every replica, with `more` settings.
 
     A table takes an ALTER only when this replica has applied the ones before, which one with `alter_sync = 0` did not
     wait for: it is then sent again.
@@ -78,7 +79,7 @@ def run(client: Client, topology: Topology, statement: str) -> None:
     from clickhouse_connect.driver.exceptions import DatabaseError
 
     until = time.monotonic() + _ALTER_SECONDS
-    settings = dict(REPLICATED_SETTINGS) if topology.is_replicated else None
+    settings = {**(more or {}), **(REPLICATED_SETTINGS if topology.is_replicated else {})}
     while True:
         try:
             client.command(rendered(statement, topology), settings=settings)

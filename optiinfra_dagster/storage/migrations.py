@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model.errors import StorageError
-from optiinfra_dagster.storage import as_of_views, ddl, reader_tables
+from optiinfra_dagster.storage import as_of_views, ddl, reader_tables, sort_keys
 from optiinfra_dagster.storage.database import DATABASE, use_database
 from optiinfra_dagster.storage.replicas import caught_up, everywhere
 from optiinfra_dagster.storage.sql import SQL, statements_of
@@ -190,7 +190,7 @@ def migrate(
         migrations: in order.
         alone: nobody else can be migrating, since the caller has the lock of an embedded engine.
         topology: what the server is; None to ask it.
-        say: told when this waits for another migration.
+        say: told when this waits for another migration, and how far one is that takes long.
 
     Raises:
         StorageError: an applied file was edited, the tables were made by a newer version, the lock was lost, a
@@ -214,7 +214,7 @@ def migrate(
         for migration in pending:
             for statement in migration.repeatable:
                 renew()
-                ddl.run(client, topology, statement)
+                _run(client, topology, statement, renew, say)
             if migration is not pending[-1]:
                 renew()
                 _record(client, topology, migration)
@@ -234,6 +234,15 @@ def migrate(
             renew()
             _record(client, topology, pending[-1])
     return done
+
+
+def _run(
+    client: Client, topology: Topology, statement: str, renew: Callable[[], None], say: Callable[[str], None]
+) -> None:
+    if change := sort_keys.change_of(statement):
+        sort_keys.change(client, topology, *change, renew, say)
+    else:
+        ddl.run(client, topology, statement)
 
 
 def _record(client: Client, topology: Topology, migration: Migration) -> None:

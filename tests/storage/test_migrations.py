@@ -73,6 +73,7 @@ FROZEN = {
     "033_superseded": "ef31049d542d048e346e2bba43ea309851be9b0545718ab1857d93b4b11f1022",
     "034_feedback": "bf1cf2a3b729cfe4d101aa8ac669cfd39d3f1acbf8b4060ada9c4d6d264de5a7",
     "035_ledger_first": "1d18ea8301bf714f74be7b9b89d72da727a71a54225a4dc73cf3ce20715f297f",
+    "036_days_together": "342efd96562902f56b5f32b4b60110b2eda55da7336db9ede1bc1808ce71cbdf",
 }
 
 ARROW_TYPES = {

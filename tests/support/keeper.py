@@ -100,7 +100,7 @@ def refused(port: int, statements: list[tuple[str, str]], folder: Path) -> tuple
 
 
 def _main(port: int, folder: Path) -> None:
-    """Run each CREATE TABLE of standard input, and have the others parsed; an engine has a process of its own."""
+    """Make and exchange the tables of standard input, and have the rest parsed; an engine has its own process."""
     import chdb
 
     config = folder / "config.xml"
@@ -112,7 +112,7 @@ def _main(port: int, folder: Path) -> None:
         try:
             if " ON CLUSTER " in statement:
                 engine.query(f"EXPLAIN AST {statement}", "Null")
-            if statement.startswith("CREATE TABLE"):
+            if statement.startswith(("CREATE TABLE", "EXCHANGE TABLES")):
                 engine.query(f"CREATE DATABASE IF NOT EXISTS {database}")
                 engine.query(f"USE {database}")
                 engine.query(re.sub(r" ON CLUSTER '\w+'", "", statement, count=1))

@@ -57,6 +57,7 @@ _INSERT_SELECT = re.compile(
 _DDL = re.compile(_COMMENTS + rb"(?:CREATE|DROP|ALTER|RENAME|EXCHANGE)\b", _FLAGS)
 _OF_DATABASE = re.compile(_COMMENTS + rb"(?:CREATE|DROP)\s+DATABASE\b", _FLAGS)
 _OF_TABLE = re.compile(_COMMENTS + rb"(?:CREATE|ALTER|DROP)\s+TABLE\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?" + _NAME, _FLAGS)
+_EXCHANGE = re.compile(_COMMENTS + rb"EXCHANGE\s+TABLES\s+(?P<one>\w+)\s+AND\s+(?P<other>\w+)", _FLAGS)
 _ON_CLUSTER = re.compile(rb"\s+ON\s+CLUSTER\s+(?:'[^']*'|`[^`]*`|\{?\w+\}?)", re.IGNORECASE)
 _ENGINE = re.compile(
     rb"(ENGINE\s*=\s*)(?:Replicated|Shared)(\w*MergeTree)(?:\(\s*'[^']*'\s*,\s*'[^']*'\s*(?:,\s*([^)]*))?\))?",
@@ -369,12 +370,27 @@ class Replicas:
                     else:
                         self._take_over(other, table)
             response = self._forward(replica, replicated)
+            if (exchanged := _EXCHANGE.match(text)) and response.status == 200:
+                self._exchange((database, exchanged["one"].decode()), (database, exchanged["other"].decode()))
             for other in range(len(self.servers)) if everywhere and response.status == 200 else ():
                 if other in self._down:
                     self._missed_ddl[other].append(replicated)
                 elif other != replica:
                     self._forward(other, replicated)
         return response
+
+    def _exchange(self, one: Table, two: Table) -> None:
+        """What is queued for two tables that changed names goes with them."""
+        writes: dict[int, tuple[Write, Table]] = {}
+        for queues in self._queues.values():
+            for table, other in ((one, two), (two, one)):
+                writes |= {id(write): (write, other) for write in queues[table]}
+            queues[one], queues[two] = queues[two], queues[one]
+        for write, table in writes.values():
+            text = write.request.statement
+            if found := _WRITE.match(text):
+                begin, end = found.span("table")
+                write.request = write.request.of(text[:begin] + table[1].encode() + text[end:])
 
     def _made_up(self, replica: int, text: bytes) -> bytes:
         """The statement with system tables that say what those of a cluster would."""
