@@ -61,6 +61,7 @@ def main() -> None:
             insert_rows,
             bytes_per_row,
             trends,
+            history,
             cost_readers,
             outlook,
             alarm,
@@ -447,6 +448,21 @@ def trends() -> None:
         costs = [cpu(lambda: rollups.refresh(clickhouse, hour)) for _ in range(ROUNDS)]
     line("bytes of the rollups of a series and day", size, None, "<= 1,000")
     line(f"CPU-s of trends from {read:,} rollups, all threads", min(costs), None, "<= 5")
+
+
+def history() -> None:
+    """The readers of a window beside ten times as much history in the same month."""
+    from tests.benchmarks import history as months
+
+    found = {}
+    for days in (3, 30):
+        with tempfile.TemporaryDirectory() as folder:
+            clickhouse = ClickHouse(f"chdb://{folder}/clickhouse")
+            with clickhouse.session():
+                rows = months.fill(clickhouse, days)
+                found[days] = min(months.refresh(clickhouse) for _ in range(ROUNDS)), rows
+    (few, before), (many, rows) = found[3], found[30]
+    line(f"CPU-s of 7 readers, {rows / 1e6:.0f} M points beside {before / 1e6:.0f} M", many, few, "<= 1.2")
 
 
 def cost_readers() -> None:

@@ -272,6 +272,8 @@ class Soak:
             if window + W + grace < moment:
                 # The runs of the newest one may be going, and may have stored some.
                 (self.lost if window > newest else self.perhaps_lost).add(window)
+            elif window + W + grace < moment + W:  # its repair comes after the newest one's runs, perhaps too late
+                self.perhaps_lost.add(window)
 
     def full_disk(self) -> None:
         """The disk fills up: first nearly, then wholly until three minutes after the next tick; then space is back."""
