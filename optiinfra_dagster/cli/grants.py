@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from optiinfra_dagster.config.server_url import read_server_url
 from optiinfra_dagster.config.wording import closest
 from optiinfra_dagster.model.errors import ConfigError, UsageError
 from optiinfra_dagster.providers.registry import load_customers
@@ -34,8 +34,8 @@ def tell_grants(settings: Settings, process: str | None, user: str, tell: Say) -
         )
     if process is None and user:
         raise UsageError(f"--user is of use with one role. Choose from {', '.join(grants.PROCESSES)}.")
-    url = urlsplit(settings.clickhouse_url.get_secret_value())
-    database = url.path.strip("/") if url.scheme != "chdb" else ""
+    url = settings.clickhouse_url.get_secret_value()
+    database = "" if url.startswith("chdb:") else read_server_url(url).database
     for one in [process] if process else grants.PROCESSES:
         _tell_statements(grants.of_process(one, database or DATABASE, user), tell)
 

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from optiinfra_dagster.config.variables import Variables, stripped
 from optiinfra_dagster.model.addresses import mail_address
-from optiinfra_dagster.model.hosts import safe_url_fault
+from optiinfra_dagster.model.hosts import has_control_character, safe_url_fault
 
 
 class AlertSettings(Variables):
@@ -57,19 +57,32 @@ class AlertSettings(Variables):
             raise ValueError(f"it {fault}")
         return value
 
+    @field_validator("alert_webhook_shape")
+    @classmethod
+    def _check_shape(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and "alert_webhook" in info.data and info.data["alert_webhook"] is None:
+            raise ValueError("there is no OPTIINFRA_ALERT_WEBHOOK that takes it")
+        return value
+
     @field_validator("alert_smtp")
     @classmethod
     def _check_smtp(cls, value: SecretStr | None) -> SecretStr | None:
         # No message here repeats any part of the URL, since what looks like a host may be a password.
         if value is None:
             return value
+        if has_control_character(value.get_secret_value()):
+            raise ValueError("it holds a control character")
         try:
             parts = urlsplit(value.get_secret_value())
-            host, _ = parts.hostname, parts.port
+            host, port = parts.hostname, parts.port
         except ValueError:
             raise ValueError("it is not a URL") from None
         if parts.scheme not in {"smtp", "smtps"} or not host:
             raise ValueError("it is not a URL of smtp or smtps and a host")
+        if port == 0:
+            raise ValueError("it names port 0")
+        if parts.password and not parts.username:
+            raise ValueError("it holds a password without a user")
         if parts.path.strip("/") or parts.query or parts.fragment:
             raise ValueError("it has something behind its host: write special characters as % codes")
         return value
@@ -79,6 +92,8 @@ class AlertSettings(Variables):
     def _check_sender(cls, value: str, info: ValidationInfo) -> str:
         if not value and info.data.get("alert_smtp") is not None:
             raise ValueError("it is needed with OPTIINFRA_ALERT_SMTP")
+        if value and "alert_smtp" in info.data and info.data["alert_smtp"] is None:
+            raise ValueError("there is no OPTIINFRA_ALERT_SMTP to send by")
         return mail_address(value) if value else value
 
     @field_validator("alert_mail_to", mode="before")

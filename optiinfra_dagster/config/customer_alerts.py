@@ -27,6 +27,8 @@ class CustomerAlerts(Section):
     def _check_somebody(self) -> CustomerAlerts:
         if self.webhook is None and not self.mail_to:
             raise problem("names nobody")
+        if self.shape is not None and self.webhook is None:
+            raise problem("has a shape, which is of use only with webhook", "Add webhook, or remove shape")
         return self
 
     @field_validator("mail_to")

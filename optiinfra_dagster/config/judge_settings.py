@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from optiinfra_dagster.config.variables import Variables, stripped
-from optiinfra_dagster.model.hosts import is_link_local, is_loopback
+from optiinfra_dagster.model.hosts import has_control_character, is_link_local, is_loopback
 
 
 def _read_price(value: object) -> object:
@@ -27,6 +27,8 @@ def _read_price(value: object) -> object:
 
 def _check_judge_url(value: str) -> str:
     """The URL of a judge's API, which is sent the key and interactions. The query is Azure's `api-version`."""
+    if has_control_character(value.strip()):
+        raise ValueError("it holds a control character")
     try:
         parts = urlsplit(value.strip())
         host, _ = parts.hostname or "", parts.port
@@ -40,7 +42,13 @@ def _check_judge_url(value: str) -> str:
         raise ValueError("its host is a link-local address, where clouds keep the credentials of this host")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("it is plain http to another machine, which would show the key to the network")
-    return parts._replace(path=parts.path.rstrip("/")).geturl()
+    if parts.query:
+        named = parse_qsl(parts.query)
+        if len(named) != len(parts.query.split("&")):
+            raise ValueError("its query holds a name without a value")
+        if len(named) != len(dict(named)):
+            raise ValueError("its query holds a name twice")
+    return parts._replace(path=parts.path.rstrip("/").removesuffix("/chat/completions")).geturl()
 
 
 class JudgeSettings(Variables):
@@ -102,6 +110,7 @@ class JudgeSettings(Variables):
     )
     second_judge_api_key: SecretStr | None = Field(
         default=None,
+        validate_default=True,
         alias="OPTIINFRA_SECOND_JUDGE_API_KEY",
         description="the key of the second judge at OPTIINFRA_SECOND_JUDGE_BASE_URL",
     )
@@ -172,7 +181,22 @@ class JudgeSettings(Variables):
     @field_validator("judge_base_url", "second_judge_base_url")
     @classmethod
     def _check_base_url(cls, value: str | None) -> str | None:
-        return None if value is None else _check_judge_url(value).removesuffix("/chat/completions")
+        return None if value is None else _check_judge_url(value)
+
+    @field_validator("judge_api_key", "second_judge_base_url", "second_judge_api_key")
+    @classmethod
+    def _check_of_use(cls, value: SecretStr | str | None, info: ValidationInfo) -> SecretStr | str | None:
+        needs = {"judge_api_key": "judge_base_url", "second_judge_base_url": "second_judge_model"}.get(
+            info.field_name or "", "second_judge_base_url"
+        )
+        if needs not in info.data:  # it is refused itself
+            return value
+        other = cls.model_fields[needs].alias
+        if value is not None and info.data[needs] is None:
+            raise ValueError(f"there is no {other} that it is of use to")
+        if value is None and needs == "second_judge_base_url" and info.data[needs] is not None:
+            raise ValueError(f"it is needed with {other}")
+        return value
 
     @field_validator("groq_api_key", "judge_api_key", "second_judge_api_key", mode="before")
     @classmethod

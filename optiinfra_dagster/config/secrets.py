@@ -322,9 +322,13 @@ class Endpoint(DeferredValue):
         name, text = _literal_or_env(value, "url") or (None, None)
         if not isinstance(text, str):
             raise problem("is neither a URL nor a reference to one", HOW_TO_POINT)
-        if name == "url" and (fault := _endpoint_fault(text)):
+        if name == "url" and (fault := cls._fault(text)):
             raise problem(fault, HOW_TO_POINT)
         return {name: text}
+
+    @classmethod
+    def _fault(cls, url: str) -> str | None:
+        return _endpoint_fault(url)
 
     def resolve(self) -> str:
         """The URL.
@@ -338,9 +342,18 @@ class Endpoint(DeferredValue):
         if self.url is not None:
             return self.url
         url = _from_env(self.env or "")
-        if fault := _endpoint_fault(url):
+        if fault := self._fault(url):
             raise _LookupFailedError(f"the URL in the environment variable {self.env} {fault}", HOW_TO_POINT)
         return url
+
+
+class HostEndpoint(Endpoint):
+    """An endpoint without a path, since what is called there has none, such as gRPC."""
+
+    @classmethod
+    def _fault(cls, url: str) -> str | None:
+        has_path = not _endpoint_fault(url) and urlsplit(url).path.strip("/")
+        return "has a path, which is not used: gRPC has none" if has_path else _endpoint_fault(url)
 
 
 class CredentialsFile(DeferredValue):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from optiinfra_dagster.model.hosts import has_control_character
+
 PORTS = {"http": 8123, "https": 8443}
 
 
@@ -37,21 +39,28 @@ def read_server_url(url: str) -> ServerUrl:
     Raises:
         ValueError: it is none; the message repeats no part of it.
     """
+    if has_control_character(url):
+        raise ValueError("it holds a control character")
     try:
         parts = urlsplit(url)
         user, password = parts.username, parts.password
         names = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+        ports = [PORTS.get(parts.scheme, 0) if one.port is None else one.port for one in names]
         hosts = tuple(
-            Host(one.hostname or "", one.port or PORTS.get(parts.scheme, 0), one.netloc.lower()) for one in names
+            Host(one.hostname or "", port, one.netloc.lower()) for one, port in zip(names, ports, strict=True)
         )
     except ValueError:
         raise ValueError("it is not a URL") from None
     if not all(host.name for host in hosts):
         raise ValueError("it names no host")
+    if "," in parts.netloc.rpartition("@")[0].partition("@")[2]:
+        raise ValueError("it holds several @: user and password stand before the first host only, with %40 for an @")
+    if 0 in ports:
+        raise ValueError("it names port 0")
     return ServerUrl(
         parts.scheme,
         tuple(dict.fromkeys(hosts)),
         unquote(user or "default"),
         unquote(password or ""),
-        parts.path.strip("/"),
+        unquote(parts.path.strip("/")),
     )

@@ -24,7 +24,7 @@ from pydantic import (
 
 from optiinfra_dagster.config.alert_settings import AlertSettings
 from optiinfra_dagster.config.judge_settings import JudgeSettings
-from optiinfra_dagster.config.proxies import settle_proxies
+from optiinfra_dagster.config.proxies import foreign_proxy, settle_proxies
 from optiinfra_dagster.config.replication import Replication  # noqa: TC001 - pydantic resolves the field
 from optiinfra_dagster.config.retention import Retention, read_keeping
 from optiinfra_dagster.config.server_url import read_server_url
@@ -209,9 +209,12 @@ class Settings(JudgeSettings, AlertSettings):
         except ValueError:
             raise ValueError("it is not a URL") from None
         if parts.scheme == "chdb":
+            if not value.get_secret_value().startswith("chdb:"):
+                raise ValueError("its scheme is not in small letters")
             # To the client, chdb://folder/more is the folder ./folder with the database more, and chdb://memory or no
             # path is an engine that forgets everything when it is closed.
-            if parts.netloc or not parts.path.strip("/"):
+            absolute = value.get_secret_value().startswith("chdb:///")
+            if not absolute or not parts.path.strip("/"):
                 raise ValueError("its folder must be absolute, which takes three slashes")
             if parts.query or parts.fragment:
                 raise ValueError("its folder may not hold ? or #")
@@ -227,6 +230,8 @@ class Settings(JudgeSettings, AlertSettings):
         if parts.fragment or "@" in parts.path + parts.query:
             # http://me:1/x@host parses as the host `me` and a path that holds the rest of the password.
             raise ValueError("it holds a special character as it is")
+        if parts.query:
+            raise ValueError("it holds a query, of which nothing is used: https is TLS, the database follows the host")
         if "/" in server.database:
             raise ValueError("what is behind its host is not one name of a database")
         if any(is_link_local(host.name) for host in server.hosts):
@@ -272,6 +277,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     if environ is None:
         settle_proxies(os.environ)
+    refused_proxy = foreign_proxy(os.environ) if environ is None else ""
     environment = {name: value for name, value in (os.environ if environ is None else environ).items() if value.strip()}
     misspelt = [f"There is no setting {name}{near}. Correct or unset it." for name, near in _misspelt(environment)]
     try:
@@ -279,6 +285,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         mistakes = error.errors(include_url=False, include_input=False)
     else:
+        if refused_proxy and not settings.uses_demo:  # the lab is on this machine
+            misspelt.append(refused_proxy)
         if misspelt:
             raise ConfigError("\n".join(misspelt))
         return settings

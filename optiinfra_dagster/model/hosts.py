@@ -39,6 +39,11 @@ def is_plain_loopback(url: str | None) -> bool:
     return parts.scheme == "http" and is_loopback(parts.hostname)
 
 
+def has_control_character(url: str) -> bool:
+    """True for a URL that is not read as it is written: urlsplit drops line breaks and tabs without a word."""
+    return re.search(r"[\x00-\x1f\x7f]", url) is not None
+
+
 def safe_url_fault(url: str) -> str | None:
     """What is wrong with a URL that a message is sent to, or None: it must be https, or plain http of this machine."""
     if not url.isascii() or re.search(r"[\x00-\x20\x7f]", url):
@@ -50,4 +55,8 @@ def safe_url_fault(url: str) -> str | None:
         return "is not a URL"
     if not host or not (parts.scheme == "https" or is_plain_loopback(url)):
         return "is not an https URL"
+    if "@" in parts.netloc:
+        return "holds a user name or password, which is not sent"
+    if parts.fragment:
+        return "has a # part, which is never sent"
     return "is of a link-local host, which answers with the keys of this host" if is_link_local(host) else None

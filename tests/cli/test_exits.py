@@ -26,7 +26,7 @@ from optiinfra_dagster.config.proxies import SPARED, settle_proxies
 from optiinfra_dagster.config.settings import DEMO_CUSTOMERS, load_settings
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.errors import CloudError, OptiInfraError, StorageError
+from optiinfra_dagster.model.errors import CloudError, ConfigError, OptiInfraError, StorageError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.gcp.account import GcpAccount
 from optiinfra_dagster.providers.gcp.monitoring import open_monitoring
@@ -499,6 +499,8 @@ def test_every_sdk_takes_the_proxy_to_the_clouds(
         ({"http_proxy": "http://p:1", "no_proxy": "a, b"}, None, ",".join(["a", "b", *SPARED])),
         ({"ALL_PROXY": "http://p:1", "NO_PROXY": "localhost"}, "http://p:1", ",".join(SPARED)),
         ({"ALL_PROXY": "socks5://p:1"}, None, ",".join(SPARED)),
+        ({"HTTPS_PROXY": "p:1"}, "http://p:1", ",".join(SPARED)),
+        ({"ALL_PROXY": "me:pw@p:1"}, "http://me:pw@p:1", ",".join(SPARED)),
         ({"HTTPS_PROXY": "http://p:1", "https_proxy": "http://q:1", "NO_PROXY": "*"}, "http://q:1", "*"),
     ],
 )
@@ -509,3 +511,31 @@ def test_the_environment_is_made_to_say_what_every_sdk_reads(
         settle_proxies(environ)
         assert environ.get("https_proxy") == https
         assert environ.get("no_proxy", environ.get("NO_PROXY")) == spared
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALL_PROXY", "socks5://me:s3cr3t@p:1"), ("https_proxy", "socks5h://p:1"), ("HTTPS_PROXY", "ftp://p")],
+)
+def test_a_proxy_that_not_every_sdk_can_use_is_refused_for_real_clouds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    for one in PROXIES:
+        monkeypatch.setenv(one, "")
+    monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    assert load_settings().uses_demo  # the lab is on this machine
+    monkeypatch.setenv("OPTIINFRA_CUSTOMERS", "customers.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert str(caught.value) == (
+        f"{name} names a proxy that is not of the scheme http or https, which not every cloud's client can use. Name "
+        "an HTTP proxy in HTTPS_PROXY, or unset it."
+    )
+
+
+def test_a_proxy_of_https_goes_before_one_of_another_scheme_for_all() -> None:
+    environ = {"HTTPS_PROXY": "http://p:1", "ALL_PROXY": "socks5://p:2", "all_proxy": "socks5://p:2"}
+    settle_proxies(environ)
+    assert environ["https_proxy"] == "http://p:1"
+    assert not {"ALL_PROXY", "all_proxy"} & set(environ)  # httpx would refuse to begin

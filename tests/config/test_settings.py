@@ -196,6 +196,15 @@ def test_a_bad_value_is_named_with_its_variable_and_the_remedy(name: str, value:
         ("https://me:hunter2@db1:8443,/db", "names no host"),
         ("https://me:hunter2@db1:8443,db2:port/db", "not a URL"),
         ("https://me:a,hunter2/x@db1:8443/db", "not a URL"),
+        ("http://me:hunter2@127.0.0.1:8123/db?password=hunter2", "it holds a query"),
+        ("https://me:hunter2@host:8443/db?secure=1&compress=lz4", "it holds a query"),
+        ("https://host:8443?database=hunter2", "it holds a query"),
+        ("https://me:hunter2@db1:8443,me:hunter2@db2:8443/db", "stand before the first host only"),
+        ("https://me:hunter2@host:0/db", "port 0"),
+        ("https://me:hunt\ter2@host/db", "control character"),
+        ("chdb:/hunter2", "three slashes"),
+        ("chdb:hunter2", "three slashes"),
+        ("CHDB:///hunter2", "small letters"),
     ],
 )
 def test_a_bad_clickhouse_url_is_explained_without_showing_it(url: str, reason: str) -> None:
@@ -213,6 +222,58 @@ def test_several_replicas_are_named_by_one_url() -> None:
     assert [(host.name, host.port) for host in server.hosts] == [("db1", 8444), ("::1", 8443), ("db2", 8443)]
     assert (server.user, server.password, server.database) == ("me", "a,b", "metrics")
     assert server.place == "https://db1:8444,[::1],db2"
+
+
+def test_special_characters_of_a_url_are_read_from_their_codes() -> None:
+    server = read_server_url("HTTPS://m%40e:p%2Fq%23@db1/my%20metrics/")
+    assert (server.scheme, server.user, server.password, server.database) == ("https", "m@e", "p/q#", "my metrics")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("OPTIINFRA_ALERT_SMTP", "smtp://me:hunter2@host:0", "port 0"),
+        ("OPTIINFRA_ALERT_SMTP", "smtp://:hunter2@host", "a password without a user"),
+        ("OPTIINFRA_ALERT_SMTP", "smtp://me:hun\nter2@host", "control character"),
+        ("OPTIINFRA_ALERT_SMTP", "smtp://me:hunter2@host?tls=no", "something behind its host"),
+        ("OPTIINFRA_ALERT_WEBHOOK", "https://me:hunter2@host/hook", "holds a user name or password"),
+        ("OPTIINFRA_ALERT_WEBHOOK", "https://host/hook#hunter2", "has a # part, which is never sent"),
+        ("OPTIINFRA_HEARTBEAT_URL", "https://me:hunter2@host/ping", "holds a user name or password"),
+        ("OPTIINFRA_HEARTBEAT_URL", "https://host/ping#hunter2", "has a # part, which is never sent"),
+        ("OPTIINFRA_JUDGE_BASE_URL", "https://host/v1?api-version&hunter2", "without a value"),
+        ("OPTIINFRA_JUDGE_BASE_URL", "https://host/v1?key=hunter2&api-version=", "without a value"),
+        ("OPTIINFRA_JUDGE_BASE_URL", "https://host/v1?v=1&v=2", "twice"),
+        ("OPTIINFRA_JUDGE_BASE_URL", "https://host/v1\t/hunter2", "control character"),
+        ("GROQ_BASE_URL", "https://host/v1?api-version=1", "not a URL of scheme, host and path"),
+    ],
+)
+def test_a_part_of_a_url_that_would_be_ignored_is_refused(name: str, value: str, reason: str) -> None:
+    message = fault(name, value)
+    assert reason in message.splitlines()[0]
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("environment", "name", "reason"),
+    [
+        ({"OPTIINFRA_ALERT_WEBHOOK_SHAPE": "slack"}, "OPTIINFRA_ALERT_WEBHOOK_SHAPE", "no OPTIINFRA_ALERT_WEBHOOK"),
+        ({"OPTIINFRA_ALERT_MAIL_FROM": "a@x.example"}, "OPTIINFRA_ALERT_MAIL_FROM", "no OPTIINFRA_ALERT_SMTP"),
+        ({"OPTIINFRA_JUDGE_API_KEY": "hunter2"}, "OPTIINFRA_JUDGE_API_KEY", "no OPTIINFRA_JUDGE_BASE_URL"),
+        ({"OPTIINFRA_SECOND_JUDGE_BASE_URL": "https://host/v1"}, "OPTIINFRA_SECOND_JUDGE_BASE_URL",
+         "no OPTIINFRA_SECOND_JUDGE_MODEL"),
+        ({"OPTIINFRA_SECOND_JUDGE_MODEL": "m", "OPTIINFRA_SECOND_JUDGE_BASE_URL": "https://host/v1"},
+         "OPTIINFRA_SECOND_JUDGE_API_KEY", "it is needed with OPTIINFRA_SECOND_JUDGE_BASE_URL"),
+        ({"OPTIINFRA_SECOND_JUDGE_MODEL": "m", "OPTIINFRA_SECOND_JUDGE_API_KEY": "hunter2"},
+         "OPTIINFRA_SECOND_JUDGE_API_KEY", "no OPTIINFRA_SECOND_JUDGE_BASE_URL"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_is_of_no_use_alone_is_refused(environment: dict[str, str], name: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(environment)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(name)
+    assert reason in line
+    assert "hunter2" not in line
 
 
 def test_a_network_of_ones_own_may_see_the_password() -> None:
@@ -243,7 +304,7 @@ def test_all_bad_variables_are_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("url", "place"),
     [
-        ("http://me:hunter2@127.0.0.1:8123/db?password=hunter2", "http://127.0.0.1:8123/db"),
+        ("http://me:hunter2@127.0.0.1:8123/db", "http://127.0.0.1:8123/db"),
         ("https://hunter2@host", "https://host"),
         ("https://me:p%40hunter2@[::1]:8443", "https://[::1]:8443"),
         ("chdb:///var/lib/optiinfra", "chdb:///var/lib/optiinfra"),

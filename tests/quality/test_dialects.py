@@ -222,6 +222,16 @@ def test_settings_of_another_server_reach_the_judge() -> None:
     assert "secret" not in repr(judge) + repr(settings)
 
 
+@pytest.mark.parametrize("query", ["", "?api-version=2024-10-21"])
+def test_the_path_of_the_call_may_stand_in_the_url(query: str) -> None:
+    url = "https://x.openai.azure.com/openai/deployments/judge"
+    given = {"OPTIINFRA_JUDGE_BASE_URL": f"{url}/chat/completions{query}", "OPTIINFRA_JUDGE_API_KEY": "sk"}
+    judge = Judge.of(load_settings(given))
+    assert judge is not None
+    assert judge.server.root == url
+    assert judge.server.query == ({"api-version": "2024-10-21"} if query else {})
+
+
 def test_another_server_without_its_key_is_no_judge() -> None:
     """Groq's key is not sent to others."""
     settings = load_settings({"OPTIINFRA_JUDGE_BASE_URL": "https://api.openai.com/v1", "GROQ_API_KEY": "gsk-secret"})

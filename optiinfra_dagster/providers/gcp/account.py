@@ -7,7 +7,14 @@ import re
 from pydantic import Field, StrictBool, ValidationInfo, field_validator
 
 from optiinfra_dagster.config.accounts import HOW_TO_CLAIM, Account, must_match
-from optiinfra_dagster.config.secrets import HOW_TO_NAME_FILE, HOW_TO_POINT, CredentialsFile, Endpoint, problem
+from optiinfra_dagster.config.secrets import (
+    HOW_TO_NAME_FILE,
+    HOW_TO_POINT,
+    CredentialsFile,
+    Endpoint,
+    HostEndpoint,
+    problem,
+)
 from optiinfra_dagster.providers.gcp import permissions
 
 # Google names the tables of an export after the billing account: gcp_billing_export_resource_v1_01A2B3_C4D5E6_F7A8B9.
@@ -42,7 +49,7 @@ class GcpAccount(Account):
     )
     billing_export_table: str | None = Field(default=None, description="Write project.dataset.table")
     account_charges: StrictBool = Field(default=False, description=HOW_TO_CLAIM)
-    monitoring_endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
+    monitoring_endpoint_url: HostEndpoint | None = Field(default=None, description=HOW_TO_POINT)
     bigquery_endpoint_url: Endpoint | None = Field(default=None, description=HOW_TO_POINT)
 
     _check_project = field_validator("project_id", "quota_project_id")(
