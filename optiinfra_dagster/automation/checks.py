@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from optiinfra_dagster.assets.scope import DUE_OF_RUN, WHOLE, Scope
+from optiinfra_dagster.automation.repair_plan import in_time
 from optiinfra_dagster.model import markdown, windows
 from optiinfra_dagster.model.cost import first_of_month_before
 from optiinfra_dagster.model.slices import SliceStatus
@@ -90,34 +91,42 @@ def _every_customer_published(
             due += tuple(c.id for c in customers if c.collects(provider, family) and c.id in states and c.id not in due)
         missing: dict[str, _Odd] = {}
         partial: dict[str, _Odd] = {}
+        gaps: dict[str, _Odd] = {}
         helpless = []
+        now = datetime.now(UTC)
+        takeable = sum(in_time(family, window, settings, now) for window in checked)
         for customer in due:
             state = states.get(customer, ledger.SliceStates())
-            if state.complete + state.incomplete < len(checked):
+            there = state.complete + state.incomplete
+            if takeable <= there < len(checked) and not state.error:
+                gaps[customer] = _Odd(customer, "no inventory was taken in time", "Nothing can fill that gap.")
+            elif there < len(checked):
                 outcome = "failed, needs a person" if state.helpless else "failed"
                 missing[customer] = _Odd(customer, outcome if state.error else "not collected yet", state.error)
             elif state.incomplete:
                 partial[customer] = _Odd(customer, "incomplete", state.error)
             if state.helpless:
                 helpless.append(customer)
-        odd = [*sorted(missing.values()), *sorted(partial.values())]
+        odd = [*sorted(missing.values()), *sorted(partial.values()), *sorted(gaps.values())]
         since: Mapping[str, datetime] = {}
         if odd:
             with clickhouse.session(reads=LEDGER_TABLE) as client:
                 shown = [one.customer for one in odd[:MOST_NAMED]]
                 last = max(checked)
-                since = ledger.failing_since(client, family, provider, shown, last - SINCE_LOOKBACK, last)
+                failing = ledger.failing_since(client, family, provider, shown, last - SINCE_LOOKBACK, last)
+            since = {**dict.fromkeys(gaps, min(checked)), **failing}
         return dg.AssetCheckResult(
             passed=not odd,
-            # What is incomplete is published all the same, and says so itself.
+            # What is incomplete is published all the same, and says so itself; a gap calls for nobody.
             severity=dg.AssetCheckSeverity.ERROR if missing else dg.AssetCheckSeverity.WARN,
-            description=_told(missing, partial, since, len(due)) if odd else f"{len(due)} customers published.",
+            description=_told(missing, partial, gaps, since, len(due)) if odd else f"{len(due)} customers published.",
             # Numbers are drawn over time in the UI, and of a list it shows nothing but a button.
             metadata={
                 "customers_due": len(due),
                 "customers_not_whole": len(odd),
                 "customers_missing": named(missing),
                 "customers_incomplete": named(partial),
+                "customers_with_a_gap": named(gaps),
                 "customers_that_need_a_person": named(helpless),
             },
         )
@@ -134,10 +143,16 @@ class _Odd:
     error: str
 
 
-def _told(missing: Mapping[str, _Odd], partial: Mapping[str, _Odd], since: Mapping[str, datetime], due: int) -> str:
+def _told(
+    missing: Mapping[str, _Odd],
+    partial: Mapping[str, _Odd],
+    gaps: Mapping[str, _Odd],
+    since: Mapping[str, datetime],
+    due: int,
+) -> str:
     """Who is not whole, and of the first of them a table; the UI shows it as Markdown."""
-    odd = [*sorted(missing.values()), *sorted(partial.values())]
-    groups = (("Not published", missing), ("Incomplete", partial))
+    groups = (("Not published", missing), ("Incomplete", partial), ("Not taken in time", gaps))
+    odd = [one for _, group in groups for one in sorted(group.values())]
     head = ". ".join(f"{word}: {named(group, MOST_NAMED)}" for word, group in groups if group)
     rows = [
         (one.customer, one.outcome, windows.key(since[one.customer]) if one.customer in since else words.UNKNOWN,
@@ -145,7 +160,7 @@ def _told(missing: Mapping[str, _Odd], partial: Mapping[str, _Odd], since: Mappi
         for one in odd[:MOST_NAMED]
     ]  # fmt: skip
     parts = [
-        f"{head}; {counted(due, 'customer')} were due.",
+        f"{head}; {counted(due, 'customer')} {'was' if due == 1 else 'were'} due.",
         markdown.table(["customer", "outcome", "since", "why, and what to do"], rows),
         *([f"and {len(odd) - MOST_NAMED:,} more: `optiinfra status --details`"] if len(odd) > MOST_NAMED else []),
     ]

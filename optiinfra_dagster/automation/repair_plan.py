@@ -187,7 +187,7 @@ def _due(
             (of_window := known.get(w))
             and _may_help(of_window, remedied)
             and of_window.count <= settings.repair_max_attempts
-            and _in_time(family, w, settings, now)
+            and in_time(family, w, settings, now)
         )
     ]
 
@@ -220,7 +220,7 @@ def _is_due(
     settings: "Settings",
     now: datetime,
 ) -> bool:
-    if not _in_time(family, window, settings, now):
+    if not in_time(family, window, settings, now):
         return False
     if (
         known
@@ -237,7 +237,7 @@ def _is_due(
     return _may_help(known, remedied)
 
 
-def _in_time(family: str, window: datetime, settings: "Settings", now: datetime) -> bool:
+def in_time(family: str, window: datetime, settings: "Settings", now: datetime) -> bool:
     """True while a window can still be collected: an inventory has no history."""
     return family != "resource" or now <= window + windows.WINDOW + timedelta(minutes=settings.snapshot_grace_minutes)
 

@@ -243,8 +243,8 @@ def _collect(
     """Collect with a run per provider and span of windows; inventories only where they can still be taken."""
     first, last = span
     outcome = RunReport()
-    present = _present(settings, first, last)
     for provider, implemented in FAMILIES_OF.items():
+        present = _present(settings, first, last)  # a provider before may have taken long
         wanted = [
             family
             for family in implemented

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.collection.application import judging
 from optiinfra_dagster.collection.cost import CostCollector
-from optiinfra_dagster.collection.inventory import collect_inventory
+from optiinfra_dagster.collection.inventory import collect_inventory, too_late
 from optiinfra_dagster.collection.metrics import collect_metrics
 from optiinfra_dagster.collection.plan import Context, Task, with_budgets, with_daily_totals, with_poll, with_snapshots
 from optiinfra_dagster.collection.pool import SLOW_TIMES, SlotPool, in_flush_batches
@@ -48,7 +48,7 @@ def collect_slices(
     if family == "cost":  # the readers that follow go by it
         with context.clickhouse.session(writes="allocation_rules") as client:
             allocation.record(client, customers)
-    tasks, complete = _plan(context, family, customers, requested, refresh=refresh)
+    tasks, complete = _plan(context, family, customers, requested, log, refresh=refresh)
     if tasks and family in {"performance", "cost"}:
         tasks = with_budgets(context, with_snapshots(context, tasks, max(requested)))
     if tasks and family == "performance":
@@ -58,12 +58,18 @@ def collect_slices(
     lent = SLOW_TIMES if family in {"resource", "performance"} and len(requested) == 1 else 1
     concurrency = context.settings.concurrency
     slots = SlotPool(concurrency, concurrency * lent)
-    with _working(context, family) as work:
+    with _working(context, family, log) as work:
         yield from in_flush_batches(lambda task: _guarded(work, context.provider.name, task, log), tasks, slots)
 
 
 def _plan(
-    context: Context, family: str, customers: Sequence[Customer], requested: Collection[datetime], *, refresh: bool
+    context: Context,
+    family: str,
+    customers: Sequence[Customer],
+    requested: Collection[datetime],
+    log: Callable[[str], None],
+    *,
+    refresh: bool,
 ) -> tuple[list[Task], list[PublishedWindows]]:
     """The tasks of those customers that lack something, and the slices that are published already."""
     provider = context.provider.name
@@ -79,6 +85,7 @@ def _plan(
             [customer.id for customer in customers],
         )
     tasks, complete = [], []
+    late: dict[datetime, list[str]] = {}
     due = context.due()
     for customer in customers:
         kept: list[datetime] = []
@@ -88,29 +95,38 @@ def _plan(
             if window not in requested and not due.polled(customer, window):
                 continue
             old = ledger.get(SliceKey(customer.id, provider, window))
-            # A partial inventory of the past stays as it is: the present cannot complete it.
-            lacking = old is not None and old.status is SliceStatus.PARTIAL
-            lacking = lacking and (family != "resource" or due.present(window))
-            fresh = old is None or lacking or (refresh and window in requested)
+            # An inventory of the past stays as it is, or is not there: the present neither completes nor replaces it.
+            if family == "resource" and not due.present(window):
+                if old is None:
+                    late.setdefault(window, []).append(customer.id)
+                    continue
+                fresh = False
+            else:
+                lacking = old is None or old.status is SliceStatus.PARTIAL
+                fresh = lacking or (refresh and window in requested)
             (wanted if fresh else kept).append(window)
             rows += old.rows if old and not fresh else 0
         if kept:
             complete.append(PublishedWindows(customer.id, provider, kept, rows))
         if wanted:
             tasks.append(Task(customer, tuple(wanted), refresh=refresh))
+    if late:
+        log(too_late(context, {customer for names in late.values() for customer in names}, late))
     return tasks, complete
 
 
 @contextmanager
-def _working(context: Context, family: str) -> Iterator[Work]:
+def _working(context: Context, family: str, log: Callable[[str], None]) -> Iterator[Work]:
     """Lend the collector of a family."""
     if family == "application":
         with judging(context) as work:
             yield work
     elif family == "cost":
         yield CostCollector(context).collect
+    elif family == "resource":
+        yield partial(collect_inventory, context, log=log)
     else:
-        yield partial({"resource": collect_inventory, "performance": collect_metrics}[family], context)
+        yield partial(collect_metrics, context)
 
 
 def _guarded(work: Work, provider: str, task: Task, log: Callable[[str], None]) -> Iterator[SliceResult]:

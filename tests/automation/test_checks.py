@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -15,8 +15,10 @@ from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.automation import checks
 from optiinfra_dagster.automation.jobs import collection_job
 from optiinfra_dagster.automation.repair_plan import Repair
+from optiinfra_dagster.automation.status import of_ledger
 from optiinfra_dagster.lab import CloudLab
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.providers.registry import load_customers
 from optiinfra_dagster.storage.report import Report
 from tests.automation.conftest import Ledger, before
 from tests.support.spine import fleet, newest_window, world
@@ -212,6 +214,33 @@ def test_the_check_of_a_repaired_window_is_of_its_partition_and_passes(
     found = {e.check_name: e for e in result.get_asset_check_evaluations()}["every_customer_published"]
     assert (found.partition, found.passed) == (windows.key(newest), True)
     assert found.metadata["customers_due"].value == 1
+
+
+def test_a_run_that_begins_too_late_for_an_inventory_leaves_a_gap_and_fails_nobody(
+    spine: Spine, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = newest_window()
+    late = newest - 4 * windows.WINDOW
+    ledger.add("resource", [late - windows.WINDOW, *windows.span(late + windows.WINDOW, newest)], customers=["acme"])
+    tried = spine.ledger("resource")
+    with CloudLab(world([fleet("ec2:instance")])) as lab:
+        for name, value in lab.env.items():
+            monkeypatch.setenv(name, value)
+        spine.write_customers(lab, ["acme"], families=["resource"])
+        result = collect(spine, Repair("aws", ("resource",), ("acme",), late, late))
+    assert result.success
+    assert spine.ledger("resource") == tried
+    found = {e.check_name: e for e in result.get_asset_check_evaluations()}["every_customer_published"]
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert str(found.description).startswith("Not taken in time: acme; 1 customer was due.\n")
+    assert "| acme | no inventory was taken in time | " in str(found.description)
+    assert (found.metadata["customers_missing"].value, found.metadata["customers_with_a_gap"].value) == ("none", "acme")
+    customers, now = load_customers(spine.settings.customers_path), datetime.now(UTC)
+    with spine.clickhouse.session() as client:
+        facts = of_ledger.read_facts(client, customers, spine.settings, now)
+        (gap,) = of_ledger.read_gaps(client, customers, spine.settings, now)
+    assert not facts.failing
+    assert gap == of_ledger.Gap("acme", "aws", "resource", 1, late, late)
 
 
 def test_a_customer_that_was_added_while_a_window_was_collected_is_not_missing(

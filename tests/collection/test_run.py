@@ -236,17 +236,39 @@ def test_a_resource_that_is_gone_keeps_its_last_points(start_lab: StartLab, spin
     assert before.items() <= points(spine, "acme").items()
 
 
-def test_an_inventory_of_the_past_is_refused_and_leaves_what_is_there(start_lab: StartLab, spine: Spine) -> None:
+def test_an_inventory_of_the_past_is_a_gap_and_leaves_what_is_there(start_lab: StartLab, spine: Spine) -> None:
     lab = start_lab()
     spine.write_customers(lab, ["acme"])
     spine.collect("resource", [NOON], now=at(NOON + W + timedelta(minutes=6)))
-    before = spine.view("resource_metrics")
-    spine.collect("resource", [NOON, NOON - W], refresh=True, now=at(NOON + timedelta(hours=3)))
-    for window in (NOON, NOON - W):
-        row = spine.last("resource", "acme", window)
-        assert (row["outcome"], row["permanent"]) == ("failed", True)
-        assert "what exists now" in row["error"]
+    before, tried, said = spine.view("resource_metrics"), spine.ledger("resource"), list[str]()
+    late = at(NOON + timedelta(hours=3))
+    report = spine.collect("resource", [NOON, NOON - W], refresh=True, now=late, log=said.append)
+    report.raise_if_all_failed()
+    assert spine.ledger("resource") == tried
     assert spine.view("resource_metrics") == before
+    (told,) = said
+    assert told == (
+        f"aws: no inventory of {windows.key(NOON - W)} is taken for acme. It tells what exists now, and can be taken "
+        "until 30 minutes after its window. Nothing can fill that gap."
+    )
+    said.clear()
+    spine.collect("resource", [NOON - 2 * W, NOON - W], now=late, log=said.append)
+    assert f"no inventory of {windows.key(NOON - 2 * W)} to {windows.key(NOON - W)} is taken for acme." in said[0]
+
+
+def test_a_customer_whose_turn_comes_too_late_has_a_gap_and_no_failure(start_lab: StartLab, spine: Spine) -> None:
+    lab = start_lab()
+    spine.write_customers(lab, ["acme", "globex"])
+    spine.settings = spine.settings.model_copy(update={"concurrency": 1})
+    end = NOON + W + timedelta(minutes=30)
+    moments = iter([end, end])  # the plan, and the first of the two
+    said: list[str] = []
+    report = spine.collect("resource", [NOON], now=lambda: next(moments, end + timedelta(seconds=1)), log=said.append)
+    assert report.outcomes == {"ok": 1}
+    (told,) = said
+    assert "no inventory of" in told
+    assert len(spine.ledger("resource")) == 1
+    assert {row["permanent"] for rows in spine.ledger("resource").values() for row in rows} == {False}
 
 
 def test_points_that_the_cloud_has_dropped_do_not_stand_as_collected(start_lab: StartLab, spine: Spine) -> None:
@@ -334,8 +356,8 @@ def test_what_goes_wrong_after_the_last_slice_is_not_another_attempt(
 ) -> None:
     real = inventory.collect_inventory
 
-    def odd(*arguments: Any) -> Iterator[SliceResult]:
-        yield from real(*arguments)
+    def odd(*arguments: Any, **named: Any) -> Iterator[SliceResult]:
+        yield from real(*arguments, **named)
         raise CloudError(Cause.BUG, "too late")
 
     monkeypatch.setattr(run, "collect_inventory", odd)

@@ -126,12 +126,12 @@ class Spine:
         customers: Sequence[str] | None = None,
         refresh: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        log: Callable[[str], None] = lambda _message: None,
     ) -> Report:
         """Collect and write like the asset does, without Dagster."""
         chosen = [c for c in load_customers(self.settings.customers_path) if customers is None or c.id in customers]
-        batches = collect_slices(
-            Context(PROVIDERS[provider], self.clickhouse, self.settings, now), family, chosen, asked, refresh=refresh
-        )
+        context = Context(PROVIDERS[provider], self.clickhouse, self.settings, now)
+        batches = collect_slices(context, family, chosen, asked, refresh=refresh, log=log)
         report = Report()
         for batch in batches:
             for name, part in by_dataset(batch, family).items():
