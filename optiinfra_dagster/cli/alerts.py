@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.automation.alerting import incidents
 from optiinfra_dagster.automation.alerting.incidents import Incident, Silence
 from optiinfra_dagster.automation.alerting.messages import message
-from optiinfra_dagster.automation.alerting.sinks import sinks_of
+from optiinfra_dagster.automation.alerting.sinks import sinks_of, unheard
 from optiinfra_dagster.automation.status.gather import need_instance
 from optiinfra_dagster.config.customers import select
 from optiinfra_dagster.config.held_secrets import secrets_of
@@ -51,14 +51,19 @@ def known(settings: Settings) -> Iterator[str]:
 def try_sinks(settings: Settings) -> Iterator[tuple[str, str]]:
     """Send a test message to each sink; gives the sink and what went wrong, empty where it was taken.
 
+    What is set by half, so that nobody is told, is given like a sink that did not take it.
+
     Raises:
         ConfigError: the customers file cannot be used.
     """
     now = datetime.now(UTC).timestamp()
     test = Incident("test", "", "", "", "", "This is a test of alerts: nothing is wrong.", now, ["test"])
-    for sink in sinks_of(settings, load_customers(settings.customers_path), lambda text: print(text, file=sys.stderr)):
+    customers = load_customers(settings.customers_path)
+    for sink in sinks_of(settings, customers, lambda text: print(text, file=sys.stderr)):
         refused = sink.send([message(test, secrets_of(settings))])
         yield sink.name, refused.reason if refused else ""
+    for name, said in unheard(settings, customers):
+        yield name or "alerts", said
 
 
 def silence(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
@@ -22,6 +22,7 @@ from optiinfra_dagster.automation.alerting.incidents import Silence
 from optiinfra_dagster.automation.alerting.messages import Shape
 from optiinfra_dagster.automation.alerting.sensor import Watch, build, ping
 from optiinfra_dagster.automation.alerting.sinks import shape_of, sinks_of
+from optiinfra_dagster.automation.status.gather import Look, look
 from optiinfra_dagster.automation.status.items import Item, Kind, Section, State, Status, Trouble
 from optiinfra_dagster.config.held_secrets import secrets_of
 from optiinfra_dagster.config.settings import Settings, load_settings
@@ -526,6 +527,63 @@ def test_right_settings_are_read_and_shown_without_secrets() -> None:
     assert "T0KEN" not in repr(settings)
     assert {"T0KEN"} & secrets_of(settings) == set()  # too short to be blotted out, the whole URLs are not
     assert "https://hc-ping.com/T0KEN" in secrets_of(settings)
+
+
+REMEDY = "set OPTIINFRA_ALERT_WEBHOOK or OPTIINFRA_ALERT_SMTP"
+MAIL = {"OPTIINFRA_ALERT_SMTP": "smtps://mail.example.com", "OPTIINFRA_ALERT_MAIL_FROM": "a@b.example"}
+OURS = {"mail_to": ["team@acme.example"]}
+
+
+@pytest.mark.parametrize(
+    ("env", "own", "said"),
+    [
+        ({}, {}, [" nobody is told of incidents beyond the log: set OPTIINFRA_ALERT_WEBHOOK or OPTIINFRA_ALERT_SMTP"]),
+        (MAIL, {}, [
+            " nobody is told of incidents beyond the log: set OPTIINFRA_ALERT_WEBHOOK or OPTIINFRA_ALERT_SMTP",
+            "OPTIINFRA_ALERT_SMTP no address is mailed to: set OPTIINFRA_ALERT_MAIL_TO, or mail_to of customers",
+        ]),
+        ({}, {"acme": OURS}, [
+            " nobody is told of incidents beyond the log: set OPTIINFRA_ALERT_WEBHOOK or OPTIINFRA_ALERT_SMTP",
+            "acme no mail goes to mail_to: set OPTIINFRA_ALERT_SMTP",
+        ]),
+        (MAIL, {"acme": OURS}, [
+            f" nobody is told of incidents beyond the log, save of 1 of 3 customers: {REMEDY}",
+        ]),
+        ({**MAIL, "OPTIINFRA_ALERT_MAIL_TO": "ops@b.example"}, {}, []),
+        ({"OPTIINFRA_ALERT_WEBHOOK": "https://hooks.example.com/x"}, {"acme": OURS}, [
+            "acme no mail goes to mail_to: set OPTIINFRA_ALERT_SMTP",
+        ]),
+    ],
+)  # fmt: skip
+def test_whoever_is_told_of_nothing_is_a_warning_of_the_status_and_once_of_the_sensor(
+    spine: Spine,
+    instance: dg.DagsterInstance,
+    caplog: pytest.LogCaptureFixture,
+    env: dict[str, str],
+    own: dict[str, Any],
+    said: list[str],
+) -> None:
+    spine.extra = {customer: {"alerts": alerts} for customer, alerts in own.items()}
+    spine.write_customers("http://127.0.0.1:9")
+    found = load_settings({**env, "OPTIINFRA_CUSTOMERS": str(spine.settings.customers_path)})
+    names = ("alert_webhook", "alert_smtp", "alert_mail_from", "alert_mail_to")
+    spine.settings = spine.settings.model_copy(update={name: getattr(found, name) for name in names})
+    watch = Watch(spine.settings, spine.clickhouse)
+    watch.tick(instance, datetime.now(UTC), LOG)
+    status, _ = watch.tick(instance, datetime.now(UTC), LOG)
+    section = status.of(Item.ALERTS)
+    assert section.state is (State.WARN if said else State.OK)
+    assert [f"{part.name} {part.text}" for part in section.parts if part.state is State.WARN] == said
+    warned = [one.getMessage() for one in caplog.records if one.getMessage().startswith("Alerts: ")]
+    assert warned == [f"Alerts: {': '.join(filter(None, one.split(' ', 1)))}." for one in said]
+
+
+def test_the_demo_that_tells_nobody_is_well_and_says_so(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    settings = load_settings({"DAGSTER_HOME": str(tmp_path)})
+    section = look(settings, ClickHouse.of(settings), instance, NOW, Look()).of(Item.ALERTS)
+    assert (section.state, section.text) == (
+        State.OK, "0 incidents going on, 0 silenced; nobody is told beyond the log"
+    )  # fmt: skip
 
 
 # --- The sensor ------------------------------------------------------------------------------------------------------

@@ -125,6 +125,20 @@ def test_every_sink_can_be_tried(run: Callable[..., tuple[int, str, str]], monke
         assert hook.texts[1] == "OptiInfra: This is a test of alerts: nothing is wrong."
 
 
+def test_a_test_of_alerts_that_nobody_would_get_is_no_success(
+    run: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPTIINFRA_ALERT_SMTP", "smtps://mail.example.com")
+    monkeypatch.setenv("OPTIINFRA_ALERT_MAIL_FROM", "optiinfra@example.com")
+    code, out, _ = run("alerts", "test")
+    assert code == 1
+    assert out.splitlines() == [
+        "log: taken",
+        "alerts: nobody is told of incidents beyond the log: set OPTIINFRA_ALERT_WEBHOOK or OPTIINFRA_ALERT_SMTP",
+        "OPTIINFRA_ALERT_SMTP: no address is mailed to: set OPTIINFRA_ALERT_MAIL_TO, or mail_to of customers",
+    ]
+
+
 # --- optiinfra grants, customers grant and revoke --------------------------------------------------------------------
 
 

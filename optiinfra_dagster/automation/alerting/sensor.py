@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from optiinfra_dagster.automation.alerting.deliver import tell
-from optiinfra_dagster.automation.alerting.sinks import open_url, sinks_of
+from optiinfra_dagster.automation.alerting.sinks import open_url, sinks_of, unheard
 from optiinfra_dagster.automation.ledger_watch import LedgerCache
 from optiinfra_dagster.automation.status import asset
 from optiinfra_dagster.automation.status.gather import Look, look
@@ -42,6 +42,7 @@ class Watch:
         self._how = Look(whole=False, migrates=True, check_keys=check_keys, remembered=LedgerCache(clickhouse))
         self._customers: tuple[Customer, ...] = ()  # those of the last valid file, whose sinks still count
         self._shown: tuple[datetime, list[str]] | None = None
+        self._warned: list[tuple[str, str]] = []
 
     def tick(self, instance: dg.DagsterInstance, now: datetime, log: logging.Logger) -> tuple["Status", str]:
         """One look, and what came of it, in words."""
@@ -50,6 +51,10 @@ class Watch:
         with suppress(OptiInfraError):
             self._customers = load_customers(self._settings.customers_path)
             ids = {customer.id for customer in self._customers if not customer.paused}
+        lacking = unheard(self._settings, self._customers)
+        for name, said in lacking if lacking != self._warned else ():
+            log.warning("Alerts: %s%s.", f"{name}: " if name else "", said)
+        self._warned = lacking
         sinks = sinks_of(self._settings, self._customers, log.error)
         taken, going_on = tell(instance, status, sinks, ids, now, log.warning, secrets_of(self._settings))
         return status, f"{counted(taken, 'message')} told, {counted(going_on, 'incident')} going on."

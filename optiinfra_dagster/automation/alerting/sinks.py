@@ -21,6 +21,7 @@ from optiinfra_dagster.automation.alerting.messages import Phase, Shape, body, p
 from optiinfra_dagster.model.errors import OptiInfraError
 from optiinfra_dagster.model.hosts import is_loopback, safe_url_fault
 from optiinfra_dagster.model.retry_after import retry_after
+from optiinfra_dagster.model.text import counted, named
 
 if TYPE_CHECKING:
     from optiinfra_dagster.automation.alerting.messages import Message
@@ -216,4 +217,24 @@ def sinks_of(settings: Settings, customers: Sequence[Customer], log: Callable[[s
             found.append(WebhookSink(alerts.webhook.resolve, chosen, f"webhook of {customer.id}", customer.id))
         if server:
             found += [MailSink(server, settings.alert_mail_from, to, customer.id) for to in alerts.mail_to]
+    return found
+
+
+def unheard(settings: Settings, customers: Sequence[Customer]) -> list[tuple[str, str]]:
+    """Of which alerts nobody is told beyond the log: what is set by half, or nothing, and what to set.
+
+    The demo's alerts are for nobody.
+    """
+    own = [(customer.id, customer.alerts) for customer in customers if customer.alerts]
+    heard = sum(bool(one.webhook or (one.mail_to and settings.alert_smtp)) for _, one in own)
+    found = []
+    if not (settings.alert_webhook or settings.alert_mail_to or settings.uses_demo):
+        save = f", save of {heard:,} of {counted(len(customers), 'customer')}" if heard else ""
+        remedy = "set OPTIINFRA_ALERT_WEBHOOK or OPTIINFRA_ALERT_SMTP"
+        found.append(("", f"nobody is told of incidents beyond the log{save}: {remedy}"))
+    if settings.alert_smtp and not settings.alert_mail_to and not any(one.mail_to for _, one in own):
+        remedy = "set OPTIINFRA_ALERT_MAIL_TO, or mail_to of customers"
+        found.append(("OPTIINFRA_ALERT_SMTP", f"no address is mailed to: {remedy}"))
+    if not settings.alert_smtp and (waiting := [customer for customer, one in own if one.mail_to]):
+        found.append((named(waiting), "no mail goes to mail_to: set OPTIINFRA_ALERT_SMTP"))
     return found

@@ -17,6 +17,7 @@ import dagster as dg
 import yaml
 
 from optiinfra_dagster.automation.alerting import incidents
+from optiinfra_dagster.automation.alerting.sinks import sinks_of, unheard
 from optiinfra_dagster.automation.ledger_watch import LedgerCache
 from optiinfra_dagster.automation.status import of_dagster, of_ledger, of_place, sections
 from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section, State, Status, Trouble, section, unread
@@ -65,7 +66,7 @@ def look(
         found[Item.RUNS] = guarded(Item.RUNS, lambda: _runs(instance, settings, how, now))
         with suppress(Exception):  # what is wrong with it stands in the lines above
             housekeeping = of_dagster.last_housekeeping(instance)
-        found[Item.ALERTS] = guarded(Item.ALERTS, lambda: _alerts(instance, now))
+        found[Item.ALERTS] = guarded(Item.ALERTS, lambda: _alerts(instance, settings, customers or (), now))
     found[Item.DISK] = guarded(
         Item.DISK, lambda: of_place.disk(settings, clickhouse, housekeeping, now, with_parts=how.whole)
     )
@@ -249,19 +250,22 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def _alerts(instance: dg.DagsterInstance, now: datetime) -> Section:
-    """The incidents that go on, the sinks that cannot be reached, and what is silenced."""
+def _alerts(instance: dg.DagsterInstance, settings: Settings, customers: Sequence[Customer], now: datetime) -> Section:
+    """The incidents that go on, who is not told of them, the sinks that cannot be reached, and what is silenced."""
     book = incidents.load(instance)
     parts = [
         Part(State.RED, sink, f"not reached since {_time(one.since)}, {counted(one.attempts, 'attempt')}: {one.said}")
         for sink, one in book.trying.items()
     ]
+    parts += [Part(State.WARN, name, said) for name, said in unheard(settings, customers)]
     silenced = incidents.silences(instance, now)
     parts += [Part(State.OK, "silenced", str(silence)) for silence in silenced]
     going_on = [one for one in book.all() if one.over is None]
     parts += [Part(State.OK, one.kind, f"since {_time(one.since)}: {one.text}") for one in going_on]
-    fine = f"{counted(len(going_on), 'incident')} going on, {len(silenced):,} silenced, every sink was reached"
-    return section(Item.ALERTS, parts, fine)
+    sinks = len(sinks_of(settings, customers, lambda _: None)) - 1
+    told = f"no trouble with {counted(sinks, 'sink')} beside the log" if sinks else "nobody is told beyond the log"
+    made = section(Item.ALERTS, parts, told)
+    return replace(made, text=f"{counted(len(going_on), 'incident')} going on, {len(silenced):,} silenced; {made.text}")
 
 
 def _time(timestamp: float) -> str:
