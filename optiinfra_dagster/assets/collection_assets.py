@@ -4,6 +4,8 @@
 `collection/`.
 """
 
+import itertools
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +47,8 @@ DESCRIPTIONS = {
     "cost": "What the bills say, read as often as they change; for the time between, inventory x price list.",
     "application": "Coherence, relevance, accuracy, hallucination and toxicity of sampled LLM answers, by an LLM.",
 }
+
+MOST_LOGGED = 20  # errors of customers in the log of an asset's run, each an event in Dagster's storage
 
 RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
@@ -102,10 +106,24 @@ def build(
                 customers,
                 windows_of_run,
                 refresh=scope.refresh,
-                log=context.log.warning,
+                log=_first(context.log.warning),
             )
         except OptiInfraError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         return SliceStream(batches)
 
     return collect
+
+
+def _first(log: Callable[[str], None]) -> Callable[[str], None]:
+    """Log the first errors, and once that there are more. Several threads log."""
+    count = itertools.count()
+
+    def limited(text: str) -> None:
+        n = next(count)
+        if n < MOST_LOGGED:
+            log(text)
+        elif n == MOST_LOGGED:
+            log("Further errors are not logged: `optiinfra status --details` and metric_batches.error have them.")
+
+    return limited

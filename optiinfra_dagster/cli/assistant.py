@@ -38,12 +38,15 @@ def serve(
     if port is not None:
         from optiinfra_dagster.assistant.transports import serve_http
 
+        clickhouse.check_exists()
+
         tokens = _tokens(settings, say)
         if not is_loopback(address):
             say(f"warning: {address} is served without TLS: let a proxy with a certificate be all that reaches it.")
         serve_http(clickhouse, settings, tokens, say, address, port)
         return
     access = _of_starter(settings, say, customers)
+    clickhouse.check_exists()
     from optiinfra_dagster.assistant.transports import serve_stdio
 
     serve_stdio(clickhouse, settings, access, say)

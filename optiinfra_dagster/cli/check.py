@@ -157,7 +157,7 @@ def scope_lines(left_out: Sequence[LeftOut], provider: AnyProvider) -> Iterator[
 
 def _collected(clickhouse: ClickHouse, customers: Sequence[str]) -> dict[tuple[str, str], dict[str, list[LeftOut]]]:
     """What collections left out of bills; nothing before the first, or without ClickHouse."""
-    if clickhouse.path is not None and not clickhouse.path.exists():
+    if clickhouse.is_new:
         return {}
     try:
         with clickhouse.session(migrated=False) as client:

@@ -65,6 +65,6 @@ def explain(  # noqa: PLR0913, PLR0917 - these are its options
     settings = load_settings()
     known(family, reader)
     query = Query(family, reader, customer, provider, from_, to, resource_id)
-    clickhouse = ClickHouse.of(settings, linger=LINGER_SECONDS)
+    clickhouse = ClickHouse.of(settings, linger=LINGER_SECONDS).existing()
     found = ask.explain(clickhouse, settings, query, where=where or (), row=row, recompute=recompute)
     print_explanation(found, format_.value, sys.stdout)

@@ -54,7 +54,7 @@ def add(
     from optiinfra_dagster.storage.clickhouse import LINGER_SECONDS, ClickHouse
 
     settings = load_settings()
-    clickhouse = ClickHouse.of(settings, linger=LINGER_SECONDS)
+    clickhouse = ClickHouse.of(settings, linger=LINGER_SECONDS).existing()
     for line in add_cases(clickhouse, settings, customer, out, count, (from_, to)):
         typer.echo(line, err=True)
 

@@ -319,7 +319,7 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
     settings = load_settings()
     known(family, reader)
     query = Query(family, reader, customer, provider, from_, to, resource_id, limit, cost.value, as_of)
-    found = print_rows(_clickhouse(settings), settings, query, format_.value, sys.stdout)
+    found = print_rows(_clickhouse(settings).existing(), settings, query, format_.value, sys.stdout)
     for warning in found.warnings:
         say(f"warning: {warning}")
     if found.note:
@@ -351,7 +351,7 @@ def export_focus(
 
     settings = load_settings()
     request = export.Request(customer, from_, to, version.value, format_.value, out, provider)
-    done = export.export_focus(_clickhouse(settings), settings, request)
+    done = export.export_focus(_clickhouse(settings).existing(), settings, request)
     typer.echo(done.said)
     for note in done.notes:
         say(f"note: {note}")
@@ -366,7 +366,7 @@ def report(
     from optiinfra_dagster.cli.report import write_report
 
     settings = load_settings()
-    write_report(_clickhouse(settings), settings, customer, out)
+    write_report(_clickhouse(settings).existing(), settings, customer, out)
     say(f"Wrote {out}")
 
 
@@ -379,6 +379,8 @@ def migrate(
 
     settings = load_settings()
     clickhouse = _clickhouse(settings)
+    if status:
+        clickhouse.existing()
     with clickhouse.session(migrated=False) as client:
         if not status:
             topology = clickhouse.topology(client)

@@ -108,7 +108,7 @@ def _in_file(settings: Settings, customer_id: str) -> bool:
 
 def _stored(clickhouse: ClickHouse, customer_id: str) -> tuple[dict[str, int], list[str]]:
     """The rows of a customer by table, and the customers that are stored; none before the first collection."""
-    if clickhouse.path is not None and not clickhouse.path.exists():
+    if clickhouse.is_new:
         return {}, []
     with clickhouse.session() as client:
         return erasure.stored_rows(client, customer_id), erasure.stored_customers(client)

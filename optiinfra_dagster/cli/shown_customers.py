@@ -32,7 +32,8 @@ def show_customers(settings: Settings, clickhouse: ClickHouse, ids: Sequence[str
     unread = ""
     stored: dict[str, list[StoredWindows]] = {}
     try:
-        stored = stored_windows(clickhouse, [customer.id for customer in customers])
+        if not clickhouse.is_new:
+            stored = stored_windows(clickhouse, [customer.id for customer in customers])
     except StorageError as error:  # what the file says is told all the same
         unread = str(error)
     for customer in customers:

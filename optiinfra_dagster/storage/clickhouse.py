@@ -86,6 +86,7 @@ class ClickHouse:
         self._client: Client | None = None  # of a session
         self._schema_checked = False
         self._topology: Topology | None = None
+        self._to_be_read = False
         self.embedded = url.startswith("chdb:")
         self.path = Path(url.removeprefix("chdb://")).absolute() if self.embedded else None
         self._engine = (
@@ -113,6 +114,31 @@ class ClickHouse:
             replication=settings.clickhouse_replication,
             keeping=settings.keep_superseded,
         )
+
+    @property
+    def is_new(self) -> bool:
+        """True for an embedded place in which nothing was ever made; looking makes nothing either."""
+        try:
+            return self.path is not None and not any(self.path.iterdir())
+        except OSError as error:
+            return isinstance(error, FileNotFoundError)
+
+    def existing(self) -> ClickHouse:
+        """This place, to be read only: where it is new its sessions fail, and would else make it and find it empty."""
+        self._to_be_read = True
+        return self
+
+    def check_exists(self) -> None:
+        """Check that there is something to read.
+
+        Raises:
+            StorageError: the place is new.
+        """
+        if self.is_new:
+            raise StorageError(
+                f"Nothing was ever collected here: there is nothing at {self.place}. Go to the folder where you "
+                "collect, or name its home in DAGSTER_HOME; `optiinfra run` makes a new one."
+            )
 
     def __repr__(self) -> str:
         """Without user or password."""
@@ -195,6 +221,8 @@ class ClickHouse:
     def _open(self) -> Iterator[Client]:
         """The client, which sessions within a session share."""
         if self._engine:
+            if self._to_be_read:
+                self.check_exists()
             with self._engine.session() as client:
                 yield client
         elif self._client:

@@ -18,7 +18,7 @@ from optiinfra_dagster.model.slices import (
     SliceResult,
     SliceStatus,
 )
-from optiinfra_dagster.model.text import counted, named
+from optiinfra_dagster.model.text import counted, named, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,8 @@ WORDS = {
     "not_due": "not due",
     "not_configured": "not configured",
 }
-MOST_OF_ERROR = 200  # characters, in a line of the log
+MOST_OF_ERROR = 200  # characters, in a line of the log and of the table; the ledger has all of it
+MOST_REASONS = 12  # customers whose errors stand in the asset's failure
 MOST_LEFT_OUT = 100  # lines of the table in the metadata
 MOST_CUSTOMERS = 100  # of the table, those that failed first: Dagster's storage keeps it for every run
 MOST_COVERED = 10  # customers of whom coverage is shown, the least known first
@@ -142,7 +143,10 @@ class Report:
         if detailed and self.customers:
             ordered = sorted(self.customers, key=lambda customer: (self._rank(customer), customer))
             metadata["customers"] = dg.MetadataValue.table(
-                [dg.TableRecord({"customer": name, **self.customers[name]}) for name in ordered[:MOST_CUSTOMERS]]
+                [
+                    dg.TableRecord({"customer": name, **row, "error": shortened(row["error"], MOST_OF_ERROR)})
+                    for name, row in ((name, self.customers[name]) for name in ordered[:MOST_CUSTOMERS])
+                ]
             )
             if len(ordered) > MOST_CUSTOMERS:
                 metadata["customers_not_listed"] = len(ordered) - MOST_CUSTOMERS
@@ -206,9 +210,12 @@ class Report:
             dagster.Failure: every slice failed; retried only where asking again can help.
         """
         if self.outcomes["failed"] and self.outcomes["failed"] == sum(self.outcomes.values()):
-            reasons = "\n".join(f"{name}: {row['error']}" for name, row in sorted(self.customers.items()))
+            told = sorted(self.customers.items())[:MOST_REASONS]
+            reasons = [f"{name}: {shortened(row['error'], MOST_OF_ERROR)}" for name, row in told]
+            if more := len(self.customers) - len(told):
+                reasons.append(f"and {counted(more, 'customer')} more: `optiinfra status --details`")
             raise dg.Failure(
-                f"Every slice of this asset failed.\n{reasons}",
+                "\n".join(["Every slice of this asset failed.", *reasons]),
                 metadata={**self.metadata(detailed=True), EVERY_SLICE_FAILED: True},
                 allow_retries=not self._permanent,
             )

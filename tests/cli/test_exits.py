@@ -91,6 +91,51 @@ def one_line(ended: tuple[int, str, str], code: int, *parts: str) -> None:
         assert part in err, err
 
 
+# --- A folder in which nothing was collected --------------------------------------------------------------------------
+
+READING = {
+    **{name: COMMANDS[name] for name in ("read", "report", "export", "golden", "migrate status")},
+    "read csv": ["read", "cost", "waste", "--customer", "acme", "--format", "csv"],
+    "explain": ["explain", "cost", "summary", "--customer", "acme"],
+    "mcp": ["mcp", "--customer", "acme"],
+}
+
+
+@pytest.mark.parametrize("command", READING)
+@pytest.mark.parametrize("made", [False, True])
+def test_in_a_wrong_folder_nothing_is_read_and_nothing_made(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, made: bool
+) -> None:
+    there = tmp_path / "elsewhere ü"
+    there.mkdir()
+    monkeypatch.chdir(there)
+    home = there / ".optiinfra"
+    if made:
+        (home / "clickhouse").mkdir(parents=True)
+    before = sorted(there.rglob("*"))
+    ended = run(*READING[command], DAGSTER_HOME="", OPTIINFRA_CLICKHOUSE_URL="")
+    one_line(ended, 1, "Nothing was ever collected here", f"chdb://{home}/clickhouse", "DAGSTER_HOME")
+    assert sorted(there.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status"], ["metrics"], ["alerts", "list"], ["alerts", "test"], ["grants"], ["customers", "show"],
+        ["customers", "remove", "acme"], ["customers", "policy", "aws"], ["customers", "check"],
+    ],
+)  # fmt: skip
+def test_what_needs_no_tables_makes_no_home(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    there = tmp_path / "elsewhere"
+    there.mkdir()
+    monkeypatch.chdir(there)
+    _, out, err = run(*command, DAGSTER_HOME="", OPTIINFRA_CLICKHOUSE_URL="")
+    assert "Traceback" not in out + err
+    assert list(there.rglob("*")) == []
+
+
 # --- The UI's port ----------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import signal
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
+import yaml
+from dagster_shared.serdes import serialize_value
 
 from optiinfra_dagster.assembly import build_defs
+from optiinfra_dagster.assets.collection_assets import MOST_LOGGED
 from optiinfra_dagster.automation.run_tags import range_tags
 from optiinfra_dagster.cli.dagster_runs import prepare_home
 from optiinfra_dagster.model import windows
@@ -195,6 +199,33 @@ def test_the_asset_fails_only_where_every_customer_failed(
     result = materialize(job, instance, window, refresh=True)
     assert not result.success
     assert failure_of(result).startswith("Every slice of this asset failed.")
+
+
+def test_what_a_run_of_200_failing_customers_leaves_behind_is_bounded(
+    start_lab: StartLab, spine: Spine, job: dg.JobDefinition, instance: dg.DagsterInstance
+) -> None:
+    lab, window = start_lab(), newest_window()
+    spine.write_customers(lab, ["acme"])
+    (one,) = yaml.safe_load(spine.settings.customers_path.read_text())["customers"]
+    (account,) = one["aws"]
+    many = []
+    for n in range(200):
+        own = {"account_id": f"{n:012d}", "role_arn": f"arn:aws:iam::{n:012d}:role/reader"}
+        many.append({**one, "id": f"customer-{n:03d}", "aws": [{**account, **own}]})
+    spine.settings.customers_path.write_text(yaml.safe_dump({"customers": many}))
+    lab.control.add_faults({"action": "deny"})
+    result = materialize(job, instance, window, of=["resource"])
+    told = failure_of(result)
+    assert told.startswith("Every slice of this asset failed.\ncustomer-000: ")
+    assert told.endswith("\nand 188 customers more: `optiinfra status --details`")
+    events = instance.all_logs(result.run_id)
+    warnings = [one for one in events if one.level == logging.WARNING and "customer-" in one.user_message]
+    assert len(warnings) == MOST_LOGGED
+    sizes = {one.get_dagster_event().event_type_value if one.is_dagster_event else "log": 0 for one in events}
+    for one in events:
+        sizes[one.get_dagster_event().event_type_value if one.is_dagster_event else "log"] += len(serialize_value(one))
+    assert sum(sizes.values()) < 150_000, sizes
+    assert spine.query("SELECT count() AS n FROM metric_batches WHERE status = 'failed'") == [{"n": 200}]
 
 
 @pytest.mark.timeout(240)  # two processes of 15 s on a machine with other work

@@ -168,8 +168,8 @@ def _ledger(
     settings: Settings, clickhouse: ClickHouse, customers: Sequence[Customer] | None, now: datetime, how: Look
 ) -> tuple[Section, dict[Item, Section]]:
     """ClickHouse itself, and the items that its ledger tells."""
-    if clickhouse.path is not None and not clickhouse.path.exists():
-        nothing = f"{clickhouse.place} does not exist: nothing was collected yet. Run `optiinfra run`"
+    if clickhouse.is_new:
+        nothing = f"there is nothing at {clickhouse.place}: nothing was collected yet. Run `optiinfra run`"
         return unread(Item.CLICKHOUSE, nothing, troubles=[Trouble(Kind.CLICKHOUSE, text=nothing)]), _unread(nothing)
     try:
         if customers is None:
