@@ -282,6 +282,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     misspelt = [f"There is no setting {name}{near}. Correct or unset it." for name, near in _misspelt(environment)]
     try:
         settings = Settings.model_validate(environment)
+    except FileNotFoundError:  # of what is relative; nothing else is looked for
+        raise ConfigError("The current folder does not exist any more. Go to another one.") from None
     except ValidationError as error:
         mistakes = error.errors(include_url=False, include_input=False)
     else:

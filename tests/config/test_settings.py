@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -111,6 +112,16 @@ def test_a_customers_file_in_the_current_folder_is_found(here: Path) -> None:
 def test_a_named_customers_file_is_kept_even_where_it_is_missing(here: Path) -> None:
     (here / "customers.yaml").touch()
     assert load_settings({"OPTIINFRA_CUSTOMERS": "elsewhere.yaml"}).customers_path == here / "elsewhere.yaml"
+
+
+@pytest.mark.parametrize("environment", [{}, {"DAGSTER_HOME": "state"}, {"DAGSTER_HOME": "/var/lib/dagster"}])
+def test_a_current_folder_that_is_gone_is_told(here: Path, environment: dict[str, str]) -> None:
+    (here / "gone").mkdir()
+    os.chdir(here / "gone")
+    (here / "gone").rmdir()
+    with pytest.raises(ConfigError, match="current folder does not exist any more"):
+        load_settings(environment)
+    load_settings({"DAGSTER_HOME": "/var/lib/dagster", "OPTIINFRA_CUSTOMERS": "/etc/customers.yaml"})
 
 
 def test_a_tilde_is_the_home_folder() -> None:
