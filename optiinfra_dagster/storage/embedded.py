@@ -150,8 +150,9 @@ class Engine:
             raise StorageError(f"chdb://{self._path} cannot be used: the engine takes a question mark for its end.")
         give_up = time.monotonic() + self._lock_timeout
         try:
-            self._path.mkdir(parents=True, exist_ok=True)
-            self._spool.mkdir(exist_ok=True)
+            # For this user alone, wherever it is: with `store_text` it holds what people asked an LLM.
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._spool.mkdir(mode=0o700, exist_ok=True)
             with self._queue.acquire(timeout=self._lock_timeout, poll_interval=0.01):
                 self._turn.acquire(timeout=max(0.0, give_up - time.monotonic()), poll_interval=0.01)
         except Timeout:

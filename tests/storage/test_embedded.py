@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,20 @@ def test_one_engine_is_opened_for_session_after_session(chdb_url: str) -> None:
     with pytest.raises(StorageError, match="no_such_table"), clickhouse.session() as client:
         client.command("SELECT * FROM no_such_table")
     assert client_of(clickhouse) is not first  # after an error the next session begins anew
+
+
+def test_a_new_folder_is_for_its_user_alone_and_an_older_one_stays_as_it_is(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        for folder in ("new", "old"):
+            if folder == "old":
+                (tmp_path / "old").mkdir(mode=0o750)
+            with ClickHouse(f"chdb://{tmp_path}/{folder}").session(migrated=False) as client:
+                client.command("SELECT 1")
+    finally:
+        os.umask(before)
+    modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in tmp_path.iterdir() if one.is_dir()}
+    assert modes == {"new": 0o700, "new.spool": 0o700, "old": 0o750, "old.spool": 0o700}
 
 
 def test_an_engine_without_a_session_gives_way_to_another_process(chdb_url: str) -> None:
