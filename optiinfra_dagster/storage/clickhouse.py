@@ -117,11 +117,8 @@ class ClickHouse:
 
     @property
     def is_new(self) -> bool:
-        """True for an embedded place in which nothing was ever made; looking makes nothing either."""
-        try:
-            return self.path is not None and not any(self.path.iterdir())
-        except OSError as error:
-            return isinstance(error, FileNotFoundError)
+        """True for an embedded place that does not exist yet; looking does not make it."""
+        return self.path is not None and not self.path.exists()
 
     def existing(self) -> ClickHouse:
         """This place, to be read only: where it is new its sessions fail, and would else make it and find it empty."""
@@ -136,7 +133,7 @@ class ClickHouse:
         """
         if self.is_new:
             raise StorageError(
-                f"Nothing was ever collected here: there is nothing at {self.place}. Go to the folder where you "
+                f"Nothing was ever collected here: {self.place} does not exist. Go to the folder where you "
                 "collect, or name its home in DAGSTER_HOME; `optiinfra run` makes a new one."
             )
 

@@ -169,7 +169,7 @@ def _ledger(
 ) -> tuple[Section, dict[Item, Section]]:
     """ClickHouse itself, and the items that its ledger tells."""
     if clickhouse.is_new:
-        nothing = f"there is nothing at {clickhouse.place}: nothing was collected yet. Run `optiinfra run`"
+        nothing = f"{clickhouse.place} does not exist: nothing was collected yet. Run `optiinfra run`"
         return unread(Item.CLICKHOUSE, nothing, troubles=[Trouble(Kind.CLICKHOUSE, text=nothing)]), _unread(nothing)
     try:
         if customers is None:
