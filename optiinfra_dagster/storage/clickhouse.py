@@ -134,7 +134,8 @@ class ClickHouse:
         if self.is_new:
             raise StorageError(
                 f"Nothing was ever collected here: {self.place} does not exist. Go to the folder where you "
-                "collect, or name its home in DAGSTER_HOME; `optiinfra run` makes a new one."
+                "collect, or name its home in DAGSTER_HOME or its place in OPTIINFRA_CLICKHOUSE_URL; `optiinfra run` "
+                "makes a new one."
             )
 
     def __repr__(self) -> str:
