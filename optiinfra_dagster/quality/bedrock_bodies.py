@@ -11,6 +11,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.providers.object_storage.store import GoneError
@@ -20,6 +21,8 @@ from optiinfra_dagster.quality.logs.records import MAX_RECORD
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.object_storage.store import File, Store
+
+MOST_LACKING = 500  # bodies of one file that are remembered; once one of them comes, the file is read again
 
 # From here on a key is the same wherever the log was copied to.
 _BODY = re.compile(r"BedrockModelInvocationLogs/.*/data/[^/]+$")
@@ -31,26 +34,31 @@ def is_body(key: str) -> bool:
 
 
 class LargeBodies:
-    """The bodies among some files, read when a record names them."""
+    """The bodies among some files, read when a record names them. `lacking` are marks of those that were not there."""
 
     def __init__(self, store: Store, files: Iterable[File]) -> None:
+        self.lacking: set[str] = set()
         self._store = store
         self._files = {found[0]: file for file in files if (found := _BODY.search(file.key))}
+        self._marks = {_mark(name) for name in self._files}
 
-    def __len__(self) -> int:
-        return len(self._files)
+    def have_come(self, lacking: frozenset[str]) -> bool:
+        """True if some of what was lacking is there now."""
+        return not self._marks.isdisjoint(lacking)
 
     def __call__(self, address: str) -> Any:
-        """The body at an address such as `s3://bucket/key`; None where it is not there or is no JSON.
+        """The body at an address such as `s3://bucket/key`.
 
         Raises:
-            BadFieldError: it is too large.
+            BadFieldError: it is too large, no JSON, or not there.
             CloudError, ConfigError: it cannot be read.
         """
         found = _BODY.search(address)
         file = self._files.get(found[0]) if found else None
         if file is None:
-            return None
+            if found and len(self.lacking) < MOST_LACKING:
+                self.lacking.add(_mark(found[0]))
+            raise BadFieldError(Reason.NO_BODY)
         try:
             with self._store.open(file) as stream:
                 begin = stream.peek(2)[:2]
@@ -58,5 +66,14 @@ class LargeBodies:
             if len(data) > MAX_RECORD:
                 raise BadFieldError(Reason.TOO_LARGE)
             return json.loads(data)
-        except (GoneError, EOFError, gzip.BadGzipFile, zlib.error, ValueError, RecursionError):
-            return None
+        except GoneError:
+            raise BadFieldError(Reason.NO_BODY) from None
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            raise BadFieldError(Reason.CUT_FILE) from None
+        except (ValueError, RecursionError):
+            raise BadFieldError(Reason.NOT_JSON) from None
+
+
+def _mark(name: str) -> str:
+    """What a body is remembered by that a file lacks."""
+    return blake2b(name.encode(), digest_size=5).hexdigest()

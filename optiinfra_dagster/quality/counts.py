@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from optiinfra_dagster.quality.interactions import BadLine, Feedback, Item, LogRecord, Reason, Skip, SkippedCall
 
 LOOKED_AT = 10_000  # records of a file or table, to say what is in it
+
+
+class _WithoutTexts(NamedTuple):
+    """A line without texts: why, where it is, and hashes of the ids of its call."""
+
+    reason: Reason
+    place: str
+    ids: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -16,6 +26,7 @@ class SourceCounts:
     """Counts of one fetch. `files` hold lines of the window; `bytes` were read, as stored.
 
     `content` is the digest of the window's records, `first_bad` the place of the first line that could not be used.
+    `without_texts` are the lines among these that tell of a call whose texts another file may have.
     """
 
     interactions: int = 0
@@ -27,6 +38,28 @@ class SourceCounts:
     skipped: Counter[Skip] = field(default_factory=Counter)
     content: str = ""
     first_bad: str = ""
+    without_texts: list[_WithoutTexts] = field(default_factory=list, repr=False)
+
+    def add_bad(self, line: BadLine, place: str) -> None:
+        """Count a line that could not be used."""
+        self.reasons[line.reason] += 1
+        if line.ids:
+            self.without_texts.append(_WithoutTexts(line.reason, place, tuple(map(hash, line.ids))))
+        elif not self.first_bad:
+            self.first_bad = place
+
+    def settle(self, is_known: Callable[[int], bool]) -> None:
+        """Leave out lines whose call was found elsewhere in the window, by hashes of its ids; count the others once."""
+        left: list[_WithoutTexts] = []
+        told: set[int] = set()
+        for line in self.without_texts:
+            if not any(map(is_known, line.ids)) and line.ids[0] not in told:
+                left.append(line)
+                told.update(line.ids)
+        self.reasons -= Counter(line.reason for line in self.without_texts)
+        self.reasons += Counter(line.reason for line in left)
+        self.first_bad = self.first_bad or (left[0].place if left else "")
+        self.without_texts = []
 
     @property
     def bad_lines(self) -> int:

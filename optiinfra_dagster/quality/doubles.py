@@ -70,6 +70,10 @@ class Doubles:
         self._note_ids(item, call)
         return not found
 
+    def knows(self, key: int) -> bool:
+        """True if a call has an id of this hash."""
+        return self._own.get(key) >= 0 or self._other.get(key) >= 0
+
     def settled(self, item: Interaction | SkippedCall) -> Interaction | SkippedCall | None:
         """The record if it is the one that counts, and was not given before; else None."""
         found = self._calls(item)

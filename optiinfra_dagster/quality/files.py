@@ -6,17 +6,18 @@ before it, so that it counts in one window only, and in the same one whenever th
 provider: they count for each.
 
 What a file holds of each window is remembered, as digests (`digests`). So a file is read once for each of its windows,
-and again only if it changed; and records that come after their window was collected are found, in whichever file.
+and again only if it changed, or if bodies have come that its records name (`bedrock_bodies`); and records that come
+after their window was collected are found, in whichever file.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import Cause, CloudError
@@ -34,8 +35,17 @@ if TYPE_CHECKING:
     from optiinfra_dagster.providers.object_storage.store import File, Store
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
+_LACKS = " lacks "  # between a file's version and the bodies that were not there when it was read
+
 PATIENCE_S = 600.0  # for the files of a window, and for those that came late
 UPLOAD = timedelta(hours=1)  # S3 dates an upload in parts from its beginning
+
+
+class Known(NamedTuple):
+    """What is known of a file: what it holds, and the marks of bodies that its records name and that were not there."""
+
+    contents: Contents
+    lacking: frozenset[str] = frozenset()
 
 
 class Memory:
@@ -43,23 +53,34 @@ class Memory:
 
     def __init__(self, clickhouse: ClickHouse | None, customer_id: str, now: Callable[[], datetime]) -> None:
         self._clickhouse, self._customer_id, self._now = clickhouse, customer_id, now
-        self._known: dict[tuple[str, str], Contents] | None = None
+        self._known: dict[tuple[str, str], Known] | None = None
         self._new: list[ReadFile] = []
 
-    def load(self, location: str, since: datetime) -> Mapping[tuple[str, str], Contents]:
-        """The contents of the files of a location that were changed since a moment, by key and version."""
+    def load(self, location: str, since: datetime) -> Mapping[tuple[str, str], Known]:
+        """What is known of the files of a location that were changed since a moment, by key and version."""
         if self._known is None:
             self._known = {}
             if self._clickhouse is not None:
-                self._known.update(load_files(self._clickhouse, self._customer_id, location, since))
+                for (key, told), held in load_files(self._clickhouse, self._customer_id, location, since).items():
+                    version, _, lacking = told.partition(_LACKS)
+                    found = Known(held, frozenset(lacking.split()))
+                    before = self._known.get((key, version))
+                    if before is None or len(found.lacking) < len(before.lacking):  # the one that was read last
+                        self._known[key, version] = found
         return self._known
 
-    def note(self, file: File, held: Contents) -> None:
-        """Remember what a file holds, in ClickHouse once it is kept."""
+    def recall(self, file: File, bodies: LargeBodies) -> Contents | None:
+        """The contents of a file, None if it is to be read: for the first time, or since bodies came that it lacked."""
+        known = (self._known or {}).get((file.key, digests.version_of(file)))
+        return None if known is None or bodies.have_come(known.lacking) else known.contents
+
+    def note(self, file: File, held: Contents, lacking: Collection[str]) -> None:
+        """Remember what a file holds and which bodies it lacks, in ClickHouse once it is kept."""
         version = digests.version_of(file)
         if self._known is not None:
-            self._known[file.key, version] = held
-        self._new.append(ReadFile(file.key, version, file.modified, digests.remembered(file, held)))
+            self._known[file.key, version] = Known(held, frozenset(lacking))
+        told = f"{version}{_LACKS}{' '.join(sorted(lacking))}" if lacking else version
+        self._new.append(ReadFile(file.key, told, file.modified, digests.remembered(file, held)))
 
     def keep(self, location: str) -> None:
         """Keep what is new."""
@@ -105,14 +126,12 @@ class FileSource:
         with closing(self._store):
             listed = self._files(provider, start, end)
             known = self._memory.load(self._scope(provider), (self._since or start) - UPLOAD)
-            held = []
+            held: list[Contents] = []
             try:
                 for file in listed.files:
                     if file.size and not is_hidden(file) and file.modified >= start - UPLOAD:
-                        of_file = known.get((file.key, digests.version_of(file)))
-                        if of_file is None:
-                            of_file = self._learn(file, until)
-                        held.append(of_file)
+                        of_file = self._memory.recall(file, self._bodies)
+                        held.append(self._learn(file, until) if of_file is None else of_file)
             finally:
                 self._memory.keep(self._scope(provider))
         names = {file.key for file in listed.files}
@@ -120,7 +139,7 @@ class FileSource:
             window
             for (key, _), of_file in known.items()
             if key not in names and listed.covers(key)
-            for window in of_file
+            for window in of_file.contents
         }
         total: Counter[int] = Counter()
         for of_file in held:
@@ -179,25 +198,26 @@ class FileSource:
         held: list[Contents] = []
         with closing(self._store):
             listed = self._files(provider, start, end)
-            known = self._memory.load(self._scope(provider), (self._since or start) - UPLOAD)
+            self._memory.load(self._scope(provider), (self._since or start) - UPLOAD)
             for file in listed.files:
                 self._refuse_after(until)
                 if not file.size or is_hidden(file):
                     continue
-                of_file = known.get((file.key, digests.version_of(file)))
+                of_file = self._memory.recall(file, self._bodies)
                 if of_file is not None and digests.is_remembered(file, start):
                     if not any(start.timestamp() <= seconds < end.timestamp() for seconds in of_file):
                         continue
                 elif file.modified < start - UPLOAD or not location.named_for(file.key, start, end):
                     continue
                 reading = Reading()
+                self._bodies.lacking.clear()
                 try:
                     with self._store.open(file) as stream:
                         yield from self._read(read_file(stream, self._bodies), file, window, reading)
                 except GoneError:
                     continue
                 held.append(reading.contents())
-                self._memory.note(file, held[-1])
+                self._memory.note(file, held[-1], self._bodies.lacking)
         self._memory.keep(self._scope(provider))
         counts.content = digests.digest_of(held, start, end)
 
@@ -219,9 +239,7 @@ class FileSource:
                 if window.wants(item):
                     yield item
                 continue
-            counts.reasons[item.reason] += 1
-            if not counts.first_bad:
-                counts.first_bad = f"{file.key} line {item.line}" if item.line else file.key
+            counts.add_bad(item, f"{file.key} line {item.line}" if item.line else file.key)
         counts.files += touched
         counts.bytes += file.size
 
@@ -229,6 +247,7 @@ class FileSource:
         """What a file holds, which is read to its end for that."""
         self._refuse_after(until)
         reading = Reading()
+        self._bodies.lacking.clear()
         try:
             with self._store.open(file) as stream:
                 for item, moment in _dated(read_file(stream, self._bodies), file.modified):
@@ -236,7 +255,7 @@ class FileSource:
         except GoneError:
             return {}
         held = reading.contents()
-        self._memory.note(file, held)
+        self._memory.note(file, held, self._bodies.lacking)
         return held
 
     def _see(self, file: File, default_provider: str) -> Sight | None:

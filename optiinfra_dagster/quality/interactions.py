@@ -123,6 +123,7 @@ class Reason(StrEnum):
     IN_FUTURE = "in_future"  # its time is after that at which its file was written: no window would read it
     NO_TEXTS = "no_texts"  # prompt or response is missing or empty
     TEXTS_NOT_LOGGED = "texts_not_logged"  # a span that tells of a call and has no texts: they are not captured
+    NO_BODY = "no_body"  # its text is in an object of its own, which is not there, or not yet
     NO_PROVIDER = "no_provider"  # neither the record nor the customers file says where the application runs
     CUT_FILE = "cut_file"  # a compressed file ends early or is damaged; what was before it was read
 
@@ -134,6 +135,7 @@ class BadLine:
     reason: Reason
     timestamp: datetime | None = None
     line: int = 0  # its number in the file, from 1
+    ids: tuple[str, ...] = ()  # of the call whose texts it lacks: another file may have them
 
 
 LogRecord = Interaction | SkippedCall | Feedback

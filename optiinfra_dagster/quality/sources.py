@@ -156,8 +156,7 @@ class TableSource:
         counts.content = next(iter(there.values()), "0-")
         for item in self._items(provider, start, end):
             if isinstance(item, BadLine):
-                counts.reasons[item.reason] += 1
-                counts.first_bad = counts.first_bad or self.place
+                counts.add_bad(item, self.place)
             elif window.wants(item):
                 yield item
 

@@ -20,6 +20,8 @@ _REMEDIES = {
     Reason.NO_TEXTS: "write prompt and response into each record",
     Reason.TEXTS_NOT_LOGGED: "let the application's instrumentation record prompts and responses (of OpenTelemetry: "
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true)",
+    Reason.NO_BODY: "let the folder `data` of large bodies lie within the place of the log, and keep it as long (what "
+    "comes late is read)",
     Reason.NO_PROVIDER: "write `provider` below `application` in the customers file, or into the records",
     Reason.CUT_FILE: "deliver the file whole; it is read again once it has changed",
 }

@@ -67,5 +67,6 @@ def draw(
             if not isinstance(item, Feedback) and (told := doubles.settled(item)) is not None:
                 drawn.add(told)
         doubles.check()
+    counts.settle(doubles.knows)
     drawn.counts = counts
     return drawn

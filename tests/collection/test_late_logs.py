@@ -168,6 +168,54 @@ def test_a_file_is_judged_minutes_hours_and_a_day_after_its_window(world: World)
     assert world.lab.control.calls().count("groq", "chat.completions") == 6  # each interaction is paid for once
 
 
+def test_a_body_that_comes_after_the_line_that_names_it_is_judged_then_and_once(world: World) -> None:
+    """As Bedrock's large bodies do, which lie beside its log. One that does not come is told as unread."""
+    world.place = world.place.replace(DATED, f"AWSLogs/1/BedrockModelInvocationLogs/us-east-1/{DATED}")
+    world.customers(world.place)
+    hour = "2026/11/21/12"
+    asked = {"messages": [{"role": "user", "content": [{"text": "Why?"}]}]}
+    told = {"output": {"message": {"role": "assistant", "content": [{"text": "So."}]}}, "stopReason": "end_turn"}
+    whole = {"input": {"inputBodyJson": asked}, "output": {"outputBodyJson": told}}
+
+    def invocation(number: int, **parts: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "schemaType": "ModelInvocationLog", "timestamp": NOON.isoformat(), "requestId": f"i{number}",
+            "operation": "Converse", "modelId": "amazon.nova-lite-v1:0", **whole, **parts,
+        }  # fmt: skip
+
+    def address(name: str) -> str:
+        return f"s3://logs/AWSLogs/1/BedrockModelInvocationLogs/us-east-1/{hour}/data/{name}"
+
+    def unread() -> tuple[str, str]:
+        row = world.spine.last("application", "acme", NOON)
+        return row["outcome"], row["error"].partition(" (first")[0].partition(" could ")[0]
+
+    log = lines(
+        invocation(1),
+        invocation(2, input={"inputBodyS3Path": address("2_input.json.gz")}),
+        invocation(3, output={"outputBodyS3Path": address("3_output.json.gz")}),
+    )
+    world.deliver(f"{hour}/20261121T120000Z_1.json.gz", gzip.compress(log), NOON + W)
+    world.collect(NOON)
+    assert (world.judged(), unread()) == ({NOON: ids(1)}, ("partial", "2 of 3 records of 1 file"))
+    assert "2 no_body" in world.spine.last("application", "acme", NOON)["error"]
+
+    world.lab.control.reset()
+    world.collect(NOON + W)
+    assert (gets(world), world.batches(NOON)) == (0, 1)  # nothing came, so nothing is read
+
+    world.deliver(f"{hour}/data/2_input.json.gz", gzip.compress(json.dumps(asked).encode()), NOON + 3 * W)
+    world.collect(NOON + 2 * W)
+    assert (world.judged(), unread()) == ({NOON: ids(1, 2)}, ("partial", "1 of 3 records of 1 file"))
+
+    world.deliver(f"{hour}/data/3_output.json.gz", gzip.compress(json.dumps(told).encode()), NOON + 97 * W)
+    world.collect(NOON + 96 * W)
+    assert (world.judged(), unread()) == ({NOON: ids(1, 2, 3)}, ("ok", ""))
+    world.collect(NOON + 97 * W)
+    assert (world.batches(NOON), world.populations()[NOON]) == (3, 3)
+    assert world.lab.control.calls().count("groq", "chat.completions") == 2  # since the first window
+
+
 def test_nothing_new_costs_one_listing_and_reads_nothing(world: World) -> None:
     for number in range(4):
         at = NOON + number * W

@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from optiinfra_dagster.quality.doubles import Doubles as OfWindow
 from optiinfra_dagster.quality.interactions import BadLine, Interaction, Item, Reason, SkippedCall
 from optiinfra_dagster.quality.logs.calls import read_call
 from optiinfra_dagster.quality.logs.doubles import HELD, Doubles
@@ -62,6 +63,8 @@ def check(example: dict[str, Any]) -> None:
     found = read("\n".join(example["lines"]).encode() + b"\n")
     told = [item for item in found if isinstance(item, Interaction)]
     assert len(told) == want["interactions"]
+    of_window = OfWindow()
+    assert [item for item in told if not of_window.is_first(item)] == []
     assert {item.kind.value for item in found if isinstance(item, SkippedCall)} == {want["skipped"]} - {None}
     assert {item.reason.value for item in found if isinstance(item, BadLine)} == {want["bad"]} - {None}
     for first in told[:1]:

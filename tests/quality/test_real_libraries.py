@@ -17,8 +17,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from optiinfra_dagster.config.application import Application
+from optiinfra_dagster.model import windows
+from optiinfra_dagster.providers.object_storage.folder import Folder
+from optiinfra_dagster.quality.files import FileSource
 from optiinfra_dagster.quality.interactions import BadLine, Interaction, Item, Reason, SkippedCall
 from optiinfra_dagster.quality.logs.reader import read_file
+from optiinfra_dagster.quality.window_calls import draw
 from tests.quality.real_libraries.calls import PICTURE, THOUGHT
 from tests.quality.real_libraries.libraries import WAYS, Way, named
 from tests.quality.real_libraries.recording import RECORDED, recording, write
@@ -80,6 +85,8 @@ def test_recording(way: Way) -> None:
 
 OTLP = [way for way in WAYS if not way.name.endswith("_console") and way.name not in {"litellm_s3", "langsmith"}]
 IN_OTLP = pytest.mark.parametrize("way", OTLP, ids=lambda way: way.name)
+EVENTS = [way for way in WAYS if way.name.endswith(("_event", "_both", "_events"))]
+IN_EVENTS = pytest.mark.parametrize("way", EVENTS, ids=lambda way: way.name)
 IN_BOTH = pytest.mark.parametrize("way", [way for way in WAYS if way.name.endswith("_both")], ids=lambda way: way.name)
 
 
@@ -124,6 +131,24 @@ def test_span_and_event_in_two_files_know_of_each_other(way: Way) -> None:
     )
     assert spans.keys() == events.keys() == {way.answer(call) for call in way.interactions()}
     assert all(ids & events[response] for response, ids in spans.items())
+
+
+@IN_EVENTS
+def test_spans_in_one_file_and_their_texts_in_another_are_read_as_one(way: Way, tmp_path: Path) -> None:
+    """As the collector writes them, one file a signal; the spans alone tell of calls without texts."""
+    spans, events = apart(recorded(way), ("Spans",)), apart(recorded(way), ("Logs",))
+    times = [item.timestamp for item in read(b"".join(spans)) if item.timestamp is not None]
+    (tmp_path / "traces.jsonl").write_bytes(b"".join(spans))
+    (tmp_path / "zlogs.jsonl").write_bytes(b"".join(events))
+    window = windows.floor(min(times))
+    assert windows.floor(max(times)) == window
+    source = FileSource(Folder(tmp_path, "interactions"), str(tmp_path), "aws")
+    drawn = draw("acme", Application(interactions=str(tmp_path)), "aws", window, source)
+    assert sum(drawn.sample.populations.values()) == len(way.interactions())
+    # OpenLLMetry logs the prompts of four calls that failed under the span around them.
+    alone = 4 if way.name == "openllmetry_events" else 0
+    assert drawn.counts.bad_lines == way.without_texts() + alone
+    assert drawn.counts.first_bad.endswith("traces.jsonl" if way.without_texts() else "")
 
 
 def test_every_recording_is_read_and_tells_nothing_of_the_machine() -> None:

@@ -268,7 +268,7 @@ def test_large_bodies_that_bedrock_keeps_beside_its_log_are_read_with_their_reco
     found = fetched(source)
     assert ids(found) == ["r1", "r2"]
     assert {(item.prompt, item.response) for item in found} == {("Why? " * 30_000, "So.")}
-    assert source.counts.reasons == {Reason.NO_TEXTS: 1, Reason.TOO_LARGE: 1}
+    assert source.counts.reasons == {Reason.NO_BODY: 1, Reason.TOO_LARGE: 1}
     count, sights = source.look(["aws"], START, END)
     assert (count, [sight.interactions for sight in sights]) == (5, [2])
 

@@ -86,6 +86,7 @@ class Call:
     scope: str = ""  # who wrote the span
     is_piece: bool = False
     other_ids: tuple[str, ...] = ()
+    unread: Reason | None = None  # why a text is not there that the record names
 
     def absorb(self, other: Call) -> None:
         """Take from another record of the same call what this one does not tell."""
@@ -162,9 +163,16 @@ def _read(call: Call, timestamp: datetime) -> Interaction | SkippedCall | BadLin
             latency_ms=latency_ms,
             cost_usd=money_of(call.cost_usd),
         )
+    if call.unread is not None:
+        return BadLine(call.unread, timestamp)
     if not prompt.text.strip() or not response.strip():
         not_logged = call.is_span and not prompt.text.strip() and not response.strip()
-        return BadLine(Reason.TEXTS_NOT_LOGGED if not_logged else Reason.NO_TEXTS, timestamp)
+        if call.is_span and interaction_id:  # what is logged of it elsewhere may stand under the span around it
+            around = (f"{call.trace_id}-{call.parent_id}",) if call.trace_id and call.parent_id else ()
+            ids = (interaction_id, *ids, *around)
+        else:
+            ids = ()
+        return BadLine(Reason.TEXTS_NOT_LOGGED if not_logged else Reason.NO_TEXTS, timestamp, ids=ids)
     if is_hidden_text(prompt.text) or is_hidden_text(response):
         return BadLine(Reason.TEXTS_NOT_LOGGED, timestamp)
     if reply.calls:

@@ -259,6 +259,8 @@ def _fill(entry: _Entry, piece: Call) -> None:
     elif isinstance(entry.item, BadLine) and not held.prompt and not held.response:
         entry.is_timed, held.is_piece, held.prompt, held.response = True, True, piece.prompt, piece.response
     piece.span_id = held.span_id
+    if entry.number > 1:
+        piece.interaction_id = held.interaction_id  # the id of its span is that of the call before
     held.absorb(piece)
 
 

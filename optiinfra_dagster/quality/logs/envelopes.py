@@ -14,10 +14,11 @@ import binascii
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from optiinfra_dagster.quality.logs.calls import Call
-from optiinfra_dagster.quality.logs.fields import first, parsed
+from optiinfra_dagster.quality.logs.fields import first, milliseconds_of, moment_of, parsed
 from optiinfra_dagster.quality.logs.flat import is_call
 
 _START = (
@@ -63,18 +64,13 @@ class Span:
         record, resource, attributes = self.record, self.resource, self.attributes
         context = record.get("context")
         context = context if isinstance(context, dict) else {}
-        ended = _time(record, _END)
-        took = None
-        if ended is None and first(record, ("Duration",)) is not None:
-            took = float(record["Duration"]) / 10**6
-        elif ended is None and "traceID" in record:
-            took = float(record.get("duration") or 0) / 1000
+        started, ended = _time(record, _START), _time(record, _END)
+        ended = _end(record, started) if ended is None else ended
         name = resource.get("service.name") or attributes.get("service.name") or record.get("ServiceName")
         name = name or record.get("service_name") or resource.get("openinference.project.name")
         return Call(
-            started=_time(record, _START),
+            started=started,
             ended=ended,
-            took_ms=took,
             trace_id=_hex(first(record, _TRACE_ID) or first(context, _TRACE_ID)),
             span_id=_hex(first(record, _SPAN_ID) or first(context, _SPAN_ID)),
             parent_id=_hex(first(record, _PARENT_ID)),
@@ -100,6 +96,15 @@ def _time(record: Mapping[str, Any], names: tuple[str, ...]) -> Any:
 
 
 _NO_TIME = (None, 0, "0")
+
+
+def _end(record: Mapping[str, Any], started: object) -> datetime | None:
+    """The end of a span that tells how long it took: the exporter's to ClickHouse in ns, Jaeger's in us."""
+    took = milliseconds_of(record.get("Duration"), 1e-6)
+    if took is None and "traceID" in record:
+        took = milliseconds_of(record.get("duration"), 1e-3)
+    begun = moment_of(started)
+    return None if took is None or begun is None else begun + timedelta(milliseconds=took)
 
 
 def spans_of(record: Mapping[str, Any]) -> Iterator[Span | None] | None:

@@ -61,11 +61,10 @@ def read_file(stream: io.BufferedReader, bodies: Callable[[str], Any] | None = N
     """What a file tells of, each call once; `bodies` gives what a record does not hold itself, by its address."""
     doubles = Doubles()
     for record in records_of(stream):
-        try:
-            whole = vendors.with_bodies(record, bodies) if bodies and isinstance(record, dict) else record
-        except BadFieldError as error:
-            whole = BadLine(error.reason)
-        yield from _read(whole, doubles)
+        if bodies is not None and isinstance(record, dict) and vendors.is_bedrock(record):
+            yield from _read(vendors.with_bodies(record, bodies), doubles)
+        else:
+            yield from _read(record, doubles)
     yield from doubles.rest()
 
 

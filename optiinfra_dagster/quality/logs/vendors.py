@@ -15,8 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from optiinfra_dagster.quality.interactions import Reason
 from optiinfra_dagster.quality.logs.calls import Call, Kind
-from optiinfra_dagster.quality.logs.fields import filled, first, parsed
+from optiinfra_dagster.quality.logs.fields import BadFieldError, filled, first, parsed
 from optiinfra_dagster.quality.logs.flat import (
     PROMPT_TOKENS,
     RESPONSE_TOKENS,
@@ -63,23 +64,40 @@ def read_bedrock(record: Mapping[str, Any]) -> Iterator[Call]:
         session_id=filled(metadata, SESSION),
         stopped="guardrail_intervened" if whole.get("amazon-bedrock-guardrailAction") == "INTERVENED" else None,
         failed=bool(record.get("errorCode")),
+        unread=_unread(record),
     )
 
 
+_UNREAD = "optiinfra: unread"  # the member for why a body could not be read
 _BODIES = (("input", "inputBody"), ("output", "outputBody"))
 
 
 def with_bodies(record: dict[str, Any], bodies: Callable[[str], Any]) -> dict[str, Any]:
-    """A record of the invocation log with those bodies of which it has only the address, from `bodies`.
-
-    Raises:
-        BadFieldError: a body is too large.
-    """
-    for part, name in _BODIES:
-        held = record.get(part)
-        if isinstance(held, dict) and f"{name}S3Path" in held and held.get(f"{name}Json") is None:
-            record = {**record, part: {**held, f"{name}Json": bodies(str(held[f"{name}S3Path"]))}}
+    """A record of the invocation log with those bodies of which it has only the address, from `bodies`."""
+    if record.get("errorCode") or "embed" in str(record.get("modelId")):
+        return record  # no text of it is read
+    for part, name, address in _addresses(record):
+        try:
+            record = {**record, part: {**record[part], f"{name}Json": bodies(address)}}
+        except BadFieldError as error:
+            record = {**record, _UNREAD: error.reason}
     return record
+
+
+def _addresses(record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The bodies that a record only has the address of."""
+    for part, name in _BODIES:
+        held = _part(record, part)
+        if f"{name}S3Path" in held and held.get(f"{name}Json") is None:
+            yield part, name, str(held[f"{name}S3Path"])
+
+
+def _unread(record: Mapping[str, Any]) -> Reason | None:
+    """The reason for which a body of a record is not there."""
+    told = record.get(_UNREAD)
+    if isinstance(told, Reason):
+        return told
+    return Reason.NO_BODY if any(True for _ in _addresses(record)) else None
 
 
 def _part(record: Mapping[str, Any], key: str) -> Mapping[str, Any]:
