@@ -8,13 +8,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from optiinfra_dagster.quality.interactions import BadLine, Feedback, Item, LogRecord, Reason, Skip, SkippedCall
+from optiinfra_dagster.quality.interactions import (
+    BadLine,
+    Feedback,
+    Item,
+    LogRecord,
+    Observation,
+    Reason,
+    Skip,
+    SkippedCall,
+)
 
 LOOKED_AT = 10_000  # records of a file or table, to say what is in it
 
 
 class _WithoutTexts(NamedTuple):
-    """A line without texts: why, where it is, and hashes of the ids of its call."""
+    """A line without texts: why, where it is, and hashes of the ids of its call or trace."""
 
     reason: Reason
     place: str
@@ -26,7 +35,8 @@ class SourceCounts:
     """Counts of one fetch. `files` hold lines of the window; `bytes` were read, as stored.
 
     `content` is the digest of the window's records, `first_bad` the place of the first line that could not be used.
-    `without_texts` are the lines among these that tell of a call whose texts another file may have.
+    `without_texts` are the lines among these that lack what another file may have: a call's texts, a trace's
+    observations.
     """
 
     interactions: int = 0
@@ -39,6 +49,7 @@ class SourceCounts:
     content: str = ""
     first_bad: str = ""
     without_texts: list[_WithoutTexts] = field(default_factory=list, repr=False)
+    observed: set[int] = field(default_factory=set, repr=False)  # hashes of the traces that have observations
 
     def add_bad(self, line: BadLine, place: str) -> None:
         """Count a line that could not be used."""
@@ -48,12 +59,16 @@ class SourceCounts:
         elif not self.first_bad:
             self.first_bad = place
 
+    def add_observation(self, one: Observation) -> None:
+        """Note that a trace has observations."""
+        self.observed.add(hash(one.trace_id))
+
     def settle(self, is_known: Callable[[int], bool]) -> None:
         """Leave out lines whose call was found elsewhere in the window, by hashes of its ids; count the others once."""
         left: list[_WithoutTexts] = []
         told: set[int] = set()
         for line in self.without_texts:
-            if not any(map(is_known, line.ids)) and line.ids[0] not in told:
+            if not any(is_known(key) or key in self.observed for key in line.ids) and line.ids[0] not in told:
                 left.append(line)
                 told.update(line.ids)
         self.reasons -= Counter(line.reason for line in self.without_texts)
@@ -90,6 +105,8 @@ class Sight:
 
     def add(self, item: Item, default_provider: str) -> None:
         """Count a record."""
+        if isinstance(item, Observation):
+            return
         self.records += 1
         if item.timestamp is not None:
             self.first = min(self.first or item.timestamp, item.timestamp)

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.quality.interactions import BadLine, Feedback, Interaction
+from optiinfra_dagster.quality.interactions import BadLine, Feedback, Interaction, Observation
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.object_storage.store import File
@@ -49,6 +49,8 @@ def _digest(item: Item) -> int:
     """A number that another record does not have; texts go in by their lengths, as they are not to be kept."""
     if isinstance(item, BadLine):
         told = f"{item.reason}"
+    elif isinstance(item, Observation):
+        told = f"observation\0{item.trace_id}\0{item.timestamp}"
     elif isinstance(item, Feedback):
         told = f"feedback\0{item.ids}\0{item.trace_id}\0{item.name}\0{item.timestamp.timestamp()}\0{item.number}"
         told += f"\0{item.word}\0{len(item.comment)}"

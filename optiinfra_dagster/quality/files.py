@@ -26,7 +26,7 @@ from optiinfra_dagster.quality import digests
 from optiinfra_dagster.quality.bedrock_bodies import LargeBodies
 from optiinfra_dagster.quality.counts import LOOKED_AT, Filter, Sight, SourceCounts
 from optiinfra_dagster.quality.digests import Contents, Reading
-from optiinfra_dagster.quality.interactions import BadLine, Item, LogRecord, Reason
+from optiinfra_dagster.quality.interactions import BadLine, Item, LogRecord, Observation, Reason
 from optiinfra_dagster.quality.listing import FileListing, Location, is_hidden, newest
 from optiinfra_dagster.quality.logs.reader import read_file
 from optiinfra_dagster.storage.log_files import ReadFile, keep_files, load_files
@@ -235,6 +235,9 @@ class FileSource:
             if not window.holds(moment):
                 continue
             touched = True
+            if isinstance(item, Observation):
+                counts.add_observation(item)
+                continue
             if not isinstance(item, BadLine):
                 if window.wants(item):
                     yield item

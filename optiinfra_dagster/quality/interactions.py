@@ -124,6 +124,7 @@ class Reason(StrEnum):
     NO_TEXTS = "no_texts"  # prompt or response is missing or empty
     TEXTS_NOT_LOGGED = "texts_not_logged"  # a span that tells of a call and has no texts: they are not captured
     NO_BODY = "no_body"  # its text is in an object of its own, which is not there, or not yet
+    NO_OBSERVATIONS = "no_observations"  # a trace of Langfuse's, whose calls are observations that are nowhere
     NO_PROVIDER = "no_provider"  # neither the record nor the customers file says where the application runs
     CUT_FILE = "cut_file"  # a compressed file ends early or is damaged; what was before it was read
 
@@ -135,11 +136,19 @@ class BadLine:
     reason: Reason
     timestamp: datetime | None = None
     line: int = 0  # its number in the file, from 1
-    ids: tuple[str, ...] = ()  # of the call whose texts it lacks: another file may have them
+    ids: tuple[str, ...] = ()  # of the call or trace of which it lacks something: another file may have that
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """An observation of Langfuse's, of any kind: its trace is more than a trace alone."""
+
+    trace_id: str
+    timestamp: datetime | None
 
 
 LogRecord = Interaction | SkippedCall | Feedback
 """What of a window's log is made something of."""
 
-Item = LogRecord | BadLine
+Item = LogRecord | BadLine | Observation
 """What a log is read as."""

@@ -11,7 +11,7 @@ from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.quality.counts import LOOKED_AT, Filter, Sight, SourceCounts
 from optiinfra_dagster.quality.files import FileSource, Memory
-from optiinfra_dagster.quality.interactions import BadLine, Item, LogRecord
+from optiinfra_dagster.quality.interactions import BadLine, Item, LogRecord, Observation
 from optiinfra_dagster.quality.logs.reader import MAX_LINE_BYTES, read_rows
 from optiinfra_dagster.quality.stores import open_store
 from optiinfra_dagster.storage.interactions import LoggedTable, logged_interactions
@@ -157,6 +157,8 @@ class TableSource:
         for item in self._items(provider, start, end):
             if isinstance(item, BadLine):
                 counts.add_bad(item, self.place)
+            elif isinstance(item, Observation):
+                counts.add_observation(item)
             elif window.wants(item):
                 yield item
 

@@ -22,6 +22,8 @@ _REMEDIES = {
     "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true)",
     Reason.NO_BODY: "let the folder `data` of large bodies lie within the place of the log, and keep it as long (what "
     "comes late is read)",
+    Reason.NO_OBSERVATIONS: "let Langfuse export observations into the place as well: its traces alone name no "
+    "model, and are not judged",
     Reason.NO_PROVIDER: "write `provider` below `application` in the customers file, or into the records",
     Reason.CUT_FILE: "deliver the file whole; it is read again once it has changed",
 }

@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from optiinfra_dagster.quality.interactions import BadLine, Observation, Reason
 from optiinfra_dagster.quality.logs.calls import Call, Kind
 from optiinfra_dagster.quality.logs.envelopes import told_json
-from optiinfra_dagster.quality.logs.fields import filled, first, parsed
+from optiinfra_dagster.quality.logs.fields import filled, first, moment_of, parsed
 from optiinfra_dagster.quality.logs.flat import (
     PROMPT_TOKENS,
     RESPONSE_TOKENS,
@@ -59,6 +60,18 @@ def _is_trace(record: Mapping[str, Any]) -> bool:
     """True for a trace whose observations are exported apart: it repeats what its generations say."""
     is_one = "public" in record and "tags" in record and bool(record.keys() & {"bookmarked", "htmlPath"})
     return is_one and "type" not in record  # an observation may come with its trace's members
+
+
+def told_by_langfuse(record: Mapping[str, Any]) -> Iterator[Observation | BadLine]:
+    """The observation that a record is; of a trace whose observations are elsewhere, that it lacks them."""
+    held = record.get("observations")
+    if (isinstance(held, list) and all(isinstance(one, dict) for one in held)) or not is_langfuse(record):
+        return
+    started = moment_of(first(record, ("start_time", "startTime", "timestamp")))
+    if _is_trace(record):
+        yield BadLine(Reason.NO_OBSERVATIONS, started, ids=(str(record.get("id")),))
+    else:
+        yield Observation(str(first(record, ("trace_id", "traceId"))), started)
 
 
 def read_langfuse(record: Mapping[str, Any]) -> Iterator[Call]:

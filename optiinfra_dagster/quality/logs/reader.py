@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.quality.interactions import BadLine, Feedback, Item, Reason
+from optiinfra_dagster.quality.interactions import BadLine, Feedback, Item, Observation, Reason
 from optiinfra_dagster.quality.logs import exports, retrievals, vendors
 from optiinfra_dagster.quality.logs.calls import ODD, Call
 from optiinfra_dagster.quality.logs.containers import records_of
@@ -36,7 +36,7 @@ MAX_LINE_BYTES = MAX_RECORD  # of the texts of one row, too
 
 _Test = Callable[[Mapping[str, Any]], bool]
 _Reader = Callable[[Mapping[str, Any]], Iterator[Call]]
-_Found = tuple[Call | Feedback | Retrieval | BadLine | None, object]
+_Found = tuple[Call | Feedback | Observation | Retrieval | BadLine | None, object]
 
 _READERS: tuple[tuple[_Test, _Reader], ...] = (
     (exports.is_langfuse, exports.read_langfuse),
@@ -83,7 +83,7 @@ def _read_in_full(record: Mapping[str, Any], doubles: Doubles) -> Iterator[Item]
         for found, source in _calls(record):
             if isinstance(found, Call):
                 yield from doubles.add(found, source)
-            elif isinstance(found, Feedback):
+            elif isinstance(found, Feedback | Observation):
                 yield found
             elif isinstance(found, Retrieval):
                 doubles.retrievals.add(found)
@@ -112,8 +112,8 @@ def _calls(record: Mapping[str, Any]) -> Iterator[_Found]:
         for held in inner:
             yield from _calls(held) if held is not None else ((BadLine(Reason.NOT_JSON), None),)
         return
-    for retrieval in retrievals.of_record(record):
-        yield retrieval, None
+    for beside in (*retrievals.of_record(record), *exports.told_by_langfuse(record)):
+        yield beside, None
     for call in read(record) if read else read_flat(in_our_spelling(record)):
         if not is_of_another_kind(call.response):
             yield call, None
