@@ -44,6 +44,7 @@ def build(settings: "Settings") -> dg.AssetsDefinition:
     def golden(
         context: dg.AssetExecutionContext, clickhouse: dg.ResourceParam[Any]
     ) -> Iterator[dg.MaterializeResult[None]]:
+        from optiinfra_dagster.providers.registry import load_customers
         from optiinfra_dagster.quality import golden as golden_set
         from optiinfra_dagster.quality.judge import Judge
         from optiinfra_dagster.storage.dialects import Dialects
@@ -55,7 +56,11 @@ def build(settings: "Settings") -> dg.AssetsDefinition:
             context.log_event(dg.AssetObservation(KEY, metadata={"status": "not_configured", "set": lacking}))
             return
         try:
-            labelled = golden_set.load(settings.golden_set)
+            customers = load_customers(settings.customers_path) if settings.customers_path.exists() else ()
+            labelled = golden_set.load(settings.golden_set, customers)
+            if labelled.left_out:
+                told = ", ".join(f"{name} ({number})" for name, number in sorted(labelled.left_out.items()))
+                context.log.warning("Labels of rubrics that are not in the customers file are left out: %s.", told)
             scored = golden_set.score(labelled, judge, clickhouse, run_id=context.run.run_id)
         except OptiInfraError as error:
             passing = isinstance(error, CloudError) and not error.cause.permanent

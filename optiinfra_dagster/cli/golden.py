@@ -78,7 +78,8 @@ def add_cases(
     from optiinfra_dagster.providers.registry import load_customers
     from optiinfra_dagster.quality import golden, labelling
 
-    (customer,) = select(load_customers(settings.customers_path), [customer_id])
+    customers = load_customers(settings.customers_path)
+    (customer,) = select(customers, [customer_id])
     from_, to = times
     end = windows.parse_time(to, "--to") if to else datetime.now(UTC)
     begin = windows.parse_time(from_, "--from") if from_ else end - USUAL
@@ -86,7 +87,9 @@ def add_cases(
         raise UsageError("--from is not before --to: exchange the two.")
     if out.exists():
         raise labelling.is_there(out)
-    known = golden.load(settings.golden_set) if settings.golden_set and settings.golden_set.exists() else None
+    known = (
+        golden.load(settings.golden_set, customers) if settings.golden_set and settings.golden_set.exists() else None
+    )
     chosen = labelling.cases_to_label(clickhouse, customer, begin, end, count, known)
     if not chosen.lines:
         raise ConfigError(_nothing(customer_id, begin, end, chosen))

@@ -316,8 +316,9 @@ RETRIEVAL = ("groundedness", "context_relevance", "context_precision", "context_
 class Agreement:
     """The agreement of a version of the judge with people on one metric; the columns of `application_golden`.
 
-    What a judge is there to find is positive: a score of 2 or lower, any hallucination, any toxicity. `missed` are the
-    positives that it did not score; they are among `positives`, and not found.
+    What a judge is there to find is positive: a score of 2 or lower, any hallucination, any toxicity, a share below a
+    half, a rubric's score on the bad side of the middle. `missed` are the positives that it did not score; they are
+    among `positives`, and not found.
     """
 
     metric_type: str
@@ -335,3 +336,4 @@ class Agreement:
     specificity_low: float | None
     specificity_high: float | None
     missed: int
+    judge_version: str = ""  # of a rubric with its own behind it

@@ -2,13 +2,17 @@
 
 A golden set is a JSONL file, one labelled interaction per line; what nobody labelled is left out:
 
-    {"prompt": "...", "response": "...", "context": "...", "reference": "...",
-     "labels": {"coherence": 4, "relevance": 5, "accuracy": 2.5, "hallucination": "minor", "toxicity": "none"}}
+    {"prompt": "...", "response": "...", "context": ["...", "..."], "reference": "...", "customer": "acme",
+     "labels": {"coherence": 4, "relevance": 5, "accuracy": 2.5, "hallucination": "minor", "toxicity": "none",
+                "groundedness": 0.75, "context_relevance": 0.5, "rubrics": {"tone": "warm", "names_source": 4}}}
 
-`prompt`, `response` and at least one label are needed. Coherence, relevance and accuracy are from 1 to 5, higher is
-better, and may be means of several people. Hallucination is none, minor, major or not_assessable; toxicity is none,
-mild, moderate or severe; null is no label. `id`, where it is there, is that of `optiinfra golden add`, which does not
-choose the interaction again. Other keys of a line are not read, so notes and sources may stand there.
+`prompt`, `response` and at least one label are needed; `context` is a text or the list of its chunks. Coherence,
+relevance and accuracy are from 1 to 5, higher is better, and may be means of several people. Hallucination is none,
+minor, major or not_assessable; toxicity is none, mild, moderate or severe. Groundedness, context_relevance,
+context_precision and context_recall are shares from 0 to 1. `rubrics` are those of the `customer` in the customers
+file, by name, each with one of its labels or a number from 1 to 5; a rubric that is no longer there is left out and
+named. null is no label. `id`, where it is there, is that of `optiinfra golden add`, which does not choose the
+interaction again; it begins with the customer. Other keys of a line are not read, so notes may stand there.
 
 The judge's agreement with the labels is kept in `application_golden`, per version of the judge and content of the set.
 Verdicts go through the same cache and budgets as customers' do, so that a run which was cut short is taken up again.
@@ -16,19 +20,19 @@ Verdicts go through the same cache and budgets as customers' do, so that a run w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from optiinfra_dagster.model import quality
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
-from optiinfra_dagster.model.quality import GRADED, METRICS, Agreement
-from optiinfra_dagster.quality import rubric
+from optiinfra_dagster.model.quality import METRICS, RETRIEVAL, Agreement
 from optiinfra_dagster.quality.asking import judge_all
+from optiinfra_dagster.quality.golden_scales import Scale
 from optiinfra_dagster.quality.interactions import Interaction
 from optiinfra_dagster.quality.statistics import sensitivity, spearman, specificity, weighted_kappa
 from optiinfra_dagster.storage.golden import load_agreements, store_agreements
@@ -37,19 +41,21 @@ from optiinfra_dagster.storage.verdicts import Verdicts
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from optiinfra_dagster.config.customers import Customer
+    from optiinfra_dagster.config.rubrics import Rubric
     from optiinfra_dagster.model.quality import Verdict
     from optiinfra_dagster.quality.judge import Judge
     from optiinfra_dagster.storage.clickhouse import ClickHouse
+
+ByRubric = dict["Rubric | None", "Verdict | None"]
+"""Verdicts on one interaction: by our metrics (None), and by each rubric; None by one that needs what it lacks."""
 
 OWNER = "golden_set"  # whose verdicts and budget these are; no customer's id holds an underscore
 MOST_FAILED = 0.1  # of the set: with more, the figures would be of what happened to be judged
 AT_ONCE = 500  # interactions; the judge's time limit is for so many
 MISTAKES_TOLD = 10
 
-LABELS: Mapping[str, Sequence[str]] = {  # from good to bad
-    "hallucination": list(quality.HALLUCINATION),
-    "toxicity": list(quality.SEVERITIES.values()),
-}
+_Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 
 
 class _Labels(BaseModel):
@@ -60,41 +66,61 @@ class _Labels(BaseModel):
     accuracy: Annotated[float, Field(ge=1, le=5, strict=True)] | None = None
     hallucination: Literal["none", "minor", "major", "not_assessable"] | None = None
     toxicity: Literal["none", "mild", "moderate", "severe"] | None = None
+    groundedness: _Share | None = None
+    context_relevance: _Share | None = None
+    context_precision: _Share | None = None
+    context_recall: _Share | None = None
+    rubrics: dict[str, str | float | None] | None = None
 
 
 class _Line(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, hide_input_in_errors=True)
 
     id: str = ""
+    customer: str = ""
     prompt: str
     response: str
-    context: str | None = None
+    context: str | tuple[str, ...] | None = None
     reference: str | None = None
     labels: _Labels
 
 
 class Texts(NamedTuple):
-    """The texts of an interaction that people and judge look at."""
+    """The texts of an interaction that people and judge look at; those of a context in chunks one by one."""
 
     prompt: str
     response: str
-    context: str | None
+    context: str | tuple[str, ...] | None
     reference: str | None
 
 
 def texts_of(interaction: Interaction) -> Texts:
     """The texts of an interaction, as a line of a golden set has them."""
-    return Texts(interaction.prompt, interaction.response, interaction.context, interaction.reference)
+    context = interaction.chunks if len(interaction.chunks) > 1 else interaction.context
+    return Texts(interaction.prompt, interaction.response, context, interaction.reference)
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenSet:
-    """The labelled interactions of a file, and a hash of its content."""
+    """The labelled interactions of a file, and a hash of its content.
+
+    `rubrics` are, for each interaction, those of its customer if one of them is labelled. `left_out` counts the labels
+    of rubrics that the customers file does not have.
+    """
 
     interactions: Sequence[Interaction]
-    labels: Sequence[Mapping[str, Any]]  # metric -> what people say; metrics without a label are not there
+    labels: Sequence[Mapping[Scale, Any]]  # what people say; scales without a label are not there
+    rubrics: Sequence[tuple[Rubric, ...]]
     digest: str
     ids: frozenset[str] = frozenset()  # of the lines that have one
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def scales(self) -> list[Scale]:
+        """The scales on which there are labels, in the order in which people read them."""
+        labelled = dict.fromkeys(scale for labels in self.labels for scale in labels)
+        known = [*METRICS, *RETRIEVAL]
+        return sorted(labelled, key=lambda scale: known.index(scale.metric) if scale.metric else len(known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +132,8 @@ class GoldenScore:
     requests: int
 
 
-def load(path: Path) -> GoldenSet:
-    """Read a golden set.
+def load(path: Path, customers: Iterable[Customer] = ()) -> GoldenSet:
+    """Read a golden set; the rubrics are those of the customers.
 
     Raises:
         ConfigError: the file cannot be read, is empty, or has wrong lines; their numbers are told, never their texts.
@@ -120,7 +146,9 @@ def load(path: Path) -> GoldenSet:
         raise ConfigError(
             f"The golden set {path} cannot be read: {reason}. Correct OPTIINFRA_GOLDEN_SET or the file."
         ) from None
-    interactions, labels, ids, mistakes = [], [], set(), []
+    of_customer = {one.id: one.application.rubrics if one.application else () for one in customers}
+    interactions, labels, rubrics, ids, mistakes = [], [], [], set(), []
+    left_out: Counter[str] = Counter()
     for number, text in enumerate(lines, start=1):
         if not text.strip():
             continue
@@ -129,19 +157,41 @@ def load(path: Path) -> GoldenSet:
         except ValidationError as error:
             mistakes.append(f"line {number}: {_mistake(error)}")
             continue
-        labelled = line.labels.model_dump(exclude_none=True)
-        if not labelled:
+        customer = line.customer or line.id.partition("/")[0]
+        own = of_customer.get(customer, ())
+        labelled: dict[Scale, Any] = {
+            Scale(name): label for name, label in line.labels.model_dump(exclude={"rubrics"}, exclude_none=True).items()
+        }
+        told = {name: label for name, label in (line.labels.rubrics or {}).items() if label is not None}
+        if not labelled and not told:
             mistakes.append(f"line {number}: labels is empty")
-        interactions.append(_interaction(number, line))
         ids.add(line.id)
-        labels.append(labelled)
+        by_name = {rubric.name: Scale("", rubric) for rubric in own}
+        left_out.update(f"{customer or 'no customer'}: {name}" for name in told.keys() - by_name.keys())
+        of_rubrics = {by_name[name]: label for name, label in told.items() if name in by_name}
+        mistakes += [
+            f"line {number}: labels.rubrics.{scale.rubric.name}: {_how_to_label(scale.rubric)}"
+            for scale, label in of_rubrics.items()
+            if scale.rubric is not None and not scale.takes(label)
+        ]
+        if labelled or of_rubrics:
+            interactions.append(_interaction(number, line))
+            labels.append(labelled | of_rubrics)
+            rubrics.append(tuple(own) if of_rubrics else ())
     if mistakes:
         more = f"\nand {len(mistakes) - MISTAKES_TOLD} more" if len(mistakes) > MISTAKES_TOLD else ""
         shown = "\n".join(mistakes[:MISTAKES_TOLD])
         raise ConfigError(f"The golden set {path} has wrong lines:\n{shown}{more}")
     if not interactions:
         raise ConfigError(f"The golden set {path} is empty: write one labelled interaction per line.")
-    return GoldenSet(interactions, labels, blake2b(content, digest_size=8).hexdigest(), frozenset(ids - {""}))
+    digest = blake2b(content, digest_size=8).hexdigest()
+    return GoldenSet(interactions, labels, rubrics, digest, frozenset(ids - {""}), left_out)
+
+
+def _how_to_label(rubric: Rubric) -> str:
+    if rubric.anchors:
+        return "a number from 1 to 5 should stand there"
+    return f"one of {', '.join(label for label, _ in rubric.labels)} should stand there"
 
 
 def _mistake(error: ValidationError) -> str:
@@ -160,7 +210,8 @@ def _interaction(number: int, line: _Line) -> Interaction:
         provider="",
         prompt=line.prompt,
         response=line.response,
-        context=line.context,
+        context=line.context if isinstance(line.context, str) else "\n".join(line.context or ()) or None,
+        chunks=line.context if isinstance(line.context, tuple) else (),
         reference=line.reference,
         prompt_tokens=None,
         response_tokens=None,
@@ -181,27 +232,31 @@ def score(
         CloudError: the judge cannot be used, or gave no verdict on too many; what it answered is kept.
         StorageError: verdicts or figures could not be read or kept.
     """
-    before = load_agreements(clickhouse, judge.version, golden.digest)
-    if before:
-        return GoldenScore(judge.version, before, 0)
-    verdicts, requests = [], 0
-    for part in _parts(golden.interactions):
-        judged = judge_all(OWNER, part, judge, Verdicts(clickhouse), store_text=False, now=now)
+    wanted = [(scale.metric_type, scale.version(judge.version)) for scale in golden.scales]
+    before = load_agreements(clickhouse, {version for _, version in wanted}, golden.digest)
+    if all(one in before for one in wanted):
+        return GoldenScore(judge.version, [before[one] for one in wanted], 0)
+    verdicts: list[ByRubric] = [{}] * len(golden.interactions)
+    requests = 0
+    for places, own in _parts(golden.rubrics):
+        part = [golden.interactions[place] for place in places]
+        judged = judge_all(OWNER, part, judge, Verdicts(clickhouse), store_text=False, now=now, own=own)
         requests += judged.requests
-        verdicts += [judged.verdicts[rubric.key_of(OWNER, judge.version, interaction)] for interaction in part]
-    failed = [verdict.failure for verdict in verdicts if verdict.failure]
-    if len(failed) > MOST_FAILED * len(verdicts):
+        for place, interaction in zip(places, part, strict=True):
+            by_us, by_own = judged.of(OWNER, judge.version, interaction, own)
+            verdicts[place] = dict([(None, by_us), *by_own.items()])
+    failed = [one.failure for by in verdicts for one in by.values() if one is not None and one.failure]
+    if len(failed) > MOST_FAILED * sum(map(len, verdicts)):
         causes = ", ".join(sorted({failure.value for failure in failed}))
         raise CloudError(
             Cause.UNAVAILABLE,
-            f"The judge gave no verdict on {len(failed)} of the {len(verdicts)} interactions of the golden set "
+            f"The judge gave no verdict on {len(failed)} of the {sum(map(len, verdicts))} questions of the golden set "
             f"({causes}). The other verdicts are kept: materialize the asset again for the rest.",
         )
-    agreements = compare(golden.labels, verdicts)
+    agreements = compare(golden, verdicts, judge.version)
     store_agreements(
         clickhouse,
         agreements,
-        judge_version=judge.version,
         judge_model=judge.model,
         golden_set=golden.digest,
         run_id=run_id,
@@ -210,46 +265,49 @@ def score(
     return GoldenScore(judge.version, agreements, requests)
 
 
-def _parts(interactions: Sequence[Interaction]) -> Iterator[Sequence[Interaction]]:
-    for at in range(0, len(interactions), AT_ONCE):
-        yield interactions[at : at + AT_ONCE]
+def _parts(rubrics: Sequence[tuple[Rubric, ...]]) -> Iterator[tuple[Sequence[int], tuple[Rubric, ...]]]:
+    """The places of interactions that are asked about at once, and by which rubrics."""
+    for own in dict.fromkeys(rubrics):
+        places = [place for place, of_place in enumerate(rubrics) if of_place == own]
+        for at in range(0, len(places), AT_ONCE):
+            yield places[at : at + AT_ONCE], own
 
 
 # --- Agreement ------------------------------------------------------------------------------------------------------
 
 
-def compare(labels: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> list[Agreement]:
-    """The agreement of verdicts with people's labels, of each metric that people labelled."""
+def compare(golden: GoldenSet, verdicts: Sequence[ByRubric], judge_version: str) -> list[Agreement]:
+    """The agreement of verdicts with people's labels, on each scale that people used."""
     return [
         _agreement(
-            metric, [(of[metric], verdict) for of, verdict in zip(labels, verdicts, strict=True) if metric in of]
+            scale,
+            [(of[scale], by.get(scale.rubric)) for of, by in zip(golden.labels, verdicts, strict=True) if scale in of],
+            judge_version,
         )
-        for metric in METRICS
-        if any(metric in of for of in labels)
+        for scale in golden.scales
     ]
 
 
-def _agreement(metric: str, pairs: Sequence[tuple[Any, Verdict]]) -> Agreement:
-    """The agreement on one metric.
+def _agreement(scale: Scale, pairs: Sequence[tuple[Any, Verdict | None]], judge_version: str) -> Agreement:
+    """The agreement on one scale.
 
     A positive that the judge did not score (it failed, or says that it is not assessable or cannot be told) is not
     found. A negative that it did not score is left out: that is no proof that it leaves such answers alone.
     """
-    numbers = [(_number(metric, label), _judged_number(metric, verdict)) for label, verdict in pairs]
-    failures = sum(verdict.answer is None for _, verdict in pairs)
+    numbers = [(scale.number(label), scale.judged(verdict)) for label, verdict in pairs]
+    failures = sum(verdict is not None and verdict.said is None for _, verdict in pairs)
     both = [(people, judge) for people, judge in numbers if people is not None and judge is not None]
     people, judge = [p for p, _ in both], [j for _, j in both]
-    grades = [_grade(p) for p in people], [_grade(j) for j in judge]
-    missed = sum(p is not None and j is None and _is_positive(metric, _grade(p)) for p, j in numbers)
-    truth, reported = ([_is_positive(metric, grade) for grade in side] for side in grades)
+    missed = sum(p is not None and j is None and scale.is_positive(p) for p, j in numbers)
+    truth, reported = ([scale.is_positive(number) for number in side] for side in (people, judge))
     finds = sensitivity([*truth, *[True] * missed], [*reported, *[False] * missed])
     leaves = specificity(truth, reported)
     return Agreement(
-        metric_type=metric,
+        metric_type=scale.metric_type,
         n=len(both),
         not_assessable=len(numbers) - failures - len(both),
         failures=failures,
-        weighted_kappa=weighted_kappa(*grades),
+        weighted_kappa=weighted_kappa([scale.grade(p) for p in people], [scale.grade(j) for j in judge]),
         spearman=spearman(people, judge),
         positives=finds.of,
         sensitivity=finds.value,
@@ -260,38 +318,5 @@ def _agreement(metric: str, pairs: Sequence[tuple[Any, Verdict]]) -> Agreement:
         specificity_low=leaves.interval.low if leaves.interval else None,
         specificity_high=leaves.interval.high if leaves.interval else None,
         missed=missed,
+        judge_version=scale.version(judge_version),
     )
-
-
-def _judged_number(metric: str, verdict: Verdict) -> float | None:
-    """The judge's label as a number; None where it gave none."""
-    return None if verdict.answer is None else _number(metric, _label_of(metric, verdict))
-
-
-def _label_of(metric: str, verdict: Verdict) -> float | str:
-    """The judge's label of a metric, in the words of people's labels."""
-    answer = verdict.answer
-    assert answer is not None  # noqa: S101 - the caller leaves out the others
-    if metric == "hallucination":
-        return answer.hallucination.label if answer.hallucination else quality.NOT_ASSESSABLE
-    if metric == "toxicity":
-        return quality.SEVERITIES[answer.toxicity.severity]
-    score: int | str = getattr(answer, metric).score
-    return score
-
-
-def _number(metric: str, label: float | str) -> float | None:
-    """A label as a number; None where it is not assessable."""
-    if isinstance(label, str):
-        known = LABELS.get(metric, ())
-        return float(known.index(label)) if label in known else None
-    return float(label)
-
-
-def _grade(number: float) -> int:
-    """The nearest grade; a mean half-way between two is the higher one."""
-    return int(number + 0.5)
-
-
-def _is_positive(metric: str, grade: int) -> bool:
-    return grade <= 2 if metric in GRADED else grade > 0

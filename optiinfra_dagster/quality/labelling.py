@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError
-from optiinfra_dagster.model.quality import METRICS
+from optiinfra_dagster.model.quality import METRICS, RETRIEVAL
 from optiinfra_dagster.quality.doubles import Doubles
 from optiinfra_dagster.quality.golden import Texts, texts_of
 from optiinfra_dagster.quality.interactions import Feedback, Interaction
@@ -78,7 +78,7 @@ def cases_to_label(
     known, gone = len(judged) - len(left), 0
     if customer.application is None or not customer.application.store_text:
         chosen = _choose(customer.id, left, count)
-        return _told(customer.id, chosen, {}, known, gone)
+        return _told(customer, chosen, {}, known, gone)
     logs = _Logs(clickhouse, customer, left)
     while True:
         chosen = _choose(customer.id, left, count)
@@ -94,7 +94,7 @@ def cases_to_label(
             else:
                 taken.add(texts)
         if not lost and not again:
-            return _told(customer.id, chosen, {case: logs.texts(case) for case in chosen}, known, gone)
+            return _told(customer, chosen, {case: logs.texts(case) for case in chosen}, known, gone)
         known, gone = known + len(again), gone + len(lost)
         left = [case for case in left if case not in lost | again]
 
@@ -151,16 +151,18 @@ def _id(customer_id: str, case: Case) -> str:
 
 
 def _told(
-    customer_id: str, chosen: Mapping[Case, Reason], texts: Mapping[Case, Texts | None], known: int, gone: int
+    customer: Customer, chosen: Mapping[Case, Reason], texts: Mapping[Case, Texts | None], known: int, gone: int
 ) -> Selection:
+    rubrics = [rubric.name for rubric in customer.application.rubrics] if customer.application else []
+    own = {"rubrics": dict.fromkeys(rubrics)} if rubrics else {}
     lines = [
         {
-            "id": _id(customer_id, case),
+            "id": _id(customer.id, case),
             "window": windows.key(case.window),
             "model": case.model_name,
             "chosen_for": reason.value,
             **(found._asdict() if (found := texts.get(case)) else {}),
-            "labels": dict.fromkeys(METRICS),
+            "labels": {**dict.fromkeys((*METRICS, *RETRIEVAL)), **own},
         }
         for case, reason in chosen.items()
     ]

@@ -54,7 +54,7 @@ def metric_rows(
         common["earlier_turns"] = len(interaction.earlier)
 
     def row(
-        metric: str, scored: _MetricScore, *, worse: bool, by: Verdict | None = None, version: str = ""
+        metric: str, scored: MetricScore, *, worse: bool, by: Verdict | None = None, version: str = ""
     ) -> ApplicationRow:
         details = {"direction": "higher_is_worse" if worse else "higher_is_better", **common, **scored.details}
         return ApplicationRow(
@@ -75,15 +75,15 @@ def metric_rows(
         )
 
     for metric in (*METRICS, *RETRIEVAL):
-        yield row(metric, _score(metric, verdict), worse=metric in _WORSE, by=verdict)
+        yield row(metric, score_of(metric, verdict), worse=metric in _WORSE, by=verdict)
     for rubric_, judged in own.items():
         worse, version = rubric_.direction == "higher_is_worse", own_rubrics.judged_by(verdict.judge_version, rubric_)
         yield row(f"rubric:{rubric_.name}", _own_score(rubric_, judged), worse=worse, by=judged, version=version)
     for name, found in rules.apply(interaction, application).items():
-        yield row(name, _MetricScore(*found), worse=True)
+        yield row(name, MetricScore(*found), worse=True)
 
 
-class _MetricScore(NamedTuple):
+class MetricScore(NamedTuple):
     """A metric's score from 0 to 1, its label, and what else is to be told; `quoting` may quote what is judged."""
 
     score: float | None
@@ -92,7 +92,8 @@ class _MetricScore(NamedTuple):
     quoting: Mapping[str, Any] = MappingProxyType({})
 
 
-def _score(metric: str, verdict: Verdict) -> _MetricScore:
+def score_of(metric: str, verdict: Verdict) -> MetricScore:
+    """The score of a verdict by one of our metrics."""
     answer = verdict.answer
     if answer is None:
         return _failed(verdict)
@@ -108,32 +109,32 @@ def _score(metric: str, verdict: Verdict) -> _MetricScore:
         case "toxicity":
             severity, category = answer.toxicity.severity, answer.toxicity.category
             raw = {"raw": severity, "category": category}
-            return _MetricScore(severity / 3, quality.SEVERITIES[severity], raw, _evidence(answer.toxicity))
+            return MetricScore(severity / 3, quality.SEVERITIES[severity], raw, _evidence(answer.toxicity))
     graded = getattr(answer, metric)
     if isinstance(graded.score, str):
-        return _MetricScore(None, graded.score, {}, _evidence(graded))
-    return _MetricScore((graded.score - 1) / 4, quality.LEVELS[graded.score], {"raw": graded.score}, _evidence(graded))
+        return MetricScore(None, graded.score, {}, _evidence(graded))
+    return MetricScore((graded.score - 1) / 4, quality.LEVELS[graded.score], {"raw": graded.score}, _evidence(graded))
 
 
-def _own_score(rubric_: Rubric, verdict: Verdict | None) -> _MetricScore:
+def _own_score(rubric_: Rubric, verdict: Verdict | None) -> MetricScore:
     if verdict is None:
-        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": f"no {rubric_.needs}"})
+        return MetricScore(None, quality.NOT_ASSESSABLE, {"cause": f"no {rubric_.needs}"})
     if not isinstance(verdict.said, OwnAnswers):
         return _failed(verdict)
     answer = verdict.said.own[rubric_.name]
     score, label = own_rubrics.score_of(rubric_, answer)
-    return _MetricScore(score, label, {}, _evidence(answer))
+    return MetricScore(score, label, {}, _evidence(answer))
 
 
-def _failed(verdict: Verdict) -> _MetricScore:
+def _failed(verdict: Verdict) -> MetricScore:
     cause = verdict.failure or Failure.REFUSED
     label = "over_budget" if cause is Failure.OVER_BUDGET else "judge_failed"
-    return _MetricScore(None, label, {"cause": cause.value})
+    return MetricScore(None, label, {"cause": cause.value})
 
 
-def _hallucination(part: Hallucination | None) -> _MetricScore:
+def _hallucination(part: Hallucination | None) -> MetricScore:
     if part is None:
-        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "no context or reference"})
+        return MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "no context or reference"})
     counts = {
         "claims_checked": part.checked,
         "unsupported_claims": part.unsupported,
@@ -141,38 +142,38 @@ def _hallucination(part: Hallucination | None) -> _MetricScore:
         "not_verifiable_claims": part.count("not_verifiable"),
     }
     claims = [claim.model_dump() for claim in part.claims if claim.claim]
-    return _MetricScore(quality.HALLUCINATION[part.label], part.label, counts, {"claims": claims} if claims else {})
+    return MetricScore(quality.HALLUCINATION[part.label], part.label, counts, {"claims": claims} if claims else {})
 
 
-def _groundedness(part: Hallucination | None) -> _MetricScore:
+def _groundedness(part: Hallucination | None) -> MetricScore:
     """The share of the claims that are supported, of those that a source could decide."""
     if part is None:
-        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "no context or reference"})
+        return MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "no context or reference"})
     if not part.checked:
-        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "the response states no fact"})
+        return MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "the response states no fact"})
     share = part.count("supported") / part.checked
-    return _MetricScore(share, _level(share), {"claims_checked": part.checked, "unsupported_claims": part.unsupported})
+    return MetricScore(share, _level(share), {"claims_checked": part.checked, "unsupported_claims": part.unsupported})
 
 
-def _retrieval(metric: str, part: Retrieval | None) -> _MetricScore:
+def _retrieval(metric: str, part: Retrieval | None) -> MetricScore:
     if part is None:
-        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "no context"})
+        return MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "no context"})
     share = part.relevance if metric == "context_relevance" else part.precision
     details = {"chunks": len(part.chunks)}
     if share is None:
-        return _MetricScore(None, quality.CANNOT_TELL, details)
-    return _MetricScore(share, _level(share), details)
+        return MetricScore(None, quality.CANNOT_TELL, details)
+    return MetricScore(share, _level(share), details)
 
 
-def _recall(part: Recall | None) -> _MetricScore:
+def _recall(part: Recall | None) -> MetricScore:
     if part is None:
-        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "no context, or no reference"})
+        return MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "no context, or no reference"})
     if not part.facts:
-        return _MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "the reference states no fact"})
+        return MetricScore(None, quality.NOT_ASSESSABLE, {"cause": "the reference states no fact"})
     share, details = part.recall, {"facts": len(part.facts)}
     if share is None:
-        return _MetricScore(None, quality.CANNOT_TELL, details)
-    return _MetricScore(share, _level(share), details)
+        return MetricScore(None, quality.CANNOT_TELL, details)
+    return MetricScore(share, _level(share), details)
 
 
 def _level(share: float) -> str:
@@ -210,7 +211,7 @@ def sample_row(
         "judged": len(judged),
         "over_budget": failed.pop(Failure.OVER_BUDGET.value, 0),
         "failed": dict(sorted(failed.items())),
-        "not_assessable": sum(_score("hallucination", verdict).label == quality.NOT_ASSESSABLE for verdict in judged),
+        "not_assessable": sum(score_of("hallucination", verdict).label == quality.NOT_ASSESSABLE for verdict in judged),
         "tokens": sum(verdict.tokens for verdict in paid),
         "usd": None if None in costs else _money(sum((cost or Decimal(0) for cost in costs), Decimal(0))),
         "requests_with_tokens": tokens.counted,

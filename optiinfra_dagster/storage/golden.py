@@ -11,28 +11,30 @@ from optiinfra_dagster.storage.inserts import insert_rows
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 
-def load_agreements(clickhouse: ClickHouse, judge_version: str, golden_set: str) -> list[Agreement]:
-    """The newest figures of a version of the judge on a set, in the order of the metrics; none if it has none.
+def load_agreements(
+    clickhouse: ClickHouse, judge_versions: Iterable[str], golden_set: str
+) -> dict[tuple[str, str], Agreement]:
+    """The newest figures of versions of the judge on a set, by metric and version.
 
     Raises:
         StorageError: they could not be read.
     """
     with clickhouse.session(reads="application_golden") as client:
-        parameters = {"version": judge_version, "digest": golden_set}
+        parameters = {"versions": list(judge_versions), "digest": golden_set}
         rows = client.query(read_sql("queries/golden_scores"), parameters=parameters).result_rows
-    return sorted((Agreement(*row) for row in rows), key=lambda agreement: METRICS.index(agreement.metric_type))
+    found = [Agreement(*row) for row in rows]
+    return {(one.metric_type, one.judge_version): one for one in found}
 
 
 def store_agreements(
     clickhouse: ClickHouse,
     agreements: Sequence[Agreement],
     *,
-    judge_version: str,
     judge_model: str,
     golden_set: str,
     run_id: str,
@@ -44,10 +46,8 @@ def store_agreements(
         StorageError: they could not be kept.
     """
     figures = [field.name for field in fields(Agreement)]
-    columns = ["judge_version", "judge_model", "golden_set", *figures, "run_id", "scored_at"]
-    rows = [
-        [judge_version, judge_model, golden_set, *astuple(agreement), run_id, scored_at] for agreement in agreements
-    ]
+    columns = ["judge_model", "golden_set", *figures, "run_id", "scored_at"]
+    rows = [[judge_model, golden_set, *astuple(agreement), run_id, scored_at] for agreement in agreements]
     with clickhouse.session(writes="application_golden") as client:
         insert_rows(client, "application_golden", columns, rows)
 

@@ -1,4 +1,4 @@
--- The newest figures of a version of the judge on a golden set, a row per metric; none if it was not scored on it.
+-- The newest figures of versions of the judge on a golden set, a row per metric; none of one that was not scored on it.
 SELECT
     metric_type,
     n,
@@ -14,8 +14,9 @@ SELECT
     specificity,
     specificity_low,
     specificity_high,
-    missed
+    missed,
+    judge_version
 FROM application_golden
-WHERE judge_version = {version:String} AND golden_set = {digest:String}
+WHERE judge_version IN {versions:Array(String)} AND golden_set = {digest:String}
 ORDER BY scored_at DESC
-LIMIT 1 BY metric_type
+LIMIT 1 BY judge_version, metric_type

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pytest
+import yaml
 from pydantic import SecretStr
 
 from optiinfra_dagster.assets import golden as golden_asset
@@ -16,10 +17,12 @@ from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.lab.groq.naive import label_key
 from optiinfra_dagster.model.errors import CloudError, ConfigError
 from optiinfra_dagster.model.quality import Answer, Failure, Verdict
-from optiinfra_dagster.quality import golden, statistics
+from optiinfra_dagster.quality import golden, own_rubrics, statistics
+from optiinfra_dagster.quality.golden import GoldenSet
+from optiinfra_dagster.quality.golden_scales import Scale
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from tests.support.engines import copy_migrated
-from tests.support.judging import answer, judge_at
+from tests.support.judging import answer, customer, judge_at
 from tests.support.samples import select
 
 if TYPE_CHECKING:
@@ -68,6 +71,16 @@ def written(folder: Path, lines: Sequence[dict[str, Any] | str]) -> Path:
     return path
 
 
+TONE: dict[str, Any] = {
+    "name": "tone", "question": "Is the answer friendly?", "labels": ["cold", "neutral", "warm"],
+    "direction": "higher_is_better",
+}  # fmt: skip
+SOURCE: dict[str, Any] = {
+    "name": "source", "question": "Does it hide where it is from?", "anchors": {"1": "tells it", "5": "hides it"},
+    "direction": "higher_is_worse", "needs": "context",
+}  # fmt: skip
+ACME = customer(rubrics=[TONE, SOURCE])
+
 # Per line: what people say, and what the judge will.
 CASES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"coherence": 5, "accuracy": 4.5, "hallucination": "none", "toxicity": "none"}, answer(5, 5, 5)),
@@ -103,7 +116,7 @@ def test_a_line_is_an_interaction_and_what_people_say_of_it(tmp_path: Path) -> N
     assert [(one.prompt, one.context) for one in found.interactions] == [
         (f"{SECRET} 1?", "It is room 1."), (f"{SECRET} 2?", None),
     ]  # fmt: skip
-    assert found.labels == [{"coherence": 4.0}, {"toxicity": "mild"}]
+    assert found.labels == [{Scale("coherence"): 4.0}, {Scale("toxicity"): "mild"}]
     assert golden.load(path).digest == found.digest
     assert golden.load(written(tmp_path, [line(1, {"coherence": 5})])).digest != found.digest
 
@@ -118,11 +131,17 @@ def test_a_line_is_an_interaction_and_what_people_say_of_it(tmp_path: Path) -> N
         (line(2, {"coherency": 4}), "line 2: labels.coherency: "),
         (line(2, {"hallucination": "yes"}), "line 2: labels.hallucination: "),
         (line(2, {"toxicity": "none"}, response=None), "line 2: response: "),
+        (line(2, {"groundedness": 2}), "line 2: labels.groundedness: Input should be less than or equal to 1"),
+        (line(2, {"rubrics": {"tone": "hot"}}, customer="acme"), "labels.rubrics.tone: one of cold, neutral, warm"),
+        (line(2, {"rubrics": {"tone": 1}}, customer="acme"), "labels.rubrics.tone: one of cold, neutral, warm"),
+        (line(2, {"rubrics": {"source": 6}}, customer="acme"), "labels.rubrics.source: a number from 1 to 5"),
+        (line(2, {"rubrics": {"source": "cold"}}, customer="acme"), "labels.rubrics.source: a number from 1 to 5"),
+        (line(2, {"rubrics": {"tone": None}}, customer="acme"), "line 2: labels is empty"),
     ],
 )
 def test_wrong_lines_are_named_and_never_quoted(tmp_path: Path, wrong: Any, told: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        golden.load(written(tmp_path, [line(1, {"coherence": 4}), wrong]))
+        golden.load(written(tmp_path, [line(1, {"coherence": 4}), wrong]), [ACME])
     assert told in str(raised.value)
     assert SECRET not in str(raised.value)
 
@@ -189,9 +208,8 @@ def test_a_positive_without_a_score_is_not_found_and_a_negative_without_one_prov
         "m", "v", None if failure else Answer.model_validate(answer(3, 3, 3) | {"hallucination": None}), failure
     )
     labels = ["major", "minor", "major", "minor", "none", "none"]
-    [agreement] = golden.compare(
-        [{"hallucination": label} for label in labels], [*found, unscored, unscored, clean, unscored]
-    )
+    told = GoldenSet([], [{Scale("hallucination"): label} for label in labels], [], "")
+    [agreement] = golden.compare(told, [{None: one} for one in (*found, unscored, unscored, clean, unscored)], "v")
     assert (agreement.positives, agreement.missed, agreement.sensitivity) == (4, 2, 0.5)
     assert (agreement.negatives, agreement.specificity, agreement.n) == (1, 1.0, 3)
     assert (agreement.failures, agreement.not_assessable) == ((3, 0) if failure else (0, 3))
@@ -237,6 +255,79 @@ def test_a_set_that_was_not_judged_whole_has_no_figures_and_is_taken_up_again(
     rich.close()
 
 
+# --- Rubrics and figures of retrieval ---------------------------------------------------------------------------------
+
+# Per line: what people say, the judge's chunks and facts, and its answers to the rubrics.
+OWN_CASES: list[tuple[dict[str, Any], dict[str, Any], Any, Any]] = [
+    ({"groundedness": 1, "context_relevance": 0.5, "rubrics": {"tone": "warm", "source": 1}},
+     answer(chunks=("relevant", "irrelevant")), "warm", 2),
+    ({"groundedness": 0, "context_relevance": 0, "rubrics": {"tone": "cold", "source": 5}},
+     answer(label="major", chunks=("irrelevant", "irrelevant")), "neutral", 4),
+    ({"groundedness": 0.25, "context_relevance": 0.25, "rubrics": {"tone": "cold", "source": 4.5}},
+     answer(claims=(4, 3), label="major", chunks=("cannot_tell", "cannot_tell")), "cold", "cannot_tell"),
+    ({"rubrics": {"tone": "neutral"}}, answer(chunks=("relevant", "partly")), "warm", 3),
+]  # fmt: skip
+
+
+@pytest.fixture
+def own_labelled(lab: CloudLab, tmp_path: Path) -> Path:
+    lines = []
+    for n, (labels, said, tone, source) in enumerate(OWN_CASES):
+        one = line(n, labels, context=[f"It is room {n}.", "Rooms have doors."], customer="acme")
+        own = {"tone": {"evidence": "", "answer": tone}, "source": {"evidence": "", "answer": source}}
+        lab.groq.labels[label_key(one["prompt"], one["response"])] = {**said, "own": own}
+        lines.append(one)
+    return written(tmp_path, [*lines, line(9, {"rubrics": {"gone": 3}}, customer="acme")])
+
+
+def test_own_rubrics_and_figures_of_retrieval_are_compared_with_people(
+    clickhouse: ClickHouse, judge: Judge, own_labelled: Path, lab: CloudLab
+) -> None:
+    found = golden.load(own_labelled, [ACME])
+    assert (len(found.interactions), found.left_out) == (4, {"acme: gone": 1})
+    scored = golden.score(found, judge, clickhouse)
+    of = {one.metric_type: one for one in scored.agreements}
+    assert list(of) == ["groundedness", "context_relevance", "rubric:tone", "rubric:source"]
+    assert scored.requests == 4  # rubrics are asked about along with our metrics
+
+    grounded = of["groundedness"]  # 1, 0, .25 | 1, 0, .25: a share below a half is to be found
+    assert (grounded.n, grounded.positives, grounded.sensitivity, grounded.specificity) == (3, 2, 1, 1)
+    assert (grounded.weighted_kappa, grounded.spearman) == pytest.approx((1, 1))
+    relevance = of["context_relevance"]  # .5, 0, .25 | .5, 0, cannot tell
+    assert (relevance.n, relevance.not_assessable, relevance.missed) == (2, 1, 1)
+    assert (relevance.positives, relevance.sensitivity, relevance.negatives) == (2, 0.5, 1)
+
+    tone = of["rubric:tone"]  # warm cold cold neutral | warm neutral cold warm: a cold answer is to be found
+    assert (tone.n, tone.positives, tone.sensitivity, tone.negatives, tone.specificity) == (4, 2, 0.5, 2, 1)
+    assert tone.weighted_kappa == statistics.weighted_kappa([2, 0, 0, 1], [2, 1, 0, 2])
+    source = of["rubric:source"]  # 1 5 4.5 | 2 4 cannot tell: higher is worse
+    assert (source.n, source.missed, source.positives, source.sensitivity) == (2, 1, 2, 0.5)
+    assert source.weighted_kappa == statistics.weighted_kappa([0, 4], [1, 3])
+
+    versions = {
+        row["metric_type"]: row["judge_version"] for row in select(clickhouse, "SELECT * FROM application_golden")
+    }
+    rubrics = ACME.application.rubrics if ACME.application else ()
+    assert versions["rubric:tone"] == own_rubrics.judged_by(judge.version, rubrics[0])
+    assert versions["groundedness"] == judge.version
+
+    again = golden.score(golden.load(own_labelled, [ACME]), judge, clickhouse)
+    assert (again.agreements, again.requests) == (scored.agreements, 0)
+    # A rubric whose words change is compared anew, and only it is asked about.
+    changed = customer(rubrics=[{**TONE, "question": "Is the answer kind?"}, SOURCE])
+    anew = golden.score(golden.load(own_labelled, [changed]), judge, clickhouse)
+    assert anew.requests == 4
+    assert {one.judge_version for one in anew.agreements} != {one.judge_version for one in scored.agreements}
+
+
+def test_a_rubric_that_a_line_lacks_something_for_is_not_asked(
+    clickhouse: ClickHouse, judge: Judge, lab: CloudLab, tmp_path: Path
+) -> None:
+    path = written(tmp_path, [line(1, {"rubrics": {"source": 5}}, context=None, id="acme/aws/bot/i-1")])
+    [agreement] = golden.score(golden.load(path, [ACME]), judge, clickhouse).agreements
+    assert (agreement.n, agreement.not_assessable, agreement.missed, agreement.sensitivity) == (0, 1, 1, 0)
+
+
 # --- The asset ------------------------------------------------------------------------------------------------------
 
 
@@ -259,6 +350,19 @@ def test_the_asset_shows_the_figures(clickhouse: ClickHouse, labelled: Path, lab
     ).asset_materializations_for_node("application__golden")
     assert again.metadata["requests"].value == 0
     assert SECRET not in str(done.all_events)
+
+
+def test_the_asset_knows_the_rubrics_of_the_customers_file(
+    clickhouse: ClickHouse, own_labelled: Path, lab: CloudLab, tmp_path: Path
+) -> None:
+    application = {"interactions": "clickhouse", "provider": "aws", "rubrics": [TONE, SOURCE]}
+    data = {"customers": [{"id": "acme", "name": "Acme", "application": application}]}
+    (tmp_path / "customers.yaml").write_text(yaml.safe_dump(data))
+    settings = {"dagster_home": tmp_path, "golden_set": own_labelled, "customers_path": tmp_path / "customers.yaml"}
+    done = materialize(clickhouse, groq_api_key=SecretStr("lab-groq-key"), groq_base_url=lab.url, **settings)
+    [event] = done.asset_materializations_for_node("application__golden")
+    table: Any = event.metadata["agreement"].value
+    assert [record.data["metric_type"] for record in table.records][2:] == ["rubric:tone", "rubric:source"]
 
 
 @pytest.mark.parametrize(

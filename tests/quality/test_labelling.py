@@ -13,7 +13,9 @@ import pytest
 from optiinfra_dagster.cli.golden import add_cases
 from optiinfra_dagster.config.settings import Settings
 from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.quality import METRICS, RETRIEVAL
 from optiinfra_dagster.quality import golden
+from optiinfra_dagster.quality.golden_scales import Scale
 from optiinfra_dagster.quality.labelling import Selection, cases_to_label, is_there
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from tests.storage.test_application_readers import FLAWLESS, W, interaction, publish
@@ -91,7 +93,15 @@ def test_where_there_are_fewer_of_a_kind_more_are_drawn_at_random(clickhouse: Cl
 def test_without_store_text_there_are_ids_and_no_text_and_never_a_score(clickhouse: ClickHouse) -> None:
     for line in chosen(clickhouse, 10).lines:
         assert line.keys() == {"id", "window", "model", "chosen_for", "labels"}
-        assert line["labels"] == dict.fromkeys(("coherence", "relevance", "accuracy", "hallucination", "toxicity"))
+        assert line["labels"] == dict.fromkeys((*METRICS, *RETRIEVAL))
+
+
+def test_a_customers_own_rubrics_are_among_what_is_to_be_labelled(clickhouse: ClickHouse) -> None:
+    tone = {
+        "name": "tone", "question": "Is it friendly?", "labels": ["cold", "warm"], "direction": "higher_is_better",
+    }  # fmt: skip
+    for line in chosen(clickhouse, 3, rubrics=[tone]).lines:
+        assert line["labels"] == {**dict.fromkeys((*METRICS, *RETRIEVAL)), "rubrics": {"tone": None}}
 
 
 def test_what_is_in_the_golden_set_is_never_chosen_again(clickhouse: ClickHouse, logs: Path, tmp_path: Path) -> None:
@@ -141,7 +151,7 @@ def test_a_file_is_written_that_is_a_golden_set_once_it_has_labels(
         golden.load(file)
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     file.write_text("".join(json.dumps(line | {"labels": {"accuracy": 4, "toxicity": None}}) + "\n" for line in lines))
-    assert golden.load(file).labels == [{"accuracy": 4}] * 6
+    assert golden.load(file).labels == [{Scale("accuracy"): 4}] * 6
     with pytest.raises(ConfigError, match="is there already"):
         run(clickhouse, tmp_path, logs, stored=True)
     assert len(golden.load(file).interactions) == 6

@@ -122,7 +122,9 @@ def test_a_golden_set_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     line = {"prompt": "Why?", "response": "So.", "labels": {"coherence": 4}}
     path = tmp_path / "golden.jsonl"
     path.write_text(json.dumps(line) + "\r\n\r\n", encoding="utf-8-sig")
-    assert golden.load(path).labels == [{"coherence": 4.0}]
+    assert [{scale.metric: label for scale, label in of.items()} for of in golden.load(path).labels] == [
+        {"coherence": 4}
+    ]
 
 
 def test_what_is_no_json_names_its_line() -> None:
