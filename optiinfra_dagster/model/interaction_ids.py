@@ -7,7 +7,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
     from datetime import datetime
 
 
@@ -19,14 +19,11 @@ class Ids:
         self.names: dict[tuple[str, str], int] = {}
 
     def add(
-        self, interaction_id: str, ids: Iterable[str], trace_id: str, timestamp: datetime, application: tuple[str, str]
+        self, interaction_id: str, ids: Sequence[str], trace_id: str, timestamp: datetime, application: tuple[str, str]
     ) -> None:
         """Note an interaction: its own id, further ones, that of its trace, and its application's id and name."""
         own = hash_of("id", interaction_id)
-        hashes = {own}
-        for one in ids:
-            if one:
-                hashes.add(hash_of("id", one))
+        hashes = {own, *(hash_of("id", one) for one in ids if one)} if ids else {own}
         if trace_id:
             hashes.add(hash_of("trace", trace_id))
         number = self.names.setdefault(application, len(self.names))

@@ -37,15 +37,16 @@ class Reading:
         self._sums: Counter[int] = Counter()
 
     def add(self, item: Item, moment: datetime, times: int = 1) -> None:
-        """Count a record in the window of `moment`."""
-        self._sums[int(moment.timestamp()) // _WINDOW_S * _WINDOW_S] += times * _digest(item)
+        """Count a record in the window of `moment`, which is its own time, if it has one."""
+        seconds = moment.timestamp()
+        self._sums[int(seconds) // _WINDOW_S * _WINDOW_S] += times * _digest(item, seconds)
 
     def contents(self) -> dict[int, int]:
         """The digests of what was added."""
         return {window: digest % _WHOLE for window, digest in self._sums.items()}
 
 
-def _digest(item: Item) -> int:
+def _digest(item: Item, seconds: float) -> int:
     """A number that another record does not have; texts go in by their lengths, as they are not to be kept."""
     if isinstance(item, BadLine):
         told = f"{item.reason}"
@@ -55,7 +56,7 @@ def _digest(item: Item) -> int:
         told = f"feedback\0{item.ids}\0{item.trace_id}\0{item.name}\0{item.timestamp.timestamp()}\0{item.number}"
         told += f"\0{item.word}\0{len(item.comment)}"
     else:
-        told = f"{item.interaction_id}\0{item.application_id}\0{item.model_name}\0{item.timestamp.timestamp()}"
+        told = f"{item.interaction_id}\0{item.application_id}\0{item.model_name}\0{seconds}"
         if isinstance(item, Interaction):
             told += f"\0{len(item.prompt)}\0{len(item.response)}\0{len(item.context or '')}\0{item.response_tokens}"
     return int.from_bytes(blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).digest())

@@ -50,13 +50,14 @@ class Doubles:
     def is_first(self, item: Interaction | SkippedCall) -> bool:
         """Note a record; True if it is the first of its call."""
         own = hash(item.interaction_id)
-        richness = _richness(item)
+        micros = _micros(item)
+        richness = _richness(item, micros)
         if not item.other_ids and self._own.get(own) < 0 and self._other.get(own) < 0:  # as most are
-            self._own.add(own, self._note(item, richness))
+            self._own.add(own, self._note(item, richness, micros))
             return True
         found = self._calls(item)
         if not found:
-            call = self._new(item, richness)
+            call = self._new(item, richness, micros)
         else:
             call = min(found)
             for double in found:
@@ -80,7 +81,7 @@ class Doubles:
         if not found:
             return None  # it was not there the first time
         call = min(found)
-        if call in self._told or _richness(item) != self._best[call]:
+        if call in self._told or _richness(item, _micros(item)) != self._best[call]:
             return None
         self._told.add(call)
         if hash((item.application_id, item.interaction_id)) in self._restarted:
@@ -115,18 +116,18 @@ class Doubles:
                 found.add(self._root(call))
         return found
 
-    def _new(self, item: Interaction | SkippedCall, richness: int) -> int:
+    def _new(self, item: Interaction | SkippedCall, richness: int, micros: int) -> int:
         own = hash(item.interaction_id)
         owners = self._owners(own)
         if owners and any(self._applications[other] == hash(item.application_id) for other in owners):
             self._restarted.add(hash((item.application_id, item.interaction_id)))
             self.is_settled = False
-        return self._note(item, richness)
+        return self._note(item, richness, micros)
 
-    def _note(self, item: Interaction | SkippedCall, richness: int) -> int:
+    def _note(self, item: Interaction | SkippedCall, richness: int, micros: int) -> int:
         call = len(self._best)
         self._applications.append(hash(item.application_id))
-        self._times.append(_micros(item))
+        self._times.append(micros)
         self._prompts.append(_prompt(item))
         self._best.append(richness)
         return call
@@ -202,7 +203,7 @@ def _prompt(item: Interaction | SkippedCall) -> int:
     return hash(item.prompt) if isinstance(item, Interaction) else 0
 
 
-def _richness(item: Interaction | SkippedCall) -> int:
+def _richness(item: Interaction | SkippedCall, micros: int) -> int:
     """The more is known of a call, the more; of two records that tell as much, it orders them by what they tell.
 
     The same in every process: what is chosen of a window must be chosen again.
@@ -216,7 +217,7 @@ def _richness(item: Interaction | SkippedCall) -> int:
         + (item.latency_ms is not None)
         + (item.cost_usd is not None)
     )
-    told = f"{item.interaction_id}\0{item.application_id}\0{_micros(item)}\0{item.model_name}"
+    told = f"{item.interaction_id}\0{item.application_id}\0{micros}\0{item.model_name}"
     if not isinstance(item, Interaction):
         return known << 56 | _checksum(told)
     grounds = bool(item.context) + bool(item.reference)

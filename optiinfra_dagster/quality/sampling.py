@@ -104,11 +104,15 @@ class Sample:
             tokens.input += interaction.prompt_tokens
             tokens.output += interaction.response_tokens
         heap, kept = stratum.heap, stratum.kept
+        minus_hash = -self._score(application_id, interaction_id)
+        is_full = len(heap) >= self._most(application_id)
+        if is_full and minus_hash < heap[0].minus_hash:  # as of nearly all
+            return
         if interaction_id in kept:
             kept[interaction_id] = min(kept[interaction_id], interaction, key=_content)
             return
-        entry = _Entry(-self._score(application_id, interaction_id), interaction_id)
-        if len(heap) < self._most(application_id):
+        entry = _Entry(minus_hash, interaction_id)
+        if not is_full:
             heapq.heappush(heap, entry)
         elif entry > heap[0]:
             del kept[heapq.heapreplace(heap, entry).interaction_id]

@@ -187,7 +187,8 @@ def test_one_line_of_otlp_may_hold_many_spans() -> None:
     spans.append({"traceId": "t", "spanId": "s9", "startTimeUnixNano": str(NANOS), "attributes": key_values(MODEL)})
     found = read({"resourceSpans": [{"resource": RESOURCE, "scopeSpans": [{"spans": spans}]}]})
     assert [item.interaction_id for item in found if isinstance(item, Interaction)] == ["t-s0", "t-s1", "t-s2"]
-    assert found[3] == BadLine(Reason.TEXTS_NOT_LOGGED, NOON)  # contents are not captured unless asked for
+    # Contents are not captured unless asked for.
+    assert found[3] == BadLine(Reason.TEXTS_NOT_LOGGED, NOON, ids=("t-s9",))
 
 
 @pytest.mark.parametrize(
