@@ -373,6 +373,42 @@ def test_rubrics_of_customers_have_figures_of_the_same_kind_and_change_none_of_t
     assert {row["coherence"] for row in compute(clickhouse, "summary")["summary"]} == {1}
 
 
+def test_shares_of_bad_answers_by_rubrics_and_of_retrieval_are_corrected_with_the_golden_set(
+    clickhouse: ClickHouse,
+) -> None:
+    """Of ten answers six are on the bad side of the middle: below it, or above it where higher is worse."""
+    series = {
+        "groundedness": ("v1", 0.25, 0.5, "higher_is_better"),
+        "context_relevance": ("v2", 0.0, 1.0, "higher_is_better"),  # whose version has no golden set
+        "rubric:tone": ("v1-r1", 0.25, 0.75, "higher_is_better"),
+        "rubric:sells": ("v1-r2", 0.75, 0.5, "higher_is_worse"),
+    }
+    rows: list[Row] = []
+    for metric, (version, bad, good, direction) in series.items():
+        facts = {"metric_type": metric, "judge_version": version, "details": to_json({"direction": direction})}
+        for number in range(10):
+            of_answer = {"score": bad if number < 6 else good, "label": "part"}
+            rows.append(interaction(number)[0] | facts | of_answer)
+    publish(clickhouse, [*rows, sample(10)])
+    columns = ["judge_version", "metric_type", "positives", "sensitivity", "negatives", "specificity", "scored_at"]
+    scored = [[version, metric, 40, 0.9, 60, 0.8, EARLY] for metric, (version, *_) in series.items() if version != "v2"]
+    with clickhouse.session() as client:
+        client.insert("application_golden", scored, column_names=columns)
+    of_readers = compute(clickhouse, "rag", "rubrics")
+    told = {
+        row.get("metric_type") or f"rubric:{row['rubric']}": row
+        for row in (*of_readers["rag"], *of_readers["rubrics"]) if row["period"] == "window" and row["n"]
+    }  # fmt: skip
+    assert told.keys() == series.keys()
+    for metric, row in told.items():
+        assert (row["rate"], row["rate_low"], row["rate_high"]) == (close(0.6), *map(close, wilson(0.6, 10)))
+        corrected = (row["corrected_rate"], row["corrected_low"], row["corrected_high"], row["not_corrected_because"])
+        if metric == "context_relevance":
+            assert corrected == (None, None, None, "this version of the judge was not scored on a golden set")
+        else:
+            assert corrected == (close(0.4 / 0.7), *map(close, lang_reiczigel(6, 10, 36, 40, 48, 60)), "")
+
+
 def test_nobody_judged_is_said_with_the_population_and_without_a_score(found: Found) -> None:
     rows = of(found, "nobody judged")
     for row in (row for its in rows.values() for row in its):

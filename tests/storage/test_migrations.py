@@ -74,6 +74,7 @@ FROZEN = {
     "034_feedback": "bf1cf2a3b729cfe4d101aa8ac669cfd39d3f1acbf8b4060ada9c4d6d264de5a7",
     "035_ledger_first": "1d18ea8301bf714f74be7b9b89d72da727a71a54225a4dc73cf3ce20715f297f",
     "036_days_together": "342efd96562902f56b5f32b4b60110b2eda55da7336db9ede1bc1808ce71cbdf",
+    "037_rates_of_rubrics": "662559b88064cdd6c66233df6558f601c40d16670d3a91010828ceda073d31c6",
 }
 
 ARROW_TYPES = {
