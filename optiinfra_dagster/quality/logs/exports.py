@@ -62,12 +62,22 @@ def _is_trace(record: Mapping[str, Any]) -> bool:
     return is_one and "type" not in record  # an observation may come with its trace's members
 
 
+def _is_of_langfuse_itself(record: Mapping[str, Any]) -> bool:
+    """True for what Langfuse's own evaluators and experiments ask models, which stands among the application's calls.
+
+    No environment of an application may begin so: https://langfuse.com/docs/observability/features/environments.
+    """
+    return str(record.get("environment") or "").startswith("langfuse")
+
+
 def told_by_langfuse(record: Mapping[str, Any]) -> Iterator[Observation | BadLine]:
     """The observation that a record is; of a trace whose observations are elsewhere, that it lacks them."""
     held = record.get("observations")
     if (isinstance(held, list) and all(isinstance(one, dict) for one in held)) or not is_langfuse(record):
         return
     started = moment_of(first(record, ("start_time", "startTime", "timestamp")))
+    if _is_of_langfuse_itself(record):
+        return
     if _is_trace(record):
         yield BadLine(Reason.NO_OBSERVATIONS, started, ids=(str(record.get("id")),))
     else:
@@ -79,12 +89,13 @@ def read_langfuse(record: Mapping[str, Any]) -> Iterator[Call]:
     observations = record.get("observations")
     if isinstance(observations, list) or _is_trace(record):
         observations = observations if isinstance(observations, list) else []
-        told = {"sessionId": first(record, ("sessionId", "session_id")), "traceName": record.get("name")}
+        told = {"sessionId": first(record, ("sessionId", "session_id")), "traceName": record.get("name"),
+                "environment": record.get("environment")}  # fmt: skip
         for observation in observations:
             if isinstance(observation, dict):
                 yield from read_langfuse({**told, **observation})
         return
-    if record["type"] not in {"GENERATION", "EMBEDDING"}:
+    if record["type"] not in {"GENERATION", "EMBEDDING"} or _is_of_langfuse_itself(record):
         return
     usage = _object(first(record, ("usage_details", "usageDetails", "usage")))
     cost = _object(first(record, ("cost_details", "costDetails")))
