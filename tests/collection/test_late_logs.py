@@ -173,11 +173,16 @@ def test_a_body_that_comes_after_the_line_that_names_it_is_judged_then_and_once(
     world.place = world.place.replace(DATED, f"AWSLogs/1/BedrockModelInvocationLogs/us-east-1/{DATED}")
     world.customers(world.place)
     hour = "2026/11/21/12"
-    asked = {"messages": [{"role": "user", "content": [{"text": "Why?"}]}]}
-    told = {"output": {"message": {"role": "assistant", "content": [{"text": "So."}]}}, "stopReason": "end_turn"}
-    whole = {"input": {"inputBodyJson": asked}, "output": {"outputBodyJson": told}}
+
+    def asked(number: int) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": [{"text": f"Why {number}?"}]}]}
+
+    def told(number: int) -> dict[str, Any]:
+        message = {"role": "assistant", "content": [{"text": f"So {number}."}]}
+        return {"output": {"message": message}, "stopReason": "end_turn"}
 
     def invocation(number: int, **parts: dict[str, Any]) -> dict[str, Any]:
+        whole = {"input": {"inputBodyJson": asked(number)}, "output": {"outputBodyJson": told(number)}}
         return {
             "schemaType": "ModelInvocationLog", "timestamp": NOON.isoformat(), "requestId": f"i{number}",
             "operation": "Converse", "modelId": "amazon.nova-lite-v1:0", **whole, **parts,
@@ -204,11 +209,11 @@ def test_a_body_that_comes_after_the_line_that_names_it_is_judged_then_and_once(
     world.collect(NOON + W)
     assert (gets(world), world.batches(NOON)) == (0, 1)  # nothing came, so nothing is read
 
-    world.deliver(f"{hour}/data/2_input.json.gz", gzip.compress(json.dumps(asked).encode()), NOON + 3 * W)
+    world.deliver(f"{hour}/data/2_input.json.gz", gzip.compress(json.dumps(asked(2)).encode()), NOON + 3 * W)
     world.collect(NOON + 2 * W)
     assert (world.judged(), unread()) == ({NOON: ids(1, 2)}, ("partial", "1 of 3 records of 1 file"))
 
-    world.deliver(f"{hour}/data/3_output.json.gz", gzip.compress(json.dumps(told).encode()), NOON + 97 * W)
+    world.deliver(f"{hour}/data/3_output.json.gz", gzip.compress(json.dumps(told(3)).encode()), NOON + 97 * W)
     world.collect(NOON + 96 * W)
     assert (world.judged(), unread()) == ({NOON: ids(1, 2, 3)}, ("ok", ""))
     world.collect(NOON + 97 * W)
