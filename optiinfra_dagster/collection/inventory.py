@@ -32,7 +32,9 @@ def collect_inventory(context: Context, task: Task, log: Callable[[str], None]) 
     if not present:
         return
     meter = Meter()
-    snapshot = provider.inventory(customer.id, customer.accounts(provider.name), meter)
+    accounts = customer.accounts(provider.name)
+    snapshot = provider.inventory(customer.id, accounts, meter)
+    scope = {account.id_in_rows: snapshot.regions.get(account.id_in_rows, []) for account in accounts}
     for i, window in enumerate(present):
         yield SliceResult(
             customer.id,
@@ -44,6 +46,7 @@ def collect_inventory(context: Context, task: Task, log: Callable[[str], None]) 
             permanent=all_permanent(snapshot.problems),
             api_calls=meter.calls.total() if i == 0 else 0,
             api_cost_usd=meter.cost_usd if i == 0 else Decimal(0),
+            scope=scope,
         )
 
 

@@ -70,7 +70,11 @@ class Resource:
 
 @dataclass(slots=True)
 class Inventory:
-    """The resources of one customer on one provider, now. Complete only if `problems` is empty."""
+    """The resources of one customer on one provider, now. Complete only if `problems` is empty.
+
+    `regions` are those that were listed, by account, where an account is listed region by region.
+    """
 
     resources: list[Resource] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    regions: dict[str, list[str]] = field(default_factory=dict)

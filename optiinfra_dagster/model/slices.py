@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import pyarrow as pa
 
@@ -94,6 +94,9 @@ class SliceResult:
     `rows` holds the rows of every window (column `window_start`); a window without rows is an empty slice, which is
     published as well: "collected, nothing there" is not "never collected". `api_calls` and `api_cost_usd` are of the
     whole attempt and go to the ledger row of its first window, so that sums are right.
+
+    `scope` is what an inventory looked at: by account, the regions that it listed, or none where that was all of the
+    account. Empty where it is not known, and for other datasets.
     """
 
     customer_id: str
@@ -108,6 +111,7 @@ class SliceResult:
     coverage: Sequence[Coverage] | None = None
     dataset: str = ""  # whose slices these are, where it is not the asset's own
     mode: WriteMode = field(default_factory=Replace)
+    scope: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse windows without a zone: they would be taken for times of the host's zone.

@@ -36,6 +36,7 @@ COLOURS: Mapping[str, tuple[str, str]] = {
     "created": ("#2e7d5b", ""),
     "listed": ("#9cc3ad", ""),
     "deleted": ("#c0392b", ""),
+    "not_listed": ("#e0b4ae", ""),
 }
 OTHERS = ("#5b6770", "#9aa5ad", "#c9b37e", "#6d8f71", "#a57c9b")
 WIDTH = 9.0  # inches of 72 points

@@ -131,6 +131,9 @@ _OF_TABLE: Mapping[str, Mapping[str, str]] = {
         "attachable": "true: it is of a kind that costs money while it is attached to nothing",
         "silent_when_idle": "true: the cloud writes no point of its metrics while nothing passes",
     },
+    "metric_batches": {
+        "scope": "where an inventory looked: by account its regions, or none for all of them; empty: not known",
+    },
     "prices": {
         "listed_in": "the currency, as part of the table's key; empty in rows of before it was",
     },

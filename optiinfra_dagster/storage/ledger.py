@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +19,7 @@ from optiinfra_dagster.model.windows import WINDOW
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from clickhouse_connect.driver.client import Client
 
@@ -34,7 +34,7 @@ class LedgerRow:
     """A row that is to be written to the ledger: the outcome of one slice of a flush.
 
     `batch` is None for the batch of the flush; an attempt that gave the published content again names the batch that
-    holds it, so its API calls are kept and nothing is written twice.
+    holds it, so its API calls are kept and nothing is written twice. `scope` is that of `SliceResult`.
     """
 
     key: SliceKey
@@ -46,6 +46,7 @@ class LedgerRow:
     api_calls: int = 0
     api_cost_usd: Decimal = Decimal(0)
     batch: int | None = None
+    scope: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def publish(client: Client, dataset: str, entries: Sequence[LedgerRow], batch: i
                 "api_cost_usd": e.api_cost_usd.quantize(_LAST_DIGIT, ROUND_CEILING),
                 "run_id": run_id,
                 "published_at": now,
+                "scope": list(e.scope.items()),
             }
         )
     for month, rows in months.items():

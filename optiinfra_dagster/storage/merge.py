@@ -87,7 +87,7 @@ def _replaced(
     combined = CombinedSlices()
     for index, key in enumerate(slices.keys):
         count, content_hash = content.get(key.content_key, _EMPTY)
-        entry = LedgerRow(key, slices.status, count, content_hash, slices.error, slices.permanent)
+        entry = LedgerRow(key, slices.status, count, content_hash, slices.error, slices.permanent, scope=slices.scope)
         if index == 0:
             entry.api_calls, entry.api_cost_usd = slices.api_calls, slices.api_cost_usd
         old = before.get(key)

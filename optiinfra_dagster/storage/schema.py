@@ -232,6 +232,7 @@ LEDGER = pa.schema(
         ("api_cost_usd", MONEY),
         ("run_id", pa.string()),
         ("published_at", pa.timestamp("ms", "UTC")),
+        ("scope", pa.map_(pa.string(), pa.list_(pa.string()))),
     ]
 )
 

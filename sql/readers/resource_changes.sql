@@ -2,8 +2,10 @@
 -- complete, that one against the newest complete one before it, at most a week older. A partial inventory takes no part,
 -- so what it could not list is neither deleted in its window nor created in the next.
 --
--- created: what was not in the inventory before. What was made more than a day before that one is `listed` instead: an
---   account, a region or a kind of resource has come into view.
+-- created: what was not in the inventory before. What has come into view, with its account, its region or its kind, is
+--   `listed` instead: that inventory did not look there and it was not made since, or it was made more than a day before.
+-- deleted: what is not in the inventory any more. Where that one did not look, because the account or region was taken out
+--   of the customers file or is disabled, nothing is known of it, and it is `not_listed`.
 -- replaced: where a resource_id has another instance_uid than before, one thing was deleted and another created, and
 --   nothing else is told of it. A uid that only one of the two inventories has replaces nothing.
 -- terminated: what a cloud lists as terminated is gone. That is told once, as its status, and neither what it loses while
@@ -15,7 +17,7 @@
 -- kept: 400 days
 -- key: customer_id provider resource_type resource_id change
 -- types: resource_id String, instance_uid String, resource_name String, before String, after String
--- table: resource_changes 4b17d3e6
+-- table: resource_changes 9cbec591
 WITH
 inventories AS
 (
@@ -39,6 +41,27 @@ pairs AS
     GROUP BY customer_id, provider
     HAVING old_batch > 0 AND new_batch > 0
 ),
+-- Where each inventory looked: an attempt that found the same content again may have looked elsewhere.
+scopes AS
+(
+    SELECT customer_id, provider, window_start, argMaxIf(b.scope, b.published_at, notEmpty(b.scope)) AS scope
+    FROM metric_batches AS b
+    WHERE dataset = 'resource' AND status = 'ok'
+        AND window_start <= {window:DateTime('UTC')} AND window_start > {window:DateTime('UTC')} - INTERVAL 7 DAY
+        AND window_start IN (SELECT arrayJoin([old_window, {window:DateTime('UTC')}]) FROM pairs)
+    GROUP BY customer_id, provider, window_start
+),
+looked AS
+(
+    SELECT
+        customer_id,
+        provider,
+        anyIf(s.scope, s.window_start = p.old_window) AS old_scope,
+        anyIf(s.scope, s.window_start = {window:DateTime('UTC')}) AS new_scope
+    FROM pairs AS p
+    INNER JOIN scopes AS s USING (customer_id, provider)
+    GROUP BY customer_id, provider
+),
 resources AS
 (
     SELECT
@@ -47,6 +70,7 @@ resources AS
         p.old_window AS old_window,
         r.resource_id AS resource_id,
         r.window_start = {window:DateTime('UTC')} AS is_new,
+        r.account_id AS account_id,
         r.resource_name AS resource_name,
         r.resource_type AS resource_type,
         r.region AS region,
@@ -88,17 +112,18 @@ compared AS
         anyIf(size, NOT is_new) AS old_size, anyIf(size, is_new) AS new_size,
         anyIf(tags, NOT is_new) AS old_tags, anyIf(tags, is_new) AS new_tags,
         anyIf(place, NOT is_new) AS old_place, anyIf(place, is_new) AS new_place,
+        any(account_id) AS account,
         anyIf(created_at, is_new) AS new_made,
         anyIf(instance_uid, NOT is_new) AS old_uid, anyIf(instance_uid, is_new) AS new_uid,
         countIf(NOT is_new AND NOT is_gone) > 0 AS was_there,
         countIf(is_new) > 0 AS is_listed,
         countIf(is_new AND is_gone) > 0 AS is_terminated,
-        countIf(NOT is_new) = 0 AND ifNull(new_made < previous_window - INTERVAL 1 DAY, false) AS is_old,
-        countIf(NOT is_new) = 0 OR (old_uid != '' AND new_uid != '' AND old_uid != new_uid) AS is_another,
+        countIf(NOT is_new) > 0 AS was_listed,
+        NOT was_listed OR (old_uid != '' AND new_uid != '' AND old_uid != new_uid) AS is_another,
         if(was_there, [('deleted', old_state, '')], []) AS deletion,
         multiIf(
             NOT is_listed, deletion,
-            is_another, arrayPushBack(deletion, (if(is_old, 'listed', 'created'), '', new_state)),
+            is_another, arrayPushBack(deletion, ('created', '', new_state)),
             is_terminated, if(was_there, [('status', old_state, new_state)], []),
             arrayFilter(x -> x.2 != x.3, [
                 ('status', old_state, new_state),
@@ -117,9 +142,28 @@ SELECT
     if(c.1 = 'deleted', old_name, new_name) AS resource_name,
     if(c.1 = 'deleted', old_type, new_type) AS resource_type,
     if(c.1 = 'deleted', old_in_region, new_in_region) AS region,
-    c.1 AS change,   -- created, listed, deleted, status, resized, retagged, moved, renamed
+    multiIf(
+        was_listed AND is_listed, c.1,
+        is_listed, if(if(is_elsewhere, NOT ifNull(new_made >= previous_window, false),
+            ifNull(new_made < previous_window - INTERVAL 1 DAY, false)), 'listed', 'created'),
+        if(is_elsewhere, 'not_listed', 'deleted')
+    ) AS change,   -- created, listed, deleted, not_listed, status, resized, retagged, moved, renamed
     c.2 AS before,   -- what it was; empty where the resource is new or newly listed
-    c.3 AS after,   -- what it is now; empty where the resource is gone
+    c.3 AS after,   -- what it is now; empty where the resource is gone, or where nothing looks any more
     previous_window
-FROM compared
+FROM
+(
+    SELECT
+        *,
+        if(is_listed, l.old_scope, l.new_scope) AS other,   -- where the inventory looked that lacks it
+        notEmpty(other) AND NOT (mapContains(other, account)
+            AND (empty(other[account]) OR region = '' OR has(other[account], region))) AS is_elsewhere
+    FROM
+    (
+        SELECT *, if(was_listed, old_in_region, new_in_region) AS region
+        FROM compared
+        WHERE notEmpty(changes)
+    ) AS m
+    LEFT JOIN looked AS l USING (customer_id, provider)
+)
 ARRAY JOIN changes AS c

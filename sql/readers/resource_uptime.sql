@@ -5,7 +5,8 @@
 --   that its cloud tells of it, at one moment in each window; of some kinds it is that of a subscription.
 -- known: the share of its windows with an inventory that tells its state. A window without one is unknown, and not down.
 --   Its windows are those of the period from when it was made, or first listed where the cloud does not tell that, to the
---   last that lists it where the newest complete inventory, at most a week before the day, does not.
+--   last that lists it where the newest complete inventory, at most a week before the day, does not: it is deleted, or
+--   nothing looks there any more (`resource changes` says which).
 -- measured: the mean of the cloud's own status checks or availability (the metric uptime); null where none is collected.
 --
 -- shows: window_start provider resource_type resource_name days running known measured measured_known stopped resources

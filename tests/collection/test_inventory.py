@@ -318,6 +318,76 @@ def test_changes_are_told_with_before_and_after(start_lab: StartLab, spine: Spin
     ]
 
 
+# A second account of each cloud: in the world, and in the customers file.
+OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "aws": (
+        {"id": "222222222222", "regions": ["us-east-1"]},
+        {"account_id": "222222222222", "role_arn": "arn:aws:iam::222222222222:role/r", "regions": ["us-east-1"]},
+    ),
+    "gcp": ({"id": "acme-dev"}, {"project_id": "acme-dev"}),
+    "azure": (
+        {"id": "d0000000-0000-4000-8000-00000000000d"},
+        {"subscription_id": "D0000000-0000-4000-8000-00000000000D"},
+    ),
+    "vultr": ({"name": "other", "keys": ["other-key"]}, {"api_key": {"env": "OTHER_KEY"}}),
+}
+
+
+@every_cloud
+def test_what_is_no_longer_looked_at_is_not_listed_and_comes_back_as_listed(
+    start_lab: StartLab, spine: Spine, cloud: Cloud
+) -> None:
+    """An account is taken out of the customers file and put back; one thing of it is truly new then."""
+    out, back = newest_window() - W, newest_window()
+    stays, left = cloud.fleet(cloud.machine, "stays"), cloud.fleet(cloud.machine, "left")
+    gone = cloud.fleet(cloud.machine, "gone")
+    fresh = cloud.fleet(cloud.disk, "fresh", created=f"{out:%Y-%m-%dT%H:%M:%SZ}")
+    facts, way_in = OTHERS[cloud.provider]
+
+    def world(mine: list[Fleet], others: list[Fleet]) -> dict[str, Any]:
+        whole = cloud.world(*mine)
+        whole["secrets"]["OTHER_KEY"] = "other-key"
+        whole[cloud.provider][cloud.holder].append({**facts, "fleets": others})
+        return whole
+
+    def look(at: datetime, of: dict[str, Any], *accounts: dict[str, Any]) -> list[tuple[str, str]]:
+        url = start_lab(of).url
+        mine = [{**account, "endpoint_url": url} for account in accounts]
+        customers = [{"id": "acme", "name": "Acme", cloud.provider: mine}]
+        spine.settings.customers_path.write_text(yaml.safe_dump({"customers": customers}))
+        collect(spine, cloud.provider, at)
+        assert spine.last("resource", "acme", at)["outcome"] == "ok"
+        return [(name, change) for name, change, *_ in changes(spine, at)]
+
+    look(out - W, world([stays, gone], [left]), cloud.way_in, way_in)
+    assert look(out, world([stays], [left]), cloud.way_in) == [("gone", "deleted"), ("left", "not_listed")]
+    found = look(back, world([stays], [left, fresh]), cloud.way_in, way_in)
+    assert found == [("fresh", "created"), ("left", "listed")]
+
+
+def test_a_region_that_is_no_longer_listed_is_not_deleted(start_lab: StartLab, spine: Spine) -> None:
+    """Named in the customers file no more, or disabled in the account."""
+    cloud, window = CLOUDS["aws"], newest_window()
+    far = {**cloud.fleet(cloud.machine, "far"), "region": "eu-west-1"}
+    near = cloud.fleet(cloud.machine, "near")
+
+    def look(at: datetime, enabled: list[str], regions: list[str] | None) -> list[tuple[str, str]]:
+        world = cloud.world(near, *([far] if "eu-west-1" in enabled else []))
+        world["aws"]["accounts"][0]["regions"] = enabled
+        account = {**cloud.way_in, "regions": regions, "endpoint_url": start_lab(world).url}
+        customers = [{"id": "acme", "name": "Acme", "aws": [account]}]
+        spine.settings.customers_path.write_text(yaml.safe_dump({"customers": customers}))
+        collect(spine, "aws", at)
+        assert spine.last("resource", "acme", at)["outcome"] == "ok"
+        return [(name, change) for name, change, *_ in changes(spine, at)]
+
+    both = ["us-east-1", "eu-west-1"]
+    look(window - 3 * W, both, both)
+    assert look(window - 2 * W, both, ["us-east-1"]) == [("far", "not_listed")]
+    assert look(window - W, both, None) == [("far", "listed")]
+    assert look(window, ["us-east-1"], None) == [("far", "not_listed")]
+
+
 # --- Secrets --------------------------------------------------------------------------------------------------------
 
 PLANTED = {

@@ -45,6 +45,12 @@ class Listed:
     window: datetime
     complete: bool
     resources: Sequence[Resource]
+    scope: dict[str, list[str]] = field(default_factory=dict)
+
+    def looked(self, at: Resource) -> bool:
+        """False if it is known that the inventory did not look where something is."""
+        regions = self.scope.get(at.account_id)
+        return not self.scope or (regions is not None and (not regions or at.region in regions))
 
 
 @dataclass
@@ -61,6 +67,9 @@ class World:
 
 
 STATUSES = ("running", "running", "running", "stopped", "available", "in_use", "error", "terminated", "unknown")
+SCOPES: tuple[dict[str, list[str]], ...] = (
+    {}, {"111": [], "222": []}, {"222": []}, {"111": ["us-east-1"], "222": ["us-east-1", "eu-west-1"]},
+)  # fmt: skip
 TYPES = ("compute", "volume", "database", "snapshot", "kubernetes", "address")
 
 
@@ -104,7 +113,7 @@ def random_world(seed: int, moments: Iterable[datetime]) -> World:
             if dice.random() < 0.85:
                 complete = dice.random() < 0.7
                 shown = [one for one in there.values() if complete or dice.random() < 0.6]
-                listed.append(Listed(window, complete, shown))
+                listed.append(Listed(window, complete, shown, dice.choice(SCOPES)))
         world.inventories[owner] = listed
     return world
 
@@ -120,7 +129,7 @@ def publish(clickhouse: ClickHouse, world: World) -> None:
         for one in listed:
             rows = resource_rows(customer, provider, one.window, one.resources, EARLY)
             status = SliceStatus.OK if one.complete else SliceStatus.PARTIAL
-            lot.append(SliceResult(customer, provider, [one.window], status, rows=rows))
+            lot.append(SliceResult(customer, provider, [one.window], status, rows=rows, scope=one.scope))
     Writer(clickhouse, schema.RESOURCE).flush(lot)
     measured = []
     for ((customer, provider), name, uid), points in world.uptime.items():
@@ -223,7 +232,7 @@ def changed(world: World) -> Iterator[Row]:
             continue
         before, after = ({one.resource_id: one for one in inventory.resources} for inventory in week[-2:])
         for resource_id in before.keys() | after.keys():
-            for what, of, old, new in _changes(before.get(resource_id), after.get(resource_id), week[-2].window):
+            for what, of, old, new in _changes(before.get(resource_id), after.get(resource_id), *week[-2:]):
                 yield {
                     "customer_id": customer, "provider": provider, "resource_id": resource_id, "change": what,
                     "instance_uid": of.instance_uid, "resource_name": of.resource_name,
@@ -233,16 +242,19 @@ def changed(world: World) -> Iterator[Row]:
 
 
 def _changes(
-    old: Resource | None, new: Resource | None, previous: datetime
+    old: Resource | None, new: Resource | None, before: Listed, after: Listed
 ) -> Iterator[tuple[str, Resource, str, str]]:
     was_there = old is not None and old.status != "terminated"
     another = old is None or (new and old.instance_uid and new.instance_uid and old.instance_uid != new.instance_uid)
     if new is None or another:
         if old is not None and was_there:
-            yield "deleted", old, state(old), ""
+            yield "deleted" if new is not None or after.looked(old) else "not_listed", old, state(old), ""
         if new is not None:
-            is_old = old is None and new.created_at is not None and new.created_at < previous - DAY
-            yield "listed" if is_old else "created", new, "", state(new)
+            made = new.created_at
+            is_old = made is not None and made < before.window - DAY
+            if not before.looked(new):
+                is_old = made is None or made < before.window
+            yield "listed" if is_old and old is None else "created", new, "", state(new)
     elif old is not None:
         facts: dict[str, Callable[[Resource], str]] = {
             "status": state,

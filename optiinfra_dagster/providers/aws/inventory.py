@@ -232,4 +232,5 @@ def collect(customer_id: str, accounts: Sequence[AwsAccount], meter: Meter) -> I
             if resource.resource_id not in whole or f":{resource.account_id}:" in resource.resource_id:
                 whole[resource.resource_id] = resource
     problems = dict.fromkeys(problem for run in runs for problem in run.problems())
-    return Inventory(list(whole.values()), list(problems))
+    regions = {run.config.account_id: list(run.regions) for run in runs}
+    return Inventory(list(whole.values()), list(problems), regions)

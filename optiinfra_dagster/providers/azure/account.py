@@ -77,6 +77,11 @@ class AzureAccount(Account):
         return value
 
     @property
+    def id_in_rows(self) -> str:
+        """The subscription's id in lower case: Azure's answers write it in any."""
+        return self.subscription_id.lower()
+
+    @property
     def export_place(self) -> str:
         """Host, container and folder of the export; empty where there is none."""
         return self.cost_export.removeprefix("https://").rstrip("/") if self.cost_export else ""
