@@ -1,19 +1,24 @@
 -- Resources of the newest inventory, at most a day old, that cost and seem to be of no use, with what they cost a month
 -- and what shows it. The first reason that holds is told:
 --
--- unattached: what is available, of a kind to be attached (`attachable`), and attached to nothing.
--- machine_stopped: a volume whose machines are all stopped. They are found by their ids or the end of these, in the same
---   account and region; a volume whose machine is not in the inventory is not told.
--- stopped: anything stopped that was billed on days on which it did not run, or has a list price as it is.
+-- unattached: what is available, of a kind to be attached (`attachable`), and attached to nothing, nor was in the first
+--   inventory of any of the three days before the window's day: a disk changes machines.
+-- machine_stopped: a volume whose machines are all stopped, and were up on none of those three days. They are found by
+--   their ids or the end of these, in the same account and region; a volume whose machine is not in the inventory is not
+--   told.
+-- stopped: anything stopped that was up on none of those three days, and was billed on days on which it did not run, or
+--   has a list price as it is. Three days, since schedules stop machines for a night or a weekend, and what is restarted
+--   is stopped for a window; of days that are not known, nothing says that it was up.
 -- old_snapshot: a copy of a disk (`snapshot_of`) that was made more than 90 days ago, where snapshots are listed.
 -- without_nodes: a Kubernetes cluster that runs, is charged for, and had no node in the first inventory of any of the
 --   seven days before the window's day, nor has any now.
--- idle: a running machine that had next to no CPU time, a load balancer without a request or byte, and a database without
---   a connection or, where connections are not told, without any CPU time to speak of, over the seven days before the
---   window's day and that day so far. The figures begin the SELECT. Replicas may stand by, and are not told; caches are
---   not either, for they need no CPU time.
+-- idle: a running machine that had next to no CPU time and next to no network and disk traffic, a load balancer without
+--   a request or byte, and a database without a connection or, where connections are not told, without any CPU time,
+--   network or disk traffic to speak of, over the seven days before the window's day and that day so far. The figures
+--   begin the SELECT. Replicas may stand by, and are not told; caches are not either, for they need no CPU time.
 --
--- What is not known is not idle: most of the seven days' points must be there. Some clouds write no point for a load
+-- What is not known is not idle: most of the seven days' points must be there, of a machine's network too. What is not
+-- known of its disks, or of a database's network and disks, is told with the evidence. Some clouds write no point for a load
 -- balancer while nothing comes through (`silent_when_idle`); there, seven days of answers without points count.
 --
 -- monthly_amount: the mean of the days that were billed in the last 14 for 730 hours, else the newest estimate, at most a
@@ -35,16 +40,25 @@
 -- types: resource_id String, resource_name String, evidence String
 WITH
 toStartOfDay({window:DateTime('UTC')}) - INTERVAL 7 DAY AS week_start,
--- Idle is a machine below both figures of CPU, in percent, and a load balancer without any traffic,
+-- Idle is a machine below both figures of CPU, in percent, and below those of its network and disks, in bytes a second
+-- in and out together, which agents and updates are not above; and a load balancer without any traffic,
 5 AS idle_below_mean,
 20 AS idle_below_highest,   -- of 5 minutes
--- a database, which has some work with itself, below these,
+3000 AS idle_below_network,   -- 260 MB a day; 2,000 in and 1,000 out are what recommendations of idle machines go by
+100000 AS idle_below_disk,
+-- a database, which has some work with itself (backups, probes, checkpoints), below these,
 2 AS database_idle_below_mean,
 5 AS database_idle_below_highest,
+20000 AS database_idle_below_network,
+200000 AS database_idle_below_disk,
 90 AS old_after,   -- days, of a snapshot
 ['request_rate', 'network_total', 'network_in', 'network_out'] AS traffic_metrics,
+['network_total', 'network_in', 'network_out', 'disk_total', 'disk_read', 'disk_write'] AS work_metrics,
 -- of which this share of the points is known.
 0.9 AS known_enough,
+-- How long what is stopped or attached to nothing must have been so, in whole days.
+3 AS unused_days,
+toStartOfDay({window:DateTime('UTC')}) - toIntervalDay(unused_days) AS unused_since,
 inventory AS
 (
     SELECT
@@ -54,6 +68,28 @@ inventory AS
         arrayFilter(x -> x != '', arrayMap(x -> lower(trimBoth(x)),
             splitByChar(',', JSONExtractString(metadata, 'attached_to')))) AS attached_to
     FROM newest_inventories(window = {window:DateTime('UTC')})
+),
+-- What was up on one of the days, and what was attached to something in the first inventory of one.
+ran AS
+(
+    SELECT customer_id, provider, resource_id
+    FROM resource_days_current AS r
+    WHERE window_start >= unused_since AND window_start < toStartOfDay({window:DateTime('UTC')}) AND r.up > 0
+),
+was_attached AS
+(
+    SELECT customer_id, provider, resource_id
+    FROM resource_metrics AS r
+    WHERE r.attachable AND r.status = 'in_use'
+        AND window_start >= unused_since AND window_start < toStartOfDay({window:DateTime('UTC')})
+        AND (customer_id, provider, window_start, batch) IN
+        (
+            SELECT customer_id, provider, min(b.window_start), argMin(b.batch, b.window_start)
+            FROM published_batches AS b
+            WHERE dataset = 'resource' AND b.window_start >= unused_since
+                AND b.window_start < toStartOfDay({window:DateTime('UTC')})
+            GROUP BY customer_id, provider, toDate(b.window_start, 'UTC')
+        )
 ),
 -- The volumes all of whose machines are known and stopped. Of machines of one name it is the one that the volume names
 -- in full, else the one in its zone, if there is one.
@@ -66,7 +102,7 @@ parked AS
         SELECT
             v.customer_id AS customer_id, v.provider AS provider, v.resource_id AS resource_id,
             v.attached_to AS attached_to, v.machine AS machine,
-            toString(m.resource_name) AS named, m.status AS status,
+            toString(m.resource_name) AS named, m.is_off AS is_off,
             v.zone != '' AND v.zone = m.zone AS is_near,
             max(is_near) OVER (PARTITION BY customer_id, provider, resource_id, machine) AS is_any_near
         FROM
@@ -77,13 +113,18 @@ parked AS
             FROM inventory
             WHERE resource_type = 'volume'
         ) AS v
-        INNER JOIN (SELECT * FROM inventory WHERE resource_type = 'compute') AS m
+        INNER JOIN
+        (
+            SELECT *, status = 'stopped' AND (customer_id, provider, resource_id) NOT IN (SELECT * FROM ran) AS is_off
+            FROM inventory
+            WHERE resource_type = 'compute'
+        ) AS m
             USING (customer_id, provider, account_id, region, short_id)
         WHERE position(v.machine, '/') = 0 OR v.machine = lower(m.resource_id)
     )
     WHERE is_near = is_any_near
     GROUP BY customer_id, provider, resource_id
-    HAVING min(status = 'stopped') AND uniqExact(machine) = any(length(attached_to))
+    HAVING min(is_off) AND uniqExact(machine) = any(length(attached_to))
 ),
 -- What was replaced under its name is judged by its own points. Days without a uid are its own from when it was made.
 instances AS
@@ -105,7 +146,8 @@ metrics AS
         AND (p.instance_uid = i.uid OR (p.instance_uid = '' AND i.made < window_start + INTERVAL 1 DAY))
         AND (statistic = 'average' OR (statistic = 'snapshot' AND resource_type = 'database'))
         AND (metric_name IN ('cpu_utilization', 'connections')
-            OR (resource_type = 'load_balancer' AND has(traffic_metrics, metric_name)))
+            OR (resource_type = 'load_balancer' AND has(traffic_metrics, metric_name))
+            OR (resource_type IN ('compute', 'database') AND has(work_metrics, metric_name)))
         AND (window_start, batch) IN
         (
             SELECT window_start, batch FROM published_batches
@@ -124,7 +166,16 @@ performance AS
         maxIf(m.known, metric_name = 'connections') AS connections_known,
         maxIf(m.highest, metric_name = 'connections') AS connections,
         maxIf(m.known, has(traffic_metrics, metric_name)) AS traffic_known,
-        maxIf(m.highest, has(traffic_metrics, metric_name)) AS traffic
+        maxIf(m.highest, has(traffic_metrics, metric_name)) AS traffic,
+        -- Bytes a second both ways, and the share of the points that are known: of the way that is known less.
+        greatest(sumIf(m.mean, metric_name IN ('network_in', 'network_out')),
+            maxIf(m.mean, metric_name = 'network_total')) AS network,
+        greatest(least(maxIf(m.known, metric_name = 'network_in'), maxIf(m.known, metric_name = 'network_out')),
+            maxIf(m.known, metric_name = 'network_total')) AS network_known,
+        greatest(sumIf(m.mean, metric_name IN ('disk_read', 'disk_write')),
+            maxIf(m.mean, metric_name = 'disk_total')) AS disk,
+        greatest(least(maxIf(m.known, metric_name = 'disk_read'), maxIf(m.known, metric_name = 'disk_write')),
+            maxIf(m.known, metric_name = 'disk_total')) AS disk_known
     FROM metrics AS m
     GROUP BY customer_id, provider, resource_id
 ),
@@ -276,20 +327,24 @@ judged AS
         a.has_estimate AS has_estimate,
         a.last_billed AS last_billed,
         a.priced AS priced,
-        p.cpu_known >= known_enough AND p.cpu_mean < idle_below_mean AND p.cpu_highest < idle_below_highest AS is_unused,
+        p.cpu_known >= known_enough AND p.cpu_mean < idle_below_mean AND p.cpu_highest < idle_below_highest
+            AND p.network_known >= known_enough AND p.network < idle_below_network
+            AND p.disk < idle_below_disk AS is_unused,
         p.traffic_known >= known_enough AND p.traffic = 0 AS is_without_traffic,
         -- Points that came late are no part of the state.
         s.is_silent = 1 AND p.traffic = 0 AS was_silent,
         p.connections_known > 0 AS tells_connections,
         p.connections_known >= known_enough AND p.connections = 0 AS is_without_connections,
         NOT tells_connections AND t.has_type = 1 AND p.cpu_known >= known_enough
-            AND p.cpu_mean < database_idle_below_mean AND p.cpu_highest < database_idle_below_highest AS is_without_work,
+            AND p.cpu_mean < database_idle_below_mean AND p.cpu_highest < database_idle_below_highest
+            AND p.network < database_idle_below_network AND p.disk < database_idle_below_disk AS is_without_work,
         JSONExtractString(i.metadata, 'replica_of') != ''
             OR positionCaseInsensitive(JSONExtractString(i.metadata, 'replication_role'), 'replica') > 0 AS is_replica,
         multiIf(
-            i.attachable AND i.status = 'available' AND empty(i.attached_to), 'unattached',
+            i.attachable AND i.status = 'available' AND empty(i.attached_to)
+                AND (customer_id, provider, resource_id) NOT IN (SELECT * FROM was_attached), 'unattached',
             v.machines != '', 'machine_stopped',
-            i.status = 'stopped', 'stopped',
+            i.status = 'stopped' AND (customer_id, provider, resource_id) NOT IN (SELECT * FROM ran), 'stopped',
             JSONExtractString(i.metadata, 'snapshot_of') != '' AND i.status = 'available'
                 AND i.created_at < {window:DateTime('UTC')} - toIntervalDay(old_after), 'old_snapshot',
             i.resource_type = 'compute' AND i.status = 'running' AND is_unused, 'idle',
@@ -314,8 +369,13 @@ judged AS
             i.resource_type = 'database' AND is_without_connections,
                 format('no connection over 7 days of which {} % are known', toString(round(100 * p.connections_known))),
             reason = 'idle' AND i.resource_type IN ('compute', 'database'),
-                format('CPU {} % on average and {} % in its highest 5 minutes, over 7 days of which {} % are known',
-                    toString(round(p.cpu_mean, 1)), toString(round(p.cpu_highest, 1)), toString(round(100 * p.cpu_known))),
+                format('CPU {} % on average and {} % in its highest 5 minutes, {} over 7 days of which {} % are known',
+                    toString(round(p.cpu_mean, 1)), toString(round(p.cpu_highest, 1)),
+                    format('network {}, disks {},',
+                        if(p.network_known < known_enough, 'not known',
+                            concat(formatReadableDecimalSize(p.network), '/s')),
+                        if(p.disk_known < known_enough, 'not known', concat(formatReadableDecimalSize(p.disk), '/s'))),
+                    toString(round(100 * p.cpu_known))),
             is_without_traffic, format('no request and no byte over 7 days of which {} % are known',
                 toString(round(100 * p.traffic_known))),
             'no request and no byte in 7 days: the cloud was asked, and had no points') AS seen

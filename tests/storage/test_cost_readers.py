@@ -678,6 +678,7 @@ RESOURCES = [
     machine("i-spiky"),
     machine("i-young"),
     machine("i-unknown"),
+    *map(machine, ("i-serves", "i-writes", "i-no-network", "i-half-known", "i-quiet")),
     balancer("quiet"),
     balancer("used"),
     balancer("silent"),
@@ -701,11 +702,35 @@ def daily(name: str, metric: str, mean: float, highest: float, days: Sequence[in
 
 
 ARN = "arn:aws:ec2:us-east-1:1:instance/"
+
+
+def traffic(name: str, total: float) -> list[Row]:
+    """The rollups of a machine's network: so many bytes a second in and out together."""
+    return [
+        row
+        for metric, share in (("network_in", 0.7), ("network_out", 0.3))
+        for row in daily(f"{ARN}{name}", metric, share * total, 50 * total)
+    ]
+
+
 PERFORMANCE = [
     *daily(f"{ARN}i-idle", "cpu_utilization", 1.5, 19.9),
     *daily(f"{ARN}i-busy", "cpu_utilization", 40, 90),
     *daily(f"{ARN}i-spiky", "cpu_utilization", 2, 20),
     *daily(f"{ARN}i-young", "cpu_utilization", 1, 2, range(1, 7)),
+    *(row for name in ("i-idle", "i-busy", "i-spiky", "i-young", "i-writes") for row in traffic(name, 2900)),
+    *daily(f"{ARN}i-serves", "cpu_utilization", 1, 2),
+    *traffic("i-serves", 3100),
+    *daily(f"{ARN}i-writes", "cpu_utilization", 1, 2),
+    *daily(f"{ARN}i-writes", "disk_write", 99_000, 10**6),
+    *daily(f"{ARN}i-writes", "disk_read", 2000, 10**6),
+    *daily(f"{ARN}i-no-network", "cpu_utilization", 1, 2),
+    *daily(f"{ARN}i-half-known", "cpu_utilization", 1, 2),
+    *daily(f"{ARN}i-half-known", "network_out", 5, 9),
+    *daily(f"{ARN}i-quiet", "cpu_utilization", 1, 2),
+    *daily(f"{ARN}i-quiet", "network_total", 1200, 9000),
+    *daily(f"{ARN}i-quiet", "disk_write", 20_000, 10**6),
+    *daily(f"{ARN}i-quiet", "disk_read", 0, 0),
     *daily("lb/quiet", "request_rate", 0, 0),
     *daily("lb/used", "request_rate", 0, 0),
     *daily("lb/used", "network_total", 0.1, 1),
@@ -772,6 +797,7 @@ def test_what_is_of_no_use_is_told_and_nothing_else(waste: dict[str, Row]) -> No
         "v-parked": "machine_stopped",
         "i-stopped-billed": "stopped",
         "i-idle": "idle",
+        "i-quiet": "idle",
         "quiet": "idle",
         "silent": "idle",
     }
@@ -801,6 +827,8 @@ def test_waste_is_told_with_what_it_costs_in_730_hours(
         ("v-parked", ["attached to i-stopped, stopped"]),
         ("v-free-of-charge", ["neither bill nor price list"]),
         ("i-idle", ["CPU 1.5 % on average", "19.9 %", "7 days", "100 %", f"billed on 3 days to {day_of(1)}"]),
+        ("i-idle", ["network 2.90 KB/s, disks not known"]),
+        ("i-quiet", ["network 1.20 KB/s, disks 20.00 KB/s"]),
         ("quiet", ["no request and no byte", "100 % are known"]),
         ("silent", ["no request and no byte in 7 days", "no points"]),
     ],

@@ -85,6 +85,8 @@ DATABASES = [
     database("at-work"),
     database("peaks"),
     database("cache"),
+    database("copies"),
+    database("sends"),
     database("replica", metadata={"replica_of": "no-connections"}),
     database("replica-by-role", metadata={"replication_role": "AsyncReplica"}),
     database("off", status=Status.STOPPED),
@@ -104,6 +106,10 @@ PERFORMANCE = [
     *days("at-work", "cpu_utilization", 2.5, 4.9),
     *days("peaks", "cpu_utilization", 1.5, 5),
     *days("cache", "cpu_utilization", 0.1, 0.2),
+    *days("copies", "cpu_utilization", 0.1, 0.2), *days("copies", "disk_write", 250_000, 10**6),
+    *days("sends", "cpu_utilization", 0.1, 0.2), *days("sends", "network_out", 21_000, 10**6),
+    *days("quiet", "network_in", 9000, 10**6), *days("quiet", "network_out", 9000, 10**6),
+    *days("quiet", "disk_read", 1000, 10**6), *days("quiet", "disk_write", 90_000, 10**6),
     # Its predecessor did nothing. What it did itself is known of a day.
     *days("replaced", "connections", 0, 0, uid="a"), *days("replaced", "connections", 0, 0, ago=[1], uid="b"),
     *days("switched", "connections", 0, 0, ago=range(2, 8)), *days("switched", "connections", 0, 0, ago=[1], uid="a"),
@@ -139,11 +145,21 @@ SNAPSHOTS = [
     snapshot("old-volume", 400 * D, metadata={}),
     snapshot("hours-used-up", 91 * D),
 ]
-ADDRESSES = [address("idle-address", Status.AVAILABLE), address("used-address", Status.IN_USE, "eni-1")]
+ADDRESSES = [
+    address("idle-address", Status.AVAILABLE),
+    address("used-address", Status.IN_USE, "eni-1"),
+    address("moving-address", Status.AVAILABLE),
+    address("left-address", Status.AVAILABLE),
+]
+# What they were in the first inventories of some days before.
+ATTACHED = {
+    2: [address("moving-address", Status.IN_USE, "eni-2")],
+    4: [address("left-address", Status.IN_USE, "eni-3")],
+}
 
 
 def machine(name: str) -> Resource:
-    return resource(name, status=Status.STOPPED)
+    return resource(name, status=Status.STOPPED, region="eu")
 
 
 # Stopped machines: on how many windows of each of the days before they ran and were stopped, and what a day was billed.
@@ -151,10 +167,12 @@ MACHINES: dict[str, list[tuple[int, int, str | None]]] = {
     "euros": [(0, 96, "24")],
     "stopped-today": [(96, 0, "24")] * 5,
     "stopped-and-free": [*[(0, 96, None)] * 4, *[(96, 0, "24")] * 6],
-    "stopped-and-charged": [(0, 96, "6"), (0, 90, "7"), (50, 46, "3"), *[(96, 0, "24")] * 6],
-    "stopped-at-midnight": [(0, 96, None), (0, 96, "0.25"), *[(96, 0, "24")] * 6],  # of its last minutes
+    "stopped-and-charged": [(0, 96, "6"), (0, 90, "7"), (0, 46, "3"), (50, 46, "3"), *[(96, 0, "24")] * 6],
+    "stopped-for-a-weekend": [(0, 96, "6"), (0, 96, "6"), (30, 66, "12"), *[(96, 0, "24")] * 6],
+    "stopped-at-midnight": [(0, 96, None), (0, 96, None), (0, 96, "0.25"), *[(96, 0, "24")] * 6],  # of its last minutes
     "at-night": [(40, 56, "10")] * 10,
     "known-for-an-hour": [(0, 4, "20")],
+    "restarted": [(95, 1, "24")] * 5,
 }
 
 
@@ -183,6 +201,8 @@ VOLUMES = [
     volume("disk-in-a", "db", zone="a"),
     volume("disk-in-b", "db", zone="b"),
     volume("disk-in-both", "db"),
+    volume("disk-of-the-restarted", "restarted"),
+    volume("disk-of-the-long-stopped", "stopped-and-free"),
 ]
 
 
@@ -220,7 +240,7 @@ def waste(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Row]:
     with place.session() as client:
         for ago in range(7, -1, -1):
             of_day = [cluster(name, nodes[-1 - ago]) for name, nodes in CLUSTERS.items() if len(nodes) > ago]
-            inventoried(place, of_day, TODAY - ago * D)
+            inventoried(place, [*of_day, *ATTACHED.get(ago, [])], TODAY - ago * D)
             # What a day has later does not count: that day's first inventory stands for it.
             inventoried(place, of_day, TODAY - ago * D + Q)
         now = [cluster(name, nodes[-1]) for name, nodes in CLUSTERS.items()]
@@ -259,11 +279,13 @@ def test_what_is_of_no_use_is_told_and_nothing_else(waste: dict[str, Row]) -> No
         "off": "stopped",
         "empty": "without_nodes",
         "idle-address": "unattached",
+        "left-address": "unattached",
         "old-copy": "old_snapshot",
         "hours-used-up": "old_snapshot",
         "euros": "stopped",
         "stopped-and-charged": "stopped",
         "disk-of-dev": "machine_stopped",
+        "disk-of-the-long-stopped": "machine_stopped",
         "disk-in-a": "machine_stopped",
     }
 
@@ -284,7 +306,14 @@ def test_an_estimate_of_nothing_is_no_amount(waste: dict[str, Row]) -> None:
     ("name", "seen"),
     [
         ("no-connections", "no connection over 7 days of which 100 % are known; list price of 1 x no-connections"),
-        ("quiet", "CPU 1.5 % on average and 4.9 % in its highest 5 minutes, over 7 days of which 100 % are known"),
+        (
+            "quiet",
+            "4.9 % in its highest 5 minutes, network 18.00 KB/s, disks 91.00 KB/s, over 7 days of which 100 % are",
+        ),
+        (
+            "quiet-snapshots",
+            "CPU 1.5 % on average and 4.9 % in its highest 5 minutes, network not known, disks not known",
+        ),
         ("empty", "no node for 7 days; 0 nodes; list price of 1 x empty"),
         ("idle-address", "attached to nothing; list price of"),
         ("disk-of-dev", "attached to web, stopped; list price of"),
