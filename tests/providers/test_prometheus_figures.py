@@ -112,7 +112,9 @@ def accounts_of(cloud: str, url: str | None = None, token: str | None = None) ->
 
 def resources_of(cloud: str) -> list[Resource]:
     if cloud not in _LISTED:
-        found = PROVIDERS[cloud].inventory("acme", accounts_of(cloud), Meter())
+        # Azure is asked for addresses only where a Prometheus needs them; the inventory calls none.
+        accounts = accounts_of(cloud, "http://127.0.0.1:9" if cloud == "azure" else None)
+        found = PROVIDERS[cloud].inventory("acme", accounts, Meter())
         assert found.problems == []
         _LISTED[cloud] = found.resources
     return _LISTED[cloud]
@@ -303,6 +305,7 @@ def test_accounts_that_name_one_prometheus_ask_it_once_and_others_are_kept_apart
         ("gcp", "gcp:instance", "private_ip", "{}:22"),
         ("gcp", "gcp:instance", "instance_id", "{}"),
         ("azure", "azure:vm", "", "{}:22"),
+        ("azure", "azure:vm", "private_ip", "{}:9115"),
         ("vultr", "vultr:load_balancer", "main_ip", "http://{}"),
     ],
 )
@@ -315,6 +318,16 @@ def test_a_probe_is_known_by_its_target(cloud: str, kind: str, fact: str, target
 
     told = {series.resource.resource_id for series in answer.series if series.metric.namespace == "blackbox_exporter"}
     assert told == {one.resource_id}
+
+
+def test_a_subscription_that_is_written_in_capitals_has_its_prometheus(tmp_path: Path) -> None:
+    """Azure writes ids in any case, and so do people."""
+    (machine, *_) = machines_of("azure")
+    with served(StandIn([by_id(machine)], "blackbox_exporter")) as url:
+        accounts = [one.model_copy(update={"subscription_id": one.name.upper()}) for one in accounts_of("azure", url)]
+        answer = collect("azure", accounts, tmp_path, [machine])
+
+    assert states(answer, machine)["response_time"][0] is CoverageState.COLLECTED
 
 
 def test_a_window_of_the_past_is_read_too(tmp_path: Path) -> None:

@@ -137,7 +137,8 @@ class Billing(Service[ApiCall]):
             for service, hourly in of_resource(row):
                 amount = (hourly * 24 * share).quantize(_LAST_DIGIT)
                 yield CostLine(day, service, row["id"].lower(), row["location"], amount, currency)
-            if KINDS_BY_TYPE[row["type"]].has_traffic and of_resource(row):
+            kind = KINDS_BY_TYPE.get(row["type"])
+            if kind is not None and kind.has_traffic and of_resource(row):
                 traffic = Decimal(digest(self._seed, "traffic", row["id"], day) % 2_000_000_000) * _LAST_DIGIT
                 yield CostLine(day, "Bandwidth", row["id"].lower(), row["location"], traffic, currency)
         if len(self._estate.rows(subscription)) > 1:

@@ -1,7 +1,7 @@
 """Azure on the lab's port: Azure Monitor, and Resource Graph with its paging, its quota, its silence and its errors.
 
-The query language is not evaluated: of a query, the table, the list of types, an excluded end of ids and the columns
-are read, so that a row shows what the query names and nothing else.
+The query language is not evaluated: of a query, the table, the list of types, an excluded end of ids, what may not be
+null and the columns are read, so that a row shows what the query names and nothing else.
 """
 
 from __future__ import annotations
@@ -264,6 +264,7 @@ _TABLE = re.compile(r"\s*(Resources|ResourceContainers)\s*\|")
 _TYPES = re.compile(r"\btype\s*(?:in~\s*\(([^)]*)\)|=~\s*('[^']*'))")
 _WITHOUT = re.compile(r"\bid\s+!endswith\s+'([^']*)'")
 _PROJECT = re.compile(r"\|\s*project\s+([^|]+)")
+_NOT_NULL = re.compile(r"\|\s*where\s+isnotnull\(([\w.]+)\)")
 _ORDER = re.compile(r"\|\s*order\s+by\s+id\s+asc\s*$")
 _NAMED = re.compile(r"(\w+)\s*=\s*(.+)", re.DOTALL)
 _FUNCTION = re.compile(r"(coalesce|array_length)\s*\((.*)\)", re.DOTALL)
@@ -286,6 +287,7 @@ def evaluate(query: str, held: list[Row]) -> list[Row]:
         raise ApiError(400, "InvalidQuery", "The lab wants a query of Resources or ResourceContainers by type.")
     types = set(re.findall(r"'([^']*)'", (listed[1] or listed[2]).lower()))
     without = tuple(end.lower() for end in _WITHOUT.findall(query)) or ("\0",)
+    filled = [_expression(path) for path in _NOT_NULL.findall(query)]
     containers = table[1] == "ResourceContainers"
     chosen = [
         row
@@ -293,6 +295,7 @@ def evaluate(query: str, held: list[Row]) -> list[Row]:
         if (row["type"] == _SUBSCRIPTIONS) is containers
         and row["type"] in types
         and not row["id"].lower().endswith(without)
+        and all(read(row) is not None for read in filled)
     ]
     chosen.sort(key=lambda row: str(row["id"]))
     return [{name: value(row) for name, value in columns} for row in chosen]
@@ -321,19 +324,22 @@ def _column(text: str) -> tuple[str, _Value]:
 def _expression(text: str) -> _Value:
     called = _FUNCTION.fullmatch(text)
     if called is None:
-        if not re.fullmatch(r"\w+(?:\.\w+)*", text):
+        if not re.fullmatch(r"\w+(?:(?:\.\w+)|(?:\[\d+\]))*", text):
             raise ApiError(400, "InvalidQuery", f"The lab cannot evaluate {text!r}.")
-        return partial(_at, text.split("."))
+        return partial(_at, [int(key) if key.isdigit() else key for key in re.findall(r"\w+", text)])
     values = [_expression(part) for part in _split(called[2])]
     if called[1] == "coalesce":
         return lambda row: next((value for read in values if (value := read(row)) is not None), None)
     return lambda row: len(value) if isinstance(value := values[0](row), list) else None
 
 
-def _at(path: list[str], row: Row) -> Any:
+def _at(path: list[str | int], row: Row) -> Any:
     value: Any = row
     for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(key, int):
+            value = value[key] if isinstance(value, list) and key < len(value) else None
+        else:
+            value = value.get(key) if isinstance(value, dict) else None
     return value
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from optiinfra_dagster.lab.azure.kind import PLANTED, Row, bare_row
 from optiinfra_dagster.lab.azure.services import KINDS
+from optiinfra_dagster.lab.azure.services.virtual_machines import INTERFACE
 from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
@@ -56,13 +57,13 @@ class Estate:
         ]
 
     def resources(self, subscription: str | None = None) -> list[Row]:
-        """The rows that a collector must find: everything but subscriptions and the system databases `master`."""
+        """The rows that a collector must find: everything but subscriptions, interfaces and system databases."""
         return [
             row
             for known in self.subscriptions
             if subscription in {None, known}
             for row in self.rows(known)[1:]
-            if not row["id"].endswith("/databases/master")
+            if not row["id"].endswith("/databases/master") and row["type"] != INTERFACE.lower()
         ]
 
     def _fleet(self, subscription: str, fleet: AzureFleet) -> Iterator[Row]:

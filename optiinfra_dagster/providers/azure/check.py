@@ -15,6 +15,7 @@ from optiinfra_dagster.model.inventory import Resource, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import MetricsRequest
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.azure import interfaces
 from optiinfra_dagster.providers.azure.bill_sources import bill_sources
 from optiinfra_dagster.providers.azure.billing import probe, read
 from optiinfra_dagster.providers.azure.inventory import UNREADABLE, VISIBLE, group
@@ -46,7 +47,11 @@ def check(customer_id: str, account: AzureAccount, families: Collection[str] = F
             try:
                 with calling(Meter(), _SECONDS):
                     measured = _measured(dig(principal.ask(QUERY, [subscription]), "data"))
-                    problems += _missing(principal, subscription, measured is None and "performance" in families)
+                    shown = [(kind.name, kind.read_action) for kind in KINDS.values() if kind.listed]
+                    if account.prometheus_url is not None:  # which names machines by the addresses of these
+                        shown.append(("azure:vm", interfaces.ACTION))
+                    unmeasured = measured is None and "performance" in families
+                    problems += _missing(principal, subscription, shown, unmeasured)
                 if "cost" in families and not any(problem.message == UNREADABLE for problem in problems):
                     problems += _uncharged(principal, account)
                 if measured is not None and "performance" in families:
@@ -57,7 +62,10 @@ def check(customer_id: str, account: AzureAccount, families: Collection[str] = F
     return problems
 
 
-def _missing(principal: Principal, subscription: str, unmeasured: bool) -> Iterator[Problem]:
+def _missing(
+    principal: Principal, subscription: str, shown: Iterable[tuple[str, str]], unmeasured: bool
+) -> Iterator[Problem]:
+    """The problems with the roles: `shown` are the actions that show the resources of kinds, with their names."""
     if subscription not in {
         subscription_of(row) for row in as_dicts(dig(principal.ask(VISIBLE, [subscription]), "data"))
     }:
@@ -70,11 +78,10 @@ def _missing(principal: Principal, subscription: str, unmeasured: bool) -> Itera
             return  # a role of the customer's own that reads, but does not let itself be looked up
         raise
     # Resource Graph leaves out what may not be read, without an error: a collection cannot tell that from deleted.
-    for kind in (kind for kind in KINDS.values() if kind.listed):
-        action = kind.read_action
+    for kind, action in shown:
         if not any(_allows(role, action) for role in roles):
             message = f"the role does not show these resources. Allow {action}, or assign the role Reader"
-            yield Problem(subscription, "", kind.name, Cause.PERMISSION, message)
+            yield Problem(subscription, "", kind, Cause.PERMISSION, message)
     if unmeasured and not any(_allows(role, METRICS_ACTION) for role in roles):
         message = f"the role does not let metrics be read. {MONITORING_READER}"
         yield Problem(subscription, "", "", Cause.PERMISSION, message)

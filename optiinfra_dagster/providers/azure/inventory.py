@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.errors import Cause, CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Inventory, Resource
 from optiinfra_dagster.model.problems import Problem
+from optiinfra_dagster.providers.azure import interfaces
 from optiinfra_dagster.providers.azure.client import Principal, forget, open_principal
 from optiinfra_dagster.providers.azure.errors import ends_all
+from optiinfra_dagster.providers.azure.interfaces import Addresses
 from optiinfra_dagster.providers.azure.kind import Row, subscription_of
 from optiinfra_dagster.providers.azure.roles import READER
 from optiinfra_dagster.providers.azure.services import QUERY, kind_of, to_resources
@@ -78,13 +80,18 @@ class _Listing:
 
     principal: Principal
     subscriptions: Sequence[str]
+    with_addresses: Collection[str] = ()  # subscriptions whose machines' private addresses are wanted
     resources: dict[str, Resource] = field(default_factory=dict)  # by id
     settled: set[str] = field(default_factory=set)  # subscriptions that showed something, or failed
     problems: list[Problem] = field(default_factory=list)
+    addresses: Addresses = field(default_factory=Addresses)
 
     def run(self) -> Inventory:
         """List all of them; never raises for what a cloud may answer. Only inside of `calling`."""
         self._query(QUERY, self.subscriptions)
+        machines = {one.account_id for one in self.resources.values() if one.kind == "azure:vm"}
+        self._query(interfaces.QUERY, sorted(machines.intersection(self.with_addresses)))
+        self.addresses.add_to(self.resources)
         self._query(VISIBLE, self._silent)
         self.problems += [Problem(subscription, "", "", Cause.PERMISSION, UNREADABLE) for subscription in self._silent]
         return Inventory(list(self.resources.values()), self.problems)
@@ -126,6 +133,8 @@ class _Listing:
         """Take one row in: a resource, a subscription, or a problem of its own."""
         try:
             self.settled.add(subscription_of(row))
+            if self.addresses.keep(row):
+                return
             for resource in to_resources(row):
                 # Rows that shift between pages come twice: the later one counts.
                 self.resources[resource.resource_id] = resource
@@ -138,9 +147,11 @@ class _Listing:
             self.problems.append(Problem(where, "", kind_of(row), Cause.BUG, message))
 
 
-def _list(principal: Principal, subscriptions: Sequence[str], meter: Meter) -> Inventory:
+def _list(
+    principal: Principal, subscriptions: Sequence[str], with_addresses: Collection[str], meter: Meter
+) -> Inventory:
     with calling(meter, _SECONDS):
-        return _Listing(principal, subscriptions).run()
+        return _Listing(principal, subscriptions, with_addresses).run()
 
 
 def group(accounts: Sequence[AzureAccount]) -> tuple[dict[Principal, list[str]], list[Problem]]:
@@ -148,7 +159,7 @@ def group(accounts: Sequence[AzureAccount]) -> tuple[dict[Principal, list[str]],
     groups: dict[Principal, list[str]] = {}
     problems = []
     for account in accounts:
-        subscription = account.subscription_id.lower()
+        subscription = account.id_in_rows
         try:
             groups.setdefault(open_principal(account), []).append(subscription)
         except CollectionError as error:
@@ -166,7 +177,8 @@ def collect(customer_id: str, accounts: Sequence[AzureAccount], meter: Meter) ->
 
     Returns:
         Each resource once, known by its ARM id in lower case. One query lists all kinds and regions, so what could not
-        be listed is a problem of the whole subscription: what came before is kept. A subscription that may not be read
+        be listed is a problem of the whole subscription: what came before is kept. Where an account names a Prometheus,
+        another one lists the private addresses of its machines. A subscription that may not be read
         is such a problem too, and never an empty inventory. A role that shows only some kinds or resource groups
         cannot be told from a subscription that has no more: `check` looks for that.
     """
@@ -176,10 +188,11 @@ def collect(customer_id: str, accounts: Sequence[AzureAccount], meter: Meter) ->
         for principal, subscriptions in groups.items()
         for start in range(0, len(subscriptions), _TOGETHER)
     ]
+    with_addresses = {account.id_in_rows for account in accounts if account.prometheus_url is not None}
     parts: dict[int, Inventory] = {}
 
     def run(number: int) -> None:
-        parts[number] = _list(*batches[number], meter)
+        parts[number] = _list(*batches[number], with_addresses, meter)
 
     side_by_side(run, range(len(batches)), most=_AT_ONCE, name=f"azure-{customer_id}")
     whole = Inventory(problems=problems)

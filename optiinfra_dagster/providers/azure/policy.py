@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.providers.azure import interfaces
 from optiinfra_dagster.providers.azure.roles import BLOB_READER_ROLE, METRICS_ACTION, built_in
 from optiinfra_dagster.providers.azure.services import KINDS
 from optiinfra_dagster.providers.policy import Policy, fixed_prefix, needed
@@ -45,6 +46,8 @@ def policy(account: AzureAccount | None, families: Collection[str], interactions
     allowed = actions(families)
     if account and account.cost_export:
         allowed = tuple(action for action in allowed if action != COST_ACTION)
+    if account and account.prometheus_url and "resource" in needed(families):
+        allowed = tuple(sorted({*allowed, interfaces.ACTION}))
     role = {
         "Name": ROLE_NAME,
         "Description": "Reads what OptiInfra collects.",

@@ -77,6 +77,20 @@ def test_a_role_that_reads_no_metrics_is_told_with_its_remedy(
     assert "Assign the role Monitoring Reader, on the subscription" in problem.message
 
 
+@pytest.mark.parametrize("prometheus", [None, "https://prometheus.example"])
+def test_a_role_that_hides_interfaces_is_told_where_a_prometheus_needs_their_addresses(
+    start_lab: StartLab, prometheus: str | None
+) -> None:
+    kinds = [kind.read_action for kind in KINDS.values()]
+    actions = ["Microsoft.Resources/*/read", "Microsoft.CostManagement/*/read", "Microsoft.Insights/*/read", *kinds]
+    lab = start_lab(others=({"id": OTHER, "actions": actions, "fleets": [fleet("azure:vm")]},))
+
+    problems = check("acme", account(lab, OTHER, prometheus_url=prometheus))
+
+    wanted = "Allow microsoft.network/networkinterfaces/read" if prometheus else ""
+    assert [wanted in problem.message for problem in problems] == ([True] if prometheus else [])
+
+
 def test_metrics_are_asked_for_one_resource_that_runs(start_lab: StartLab) -> None:
     lab = start_lab(fleet("azure:vm", state="deallocated", disks=0), fleet("azure:vnet"), fleet("azure:redis", 3))
 

@@ -13,8 +13,10 @@ from optiinfra_dagster.lab.azure.services import FLEET_KINDS
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Inventory, Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
+from optiinfra_dagster.providers.azure.interfaces import Addresses
 from optiinfra_dagster.providers.azure.inventory import VISIBLE, _Listing, collect
 from tests.providers.azure.conftest import OTHER, SUBSCRIPTION, StartLab, account, fleet
+from tests.support.samples import resource as sample
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab import CloudLab
@@ -56,6 +58,60 @@ def test_every_kind_of_every_region_comes_out_once_in_one_call(start_lab: StartL
     assert Status.UNKNOWN not in {one.status for one in inventory.resources}
     assert meter.calls == {"Resources": 1}
     assert meter.cost_usd == 0
+
+
+PROMETHEUS = {"url": "https://prometheus.example"}
+
+
+def test_machines_have_private_addresses_where_a_prometheus_asks_for_them(start_lab: StartLab) -> None:
+    """Of the primary interface of each and its first address, by one call for a thousand interfaces."""
+    lab = start_lab(fleet("azure:vm", 600, disks=0), others=({"id": OTHER, "fleets": [fleet("azure:vm", 2)]},))
+    meter = Meter()
+
+    inventory = gather(lab, account(lab, prometheus_url=PROMETHEUS["url"]), account(lab, OTHER), meter=meter)
+
+    assert inventory.problems == []
+    machines = {one.resource_id: one for one in inventory.resources if one.kind == "azure:vm"}
+    addresses = {
+        row["properties"]["virtualMachine"]["id"].lower(): row["properties"]["ipConfigurations"][0]["properties"]
+        for row in lab.azure.estate.rows(SUBSCRIPTION)
+        if row["properties"].get("primary") is True
+    }
+    assert len(addresses) == 600
+    for machine_id, machine in machines.items():
+        wanted = addresses[machine_id]["privateIPAddress"] if machine.account_id == SUBSCRIPTION else None
+        assert machine.metadata.get("private_ip") == wanted
+    assert meter.calls == {"Resources": 1 + 2}  # 600 machines with two interfaces each
+
+
+def test_interfaces_that_cannot_be_listed_make_an_inventory_partial(start_lab: StartLab, waits: list[float]) -> None:
+    lab = start_lab(fleet("azure:vm", 2, disks=0))
+    lab.control.add_faults({"action": "unavailable", "service": "resourcegraph", "skip": 1})
+
+    inventory = gather(lab, account(lab, prometheus_url=PROMETHEUS["url"]))
+
+    assert len(inventory.problems) == 1
+    assert len([one for one in inventory.resources if one.kind == "azure:vm"]) == 2
+    assert waits
+
+
+def test_a_machine_without_an_interface_or_with_one_of_another_shape_has_no_address() -> None:
+    addresses = Addresses()
+    resources = {"/vm/a": sample("/vm/a"), "/vm/b": sample("/vm/b"), "/vm/c": sample("/vm/c")}
+    rows: list[dict[str, Any]] = [
+        {"machine": "/VM/a", "address": "10.0.0.1", "isPrimary": None},  # an only one need not say so
+        {"machine": "/vm/b", "address": "10.0.0.2", "isPrimary": True},
+        {"machine": "/vm/b", "address": "10.0.0.3", "isPrimary": False},
+        {"machine": "/vm/c", "address": None, "isPrimary": True},
+        {"machine": None, "address": "10.0.0.4"},
+        {"machine": "/vm/gone", "address": "10.0.0.5", "isPrimary": True},
+    ]
+
+    assert all(addresses.keep({"type": "Microsoft.Network/networkInterfaces", **row}) for row in rows)
+    addresses.add_to(resources)
+
+    assert [one.metadata for one in resources.values()] == [{"private_ip": "10.0.0.1"}, {"private_ip": "10.0.0.2"}, {}]
+    assert not addresses.keep({"type": "microsoft.compute/virtualmachines"})
 
 
 def test_system_databases_are_nobodys(start_lab: StartLab) -> None:

@@ -20,6 +20,7 @@ from optiinfra_dagster.lab.azure.kind import (
     written,
 )
 from optiinfra_dagster.lab.azure.services import disks
+from optiinfra_dagster.lab.values import digest
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 VIRTUAL_MACHINES = "Virtual Machines"
 """The service and, for `Use`, the product of machines, whose meters are sizes."""
+
+INTERFACE = "Microsoft.Network/networkInterfaces"
+"""The type of what has a machine's addresses: no resource of a kind that is collected."""
 
 _GIB = 1024.0**3
 _METRICS = (
@@ -83,12 +87,40 @@ def _machine(row: Row, fleet: AzureFleet, created: datetime) -> Row:
 
 
 def _attached(row: Row, fleet: AzureFleet, created: datetime) -> Iterator[Row]:
+    yield from _interfaces(row, fleet)
+    yield _loose_interface(row, fleet)
     base, _, _ = row["id"].partition("/providers/")
     for n in range(fleet.disks):
         name = f"{row['name']}_{'OsDisk' if n == 0 else 'DataDisk'}_{n}"
         disk = bare_row(f"{base}/providers/{disks.TYPE}/{name}", disks.TYPE)
         disk |= {"location": fleet.region, "tags": row["tags"], "managedBy": row["id"]}
         yield disk | {"properties": disks.properties(disk, fleet, created) | {"diskState": "Attached"}}
+
+
+def _interfaces(row: Row, fleet: AzureFleet) -> Iterator[Row]:
+    """Two interfaces of a machine, the second of which is its primary one and has two addresses."""
+    base, _, _ = row["id"].partition("/providers/")
+    for n, is_primary in enumerate((False, True)):
+        nic = bare_row(f"{base}/providers/{INTERFACE}/{row['name']}-nic-{n}", INTERFACE, location=fleet.region)
+        seed = digest(row["id"], "address", n)
+        addresses = [f"10.{seed % 200}.{seed // 200 % 250}.{seed // 50_000 % 250 + 1 + extra}" for extra in range(2)]
+        yield nic | {
+            "properties": {
+                "primary": is_primary,
+                "virtualMachine": {"id": row["id"].upper()},  # services write ids in any case
+                "ipConfigurations": [
+                    {"name": PLANTED, "properties": {"privateIPAddress": address, "primary": address == addresses[0]}}
+                    for address in addresses
+                ],
+            }
+        }
+
+
+def _loose_interface(row: Row, fleet: AzureFleet) -> Row:
+    """The interface of a private endpoint, which is of no machine."""
+    base, _, _ = row["id"].partition("/providers/")
+    nic = bare_row(f"{base}/providers/{INTERFACE}/{row['name']}-endpoint", INTERFACE, location=fleet.region)
+    return nic | {"properties": {"ipConfigurations": [{"properties": {"privateIPAddress": "10.254.0.4"}}]}}
 
 
 def _scale_set(row: Row, fleet: AzureFleet, created: datetime) -> Row:
