@@ -8,6 +8,9 @@
 --   of the customers file or is disabled, nothing is known of it, and it is `not_listed`.
 -- replaced: where a resource_id has another instance_uid than before, one thing was deleted and another created, and
 --   nothing else is told of it. A uid that only one of the two inventories has replaces nothing.
+-- resized, moved: of what both inventories tell of its size and place, something is another. What only one tells is no
+--   change, as of a database that is still being made. A snapshot or image holds what its chain makes of it, which its
+--   cloud alone moves: it has no sizes.
 -- terminated: what a cloud lists as terminated is gone. That is told once, as its status, and neither what it loses while
 --   it is still listed nor its end in the listing is told.
 --
@@ -17,7 +20,7 @@
 -- kept: 400 days
 -- key: customer_id provider resource_type resource_id change
 -- types: resource_id String, instance_uid String, resource_name String, before String, after String
--- table: resource_changes 9cbec591
+-- table: resource_changes 8ce48ed5
 WITH
 inventories AS
 (
@@ -77,7 +80,7 @@ resources AS
         r.instance_uid AS instance_uid,
         r.status = 'terminated' AS is_gone,
         if(r.status = r.cloud_status, toString(r.status), concat(r.status, ' (', r.cloud_status, ')')) AS state,
-        arrayStringConcat(arrayFilter(x -> x != '', [
+        [
             if(isNull(r.capacity), '', concat(toString(r.capacity), ' ', r.unit)),
             JSONExtractString(r.metadata, 'instance_type'),
             JSONExtractString(r.metadata, 'class'),
@@ -85,11 +88,11 @@ resources AS
             JSONExtractString(r.metadata, 'machine_type'),
             JSONExtractString(r.metadata, 'vm_size'),
             JSONExtractString(r.metadata, 'sku'),
-            JSONExtractString(r.metadata, 'plan')]), ', ') AS size,
+            JSONExtractString(r.metadata, 'plan')] AS sizes,
         r.created_at AS created_at,
         r.tags AS tags,
-        trimRight(concat(r.region, ' ', JSONExtractString(r.metadata, 'availability_zone'),
-            JSONExtractString(r.metadata, 'zone'))) AS place
+        [toString(r.region), JSONExtractString(r.metadata, 'availability_zone'), JSONExtractString(r.metadata, 'zone')]
+            AS places
     FROM resource_metrics AS r
     INNER JOIN pairs AS p ON r.customer_id = p.customer_id AND r.provider = p.provider
     WHERE r.window_start <= {window:DateTime('UTC')} AND r.window_start > {window:DateTime('UTC')} - INTERVAL 7 DAY
@@ -109,9 +112,9 @@ compared AS
         anyIf(resource_type, NOT is_new) AS old_type, anyIf(resource_type, is_new) AS new_type,
         anyIf(region, NOT is_new) AS old_in_region, anyIf(region, is_new) AS new_in_region,
         anyIf(state, NOT is_new) AS old_state, anyIf(state, is_new) AS new_state,
-        anyIf(size, NOT is_new) AS old_size, anyIf(size, is_new) AS new_size,
+        anyIf(sizes, NOT is_new) AS old_sizes, anyIf(sizes, is_new) AS new_sizes,
         anyIf(tags, NOT is_new) AS old_tags, anyIf(tags, is_new) AS new_tags,
-        anyIf(place, NOT is_new) AS old_place, anyIf(place, is_new) AS new_place,
+        anyIf(places, NOT is_new) AS old_places, anyIf(places, is_new) AS new_places,
         any(account_id) AS account,
         anyIf(created_at, is_new) AS new_made,
         anyIf(instance_uid, NOT is_new) AS old_uid, anyIf(instance_uid, is_new) AS new_uid,
@@ -120,6 +123,10 @@ compared AS
         countIf(is_new AND is_gone) > 0 AS is_terminated,
         countIf(NOT is_new) > 0 AS was_listed,
         NOT was_listed OR (old_uid != '' AND new_uid != '' AND old_uid != new_uid) AS is_another,
+        is_listed AND was_listed AND new_type != 'snapshot'
+            AND arrayExists((x, y) -> x != '' AND y != '' AND x != y, old_sizes, new_sizes) AS is_resized,
+        is_listed AND was_listed
+            AND arrayExists((x, y) -> x != '' AND y != '' AND x != y, old_places, new_places) AS is_moved,
         if(was_there, [('deleted', old_state, '')], []) AS deletion,
         multiIf(
             NOT is_listed, deletion,
@@ -127,9 +134,11 @@ compared AS
             is_terminated, if(was_there, [('status', old_state, new_state)], []),
             arrayFilter(x -> x.2 != x.3, [
                 ('status', old_state, new_state),
-                ('resized', old_size, new_size),
+                ('resized', if(is_resized, arrayStringConcat(arrayFilter(x -> x != '', old_sizes), ', '), ''),
+                    if(is_resized, arrayStringConcat(arrayFilter(x -> x != '', new_sizes), ', '), '')),
                 ('retagged', old_tags, new_tags),
-                ('moved', old_place, new_place),
+                ('moved', if(is_moved, arrayStringConcat(arrayFilter(x -> x != '', old_places), ' '), ''),
+                    if(is_moved, arrayStringConcat(arrayFilter(x -> x != '', new_places), ' '), '')),
                 ('renamed', old_name, new_name)])) AS changes
     FROM resources
     GROUP BY customer_id, provider, resource_id

@@ -318,6 +318,19 @@ def test_changes_are_told_with_before_and_after(start_lab: StartLab, spine: Spin
     ]
 
 
+@pytest.mark.parametrize("kind", ["gcp:snapshot", "gcp:image", "gcp:machine_image", "vultr:snapshot"])
+def test_a_copy_that_grows_by_itself_is_not_resized(start_lab: StartLab, spine: Spine, kind: str) -> None:
+    """What a snapshot holds moves with the others of its chain, without anybody's doing."""
+    cloud, window = CLOUDS[kind.partition(":")[0]], newest_window()
+    for gib, at in ((40, window - W), (41, window)):
+        copy = {"kind": kind, "region": cloud.region, "name": "nightly", "size": gib}
+        enter(spine, cloud, start_lab(cloud.world(copy)))
+        collect(spine, cloud.provider, at)
+    held = spine.query("SELECT DISTINCT capacity FROM resource_metrics_current WHERE resource_type = 'snapshot'")
+    assert len(held) == 2
+    assert changes(spine, window) == []
+
+
 # A second account of each cloud: in the world, and in the customers file.
 OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "aws": (

@@ -256,36 +256,40 @@ def _changes(
                 is_old = made is None or made < before.window
             yield "listed" if is_old and old is None else "created", new, "", state(new)
     elif old is not None:
-        facts: dict[str, Callable[[Resource], str]] = {
-            "status": state,
-            "resized": size,
-            "retagged": tags,
+        facts: dict[str, Callable[[Resource], list[str]]] = {
+            "status": lambda r: [state(r)],
+            "resized": sizes,
+            "retagged": lambda r: [tags(r)],
             "moved": place,
-            "renamed": lambda r: r.resource_name,
+            "renamed": lambda r: [r.resource_name],
         }
+        if new.resource_type == "snapshot":
+            del facts["resized"]
         if new.status == "terminated":
-            facts = {"status": state} if was_there else {}
+            facts = {"status": facts["status"]} if was_there else {}
         for what, fact in facts.items():
-            if fact(old) != fact(new):
-                yield what, new, fact(old), fact(new)
+            pairs = list(zip(fact(old), fact(new), strict=True))
+            if any(before and after and before != after for before, after in pairs):
+                between = ", " if what == "resized" else " "
+                shown, becomes = (between.join(filter(None, side)) for side in zip(*pairs, strict=True))
+                yield what, new, shown, becomes
 
 
 def state(one: Resource) -> str:
     return str(one.status) if one.status == one.cloud_status else f"{one.status} ({one.cloud_status})"
 
 
-def size(one: Resource) -> str:
+def sizes(one: Resource) -> list[str]:
     parts = [f"{one.capacity:g} {one.unit}" if one.capacity is not None else ""]
-    parts += [str(one.metadata.get(name, "")) for name in ("instance_type", "class", "plan")]
-    return ", ".join(filter(None, parts))
+    return parts + [str(one.metadata.get(name, "")) for name in ("instance_type", "class", "plan")]
 
 
 def tags(one: Resource) -> str:
     return json.dumps(one.tags, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
 
 
-def place(one: Resource) -> str:
-    return f"{one.region} {one.metadata.get('zone', '')}".strip()
+def place(one: Resource) -> list[str]:
+    return [one.region, str(one.metadata.get("zone", ""))]
 
 
 @pytest.fixture
