@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 Q, DAY = windows.WINDOW, timedelta(days=1)
 NOW = windows.floor(datetime.now(UTC)) - timedelta(hours=1)
-THEN = NOW - DAY
+THEN = NOW - 4 * DAY
 
 
 def disk(name: str, **changes: Any) -> Resource:
@@ -55,9 +55,9 @@ def chdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
 
 
 def publish(clickhouse: ClickHouse) -> None:
-    """Two days of a machine that stops and is resized, a disk that lies idle, and one of another customer."""
+    """Two days of a machine that stops and is resized, a disk that lies idle and grows, and one of another customer."""
     free = {"status": Status.AVAILABLE, "cloud_status": "available"}
-    before = [resource("m", capacity=2.0, unit="vCPU"), disk("d", capacity=100.0, status=Status.IN_USE)]
+    before = [resource("m", capacity=2.0, unit="vCPU"), disk("d", capacity=80.0, **free)]
     after = [
         resource("m", capacity=4.0, unit="vCPU", status=Status.STOPPED, cloud_status="stopped"),
         disk("d", capacity=100.0, **free),
