@@ -6,9 +6,10 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 # A batch goes to ClickHouse when it is this large or this old: one flush for many customers, little lost by a kill.
 FLUSH_ROWS = 200_000
 FLUSH_SECONDS = 2.0
+
+# So many tasks are at work or wait for it: enough for what a flush takes, and each holds its customer's inventory.
+TASKS_AHEAD = 200
 
 # A customer who takes longer gives its slot to another and goes on, up to so many times as many as there are slots:
 # most take a second or two, but a cloud that hangs holds its customers for their whole bound of minutes. Only where one
@@ -42,14 +46,13 @@ def stop_collecting() -> None:
 
 
 def in_flush_batches(  # noqa: C901 - two small closures and a loop, simpler together than apart
-    work: Callable[[TaskT], Iterator[SliceResult]], tasks: Sequence[TaskT], slots: SlotPool
+    work: Callable[[TaskT], Iterator[SliceResult]], tasks: Iterable[TaskT], slots: SlotPool
 ) -> Iterator[list[SliceResult]]:
     """Run `work` for the tasks on a pool of threads and yield the slices they yield, in batches worth a flush.
 
-    When this generator is closed, tasks that wait are not begun, and nothing more is taken from those at work.
+    Tasks are taken as they are needed, in the caller's thread, and none is kept once it has ended. When this generator
+    is closed, tasks that wait are not begun, and nothing more is taken from those at work.
     """
-    if not tasks:
-        return
     # A bounded queue: when ClickHouse is slow, collection waits instead of filling the memory.
     finished: queue.Queue[SliceResult | _End] = queue.Queue(maxsize=2 * slots.most)
     stop = threading.Event()
@@ -73,12 +76,15 @@ def in_flush_batches(  # noqa: C901 - two small closures and a loop, simpler tog
         finally:
             emit(_END)
 
-    with ThreadPoolExecutor(min(slots.threads, len(tasks)), thread_name_prefix="customer") as pool:
-        for task in tasks:
-            pool.submit(run, task)
-        going = len(tasks)
+    waiting, going = iter(tasks), 0
+    with ThreadPoolExecutor(slots.threads, thread_name_prefix="customer") as pool:
         try:
-            while going:
+            while True:
+                for task in islice(waiting, TASKS_AHEAD - going):
+                    pool.submit(run, task)
+                    going += 1
+                if not going:
+                    break
                 batch, ended = _next_batch(finished, going, slots)
                 going -= ended
                 if batch:

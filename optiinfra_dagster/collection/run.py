@@ -6,7 +6,7 @@ slice, recorded in the ledger with its true error. Nothing here knows Dagster: `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -49,17 +49,18 @@ def collect_slices(
         with context.clickhouse.session(writes="allocation_rules") as client:
             allocation.record(client, customers)
     tasks, complete = _plan(context, family, customers, requested, log, refresh=refresh)
-    if tasks and family in {"performance", "cost"}:
-        tasks = with_budgets(context, with_snapshots(context, tasks, max(requested)))
+    work_list: Iterable[Task] = tasks
     if tasks and family == "performance":
         tasks = with_daily_totals(context, tasks)
+    if tasks and family in {"performance", "cost"}:
+        work_list = with_snapshots(context, with_budgets(context, tasks), max(requested))
     if complete:
         yield complete
     lent = SLOW_TIMES if family in {"resource", "performance"} and len(requested) == 1 else 1
     concurrency = context.settings.concurrency
     slots = SlotPool(concurrency, concurrency * lent)
     with _working(context, family, log) as work:
-        yield from in_flush_batches(lambda task: _guarded(work, context.provider.name, task, log), tasks, slots)
+        yield from in_flush_batches(lambda task: _guarded(work, context.provider.name, task, log), work_list, slots)
 
 
 def _plan(

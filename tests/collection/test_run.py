@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optiinfra_dagster.assets.scope import Scope
-from optiinfra_dagster.collection import inventory, metrics, pool, run
+from optiinfra_dagster.collection import inventory, metrics, plan, pool, run
 from optiinfra_dagster.collection.plan import Context
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import Cause, CloudError
@@ -69,9 +69,12 @@ def points(spine: Spine, customer: str) -> dict[tuple[str, str, str, datetime], 
 # --- What is published -----------------------------------------------------------------------------------------------
 
 
-def test_what_is_published_is_what_the_clouds_say(start_lab: StartLab, spine: Spine) -> None:
+def test_what_is_published_is_what_the_clouds_say(
+    start_lab: StartLab, spine: Spine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab, window = start_lab(), newest_window()
     two = ["acme", "globex"]
+    monkeypatch.setattr(plan, "CUSTOMERS_READ", 1)  # their inventories are read one after the other
     spine.write_customers(lab, two)
     collect_both(spine, window)
     for customer in two:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -19,7 +21,7 @@ from optiinfra_dagster.automation.jobs import collection_job
 from optiinfra_dagster.collection import pool
 from optiinfra_dagster.lab.server import Response
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.errors import Cause, StorageError
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.providers.aws import sdk as aws
 from optiinfra_dagster.providers.azure import transport as azure
@@ -314,6 +316,46 @@ def test_customers_whose_cloud_hangs_do_not_keep_the_others_waiting(monkeypatch:
             over.set()
     assert sorted(ended[:100]) == sorted(f"customer-{n}" for n in range(12, 112))
     assert len(ended) == 112
+
+
+def test_tasks_are_taken_as_they_are_needed_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task holds its customer's inventory: of a thousand customers, those of a few are in memory at once."""
+    monkeypatch.setattr(pool, "TASKS_AHEAD", 10)
+    taken_by: set[int] = set()
+    alive: weakref.WeakSet[_Held] = weakref.WeakSet()
+    most = 0
+
+    def tasks() -> Iterator[_Held]:
+        nonlocal most
+        for number in range(300):
+            taken_by.add(threading.get_ident())
+            task = _Held(number)
+            alive.add(task)
+            most = max(most, len(alive))
+            yield task
+
+    def work(task: _Held) -> Iterator[SliceResult]:
+        yield SliceResult(f"customer-{task.number}", "aws", [newest_window()], SliceStatus.OK)
+
+    done = [slices.customer_id for lot in pool.in_flush_batches(work, tasks(), pool.SlotPool(4, 4)) for slices in lot]
+
+    assert sorted(done) == sorted(f"customer-{n}" for n in range(300))
+    assert taken_by == {threading.get_ident()}  # who may hold the engine
+    assert most <= 10 + 4 + 2  # each thread, and the loop, may hold one that has ended
+
+
+def test_what_fails_while_tasks_are_taken_ends_the_run() -> None:
+    def tasks() -> Iterator[int]:
+        yield 1
+        raise StorageError("no inventory can be read")
+
+    with pytest.raises(StorageError, match="no inventory"):
+        list(pool.in_flush_batches(lambda _task: iter(()), tasks(), pool.SlotPool(2, 2)))
+
+
+@dataclass(eq=False)
+class _Held:
+    number: int
 
 
 def test_no_more_customers_are_worked_for_than_have_places() -> None:
