@@ -81,6 +81,7 @@ class Estate:
             row = bare_row(f"{base}/{provider}/{path}", kind.azure_type, location=fleet.region, tags=fleet.tags or None)
             properties = {"provisioningState": "Succeeded"} | kind.properties(row, fleet, created)
             row["replaces"] = fleet.replaces
+            row["unmeasured"] = fleet.unmeasured
             row["properties"] = {key: value for key, value in properties.items() if key not in fleet.omit}
             yield row
             yield from kind.children(row, fleet, created)

@@ -188,8 +188,11 @@ class Metrics:
         names = [name for name in str(raw.get("metricnames") or "").split(",") if name]
         if not names or len(names) > MAX_METRICS:
             raise MonitorError(400, "BadRequest", f"Between 1 and {MAX_METRICS} metric names, not {len(names)}.")
+        rows = self.rows(call.account)
+        asked = [rows.get(resource_id, {}) for resource_id in call.resource_ids]
+        lacking = {metric.lower() for row in asked for metric in row.get("unmeasured", ())}
         for name in names:
-            if name.lower() not in known:
+            if name.lower() not in known or name.lower() in lacking:
                 provider, _, kind = namespace.partition("/")
                 valid = ",".join(published.name for published in known.values())
                 where = f"provider: {provider}, resource Type: {kind}, metric: {name}, Valid metrics: {valid}"

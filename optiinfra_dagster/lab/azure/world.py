@@ -32,6 +32,7 @@ class AzureFleet(_Strict):
     size: int | None = None  # GiB of a disk or database, instances of a scale set, nodes of a cluster
     disks: int = Field(default=1, ge=0)  # attached to each machine
     databases: int = Field(default=1, ge=0)  # on each SQL server, beside its `master`
+    unmeasured: list[str] = Field(default_factory=list)  # metrics that these have not, though others of the kind have
     omit: list[str] = Field(default_factory=list)  # properties that the answer lacks, as real answers sometimes do
 
     @field_validator("kind")

@@ -78,6 +78,23 @@ class Batch:
         metrics = tuple(metric for metric in self.metrics if metric.api_metric.lower() in names)
         return Batch(self.subscription, self.region, metrics, rest) if rest else None
 
+    def unknown(self, message: str) -> Batch | None:
+        """The questions for the metrics that a refusal says Azure does not know here; None where it says so of none."""
+        return self._part([one for one in self.metrics if is_unknown_metric(message, one.api_metric)])
+
+    def but(self, other: Batch) -> Batch | None:
+        """The questions for the metrics that another batch does not have."""
+        return self._part([metric for metric in self.metrics if metric not in other.metrics])
+
+    def _part(self, metrics: Sequence[Metric]) -> Batch | None:
+        names = {metric.api_metric.lower() for metric in metrics}
+        parts = {
+            resource_id: part
+            for resource_id, of_resource in self.questions.items()
+            if (part := {name: question for name, question in of_resource.items() if name in names})
+        }
+        return Batch(self.subscription, self.region, tuple(metrics), parts) if parts else None
+
     def settle_unknown(self, message: str) -> bool:
         """Settle the metrics that a refusal says Azure does not know here; False where it says so of none."""
         unknown = [metric.api_metric for metric in self.metrics if is_unknown_metric(message, metric.api_metric)]

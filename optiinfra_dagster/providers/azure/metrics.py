@@ -184,9 +184,8 @@ class _Run:
             if error.status == 403:
                 self.closed.setdefault(batch.region, error)
                 return [batch]
-            if error.status == 400 and batch.settle_unknown(str(error)):
-                rest = batch.rest()
-                return [] if rest is None else self.ask(rest)
+            if error.status == 400 and (unknown := batch.unknown(str(error))):
+                return self._without(batch, unknown, str(error))
             if error.status == 404 and len(batch.questions) == 1:
                 for question in batch:
                     question.settle(CoverageState.NOT_OFFERED, f"Azure finds no metrics of it: {error}")
@@ -195,6 +194,20 @@ class _Run:
                 return [more for half in batch.cut(-(-len(batch.questions) // 2)) for more in self.ask(half)]
         self._lose(batch, error)
         return []
+
+    def _without(self, batch: Batch, unknown: Batch, message: str) -> list[Batch]:
+        """Ask for the metrics that Azure knows, and for the others of part of the resources at a time.
+
+        One resource that has no such metric, as of another SKU, fails the call for all
+        (https://github.com/Azure/azure-sdk-for-java/issues/33240, https://github.com/tomkerkhove/promitor/issues/2583).
+        """
+        known = batch.but(unknown)
+        left = [] if known is None else self.ask(known)
+        if len(unknown.questions) > 1 and self._may_halve():
+            halves = unknown.cut(-(-len(unknown.questions) // 2))
+            return left + [more for half in halves for more in self.ask(half)]
+        unknown.settle_unknown(message)
+        return left
 
     def _may_halve(self) -> bool:
         with self._lock:

@@ -548,6 +548,33 @@ def test_a_metric_that_a_cloud_does_not_know_costs_itself_only(
     assert states(result)[CoverageState.COLLECTED] == 2 * (VM_METRICS - 2)
 
 
+def test_a_metric_that_one_resource_has_not_is_read_of_the_others(start_lab: StartLab) -> None:
+    """Of one kind, and another SKU: it fails the whole call, which names the metric and not the resource."""
+    odd = fleet("azure:vm", 2, disks=0, name="odd-{n}", unmeasured=["Available Memory Bytes"])
+    lab = start_lab(fleet("azure:vm", 48, disks=0), odd)
+
+    result = read(inventory(lab), account(lab))
+
+    assert result.problems == []
+    lacking = {
+        (one.resource_id[-5:], one.metric_name, one.state) for one in result.coverage if one.state != "collected"
+    }
+    assert lacking == {(f"odd-{n}", "memory_free", CoverageState.NOT_OFFERED) for n in (1, 2)}
+    assert lab.control.calls().count("monitor", "getBatch") < 2 + 2 * 2 * 6
+
+
+def test_a_metric_that_no_resource_has_is_soon_given_up(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = tuple(one for one in lab_metrics.PUBLISHED["microsoft.compute/virtualmachines"] if "Memory" not in one.name)
+    monkeypatch.setitem(lab_metrics.PUBLISHED, "microsoft.compute/virtualmachines", known)
+    lab = start_lab(fleet("azure:vm", 1000, disks=0))
+
+    result = read(inventory(lab), account(lab))
+
+    assert result.problems == []
+    assert states(result)[CoverageState.NOT_OFFERED] == 2000
+    assert lab.control.calls().count("monitor", "getBatch") <= 20 * 3 + 2 * 40
+
+
 def test_a_resource_that_is_gone_costs_itself_only(start_lab: StartLab) -> None:
     lab = start_lab(fleet("azure:vm", 49, disks=0))
     gone = machines(50)[-1]
