@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.storage.clickhouse import fetch
-from optiinfra_dagster.storage.ledger import inventory_windows
+from optiinfra_dagster.storage.database import LEDGER_TABLE
+from optiinfra_dagster.storage.ledger import inventory_scopes, inventory_windows
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import timedelta
 
     from optiinfra_dagster.storage.clickhouse import ClickHouse
+    from optiinfra_dagster.storage.ledger import Scope
 
 
 _ROWS_AT_ONCE = 4_096  # become Python's values together
@@ -38,7 +40,7 @@ def newest(
 
     Newest means at or before `window`, at most `lookback` before; a window older than every inventory takes the oldest
     one after it, since clouds keep metric history but no inventory history. What a partial inventory could not list is
-    taken from the complete one before it, with the status `unknown`.
+    taken from the complete one before it, with the status `unknown`, but for what it is known not to have looked at.
     """
     parameters = {
         "provider": provider, "customers": list(customers), "window": window,
@@ -51,11 +53,13 @@ def newest(
         customer: InventorySnapshot(inventories.at_or_before or inventories.oldest)
         for customer, inventories in of_customer.items()
     }
-    facts = _Facts()
+    facts, older = _Facts(), dict[str, set[str]]()  # the ids that an earlier inventory has, by customer
     for batch in rows.to_batches(max_chunksize=_ROWS_AT_ONCE):
         columns = {name: batch[name].to_pylist() for name in batch.schema.names}
         for i, customer in enumerate(columns["customer_id"]):
             as_it_is = columns["seen"][i] >= listed[customer].window
+            if not as_it_is:
+                older.setdefault(customer, set()).add(columns["resource_id"][i])
             listed[customer].resources.append(
                 Resource(
                     account_id=intern(columns["account_id"][i]),
@@ -74,7 +78,28 @@ def newest(
                     metadata=facts.of(columns["metadata"][i]),
                 )
             )
+    _leave_out(clickhouse, provider, listed, older)
     return listed
+
+
+def _leave_out(
+    clickhouse: ClickHouse, provider: str, listed: Mapping[str, InventorySnapshot], older: Mapping[str, Collection[str]]
+) -> None:
+    """Leave out of what an earlier inventory has what the newest did not look for: nobody is to ask for it any more."""
+    if not older:
+        return
+    with clickhouse.session(reads=LEDGER_TABLE) as client:
+        scopes = inventory_scopes(client, provider, {customer: listed[customer].window for customer in older})
+    for customer, scope in scopes.items():
+        ids, snapshot = older[customer], listed[customer]
+        snapshot.resources[:] = [
+            one for one in snapshot.resources if one.resource_id not in ids or _is_within(one, scope)
+        ]
+
+
+def _is_within(resource: Resource, scope: Scope) -> bool:
+    regions = scope.get(resource.account_id)
+    return regions is not None and (not regions or resource.region in {"", *regions})
 
 
 class _Facts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
@@ -19,7 +20,7 @@ from optiinfra_dagster.model.windows import WINDOW
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable
 
     from clickhouse_connect.driver.client import Client
 
@@ -147,6 +148,20 @@ def inventory_windows(
     return {
         customer: InventoryWindows(_utc(newest) if newest else None, _utc(oldest)) for customer, newest, oldest in rows
     }
+
+
+Scope = Mapping[str, Sequence[str]]
+"""Where an inventory looked: by account the regions that it listed, or none where that was all of the account."""
+
+
+def inventory_scopes(client: Client, provider: str, windows: Mapping[str, datetime]) -> dict[str, Scope]:
+    """Where the inventory of each customer's window looked, by customer; one of which it is not known is not there."""
+    if not windows:
+        return {}
+    seconds = {customer: int(window.timestamp()) for customer, window in windows.items()}
+    parameters = {"provider": provider, "customers": list(seconds), "windows": sorted(set(seconds.values()))}
+    rows = client.query(read_sql("queries/inventory_scopes"), parameters=parameters).result_rows
+    return {customer: scope for customer, window, scope in rows if seconds[customer] == window}
 
 
 # --- Outcomes of attempts --------------------------------------------------------------------------------------------

@@ -246,6 +246,26 @@ def test_a_partial_inventory_is_completed_by_the_whole_one_before(clickhouse: Cl
     assert (a.status, c.status) == (Status.UNKNOWN, Status.RUNNING)
 
 
+def test_what_a_partial_inventory_did_not_look_for_is_not_taken_from_the_one_before(clickhouse: ClickHouse) -> None:
+    """An account that was taken out of the customers file, or a region, while another one cannot be listed."""
+    before = [
+        resource("kept", account_id="1", region="eu"),
+        resource("global", account_id="1", region=""),
+        resource("region-out", account_id="1", region="us"),
+        resource("account-out", account_id="2"),
+        resource("whole", account_id="3", region="anywhere"),
+    ]
+    inventoried(clickhouse, "acme", NOW - Q, before)
+    scope = {"1": ["eu"], "3": []}
+    found = [resource("seen", account_id="1", region="eu")]
+    inventoried(clickhouse, "acme", NOW, found, status=SliceStatus.PARTIAL, error="e", scope=scope)
+    inventoried(clickhouse, "hooli", NOW - Q, before)
+    inventoried(clickhouse, "hooli", NOW, found, status=SliceStatus.PARTIAL, error="e")
+
+    assert newest(clickhouse)["acme"] == ["global", "kept", "seen", "whole"]
+    assert len(newest(clickhouse)["hooli"]) == 6  # as rows of before tell no scope
+
+
 def test_partial_inventories_alone_are_what_there_is(clickhouse: ClickHouse) -> None:
     inventoried(clickhouse, "acme", NOW, [resource("a")], status=SliceStatus.PARTIAL, error="e")
     assert newest(clickhouse) == {"acme": ["a"]}
