@@ -116,8 +116,10 @@ class Monitor(Service[MonitorCall]):
         return as_json(200, self._metrics.answer(call))
 
     def refusal(self, call: MonitorCall, fault: Fault) -> ApiError | None:
-        """The error that a fault stands for; throttling is 429, or 529 where the fault's mode says so."""
+        """The error that a fault stands for; its mode makes 529 of throttling, and 501 of an error."""
         error = super().refusal(call, fault)
+        if error is not None and fault.action is Action.ERROR and fault.mode == "501":
+            return ApiError(501, "NotImplemented", "The requested operation is not implemented.")
         if error is not None and fault.action is Action.THROTTLE and fault.mode == "529":
             error.status = 529
         return error

@@ -181,6 +181,8 @@ class _Run:
             if error.status == 0:
                 self.silent.setdefault(("getBatch", self._entered().metrics_host(batch.region, self.endpoint)), error)
                 return [batch]
+            if error.status == 501:  # the host has no metrics of this type, as of Microsoft.Cdn/profiles:
+                return [batch]  # https://github.com/open-telemetry/opentelemetry-collector-contrib/issues/43648
             if error.status == 403:
                 self.closed.setdefault(batch.region, error)
                 return [batch]
@@ -243,7 +245,8 @@ class _Run:
             if error.status == 0:
                 self.silent.setdefault(("manager", self._entered().manager_host), error)
         if not ends_all(error) and error is not self.refusal:
-            error = CloudError(error.cause, f"{error}. The host of metrics of {rest.region}: {self._shut(rest.region)}")
+            host = self._shut(rest.region) or f"it does not have those of {rest.namespace}"
+            error = CloudError(error.cause, f"{error}. The host of metrics of {rest.region}: {host}")
         self._lose(rest, error)
 
     def _list(self, batch: Batch, resources: str, top: int) -> None:

@@ -563,6 +563,21 @@ def test_a_metric_that_one_resource_has_not_is_read_of_the_others(start_lab: Sta
     assert lab.control.calls().count("monitor", "getBatch") < 2 + 2 * 2 * 6
 
 
+def test_what_the_host_of_metrics_does_not_implement_is_asked_of_resource_manager(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("azure:vm", 3, disks=0))
+    lab.control.add_faults({"action": "error", "operation": "getBatch", "mode": "501"})
+
+    result = read(inventory(lab), account(lab))
+
+    assert result.problems == []
+    assert states(result) == {CoverageState.COLLECTED: 3 * VM_METRICS}
+    assert lab.control.calls().count("monitor", "getBatch") == 1  # such an answer is not asked for again
+
+    lab.control.add_faults({"action": "deny", "operation": "ListAtSubscriptionScope"})
+    (problem,) = read(inventory(lab), account(lab)).problems
+    assert "it does not have those of Microsoft.Compute/virtualMachines" in problem.message
+
+
 def test_a_metric_that_no_resource_has_is_soon_given_up(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
     known = tuple(one for one in lab_metrics.PUBLISHED["microsoft.compute/virtualmachines"] if "Memory" not in one.name)
     monkeypatch.setitem(lab_metrics.PUBLISHED, "microsoft.compute/virtualmachines", known)
