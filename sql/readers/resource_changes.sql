@@ -20,7 +20,7 @@
 -- kept: 400 days
 -- key: customer_id provider resource_type resource_id change
 -- types: resource_id String, instance_uid String, resource_name String, before String, after String
--- table: resource_changes 8ce48ed5
+-- table: resource_changes ca6e36f0
 WITH
 inventories AS
 (
@@ -44,6 +44,8 @@ pairs AS
     GROUP BY customer_id, provider
     HAVING old_batch > 0 AND new_batch > 0
 ),
+-- A scalar is computed once, and each use of `pairs` anew.
+(SELECT arrayDistinct(arrayPushBack(groupArray(old_window), {window:DateTime('UTC')})) FROM pairs) AS compared_windows,
 -- Where each inventory looked: an attempt that found the same content again may have looked elsewhere.
 scopes AS
 (
@@ -51,19 +53,8 @@ scopes AS
     FROM metric_batches AS b
     WHERE dataset = 'resource' AND status = 'ok'
         AND window_start <= {window:DateTime('UTC')} AND window_start > {window:DateTime('UTC')} - INTERVAL 7 DAY
-        AND window_start IN (SELECT arrayJoin([old_window, {window:DateTime('UTC')}]) FROM pairs)
+        AND window_start IN (SELECT arrayJoin(compared_windows))
     GROUP BY customer_id, provider, window_start
-),
-looked AS
-(
-    SELECT
-        customer_id,
-        provider,
-        anyIf(s.scope, s.window_start = p.old_window) AS old_scope,
-        anyIf(s.scope, s.window_start = {window:DateTime('UTC')}) AS new_scope
-    FROM pairs AS p
-    INNER JOIN scopes AS s USING (customer_id, provider)
-    GROUP BY customer_id, provider
 ),
 resources AS
 (
@@ -97,7 +88,7 @@ resources AS
     INNER JOIN pairs AS p ON r.customer_id = p.customer_id AND r.provider = p.provider
     WHERE r.window_start <= {window:DateTime('UTC')} AND r.window_start > {window:DateTime('UTC')} - INTERVAL 7 DAY
         -- This skips the parts of other windows, where the join alone would read the tags of seven days.
-        AND r.window_start IN (SELECT arrayJoin([old_window, {window:DateTime('UTC')}]) FROM pairs)
+        AND r.window_start IN (SELECT arrayJoin(compared_windows))
         AND ((r.window_start = {window:DateTime('UTC')} AND r.batch = p.new_batch)
             OR (r.window_start = p.old_window AND r.batch = p.old_batch))
 ),
@@ -164,15 +155,18 @@ FROM
 (
     SELECT
         *,
-        if(is_listed, l.old_scope, l.new_scope) AS other,   -- where the inventory looked that lacks it
-        notEmpty(other) AND NOT (mapContains(other, account)
-            AND (empty(other[account]) OR region = '' OR has(other[account], region))) AS is_elsewhere
+        -- Whether the inventory that lacks it looked elsewhere.
+        notEmpty(s.scope) AND NOT (mapContains(s.scope, account)
+            AND (empty(s.scope[account]) OR region = '' OR has(s.scope[account], region))) AS is_elsewhere
     FROM
     (
-        SELECT *, if(was_listed, old_in_region, new_in_region) AS region
+        SELECT
+            *,
+            if(was_listed, old_in_region, new_in_region) AS region,
+            if(is_listed, previous_window, {window:DateTime('UTC')}) AS window_start
         FROM compared
         WHERE notEmpty(changes)
     ) AS m
-    LEFT JOIN looked AS l USING (customer_id, provider)
+    LEFT JOIN scopes AS s USING (customer_id, provider, window_start)
 )
 ARRAY JOIN changes AS c
