@@ -28,11 +28,13 @@ from optiinfra_dagster.config.settings import DEMO_CUSTOMERS
 from optiinfra_dagster.lab.control import CloudLab
 from optiinfra_dagster.model.cost import Category, Charge
 from optiinfra_dagster.model.inventory import ResourceType
+from optiinfra_dagster.providers.billing.exports.reader import read_export
 from optiinfra_dagster.providers.registry import PROVIDERS
 from optiinfra_dagster.storage import focus, migrations
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from optiinfra_dagster.storage.focus import FORMATS, VERSIONS, ChargeFilter
 from tests.conftest import PROJECT
+from tests.providers.billing.test_exports import cur, file_of, text_of
 from tests.support.bills import charge, estimates, publish_bill, publish_estimates
 from tests.support.samples import resource
 from tests.support.spine import Spine, newest_window
@@ -276,10 +278,9 @@ def costs_of(one: Charge) -> tuple[Decimal, Decimal, Decimal, Decimal]:
     """The billed, effective, list and contracted cost of a charge, in plain Python."""
     billed, effective = one.amount, one.amount if one.effective_cost is None else one.effective_cost
     listed, contracted = one.list_cost, one.contracted_cost
-    if one.category == Category.CREDIT:
-        return billed, effective, billed, billed
     if contracted is None:
-        contracted = listed if one.commitment_id and listed is not None else billed
+        of_commitment = one.commitment_id and one.category != Category.CREDIT
+        contracted = listed if of_commitment and listed is not None else billed
     if listed is None:
         listed = billed if one.contracted_cost is None else one.contracted_cost
     return billed, effective, listed, contracted
@@ -331,6 +332,43 @@ def test_the_costs_of_each_cloud_add_up_to_its_settled_bill_to_the_last_digit(
         ).result_rows
     assert {row[0]: tuple(row[1:]) for row in found} == sums
     assert {row[0]: row[1] for row in costs} == {provider: of_provider[0] for provider, of_provider in sums.items()}
+
+
+@pytest.mark.parametrize("told", ["in lines", "in columns", "in both", "in lines, without net columns"])
+def test_a_discount_is_taken_off_once_however_a_report_of_aws_tells_it(spine: Spine, customer: str, told: str) -> None:
+    """List prices know nothing of a discount, agreed ones have it; what was billed is the same.
+
+    AWS has a discount as a line, and in the net columns of what it is taken off; those of the line are 0. A credit was
+    given by nobody's price: it counts in each cost.
+    """
+    usage = cur(
+        line_item_usage_start_date=f"{DAY}T05:00:00Z", line_item_unblended_cost="100", line_item_resource_id="i-1",
+        line_item_net_unblended_cost="90", pricing_public_on_demand_cost="120", discount_total_discount="",
+    )  # fmt: skip
+    line = usage | {
+        "line_item_line_item_type": "EdpDiscount", "line_item_unblended_cost": "-10", "line_item_resource_id": "",
+        "line_item_net_unblended_cost": "0", "pricing_public_on_demand_cost": "0",
+    }  # fmt: skip
+    credit = line | {"line_item_line_item_type": "Credit", "line_item_unblended_cost": "-5"}
+    credit |= {"line_item_net_unblended_cost": "-5"}
+    told_in_column = usage | {"discount_total_discount": "-10"}
+    report = {
+        "in lines": [usage, line],
+        "in columns": [told_in_column],
+        "in both": [told_in_column, line],
+        "in lines, without net columns": [usage, line],
+    }[told] + [credit]
+    if told == "in lines, without net columns":
+        report = [{name: value for name, value in row.items() if "net" not in name} for row in report]
+    bill = read_export(
+        [file_of(text_of(report))], source_id="cur", first=DAY, last=DAY, resources=[], provider_names=("aws",)
+    )
+    assert not bill.problems
+    publish_bill(spine.clickhouse, [DAY], bill.charges, customer=customer, read=("111",))
+    sums = dict.fromkeys(("BilledCost", "EffectiveCost", "ListCost", "ContractedCost"), Decimal(0))
+    for row in rows(spine.clickhouse, customer):
+        sums |= {name: value + row[name] for name, value in sums.items()}
+    assert sums == {"BilledCost": 85, "EffectiveCost": 85, "ListCost": 115, "ContractedCost": 85}
 
 
 def test_what_is_replaced_or_left_out_is_not_there(spine: Spine, customer: str) -> None:

@@ -76,6 +76,7 @@ FROZEN = {
     "036_days_together": "342efd96562902f56b5f32b4b60110b2eda55da7336db9ede1bc1808ce71cbdf",
     "037_rates_of_rubrics": "662559b88064cdd6c66233df6558f601c40d16670d3a91010828ceda073d31c6",
     "038_inventory_scope": "032758ea63a6a723a124bd31f2baf970bd5f51c887a5394b8927ea62feec37d5",
+    "039_focus_discounts": "4696053df720c30669ac9c9804bfced7a8c5e2b487676415e8f030ecf8265bed",
 }
 
 ARROW_TYPES = {

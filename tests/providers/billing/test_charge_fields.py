@@ -537,7 +537,7 @@ GCP = gcp(
 )  # fmt: skip
 GCP_TOLD = {
     "sub_account_id": "acme", "service_name": "Compute Engine", "effective_cost": Decimal("1.5"),
-    "list_cost": Decimal(2), "region_id": "europe-west1",
+    "contracted_cost": Decimal("1.5"), "list_cost": Decimal(2), "region_id": "europe-west1",
     "period": date(2026, 11, 1), "payer_account_id": "B-1", "sub_account_name": "Acme", "sku_id": "6B8F",
     "pricing_quantity": Decimal(1), "pricing_unit": "gibibyte month", "consumed_quantity": Decimal(1073741824),
     "consumed_unit": "byte-seconds", "availability_zone": "europe-west1-b", "tags": '{"team":"x"}',

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,25 +48,36 @@ class Amortization:
         self.has_discounts = False  # as lines of a report
 
     def of_report(self, held: ColumnChunks, amounts: Mapping[str, pa.Array]) -> dict[str, pa.Array]:
-        """CUR: the effective cost, amortized as AWS' Well-Architected Labs do it, and list costs and uses.
+        """CUR: the effective cost, amortized as AWS' Well-Architected Labs do it, and other costs by line type.
 
         A negation takes back what was charged by demand for what a savings plan covers, and neither what that is worth
-        nor what was used.
+        nor what was used. A line of a discount is worth nothing by list prices, and by agreed ones what its net column
+        has: nothing, for the net columns of what it is taken off have it in them.
         """
         amount = amounts["amount"]
         types = self._line_types.codes(list(map(coded, held["category"])), len(amount))
         of_type = {word: types == code for code, word in enumerate(self._line_types.values)}
+        none = np.zeros(len(amount), bool)
+        discounts = np.logical_or.reduce(
+            [none, *(lines for word, lines in of_type.items() if word.endswith("discount"))]
+        )
         costs = pc.fill_null(pc.not_equal(amount, pa.scalar(0)), fill_value=False).to_numpy(zero_copy_only=False)
-        discounts = [of_type[word] & costs for word in of_type if word.endswith("discount")]
-        self.has_discounts = self.has_discounts or any(lines.any() for lines in discounts)
-        negation = pa.array(of_type.get("savingsplannegation", np.zeros(len(amount), bool)))
+        self.has_discounts = self.has_discounts or bool((discounts & costs).any())
+        negation = pa.array(of_type.get("savingsplannegation", none))
         made = {
             name: pc.if_else(negation, pa.scalar(Decimal(0), amounts[name].type), amounts[name])
             for name in ("list", "contracted", "pricing_quantity", "consumed_quantity")
             if name in amounts
         }
+        made |= _as_billed(made, amount, of_type.get("credit", none))
+        if "list" in made:
+            made["list"] = pc.if_else(pa.array(discounts), pa.scalar(Decimal(0), made["list"].type), made["list"])
         if not (held.get("ri_effective") or held.get("sp_effective")):
             return made
+        return made | {"effective": self._amortized(held, amount, of_type)}
+
+    def _amortized(self, held: ColumnChunks, amount: pa.Array, of_type: dict[str, Any]) -> pa.Array:
+        """CUR: the effective cost of each row; `of_type` has for each line type which rows are of it."""
         nothing = pa.nulls(len(amount), NARROW)
         zero = pc.fill_null(nothing, 0)
 
@@ -90,10 +101,8 @@ class Amortization:
         effective = amount
         for word, make in makers.items():
             if word in of_type and of_type[word].any():
-                own, where = make(), pa.array(of_type[word])
-                same = own.type == effective.type
-                effective = pc.if_else(where, own, effective) if same else exactly(pc.if_else, where, own, effective)
-        return made | {"effective": effective}
+                effective = _either(pa.array(of_type[word]), make(), effective)
+        return effective
 
     def _returned(self, held: ColumnChunks) -> Any:
         """CUR: True for rows of savings plans that were returned, as they may be for a week."""
@@ -186,6 +195,8 @@ def known_costs(
     # In its own layouts it has no price of what was bought, either.
     of_layout = np.ones(len(amounts["amount"]), bool) if layout is formats.AZURE else of_usage(codes, words)
     told = _without_zeros(amounts, layout.zeros, of_layout)
+    if layout is formats.FOCUS:
+        told |= _as_billed(told, amounts["amount"], codes["category"] == words["category"].code(Category.CREDIT))
     if layout is formats.FOCUS and (effective := told.get("effective")) is not None:
         status = codes["commitment_status"]
         bought = (codes["category"] == words["category"].code(Category.PURCHASE)) & (codes["commitment"] > 0)
@@ -194,6 +205,21 @@ def known_costs(
         unused = pa.array(status == words["commitment_status"].code("Unused"))
         told["effective"] = pc.if_else(pc.and_(unused, pc.equal(effective, zero)), None, effective)
     return told
+
+
+def _as_billed(costs: Mapping[str, pa.Array], amount: pa.Array, given: Any) -> dict[str, pa.Array]:
+    """The list and contracted costs, of credits that were `given` what was billed where they are 0."""
+    made = {}
+    for name in costs.keys() & {"list", "contracted"}:
+        unpriced = pc.fill_null(pc.equal(costs[name], pa.scalar(0)), fill_value=False)
+        made[name] = _either(pc.and_(pa.array(given), unpriced), amount, costs[name])
+    return made
+
+
+def _either(where: pa.Array, first: pa.Array, second: pa.Array) -> pa.Array:
+    """The first costs `where` that is true, else the second ones."""
+    choose = pc.if_else if first.type == second.type else partial(exactly, pc.if_else)
+    return choose(where, first, second)
 
 
 def _without_zeros(amounts: Mapping[str, pa.Array], names: Sequence[str], where: Any) -> dict[str, pa.Array]:

@@ -241,7 +241,7 @@ class Reader:
         if held.get("credits"):
             self._add_credits(held["credits"][0], codes, days, because)
         if held.get("discount"):
-            self._add_discounts(held, amounts["amount"], codes, days, because)
+            self._add_discounts(held, amounts, codes, days, because)
 
     def _check_currency(self, currencies: Any, amount: pa.Array) -> None:
         unknown = currencies == 0
@@ -275,7 +275,7 @@ class Reader:
             if held.get(price_of) and "pricing_quantity" in amounts and name not in amounts:
                 amounts[name] = own_ways.priced(held, price_of, amounts["amount"], amounts["pricing_quantity"])
         if held.get("credits"):  # Google Cloud spreads nothing over time: what is paid is what running costs
-            amounts["effective"] = amounts["amount"]
+            amounts["effective"] = amounts["contracted"] = amounts["amount"]
         return amounts
 
     def _dated(self, held: ColumnChunks) -> tuple[Any, dict[str, Any]]:
@@ -368,19 +368,25 @@ class Reader:
             return
         exact = decimals(amounts, "credits")
         self._check_currency(codes["currency"][owners], exact)
-        self._add_parts(self._sums, owners, {"amount": exact, "effective": exact}, codes, days, because)
+        nothing = pa.array([Decimal(0)] * len(exact), exact.type)  # as in Google's FOCUS view
+        costs = {"amount": exact, "effective": exact, "list": nothing, "contracted": nothing}
+        self._add_parts(self._sums, owners, costs, codes, days, because)
 
     def _add_discounts(
-        self, held: ColumnChunks, amount: pa.Array, codes: dict[str, Any], days: Any, because: Any
+        self, held: ColumnChunks, amounts: dict[str, pa.Array], codes: dict[str, Any], days: Any, because: Any
     ) -> None:
         """AWS: discounts that are told in columns; each becomes a charge of its own, as where AWS has lines of them."""
-        off = own_ways.discounts(held, amount)
+        off = own_ways.discounts(held, amounts["amount"])
         owners = np.flatnonzero(pc.not_equal(off, pa.scalar(0)))
         off = off.take(pa.array(owners))
         of_credits = codes | {
             name: np.zeros_like(codes[name]) for name in ("frequency", "pricing_category", "commitment_status")
         }
-        costs = {"amount": off, "effective": off, "list": pa.array([0] * len(off), off.type)}
+        nothing = pa.array([0] * len(off), off.type)
+        costs = {"amount": off, "effective": off, "list": nothing}
+        if "contracted" in amounts:  # where it is told, the row's own is without the discount
+            known = amounts["contracted"].take(pa.array(owners)).is_valid()
+            costs["contracted"] = pc.if_else(known, nothing, None)
         self._add_parts(self._discounts, owners, costs, of_credits, days, because)
 
     def _add_parts(
