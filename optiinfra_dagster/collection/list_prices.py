@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.storage.bills import KnownPrice
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Prices = Mapping[tuple[str, str], KnownPrice]  # by region and key
 _LAST_DIGIT = Decimal("1e-18")  # of amounts in tables
+_DIGITS = 60  # 38 are stored: Python's own 28 hold no rials of a month
 
 
 def priced(
@@ -28,13 +29,15 @@ def priced(
     if not components:
         return None
     amount, currencies = Decimal(0), set[str]()
-    for component in components:
-        known = prices.get((resource.region, component.key)) or prices.get(("", component.key))
-        if known is None:
-            return None
-        amount += known.price.hourly * component.quantity * hours(component)
-        currencies.add(known.price.currency)
+    with localcontext(prec=_DIGITS):
+        for component in components:
+            known = prices.get((resource.region, component.key)) or prices.get(("", component.key))
+            if known is None:
+                return None
+            amount += known.price.hourly * component.quantity * hours(component)
+            currencies.add(known.price.currency)
+        amount = amount.quantize(_LAST_DIGIT)
     if len(currencies) != 1:
         return None
     words = " + ".join(f"{component.quantity.normalize():f} x {component.key}" for component in components)
-    return amount.quantize(_LAST_DIGIT), currencies.pop(), words
+    return amount, currencies.pop(), words

@@ -232,11 +232,16 @@ def midnight(day: date) -> datetime:
 def _sum(amounts: Iterable[Decimal | None]) -> Decimal | None:
     """A sum, unknown where a part is."""
     known = list(amounts)
-    return None if None in known else _exact(sum((amount for amount in known if amount is not None), Decimal(0)))
+    if None in known:
+        return None
+    total = Decimal(0)
+    for amount in known:
+        total = _DIGITS.add(total, amount)  # type: ignore[arg-type]
+    return _exact(total)
 
 
 _LAST_DIGIT = Decimal("1e-18")  # of `AMOUNT`
-_DIGITS = Context(prec=38)
+_DIGITS = Context(prec=60)  # 38 are stored; a binary fraction has more
 
 
 def _exact(amount: Decimal) -> Decimal:

@@ -39,8 +39,10 @@ toStartOfMonth(today) - INTERVAL 2 MONTH AS first_day,
     arraySlice(v, 4, length(v) - 6), arraySlice(v, 5, length(v) - 6), arraySlice(v, 6, length(v) - 6),
     arraySlice(v, 7, length(v) - 6))) AS of_seven,
 ((m, n) -> arrayResize(arrayConcat([m[1], m[1], m[1]], m, [m[-1], m[-1], m[-1]]), n)) AS spread,
--- A figure as an amount, to a millionth.
-(v -> toDecimal128(toInt64(round(v * 1000000)), 18) / 1000000) AS money,
+-- A figure as an amount, to a millionth; null where none is so large.
+1e20 AS most,
+(v -> if(abs(v) < most,
+    toDecimal128(toDecimal256(toInt256(round(least(greatest(v, -most), most) * 1000000)), 18) / 1000000, 18), NULL)) AS money,
 1.645 AS wide,   -- of a 90 % interval, in standard deviations,
 1.15 AS wider,   -- that history does not tell fully; and the errors of services go together as far as
 0.2 AS together,
@@ -371,6 +373,7 @@ outlooks AS
             today_at - newest_whole > 7, format('the newest whole day that is known is {}', toString(first_day + newest_whole)),
             basis_days < 7, format('a forecast takes 7 whole days, of which {} are known', toString(basis_days)),
             gaps > 2, format('{} days of the month before {} are not known', toString(gaps), toString(first_day + newest_whole)),
+            abs(forecast) + half >= most, 'the forecast is larger than an amount can be',
             '') AS unforeseeable,
         sum(j.forecast) AS forecast,
         sum(j.fee) AS fees,
@@ -452,7 +455,7 @@ price_changes AS
     SELECT
         provider, currency,
         groupArray((
-            toInt32(toDate(p.valid_from, 'UTC') - first_day), p.region, toFloat64(p.hourly / p.hourly_before),
+            toInt32(toDate(p.valid_from, 'UTC') - first_day), p.region, toFloat64(p.hourly) / toFloat64(p.hourly_before),
             format('list price of {} from {} to {} {} an hour since {}', p.description, toString(p.hourly_before),
                 toString(p.hourly), p.currency, toString(toDate(p.valid_from, 'UTC'))))) AS repriced
     FROM

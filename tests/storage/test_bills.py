@@ -207,6 +207,24 @@ def test_amounts_keep_eighteen_digits_and_lines_that_differ_in_nothing_else_are_
 # --- Estimates beside bills ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_amounts_of_any_currency_are_kept_to_the_last_digit(clickhouse: ClickHouse, sign: str) -> None:
+    """Of 33 digits: so many has an amount of 10^15, the most that is read. Python's own context has 28."""
+    one, two, both = (
+        Decimal(f"{sign}{digits}")
+        for digits in (
+            "123456789012345.123456789012345678",
+            "723456789012345.123456789012345678",
+            "1446913578024690.246913578024691356",
+        )
+    )
+    first = charge(DAY, one, effective_cost=one, list_cost=one, contracted_cost=one)
+    publish_bill(clickhouse, [DAY], [first, charge(DAY, two, "S3"), charge(DAY, two, "S3")])
+    assert billed(clickhouse) == {("payer", "EC2"): one, ("payer", "S3"): both}
+    rows = select(clickhouse, "SELECT effective_cost, list_cost, contracted_cost FROM costs WHERE service_name = 'EC2'")
+    assert [set(row.values()) for row in rows] == [{one}]
+
+
 def test_a_read_day_replaces_the_estimates_of_the_accounts_that_it_covers_and_of_no_others(
     clickhouse: ClickHouse,
 ) -> None:

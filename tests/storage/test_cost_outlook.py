@@ -144,6 +144,13 @@ def steady(days: int = 100, settles: int = 2, **usd: float) -> Known:
     return known
 
 
+def times(known: Known, factor: float) -> Known:
+    """The same days, with so many times the amounts."""
+    scaled = Known(TODAY, days=known.days)
+    scaled.amounts = {name: {d: v * factor for d, v in amounts.items()} for name, amounts in known.amounts.items()}
+    return scaled
+
+
 def cases() -> dict[str, Known]:
     """Accounts of which the figures can be told without computing them."""
     # Tax and support on the first, and a purchase on the third.
@@ -172,7 +179,11 @@ def cases() -> dict[str, Known]:
     caused = steady(EC2=100.0, RDS=50.0, Data=10.0, S3=20.0)
     caused.amounts["RDS", "Usage"][NEWEST.date()] = 60.0
     caused.amounts["Data", "Usage"][NEWEST.date()] = 30.0
+    # The same in rials, and in more than amounts can hold.
+    scaled = {f"caused {factor:g} times": times(caused, factor) for factor in (1e13, -1e13)}
+    beyond = steady(EC2=10.0, RDS=5e18)
     return {
+        **scaled, "beyond": beyond,
         "monthly": monthly, "to come": to_come, "negative": negative, "growing": growing, "doubled": doubled,
         "caused": caused, "one day": steady(days=2, EC2=10.0), "since a week": steady(days=11, EC2=10.0),
         "not read": steady(settles=9, EC2=10.0), "dollars": steady(EC2=10.0),
@@ -186,18 +197,24 @@ def cause(client: Client) -> None:
     """Publish, of the newest day of the bill: a machine that was created, a price that rose, traffic that trebled."""
     names = ["window_start", "batch", "customer_id", "provider", "sub_account_id", "currency", "service_name",
              "resource_id", "resource_name", "charge_category", "cost_kind", "amount", "billed"]  # fmt: skip
-    of_day = [NEWEST.replace(hour=0), 1, "caused", "aws", "one", "USD", "EC2"]
     client.insert(
         "cost_daily",
-        [[*of_day, "i-new", "web-9", "Usage", "billed", Decimal(48), Decimal(48)]],
+        [
+            [NEWEST.replace(hour=0), 1, name, "aws", "one", "USD", "EC2", "i-new", "web-9", "Usage", "billed", usd, usd]
+            for name, usd in (
+                ("caused", Decimal(48)),
+                *((f"caused {n}1e+13 times", Decimal(f"{n}48e13")) for n in ("", "-")),
+            )
+        ],
         column_names=names,
     )
     changes = readers()["resource", "changes"].table
     names = ["window_start", "batch", "customer_id", "provider", "resource_id", "resource_name", "change", "after"]
     client.insert(changes, [[NEWEST, 1, "caused", "aws", "i-new", "web-9", "created", "running"]], column_names=names)
     names = ["provider", "region", "key", "valid_from", "hourly", "currency", "listed_in", "description"]
-    prices = [["aws", "", "db", NEWEST - 90 * D, Decimal("1.5"), "USD", "USD", "db.m6i.large"],
-              ["aws", "", "db", NEWEST, Decimal("1.8"), "USD", "USD", "db.m6i.large"]]  # fmt: skip
+    # The engine's quotient of two Decimals of 18 digits wraps round from 171 on.
+    prices = [["aws", "", "db", NEWEST - 90 * D, Decimal(1_500_000), "USD", "USD", "db.m6i.large"],
+              ["aws", "", "db", NEWEST, Decimal(1_800_000), "USD", "USD", "db.m6i.large"]]  # fmt: skip
     client.insert("prices", prices, column_names=names)
     names = ["window_start", "batch", "customer_id", "provider", "resource_id", "metric_name", "statistic", "n",
              "expected", "total"]  # fmt: skip
@@ -286,10 +303,34 @@ def test_the_causes_of_an_unusual_day_are_told_the_dearest_first(told: Told) -> 
     causes = {
         "EC2": "web-9 (EC2, usage) +48 USD: created on 2025-05-14",
         "Data": "Data/1 (Data, usage) +20 USD: network traffic 3 times the usual",
-        "RDS": "RDS/1 (RDS, usage) +10 USD: list price of db.m6i.large from 1.5 to 1.8 USD an hour since 2025-05-14",
+        "RDS": "RDS/1 (RDS, usage) +10 USD: list price of db.m6i.large from 1500000 to 1800000 USD an hour since "
+        "2025-05-14",
         "S3": "",
     }
     assert {name: told["caused", "USD", name]["causes"] for name in causes} == causes
     account = told["caused", "USD", ""]
     assert (account["causes"], float(account["unusual_by"])) == ("; ".join(filter(None, causes.values())), 78)
     assert not told["caused", "USD", "S3"]["is_unusual"]
+
+
+@pytest.mark.parametrize("factor", [1e13, -1e13])
+def test_figures_are_right_in_currencies_of_large_numbers_and_below_nothing(told: Told, factor: float) -> None:
+    """A rial is less than a millionth of a dollar. Small figures are rounded to a millionth."""
+    figures = ("month_to_date", "forecast", "fees", "usual_day", "unusual_by", *(["low", "high"] if factor > 0 else []))
+    for service in ("", "EC2", "RDS", "Data", "S3"):
+        small, large = told["caused", "USD", service], told[f"caused {factor:g} times", "USD", service]
+        assert {name: float(large[name]) for name in figures} == {
+            name: pytest.approx(float(small[name]) * factor, rel=1e-7) for name in figures
+        }
+        assert (large["is_unusual"], large["reason"]) == (small["is_unusual"], "")
+    if factor < 0:
+        row = told[f"caused {factor:g} times", "USD", ""]
+        assert row["low"] < row["forecast"] < row["high"]
+
+
+def test_what_no_amount_can_hold_is_null_and_says_why(told: Told) -> None:
+    for service in ("", "RDS"):
+        row = told["beyond", "USD", service]
+        assert [row[name] for name in ("forecast", "low", "high", "fees")] == [None] * 4
+        assert row["reason"] == "the forecast is larger than an amount can be"
+    assert float(told["beyond", "USD", "EC2"]["forecast"]) == 310

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 MARGIN = timedelta(hours=6)  # from a row's export_time until it can be read, generously
 _DAY = timedelta(days=1)
+_LARGEST = Decimal(10) ** 19  # of a day's lines that are added up; of one line it is 10^15, as in every bill
 _MOST_OF_A_UNIT = Decimal(10) ** 18  # of which more has no place in the table
 
 Parameter: TypeAlias = ScalarQueryParameter | ArrayQueryParameter
@@ -133,6 +134,9 @@ class _Reading:
         for row in self._rows(days) if days else ():
             if row["amount"] is None or not row["currency"]:
                 without_cost.add(row["day"])
+            elif abs(row["amount"]) >= _LARGEST:
+                text = f"{self.source.id} has {row['amount']:.6g} {row['currency']} on {row['day']}: no amount of money"
+                raise CloudError(Cause.BUG, text)
             elif row["is_total"]:
                 self.bill.totals.append(Total(row["day"], self.source.id, row["currency"], row["amount"]))
             elif row["own"]:
