@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zipfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -298,15 +299,21 @@ def test_a_report_that_a_data_export_followed_is_read_for_the_months_before(star
     assert_reads(bill_of("s3://acme-billing/exports"), "57")
 
 
-def test_a_report_in_zip_files_is_refused(start_lab: StartLab) -> None:
+def test_a_report_in_zip_files_is_read_as_aws_writes_it(start_lab: StartLab) -> None:
+    """Of GZIP, ZIP and Parquet, which a Cost and Usage Report may be written in, the second."""
     lab = start_lab()
-    put_report(lab, "2026-11", {2: "50"}, on(19), "asm-1")
-    lab.storage.put(f"{REPORT}/20261101-20261201/asm-1/rep-00001.csv.gz", b"PK\x03\x04...", on(19))
+    put_report(lab, "2026-11", {2: "50", 3: "0.1234567891"}, on(19), "asm-1")
+    folder = f"{REPORT}/20261101-20261201"
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("rep-00001.csv", gzip.decompress(csv_of(rows_of("2026-11", {2: "50", 3: "0.1234567891"}))))
+    key = f"{folder}/asm-1/rep-00001.csv.zip"
+    lab.storage.put(key, out.getvalue(), on(19))
+    manifest = {"assemblyId": "asm-1", "compression": "ZIP", "reportKeys": [key.removeprefix("s3://acme-billing/")]}
+    for place in (folder, f"{folder}/asm-1"):
+        lab.storage.put(f"{place}/rep-Manifest.json", json.dumps(manifest).encode(), on(19))
 
-    (problem,) = bill_of(REPORT).problems
-
-    assert problem.cause is Cause.CONFIG
-    assert "is a ZIP archive" in problem.message
+    assert_reads(bill_of(REPORT), "50.1234567891")
 
 
 # --- What did not change --------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import zipfile
 from collections import Counter, defaultdict
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -57,6 +58,27 @@ def text_of(rows: Sequence[Row], names: Sequence[str] = ()) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue()
+
+
+def zip_of(text: str | bytes, files: int = 1, packed: int = zipfile.ZIP_STORED) -> bytes:
+    """A ZIP archive of a folder, and of so many files with a text."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", packed) as archive:
+        archive.mkdir("report")
+        for n in range(files):
+            archive.writestr(f"report/rep-{n}.csv", text)
+    return out.getvalue()
+
+
+def locked(archive: bytes) -> bytes:
+    """An archive whose files are marked as encrypted."""
+    content = bytearray(archive)
+    for magic, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.find(magic)
+        while at >= 0:
+            content[at + flags] |= 1
+            at = content.find(magic, at + 4)
+    return bytes(content)
 
 
 def parquet_of(rows: Sequence[Row], **types: pa.DataType) -> bytes:
@@ -236,6 +258,7 @@ ENCODINGS: dict[str, Callable[[str], bytes]] = {
     "gzip in parts": lambda text: gzip.compress(text[:70].encode()) + gzip.compress(text[70:].encode()),
     "semicolons": lambda text: text.replace(",", ";").encode(),
     "upper case": lambda text: text.partition("\n")[0].upper().encode() + b"\n" + text.partition("\n")[2].encode(),
+    "zip": lambda text: zip_of(text, packed=zipfile.ZIP_DEFLATED),
     "gzip and utf-16": lambda text: gzip.compress(text.encode("utf-16")),
 }
 
@@ -478,7 +501,12 @@ def test_days_are_read_from_the_first_charge_to_the_last_within_the_range() -> N
     [
         ("", Cause.CONFIG, "(none)"),
         ("name,age\r\nx,1\r\n", Cause.CONFIG, "name, age"),
-        (b"PK\x03\x04....", Cause.CONFIG, "ZIP"),
+        (b"PK\x03\x04....", Cause.INCOMPLETE, "not a zip file"),
+        (zip_of(text_of([focus()]), files=2), Cause.CONFIG, "a ZIP archive of 2 files"),
+        (zip_of("", files=0), Cause.CONFIG, "a ZIP archive of 0 files"),
+        (zip_of(text_of([focus()]))[:-20], Cause.INCOMPLETE, "not a zip file"),
+        (zip_of(text_of([focus()])).replace(b"2026", b"2025", 1), Cause.INCOMPLETE, "broken"),
+        (locked(zip_of(text_of([focus()]))), Cause.CONFIG, "password required"),
         (text_of([{k: v for k, v in focus().items() if k != "BillingCurrency"}]), Cause.CONFIG, "BillingCurrency"),
         (text_of([{k: v for k, v in cur().items() if "unblended" not in k}]), Cause.CONFIG, "line_item_unblended_cost"),
         (text_of([{k: v for k, v in azure().items() if "Cost" not in k}]), Cause.CONFIG, "CostInBillingCurrency or"),
@@ -504,6 +532,21 @@ def test_what_cannot_be_read_is_told_and_nothing_is_taken(content: bytes | str, 
     assert (problem.account_id, problem.cause) == ("export", cause)
     assert problem.message.startswith("part-0: ")
     assert words in problem.message
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lambda content: zip_of(content, packed=zipfile.ZIP_DEFLATED)])
+def test_what_unpacks_to_many_times_its_size_is_refused(pack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what is unpacked, not by what the file says of itself; nothing of it is held but a few megabytes."""
+    monkeypatch.setattr("optiinfra_dagster.providers.billing.exports.files._HARMLESS", 1 << 20)
+    content = pack(text_of([focus()]).encode() + b" " * (30 << 20))
+    bill = read_export(
+        [ExportFile("part-0", len(content), lambda: io.BytesIO(content))],
+        source_id="export", first=FIRST, last=LAST, resources=[],
+    )  # fmt: skip
+    assert (bill.charges, bill.read) == ([], {})
+    (problem,) = bill.problems
+    assert problem.cause is Cause.CONFIG
+    assert "unpacks to more than 200 times its size" in problem.message
 
 
 def test_one_broken_file_leaves_nothing_of_the_others() -> None:

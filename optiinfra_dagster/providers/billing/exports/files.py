@@ -1,4 +1,4 @@
-"""The files of a billing export as columns: CSV (plain or gzip; UTF-8 or UTF-16) and Parquet, in batches of rows.
+"""The files of a billing export as columns: CSV (plain, gzip or ZIP; UTF-8 or UTF-16) and Parquet, in batches of rows.
 
 Only the columns that are asked for are decoded, and no more than a few batches are in memory at a time.
 """
@@ -11,6 +11,8 @@ import gzip
 import io
 import shutil
 import tempfile
+import zipfile
+import zlib
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 65_536
 _BLOCK_BYTES = 4 << 20  # of CSV text in one batch
 _LONGEST_HEADER = 1 << 20  # bytes; a CUR with many tags has some 30,000
+_MOST_TIMES, _HARMLESS = 200, 1 << 30  # reports shrink to a tenth to a thirtieth; deflate packs up to 1,032 times
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -40,7 +43,7 @@ _BOMS = (
 class ExportFile:
     """A file of an export. `open` gives its bytes: a path, or a new binary stream, which is closed after use.
 
-    A stream needs nothing but `read(size)`; a Parquet file that cannot seek is copied to a temporary file first.
+    A stream needs nothing but `read(size)`; Parquet or ZIP that cannot seek is copied to a temporary file first.
     """
 
     name: str
@@ -77,19 +80,19 @@ def opened(file: ExportFile) -> Iterator[Columns]:
         with _translated(), _without_sdk_errors():
             source = file.open()
             stream = stack.enter_context(_buffered(source.open("rb") if isinstance(source, Path) else source))
-            columns = _columns(stream, stack)
+            columns = _columns(stream, file.size, stack)
         yield columns
 
 
-def _columns(stream: io.BufferedReader, stack: ExitStack) -> Columns:
-    """The columns of a stream, and on the stack what is to be closed after use."""
+def _columns(stream: io.BufferedReader, size: int, stack: ExitStack) -> Columns:
+    """The columns of a stream of `size` bytes, and on the stack what is to be closed after use."""
     magic = stream.peek(4)[:4]
     if magic == b"PAR1":
         return _parquet(stack.enter_context(_seekable(stream)))
     if magic[:2] == b"\x1f\x8b":
-        return _csv(io.BufferedReader(stack.enter_context(gzip.GzipFile(fileobj=stream)), 1 << 20))
+        return _csv(_unpacked(stack.enter_context(gzip.GzipFile(fileobj=stream)), size))
     if magic == b"PK\x03\x04":
-        raise CloudError(Cause.CONFIG, "is a ZIP archive, which is not read: let the export be gzip or Parquet.")
+        return _csv(_unpacked(_zipped(stack.enter_context(_seekable(stream)), stack), size))
     return _csv(stream)
 
 
@@ -136,7 +139,7 @@ def _buffered(source: Any) -> io.BufferedReader:
 
 @contextmanager
 def _seekable(stream: io.BufferedReader) -> Iterator[IO[bytes]]:
-    """The stream itself, or a copy on disk: a Parquet file is read from its end."""
+    """The stream itself, or a copy on disk: Parquet files and ZIP archives are read from their end."""
     if stream.seekable():
         yield stream
         return
@@ -146,7 +149,42 @@ def _seekable(stream: io.BufferedReader) -> Iterator[IO[bytes]]:
         yield copy
 
 
-_BROKEN = (pa.ArrowInvalid, gzip.BadGzipFile, EOFError, UnicodeError, csv.Error)
+class _Unpacked(io.RawIOBase):
+    """What a packed stream unpacks to; CloudError where that is many times its `size`."""
+
+    def __init__(self, stream: IO[bytes] | gzip.GzipFile, size: int) -> None:
+        self._stream, self._size, self._unpacked = stream, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._stream.read(len(buffer))
+        buffer[: len(part)] = part
+        self._unpacked += len(part)
+        if self._unpacked > max(_HARMLESS, _MOST_TIMES * self._size):
+            text = f"unpacks to more than {_MOST_TIMES} times its size, as no report does: it is not read."
+            raise CloudError(Cause.CONFIG, text)
+        return len(part)
+
+
+def _unpacked(stream: IO[bytes] | gzip.GzipFile, size: int) -> io.BufferedReader:
+    return io.BufferedReader(_Unpacked(stream, size), 1 << 20)
+
+
+def _zipped(stream: IO[bytes], stack: ExitStack) -> IO[bytes]:
+    """The only file of a ZIP archive, as AWS writes a Cost and Usage Report for which ZIP was chosen."""
+    archive = stack.enter_context(zipfile.ZipFile(stream))
+    files = [one for one in archive.infolist() if not one.is_dir()]
+    if len(files) != 1:
+        raise CloudError(Cause.CONFIG, f"is a ZIP archive of {len(files)} files, and reports have one: it is not read.")
+    try:
+        return stack.enter_context(archive.open(files[0]))
+    except (NotImplementedError, RuntimeError) as error:  # of a way to pack, or of a password
+        raise CloudError(Cause.CONFIG, f"is a ZIP archive that cannot be unpacked: {error}") from None
+
+
+_BROKEN = (pa.ArrowInvalid, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, EOFError, UnicodeError, csv.Error)
 
 
 @contextmanager
