@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from optiinfra_dagster.lab.arrival import BillsArrive
-from optiinfra_dagster.lab.gcp import export_answers
-from optiinfra_dagster.lab.gcp.export_rows import BILLING_ACCOUNT, ExportRow, columns_of, schema_of
+from optiinfra_dagster.lab.gcp import export_answers, focus_rows
+from optiinfra_dagster.lab.gcp.export_rows import BILLING_ACCOUNT, ExportRow, columns_of, names_of, schema_of
 from optiinfra_dagster.lab.gcp.prices import hourly
 from optiinfra_dagster.lab.gcp.world import GcpExport
 from optiinfra_dagster.lab.service import ApiError
@@ -197,14 +197,20 @@ class Exports:
     def _table(self, name: str) -> dict[str, Any]:
         export = self.find(name)
         project, dataset, table = name.split(".")
+        fields = focus_rows.fields(export) if export.focus else {}
+        of_type: dict[str, Any] = {
+            "type": "TABLE",
+            "timePartitioning": {"type": "DAY"},
+            "numBytes": str(_ROW_BYTES * len(self.rows(name))),
+        }
+        if export.focus == "view":
+            of_type = {"type": "VIEW", "view": {"query": "SELECT ...", "useLegacySql": False}}
         return {
             "kind": "bigquery#table",
             "id": name.replace(".", ":", 1),
             "tableReference": {"projectId": project, "datasetId": dataset, "tableId": table},
-            "schema": {"fields": schema_of(columns_of(export))},
-            "type": "TABLE",
-            "timePartitioning": {"type": "DAY"},
-            "numBytes": str(_ROW_BYTES * len(self.rows(name))),
+            "schema": {"fields": schema_of(names_of(fields), fields) if fields else schema_of(columns_of(export))},
+            **of_type,
         }
 
     def _tables(self, dataset: str) -> dict[str, Any]:
@@ -282,7 +288,8 @@ class Exports:
         named = re.search(r"FROM `([^`]+)`", sql)
         export = self.find(named[1] if named else "")
         export_answers.refuse(sql, export, parameters)
-        read = [row for row in self.rows(export.table) if _midnight(row.exported.date()) >= parameters["partition"]]
+        since = parameters.get("partition", datetime.min.replace(tzinfo=UTC))  # a view has no partitions
+        read = [row for row in self.rows(export.table) if _midnight(row.exported.date()) >= since]
         size = max(_ROW_BYTES * len(read), _LEAST_BYTES)
         rows = [row for row in read if parameters["start"] <= _midnight(row.day) < parameters["end"]]
         if not export_answers.is_of_charges(sql):

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from optiinfra_dagster.lab.gcp.export_rows import BILLING_ACCOUNT, FIELDS, ExportRow, columns_of
+from optiinfra_dagster.lab.gcp import focus_rows
+from optiinfra_dagster.lab.gcp.export_rows import BILLING_ACCOUNT, FIELDS, ExportRow, columns_of, names_of
 from optiinfra_dagster.lab.service import ApiError
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ Cells = list[str | None]
 
 def refuse(sql: str, export: GcpExport, parameters: Mapping[str, Any]) -> None:
     """Refuse a query that names a column which the table does not have, or lacks a parameter."""
-    columns = columns_of(export)
+    if export.focus:
+        focus_rows.refuse(sql, export)
+    columns = columns_of(export) if not export.focus else names_of(FIELDS)
     for name, parts in FIELDS.items():
         names = [f"{name}.{part}" for part, _ in parts] if isinstance(parts, tuple) else [name]
         for column in names:
@@ -31,11 +34,12 @@ def refuse(sql: str, export: GcpExport, parameters: Mapping[str, Any]) -> None:
             if used and column not in columns and not re.search(rf" AS {re.escape(column)}\b", sql):
                 raise ApiError(400, "invalidQuery", f"Unrecognized name: {column} at [1:1]")
     of_charges = {"days", "account_charges", "discounts"}
-    needed = {"start", "end", "projects", "partition"} | (of_charges if is_of_charges(sql) else set())
+    needed = {"start", "end", "projects"} | (of_charges if is_of_charges(sql) else set())
+    needed |= {"partition"} if export.focus != "view" else set()
     used_names = set(re.findall(r"@(\w+)", sql))
     if needed - parameters.keys() or used_names - parameters.keys() or needed - used_names:
         raise ApiError(400, "invalidQuery", f"Query parameter not found: {sorted(needed - parameters.keys())}")
-    if "_PARTITIONTIME >= @partition" not in sql:
+    if "_PARTITIONTIME >= @partition" not in sql and export.focus != "view":
         raise ApiError(400, "invalidQuery", "The cloud lab knows this query with a filter of the partition only")
 
 

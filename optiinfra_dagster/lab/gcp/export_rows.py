@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from optiinfra_dagster.lab.gcp.world import GcpExport
@@ -66,7 +66,10 @@ class ExportRow:
         return of.get(name, "")
 
 
-FIELDS: Mapping[str, str | tuple[tuple[str, str], ...]] = {
+Fields: TypeAlias = Mapping[str, str | tuple[tuple[str, str], ...]]
+"""Columns by name: a type, or the names and types of a record's parts."""
+
+FIELDS: Fields = {
     "billing_account_id": "STRING",
     "service": (("id", "STRING"), ("description", "STRING")),
     "sku": (("id", "STRING"), ("description", "STRING")),
@@ -93,24 +96,39 @@ FIELDS: Mapping[str, str | tuple[tuple[str, str], ...]] = {
     "subscription": (("instance_id", "STRING"),),
     "consumption_model": (("id", "STRING"), ("description", "STRING")),
 }  # fmt: skip
-_REPEATED = ("credits", "labels", "tags", "project.labels")
+_REPEATED = (
+    "credits",
+    "labels",
+    "tags",
+    "project.labels",
+    "Tags",
+    "x_Credits",
+    "x_Labels",
+    "x_ProjectLabels",
+    "x_Tags",
+)
 
 
 def columns_of(export: GcpExport) -> set[str]:
-    """The columns of an export, those of records as `project.id`."""
-    names = {
-        f"{name}.{part}" if part else name
-        for name, parts in FIELDS.items()
-        for part in ([name_of_part for name_of_part, _ in parts] if isinstance(parts, tuple) else [""])
-    }
+    """The columns of a detailed or standard export, those of records as `project.id`."""
+    names = names_of(FIELDS)
     detailed = {name for name in names if name.startswith("resource.")}
     return names - set(export.omit) - (set() if export.detailed else detailed)
 
 
-def schema_of(columns: set[str]) -> list[dict[str, Any]]:
+def names_of(fields: Fields) -> set[str]:
+    """The names of columns, those of records as `project.id`."""
+    return {
+        f"{name}.{part}" if part else name
+        for name, parts in fields.items()
+        for part in ([name_of_part for name_of_part, _ in parts] if isinstance(parts, tuple) else [""])
+    }
+
+
+def schema_of(columns: set[str], of: Fields = FIELDS) -> list[dict[str, Any]]:
     """The schema of a table that has these columns."""
     fields: list[dict[str, Any]] = []
-    for name, parts in FIELDS.items():
+    for name, parts in of.items():
         if isinstance(parts, str):
             if name in columns:
                 fields.append({"name": name, "type": parts, "mode": "NULLABLE"})

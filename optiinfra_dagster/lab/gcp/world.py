@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import AwareDatetime, Field, FilePath, field_validator
 
 from optiinfra_dagster.lab.arrival import BillsArrive
@@ -42,11 +44,15 @@ class GcpReplay(Strict):
 
 
 class GcpExport(Strict):
-    """A billing export in BigQuery, of some projects. What is named in `omit` (`project.id`) is no column of it."""
+    """A billing export in BigQuery, of some projects. What is named in `omit` (`project.id`) is no column of it.
+
+    `focus` is the view of FOCUS that Google publishes, or the table of FOCUS that it fills.
+    """
 
     table: str  # project.dataset.table
     projects: list[str]
     detailed: bool = True
+    focus: Literal["view", "table"] | None = None
     currency: str = "USD"
     omit: list[str] = Field(default_factory=list)
 

@@ -18,7 +18,7 @@ from optiinfra_dagster.config.secrets import (
 from optiinfra_dagster.providers.gcp import permissions
 
 # Google names the tables of an export after the billing account: gcp_billing_export_resource_v1_01A2B3_C4D5E6_F7A8B9.
-_OF_ACCOUNT = re.compile(r"gcp_billing_export_(?:[a-z]+_)?v[0-9]+_([0-9A-F]{6}_[0-9A-F]{6}_[0-9A-F]{6})")
+_OF_ACCOUNT = re.compile(r"gcp_billing_export_(?:[a-z]+_)?(?:v[0-9]+_)?([0-9A-F]{6}_[0-9A-F]{6}_[0-9A-F]{6})")
 _GCP_PROJECT = r"(?:[a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]"  # with the prefix of domain-scoped projects
 
 

@@ -40,7 +40,7 @@ from optiinfra_dagster.model.text import to_json
 from optiinfra_dagster.providers.billing import finality, service_names, service_types
 from optiinfra_dagster.providers.billing.finality import SETTLES_GCP, arriving_from, is_final
 from optiinfra_dagster.providers.billing.matching import Matcher, Name
-from optiinfra_dagster.providers.gcp import export_queries
+from optiinfra_dagster.providers.gcp import export_queries, focus_export
 from optiinfra_dagster.providers.gcp.bigquery import Export, open_export
 from optiinfra_dagster.providers.gcp.bill_sources import bill_sources
 from optiinfra_dagster.providers.gcp.services import KINDS
@@ -160,19 +160,29 @@ class _Reading:
             CloudError: nothing could be read.
         """
         self._check_columns()
-        partition, parameters = self._partition(self.request.first)
+        rows, partition, parameters = self._exported(self.request.first)
         parameters += self._of_changed(_time("since", _midnight(self.today)))
-        self.export.plan(export_queries.exported_since(self.source.id, partition), parameters)
+        self.export.plan(export_queries.exported_since(rows, partition), parameters)
+
+    @property
+    def is_focus(self) -> bool:
+        """True for Google's FOCUS export."""
+        return focus_export.MARK in self.export.columns
+
+    @property
+    def columns(self) -> set[str]:
+        """The columns that queries may name."""
+        columns = self.export.columns
+        return focus_export.rows(self.source.id, "", columns)[1] if self.is_focus else columns
 
     def _check_columns(self) -> None:
         columns = self.export.columns
-        if lacking := [name for name in export_queries.COLUMNS if name not in columns]:
-            focus = "ChargePeriodStart" in columns
-            remedy = (
-                "It is a FOCUS export: name the standard or detailed usage cost export"
-                if focus
-                else "Name Google's own export, or a view with the same columns"
-            )
+        if self.is_focus:
+            lacking, remedy = focus_export.lacking(columns), "Name Google's own FOCUS view or export, or another export"
+        else:
+            lacking = [name for name in export_queries.COLUMNS if name not in columns]
+            remedy = "Name Google's own export, or a view with the same columns"
+        if lacking:
             text = f"{self.source.id} has no column {', '.join(lacking)}, so nothing was read. {remedy}"
             raise CloudError(Cause.CONFIG, text)
 
@@ -194,19 +204,16 @@ class _Reading:
         return days, sorted(day for day in changed if day < first)
 
     def _changed_since(self, since: datetime) -> set[date]:
-        partition, parameters = self._partition(since.date() - _DAY)
+        rows, partition, parameters = self._exported(since.date() - _DAY)
         parameters += self._of_changed(_time("since", since))
-        return {
-            row["day"]
-            for row in self.export.query(export_queries.exported_since(self.source.id, partition), parameters)
-        }
+        return {row["day"] for row in self.export.query(export_queries.exported_since(rows, partition), parameters)}
 
     def _older_days_invoiced_since(self, first: date) -> list[date]:
-        if "invoice.month" not in self.export.columns:
+        if "invoice.month" not in self.columns:
             return sorted(day for day in self._changed_since(_midnight(first)) if day < first)
-        partition, parameters = self._partition(first - _DAY)
+        rows, partition, parameters = self._exported(first - _DAY)
         parameters += self._of_changed(ScalarQueryParameter("month", "STRING", f"{first:%Y%m}"), until=first)
-        sql = export_queries.invoiced_from(self.source.id, partition)
+        sql = export_queries.invoiced_from(rows, partition)
         return sorted(row["day"] for row in self.export.query(sql, parameters))
 
     def _of_changed(self, newer: ScalarQueryParameter, until: date | None = None) -> list[Parameter]:
@@ -219,7 +226,7 @@ class _Reading:
 
     def _rows(self, days: Sequence[date]) -> Iterator[Any]:
         """The lines and totals of days: they come after their usage."""
-        partition, parameters = self._partition(min(days) - _DAY)
+        rows, partition, parameters = self._exported(min(days) - _DAY)
         parameters += [
             _time("start", _midnight(min(days))),
             _time("end", _midnight(max(days) + _DAY)),
@@ -228,13 +235,19 @@ class _Reading:
             ArrayQueryParameter("discounts", "STRING", list(export_queries.DISCOUNTS)),
             ScalarQueryParameter("account_charges", "BOOL", self.source.account_charges),
         ]
-        sql = export_queries.charges(self.source.id, partition, self.export.columns)
+        sql = export_queries.charges(rows, partition, self.columns)
         yield from self.export.query(sql, parameters)
 
-    def _partition(self, since: date) -> tuple[str, list[Parameter]]:
-        """A condition that leaves out partitions of before a day, with its parameter; empty where there are none."""
+    def _exported(self, since: date) -> tuple[str, str, list[Parameter]]:
+        """The rows to query, a condition that leaves out partitions of before a day, and its parameter.
+
+        The last two are empty where there are no partitions; of FOCUS rows the condition is within them.
+        """
         condition = self.export.partition_since("partition")
-        return (f"{condition} AND ", [_time("partition", _midnight(since))]) if condition else ("", [])
+        parameters: list[Parameter] = [_time("partition", _midnight(since))] if condition else []
+        if self.is_focus:
+            return focus_export.rows(self.source.id, condition, self.export.columns)[0], "", parameters
+        return f"`{self.source.id}`", f"{condition} AND " if condition else "", parameters
 
     def _left_out(self, row: Mapping[str, Any]) -> LeftOut:
         because = LeftOutBecause.BILLING_ACCOUNT if row["of_account"] else LeftOutBecause.ANOTHER_ACCOUNT

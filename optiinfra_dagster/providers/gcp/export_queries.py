@@ -48,7 +48,7 @@ DISCOUNTS = (
 
 _CHANGED = """
 SELECT DISTINCT DATE(usage_start_time) AS day
-FROM `{table}`
+FROM {rows}
 WHERE {partition}usage_start_time >= @start AND usage_start_time < @end AND {newer}
     AND (project.id IS NULL OR project.id IN UNNEST(@projects))
 """
@@ -77,7 +77,7 @@ WITH lines AS (
                 ROUND(CAST(one.amount AS BIGNUMERIC), 15) AS amount
             FROM UNNEST(credits) AS one
         ) AS credit_parts
-    FROM `{table}`
+    FROM {rows}
     WHERE {partition}usage_start_time >= @start AND usage_start_time < @end
         AND DATE(usage_start_time) IN UNNEST(@days)
 ),
@@ -119,24 +119,27 @@ GROUP BY GROUPING SETS (
 """
 
 
-def exported_since(table: str, partition: str) -> str:
+# `rows` is a table between backticks, or a subquery that has its columns.
+
+
+def exported_since(rows: str, partition: str) -> str:
     """The query of the days that have rows which were exported since a time."""
-    return _CHANGED.format(table=table, partition=partition, newer=_EXPORTED_SINCE)
+    return _CHANGED.format(rows=rows, partition=partition, newer=_EXPORTED_SINCE)
 
 
-def invoiced_from(table: str, partition: str) -> str:
+def invoiced_from(rows: str, partition: str) -> str:
     """The query of the days that have rows which are invoiced in a month, or later."""
-    return _CHANGED.format(table=table, partition=partition, newer=_INVOICED_FROM)
+    return _CHANGED.format(rows=rows, partition=partition, newer=_INVOICED_FROM)
 
 
-def charges(table: str, partition: str, columns: Collection[str]) -> str:
+def charges(rows: str, partition: str, columns: Collection[str]) -> str:
     """The query of what days consist of, by what the table has of `columns`."""
     texts = {name: [one for one in candidates if one in columns] for name, candidates in _TEXTS.items()}
     numbers = {name: column if column in columns else "NULL" for name, column in _NUMBERS.items()}
     labels = [_LABELS_OF.format(of) for of in _LABELS if of in columns]
     names = [*_TEXTS, "labels_json"]
     return _CHARGES.format(
-        table=table,
+        rows=rows,
         partition=partition,
         texts=",\n        ".join(
             f"COALESCE({', '.join(of)}, '') AS {name}" if of else f"'' AS {name}" for name, of in texts.items()
