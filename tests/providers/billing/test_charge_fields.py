@@ -342,6 +342,18 @@ def test_what_a_negation_takes_back_is_worth_what_it_was(public: str) -> None:
         assert costs == {(Decimal(0), Decimal(0)), (Decimal(10), Decimal(9))}
 
 
+def test_what_a_reservation_covers_has_no_agreed_price_of_nothing() -> None:
+    """AWS has 0 in the net column of it, for the fee is a line of its own; the list price is told."""
+    row = cur(
+        line_item_line_item_type="DiscountedUsage", line_item_unblended_cost="0", line_item_net_unblended_cost="0",
+        pricing_public_on_demand_cost="2", reservation_reservation_a_r_n="arn:aws:ec2:us-east-1:1:reserved-instances/b",
+        reservation_effective_cost="1.2", line_item_usage_amount="24",
+    )  # fmt: skip
+    (charge,) = bill_of(text_of([row])).charges
+    assert (charge.amount, charge.effective_cost, charge.list_cost) == (Decimal(0), Decimal("1.2"), Decimal(2))
+    assert charge.contracted_cost is None
+
+
 @pytest.mark.parametrize("make", [text_of, parquet_of])
 @pytest.mark.parametrize("discount", ["-1", "1"])  # the net cost tells its sign
 def test_discounts_are_credits_whether_they_are_told_in_columns_or_in_lines(make: Any, discount: str) -> None:

@@ -72,6 +72,9 @@ class Amortization:
         made |= _as_billed(made, amount, of_type.get("credit", none))
         if "list" in made:
             made["list"] = pc.if_else(pa.array(discounts), pa.scalar(Decimal(0), made["list"].type), made["list"])
+        if "contracted" in made:  # what a reservation covers costs nothing in the net column: no price was agreed so
+            reserved = pa.array(of_type.get("discountedusage", none))
+            made["contracted"] = pc.if_else(reserved, None, made["contracted"])
         if not (held.get("ri_effective") or held.get("sp_effective")):
             return made
         return made | {"effective": self._amortized(held, amount, of_type)}
