@@ -342,6 +342,23 @@ def test_what_a_negation_takes_back_is_worth_what_it_was(public: str) -> None:
         assert costs == {(Decimal(0), Decimal(0)), (Decimal(10), Decimal(9))}
 
 
+@pytest.mark.parametrize("told", ["0", ""])
+@pytest.mark.parametrize("of", ["CUR", "FOCUS"])
+def test_a_credit_that_was_given_costs_by_every_price_what_was_billed(told: str, of: str) -> None:
+    """As FOCUS wants it. A discount beside it, which is worth nothing by list prices, is another thing."""
+    if of == "FOCUS":
+        text = text_of([focus(ChargeCategory="Credit", BilledCost="-5", ListCost=told, ContractedCost=told)])
+    else:
+        credit = cur(
+            line_item_line_item_type="Credit", line_item_unblended_cost="-5", pricing_public_on_demand_cost=told,
+            line_item_net_unblended_cost=told,
+        )  # fmt: skip
+        line = {"line_item_line_item_type": "EdpDiscount", "line_item_unblended_cost": "-10"}
+        text = text_of([credit, credit | line | {"line_item_net_unblended_cost": "0"}])
+    charges = bill_of(text).charges
+    assert sum(one.list_cost or 0 for one in charges) == sum(one.contracted_cost or 0 for one in charges) == -5
+
+
 def test_what_a_reservation_covers_has_no_agreed_price_of_nothing() -> None:
     """AWS has 0 in the net column of it, for the fee is a line of its own; the list price is told."""
     row = cur(

@@ -211,10 +211,10 @@ def known_costs(
 
 
 def _as_billed(costs: Mapping[str, pa.Array], amount: pa.Array, given: Any) -> dict[str, pa.Array]:
-    """The list and contracted costs, of credits that were `given` what was billed where they are 0."""
+    """The list and contracted costs, of credits that were `given` what was billed where they are 0 or not told."""
     made = {}
     for name in costs.keys() & {"list", "contracted"}:
-        unpriced = pc.fill_null(pc.equal(costs[name], pa.scalar(0)), fill_value=False)
+        unpriced = pc.fill_null(pc.equal(costs[name], pa.scalar(0)), fill_value=True)
         made[name] = _either(pc.and_(pa.array(given), unpriced), amount, costs[name])
     return made
 
