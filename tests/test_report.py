@@ -23,7 +23,7 @@ from optiinfra_dagster.model.errors import ConfigError, OptiInfraError, StorageE
 from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.reports import bills, costs, others, page, plots, words
 from optiinfra_dagster.reports.section import Answer
-from optiinfra_dagster.storage import schema
+from optiinfra_dagster.storage import as_of_views, schema
 from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.storage.reading import Query, as_records, read_rows
 from optiinfra_dagster.storage.sql import read_sql, readers
@@ -179,7 +179,11 @@ def test_a_collection_stands_as_its_newest_window_does(tmp_path: Path) -> None:
                 error = "" if of is SliceStatus.OK else f"{window:%d} was refused"
                 Writer(clickhouse, schema.RESOURCE).flush([SliceResult(customer, "aws", [window], of, error=error)])
         told = {
-            customer: fetch(client, read_sql("queries/report_slices"), {"customer": customer}).to_pylist()
+            customer: fetch(
+                client,
+                read_sql("queries/report_slices"),
+                {"customer": customer, "as_of": as_of_views.text(datetime.now(UTC))},
+            ).to_pylist()
             for customer in ("acme", "globex")
         }
     assert [(row["status"], row["error"], row["published_window"]) for (row,) in told.values()] == [

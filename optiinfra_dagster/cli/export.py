@@ -14,7 +14,7 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.errors import ConfigError, UsageError
 from optiinfra_dagster.model.text import counted
 from optiinfra_dagster.providers.registry import PROVIDERS, load_customers
-from optiinfra_dagster.storage import focus
+from optiinfra_dagster.storage import as_of, focus
 from optiinfra_dagster.storage.database import LEDGER_TABLE
 from optiinfra_dagster.storage.focus import ChargeFilter
 
@@ -37,6 +37,7 @@ class Request:
     format: str
     out: Path
     provider: str | None = None
+    as_of: str | None = None
 
 
 @dataclass(slots=True)
@@ -53,25 +54,23 @@ def export_focus(clickhouse: ClickHouse, settings: Settings, request: Request) -
     Raises:
         UsageError: what was typed cannot be meant.
         ConfigError: no bill has settled on any of the days.
+        LostError: what was known at the time that was asked for is not there any more.
     """
     (customer,) = select(load_customers(settings.customers_path), [request.customer])
     wanted = _wanted(request)
     _check_file(request)
-    today = datetime.now(UTC).date()
+    today = (wanted.as_of or datetime.now(UTC)).date()
     with clickhouse.session(reads=f"{LEDGER_TABLE} cost_metrics") as client:
         accounts = focus.accounts(client, wanted)
         if not any(account.days for account in accounts):
-            raise ConfigError(
-                f"No bill of {_whom(request)} has settled on any day from {wanted.first} to before {wanted.end}, and "
-                "an estimate is no bill: widen the range, or run "
-                f"`optiinfra collect --customer {customer.id} --family cost` and look at what it says."
-            )
+            focus.refuse_lost(client, wanted)
+            raise ConfigError(_why_nothing(request, wanted))
         charges = focus.charges(client, wanted)
         focus.write(client, wanted, request.version, request.out, embedded=clickhouse.embedded)
     count = sum(of_source.count for of_source in charges)
     export = Export(
         f"{request.customer}: {counted(count, 'charge')} from {wanted.first} to before {wanted.end} as FOCUS "
-        f"{request.version} in {request.out}"
+        f"{request.version}{f', as of {request.as_of},' if request.as_of else ''} in {request.out}"
     )
     over = focus.days_of(wanted, today)
     export.notes += [
@@ -88,6 +87,16 @@ def export_focus(clickhouse: ClickHouse, settings: Settings, request: Request) -
         if of_source.as_billed and of_source.commits
     ]
     return export
+
+
+def _why_nothing(request: Request, wanted: ChargeFilter) -> str:
+    days = f"on any day from {wanted.first} to before {wanted.end}, and an estimate is no bill: widen the range, or"
+    if request.as_of:
+        return f"No bill of {_whom(request)} had settled by {request.as_of} {days} ask for a later time."
+    return (
+        f"No bill of {_whom(request)} has settled {days} run "
+        f"`optiinfra collect --customer {request.customer} --family cost` and look at what it says."
+    )
 
 
 def _never_read(customer: Customer, wanted: ChargeFilter, read: set[str]) -> list[str]:
@@ -113,7 +122,8 @@ def _wanted(request: Request) -> ChargeFilter:
         raise UsageError(f"--from {request.from_} is in the future; it is {today} now.")
     if first >= end:
         raise UsageError(f"--from {request.from_} is not before --to {request.to}: swap them, or widen the range.")
-    return ChargeFilter(request.customer, first, end, request.provider or "")
+    known_at = as_of.checked_time(request.as_of, datetime.now(UTC)) if request.as_of is not None else None
+    return ChargeFilter(request.customer, first, end, request.provider or "", known_at)
 
 
 def _day(text: str, option: str) -> date:

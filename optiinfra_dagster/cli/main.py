@@ -25,6 +25,7 @@ import typer
 from optiinfra_dagster.cli import customers, explain, golden, operations
 from optiinfra_dagster.cli.command import Command, examples
 from optiinfra_dagster.cli.options import (
+    AsOfOption,
     CustomerOption,
     FamilyArgument,
     FromOption,
@@ -308,9 +309,7 @@ def read(  # noqa: PLR0913, PLR0917 - these are its options
     cost: Annotated[Cost, typer.Option(help="Which cost the amount is: what is billed, effective, or listed.")] = (
         Cost.BILLED
     ),
-    as_of: Annotated[
-        str | None, typer.Option(help="What was known at this time, as far as it is kept: 2026-11-21T00:00Z.")
-    ] = None,
+    as_of: AsOfOption = None,
 ) -> None:
     """Print what a reader says of a customer."""
     from optiinfra_dagster.cli.printing import print_rows
@@ -345,28 +344,36 @@ def export_focus(
     provider: Annotated[str | None, typer.Option(help="Only this one: aws, gcp, azure or vultr.")] = None,
     version: Annotated[FocusVersion, typer.Option(help="The version of FOCUS.")] = FocusVersion.V1_2,
     format_: Annotated[FileFormat, typer.Option("--format", help="The format of the file.")] = FileFormat.CSV,
+    as_of: AsOfOption = None,
 ) -> None:
     """Write what was billed to a file as FOCUS has it: settled bills of every cloud, and no estimates."""
     from optiinfra_dagster.cli import export
 
     settings = load_settings()
-    request = export.Request(customer, from_, to, version.value, format_.value, out, provider)
+    request = export.Request(customer, from_, to, version.value, format_.value, out, provider, as_of)
     done = export.export_focus(_clickhouse(settings).existing(), settings, request)
     typer.echo(done.said)
     for note in done.notes:
         say(f"note: {note}")
 
 
-@app.command(cls=Command, epilog=examples("report --customer acme --out report.html"))
+@app.command(
+    cls=Command,
+    epilog=examples(
+        "report --customer acme --out report.html",
+        "report --customer acme --as-of 2026-11-27T17:00Z --out friday.html",
+    ),
+)
 def report(
     customer: Annotated[str, typer.Option(help="The customer's id.")],
     out: Annotated[Path, typer.Option(help="The file to write, such as report.html; replaced if it is there.")],
+    as_of: AsOfOption = None,
 ) -> None:
     """Write what the readers say of a customer as one page with plots, to be opened in a browser without a network."""
     from optiinfra_dagster.cli.report import write_report
 
     settings = load_settings()
-    write_report(_clickhouse(settings).existing(), settings, customer, out)
+    write_report(_clickhouse(settings).existing(), settings, customer, out, as_of)
     say(f"Wrote {out}")
 
 

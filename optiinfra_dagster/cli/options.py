@@ -13,5 +13,8 @@ ProviderOption = Annotated[str | None, typer.Option(help="Only this one: aws, gc
 FromOption = Annotated[
     str | None, typer.Option("--from", help="From this time on: 2026-11-21T00:00Z. Default: the newest window.")
 ]
+AsOfOption = Annotated[
+    str | None, typer.Option(help="What was known at this time, as far as it is kept: 2026-11-21T00:00Z.")
+]
 ToOption = Annotated[str | None, typer.Option("--to", help="Before this time.")]
 ResourceOption = Annotated[str | None, typer.Option(help="Only this resource; its full id.")]

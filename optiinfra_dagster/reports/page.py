@@ -50,7 +50,11 @@ PARTS: Sequence[Part] = (
 
 def sections(answers: Mapping[Key, Answer], states: Answer, slices: Answer) -> list[Section]:
     """The sections of the page: of each reader that there is, and of what is not known."""
-    shown = [part for part in PARTS if part.reader in answers and (answers[part.reader].rows or not part.is_rare)]
+    shown = [
+        part
+        for part in PARTS
+        if part.reader in answers and (answers[part.reader].rows or answers[part.reader].is_lost or not part.is_rare)
+    ]
     return [*(_section(part, answers[part.reader]) for part in shown), others.coverage(states, slices)]
 
 
@@ -61,8 +65,11 @@ def _section(part: Part, answer: Answer) -> Section:
     return Section(part.reader[1], part.title, note=answer.note)
 
 
-def render(customer: str, name: str, at: datetime, parts: Sequence[Section]) -> str:
-    """The page as HTML. Whatever is text is escaped: names of resources are anybody's."""
+def render(customer: str, name: str, at: datetime, parts: Sequence[Section], known_at: str = "") -> str:
+    """The page as HTML, of what was known at a time where one is given.
+
+    Whatever is text is escaped: names of resources are anybody's.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -71,4 +78,6 @@ def render(customer: str, name: str, at: datetime, parts: Sequence[Section]) -> 
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["drawn"] = Markup  # of what plots.py has drawn, whose texts are escaped
-    return environment.get_template("page.html.j2").render(customer=customer, name=name, at=at, sections=parts)
+    return environment.get_template("page.html.j2").render(
+        customer=customer, name=name, at=at, sections=parts, known_at=known_at
+    )

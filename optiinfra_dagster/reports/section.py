@@ -23,6 +23,7 @@ class Answer:
     rows: Sequence[Row] = ()
     note: str = ""
     at: datetime | None = None  # the window that they are of
+    is_lost: bool = False  # there were rows at the time that is asked for, which are not kept
 
 
 @dataclass(frozen=True, slots=True)

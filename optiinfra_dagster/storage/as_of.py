@@ -68,23 +68,37 @@ def refuse_lost(client: Client, source: Source, wanted: RowFilter, name: str) ->
     Raises:
         LostError: rows are gone. It names the oldest time as of which what is wanted can be read.
     """
+    for part in _parts(client, source, wanted) if wanted.as_of else ():
+        _refuse_lost(client, part, wanted, name)
+
+
+def refuse_lost_bills(client: Client, wanted: RowFilter, name: str) -> None:
+    """The same of what was billed for the days that are wanted, with no estimates.
+
+    Raises:
+        LostError: rows are gone.
+    """
     if wanted.as_of is None:
         return
-    for part in _parts(client, source, wanted):
-        lost, first, last = _lost(client, part, wanted, part.end)[:3]
-        if not lost:
-            continue
-        _, _, _, oldest, expired = _lost(client, part, wanted, _FOREVER if wanted.slices else part.end)
-        remedy = (
-            "They have expired: ask for a later time, or with --from for later windows."
-            if expired
-            else f"The oldest time is {_seconds(oldest)}; OPTIINFRA_KEEP_SUPERSEDED_HOURS says how long rows are kept "
-            "after they were replaced."
-        )
-        raise LostError(
-            f"{name} of {wanted.customer} cannot be read as of {_seconds(_milliseconds(wanted.as_of))}: rows that were "
-            f"known then are gone, of windows from {first} to {last}. {remedy}"
-        )
+    begin, end = wanted.begin or datetime.fromtimestamp(0, UTC), wanted.end or _FOREVER
+    _refuse_lost(client, _Part("cost_billed", "cost_metrics", begin, end, _BILLS["cost_billed"]), wanted, name)
+
+
+def _refuse_lost(client: Client, part: _Part, wanted: RowFilter, name: str) -> None:
+    lost, first, last = _lost(client, part, wanted, part.end)[:3]
+    if not lost:
+        return
+    _, _, _, oldest, expired = _lost(client, part, wanted, _FOREVER if wanted.slices else part.end)
+    remedy = (
+        "They have expired: ask for a later time, or with --from for later windows."
+        if expired
+        else f"The oldest time is {_seconds(oldest)}; OPTIINFRA_KEEP_SUPERSEDED_HOURS says how long rows are kept "
+        "after they were replaced."
+    )
+    raise LostError(
+        f"{name} of {wanted.customer} cannot be read as of {_seconds(_milliseconds(wanted.as_of or _FOREVER))}: "
+        f"rows that were known then are gone, of windows from {first} to {last}. {remedy}"
+    )
 
 
 @dataclass(frozen=True, slots=True)

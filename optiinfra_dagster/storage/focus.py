@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.errors import ConfigError
-from optiinfra_dagster.storage import lines, readers
+from optiinfra_dagster.storage import as_of, as_of_views, lines, readers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,12 +42,20 @@ _WHERE = (
 
 @dataclass(frozen=True, slots=True)
 class ChargeFilter:
-    """Which charges are exported: a customer's, of days from `first` to before `end`; `provider` "" is every cloud."""
+    """Which charges are exported: a customer's, of days from `first` to before `end`; `provider` "" is every cloud.
+
+    With `as_of`, those that were known at that time.
+    """
 
     customer: str
     first: date
     end: date
     provider: str = ""
+    as_of: datetime | None = None
+
+    def of(self, view: str) -> str:
+        """The text for a FROM that gives a view's rows: as they are known now, or were at the time."""
+        return as_of_views.call(view) if self.as_of else view
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -57,6 +65,7 @@ class ChargeFilter:
             "first": self.first.isoformat(),
             "end": self.end.isoformat(),
             "provider": self.provider,
+            "as_of": as_of_views.text(self.as_of or as_of_views.EVER),
         }
 
 
@@ -86,8 +95,9 @@ class Charges:
 def accounts(client: Client, wanted: ChargeFilter) -> list[Account]:
     """The accounts of which a bill has settled on one of the days, or was read and has not."""
     rows = client.query(
-        "SELECT provider, sub_account_id, uniqExactIf(toDate(window_start, 'UTC'), is_settled) "
-        "FROM cost_metrics_current WHERE customer_id = {customer:String} AND cost_type = 'reading' "
+        "SELECT provider, sub_account_id, uniqExactIf(toDate(window_start, 'UTC'), is_settled) "  # noqa: S608 - the code's own names
+        f"FROM {wanted.of('cost_metrics_current')} "
+        "WHERE customer_id = {customer:String} AND cost_type = 'reading' "
         "AND window_start >= toDateTime({first:Date}, 'UTC') AND window_start < toDateTime({end:Date}, 'UTC') "
         "AND (empty({provider:String}) OR provider = {provider:String}) "
         "GROUP BY provider, sub_account_id ORDER BY provider, sub_account_id",
@@ -103,7 +113,7 @@ def charges(client: Client, wanted: ChargeFilter) -> list[Charges]:
         "countIf(has(splitByChar(' ', x_AssumedCosts), 'EffectiveCost')), "
         "countIf(ChargeCategory = 'Purchase' OR isNotNull(CommitmentDiscountId) "
         "OR ChargePeriodEnd > ChargePeriodStart + INTERVAL 1 DAY) > 0 "
-        f"FROM focus WHERE {_WHERE} GROUP BY x_Provider, x_SourceId ORDER BY x_Provider, x_SourceId",
+        f"FROM {wanted.of('focus')} WHERE {_WHERE} GROUP BY x_Provider, x_SourceId ORDER BY x_Provider, x_SourceId",
         parameters=wanted.parameters,
     ).result_rows
     return [Charges(*row) for row in rows]
@@ -113,9 +123,12 @@ def write(client: Client, wanted: ChargeFilter, version: str, path: Path, *, emb
     """Write the charges to a file, which is there once it is whole; its ending names the format.
 
     An engine inside this process writes it itself, a server sends it: neither is ever held in memory as a whole.
+
+    Raises:
+        LostError: of what was known at the time that is asked for, rows are gone.
     """
     ending = path.suffix.removeprefix(".")
-    rows = f"SELECT * FROM {VERSIONS[version]} WHERE {_WHERE}"  # noqa: S608 - names are the code's own
+    rows = f"SELECT * FROM {wanted.of(VERSIONS[version])} WHERE {_WHERE}"  # noqa: S608 - names are the code's own
     part = path.with_name(f".focus-{secrets.token_hex(4)}.{ending}")
     try:
         if embedded:
@@ -140,9 +153,23 @@ def write(client: Client, wanted: ChargeFilter, version: str, path: Path, *, emb
                 file.write(head)
                 while chunk := stream.read(_CHUNK):
                     file.write(chunk)
+        refuse_lost(client, wanted)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def refuse_lost(client: Client, wanted: ChargeFilter) -> None:
+    """Raise unless every charge that was known at the time that is asked for is still stored.
+
+    To be called after they were read: rows only go, so what is whole now was whole then.
+
+    Raises:
+        LostError: rows are gone. It names the oldest time as of which they can be exported.
+    """
+    begin, end = (datetime.combine(day, time(), UTC) for day in (wanted.first, wanted.end))
+    filter_ = readers.RowFilter("cost", wanted.customer, wanted.provider, begin, end, as_of=wanted.as_of)
+    as_of.refuse_lost_bills(client, filter_, "What was billed")
 
 
 def days_of(wanted: ChargeFilter, today: date) -> int:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import sys
 from contextlib import contextmanager
@@ -14,13 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from optiinfra_dagster.cli import export, report
 from optiinfra_dagster.config.retention import Retention
 from optiinfra_dagster.model import windows
-from optiinfra_dagster.model.errors import StorageError, UsageError
+from optiinfra_dagster.model.errors import ConfigError, LostError, StorageError, UsageError
 from optiinfra_dagster.model.slices import SliceStatus
 from optiinfra_dagster.model.text import ago
 from optiinfra_dagster.storage import as_of_views, erasure, migrations, reader_tables, schema, superseded_batches
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.focus import VERSIONS
 from optiinfra_dagster.storage.reader_writer import write_select
 from optiinfra_dagster.storage.readers import columns, sources
 from optiinfra_dagster.storage.reading import Query, as_records, read_rows
@@ -243,6 +246,76 @@ def test_bills_are_those_of_the_time(world: World) -> None:
         [row] = world.read("cost", "metrics", as_of=world.at(marked), **range_).rows or []
         assert row["amount"] == amount
         assert len(world.read("cost", "restatements", as_of=world.at(marked)).rows or []) == restated
+
+
+def test_an_export_of_bills_is_of_what_was_known_at_the_time(world: World, tmp_path: Path) -> None:
+    day = (NEWEST - timedelta(days=20)).date()
+    out = tmp_path / "costs.csv"
+
+    def exported(time: str | None, version: str = "1.2") -> list[str]:
+        request = export.Request(
+            "acme", f"{day}", f"{day + timedelta(days=1)}", version, "csv", out, provider="aws", as_of=time
+        )
+        said = export.export_focus(world.spine.clickhouse, world.spine.settings, request).said
+        assert (f", as of {time}, in " in said) == (time is not None)
+        with out.open(newline="") as lines:
+            return sorted(row["BilledCost"] for row in csv.DictReader(lines))
+
+    before = world.mark()
+    publish_bill(world.spine.clickhouse, [day], [charge(day, "5")], read=["payer"])
+    first = world.mark()
+    publish_bill(world.spine.clickhouse, [day], [charge(day, "7"), charge(day, "1", "EBS")], read=["payer"])
+    second = world.mark()
+    for version in VERSIONS:
+        assert exported(world.at(first), version) == ["5"]
+        assert exported(world.at(second), version) == exported(None, version) == ["1", "7"]
+    with pytest.raises(ConfigError, match=r"No bill of acme on aws had settled by .* ask for a later time\.$"):
+        exported(world.at(before))
+    with pytest.raises(UsageError, match=r"--as-of 2100-01-01T00:00Z is in the future"):
+        exported("2100-01-01T00:00Z")
+
+    with world.spine.clickhouse.session() as client:
+        only_of(client, "cost_billed")
+        assert superseded_batches.clear(client, Retention(HOUR * 0.5, {}), datetime.now(UTC)) == {"cost_billed": 1}
+    with pytest.raises(LostError, match=r"^What was billed of acme cannot be read as of .* The oldest time is "):
+        exported(world.at(first))
+    assert [path.name for path in tmp_path.iterdir()] == ["costs.csv"]
+    assert '"7' in out.read_text() or ",7," in out.read_text()  # what was there before, as it was
+    assert exported(world.at(second)) == ["1", "7"]
+
+
+def test_a_report_is_of_what_was_known_at_the_time_and_names_what_is_not_kept(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "report.html"
+
+    def written(time: str | None) -> str:
+        report.write_report(world.spine.clickhouse, world.spine.settings, "acme", out, time)
+        return out.read_text()
+
+    before = world.mark()
+    for dataset in (schema.COST, schema.RESOURCE):
+        world.writer(dataset).flush([failed(span=[NEWEST], status=SliceStatus.OK)])
+    publish = [("resource_changes", 1), ("cost_commitments", 0), ("cost_waste", 0)]
+    for table, count in publish:
+        world.default_rows(readers()[tuple(table.split("_", 1))].table, count, NEWEST)  # type: ignore[index]
+    first = world.mark()
+    world.default_rows("resource_changes", 3, NEWEST)
+    world.writer(schema.COST).flush([failed(span=[NEWEST])])
+    second = world.mark()
+
+    for time, changes, stand in ((world.at(first), 1, "2 of 2"), (world.at(second), 3, "1 of 2"), (None, 3, "1 of 2")):
+        html = written(time)
+        assert (f"What was known at {time}" in html) == (time is not None)
+        assert ("What was known of metrics at that time is not kept" in html) == (time is not None)
+        section = html.partition('<section id="changes">')[2].partition("</section>")[0]
+        assert section.count("<tr>") == changes + 1  # with the headings
+        assert f"collections that stand<b>{stand}</b>" in html
+    with pytest.raises(StorageError, match=r"Nothing was collected yet for acme by 20"):
+        written(world.at(before))
+
+    with world.spine.clickhouse.session() as client:
+        only_of(client, "resource_changes")
+        assert superseded_batches.clear(client, Retention(HOUR * 0.5), datetime.now(UTC)) == {"resource_changes": 1}
+    assert "resource changes of acme cannot be read as of" in written(world.at(first))
 
 
 def test_an_erased_customer_takes_no_other_customers_past_along(world: World) -> None:

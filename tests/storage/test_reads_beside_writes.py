@@ -106,8 +106,8 @@ def views_of_rows(client: Client) -> dict[str, str]:
     """The views of published rows and their SELECTs, as the engine has them."""
     rows = client.query(
         "SELECT name, as_select FROM system.tables WHERE database = currentDatabase() AND engine = 'View' "
-        "AND ((endsWith(name, '_current') OR name = 'costs') AND position(as_select, 'EXCEPT batch') > 0 "
-        "OR name = 'focus_columns')"
+        "AND (endsWith(name, '_current') AND position(as_select, 'EXCEPT batch') > 0 "
+        "OR name IN ('costs', 'focus_columns'))"
     ).result_rows
     return dict(map(tuple, rows))
 
