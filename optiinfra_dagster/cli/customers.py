@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from optiinfra_dagster.cli.command import Command, examples
+from optiinfra_dagster.cli.options import ClusterOption
 from optiinfra_dagster.config.settings import load_settings
 from optiinfra_dagster.model.errors import ConfigError, OptiInfraError
 from optiinfra_dagster.model.text import counted
@@ -91,24 +92,26 @@ def grant(
     customer: Annotated[str, typer.Argument(help="The customer's id.")],
     user: Annotated[str, typer.Option(help="A user of ClickHouse who gets the role.")] = "",
     only_print: Annotated[bool, typer.Option("--print", help="Print the statements, and change nothing.")] = False,
+    cluster: ClusterOption = "",
 ) -> None:
     """Make a role in ClickHouse that reads this customer's rows and no others; after an upgrade, once more."""
     from optiinfra_dagster.cli.grants import grant_customer
 
     settings = load_settings()
-    grant_customer(settings, _clickhouse(settings), customer, user, typer.echo, only_print=only_print)
+    grant_customer(settings, _clickhouse(settings), customer, user, typer.echo, only_print=only_print, cluster=cluster)
 
 
 @app.command("revoke", cls=Command, epilog=examples("customers revoke acme", "customers revoke acme --print"))
 def revoke(
     customer: Annotated[str, typer.Argument(help="The customer's id.")],
     only_print: Annotated[bool, typer.Option("--print", help="Print the statements, and change nothing.")] = False,
+    cluster: ClusterOption = "",
 ) -> None:
     """Drop the role that `customers grant` made, and its row policies."""
     from optiinfra_dagster.cli.grants import revoke_customer
 
     settings = load_settings()
-    revoke_customer(settings, _clickhouse(settings), customer, typer.echo, only_print=only_print)
+    revoke_customer(settings, _clickhouse(settings), customer, typer.echo, only_print=only_print, cluster=cluster)
 
 
 @app.command("remove", cls=Command, epilog=examples("customers remove acme", "customers remove acme --erase --yes"))

@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
 
-def tell_grants(settings: Settings, process: str | None, user: str, tell: Say) -> None:
-    """Tell the statements that give a process its rights, or each of the three processes.
+_ON_OTHER_REPLICAS = (
+    "Done on this replica. If `user_directories` in the servers' configuration lacks `replicated`, the others do not "
+    "know of it: run the same command with --cluster, or what --print prints on each of them."
+)
+
+
+def tell_grants(settings: Settings, process: str | None, user: str, tell: Say, cluster: str = "") -> None:
+    """Tell the statements that give a process its rights, or each of the three processes; for a cluster, ON CLUSTER.
 
     Raises:
         UsageError: there is no such process, or all of them are to be one user.
@@ -37,13 +43,22 @@ def tell_grants(settings: Settings, process: str | None, user: str, tell: Say) -
     url = settings.clickhouse_url.get_secret_value()
     database = "" if url.startswith("chdb:") else read_server_url(url).database
     for one in [process] if process else grants.PROCESSES:
-        _tell_statements(grants.of_process(one, database or DATABASE, user), tell)
+        _tell_statements(grants.of_process(one, database or DATABASE, user, cluster), tell)
 
 
 def grant_customer(
-    settings: Settings, clickhouse: ClickHouse, customer_id: str, user: str, tell: Say, *, only_print: bool
+    settings: Settings,
+    clickhouse: ClickHouse,
+    customer_id: str,
+    user: str,
+    tell: Say,
+    *,
+    only_print: bool,
+    cluster: str = "",
 ) -> None:
     """Let a role read the rows of one customer and no others, and give it to a user where one is named.
+
+    It is done ON CLUSTER where one is named, or where the tables are made so.
 
     Raises:
         ConfigError: no server, or the customer is neither in the file nor in the database.
@@ -52,21 +67,24 @@ def grant_customer(
     _check_is_server(clickhouse)
     with clickhouse.session() as client:
         _check_is_known(settings, customer_id, erasure.stored_customers(client))
-        statements = grants.of_customer(client, customer_id, user)
+        topology = clickhouse.topology(client)
+        statements = grants.of_customer(client, customer_id, user, cluster or topology.cluster)
         if only_print:
             _tell_statements(statements, tell)
             return
         grants.run(client, statements)
-        count = sum(statement.startswith("GRANT SELECT") for statement in statements) - 1  # without schema_migrations
+        count = sum(" SELECT ON " in statement for statement in statements) - 1  # without schema_migrations
         tell(
             f"The role optiinfra_{customer_id} reads the rows of {customer_id} in {count} tables and views of "
             f"{client.database}{f', and the user {user} has it' if user else ''}."
         )
+        if topology.is_replicated and not (cluster or topology.cluster):
+            tell(_ON_OTHER_REPLICAS)
     tell("After each upgrade run the same command again: what a migration makes is not readable before.")
 
 
 def revoke_customer(
-    settings: Settings, clickhouse: ClickHouse, customer_id: str, tell: Say, *, only_print: bool
+    settings: Settings, clickhouse: ClickHouse, customer_id: str, tell: Say, *, only_print: bool, cluster: str = ""
 ) -> None:
     """Drop a customer's role and its row policies.
 
@@ -77,11 +95,14 @@ def revoke_customer(
     _check_is_server(clickhouse)
     with clickhouse.session() as client:
         _check_is_known(settings, customer_id, _known_here(client))
-        statements = grants.revoked(client, customer_id)
+        topology = clickhouse.topology(client)
+        statements = grants.revoked(client, customer_id, cluster or topology.cluster)
         if only_print:
             _tell_statements(statements, tell)
             return
         grants.run(client, statements)
+        if topology.is_replicated and not (cluster or topology.cluster):
+            tell(_ON_OTHER_REPLICAS)
     tell(f"There is no role optiinfra_{customer_id} any more: who had it reads nothing of {customer_id}.")
 
 

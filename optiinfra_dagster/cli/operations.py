@@ -9,6 +9,7 @@ import typer
 
 from optiinfra_dagster.automation.status.items import Kind
 from optiinfra_dagster.cli.command import Command, end_silently, examples
+from optiinfra_dagster.cli.options import ClusterOption
 from optiinfra_dagster.config.settings import load_settings
 from optiinfra_dagster.model.errors import UsageError
 
@@ -75,11 +76,12 @@ def metrics(
 def grants(
     role: Annotated[str | None, typer.Argument(help="migrator, writer or reader. Default: all three.")] = None,
     user: Annotated[str, typer.Option(help="A user of ClickHouse who gets the role.")] = "",
+    cluster: ClusterOption = "",
 ) -> None:
     """Print the statements that give `migrate`, the runs, or who only reads the rights in ClickHouse that it takes."""
     from optiinfra_dagster.cli.grants import tell_grants
 
-    tell_grants(load_settings(), role, user, typer.echo)
+    tell_grants(load_settings(), role, user, typer.echo, cluster)
 
 
 @app.command(

@@ -6,6 +6,9 @@ import typer
 
 from optiinfra_dagster.cli.command import readers_help
 
+ClusterOption = Annotated[
+    str, typer.Option(help="A cluster of the servers, on whose replicas all is done. Default: that of the tables.")
+]
 FamilyArgument = Annotated[str, typer.Argument(help="resource, performance, cost or application")]
 ReaderArgument = Annotated[str, typer.Argument(help=readers_help())]
 CustomerOption = Annotated[str, typer.Option(help="The customer's id.")]

@@ -89,6 +89,13 @@ def _refuse_lost(client: Client, part: _Part, wanted: RowFilter, name: str) -> N
     if not lost:
         return
     _, _, _, oldest, expired = _lost(client, part, wanted, _FOREVER if wanted.slices else part.end)
+    time = _seconds(_milliseconds(wanted.as_of or _FOREVER))
+    if part.of_all and _is_of_one_customer(client):
+        raise LostError(
+            f"Whether rows of {wanted.customer} that were known at {time} are gone is not known to the role of a "
+            f"customer: {name} has none of windows from {first} to {last}, which were replaced since. Ask for a later "
+            "time, or ask whoever runs OptiInfra."
+        )
     remedy = (
         "They have expired: ask for a later time, or with --from for later windows."
         if expired
@@ -96,9 +103,18 @@ def _refuse_lost(client: Client, part: _Part, wanted: RowFilter, name: str) -> N
         "after they were replaced."
     )
     raise LostError(
-        f"{name} of {wanted.customer} cannot be read as of {_seconds(_milliseconds(wanted.as_of or _FOREVER))}: "
-        f"rows that were known then are gone, of windows from {first} to {last}. {remedy}"
+        f"{name} of {wanted.customer} cannot be read as of {time}: rows that were known then are gone, of windows from "
+        f"{first} to {last}. {remedy}"
     )
+
+
+def _is_of_one_customer(client: Client) -> bool:
+    """True of a user who sees one customer's rows alone (`grants`), of a reader's slice so maybe none."""
+    found = client.command(
+        "SELECT arrayExists(role -> match(role, {own:String}), enabledRoles())",
+        parameters={"own": "^optiinfra_[a-z0-9-]"},
+    )
+    return bool(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +127,7 @@ class _Part:
     end: datetime
     where: str = "1"
     of_all: bool = False  # a slice is a whole window
+    kept: int = 0  # days, of a reader's rows
 
 
 def _parts(client: Client, source: Source, wanted: RowFilter) -> Iterator[_Part]:
@@ -125,7 +142,7 @@ def _parts(client: Client, source: Source, wanted: RowFilter) -> Iterator[_Part]
         end = wanted.end + source.window_after if wanted.end else _FOREVER
     if source.reader is not None:
         table = shown_table(client, source.reader)
-        yield _Part(table, table, begin, end, of_all=True)
+        yield _Part(table, table, begin, end, of_all=True, kept=source.reader.kept)
     elif wanted.family == "cost":
         # Estimates count where the bill of their day has not been read: that stands at the day's start.
         begin = windows.floor_to(timedelta(days=1), begin)
@@ -143,8 +160,10 @@ def _lost(client: Client, part: _Part, wanted: RowFilter, end: datetime) -> tupl
     owner = "" if part.of_all else "customer_id, provider, "
     mine = "customer_id = {customer:String} AND (empty({provider:String}) OR provider = {provider:String})"
     range_ = "window_start >= fromUnixTimestamp({begin:UInt32}) AND window_start < fromUnixTimestamp({end:UInt32})"
-    # A customer who was erased is missing from a reader's slice, which is deleted as a whole.
-    is_lost = "found = 0" if part.of_all else "found < rows"
+    # A reader's slice is deleted as a whole: when it was replaced, or when it expires. Where it has no rows and neither
+    # is so, they were of customers who are erased, or of those that the user may not see.
+    is_replaced = "isNotNull(until) OR window_start <= now() - toIntervalDay({kept:UInt32})"
+    is_lost = f"found = 0 AND ({is_replaced})" if part.of_all else "found < rows"
     ((lost, first, last, oldest, expired),) = client.query(
         f"""
         WITH fromUnixTimestamp64Milli({{as_of:Int64}}, 'UTC') AS time
@@ -176,6 +195,7 @@ def _lost(client: Client, part: _Part, wanted: RowFilter, end: datetime) -> tupl
             "provider": wanted.provider,
             "begin": int(part.begin.timestamp()),
             "end": int(end.timestamp()),
+            "kept": part.kept,
         },
     ).result_rows
     return lost, first, last, oldest, expired

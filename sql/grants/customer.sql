@@ -1,3 +1,3 @@
 -- The read-only role of one customer. It may see which files were applied, which `optiinfra read` asks for first.
-CREATE ROLE IF NOT EXISTS {role};
-GRANT SELECT ON {database}.`schema_migrations` TO {role};
+CREATE ROLE IF NOT EXISTS {role}{cluster};
+GRANT{cluster} SELECT ON {database}.`schema_migrations` TO {role};

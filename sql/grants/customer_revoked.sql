@@ -1,2 +1,2 @@
 -- After the role is gone.
-DROP ROW POLICY IF EXISTS {policy} ON {database}.{table};
+DROP ROW POLICY IF EXISTS {policy} ON {database}.{table}{cluster};

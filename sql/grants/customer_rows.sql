@@ -2,6 +2,6 @@
 -- that never the role has it alone. The first policy lets everybody else read on, whatever the server's
 -- `users_without_row_policies_can_read_rows` is; the second leaves the role the customer's rows, whatever other policies
 -- its users have.
-CREATE ROW POLICY OR REPLACE {permits} ON {database}.{table} USING 1 AS PERMISSIVE TO {whom};
-CREATE ROW POLICY OR REPLACE {role} ON {database}.{table} USING {condition} AS RESTRICTIVE TO {role};
-GRANT SELECT ON {database}.{table} TO {role};
+CREATE ROW POLICY OR REPLACE {permits}{cluster} ON {database}.{table} USING 1 AS PERMISSIVE TO {whom};
+CREATE ROW POLICY OR REPLACE {role}{cluster} ON {database}.{table} USING {condition} AS RESTRICTIVE TO {role};
+GRANT{cluster} SELECT ON {database}.{table} TO {role};

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import random
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -13,13 +14,17 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from optiinfra_dagster.cli import main
 from optiinfra_dagster.cli.grants import grant_customer, revoke_customer
-from optiinfra_dagster.model.errors import ConfigError, StorageError
+from optiinfra_dagster.config.replication import Replication
+from optiinfra_dagster.model.errors import ConfigError, LostError, StorageError
 from optiinfra_dagster.storage import grants
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.reading import Query, as_records, read_rows
 from optiinfra_dagster.storage.sql import readers
 from tests.conftest import LONG
+from tests.storage.test_as_of import all_sources
 from tests.support.clickhouse_http import ClickHouseHttp
 from tests.support.engines import copy_migrated
+from tests.support.replicas import Replicas
 from tests.support.spine import Spine
 
 if TYPE_CHECKING:
@@ -157,9 +162,12 @@ def test_no_table_and_no_view_shows_another_customer(lenient: Place) -> None:
         for name in sorted(asked):
             try:
                 text = said(client, f"SELECT * FROM {name}")
-            except DatabaseError:  # a parameter is missing: such a view is not granted at all
-                text = said(client, f"EXISTS TABLE {name}")
-                assert not text, name
+            except DatabaseError:  # a parameter is missing
+                if name.endswith("_as_of"):
+                    text = said(client, f"SELECT * FROM {name}(as_of = '2100-01-01 00:00:00')")
+                else:  # such a view is not granted at all
+                    text = said(client, f"EXISTS TABLE {name}")
+                    assert not text, name
             assert "globex" not in text, name
             if "acme" in text:
                 shown.add(name)
@@ -170,7 +178,10 @@ def test_no_table_and_no_view_shows_another_customer(lenient: Place) -> None:
     assert not shown & {"llm_interactions", "judge_spend", "application_verdicts", "application_log_files"}
 
 
-SHOWN = {"metric_batches", "costs", "performance_metrics_current", "coverage", "coverage_current"}
+SHOWN = {
+    "metric_batches", "costs", "performance_metrics_current", "coverage", "coverage_current", "published_versions",
+    "costs_as_of", "performance_metrics_as_of", "cost_summary_as_of", "published_batches_as_of", "focus", "focus_as_of",
+}  # fmt: skip
 
 
 # What a query may say besides naming a table; {t} is one with rows of customers.
@@ -210,6 +221,69 @@ def test_no_shape_of_a_query_shows_another_customer(lenient: Place) -> None:
             answered += 1
             assert "globex" not in text, statement
     assert answered > len(SHAPES) / 2
+
+
+def test_a_customers_own_people_read_as_of_a_time(lenient: Place) -> None:
+    """Rows of others in a slice are no rows of theirs that are gone."""
+    table = readers()["resource", "by_type"].table
+    sources = all_sources()
+    with lenient.of().session() as client:
+        client.command("ALTER TABLE metric_batches UPDATE rows = 1 WHERE customer_id = '' SETTINGS mutations_sync = 2")
+        client.command(f"DELETE FROM {table} WHERE customer_id = 'acme'")
+    answers = {}
+    for family, name in [*[*sources][:: 1 if LONG else 4], ("resource", "by_type")]:
+        if sources[family, name].view.startswith("("):
+            continue
+        now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        query = Query(family, name, "acme", from_=f"{datetime.now(UTC):%Y-%m-%dT00:00Z}", as_of=now)
+        answers[family, name] = read_rows(lenient.of("people"), lenient.settings, query, as_records).rows
+    assert answers.pop(("resource", "by_type")) == []
+    assert any(answers.values())
+    assert "globex" not in str(answers)
+
+    with lenient.of().session() as client:  # of what was replaced, they cannot know
+        client.command(
+            "INSERT INTO metric_batches (dataset, window_start, batch, rows, status, published_at) "
+            f"SELECT '{table}', toStartOfDay(now()), {BATCH + 1}, 0, 'ok', now64(3)"
+        )
+    query = replace(query, family="resource", reader="by_type")
+    with pytest.raises(LostError, match=r"^Whether rows of acme that .* are gone is not known to the role"):
+        read_rows(lenient.of("people"), lenient.settings, query, as_records)
+
+
+@pytest.mark.parametrize("asked", [Replication.PATH, None])
+def test_it_is_done_on_every_replica_of_a_cluster(
+    settings: Settings, tmp_path_factory: pytest.TempPathFactory, asked: Replication | None
+) -> None:
+    """Where tables are made ON CLUSTER by itself, in a Replicated database when the cluster is named."""
+    folder, replication = tmp_path_factory.mktemp("cluster"), asked or Replication.DATABASE
+    with Replicas(folder, replication=replication, access="lenient") as replicas:
+        clickhouse = ClickHouse(replicas.url(via=0), replication=asked)
+        with clickhouse.session(migrated=False) as client:
+            grants.run(client, ["CREATE USER people ON CLUSTER `default`"])
+
+        def roles() -> list[list[str]]:
+            found = []
+            for server in replicas.servers:
+                with ClickHouse(server.url(DATABASE)).session(migrated=False) as client:
+                    found.append(grants.granted_customers(client))
+            return found
+
+        if asked is None:
+            told: list[str] = []
+            grant_customer(settings, clickhouse, "acme", "people", told.append, only_print=False)
+            assert any("on this replica" in line and "--cluster" in line for line in told)
+            assert roles() == [["acme"], []]
+        more = {} if asked else {"cluster": "default"}
+        told = []
+        grant_customer(settings, clickhouse, "acme", "people", told.append, only_print=False, **more)
+        assert not any("on this replica" in line for line in told)
+        assert roles() == [["acme"], ["acme"]]
+        for server in replicas.servers:
+            with ClickHouse(server.url(DATABASE, "people", "")).session(migrated=False) as client:
+                assert client.command("SELECT count() FROM costs_as_of(as_of = '2100-01-01 00:00:00')") == 0
+        revoke_customer(settings, clickhouse, "acme", lambda _line: None, only_print=False, **more)
+        assert roles() == [[], []]
 
 
 def test_others_read_as_before(lenient: Place, strict: Place) -> None:

@@ -272,6 +272,11 @@ def test_the_statements_are_printed_for_the_database_of_the_url(tmp_path: Path) 
     with_all: list[str] = []
     tell_grants(settings, None, "", with_all.append)
     assert set(printed[:-1]) < set(with_all)
+    on_cluster: list[str] = []
+    tell_grants(settings, "reader", "graf`ana", on_cluster.append, "{cluster}")
+    assert on_cluster[0] == "CREATE ROLE IF NOT EXISTS `optiinfra__reader` ON CLUSTER `{cluster}`;"
+    assert [line.replace(" ON CLUSTER `{cluster}`", "") for line in on_cluster] == printed
+    assert all(line.count(" ON CLUSTER ") == 1 for line in on_cluster)
     with pytest.raises(ConfigError, match=r"There is no role 'writter' .did you mean 'writer'"):
         tell_grants(settings, "writter", "", print)
     with pytest.raises(ConfigError, match="--user is of use with one role"):
@@ -281,8 +286,10 @@ def test_the_statements_are_printed_for_the_database_of_the_url(tmp_path: Path) 
 def test_every_statement_is_one_of_clickhouse(tmp_path_factory: pytest.TempPathFactory) -> None:
     """As its parser takes them, those with rows of customers too."""
     places = {"role": "`r`", "database": "`d`", "table": "`t`", "permits": "`p`", "policy": "`p`", "whom": "ALL"}
+    condition = "customer_id = 'acme' OR customer_id = ''"
     with ClickHouse(f"chdb://{tmp_path_factory.mktemp('parser') / 'clickhouse'}").session(migrated=False) as client:
         for path in sorted((SQL / "grants").glob("*.sql")):
             for statement in statements_of(path.read_text()):
-                filled = statement.format(**places, condition="customer_id = 'acme' OR customer_id = ''")
-                assert client.command("SELECT formatQuery({s:String})", parameters={"s": filled})
+                for cluster in ("", " ON CLUSTER `{cluster}`"):
+                    filled = statement.format(**places, condition=condition, cluster=cluster)
+                    assert client.command("SELECT formatQuery({s:String})", parameters={"s": filled})

@@ -12,7 +12,7 @@ ReplicatedMergeTree does. There it stays until somebody waits for it: SYSTEM SYN
 `insert_quorum`, a SELECT with `select_sequential_consistency` on cloud; or until the test says `advance` or `settle`.
 So the lag is without end unless the code does something about it, and no test waits for a clock. What a replica that is
 down alone has reaches nobody. INSERT ... SELECT sends the rows, not the statement. DDL is done everywhere before it is
-answered, as a Replicated database does; by paths only what says ON CLUSTER.
+answered, as a Replicated database does; by paths only what says ON CLUSTER, and so users, roles and policies always.
 
 The engines have no Keeper: Replicated engines become plain ones, and what system tables say of engines, clusters and
 replicas is made up to fit.
@@ -54,7 +54,8 @@ _INSERT_SELECT = re.compile(
     _COMMENTS + rb"(?P<into>INSERT\s+INTO\s+(?:TABLE\s+)?[\w`.]+\s*(?:\([^()]*\))?)\s*(?P<select>(?:SELECT|WITH)\b.*)",
     _FLAGS,
 )
-_DDL = re.compile(_COMMENTS + rb"(?:CREATE|DROP|ALTER|RENAME|EXCHANGE)\b", _FLAGS)
+_DDL = re.compile(_COMMENTS + rb"(?:CREATE|DROP|ALTER|RENAME|EXCHANGE|GRANT|REVOKE)\b", _FLAGS)
+_OF_ACCESS = re.compile(_COMMENTS + rb"(?:(?:CREATE|DROP|ALTER)\s+(?:USER|ROLE|ROW\s+POLICY)|GRANT|REVOKE)\b", _FLAGS)
 _OF_DATABASE = re.compile(_COMMENTS + rb"(?:CREATE|DROP)\s+DATABASE\b", _FLAGS)
 _OF_TABLE = re.compile(_COMMENTS + rb"(?:CREATE|ALTER|DROP)\s+TABLE\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?" + _NAME, _FLAGS)
 _EXCHANGE = re.compile(_COMMENTS + rb"EXCHANGE\s+TABLES\s+(?P<one>\w+)\s+AND\s+(?P<other>\w+)", _FLAGS)
@@ -87,6 +88,7 @@ class Replicas:
         replication: who replicates. With none, each server is by itself.
         migrated: whether the project's tables are there. They are taken for replicated ones.
         balance: whether the balancer chooses a replica for each request or for each connection.
+        access: whether there are users with rights, as `ClickHouseHttp` says.
 
     Attributes:
         servers: the engines, whose `statements` and `fault` may be used; a fault of a write is not replicated.
@@ -102,13 +104,14 @@ class Replicas:
         replication: Replication = Replication.DATABASE,
         migrated: bool = True,
         balance: Balance = "request",
+        access: Literal["", "lenient", "strict"] = "",
     ) -> None:
         self.replication = replication
         self.balance = balance
         self.may_sync = True
         self._migrated = migrated
         folders = [folder / f"replica-{i}" for i in range(count)]
-        self.servers = [ClickHouseHttp(copy_migrated(path) if migrated else path) for path in folders]
+        self.servers = [ClickHouseHttp(copy_migrated(path) if migrated else path, access=access) for path in folders]
         self._lock = threading.RLock()  # one write at a time
         self._queues: defaultdict[int, defaultdict[Table, deque[Write]]] = defaultdict(lambda: defaultdict(deque))
         self._missed_ddl: defaultdict[int, deque[Request]] = defaultdict(deque)
@@ -352,7 +355,7 @@ class Replicas:
     def _run_ddl(self, replica: int, request: Request) -> Response:
         text = request.statement
         everywhere = bool(_ON_CLUSTER.search(text))
-        if self.replication is not Replication.PATH:
+        if self.replication is not Replication.PATH and not _OF_ACCESS.match(text):
             everywhere = not _OF_DATABASE.match(text)
         database = request.parameters.get("database", "default")
         found = _OF_TABLE.match(text)
