@@ -58,7 +58,7 @@ def answer(clickhouse: ClickHouse, settings: Settings, query: Query, limit: int)
             return rows, bool(rows.total)
 
         found = read_rows(clickhouse, settings, query, take)
-        lacking = missing(client, customer, query, found.slices, settings, _kept(source, query.family))
+        lacking = missing(client, customer, source, query, found.slices, settings, _kept(source, query.family))
     rows = found.rows or Rows([], 0, whole=False, columns=())
     private = Private(settings, customer)
     return {

@@ -1,4 +1,9 @@
-"""What an answer lacks, by the ledger: slices that are partial, failed, or were never tried."""
+"""What an answer lacks, by the ledger: slices that are partial, failed, or were never tried.
+
+Looked at is all that the rows rest on: the windows that they are of, and what their reader reads beside and before
+these (`-- reads:` at its head), of each provider and family. Costs of days that are over are known by the day, from a
+settled bill or from estimates of all of it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,9 @@ from optiinfra_dagster.model import windows
 from optiinfra_dagster.model.text import plain, shortened
 from optiinfra_dagster.providers.registry import PROVIDERS
 from optiinfra_dagster.storage import as_of_views
+from optiinfra_dagster.storage.explanation.reach import spans
+from optiinfra_dagster.storage.reader_tables import shown_table
+from optiinfra_dagster.storage.schema import DATASETS
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
@@ -19,11 +27,14 @@ if TYPE_CHECKING:
 
     from optiinfra_dagster.config.customers import Customer
     from optiinfra_dagster.config.settings import Settings
+    from optiinfra_dagster.storage.readers import Source
     from optiinfra_dagster.storage.reading import Query
 
 NEVER = "not_collected"
 EXPIRED = "expired"
+NOT_COMPUTED = "not_computed"
 LONGEST_REASON = 300  # characters: an error may be as long as a cloud likes
+_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +42,12 @@ class MissingWindows:
     """Windows of a provider that are not whole, all for one kind of reason.
 
     `state` is partial, failed, budget or not_configured as the ledger has it, `not_collected` where no attempt is
-    recorded, and `expired` where rows are not kept so long. `windows` counts them; of bills they are days.
+    recorded, `not_computed` where the reader has none, and `expired` where rows are not kept so long. `windows` counts
+    them; of bills, and of costs of days that are over, they are days.
     """
 
     provider: str
+    family: str
     state: str
     windows: int | None
     first: datetime
@@ -45,6 +58,7 @@ class MissingWindows:
         """As an answer has it."""
         return {
             "provider": self.provider or None,
+            "family": self.family,
             "state": self.state,
             "windows": self.windows,
             "first": windows.key(self.first),
@@ -53,9 +67,43 @@ class MissingWindows:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is looked at: a customer's rows of a source up to `last`, as they were known at a time.
+
+    Windows up to `due` must be there. `begin` is the time that was asked for, from which on each window is expected;
+    without one, those count that came after the first attempt.
+    """
+
+    client: Client
+    customer: Customer
+    source: Source
+    family: str
+    begin: datetime | None
+    last: datetime
+    due: datetime
+    now: datetime  # or the time as of which it is asked
+    known_at: datetime | None
+
+    @property
+    def days_over(self) -> datetime:
+        """The end of the days that are over."""
+        return min(windows.floor_to(_DAY, self.now), windows.floor_to(_DAY, self.last) + _DAY)
+
+    @property
+    def at(self) -> str:
+        """The time as the text of a parameter."""
+        return as_of_views.text(self.known_at or as_of_views.EVER)
+
+    def view(self, view: str) -> str:
+        """The text for a FROM that gives a view's rows as of the time."""
+        return as_of_views.call(view) if self.known_at else view
+
+
 def missing(
     client: Client,
     customer: Customer,
+    source: Source,
     query: Query,
     slices: Mapping[str, datetime],
     settings: Settings,
@@ -63,8 +111,8 @@ def missing(
 ) -> list[MissingWindows]:
     """What an answer lacks: of `slices`, the newest ones by provider, or of the times that the query names.
 
-    From the first of these windows to the newest that must be there. A window that is not due, since the customer is
-    asked less often, is whole. `kept` is how long rows are kept, None where they stay.
+    From the first of these windows to the newest that must be there, and of what is read beneath them. A window that is
+    not due, since the customer is asked less often, is whole. `kept` is how long rows are kept, None where they stay.
     """
     known_at = windows.parse_time(query.as_of, "as_of") if query.as_of else None
     now = known_at or datetime.now(UTC)
@@ -73,20 +121,27 @@ def missing(
     begin = windows.parse_time(query.from_, "from") if query.from_ else None
     end = windows.parse_time(query.to, "to") if query.to else None
     is_newest = begin is None and end is None
+    last = now if end is None else min(now, end - timedelta(seconds=1))
+    asked = _Asked(
+        client, customer, source, query.family, windows.floor(begin) if begin else None, last,
+        min(due, windows.floor(last)), now, known_at,
+    )  # fmt: skip
     found: list[MissingWindows] = []
     if begin is not None and kept is not None and begin < now - kept:
         said = f"rows are kept for {kept.days} days, and older ones are gone"
-        found.append(MissingWindows("", EXPIRED, None, begin, now - kept, said))
-    providers = [
-        name
-        for name in PROVIDERS
-        if query.provider in {None, name} and (name in _where(customer, query.family) or name in slices)
-    ]
-    for provider in providers:
-        first = slices.get(provider, due) if is_newest else windows.floor(begin) if begin else None
-        last = now if end is None else end - timedelta(seconds=1)
-        why = _why_never(customer, provider, query.family)
-        found += _of_provider(client, query, provider, first, last, min(due, windows.floor(last)), known_at, why)
+        found.append(MissingWindows("", query.family, EXPIRED, None, begin, now - kept, said))
+    for provider in PROVIDERS:
+        if query.provider not in {None, provider}:
+            continue
+        is_of = provider in _where(customer, query.family) or provider in slices
+        first = slices.get(provider, due) if is_newest else asked.begin
+        tried = _first_tried(asked, provider)
+        for dataset, from_ in _beneath(asked, first).items():
+            family = dataset.partition("_")[0]
+            if is_of if family == query.family else (dataset in tried or customer.collects(provider, family)):
+                found += _of_dataset(asked, provider, dataset, from_, tried.get(dataset))
+        if is_of and not is_newest:
+            found += _not_computed(asked, provider, max(first, now - kept) if first and kept else first)
     return found
 
 
@@ -103,40 +158,125 @@ def _why_never(customer: Customer, provider: str, family: str) -> str:
     return "no attempt is recorded"
 
 
-def _of_provider(
-    client: Client,
-    query: Query,
-    provider: str,
-    first: datetime | None,
-    last: datetime,
-    due: datetime,
-    known_at: datetime | None,
-    why_never: str,
+def _first_tried(asked: _Asked, provider: str) -> dict[str, datetime]:
+    rows = asked.client.query(
+        read_sql("queries/explained_begins"),
+        parameters={"datasets": sorted(DATASETS), "customer": asked.customer.id, "provider": provider},
+    ).result_rows
+    return {dataset: _utc(seconds) for dataset, _, seconds in rows}
+
+
+def _beneath(asked: _Asked, first: datetime | None) -> dict[str, datetime | None]:
+    """The datasets that the rows of the windows from `first` on rest on, and from when; None is since ever.
+
+    Of what a row names the one slice of, its own window alone counts.
+    """
+    found = {asked.family: first}
+    if asked.family == "cost":
+        found["cost_billed"] = windows.floor_to(_DAY, first) if first else None
+    reader = asked.source.reader
+    if reader is None:
+        return found
+    length = reader.length
+    begin = windows.floor_to(length, first) if first else datetime.fromtimestamp(0, UTC) + 1000 * _DAY
+    for span in spans(reader, begin, max(windows.floor_to(length, asked.last), begin) + length)[0]:
+        if span.what in DATASETS:
+            from_ = (first if span.by else span.begin) if first else None
+            earlier = found.get(span.what, from_)
+            found[span.what] = min(earlier, from_) if earlier and from_ else None
+    return found
+
+
+def _of_dataset(
+    asked: _Asked, provider: str, dataset: str, first: datetime | None, tried: datetime | None
 ) -> Iterator[MissingWindows]:
-    """Of a provider's windows from `first`, or the first that was tried, to `last`; those up to `due` must be there."""
-    rows = client.query(
+    """Of a dataset's windows from `first` on: those since the first attempt, and all that were asked for."""
+    family = dataset.partition("_")[0]
+    days = _costs_by_day(asked, provider, first) if dataset == "cost" else None
+    begins = [one for one in (asked.begin, max(first, tried) if first and tried else tried) if one]
+    first = min(begins) if begins else first or asked.due
+    if days is not None:
+        yield from days
+        first = max(first, asked.days_over)
+    rows = asked.client.query(
         read_sql("queries/slices_as_shown"),
         parameters={
-            "customer": query.customer,
-            "family": query.family,
+            "customer": asked.customer.id,
+            "dataset": dataset,
             "provider": provider,
-            "first": int(first.timestamp()) if first else 0,
-            "last": int(last.timestamp()),
-            "due": int(due.timestamp()),
-            "known_at": as_of_views.text(known_at or as_of_views.EVER),
+            "first": int(first.timestamp()),
+            "last": int(asked.last.timestamp()),
+            "due": int(asked.due.timestamp()),
+            "known_at": asked.at,
         },
     ).result_rows
-    tried = [row for row in rows if row[1] == query.family]
-    for _, dataset, state, count, _, begin, end, why in rows:
+    of = "of bills: " if dataset != family else ""
+    for state, count, _, begin, end, why in rows:
         if state != "whole":
             reason = shortened(plain(why), LONGEST_REASON) or "it does not say why"
-            of = "of bills: " if dataset != query.family else ""
-            yield MissingWindows(provider, state, count, _utc(begin), _utc(end), of + reason)
-    if first is None:
-        first = _utc(min(row[5] for row in tried)) if tried else due
-    never = (due - first) // windows.WINDOW + 1 - sum(row[4] for row in tried) if first <= due else 0
-    if never > 0:
-        yield MissingWindows(provider, NEVER, never, first, due, why_never)
+            yield MissingWindows(provider, family, state, count, _utc(begin), _utc(end), of + reason)
+    if dataset == family and first <= asked.due:
+        never = (asked.due - first) // windows.WINDOW + 1 - sum(row[2] for row in rows)
+        if never > 0:
+            why_never = _why_never(asked.customer, provider, family)
+            yield MissingWindows(provider, family, NEVER, never, first, asked.due, why_never)
+
+
+def _costs_by_day(asked: _Asked, provider: str, first: datetime | None) -> list[MissingWindows] | None:
+    """The days of costs that are over and not known in full; None where nothing tells of days.
+
+    A day whose bill has settled is known, whatever became of its estimates. Before the first that is told, nothing was
+    collected.
+    """
+    begin, end = windows.floor_to(_DAY, first) if first else datetime.fromtimestamp(0, UTC), asked.days_over
+    rows = asked.client.query(
+        "SELECT toUnixTimestamp(window_start) AS day, min(known) "  # noqa: S608 - the code's own names
+        f"FROM {asked.view('cost_days_current')} "
+        "WHERE customer_id = {customer:String} AND provider = {provider:String} "
+        "AND window_start >= fromUnixTimestamp({first:UInt32}) AND window_start < fromUnixTimestamp({end:UInt32}) "
+        "GROUP BY window_start ORDER BY window_start",
+        parameters={
+            "customer": asked.customer.id, "provider": provider, "as_of": asked.at,
+            "first": int(begin.timestamp()), "end": int(end.timestamp()),
+        },
+    ).result_rows  # fmt: skip
+    if not rows:
+        return None
+    known = {_utc(seconds): share for seconds, share in rows}
+    since = min(known) if asked.begin is None else min(windows.floor_to(_DAY, asked.begin), *known)
+    shares = {since + n * _DAY: known.get(since + n * _DAY, 0.0) for n in range((end - since) // _DAY)}
+    found = []
+    for state, days in (
+        ("partial", [day for day, share in shares.items() if 0 < share < 1]),
+        (NEVER, [day for day, share in shares.items() if share == 0]),
+    ):
+        if days:
+            why = "neither a settled bill nor estimates tell all of these days"
+            found.append(MissingWindows(provider, "cost", state, len(days), days[0], days[-1], why))
+    return found
+
+
+def _not_computed(asked: _Asked, provider: str, first: datetime | None) -> Iterator[MissingWindows]:
+    """Windows of the times asked for that were collected, and that the reader has nothing of."""
+    reader = asked.source.reader
+    if reader is None:
+        return
+    ((count, begin, end),) = asked.client.query(
+        read_sql("queries/collected_not_computed"),
+        parameters={
+            "customer": asked.customer.id,
+            "family": asked.family,
+            "provider": provider,
+            "dataset": shown_table(asked.client, reader),
+            "length": int(reader.length.total_seconds()),
+            "first": int(windows.floor_to(reader.length, first).timestamp()) if first else 0,
+            "last": int(asked.due.timestamp()),
+            "known_at": asked.at,
+        },
+    ).result_rows
+    if count:
+        said = "these windows were collected, and the reader was not computed for them"
+        yield MissingWindows(provider, asked.family, NOT_COMPUTED, count, _utc(begin), _utc(end), said)
 
 
 def _utc(seconds: int) -> datetime:

@@ -23,10 +23,15 @@ from optiinfra_dagster.assistant.access import Access
 from optiinfra_dagster.assistant.server import make_server
 from optiinfra_dagster.assistant.tools import Tool, source_columns, tools
 from optiinfra_dagster.model import windows
+from optiinfra_dagster.model.slices import SliceResult, SliceStatus
 from optiinfra_dagster.storage import readers as rows_of
+from optiinfra_dagster.storage import schema
 from optiinfra_dagster.storage.clickhouse import ClickHouse
+from optiinfra_dagster.storage.reader_writer import compute, write_select
 from optiinfra_dagster.storage.sql import readers as every_reader
-from tests.assistant.conftest import CUSTOMERS, World
+from optiinfra_dagster.storage.writer import Writer
+from tests.assistant.conftest import CUSTOMERS, World, make_world
+from tests.storage.test_application_readers import publish, sample
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
 
 SOURCES = {f"{family}_{name}": source for family, of in rows_of.sources().items() for name, source in of.items()}
 BOTH = ("acme", "beta")
+D = timedelta(days=1)
 
 
 def needed(tool: str) -> dict[str, Any]:
@@ -192,6 +198,45 @@ def test_of_a_paused_customer_nothing_is_complete(world: World, tmp_path: Path) 
     )  # fmt: skip
     (beta,) = World(spine, world.newest).ask("status", of=("beta",))["customers"]
     assert (beta["paused"], beta["complete"]) == (True, True)
+
+
+@pytest.mark.timeout(400)
+def test_what_lies_beneath_the_rows_is_looked_at(tmp_path: Path) -> None:
+    """Days and families that a reader reads beside its own window; days of costs by bill or estimates."""
+    world = make_world(tmp_path / "home")
+    clickhouse, newest = world.spine.clickhouse, world.newest
+    today = windows.floor_to(D, newest)
+    chat: dict[str, Any] = {"customer_id": "beta", "application_id": "beta-chat"}
+    with clickhouse.session():
+        publish(clickhouse, [sample(1, newest - D, **chat)])
+        failed = SliceResult("beta", "aws", [newest - D + windows.WINDOW], SliceStatus.FAILED, error="no answer")
+        Writer(clickhouse, schema.APPLICATION).flush([failed])
+        compute(clickhouse, every_reader()["cost", "days"], [today - n * D for n in range(20, 0, -1)])
+        for name in ("cost_by_service", "application_quality", "resource_summary", "cost_rightsizing"):  # without rows
+            family, _, reader = name.partition("_")
+            write_select(clickhouse, every_reader()[family, reader].table, "", [newest], idle=[newest])
+
+    def lacks(tool: str, of: str, **arguments: Any) -> list[tuple[Any, ...]]:
+        found = world.ask(tool, arguments, of=(of,))
+        assert found["complete"] is (not found["coverage"])
+        return [tuple(one[name] for name in ("provider", "family", "state", "windows")) for one in found["coverage"]]
+
+    # Of seven days, the second window failed, and 94 after it were never tried.
+    failed_one, never = lacks("application_quality", "beta")
+    assert failed_one == ("aws", "application", "failed", 1)
+    assert never[:3] == ("aws", "application", "not_collected")
+    assert 94 <= never[3] <= 95  # the clock goes on
+    assert lacks("application_metrics", "beta") == []
+    # A settled bill tells all of a day of which nothing was estimated. The days after it are not known.
+    begin, end = (f"{today - n * D:%Y-%m-%dT%H:%MZ}" for n in (20, 19))
+    assert lacks("cost_metrics", "acme", provider="aws", **{"from": begin, "to": end}) == []
+    assert ("aws", "cost", "not_collected", 19) in lacks("cost_by_service", "acme", provider="aws")
+    # A reader of costs that reads metrics as well.
+    assert ("gcp", "performance", "failed", 1) in lacks("cost_rightsizing", "acme", provider="gcp")
+    # What was collected, and never computed.
+    hour_ago = windows.key(newest - timedelta(hours=1))
+    of_gcp = lacks("resource_summary", "acme", provider="gcp", **{"from": hour_ago})
+    assert ("gcp", "resource", "not_computed", 1) in of_gcp
 
 
 # --- Status ----------------------------------------------------------------------------------------------------------
@@ -364,15 +409,18 @@ _WORDS = st.sampled_from(
      "\\", "\x1b[31m", "\ud800", "", "🦀" * 9, "cost_summary"]
 )  # fmt: skip
 _VALUES = st.one_of(
-    _WORDS, st.text(max_size=20), st.integers(-5, 2000), st.none(), st.booleans(), st.floats(), st.lists(_WORDS),
-    st.dictionaries(_WORDS, _WORDS, max_size=2),
+    _WORDS, st.text(max_size=20), st.integers(-5, 2000), st.integers(), st.just(10**30), st.none(), st.booleans(),
+    st.floats(), st.lists(_WORDS), st.dictionaries(_WORDS, _WORDS, max_size=2),
 )  # fmt: skip
-_NAMES = st.sampled_from(["customer", "provider", "from", "to", "resource_id", "limit", "cost", "reader", "sql", ""])
+_NAMES = st.sampled_from(
+    ["customer", "provider", "from", "to", "resource_id", "limit", "cost", "as_of", "row", "where", "reader", "sql", ""]
+)  # fmt: skip
 
 
 @settings(max_examples=15)
 @given(
-    tool=st.sampled_from([*SOURCES, "readers", "no_such_tool"]), arguments=st.dictionaries(_NAMES, _VALUES, max_size=4)
+    tool=st.sampled_from([*SOURCES, "readers", "explain", "status", "no_such_tool"]),
+    arguments=st.dictionaries(_NAMES, _VALUES, max_size=4),
 )
 def test_no_arguments_give_another_customers_rows(world: World, tool: str, arguments: dict[str, Any]) -> None:
     said = len(world.said)
@@ -382,6 +430,8 @@ def test_no_arguments_give_another_customers_rows(world: World, tool: str, argum
         assert "\n" not in found.content[0].text  # type: ignore[union-attr]
         return
     assert found.structured_content is not None
+    if "total" in found.structured_content and not found.structured_content["total"]:  # nothing is no zero
+        assert found.structured_content["note"]
     rows = found.structured_content.get("rows", [])
     assert {row.get("customer_id", "acme") for row in rows} <= {"acme"}
     assert not [row for row in rows if "beta" in json.dumps(row)]
