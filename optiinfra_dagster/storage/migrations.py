@@ -15,8 +15,9 @@ that is never suspended between renewing the lock and sending the statement.
 On several replicas a row is seen so, since whoever looks first has its replica catch up (SYSTEM SYNC REPLICA). An
 INSERT stands in the table's log in Keeper; the replica that catches up reads that log after its own INSERT was put
 there, and so everything that came before; then it fetches the rows. An INSERT is answered when all active replicas have
-its row, so that it outlives the one that took it; two at once do not refuse each other, since quorums are parallel. It
-wants the client to stay at one replica. Their clocks may differ by less than LEASE_SECONDS - STATEMENT_SECONDS.
+its row, so that it outlives the one that took it; two at once do not refuse each other, since quorums are parallel.
+Their clocks may differ by less than LEASE_SECONDS - STATEMENT_SECONDS. The client must stay at one replica: where its
+requests reach several in turn, a migration is refused.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING
 from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage import as_of_views, ddl, reader_tables, sort_keys
 from optiinfra_dagster.storage.database import DATABASE, use_database
-from optiinfra_dagster.storage.replicas import caught_up, everywhere
+from optiinfra_dagster.storage.replicas import caught_up, everywhere, refuse_wandering
 from optiinfra_dagster.storage.sql import SQL, statements_of
 from optiinfra_dagster.storage.topology import SINGLE, detect
 
@@ -194,10 +195,10 @@ def migrate(
 
     Raises:
         StorageError: an applied file was edited, the tables were made by a newer version, the lock was lost, a
-            replica did not carry out a statement, or the server is none that is supported: see `topology`.
+            replica did not carry out a statement, requests reach several servers in turn, or the server is none that is
+            supported: see `topology`.
     """
-    if topology is None:
-        topology = SINGLE if alone else detect(client, None)
+    topology = topology or SINGLE if alone else _of_server(client, topology)
     use_database(client, client.database or DATABASE, create=True, cluster=topology.cluster)
     ddl.run(client, topology, _CREATE_LOG)
     done = []
@@ -243,6 +244,13 @@ def _run(
         sort_keys.change(client, topology, *change, renew, say)
     else:
         ddl.run(client, topology, statement)
+
+
+def _of_server(client: Client, topology: Topology | None) -> Topology:
+    """What the server is, after a check that it is one and the same for all that is asked."""
+    topology = topology or detect(client, None)
+    refuse_wandering(client, topology.replication)
+    return topology
 
 
 def _record(client: Client, topology: Topology, migration: Migration) -> None:

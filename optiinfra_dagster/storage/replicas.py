@@ -38,6 +38,33 @@ SHORT_WAIT_SECONDS = 2  # once a replica is down that alone has rows which are m
 TIMEOUT_EXCEEDED, READONLY, ACCESS_DENIED = 159, 164, 497
 
 
+_ASKED = 6  # of two servers, one that chance chooses answers each time once in 32
+
+
+def refuse_wandering(client: Client, replication: Replication) -> None:
+    """Raise unless requests reach one and the same server: what one was told or has caught up with, another may lack.
+
+    A balancer that keeps connections passes, since the client keeps its own for as long as it asks; so does Cloud,
+    whose servers have one storage.
+
+    Raises:
+        StorageError: they reach several.
+    """
+    if replication is Replication.CLOUD:
+        return
+    database, client.database = client.database, None  # which may be missing yet
+    try:
+        answers = {str(client.query("SELECT toString(serverUUID())").result_rows[0][0]) for _ in range(_ASKED)}
+    finally:
+        client.database = database
+    if len(answers) > 1:
+        raise StorageError(
+            "the requests of one client reach several servers, so that the lock of a migration would hold on one and "
+            "not on another. Name the servers one by one in OPTIINFRA_CLICKHOUSE_URL, with commas between, or have "
+            "the balancer keep each connection at one of them."
+        )
+
+
 class Replicas:
     """How the sessions of one `ClickHouse` keep up with its replicas."""
 

@@ -128,6 +128,34 @@ def test_two_migrations_at_two_replicas_apply_each_file_once(replicas: Replicas,
     assert each(replicas, applied) == [NAMES, NAMES]
 
 
+@pytest.mark.parametrize("replication", [Replication.DATABASE, Replication.PATH, Replication.NONE, Replication.CLOUD])
+def test_a_balancer_that_distributes_requests_is_refused(replicas: Replicas, replication: Replication) -> None:
+    """Cloud is not, where all servers have one storage."""
+    asked = None if replication is Replication.DATABASE else replication
+    with replicas.as_if(replication):
+        clickhouse = ClickHouse(replicas.url(), replication=asked)
+        with clickhouse.session(migrated=False) as client:
+            topology = clickhouse.topology(client)
+            if replication is Replication.CLOUD:
+                assert migrations.migrate(client, FILES, topology=topology) == NAMES
+                return
+            with pytest.raises(StorageError, match=r"reach several servers.*Name the servers one by one in OPTI"):
+                migrations.migrate(client, FILES, topology=topology)
+    assert each(replicas, engines_of) == [{}, {}]
+
+
+def test_a_balancer_that_keeps_connections_will_do(replicas: Replicas) -> None:
+    replicas.balance = "connection"
+    replicas.hang_up()
+    try:
+        clickhouse = ClickHouse(replicas.url())
+        with clickhouse.session(migrated=False) as client:
+            assert migrations.migrate(client, FILES, topology=clickhouse.topology(client)) == NAMES
+    finally:
+        replicas.balance = "request"
+        replicas.hang_up()
+
+
 @pytest.mark.parametrize("down", ["the other, and it comes back", "the one that took it"])
 def test_the_lock_of_another_replica_is_seen(replicas: Replicas, down: str) -> None:
     topology = Topology(Replication.DATABASE)

@@ -151,6 +151,10 @@ class Replicas:
         hosts = ",".join(f"127.0.0.1:{front.port}" for front in fronts)
         return f"http://default:{self.servers[0].password}@{hosts}/{database}"
 
+    def hang_up(self) -> None:
+        """Close the balancer's connections: the next ones are balanced as `balance` says now."""
+        self._balancer.hang_up()
+
     def advance(self, replica: int, table: str, writes: int | None = None) -> None:
         """Let a replica take over what is queued for a table, or as many writes of it."""
         with self._lock:
@@ -397,6 +401,7 @@ class Replicas:
 
     def _made_up(self, replica: int, text: bytes) -> bytes:
         """The statement with system tables that say what those of a cluster would."""
+        text = text.replace(b"serverUUID()", f"'{_replica_name(replica)}'".encode())
         if not _SYSTEM.search(text):
             return text
         count, up = len(self.servers), len(self.servers) - len(self._down)
