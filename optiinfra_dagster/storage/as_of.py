@@ -17,7 +17,7 @@ from optiinfra_dagster.storage.reader_tables import shown_table
 from optiinfra_dagster.storage.sql import read_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from clickhouse_connect.driver.client import Client
 
@@ -68,8 +68,8 @@ def refuse_lost(client: Client, source: Source, wanted: RowFilter, name: str) ->
     Raises:
         LostError: rows are gone. It names the oldest time as of which what is wanted can be read.
     """
-    for part in _parts(client, source, wanted) if wanted.as_of else ():
-        _refuse_lost(client, part, wanted, name)
+    if wanted.as_of is not None:
+        _refuse_lost(client, list(_parts(client, source, wanted)), wanted, name)
 
 
 def refuse_lost_bills(client: Client, wanted: RowFilter, name: str) -> None:
@@ -81,14 +81,17 @@ def refuse_lost_bills(client: Client, wanted: RowFilter, name: str) -> None:
     if wanted.as_of is None:
         return
     begin, end = wanted.begin or datetime.fromtimestamp(0, UTC), wanted.end or _FOREVER
-    _refuse_lost(client, _Part("cost_billed", "cost_metrics", begin, end, _BILLS["cost_billed"]), wanted, name)
+    bills = _Part("cost_billed", "cost_metrics", begin, end, _BILLS["cost_billed"])
+    _refuse_lost(client, [bills], wanted, name)
 
 
-def _refuse_lost(client: Client, part: _Part, wanted: RowFilter, name: str) -> None:
-    lost, first, last = _lost(client, part, wanted, part.end)[:3]
-    if not lost:
+def _refuse_lost(client: Client, parts: Sequence[_Part], wanted: RowFilter, name: str) -> None:
+    for part in parts:
+        lost, first, last = _lost(client, part, wanted, part.end)[:3]
+        if lost:
+            break
+    else:
         return
-    _, _, _, oldest, expired = _lost(client, part, wanted, _FOREVER if wanted.slices else part.end)
     time = _seconds(_milliseconds(wanted.as_of or _FOREVER))
     if part.of_all and _is_of_one_customer(client):
         raise LostError(
@@ -96,11 +99,13 @@ def _refuse_lost(client: Client, part: _Part, wanted: RowFilter, name: str) -> N
             f"customer: {name} has none of windows from {first} to {last}, which were replaced since. Ask for a later "
             "time, or ask whoever runs OptiInfra."
         )
+    # At the time that is named, no part may lack anything.
+    gone = [_lost(client, one, wanted, _FOREVER if wanted.slices else one.end)[3:] for one in parts]
     remedy = (
         "They have expired: ask for a later time, or with --from for later windows."
-        if expired
-        else f"The oldest time is {_seconds(oldest)}; OPTIINFRA_KEEP_SUPERSEDED_HOURS says how long rows are kept "
-        "after they were replaced."
+        if any(expired for _, expired in gone)
+        else f"The oldest time is {_seconds(max(oldest for oldest, _ in gone))}; OPTIINFRA_KEEP_SUPERSEDED_HOURS says "
+        "how long rows are kept after they were replaced."
     )
     raise LostError(
         f"{name} of {wanted.customer} cannot be read as of {time}: rows that were known then are gone, of windows from "
