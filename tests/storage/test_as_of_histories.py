@@ -1,7 +1,7 @@
 """Every source as of any time is what it was read as then, or a refusal: drawn histories of each family.
 
-In them slices are collected again, corrected, partial, failed and repaired, bills change, readers are computed again, what
-was superseded is cleared away, and another customer is erased.
+In them slices are collected again, corrected, partial, failed and repaired, bills change, readers are computed again,
+what was superseded is cleared away, and another customer is erased.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def test_every_source_as_of_any_time_of_drawn_histories(spine: Spine, family: st
     keys = [key for key in SOURCES if key[0] == family]
     some = st.lists(st.sampled_from(keys), min_size=2, max_size=3, unique=True)
 
-    @settings(max_examples=20 if LONG else 2, deadline=None)
+    @settings(max_examples=8 if LONG else 2, deadline=None)
     @given(
         steps=st.lists(st.tuples(STEPS, st.integers(1, 30)), min_size=3, max_size=10 if LONG else 5),
         asked=st.just(keys) if LONG else some,
@@ -173,7 +173,7 @@ def test_every_source_as_of_any_time_of_one_history(spine: Spine, family: str) -
 
 
 def have_history(spine: Spine, family: str, steps: list[tuple[Any, int]], asked: list[tuple[str, str]]) -> None:
-    """Have a history, and read sources as of each time in it: all as they were read then, or refused by an oldest time."""
+    """Have a history, and read sources as of each time in it: as they were read then, or refused by an oldest time."""
     tables = [reader.table for key, reader in readers().items() if key[0] == family]
     bills = ["cost_billed"] if family == "cost" else []
     answers: list[tuple[datetime, dict[tuple[str, str], Any]]] = []
@@ -185,9 +185,11 @@ def have_history(spine: Spine, family: str, steps: list[tuple[Any, int]], asked:
         for marked, then in answers:
             for key, rows in then.items():
                 try:
-                    assert told(world, key, world.at(marked)) == rows, (key, steps)
+                    again = told(world, key, world.at(marked))
                 except LostError as refused:
-                    oldest = re.search(r"The oldest time is (\S+);", str(refused))
-                    assert oldest, refused
-                    assert datetime.fromisoformat(oldest[1]) > marked - world.moved
-                    told(world, key, oldest[1])
+                    oldest = re.findall(r"The oldest time is (\S+);", str(refused))
+                else:
+                    assert again == rows, (key, steps)
+                    continue
+                assert [one for one in oldest if datetime.fromisoformat(one) > marked - world.moved], key
+                told(world, key, *oldest)
