@@ -60,7 +60,8 @@ def write_report(
         if lost := next((answer.note for answer in answers.values() if answer.is_lost), ""):
             raise LostError(lost)
         by_then = f" by {known_at}" if known_at else ""
-        raise StorageError(f"Nothing was collected yet for {customer}{by_then}: {_why_nothing(customer, slices.rows)}.")
+        why = _why_nothing(customer, slices.rows, known_at)
+        raise StorageError(f"Nothing was collected yet for {customer}{by_then}: {why}.")
     html = page.render(customer, chosen.name, now, page.sections(answers, states, slices), known_at or "")
     _write(out, html)
 
@@ -80,8 +81,10 @@ def _answer(
     return Answer(result.rows, result.note, max((row["window_start"] for row in result.rows), default=at))
 
 
-def _why_nothing(customer: str, attempts: Sequence[Row]) -> str:
+def _why_nothing(customer: str, attempts: Sequence[Row], known_at: str | None) -> str:
     """How the newest attempt ended; how to collect where there was none."""
+    if not attempts and known_at:
+        return "nothing was tried by then. Leave out --as-of, or name a later time"
     if not attempts:
         return f"run `optiinfra collect --customer {customer}`"
     newest = max(attempts, key=lambda row: row["attempted_at"])

@@ -231,7 +231,12 @@ def _whom(query: Query) -> str:
 
 
 def _why_never(query: Query, customer: Customer, found: Mapping[str, Standing], expected: Sequence[str]) -> str:
-    """The status and error of the newest attempt; where there was none, how to collect, or why nobody does."""
+    """The status and error of the newest attempt; where there was none, how to collect, or why nobody does.
+
+    What was not tried by a time of the past, no collection brings there.
+    """
+    if not found and query.as_of:
+        return "nothing was tried by then. Leave out --as-of, or name a later time"
     if not found and customer.paused:
         return f"{query.customer} is paused in the customers file"
     if not found and not expected:
