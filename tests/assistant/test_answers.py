@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
@@ -435,6 +436,45 @@ def test_no_arguments_give_another_customers_rows(world: World, tool: str, argum
     rows = found.structured_content.get("rows", [])
     assert {row.get("customer_id", "acme") for row in rows} <= {"acme"}
     assert not [row for row in rows if "beta" in json.dumps(row)]
+
+
+_HOURS = st.one_of(st.none(), st.floats(-0.5, 60), st.integers(24, 24 * 40))  # before the newest window
+
+
+@settings(max_examples=20)
+@given(
+    tool=st.sampled_from([*SOURCES]),
+    provider=st.sampled_from([None, "aws", "gcp", "vultr"]),
+    ago=st.tuples(_HOURS, _HOURS, st.one_of(st.none(), st.floats(-0.2, 30))),
+)
+def test_what_an_answer_says_of_itself_is_of_what_was_asked(
+    world: World, tool: str, provider: str | None, ago: tuple[float | None, ...]
+) -> None:
+    times = {
+        name: f"{world.newest - timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}"
+        for name, hours in zip(("from", "to", "as_of"), ago, strict=True)
+        if hours is not None
+    }
+    if "as_of" not in tools()[tool].arguments:
+        times.pop("as_of", None)
+    chosen = {"provider": provider} if provider and "provider" in tools()[tool].arguments else {}
+    result = world.result(tool, {**needed(tool), **times, **chosen})
+    if result.is_error:
+        assert re.search(r"is not before|in the future|are gone", result.content[0].text)  # type: ignore[union-attr]
+        return
+    found = cast("dict[str, Any]", result.structured_content)
+    json.dumps(found, allow_nan=False)
+    assert found["as_of"]["known_at"] == times.get("as_of")
+    assert (found["as_of"]["from"], found["as_of"]["to"]) == (times.get("from"), times.get("to"))
+    assert not (found["complete"] and (found["coverage"] or found["warnings"]))
+    assert found["note"] or found["total"]
+    end = min(datetime.fromisoformat(times[name]) if name in times else datetime.now(UTC) for name in ("to", "as_of"))
+    for one in found["coverage"]:
+        assert one["provider"] in {None, chosen.get("provider", one["provider"])}
+        assert one["family"] in {"resource", "performance", "cost", "application"}
+        assert one["windows"] is None or one["windows"] > 0
+        assert datetime.fromisoformat(one["first"]) <= datetime.fromisoformat(one["last"]) <= end
+    assert "vultr" not in str(found["coverage"])  # where acme has nothing
 
 
 # --- What columns mean -----------------------------------------------------------------------------------------------
