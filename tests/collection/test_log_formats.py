@@ -288,17 +288,25 @@ def check(log: Log, told: dict[str, Any], status: str) -> None:
         assert (used["input_tokens"], used["output_tokens"]) == log.tokens
 
 
+@pytest.fixture
+def spine(free_spine: Spine) -> Iterator[Spine]:
+    """A spine whose tables of OpenTelemetry are gone after the test: the engine is that of other tests, too."""
+    yield free_spine
+    with free_spine.clickhouse.session() as client:
+        for table in ("otel_traces", "otel_logs"):
+            client.command(f"DROP TABLE IF EXISTS {table} SYNC")
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.long) for turn in (1, 2, 3))])
 def test_every_format_is_judged_and_counted_by_a_run_from_every_kind_of_place(
-    start_lab: StartLab, free_spine: Spine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int
+    start_lab: StartLab, spine: Spine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int
 ) -> None:
     """The formats are dealt to the places in turn; four turns bring each into each."""
     window = newest_window()
     delivered = window + timedelta(minutes=14)  # by which bad records without any time are of this window
     lab = start_lab({"aws": {"accounts": [{"id": "1" * 12, "access_keys": ["KEY1"]}]}}, now=lambda: delivered)
     monkeypatch.setenv("LAB_KEY", "KEY1")
-    spine = free_spine
     judge = {"groq_api_key": SecretStr(lab.env["GROQ_API_KEY"]), "groq_base_url": lab.url}
     spine.settings = spine.settings.model_copy(update=judge)
 
