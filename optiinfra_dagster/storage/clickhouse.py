@@ -117,8 +117,17 @@ class ClickHouse:
 
     @property
     def is_new(self) -> bool:
-        """True for an embedded place that does not exist yet; looking does not make it."""
-        return self.path is not None and not self.path.exists()
+        """True for an embedded place that does not exist yet; looking does not make it.
+
+        Where it is not to be seen, for a file in its way or a right that is missing, opening it tells why.
+        """
+        if self.path is None:
+            return False
+        try:
+            self.path.stat()
+        except OSError as error:
+            return isinstance(error, FileNotFoundError)
+        return False
 
     def existing(self) -> ClickHouse:
         """This place, to be read only: where it is new its sessions fail, and would else make it and find it empty."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from optiinfra_dagster.model.errors import ConfigError
@@ -167,7 +167,7 @@ def refuse_lost(client: Client, wanted: ChargeFilter) -> None:
     Raises:
         LostError: rows are gone. It names the oldest time as of which they can be exported.
     """
-    begin, end = (datetime.combine(day, time(), UTC) for day in (wanted.first, wanted.end))
+    begin, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (wanted.first, wanted.end))
     filter_ = readers.RowFilter("cost", wanted.customer, wanted.provider, begin, end, as_of=wanted.as_of)
     as_of.refuse_lost_bills(client, filter_, "What was billed")
 

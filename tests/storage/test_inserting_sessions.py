@@ -28,7 +28,7 @@ def test_every_session_that_inserts_says_what_it_writes() -> None:
     functions = [
         node
         for name, tree in trees().items()
-        if name != "storage/migrations.py"
+        if name not in {"storage/migrations.py", "storage/sort_keys.py"}
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef)
     ]

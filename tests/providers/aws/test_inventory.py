@@ -562,7 +562,7 @@ def test_an_empty_account_is_a_call_for_each_listing(start_lab: StartLab) -> Non
     start_lab()
     meter = Meter()
 
-    assert gather(meter=meter) == Inventory()
+    assert gather(meter=meter) == Inventory(regions={"111111111111": ["us-east-1"]})
 
     assert sum(meter.calls.values()) == len(LISTINGS) + 1  # and AssumeRole
 
