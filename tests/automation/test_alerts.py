@@ -547,7 +547,7 @@ OURS = {"mail_to": ["team@acme.example"]}
             "acme no mail goes to mail_to: set OPTIINFRA_ALERT_SMTP",
         ]),
         (MAIL, {"acme": OURS}, [
-            f" nobody is told of incidents beyond the log, save of 1 of 3 customers: {REMEDY}",
+            f" nobody is told of incidents beyond the log, except those of 1 of 3 customers: {REMEDY}",
         ]),
         ({**MAIL, "OPTIINFRA_ALERT_MAIL_TO": "ops@b.example"}, {}, []),
         ({"OPTIINFRA_ALERT_WEBHOOK": "https://hooks.example.com/x"}, {"acme": OURS}, [

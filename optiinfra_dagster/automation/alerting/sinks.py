@@ -229,9 +229,9 @@ def unheard(settings: Settings, customers: Sequence[Customer]) -> list[tuple[str
     heard = sum(bool(one.webhook or (one.mail_to and settings.alert_smtp)) for _, one in own)
     found = []
     if not (settings.alert_webhook or settings.alert_mail_to or settings.uses_demo):
-        save = f", save of {heard:,} of {counted(len(customers), 'customer')}" if heard else ""
+        except_ = f", except those of {heard:,} of {counted(len(customers), 'customer')}" if heard else ""
         remedy = "set OPTIINFRA_ALERT_WEBHOOK or OPTIINFRA_ALERT_SMTP"
-        found.append(("", f"nobody is told of incidents beyond the log{save}: {remedy}"))
+        found.append(("", f"nobody is told of incidents beyond the log{except_}: {remedy}"))
     if settings.alert_smtp and not settings.alert_mail_to and not any(one.mail_to for _, one in own):
         remedy = "set OPTIINFRA_ALERT_MAIL_TO, or mail_to of customers"
         found.append(("OPTIINFRA_ALERT_SMTP", f"no address is mailed to: {remedy}"))
