@@ -23,9 +23,16 @@ if TYPE_CHECKING:
 ANSWER = "verdict"
 """The name of the answer's schema, and of the tool that is called with it."""
 
-_FILTERED = ("content_filter", "safety", "refusal", "sensitive")  # what such a reason of an end begins with
+# How an answer ended, in lower case: what filters say begins with one of the first.
+_FILTERED = ("content_filter", "safety", "refusal", "sensitive")
+_CUT = {"length", "max_tokens", "model_length"}  # the last is Mistral's
+_BROKEN = {"error", "insufficient_system_resource"}  # the last is DeepSeek's
 _MOST_COUNTED = 10**8  # tokens of one answer: what tells more is mistaken
-_THOUGHTS = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
+_THOUGHTS = re.compile(
+    r"\s*(?:<think(?:ing)?>.*?</think(?:ing)?>|<thought>.*?</thought>|\[THINK\].*?\[/THINK\]"
+    r"|(?![\s{`<]).*?</think>)",  # the last where the prompt has begun them
+    re.DOTALL,
+)
 _FENCE = re.compile(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", re.DOTALL | re.IGNORECASE)
 _APOLOGY = re.compile(
     r"\s*(?:(?:i['\u2019]?m|i am) (?:very )?sorry|sorry\b|i (?:can['\u2019]?t|cannot|can not|won['\u2019]?t|will not)\b"
@@ -61,11 +68,13 @@ def read_completion(completion: object, question: Question) -> Reply:
     choices = completion.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         return reply
-    message, ended = choices[0].get("message"), str(choices[0].get("finish_reason"))
+    message, ended = choices[0].get("message"), str(choices[0].get("finish_reason")).lower()
     if ended.startswith(_FILTERED) or (isinstance(message, dict) and message.get("refusal")):
         return replace(reply, failure=Failure.DECLINED, again=False)
-    if ended in {"length", "max_tokens"}:
+    if ended in _CUT:
         return replace(reply, failure=Failure.TRUNCATED)
+    if ended in _BROKEN:
+        return replace(reply, failure=Failure.UNAVAILABLE)
     text = _text(message) if isinstance(message, dict) else None
     if text is None:
         return reply
@@ -92,22 +101,29 @@ def _count(value: object) -> int | None:
 
 
 def _text(message: Mapping[str, Any]) -> str | None:
-    """The text of a message: its content, the text parts of it, or what its one tool was called with."""
+    """The text of a message: what its one tool was called with, else its content or the text parts of it.
+
+    A reasoning model that did not think may have its answer taken for thoughts: vLLM's issue 30139.
+    """
+    called = message.get("function_call")  # as it was before there were tools
+    calls = message.get("tool_calls") or ([{"function": called}] if called else [])
+    if isinstance(calls, list) and len(calls) == 1 and isinstance(calls[0], dict):
+        function = calls[0].get("function")
+        if isinstance(function, dict) and function.get("name") == ANSWER:
+            return _written(function.get("arguments"))
     content = message.get("content")
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
         content = "".join(part for part in parts if isinstance(part, str))
-    if isinstance(content, str) and content.strip():
-        return content
-    called = message.get("function_call")  # as it was before there were tools
-    calls = message.get("tool_calls") or ([{"function": called}] if called else [])
-    if not isinstance(calls, list) or len(calls) != 1 or not isinstance(calls[0], dict):
-        return None
-    function = calls[0].get("function")
-    if not isinstance(function, dict) or function.get("name") != ANSWER:
-        return None
-    arguments = function.get("arguments")
-    return json.dumps(arguments) if isinstance(arguments, dict) else arguments if isinstance(arguments, str) else None
+    found = _written(content)
+    return found if found or calls else _written(message.get("reasoning_content") or message.get("reasoning"))
+
+
+def _written(value: object) -> str | None:
+    """An object as JSON, or a text that is not empty."""
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return value if isinstance(value, str) and value.strip() else None
 
 
 def _unwrapped(text: str) -> str:
