@@ -86,12 +86,18 @@ def read_completion(completion: object, question: Question) -> Reply:
 
 
 def _usage(usage: object) -> tuple[int | None, int | None]:
-    """The tokens of prompt and answer, under the names of chat completions or of the Responses API; None if unknown."""
+    """The tokens of prompt and answer, under the names of chat completions or of the Responses API; None if unknown.
+
+    Gemini tells the tokens of thoughts in the total alone; they are billed as the answer's.
+    """
     if not isinstance(usage, dict):
         return None, None
     names = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
     prompt, answered = (next((usage[name] for name in of if usage.get(name) is not None), None) for of in names)
-    return _count(prompt), _count(answered)
+    asked, said, total = _count(prompt), _count(answered), _count(usage.get("total_tokens"))
+    if asked is not None and said is not None and total is not None:
+        said = max(said, total - asked)
+    return asked, said
 
 
 def _count(value: object) -> int | None:

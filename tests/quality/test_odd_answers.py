@@ -14,6 +14,7 @@ from optiinfra_dagster.lab.groq import odd
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.quality.judge import REFUSED_IN_A_ROW
+from optiinfra_dagster.quality.models import usd
 from optiinfra_dagster.quality.refusals import LONGEST_NAMED_WAIT, error_body, named_wait, refusal_of
 from optiinfra_dagster.quality.rubric import Question
 from optiinfra_dagster.quality.server import Server
@@ -76,6 +77,19 @@ def test_an_odd_answer_becomes_what_the_page_says(lab: CloudLab, mode: str) -> N
         assert verdict.usd is not None
         assert verdict.usd > 0
     assert judge.run_budget.held_tokens == 0
+
+
+def test_thoughts_that_only_the_total_tells_are_paid_as_the_answers(lab: CloudLab) -> None:
+    judge = judge_at(lab.url)
+    plain = ask(judge)
+    be_odd(lab, "thoughts_apart_in_usage")
+    verdict = ask(judge)
+    judge.close()
+    assert (verdict.prompt_tokens, verdict.completion_tokens) == (
+        plain.prompt_tokens,
+        plain.completion_tokens + odd.THOUGHTS,
+    )
+    assert verdict.usd == usd(judge.price, verdict.prompt_tokens, verdict.completion_tokens)
 
 
 @pytest.mark.parametrize("mode", [mode for mode, told in TOLD.items() if told.startswith("ends the run")])

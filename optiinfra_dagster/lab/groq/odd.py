@@ -103,6 +103,9 @@ def _twice(content: str) -> str:
     return f'{content[:-1]}, "toxicity": {{"evidence": "e", "category": "hate", "severity": 3}}}}'
 
 
+THOUGHTS = 405
+"""Tokens of thoughts that a usage tells in its total alone."""
+
 ANSWERS: Mapping[str, Callable[[Completion], Completion | bytes]] = {
     "think_block": _with_content(lambda content: f"<think>Let me see. {{}}</think>\n{content}"),
     "think_block_without_begin": _with_content(lambda content: f"Let me see. {{}}\n</think>\n\n{content}"),
@@ -167,6 +170,10 @@ ANSWERS: Mapping[str, Callable[[Completion], Completion | bytes]] = {
             "input_tokens": completion["usage"]["prompt_tokens"],
             "output_tokens": completion["usage"]["completion_tokens"],
         },
+    },
+    "thoughts_apart_in_usage": lambda completion: {
+        **completion,
+        "usage": {**completion["usage"], "total_tokens": completion["usage"]["total_tokens"] + THOUGHTS},
     },
     "error_in_200": _with(choices=None, error={"message": "Provider returned error", "code": 502}),
     "error_in_choice": lambda completion: {
