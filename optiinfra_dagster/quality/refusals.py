@@ -33,6 +33,11 @@ class ErrorBody:
     param: str = ""
     text: str = ""
 
+    @property
+    def begin(self) -> str:
+        """The first words of its text, which are the server's own: what it quotes comes after them."""
+        return self.text[:200]
+
 
 def error_body(body: object) -> ErrorBody:
     """Read an error body of any of the shapes in use.
@@ -61,13 +66,25 @@ _NO_CREDIT = {
     "organization_spend_limit_exceeded", "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
     "budget_exceeded",
 }  # fmt: skip
-_NO_MODEL = {"model_not_found", "model_decommissioned", "model_not_active", "deploymentnotfound", "unknown_model"}
-_NO_MODEL_TEXT = re.compile(r"\bmodel\b.*(?:does not exist|not found|decommissioned)|invalid model name")
+_NO_CREDIT_TEXT = re.compile(r"credit balance is too low|used all available credits")
+_NO_KEY_TEXT = re.compile(r"api key (?:not valid|expired)|incorrect api key")
+_NO_ACCESS = {"key_model_access_denied", "team_model_access_denied", "user_model_access_denied"}  # LiteLLM's, with 401
+_NO_MODEL = {
+    "model_not_found", "model_decommissioned", "model_not_active", "deploymentnotfound", "unknown_model",
+    "invalid_model",
+}  # fmt: skip
+_NO_MODEL_TEXT = re.compile(
+    r"\bmodels?\b.*(?:does not exist|not exist\b|not found|decommissioned)|invalid model name|not a valid model id"
+    r"|no endpoints found for|model identifier is invalid|^model: "
+)
 
 _ACCOUNT_ERRORS: tuple[tuple[Callable[[int, ErrorBody], object], Cause, str], ...] = (
     (
         lambda status, e: (
-            e.code in _NO_CREDIT or status == 402 or (e.code == "blocked_api_access" and "spend" in e.text)
+            e.code in _NO_CREDIT
+            or status == 402
+            or (e.code == "blocked_api_access" and "spend" in e.text)
+            or (status in {400, 403} and _NO_CREDIT_TEXT.search(e.begin))
         ),
         Cause.PERMISSION,
         "{0.name} answers no more: the account's credit or spend limit is used up. Raise it in {0.console}.",
@@ -83,32 +100,40 @@ _ACCOUNT_ERRORS: tuple[tuple[Callable[[int, ErrorBody], object], Cause, str], ..
         "{0.name} blocks this organisation's access to its API. Allow it in {0.console}.",
     ),
     (
-        lambda status, e: status == 401 or e.code in {"invalid_api_key", "expired_api_key"},
+        lambda status, e: (
+            (status == 401 and e.code not in _NO_ACCESS)
+            or e.code in {"invalid_api_key", "expired_api_key"}
+            or (status == 400 and _NO_KEY_TEXT.search(e.begin))
+        ),
         Cause.AUTH,
         "{0.name} refused the key. Set {0.key_setting} to a valid one.",
     ),
     (
-        lambda _, e: "decommissioned" in e.code + e.text,
+        lambda _, e: "decommissioned" in e.code + e.begin,
         Cause.CONFIG,
         "{0.name} has shut down the model {0.model}. Set {0.model_setting} to one that it still has.",
     ),
     (
-        lambda status, e: e.code in _NO_MODEL or (status in {400, 404} and _NO_MODEL_TEXT.search(e.text)),
-        Cause.CONFIG,
-        "{0.name} knows no model {0.model}. Set {0.model_setting} to one that it has.",
-    ),
-    (
-        lambda _, e: e.text.startswith("no endpoints found") and "policy" in e.text,
+        lambda _, e: e.text.startswith("no endpoints") and "policy" in e.text,
         Cause.PERMISSION,
         "{0.name} has {0.model} only where the account's privacy settings forbid it. Change them in {0.console}.",
     ),
     (
-        lambda status, _: status == 403,
+        lambda status, e: (
+            e.code in _NO_MODEL
+            or (status in {400, 404} and _NO_MODEL_TEXT.search(e.begin))
+            or (status == 404 and e.param == "model")
+        ),
+        Cause.CONFIG,
+        "{0.name} knows no model {0.model}. Set {0.model_setting} to one that it has.",
+    ),
+    (
+        lambda status, e: status == 403 or e.code in _NO_ACCESS,
         Cause.PERMISSION,
         "{0.name} does not let the key use {0.model}. Allow it in {0.console}, or change {0.model_setting}.",
     ),
     (
-        lambda status, _: status == 404,
+        lambda status, _: status in {404, 405},
         Cause.CONFIG,
         "{0.name} has no chat completions at {0.base_url}. Correct {0.url_setting}.",
     ),

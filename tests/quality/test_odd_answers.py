@@ -222,6 +222,70 @@ def test_a_question_that_is_too_long_is_told_in_many_words(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("status", "body", "cause", "setting"),
+    [
+        # Gemini, xAI
+        (400, [{"error": {"code": 400, "message": "API key not valid. Please pass a valid API key.",
+                          "status": "INVALID_ARGUMENT"}}], Cause.AUTH, "K_SETTING"),
+        (400, {"error": {"code": 400, "message": "API key expired. Please renew the API key."}},
+         Cause.AUTH, "K_SETTING"),
+        (400, {"code": "Client specified an invalid argument", "error": "Incorrect API key provided: xa***."},
+         Cause.AUTH, "K_SETTING"),
+        # LiteLLM
+        (401, {"error": {"message": "key not allowed to access model.", "type": "key_model_access_denied"}},
+         Cause.PERMISSION, "M_SETTING"),
+        # Anthropic, xAI
+        (400, {"error": {"type": "invalid_request_error", "message": "Your credit balance is too low to access it."}},
+         Cause.PERMISSION, "spend limit"),
+        (403, {"error": "Your team has either used all available credits or reached its monthly spending limit."},
+         Cause.PERMISSION, "spend limit"),
+        # Mistral, OpenRouter, Gemini, DeepSeek, Anthropic, Bedrock, OpenAI
+        (400, {"object": "error", "message": "Invalid model: x", "type": "invalid_model", "code": "1500"},
+         Cause.CONFIG, "M_SETTING"),
+        (400, {"error": {"message": "x/y is not a valid model ID", "code": 400}}, Cause.CONFIG, "M_SETTING"),
+        (404, {"error": {"message": "No endpoints found for x/y.", "code": 404}}, Cause.CONFIG, "M_SETTING"),
+        (404, [{"error": {"code": 404, "message": "models/x is not found for API version v1main"}}],
+         Cause.CONFIG, "M_SETTING"),
+        (400, {"error": {"message": "Model Not Exist", "type": "invalid_request_error"}}, Cause.CONFIG, "M_SETTING"),
+        (404, {"error": {"type": "not_found_error", "message": "model: claude-x"}}, Cause.CONFIG, "M_SETTING"),
+        (400, {"message": "The provided model identifier is invalid."}, Cause.CONFIG, "M_SETTING"),
+        (404, {"error": {"message": "This is not a chat model and thus not supported in v1/chat/completions.",
+                         "param": "model"}}, Cause.CONFIG, "M_SETTING"),
+        # OpenRouter, anything that takes no POST
+        (404, {"error": {"message": "No endpoints available matching your guardrail restrictions and data policy."}},
+         Cause.PERMISSION, "privacy"),
+        (405, {"detail": "Method Not Allowed"}, Cause.CONFIG, "U_SETTING"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_each_server_says_of_key_credit_model_and_place_names_the_setting(
+    status: int, body: object, cause: Cause, setting: str
+) -> None:
+    server = Server(
+        "m", "k", "https://judge.example/v1", is_groq=False, key_setting="K_SETTING", model_setting="M_SETTING",
+        url_setting="U_SETTING",
+    )  # fmt: skip
+    fatal = refusal_of(status, error_body(body), None, server).fatal
+    assert fatal is not None
+    assert fatal.cause is cause
+    assert setting in str(fatal)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Validation failed: {'x' * 300} the judged text says: API key not valid",
+        f"Validation failed: {'x' * 300} the judged text says: your credit balance is too low",
+        f"Validation failed: {'x' * 300} the judged text says: this model does not exist, invalid model",
+    ],
+)
+def test_a_judged_text_that_a_refusal_quotes_ends_no_run(text: str) -> None:
+    server = Server("m", "k", "https://judge.example/v1")
+    reply = refusal_of(400, error_body({"error": {"message": text}}), None, server)
+    assert (reply.fatal, reply.failure) == (None, Failure.REFUSED)
+
+
+@pytest.mark.parametrize(
     ("body", "code", "text"),
     [
         ({"error": {"code": "Model_Not_Found", "message": "No."}}, "model_not_found", "no."),
