@@ -72,7 +72,7 @@ def cases_to_label(
         CloudError, ConfigError: the logs cannot be read.
         StorageError: ClickHouse cannot be read.
     """
-    judged = judged_cases(clickhouse, customer.id, begin, end)
+    judged = judged_cases(clickhouse, customer.id, begin, end, _rubrics(customer))
     labelled = golden.ids if golden else frozenset()
     left = [case for case in judged if _id(customer.id, case) not in labelled]
     known, gone = len(judged) - len(left), 0
@@ -146,6 +146,10 @@ def _choose(customer_id: str, cases: Sequence[Case], count: int) -> dict[Case, R
     return chosen
 
 
+def _rubrics(customer: Customer) -> list[str]:
+    return [rubric.name for rubric in customer.application.rubrics] if customer.application else []
+
+
 def _id(customer_id: str, case: Case) -> str:
     return f"{customer_id}/{case.provider}/{case.application_id}/{case.interaction_id}"
 
@@ -153,7 +157,7 @@ def _id(customer_id: str, case: Case) -> str:
 def _told(
     customer: Customer, chosen: Mapping[Case, Reason], texts: Mapping[Case, Texts | None], known: int, gone: int
 ) -> Selection:
-    rubrics = [rubric.name for rubric in customer.application.rubrics] if customer.application else []
+    rubrics = _rubrics(customer)
     own = {"rubrics": dict.fromkeys(rubrics)} if rubrics else {}
     lines = [
         {

@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from optiinfra_dagster.model.quality import METRICS, Agreement
+from optiinfra_dagster.model.quality import METRICS, RETRIEVAL, Agreement
 from optiinfra_dagster.storage.inserts import insert_rows
 from optiinfra_dagster.storage.sql import read_sql
 
@@ -68,8 +68,12 @@ class Case:
     is_near: bool
 
 
-def judged_cases(clickhouse: ClickHouse, customer_id: str, begin: datetime, end: datetime) -> list[Case]:
+def judged_cases(
+    clickhouse: ClickHouse, customer_id: str, begin: datetime, end: datetime, rubrics: Iterable[str]
+) -> list[Case]:
     """The customer's interactions that were judged in the published windows of [begin, end).
+
+    Judged by our metrics, by the figures of retrieval, or by the customer's `rubrics`.
 
     Raises:
         StorageError: they could not be read.
@@ -79,6 +83,7 @@ def judged_cases(clickhouse: ClickHouse, customer_id: str, begin: datetime, end:
         "begin": int(begin.timestamp()),
         "end": int(end.timestamp()),
         "metrics": list(METRICS),
+        "shares": [*RETRIEVAL, *(f"rubric:{name}" for name in rubrics)],
     }
     with clickhouse.session(reads=read_sql("queries/worth_labelling")) as client:
         rows = client.query(read_sql("queries/worth_labelling"), parameters=parameters).result_rows

@@ -18,7 +18,8 @@ from optiinfra_dagster.quality import golden
 from optiinfra_dagster.quality.golden_scales import Scale
 from optiinfra_dagster.quality.labelling import Selection, cases_to_label, is_there
 from optiinfra_dagster.storage.clickhouse import ClickHouse
-from tests.storage.test_application_readers import FLAWLESS, W, interaction, publish
+from optiinfra_dagster.storage.golden import judged_cases
+from tests.storage.test_application_readers import FLAWLESS, W, interaction, publish, row
 from tests.support.engines import copy_migrated
 from tests.support.judging import customer
 
@@ -82,6 +83,39 @@ def test_a_third_is_random_a_third_disputed_and_a_third_near_a_threshold(clickho
     assert chosen(clickhouse, 9) == found
     windows = {line["id"]: line["window"] for line in chosen(clickhouse, LAST).lines}
     assert windows["acme/aws/chat/i-1"] == f"{W:%Y-%m-%dT%H:%MZ}"
+
+
+def test_retrieval_own_rubrics_and_the_second_judge_are_looked_at_too(clickhouse: ClickHouse) -> None:
+    facts = {"customer_id": "globex", "provider": "aws", "application_id": "chat", "model_name": "m-1"}
+    told: dict[int, tuple[str, str, float | None]] = {
+        0: ("second:accuracy", "very_poor", 0.0),  # the first says excellent
+        1: ("groundedness", "part", 0.6),
+        2: ("groundedness", "part", 0.75),
+        3: ("context_recall", "cannot_tell", None),
+        4: ("rubric:tone", "neutral", 0.5),
+        5: ("rubric:tone", "poor", 0.0),  # the customer's word, at the end of the scale
+        6: ("rubric:gone", "neutral", 0.5),  # no longer the customer's
+        7: ("rubric:tone", "not_assessable", None),
+        8: ("rubric:tone", "warm", 1.0),
+    }
+    rows: list[dict[str, Any]] = []
+    for number, (metric, label, score) in told.items():
+        rows += interaction(number, "judge_failed" if number in {7, 8} else FLAWLESS, customer_id="globex")
+        rows.append(
+            row(**facts, timestamp=W, interaction_id=f"i-{number}", metric_type=metric, label=label, score=score)
+        )
+    publish(clickhouse, rows)
+    found = judged_cases(clickhouse, "globex", W, W + HOUR, ["tone"])
+    assert {case.interaction_id: (case.apart, case.is_near) for case in found} == {
+        "i-0": (1.0, False),
+        "i-1": (0.0, True),
+        "i-2": (0.0, False),
+        "i-3": (0.0, True),
+        "i-4": (0.0, True),
+        "i-5": (0.0, False),
+        "i-6": (0.0, False),
+        "i-8": (0.0, False),
+    }
 
 
 def test_where_there_are_fewer_of_a_kind_more_are_drawn_at_random(clickhouse: ClickHouse) -> None:
