@@ -7,6 +7,7 @@ error of the SDK leaves this module: they carry the request, and with it the jud
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.providers.http import Patience, retrying
 from optiinfra_dagster.quality.refusals import ErrorBody, error_body, named_wait, refusal_of
-from optiinfra_dagster.quality.replies import Reply, read_completion
+from optiinfra_dagster.quality.replies import NO_JSON, Reply, read_completion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -114,7 +115,7 @@ class Client:
             return refusal_of(error.status_code, body, named_wait(headers), self._server)
         except (groq.APIError, ValueError, RecursionError):
             # A body that is not JSON, or not a completion.
-            return Reply(failure=Failure.MALFORMED, again=True, unanswered=True)
+            return Reply(failure=Failure.MALFORMED, again=True, unanswered=True, about=NO_JSON)
 
 
 def _failed_in(completion: object) -> Mapping[str, Any] | None:
@@ -130,5 +131,5 @@ def _failed_in(completion: object) -> Mapping[str, Any] | None:
 
 def _status_in(error: object) -> int:
     """The HTTP status that an error's code is, 502 if it is none: what the model's own server said."""
-    code = error.get("code") if isinstance(error, dict) else None
-    return code if isinstance(code, int) and 400 <= code < 600 else 502
+    code = str(error.get("code")) if isinstance(error, dict) else ""
+    return int(code) if re.fullmatch(r"[45][0-9]{2}", code) else 502

@@ -17,7 +17,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.quality import rubric
 from optiinfra_dagster.quality.interactions import Interaction
-from optiinfra_dagster.quality.replies import ANSWER
+from optiinfra_dagster.quality.replies import ANSWER, NO_JSON
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -149,7 +149,7 @@ def find(server: Server, effort: str | None, ask: Ask) -> Dialect:
     """
     question = rubric.Question.about(_PROBE)
     dialect: Dialect | None = Dialect()
-    said = ""
+    reply: Reply | None = None
     while dialect is not None:
         reply, sent = ask(dialect, question)
         if reply.fatal is not None:
@@ -157,7 +157,6 @@ def find(server: Server, effort: str | None, ask: Ask) -> Dialect:
         if reply.said is not None:
             return dialect
         if reply.failure is Failure.REFUSED:
-            said = f"refused the last with {reply.refused}"
             if effort is not None and "reasoning_effort" in reply.about:
                 raise CloudError(
                     Cause.CONFIG,
@@ -165,13 +164,38 @@ def find(server: Server, effort: str | None, ask: Ask) -> Dialect:
                     "to an effort that the model has, or unset it.",
                 )
             dialect = dialect.after(reply.about, sent)
+        elif reply.failure is Failure.TOO_LARGE:
+            break
         elif reply.failure is not None and reply.failure.of_the_question:
-            said = f"the last answer was {reply.failure.value}"
             dialect = dialect.next_form()
         else:
             raise CloudError(Cause.UNAVAILABLE, f"{server.name} did not answer. Try again later.", reply.wait)
-    raise CloudError(
-        Cause.CONFIG,
-        f"{server.model} at {server.name} gave no verdict that can be read, in none of {', '.join(FORMS)} ({said}). "
-        f"Set {server.model_setting} to a model that follows JSON schemas.",
+    raise CloudError(Cause.CONFIG, _why_none(server, effort, reply))
+
+
+def _why_none(server: Server, effort: str | None, last: Reply | None) -> str:
+    """Why no form gave an answer that can be read, by the last reply, and the remedy."""
+    failure = last.failure if last is not None else None
+    model = f"{server.model} at {server.name}"
+    if failure is Failure.TOO_LARGE:
+        return (
+            f"{model} does not take even a short question with an answer of {most_answer_tokens(effort):,} tokens. Set "
+            f"{server.model_setting} to a model with a larger context, or let the server give it one."
+        )
+    if failure is Failure.TRUNCATED:
+        return (
+            f"{model} does not end its answer within {most_answer_tokens(effort):,} tokens. Set "
+            f"OPTIINFRA_JUDGE_REASONING_EFFORT to a lower effort, or {server.model_setting} to another model."
+        )
+    if last is not None and last.about == NO_JSON:
+        return (
+            f"What {server.name} answers at {server.base_url} is no JSON, but a web page or a stream. Correct "
+            f"{server.url_setting}."
+        )
+    said = "no answer"
+    if last is not None and failure is not None:
+        said = f"refused the last with {last.refused}" if last.refused else f"the last answer was {failure.value}"
+    return (
+        f"{model} gave no verdict that can be read, in none of {', '.join(FORMS)} ({said}). "
+        f"Set {server.model_setting} to a model that follows JSON schemas."
     )

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ANSWER = "verdict"
 """The name of the answer's schema, and of the tool that is called with it."""
 
+NO_JSON = "no JSON"
+"""What a reply is about that is a web page, a stream, or cut."""
+
 # How an answer ended, in lower case: what filters say begins with one of the first.
 _FILTERED = ("content_filter", "safety", "refusal", "sensitive")
 _CUT = {"length", "max_tokens", "model_length"}  # the last is Mistral's
@@ -54,7 +57,8 @@ class Reply:
     completion_tokens: int = 0
     unanswered: bool = False  # what it used is not known
     refused: str = ""  # `status 400`, where the API did not accept the request
-    about: str = field(default="", repr=False)  # the words of that refusal, for deciding only: they may quote texts
+    about: str = field(default="", repr=False)  # the words of that refusal, for deciding only: they may quote texts;
+    # or NO_JSON
 
 
 def read_completion(completion: object, question: Question) -> Reply:

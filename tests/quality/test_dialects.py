@@ -136,6 +136,31 @@ def test_a_model_that_never_answers_as_asked_is_an_error_with_a_remedy() -> None
     assert len(server.requests) == len(FORMS)
 
 
+CUT = {"choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "length"}]}
+STREAM = b'data: {"object": "chat.completion.chunk", "choices": []}\n\ndata: [DONE]\n\n'
+
+
+@pytest.mark.parametrize(
+    ("always", "remedy"),
+    [
+        ((200, b"<html>Open WebUI</html>"), "is no JSON.*Correct OPTIINFRA_JUDGE_BASE_URL"),
+        ((200, STREAM), "is no JSON.*Correct OPTIINFRA_JUDGE_BASE_URL"),
+        ((400, vllm_error(400, "This model's maximum context length is 2048 tokens.", "")), "larger context"),
+        ((200, CUT), "OPTIINFRA_JUDGE_REASONING_EFFORT"),
+        ((200, {"error": {"message": "No.", "code": "401"}}), "refused the key. Set OPTIINFRA_JUDGE_API_KEY"),
+    ],
+    ids=["web page", "stream", "small context", "cut", "wrong key under 200"],
+)
+def test_where_no_form_can_help_the_error_says_what_can(always: tuple[int, object], remedy: str) -> None:
+    with serving(ChatServer(always=always)) as server:
+        judge = judge_of(server)
+        with pytest.raises(CloudError, match=remedy) as caught:
+            assert judge.version
+        judge.close()
+    assert caught.value.cause.permanent
+    assert "JSON schemas" not in str(caught.value)
+
+
 def test_a_server_that_starts_is_waited_for_and_one_that_is_away_is_an_error_that_may_pass() -> None:
     with serving(ChatServer(away=2)) as server:
         judge = judge_of(server)

@@ -40,7 +40,8 @@ def detail_error(status: int, message: str, param: str) -> object:
 class ChatServer:
     """The server as a test holds it. `forms` are those that it takes; the options in `refuses` it does not take.
 
-    With `ignores` it takes every form and answers as if nothing had been said of one. `requests` are all bodies.
+    With `ignores` it takes every form and answers as if nothing had been said of one. `always` is what it answers to
+    everything: a status and a body, in bytes where that is no JSON. `requests` are all bodies.
     """
 
     forms: Collection[str] = ("json_schema", "tool", "json_object", "text")
@@ -51,6 +52,7 @@ class ChatServer:
     models: Collection[str] = ("judge-1",)
     header: str = "Authorization"
     status: int = 400
+    always: tuple[int, object] | None = None
     away: int = 0  # so many times it answers 503 first
     url: str = ""
     requests: list[Body] = field(default_factory=list)
@@ -65,6 +67,8 @@ class ChatServer:
 
     def reply(self, body: Body) -> tuple[int, object]:
         """The status and body of the answer."""
+        if self.always is not None:
+            return self.always
         if self.away:
             self.away -= 1
             return 503, self.error(503, "The server is starting.", "")
@@ -126,7 +130,7 @@ def serving(server: ChatServer) -> Iterator[ChatServer]:
             self._send(*server.reply(body))
 
         def _send(self, status: int, body: object) -> None:
-            content = json.dumps(body).encode()
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
