@@ -122,7 +122,7 @@ _AMOUNTS = ("Cost", "PreTaxCost", "CostInBillingCurrency", "totalCost")
 
 
 def rows_of(properties: Mapping[str, Any], groups: Sequence[str] = ()) -> list[Row]:
-    """The rows of one page, by the names of its columns.
+    """The rows of one page, by the names of its columns; without those that cost nothing, in no currency.
 
     Raises:
         CloudError: a column is missing, or a value is not of its kind.
@@ -147,11 +147,12 @@ def rows_of(properties: Mapping[str, Any], groups: Sequence[str] = ()) -> list[R
         return [
             Row(
                 _day(row[at["UsageDate"]]),
-                _amount(row[places[amount.lower()]]),
+                cost,
                 _currency(row[at["Currency"]]),
                 *(str(row[at[name]] or "") for name in groups),
             )
             for row in rows
+            if (cost := _amount(row[places[amount.lower()]])) or row[at["Currency"]]
         ]
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         what = f"a row of the answer is not as documented ({type(error).__name__}). Please report this"

@@ -38,6 +38,7 @@ from optiinfra_dagster.providers.azure.transport import (
     caller,
     timeout,
 )
+from optiinfra_dagster.providers.parsing import as_dict
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -184,12 +185,16 @@ class Principal:
     def costs(self, subscription: str, query: Mapping[str, Any], link: str = "") -> dict[str, Any]:
         """Request a page of a cost query: its `properties`, with every amount a Decimal as it was written.
 
-        https://learn.microsoft.com/rest/api/cost-management/query/usage tells `query`. Empty where there is no content.
+        https://learn.microsoft.com/rest/api/cost-management/query/usage tells `query`. `rows` is a list, and empty
+        where there is no content.
 
         Args:
             subscription: the scope that is asked about.
             query: the body, the same for every page.
             link: the `nextLink` of the page before.
+
+        Raises:
+            CloudError: it was refused, or the answer has no rows: what tells nothing must not count as no costs.
         """
         page = urlsplit(link)
         request = HttpRequest(
@@ -204,8 +209,14 @@ class Principal:
             json=dict(query),
         )
         client = self._client("CostManagement.Query", self.manager_host, self._cloud.manager_scope, _costs)
-        answer = self._read(client.send, request, "costmanagement.Query", COST_READER, exact) or {}
-        return dict(answer.get("properties") or {})
+        operation = "costmanagement.Query"
+        answer = self._read(client.send, request, operation, COST_READER, exact)
+        if answer is None:
+            return {"rows": []}
+        properties = as_dict(answer, "properties")
+        if not isinstance(properties.get("rows"), list):
+            raise CloudError(Cause.BUG, f"{operation}: the answer has no rows. Please report this")
+        return dict(properties)
 
     def list_blobs(self, host: str, container: str, prefix: str, marker: str) -> str:
         """Request a page of the XML that lists the objects of a container in blob storage."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from optiinfra_dagster.lab.server import Response, as_json
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
@@ -260,6 +261,38 @@ def test_a_page_that_leads_to_itself_ends(start_billing: StartLab, monkeypatch: 
     assert bill.read == {}
 
 
+@pytest.mark.parametrize(
+    "body", ["{}", "[]", "[1]", '"OK"', '{"properties": null}', '{"properties": []}', '{"properties": {"columns": []}}']
+)
+def test_an_answer_without_rows_is_not_taken_for_no_costs(
+    start_billing: StartLab, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    lab = start_billing()
+    monkeypatch.setattr(lab.azure.billing, "_query", lambda *_: as_json(200, json.loads(body)))
+
+    bill = read(ask(lab, account(lab), account(lab, OTHER)), Meter())
+
+    assert {one.account_id for one in bill.problems} == {SUBSCRIPTION, OTHER}
+    assert set(causes(bill)) == {Cause.BUG}
+    assert "the answer has no rows" in bill.problems[0].message
+    assert (bill.charges, bill.totals, bill.read) == ([], [], {})
+
+
+@pytest.mark.parametrize(
+    "answer", [Response(204, b"", {}), as_json(200, {"properties": {"nextLink": "", "columns": [], "rows": []}})]
+)
+def test_no_content_and_no_rows_are_no_costs(
+    start_billing: StartLab, monkeypatch: pytest.MonkeyPatch, answer: Response
+) -> None:
+    lab = start_billing()
+    monkeypatch.setattr(lab.azure.billing, "_query", lambda *_: answer)
+
+    bill = read(ask(lab), Meter())
+
+    assert (bill.problems, bill.charges) == ([], [])
+    assert bill.read == {SUBSCRIPTION: [FIRST + timedelta(days=n) for n in range(51)]}
+
+
 def test_a_link_to_another_host_is_followed_at_azure_only(start_billing: StartLab) -> None:
     lab = start_billing(cost_page=10)  # the lab's links lead to management.azure.com
 
@@ -291,6 +324,15 @@ def test_columns_are_known_by_their_names_in_any_order() -> None:
     (row,) = rows_of({"columns": columns, "rows": rows}, billing.GROUPS)
 
     assert row == billing.Row(date(2026, 11, 2), Decimal("1.000000000000000001"), "USD", "", "/R")
+
+
+def test_what_costs_nothing_needs_no_currency() -> None:
+    columns = [{"name": name} for name in ("Cost", "UsageDate", "Currency")]
+    rows: list[list[Any]] = [[0, 20261102, ""], [Decimal("0.0"), 20261102, None], [2, 20261103, "EUR"]]
+
+    assert rows_of({"columns": columns, "rows": rows}) == [billing.Row(date(2026, 11, 3), Decimal(2), "EUR")]
+    with pytest.raises(CloudError, match="not as documented"):
+        rows_of({"columns": columns, "rows": [[1, 20261102, ""]]})
 
 
 def test_documented_answers_are_read(shared_data: Path) -> None:
