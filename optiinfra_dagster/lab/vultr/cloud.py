@@ -230,7 +230,7 @@ class Vultr(Service[VultrCall]):
             items = [line.show() for line in chosen.lines]
         else:
             items = [invoice.show() for invoice in self.billing.invoices(account, resources, now)]
-        if route.key == "pending_charges":
+        if route.key == "pending_charges" and not route.paged:
             return {route.key: items}
         return _paged(route, items[start : start + size] if route.paged else items, start, size, len(items))
 

@@ -38,7 +38,7 @@ from optiinfra_dagster.providers.vultr.bill_lines import (
     text_of,
     time_of,
 )
-from optiinfra_dagster.providers.vultr.client import Account, items_of, open_account
+from optiinfra_dagster.providers.vultr.client import Account, open_account
 from optiinfra_dagster.providers.vultr.errors import MissingError
 from optiinfra_dagster.providers.vultr.kind import BILLING
 
@@ -175,14 +175,14 @@ class _Import:
         """The invoices of the months of the range."""
         operation = "list-invoices"
         every = self.account.pages(operation, "billing/invoices", "billing_invoices", self.meter, BILLING, money=True)
-        invoices = []
+        invoices: dict[str, Item] = {}  # by number: one that is made meanwhile shifts others onto the next page
         for invoice in every:
             if not isinstance(invoice, Mapping) or not text_of(invoice.get("id")):
                 raise CloudError(Cause.BUG, f"{operation}: an invoice has no id")
             made = time_of(invoice.get("date"))
             if made is None or month_ending(made - _DAY) >= self.request.first.replace(day=1):
-                invoices.append(invoice)
-        return sorted(invoices, key=lambda invoice: text_of(invoice["id"]))
+                invoices[text_of(invoice["id"])] = invoice
+        return [invoices[number] for number in sorted(invoices)]
 
     def _items(self, invoice: Item, made: datetime | None) -> list[Line]:
         operation, number = "get-invoice-items", text_of(invoice["id"])
@@ -196,10 +196,11 @@ class _Import:
         operation = "list-pending-charges"
         try:
             sums = {self._pending_sum()}
-            answer = self.account.get_money(operation, "billing/pending-charges", self.meter, BILLING)
+            path, key = "billing/pending-charges", "pending_charges"
+            items = list(self.account.pages(operation, path, key, self.meter, BILLING, money=True))
             month, today = self.request.last.replace(day=1), self.request.last + _DAY
             otherwise = datetime.combine(month, time(), UTC), datetime.combine(today, time(), UTC)
-            lines = lines_of(items_of(answer, operation, "pending_charges"), operation, otherwise)
+            lines = lines_of(items, operation, otherwise)
         except CloudError as error:
             self._problem(error)
             return None

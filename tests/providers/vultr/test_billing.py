@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optiinfra_dagster.collection.cost import estimated
+from optiinfra_dagster.lab.vultr.cloud import BILLS
 from optiinfra_dagster.lab.vultr.kind import LabLine
 from optiinfra_dagster.lab.vultr.recordings import Recordings
 from optiinfra_dagster.lab.vultr.services import KINDS as LAB_KINDS
@@ -321,6 +322,37 @@ def test_invoices_come_in_pages(start_lab: StartLab, monkeypatch: pytest.MonkeyP
     bill = read(meter)
     assert by_day(bill) == lab.vultr.expected_costs("acme", FIRST, LAST)
     assert meter.calls["get-invoice-items"] == 3
+
+
+def test_an_invoice_that_shifts_onto_the_next_page_is_charged_once(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = start(start_lab, *FLEETS)
+    true = lab.vultr._bill
+
+    def shifted(route: Any, *where: Any) -> dict[str, Any]:
+        answer = true(route, *where)
+        if route.key == "billing_invoices":
+            answer[route.key] += answer[route.key]
+        return answer
+
+    monkeypatch.setattr(lab.vultr, "_bill", shifted)
+    bill = read()
+    assert by_day(bill) == lab.vultr.expected_costs("acme", FIRST, LAST)
+    assert_reconciled(bill)
+
+
+def test_pending_charges_come_in_pages_or_all_at_once(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = start(start_lab, *FLEETS)
+    whole = by_day(read())
+    route = replace(BILLS["billing/pending-charges"], paged=True)
+    monkeypatch.setitem(BILLS, "billing/pending-charges", route)
+    monkeypatch.setattr("optiinfra_dagster.providers.vultr.client.PAGE_SIZE", 3)
+    meter = Meter()
+    bill = read(meter)
+    assert by_day(bill) == whole == lab.vultr.expected_costs("acme", FIRST, LAST)
+    assert meter.calls["list-pending-charges"] > 3
+    assert_reconciled(bill)
 
 
 def test_recorded_answers(start_lab: StartLab, shared_data: Path, tmp_path: Path) -> None:
