@@ -152,7 +152,7 @@ def _prices(item: Any, region: str, key: str, currency: str) -> Iterator[Price]:
             for code in next(([each] for each in (currency, "USD") if each in amounts), list(amounts)):
                 hourly = _hourly(Decimal(amounts[code]), str(dimension.get("unit")).lower())
                 # Nothing is what a reservation leaves to pay, and what a free tier costs.
-                if hourly and not Decimal(str(dimension.get("beginRange") or 0)):
+                if hourly and hourly.is_finite() and hourly > 0 and not Decimal(str(dimension.get("beginRange") or 0)):
                     yield Price(region, key, hourly, code, str(dimension.get("description") or ""))
 
 

@@ -35,7 +35,7 @@ from optiinfra_dagster.providers.azure.errors import explained
 from optiinfra_dagster.providers.azure.services.virtual_machines import VIRTUAL_MACHINES
 from optiinfra_dagster.providers.azure.transport import RestClient, Transport, calling
 from optiinfra_dagster.providers.paging import PageGuard
-from optiinfra_dagster.providers.parsing import as_datetime
+from optiinfra_dagster.providers.parsing import Item, as_datetime, as_dicts
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -116,7 +116,7 @@ class _Listing:
         self._client = RestClient(endpoint, Transport("RetailPrices"))
         self._currency = currency
 
-    def items(self, region: str, service: str, name: str = "", values: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    def items(self, region: str, service: str, name: str = "", values: Sequence[str] = ()) -> Iterator[Item]:
         """The items of a service in a region, or everywhere; with `values` those where a field has one of them.
 
         Raises:
@@ -141,7 +141,9 @@ class _Listing:
                 response = self._client.send(request)
             try:
                 page = exact(response.text())
-                yield from page["Items"]
+                if not isinstance(page["Items"], list):
+                    raise TypeError
+                yield from as_dicts(page["Items"])
                 link = str(page.get("NextPageLink") or "")
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 what = f"the answer is not as documented ({type(error).__name__}). Check prices_endpoint_url"
@@ -172,8 +174,9 @@ def price_of(region: str, key: str, items: Iterable[Mapping[str, Any]]) -> Price
     for item in items:
         hourly = _hourly(item) if _holds(item, now) else None
         rank = None if hourly is None else _rank(item, region, *key.split(" | "))
-        if hourly is not None and rank is not None:
-            rates[rank].add((hourly / rank.cores, str(item.get("currencyCode"))))
+        currency = str(item.get("currencyCode") or "")
+        if hourly is not None and rank is not None and currency:
+            rates[rank].add((hourly / rank.cores, currency))
     if not rates:
         return None
     best = min(rates)
@@ -205,7 +208,7 @@ def _hourly(item: Mapping[str, Any]) -> Decimal | None:
     Nothing is the price of free use, not of what is meant here; in a tier, what is used first has another price.
     """
     hours, listed = _HOURS.get(_lower(item, "unitOfMeasure")), item.get("retailPrice")
-    if hours is None or not isinstance(listed, Decimal | int) or not listed:
+    if hours is None or isinstance(listed, bool) or not isinstance(listed, Decimal | int) or listed <= 0:
         return None
     bought_otherwise = item.get("type") not in {None, "Consumption"} or item.get("tierMinimumUnits")
     return None if bought_otherwise else Decimal(listed) / hours

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from optiinfra_dagster.model.hosts import is_plain_loopback
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.gcp.client import open_project
 from optiinfra_dagster.providers.gcp.services import SKUS
+from optiinfra_dagster.providers.parsing import ODD
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -76,8 +78,10 @@ def _listed(
     for service in services:
         operation = f"skus.list of services/{service}"
         for page in project.listing(f"v1/services/{service}/skus", query, "skus", "ListSkus", operation, meter):
-            for price in (price for sku in page for price in prices_of(service, sku)):
-                found[price.region, price.key].append(price)
+            for sku in page:
+                with suppress(*ODD):  # what cannot be read has no price
+                    for price in prices_of(service, sku):
+                        found[price.region, price.key].append(price)
     return [prices[0] for at, prices in found.items() if at in places and len({price.hourly for price in prices}) == 1]
 
 
@@ -99,7 +103,7 @@ def prices_of(service: str, sku: Mapping[str, Any]) -> Iterator[Price]:
     hours = {"h": 1, "GiBy.h": 1, "GiBy.mo": _HOURS}.get(str(expression.get("usageUnit")))
     rates = sorted(expression.get("tieredRates") or [], key=lambda rate: float(rate.get("startUsageAmount") or 0))
     # The first that costs anything: what is free comes before it, what is cheaper by the quantity after.
-    paid = [(amount, unit) for rate in rates if (unit := rate.get("unitPrice") or {}) and (amount := _amount(unit))]
+    paid = [(amount, unit) for rate in rates if (unit := rate.get("unitPrice") or {}) and (amount := _amount(unit)) > 0]
     if not paid or hours is None:
         return
     amount, unit = paid[0]

@@ -298,8 +298,10 @@ def price_part(key: str, quantity: Decimal | float = 1, hours: int = HOURS) -> C
 
 
 def amount(value: object) -> Decimal | None:
-    """An amount of a price list as it came, a Decimal or int; None for anything else."""
-    return Decimal(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else None
+    """An amount of a price list as it came, a Decimal or int; None for anything else, and for less than nothing."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or value < 0:
+        return None
+    return Decimal(value)
 
 
 def hours_of(plan: str) -> int:

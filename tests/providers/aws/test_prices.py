@@ -265,6 +265,16 @@ def test_a_list_in_another_currency_says_so(listed: CloudLab) -> None:
     assert [(one.hourly, one.currency) for one in given.prices] == [(Decimal("0.4"), "CNY")]
 
 
+@pytest.mark.parametrize("usd", ["0", "-0.045", "NaN", "Infinity"])
+def test_what_is_no_amount_is_no_price(listed: CloudLab, usd: str) -> None:
+    place = {"regionCode": REGION, "usagetype": "NatGateway-Hours"}
+    listed.aws.price_list.products = [Product("AmazonEC2", "NAT Gateway", place, "Hrs", Decimal(usd), "USD")]
+
+    given = prices.fetch("acme", [acme()], {(REGION, "nat gateway")}, Meter())
+
+    assert (given.prices, given.problems) == ([], [])
+
+
 # --- Parts ------------------------------------------------------------------------------------------------------------
 
 

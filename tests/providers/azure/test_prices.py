@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from optiinfra_dagster.collection.cost import estimated
+from optiinfra_dagster.lab.azure.prices import price_items
 from optiinfra_dagster.model.errors import Cause
 from optiinfra_dagster.model.inventory import Resource, ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
@@ -100,6 +101,24 @@ def test_a_list_that_cannot_be_read_is_told(start_lab: StartLab, waits: list[flo
 
     assert [one.region for one in given.prices] == ["eastus"]
     assert [(one.account_id, one.cause) for one in given.problems] == [("acme", Cause.UNAVAILABLE)]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [None, "item", [], {}, {"unitOfMeasure": []}, {"retailPrice": True}, {"retailPrice": -2},
+     {"currencyCode": None}],
+)  # fmt: skip
+def test_an_odd_item_costs_itself_and_not_the_list(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, odd: Any
+) -> None:
+    lab = start_lab()
+    shown = item("9") | {"retailPrice": 9, "tierMinimumUnits": 0} | odd if isinstance(odd, dict) and odd else odd
+    monkeypatch.setattr("optiinfra_dagster.lab.azure.billing.price_items", lambda *of: [shown, *price_items(*of)])
+
+    given = fetch("acme", [account(lab)], {("westeurope", VM), ("eastus", VM)}, Meter())
+
+    assert given.problems == []
+    assert {one.region: one.currency for one in given.prices} == {"westeurope": "USD", "eastus": "USD"}
 
 
 def test_nothing_is_asked_where_nothing_is_wanted() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from optiinfra_dagster.collection.cost import estimated
 from optiinfra_dagster.lab.gcp import pricelist, services
+from optiinfra_dagster.lab.gcp import prices as lab_prices
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.gcp import inventory, prices
 from optiinfra_dagster.providers.gcp.kind import Place
@@ -148,6 +149,37 @@ def test_skus_of_different_prices_that_may_both_be_meant_are_no_price(
     given = prices.fetch("acme", [account(lab)], wanted, Meter())
 
     assert [one.key for one in given.prices] == ["n2 GiB RAM"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pricingInfo": [None]},
+        {"pricingInfo": [{"pricingExpression": {"usageUnit": "h", "tieredRates": [None]}}]},
+        {"pricingInfo": [{"pricingExpression": {"usageUnit": "h", "tieredRates": [rate("1") | {"unitPrice": "1"}]}}]},
+        {
+            "pricingInfo": [
+                {"pricingExpression": {"usageUnit": "h", "tieredRates": [rate("1") | {"startUsageAmount": "x"}]}}
+            ]
+        },
+        {"pricingInfo": [{"pricingExpression": {"usageUnit": "h", "tieredRates": [{"unitPrice": {"units": "1,5"}}]}}]},
+        {"pricingInfo": [{"pricingExpression": {"usageUnit": "h", "tieredRates": [{"unitPrice": {"units": "NaN"}}]}}]},
+        {"category": "Compute"},
+        {"serviceRegions": 1},
+    ],
+)
+def test_an_odd_sku_costs_itself_and_not_the_list(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    lab = start_lab()
+    wanted = {("us-central1", "n2 core"), ("us-central1", "n2 GiB RAM"), ("me-central2", "n2 core")}
+    odd = sku("N2 Instance Core running in Dammam") | change
+    monkeypatch.setattr("optiinfra_dagster.lab.gcp.cloud.skus", lambda *which: [odd, None, *lab_prices.skus(*which)])
+
+    given = prices.fetch("acme", [account(lab)], wanted, Meter())
+
+    assert given.problems == []
+    assert {(one.region, one.key) for one in given.prices} == wanted - {("me-central2", "n2 core")}
 
 
 @pytest.mark.parametrize(("currency", "listed_in", "factor"), [("EUR", "EUR", "0.9"), ("XXX", "USD", "1")])

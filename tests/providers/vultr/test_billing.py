@@ -481,6 +481,7 @@ def test_a_plan_that_costs_more_in_a_region_has_its_price_there(start_lab: Start
         {"id": "vc2-1c-1gb", "monthly_cost": 5, "location_cost": {"sao": {"monthly_cost": Decimal("7.5")}}},
         {"id": "vc2-1c-2gb", "monthly_cost": 10, "location_cost": []},  # as PHP writes an object without entries
         {"id": "vc2-2c-4gb", "monthly_cost": 20, "location_cost": {"sao": None, "del": {"monthly_cost": None}}},
+        {"id": "vc2-odd", "monthly_cost": -1, "location_cost": {"sao": {"monthly_cost": "6.00"}}},
         {"id": "vcg-x", "monthly_cost": None, "location_cost": {"sao": {"monthly_cost": 730}}},
     ]
     read = list(plan_prices()(plans))
