@@ -28,6 +28,7 @@ from optiinfra_dagster.providers.aws.services import KINDS
 from optiinfra_dagster.providers.billing import service_names, service_types
 from optiinfra_dagster.providers.billing.finality import SETTLES_AWS, arriving_from
 from optiinfra_dagster.providers.paging import PageGuard
+from optiinfra_dagster.providers.parsing import as_dicts, as_text, dig
 
 if TYPE_CHECKING:
     from optiinfra_dagster.model.meter import Meter
@@ -162,14 +163,14 @@ def _totals(page: Any, source_id: str) -> Iterator[Total]:
 
 def _names_of(pages: Sequence[Any]) -> dict[str, str]:
     """The names of the accounts that an answer is of, by their numbers."""
-    attributes = [value for page in pages for value in page.get("DimensionValueAttributes") or ()]
-    return {str(one["Value"]): str((one.get("Attributes") or {}).get("description") or "") for one in attributes}
+    told = [one for page in pages for one in as_dicts(page.get("DimensionValueAttributes"))]
+    return {as_text(one.get("Value")): as_text(dig(one, "Attributes", "description")) for one in told}
 
 
 def _charges(page: Any, source_id: str, names: Mapping[str, str]) -> Iterator[Charge]:
     for result in page.get("ResultsByTime") or ():
         for group in result.get("Groups") or ():
-            service, linked = (*(group.get("Keys") or ()), "", "")[:2]
+            service, linked = (key.strip() for key in (*(group.get("Keys") or ()), "", "")[:2])
             metrics = group["Metrics"]
             if _METRICS[0] not in metrics:
                 raise ValueError(f"{service} has no {_METRICS[0]}")

@@ -104,6 +104,7 @@ _CODES: Mapping[str, tuple[Cause, str]] = {
     ),
     **dict.fromkeys(
         (
+            "BillExpirationException",
             "ExpiredNextToken",
             "ExpiredNextTokenException",
             "InvalidNextToken",

@@ -149,7 +149,7 @@ def rows_of(properties: Mapping[str, Any], groups: Sequence[str] = ()) -> list[R
                 _day(row[at["UsageDate"]]),
                 cost,
                 _currency(row[at["Currency"]]),
-                *(str(row[at[name]] or "") for name in groups),
+                *(str(row[at[name]] or "").strip() for name in groups),
             )
             for row in rows
             if (cost := _amount(row[places[amount.lower()]])) or row[at["Currency"]]

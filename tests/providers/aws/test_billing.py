@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optiinfra_dagster.collection.cost import estimated
+from optiinfra_dagster.lab.aws.wire import AwsError
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category, LeftOutBecause
-from optiinfra_dagster.model.errors import Cause
+from optiinfra_dagster.model.errors import LATER, Cause
 from optiinfra_dagster.model.inventory import ResourceType, Status
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.providers.aws import bill_sources, billing, inventory, prices
@@ -174,6 +175,41 @@ def test_an_account_without_cost_explorer_is_told_how_to_enable_it(start_lab: St
     assert problem.cause is Cause.CONFIG
     assert "open Billing and Cost Management > Cost Explorer once" in problem.message
     assert bill.read == {}
+
+
+@pytest.mark.parametrize("code", ["BillExpirationException", "LimitExceededException", "RequestChangedException"])
+def test_what_cost_explorer_refuses_for_a_while_is_asked_again(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    lab = start_lab(*FLEETS)
+
+    def refuse(_call: object) -> Any:
+        raise AwsError(400, code, "Update the date interval and try again.")
+
+    monkeypatch.setattr(lab.aws.billing, "get_cost_and_usage", refuse)
+
+    (problem,) = billing.read(asked(), Meter()).problems
+
+    assert problem.cause in {Cause.INCOMPLETE, Cause.THROTTLED}
+    assert not problem.cause.permanent
+    assert LATER in problem.message
+    assert "report this" not in problem.message
+
+
+@pytest.mark.parametrize("named", [[{"Attributes": {"description": "prod"}}], [{"Value": ACME, "Attributes": None}]])
+def test_a_name_that_cannot_be_read_costs_itself(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, named: list[dict[str, Any]]
+) -> None:
+    lab = start_lab(*FLEETS)
+    true = lab.aws.billing.get_cost_and_usage
+    answer = lambda call: {**true(call), "DimensionValueAttributes": named}  # noqa: E731
+    monkeypatch.setattr(lab.aws.billing, "get_cost_and_usage", answer)
+
+    bill = billing.read(asked(), Meter())
+
+    assert bill.problems == []
+    assert by_service(bill) == truth(lab)
+    assert {charge.sub_account_name for charge in bill.charges} == {""}
 
 
 @pytest.mark.parametrize("share", ["0", "0.25"])

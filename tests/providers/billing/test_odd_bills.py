@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from optiinfra_dagster.model.cost import Bill, BillRequest, Source
+from optiinfra_dagster.model.cost import Bill, BillRequest, Category, Source
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.providers.aws import billing as aws
 from optiinfra_dagster.providers.aws import data_exports
@@ -160,6 +160,23 @@ def test_what_a_group_costs_is_not_taken_for_nothing() -> None:
     result = {"TimePeriod": {"Start": "2026-10-05", "End": "2026-10-06"}, "Groups": [group]}
     with pytest.raises(ValueError, match="Amazon EC2 has no UnblendedCost"):
         list(aws._charges({"ResultsByTime": [result]}, "111111111111", {}))
+
+
+@pytest.mark.parametrize("written", [" Tax", "Tax ", "\tTax\n", "Tax\u00a0"])
+def test_spaces_around_the_name_of_a_service_say_nothing(written: str) -> None:
+    metrics = {"UnblendedCost": {"Amount": "1.5", "Unit": "USD"}}
+    result = {
+        "TimePeriod": {"Start": "2026-10-05", "End": "2026-10-06"},
+        "Groups": [{"Keys": [written, "111111111111"], "Metrics": metrics}],
+    }
+    (charge,) = aws._charges({"ResultsByTime": [result]}, "111111111111", {})
+    assert (charge.service_name, charge.category) == ("Tax", Category.TAX)
+
+    columns = [{"name": name} for name in ("Cost", "UsageDate", "Currency", *azure.GROUPS)]
+    cells = [Decimal(1), 20261005, "USD", written.replace("Tax", "Virtual Machines"), " "]
+    (row,) = azure.rows_of({"columns": columns, "rows": [cells]}, azure.GROUPS)
+    of_azure = azure.charge_of(row, "sub", {}, final=True)
+    assert (of_azure.service_name, of_azure.cost_type) == ("Virtual Machines", "compute")
 
 
 def test_a_manifest_is_of_a_month() -> None:
