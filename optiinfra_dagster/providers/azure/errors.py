@@ -28,6 +28,14 @@ _VIEW_CHARGES = (
     "Costs are hidden from this subscription's users: have the billing account's administrator allow them to view "
     "charges, or write cost_export in the customers file"
 )
+_NO_COSTS = (
+    "Cost Management has no costs of this subscription: of a new one they follow within two days; of one whose offer "
+    "it does not read, write cost_export in the customers file"
+)
+# What it says then, under codes that say nothing.
+_WITHOUT_COSTS = re.compile(
+    r"returns null or empty list for id|offer types?\b|data is not supported for subscription", re.IGNORECASE
+)
 _SUBSCRIPTION = "Correct subscription_id in the customers file, or the tenant that it is looked for in"
 _REGISTER = (
     "Register the resource provider that it names in the subscription "
@@ -172,6 +180,8 @@ def _explain_refusal(
     code, text = (listed or reasons[-1:] or [_bare_reason(error) or (f"HTTP {status}", "")])[0]
     otherwise = (Cause.UNAVAILABLE, LATER) if status >= 500 else (Cause.BUG, _REPORT)
     cause, remedy = _CODES.get(code) or _STATUSES.get(status, otherwise)
+    if cause is Cause.BUG and operation.startswith("costmanagement.") and _WITHOUT_COSTS.search(text):
+        cause, remedy = Cause.CONFIG, _NO_COSTS
     if session and status == 401 and code not in _NO_SESSION:
         what = f"{operation}: {code}: Azure refuses the session, and the one that was opened in its place. {LATER}"
         return RefusedError(Cause.UNAVAILABLE, what, status, by_session=True)

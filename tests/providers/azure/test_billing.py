@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from optiinfra_dagster.lab.server import Response, as_json
+from optiinfra_dagster.lab.service import ApiError
 from optiinfra_dagster.model.cost import Bill, BillRequest, Category
 from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
@@ -240,6 +241,33 @@ def test_a_refusal_names_the_remedy_and_gives_no_rows(
     assert remedy in bill.problems[0].message
     assert (bill.charges, bill.totals, bill.read) == ([], [], {})
     assert lab.control.calls().count("costmanagement") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text"),
+    [
+        (404, "NotFound", "GtmDimensionDataProvider.GetAzureSubscriptionsById returns null or empty list for id: 1"),
+        (404, "NotFound", "Given subscription 1 doesn't have valid WebDirect/AIRS offer type."),
+        (404, "NotFound", 'Cost management data is not supported for subscription(s) "1" in the provided api-version.'),
+        (400, "400", "Cost Management supports only Web direct offer types. offerId: 36P has offerType: None"),
+    ],
+)
+def test_a_subscription_that_cost_management_does_not_know_is_told_what_to_do(
+    start_billing: StartLab, monkeypatch: pytest.MonkeyPatch, status: int, code: str, text: str
+) -> None:
+    lab = start_billing()
+
+    def refuse(*_: object) -> Response:
+        raise ApiError(status, code, text)
+
+    monkeypatch.setattr(lab.azure.billing, "_query", refuse)
+
+    bill = read(ask(lab), Meter())
+
+    assert causes(bill) == [Cause.CONFIG]
+    assert "write cost_export in the customers file" in bill.problems[0].message
+    assert "report this" not in bill.problems[0].message
+    assert (bill.charges, bill.totals, bill.read) == ([], [], {})
 
 
 def test_one_subscription_that_fails_costs_no_other(start_billing: StartLab) -> None:
