@@ -258,7 +258,7 @@ def _words(value: object) -> str:
 
 
 def _lower(item: Mapping[str, Any], name: str) -> str:
-    return str(item.get(name) or "").lower()
+    return str(item.get(name) or "").strip().lower()
 
 
 def _bought_as(item: Mapping[str, Any]) -> str:

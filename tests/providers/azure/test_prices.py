@@ -139,6 +139,10 @@ def item(price: str, **more: Any) -> dict[str, Any]:
     ("others", "hourly"),
     [
         ([item("0.4", productName="Virtual Machines Dsv5 Series Windows")], "0.2"),
+        (
+            [item("0.4", productName="Virtual Machines Dsv5 Series Windows "), item("0.02", skuName="D4s v5 Spot ")],
+            "0.2",
+        ),
         ([item("0.02", skuName="D4s v5 Spot"), item("0.03", skuName="D4s v5 Low Priority")], "0.2"),
         ([item("0.4", productName="Dsv5 Series CloudServices")], "0.2"),
         ([item("900", type="Reservation"), item("0.1", type="DevTestConsumption")], "0.2"),
