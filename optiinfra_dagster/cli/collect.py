@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
     from optiinfra_dagster.storage.clickhouse import ClickHouse
 
+MOST_TOLD = 12  # customers of one provider and family: where a cloud refuses all of 200, a line for each is 160 kB
 
 # The readers that a newcomer is shown first, with options worth knowing.
 _FIRST_READ = {
@@ -74,7 +76,7 @@ def run_window(
     outcome = _collect(settings, runner, customers, Request(), (first, last), say)
     say(f"{len(readers())} readers of {_spell(first, last)}")
     _finish(outcome, runner.run("readers", list(readers()), first, last))
-    _add_troubles(outcome, clickhouse, customers, first, last)
+    add_troubles(outcome, clickhouse, customers, first, last)
     if nothing := _nothing_to_do(settings, customers, Request()):
         outcome.errors.append(nothing)
     outcome.lines += totals(clickhouse, customers, first, last, Request(), outcome.run_ids)
@@ -120,7 +122,7 @@ def collect_windows(
             more = f" and {len(stale.readers) - 3} more readers" if len(stale.readers) > 3 else ""
             say(f"{names}{more} of {_spell(stale.first, stale.last)}")
             _finish(outcome, runner.run("readers", stale.readers, stale.first, stale.last))
-    _add_troubles(outcome, clickhouse, customers, *span, request)
+    add_troubles(outcome, clickhouse, customers, *span, request)
     outcome.lines += totals(clickhouse, customers, *span, request, outcome.run_ids)
     return outcome
 
@@ -302,7 +304,7 @@ def _one_of(what: str, value: str, known: Sequence[str]) -> None:
 # --- The outcome -----------------------------------------------------------------------------------------------------
 
 
-def _add_troubles(
+def add_troubles(
     outcome: RunReport,
     clickhouse: ClickHouse,
     customers: Sequence[Customer],
@@ -310,19 +312,41 @@ def _add_troubles(
     last: datetime,
     request: Request = Request(),
 ) -> None:
-    """The newest error of each customer, provider and family whose newest attempt in the range lacks something."""
+    """Add the newest error of each customer, provider and family whose newest attempt in the range lacks something.
+
+    Of one provider, family and status, the first `MOST_TOLD` customers are told and the others counted.
+    """
     with clickhouse.session(reads=LEDGER_TABLE) as client:
         troubles = ledger.unfinished(client, [customer.id for customer in customers], first, last)
     wanted = _wanted(request)
+    count: Counter[tuple[str, str, SliceStatus]] = Counter()
     for trouble in troubles:
         if (trouble.provider, trouble.dataset) in wanted:
-            verb = "is" if trouble.slices == 1 else "are"
-            what = {"failed": "failed", "partial": f"{verb} incomplete", "budget": f"{verb} left out"}[trouble.status]
+            like = (trouble.provider, trouble.dataset, trouble.status)
+            count[like] += 1
+            if count[like] > MOST_TOLD:
+                continue
             text = (
                 f"{trouble.customer_id} {trouble.provider}/{trouble.dataset}: "
-                f"{counted(trouble.slices, 'window')} {what}: {_shortened(trouble.error)}"
+                f"{_lacking(trouble.slices, 'window', trouble.status)}: {_shortened(trouble.error)}"
             )
-            (outcome.errors if trouble.status is SliceStatus.FAILED else outcome.warnings).append(text)
+            _list_for(outcome, trouble.status).append(text)
+    for (provider, dataset, status), n in count.items():
+        if n > MOST_TOLD:
+            others = _lacking(n - MOST_TOLD, "more customer", status)
+            _list_for(outcome, status).append(f"{provider}/{dataset}: {others}, told by metric_batches.error")
+
+
+def _lacking(n: int, what: str, status: SliceStatus) -> str:
+    """`1 window failed`, `2 windows are incomplete`."""
+    verb = "is" if n == 1 else "are"
+    told = {"failed": "failed", "partial": f"{verb} incomplete", "budget": f"{verb} left out"}[status]
+    return f"{counted(n, what)} {told}"
+
+
+def _list_for(outcome: RunReport, status: SliceStatus) -> list[str]:
+    """The errors for what failed, the warnings for what is incomplete or left out."""
+    return outcome.errors if status is SliceStatus.FAILED else outcome.warnings
 
 
 def _shortened(error: str) -> str:

@@ -1,4 +1,4 @@
-"""What `optiinfra run` says at its end: the rows of every reader, and where to look next."""
+"""What `optiinfra run` says at its end: what failed, the rows of every reader, and where to look next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from optiinfra_dagster.cli.collect import summary
+from optiinfra_dagster.cli.collect import MOST_TOLD, RunReport, add_troubles, summary
 from optiinfra_dagster.model import windows
 from optiinfra_dagster.providers.registry import load_customers
 from optiinfra_dagster.storage.sql import readers
@@ -79,3 +79,27 @@ def test_what_a_run_proposes_can_be_typed_where_it_was_started(
         f"{command} read cost by_service --customer first --limit 10",
         f"{command} dev, for the Dagster UI and the schedule",
     ]
+
+
+def test_of_many_customers_that_a_cloud_refuses_a_dozen_is_told_and_the_others_are_counted(tmp_path: Path) -> None:
+    spine = Spine.at(tmp_path / "home")
+    names = [f"customer-{n:03d}" for n in range(200)]
+    customers = [{"id": name, "name": name, "aws": [{"account_id": f"{n:012d}"}]} for n, name in enumerate(names)]
+    spine.settings.customers_path.write_text(yaml.safe_dump({"customers": customers}))
+    statuses = {"resource": "failed", "performance": "partial"}
+    rows = [
+        [family, name, "aws", WINDOW, 1, 0, status, f"{name} is refused"]
+        for family, status in statuses.items()
+        for name in names[: 200 if family == "resource" else MOST_TOLD + 1]
+    ]
+    columns = ["dataset", "customer_id", "provider", "window_start", "batch", "rows", "status", "error"]
+    with spine.clickhouse.session() as client:
+        client.insert("metric_batches", rows, column_names=columns)
+    report = RunReport()
+    add_troubles(report, spine.clickhouse, load_customers(spine.settings.customers_path), WINDOW, WINDOW)
+    assert report.errors == [
+        *(f"{name} aws/resource: 1 window failed: {name} is refused" for name in names[:MOST_TOLD]),
+        "aws/resource: 188 more customers failed, told by metric_batches.error",
+    ]
+    assert len(report.warnings) == MOST_TOLD + 1
+    assert report.warnings[-1] == "aws/performance: 1 more customer is incomplete, told by metric_batches.error"
