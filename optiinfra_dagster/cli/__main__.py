@@ -16,7 +16,11 @@ def start() -> None:
     """Run the command line, and end the process as soon as all is written and the engine is given back."""
     gc.set_threshold(GARBAGE_THRESHOLD)
     _open_closed_streams()
-    from optiinfra_dagster.cli.main import main
+    try:
+        from optiinfra_dagster.cli.main import main
+    except KeyboardInterrupt:  # to load it takes 0.5 s, in which Ctrl-C is likelier than at any other moment
+        os.write(2, b"Interrupted. Nothing was begun.\n")
+        os._exit(130)
 
     codes: list[int] = []
     atexit.register(_end, codes)  # the last to run of all that are registered from here on, the engine's among them

@@ -66,6 +66,30 @@ def test_an_answer_that_cannot_be_written_is_no_success() -> None:
     assert "No space left on device" in done.stderr
 
 
+INTERRUPTED = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+from optiinfra_dagster.cli import __main__ as program
+
+class CtrlC(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "MODULE":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, CtrlC())
+program.start()
+"""
+
+
+@pytest.mark.parametrize("module", ["optiinfra_dagster.cli.main", "typer", "optiinfra_dagster.config.settings"])
+def test_ctrl_c_while_the_command_line_is_loaded_is_one_line(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.replace("MODULE", module)],
+        cwd=PROJECT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted. Nothing was begun.\n")
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize(("arguments", "code"), [("status", 1), ("read cost waste --customer acmee", 2), ("--help", 0)])
 def test_a_closed_stream_is_no_crash(tmp_path: Path, closed: str, arguments: str, code: int) -> None:
