@@ -123,7 +123,7 @@ def _leave_interrupted(terminal: int) -> NoReturn:
         with suppress(OSError):
             stream.flush()
     with suppress(OSError):
-        os.write(terminal, b"Interrupted. What was published stays; run the same command again to collect the rest.\n")
+        os.write(terminal, b"Interrupted. What was done stays; run the same command again for the rest.\n")
     os._exit(INTERRUPTED)
 
 

@@ -419,7 +419,7 @@ def test_a_signal_ends_the_whole_collection_and_says_so(tmp_path: Path, number: 
 def _is_interrupted(spine: Spine, process: subprocess.Popen[str], err: str) -> None:
     """Assert that a collection of which `err` is left has ended, and that its run has too."""
     assert process.returncode == 130
-    assert err.rstrip().endswith("run the same command again to collect the rest.")
+    assert err.rstrip().endswith("run the same command again for the rest.")
     assert "optiinfra_dagster" not in err  # no traceback; Dagster's own helpers print theirs at Ctrl-C
     with DagsterInstance.from_config(str(spine.home)) as instance:
         assert [run.status.value for run in instance.get_runs()] == ["CANCELED"]
