@@ -129,7 +129,7 @@ def missing(
     found: list[MissingWindows] = []
     if begin is not None and kept is not None and begin < now - kept:
         said = f"rows are kept for {kept.days} days, and older ones are gone"
-        found.append(MissingWindows("", query.family, EXPIRED, None, begin, now - kept, said))
+        found.append(MissingWindows("", query.family, EXPIRED, None, begin, min(now - kept, last), said))
     for provider in PROVIDERS:
         if query.provider not in {None, provider}:
             continue

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import pytest
 from filelock import FileLock
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mcp import Client
 from mcp_types import CallToolRequestParams
@@ -447,6 +447,8 @@ _HOURS = st.one_of(st.none(), st.floats(-0.5, 60), st.integers(24, 24 * 40))  # 
     provider=st.sampled_from([None, "aws", "gcp", "vultr"]),
     ago=st.tuples(_HOURS, _HOURS, st.one_of(st.none(), st.floats(-0.2, 30))),
 )
+@example(tool="performance_by_resource", provider=None, ago=(169, 168, None))  # kept for 7 days
+@example(tool="resource_inventory", provider="aws", ago=(500, 400, None))
 def test_what_an_answer_says_of_itself_is_of_what_was_asked(
     world: World, tool: str, provider: str | None, ago: tuple[float | None, ...]
 ) -> None:

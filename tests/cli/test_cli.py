@@ -268,7 +268,9 @@ def test_a_place_that_cannot_be_made_is_told(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     url = f"chdb://{tmp_path}/file/x"
     refused(run("migrate", OPTIINFRA_CLICKHOUSE_URL=url), "cannot be used", "OPTIINFRA_CLICKHOUSE_URL")
-    refused(run(*READ, OPTIINFRA_CLICKHOUSE_URL=url), f"{url} does not exist", "OPTIINFRA_CLICKHOUSE_URL")
+    refused(
+        run(*READ, OPTIINFRA_CLICKHOUSE_URL=url), f"{url} cannot be used: Not a directory", "OPTIINFRA_CLICKHOUSE_URL"
+    )
 
 
 def test_a_damaged_place_is_told(spine: Spine) -> None:
