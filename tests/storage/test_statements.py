@@ -228,7 +228,8 @@ def test_replicated_tables_are_made_by_zookeeper(tmp_path: Path) -> None:
     own = [reader for reader in readers().values() if reader.is_own][:: 1 if LONG else 6]
     with ClickHouse(f"chdb://{copy_migrated(tmp_path / 'plain')}").session() as client:
         types = {reader.file: reader_tables.column_types(client, reader) for reader in own}
-        other = sort_keys._new_table(client, "performance_metrics", "other", "customer_id")
+        before = sort_keys._sort_key(client, "performance_metrics")
+        other = sort_keys._new_table(client, "performance_metrics", "other", before, "customer_id")
     statements = [*every_statement(types, own), other, "EXCHANGE TABLES performance_metrics AND other"]
     tables = {name for s in statements for name in re.findall(r"^CREATE TABLE IF NOT EXISTS (\w+)", s)}
     assert tables >= made_tables() - {reader.table for reader in readers().values() if reader not in own}

@@ -180,7 +180,7 @@ def _zipped(stream: IO[bytes], stack: ExitStack) -> IO[bytes]:
         raise CloudError(Cause.CONFIG, f"is a ZIP archive of {len(files)} files, and reports have one: it is not read.")
     try:
         return stack.enter_context(archive.open(files[0]))
-    except (NotImplementedError, RuntimeError) as error:  # of a way to pack, or of a password
+    except (NotImplementedError, RuntimeError) as error:  # an unknown compression, or a password
         raise CloudError(Cause.CONFIG, f"is a ZIP archive that cannot be unpacked: {error}") from None
 
 
