@@ -198,7 +198,7 @@ def migrate(
             replica did not carry out a statement, requests reach several servers in turn, or the server is none that is
             supported: see `topology`.
     """
-    topology = topology or SINGLE if alone else _of_server(client, topology)
+    topology = (topology or SINGLE) if alone else _of_server(client, topology)
     use_database(client, client.database or DATABASE, create=True, cluster=topology.cluster)
     ddl.run(client, topology, _CREATE_LOG)
     done = []
