@@ -57,8 +57,8 @@ class Reply:
     completion_tokens: int = 0
     unanswered: bool = False  # what it used is not known
     refused: str = ""  # `status 400`, where the API did not accept the request
-    about: str = field(default="", repr=False)  # the words of that refusal, for deciding only: they may quote texts;
-    # or NO_JSON
+    # The words of that refusal, for deciding only, since they may quote texts; or NO_JSON.
+    about: str = field(default="", repr=False)
 
 
 def read_completion(completion: object, question: Question) -> Reply:
