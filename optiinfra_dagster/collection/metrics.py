@@ -14,7 +14,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.meter import Meter
 from optiinfra_dagster.model.metrics import MetricsRequest
 from optiinfra_dagster.model.problems import describe
-from optiinfra_dagster.model.slices import MergeLatePoints, SliceResult, SliceStatus
+from optiinfra_dagster.model.slices import MergeLatePoints, ReplaceMetrics, SliceResult, SliceStatus
 from optiinfra_dagster.providers import prometheus_figures
 from optiinfra_dagster.providers.day_cache import DayCache
 from optiinfra_dagster.storage import arrow
@@ -92,7 +92,8 @@ def collect_metrics(context: Context, task: Task) -> Iterator[SliceResult]:
             budget = None if budget is None else budget - meter.cost_usd
             poll = customer.poll_minutes * 60
             rows = performance_rows(customer.id, provider.name, answer.series, context.now(), poll)
-            yield from _slices(customer.id, provider.name, windows.span(begin, end), rows, answer, meter)
+            mode = ReplaceMetrics(request.present)
+            yield from _slices(customer.id, provider.name, windows.span(begin, end), rows, answer, meter, mode)
             if overlap and not answer.problems:
                 before = begin - windows.WINDOW
                 late = arrow.between(rows, before, before)
@@ -111,6 +112,7 @@ def _slices(
     rows: pa.Table,
     answer: MetricsResult,
     meter: Meter,
+    mode: ReplaceMetrics,
 ) -> Iterator[SliceResult]:
     """The slices of one answer. If it has problems, a window without any rows has failed, and is not an empty one."""
     rows = arrow.between(rows, requested[0], requested[-1])
@@ -139,6 +141,7 @@ def _slices(
                 api_calls=calls,
                 api_cost_usd=usd,
                 coverage=coverage,
+                mode=mode,
             )
             calls, usd, coverage = 0, Decimal(0), None  # of the whole answer, so only once
 

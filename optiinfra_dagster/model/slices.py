@@ -55,6 +55,17 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplaceMetrics:
+    """Write mode of metrics: the rows replace what is published of their windows, but for what only the present told.
+
+    That is, in windows other than `present`: snapshots, such as what a database used, and totals of whole days, which
+    stand in the window in which they became known. No question about a past window has either of them again.
+    """
+
+    present: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class MergeLatePoints:
     """Write mode of late data corrections: rows of windows that earlier attempts published.
 
@@ -84,7 +95,7 @@ class MergeBilledAccounts:
     statements: Collection[tuple[str, date]] = ()
 
 
-WriteMode = Replace | MergeLatePoints | MergeBilledAccounts
+WriteMode = Replace | ReplaceMetrics | MergeLatePoints | MergeBilledAccounts
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from optiinfra_dagster.model.slices import MergeBilledAccounts, MergeLatePoints, Replace, SliceStatus
+from optiinfra_dagster.model.slices import MergeBilledAccounts, MergeLatePoints, Replace, ReplaceMetrics, SliceStatus
 from optiinfra_dagster.storage import arrow, bills
 from optiinfra_dagster.storage.clickhouse import fetch
 from optiinfra_dagster.storage.ledger import LedgerRow
@@ -35,7 +35,7 @@ class CombinedSlices:
 
     `entries` are the ledger rows and `rows` the rows of those that get a new batch, None for none. `unchanged` are
     the slices whose content is published already. `reread` rows of published windows were collected a second time;
-    `corrected` of them differ or are new.
+    `corrected` of them differ or are new. `kept` are the resources and metrics of which the newest window keeps rows.
     """
 
     entries: list[LedgerRow] = field(default_factory=list)
@@ -43,6 +43,7 @@ class CombinedSlices:
     unchanged: list[LedgerRow] = field(default_factory=list)
     reread: int = 0
     corrected: int = 0
+    kept: set[tuple[str, str]] = field(default_factory=set)
 
 
 def combine(
@@ -52,6 +53,8 @@ def combine(
     match slices.mode:
         case Replace():
             return _replaced(slices, slices.rows, content, before)
+        case ReplaceMetrics() as mode:
+            return _with_told_by_present(client, dataset, slices, content, before, mode)
         case MergeLatePoints():
             return _with_late_points(client, dataset, slices, content, before)
         case MergeBilledAccounts() as mode:
@@ -101,6 +104,35 @@ def _replaced(
             entry.batch = old.batch
         combined.entries.append(entry)
     combined.rows = _to_write(rows, combined.entries, content)
+    return combined
+
+
+def _with_told_by_present(
+    client: Client,
+    dataset: Dataset,
+    slices: SliceResult,
+    content: Content,
+    before: Mapping[SliceKey, PublishedBatch],
+    mode: ReplaceMetrics,
+) -> CombinedSlices:
+    """The slices with their rows, and with the published ones that only the present of a past window told."""
+    published_before = (key for key in slices.keys if key in before and before[key].rows)
+    past = [key.window for key in published_before if key.window != mode.present]
+    if not (past and slices.status.published):
+        return _replaced(slices, slices.rows, content, before)
+    published = arrow.conform(dataset, _of_windows(_published(client, dataset, slices, past), past))
+    is_told_by_present = pc.or_(
+        pc.equal(arrow.plain(published["statistic"]), "snapshot"),
+        pc.less(published["timestamp"], published["window_start"]),  # a whole day
+    )
+    rows = _rows(slices, dataset)
+    kept = _without(published.filter(is_told_by_present), rows, dataset.key).select(dataset.schema.names)
+    if not kept.num_rows:
+        return _replaced(slices, slices.rows, content, before)
+    rows = arrow.concat(dataset, [rows, arrow.conform(dataset, kept)])
+    combined = _replaced(slices, rows, arrow.content_hashes(rows), before)
+    of_newest = _of_windows(kept, [max(slices.windows)])
+    combined.kept = set(zip(*(of_newest[name].to_pylist() for name in ("resource_id", "metric_name")), strict=True))
     return combined
 
 

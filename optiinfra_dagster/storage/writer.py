@@ -12,8 +12,8 @@ rows (one block, so atomic), one delete.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from optiinfra_dagster.model.errors import StorageError
+from optiinfra_dagster.model.metrics import CoverageState
 from optiinfra_dagster.model.slices import PublishedWindows, SliceKey, SliceResult
 from optiinfra_dagster.storage import arrow, coverage, merge, superseded_batches
 from optiinfra_dagster.storage.database import LEDGER_TABLE
@@ -31,6 +32,7 @@ from optiinfra_dagster.storage.schema import BILLED
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+    from optiinfra_dagster.model.metrics import Coverage
     from optiinfra_dagster.storage.clickhouse import ClickHouse
     from optiinfra_dagster.storage.schema import Dataset
 
@@ -96,6 +98,7 @@ class Writer:
         keys = [key for item in batch for key in item.keys]
         result = FlushResult()
         to_write: list[pa.Table] = []
+        covered: list[coverage.WindowCoverage] = []
         with self._clickhouse.session(writes=self._tables()) as client:
             before = published(
                 client, self._dataset.name, [key.window for key in keys], sorted({item.customer_id for item in batch})
@@ -108,9 +111,11 @@ class Writer:
                 result.corrected += combined.corrected
                 if combined.rows is not None:
                     to_write.append(combined.rows)
+                if attempt.coverage is not None:
+                    covered.append(_coverage(attempt, attempt.coverage, combined.kept))
             rows = arrow.concat(self._dataset, to_write) if to_write else None
             result.rows_written = 0 if rows is None else rows.num_rows
-            orphans = self._write(client, rows, result.entries, before, keys, _coverage(attempts))
+            orphans = self._write(client, rows, result.entries, before, keys, covered)
             if orphans:
                 self._supersede(client, orphans)
             for attempt in attempts:
@@ -302,12 +307,18 @@ def _refuse_foreign_rows(attempt: SliceResult, content: merge.Content) -> None:
         )
 
 
-def _coverage(attempts: Sequence[SliceResult]) -> list[coverage.WindowCoverage]:
-    return [
-        coverage.WindowCoverage(a.customer_id, a.provider, max(a.windows), a.coverage)
-        for a in attempts
-        if a.coverage is not None
-    ]
+def _coverage(
+    attempt: SliceResult, told: Sequence[Coverage], kept: Collection[tuple[str, str]]
+) -> coverage.WindowCoverage:
+    """The coverage of an attempt's newest window: what it tells, but `kept` resources and metrics are collected."""
+    if kept:
+        told = [
+            replace(one, state=CoverageState.COLLECTED, reason="")
+            if (one.resource_id, one.metric_name) in kept
+            else one
+            for one in told
+        ]
+    return coverage.WindowCoverage(attempt.customer_id, attempt.provider, max(attempt.windows), told)
 
 
 def _by_month(rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:

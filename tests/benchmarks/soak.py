@@ -43,6 +43,7 @@ MINUTE = timedelta(minutes=1)
 FIRST = morning()
 STEP = timedelta(seconds=170)  # of the clock: daemons are called silent after 300 s
 PATIENCE = 1800.0  # real seconds for all that is going to end: beside much other work, 900 were too few once
+ENDING = 120.0  # real seconds for the process of a run that has ended
 DISK = 3 * 2**30  # bytes of the small disk: less than 1 GiB free is told
 AWAY = timedelta(minutes=43)  # of the power cut and the jump: the oldest inventories missed cannot be taken any more
 CLOSING = 3  # windows after the last event, in which all that can be mended is
@@ -493,7 +494,11 @@ class Findings:
         """No run is going, and nothing holds a place."""
         if going := self.soak.site.going():
             self.say(f"{len(going)} runs are going: {[(run.job_name, run.status.value) for run in going]}")
-        if left := sorted((self.soak.site.spine.home / "running").glob("*")):
+        # A worker's file is there until its process is, a moment longer than its run.
+        places = self.soak.site.spine.home / "running"
+        with contextlib.suppress(AssertionError):
+            until(lambda: not any(places.iterdir()), ENDING, "the processes of runs to end")
+        if left := sorted(places.glob("*")):
             self.say(f"files of runs are left: {[one.name for one in left]}")
         if self.soak.backfill:
             told = self.soak.site.instance.get_backfill(self.soak.backfill)

@@ -1,0 +1,95 @@
+"""A past window that is collected again keeps what only its present told: snapshots, and totals of whole days."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from tests.collection.conftest import StartLab
+    from tests.support.spine import Spine
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+ACCOUNT = "111111111111"
+WORLDS: dict[str, dict[str, Any]] = {
+    "vultr": {
+        "accounts": [
+            {
+                "name": "acme",
+                "keys": ["acme-vultr-key"],
+                "prometheus_token": "planted-token",
+                "fleets": [
+                    {"kind": "vultr:instance", "agent": "node_exporter", "name": "web",
+                     "created": "2026-10-01T00:00:00Z"},
+                    {"kind": "vultr:database", "name": "orders", "created": "2026-10-01T00:00:00Z"},
+                ],
+            }
+        ],
+        "limit": 10**6,
+    },
+    "aws": {
+        "accounts": [
+            {
+                "id": ACCOUNT, "access_keys": [f"KEY{ACCOUNT}"], "regions": ["us-east-1"], "roles": ["reader"],
+                "fleets": [{"kind": "s3:bucket", "region": "us-east-1", "created": "2026-10-01T00:00:00Z"},
+                           {"kind": "ec2:instance", "region": "us-east-1", "created": "2026-10-01T00:00:00Z"}],
+            }
+        ]
+    },
+}  # fmt: skip
+ONLY_PRESENT = {
+    "vultr": {("uptime", "snapshot"), ("memory_utilization", "snapshot"), ("network_in", "daily_average")},
+    "aws": {("storage_used", "average")},
+}
+
+
+@pytest.mark.parametrize(("provider", "is_partial"), [("vultr", False), ("vultr", True), ("aws", False)])
+def test_what_only_the_present_told_stays_when_its_window_is_collected_again(
+    spine: Spine, start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, provider: str, is_partial: bool
+) -> None:
+    clock = [NOON + timedelta(minutes=21)]
+    lab = start_lab({provider: WORLDS[provider]}, now=lambda: clock[0])
+    monkeypatch.setenv("ACME_VULTR_KEY", "acme-vultr-key")
+    monkeypatch.setenv("ACME_TOKEN", "planted-token")
+    account = {
+        "vultr": {"api_key": {"env": "ACME_VULTR_KEY"}, "endpoint_url": lab.url,
+                  "prometheus_url": f"{lab.url}/prometheus", "prometheus_token": {"env": "ACME_TOKEN"}},
+        "aws": {"account_id": ACCOUNT, "role_arn": f"arn:aws:iam::{ACCOUNT}:role/reader", "regions": ["us-east-1"],
+                "endpoint_url": lab.url},
+    }  # fmt: skip
+    customer = {"id": "acme", "name": "Acme", provider: [account[provider]]}
+    spine.settings.customers_path.write_text(yaml.safe_dump({"customers": [customer]}))
+
+    def collect(family: str, window: datetime, *, refresh: bool = False) -> None:
+        spine.collect(family, [window], provider=provider, refresh=refresh, now=lambda: clock[0])
+
+    def told() -> dict[tuple[str, str, str, datetime], float]:
+        return {
+            (row["resource_name"], row["metric_name"], row["statistic"], row["timestamp"]): row["metric_value"]
+            for row in spine.view("performance_metrics")
+            if row["window_start"] == NOON
+        }
+
+    collect("resource", NOON)
+    if is_partial:
+        lab.control.add_faults({"action": "deny", "service": "prometheus"})
+    collect("performance", NOON)
+    assert spine.last("performance", "acme")["outcome"] == ("partial" if is_partial else "ok")
+    before = told()
+    lab.control.clear_faults()
+    for minutes in (36, 51):
+        clock[0] = NOON + timedelta(minutes=minutes)
+        collect("resource", NOON + timedelta(minutes=minutes - 21))
+    collect("performance", NOON, refresh=True)
+    assert spine.last("performance", "acme")["outcome"] == "ok"
+    after = told()
+    assert ONLY_PRESENT[provider] <= {(metric, statistic) for _, metric, statistic, _ in before}
+    assert before.items() <= after.items()
+    assert (len(after) > len(before)) is is_partial
+
+    # NOON is the newest window, and has them.
+    lacking = spine.query("SELECT reason FROM coverage_current WHERE state != 'collected'")
+    assert not [row for row in lacking if "present only" in row["reason"] or "whole days" in row["reason"]]
