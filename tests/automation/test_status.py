@@ -100,6 +100,22 @@ def test_a_failing_customer_is_red_with_since_when_why_and_the_next_try(settled:
     assert texts(collections)["aws performance"].endswith("2 of 3 customers in, 1 failed")
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_needs_an_inventory_that_fails_for_everybody_says_so(
+    settled: Spine, ledger: Ledger, is_first: bool
+) -> None:
+    """Its asset is left out, so it has no attempt; `optiinfra run` would mend nothing."""
+    if not is_first:
+        ledger.collected(before(8))
+    ledger.add("resource", [before(1), W0], "failed", error="AccessDenied", permanent=True)
+    told = texts(stands(settled).of(Item.COLLECTIONS))["aws performance"]
+    why = "needs aws resource, which fails for every customer: mend what failing customers tell"
+    assert told.startswith("red ")
+    assert told.endswith(
+        f"nothing was collected yet. It {why}" if is_first else f"3 missing (acme, globex, initech), it {why}"
+    )
+
+
 def test_an_error_that_needs_a_person_says_so_and_is_known_by_its_gist(settled: Spine, ledger: Ledger) -> None:
     ledger.collected(before(1))
     ledger.add("resource", [W0], customers=["acme", "globex"])

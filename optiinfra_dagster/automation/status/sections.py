@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from optiinfra_dagster.assets.collection_assets import UPSTREAM
 from optiinfra_dagster.automation.ledger_watch import retry_delay
 from optiinfra_dagster.automation.status.items import Item, Kind, Part, Section, State, Trouble, key_of, section
 from optiinfra_dagster.automation.status.of_ledger import APPLICATION_ALARMS, COST_OUTLOOK, GAPS_LOOKBACK_TEXT, LATE
@@ -38,8 +39,10 @@ def collections(facts: Facts, settings: Settings, file_changed: datetime | None,
     parts, troubles = [], []
     # A customer that was added is asked for by the next schedule, whose run takes its time.
     is_new = file_changed is not None and now - file_changed < LATE + windows.WINDOW
+    all_fail = {(one.provider, one.family) for one in facts.families if one.failed and one.failed == one.expected}
     for one in facts.families:
-        state, said = _family(one, facts.newest, settings, now, is_new=is_new)
+        needs = next((family for family in UPSTREAM[one.family] if (one.provider, family) in all_fail), "")
+        state, said = _family(one, facts.newest, settings, now, is_new=is_new, needs=needs)
         name = f"{one.provider} {one.family}"
         parts.append(Part(state, name, said))
         if state is State.RED:
@@ -72,7 +75,10 @@ def without_readers(collected: Section, lost: Sequence[tuple[str, str]]) -> Sect
     return replace(joined, more=joined.more + collected.more, undecided_kinds=kinds)
 
 
-def _family(one: Family, newest: datetime, settings: Settings, now: datetime, *, is_new: bool) -> tuple[State, str]:
+def _family(
+    one: Family, newest: datetime, settings: Settings, now: datetime, *, is_new: bool, needs: str
+) -> tuple[State, str]:
+    """How a family stands; `needs` is one that it needs and that fails for every customer."""
     counts = [f"{one.all_there:,} of {counted(one.expected, 'customer')} in"]
     counts += [f"{n:,} {what}" for n, what in ((one.incomplete, "incomplete"), (one.failed, "failed")) if n]
     state = State.OK
@@ -82,15 +88,20 @@ def _family(one: Family, newest: datetime, settings: Settings, now: datetime, *,
         what = "wait for the next window" if is_new and missing < one.expected else "missing"
         counts.append(f"{missing:,} {what} ({names})")
         state = State.OK if what != "missing" else State.RED
+    why = f"It needs {one.provider} {needs}, which fails for every customer: mend what failing customers tell"
     waits = not missing and not one.failed  # polls are long, or budgets are used up: all is as it should be
     if one.newest is None:
         if waits and one.family == "application" and not settings.has_judge:
             return State.WARN, f"nothing is judged: {settings.judge_key_variable} is not set"
         if missing == one.expected:
+            if needs:
+                return State.RED, f"nothing was collected yet. {why}"
             return State.RED, "nothing was collected yet. Run `optiinfra run`, or start a Dagster daemon"
         return State.OK if waits else State.RED, f"nothing was published in a month; {', '.join(counts)}"
     if newest - one.newest > LATE and not waits:
         state = State.RED
+    if missing and needs:
+        counts.append(f"{why[0].lower()}{why[1:]}")
     age = now - one.newest - windows.WINDOW
     return state, f"newest window {windows.key(one.newest)}, closed {ago(age)} ago; {', '.join(counts)}"
 
