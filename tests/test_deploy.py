@@ -178,6 +178,18 @@ def test_every_setting_that_a_deployment_names_is_one() -> None:
 # --- systemd --------------------------------------------------------------------------------------------------------
 
 
+def test_the_readme_says_who_may_read_each_file_of_the_units() -> None:
+    """Files of variables are read by systemd, as root; the others by the processes, as the user of the unit."""
+    page = (DEPLOY / "README.md").read_text()
+    told = dict(re.findall(r"^\| `(/(?:etc|var)/[\w./]+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE))
+    units = "".join(unit.read_text() for unit in (DEPLOY / "systemd").glob("*.service"))
+    variables = set(re.findall(r"^EnvironmentFile=(\S+)$", units, re.MULTILINE))
+    opened = set(re.findall(r" (/etc/optiinfra/\S+)$", units, re.MULTILINE))
+    assert opened
+    assert {told.get(file) for file in variables} == {"root alone"}
+    assert {told.get(file) for file in opened} == {"everybody"}
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 def test_systemd_accepts_its_units(tmp_path: Path) -> None:
     for unit in (DEPLOY / "systemd").glob("*.service"):

@@ -12,11 +12,13 @@ from typer.core import TyperCommand
 from optiinfra_dagster.model.errors import UsageError
 from optiinfra_dagster.storage.readers import sources
 
+PIPE_CLOSED = 141  # what a shell gives for a program that SIGPIPE ended
+
 
 class Command(TyperCommand):
     """A command that refuses an option given twice, where the parser would let the last one win.
 
-    It ends with 141 where the reader of the output goes away: of that, Typer would make a silent 1.
+    It ends with `PIPE_CLOSED` where the reader of the output goes away: of that, Typer would make a silent 1.
     """
 
     def invoke(self, ctx: Any) -> Any:
@@ -50,7 +52,7 @@ def readers_help() -> str:
 def leave_pipe() -> NoReturn:
     """End because the reader of the output went away, as `head` does; what is still buffered has nowhere to go."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise SystemExit(141)
+    raise SystemExit(PIPE_CLOSED)
 
 
 def end_silently() -> None:

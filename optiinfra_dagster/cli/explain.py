@@ -30,13 +30,16 @@ class TextFormat(StrEnum):
     JSON = "json"
 
 
+_EXAMPLE = "arn:aws:ec2:us-east-1:123456789012:instance/i-0abc"
+
+
 @app.command(
     cls=Command,
     epilog=examples(
         "explain cost summary --customer acme --provider aws --where period=yesterday",
         "explain performance summary --customer acme --where metric_name=cpu_utilization --row 1",
-        "explain performance metrics --customer acme --resource-id i-0abc --row 1 --format json | jq .reasons",
-        "explain resource inventory --customer acme --resource-id i-0abc --recompute",
+        f"explain performance metrics --customer acme --resource-id {_EXAMPLE} --row 1 --format json | jq .reasons",
+        f"explain resource inventory --customer acme --resource-id {_EXAMPLE} --recompute",
     ),
 )
 def explain(  # noqa: PLR0913, PLR0917 - these are its options

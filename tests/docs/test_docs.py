@@ -11,6 +11,8 @@ from types import ModuleType
 
 import pytest
 
+from optiinfra_dagster.cli.command import PIPE_CLOSED
+from optiinfra_dagster.cli.main import INTERRUPTED, USAGE
 from optiinfra_dagster.quality.interactions import Reason
 from tests.support.engines import copy_migrated
 
@@ -73,6 +75,12 @@ def test_files_that_are_named_exist(page: Path) -> None:
 
 def test_the_readme_is_a_front_door_and_not_a_book() -> None:
     assert len((PROJECT / "README.md").read_bytes()) <= 13_500
+
+
+def test_the_readme_tells_every_exit_code() -> None:
+    text = " ".join((PROJECT / "README.md").read_text(encoding="utf-8").split())
+    (told,) = re.findall(r"Exit codes: (.*?)\.", text)
+    assert [int(code) for code in re.findall(r"\d+", told)] == [1, USAGE, INTERRUPTED, PIPE_CLOSED]
 
 
 def test_log_formats_are_those_of_the_examples() -> None:
