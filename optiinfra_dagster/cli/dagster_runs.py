@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -191,6 +192,9 @@ def _in_thread(work: Callable[[], dg.ExecuteInProcessResult]) -> dg.ExecuteInPro
     future: Future[dg.ExecuteInProcessResult] = Future()
 
     def run() -> None:
+        # Ctrl-C at a terminal goes to the whole group: of the processes that Dagster starts here for each step, which
+        # inherit this, one would print a traceback. They end by themselves when this process does.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             future.set_result(work())
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
