@@ -33,11 +33,13 @@ def serve(settings: Settings, say: Callable[[str], None], address: str, port: in
     registry = _registry(settings, lambda line: say(f"warning: {line}"), by_customer)
     try:
         server, thread = start_http_server(port, address, registry)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # of what cannot be a name of a host
+        said = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
-            f"{address}:{port} cannot be listened on: {error.strerror or error}. Choose another --serve or --address."
+            f"{address}:{port} cannot be listened on: {said}. Choose another --serve or --address."
         ) from error
-    say(f"Metrics are at http://{address}:{server.server_port}/metrics")
+    host = f"[{address}]" if ":" in address else address
+    say(f"Metrics are at http://{host}:{server.server_port}/metrics")
     thread.join()
 
 

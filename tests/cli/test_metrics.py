@@ -110,6 +110,20 @@ def test_a_port_that_is_taken_is_named(run: Run) -> None:
     assert err.startswith(f"error: 127.0.0.1:{port} cannot be listened on: Address already in use.")
 
 
+@pytest.mark.parametrize("address", ["a..b", "x" * 80, "nosuch.invalid"])
+def test_an_address_that_is_none_is_named(run: Run, address: str) -> None:
+    code, _, err = run("--serve", "0", "--address", address)
+    assert code == 1
+    assert err.startswith(f"error: {address}:0 cannot be listened on: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_an_address_of_ipv6_is_told_as_a_url_has_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threading.Thread.join", lambda _self: sys.exit(0))  # it would wait for Ctrl-C
+    _, _, err = run("--serve", "0", "--address", "::1")
+    assert re.fullmatch(r"Metrics are at http://\[::1\]:\d+/metrics\n", err)
+
+
 @of_prometheus
 def test_a_real_prometheus_scrapes_it_and_answers(spine: Spine, tmp_path: Path) -> None:
     with serving([*MAIN, "--serve", "0"], spine.env, r"http://127\.0\.0\.1:\d+/metrics") as metrics:
