@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from urllib.parse import urlsplit
+
+_METADATA_NAMES = {"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"}
+# Those that are not link-local: of AWS instances and EKS pods by IPv6, and Azure's WireServer.
+_METADATA_ADDRESSES = {"fd00:ec2::254", "fd00:ec2::23", "168.63.129.16"}
 
 
 def is_loopback(host: str | None) -> bool:
@@ -22,13 +27,19 @@ def is_loopback(host: str | None) -> bool:
 
 
 def is_link_local(host: str | None) -> bool:
-    """True for 169.254.0.0/16 and fe80::/10, also as IPv4 in IPv6, and for the name of Google Cloud's metadata."""
+    """True for 169.254.0.0/16 and fe80::/10, however written, and for other names of what clouds have there."""
+    name = (host or "").strip("[]").rstrip(".").lower()
+    if name in _METADATA_NAMES:
+        return True
     try:
-        address = ipaddress.ip_address((host or "").strip("[]"))
+        address = ipaddress.ip_address(name)
     except ValueError:
-        return host in {"metadata", "metadata.google.internal"}
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_link_local
+        try:  # as a resolver reads it: 2852039166, 0xa9fea9fe and 169.254.43518 are 169.254.169.254
+            address = ipaddress.IPv4Address(socket.inet_aton(name))
+        except (OSError, ValueError):
+            return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_link_local or str(address) in _METADATA_ADDRESSES
 
 
 def is_plain_loopback(url: str | None) -> bool:
