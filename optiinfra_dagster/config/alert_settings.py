@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
@@ -83,6 +83,8 @@ class AlertSettings(Variables):
             raise ValueError("it names port 0")
         if parts.password and not parts.username:
             raise ValueError("it holds a password without a user")
+        if not unquote(f"{parts.username}{parts.password}").isascii():  # smtplib sends ASCII alone
+            raise ValueError("its user or password holds a character that is not ASCII, which cannot be sent")
         if parts.path.strip("/") or parts.query or parts.fragment:
             raise ValueError("it has something behind its host: write special characters as % codes")
         return value

@@ -43,8 +43,11 @@ def ago(age: timedelta) -> str:
 
 
 def plain(text: str) -> str:
-    """The text in one line: spaces for line breaks and control characters, which a name found in a cloud may hold."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text)
+    """The text in one line: spaces for line breaks and control characters, which a name found in a cloud may hold.
+
+    And for bytes of a path that are no UTF-8, which Python keeps as halves of surrogate pairs that nobody can store.
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", " ", text)
 
 
 def to_json(values: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -16,7 +17,7 @@ import pytest
 from filelock import FileLock
 from pydantic import SecretStr
 
-from optiinfra_dagster.automation.alerting import incidents
+from optiinfra_dagster.automation.alerting import incidents, sinks
 from optiinfra_dagster.automation.alerting.deliver import MOST_SINGLE, tell
 from optiinfra_dagster.automation.alerting.incidents import Silence
 from optiinfra_dagster.automation.alerting.messages import Shape
@@ -30,7 +31,7 @@ from optiinfra_dagster.model.errors import ConfigError
 from optiinfra_dagster.providers.registry import load_customers
 from optiinfra_dagster.storage.clickhouse import ClickHouse
 from tests.automation.conftest import NOW, W0, Ledger, before
-from tests.support.alert_servers import Mailbox, Webhook, one_answer, smtp, webhook
+from tests.support.alert_servers import Mailbox, Webhook, dripping, one_answer, smtp, webhook
 
 if TYPE_CHECKING:
     from optiinfra_dagster.config.customers import Customer
@@ -424,10 +425,30 @@ def test_the_shape_follows_from_the_host(url: str, shape: Shape) -> None:
     assert shape_of(url) is shape
 
 
+def test_what_a_connector_of_microsoft_365_says_of_teams_under_200_is_no_yes(told: Told) -> None:
+    told.settings = told.settings.model_copy(update={"alert_webhook_shape": "teams"})
+    told.hook.says = b"Webhook message delivery failed with error: Microsoft Teams endpoint returned HTTP error 429"
+    told.tick(trouble())
+    assert "it answered 200, and that the message was not delivered" in told.warnings[0]
+    told.hook.says = b"1"
+    assert told.tick(trouble(), minutes=1) == 1
+    assert told.tick(trouble(), minutes=2) == 0
+
+
+@pytest.mark.parametrize("letter", ["x", "語", "\udcff"])
+def test_a_message_of_many_long_texts_is_one_that_teams_takes(told: Told, letter: str) -> None:
+    told.settings = told.settings.model_copy(update={"alert_webhook_shape": "teams"})
+    names = [f"c{n}" for n in range(25)]
+    told.tick(*(trouble(customer=name, text=letter * 700) for name in names), collected=names)
+    assert [path for _, path, _ in told.hook.received] == ["/T0KEN-of-the-hook"]
+    assert told.hook.sizes[0] < 28 * 1024
+    assert len(told.box.mails) == 1
+
+
 def test_texts_are_bounded_and_hold_no_secret(told: Told) -> None:
     told.settings = told.settings.model_copy(update={"groq_api_key": SecretStr("gsk_verysecret")})
     told.hook.answers = ["503"]
-    told.tick(trouble(text=f"bad key gsk_verysecret at {told.hook.url} {'x' * 5000}"))
+    told.tick(trouble(text=f"bad key gsk_verysecret at {told.hook.url} {'x' * 5000}", cause="bad key gsk_verysecret"))
     told.tick(trouble(), minutes=2)
     shown = json.dumps([told.hook.received, told.log, told.warnings, told.box.texts])
     assert "gsk_verysecret" not in shown
@@ -462,9 +483,32 @@ def test_a_wrong_password_is_said_without_it(told: Told, tmp_path: Path, monkeyp
     with smtp(tmp_path, starttls=True, login=LOGIN) as box:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
         mailing(told, f"smtp://user%40x:wrong-password@127.0.0.1:{box.port}").tick(trouble())
-    assert told.warnings == [
-        "1 alerts could not be told to mail to ops@example.com: the server answered 535. It is tried again."
-    ]
+    (warned,) = told.warnings
+    assert warned.endswith("mail to ops@example.com: the server refused the user or password (535). It is tried again.")
+
+
+def test_a_refused_sender_is_said_by_its_setting(told: Told) -> None:
+    told.box.refused_sender = True
+    mailing(told, f"smtp://127.0.0.1:{told.box.port}").tick(trouble())
+    assert "the server refused OPTIINFRA_ALERT_MAIL_FROM (550)" in told.warnings[0]
+
+
+@pytest.mark.parametrize("way", ["webhook", "mail"])
+def test_a_sink_that_speaks_without_end_keeps_nobody_else_from_being_told(
+    told: Told, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """A byte now and then is in time for a socket; the daemon gives up on the whole tick."""
+    monkeypatch.setattr(sinks, "ALL_SECONDS", 5.0)
+    with dripping(b"HTTP/1.1 200 OK\r\nX: " if way == "webhook" else b"220-") as port:
+        slow = {"alert_webhook": SecretStr(f"http://127.0.0.1:{port}/T0KEN")}
+        if way == "mail":
+            slow = {"alert_smtp": SecretStr(f"smtp://127.0.0.1:{port}")}
+        told.settings = told.settings.model_copy(update=slow)
+        began = time.monotonic()
+        told.tick(trouble())
+        assert time.monotonic() - began < 30
+    assert len(told.box.mails if way == "webhook" else told.hook.texts) == 1
+    assert "it took longer than 5 s" in told.warnings[0]
 
 
 def test_another_machine_without_tls_gets_no_mail(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -502,6 +546,7 @@ def test_a_server_that_is_not_there_is_said(told: Told) -> None:
         ({"OPTIINFRA_ALERT_SMTP": "https://T0KEN@host"}, "OPTIINFRA_ALERT_SMTP"),
         ({"OPTIINFRA_ALERT_SMTP": "smtp://u:T0KEN/x@host"}, "OPTIINFRA_ALERT_SMTP"),
         ({"OPTIINFRA_ALERT_SMTP": "smtps://u:T0KEN@host"}, "OPTIINFRA_ALERT_MAIL_FROM"),
+        ({"OPTIINFRA_ALERT_SMTP": "smtps://u:T0KEN%C3%BC@host"}, "OPTIINFRA_ALERT_SMTP"),
         ({"OPTIINFRA_ALERT_MAIL_TO": "ops@example.com"}, "OPTIINFRA_ALERT_MAIL_TO"),
         ({"OPTIINFRA_ALERT_SMTP": "smtp://h", "OPTIINFRA_ALERT_MAIL_FROM": "a@b", "OPTIINFRA_ALERT_MAIL_TO": "a@b, c"},
          "OPTIINFRA_ALERT_MAIL_TO"),

@@ -41,12 +41,31 @@ def one_answer(answer: bytes) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
+@contextmanager
+def dripping(begin: bytes) -> Iterator[int]:
+    """The port of a server that begins an answer, and then sends a byte of it every tenth of a second."""
+    is_over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            with suppress(OSError), server.accept()[0] as peer:
+                peer.sendall(begin)
+                while not is_over.wait(0.1):
+                    peer.sendall(b"x")
+
+        threading.Thread(target=drip, daemon=True).start()
+        yield server.getsockname()[1]
+        is_over.set()
+
+
 @dataclass
 class Webhook:
     """A webhook: `answers` are the statuses of the next calls, with a Retry-After behind a colon; then 200."""
 
     url: str = ""
     answers: list[str] = field(default_factory=list)
+    says: bytes = b""  # in every answer
+    sizes: list[int] = field(default_factory=list)  # of what was posted, in bytes
     received: list[tuple[str, str, dict[str, Any]]] = field(
         default_factory=list
     )  # method, path, JSON; also refused ones
@@ -65,6 +84,7 @@ def webhook() -> Iterator[Webhook]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            known.sizes.append(len(content))
             known.received.append((self.command, self.path, json.loads(content) if content else {}))
             status, _, wait = (known.answers.pop(0) if known.answers else "200").partition(":")
             self.send_response(int(status))
@@ -73,6 +93,7 @@ def webhook() -> Iterator[Webhook]:
             if status.startswith("3"):
                 self.send_header("Location", f"{known.url}/elsewhere")
             self.end_headers()
+            self.wfile.write(known.says)
 
         do_POST = do_GET = _answer  # noqa: N815 - names that http.server gives
 
@@ -98,6 +119,14 @@ class Mailbox:
     mails: list[EmailMessage] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)
     was_encrypted: list[bool] = field(default_factory=list)
+    refused_sender: bool = False
+
+    async def handle_MAIL(  # noqa: N802 - aiosmtpd's
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        """Take a sender, unless it is to be refused."""
+        envelope.mail_from = address
+        return "550 no such sender" if self.refused_sender else "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
         """Take a mail, or say what is scripted."""

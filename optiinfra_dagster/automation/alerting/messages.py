@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from optiinfra_dagster.automation.alerting.incidents import Incident
 
 MOST_LINES = 20  # of a message that tells of many incidents at once
+LONGEST_LINE = 300  # characters of one of these: Teams takes 28 KB, which 20 whole texts in Japanese are more than
 LONGEST_SUBJECT = 150
 
 
@@ -41,6 +42,7 @@ class Message:
     incident: Incident
     phase: Phase
     text: str
+    cause: str
 
     @property
     def id(self) -> str:
@@ -55,21 +57,21 @@ class Message:
         one = self.incident
         return {
             "id": self.id, "phase": self.phase, "kind": one.kind, "customer": one.customer, "provider": one.provider,
-            "family": one.family, "subject": one.subject, "cause": one.causes[-1], "since": _time(one.since),
+            "family": one.family, "subject": one.subject, "cause": self.cause, "since": _time(one.since),
             "over": None if one.over is None else _time(one.over), "text": self.text,
         }  # fmt: skip
 
 
 def message(incident: Incident, secrets: Collection[str] = ()) -> Message:
     """Word an incident: its beginning, or that it is over. No text of `secrets` is in it."""
-    text = plain(incident.text)
+    text, cause = plain(incident.text), incident.causes[-1]
     for secret in secrets:
-        text = text.replace(secret, "***")
+        text, cause = text.replace(secret, "***"), cause.replace(secret, "***")
     if incident.over is None:
-        return Message(incident, Phase.BEGIN, text)
+        return Message(incident, Phase.BEGIN, text, cause)
     lasted = ago(timedelta(seconds=incident.over - incident.since))
     reason = f" ({incident.why_over})" if incident.why_over else ""
-    return Message(incident, Phase.OVER, f"Over after {lasted}{reason}. It was: {text}")
+    return Message(incident, Phase.OVER, f"Over after {lasted}{reason}. It was: {text}", cause)
 
 
 def subject(messages: Sequence[Message]) -> str:
@@ -87,7 +89,8 @@ def body(messages: Sequence[Message]) -> str:
     """The text of a list of messages: a line each, of many the first."""
     if len(messages) == 1:
         return f"OptiInfra: {messages[0].text}"
-    lines = [f"- {one.text}" for one in messages[:MOST_LINES]]
+    texts = [one.text for one in messages[:MOST_LINES]]
+    lines = [f"- {text if len(text) <= LONGEST_LINE else f'{text[:LONGEST_LINE]}...'}" for text in texts]
     more = len(messages) - MOST_LINES
     return "\n".join(
         [f"{subject(messages)}:", *lines, *([f"- and {more:,} more: `optiinfra status`"] if more > 0 else [])]

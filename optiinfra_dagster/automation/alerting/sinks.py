@@ -6,9 +6,11 @@ import http.client
 import json
 import smtplib
 import ssl
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from optiinfra_dagster.config.settings import Settings
 
 SECONDS = 10.0  # for a sink to answer
+ALL_SECONDS = 15.0  # for it to take a message, however slowly it speaks: the daemon gives up on a tick after 60 s
+# A connector of Microsoft 365 says so under 200: https://github.com/MicrosoftDocs/msteams-docs/issues/1810
+_FAILED_IN_TEAMS = b"Webhook message delivery failed"
 _TEAMS_HOSTS = (".webhook.office.com", ".logic.azure.com", ".powerplatform.com")
 
 
@@ -76,15 +81,40 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Follow none: the answer stays what it is."""
 
 
-def open_url(request: urllib.request.Request) -> Refusal | None:
-    """Send a request; None where it was answered 2xx. No message has the URL, which may be a secret.
+def _in_time(work: Callable[[], Refusal | None]) -> Refusal | None:
+    """What `work` gives, or that it took too long; then it is left alone.
 
-    Loopback is never asked for through a proxy.
+    A time limit of a socket is for each wait, so a byte every few seconds would hold up all other sinks for ever.
     """
+    future: Future[Refusal | None] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="sink", daemon=True).start()
+    if not wait([future], timeout=ALL_SECONDS).done:
+        return Refusal(f"it took longer than {ALL_SECONDS:.0f} s")
+    return future.result()
+
+
+def open_url(request: urllib.request.Request, no: bytes = b"") -> Refusal | None:
+    """Send a request; None where it was answered 2xx, and the answer does not begin with `no`.
+
+    No message has the URL, which may be a secret. Loopback is never asked for through a proxy.
+    """
+    return _in_time(lambda: _open(request, no))
+
+
+def _open(request: urllib.request.Request, no: bytes) -> Refusal | None:
     direct = [urllib.request.ProxyHandler({})] if is_loopback(urlsplit(request.full_url).hostname) else []
     opener = urllib.request.build_opener(_NoRedirects, *direct)
     try:
-        with opener.open(request, timeout=SECONDS):
+        with opener.open(request, timeout=SECONDS) as answer:
+            if no and answer.read(len(no)) == no:
+                return Refusal(f"it answered {answer.status}, and that the message was not delivered")
             return None
     except urllib.error.HTTPError as error:
         with error:
@@ -127,8 +157,10 @@ class WebhookSink:
             return Refusal(str(error))
         if fault := safe_url_fault(url):
             return Refusal(f"its URL {fault}")
-        content = json.dumps(payload(messages, self.shape or shape_of(url))).encode()
-        return open_url(urllib.request.Request(url, content, {"Content-Type": "application/json"}))  # noqa: S310
+        shape = self.shape or shape_of(url)
+        text = json.dumps(payload(messages, shape), ensure_ascii=False)
+        request = urllib.request.Request(url, text.encode(), {"Content-Type": "application/json"})  # noqa: S310
+        return open_url(request, _FAILED_IN_TEAMS if shape is Shape.TEAMS else b"")
 
 
 def shape_of(url: str) -> Shape:
@@ -155,8 +187,15 @@ class MailSink:
 
     def send(self, messages: Sequence[Message]) -> Refusal | None:
         """Send one mail of the messages."""
+        return _in_time(lambda: self._try(messages))
+
+    def _try(self, messages: Sequence[Message]) -> Refusal | None:
         try:
             self._send(self._mail(messages))
+        except smtplib.SMTPAuthenticationError as error:
+            return Refusal(f"the server refused the user or password ({error.smtp_code})")
+        except smtplib.SMTPSenderRefused as error:
+            return Refusal(f"the server refused OPTIINFRA_ALERT_MAIL_FROM ({error.smtp_code})")
         except smtplib.SMTPRecipientsRefused as error:
             code, _ = next(iter(error.recipients.values()))
             return Refusal(f"the server refused the address ({code})")
