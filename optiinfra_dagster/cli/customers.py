@@ -10,7 +10,7 @@ import typer
 from optiinfra_dagster.cli.command import Command, examples
 from optiinfra_dagster.cli.options import ClusterOption
 from optiinfra_dagster.config.settings import load_settings
-from optiinfra_dagster.model.errors import ConfigError, OptiInfraError
+from optiinfra_dagster.model.errors import OptiInfraError, UsageError
 from optiinfra_dagster.model.text import counted
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def remove(
     settings = load_settings()
     if not erase:
         if yes:
-            raise ConfigError("--yes is of use only with --erase.")
+            raise UsageError("--yes is of use with --erase only: add --erase, or leave it out.")
         removal.describe_removal(settings, _clickhouse(settings), customer, typer.echo)
         return
 

@@ -39,26 +39,42 @@ def tell_policies(
             raise UsageError(
                 f"There is no family '{family}'{closest(family, FAMILIES)}. Choose from {', '.join(FAMILIES)}."
             )
-    names: dict[Policy, list[str]] = {}
+    wanted: Sequence[str] = families or FAMILIES
     if customer_id is None:
-        names[PROVIDERS[cloud].policy(None, families or FAMILIES)] = [f"any account of {cloud}"]
+        names = {PROVIDERS[cloud].policy(None, wanted): [f"any account of {cloud}"]}
     else:
         (customer,) = select(load_customers(settings.customers_path), [customer_id])
-        if not customer.accounts(cloud):
-            there = f"It has accounts on {', '.join(customer.providers)}" if customer.providers else "It has no account"
-            raise ConfigError(f"{customer.id} has no account on {cloud}. {there}.")
-        for account in customer.accounts(cloud):
-            wanted = [family for family in customer.families if not families or family in families]
-            made = PROVIDERS[cloud].policy(account, wanted, _interactions(customer, cloud, account, wanted))
-            names.setdefault(made, []).append(account.name)
+        wanted = _wanted(customer, cloud, wanted)
+        names = _of_accounts(customer, cloud, wanted)
     for made, of in names.items():
         note(f"For {', '.join(of)}:")
         if made.text:
             tell(made.text)
         else:
-            note(f"Nothing has to be allowed for {', '.join(families)}.")
+            note(f"Nothing has to be allowed for {', '.join(wanted)}.")
         for line in made.notes:
             note(line)
+
+
+def _wanted(customer: Customer, cloud: str, families: Sequence[str]) -> Sequence[str]:
+    """Those of some families that a customer collects, on a cloud where it has an account."""
+    if not customer.accounts(cloud):
+        there = f"It has accounts on {', '.join(customer.providers)}" if customer.providers else "It has no account"
+        raise ConfigError(f"{customer.id} has no account on {cloud}. {there}.")
+    wanted = [family for family in customer.families if family in families]
+    if not wanted:
+        collected = ", ".join(customer.families) or "nothing"
+        raise ConfigError(f"{customer.id} does not collect {', '.join(families)}. It collects {collected}.")
+    return wanted
+
+
+def _of_accounts(customer: Customer, cloud: str, families: Sequence[str]) -> dict[Policy, list[str]]:
+    """The policies of a customer's accounts, each with the names of those that it is for."""
+    names: dict[Policy, list[str]] = {}
+    for account in customer.accounts(cloud):
+        made = PROVIDERS[cloud].policy(account, families, _interactions(customer, cloud, account, families))
+        names.setdefault(made, []).append(account.name)
+    return names
 
 
 def _interactions(customer: Customer, cloud: str, account: Account, families: Sequence[str]) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dagster import DagsterRunStatus, RunsFilter
 
 from optiinfra_dagster.automation.status.gather import open_instance
 from optiinfra_dagster.config.wording import closest
-from optiinfra_dagster.model.errors import ConfigError
+from optiinfra_dagster.model.errors import ConfigError, UsageError
 from optiinfra_dagster.model.text import counted
 from optiinfra_dagster.providers.registry import load_customers
 from optiinfra_dagster.storage import erasure
@@ -36,6 +35,7 @@ def describe_removal(settings: Settings, clickhouse: ClickHouse, customer_id: st
     Raises:
         ConfigError: the customer is neither in the file nor in the database.
     """
+    _check_named(customer_id)
     in_file = _in_file(settings, customer_id)
     stored, others = _stored(clickhouse, customer_id)
     if not in_file and not stored:
@@ -73,6 +73,7 @@ def erase_customer(
         ConfigError: the customer is still in the file, or a run is going that may still write of it.
         StorageError: it could not be erased whole; running it again goes on.
     """
+    _check_named(customer_id)
     if _in_file(settings, customer_id):
         raise ConfigError(
             f"{customer_id} is still in {settings.customers_path}, so that the next run would collect it again. Take "
@@ -102,6 +103,12 @@ def erase_customer(
     return True
 
 
+def _check_named(customer_id: str) -> None:
+    """Refuse an empty id, as of a shell's variable that is not set: the ledger keeps what is nobody's under it."""
+    if not customer_id.strip():
+        raise UsageError("The customer's id is empty: name a customer.")
+
+
 def _in_file(settings: Settings, customer_id: str) -> bool:
     return any(customer.id == customer_id for customer in load_customers(settings.customers_path))
 
@@ -120,11 +127,12 @@ def _runs_before(settings: Settings) -> list[str]:
     instance = open_instance(settings)
     if isinstance(instance, str):  # nothing has run here
         return []
-    changed = datetime.fromtimestamp(settings.customers_path.stat().st_mtime, UTC)
+    file = settings.customers_path.stat()
+    changed = max(file.st_mtime, file.st_ctime)  # one that `mv` put in its place is as old as it was where it came from
     with instance as opened:
         records = opened.get_run_records(RunsFilter(statuses=list(_GOING)))
     return [
         record.dagster_run.run_id[:8]
         for record in records
-        if (record.start_time or record.create_timestamp.timestamp()) < changed.timestamp()
+        if (record.start_time or record.create_timestamp.timestamp()) < changed
     ]

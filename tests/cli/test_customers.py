@@ -93,6 +93,24 @@ def spine(tmp_path: Path) -> Spine:
     return Spine.at(tmp_path / "home", tables=False)
 
 
+@pytest.mark.parametrize("cloud", PROVIDERS)
+def test_where_nothing_has_to_be_allowed_no_policy_is_told(spine: Spine, cloud: str) -> None:
+    """Logs in a folder are nobody's on a cloud; an IAM policy without a statement is refused."""
+    told = policy(spine.settings, cloud, families=["application"])
+    assert told.lines == []
+    assert "Nothing has to be allowed for application." in told.notes
+
+
+def test_where_nothing_has_to_be_allowed_it_is_said_for_what(spine: Spine) -> None:
+    account = {"account_id": "111111111111", "role_arn": "arn:aws:iam::111111111111:role/reader"}
+    logs = {"interactions": "/var/log/llm/", "provider": "aws"}
+    settings = write(spine, families=["application"], application=logs, aws=[account])
+    told = policy(settings, "aws", "acme")
+    assert (told.lines, told.notes[1:2]) == ([], ["Nothing has to be allowed for application."])
+    with pytest.raises(ConfigError, match=r"acme does not collect cost\. It collects application\."):
+        policy(settings, "aws", "acme", ["cost"])
+
+
 @dataclass(frozen=True)
 class Whole:
     """A collection of all families: Acme of the demo, and all that AWS has in an account of Hooli."""
@@ -397,17 +415,25 @@ def test_a_customer_is_erased_when_the_id_is_typed(run: Run, stored: Spine) -> N
     assert (again.code, again.out) == (0, "Nothing of 'acme' is stored.\n")
 
 
-def test_a_run_that_knows_the_file_as_it_was_is_waited_for(run: Run, stored: Spine) -> None:
+@pytest.mark.parametrize("by", ["editing", "mv"])
+def test_a_run_that_knows_the_file_as_it_was_is_waited_for(run: Run, stored: Spine, by: str) -> None:
     """A run that began after the change does not collect the customer, and keeps nobody from erasing."""
     prepare_home(stored.settings)
-    changed = stored.settings.customers_path.stat().st_mtime
+    file = stored.settings.customers_path
     with DagsterInstance.from_config(str(stored.home)) as instance:
         began = instance.create_run_for_job(_job, status=DagsterRunStatus.STARTED)
-        os.utime(stored.settings.customers_path, (changed + 3600, changed + 3600))
+        if by == "editing":
+            file.write_text(file.read_text())
+        else:  # a file that was written an hour ago, elsewhere
+            other = stored.home / "other.yaml"
+            other.write_text(file.read_text())
+            os.utime(other, (other.stat().st_mtime - 3600,) * 2)
+            other.replace(file)
         done = run("remove", "acme", "--erase", "--yes")
         assert done.code == 1
         assert f"1 run ({began.run_id[:8]}) began before the customers file was changed" in done.err
-        os.utime(stored.settings.customers_path, (changed - 3600, changed - 3600))
+        instance.report_run_canceled(began)
+        instance.create_run_for_job(_job, status=DagsterRunStatus.STARTED)
         assert run("remove", "acme", "--erase", "--yes").code == 0
     assert customers_in(stored) == {"globex"}
 
@@ -417,7 +443,10 @@ def test_a_customer_whom_nobody_knows_is_named(run: Run, stored: Spine) -> None:
     assert done.code == 1
     assert "no customer 'acmee' (did you mean 'acme'?)" in done.err
     assert "did you mean 'acme'?" in run("remove", "acmee", "--erase", "--yes").out
-    assert "--erase" in run("remove", "acme", "--yes").err
+    for nobody in (run("remove", ""), run("remove", " ", "--erase", "--yes")):
+        assert (nobody.code, nobody.err) == (2, "error: The customer's id is empty: name a customer.\n")
+    alone = run("remove", "acme", "--yes")
+    assert (alone.code, "--erase" in alone.err) == (2, True)
     assert customers_in(stored) == {"acme", "globex"}
 
 

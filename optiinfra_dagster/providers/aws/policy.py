@@ -33,6 +33,8 @@ def policy(account: AwsAccount | None, families: Collection[str], interactions: 
         statements += _bucket("CostExport", partition, f"{account.cost_export}/")
     if interactions:
         statements += _bucket("Interactions", partition, fixed_prefix(interactions))
+    if not statements:  # IAM takes no policy without one
+        return Policy("")
     return Policy(json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=2), tuple(_notes(account)))
 
 

@@ -13,6 +13,8 @@ def policy(allowed: Collection[str], whose: str) -> Policy:
 
     https://www.vultr.com/api/#operation/update-user
     """
+    if not allowed:
+        return Policy("")
     note = (
         f"Vultr has no policies: a key can do what its user may. Make a user for {whose}, enable its API, give it "
         "these permissions only, and allow the address of the host that collects below Access Control of its key."
