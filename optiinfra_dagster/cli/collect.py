@@ -200,6 +200,8 @@ def requested_windows(
     first = windows.floor(begin) if begin else last
     if first > last:
         _check_closed(settings, first, now)
+    if end == settings.partitions_start:
+        raise UsageError(f"No window starts before --to {to}: the first is {windows.key(settings.partitions_start)}.")
     return max(first, settings.partitions_start), max(last, settings.partitions_start)
 
 

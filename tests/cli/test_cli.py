@@ -146,6 +146,7 @@ YESTERDAY = f"{NOW - timedelta(days=1):%Y-%m-%dT%H:%MZ}"
         (["collect", "--from", YESTERDAY, "--to", YESTERDAY], ["is not before --to"]),
         (["collect", "--from", "2019-01-01T00:00Z"], ["before the first window", "OPTIINFRA_PARTITIONS_START"]),
         (["collect", "--to", "2019-01-01T00:00Z"], ["--to", "before the first window"]),
+        (["collect", "--to", "2026-01-01T00:00Z"], ["No window starts before --to", "the first is 2026-01-01T00:00Z"]),
         (["collect", "--from", YESTERDAY, "--from", YESTERDAY], ["--from is given 2 times"]),
         (["collect", "--family", "resource", "--from", "2026-10-01T00:00Z", "--to", "2026-10-02T00:00Z"],
          ["what exists now", "Leave out --from"]),
