@@ -15,6 +15,7 @@ from optiinfra_dagster.assets.scope import Scope
 from optiinfra_dagster.automation import (
     checks,
     dead_runs,
+    failed_assets,
     housekeeping,
     jobs,
     readers_sensor,
@@ -41,7 +42,7 @@ def build_defs(settings: Settings, overrides: Mapping[str, Any] | None = None) -
     clickhouse = ClickHouse.of(settings, linger=LINGER_SECONDS)
     partitions = window_partitions(settings.partitions_start)
     collected = [
-        build(provider, family, settings, partitions)
+        build(provider, family, settings, partitions, {failed_assets.build(provider, family, settings)})
         for provider, families in registry.FAMILIES_OF.items()
         for family in families
     ]

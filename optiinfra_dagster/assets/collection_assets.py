@@ -6,6 +6,7 @@
 
 import itertools
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,11 @@ RETRY = dg.RetryPolicy(max_retries=2, delay=10, backoff=dg.Backoff.EXPONENTIAL, 
 
 
 def build(
-    provider: str, family: str, settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition
+    provider: str,
+    family: str,
+    settings: "Settings",
+    partitions: dg.TimeWindowPartitionsDefinition,
+    hooks: AbstractSet[dg.HookDefinition] = frozenset(),
 ) -> dg.AssetsDefinition:
     """The collection asset of one provider and family."""
 
@@ -83,6 +88,7 @@ def build(
         retry_policy=RETRY,
         pool=provider,  # no limit of its own: docs/operations.md says when to set one
         tags={"family": family},
+        hooks=hooks,
     )
     def collect(context: dg.AssetExecutionContext, scope: Scope, clickhouse: dg.ResourceParam[Any]) -> SliceStream:
         # Here, not at the top: numpy and pyarrow behind it cost every process that loads the definitions 0.25 CPU-s.

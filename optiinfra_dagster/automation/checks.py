@@ -1,7 +1,7 @@
 """Asset checks: is every customer in, is nothing in twice, is everybody within budget, and do the bills add up."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
@@ -28,31 +28,66 @@ if TYPE_CHECKING:
 # Outcomes that leave a window without rows for a good reason; a budget has a check of its own.
 EXCUSED = (SliceStatus.NOT_DUE, SliceStatus.NOT_CONFIGURED, SliceStatus.BUDGET)
 
+EVERY_CUSTOMER_PUBLISHED = "every_customer_published"
+
 MOST_NAMED = 12  # customers in a check's table: Dagster's storage keeps every evaluation
 MOST_LISTED = 100  # customers whose spending is listed, those first whom a budget stopped
 LONGEST_ERROR = 300  # characters
 SINCE_LOOKBACK = timedelta(days=7)  # in which it is looked for since when a customer fails
 
 
-def build(settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a check is asked about: the windows of a run, and whom it collects."""
+
+    run_id: str
+    windows: Sequence[datetime]
+    scope: Scope
+    clickhouse: Any
+    not_tried: str = ""  # why the asset was not tried at all
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A check of an asset: `judge` looks at what is stored, so it can tell of a run that stored nothing, too."""
+
+    asset: tuple[str, str]  # provider, family
+    name: str
+    description: str
+    judge: Callable[[Asked], dg.AssetCheckResult]
+
+
+def all_checks(settings: "Settings") -> list[Check]:
     """Every check."""
     return (
         [
             check
             for provider, families in FAMILIES_OF.items()
             for family in families
-            for check in (
-                _every_customer_published(provider, family, settings, partitions),
-                _no_duplicates(provider, family, partitions),
-            )
+            for check in (_every_customer_published(provider, family, settings), _no_duplicates(provider, family))
         ]
         + [
-            _within_budget(provider, settings, partitions)
+            _within_budget(provider, settings)
             for provider, families in FAMILIES_OF.items()
             if "performance" in families
         ]
-        + [_totals_match(provider, partitions) for provider, families in FAMILIES_OF.items() if "cost" in families]
+        + [_totals_match(provider) for provider, families in FAMILIES_OF.items() if "cost" in families]
     )
+
+
+def build(settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetChecksDefinition]:
+    """Every check, as Dagster runs it after its asset."""
+    return [_definition(check, partitions) for check in all_checks(settings)]
+
+
+def _definition(check: Check, partitions: dg.TimeWindowPartitionsDefinition) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=list(check.asset), name=check.name, partitions_def=partitions, description=check.description)
+    def judge(
+        context: dg.AssetCheckExecutionContext, scope: Scope, clickhouse: dg.ResourceParam[Any]
+    ) -> dg.AssetCheckResult:
+        return check.judge(Asked(context.run.run_id, _windows(context), scope, clickhouse))
+
+    return judge
 
 
 def alerted_keys() -> list[dg.AssetCheckKey]:
@@ -65,22 +100,11 @@ def alerted_keys() -> list[dg.AssetCheckKey]:
     ]
 
 
-def _every_customer_published(
-    provider: str, family: str, settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition
-) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=[provider, family],
-        name="every_customer_published",
-        partitions_def=partitions,
-        description="Every customer that the run asked for has its slice of the window; the check names those that "
-        "have not.",
-    )
-    def check(
-        context: dg.AssetCheckExecutionContext, scope: Scope, clickhouse: dg.ResourceParam[Any]
-    ) -> dg.AssetCheckResult:
-        checked = _windows(context)
-        due = DUE_OF_RUN.get((context.run.run_id, provider, family))
-        if due is None:  # the check alone was run
+def _every_customer_published(provider: str, family: str, settings: "Settings") -> Check:
+    def judge(asked: Asked) -> dg.AssetCheckResult:
+        checked, scope, clickhouse = asked.windows, asked.scope, asked.clickhouse
+        due = DUE_OF_RUN.get((asked.run_id, provider, family))
+        if due is None:  # the check alone was run, or its asset was not tried
             customers = scope.select(load_customers(settings.customers_path))
             due = tuple(c.id for c in customers if c.collects(provider, family))
         with clickhouse.session(reads=LEDGER_TABLE) as client:
@@ -98,11 +122,12 @@ def _every_customer_published(
         for customer in due:
             state = states.get(customer, ledger.SliceStates())
             there = state.complete + state.incomplete
-            if takeable <= there < len(checked) and not state.error:
+            if takeable <= there < len(checked) and not state.error and not asked.not_tried:
                 gaps[customer] = _Odd(customer, "no inventory was taken in time", "Nothing can fill that gap.")
             elif there < len(checked):
                 outcome = "failed, needs a person" if state.helpless else "failed"
-                missing[customer] = _Odd(customer, outcome if state.error else "not collected yet", state.error)
+                why = state.error or asked.not_tried
+                missing[customer] = _Odd(customer, outcome if state.error else "not collected yet", why)
             elif state.incomplete:
                 partial[customer] = _Odd(customer, "incomplete", state.error)
             if state.helpless:
@@ -131,7 +156,10 @@ def _every_customer_published(
             },
         )
 
-    return check
+    description = (
+        "Every customer that the run asked for has its slice of the window; the check names those that have not."
+    )
+    return Check((provider, family), EVERY_CUSTOMER_PUBLISHED, description, judge)
 
 
 @dataclass(frozen=True, order=True)
@@ -167,22 +195,14 @@ def _told(
     return "\n\n".join(parts)
 
 
-def _no_duplicates(
-    provider: str, family: str, partitions: dg.TimeWindowPartitionsDefinition
-) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=[provider, family],
-        name="no_duplicates",
-        partitions_def=partitions,
-        description="No two published rows of the window have the same key.",
-    )
-    def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
+def _no_duplicates(provider: str, family: str) -> Check:
+    def judge(asked: Asked) -> dg.AssetCheckResult:
         from optiinfra_dagster.storage.schema import DATASETS
 
-        with clickhouse.session(reads=duplicate_keys(DATASETS[family])) as client:
+        with asked.clickhouse.session(reads=duplicate_keys(DATASETS[family])) as client:
             twice = client.query(
                 duplicate_keys(DATASETS[family]),
-                parameters={"provider": provider, **_bounds(_windows(context))},
+                parameters={"provider": provider, **_bounds(asked.windows)},
             ).result_rows
         return dg.AssetCheckResult(
             passed=not twice,
@@ -192,7 +212,8 @@ def _no_duplicates(
             metadata={"duplicate_keys": sum(n for _, n in twice)},
         )
 
-    return check
+    description = "No two published rows of the window have the same key."
+    return Check((provider, family), "no_duplicates", description, judge)
 
 
 def duplicate_keys(dataset: "Dataset") -> str:
@@ -204,21 +225,13 @@ def duplicate_keys(dataset: "Dataset") -> str:
     return sql
 
 
-def _within_budget(
-    provider: str, settings: "Settings", partitions: dg.TimeWindowPartitionsDefinition
-) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=[provider, "performance"],
-        name="within_budget",
-        partitions_def=partitions,
-        description="No customer's monthly budget for API calls kept its slice of the window from being collected.",
-    )
-    def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
+def _within_budget(provider: str, settings: "Settings") -> Check:
+    def judge(asked: Asked) -> dg.AssetCheckResult:
         limits = {
             c.id: c.monthly_api_budget_usd for c in load_customers(settings.customers_path) if c.accounts(provider)
         }
-        with clickhouse.session(reads=LEDGER_TABLE) as client:
-            reasons = ledger.stopped_by_budget(client, provider, _windows(context))
+        with asked.clickhouse.session(reads=LEDGER_TABLE) as client:
+            reasons = ledger.stopped_by_budget(client, provider, asked.windows)
             spent = ledger.spent_this_month(client, provider, sorted(limits), datetime.now(UTC))
         metadata: dict[str, Any] = {"customers_over_budget": named(reasons)}
         if limits:  # Dagster refuses a table without rows
@@ -242,27 +255,27 @@ def _within_budget(
             metadata=metadata,
         )
 
-    return check
+    description = "No customer's monthly budget for API calls kept its slice of the window from being collected."
+    return Check((provider, "performance"), "within_budget", description, judge)
 
 
 # How a total is called that the cloud tells apart from the lines, and one that is the sum of the statement's own lines.
 _KINDS_OF_TOTAL = {True: "the cloud's total", False: "the statement's sum"}
 
 
-def _totals_match(provider: str, partitions: dg.TimeWindowPartitionsDefinition) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=[provider, "cost"],
-        name="totals_match",
-        partitions_def=partitions,
-        description="The charges of each billing account, currency and day or statement since the first of the month "
-        "before, with what was left out of them, add up to a total to its last digit: one that the cloud tells apart "
-        "from the lines, where there is one (Cost Explorer, Azure's Cost Management, Vultr), or else the sum of the "
-        "statement's own lines (exports, BigQuery). The metadata tell how many were of which kind.",
-    )
-    def check(context: dg.AssetCheckExecutionContext, clickhouse: dg.ResourceParam[Any]) -> dg.AssetCheckResult:
-        checked = _windows(context)
+_TOTALS_MATCH = (
+    "The charges of each billing account, currency and day or statement since the first of the month before, with what "
+    "was left out of them, add up to a total to its last digit: one that the cloud tells apart from the lines, where "
+    "there is one (Cost Explorer, Azure's Cost Management, Vultr), or else the sum of the statement's own lines "
+    "(exports, BigQuery). The metadata tell how many were of which kind."
+)
+
+
+def _totals_match(provider: str) -> Check:
+    def judge(asked: Asked) -> dg.AssetCheckResult:
+        checked = asked.windows
         first = datetime.combine(first_of_month_before(min(checked).date()), time(), UTC)
-        with clickhouse.session(reads=read_sql("queries/billed_totals")) as client:
+        with asked.clickhouse.session(reads=read_sql("queries/billed_totals")) as client:
             rows = client.query(
                 read_sql("queries/billed_totals"),
                 parameters={"provider": provider, **_bounds([first, *checked])},
@@ -289,7 +302,7 @@ def _totals_match(provider: str, partitions: dg.TimeWindowPartitionsDefinition) 
             },
         )
 
-    return check
+    return Check((provider, "cost"), "totals_match", _TOTALS_MATCH, judge)
 
 
 @dataclass(frozen=True)

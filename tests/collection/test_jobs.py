@@ -201,6 +201,66 @@ def test_the_asset_fails_only_where_every_customer_failed(
     assert failure_of(result).startswith("Every slice of this asset failed.")
 
 
+def test_the_checks_of_an_asset_that_failed_name_its_customers(
+    start_lab: StartLab, spine: Spine, job: dg.JobDefinition, instance: dg.DagsterInstance
+) -> None:
+    """Dagster runs no check after an asset that failed, nor after one that was left out: "Execution failed"."""
+    lab, window = start_lab(), newest_window()
+    spine.write_customers(lab, ["acme", "globex"])
+
+    def told(family: str, name: str, partition: str | None = windows.key(window)) -> tuple[str, str]:
+        key = dg.AssetCheckKey(dg.AssetKey(["aws", family]), name)
+        newest = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+        assert newest.event
+        event = newest.event.dagster_event
+        assert event
+        found = event.event_specific_data
+        assert isinstance(found, dg.AssetCheckEvaluation), found
+        assert found.partition == partition
+        records = instance.fetch_materializations(key.asset_key, limit=1).records
+        target = found.target_materialization_data
+        assert (target and target.storage_id) == (records[0].storage_id if records else None)
+        return newest.status.value, str(found.description)
+
+    def published(family: str, partition: str | None = windows.key(window)) -> tuple[str, str]:
+        return told(family, "every_customer_published", partition)
+
+    assert materialize(job, instance, window).success
+    lab.control.add_faults({"action": "deny", "operation": "GetMetricData"})
+    assert not materialize(job, instance, window, refresh=True).success
+    assert published("resource") == ("SUCCEEDED", "2 customers published.")
+    status, text = published("performance")
+    assert (status, text.splitlines()[0]) == ("SUCCEEDED", "2 customers published.")  # what was published before stays
+    before = window - windows.WINDOW
+    assert not materialize(job, instance, before, of=["performance"]).success
+    status, text = published("performance", windows.key(before))
+    assert (status, text.splitlines()[0]) == ("FAILED", "Not published: acme, globex; 2 customers were due.")
+    assert f"| globex | failed, needs a person | {windows.key(before)} | " in text
+    assert "GetMetricData" in text
+    assert told("performance", "no_duplicates", windows.key(before)) == ("SUCCEEDED", "No key stands twice.")
+
+    lab.control.add_faults({"action": "deny"})
+    spine.write_customers(lab, ["initech"])
+    assert not materialize(job, instance, window).success
+    status, text = published("resource")
+    assert (status, text.splitlines()[0]) == ("FAILED", "Not published: initech; 1 customer was due.")
+    status, text = published("performance")
+    assert (status, text.splitlines()[0]) == ("FAILED", "Not published: initech; 1 customer was due.")
+    why = "aws/resource failed, which it needs: the check there says why"
+    assert f"| initech | not collected yet | unknown | {why} |" in text
+    assert told("performance", "within_budget")[0] == "SUCCEEDED"
+
+    assert not materialize(job, instance, before, window, of=["performance"]).success  # a range, as Dagster stores it
+    assert published("performance", None)[0] == "FAILED"
+
+    spine.settings.customers_path.write_text("customers: [{id: acme}]\n")
+    assert not materialize(job, instance, window, of=["resource"]).success
+    status, text = published("resource")
+    assert status == "FAILED"
+    assert text.startswith("Nothing was collected. ")
+    assert "customers.yaml" in text
+
+
 def test_what_a_run_of_200_failing_customers_leaves_behind_is_bounded(
     start_lab: StartLab, spine: Spine, job: dg.JobDefinition, instance: dg.DagsterInstance
 ) -> None:
