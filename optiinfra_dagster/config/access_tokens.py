@@ -48,11 +48,15 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The rights of one token, known by its digest: the ids of the customers that its holder may ask about."""
+    """The rights of one token, known by its digest: the ids of the customers that its holder may ask about.
+
+    `file` is where the token itself was read, if it was in a file.
+    """
 
     name: str
     digest: bytes = field(repr=False)  # SHA-256
     customers: tuple[str, ...]
+    file: Path | None = field(default=None, repr=False)
 
 
 class _Token(Section):
@@ -113,7 +117,8 @@ def load_grants(path: Path) -> tuple[Grant, ...]:
                 f"{path}:{document.line(place)} {spell(place)}: its {'name' if same_name else 'token'} stands twice in "
                 "the file. Give each holder a token of its own."
             )
-        grants.append(Grant(one.name, digest, tuple(dict.fromkeys(one.customers))))
+        file = one.token.file if one.token else None
+        grants.append(Grant(one.name, digest, tuple(dict.fromkeys(one.customers)), file))
     return tuple(grants)
 
 
