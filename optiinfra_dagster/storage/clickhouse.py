@@ -41,6 +41,7 @@ LINGER_SECONDS = 5.0  # of runs, sensors and the command line
 # Server: settings of every statement. A write is acknowledged when it is in a part, never when it is only queued.
 SETTINGS: Mapping[str, Any] = {"async_insert": 0, **ALLOWED}
 
+_PROFILE_LIMIT = "raise the limit that it names for the user of OPTIINFRA_CLICKHOUSE_URL, or ask for less at once"
 MAY_ONLY_READ = "name a user who may write in OPTIINFRA_CLICKHOUSE_URL, this one may only read (`readonly`)"
 
 # https://clickhouse.com/docs: error codes whose message a user can act on.
@@ -52,6 +53,12 @@ REMEDIES: Mapping[int, str] = {
     60: "run `optiinfra migrate`",
     241: "the server is out of memory: ask for less at once, or raise its memory limit",
     243: "the disk is full: free some space",
+    158: _PROFILE_LIMIT,
+    159: _PROFILE_LIMIT,
+    307: _PROFILE_LIMIT,
+    396: _PROFILE_LIMIT,
+    452: "correct the profile of the user of OPTIINFRA_CLICKHOUSE_URL, or the constraint that it has on that setting",
+    704: "correct the profile of the user of OPTIINFRA_CLICKHOUSE_URL, whose answers must not come from a cache",
     242: "the replica has no connection to Keeper: look into its log",
     285: "another replica went down just now: run the same again",
     319: "another replica went down just now, and nothing was published: run the same again",

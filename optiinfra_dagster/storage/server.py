@@ -6,8 +6,10 @@ import random
 from typing import TYPE_CHECKING
 
 from optiinfra_dagster.config.server_url import read_server_url
+from optiinfra_dagster.model.errors import StorageError
 from optiinfra_dagster.storage.database import DATABASE, use_database
 from optiinfra_dagster.storage.lines import takes_settings
+from optiinfra_dagster.storage.profile import set_back
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,5 +83,9 @@ class Server:
         )
         for name, value in (self._settings if takes_settings(client) else ALLOWED).items():
             client.set_client_setting(name, value)
+        try:
+            set_back(client)
+        except StorageError as error:
+            raise StorageError(f"ClickHouse at {self.place}: {error}") from error
         use_database(client, self._url.database or DATABASE)
         return client

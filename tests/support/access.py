@@ -43,10 +43,10 @@ class RefusedError(Exception):
 
 @dataclass
 class User:
-    """A user: password, the profile's `readonly`, and the roles that were granted, all of which are its default."""
+    """A user: password, the settings of the profile, and the roles that were granted, all of which are its default."""
 
     password: str = ""
-    readonly: int = 0
+    settings: dict[str, str] = field(default_factory=dict)
     roles: set[str] = field(default_factory=set)
 
 
@@ -74,7 +74,7 @@ class Access:
         self.lenient = lenient
         self._kinds: list[tuple[str, Callable[..., None]]] = [
             (
-                rf"CREATE USER (?:IF NOT EXISTS )?{_NAME}(?: IDENTIFIED BY '(.*?)')?(?: SETTINGS readonly = (\d))?",
+                rf"CREATE USER (?:IF NOT EXISTS )?{_NAME}(?: IDENTIFIED BY '(.*?)')?(?: SETTINGS (.*))?",
                 self._user,
             ),
             (rf"CREATE ROLE (?:IF NOT EXISTS )?{_NAME}", self._role),
@@ -178,8 +178,10 @@ class Access:
         return " AND ".join([is_allowed, *restrictions])
 
     def _user(self, *found: str | None) -> None:
-        *name, password, readonly = found
-        self.users[_first(name)] = User(password or "", int(readonly or 0))
+        *name, password, listed = found
+        settings = dict(re.findall(r"(\w+) = '?([^',]*)'?", listed or ""))
+        ordered = sorted(settings.items(), key=lambda one: one[0] == "readonly")  # after which nothing can be set
+        self.users[_first(name)] = User(password or "", dict(ordered))
 
     def _role(self, *name: str | None) -> None:
         self.roles.setdefault(_first(name), [])

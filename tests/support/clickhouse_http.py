@@ -312,8 +312,7 @@ class Engine:
         if self.access is None:
             return {}
         connection.query(self.access.enabled(user), "TabSeparated")
-        readonly = self.access.users[user].readonly
-        return {"readonly": str(readonly)} if readonly else {}
+        return self.access.users[user].settings
 
     def _run(self, connection: Any, statement: bytes, parameters: Mapping[str, str]) -> Answer:
         values = {name[6:]: value for name, value in parameters.items() if name.startswith("param_")}
