@@ -83,25 +83,29 @@ def mean(buckets: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class ReducedSeries:
-    """The series of an answer: their labels, and for each a value per period, where there is one."""
+    """The series of an answer: their labels and types, and for each a value per period, where there is one."""
 
     resources: list[dict[str, str]]
     metrics: list[dict[str, str]]
     aligned: AlignedSeries
+    types: list[str]  # of the monitored resource
 
     @classmethod
     def of(cls, raw: Raw, aligned: AlignedSeries, reducer: str, fields: list[str]) -> ReducedSeries:
-        """Reduce aligned series to one for each value of `fields`; without a reducer they stay as they are."""
+        """Reduce aligned series to one for each type of monitored resource and value of `fields`.
+
+        Without a reducer they stay as they are.
+        """
         if reducer == "REDUCE_NONE":
             resources = [
                 resource_labels(asset) | dict(part.resource) for asset, part in zip(raw.assets, raw.labels, strict=True)
             ]
-            return cls(resources, [dict(part.metric) for part in raw.labels], aligned)
+            return cls(resources, [dict(part.metric) for part in raw.labels], aligned, raw.types)
         groups: dict[tuple[str, ...], int] = {}
         place = np.array(
             [
-                groups.setdefault(tuple(label_of(raw, row, name) for name in fields), len(groups))
-                for row in range(len(raw.labels))
+                groups.setdefault((of, *(label_of(raw, row, name) for name in fields)), len(groups))
+                for row, of in enumerate(raw.types)
             ],
             np.int64,
         )
@@ -124,12 +128,13 @@ class ReducedSeries:
             if reducer == "REDUCE_MEAN":
                 with np.errstate(invalid="ignore", divide="ignore"):
                     result = result / counts
-        named = [dict(zip((name.rpartition(".") for name in fields), key, strict=True)) for key in groups]
+        named = [dict(zip((name.rpartition(".") for name in fields), key[1:], strict=True)) for key in groups]
         resources, metrics = (
             [{name: value for (where, _, name), value in labels.items() if where.startswith(kind)} for labels in named]
             for kind in ("resource", "metric")
         )
-        return cls(resources, metrics, AlignedSeries(aligned.ends, result, counts > 0, None))
+        types = [key[0] for key in groups]
+        return cls(resources, metrics, AlignedSeries(aligned.ends, result, counts > 0, None), types)
 
     def write(self, answer: Any, metric: LabMetric, offset: int, size: int, *, headers: bool) -> bool:
         """Add the series of a page: `size` points from the `offset`-th on, newest first. True if there are more.
@@ -161,7 +166,7 @@ class ReducedSeries:
 
     def _head(self, answer: Any, metric: LabMetric, row: int) -> Any:
         series = answer.time_series.add()
-        series.metric.type, series.resource.type = metric.type, metric.resource.split()[0]
+        series.metric.type, series.resource.type = metric.type, self.types[row]
         series.metric.labels.update(self.metrics[row])
         series.resource.labels.update(self.resources[row])
         series.metric_kind = MetricDescriptor.GAUGE

@@ -67,6 +67,11 @@ class Raw:
         salts = [digest(metric.type, part.metric, part.resource) for part in labels]
         return cls(metric, owners, labels, keys ^ np.array(salts, np.uint64), rows)
 
+    @property
+    def types(self) -> list[str]:
+        """The type of the monitored resource of each series."""
+        return [part.of or self.metric.resource.split()[0] for part in self.labels]
+
     def only(self, rows: Sequence[int]) -> Raw:
         """The series of the given rows."""
         if len(rows) == len(self.labels):

@@ -120,13 +120,15 @@ def _terms(text: str) -> dict[str, set[str]]:
 class GcpMonitoring:
     """Cloud Monitoring for every project of a world. `now` is its clock: no sample that came later is shown.
 
-    Nobody is asked for a credential: none may be sent over plain http. Hangs (a fault's delay) end with the lab.
+    Nobody is asked for a credential: none may be sent over plain http. Hangs (a fault's delay) end with the lab. With
+    `doubles`, each series of a page comes twice, as real ones sometimes do.
     """
 
     def __init__(
         self, world: World, estate: GcpEstate, faults: FaultBook, log: CallLog, now: Callable[[], datetime]
     ) -> None:
         self._world, self._estate, self._faults, self._log, self._now = world, estate, faults, log, now
+        self.doubles = False
         self._raw: dict[tuple[str, str], Raw] = {}
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -243,6 +245,8 @@ class GcpMonitoring:
         answer = SeriesResponse()
         headers = request.view == types.ListTimeSeriesRequest.TimeSeriesView.HEADERS
         more = reduced.write(answer, metric, offset, size, headers=headers)
+        if self.doubles:
+            answer.time_series.extend(list(answer.time_series))
         for fault in call.faults:
             if fault.action is Action.PARTIAL:
                 del answer.time_series[:: fault.every]

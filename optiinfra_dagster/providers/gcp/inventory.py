@@ -101,7 +101,10 @@ def _read(asset: Asset, project_id: str, inventory: Inventory) -> None:
             return
         place = place_of(asset, project_id)
         region = place.region
-        inventory.resources.append(kind.to_resource(as_dict(asset, "resource", "data"), place))
+        data = as_dict(asset, "resource", "data")
+        if not data:  # without its facts it would pass for one that was changed
+            raise ValueError("resource.data is missing")
+        inventory.resources.append(kind.to_resource(data, place))
     except ODD as error:
         # Not the error's text: it may quote a value.
         message = f"{name} was skipped: it has another form than expected ({type(error).__name__})"

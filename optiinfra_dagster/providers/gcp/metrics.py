@@ -242,7 +242,7 @@ class _Run:
         request = _request_for(self.request, answer.metric, self.project_id, statistic, lag)
         guard = PageGuard(f"timeSeries.list of projects/{self.project_id}")  # every page is paid for
         while True:
-            expected = max(len(answer.by_labels) - len(answer.points), 1)
+            expected = max(len(answer.by_labels) - len(answer.by_type), 1)
             page = monitoring.page(request, expected * _PRICE_USD, _PRICE_USD)
             if page is None:
                 return
@@ -253,11 +253,11 @@ class _Run:
             request.page_token = page.next_page_token
 
     def _hand_out(self, answer: _Answer, statistic: str) -> None:
-        for labels, points in answer.points.items():
-            question = answer.by_labels[labels]
-            if points and (series := _series(question, statistic, points)):
+        for labels in answer.by_type:
+            if points := answer.points(labels):
+                question = answer.by_labels[labels]
                 with self._lock:
-                    question.series.append(series)
+                    question.series.append(_series(question, statistic, points))
 
     def _explain_silence(self, group: list[_Question], lag: _Lag) -> None:
         """Tell of metrics whose points may all be on their way."""
@@ -342,25 +342,38 @@ def _lags(monitoring: Monitoring, request: MetricsRequest[GcpAccount], metric_ty
 
 
 class _Answer:
-    """The points that Cloud Monitoring has for a metric of many resources; pages add to it."""
+    """The points that Cloud Monitoring has for a metric of many resources; pages add to it.
+
+    Google reduces no series of several types of monitored resource to one (Aggregation.group_by_fields), such as TCP's
+    and UDP's of one load balancer: they are added up here. A series that comes twice counts once
+    (https://github.com/prometheus-community/stackdriver_exporter/pull/433).
+    """
 
     def __init__(self, request: MetricsRequest[GcpAccount], group: Sequence[_Question]) -> None:
         self.metric = group[0].published
         self.by_labels = {question.labels: question for question in group}
-        self.points: dict[tuple[str, ...], list[tuple[int, float]]] = {}
+        self.by_type: dict[tuple[str, ...], dict[str, dict[int, float]]] = {}  # by labels
         self.errors: list[str] = []
         self._names = self.metric.dimension.split()
         self._start, self._end = int(request.start.timestamp()), int(request.end.timestamp())
 
     def has(self, question: _Question) -> bool:
         """True for a resource that has points."""
-        return bool(self.points.get(question.labels))
+        return bool(self.points(question.labels))
+
+    def points(self, labels: tuple[str, ...]) -> dict[int, float]:
+        """The points of a resource, by the starts of their periods."""
+        whole, *others = self.by_type.get(labels, {"": {}}).values()
+        for other in others:
+            whole = {moment: whole.get(moment, 0.0) + other.get(moment, 0.0) for moment in {**whole, **other}}
+        return whole
 
     def divide(self, by: _Answer) -> None:
         """Divide each point by that of another answer; where that one is 0 or missing, there is no quotient."""
-        for labels, points in self.points.items():
-            divisors = dict(by.points.get(labels, ()))
-            points[:] = [(moment, value / divisors[moment]) for moment, value in points if divisors.get(moment)]
+        for labels in self.by_type:
+            points, divisors = self.points(labels), by.points(labels)
+            quotients = {moment: value / divisors[moment] for moment, value in points.items() if divisors.get(moment)}
+            self.by_type[labels] = {"": quotients}
 
     def add(self, page: Any) -> None:
         """Take the points of the resources that were asked for, within the range, at the starts of their periods."""
@@ -371,12 +384,12 @@ class _Answer:
             labels = tuple(known.get(name, "") for name in self._names)
             if labels not in self.by_labels:
                 continue
-            points = self.points.setdefault(labels, [])
+            points = self.by_type.setdefault(labels, {}).setdefault(series.resource.type, {})
             for point in series.points:
                 moment = point.interval.end_time.seconds - period
                 value = _value(point.value)
                 if value is not None and start <= moment < end and moment % period == 0:
-                    points.append((moment, value))
+                    points[moment] = value
 
 
 def _value(typed: Any) -> float | None:
@@ -395,12 +408,11 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _series(question: _Question, statistic: str, points: list[tuple[int, float]]) -> Series | None:
-    """The points in the catalogue's unit, each time once."""
-    metric = question.metric
-    factor, offset = metric.factor, metric.offset
-    values = {moment: value * factor + offset for moment, value in points}
-    return Series(question.resource, metric, metric.statistic_name(statistic), list(values), list(values.values()))
+def _series(question: _Question, statistic: str, points: Mapping[int, float]) -> Series:
+    """The points in the catalogue's unit."""
+    metric, factor, offset = question.metric, question.metric.factor, question.metric.offset
+    values = [value * factor + offset for value in points.values()]
+    return Series(question.resource, metric, metric.statistic_name(statistic), list(points), values)
 
 
 def _aligned(moment: datetime, period: int) -> int:
@@ -431,9 +443,8 @@ def collect(request: MetricsRequest[GcpAccount], meter: Meter) -> MetricsResult:
         run = runs.get(resource.account_id)
         if run is None:
             run = runs[resource.account_id] = _Run(resource.account_id, None, request, meter, deadline)
-        for question in _questions(resource, request.start):
-            questions.append(question)
-            if question.state is None:
-                run.questions.append(question)
+        about = list(_questions(resource, request.start))
+        questions += about
+        run.questions += [question for question in about if question.state is None]
     side_by_side(_Run.collect, list(runs.values()), most=_AT_ONCE, name=f"gcp-{request.customer_id}")
     return result_of(questions, [problem for run in runs.values() for problem in run.losses.problems()])

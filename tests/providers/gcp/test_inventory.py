@@ -408,6 +408,27 @@ def test_an_asset_with_odd_facts_is_listed_without_them(start_lab: StartLab, mon
     assert SECRET not in repr(inventory)
 
 
+@pytest.mark.parametrize("lacking", [{}, {"resource": {}}, {"resource": {"version": "v1", "data": {}}}])
+def test_an_asset_without_its_facts_is_a_gap_and_no_machine_that_has_changed(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, lacking: dict[str, Any]
+) -> None:
+    """With its name alone it would have lost its type, its labels and its state, and have them again the next time."""
+    lab = start_lab(fleet("gcp:instance", 2, disks=0))
+
+    def first_lacks(one: Any) -> dict[str, Any]:
+        shown = describe(one)
+        return {"name": shown["name"], "assetType": shown["assetType"], **lacking} if one.index == 1 else shown
+
+    monkeypatch.setattr(cloud, "describe", first_lacks)
+
+    inventory = gather(lab)
+
+    assert [one.resource_name for one in inventory.resources] == ["instance-002"]
+    (problem,) = inventory.problems
+    assert (problem.kind, problem.cause) == ("gcp:instance", Cause.BUG)
+    assert "instances/instance-001 was skipped" in problem.message
+
+
 @pytest.mark.parametrize("odd", [{}, {"name": None}, {"resource": None}, {"resource": []}, {"resource": {"data": []}}])
 def test_an_asset_of_another_form_does_not_stop_the_listing(
     start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, odd: dict[str, Any]

@@ -62,6 +62,49 @@ def test_every_load_balancer_has_the_bytes_of_its_own_family(start_lab: StartLab
     assert vpn["network_in"].reason == "it is no load balancer: it forwards to targetVpnGateways"
 
 
+def test_series_that_come_twice_count_once_and_those_of_two_protocols_add_up(start_lab: StartLab) -> None:
+    """What forwards all protocols has TCP and UDP as two types of monitored resource, which Google does not reduce."""
+    rule = partial(fleet, "gcp:forwarding_rule", type="INTERNAL")
+    lab = start_lab(rule(name="all", engine="L3_DEFAULT"), rule(name="web"), fleet("gcp:instance"))
+    assert lab.gcp.monitoring is not None
+    whole = read(lab)
+    lab.gcp.monitoring.doubles = True
+
+    result = read(lab)
+
+    assert_true(lab, whole)
+    assert_true(lab, result)
+    (of_all,) = [
+        one for one in result.series if one.metric.name == "network_in" and one.resource.resource_name == "all"
+    ]
+    (asset,) = [one for one in lab.gcp.estate.assets(PROJECT) if one.full_name == of_all.resource.resource_id]
+    told = lab.gcp.monitoring.expected(
+        PROJECT, asset, "loadbalancing.googleapis.com/l3/internal/ingress_bytes_count", "ALIGN_RATE", START, END,
+        'resource.type = "internal_tcp_lb_rule"',
+    )  # fmt: skip
+    assert all(value > told[moment] for moment, value in zip(of_all.timestamps, of_all.values, strict=True))
+
+
+def test_a_rule_of_a_service_mesh_is_no_load_balancer(start_lab: StartLab) -> None:
+    """Its traffic goes through the customer's own proxies: that Google has no points of it does not make it idle."""
+    lab = start_lab(
+        fleet("gcp:forwarding_rule", name="mesh", region="global", type="INTERNAL_SELF_MANAGED"),
+        fleet("gcp:forwarding_rule", name="vpn", type="EXTERNAL", engine="targetVpnGateways"),
+        fleet("gcp:forwarding_rule", name="shop", region="global"),
+    )
+    resources = {one.resource_name: one for one in inventory(lab)}
+
+    result = read(lab)
+
+    mesh = {one.metric_name: one for one in result.coverage if one.resource_id.endswith("/mesh")}
+    assert {one.state for one in mesh.values()} == {CoverageState.NOT_OFFERED}
+    assert mesh["network_in"].reason == "it is no load balancer: it forwards to a service mesh"
+    assert mesh["response_time"].reason == "only Application Load Balancers tell requests and response times"
+    price_parts = KINDS["gcp:forwarding_rule"].price_parts
+    assert price_parts is not None
+    assert {name: len(list(price_parts(one))) for name, one in resources.items()} == {"mesh": 0, "vpn": 0, "shop": 1}
+
+
 def test_the_load_of_a_sharded_cache_is_that_of_its_primary_nodes(start_lab: StartLab) -> None:
     lab = start_lab(fleet("gcp:redis_cluster"), fleet("gcp:valkey_instance"))
     assert lab.gcp.monitoring is not None

@@ -62,6 +62,7 @@ def _read_forwarding_rule(data: Item, _place: Place) -> AssetFacts:
     )
 
 
+_MESH = "INTERNAL_SELF_MANAGED"  # of Cloud Service Mesh: the customer's own proxies carry the traffic, not Google's
 _APPLICATION = {"targetHttpProxies", "targetHttpsProxies"}  # targets of Application Load Balancers
 _PROXIES = {"targetTcpProxies", "targetSslProxies"}  # of proxy Network Load Balancers
 _BACKENDS = {"backendServices", "targetPools", "targetInstances"}  # of passthrough Network Load Balancers
@@ -73,13 +74,19 @@ def _target(resource: Resource) -> str:
     return str(resource.metadata.get("target") or "").rpartition("/")[0].rpartition("/")[2]
 
 
+def _scheme(resource: Resource) -> str:
+    return str(resource.metadata.get("scheme") or "")
+
+
 def _family(resource: Resource) -> tuple[str, str]:
-    """The monitored resource of a rule, and the path of its metrics; both are "" for what forwards to something else.
+    """The monitored resource of a rule, and the path of its metrics; both are "" for what is no load balancer.
 
     Source: Cloud Load Balancing, metrics (metric path prefixes by type of load balancer), as of 2026-04.
     """
-    target, scheme = _target(resource), str(resource.metadata.get("scheme") or "")
+    target, scheme = _target(resource), _scheme(resource)
     managed = scheme.endswith("_MANAGED")
+    if scheme == _MESH:
+        return "", ""
     if target in _APPLICATION:
         if scheme == "INTERNAL_MANAGED":
             return "internal_http_lb_rule", "https/internal/"
@@ -97,13 +104,13 @@ def _family(resource: Resource) -> tuple[str, str]:
 
 def _without_requests(resource: Resource) -> str:
     """The reason why a load balancer counts no requests; "" for an Application Load Balancer, which has a proxy."""
-    proxied = _target(resource) in _APPLICATION
+    proxied = _target(resource) in _APPLICATION and _scheme(resource) != _MESH
     return "" if proxied else "only Application Load Balancers tell requests and response times"
 
 
 def _without_traffic(resource: Resource) -> str:
     """The reason why nobody counts a rule's bytes; "" for every load balancer."""
-    leads_to = _target(resource) or "no target that it names"
+    leads_to = "a service mesh" if _scheme(resource) == _MESH else _target(resource) or "no target that it names"
     return "" if _family(resource)[0] else f"it is no load balancer: it forwards to {leads_to}"
 
 
@@ -119,6 +126,9 @@ def _published(metric: Metric, resource: Resource) -> Metric:
 
 
 def _price_parts(resource: Resource) -> list[Component]:
+    """The rule of a load balancer; what leads to a VPN, a service of others or a mesh costs otherwise, or nothing."""
+    if not _family(resource)[0]:
+        return []
     return [Component(f"{'global ' if resource.region == 'global' else ''}forwarding rule", Decimal(1))]
 
 
