@@ -20,6 +20,7 @@ from optiinfra_dagster.model.cost import Component
 from optiinfra_dagster.model.inventory import Resource, Status
 from optiinfra_dagster.model.metrics import Metric
 from optiinfra_dagster.providers.kind import Kind
+from optiinfra_dagster.providers.paging import PageGuard
 from optiinfra_dagster.providers.parsing import Item, as_text, as_texts
 
 Thing = TypeVar("Thing")
@@ -240,12 +241,31 @@ def always(key: str) -> Callable[[Resource], Iterator[Component]]:
 # --- Calls ------------------------------------------------------------------------------------------------------------
 
 
+def pages_of(client: Any, operation: str, page_size: int = 0, **parameters: object) -> Iterator[Item]:
+    """The pages of the SDK's paginator, which sees a token that comes twice in a row, and no longer circle.
+
+    https://github.com/boto/botocore/issues/3778 tells of it.
+
+    Raises:
+        CloudError: a page token comes again (`Cause.INCOMPLETE`).
+    """
+    paginator = client.get_paginator(operation)
+    token_key = paginator._pagination_cfg["output_token"]  # which the SDK tells nowhere else
+    meta = client.meta
+    called = f"{meta.service_model.service_name}.{meta.method_to_api_mapping[operation]}"
+    guard = PageGuard(f"{called} in {meta.region_name}")
+    sized = {"PaginationConfig": {"PageSize": page_size}} if page_size else {}
+    for page in paginator.paginate(**parameters, **sized):
+        yield page
+        if token := as_text(page.get(token_key)):
+            guard.check(token)
+
+
 def paged(operation: str, page_size: int, key: str, **parameters: object) -> Callable[[Any], Iterator[Item]]:
     """List by the SDK's paginator, with the largest page that the API reference allows; `key` holds the items."""
 
     def items(client: Any) -> Iterator[Item]:
-        pages = client.get_paginator(operation).paginate(PaginationConfig={"PageSize": page_size}, **parameters)
-        for page in pages:
+        for page in pages_of(client, operation, page_size, **parameters):
             yield from page.get(key) or ()
 
     return items
@@ -260,7 +280,7 @@ def batches(items: Iterable[Thing], size: int) -> Iterator[list[Thing]]:
 
 def listed_names(client: Any, operation: str, key: str, **parameters: str) -> Iterator[str]:
     """The names that a listing of nothing but names gives, 100 to a page."""
-    for page in client.get_paginator(operation).paginate(PaginationConfig={"PageSize": 100}, **parameters):
+    for page in pages_of(client, operation, 100, **parameters):
         yield from as_texts(page.get(key))
 
 

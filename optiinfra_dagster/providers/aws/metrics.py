@@ -26,10 +26,9 @@ from optiinfra_dagster.providers.aws import daily
 from optiinfra_dagster.providers.aws.agents import Agents, Dimensions
 from optiinfra_dagster.providers.aws.client import Account, forget, open_account
 from optiinfra_dagster.providers.aws.errors import SessionRefusedError, UnreachableError
-from optiinfra_dagster.providers.aws.kind import AGENT
+from optiinfra_dagster.providers.aws.kind import AGENT, pages_of
 from optiinfra_dagster.providers.aws.questions import Question, batches_of, price_of, questions_of
 from optiinfra_dagster.providers.metric_questions import Loss, Losses, result_of, unknown_account
-from optiinfra_dagster.providers.paging import PageGuard
 from optiinfra_dagster.providers.parsing import Item, as_dicts, as_finite, as_text, dig
 from optiinfra_dagster.providers.threads import side_by_side
 
@@ -234,7 +233,7 @@ class _Run:
     def _look(self, region: str, agents: Agents) -> dict[str, list[Dimensions]]:
         self.listed.add((region, agents.metric.api_metric))
         with self._calling(region) as cloudwatch:
-            return agents.read(cloudwatch.get_paginator("list_metrics").paginate(**agents.listing()))
+            return agents.read(pages_of(cloudwatch, "list_metrics", **agents.listing()))
 
     def _calling(self, region: str, usd: Decimal = Decimal(0)) -> AbstractContextManager[Any]:
         """Lend CloudWatch's client of a region, each of whose GetMetricData costs `usd`."""
@@ -291,19 +290,18 @@ class _Run:
         period = max(question.metric.period for question in batch)
         start, end = self.common.span_of(batch)
         with self._calling(region, price_of(batch)) as cloudwatch:
-            pages = cloudwatch.get_paginator("get_metric_data").paginate(
+            pages = pages_of(  # every one is paid for
+                cloudwatch,
+                "get_metric_data",
                 MetricDataQueries=queries,
                 StartTime=_aligned(start, period),
                 EndTime=_aligned(end, period),
                 ScanBy="TimestampAscending",
             )
-            guard = PageGuard(f"cloudwatch.GetMetricData in {region}")
             for page in pages:
                 for result in as_dicts(dig(page, "MetricDataResults")):
                     if (n := ids.get(as_text(result.get("Id")))) is not None:
                         answers[n].add(result)
-                if token := as_text(dig(page, "NextToken")):
-                    guard.check(token)  # every page is paid for
 
     def _judge(self, region: str, questions: Sequence[Question], answers: Sequence[_Answer]) -> None:
         """Settle the questions that CloudWatch itself calls unfinished, and say so once for each code."""

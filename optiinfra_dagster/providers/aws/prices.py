@@ -23,6 +23,7 @@ from optiinfra_dagster.model.errors import CloudError, CollectionError
 from optiinfra_dagster.model.inventory import Resource, Status
 from optiinfra_dagster.model.problems import Problem
 from optiinfra_dagster.providers.aws.client import Account, open_account
+from optiinfra_dagster.providers.aws.kind import pages_of
 from optiinfra_dagster.providers.aws.services import KINDS
 
 if TYPE_CHECKING:
@@ -120,9 +121,7 @@ def _listed(pricing: Any, query: PriceQuery, region: str, key: str, currency: st
     """
     fields = {"regionCode": region, **query.filters}
     filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in fields.items()]
-    pages = pricing.get_paginator("get_products").paginate(
-        ServiceCode=query.service, Filters=filters, PaginationConfig={"PageSize": 100}
-    )
+    pages = pages_of(pricing, "get_products", 100, ServiceCode=query.service, Filters=filters)
     usage = re.compile(_CODE + query.usage)
     found: defaultdict[tuple[int, ...], list[Price]] = defaultdict(list)  # by how well the product fits
     for text in (text for page in pages for text in page.get("PriceList") or ()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from optiinfra_dagster.providers.aws.kind import pages_of
 from optiinfra_dagster.providers.aws.services import KINDS
 from optiinfra_dagster.providers.parsing import as_dicts, as_labels, as_text, dig
 
@@ -31,8 +32,6 @@ def untagged(resources: Sequence[Resource]) -> dict[str, list[Resource]]:
 def read(tagging: Any, kinds: Collection[str]) -> Mapping[str, dict[str, str]]:
     """The tags of all tagged resources of some kinds in a region, by ARN."""
     types = sorted({KINDS[kind].tagged_as for kind in kinds})
-    pages = tagging.get_paginator("get_resources").paginate(
-        ResourceTypeFilters=types, PaginationConfig={"PageSize": _PER_PAGE}
-    )
+    pages = pages_of(tagging, "get_resources", _PER_PAGE, ResourceTypeFilters=types)
     entries = (entry for page in pages for entry in as_dicts(dig(page, "ResourceTagMappingList")))
     return {as_text(entry.get("ResourceARN")): as_labels(entry.get("Tags")) for entry in entries}

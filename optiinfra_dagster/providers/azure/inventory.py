@@ -44,7 +44,8 @@ def pages(principal: Principal, query: str, subscriptions: Sequence[str]) -> Ite
     Raises:
         CloudError: a page failed, or the answer ended before all rows had come.
     """
-    count, token = 0, None
+    known: set[str] = set()  # ids: a page that comes twice must not stand for another
+    nameless, token = 0, None
     guard = PageGuard("resourcegraph.Resources")
     while True:
         try:
@@ -54,13 +55,15 @@ def pages(principal: Principal, query: str, subscriptions: Sequence[str]) -> Ite
                 raise CloudError(Cause.INCOMPLETE, str(error)) from None
             raise
         rows = rows_of(answer)
-        count += len(rows)
+        ids = [as_text(dig(row, "id")).lower() for row in rows]
+        known.update(ids)
+        nameless += ids.count("")
         yield rows
         token = answer.get("$skipToken")
         if not token:
             break
         guard.check(token)
-    total = answer.get("totalRecords") or 0
+    total, count = answer.get("totalRecords") or 0, len(known - {""}) + nameless
     if str(answer.get("resultTruncated")).lower() == "true" or count < total:
         raise CloudError(Cause.INCOMPLETE, f"Resource Graph gave {count} of {total} rows and no further page")
 

@@ -379,3 +379,39 @@ def test_doubled_page(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> N
     assert found.problems == []
     assert len(found.resources) == len({one.resource_id for one in found.resources}) == 150
     assert lab.control.calls().count(operation="DescribeDBInstances") == 2
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "asked_by", "told_as", "page"),
+    [
+        ("rds", "DescribeDBInstances", "Marker", "Marker", {"DBInstances": []}),
+        ("elb", "DescribeLoadBalancers", "Marker", "NextMarker", {"LoadBalancerDescriptions": []}),
+        ("dynamodb", "ListTables", "ExclusiveStartTableName", "LastEvaluatedTableName", {"TableNames": []}),
+        ("ec2", "DescribeSnapshots", "NextToken", "NextToken", {"Snapshots": []}),
+        ("resourcegroupstaggingapi", "GetResources", "PaginationToken", "PaginationToken",
+         {"ResourceTagMappingList": []}),
+    ],
+)  # fmt: skip
+def test_doubled_page_in_a_circle_ends_the_listing(
+    start_lab: StartLab,
+    monkeypatch: pytest.MonkeyPatch,
+    service: str,
+    operation: str,
+    asked_by: str,
+    told_as: str,
+    page: dict[str, Any],
+) -> None:
+    """The SDK sees that a page token comes twice in a row, and not that tokens go round."""
+    lab = start_lab(fleet("s3:bucket"))
+    circle = {"": "a", "a": "b", "b": "a"}
+
+    def around(_estate: Any, call: Any, _region: Any) -> dict[str, Any]:
+        return {**page, told_as: circle[str(call.params.get(asked_by) or "")]}
+
+    monkeypatch.setattr(cloud, "OPERATIONS", {**OPERATIONS, (service, operation): around})
+
+    (problem,) = gather().problems
+
+    assert problem.cause is Cause.INCOMPLETE
+    assert f"{service}.{operation} in us-east-1: the cloud repeats a page" in problem.message
+    assert lab.control.calls().count(operation=operation, service=service) == 3

@@ -336,3 +336,23 @@ def test_doubled_page(repeated: int) -> None:
     else:
         assert (names, [problem.cause for problem in inventory.problems]) == (["a", "b"], [Cause.INCOMPLETE])
         assert asked.pages < 5
+
+
+def test_doubled_page_in_place_of_another_is_no_whole_listing() -> None:
+    """As many rows as there are, and half of them twice: what did not come must not pass for deleted."""
+    pages = iter([{"$skipToken": "next"}, {}])
+
+    def answer(_request: Request) -> Response:
+        return as_json(200, {"totalRecords": 4, "count": 2, "data": rows("a", "b"), **next(pages)})
+
+    server = Server(answer)
+    server.start()
+    there = AzureAccount.model_validate({"subscription_id": SUBSCRIPTION, "endpoint_url": server.url})
+
+    inventory = collect("acme", [there], Meter())
+    server.stop()
+
+    assert [one.resource_name for one in inventory.resources] == ["a", "b"]
+    (problem,) = inventory.problems
+    assert problem.cause is Cause.INCOMPLETE
+    assert "2 of 4 rows" in problem.message

@@ -262,3 +262,25 @@ def test_doubled_page(start_lab: StartLab, monkeypatch: pytest.MonkeyPatch) -> N
     assert [(one.kind, one.cause) for one in cut.problems] == [("vultr:block", Cause.INCOMPLETE)]
     assert meter.calls["list-blocks"] == 2
     assert meter.calls.total() == len(LISTINGS) + 1
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["the first page again", "no second page"])
+def test_doubled_page_in_place_of_another_is_no_whole_listing(
+    start_lab: StartLab, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """As many items as there are, half of them twice, or no way to the rest: that must not pass for deleted."""
+    lab = start_lab(now=noon)
+    first = [{"id": f"b-{n}"} for n in range(500)]
+
+    def pages(cursor: str) -> dict[str, Any]:
+        following = "more" if again and not cursor else ""
+        return {"blocks": first, "meta": {"total": 1000, "links": {"next": following}}}
+
+    page_of(lab, monkeypatch, pages)
+
+    cut = gather()
+
+    assert len(cut.resources) == 500
+    (problem,) = cut.problems
+    assert (problem.kind, problem.cause) == ("vultr:block", Cause.INCOMPLETE)
+    assert "500 of 1000 items came and no further page" in problem.message

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from optiinfra_dagster.model.inventory import Resource, ResourceType
-from optiinfra_dagster.providers.aws.kind import AwsKind, Listing, Place, status_of
+from optiinfra_dagster.providers.aws.kind import AwsKind, Listing, Place, paged, status_of
 from optiinfra_dagster.providers.billing import service_names
 from optiinfra_dagster.providers.parsing import (
     Item,
@@ -22,9 +22,7 @@ from optiinfra_dagster.providers.parsing import (
 
 def _items(ec2: Any) -> Iterator[Item]:
     """Those of the account itself: without an owner, DescribeSnapshots lists every public one too."""
-    pages = ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], PaginationConfig={"PageSize": 1000})
-    for page in pages:
-        yield from page.get("Snapshots") or ()
+    yield from paged("describe_snapshots", 1000, "Snapshots", OwnerIds=["self"])(ec2)
 
 
 def _snapshot(item: Item, place: Place) -> Resource:
