@@ -25,6 +25,7 @@ class Action(StrEnum):
     EXPIRED = "expired"
     UNKNOWN_KEY = "unknown_key"
     OPTIN_REQUIRED = "optin_required"
+    NOT_SUBSCRIBED = "not_subscribed"  # AWS: the account has not signed up for the service
     UNKNOWN_CALL = "unknown_call"  # AWS: the service does not have the call there
     DISCONNECT = "disconnect"  # the connection closes without an answer
     DELAY = "delay"  # the answer comes `seconds` later; other faults still apply

@@ -64,6 +64,7 @@ REFUSALS: dict[str, tuple[tuple[int, str], tuple[int, str], tuple[int, str], int
     "expired": ((400, "RequestExpired"), (403, "ExpiredToken"), (400, "ExpiredTokenException"), 403),
     "unknown_key": ((401, "AuthFailure"), (403, "InvalidClientTokenId"), (400, "UnrecognizedClientException"), 403),
     "optin_required": ((401, "OptInRequired"), (403, "OptInRequired"), (403, "OptInRequired"), 403),
+    "not_subscribed": ((401, "OptInRequired"), (403, "OptInRequired"), (400, "SubscriptionRequiredException"), 403),
     "unknown_call": ((400, "InvalidAction"), (400, "InvalidAction"), (400, "UnknownOperationException"), 400),
     "invalid": ((400, "InvalidParameterValue"), (400, "InvalidParameterValue"), (400, "ValidationException"), 400),
 }
@@ -76,6 +77,7 @@ _MESSAGES = {
     "expired": "The security token included in the request is expired",
     "unknown_key": "The security token included in the request is invalid.",
     "optin_required": "You are not subscribed to this service in region {region}.",
+    "not_subscribed": "The AWS Access Key Id needs a subscription for the service",
     "unknown_call": "The action {operation} is not valid for this web service.",
     "invalid": "A parameter is invalid.",
 }

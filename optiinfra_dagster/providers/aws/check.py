@@ -21,6 +21,7 @@ from optiinfra_dagster.providers.aws.client import Account, open_account
 from optiinfra_dagster.providers.aws.data_exports import try_export
 from optiinfra_dagster.providers.aws.errors import (
     NotOfferedError,
+    NotSubscribedError,
     UnreachableError,
     code_of,
     explain_cost_explorer,
@@ -159,7 +160,9 @@ def _make(attempt: _Attempt, account: Account, meter: Meter) -> Problem | None:
                     raise
     except CloudError as error:
         without_host = isinstance(error, UnreachableError) and not account.offers(attempt.service, attempt.region)
-        if without_host or isinstance(error, NotOfferedError):
+        # EC2 says whether the region is enabled.
+        unsubscribed = isinstance(error, NotSubscribedError) and attempt.kind and attempt.service != "ec2"
+        if without_host or unsubscribed or isinstance(error, NotOfferedError):
             return None
         if error.cause is Cause.AUTH:  # STS has just accepted this credential
             return Problem(account.account_id, attempt.region, "", Cause.CONFIG, region_refused(attempt.region))

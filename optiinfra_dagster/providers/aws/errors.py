@@ -129,6 +129,9 @@ _POLICIES: Mapping[str, str] = {
 
 # Codes by which a service does not know a call, in its protocols with forms and in those with JSON.
 _UNKNOWN_CALLS = {"InvalidAction", "UnknownOperationException"}
+# Codes by which a service refuses an account that has not signed up for it, and any service a region that is not
+# enabled (https://github.com/cartography-cncf/cartography/issues/2289).
+_NOT_SUBSCRIBED = {"OptInRequired", "SubscriptionRequiredException"}
 
 # HTTP status, for codes that the table does not have, such as those that a proxy answers with.
 _STATUSES: Mapping[int, tuple[Cause, str]] = {
@@ -182,12 +185,20 @@ _IAM_PREFIXES = {
 }
 
 
+# What services write of too many calls, under codes of their own.
+_SAYS_THROTTLED = re.compile(r"throttl|rate exceeded|too many requests|request rate", re.IGNORECASE)
+
+
 class UnreachableError(CloudError):
     """A host that did not answer, however often it was tried."""
 
 
 class NotOfferedError(CloudError):
     """A call that the service does not have in a region or partition, where it is older than elsewhere."""
+
+
+class NotSubscribedError(CloudError):
+    """A service that an account has not signed up for, so that nothing of it was made; or a region not enabled."""
 
 
 class DeniedByOrganizationError(CloudError):
@@ -259,6 +270,8 @@ def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
     text = str(details.get("Message") or "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     otherwise = (Cause.UNAVAILABLE, LATER) if status >= 500 else (Cause.BUG, "Please report this")
+    if _SAYS_THROTTLED.search(f"{code}: {text}"):
+        otherwise = Cause.THROTTLED, LATER
     if code in _UNKNOWN_CALLS:
         return NotOfferedError(Cause.CONFIG, f"{service}.{operation} in {region}: {code}. {_REGION}")
     cause, remedy = _CODES.get(code) or _STATUSES.get(status, otherwise)
@@ -274,7 +287,8 @@ def _explain_refusal(error: Any, service: str, region: str) -> CloudError:
     remedy = remedy.format(action=action[1] if action else iam_action(service, operation), where=where)
     quoted = "" if cause is Cause.AUTH else shortened(text.partition("Encoded authorization")[0])
     what = f"{code}: {quoted}" if quoted else code
-    raised = DeniedByOrganizationError if "service control policy" in text else CloudError
+    raised = NotSubscribedError if code in _NOT_SUBSCRIBED else CloudError
+    raised = DeniedByOrganizationError if "service control policy" in text else raised
     return raised(cause, f"{service}.{operation} in {region}: {what}. {remedy}")
 
 

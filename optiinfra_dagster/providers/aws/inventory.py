@@ -17,6 +17,7 @@ from optiinfra_dagster.providers.aws.client import Account, forget, open_account
 from optiinfra_dagster.providers.aws.errors import (
     DeniedByOrganizationError,
     NotOfferedError,
+    NotSubscribedError,
     SessionRefusedError,
     UnreachableError,
     region_refused,
@@ -109,7 +110,8 @@ class _Run:
     def _items(self, account: Account, region: str, listing: Listing) -> Iterator[Item]:
         """What a listing yields; a host that did not answer has cost its time, and is not called again.
 
-        In a region that does not have the service, or not this call of it, there is nothing to list.
+        In a region that does not have the service, or not this call of it, there is nothing to list, and neither is
+        there in an account that has not signed up for the service.
         """
         host, answered = (listing.service, region), False
         if host in self._silent:
@@ -125,8 +127,9 @@ class _Run:
             self._silent[host] = error if answered or account.offers(*host) else None
             if self._silent[host]:
                 raise
-        except NotOfferedError:
-            if answered or listing.service == LISTINGS[0].service:  # without EC2, it is no region of AWS
+        except (NotOfferedError, NotSubscribedError):
+            # Without EC2, it is no region of AWS, or one that is not enabled.
+            if answered or listing.service == LISTINGS[0].service:
                 raise
 
     def tag(self, region: str, resources: Sequence[Resource]) -> list[Problem]:

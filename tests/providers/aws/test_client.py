@@ -274,10 +274,19 @@ def refusal_of(code: str, operation: str = "DescribeDBInstances", message: str =
         ("Strange", 403, Cause.PERMISSION),
         ("Strange", 500, Cause.UNAVAILABLE),
         ("Strange", 400, Cause.BUG),
+        ("Throttling.User", 400, Cause.THROTTLED),
+        ("ThrottlingErrorException", 400, Cause.THROTTLED),
     ],
 )
 def test_codes_have_causes_and_unknown_ones_follow_the_status(code: str, status: int, cause: Cause) -> None:
     assert refusal_of(code, status=status).cause is cause
+
+
+def test_a_code_of_a_service_s_own_is_a_throttle_by_its_words() -> None:
+    """As a fault of ours it would be asked for once, and called permanent."""
+    error = refusal_of("ClientException", message="Rate exceeded", status=400)
+
+    assert (error.cause, error.cause.permanent) == (Cause.THROTTLED, False)
 
 
 def test_a_signature_is_never_quoted() -> None:

@@ -421,6 +421,30 @@ def test_a_call_that_a_service_does_not_have_in_a_region_is_no_gap(
     assert check("acme", acme(), ["resource"]) == []
 
 
+@pytest.mark.parametrize("service", ["elasticache", "redshift", "memorydb", "eks", "dynamodb"])
+def test_a_service_that_the_account_has_not_signed_up_for_is_no_gap(start_lab: StartLab, service: str) -> None:
+    """Nothing of it can have been made: an account that never used Redshift would never have a whole inventory."""
+    lab = start_lab(fleet("ec2:vpc", subnets=0))
+    lab.control.add_faults({"action": "not_subscribed", "service": service})
+
+    inventory = gather()
+
+    assert inventory.problems == []
+    assert [one.kind for one in inventory.resources] == ["ec2:vpc"]
+    assert check("acme", acme(), ["resource"]) == []
+
+
+def test_an_account_that_ec2_is_closed_to_is_not_an_empty_one(start_lab: StartLab) -> None:
+    lab = start_lab(fleet("ec2:vpc"))
+    lab.control.add_faults({"action": "not_subscribed", "service": "ec2"})
+
+    inventory = gather()
+
+    assert inventory.resources == []
+    assert {(one.kind, one.cause) for one in inventory.problems} >= {("ec2:instance", Cause.CONFIG)}
+    assert Cause.CONFIG in {one.cause for one in check("acme", acme(), ["resource"])}
+
+
 def test_an_endpoint_that_knows_no_call_of_ec2_is_not_an_empty_region(start_lab: StartLab) -> None:
     lab = start_lab(fleet("ec2:vpc"))
     lab.control.add_faults({"action": "unknown_call", "service": "ec2"})
