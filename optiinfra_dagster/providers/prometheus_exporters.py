@@ -60,6 +60,15 @@ class Exporter:
         )
 
 
+def total_over(label: str, promql: str) -> str:
+    """PromQL that adds up what a machine has of each value of a label, such as its disks.
+
+    Two Prometheus servers that scrape the same machines, and write to one storage, tell each series twice, with a label
+    of their own: of these, the larger one counts.
+    """
+    return f"sum by (machine) (max by (machine, {label}) ({promql}))"
+
+
 _DISKS = "[sv]d[a-z]+|xvd[a-z]+|nvme[0-9]+n[0-9]+"  # of Xen's machines too, as EC2 had them
 # Neither a VLAN on a card (`ens5.100`) nor the end of a pod's cable on AWS (`eni5f0c1d2a3b4`): the card has the bytes.
 NICS = "e(n[^i]|th)[^.]*"
@@ -68,7 +77,7 @@ NICS = "e(n[^i]|th)[^.]*"
 
 def _written_out(promql: str, labels: Sequence[str]) -> str:
     return (
-        promql.replace("(machine)", f"({', '.join((*labels, 'job'))})")
+        promql.replace("(machine", f"({', '.join((*labels, 'job'))}")
         .replace("disks}", f"device=~'{_DISKS}'}}")
         .replace("nics}", f"device=~'{NICS}'}}")
     )
@@ -87,12 +96,13 @@ NODE_EXPORTER = Exporter(
         ("disk_utilization", "disk", "percent", (
             "100 - 100 * max by (machine)"
             " (avg_over_time(node_filesystem_avail_bytes{mountpoint='/'}[5m]) / node_filesystem_size_bytes)")),
-        ("disk_read", "disk", "bytes/s", "sum by (machine) (rate(node_disk_read_bytes_total{disks}[5m]))"),
-        ("disk_write", "disk", "bytes/s", "sum by (machine) (rate(node_disk_written_bytes_total{disks}[5m]))"),
-        ("disk_read_ops", "disk", "ops/s", "sum by (machine) (rate(node_disk_reads_completed_total{disks}[5m]))"),
-        ("disk_write_ops", "disk", "ops/s", "sum by (machine) (rate(node_disk_writes_completed_total{disks}[5m]))"),
-        ("network_in", "network", "bytes/s", "sum by (machine) (rate(node_network_receive_bytes_total{nics}[5m]))"),
-        ("network_out", "network", "bytes/s", "sum by (machine) (rate(node_network_transmit_bytes_total{nics}[5m]))"),
+        ("disk_read", "disk", "bytes/s", total_over("device", "rate(node_disk_read_bytes_total{disks}[5m])")),
+        ("disk_write", "disk", "bytes/s", total_over("device", "rate(node_disk_written_bytes_total{disks}[5m])")),
+        ("disk_read_ops", "disk", "ops/s", total_over("device", "rate(node_disk_reads_completed_total{disks}[5m])")),
+        ("disk_write_ops", "disk", "ops/s", total_over("device", "rate(node_disk_writes_completed_total{disks}[5m])")),
+        ("network_in", "network", "bytes/s", total_over("device", "rate(node_network_receive_bytes_total{nics}[5m])")),
+        ("network_out", "network", "bytes/s",
+            total_over("device", "rate(node_network_transmit_bytes_total{nics}[5m])")),
     ),
 )  # fmt: skip
 
@@ -108,23 +118,23 @@ OPEN_TELEMETRY = Exporter(
             "100 * sum by (machine) (avg_over_time(system_memory_usage_bytes{state='used'}[5m]))"
             " / sum by (machine) (avg_over_time(system_memory_usage_bytes{state=~'used|free|buffered|cached'}[5m]))")),
         ("memory_free", "memory", "bytes",
-            "sum by (machine) (avg_over_time(system_memory_usage_bytes{state=~'free|buffered|cached'}[5m]))"),
+            total_over("state", "avg_over_time(system_memory_usage_bytes{state=~'free|buffered|cached'}[5m])")),
         ("disk_utilization", "disk", "percent", (
             "100 - 100 * sum by (machine)"
             " (avg_over_time(system_filesystem_usage_bytes{mountpoint='/',state='free'}[5m]))"
             " / sum by (machine) (avg_over_time(system_filesystem_usage_bytes{mountpoint='/'}[5m]))")),
         ("disk_read", "disk", "bytes/s",
-            "sum by (machine) (rate(system_disk_io_bytes_total{direction='read',disks}[5m]))"),
+            total_over("device", "rate(system_disk_io_bytes_total{direction='read',disks}[5m])")),
         ("disk_write", "disk", "bytes/s",
-            "sum by (machine) (rate(system_disk_io_bytes_total{direction='write',disks}[5m]))"),
+            total_over("device", "rate(system_disk_io_bytes_total{direction='write',disks}[5m])")),
         ("disk_read_ops", "disk", "ops/s",
-            "sum by (machine) (rate(system_disk_operations_total{direction='read',disks}[5m]))"),
+            total_over("device", "rate(system_disk_operations_total{direction='read',disks}[5m])")),
         ("disk_write_ops", "disk", "ops/s",
-            "sum by (machine) (rate(system_disk_operations_total{direction='write',disks}[5m]))"),
+            total_over("device", "rate(system_disk_operations_total{direction='write',disks}[5m])")),
         ("network_in", "network", "bytes/s",
-            "sum by (machine) (rate(system_network_io_bytes_total{direction='receive',nics}[5m]))"),
+            total_over("device", "rate(system_network_io_bytes_total{direction='receive',nics}[5m])")),
         ("network_out", "network", "bytes/s",
-            "sum by (machine) (rate(system_network_io_bytes_total{direction='transmit',nics}[5m]))"),
+            total_over("device", "rate(system_network_io_bytes_total{direction='transmit',nics}[5m])")),
     ),
 )  # fmt: skip
 

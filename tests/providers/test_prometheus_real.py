@@ -142,10 +142,11 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Told]]:
 
 @pytest.fixture(scope="module")
 def url(told: dict[str, list[Told]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Prometheus that has all of it."""
+    """A Prometheus that has all of it, and of machines and pages twice: two servers scrape them, and write to it."""
     folder: Path = tmp_path_factory.mktemp("prometheus")
     targets = [(told["node"], NODE), (list(of_open_telemetry()), OTEL), (told["well"], WEB), (told["gone"], GONE)]
-    lines = [line for series, target in targets for one in series for line in one.lines(target)]
+    pair = [(series, {**target, "prometheus_replica": name}) for series, target in targets for name in "ab"]
+    lines = [line for series, target in pair for one in series for line in one.lines(target)]
     lines.sort(key=lambda line: line.partition("{")[0])  # the format wants a metric's lines together
     (folder / "metrics").write_text("\n".join([*lines, "# EOF", ""]))
     (folder / "prometheus.yml").write_text("global: {}")

@@ -33,7 +33,7 @@ from optiinfra_dagster.providers.parsing import (
     facts,
     name_of,
 )
-from optiinfra_dagster.providers.prometheus_exporters import NICS, Exporter
+from optiinfra_dagster.providers.prometheus_exporters import NICS, Exporter, total_over
 
 if TYPE_CHECKING:
     from optiinfra_dagster.providers.figures import Figure
@@ -263,15 +263,15 @@ V_AGENT = Exporter(
         ("memory_free", "memory", "bytes", "avg by (machine) (avg_over_time(v_memory_free[5m]))"),
         ("disk_utilization", "disk", "percent", "max by (machine) (avg_over_time(v_fs_bytes_util{mount='/'}[5m]))"),
         ("disk_read", "disk", "bytes/s",
-            "512 / 300 * sum by (machine) (sum_over_time(v_disk_stats_sectors_read{disks}[5m]))"),
+            "512 / 300 * " + total_over("device", "sum_over_time(v_disk_stats_sectors_read{disks}[5m])")),
         ("disk_write", "disk", "bytes/s",
-            "512 / 300 * sum by (machine) (sum_over_time(v_disk_stats_sectors_written{disks}[5m]))"),
+            "512 / 300 * " + total_over("device", "sum_over_time(v_disk_stats_sectors_written{disks}[5m])")),
         ("disk_read_ops", "disk", "ops/s",
-            "1 / 300 * sum by (machine) (sum_over_time(v_disk_stats_read{disks}[5m]))"),
+            "1 / 300 * " + total_over("device", "sum_over_time(v_disk_stats_read{disks}[5m])")),
         ("disk_write_ops", "disk", "ops/s",
-            "1 / 300 * sum by (machine) (sum_over_time(v_disk_stats_writes_completed{disks}[5m]))"),
-        ("network_in", "network", "bytes/s", f"sum by (machine) (rate(v_nic_bytes_rx{{nic=~'{NICS}'}}[5m]))"),
-        ("network_out", "network", "bytes/s", f"sum by (machine) (rate(v_nic_bytes_tx{{nic=~'{NICS}'}}[5m]))"),
+            "1 / 300 * " + total_over("device", "sum_over_time(v_disk_stats_writes_completed{disks}[5m])")),
+        ("network_in", "network", "bytes/s", total_over("nic", f"rate(v_nic_bytes_rx{{nic=~'{NICS}'}}[5m])")),
+        ("network_out", "network", "bytes/s", total_over("nic", f"rate(v_nic_bytes_tx{{nic=~'{NICS}'}}[5m])")),
     ),
 )  # fmt: skip
 
