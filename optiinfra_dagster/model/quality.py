@@ -45,6 +45,7 @@ class Failure(StrEnum):
     OUT_OF_TIME = "out_of_time"  # the time for judging a window was over
     TOO_LARGE = "too_large"  # more than the model or the account's limit takes
     REFUSED = "refused"  # the API did not accept the request
+    OTHER_MODEL = "other_model"  # another model than the judge answered, as gateways let it
     OVER_BUDGET = "over_budget"  # not asked
 
     @property

@@ -15,7 +15,7 @@ from optiinfra_dagster.model.errors import Cause, CloudError
 from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.providers.http import Patience, retrying
 from optiinfra_dagster.quality.refusals import ErrorBody, error_body, named_wait, refusal_of
-from optiinfra_dagster.quality.replies import NO_JSON, Reply, read_completion
+from optiinfra_dagster.quality.replies import NO_JSON, Reply, of_another_model, read_completion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from optiinfra_dagster.quality.rubric import Question
     from optiinfra_dagster.quality.server import Server
 
+# How many other models LiteLLM's proxy has tried: https://docs.litellm.ai/docs/proxy/response_headers. The name of the
+# model in its answer is that which was asked for, in some of its versions (issue 28241).
+_FALLBACKS = "x-litellm-attempted-fallbacks"
 _LISTING_SECONDS = 15.0  # for one list of models
 _LISTING_ATTEMPTS = 3
 _LONGEST_WAIT = 10.0  # seconds before the models are listed again, whatever the server asks for
@@ -103,7 +106,8 @@ class Client:
             if failed := _failed_in(found):
                 # OpenRouter and others answer 200 before the model's own server has failed.
                 return refusal_of(_status_in(failed["error"]), error_body(failed), None, self._server)
-            return read_completion(found, question)
+            reply = read_completion(found, question)
+            return of_another_model(reply) if answer.headers.get(_FALLBACKS, "0") not in {"", "0"} else reply
         except groq.APITimeoutError:
             return Reply(failure=Failure.TIMEOUT, again=True, unanswered=True)
         except groq.APIConnectionError:

@@ -63,21 +63,31 @@ Ask = Callable[["Dialect", "Question"], "tuple[Reply, Mapping[str, Any]]"]
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """The form of answers, the name of the limit of an answer's tokens, and the options that are left out."""
+    """The form of answers, the name of the limit of an answer's tokens, and the options that are left out.
+
+    `answers_as` is the model that the server says has answered: that of an alias or a deployment; "" if it says none.
+    """
 
     form: Form = "json_schema"
     limit: str = "max_completion_tokens"
     without: tuple[str, ...] = ()
+    answers_as: str = ""
 
     def to_json(self) -> str:
         """As it is remembered."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Dialect:
-        """What was remembered."""
+    def from_json(cls, text: str) -> Dialect | None:
+        """What was remembered; None where it was before the model that answers was."""
         found = json.loads(text)
-        return cls(found["form"], found["limit"], tuple(found["without"]))
+        if "answers_as" not in found:
+            return None
+        return cls(found["form"], found["limit"], tuple(found["without"]), found["answers_as"])
+
+    def is_of(self, answered: str) -> bool:
+        """True if it was the judge that answered, as far as the server tells."""
+        return not answered or not self.answers_as or answered == self.answers_as
 
     def options(self, server: Server, effort: str | None) -> dict[str, Any]:
         """The options of a request that shape an answer besides the question."""
@@ -128,7 +138,7 @@ def most_answer_tokens(effort: str | None) -> int:
 def known(server: Server) -> Dialect | None:
     """The dialect of a model whose documentation says it: https://console.groq.com/docs/structured-outputs."""
     strict = {"openai/gpt-oss-20b", "openai/gpt-oss-120b"}
-    return Dialect() if server.is_groq and server.model in strict else None
+    return Dialect(answers_as=server.model) if server.is_groq and server.model in strict else None
 
 
 class Memory(Protocol):
@@ -155,7 +165,7 @@ def find(server: Server, effort: str | None, ask: Ask) -> Dialect:
         if reply.fatal is not None:
             raise reply.fatal
         if reply.said is not None:
-            return dialect
+            return replace(dialect, answers_as=reply.model)
         if reply.failure is Failure.REFUSED:
             if effort is not None and "reasoning_effort" in reply.about:
                 raise CloudError(
@@ -166,6 +176,12 @@ def find(server: Server, effort: str | None, ask: Ask) -> Dialect:
             dialect = dialect.after(reply.about, sent)
         elif reply.failure is Failure.TOO_LARGE:
             break
+        elif reply.failure is Failure.OTHER_MODEL:
+            raise CloudError(
+                Cause.UNAVAILABLE,
+                f"At {server.name} another model answered in place of {server.model}. Switch its fallbacks off for "
+                f"{server.model_setting}={server.model}, or try again later.",
+            )
         elif reply.failure is not None and reply.failure.of_the_question:
             dialect = dialect.next_form()
         else:

@@ -20,7 +20,7 @@ from optiinfra_dagster.quality.client import Client
 from optiinfra_dagster.quality.dialects import Dialect, Memory
 from optiinfra_dagster.quality.models import price_of, usd
 from optiinfra_dagster.quality.pace import Pace
-from optiinfra_dagster.quality.replies import Reply
+from optiinfra_dagster.quality.replies import Reply, of_another_model
 from optiinfra_dagster.quality.server import Server
 from optiinfra_dagster.storage.spend import Amount
 
@@ -137,6 +137,8 @@ class Judge:
             options: dict[str, Any] = {**dialect.options(self.server, self.effort), "form": dialect.form}
             if not self.server.is_groq:
                 options["base_url"] = self.server.base_url
+            if dialect.answers_as not in {"", self.model}:
+                options["answers_as"] = dialect.answers_as
             self._versions[dialect] = rubric.version(self.model, options)
         return self._versions[dialect]
 
@@ -194,8 +196,8 @@ class Judge:
             if self._dialect is not None:
                 return self._dialect
             found = self.memory.recall(self.server.base_url, self.model) if self.memory else None
-            if found is not None:
-                self._dialect = Dialect.from_json(found)
+            self._dialect = None if found is None else Dialect.from_json(found)
+            if self._dialect is not None:
                 return self._dialect
             self.prepare()
             self._check_presence()
@@ -235,19 +237,32 @@ class Judge:
         return retrying({Cause.UNAVAILABLE: replace(_PROBE_PATIENCE, first_wait=self.backoff_seconds)})(ask), request
 
     def _note_refusal(self, reply: Reply) -> CloudError | None:
-        """Count questions that the API refuses in a row; the error that ends the run after so many."""
+        """Count questions that the API refuses in a row, or that others answer; the error that ends the run then."""
         with self._lock:
-            self._refused_in_a_row = self._refused_in_a_row + 1 if reply.failure is Failure.REFUSED else 0
+            is_other = reply.failure is Failure.OTHER_MODEL
+            is_refused = is_other or reply.failure is Failure.REFUSED
+            self._refused_in_a_row = self._refused_in_a_row + 1 if is_refused else 0
             if self._refused_in_a_row < REFUSED_IN_A_ROW:
                 return None
             if self.memory and dialects.known(self.server) is None:
                 self.memory.keep(self.server.base_url, self.model, "")
                 text = f"{self.server.name} no longer takes the judge's questions ({reply.refused}). How it is to be "
+                if is_other:
+                    text = f"{self._other_answers(reply)} If it is to be the judge, do nothing: how it is to be "
                 return CloudError(Cause.UNAVAILABLE, f"{text}asked is found out again with the next collection.")
+            if is_other:
+                return CloudError(Cause.UNAVAILABLE, self._other_answers(reply))
             text = f"{self.server.name} refused {REFUSED_IN_A_ROW} questions in a row ({reply.refused}). Set "
             return CloudError(
                 Cause.CONFIG, f"{text}{self.server.model_setting} to a model that supports strict JSON schemas."
             )
+
+    def _other_answers(self, reply: Reply) -> str:
+        server, other = self.server, reply.model if reply.model != self.model else ""
+        return (
+            f"At {server.name} another model {f'({other}) ' if other else ''}answered {REFUSED_IN_A_ROW} questions in "
+            f"a row in place of {self.model}. Switch fallbacks off for {server.model_setting}={self.model}."
+        )
 
     # --- One question -----------------------------------------------------------------------------------------------
 
@@ -260,7 +275,8 @@ class Judge:
         client = self._client
         if client is None:
             raise RuntimeError("prepare() comes first")
-        request = self._find_dialect().request(self.server, self.effort, question)
+        dialect = self._find_dialect()
+        request = dialect.request(self.server, self.effort, question)
         most = self.most_tokens(question)
         verdict = self.not_asked(Failure.OUT_OF_TIME)
         bad = 0
@@ -273,6 +289,8 @@ class Judge:
                 cause = Failure.PAUSED if self.pace.is_paused_at(deadline) else Failure.OUT_OF_TIME
                 return verdict if attempt and cause is Failure.OUT_OF_TIME else replace(verdict, failure=cause)
             reply = Reply(fatal=self._refusal) if self._refusal else client.ask(question, request, deadline)
+            if reply.said is not None and not dialect.is_of(reply.model):
+                reply = of_another_model(reply)
             used = most if reply.unanswered else reply.prompt_tokens + reply.completion_tokens
             self.budgets.settle(purse, most, used)
             if fatal := reply.fatal or self._note_refusal(reply):
@@ -293,6 +311,7 @@ class Judge:
         completion_tokens = verdict.completion_tokens + reply.completion_tokens
         is_free = reply.said is None and not reply.prompt_tokens + reply.completion_tokens
         of_reply = usd(self.price, reply.prompt_tokens, reply.completion_tokens)
+        of_reply = None if reply.failure is Failure.OTHER_MODEL else of_reply
         if is_free:
             cost = verdict.usd
         else:

@@ -57,6 +57,7 @@ class Reply:
     completion_tokens: int = 0
     unanswered: bool = False  # what it used is not known
     refused: str = ""  # `status 400`, where the API did not accept the request
+    model: str = ""  # that the server says has answered
     # The words of that refusal, for deciding only, since they may quote texts; or NO_JSON.
     about: str = field(default="", repr=False)
 
@@ -66,7 +67,7 @@ def read_completion(completion: object, question: Question) -> Reply:
     if not isinstance(completion, dict):
         return Reply(failure=Failure.MALFORMED, again=True, unanswered=True)
     prompt, answered = _usage(completion.get("usage"))
-    reply = Reply(failure=Failure.MALFORMED, again=True, unanswered=True)
+    reply = Reply(failure=Failure.MALFORMED, again=True, unanswered=True, model=_name(completion.get("model")))
     if prompt is not None and answered is not None:
         reply = replace(reply, prompt_tokens=prompt, completion_tokens=answered, unanswered=False)
     choices = completion.get("choices")
@@ -87,6 +88,15 @@ def read_completion(completion: object, question: Question) -> Reply:
         return replace(reply, failure=Failure.DECLINED, again=False)
     said = _answer(text, question)
     return reply if said is None else replace(reply, said=said, failure=None, again=False)
+
+
+def of_another_model(reply: Reply) -> Reply:
+    """The reply where another model than the judge has answered: nothing that it says is the judge's."""
+    return replace(reply, said=None, failure=Failure.OTHER_MODEL, again=False)
+
+
+def _name(model: object) -> str:
+    return model if isinstance(model, str) and re.fullmatch(r"[\w./:@+-]{1,200}", model, re.ASCII) else ""
 
 
 def _usage(usage: object) -> tuple[int | None, int | None]:
@@ -147,10 +157,15 @@ def _unwrapped(text: str) -> str:
 def _answer(text: str, question: Question) -> JudgeAnswer | None:
     """The answer that a text is; None where a key stands twice, a number is none, or it is not what was asked for."""
     try:
-        found = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_number)
+        found = _parsed(text)
+        found = _parsed(found) if isinstance(found, str) else found  # written as a text once more
         return question.read(json.dumps(found))
     except (ValueError, RecursionError):
         return None
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse, parse_float=_number)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from optiinfra_dagster.config.settings import load_settings
 from optiinfra_dagster.model.errors import Cause, CloudError, ConfigError
+from optiinfra_dagster.model.quality import Failure
 from optiinfra_dagster.quality.dialects import FORMS, Dialect
 from optiinfra_dagster.quality.judge import REFUSED_IN_A_ROW, Judge
 from optiinfra_dagster.quality.rubric import Question
@@ -80,7 +82,7 @@ def test_the_strictest_form_that_works_is_used(form: str, *, ignores: bool) -> N
         assert ask(judge).answer is not None
         judge.close()
     (kept,) = memory.dialects.values()
-    assert Dialect.from_json(kept).form == form
+    assert Dialect.from_json(kept) == Dialect(form)
 
 
 @pytest.mark.parametrize("error", [openai_error, vllm_error, text_error, detail_error])
@@ -121,6 +123,67 @@ def test_what_was_found_out_is_remembered_and_found_out_again_after_refusals() -
         judge = judge_of(server, memory)
         assert ask(judge).answer is not None
         assert judge.version != old
+        judge.close()
+
+
+def test_what_another_model_answers_is_no_verdict_of_the_judge() -> None:
+    """As a gateway answers by a fallback while the judge is away: by another name, or by LiteLLM's header alone."""
+    with serving(ChatServer(answered="gpt-4o-2024-08-06")) as server:
+        judge = judge_of(server, Kept(), price=(Decimal(1), Decimal(1)))
+        assert ask(judge, 1).answer is not None
+        server.answered = "llama-3-8b"
+        verdict = ask(judge, 2)
+        server.answered, server.more = "gpt-4o-2024-08-06", {"x-litellm-attempted-fallbacks": "1"}
+        masked = ask(judge, 3)
+        server.more = {"x-litellm-attempted-fallbacks": "0"}
+        assert ask(judge, 2).answer is not None
+        server.answered = None
+        assert ask(judge, 3).answer is not None  # which model it was is not told
+        judge.close()
+    for one in (verdict, masked):
+        assert (one.answer, one.failure, one.settled) == (None, Failure.OTHER_MODEL, False)
+        assert (one.requests, one.tokens, one.usd) == (1, 200, None)  # of a model whose price is not known
+
+
+def test_an_alias_that_stands_for_another_model_now_begins_a_new_series() -> None:
+    memory = Kept()
+    with serving(ChatServer(answered="gpt-4o-2024-08-06")) as server:
+        judge = judge_of(server, memory)
+        assert ask(judge).answer is not None
+        old = judge.version
+        server.answered = "gpt-4o-2024-11-20"
+        for number in range(REFUSED_IN_A_ROW - 1):
+            assert ask(judge, number).failure is Failure.OTHER_MODEL
+        with pytest.raises(CloudError, match=r"gpt-4o-2024-11-20.*found out again") as caught:
+            ask(judge)
+        judge.close()
+        assert not caught.value.cause.permanent
+        judge = judge_of(server, memory)
+        assert ask(judge).answer is not None
+        assert judge.version != old
+        judge.close()
+
+
+def test_a_fallback_is_not_taken_for_the_judge_where_it_is_found_out_how_to_ask() -> None:
+    with serving(ChatServer(more={"x-litellm-attempted-fallbacks": "2"})) as server:
+        judge = judge_of(server)
+        with pytest.raises(CloudError, match=r"another model answered in place of judge-1.*JUDGE_MODEL"):
+            assert judge.version
+        judge.close()
+
+
+def test_what_was_remembered_without_the_model_that_answers_is_found_out_again() -> None:
+    memory = Kept()
+    with serving(ChatServer(answered="judge-1")) as server:
+        before = '{"form": "json_schema", "limit": "max_tokens", "without": []}'
+        memory.keep(server.server().base_url, "judge-1", before)
+        judge = judge_of(server, memory)
+        same = judge.version
+        judge.close()
+        assert '"answers_as": "judge-1"' in str(memory.dialects)
+        server.answered = None
+        judge = judge_of(server)
+        assert judge.version == same  # of a model that answers under the name by which it is asked
         judge.close()
 
 

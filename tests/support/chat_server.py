@@ -41,7 +41,8 @@ class ChatServer:
     """The server as a test holds it. `forms` are those that it takes; the options in `refuses` it does not take.
 
     With `ignores` it takes every form and answers as if nothing had been said of one. `always` is what it answers to
-    everything: a status and a body, in bytes where that is no JSON. `requests` are all bodies.
+    everything: a status and a body, in bytes where that is no JSON. It says that `answered` has answered, and sends
+    `more` headers. `requests` are all bodies.
     """
 
     forms: Collection[str] = ("json_schema", "tool", "json_object", "text")
@@ -53,6 +54,8 @@ class ChatServer:
     header: str = "Authorization"
     status: int = 400
     always: tuple[int, object] | None = None
+    answered: str | None = None
+    more: dict[str, str] = field(default_factory=dict)
     away: int = 0  # so many times it answers 503 first
     url: str = ""
     requests: list[Body] = field(default_factory=list)
@@ -89,7 +92,8 @@ class ChatServer:
                 message = {"role": "assistant", "content": None, "tool_calls": [call]}
         usage = dict.fromkeys(self.usage, 100)
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return 200, {"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage}
+        told = {} if self.answered is None else {"model": self.answered}
+        return 200, {"id": "x", "object": "chat.completion", **told, "choices": [choice], "usage": usage}
 
 
 def _schema(body: Body, form: str) -> Body:
@@ -134,6 +138,8 @@ def serving(server: ChatServer) -> Iterator[ChatServer]:
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))
+            for name, value in server.more.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
 

@@ -115,6 +115,7 @@ ANSWERS: Mapping[str, Callable[[Completion], Completion | bytes]] = {
     "fence": _with_content(lambda content: f"```json\n{content}\n```"),
     "fence_in_a_line": _with_content(lambda content: f"```{content}```\r\n"),
     "byte_order_mark": _with_content(lambda content: f"\ufeff{content}"),
+    "json_in_a_text": _with_content(json.dumps),
     "small_talk": _with_content(lambda content: f"Sure! Here is my verdict: {content}"),
     "cut_json": _with_content(lambda content: content[:-2]),
     "length": _with_content(lambda content: content[:60], finish_reason="length"),
@@ -175,6 +176,8 @@ ANSWERS: Mapping[str, Callable[[Completion], Completion | bytes]] = {
         **completion,
         "usage": {**completion["usage"], "total_tokens": completion["usage"]["total_tokens"] + THOUGHTS},
     },
+    "other_model": _with(model="meta-llama/llama-4-scout-17b-16e-instruct"),
+    "no_model": _with(model=None),
     "error_in_200": _with(choices=None, error={"message": "Provider returned error", "code": 502}),
     "error_in_choice": lambda completion: {
         **completion,
