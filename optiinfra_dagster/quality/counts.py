@@ -63,12 +63,16 @@ class SourceCounts:
         """Note that a trace has observations."""
         self.observed.add(hash(one.trace_id))
 
-    def settle(self, is_known: Callable[[int], bool]) -> None:
-        """Leave out lines whose call was found elsewhere in the window, by hashes of its ids; count the others once."""
+    def settle(self, is_known: Callable[[int], bool], has_failed: Callable[[int], bool] = lambda _: False) -> None:
+        """Leave out lines whose call was found elsewhere in the window, by hashes of its ids; count the others once.
+
+        A question that was logged under the span around its call has no answer where a call `has_failed` within that.
+        """
         left: list[_WithoutTexts] = []
         told: set[int] = set()
         for line in self.without_texts:
-            if not any(is_known(key) or key in self.observed for key in line.ids) and line.ids[0] not in told:
+            is_settled = has_failed(line.ids[0]) or any(is_known(key) or key in self.observed for key in line.ids)
+            if not is_settled and line.ids[0] not in told:
                 left.append(line)
                 told.update(line.ids)
         self.reasons -= Counter(line.reason for line in self.without_texts)

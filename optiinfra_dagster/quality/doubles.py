@@ -15,14 +15,10 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 from optiinfra_dagster.model.errors import LATER, Cause, CloudError
-from optiinfra_dagster.quality.interactions import UNKNOWN, Interaction
-
-if TYPE_CHECKING:
-    from optiinfra_dagster.quality.interactions import SkippedCall
+from optiinfra_dagster.quality.interactions import UNKNOWN, Interaction, SkippedCall
 
 _MOST_LENGTH = 2**24 - 1
 _END = 64  # characters of a text, by which texts of one length are told apart
@@ -46,9 +42,12 @@ class Doubles:
         self._other = _Index()  # by that of a further id
         self._restarted: set[int] = set()  # ids that several calls have
         self._told: set[int] = set()
+        self._failed_within: set[int] = set()  # ids of the spans around calls that failed
 
     def is_first(self, item: Interaction | SkippedCall) -> bool:
         """Note a record; True if it is the first of its call."""
+        if isinstance(item, SkippedCall) and item.around:
+            self._failed_within.add(hash(item.around))
         own = hash(item.interaction_id)
         micros = _micros(item)
         richness = _richness(item, micros)
@@ -74,6 +73,10 @@ class Doubles:
     def knows(self, key: int) -> bool:
         """True if a call has an id of this hash."""
         return self._own.get(key) >= 0 or self._other.get(key) >= 0
+
+    def has_failed_within(self, key: int) -> bool:
+        """True if a call has failed within the span with an id of this hash."""
+        return key in self._failed_within
 
     def settled(self, item: Interaction | SkippedCall) -> Interaction | SkippedCall | None:
         """The record if it is the one that counts, and was not given before; else None."""

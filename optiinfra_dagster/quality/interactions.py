@@ -75,6 +75,7 @@ class SkippedCall:
     other_ids: tuple[str, ...] = ()
     latency_ms: float | None = None
     cost_usd: Decimal | None = None
+    around: str = ""  # of a failed call, the id of the span under which its question may be logged
 
 
 class Origin(StrEnum):

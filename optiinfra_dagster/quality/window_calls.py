@@ -67,6 +67,6 @@ def draw(
             if not isinstance(item, Feedback) and (told := doubles.settled(item)) is not None:
                 drawn.add(told)
         doubles.check()
-    counts.settle(doubles.knows)
+    counts.settle(doubles.knows, doubles.has_failed_within)
     drawn.counts = counts
     return drawn

@@ -162,16 +162,14 @@ def _read(call: Call, timestamp: datetime) -> Interaction | SkippedCall | BadLin
             other_ids=ids,
             latency_ms=latency_ms,
             cost_usd=money_of(call.cost_usd),
+            around=_around(call) if kind is Skip.FAILED else "",
         )
     if call.unread is not None:
         return BadLine(call.unread, timestamp)
     if not prompt.text.strip() or not response.strip():
         not_logged = call.is_span and not prompt.text.strip() and not response.strip()
-        if call.is_span and interaction_id:  # what is logged of it elsewhere may stand under the span around it
-            around = (f"{call.trace_id}-{call.parent_id}",) if call.trace_id and call.parent_id else ()
-            ids = (interaction_id, *ids, *around)
-        else:
-            ids = ()
+        # What is logged of it elsewhere may stand under the span around it.
+        ids = tuple(filter(None, (interaction_id, *ids, _around(call)))) if call.is_span and interaction_id else ()
         return BadLine(Reason.TEXTS_NOT_LOGGED if not_logged else Reason.NO_TEXTS, timestamp, ids=ids)
     if is_hidden_text(prompt.text) or is_hidden_text(response):
         return BadLine(Reason.TEXTS_NOT_LOGGED, timestamp)
@@ -202,6 +200,11 @@ def _read(call: Call, timestamp: datetime) -> Interaction | SkippedCall | BadLin
         latency_ms=latency_ms,
         cost_usd=money_of(call.cost_usd),
     )
+
+
+def _around(call: Call) -> str:
+    """The id of the span around a call; "" where none is told."""
+    return f"{call.trace_id}-{call.parent_id}" if call.is_span and call.trace_id and call.parent_id else ""
 
 
 def _prompt(call: Call) -> MessageContent:

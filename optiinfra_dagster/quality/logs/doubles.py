@@ -194,6 +194,8 @@ class Doubles:
         merged.failed = failed
         merged.prompt_tokens, merged.response_tokens = counts
         merged.started, merged.ended = times or (merged.started, merged.ended)
+        outer = (one.parents | other.parents) - one.spans - other.spans
+        merged.parent_id = outer.pop() if len(outer) == 1 else merged.parent_id
         if piece is not None:
             merged.is_piece = texts is not None and not texts[1]  # its answer is still to come
             merged.prompt, merged.response = texts or (merged.prompt, merged.response)
